@@ -1,0 +1,21 @@
+"""Options that several commands share, each with one meaning everywhere."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+DryRun = Annotated[
+    bool, typer.Option("--dry-run", help="Say exactly what would change, and change nothing.")
+]
+Wait = Annotated[
+    float,
+    typer.Option(
+        "--wait", metavar="SECONDS", min=0, help="How long to wait for another process to finish."
+    ),
+]
+Offline = Annotated[
+    bool, typer.Option("--offline", help="Use only what is already on this machine.")
+]

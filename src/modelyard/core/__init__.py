@@ -1,0 +1,4 @@
+"""The ground floor: errors, the yard's layout, files that are never half written, local state.
+
+Knows the disk, the clock and SQLite. Does not know what a model, a dataset or an adapter is.
+"""

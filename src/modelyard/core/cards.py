@@ -1,0 +1,56 @@
+"""Cards: Markdown for people, with YAML front matter for the program.
+
+MODEL_INFO.md, DATASET.md and TRAINING_INFO.md are cards. There is no second file that says the
+same thing, so what a person reads is what the program uses.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from modelyard.core.errors import InvalidInput
+from modelyard.core.files import write_atomic
+from modelyard.core.yamlsource import YamlSource, parse_yaml
+
+
+@dataclass(frozen=True, slots=True)
+class Card:
+    """One card: its front matter with positions, and the Markdown below it."""
+
+    front: YamlSource
+    body: str
+
+
+def load_card(path: Path, *, name: str | None = None) -> Card:
+    """Read a card. Raises InvalidInput when it has no front matter between two `---` lines."""
+    shown = name or str(path)
+    try:
+        text = path.read_text()
+    except OSError as error:
+        raise InvalidInput(f"cannot read: {error.strerror}", where=shown) from error
+    opening, separator, rest = text.partition("---\n")
+    front, closing, body = rest.partition("\n---\n")
+    if opening or not separator or not closing:
+        raise InvalidInput(
+            "has no front matter", where=f"{shown}:1:1", hint="start it with YAML between two --- lines"
+        )
+    source = parse_yaml(front, name=shown, first_line=2)
+    if not isinstance(source.value, dict):
+        raise InvalidInput("the front matter is not a mapping", where=source.where())
+    return Card(source, body.lstrip("\n"))
+
+
+def render_card(front: Mapping[str, Any], body: str) -> str:
+    """A card's text: front matter in the order given, then the Markdown."""
+    matter = yaml.safe_dump(dict(front), sort_keys=False, allow_unicode=True, width=100)
+    return f"---\n{matter}---\n\n{body.strip()}\n"
+
+
+def write_card(path: Path, front: Mapping[str, Any], body: str) -> None:
+    """Write a card in one rename."""
+    write_atomic(path, render_card(front, body))

@@ -1,0 +1,146 @@
+"""Where everything lies: the one module that joins the yard's paths.
+
+A yard is a folder that holds `configs/` and `models/`. Base weights lie outside it, in the cache.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard.core.errors import InvalidInput
+
+_NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+
+
+def check_name(name: str, kind: str) -> str:
+    """Return `name` if it is safe as a file name; `kind` ("adapter", "dataset") goes in the error.
+
+    Raises InvalidInput otherwise: nothing a user typed is joined to a path unchecked.
+    """
+    if _NAME.fullmatch(name) and ".." not in name:
+        return name
+    raise InvalidInput(
+        f"{name!r} is not a valid {kind} name",
+        hint="use up to 64 of a-z, 0-9, '.', '_' and '-', starting with a letter or a digit",
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class Yard:
+    """The places of one yard; `docs/architecture.md` draws them."""
+
+    root: Path
+
+    # configs/
+    @property
+    def configs(self) -> Path:
+        return self.root / "configs"
+
+    @property
+    def fine_tuning_configs(self) -> Path:
+        return self.configs / "fine_tuning"
+
+    # datasets/
+    @property
+    def datasets(self) -> Path:
+        return self.root / "datasets"
+
+    def dataset(self, name: str) -> Path:
+        return self.datasets / check_name(name, "dataset")
+
+    # experiments/
+    @property
+    def experiments(self) -> Path:
+        return self.root / "experiments"
+
+    def experiment(self, name: str) -> Path:
+        return self.experiments / check_name(name, "experiment")
+
+    # models/
+    @property
+    def models(self) -> Path:
+        return self.root / "models"
+
+    @property
+    def bases(self) -> Path:
+        return self.models / "base"
+
+    def base_card(self, name: str) -> Path:
+        return self.bases / check_name(name, "base model") / "MODEL_INFO.md"
+
+    @property
+    def versions(self) -> Path:
+        return self.models / "versions"
+
+    def adapter_versions(self, adapter: str) -> Path:
+        return self.versions / check_name(adapter, "adapter")
+
+    def adapter_version(self, adapter: str, number: int) -> Path:
+        return self.adapter_versions(adapter) / str(number)
+
+    @property
+    def trained(self) -> Path:
+        return self.models / "trained"
+
+    def trained_link(self, adapter: str) -> Path:
+        return self.trained / check_name(adapter, "adapter")
+
+    # .models/
+    @property
+    def local_state(self) -> Path:
+        return self.root / ".models"
+
+    @property
+    def state_db(self) -> Path:
+        return self.local_state / "state.db"
+
+    @property
+    def logs(self) -> Path:
+        return self.local_state / "logs"
+
+    def lock(self, kind: str, name: str) -> Path:
+        return self.local_state / "locks" / f"{kind}-{check_name(name, kind)}.lock"
+
+    def show(self, path: Path) -> str:
+        """`path` as a person in the yard would type it: relative where it lies inside."""
+        try:
+            return str(path.relative_to(self.root))
+        except ValueError:
+            return str(path)
+
+    def contain(self, path: Path, kind: str) -> Path:
+        """Return `path` resolved, refusing one whose links lead out of the yard."""
+        resolved = path.resolve()
+        if resolved.is_relative_to(self.root.resolve()):
+            return resolved
+        raise InvalidInput(
+            f"the {kind} {self.show(path)} is a link that leaves the yard (to {resolved})",
+            hint="copy the files into the yard, or give their real path",
+        )
+
+
+def find_yard(start: Path | None = None) -> Yard:
+    """The yard that `start` (default: `$MODELS_YARD`, else the current folder) lies in.
+
+    Raises InvalidInput when no parent folder holds both `configs/` and `models/`.
+    """
+    chosen = start or Path(os.environ.get("MODELS_YARD") or Path.cwd())
+    chosen = chosen.absolute()
+    for folder in (chosen, *chosen.parents):
+        if (folder / "configs").is_dir() and (folder / "models").is_dir():
+            return Yard(folder)
+    raise InvalidInput(
+        f"{chosen} is not inside a yard (no folder above it holds configs/ and models/)",
+        hint="run `models init DIR` to make one, or go into one, or name it: `models --yard DIR ...`",
+    )
+
+
+def cache_folder() -> Path:
+    """Where base models lie, shared by all yards: `$MODELS_CACHE`, else the XDG cache folder."""
+    if chosen := os.environ.get("MODELS_CACHE"):
+        return Path(chosen).absolute()
+    xdg = os.environ.get("XDG_CACHE_HOME")
+    return (Path(xdg) if xdg else Path.home() / ".cache") / "modelyard"

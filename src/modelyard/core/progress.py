@@ -1,0 +1,46 @@
+"""How the library tells a person what it is doing, without knowing about terminals.
+
+The CLI gives a live display on a terminal and one line per stage in a log; tests give nothing.
+"""
+
+from __future__ import annotations
+
+from typing import Protocol
+
+
+class Progress(Protocol):
+    """Where a long job reports to. All of it goes to stderr; results never do."""
+
+    def stage(self, text: str) -> None:
+        """A new stage began, such as `train: 72 steps of 16 rows`."""
+
+    def warn(self, text: str) -> None:
+        """Something a person should know, and that does not stop the job."""
+
+    def begin(self, label: str, total: float, unit: str) -> None:
+        """A countable piece of work starts: `total` of `unit` ("steps", "bytes")."""
+
+    def advance(self, done: float, figures: str = "") -> None:
+        """`done` of the total are finished now; `figures` such as `loss 1.23 · 540 tokens/s`."""
+
+    def end(self) -> None:
+        """The piece of work is over."""
+
+
+class Silent:
+    """A Progress that says nothing."""
+
+    def stage(self, text: str) -> None:
+        pass
+
+    def warn(self, text: str) -> None:
+        pass
+
+    def begin(self, label: str, total: float, unit: str) -> None:
+        pass
+
+    def advance(self, done: float, figures: str = "") -> None:
+        pass
+
+    def end(self) -> None:
+        pass
