@@ -1,4 +1,4 @@
-"""The command line: one file per command, each of which parses, calls one library function, renders.
+"""The command line: one file per command; each parses, calls one library function, renders.
 
 The only room that prints. `app.py` registers the commands and holds the one error boundary,
 `render.py` is the only import of rich. Modules here import typer and core at the top and the rooms

@@ -8,14 +8,18 @@ import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any
+from typing import Annotated, Any, ParamSpec, TypeVar
 
 import typer
+from typer.core import TyperGroup
 
 from modelyard import __version__
 from modelyard.cli import base, doctor, evaluate, fine_tune, generate, init, prepare_data
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import ModelyardError
+
+P = ParamSpec("P")
+R = TypeVar("R")
 
 EXIT_CODES = {
     0: "done",
@@ -27,12 +31,33 @@ EXIT_CODES = {
     130: "interrupted",
 }
 
+
+class _LightGroup(TyperGroup):
+    """A group that converts only those of its options that were given.
+
+    Typer 0.29.2 converts every option of a group before it looks at the subcommand, through
+    pydantic, whose import takes as long as all else that `models fine-tune --help` does.
+    """
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for param in self.get_params(ctx):
+            _skip_when_absent(param)
+        return super().parse_args(ctx, args)
+
+
+def _skip_when_absent(param: Any) -> None:
+    convert = param.process_value
+    param.process_value = lambda ctx, value: None if value is None else convert(ctx, value)
+
+
 app = typer.Typer(
     name="models",
+    cls=_LightGroup,
     no_args_is_help=True,
     pretty_exceptions_enable=False,
+    rich_markup_mode=None,  # help in boxes and colours takes twice the time, to load rich
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Train, keep, compare and use your organisation's own language models, on your own machines.",
+    help="Train, keep and use your organisation's own language models, on your own machines.",
     epilog="Exit codes: " + " · ".join(f"{code} {text}" for code, text in EXIT_CODES.items()),
 )
 
@@ -63,8 +88,8 @@ def _choose_yard(
         os.environ["MODELS_YARD"] = str(yard)
 
 
-def error_boundary[**P, R](command: Callable[P, R]) -> Callable[P, R]:
-    """Turn what a command raises into a message and an exit code; nothing else catches everything."""
+def error_boundary(command: Callable[P, R]) -> Callable[P, R]:
+    """Turn what a command raises into a message and an exit code; only this catches everything."""
 
     @functools.wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
@@ -117,7 +142,9 @@ _register(app, "fine-tune", fine_tune.fine_tune)
 _register(app, "evaluate", evaluate.evaluate)
 _register(app, "generate", generate.generate)
 
-_bases = typer.Typer(no_args_is_help=True, help="The base models that adapters are trained on.")
+_bases = typer.Typer(
+    cls=_LightGroup, no_args_is_help=True, help="The base models that adapters are trained on."
+)
 _register(_bases, "list", base.list_bases)
 _register(_bases, "show", base.show_base)
 _register(_bases, "pull", base.pull_base)
@@ -126,4 +153,4 @@ app.add_typer(_bases, name="base")
 
 def main() -> None:
     """The console entry point."""
-    app()
+    app(prog_name="models")

@@ -14,7 +14,7 @@ from contextlib import contextmanager
 from functools import cache
 from typing import TYPE_CHECKING, Any
 
-from modelyard.core.errors import ModelyardError, ProblemsFound
+from modelyard.core.errors import ModelyardError
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -88,6 +88,30 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     out().print(table)
 
 
+def print_sample(source: str, pieces: Iterable[tuple[str, bool]]) -> None:
+    """One row as the model sees it; what is learned is green, and between ‹ › without colours."""
+    from rich.text import Text
+
+    coloured = out().is_terminal and not out().no_color
+    text = Text()
+    for piece, learned in pieces:
+        if learned and not coloured:
+            text.append(f"‹{piece}›")
+        else:
+            text.append(piece, style="green" if learned else "dim")
+    out().print(Text(source, style="cyan"))
+    out().print(text)
+    out().print()
+
+
+def print_stream(pieces: Iterable[str]) -> None:
+    """Text as it comes, then a line's end."""
+    for piece in pieces:
+        sys.stdout.write(piece)
+        sys.stdout.flush()
+    sys.stdout.write("\n")
+
+
 def print_warning(text: str) -> None:
     """A warning on stderr."""
     err().print("[yellow]warning:[/] ", end="")
@@ -98,13 +122,12 @@ def print_error(error: ModelyardError) -> None:
     """An error on stderr: what happened, where, what to do next."""
     err().print("[bold red]error:[/] ", end="")
     err().print(str(error), markup=False)
-    if isinstance(error, ProblemsFound):
-        for problem in error.problems[:_SHOWN_PROBLEMS]:
-            err().print(f"  {problem}", markup=False)
-            if problem.hint:
-                err().print(f"    {problem.hint}", style="dim", markup=False)
-        if len(error.problems) > _SHOWN_PROBLEMS:
-            err().print(f"  ... and {len(error.problems) - _SHOWN_PROBLEMS:,} more")
+    for problem in error.problems[:_SHOWN_PROBLEMS]:
+        err().print(f"  {problem}", markup=False)
+        if problem.hint:
+            err().print(f"    {problem.hint}", style="dim", markup=False)
+    if len(error.problems) > _SHOWN_PROBLEMS:
+        err().print(f"  ... and {len(error.problems) - _SHOWN_PROBLEMS:,} more")
     if error.hint:
         err().print(f"  hint: {error.hint}", style="dim", markup=False)
 

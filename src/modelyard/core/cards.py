@@ -6,6 +6,7 @@ same thing, so what a person reads is what the program uses.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,7 +16,9 @@ import yaml
 
 from modelyard.core.errors import InvalidInput
 from modelyard.core.files import write_atomic
-from modelyard.core.yamlsource import YamlSource, parse_yaml
+from modelyard.core.yamlsource import EXPONENT, YamlSource, parse_yaml
+
+_FRONT = re.compile(r"---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,24 +33,43 @@ def load_card(path: Path, *, name: str | None = None) -> Card:
     """Read a card. Raises InvalidInput when it has no front matter between two `---` lines."""
     shown = name or str(path)
     try:
-        text = path.read_text()
+        text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InvalidInput(f"cannot read: {error.strerror}", where=shown) from error
-    opening, separator, rest = text.partition("---\n")
-    front, closing, body = rest.partition("\n---\n")
-    if opening or not separator or not closing:
+    except UnicodeDecodeError as error:
+        raise InvalidInput("is not UTF-8 text", where=shown) from error
+    front = _FRONT.match(text)
+    if front is None:
         raise InvalidInput(
-            "has no front matter", where=f"{shown}:1:1", hint="start it with YAML between two --- lines"
+            "has no front matter",
+            where=f"{shown}:1:1",
+            hint="start it with YAML between two --- lines",
         )
-    source = parse_yaml(front, name=shown, first_line=2)
+    source = parse_yaml(front[1], name=shown, first_line=2)
     if not isinstance(source.value, dict):
         raise InvalidInput("the front matter is not a mapping", where=source.where())
-    return Card(source, body.lstrip("\n"))
+    return Card(source, text[front.end() :].lstrip("\n"))
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes what `load_card` reads back unchanged."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # PyYAML would write `1e5` bare, which YAML 1.2 and our reader take for a number.
+    style = '"' if EXPONENT.fullmatch(text) else None
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
 
 
 def render_card(front: Mapping[str, Any], body: str) -> str:
     """A card's text: front matter in the order given, then the Markdown."""
-    matter = yaml.safe_dump(dict(front), sort_keys=False, allow_unicode=True, width=100)
+    matter = yaml.dump(dict(front), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
     return f"---\n{matter}---\n\n{body.strip()}\n"
 
 

@@ -15,6 +15,8 @@ class ModelyardError(Exception):
     """The thing asked for failed (exit code 1)."""
 
     exit_code = 1
+    problems: tuple[Problem, ...] = ()
+    """The single things that are wrong, when the error sums up several."""
 
     def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
         super().__init__(message)
@@ -74,5 +76,10 @@ class ProblemsFound(InvalidInput):
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
     """` (did you mean 'x'?)` for the nearest known word, or an empty string."""
-    near = get_close_matches(word, known, n=1, cutoff=0.6)
-    return f" (did you mean '{near[0]}'?)" if near else ""
+    near = nearest(word, known)
+    return f" (did you mean '{near}'?)" if near else ""
+
+
+def nearest(word: str, known: Sequence[str]) -> str | None:
+    """The known word that is most like this one, if any is like it."""
+    return next(iter(get_close_matches(word, known, n=1, cutoff=0.6)), None)

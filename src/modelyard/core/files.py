@@ -1,7 +1,8 @@
 """Files that are never half written: atomic replacement, staged folders, links, locks, hashes.
 
 Every write here leaves the old state or the new state, whenever the process dies. Temporary names
-start with `.staging-`; one left behind by a killed process is swept by the next writer.
+start with `.staging-`; one left behind by a killed process stays until whoever next holds the
+thing's lock calls `sweep_staging`.
 """
 
 from __future__ import annotations
@@ -11,10 +12,12 @@ import fcntl
 import hashlib
 import json
 import os
+import re
+import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -39,15 +42,29 @@ def disk_errors(path: Path) -> Iterator[None]:
         yield
     except OSError as error:
         if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise NoSpace(
-                f"no space left on the disk of {path.parent}",
-                hint="free some space and run the same command again; nothing half written is kept",
-            ) from error
+            raise _no_space(path) from error
         if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
+            named = isinstance(error.filename, str) and STAGING_PREFIX not in error.filename
             raise ModelyardError(
-                f"cannot write: {error.strerror}", where=str(path), hint="check who owns it"
+                f"no access: {error.strerror}",
+                where=str(error.filename if named else path),
+                hint="check who owns it",
             ) from error
         raise
+    except ModelyardError:
+        raise
+    except Exception as error:
+        # safetensors and torch raise classes of their own when the disk is full.
+        if os.strerror(errno.ENOSPC) in str(error):
+            raise _no_space(path) from error
+        raise
+
+
+def _no_space(path: Path) -> NoSpace:
+    return NoSpace(
+        f"no space left on the disk of {path.parent}",
+        hint="free some space and run the same command again; nothing half written is kept",
+    )
 
 
 def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
@@ -62,28 +79,45 @@ def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
         )
 
 
+def make_folder(folder: Path) -> None:
+    """Make `folder` and its parents, so that they survive a power cut."""
+    missing = [place for place in (folder, *folder.parents) if not place.exists()]
+    folder.mkdir(parents=True, exist_ok=True)
+    for place in missing:
+        sync_folder(place.parent)
+
+
 def sync_folder(folder: Path) -> None:
     """Make renames inside `folder` survive a power cut."""
     handle = os.open(folder, os.O_RDONLY)
     try:
         os.fsync(handle)
+    except OSError as error:
+        # Some network and container file systems know no fsync of a folder.
+        if error.errno != errno.EINVAL:
+            raise
     finally:
         os.close(handle)
+
+
+def _staging_place(final: Path) -> Path:
+    """A free place beside `final`: no other thread, process or container on this disk has it."""
+    return final.with_name(f"{STAGING_PREFIX}{secrets.token_hex(4)}-{final.name}")
 
 
 def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
     """Replace `path` by `content` in one rename; readers see the old file or the new one."""
     data = content.encode() if isinstance(content, str) else content
-    staged = path.with_name(f"{STAGING_PREFIX}{os.getpid()}-{path.name}")
+    staged = _staging_place(path)
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         try:
-            handle = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_TRUNC, mode)
+            handle = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
             with os.fdopen(handle, "wb") as stream:
                 stream.write(data)
                 stream.flush()
                 os.fsync(stream.fileno())
-            os.replace(staged, path)
+            staged.replace(path)
         except BaseException:
             staged.unlink(missing_ok=True)
             raise
@@ -96,9 +130,16 @@ def write_json(path: Path, value: Any) -> None:
 
 
 def append_line(path: Path, line: str) -> None:
-    """Append one line in a single write, so that a killed process leaves whole lines."""
+    """Append one line in a single write, so that a killed process leaves whole lines.
+
+    One writer at a time. On a full disk the part that still fitted is taken back.
+    """
+    data = line.encode() + b"\n"
     with disk_errors(path), path.open("ab", buffering=0) as stream:
-        stream.write(line.encode() + b"\n")
+        written = stream.write(data)
+        if written != len(data):
+            os.ftruncate(stream.fileno(), stream.tell() - written)
+            raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
 
 
 @contextmanager
@@ -106,46 +147,79 @@ def staged_folder(final: Path) -> Iterator[Path]:
     """A new folder beside `final` that becomes `final` by one rename when the block ends well.
 
     `final` must not exist yet (versions never change). When the block raises, nothing is left.
-    Raises FileExistsError when `final` exists.
+    Raises FileExistsError when `final` exists, before the block or after it.
     """
-    if final.exists():
+    if os.path.lexists(final):
         raise FileExistsError(final)
-    staged = final.with_name(f"{STAGING_PREFIX}{os.getpid()}-{final.name}")
+    staged = _staging_place(final)
     with disk_errors(final):
-        final.parent.mkdir(parents=True, exist_ok=True)
-        shutil.rmtree(staged, ignore_errors=True)
+        make_folder(final.parent)
         staged.mkdir()
         try:
             yield staged
-            for place in sorted(staged.rglob("*")):
-                if place.is_file() and not place.is_symlink():
-                    with place.open("rb") as stream:
-                        os.fsync(stream.fileno())
-            sync_folder(staged)
-            os.rename(staged, final)
+            _sync_tree(staged)
+            try:
+                staged.rename(final)
+            except OSError as error:
+                if error.errno in (errno.EEXIST, errno.ENOTEMPTY, errno.ENOTDIR):
+                    raise FileExistsError(final) from error
+                raise
         except BaseException:
             shutil.rmtree(staged, ignore_errors=True)
             raise
         sync_folder(final.parent)
 
 
-def sweep_staging(folder: Path) -> None:
-    """Remove what killed writers left in `folder`. Call it only while holding the folder's lock."""
-    for left_over in folder.glob(f"{STAGING_PREFIX}*"):
-        if left_over.is_dir() and not left_over.is_symlink():
-            shutil.rmtree(left_over, ignore_errors=True)
-        else:
-            left_over.unlink(missing_ok=True)
+def _sync_tree(folder: Path) -> None:
+    for place in folder.rglob("*"):
+        if place.is_symlink():
+            continue
+        if place.is_dir():
+            sync_folder(place)
+        elif place.is_file():
+            with place.open("rb") as stream:
+                os.fsync(stream.fileno())
+    sync_folder(folder)
+
+
+def sweep_staging(folder: Path, name: str | None = None) -> None:
+    """Remove what killed writers left in `folder`: of the file or folder `name`, or of all.
+
+    Call it only while holding the lock under which those names are written.
+    """
+    ours = re.compile(
+        re.escape(STAGING_PREFIX) + "[0-9a-f]+-" + (re.escape(name) if name else ".*")
+    )
+    with disk_errors(folder):
+        for left_over in folder.glob(f"{STAGING_PREFIX}*"):
+            if not ours.fullmatch(left_over.name):
+                continue
+            if left_over.is_dir() and not left_over.is_symlink():
+                shutil.rmtree(left_over, ignore_errors=True)
+            else:
+                left_over.unlink(missing_ok=True)
 
 
 def replace_link(link: Path, target: Path) -> None:
-    """Point `link` at `target` (relative to the link's folder) in one rename."""
-    staged = link.with_name(f"{STAGING_PREFIX}{os.getpid()}-{link.name}")
+    """Point `link` at `target` (relative to the link's folder) in one rename.
+
+    Raises ModelyardError when a real file or folder stands where the link should be.
+    """
+    staged = _staging_place(link)
     with disk_errors(link):
-        link.parent.mkdir(parents=True, exist_ok=True)
-        staged.unlink(missing_ok=True)
-        staged.symlink_to(os.path.relpath(target, link.parent))
-        os.replace(staged, link)
+        make_folder(link.parent)
+        if os.path.lexists(link) and not link.is_symlink():
+            raise ModelyardError(
+                "is a file or folder of its own, where a link to a version belongs",
+                where=str(link),
+                hint="move it away and run the same command again",
+            )
+        try:
+            staged.symlink_to(os.path.relpath(target, link.parent))
+            staged.replace(link)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
         sync_folder(link.parent)
 
 
@@ -164,16 +238,31 @@ def folder_size_bytes(folder: Path) -> int:
     )
 
 
+_held_locks: set[int] = set()
+
+
+def _leave_locks_to_the_parent() -> None:
+    for handle in _held_locks:
+        os.close(handle)
+    _held_locks.clear()
+
+
+# A forked worker (a data loader's, say) that outlives its killed parent must not keep its locks.
+os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
+
+
 @contextmanager
 def exclusive_lock(path: Path, *, what: str, wait_s: float = 0.0) -> Iterator[None]:
     """Hold the lock of one thing; the kernel lets go of it when the holder dies.
 
     `what` names the thing in the error ("experiment techcorp-demo"). Waits up to `wait_s` seconds.
+    A second `with` on the same lock in one process waits like any other.
     Raises LockHeld, saying which process holds it since when.
     """
     with disk_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
+        make_folder(path.parent)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+    _held_locks.add(handle)
     try:
         give_up_at = time.monotonic() + wait_s
         while True:
@@ -187,11 +276,15 @@ def exclusive_lock(path: Path, *, what: str, wait_s: float = 0.0) -> Iterator[No
                         hint="wait for it (`--wait SECONDS`), or stop that process",
                     ) from error
                 time.sleep(min(0.05, max(0.0, give_up_at - time.monotonic())))
-        os.ftruncate(handle, 0)
-        os.pwrite(handle, json.dumps({"pid": os.getpid(), "since": utc_now()}).encode(), 0)
+        with suppress(OSError):  # on a full disk the lock holds all the same
+            os.ftruncate(handle, 0)
+            os.pwrite(handle, json.dumps({"pid": os.getpid(), "since": utc_now()}).encode(), 0)
         yield
     finally:
-        os.close(handle)
+        if handle in _held_locks:  # not so in a forked child
+            _held_locks.remove(handle)
+            fcntl.flock(handle, fcntl.LOCK_UN)  # also where a child has not closed its copy yet
+            os.close(handle)
 
 
 def _describe_holder(path: Path) -> str:

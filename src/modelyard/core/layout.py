@@ -112,8 +112,13 @@ class Yard:
             return str(path)
 
     def contain(self, path: Path, kind: str) -> Path:
-        """Return `path` resolved, refusing one whose links lead out of the yard."""
-        resolved = path.resolve()
+        """Return `path` resolved, refusing one whose links lead out of the yard or nowhere."""
+        try:
+            resolved = path.resolve()
+        except (OSError, RuntimeError) as error:
+            raise InvalidInput(
+                f"the {kind} {self.show(path)} is a link that leads nowhere"
+            ) from error
         if resolved.is_relative_to(self.root.resolve()):
             return resolved
         raise InvalidInput(
@@ -134,7 +139,7 @@ def find_yard(start: Path | None = None) -> Yard:
             return Yard(folder)
     raise InvalidInput(
         f"{chosen} is not inside a yard (no folder above it holds configs/ and models/)",
-        hint="run `models init DIR` to make one, or go into one, or name it: `models --yard DIR ...`",
+        hint="make one (`models init DIR`), go into one, or name it (`models --yard DIR ...`)",
     )
 
 

@@ -2,7 +2,8 @@
 
 A settings class is `@dataclass(frozen=True, slots=True, kw_only=True)` with a docstring line under
 each field. Types carry the bounds: `Annotated[int, Between(1, 1024)]`, `Literal["cosine", ...]`.
-Nested settings classes are nested mappings. The same words serve help, schema and docs.
+Nested settings classes are nested mappings, and `Mapping[str, int]` is one with free keys. The same
+words serve help, schema and docs.
 """
 
 from __future__ import annotations
@@ -10,18 +11,32 @@ from __future__ import annotations
 import ast
 import dataclasses
 import inspect
+import math
+import sys
 import textwrap
 import types
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
-from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin, get_type_hints
+from itertools import pairwise
+from typing import (
+    Annotated,
+    Any,
+    Literal,
+    TypeVar,
+    Union,
+    cast,
+    get_args,
+    get_origin,
+    get_type_hints,
+)
 
-from modelyard.core.errors import Problem, did_you_mean
+from modelyard.core.errors import Problem, did_you_mean, nearest
 
 T = TypeVar("T")
 Where = Callable[[tuple[str | int, ...]], str | None]
-"""Says where the value at a key path was written, such as `file:line:col` or `--set lora.rank=0`."""
+"""Says where the value at a key path was written, such as `file:line:col` or `--set lora.rank=0`.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -39,17 +54,20 @@ class Between:
         return f"between {self.low:g} and {self.high:g}"
 
 
+_OPEN = Between()
+_LARGEST_FLOAT = sys.float_info.max
+
+
 @lru_cache
 def field_docs(settings: type) -> Mapping[str, str]:
     """The docstring line under each field of a settings class."""
     tree = ast.parse(textwrap.dedent(inspect.getsource(settings)))
     body = cast(ast.ClassDef, tree.body[0]).body
     docs: dict[str, str] = {}
-    for statement, following in zip(body, body[1:], strict=False):
-        if isinstance(statement, ast.AnnAssign) and isinstance(following, ast.Expr):
-            if isinstance(following.value, ast.Constant) and isinstance(following.value.value, str):
-                name = cast(ast.Name, statement.target).id
-                docs[name] = inspect.cleandoc(following.value.value)
+    for statement, following in pairwise(body):
+        match (statement, following):
+            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                docs[name] = inspect.cleandoc(text)
     return docs
 
 
@@ -62,7 +80,7 @@ def build_settings(
     settings: type[T], values: Mapping[str, Any], where: Where, *, path: tuple[str, ...] = ()
 ) -> tuple[T | None, list[Problem]]:
     """Build `settings` from nested mappings; returns it, or None with every problem found."""
-    hints = _hints(settings)
+    hints = _hints(cast(Any, settings))
     known = {field.name: field for field in dataclasses.fields(cast(Any, settings))}
     built: dict[str, Any] = {}
     problems: list[Problem] = []
@@ -70,8 +88,9 @@ def build_settings(
         spot = (*path, key)
         if key not in known:
             dotted = ".".join(spot)
-            near = did_you_mean(dotted, sorted([".".join((*path, name)) for name in known]))
-            problems.append(Problem(message=f"unknown key '{dotted}'{near}", where=where(spot)))
+            near = nearest(key, sorted(known))
+            hint = f" (did you mean '{'.'.join((*path, near))}'?)" if near else ""
+            problems.append(Problem(message=f"unknown key '{dotted}'{hint}", where=where(spot)))
             continue
         built[key], wrong = _convert(hints[key], value, where, spot)
         problems += wrong
@@ -85,13 +104,19 @@ def build_settings(
     return (None, problems) if problems else (settings(**built), [])
 
 
-def _convert(hint: Any, value: Any, where: Where, spot: tuple[str, ...]) -> tuple[Any, list[Problem]]:
-    """`value` as the type `hint` asks for, or the problem with it."""
-    bounds = Between()
-    if get_origin(hint) is Annotated:
-        hint, *marks = get_args(hint)
-        bounds = next((mark for mark in marks if isinstance(mark, Between)), bounds)
+def _unwrap(hint: Any, bounds: Between) -> tuple[Any, Between]:
+    """The type inside `Annotated`, with its bounds instead of those around it."""
+    if get_origin(hint) is not Annotated:
+        return hint, bounds
+    inner, *marks = get_args(hint)
+    return inner, next((mark for mark in marks if isinstance(mark, Between)), bounds)
 
+
+def _convert(
+    hint: Any, value: Any, where: Where, spot: tuple[str, ...], bounds: Between = _OPEN
+) -> tuple[Any, list[Problem]]:
+    """`value` as the type `hint` asks for, or the problem with it."""
+    hint, bounds = _unwrap(hint, bounds)
     if dataclasses.is_dataclass(hint):
         if not isinstance(value, Mapping):
             return None, [_wrong(spot, "a mapping", value, where)]
@@ -102,44 +127,71 @@ def _convert(hint: Any, value: Any, where: Where, spot: tuple[str, ...]) -> tupl
         choices = [choice for choice in get_args(hint) if choice is not type(None)]
         if value is None and len(choices) < len(get_args(hint)):
             return None, []
-        attempts = [_convert(choice, value, where, spot) for choice in choices]
-        return next((attempt for attempt in attempts if not attempt[1]), attempts[0])
+        attempts = [_convert(choice, value, where, spot, bounds) for choice in choices]
+        accepted = [attempt for attempt in attempts if not attempt[1]]
+        if accepted or len(choices) == 1:
+            return (accepted or attempts)[0]
+        wanted = " or ".join(_describe(choice, bounds) for choice in choices)
+        return None, [_wrong(spot, wanted, value, where)]
     if origin is Literal:
-        if value in get_args(hint):
+        options = get_args(hint)
+        if any(value == option and type(value) is type(option) for option in options):
             return value, []
-        options = ", ".join(str(option) for option in get_args(hint))
-        near = did_you_mean(str(value), [str(option) for option in get_args(hint)])
-        return None, [_wrong(spot, f"one of {options}", value, where, near)]
+        near = did_you_mean(str(value), [str(option) for option in options])
+        return None, [_wrong(spot, _describe(hint, bounds), value, where, near)]
     if origin is tuple:
         if not isinstance(value, (list, tuple)):
             return None, [_wrong(spot, "a list", value, where)]
         item = get_args(hint)[0]
         pairs = [_convert(item, one, where, spot) for one in value]
         return tuple(one for one, _ in pairs), [problem for _, wrong in pairs for problem in wrong]
+    if origin is Mapping:
+        if not isinstance(value, Mapping):
+            return None, [_wrong(spot, "a mapping", value, where)]
+        item = get_args(hint)[1]
+        named = {key: _convert(item, one, where, (*spot, key)) for key, one in value.items()}
+        wrong = [problem for _, problems in named.values() for problem in problems]
+        return {key: one for key, (one, _) in named.items()}, wrong
+    if hint is Any:
+        return value, []
     return _plain(hint, value, bounds, where, spot)
 
 
 _PLAIN_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
+def _describe(hint: Any, bounds: Between) -> str:
+    """What a value of this type may be, in the words of an error."""
+    hint, bounds = _unwrap(hint, bounds)
+    if get_origin(hint) is Literal:
+        options = [str(option) for option in get_args(hint)]
+        return options[0] if len(options) == 1 else f"one of {', '.join(options)}"
+    if get_origin(hint) is tuple:
+        return "a list"
+    if hint in (int, float) and bounds != _OPEN:
+        return f"{_PLAIN_NAMES[hint]} {bounds}"
+    return _PLAIN_NAMES.get(hint, "a mapping")
+
+
 def _plain(
     hint: Any, value: Any, bounds: Between, where: Where, spot: tuple[str, ...]
 ) -> tuple[Any, list[Problem]]:
-    if hint is float and isinstance(value, int) and not isinstance(value, bool):
+    if hint is float and type(value) is int and abs(value) < _LARGEST_FLOAT:
         value = float(value)
     right_type = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-    if not right_type:
+    if not right_type or (hint is float and not math.isfinite(value)):
         return None, [_wrong(spot, _PLAIN_NAMES[hint], value, where)]
     if hint in (int, float):
-        too_low = bounds.low is not None and not value >= bounds.low
-        too_high = bounds.high is not None and not value <= bounds.high
-        if too_low or too_high or value != value:
+        too_low = bounds.low is not None and value < bounds.low
+        too_high = bounds.high is not None and value > bounds.high
+        if too_low or too_high:
             return None, [_wrong(spot, str(bounds), value, where)]
     return value, []
 
 
 def _wrong(spot: tuple[str, ...], wanted: str, value: Any, where: Where, near: str = "") -> Problem:
-    return Problem(message=f"'{'.'.join(spot)}' must be {wanted}, not {value!r}{near}", where=where(spot))
+    message = f"'{'.'.join(spot)}' must be {wanted}, not {value!r}{near}"
+    return Problem(message=message, where=where(spot))
 
 
 def settings_mapping(settings: Any) -> dict[str, Any]:

@@ -7,10 +7,10 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 
 from modelyard.core.errors import ModelyardError
-from modelyard.core.files import disk_errors
+from modelyard.core.files import NoSpace, disk_errors, exclusive_lock, make_folder
 from modelyard.core.layout import Yard
 
 _MIGRATIONS = (
@@ -30,31 +30,20 @@ _MIGRATIONS = (
 )
 """One script per schema version; a step that has shipped is never edited, only followed."""
 
+_MIGRATION_WAIT_S = 60.0
+
 
 @contextmanager
 def open_state(yard: Yard) -> Iterator[sqlite3.Connection]:
     """A connection to the yard's state.db, created and migrated if need be.
 
     Autocommit mode: use `with transaction(connection):` for a change.
-    Raises ModelyardError when the file was written by a newer modelyard or is damaged.
+    Raises ModelyardError when the file is damaged, or was written by a newer modelyard.
     """
     with disk_errors(yard.state_db):
-        yard.local_state.mkdir(parents=True, exist_ok=True)
-    connection = sqlite3.connect(yard.state_db, timeout=30, isolation_level=None)
-    connection.row_factory = sqlite3.Row
-    try:
-        connection.execute("PRAGMA journal_mode=WAL")
-        connection.execute("PRAGMA synchronous=FULL")
-        _migrate(connection, yard)
+        make_folder(yard.local_state)
+    with _state_errors(yard), closing(_connect(yard)) as connection:
         yield connection
-    except sqlite3.DatabaseError as error:
-        raise ModelyardError(
-            f"the yard's state cannot be used: {error}",
-            where=yard.show(yard.state_db),
-            hint="restore it from a backup, or move it away: versions and pointers do not depend on it",
-        ) from error
-    finally:
-        connection.close()
 
 
 @contextmanager
@@ -63,16 +52,57 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
+        connection.execute("COMMIT")
     except BaseException:
-        connection.execute("ROLLBACK")
+        # SQLite has already rolled back by itself after some errors, such as a full disk.
+        if connection.in_transaction:
+            connection.execute("ROLLBACK")
         raise
-    connection.execute("COMMIT")
+
+
+@contextmanager
+def _state_errors(yard: Yard) -> Iterator[None]:
+    """Say what to do about SQLite's failures that are not bugs of ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            message, hint = "is in use by another process", "run the same command again"
+        elif name.startswith("SQLITE_FULL"):
+            raise NoSpace(
+                f"no space left on the disk of {yard.local_state}",
+                hint="free some space and run the same command again",
+            ) from error
+        elif name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+            message, hint = f"cannot be written: {error}", "check who owns it"
+        elif name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_IOERR")):
+            message = f"cannot be read: {error}"
+            hint = "restore it from a backup, or move it away: no version or link depends on it"
+        else:
+            raise
+        raise ModelyardError(message, where=yard.show(yard.state_db), hint=hint) from error
+
+
+def _connect(yard: Yard) -> sqlite3.Connection:
+    connection = sqlite3.connect(yard.state_db, timeout=30, isolation_level=None)
+    try:
+        connection.row_factory = sqlite3.Row
+        connection.execute("PRAGMA synchronous=FULL")
+        if _schema_version(connection) != len(_MIGRATIONS):
+            # SQLite does not wait for a second process that also turns WAL on; the lock does.
+            lock = yard.lock("state", "db")
+            with exclusive_lock(lock, what="yard's state", wait_s=_MIGRATION_WAIT_S):
+                connection.execute("PRAGMA journal_mode=WAL")
+                _migrate(connection, yard)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 def _migrate(connection: sqlite3.Connection, yard: Yard) -> None:
     newest = len(_MIGRATIONS)
-    if _schema_version(connection) == newest:
-        return
     with transaction(connection):
         found = _schema_version(connection)
         if found > newest:
@@ -82,10 +112,19 @@ def _migrate(connection: sqlite3.Connection, yard: Yard) -> None:
                 hint="update modelyard in this environment",
             )
         for script in _MIGRATIONS[found:]:
-            for statement in script.split(";"):
-                if statement.strip():
-                    connection.execute(statement)
+            for statement in _statements(script):
+                connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {newest}")
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script; `executescript` would commit between them."""
+    pending = ""
+    for piece in script.split(";"):
+        pending += piece + ";"
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
 
 
 def _schema_version(connection: sqlite3.Connection) -> int:

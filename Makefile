@@ -1,0 +1,125 @@
+# Everything routine, one target each. `make` alone lists them.
+#
+# Only python3 (3.11 or newer), git and make are needed: the first target that needs the environment
+# makes it. Nothing has to be activated. Another Python: `make demo PYTHON=/path/to/python3.12`.
+# On a machine without a GPU, PyTorch's own index of CPU builds saves several GB: name it in
+# PIP_EXTRA_INDEX_URL.
+
+SHELL := /bin/bash
+export PATH := $(CURDIR)/.venv/bin:$(PATH)
+
+usable = $(1) -c 'import sys, venv, ensurepip; sys.exit(sys.version_info < (3, 11))' 2>/dev/null
+PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
+	if $(call usable,$$python); then echo $$python; break; fi; done)
+ready := .venv/.ready
+pip := pip install --quiet --disable-pip-version-check --constraint constraints.txt
+
+# What the routine targets below work on: `make fine-tune dataset=support adapter=support`.
+base = smollm2-135m-instruct
+dataset = techcorp
+adapter = $(dataset)
+prompt = How much annual leave do I get at TechCorp?
+
+## Begin here
+
+.PHONY: help
+help:  ## List the targets
+	@awk 'BEGIN {FS = ":.*## "} /^## / {print "\n" substr($$0, 4)} \
+		/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+
+.PHONY: demo
+demo: $(ready)  ## Train, judge and use an adapter on this machine, set-up included
+	models doctor
+	models base pull smollm2-135m-instruct
+	models fine-tune --dataset techcorp --adapter techcorp-demo --promote
+	models generate --adapter techcorp-demo --compare-base "$(prompt)"
+	@sed -n -e 's/^#>$$//p' -e 's/^#> //p' $(MAKEFILE_LIST)
+
+#>
+#> Where everything lies
+#>   datasets/techcorp/                       what it learned, and the questions it was judged on
+#>   experiments/techcorp-demo/report.html    how training went: open it in a browser
+#>   models/versions/techcorp-demo/1/         the version: weights, MANIFEST.json, TRAINING_INFO.md
+#>   models/trained/techcorp-demo             a link to the version in use
+#>
+#> What to type next
+#>   .venv/bin/models generate --adapter techcorp-demo "Who is the CFO of TechCorp?"
+#>   .venv/bin/models init ~/my-yard          a yard of your own, outside this repository
+#>   .venv/bin/models prepare-data FILE.csv --out datasets/mine
+#>   .venv/bin/models fine-tune --dataset mine --adapter mine --promote
+
+.PHONY: test
+test: $(ready)  ## Run the whole test suite
+	pytest
+
+.PHONY: setup
+setup: $(ready)  ## Make .venv; done again by itself when the dependencies change
+
+$(ready): pyproject.toml constraints.txt
+	@$(call usable,$(or $(PYTHON),false)) || { echo "Python 3.11 or newer (with venv) is needed;" \
+		"name one: make $(or $(MAKECMDGOALS),setup) PYTHON=/path/to/python3.11" >&2; exit 1; }
+	@echo "Setting up .venv; this downloads about 1 GB the first time."
+	$(PYTHON) -m venv .venv
+	$(pip) torch
+	$(pip) --editable ".[dev$(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo ,gpu)]"
+	touch $@
+
+## The routine jobs, each a plain command to copy
+
+.PHONY: doctor
+doctor: $(ready)  ## What this machine can do, and what is missing for what
+	models doctor
+
+.PHONY: bases
+bases: $(ready)  ## The base models, and which are at hand
+	models base list
+
+.PHONY: pull
+pull: $(ready)  ## Fetch a base: base=NAME
+	models base pull $(base)
+
+.PHONY: check-data
+check-data: $(ready)  ## Everything that can be wrong before training: dataset=NAME
+	models fine-tune --dataset $(dataset) --base-model $(base) --check
+
+.PHONY: fine-tune
+fine-tune: $(ready)  ## Train an adapter and use it if it is better: dataset=NAME adapter=NAME
+	models fine-tune --dataset $(dataset) --base-model $(base) --adapter $(adapter) --promote
+
+.PHONY: evaluate
+evaluate: $(ready)  ## Base against adapter, on questions neither has seen: adapter=NAME dataset=NAME
+	models evaluate --adapter $(adapter) --dataset $(dataset)
+
+.PHONY: generate
+generate: $(ready)  ## Ask the adapter and its base: adapter=NAME prompt="..."
+	models generate --adapter $(adapter) --compare-base "$(prompt)"
+
+## For work on modelyard itself
+
+.PHONY: check
+check: $(ready)  ## Format, lint, types and the map of the rooms
+	ruff format --check .
+	ruff check .
+	mypy
+	lint-imports
+
+.PHONY: soak
+soak: $(ready)  ## The tests with the large counts
+	pytest -m soak
+
+.PHONY: docs
+docs: $(ready)  ## Write docs/cli.md from the commands
+	python -m modelyard.cli.reference docs/cli.md
+
+.PHONY: bench-train
+bench-train: $(ready)  ## Speed of training, side by side with its peers
+	python benchmarks/train.py
+
+.PHONY: bench-startup
+bench-startup: $(ready)  ## Start-up time of the command line
+	python benchmarks/startup.py
+
+.PHONY: clean
+clean:  ## Remove the environment and all caches; models and experiments stay
+	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache
+	find src tests benchmarks -name __pycache__ -type d -prune -exec rm -rf {} +

@@ -1,0 +1,140 @@
+"""MANIFEST.json: what a version's files are, byte for byte, and where the version came from.
+
+Written once, as the last file of a version, and never changed. Does not know where versions lie.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelyard.core.clock import utc_now
+from modelyard.core.errors import ModelyardError, Problem, ProblemsFound
+from modelyard.core.files import sha256_file, write_json
+from modelyard.core.settings import build_settings, settings_mapping
+
+MANIFEST_NAME = "MANIFEST.json"
+
+
+class DamagedVersion(ModelyardError):
+    """A version's manifest is missing, unreadable, or another version's."""
+
+    def __init__(self, message: str, *, where: str, problems: tuple[Problem, ...] = ()) -> None:
+        hint = "restore the version from a backup, or train it again"
+        super().__init__(message, where=where, hint=hint)
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileEntry:
+    """One file of a version."""
+
+    sha256: str
+    """The SHA-256 of its bytes, in hex."""
+    size_bytes: int
+    """Its size."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Origin:
+    """A base model or a dataset, by name and by content."""
+
+    name: str
+    """Its name in the yard."""
+    fingerprint: str
+    """`sha256:<hex>` of its content when the version was made."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manifest:
+    """Everything MANIFEST.json says."""
+
+    adapter: str
+    """The adapter's name."""
+    version: int
+    """The version's number, from 1."""
+    created_at: str
+    """When the version was registered, UTC."""
+    run_key: str
+    """Identifies the run that made it: registering the same run again gives the same version."""
+    org: str | None = None
+    """The organisation whose data it was trained on."""
+    files: Mapping[str, FileEntry]
+    """Every other file of the version, by its path inside it."""
+    base: Origin
+    """The base model it was trained on and fits."""
+    data: Origin
+    """The dataset it was trained on."""
+    template_hash: str
+    """The hash of the chat template it was trained with."""
+    spec: Mapping[str, Any]
+    """The settings of the run, resolved."""
+    packages: Mapping[str, str]
+    """Versions of the packages that made it."""
+    code_commit: str | None = None
+    """The git commit of this program, when it ran from a checkout."""
+    machine: Mapping[str, Any]
+    """The machine that made it."""
+    parent: str | None = None
+    """The version it continues from, such as `techcorp-demo@3`."""
+
+
+def load_manifest(folder: Path) -> Manifest:
+    """The manifest of the version in `folder`. Raises DamagedVersion when it cannot be had."""
+    path = folder / MANIFEST_NAME
+    try:
+        values = json.loads(path.read_bytes())
+    except OSError as error:
+        missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
+        message = "is missing" if missing else f"cannot be read: {error.strerror}"
+        raise DamagedVersion(message, where=str(path)) from error
+    except ValueError as error:
+        raise DamagedVersion(f"is not JSON: {error}", where=str(path)) from error
+    if not isinstance(values, dict):
+        raise DamagedVersion("is not a manifest", where=str(path))
+    manifest, problems = build_settings(Manifest, values, lambda _: None)
+    if manifest is None:
+        raise DamagedVersion("is not a whole manifest", where=str(path), problems=tuple(problems))
+    return manifest
+
+
+def build_manifest(
+    adapter: str, version: int, files: Mapping[str, FileEntry], facts: Mapping[str, Any]
+) -> Manifest:
+    """A manifest of these files, made now. `facts` holds the other fields of Manifest by name.
+
+    Raises ProblemsFound when a fact is missing, unknown or of the wrong type.
+    """
+    given = {
+        "adapter": adapter,
+        "version": version,
+        "created_at": utc_now(),
+        "files": {name: settings_mapping(entry) for name, entry in files.items()},
+    }
+    manifest, problems = build_settings(Manifest, {**facts, **given}, lambda _: None)
+    if manifest is None:
+        raise ProblemsFound(f"{adapter}@{version} cannot be described", problems)
+    return manifest
+
+
+def list_files(folder: Path) -> dict[str, FileEntry]:
+    """Every file below `folder` but the manifest, hashed. Raises ModelyardError for a link."""
+    entries: dict[str, FileEntry] = {}
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink() or not (path.is_file() or path.is_dir()):
+            raise ModelyardError(
+                f"'{name}' is a link or a device; a version holds plain files only",
+                where=str(folder),
+            )
+        if path.is_file() and name != MANIFEST_NAME:
+            entries[name] = FileEntry(sha256=sha256_file(path), size_bytes=path.stat().st_size)
+    return entries
+
+
+def write_manifest(folder: Path, manifest: Manifest) -> None:
+    """Write MANIFEST.json into `folder`."""
+    write_json(folder / MANIFEST_NAME, settings_mapping(manifest))

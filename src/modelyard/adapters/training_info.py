@@ -1,0 +1,204 @@
+"""TRAINING_INFO.md: the card of a version, for people and, in its front matter, for the program.
+
+Knows how a version is described and read back. Does not know how it was trained or evaluated.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+from modelyard.adapters.manifest import DamagedVersion
+from modelyard.adapters.versions import CARD_NAME
+from modelyard.core.cards import load_card
+from modelyard.core.errors import InvalidInput, ProblemsFound
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingFacts:
+    """What the card says about how a version came about."""
+
+    adapter: str
+    """The adapter's name."""
+    version: int
+    """The version's number."""
+    base_name: str
+    """The base model's name in the catalogue."""
+    base_fingerprint: str
+    """The base model's fingerprint."""
+    dataset_name: str
+    """The dataset's name."""
+    dataset_fingerprint: str
+    """The dataset's fingerprint."""
+    dataset_rows: int
+    """How many conversations it was trained on."""
+    org: str | None
+    """The organisation whose data that is."""
+    trained_at: str
+    """When training ended, UTC."""
+    duration_s: float
+    """How long it took."""
+    spec: Mapping[str, Any]
+    """The settings worth reading: rank, learning rate, epochs and the like."""
+    packages: Mapping[str, str]
+    """Versions of the packages that made it."""
+    machine: Mapping[str, Any]
+    """The machine that made it."""
+    code_commit: str | None
+    """The git commit of this program, when it ran from a checkout."""
+    parent: str | None = None
+    """The version it continues from."""
+
+
+def render_training_info(
+    facts: TrainingFacts, evaluation: Mapping[str, Any], *, base_path: Path
+) -> tuple[dict[str, Any], str]:
+    """The card's front matter and body. `evaluation` has the shape that `gate.py` describes.
+
+    `base_path` is the folder of the base model on this machine, for the lines of Python.
+    """
+    front = {
+        "adapter": facts.adapter,
+        "version": facts.version,
+        "base": {"name": facts.base_name, "fingerprint": facts.base_fingerprint},
+        "dataset": {
+            "name": facts.dataset_name,
+            "fingerprint": facts.dataset_fingerprint,
+            "rows": facts.dataset_rows,
+        },
+        "org": facts.org,
+        "trained_at": facts.trained_at,
+        "duration_s": round(facts.duration_s, 1),
+        "parent": facts.parent,
+        "spec": dict(facts.spec),
+        "evaluation": dict(evaluation),
+        "packages": dict(facts.packages),
+        "machine": dict(facts.machine),
+        "code_commit": facts.code_commit,
+    }
+    return front, _body(facts, evaluation, base_path)
+
+
+def load_evaluation(folder: Path) -> Mapping[str, Any]:
+    """The evaluation figures on the card of the version in `folder`; empty when it has none.
+
+    Raises DamagedVersion when the card cannot be read or its figures are not whole.
+    """
+    path = folder / CARD_NAME
+    try:
+        evaluation = load_card(path).front.value.get("evaluation") or {}
+        if evaluation:
+            _require_whole(evaluation)
+    except ProblemsFound as error:
+        raise DamagedVersion(error.message, where=str(path), problems=error.problems) from error
+    except InvalidInput as error:
+        raise DamagedVersion(error.message, where=error.where or str(path)) from error
+    except (KeyError, TypeError, ValueError) as error:
+        raise DamagedVersion("the evaluation figures are not whole", where=str(path)) from error
+    return cast(Mapping[str, Any], evaluation)
+
+
+def _require_whole(evaluation: Mapping[str, Any]) -> None:
+    """Fail unless what the promotion gate reads is there."""
+    numbers = [evaluation["rows"], evaluation["base"]["loss"], evaluation["tuned"]["loss"]]
+    difference = evaluation["difference"]
+    if difference["high"] is not None:
+        numbers += [difference[name] for name in ("mean", "low", "high")]
+    if not all(isinstance(number, (int, float)) for number in numbers):
+        raise TypeError
+    if not isinstance(evaluation["fingerprint"], str):
+        raise TypeError
+
+
+def _body(facts: TrainingFacts, evaluation: Mapping[str, Any], base_path: Path) -> str:
+    link = f"models/trained/{facts.adapter}"
+    parent = f", continuing {facts.parent}" if facts.parent else ""
+    return f"""\
+# {facts.adapter}, version {facts.version}
+
+A LoRA adapter for `{facts.base_name}`, trained on {facts.dataset_rows:,} conversations of \
+`{facts.dataset_name}` in {_duration(facts.duration_s)}{parent}. It holds what was learned; the \
+base model is named above and not stored here.
+
+## Evaluation
+
+{_evaluation(evaluation)}
+
+## Use
+
+```sh
+models generate --adapter {facts.adapter}@{facts.version} "Your question"
+```
+
+Without `@{facts.version}`, the version in use answers. It is also what plain PEFT loads, from the \
+yard's folder:
+
+```python
+from peft import PeftModel
+from transformers import AutoModelForCausalLM, AutoTokenizer
+
+base = AutoModelForCausalLM.from_pretrained({json.dumps(str(base_path))}, dtype="auto")
+model = PeftModel.from_pretrained(base, "{link}")
+tokenizer = AutoTokenizer.from_pretrained("{link}")
+```
+
+## Go back
+
+Versions never change, and `{link}` is a link to the one in use. To use version N again, point the \
+link at it:
+
+```sh
+ln -sfn ../versions/{facts.adapter}/N {link}
+```
+
+## Training
+
+{_table(("setting", "value"), facts.spec.items())}
+"""
+
+
+_SHARES = {"facts_recalled": "facts recalled", "exact_match": "exact match"}
+
+
+def _evaluation(evaluation: Mapping[str, Any]) -> str:
+    if not evaluation:
+        return "Not evaluated."
+    base, tuned = evaluation["base"], evaluation["tuned"]
+    rows = [
+        (_SHARES.get(name, name.replace("_", " ")), _figure(name, base[name]), _figure(name, value))
+        for name, value in tuned.items()
+        if name in base
+    ]
+    difference = evaluation["difference"]
+    sentence = f"On {evaluation['rows']:,} conversations it never saw"
+    if difference["high"] is None:
+        sentence += "; too few for an interval."
+    else:
+        sentence += (
+            f", the loss differs by {difference['mean']:+.3f} from the base's "
+            f"(95% interval {difference['low']:+.3f} to {difference['high']:+.3f})."
+        )
+    return f"{_table(('', 'base', 'this version'), rows)}\n\n{sentence}"
+
+
+def _figure(name: str, value: Any) -> str:
+    if value is None:
+        return "—"
+    return f"{value:.0%}" if name in _SHARES else f"{value:,.3f}"
+
+
+def _duration(seconds: float) -> str:
+    minutes, rest = divmod(round(seconds), 60)
+    return f"{minutes} min {rest} s" if minutes else f"{rest} s"
+
+
+def _table(columns: tuple[str, ...], rows: Any) -> str:
+    lines = [columns, ("---",) * len(columns), *rows]
+    return "\n".join(f"| {' | '.join(_cell(cell) for cell in line)} |" for line in lines)
+
+
+def _cell(value: Any) -> str:
+    return " ".join(str(value).split()).replace("|", "\\|")

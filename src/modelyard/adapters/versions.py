@@ -1,0 +1,210 @@
+"""Versions of adapters: numbered folders that appear whole, in one rename, and never change.
+
+Knows models/versions/ and reads the link in models/trained/. Does not move that link, and does not
+know what the files of a version mean.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Callable, Mapping
+from contextlib import AbstractContextManager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelyard.adapters.manifest import (
+    DamagedVersion,
+    Manifest,
+    build_manifest,
+    list_files,
+    load_manifest,
+    write_manifest,
+)
+from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
+from modelyard.core.files import disk_errors, exclusive_lock, staged_folder, sweep_staging
+from modelyard.core.layout import Yard, check_name
+
+CARD_NAME = "TRAINING_INFO.md"
+
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+_FILE_MODE = 0o440
+_FOLDER_MODE = 0o750
+
+
+@dataclass(frozen=True, slots=True)
+class AdapterVersion:
+    """One registered version, whole on disk."""
+
+    adapter: str
+    """The adapter's name."""
+    number: int
+    """The version's number, from 1."""
+    path: Path
+    """The folder of its files, under models/versions/."""
+    manifest: Manifest
+    """Its MANIFEST.json."""
+
+    @property
+    def name(self) -> str:
+        """The version as people write it, such as `techcorp-demo@3`."""
+        return f"{self.adapter}@{self.number}"
+
+
+def list_adapters(yard: Yard) -> list[str]:
+    """The names of all adapters that have a version."""
+    if not yard.versions.is_dir():
+        return []
+    names = [place.name for place in yard.versions.iterdir() if place.is_dir()]
+    return sorted(name for name in names if _is_adapter_name(name) and version_numbers(yard, name))
+
+
+def _is_adapter_name(name: str) -> bool:
+    try:
+        check_name(name, "adapter")
+    except InvalidInput:
+        return False
+    return True
+
+
+def version_numbers(yard: Yard, adapter: str) -> list[int]:
+    """The numbers of an adapter's versions, ascending; nothing is read from them."""
+    home = yard.contain(yard.adapter_versions(adapter), "adapter")
+    if not home.is_dir():
+        return []
+    return sorted(int(place.name) for place in home.iterdir() if _NUMBER.fullmatch(place.name))
+
+
+def load_version(yard: Yard, adapter: str, number: int) -> AdapterVersion:
+    """One version. Raises DamagedVersion when its manifest is not whole or not its own."""
+    path = yard.adapter_version(adapter, number)
+    yard.contain(path, "version")
+    if path.is_symlink():
+        raise DamagedVersion("is a link; a version is a folder of its own", where=yard.show(path))
+    manifest = load_manifest(path)
+    if (manifest.adapter, manifest.version) != (adapter, number):
+        raise DamagedVersion(
+            f"holds {manifest.adapter}@{manifest.version}, not {adapter}@{number}",
+            where=yard.show(path),
+        )
+    return AdapterVersion(adapter, number, path, manifest)
+
+
+def list_versions(yard: Yard, adapter: str) -> list[AdapterVersion]:
+    """All versions of an adapter by number; none when there is no such adapter."""
+    return [load_version(yard, adapter, number) for number in version_numbers(yard, adapter)]
+
+
+def active_number(yard: Yard, adapter: str) -> int | None:
+    """The number of the version in use, as the link in models/trained/ says; None without one."""
+    link = yard.trained_link(adapter)
+    yard.contain(link.parent, "folder")
+    try:
+        target = link.readlink()
+    except FileNotFoundError:
+        return None
+    except OSError as error:
+        raise ModelyardError(
+            "is a file or folder of its own, where a link to a version belongs",
+            where=yard.show(link),
+            hint="move it away, then promote a version",
+        ) from error
+    home = os.path.relpath(yard.adapter_versions(adapter), link.parent)
+    if str(target.parent) != home or not _NUMBER.fullmatch(target.name):
+        raise ModelyardError(
+            f"leads to {target}, which is no version of {adapter}",
+            where=yard.show(link),
+            hint="remove the link, then promote a version",
+        )
+    return int(target.name)
+
+
+def resolve_version(yard: Yard, reference: str) -> AdapterVersion:
+    """The version a person means: `name@3`, or `name` for the one in use.
+
+    Raises InvalidInput when there is none, saying what there is.
+    """
+    adapter, at, asked = reference.partition("@")
+    numbers = version_numbers(yard, adapter)
+    if not numbers:
+        known = list_adapters(yard)
+        raise InvalidInput(
+            f"there is no adapter '{adapter}'{did_you_mean(adapter, known)}",
+            hint=f"there are: {', '.join(known)}" if known else "`models fine-tune` makes one",
+        )
+    versions = ", ".join(f"{adapter}@{number}" for number in numbers)
+    if at:
+        if not _NUMBER.fullmatch(asked) or int(asked) not in numbers:
+            raise InvalidInput(f"there is no {reference}", hint=f"there are: {versions}")
+        return load_version(yard, adapter, int(asked))
+    number = active_number(yard, adapter)
+    if number is None:
+        raise InvalidInput(
+            f"no version of {adapter} is in use yet", hint=f"name one of: {versions}"
+        )
+    if number not in numbers:
+        raise ModelyardError(
+            f"{adapter}@{number} is in use, and its files are gone",
+            where=yard.show(yard.trained_link(adapter)),
+            hint=f"restore it from a backup, or name one of: {versions}",
+        )
+    return load_version(yard, adapter, number)
+
+
+def register_version(
+    yard: Yard,
+    adapter: str,
+    *,
+    fill: Callable[[Path, int], None],
+    manifest_facts: Mapping[str, Any],
+    wait_s: float = 60.0,
+) -> AdapterVersion:
+    """Make the next version of an adapter from the files that `fill(folder, number)` writes.
+
+    The version appears in one rename, with its manifest, read-only. `fill` must write
+    TRAINING_INFO.md. `manifest_facts` holds the fields of Manifest that are not known here. When a
+    version of the same `run_key` exists, that one is returned and `fill` is not called.
+    """
+    home = yard.contain(yard.adapter_versions(adapter), "adapter")
+    with adapter_lock(yard, adapter, wait_s=wait_s):
+        sweep_staging(home)
+        numbers = version_numbers(yard, adapter)
+        if made := _version_of_run(yard, adapter, numbers, manifest_facts["run_key"]):
+            return made
+        number = max(numbers, default=0) + 1
+        path = yard.adapter_version(adapter, number)
+        with staged_folder(path) as staged:
+            fill(staged, number)
+            files = list_files(staged)
+            if CARD_NAME not in files:
+                raise ValueError(f"a version must hold {CARD_NAME}")
+            manifest = build_manifest(adapter, number, files, manifest_facts)
+            write_manifest(staged, manifest)
+            _make_read_only(staged)
+    return AdapterVersion(adapter, number, path, manifest)
+
+
+def adapter_lock(yard: Yard, adapter: str, *, wait_s: float) -> AbstractContextManager[None]:
+    """The one lock under which an adapter's versions and its link change."""
+    return exclusive_lock(yard.lock("adapter", adapter), what=f"adapter {adapter}", wait_s=wait_s)
+
+
+def _version_of_run(
+    yard: Yard, adapter: str, numbers: list[int], run_key: str
+) -> AdapterVersion | None:
+    for number in numbers:
+        try:
+            version = load_version(yard, adapter, number)
+        except DamagedVersion:
+            continue  # it must not stop a new version from being made
+        if version.manifest.run_key == run_key:
+            return version
+    return None
+
+
+def _make_read_only(folder: Path) -> None:
+    with disk_errors(folder):
+        folder.chmod(_FOLDER_MODE)
+        for place in folder.rglob("*"):
+            place.chmod(_FOLDER_MODE if place.is_dir() else _FILE_MODE)

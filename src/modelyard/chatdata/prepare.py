@@ -1,0 +1,429 @@
+"""The prepare-data job: source files in, a dataset folder out.
+
+Reads, refuses or lists bad rows, drops exact duplicates, splits, looks for near-duplicates and for
+secrets, and writes train.jsonl, eval.jsonl and DATASET.md. A reader never takes a mixture of two
+preparations: the card says `unfinished` from before the first file moves in until after the last.
+Does not know tokens or models.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Mapping, Sequence
+from contextlib import nullcontext
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelyard import __version__
+from modelyard.chatdata.columns import ColumnMapping
+from modelyard.chatdata.conversation import Conversation, Message, conversation_row
+from modelyard.chatdata.dataset import (
+    CARD_FILE,
+    EVALUATION_FILE,
+    TRAIN_FILE,
+    fingerprint_rows,
+)
+from modelyard.chatdata.duplicates import Pair, find_near
+from modelyard.chatdata.reading import SUFFIXES, read_conversations
+from modelyard.chatdata.sensitive import Finding, find_sensitive
+from modelyard.chatdata.splits import DEFAULT_EVALUATION_SHARE, split_conversations
+from modelyard.core.cards import load_card, write_card
+from modelyard.core.clock import utc_now
+from modelyard.core.errors import InvalidInput, Problem, ProblemsFound, did_you_mean
+from modelyard.core.files import (
+    STAGING_PREFIX,
+    disk_errors,
+    exclusive_lock,
+    sha256_file,
+    sweep_staging,
+    sync_folder,
+    write_atomic,
+)
+from modelyard.core.layout import Yard, check_name
+from modelyard.core.progress import Progress
+
+_LISTED = 50
+_SAMPLES = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareRequest:
+    """What prepare-data is asked to do."""
+
+    sources: tuple[Path, ...]
+    """Files of any accepted format, or folders of such files."""
+    out: str
+    """The dataset: a name, `datasets/NAME`, or the path of a folder."""
+    evaluation_share: float = DEFAULT_EVALUATION_SHARE
+    """The share of rows kept back to judge with."""
+    columns: ColumnMapping | None = None
+    """How the columns of a table make a conversation; None for files of conversations."""
+    org: str | None = None
+    """Whose data it is; None keeps what the card says."""
+    licence: str | None = None
+    """Its licence; None keeps what the card says."""
+    drop_sensitive: bool = False
+    """Whether rows with a secret or an e-mail address are left out."""
+    skip_bad_rows: bool = False
+    """Whether bad rows are left out and listed, where they are otherwise an error."""
+    force: bool = False
+    """Whether files that prepare-data did not write, or wrote from other sources, are replaced."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedData:
+    """What prepare-data made, or would make; `--json` prints it."""
+
+    name: str
+    """The dataset's name: its folder's."""
+    folder: str
+    """Where it lies."""
+    unchanged: bool
+    """Whether nothing had to be done: same sources, same options, files as they were written."""
+    train_rows: int
+    """Rows to learn from."""
+    evaluation_rows: int
+    """Rows to judge with."""
+    fingerprint: str
+    """The fingerprint of the rows."""
+    removed_duplicates: int = 0
+    """Rows left out because an earlier row is equal."""
+    dropped_sensitive: int = 0
+    """Rows left out because they hold a secret or an e-mail address."""
+    near_duplicates: tuple[Pair, ...] = ()
+    """Evaluation rows whose question is nearly one of train's."""
+    flagged: tuple[Finding, ...] = ()
+    """Secrets and e-mail addresses in the rows that were kept."""
+    bad_rows: tuple[Problem, ...] = ()
+    """Rows left out because they are not valid, and why."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Source:
+    """One file to read."""
+
+    path: Path
+    shown: str
+    sha256: str
+
+
+def prepare_data(
+    yard: Yard,
+    request: PrepareRequest,
+    *,
+    progress: Progress,
+    dry_run: bool = False,
+    wait_s: float = 0.0,
+) -> PreparedData:
+    """Prepare a dataset; a second run with the same sources and options changes nothing.
+
+    Raises ProblemsFound with every bad row of every source (nothing is written then), InvalidInput
+    when the folder holds what prepare-data should not overwrite.
+    """
+    if not 0 < request.evaluation_share < 1:
+        raise InvalidInput(
+            f"the evaluation share must lie between 0 and 1, not {request.evaluation_share:g}",
+            hint="give a share such as --eval-share 0.1",
+        )
+    folder = _locate_out(yard, request.out)
+    name = folder.name
+    shown = yard.show(folder)
+    lock = exclusive_lock(yard.lock("dataset", name), what=f"dataset {name}", wait_s=wait_s)
+    with nullcontext() if dry_run else lock:
+        sources = _find_sources(yard, request.sources, folder)
+        old = _load_old_card(folder, shown)
+        asked = _asked(request, sources, old)
+        if _is_unchanged(folder, shown, old, asked, force=request.force):
+            return PreparedData(
+                name=name,
+                folder=shown,
+                unchanged=True,
+                train_rows=old["rows"]["train"],
+                evaluation_rows=old["rows"]["eval"],
+                fingerprint=old["fingerprint"],
+            )
+        rows, bad, counts = _read_sources(sources, request, progress)
+        result, train, evaluation = _build(name, shown, rows, bad, request, progress)
+        if not dry_run:
+            _write(folder, asked, counts, result, train, evaluation)
+        return result
+
+
+# What is asked, and what lies there.
+
+
+def _locate_out(yard: Yard, out: str) -> Path:
+    """The dataset's folder. A name, or `datasets/NAME`, means the yard's."""
+    name = out.rstrip("/").removeprefix("datasets/")
+    if "/" not in name or ".." in Path(out).parts:
+        folder = yard.dataset(name)
+        yard.contain(folder, "dataset")
+        return folder
+    folder = Path(out).expanduser().resolve()
+    check_name(folder.name, "dataset")
+    return folder
+
+
+def _find_sources(yard: Yard, given: Sequence[Path], folder: Path) -> list[_Source]:
+    """Every file to read, with its hash; a folder stands for the readable files below it."""
+    paths: list[Path] = []
+    problems: list[Problem] = []
+    for place in given:
+        if place.is_dir():
+            below = [
+                path
+                for path in sorted(place.rglob("[!.]*"))
+                if path.suffix.lower() in SUFFIXES and path.is_file()
+            ]
+            paths += below
+            if not below:
+                message = f"holds no file to read ({', '.join(SUFFIXES)})"
+                problems.append(Problem(message=message, where=str(place)))
+        elif place.is_file():
+            paths.append(place)
+        else:
+            beside = [path.name for path in place.parent.glob("*")] if place.parent.is_dir() else []
+            near = did_you_mean(place.name, beside)
+            problems.append(Problem(message=f"there is no such file{near}", where=str(place)))
+    sources: list[_Source] = []
+    for path in dict.fromkeys(path.resolve() for path in paths):
+        try:
+            sources.append(_Source(path, yard.show(path), sha256_file(path)))
+        except OSError as error:
+            problems.append(Problem(message=f"cannot read: {error.strerror}", where=str(path)))
+        if path.parent == folder.resolve():
+            problems.append(Problem(message="is a file of the dataset itself", where=str(path)))
+    if problems:
+        raise ProblemsFound("the sources cannot be read", problems)
+    return sources
+
+
+def _load_old_card(folder: Path, shown: str) -> dict[str, Any]:
+    path = folder / CARD_FILE
+    if not path.is_file():
+        return {}
+    front: dict[str, Any] = load_card(path, name=f"{shown}/{CARD_FILE}").front.value
+    return front
+
+
+def _asked(
+    request: PrepareRequest, sources: Sequence[_Source], old: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What decides the result, as the card records it."""
+    columns = request.columns
+    return {
+        "org": request.org or old.get("org"),
+        "licence": request.licence or old.get("licence"),
+        "prepared_by": f"modelyard {__version__}",
+        "prepared_from": [{"path": one.shown, "sha256": one.sha256} for one in sources],
+        "options": {
+            "evaluation_share": request.evaluation_share,
+            "prompt": columns.prompt if columns else None,
+            "answer": columns.answer if columns else None,
+            "system": columns.system if columns else None,
+            "label": columns.label if columns else None,
+            "drop_sensitive": request.drop_sensitive,
+            "skip_bad_rows": request.skip_bad_rows,
+        },
+    }
+
+
+def _is_unchanged(
+    folder: Path, shown: str, old: Mapping[str, Any], asked: Mapping[str, Any], *, force: bool
+) -> bool:
+    """Whether the folder holds what is asked. Raises InvalidInput if writing would lose work."""
+    present = [file for file in (TRAIN_FILE, EVALUATION_FILE) if (folder / file).exists()]
+    written = old.get("files")
+    if force or not present or old.get("unfinished"):
+        return False
+    if not isinstance(written, dict):
+        raise InvalidInput(
+            f"holds {' and '.join(present)}, which prepare-data did not write",
+            where=shown,
+            hint="choose another --out, or add --force to replace them",
+        )
+    edited = [file for file in present if sha256_file(folder / file) != written.get(file)]
+    if edited:
+        raise InvalidInput(
+            f"{' and '.join(edited)} changed since prepare-data wrote them",
+            where=shown,
+            hint="choose another --out, or add --force to replace them",
+        )
+    before = [{key: one[key] for key in ("path", "sha256")} for one in old["prepared_from"]]
+    gone = {one["path"] for one in before} - {one["path"] for one in asked["prepared_from"]}
+    if gone:
+        raise InvalidInput(
+            f"was prepared from other sources: {', '.join(sorted(gone))}",
+            where=shown,
+            hint="name them too, choose another --out, or add --force to replace the rows",
+        )
+    recorded = {**{key: old.get(key) for key in asked}, "prepared_from": before}
+    return recorded == asked and len(present) == len(written)
+
+
+# The work.
+
+
+def _read_sources(
+    sources: Sequence[_Source], request: PrepareRequest, progress: Progress
+) -> tuple[list[Conversation], list[Problem], list[dict[str, Any]]]:
+    """All rows, all bad rows, and rows and format of each source."""
+    rows: list[Conversation] = []
+    problems: list[Problem] = []
+    counts: list[dict[str, Any]] = []
+    for source in sources:
+        progress.stage(f"read {source.shown}")
+        found, bad = read_conversations(source.path, name=source.shown, columns=request.columns)
+        formats = sorted({one.format for one in found})
+        counts.append({"rows": len(found), "format": ", ".join(formats) or None})
+        rows += found
+        problems += bad
+    if problems and not request.skip_bad_rows:
+        raise ProblemsFound(
+            f"{len(problems):,} {'problem' if len(problems) == 1 else 'problems'} in the sources; "
+            "nothing was written",
+            problems,
+            hint="correct them, or add --skip-bad-rows to leave these rows out",
+        )
+    return rows, problems, counts
+
+
+def _build(
+    name: str,
+    shown: str,
+    rows: Sequence[Conversation],
+    bad: Sequence[Problem],
+    request: PrepareRequest,
+    progress: Progress,
+) -> tuple[PreparedData, list[Conversation], list[Conversation]]:
+    """The two sides, and the account of how they came about."""
+    first: dict[tuple[Message, ...], Conversation] = {}
+    for row in rows:
+        first.setdefault(row.messages, row)
+    different = list(first.values())
+    flagged = find_sensitive(different)
+    kept = different
+    if request.drop_sensitive:
+        sensitive = {finding.source for finding in flagged}
+        kept = [one for one in different if one.source not in sensitive]
+        flagged = []
+    if not kept:
+        raise ProblemsFound("no row is left to write", bad, hint="nothing was written")
+    train, evaluation = split_conversations(kept, request.evaluation_share)
+    if not train:
+        train, evaluation = kept, []
+    if not evaluation:
+        progress.warn(f"all {len(kept):,} rows fell to train, so there is nothing to judge with")
+    result = PreparedData(
+        name=name,
+        folder=shown,
+        unchanged=False,
+        train_rows=len(train),
+        evaluation_rows=len(evaluation),
+        fingerprint=fingerprint_rows(train, evaluation),
+        removed_duplicates=len(rows) - len(different),
+        dropped_sensitive=len(different) - len(kept),
+        near_duplicates=tuple(find_near(train, evaluation)),
+        flagged=tuple(flagged),
+        bad_rows=tuple(bad),
+    )
+    return result, train, evaluation
+
+
+def _write(
+    folder: Path,
+    asked: Mapping[str, Any],
+    counts: Sequence[Mapping[str, Any]],
+    result: PreparedData,
+    train: Sequence[Conversation],
+    evaluation: Sequence[Conversation],
+) -> None:
+    files = {TRAIN_FILE: _jsonl(train), EVALUATION_FILE: _jsonl(evaluation)}
+    if not evaluation:
+        del files[EVALUATION_FILE]
+    texts = [turn.content for one in (*train, *evaluation) for turn in one.messages]
+    sources = zip(asked["prepared_from"], counts, strict=True)
+    front = {
+        "name": result.name,
+        "org": asked["org"],
+        "licence": asked["licence"],
+        "created_at": utc_now(),
+        "rows": {"train": result.train_rows, "eval": result.evaluation_rows},
+        "words": sum(len(text.split()) for text in texts),
+        "characters": sum(map(len, texts)),
+        "fingerprint": result.fingerprint,
+        "removed_duplicates": result.removed_duplicates,
+        "near_duplicates": len(result.near_duplicates),
+        "flagged": {
+            "secrets": sum(finding.is_secret for finding in result.flagged),
+            "e-mail addresses": sum(not finding.is_secret for finding in result.flagged),
+        },
+        "dropped_sensitive": result.dropped_sensitive,
+        "bad_rows": len(result.bad_rows),
+        "prepared_by": asked["prepared_by"],
+        "prepared_from": [{**source, **count} for source, count in sources],
+        "options": asked["options"],
+        "files": {file: hashlib.sha256(data).hexdigest() for file, data in files.items()},
+    }
+    body = _render_body(result, train)
+    # A disk that fills up does so in the staging folder; from there on there are only renames.
+    staging = folder / f"{STAGING_PREFIX}{os.getpid():x}-prepared"
+    sweep_staging(folder)
+    with disk_errors(folder / CARD_FILE):
+        for file, data in files.items():
+            write_atomic(staging / file, data)
+        write_card(staging / CARD_FILE, front, body)
+        write_card(folder / CARD_FILE, {"unfinished": True, **front}, body)
+        if EVALUATION_FILE not in files:
+            (folder / EVALUATION_FILE).unlink(missing_ok=True)
+        for file in (*files, CARD_FILE):
+            (staging / file).replace(folder / file)
+        staging.rmdir()
+        sync_folder(folder)
+
+
+def _jsonl(rows: Sequence[Conversation]) -> bytes:
+    lines = [json.dumps(conversation_row(row), ensure_ascii=False) + "\n" for row in rows]
+    return "".join(lines).encode()
+
+
+# The card's text for people.
+
+
+def _render_body(result: PreparedData, train: Sequence[Conversation]) -> str:
+    flagged = {finding.source for finding in result.flagged}
+    harmless = [row for row in train if row.source not in flagged]
+    sections = [
+        f"# {result.name}",
+        f"{result.train_rows:,} conversations to learn from in `{TRAIN_FILE}`, and "
+        f"{result.evaluation_rows:,} kept back to judge with in `{EVALUATION_FILE}`. "
+        "`models prepare-data` wrote this page and replaces it when it runs again.",
+        f"Train on it:\n\n    models fine-tune --dataset {result.name}",
+        "## Samples\n\n" + "\n\n".join(map(_sample, harmless[:_SAMPLES])),
+        _listing("Near-duplicates between train and eval", list(map(str, result.near_duplicates))),
+        _listing("Secrets and e-mail addresses", list(map(str, result.flagged))),
+        _listing("Bad rows, left out", list(map(str, result.bad_rows))),
+    ]
+    return "\n\n".join(section for section in sections if section)
+
+
+def _sample(row: Conversation) -> str:
+    turns = (f"**{turn.role}:** {_shortened(turn.content)}" for turn in row.messages)
+    return "> " + "\n>\n> ".join(turns)
+
+
+def _shortened(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= 300 else f"{flat[:299]}…"
+
+
+def _listing(title: str, lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    shown = [f"- {line}" for line in lines[:_LISTED]]
+    if len(lines) > _LISTED:
+        shown.append(f"- and {len(lines) - _LISTED:,} more")
+    return f"## {title}\n\n" + "\n".join(shown)

@@ -1,0 +1,269 @@
+"""Chat templates and tokenizers, without torch: the same text and ids that transformers gives.
+
+Owns how a base's folder says what its template, special tokens and end-of-turn tokens are. Does not
+know datasets or masks.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterable, Mapping, Sequence
+from dataclasses import dataclass, field
+from datetime import datetime
+from functools import cached_property
+from pathlib import Path
+from typing import Any, NoReturn
+
+import jinja2
+import jinja2.ext
+import jinja2.nodes
+import jinja2.parser
+import jinja2.sandbox
+from tokenizers import Tokenizer
+
+from modelyard.chatdata.conversation import Message, message_dicts
+from modelyard.core.errors import InvalidInput
+
+_PROBE = (Message("user", "a"), Message("assistant", "b"))
+
+
+class TemplateRefused(InvalidInput):
+    """The chat template does not accept a conversation (Gemma's refuses a system turn)."""
+
+
+class _Generation(jinja2.ext.Extension):
+    """`{% generation %}`, with which templates mark answers for transformers: renders its body."""
+
+    tags = {"generation"}  # noqa: RUF012 (jinja2 declares it so)
+
+    def parse(self, parser: jinja2.parser.Parser) -> jinja2.nodes.Node:
+        line = next(parser.stream).lineno
+        body = parser.parse_statements(("name:endgeneration",), drop_needle=True)
+        return jinja2.nodes.Scope(body).set_lineno(line)
+
+
+def _raise_exception(message: str) -> NoReturn:
+    raise jinja2.TemplateError(message)
+
+
+def _tojson(
+    value: Any,
+    ensure_ascii: bool = False,
+    indent: int | None = None,
+    separators: tuple[str, str] | None = None,
+    sort_keys: bool = False,
+) -> str:
+    """As transformers defines it: Jinja's own `tojson` escapes HTML."""
+    return json.dumps(
+        value,
+        ensure_ascii=ensure_ascii,
+        indent=indent,
+        separators=separators,
+        sort_keys=sort_keys,
+    )
+
+
+def _strftime_now(form: str) -> str:
+    return datetime.now().strftime(form)
+
+
+def _sandbox() -> jinja2.Environment:
+    """As transformers/utils/chat_template_utils.py makes it: templates are untrusted code."""
+    sandbox = jinja2.sandbox.ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
+    )
+    sandbox.filters["tojson"] = _tojson
+    sandbox.globals["raise_exception"] = _raise_exception
+    sandbox.globals["strftime_now"] = _strftime_now
+    return sandbox
+
+
+class ChatTemplate:
+    """A Jinja chat template; `name` is how errors call it, such as `tiny/chat_template.jinja`."""
+
+    def __init__(self, text: str, *, name: str, special_tokens: Mapping[str, Any]) -> None:
+        self.text = text
+        self.name = name
+        self._special_tokens = dict(special_tokens)
+        try:
+            self._template = _sandbox().from_string(text)
+        except jinja2.TemplateSyntaxError as error:
+            raise InvalidInput(
+                f"the chat template is not valid Jinja: {error.message}",
+                where=f"{name}:{error.lineno}",
+            ) from error
+
+    @property
+    def hash(self) -> str:
+        """The SHA-256 of the template's text."""
+        return f"sha256:{hashlib.sha256(self.text.encode()).hexdigest()}"
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
+        """The conversation as the model reads it. Raises TemplateRefused, in its words."""
+        try:
+            return self._template.render(
+                messages=message_dicts(messages),
+                tools=None,
+                documents=None,
+                add_generation_prompt=add_generation_prompt,
+                **self._special_tokens,
+            )
+        except jinja2.TemplateError as error:
+            raise TemplateRefused(
+                f"the chat template refuses this conversation: {error.message or error}",
+                where=self.name,
+            ) from error
+        except (TypeError, ValueError, KeyError, ArithmeticError, RecursionError) as error:
+            raise TemplateRefused(
+                f"the chat template fails on this conversation: {error}", where=self.name
+            ) from error
+
+
+@dataclass(frozen=True)
+class ChatTokenizer:
+    """A base's tokenizer and chat template."""
+
+    tokenizer: Tokenizer = field(repr=False)
+    """The tokenizer of tokenizer.json, without padding or truncation."""
+    template: ChatTemplate = field(repr=False)
+    """The chat template."""
+    eos_ids: frozenset[int]
+    """Every token that ends an answer: the configured ones and the template's end of turn."""
+    pad_id: int
+    """The token that fills rows of a batch; it is always masked."""
+
+    @classmethod
+    def load(cls, folder: Path) -> ChatTokenizer:
+        """Read tokenizer.json, tokenizer_config.json and the chat template of a base's folder.
+
+        Raises InvalidInput when one is missing or damaged.
+        """
+        config = _load_json(folder / "tokenizer_config.json")
+        special = _special_tokens(folder, config)
+        template = _load_template(folder, config, special)
+        path = folder / "tokenizer.json"
+        try:
+            tokenizer = Tokenizer.from_file(str(path))
+        except Exception as error:  # tokenizers raises bare Exception
+            raise InvalidInput(f"cannot read the tokenizer: {error}", where=str(path)) from error
+        tokenizer.no_padding()
+        tokenizer.no_truncation()
+
+        eos_ids = set(_configured_eos_ids(folder))
+        ends = [special.get("eos_token"), _end_of_turn(template, _special_texts(tokenizer))]
+        found = [tokenizer.token_to_id(text) for text in ends if text]
+        eos_ids |= {token for token in found if token is not None}
+        if not eos_ids:
+            raise InvalidInput(
+                "names no token that ends an answer",
+                where=str(folder / "tokenizer_config.json"),
+                hint="set eos_token there, to the token that ends a turn in the chat template",
+            )
+        pad_text = special.get("pad_token")
+        pad_id = tokenizer.token_to_id(pad_text) if pad_text else None
+        if pad_id is None:
+            pad_id = min(eos_ids)
+        return cls(tokenizer, template, frozenset(eos_ids), pad_id)
+
+    @property
+    def template_hash(self) -> str:
+        """The SHA-256 of the chat template's text."""
+        return self.template.hash
+
+    @cached_property
+    def special_texts(self) -> tuple[str, ...]:
+        """The texts of all control tokens, such as `<|im_end|>`."""
+        return _special_texts(self.tokenizer)
+
+    def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
+        """The conversation as the model reads it."""
+        return self.template.render(messages, add_generation_prompt=add_generation_prompt)
+
+    def encode(self, text: str) -> list[int]:
+        """Token ids of a rendered text; control tokens in it count, none are added."""
+        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
+        return ids
+
+    def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
+        """Token ids of a conversation, up to where the assistant's answer begins."""
+        return self.encode(self.render(messages, add_generation_prompt=True))
+
+    def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
+        """The text of token ids, by default without control tokens."""
+        text: str = self.tokenizer.decode(
+            [int(one) for one in ids], skip_special_tokens=skip_special_tokens
+        )
+        return text
+
+
+def _load_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
+    if optional and not path.is_file():
+        return {}
+    try:
+        value = json.loads(path.read_text(encoding="utf-8"))
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"cannot read: {error}", where=str(path)) from error
+    if not isinstance(value, dict):
+        raise InvalidInput("must hold a JSON object", where=str(path))
+    return value
+
+
+def _special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
+    """`bos_token`, `eos_token` and their like, which templates use by name."""
+    named = {**_load_json(folder / "special_tokens_map.json", optional=True), **config}
+    texts = {
+        key: value.get("content") if isinstance(value, dict) else value
+        for key, value in named.items()
+        if key.endswith("_token")
+    }
+    return {key: text for key, text in texts.items() if isinstance(text, str)}
+
+
+def _load_template(
+    folder: Path, config: Mapping[str, Any], special: Mapping[str, str]
+) -> ChatTemplate:
+    path = folder / "chat_template.jinja"
+    if path.is_file():
+        try:
+            text = path.read_text(encoding="utf-8")
+        except (OSError, UnicodeDecodeError) as error:
+            raise InvalidInput(f"cannot read: {error}", where=str(path)) from error
+        return ChatTemplate(text, name=_shown(path), special_tokens=special)
+    inside = config.get("chat_template")
+    if isinstance(inside, list):
+        inside = next((one["template"] for one in inside if one["name"] == "default"), None)
+    if not isinstance(inside, str):
+        raise InvalidInput(
+            "has no chat template",
+            where=str(folder),
+            hint="use an instruct model, or put a chat_template.jinja into that folder",
+        )
+    name = _shown(folder / "tokenizer_config.json")
+    return ChatTemplate(inside, name=name, special_tokens=special)
+
+
+def _shown(path: Path) -> str:
+    return f"{path.parent.name}/{path.name}"
+
+
+def _configured_eos_ids(folder: Path) -> list[int]:
+    for name in ("generation_config.json", "config.json"):
+        found = _load_json(folder / name, optional=True).get("eos_token_id")
+        if found is not None:
+            return found if isinstance(found, list) else [found]
+    return []
+
+
+def _special_texts(tokenizer: Tokenizer) -> tuple[str, ...]:
+    added = tokenizer.get_added_tokens_decoder().values()
+    return tuple(token.content for token in added if token.special)
+
+
+def _end_of_turn(template: ChatTemplate, special_texts: tuple[str, ...]) -> str | None:
+    """The control token with which the template ends an answer."""
+    try:
+        rendered = template.render(_PROBE).rstrip()
+    except TemplateRefused:
+        return None
+    return next((text for text in special_texts if rendered.endswith(text)), None)

@@ -1,0 +1,196 @@
+"""Conversations into tokens, with a proven mask of what is learned.
+
+The proof: the text up to where an answer begins, and the text up to its end of turn, must both be
+prefixes of the whole rendering. So the answer's characters are known, and with them its tokens.
+Does not know models or batches.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelyard.chatdata.conversation import Conversation
+from modelyard.chatdata.template import ChatTokenizer, TemplateRefused
+from modelyard.core.errors import Problem
+
+_BATCH_ROWS = 1000
+
+Span = tuple[int, int]
+"""Where an answer stands in a rendering: first character, and the one after its end of turn."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class TokenRow:
+    """One conversation as tokens, up to its last learned token: what follows teaches nothing."""
+
+    input_ids: npt.NDArray[np.int32]
+    """int32 [n]: token ids."""
+    trained: npt.NDArray[np.bool_]
+    """bool [n]: which tokens are learned (the answers with their end-of-turn tokens)."""
+    source: str
+    """Where the conversation was read, such as `train.jsonl:12`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Tokenized:
+    """What became of a list of conversations."""
+
+    rows: tuple[TokenRow, ...]
+    """The usable ones, in order."""
+    cut: tuple[str, ...] = ()
+    """Sources of rows whose last answer lost its end to `max_length`."""
+    straddling: tuple[str, ...] = ()
+    """Sources of rows in which a token lies across the start of an answer, so is not learned."""
+    problems: tuple[Problem, ...] = ()
+    """The rows that cannot be trained on, and why."""
+
+
+def tokenize_conversations(
+    conversations: Sequence[Conversation], tokenizer: ChatTokenizer, *, max_length: int
+) -> Tokenized:
+    """Render, tokenize and mask conversations; rows longer than `max_length` keep their beginning.
+
+    Never raises for a row: what cannot be trained on is in `problems`, and a template that is not
+    prefix-stable is one problem, whatever the number of rows.
+    """
+    rendered: list[tuple[Conversation, str, list[Span]]] = []
+    problems: list[Problem] = []
+    unstable: list[_Unstable] = []
+    for conversation in conversations:
+        try:
+            text, spans = answer_spans(conversation, tokenizer)
+            rendered.append((conversation, text, spans))
+        except TemplateRefused as error:
+            problems.append(Problem(message=error.message, where=conversation.source))
+        except _Unstable as error:
+            unstable.append(error)
+    if unstable:
+        problems.append(_describe_unstable(unstable, len(conversations), tokenizer))
+
+    rows: list[TokenRow] = []
+    cut: list[str] = []
+    straddling: list[str] = []
+    for start in range(0, len(rendered), _BATCH_ROWS):
+        batch = rendered[start : start + _BATCH_ROWS]
+        encodings = tokenizer.tokenizer.encode_batch(
+            [text for _, text, _ in batch], add_special_tokens=False
+        )
+        for (conversation, text, spans), encoding in zip(batch, encodings, strict=True):
+            found = [_token_span(encoding, span, len(text)) for span in spans]
+            first, end = found[-1][:2]
+            if first >= min(end, max_length):
+                problems.append(_nothing_to_learn(conversation, first, end, max_length))
+                continue
+            if end > max_length:
+                cut.append(conversation.source)
+            if any(straddles for _, _, straddles in found):
+                straddling.append(conversation.source)
+            rows.append(_token_row(conversation, encoding.ids, found, min(end, max_length)))
+    return Tokenized(
+        rows=tuple(rows), cut=tuple(cut), straddling=tuple(straddling), problems=tuple(problems)
+    )
+
+
+def answer_spans(conversation: Conversation, tokenizer: ChatTokenizer) -> tuple[str, list[Span]]:
+    """The rendered conversation and the span of each answer, proven by the prefix property.
+
+    A span runs from where the model would begin to speak to the end of its end-of-turn token.
+    """
+    messages = conversation.messages
+    whole = tokenizer.render(messages)
+    spans: list[Span] = []
+    for index, message in enumerate(messages):
+        if message.role != "assistant":
+            continue
+        before = tokenizer.render(messages[:index], add_generation_prompt=True)
+        is_last = index + 1 == len(messages)
+        upto = whole if is_last else tokenizer.render(messages[: index + 1])
+        turn_end = _turn_end(upto, tokenizer.special_texts)
+        if not upto.startswith(before):
+            raise _Unstable(conversation.source, index, "the text before the answer changes")
+        if not whole.startswith(upto[:turn_end]):
+            raise _Unstable(conversation.source, index, "the answer changes when turns follow")
+        spans.append((len(before), turn_end))
+    return whole, spans
+
+
+class _Unstable(Exception):
+    """A rendering that is not a prefix of the one with more turns."""
+
+    def __init__(self, source: str, index: int, what: str) -> None:
+        super().__init__(what)
+        self.source = source
+        self.index = index
+        self.what = what
+
+
+def _describe_unstable(
+    unstable: Sequence[_Unstable], rows: int, tokenizer: ChatTokenizer
+) -> Problem:
+    first = unstable[0]
+    return Problem(
+        message=(
+            "the chat template is not prefix-stable, so nothing proves which tokens are answers: "
+            f"{first.what} (message {first.index + 1} of {first.source}; "
+            f"{len(unstable):,} of {rows:,} rows)"
+        ),
+        where=tokenizer.template.name,
+        hint=(
+            "give the base a template that renders a turn the same whatever follows it, "
+            "or give each answer a row of its own"
+        ),
+    )
+
+
+def _turn_end(text: str, special_texts: tuple[str, ...]) -> int:
+    """The end of the last turn: after its end-of-turn token, whatever whitespace follows that."""
+    trimmed = text.rstrip()
+    return len(trimmed) if trimmed.endswith(special_texts) else len(text)
+
+
+def _token_span(encoding: Any, span: Span, text_length: int) -> tuple[int, int, bool]:
+    """First token, the token after the last, and whether a token lies across the start."""
+    start, end = span
+    first = _token_at(encoding, start, text_length)
+    straddles = first < len(encoding) and encoding.token_to_chars(first)[0] < start
+    return first + straddles, _token_at(encoding, end, text_length), straddles
+
+
+def _token_at(encoding: Any, position: int, text_length: int) -> int:
+    """The token of the first character at or after `position` that has one."""
+    while position < text_length:
+        token: int | None = encoding.char_to_token(position)
+        if token is not None:
+            return token
+        position += 1
+    return len(encoding)
+
+
+def _token_row(
+    conversation: Conversation, ids: list[int], spans: Sequence[tuple[int, int, bool]], length: int
+) -> TokenRow:
+    trained = np.zeros(length, dtype=np.bool_)
+    for first, end, _ in spans:
+        trained[first:end] = True
+    return TokenRow(np.array(ids[:length], dtype=np.int32), trained, conversation.source)
+
+
+def _nothing_to_learn(conversation: Conversation, first: int, end: int, max_length: int) -> Problem:
+    if first >= end:
+        return Problem(
+            message="has nothing to learn: its answer has no token of its own",
+            where=conversation.source,
+        )
+    return Problem(
+        message=(
+            f"is {end:,} tokens long and max_length is {max_length:,}: "
+            f"its last answer (from token {first + 1:,}) is cut off entirely"
+        ),
+        where=conversation.source,
+        hint=f"raise max_length to {end:,}, or shorten or split the row",
+    )

@@ -1,0 +1,223 @@
+"""`models base list | show | pull`: the base models that adapters are trained on."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelyard.cli.options import DryRun, Json, Offline
+from modelyard.core.errors import ModelyardError
+from modelyard.core.layout import find_yard
+
+if TYPE_CHECKING:
+    from modelyard.bases.catalogue import BaseCard, Source
+    from modelyard.bases.local import LocalBase
+
+Name = Annotated[
+    str, typer.Argument(metavar="NAME", help="A base model; `models base list` shows them.")
+]
+
+
+def list_bases(as_json: Json = False) -> None:
+    """List the base models, and which are on this machine.
+
+    \b
+    models base list
+
+    \b
+    JSON: [{"name", "parameters", "summary", "licence", "at_hand": bool, "source", "path",
+            "size_bytes", "fingerprint", "problem"}], null where there is nothing to say
+    """
+    from modelyard.bases.catalogue import load_catalogue
+    from modelyard.bases.local import locate_base
+    from modelyard.cli.render import print_json, print_table, print_text, showing_progress
+
+    yard = find_yard()
+    cards = load_catalogue(yard)
+    rows: list[dict[str, Any]] = []
+    with showing_progress() as progress:
+        for card in cards.values():
+            try:
+                base, problem = locate_base(yard, card.name, progress=progress), None
+            except ModelyardError as error:
+                base, problem = None, error
+            row = {"name": card.name, "parameters": card.parameters, "summary": card.summary}
+            damage = _one_line(problem) if problem else None
+            rows.append(row | {"licence": card.licence} | _state(base) | {"problem": damage})
+    if as_json:
+        print_json(rows)
+        return
+    if not rows:
+        print_text("This yard has no base models: models/base/ holds no NAME/MODEL_INFO.md.")
+        return
+    kinds = {
+        card.name: " or ".join(_kind(source) for source in card.sources) for card in cards.values()
+    }
+    table = [
+        (
+            row["name"],
+            _count(row["parameters"]),
+            "damaged" if row["problem"] else "yes" if row["at_hand"] else "no",
+            _megabytes(row["size_bytes"]),
+            _short(row["fingerprint"]),
+            kinds[row["name"]],
+        )
+        for row in rows
+    ]
+    print_table(("name", ">weights", "at hand", ">size", "fingerprint", "from"), table)
+    for row in rows:
+        if row["problem"]:
+            print_text(f"{row['name']}: {row['problem']}")
+    if absent := [row["name"] for row in rows if not row["at_hand"] and not row["problem"]]:
+        print_text(f"Fetch one with `models base pull {absent[-1]}`.")
+
+
+def show_base(
+    name: Name,
+    verify: Annotated[
+        bool, typer.Option("--verify", help="Read every byte again and compare with the record.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Show what a base model is, and where it comes from.
+
+    \b
+    models base show smollm2-135m-instruct
+    models base show smollm2-135m-instruct --verify
+
+    \b
+    JSON: {"name", "summary", "parameters", "licence", "context_length", "download_bytes",
+           "architecture", "sources": [{"kind", ...}], "at_hand": bool, "source", "path",
+           "size_bytes", "fingerprint", "verified": true or null}
+    """
+    from modelyard.bases.catalogue import find_base
+    from modelyard.bases.local import locate_base, verify_base
+    from modelyard.cli.render import print_json, print_pairs, showing_progress
+
+    yard = find_yard()
+    card = find_base(yard, name)
+    with showing_progress() as progress:
+        base = locate_base(yard, name, progress=progress)
+        if verify and base is None:
+            raise ModelyardError(
+                f"base '{name}' is not on this machine, so there is nothing to verify",
+                hint=f"run `models base pull {name}`",
+            )
+        if verify and base is not None:
+            progress.stage(f"verify: {_megabytes(base.size_bytes)} of {name}")
+            verify_base(base)
+    if as_json:
+        facts = _card_facts(card) | _state(base)
+        print_json(facts | {"verified": True if verify else None})
+        return
+    pairs = [
+        ("name", card.name),
+        ("summary", card.summary),
+        ("weights", f"{card.parameters:,}"),
+        ("licence", card.licence),
+        ("context", f"{card.context_length:,} tokens"),
+        ("sources", " · ".join(str(source) for source in card.sources)),
+        ("card", yard.show(yard.base_card(card.name))),
+    ]
+    if base is None:
+        pairs.append(("at hand", f"no; `models base pull {name}` fetches it"))
+    else:
+        checked = ", every byte as recorded" if verify else ""
+        pairs += [
+            ("at hand", f"yes, {_megabytes(base.size_bytes)}, from {base.source}{checked}"),
+            ("path", str(base.path)),
+            ("fingerprint", base.fingerprint),
+        ]
+    print_pairs(pairs)
+
+
+def pull_base(
+    name: Name,
+    force: Annotated[
+        bool, typer.Option("--force", help="Fetch and build it anew, also when it is there.")
+    ] = False,
+    offline: Offline = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Fetch a base model, from the first source that has it.
+
+    What is there already is not fetched again; an interrupted pull goes on where it stopped.
+
+    \b
+    models base pull smollm2-135m-instruct
+    models base pull smollm2-135m-instruct --force     # mends a damaged one
+
+    \b
+    JSON: {"name", "changed": bool, "dry_run": bool, "at_hand": bool, "source", "path",
+           "size_bytes", "fingerprint"}; in a dry run "changed" is what would happen
+    """
+    from modelyard.bases.catalogue import find_base
+    from modelyard.bases.local import locate_base
+    from modelyard.bases.pull import pull_base as pull
+    from modelyard.cli.render import print_json, print_text, showing_progress
+
+    yard = find_yard()
+    card = find_base(yard, name)
+    with showing_progress() as progress:
+        found = None if force else locate_base(yard, name, progress=progress)
+        base = found
+        if found is None and not dry_run:
+            base = pull(yard, name, progress=progress, offline=offline, force=force)
+    if as_json:
+        changes = {"changed": found is None, "dry_run": dry_run}
+        print_json({"name": name} | changes | _state(base))
+    elif found:
+        print_text(f"{name} is already here: {found.path}")
+    elif base is None:
+        size = f", about {_megabytes(card.download_bytes)}," if card.download_bytes else ""
+        tried = " · ".join(str(source) for source in card.sources)
+        print_text(f"Would pull {name}{size} from the first that has it: {tried}")
+    else:
+        print_text(f"{name} is here, {_megabytes(base.size_bytes)} from {base.source}")
+        print_text(f"  {base.path}")
+        print_text(f"  {base.fingerprint}")
+
+
+def _state(base: LocalBase | None) -> dict[str, Any]:
+    """Where a base is on this machine, the same keys in every command's JSON."""
+    return {
+        "at_hand": base is not None,
+        "source": base.source if base else None,
+        "path": str(base.path) if base else None,
+        "size_bytes": base.size_bytes if base else None,
+        "fingerprint": base.fingerprint if base else None,
+    }
+
+
+def _card_facts(card: BaseCard) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    from modelyard.core.settings import settings_mapping
+
+    facts = settings_mapping(card)
+    return facts | {
+        "sources": [{"kind": _kind(source), **asdict(source)} for source in card.sources]
+    }
+
+
+def _kind(source: Source) -> str:
+    return type(source).__name__.removesuffix("Source").lower()
+
+
+def _one_line(error: ModelyardError) -> str:
+    parts = [str(error), *(str(problem) for problem in error.problems)]
+    return "; ".join([*parts, error.hint] if error.hint else parts)
+
+
+def _short(fingerprint: str | None) -> str:
+    return fingerprint.removeprefix("sha256:")[:12] if fingerprint else ""
+
+
+def _megabytes(size_bytes: int | None) -> str:
+    return f"{size_bytes / 1e6:,.0f} MB" if size_bytes else ""
+
+
+def _count(parameters: int) -> str:
+    return f"{parameters / 1e9:.1f} B" if parameters >= 1e9 else f"{parameters / 1e6:.1f} M"

@@ -1,0 +1,119 @@
+"""`models doctor`: what this machine is and can do."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+from modelyard.cli.options import Json
+from modelyard.cli.render import (
+    print_json,
+    print_pairs,
+    print_table,
+    print_text,
+    print_title,
+    showing_progress,
+)
+
+if TYPE_CHECKING:
+    from modelyard.frontdoor.doctor import Diagnosis
+
+
+def doctor(as_json: Json = False) -> None:
+    """Show what this machine can do, and what is missing for what.
+
+    Works anywhere, in a yard or not; changes nothing and uses no network. Ends with the command
+    that mends each thing that is missing, and exits with 0 whatever it finds.
+
+    \b
+    JSON: {"machine": {"device", "name", "processor", "threads", "memory_bytes",
+                       "memory_free_bytes", "device_memory_bytes", "fp32_gflops",
+                       "bf16_gflops", "precision"},
+           "versions": {package: version or null},
+           "places": [{"name", "path", "size_bytes", "disk_free_bytes"}],
+           "yard": path or null,
+           "bases": [{"name", "parameters", "state", "size_bytes"}],
+           "missing": [{"what", "needed_for", "mend"}]}
+    """
+    from modelyard.frontdoor.doctor import diagnose
+
+    with showing_progress() as progress:
+        diagnosis = diagnose(progress)
+    if as_json:
+        print_json(_as_mapping(diagnosis))
+    else:
+        _print(diagnosis)
+
+
+def _as_mapping(diagnosis: Diagnosis) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    machine = diagnosis.machine
+    facts = asdict(machine) | {"processor": diagnosis.processor, "precision": machine.precision}
+    return {
+        "machine": facts,
+        "versions": diagnosis.versions,
+        "places": [asdict(place) | {"path": str(place.path)} for place in diagnosis.places],
+        "yard": str(diagnosis.yard.root) if diagnosis.yard else None,
+        "bases": [asdict(base) for base in diagnosis.bases],
+        "missing": [asdict(missing) for missing in diagnosis.missing],
+    }
+
+
+def _print(diagnosis: Diagnosis) -> None:
+    machine = diagnosis.machine
+    print_title("This machine")
+    print_pairs(
+        {
+            "device": f"{machine.device} · {machine.name}",
+            "processor": f"{diagnosis.processor} · {machine.threads} threads",
+            "memory": _memory(diagnosis),
+            "fp32": f"{machine.fp32_gflops:,.0f} GFLOP/s, measured",
+            "bf16": f"{machine.bf16_gflops:,.0f} GFLOP/s, measured",
+            "trains in": f"{machine.precision}, the faster of the two",
+        }
+    )
+    print_text()
+    print_title("Versions")
+    versions = [f"{name} {found or 'missing'}" for name, found in diagnosis.versions.items()]
+    print_text(" · ".join(versions))
+    print_text()
+    print_title("Places")
+    print_table(
+        ["what", ">holds", ">disk free", "where"],
+        [
+            (place.name, _bytes(place.size_bytes), _bytes(place.disk_free_bytes), place.path)
+            for place in diagnosis.places
+        ],
+    )
+    if diagnosis.bases:
+        print_title(f"Base models of {diagnosis.yard.root if diagnosis.yard else ''}")
+        print_table(
+            ["base", ">weights", "state", ">size"],
+            [
+                (base.name, f"{base.parameters / 1e6:,.0f} M", base.state, _bytes(base.size_bytes))
+                for base in diagnosis.bases
+            ],
+        )
+    if not diagnosis.missing:
+        print_text("Nothing is missing.")
+        return
+    print_title("Missing, and what mends it")
+    for missing in diagnosis.missing:
+        print_text(f"  {missing.what}, needed for {missing.needed_for}")
+        print_text(f"      {missing.mend}")
+
+
+def _memory(diagnosis: Diagnosis) -> str:
+    machine = diagnosis.machine
+    text = f"{_bytes(machine.memory_bytes)}, {_bytes(machine.memory_free_bytes)} free"
+    if machine.device_memory_bytes is not None:
+        text += f" · {_bytes(machine.device_memory_bytes)} on the device"
+    return text
+
+
+def _bytes(size_bytes: int | None) -> str:
+    if size_bytes is None:
+        return ""
+    if size_bytes < 1e9:
+        return f"{size_bytes / 1e6:,.0f} MB"
+    return f"{size_bytes / 1e9:,.1f} GB"

@@ -1,0 +1,101 @@
+"""`models evaluate`: base against adapter on a dataset's evaluation rows."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Annotated, Any
+
+import typer
+
+from modelyard.cli.options import Json, Offline
+
+
+def evaluate(
+    adapter: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME[@VERSION]", help="The version to judge; without @, the one in use."
+        ),
+    ],
+    dataset: Annotated[
+        str,
+        typer.Option(
+            metavar="NAME|PATH", help="Its evaluation rows are used: eval.jsonl, or a tenth."
+        ),
+    ],
+    answers: Annotated[
+        int, typer.Option(metavar="N", min=0, help="How many questions are asked at most.")
+    ] = 200,
+    max_length: Annotated[
+        int,
+        typer.Option(metavar="TOKENS", min=8, help="Longest row in tokens; longer rows are cut."),
+    ] = 1024,
+    offline: Offline = False,
+    json_output: Json = False,
+) -> None:
+    """Measure an adapter against its base, on rows it never saw.
+
+    Loss and perplexity on the same rows, the paired difference with its 95% interval, and right
+    answers where rows say how to judge them (`expect` or `label`).
+    """
+    from modelyard.adapters.check import check_adapter_files
+    from modelyard.adapters.versions import resolve_version
+    from modelyard.bases.local import require_base
+    from modelyard.chatdata.dataset import load_dataset
+    from modelyard.cli.render import print_json, print_title, showing_progress
+    from modelyard.core.layout import find_yard
+
+    yard = find_yard()
+    version = resolve_version(yard, adapter)
+    data = load_dataset(yard, dataset)
+    with showing_progress() as progress:
+        base = require_base(yard, version.manifest.base.name, progress=progress, offline=offline)
+        check_adapter_files(version.path, base)
+
+        from modelyard.evaluation.evaluate import evaluate_adapter
+        from modelyard.inference.engine import Engine
+        from modelyard.inference.machine import probe_machine
+
+        progress.stage(f"load: {base.name} with {version.name}")
+        engine = Engine.load(base, version.path, machine=probe_machine())
+        found = evaluate_adapter(
+            engine,
+            data.evaluation,
+            max_length=max_length,
+            progress=progress,
+            answers_limit=answers,
+        ).mapping()
+    if json_output:
+        print_json({"adapter": version.name, "dataset": data.name, **found})
+        return
+    print_title(f"{version.name} against {base.name} on {data.name}")
+    print_evaluation(found)
+
+
+def print_evaluation(found: Mapping[str, Any]) -> None:
+    """The figures of an evaluation, base beside adapter."""
+    from modelyard.cli.render import print_table, print_text
+
+    base, tuned, difference = found["base"], found["tuned"], found["difference"]
+    rows = [
+        ("loss", f"{base['loss']:.3f}", f"{tuned['loss']:.3f}", f"{found['rows']} rows"),
+        ("perplexity", f"{base['perplexity']:,.2f}", f"{tuned['perplexity']:,.2f}", ""),
+    ]
+    for group in found["answers"]:
+        name = {"facts": "facts recalled", "labels": "labels right"}[group["kind"]]
+        suffix = "" if group["group"] in ("all", "facts") else f" ({group['group']})"
+        total = group["rows"]
+        rows.append(
+            (
+                name + suffix,
+                f"{group['base_right']}/{total}",
+                f"{group['tuned_right']}/{total}",
+                f"{group['tuned_right'] / total:.0%}",
+            )
+        )
+    print_table(("", ">base", ">adapter", ""), rows)
+    if difference["low"] is not None:
+        print_text(
+            f"loss difference {difference['mean']:+.3f}, 95% interval "
+            f"{difference['low']:+.3f} to {difference['high']:+.3f} (paired by row)"
+        )

@@ -1,0 +1,126 @@
+"""`models generate`: one answer from a base or an adapter, streamed to the terminal."""
+
+from __future__ import annotations
+
+import sys
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelyard.cli.options import Json, Offline
+from modelyard.core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from modelyard.adapters.versions import AdapterVersion
+    from modelyard.core.layout import Yard
+
+_LONGEST_PROMPT = 1_000_000
+
+
+def generate(
+    prompt: Annotated[str, typer.Argument(help="What to ask; `-` reads it from stdin.")],
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[@VERSION]", help="The version that answers; without @, the one in use."
+        ),
+    ] = None,
+    base_model: Annotated[
+        str | None, typer.Option(metavar="NAME", help="Ask this base without an adapter.")
+    ] = None,
+    system: Annotated[
+        str | None, typer.Option(metavar="TEXT", help="A system turn before the question.")
+    ] = None,
+    compare_base: Annotated[
+        bool, typer.Option("--compare-base", help="Ask the bare base the same, before the adapter.")
+    ] = False,
+    max_new_tokens: Annotated[
+        int, typer.Option(metavar="N", min=1, help="Longest answer in tokens.")
+    ] = 256,
+    temperature: Annotated[
+        float,
+        typer.Option(
+            metavar="T", min=0.0, max=5.0, help="0 takes the likeliest token; higher varies more."
+        ),
+    ] = 0.0,
+    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of a varied answer.")] = 0,
+    offline: Offline = False,
+    json_output: Json = False,
+) -> None:
+    """Answer one prompt, with an adapter or with the bare base."""
+    from modelyard.core.layout import find_yard
+
+    yard = find_yard()
+    question = _read_prompt(prompt)
+    version = _chosen_version(yard, adapter, base_model, compare_base)
+    if version is not None and base_model and base_model != version.manifest.base.name:
+        raise InvalidInput(
+            f"{version.name} was trained on {version.manifest.base.name}, not on {base_model}",
+            hint="leave --base-model out: the version knows its base",
+        )
+
+    from modelyard.adapters.check import check_adapter_files
+    from modelyard.bases.local import require_base
+    from modelyard.chatdata.conversation import Message
+    from modelyard.cli.render import print_json, print_stream, print_title, showing_progress
+
+    name = version.manifest.base.name if version else base_model or "smollm2-135m-instruct"
+    with showing_progress() as progress:
+        base = require_base(yard, name, progress=progress, offline=offline)
+    if version is not None:
+        check_adapter_files(version.path, base)
+
+    from modelyard.inference.engine import Engine
+    from modelyard.inference.machine import probe_machine
+
+    engine = Engine.load(base, version.path if version else None, machine=probe_machine())
+    turns = [Message("system", system)] if system else []
+    ids = engine.tokenizer.encode_prompt([*turns, Message("user", question)])
+    speakers = [(version.name, True)] if version else [(base.name, False)]
+    if compare_base:
+        speakers.insert(0, (base.name, False))
+    answers = []
+    for speaker, with_adapter in speakers:
+        pieces = engine.stream(
+            ids,
+            max_new_tokens=max_new_tokens,
+            temperature=temperature,
+            seed=seed,
+            use_adapter=with_adapter,
+        )
+        if json_output:
+            answers.append({"model": speaker, "answer": "".join(pieces).strip()})
+            continue
+        if compare_base:
+            print_title(speaker)
+        print_stream(pieces)
+    if json_output:
+        print_json({"prompt": question, "answers": answers})
+
+
+def _read_prompt(prompt: str) -> str:
+    text = sys.stdin.read(_LONGEST_PROMPT + 1) if prompt == "-" else prompt
+    if len(text) > _LONGEST_PROMPT:
+        raise InvalidInput(f"the prompt is longer than {_LONGEST_PROMPT:,} characters")
+    if not text.strip():
+        raise InvalidInput("the prompt is empty", hint='models generate "Your question"')
+    return text.strip()
+
+
+def _chosen_version(
+    yard: Yard, adapter: str | None, base_model: str | None, compare_base: bool
+) -> AdapterVersion | None:
+    from modelyard.adapters.versions import resolve_version
+
+    if adapter is not None:
+        return resolve_version(yard, adapter)
+    if compare_base:
+        raise InvalidInput(
+            "--compare-base compares with an adapter", hint="name one with --adapter"
+        )
+    if base_model is None:
+        raise InvalidInput(
+            "nothing was named to answer",
+            hint="--adapter NAME for an adapter, --base-model NAME for a bare base",
+        )
+    return None

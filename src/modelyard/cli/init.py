@@ -1,0 +1,71 @@
+"""`models init`: a new yard."""
+
+from __future__ import annotations
+
+import os
+import shlex
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelyard.cli.options import DryRun, Json
+from modelyard.cli.render import print_json, print_text, print_title
+
+
+def init(
+    folder: Annotated[
+        Path, typer.Argument(metavar="DIR", help="The folder to make a yard; made if missing.")
+    ],
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Make a new yard: folders, and one example of each file.
+
+    A file that exists is never overwritten, so running it again adds only what is missing.
+
+    \b
+    models init my-yard
+    models init . --dry-run
+
+    \b
+    JSON: {"yard": path, "dry_run": bool,
+           "written": [path in the yard], "kept": [path in the yard]}
+    """
+    from modelyard.frontdoor.init import init_yard
+
+    outcome = init_yard(folder, dry_run=dry_run)
+    if as_json:
+        print_json(
+            {
+                "yard": str(outcome.yard.root),
+                "dry_run": dry_run,
+                "written": list(outcome.written),
+                "kept": list(outcome.kept),
+            }
+        )
+        return
+
+    if not outcome.written:
+        print_text(f"{folder} has all {len(outcome.kept)} files of a new yard: nothing to write.")
+    else:
+        verb = "Would write" if dry_run else "Wrote"
+        print_title(f"{verb} {len(outcome.written)} files in {folder}")
+        for path in outcome.written:
+            print_text(f"  {path}")
+        if outcome.kept:
+            print_title(f"Kept {len(outcome.kept)} that were there")
+            for path in outcome.kept:
+                print_text(f"  {path}")
+    if dry_run:
+        return
+    print_text()
+    print_title("What to type next")
+    if outcome.yard.root.resolve() != Path.cwd():
+        print_text(f"  cd {shlex.quote(os.fspath(folder))}")
+    for line in (
+        "models doctor",
+        "models fine-tune --dataset example --config configs/fine_tuning/small_data.yaml --promote",
+        'models generate --adapter example --compare-base "How long may I keep a tool?"',
+    ):
+        print_text(f"  {line}")

@@ -1,0 +1,199 @@
+"""`models prepare-data`: source files into a dataset that `models fine-tune` takes."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelyard.cli.options import DryRun, Json, Wait
+
+if TYPE_CHECKING:
+    from modelyard.chatdata.columns import ColumnMapping
+    from modelyard.chatdata.prepare import PreparedData
+
+_SHOWN = 5
+
+
+def prepare_data(
+    sources: Annotated[
+        list[Path],
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Files (.jsonl, .json, .csv, .tsv, .parquet) or folders of them. Rows hold "
+            "messages, prompt and completion, Alpaca's or ShareGPT's keys, or columns that "
+            "--prompt names.",
+        ),
+    ],
+    out: Annotated[
+        str,
+        typer.Option(
+            "--out",
+            metavar="DATASET",
+            help="Where to write: datasets/NAME, NAME, or a folder's path.",
+        ),
+    ],
+    eval_share: Annotated[
+        float,
+        typer.Option(
+            "--eval-share",
+            metavar="SHARE",
+            help="The share of rows kept back to judge with, between 0 and 1.",
+        ),
+    ] = 0.1,
+    prompt: Annotated[
+        str | None,
+        typer.Option(
+            "--prompt",
+            metavar="TEMPLATE",
+            help=r"Make the question from columns, such as '{subject}\n{body}'.",
+        ),
+    ] = None,
+    answer: Annotated[
+        str | None,
+        typer.Option(
+            "--answer", metavar="TEMPLATE", help="Make the answer from columns, such as '{reply}'."
+        ),
+    ] = None,
+    system: Annotated[
+        str | None,
+        typer.Option(
+            "--system", metavar="TEMPLATE", help="Put a system turn before each question."
+        ),
+    ] = None,
+    label: Annotated[
+        str | None,
+        typer.Option(
+            "--label",
+            metavar="COLUMN",
+            help="The answer is this column's value, a class that evaluation compares exactly.",
+        ),
+    ] = None,
+    org: Annotated[
+        str | None,
+        typer.Option("--org", metavar="NAME", help="Whose data it is; goes into DATASET.md."),
+    ] = None,
+    licence: Annotated[
+        str | None,
+        typer.Option("--license", metavar="TEXT", help="Its licence; goes into DATASET.md."),
+    ] = None,
+    drop_sensitive: Annotated[
+        bool,
+        typer.Option(
+            "--drop-sensitive",
+            help="Leave out rows that seem to hold a secret or an e-mail address.",
+        ),
+    ] = False,
+    skip_bad_rows: Annotated[
+        bool,
+        typer.Option(
+            "--skip-bad-rows",
+            help="Leave out bad rows and list them, instead of refusing them all.",
+        ),
+    ] = False,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Replace files that were made by hand or prepared from other sources."
+        ),
+    ] = False,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+    wait_s: Wait = 0.0,
+) -> None:
+    """Turn conversations, or columns of a table, into a dataset.
+
+    Refuses bad rows by file and line, drops equal rows, keeps some back to judge with (always the
+    same ones, also after the file grows), and names near-duplicates, secrets and addresses.
+    Writes train.jsonl, eval.jsonl and DATASET.md; unchanged sources are a fast no-op.
+
+    \b
+    models prepare-data conversations.jsonl --out support
+    models prepare-data tickets.csv --prompt '{subject}\\n{body}' --label team --out tickets
+
+    \b
+    JSON: {"name", "folder", "unchanged": bool, "dry_run": bool, "train_rows", "evaluation_rows",
+           "fingerprint", "removed_duplicates", "dropped_sensitive",
+           "near_duplicates": [{"source", "other", "similarity"}],
+           "flagged": [{"kind", "source", "message"}],
+           "bad_rows": [{"message", "where", "hint"}]}
+    """
+    from modelyard.chatdata.prepare import PrepareRequest
+    from modelyard.chatdata.prepare import prepare_data as prepare
+    from modelyard.cli.render import print_json, showing_progress
+    from modelyard.core.layout import find_yard
+    from modelyard.core.settings import settings_mapping
+
+    request = PrepareRequest(
+        sources=tuple(sources),
+        out=out,
+        evaluation_share=eval_share,
+        columns=_columns(prompt, answer, system, label),
+        org=org,
+        licence=licence,
+        drop_sensitive=drop_sensitive,
+        skip_bad_rows=skip_bad_rows,
+        force=force,
+    )
+    with showing_progress() as progress:
+        result = prepare(find_yard(), request, progress=progress, dry_run=dry_run, wait_s=wait_s)
+    if as_json:
+        print_json(settings_mapping(result) | {"dry_run": dry_run})
+    else:
+        _print_result(result, dry_run=dry_run)
+
+
+def _columns(
+    prompt: str | None, answer: str | None, system: str | None, label: str | None
+) -> ColumnMapping | None:
+    from modelyard.chatdata.columns import ColumnMapping
+    from modelyard.core.errors import InvalidInput
+
+    if prompt is None:
+        if answer or system or label:
+            raise InvalidInput(
+                "--answer, --system and --label need --prompt",
+                hint="say how the question is made, such as --prompt '{text}'",
+            )
+        return None
+    # A shell hands over the two characters \n where a person means a line's end.
+    prompt, answer, system = (
+        text.replace("\\n", "\n").replace("\\t", "\t") if text else text
+        for text in (prompt, answer, system)
+    )
+    return ColumnMapping(prompt=prompt or "", answer=answer, system=system, label=label)
+
+
+def _print_result(result: PreparedData, *, dry_run: bool) -> None:
+    from modelyard.cli.render import print_pairs, print_text, print_warning
+
+    rows = f"{result.train_rows:,} rows to learn from, {result.evaluation_rows:,} to judge with"
+    if result.unchanged:
+        print_text(f"{result.folder}: unchanged ({rows})")
+        return
+    print_text(f"{result.folder}: {'would hold' if dry_run else 'holds'} {rows}")
+    left_out = {
+        "equal to an earlier row": result.removed_duplicates,
+        "with a secret or an e-mail address": result.dropped_sensitive,
+        "not valid": len(result.bad_rows),
+    }
+    print_pairs(
+        [
+            *((f"left out, {why}", f"{count:,}") for why, count in left_out.items() if count),
+            ("fingerprint", result.fingerprint),
+        ]
+    )
+    found = (
+        ("evaluation rows ask nearly what a train row asks", result.near_duplicates),
+        ("places seem to hold a secret or an e-mail address", result.flagged),
+        ("rows were left out because they are not valid", result.bad_rows),
+    )
+    for what, places in found:
+        if places:
+            more = ["..."] if len(places) > _SHOWN else []
+            lines = [f"{len(places):,} {what}:", *map(str, places[:_SHOWN]), *more]
+            print_warning("\n  ".join(lines))
+    if not dry_run:
+        dataset = result.name if result.folder == f"datasets/{result.name}" else result.folder
+        print_text(f"next: models fine-tune --dataset {dataset}")

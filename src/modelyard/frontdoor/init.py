@@ -1,0 +1,78 @@
+"""A new yard: its folders and one example of each file, copied from `starter/`.
+
+Never overwrites: a file that exists stays as it is. Does not know what the files mean.
+"""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from importlib.resources import files
+from importlib.resources.abc import Traversable
+from pathlib import Path
+
+from modelyard.core.errors import InvalidInput
+from modelyard.core.files import write_atomic
+from modelyard.core.layout import Yard
+
+# Under its real name it would act on this repository.
+_RENAMED = {"gitignore": ".gitignore"}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NewYard:
+    """What `init_yard` did, or would do."""
+
+    yard: Yard
+    """The yard."""
+    written: tuple[str, ...]
+    """The files written, relative to the yard's root."""
+    kept: tuple[str, ...]
+    """The files that were there before and stay as they were."""
+
+
+def load_starter() -> dict[str, bytes]:
+    """Every file of a new yard: its path relative to the root, and its content."""
+    found = _walk(files("modelyard.frontdoor") / "starter", "")
+    return dict(sorted((_RENAMED.get(path, path), content) for path, content in found))
+
+
+def init_yard(root: Path, *, dry_run: bool = False) -> NewYard:
+    """Make `root` a yard, writing what is missing, each file in one rename.
+
+    Raises InvalidInput, before anything is written, when a folder's place is taken by a file or by
+    a link that leaves the yard.
+    """
+    yard = Yard(root.resolve())
+    starter = load_starter()
+    for folder in (*reversed(yard.root.parents), *_folders(yard, starter)):
+        _check_folder(folder)
+    kept = tuple(path for path in starter if os.path.lexists(yard.root / path))
+    written = tuple(path for path in starter if path not in kept)
+    if not dry_run:
+        for path in written:
+            write_atomic(yard.root / path, starter[path])
+    return NewYard(yard=yard, written=written, kept=kept)
+
+
+def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:
+    for place in folder.iterdir():
+        if place.is_dir():
+            yield from _walk(place, f"{prefix}{place.name}/")
+        else:
+            yield f"{prefix}{place.name}", place.read_bytes()
+
+
+def _folders(yard: Yard, starter: Iterable[str]) -> list[Path]:
+    folders = sorted({parent for path in starter for parent in Path(path).parents})
+    return [yard.contain(yard.root / folder, "folder") for folder in folders]
+
+
+def _check_folder(folder: Path) -> None:
+    if os.path.lexists(folder) and not folder.is_dir():
+        raise InvalidInput(
+            "is not a folder",
+            where=str(folder),
+            hint="name a folder, new or existing: `models init DIR`",
+        )

@@ -1,0 +1,243 @@
+"""One base in memory, perhaps with one adapter, and what is asked of it.
+
+Generates answers and measures the loss of given rows, with the adapter or without it. Does not know
+versions, organisations or whether an adapter's files may be trusted: `adapters.check` says that.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from threading import Thread
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from peft import PeftModel
+from transformers import GenerationConfig
+from transformers.generation.streamers import BaseStreamer
+
+from modelyard.bases.local import LocalBase
+from modelyard.chatdata.template import ChatTokenizer
+from modelyard.chatdata.tokenizing import TokenRow
+from modelyard.core.progress import Progress, Silent
+from modelyard.inference.machine import Machine
+from modelyard.inference.weights import Precision, Quantization, load_weights
+
+_LOSS_TOKENS = 1024
+_ANSWERS_AT_ONCE = 32
+
+
+@dataclass(frozen=True, slots=True)
+class RowLoss:
+    """How surprising a row's learned tokens are to the model."""
+
+    total: float
+    """Sum of their negative log-likelihoods, in nats."""
+    tokens: int
+    """How many there are."""
+
+    @property
+    def mean(self) -> float:
+        return self.total / self.tokens
+
+
+class Engine:
+    """A base model, perhaps with an adapter, on this machine's device."""
+
+    def __init__(self, model: Any, tokenizer: ChatTokenizer, *, adapted: bool) -> None:
+        self.model = model
+        self.tokenizer = tokenizer
+        self.adapted = adapted
+
+    @classmethod
+    def load(
+        cls,
+        base: LocalBase,
+        adapter_folder: Path | None,
+        *,
+        machine: Machine,
+        precision: Precision | None = None,
+        quantize: Quantization = "none",
+    ) -> Engine:
+        """Load the base, and the adapter in `adapter_folder` in the base's precision."""
+        torch.set_num_threads(machine.threads)
+        chosen: Any = precision or machine.precision
+        model = load_weights(base.path, precision=chosen, quantize=quantize, device=machine.device)
+        if adapter_folder is not None:
+            model = PeftModel.from_pretrained(
+                model, adapter_folder, autocast_adapter_dtype=False, local_files_only=True
+            )
+        model.eval()
+        tokenizer = ChatTokenizer.load(adapter_folder or base.path)
+        return cls(model, tokenizer, adapted=adapter_folder is not None)
+
+    @torch.inference_mode()
+    def row_losses(self, rows: Sequence[TokenRow], *, use_adapter: bool = True) -> list[RowLoss]:
+        """The loss of each row's learned tokens, in the order given."""
+        order = sorted(range(len(rows)), key=lambda index: -len(rows[index].input_ids))
+        found: list[RowLoss | None] = [None] * len(rows)
+        with self._adapter(use_adapter):
+            start = 0
+            while start < len(order):
+                longest = len(rows[order[start]].input_ids)
+                chosen = order[start : start + max(1, _LOSS_TOKENS // longest)]
+                start += len(chosen)
+                losses = self._padded_losses([rows[index] for index in chosen])
+                for index, loss in zip(chosen, losses, strict=True):
+                    found[index] = loss
+        return [loss for loss in found if loss is not None]
+
+    def _padded_losses(self, rows: Sequence[TokenRow]) -> list[RowLoss]:
+        longest = max(len(row.input_ids) for row in rows)
+        ids = torch.full((len(rows), longest), self.tokenizer.pad_id)
+        mask = torch.zeros(len(rows), longest, dtype=torch.long)
+        learned = torch.zeros(len(rows), longest, dtype=torch.bool)
+        for place, row in enumerate(rows):
+            length = len(row.input_ids)
+            ids[place, :length] = torch.from_numpy(row.input_ids)
+            mask[place, :length] = 1
+            learned[place, :length] = torch.from_numpy(row.trained)
+        learned[:, 0] = False
+        device = self.model.device
+        logits = self.model(
+            input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
+        ).logits
+        places = learned.nonzero()
+        before = logits[places[:, 0], places[:, 1] - 1].float()
+        losses = F.cross_entropy(before, ids[learned].to(device), reduction="none").double().cpu()
+        totals = torch.zeros(len(rows), dtype=torch.float64).index_add_(0, places[:, 0], losses)
+        counts = learned.sum(1)
+        return [
+            RowLoss(float(total), int(count)) for total, count in zip(totals, counts, strict=True)
+        ]
+
+    @torch.inference_mode()
+    def generate(
+        self,
+        prompts: Sequence[Sequence[int]],
+        *,
+        max_new_tokens: int,
+        use_adapter: bool = True,
+        progress: Progress | None = None,
+        label: str = "answers",
+    ) -> list[str]:
+        """Greedy answers to tokenized prompts, without their end-of-turn token."""
+        reporter = progress or Silent()
+        reporter.begin(label, len(prompts), "answers")
+        order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
+        answers = [""] * len(prompts)
+        with self._adapter(use_adapter):
+            for start in range(0, len(order), _ANSWERS_AT_ONCE):
+                chosen = order[start : start + _ANSWERS_AT_ONCE]
+                for index, answer in zip(
+                    chosen,
+                    self._answer_together([prompts[index] for index in chosen], max_new_tokens),
+                    strict=True,
+                ):
+                    answers[index] = answer
+                reporter.advance(start + len(chosen))
+        reporter.end()
+        return answers
+
+    def _answer_together(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[str]:
+        longest = max(len(prompt) for prompt in prompts)
+        pad = self.tokenizer.pad_id
+        ids = torch.tensor([[pad] * (longest - len(one)) + list(one) for one in prompts])
+        mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in prompts])
+        device = self.model.device
+        made = self.model.generate(
+            input_ids=ids.to(device),
+            attention_mask=mask.to(device),
+            generation_config=self._settings(max_new_tokens),
+        )
+        return [self._until_end(row) for row in made[:, longest:].tolist()]
+
+    def _until_end(self, tokens: list[int]) -> str:
+        ends = [place for place, token in enumerate(tokens) if token in self.tokenizer.eos_ids]
+        return self.tokenizer.decode(tokens[: ends[0]] if ends else tokens).strip()
+
+    def stream(
+        self,
+        prompt: Sequence[int],
+        *,
+        max_new_tokens: int,
+        temperature: float = 0.0,
+        seed: int = 0,
+        use_adapter: bool = True,
+    ) -> Iterator[str]:
+        """One answer, in pieces of text as they come. Temperature 0 takes the likeliest token."""
+        pieces = _Pieces(self.tokenizer)
+        device = self.model.device
+        ids = torch.tensor([list(prompt)], device=device)
+        failed: list[BaseException] = []
+
+        def work() -> None:
+            try:
+                torch.manual_seed(seed)
+                with torch.inference_mode(), self._adapter(use_adapter):
+                    self.model.generate(
+                        input_ids=ids,
+                        attention_mask=torch.ones_like(ids),
+                        generation_config=self._settings(max_new_tokens, temperature),
+                        streamer=pieces,
+                    )
+            except BaseException as error:
+                failed.append(error)
+            finally:
+                pieces.end()
+
+        thread = Thread(target=work, daemon=True)
+        thread.start()
+        yield from pieces
+        thread.join()
+        if failed:
+            raise failed[0]
+
+    def _settings(self, max_new_tokens: int, temperature: float = 0.0) -> GenerationConfig:
+        sampling = {"do_sample": True, "temperature": temperature} if temperature else {}
+        return GenerationConfig(
+            max_new_tokens=max_new_tokens,
+            eos_token_id=sorted(self.tokenizer.eos_ids),
+            pad_token_id=self.tokenizer.pad_id,
+            **sampling,
+        )
+
+    def _adapter(self, use: bool) -> Any:
+        """A context in which the adapter counts, or the bare base answers."""
+        from contextlib import nullcontext
+
+        return nullcontext() if use or not self.adapted else self.model.disable_adapter()
+
+
+class _Pieces(BaseStreamer):  # type: ignore[misc]
+    """Turns tokens from generate() into pieces of text that never split a character."""
+
+    def __init__(self, tokenizer: ChatTokenizer) -> None:
+        from queue import SimpleQueue
+
+        self._tokenizer = tokenizer
+        self._queue: SimpleQueue[str | None] = SimpleQueue()
+        self._tokens: list[int] = []
+        self._shown = ""
+        self._prompt_seen = False
+
+    def put(self, value: torch.Tensor) -> None:
+        if not self._prompt_seen:
+            self._prompt_seen = True
+            return
+        self._tokens += [
+            token for token in value.view(-1).tolist() if token not in self._tokenizer.eos_ids
+        ]
+        text = self._tokenizer.decode(self._tokens)
+        if not text.endswith("\N{REPLACEMENT CHARACTER}"):
+            self._queue.put(text[len(self._shown) :])
+            self._shown = text
+
+    def end(self) -> None:
+        self._queue.put(None)
+
+    def __iter__(self) -> Iterator[str]:
+        while (piece := self._queue.get()) is not None:
+            yield piece

@@ -1,0 +1,78 @@
+"""Which rows are learned in which step: a plan made before training, from the seed alone.
+
+A step is `rows_per_step` rows, split into batches of at most `tokens_per_batch` tokens. Rows are
+laid end to end, so short rows make full matrices and nothing is spent on padding. Because the plan
+does not depend on what happened so far, a resumed run continues exactly where it was.
+Does not know models; numpy only.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+
+from modelyard.chatdata.tokenizing import TokenRow
+from modelyard.training.spec import ScheduleSettings
+
+Batch = list[int]
+"""Indices of the rows that are in memory together."""
+Step = list[Batch]
+"""The batches of one optimizer step."""
+
+
+@dataclass(frozen=True, slots=True)
+class StepPlan:
+    """Every step of a run, in order."""
+
+    steps: tuple[Step, ...]
+    steps_per_epoch: int
+
+    @property
+    def epochs(self) -> float:
+        return len(self.steps) / self.steps_per_epoch
+
+
+def plan_steps(
+    rows: Sequence[TokenRow], schedule: ScheduleSettings, *, tokens_per_batch: int, seed: int
+) -> StepPlan:
+    """The steps of `schedule.epochs` passes over `rows`, each epoch in an order of its own."""
+    lengths = [len(row.input_ids) for row in rows]
+    steps_per_epoch = math.ceil(len(rows) / schedule.rows_per_step)
+    wanted = schedule.max_steps or max(1, round(schedule.epochs * steps_per_epoch))
+    steps: list[Step] = []
+    epoch = 0
+    while len(steps) < wanted:
+        order = _epoch_order(len(rows), seed, epoch, shuffle=schedule.shuffle)
+        for start in range(0, len(order), schedule.rows_per_step):
+            chosen = order[start : start + schedule.rows_per_step]
+            steps.append(split_by_tokens(chosen, lengths, tokens_per_batch))
+        epoch += 1
+    return StepPlan(tuple(steps[:wanted]), steps_per_epoch)
+
+
+def _epoch_order(count: int, seed: int, epoch: int, *, shuffle: bool) -> list[int]:
+    if not shuffle:
+        return list(range(count))
+    return [int(index) for index in np.random.default_rng((seed, epoch)).permutation(count)]
+
+
+def split_by_tokens(rows: Sequence[int], lengths: Sequence[int], limit: int) -> list[Batch]:
+    """Rows into as few batches of at most `limit` tokens as first-fit-decreasing finds.
+
+    A row longer than the limit is a batch of its own. Rows of a step commute, so their order inside
+    it is free. Source: Johnson 1973, Near-optimal bin packing algorithms.
+    """
+    batches: list[Batch] = []
+    room: list[int] = []
+    for row in sorted(rows, key=lambda index: -lengths[index]):
+        fitting = next((spot for spot, left in enumerate(room) if lengths[row] <= left), None)
+        if fitting is None:
+            batches.append([row])
+            room.append(limit - lengths[row])
+        else:
+            batches[fitting].append(row)
+            room[fitting] -= lengths[row]
+    return batches

@@ -1,0 +1,241 @@
+"""One experiment's folder: what the run is, how far it got, and whether it may go on.
+
+`run.json` records what a run depends on. The same command again continues a run of the same
+identity, does nothing for a finished one, and refuses, naming what changed, for any other.
+"""
+
+from __future__ import annotations
+
+import json
+import secrets
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from modelyard.core.clock import utc_now
+from modelyard.core.errors import InvalidInput, ModelyardError, Problem, ProblemsFound
+from modelyard.core.files import write_atomic, write_json
+from modelyard.core.layout import Yard
+from modelyard.core.settings import settings_mapping
+from modelyard.training.preflight import Choices
+from modelyard.training.spec import FineTuneSpec
+
+RECORD_NAME = "run.json"
+
+_FREE_TO_CHANGE = {
+    "keep.checkpoint_every_steps",
+    "keep.checkpoints_kept",
+    "keep.log_every_steps",
+    "keep.tensorboard",
+    "compute.threads",
+}
+"""Settings that do not decide the resulting weights; the run keeps those it began with."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What decides the result of a run."""
+
+    spec: Mapping[str, Any]
+    """The resolved spec, flat: `lora.rank` and so on."""
+    base_fingerprint: str
+    data_fingerprint: str
+    template_hash: str
+
+
+@dataclass(slots=True)
+class Experiment:
+    """The folder of one run and its record."""
+
+    folder: Path
+    record: dict[str, Any]
+
+    @property
+    def spec_file(self) -> Path:
+        return self.folder / "spec.yaml"
+
+    @property
+    def data_report_file(self) -> Path:
+        return self.folder / "data_report.json"
+
+    @property
+    def metrics_file(self) -> Path:
+        return self.folder / "metrics.jsonl"
+
+    @property
+    def validation_file(self) -> Path:
+        return self.folder / "validation.json"
+
+    @property
+    def report_file(self) -> Path:
+        return self.folder / "report.html"
+
+    @property
+    def checkpoints(self) -> Path:
+        return self.folder / "checkpoints"
+
+    @property
+    def tensorboard(self) -> Path:
+        return self.folder / "tensorboard"
+
+    @property
+    def trained(self) -> Path:
+        """The finished adapter, before it is a version."""
+        return self.folder / "checkpoints" / "final"
+
+    @property
+    def run_key(self) -> str:
+        return f"{self.folder.name}/{self.record['run_id']}"
+
+    @property
+    def version(self) -> int | None:
+        """The number of the version this run became, once it is registered."""
+        number = self.record.get("version")
+        return number if isinstance(number, int) else None
+
+    @property
+    def choices(self) -> Choices | None:
+        """What `auto` came to when the run began."""
+        kept = self.record.get("choices")
+        return Choices(**kept) if kept else None
+
+    def note(self, **facts: Any) -> None:
+        """Add facts to run.json, in one rename."""
+        self.record.update(facts)
+        write_json(self.folder / RECORD_NAME, self.record)
+
+
+def build_identity(
+    spec: FineTuneSpec, *, base_fingerprint: str, data_fingerprint: str, template_hash: str
+) -> Identity:
+    """The identity of a run of `spec`; the fingerprints stand for the names of data and base."""
+    flat = _flatten(settings_mapping(spec))
+    for name in ("dataset", "experiment"):
+        del flat[name]
+    return Identity(
+        spec=flat,
+        base_fingerprint=base_fingerprint,
+        data_fingerprint=data_fingerprint,
+        template_hash=template_hash,
+    )
+
+
+def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= _flatten(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat
+
+
+def open_experiment(
+    yard: Yard, spec: FineTuneSpec, identity: Identity, *, fresh: bool
+) -> Experiment:
+    """The experiment's folder, new or as an earlier run of the same identity left it.
+
+    Raises ProblemsFound when it holds another run, naming each thing that differs. Call it only
+    while holding the experiment's lock.
+    """
+    folder = yard.experiment(spec.experiment)
+    yard.contain(folder, "experiment")
+    if fresh:
+        _remove_run(folder)
+    record = _load_record(folder / RECORD_NAME)
+    if record is None:
+        folder.mkdir(parents=True, exist_ok=True)
+        experiment = Experiment(folder, {})
+        write_atomic(experiment.spec_file, _render_spec(spec))
+        experiment.note(
+            run_id=secrets.token_hex(8),
+            started_at=utc_now(),
+            identity={
+                "spec": dict(identity.spec),
+                "base_fingerprint": identity.base_fingerprint,
+                "data_fingerprint": identity.data_fingerprint,
+                "template_hash": identity.template_hash,
+            },
+        )
+        return experiment
+    differences = _differences(record["identity"], identity)
+    if differences:
+        raise ProblemsFound(
+            f"experiment {spec.experiment} holds a run with other inputs",
+            [Problem(message=line) for line in differences],
+            hint="give this run a name of its own (--experiment NAME), or start over (--fresh)",
+        )
+    return Experiment(folder, record)
+
+
+def _remove_run(folder: Path) -> None:
+    """Remove what a run wrote, its record first; a person's own files in the folder stay."""
+    run = Experiment(folder, {})
+    for path in (
+        folder / RECORD_NAME,
+        run.metrics_file,
+        run.validation_file,
+        run.data_report_file,
+        run.report_file,
+    ):
+        path.unlink(missing_ok=True)
+    for path in (run.checkpoints, run.tensorboard):
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def _load_record(path: Path) -> dict[str, Any] | None:
+    if not path.exists():
+        return None
+    try:
+        record = json.loads(path.read_text())
+        record["identity"]["spec"], record["run_id"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelyardError(
+            "the record of this run is damaged", where=str(path), hint="start over with --fresh"
+        ) from error
+    return dict(record)
+
+
+def _differences(recorded: Mapping[str, Any], now: Identity) -> list[str]:
+    names = {
+        "data_fingerprint": "the data changed",
+        "base_fingerprint": "the base model's weights changed",
+        "template_hash": "the chat template changed",
+    }
+    lines = [
+        f"{text} ({_short(recorded[name])} before, {_short(getattr(now, name))} now)"
+        for name, text in names.items()
+        if recorded[name] != getattr(now, name)
+    ]
+    before = recorded["spec"]
+    keys = sorted((before.keys() | now.spec.keys()) - _FREE_TO_CHANGE)
+    return lines + [
+        f"{key} was {before.get(key)}, and is {now.spec.get(key)} now"
+        for key in keys
+        if before.get(key) != now.spec.get(key)
+    ]
+
+
+def _short(fingerprint: str) -> str:
+    return fingerprint.removeprefix("sha256:")[:12]
+
+
+def _render_spec(spec: FineTuneSpec) -> str:
+    return (
+        "# The resolved spec of this run: defaults, config file and flags together.\n"
+        f"# Run it again: models fine-tune --config experiments/{spec.experiment}/spec.yaml\n"
+        + yaml.safe_dump(settings_mapping(spec), sort_keys=False, allow_unicode=True)
+    )
+
+
+def require_known_device(choices: Choices | None, device: str) -> None:
+    """Refuse to resume on another kind of device: the weights would not be those of one run."""
+    if choices is not None and choices.device != device:
+        raise InvalidInput(
+            f"this run began on {choices.device}, and this machine computes on {device}",
+            hint="resume it where it began, or start over (--fresh)",
+        )

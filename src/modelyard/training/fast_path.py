@@ -1,0 +1,373 @@
+"""Puts the kernels into a stock transformers + PEFT model, and proves that nothing changed.
+
+Modules are recognised by their structure (Llama, Mistral, Qwen2, SmolLM and their like), never by a
+model's name. Before training, losses and adapter gradients of real rows are compared with those of
+the untouched model, which sees each row alone; when they differ, the untouched model is used.
+Weights are not copied: projections that share an input become views of one stacked matrix.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
+from typing import Any, cast
+
+import torch
+import torch.nn.functional as F
+from peft.tuners.lora import Linear as LoraLinear
+from torch import Tensor, nn
+from transformers import AttentionInterface
+
+from modelyard.chatdata.tokenizing import TokenRow
+from modelyard.training.kernels import (
+    LabelLoss,
+    LoraProjections,
+    RmsNorm,
+    Rotary,
+    RowAttention,
+    SwiGlu,
+)
+from modelyard.training.memory import LOGITS_PER_BLOCK
+from modelyard.training.packed import PackedBatch, pack_rows
+
+ATTENTION_NAME = "modelyard_rows"
+_ADAPTER = "default"
+_ROW_ATTENTION_LIMIT = 2048
+
+_PROOF_TOKENS = 96
+_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.15}
+"""Largest relative difference of loss and gradient; two bf16 paths of 30 layers differ by 0.07."""
+
+
+@dataclass(slots=True)
+class RowLayout:
+    """Which rows are in the batch that the model computes now; attention modules read it."""
+
+    batch: PackedBatch | None = None
+
+
+@dataclass(slots=True)
+class TrainingModel:
+    """A PEFT model, and the loss of a packed batch computed the fast way or the stock way."""
+
+    model: Any
+    """The PeftModel."""
+    layout: RowLayout = field(default_factory=RowLayout)
+    fast: bool = False
+    """Whether the kernels are in place."""
+    _undo: list[Callable[[], None]] = field(default_factory=list)
+
+    def loss_sum(self, batch: PackedBatch) -> Tensor:
+        """Summed cross-entropy over the labels of `batch`: a float32 scalar with a gradient."""
+        base = self.model.get_base_model()
+        if not self.fast:
+            logits = self.model(
+                input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False
+            ).logits[0, batch.predictors]
+            return F.cross_entropy(logits.float(), batch.labels, reduction="sum")
+        self.layout.batch = batch
+        hidden = base.get_decoder()(
+            input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False
+        ).last_hidden_state[0]
+        head = base.get_output_embeddings().weight
+        rows_per_block = max(16, LOGITS_PER_BLOCK // head.shape[0])
+        return cast(
+            Tensor,
+            LabelLoss.apply(hidden[batch.predictors], head, batch.labels, rows_per_block),
+        )
+
+    def use_fast_path(self) -> None:
+        """Put the kernels in place, wherever a module has the structure they compute."""
+        base = self.model.get_base_model()
+        for module in list(base.modules()):
+            if _is_attention(module):
+                self._replace(module, _attention_forward(module, self.layout))
+            elif _is_gated_mlp(module):
+                self._replace(module, _mlp_forward(module))
+            elif _is_rms_norm(module):
+                self._replace(module, _norm_forward(module))
+        covered = {id(part) for module in base.modules() if "forward" in vars(module)
+                   for part in module.modules()}  # fmt: skip
+        for module in base.modules():
+            if _is_plain_lora(module) and id(module) not in covered:
+                self._replace(module, _lora_forward(module))
+            if hasattr(module, "is_causal") and hasattr(module, "head_dim"):
+                module.row_layout = self.layout
+        stock = base.config._attn_implementation
+        base.config._attn_implementation = ATTENTION_NAME
+        self._undo.append(lambda: setattr(base.config, "_attn_implementation", stock))
+        self.fast = True
+
+    def use_stock_path(self) -> None:
+        """Take the kernels out again."""
+        for undo in reversed(self._undo):
+            undo()
+        self._undo.clear()
+        self.fast = False
+
+    def _replace(self, module: nn.Module, forward: Callable[..., Any]) -> None:
+        object.__setattr__(module, "forward", forward)
+        self._undo.append(lambda: object.__delattr__(module, "forward"))
+
+
+@dataclass(frozen=True, slots=True)
+class Proof:
+    """How far the fast path is from the stock one on real rows."""
+
+    loss_difference: float
+    """Relative difference of the loss."""
+    gradient_difference: float
+    """Relative difference of the adapter's whole gradient, in the 2-norm."""
+    tolerance: float
+    """What the compute type allows."""
+
+    @property
+    def holds(self) -> bool:
+        return max(self.loss_difference, self.gradient_difference) <= self.tolerance
+
+
+def prove_fast_path(model: TrainingModel, rows: Sequence[TokenRow]) -> Proof:
+    """Compare both paths on a few short rows; leaves the fast one in place only if the proof holds.
+
+    The adapter's B is filled with noise for the comparison, or A would have no gradient, and put
+    back. The random state is left as it was.
+    """
+    device = next(model.model.parameters()).device
+    dtype = model.model.get_base_model().get_input_embeddings().weight.dtype
+    sample = [_shortened(row) for row in sorted(rows, key=lambda row: len(row.input_ids))[:2]]
+    was_training = model.model.training
+    model.model.eval()
+    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
+        torch.manual_seed(0)
+        kept = _disturb_adapter(model.model)
+        stock = [_loss_and_gradients(model, [pack_rows([row]).to(device)]) for row in sample]
+        model.use_fast_path()
+        fast_loss, fast = _loss_and_gradients(model, [pack_rows(sample).to(device)])
+        _restore_adapter(model.model, kept)
+    model.model.train(was_training)
+
+    stock_loss = sum(loss for loss, _ in stock)
+    wanted = {name: torch.stack([grads[name] for _, grads in stock]).sum(0) for name in fast}
+    wrong = sum(float((fast[name] - wanted[name]).square().sum()) for name in fast)
+    whole = sum(float(wanted[name].square().sum()) for name in fast)
+    difference = (wrong / max(whole, 1e-24)) ** 0.5
+    proof = Proof(abs(fast_loss - stock_loss) / stock_loss, difference, _TOLERANCE[dtype])
+    if not proof.holds:
+        model.use_stock_path()
+    return proof
+
+
+def _shortened(row: TokenRow) -> TokenRow:
+    """At most `_PROOF_TOKENS` tokens, ending where the row's learned tokens end."""
+    return TokenRow(row.input_ids[-_PROOF_TOKENS:], row.trained[-_PROOF_TOKENS:], row.source)
+
+
+def _loss_and_gradients(
+    model: TrainingModel, batches: Sequence[PackedBatch]
+) -> tuple[float, dict[str, Tensor]]:
+    learned = {name: one for name, one in model.model.named_parameters() if one.requires_grad}
+    loss = 0.0
+    for batch in batches:
+        loss += float(_backward(model.loss_sum(batch)))
+    grads = {name: cast(Tensor, one.grad).float().clone() for name, one in learned.items()}
+    model.model.zero_grad(set_to_none=True)
+    return loss, grads
+
+
+def _backward(loss: Tensor) -> Tensor:
+    torch.autograd.backward(loss)
+    return loss.detach()
+
+
+def _disturb_adapter(model: nn.Module) -> dict[str, Tensor]:
+    kept = {}
+    for name, weight in model.named_parameters():
+        if weight.requires_grad and "lora_B" in name:
+            kept[name] = weight.detach().clone()
+            weight.data.normal_(std=0.02)
+    return kept
+
+
+def _restore_adapter(model: nn.Module, kept: dict[str, Tensor]) -> None:
+    for name, weight in model.named_parameters():
+        if name in kept:
+            weight.data.copy_(kept[name])
+
+
+def attend_rows(
+    module: Any,
+    query: Tensor,
+    key: Tensor,
+    value: Tensor,
+    attention_mask: Tensor | None,
+    *,
+    scaling: float,
+    **_: Any,
+) -> tuple[Tensor, None]:
+    """Attention of a packed batch, row by row: the interface that transformers calls.
+
+    query: [1, h, t, d], key and value: [1, k, t, d].  Returns [1, t, h, d].
+    """
+    q, k, v = (one[0].transpose(0, 1) for one in (query, key, value))
+    return _attend(q, k, v, scaling, module.row_layout)[None], None
+
+
+AttentionInterface.register(ATTENTION_NAME, attend_rows)
+
+
+def _attend(q: Tensor, k: Tensor, v: Tensor, scaling: float, layout: RowLayout) -> Tensor:
+    """q: [t, h, d], k and v: [t, k, d].  Returns [t, h, d]."""
+    batch = cast(PackedBatch, layout.batch)
+    rows, longest = batch.row_slots.shape
+    slots = batch.row_slots.view(-1)
+    heads, width = q.shape[1:]
+    key_heads = k.shape[1]
+
+    def block(x: Tensor) -> Tensor:
+        padded = x.index_select(0, slots) if len(slots) != len(x) or rows > 1 else x
+        return padded.view(rows, longest, -1, width).transpose(1, 2)
+
+    q, k, v = block(q), block(k), block(v)
+    if q.device.type == "cpu" and longest <= _ROW_ATTENTION_LIMIT:
+        grouped = q.reshape(rows, key_heads, heads // key_heads, longest, width)
+        seen = cast(Tensor, RowAttention.apply(grouped, k, v, scaling))
+        seen = seen.view(rows, heads, longest, width)
+    else:
+        seen = F.scaled_dot_product_attention(
+            q, k, v, is_causal=True, scale=scaling, enable_gqa=heads != key_heads
+        )
+    flat = seen.transpose(1, 2).reshape(rows * longest, heads, width)
+    return flat.index_select(0, batch.token_slots)
+
+
+def _is_plain_lora(module: Any) -> bool:
+    """A LoRA layer over an ordinary linear one, with nothing that the kernel does not compute."""
+    return (
+        type(module) is LoraLinear
+        and type(module.base_layer) is nn.Linear
+        and list(module.lora_A) == [_ADAPTER]
+        and not module.lora_variant
+        and not module.fan_in_fan_out
+        and not module.lora_bias[_ADAPTER]
+        and isinstance(module.lora_dropout[_ADAPTER], nn.Identity)
+    )
+
+
+def _all_plain_lora(module: Any, names: Sequence[str]) -> bool:
+    parts = [getattr(module, name, None) for name in names]
+    return all(_is_plain_lora(part) for part in parts)
+
+
+def _is_attention(module: Any) -> bool:
+    """Llama's attention: four projections, rotary embedding of whole heads, nothing in between."""
+    children = {name for name, _ in module.named_children()}
+    return (
+        {"q_proj", "k_proj", "v_proj", "o_proj"} == children
+        and _all_plain_lora(module, ("q_proj", "k_proj", "v_proj", "o_proj"))
+        and hasattr(module, "head_dim")
+        and hasattr(module, "scaling")
+        and getattr(module, "sliding_window", None) is None
+    )
+
+
+def _is_gated_mlp(module: Any) -> bool:
+    children = {name for name, _ in module.named_children()}
+    return (
+        {"gate_proj", "up_proj", "down_proj", "act_fn"} == children
+        and _all_plain_lora(module, ("gate_proj", "up_proj", "down_proj"))
+        and type(module.act_fn).__name__ in {"SiLU", "SiLUActivation"}
+    )
+
+
+def _is_rms_norm(module: Any) -> bool:
+    return (
+        type(module).__name__.endswith("RMSNorm")
+        and hasattr(module, "variance_epsilon")
+        and not module.weight.requires_grad
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Projections:
+    """Linear layers of one input, their base weights stacked."""
+
+    layers: tuple[Any, ...]
+    weight: Tensor
+    bias: Tensor | None
+    widths: tuple[int, ...]
+
+    def __call__(self, x: Tensor) -> Tensor:
+        adapters = [layer.lora_A[_ADAPTER].weight for layer in self.layers]
+        adapters += [layer.lora_B[_ADAPTER].weight for layer in self.layers]
+        scaling = self.layers[0].scaling[_ADAPTER]
+        return cast(
+            Tensor,
+            LoraProjections.apply(x, self.weight, self.bias, scaling, self.widths, *adapters),
+        )
+
+
+def _project(*layers: Any) -> _Projections:
+    bases = [layer.base_layer for layer in layers]
+    widths = tuple(base.weight.shape[0] for base in bases)
+    weight = _stack([base.weight for base in bases])
+    biases = [base.bias for base in bases]
+    bias = None if biases[0] is None else torch.cat([one.detach() for one in biases])
+    return _Projections(tuple(layers), weight, bias, widths)
+
+
+def _stack(weights: Sequence[nn.Parameter]) -> Tensor:
+    """The weights in one matrix, of which they become views; a single one stays as it is."""
+    if len(weights) == 1:
+        return weights[0].detach()
+    stacked = torch.cat([weight.detach() for weight in weights])
+    for weight, view in zip(
+        weights, stacked.split_with_sizes([len(one) for one in weights]), strict=True
+    ):
+        weight.data = view
+    return stacked
+
+
+def _lora_forward(layer: Any) -> Callable[[Tensor], Tensor]:
+    project = _project(layer)
+
+    def forward(x: Tensor) -> Tensor:
+        return project(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
+
+    return forward
+
+
+def _norm_forward(norm: Any) -> Callable[[Tensor], Tensor]:
+    def forward(x: Tensor) -> Tensor:
+        return cast(Tensor, RmsNorm.apply(x, norm.weight, norm.variance_epsilon))
+
+    return forward
+
+
+def _mlp_forward(mlp: Any) -> Callable[[Tensor], Tensor]:
+    gate_up, down = _project(mlp.gate_proj, mlp.up_proj), _project(mlp.down_proj)
+
+    def forward(x: Tensor) -> Tensor:
+        inner = cast(Tensor, SwiGlu.apply(gate_up(x.reshape(-1, x.shape[-1]))))
+        return down(inner).view(x.shape)
+
+    return forward
+
+
+def _attention_forward(attention: Any, layout: RowLayout) -> Callable[..., tuple[Tensor, None]]:
+    project = _project(attention.q_proj, attention.k_proj, attention.v_proj)
+    out = _project(attention.o_proj)
+    width = attention.head_dim
+    heads, key_heads = (size // width for size in project.widths[:2])
+
+    def forward(
+        hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any
+    ) -> tuple[Tensor, None]:
+        x = hidden_states.reshape(-1, hidden_states.shape[-1])
+        every = project(x).view(len(x), -1, width)
+        cos, sin = (part[0, :, None, : width // 2] for part in position_embeddings)
+        turned = cast(Tensor, Rotary.apply(every[:, : heads + key_heads], cos, sin))
+        q, k, v = turned[:, :heads], turned[:, heads:], every[:, heads + key_heads :]
+        seen = _attend(q, k, v, attention.scaling, layout)
+        return out(seen.reshape(len(x), -1)).view(hidden_states.shape), None
+
+    return forward

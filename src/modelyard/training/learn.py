@@ -1,0 +1,166 @@
+"""From a preflight to trained weights: model, kernels and trainer put together, and let run."""
+
+from __future__ import annotations
+
+import os
+import random
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from transformers import AutoTokenizer
+
+from modelyard.core.progress import Progress
+from modelyard.inference.weights import quiet_libraries
+from modelyard.training.adapter_model import (
+    adapter_weights,
+    build_adapter_model,
+    load_adapter_weights,
+    write_adapter,
+)
+from modelyard.training.experiment import Experiment
+from modelyard.training.fast_path import TrainingModel, prove_fast_path
+from modelyard.training.metrics import MetricsFile
+from modelyard.training.preflight import Choices, Preflight
+from modelyard.training.stop import StopRequest
+from modelyard.training.trainer import (
+    BEST_NAME,
+    TrainingFailed,
+    YardTrainer,
+    build_trainer,
+    list_checkpoints,
+)
+
+
+@dataclass(frozen=True, slots=True)
+class Outcome:
+    """Where training ended."""
+
+    finished: bool
+    """False when it was asked to stop before the plan's end."""
+    step: int
+    """The last step that was done."""
+    model: Any
+    tokenizer: Any
+
+    def write(self, folder: Path) -> None:
+        """Write the adapter with the tokenizer and chat template it was trained with."""
+        write_adapter(self.model, folder)
+        self.tokenizer.save_pretrained(folder)
+
+
+def learn(
+    check: Preflight, experiment: Experiment, *, progress: Progress, stop: StopRequest
+) -> Outcome:
+    """Train as planned, going on from the newest checkpoint. Raises TrainingFailed."""
+    quiet_libraries()
+    prepare_process(check.choices)
+    progress.stage(f"load: {check.base.name} in {check.choices.precision}")
+    model = build_training_model(check, progress)
+    tokenizer = AutoTokenizer.from_pretrained(check.base.path, local_files_only=True)
+    metrics_file = MetricsFile(experiment.metrics_file)
+    trainer = build_trainer(
+        model,
+        check.spec,
+        check.plan,
+        check.train.rows,
+        check.evaluation.rows,
+        experiment=experiment.folder,
+        tokenizer=tokenizer,
+        checkpointing=check.choices.checkpointing,
+        device=check.choices.device,
+        metrics_file=metrics_file,
+        progress=progress,
+        stop=stop,
+    )
+    checkpoint = next(iter(list_checkpoints(experiment.checkpoints)[::-1]), None)
+    steps = len(check.plan.steps)
+    done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    metrics_file.rewind(done)
+    started = (
+        f"go on after step {done}" if done else f"{check.spec.schedule.rows_per_step} rows each"
+    )
+    progress.stage(f"train: {steps} steps, {started}")
+    progress.begin("train", steps, "steps")
+    begun = {name: one.detach().clone() for name, one in adapter_weights(model.model).items()}
+    seed_everything(check.spec.seed)
+    if done < steps:
+        trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)
+    else:
+        load_adapter_weights(model.model, Path(str(checkpoint)))
+        trainer.state.global_step = done
+    progress.end()
+    return _finish(trainer, model, begun, tokenizer, steps, stop)
+
+
+def _finish(
+    trainer: YardTrainer,
+    model: TrainingModel,
+    begun: dict[str, torch.Tensor],
+    tokenizer: Any,
+    steps: int,
+    stop: StopRequest,
+) -> Outcome:
+    step = trainer.state.global_step
+    best = trainer.checkpoints / BEST_NAME
+    stopped_early = step < steps and not stop.asked
+    finished = step >= steps or stopped_early
+    if finished and trainer.stop_after_worse and best.exists():
+        load_adapter_weights(model.model, best)
+    if finished:
+        _require_change(begun, adapter_weights(model.model))
+    model.use_stock_path()
+    return Outcome(finished, step, model.model, tokenizer)
+
+
+def build_training_model(check: Preflight, progress: Progress) -> TrainingModel:
+    """The base with a fresh adapter, on the fast path if that is asked for and proves right."""
+    choices: Any = check.choices
+    model = TrainingModel(
+        build_adapter_model(
+            check.base,
+            check.spec.lora,
+            precision=choices.precision,
+            quantize=choices.quantize,
+            device=choices.device,
+            seed=check.spec.seed,
+        )
+    )
+    if check.spec.compute.fast_path:
+        proof = prove_fast_path(model, check.train.rows)
+        if not proof.holds:
+            progress.warn(
+                "this base is computed the stock way, slower: the kernels differ by "
+                f"{max(proof.loss_difference, proof.gradient_difference):.2g} "
+                f"(allowed {proof.tolerance:g})"
+            )
+    return model
+
+
+def prepare_process(choices: Choices) -> None:
+    """Threads for a long computation."""
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    torch.set_num_threads(choices.threads)
+
+
+def seed_everything(seed: int) -> None:
+    """Seed every generator that training may draw from."""
+    random.seed(seed)
+    np.random.seed(seed % 2**32)
+    torch.manual_seed(seed)
+
+
+def _require_change(begun: dict[str, torch.Tensor], ended: dict[str, torch.Tensor]) -> None:
+    """Raise TrainingFailed when the adapter ended as it began, or is not finite."""
+    if not all(bool(torch.isfinite(one).all()) for one in ended.values()):
+        raise TrainingFailed(
+            "the adapter's weights are not finite at the end",
+            hint="lower schedule.learning_rate",
+        )
+    if all(torch.equal(begun[name], ended[name]) for name in begun):
+        raise TrainingFailed(
+            "the adapter ended equal to its start: nothing was learned",
+            hint="check schedule.learning_rate, and the learned tokens with `--check --show 3`",
+        )

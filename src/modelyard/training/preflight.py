@@ -1,0 +1,268 @@
+"""Everything that can be known before any weight is loaded, and every reason not to start.
+
+Resolves the base, reads and tokenizes every row, proves the masks, plans the steps, predicts the
+memory and looks at the disk. All problems are reported at once; `--check` stops here.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import asdict, dataclass
+from typing import TYPE_CHECKING, Any
+
+from modelyard.bases.local import LocalBase, require_base
+from modelyard.chatdata.dataset import ChatDataset, load_dataset
+from modelyard.chatdata.report import DataReport, build_data_report
+from modelyard.chatdata.template import ChatTokenizer
+from modelyard.chatdata.tokenizing import Tokenized, TokenRow, tokenize_conversations
+from modelyard.core.errors import InvalidInput, ModelyardError, Problem, ProblemsFound
+from modelyard.core.files import require_free_space
+from modelyard.core.layout import Yard
+from modelyard.core.progress import Progress
+from modelyard.training.batches import StepPlan, plan_steps
+from modelyard.training.memory import (
+    BaseShape,
+    MemoryPlan,
+    adapter_parameters,
+    load_base_shape,
+    predict_memory,
+)
+from modelyard.training.spec import FineTuneSpec
+
+if TYPE_CHECKING:
+    from modelyard.inference.machine import Machine
+
+_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
+_SMALLEST_BATCH_TOKENS = 256
+_MEMORY_SHARE = 0.9
+_CHECKPOINT_BYTES_PER_WEIGHT = 12  # weight and two AdamW states
+_OTHER_FILES_BYTES = 30_000_000
+
+
+class NotEnoughMemory(ModelyardError):
+    """The run would not fit, whatever is spared."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Choices:
+    """What `auto` came to on this machine; a resumed run keeps them."""
+
+    device: str
+    precision: str
+    quantize: str
+    checkpointing: bool
+    threads: int
+    tokens_per_batch: int
+    attention: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preflight:
+    """A run that can start."""
+
+    spec: FineTuneSpec
+    dataset: ChatDataset
+    base: LocalBase
+    tokenizer: ChatTokenizer
+    train: Tokenized
+    evaluation: Tokenized
+    report: DataReport
+    choices: Choices
+    plan: StepPlan
+    memory: MemoryPlan
+    warnings: tuple[str, ...]
+
+    def mapping(self) -> dict[str, Any]:
+        """The figures that `--check --json` prints."""
+        steps = self.plan.steps
+        return {
+            "spec_names": {
+                "dataset": self.dataset.name,
+                "base_model": self.base.name,
+                "adapter": self.spec.adapter,
+                "experiment": self.spec.experiment,
+            },
+            "rows": {"train": len(self.train.rows), "eval": len(self.evaluation.rows)},
+            "tokens": {
+                "train": sum(len(row.input_ids) for row in self.train.rows),
+                "trained": sum(int(row.trained.sum()) for row in self.train.rows),
+            },
+            "steps": len(steps),
+            "batches": sum(len(step) for step in steps),
+            "choices": asdict(self.choices),
+            "memory_bytes": {**asdict(self.memory), "total": self.memory.total},
+            "warnings": list(self.warnings),
+        }
+
+
+def run_preflight(
+    yard: Yard,
+    spec: FineTuneSpec,
+    machine: Machine,
+    *,
+    progress: Progress,
+    offline: bool = False,
+    kept_choices: Choices | None = None,
+) -> Preflight:
+    """Check everything. Raises ProblemsFound with every bad row, or the error that forbids a start.
+
+    `kept_choices` are those of a run that is resumed.
+    """
+    dataset = load_dataset(yard, spec.dataset)
+    base = require_base(yard, spec.base_model, progress=progress, offline=offline)
+    progress.stage(
+        f"preflight: {len(dataset.train):,} training and {len(dataset.evaluation):,} evaluation rows"
+    )
+    tokenizer = ChatTokenizer.load(base.path)
+    max_length = spec.data.max_length
+    train = tokenize_conversations(dataset.train, tokenizer, max_length=max_length)
+    evaluation = tokenize_conversations(dataset.evaluation, tokenizer, max_length=max_length)
+    report = build_data_report(dataset, train, evaluation, max_length=max_length)
+    problems = [*train.problems, *evaluation.problems, *report.problems]
+    problems += _organisation_problems(spec, dataset)
+    if problems:
+        raise ProblemsFound(
+            f"dataset {dataset.name} cannot be trained on: {len(problems):,} "
+            f"{'problem' if len(problems) == 1 else 'problems'}",
+            problems,
+            hint="nothing was dropped or changed; correct the rows and run the command again",
+        )
+    shape = load_base_shape(base.path)
+    choices = kept_choices or make_choices(spec, machine, shape, train.rows)
+    _require_possible(choices, shape, spec)
+    plan = plan_steps(
+        train.rows, spec.schedule, tokens_per_batch=choices.tokens_per_batch, seed=spec.seed
+    )
+    memory = _memory(spec, shape, train.rows, choices)
+    _require_memory(memory, machine)
+    written_bytes = adapter_parameters(shape, spec.lora) * _CHECKPOINT_BYTES_PER_WEIGHT
+    require_free_space(
+        yard.root,
+        written_bytes * (spec.keep.checkpoints_kept + 2) + _OTHER_FILES_BYTES,
+        "the run's checkpoints and the new version",
+    )
+    return Preflight(
+        spec=spec,
+        dataset=dataset,
+        base=base,
+        tokenizer=tokenizer,
+        train=train,
+        evaluation=evaluation,
+        report=report,
+        choices=choices,
+        plan=plan,
+        memory=memory,
+        warnings=(*dataset.warnings, *report.warnings),
+    )
+
+
+def _organisation_problems(spec: FineTuneSpec, dataset: ChatDataset) -> list[Problem]:
+    if spec.org and dataset.org and spec.org != dataset.org:
+        return [
+            Problem(
+                message=f"belongs to organisation '{dataset.org}', and the adapter to '{spec.org}'",
+                where=str(dataset.path),
+                hint="train each organisation's adapter on its own data",
+            )
+        ]
+    return []
+
+
+def make_choices(
+    spec: FineTuneSpec, machine: Machine, shape: BaseShape, rows: Sequence[TokenRow]
+) -> Choices:
+    """Resolve every `auto` by looking at the machine, sparing memory only when there is need."""
+    compute = spec.compute
+    fixed_tokens = spec.schedule.tokens_per_batch
+    tokens = _BATCH_TOKENS[machine.device] if fixed_tokens == "auto" else fixed_tokens
+    precision = machine.precision if compute.precision == "auto" else compute.precision
+    free = _usable_bytes(machine)
+    quantizes = ["none", "4bit"] if machine.device == "cuda" else ["none"]
+    attempts = [
+        Choices(
+            device=machine.device,
+            precision=precision,
+            quantize=quantize,
+            checkpointing=checkpointing,
+            threads=machine.threads if compute.threads == "auto" else compute.threads,
+            tokens_per_batch=size,
+            attention="rows" if compute.attention == "auto" else compute.attention,
+        )
+        for quantize in (quantizes if compute.quantize == "auto" else [compute.quantize])
+        for checkpointing in {"auto": [False, True], "on": [True], "off": [False]}[
+            compute.checkpointing
+        ]
+        for size in (_halvings(tokens) if fixed_tokens == "auto" else [tokens])
+    ]
+    fitting = (one for one in attempts if _memory(spec, shape, rows, one).total <= free)
+    return next(fitting, attempts[-1])
+
+
+def _halvings(tokens: int) -> list[int]:
+    sizes = [tokens]
+    while sizes[-1] > _SMALLEST_BATCH_TOKENS:
+        sizes.append(sizes[-1] // 2)
+    return sizes
+
+
+def _usable_bytes(machine: Machine) -> int:
+    return int((machine.device_memory_bytes or machine.memory_free_bytes) * _MEMORY_SHARE)
+
+
+def _memory(
+    spec: FineTuneSpec, shape: BaseShape, rows: Sequence[TokenRow], choices: Choices
+) -> MemoryPlan:
+    lengths = [len(row.input_ids) for row in rows]
+    step_tokens = sorted(lengths)[-spec.schedule.rows_per_step :]
+    tokens = min(max(choices.tokens_per_batch, max(lengths)), sum(step_tokens))
+    return predict_memory(
+        shape,
+        spec.lora,
+        batch_tokens=tokens if spec.data.packing else max(lengths),
+        precision=choices.precision,
+        quantize=choices.quantize,
+        checkpointing=choices.checkpointing,
+        fast=_fast(spec, choices),
+        device=choices.device,
+        label_share=sum(int(row.trained.sum()) for row in rows) / sum(lengths),
+    )
+
+
+def _fast(spec: FineTuneSpec, choices: Choices) -> bool:
+    plain = not spec.lora.dora and not spec.lora.dropout and choices.quantize == "none"
+    return spec.compute.fast_path and plain
+
+
+def _require_possible(choices: Choices, shape: BaseShape, spec: FineTuneSpec) -> None:
+    if choices.quantize != "none":
+        from modelyard.inference.weights import require_quantization
+
+        require_quantization(choices.quantize, choices.device)
+    if spec.compute.optimizer == "adamw_8bit" and choices.device != "cuda":
+        raise InvalidInput(
+            "8-bit optimizer states need a CUDA GPU, and this machine has none",
+            where="compute.optimizer",
+            hint="use --set compute.optimizer=adamw",
+        )
+    if spec.lora.targets != ("all-linear",):
+        unknown = [name for name in spec.lora.targets if name not in shape.linear_shapes]
+        if unknown:
+            raise InvalidInput(
+                f"the base has no linear module {', '.join(unknown)}",
+                where="lora.targets",
+                hint=f"there are: {', '.join(shape.linear_shapes)}; or all-linear",
+            )
+
+
+def _require_memory(memory: MemoryPlan, machine: Machine) -> None:
+    usable = machine.device_memory_bytes or machine.memory_free_bytes
+    if memory.total > usable:
+        raise NotEnoughMemory(
+            f"the run needs about {memory.total / 1e9:.1f} GB at its peak (weights "
+            f"{memory.weights / 1e9:.1f}, activations {memory.activations / 1e9:.1f}), "
+            f"and {usable / 1e9:.1f} GB can be had",
+            hint=(
+                "take a smaller base, lower data.max_length or schedule.tokens_per_batch, "
+                "or use --quantize 4bit on a GPU"
+            ),
+        )

@@ -1,0 +1,338 @@
+"""The main job from end to end: spec, preflight, training, evaluation, version, promotion.
+
+Each stage leaves its result in the experiment before the next begins, so a killed run goes on at
+the stage it was in. torch is imported only when there is something to compute.
+"""
+
+from __future__ import annotations
+
+import signal
+import time
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import asdict, dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelyard.adapters.gate import PromotionDecision
+from modelyard.adapters.promote import judge_promotion, promote_version
+from modelyard.adapters.provenance import installed_packages, source_commit
+from modelyard.adapters.training_info import TrainingFacts, render_training_info
+from modelyard.adapters.versions import (
+    CARD_NAME,
+    AdapterVersion,
+    active_number,
+    load_version,
+    register_version,
+)
+from modelyard.bases.local import LocalBase, require_base
+from modelyard.chatdata.dataset import load_dataset
+from modelyard.chatdata.samples import build_samples
+from modelyard.chatdata.template import ChatTokenizer
+from modelyard.core.cards import write_card
+from modelyard.core.clock import utc_now
+from modelyard.core.errors import Interrupted
+from modelyard.core.files import (
+    exclusive_lock,
+    staged_folder,
+    sweep_staging,
+    write_atomic,
+    write_json,
+)
+from modelyard.core.layout import Yard
+from modelyard.core.progress import Progress
+from modelyard.core.settings import settings_mapping
+from modelyard.training.experiment import (
+    Experiment,
+    build_identity,
+    open_experiment,
+    require_known_device,
+)
+from modelyard.training.metrics import load_metrics
+from modelyard.training.preflight import Preflight, run_preflight
+from modelyard.training.report import ReportFacts, render_report
+from modelyard.training.spec import FineTuneSpec
+from modelyard.training.stop import StopRequest
+
+if TYPE_CHECKING:
+    from modelyard.inference.machine import Machine
+
+_SAMPLES_IN_REPORT = 6
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FineTuneResult:
+    """What a run came to."""
+
+    experiment: Path
+    """The experiment's folder."""
+    version: AdapterVersion
+    """The registered version."""
+    evaluation: dict[str, Any]
+    """What validation.json holds."""
+    promotion: PromotionDecision | None
+    """The gate's decision; None when promotion was not asked for."""
+    in_use: bool
+    """Whether this version is the one in use now."""
+    already_done: bool
+    """Whether an earlier run had done all of it."""
+
+
+def fine_tune(
+    yard: Yard,
+    spec: FineTuneSpec,
+    *,
+    progress: Progress,
+    promote: bool = False,
+    fresh: bool = False,
+    offline: bool = False,
+    wait_s: float = 0.0,
+) -> FineTuneResult:
+    """Run the whole job, or what is left of it.
+
+    Raises ProblemsFound and other ModelyardErrors before anything is computed, TrainingFailed when
+    training cannot succeed, Interrupted when a signal stopped it after a checkpoint.
+    """
+    what = f"experiment {spec.experiment}"
+    with exclusive_lock(yard.lock("experiment", spec.experiment), what=what, wait_s=wait_s):
+        base = require_base(yard, spec.base_model, progress=progress, offline=offline)
+        experiment = _open(yard, spec, base, fresh=fresh)
+        already_done = experiment.version is not None
+        if not already_done:
+            with _stop_on_signals() as stop:
+                _compute(yard, spec, base, experiment, progress=progress, stop=stop)
+        return _conclude(yard, spec, experiment, progress, promote=promote, again=already_done)
+
+
+def _open(yard: Yard, spec: FineTuneSpec, base: LocalBase, *, fresh: bool) -> Experiment:
+    identity = build_identity(
+        spec,
+        base_fingerprint=base.fingerprint,
+        data_fingerprint=load_dataset(yard, spec.dataset).fingerprint,
+        template_hash=ChatTokenizer.load(base.path).template_hash,
+    )
+    return open_experiment(yard, spec, identity, fresh=fresh)
+
+
+def _compute(
+    yard: Yard,
+    spec: FineTuneSpec,
+    base: LocalBase,
+    experiment: Experiment,
+    *,
+    progress: Progress,
+    stop: StopRequest,
+) -> None:
+    """Train, evaluate and register: the stages that need the model in memory."""
+    from modelyard.inference.machine import probe_machine
+
+    machine = probe_machine()
+    require_known_device(experiment.choices, machine.device)
+    check = run_preflight(
+        yard, spec, machine, progress=progress, offline=True, kept_choices=experiment.choices
+    )
+    for warning in check.warnings:
+        progress.warn(warning)
+    write_json(experiment.data_report_file, asdict(check.report))
+    experiment.note(choices=asdict(check.choices), machine=machine.describe())
+    if not experiment.trained.exists():
+        _train(check, experiment, progress=progress, stop=stop)
+    evaluation = _evaluate(check, experiment, machine, progress)
+    progress.stage("register: stage the version, hash its files, one rename")
+    version = _register(yard, check, experiment, evaluation)
+    experiment.note(version=version.number, finished_at=utc_now())
+    _write_report(check, experiment, evaluation, version)
+
+
+def _train(
+    check: Preflight, experiment: Experiment, *, progress: Progress, stop: StopRequest
+) -> None:
+    """Train to the plan's end, from the newest checkpoint if there is one; leaves `final`."""
+    from modelyard.training.learn import learn
+
+    experiment.checkpoints.mkdir(exist_ok=True)
+    sweep_staging(experiment.checkpoints)
+    started = time.monotonic()
+    outcome = learn(check, experiment, progress=progress, stop=stop)
+    before_s = experiment.record.get("trained_s", 0.0)
+    experiment.note(trained_s=before_s + time.monotonic() - started)
+    if not outcome.finished:
+        raise Interrupted(
+            f"stopped after step {outcome.step} of {len(check.plan.steps)}; it is saved",
+            hint="run the same command again to go on from there",
+        )
+    with staged_folder(experiment.trained) as staged:
+        outcome.write(staged)
+
+
+def _evaluate(
+    check: Preflight, experiment: Experiment, machine: Machine, progress: Progress
+) -> dict[str, Any]:
+    """Judge the adapter as it was saved, on rows it never saw."""
+    from modelyard.evaluation.evaluate import evaluate_adapter
+    from modelyard.inference.engine import Engine
+
+    if not check.dataset.evaluation:
+        progress.warn("there are no evaluation rows: the version cannot be judged or promoted")
+        return {}
+    choices: Any = check.choices
+    engine = Engine.load(
+        check.base,
+        experiment.trained,
+        machine=machine,
+        precision=choices.precision,
+        quantize=choices.quantize,
+    )
+    evaluation = evaluate_adapter(
+        engine,
+        check.dataset.evaluation,
+        max_length=check.spec.data.max_length,
+        progress=progress,
+    ).mapping()
+    write_json(experiment.validation_file, evaluation)
+    return evaluation
+
+
+def _register(
+    yard: Yard, check: Preflight, experiment: Experiment, evaluation: dict[str, Any]
+) -> AdapterVersion:
+    """Make the trained adapter a version: its files, its card, its manifest, one rename."""
+    spec, base = check.spec, check.base
+    org = spec.org or check.dataset.org
+    packages, commit = installed_packages(), source_commit()
+    machine = {
+        "description": experiment.record["machine"],
+        **asdict(check.choices),
+    }
+
+    def fill(staged: Path, number: int) -> None:
+        for path in experiment.trained.iterdir():
+            (staged / path.name).write_bytes(path.read_bytes())
+        front, body = render_training_info(
+            TrainingFacts(
+                adapter=spec.adapter,
+                version=number,
+                base_name=base.name,
+                base_fingerprint=base.fingerprint,
+                dataset_name=check.dataset.name,
+                dataset_fingerprint=check.dataset.fingerprint,
+                dataset_rows=len(check.train.rows),
+                org=org,
+                trained_at=utc_now(),
+                duration_s=experiment.record.get("trained_s", 0.0),
+                spec=build_identity(
+                    spec,
+                    base_fingerprint=base.fingerprint,
+                    data_fingerprint=check.dataset.fingerprint,
+                    template_hash=check.tokenizer.template_hash,
+                ).spec,
+                packages=packages,
+                machine=machine,
+                code_commit=commit,
+            ),
+            _figures(evaluation),
+            base_path=base.path,
+        )
+        write_card(staged / CARD_NAME, front, body)
+
+    from modelyard.adapters.check import check_adapter_files
+
+    check_adapter_files(experiment.trained, base)
+    return register_version(
+        yard,
+        spec.adapter,
+        fill=fill,
+        manifest_facts={
+            "run_key": experiment.run_key,
+            "org": org,
+            "base": {"name": base.name, "fingerprint": base.fingerprint},
+            "data": {"name": check.dataset.name, "fingerprint": check.dataset.fingerprint},
+            "template_hash": check.tokenizer.template_hash,
+            "spec": settings_mapping(spec),
+            "packages": packages,
+            "code_commit": commit,
+            "machine": machine,
+        },
+    )
+
+
+def _figures(evaluation: dict[str, Any]) -> dict[str, Any]:
+    """The part of an evaluation that the card keeps and the gate reads."""
+    names = ("rows", "fingerprint", "base", "tuned", "difference")
+    return {name: evaluation[name] for name in names} if evaluation else {}
+
+
+def _write_report(
+    check: Preflight,
+    experiment: Experiment,
+    evaluation: dict[str, Any],
+    version: AdapterVersion,
+) -> None:
+    record = experiment.record
+    facts = ReportFacts(
+        experiment=experiment.folder.name,
+        adapter=version.adapter,
+        version=version.number,
+        base=check.base.name,
+        dataset=check.dataset.name,
+        started_at=record["started_at"],
+        duration_s=record.get("trained_s", 0.0),
+        machine=record["machine"],
+        status="registered",
+        spec=settings_mapping(check.spec),
+        metrics=load_metrics(experiment.metrics_file),
+        data_report=asdict(check.report),
+        samples=build_samples(check.train.rows, check.tokenizer, _SAMPLES_IN_REPORT),
+        evaluation=evaluation or None,
+    )
+    write_atomic(experiment.report_file, render_report(facts))
+
+
+def _conclude(
+    yard: Yard,
+    spec: FineTuneSpec,
+    experiment: Experiment,
+    progress: Progress,
+    *,
+    promote: bool,
+    again: bool,
+) -> FineTuneResult:
+    """Load what was registered and, if asked, bring it into use when the gate allows it."""
+    import json
+
+    number = experiment.version
+    assert number is not None
+    version = load_version(yard, spec.adapter, number)
+    decision = None
+    if promote and active_number(yard, spec.adapter) != number:
+        decision = judge_promotion(yard, version)
+        if decision.allowed:
+            progress.stage(f"promote: {version.name}, one rename")
+            promote_version(yard, version, reason=f"fine-tune --promote: {decision.reason}")
+    text = experiment.validation_file.read_text() if experiment.validation_file.exists() else "{}"
+    return FineTuneResult(
+        experiment=experiment.folder,
+        version=version,
+        evaluation=json.loads(text),
+        promotion=decision,
+        in_use=active_number(yard, spec.adapter) == number,
+        already_done=again,
+    )
+
+
+@contextmanager
+def _stop_on_signals() -> Iterator[StopRequest]:
+    """Within the block, SIGTERM and ^C ask for an orderly stop; a second one stops at once."""
+    request = StopRequest()
+
+    def ask(number: int, _: Any) -> None:
+        if request.asked:
+            raise KeyboardInterrupt
+        request.asked = True
+
+    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    try:
+        yield request
+    finally:
+        for number, handler in before.items():
+            signal.signal(number, handler)

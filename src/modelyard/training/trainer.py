@@ -1,0 +1,288 @@
+"""TRL's SFTTrainer on this project's batches, losses and checkpoints.
+
+SFTTrainer owns the loop, the optimizer, the schedule, NEFTune, checkpointing and logging. What it
+learns from is a plan of steps made beforehand, so one item of its dataset is one optimizer step;
+what it writes is staged and renamed, so a checkpoint is whole or absent.
+"""
+
+from __future__ import annotations
+
+import shutil
+import time
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, cast
+
+import torch
+from datasets import Dataset
+from transformers import PreTrainedTokenizerBase, TrainerCallback
+from trl import SFTConfig, SFTTrainer
+
+from modelyard.chatdata.tokenizing import TokenRow
+from modelyard.core.errors import ModelyardError
+from modelyard.core.files import staged_folder, sweep_staging
+from modelyard.core.progress import Progress
+from modelyard.training.adapter_model import load_adapter_weights, write_adapter
+from modelyard.training.batches import StepPlan, split_by_tokens
+from modelyard.training.fast_path import TrainingModel
+from modelyard.training.metrics import MetricsFile
+from modelyard.training.packed import pack_rows
+from modelyard.training.spec import FineTuneSpec
+from modelyard.training.stop import StopRequest
+
+CHECKPOINT_PREFIX = "checkpoint-"
+BEST_NAME = "best"
+STATE_NAME = "trainer_state.json"
+_EVALUATION_TOKENS = 2048
+
+
+class TrainingFailed(ModelyardError):
+    """Training cannot give a useful adapter: the loss is not finite, or nothing is learned."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Intervals:
+    """Every how many steps something happens; None is never."""
+
+    checkpoint: int
+    evaluate: int | None
+
+
+def choose_intervals(spec: FineTuneSpec, steps: int) -> Intervals:
+    """The spec's intervals, `auto` resolved for a run of `steps`."""
+    keep = spec.keep
+    checkpoint, evaluate = keep.checkpoint_every_steps, keep.evaluate_every_steps
+    looks = {"auto": max(1, steps // 4), "never": None}
+    return Intervals(
+        checkpoint=checkpoint if isinstance(checkpoint, int) else max(1, min(50, steps // 10)),
+        evaluate=evaluate if isinstance(evaluate, int) else looks[evaluate],
+    )
+
+
+class YardTrainer(SFTTrainer):  # type: ignore[misc]
+    """One optimizer step per item; see `build_trainer`."""
+
+    training_model: TrainingModel
+    rows: Sequence[TokenRow]
+    evaluation_rows: Sequence[TokenRow]
+    checkpoints: Path
+    checkpoints_kept: int
+    metrics_file: MetricsFile
+    progress: Progress
+    stop_after_worse: int
+    started_at: float
+    tokens_done: int
+
+    def training_step(
+        self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
+    ) -> torch.Tensor:
+        """Learn from the batches of one step; the loss is the mean over all its labels."""
+        model.train()
+        batches = inputs["batches"]
+        labels = sum(len(batch.labels) for batch in batches)
+        if labels == 0:
+            raise TrainingFailed(
+                f"step {self.state.global_step + 1} has nothing to learn",
+                hint="`--check` shows which rows have answers",
+            )
+        total = torch.zeros((), device=self.args.device)
+        for batch in batches:
+            loss = self.training_model.loss_sum(batch) / labels
+            self.accelerator.backward(loss)
+            total += loss.detach()
+            self.tokens_done += batch.tokens
+        if not torch.isfinite(total):
+            raise TrainingFailed(
+                f"the loss is {float(total)} in step {self.state.global_step + 1}",
+                where=f"rows {', '.join(self._sources(inputs['rows']))}",
+                hint="lower schedule.learning_rate, or use --set compute.precision=fp32",
+            )
+        return total
+
+    def _sources(self, rows: Sequence[int], shown: int = 4) -> list[str]:
+        named = [self.rows[row].source for row in rows[:shown]]
+        return [*named, f"and {len(rows) - shown} more"] if len(rows) > shown else named
+
+    def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
+        """Mean loss over the labels of the evaluation rows, with the kernels of training."""
+        done = self.metrics_file.rows[-1:]
+        if done and done[0]["step"] == self.state.global_step and "eval_loss" in done[0]:
+            return {"eval_loss": done[0]["eval_loss"]}  # the loop asks twice after the last step
+        self.model.eval()
+        rows = self.evaluation_rows
+        lengths = [len(row.input_ids) for row in rows]
+        total, labels = 0.0, 0
+        with torch.no_grad():
+            for chosen in split_by_tokens(range(len(rows)), lengths, _EVALUATION_TOKENS):
+                batch = pack_rows([rows[index] for index in chosen]).to(self.args.device)
+                total += float(self.training_model.loss_sum(batch))
+                labels += len(batch.labels)
+        self.model.train()
+        found = {"eval_loss": total / labels}
+        self.metrics_file.add({"step": self.state.global_step, **found})
+        self._keep_the_best()
+        return found
+
+    def _keep_the_best(self) -> None:
+        """With early stopping, keep the best weights aside and stop when it got worse too often."""
+        if not self.stop_after_worse:
+            return
+        seen = [row["eval_loss"] for row in self.metrics_file.rows if "eval_loss" in row]
+        best = min(range(len(seen)), key=seen.__getitem__)
+        if best == len(seen) - 1:
+            target = self.checkpoints / BEST_NAME
+            shutil.rmtree(target, ignore_errors=True)
+            with staged_folder(target) as staged:
+                write_adapter(self.model, staged)
+        elif len(seen) - 1 - best >= self.stop_after_worse:
+            self.progress.stage(
+                f"stopped early: {self.stop_after_worse} looks without a better eval loss"
+            )
+            self.control.should_training_stop = True
+
+    def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
+        """A row of metrics.jsonl and a line or bar of progress."""
+        if "loss" not in logs:
+            return
+        elapsed_s = time.monotonic() - self.started_at
+        row = {
+            "step": self.state.global_step,
+            "epoch": round(self.state.global_step / self.steps_per_epoch, 3),
+            "loss": logs["loss"],
+            "learning_rate": logs["learning_rate"],
+            "grad_norm": logs["grad_norm"],
+            "tokens_per_s": round(self.tokens_done / elapsed_s, 1),
+            "elapsed_s": round(elapsed_s, 2),
+        }
+        self.metrics_file.add(row)
+        self.state.log_history.append(row)
+        for callback in self.callback_handler.callbacks:
+            if type(callback).__name__ == "TensorBoardCallback":
+                callback.on_log(self.args, self.state, self.control, logs=logs, model=self.model)
+        figures = f"loss {row['loss']:.3f} · {row['tokens_per_s']:,.0f} tokens/s"
+        self.progress.advance(self.state.global_step, figures)
+        if row["grad_norm"] == 0 and row["learning_rate"] > 0:
+            raise TrainingFailed(
+                f"nothing is learned: the adapter's gradient is zero in step {row['step']}",
+                hint="check lora.targets and the learned tokens with `--check --show 3`",
+            )
+
+    def floating_point_ops(self, inputs: Any) -> int:
+        """Not counted here; the trainer asks for it after each step."""
+        return 0
+
+    def _save_checkpoint(self, model: Any, trial: Any = None) -> None:
+        """Everything that a resumed run needs, in one rename; then drop the oldest."""
+        final = self.checkpoints / f"{CHECKPOINT_PREFIX}{self.state.global_step}"
+        if not final.exists():
+            with staged_folder(final) as staged:
+                write_adapter(self.model, staged)
+                self._save_optimizer_and_scheduler(str(staged))
+                self._save_rng_state(str(staged))
+                self.state.save_to_json(str(staged / STATE_NAME))
+        for old in list_checkpoints(self.checkpoints)[: -self.checkpoints_kept]:
+            shutil.rmtree(old, ignore_errors=True)
+
+    def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
+        """Copy a checkpoint's adapter weights into the model; every one must be there."""
+        load_adapter_weights(self.model, Path(resume_from_checkpoint))
+
+
+class _Stopping(TrainerCallback):  # type: ignore[misc]
+    """Turns a request to stop into a checkpoint and an end at the next step."""
+
+    def __init__(self, request: StopRequest) -> None:
+        self.request = request
+
+    def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
+        if self.request.asked:
+            control.should_save = True
+            control.should_training_stop = True
+
+
+def build_trainer(
+    model: TrainingModel,
+    spec: FineTuneSpec,
+    plan: StepPlan,
+    rows: Sequence[TokenRow],
+    evaluation_rows: Sequence[TokenRow],
+    *,
+    experiment: Path,
+    tokenizer: PreTrainedTokenizerBase,
+    checkpointing: bool,
+    device: str,
+    metrics_file: MetricsFile,
+    progress: Progress,
+    stop: StopRequest,
+) -> YardTrainer:
+    """A trainer that learns the plan's steps from `rows` and writes into `experiment`."""
+    steps = len(plan.steps)
+    intervals = choose_intervals(spec, steps)
+    schedule = spec.schedule
+    looks = intervals.evaluate if evaluation_rows else None
+    args = SFTConfig(
+        output_dir=str(experiment),
+        use_cpu=device == "cpu",
+        bf16=False,  # the weights are in the chosen precision already: no autocast
+        fp16=False,
+        max_steps=steps,
+        per_device_train_batch_size=1,
+        learning_rate=schedule.learning_rate,
+        lr_scheduler_type=schedule.shape,
+        warmup_steps=round(schedule.warmup_share * steps),
+        weight_decay=schedule.weight_decay,
+        max_grad_norm=schedule.max_grad_norm,
+        optim="adamw_torch_fused" if spec.compute.optimizer == "adamw" else "adamw_bnb_8bit",
+        seed=spec.seed,
+        neftune_noise_alpha=spec.neftune_alpha or None,
+        gradient_checkpointing=checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
+        torch_compile=spec.compute.compile,
+        logging_strategy="steps",
+        logging_steps=spec.keep.log_every_steps,
+        logging_nan_inf_filter=False,
+        save_strategy="steps",
+        save_steps=intervals.checkpoint,
+        eval_strategy="steps" if looks else "no",
+        eval_steps=looks,
+        report_to=["tensorboard"] if spec.keep.tensorboard else [],
+        disable_tqdm=True,
+        remove_unused_columns=False,
+        dataset_kwargs={"skip_prepare_dataset": True},
+        max_length=None,
+        shuffle_dataset=False,
+    )
+
+    def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
+        step = cast(list[list[int]], items[0]["step"])
+        batches = [pack_rows([rows[index] for index in batch]) for batch in step]
+        return {"batches": batches, "rows": [index for batch in step for index in batch]}
+
+    trainer = YardTrainer(
+        model=model.model,
+        args=args,
+        data_collator=collate,
+        train_dataset=Dataset.from_dict({"step": list(plan.steps)}),
+        eval_dataset=Dataset.from_dict({"step": [[[0]]]}) if looks else None,
+        processing_class=tokenizer,
+        callbacks=[_Stopping(stop)],
+    )
+    trainer.training_model = model
+    trainer.rows, trainer.evaluation_rows = rows, evaluation_rows
+    trainer.checkpoints = experiment / "checkpoints"
+    trainer.checkpoints_kept = spec.keep.checkpoints_kept
+    trainer.metrics_file, trainer.progress = metrics_file, progress
+    trainer.stop_after_worse = spec.keep.stop_after_worse
+    trainer.steps_per_epoch = plan.steps_per_epoch
+    trainer.tokens_done = 0
+    trainer.started_at = time.monotonic()
+    trainer.checkpoints.mkdir(parents=True, exist_ok=True)
+    sweep_staging(trainer.checkpoints)
+    return trainer
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`, oldest first."""
+    found = [path for path in folder.glob(f"{CHECKPOINT_PREFIX}*") if path.is_dir()]
+    return sorted(found, key=lambda path: int(path.name.removeprefix(CHECKPOINT_PREFIX)))

@@ -1,0 +1,91 @@
+"""Real PEFT adapters on the tiny base, and yards that need no torch to be made."""
+
+from __future__ import annotations
+
+import shutil
+import warnings
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adapter_samples import BETTER, facts, fill_with
+
+from modelyard.adapters.versions import AdapterVersion, register_version
+from modelyard.bases.fingerprint import fingerprint_weights
+from modelyard.bases.local import LocalBase
+from modelyard.core.layout import Yard
+
+
+@pytest.fixture
+def bare_yard(tmp_path: Path) -> Yard:
+    """A yard without a base."""
+    root = tmp_path / "yard"
+    (root / "configs").mkdir(parents=True)
+    (root / "models").mkdir()
+    return Yard(root)
+
+
+@pytest.fixture
+def register(bare_yard: Yard) -> Callable[..., AdapterVersion]:
+    """Register the next version of `demo` (or of another adapter) with these figures."""
+
+    def make(
+        run_key: str, *, adapter: str = "demo", evaluation: Any = BETTER, **changes: Any
+    ) -> AdapterVersion:
+        return register_version(
+            bare_yard, adapter, fill=fill_with(evaluation), manifest_facts=facts(run_key, **changes)
+        )
+
+    return make
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tiny_base_folder: Path) -> LocalBase:
+    return LocalBase(
+        name="tiny",
+        path=tiny_base_folder,
+        fingerprint=fingerprint_weights(tiny_base_folder),
+        size_bytes=0,
+        source="a test",
+    )
+
+
+@pytest.fixture(scope="session")
+def save_adapter(
+    tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Save an adapter on the tiny base with plain PEFT, its B filled with random numbers."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    def save(**options: Any) -> Path:
+        torch.manual_seed(0)
+        base = AutoModelForCausalLM.from_pretrained(tiny_base_folder, dtype=torch.bfloat16)
+        settings = {"r": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM", **options}
+        with warnings.catch_warnings():
+            # PEFT 0.21 uses a name that transformers 5.23 has deprecated.
+            warnings.simplefilter("ignore", FutureWarning)
+            model = get_peft_model(base, LoraConfig(**settings))
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.5)
+        folder = tmp_path_factory.mktemp("adapter")
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(tiny_base_folder).save_pretrained(folder)
+        return folder
+
+    return save
+
+
+@pytest.fixture(scope="session")
+def saved_adapter(save_adapter: Callable[..., Path]) -> Path:
+    """A LoRA adapter on all linear modules of the tiny base; do not change it."""
+    return save_adapter()
+
+
+@pytest.fixture
+def own_adapter(saved_adapter: Path, tmp_path: Path) -> Path:
+    """A copy of `saved_adapter` that a test may spoil."""
+    return Path(shutil.copytree(saved_adapter, tmp_path / "adapter"))

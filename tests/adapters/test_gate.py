@@ -1,0 +1,63 @@
+from __future__ import annotations
+
+from typing import Any
+
+import pytest
+from adapter_samples import BETTER
+
+from modelyard.adapters.gate import decide_promotion
+
+
+def figures(**changes: Any) -> dict[str, Any]:
+    return {**BETTER, **changes}
+
+
+def test_a_version_that_beats_its_base_with_confidence_is_allowed() -> None:
+    allowed, reason = decide_promotion(BETTER)
+    assert allowed
+    assert reason == (
+        "it is better than the base with confidence: loss 1.200 against 3.100 of the base "
+        "(difference -1.900, 95% interval -2.100 to -1.700, 60 rows)"
+    )
+
+
+@pytest.mark.parametrize("high", [0.0, 0.1, float("nan")])
+def test_a_version_that_may_be_no_better_than_its_base_is_refused(high: float) -> None:
+    unsure = figures(difference={"mean": -0.1, "low": -0.3, "high": high})
+    allowed, reason = decide_promotion(unsure)
+    assert not allowed
+    assert reason.startswith("it is not better than the base with confidence: loss 1.200 against")
+
+
+def test_too_few_rows_are_no_reason_to_promote() -> None:
+    alone = figures(rows=1, difference={"mean": -1.0, "low": None, "high": None})
+    assert decide_promotion(alone) == (
+        False,
+        "1 evaluation rows are too few to tell it from the base",
+    )
+
+
+def test_a_version_without_figures_is_refused() -> None:
+    assert decide_promotion({}) == (False, "it has not been evaluated")
+
+
+def test_a_version_worse_than_the_one_in_use_on_the_same_rows_is_refused() -> None:
+    allowed, reason = decide_promotion(
+        figures(tuned={"loss": 1.3}), in_use=figures(tuned={"loss": 1.2})
+    )
+    assert not allowed
+    assert reason == (
+        "it is worse than the version in use: loss 1.300 against 1.200 on the same 60 rows"
+    )
+
+
+def test_a_version_as_good_as_the_one_in_use_is_allowed() -> None:
+    allowed, reason = decide_promotion(BETTER, in_use=BETTER)
+    assert allowed
+    assert reason.endswith("and 1.200 of the version in use")
+
+
+def test_figures_on_other_rows_are_not_compared() -> None:
+    better_elsewhere = figures(tuned={"loss": 0.1}, fingerprint="sha256:other")
+    assert decide_promotion(BETTER, in_use=better_elsewhere).allowed
+    assert decide_promotion(BETTER, in_use={}).allowed

@@ -1,0 +1,97 @@
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+from adapter_samples import facts
+
+from modelyard.adapters.manifest import (
+    DamagedVersion,
+    FileEntry,
+    build_manifest,
+    list_files,
+    load_manifest,
+    write_manifest,
+)
+from modelyard.core.errors import ModelyardError, ProblemsFound
+
+FILES = {"adapter_config.json": FileEntry(sha256="00", size_bytes=2)}
+
+
+def test_a_manifest_is_read_back_as_it_was_written(tmp_path: Path) -> None:
+    manifest = build_manifest("demo", 3, FILES, facts(parent="demo@2"))
+    write_manifest(tmp_path, manifest)
+    assert load_manifest(tmp_path) == manifest
+    assert manifest.files["adapter_config.json"].size_bytes == 2
+    assert manifest.base.name == "tiny"
+    assert manifest.parent == "demo@2"
+
+
+def test_facts_that_are_missing_or_unknown_are_named_together() -> None:
+    wrong = facts(base={"name": "tiny"}, colour="blue")
+    del wrong["template_hash"]
+    with pytest.raises(ProblemsFound) as caught:
+        build_manifest("demo", 1, FILES, wrong)
+    assert sorted(problem.message for problem in caught.value.problems) == [
+        "'base.fingerprint' is required",
+        "'template_hash' is required",
+        "unknown key 'colour'",
+    ]
+
+
+@pytest.mark.parametrize(
+    ("text", "message"),
+    [
+        ("", "is not JSON"),
+        ('{"adapter": ', "is not JSON"),
+        ("\x00\xff", "is not JSON"),
+        ("[]", "is not a manifest"),
+        ("{}", "is not a whole manifest"),
+    ],
+)
+def test_a_damaged_manifest_says_so(tmp_path: Path, text: str, message: str) -> None:
+    (tmp_path / "MANIFEST.json").write_text(text, encoding="latin-1")
+    with pytest.raises(DamagedVersion, match=rf"MANIFEST\.json: {message}") as caught:
+        load_manifest(tmp_path)
+    assert "restore the version from a backup" in str(caught.value.hint)
+
+
+def test_what_is_wrong_inside_a_manifest_is_named(tmp_path: Path) -> None:
+    write_manifest(tmp_path, build_manifest("demo", 1, FILES, facts()))
+    values = json.loads((tmp_path / "MANIFEST.json").read_text())
+    values["files"]["adapter_config.json"]["size_bytes"] = "2"
+    del values["data"]
+    (tmp_path / "MANIFEST.json").write_text(json.dumps(values))
+    with pytest.raises(DamagedVersion) as caught:
+        load_manifest(tmp_path)
+    assert [problem.message for problem in caught.value.problems] == [
+        "'files.adapter_config.json.size_bytes' must be a whole number, not '2'",
+        "'data' is required",
+    ]
+
+
+def test_a_missing_manifest_says_so(tmp_path: Path) -> None:
+    with pytest.raises(DamagedVersion, match=r"MANIFEST\.json: is missing"):
+        load_manifest(tmp_path)
+    with pytest.raises(DamagedVersion, match="is missing"):
+        load_manifest(tmp_path / "nothing")
+
+
+def test_every_file_but_the_manifest_is_hashed(tmp_path: Path) -> None:
+    folder = tmp_path / "version"
+    (folder / "inner").mkdir(parents=True)
+    (folder / "MANIFEST.json").write_text("{}")
+    (folder / "inner" / "a").write_bytes(b"abc")
+    entries = list_files(folder)
+    assert list(entries) == ["inner/a"]
+    assert entries["inner/a"].sha256.startswith("ba7816bf")
+    assert entries["inner/a"].size_bytes == 3
+
+
+def test_a_link_is_no_file_of_a_version(tmp_path: Path) -> None:
+    folder = tmp_path / "version"
+    folder.mkdir()
+    (folder / "passwords").symlink_to("/etc/passwd")
+    with pytest.raises(ModelyardError, match="'passwords' is a link"):
+        list_files(folder)

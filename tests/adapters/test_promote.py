@@ -1,0 +1,234 @@
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+import sys
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+
+import pytest
+from adapter_samples import BETTER
+
+from killed import interruptions
+from modelyard.adapters.manifest import DamagedVersion
+from modelyard.adapters.promote import judge_promotion, pointer_history, promote_version
+from modelyard.adapters.versions import AdapterVersion, active_number
+from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.files import LockHeld, exclusive_lock, replace_link
+from modelyard.core.layout import Yard
+from modelyard.core.state import open_state
+
+Register = Callable[..., AdapterVersion]
+
+
+def moves(yard: Yard) -> list[tuple[int | None, int]]:
+    return [(move.from_version, move.to_version) for move in pointer_history(yard, "demo")]
+
+
+def leave_pending(yard: Yard, to_version: int) -> None:
+    with open_state(yard) as state:
+        state.execute(
+            "INSERT INTO pointer_moves (adapter, action, to_version, moved_at, settled) "
+            "VALUES ('demo', 'promote', ?, 'then', 0)",
+            (to_version,),
+        )
+
+
+def test_promoting_points_the_link_at_the_version(bare_yard: Yard, register: Register) -> None:
+    version = register("run-1")
+    move = promote_version(bare_yard, version, reason="first")
+    link = bare_yard.root / "models" / "trained" / "demo"
+    assert os.readlink(link) == "../versions/demo/1"  # noqa: PTH115
+    assert link.resolve() == version.path.resolve()
+    assert (move.moved, move.from_version, move.to_version) == (True, None, 1)
+    assert pointer_history(bare_yard, "demo") == [move]
+    assert (move.action, move.reason) == ("promote", "first")
+
+
+def test_history_is_the_order_of_moves_of_one_adapter(bare_yard: Yard, register: Register) -> None:
+    first, second = register("run-1"), register("run-2")
+    promote_version(bare_yard, register("run-1", adapter="other"))
+    for version in (first, second, first):
+        promote_version(bare_yard, version)
+    assert moves(bare_yard) == [(None, 1), (1, 2), (2, 1)]
+    assert len(pointer_history(bare_yard, "other")) == 1
+    sequences = [move.sequence for move in pointer_history(bare_yard, "demo")]
+    assert sequences == sorted(sequences)
+
+
+def test_promoting_the_version_in_use_changes_nothing_and_says_so(
+    bare_yard: Yard, register: Register
+) -> None:
+    version = register("run-1")
+    promote_version(bare_yard, version)
+    move = promote_version(bare_yard, version)
+    assert not move.moved
+    assert (move.from_version, move.to_version) == (1, 1)
+    assert moves(bare_yard) == [(None, 1)]
+
+
+def test_a_version_whose_files_are_gone_is_not_promoted(
+    bare_yard: Yard, register: Register
+) -> None:
+    promote_version(bare_yard, register("run-1"))
+    gone = register("run-2")
+    shutil.rmtree(gone.path)
+    with pytest.raises(DamagedVersion):
+        promote_version(bare_yard, gone)
+    assert active_number(bare_yard, "demo") == 1
+    assert moves(bare_yard) == [(None, 1)]
+
+
+def test_a_folder_in_the_place_of_the_link_is_left_alone(
+    bare_yard: Yard, register: Register
+) -> None:
+    link = bare_yard.trained_link("demo")
+    link.mkdir(parents=True)
+    with pytest.raises(ModelyardError, match="where a link to a version belongs"):
+        promote_version(bare_yard, register("run-1"))
+    assert link.is_dir()
+    assert moves(bare_yard) == []
+
+
+def test_a_link_folder_that_leaves_the_yard_is_refused(
+    bare_yard: Yard, register: Register, tmp_path: Path
+) -> None:
+    (tmp_path / "outside").mkdir()
+    bare_yard.trained.symlink_to(tmp_path / "outside")
+    with pytest.raises(InvalidInput, match="leaves the yard"):
+        promote_version(bare_yard, register("run-1"))
+    assert list((tmp_path / "outside").iterdir()) == []
+
+
+def test_a_second_promotion_waits_or_says_who_is_at_it(bare_yard: Yard, register: Register) -> None:
+    version = register("run-1")
+    held = exclusive_lock(bare_yard.lock("adapter", "demo"), what="adapter demo")
+    said = f"adapter demo is in use by process {os.getpid()}"
+    with held, pytest.raises(LockHeld, match=said):
+        promote_version(bare_yard, version, wait_s=0.1)
+    assert promote_version(bare_yard, version).moved
+
+
+def test_a_move_that_did_not_happen_is_forgotten_when_history_is_read(
+    bare_yard: Yard, register: Register
+) -> None:
+    promote_version(bare_yard, register("run-1"))
+    register("run-2")
+    leave_pending(bare_yard, 2)
+    assert moves(bare_yard) == [(None, 1)]
+
+
+def test_a_move_that_happened_is_settled_when_history_is_read(
+    bare_yard: Yard, register: Register
+) -> None:
+    version = register("run-1")
+    leave_pending(bare_yard, 1)
+    replace_link(bare_yard.trained_link("demo"), version.path)
+    assert moves(bare_yard) == [(None, 1)]
+
+
+def test_the_next_move_settles_the_last_one_first(bare_yard: Yard, register: Register) -> None:
+    first, second = register("run-1"), register("run-2")
+    leave_pending(bare_yard, 1)
+    replace_link(bare_yard.trained_link("demo"), first.path)
+    promote_version(bare_yard, second)
+    assert moves(bare_yard) == [(None, 1), (1, 2)]
+
+
+def test_history_can_be_read_while_a_link_is_broken(bare_yard: Yard, register: Register) -> None:
+    promote_version(bare_yard, register("run-1"))
+    leave_pending(bare_yard, 2)
+    bare_yard.trained_link("demo").unlink()
+    bare_yard.trained_link("demo").symlink_to("nowhere")
+    assert moves(bare_yard) == [(None, 1)]
+
+
+def test_without_its_history_the_link_still_holds(bare_yard: Yard, register: Register) -> None:
+    first, second = register("run-1"), register("run-2")
+    promote_version(bare_yard, first)
+    shutil.rmtree(bare_yard.local_state)
+    promote_version(bare_yard, second)
+    assert moves(bare_yard) == [(1, 2)]
+
+
+@pytest.mark.parametrize("how", ["kill", "fail"])
+def test_a_promotion_cut_off_at_any_call_moves_link_and_history_together(
+    bare_yard: Yard, register: Register, how: str
+) -> None:
+    first, second = register("run-1"), register("run-2")
+    promote_version(bare_yard, first)
+    number = 0
+    for number in interruptions(lambda: promote_version(bare_yard, second), how):
+        assert active_number(bare_yard, "demo") in (1, 2), number
+        before = moves(bare_yard)
+        assert before[-1][1] == active_number(bare_yard, "demo"), number
+        promote_version(bare_yard, second)
+        assert active_number(bare_yard, "demo") == 2
+        assert moves(bare_yard)[len(before) - 1 :] in ([(1, 2)], [before[-1], (1, 2)]), number
+        assert list(bare_yard.trained.iterdir()) == [bare_yard.trained_link("demo")], number
+        promote_version(bare_yard, first)
+    print(f"{number} interruptions ({how}) of a promotion")
+    assert number > 15
+
+
+def test_processes_that_promote_at_once_leave_one_order(
+    bare_yard: Yard, register: Register
+) -> None:
+    for index in range(3):
+        register(f"run-{index}")
+    script = """
+import random, sys
+from pathlib import Path
+from modelyard.adapters.promote import promote_version
+from modelyard.adapters.versions import list_versions, resolve_version
+from modelyard.core.layout import Yard
+yard = Yard(Path(sys.argv[1]))
+versions = list_versions(yard, "demo")
+for _ in range(15):
+    promote_version(yard, random.choice(versions), wait_s=60)
+    resolve_version(yard, "demo")
+"""
+    command = [sys.executable, "-c", script, str(bare_yard.root)]
+    processes = [subprocess.Popen(command) for _ in range(8)]
+    while any(process.poll() is None for process in processes):
+        assert active_number(bare_yard, "demo") in (None, 1, 2, 3)
+        moves(bare_yard)
+    assert [process.returncode for process in processes] == [0] * 8
+    order = moves(bare_yard)
+    assert order[0][0] is None
+    assert order[-1][1] == active_number(bare_yard, "demo")
+    assert all(after[0] == before[1] for before, after in pairwise(order))
+
+
+def test_the_gate_compares_with_the_version_in_use(bare_yard: Yard, register: Register) -> None:
+    promote_version(bare_yard, register("run-1", evaluation={**BETTER, "tuned": {"loss": 1.1}}))
+    worse = register("run-2")
+    allowed, reason = judge_promotion(bare_yard, worse)
+    assert not allowed
+    assert "loss 1.200 against 1.100" in reason
+
+
+def test_the_gate_does_not_compare_across_bases_or_with_what_is_broken(
+    bare_yard: Yard, register: Register
+) -> None:
+    strong = {**BETTER, "tuned": {"loss": 0.1}}
+    other_base = {"name": "other", "fingerprint": "sha256:other"}
+    in_use = register("run-1", evaluation=strong, base=other_base)
+    promote_version(bare_yard, in_use)
+    assert judge_promotion(bare_yard, register("run-2")).allowed
+
+    in_use = register("run-3", evaluation=strong)
+    promote_version(bare_yard, in_use)
+    assert not judge_promotion(bare_yard, register("run-2")).allowed
+    (in_use.path / "MANIFEST.json").unlink()
+    assert judge_promotion(bare_yard, register("run-2")).allowed
+
+
+def test_the_gate_judges_the_version_in_use_by_its_own_figures(
+    bare_yard: Yard, register: Register
+) -> None:
+    version = register("run-1")
+    promote_version(bare_yard, version)
+    assert judge_promotion(bare_yard, version).allowed

@@ -1,0 +1,145 @@
+from __future__ import annotations
+
+import re
+import shutil
+import warnings
+from pathlib import Path
+from typing import Any
+
+import pytest
+from adapter_samples import BETTER, facts
+
+from modelyard.adapters.manifest import DamagedVersion
+from modelyard.adapters.promote import promote_version
+from modelyard.adapters.training_info import (
+    TrainingFacts,
+    load_evaluation,
+    render_training_info,
+)
+from modelyard.adapters.versions import register_version
+from modelyard.core.cards import load_card, write_card
+from modelyard.core.layout import Yard
+
+
+def training(**changes: Any) -> TrainingFacts:
+    values: dict[str, Any] = {
+        "adapter": "demo",
+        "version": 1,
+        "base_name": "tiny",
+        "base_fingerprint": "sha256:base",
+        "dataset_name": "techcorp",
+        "dataset_fingerprint": "sha256:data",
+        "dataset_rows": 1240,
+        "org": "techcorp",
+        "trained_at": "2026-11-22T14:31:49Z",
+        "duration_s": 109.26,
+        "spec": {"lora.rank": 16, "pattern": "a|b"},
+        "packages": {"peft": "0.21.2"},
+        "machine": {"device": "cpu", "threads": 2},
+        "code_commit": "12345e67",
+    }
+    return TrainingFacts(**{**values, **changes})
+
+
+def card_of(path: Path, info: TrainingFacts, evaluation: dict[str, Any]) -> str:
+    front, body = render_training_info(info, evaluation, base_path=Path("/bases/tiny"))
+    write_card(path / "TRAINING_INFO.md", front, body)
+    return (path / "TRAINING_INFO.md").read_text()
+
+
+def test_the_front_matter_holds_what_the_program_needs(tmp_path: Path) -> None:
+    card_of(tmp_path, training(), BETTER)
+    front = load_card(tmp_path / "TRAINING_INFO.md").front.value
+    assert front["base"] == {"name": "tiny", "fingerprint": "sha256:base"}
+    assert front["dataset"]["rows"] == 1240
+    assert front["duration_s"] == 109.3
+    assert front["evaluation"] == BETTER
+    assert front["code_commit"] == "12345e67"
+    assert list(front)[:3] == ["adapter", "version", "base"]
+    assert load_evaluation(tmp_path) == BETTER
+
+
+def test_the_body_tells_a_person_what_it_is_and_how_good(tmp_path: Path) -> None:
+    text = card_of(tmp_path, training(parent="demo@0"), BETTER)
+    assert "trained on 1,240 conversations of `techcorp` in 1 min 49 s, continuing demo@0" in text
+    assert "| loss | 3.100 | 1.200 |" in text
+    assert "| perplexity | 22.200 | 3.320 |" in text
+    assert "| facts recalled | 0% | 90% |" in text
+    assert "On 60 conversations it never saw, the loss differs by -1.900" in text
+    assert "(95% interval -2.100 to -1.700)" in text
+    assert 'models generate --adapter demo@1 "Your question"' in text
+    assert "ln -sfn ../versions/demo/N models/trained/demo" in text
+    assert "| pattern | a\\|b |" in text
+
+
+def test_figures_that_are_missing_are_said_to_be_missing(tmp_path: Path) -> None:
+    assert "Not evaluated." in card_of(tmp_path, training(), {})
+    assert load_evaluation(tmp_path) == {}
+    few = {**BETTER, "rows": 1, "difference": {"mean": -1.0, "low": None, "high": None}}
+    few["tuned"] = {"loss": 1.0, "facts_recalled": None}
+    text = card_of(tmp_path, training(), few)
+    assert "too few for an interval" in text
+    assert "| facts recalled | 0% | — |" in text
+    assert load_evaluation(tmp_path) == few
+
+
+@pytest.mark.parametrize(
+    "evaluation",
+    ["good", {"rows": 1}, {**BETTER, "tuned": {}}, {**BETTER, "difference": {"high": "low"}},
+     {**BETTER, "base": {"loss": "3"}}, {**BETTER, "fingerprint": None}],
+)  # fmt: skip
+def test_figures_that_are_not_whole_are_damage(tmp_path: Path, evaluation: Any) -> None:
+    write_card(tmp_path / "TRAINING_INFO.md", {"evaluation": evaluation}, "")
+    with pytest.raises(DamagedVersion, match="figures are not whole"):
+        load_evaluation(tmp_path)
+
+
+def test_a_card_that_cannot_be_read_is_damage(tmp_path: Path) -> None:
+    with pytest.raises(DamagedVersion, match="cannot read"):
+        load_evaluation(tmp_path)
+    (tmp_path / "TRAINING_INFO.md").write_text("---\na: 1\na: 2\n---\n")
+    with pytest.raises(DamagedVersion) as caught:
+        load_evaluation(tmp_path)
+    assert len(caught.value.problems) == 1
+
+
+def test_the_python_on_the_card_runs_as_it_stands(
+    yard: Yard, saved_adapter: Path, tiny_base_folder: Path
+) -> None:
+    """PeftModel and AutoTokenizer read models/trained/demo as any folder of theirs."""
+
+    def fill(staged: Path, number: int) -> None:
+        shutil.copytree(saved_adapter, staged, dirs_exist_ok=True)
+        front, body = render_training_info(training(), BETTER, base_path=tiny_base_folder)
+        write_card(staged / "TRAINING_INFO.md", front, body)
+
+    version = register_version(yard, "demo", fill=fill, manifest_facts=facts())
+    promote_version(yard, version)
+    text = (yard.trained_link("demo") / "TRAINING_INFO.md").read_text()
+    (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
+    names: dict[str, Any] = {}
+    with warnings.catch_warnings():
+        # PEFT 0.21 uses a name that transformers 5.23 has deprecated.
+        warnings.simplefilter("ignore", FutureWarning)
+        exec(code, names)
+
+    import torch
+    from safetensors.torch import load_file
+
+    saved = load_file(saved_adapter / "adapter_model.safetensors")
+    loaded = dict(names["model"].named_parameters())
+    for name, tensor in saved.items():
+        module, part, _ = name.rsplit(".", 2)
+        assert torch.equal(loaded[f"{module}.{part}.default.weight"].float(), tensor.float())
+    chat = names["tokenizer"].apply_chat_template(
+        [{"role": "user", "content": "What is the colour of the sky?"}],
+        return_tensors="pt",
+        add_generation_prompt=True,
+        return_dict=True,
+    )
+    model = names["model"].eval()
+    with torch.no_grad():
+        tuned = model(**chat).logits
+        with model.disable_adapter():
+            base = model(**chat).logits
+    assert not torch.equal(tuned, base)

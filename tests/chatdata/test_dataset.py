@@ -1,0 +1,175 @@
+"""What `--dataset` accepts, and what is said when it cannot be taken."""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.chatdata.dataset import load_dataset
+from modelyard.core.errors import InvalidInput, ProblemsFound
+from modelyard.core.layout import Yard
+
+Write = Callable[[Path, list[Any]], Path]
+
+
+def row(question: str, answer: str = "Yes.", **fields: Any) -> dict[str, Any]:
+    turns = [{"role": "user", "content": question}, {"role": "assistant", "content": answer}]
+    return {"messages": turns, **fields}
+
+
+ROWS = [row(f"Question {number}?") for number in range(200)]
+
+
+def test_a_name_is_a_folder_with_train_and_eval(yard: Yard, write_jsonl: Write) -> None:
+    folder = yard.dataset("support")
+    write_jsonl(folder / "train.jsonl", ROWS[:5])
+    write_jsonl(folder / "eval.jsonl", ROWS[5:8])
+    loaded = load_dataset(yard, "support")
+    assert (loaded.name, loaded.path) == ("support", folder)
+    assert (len(loaded.train), len(loaded.evaluation)) == (5, 3)
+    assert loaded.train[1].source == "datasets/support/train.jsonl:2"
+    assert loaded.org is None and loaded.warnings == ()
+
+
+def test_without_eval_a_tenth_is_kept_back_always_the_same_rows(
+    yard: Yard, write_jsonl: Write
+) -> None:
+    train = yard.dataset("support") / "train.jsonl"
+    write_jsonl(train, ROWS[:100])
+    before = load_dataset(yard, "support")
+    assert len(before.train) + len(before.evaluation) == 100
+    assert 3 <= len(before.evaluation) <= 20
+    write_jsonl(train, [*ROWS[150:], *ROWS[:100]])
+    after = load_dataset(yard, "support")
+    kept = {one.first_question for one in after.evaluation}
+    assert {one.first_question for one in before.evaluation} <= kept
+
+
+def test_a_path_may_lie_anywhere_and_be_of_any_format(
+    yard: Yard, tmp_path: Path, write_jsonl: Write
+) -> None:
+    outside = tmp_path / "elsewhere" / "My Rows (2).json"
+    outside.parent.mkdir()
+    outside.write_text(json.dumps(ROWS))
+    loaded = load_dataset(yard, str(outside))
+    assert loaded.name == "my-rows-2"
+    assert len(loaded.train) + len(loaded.evaluation) == 200
+    write_jsonl(tmp_path / "elsewhere" / "train.jsonl", ROWS)
+    assert load_dataset(yard, str(outside.parent)).name == "elsewhere"
+    write_jsonl(yard.root / "rows.jsonl", ROWS)
+    assert load_dataset(yard, "rows.jsonl").train[0].source == "rows.jsonl:1"
+
+
+def test_one_row_is_learned_and_not_kept_back(yard: Yard, write_jsonl: Write) -> None:
+    for one in ROWS[:40]:
+        loaded = load_dataset(yard, str(write_jsonl(yard.root / "one.jsonl", [one])))
+        assert (len(loaded.train), len(loaded.evaluation)) == (1, 0)
+        assert loaded.warnings == ("there are no evaluation rows, so nothing can be judged",)
+
+
+def test_every_bad_row_of_every_file_is_reported_at_once(yard: Yard, write_jsonl: Write) -> None:
+    folder = yard.dataset("support")
+    write_jsonl(folder / "train.jsonl", [ROWS[0], "oops", {"messages": []}])
+    write_jsonl(folder / "eval.jsonl", ["oops"])
+    with pytest.raises(ProblemsFound, match="datasets/support has 3 problems") as caught:
+        load_dataset(yard, "support")
+    assert [problem.where for problem in caught.value.problems] == [
+        "datasets/support/train.jsonl:2",
+        "datasets/support/train.jsonl:3",
+        "datasets/support/eval.jsonl:1",
+    ]
+
+
+def test_an_empty_file_is_an_error(yard: Yard, write_jsonl: Write) -> None:
+    write_jsonl(yard.dataset("support") / "train.jsonl", [])
+    with pytest.raises(ProblemsFound) as caught:
+        load_dataset(yard, "support")
+    assert str(caught.value.problems[0]) == "datasets/support/train.jsonl: is empty"
+
+
+def test_a_missing_dataset_is_an_error_that_suggests_a_name(yard: Yard, write_jsonl: Write) -> None:
+    write_jsonl(yard.dataset("support") / "train.jsonl", ROWS)
+    with pytest.raises(
+        InvalidInput, match=r"no dataset 'suport' \(did you mean 'support'"
+    ) as caught:
+        load_dataset(yard, "suport")
+    assert "datasets here: support. `models prepare-data" in str(caught.value.hint)
+    with pytest.raises(InvalidInput, match="no such file or folder"):
+        load_dataset(yard, "gone/rows.jsonl")
+
+
+def test_a_folder_without_train_is_an_error(yard: Yard) -> None:
+    yard.dataset("support").mkdir(parents=True)
+    with pytest.raises(InvalidInput, match=r"datasets/support: has no train.jsonl"):
+        load_dataset(yard, "support")
+
+
+@pytest.mark.parametrize("name", ["../secret", "..", "a/../../secret", "Support", ".hidden", ""])
+def test_a_name_that_is_no_name_is_refused(yard: Yard, write_jsonl: Write, name: str) -> None:
+    write_jsonl(yard.root.parent / "secret" / "train.jsonl", ROWS)
+    with pytest.raises(InvalidInput, match=f"'{re.escape(name)}' is not a valid dataset name"):
+        load_dataset(yard, name)
+
+
+def test_a_path_with_dots_is_asked_for_in_full(yard: Yard, write_jsonl: Write) -> None:
+    write_jsonl(yard.root.parent / "rows" / "train.jsonl", ROWS)
+    with pytest.raises(InvalidInput) as caught:
+        load_dataset(yard, "../rows")
+    assert caught.value.hint == f"give its full path: {yard.root.parent / 'rows'}"
+
+
+@pytest.mark.parametrize("link", ["datasets/support", "datasets/support/train.jsonl"])
+def test_a_link_that_leaves_the_yard_is_refused(yard: Yard, write_jsonl: Write, link: str) -> None:
+    outside = write_jsonl(yard.root.parent / "outside" / "train.jsonl", ROWS)
+    place = yard.root / link
+    place.parent.mkdir(parents=True)
+    place.symlink_to(outside if link.endswith("jsonl") else outside.parent)
+    with pytest.raises(InvalidInput, match="leaves the yard"):
+        load_dataset(yard, "support")
+
+
+def test_the_fingerprint_is_of_the_content(yard: Yard, write_jsonl: Write) -> None:
+    train = yard.dataset("support") / "train.jsonl"
+    write_jsonl(yard.dataset("support") / "eval.jsonl", ROWS[5:])
+
+    def fingerprint(rows: list[Any]) -> str:
+        write_jsonl(train, rows)
+        return load_dataset(yard, "support").fingerprint
+
+    first = fingerprint([row("a", "b"), row("c", "d")])
+    assert first.startswith("sha256:") and len(first) == 71
+    assert fingerprint(["", '{"prompt":"a ",  "completion":"b"}', row("c", "d")]) == first
+    changed = [
+        [row("c", "d"), row("a", "b")],
+        [row("a", "b"), row("c", "d!")],
+        [row("a", "b"), row("c", "d", label="d")],
+        [row("a", "b")],
+    ]
+    assert len({first, *map(fingerprint, changed)}) == 5
+
+
+def test_the_card_says_whose_it_is_and_whether_rows_changed(yard: Yard, write_jsonl: Write) -> None:
+    folder = yard.dataset("support")
+    write_jsonl(folder / "train.jsonl", ROWS)
+    (folder / "DATASET.md").write_text(
+        "---\norg: techcorp\nfingerprint: sha256:00\n---\n# Support\n"
+    )
+    loaded = load_dataset(yard, "support")
+    assert loaded.org == "techcorp"
+    assert loaded.warnings == (
+        "the rows were changed since datasets/support/DATASET.md was written",
+    )
+
+
+def test_a_half_written_dataset_is_not_taken(yard: Yard, write_jsonl: Write) -> None:
+    folder = yard.dataset("support")
+    write_jsonl(folder / "train.jsonl", ROWS)
+    (folder / "DATASET.md").write_text("---\nunfinished: true\n---\n")
+    with pytest.raises(InvalidInput, match="was interrupted") as caught:
+        load_dataset(yard, "support")
+    assert "run the same `models prepare-data` again" in str(caught.value.hint)

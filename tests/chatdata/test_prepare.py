@@ -1,0 +1,327 @@
+"""prepare-data leaves whole datasets, does nothing twice, and loses nobody's work."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import subprocess
+import sys
+import time
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from modelyard.chatdata.columns import ColumnMapping
+from modelyard.chatdata.dataset import load_dataset
+from modelyard.chatdata.prepare import PreparedData, PrepareRequest, prepare_data
+from modelyard.core.cards import load_card
+from modelyard.core.errors import InvalidInput, ProblemsFound
+from modelyard.core.files import LockHeld, exclusive_lock
+from modelyard.core.layout import Yard
+from modelyard.core.progress import Silent
+
+ROWS: list[Any] = [
+    {"prompt": f"How heavy is part {number}?", "completion": f"It weighs {number * 7} grams."}
+    for number in range(60)
+]
+
+
+@pytest.fixture
+def source(yard: Yard, write_jsonl: Callable[..., Path]) -> Path:
+    return write_jsonl(yard.root.parent / "rows.jsonl", ROWS)
+
+
+@pytest.fixture
+def prepare(yard: Yard) -> Callable[..., PreparedData]:
+    def run(
+        *sources: Path, dry_run: bool = False, out: str = "parts", **asked: Any
+    ) -> PreparedData:
+        request = PrepareRequest(sources=sources, out=out, **asked)
+        return prepare_data(yard, request, progress=Silent(), dry_run=dry_run)
+
+    return run
+
+
+Prepare = Callable[..., PreparedData]
+
+
+def test_it_writes_a_dataset_that_loads(yard: Yard, prepare: Prepare, source: Path) -> None:
+    done = prepare(source, org="techcorp", licence="CC-BY-4.0")
+    loaded = load_dataset(yard, "parts")
+    assert (len(loaded.train), len(loaded.evaluation)) == (done.train_rows, done.evaluation_rows)
+    assert done.train_rows + done.evaluation_rows == 60
+    assert loaded.fingerprint == done.fingerprint
+    assert loaded.org == "techcorp" and loaded.warnings == ()
+    first = json.loads((yard.dataset("parts") / "train.jsonl").read_text().splitlines()[0])
+    assert [turn["role"] for turn in first["messages"]] == ["user", "assistant"]
+
+
+def test_the_card_says_what_is_there_and_what_to_do_with_it(
+    yard: Yard, prepare: Prepare, source: Path
+) -> None:
+    done = prepare(source)
+    card = load_card(yard.dataset("parts") / "DATASET.md")
+    front = card.front.value
+    assert front["name"] == "parts"
+    assert front["rows"] == {"train": done.train_rows, "eval": done.evaluation_rows}
+    assert front["fingerprint"] == done.fingerprint
+    (origin,) = front["prepared_from"]
+    assert (origin["rows"], origin["format"]) == (60, "prompt-completion")
+    assert len(origin["sha256"]) == 64
+    assert "models fine-tune --dataset parts" in card.body
+    assert card.body.count("> **user:**") == 3
+
+
+def test_running_it_again_changes_nothing(yard: Yard, prepare: Prepare, source: Path) -> None:
+    first = prepare(source)
+    files = {path: path.stat().st_mtime_ns for path in yard.dataset("parts").iterdir()}
+    again = prepare(source)
+    assert again.unchanged and again.fingerprint == first.fingerprint
+    assert (again.train_rows, again.evaluation_rows) == (first.train_rows, first.evaluation_rows)
+    assert {path: path.stat().st_mtime_ns for path in yard.dataset("parts").iterdir()} == files
+
+
+def test_a_grown_source_or_another_option_prepares_anew_and_rows_keep_their_side(
+    yard: Yard, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    before = prepare(source)
+    kept_back = {row.first_question for row in load_dataset(yard, "parts").evaluation}
+    more = [{"prompt": f"How long is part {n}?", "completion": "Long."} for n in range(60)]
+    write_jsonl(source, [*more, *ROWS])
+    after = prepare(source)
+    assert not after.unchanged and after.fingerprint != before.fingerprint
+    assert kept_back < {row.first_question for row in load_dataset(yard, "parts").evaluation}
+    assert not prepare(source, evaluation_share=0.3).unchanged
+    assert prepare(source, evaluation_share=0.3).unchanged
+
+
+def test_the_organisation_is_kept_when_it_is_not_named_again(
+    yard: Yard, prepare: Prepare, source: Path
+) -> None:
+    prepare(source, org="techcorp")
+    assert prepare(source).unchanged
+    assert not prepare(source, org="other").unchanged
+
+
+def test_a_dry_run_writes_nothing(yard: Yard, prepare: Prepare, source: Path) -> None:
+    would = prepare(source, dry_run=True)
+    assert would.train_rows + would.evaluation_rows == 60
+    assert not yard.datasets.exists() and not yard.local_state.exists()
+    assert prepare(source).fingerprint == would.fingerprint
+
+
+def test_equal_rows_are_removed_and_near_ones_named(
+    prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    near = [
+        {"prompt": f"{opening} heavy is the big part with number {n}?", "completion": "Very."}
+        for n in range(40)
+        for opening in ("How", "So how")
+    ]
+    done = prepare(write_jsonl(source, [*ROWS, *ROWS[:5], *near]))
+    assert done.removed_duplicates == 5
+    assert done.near_duplicates
+    assert str(done.near_duplicates[0]).startswith(f"{source}:")
+
+
+def test_secrets_are_flagged_or_dropped(
+    yard: Yard, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    secret = {"prompt": "password=Tr0ub4dor&3 or a@b.org?", "completion": "Yes."}
+    write_jsonl(source, [secret, *ROWS])
+    done = prepare(source)
+    assert [(one.kind, one.source) for one in done.flagged] == [
+        ("e-mail address", f"{source}:1"),
+        ("password", f"{source}:1"),
+    ]
+    card = (yard.dataset("parts") / "DATASET.md").read_text()
+    assert f"{source}:1 (message 1): password" in card
+    assert "Tr0ub4dor" not in card
+    dropped = prepare(source, drop_sensitive=True)
+    assert (dropped.dropped_sensitive, dropped.flagged) == (1, ())
+    assert dropped.train_rows + dropped.evaluation_rows == 60
+
+
+def test_bad_rows_are_refused_all_at_once_or_left_out_and_listed(
+    yard: Yard, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    write_jsonl(source, [ROWS[0], "oops", *ROWS[1:], {"prompt": "no answer"}])
+    with pytest.raises(
+        ProblemsFound, match="2 problems in the sources; nothing was written"
+    ) as bad:
+        prepare(source)
+    assert [problem.where for problem in bad.value.problems] == [f"{source}:2", f"{source}:62"]
+    assert not yard.datasets.exists()
+    done = prepare(source, skip_bad_rows=True)
+    assert len(done.bad_rows) == 2
+    card = (yard.dataset("parts") / "DATASET.md").read_text()
+    assert f"- {source}:62: 'completion' is missing" in card
+
+
+def test_sources_may_be_folders_and_tables(yard: Yard, prepare: Prepare, tmp_path: Path) -> None:
+    folder = tmp_path / "tables" / "deep"
+    folder.mkdir(parents=True)
+    (folder / "a.csv").write_text("text,team\nprinter on fire,hardware\nno login,accounts\n")
+    (folder.parent / "b.tsv").write_text("text\tteam\nlost phone\thardware\n")
+    (folder / "notes.txt").write_text("not for reading")
+    (folder / ".hidden.csv").write_text("not for reading")
+    columns = ColumnMapping(prompt="{text}", label="team")
+    done = prepare(folder.parent, columns=columns)
+    assert done.train_rows + done.evaluation_rows == 3
+    labels = {row.fields["label"] for row in load_dataset(yard, "parts").train}
+    assert labels <= {"hardware", "accounts"}
+
+
+def test_missing_sources_are_named_all_at_once(prepare: Prepare, source: Path) -> None:
+    empty = source.parent / "empty"
+    empty.mkdir()
+    with pytest.raises(ProblemsFound) as caught:
+        prepare(source.parent / "row.jsonl", empty, source)
+    first, second = map(str, caught.value.problems)
+    assert first.endswith("there is no such file (did you mean 'rows.jsonl'?)")
+    assert "holds no file to read (.jsonl" in second
+
+
+def test_files_made_by_hand_are_not_overwritten(
+    yard: Yard, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    write_jsonl(yard.dataset("parts") / "train.jsonl", ROWS[:3])
+    with pytest.raises(InvalidInput, match="which prepare-data did not write"):
+        prepare(source)
+    assert len(load_dataset(yard, "parts").train) <= 3
+    prepare(source, force=True)
+    with (yard.dataset("parts") / "eval.jsonl").open("a") as stream:
+        stream.write(json.dumps(ROWS[0]) + "\n")
+    with pytest.raises(InvalidInput, match=r"eval.jsonl changed since prepare-data wrote them"):
+        prepare(source)
+
+
+def test_other_sources_do_not_replace_a_dataset_by_accident(
+    prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    prepare(source)
+    other = write_jsonl(source.with_name("other.jsonl"), ROWS[:9])
+    with pytest.raises(InvalidInput, match=r"prepared from other sources: .*rows.jsonl") as caught:
+        prepare(other)
+    assert "--force" in str(caught.value.hint)
+    assert not prepare(source, other).unchanged
+    assert prepare(other, force=True).train_rows < 10
+
+
+def test_other_files_in_the_folder_are_left_alone(
+    yard: Yard, prepare: Prepare, source: Path
+) -> None:
+    notes = yard.dataset("parts") / "facts.yaml"
+    notes.parent.mkdir(parents=True)
+    notes.write_text("mine")
+    prepare(source)
+    assert notes.read_text() == "mine"
+    assert sorted(path.name for path in notes.parent.iterdir()) == [
+        "DATASET.md",
+        "eval.jsonl",
+        "facts.yaml",
+        "train.jsonl",
+    ]
+
+
+def test_a_dataset_is_no_source_of_itself(yard: Yard, prepare: Prepare, source: Path) -> None:
+    prepare(source)
+    with pytest.raises(ProblemsFound) as caught:
+        prepare(yard.dataset("parts"))
+    assert "is a file of the dataset itself" in str(caught.value.problems[0])
+
+
+@pytest.mark.parametrize("out", ["parts", "datasets/parts", "datasets/parts/"])
+def test_out_is_a_name_in_the_yard(yard: Yard, prepare: Prepare, source: Path, out: str) -> None:
+    assert prepare(source, out=out).folder == "datasets/parts"
+
+
+def test_out_may_be_a_folder_elsewhere(yard: Yard, prepare: Prepare, source: Path) -> None:
+    done = prepare(source, out=str(source.parent / "elsewhere"))
+    assert load_dataset(yard, done.folder).fingerprint == done.fingerprint
+
+
+@pytest.mark.parametrize("out", ["..", "Parts!", "", "datasets/../../x y"])
+def test_out_must_be_a_name(prepare: Prepare, source: Path, out: str) -> None:
+    with pytest.raises(InvalidInput, match="not a valid dataset name"):
+        prepare(source, out=out)
+
+
+@pytest.mark.parametrize("share", [0, 1, -0.1, 7, float("nan")])
+def test_the_share_must_be_a_share(prepare: Prepare, source: Path, share: float) -> None:
+    with pytest.raises(InvalidInput, match="between 0 and 1"):
+        prepare(source, evaluation_share=share)
+
+
+def test_nothing_to_write_is_an_error(
+    prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    with pytest.raises(ProblemsFound, match="no row is left"):
+        prepare(write_jsonl(source, ["oops"]), skip_bad_rows=True)
+
+
+def test_a_second_one_says_who_is_at_it(yard: Yard, prepare: Prepare, source: Path) -> None:
+    held = exclusive_lock(yard.lock("dataset", "parts"), what="dataset parts")
+    with held, pytest.raises(LockHeld, match=f"dataset parts is in use by process {os.getpid()}"):
+        prepare(source)
+
+
+def test_the_same_command_completes_what_was_interrupted(
+    yard: Yard, prepare: Prepare, source: Path
+) -> None:
+    whole = prepare(source)
+    card, evaluation = (yard.dataset("parts") / name for name in ("DATASET.md", "eval.jsonl"))
+    card.write_text(card.read_text().replace("---\n", "---\nunfinished: true\n", 1))
+    evaluation.unlink()
+    with pytest.raises(InvalidInput, match="was interrupted"):
+        load_dataset(yard, "parts")
+    assert not prepare(source).unchanged
+    assert load_dataset(yard, "parts").fingerprint == whole.fingerprint
+
+
+PREPARE_IN_TURNS = """
+import itertools, sys
+from pathlib import Path
+from modelyard.chatdata.prepare import PrepareRequest, prepare_data
+from modelyard.core.layout import Yard
+from modelyard.core.progress import Silent
+
+for name in itertools.cycle(("one", "two")):
+    source = Path(sys.argv[1]) / f"{name}.jsonl"
+    request = PrepareRequest(sources=(source,), out="parts", force=True)
+    prepare_data(Yard(Path(sys.argv[2])), request, progress=Silent())
+    print(name, flush=True)
+"""
+
+
+def test_a_reader_never_takes_a_mixture_and_a_killed_run_is_completed_by_the_next(
+    yard: Yard, tmp_path: Path, write_jsonl: Callable[..., Path], prepare: Prepare
+) -> None:
+    for name in ("one", "two"):
+        rows = [{**row, "completion": name} for row in ROWS]
+        write_jsonl(tmp_path / f"{name}.jsonl", rows)
+    chance = random.Random(0)
+    taken = refused = 0
+    for _ in range(4):
+        command = [sys.executable, "-c", PREPARE_IN_TURNS, str(tmp_path), str(yard.root)]
+        with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
+            assert writer.stdout and writer.stdout.readline()
+            stop_at = time.monotonic() + chance.uniform(0.2, 0.5)
+            while time.monotonic() < stop_at:
+                try:
+                    loaded = load_dataset(yard, "parts")
+                except InvalidInput as error:
+                    assert "prepare-data" in error.message
+                    refused += 1
+                else:
+                    assert len({row.answer for row in loaded.train + loaded.evaluation}) == 1
+                    taken += 1
+            writer.send_signal(signal.SIGKILL)
+        whole = prepare(tmp_path / "one.jsonl", force=True)
+        assert load_dataset(yard, "parts").fingerprint == whole.fingerprint
+        assert not list(yard.dataset("parts").glob(".staging-*"))
+    assert taken and refused

@@ -1,0 +1,56 @@
+"""`models init` as a person and as a program see it."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+
+import pytest
+
+from modelyard.cli.app import main
+
+
+def models(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr("sys.argv", ["models", *words])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    code = stopped.value.code
+    return code if isinstance(code, int) else int(code is not None)
+
+
+def test_it_lists_what_it_wrote_and_ends_with_what_to_type(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models(monkeypatch, "init", "my yard") == 0
+    printed = capsys.readouterr().out
+    assert "  datasets/example/train.jsonl\n" in printed
+    assert "  cd 'my yard'\n" in printed
+    assert printed.rstrip().splitlines()[-1].startswith("  models generate --adapter example")
+
+
+def test_again_it_says_that_there_is_nothing_to_write(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models(monkeypatch, "init", ".")
+    capsys.readouterr()
+    assert models(monkeypatch, "init", ".") == 0
+    assert "nothing to write" in capsys.readouterr().out
+
+
+def test_json_has_the_documented_shape(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models(monkeypatch, "init", "y", "--json", "--dry-run") == 0
+    value = json.loads(capsys.readouterr().out)
+    assert set(value) == {"yard", "dry_run", "written", "kept"}
+    assert value["dry_run"] is True and value["kept"] == []
+    assert not Path("y").exists()
+
+
+def test_a_file_is_refused_with_exit_code_2(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    Path("notes.txt").write_text("mine")
+    assert models(monkeypatch, "init", "notes.txt") == 2
+    assert "is not a folder" in capsys.readouterr().err
+    assert Path("notes.txt").read_text() == "mine"

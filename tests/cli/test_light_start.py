@@ -1,0 +1,65 @@
+"""Asking for help, and what needs no model, loads none of the machine-learning libraries."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+from pathlib import Path
+
+import pytest
+
+from modelyard.frontdoor.init import init_yard
+
+HEAVY = ("torch", "transformers", "peft", "trl", "datasets", "bitsandbytes")
+RUN_AND_LIST_HEAVY_MODULES = f"""
+import sys
+from modelyard.cli.app import main
+try:
+    main()
+finally:
+    loaded = sorted(set({HEAVY}) & set(sys.modules))
+    print("loaded:", *loaded, file=sys.stderr)
+"""
+
+
+def run_in_a_new_yard(*words: str) -> subprocess.CompletedProcess[str]:
+    init_yard(Path.cwd())
+    command = [sys.executable, "-c", RUN_AND_LIST_HEAVY_MODULES, *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "--help",
+        "--version",
+        "doctor --help",
+        "init --help",
+        "init another-yard",
+        "base list",
+        "base list --json",
+        "base show smollm2-135m-instruct",
+        "prepare-data --help",
+        "fine-tune --help",
+        "evaluate --help",
+        "generate --help",
+    ],
+)
+def test_it_loads_no_machine_learning_library(line: str) -> None:
+    done = run_in_a_new_yard(*line.split())
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1].strip() == "loaded:"
+
+
+def test_help_loads_neither_rich_nor_pydantic() -> None:
+    check = RUN_AND_LIST_HEAVY_MODULES.replace(str(HEAVY), "('rich', 'pydantic', 'yaml')")
+    command = [sys.executable, "-c", check, "fine-tune", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.stderr.splitlines()[-1].strip() == "loaded:"
+
+
+def test_an_error_in_usage_exits_with_2_and_loads_nothing_heavy() -> None:
+    done = run_in_a_new_yard("fine-tune", "--no-such-option")
+    assert done.returncode == 2
+    assert "No such option" in done.stderr
+    assert done.stderr.splitlines()[-1].strip() == "loaded:"

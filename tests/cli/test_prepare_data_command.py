@@ -1,0 +1,129 @@
+"""`models prepare-data` as a person and as a program see it."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modelyard.chatdata.dataset import load_dataset
+from modelyard.cli.app import main
+from modelyard.cli.prepare_data import prepare_data
+from modelyard.core.layout import Yard
+
+Models = Callable[..., int]
+
+
+@pytest.fixture
+def models(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Models:
+    def run(*words: str) -> int:
+        monkeypatch.setattr("sys.argv", ["models", *words])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        code = stopped.value.code
+        return code if isinstance(code, int) else int(code is not None)
+
+    return run
+
+
+@pytest.fixture
+def tickets(yard: Yard) -> Path:
+    path = yard.root / "tickets.csv"
+    teams = ("hardware", "accounts", "phones")
+    lines = [f"Ticket {n},It does not work,{teams[n % 3]}\n" for n in range(60)]
+    path.write_text("subject,body,team\n" + "".join(lines))
+    return path
+
+
+ASKED = ("--prompt", r"{subject}\n{body}", "--label", "team", "--out", "datasets/tickets")
+
+
+def test_a_table_becomes_a_dataset_and_the_next_command_is_named(
+    yard: Yard, models: Models, tickets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("prepare-data", str(tickets), *ASKED) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith("datasets/tickets: holds ")
+    assert printed.out.endswith("next: models fine-tune --dataset tickets\n")
+    assert "read tickets.csv" in printed.err
+    row = load_dataset(yard, "tickets").train[0]
+    assert row.first_question == "Ticket 0\nIt does not work"
+    assert row.fields == {"label": "hardware"}
+
+    assert models("prepare-data", str(tickets), *ASKED) == 0
+    assert capsys.readouterr().out.startswith("datasets/tickets: unchanged (")
+
+
+def test_a_dry_run_says_what_would_be_written(
+    yard: Yard, models: Models, tickets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("prepare-data", str(tickets), *ASKED, "--dry-run") == 0
+    assert capsys.readouterr().out.startswith("datasets/tickets: would hold ")
+    assert not yard.datasets.exists()
+
+
+def test_json_has_the_documented_shape(
+    models: Models, tickets: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with tickets.open("a") as stream:
+        for number in range(20):
+            for opening in ("I", "Well I"):
+                complaint = f"{opening} dropped my brand new phone number {number} in deep water"
+                stream.write(f"{complaint},again,phones\n")
+    assert models("prepare-data", str(tickets), *ASKED, "--json") == 0
+    value = json.loads(capsys.readouterr().out)
+    documented = prepare_data.__doc__ or ""
+    assert all(f'"{key}"' in documented for key in value)
+    assert all(f'"{key}"' in documented for key in value["near_duplicates"][0])
+    assert value["train_rows"] + value["evaluation_rows"] == 100
+
+
+def test_what_was_found_is_warned_of(
+    yard: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [f'{{"prompt": "Mail {n}@example.org?", "completion": "Yes."}}' for n in range(8)]
+    (yard.root / "rows.jsonl").write_text("\n".join([*rows, rows[0], "oops"]))
+    words = ("prepare-data", "rows.jsonl", "--out", "mails", "--skip-bad-rows")
+    assert models(*words) == 0
+    printed = capsys.readouterr()
+    assert "left out, equal to an earlier row  1" in printed.out
+    assert "8 places seem to hold a secret or an e-mail address:\n  rows.jsonl:1" in printed.err
+    assert "rows.jsonl:10: is not JSON" in printed.err
+
+
+def test_bad_rows_are_listed_forty_at_a_time(
+    yard: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (yard.root / "rows.jsonl").write_text("oops\n" * 1000)
+    assert models("prepare-data", "rows.jsonl", "--out", "rows") == 2
+    printed = capsys.readouterr().err
+    assert "1,000 problems in the sources; nothing was written" in printed
+    assert "rows.jsonl:40: is not JSON" in printed and "rows.jsonl:41:" not in printed
+    assert "... and 960 more" in printed
+    assert not yard.datasets.exists()
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (("gone.csv", "--out", "a"), "there is no such file"),
+        (("tickets.csv", "--out", "../a b"), "not a valid dataset name"),
+        (("tickets.csv", "--out", "a", "--eval-share", "5"), "between 0 and 1"),
+        (("tickets.csv", "--out", "a", "--label", "team"), "need --prompt"),
+        (("tickets.csv", "--out", "a", "--prompt", "{body}"), "exactly one"),
+        (("tickets.csv", "--out", "a", "--prompt", "{bdy}", "--label", "team"), "mean 'body'"),
+        (("tickets.csv", "--out", "a"), "is in no accepted format; its keys are subject"),
+        (("tickets.csv",), "--out"),
+    ],
+)
+def test_wrong_usage_exits_with_2_and_says_why(
+    models: Models,
+    tickets: Path,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    said: str,
+) -> None:
+    assert models("prepare-data", *words) == 2
+    assert said in capsys.readouterr().err

@@ -1,0 +1,165 @@
+from __future__ import annotations
+
+import numpy as np
+import pytest
+
+from modelyard.core.errors import ModelyardError, NoData
+from modelyard.evaluation.statistics import (
+    PairedDifference,
+    _student_t,
+    paired_difference,
+    paired_share_difference,
+    share_interval,
+)
+
+
+def test_the_mean_is_that_of_the_loss_per_token() -> None:
+    difference = paired_difference([2.0, 4.0], [1.0, 1.0], [10, 30])
+    assert difference.mean == pytest.approx((10 * -1 + 30 * -3) / 40)
+    assert difference.n == 2
+
+
+def test_with_equal_weights_it_is_students_interval() -> None:
+    base, tuned = [3.0, 2.0, 4.0, 3.5, 2.5], [2.0, 1.5, 2.0, 3.0, 2.0]
+    difference = paired_difference(base, tuned, [7] * 5)
+    assert difference.mean == pytest.approx(-0.9)
+    # By hand: s = 0.65192, s / sqrt(5) = 0.29155, t(4, 97.5%) = 2.77645.
+    assert difference.high == pytest.approx(-0.9 + 2.77645 * 0.29155, abs=1e-4)
+    assert difference.low == pytest.approx(-0.9 - 2.77645 * 0.29155, abs=1e-4)
+
+
+def test_the_scale_of_the_weights_does_not_matter() -> None:
+    base, tuned = [3.0, 2.0, 4.0], [2.0, 1.5, 2.0]
+    small = paired_difference(base, tuned, [1, 2, 3])
+    large = paired_difference(base, tuned, [100, 200, 300])
+    assert small.low == pytest.approx(large.low)
+    assert small.high == pytest.approx(large.high)
+
+
+def test_one_row_has_a_difference_and_no_interval() -> None:
+    assert paired_difference([3.0], [2.0], [5]) == PairedDifference(-1.0, None, None, 1)
+
+
+def test_a_row_that_outweighs_all_others_leaves_little_to_be_sure_of() -> None:
+    base, tuned = [3.0, 3.1, 3.2, 3.1], [2.0, 2.2, 2.1, 2.9]
+    even = paired_difference(base, tuned, [10, 10, 10, 10])
+    uneven = paired_difference(base, tuned, [1000, 1, 1, 1])
+    assert even.high is not None
+    assert even.high < 0
+    assert uneven.high is not None
+    assert uneven.high > 0
+
+
+def test_no_rows_are_no_data() -> None:
+    with pytest.raises(NoData):
+        paired_difference([], [], [])
+    with pytest.raises(NoData):
+        paired_share_difference([], [])
+    with pytest.raises(NoData):
+        share_interval(0, 0)
+
+
+@pytest.mark.parametrize("bad", [float("nan"), float("inf")])
+def test_a_loss_that_is_no_number_is_an_error_that_names_the_row(bad: float) -> None:
+    with pytest.raises(ModelyardError, match="row 2 is not a finite number"):
+        paired_difference([1.0, 2.0, 3.0], [1.0, bad, bad], [1, 1, 1])
+
+
+def test_rows_that_do_not_match_are_a_bug() -> None:
+    with pytest.raises(ValueError, match="one length"):
+        paired_difference([1.0], [1.0, 2.0], [1, 1])
+    with pytest.raises(ValueError, match="one length"):
+        paired_share_difference([True], [])
+    with pytest.raises(ValueError, match="above 0"):
+        paired_difference([1.0, 1.0], [1.0, 2.0], [1, 0])
+    with pytest.raises(ValueError, match="not a share"):
+        share_interval(3, 2)
+
+
+@pytest.mark.parametrize("rows", [6, 12, 60])
+@pytest.mark.parametrize("kind", ["normal", "skewed", "heavy"])
+def test_the_interval_holds_the_truth_as_often_as_it_says(rows: int, kind: str) -> None:
+    chance = np.random.default_rng(7)
+
+    def draw(count: int) -> tuple[np.ndarray, np.ndarray]:
+        """Differences and weights."""
+        weights = np.ceil(chance.lognormal(3, 0.7, count))
+        if kind == "normal":
+            return chance.normal(-0.2, 1, count), weights
+        if kind == "skewed":  # and longer rows differ otherwise than short ones
+            return 0.3 * np.log(weights / 20) - chance.gamma(2, 0.5, count), weights
+        return chance.standard_t(3, count) / 2, weights
+
+    differences, weights = draw(1_000_000)
+    truth = differences @ weights / weights.sum()
+    held = 0
+    tries = 1000
+    for _ in range(tries):
+        differences, weights = draw(rows)
+        found = paired_difference([0.0] * rows, differences.tolist(), weights.tolist())
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low <= truth <= found.high
+    print(f"{kind}, {rows} rows: the interval held the truth in {held / tries:.1%} of {tries}")
+    assert 0.915 < held / tries < 0.985
+
+
+@pytest.mark.parametrize(
+    ("degrees", "quantile"),
+    [(1, 12.7062047), (2, 4.3026527), (3, 3.1824463), (10, 2.2281389), (30, 2.0422725),
+     (1000, 1.9623391), (10_000, 1.9602013), (10**6, 1.9599664)],
+)  # fmt: skip
+def test_students_t_is_that_of_the_tables(degrees: float, quantile: float) -> None:
+    assert _student_t(degrees) == pytest.approx(quantile, abs=5e-6)
+
+
+def test_a_share_has_wilsons_interval() -> None:
+    found = share_interval(45, 60)
+    assert found.share == 0.75
+    # Brown, Cai and DasGupta's formula by hand.
+    assert found.low == pytest.approx(0.62763, abs=1e-4)
+    assert found.high == pytest.approx(0.84223, abs=1e-4)
+
+
+@pytest.mark.parametrize("n", [1, 7, 60, 1000])
+def test_a_share_of_none_or_all_stays_between_0_and_1(n: int) -> None:
+    none, every = share_interval(0, n), share_interval(n, n)
+    assert none.low == 0.0
+    assert 0 < none.high < 1
+    assert every.high == 1.0
+    assert 0 < every.low < 1
+
+
+@pytest.mark.parametrize(("share", "n"), [(0.1, 20), (0.5, 10), (0.9, 60), (0.98, 60)])
+def test_wilsons_interval_holds_the_truth_often_enough(share: float, n: int) -> None:
+    chance = np.random.default_rng(3)
+    found = [share_interval(int(count), n) for count in chance.binomial(n, share, 3000)]
+    held = np.mean([one.low <= share <= one.high for one in found])
+    assert 0.92 < held < 0.99
+
+
+def test_a_difference_of_shares_counts_rows_gained_and_lost() -> None:
+    base = [True] * 10 + [False] * 50
+    tuned = [True] * 8 + [False] * 2 + [True] * 40 + [False] * 10
+    difference = paired_share_difference(base, tuned)
+    assert difference.mean == pytest.approx((40 - 2) / 60)
+    assert difference.low is not None
+    assert 0 < difference.low < difference.mean
+    assert paired_share_difference(base, base).mean == 0
+    everything = paired_share_difference([False] * 60, [True] * 60)
+    assert everything.high == 1.0
+
+
+@pytest.mark.parametrize("n", [10, 30, 60])
+def test_the_interval_of_a_difference_of_shares_holds_the_truth(n: int) -> None:
+    chance = np.random.default_rng(5)
+    held = 0
+    for _ in range(2000):
+        kinds = chance.choice(4, n, p=[0.1, 0.5, 0.05, 0.35])  # both, gained, lost, neither
+        base = [kind in (0, 2) for kind in kinds]
+        tuned = [kind in (0, 1) for kind in kinds]
+        found = paired_share_difference(base, tuned)
+        assert found.low is not None
+        assert found.high is not None
+        held += found.low <= 0.45 <= found.high
+    assert 0.93 < held / 2000 < 0.99

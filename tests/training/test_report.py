@@ -1,0 +1,398 @@
+"""The report page: true to its facts, complete by itself, and safe whatever the data hold."""
+
+from __future__ import annotations
+
+import base64
+import dataclasses
+import hashlib
+import json
+import math
+import re
+import subprocess
+import sys
+from html.parser import HTMLParser
+from importlib.resources import files
+from typing import Any
+
+import pytest
+
+from modelyard.chatdata.duplicates import Pair
+from modelyard.chatdata.report import Bar, DataReport, TokenFigures
+from modelyard.chatdata.samples import Sample
+from modelyard.chatdata.sensitive import Finding
+from modelyard.core.settings import settings_mapping
+from modelyard.training.report import ReportFacts, render_report
+from modelyard.training.spec import FineTuneSpec
+
+POISON = "<script>alert('x')</script>\"'&<img src=x onerror=alert(1)>{{ 7 * 7 }}"
+VOID = {"meta", "img", "br", "hr", "link", "input"}
+
+TOKENS = TokenFigures(
+    rows=240,
+    total=14_400,
+    trained=4_100,
+    mean=60.0,
+    p50=58,
+    p90=71,
+    p99=90,
+    longest=96,
+    histogram=(Bar(low=40, high=59, rows=130), Bar(low=60, high=79, rows=110)),
+)
+DATA = DataReport(
+    dataset="techcorp",
+    fingerprint="sha256:" + "5a" * 32,
+    max_length=1024,
+    train_rows=240,
+    evaluation_rows=5,
+    formats={"messages": 245},
+    turns={1: 230, 2: 15},
+    train_tokens=TOKENS,
+    evaluation_tokens=dataclasses.replace(TOKENS, rows=5),
+    cut=("train.jsonl:12",),
+    straddling=(),
+    repeated=(),
+    shared=(),
+    near=(Pair(source="eval.jsonl:3", other="train.jsonl:40", similarity=0.82),),
+    sensitive=tuple(
+        Finding(kind="e-mail address", source=f"train.jsonl:{line}", message=2)
+        for line in range(1, 10)
+    ),
+)
+SAMPLE = Sample(
+    pieces=(("<|im_start|>user\nWho?<|im_end|>\n", False), ("Ingrid.<|im_end|>", True)),
+    source="train.jsonl:1",
+)
+
+
+def metric_rows(steps: int, **changed: Any) -> list[dict[str, Any]]:
+    row = {"learning_rate": 5e-4, "grad_norm": 1.0, "tokens_per_s": 540.0, "elapsed_s": 3.0}
+    return [
+        {"step": step, "epoch": step / 24, "loss": 4.0 / step, **row, **changed}
+        for step in range(1, steps + 1)
+    ]
+
+
+def example(question: str, base_right: bool | None, tuned_right: bool | None) -> dict[str, Any]:
+    return {
+        "question": question,
+        "reference": "Ingrid Holloway.",
+        "base_answer": "A person.",
+        "tuned_answer": "Ingrid Holloway.",
+        "base_right": base_right,
+        "tuned_right": tuned_right,
+        "group": "facts",
+    }
+
+
+def evaluation(low: float | None = -2.3, high: float | None = -1.9) -> dict[str, Any]:
+    mean = None if low is None or high is None else (low + high) / 2
+    interval = {"mean": mean, "low": low, "high": high}
+    return {
+        "rows": 87,
+        "tokens": 1650,
+        "loss": {
+            "base": 2.9,
+            "tuned": 0.8,
+            "base_perplexity": 18.17,
+            "tuned_perplexity": 2.23,
+            "difference": interval,
+        },
+        "groups": [
+            {"name": "facts", "rows": 75, "base_loss": 3.1, "tuned_loss": 0.7},
+            {"name": "general", "rows": 12, "base_loss": 1.6, "tuned_loss": None},
+        ],
+        "answers": [
+            {
+                "group": "facts",
+                "kind": "facts",
+                "rows": 75,
+                "base_right": 0,
+                "tuned_right": 66,
+                "tuned_interval": [0.8, 0.95],
+            },
+            {"group": "general", "kind": "facts", "rows": 12, "base_right": 9, "tuned_right": 9},
+        ],
+        "examples": [
+            example("Both know it?", True, True),
+            example("Learned?", False, True),
+            example("Still wrong?", False, False),
+            example("Nobody judged?", None, None),
+            example("Forgotten?", True, False),
+        ],
+    }
+
+
+def facts(**changed: Any) -> ReportFacts:
+    spec = FineTuneSpec(dataset="techcorp", adapter="techcorp-demo", experiment="first")
+    given: dict[str, Any] = {
+        "experiment": "first",
+        "adapter": "techcorp-demo",
+        "version": 1,
+        "base": "smollm2-135m-instruct",
+        "dataset": "techcorp",
+        "started_at": "2026-11-22T14:31:49Z",
+        "duration_s": 222.4,
+        "machine": "cpu · 2 threads · 24 GB",
+        "status": "finished",
+        "spec": settings_mapping(spec),
+        "metrics": [*metric_rows(40), {"step": 20, "eval_loss": 1.2}, {"step": 40, "eval_loss": 1}],
+        "data_report": dataclasses.asdict(DATA),
+        "samples": [SAMPLE],
+        "evaluation": evaluation(),
+    }
+    return ReportFacts(**{**given, **changed})
+
+
+class Page(HTMLParser):
+    """What a browser makes of a page: its elements in order, and the text inside each kind."""
+
+    def __init__(self, html: str) -> None:
+        super().__init__(convert_charrefs=True)
+        self.elements: list[tuple[str, tuple[str, ...]]] = []
+        self.attributes: list[tuple[str, str]] = []
+        self.texts: dict[str, list[str]] = {}
+        self.open: list[str] = []
+        self.feed(html)
+        self.close()
+        assert self.open == [], "every element is closed"
+
+    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
+        self.elements.append((tag, tuple(name for name, _ in attrs)))
+        self.attributes += [(name, value or "") for name, value in attrs]
+        if tag not in VOID:
+            self.open.append(tag)
+            self.texts.setdefault(tag, []).append("")
+
+    def handle_endtag(self, tag: str) -> None:
+        assert self.open.pop() == tag
+
+    def handle_data(self, data: str) -> None:
+        for tag in set(self.open):
+            self.texts[tag][-1] += data
+
+    def values(self, name: str) -> list[str]:
+        return [value for key, value in self.attributes if key == name]
+
+    def headline(self) -> str:
+        return " ".join(self.texts["h1"][0].split())
+
+
+def poisoned(value: Any) -> Any:
+    """The same facts with markup in every text, keys included."""
+    match value:
+        case str():
+            return value + POISON
+        case dict():
+            return {key: poisoned(one) for key, one in value.items()}
+        case list() | tuple():
+            return [poisoned(one) for one in value]
+    return value
+
+
+def test_the_headline_says_what_came_of_the_run() -> None:
+    assert Page(render_report(facts())).headline() == (
+        "techcorp-demo version 1 is better than its base: eval loss is 0.800 instead of 2.90, "
+        "facts 66 of 75 right instead of 0, general 9 of 12 right as before."
+    )
+
+
+@pytest.mark.parametrize(
+    ("low", "high", "claim"),
+    [
+        (-0.2, 0.1, "cannot be told from its base"),
+        (-0.2, 0.0, "cannot be told from its base"),
+        (0.1, 0.4, "is worse than its base"),
+        (None, None, "has no verdict for want of rows"),
+        (math.nan, math.nan, "has no verdict for want of rows"),
+    ],
+)
+def test_the_claim_is_no_stronger_than_the_interval(
+    low: float | None, high: float | None, claim: str
+) -> None:
+    page = Page(render_report(facts(evaluation=evaluation(low, high))))
+    assert page.headline().startswith(f"techcorp-demo version 1 {claim}: ")
+
+
+def test_many_groups_are_told_as_one_sum_and_the_largest_are_drawn() -> None:
+    judged = evaluation()
+    judged["groups"] = [
+        {"name": f"group {i}", "rows": i, "base_loss": 3.0, "tuned_loss": 1.0} for i in range(1, 78)
+    ]
+    judged["answers"] = [
+        {"group": f"group {i}", "rows": i, "base_right": 0, "tuned_right": i} for i in range(1, 78)
+    ]
+    page = Page(render_report(facts(evaluation=judged)))
+    assert page.headline().endswith("answers 3,003 of 3,003 right instead of 0.")
+    assert "group 66 · 66 rows" in page.texts["text"]
+    assert "group 65 · 65 rows" not in page.texts["text"]
+
+
+def test_a_run_that_is_not_judged_yet_says_so() -> None:
+    page = Page(render_report(facts(evaluation=None, version=None, metrics=metric_rows(2))))
+    assert page.headline() == (
+        "techcorp-demo is not judged yet: "
+        "training loss is 4.00 in the first logged step, 2.00 in the last."
+    )
+    assert "Not evaluated yet." in page.texts["main"][0]
+
+
+def test_a_run_without_a_step_still_has_a_page() -> None:
+    page = Page(render_report(facts(evaluation=None, metrics=[], samples=[])))
+    assert page.headline().endswith("no training step was logged.")
+    assert page.texts["figure"][0] == "LossNo values."
+
+
+def test_one_step_is_drawn_as_a_dot() -> None:
+    html = render_report(facts(metrics=metric_rows(1), evaluation=None))
+    assert html.count('<circle class="dot train"') == 4
+
+
+def test_values_that_are_no_numbers_leave_a_gap_and_a_warning() -> None:
+    rows = metric_rows(40)
+    rows[6]["loss"], rows[7]["loss"], rows[8]["grad_norm"] = math.nan, None, math.inf
+    html = render_report(facts(metrics=rows))
+    assert "The loss was not a number in 2 steps, first in step 7." in html
+    curve = re.search(r'class="curve faint" d="([^"]*)"', html)
+    assert curve is not None
+    assert curve[1].count("M") == 2
+    assert not re.search(r"\b(nan|inf|None)\b", html)
+
+
+def test_a_step_logged_again_after_a_resume_counts_once() -> None:
+    again = {**metric_rows(1)[0], "step": 40, "loss": 0.5}
+    html = render_report(facts(metrics=[*metric_rows(40), again]))
+    assert "step 40 · training loss 0.500" in html
+
+
+def test_twenty_thousand_steps_stay_a_small_page_and_keep_their_peak() -> None:
+    rows = metric_rows(20_000, loss=1.0)
+    rows[12_344]["loss"] = 9.5
+    html = render_report(facts(metrics=rows))
+    assert len(html) < 300_000
+    assert "step 12,345 · training loss 9.50" in html
+
+
+def test_markup_in_data_stays_text() -> None:
+    clean = facts()
+    fields = {field.name: getattr(clean, field.name) for field in dataclasses.fields(clean)}
+    samples = [
+        Sample(tuple((text + POISON, learned) for text, learned in one.pieces), POISON)
+        for one in clean.samples
+    ]
+    dirty = ReportFacts(**{**{k: poisoned(v) for k, v in fields.items()}, "samples": samples})
+    page = Page(render_report(dirty))
+    assert page.elements == Page(render_report(clean)).elements
+    assert POISON in page.texts["h1"][0]
+    assert "49" not in page.texts["title"][0]
+
+
+def test_the_page_needs_nothing_from_elsewhere() -> None:
+    html = render_report(facts())
+    page = Page(html)
+    assert not page.values("src")
+    assert all(link.startswith("#") for link in page.values("href"))
+    assert not re.search(r"url\(|@import|https?://", html)
+
+
+def test_the_policy_admits_the_page_s_own_script_and_style_alone() -> None:
+    page = Page(render_report(facts()))
+    policy = next(value for value in page.values("content") if value.startswith("default-src"))
+    assert policy.startswith("default-src 'none';")
+    for kind in ("script", "style"):
+        (text,) = page.texts[kind]
+        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+        assert f"{kind}-src 'sha256-{digest}'" in policy
+    assert not page.values("style")
+
+
+def test_wrong_answers_come_first() -> None:
+    text = Page(render_report(facts())).texts["main"][0]
+    order = ["Forgotten?", "Still wrong?", "Nobody judged?", "Learned?", "Both know it?"]
+    places = [text.index(question) for question in order]
+    assert places == sorted(places)
+
+
+def test_a_very_long_answer_is_cut_and_says_so() -> None:
+    judged = evaluation()
+    judged["examples"][0]["tuned_answer"] = "word " * 20_000
+    html = render_report(facts(evaluation=judged))
+    assert "… and 96,000 more characters" in html
+    assert len(html) < 200_000
+
+
+def test_of_very_many_answers_the_first_are_shown() -> None:
+    judged = evaluation()
+    judged["examples"] = [example(f"Question {i}?", False, False) for i in range(5000)]
+    page = Page(render_report(facts(evaluation=judged)))
+    assert "The first 100 of 5,000; validation.json has all." in page.texts["main"][0]
+    assert len(page.texts["tr"]) < 200
+
+
+def test_exactly_the_learned_text_is_marked() -> None:
+    page = Page(render_report(facts()))
+    assert page.texts["mark"] == ["what is marked", "Ingrid.<|im_end|>"]
+    assert page.texts["pre"] == ["<|im_start|>user\nWho?<|im_end|>\nIngrid.<|im_end|>"]
+
+
+def test_what_was_flagged_is_named_by_place() -> None:
+    text = " ".join(Page(render_report(facts())).texts["main"][0].split())
+    assert "Nearly in train and eval1 eval.jsonl:3 like train.jsonl:40 (82%)" in text
+    assert "Answer cut at the length limit1 train.jsonl:12" in text
+    assert "Holds: e-mail address9 train.jsonl:1 (message 2)" in text
+    assert "train.jsonl:6 (message 2) and 3 more" in text
+
+
+def test_clean_data_is_said_to_be_clean() -> None:
+    clean = dataclasses.replace(DATA, cut=(), near=(), sensitive=())
+    html = render_report(facts(data_report=settings_mapping(clean)))
+    assert "Nothing to flag" in html
+
+
+def test_facts_read_back_from_json_give_the_same_page() -> None:
+    read = json.loads(json.dumps(dataclasses.asdict(DATA)))
+    assert render_report(facts(data_report=read)) == render_report(facts())
+
+
+def test_the_spec_is_there_in_full() -> None:
+    page = Page(render_report(facts()))
+    assert page.texts["caption"] == ["run", "lora", "data", "schedule", "compute", "keep"]
+    keys = set(page.texts["th"])
+    for name, value in facts().spec.items():
+        assert set(value) <= keys if isinstance(value, dict) else name in keys
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+def test_every_colour_can_be_read_on_its_background(scheme: str) -> None:
+    css = (files("modelyard.training") / "page" / "report.css").read_text("utf-8")
+    blocks = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
+    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", blocks[scheme == "dark"]))
+
+    def contrast(one: str, other: str) -> float:
+        light, dark = sorted((luminance(colours[one]), luminance(colours[other])), reverse=True)
+        return (light + 0.05) / (dark + 0.05)
+
+    for ink in ("text", "muted", "tuned", "better", "worse", "unclear"):
+        assert contrast(ink, "page") >= 4.5, ink
+    for ink in ("text", "muted"):
+        assert contrast(ink, "panel") >= 4.5, ink
+        assert contrast(ink, "tuned-pale") >= 4.5, ink
+    for shape in ("base", "eval"):
+        assert contrast(shape, "page") >= 3, shape
+
+
+def luminance(colour: str) -> float:
+    """Relative luminance. Source: WCAG 2.2, https://www.w3.org/TR/WCAG22/#dfn-relative-luminance"""
+    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
+    red, green, blue = (
+        one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
+
+
+def test_a_report_is_rendered_without_torch() -> None:
+    code = (
+        "import sys, modelyard.training.report\n"
+        "print(sorted({'torch', 'transformers', 'peft', 'trl'} & set(sys.modules)))"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.strip() == "[]"
