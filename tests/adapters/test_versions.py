@@ -11,6 +11,7 @@ from pathlib import Path
 import pytest
 from adapter_samples import facts, fill_with
 
+from killed import interruptions
 from modelyard.adapters.manifest import DamagedVersion, list_files
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.versions import (

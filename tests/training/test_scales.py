@@ -6,7 +6,7 @@ import math
 
 import pytest
 
-from modelyard.training.scales import (
+from modelyard.training.report.scales import (
     linear,
     round_ticks,
     show_duration,

@@ -159,7 +159,7 @@ class RowAttention(Function):
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         q, k, v, future = ctx.saved_tensors
-        b, heads, groups, length, width = ctx.shape
+        b, heads, _, length, width = ctx.shape
         grad = grad.reshape(q.shape)
         chance = _probabilities(q, k, ctx.scale, future)
         grad_v = torch.bmm(chance.transpose(1, 2), grad)

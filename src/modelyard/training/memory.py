@@ -1,9 +1,9 @@
 """How much memory a run takes at its peak, predicted from the base's config alone.
 
 The peak is a sum: the Python process with its libraries, the frozen weights, the adapter with its
-gradients and AdamW states, what the layers keep for the backward pass of one batch, and the block of
-logits. What a layer keeps is counted from the kernels in `kernels.py` tensor by tensor; the stock
-path keeps more. Measured against real peaks in docs/performance.md. Does not import torch.
+gradients and AdamW states, what the layers keep for the backward pass of one batch, and the block
+of logits. What a layer keeps is counted from the kernels in `kernels.py` tensor by tensor; the
+stock path keeps more. Measured against real peaks in docs/performance.md. Does not import torch.
 """
 
 from __future__ import annotations
@@ -131,7 +131,7 @@ def predict_memory(
     device: str,
     label_share: float,
 ) -> MemoryPlan:
-    """The peak of a run whose largest batch has `batch_tokens` tokens, `label_share` of them learned."""
+    """The peak of a run whose largest batch has `batch_tokens`, `label_share` of them learned."""
     number = 4 if precision == "fp32" else 2
     linear_number = {"none": float(number), "8bit": 1.1, "4bit": 0.58}[quantize]
     weights = shape.linear_parameters * linear_number + shape.embedding_parameters * number

@@ -50,7 +50,7 @@ from modelyard.training.experiment import (
 )
 from modelyard.training.metrics import load_metrics
 from modelyard.training.preflight import Preflight, run_preflight
-from modelyard.training.report import ReportFacts, render_report
+from modelyard.training.report.page import ReportFacts, render_report
 from modelyard.training.spec import FineTuneSpec
 from modelyard.training.stop import StopRequest
 

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from modelyard.training.scales import show_number
+from modelyard.training.report.scales import show_number
 
 _TOLD_GROUPS = 3
 
@@ -26,13 +26,13 @@ class Verdict:
 
 def build_verdict(subject: str, evaluation: Mapping[str, Any]) -> Verdict:
     """Better or worse only when the whole 95% interval of the paired difference says so."""
-    loss = evaluation["loss"]
-    grounds = f"eval loss is {show_number(loss['tuned'])} instead of {show_number(loss['base'])}"
+    base, tuned = (show_number(evaluation[side]["loss"]) for side in ("base", "tuned"))
+    grounds = f"eval loss is {tuned} instead of {base}"
     for group in told_answers(evaluation):
         before, after = group["base_right"], group["tuned_right"]
         change = "as before" if before == after else f"instead of {before:,}"
         grounds += f", {group['group']} {after:,} of {group['rows']:,} right {change}"
-    difference = known_difference(loss.get("difference"))
+    difference = known_difference(evaluation.get("difference"))
     if difference is None:
         return Verdict("unclear", f"{subject} has no verdict for want of rows", grounds)
     _, low, high = difference

@@ -21,7 +21,7 @@ from modelyard.chatdata.report import Bar, DataReport, TokenFigures
 from modelyard.chatdata.samples import Sample
 from modelyard.chatdata.sensitive import Finding
 from modelyard.core.settings import settings_mapping
-from modelyard.training.report import ReportFacts, render_report
+from modelyard.training.report.page import ReportFacts, render_report
 from modelyard.training.spec import FineTuneSpec
 
 POISON = "<script>alert('x')</script>\"'&<img src=x onerror=alert(1)>{{ 7 * 7 }}"
@@ -90,13 +90,9 @@ def evaluation(low: float | None = -2.3, high: float | None = -1.9) -> dict[str,
     return {
         "rows": 87,
         "tokens": 1650,
-        "loss": {
-            "base": 2.9,
-            "tuned": 0.8,
-            "base_perplexity": 18.17,
-            "tuned_perplexity": 2.23,
-            "difference": interval,
-        },
+        "base": {"loss": 2.9, "perplexity": 18.17},
+        "tuned": {"loss": 0.8, "perplexity": 2.23},
+        "difference": interval,
         "groups": [
             {"name": "facts", "rows": 75, "base_loss": 3.1, "tuned_loss": 0.7},
             {"name": "general", "rows": 12, "base_loss": 1.6, "tuned_loss": None},
@@ -363,7 +359,7 @@ def test_the_spec_is_there_in_full() -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_colour_can_be_read_on_its_background(scheme: str) -> None:
-    css = (files("modelyard.training") / "page" / "report.css").read_text("utf-8")
+    css = (files("modelyard.training.report") / "template" / "report.css").read_text("utf-8")
     blocks = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", blocks[scheme == "dark"]))
 

@@ -10,9 +10,9 @@ from typing import Any, Literal
 
 from markupsafe import Markup
 
-from modelyard.training.charts import Bar, Interval, render_bars, render_intervals
-from modelyard.training.scales import is_finite, show_number
-from modelyard.training.verdict import known_difference
+from modelyard.training.report.charts import Bar, Interval, render_bars, render_intervals
+from modelyard.training.report.scales import is_finite, show_number
+from modelyard.training.report.verdict import known_difference
 
 _SHOWN_ANSWERS = 100
 _SHOWN_GROUPS = 12
@@ -22,9 +22,10 @@ def render_comparison(evaluation: Mapping[str, Any]) -> list[Markup]:
     """The charts of base against tuned."""
     if not evaluation:
         return []
-    loss, groups = evaluation["loss"], _largest(evaluation.get("groups") or ())
-    bars = [(f"all · {evaluation['rows']:,} rows", _losses(loss["base"], loss["tuned"]))]
-    intervals = [_interval("all", loss.get("difference"))]
+    groups = _largest(evaluation.get("groups") or ())
+    losses = _losses(evaluation["base"]["loss"], evaluation["tuned"]["loss"])
+    bars = [(f"all · {evaluation['rows']:,} rows", losses)]
+    intervals = [_interval("all", evaluation.get("difference"))]
     for group in groups if len(groups) > 1 else ():
         name = f"{group['name']} · {group['rows']:,} rows"
         bars.append((name, _losses(group["base_loss"], group["tuned_loss"])))

@@ -14,7 +14,7 @@ from typing import Any, Literal
 
 from markupsafe import Markup
 
-from modelyard.training.scales import (
+from modelyard.training.report.scales import (
     Point,
     extent,
     is_finite,

@@ -1,6 +1,6 @@
 """report.html: one page that shows how a fine-tune run went, and what came of it.
 
-Decides what the page says; `charts.py` draws, and `page/` holds its HTML, style and script. The
+Decides what the page says; `charts.py` draws, and `template/` holds its HTML, style and script. The
 page needs no network, no other file and no JavaScript. Does not know the yard or torch.
 """
 
@@ -21,10 +21,10 @@ from markupsafe import Markup
 
 from modelyard import __version__
 from modelyard.chatdata.samples import Sample
-from modelyard.training.charts import Curve, render_curves, render_histogram
-from modelyard.training.comparison import group_answers, render_comparison
-from modelyard.training.scales import Point, show_duration, show_number, show_tick, smooth
-from modelyard.training.verdict import Verdict, build_verdict, told_answers
+from modelyard.training.report.charts import Curve, render_curves, render_histogram
+from modelyard.training.report.comparison import group_answers, render_comparison
+from modelyard.training.report.scales import Point, show_duration, show_number, show_tick, smooth
+from modelyard.training.report.verdict import Verdict, build_verdict, told_answers
 
 _SHOWN_CHARACTERS = 4000
 _SHOWN_PLACES = 6
@@ -72,7 +72,7 @@ class ReportFacts:
 
 def render_report(facts: ReportFacts) -> str:
     """The whole page; whatever came from data is escaped by the template."""
-    page = files("modelyard.training") / "page"
+    page = files("modelyard.training.report") / "template"
     style, script = ((page / name).read_text("utf-8") for name in ("report.css", "report.js"))
     return _template().render(
         facts=facts,
@@ -110,10 +110,10 @@ def _verdict(facts: ReportFacts) -> Verdict:
 def _figures(facts: ReportFacts) -> Iterator[tuple[str, str, str]]:
     """The large numbers below the verdict: name, value, note."""
     if facts.evaluation:
-        loss = facts.evaluation["loss"]
-        yield "Eval loss", show_number(loss["tuned"]), f"base {show_number(loss['base'])}"
-        base_perplexity = show_number(loss.get("base_perplexity"))
-        yield "Perplexity", show_number(loss.get("tuned_perplexity")), f"base {base_perplexity}"
+        base, tuned = facts.evaluation["base"], facts.evaluation["tuned"]
+        for name in ("loss", "perplexity"):
+            was = f"base {show_number(base.get(name))}"
+            yield f"Eval {name}", show_number(tuned.get(name)), was
         for group in told_answers(facts.evaluation):
             right = f"{group['tuned_right']:,} of {group['rows']:,}"
             yield f"Right: {group['group']}", right, f"base {group['base_right']:,}"
@@ -261,7 +261,7 @@ def _clip(text: Any) -> str:
 @cache
 def _template() -> jinja2.Template:
     environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("modelyard.training", "page"),
+        loader=jinja2.PackageLoader("modelyard.training.report", "template"),
         autoescape=True,
         undefined=jinja2.StrictUndefined,
         trim_blocks=True,
