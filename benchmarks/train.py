@@ -50,6 +50,8 @@ STEADY_AFTER = 2
 
 @dataclass(frozen=True)
 class Measured:
+    """What one process took and gave."""
+
     rows_per_s: float
     wall_s: float
     startup_s: float
@@ -59,6 +61,8 @@ class Measured:
 
 @dataclass(frozen=True)
 class Job:
+    """What every system is given."""
+
     base: LocalBase
     train: list[Conversation]
     evaluation: list[TokenRow]
@@ -213,7 +217,7 @@ def read_job(data: str, rows: int) -> Job:
     if data.endswith(".csv"):
         from modelyard.chatdata.conversation import Message
 
-        with open(data, newline="") as stream:
+        with Path(data).open(newline="") as stream:
             pairs = [(row["text"], row["category"]) for row in csv.DictReader(stream)]
         # A csv is often sorted by category; every 7th row of a rotation mixes it.
         pairs = [pairs[(index * 7919) % len(pairs)] for index in range(len(pairs))]
@@ -264,8 +268,8 @@ def main() -> None:
     )
     print(f"{machine.describe()} · load {os.getloadavg()[0]:.2f}")
     print(
-        f"{len(job.train)} rows, {job.steps} steps of {ROWS_PER_STEP}, {tokens:.0f} tokens a row of "
-        f"which {labels:.0f} learned; bf16 matrix product at best {peak_gflops:,.0f} GFLOP/s"
+        f"{len(job.train)} rows, {job.steps} steps of {ROWS_PER_STEP}, {tokens:.0f} tokens a row, "
+        f"{labels:.0f} of them learned; bf16 matrix product at best {peak_gflops:,.0f} GFLOP/s"
     )
     systems: dict[str, Callable[[Job, Path], Measured]] = {
         "modelyard": run_modelyard,

@@ -36,9 +36,17 @@ class StepPlan:
 
 
 def plan_steps(
-    rows: Sequence[TokenRow], schedule: ScheduleSettings, *, tokens_per_batch: int, seed: int
+    rows: Sequence[TokenRow],
+    schedule: ScheduleSettings,
+    *,
+    packing: bool,
+    tokens_per_batch: int,
+    seed: int,
 ) -> StepPlan:
-    """The steps of `schedule.epochs` passes over `rows`, each epoch in an order of its own."""
+    """The steps of `schedule.epochs` passes over `rows`, each epoch in an order of its own.
+
+    Without `packing`, each row is a batch of its own.
+    """
     lengths = [len(row.input_ids) for row in rows]
     steps_per_epoch = math.ceil(len(rows) / schedule.rows_per_step)
     wanted = schedule.max_steps or max(1, round(schedule.epochs * steps_per_epoch))
@@ -48,7 +56,10 @@ def plan_steps(
         order = _epoch_order(len(rows), seed, epoch, shuffle=schedule.shuffle)
         for start in range(0, len(order), schedule.rows_per_step):
             chosen = order[start : start + schedule.rows_per_step]
-            steps.append(split_by_tokens(chosen, lengths, tokens_per_batch))
+            if packing:
+                steps.append(split_by_tokens(chosen, lengths, tokens_per_batch))
+            else:
+                steps.append([[row] for row in chosen])
         epoch += 1
     return StepPlan(tuple(steps[:wanted]), steps_per_epoch)
 

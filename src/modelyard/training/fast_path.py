@@ -43,7 +43,10 @@ _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.15}
 class RowLayout:
     """Which rows are in the batch that the model computes now; attention modules read it."""
 
+    kernel: str = "auto"
+    """`rows`, `sdpa`, or `auto`: rows on a CPU while they are short."""
     batch: PackedBatch | None = None
+    """The batch of now."""
 
 
 @dataclass(slots=True)
@@ -228,7 +231,8 @@ def _attend(q: Tensor, k: Tensor, v: Tensor, scaling: float, layout: RowLayout) 
         return padded.view(rows, longest, -1, width).transpose(1, 2)
 
     q, k, v = block(q), block(k), block(v)
-    if q.device.type == "cpu" and longest <= _ROW_ATTENTION_LIMIT:
+    short = q.device.type == "cpu" and longest <= _ROW_ATTENTION_LIMIT
+    if layout.kernel == "rows" or (layout.kernel == "auto" and short):
         grouped = q.reshape(rows, key_heads, heads // key_heads, longest, width)
         seen = cast(Tensor, RowAttention.apply(grouped, k, v, scaling))
         seen = seen.view(rows, heads, longest, width)

@@ -21,7 +21,7 @@ from modelyard.training.adapter_model import (
     write_adapter,
 )
 from modelyard.training.experiment import Experiment
-from modelyard.training.fast_path import TrainingModel, prove_fast_path
+from modelyard.training.fast_path import RowLayout, TrainingModel, prove_fast_path
 from modelyard.training.metrics import MetricsFile
 from modelyard.training.preflight import Choices, Preflight
 from modelyard.training.stop import StopRequest
@@ -126,9 +126,12 @@ def build_training_model(check: Preflight, progress: Progress) -> TrainingModel:
             quantize=choices.quantize,
             device=choices.device,
             seed=check.spec.seed,
-        )
+        ),
+        RowLayout(check.spec.compute.attention),
     )
-    if check.spec.compute.fast_path:
+    if check.spec.compute.compile:
+        model.model.get_base_model().get_decoder().compile(dynamic=True)
+    elif check.spec.compute.fast_path:
         proof = prove_fast_path(model, check.train.rows)
         if not proof.holds:
             progress.warn(

@@ -1,4 +1,4 @@
-"""metrics.jsonl: one row per logged step and per look at the eval split, growing as the run does."""
+"""metrics.jsonl: one row per logged step and per look at the eval split, as the run goes."""
 
 from __future__ import annotations
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
+from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from modelyard.bases.local import LocalBase, require_base
@@ -53,7 +54,6 @@ class Choices:
     checkpointing: bool
     threads: int
     tokens_per_batch: int
-    attention: str
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -111,7 +111,7 @@ def run_preflight(
     dataset = load_dataset(yard, spec.dataset)
     base = require_base(yard, spec.base_model, progress=progress, offline=offline)
     progress.stage(
-        f"preflight: {len(dataset.train):,} training and {len(dataset.evaluation):,} evaluation rows"
+        f"preflight: {len(dataset.train):,} rows to learn, {len(dataset.evaluation):,} to judge by"
     )
     tokenizer = ChatTokenizer.load(base.path)
     max_length = spec.data.max_length
@@ -131,7 +131,11 @@ def run_preflight(
     choices = kept_choices or make_choices(spec, machine, shape, train.rows)
     _require_possible(choices, shape, spec)
     plan = plan_steps(
-        train.rows, spec.schedule, tokens_per_batch=choices.tokens_per_batch, seed=spec.seed
+        train.rows,
+        spec.schedule,
+        packing=spec.data.packing,
+        tokens_per_batch=choices.tokens_per_batch,
+        seed=spec.seed,
     )
     memory = _memory(spec, shape, train.rows, choices)
     _require_memory(memory, machine)
@@ -186,10 +190,9 @@ def make_choices(
             checkpointing=checkpointing,
             threads=machine.threads if compute.threads == "auto" else compute.threads,
             tokens_per_batch=size,
-            attention="rows" if compute.attention == "auto" else compute.attention,
         )
         for quantize in (quantizes if compute.quantize == "auto" else [compute.quantize])
-        for checkpointing in {"auto": [False, True], "on": [True], "off": [False]}[
+        for checkpointing in {"auto": [False, True], "always": [True], "never": [False]}[
             compute.checkpointing
         ]
         for size in (_halvings(tokens) if fixed_tokens == "auto" else [tokens])
@@ -230,7 +233,7 @@ def _memory(
 
 def _fast(spec: FineTuneSpec, choices: Choices) -> bool:
     plain = not spec.lora.dora and not spec.lora.dropout and choices.quantize == "none"
-    return spec.compute.fast_path and plain
+    return spec.compute.fast_path and not spec.compute.compile and plain
 
 
 def _require_possible(choices: Choices, shape: BaseShape, spec: FineTuneSpec) -> None:
@@ -243,6 +246,12 @@ def _require_possible(choices: Choices, shape: BaseShape, spec: FineTuneSpec) ->
             "8-bit optimizer states need a CUDA GPU, and this machine has none",
             where="compute.optimizer",
             hint="use --set compute.optimizer=adamw",
+        )
+    if spec.keep.tensorboard and find_spec("tensorboard") is None:
+        raise InvalidInput(
+            "TensorBoard is not installed",
+            where="keep.tensorboard",
+            hint="install it with `pip install 'modelyard[tensorboard]'`",
         )
     if spec.lora.targets != ("all-linear",):
         unknown = [name for name in spec.lora.targets if name not in shape.linear_shapes]

@@ -44,7 +44,7 @@ class DataSettings:
     max_length: Annotated[int, Between(8, 1_000_000)] = 1024
     """Longest row in tokens; what is longer is cut, and refused when its answer is lost."""
     packing: bool = True
-    """Lay rows end to end without padding; no row sees another. Off: one padded row each."""
+    """Lay rows end to end without padding; no row sees another. Off: one row at a time."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -80,17 +80,17 @@ class ComputeSettings:
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Number format of the base weights; `auto` takes the one that is measured to be faster."""
     quantize: Literal["auto", "none", "4bit", "8bit"] = "auto"
-    """Base weights in 4 or 8 bits (CUDA only). `auto`: 4bit when the base does not fit otherwise."""
-    checkpointing: Literal["auto", "on", "off"] = "auto"
+    """Base weights in 4 or 8 bits (CUDA only); `auto`: 4bit if the base does not fit otherwise."""
+    checkpointing: Literal["auto", "always", "never"] = "auto"
     """Recompute activations to save memory; `auto` only when they would not fit."""
     threads: Annotated[int, Between(1, 1024)] | Literal["auto"] = "auto"
     """CPU threads; `auto` takes the cores this process may use."""
     attention: Literal["auto", "rows", "sdpa"] = "auto"
-    """Attention kernel: `rows` attends row by row inside a packed batch, `sdpa` is torch's own."""
+    """Kernel of the fast path: `rows`, batched products for short rows, or torch's own `sdpa`."""
     fast_path: bool = True
-    """Use this project's LoRA, norm, MLP and loss kernels where they prove equal to the stock ones."""
+    """Use this project's own kernels where they prove equal to the stock ones."""
     compile: bool = False
-    """Compile the model with torch.compile (CUDA; the first step takes minutes)."""
+    """Compile the stock model with torch.compile instead of using this project's kernels."""
     optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
     """AdamW in fp32, or with 8-bit states from bitsandbytes (CUDA only)."""
 

@@ -16,7 +16,8 @@ from typing import Any, cast
 
 import torch
 from datasets import Dataset
-from transformers import PreTrainedTokenizerBase, TrainerCallback
+from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallback
+from transformers.integrations import TensorBoardCallback
 from trl import SFTConfig, SFTTrainer
 
 from modelyard.chatdata.tokenizing import TokenRow
@@ -73,6 +74,7 @@ class YardTrainer(SFTTrainer):  # type: ignore[misc]
     stop_after_worse: int
     started_at: float
     tokens_done: int
+    control: Any
 
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
@@ -121,6 +123,7 @@ class YardTrainer(SFTTrainer):  # type: ignore[misc]
         self.model.train()
         found = {"eval_loss": total / labels}
         self.metrics_file.add({"step": self.state.global_step, **found})
+        self.control = self.callback_handler.on_log(self.args, self.state, self.control, found)
         self._keep_the_best()
         return found
 
@@ -157,9 +160,7 @@ class YardTrainer(SFTTrainer):  # type: ignore[misc]
         }
         self.metrics_file.add(row)
         self.state.log_history.append(row)
-        for callback in self.callback_handler.callbacks:
-            if type(callback).__name__ == "TensorBoardCallback":
-                callback.on_log(self.args, self.state, self.control, logs=logs, model=self.model)
+        self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
         figures = f"loss {row['loss']:.3f} · {row['tokens_per_s']:,.0f} tokens/s"
         self.progress.advance(self.state.global_step, figures)
         if row["grad_norm"] == 0 and row["learning_rate"] > 0:
@@ -238,7 +239,6 @@ def build_trainer(
         neftune_noise_alpha=spec.neftune_alpha or None,
         gradient_checkpointing=checkpointing,
         gradient_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
-        torch_compile=spec.compute.compile,
         logging_strategy="steps",
         logging_steps=spec.keep.log_every_steps,
         logging_nan_inf_filter=False,
@@ -246,7 +246,7 @@ def build_trainer(
         save_steps=intervals.checkpoint,
         eval_strategy="steps" if looks else "no",
         eval_steps=looks,
-        report_to=["tensorboard"] if spec.keep.tensorboard else [],
+        report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
         dataset_kwargs={"skip_prepare_dataset": True},
@@ -266,8 +266,9 @@ def build_trainer(
         train_dataset=Dataset.from_dict({"step": list(plan.steps)}),
         eval_dataset=Dataset.from_dict({"step": [[[0]]]}) if looks else None,
         processing_class=tokenizer,
-        callbacks=[_Stopping(stop)],
+        callbacks=[_Stopping(stop), *_tensorboard(spec, experiment)],
     )
+    trainer.remove_callback(PrinterCallback)
     trainer.training_model = model
     trainer.rows, trainer.evaluation_rows = rows, evaluation_rows
     trainer.checkpoints = experiment / "checkpoints"
@@ -280,6 +281,15 @@ def build_trainer(
     trainer.checkpoints.mkdir(parents=True, exist_ok=True)
     sweep_staging(trainer.checkpoints)
     return trainer
+
+
+def _tensorboard(spec: FineTuneSpec, experiment: Path) -> list[TrainerCallback]:
+    if not spec.keep.tensorboard:
+        return []
+    from torch.utils.tensorboard import SummaryWriter
+
+    writer = SummaryWriter(log_dir=str(experiment / "tensorboard"))
+    return [TensorBoardCallback(writer)]
 
 
 def list_checkpoints(folder: Path) -> list[Path]:

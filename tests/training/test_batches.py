@@ -1,0 +1,59 @@
+from __future__ import annotations
+
+import numpy as np
+
+from modelyard.chatdata.tokenizing import TokenRow
+from modelyard.training.batches import plan_steps, split_by_tokens
+from modelyard.training.spec import ScheduleSettings
+
+
+def rows_of(*lengths: int) -> list[TokenRow]:
+    return [
+        TokenRow(np.zeros(length, np.int32), np.ones(length, np.bool_), f"r:{length}")
+        for length in lengths
+    ]
+
+
+def test_each_epoch_sees_every_row_once_in_an_order_of_its_own() -> None:
+    rows = rows_of(*range(5, 25))
+    schedule = ScheduleSettings(epochs=2, rows_per_step=6)
+    plan = plan_steps(rows, schedule, packing=True, tokens_per_batch=40, seed=1)
+    assert plan.steps_per_epoch == 4
+    epochs = [
+        [row for step in plan.steps[start : start + 4] for batch in step for row in batch]
+        for start in (0, 4)
+    ]
+    assert sorted(epochs[0]) == sorted(epochs[1]) == list(range(20))
+    assert epochs[0] != epochs[1]
+
+
+def test_the_same_seed_gives_the_same_plan() -> None:
+    rows, schedule = rows_of(*range(5, 25)), ScheduleSettings(epochs=3)
+    plans = [
+        plan_steps(rows, schedule, packing=True, tokens_per_batch=64, seed=seed)
+        for seed in (1, 1, 2)
+    ]
+    assert plans[0] == plans[1]
+    assert plans[0] != plans[2]
+
+
+def test_no_batch_is_over_the_limit_unless_one_row_alone_is() -> None:
+    lengths = [90, 10, 20, 30, 40, 5]
+    batches = split_by_tokens(range(6), lengths, 60)
+    assert sorted(row for batch in batches for row in batch) == list(range(6))
+    assert [0] in batches
+    for batch in batches:
+        assert len(batch) == 1 or sum(lengths[row] for row in batch) <= 60
+
+
+def test_without_packing_each_row_is_a_batch() -> None:
+    schedule = ScheduleSettings(max_steps=1, rows_per_step=3, shuffle=False)
+    plan = plan_steps(rows_of(4, 5, 6), schedule, packing=False, tokens_per_batch=99, seed=0)
+    assert plan.steps == ([[0], [1], [2]],)
+
+
+def test_max_steps_may_be_less_or_more_than_an_epoch() -> None:
+    for wanted in (2, 11):
+        schedule = ScheduleSettings(max_steps=wanted, rows_per_step=4)
+        plan = plan_steps(rows_of(*[5] * 16), schedule, packing=True, tokens_per_batch=99, seed=0)
+        assert len(plan.steps) == wanted

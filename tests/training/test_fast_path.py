@@ -1,0 +1,140 @@
+"""The kernels give the losses and gradients of the untouched model."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from transformers import (
+    AutoModelForCausalLM,
+    LlamaConfig,
+    MistralConfig,
+    Qwen2Config,
+    Qwen3Config,
+)
+
+from modelyard.bases.local import LocalBase
+from modelyard.chatdata.tokenizing import TokenRow
+from modelyard.training.adapter_model import build_adapter_model
+from modelyard.training.fast_path import RowLayout, TrainingModel, prove_fast_path
+from modelyard.training.packed import pack_rows
+from modelyard.training.spec import LoraSettings
+
+SHAPE = {
+    "vocab_size": 97,
+    "hidden_size": 32,
+    "intermediate_size": 48,
+    "num_hidden_layers": 2,
+    "num_attention_heads": 4,
+    "num_key_value_heads": 2,
+    "max_position_embeddings": 128,
+}
+CONFIGS = {
+    "llama": LlamaConfig(**SHAPE, tie_word_embeddings=True),
+    "mistral": MistralConfig(**SHAPE, sliding_window=None),
+    "qwen2, with biases": Qwen2Config(**SHAPE),
+    "qwen3, with norms inside attention": Qwen3Config(**SHAPE, head_dim=8),
+}
+
+
+def rows(*lengths: int) -> list[TokenRow]:
+    chance = np.random.default_rng(3)
+    return [
+        TokenRow(
+            chance.integers(3, 97, length).astype(np.int32),
+            np.arange(length) >= length // 2,
+            f"rows:{length}",
+        )
+        for length in lengths
+    ]
+
+
+def adapted(folder: Path, config: object, lora: LoraSettings | None = None) -> TrainingModel:
+    torch.manual_seed(5)
+    AutoModelForCausalLM.from_config(config).save_pretrained(folder)
+    base = LocalBase("small", folder, "sha256:0", 1, "path")
+    return TrainingModel(
+        build_adapter_model(
+            base,
+            lora or LoraSettings(rank=4),
+            precision="fp32",
+            quantize="none",
+            device="cpu",
+            seed=0,
+        )
+    )
+
+
+@pytest.mark.parametrize("name", CONFIGS)
+def test_losses_and_gradients_equal_the_stock_ones(name: str, tmp_path: Path) -> None:
+    model = adapted(tmp_path, CONFIGS[name])
+    proof = prove_fast_path(model, rows(9, 14))
+    assert proof.loss_difference < 1e-5
+    assert proof.gradient_difference < 1e-4
+    assert model.fast
+
+
+@pytest.mark.parametrize(
+    "lora",
+    [
+        LoraSettings(rank=4, targets=("q_proj", "v_proj")),
+        LoraSettings(rank=4, rslora=True),
+        LoraSettings(rank=4, dora=True),
+    ],
+    ids=["two targets", "rslora", "dora"],
+)
+def test_the_proof_holds_for_other_adapters(lora: LoraSettings, tmp_path: Path) -> None:
+    proof = prove_fast_path(adapted(tmp_path, CONFIGS["llama"], lora), rows(9, 14))
+    assert proof.holds
+    assert proof.gradient_difference < 1e-4
+
+
+def test_both_attention_kernels_agree(tmp_path: Path) -> None:
+    model = adapted(tmp_path, CONFIGS["llama"])
+    model.use_fast_path()
+    batch = pack_rows(rows(9, 14, 5))
+    losses = []
+    for kernel in ("rows", "sdpa"):
+        model.layout.kernel = kernel
+        losses.append(float(model.loss_sum(batch).detach()))
+    assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+def test_no_row_of_a_packed_batch_sees_another(tmp_path: Path) -> None:
+    model = adapted(tmp_path, CONFIGS["llama"])
+    model.use_fast_path()
+    first, second, other = rows(9, 14, 11)
+    with torch.no_grad():
+        alone = float(model.loss_sum(pack_rows([second])))
+        for neighbour in (first, other):
+            pair = float(model.loss_sum(pack_rows([neighbour, second])))
+            itself = float(model.loss_sum(pack_rows([neighbour])))
+            assert pair - itself == pytest.approx(alone, rel=1e-4)
+
+
+def test_a_wrong_kernel_is_found_out_and_taken_away(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modelyard.training import kernels
+
+    right = kernels._rotate
+    monkeypatch.setattr(kernels, "_rotate", lambda x, cos, sin, turn: right(x, cos, sin, -turn))
+    model = adapted(tmp_path, CONFIGS["llama"])
+    stock = float(model.loss_sum(pack_rows(rows(9))).detach())
+    assert not prove_fast_path(model, rows(9, 14)).holds
+    assert not model.fast
+    assert float(model.loss_sum(pack_rows(rows(9))).detach()) == stock
+
+
+def test_the_proof_leaves_the_adapter_as_it_was(tmp_path: Path) -> None:
+    model = adapted(tmp_path, CONFIGS["llama"])
+    before = {name: one.clone() for name, one in model.model.state_dict().items()}
+    prove_fast_path(model, rows(9, 14))
+    after = model.model.state_dict()
+    assert all(torch.equal(before[name], after[name]) for name in before)
+
+
+def test_a_layout_begins_with_the_automatic_kernel() -> None:
+    assert RowLayout().kernel == "auto"
