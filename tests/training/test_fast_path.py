@@ -114,6 +114,26 @@ def test_no_row_of_a_packed_batch_sees_another(tmp_path: Path) -> None:
             assert pair - itself == pytest.approx(alone, rel=1e-4)
 
 
+def test_rows_that_begin_alike_share_places_and_nothing_else_changes(tmp_path: Path) -> None:
+    model = adapted(tmp_path, CONFIGS["llama"])
+    model.use_fast_path()
+    first, second = rows(12, 16)
+    second.input_ids[:7] = first.input_ids[:7]
+    apart, shared = pack_rows([first, second]), pack_rows([first, second], share=True)
+    assert (apart.input_ids.shape[1], shared.input_ids.shape[1]) == (28, 21)
+    assert apart.row_tokens == shared.row_tokens == 28
+    found = []
+    for batch in (apart, shared):
+        loss = model.loss_sum(batch)
+        loss.backward()
+        grads = [one.grad.clone() for one in model.model.parameters() if one.grad is not None]
+        model.model.zero_grad()
+        found.append((float(loss.detach()), grads))
+    assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
+    for one, other in zip(found[0][1], found[1][1], strict=True):
+        assert torch.allclose(one, other, rtol=1e-3, atol=1e-5)
+
+
 def test_a_wrong_kernel_is_found_out_and_taken_away(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 import numpy as np
+import numpy.typing as npt
 
 from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.training.spec import ScheduleSettings
@@ -87,3 +88,32 @@ def split_by_tokens(rows: Sequence[int], lengths: Sequence[int], limit: int) -> 
             batches[fitting].append(row)
             room[fitting] -= lengths[row]
     return batches
+
+
+def place_tokens(rows: Sequence[TokenRow], *, share: bool) -> list[npt.NDArray[np.int64]]:
+    """For each row, the place of each of its tokens in the packed batch.
+
+    With `share`, tokens that follow the same beginning have one place: under causal attention their
+    hidden states are the same in every row, so the system prompt that most rows open with is
+    computed once a batch, exactly. Without it, rows lie one after the other.
+    """
+    places: list[npt.NDArray[np.int64]] = []
+    known: dict[tuple[int, int], int] = {}
+    count = 0
+    for row in rows:
+        here: list[int] = []
+        before = -1
+        for token in row.input_ids.tolist():
+            place = known.get((before, token)) if share else None
+            if place is None:
+                place, count = count, count + 1
+                known[before, token] = place
+            here.append(place)
+            before = place
+        places.append(np.array(here, dtype=np.int64))
+    return places
+
+
+def count_places(rows: Sequence[TokenRow], *, share: bool) -> int:
+    """How many tokens a packed batch of these rows computes."""
+    return 1 + max(int(places.max()) for places in place_tokens(rows, share=share))

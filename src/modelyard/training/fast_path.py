@@ -12,6 +12,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
+import numpy as np
 import torch
 import torch.nn.functional as F
 from peft.tuners.lora import Linear as LoraLinear
@@ -56,9 +57,15 @@ class TrainingModel:
     model: Any
     """The PeftModel."""
     layout: RowLayout = field(default_factory=RowLayout)
+    noisy: bool = False
+    """Whether dropout or NEFTune draw for each token, so that no two rows may share one."""
     fast: bool = False
     """Whether the kernels are in place."""
     _undo: list[Callable[[], None]] = field(default_factory=list)
+
+    def pack(self, rows: Sequence[TokenRow]) -> PackedBatch:
+        """Rows as this model computes them: equal beginnings once, where that changes nothing."""
+        return pack_rows(rows, share=self.fast and not self.noisy)
 
     def loss_sum(self, batch: PackedBatch) -> Tensor:
         """Summed cross-entropy over the labels of `batch`: a float32 scalar with a gradient."""
@@ -143,9 +150,9 @@ def prove_fast_path(model: TrainingModel, rows: Sequence[TokenRow]) -> Proof:
     with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
         torch.manual_seed(0)
         kept = _disturb_adapter(model.model)
-        stock = [_loss_and_gradients(model, [pack_rows([row]).to(device)]) for row in sample]
+        stock = [_loss_and_gradients(model, model.pack([row]).to(device)) for row in sample]
         model.use_fast_path()
-        fast_loss, fast = _loss_and_gradients(model, [pack_rows(sample).to(device)])
+        fast_loss, fast = _loss_and_gradients(model, model.pack(sample).to(device))
         _restore_adapter(model.model, kept)
     model.model.train(was_training)
 
@@ -161,25 +168,20 @@ def prove_fast_path(model: TrainingModel, rows: Sequence[TokenRow]) -> Proof:
 
 
 def _shortened(row: TokenRow) -> TokenRow:
-    """At most `_PROOF_TOKENS` tokens, ending where the row's learned tokens end."""
-    return TokenRow(row.input_ids[-_PROOF_TOKENS:], row.trained[-_PROOF_TOKENS:], row.source)
+    """A row's first `_PROOF_TOKENS` tokens, all learned, so that each has a part in the proof."""
+    start = row.input_ids[:_PROOF_TOKENS]
+    return TokenRow(start, np.ones(len(start), dtype=np.bool_), row.source)
 
 
 def _loss_and_gradients(
-    model: TrainingModel, batches: Sequence[PackedBatch]
+    model: TrainingModel, batch: PackedBatch
 ) -> tuple[float, dict[str, Tensor]]:
     learned = {name: one for name, one in model.model.named_parameters() if one.requires_grad}
-    loss = 0.0
-    for batch in batches:
-        loss += float(_backward(model.loss_sum(batch)))
+    loss = model.loss_sum(batch)
+    torch.autograd.backward(loss)
     grads = {name: cast(Tensor, one.grad).float().clone() for name, one in learned.items()}
     model.model.zero_grad(set_to_none=True)
-    return loss, grads
-
-
-def _backward(loss: Tensor) -> Tensor:
-    torch.autograd.backward(loss)
-    return loss.detach()
+    return float(loss.detach()), grads
 
 
 def _disturb_adapter(model: nn.Module) -> dict[str, Tensor]:

@@ -23,7 +23,7 @@ from modelyard.training.adapter_model import (
 from modelyard.training.experiment import Experiment
 from modelyard.training.fast_path import RowLayout, TrainingModel, prove_fast_path
 from modelyard.training.metrics import MetricsFile
-from modelyard.training.preflight import Choices, Preflight
+from modelyard.training.preflight import Choices, Preflight, is_noisy
 from modelyard.training.stop import StopRequest
 from modelyard.training.trainer import (
     BEST_NAME,
@@ -128,6 +128,7 @@ def build_training_model(check: Preflight, progress: Progress) -> TrainingModel:
             seed=check.spec.seed,
         ),
         RowLayout(check.spec.compute.attention),
+        noisy=is_noisy(check.spec),
     )
     if check.spec.compute.compile:
         model.model.get_base_model().get_decoder().compile(dynamic=True)

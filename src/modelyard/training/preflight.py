@@ -7,7 +7,7 @@ memory and looks at the disk. All problems are reported at once; `--check` stops
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
@@ -20,7 +20,7 @@ from modelyard.core.errors import InvalidInput, ModelyardError, Problem, Problem
 from modelyard.core.files import require_free_space
 from modelyard.core.layout import Yard
 from modelyard.core.progress import Progress
-from modelyard.training.batches import StepPlan, plan_steps
+from modelyard.training.batches import StepPlan, count_places, plan_steps
 from modelyard.training.memory import (
     BaseShape,
     MemoryPlan,
@@ -216,12 +216,10 @@ def _memory(
     spec: FineTuneSpec, shape: BaseShape, rows: Sequence[TokenRow], choices: Choices
 ) -> MemoryPlan:
     lengths = [len(row.input_ids) for row in rows]
-    step_tokens = sorted(lengths)[-spec.schedule.rows_per_step :]
-    tokens = min(max(choices.tokens_per_batch, max(lengths)), sum(step_tokens))
     return predict_memory(
         shape,
         spec.lora,
-        batch_tokens=tokens if spec.data.packing else max(lengths),
+        batch_tokens=_largest_batch(spec, rows, choices),
         precision=choices.precision,
         quantize=choices.quantize,
         checkpointing=choices.checkpointing,
@@ -229,6 +227,29 @@ def _memory(
         device=choices.device,
         label_share=sum(int(row.trained.sum()) for row in rows) / sum(lengths),
     )
+
+
+def _largest_batch(spec: FineTuneSpec, rows: Sequence[TokenRow], choices: Choices) -> int:
+    """The most tokens that a batch of the first epoch computes, shared beginnings once."""
+    one_epoch = replace(spec.schedule, max_steps=None, epochs=1.0)
+    plan = plan_steps(
+        rows,
+        one_epoch,
+        packing=spec.data.packing,
+        tokens_per_batch=choices.tokens_per_batch,
+        seed=spec.seed,
+    )
+    share = _fast(spec, choices) and not is_noisy(spec)
+    return max(
+        count_places([rows[index] for index in batch], share=share)
+        for step in plan.steps
+        for batch in step
+    )
+
+
+def is_noisy(spec: FineTuneSpec) -> bool:
+    """Whether dropout or NEFTune draw for each token, so that rows may share none."""
+    return spec.lora.dropout > 0 or spec.neftune_alpha > 0
 
 
 def _fast(spec: FineTuneSpec, choices: Choices) -> bool:

@@ -6,6 +6,7 @@ the stage it was in. torch is imported only when there is something to compute.
 
 from __future__ import annotations
 
+import json
 import signal
 import time
 from collections.abc import Iterator
@@ -140,8 +141,8 @@ def _compute(
     evaluation = _evaluate(check, experiment, machine, progress)
     progress.stage("register: stage the version, hash its files, one rename")
     version = _register(yard, check, experiment, evaluation)
-    experiment.note(version=version.number, finished_at=utc_now())
     _write_report(check, experiment, evaluation, version)
+    experiment.note(version=version.number, finished_at=utc_now())
 
 
 def _train(
@@ -175,6 +176,8 @@ def _evaluate(
     if not check.dataset.evaluation:
         progress.warn("there are no evaluation rows: the version cannot be judged or promoted")
         return {}
+    if experiment.validation_file.exists():
+        return _load_validation(experiment)
     choices: Any = check.choices
     engine = Engine.load(
         check.base,
@@ -191,6 +194,12 @@ def _evaluate(
     ).mapping()
     write_json(experiment.validation_file, evaluation)
     return evaluation
+
+
+def _load_validation(experiment: Experiment) -> dict[str, Any]:
+    path = experiment.validation_file
+    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
+    return found
 
 
 def _register(
@@ -298,8 +307,6 @@ def _conclude(
     again: bool,
 ) -> FineTuneResult:
     """Load what was registered and, if asked, bring it into use when the gate allows it."""
-    import json
-
     number = experiment.version
     assert number is not None
     version = load_version(yard, spec.adapter, number)
@@ -309,11 +316,10 @@ def _conclude(
         if decision.allowed:
             progress.stage(f"promote: {version.name}, one rename")
             promote_version(yard, version, reason=f"fine-tune --promote: {decision.reason}")
-    text = experiment.validation_file.read_text() if experiment.validation_file.exists() else "{}"
     return FineTuneResult(
         experiment=experiment.folder,
         version=version,
-        evaluation=json.loads(text),
+        evaluation=_load_validation(experiment),
         promotion=decision,
         in_use=active_number(yard, spec.adapter) == number,
         already_done=again,

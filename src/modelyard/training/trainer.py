@@ -28,7 +28,6 @@ from modelyard.training.adapter_model import load_adapter_weights, write_adapter
 from modelyard.training.batches import StepPlan, split_by_tokens
 from modelyard.training.fast_path import TrainingModel
 from modelyard.training.metrics import MetricsFile
-from modelyard.training.packed import pack_rows
 from modelyard.training.spec import FineTuneSpec
 from modelyard.training.stop import StopRequest
 
@@ -93,7 +92,7 @@ class YardTrainer(SFTTrainer):  # type: ignore[misc]
             loss = self.training_model.loss_sum(batch) / labels
             self.accelerator.backward(loss)
             total += loss.detach()
-            self.tokens_done += batch.tokens
+            self.tokens_done += batch.row_tokens
         if not torch.isfinite(total):
             raise TrainingFailed(
                 f"the loss is {float(total)} in step {self.state.global_step + 1}",
@@ -117,7 +116,8 @@ class YardTrainer(SFTTrainer):  # type: ignore[misc]
         total, labels = 0.0, 0
         with torch.no_grad():
             for chosen in split_by_tokens(range(len(rows)), lengths, _EVALUATION_TOKENS):
-                batch = pack_rows([rows[index] for index in chosen]).to(self.args.device)
+                batch = self.training_model.pack([rows[index] for index in chosen])
+                batch = batch.to(self.args.device)
                 total += float(self.training_model.loss_sum(batch))
                 labels += len(batch.labels)
         self.model.train()
@@ -256,7 +256,7 @@ def build_trainer(
 
     def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
         step = cast(list[list[int]], items[0]["step"])
-        batches = [pack_rows([rows[index] for index in batch]) for batch in step]
+        batches = [model.pack([rows[index] for index in batch]) for batch in step]
         return {"batches": batches, "rows": [index for batch in step for index in batch]}
 
     trainer = YardTrainer(

@@ -1,0 +1,167 @@
+"""Each kind of bad input gets a message that a stranger can act on, before any weight is loaded."""
+
+from __future__ import annotations
+
+import json
+import os
+import subprocess
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from training_runs import Ended, arguments, flower_rows, run_here, start_process
+
+from modelyard.core.layout import Yard
+
+Write = Callable[[Path, list[Any]], Path]
+
+
+def refused(ended: Ended, code: int, *words: str) -> None:
+    assert ended.returncode == code, ended.stderr
+    assert "Traceback" not in ended.stderr
+    for word in words:
+        assert word in ended.stderr
+
+
+def test_a_missing_dataset_is_named_with_the_nearest_one(flowers: Yard) -> None:
+    ended = run_here("fine-tune", "--dataset", "flower", "--base-model", "tiny")
+    refused(ended, 2, "there is no dataset 'flower'", "did you mean 'flowers'?")
+
+
+def test_no_dataset_at_all_is_wrong_usage(flowers: Yard) -> None:
+    refused(run_here("fine-tune"), 2, "'dataset' is required")
+
+
+def test_an_empty_file_is_refused(flowers: Yard, write_jsonl: Write) -> None:
+    write_jsonl(flowers.root / "datasets/flowers/train.jsonl", [])
+    refused(run_here(*arguments()), 2, "train.jsonl", "is empty")
+
+
+def test_a_row_that_is_not_json_is_named_by_its_line(flowers: Yard, write_jsonl: Write) -> None:
+    rows: list[Any] = flower_rows(7400)
+    rows[7311] = '{"messages": [oops'
+    write_jsonl(flowers.root / "datasets/flowers/train.jsonl", rows)
+    refused(run_here(*arguments()), 2, "datasets/flowers/train.jsonl:7312", "not JSON")
+
+
+def test_every_bad_row_is_reported_at_once(flowers: Yard, write_jsonl: Write) -> None:
+    rows: list[Any] = flower_rows(10)
+    rows[2] = {"messages": [{"role": "wizard", "content": "x"}]}
+    rows[5] = {"messages": [{"role": "user", "content": "is there an answer?"}]}
+    rows[8] = {"text": "nothing"}
+    write_jsonl(flowers.root / "datasets/flowers/train.jsonl", rows)
+    ended = run_here(*arguments())
+    refused(ended, 2, "train.jsonl:3", "wizard", "train.jsonl:6", "assistant", "train.jsonl:9")
+
+
+def test_an_answer_that_is_cut_off_is_refused(flowers: Yard, write_jsonl: Write) -> None:
+    rows = flower_rows(10)
+    rows[3]["messages"][0]["content"] = "a very long question " * 40
+    write_jsonl(flowers.root / "datasets/flowers/train.jsonl", rows)
+    ended = run_here(*arguments(settings=("data.max_length=64",)))
+    refused(ended, 2, "train.jsonl:4", "cut off", "max_length")
+
+
+def test_a_template_that_is_not_prefix_stable_is_one_error(
+    flowers: Yard, tiny_base_folder: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    folder = tmp_path / "unstable"
+    shutil.copytree(tiny_base_folder, folder)
+    (folder / "chat_template.jinja").write_text(
+        "{{ messages|length }} turns\n{% for message in messages %}<|im_start|>"
+        "{{ message['content'] }}<|im_end|>\n{% endfor %}"
+        "{% if add_generation_prompt %}<|im_start|>{% endif %}"
+    )
+    card = flowers.base_card("tiny")
+    card.write_text(card.read_text().replace(str(tiny_base_folder), str(folder)))
+    refused(run_here(*arguments()), 2, "not prefix-stable", "chat_template.jinja")
+
+
+def test_a_row_in_train_and_eval_is_refused(flowers: Yard, write_jsonl: Write) -> None:
+    write_jsonl(flowers.root / "datasets/flowers/eval.jsonl", flower_rows(2))
+    refused(run_here(*arguments()), 2, "eval.jsonl:1", "is also in train")
+
+
+@pytest.mark.parametrize("name", ["../secret", "/etc", "a/../../b", "UPPER"])
+def test_a_dataset_name_never_leaves_the_yard(flowers: Yard, name: str) -> None:
+    ended = run_here("fine-tune", "--dataset", name, "--base-model", "tiny")
+    refused(ended, 2)
+
+
+def test_a_hosted_model_is_not_trained_here(flowers: Yard) -> None:
+    ended = run_here("fine-tune", "--dataset", "flowers", "--base-model", "gpt-4")
+    refused(ended, 2, "hosted model", "tiny")
+
+
+def test_an_unknown_target_module_is_refused(flowers: Yard) -> None:
+    ended = run_here(*arguments(settings=("lora.targets=[c_attn]",)))
+    refused(ended, 2, "c_attn", "q_proj")
+
+
+def test_another_organisations_data_is_refused(flowers: Yard) -> None:
+    folder = flowers.root / "datasets/flowers"
+    (folder / "DATASET.md").write_text("---\nname: flowers\norg: acme\n---\n\n# flowers\n")
+    refused(run_here(*arguments("--org", "umbrella")), 2, "acme", "umbrella")
+
+
+def test_a_full_disk_is_an_error_before_training(flowers: Yard, tmp_path: Path) -> None:
+    disk = tmp_path / "small-disk"
+    disk.mkdir()
+    mounted = subprocess.run(
+        ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)], capture_output=True
+    )
+    if mounted.returncode:
+        pytest.skip("needs the right to mount a small tmpfs")
+    try:
+        small = disk / "yard"
+        subprocess.run(["cp", "-a", str(flowers.root), str(small)], check=True)
+        os.environ["MODELS_YARD"] = str(small)
+        refused(run_here("--yard", str(small), *arguments()), 1, "are free", "MB")
+    finally:
+        os.environ.pop("MODELS_YARD", None)
+        subprocess.run(["umount", str(disk)], check=True)
+
+
+def test_a_damaged_base_is_found_before_training(
+    flowers: Yard, tiny_base_folder: Path, tmp_path: Path
+) -> None:
+    import shutil
+
+    folder = tmp_path / "damaged"
+    shutil.copytree(tiny_base_folder, folder)
+    card = flowers.base_card("tiny")
+    card.write_text(card.read_text().replace(str(tiny_base_folder), str(folder)))
+    assert run_here("base", "pull", "tiny").returncode == 0
+    weights = folder / "model.safetensors"
+    weights.write_bytes(weights.read_bytes()[:-50])
+    refused(run_here(*arguments()), 1, "damaged", "model.safetensors")
+
+
+def test_a_base_that_cannot_be_had_says_which_source_failed_and_why(flowers: Yard) -> None:
+    card = flowers.base_card("tiny")
+    front = card.read_text().partition("sources:")[0]
+    card.write_text(
+        front + "sources:\n  - kind: hub\n    repo: example/nothing\n    revision: main\n---\n"
+    )
+    ended = run_here(*arguments("--offline"))
+    refused(ended, 1, "example/nothing", "offline")
+
+
+def test_bad_input_ends_without_a_traceback_in_a_process_of_its_own(flowers: Yard) -> None:
+    process = start_process("fine-tune", "--dataset", "flowers", "--set", "lora.rnak=8")
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 2
+    assert stdout == ""
+    assert "did you mean 'lora.rank'?" in stderr
+
+
+def test_checking_prints_json_for_programs(flowers: Yard) -> None:
+    ended = run_here(*arguments("--check", "--json"))
+    assert ended.returncode == 0, ended.stderr
+    found = json.loads(ended.stdout)
+    assert found["rows"] == {"train": 24, "eval": 6}
+    assert found["memory_bytes"]["total"] > 0
+    assert found["would_register"] == "flowers@1"

@@ -1,0 +1,158 @@
+"""A run that is killed goes on, and ends with the weights of a run that was not."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import signal
+import time
+from pathlib import Path
+
+import pytest
+import torch
+from safetensors.torch import load_file
+from training_runs import arguments, run_here, start_process
+
+from modelyard.adapters.versions import list_versions
+from modelyard.core.layout import Yard
+from modelyard.training.run import fine_tune
+from modelyard.training.spec import load_spec
+from modelyard.training.stop import StopRequest
+from modelyard.training.trainer import list_checkpoints
+
+# A tenth of what `make soak` does: see docs/reliability.md.
+KILLS = int(os.environ.get("MODELYARD_KILLS", "3"))
+LONGER = ("schedule.epochs=10", "lora.dropout=0.1")
+
+
+def weights_of(yard: Yard, adapter: str) -> dict[str, torch.Tensor]:
+    return load_file(yard.adapter_version(adapter, 1) / "adapter_model.safetensors")
+
+
+def largest_difference(yard: Yard, one: str, other: str) -> float:
+    first, second = weights_of(yard, one), weights_of(yard, other)
+    assert first.keys() == second.keys()
+    return max(float((first[name] - second[name]).abs().max()) for name in first)
+
+
+def uninterrupted(yard: Yard) -> None:
+    ended = run_here(*arguments("--adapter", "whole", settings=LONGER))
+    assert ended.returncode == 0, ended.stderr
+
+
+def wait_for_step(yard: Yard, experiment: str, step: int) -> None:
+    path = yard.experiment(experiment) / "metrics.jsonl"
+    for _ in range(6000):
+        if path.exists() and path.read_text().count('"loss"') >= step:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"{experiment} never came to step {step}")
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_saves_a_checkpoint_and_the_same_command_goes_on(
+    flowers: Yard, number: signal.Signals
+) -> None:
+    uninterrupted(flowers)
+    command = arguments("--adapter", "stopped", settings=LONGER)
+    process = start_process(*command)
+    wait_for_step(flowers, "stopped", 3)
+    process.send_signal(number)
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert "it is saved" in stderr
+    assert "Traceback" not in stderr
+    assert list_checkpoints(flowers.experiment("stopped") / "checkpoints")
+    ended = run_here(*command)
+    assert ended.returncode == 0, ended.stderr
+    assert "go on after step" in ended.stderr
+    assert largest_difference(flowers, "whole", "stopped") == 0.0
+
+
+def test_a_run_killed_at_random_moments_ends_with_the_same_weights(flowers: Yard) -> None:
+    uninterrupted(flowers)
+    command = arguments("--adapter", "killed", settings=LONGER)
+    chance = random.Random(4)
+    began = time.monotonic()
+    start_process(*command, "--fresh").communicate(timeout=120)
+    whole_s = time.monotonic() - began
+    for kill in range(KILLS):
+        process = start_process(*command, *(["--fresh"] if kill % 3 == 0 else []))
+        time.sleep(chance.uniform(0, whole_s))
+        process.kill()
+        process.communicate(timeout=60)
+        for version in list_versions(flowers, "killed"):
+            assert (version.path / "MANIFEST.json").is_file()
+        for checkpoint in list_checkpoints(flowers.experiment("killed") / "checkpoints"):
+            assert (checkpoint / "trainer_state.json").is_file()
+            assert (checkpoint / "adapter_model.safetensors").is_file()
+        metrics = flowers.experiment("killed") / "metrics.jsonl"
+        if metrics.exists():
+            for line in metrics.read_text().splitlines():
+                json.loads(line)
+    ended = run_here(*command)
+    assert ended.returncode == 0, ended.stderr
+    newest = list_versions(flowers, "killed")[-1]
+    found = load_file(newest.path / "adapter_model.safetensors")
+    difference = max(
+        float((found[name] - one).abs().max()) for name, one in weights_of(flowers, "whole").items()
+    )
+    print(f"{KILLS} kills, largest difference of a weight {difference}")
+    assert difference == 0.0
+
+
+def test_a_second_run_of_the_same_experiment_says_who_holds_it(flowers: Yard) -> None:
+    process = start_process(*arguments(settings=("schedule.epochs=300",)))
+    wait_for_step(flowers, "flowers", 1)
+    try:
+        ended = run_here(*arguments(settings=("schedule.epochs=300",)))
+        assert ended.returncode == 1
+        assert f"in use by process {process.pid}" in ended.stderr
+    finally:
+        process.kill()
+        process.communicate()
+
+
+def test_every_stage_after_training_can_be_cut_off(
+    flowers: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Evaluation, registration and the report begin again from the trained weights."""
+    from modelyard.core.progress import Silent
+    from modelyard.training import run
+
+    class Cut(Exception):
+        pass
+
+    def cut(*_: object, **__: object) -> None:
+        raise Cut
+
+    spec = load_spec(
+        config=None,
+        assignments=[word for word in arguments()[5:] if "=" in word],
+        flags={"dataset": "flowers", "base_model": "tiny"},
+    )
+    for stage in ("_evaluate", "_register", "_write_report"):
+        with monkeypatch.context() as patch:
+            patch.setattr(run, stage, cut)
+            with pytest.raises(Cut):
+                fine_tune(flowers, spec, progress=Silent())
+    result = fine_tune(flowers, spec, progress=Silent())
+    assert result.version.name == "flowers@1"
+    assert [version.number for version in list_versions(flowers, "flowers")] == [1]
+    assert (result.experiment / "report.html").is_file()
+
+
+def test_asking_to_stop_is_a_plain_fact() -> None:
+    assert not StopRequest().asked
+
+
+def test_checkpoints_are_listed_by_step(tmp_path: Path) -> None:
+    for step in (100, 9, 20):
+        (tmp_path / f"checkpoint-{step}").mkdir()
+    (tmp_path / ".staging-checkpoint-5").mkdir()
+    assert [path.name for path in list_checkpoints(tmp_path)] == [
+        "checkpoint-9",
+        "checkpoint-20",
+        "checkpoint-100",
+    ]
