@@ -18,6 +18,7 @@ pip := pip install --quiet --disable-pip-version-check --constraint constraints.
 base = smollm2-135m-instruct
 dataset = techcorp
 adapter = $(dataset)
+data = techcorp
 prompt = How much annual leave do I get at TechCorp?
 
 ## Begin here
@@ -105,7 +106,7 @@ check: $(ready)  ## Format, lint, types and the map of the rooms
 
 .PHONY: soak
 soak: $(ready)  ## The tests with the large counts
-	pytest -m soak
+	MODELYARD_SOAK=10 pytest -m "soak or not soak" --timeout=3600 -s -rA
 
 .PHONY: docs
 docs: $(ready)  ## Write docs/cli.md from the commands
@@ -113,7 +114,11 @@ docs: $(ready)  ## Write docs/cli.md from the commands
 
 .PHONY: bench-train
 bench-train: $(ready)  ## Speed of training, side by side with its peers
-	python benchmarks/train.py
+	python benchmarks/train.py --data $(data)
+
+.PHONY: bench-memory
+bench-memory: $(ready)  ## Predicted against real peaks of memory
+	python benchmarks/memory.py
 
 .PHONY: bench-startup
 bench-startup: $(ready)  ## Start-up time of the command line

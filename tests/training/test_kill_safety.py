@@ -21,8 +21,8 @@ from modelyard.training.spec import load_spec
 from modelyard.training.stop import StopRequest
 from modelyard.training.trainer import list_checkpoints
 
-# A tenth of what `make soak` does: see docs/reliability.md.
-KILLS = int(os.environ.get("MODELYARD_KILLS", "3"))
+# `make soak` multiplies by ten: see docs/reliability.md.
+KILLS = 3 * int(os.environ.get("MODELYARD_SOAK", "1"))
 LONGER = ("schedule.epochs=10", "lora.dropout=0.1")
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import random
+import resource
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -44,6 +45,8 @@ class Outcome:
     """The last step that was done."""
     model: Any
     tokenizer: Any
+    peak_bytes: int
+    """The most memory that was taken: of the process, or on the GPU."""
 
     def write(self, folder: Path) -> None:
         """Write the adapter with the tokenizer and chat template it was trained with."""
@@ -112,7 +115,7 @@ def _finish(
     if finished:
         _require_change(begun, adapter_weights(model.model))
     model.use_stock_path()
-    return Outcome(finished, step, model.model, tokenizer)
+    return Outcome(finished, step, model.model, tokenizer, _peak_bytes())
 
 
 def build_training_model(check: Preflight, progress: Progress) -> TrainingModel:
@@ -147,6 +150,12 @@ def prepare_process(choices: Choices) -> None:
     """Threads for a long computation."""
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(choices.threads)
+
+
+def _peak_bytes() -> int:
+    if torch.cuda.is_available():
+        return int(torch.cuda.max_memory_allocated())
+    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
 
 
 def seed_everything(seed: int) -> None:

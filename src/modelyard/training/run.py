@@ -6,6 +6,7 @@ the stage it was in. torch is imported only when there is something to compute.
 
 from __future__ import annotations
 
+import gc
 import json
 import signal
 import time
@@ -156,7 +157,10 @@ def _train(
     started = time.monotonic()
     outcome = learn(check, experiment, progress=progress, stop=stop)
     before_s = experiment.record.get("trained_s", 0.0)
-    experiment.note(trained_s=before_s + time.monotonic() - started)
+    experiment.note(
+        trained_s=before_s + time.monotonic() - started,
+        memory_bytes={"predicted": check.memory.total, "measured": outcome.peak_bytes},
+    )
     if not outcome.finished:
         raise Interrupted(
             f"stopped after step {outcome.step} of {len(check.plan.steps)}; it is saved",
@@ -164,6 +168,8 @@ def _train(
         )
     with staged_folder(experiment.trained) as staged:
         outcome.write(staged)
+    del outcome
+    gc.collect()  # the trainer holds the model in cycles, and evaluation loads its own
 
 
 def _evaluate(
@@ -212,6 +218,7 @@ def _register(
     machine = {
         "description": experiment.record["machine"],
         **asdict(check.choices),
+        "memory_bytes": experiment.record.get("memory_bytes"),
     }
 
     def fill(staged: Path, number: int) -> None:
