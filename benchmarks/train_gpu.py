@@ -27,7 +27,12 @@ from modelyard.core.errors import ModelyardError
 from modelyard.inference.machine import measure_matmul_gflops, probe_machine
 from modelyard.training.adapter_model import build_adapter_model
 from modelyard.training.fast_path import TrainingModel, prove_fast_path
-from modelyard.training.memory import adapter_parameters, load_base_shape, predict_memory
+from modelyard.training.memory import (
+    BatchShape,
+    adapter_parameters,
+    load_base_shape,
+    predict_memory,
+)
 from modelyard.training.spec import LoraSettings
 
 SHAPES: dict[str, dict[str, Any]] = {
@@ -123,9 +128,16 @@ def measure(setting: str, base: LocalBase, rows: list[TokenRow], steps: int, per
     step_s = statistics.median(seconds[WARM_UP:])
     shape = load_base_shape(base.path)
     predicted = predict_memory(
-        shape, lora, batch_tokens=batch.input_ids.shape[1], precision="bf16", quantize=quantize,
-        checkpointing=checkpointing, fast=model.fast, device=device, label_share=0.5,
-    ).total  # fmt: skip
+        shape,
+        lora,
+        BatchShape(batch.input_ids.shape[1], per_step, max(len(row.input_ids) for row in chosen)),
+        precision="bf16",
+        quantize=quantize,
+        checkpointing=checkpointing,
+        path="fast" if model.fast and quantize == "none" else "mixed" if model.fast else "stock",
+        device=device,
+        label_share=0.5,
+    ).total
     peak = torch.cuda.max_memory_allocated() if cuda else 0
     tokens = sum(len(row.input_ids) for row in chosen)
     labels = len(batch.labels)

@@ -116,4 +116,4 @@ def place_tokens(rows: Sequence[TokenRow], *, share: bool) -> list[npt.NDArray[n
 
 def count_places(rows: Sequence[TokenRow], *, share: bool) -> int:
     """How many tokens a packed batch of these rows computes."""
-    return 1 + max(int(places.max()) for places in place_tokens(rows, share=share))
+    return 1 + max(int(places[-1]) for places in place_tokens(rows, share=share))

@@ -11,7 +11,7 @@ from __future__ import annotations
 import json
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from modelyard.core.errors import InvalidInput
 from modelyard.training.spec import LoraSettings
@@ -19,8 +19,10 @@ from modelyard.training.spec import LoraSettings
 LOGITS_PER_BLOCK = 8_000_000
 """Logits that exist at a time; a vocabulary of 50,000 gives blocks of 160 labels."""
 
-_PROCESS_BYTES = 780_000_000
-_LOGIT_BYTES = 14
+_PROCESS_BYTES = 520_000_000  # Python, torch, transformers, trl and their friends: measured
+_KERNEL_BYTES = 450_000_000  # what the CPU's matrix products pack and keep as scratch: measured
+_LOGIT_BYTES = 14  # bf16, fp32, its exponential and the bf16 gradient, and what is between
+_STOCK_LOGIT_BYTES = 4  # of every token: bf16 logits and their gradient
 _OPTIMIZER_BYTES = 16  # weight, gradient and two AdamW states, all fp32
 _LORA_GROUPS = 7
 
@@ -119,51 +121,78 @@ def adapter_parameters(shape: BaseShape, lora: LoraSettings) -> int:
     )
 
 
+@dataclass(frozen=True, slots=True)
+class BatchShape:
+    """The size of a packed batch."""
+
+    tokens: int
+    """Places that are computed, shared ones once."""
+    rows: int
+    """Rows in it."""
+    longest: int
+    """Tokens of its longest row."""
+
+
+KernelPath = Literal["fast", "mixed", "stock"]
+"""Which kernels run: all of ours; ours but for the LoRA layers (dropout, DoRA); none."""
+
+
 def predict_memory(
     shape: BaseShape,
     lora: LoraSettings,
+    batch: BatchShape,
     *,
-    batch_tokens: int,
     precision: str,
     quantize: str,
     checkpointing: bool,
-    fast: bool,
+    path: KernelPath,
     device: str,
     label_share: float,
 ) -> MemoryPlan:
-    """The peak of a run whose largest batch has `batch_tokens`, `label_share` of them learned."""
+    """The peak of a run whose largest batch is `batch`, `label_share` of its tokens learned."""
     number = 4 if precision == "fp32" else 2
     linear_number = {"none": float(number), "8bit": 1.1, "4bit": 0.58}[quantize]
     weights = shape.linear_parameters * linear_number + shape.embedding_parameters * number
-    kept = _kept_per_token(shape, lora, number, fast=fast)
-    per_token = kept * shape.layers
+    if device == "cpu" and (path == "fast" or precision == "fp32"):
+        # The file stays mapped beside the stacked or widened copies of its tensors.
+        weights += shape.linear_parameters * 2
+    kept = _kept_by_layer(shape, lora, batch, number, path)
+    layers: float = kept * shape.layers
     if checkpointing:
-        per_token = shape.hidden * number * shape.layers + 2 * kept
-    # The widest tensors of a backward pass: a few of the MLP's, in fp32 for a moment.
-    per_token += 6 * shape.intermediate * number
-    labels = max(1, int(batch_tokens * label_share))
-    block = min(labels, LOGITS_PER_BLOCK // shape.vocabulary) if fast else batch_tokens
+        layers = batch.tokens * shape.hidden * number * shape.layers + 2 * kept
+    labels = max(1, int(batch.tokens * label_share))
+    logits = min(labels, LOGITS_PER_BLOCK // shape.vocabulary) * shape.vocabulary * _LOGIT_BYTES
+    if path == "stock":
+        every = batch.tokens * _STOCK_LOGIT_BYTES + labels * _LOGIT_BYTES
+        logits = every * shape.vocabulary
     return MemoryPlan(
-        process=_PROCESS_BYTES if device == "cpu" else 0,
+        process=_PROCESS_BYTES + _KERNEL_BYTES if device == "cpu" else 0,
         weights=int(weights),
-        adapter=adapter_parameters(shape, lora) * _OPTIMIZER_BYTES,
-        activations=int(batch_tokens * per_token),
-        logits=block * shape.vocabulary * _LOGIT_BYTES,
+        adapter=adapter_parameters(shape, lora) * (_OPTIMIZER_BYTES + 2 * number),
+        activations=int(layers),
+        logits=logits,
     )
 
 
-def _kept_per_token(shape: BaseShape, lora: LoraSettings, number: int, *, fast: bool) -> int:
-    """Bytes that one layer keeps of one token until the backward pass reaches it."""
+def _kept_by_layer(
+    shape: BaseShape, lora: LoraSettings, batch: BatchShape, number: int, path: KernelPath
+) -> int:
+    """Bytes that one layer keeps of a batch until the backward pass reaches it."""
     hidden, wide = shape.hidden, shape.intermediate
-    queries = shape.heads * shape.head_width
-    keys = 2 * shape.key_heads * shape.head_width
-    attention = 2 * queries + keys
-    if fast:
-        # two norms' inputs and outputs, q k v and what attention gives, gate, up and their product
-        values = 4 * hidden + attention + 3 * wide + _LORA_GROUPS * lora.rank
-        return values * number
-    # Each adapted module of the stock path keeps its input in fp32 (PEFT casts it), and once more
-    # for dropout with its mask; norms keep fp32 copies.
+    queries, keys = shape.heads * shape.head_width, 2 * shape.key_heads * shape.head_width
+    if path == "stock":
+        attention = batch.tokens * (3 * queries + 2 * keys) * number
+    else:
+        # q, k and v of the padded block, and the probabilities of short rows
+        attention = batch.rows * batch.longest * (queries + keys) * number
+        if batch.longest <= 4 * shape.head_width:
+            attention += batch.rows * shape.heads * batch.longest**2 * number
+    if path == "fast":
+        # inputs of two norms and of all projections, gate and up, what A gives
+        values = 4 * hidden + queries + 3 * wide + _LORA_GROUPS * lora.rank
+        return batch.tokens * values * number + attention
+    # Each adapted module of PEFT keeps its input in fp32, and once more for dropout with its mask.
     inputs = 5 * hidden + queries + wide
-    values = 6 * hidden + 2 * attention + 5 * wide + _LORA_GROUPS * lora.rank
-    return values * number + inputs * (9 if lora.dropout else 4) + 4 * hidden * 4
+    values = 6 * hidden + queries + 5 * wide + _LORA_GROUPS * lora.rank
+    adapted = inputs * (9 if lora.dropout else 4)
+    return batch.tokens * (values * number + adapted + 4 * hidden * 4) + attention

@@ -23,6 +23,8 @@ from modelyard.core.progress import Progress
 from modelyard.training.batches import StepPlan, count_places, plan_steps
 from modelyard.training.memory import (
     BaseShape,
+    BatchShape,
+    KernelPath,
     MemoryPlan,
     adapter_parameters,
     load_base_shape,
@@ -215,36 +217,50 @@ def _usable_bytes(machine: Machine) -> int:
 def _memory(
     spec: FineTuneSpec, shape: BaseShape, rows: Sequence[TokenRow], choices: Choices
 ) -> MemoryPlan:
-    lengths = [len(row.input_ids) for row in rows]
-    return predict_memory(
-        shape,
-        spec.lora,
-        batch_tokens=_largest_batch(spec, rows, choices),
-        precision=choices.precision,
-        quantize=choices.quantize,
-        checkpointing=choices.checkpointing,
-        fast=_fast(spec, choices),
-        device=choices.device,
-        label_share=sum(int(row.trained.sum()) for row in rows) / sum(lengths),
-    )
+    learned = sum(int(row.trained.sum()) for row in rows)
+    plans = [
+        predict_memory(
+            shape,
+            spec.lora,
+            batch,
+            precision=choices.precision,
+            quantize=choices.quantize,
+            checkpointing=choices.checkpointing,
+            path=_kernel_path(spec, choices),
+            device=choices.device,
+            label_share=learned / sum(len(row.input_ids) for row in rows),
+        )
+        for batch in _large_batches(spec, rows, choices)
+    ]
+    return max(plans, key=lambda plan: plan.total)
 
 
-def _largest_batch(spec: FineTuneSpec, rows: Sequence[TokenRow], choices: Choices) -> int:
-    """The most tokens that a batch of the first epoch computes, shared beginnings once."""
-    one_epoch = replace(spec.schedule, max_steps=None, epochs=1.0)
+def _large_batches(
+    spec: FineTuneSpec, rows: Sequence[TokenRow], choices: Choices
+) -> list[BatchShape]:
+    """The largest batches of the first epoch: the one of most tokens, and the widest block."""
     plan = plan_steps(
         rows,
-        one_epoch,
+        replace(spec.schedule, max_steps=None, epochs=1.0),
         packing=spec.data.packing,
         tokens_per_batch=choices.tokens_per_batch,
         seed=spec.seed,
     )
-    share = _fast(spec, choices) and not is_noisy(spec)
-    return max(
-        count_places([rows[index] for index in batch], share=share)
+    share = _kernel_path(spec, choices) != "stock" and not is_noisy(spec)
+    shapes = [
+        BatchShape(
+            count_places(chosen, share=share),
+            len(chosen),
+            max(len(row.input_ids) for row in chosen),
+        )
         for step in plan.steps
         for batch in step
-    )
+        for chosen in [[rows[index] for index in batch]]
+    ]
+    return [
+        max(shapes, key=lambda one: one.tokens),
+        max(shapes, key=lambda one: one.rows * one.longest**2),
+    ]
 
 
 def is_noisy(spec: FineTuneSpec) -> bool:
@@ -252,9 +268,11 @@ def is_noisy(spec: FineTuneSpec) -> bool:
     return spec.lora.dropout > 0 or spec.neftune_alpha > 0
 
 
-def _fast(spec: FineTuneSpec, choices: Choices) -> bool:
+def _kernel_path(spec: FineTuneSpec, choices: Choices) -> KernelPath:
+    if not spec.compute.fast_path or spec.compute.compile:
+        return "stock"
     plain = not spec.lora.dora and not spec.lora.dropout and choices.quantize == "none"
-    return spec.compute.fast_path and not spec.compute.compile and plain
+    return "fast" if plain else "mixed"
 
 
 def _require_possible(choices: Choices, shape: BaseShape, spec: FineTuneSpec) -> None:
