@@ -32,7 +32,8 @@ help:  ## List the targets
 demo: $(ready)  ## Train, judge and use an adapter on this machine, set-up included
 	models doctor
 	models base pull smollm2-135m-instruct
-	models fine-tune --dataset techcorp --adapter techcorp-demo --promote
+	models fine-tune --dataset techcorp --adapter techcorp-demo \
+		--config configs/fine_tuning/company_facts.yaml --promote
 	models generate --adapter techcorp-demo --compare-base "$(prompt)"
 	@sed -n -e 's/^#>$$//p' -e 's/^#> //p' $(MAKEFILE_LIST)
 

@@ -63,15 +63,12 @@ def print_title(text: str) -> None:
 
 def print_pairs(pairs: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
     """Names and values in two aligned columns."""
-    from rich.table import Table
     from rich.text import Text
 
-    grid = Table.grid(padding=(0, 2))
-    grid.add_column(style="cyan", no_wrap=True)
-    grid.add_column(overflow="fold")
-    for name, value in pairs.items() if isinstance(pairs, Mapping) else pairs:
-        grid.add_row(name, Text(str(value)))
-    out().print(grid)
+    rows = list(pairs.items() if isinstance(pairs, Mapping) else pairs)
+    width = max((len(name) for name, _ in rows), default=0)
+    for name, value in rows:
+        out().print(Text.assemble((name.ljust(width), "cyan"), "  ", str(value)), soft_wrap=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
