@@ -18,7 +18,7 @@ from transformers import (
 from modelyard.bases.local import LocalBase
 from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.training.adapter_model import build_adapter_model
-from modelyard.training.fast_path import RowLayout, TrainingModel, prove_fast_path
+from modelyard.training.fast_path import TrainingModel, prove_fast_path
 from modelyard.training.packed import pack_rows
 from modelyard.training.spec import LoraSettings
 
@@ -154,7 +154,3 @@ def test_the_proof_leaves_the_adapter_as_it_was(tmp_path: Path) -> None:
     prove_fast_path(model, rows(9, 14))
     after = model.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)
-
-
-def test_a_layout_begins_with_the_automatic_kernel() -> None:
-    assert RowLayout().kernel == "auto"

@@ -18,7 +18,6 @@ from modelyard.adapters.versions import list_versions
 from modelyard.core.layout import Yard
 from modelyard.training.run import fine_tune
 from modelyard.training.spec import load_spec
-from modelyard.training.stop import StopRequest
 from modelyard.training.trainer import list_checkpoints
 
 # `make soak` multiplies by ten: see docs/reliability.md.
@@ -141,10 +140,6 @@ def test_every_stage_after_training_can_be_cut_off(
     assert result.version.name == "flowers@1"
     assert [version.number for version in list_versions(flowers, "flowers")] == [1]
     assert (result.experiment / "report.html").is_file()
-
-
-def test_asking_to_stop_is_a_plain_fact() -> None:
-    assert not StopRequest().asked
 
 
 def test_checkpoints_are_listed_by_step(tmp_path: Path) -> None:

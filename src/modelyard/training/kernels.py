@@ -140,8 +140,8 @@ class RowAttention(Function):
 
     q: [b, k, g, l, d] (k key heads, g query heads for each), k and v: [b, k, l, d].
     Returns [b, k, g, l, d]. Probabilities are kept while they are small beside q (l <= 4 d), else
-    computed again. Torch's CPU kernel for the backward of bf16 attention takes about twenty times
-    as long at these lengths (50 ms against 2.5 ms for 16 rows of 70 tokens).
+    computed again. Torch's CPU kernel takes 49 ms for one backward of bf16 attention over 16 rows
+    of about 65 tokens (2.13, one core): more than all matrix products of the layer.
     Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
 
