@@ -17,7 +17,8 @@ import pytest
 
 from modelyard.chatdata.columns import ColumnMapping
 from modelyard.chatdata.dataset import load_dataset
-from modelyard.chatdata.prepare import PreparedData, PrepareRequest, prepare_data
+from modelyard.chatdata.prepare import PrepareRequest, prepare_data
+from modelyard.chatdata.prepared import PreparedData
 from modelyard.core.cards import load_card
 from modelyard.core.errors import InvalidInput, ProblemsFound
 from modelyard.core.files import LockHeld, exclusive_lock

@@ -26,9 +26,10 @@ from modelyard.chatdata.dataset import (
     TRAIN_FILE,
     fingerprint_rows,
 )
-from modelyard.chatdata.duplicates import Pair, find_near
+from modelyard.chatdata.duplicates import find_near
+from modelyard.chatdata.prepared import PreparedData, render_body
 from modelyard.chatdata.reading import SUFFIXES, read_conversations
-from modelyard.chatdata.sensitive import Finding, find_sensitive
+from modelyard.chatdata.sensitive import find_sensitive
 from modelyard.chatdata.splits import DEFAULT_EVALUATION_SHARE, split_conversations
 from modelyard.core.cards import load_card, write_card
 from modelyard.core.clock import utc_now
@@ -44,9 +45,6 @@ from modelyard.core.files import (
 )
 from modelyard.core.layout import Yard, check_name
 from modelyard.core.progress import Progress
-
-_LISTED = 50
-_SAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -71,34 +69,6 @@ class PrepareRequest:
     """Whether bad rows are left out and listed, where they are otherwise an error."""
     force: bool = False
     """Whether files that prepare-data did not write, or wrote from other sources, are replaced."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedData:
-    """What prepare-data made, or would make; `--json` prints it."""
-
-    name: str
-    """The dataset's name: its folder's."""
-    folder: str
-    """Where it lies."""
-    unchanged: bool
-    """Whether nothing had to be done: same sources, same options, files as they were written."""
-    train_rows: int
-    """Rows to learn from."""
-    evaluation_rows: int
-    """Rows to judge with."""
-    fingerprint: str
-    """The fingerprint of the rows."""
-    removed_duplicates: int = 0
-    """Rows left out because an earlier row is equal."""
-    dropped_sensitive: int = 0
-    """Rows left out because they hold a secret or an e-mail address."""
-    near_duplicates: tuple[Pair, ...] = ()
-    """Evaluation rows whose question is nearly one of train's."""
-    flagged: tuple[Finding, ...] = ()
-    """Secrets and e-mail addresses in the rows that were kept."""
-    bad_rows: tuple[Problem, ...] = ()
-    """Rows left out because they are not valid, and why."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -368,7 +338,7 @@ def _write(
         "options": asked["options"],
         "files": {file: hashlib.sha256(data).hexdigest() for file, data in files.items()},
     }
-    body = _render_body(result, train)
+    body = render_body(result, train)
     # A disk that fills up does so in the staging folder; from there on there are only renames.
     staging = folder / f"{STAGING_PREFIX}{os.getpid():x}-prepared"
     sweep_staging(folder)
@@ -388,42 +358,3 @@ def _write(
 def _jsonl(rows: Sequence[Conversation]) -> bytes:
     lines = [json.dumps(conversation_row(row), ensure_ascii=False) + "\n" for row in rows]
     return "".join(lines).encode()
-
-
-# The card's text for people.
-
-
-def _render_body(result: PreparedData, train: Sequence[Conversation]) -> str:
-    flagged = {finding.source for finding in result.flagged}
-    harmless = [row for row in train if row.source not in flagged]
-    sections = [
-        f"# {result.name}",
-        f"{result.train_rows:,} conversations to learn from in `{TRAIN_FILE}`, and "
-        f"{result.evaluation_rows:,} kept back to judge with in `{EVALUATION_FILE}`. "
-        "`models prepare-data` wrote this page and replaces it when it runs again.",
-        f"Train on it:\n\n    models fine-tune --dataset {result.name}",
-        "## Samples\n\n" + "\n\n".join(map(_sample, harmless[:_SAMPLES])),
-        _listing("Near-duplicates between train and eval", list(map(str, result.near_duplicates))),
-        _listing("Secrets and e-mail addresses", list(map(str, result.flagged))),
-        _listing("Bad rows, left out", list(map(str, result.bad_rows))),
-    ]
-    return "\n\n".join(section for section in sections if section)
-
-
-def _sample(row: Conversation) -> str:
-    turns = (f"**{turn.role}:** {_shortened(turn.content)}" for turn in row.messages)
-    return "> " + "\n>\n> ".join(turns)
-
-
-def _shortened(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= 300 else f"{flat[:299]}…"
-
-
-def _listing(title: str, lines: Sequence[str]) -> str:
-    if not lines:
-        return ""
-    shown = [f"- {line}" for line in lines[:_LISTED]]
-    if len(lines) > _LISTED:
-        shown.append(f"- and {len(lines) - _LISTED:,} more")
-    return f"## {title}\n\n" + "\n".join(shown)

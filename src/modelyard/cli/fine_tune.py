@@ -141,10 +141,11 @@ def _preflight(
         showing_progress,
     )
     from modelyard.inference.machine import probe_machine
-    from modelyard.training.preflight import run_preflight
+    from modelyard.training.preflight import load_inputs, run_preflight
 
     with showing_progress() as progress:
-        found = run_preflight(yard, spec, probe_machine(), progress=progress, offline=offline)
+        inputs = load_inputs(yard, spec, progress=progress, offline=offline)
+        found = run_preflight(yard, spec, inputs, probe_machine(), progress=progress)
         for warning in found.warnings:
             progress.warn(warning)
     number = max(version_numbers(yard, spec.adapter), default=0) + 1

@@ -11,7 +11,7 @@ from modelyard.cli.options import DryRun, Json, Wait
 
 if TYPE_CHECKING:
     from modelyard.chatdata.columns import ColumnMapping
-    from modelyard.chatdata.prepare import PreparedData
+    from modelyard.chatdata.prepared import PreparedData
 
 _SHOWN = 5
 

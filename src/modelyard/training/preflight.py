@@ -59,6 +59,24 @@ class Choices:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RunInputs:
+    """What a spec names, found and read."""
+
+    dataset: ChatDataset
+    base: LocalBase
+    tokenizer: ChatTokenizer
+
+
+def load_inputs(
+    yard: Yard, spec: FineTuneSpec, *, progress: Progress, offline: bool = False
+) -> RunInputs:
+    """Resolve the base, fetching it if it must be, and read the dataset's rows."""
+    dataset = load_dataset(yard, spec.dataset)
+    base = require_base(yard, spec.base_model, progress=progress, offline=offline)
+    return RunInputs(dataset=dataset, base=base, tokenizer=ChatTokenizer.load(base.path))
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Preflight:
     """A run that can start."""
 
@@ -100,22 +118,20 @@ class Preflight:
 def run_preflight(
     yard: Yard,
     spec: FineTuneSpec,
+    inputs: RunInputs,
     machine: Machine,
     *,
     progress: Progress,
-    offline: bool = False,
     kept_choices: Choices | None = None,
 ) -> Preflight:
     """Check everything. Raises ProblemsFound with every bad row, or the error that forbids a start.
 
     `kept_choices` are those of a run that is resumed.
     """
-    dataset = load_dataset(yard, spec.dataset)
-    base = require_base(yard, spec.base_model, progress=progress, offline=offline)
+    dataset, base, tokenizer = inputs.dataset, inputs.base, inputs.tokenizer
     progress.stage(
         f"preflight: {len(dataset.train):,} rows to learn, {len(dataset.evaluation):,} to judge by"
     )
-    tokenizer = ChatTokenizer.load(base.path)
     max_length = spec.data.max_length
     train = tokenize_conversations(dataset.train, tokenizer, max_length=max_length)
     evaluation = tokenize_conversations(dataset.evaluation, tokenizer, max_length=max_length)

@@ -27,10 +27,7 @@ from modelyard.adapters.versions import (
     load_version,
     register_version,
 )
-from modelyard.bases.local import LocalBase, require_base
-from modelyard.chatdata.dataset import load_dataset
 from modelyard.chatdata.samples import build_samples
-from modelyard.chatdata.template import ChatTokenizer
 from modelyard.core.cards import write_card
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import Interrupted
@@ -51,7 +48,7 @@ from modelyard.training.experiment import (
     require_known_device,
 )
 from modelyard.training.metrics import load_metrics
-from modelyard.training.preflight import Preflight, run_preflight
+from modelyard.training.preflight import Preflight, RunInputs, load_inputs, run_preflight
 from modelyard.training.report.page import ReportFacts, render_report
 from modelyard.training.spec import FineTuneSpec
 from modelyard.training.stop import StopRequest
@@ -97,29 +94,25 @@ def fine_tune(
     """
     what = f"experiment {spec.experiment}"
     with exclusive_lock(yard.lock("experiment", spec.experiment), what=what, wait_s=wait_s):
-        base = require_base(yard, spec.base_model, progress=progress, offline=offline)
-        experiment = _open(yard, spec, base, fresh=fresh)
+        inputs = load_inputs(yard, spec, progress=progress, offline=offline)
+        identity = build_identity(
+            spec,
+            base_fingerprint=inputs.base.fingerprint,
+            data_fingerprint=inputs.dataset.fingerprint,
+            template_hash=inputs.tokenizer.template_hash,
+        )
+        experiment = open_experiment(yard, spec, identity, fresh=fresh)
         already_done = experiment.version is not None
         if not already_done:
             with _stop_on_signals() as stop:
-                _compute(yard, spec, base, experiment, progress=progress, stop=stop)
+                _compute(yard, spec, inputs, experiment, progress=progress, stop=stop)
         return _conclude(yard, spec, experiment, progress, promote=promote, again=already_done)
-
-
-def _open(yard: Yard, spec: FineTuneSpec, base: LocalBase, *, fresh: bool) -> Experiment:
-    identity = build_identity(
-        spec,
-        base_fingerprint=base.fingerprint,
-        data_fingerprint=load_dataset(yard, spec.dataset).fingerprint,
-        template_hash=ChatTokenizer.load(base.path).template_hash,
-    )
-    return open_experiment(yard, spec, identity, fresh=fresh)
 
 
 def _compute(
     yard: Yard,
     spec: FineTuneSpec,
-    base: LocalBase,
+    inputs: RunInputs,
     experiment: Experiment,
     *,
     progress: Progress,
@@ -131,7 +124,7 @@ def _compute(
     machine = probe_machine()
     require_known_device(experiment.choices, machine.device)
     check = run_preflight(
-        yard, spec, machine, progress=progress, offline=True, kept_choices=experiment.choices
+        yard, spec, inputs, machine, progress=progress, kept_choices=experiment.choices
     )
     for warning in check.warnings:
         progress.warn(warning)
@@ -236,12 +229,7 @@ def _register(
                 org=org,
                 trained_at=utc_now(),
                 duration_s=experiment.record.get("trained_s", 0.0),
-                spec=build_identity(
-                    spec,
-                    base_fingerprint=base.fingerprint,
-                    data_fingerprint=check.dataset.fingerprint,
-                    template_hash=check.tokenizer.template_hash,
-                ).spec,
+                spec=experiment.record["identity"]["spec"],
                 packages=packages,
                 machine=machine,
                 code_commit=commit,
