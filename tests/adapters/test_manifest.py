@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -12,6 +13,7 @@ from modelyard.adapters.manifest import (
     build_manifest,
     list_files,
     load_manifest,
+    require_intact,
     write_manifest,
 )
 from modelyard.core.errors import ModelyardError, ProblemsFound
@@ -95,3 +97,25 @@ def test_a_link_is_no_file_of_a_version(tmp_path: Path) -> None:
     (folder / "passwords").symlink_to("/etc/passwd")
     with pytest.raises(ModelyardError, match="'passwords' is a link"):
         list_files(folder)
+
+
+@pytest.mark.parametrize(
+    ("spoil", "message"),
+    [
+        (lambda folder: (folder / "a.txt").unlink(), "a.txt: is missing"),
+        (lambda folder: (folder / "b.txt").write_text("more"), "b.txt: is not in the manifest"),
+        (lambda folder: (folder / "a.txt").write_text("one!"), "a.txt: holds 4 bytes, and 3"),
+        (lambda folder: (folder / "a.txt").write_text("two"), "a.txt: was changed"),
+    ],
+)
+def test_a_file_that_is_not_as_it_was_registered_is_named(
+    tmp_path: Path, spoil: Callable[[Path], object], message: str
+) -> None:
+    (tmp_path / "a.txt").write_text("one")
+    manifest = build_manifest("demo", 1, list_files(tmp_path), facts())
+    write_manifest(tmp_path, manifest)
+    require_intact(tmp_path, manifest)
+    spoil(tmp_path)
+    with pytest.raises(DamagedVersion, match="not as it was registered") as caught:
+        require_intact(tmp_path, manifest)
+    assert message in str(caught.value.problems[0])

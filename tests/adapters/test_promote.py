@@ -47,6 +47,19 @@ def test_promoting_points_the_link_at_the_version(bare_yard: Yard, register: Reg
     assert (move.action, move.reason) == ("promote", "first")
 
 
+def test_a_version_whose_weights_were_changed_is_not_promoted(
+    bare_yard: Yard, register: Register
+) -> None:
+    good, bad = register("run-1"), register("run-2")
+    promote_version(bare_yard, good)
+    weights = bad.path / "adapter_model.safetensors"
+    weights.chmod(0o600)
+    weights.write_bytes(b"WEIGHTS 2")
+    with pytest.raises(DamagedVersion):
+        promote_version(bare_yard, bad)
+    assert moves(bare_yard) == [(None, 1)]
+
+
 def test_history_is_the_order_of_moves_of_one_adapter(bare_yard: Yard, register: Register) -> None:
     first, second = register("run-1"), register("run-2")
     promote_version(bare_yard, register("run-1", adapter="other"))

@@ -101,6 +101,11 @@ def test_an_unknown_target_module_is_refused(flowers: Yard) -> None:
     refused(ended, 2, "c_attn", "q_proj")
 
 
+def test_an_adapter_without_targets_is_refused_before_any_weight_is_loaded(flowers: Yard) -> None:
+    ended = run_here(*arguments("--check", settings=("lora.targets=[]",)))
+    refused(ended, 2, "lora.targets", "nothing to train")
+
+
 def test_another_organisations_data_is_refused(flowers: Yard) -> None:
     folder = flowers.root / "datasets/flowers"
     (folder / "DATASET.md").write_text("---\nname: flowers\norg: acme\n---\n\n# flowers\n")

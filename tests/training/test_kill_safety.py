@@ -69,6 +69,27 @@ def test_a_signal_saves_a_checkpoint_and_the_same_command_goes_on(
     assert largest_difference(flowers, "whole", "stopped") == 0.0
 
 
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_after_training_stops_at_once_and_promotes_nothing(
+    flowers: Yard, number: signal.Signals
+) -> None:
+    command = arguments("--adapter", "late", "--promote")
+    process = start_process(*command)
+    seen = []
+    assert process.stderr
+    for line in process.stderr:
+        seen.append(line)
+        if line.startswith("evaluate:"):
+            process.send_signal(number)
+            break
+    _, stderr = process.communicate(timeout=60)
+    assert process.returncode in (130, -number), "".join(seen) + stderr
+    assert not flowers.trained_link("late").exists()
+    ended = run_here(*command)
+    assert ended.returncode in (0, 4), ended.stderr
+    assert "train: " not in ended.stderr
+
+
 def test_a_run_killed_at_random_moments_ends_with_the_same_weights(flowers: Yard) -> None:
     uninterrupted(flowers)
     command = arguments("--adapter", "killed", settings=LONGER)

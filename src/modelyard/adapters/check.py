@@ -17,7 +17,7 @@ from typing import Any, NamedTuple
 
 import numpy as np
 
-from modelyard.adapters.manifest import MANIFEST_NAME, load_manifest
+from modelyard.adapters.manifest import MANIFEST_NAME, load_manifest, require_intact
 from modelyard.bases.fingerprint import (
     TensorEntry,
     UnreadableWeights,
@@ -46,12 +46,15 @@ class AdapterMismatch(ModelyardError):
 def check_adapter_files(folder: Path, base: LocalBase) -> None:
     """Return if the files in `folder` are a LoRA or DoRA adapter for `base`; nothing is loaded.
 
-    A folder that is not registered yet has no manifest; then the recorded base is not compared.
-    Raises AdapterMismatch with everything that is wrong, DamagedVersion for a broken manifest.
+    A registered version must also be as its manifest says, byte for byte, and of this base.
+    Raises AdapterMismatch with everything that is wrong, DamagedVersion when the manifest is broken
+    or a file is not as it was registered.
     """
     _check_kinds(folder)
     if (folder / MANIFEST_NAME).exists():
-        trained_on = load_manifest(folder).base
+        manifest = load_manifest(folder)
+        require_intact(folder, manifest)
+        trained_on = manifest.base
         if trained_on.fingerprint != base.fingerprint:
             raise AdapterMismatch(
                 f"was trained on {trained_on.name} ({_short(trained_on.fingerprint)}), "

@@ -135,6 +135,33 @@ def list_files(folder: Path) -> dict[str, FileEntry]:
     return entries
 
 
+def require_intact(folder: Path, manifest: Manifest) -> None:
+    """Return if `folder` holds the manifest's files and no others, byte for byte.
+
+    Raises DamagedVersion with every file that differs.
+    """
+    found = list_files(folder)
+    problems = [
+        Problem(message=message, where=name)
+        for name in sorted(found.keys() | manifest.files.keys())
+        if (message := _difference(found.get(name), manifest.files.get(name)))
+    ]
+    if problems:
+        raise DamagedVersion(
+            "is not as it was registered", where=str(folder), problems=tuple(problems)
+        )
+
+
+def _difference(found: FileEntry | None, recorded: FileEntry | None) -> str | None:
+    if found is None:
+        return "is missing"
+    if recorded is None:
+        return "is not in the manifest"
+    if found.size_bytes != recorded.size_bytes:
+        return f"holds {found.size_bytes:,} bytes, and {recorded.size_bytes:,} were registered"
+    return None if found == recorded else "was changed: its SHA-256 is not the manifest's"
+
+
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write MANIFEST.json into `folder`."""
     write_json(folder / MANIFEST_NAME, settings_mapping(manifest))

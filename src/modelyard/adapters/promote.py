@@ -12,7 +12,7 @@ from contextlib import suppress
 from dataclasses import asdict, dataclass, replace
 
 from modelyard.adapters.gate import PromotionDecision, decide_promotion
-from modelyard.adapters.manifest import DamagedVersion
+from modelyard.adapters.manifest import DamagedVersion, require_intact
 from modelyard.adapters.training_info import load_evaluation
 from modelyard.adapters.versions import (
     AdapterVersion,
@@ -68,7 +68,10 @@ def judge_promotion(yard: Yard, version: AdapterVersion) -> PromotionDecision:
 def promote_version(
     yard: Yard, version: AdapterVersion, *, reason: str | None = None, wait_s: float = 0.0
 ) -> PointerMove:
-    """Bring a version into use: one rename and one row of history. Does not apply the gate."""
+    """Bring a version into use: one rename and one row of history. Does not apply the gate.
+
+    Raises DamagedVersion when its files are not as they were registered.
+    """
     return _move_pointer(yard, version, action="promote", reason=reason, wait_s=wait_s)
 
 
@@ -93,7 +96,8 @@ def _move_pointer(
     with adapter_lock(yard, adapter, wait_s=wait_s), open_state(yard) as state:
         sweep_staging(link.parent, link.name)
         _recover(yard, state, adapter)
-        load_version(yard, adapter, version.number)
+        here = load_version(yard, adapter, version.number)
+        require_intact(here.path, here.manifest)
         move = PointerMove(
             sequence=None,
             adapter=adapter,

@@ -104,8 +104,7 @@ def fine_tune(
         experiment = open_experiment(yard, spec, identity, fresh=fresh)
         already_done = experiment.version is not None
         if not already_done:
-            with _stop_on_signals() as stop:
-                _compute(yard, spec, inputs, experiment, progress=progress, stop=stop)
+            _compute(yard, spec, inputs, experiment, progress=progress)
         return _conclude(yard, spec, experiment, progress, promote=promote, again=already_done)
 
 
@@ -116,7 +115,6 @@ def _compute(
     experiment: Experiment,
     *,
     progress: Progress,
-    stop: StopRequest,
 ) -> None:
     """Train, evaluate and register: the stages that need the model in memory."""
     from modelyard.inference.machine import probe_machine
@@ -131,7 +129,7 @@ def _compute(
     write_json(experiment.data_report_file, asdict(check.report))
     experiment.note(choices=asdict(check.choices), machine=machine.describe())
     if not experiment.trained.exists():
-        _train(check, experiment, progress=progress, stop=stop)
+        _train(check, experiment, progress=progress)
     evaluation = _evaluate(check, experiment, machine, progress)
     progress.stage("register: stage the version, hash its files, one rename")
     version = _register(yard, check, experiment, evaluation)
@@ -139,16 +137,15 @@ def _compute(
     experiment.note(version=version.number, finished_at=utc_now())
 
 
-def _train(
-    check: Preflight, experiment: Experiment, *, progress: Progress, stop: StopRequest
-) -> None:
+def _train(check: Preflight, experiment: Experiment, *, progress: Progress) -> None:
     """Train to the plan's end, from the newest checkpoint if there is one; leaves `final`."""
     from modelyard.training.learn import learn
 
     experiment.checkpoints.mkdir(exist_ok=True)
     sweep_staging(experiment.checkpoints)
     started = time.monotonic()
-    outcome = learn(check, experiment, progress=progress, stop=stop)
+    with _stop_on_signals() as stop:
+        outcome = learn(check, experiment, progress=progress, stop=stop)
     before_s = experiment.record.get("trained_s", 0.0)
     experiment.note(
         trained_s=before_s + time.monotonic() - started,
@@ -323,7 +320,10 @@ def _conclude(
 
 @contextmanager
 def _stop_on_signals() -> Iterator[StopRequest]:
-    """Within the block, SIGTERM and ^C ask for an orderly stop; a second one stops at once."""
+    """Within the block, SIGTERM, SIGHUP and ^C ask for an orderly stop; a second one stops at once.
+
+    Elsewhere in the job they stop it at once: every other stage leaves its result in one rename.
+    """
     request = StopRequest()
 
     def ask(number: int, _: Any) -> None:
@@ -331,7 +331,8 @@ def _stop_on_signals() -> Iterator[StopRequest]:
             raise KeyboardInterrupt
         request.asked = True
 
-    before = {number: signal.signal(number, ask) for number in (signal.SIGTERM, signal.SIGINT)}
+    asking = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
+    before = {number: signal.signal(number, ask) for number in asking}
     try:
         yield request
     finally:
