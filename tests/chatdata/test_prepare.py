@@ -147,6 +147,45 @@ def test_secrets_are_flagged_or_dropped(
     assert dropped.train_rows + dropped.evaluation_rows == 60
 
 
+def test_secrets_in_other_keys_are_flagged_or_dropped_too(
+    yard: Yard, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    secret = {**ROWS[0], "by": {"mail": ["a@b.org", "c@d.org"]}, "token": "Tr0ub4dor&3"}
+    write_jsonl(source, [secret, *ROWS[1:]])
+    done = prepare(source)
+    assert list(map(str, done.flagged)) == [
+        f"{source}:1 (key 'by'): e-mail address",
+        f"{source}:1 (key 'token'): password",
+    ]
+    dropped = prepare(source, drop_sensitive=True)
+    assert (dropped.dropped_sensitive, dropped.flagged) == (1, ())
+    written = "".join(path.read_text() for path in yard.dataset("parts").iterdir())
+    assert "b.org" not in written and "Tr0ub4dor" not in written
+
+
+def test_columns_that_no_template_names_are_not_written(
+    yard: Yard, prepare: Prepare, tmp_path: Path
+) -> None:
+    table = tmp_path / "table.csv"
+    lines = [f"Question {n}?,Answer {n}.,m{n}@example.org,Tr0ub4dor&{n}\n" for n in range(40)]
+    table.write_text("question,answer,email,token\n" + "".join(lines))
+    done = prepare(table, columns=ColumnMapping(prompt="{question}", answer="{answer}"))
+    assert done.train_rows + done.evaluation_rows == 40 and done.flagged == ()
+    written = "".join(path.read_text() for path in yard.dataset("parts").iterdir())
+    assert "example.org" not in written and "Tr0ub4dor" not in written
+
+
+def test_the_card_shows_control_characters_and_the_rows_keep_them(
+    yard: Yard, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    write_jsonl(source, [{"prompt": "\x1b[31mred?", "completion": "\x9b2JYes."}])
+    prepare(source)
+    card = (yard.dataset("parts") / "DATASET.md").read_text()
+    assert "\\x1b[31mred?" in card and "\\x9b2JYes." in card
+    assert "\x1b" not in card and "\x9b" not in card
+    assert load_dataset(yard, "parts").train[0].answer == "\x9b2JYes."
+
+
 def test_bad_rows_are_refused_all_at_once_or_left_out_and_listed(
     yard: Yard, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
 ) -> None:
@@ -183,7 +222,7 @@ def test_missing_sources_are_named_all_at_once(prepare: Prepare, source: Path) -
     with pytest.raises(ProblemsFound) as caught:
         prepare(source.parent / "row.jsonl", empty, source)
     first, second = map(str, caught.value.problems)
-    assert first.endswith("there is no such file (did you mean 'rows.jsonl'?)")
+    assert first.endswith("there is no such file or folder (did you mean 'rows.jsonl'?)")
     assert "holds no file to read (.jsonl" in second
 
 

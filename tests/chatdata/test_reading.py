@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -13,7 +14,7 @@ import pytest
 
 from modelyard.chatdata.columns import ColumnMapping
 from modelyard.chatdata.conversation import Conversation, Message
-from modelyard.chatdata.reading import read_conversations
+from modelyard.chatdata.reading import read_conversations, why_unreadable
 from modelyard.core.errors import InvalidInput, Problem
 
 ASKED = (Message("user", "What is it?"), Message("assistant", "It is blue."))
@@ -73,6 +74,60 @@ def test_the_other_keys_of_a_row_are_kept(write_jsonl: Callable[..., Path]) -> N
     (row,) = read(write_jsonl(Path("rows.jsonl"), [{**GOOD, "fact": "sky", "expect": [["blue"]]}]))
     assert row.fields == {"fact": "sky", "expect": [["blue"]]}
     assert (row.prompt, row.answer) == (ASKED[:1], "It is blue.")
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [
+        {"expect": [["blue", "azure"], ["sky"]]},
+        {"label": "blue"},
+        {"group": "colours", "fact": None},
+        {"group": None, "fact": "sky", "score": 3},
+    ],
+)
+def test_what_evaluation_reads_may_be_so(
+    fields: dict[str, Any], write_jsonl: Callable[..., Path]
+) -> None:
+    (row,) = read(write_jsonl(Path("rows.jsonl"), [{**GOOD, **fields}]))
+    assert row.fields == fields
+
+
+def test_null_is_nothing_expected(write_jsonl: Callable[..., Path]) -> None:
+    (row,) = read(write_jsonl(Path("a.jsonl"), [{**GOOD, "expect": None, "label": None}]))
+    assert row.fields == {}
+
+
+@pytest.mark.parametrize(
+    ("fields", "messages"),
+    [
+        *(
+            ({"expect": wrong}, ["'expect' must be a list of lists of text, such as"])
+            for wrong in (5, "nine", ["nine"], [], [[]], [[""]], [[" "]], [["a"], []], {"a": 1})
+        ),
+        ({"expect": [["nine", 9]]}, ["'expect' must be a list of lists of text, such as"]),
+        ({"label": 5}, ["'label' must be the answer's text, such as \"positive\", not a number"]),
+        ({"label": True}, ["'label' must be the answer's text, such as \"positive\", not true"]),
+        ({"label": " "}, ["'label' must be the answer's text, such as \"positive\", not empty"]),
+        (
+            {"group": 3, "fact": ["a"]},
+            [
+                "'group' must be text or null, not a number",
+                "'fact' must be text or null, not a list",
+            ],
+        ),
+    ],
+)
+def test_what_evaluation_cannot_read_is_a_problem_of_its_line(
+    fields: dict[str, Any], messages: list[str], write_jsonl: Callable[..., Path]
+) -> None:
+    rows, problems = read_conversations(
+        write_jsonl(Path("eval.jsonl"), [GOOD, {**GOOD, **fields}]), name="eval.jsonl"
+    )
+    assert len(rows) == 1
+    assert {problem.where for problem in problems} == {"eval.jsonl:2"}
+    assert len(problems) == len(messages)
+    for problem, message in zip(problems, messages, strict=True):
+        assert problem.message.startswith(message)
 
 
 @pytest.mark.parametrize("value", [[GOOD, GOOD], {"data": [GOOD, GOOD]}])
@@ -135,6 +190,7 @@ def test_columns_fill_templates() -> None:
         prompt="{Subject line}:\n{body} {{now}}", label="team", system="Ticket {id}"
     )
     (row,) = read(path, columns=columns)
+    assert row.source == "tickets.csv:2"
     assert [turn.content for turn in row.messages] == [
         "Ticket 7",
         "Printer:\nIt {burns} {now}",
@@ -142,6 +198,42 @@ def test_columns_fill_templates() -> None:
     ]
     assert row.fields == {"label": "hardware"}
     assert row.format == "columns"
+
+
+def test_columns_that_are_not_used_are_left_out(write_jsonl: Callable[..., Path]) -> None:
+    Path("a.csv").write_text("question,answer,email,token\nWhat is it?,It is blue.,a@b.org,x7\n")
+    rows = [{"question": "What is it?", "answer": "It is blue.", "email": "a@b.org", "label": 5}]
+    columns = ColumnMapping(prompt="{question}", answer="{answer}")
+    for path in (Path("a.csv"), write_jsonl(Path("a.jsonl"), rows)):
+        (row,) = read(path, columns=columns)
+        assert row.messages == ASKED
+        assert row.fields == {}
+
+
+def test_bytes_and_nested_columns_are_no_text(write_jsonl: Callable[..., Path]) -> None:
+    columns = ColumnMapping(prompt="{q} {tags} {raw}", answer="{a}")
+    table = pyarrow.table(
+        {"q": ["x", "y"], "a": [1.5, None], "tags": [[1, 2], None], "raw": [b"\xff", None]}
+    )
+    pyarrow.parquet.write_table(table, "a.parquet")
+    first, second = problems_of(Path("a.parquet"), columns=columns)
+    assert str(first) == (
+        "a.parquet: row 1: column 'tags' holds a list and column 'raw' holds bytes, "
+        "which has no text to put into a template"
+    )
+    assert str(second) == "a.parquet: row 2: message 2: content is empty"
+    nested = write_jsonl(Path("a.jsonl"), [{"q": {"x": 1}, "a": "yes"}])
+    (wrong,) = problems_of(nested, columns=ColumnMapping(prompt="{q}", answer="{a}"))
+    assert str(wrong).startswith("a.jsonl:1: column 'q' holds an object")
+
+
+def test_a_parquet_file_that_names_a_column_twice_is_refused_like_a_csv() -> None:
+    table = pyarrow.table([["x"], ["y"], ["z"]], names=["prompt", "completion", "prompt"])
+    pyarrow.parquet.write_table(table, "a.parquet")
+    for columns in (None, ColumnMapping(prompt="{prompt}", answer="{completion}")):
+        with pytest.raises(InvalidInput) as caught:
+            read(Path("a.parquet"), columns=columns)
+        assert str(caught.value) == "a.parquet: the header names a column twice: prompt"
 
 
 def test_columns_of_other_files_fill_templates_too(write_jsonl: Callable[..., Path]) -> None:
@@ -187,6 +279,8 @@ def saying(**turn: Any) -> dict[str, Any]:
     [
         ('{"messages": [}', "is not JSON: Expecting value at column 15"),
         ('{"messages": []', "is not JSON: Expecting ',' delimiter at column 16"),
+        ('{"prompt": "a\tb"}', "is not JSON: Invalid control character at column 14"),
+        ('{"prompt": "a', "is not JSON: Unterminated string starting at column 12"),
         ('{"prompt": "a", "completion": "b", "n": NaN}', "is not usable JSON: NaN is not JSON"),
         ('{"n": ' + "9" * 5000 + "}", "is not usable JSON: Exceeds the limit"),
         ("[" * 100_000, "is not usable JSON: it is nested too deeply"),
@@ -321,5 +415,24 @@ def test_a_file_of_another_kind_is_refused(name: str, content: bytes, message: s
 
 
 def test_a_file_that_is_not_there_is_refused() -> None:
-    with pytest.raises(InvalidInput, match=r"gone.jsonl: cannot read: No such file"):
+    with pytest.raises(InvalidInput, match=r"gone.jsonl: there is no such file"):
         read_conversations(Path("gone.jsonl"))
+
+
+def test_what_is_no_file_is_called_what_it_is() -> None:
+    os.mkfifo("pipe.jsonl")
+    Path("loop.jsonl").symlink_to("loop.jsonl")
+    Path("dangling.jsonl").symlink_to("nowhere.jsonl")
+    assert why_unreadable(Path.cwd()) is None
+    assert (
+        why_unreadable(Path("/dev/null")) == "is a device; save its rows in a file, and give that"
+    )
+    assert (
+        why_unreadable(Path("dangling.jsonl")) == "is a link to nowhere.jsonl, which is not there"
+    )
+    for name, message in (
+        ("pipe.jsonl", "pipe.jsonl: is a pipe; save its rows in a file"),
+        ("loop.jsonl", "loop.jsonl: is a link that leads back to itself"),
+    ):
+        with pytest.raises(InvalidInput, match=message):
+            read_conversations(Path(name))

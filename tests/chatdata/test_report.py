@@ -62,7 +62,12 @@ def test_it_is_plain_json(report: Callable[..., DataReport]) -> None:
     assert value["repeated"][0]["other"] == "datasets/small/train.jsonl:1"
     assert value["near"][0]["similarity"] == 1.0
     assert value["sensitive"] == [
-        {"kind": "e-mail address", "source": "datasets/small/train.jsonl:3", "message": 1}
+        {
+            "kind": "e-mail address",
+            "source": "datasets/small/train.jsonl:3",
+            "message": 1,
+            "key": None,
+        }
     ]
 
 

@@ -84,6 +84,20 @@ def test_a_finding_says_where_and_does_not_repeat_the_secret() -> None:
     assert "Tr0ub4dor" not in repr(found)
 
 
+def test_other_keys_of_a_row_are_searched_with_their_names() -> None:
+    fields = {
+        "id": "Tr0ub4dor&3",
+        "password": "Tr0ub4dor&3",
+        "meta": {"from": [{"e": "a@b.org"}], "api_key": LETTERS[:20], "n": 7, "none": None},
+    }
+    row = Conversation((Message("user", "password"),), "train.jsonl:4", fields)
+    assert list(map(str, find_sensitive([row]))) == [
+        "train.jsonl:4 (key 'password'): password",
+        "train.jsonl:4 (key 'meta'): e-mail address",
+        "train.jsonl:4 (key 'meta'): password",
+    ]
+
+
 def test_a_pattern_does_not_cross_from_one_turn_to_the_next() -> None:
     assert find_sensitive([saying("password:", "Tr0ub4dor&3")]) == []
     assert find_sensitive([]) == []

@@ -117,6 +117,15 @@ def test_an_answer_that_is_cut_off_entirely_is_refused(tokenizer: ChatTokenizer)
     )
 
 
+def test_no_length_is_advised_that_the_base_does_not_take(tokenizer: ChatTokenizer) -> None:
+    one = talk("What is it? " * 50, "It is blue.")
+    done = tokenize_conversations([one], tokenizer, max_length=100, most_tokens=120)
+    assert done.lost == (one.source,) and done.longest > 120
+    assert done.problems[0].hint == (
+        "split or remove the row: max_length can be 120 at most with this base"
+    )
+
+
 def test_a_long_conversation_that_loses_its_last_answer_is_refused(
     tokenizer: ChatTokenizer,
 ) -> None:

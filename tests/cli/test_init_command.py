@@ -54,3 +54,28 @@ def test_a_file_is_refused_with_exit_code_2(
     assert models(monkeypatch, "init", "notes.txt") == 2
     assert "is not a folder" in capsys.readouterr().err
     assert Path("notes.txt").read_text() == "mine"
+
+
+def test_an_empty_name_is_wrong_usage_and_writes_nothing(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    before = set(tmp_path.iterdir())
+    assert models(monkeypatch, "init", "") == 2
+    assert "the folder's name is empty" in capsys.readouterr().err
+    assert set(tmp_path.iterdir()) == before
+
+
+@pytest.mark.parametrize("below", ["", "/yard"])
+def test_a_link_that_leads_to_itself_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], below: str
+) -> None:
+    Path("loop").symlink_to("loop")
+    assert models(monkeypatch, "init", f"loop{below}") == 2
+    assert "a bug" not in capsys.readouterr().err
+
+
+def test_a_place_where_no_folder_can_be_made_is_an_error_that_names_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models(monkeypatch, "init", "/proc/modelyard") == 1
+    assert "/proc/modelyard: no yard can be made here" in capsys.readouterr().err

@@ -93,6 +93,17 @@ def test_what_was_found_is_warned_of(
     assert "rows.jsonl:10: is not JSON" in printed.err
 
 
+def test_what_data_says_is_not_obeyed_by_the_terminal(
+    yard: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    row = {"\x1b[2Jquestion": "a", "\x9banswer": "b"}
+    (yard.root / "rows.jsonl").write_text(json.dumps(row))
+    assert models("prepare-data", "rows.jsonl", "--out", "rows") == 2
+    printed = capsys.readouterr().err
+    assert "its keys are \\x1b[2Jquestion, \\x9banswer" in printed
+    assert "\x1b[2J" not in printed and "\x9b" not in printed
+
+
 def test_bad_rows_are_listed_forty_at_a_time(
     yard: Yard, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -109,6 +120,7 @@ def test_bad_rows_are_listed_forty_at_a_time(
     ("words", "said"),
     [
         (("gone.csv", "--out", "a"), "there is no such file"),
+        (("/dev/null", "--out", "a"), "/dev/null: is a device"),
         (("tickets.csv", "--out", "../a b"), "not a valid dataset name"),
         (("tickets.csv", "--out", "a", "--eval-share", "5"), "between 0 and 1"),
         (("tickets.csv", "--out", "a", "--label", "team"), "need --prompt"),

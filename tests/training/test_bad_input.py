@@ -30,7 +30,19 @@ def test_a_missing_dataset_is_named_with_the_nearest_one(flowers: Yard) -> None:
 
 
 def test_no_dataset_at_all_is_wrong_usage(flowers: Yard) -> None:
-    refused(run_here("fine-tune"), 2, "'dataset' is required")
+    for words in ((), ("--check",)):
+        ended = run_here("fine-tune", *words)
+        refused(ended, 2, "'dataset' is required")
+        assert "'adapter'" not in ended.stderr and "'experiment'" not in ended.stderr
+
+
+@pytest.mark.parametrize("name", ["[/red]", "Pay slips", "???"])
+def test_a_dataset_that_is_not_there_is_named_and_not_what_is_named_after_it(
+    flowers: Yard, name: str
+) -> None:
+    ended = run_here("fine-tune", "--dataset", name, "--base-model", "tiny", "--check")
+    refused(ended, 2, name)
+    assert "adapter" not in ended.stderr
 
 
 def test_an_empty_file_is_refused(flowers: Yard, write_jsonl: Write) -> None:
@@ -61,6 +73,35 @@ def test_an_answer_that_is_cut_off_is_refused(flowers: Yard, write_jsonl: Write)
     write_jsonl(flowers.root / "datasets/flowers/train.jsonl", rows)
     ended = run_here(*arguments(settings=("data.max_length=64",)))
     refused(ended, 2, "train.jsonl:4", "cut off", "max_length")
+
+
+def test_a_row_longer_than_the_base_takes_is_to_be_split(flowers: Yard, write_jsonl: Write) -> None:
+    rows = flower_rows(10)
+    rows[3]["messages"][0]["content"] = "a very long question " * 400
+    write_jsonl(flowers.root / "datasets/flowers/train.jsonl", rows)
+    ended = run_here(*arguments("--check"))
+    refused(ended, 2, "train.jsonl:4", "split or remove the row", "512 at most with this base")
+
+
+def test_what_cannot_be_judged_is_refused_before_training(
+    flowers: Yard, write_jsonl: Write
+) -> None:
+    rows: list[Any] = flower_rows(6, start=100)
+    rows[1] |= {"expect": ["nine"]}
+    rows[4] |= {"label": 5}
+    write_jsonl(flowers.root / "datasets/flowers/eval.jsonl", rows)
+    ended = run_here(*arguments("--check"))
+    refused(ended, 2, "eval.jsonl:2: 'expect' must be", "eval.jsonl:5: 'label' must be")
+
+
+def test_rows_are_shown_and_not_obeyed(flowers: Yard, write_jsonl: Write) -> None:
+    rows = flower_rows(3)
+    rows[0]["messages"][1]["content"] = "\x1b[31mred"
+    write_jsonl(flowers.root / "datasets/flowers/train.jsonl", rows)
+    ended = run_here(*arguments("--check", "--show", "3"))
+    assert ended.returncode == 0, ended.stderr
+    assert "\\x1b[31mred" in ended.stdout
+    assert "\x1b" not in ended.stdout
 
 
 def test_a_template_that_is_not_prefix_stable_is_one_error(

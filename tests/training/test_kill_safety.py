@@ -16,9 +16,9 @@ from training_runs import arguments, run_here, start_process
 
 from modelyard.adapters.versions import list_versions
 from modelyard.core.layout import Yard
+from modelyard.training.experiment import list_checkpoints
 from modelyard.training.run import fine_tune
 from modelyard.training.spec import load_spec
-from modelyard.training.trainer import list_checkpoints
 
 # `make soak` multiplies by ten: see docs/reliability.md.
 KILLS = 3 * int(os.environ.get("MODELYARD_SOAK", "1"))

@@ -23,7 +23,7 @@ class DamagedVersion(ModelyardError):
     """A version's manifest is missing, unreadable, or another version's."""
 
     def __init__(self, message: str, *, where: str, problems: tuple[Problem, ...] = ()) -> None:
-        hint = "restore the version from a backup, or train it again"
+        hint = "restore the version from a backup, or train it again (`models fine-tune --fresh`)"
         super().__init__(message, where=where, hint=hint)
         self.problems = problems
 

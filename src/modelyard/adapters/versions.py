@@ -170,7 +170,7 @@ def register_version(
     with adapter_lock(yard, adapter, wait_s=wait_s):
         sweep_staging(home)
         numbers = version_numbers(yard, adapter)
-        if made := _version_of_run(yard, adapter, numbers, manifest_facts["run_key"]):
+        if made := version_of_run(yard, adapter, manifest_facts["run_key"]):
             return made
         number = max(numbers, default=0) + 1
         path = yard.adapter_version(adapter, number)
@@ -190,10 +190,9 @@ def adapter_lock(yard: Yard, adapter: str, *, wait_s: float) -> AbstractContextM
     return exclusive_lock(yard.lock("adapter", adapter), what=f"adapter {adapter}", wait_s=wait_s)
 
 
-def _version_of_run(
-    yard: Yard, adapter: str, numbers: list[int], run_key: str
-) -> AdapterVersion | None:
-    for number in numbers:
+def version_of_run(yard: Yard, adapter: str, run_key: str) -> AdapterVersion | None:
+    """The version that a run was registered as, if it was; damaged versions are passed over."""
+    for number in version_numbers(yard, adapter):
         try:
             version = load_version(yard, adapter, number)
         except DamagedVersion:

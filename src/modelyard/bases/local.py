@@ -85,16 +85,25 @@ class LocalBase:
     files: Mapping[str, FileFacts] = field(default_factory=dict, repr=False)
     """What was recorded about each file, by name."""
 
+    def context_length(self) -> int | None:
+        """The most tokens that its config.json says it takes; None when it does not say."""
+        config = json.loads((self.path / "config.json").read_text())
+        length = config.get("text_config", config).get("max_position_embeddings")
+        return length if isinstance(length, int) else None
 
-def locate_base(yard: Yard, name: str, *, progress: Progress | None = None) -> LocalBase | None:
+
+def locate_base(
+    yard: Yard, name: str, *, progress: Progress | None = None, remember: bool = True
+) -> LocalBase | None:
     """The base if it is on this machine, from the first of its sources that is; no network.
 
     A folder seen for the first time (a `path` source, or a snapshot in the hub's own cache) is read
-    once for its fingerprint. Raises BaseDamaged when files are not what was recorded.
+    for its fingerprint: once, or each time with `remember` off, when nothing is written.
+    Raises BaseDamaged when files are not what was recorded.
     """
     card = find_base(yard, name)
     for source in card.sources:
-        if found := locate_source(yard, card, source, progress or Silent()):
+        if found := locate_source(yard, card, source, progress or Silent(), remember=remember):
             return found
     return None
 
@@ -141,7 +150,7 @@ def record_folder(yard: Yard, name: str, source: Source) -> Path:
 
 
 def locate_source(
-    yard: Yard, card: BaseCard, source: Source, progress: Progress
+    yard: Yard, card: BaseCard, source: Source, progress: Progress, *, remember: bool = True
 ) -> LocalBase | None:
     """The base as this one source gives it, if that is on this machine."""
     home = record_folder(yard, card.name, source)
@@ -156,18 +165,29 @@ def locate_source(
             and set(known.files) == set(base_files(folder))
         ):
             return known
-        return record_base(card.name, folder, home, str(source), progress, must_keep=False)
+        return _read_new(card.name, folder, home, str(source), progress, remember=remember)
 
     known = _load_record(card.name, home)
     if known is not None and known.path.is_dir():
-        return _checked(known, home)
+        return _checked(known, home, remember=remember)
     if isinstance(source, HubSource):
         from modelyard.bases.hub import cached_snapshot
 
         snapshot = cached_snapshot(source)
         if snapshot is not None and not missing_parts(snapshot):
-            return record_base(card.name, snapshot, home, str(source), progress, must_keep=False)
+            return _read_new(card.name, snapshot, home, str(source), progress, remember=remember)
     return None
+
+
+def _read_new(
+    name: str, folder: Path, home: Path, source: str, progress: Progress, *, remember: bool
+) -> LocalBase:
+    base = _read_base(name, folder, source, progress)
+    if remember:
+        # A cache that cannot be written is no error: the base is there, and is read again.
+        with contextlib.suppress(ModelyardError, OSError):
+            _write_record(home, base)
+    return base
 
 
 def missing_parts(folder: Path) -> list[str]:
@@ -192,20 +212,17 @@ def is_base_file(path: str) -> bool:
     return any(fnmatchcase(path, pattern) for pattern in FILE_PATTERNS)
 
 
-def record_base(
-    name: str,
-    folder: Path,
-    home: Path,
-    source: str,
-    progress: Progress,
-    *,
-    must_keep: bool = True,
-) -> LocalBase:
+def record_base(name: str, folder: Path, home: Path, source: str, progress: Progress) -> LocalBase:
     """Read every byte of the base in `folder`, and keep what was found in `home`.
 
-    With `must_keep` off, a cache that cannot be written is no error: the base is there all the
-    same, and is read again the next time. Raises UnreadableWeights when its weights are not whole.
+    Raises UnreadableWeights when its weights are not whole.
     """
+    base = _read_base(name, folder, source, progress)
+    _write_record(home, base)
+    return base
+
+
+def _read_base(name: str, folder: Path, source: str, progress: Progress) -> LocalBase:
     for weights in weight_files(folder):
         read_tensor_entries(weights)
     files: dict[str, FileFacts] = {}
@@ -215,10 +232,7 @@ def record_base(
     for file in names:
         found = (folder / file).stat()
         files[file] = FileFacts(found.st_size, found.st_mtime_ns, sha256_file(folder / file))
-    base = LocalBase(name, folder, fingerprint_weights(folder), size_bytes, source, files)
-    with contextlib.suppress(*(() if must_keep else (ModelyardError, OSError))):
-        _write_record(home, base)
-    return base
+    return LocalBase(name, folder, fingerprint_weights(folder), size_bytes, source, files)
 
 
 def _write_record(home: Path, base: LocalBase) -> None:
@@ -267,7 +281,7 @@ def _has_recorded_times(base: LocalBase) -> bool:
     return True
 
 
-def _checked(base: LocalBase, home: Path) -> LocalBase:
+def _checked(base: LocalBase, home: Path, *, remember: bool) -> LocalBase:
     """The base, if its files are the recorded ones and its weights have whole headers."""
     if not _has_recorded_times(base):
         # A copied cache has new times and the same bytes; read them once and remember the times.
@@ -277,8 +291,9 @@ def _checked(base: LocalBase, home: Path) -> LocalBase:
             for name, facts in base.files.items()
         }
         base = replace(base, files=files)
-        with contextlib.suppress(ModelyardError, OSError):
-            _write_record(home, base)
+        if remember:
+            with contextlib.suppress(ModelyardError, OSError):
+                _write_record(home, base)
     try:
         for file in weight_files(base.path):
             read_tensor_entries(file)

@@ -9,14 +9,35 @@ from typing import Any
 
 from modelyard.core.errors import InvalidInput, did_you_mean
 
+_NO_TEXT: dict[type, str] = {
+    bytes: "bytes",
+    bytearray: "bytes",
+    memoryview: "bytes",
+    list: "a list",
+    tuple: "a list",
+    dict: "an object",
+}
+"""What a table or JSON can hold and no template can: its text would be Python's, not the data's."""
 
-class MissingColumn(InvalidInput):
+
+class UnusableColumn(InvalidInput):
+    """A column cannot be part of a conversation."""
+
+
+class MissingColumn(UnusableColumn):
     """A template names a column that the table does not have."""
+
+
+class NoText(UnusableColumn):
+    """A column that is used holds bytes, a list or an object."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ColumnMapping:
-    """How the columns of a table make a conversation. Templates name columns in braces."""
+    """How the columns of a table make a conversation. Templates name columns in braces.
+
+    Nothing else of a row is kept: a column that is not used is not part of the conversation.
+    """
 
     prompt: str
     """The question, such as `{subject}\\n{body}`."""
@@ -44,8 +65,9 @@ class ColumnMapping:
         return tuple(dict.fromkeys([*named, *([self.label] if self.label else [])]))
 
     def messages(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
-        """The row's turns. Raises MissingColumn."""
+        """The row's turns. Raises MissingColumn, or NoText with every column that holds none."""
         require_columns(self.columns, list(row))
+        _require_text(self.columns, row)
         answer = _text(row[self.label]) if self.label else fill(self.answer or "", row)
         turns = [("user", fill(self.prompt, row)), ("assistant", answer)]
         if self.system:
@@ -61,6 +83,16 @@ def require_columns(wanted: Sequence[str], present: Sequence[str]) -> None:
             raise MissingColumn(
                 f"has no column '{column}'{near}; its columns are {', '.join(present)}"
             )
+
+
+def _require_text(wanted: Sequence[str], row: Mapping[str, Any]) -> None:
+    kinds = {column: _NO_TEXT.get(type(row[column])) for column in wanted}
+    wrong = [f"column '{column}' holds {kind}" for column, kind in kinds.items() if kind]
+    if wrong:
+        raise NoText(
+            f"{' and '.join(wrong)}, which has no text to put into a template",
+            hint="turn it into text or numbers in the source, or use another column",
+        )
 
 
 def fill(template: str, row: Mapping[str, Any]) -> str:

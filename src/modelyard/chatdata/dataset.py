@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.chatdata.conversation import Conversation, conversation_row
-from modelyard.chatdata.reading import SUFFIXES, read_conversations
+from modelyard.chatdata.reading import SUFFIXES, read_conversations, why_unreadable
 from modelyard.chatdata.splits import split_conversations
 from modelyard.core.cards import load_card
 from modelyard.core.errors import InvalidInput, Problem, ProblemsFound, did_you_mean
@@ -49,6 +49,7 @@ class ChatDataset:
 def load_dataset(yard: Yard, name_or_path: str) -> ChatDataset:
     """Read and check a dataset: a name in datasets/, a folder, or one file of any accepted format.
 
+    What holds a `/` or ends as data files do is a path from the current folder; else it is a name.
     Raises ProblemsFound with every bad row of every file, InvalidInput when there is none.
     """
     path, name = _locate(yard, name_or_path)
@@ -70,25 +71,27 @@ def fingerprint_rows(train: Sequence[Conversation], evaluation: Sequence[Convers
 
 def _locate(yard: Yard, given: str) -> tuple[Path, str]:
     """The folder or file meant, and the dataset's name."""
-    is_path = "/" in given or given.endswith(SUFFIXES)
-    if is_path and ".." not in Path(given).parts:
-        path = Path(given).expanduser()
-        if not path.exists():
-            raise InvalidInput(
-                "there is no such file or folder", where=given, hint=_what_there_is(yard)
-            )
-        return path.absolute(), _name_of(path)
-    try:
-        folder = yard.dataset(given)
-    except InvalidInput as error:
-        full = Path(given).resolve()
-        hint = f"give its full path: {full}" if is_path and full.exists() else error.hint
-        raise InvalidInput(error.message, hint=hint) from error
+    if "/" in given or given.lower().endswith(SUFFIXES):
+        path = _absolute(given)
+        if wrong := why_unreadable(path):
+            raise InvalidInput(wrong, where=given, hint=_what_there_is(yard))
+        return path, _name_of(path)
+    folder = yard.dataset(given)
     if not folder.is_dir():
         near = did_you_mean(given, _names(yard))
         raise InvalidInput(f"there is no dataset '{given}'{near}", hint=_what_there_is(yard))
     yard.contain(folder, "dataset")
     return folder, given
+
+
+def _absolute(given: str) -> Path:
+    """A path that a person typed, from the current folder."""
+    try:
+        path = Path(given).expanduser().absolute()
+    except RuntimeError:  # the home folder of someone who is not known here
+        path = Path(given).absolute()
+    # Taken literally, `..` after a link means another folder than it does to the system.
+    return path.resolve() if ".." in path.parts and not why_unreadable(path) else path
 
 
 def _names(yard: Yard) -> list[str]:

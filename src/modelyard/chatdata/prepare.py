@@ -28,12 +28,12 @@ from modelyard.chatdata.dataset import (
 )
 from modelyard.chatdata.duplicates import find_near
 from modelyard.chatdata.prepared import PreparedData, render_body
-from modelyard.chatdata.reading import SUFFIXES, read_conversations
+from modelyard.chatdata.reading import SUFFIXES, read_conversations, why_unreadable
 from modelyard.chatdata.sensitive import find_sensitive
 from modelyard.chatdata.splits import DEFAULT_EVALUATION_SHARE, split_conversations
 from modelyard.core.cards import load_card, write_card
 from modelyard.core.clock import utc_now
-from modelyard.core.errors import InvalidInput, Problem, ProblemsFound, did_you_mean
+from modelyard.core.errors import InvalidInput, Problem, ProblemsFound
 from modelyard.core.files import (
     STAGING_PREFIX,
     disk_errors,
@@ -64,7 +64,7 @@ class PrepareRequest:
     licence: str | None = None
     """Its licence; None keeps what the card says."""
     drop_sensitive: bool = False
-    """Whether rows with a secret or an e-mail address are left out."""
+    """Whether rows with a secret or an e-mail address, in any of their keys, are left out."""
     skip_bad_rows: bool = False
     """Whether bad rows are left out and listed, where they are otherwise an error."""
     force: bool = False
@@ -142,7 +142,9 @@ def _find_sources(yard: Yard, given: Sequence[Path], folder: Path) -> list[_Sour
     paths: list[Path] = []
     problems: list[Problem] = []
     for place in given:
-        if place.is_dir():
+        if wrong := why_unreadable(place):
+            problems.append(Problem(message=wrong, where=str(place)))
+        elif place.is_dir():
             below = [
                 path
                 for path in sorted(place.rglob("[!.]*"))
@@ -152,12 +154,8 @@ def _find_sources(yard: Yard, given: Sequence[Path], folder: Path) -> list[_Sour
             if not below:
                 message = f"holds no file to read ({', '.join(SUFFIXES)})"
                 problems.append(Problem(message=message, where=str(place)))
-        elif place.is_file():
-            paths.append(place)
         else:
-            beside = [path.name for path in place.parent.glob("*")] if place.parent.is_dir() else []
-            near = did_you_mean(place.name, beside)
-            problems.append(Problem(message=f"there is no such file{near}", where=str(place)))
+            paths.append(place)
     sources: list[_Source] = []
     for path in dict.fromkeys(path.resolve() for path in paths):
         try:

@@ -10,6 +10,7 @@ from modelyard.chatdata.dataset import EVALUATION_FILE, TRAIN_FILE
 from modelyard.chatdata.duplicates import Pair
 from modelyard.chatdata.sensitive import Finding
 from modelyard.core.errors import Problem
+from modelyard.core.visible import visible_text
 
 _LISTED = 50
 _SAMPLES = 3
@@ -58,7 +59,7 @@ def render_body(result: PreparedData, train: Sequence[Conversation]) -> str:
         _listing("Secrets and e-mail addresses", list(map(str, result.flagged))),
         _listing("Bad rows, left out", list(map(str, result.bad_rows))),
     ]
-    return "\n\n".join(section for section in sections if section)
+    return visible_text("\n\n".join(section for section in sections if section))
 
 
 def _sample(row: Conversation) -> str:

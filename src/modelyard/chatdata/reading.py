@@ -8,8 +8,10 @@ from __future__ import annotations
 
 import codecs
 import csv
+import errno
 import io
 import json
+import stat
 import sys
 from collections.abc import Iterator
 from pathlib import Path
@@ -43,6 +45,8 @@ def read_conversations(
             where=shown,
             hint=f"accepted are {', '.join(SUFFIXES)}",
         )
+    if found := why_unreadable(path):
+        raise InvalidInput(found, where=shown)
     problems: list[Problem] = []
     if suffix == ".parquet":
         rows = _parquet_rows(path, shown, columns)
@@ -66,6 +70,26 @@ def read_conversations(
             Problem(message="is empty", where=shown, hint=f"accepted rows: {ACCEPTED_FORMATS}")
         )
     return conversations, problems
+
+
+def why_unreadable(path: Path) -> str | None:
+    """What keeps a path from being read as a file or a folder; None when nothing does."""
+    try:
+        mode = path.stat().st_mode
+    except FileNotFoundError:
+        if path.is_symlink():
+            return f"is a link to {path.readlink()}, which is not there"
+        beside = [one.name for one in path.parent.glob("*")] if path.parent.is_dir() else []
+        return f"there is no such file or folder{did_you_mean(path.name, beside)}"
+    except OSError as error:
+        if error.errno == errno.ELOOP:
+            return "is a link that leads back to itself"
+        return f"cannot read: {error.strerror}"
+    if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
+        return None
+    kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
+    kind = kinds.get(stat.S_IFMT(mode), "a device")
+    return f"is {kind}; save its rows in a file, and give that"
 
 
 def _read_bytes(path: Path, shown: str) -> bytes:
@@ -130,7 +154,8 @@ def _parse_json(data: bytes) -> Any:
             if error.lineno > 1
             else f"column {error.colno}"
         )
-        raise BadRow(f"is not JSON: {error.msg} at {place}") from None
+        what = error.msg.removesuffix(" at")  # some of its messages end so, as if to be continued
+        raise BadRow(f"is not JSON: {what} at {place}") from None
     except RecursionError:
         raise BadRow("is not usable JSON: it is nested too deeply") from None
     except ValueError as error:  # NaN, and numbers of thousands of digits
@@ -195,15 +220,18 @@ def _parquet_rows(path: Path, shown: str, columns: ColumnMapping | None) -> Iter
     import pyarrow.parquet
 
     try:
-        table = pyarrow.parquet.read_table(path)
+        with pyarrow.parquet.ParquetFile(path) as file:
+            if wrong := _wrong_header(file.schema_arrow.names, columns):
+                raise InvalidInput(wrong, where=shown)
+            table = file.read()
     except (OSError, pyarrow.ArrowException) as error:
         raise InvalidInput(f"cannot read: {error}", where=shown) from error
-    try:
-        require_columns(columns.columns if columns else (), table.column_names)
-    except MissingColumn as error:
-        raise InvalidInput(error.message, where=shown) from error
     number = 0
     for batch in table.to_batches(max_chunksize=10_000):
-        for row in batch.to_pylist():
+        try:
+            rows = batch.to_pylist()
+        except (ValueError, OverflowError, pyarrow.ArrowException) as error:
+            raise InvalidInput(f"holds what has no plain value: {error}", where=shown) from error
+        for row in rows:
             number += 1
             yield f"{shown}: row {number}", row

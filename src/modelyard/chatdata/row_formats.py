@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from modelyard.chatdata.columns import ColumnMapping, MissingColumn
+from modelyard.chatdata.columns import ColumnMapping, UnusableColumn
 from modelyard.chatdata.conversation import Conversation, Format, Message
 from modelyard.core.errors import did_you_mean
 
@@ -51,18 +51,76 @@ class BadRow(Exception):
 
 
 def build_conversation(row: Any, where: str, columns: ColumnMapping | None) -> Conversation:
-    """One row as a checked conversation; the keys that are not its turns become its fields.
+    """One row as a checked conversation.
 
-    Raises BadRow.
+    The keys that are not its turns become its fields, and those that evaluation reads are checked.
+    With `columns`, nothing but the columns they name is kept. Raises BadRow.
     """
     if not isinstance(row, dict):
         raise BadRow(f"must be an object with keys, not {_kind(row)}")
     form, turns, used = _turns(row, columns)
     messages = _messages(turns)
-    fields = {key: _plain(value) for key, value in row.items() if key not in used}
-    if columns and columns.label:
-        fields["label"] = messages[-1].content
+    if columns:
+        fields = {"label": messages[-1].content} if columns.label else {}
+    else:
+        fields = _fields({key: value for key, value in row.items() if key not in used})
     return Conversation(messages, where, fields, form)
+
+
+def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
+    """The keys beside the turns, as plain JSON. Raises BadRow for what evaluation cannot use.
+
+    A table has every column in every row, so `expect` and `label` that are null are left out.
+    """
+    fields = {
+        key: _plain(value)
+        for key, value in row.items()
+        if not (key in ("expect", "label") and value is None)
+    }
+    wrong = [
+        problem
+        for key, check in _FIELD_CHECKS.items()
+        if key in fields and (problem := check(key, row[key]))
+    ]
+    if wrong:
+        raise BadRow(*wrong)
+    return fields
+
+
+def _wrong_expect(key: str, value: Any) -> str | None:
+    fits = (
+        isinstance(value, list)
+        and value
+        and all(isinstance(group, list) and group and all(map(_is_said, group)) for group in value)
+    )
+    if fits:
+        return None
+    return f'\'{key}\' must be a list of lists of text, such as [["ten", "10"], ["euros"]]'
+
+
+def _wrong_label(key: str, value: Any) -> str | None:
+    if _is_said(value):
+        return None
+    what = "empty" if isinstance(value, str) else _kind(value)
+    return f"'{key}' must be the answer's text, such as \"positive\", not {what}"
+
+
+def _wrong_name(key: str, value: Any) -> str | None:
+    if value is None or isinstance(value, str):
+        return None
+    return f"'{key}' must be text or null, not {_kind(value)}"
+
+
+def _is_said(value: Any) -> bool:
+    return isinstance(value, str) and bool(value.strip())
+
+
+_FIELD_CHECKS = {
+    "expect": _wrong_expect,
+    "label": _wrong_label,
+    "group": _wrong_name,
+    "fact": _wrong_name,
+}
 
 
 def _turns(
@@ -72,8 +130,8 @@ def _turns(
     if columns:
         try:
             return "columns", columns.messages(row), set(columns.columns)
-        except MissingColumn as error:
-            raise BadRow(error.message) from None
+        except UnusableColumn as error:
+            raise BadRow(error.message, hint=error.hint) from None
     if "messages" in row:
         return "messages", _list(row, "messages"), {"messages"}
     if "conversations" in row:

@@ -9,14 +9,15 @@ import math
 import re
 from bisect import bisect_right
 from collections import Counter
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Any
 
 from modelyard.chatdata.conversation import Conversation
 
 EMAIL = "e-mail address"
 
-# Never in a checked conversation, so no pattern crosses from one turn to the next.
+# In no pattern and never in a checked turn, so nothing is found across two of them.
 _SEPARATOR = "\0"
 
 _PATTERNS = (
@@ -56,8 +57,10 @@ class Finding:
     """What it looks like, such as `AWS access key`."""
     source: str
     """Where the row stands, such as `train.jsonl:12`."""
-    message: int
-    """Which message of the row, from 1."""
+    message: int | None = None
+    """Which message of the row, from 1; None when it stands in another key."""
+    key: str | None = None
+    """Which other key of the row; None when it stands in a message."""
 
     @property
     def is_secret(self) -> bool:
@@ -65,30 +68,53 @@ class Finding:
         return self.kind != EMAIL
 
     def __str__(self) -> str:
-        return f"{self.source} (message {self.message}): {self.kind}"
+        place = f"message {self.message}" if self.message else f"key '{self.key}'"
+        return f"{self.source} ({place}): {self.kind}"
 
 
 def find_sensitive(conversations: Sequence[Conversation]) -> list[Finding]:
-    """Every secret and e-mail address, in the order of the rows; each kind once a message."""
-    places: list[tuple[int, int]] = []
+    """Every secret and e-mail address, in the order of the rows; each kind once a place.
+
+    A place is a message, or another key of the row with all that it holds.
+    """
+    places: list[tuple[str, int | None, str | None]] = []
     starts: list[int] = []
     texts: list[str] = []
     position = 0
-    for row, conversation in enumerate(conversations):
-        for number, message in enumerate(conversation.messages, start=1):
-            places.append((row, number))
+    for conversation in conversations:
+        for number, key, text in _texts(conversation):
+            places.append((conversation.source, number, key))
             starts.append(position)
-            texts.append(message.content)
-            position += len(message.content) + len(_SEPARATOR)
+            texts.append(text)
+            position += len(text) + len(_SEPARATOR)
     # One long text: thousands of short searches would take ten times as long.
     found = {
-        (*places[bisect_right(starts, start) - 1], kind)
-        for kind, start in _matches(_SEPARATOR.join(texts))
+        (bisect_right(starts, start) - 1, kind) for kind, start in _matches(_SEPARATOR.join(texts))
     }
     return [
-        Finding(kind=kind, source=conversations[row].source, message=number)
-        for row, number, kind in sorted(found)
+        Finding(kind=kind, source=places[place][0], message=places[place][1], key=places[place][2])
+        for place, kind in sorted(found)
     ]
+
+
+def _texts(conversation: Conversation) -> Iterator[tuple[int | None, str | None, str]]:
+    """Each message by its number, then each other key of the row by its name."""
+    for number, message in enumerate(conversation.messages, start=1):
+        yield number, None, message.content
+    for key, value in conversation.fields.items():
+        yield None, key, _SEPARATOR.join(_field_texts(key, value))
+
+
+def _field_texts(name: str, value: Any) -> Iterator[str]:
+    """Every value in a key, however deep, after its name: `{"token": "x"}` says what x is."""
+    if isinstance(value, Mapping):
+        for inner, one in value.items():
+            yield from _field_texts(inner, one)
+    elif isinstance(value, list):
+        for one in value:
+            yield from _field_texts(name, one)
+    else:
+        yield f"{name}: {value}"
 
 
 def _matches(text: str) -> Iterator[tuple[str, int]]:

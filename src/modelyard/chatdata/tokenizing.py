@@ -44,6 +44,10 @@ class Tokenized:
     """The usable ones, in order."""
     cut: tuple[str, ...] = ()
     """Sources of rows whose last answer lost its end to `max_length`."""
+    lost: tuple[str, ...] = ()
+    """Sources of rows whose whole last answer lies beyond `max_length`; they are problems too."""
+    longest: int = 0
+    """Tokens of the longest row up to its last learned token, before it was cut."""
     straddling: tuple[str, ...] = ()
     """Sources of rows in which a token lies across the start of an answer, so is not learned."""
     problems: tuple[Problem, ...] = ()
@@ -51,10 +55,15 @@ class Tokenized:
 
 
 def tokenize_conversations(
-    conversations: Sequence[Conversation], tokenizer: ChatTokenizer, *, max_length: int
+    conversations: Sequence[Conversation],
+    tokenizer: ChatTokenizer,
+    *,
+    max_length: int,
+    most_tokens: int | None = None,
 ) -> Tokenized:
     """Render, tokenize and mask conversations; rows longer than `max_length` keep their beginning.
 
+    `most_tokens` is the most that `max_length` can be raised to, for hints; None is no limit.
     Never raises for a row: what cannot be trained on is in `problems`, and a template that is not
     prefix-stable is one problem, whatever the number of rows.
     """
@@ -74,6 +83,8 @@ def tokenize_conversations(
 
     rows: list[TokenRow] = []
     cut: list[str] = []
+    lost: list[str] = []
+    longest = 0
     straddling: list[str] = []
     for start in range(0, len(rendered), _BATCH_ROWS):
         batch = rendered[start : start + _BATCH_ROWS]
@@ -83,8 +94,13 @@ def tokenize_conversations(
         for (conversation, text, spans), encoding in zip(batch, encodings, strict=True):
             found = [_token_span(encoding, span, len(text)) for span in spans]
             first, end = found[-1][:2]
-            if first >= min(end, max_length):
-                problems.append(_nothing_to_learn(conversation, first, end, max_length))
+            longest = max(longest, end)
+            if first >= end:
+                problems.append(_nothing_to_learn(conversation))
+                continue
+            if first >= max_length:
+                lost.append(conversation.source)
+                problems.append(_cut_off(conversation, first, end, max_length, most_tokens))
                 continue
             if end > max_length:
                 cut.append(conversation.source)
@@ -92,7 +108,12 @@ def tokenize_conversations(
                 straddling.append(conversation.source)
             rows.append(_token_row(conversation, encoding.ids, found, min(end, max_length)))
     return Tokenized(
-        rows=tuple(rows), cut=tuple(cut), straddling=tuple(straddling), problems=tuple(problems)
+        rows=tuple(rows),
+        cut=tuple(cut),
+        lost=tuple(lost),
+        longest=longest,
+        straddling=tuple(straddling),
+        problems=tuple(problems),
     )
 
 
@@ -180,17 +201,25 @@ def _token_row(
     return TokenRow(np.array(ids[:length], dtype=np.int32), trained, conversation.source)
 
 
-def _nothing_to_learn(conversation: Conversation, first: int, end: int, max_length: int) -> Problem:
-    if first >= end:
-        return Problem(
-            message="has nothing to learn: its answer has no token of its own",
-            where=conversation.source,
-        )
+def _nothing_to_learn(conversation: Conversation) -> Problem:
+    return Problem(
+        message="has nothing to learn: its answer has no token of its own",
+        where=conversation.source,
+    )
+
+
+def _cut_off(
+    conversation: Conversation, first: int, end: int, max_length: int, most_tokens: int | None
+) -> Problem:
+    if most_tokens is None or end <= most_tokens:
+        hint = f"raise max_length to {end:,}, or shorten or split the row"
+    else:
+        hint = f"split or remove the row: max_length can be {most_tokens:,} at most with this base"
     return Problem(
         message=(
             f"is {end:,} tokens long and max_length is {max_length:,}: "
             f"its last answer (from token {first + 1:,}) is cut off entirely"
         ),
         where=conversation.source,
-        hint=f"raise max_length to {end:,}, or shorten or split the row",
+        hint=hint,
     )

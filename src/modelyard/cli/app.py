@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import functools
 import os
+import signal
 import sys
 import traceback
 from collections.abc import Callable
 from pathlib import Path
-from typing import Annotated, Any, ParamSpec, TypeVar
+from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 from typer.core import TyperGroup
@@ -17,6 +18,7 @@ from modelyard import __version__
 from modelyard.cli import base, doctor, evaluate, fine_tune, generate, init, prepare_data
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import ModelyardError
+from modelyard.core.visible import visible_text
 
 P = ParamSpec("P")
 R = TypeVar("R")
@@ -25,7 +27,7 @@ EXIT_CODES = {
     0: "done",
     1: "the thing asked for failed",
     2: "wrong usage or invalid config",
-    3: "a bug: the traceback is in .models/logs/",
+    3: "a bug: the traceback is in .models/logs/ (outside a yard, in the cache folder's logs/)",
     4: "a threshold or gate was breached",
     5: "no data to judge",
     130: "interrupted",
@@ -64,7 +66,7 @@ app = typer.Typer(
 
 def _show_version(asked: bool) -> None:
     if asked:
-        print(f"modelyard {__version__}")
+        typer.echo(f"modelyard {__version__}")
         raise typer.Exit
 
 
@@ -93,38 +95,50 @@ def error_boundary(command: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        try:
-            return command(*args, **kwargs)
-        except ModelyardError as error:
-            from modelyard.cli.render import print_error
+        from modelyard.cli.render import flush_results, print_error
 
+        try:
+            result = command(*args, **kwargs)
+            flush_results()
+            return result
+        except ModelyardError as error:
             print_error(error)
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
             print("interrupted", file=sys.stderr)
             sys.exit(130)
         except BrokenPipeError:
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            sys.exit(0)
+            sys.exit(1)
         except Exception as error:
-            print(f"error: a bug in modelyard: {type(error).__name__}: {error}", file=sys.stderr)
+            what = visible_text(f"{type(error).__name__}: {error}")
+            print(f"error: a bug in modelyard: {what}", file=sys.stderr)
             print(f"  the traceback is in {_write_traceback()}", file=sys.stderr)
             sys.exit(3)
+        finally:
+            _settle_stdout()
 
     return guarded
 
 
+def _settle_stdout() -> None:
+    """Let what cannot be written go nowhere: Python would try again at its end, and complain."""
+    try:
+        sys.stdout.flush()
+    except OSError:
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+
+
 def _write_traceback() -> str:
-    """Keep the traceback of a bug in the yard's logs (or the current folder); returns its path."""
-    from modelyard.core.layout import find_yard
+    """Keep the traceback of a bug in the logs of the yard, else of the cache; returns its path."""
+    from modelyard.core.layout import cache_folder, find_yard
 
     try:
         folder = find_yard().logs
-        folder.mkdir(parents=True, exist_ok=True)
     except (ModelyardError, OSError):
-        folder = Path.cwd()
+        folder = cache_folder() / "logs"
     path = folder / f"bug-{utc_now().replace(':', '')}-{os.getpid()}.txt"
     try:
+        folder.mkdir(parents=True, exist_ok=True)
         path.write_text(f"modelyard {__version__}\n{traceback.format_exc()}")
     except OSError:
         return f"no file (cannot write {path}):\n{traceback.format_exc()}"
@@ -153,4 +167,44 @@ app.add_typer(_bases, name="base")
 
 def main() -> None:
     """The console entry point."""
-    app(prog_name="models")
+    # SIGTERM ends a command as ^C does; fine-tune has its own way with both while it trains.
+    before = signal.signal(signal.SIGTERM, signal.default_int_handler)
+    try:
+        _require_streams()
+        _require_text(sys.argv[1:])
+        app(prog_name="models")
+    except OSError as error:
+        # Every command has its own boundary, so this is help or the version, unwritable.
+        _settle_stdout()
+        _fail(f"stdout: cannot write: {error.strerror}", 1)
+    finally:
+        signal.signal(signal.SIGTERM, before)
+
+
+def _require_streams() -> None:
+    """Put something in the place of closed streams: what is opened next would get their numbers."""
+    stdout_is_closed = sys.stdout is None
+    for number in range(3):
+        try:
+            os.fstat(number)
+        except OSError:
+            os.open(os.devnull, os.O_RDWR)  # takes the lowest free number
+    sys.stdin = sys.stdin or open(0, closefd=False)  # noqa: SIM115
+    sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
+    sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
+    if stdout_is_closed:
+        _fail("stdout is closed, so a result has nowhere to go; `>/dev/null` throws it away", 1)
+
+
+def _require_text(arguments: list[str]) -> None:
+    """Refuse arguments that are not UTF-8: names, prompts and records are text."""
+    for argument in arguments:
+        try:
+            argument.encode()
+        except UnicodeEncodeError:
+            _fail(f"the argument {ascii(os.fsencode(argument))[1:]} is not UTF-8 text", 2)
+
+
+def _fail(text: str, exit_code: int) -> NoReturn:
+    print(f"error: {text}", file=sys.stderr)
+    sys.exit(exit_code)

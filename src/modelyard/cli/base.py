@@ -161,7 +161,7 @@ def pull_base(
     yard = find_yard()
     card = find_base(yard, name)
     with showing_progress() as progress:
-        found = None if force else locate_base(yard, name, progress=progress)
+        found = None if force else locate_base(yard, name, progress=progress, remember=not dry_run)
         base = found
         if found is None and not dry_run:
             base = pull(yard, name, progress=progress, offline=offline, force=force)

@@ -36,14 +36,18 @@ def evaluate(
     """Measure an adapter against its base, on rows it never saw.
 
     Loss and perplexity on the same rows, the paired difference with its 95% interval, and right
-    answers where rows say how to judge them (`expect` or `label`).
+    answers where rows say how to judge them (`expect` or `label`). Rows that --max-length cuts or
+    leaves out are counted in a warning; when none is left, there is nothing to judge (exit 5).
     """
     from modelyard.adapters.check import check_adapter_files
     from modelyard.adapters.versions import resolve_version
     from modelyard.bases.local import require_base
     from modelyard.chatdata.dataset import load_dataset
+    from modelyard.chatdata.template import ChatTokenizer
+    from modelyard.chatdata.tokenizing import tokenize_conversations
     from modelyard.cli.render import print_json, print_title, showing_progress
     from modelyard.core.layout import find_yard
+    from modelyard.evaluation.rows import choose_rows
 
     yard = find_yard()
     version = resolve_version(yard, adapter)
@@ -51,6 +55,18 @@ def evaluate(
     with showing_progress() as progress:
         base = require_base(yard, version.manifest.base.name, progress=progress, offline=offline)
         check_adapter_files(version.path, base)
+        most_tokens = base.context_length()
+        tokenized = tokenize_conversations(
+            data.evaluation,
+            ChatTokenizer.load(version.path),
+            max_length=max_length,
+            most_tokens=most_tokens,
+        )
+        rows = choose_rows(
+            data.evaluation, tokenized, max_length=max_length, most_tokens=most_tokens
+        )
+        for warning in rows.warnings:
+            progress.warn(warning)
 
         from modelyard.evaluation.evaluate import evaluate_adapter
         from modelyard.inference.engine import Engine
@@ -58,13 +74,7 @@ def evaluate(
 
         progress.stage(f"load: {base.name} with {version.name}")
         engine = Engine.load(base, version.path, machine=probe_machine())
-        found = evaluate_adapter(
-            engine,
-            data.evaluation,
-            max_length=max_length,
-            progress=progress,
-            answers_limit=answers,
-        ).mapping()
+        found = evaluate_adapter(engine, rows, progress=progress, answers_limit=answers).mapping()
     if json_output:
         print_json({"adapter": version.name, "dataset": data.name, **found})
         return

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -13,9 +12,7 @@ from modelyard.core.errors import GateBreached
 
 if TYPE_CHECKING:
     from modelyard.core.layout import Yard
-    from modelyard.training.preflight import Preflight
     from modelyard.training.run import FineTuneResult
-    from modelyard.training.spec import FineTuneSpec
 
 
 def fine_tune(
@@ -66,7 +63,10 @@ def fine_tune(
         ),
     ] = False,
     check: Annotated[
-        bool, typer.Option("--check", help="Stop after the preflight: data, masks, memory, disk.")
+        bool,
+        typer.Option(
+            "--check", help="Stop after the preflight: data, masks, memory, disk. Writes nothing."
+        ),
     ] = False,
     show: Annotated[
         int, typer.Option(metavar="N", min=0, help="Print N rows with the learned tokens coloured.")
@@ -83,6 +83,18 @@ def fine_tune(
 
     The same command again continues a stopped run, and does nothing for a finished one. A change of
     data, spec or base is refused, saying what changed, unless `--fresh`.
+
+    `--check` and `--dry-run` fetch and write nothing. `--check` judges the inputs: it exits with 1
+    while the base is not on this machine, since rows cannot be tokenized without it. `--dry-run`
+    also looks at the experiment, and ends as the command itself would end where that is refused;
+    a base that would have to be fetched first is named, with what could not be checked without it.
+
+    \b
+    JSON of --check and --dry-run: {"rows": {"train", "eval"}, "warnings": [text],
+           "base_at_hand": bool, "would_register"}; with the base also {"spec_names", "tokens",
+           "steps", "batches", "choices", "memory_bytes"}; in a dry run also {"would": {"action":
+           "start" | "resume" | "conclude" | "nothing", "after_step", "removes_run": bool,
+           "promotion": reason or null, "writes": [path]}}
     """
     from modelyard.core.layout import find_yard
     from modelyard.training.spec import load_spec
@@ -100,15 +112,30 @@ def fine_tune(
             "compute.quantize": quantize,
         },
     )
-    if check or dry_run or show:
-        _preflight(yard, spec, show=show, offline=offline, dry_run=dry_run, json_output=json_output)
-        if check or dry_run:
-            return
+    if check or dry_run:
+        from modelyard.cli.outlook import look
+
+        look(
+            yard,
+            spec,
+            check=check,
+            dry_run=dry_run,
+            show=show,
+            fresh=fresh,
+            promote=promote,
+            offline=offline,
+            json_output=json_output,
+        )
+        return
 
     from modelyard.cli.render import print_json, showing_progress
     from modelyard.training.run import fine_tune as run
 
     with showing_progress() as progress:
+        if show:
+            from modelyard.cli.outlook import show_rows
+
+            show_rows(yard, spec, show, progress, offline=offline)
         result = run(
             yard,
             spec,
@@ -127,76 +154,6 @@ def fine_tune(
             f"{result.version.name} is registered and not promoted: {result.promotion.reason}",
             hint=f"{yard.show(result.experiment / 'report.html')} shows where it fails",
         )
-
-
-def _preflight(
-    yard: Yard, spec: FineTuneSpec, *, show: int, offline: bool, dry_run: bool, json_output: bool
-) -> None:
-    from modelyard.adapters.versions import version_numbers
-    from modelyard.cli.render import (
-        print_json,
-        print_pairs,
-        print_text,
-        print_title,
-        showing_progress,
-    )
-    from modelyard.inference.machine import probe_machine
-    from modelyard.training.preflight import load_inputs, run_preflight
-
-    with showing_progress() as progress:
-        inputs = load_inputs(yard, spec, progress=progress, offline=offline)
-        found = run_preflight(yard, spec, inputs, probe_machine(), progress=progress)
-        for warning in found.warnings:
-            progress.warn(warning)
-    number = max(version_numbers(yard, spec.adapter), default=0) + 1
-    if json_output:
-        print_json({**found.mapping(), "would_register": f"{spec.adapter}@{number}"})
-        return
-    print_title(f"{spec.dataset} → {spec.adapter}@{number}")
-    print_pairs(_preflight_lines(found))
-    if show:
-        _print_samples(found, show)
-    if dry_run:
-        print_text()
-        print_text("would write (nothing was written):")
-        for path in (
-            yard.experiment(spec.experiment),
-            yard.adapter_version(spec.adapter, number),
-        ):
-            print_text(f"  {yard.show(path)}/")
-
-
-def _preflight_lines(found: Preflight) -> list[tuple[str, str]]:
-    rows, memory, choices = found.train.rows, found.memory, found.choices
-    tokens = sum(len(row.input_ids) for row in rows)
-    learned = sum(int(row.trained.sum()) for row in rows)
-    batches = sum(len(step) for step in found.plan.steps)
-    spared = ", activations recomputed" if choices.checkpointing else ""
-    number = choices.precision if choices.quantize == "none" else choices.quantize
-    longest = max(len(row.input_ids) for row in rows)
-    parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in asdict(memory).items() if size)
-    return [
-        ("rows", f"{len(rows):,} to learn, {len(found.evaluation.rows):,} to judge with"),
-        ("tokens", f"{tokens:,} a pass, {learned:,} of them learned (proven for every row)"),
-        ("longest row", f"{longest:,} tokens of at most {found.spec.data.max_length:,}"),
-        (
-            "steps",
-            f"{len(found.plan.steps):,} in {found.plan.epochs:g} epochs, {batches:,} batches "
-            f"of at most {choices.tokens_per_batch:,} tokens",
-        ),
-        ("base", f"{found.base.name} in {number}"),
-        ("machine", f"{choices.device}, {choices.threads} threads{spared}"),
-        ("peak memory", f"about {memory.total / 1e9:.2f} GB ({parts})"),
-    ]
-
-
-def _print_samples(found: Preflight, count: int) -> None:
-    from modelyard.chatdata.samples import build_samples
-    from modelyard.cli.render import print_sample, print_text
-
-    print_text()
-    for sample in build_samples(found.train.rows, found.tokenizer, count):
-        print_sample(sample.source, sample.pieces)
 
 
 def _result_mapping(result: FineTuneResult) -> dict[str, Any]:

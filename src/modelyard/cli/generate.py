@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import sys
+from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -88,23 +89,33 @@ def generate(
             seed=seed,
             use_adapter=with_adapter,
         )
-        if json_output:
-            answers.append({"model": speaker, "answer": "".join(pieces).strip()})
-            continue
-        if compare_base:
-            print_title(speaker)
-        print_stream(pieces)
+        with closing(pieces):
+            if json_output:
+                answers.append({"model": speaker, "answer": "".join(pieces).strip()})
+                continue
+            if compare_base:
+                print_title(speaker)
+            print_stream(pieces)
     if json_output:
         print_json({"prompt": question, "answers": answers})
 
 
 def _read_prompt(prompt: str) -> str:
-    text = sys.stdin.read(_LONGEST_PROMPT + 1) if prompt == "-" else prompt
+    text = _read_stdin() if prompt == "-" else prompt
     if len(text) > _LONGEST_PROMPT:
         raise InvalidInput(f"the prompt is longer than {_LONGEST_PROMPT:,} characters")
     if not text.strip():
         raise InvalidInput("the prompt is empty", hint='models generate "Your question"')
     return text.strip()
+
+
+def _read_stdin() -> str:
+    try:
+        text = sys.stdin.read(_LONGEST_PROMPT + 1)
+        text.encode()  # in the C locale, bytes that are no text are read as lone surrogates
+    except UnicodeError as error:
+        raise InvalidInput("the prompt is not UTF-8 text", where="stdin") from error
+    return text
 
 
 def _chosen_version(

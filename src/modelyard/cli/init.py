@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import os
 import shlex
 from pathlib import Path
 from typing import Annotated
@@ -11,11 +10,12 @@ import typer
 
 from modelyard.cli.options import DryRun, Json
 from modelyard.cli.render import print_json, print_text, print_title
+from modelyard.core.errors import InvalidInput
 
 
 def init(
     folder: Annotated[
-        Path, typer.Argument(metavar="DIR", help="The folder to make a yard; made if missing.")
+        str, typer.Argument(metavar="DIR", help="The folder to make a yard; made if missing.")
     ],
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -34,7 +34,9 @@ def init(
     """
     from modelyard.frontdoor.init import init_yard
 
-    outcome = init_yard(folder, dry_run=dry_run)
+    if not folder:
+        raise InvalidInput("the folder's name is empty", hint="the current folder is `.`")
+    outcome = init_yard(Path(folder), dry_run=dry_run)
     if as_json:
         print_json(
             {
@@ -62,7 +64,7 @@ def init(
     print_text()
     print_title("What to type next")
     if outcome.yard.root.resolve() != Path.cwd():
-        print_text(f"  cd {shlex.quote(os.fspath(folder))}")
+        print_text(f"  cd {shlex.quote(folder)}")
     for line in (
         "models doctor",
         "models fine-tune --dataset example --config configs/fine_tuning/small_data.yaml --promote",

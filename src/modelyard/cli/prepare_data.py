@@ -82,7 +82,8 @@ def prepare_data(
         bool,
         typer.Option(
             "--drop-sensitive",
-            help="Leave out rows that seem to hold a secret or an e-mail address.",
+            help="Leave out rows that seem to hold a secret or an e-mail address, in a message or "
+            "in any other key.",
         ),
     ] = False,
     skip_bad_rows: Annotated[
@@ -106,6 +107,8 @@ def prepare_data(
 
     Refuses bad rows by file and line, drops equal rows, keeps some back to judge with (always the
     same ones, also after the file grows), and names near-duplicates, secrets and addresses.
+    With --prompt, only the columns that are named go into the dataset. Without it, a row's other
+    keys are kept and searched for secrets too; evaluation reads `expect`, `label` and `group`.
     Writes train.jsonl, eval.jsonl and DATASET.md; unchanged sources are a fast no-op.
 
     \b
@@ -116,7 +119,7 @@ def prepare_data(
     JSON: {"name", "folder", "unchanged": bool, "dry_run": bool, "train_rows", "evaluation_rows",
            "fingerprint", "removed_duplicates", "dropped_sensitive",
            "near_duplicates": [{"source", "other", "similarity"}],
-           "flagged": [{"kind", "source", "message"}],
+           "flagged": [{"kind", "source", "message": int or null, "key": text or null}],
            "bad_rows": [{"message", "where", "hint"}]}
     """
     from modelyard.chatdata.prepare import PrepareRequest

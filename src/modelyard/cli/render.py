@@ -7,6 +7,8 @@ colours and a live bar; in cron and CI logs plain text, one line per stage.
 from __future__ import annotations
 
 import json
+import os
+import re
 import sys
 import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
@@ -15,12 +17,20 @@ from functools import cache
 from typing import TYPE_CHECKING, Any
 
 from modelyard.core.errors import ModelyardError
+from modelyard.core.visible import visible_text
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
+    from rich.table import Table
 
+_C1_CONTROL = re.compile("[\x7f-\x9f]")
 _SHOWN_PROBLEMS = 40
 _LOG_EVERY_S = 10.0
+_TABLE_GAP = 3
+"""Columns of a terminal between two columns of a table."""
+_NARROWEST_FOLD = 8
+_WIDE = 10_000
+"""The width where lines have no end: a file, or a pipe."""
 
 
 @cache
@@ -28,7 +38,10 @@ def out() -> Console:
     """The console of results (stdout)."""
     from rich.console import Console
 
-    return Console(highlight=False, soft_wrap=not sys.stdout.isatty())
+    endless = not sys.stdout.isatty() and "COLUMNS" not in os.environ
+    return Console(
+        highlight=False, soft_wrap=not sys.stdout.isatty(), width=_WIDE if endless else None
+    )
 
 
 @cache
@@ -39,26 +52,59 @@ def err() -> Console:
     return Console(stderr=True, highlight=False, soft_wrap=not sys.stderr.isatty())
 
 
+class OutputFailed(ModelyardError):
+    """A result could not be written to stdout."""
+
+
+@contextmanager
+def writing_results() -> Iterator[None]:
+    """Turn what goes wrong with stdout into OutputFailed; a reader who left is no error of ours."""
+    try:
+        yield
+    except BrokenPipeError:
+        raise
+    except OSError as error:
+        raise OutputFailed(
+            f"cannot write the result: {error.strerror}",
+            where="stdout",
+            hint="free some space, or send it elsewhere",
+        ) from error
+
+
+def flush_results() -> None:
+    """Hand over what stdout still holds, while it can still be said that this failed."""
+    with writing_results():
+        sys.stdout.flush()
+
+
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    sys.stdout.write(json.dumps(value, indent=2, ensure_ascii=False) + "\n")
+    text = json.dumps(value, indent=2, ensure_ascii=False)
+    with writing_results():
+        # json.dumps leaves these as they are, and terminals obey some of them.
+        sys.stdout.write(_C1_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+
+
+def _print(*objects: Any, **options: Any) -> None:
+    with writing_results():
+        out().print(*objects, **options)
 
 
 def print_text(text: str = "") -> None:
     """One line of result, taken literally."""
-    out().print(text, markup=False)
+    _print(visible_text(text), markup=False)
 
 
 def print_rich(renderable: RenderableType) -> None:
     """Something rich knows how to draw, on stdout."""
-    out().print(renderable)
+    _print(renderable)
 
 
 def print_title(text: str) -> None:
     """A heading above a block of results."""
     from rich.text import Text
 
-    out().print(Text(text, style="bold"))
+    _print(Text(visible_text(text), style="bold"))
 
 
 def print_pairs(pairs: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
@@ -68,21 +114,47 @@ def print_pairs(pairs: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
     rows = list(pairs.items() if isinstance(pairs, Mapping) else pairs)
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
-        out().print(Text.assemble((name.ljust(width), "cyan"), "  ", str(value)), soft_wrap=True)
+        shown = visible_text(str(value))
+        _print(Text.assemble((name.ljust(width), "cyan"), "  ", shown), soft_wrap=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
-    """A table; a column whose name starts with `>` is right-aligned."""
+    """A table; a column whose name starts with `>` is right-aligned.
+
+    Nothing in it is ever cut. Where it is too wide, its widest column but the first is folded;
+    where even that leaves too little, each row becomes a few lines of its own.
+    """
+    cells = [[visible_text(str(cell)) for cell in row] for row in rows]
+    names = [column.lstrip(">") for column in columns]
+    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
+    widest = max(range(1, len(widths)), key=lambda place: (widths[place], place), default=0)
+    whole = widths[widest]
+    room = out().width - (sum(widths) - whole) - (_TABLE_GAP * len(widths) - 1)
+    if room >= min(whole, max(_NARROWEST_FOLD, whole // 4)):
+        _print(_table(columns, cells, folded=widest))
+        return
+    for row in cells:
+        print_title(row[0])
+        facts = zip(names[1:], row[1:], strict=True)
+        print_pairs((f"  {name}", cell) for name, cell in facts if cell)
+
+
+def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, folded: int) -> Table:
     from rich import box
     from rich.table import Table
     from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for column in columns:
-        table.add_column(column.lstrip(">"), justify="right" if column.startswith(">") else "left")
+    for place, column in enumerate(columns):
+        table.add_column(
+            column.lstrip(">"),
+            justify="right" if column.startswith(">") else "left",
+            overflow="fold",
+            no_wrap=place != folded,
+        )
     for row in rows:
-        table.add_row(*(Text(str(cell)) for cell in row))
-    out().print(table)
+        table.add_row(*(Text(cell) for cell in row))
+    return table
 
 
 def print_sample(source: str, pieces: Iterable[tuple[str, bool]]) -> None:
@@ -92,41 +164,44 @@ def print_sample(source: str, pieces: Iterable[tuple[str, bool]]) -> None:
     coloured = out().is_terminal and not out().no_color
     text = Text()
     for piece, learned in pieces:
+        shown = visible_text(piece)
         if learned and not coloured:
-            text.append(f"‹{piece}›")
+            text.append(f"‹{shown}›")
         else:
-            text.append(piece, style="green" if learned else "dim")
-    out().print(Text(source, style="cyan"))
-    out().print(text)
-    out().print()
+            text.append(shown, style="green" if learned else "dim")
+    _print(Text(visible_text(source), style="cyan"))
+    _print(text)
+    _print()
 
 
 def print_stream(pieces: Iterable[str]) -> None:
     """Text as it comes, then a line's end."""
     for piece in pieces:
-        sys.stdout.write(piece)
-        sys.stdout.flush()
-    sys.stdout.write("\n")
+        with writing_results():
+            sys.stdout.write(visible_text(piece))
+            sys.stdout.flush()
+    with writing_results():
+        sys.stdout.write("\n")
 
 
 def print_warning(text: str) -> None:
     """A warning on stderr."""
     err().print("[yellow]warning:[/] ", end="")
-    err().print(text, markup=False)
+    err().print(visible_text(text), markup=False)
 
 
 def print_error(error: ModelyardError) -> None:
     """An error on stderr: what happened, where, what to do next."""
     err().print("[bold red]error:[/] ", end="")
-    err().print(str(error), markup=False)
+    err().print(visible_text(str(error)), markup=False)
     for problem in error.problems[:_SHOWN_PROBLEMS]:
-        err().print(f"  {problem}", markup=False)
+        err().print(f"  {visible_text(str(problem))}", markup=False)
         if problem.hint:
-            err().print(f"    {problem.hint}", style="dim", markup=False)
+            err().print(f"    {visible_text(problem.hint)}", style="dim", markup=False)
     if len(error.problems) > _SHOWN_PROBLEMS:
         err().print(f"  ... and {len(error.problems) - _SHOWN_PROBLEMS:,} more")
     if error.hint:
-        err().print(f"  hint: {error.hint}", style="dim", markup=False)
+        err().print(f"  hint: {visible_text(error.hint)}", style="dim", markup=False)
 
 
 @contextmanager
@@ -147,7 +222,7 @@ class LogProgress:
         self._last_line_at = 0.0
 
     def stage(self, text: str) -> None:
-        err().print(text, markup=False)
+        err().print(visible_text(text), markup=False)
 
     def warn(self, text: str) -> None:
         print_warning(text)
@@ -178,7 +253,7 @@ class TerminalProgress:
     def stage(self, text: str) -> None:
         from rich.text import Text
 
-        err().print(Text.assemble(("▸ ", "cyan"), text))
+        err().print(Text.assemble(("▸ ", "cyan"), visible_text(text)))
 
     def warn(self, text: str) -> None:
         print_warning(text)

@@ -14,9 +14,8 @@ from typing import Any, Literal
 
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import fingerprint_rows
-from modelyard.chatdata.tokenizing import tokenize_conversations
-from modelyard.core.errors import NoData
 from modelyard.core.progress import Progress
+from modelyard.evaluation.rows import JudgedRows
 from modelyard.evaluation.scoring import answer_meets, labels_exact
 from modelyard.evaluation.statistics import paired_difference, share_interval
 from modelyard.inference.engine import Engine, RowLoss
@@ -112,27 +111,16 @@ class Evaluation:
 
 def evaluate_adapter(
     engine: Engine,
-    conversations: Sequence[Conversation],
+    rows: JudgedRows,
     *,
-    max_length: int,
     progress: Progress,
     answers_limit: int = DEFAULT_ANSWERS,
 ) -> Evaluation:
-    """Measure base and adapter on conversations that the adapter was not trained on.
-
-    Raises NoData when there are none that can be measured.
-    """
-    tokenized = tokenize_conversations(conversations, engine.tokenizer, max_length=max_length)
-    if not tokenized.rows:
-        raise NoData(
-            "there are no evaluation rows, so nothing can be judged",
-            hint="give the dataset an eval.jsonl; `models prepare-data` splits one off",
-        )
-    usable = {row.source for row in tokenized.rows}
-    judged = [one for one in conversations if one.source in usable]
+    """Measure base and adapter on rows that the adapter was not trained on."""
+    judged = rows.conversations
     progress.stage(f"evaluate: base and adapter on {len(judged):,} rows")
-    base = engine.row_losses(tokenized.rows, use_adapter=False)
-    tuned = engine.row_losses(tokenized.rows)
+    base = engine.row_losses(rows.tokens, use_adapter=False)
+    tuned = engine.row_losses(rows.tokens)
     examples, answers = _ask(engine, judged, progress, answers_limit)
     difference = paired_difference(
         [row.mean for row in base], [row.mean for row in tuned], [row.tokens for row in base]

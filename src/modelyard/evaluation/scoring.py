@@ -26,10 +26,8 @@ _WORD = re.compile(
 )
 
 
-def answer_meets(answer: str, expect: Sequence[Sequence[str] | str]) -> bool:
+def answer_meets(answer: str, expect: Sequence[Sequence[str]]) -> bool:
     """Whether the answer contains, for every group of `expect`, at least one of its alternatives.
-
-    A group that is one string has one alternative.
 
     Compared are whole words and whole numbers, without regard to case, punctuation, the kind of
     apostrophe or hyphen, or the comma in 1,000. "25" is not in "250", "2.25" or "25th". Nothing
@@ -37,10 +35,7 @@ def answer_meets(answer: str, expect: Sequence[Sequence[str] | str]) -> bool:
     """
     text = _spaced(answer)
     return bool(expect) and all(
-        any(
-            _spaced(wanted).strip() and _spaced(wanted) in text
-            for wanted in ([group] if isinstance(group, str) else group)
-        )
+        any(_spaced(wanted).strip() and _spaced(wanted) in text for wanted in group)
         for group in expect
     )
 

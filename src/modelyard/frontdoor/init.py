@@ -6,13 +6,13 @@ Never overwrites: a file that exists stays as it is. Does not know what the file
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from modelyard.core.errors import InvalidInput
+from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import write_atomic
 from modelyard.core.layout import Yard
 
@@ -42,18 +42,38 @@ def init_yard(root: Path, *, dry_run: bool = False) -> NewYard:
     """Make `root` a yard, writing what is missing, each file in one rename.
 
     Raises InvalidInput, before anything is written, when a folder's place is taken by a file or by
-    a link that leaves the yard.
+    a link that leaves the yard; ModelyardError when a folder cannot be made there.
     """
-    yard = Yard(root.resolve())
+    yard = Yard(_resolve(root))
     starter = load_starter()
     for folder in (*reversed(yard.root.parents), *_folders(yard, starter)):
         _check_folder(folder)
     kept = tuple(path for path in starter if os.path.lexists(yard.root / path))
     written = tuple(path for path in starter if path not in kept)
     if not dry_run:
-        for path in written:
-            write_atomic(yard.root / path, starter[path])
+        _write(yard, {path: starter[path] for path in written})
     return NewYard(yard=yard, written=written, kept=kept)
+
+
+def _resolve(root: Path) -> Path:
+    try:
+        return root.resolve()
+    except (OSError, RuntimeError) as error:  # Python 3.11 and 3.12 raise the latter
+        raise InvalidInput(
+            "is a link that leads nowhere", where=str(root), hint="name a folder, or a new one"
+        ) from error
+
+
+def _write(yard: Yard, content: Mapping[str, bytes]) -> None:
+    try:
+        for path, data in content.items():
+            write_atomic(yard.root / path, data)
+    except OSError as error:
+        raise ModelyardError(
+            f"no yard can be made here: {error.strerror}",
+            where=str(yard.root),
+            hint="choose another folder: `models init DIR`",
+        ) from error
 
 
 def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:

@@ -6,7 +6,7 @@ versions, organisations or whether an adapter's files may be trusted: `adapters.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Generator, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from threading import Thread
@@ -166,8 +166,12 @@ class Engine:
         temperature: float = 0.0,
         seed: int = 0,
         use_adapter: bool = True,
-    ) -> Iterator[str]:
-        """One answer, in pieces of text as they come. Temperature 0 takes the likeliest token."""
+    ) -> Generator[str, None, None]:
+        """One answer, in pieces of text as they come. Temperature 0 takes the likeliest token.
+
+        Close it when not all of it is wanted: that stops the thread it is computed in, and a
+        process that ends while torch computes in a thread is aborted.
+        """
         pieces = _Pieces(self.tokenizer)
         device = self.model.device
         ids = torch.tensor([list(prompt)], device=device)
@@ -183,6 +187,8 @@ class Engine:
                         generation_config=self._settings(max_new_tokens, temperature),
                         streamer=pieces,
                     )
+            except _NotWanted:
+                pass
             except BaseException as error:
                 failed.append(error)
             finally:
@@ -190,8 +196,11 @@ class Engine:
 
         thread = Thread(target=work, daemon=True)
         thread.start()
-        yield from pieces
-        thread.join()
+        try:
+            yield from pieces
+        finally:
+            pieces.wanted = False
+            thread.join()
         if failed:
             raise failed[0]
 
@@ -211,6 +220,10 @@ class Engine:
         return nullcontext() if use or not self.adapted else self.model.disable_adapter()
 
 
+class _NotWanted(Exception):
+    """Nobody takes the rest of the answer."""
+
+
 class _Pieces(BaseStreamer):  # type: ignore[misc]
     """Turns tokens from generate() into pieces of text that never split a character."""
 
@@ -222,8 +235,11 @@ class _Pieces(BaseStreamer):  # type: ignore[misc]
         self._tokens: list[int] = []
         self._shown = ""
         self._prompt_seen = False
+        self.wanted = True
 
     def put(self, value: torch.Tensor) -> None:
+        if not self.wanted:
+            raise _NotWanted
         if not self._prompt_seen:
             self._prompt_seen = True
             return

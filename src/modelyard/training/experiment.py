@@ -25,6 +25,7 @@ from modelyard.training.preflight import Choices
 from modelyard.training.spec import FineTuneSpec
 
 RECORD_NAME = "run.json"
+CHECKPOINT_PREFIX = "checkpoint-"
 
 _FREE_TO_CHANGE = {
     "keep.checkpoint_every_steps",
@@ -53,6 +54,10 @@ class Experiment:
 
     folder: Path
     record: dict[str, Any]
+
+    @property
+    def record_file(self) -> Path:
+        return self.folder / RECORD_NAME
 
     @property
     def spec_file(self) -> Path:
@@ -106,7 +111,7 @@ class Experiment:
     def note(self, **facts: Any) -> None:
         """Add facts to run.json, in one rename."""
         self.record.update(facts)
-        write_json(self.folder / RECORD_NAME, self.record)
+        write_json(self.record_file, self.record)
 
 
 def build_identity(
@@ -139,44 +144,70 @@ def open_experiment(
 ) -> Experiment:
     """The experiment's folder, new or as an earlier run of the same identity left it.
 
-    Raises ProblemsFound when it holds another run, naming each thing that differs. Call it only
-    while holding the experiment's lock.
+    Raises what `find_run` and `require_same_run` do. Call it only while holding the experiment's
+    lock.
     """
     folder = yard.experiment(spec.experiment)
     yard.contain(folder, "experiment")
     if fresh:
         _remove_run(folder)
+    if found := find_run(yard, spec):
+        require_same_run(spec, found, identity)
+        return found
+    folder.mkdir(parents=True, exist_ok=True)
+    experiment = Experiment(folder, {})
+    write_atomic(experiment.spec_file, _render_spec(spec))
+    experiment.note(
+        run_id=secrets.token_hex(8),
+        started_at=utc_now(),
+        identity={
+            "spec": dict(identity.spec),
+            "base_fingerprint": identity.base_fingerprint,
+            "data_fingerprint": identity.data_fingerprint,
+            "template_hash": identity.template_hash,
+        },
+    )
+    return experiment
+
+
+def find_run(yard: Yard, spec: FineTuneSpec) -> Experiment | None:
+    """The run that the spec's experiment holds, if it holds one; only reads.
+
+    Raises ModelyardError when its record is damaged.
+    """
+    folder = yard.experiment(spec.experiment)
+    yard.contain(folder, "experiment")
     record = _load_record(folder / RECORD_NAME)
-    if record is None:
-        folder.mkdir(parents=True, exist_ok=True)
-        experiment = Experiment(folder, {})
-        write_atomic(experiment.spec_file, _render_spec(spec))
-        experiment.note(
-            run_id=secrets.token_hex(8),
-            started_at=utc_now(),
-            identity={
-                "spec": dict(identity.spec),
-                "base_fingerprint": identity.base_fingerprint,
-                "data_fingerprint": identity.data_fingerprint,
-                "template_hash": identity.template_hash,
-            },
-        )
-        return experiment
-    differences = _differences(record["identity"], identity)
+    return None if record is None else Experiment(folder, record)
+
+
+def require_same_run(spec: FineTuneSpec, experiment: Experiment, identity: Identity) -> None:
+    """Raise ProblemsFound, naming each thing that differs, unless the run is of this identity."""
+    differences = _differences(experiment.record["identity"], identity)
     if differences:
         raise ProblemsFound(
             f"experiment {spec.experiment} holds a run with other inputs",
             [Problem(message=line) for line in differences],
             hint="give this run a name of its own (--experiment NAME), or start over (--fresh)",
         )
-    return Experiment(folder, record)
+
+
+def list_checkpoints(folder: Path) -> list[Path]:
+    """The checkpoints in `folder`, oldest first."""
+    found = [path for path in folder.glob(f"{CHECKPOINT_PREFIX}*") if path.is_dir()]
+    return sorted(found, key=checkpoint_step)
+
+
+def checkpoint_step(checkpoint: Path) -> int:
+    """How many steps were done when the checkpoint was written."""
+    return int(checkpoint.name.removeprefix(CHECKPOINT_PREFIX))
 
 
 def _remove_run(folder: Path) -> None:
     """Remove what a run wrote, its record first; a person's own files in the folder stay."""
     run = Experiment(folder, {})
     for path in (
-        folder / RECORD_NAME,
+        run.record_file,
         run.metrics_file,
         run.validation_file,
         run.data_report_file,

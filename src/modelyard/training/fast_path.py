@@ -61,6 +61,7 @@ class TrainingModel:
     """Whether dropout or NEFTune draw for each token, so that no two rows may share one."""
     fast: bool = False
     """Whether the kernels are in place."""
+    _projections: list[_Projections] = field(default_factory=list)
     _undo: list[Callable[[], None]] = field(default_factory=list)
 
     def pack(self, rows: Sequence[TokenRow]) -> PackedBatch:
@@ -76,6 +77,7 @@ class TrainingModel:
             ).logits[0, batch.predictors]
             return F.cross_entropy(logits.float(), batch.labels, reduction="sum")
         self.layout.batch = batch
+        self._cast_adapters()
         hidden = base.get_decoder()(
             input_ids=batch.input_ids, position_ids=batch.position_ids, use_cache=False
         ).last_hidden_state[0]
@@ -91,16 +93,16 @@ class TrainingModel:
         base = self.model.get_base_model()
         for module in list(base.modules()):
             if _is_attention(module):
-                self._replace(module, _attention_forward(module, self.layout))
+                self._replace(module, _attention_forward(module, self._stack, self.layout))
             elif _is_gated_mlp(module):
-                self._replace(module, _mlp_forward(module))
+                self._replace(module, _mlp_forward(module, self._stack))
             elif _is_rms_norm(module):
                 self._replace(module, _norm_forward(module))
         covered = {id(part) for module in base.modules() if "forward" in vars(module)
                    for part in module.modules()}  # fmt: skip
         for module in base.modules():
             if _is_plain_lora(module) and id(module) not in covered:
-                self._replace(module, _lora_forward(module))
+                self._replace(module, _lora_forward(module, self._stack))
             if hasattr(module, "is_causal") and hasattr(module, "head_dim"):
                 module.row_layout = self.layout
         stock = base.config._attn_implementation
@@ -113,7 +115,24 @@ class TrainingModel:
         for undo in reversed(self._undo):
             undo()
         self._undo.clear()
+        self._projections.clear()
         self.fast = False
+
+    def _stack(self, *layers: Any) -> _Projections:
+        made = _stack_projections(layers)
+        self._projections.append(made)
+        return made
+
+    @torch.no_grad()
+    def _cast_adapters(self) -> None:
+        """Bring every adapter weight of now into the compute type, in two calls."""
+        made = self._projections
+        if made:
+            torch._foreach_copy_(
+                [place for one in made for place in one.cast_adapters],
+                [weight for one in made for weight in one.adapters],
+            )
+            torch._foreach_mul_([one.b for one in made], [one.scaling for one in made])
 
     def _replace(self, module: nn.Module, forward: Callable[..., Any]) -> None:
         object.__setattr__(module, "forward", forward)
@@ -295,33 +314,60 @@ def _is_rms_norm(module: Any) -> bool:
 
 @dataclass(frozen=True, slots=True)
 class _Projections:
-    """Linear layers of one input, their base weights stacked."""
+    """Linear layers of one input, their base weights stacked, their adapters in the compute type.
 
-    layers: tuple[Any, ...]
+    The adapters' own weights stay in fp32, as their master copy; `a` and `b` are cast from them
+    once a batch (`TrainingModel.loss_sum`), for all layers in one call.
+    """
+
+    adapters: tuple[nn.Parameter, ...]
+    """Every A, then every B."""
+    cast_adapters: tuple[Tensor, ...]
+    """The places of the same weights in `a` and `b`."""
     weight: Tensor
     bias: Tensor | None
+    a: Tensor
+    b: Tensor
+    scaling: float
     widths: tuple[int, ...]
 
     def __call__(self, x: Tensor) -> Tensor:
-        adapters = [layer.lora_A[_ADAPTER].weight for layer in self.layers]
-        adapters += [layer.lora_B[_ADAPTER].weight for layer in self.layers]
-        scaling = self.layers[0].scaling[_ADAPTER]
         return cast(
             Tensor,
-            LoraProjections.apply(x, self.weight, self.bias, scaling, self.widths, *adapters),
+            LoraProjections.apply(
+                x, self.weight, self.bias, self.a, self.b, self.scaling, self.widths, *self.adapters
+            ),
         )
 
 
-def _project(*layers: Any) -> _Projections:
+Stack = Callable[..., _Projections]
+"""Makes one `_Projections` of linear layers that have one input."""
+
+
+def _stack_projections(layers: Sequence[Any]) -> _Projections:
     bases = [layer.base_layer for layer in layers]
     widths = tuple(base.weight.shape[0] for base in bases)
-    weight = _stack([base.weight for base in bases])
+    weight = _stack_weights([base.weight for base in bases])
     biases = [base.bias for base in bases]
-    bias = None if biases[0] is None else torch.cat([one.detach() for one in biases])
-    return _Projections(tuple(layers), weight, bias, widths)
+    every_a = [layer.lora_A[_ADAPTER].weight for layer in layers]
+    every_b = [layer.lora_B[_ADAPTER].weight for layer in layers]
+    rank = len(every_a[0])
+    a = weight.new_zeros(rank * len(layers), weight.shape[1])
+    b = weight.new_zeros(len(weight), rank * len(layers))
+    blocks = zip(b.split_with_sizes(widths), range(0, len(a), rank), strict=True)
+    return _Projections(
+        adapters=(*every_a, *every_b),
+        cast_adapters=(*a.chunk(len(layers)), *(rows[:, at : at + rank] for rows, at in blocks)),
+        weight=weight,
+        bias=None if biases[0] is None else torch.cat([one.detach() for one in biases]),
+        a=a,
+        b=b,
+        scaling=layers[0].scaling[_ADAPTER],
+        widths=widths,
+    )
 
 
-def _stack(weights: Sequence[nn.Parameter]) -> Tensor:
+def _stack_weights(weights: Sequence[nn.Parameter]) -> Tensor:
     """The weights in one matrix, of which they become views; a single one stays as it is."""
     if len(weights) == 1:
         return weights[0].detach()
@@ -333,8 +379,8 @@ def _stack(weights: Sequence[nn.Parameter]) -> Tensor:
     return stacked
 
 
-def _lora_forward(layer: Any) -> Callable[[Tensor], Tensor]:
-    project = _project(layer)
+def _lora_forward(layer: Any, stack: Stack) -> Callable[[Tensor], Tensor]:
+    project = stack(layer)
 
     def forward(x: Tensor) -> Tensor:
         return project(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
@@ -349,8 +395,8 @@ def _norm_forward(norm: Any) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def _mlp_forward(mlp: Any) -> Callable[[Tensor], Tensor]:
-    gate_up, down = _project(mlp.gate_proj, mlp.up_proj), _project(mlp.down_proj)
+def _mlp_forward(mlp: Any, stack: Stack) -> Callable[[Tensor], Tensor]:
+    gate_up, down = stack(mlp.gate_proj, mlp.up_proj), stack(mlp.down_proj)
 
     def forward(x: Tensor) -> Tensor:
         inner = cast(Tensor, SwiGlu.apply(gate_up(x.reshape(-1, x.shape[-1]))))
@@ -359,9 +405,11 @@ def _mlp_forward(mlp: Any) -> Callable[[Tensor], Tensor]:
     return forward
 
 
-def _attention_forward(attention: Any, layout: RowLayout) -> Callable[..., tuple[Tensor, None]]:
-    project = _project(attention.q_proj, attention.k_proj, attention.v_proj)
-    out = _project(attention.o_proj)
+def _attention_forward(
+    attention: Any, stack: Stack, layout: RowLayout
+) -> Callable[..., tuple[Tensor, None]]:
+    project = stack(attention.q_proj, attention.k_proj, attention.v_proj)
+    out = stack(attention.o_proj)
     width = attention.head_dim
     heads, key_heads = (size // width for size in project.widths[:2])
 

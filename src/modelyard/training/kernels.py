@@ -21,10 +21,11 @@ class LoraProjections(Function):
     """Projections of one input that stand side by side: y = x W^T + s (x A^T) B^T for each.
 
     x: [t, i].  weight: [o, i], the stacked base weights, o the sum of `widths`; bias: [o] or None.
-    lora_a: k times [r, i], then lora_b: k times [o_k, r], all fp32.  Returns [t, o].
-    The A are stacked and the B laid out block-diagonally ([o, k r]): few products of fair size are
-    faster than many thin ones, and the zeros cost less than the calls they save.
-    Source: Hu et al. 2021, arXiv:2106.09685.
+    a: [k r, i], the stacked A, and b: [o, k r], the B laid out block-diagonally and multiplied by
+    s, both in the type of x.  adapters: the fp32 weights they were cast from, k times A [r, i],
+    then k times B [o_k, r]: they get the gradients.  Returns [t, o].
+    Few products of fair size are faster than many thin ones, and the zeros of b cost less than the
+    calls they save. Source: Hu et al. 2021, arXiv:2106.09685.
     """
 
     @staticmethod
@@ -33,33 +34,31 @@ class LoraProjections(Function):
         x: Tensor,
         weight: Tensor,
         bias: Tensor | None,
+        a: Tensor,
+        b: Tensor,
         scaling: float,
         widths: tuple[int, ...],
         *adapters: Tensor,
     ) -> Tensor:
-        count = len(widths)
-        a = torch.cat(adapters[:count]).to(x.dtype)
-        b = torch.block_diag(*adapters[count:]).to(x.dtype)
         inner = x @ a.t()
-        y = F.linear(x, weight, bias).addmm_(inner, b.t(), alpha=scaling)
         ctx.save_for_backward(x, weight, a, b, inner)
         ctx.scaling, ctx.widths = scaling, widths
-        return y
+        return F.linear(x, weight, bias).addmm_(inner, b.t())
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
         x, weight, a, b, inner = ctx.saved_tensors
         count, rank = len(ctx.widths), len(a) // len(ctx.widths)
         grad_inner = grad @ b
-        grad_a = (grad_inner.t() @ x).float().mul_(ctx.scaling)
+        grad_a = (grad_inner.t() @ x).float()
         every_b = (inner.t() @ grad).float().mul_(ctx.scaling).split_with_sizes(ctx.widths, 1)
         grad_b = [
             block[place * rank : (place + 1) * rank].t() for place, block in enumerate(every_b)
         ]
         grad_x = None
         if ctx.needs_input_grad[0]:
-            grad_x = (grad @ weight).addmm_(grad_inner, a, alpha=ctx.scaling)
-        return grad_x, None, None, None, None, *grad_a.chunk(count), *grad_b
+            grad_x = (grad @ weight).addmm_(grad_inner, a)
+        return grad_x, None, None, None, None, None, None, *grad_a.chunk(count), *grad_b
 
 
 class RmsNorm(Function):

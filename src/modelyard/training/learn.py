@@ -21,7 +21,7 @@ from modelyard.training.adapter_model import (
     load_adapter_weights,
     write_adapter,
 )
-from modelyard.training.experiment import Experiment
+from modelyard.training.experiment import Experiment, checkpoint_step, list_checkpoints
 from modelyard.training.fast_path import RowLayout, TrainingModel, prove_fast_path
 from modelyard.training.metrics import MetricsFile
 from modelyard.training.preflight import Choices, Preflight, is_noisy
@@ -31,7 +31,6 @@ from modelyard.training.trainer import (
     TrainingFailed,
     YardTrainer,
     build_trainer,
-    list_checkpoints,
 )
 
 
@@ -80,7 +79,7 @@ def learn(
     )
     checkpoint = next(iter(list_checkpoints(experiment.checkpoints)[::-1]), None)
     steps = len(check.plan.steps)
-    done = int(checkpoint.name.rpartition("-")[2]) if checkpoint else 0
+    done = checkpoint_step(checkpoint) if checkpoint else 0
     metrics_file.rewind(done)
     started = (
         f"go on after step {done}" if done else f"{check.spec.schedule.rows_per_step} rows each"

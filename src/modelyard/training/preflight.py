@@ -30,7 +30,7 @@ from modelyard.training.memory import (
     load_base_shape,
     predict_memory,
 )
-from modelyard.training.spec import FineTuneSpec
+from modelyard.training.spec import LONGEST_ROW, FineTuneSpec
 
 if TYPE_CHECKING:
     from modelyard.inference.machine import Machine
@@ -133,11 +133,14 @@ def run_preflight(
         f"preflight: {len(dataset.train):,} rows to learn, {len(dataset.evaluation):,} to judge by"
     )
     max_length = spec.data.max_length
-    train = tokenize_conversations(dataset.train, tokenizer, max_length=max_length)
-    evaluation = tokenize_conversations(dataset.evaluation, tokenizer, max_length=max_length)
+    most_tokens = min(base.context_length() or LONGEST_ROW, LONGEST_ROW)
+    train, evaluation = (
+        tokenize_conversations(rows, tokenizer, max_length=max_length, most_tokens=most_tokens)
+        for rows in (dataset.train, dataset.evaluation)
+    )
     report = build_data_report(dataset, train, evaluation, max_length=max_length)
     problems = [*train.problems, *evaluation.problems, *report.problems]
-    problems += _organisation_problems(spec, dataset)
+    problems += organisation_problems(spec, dataset)
     if problems:
         raise ProblemsFound(
             f"dataset {dataset.name} cannot be trained on: {len(problems):,} "
@@ -178,7 +181,8 @@ def run_preflight(
     )
 
 
-def _organisation_problems(spec: FineTuneSpec, dataset: ChatDataset) -> list[Problem]:
+def organisation_problems(spec: FineTuneSpec, dataset: ChatDataset) -> list[Problem]:
+    """What forbids training an adapter of one organisation on the data of another."""
     if spec.org and dataset.org and spec.org != dataset.org:
         return [
             Problem(
@@ -308,13 +312,20 @@ def _require_possible(choices: Choices, shape: BaseShape, spec: FineTuneSpec) ->
             where="keep.tensorboard",
             hint="install it with `pip install 'modelyard[tensorboard]'`",
         )
+    known = ", ".join(shape.linear_shapes)
+    if not spec.lora.targets:
+        raise InvalidInput(
+            "names no module, so there is nothing to train",
+            where="lora.targets",
+            hint=f"there are: {known}; or all-linear",
+        )
     if spec.lora.targets != ("all-linear",):
         unknown = [name for name in spec.lora.targets if name not in shape.linear_shapes]
         if unknown:
             raise InvalidInput(
                 f"the base has no linear module {', '.join(unknown)}",
                 where="lora.targets",
-                hint=f"there are: {', '.join(shape.linear_shapes)}; or all-linear",
+                hint=f"there are: {known}; or all-linear",
             )
 
 

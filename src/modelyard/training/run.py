@@ -167,6 +167,7 @@ def _evaluate(
 ) -> dict[str, Any]:
     """Judge the adapter as it was saved, on rows it never saw."""
     from modelyard.evaluation.evaluate import evaluate_adapter
+    from modelyard.evaluation.rows import choose_rows
     from modelyard.inference.engine import Engine
 
     if not check.dataset.evaluation:
@@ -182,12 +183,10 @@ def _evaluate(
         precision=choices.precision,
         quantize=choices.quantize,
     )
-    evaluation = evaluate_adapter(
-        engine,
-        check.dataset.evaluation,
-        max_length=check.spec.data.max_length,
-        progress=progress,
-    ).mapping()
+    rows = choose_rows(
+        check.dataset.evaluation, check.evaluation, max_length=check.spec.data.max_length
+    )
+    evaluation = evaluate_adapter(engine, rows, progress=progress).mapping()
     write_json(experiment.validation_file, evaluation)
     return evaluation
 
@@ -332,7 +331,11 @@ def _stop_on_signals() -> Iterator[StopRequest]:
         request.asked = True
 
     asking = (signal.SIGTERM, signal.SIGHUP, signal.SIGINT)
-    before = {number: signal.signal(number, ask) for number in asking}
+    before = {
+        number: signal.signal(number, ask)
+        for number in asking
+        if signal.getsignal(number) is not signal.SIG_IGN  # as under nohup
+    }
     try:
         yield request
     finally:

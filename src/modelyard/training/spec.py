@@ -6,6 +6,7 @@ field is the help text, the schema description and the documentation.
 
 from __future__ import annotations
 
+import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -17,6 +18,9 @@ from modelyard.core.errors import InvalidInput, Problem, ProblemsFound
 from modelyard.core.layout import check_name
 from modelyard.core.settings import Between, build_settings
 from modelyard.core.yamlsource import YamlSource, load_yaml
+
+LONGEST_ROW = 1_000_000
+"""The largest `data.max_length`, in tokens."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -41,7 +45,7 @@ class LoraSettings:
 class DataSettings:
     """How rows become tokens."""
 
-    max_length: Annotated[int, Between(8, 1_000_000)] = 1024
+    max_length: Annotated[int, Between(8, LONGEST_ROW)] = 1024
     """Longest row in tokens; what is longer is cut, and refused when its answer is lost."""
     packing: bool = True
     """Lay rows end to end without padding; no row sees another. Off: one row at a time."""
@@ -222,8 +226,13 @@ def _assign(
 
 def _fill_names(values: dict[str, Any]) -> None:
     dataset = values.get("dataset")
-    if isinstance(dataset, str) and dataset:
-        stem = Path(dataset).name.partition(".")[0].lower()
-        values.setdefault("adapter", stem)
-    if isinstance(values.get("adapter"), str):
-        values.setdefault("experiment", values["adapter"])
+    # A dataset that is missing or no text is a problem of its own; what follows from it is none.
+    values.setdefault("adapter", _name_after(dataset if isinstance(dataset, str) else ""))
+    adapter = values["adapter"]
+    values.setdefault("experiment", adapter if isinstance(adapter, str) else _name_after(""))
+
+
+def _name_after(dataset: str) -> str:
+    """The name of an adapter that learns `dataset`, a name or a path; always a valid one."""
+    stem = Path(dataset).name.partition(".")[0].lower()
+    return re.sub(r"[^a-z0-9_-]+", "-", stem).lstrip("-_").rstrip("-")[:64] or "dataset"

@@ -26,12 +26,12 @@ from modelyard.core.files import staged_folder, sweep_staging
 from modelyard.core.progress import Progress
 from modelyard.training.adapter_model import load_adapter_weights, write_adapter
 from modelyard.training.batches import StepPlan, split_by_tokens
+from modelyard.training.experiment import CHECKPOINT_PREFIX, list_checkpoints
 from modelyard.training.fast_path import TrainingModel
 from modelyard.training.metrics import MetricsFile
 from modelyard.training.spec import FineTuneSpec
 from modelyard.training.stop import StopRequest
 
-CHECKPOINT_PREFIX = "checkpoint-"
 BEST_NAME = "best"
 STATE_NAME = "trainer_state.json"
 _EVALUATION_TOKENS = 2048
@@ -290,9 +290,3 @@ def _tensorboard(spec: FineTuneSpec, experiment: Path) -> list[TrainerCallback]:
 
     writer = SummaryWriter(log_dir=str(experiment / "tensorboard"))
     return [TensorBoardCallback(writer)]
-
-
-def list_checkpoints(folder: Path) -> list[Path]:
-    """The checkpoints in `folder`, oldest first."""
-    found = [path for path in folder.glob(f"{CHECKPOINT_PREFIX}*") if path.is_dir()]
-    return sorted(found, key=lambda path: int(path.name.removeprefix(CHECKPOINT_PREFIX)))

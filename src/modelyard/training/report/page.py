@@ -21,6 +21,7 @@ from markupsafe import Markup
 
 from modelyard import __version__
 from modelyard.chatdata.samples import Sample
+from modelyard.core.visible import visible_text
 from modelyard.training.report.charts import Curve, render_curves, render_histogram
 from modelyard.training.report.comparison import group_answers, render_comparison
 from modelyard.training.report.scales import Point, show_duration, show_number, show_tick, smooth
@@ -220,7 +221,8 @@ def _flags(report: Mapping[str, Any]) -> list[tuple[str, int, list[str]]]:
         "A token is both question and answer": list(report["straddling"]),
     }
     for one in report["sensitive"]:
-        place = f"{one['source']} (message {one['message']})"
+        inside = f"message {one['message']}" if one["message"] else f"key '{one['key']}'"
+        place = f"{one['source']} ({inside})"
         kinds.setdefault(f"Holds: {one['kind']}", []).append(place)
     return [(what, len(where), where[:_SHOWN_PLACES]) for what, where in kinds.items() if where]
 
@@ -252,7 +254,7 @@ def _plain(value: Any) -> str:
 
 def _clip(text: Any) -> str:
     """Text of bearable length; validation.json has all of it."""
-    whole = "–" if text is None else str(text)
+    whole = "–" if text is None else visible_text(str(text))
     if len(whole) <= _SHOWN_CHARACTERS:
         return whole
     return f"{whole[:_SHOWN_CHARACTERS]} … and {len(whole) - _SHOWN_CHARACTERS:,} more characters"

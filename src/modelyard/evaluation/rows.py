@@ -1,0 +1,100 @@
+"""Which rows of a dataset can be judged at a given length, and what becomes of the others.
+
+Known before any weight is loaded. Does not import torch.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modelyard.chatdata.conversation import Conversation
+from modelyard.chatdata.tokenizing import Tokenized, TokenRow
+from modelyard.core.errors import NoData, Problem
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class JudgedRows:
+    """The rows to judge by: conversations and their tokens, in the same order; never empty."""
+
+    conversations: tuple[Conversation, ...]
+    """What is asked and answered."""
+    tokens: tuple[TokenRow, ...]
+    """The tokens whose loss is measured."""
+    warnings: tuple[str, ...] = ()
+    """What `max_length` and the chat template took away, a line each."""
+
+
+def choose_rows(
+    conversations: Sequence[Conversation],
+    tokenized: Tokenized,
+    *,
+    max_length: int,
+    most_tokens: int | None = None,
+) -> JudgedRows:
+    """The conversations that became tokens, and what a person should know about the others.
+
+    `tokenized` is what became of `conversations`; `most_tokens` is the most that the base takes.
+    Raises NoData, with the cause, when none are left.
+    """
+    if not conversations:
+        raise NoData(
+            "there are no evaluation rows, so nothing can be judged",
+            hint="give the dataset an eval.jsonl; `models prepare-data` splits one off",
+        )
+    if not tokenized.rows:
+        raise _none_left(conversations, tokenized, max_length, most_tokens)
+    usable = {row.source for row in tokenized.rows}
+    return JudgedRows(
+        conversations=tuple(one for one in conversations if one.source in usable),
+        tokens=tokenized.rows,
+        warnings=tuple(_warnings(conversations, tokenized, max_length)),
+    )
+
+
+def _none_left(
+    conversations: Sequence[Conversation],
+    tokenized: Tokenized,
+    max_length: int,
+    most_tokens: int | None,
+) -> NoData:
+    rows, longest = _rows(len(conversations)), tokenized.longest
+    if len(tokenized.lost) < len(conversations):
+        first = _other_problems(tokenized)[0]
+        message = f"none of the {rows} can be judged: {first.message}"
+        return NoData(message, where=first.where, hint=first.hint)
+    if most_tokens is None or longest <= most_tokens:
+        hint = f"raise max_length to {longest:,}, which keeps every row whole"
+    else:
+        hint = (
+            f"the longest row has {longest:,} tokens, and the base takes {most_tokens:,}: "
+            "raise max_length to that, and split longer rows"
+        )
+    return NoData(
+        f"all {rows} are cut off before their last answer by max_length {max_length:,}, "
+        "so nothing can be judged",
+        hint=hint,
+    )
+
+
+def _warnings(
+    conversations: Sequence[Conversation], tokenized: Tokenized, max_length: int
+) -> list[str]:
+    whole = f"max_length {max_length:,} (the longest row has {tokenized.longest:,} tokens)"
+    lines = [
+        (len(tokenized.cut), f"judged without the end of the last answer, for {whole}"),
+        (len(tokenized.lost), f"left out, cut off before the last answer by {whole}"),
+    ]
+    if others := _other_problems(tokenized):
+        left_out = len(conversations) - len(tokenized.rows) - len(tokenized.lost)
+        lines.append((left_out, f"left out: {others[0].message}"))
+    return [f"{count:,} of {_rows(len(conversations))} {text}" for count, text in lines if count]
+
+
+def _other_problems(tokenized: Tokenized) -> list[Problem]:
+    """What has nothing to do with the length."""
+    return [problem for problem in tokenized.problems if problem.where not in tokenized.lost]
+
+
+def _rows(count: int) -> str:
+    return f"{count:,} evaluation {'row' if count == 1 else 'rows'}"

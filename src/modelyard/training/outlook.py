@@ -1,0 +1,174 @@
+"""What a fine-tune command would do, found out by looking only: `--dry-run` and `--check`.
+
+Nothing is fetched, locked or written here, so without the base on this machine some things stay
+unknown; they are named. Does not know terminals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from modelyard.adapters.gate import PromotionDecision
+from modelyard.adapters.promote import judge_promotion
+from modelyard.adapters.versions import (
+    active_number,
+    load_version,
+    version_numbers,
+    version_of_run,
+)
+from modelyard.bases.catalogue import BaseCard, find_base
+from modelyard.bases.local import locate_base
+from modelyard.chatdata.dataset import ChatDataset, load_dataset
+from modelyard.chatdata.report import build_data_report
+from modelyard.chatdata.template import ChatTokenizer
+from modelyard.chatdata.tokenizing import Tokenized
+from modelyard.core.errors import ProblemsFound
+from modelyard.core.layout import Yard
+from modelyard.core.progress import Progress
+from modelyard.training.experiment import (
+    Experiment,
+    build_identity,
+    checkpoint_step,
+    find_run,
+    list_checkpoints,
+    require_same_run,
+)
+from modelyard.training.preflight import Choices, RunInputs, organisation_problems
+from modelyard.training.spec import FineTuneSpec
+
+NEEDS_BASE = ("which tokens are learned", "the length of rows", "steps", "memory", "disk")
+"""What cannot be checked while the base is not on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundInputs:
+    """What a spec names, as far as it is on this machine."""
+
+    dataset: ChatDataset
+    card: BaseCard
+    """The base's card."""
+    run_inputs: RunInputs | None
+    """The inputs of a run; None while the base would have to be fetched first."""
+    warnings: tuple[str, ...]
+    """What a person should know that the preflight does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Outlook:
+    """What the command would do with its experiment."""
+
+    action: Literal["start", "resume", "conclude", "nothing"]
+    """Train from the beginning or from a checkpoint, only judge and register, or nothing."""
+    after_step: int
+    """The step after which training would go on; 0 from the beginning."""
+    removes_run: bool
+    """Whether the experiment's present run would be removed (`--fresh`)."""
+    number: int
+    """The number of the version that the run would become, or is."""
+    promotion: PromotionDecision | None
+    """What the gate says of a finished run; None when it was not asked or has nothing to move."""
+    choices: Choices | None
+    """What `auto` came to when the run began."""
+    writes: tuple[Path, ...]
+    """The folders and the link that would be written."""
+
+
+def find_inputs(yard: Yard, spec: FineTuneSpec, *, progress: Progress) -> FoundInputs:
+    """Read the dataset, and look for the base without fetching or recording anything.
+
+    Without the base, the rows are checked as far as they can be: raises ProblemsFound when they
+    cannot be trained on.
+    """
+    dataset = load_dataset(yard, spec.dataset)
+    card = find_base(yard, spec.base_model)
+    base = locate_base(yard, spec.base_model, progress=progress, remember=False)
+    if base is not None:
+        inputs = RunInputs(dataset=dataset, base=base, tokenizer=ChatTokenizer.load(base.path))
+        return FoundInputs(dataset=dataset, card=card, run_inputs=inputs, warnings=())
+    report = build_data_report(dataset, Tokenized(rows=()), max_length=spec.data.max_length)
+    if problems := [*report.problems, *organisation_problems(spec, dataset)]:
+        raise ProblemsFound(f"dataset {dataset.name} cannot be trained on", problems)
+    return FoundInputs(
+        dataset=dataset,
+        card=card,
+        run_inputs=None,
+        warnings=(*dataset.warnings, *report.warnings),
+    )
+
+
+def look_ahead(
+    yard: Yard, spec: FineTuneSpec, found: FoundInputs, *, fresh: bool, promote: bool
+) -> Outlook:
+    """What `fine_tune` would do now. Raises what it would raise for this experiment."""
+    run = find_run(yard, spec) if not fresh else None
+    if run is None:
+        number = max(version_numbers(yard, spec.adapter), default=0) + 1
+        return Outlook(
+            action="start",
+            after_step=0,
+            removes_run=fresh and _holds_run(yard, spec),
+            number=number,
+            promotion=None,
+            choices=None,
+            writes=_writes(yard, spec, number, promote=promote),
+        )
+    _require_same(spec, found, run)
+    if run.version is not None:
+        return _look_at_finished(yard, spec, run, run.version, promote=promote)
+    registered = version_of_run(yard, spec.adapter, run.run_key)
+    following = max(version_numbers(yard, spec.adapter), default=0) + 1
+    number = registered.number if registered else following
+    steps = [checkpoint_step(path) for path in list_checkpoints(run.checkpoints)]
+    after_step = max(steps, default=0)
+    return Outlook(
+        action="conclude" if run.trained.exists() else "resume" if after_step else "start",
+        after_step=after_step,
+        removes_run=False,
+        number=number,
+        promotion=None,
+        choices=run.choices,
+        writes=_writes(yard, spec, number, promote=promote),
+    )
+
+
+def _holds_run(yard: Yard, spec: FineTuneSpec) -> bool:
+    folder = yard.experiment(spec.experiment)
+    yard.contain(folder, "experiment")
+    return Experiment(folder, {}).record_file.exists()
+
+
+def _require_same(spec: FineTuneSpec, found: FoundInputs, run: Experiment) -> None:
+    """Compare with the run as far as the inputs are known; an absent base counts as unchanged."""
+    recorded, inputs = run.record["identity"], found.run_inputs
+    identity = build_identity(
+        spec,
+        base_fingerprint=inputs.base.fingerprint if inputs else recorded["base_fingerprint"],
+        data_fingerprint=found.dataset.fingerprint,
+        template_hash=inputs.tokenizer.template_hash if inputs else recorded["template_hash"],
+    )
+    require_same_run(spec, run, identity)
+
+
+def _look_at_finished(
+    yard: Yard, spec: FineTuneSpec, run: Experiment, number: int, *, promote: bool
+) -> Outlook:
+    version = load_version(yard, spec.adapter, number)
+    moves = promote and active_number(yard, spec.adapter) != number
+    decision = judge_promotion(yard, version) if moves else None
+    link = yard.trained_link(spec.adapter)
+    return Outlook(
+        action="nothing",
+        after_step=0,
+        removes_run=False,
+        number=number,
+        promotion=decision,
+        choices=run.choices,
+        writes=(link,) if decision is not None and decision.allowed else (),
+    )
+
+
+def _writes(yard: Yard, spec: FineTuneSpec, number: int, *, promote: bool) -> tuple[Path, ...]:
+    folders = (yard.experiment(spec.experiment), yard.adapter_version(spec.adapter, number))
+    return (*folders, yard.trained_link(spec.adapter)) if promote else folders

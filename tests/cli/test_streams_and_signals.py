@@ -1,0 +1,140 @@
+"""Outputs that cannot be written, arguments that are no text, and signals: as a shell sees them."""
+
+from __future__ import annotations
+
+import os
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from modelyard.cli.app import main
+from modelyard.core.layout import Yard
+
+MODELS = f"{sys.executable} -m modelyard"
+GENERATE = "generate --base-model tiny --max-new-tokens 400 hello"
+
+
+def shell(line: str) -> subprocess.CompletedProcess[str]:
+    """A line of bash in which `models` is this program; ends as the first part of a pipe does."""
+    return subprocess.run(
+        ["bash", "-c", f'models() {{ {MODELS} "$@"; }}\n{line}\nexit ${{PIPESTATUS[0]}}'],
+        capture_output=True,
+        text=True,
+        timeout=120,
+        env={**os.environ, "PYTHONUNBUFFERED": ""},
+    )
+
+
+@pytest.mark.parametrize("command", [GENERATE, "base list", "base list --json", "--help"])
+def test_a_reader_who_leaves_ends_a_command_quietly(yard: Yard, command: str) -> None:
+    done = shell(f"models {command} | true")
+    assert (done.returncode, done.stderr.replace("fingerprint", "").count("\n") <= 1) == (1, True)
+    assert "error" not in done.stderr and "exception" not in done.stderr.lower()
+
+
+@pytest.mark.parametrize(
+    "command", [GENERATE, "base list", "base list --json", "--help", "--version"]
+)
+@pytest.mark.parametrize("unbuffered", ["", "1"])
+def test_a_full_disk_behind_stdout_is_an_error_that_says_so(
+    yard: Yard, command: str, unbuffered: str
+) -> None:
+    done = shell(f"PYTHONUNBUFFERED={unbuffered} models {command} >/dev/full")
+    assert done.returncode == 1, done.stderr
+    assert re.search("stdout: cannot write.*: No space left on device", done.stderr)
+    assert "exception" not in done.stderr.lower()
+
+
+def test_a_closed_stdout_is_an_error_that_says_so(yard: Yard) -> None:
+    done = shell("models base list >&-")
+    assert (done.returncode, done.stdout) == (1, "")
+    assert done.stderr.startswith("error: stdout is closed")
+
+
+def test_closed_stdin_and_stderr_are_empty_ones(yard: Yard) -> None:
+    assert "tiny" in shell("models base list <&- 2>&-").stdout
+    done = shell("models generate --base-model tiny - <&-")
+    assert (done.returncode, "the prompt is empty" in done.stderr) == (2, True)
+
+
+@pytest.mark.parametrize(
+    "line", [r"models generate --base-model tiny $'\xff'", r"models init $'a\xff'"]
+)
+def test_an_argument_that_is_not_utf8_is_wrong_usage(yard: Yard, line: str) -> None:
+    done = shell(line)
+    assert done.returncode == 2, done.stderr
+    assert r"xff' is not UTF-8 text" in done.stderr
+
+
+@pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
+def test_a_prompt_on_stdin_that_is_not_utf8_is_wrong_usage(yard: Yard, locale: str) -> None:
+    done = shell(rf"LC_ALL={locale} models generate --base-model tiny - <<<$'\xff'")
+    assert done.returncode == 2, done.stderr
+    assert "stdin: the prompt is not UTF-8 text" in done.stderr
+
+
+def write_rows(path: Path, count: int) -> None:
+    rows = (f'{{"prompt": "Question {n}?", "completion": "Answer {n}."}}\n' for n in range(count))
+    path.write_text("".join(rows))
+
+
+@pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
+def test_a_signal_ends_a_command_with_130_and_one_line(yard: Yard, number: signal.Signals) -> None:
+    write_rows(yard.root / "rows.jsonl", 30_000)
+    process = subprocess.Popen(
+        [sys.executable, "-m", "modelyard", "prepare-data", "rows.jsonl", "--out", "rows"],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+    )
+    assert process.stderr is not None
+    assert "rows.jsonl" in process.stderr.readline()
+    time.sleep(0.1)
+    process.send_signal(number)
+    stdout, stderr = process.communicate(timeout=60)
+    assert process.returncode == 130, stderr
+    assert (stdout, stderr.splitlines()[-1]) == ("", "interrupted")
+    assert "Traceback" not in stderr
+    assert not (yard.root / "datasets" / "rows" / "train.jsonl").exists()
+
+
+def test_a_signal_ends_an_answer_in_order(yard: Yard) -> None:
+    process = subprocess.Popen(
+        [sys.executable, "-m", "modelyard", *GENERATE.split()],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        text=True,
+        env={**os.environ, "OMP_NUM_THREADS": "1"},
+    )
+    assert process.stdout is not None
+    assert process.stdout.read(1)
+    process.send_signal(signal.SIGTERM)
+    _, stderr = process.communicate(timeout=60)
+    assert (process.returncode, stderr.splitlines()[-1]) == (130, "interrupted")
+    assert "exception" not in stderr
+
+
+def test_the_traceback_of_a_bug_outside_a_yard_lies_in_the_cache(
+    tmp_path: Path,
+    own_home: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    def broken(*_: object, **__: object) -> None:
+        raise ZeroDivisionError("as a bug would")
+
+    monkeypatch.setattr("modelyard.frontdoor.init.init_yard", broken)
+    monkeypatch.setattr("sys.argv", ["models", "init", "new"])
+    before = set(tmp_path.iterdir())
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert stopped.value.code == 3
+    (log,) = (own_home / "models-cache" / "logs").iterdir()
+    assert "as a bug would" in log.read_text()
+    assert str(log) in capsys.readouterr().err
+    assert set(tmp_path.iterdir()) == before

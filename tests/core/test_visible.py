@@ -1,0 +1,15 @@
+"""What data says is shown, and never obeyed by a terminal."""
+
+from __future__ import annotations
+
+from modelyard.core.visible import visible_text
+
+
+def test_control_characters_are_written_out() -> None:
+    assert visible_text("\x1b[31mred\x07\r\x00") == "\\x1b[31mred\\x07\\x0d\\x00"
+    assert visible_text("\x7f\x85\x9b2J") == "\\x7f\\x85\\x9b2J"
+
+
+def test_everything_else_stays_as_it_is() -> None:
+    text = "Zürich\tcosts\n½ of 東京, it's \u00a0£5 🙂 \\x1b"
+    assert visible_text(text) == text
