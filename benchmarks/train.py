@@ -185,10 +185,14 @@ def run_llamafactory(job: Job, folder: Path, home: Path) -> Measured:
 
 
 def logged(output: str, name: str) -> float:
-    found = re.findall(rf"{name}'?\s*[:=]\s*'?([0-9.]+)", output)
+    """A figure that a peer logs, as a number or as h:mm:ss."""
+    found = re.findall(rf"{name}'?\s*[:=]\s*'?([0-9.:]+)", output)
     if not found:
         raise SystemExit(f"no {name} in:\n{output[-3000:]}")
-    return float(found[-1])
+    value = 0.0
+    for part in found[-1].split(":"):
+        value = 60 * value + float(part)
+    return value
 
 
 def judge(job: Job, adapter: Path) -> float:

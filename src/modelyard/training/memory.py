@@ -9,6 +9,7 @@ stock path keeps more. Measured against real peaks in docs/performance.md. Does 
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -20,7 +21,7 @@ LOGITS_PER_BLOCK = 8_000_000
 """Logits that exist at a time; a vocabulary of 50,000 gives blocks of 160 labels."""
 
 _PROCESS_BYTES = 520_000_000  # Python, torch, transformers, trl and their friends: measured
-_KERNEL_BYTES = 450_000_000  # what the CPU's matrix products pack and keep as scratch: measured
+_KERNEL_BYTES = 235_000_000  # what the CPU's matrix products pack and keep as scratch: measured
 _LOGIT_BYTES = 14  # bf16, fp32, its exponential and the bf16 gradient, and what is between
 _STOCK_LOGIT_BYTES = 4  # of every token: bf16 logits and their gradient
 _OPTIMIZER_BYTES = 16  # weight, gradient and two AdamW states, all fp32
@@ -153,9 +154,10 @@ def predict_memory(
     number = 4 if precision == "fp32" else 2
     linear_number = {"none": float(number), "8bit": 1.1, "4bit": 0.58}[quantize]
     weights = shape.linear_parameters * linear_number + shape.embedding_parameters * number
-    if device == "cpu" and (path == "fast" or precision == "fp32"):
+    if device == "cpu":
         # The file stays mapped beside the stacked or widened copies of its tensors.
-        weights += shape.linear_parameters * 2
+        copied = shape.linear_parameters if precision == "fp32" else 0
+        weights += 2 * (copied or (_stacked_parameters(shape, lora) if path == "fast" else 0))
     kept = _kept_by_layer(shape, lora, batch, number, path)
     layers: float = kept * shape.layers
     if checkpointing:
@@ -172,6 +174,19 @@ def predict_memory(
         activations=int(layers),
         logits=logits,
     )
+
+
+def _stacked_parameters(shape: BaseShape, lora: LoraSettings) -> int:
+    """Parameters of the projections that the fast path lays side by side (see fast_path.py)."""
+    chosen = set(shape.linear_shapes)
+    if lora.targets != ("all-linear",):
+        chosen &= set(lora.targets)
+    stacked: list[str] = []
+    if {"q_proj", "k_proj", "v_proj", "o_proj"} <= chosen:
+        stacked += ["q_proj", "k_proj", "v_proj"]
+    if {"gate_proj", "up_proj", "down_proj"} <= chosen:
+        stacked += ["gate_proj", "up_proj"]
+    return shape.layers * sum(math.prod(shape.linear_shapes[name]) for name in stacked)
 
 
 def _kept_by_layer(
