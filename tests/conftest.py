@@ -5,6 +5,7 @@ from __future__ import annotations
 import ipaddress
 import json
 import os
+import signal
 import socket
 from collections.abc import Callable, Iterator
 from pathlib import Path
@@ -25,6 +26,11 @@ CORPUS = [
     "Question and answer: who leads the team? The team is led by a person with a name.",
     "0123456789 one two three four five six seven eight nine ten yes no true false",
 ]
+
+
+# A shell's background job ignores ^C, and so would every process that a test starts and interrupts.
+if signal.getsignal(signal.SIGINT) is signal.SIG_IGN:
+    signal.signal(signal.SIGINT, signal.default_int_handler)
 
 
 @pytest.fixture(autouse=True)
