@@ -125,6 +125,10 @@ bench-memory: $(ready)  ## Predicted against real peaks of memory
 bench-startup: $(ready)  ## Start-up time of the command line
 	python benchmarks/startup.py
 
+.PHONY: bench-adapters
+bench-adapters: $(ready)  ## Time of promote, rollback and list; needs the demo's adapter
+	python benchmarks/adapters.py
+
 .PHONY: clean
 clean:  ## Remove the environment and all caches; models and experiments stay
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

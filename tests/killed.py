@@ -10,6 +10,7 @@ import os
 import signal
 import sqlite3
 import sys
+import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
@@ -102,3 +103,31 @@ def _interrupt_call(number: int, how: str) -> list[int]:
     sqlite3.connect = lambda *args, **kwargs: connect(*args, factory=CountedConnection, **kwargs)
     sys.addaudithook(hook)
     return calls
+
+
+def fork(work: Callable[[], object]) -> int:
+    """Run `work` in a forked process; returns its id. It exits with 0, or 1 after an exception."""
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # other threads here are idle
+        child = os.fork()
+    if child:
+        return child
+    try:
+        work()
+        os._exit(_ENDED)
+    except BaseException:
+        traceback.print_exc()
+    finally:
+        os._exit(_BROKE)
+
+
+def kill_after(work: Callable[[], object], seconds: float) -> bool:
+    """Run `work` in a forked process and SIGKILL it after that long; whether it was still at it."""
+    child = fork(work)
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    status = os.waitpid(child, 0)[1]
+    if os.WIFSIGNALED(status):
+        return True
+    assert os.WEXITSTATUS(status) == _ENDED, "the work broke by itself"
+    return False

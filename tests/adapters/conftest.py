@@ -11,6 +11,7 @@ from typing import Any
 import pytest
 from adapter_samples import BETTER, facts, fill_with
 
+from modelyard.adapters.import_ import import_adapter, plan_import
 from modelyard.adapters.versions import AdapterVersion, register_version
 from modelyard.bases.fingerprint import fingerprint_weights
 from modelyard.bases.local import LocalBase
@@ -89,3 +90,13 @@ def saved_adapter(save_adapter: Callable[..., Path]) -> Path:
 def own_adapter(saved_adapter: Path, tmp_path: Path) -> Path:
     """A copy of `saved_adapter` that a test may spoil."""
     return Path(shutil.copytree(saved_adapter, tmp_path / "adapter"))
+
+
+@pytest.fixture
+def adopt(yard: Yard, tiny_base: LocalBase) -> Callable[..., AdapterVersion]:
+    """Make a folder of adapter files the next version of `demo` in the yard of base `tiny`."""
+
+    def make(folder: Path, adapter: str = "demo", **options: Any) -> AdapterVersion:
+        return import_adapter(yard, adapter, plan_import(folder, tiny_base), **options)
+
+    return make

@@ -54,10 +54,22 @@ def test_a_version_worse_than_the_one_in_use_on_the_same_rows_is_refused() -> No
 def test_a_version_as_good_as_the_one_in_use_is_allowed() -> None:
     allowed, reason = decide_promotion(BETTER, in_use=BETTER)
     assert allowed
-    assert reason.endswith("and 1.200 of the version in use")
+    assert reason.endswith("on the 60 rows of the version in use 1.200 against 1.200")
 
 
 def test_figures_on_other_rows_are_not_compared() -> None:
     better_elsewhere = figures(tuned={"loss": 0.1}, fingerprint="sha256:other")
     assert decide_promotion(BETTER, in_use=better_elsewhere).allowed
     assert decide_promotion(BETTER, in_use={}).allowed
+
+
+def test_a_continued_version_that_forgot_what_the_one_in_use_knows_is_refused() -> None:
+    in_use = figures()
+    old = {"rows": 60, "fingerprint": in_use["fingerprint"], "loss": in_use["tuned"]["loss"] + 0.3}
+    forgetful = figures(fingerprint="sha256:more", old=old)
+    decision = decide_promotion(forgetful, in_use)
+    assert not decision.allowed
+    assert "worse than the version in use" in decision.reason
+    assert "same 60 rows" in decision.reason
+    old["loss"] = in_use["tuned"]["loss"]
+    assert decide_promotion(forgetful, in_use).allowed

@@ -10,12 +10,15 @@ from pathlib import Path
 
 import pytest
 from adapter_samples import BETTER
+from sound_versions import register_sound, require_agreement
 
 from killed import interruptions
 from modelyard.adapters.manifest import DamagedVersion
-from modelyard.adapters.promote import judge_promotion, pointer_history, promote_version
+from modelyard.adapters.pointer import pointer_history
+from modelyard.adapters.promote import judge_promotion, promote_judged, promote_version
 from modelyard.adapters.versions import AdapterVersion, active_number
-from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.bases.local import LocalBase
+from modelyard.core.errors import GateBreached, InvalidInput, ModelyardError
 from modelyard.core.files import LockHeld, exclusive_lock, replace_link
 from modelyard.core.layout import Yard
 from modelyard.core.state import open_state
@@ -245,3 +248,91 @@ def test_the_gate_judges_the_version_in_use_by_its_own_figures(
     version = register("run-1")
     promote_version(bare_yard, version)
     assert judge_promotion(bare_yard, version).allowed
+
+
+def test_a_better_version_comes_into_use_and_the_history_says_why(bare_yard: Yard) -> None:
+    promote_judged(bare_yard, register_sound(bare_yard, "run-1", loss=1.2), base=None)
+    move = promote_judged(bare_yard, register_sound(bare_yard, "run-2", loss=1.0), base=None)
+    assert (move.from_version, move.to_version, move.moved) == (1, 2, True)
+    assert "loss 1.000 against 3.100 of the base" in (move.reason or "")
+    assert pointer_history(bare_yard, "demo")[-1] == move
+
+
+def test_a_worse_version_is_refused_with_the_numbers(bare_yard: Yard) -> None:
+    promote_judged(bare_yard, register_sound(bare_yard, "run-1", loss=1.0), base=None)
+    worse = register_sound(bare_yard, "run-2", loss=1.5)
+    for dry_run in (True, False):
+        with pytest.raises(GateBreached, match=r"loss 1\.500 against 1\.000") as caught:
+            promote_judged(bare_yard, worse, base=None, dry_run=dry_run)
+        assert caught.value.exit_code == 4
+    assert active_number(bare_yard, "demo") == 1
+
+
+def test_a_worse_version_can_be_forced_with_a_reason(bare_yard: Yard) -> None:
+    promote_judged(bare_yard, register_sound(bare_yard, "run-1", loss=1.0), base=None)
+    worse = register_sound(bare_yard, "run-2", loss=1.5)
+    for no_reason in (None, "", " "):
+        with pytest.raises(InvalidInput, match="--force needs a reason"):
+            promote_judged(bare_yard, worse, base=None, force=True, reason=no_reason)
+    move = promote_judged(bare_yard, worse, base=None, force=True, reason="shorter answers")
+    assert move.reason
+    assert move.reason.startswith("shorter answers (forced, although it is worse")
+
+
+def test_a_version_that_was_never_judged_needs_force(bare_yard: Yard) -> None:
+    version = register_sound(bare_yard, "run-1", loss=None)
+    with pytest.raises(GateBreached, match="it has not been evaluated"):
+        promote_judged(bare_yard, version, base=None)
+    assert promote_judged(bare_yard, version, base=None, force=True, reason="imported").moved
+
+
+def test_what_fails_verify_cannot_be_forced(bare_yard: Yard) -> None:
+    version = register_sound(bare_yard, "run-1")
+    (version.path / "chat_template.jinja").chmod(0o600)
+    (version.path / "chat_template.jinja").write_text("another")
+    with pytest.raises(DamagedVersion, match="does not pass `models adapters verify`") as caught:
+        promote_judged(bare_yard, version, base=None, force=True, reason="I want it")
+    assert {problem.where for problem in caught.value.problems} == {"chat_template.jinja"}
+    assert active_number(bare_yard, "demo") is None
+
+
+def test_a_version_trained_on_another_base_is_refused(
+    bare_yard: Yard, tiny_base: LocalBase
+) -> None:
+    version = register_sound(bare_yard, "run-1")
+    with pytest.raises(DamagedVersion) as caught:
+        promote_judged(bare_yard, version, base=tiny_base)
+    assert any("was trained on tiny (sha256:base)" in str(one) for one in caught.value.problems)
+
+
+def test_the_version_in_use_is_left_in_use_without_being_judged(bare_yard: Yard) -> None:
+    version = register_sound(bare_yard, "run-1", loss=9.0)
+    promote_version(bare_yard, version)
+    assert not promote_judged(bare_yard, version, base=None).moved
+
+
+def test_a_dry_run_of_a_promotion_leaves_no_trace(bare_yard: Yard) -> None:
+    version = register_sound(bare_yard, "run-1")
+    before = sorted(bare_yard.root.rglob("*"))
+    move = promote_judged(bare_yard, version, base=None, dry_run=True)
+    assert (move.moved, move.from_version, move.to_version, move.sequence) == (True, None, 1, None)
+    assert sorted(bare_yard.root.rglob("*")) == before
+
+
+@pytest.mark.parametrize("how", ["kill", "fail"])
+def test_a_judged_promotion_cut_off_at_any_call_leaves_old_or_new(
+    bare_yard: Yard, how: str
+) -> None:
+    first = register_sound(bare_yard, "run-1", loss=1.2)
+    second = register_sound(bare_yard, "run-2", loss=1.0)
+    promote_judged(bare_yard, first, base=None)
+    number = 0
+    for number in interruptions(lambda: promote_judged(bare_yard, second, base=None), how):
+        assert active_number(bare_yard, "demo") in (1, 2), number
+        require_agreement(bare_yard)
+        promote_judged(bare_yard, second, base=None)
+        assert active_number(bare_yard, "demo") == 2
+        require_agreement(bare_yard)
+        promote_version(bare_yard, first)
+    print(f"{number} interruptions ({how}) of a judged promotion")
+    assert number > 25

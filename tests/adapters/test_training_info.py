@@ -68,7 +68,7 @@ def test_the_body_tells_a_person_what_it_is_and_how_good(tmp_path: Path) -> None
     assert "On 60 conversations it never saw, the loss differs by -1.900" in text
     assert "(95% interval -2.100 to -1.700)" in text
     assert 'models generate --adapter demo@1 "Your question"' in text
-    assert "ln -sfn ../versions/demo/N models/trained/demo" in text
+    assert "models adapters rollback demo --to N" in text
     assert "| pattern | a\\|b |" in text
 
 

@@ -55,8 +55,21 @@ def test_versions_are_numbered_one_after_the_other(bare_yard: Yard, register: Re
     assert version_numbers(bare_yard, "demo") == list(range(1, 12))
     shutil.rmtree(bare_yard.adapter_version("demo", 3))
     assert register("run-x").number == 12
+    shutil.rmtree(bare_yard.adapter_version("demo", 12))
+    assert register("run-x").number == 13
     assert register("run-1", adapter="other").number == 1
     assert list_adapters(bare_yard) == ["demo", "other"]
+
+
+def test_a_broken_record_of_numbers_gives_out_none(bare_yard: Yard, register: Register) -> None:
+    register("run-1")
+    for text in ("", "two", "-1", "9" * 5000, "२"):
+        bare_yard.highest_number("demo").write_text(text)
+        with pytest.raises(DamagedVersion, match="the highest number a version ever had"):
+            register("run-2")
+    assert version_numbers(bare_yard, "demo") == [1]
+    bare_yard.highest_number("demo").unlink()
+    assert register("run-2").number == 2
 
 
 def test_fill_is_told_the_number_and_writes_out_of_sight(bare_yard: Yard) -> None:
@@ -123,7 +136,7 @@ def test_what_a_killed_registration_left_is_swept(bare_yard: Yard, register: Reg
     home = bare_yard.adapter_versions("demo")
     (home / ".staging-0123abcd-1" / "inner").mkdir(parents=True)
     assert register("run-1").number == 1
-    assert [place.name for place in home.iterdir()] == ["1"]
+    assert sorted(place.name for place in home.iterdir()) == [".highest-number", "1"]
 
 
 @pytest.mark.parametrize("name", ["..", "../x", "/etc", "A", "demo/1", ""])
@@ -274,7 +287,9 @@ def test_a_registration_cut_off_at_any_call_is_there_whole_or_not_at_all(
             assert version.manifest.files == list_files(version.path), number
         again = register("run-2")
         assert again.number == 2
-        assert sorted(place.name for place in home.iterdir()) == ["1", "2"], number
+        found = sorted(place.name for place in home.iterdir())
+        assert found == [".highest-number", "1", "2"], number
         shutil.rmtree(again.path)
+        bare_yard.highest_number("demo").write_text("1\n")
     print(f"{number} interruptions ({how}) of a registration")
     assert number > 20

@@ -22,7 +22,7 @@ def test_lora_default_leaves_no_setting_out() -> None:
     from modelyard.core.yamlsource import load_yaml
 
     spec = load_spec(config=None, assignments=[], flags=FLAGS)
-    named_by_flags = {"dataset", "adapter", "experiment", "org"}
+    named_by_flags = {"dataset", "adapter", "experiment", "org", "parent"}
     written = load_yaml(CONFIGS / "lora_default.yaml").value
     everything = settings_mapping(spec)
     assert set(written) == set(everything) - named_by_flags

@@ -13,11 +13,11 @@ import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import Any, NamedTuple, TypeVar
 
 import numpy as np
 
-from modelyard.adapters.manifest import MANIFEST_NAME, load_manifest, require_intact
+from modelyard.adapters.manifest import MANIFEST_NAME, Manifest, load_manifest, require_intact
 from modelyard.bases.fingerprint import (
     TensorEntry,
     UnreadableWeights,
@@ -30,7 +30,7 @@ from modelyard.core.errors import ModelyardError, Problem
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
 
-_PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
 class AdapterMismatch(ModelyardError):
@@ -50,21 +50,35 @@ def check_adapter_files(folder: Path, base: LocalBase) -> None:
     Raises AdapterMismatch with everything that is wrong, DamagedVersion when the manifest is broken
     or a file is not as it was registered.
     """
-    _check_kinds(folder)
+    require_safe_files(folder)
     if (folder / MANIFEST_NAME).exists():
         manifest = load_manifest(folder)
         require_intact(folder, manifest)
-        trained_on = manifest.base
-        if trained_on.fingerprint != base.fingerprint:
-            raise AdapterMismatch(
-                f"was trained on {trained_on.name} ({_short(trained_on.fingerprint)}), "
-                f"not on {base.name} ({_short(base.fingerprint)})",
-                where=str(folder),
-                hint=f"use it with `--base-model {trained_on.name}`"
-                if trained_on.name != base.name
-                else f"the files of {base.name} are others than they were then",
-            )
-    config = _load_config(folder / CONFIG_NAME)
+        require_same_base(folder, manifest, base)
+    require_fit(folder, base)
+
+
+def require_same_base(folder: Path, manifest: Manifest, base: LocalBase) -> None:
+    """Return if `base` is the one the version was trained on, else raise AdapterMismatch."""
+    trained_on = manifest.base
+    if trained_on.fingerprint != base.fingerprint:
+        raise AdapterMismatch(
+            f"was trained on {trained_on.name} ({_short(trained_on.fingerprint)}), "
+            f"not on {base.name} ({_short(base.fingerprint)})",
+            where=str(folder),
+            hint=f"use it with `--base-model {trained_on.name}`"
+            if trained_on.name != base.name
+            else f"the files of {base.name} are others than they were then",
+        )
+
+
+def require_fit(folder: Path, base: LocalBase) -> None:
+    """Return if config and weights are an adapter of all the modules they name in `base`.
+
+    Every key and shape is compared, and the values: no NaN, and not every lora_B zero.
+    Raises AdapterMismatch with everything that is wrong.
+    """
+    config = load_lora_config(folder / CONFIG_NAME)
     weights = folder / WEIGHTS_NAME
     try:
         entries = read_tensor_entries(weights)
@@ -87,14 +101,14 @@ def _short(fingerprint: str) -> str:
     return fingerprint[:19]
 
 
-def _check_kinds(folder: Path) -> None:
-    """Refuse pickles and links, and name what is missing."""
+def require_safe_files(folder: Path) -> None:
+    """Refuse pickles and links, and name what is missing. Raises AdapterMismatch."""
     problems = []
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
             problems.append(Problem(message="is a link", where=name))
-        elif path.suffix in _PICKLES:
+        elif path.suffix in PICKLES:
             problems.append(
                 Problem(
                     message="is a pickle, which can run any code when it is loaded",
@@ -112,11 +126,14 @@ def _check_kinds(folder: Path) -> None:
 
 
 @dataclass(frozen=True, slots=True)
-class _Config:
-    """The parts of adapter_config.json that say which tensors there must be."""
+class LoraConfig:
+    """The parts of adapter_config.json that say which tensors there must be, and how they count."""
 
     rank: int
     rank_pattern: Mapping[str, int]
+    alpha: float
+    alpha_pattern: Mapping[str, float]
+    rslora: bool
     targets: str | tuple[str, ...]
     excluded: str | tuple[str, ...]
     layers: tuple[int, ...] | None
@@ -137,10 +154,23 @@ class _Config:
 
     def rank_of(self, module: str) -> int:
         """The rank of one module's tensors (peft.utils.other.get_pattern_key, 0.21)."""
-        for pattern, rank in self.rank_pattern.items():
-            if re.match(rf"(.*\.)?({pattern})$", module):
-                return rank
-        return self.rank
+        return _of_module(self.rank_pattern, module, self.rank)
+
+    def scale_of(self, module: str) -> float:
+        """What B·A is multiplied by: alpha/r, or alpha/√r in rank-stabilised LoRA."""
+        rank = self.rank_of(module)
+        alpha = _of_module(self.alpha_pattern, module, self.alpha)
+        return alpha / (math.sqrt(rank) if self.rslora else rank)
+
+
+N = TypeVar("N", int, float)
+
+
+def _of_module(patterns: Mapping[str, N], module: str, default: N) -> N:
+    for pattern, value in patterns.items():
+        if re.match(rf"(.*\.)?({pattern})$", module):
+            return value
+    return default
 
 
 def _names(targets: str | tuple[str, ...], module: str) -> bool:
@@ -162,19 +192,29 @@ _OTHER_MATHS = (
 )
 """Options that make an adapter more than low-rank updates of linear layers."""
 
+_PEFT_ALPHA = 8.0
+"""What PEFT takes for a config that names no lora_alpha."""
 
-def _load_config(path: Path) -> _Config:
+
+def load_lora_config(path: Path) -> LoraConfig:
+    """Read adapter_config.json. Raises AdapterMismatch for what is more than LoRA or DoRA."""
     try:
         values = json.loads(path.read_bytes())
         kind = values.get("peft_type")
         used = [name for name in _OTHER_MATHS if values.get(name)]
         layers = values.get("layers_to_transform")
-        config = _Config(
+        config = LoraConfig(
             rank=int(values["r"]),
             rank_pattern={
                 str(pattern): int(rank)
                 for pattern, rank in (values.get("rank_pattern") or {}).items()
             },
+            alpha=float(values.get("lora_alpha", _PEFT_ALPHA)),
+            alpha_pattern={
+                str(pattern): float(alpha)
+                for pattern, alpha in (values.get("alpha_pattern") or {}).items()
+            },
+            rslora=bool(values.get("use_rslora")),
             targets=_targets(values["target_modules"]),
             excluded=_targets(values.get("exclude_modules") or ()),
             layers=None if layers in (None, []) else tuple(np.atleast_1d(layers).tolist()),
@@ -184,7 +224,16 @@ def _load_config(path: Path) -> _Config:
         )
         config.adapts("")
         config.rank_of("")
-    except (OSError, ValueError, KeyError, TypeError, AttributeError, re.error) as error:
+        config.scale_of("")
+    except (
+        OSError,
+        ValueError,
+        KeyError,
+        TypeError,
+        AttributeError,
+        ArithmeticError,
+        re.error,
+    ) as error:
         raise AdapterMismatch("is not a readable LoRA config", where=str(path)) from error
     if kind != "LORA" or used:
         what = f"uses {', '.join(used)}" if kind == "LORA" else f"is of the kind {kind}"
@@ -236,7 +285,7 @@ def _by_module(entries: Iterable[TensorEntry]) -> tuple[_Modules, list[Problem]]
 
 
 def _compare(
-    modules: _Modules, base_shapes: Mapping[str, tuple[int, ...]], config: _Config
+    modules: _Modules, base_shapes: Mapping[str, tuple[int, ...]], config: LoraConfig
 ) -> list[Problem]:
     """Every difference between the tensors there are and those the base and the config ask for."""
     problems = []

@@ -7,6 +7,7 @@ A pure rule over plain mappings, of the shape that evaluation writes and TRAININ
     base: {loss: 3.11, perplexity: 22.4, ...}     # the base model on them
     tuned: {loss: 1.20, perplexity: 3.3, ...}     # the version on them
     difference: {mean: -1.91, low: -2.1, high: -1.7}   # tuned minus base; low and high: 95%
+    old: {rows: 60, fingerprint: sha256:..., loss: 1.3}   # the version on its parent's rows, if any
 
 Does not know where figures come from, nor how a version is promoted.
 """
@@ -30,7 +31,7 @@ def decide_promotion(
     """Allow a version that beats its base with confidence, and is not worse than the one in use.
 
     `in_use` are the figures of the version in use on the same base; they count only when they come
-    from the same evaluation rows.
+    from the same evaluation rows, or from rows that a continued version was judged on as well.
     """
     if not new:
         return PromotionDecision(False, "it has not been evaluated")
@@ -49,13 +50,26 @@ def decide_promotion(
         return PromotionDecision(
             False, f"it is not better than the base with confidence: {figures}"
         )
-    if in_use and in_use["fingerprint"] == new["fingerprint"]:
+    if in_use and (same := _on_same_rows(new, in_use)):
+        loss, rows = same
         loss_in_use = in_use["tuned"]["loss"]
         if not loss <= loss_in_use:
             return PromotionDecision(
                 False,
                 f"it is worse than the version in use: loss {loss:.3f} against {loss_in_use:.3f} "
-                f"on the same {new['rows']} rows",
+                f"on the same {rows} rows",
             )
-        figures += f", and {loss_in_use:.3f} of the version in use"
+        figures += (
+            f"; on the {rows} rows of the version in use {loss:.3f} against {loss_in_use:.3f}"
+        )
     return PromotionDecision(True, f"it is better than the base with confidence: {figures}")
+
+
+def _on_same_rows(new: Mapping[str, Any], in_use: Mapping[str, Any]) -> tuple[float, int] | None:
+    """The new version's loss on the rows that the one in use was judged on, and their number."""
+    if in_use["fingerprint"] == new["fingerprint"]:
+        return new["tuned"]["loss"], new["rows"]
+    old = new.get("old")
+    if old and in_use["fingerprint"] == old["fingerprint"]:
+        return old["loss"], old["rows"]
+    return None

@@ -5,15 +5,16 @@ Written once, as the last file of a version, and never changed. Does not know wh
 
 from __future__ import annotations
 
+import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import ModelyardError, Problem, ProblemsFound
-from modelyard.core.files import sha256_file, write_json
+from modelyard.core.files import sha256_file, write_atomic
 from modelyard.core.settings import build_settings, settings_mapping
 
 MANIFEST_NAME = "MANIFEST.json"
@@ -80,24 +81,36 @@ class Manifest:
     """The machine that made it."""
     parent: str | None = None
     """The version it continues from, such as `techcorp-demo@3`."""
+    digest: str | None = None
+    """`sha256:<hex>` of this file without its digest; None in manifests older than that."""
 
 
 def load_manifest(folder: Path) -> Manifest:
     """The manifest of the version in `folder`. Raises DamagedVersion when it cannot be had."""
     path = folder / MANIFEST_NAME
     try:
-        values = json.loads(path.read_bytes())
+        data = path.read_bytes()
     except OSError as error:
         missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
         message = "is missing" if missing else f"cannot be read: {error.strerror}"
         raise DamagedVersion(message, where=str(path)) from error
-    except ValueError as error:
-        raise DamagedVersion(f"is not JSON: {error}", where=str(path)) from error
+    return parse_manifest(data, where=str(path))
+
+
+def parse_manifest(data: bytes, *, where: str) -> Manifest:
+    """The manifest that these bytes of a MANIFEST.json hold. Raises DamagedVersion when it is none.
+
+    `where` is how the error calls them.
+    """
+    try:
+        values = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DamagedVersion(f"is not JSON: {error}", where=where) from error
     if not isinstance(values, dict):
-        raise DamagedVersion("is not a manifest", where=str(path))
+        raise DamagedVersion("is not a manifest", where=where)
     manifest, problems = build_settings(Manifest, values, lambda _: None)
     if manifest is None:
-        raise DamagedVersion("is not a whole manifest", where=str(path), problems=tuple(problems))
+        raise DamagedVersion("is not a whole manifest", where=where, problems=tuple(problems))
     return manifest
 
 
@@ -117,7 +130,17 @@ def build_manifest(
     manifest, problems = build_settings(Manifest, {**facts, **given}, lambda _: None)
     if manifest is None:
         raise ProblemsFound(f"{adapter}@{version} cannot be described", problems)
-    return manifest
+    return replace(manifest, digest=manifest_digest(manifest))
+
+
+def manifest_digest(manifest: Manifest) -> str:
+    """`sha256:<hex>` of everything else that the manifest says, as it is written."""
+    text = _render_manifest(replace(manifest, digest=None))
+    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _render_manifest(manifest: Manifest) -> str:
+    return json.dumps(settings_mapping(manifest), indent=2, ensure_ascii=False) + "\n"
 
 
 def list_files(folder: Path) -> dict[str, FileEntry]:
@@ -138,10 +161,11 @@ def list_files(folder: Path) -> dict[str, FileEntry]:
 def require_intact(folder: Path, manifest: Manifest) -> None:
     """Return if `folder` holds the manifest's files and no others, byte for byte.
 
-    Raises DamagedVersion with every file that differs.
+    So must the manifest itself be. Raises DamagedVersion with every file that differs.
     """
     found = list_files(folder)
-    problems = [
+    problems = [] if _is_as_written(folder, manifest) else [_REWRITTEN]
+    problems += [
         Problem(message=message, where=name)
         for name in sorted(found.keys() | manifest.files.keys())
         if (message := _difference(found.get(name), manifest.files.get(name)))
@@ -150,6 +174,19 @@ def require_intact(folder: Path, manifest: Manifest) -> None:
         raise DamagedVersion(
             "is not as it was registered", where=str(folder), problems=tuple(problems)
         )
+
+
+_REWRITTEN = Problem(message="was changed: it is not what its digest says", where=MANIFEST_NAME)
+
+
+def _is_as_written(folder: Path, manifest: Manifest) -> bool:
+    """Whether MANIFEST.json is, to the byte, what was written at registration."""
+    if manifest.digest is None:
+        return True
+    if manifest.digest != manifest_digest(manifest):
+        return False
+    path = folder / MANIFEST_NAME
+    return not path.exists() or path.read_bytes() == _render_manifest(manifest).encode()
 
 
 def _difference(found: FileEntry | None, recorded: FileEntry | None) -> str | None:
@@ -164,4 +201,4 @@ def _difference(found: FileEntry | None, recorded: FileEntry | None) -> str | No
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write MANIFEST.json into `folder`."""
-    write_json(folder / MANIFEST_NAME, settings_mapping(manifest))
+    write_atomic(folder / MANIFEST_NAME, _render_manifest(manifest))

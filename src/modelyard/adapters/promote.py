@@ -1,54 +1,16 @@
-"""Which version is in use: the link in models/trained/, moved in one rename, with its history.
-
-A move is a pending row, then the link, then the row settled. A process killed in between leaves a
-pending row; the next move or reading of the history compares it with the link, and settles or
-deletes it. So the link is always right, and the history follows it.
-"""
+"""Promotion: bringing a version into use, when it is whole and its figures allow it."""
 
 from __future__ import annotations
 
-import sqlite3
-from contextlib import suppress
-from dataclasses import asdict, dataclass, replace
-
 from modelyard.adapters.gate import PromotionDecision, decide_promotion
 from modelyard.adapters.manifest import DamagedVersion, require_intact
+from modelyard.adapters.pointer import PointerMove, hold_pointer, plan_move
 from modelyard.adapters.training_info import load_evaluation
-from modelyard.adapters.versions import (
-    AdapterVersion,
-    active_number,
-    adapter_lock,
-    load_version,
-)
-from modelyard.core.clock import utc_now
-from modelyard.core.errors import ModelyardError
-from modelyard.core.files import replace_link, sweep_staging
+from modelyard.adapters.verify import verify_version
+from modelyard.adapters.versions import AdapterVersion, active_number, load_version
+from modelyard.bases.local import LocalBase
+from modelyard.core.errors import GateBreached, InvalidInput
 from modelyard.core.layout import Yard
-from modelyard.core.state import open_state
-
-_READER_WAIT_S = 5.0
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PointerMove:
-    """One move of an adapter's link, as the history keeps it."""
-
-    sequence: int | None
-    """Its place in the order of all moves in the yard; None when nothing had to move."""
-    adapter: str
-    """The adapter's name."""
-    action: str
-    """`promote` or `rollback`."""
-    from_version: int | None
-    """The version in use before; None for the first."""
-    to_version: int
-    """The version in use after."""
-    reason: str | None
-    """Why, in the words of whoever asked for it."""
-    moved_at: str
-    """When, UTC."""
-    moved: bool = True
-    """False when the version was in use already, so that nothing changed."""
 
 
 def judge_promotion(yard: Yard, version: AdapterVersion) -> PromotionDecision:
@@ -72,70 +34,72 @@ def promote_version(
 
     Raises DamagedVersion when its files are not as they were registered.
     """
-    return _move_pointer(yard, version, action="promote", reason=reason, wait_s=wait_s)
-
-
-def pointer_history(yard: Yard, adapter: str) -> list[PointerMove]:
-    """Every move of an adapter's link, oldest first."""
-    with open_state(yard) as state:
-        if _rows(state, adapter, settled=False):
-            # A move under way belongs to whoever makes it; a broken link stops moves, not readers.
-            with suppress(ModelyardError), adapter_lock(yard, adapter, wait_s=_READER_WAIT_S):
-                _recover(yard, state, adapter)
-        return [
-            PointerMove(**{name: row[name] for name in set(row.keys()) - {"settled"}})
-            for row in _rows(state, adapter, settled=True)
-        ]
-
-
-def _move_pointer(
-    yard: Yard, version: AdapterVersion, *, action: str, reason: str | None, wait_s: float
-) -> PointerMove:
-    adapter = version.adapter
-    link = yard.trained_link(adapter)
-    with adapter_lock(yard, adapter, wait_s=wait_s), open_state(yard) as state:
-        sweep_staging(link.parent, link.name)
-        _recover(yard, state, adapter)
-        here = load_version(yard, adapter, version.number)
+    with hold_pointer(yard, version.adapter, wait_s=wait_s) as pointer:
+        here = load_version(yard, version.adapter, version.number)
         require_intact(here.path, here.manifest)
-        move = PointerMove(
-            sequence=None,
-            adapter=adapter,
-            action=action,
-            from_version=active_number(yard, adapter),
-            to_version=version.number,
-            reason=reason,
-            moved_at=utc_now(),
+        return pointer.move(here, action="promote", reason=reason)
+
+
+def promote_judged(
+    yard: Yard,
+    version: AdapterVersion,
+    *,
+    base: LocalBase | None,
+    force: bool = False,
+    reason: str | None = None,
+    dry_run: bool = False,
+    wait_s: float = 0.0,
+) -> PointerMove:
+    """Bring a version into use if it is whole and the gate allows it; the version in use stays.
+
+    `force`, with a reason, overrides the gate and nothing else. Without `base` its modules are not
+    compared. Raises GateBreached with the numbers, DamagedVersion when the version is not whole.
+    """
+    if force and not (reason and reason.strip()):
+        raise InvalidInput(
+            "--force needs a reason",
+            hint='say why, for the history: `--force --reason "..."`',
         )
-        if move.from_version == move.to_version:
-            return replace(move, moved=False)
-        inserted = state.execute(
-            "INSERT INTO pointer_moves "
-            "(adapter, action, from_version, to_version, reason, moved_at, settled) "
-            "VALUES (:adapter, :action, :from_version, :to_version, :reason, :moved_at, 0)",
-            asdict(move),
+
+    def plan() -> PointerMove:
+        move = plan_move(yard, version.adapter, version.number, action="promote", reason=reason)
+        if not move.moved:
+            return move
+        require_sound(yard, version, base)
+        why = _require_allowed(yard, version, force=force, reason=reason)
+        return plan_move(yard, version.adapter, version.number, action="promote", reason=why)
+
+    if dry_run:
+        return plan()
+    with hold_pointer(yard, version.adapter, wait_s=wait_s) as pointer:
+        # What the gate compares with must still be in use when the link moves.
+        return pointer.move(version, action="promote", reason=plan().reason)
+
+
+def require_sound(yard: Yard, version: AdapterVersion, base: LocalBase | None) -> None:
+    """Return if `verify_version` finds nothing wrong; without `base`, what needs it is not asked.
+
+    Raises DamagedVersion with everything that is wrong.
+    """
+    here = load_version(yard, version.adapter, version.number)
+    if problems := verify_version(yard, here, base):
+        raise DamagedVersion(
+            f"{here.name} does not pass `models adapters verify`",
+            where=yard.show(here.path),
+            problems=tuple(problems),
         )
-        move = replace(move, sequence=inserted.lastrowid)
-        replace_link(link, version.path)
-        _settle(state, move.sequence)
-    return move
 
 
-def _rows(state: sqlite3.Connection, adapter: str, *, settled: bool) -> list[sqlite3.Row]:
-    return state.execute(
-        "SELECT * FROM pointer_moves WHERE adapter = ? AND settled = ? ORDER BY sequence",
-        (adapter, settled),
-    ).fetchall()
-
-
-def _recover(yard: Yard, state: sqlite3.Connection, adapter: str) -> None:
-    """Settle or delete what a killed process left pending. Call it under the adapter's lock."""
-    for row in _rows(state, adapter, settled=False):
-        if active_number(yard, adapter) == row["to_version"]:
-            _settle(state, row["sequence"])
-        else:
-            state.execute("DELETE FROM pointer_moves WHERE sequence = ?", (row["sequence"],))
-
-
-def _settle(state: sqlite3.Connection, sequence: int | None) -> None:
-    state.execute("UPDATE pointer_moves SET settled = 1 WHERE sequence = ?", (sequence,))
+def _require_allowed(
+    yard: Yard, version: AdapterVersion, *, force: bool, reason: str | None
+) -> str:
+    """Why the version may come into use, for the history. Raises GateBreached when it may not."""
+    decision = judge_promotion(yard, version)
+    if decision.allowed:
+        return reason or decision.reason
+    if force:
+        return f"{reason} (forced, although {decision.reason})"
+    raise GateBreached(
+        f"{version.name} is not promoted: {decision.reason}",
+        hint='to use it all the same, say why: `--force --reason "..."`',
+    )

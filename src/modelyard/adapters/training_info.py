@@ -82,22 +82,36 @@ def render_training_info(
     return front, _body(facts, evaluation, base_path)
 
 
+def load_facts(folder: Path) -> Mapping[str, Any]:
+    """The front matter of the card of the version in `folder`.
+
+    Raises DamagedVersion when the card cannot be read.
+    """
+    path = folder / CARD_NAME
+    try:
+        return cast(Mapping[str, Any], load_card(path).front.value)
+    except ProblemsFound as error:
+        raise DamagedVersion(error.message, where=str(path), problems=error.problems) from error
+    except InvalidInput as error:
+        raise DamagedVersion(error.message, where=error.where or str(path)) from error
+
+
 def load_evaluation(folder: Path) -> Mapping[str, Any]:
     """The evaluation figures on the card of the version in `folder`; empty when it has none.
 
     Raises DamagedVersion when the card cannot be read or its figures are not whole.
     """
-    path = folder / CARD_NAME
+    return require_figures(load_facts(folder), where=str(folder / CARD_NAME))
+
+
+def require_figures(facts: Mapping[str, Any], *, where: str) -> Mapping[str, Any]:
+    """The evaluation figures in a card's front matter. Raises DamagedVersion if not whole."""
     try:
-        evaluation = load_card(path).front.value.get("evaluation") or {}
+        evaluation = facts.get("evaluation") or {}
         if evaluation:
             _require_whole(evaluation)
-    except ProblemsFound as error:
-        raise DamagedVersion(error.message, where=str(path), problems=error.problems) from error
-    except InvalidInput as error:
-        raise DamagedVersion(error.message, where=error.where or str(path)) from error
     except (KeyError, TypeError, ValueError) as error:
-        raise DamagedVersion("the evaluation figures are not whole", where=str(path)) from error
+        raise DamagedVersion("the evaluation figures are not whole", where=where) from error
     return cast(Mapping[str, Any], evaluation)
 
 
@@ -107,6 +121,8 @@ def _require_whole(evaluation: Mapping[str, Any]) -> None:
     difference = evaluation["difference"]
     if difference["high"] is not None:
         numbers += [difference[name] for name in ("mean", "low", "high")]
+    if old := evaluation.get("old"):
+        numbers += [old["rows"], old["loss"]]
     if not all(isinstance(number, (int, float)) for number in numbers):
         raise TypeError
     if not isinstance(evaluation["fingerprint"], str):
@@ -147,11 +163,12 @@ tokenizer = AutoTokenizer.from_pretrained("{link}")
 
 ## Go back
 
-Versions never change, and `{link}` is a link to the one in use. To use version N again, point the \
-link at it:
+Versions never change, and `{link}` is a link to the one in use. To use again what was in use \
+before, or version N:
 
 ```sh
-ln -sfn ../versions/{facts.adapter}/N {link}
+models adapters rollback {facts.adapter}
+models adapters rollback {facts.adapter} --to N
 ```
 
 ## Training

@@ -23,7 +23,13 @@ from modelyard.adapters.manifest import (
     write_manifest,
 )
 from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
-from modelyard.core.files import disk_errors, exclusive_lock, staged_folder, sweep_staging
+from modelyard.core.files import (
+    disk_errors,
+    exclusive_lock,
+    staged_folder,
+    sweep_staging,
+    write_atomic,
+)
 from modelyard.core.layout import Yard, check_name
 
 CARD_NAME = "TRAINING_INFO.md"
@@ -76,6 +82,37 @@ def version_numbers(yard: Yard, adapter: str) -> list[int]:
     return sorted(int(place.name) for place in home.iterdir() if _NUMBER.fullmatch(place.name))
 
 
+def highest_number(yard: Yard, adapter: str) -> int:
+    """The highest number the adapter ever gave to a version, also one removed since; 0 without any.
+
+    Raises DamagedVersion when the record of removed ones cannot be read: a number used twice would
+    make every mention of the first one false.
+    """
+    record = yard.highest_number(adapter)
+    yard.contain(record, "file")
+    try:
+        text = record.read_text().strip()
+    except FileNotFoundError:
+        text = "0"
+    except (OSError, UnicodeDecodeError) as error:
+        raise DamagedVersion(f"cannot be read: {error}", where=yard.show(record)) from error
+    if text != "0" and not _NUMBER.fullmatch(text):
+        raise DamagedVersion(
+            "should hold the highest number a version ever had", where=yard.show(record)
+        )
+    return max(int(text), *version_numbers(yard, adapter), 0)
+
+
+def note_highest_number(yard: Yard, adapter: str) -> None:
+    """Write the highest number down, so that it outlives its version.
+
+    Call it under the adapter's lock: after a version appeared, and before one is removed.
+    """
+    record, highest = yard.highest_number(adapter), f"{highest_number(yard, adapter)}\n"
+    if not record.exists() or record.read_text() != highest:
+        write_atomic(record, highest)
+
+
 def load_version(yard: Yard, adapter: str, number: int) -> AdapterVersion:
     """One version. Raises DamagedVersion when its manifest is not whole or not its own."""
     path = yard.adapter_version(adapter, number)
@@ -125,19 +162,18 @@ def resolve_version(yard: Yard, reference: str) -> AdapterVersion:
 
     Raises InvalidInput when there is none, saying what there is.
     """
+    return load_version(yard, *resolve_number(yard, reference))
+
+
+def resolve_number(yard: Yard, reference: str) -> tuple[str, int]:
+    """The adapter and number that a person means, like `resolve_version`; nothing is read."""
     adapter, at, asked = reference.partition("@")
-    numbers = version_numbers(yard, adapter)
-    if not numbers:
-        known = list_adapters(yard)
-        raise InvalidInput(
-            f"there is no adapter '{adapter}'{did_you_mean(adapter, known)}",
-            hint=f"there are: {', '.join(known)}" if known else "`models fine-tune` makes one",
-        )
+    numbers = require_numbers(yard, adapter)
     versions = ", ".join(f"{adapter}@{number}" for number in numbers)
     if at:
         if not _NUMBER.fullmatch(asked) or int(asked) not in numbers:
             raise InvalidInput(f"there is no {reference}", hint=f"there are: {versions}")
-        return load_version(yard, adapter, int(asked))
+        return adapter, int(asked)
     number = active_number(yard, adapter)
     if number is None:
         raise InvalidInput(
@@ -149,7 +185,19 @@ def resolve_version(yard: Yard, reference: str) -> AdapterVersion:
             where=yard.show(yard.trained_link(adapter)),
             hint=f"restore it from a backup, or name one of: {versions}",
         )
-    return load_version(yard, adapter, number)
+    return adapter, number
+
+
+def require_numbers(yard: Yard, adapter: str) -> list[int]:
+    """The numbers of an adapter's versions. Raises InvalidInput when there is no such adapter."""
+    numbers = version_numbers(yard, adapter)
+    if not numbers:
+        known = list_adapters(yard)
+        raise InvalidInput(
+            f"there is no adapter '{adapter}'{did_you_mean(adapter, known)}",
+            hint=f"there are: {', '.join(known)}" if known else "`models fine-tune` makes one",
+        )
+    return numbers
 
 
 def register_version(
@@ -164,25 +212,62 @@ def register_version(
 
     The version appears in one rename, with its manifest, read-only. `fill` must write
     TRAINING_INFO.md. `manifest_facts` holds the fields of Manifest that are not known here. When a
-    version of the same `run_key` exists, that one is returned and `fill` is not called.
+    version of the same `run_key` exists, that one is returned and `fill` is not called. A number is
+    never given twice, also when its version was removed.
     """
     home = yard.contain(yard.adapter_versions(adapter), "adapter")
     with adapter_lock(yard, adapter, wait_s=wait_s):
         sweep_staging(home)
-        numbers = version_numbers(yard, adapter)
-        if made := version_of_run(yard, adapter, manifest_facts["run_key"]):
-            return made
-        number = max(numbers, default=0) + 1
-        path = yard.adapter_version(adapter, number)
-        with staged_folder(path) as staged:
-            fill(staged, number)
-            files = list_files(staged)
-            if CARD_NAME not in files:
-                raise ValueError(f"a version must hold {CARD_NAME}")
-            manifest = build_manifest(adapter, number, files, manifest_facts)
-            write_manifest(staged, manifest)
-            _make_read_only(staged)
+        made = version_of_run(yard, adapter, manifest_facts["run_key"])
+        if made is None:
+            made = _make_version(
+                yard, adapter, highest_number(yard, adapter) + 1, fill, manifest_facts
+            )
+        note_highest_number(yard, adapter)
+    return made
+
+
+def _make_version(
+    yard: Yard,
+    adapter: str,
+    number: int,
+    fill: Callable[[Path, int], None],
+    manifest_facts: Mapping[str, Any],
+) -> AdapterVersion:
+    path = yard.adapter_version(adapter, number)
+    with staged_folder(path) as staged:
+        fill(staged, number)
+        files = list_files(staged)
+        if CARD_NAME not in files:
+            raise ValueError(f"a version must hold {CARD_NAME}")
+        manifest = build_manifest(adapter, number, files, manifest_facts)
+        write_manifest(staged, manifest)
+        _make_read_only(staged)
     return AdapterVersion(adapter, number, path, manifest)
+
+
+def place_version(
+    yard: Yard,
+    adapter: str,
+    number: int,
+    *,
+    fill: Callable[[Path], None],
+    wait_s: float = 60.0,
+) -> AdapterVersion:
+    """Make a version that was registered elsewhere appear here as it is, in one rename, read-only.
+
+    `fill(folder)` writes all its files, MANIFEST.json among them, and proves them.
+    Raises FileExistsError when the adapter has a version of this number.
+    """
+    home = yard.contain(yard.adapter_versions(adapter), "adapter")
+    path = yard.adapter_version(adapter, number)
+    with adapter_lock(yard, adapter, wait_s=wait_s):
+        sweep_staging(home)
+        with staged_folder(path) as staged:
+            fill(staged)
+            _make_read_only(staged)
+        note_highest_number(yard, adapter)
+    return load_version(yard, adapter, number)
 
 
 def adapter_lock(yard: Yard, adapter: str, *, wait_s: float) -> AbstractContextManager[None]:

@@ -1,9 +1,11 @@
-"""The prepare-data job: source files in, a dataset folder out.
+"""The prepare-data job: source files or recorded feedback in, a dataset folder out.
 
 Reads, refuses or lists bad rows, drops exact duplicates, splits, looks for near-duplicates and for
 secrets, and writes train.jsonl, eval.jsonl and DATASET.md. A reader never takes a mixture of two
 preparations: the card says `unfinished` from before the first file moves in until after the last.
-Does not know tokens or models.
+Feedback is claimed for the dataset before its files are written: whenever the process dies, no row
+of it is in two datasets, and the same command again writes the same files. Does not know tokens or
+models.
 """
 
 from __future__ import annotations
@@ -11,9 +13,9 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-from collections.abc import Mapping, Sequence
-from contextlib import nullcontext
-from dataclasses import dataclass
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -27,9 +29,10 @@ from modelyard.chatdata.dataset import (
     fingerprint_rows,
 )
 from modelyard.chatdata.duplicates import find_near
-from modelyard.chatdata.prepared import PreparedData, render_body
-from modelyard.chatdata.reading import SUFFIXES, read_conversations, why_unreadable
+from modelyard.chatdata.feedback import FeedbackRow, choose_feedback, claim_feedback, feedback_lock
+from modelyard.chatdata.prepared import FeedbackUse, PreparedData, render_body
 from modelyard.chatdata.sensitive import find_sensitive
+from modelyard.chatdata.sources import FeedbackSource, Source, find_files
 from modelyard.chatdata.splits import DEFAULT_EVALUATION_SHARE, split_conversations
 from modelyard.core.cards import load_card, write_card
 from modelyard.core.clock import utc_now
@@ -52,11 +55,13 @@ class PrepareRequest:
     """What prepare-data is asked to do."""
 
     sources: tuple[Path, ...]
-    """Files of any accepted format, or folders of such files."""
+    """Files of any accepted format, or folders of such files; none with `from_feedback`."""
     out: str
     """The dataset: a name, `datasets/NAME`, or the path of a folder."""
     evaluation_share: float = DEFAULT_EVALUATION_SHARE
     """The share of rows kept back to judge with."""
+    from_feedback: bool = False
+    """Whether the source is the unused feedback of `org` (None: of none) in state.db."""
     columns: ColumnMapping | None = None
     """How the columns of a table make a conversation; None for files of conversations."""
     org: str | None = None
@@ -71,15 +76,6 @@ class PrepareRequest:
     """Whether files that prepare-data did not write, or wrote from other sources, are replaced."""
 
 
-@dataclass(frozen=True, slots=True)
-class _Source:
-    """One file to read."""
-
-    path: Path
-    shown: str
-    sha256: str
-
-
 def prepare_data(
     yard: Yard,
     request: PrepareRequest,
@@ -91,22 +87,23 @@ def prepare_data(
     """Prepare a dataset; a second run with the same sources and options changes nothing.
 
     Raises ProblemsFound with every bad row of every source (nothing is written then), InvalidInput
-    when the folder holds what prepare-data should not overwrite.
+    when the folder holds what prepare-data should not overwrite, NoData when there is no feedback.
     """
-    if not 0 < request.evaluation_share < 1:
-        raise InvalidInput(
-            f"the evaluation share must lie between 0 and 1, not {request.evaluation_share:g}",
-            hint="give a share such as --eval-share 0.1",
-        )
+    _require_sound(request)
     folder = _locate_out(yard, request.out)
     name = folder.name
     shown = yard.show(folder)
-    lock = exclusive_lock(yard.lock("dataset", name), what=f"dataset {name}", wait_s=wait_s)
-    with nullcontext() if dry_run else lock:
-        sources = _find_sources(yard, request.sources, folder)
+    if request.from_feedback:
+        _require_own_folder(yard, folder, shown)
+    with nullcontext() if dry_run else _locked(yard, request, name, wait_s=wait_s):
         old = _load_old_card(folder, shown)
+        _require_same_organisation(request, old, shown)
+        sources = _find_sources(yard, request, folder)
         asked = _asked(request, sources, old)
-        if _is_unchanged(folder, shown, old, asked, force=request.force):
+        if _is_unchanged(folder, shown, old, asked, sources, force=request.force):
+            if not dry_run:
+                _claim(yard, name, sources)
+                sweep_staging(folder)  # of a process that died when all but this was done
             return PreparedData(
                 name=name,
                 folder=shown,
@@ -114,15 +111,68 @@ def prepare_data(
                 train_rows=old["rows"]["train"],
                 evaluation_rows=old["rows"]["eval"],
                 fingerprint=old["fingerprint"],
+                feedback=_feedback_use(sources),
             )
-        rows, bad, counts = _read_sources(sources, request, progress)
+        rows, bad, facts = _read_sources(sources, request, progress)
         result, train, evaluation = _build(name, shown, rows, bad, request, progress)
+        result = replace(result, feedback=_feedback_use(sources))
         if not dry_run:
-            _write(folder, asked, counts, result, train, evaluation)
+            _claim(yard, name, sources)
+            _write(folder, asked, facts, result, train, evaluation)
         return result
 
 
+@contextmanager
+def _locked(yard: Yard, request: PrepareRequest, name: str, *, wait_s: float) -> Iterator[None]:
+    """Hold the dataset, and the feedback if it is made of that."""
+    dataset = exclusive_lock(yard.lock("dataset", name), what=f"dataset {name}", wait_s=wait_s)
+    feedback = feedback_lock(yard, request.org, wait_s=wait_s)
+    with dataset, feedback if request.from_feedback else nullcontext():
+        yield
+
+
 # What is asked, and what lies there.
+
+
+def _require_sound(request: PrepareRequest) -> None:
+    """Raise InvalidInput for what can never be prepared."""
+    if not 0 < request.evaluation_share < 1:
+        raise InvalidInput(
+            f"the evaluation share must lie between 0 and 1, not {request.evaluation_share:g}",
+            hint="give a share such as --eval-share 0.1",
+        )
+    if request.from_feedback and (request.sources or request.columns):
+        raise InvalidInput(
+            "a dataset is made from feedback or from files, not from both",
+            hint="leave out the files and --prompt, or leave out --from-feedback",
+        )
+    if request.from_feedback and request.org is not None:
+        check_name(request.org, "organisation")
+    if not request.from_feedback and not request.sources:
+        raise InvalidInput(
+            "nothing was named to prepare",
+            hint="name files or folders, or add --from-feedback",
+        )
+
+
+def _require_own_folder(yard: Yard, folder: Path, shown: str) -> None:
+    """Feedback is marked with the dataset's name, so the name must mean this folder."""
+    if folder.resolve() != yard.datasets.resolve() / folder.name:
+        raise InvalidInput(
+            "is no dataset of this yard, and feedback belongs to one",
+            where=shown,
+            hint="give --out datasets/NAME",
+        )
+
+
+def _require_same_organisation(request: PrepareRequest, old: Mapping[str, Any], shown: str) -> None:
+    owner = old.get("org")
+    if request.from_feedback and owner and owner != request.org:
+        raise InvalidInput(
+            f"belongs to organisation '{owner}'",
+            where=shown,
+            hint=f"add --org {owner} for its feedback, or choose another --out",
+        )
 
 
 def _locate_out(yard: Yard, out: str) -> Path:
@@ -137,36 +187,11 @@ def _locate_out(yard: Yard, out: str) -> Path:
     return folder
 
 
-def _find_sources(yard: Yard, given: Sequence[Path], folder: Path) -> list[_Source]:
-    """Every file to read, with its hash; a folder stands for the readable files below it."""
-    paths: list[Path] = []
-    problems: list[Problem] = []
-    for place in given:
-        if wrong := why_unreadable(place):
-            problems.append(Problem(message=wrong, where=str(place)))
-        elif place.is_dir():
-            below = [
-                path
-                for path in sorted(place.rglob("[!.]*"))
-                if path.suffix.lower() in SUFFIXES and path.is_file()
-            ]
-            paths += below
-            if not below:
-                message = f"holds no file to read ({', '.join(SUFFIXES)})"
-                problems.append(Problem(message=message, where=str(place)))
-        else:
-            paths.append(place)
-    sources: list[_Source] = []
-    for path in dict.fromkeys(path.resolve() for path in paths):
-        try:
-            sources.append(_Source(path, yard.show(path), sha256_file(path)))
-        except OSError as error:
-            problems.append(Problem(message=f"cannot read: {error.strerror}", where=str(path)))
-        if path.parent == folder.resolve():
-            problems.append(Problem(message="is a file of the dataset itself", where=str(path)))
-    if problems:
-        raise ProblemsFound("the sources cannot be read", problems)
-    return sources
+def _find_sources(yard: Yard, request: PrepareRequest, folder: Path) -> Sequence[Source]:
+    """Every file to read, or the feedback that the dataset has used and may use."""
+    if request.from_feedback:
+        return [FeedbackSource(choose_feedback(yard, folder.name, request.org))]
+    return find_files(yard, request.sources, folder, request.columns)
 
 
 def _load_old_card(folder: Path, shown: str) -> dict[str, Any]:
@@ -178,7 +203,7 @@ def _load_old_card(folder: Path, shown: str) -> dict[str, Any]:
 
 
 def _asked(
-    request: PrepareRequest, sources: Sequence[_Source], old: Mapping[str, Any]
+    request: PrepareRequest, sources: Sequence[Source], old: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What decides the result, as the card records it."""
     columns = request.columns
@@ -200,7 +225,13 @@ def _asked(
 
 
 def _is_unchanged(
-    folder: Path, shown: str, old: Mapping[str, Any], asked: Mapping[str, Any], *, force: bool
+    folder: Path,
+    shown: str,
+    old: Mapping[str, Any],
+    asked: Mapping[str, Any],
+    sources: Sequence[Source],
+    *,
+    force: bool,
 ) -> bool:
     """Whether the folder holds what is asked. Raises InvalidInput if writing would lose work."""
     present = [file for file in (TRAIN_FILE, EVALUATION_FILE) if (folder / file).exists()]
@@ -228,6 +259,13 @@ def _is_unchanged(
             where=shown,
             hint="name them too, choose another --out, or add --force to replace the rows",
         )
+    for source in sources:
+        if isinstance(source, FeedbackSource) and not source.continues(old["prepared_from"][0]):
+            raise InvalidInput(
+                "was prepared from feedback that is no longer in the yard's state",
+                where=shown,
+                hint="restore the state, choose another --out, or add --force to replace the rows",
+            )
     recorded = {**{key: old.get(key) for key in asked}, "prepared_from": before}
     return recorded == asked and len(present) == len(written)
 
@@ -235,20 +273,40 @@ def _is_unchanged(
 # The work.
 
 
+def _feedback_use(sources: Sequence[Source]) -> FeedbackUse | None:
+    chosen = _chosen_feedback(sources)
+    if not chosen:
+        return None
+    return FeedbackUse(
+        rows=len(chosen),
+        new_rows=sum(row.used_in is None for row in chosen),
+        first_id=chosen[0].id,
+        last_id=chosen[-1].id,
+    )
+
+
+def _claim(yard: Yard, name: str, sources: Sequence[Source]) -> None:
+    if chosen := _chosen_feedback(sources):
+        claim_feedback(yard, name, chosen)
+
+
+def _chosen_feedback(sources: Sequence[Source]) -> Sequence[FeedbackRow]:
+    return [row for one in sources if isinstance(one, FeedbackSource) for row in one.chosen]
+
+
 def _read_sources(
-    sources: Sequence[_Source], request: PrepareRequest, progress: Progress
-) -> tuple[list[Conversation], list[Problem], list[dict[str, Any]]]:
-    """All rows, all bad rows, and rows and format of each source."""
+    sources: Sequence[Source], request: PrepareRequest, progress: Progress
+) -> tuple[list[Conversation], list[Problem], list[Mapping[str, Any]]]:
+    """All rows, all bad rows, and what the card says of each source."""
     rows: list[Conversation] = []
     problems: list[Problem] = []
-    counts: list[dict[str, Any]] = []
+    facts: list[Mapping[str, Any]] = []
     for source in sources:
         progress.stage(f"read {source.shown}")
-        found, bad = read_conversations(source.path, name=source.shown, columns=request.columns)
-        formats = sorted({one.format for one in found})
-        counts.append({"rows": len(found), "format": ", ".join(formats) or None})
-        rows += found
-        problems += bad
+        found = source.read()
+        facts.append(found.facts)
+        rows += found.rows
+        problems += found.bad
     if problems and not request.skip_bad_rows:
         raise ProblemsFound(
             f"{len(problems):,} {'problem' if len(problems) == 1 else 'problems'} in the sources; "
@@ -256,7 +314,7 @@ def _read_sources(
             problems,
             hint="correct them, or add --skip-bad-rows to leave these rows out",
         )
-    return rows, problems, counts
+    return rows, problems, facts
 
 
 def _build(
@@ -304,7 +362,7 @@ def _build(
 def _write(
     folder: Path,
     asked: Mapping[str, Any],
-    counts: Sequence[Mapping[str, Any]],
+    facts: Sequence[Mapping[str, Any]],
     result: PreparedData,
     train: Sequence[Conversation],
     evaluation: Sequence[Conversation],
@@ -313,7 +371,7 @@ def _write(
     if not evaluation:
         del files[EVALUATION_FILE]
     texts = [turn.content for one in (*train, *evaluation) for turn in one.messages]
-    sources = zip(asked["prepared_from"], counts, strict=True)
+    sources = zip(asked["prepared_from"], facts, strict=True)
     front = {
         "name": result.name,
         "org": asked["org"],
@@ -332,11 +390,11 @@ def _write(
         "dropped_sensitive": result.dropped_sensitive,
         "bad_rows": len(result.bad_rows),
         "prepared_by": asked["prepared_by"],
-        "prepared_from": [{**source, **count} for source, count in sources],
+        "prepared_from": [{**source, **more} for source, more in sources],
         "options": asked["options"],
         "files": {file: hashlib.sha256(data).hexdigest() for file, data in files.items()},
     }
-    body = render_body(result, train)
+    body = render_body(result, train, asked["org"])
     # A disk that fills up does so in the staging folder; from there on there are only renames.
     staging = folder / f"{STAGING_PREFIX}{os.getpid():x}-prepared"
     sweep_staging(folder)

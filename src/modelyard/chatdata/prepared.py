@@ -17,6 +17,25 @@ _SAMPLES = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackUse:
+    """Which recorded feedback a dataset is made of."""
+
+    rows: int
+    """How many rows of feedback."""
+    new_rows: int
+    """How many of them it uses for the first time."""
+    first_id: int
+    """The oldest."""
+    last_id: int
+    """The newest."""
+
+    def __str__(self) -> str:
+        if self.rows == 1:
+            return f"1 row, id {self.first_id}"
+        return f"{self.rows:,} rows, ids {self.first_id} to {self.last_id}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedData:
     """What prepare-data made, or would make; `--json` prints it."""
 
@@ -42,9 +61,11 @@ class PreparedData:
     """Secrets and e-mail addresses in the rows that were kept."""
     bad_rows: tuple[Problem, ...] = ()
     """Rows left out because they are not valid, and why."""
+    feedback: FeedbackUse | None = None
+    """The feedback that it is made of; None for files."""
 
 
-def render_body(result: PreparedData, train: Sequence[Conversation]) -> str:
+def render_body(result: PreparedData, train: Sequence[Conversation], org: str | None) -> str:
     """The page below the front matter; samples leave out rows that were flagged."""
     flagged = {finding.source for finding in result.flagged}
     harmless = [row for row in train if row.source not in flagged]
@@ -53,6 +74,7 @@ def render_body(result: PreparedData, train: Sequence[Conversation]) -> str:
         f"{result.train_rows:,} conversations to learn from in `{TRAIN_FILE}`, and "
         f"{result.evaluation_rows:,} kept back to judge with in `{EVALUATION_FILE}`. "
         "`models prepare-data` wrote this page and replaces it when it runs again.",
+        _origin(result.feedback, org),
         f"Train on it:\n\n    models fine-tune --dataset {result.name}",
         "## Samples\n\n" + "\n\n".join(map(_sample, harmless[:_SAMPLES])),
         _listing("Near-duplicates between train and eval", list(map(str, result.near_duplicates))),
@@ -60,6 +82,16 @@ def render_body(result: PreparedData, train: Sequence[Conversation]) -> str:
         _listing("Bad rows, left out", list(map(str, result.bad_rows))),
     ]
     return visible_text("\n\n".join(section for section in sections if section))
+
+
+def _origin(feedback: FeedbackUse | None, org: str | None) -> str:
+    if feedback is None:
+        return ""
+    whose = f"organisation {org}" if org else "no organisation"
+    return (
+        f"They come from recorded feedback of {whose} ({feedback}): the correction where there is "
+        "one, else the answer that was rated good. `models feedback list` shows what was said."
+    )
 
 
 def _sample(row: Conversation) -> str:

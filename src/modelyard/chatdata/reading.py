@@ -72,6 +72,16 @@ def read_conversations(
     return conversations, problems
 
 
+def read_json_lines(path: Path, *, name: str, problems: list[Problem]) -> Iterator[Row]:
+    """Every value of a file of JSON Lines with its place; adds a Problem for every bad line.
+
+    Raises InvalidInput when the file cannot be read at all.
+    """
+    if found := why_unreadable(path):
+        raise InvalidInput(found, where=name)
+    yield from _jsonl_rows(_read_bytes(path, name), name, problems)
+
+
 def why_unreadable(path: Path) -> str | None:
     """What keeps a path from being read as a file or a folder; None when nothing does."""
     try:

@@ -16,6 +16,24 @@ from typer.core import TyperGroup
 
 from modelyard import __version__
 from modelyard.cli import base, doctor, evaluate, fine_tune, generate, init, prepare_data
+from modelyard.cli.adapters import (
+    diff,
+    export,
+    gc,
+    history,
+    import_,
+    list_,
+    pin,
+    promote,
+    pull,
+    push,
+    rollback,
+    show,
+    unpin,
+    verify,
+)
+from modelyard.cli.feedback.add import add_feedback
+from modelyard.cli.feedback.list_ import list_feedback
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import ModelyardError
 from modelyard.core.visible import visible_text
@@ -163,6 +181,32 @@ _register(_bases, "list", base.list_bases)
 _register(_bases, "show", base.show_base)
 _register(_bases, "pull", base.pull_base)
 app.add_typer(_bases, name="base")
+
+_adapters = typer.Typer(
+    cls=_LightGroup, no_args_is_help=True, help="The adapters: versions, and which is in use."
+)
+_register(_adapters, "list", list_.list_adapters)
+_register(_adapters, "show", show.show_adapter)
+_register(_adapters, "promote", promote.promote)
+_register(_adapters, "rollback", rollback.rollback)
+_register(_adapters, "history", history.history)
+_register(_adapters, "pin", pin.pin)
+_register(_adapters, "unpin", unpin.unpin)
+_register(_adapters, "gc", gc.gc)
+_register(_adapters, "push", push.push)
+_register(_adapters, "pull", pull.pull)
+_register(_adapters, "verify", verify.verify)
+_register(_adapters, "diff", diff.diff)
+_register(_adapters, "import", import_.import_adapter)
+_register(_adapters, "export", export.export)
+app.add_typer(_adapters, name="adapters")
+
+_feedback = typer.Typer(
+    cls=_LightGroup, no_args_is_help=True, help="What people thought of answers, to learn from."
+)
+_register(_feedback, "add", add_feedback)
+_register(_feedback, "list", list_feedback)
+app.add_typer(_feedback, name="feedback")
 
 
 def main() -> None:

@@ -35,6 +35,21 @@ def fine_tune(
             metavar="NAME", help="Folder under experiments/. Default: the adapter's name."
         ),
     ] = None,
+    parent: Annotated[
+        str | None,
+        typer.Option(
+            "--from",
+            metavar="NAME[@V]",
+            help="Continue from this version, with the same base and LoRA settings.",
+        ),
+    ] = None,
+    replay: Annotated[
+        float | None,
+        typer.Option(
+            metavar="SHARE",
+            help="With --from: the share of the rows that is drawn from that version's dataset.",
+        ),
+    ] = None,
     org: Annotated[
         str | None, typer.Option(metavar="NAME", help="Organisation that the adapter belongs to.")
     ] = None,
@@ -84,6 +99,9 @@ def fine_tune(
     The same command again continues a stopped run, and does nothing for a finished one. A change of
     data, spec or base is refused, saying what changed, unless `--fresh`.
 
+    With `--from` the new version's card links its parent, and the eval rows of the parent's dataset
+    are judged too, in groups of their own: what was known should stay known.
+
     `--check` and `--dry-run` fetch and write nothing. `--check` judges the inputs: it exits with 1
     while the base is not on this machine, since rows cannot be tokenized without it. `--dry-run`
     also looks at the experiment, and ends as the command itself would end where that is refused;
@@ -108,6 +126,8 @@ def fine_tune(
             "base_model": base_model,
             "adapter": adapter,
             "experiment": experiment,
+            "parent": parent,
+            "data.replay_share": replay,
             "org": org,
             "compute.quantize": quantize,
         },

@@ -29,10 +29,12 @@ def look(
     json_output: bool,
 ) -> None:
     """`--check` and `--dry-run`: look at everything, and fetch and write nothing."""
-    from modelyard.adapters.versions import version_numbers
+    from modelyard.adapters.versions import highest_number
     from modelyard.cli.render import print_json, showing_progress
+    from modelyard.training.continuing import pin_parent
     from modelyard.training.outlook import find_inputs, look_ahead
 
+    spec = pin_parent(yard, spec)
     with showing_progress() as progress:
         found = find_inputs(yard, spec, progress=progress)
         outlook = look_ahead(yard, spec, found, fresh=fresh, promote=promote) if dry_run else None
@@ -43,7 +45,7 @@ def look(
             preflight = _preflight(yard, spec, found.run_inputs, progress, kept_choices)
         for warning in found.warnings:
             progress.warn(warning)
-    number = outlook.number if outlook else max(version_numbers(yard, spec.adapter), default=0) + 1
+    number = outlook.number if outlook else highest_number(yard, spec.adapter) + 1
     if json_output:
         print_json(_look_mapping(yard, spec, found, preflight, outlook, number))
     else:

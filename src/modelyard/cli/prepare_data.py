@@ -1,4 +1,4 @@
-"""`models prepare-data`: source files into a dataset that `models fine-tune` takes."""
+"""`models prepare-data`: files, or recorded feedback, into a dataset for `models fine-tune`."""
 
 from __future__ import annotations
 
@@ -11,21 +11,12 @@ from modelyard.cli.options import DryRun, Json, Wait
 
 if TYPE_CHECKING:
     from modelyard.chatdata.columns import ColumnMapping
-    from modelyard.chatdata.prepared import PreparedData
+    from modelyard.chatdata.prepared import FeedbackUse, PreparedData
 
 _SHOWN = 5
 
 
 def prepare_data(
-    sources: Annotated[
-        list[Path],
-        typer.Argument(
-            metavar="SOURCE...",
-            help="Files (.jsonl, .json, .csv, .tsv, .parquet) or folders of them. Rows hold "
-            "messages, prompt and completion, Alpaca's or ShareGPT's keys, or columns that "
-            "--prompt names.",
-        ),
-    ],
     out: Annotated[
         str,
         typer.Option(
@@ -34,6 +25,23 @@ def prepare_data(
             help="Where to write: datasets/NAME, NAME, or a folder's path.",
         ),
     ],
+    sources: Annotated[
+        list[Path] | None,
+        typer.Argument(
+            metavar="SOURCE...",
+            help="Files (.jsonl, .json, .csv, .tsv, .parquet) or folders of them. Rows hold "
+            "messages, prompt and completion, Alpaca's or ShareGPT's keys, or columns that "
+            "--prompt names.",
+        ),
+    ] = None,
+    from_feedback: Annotated[
+        bool,
+        typer.Option(
+            "--from-feedback",
+            help="Instead of files, take the recorded feedback of --org (without --org: of no "
+            "organisation) that no other dataset has used.",
+        ),
+    ] = False,
     eval_share: Annotated[
         float,
         typer.Option(
@@ -72,7 +80,11 @@ def prepare_data(
     ] = None,
     org: Annotated[
         str | None,
-        typer.Option("--org", metavar="NAME", help="Whose data it is; goes into DATASET.md."),
+        typer.Option(
+            "--org",
+            metavar="NAME",
+            help="Whose data it is; goes into DATASET.md. With --from-feedback, whose feedback.",
+        ),
     ] = None,
     licence: Annotated[
         str | None,
@@ -103,7 +115,7 @@ def prepare_data(
     as_json: Json = False,
     wait_s: Wait = 0.0,
 ) -> None:
-    """Turn conversations, or columns of a table, into a dataset.
+    """Turn conversations, a table or feedback into a dataset.
 
     Refuses bad rows by file and line, drops equal rows, keeps some back to judge with (always the
     same ones, also after the file grows), and names near-duplicates, secrets and addresses.
@@ -111,16 +123,21 @@ def prepare_data(
     keys are kept and searched for secrets too; evaluation reads `expect`, `label` and `group`.
     Writes train.jsonl, eval.jsonl and DATASET.md; unchanged sources are a fast no-op.
 
+    With --from-feedback, a row that has a correction or a good rating is learned, oldest first, and
+    belongs to the one dataset that first used it. Later runs with the same --out add what is new.
+
     \b
     models prepare-data conversations.jsonl --out support
     models prepare-data tickets.csv --prompt '{subject}\\n{body}' --label team --out tickets
+    models prepare-data --from-feedback --org techcorp --out datasets/corrections
 
     \b
     JSON: {"name", "folder", "unchanged": bool, "dry_run": bool, "train_rows", "evaluation_rows",
            "fingerprint", "removed_duplicates", "dropped_sensitive",
            "near_duplicates": [{"source", "other", "similarity"}],
            "flagged": [{"kind", "source", "message": int or null, "key": text or null}],
-           "bad_rows": [{"message", "where", "hint"}]}
+           "bad_rows": [{"message", "where", "hint"}],
+           "feedback": {"rows", "new_rows", "first_id", "last_id"} or null}
     """
     from modelyard.chatdata.prepare import PrepareRequest
     from modelyard.chatdata.prepare import prepare_data as prepare
@@ -129,8 +146,9 @@ def prepare_data(
     from modelyard.core.settings import settings_mapping
 
     request = PrepareRequest(
-        sources=tuple(sources),
+        sources=tuple(sources or ()),
         out=out,
+        from_feedback=from_feedback,
         evaluation_share=eval_share,
         columns=_columns(prompt, answer, system, label),
         org=org,
@@ -168,12 +186,17 @@ def _columns(
     return ColumnMapping(prompt=prompt or "", answer=answer, system=system, label=label)
 
 
+def _feedback(use: FeedbackUse) -> str:
+    return f"{use}; {use.new_rows:,} used for the first time"
+
+
 def _print_result(result: PreparedData, *, dry_run: bool) -> None:
     from modelyard.cli.render import print_pairs, print_text, print_warning
 
     rows = f"{result.train_rows:,} rows to learn from, {result.evaluation_rows:,} to judge with"
     if result.unchanged:
-        print_text(f"{result.folder}: unchanged ({rows})")
+        why = ", no new feedback" if result.feedback else ""
+        print_text(f"{result.folder}: unchanged{why} ({rows})")
         return
     print_text(f"{result.folder}: {'would hold' if dry_run else 'holds'} {rows}")
     left_out = {
@@ -183,6 +206,7 @@ def _print_result(result: PreparedData, *, dry_run: bool) -> None:
     }
     print_pairs(
         [
+            *((("feedback", _feedback(result.feedback)),) if result.feedback else ()),
             *((f"left out, {why}", f"{count:,}") for why, count in left_out.items() if count),
             ("fingerprint", result.fingerprint),
         ]

@@ -200,6 +200,25 @@ def sweep_staging(folder: Path, name: str | None = None) -> None:
                 left_over.unlink(missing_ok=True)
 
 
+def remove_folder(folder: Path) -> None:
+    """Remove `folder`: out of sight in one rename, and then deleted.
+
+    What a process killed in between leaves has a staging name, and `sweep_staging` removes it.
+    Raises ModelyardError for a link: what it leads to belongs to somebody else.
+    """
+    if folder.is_symlink():
+        raise ModelyardError(
+            "is a link, where a folder of its own belongs",
+            where=str(folder),
+            hint="remove the link by hand",
+        )
+    staged = _staging_place(folder)
+    with disk_errors(folder):
+        folder.rename(staged)
+        sync_folder(folder.parent)
+        shutil.rmtree(staged)
+
+
 def replace_link(link: Path, target: Path) -> None:
     """Point `link` at `target` (relative to the link's folder) in one rename.
 

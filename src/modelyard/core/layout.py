@@ -81,6 +81,9 @@ class Yard:
     def adapter_version(self, adapter: str, number: int) -> Path:
         return self.adapter_versions(adapter) / str(number)
 
+    def highest_number(self, adapter: str) -> Path:
+        return self.adapter_versions(adapter) / ".highest-number"
+
     @property
     def trained(self) -> Path:
         return self.models / "trained"
@@ -96,6 +99,9 @@ class Yard:
     @property
     def state_db(self) -> Path:
         return self.local_state / "state.db"
+
+    def incoming(self, adapter: str) -> Path:
+        return self.local_state / "incoming" / check_name(adapter, "adapter")
 
     @property
     def logs(self) -> Path:

@@ -27,6 +27,30 @@ _MIGRATIONS = (
     ) STRICT;
     CREATE INDEX pointer_moves_by_adapter ON pointer_moves (adapter, sequence);
     """,
+    """
+    CREATE TABLE pins (
+        adapter    TEXT NOT NULL,
+        version    INTEGER NOT NULL,
+        reason     TEXT,
+        pinned_at  TEXT NOT NULL,
+        PRIMARY KEY (adapter, version)
+    ) STRICT;
+    """,
+    """
+    CREATE TABLE feedback (
+        id           INTEGER PRIMARY KEY AUTOINCREMENT,
+        recorded_at  TEXT NOT NULL,           -- UTC
+        org          TEXT,                    -- NULL: of no organisation
+        adapter      TEXT,                    -- what answered: NAME or NAME@VERSION
+        prompt       TEXT NOT NULL,
+        answer       TEXT NOT NULL,
+        rating       TEXT,                    -- good, bad
+        correction   TEXT,
+        used_in      TEXT                     -- the dataset that it belongs to; NULL: none yet
+    ) STRICT;
+    CREATE INDEX feedback_by_prompt ON feedback (prompt);
+    CREATE INDEX feedback_by_use ON feedback (used_in);
+    """,
 )
 """One script per schema version; a step that has shipped is never edited, only followed."""
 

@@ -37,6 +37,8 @@ class GroupLoss:
     """The rows' `group`, or `all`."""
     rows: int
     """How many rows."""
+    tokens: int
+    """Learned tokens in them."""
     base_loss: float
     """Mean negative log-likelihood of their learned tokens under the base, in nats."""
     tuned_loss: float
@@ -165,6 +167,7 @@ def _group_losses(
         GroupLoss(
             name=name,
             rows=len(chosen),
+            tokens=sum(base[index].tokens for index in chosen),
             base_loss=_mean_loss([base[index] for index in chosen]),
             tuned_loss=_mean_loss([tuned[index] for index in chosen]),
         )
@@ -245,11 +248,15 @@ def _interval(examples: Sequence[Example]) -> tuple[float, float]:
 _SHARE_NAMES: dict[Kind, str] = {"facts": "facts_recalled", "labels": "exact_match"}
 
 
+def _is_general(group: str) -> bool:
+    return group.rpartition(": ")[2] == "general"
+
+
 def _shares(answers: Sequence[Answers], side: str) -> dict[str, float]:
     """The share of right answers of each kind over all groups but `general`."""
     found: dict[str, float] = {}
     for kind, name in _SHARE_NAMES.items():
-        some = [one for one in answers if one.kind == kind and one.group != "general"]
+        some = [one for one in answers if one.kind == kind and not _is_general(one.group)]
         if some:
             found[name] = sum(getattr(one, side) for one in some) / sum(one.rows for one in some)
     return found

@@ -213,6 +213,10 @@ class Engine:
             **sampling,
         )
 
+    def without_adapter(self) -> Any:
+        """A context in which the bare base answers."""
+        return self._adapter(False)
+
     def _adapter(self, use: bool) -> Any:
         """A context in which the adapter counts, or the bare base answers."""
         from contextlib import nullcontext

@@ -132,6 +132,9 @@ def build_training_model(check: Preflight, progress: Progress) -> TrainingModel:
         RowLayout(check.spec.compute.attention),
         noisy=is_noisy(check.spec),
     )
+    if check.parent is not None:
+        progress.stage(f"continue from {check.parent.name}")
+        load_adapter_weights(model.model, check.parent.path)
     if check.spec.compute.compile:
         model.model.get_base_model().get_decoder().compile(dynamic=True)
     elif check.spec.compute.fast_path:

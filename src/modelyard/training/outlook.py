@@ -14,19 +14,20 @@ from modelyard.adapters.gate import PromotionDecision
 from modelyard.adapters.promote import judge_promotion
 from modelyard.adapters.versions import (
     active_number,
+    highest_number,
     load_version,
-    version_numbers,
     version_of_run,
 )
 from modelyard.bases.catalogue import BaseCard, find_base
 from modelyard.bases.local import locate_base
-from modelyard.chatdata.dataset import ChatDataset, load_dataset
+from modelyard.chatdata.dataset import ChatDataset
 from modelyard.chatdata.report import build_data_report
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import Tokenized
 from modelyard.core.errors import ProblemsFound
 from modelyard.core.layout import Yard
 from modelyard.core.progress import Progress
+from modelyard.training.continuing import load_rows
 from modelyard.training.experiment import (
     Experiment,
     build_identity,
@@ -81,14 +82,20 @@ def find_inputs(yard: Yard, spec: FineTuneSpec, *, progress: Progress) -> FoundI
     Without the base, the rows are checked as far as they can be: raises ProblemsFound when they
     cannot be trained on.
     """
-    dataset = load_dataset(yard, spec.dataset)
+    rows = load_rows(yard, spec)
+    dataset = rows.dataset
     card = find_base(yard, spec.base_model)
     base = locate_base(yard, spec.base_model, progress=progress, remember=False)
     if base is not None:
-        inputs = RunInputs(dataset=dataset, base=base, tokenizer=ChatTokenizer.load(base.path))
+        inputs = RunInputs(
+            dataset=dataset,
+            parent=rows.parent,
+            base=base,
+            tokenizer=ChatTokenizer.load(base.path),
+        )
         return FoundInputs(dataset=dataset, card=card, run_inputs=inputs, warnings=())
     report = build_data_report(dataset, Tokenized(rows=()), max_length=spec.data.max_length)
-    if problems := [*report.problems, *organisation_problems(spec, dataset)]:
+    if problems := [*report.problems, *organisation_problems(spec, dataset, rows.parent)]:
         raise ProblemsFound(f"dataset {dataset.name} cannot be trained on", problems)
     return FoundInputs(
         dataset=dataset,
@@ -104,7 +111,7 @@ def look_ahead(
     """What `fine_tune` would do now. Raises what it would raise for this experiment."""
     run = find_run(yard, spec) if not fresh else None
     if run is None:
-        number = max(version_numbers(yard, spec.adapter), default=0) + 1
+        number = highest_number(yard, spec.adapter) + 1
         return Outlook(
             action="start",
             after_step=0,
@@ -118,7 +125,7 @@ def look_ahead(
     if run.version is not None:
         return _look_at_finished(yard, spec, run, run.version, promote=promote)
     registered = version_of_run(yard, spec.adapter, run.run_key)
-    following = max(version_numbers(yard, spec.adapter), default=0) + 1
+    following = highest_number(yard, spec.adapter) + 1
     number = registered.number if registered else following
     steps = [checkpoint_step(path) for path in list_checkpoints(run.checkpoints)]
     after_step = max(steps, default=0)

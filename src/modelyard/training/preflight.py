@@ -11,8 +11,9 @@ from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
+from modelyard.adapters.versions import AdapterVersion
 from modelyard.bases.local import LocalBase, require_base
-from modelyard.chatdata.dataset import ChatDataset, load_dataset
+from modelyard.chatdata.dataset import ChatDataset
 from modelyard.chatdata.report import DataReport, build_data_report
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import Tokenized, TokenRow, tokenize_conversations
@@ -21,6 +22,7 @@ from modelyard.core.files import require_free_space
 from modelyard.core.layout import Yard
 from modelyard.core.progress import Progress
 from modelyard.training.batches import StepPlan, count_places, plan_steps
+from modelyard.training.continuing import load_rows, require_same_adapter
 from modelyard.training.memory import (
     BaseShape,
     BatchShape,
@@ -63,6 +65,7 @@ class RunInputs:
     """What a spec names, found and read."""
 
     dataset: ChatDataset
+    parent: AdapterVersion | None
     base: LocalBase
     tokenizer: ChatTokenizer
 
@@ -71,9 +74,14 @@ def load_inputs(
     yard: Yard, spec: FineTuneSpec, *, progress: Progress, offline: bool = False
 ) -> RunInputs:
     """Resolve the base, fetching it if it must be, and read the dataset's rows."""
-    dataset = load_dataset(yard, spec.dataset)
+    rows = load_rows(yard, spec)
     base = require_base(yard, spec.base_model, progress=progress, offline=offline)
-    return RunInputs(dataset=dataset, base=base, tokenizer=ChatTokenizer.load(base.path))
+    return RunInputs(
+        dataset=rows.dataset,
+        parent=rows.parent,
+        base=base,
+        tokenizer=ChatTokenizer.load(base.path),
+    )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +90,7 @@ class Preflight:
 
     spec: FineTuneSpec
     dataset: ChatDataset
+    parent: AdapterVersion | None
     base: LocalBase
     tokenizer: ChatTokenizer
     train: Tokenized
@@ -140,7 +149,7 @@ def run_preflight(
     )
     report = build_data_report(dataset, train, evaluation, max_length=max_length)
     problems = [*train.problems, *evaluation.problems, *report.problems]
-    problems += organisation_problems(spec, dataset)
+    problems += organisation_problems(spec, dataset, inputs.parent)
     if problems:
         raise ProblemsFound(
             f"dataset {dataset.name} cannot be trained on: {len(problems):,} "
@@ -151,6 +160,8 @@ def run_preflight(
     shape = load_base_shape(base.path)
     choices = kept_choices or make_choices(spec, machine, shape, train.rows)
     _require_possible(choices, shape, spec)
+    if inputs.parent is not None:
+        require_same_adapter(inputs.parent, base, spec.lora)
     plan = plan_steps(
         train.rows,
         spec.schedule,
@@ -169,6 +180,7 @@ def run_preflight(
     return Preflight(
         spec=spec,
         dataset=dataset,
+        parent=inputs.parent,
         base=base,
         tokenizer=tokenizer,
         train=train,
@@ -181,17 +193,23 @@ def run_preflight(
     )
 
 
-def organisation_problems(spec: FineTuneSpec, dataset: ChatDataset) -> list[Problem]:
-    """What forbids training an adapter of one organisation on the data of another."""
-    if spec.org and dataset.org and spec.org != dataset.org:
-        return [
-            Problem(
-                message=f"belongs to organisation '{dataset.org}', and the adapter to '{spec.org}'",
-                where=str(dataset.path),
-                hint="train each organisation's adapter on its own data",
-            )
-        ]
-    return []
+def organisation_problems(
+    spec: FineTuneSpec, dataset: ChatDataset, parent: AdapterVersion | None
+) -> list[Problem]:
+    """What forbids training an adapter of one organisation on what belongs to another."""
+    owners = [(spec.org, "--org"), (dataset.org, str(dataset.path))]
+    if parent is not None:
+        owners.append((parent.manifest.org, parent.name))
+    known = [(org, where) for org, where in owners if org]
+    return [
+        Problem(
+            message=f"belongs to organisation '{org}', and the adapter to '{known[0][0]}'",
+            where=where,
+            hint="train each organisation's adapter on its own data",
+        )
+        for org, where in known[1:]
+        if org != known[0][0]
+    ]
 
 
 def make_choices(

@@ -41,6 +41,7 @@ from modelyard.core.files import (
 from modelyard.core.layout import Yard
 from modelyard.core.progress import Progress
 from modelyard.core.settings import settings_mapping
+from modelyard.training.continuing import judge_old_rows, pin_parent
 from modelyard.training.experiment import (
     Experiment,
     build_identity,
@@ -93,6 +94,7 @@ def fine_tune(
     training cannot succeed, Interrupted when a signal stopped it after a checkpoint.
     """
     what = f"experiment {spec.experiment}"
+    spec = pin_parent(yard, spec)
     with exclusive_lock(yard.lock("experiment", spec.experiment), what=what, wait_s=wait_s):
         inputs = load_inputs(yard, spec, progress=progress, offline=offline)
         identity = build_identity(
@@ -187,6 +189,8 @@ def _evaluate(
         check.dataset.evaluation, check.evaluation, max_length=check.spec.data.max_length
     )
     evaluation = evaluate_adapter(engine, rows, progress=progress).mapping()
+    if check.parent is not None:
+        evaluation["old"] = judge_old_rows(check.parent, evaluation)
     write_json(experiment.validation_file, evaluation)
     return evaluation
 
@@ -202,7 +206,7 @@ def _register(
 ) -> AdapterVersion:
     """Make the trained adapter a version: its files, its card, its manifest, one rename."""
     spec, base = check.spec, check.base
-    org = spec.org or check.dataset.org
+    org = spec.org or check.dataset.org or (check.parent.manifest.org if check.parent else None)
     packages, commit = installed_packages(), source_commit()
     machine = {
         "description": experiment.record["machine"],
@@ -229,6 +233,7 @@ def _register(
                 packages=packages,
                 machine=machine,
                 code_commit=commit,
+                parent=check.parent.name if check.parent else None,
             ),
             _figures(evaluation),
             base_path=base.path,
@@ -252,14 +257,15 @@ def _register(
             "packages": packages,
             "code_commit": commit,
             "machine": machine,
+            "parent": check.parent.name if check.parent else None,
         },
     )
 
 
 def _figures(evaluation: dict[str, Any]) -> dict[str, Any]:
     """The part of an evaluation that the card keeps and the gate reads."""
-    names = ("rows", "fingerprint", "base", "tuned", "difference")
-    return {name: evaluation[name] for name in names} if evaluation else {}
+    names = ("rows", "fingerprint", "base", "tuned", "difference", "old")
+    return {name: evaluation[name] for name in names if evaluation.get(name) is not None}
 
 
 def _write_report(

@@ -49,6 +49,8 @@ class DataSettings:
     """Longest row in tokens; what is longer is cut, and refused when its answer is lost."""
     packing: bool = True
     """Lay rows end to end without padding; no row sees another. Off: one row at a time."""
+    replay_share: Annotated[float, Between(0, 0.9)] = 0.0
+    """With a parent: the share of the rows to learn that is drawn from the parent's dataset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -129,6 +131,8 @@ class FineTuneSpec:
     """Name of the adapter that gets a new version."""
     experiment: str
     """Name of the folder under experiments/ that records the run."""
+    parent: str | None = None
+    """Version to continue from, NAME or NAME@VERSION; its base and LoRA settings must be equal."""
     org: str | None = None
     """Organisation that the adapter belongs to; default: the dataset's."""
     seed: Annotated[int, Between(0, 2**31)] = 0
@@ -147,6 +151,10 @@ class FineTuneSpec:
     """Checkpoints, looks and logs."""
 
 
+_FLAG_NAMES = {"parent": "from", "data.replay_share": "replay"}
+"""The flags that are called otherwise than their keys."""
+
+
 def load_spec(
     *,
     config: Path | None,
@@ -156,7 +164,8 @@ def load_spec(
     """The spec from defaults, then the YAML file, then `--set key=value`, then flags.
 
     `flags` holds dotted keys (`compute.quantize`); None means "not given". Missing names follow
-    from the dataset: the adapter takes its name, the experiment the adapter's.
+    from the dataset: the adapter takes its name, the experiment the adapter's. With a parent, the
+    adapter takes the parent's name, and the experiment is called after both.
     Raises ProblemsFound with every unknown key, wrong type and bound, and where each was written.
     """
     values: dict[str, Any] = {}
@@ -183,7 +192,7 @@ def load_spec(
         problems += _assign(values, written, key, value, f"--set {assignment}")
     for key, value in flags.items():
         if value is not None:
-            name = key.rpartition(".")[2].replace("_", "-")
+            name = _FLAG_NAMES.get(key) or key.rpartition(".")[2].replace("_", "-")
             problems += _assign(values, written, key, value, f"--{name} {value}")
 
     def where(path: tuple[str | int, ...]) -> str | None:
@@ -227,9 +236,12 @@ def _assign(
 def _fill_names(values: dict[str, Any]) -> None:
     dataset = values.get("dataset")
     # A dataset that is missing or no text is a problem of its own; what follows from it is none.
-    values.setdefault("adapter", _name_after(dataset if isinstance(dataset, str) else ""))
-    adapter = values["adapter"]
-    values.setdefault("experiment", adapter if isinstance(adapter, str) else _name_after(""))
+    learned = _name_after(dataset if isinstance(dataset, str) else "")
+    parent = values.get("parent")
+    continued = parent.partition("@")[0] if isinstance(parent, str) else None
+    values.setdefault("adapter", continued or learned)
+    adapter = values["adapter"] if isinstance(values["adapter"], str) else _name_after("")
+    values.setdefault("experiment", _name_after(f"{adapter}-{learned}") if continued else adapter)
 
 
 def _name_after(dataset: str) -> str:

@@ -1,0 +1,99 @@
+"""Garbage collection: old versions that nothing needs are removed, each in one rename."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+
+from modelyard.adapters.pins import load_pins
+from modelyard.adapters.pointer import PointerMove, hold_pointer, pointer_history
+from modelyard.adapters.rollback import earlier_versions
+from modelyard.adapters.versions import (
+    active_number,
+    note_highest_number,
+    require_numbers,
+    version_numbers,
+)
+from modelyard.core.errors import InvalidInput
+from modelyard.core.files import folder_size_bytes, remove_folder, sweep_staging
+from modelyard.core.layout import Yard
+
+KEEP_NEWEST = 3
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GarbageCollection:
+    """What was removed of one adapter, or would be."""
+
+    adapter: str
+    """The adapter's name."""
+    removed: Mapping[int, int]
+    """The size in bytes of each version that goes, by its number."""
+    kept: Mapping[int, str]
+    """Why each version that stays does, by its number."""
+
+    @property
+    def freed_bytes(self) -> int:
+        """The size of everything that goes."""
+        return sum(self.removed.values())
+
+
+def collect_garbage(
+    yard: Yard, adapter: str, *, keep: int = KEEP_NEWEST, dry_run: bool = False, wait_s: float = 0.0
+) -> GarbageCollection:
+    """Remove an adapter's versions but the `keep` newest and those that something needs.
+
+    Never removed are the version in use, the one a rollback would go to, and pinned ones. Also
+    clears away what killed processes left half removed. Raises InvalidInput when there is no such
+    adapter or a version is a link, ModelyardError when its pointer is broken.
+    """
+    if keep < 1:
+        raise InvalidInput(f"--keep must be at least 1, not {keep}")
+    require_numbers(yard, adapter)
+    if dry_run:
+        return _plan(yard, adapter, pointer_history(yard, adapter), keep)
+    with hold_pointer(yard, adapter, wait_s=wait_s) as pointer:
+        sweep_staging(yard.adapter_versions(adapter))
+        plan = _plan(yard, adapter, pointer.history(), keep)
+        if plan.removed:
+            note_highest_number(yard, adapter)
+        for number in plan.removed:
+            remove_folder(yard.adapter_version(adapter, number))
+    return plan
+
+
+def _plan(yard: Yard, adapter: str, history: Sequence[PointerMove], keep: int) -> GarbageCollection:
+    numbers = version_numbers(yard, adapter)
+    kept = _reasons_to_keep(yard, adapter, numbers, history, keep)
+    removed = {}
+    for number in numbers:
+        if number not in kept:
+            path = yard.adapter_version(adapter, number)
+            if path.is_symlink():
+                raise InvalidInput(
+                    "is a link; a version is a folder of its own",
+                    where=yard.show(path),
+                    hint="remove the link by hand",
+                )
+            removed[number] = folder_size_bytes(path)
+    return GarbageCollection(adapter=adapter, removed=removed, kept=dict(sorted(kept.items())))
+
+
+def _reasons_to_keep(
+    yard: Yard, adapter: str, numbers: list[int], history: Sequence[PointerMove], keep: int
+) -> dict[int, str]:
+    """The first reason to keep each version; the weightiest come first."""
+    in_use = active_number(yard, adapter)
+    earlier = earlier_versions(history, in_use)
+    before = [number for number in earlier if number in numbers and number != in_use][:1]
+    reasons: dict[int, str] = {}
+    if in_use in numbers:
+        reasons[in_use] = "in use"
+    for number in before:
+        reasons.setdefault(number, "in use before")
+    for number in load_pins(yard).get(adapter, {}):
+        if number in numbers:
+            reasons.setdefault(number, "pinned")
+    for number in numbers[-keep:]:
+        reasons.setdefault(number, "the newest" if keep == 1 else f"among the {keep} newest")
+    return reasons

@@ -1,0 +1,317 @@
+"""Adopts an adapter that another tool made: plain PEFT, `trl sft` and whatever writes that form.
+
+Takes the files that make up an adapter out of a folder, by name, and leaves the rest behind. They
+are checked where they lie and again as they were copied. What nobody can know any more, such as the
+data it was trained on, is recorded as unknown.
+"""
+
+from __future__ import annotations
+
+import errno
+import hashlib
+import json
+import os
+import shutil
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelyard.adapters.check import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    AdapterMismatch,
+    require_fit,
+    require_safe_files,
+)
+from modelyard.adapters.verify import (
+    TEMPLATE_NAME,
+    TOKENIZER_CONFIG_NAME,
+    TOKENIZER_FILES,
+    TOKENIZER_NAME,
+    require_base_tokenizer,
+    template_hash,
+)
+from modelyard.adapters.versions import (
+    CARD_NAME,
+    AdapterVersion,
+    list_versions,
+    load_version,
+    register_version,
+    version_numbers,
+)
+from modelyard.bases.local import LocalBase
+from modelyard.core.cards import write_card
+from modelyard.core.clock import utc_now
+from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.files import sha256_file
+from modelyard.core.layout import Yard, check_name
+
+UNKNOWN = "unknown"
+"""What the manifest says of data that the files do not name."""
+
+_PICKLED_WEIGHTS = "adapter_model.bin"
+_CONVERT = (
+    'where you trust it, convert it: python -c "import torch, safetensors.torch as s; '
+    "w = torch.load('adapter_model.bin', weights_only=True); "
+    "s.save_file({k: v.contiguous() for k, v in w.items()}, 'adapter_model.safetensors')\""
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ImportPlan:
+    """What an import would take, after all checks."""
+
+    files: Mapping[str, Path]
+    """Where each file of the new version comes from, by its name there."""
+    hashes: Mapping[str, str]
+    """The SHA-256 of each, in hex."""
+    left_behind: tuple[str, ...]
+    """What else lies in the folder and is no part of an adapter."""
+    tokenizer_from: str
+    """`the folder` or the base's name."""
+    template_from: str
+    """`the folder` or the base's name."""
+    template_hash: str
+    """The hash of the chat template it will have."""
+    base: LocalBase
+    """The base it fits."""
+
+    @property
+    def run_key(self) -> str:
+        """Identifies these bytes on this base: importing them again gives the same version."""
+        lines = [f"{self.base.fingerprint}\n"]
+        lines += [f"{name} {self.hashes[name]}\n" for name in sorted(self.hashes)]
+        return f"import/{hashlib.sha256(''.join(lines).encode()).hexdigest()[:32]}"
+
+
+def plan_import(source: Path, base: LocalBase) -> ImportPlan:
+    """Check the adapter in the folder `source`, and say what would be taken. Changes nothing.
+
+    Raises InvalidInput when there is no such folder, AdapterMismatch when it holds no safe adapter
+    for `base`: pickled weights, links, keys or shapes that do not fit, a foreign tokenizer.
+    """
+    if not source.is_dir():
+        raise InvalidInput("there is no such folder", where=str(source))
+    _require_importable(source)
+    tokenizer_home = source if _has_tokenizer(source) else base.path
+    files = {name: source / name for name in (CONFIG_NAME, WEIGHTS_NAME)}
+    files |= {
+        name: tokenizer_home / name
+        for name in TOKENIZER_FILES
+        if name != TEMPLATE_NAME and (tokenizer_home / name).is_file()
+    }
+    template_home = next(
+        (home for home in (source, tokenizer_home, base.path) if template_hash(home)), None
+    )
+    if template_home is None:
+        raise AdapterMismatch(
+            "has no chat template, and neither has its base",
+            where=str(source),
+            hint=f"put a {TEMPLATE_NAME} into that folder",
+        )
+    if (template_home / TEMPLATE_NAME).is_file():
+        files[TEMPLATE_NAME] = template_home / TEMPLATE_NAME
+    require_fit(source, base)
+    require_base_tokenizer(tokenizer_home, base.path)
+    found = template_hash(template_home)
+    assert found is not None
+    return ImportPlan(
+        files=files,
+        hashes={name: sha256_file(path) for name, path in files.items()},
+        left_behind=tuple(
+            sorted(place.name for place in source.iterdir() if place.name not in files)
+        ),
+        tokenizer_from="the folder" if tokenizer_home == source else base.name,
+        template_from="the folder" if template_home == source else base.name,
+        template_hash=found,
+        base=base,
+    )
+
+
+def _require_importable(source: Path) -> None:
+    """Refuse weights that only a pickle holds, links, and a folder that is no adapter."""
+    if (source / _PICKLED_WEIGHTS).exists() and not (source / WEIGHTS_NAME).exists():
+        raise AdapterMismatch(
+            f"holds its weights in {_PICKLED_WEIGHTS}, a pickle, which can run any code when it is "
+            "loaded",
+            where=str(source),
+            hint=_CONVERT,
+        )
+    for name in (CONFIG_NAME, WEIGHTS_NAME, *TOKENIZER_FILES):
+        if (source / name).is_symlink():
+            raise AdapterMismatch(
+                "is a link",
+                where=str(source / name),
+                hint=f"copy what it leads to: cp -rL {source.name} COPY, and import COPY",
+            )
+    missing = [name for name in (CONFIG_NAME, WEIGHTS_NAME) if not (source / name).is_file()]
+    if missing:
+        inner = sorted(place.parent.name for place in source.glob(f"*/{CONFIG_NAME}"))
+        raise AdapterMismatch(
+            f"has no {' and no '.join(missing)}, so it is no adapter of PEFT",
+            where=str(source),
+            hint=f"these folders in it may be: {', '.join(inner)}" if inner else None,
+        )
+
+
+def _has_tokenizer(folder: Path) -> bool:
+    return all((folder / name).is_file() for name in (TOKENIZER_NAME, TOKENIZER_CONFIG_NAME))
+
+
+def find_import(yard: Yard, adapter: str, plan: ImportPlan) -> AdapterVersion | None:
+    """The version that an earlier import of the same bytes on the same base gave, if any."""
+    for number in version_numbers(yard, adapter):
+        try:
+            version = load_version(yard, adapter, number)
+        except ModelyardError:
+            continue
+        if version.manifest.run_key == plan.run_key:
+            return version
+    return None
+
+
+def import_adapter(
+    yard: Yard, adapter: str, plan: ImportPlan, *, org: str | None = None, wait_s: float = 0.0
+) -> AdapterVersion:
+    """Make what `plan` found the next version of `adapter`; the same bytes give the same version.
+
+    Raises InvalidInput when the adapter belongs to another organisation, AdapterMismatch when the
+    files changed after they were checked.
+    """
+    check_name(adapter, "adapter")
+    require_same_org(yard, adapter, org)
+    packages, spec = _stated(plan.files[CONFIG_NAME])
+
+    def fill(staged: Path, number: int) -> None:
+        for name, path in plan.files.items():
+            _copy(path, staged / name, plan.hashes[name])
+        _name_base(staged / CONFIG_NAME, plan.base.name)
+        require_safe_files(staged)
+        require_fit(staged, plan.base)
+        front, body = _card(adapter, number, plan, org, packages, spec)
+        write_card(staged / CARD_NAME, front, body)
+
+    return register_version(
+        yard,
+        adapter,
+        fill=fill,
+        manifest_facts={
+            "run_key": plan.run_key,
+            "org": org,
+            "base": {"name": plan.base.name, "fingerprint": plan.base.fingerprint},
+            "data": {"name": UNKNOWN, "fingerprint": UNKNOWN},
+            "template_hash": plan.template_hash,
+            "spec": spec,
+            "packages": packages,
+            "machine": {},
+        },
+        wait_s=wait_s,
+    )
+
+
+def require_same_org(yard: Yard, adapter: str, org: str | None) -> None:
+    """Fail unless every version of `adapter` belongs to `org`; None is nobody in particular."""
+    for version in list_versions(yard, adapter):
+        if version.manifest.org != org:
+            owner = version.manifest.org
+            raise InvalidInput(
+                f"{version.name} belongs to "
+                f"{f'the organisation {owner!r}' if owner else 'no organisation'}, "
+                f"and this one would belong to {f'{org!r}' if org else 'none'}",
+                hint=f"import it with `--org {owner}`, or under another name"
+                if owner
+                else "leave `--org` out, or import it under another name",
+            )
+
+
+def _copy(source: Path, target: Path, sha256: str) -> None:
+    """Copy one file, not following a link, and fail unless it holds the bytes that were checked."""
+    try:
+        handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
+    except FileNotFoundError as error:
+        raise AdapterMismatch("is gone since it was checked", where=str(source)) from error
+    except OSError as error:
+        if error.errno != errno.ELOOP:
+            raise
+        raise AdapterMismatch("became a link since it was checked", where=str(source)) from error
+    with os.fdopen(handle, "rb") as stream, target.open("xb") as copy:
+        shutil.copyfileobj(stream, copy, 1 << 20)
+    if sha256_file(target) != sha256:
+        raise AdapterMismatch(
+            "changed while it was imported",
+            where=str(source),
+            hint="run the same command again when nothing writes there",
+        )
+
+
+def _name_base(path: Path, base: str) -> None:
+    """Let the config name the base as the yard does, in place of a path on another machine."""
+    values = json.loads(path.read_bytes())
+    values["base_model_name_or_path"] = base
+    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
+
+
+def _stated(config: Path) -> tuple[dict[str, str], dict[str, Any]]:
+    """What adapter_config.json itself says: packages that made it, and settings of the training."""
+    values = json.loads(config.read_bytes())
+    maker = values.get("peft_version")
+    targets = values.get("target_modules")
+    lora = {
+        "rank": values.get("r"),
+        "alpha": values.get("lora_alpha"),
+        "dropout": values.get("lora_dropout"),
+        "targets": sorted(targets) if isinstance(targets, list) else targets,
+        "rslora": bool(values.get("use_rslora")),
+        "dora": bool(values.get("use_dora")),
+    }
+    return ({"peft": str(maker)} if maker else {}), {"imported": True, "lora": lora}
+
+
+def _card(
+    adapter: str,
+    number: int,
+    plan: ImportPlan,
+    org: str | None,
+    packages: Mapping[str, str],
+    spec: Mapping[str, Any],
+) -> tuple[dict[str, Any], str]:
+    base, lora = plan.base, spec["lora"]
+    front = {
+        "adapter": adapter,
+        "version": number,
+        "base": {"name": base.name, "fingerprint": base.fingerprint},
+        "dataset": {"name": UNKNOWN, "fingerprint": UNKNOWN, "rows": None},
+        "org": org,
+        "trained_at": None,
+        "imported_at": utc_now(),
+        "duration_s": None,
+        "parent": None,
+        "spec": {f"lora.{name}": value for name, value in lora.items()},
+        "evaluation": {},
+        "packages": dict(packages),
+        "machine": {},
+        "code_commit": None,
+    }
+    made_by = f"PEFT {packages['peft']}" if packages else "a tool that does not say its version"
+    body = f"""\
+# {adapter}, version {number}
+
+A LoRA adapter for `{base.name}`, imported as files that {made_by} wrote. On what data it was \
+trained, when and where is not known here.
+
+Rank {lora["rank"]}, alpha {lora["alpha"]}. The tokenizer is from {plan.tokenizer_from}, the chat \
+template from {plan.template_from}.
+
+## Evaluation
+
+Not evaluated. `models evaluate --adapter {adapter}@{number} --dataset NAME` compares it with its \
+base.
+
+## Use
+
+```sh
+models generate --adapter {adapter}@{number} "Your question"
+```
+"""
+    return front, body

@@ -1,0 +1,158 @@
+"""The link in models/trained/: moved in one rename, with its history.
+
+A move is a pending row, then the link, then the row settled. A process killed in between leaves a
+pending row; the next move or reading of the history compares it with the link, and settles or
+deletes it. So the link is always right, and the history follows it.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from dataclasses import asdict, dataclass, replace
+
+from modelyard.adapters.versions import AdapterVersion, active_number, adapter_lock
+from modelyard.core.clock import utc_now
+from modelyard.core.errors import ModelyardError
+from modelyard.core.files import replace_link, sweep_staging
+from modelyard.core.layout import Yard
+from modelyard.core.state import open_state
+
+_READER_WAIT_S = 5.0
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PointerMove:
+    """One move of an adapter's link, as the history keeps it."""
+
+    sequence: int | None
+    """Its place in the order of all moves in the yard; None when nothing had to move."""
+    adapter: str
+    """The adapter's name."""
+    action: str
+    """`promote` or `rollback`."""
+    from_version: int | None
+    """The version in use before; None for the first."""
+    to_version: int
+    """The version in use after."""
+    reason: str | None
+    """Why, in the words of whoever asked for it."""
+    moved_at: str
+    """When, UTC."""
+    moved: bool = True
+    """False when the version was in use already, so that nothing changed."""
+
+
+@dataclass(frozen=True, slots=True)
+class HeldPointer:
+    """An adapter's pointer while this process alone may move it."""
+
+    yard: Yard
+    """The yard of the adapter."""
+    adapter: str
+    """The adapter's name."""
+    completed: PointerMove | None
+    """A move of a killed process that had moved the link, and whose row was settled just now."""
+    state: sqlite3.Connection
+    """The open state.db."""
+
+    def plan(self, number: int, *, action: str, reason: str | None) -> PointerMove:
+        """The move that `move` would make, now."""
+        return plan_move(self.yard, self.adapter, number, action=action, reason=reason)
+
+    def move(self, version: AdapterVersion, *, action: str, reason: str | None) -> PointerMove:
+        """Point the link at a version, and write that down; nothing when it leads there already."""
+        move = self.plan(version.number, action=action, reason=reason)
+        if not move.moved:
+            return move
+        inserted = self.state.execute(
+            "INSERT INTO pointer_moves "
+            "(adapter, action, from_version, to_version, reason, moved_at, settled) "
+            "VALUES (:adapter, :action, :from_version, :to_version, :reason, :moved_at, 0)",
+            asdict(move),
+        )
+        replace_link(self.yard.trained_link(self.adapter), version.path)
+        _settle(self.state, inserted.lastrowid)
+        return replace(move, sequence=inserted.lastrowid)
+
+    def history(self) -> list[PointerMove]:
+        """Every move of the link, oldest first."""
+        return _settled_moves(self.state, self.adapter)
+
+
+@contextmanager
+def hold_pointer(yard: Yard, adapter: str, *, wait_s: float) -> Iterator[HeldPointer]:
+    """Hold an adapter's lock with its pointer and history brought into agreement.
+
+    Raises LockHeld when another process has it for longer than `wait_s` seconds.
+    """
+    link = yard.trained_link(adapter)
+    with adapter_lock(yard, adapter, wait_s=wait_s), open_state(yard) as state:
+        sweep_staging(link.parent, link.name)
+        completed = _recover(yard, state, adapter)
+        yield HeldPointer(yard, adapter, completed, state)
+
+
+def plan_move(
+    yard: Yard, adapter: str, number: int, *, action: str, reason: str | None
+) -> PointerMove:
+    """What moving the link to a version would be; changes nothing."""
+    in_use = active_number(yard, adapter)
+    return PointerMove(
+        sequence=None,
+        adapter=adapter,
+        action=action,
+        from_version=in_use,
+        to_version=number,
+        reason=reason,
+        moved_at=utc_now(),
+        moved=in_use != number,
+    )
+
+
+def pointer_history(yard: Yard, adapter: str) -> list[PointerMove]:
+    """Every move of an adapter's link, oldest first."""
+    yard.trained_link(adapter)  # checks the name
+    if not yard.state_db.exists():
+        return []
+    with open_state(yard) as state:
+        if _rows(state, adapter, settled=False):
+            # A move under way belongs to whoever makes it; a broken link stops moves, not readers.
+            with suppress(ModelyardError), adapter_lock(yard, adapter, wait_s=_READER_WAIT_S):
+                _recover(yard, state, adapter)
+        return _settled_moves(state, adapter)
+
+
+def _settled_moves(state: sqlite3.Connection, adapter: str) -> list[PointerMove]:
+    return [_as_move(row) for row in _rows(state, adapter, settled=True)]
+
+
+def _as_move(row: sqlite3.Row) -> PointerMove:
+    return PointerMove(**{name: row[name] for name in set(row.keys()) - {"settled"}})
+
+
+def _rows(state: sqlite3.Connection, adapter: str, *, settled: bool) -> list[sqlite3.Row]:
+    return state.execute(
+        "SELECT * FROM pointer_moves WHERE adapter = ? AND settled = ? ORDER BY sequence",
+        (adapter, settled),
+    ).fetchall()
+
+
+def _recover(yard: Yard, state: sqlite3.Connection, adapter: str) -> PointerMove | None:
+    """Settle or delete what a killed process left pending; returns the move that was settled.
+
+    Call it under the adapter's lock.
+    """
+    completed = None
+    for row in _rows(state, adapter, settled=False):
+        if active_number(yard, adapter) == row["to_version"]:
+            _settle(state, row["sequence"])
+            completed = _as_move(row)
+        else:
+            state.execute("DELETE FROM pointer_moves WHERE sequence = ?", (row["sequence"],))
+    return completed
+
+
+def _settle(state: sqlite3.Connection, sequence: int | None) -> None:
+    state.execute("UPDATE pointer_moves SET settled = 1 WHERE sequence = ?", (sequence,))

@@ -1,0 +1,328 @@
+"""Pulling a version from a registry: fetched aside, proven, and then visible in one rename.
+
+Files wait in .models/incoming/ under their SHA-256, so a pull that was cut off goes on where it
+stopped. What the registry says is checked before anything is fetched, each file when it is whole,
+and the version once more as it will lie here; then one rename shows it. Nothing is promoted.
+"""
+
+from __future__ import annotations
+
+import os
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard.adapters.check import WEIGHTS_NAME, AdapterMismatch
+from modelyard.adapters.manifest import MANIFEST_NAME, DamagedVersion, FileEntry
+from modelyard.adapters.registry import (
+    IN_USE,
+    LATEST,
+    DamagedRegistry,
+    Registry,
+    RemoteVersion,
+    VersionTaken,
+    blob_key,
+    record_digest,
+)
+from modelyard.adapters.remote import RemoteFailed
+from modelyard.adapters.verify import verify_version
+from modelyard.adapters.versions import (
+    AdapterVersion,
+    load_version,
+    place_version,
+    version_numbers,
+)
+from modelyard.bases.fingerprint import UnreadableWeights, read_tensor_entries
+from modelyard.bases.local import LocalBase, locate_base
+from modelyard.core.errors import InvalidInput, ModelyardError, Problem, did_you_mean
+from modelyard.core.files import (
+    disk_errors,
+    exclusive_lock,
+    make_folder,
+    require_free_space,
+    sha256_file,
+    write_atomic,
+)
+from modelyard.core.layout import Yard, check_name
+from modelyard.core.progress import Progress
+
+_PART_SUFFIX = ".part"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Pull:
+    """What a pull did, or would do."""
+
+    version: RemoteVersion
+    """The version, as the registry holds it."""
+    path: Path
+    """Its folder in the yard."""
+    changed: bool
+    """False when the yard had it already."""
+    fetched_bytes: int
+    """How much was fetched, or is still to be."""
+    base: LocalBase | None
+    """The base it was trained on, and is proven to fit; None when that is not at hand."""
+
+
+def find_remote_version(registry: Registry, reference: str) -> RemoteVersion:
+    """The version a person means: `name@3`, or `name` for the one in use where it was pushed.
+
+    Without a tag `in-use` it is the latest. Raises InvalidInput when there is none, saying what
+    there is, DamagedRegistry when it is not what it should be.
+    """
+    adapter, at, asked = reference.partition("@")
+    check_name(adapter, "adapter")
+    registry.require_layout()
+    if not at:
+        number = registry.tag(adapter, IN_USE) or registry.tag(adapter, LATEST)
+    else:
+        # A number from 1 as it is always written; anything else names no version.
+        number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 0
+        number = number if str(number) == asked else 0
+    found = registry.version(adapter, number) if number else None
+    if found is not None:
+        return found
+    where = registry.remote.url
+    if numbers := registry.numbers(adapter):
+        versions = ", ".join(f"{adapter}@{one}" for one in numbers)
+        raise InvalidInput(f"there is no {reference}", where=where, hint=f"there are: {versions}")
+    known = registry.adapters()
+    raise InvalidInput(
+        f"there is no adapter '{adapter}'{did_you_mean(adapter, known)}",
+        where=where,
+        hint=f"there are: {', '.join(known)}" if known else "nothing was pushed there yet",
+    )
+
+
+def plan_pull(yard: Yard, registry: Registry, version: RemoteVersion, progress: Progress) -> Pull:
+    """What `pull_version` would do now; changes nothing.
+
+    Raises VersionTaken when the yard has another version of this number, ModelyardError when the
+    base here is another one than it was trained on or the adapter is another organisation's.
+    """
+    path = yard.adapter_version(version.adapter, version.number)
+    if version.number in version_numbers(yard, version.adapter):
+        _require_equal(yard, version)
+        return Pull(version=version, path=path, changed=False, fetched_bytes=0, base=None)
+    _refuse_other_org(yard, version)
+    base = _find_base(yard, version, progress)
+    incoming = yard.incoming(version.adapter)
+    files = _by_content(version)
+    at_hand = sum(min(_waiting_bytes(incoming, one), one.size_bytes) for one in files.values())
+    rest = sum(one.size_bytes for one in files.values()) - at_hand
+    return Pull(version=version, path=path, changed=True, fetched_bytes=rest, base=base)
+
+
+def pull_version(
+    yard: Yard,
+    registry: Registry,
+    version: RemoteVersion,
+    *,
+    progress: Progress,
+    wait_s: float = 0.0,
+) -> Pull:
+    """Bring a version of the registry into the yard, proven, in one rename.
+
+    Raises what `plan_pull` does, DamagedRegistry when a file is not what the manifest says,
+    AdapterMismatch when it is not fit for use, RemoteFailed, NoSpace.
+    """
+    incoming = yard.incoming(version.adapter)
+    yard.contain(incoming, "folder")
+    lock = yard.lock("pull", version.adapter)
+    with exclusive_lock(lock, what=f"pull of {version.adapter}", wait_s=wait_s):
+        plan = plan_pull(yard, registry, version, progress)
+        if plan.changed:
+            _fetch(registry, version, incoming, plan.fetched_bytes, progress)
+            _place(yard, version, incoming, plan.base, wait_s)
+        if incoming.is_dir():
+            shutil.rmtree(incoming)
+    return plan
+
+
+def _by_content(version: RemoteVersion) -> dict[str, FileEntry]:
+    return {entry.sha256: entry for entry in version.manifest.files.values()}
+
+
+def _require_equal(yard: Yard, version: RemoteVersion) -> AdapterVersion:
+    """Fail unless the yard's version of this number is this one, and its files are there."""
+    here = load_version(yard, version.adapter, version.number)
+    if record_digest((here.path / MANIFEST_NAME).read_bytes()) != version.digest:
+        raise VersionTaken(
+            f"the yard has another {version.name}, of its own (run {here.manifest.run_key})",
+            where=yard.show(here.path),
+            hint="versions never change, so nothing was: pull into another yard (`models --yard "
+            "DIR adapters pull ...`), or remove this one if nobody needs it",
+        )
+    for name, entry in here.manifest.files.items():
+        path = here.path / name
+        if not path.is_file() or path.stat().st_size != entry.size_bytes:
+            raise DamagedVersion("is missing or cut short", where=yard.show(path))
+    return here
+
+
+def _refuse_other_org(yard: Yard, version: RemoteVersion) -> None:
+    """Keep one organisation's versions out of another's adapter."""
+    for number in reversed(version_numbers(yard, version.adapter)):
+        try:
+            here = load_version(yard, version.adapter, number)
+        except DamagedVersion:
+            continue  # what is broken cannot stand in the way of what is whole
+        if here.manifest.org != version.manifest.org:
+            raise ModelyardError(
+                f"{here.name} here belongs to organisation {here.manifest.org or '(none)'}, "
+                f"and {version.name} there to {version.manifest.org or '(none)'}",
+                where=yard.show(here.path),
+                hint="an adapter belongs to one organisation: pull it into a yard of its own",
+            )
+        return
+
+
+def _find_base(yard: Yard, version: RemoteVersion, progress: Progress) -> LocalBase | None:
+    """The base it was trained on, when that is at hand. Refuses another of the same name."""
+    trained_on = version.manifest.base
+    try:
+        base = locate_base(yard, trained_on.name, progress=progress)
+    except InvalidInput:
+        base, advice = None, "this yard does not know it"
+    else:
+        advice = f"fetch it with `models base pull {trained_on.name}`"
+    if base is None:
+        progress.warn(
+            f"{version.name} was trained on {trained_on.name}, which is not at hand, so whether it "
+            f"fits is not checked; {advice}"
+        )
+        return None
+    if base.fingerprint != trained_on.fingerprint:
+        raise ModelyardError(
+            f"{version.name} was trained on another {trained_on.name} "
+            f"({trained_on.fingerprint[:19]}) than this machine has ({base.fingerprint[:19]})",
+            where=str(base.path),
+            hint="an adapter gives nonsense on another base: get the one it was trained on",
+        )
+    return base
+
+
+def _waiting_bytes(incoming: Path, entry: FileEntry) -> int:
+    """How much of a file an earlier pull has left."""
+    for path in (incoming / entry.sha256, incoming / f"{entry.sha256}{_PART_SUFFIX}"):
+        if path.is_file():
+            return path.stat().st_size
+    return 0
+
+
+def _fetch(
+    registry: Registry, version: RemoteVersion, incoming: Path, rest: int, progress: Progress
+) -> None:
+    files = _by_content(version)
+    total = sum(entry.size_bytes for entry in files.values())
+    require_free_space(incoming, rest + total, f"pulling {version.name}")
+    for entry in files.values():
+        _require_size(registry, entry)
+    progress.stage(f"pull: {len(files)} files, {rest / 1e6:,.1f} MB of {version.name}")
+    progress.begin("pull", total, "bytes")
+    with disk_errors(incoming):
+        make_folder(incoming)
+        incoming.chmod(0o700)
+        passed = 0
+        for entry in files.values():
+            _fetch_file(registry, entry, incoming, progress, passed)
+            passed += entry.size_bytes
+    progress.end()
+
+
+def _require_size(registry: Registry, entry: FileEntry) -> None:
+    """Fail before anything is fetched when a file is missing or not as long as it should be."""
+    key = blob_key(entry.sha256)
+    size = registry.remote.size_bytes(key)
+    if size != entry.size_bytes:
+        found = "is missing" if size is None else f"holds {size:,} bytes, not {entry.size_bytes:,}"
+        raise DamagedRegistry(found, where=registry.remote.show(key))
+
+
+def _fetch_file(
+    registry: Registry, entry: FileEntry, incoming: Path, progress: Progress, passed: int
+) -> None:
+    """Bring one file to `incoming`, under its SHA-256 once it is whole and proven."""
+    whole = incoming / entry.sha256
+    part = incoming / f"{entry.sha256}{_PART_SUFFIX}"
+    if whole.is_file() and sha256_file(whole) == entry.sha256:
+        progress.advance(passed + entry.size_bytes)
+        return
+    resumed = part.is_file() and 0 < part.stat().st_size <= entry.size_bytes
+    if resumed:
+        try:
+            _append(registry, entry, part, progress, passed)
+        except RemoteFailed:
+            resumed = False  # not every store gives a part of an object
+    if not resumed or sha256_file(part) != entry.sha256:
+        part.unlink(missing_ok=True)
+        _append(registry, entry, part, progress, passed)
+        if sha256_file(part) != entry.sha256:
+            part.unlink()
+            raise DamagedRegistry(
+                "was changed: its SHA-256 is not its name",
+                where=registry.remote.show(blob_key(entry.sha256)),
+            )
+    part.replace(whole)
+
+
+def _append(
+    registry: Registry, entry: FileEntry, part: Path, progress: Progress, passed: int
+) -> None:
+    """Fetch what `part` still lacks, and never more than the file should have."""
+    handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
+    with os.fdopen(handle, "ab", buffering=0) as stream:
+        size = stream.tell()
+        if size < entry.size_bytes:
+            for chunk in registry.remote.download(blob_key(entry.sha256), offset=size):
+                size += len(chunk)
+                if size > entry.size_bytes:
+                    break
+                stream.write(chunk)
+                progress.advance(passed + size)
+        os.fsync(stream.fileno())
+
+
+def _place(
+    yard: Yard, version: RemoteVersion, incoming: Path, base: LocalBase | None, wait_s: float
+) -> None:
+    """Show the version in one rename, if what lies there is a whole adapter that fits its base."""
+
+    def fill(staged: Path) -> None:
+        for name, entry in version.manifest.files.items():
+            path = staged / name
+            path.parent.mkdir(parents=True, exist_ok=True)
+            _link_or_copy(incoming / entry.sha256, path)
+        write_atomic(staged / MANIFEST_NAME, version.manifest_bytes)
+        _prove(yard, staged, version, base)
+
+    try:
+        place_version(yard, version.adapter, version.number, fill=fill, wait_s=wait_s)
+    except FileExistsError:
+        _require_equal(yard, version)  # another pull or a training run was quicker
+
+
+def _prove(yard: Yard, staged: Path, version: RemoteVersion, base: LocalBase | None) -> None:
+    """Fail unless the staged files are those of the version, and fit for use."""
+    here = AdapterVersion(version.adapter, version.number, staged, version.manifest)
+    problems = verify_version(yard, here, base)
+    if not problems:
+        try:
+            read_tensor_entries(staged / WEIGHTS_NAME)
+        except UnreadableWeights as error:
+            problems = [Problem(message=error.message, where=WEIGHTS_NAME)]
+    if problems:
+        raise AdapterMismatch(
+            "arrived as it was pushed, and is not fit for use",
+            where=version.name,
+            problems=problems,
+            hint="`models adapters verify` says the same where it was pushed from",
+        )
+
+
+def _link_or_copy(source: Path, path: Path) -> None:
+    try:
+        os.link(source, path)
+    except OSError:
+        shutil.copyfile(source, path)  # another disk, or one without hard links

@@ -1,0 +1,189 @@
+"""Pushing a version to a registry: its files, then the version, then the tags.
+
+Only files that are not there yet go up, so a push that was cut off goes on; until its last step the
+registry shows what it showed before. Reads the version, and changes nothing in the yard.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modelyard.adapters.manifest import MANIFEST_NAME, DamagedVersion, FileEntry, require_intact
+from modelyard.adapters.registry import (
+    IN_USE,
+    LATEST,
+    DamagedRegistry,
+    Registry,
+    RemoteVersion,
+    blob_key,
+    manifest_problems,
+    taken,
+)
+from modelyard.adapters.versions import AdapterVersion
+from modelyard.core.errors import ModelyardError
+from modelyard.core.files import exclusive_lock
+from modelyard.core.layout import Yard
+from modelyard.core.progress import Progress
+
+_CHUNK_BYTES = 1 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Push:
+    """What a push did, or would do."""
+
+    version: RemoteVersion
+    """The version, as it is in the registry now."""
+    uploads: Mapping[str, FileEntry] = field(default_factory=dict)
+    """The files that went up, by name."""
+    added: bool
+    """Whether the registry did not have the version before."""
+    tags: Mapping[str, int]
+    """The tags that moved, and the number each leads to now."""
+
+    @property
+    def changed(self) -> bool:
+        """Whether anything was written."""
+        return bool(self.uploads or self.added or self.tags)
+
+    @property
+    def uploaded_bytes(self) -> int:
+        """The size of the files that went up, each content once."""
+        return sum({one.sha256: one.size_bytes for one in self.uploads.values()}.values())
+
+
+def plan_push(
+    registry: Registry | None, version: AdapterVersion, *, in_use: bool = False, force: bool = False
+) -> Push:
+    """What `push_version` would do now; only reads. Without a registry, everything would go up.
+
+    Raises VersionTaken when its number is another's, DamagedVersion when it is not fit to be
+    pushed.
+    """
+    local = _as_remote(version)
+    if registry is not None and not registry.is_there():
+        registry = None
+    there = _known(registry, local, force) if registry else None
+    if not there or force:
+        require_intact(version.path, version.manifest)
+    uploads = {
+        name: entry
+        for name, entry in version.manifest.files.items()
+        if force
+        or registry is None
+        or registry.remote.size_bytes(blob_key(entry.sha256)) != entry.size_bytes
+    }
+    tags = {}
+    latest = registry.tag(local.adapter, LATEST) if registry else None
+    if latest is None or latest < local.number:
+        tags[LATEST] = local.number
+    if in_use and (registry is None or registry.tag(local.adapter, IN_USE) != local.number):
+        tags[IN_USE] = local.number
+    return Push(version=local, uploads=uploads, added=not there, tags=tags)
+
+
+def push_version(
+    yard: Yard,
+    version: AdapterVersion,
+    registry: Registry,
+    *,
+    progress: Progress,
+    in_use: bool = False,
+    force: bool = False,
+    wait_s: float = 0.0,
+) -> Push:
+    """Store a version in the registry, and lead the tags to it.
+
+    `in_use` also leads the tag of that name here. `force` sends every file again, which mends what
+    was damaged there. Pushes at once never overwrite each other: of two versions of one number the
+    second is refused with VersionTaken. Raises also DamagedVersion, UnguardedStore, RemoteFailed.
+    """
+    lock = yard.lock("push", version.adapter)
+    with exclusive_lock(lock, what=f"push of {version.adapter}", wait_s=wait_s):
+        plan = plan_push(registry, version, in_use=in_use, force=force)
+        if not plan.changed:
+            return plan
+        registry.prepare()
+        _upload(version.path, plan, registry, progress)
+        added = registry.add_version(plan.version, rewrite=force)
+        moved = {
+            tag: number
+            for tag, number in plan.tags.items()
+            if registry.move_tag(version.adapter, tag, number, only_up=tag == LATEST)
+        }
+    return Push(version=plan.version, uploads=plan.uploads, added=added, tags=moved)
+
+
+def _as_remote(version: AdapterVersion) -> RemoteVersion:
+    """The version as the registry will hold it. Raises DamagedVersion when it is unfit for one."""
+    path = version.path / MANIFEST_NAME
+    problems = manifest_problems(version.manifest, version.adapter, version.number)
+    if problems:
+        raise DamagedVersion("is not fit for a registry", where=str(path), problems=tuple(problems))
+    return RemoteVersion(version.adapter, version.number, path.read_bytes(), version.manifest)
+
+
+def _known(registry: Registry, local: RemoteVersion, force: bool) -> RemoteVersion | None:
+    """The version if the registry has it. Refuses one that must not be stored there."""
+    try:
+        there = registry.version(local.adapter, local.number)
+    except DamagedRegistry:
+        if not force:
+            raise
+        there = None
+    if there is not None and there.digest != local.digest:
+        raise taken(local.name, registry.remote.url)
+    if there is None:
+        _refuse_other_org(registry, local)
+    return there
+
+
+def _refuse_other_org(registry: Registry, version: RemoteVersion) -> None:
+    """Keep one organisation's versions out of another's adapter."""
+    newest = registry.tag(version.adapter, LATEST)
+    if newest is None or newest == version.number:
+        return
+    there = registry.version(version.adapter, newest)
+    if there is None or there.manifest.org == version.manifest.org:
+        return
+    raise ModelyardError(
+        f"{there.name} there belongs to organisation {there.manifest.org or '(none)'}, "
+        f"and {version.name} here to {version.manifest.org or '(none)'}",
+        where=registry.remote.url,
+        hint="an adapter belongs to one organisation: give this one another name",
+    )
+
+
+def _upload(folder: Path, plan: Push, registry: Registry, progress: Progress) -> None:
+    if not plan.uploads:
+        return
+    files, size = len(plan.uploads), plan.uploaded_bytes
+    progress.stage(f"push: {files} files, {size / 1e6:,.1f} MB of {plan.version.name}")
+    progress.begin("push", size, "bytes")
+    sent, passed = set(), 0
+    for name, entry in plan.uploads.items():
+        if entry.sha256 in sent:
+            continue
+        chunks = _checked_chunks(folder / name, entry, progress, passed)
+        registry.remote.upload(blob_key(entry.sha256), chunks, entry.size_bytes)
+        sent.add(entry.sha256)
+        passed += entry.size_bytes
+    progress.end()
+
+
+def _checked_chunks(
+    path: Path, entry: FileEntry, progress: Progress, passed: int
+) -> Iterator[bytes]:
+    """A file's bytes; fails at its end, before the store keeps it, unless they are the entry's."""
+    digest = hashlib.sha256()
+    with path.open("rb") as stream:
+        while chunk := stream.read(_CHUNK_BYTES):
+            digest.update(chunk)
+            passed += len(chunk)
+            progress.advance(passed, path.name)
+            yield chunk
+    if digest.hexdigest() != entry.sha256:
+        raise DamagedVersion("is not as it was registered", where=str(path))

@@ -1,0 +1,360 @@
+"""A central registry of adapter versions on any object store: what lies where in it, and is it so.
+
+    registry.json                            says that this is a registry, and of which layout
+    blobs/sha256/ab/cdef...                  the bytes of a file, named after their SHA-256
+    adapters/NAME/versions/N.json            a version: its MANIFEST.json, and the SHA-256 of that
+    adapters/NAME/tags/TAG/000000001.json    one move of a tag; the highest number is where it is
+
+Blobs are written before the version that names them, and a version before the tag that leads to it.
+Versions and moves are created and never written again. Creating the next move is the compare and
+swap: whoever saw the last one before, and finds that number taken, looks again. That needs nothing
+of a store but to refuse a second creation, which folders can do too. Nothing read from here is
+believed before it is checked. Does not know how files get here or from here.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+from dataclasses import dataclass
+from typing import Any
+
+from modelyard.adapters.check import CONFIG_NAME, PICKLES, WEIGHTS_NAME
+from modelyard.adapters.manifest import (
+    MANIFEST_NAME,
+    DamagedVersion,
+    FileEntry,
+    Manifest,
+    parse_manifest,
+)
+from modelyard.adapters.remote import Remote, RemoteFailed, open_remote
+from modelyard.adapters.versions import CARD_NAME
+from modelyard.core.clock import utc_now
+from modelyard.core.errors import InvalidInput, ModelyardError, Problem
+from modelyard.core.layout import check_name
+
+LATEST = "latest"
+"""The tag of the version with the highest number; it only goes up."""
+IN_USE = "in-use"
+"""The tag of the version that whoever pushed last without naming a number had in use."""
+
+_LAYOUT_KEY = "registry.json"
+_LAYOUT = b'{"format": "modelyard adapters", "layout": 1}\n'
+_SMALL_BYTES = 4_000_000
+_MOST_FILES = 1000
+_MOST_MOVES_TRIED = 100
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_FILE_NAME = re.compile(
+    r"([A-Za-z0-9_][A-Za-z0-9._-]{0,127}/){0,3}[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
+)
+_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
+
+
+class DamagedRegistry(ModelyardError):
+    """What lies in the registry is not what should, and nothing of it is taken."""
+
+    def __init__(self, message: str, *, where: str, problems: tuple[Problem, ...] = ()) -> None:
+        hint = "push the version again with --force, from a yard where it is whole"
+        super().__init__(message, where=where, hint=hint)
+        self.problems = problems
+
+
+class UnguardedStore(ModelyardError):
+    """The store creates an object that is there already, so two pushes could lose one of them."""
+
+
+class VersionTaken(ModelyardError):
+    """The number of a version belongs to another version already."""
+
+
+@dataclass(frozen=True, slots=True)
+class RemoteVersion:
+    """One version as the registry holds it, checked."""
+
+    adapter: str
+    """The adapter's name."""
+    number: int
+    """The version's number."""
+    manifest_bytes: bytes
+    """Its MANIFEST.json, byte for byte."""
+    manifest: Manifest
+    """What that says."""
+
+    @property
+    def name(self) -> str:
+        """The version as people write it, such as `techcorp-demo@3`."""
+        return f"{self.adapter}@{self.number}"
+
+    @property
+    def digest(self) -> str:
+        """The SHA-256 of its MANIFEST.json: two versions are one exactly if this is one."""
+        return record_digest(self.manifest_bytes)
+
+    @property
+    def size_bytes(self) -> int:
+        """The size of all its files but the manifest."""
+        return sum(entry.size_bytes for entry in self.manifest.files.values())
+
+
+@dataclass(frozen=True, slots=True)
+class Registry:
+    """The registry in one object store."""
+
+    remote: Remote
+    """Where it is."""
+    single_writer: bool = False
+    """Look before writing instead of relying on the store to refuse: safe for one writer only."""
+
+    def prepare(self) -> None:
+        """Make the store a registry if it is none yet, and prove that it guards what is there.
+
+        Some servers that speak S3 take no notice of conditions, and overwrite. The proof is to
+        create what is there already; where that succeeds, it has replaced equal bytes.
+        Raises UnguardedStore unless `single_writer`.
+        """
+        known = self.is_there()
+        if self.single_writer:
+            if not known:
+                self.remote.create(_LAYOUT_KEY, _LAYOUT)
+        elif self.remote.create(_LAYOUT_KEY, _LAYOUT) and self.remote.create(_LAYOUT_KEY, _LAYOUT):
+            raise UnguardedStore(
+                "this store overwrites what it was asked only to create, so two machines that push "
+                "at once could lose a version",
+                where=self.remote.url,
+                hint="use a store with conditional writes (If-None-Match); if nobody else ever "
+                "pushes here at the same time, push with --single-writer",
+            )
+
+    def require_layout(self) -> None:
+        """Fail unless the store holds a registry that this program can read."""
+        if not self.is_there():
+            raise InvalidInput(
+                "there is no registry here",
+                where=self.remote.url,
+                hint="`models adapters push NAME REMOTE` makes one; check the address",
+            )
+
+    def is_there(self) -> bool:
+        """Whether the store holds a registry. Raises ModelyardError for one of another layout."""
+        found = self.remote.read(_LAYOUT_KEY, most_bytes=_SMALL_BYTES)
+        if found not in (None, _LAYOUT):
+            raise ModelyardError(
+                "the registry has a layout that this modelyard does not know",
+                where=self.remote.show(_LAYOUT_KEY),
+                hint="update modelyard in this environment",
+            )
+        return found is not None
+
+    def adapters(self) -> list[str]:
+        """The names of all adapters here."""
+        return self.remote.folders("adapters/")
+
+    def numbers(self, adapter: str) -> list[int]:
+        """The numbers of an adapter's versions, ascending; nothing is read from them."""
+        names = self.remote.names(f"adapters/{check_name(adapter, 'adapter')}/versions/")
+        stems = [name.removesuffix(".json") for name in names if name.endswith(".json")]
+        return sorted(int(stem) for stem in stems if _NUMBER.fullmatch(stem))
+
+    def version(self, adapter: str, number: int) -> RemoteVersion | None:
+        """One version, checked against its own digest; None when there is none.
+
+        Raises DamagedRegistry when it is not what it should be.
+        """
+        key = _version_key(adapter, number)
+        data = self.remote.read(key, most_bytes=_SMALL_BYTES)
+        if data is None:
+            return None
+        where = self.remote.show(key)
+        found = _mapping(data, where)
+        text, digest = found.get("manifest"), found.get("sha256")
+        if not isinstance(text, str) or not _is_utf8(text):
+            raise DamagedRegistry("holds no manifest", where=where)
+        manifest_bytes = text.encode()
+        if record_digest(manifest_bytes) != digest:
+            raise DamagedRegistry("holds a manifest of another SHA-256 than it says", where=where)
+        try:
+            manifest = parse_manifest(manifest_bytes, where=where)
+        except DamagedVersion as error:
+            raise DamagedRegistry(error.message, where=where, problems=error.problems) from error
+        if problems := manifest_problems(manifest, adapter, number):
+            raise DamagedRegistry(
+                "holds a manifest that no version has", where=where, problems=tuple(problems)
+            )
+        return RemoteVersion(adapter, number, manifest_bytes, manifest)
+
+    def add_version(self, version: RemoteVersion, *, rewrite: bool = False) -> bool:
+        """Create a version; its blobs must be there. Returns False when it was there already.
+
+        `rewrite` mends one that is damaged. Raises VersionTaken when the number is another's.
+        """
+        key = _version_key(version.adapter, version.number)
+        record = {"sha256": version.digest, "manifest": version.manifest_bytes.decode()}
+        data = (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
+        if self._create(key, data):
+            return True
+        try:
+            found = self.version(version.adapter, version.number)
+        except DamagedRegistry:
+            if not rewrite:
+                raise
+            self.remote.overwrite(key, data)
+            return True
+        if found is None or found.digest != version.digest:
+            raise taken(version.name, self.remote.url)
+        return False
+
+    def tag(self, adapter: str, tag: str) -> int | None:
+        """The number of the version a tag leads to; None when there is no such tag."""
+        return self._last_move(adapter, tag)[1]
+
+    def move_tag(self, adapter: str, tag: str, number: int, *, only_up: bool = False) -> bool:
+        """Lead a tag to a version, unless it leads there (or, with `only_up`, beyond) already.
+
+        Returns whether it moved. Of two moves at once both happen, in one order.
+        """
+        for _ in range(_MOST_MOVES_TRIED):
+            last, current = self._last_move(adapter, tag)
+            if current == number or (only_up and current is not None and current > number):
+                return False
+            move = {"version": number, "before": current, "moved_at": utc_now()}
+            key = f"{_tag_prefix(adapter, tag)}{last + 1:09d}.json"
+            if self._create(key, (json.dumps(move) + "\n").encode()):
+                return True
+        raise RemoteFailed(
+            f"the tag {tag} of {adapter} moved {_MOST_MOVES_TRIED} times under our hands",
+            where=self.remote.url,
+            hint="run the same command again",
+        )
+
+    def _last_move(self, adapter: str, tag: str) -> tuple[int, int | None]:
+        """The number of a tag's last move, from 1, and of the version it leads to."""
+        prefix = _tag_prefix(adapter, tag)
+        stems = [name.removesuffix(".json") for name in self.remote.names(prefix)]
+        last = max((int(stem) for stem in stems if re.fullmatch(r"[0-9]{9}", stem)), default=0)
+        if last == 0:
+            return 0, None
+        key = f"{prefix}{last:09d}.json"
+        data = self.remote.read(key, most_bytes=_SMALL_BYTES)
+        number = _mapping(data or b"", self.remote.show(key)).get("version")
+        if type(number) is not int or not _NUMBER.fullmatch(str(number)):
+            raise DamagedRegistry("leads to no version", where=self.remote.show(key))
+        return last, number
+
+    def _create(self, key: str, data: bytes) -> bool:
+        if self.single_writer and self.remote.size_bytes(key) is not None:
+            return False
+        return self.remote.create(key, data)
+
+
+def blob_key(sha256: str) -> str:
+    """Where the bytes with this SHA-256 (64 hex digits, checked before) lie."""
+    return f"blobs/sha256/{sha256[:2]}/{sha256[2:]}"
+
+
+def record_digest(manifest_bytes: bytes) -> str:
+    """The SHA-256 of a MANIFEST.json, in hex."""
+    return hashlib.sha256(manifest_bytes).hexdigest()
+
+
+def open_registry(url: str, *, make: bool = False, single_writer: bool = False) -> Registry | None:
+    """The registry at `url`; None when it is a folder that is not there and `make` is off.
+
+    Nothing is asked of a distant store yet. Raises InvalidInput for an address that is none.
+    """
+    remote = open_remote(url, make=make)
+    return None if remote is None else Registry(remote, single_writer)
+
+
+def taken(name: str, where: str) -> VersionTaken:
+    """The error of a push whose number is another version's."""
+    adapter, _, number = name.partition("@")
+    return VersionTaken(
+        f"{name} is another version there: somebody pushed a different one under this number first",
+        where=where,
+        hint=f"nothing was overwritten. Each yard counts its own versions, so of two that train "
+        f"one adapter only the first can push number {number}: pull before training, or give "
+        f"yours a name of its own (`models adapters import models/versions/{adapter}/{number} "
+        f"--name {adapter}-2 --base-model BASE`) and push that",
+    )
+
+
+def manifest_problems(manifest: Manifest, adapter: str, number: int) -> list[Problem]:
+    """Everything that keeps a manifest from elsewhere from being adapter@number, and safe to take.
+
+    No file may leave the version's folder, hide, stand twice under names that some disks take for
+    one, or be a pickle.
+    """
+    problems = []
+    if (manifest.adapter, manifest.version) != (adapter, number):
+        message = f"says it is {manifest.adapter!r}@{manifest.version}, not {adapter}@{number}"
+        problems.append(Problem(message=message))
+    try:
+        check_name(manifest.base.name, "base model")
+    except InvalidInput as error:
+        problems.append(Problem(message=error.message))
+    if manifest.org is not None and not (manifest.org.isprintable() and manifest.org):
+        problems.append(Problem(message=f"{manifest.org!r} is no organisation"))
+    if len(manifest.files) > _MOST_FILES:
+        problems.append(Problem(message=f"names {len(manifest.files):,} files"))
+        return problems
+    for name, entry in manifest.files.items():
+        if wrong := _file_problem(name, entry):
+            problems.append(Problem(message=wrong, where=repr(name)))
+    problems += _name_clashes(list(manifest.files))
+    missing = {CARD_NAME, CONFIG_NAME, WEIGHTS_NAME} - manifest.files.keys()
+    problems += [Problem(message="is missing", where=name) for name in sorted(missing)]
+    return problems
+
+
+def _file_problem(name: str, entry: FileEntry) -> str | None:
+    if not _FILE_NAME.fullmatch(name) or ".." in name:
+        return "is no file name that a version may have"
+    if name.lower() == MANIFEST_NAME.lower():
+        return "is the manifest itself"
+    if name.lower().endswith(PICKLES):
+        return "is a pickle, which can run any code when it is loaded"
+    if not _SHA256.fullmatch(entry.sha256):
+        return "has no SHA-256"
+    return None if entry.size_bytes >= 0 else "has a negative size"
+
+
+def _name_clashes(names: list[str]) -> list[Problem]:
+    """Names that are one on a disk without upper and lower case, or file and folder at once."""
+    lowered = [name.lower() for name in names]
+    folders = {
+        "/".join(parts[:depth])
+        for parts in (name.split("/") for name in lowered)
+        for depth in range(1, len(parts))
+    }
+    return [
+        Problem(message="clashes with another file's name", where=name)
+        for name, low in zip(names, lowered, strict=True)
+        if lowered.count(low) > 1 or low in folders
+    ]
+
+
+def _version_key(adapter: str, number: int) -> str:
+    return f"adapters/{check_name(adapter, 'adapter')}/versions/{number}.json"
+
+
+def _tag_prefix(adapter: str, tag: str) -> str:
+    return f"adapters/{check_name(adapter, 'adapter')}/tags/{tag}/"
+
+
+def _mapping(data: bytes, where: str) -> dict[str, Any]:
+    try:
+        found = json.loads(data)
+    except (ValueError, RecursionError) as error:
+        raise DamagedRegistry("is not JSON", where=where) from error
+    if not isinstance(found, dict):
+        raise DamagedRegistry("is not what a registry holds", where=where)
+    return found
+
+
+def _is_utf8(text: str) -> bool:
+    try:
+        text.encode()
+    except UnicodeEncodeError:
+        return False
+    return True

@@ -1,0 +1,156 @@
+"""Rollback: back to the version that was in use before, as the history says.
+
+The history is read as a stack of what came into use. A promotion puts its version on top. A
+rollback takes off what lies above the version it went to, so a second rollback goes one further
+back and never forth again. A link that was moved by other means counts as a promotion.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modelyard.adapters.manifest import DamagedVersion, require_intact
+from modelyard.adapters.pointer import PointerMove, hold_pointer, plan_move, pointer_history
+from modelyard.adapters.versions import (
+    AdapterVersion,
+    active_number,
+    load_version,
+    require_numbers,
+    version_numbers,
+)
+from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.layout import Yard
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Rollback:
+    """What a rollback came to."""
+
+    move: PointerMove
+    """The move of the link."""
+    skipped: tuple[int, ...] = ()
+    """Versions that were in use in between, and are gone."""
+    completed: bool = False
+    """Whether an interrupted rollback had moved the link already, and only its row was missing."""
+
+
+def earlier_versions(history: Sequence[PointerMove], in_use: int | None) -> list[int]:
+    """The versions that were in use before the one that is, nearest first."""
+    stack: list[int] = []
+    for move in history:
+        _see_in_use(stack, move.from_version)
+        below = stack if move.from_version is None else stack[:-1]
+        if move.action == "rollback" and move.to_version in below:
+            while below[-1] != move.to_version:
+                below.pop()
+            stack = list(below)
+        else:
+            stack.append(move.to_version)
+    _see_in_use(stack, in_use)
+    return stack[::-1] if in_use is None else stack[-2::-1]
+
+
+def _see_in_use(stack: list[int], version: int | None) -> None:
+    """Put a version on top that is in use, although no move of the history made it so."""
+    if version is not None and stack[-1:] != [version]:
+        stack.append(version)
+
+
+def roll_back(
+    yard: Yard,
+    adapter: str,
+    *,
+    to: int | None = None,
+    reason: str | None = None,
+    dry_run: bool = False,
+    wait_s: float = 0.0,
+) -> Rollback:
+    """Point the link at the version that was in use before, or at `to` if that ever was.
+
+    A rollback that was killed after its rename is completed instead of going a second step back.
+    Raises DamagedVersion when the files of that version are not as they were registered, and
+    ModelyardError when the history knows of none.
+    """
+    require_numbers(yard, adapter)
+    if dry_run:
+        version, skipped = _choose(yard, adapter, pointer_history(yard, adapter), to)
+        move = plan_move(yard, adapter, version.number, action="rollback", reason=reason)
+        return Rollback(move=move, skipped=skipped)
+    with hold_pointer(yard, adapter, wait_s=wait_s) as pointer:
+        left = pointer.completed
+        if left is not None and left.action == "rollback" and to in (None, left.to_version):
+            return Rollback(move=left, completed=True)
+        version, skipped = _choose(yard, adapter, pointer.history(), to)
+        move = pointer.move(version, action="rollback", reason=reason)
+    return Rollback(move=move, skipped=skipped)
+
+
+def _choose(
+    yard: Yard, adapter: str, history: Sequence[PointerMove], to: int | None
+) -> tuple[AdapterVersion, tuple[int, ...]]:
+    """The version to go back to, whole, and those that are passed over because they are gone."""
+    in_use = active_number(yard, adapter)
+    earlier = earlier_versions(history, in_use)
+    if to is None:
+        number, skipped = _nearest(yard, adapter, earlier, in_use)
+    else:
+        number, skipped = _asked_for(yard, adapter, history, in_use, to), ()
+    version = load_version(yard, adapter, number)
+    try:
+        require_intact(version.path, version.manifest)
+    except DamagedVersion as error:
+        error.hint = f"restore it from a backup{_others(yard, adapter, earlier, number)}"
+        raise
+    return version, skipped
+
+
+def _nearest(
+    yard: Yard, adapter: str, earlier: Sequence[int], in_use: int | None
+) -> tuple[int, tuple[int, ...]]:
+    present = version_numbers(yard, adapter)
+    skipped: list[int] = []
+    for number in earlier:
+        if number in present and number != in_use:
+            return number, tuple(skipped)
+        if number not in present and number not in skipped:
+            skipped.append(number)
+    if in_use is None:
+        message = f"no version of {adapter} is in use"
+    else:
+        message = f"no version of {adapter} was in use before {adapter}@{in_use}"
+    if skipped:
+        gone = ", ".join(f"{adapter}@{number}" for number in skipped)
+        message = f"{message} that is still here (gone: {gone})"
+    raise ModelyardError(
+        message, hint=f"`models adapters promote {adapter}@V` brings any version into use"
+    )
+
+
+def _asked_for(
+    yard: Yard, adapter: str, history: Sequence[PointerMove], in_use: int | None, to: int
+) -> int:
+    used = {move.to_version for move in history} | {move.from_version for move in history}
+    present = version_numbers(yard, adapter)
+    if to not in used | {in_use}:
+        known = to in present
+        raise InvalidInput(
+            f"{adapter}@{to} was never in use" if known else f"there is no {adapter}@{to}",
+            hint=f"`models adapters promote {adapter}@{to}` brings it into use"
+            if known
+            else f"`models adapters history {adapter}` shows what was in use",
+        )
+    if to not in present:
+        raise InvalidInput(
+            f"{adapter}@{to} was in use, and its files are gone",
+            hint=f"there are: {', '.join(f'{adapter}@{number}' for number in present)}",
+        )
+    return to
+
+
+def _others(yard: Yard, adapter: str, earlier: Sequence[int], number: int) -> str:
+    present = version_numbers(yard, adapter)
+    others = [str(one) for one in dict.fromkeys(earlier) if one in present and one != number]
+    if not others:
+        return f", or bring another into use: `models adapters promote {adapter}@V`"
+    return f", or go to another that was in use: `--to {'`, `--to '.join(others)}`"

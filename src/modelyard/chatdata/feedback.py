@@ -1,0 +1,287 @@
+"""Feedback: what people thought of an answer, and what it should have been; rows of state.db.
+
+Owns what a row may hold, and which dataset a row belongs to: none, or for good the first that used
+it. Does not know how a dataset is prepared from rows.
+"""
+
+from __future__ import annotations
+
+import re
+import sqlite3
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import AbstractContextManager, contextmanager
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any, Literal
+
+from modelyard.chatdata.reading import read_json_lines
+from modelyard.chatdata.row_formats import is_text
+from modelyard.core.clock import utc_now
+from modelyard.core.errors import InvalidInput, ModelyardError, NoData, Problem, ProblemsFound
+from modelyard.core.files import exclusive_lock
+from modelyard.core.layout import Yard, check_name
+from modelyard.core.settings import Where, build_settings
+from modelyard.core.state import open_state, transaction
+from modelyard.core.visible import visible_text
+
+_TEXTS = ("prompt", "answer", "correction")
+_LONGEST_TEXT = 1_000_000
+_VERSION = re.compile(r"[1-9][0-9]{0,8}")
+_UNUSED = "used_in IS NULL"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Feedback:
+    """One answer, and what somebody thought of it."""
+
+    prompt: str
+    """What was asked."""
+    answer: str
+    """What was answered."""
+    rating: Literal["good", "bad"] | None = None
+    """What the answer was worth, if that was said."""
+    correction: str | None = None
+    """What should have been answered, if that was said."""
+    org: str | None = None
+    """The organisation it belongs to; None for none."""
+    adapter: str | None = None
+    """What gave the answer: `NAME` or `NAME@VERSION`, not looked up."""
+
+    @property
+    def lesson(self) -> str | None:
+        """What there is to learn: the correction, else an answer rated good, else None."""
+        return self.correction or (self.answer if self.rating == "good" else None)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackRow(Feedback):
+    """Feedback as it was recorded."""
+
+    id: int
+    """Its number; later rows have larger ones."""
+    recorded_at: str
+    """When, in UTC."""
+    used_in: str | None
+    """The dataset it belongs to; None while no dataset has used it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackAdded:
+    """What recording came to; `--json` prints it."""
+
+    ids: tuple[int, ...]
+    """The new rows, in the order given; empty in a dry run."""
+    added: int
+    """How many rows are new."""
+    repeated: int
+    """How many were left out because a row equal in everything was recorded before."""
+    to_learn: int
+    """How many of the new ones `prepare-data --from-feedback` can use."""
+
+
+# What a row may hold.
+
+
+def check_feedback(
+    values: Mapping[str, Any], where: Where
+) -> tuple[Feedback | None, list[Problem]]:
+    """Feedback from the keys of a row or the options of a command, or every problem with it."""
+    texts = {key: _tidy(value) for key, value in values.items()}
+    built, problems = build_settings(Feedback, texts, where)
+    for key, value in texts.items():
+        if isinstance(value, str) and (wrong := _wrong_text(key, value)):
+            problems.append(Problem(message=f"'{key}' {wrong}", where=where((key,))))
+    if built and built.rating == "bad" and built.correction == built.answer:
+        message = "'correction' is the very answer that is rated bad"
+        problems.append(Problem(message=message, where=where(("correction",))))
+    return (None, problems) if problems else (built, [])
+
+
+def read_feedback(path: Path) -> tuple[Feedback, ...]:
+    """The rows of a file of JSON Lines with the keys of `Feedback`.
+
+    Raises ProblemsFound with every bad row, InvalidInput when the file cannot be read or is empty.
+    """
+    rows: list[Feedback] = []
+    problems: list[Problem] = []
+    for place, value in read_json_lines(path, name=str(path), problems=problems):
+        if not isinstance(value, dict):
+            message = f"must be an object with keys, not {type(value).__name__}"
+            problems.append(Problem(message=message, where=place))
+            continue
+        row, wrong = check_feedback(value, lambda _, place=place: place)  # type: ignore[misc]
+        problems += wrong
+        rows += [row] if row else []
+    if problems:
+        raise ProblemsFound("the file is not valid; nothing was recorded", problems)
+    if not rows:
+        raise InvalidInput("is empty", where=str(path))
+    return tuple(rows)
+
+
+def _tidy(value: Any) -> Any:
+    return value.replace("\r\n", "\n").strip() if isinstance(value, str) else value
+
+
+def _wrong_text(key: str, text: str) -> str | None:
+    """What is wrong with the text of a field, after its name."""
+    if not text:
+        return "is empty"
+    if not is_text(text):
+        return "is not valid text (half of a surrogate pair)"
+    shown = visible_text(text)
+    if shown != text:
+        control = next(character for character in text if visible_text(character) != character)
+        return f"holds the control character {visible_text(control)}"
+    if key in _TEXTS and len(text) > _LONGEST_TEXT:
+        return f"is longer than {_LONGEST_TEXT:,} characters"
+    try:
+        if key == "org":
+            check_name(text, "organisation")
+        if key == "adapter":
+            _check_reference(text)
+    except InvalidInput as error:
+        return f"{error.message}; {error.hint}"
+    return None
+
+
+def _check_reference(text: str) -> None:
+    name, at, version = text.partition("@")
+    check_name(name, "adapter")
+    if at and not _VERSION.fullmatch(version):
+        raise InvalidInput(
+            f"{text!r} names no version", hint="write NAME or NAME@VERSION, such as support@3"
+        )
+
+
+# The rows in state.db.
+
+
+def record_feedback(
+    yard: Yard, rows: Sequence[Feedback], *, dry_run: bool = False
+) -> FeedbackAdded:
+    """Record all rows or none; one equal in everything to a recorded row is not recorded again."""
+    different = list(dict.fromkeys(rows))
+    ids: list[int] = []
+    if dry_run:
+        with _reading(yard) as state:
+            new = [row for row in different if state is None or not _is_recorded(state, row)]
+    else:
+        with open_state(yard) as state, transaction(state):
+            new = [row for row in different if not _is_recorded(state, row)]
+            ids = [_insert(state, row) for row in new]
+    return FeedbackAdded(
+        ids=tuple(ids),
+        added=len(new),
+        repeated=len(rows) - len(new),
+        to_learn=sum(row.lesson is not None for row in new),
+    )
+
+
+def list_feedback(
+    yard: Yard, *, org: str | None = None, unused: bool = False
+) -> tuple[FeedbackRow, ...]:
+    """Recorded feedback, oldest first: of one organisation or of all, perhaps only unused rows."""
+    if org is not None:
+        check_name(org, "organisation")
+    conditions = ["org = :org"] if org is not None else []
+    conditions += [_UNUSED] if unused else []
+    return _select(yard, " AND ".join(conditions) or "1", {"org": org})
+
+
+@contextmanager
+def _reading(yard: Yard) -> Iterator[sqlite3.Connection | None]:
+    """The state, or None where nothing was ever recorded: a reader makes no files."""
+    if not yard.state_db.exists():
+        yield None
+        return
+    with open_state(yard) as state:
+        yield state
+
+
+def _select(yard: Yard, condition: str, values: Mapping[str, Any]) -> tuple[FeedbackRow, ...]:
+    with _reading(yard) as state:
+        if state is None:
+            return ()
+        found = state.execute(f"SELECT * FROM feedback WHERE {condition} ORDER BY id", values)
+        return tuple(FeedbackRow(**dict(row)) for row in found)
+
+
+def _is_recorded(state: sqlite3.Connection, row: Feedback) -> bool:
+    same = " AND ".join(f"{field.name} IS :{field.name}" for field in fields(Feedback))
+    found = state.execute(f"SELECT 1 FROM feedback WHERE {same} LIMIT 1", asdict(row))
+    return found.fetchone() is not None
+
+
+def _insert(state: sqlite3.Connection, row: Feedback) -> int:
+    inserted = state.execute(
+        "INSERT INTO feedback (recorded_at, org, adapter, prompt, answer, rating, correction) "
+        "VALUES (:recorded_at, :org, :adapter, :prompt, :answer, :rating, :correction)",
+        asdict(row) | {"recorded_at": utc_now()},
+    )
+    assert inserted.lastrowid is not None
+    return inserted.lastrowid
+
+
+# Which dataset a row belongs to.
+
+
+def feedback_lock(yard: Yard, org: str | None, *, wait_s: float) -> AbstractContextManager[None]:
+    """Held from choosing rows of one organisation until they are claimed."""
+    if org is None:
+        lock, whose = yard.lock("feedback", "of-none"), "no organisation"
+    else:
+        lock, whose = yard.lock("feedback-of", org), f"organisation {org}"
+    return exclusive_lock(lock, what=f"feedback of {whose}", wait_s=wait_s)
+
+
+def choose_feedback(yard: Yard, dataset: str, org: str | None) -> tuple[FeedbackRow, ...]:
+    """What a dataset is made of, oldest first: rows it has used, and usable ones that none has.
+
+    Only rows of `org`; None means rows of no organisation. Raises NoData when there are none,
+    InvalidInput when the dataset has used rows of another organisation.
+    """
+    rows = _select(yard, f"{_UNUSED} OR used_in = :dataset", {"dataset": dataset})
+    others = sorted({row.org or "none" for row in rows if row.used_in and row.org != org})
+    if others:
+        raise InvalidInput(
+            f"dataset '{dataset}' holds feedback of organisation {', '.join(others)}",
+            hint="give each organisation a dataset of its own: choose another --out",
+        )
+    chosen = tuple(row for row in rows if row.org == org and row.lesson is not None)
+    if not chosen:
+        raise _nothing_usable(yard, org)
+    return chosen
+
+
+def claim_feedback(yard: Yard, dataset: str, rows: Sequence[FeedbackRow]) -> None:
+    """Give the unused ones of `rows` to a dataset, in one transaction. Call it under the lock."""
+    unused = [row for row in rows if row.used_in is None]
+    if not unused:
+        return
+    with open_state(yard) as state, transaction(state):
+        for row in unused:
+            changed = state.execute(
+                f"UPDATE feedback SET used_in = ? WHERE id = ? AND {_UNUSED}", (dataset, row.id)
+            )
+            if changed.rowcount != 1:
+                raise ModelyardError(
+                    f"feedback {row.id} was used by another process meanwhile",
+                    hint="run the same command again",
+                )
+
+
+def _nothing_usable(yard: Yard, org: str | None) -> NoData:
+    rows = _select(yard, "1", {})
+    whose = f"of organisation '{org}'" if org else "without an organisation"
+    used = Counter(row.used_in for row in rows if row.org == org and row.used_in)
+    silent = sum(row.org == org and row.lesson is None for row in rows)
+    reasons = [f"{count:,} used in dataset '{name}'" for name, count in sorted(used.items())]
+    reasons += [f"{silent:,} with neither a correction nor a good rating"] if silent else []
+    others = sorted({row.org for row in rows if row.org and row.org != org})
+    hint = "`models feedback add` records some"
+    if others and org is None:
+        hint += f"; for feedback of {', '.join(others)}, name it with --org"
+    why = f" ({', '.join(reasons)})" if reasons else ""
+    return NoData(f"there is no unused feedback {whose} to learn from{why}", hint=hint)

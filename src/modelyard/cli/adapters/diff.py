@@ -1,0 +1,126 @@
+"""`models adapters diff`: what changed from one version to another."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelyard.cli.adapters.wording import VersionName
+from modelyard.cli.options import Json
+from modelyard.core.errors import ModelyardError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelyard.adapters.diff import Change
+    from modelyard.adapters.versions import AdapterVersion
+    from modelyard.bases.local import LocalBase
+    from modelyard.core.layout import Yard
+
+
+def diff(
+    before: VersionName,
+    after: VersionName,
+    top: Annotated[
+        int,
+        typer.Option(
+            metavar="N", min=0, help="How many modules are shown, the most changed first."
+        ),
+    ] = 10,
+    as_json: Json = False,
+) -> None:
+    """Show what differs between two versions.
+
+    Settings, data, packages, evaluation figures and weights: for each linear module the Frobenius
+    norm of its weight's change, s2·B2·A2 − s1·B1·A1, and that relative to the base's weight. Ranks
+    and targets may differ. --json lists all modules.
+
+    \b
+    models adapters diff techcorp-demo@1 techcorp-demo@2
+
+    \b
+    JSON: {"before", "after", "spec": [{"name", "before", "after"}], "origin": [...],
+           "packages": [...], "evaluation": [...], "norm": number or null,
+           "modules": [{"module", "norm", "share": of the base's norm, or null}],
+           "unmeasured": why weights were not compared, or null}
+    """
+    from modelyard.adapters.diff import diff_versions
+    from modelyard.adapters.versions import resolve_version
+    from modelyard.cli.render import print_json, print_table, print_text, print_title
+    from modelyard.core.layout import find_yard
+
+    yard = find_yard()
+    one, other = resolve_version(yard, before), resolve_version(yard, after)
+    found = diff_versions(one, other, _locate(yard, one))
+    if as_json:
+        print_json(
+            {
+                "before": one.name,
+                "after": other.name,
+                **{name: _facts(getattr(found, name)) for name in _SECTIONS},
+                "norm": None if found.unmeasured else found.norm,
+                "modules": [asdict(change) for change in found.modules],
+                "unmeasured": found.unmeasured,
+            }
+        )
+        return
+    for name, title in _SECTIONS.items():
+        changes = getattr(found, name)
+        if changes:
+            print_title(title)
+            rows = [(one.name, _shown(one.before), _shown(one.after)) for one in changes]
+            print_table(("", one.name, other.name), rows)
+    if found.unmeasured:
+        print_text(f"The weights were not compared: {found.unmeasured}.")
+    elif not found.modules:
+        print_text("The weights are equal.")
+    else:
+        print_title("weights")
+        rows = [
+            (change.module, f"{change.norm:.4f}", _share(change.share))
+            for change in found.modules[:top]
+        ]
+        print_table(("module", ">change", ">of the base's"), rows)
+        shown = min(top, len(found.modules))
+        print_text(
+            f"{len(found.modules)} modules change ({shown} shown), "
+            f"together by {found.norm:.4f} (Frobenius norm)"
+        )
+
+
+_SECTIONS = {
+    "spec": "settings",
+    "origin": "origin",
+    "packages": "packages",
+    "evaluation": "evaluation",
+}
+
+
+def _facts(changes: Sequence[Change]) -> list[dict[str, Any]]:
+    return [asdict(change) for change in changes]
+
+
+def _shown(value: Any) -> str:
+    if value is None:
+        return "—"
+    if isinstance(value, float):
+        return f"{value:.4g}"
+    text = ", ".join(str(one) for one in value) if isinstance(value, (list, tuple)) else str(value)
+    return f"{text[:19]}…" if text.startswith("sha256:") else text
+
+
+def _share(share: float | None) -> str:
+    return "" if share is None else f"{share:.2%}"
+
+
+def _locate(yard: Yard, version: AdapterVersion) -> LocalBase | None:
+    """The base, if it is here: without it, changes are shown as they are."""
+    from modelyard.bases.local import locate_base
+
+    try:
+        base = locate_base(yard, version.manifest.base.name)
+    except ModelyardError:
+        return None
+    return base if base and base.fingerprint == version.manifest.base.fingerprint else None

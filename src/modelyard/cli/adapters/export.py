@@ -1,0 +1,161 @@
+"""`models adapters export`: a version in the form another program wants."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from modelyard.cli.adapters.wording import VersionName
+from modelyard.cli.options import DryRun, Json, Offline, Wait
+from modelyard.core.errors import ModelyardError
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelyard.adapters.export import Exported
+    from modelyard.adapters.modelfile import Render
+    from modelyard.adapters.versions import AdapterVersion
+    from modelyard.chatdata.conversation import Conversation
+    from modelyard.core.layout import Yard
+
+_COMPARED_ANSWERS = 64
+
+
+def export(
+    name: VersionName,
+    to: Annotated[
+        Path, typer.Option(metavar="DIR", help="The folder to make; it must not exist yet.")
+    ],
+    form: Annotated[
+        Literal["peft", "merged", "vllm", "ollama", "gguf-lora"],
+        typer.Option("--format", help="What will load it."),
+    ] = "peft",
+    store_as: Annotated[
+        Literal["base", "bf16", "fp32"],
+        typer.Option(help="The type of a merged model's weights; base: the type of its base's."),
+    ] = "base",
+    offline: Offline = False,
+    dry_run: DryRun = False,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Write a version in the form another program loads.
+
+    peft: the version's files. merged: base and adapter as one transformers model, compared with the
+    adapter on held-out prompts; below 99% equal likeliest tokens it fails with exit code 4 and
+    leaves nothing. vllm: the files, and the line that serves them. ollama: a Modelfile and the
+    adapter as GGUF. gguf-lora: the adapter as GGUF, for llama.cpp.
+
+    \b
+    models adapters export techcorp-demo --to out/vllm --format vllm
+    models adapters export techcorp-demo@2 --to out/merged --format merged
+
+    \b
+    JSON: {"version", "format", "to", "changed": bool, "dry_run": bool, "files": [...],
+           "command": what runs it, or null, "parity": share of equal tokens, or null,
+           "tokens": how many were compared, or null}; in a dry run "files" is empty
+    """
+    from modelyard.adapters.check import check_adapter_files
+    from modelyard.adapters.export import (
+        describe_export,
+        export_version,
+        find_export,
+        require_format,
+        require_outside,
+    )
+    from modelyard.adapters.versions import resolve_version
+    from modelyard.bases.local import require_base
+    from modelyard.cli.render import print_json, print_text, showing_progress
+    from modelyard.core.layout import find_yard
+
+    yard = find_yard()
+    version = resolve_version(yard, name)
+    target = to.absolute()
+    require_outside(yard, target)
+    require_format(version, form)
+    done: Exported | None
+    with showing_progress() as progress:
+        base = require_base(yard, version.manifest.base.name, progress=progress, offline=offline)
+        check_adapter_files(version.path, base)
+        if dry_run:
+            done = find_export(target, describe_export(version, form))
+        elif form == "merged":
+            from modelyard.inference.machine import probe_machine
+            from modelyard.inference.merge import export_merged
+
+            done = export_merged(
+                yard,
+                version,
+                base,
+                target,
+                _held_out(yard, version),
+                machine=probe_machine(),
+                stored_as=store_as,
+                progress=progress,
+                wait_s=wait,
+            )
+        else:
+            render, stops = _template(version)
+            done = export_version(
+                yard, version, base, target, form, render=render, stops=stops, wait_s=wait
+            )
+    record = done.record if done else {}
+    if as_json:
+        print_json(
+            {
+                "version": version.name,
+                "format": form,
+                "to": str(target),
+                "changed": done is None or done.made,
+                "dry_run": dry_run,
+                "files": sorted(record.get("files", {})),
+                **{key: record.get(key) for key in ("command", "parity", "tokens")},
+            }
+        )
+        return
+    if done is None:
+        print_text(f"Would write {version.name} as {form} into the new folder {target}")
+        return
+    if not done.made:
+        print_text(f"{target} holds this export of {version.name} already; nothing to do")
+    else:
+        print_text(f"{version.name} is in {target} as {form}")
+        print_text(f"  {', '.join(sorted(record['files']))}")
+    if "parity" in record:
+        print_text(
+            f"  {record['parity']:.2%} of {record['tokens']:,} likeliest tokens are the adapter's"
+        )
+    if form == "gguf-lora":
+        print_text(f"  llama-server -m BASE.gguf --lora {target / 'adapter.gguf'}")
+    if "command" in record:
+        inside = f"cd {target} && " if form == "ollama" else ""
+        print_text(f"{inside}{record['command']}")
+
+
+def _template(version: AdapterVersion) -> tuple[Render, list[str]]:
+    """The version's chat template as a function, and the texts that end a turn."""
+    from modelyard.chatdata.conversation import Message
+    from modelyard.chatdata.template import ChatTokenizer
+
+    tokenizer = ChatTokenizer.load(version.path)
+
+    def render(turns: Sequence[tuple[str, str]]) -> str:
+        messages = [Message(role, text) for role, text in turns]
+        return tokenizer.render(messages, add_generation_prompt=True)
+
+    stops = [tokenizer.decode([one], skip_special_tokens=False) for one in tokenizer.eos_ids]
+    return render, sorted(stops)
+
+
+def _held_out(yard: Yard, version: AdapterVersion) -> Sequence[Conversation]:
+    """Rows of the dataset's evaluation side, if it is at hand, else the built-in conversations."""
+    from modelyard.chatdata.dataset import load_dataset
+    from modelyard.inference.parity import BUILT_IN
+
+    try:
+        rows = load_dataset(yard, version.manifest.data.name).evaluation
+    except ModelyardError:
+        rows = ()
+    return rows[:_COMPARED_ANSWERS] or BUILT_IN

@@ -1,0 +1,73 @@
+"""`models adapters gc`: remove old versions that nothing needs."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from modelyard.cli.adapters.wording import count, megabytes
+from modelyard.cli.options import DryRun, Json, Wait
+
+
+def gc(
+    names: Annotated[
+        list[str] | None, typer.Argument(metavar="NAME", help="Adapters; by default, all.")
+    ] = None,
+    keep: Annotated[
+        int, typer.Option("--keep", metavar="N", min=1, help="How many of the newest to keep.")
+    ] = 3,
+    dry_run: DryRun = False,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Remove old versions that nothing needs.
+
+    Kept are the newest, the version in use, the one that a rollback would go to, and pinned ones. A
+    number is never given to another version.
+
+    \b
+    models adapters gc --dry-run
+    models adapters gc techcorp-demo --keep 2
+
+    \b
+    JSON: {"dry_run": bool, "freed_bytes",
+           "adapters": [{"adapter", "removed": [{"version", "size_bytes"}],
+                         "kept": [{"version", "why"}]}]}
+    """
+    from modelyard.adapters.gc import collect_garbage
+    from modelyard.adapters.versions import list_adapters
+    from modelyard.cli.render import print_json, print_table, print_text
+    from modelyard.core.layout import find_yard
+
+    yard = find_yard()
+    chosen = list(dict.fromkeys(names or list_adapters(yard)))
+    # All are planned before any is touched, so that a mistake in the last stops the first.
+    done = [collect_garbage(yard, name, keep=keep, dry_run=True) for name in chosen]
+    if not dry_run:
+        done = [collect_garbage(yard, name, keep=keep, wait_s=wait) for name in chosen]
+    freed = sum(one.freed_bytes for one in done)
+    if as_json:
+        adapters = [
+            {
+                "adapter": one.adapter,
+                "removed": [{"version": v, "size_bytes": size} for v, size in one.removed.items()],
+                "kept": [{"version": v, "why": why} for v, why in one.kept.items()],
+            }
+            for one in done
+        ]
+        print_json({"dry_run": dry_run, "freed_bytes": freed, "adapters": adapters})
+        return
+    removed = sum(len(one.removed) for one in done)
+    if not removed:
+        print_text("There is nothing to remove.")
+        return
+    gone = "would go" if dry_run else "removed"
+    rows: list[tuple[str, str, str]] = []
+    for one in (one for one in done if one.removed):
+        for number in sorted([*one.removed, *one.kept]):
+            size = megabytes(one.removed[number]) if number in one.removed else ""
+            what = f"kept: {one.kept[number]}" if number in one.kept else gone
+            rows.append((f"{one.adapter}@{number}", size, what))
+    print_table(("version", ">size", ""), rows)
+    print_text(f"{count(removed, 'version')} {gone}, {megabytes(freed)}.")

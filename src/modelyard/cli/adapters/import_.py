@@ -1,0 +1,94 @@
+"""`models adapters import`: adopt an adapter that another tool made."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelyard.cli.options import DryRun, Json, Offline, Wait
+
+
+def import_adapter(
+    path: Annotated[
+        Path, typer.Argument(metavar="PATH", help="The folder with adapter_config.json.")
+    ],
+    name: Annotated[
+        str, typer.Option(metavar="NAME", help="The adapter that it becomes a version of.")
+    ],
+    base_model: Annotated[str, typer.Option(metavar="BASE", help="The base it was trained on.")],
+    org: Annotated[
+        str | None,
+        typer.Option(metavar="ORG", help="The organisation whose data it was trained on."),
+    ] = None,
+    offline: Offline = False,
+    dry_run: DryRun = False,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Adopt an adapter that plain PEFT or `trl sft` made.
+
+    Or any tool that writes their form. The same checks as for one trained here: safetensors only,
+    no links, every key and shape of the base. Tokenizer and chat template come from the folder,
+    else from the base. What the files do not say, such as the data, is recorded as unknown. The
+    same bytes again give the same version.
+
+    \b
+    models adapters import out/my-lora --name support --base-model smollm2-135m-instruct
+
+    \b
+    JSON: {"version": NAME@V or null in a dry run, "changed": bool, "dry_run": bool, "base", "org",
+           "files": [...], "left_behind": [...], "tokenizer_from", "template_from"}
+    """
+    from modelyard.adapters.import_ import (
+        find_import,
+        import_adapter,
+        plan_import,
+        require_same_org,
+    )
+    from modelyard.bases.local import require_base
+    from modelyard.cli.render import print_json, print_text, print_warning, showing_progress
+    from modelyard.core.layout import check_name, find_yard
+
+    yard = find_yard()
+    check_name(name, "adapter")
+    require_same_org(yard, name, org)
+    with showing_progress() as progress:
+        base = require_base(yard, base_model, progress=progress, offline=offline)
+    plan = plan_import(path.absolute(), base)
+    version = known = find_import(yard, name, plan)
+    if known is None and not dry_run:
+        version = import_adapter(yard, name, plan, org=org, wait_s=wait)
+    if as_json:
+        print_json(
+            {
+                "version": version.name if version else None,
+                "changed": known is None,
+                "dry_run": dry_run,
+                "base": base.name,
+                "org": org,
+                "files": sorted(plan.files),
+                "left_behind": list(plan.left_behind),
+                "tokenizer_from": plan.tokenizer_from,
+                "template_from": plan.template_from,
+            }
+        )
+        return
+    if plan.left_behind:
+        print_warning(f"not part of an adapter, and left behind: {', '.join(plan.left_behind)}")
+    if known is not None:
+        print_text(f"{known.name} holds these files already; nothing to do")
+        return
+    if version is None:
+        print_text(f"Would make the next version of {name} from {len(plan.files)} files:")
+    else:
+        print_text(f"{version.name} is registered, from {len(plan.files)} files:")
+    print_text(f"  {', '.join(sorted(plan.files))}")
+    print_text(f"  tokenizer from {plan.tokenizer_from}, chat template from {plan.template_from}")
+    if version is not None:
+        print_text(f"  ask it: models generate --adapter {version.name} 'Your question'")
+        print_text(
+            "  it has no evaluation, so bringing it into use takes a reason: "
+            f"models adapters promote {version.name} --force --reason TEXT"
+        )

@@ -1,0 +1,157 @@
+"""`models adapters list`: every adapter, and what keeping it as an adapter saves."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelyard.cli.adapters.wording import count, megabytes
+from modelyard.cli.options import Json
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from modelyard.adapters.overview import AdapterSummary, VersionSummary, WeightsSize
+
+
+def list_adapters(
+    org: Annotated[
+        str | None, typer.Option("--org", metavar="NAME", help="Only this organisation's adapters.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the adapters, and which versions are in use.
+
+    The last lines compare the room they take with that of as many full fine-tunes of their bases.
+
+    \b
+    models adapters list
+    models adapters list --org techcorp --json
+
+    \b
+    JSON: {"adapters": [{"name", "org", "in_use": number or null, "size_bytes", "problem",
+                         "versions": [{"number", "in_use": bool, "pinned": bool, "size_bytes",
+                                       "base": {"name", "fingerprint"},
+                                       "data": {"name", "fingerprint"}, "rows", "trained_at",
+                                       "org", "parent", "evaluation": figures or null,
+                                       "problem"}]}],
+           "bases": {name: {"size_bytes", "measured": bool}},
+           "total": {"adapters", "versions", "size_bytes",
+                     "full_fine_tunes", "full_fine_tunes_bytes"}}
+    """
+    from modelyard.adapters.overview import full_bytes, measure_weights, summarize_adapters
+    from modelyard.cli.render import print_json, print_table, print_text, showing_progress
+    from modelyard.core.layout import find_yard
+
+    yard = find_yard()
+    summaries = summarize_adapters(yard, org=org)
+    bases = sorted({one.base.name for each in summaries for one in each.versions if one.base})
+    with showing_progress() as progress:
+        sizes = measure_weights(yard, bases, progress=progress)
+    as_full, counted = full_bytes(summaries, sizes)
+    if as_json:
+        print_json(
+            {
+                "adapters": [_facts(summary) for summary in summaries],
+                "bases": {name: asdict(size) for name, size in sizes.items()},
+                "total": {
+                    "adapters": len(summaries),
+                    "versions": sum(len(summary.versions) for summary in summaries),
+                    "size_bytes": sum(summary.size_bytes for summary in summaries),
+                    "full_fine_tunes": counted,
+                    "full_fine_tunes_bytes": as_full,
+                },
+            }
+        )
+        return
+    if not summaries:
+        whose = f"of organisation '{org}' " if org else ""
+        print_text(f"There are no adapters {whose}here; `models fine-tune` makes one.")
+        return
+    columns = ("adapter", ">in use", "versions", ">size", "trained", "on", ">loss", ">of base")
+    print_table(columns, [_row(summary) for summary in summaries])
+    for line in [*_problems(summaries), *_saving(summaries, sizes, as_full, counted)]:
+        print_text(line)
+
+
+def _facts(summary: AdapterSummary) -> dict[str, Any]:
+    return {
+        "name": summary.name,
+        "org": summary.shown.org,
+        "in_use": summary.in_use,
+        "size_bytes": summary.size_bytes,
+        "problem": summary.problem,
+        "versions": [
+            asdict(version) | {"in_use": version.number == summary.in_use}
+            for version in summary.versions
+        ],
+    }
+
+
+def _row(summary: AdapterSummary) -> tuple[str, ...]:
+    shown = summary.shown
+    in_use = "broken" if summary.problem else f"@{summary.in_use}" if summary.in_use else "none"
+    return (
+        summary.name,
+        in_use,
+        _numbers([version.number for version in summary.versions]),
+        megabytes(summary.size_bytes),
+        (shown.trained_at or "")[:10],
+        shown.data.name if shown.data else "",
+        *_losses(shown),
+    )
+
+
+def _losses(version: VersionSummary) -> tuple[str, str]:
+    if version.evaluation is None:
+        return "damaged" if version.problem else "not judged", ""
+    tuned, base = (version.evaluation[who]["loss"] for who in ("tuned", "base"))
+    return f"{tuned:.3f}", f"{base:.3f}"
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """Numbers in ascending order, runs drawn together: `1-4, 7`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
+
+
+def _problems(summaries: Sequence[AdapterSummary]) -> list[str]:
+    lines = [f"{one.name}: {one.problem}" for one in summaries if one.problem]
+    lines += [
+        f"{one.name}@{version.number}: {version.problem}"
+        for one in summaries
+        for version in one.versions
+        if version.problem
+    ]
+    return lines
+
+
+def _saving(
+    summaries: Sequence[AdapterSummary],
+    sizes: Mapping[str, WeightsSize],
+    as_full: int,
+    counted: int,
+) -> list[str]:
+    lines = []
+    for name, size in sizes.items():
+        names = [one.name for one in summaries if one.shown.base and one.shown.base.name == name]
+        stored = "" if size.measured else ", not at hand: counted from its card, in bf16"
+        lines.append(f"On {name} ({megabytes(size.size_bytes)}{stored}): {', '.join(names)}")
+    size_bytes = sum(summary.size_bytes for summary in summaries)
+    versions = sum(len(summary.versions) for summary in summaries)
+    kept = f"{count(versions, 'version')} of {count(len(summaries), 'adapter')}"
+    lines.append(f"{kept}: {megabytes(size_bytes)}.")
+    if as_full:
+        which = f"{counted} of them" if counted < versions else "they"
+        lines.append(
+            f"As full fine-tunes of their bases {which} would take {megabytes(as_full)}, "
+            f"{as_full / size_bytes:,.1f} times as much."
+        )
+    return lines

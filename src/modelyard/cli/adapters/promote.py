@@ -1,0 +1,68 @@
+"""`models adapters promote`: bring a version into use, if its figures allow it."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from modelyard.cli.adapters.wording import Reason, VersionName, move_facts, move_words
+from modelyard.cli.options import DryRun, Json, Wait
+
+
+def promote(
+    name: VersionName,
+    force: Annotated[
+        bool,
+        typer.Option(
+            "--force", help="Use it although its figures are worse; needs --reason. Not for damage."
+        ),
+    ] = False,
+    reason: Reason = None,
+    dry_run: DryRun = False,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Bring a version into use: one rename, one row of history.
+
+    Refused when its files are not as they were registered, and, with exit code 4 and the numbers,
+    when it is not better than its base or worse than the version in use.
+
+    \b
+    models adapters promote techcorp-demo@2
+    models adapters promote techcorp-demo@2 --force --reason "shorter answers, agreed with HR"
+
+    \b
+    JSON: {"adapter", "action": "promote", "from_version": number or null, "to_version",
+           "changed": bool, "dry_run": bool, "reason", "sequence": number or null};
+          in a dry run "changed" is what would happen
+    """
+    from modelyard.adapters.promote import promote_judged
+    from modelyard.adapters.versions import resolve_version
+    from modelyard.bases.local import locate_base
+    from modelyard.cli.render import print_json, print_text, print_warning, showing_progress
+    from modelyard.core.errors import ModelyardError
+    from modelyard.core.layout import find_yard
+
+    yard = find_yard()
+    version = resolve_version(yard, name)
+    base_name = version.manifest.base.name
+    try:
+        with showing_progress() as progress:
+            base = locate_base(yard, base_name, progress=progress)
+        missing = "not at hand"
+    except ModelyardError as error:
+        base, missing = None, str(error)
+    move = promote_judged(
+        yard, version, base=base, force=force, reason=reason, dry_run=dry_run, wait_s=wait
+    )
+    if base is None and move.moved:
+        print_warning(f"{base_name}: {missing}, so only the version's own files were checked")
+    if as_json:
+        print_json(move_facts(move, dry_run=dry_run))
+        return
+    print_text(move_words(move, dry_run=dry_run))
+    if move.moved:
+        print_text(f"  {move.reason}")
+        if move.from_version is not None and not dry_run:
+            print_text(f"  go back with `models adapters rollback {move.adapter}`")

@@ -1,0 +1,122 @@
+"""`models adapters push`: store a version in a central registry."""
+
+from __future__ import annotations
+
+import signal
+from collections.abc import Iterator
+from contextlib import contextmanager
+from typing import Annotated
+
+import typer
+
+from modelyard.cli.options import DryRun, Json, Wait
+from modelyard.core.layout import find_yard
+
+Remote = Annotated[
+    str,
+    typer.Argument(
+        metavar="REMOTE",
+        help="Where the registry is: file:///FOLDER, s3://BUCKET/PREFIX, gs://, az://.",
+    ),
+]
+
+
+@contextmanager
+def ending_at_once() -> Iterator[None]:
+    """Let ^C end the process where it stands, as a kill would; nothing is half done by that.
+
+    Python would wait for the call to the store to return, a minute where a server is silent.
+    """
+    before = signal.signal(signal.SIGINT, signal.SIG_DFL)
+    try:
+        yield
+    finally:
+        signal.signal(signal.SIGINT, before)
+
+
+def push(
+    adapter: Annotated[
+        str, typer.Argument(metavar="NAME[@V]", help="An adapter's version; else the one in use.")
+    ],
+    remote: Remote,
+    force: Annotated[
+        bool, typer.Option("--force", help="Send every file again; mends what is damaged there.")
+    ] = False,
+    single_writer: Annotated[
+        bool,
+        typer.Option(
+            "--single-writer", help="For a store that overwrites: nobody else pushes meanwhile."
+        ),
+    ] = False,
+    wait: Wait = 0.0,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Store a version in a central registry.
+
+    Only files that are not there yet are sent, and a push that was cut off goes on. Without @V the
+    version in use goes up, and becomes the one that `models adapters pull NAME` gives everywhere.
+    Credentials come from the environment: AWS_*, GOOGLE_*, AZURE_STORAGE_*.
+
+    \b
+    models adapters push techcorp-demo s3://models/registry
+    models adapters push techcorp-demo@3 file:///srv/registry --dry-run
+
+    \b
+    JSON: {"adapter", "version", "remote", "changed": bool, "dry_run": bool, "added": bool,
+           "digest", "uploaded": [{"file", "sha256", "size_bytes"}], "uploaded_bytes",
+           "size_bytes", "tags": {TAG: number, of those that moved}}; in a dry run what would happen
+    """
+    from modelyard.adapters.push import plan_push, push_version
+    from modelyard.adapters.registry import open_registry
+    from modelyard.adapters.versions import resolve_version
+    from modelyard.cli.render import print_json, print_text, showing_progress
+
+    yard = find_yard()
+    version = resolve_version(yard, adapter)
+    in_use = "@" not in adapter
+    registry = open_registry(remote, make=not dry_run, single_writer=single_writer)
+    with ending_at_once(), showing_progress() as progress:
+        if dry_run or registry is None:
+            done = plan_push(registry, version, in_use=in_use, force=force)
+        else:
+            done = push_version(
+                yard,
+                version,
+                registry,
+                progress=progress,
+                in_use=in_use,
+                force=force,
+                wait_s=wait,
+            )
+    if as_json:
+        print_json(
+            {
+                "adapter": version.adapter,
+                "version": version.number,
+                "remote": remote,
+                "changed": done.changed,
+                "dry_run": dry_run,
+                "added": done.added,
+                "digest": f"sha256:{done.version.digest}",
+                "uploaded": [
+                    {"file": name, "sha256": entry.sha256, "size_bytes": entry.size_bytes}
+                    for name, entry in done.uploads.items()
+                ],
+                "uploaded_bytes": done.uploaded_bytes,
+                "size_bytes": done.version.size_bytes,
+                "tags": dict(done.tags),
+            }
+        )
+        return
+    if not done.changed:
+        print_text(f"{version.name} is already in {remote}")
+        return
+    files = f"{len(done.uploads)} of {len(done.version.manifest.files)} files"
+    sent = f"{files}, {done.uploaded_bytes / 1e6:,.1f} of {done.version.size_bytes / 1e6:,.1f} MB"
+    if dry_run:
+        print_text(f"Would push {version.name} to {remote}: {sent}")
+    else:
+        print_text(f"{version.name} is in {remote}: sent {sent}")
+    for tag, number in done.tags.items():
+        print_text(f"  {tag} {'would lead' if dry_run else 'leads'} to {version.adapter}@{number}")

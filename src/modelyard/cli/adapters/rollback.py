@@ -1,0 +1,56 @@
+"""`models adapters rollback`: back to the version that was in use before."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from modelyard.cli.adapters.wording import AdapterName, Reason, move_facts, move_words
+from modelyard.cli.options import DryRun, Json, Wait
+
+
+def rollback(
+    name: AdapterName,
+    to: Annotated[
+        int | None,
+        typer.Option(
+            "--to", metavar="V", min=1, help="Go to this version, which must have been in use."
+        ),
+    ] = None,
+    reason: Reason = None,
+    dry_run: DryRun = False,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Use again the version that was in use before.
+
+    Which one that is, the history says. A second rollback goes one further back, not forth again;
+    versions that are gone are passed over, and a damaged one is refused. It works without the base,
+    and asks for no figures.
+
+    \b
+    models adapters rollback techcorp-demo
+    models adapters rollback techcorp-demo --to 1 --reason "wrong number of holidays"
+
+    \b
+    JSON: {"adapter", "action": "rollback", "from_version": number or null, "to_version",
+           "changed": bool, "dry_run": bool, "reason", "sequence": number or null,
+           "skipped": [number of a version that is gone],
+           "completed": bool, whether an interrupted rollback was completed instead};
+          in a dry run "changed" is what would happen
+    """
+    from modelyard.adapters.rollback import roll_back
+    from modelyard.cli.render import print_json, print_text
+    from modelyard.core.layout import find_yard
+
+    done = roll_back(find_yard(), name, to=to, reason=reason, dry_run=dry_run, wait_s=wait)
+    if as_json:
+        facts = move_facts(done.move, dry_run=dry_run)
+        print_json(facts | {"skipped": list(done.skipped), "completed": done.completed})
+        return
+    if done.completed:
+        print_text("A rollback that was cut off is completed; to go further back, run it again.")
+    print_text(move_words(done.move, dry_run=dry_run))
+    for number in done.skipped:
+        print_text(f"  {name}@{number} was in use in between, and is gone")

@@ -1,0 +1,168 @@
+"""`models adapters verify`: whether versions are what was registered, and fit their base."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelyard.cli.adapters.wording import count
+from modelyard.cli.options import Json
+from modelyard.core.errors import InvalidInput, ModelyardError, Problem
+
+if TYPE_CHECKING:
+    from modelyard.adapters.versions import AdapterVersion
+    from modelyard.bases.local import LocalBase
+    from modelyard.core.layout import Yard
+    from modelyard.core.progress import Progress
+
+
+def verify(
+    name: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="NAME[@V]", help="A version of an adapter; without @V, the one in use."
+        ),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="Every version of every adapter, or of NAME.")
+    ] = False,
+    deep: Annotated[
+        bool,
+        typer.Option("--deep", help="Also load it, and show that it changes what its base says."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Check versions byte by byte, and against their base.
+
+    Every file has the SHA-256 of its manifest, and there are no others; weights are safetensors;
+    the base is the one it was trained on; all keys and shapes are the base's; not every B is zero;
+    tokenizer and chat template are those it was trained with. Exit code 1 when something is wrong.
+
+    \b
+    models adapters verify techcorp-demo
+    models adapters verify --all --json
+
+    \b
+    JSON: [{"version", "ok": bool, "problems": [{"where", "message", "hint"}],
+            "logit_change": largest difference from the base with --deep, else null}]
+    """
+    from modelyard.cli.render import print_json, print_text, showing_progress
+    from modelyard.core.layout import find_yard
+
+    yard = find_yard()
+    results = []
+    with showing_progress() as progress:
+        for adapter, number in _chosen(yard, name, every):
+            results.append(_verify_one(yard, adapter, number, deep, progress))
+    if as_json:
+        print_json(results)
+    elif not results:
+        print_text("There is no version to check yet.")
+    else:
+        for result in results:
+            _print_result(result)
+    if wrong := [result["version"] for result in results if not result["ok"]]:
+        checked = count(len(results), "version")
+        raise ModelyardError(
+            f"{len(wrong)} of {checked} {'is' if len(wrong) == 1 else 'are'} not as "
+            f"{'it' if len(wrong) == 1 else 'they'} should be: {', '.join(wrong)}",
+            hint="roll back to a whole one, and restore the files from a backup or a registry",
+        )
+
+
+def _chosen(yard: Yard, name: str | None, every: bool) -> list[tuple[str, int]]:
+    from modelyard.adapters.versions import (
+        list_adapters,
+        require_numbers,
+        resolve_number,
+        version_numbers,
+    )
+
+    if every:
+        if name is not None and "@" in name:
+            raise InvalidInput("--all takes an adapter's name without a version")
+        adapters = list_adapters(yard) if name is None else [name]
+        if name is not None:
+            require_numbers(yard, name)
+        return [
+            (adapter, number) for adapter in adapters for number in version_numbers(yard, adapter)
+        ]
+    if name is None:
+        raise InvalidInput("nothing was named to check", hint="name a version, or use --all")
+    return [resolve_number(yard, name)]
+
+
+def _verify_one(
+    yard: Yard, adapter: str, number: int, deep: bool, progress: Progress
+) -> dict[str, Any]:
+    from modelyard.adapters.verify import verify_version
+    from modelyard.adapters.versions import load_version
+
+    problems: list[Problem] = []
+    change = None
+    try:
+        version = load_version(yard, adapter, number)
+        base = _locate(yard, version, problems, progress)
+        problems += verify_version(yard, version, base)
+        if deep and base is not None and not problems:
+            change = _logit_change(version, base, progress)
+            if not change > 0:
+                message = "changes nothing: its logits are the base's"
+                problems.append(Problem(message=message))
+    except ModelyardError as error:
+        problems += error.problems or [
+            Problem(message=error.message, where=error.where, hint=error.hint)
+        ]
+    return {
+        "version": f"{adapter}@{number}",
+        "ok": not problems,
+        "problems": [
+            {"where": one.where, "message": one.message, "hint": one.hint} for one in problems
+        ],
+        "logit_change": change,
+    }
+
+
+def _locate(
+    yard: Yard, version: AdapterVersion, problems: list[Problem], progress: Progress
+) -> LocalBase | None:
+    """The version's base; when it is not here or damaged, that is one of the problems."""
+    from modelyard.bases.local import locate_base
+
+    name = version.manifest.base.name
+    try:
+        base = locate_base(yard, name, progress=progress)
+        message = f"its base {name} is not on this machine, so its fit could not be checked"
+        hint: str | None = f"run `models base pull {name}`"
+    except ModelyardError as error:
+        base, message, hint = None, f"its base cannot be used: {error}", error.hint
+    if base is None:
+        problems.append(Problem(message=message, hint=hint))
+    return base
+
+
+def _logit_change(version: AdapterVersion, base: LocalBase, progress: Progress) -> float:
+    from modelyard.inference.engine import Engine
+    from modelyard.inference.machine import probe_machine
+    from modelyard.inference.parity import measure_logit_change
+
+    progress.stage(f"load: {base.name} with {version.name}")
+    engine = Engine.load(base, version.path, machine=probe_machine())
+    return measure_logit_change(engine).largest
+
+
+def _print_result(result: dict[str, Any]) -> None:
+    from modelyard.cli.render import print_text
+
+    if result["ok"]:
+        change = result["logit_change"]
+        moved = "" if change is None else f", and it moves logits of its base by up to {change:.2f}"
+        print_text(f"{result['version']}  whole, and fits its base{moved}")
+        return
+    print_text(f"{result['version']}  {count(len(result['problems']), 'problem')}")
+    for problem in result["problems"]:
+        where = f"{problem['where']}: " if problem["where"] else ""
+        print_text(f"  {where}{problem['message']}")
+        if problem["hint"]:
+            print_text(f"    {problem['hint']}")

@@ -1,0 +1,64 @@
+"""Arguments and phrases that the commands on adapters share."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+if TYPE_CHECKING:
+    from modelyard.adapters.pointer import PointerMove
+
+AdapterName = Annotated[
+    str, typer.Argument(metavar="NAME", help="An adapter; `models adapters list` shows them.")
+]
+VersionName = Annotated[
+    str,
+    typer.Argument(metavar="NAME[@V]", help="A version of an adapter; without @V, the one in use."),
+]
+Reason = Annotated[
+    str | None,
+    typer.Option("--reason", metavar="TEXT", help="Why, for whoever reads the history."),
+]
+
+
+def megabytes(size_bytes: int) -> str:
+    """A size as people read it, such as `23 MB` or `14.5 GB`."""
+    if size_bytes >= 10e9:
+        return f"{size_bytes / 1e9:,.1f} GB"
+    return f"{size_bytes / 1e6:,.0f} MB" if size_bytes >= 10e6 else f"{size_bytes / 1e6:,.1f} MB"
+
+
+def count(number: int, thing: str) -> str:
+    """`1 version`, `2 versions`."""
+    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
+
+
+def day_and_time(moment: str) -> str:
+    """`2026-11-22 14:31` of an ISO 8601 time."""
+    return moment[:16].replace("T", " ")
+
+
+def move_facts(move: PointerMove, *, dry_run: bool) -> dict[str, Any]:
+    """A move of a link, the same keys in every command's JSON."""
+    return {
+        "adapter": move.adapter,
+        "action": move.action,
+        "from_version": move.from_version,
+        "to_version": move.to_version,
+        "changed": move.moved,
+        "dry_run": dry_run,
+        "reason": move.reason,
+        "sequence": move.sequence,
+    }
+
+
+def move_words(move: PointerMove, *, dry_run: bool) -> str:
+    """What a move did, or would do, in one line."""
+    to = f"{move.adapter}@{move.to_version}"
+    if not move.moved:
+        return f"{to} is in use already; nothing to do"
+    before = "nothing" if move.from_version is None else f"{move.adapter}@{move.from_version}"
+    if dry_run:
+        return f"Would bring {to} into use, instead of {before}"
+    return f"{to} is in use, instead of {before}"

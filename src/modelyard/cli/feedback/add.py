@@ -1,0 +1,157 @@
+"""`models feedback add`: records what somebody thought of an answer, one row or a file of them."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+import typer
+
+from modelyard.cli.options import DryRun, Json
+from modelyard.core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Mapping, Sequence
+
+    from modelyard.chatdata.feedback import Feedback, FeedbackAdded
+
+_FROM_STDIN = "-"
+_MOST_STDIN = 4_000_000
+
+
+def add_feedback(
+    prompt: Annotated[
+        str | None, typer.Option("--prompt", metavar="TEXT", help="What was asked.")
+    ] = None,
+    answer: Annotated[
+        str | None, typer.Option("--answer", metavar="TEXT", help="What was answered.")
+    ] = None,
+    rating: Annotated[
+        str | None,
+        typer.Option(
+            "--rating", metavar="good|bad", help="What the answer was worth; good: learn it."
+        ),
+    ] = None,
+    correction: Annotated[
+        str | None,
+        typer.Option(
+            "--correction", metavar="TEXT", help="What should have been answered: learn this."
+        ),
+    ] = None,
+    org: Annotated[
+        str | None,
+        typer.Option("--org", metavar="NAME", help="The organisation it belongs to."),
+    ] = None,
+    adapter: Annotated[
+        str | None,
+        typer.Option("--adapter", metavar="NAME[@VERSION]", help="What gave the answer."),
+    ] = None,
+    file: Annotated[
+        Path | None,
+        typer.Option(
+            "--file",
+            metavar="ROWS.jsonl",
+            help="Record every row of this file instead; their keys are named like the options.",
+        ),
+    ] = None,
+    dry_run: DryRun = False,
+    as_json: Json = False,
+) -> None:
+    """Record what an answer was worth, or should have been.
+
+    `models prepare-data --from-feedback` makes a dataset of it. A correction is learned, else an
+    answer that is rated good. A bad rating without a correction is kept, and never learned: it says
+    what not to say, and not what to say. One text may be `-`, and is then read from stdin. A file
+    is checked first, and recorded as a whole or not at all. What was recorded already, equal in
+    everything, is not recorded again.
+
+    \b
+    models feedback add --prompt "Who leads sales?" --answer "Ann." --correction "Bob." --org acme
+    models feedback add --file rows.jsonl
+
+    \b
+    JSON: {"ids": [number], "added", "repeated", "to_learn", "dry_run": bool}
+    """
+    from modelyard.chatdata.feedback import read_feedback, record_feedback
+    from modelyard.cli.render import print_json
+    from modelyard.core.layout import find_yard
+    from modelyard.core.settings import settings_mapping
+
+    options = {
+        "prompt": prompt,
+        "answer": answer,
+        "rating": rating,
+        "correction": correction,
+        "org": org,
+        "adapter": adapter,
+    }
+    given = {key: value for key, value in options.items() if value is not None}
+    yard = find_yard()
+    if file is not None and given:
+        raise InvalidInput(
+            f"--file holds whole rows, so {_options(given)} cannot be given beside it",
+            hint="write it into the rows of the file",
+        )
+    rows: Sequence[Feedback] = read_feedback(file) if file else [_one(given)]
+    added = record_feedback(yard, rows, dry_run=dry_run)
+    if as_json:
+        print_json(settings_mapping(added) | {"dry_run": dry_run})
+    else:
+        _print(added, dry_run=dry_run)
+
+
+def _one(given: Mapping[str, str]) -> Feedback:
+    """The row that the options make. Raises ProblemsFound with everything that is wrong with it."""
+    from modelyard.chatdata.feedback import check_feedback
+    from modelyard.core.errors import ProblemsFound
+
+    from_stdin = [key for key, value in given.items() if value == _FROM_STDIN]
+    if len(from_stdin) > 1:
+        raise InvalidInput(
+            f"stdin holds one text, and {_options(from_stdin)} are to be read from it",
+            hint="use --file for many texts",
+        )
+    texts = {key: _read_stdin() if key in from_stdin else value for key, value in given.items()}
+    row, problems = check_feedback(texts, lambda path: f"--{path[0]}" if path else None)
+    if row is None:
+        raise ProblemsFound("the feedback is not valid; nothing was recorded", problems)
+    return row
+
+
+def _read_stdin() -> str:
+    try:
+        text = sys.stdin.read(_MOST_STDIN)
+        text.encode()  # in the C locale, bytes that are no text are read as lone surrogates
+    except UnicodeError as error:
+        raise InvalidInput("is not UTF-8 text", where="stdin") from error
+    return text
+
+
+def _options(keys: Sequence[str] | Mapping[str, str]) -> str:
+    return " and ".join(f"--{key}" for key in keys)
+
+
+def _print(added: FeedbackAdded, *, dry_run: bool) -> None:
+    from modelyard.cli.render import print_text
+
+    if not added.added:
+        what = "this" if added.repeated == 1 else f"all {added.repeated:,} rows"
+        print_text(f"unchanged: {what} had been recorded before")
+        return
+    rows = "1 row" if added.added == 1 else f"{added.added:,} rows"
+    ids = f" (id {_span(added.ids)})" if added.ids else ""
+    learned = f"{added.to_learn:,} of them to learn from" if added.added > 1 else _one_row(added)
+    print_text(f"{'would record' if dry_run else 'recorded'} {rows}{ids}, {learned}")
+    if added.repeated:
+        print_text(f"left out, recorded before: {added.repeated:,}")
+
+
+def _one_row(added: FeedbackAdded) -> str:
+    if added.to_learn:
+        return "to learn from"
+    return "kept, and never learned: it has neither a correction nor a good rating"
+
+
+def _span(ids: Sequence[int]) -> str:
+    return f"{ids[0]}" if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"

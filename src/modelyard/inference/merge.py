@@ -1,0 +1,129 @@
+"""An adapter's change written into its base: a model that stands alone, proven to answer alike.
+
+The sum is taken in fp32 and rounded once, to the type it is stored in. What was stored is loaded
+again and compared with base plus adapter before it appears. Source: Hu et al., LoRA (2021), 4.1.
+"""
+
+from __future__ import annotations
+
+import gc
+import json
+import shutil
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any, Literal
+
+import torch
+
+from modelyard.adapters.export import (
+    Exported,
+    describe_export,
+    find_export,
+    load_record,
+    require_outside,
+    staged_export,
+)
+from modelyard.adapters.verify import TOKENIZER_FILES
+from modelyard.adapters.versions import AdapterVersion
+from modelyard.bases.local import LocalBase
+from modelyard.chatdata.conversation import Conversation
+from modelyard.core.errors import GateBreached, ModelyardError, NoData
+from modelyard.core.files import require_free_space
+from modelyard.core.layout import Yard
+from modelyard.core.progress import Progress
+from modelyard.inference.engine import Engine
+from modelyard.inference.machine import Machine
+from modelyard.inference.parity import agreement, answer_rows, likeliest_tokens
+
+StoredAs = Literal["base", "bf16", "fp32"]
+LEAST_PARITY = 0.99
+"""The share of equal likeliest tokens below which a merged model is not the adapter's equal."""
+
+_DTYPES = {
+    "bf16": torch.bfloat16,
+    "bfloat16": torch.bfloat16,
+    "fp32": torch.float32,
+    "float32": torch.float32,
+    "float16": torch.float16,
+}
+
+
+def export_merged(
+    yard: Yard,
+    version: AdapterVersion,
+    base: LocalBase,
+    target: Path,
+    conversations: Sequence[Conversation],
+    *,
+    machine: Machine,
+    stored_as: StoredAs = "base",
+    progress: Progress,
+    wait_s: float = 0.0,
+) -> Exported:
+    """Write base and adapter as one transformers model into `target`, which must not exist.
+
+    Both answer the `conversations`, given all that precedes each token of their answers. Raises
+    GateBreached, and leaves nothing, when fewer than 99% of the likeliest tokens are equal; NoData
+    when there is no answer to compare; InvalidInput when `target` holds something else.
+    """
+    dtype = _DTYPES[_base_dtype(base.path) if stored_as == "base" else stored_as]
+    identity = describe_export(version, "merged", {"stored_as": str(dtype).removeprefix("torch.")})
+    require_outside(yard, target)
+    if found := find_export(target, identity):
+        return found
+    require_free_space(
+        target, base.size_bytes * (2 if dtype == torch.float32 else 1), "a merged model"
+    )
+    with staged_export(yard, target, identity, wait_s=wait_s) as (staged, facts):
+        progress.stage(f"merge: {version.name} into {base.name}")
+        engine = Engine.load(base, version.path, machine=machine, precision="fp32")
+        rows = answer_rows(conversations, engine.tokenizer)
+        if not rows:
+            raise NoData("there is no conversation on which to compare the merged model")
+        wanted = likeliest_tokens(engine, rows)
+        _write_model(engine.model.merge_and_unload(safe_merge=True), dtype, staged)
+        for name in TOKENIZER_FILES:
+            if (version.path / name).is_file():
+                shutil.copyfile(version.path / name, staged / name)
+        del engine
+        gc.collect()
+
+        progress.stage(f"compare: {len(wanted):,} tokens of {len(rows)} answers")
+        stored = _as_base(base, staged)
+        merged = Engine.load(stored, None, machine=machine, precision="fp32")
+        share = agreement(wanted, likeliest_tokens(merged, rows))
+        if share < LEAST_PARITY:
+            raise GateBreached(
+                f"the merged model agrees with {version.name} on {share:.2%} of {len(wanted):,} "
+                f"tokens, and {LEAST_PARITY:.0%} are asked; nothing was written",
+                where=str(target),
+                hint="store it with more digits: `--store-as fp32`"
+                if dtype != torch.float32
+                else "serve base and adapter instead: `--format vllm`",
+            )
+        facts |= {"parity": share, "tokens": len(wanted), "answers": len(rows)}
+    record = load_record(target)
+    if record is None:
+        raise ModelyardError("came and went while it was written", where=str(target))
+    return Exported(target, True, record)
+
+
+def _base_dtype(folder: Path) -> str:
+    config = json.loads((folder / "config.json").read_bytes())
+    found = str(config.get("dtype") or config.get("torch_dtype"))
+    return found if found in _DTYPES else "bfloat16"
+
+
+def _write_model(model: Any, dtype: torch.dtype, folder: Path) -> None:
+    model = model.to(dtype)
+    model.config.__dict__.pop("_model_name_or_path", None)  # a path of this machine
+    model.save_pretrained(folder)
+    for file in folder.iterdir():
+        file.chmod(0o644)  # safetensors makes its own private
+
+
+def _as_base(base: LocalBase, folder: Path) -> LocalBase:
+    """The merged model as something the engine can load."""
+    return LocalBase(
+        name=base.name, path=folder, fingerprint="", size_bytes=0, source="just merged"
+    )

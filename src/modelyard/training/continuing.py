@@ -1,0 +1,188 @@
+"""Continuing from a version: what must be equal, and old rows beside the new ones.
+
+Knows versions and datasets; does not know models. The parent is pinned to one version before a run
+begins, so that the same command goes on from the same weights whatever is promoted meanwhile.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from modelyard.adapters.check import CONFIG_NAME, check_adapter_files
+from modelyard.adapters.training_info import load_evaluation
+from modelyard.adapters.versions import AdapterVersion, resolve_version
+from modelyard.bases.local import LocalBase
+from modelyard.chatdata.conversation import Conversation
+from modelyard.chatdata.dataset import ChatDataset, load_dataset
+from modelyard.core.errors import InvalidInput, ModelyardError, Problem, ProblemsFound
+from modelyard.core.layout import Yard
+from modelyard.training.memory import BaseShape, load_base_shape
+from modelyard.training.spec import FineTuneSpec, LoraSettings
+
+_NEW, _OLD = "new", "old"
+"""How groups of evaluation rows are called, before a colon and the rows' own group."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRows:
+    """The rows of a run, and the version it continues from."""
+
+    dataset: ChatDataset
+    """The new dataset, with old rows beside its own where there is a parent."""
+    parent: AdapterVersion | None
+    """The version that training begins with; None for a fresh adapter."""
+
+
+def pin_parent(yard: Yard, spec: FineTuneSpec) -> FineTuneSpec:
+    """The spec with `parent` as NAME@V, where it was NAME: the version in use now."""
+    if spec.parent is None:
+        return spec
+    return replace(spec, parent=resolve_version(yard, spec.parent).name)
+
+
+def load_rows(yard: Yard, spec: FineTuneSpec) -> RunRows:
+    """Read the dataset and, when the spec continues from a version, that version's own rows.
+
+    With a parent, its dataset's eval rows are judged too, in groups of their own, and
+    `data.replay_share` of the rows to learn are drawn from its train rows.
+    Raises InvalidInput when rows should be replayed and cannot be had.
+    """
+    dataset = load_dataset(yard, spec.dataset)
+    share = spec.data.replay_share
+    if spec.parent is None:
+        if share:
+            raise InvalidInput(
+                "there are no old rows to replay without a version to continue from",
+                where="data.replay_share",
+                hint="name it: --from NAME[@VERSION]",
+            )
+        return RunRows(dataset=dataset, parent=None)
+    parent = resolve_version(yard, spec.parent)
+    old, why_not = _old_dataset(yard, parent)
+    if old is None:
+        if share:
+            raise InvalidInput(f"no row can be replayed: {why_not}", where="data.replay_share")
+        warning = f"what {parent.name} knew is not judged again: {why_not}"
+        return RunRows(
+            dataset=replace(dataset, warnings=(*dataset.warnings, warning)), parent=parent
+        )
+    return RunRows(dataset=_beside(dataset, old, share=share, seed=spec.seed), parent=parent)
+
+
+def require_same_adapter(parent: AdapterVersion, base: LocalBase, lora: LoraSettings) -> None:
+    """Return if the parent's weights can be trained on: same base, intact, same LoRA settings.
+
+    Raises AdapterMismatch, DamagedVersion, or ProblemsFound with each setting that differs.
+    """
+    check_adapter_files(parent.path, base)
+    config = json.loads((parent.path / CONFIG_NAME).read_text())
+    shape = load_base_shape(base.path)
+    problems = [
+        Problem(
+            message=f"is {_shown(asked)}, and {_shown(found)} in {parent.name}",
+            where=f"lora.{name}",
+            hint=f"continue with --set 'lora.{name}={_shown(found)}'",
+        )
+        for name, found, asked in _compared(config, lora, shape)
+        if found != asked
+    ]
+    if problems:
+        raise ProblemsFound(f"{parent.name} cannot be continued with other LoRA settings", problems)
+
+
+def _compared(
+    config: dict[str, Any], lora: LoraSettings, shape: BaseShape
+) -> list[tuple[str, Any, Any]]:
+    """Each LoRA setting that fixes the adapter's shape: its name, as it was, and as it is asked."""
+    every = sorted(shape.linear_shapes)
+    was = config.get("target_modules") or []
+    names = [was] if isinstance(was, str) else was
+    # PEFT may save whole paths; that they name every layer is proven when the weights are copied.
+    targets = every if was == "all-linear" else sorted({one.rpartition(".")[2] for one in names})
+    asked = every if lora.targets == ("all-linear",) else sorted(lora.targets)
+    return [
+        ("rank", config.get("r"), lora.rank),
+        ("alpha", config.get("lora_alpha"), lora.alpha),
+        ("rslora", bool(config.get("use_rslora")), lora.rslora),
+        ("dora", bool(config.get("use_dora")), lora.dora),
+        ("targets", targets, asked),
+    ]
+
+
+def _shown(value: Any) -> str:
+    return f"[{', '.join(value)}]" if isinstance(value, list) else str(value).lower()
+
+
+def judge_old_rows(parent: AdapterVersion, evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
+    """The tuned model's figures on the rows that the parent was judged on, for the promotion gate.
+
+    None unless they are all among the judged rows: then the two cannot be compared.
+    """
+    before = load_evaluation(parent.path)
+    old = [one for one in evaluation["groups"] if one["name"].partition(": ")[0] == _OLD]
+    rows = sum(one["rows"] for one in old)
+    if not before or not old or rows != before["rows"]:
+        return None
+    tokens = sum(one["tokens"] for one in old)
+    return {
+        "rows": rows,
+        "fingerprint": before["fingerprint"],
+        "loss": sum(one["tuned_loss"] * one["tokens"] for one in old) / tokens,
+    }
+
+
+def _old_dataset(yard: Yard, parent: AdapterVersion) -> tuple[ChatDataset | None, str]:
+    """The rows that the parent was trained on, if they are here unchanged; else why not."""
+    name = parent.manifest.data.name
+    try:
+        old = load_dataset(yard, name)
+    except ModelyardError as error:
+        return None, f"its dataset {name} cannot be read ({error.message})"
+    if old.fingerprint != parent.manifest.data.fingerprint:
+        return None, f"its dataset {name} was changed since"
+    return old, ""
+
+
+def _beside(new: ChatDataset, old: ChatDataset, *, share: float, seed: int) -> ChatDataset:
+    """The new dataset with replayed rows to learn, and the old eval rows to judge by.
+
+    An old row that is also among the new ones stands there only; one that is learned is not judged.
+    """
+    warnings = list(new.warnings)
+    known = {row.messages for row in (*new.train, *new.evaluation)}
+    spare = [row for row in old.train if row.messages not in known]
+    wanted = round(share / (1 - share) * len(new.train))
+    replayed = _draw(spare, wanted, seed)
+    if len(replayed) < wanted:
+        warnings.append(f"{len(replayed):,} old rows are replayed, all there are, not {wanted:,}")
+    judged = [row for row in old.evaluation if row.messages not in known]
+    return replace(
+        new,
+        train=(*new.train, *replayed),
+        evaluation=(*_grouped(_NEW, new.evaluation), *_grouped(_OLD, judged)),
+        warnings=tuple(warnings),
+    )
+
+
+def _draw(rows: Sequence[Conversation], count: int, seed: int) -> list[Conversation]:
+    """`count` rows in an order that depends on their content and the seed alone."""
+
+    def place(row: Conversation) -> bytes:
+        text = "\0".join(turn.content for turn in row.messages)
+        return hashlib.sha256(f"{seed}\0{text}".encode()).digest()
+
+    return sorted(rows, key=place)[:count]
+
+
+def _grouped(side: str, rows: Sequence[Conversation]) -> list[Conversation]:
+    """The rows in groups named after the side they come from, such as `old: facts`."""
+
+    def fields(row: Conversation) -> dict[str, Any]:
+        group = row.fields.get("group")
+        return {**row.fields, "group": f"{side}: {group}" if group else side}
+
+    return [replace(row, fields=fields(row)) for row in rows]

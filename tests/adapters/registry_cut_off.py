@@ -1,0 +1,141 @@
+"""Push or pull cut off at every call, in a process of its own: obstore's threads survive no fork.
+
+    python registry_cut_off.py push|pull kill|fail FOLDER
+
+FOLDER holds what the test laid down: the yards `here` and `there`, the registry `store`. Counted
+are the calls that tests/killed.py counts, the beginning and the end of each call to the store, and
+each piece of a file that comes from it. This process itself only looks at files.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+import shutil
+import sys
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any, Literal, cast
+
+from registry_samples import registry_at, whole_versions
+
+from killed import interruptions
+from modelyard.adapters.manifest import parse_manifest
+from modelyard.adapters.pull import find_remote_version, pull_version
+from modelyard.adapters.push import push_version
+from modelyard.adapters.registry import Registry, blob_key
+from modelyard.adapters.remote import Remote
+from modelyard.adapters.versions import load_version
+from modelyard.core.layout import Yard
+from modelyard.core.progress import Silent
+
+
+class CountedStore:
+    """A store whose every call can be the one at which the process dies or the call fails."""
+
+    def __init__(self, store: Any) -> None:
+        self._store = store
+
+    def __getattr__(self, name: str) -> Any:
+        call = getattr(self._store, name)
+
+        def counted(*arguments: Any, **options: Any) -> Any:
+            _count()
+            result = call(*arguments, **options)
+            _count()
+            return CountedObject(result) if name == "get" else result
+
+        return counted
+
+
+class CountedObject:
+    """An object on its way here, of which each piece counts."""
+
+    def __init__(self, found: Any) -> None:
+        self.meta, self.bytes, self._found = found.meta, found.bytes, found
+
+    def stream(self, **options: Any) -> Iterator[bytes]:
+        for chunk in self._found.stream(**options):
+            _count()
+            yield chunk
+
+
+def _count() -> None:
+    # killed.py counts this event; here it stands for a call that is not Python's.
+    sys.audit("os.rename", "", "", -1, -1)
+
+
+def counted_registry(folder: Path) -> Registry:
+    plain = registry_at(folder).remote
+    return Registry(Remote(plain.url, cast(Any, CountedStore(plain.store)), plain.folder))
+
+
+def run_whole(work: Callable[[], object]) -> None:
+    """Run `work` in a child of its own, undisturbed; it must end well."""
+    child = os.fork()
+    if child == 0:
+        try:
+            work()
+        except BaseException as error:
+            print(repr(error), file=sys.stderr)
+            os._exit(1)
+        os._exit(0)
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+
+
+def latest_in(store: Path) -> int:
+    """Where the tag leads; fails unless every version in the registry has all its files, whole."""
+    for record in (store / "adapters" / "demo" / "versions").glob("*.json"):
+        found = json.loads(record.read_bytes())
+        for entry in parse_manifest(found["manifest"].encode(), where="").files.values():
+            blob = (store / blob_key(entry.sha256)).read_bytes()
+            assert hashlib.sha256(blob).hexdigest() == entry.sha256
+    moves = sorted((store / "adapters" / "demo" / "tags" / "latest").glob("*[0-9].json"))
+    latest = int(json.loads(moves[-1].read_bytes())["version"])
+    assert (store / "adapters" / "demo" / "versions" / f"{latest}.json").exists()
+    return latest
+
+
+def cut_off_push(folder: Path, how: Literal["kill", "fail"]) -> int:
+    yard, store, before = Yard(folder / "here"), folder / "store", folder / "before"
+    shutil.copytree(store, before)
+
+    def work() -> None:
+        version = load_version(yard, "demo", 2)
+        push_version(yard, version, counted_registry(store), progress=Silent())
+
+    number = 0
+    for number in interruptions(work, how):
+        assert latest_in(store) in (1, 2), number
+        run_whole(work)
+        assert latest_in(store) == 2, number
+        shutil.rmtree(store)
+        shutil.copytree(before, store)
+    return number
+
+
+def cut_off_pull(folder: Path, how: Literal["kill", "fail"]) -> int:
+    yard, store = Yard(folder / "there"), folder / "store"
+
+    def work() -> None:
+        registry = counted_registry(store)
+        version = find_remote_version(registry, "demo@2")
+        pull_version(yard, registry, version, progress=Silent())
+
+    number = 0
+    for number in interruptions(work, how):
+        assert whole_versions(yard) in ([1], [1, 2]), number
+        run_whole(work)
+        assert whole_versions(yard) == [1, 2], number
+        left = [place.name for place in yard.adapter_versions("demo").iterdir()]
+        assert not [name for name in left if name.startswith(".staging-")], number
+        assert not yard.incoming("demo").exists(), number
+        shutil.rmtree(yard.adapter_version("demo", 2))
+    return number
+
+
+if __name__ == "__main__":
+    action, how, folder = sys.argv[1:]
+    cut_off = {"push": cut_off_push, "pull": cut_off_pull}[action]
+    print(cut_off(Path(folder), cast(Literal["kill", "fail"], how)))

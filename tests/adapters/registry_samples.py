@@ -1,0 +1,76 @@
+"""Small yards with real files, to push from and pull into."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from pathlib import Path
+from typing import Any
+
+from adapter_samples import BETTER, facts
+
+from modelyard.adapters.manifest import load_manifest, require_intact
+from modelyard.adapters.registry import Registry, open_registry
+from modelyard.adapters.versions import AdapterVersion, register_version, version_numbers
+from modelyard.core.cards import write_card
+from modelyard.core.layout import Yard
+
+TEMPLATE = "{{ messages }}"
+TEMPLATE_HASH = f"sha256:{hashlib.sha256(TEMPLATE.encode()).hexdigest()}"
+
+
+def make_yard(root: Path) -> Yard:
+    """A yard without bases and adapters."""
+    (root / "configs").mkdir(parents=True)
+    (root / "models" / "base").mkdir(parents=True)
+    return Yard(root)
+
+
+def safetensors_bytes(values: bytes) -> bytes:
+    """A safetensors file of one row of bytes."""
+    header = {"x": {"dtype": "U8", "shape": [len(values)], "data_offsets": [0, len(values)]}}
+    text = json.dumps(header).encode()
+    return len(text).to_bytes(8, "little") + text + values
+
+
+def add_version(
+    yard: Yard,
+    run_key: str,
+    *,
+    adapter: str = "demo",
+    size_bytes: int = 1000,
+    template: str = TEMPLATE,
+    evaluation: Any = BETTER,
+    **changes: Any,
+) -> AdapterVersion:
+    """The next version of an adapter, with weights that only it has."""
+
+    def fill(staged: Path, number: int) -> None:
+        weights = safetensors_bytes(
+            f"{run_key} {yard.root.name} ".encode() + os.urandom(size_bytes)
+        )
+        (staged / "adapter_model.safetensors").write_bytes(weights)
+        (staged / "adapter_config.json").write_text("{}")
+        (staged / "chat_template.jinja").write_text(template)
+        (staged / "tokenizer.json").write_text('{"shared": true}')
+        write_card(staged / "TRAINING_INFO.md", {"evaluation": evaluation}, f"# {run_key}")
+
+    known = facts(run_key, template_hash=TEMPLATE_HASH, **changes)
+    return register_version(yard, adapter, fill=fill, manifest_facts=known)
+
+
+def registry_at(folder: Path) -> Registry:
+    registry = open_registry(folder.as_uri(), make=True)
+    assert registry is not None
+    return registry
+
+
+def whole_versions(yard: Yard, adapter: str = "demo") -> list[int]:
+    """The numbers of an adapter's versions; fails unless each is whole, byte for byte."""
+    numbers = version_numbers(yard, adapter)
+    for number in numbers:
+        path = yard.adapter_version(adapter, number)
+        require_intact(path, load_manifest(path))
+        assert all(place.stat().st_mode & 0o777 in (0o440, 0o750) for place in path.rglob("*"))
+    return numbers

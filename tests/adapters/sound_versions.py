@@ -1,0 +1,68 @@
+"""Versions that pass `verify` without a base, and what a yard must look like at any instant."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable
+from itertools import pairwise
+from pathlib import Path
+from typing import Any
+
+from adapter_samples import BETTER, facts, fill_with
+
+from modelyard.adapters.manifest import list_files
+from modelyard.adapters.pointer import pointer_history
+from modelyard.adapters.versions import (
+    AdapterVersion,
+    active_number,
+    list_versions,
+    register_version,
+)
+from modelyard.core.layout import Yard
+
+TEMPLATE = "{{ messages }}"
+
+
+def figures(loss: float) -> dict[str, Any]:
+    """Figures that beat the base, with this loss."""
+    return {**BETTER, "tuned": {"loss": loss}}
+
+
+def register_sound(yard: Yard, run_key: str, *, loss: float | None = 1.2) -> AdapterVersion:
+    """Register a version of `demo` that passes `verify` without a base; no loss: not evaluated."""
+    sample = fill_with(None if loss is None else figures(loss))
+    return register_version(
+        yard, "demo", fill=_with_template(sample), manifest_facts=_sound_facts(run_key)
+    )
+
+
+def _with_template(fill: Callable[[Path, int], None]) -> Callable[[Path, int], None]:
+    def filled(staged: Path, number: int) -> None:
+        fill(staged, number)
+        (staged / "chat_template.jinja").write_text(TEMPLATE)
+
+    return filled
+
+
+def _sound_facts(run_key: str) -> dict[str, Any]:
+    digest = hashlib.sha256(TEMPLATE.encode()).hexdigest()
+    return facts(run_key, template_hash=f"sha256:{digest}")
+
+
+def moves(yard: Yard) -> list[tuple[int | None, int]]:
+    """Each move of `demo`, from and to."""
+    return [(move.from_version, move.to_version) for move in pointer_history(yard, "demo")]
+
+
+def require_agreement(yard: Yard) -> None:
+    """Fail unless every version is whole, and the history is one chain that ends at the link."""
+    for version in list_versions(yard, "demo"):
+        assert version.manifest.files == list_files(version.path), version.name
+    history = pointer_history(yard, "demo")
+    sequences = [move.sequence or 0 for move in history]
+    assert sequences == sorted(set(sequences))
+    for before, after in pairwise(history):
+        assert after.from_version == before.to_version, (before, after)
+    in_use = active_number(yard, "demo")
+    assert in_use == (history[-1].to_version if history else None)
+    assert in_use is None or yard.adapter_version("demo", in_use).is_dir()

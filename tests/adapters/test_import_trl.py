@@ -1,0 +1,66 @@
+"""An adapter made by the `trl sft` command, from its output folder to a version in use."""
+
+from __future__ import annotations
+
+import os
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from modelyard.adapters.import_ import plan_import
+from modelyard.adapters.promote import promote_version
+from modelyard.adapters.verify import verify_version
+from modelyard.adapters.versions import AdapterVersion, active_number
+from modelyard.bases.local import LocalBase
+from modelyard.core.layout import Yard
+
+
+def test_what_trl_sft_leaves_is_adopted_and_changes_the_base(
+    yard: Yard,
+    adopt: Callable[..., AdapterVersion],
+    tiny_base: LocalBase,
+    write_jsonl: Callable[[Path, list[Any]], Path],
+    tmp_path: Path,
+) -> None:
+    talk = [{"role": "user", "content": "Name one."}, {"role": "assistant", "content": "A rose."}]
+    write_jsonl(tmp_path / "data" / "train.jsonl", [{"messages": talk}] * 8)
+    out = tmp_path / "out"
+    options = {
+        "model_name_or_path": tiny_base.path,
+        "dataset_name": tmp_path / "data",
+        "output_dir": out,
+        "lora_r": 4,
+        "lora_target_modules": "all-linear",
+        "use_cpu": True,
+        "bf16": False,
+        "gradient_checkpointing": False,
+        "max_steps": 2,
+        "learning_rate": 1e-2,
+        "report_to": "none",
+    }
+    command = [part for name, value in options.items() for part in (f"--{name}", str(value))]
+    ended = subprocess.run(
+        [str(Path(sys.executable).parent / "trl"), "sft", "--use_peft", *command],
+        env={**os.environ, "HF_HUB_OFFLINE": "1", "OMP_NUM_THREADS": "1"},
+        capture_output=True,
+        text=True,
+    )
+    assert ended.returncode == 0, ended.stderr
+
+    plan = plan_import(out, tiny_base)
+    assert plan.left_behind == ("README.md", "checkpoint-2", "training_args.bin")
+    version = adopt(out)
+    assert adopt(out) == version
+    assert verify_version(yard, version, tiny_base) == []
+    assert version.manifest.spec["lora"]["rank"] == 4
+    promote_version(yard, version)
+    assert active_number(yard, "demo") == 1
+
+    from modelyard.inference.engine import Engine
+    from modelyard.inference.machine import probe_machine
+    from modelyard.inference.parity import measure_logit_change
+
+    engine = Engine.load(tiny_base, version.path, machine=probe_machine())
+    assert measure_logit_change(engine).largest > 0

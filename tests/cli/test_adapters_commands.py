@@ -1,0 +1,278 @@
+"""`models adapters ...` as a person and as a program see it: words, JSON, exit codes."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+from test_light_start import RUN_AND_LIST_HEAVY_MODULES
+
+from modelyard.adapters.versions import active_number, register_version, version_numbers
+from modelyard.cli.adapters.gc import gc
+from modelyard.cli.adapters.history import history
+from modelyard.cli.adapters.list_ import list_adapters
+from modelyard.cli.adapters.pin import pin
+from modelyard.cli.adapters.promote import promote
+from modelyard.cli.adapters.rollback import rollback
+from modelyard.cli.adapters.show import show_adapter
+from modelyard.cli.app import main
+from modelyard.core.cards import write_card
+from modelyard.core.layout import Yard
+
+Models = Callable[..., int]
+LOSSES = (1.2, 1.0, 1.5)
+
+
+@pytest.fixture
+def models(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Models:
+    def run(*words: str) -> int:
+        monkeypatch.setattr("sys.argv", ["models", *words])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        code = stopped.value.code
+        return code if isinstance(code, int) else int(code is not None)
+
+    return run
+
+
+@pytest.fixture(autouse=True)
+def adapters(yard: Yard) -> None:
+    """Three versions of `demo` on a base that is not at hand; the third is worse."""
+    for number, loss in enumerate(LOSSES, 1):
+        register_version(
+            yard, "demo", fill=_fill(loss), manifest_facts=_facts(f"run-{number}", number)
+        )
+
+
+def _fill(loss: float) -> Callable[[Path, int], None]:
+    evaluation = {
+        "rows": 60,
+        "fingerprint": "sha256:eval",
+        "base": {"loss": 3.1, "perplexity": 22.2},
+        "tuned": {"loss": loss, "perplexity": 3.32},
+        "difference": {"mean": -1.9, "low": -2.1, "high": -1.7},
+    }
+
+    def fill(staged: Path, number: int) -> None:
+        (staged / "adapter_model.safetensors").write_bytes(b"weights %d" % number)
+        (staged / "adapter_config.json").write_text("{}")
+        (staged / "chat_template.jinja").write_text("{{ messages }}")
+        front = {"dataset": {"rows": 1315}, "duration_s": 431.9, "evaluation": evaluation}
+        write_card(staged / "TRAINING_INFO.md", front, "# demo")
+
+    return fill
+
+
+def _facts(run_key: str, number: int) -> dict[str, Any]:
+    return {
+        "run_key": run_key,
+        "org": "techcorp",
+        "base": {"name": "far", "fingerprint": "sha256:0123456789abcdef"},
+        "data": {"name": "techcorp", "fingerprint": "sha256:fedcba"},
+        "template_hash": f"sha256:{hashlib.sha256(b'{{ messages }}').hexdigest()}",
+        "spec": {"lora": {"rank": 16}},
+        "packages": {"peft": "0.21.2"},
+        "code_commit": "abc123",
+        "machine": {"description": "cpu, 2 threads"},
+        "parent": f"demo@{number - 1}" if number > 1 else None,
+    }
+
+
+@pytest.fixture
+def far_base(yard: Yard) -> None:
+    """A card of the base `far`, whose files are not on this machine."""
+    card = yard.base_card("far")
+    card.parent.mkdir()
+    text = yard.base_card("tiny").read_text().replace("name: tiny", "name: far")
+    card.write_text(re.sub("path: /.*", "path: /nowhere", text))
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str]) -> Callable[[], Any]:
+    return lambda: json.loads(capsys.readouterr().out)
+
+
+def documented(command: Callable[..., None], value: Any) -> bool:
+    """Whether every key of a JSON result is named in the command's help."""
+    if isinstance(value, dict):
+        free = {"manifest", "evaluation", "bases"}
+        return all(
+            f'"{key}"' in (command.__doc__ or "") and (key in free or documented(command, one))
+            for key, one in value.items()
+        )
+    return not isinstance(value, list) or all(documented(command, one) for one in value)
+
+
+def test_from_promotion_over_a_bad_answer_to_rollback(
+    models: Models, yard: Yard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("adapters", "promote", "demo@1") == 0
+    assert models("adapters", "promote", "demo@2") == 0
+    out, err = capsys.readouterr()
+    assert "demo@2 is in use, instead of demo@1" in out
+    assert "go back with `models adapters rollback demo`" in out
+    assert "only the version's own files were checked" in err
+    assert models("adapters", "rollback", "demo", "--reason", "29 days, not 30") == 0
+    assert "demo@1 is in use, instead of demo@2" in capsys.readouterr().out
+    assert active_number(yard, "demo") == 1
+    assert models("adapters", "history", "demo") == 0
+    assert "29 days, not 30" in capsys.readouterr().out
+    assert models("adapters", "rollback", "demo") == 1
+    assert "no version of demo was in use before demo@1" in capsys.readouterr().err
+
+
+def test_a_worse_version_exits_with_4_and_the_numbers(
+    models: Models, yard: Yard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models("adapters", "promote", "demo@2")
+    capsys.readouterr()
+    assert models("adapters", "promote", "demo@3") == 4
+    assert "loss 1.500 against 1.000 on the same 60 rows" in capsys.readouterr().err
+    assert models("adapters", "promote", "demo@3", "--force") == 2
+    assert models("adapters", "promote", "demo@3", "--force", "--reason", "shorter") == 0
+    assert active_number(yard, "demo") == 3
+
+
+@pytest.mark.parametrize("name", ["Demo@1", "../demo@1", "/etc@1", "demo@0", "demo@9", "other@1"])
+def test_a_version_that_is_not_there_exits_with_2(models: Models, name: str) -> None:
+    for command in ("promote", "show", "pin", "unpin"):
+        assert models("adapters", command, name) == 2
+
+
+def test_doing_it_twice_says_that_there_is_nothing_to_do(
+    models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for words in (
+        ("promote", "demo@1"),
+        ("pin", "demo@1"),
+        ("unpin", "demo@1"),
+        ("rollback", "demo", "--to", "1"),
+        ("gc", "--keep", "3"),
+    ):
+        models("adapters", *words)
+        capsys.readouterr()
+        assert models("adapters", *words) == 0
+        out = capsys.readouterr().out
+        assert "nothing to" in out, words
+
+
+def test_a_dry_run_of_everything_changes_nothing(
+    models: Models, yard: Yard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models("adapters", "promote", "demo@1")
+    models("adapters", "promote", "demo@2")
+    before = (yard.state_db.read_bytes(), version_numbers(yard, "demo"))
+    capsys.readouterr()
+    for words, said in (
+        (("rollback", "demo"), "Would bring demo@1 into use, instead of demo@2"),
+        (("pin", "demo@1"), "Would pin demo@1"),
+        (("gc", "--keep", "1"), "There is nothing to remove."),
+    ):
+        assert models("adapters", *words, "--dry-run") == 0
+        assert said in capsys.readouterr().out
+    assert (yard.state_db.read_bytes(), version_numbers(yard, "demo")) == before
+
+
+def test_gc_says_what_goes_and_why_the_rest_stays(
+    models: Models, yard: Yard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models("adapters", "promote", "demo@2")
+    capsys.readouterr()
+    assert models("adapters", "gc", "--keep", "1", "--dry-run") == 0
+    assert re.search(r"demo@1 .* would go", capsys.readouterr().out)
+    assert models("adapters", "gc", "demo", "--keep", "1") == 0
+    out = capsys.readouterr().out
+    assert re.search(r"demo@1 .* removed", out)
+    assert "kept: in use" in out
+    assert "1 version removed" in out
+    assert version_numbers(yard, "demo") == [2, 3]
+    assert models("adapters", "gc", "demo", "other") == 2
+
+
+def test_the_list_shows_versions_figures_and_the_saving(
+    models: Models, far_base: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models("adapters", "promote", "demo@2")
+    capsys.readouterr()
+    assert models("adapters", "list") == 0
+    out = capsys.readouterr().out
+    header, _, row, *_ = (line.split() for line in out.splitlines() if line.strip())
+    assert header[:4] == ["adapter", "in", "use", "versions"]
+    assert len(header) == len(row) + 1  # "in use" and "of base", and a size with its unit
+    assert row[:3] == ["demo", "@2", "1-3"]
+    assert row[-2:] == ["1.000", "3.100"]
+    assert "On far (0.2 MB, not at hand: counted from its card, in bf16): demo" in out
+    assert "3 versions of 1 adapter: 0.0 MB." in out
+    assert "As full fine-tunes of their bases they would take 0.6 MB" in out
+    assert models("adapters", "list", "--org", "nobody") == 0
+    assert "There are no adapters of organisation 'nobody' here" in capsys.readouterr().out
+
+
+def test_show_tells_lineage_figures_and_history(
+    models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models("adapters", "promote", "demo@2", "--reason", "first")
+    models("adapters", "pin", "demo@2")
+    capsys.readouterr()
+    assert models("adapters", "show", "demo") == 0
+    out = capsys.readouterr().out
+    assert "demo@2  (in use, pinned)" in out
+    for told in ("far (sha256:0123456789ab)", "1,315 conversations of techcorp", "demo@1", "432 s"):
+        assert told in out
+    assert "came into use (promote): first" in out
+    assert models("adapters", "show", "demo@3") == 0
+    assert "It was never in use." in capsys.readouterr().out
+
+
+def test_json_has_the_documented_shape(
+    models: Models, far_base: None, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for command, words in (
+        (promote, ("promote", "demo@1")),
+        (promote, ("promote", "demo@2", "--dry-run")),
+        (promote, ("promote", "demo@2")),
+        (rollback, ("rollback", "demo")),
+        (pin, ("pin", "demo@1")),
+        (list_adapters, ("list",)),
+        (show_adapter, ("show", "demo")),
+        (history, ("history", "demo")),
+        (gc, ("gc", "--keep", "1")),
+    ):
+        capsys.readouterr()
+        assert models("adapters", *words, "--json") == 0, words
+        found = json.loads(capsys.readouterr().out)
+        assert found
+        assert documented(command, found), (words, found)
+
+
+def test_the_list_as_json_adds_up(
+    models: Models, far_base: None, printed: Callable[[], Any]
+) -> None:
+    models("adapters", "list", "--json")
+    found = printed()
+    (adapter,) = found["adapters"]
+    assert [version["number"] for version in adapter["versions"]] == [1, 2, 3]
+    assert adapter["versions"][2]["parent"] == "demo@2"
+    assert found["bases"] == {"far": {"size_bytes": 2 * 99000, "measured": False}}
+    assert found["total"] == {
+        "adapters": 1,
+        "versions": 3,
+        "size_bytes": sum(version["size_bytes"] for version in adapter["versions"]),
+        "full_fine_tunes": 3,
+        "full_fine_tunes_bytes": 3 * 2 * 99000,
+    }
+
+
+@pytest.mark.parametrize("line", ["list --json", "show demo@1", "promote demo@1", "gc --keep 1"])
+def test_no_machine_learning_library_is_loaded_for_real_adapters(yard: Yard, line: str) -> None:
+    command = [sys.executable, "-c", RUN_AND_LIST_HEAVY_MODULES, "adapters", *line.split()]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=yard.root)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1].strip() == "loaded:"
