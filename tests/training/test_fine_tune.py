@@ -149,3 +149,12 @@ def test_quantisation_without_a_gpu_is_an_error_and_no_fall_back(flowers: Yard) 
     ended = fine_tune("--quantize", "4bit")
     assert ended.returncode == 2
     assert "needs a CUDA GPU" in ended.stderr
+
+
+def test_version_and_experiment_carry_the_organisation_of_the_data(flowers: Yard) -> None:
+    card = flowers.root / "datasets/flowers/DATASET.md"
+    card.write_text("---\nname: flowers\norg: acme\n---\n\n# flowers\n")
+    fine_tuned()
+    run = json.loads((flowers.experiment("flowers") / "run.json").read_text())
+    manifest = json.loads((flowers.adapter_version("flowers", 1) / "MANIFEST.json").read_text())
+    assert run["org"] == manifest["org"] == "acme"

@@ -129,7 +129,9 @@ def _compute(
     for warning in check.warnings:
         progress.warn(warning)
     write_json(experiment.data_report_file, asdict(check.report))
-    experiment.note(choices=asdict(check.choices), machine=machine.describe())
+    experiment.note(
+        choices=asdict(check.choices), machine=machine.describe(), org=_find_owner(check)
+    )
     if not experiment.trained.exists():
         _train(check, experiment, progress=progress)
     evaluation = _evaluate(check, experiment, machine, progress)
@@ -206,7 +208,7 @@ def _register(
 ) -> AdapterVersion:
     """Make the trained adapter a version: its files, its card, its manifest, one rename."""
     spec, base = check.spec, check.base
-    org = spec.org or check.dataset.org or (check.parent.manifest.org if check.parent else None)
+    org = _find_owner(check)
     packages, commit = installed_packages(), source_commit()
     machine = {
         "description": experiment.record["machine"],
@@ -260,6 +262,12 @@ def _register(
             "parent": check.parent.name if check.parent else None,
         },
     )
+
+
+def _find_owner(check: Preflight) -> str | None:
+    """The organisation that the adapter belongs to: preflight has refused two different ones."""
+    parent_org = check.parent.manifest.org if check.parent else None
+    return check.spec.org or check.dataset.org or parent_org
 
 
 def _figures(evaluation: dict[str, Any]) -> dict[str, Any]:
