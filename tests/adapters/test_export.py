@@ -283,3 +283,13 @@ def test_an_export_cut_off_at_any_call_is_there_whole_or_not_at_all(
 
 def test_a_dry_look_finds_nothing_where_nothing_is(tmp_path: Path) -> None:
     assert find_export(tmp_path / "out", {}) is None
+
+
+def test_a_place_where_no_folder_can_be_is_an_error_that_names_it(
+    export: Export, tmp_path: Path
+) -> None:
+    (tmp_path / "file").write_text("in the way")
+    for target in (tmp_path / "file" / "out", tmp_path / ("a" * 300)):
+        with pytest.raises(ModelyardError, match="cannot be made") as caught:
+            export("peft", to=target)
+        assert caught.value.where == str(target)

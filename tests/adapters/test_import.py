@@ -276,3 +276,18 @@ def test_an_import_cut_off_at_any_call_is_there_whole_or_not_at_all(
         shutil.rmtree(home)
     print(f"{number} interruptions ({how}) of an import")
     assert number > 50
+
+
+@pytest.mark.parametrize("alpha", [float("nan"), float("inf"), 0])
+def test_an_alpha_that_scales_to_nothing_or_nowhere_is_refused(
+    own_adapter: Path, tiny_base: LocalBase, alpha: float
+) -> None:
+    path = own_adapter / "adapter_config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), "lora_alpha": alpha}))
+    with pytest.raises(AdapterMismatch, match="not a readable LoRA config"):
+        plan_import(own_adapter, tiny_base)
+
+
+def test_an_organisation_is_a_name_like_others(adopt: Adopt, saved_adapter: Path) -> None:
+    with pytest.raises(InvalidInput, match="organisation"):
+        adopt(saved_adapter, org="../x")

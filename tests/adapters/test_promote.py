@@ -336,3 +336,21 @@ def test_a_judged_promotion_cut_off_at_any_call_leaves_old_or_new(
         promote_version(bare_yard, first)
     print(f"{number} interruptions ({how}) of a judged promotion")
     assert number > 25
+
+
+def test_a_link_to_a_version_that_is_gone_or_elsewhere_is_found(
+    bare_yard: Yard, register: Register
+) -> None:
+    from modelyard.adapters.verify import verify_pointer
+
+    version = register("run-1")
+    assert verify_pointer(bare_yard, "demo") == []
+    promote_version(bare_yard, version)
+    assert verify_pointer(bare_yard, "demo") == []
+    version.path.chmod(0o700)
+    shutil.rmtree(version.path)
+    assert "files are gone" in verify_pointer(bare_yard, "demo")[0].message
+    link = bare_yard.trained_link("demo")
+    link.unlink()
+    link.symlink_to("/somewhere/versions/demo/1")
+    assert "no version of demo" in verify_pointer(bare_yard, "demo")[0].message

@@ -176,3 +176,12 @@ def test_settings_that_cannot_be_continued_are_problems_of_the_check(trained: Ya
     ended = run_here(*continuing("--check", settings=("lora.alpha=99",)))
     assert ended.returncode == ProblemsFound.exit_code
     assert "lora.alpha" in ended.stderr
+
+
+def test_a_parent_of_another_base_is_refused_before_anything_is_fetched(trained: Yard) -> None:
+    words = continuing("--check")
+    words[words.index("tiny")] = "qwen-3b-instruct"
+    ended = run_here(*words)
+    assert ended.returncode == 2
+    assert "flowers@1 was trained on tiny, not on qwen-3b-instruct" in ended.stderr
+    assert "--base-model tiny" in ended.stderr

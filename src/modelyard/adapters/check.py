@@ -222,6 +222,10 @@ def load_lora_config(path: Path) -> LoraConfig:
             dora=bool(values.get("use_dora")),
             transposed=bool(values.get("fan_in_fan_out")),
         )
+        if not all(
+            math.isfinite(one) and one for one in (config.alpha, *config.alpha_pattern.values())
+        ):
+            raise ValueError("alpha is not a number other than zero")
         config.adapts("")
         config.rank_of("")
         config.scale_of("")

@@ -68,8 +68,11 @@ def find_export(target: Path, identity: Mapping[str, Any]) -> Exported | None:
 
     Raises InvalidInput when something else lies there: it is never overwritten.
     """
-    if not target.exists() and not target.is_symlink():
-        return None
+    try:
+        if not target.exists() and not target.is_symlink():
+            return None
+    except OSError as error:
+        raise _unwritable(target, error) from error
     record = load_record(target)
     if record is not None and all(record.get(key) == value for key, value in identity.items()):
         if record.get("files") == _hashes(target):
@@ -119,10 +122,15 @@ def staged_export(
         if target.parent.is_dir():
             sweep_staging(target.parent, target.name)
         facts: dict[str, Any] = {}
-        with staged_folder(target) as staged:
-            yield staged, facts
-            record = {**identity, **facts, "files": _hashes(staged)}
-            write_json(staged / RECORD_NAME, record)
+        try:
+            with staged_folder(target) as staged:
+                yield staged, facts
+                record = {**identity, **facts, "files": _hashes(staged)}
+                write_json(staged / RECORD_NAME, record)
+        except FileExistsError:
+            raise  # somebody was quicker: perhaps with the same export
+        except OSError as error:
+            raise _unwritable(target, error) from error
 
 
 def export_version(
@@ -161,11 +169,18 @@ def export_version(
     except FileExistsError as error:
         found = find_export(target, identity)
         if found is None:
-            raise ModelyardError("came and went while it was written", where=str(target)) from error
+            message = f"cannot be made: {error.strerror} ({error.filename})"
+            raise ModelyardError(message, where=str(target), hint="name another folder") from error
         return found
     record = load_record(target)
     assert record is not None
     return Exported(target, True, record)
+
+
+def _unwritable(target: Path, error: OSError) -> ModelyardError:
+    return ModelyardError(
+        f"cannot be made: {error.strerror}", where=str(target), hint="name another folder"
+    )
 
 
 def require_format(version: AdapterVersion, form: Format) -> None:

@@ -212,6 +212,8 @@ def import_adapter(
 
 def require_same_org(yard: Yard, adapter: str, org: str | None) -> None:
     """Fail unless every version of `adapter` belongs to `org`; None is nobody in particular."""
+    if org is not None:
+        check_name(org, "organisation")
     for version in list_versions(yard, adapter):
         if version.manifest.org != org:
             owner = version.manifest.org

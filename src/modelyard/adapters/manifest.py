@@ -88,6 +88,8 @@ class Manifest:
 def load_manifest(folder: Path) -> Manifest:
     """The manifest of the version in `folder`. Raises DamagedVersion when it cannot be had."""
     path = folder / MANIFEST_NAME
+    if path.is_symlink():
+        raise DamagedVersion("is a link", where=str(path))
     try:
         data = path.read_bytes()
     except OSError as error:

@@ -43,6 +43,7 @@ _LAYOUT_KEY = "registry.json"
 _LAYOUT = b'{"format": "modelyard adapters", "layout": 1}\n'
 _SMALL_BYTES = 4_000_000
 _MOST_FILES = 1000
+_MOST_BYTES = 2**62
 _MOST_MOVES_TRIED = 100
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _FILE_NAME = re.compile(
@@ -316,7 +317,7 @@ def _file_problem(name: str, entry: FileEntry) -> str | None:
         return "is a pickle, which can run any code when it is loaded"
     if not _SHA256.fullmatch(entry.sha256):
         return "has no SHA-256"
-    return None if entry.size_bytes >= 0 else "has a negative size"
+    return None if 0 <= entry.size_bytes <= _MOST_BYTES else "has a size that no file has"
 
 
 def _name_clashes(names: list[str]) -> list[Problem]:

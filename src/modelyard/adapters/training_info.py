@@ -88,6 +88,8 @@ def load_facts(folder: Path) -> Mapping[str, Any]:
     Raises DamagedVersion when the card cannot be read.
     """
     path = folder / CARD_NAME
+    if path.is_symlink():
+        raise DamagedVersion("is a link", where=str(path))
     try:
         return cast(Mapping[str, Any], load_card(path).front.value)
     except ProblemsFound as error:

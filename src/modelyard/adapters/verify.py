@@ -14,7 +14,7 @@ from typing import Any
 
 from modelyard.adapters.check import require_fit, require_safe_files, require_same_base
 from modelyard.adapters.manifest import require_intact
-from modelyard.adapters.versions import AdapterVersion
+from modelyard.adapters.versions import AdapterVersion, active_number, version_numbers
 from modelyard.bases.local import LocalBase
 from modelyard.core.errors import ModelyardError, Problem
 from modelyard.core.layout import Yard
@@ -56,6 +56,11 @@ def verify_version(yard: Yard, version: AdapterVersion, base: LocalBase | None) 
             lambda: require_base_tokenizer(folder, base.path),
         ]
     found: list[Problem] = []
+    try:
+        require_safe_files(folder)
+    except ModelyardError as error:
+        if any(path.is_symlink() or not path.exists() for path in folder.rglob("*")):
+            return _problems(error, folder, yard)  # what a link leads to is not opened
     for check in checks:
         try:
             check()
@@ -64,7 +69,24 @@ def verify_version(yard: Yard, version: AdapterVersion, base: LocalBase | None) 
         except OSError as error:
             message = f"cannot be read: {error.strerror}"
             found.append(Problem(message=message, where=_inside(error.filename, folder, yard)))
-    return found
+    return list({(one.where, one.message): one for one in found}.values())
+
+
+def verify_pointer(yard: Yard, adapter: str) -> list[Problem]:
+    """What is wrong with the link in models/trained/: it leads elsewhere, or to what is gone."""
+    try:
+        number = active_number(yard, adapter)
+    except ModelyardError as error:
+        return [Problem(message=error.message, where=error.where, hint=error.hint)]
+    if number is None or number in version_numbers(yard, adapter):
+        return []
+    return [
+        Problem(
+            message=f"leads to {adapter}@{number}, whose files are gone",
+            where=yard.show(yard.trained_link(adapter)),
+            hint="restore them, or promote a version that is whole",
+        )
+    ]
 
 
 def _problems(error: ModelyardError, folder: Path, yard: Yard) -> list[Problem]:

@@ -62,6 +62,12 @@ def load_rows(yard: Yard, spec: FineTuneSpec) -> RunRows:
             )
         return RunRows(dataset=dataset, parent=None)
     parent = resolve_version(yard, spec.parent)
+    if parent.manifest.base.name != spec.base_model:
+        raise InvalidInput(
+            f"{parent.name} was trained on {parent.manifest.base.name}, not on {spec.base_model}",
+            where="base_model",
+            hint=f"continue with --base-model {parent.manifest.base.name}",
+        )
     old, why_not = _old_dataset(yard, parent)
     if old is None:
         if share:

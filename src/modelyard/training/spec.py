@@ -208,6 +208,8 @@ def load_spec(
         raise ProblemsFound("the fine-tune spec is not valid", problems)
     check_name(spec.adapter, "adapter")
     check_name(spec.experiment, "experiment")
+    if spec.org is not None:
+        check_name(spec.org, "organisation")
     return spec
 
 

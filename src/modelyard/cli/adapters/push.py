@@ -67,6 +67,10 @@ def push(
            "digest", "uploaded": [{"file", "sha256", "size_bytes"}], "uploaded_bytes",
            "size_bytes", "tags": {TAG: number, of those that moved}}; in a dry run what would happen
     """
+    from pathlib import Path
+    from urllib.parse import unquote, urlsplit
+
+    from modelyard.adapters.export import require_outside
     from modelyard.adapters.push import plan_push, push_version
     from modelyard.adapters.registry import open_registry
     from modelyard.adapters.versions import resolve_version
@@ -75,6 +79,9 @@ def push(
     yard = find_yard()
     version = resolve_version(yard, adapter)
     in_use = "@" not in adapter
+    parts = urlsplit(remote)
+    if parts.scheme == "file":
+        require_outside(yard, Path(unquote(parts.path)))
     registry = open_registry(remote, make=not dry_run, single_writer=single_writer)
     with ending_at_once(), showing_progress() as progress:
         if dry_run or registry is None:

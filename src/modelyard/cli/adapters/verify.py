@@ -43,6 +43,9 @@ def verify(
     models adapters verify techcorp-demo
     models adapters verify --all --json
 
+    With --all the links in models/trained/ are checked too; a wrong one stands under its adapter's
+    name.
+
     \b
     JSON: [{"version", "ok": bool, "problems": [{"where", "message", "hint"}],
             "logit_change": largest difference from the base with --deep, else null}]
@@ -55,6 +58,8 @@ def verify(
     with showing_progress() as progress:
         for adapter, number in _chosen(yard, name, every):
             results.append(_verify_one(yard, adapter, number, deep, progress))
+        if every:
+            results += _verify_pointers(yard, name)
     if as_json:
         print_json(results)
     elif not results:
@@ -93,6 +98,19 @@ def _chosen(yard: Yard, name: str | None, every: bool) -> list[tuple[str, int]]:
     return [resolve_number(yard, name)]
 
 
+def _verify_pointers(yard: Yard, name: str | None) -> list[dict[str, Any]]:
+    """A result for each adapter whose link is wrong."""
+    from modelyard.adapters.verify import verify_pointer
+    from modelyard.adapters.versions import list_adapters
+
+    adapters = list_adapters(yard) if name is None else [name]
+    return [
+        _result(adapter, problems, None)
+        for adapter in adapters
+        if (problems := verify_pointer(yard, adapter))
+    ]
+
+
 def _verify_one(
     yard: Yard, adapter: str, number: int, deep: bool, progress: Progress
 ) -> dict[str, Any]:
@@ -114,8 +132,12 @@ def _verify_one(
         problems += error.problems or [
             Problem(message=error.message, where=error.where, hint=error.hint)
         ]
+    return _result(f"{adapter}@{number}", problems, change)
+
+
+def _result(name: str, problems: list[Problem], change: float | None) -> dict[str, Any]:
     return {
-        "version": f"{adapter}@{number}",
+        "version": name,
         "ok": not problems,
         "problems": [
             {"where": one.where, "message": one.message, "hint": one.hint} for one in problems
