@@ -18,6 +18,7 @@ from modelyard.adapters.training_info import load_evaluation
 from modelyard.adapters.versions import AdapterVersion
 from modelyard.bases.fingerprint import read_tensor_entries, weight_files
 from modelyard.bases.local import LocalBase
+from modelyard.core.settings import flatten_settings
 
 _CHEAP_BASE_BYTES = 2_000_000_000
 
@@ -80,7 +81,7 @@ def diff_versions(
     reason = _not_comparable(one, other)
     modules = () if reason else tuple(_module_changes(one.path, other.path, base))
     return VersionDiff(
-        spec=_changes(_flat(one.manifest.spec), _flat(other.manifest.spec)),
+        spec=_changes(flatten_settings(one.manifest.spec), flatten_settings(other.manifest.spec)),
         origin=_changes(_origin(one), _origin(other)),
         packages=_changes(one.manifest.packages, other.manifest.packages),
         evaluation=_changes(_figures(one.path), _figures(other.path)),
@@ -100,7 +101,7 @@ def _not_comparable(one: AdapterVersion, other: AdapterVersion) -> str | None:
 
 def _origin(version: AdapterVersion) -> dict[str, Any]:
     manifest = version.manifest
-    facts = _flat({"base": _plain(manifest.base), "data": _plain(manifest.data)})
+    facts = flatten_settings({"base": _plain(manifest.base), "data": _plain(manifest.data)})
     return facts | {
         "template_hash": manifest.template_hash,
         "org": manifest.org,
@@ -115,17 +116,7 @@ def _plain(origin: Any) -> dict[str, str]:
 
 def _figures(folder: Path) -> dict[str, Any]:
     """The evaluation's flat figures: `tuned.loss`, `difference.mean`, `rows` and so on."""
-    return _flat(load_evaluation(folder))
-
-
-def _flat(values: Mapping[str, Any], path: str = "") -> dict[str, Any]:
-    found: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            found |= _flat(value, f"{path}{key}.")
-        else:
-            found[f"{path}{key}"] = value
-    return found
+    return flatten_settings(load_evaluation(folder))
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:

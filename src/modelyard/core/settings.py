@@ -205,3 +205,14 @@ def settings_mapping(settings: Any) -> dict[str, Any]:
         return value
 
     return cast(dict[str, Any], plain(dataclasses.asdict(settings)))
+
+
+def flatten_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names, such as `lora.rank`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten_settings(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

@@ -20,7 +20,7 @@ from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError, Problem, ProblemsFound
 from modelyard.core.files import write_atomic, write_json
 from modelyard.core.layout import Yard
-from modelyard.core.settings import settings_mapping
+from modelyard.core.settings import flatten_settings, settings_mapping
 from modelyard.training.preflight import Choices
 from modelyard.training.spec import FineTuneSpec
 
@@ -118,7 +118,7 @@ def build_identity(
     spec: FineTuneSpec, *, base_fingerprint: str, data_fingerprint: str, template_hash: str
 ) -> Identity:
     """The identity of a run of `spec`; the fingerprints stand for the names of data and base."""
-    flat = _flatten(settings_mapping(spec))
+    flat = flatten_settings(settings_mapping(spec))
     for name in ("dataset", "experiment"):
         del flat[name]
     return Identity(
@@ -127,16 +127,6 @@ def build_identity(
         data_fingerprint=data_fingerprint,
         template_hash=template_hash,
     )
-
-
-def _flatten(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
-    flat: dict[str, Any] = {}
-    for key, value in values.items():
-        if isinstance(value, Mapping):
-            flat |= _flatten(value, f"{prefix}{key}.")
-        else:
-            flat[f"{prefix}{key}"] = value
-    return flat
 
 
 def open_experiment(
