@@ -39,7 +39,8 @@ def test_a_card_is_read_back_as_it_was_written(card: Path) -> None:
 
 @pytest.mark.parametrize(
     "text",
-    ["no", "1e5", "12345e67", "-1.e+5", "0123", "12:30", "1_000", "~", "", " x ", "=", "<<", "- a",
+    ["no", "1e5", "12345e67", "-1.e+5", "0123", "12:30", "1_000", "~", "", " x ", "=", "<<", "- a", 
+     "y", "N", "0o17", "-.5",
      "a: b", "#x", "'", '"', "---", "ünï", "\t", "\x07", "&a", "*a", "!t", "@x", "2026-01-01"],
 )  # fmt: skip
 def test_text_that_looks_like_something_else_stays_text(card: Path, text: str) -> None:

@@ -12,11 +12,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import yaml
-
 from modelyard.core.errors import InvalidInput
 from modelyard.core.files import write_atomic
-from modelyard.core.yamlsource import EXPONENT, YamlSource, parse_yaml
+from modelyard.core.yamlsource import YamlSource, parse_yaml
+from modelyard.core.yamlwriter import render_yaml
 
 _FRONT = re.compile(r"---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
 
@@ -51,26 +50,9 @@ def load_card(path: Path, *, name: str | None = None) -> Card:
     return Card(source, text[front.end() :].lstrip("\n"))
 
 
-class _Dumper(yaml.SafeDumper):
-    """Writes what `load_card` reads back unchanged."""
-
-    def ignore_aliases(self, data: Any) -> bool:
-        return True
-
-
-def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
-    # PyYAML would write `1e5` bare, which YAML 1.2 and our reader take for a number.
-    style = '"' if EXPONENT.fullmatch(text) else None
-    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
-
-
-_Dumper.add_representer(str, _represent_text)
-
-
 def render_card(front: Mapping[str, Any], body: str) -> str:
     """A card's text: front matter in the order given, then the Markdown."""
-    matter = yaml.dump(dict(front), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100)
-    return f"---\n{matter}---\n\n{body.strip()}\n"
+    return f"---\n{render_yaml(front)}---\n\n{body.strip()}\n"
 
 
 def write_card(path: Path, front: Mapping[str, Any], body: str) -> None:

@@ -59,6 +59,8 @@ class Problem:
     message: str
     where: str | None = None
     hint: str | None = None
+    rule: str | None = None
+    """What kind of mistake it is, in kebab-case, for programs: `unknown-key`."""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.where else self.message

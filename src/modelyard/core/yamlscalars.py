@@ -1,0 +1,100 @@
+"""Plain YAML scalars as values: what a person reads is what the program gets, or it is an error.
+
+Readers of YAML disagree about words without quotes. What this one takes them for:
+
+- numbers: `5`, `-1_000`, `0x1f`, `0b101`, `1.5`, `.5`, `1e3` (also where PyYAML sees text), `.inf`,
+  `.nan`; true and false: `true`, `False`, ...; nothing: `null`, `~`, or no text at all;
+- an error, because two readers would take it for two things: `yes`, `no`, `on`, `off`, `y`, `n`
+  (true or false, or text), `12:30` (base 60, or text), `010` (eight, or ten), `0o17` (fifteen, or
+  text), and a number with more digits than anyone can mean;
+- text: all else, such as `08`, `1.2.3`, `30 seconds`, and dates (PyYAML would make a date).
+"""
+
+from __future__ import annotations
+
+import math
+import re
+
+from modelyard.core.errors import InvalidInput
+
+PlainValue = str | int | float | bool | None
+
+_MOST_DIGITS = 100
+"""Characters of a whole number; Python itself refuses to print one of more than 4,300 digits."""
+
+_CONSTANTS: dict[str, bool | None] = {"": None, "~": None}
+for _word, _meaning in (("null", None), ("true", True), ("false", False)):
+    _CONSTANTS |= dict.fromkeys((_word, _word.capitalize(), _word.upper()), _meaning)
+
+_YES_NO: dict[str, str] = {}
+for _yes, _no in (("yes", "no"), ("on", "off"), ("y", "n")):
+    _YES_NO |= dict.fromkeys((_yes, _yes.capitalize(), _yes.upper()), "true")
+    _YES_NO |= dict.fromkeys((_no, _no.capitalize(), _no.upper()), "false")
+
+_NUMBER_STARTS = frozenset("+-.0123456789")
+# The forms of https://yaml.org/type/int.html and float.html as PyYAML has them, and those numbers
+# of YAML 1.2 (its section 10.3.2) that have a point or an exponent.
+_NUMBER = re.compile(
+    r"""
+      (?P<whole>   [-+]? (?: 0 | [1-9][0-9_]* ) )
+    | (?P<real>    [-+]? (?: [0-9][0-9_]*\.[0-9_]* | \.[0-9][0-9_]* ) (?: [eE][-+]?[0-9]+ )?
+                 | [-+]? [0-9]+ [eE][-+]?[0-9]+ )
+    | (?P<radix>   [-+]? 0 (?: b[01_]+ | x[0-9a-fA-F_]+ ) )
+    | (?P<octal>   [-+]? 0 o? [0-7_]+ )
+    | (?P<base60>  [-+]? [1-9][0-9_]* (?: :[0-5]?[0-9] )+
+                 | [-+]? [0-9][0-9_]* (?: :[0-5]?[0-9] )+ \. [0-9_]* )
+    | (?P<special> [-+]? \.(?: inf | Inf | INF ) | \.(?: nan | NaN | NAN ) )
+    """,
+    re.VERBOSE,
+)
+
+
+class TypingTrap(InvalidInput):
+    """A word without quotes that readers of YAML take for different things."""
+
+
+def read_plain(text: str) -> PlainValue:
+    """The value of a scalar written without quotes. Raises TypingTrap when it has two readings."""
+    if text[:1] in _NUMBER_STARTS:
+        return _read_number(text)
+    if text in _CONSTANTS:
+        return _CONSTANTS[text]
+    if text in _YES_NO:
+        meaning = _YES_NO[text]
+        raise TypingTrap(f"'{text}' means {meaning} in YAML", hint=f'write "{text}" or {meaning}')
+    return text
+
+
+def is_plain_text(text: str) -> bool:
+    """Whether `text`, written without quotes, is read back as that text."""
+    try:
+        return read_plain(text) is text
+    except TypingTrap:
+        return False
+
+
+def _read_number(text: str) -> PlainValue:
+    form = _NUMBER.fullmatch(text)
+    if form is None:
+        return text
+    kind = form.lastgroup
+    if kind == "octal":
+        raise _trap(text, "is read as an octal number by YAML")
+    if kind == "base60":
+        raise _trap(text, "is read as a base-60 number by YAML")
+    plain = text.replace("_", "")
+    if kind == "special":
+        return float(plain.replace(".", ""))
+    if kind == "real":
+        value = float(plain)
+        if math.isfinite(value):
+            return value
+    elif len(plain) <= _MOST_DIGITS and plain[-1] not in "xb":
+        return int(plain, 0)
+    shown = f'"{text}"' if len(text) <= 20 else f'"{text[:20]}..."'
+    raise TypingTrap("is not a number anyone can mean", hint=f"write {shown}")
+
+
+def _trap(text: str, what: str) -> TypingTrap:
+    shown = text if len(text) <= 40 else f"{text[:40]}..."
+    return TypingTrap(f"'{shown}' {what}", hint=f'write "{shown}"')
