@@ -15,6 +15,10 @@ import pytest
 
 from modelyard.core.layout import Yard
 
+# Before torch is imported, and for the processes that tests start: threads that spin while they
+# wait make several test processes on the same cores ten times slower.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
+
 CHAT_TEMPLATE = (
     "{% for message in messages %}<|im_start|>{{ message['role'] }}\n"
     "{{ message['content'] }}<|im_end|>\n{% endfor %}"
@@ -41,6 +45,7 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     for name in list(os.environ):
         if name.startswith(("HF_", "MODELS_", "XDG_", "TRANSFORMERS_")):
             monkeypatch.delenv(name)
+    monkeypatch.delenv("COLUMNS", raising=False)  # pytest-xdist's workers have 80
     monkeypatch.setenv("HOME", str(home))
     monkeypatch.setenv("MODELS_CACHE", str(home / "models-cache"))
     monkeypatch.setenv("HF_HOME", str(home / "huggingface"))

@@ -6,15 +6,18 @@ Counted are Python's audit events of the file system, every fsync, and every SQL
 from __future__ import annotations
 
 import errno
+import mmap
 import os
+import random
 import signal
 import sqlite3
+import struct
 import sys
 import time
 import traceback
 import warnings
 from collections.abc import Callable, Iterator
-from typing import Any, Literal
+from typing import Any, Literal, NamedTuple
 
 _COUNTED = {
     "open",
@@ -31,54 +34,94 @@ _COUNTED = {
     "sqlite3.connect",
 }
 _ENDED, _FAILED, _BROKE = 0, 7, 1
+_COUNT = struct.Struct("q")
+
+# `make soak` multiplies by ten: see docs/reliability.md.
+SOAK = int(os.environ.get("MODELYARD_SOAK", "1"))
 
 
 def interruptions(
     work: Callable[[], object], how: Literal["kill", "fail"], *, most: int = 2000
 ) -> Iterator[int]:
-    """Run `work` cut off at call 1, 2, 3 ...; yields after each, until it ends well.
+    """Run `work` cut off at call 1, 2, 3 ...; yields each number after it, until it ends well.
 
-    Whoever iterates checks what was left, and puts the start back.
+    It runs whole first, to count its calls; that yields 0. `make soak` cuts it off at every call,
+    `make test` where `_cut_at` says. Whoever iterates checks what was left, and puts the start
+    back.
     """
-    for number in range(1, most):
-        ended = _run_forked(work, number, how)
+    calls = _run_forked(work, most, how).calls
+    assert calls < most, f"the work still was not done after {most} calls"
+    yield 0
+    cuts = _cut_at(calls, how)
+    for number in cuts:
+        _run_forked(work, number, how)
+        yield number
+    ended = False
+    for number in range(calls + 1, most):  # what is left by one run may give the next more to do
+        ended = _run_forked(work, number, how).well
         yield number
         if ended:
-            return
-    raise AssertionError(f"the work still was not done after {most} calls")
+            break
+    assert ended, f"the work still was not done after {most} calls"
+    print(f"cut off ({how}) at {len(cuts)} of {calls} calls")
 
 
-def _run_forked(work: Callable[[], object], number: int, how: str) -> bool:
-    with warnings.catch_warnings():
-        warnings.simplefilter("ignore", DeprecationWarning)  # other threads here are idle
-        child = os.fork()
-    if child == 0:
-        calls = _interrupt_call(number, how)
-        try:
-            work()
-            # A failure that was taken care of inside is no reason to stop counting up.
-            os._exit(_ENDED if calls[0] < number else _FAILED)
-        except Exception:
-            if how == "fail":
-                os._exit(_FAILED)
-            traceback.print_exc()
-        finally:
-            os._exit(_BROKE)
-    status = os.waitpid(child, 0)[1]
+def _cut_at(calls: int, how: str) -> list[int]:
+    """Every call in `make soak`; else the first and last three, and one of each ten.
+
+    The choice is always the same for one count of calls, and another for "kill" than for "fail".
+    """
+    each = max(1, 10 // SOAK)
+    chance = random.Random(how)
+    spread = {first + chance.randrange(each) for first in range(1, calls + 1, each)}
+    ends = {1, 2, 3, calls - 2, calls - 1, calls}
+    return sorted(number for number in spread | ends if 1 <= number <= calls)
+
+
+class _Run(NamedTuple):
+    """How a run in a forked process ended, and the calls that it made."""
+
+    well: bool
+    calls: int
+
+
+def _run_forked(work: Callable[[], object], number: int, how: str) -> _Run:
+    with mmap.mmap(-1, _COUNT.size) as shared:
+        with warnings.catch_warnings():
+            warnings.simplefilter("ignore", DeprecationWarning)  # other threads here are idle
+            child = os.fork()
+        if child == 0:
+            _interrupt_call(number, how, shared)
+            try:
+                work()
+                # A failure that was taken care of inside is no reason to stop counting up.
+                os._exit(_ENDED if _count_of(shared) < number else _FAILED)
+            except Exception:
+                if how == "fail" and _count_of(shared) >= number:
+                    os._exit(_FAILED)
+                traceback.print_exc()
+            finally:
+                os._exit(_BROKE)
+        status = os.waitpid(child, 0)[1]
+        calls = _count_of(shared)
     if os.WIFSIGNALED(status):
         assert os.WTERMSIG(status) == signal.SIGKILL
-        return False
+        return _Run(False, calls)
     assert os.WEXITSTATUS(status) in (_ENDED, _FAILED), "the work broke by itself"
-    return os.WEXITSTATUS(status) == _ENDED
+    return _Run(os.WEXITSTATUS(status) == _ENDED, calls)
 
 
-def _interrupt_call(number: int, how: str) -> list[int]:
-    """Arm the interruption; returns the running count of calls."""
-    calls = [0]
+def _count_of(shared: mmap.mmap) -> int:
+    return int(_COUNT.unpack_from(shared)[0])
+
+
+def _interrupt_call(number: int, how: str, shared: mmap.mmap) -> None:
+    """Arm the interruption; `shared` holds the running count of calls."""
 
     def count() -> None:
-        calls[0] += 1
-        if calls[0] != number:
+        calls = _count_of(shared) + 1
+        _COUNT.pack_into(shared, 0, calls)
+        if calls != number:
             return
         if how == "kill":
             os.kill(os.getpid(), signal.SIGKILL)
@@ -102,7 +145,6 @@ def _interrupt_call(number: int, how: str) -> list[int]:
     os.fsync = counted_fsync
     sqlite3.connect = lambda *args, **kwargs: connect(*args, factory=CountedConnection, **kwargs)
     sys.addaudithook(hook)
-    return calls
 
 
 def fork(work: Callable[[], object]) -> int:

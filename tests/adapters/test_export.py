@@ -277,7 +277,6 @@ def test_an_export_cut_off_at_any_call_is_there_whole_or_not_at_all(
             assert export("peft").made, number
         assert not list(tmp_path.glob(".staging-*")), number
         shutil.rmtree(out)
-    print(f"{number} interruptions ({how}) of an export")
     assert number > 30
 
 

@@ -180,7 +180,6 @@ def test_a_collection_cut_off_at_any_call_leaves_whole_versions(
         assert highest_number(six, "demo") == 6
         assert os.listdir(six.trained) == ["demo"]  # noqa: PTH208
         restore(six, (1, 4), tmp_path / "kept")
-    print(f"{number} interruptions ({how}) of a collection")
     assert number > 25
 
 
@@ -192,5 +191,4 @@ def test_pinning_cut_off_at_any_call_is_done_or_not(six: Yard, how: str) -> None
         pin_version(six, "demo", 4)
         assert load_pins(six) == {"demo": {4: None}}
         unpin_version(six, "demo", 4)
-    print(f"{number} interruptions ({how}) of a pin")
     assert number > 3

@@ -274,7 +274,6 @@ def test_an_import_cut_off_at_any_call_is_there_whole_or_not_at_all(
         assert version_numbers(yard, "demo") == [1], number
         assert not list(home.glob(".staging-*")), number
         shutil.rmtree(home)
-    print(f"{number} interruptions ({how}) of an import")
     assert number > 50
 
 

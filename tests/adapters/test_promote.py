@@ -185,7 +185,6 @@ def test_a_promotion_cut_off_at_any_call_moves_link_and_history_together(
         assert moves(bare_yard)[len(before) - 1 :] in ([(1, 2)], [before[-1], (1, 2)]), number
         assert list(bare_yard.trained.iterdir()) == [bare_yard.trained_link("demo")], number
         promote_version(bare_yard, first)
-    print(f"{number} interruptions ({how}) of a promotion")
     assert number > 15
 
 
@@ -334,7 +333,6 @@ def test_a_judged_promotion_cut_off_at_any_call_leaves_old_or_new(
         assert active_number(bare_yard, "demo") == 2
         require_agreement(bare_yard)
         promote_version(bare_yard, first)
-    print(f"{number} interruptions ({how}) of a judged promotion")
     assert number > 25
 
 

@@ -187,7 +187,7 @@ def test_a_rollback_cut_off_at_any_call_goes_back_once(
         require_agreement(yard)
         assert os.listdir(yard.trained) == ["demo"], number  # noqa: PTH208
         promote_version(yard, load_version(yard, "demo", 3))
-    print(f"{number} interruptions ({how}) of a rollback, {completed} completed by the next")
+    print(f"{completed} rollbacks completed by the next")
     assert number > 15
     assert bool(completed) is not looked_at
 

@@ -291,5 +291,4 @@ def test_a_registration_cut_off_at_any_call_is_there_whole_or_not_at_all(
         assert found == [".highest-number", "1", "2"], number
         shutil.rmtree(again.path)
         bare_yard.highest_number("demo").write_text("1\n")
-    print(f"{number} interruptions ({how}) of a registration")
     assert number > 20

@@ -160,7 +160,6 @@ def test_recording_cut_off_at_any_call_keeps_all_or_nothing(yard: Yard) -> None:
         for file in yard.local_state.glob("state.db*"):
             file.unlink()
         record_feedback(yard, some(1, org="before"))
-    print(f"killed at each of {number - 1} calls")
     assert number > 10
 
 

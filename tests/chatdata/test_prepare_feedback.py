@@ -311,7 +311,7 @@ def test_cut_off_at_any_call_and_done_again_it_ends_with_the_same_bytes(
         assert contents(folder) == whole, number
         put_back()
         assert not already or contents(folder) == before
-    print(f"{how} at each of {number - 1} calls; {claimed_unwritten} times rows waited for files")
+    print(f"{claimed_unwritten} times rows waited for files")
     assert number > 30 and claimed_unwritten
 
 
@@ -333,7 +333,7 @@ def test_cut_off_at_any_call_another_dataset_never_shares_a_row(
             shutil.rmtree(yard.dataset(name), ignore_errors=True)
         with open_state(yard) as state:
             state.execute("UPDATE feedback SET used_in = NULL")
-    print(f"killed at each of {number - 1} calls; rows taken by: {taken_by}")
+    print(f"rows taken by: {taken_by}")
     assert all(taken_by.values())
 
 

@@ -43,13 +43,6 @@ def without_base(flowers: Yard) -> Yard:
     return flowers
 
 
-@pytest.fixture
-def finished(flowers: Yard) -> Yard:
-    """The yard after a run that is done."""
-    assert run_here(*arguments()).returncode == 0
-    return flowers
-
-
 def cut_off(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of the flowers that ends before a stage."""
 
