@@ -98,7 +98,7 @@ def test_what_a_type_allows_is_kept(values: dict[str, Any], kept: Any) -> None:
         ({"lora": {"rank": 1.5}}, "'lora.rank' must be a whole number, not 1.5"),
         ({"lora": {"rank": True}}, "'lora.rank' must be a whole number, not True"),
         ({"lora": {"targets": "q_proj"}}, "'lora.targets' must be a list, not 'q_proj'"),
-        ({"lora": {"targets": [1]}}, "'lora.targets' must be text, not 1"),
+        ({"lora": {"targets": [1]}}, "'lora.targets[0]' must be text, not 1"),
         ({"lora": 5}, "'lora' must be a mapping, not 5"),
         ({"rate": -1}, "'rate' must be at least 0, not -1.0"),
         ({"rate": "fast"}, "'rate' must be a number, not 'fast'"),

@@ -1,9 +1,13 @@
 """Settings as frozen dataclasses: built from mappings, checked, explained by their own docstrings.
 
 A settings class is `@dataclass(frozen=True, slots=True, kw_only=True)` with a docstring line under
-each field. Types carry the bounds: `Annotated[int, Between(1, 1024)]`, `Literal["cosine", ...]`.
-Nested settings classes are nested mappings, and `Mapping[str, int]` is one with free keys. The same
-words serve help, schema and docs.
+each field. Types carry the rules: `Annotated[int, Between(1, 1024)]`, `Literal["cosine", ...]`,
+`Annotated[float, DURATION]` (core/units.py), `Annotated[str, Form(...)]`, `Annotated[str,
+Refers("language_models")]`. Nested settings classes are nested mappings, and `Mapping[str, int]` is
+one with free keys. The same words serve help, schema and docs.
+
+Each class is compiled once into functions that convert its values: a check of a thousand files
+spends its time here.
 """
 
 from __future__ import annotations
@@ -12,10 +16,11 @@ import ast
 import dataclasses
 import inspect
 import math
+import re
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -32,9 +37,11 @@ from typing import (
 )
 
 from modelyard.core.errors import Problem, did_you_mean, nearest
+from modelyard.core.units import Quantity
 
 T = TypeVar("T")
-Where = Callable[[tuple[str | int, ...]], str | None]
+KeyPath = tuple[str | int, ...]
+Where = Callable[[KeyPath], str | None]
 """Says where the value at a key path was written, such as `file:line:col` or `--set lora.rank=0`.
 """
 
@@ -47,151 +54,396 @@ class Between:
     high: float | None = None
 
     def __str__(self) -> str:
+        return self.words(lambda bound: f"{bound:.12g}")
+
+    def words(self, show: Callable[[float], str]) -> str:
+        """The bounds in words, each number as `show` writes it."""
         if self.high is None:
-            return f"at least {self.low:g}"
+            return f"at least {show(cast(float, self.low))}"
         if self.low is None:
-            return f"at most {self.high:g}"
-        return f"between {self.low:g} and {self.high:g}"
+            return f"at most {show(self.high)}"
+        return f"between {show(self.low)} and {show(self.high)}"
+
+    def holds(self, value: float) -> bool:
+        """Whether a number lies within."""
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a text must look like."""
+
+    name: str
+    """What an error calls it, such as `a reference to a secret`."""
+    pattern: str
+    """Regular expression of the whole text, in what Python and ECMA 262 have in common."""
+    examples: tuple[str, ...] = ()
+    """Texts that are right; the first one is what an error suggests."""
+    hidden: bool = False
+    """Whether an error must not repeat what is written there: it may be a secret."""
+
+    def __str__(self) -> str:
+        return f"{self.name} such as '{self.examples[0]}'" if self.examples else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Refers:
+    """A text that names something else: a config of a kind, a base model, a dataset."""
+
+    to: str
+    """What it names, such as `language_models`."""
 
 
 _OPEN = Between()
 _LARGEST_FLOAT = sys.float_info.max
+_LONGEST_SHOWN = 60
 
 
 @lru_cache
 def field_docs(settings: type) -> Mapping[str, str]:
-    """The docstring line under each field of a settings class."""
-    tree = ast.parse(textwrap.dedent(inspect.getsource(settings)))
-    body = cast(ast.ClassDef, tree.body[0]).body
+    """The docstring line under each field of a settings class, those it inherits included."""
     docs: dict[str, str] = {}
-    for statement, following in pairwise(body):
-        match (statement, following):
-            case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
-                docs[name] = inspect.cleandoc(text)
+    for one in reversed(settings.__mro__):
+        if not dataclasses.is_dataclass(one):
+            continue
+        tree = ast.parse(textwrap.dedent(inspect.getsource(one)))
+        body = cast(ast.ClassDef, tree.body[0]).body
+        for statement, following in pairwise(body):
+            match (statement, following):
+                case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
+                    docs[name] = inspect.cleandoc(text)
     return docs
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SettingsField:
+    """One field of a settings class, as a config file sees it."""
+
+    name: str
+    """The attribute."""
+    key: str
+    """The key: the name without its unit."""
+    hint: Any
+    """Its type, `Annotated` and all."""
+    required: bool
+    """Whether it has no default."""
+
+
 @lru_cache
-def _hints(settings: type) -> Mapping[str, Any]:
-    return get_type_hints(settings, include_extras=True)
+def settings_fields(settings: type) -> Mapping[str, SettingsField]:
+    """The fields of a settings class by their keys."""
+    hints = get_type_hints(settings, include_extras=True)
+    found: dict[str, SettingsField] = {}
+    for field in dataclasses.fields(settings):
+        hint = hints[field.name]
+        key = field.name.removesuffix(_quantity_suffix(hint))
+        no_default = field.default is dataclasses.MISSING
+        required = no_default and field.default_factory is dataclasses.MISSING
+        found[key] = SettingsField(name=field.name, key=key, hint=hint, required=required)
+    return found
 
 
 def build_settings(
-    settings: type[T], values: Mapping[str, Any], where: Where, *, path: tuple[str, ...] = ()
+    settings: type[T], values: Mapping[str, Any], where: Where, *, path: KeyPath = ()
 ) -> tuple[T | None, list[Problem]]:
     """Build `settings` from nested mappings; returns it, or None with every problem found."""
-    hints = _hints(cast(Any, settings))
-    known = {field.name: field for field in dataclasses.fields(cast(Any, settings))}
-    built: dict[str, Any] = {}
     problems: list[Problem] = []
-    for key, value in values.items():
-        spot = (*path, key)
-        if key not in known:
-            dotted = ".".join(spot)
-            near = nearest(key, sorted(known))
-            hint = f" (did you mean '{'.'.join((*path, near))}'?)" if near else ""
-            problems.append(Problem(message=f"unknown key '{dotted}'{hint}", where=where(spot)))
-            continue
-        built[key], wrong = _convert(hints[key], value, where, spot)
-        problems += wrong
-    for name, field in known.items():
-        required = (
-            field.default is dataclasses.MISSING and field.default_factory is dataclasses.MISSING
-        )
-        if required and name not in values:
-            dotted = ".".join((*path, name))
-            problems.append(Problem(message=f"'{dotted}' is required", where=where(path)))
-    return (None, problems) if problems else (settings(**built), [])
+    built = _class_converter(cast(Any, settings))(values, path, _Report(where, problems))
+    return (None, problems) if problems else (cast(T, built), [])
 
 
-def _unwrap(hint: Any, bounds: Between) -> tuple[Any, Between]:
-    """The type inside `Annotated`, with its bounds instead of those around it."""
+def rebuild_settings(
+    settings: type[T],
+    built: T | None,
+    values: Mapping[str, Any],
+    keys: Iterable[str],
+    where: Where,
+) -> tuple[T | None, list[Problem]]:
+    """Settings like `built`, but with what `values` say for some of the outermost keys.
+
+    The same as building all of `values` anew where the other keys say what they said before. When
+    those were not valid (`built` is None), only the problems of these keys are found.
+    """
+    problems: list[Problem] = []
+    report = _Report(where, problems)
+    converters = _field_converters(cast(Any, settings))
+    changed = {}
+    for key in keys:
+        if key in converters:
+            name, convert = converters[key]
+            changed[name] = convert(values[key], (key,), report)
+        else:
+            _unknown_key((key,), converters, report)
+    if problems or built is None:
+        return None, problems
+    return cast(T, dataclasses.replace(cast(Any, built), **changed)), []
+
+
+@dataclass(frozen=True, slots=True)
+class _Report:
+    """Where problems go."""
+
+    where: Where
+    problems: list[Problem]
+
+    def add(self, path: KeyPath, message: str, rule: str, place: KeyPath | None = None) -> None:
+        where = self.where(path if place is None else place)
+        self.problems.append(Problem(message=message, where=where, rule=rule))
+
+    def wrong(self, path: KeyPath, wanted: str, value: Any, rule: str, near: str = "") -> None:
+        self.add(path, f"'{dotted(path)}' must be {wanted}, not {_shown(value)}{near}", rule)
+
+
+Converter = Callable[[Any, KeyPath, _Report], Any]
+"""Turns a raw value into what the field holds, or reports why it cannot."""
+
+
+def dotted(path: KeyPath) -> str:
+    """A key path as people write it: `lora.targets[0]`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+def _shown(value: Any) -> str:
+    text = repr(value)
+    return text if len(text) <= _LONGEST_SHOWN else f"{text[:_LONGEST_SHOWN]}..."
+
+
+@lru_cache
+def _field_converters(settings: type) -> Mapping[str, tuple[str, Converter]]:
+    """The attribute of each key, and the function that converts its value."""
+    fields = settings_fields(settings)
+    return {key: (field.name, _converter(field.hint)) for key, field in fields.items()}
+
+
+@lru_cache
+def _class_converter(settings: type) -> Converter:
+    converters = _field_converters(settings)
+    required = [key for key, field in settings_fields(settings).items() if field.required]
+
+    def convert(values: Any, path: KeyPath, report: _Report) -> Any:
+        if not isinstance(values, Mapping):
+            return report.wrong(path, "a mapping", values, "wrong-type")
+        built = {}
+        before = len(report.problems)
+        for key, value in values.items():
+            known = converters.get(key)
+            if known is None:
+                _unknown_key((*path, key), converters, report)
+            else:
+                built[known[0]] = known[1](value, (*path, key), report)
+        for key in required:
+            if key not in values:
+                report.add((*path, key), f"'{dotted((*path, key))}' is required", "missing", path)
+        return settings(**built) if len(report.problems) == before else None
+
+    return convert
+
+
+def _unknown_key(path: KeyPath, known: Mapping[str, Any], report: _Report) -> None:
+    near = nearest(str(path[-1]), sorted(known))
+    hint = f" (did you mean '{dotted((*path[:-1], near))}'?)" if near else ""
+    report.add(path, f"unknown key '{dotted(path)}'{hint}", "unknown-key")
+
+
+@dataclass(frozen=True, slots=True)
+class Unwrapped:
+    """A type without its `Annotated`, and what that said."""
+
+    hint: Any
+    bounds: Between = _OPEN
+    quantity: Quantity | None = None
+    form: Form | None = None
+    refers: Refers | None = None
+
+
+def unwrap(hint: Any, bounds: Between = _OPEN) -> Unwrapped:
+    """Take the marks off a type; `bounds` are those of a type around it."""
     if get_origin(hint) is not Annotated:
-        return hint, bounds
+        return Unwrapped(hint, bounds)
     inner, *marks = get_args(hint)
-    return inner, next((mark for mark in marks if isinstance(mark, Between)), bounds)
+
+    def mark(kind: type[T], default: T | None = None) -> T | None:
+        return next((one for one in marks if isinstance(one, kind)), default)
+
+    within = mark(Between, bounds) or bounds
+    return Unwrapped(inner, within, mark(Quantity), mark(Form), mark(Refers))
 
 
-def _convert(
-    hint: Any, value: Any, where: Where, spot: tuple[str, ...], bounds: Between = _OPEN
-) -> tuple[Any, list[Problem]]:
-    """`value` as the type `hint` asks for, or the problem with it."""
-    hint, bounds = _unwrap(hint, bounds)
-    if dataclasses.is_dataclass(hint):
-        if not isinstance(value, Mapping):
-            return None, [_wrong(spot, "a mapping", value, where)]
-        return build_settings(cast(type[Any], hint), value, where, path=spot)
+def choices_of(hint: Any) -> tuple[tuple[Any, ...], bool]:
+    """The members of a union without None (one for any other type), and whether None is one."""
+    if get_origin(hint) not in (Union, types.UnionType):
+        return (hint,), False
+    members = get_args(hint)
+    return tuple(one for one in members if one is not types.NoneType), types.NoneType in members
 
+
+def _quantity_suffix(hint: Any) -> str:
+    outer = unwrap(hint)
+    members = (outer, *(unwrap(choice) for choice in choices_of(outer.hint)[0]))
+    return next((one.quantity.suffix for one in members if one.quantity), "")
+
+
+def _converter(hint: Any, bounds: Between = _OPEN) -> Converter:
+    """The function that turns a raw value into what this type asks for."""
+    marked = unwrap(hint, bounds)
+    hint, bounds = marked.hint, marked.bounds
     origin = get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return _class_converter(cast(type, hint))
     if origin in (Union, types.UnionType):
-        choices = [choice for choice in get_args(hint) if choice is not type(None)]
-        if value is None and len(choices) < len(get_args(hint)):
-            return None, []
-        attempts = [_convert(choice, value, where, spot, bounds) for choice in choices]
-        accepted = [attempt for attempt in attempts if not attempt[1]]
-        if accepted or len(choices) == 1:
-            return (accepted or attempts)[0]
-        wanted = " or ".join(_describe(choice, bounds) for choice in choices)
-        return None, [_wrong(spot, wanted, value, where)]
+        return _union_converter(hint, marked)
+    if marked.quantity is not None:
+        return _quantity_converter(marked.quantity, bounds)
     if origin is Literal:
-        options = get_args(hint)
-        if any(value == option and type(value) is type(option) for option in options):
-            return value, []
-        near = did_you_mean(str(value), [str(option) for option in options])
-        return None, [_wrong(spot, _describe(hint, bounds), value, where, near)]
+        return _literal_converter(hint)
     if origin is tuple:
-        if not isinstance(value, (list, tuple)):
-            return None, [_wrong(spot, "a list", value, where)]
-        item = get_args(hint)[0]
-        pairs = [_convert(item, one, where, spot) for one in value]
-        return tuple(one for one, _ in pairs), [problem for _, wrong in pairs for problem in wrong]
+        return _list_converter(get_args(hint)[0])
     if origin is Mapping:
-        if not isinstance(value, Mapping):
-            return None, [_wrong(spot, "a mapping", value, where)]
-        item = get_args(hint)[1]
-        named = {key: _convert(item, one, where, (*spot, key)) for key, one in value.items()}
-        wrong = [problem for _, problems in named.values() for problem in problems]
-        return {key: one for key, (one, _) in named.items()}, wrong
+        return _mapping_converter(*get_args(hint))
     if hint is Any:
-        return value, []
-    return _plain(hint, value, bounds, where, spot)
+        return lambda value, path, report: value
+    if marked.form is not None:
+        return _form_converter(marked.form)
+    return _plain_converter(hint, bounds)
+
+
+def _union_converter(hint: Any, marked: Unwrapped) -> Converter:
+    choices, optional = choices_of(hint)
+    marks = [mark for mark in (marked.bounds, marked.quantity, marked.form) if mark]
+    members = [Annotated[choice, *marks] if marks else choice for choice in choices]
+    converters = [_converter(member) for member in members]
+    wanted = " or ".join(describe(member) for member in members)
+
+    def convert(value: Any, path: KeyPath, report: _Report) -> Any:
+        if value is None and optional:
+            return None
+        if len(converters) == 1:
+            return converters[0](value, path, report)
+        for converter in converters:
+            attempt = _Report(report.where, [])
+            converted = converter(value, path, attempt)
+            if not attempt.problems:
+                return converted
+        return report.wrong(path, wanted, value, "wrong-type")
+
+    return convert
+
+
+def _literal_converter(hint: Any) -> Converter:
+    options = {(type(option), option) for option in get_args(hint)}
+    words = [str(option) for option in get_args(hint)]
+    wanted = describe(hint)
+
+    def convert(value: Any, path: KeyPath, report: _Report) -> Any:
+        if isinstance(value, (str, int, float)) and (type(value), value) in options:
+            return value
+        return report.wrong(path, wanted, value, "not-a-choice", did_you_mean(str(value), words))
+
+    return convert
+
+
+def _list_converter(item: Any) -> Converter:
+    converter = _converter(item)
+
+    def convert(value: Any, path: KeyPath, report: _Report) -> Any:
+        if not isinstance(value, (list, tuple)):
+            return report.wrong(path, "a list", value, "wrong-type")
+        return tuple(converter(one, (*path, place), report) for place, one in enumerate(value))
+
+    return convert
+
+
+def _mapping_converter(key_hint: Any, item: Any) -> Converter:
+    check_key, converter = _converter(key_hint), _converter(item)
+
+    def convert(value: Any, path: KeyPath, report: _Report) -> Any:
+        if not isinstance(value, Mapping):
+            return report.wrong(path, "a mapping", value, "wrong-type")
+        for key in value:
+            check_key(key, (*path, key), report)
+        return {key: converter(one, (*path, key), report) for key, one in value.items()}
+
+    return convert
+
+
+def _quantity_converter(quantity: Quantity, bounds: Between) -> Converter:
+    wanted = describe_quantity(quantity)
+    within = "" if bounds == _OPEN else bounds.words(quantity.show)
+
+    def convert(value: Any, path: KeyPath, report: _Report) -> Any:
+        parsed: float | None = None
+        if isinstance(value, str):
+            parsed = quantity.parse(value)
+        elif quantity.bare and type(value) in (int, float) and abs(value) < _LARGEST_FLOAT:
+            parsed = value if not quantity.whole or type(value) is int else None
+        if parsed is None or not math.isfinite(parsed):
+            return report.wrong(path, wanted, value, "wrong-unit")
+        if not bounds.holds(parsed):
+            return report.wrong(path, within, value, "out-of-range")
+        return parsed if quantity.whole else float(parsed)
+
+    return convert
+
+
+def _form_converter(form: Form) -> Converter:
+    matches = re.compile(form.pattern).fullmatch
+    wanted = str(form)
+
+    def convert(value: Any, path: KeyPath, report: _Report) -> Any:
+        if isinstance(value, str) and matches(value):
+            return value
+        rule = "wrong-form" if isinstance(value, str) else "wrong-type"
+        if form.hidden:
+            return report.add(path, f"'{dotted(path)}' must be {wanted}", rule)
+        return report.wrong(path, wanted, value, rule)
+
+    return convert
 
 
 _PLAIN_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 
 
-def _describe(hint: Any, bounds: Between) -> str:
+def _plain_converter(hint: type, bounds: Between) -> Converter:
+    wanted = _PLAIN_NAMES[hint]
+    bounded = bounds != _OPEN
+
+    def convert(value: Any, path: KeyPath, report: _Report) -> Any:
+        if type(value) is not hint:
+            if hint is not float or type(value) is not int or abs(value) >= _LARGEST_FLOAT:
+                return report.wrong(path, wanted, value, "wrong-type")
+            value = float(value)
+        if hint is float and not math.isfinite(value):
+            return report.wrong(path, wanted, value, "wrong-type")
+        if bounded and not bounds.holds(value):
+            return report.wrong(path, str(bounds), value, "out-of-range")
+        return value
+
+    return convert
+
+
+def describe_quantity(quantity: Quantity) -> str:
+    """What a quantity may be, in the words of an error."""
+    return f"{quantity.name} such as '{quantity.examples[0]}'"
+
+
+def describe(hint: Any) -> str:
     """What a value of this type may be, in the words of an error."""
-    hint, bounds = _unwrap(hint, bounds)
-    if get_origin(hint) is Literal:
-        options = [str(option) for option in get_args(hint)]
+    marked = unwrap(hint)
+    if marked.quantity is not None:
+        return describe_quantity(marked.quantity)
+    if get_origin(marked.hint) is Literal:
+        options = [str(option) for option in get_args(marked.hint)]
         return options[0] if len(options) == 1 else f"one of {', '.join(options)}"
-    if get_origin(hint) is tuple:
+    if get_origin(marked.hint) is tuple:
         return "a list"
-    if hint in (int, float) and bounds != _OPEN:
-        return f"{_PLAIN_NAMES[hint]} {bounds}"
-    return _PLAIN_NAMES.get(hint, "a mapping")
-
-
-def _plain(
-    hint: Any, value: Any, bounds: Between, where: Where, spot: tuple[str, ...]
-) -> tuple[Any, list[Problem]]:
-    if hint is float and type(value) is int and abs(value) < _LARGEST_FLOAT:
-        value = float(value)
-    right_type = isinstance(value, hint) and (hint is bool or not isinstance(value, bool))
-    if not right_type or (hint is float and not math.isfinite(value)):
-        return None, [_wrong(spot, _PLAIN_NAMES[hint], value, where)]
-    if hint in (int, float):
-        too_low = bounds.low is not None and value < bounds.low
-        too_high = bounds.high is not None and value > bounds.high
-        if too_low or too_high:
-            return None, [_wrong(spot, str(bounds), value, where)]
-    return value, []
-
-
-def _wrong(spot: tuple[str, ...], wanted: str, value: Any, where: Where, near: str = "") -> Problem:
-    message = f"'{'.'.join(spot)}' must be {wanted}, not {value!r}{near}"
-    return Problem(message=message, where=where(spot))
+    if marked.form is not None:
+        return str(marked.form)
+    if marked.hint in (int, float) and marked.bounds != _OPEN:
+        return f"{_PLAIN_NAMES[marked.hint]} {marked.bounds}"
+    return _PLAIN_NAMES.get(marked.hint, "a mapping")
 
 
 def settings_mapping(settings: Any) -> dict[str, Any]:

@@ -1,0 +1,148 @@
+"""Quantities as people write them: `5 seconds`, `85%`, `$0.10`, `128k`, `4 GB`.
+
+A quantity is a number with its unit in the text; here it becomes a number in one unit. A settings
+field says which kind it is: `timeout_s: Annotated[float, DURATION, Between(0.001)]` is the key
+`timeout`, since the unit stands beside the number and not in the key.
+"""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import lru_cache
+
+
+@dataclass(frozen=True, slots=True, kw_only=True, eq=False)
+class Quantity:
+    """One kind of number with a unit."""
+
+    name: str
+    """What an error calls it, such as `a duration`."""
+    pattern: str
+    """Regular expression of the whole text: a group `number`, and a group `unit`."""
+    factors: Mapping[str, float]
+    """How many of the one unit each written unit is."""
+    examples: tuple[str, ...]
+    """Texts that are right; the first one is what an error suggests."""
+    suffix: str = ""
+    """What a field of this kind ends in, such as `_s`; its key leaves it out."""
+    bare: bool = False
+    """Whether a number without a unit will do."""
+    whole: bool = False
+    """Whether it counts things, and so comes to a whole number."""
+
+    @property
+    def schema_pattern(self) -> str:
+        """The pattern as a JSON Schema takes it: ECMA 262 has other named groups."""
+        return "^" + re.sub(r"\(\?P<\w+>", "(", self.pattern) + "$"
+
+    def parse(self, text: str) -> float | None:
+        """The number in the one unit; None when the text is no such quantity."""
+        return _parse(self, text)
+
+    def show(self, value: float) -> str:
+        """A number in the one unit as a person would write it; `parse` gives it back."""
+        if self is MONEY:
+            dollars, _, cents = f"{value:,.10f}".partition(".")
+            return f"${dollars}.{cents.rstrip('0').ljust(2, '0')}"
+        if self is SHARE:
+            return f"{value * 100:.12g}%"
+        units = self._shown_units()
+        unit, factor = next((one for one in units if value >= one[1]), units[-1])
+        if not value:
+            unit, factor = next(one for one in units if one[1] == 1)
+        return f"{value / factor:.12g}{'' if self is TOKENS else ' '}{unit}"
+
+    def _shown_units(self) -> list[tuple[str, float]]:
+        names = _SHOWN[self.name]
+        return sorted(((name, self.factors[name]) for name in names), key=lambda one: -one[1])
+
+
+@lru_cache(maxsize=4096)  # a thousand configs say the same few things
+def _parse(quantity: Quantity, text: str) -> float | None:
+    found = re.fullmatch(quantity.pattern, text)
+    if found is None:
+        return None
+    value = float(found["number"].replace(",", "")) * quantity.factors[found["unit"] or ""]
+    if not math.isfinite(value):
+        return None
+    if quantity.whole:
+        return round(value) if abs(value - round(value)) < 1e-6 else None
+    # 0.1 for 10%, and not the nearest float to 10 times the nearest float to 0.01.
+    return float(f"{value:.12g}")
+
+
+def _pattern(units: Mapping[str, float], *, number: str = r"[0-9]+(?:\.[0-9]+)?") -> str:
+    longest_first = sorted((unit for unit in units if unit), key=lambda unit: (-len(unit), unit))
+    optional = "?" if "" in units else ""
+    return rf"(?P<number>{number}) ?(?P<unit>{'|'.join(longest_first)}){optional}"
+
+
+_DURATION_UNITS = {
+    **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
+    **dict.fromkeys(("s", "second", "seconds"), 1),
+    **dict.fromkeys(("min", "minute", "minutes"), 60),
+    **dict.fromkeys(("h", "hour", "hours"), 3600),
+    **dict.fromkeys(("d", "day", "days"), 86400),
+}
+DURATION = Quantity(
+    name="a duration",
+    pattern=_pattern(_DURATION_UNITS),
+    factors=_DURATION_UNITS,
+    examples=("5 seconds", "300 ms", "2 minutes", "24 hours", "7 days"),
+    suffix="_s",
+)
+"""In seconds."""
+
+SHARE = Quantity(
+    name="a share",
+    pattern=r"(?P<number>[0-9]+(?:\.[0-9]+)?) ?(?P<unit>%)",
+    factors={"%": 0.01},
+    examples=("85%", "2.5%"),
+    bare=True,
+)
+"""A ratio; a bare number is from 0 to 1."""
+
+_MONEY_NUMBER = r"[0-9]{1,3}(?:,[0-9]{3})+(?:\.[0-9]+)?|[0-9]+(?:\.[0-9]+)?"
+MONEY = Quantity(
+    name="an amount in dollars",
+    pattern=rf"\$ ?(?P<number>{_MONEY_NUMBER})(?P<unit>)",
+    factors={"": 1},
+    examples=("$0.10", "$50", "$1,200"),
+    suffix="_usd",
+)
+"""In US dollars, which is what providers charge in."""
+
+_TOKEN_UNITS = {"": 1, "k": 1000, "M": 1_000_000}
+TOKENS = Quantity(
+    name="a number of tokens",
+    pattern=_pattern(_TOKEN_UNITS),
+    factors=_TOKEN_UNITS,
+    examples=("128k", "4096", "1M"),
+    bare=True,
+    whole=True,
+)
+"""k is a thousand."""
+
+_SIZE_UNITS = {
+    "B": 1,
+    **{name: 1000**power for power, name in enumerate(("kB", "MB", "GB", "TB"), 1)},
+    **{name: 1024**power for power, name in enumerate(("KiB", "MiB", "GiB", "TiB"), 1)},
+}
+SIZE = Quantity(
+    name="a size",
+    pattern=_pattern(_SIZE_UNITS),
+    factors=_SIZE_UNITS,
+    examples=("2 MB", "512 KiB", "4 GiB"),
+    suffix="_bytes",
+    whole=True,
+)
+"""In bytes."""
+
+_SHOWN = {
+    DURATION.name: ("ms", "s", "min", "h", "d"),
+    TOKENS.name: ("", "k", "M"),
+    SIZE.name: ("B", "kB", "MB", "GB", "TB"),
+}
