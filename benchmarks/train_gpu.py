@@ -23,6 +23,7 @@ from transformers import AutoConfig, AutoModelForCausalLM
 
 from modelyard.bases.local import LocalBase
 from modelyard.chatdata.tokenizing import TokenRow
+from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.core.errors import ModelyardError
 from modelyard.inference.machine import measure_matmul_gflops, probe_machine
 from modelyard.training.adapter_model import build_adapter_model
@@ -33,7 +34,6 @@ from modelyard.training.memory import (
     load_base_shape,
     predict_memory,
 )
-from modelyard.training.spec import LoraSettings
 
 SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {

@@ -3,8 +3,8 @@ from __future__ import annotations
 import numpy as np
 
 from modelyard.chatdata.tokenizing import TokenRow
+from modelyard.configs.kinds.fine_tuning import ScheduleSettings
 from modelyard.training.batches import plan_steps, split_by_tokens
-from modelyard.training.spec import ScheduleSettings
 
 
 def rows_of(*lengths: int) -> list[TokenRow]:

@@ -17,10 +17,10 @@ from transformers import (
 
 from modelyard.bases.local import LocalBase
 from modelyard.chatdata.tokenizing import TokenRow
+from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.training.adapter_model import build_adapter_model
 from modelyard.training.fast_path import TrainingModel, prove_fast_path
 from modelyard.training.packed import pack_rows
-from modelyard.training.spec import LoraSettings
 
 SHAPE = {
     "vocab_size": 97,

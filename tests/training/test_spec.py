@@ -71,3 +71,22 @@ def test_a_saved_spec_is_read_back_as_itself(tmp_path: Path) -> None:
     config = tmp_path / "spec.yaml"
     config.write_text(yaml.safe_dump(settings_mapping(made)))
     assert load_spec(config=config, assignments=[], flags={}) == made
+
+
+def test_a_config_says_otherwise_in_another_environment(tmp_path: Path) -> None:
+    config = tmp_path / "config.yaml"
+    config.write_text(
+        "lora: {rank: 8, alpha: 16}\nenvironments:\n  test:\n    lora: {rank: 2}\n"
+        "    schedule: {max_steps: 5}\n"
+    )
+
+    def spec_in(environment: str) -> FineTuneSpec:
+        flags = {"dataset": "d"}
+        return load_spec(config=config, assignments=[], flags=flags, environment=environment)
+
+    assert spec_in("development").lora.rank == 8
+    assert (spec_in("test").lora.rank, spec_in("test").lora.alpha) == (2, 16)
+    assert (spec_in("test").schedule.max_steps, spec_in("production").schedule.max_steps) == (
+        5,
+        None,
+    )

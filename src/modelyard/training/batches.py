@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard.chatdata.tokenizing import TokenRow
-from modelyard.training.spec import ScheduleSettings
+from modelyard.configs.kinds.fine_tuning import ScheduleSettings
 
 Batch = list[int]
 """Indices of the rows that are in memory together."""

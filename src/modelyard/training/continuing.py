@@ -18,10 +18,11 @@ from modelyard.adapters.versions import AdapterVersion, resolve_version
 from modelyard.bases.local import LocalBase
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import ChatDataset, load_dataset
+from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.core.errors import InvalidInput, ModelyardError, Problem, ProblemsFound
 from modelyard.core.layout import Yard
 from modelyard.training.memory import BaseShape, load_base_shape
-from modelyard.training.spec import FineTuneSpec, LoraSettings
+from modelyard.training.spec import FineTuneSpec
 
 _NEW, _OLD = "new", "old"
 """How groups of evaluation rows are called, before a colon and the rows' own group."""

@@ -14,8 +14,8 @@ from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.core.errors import InvalidInput
-from modelyard.training.spec import LoraSettings
 
 LOGITS_PER_BLOCK = 8_000_000
 """Logits that exist at a time; a vocabulary of 50,000 gives blocks of 160 labels."""

@@ -17,6 +17,7 @@ from modelyard.chatdata.dataset import ChatDataset
 from modelyard.chatdata.report import DataReport, build_data_report
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import Tokenized, TokenRow, tokenize_conversations
+from modelyard.configs.kinds.fine_tuning import LONGEST_ROW
 from modelyard.core.errors import InvalidInput, ModelyardError, Problem, ProblemsFound
 from modelyard.core.files import require_free_space
 from modelyard.core.layout import Yard
@@ -32,7 +33,7 @@ from modelyard.training.memory import (
     load_base_shape,
     predict_memory,
 )
-from modelyard.training.spec import LONGEST_ROW, FineTuneSpec
+from modelyard.training.spec import FineTuneSpec
 
 if TYPE_CHECKING:
     from modelyard.inference.machine import Machine

@@ -1,154 +1,37 @@
 """The fine-tune spec: one frozen value that says everything a run depends on.
 
-It is built from defaults, then a YAML file, then `--set`, then flags. The docstring under each
-field is the help text, the schema description and the documentation.
+It is built from defaults, then a YAML file with the overlay of an environment, then `--set`, then
+flags. The settings themselves, with their words, are in configs/kinds/fine_tuning.py.
 """
 
 from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated, Any, Literal
+from typing import Any
 
 import yaml
 
-from modelyard.core.errors import InvalidInput, Problem, ProblemsFound
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
+from modelyard.configs.kinds.fine_tuning import FineTuning
+from modelyard.configs.reading.document import Resolved, load_document, resolve
+from modelyard.core.errors import Problem, ProblemsFound
 from modelyard.core.layout import check_name
-from modelyard.core.settings import Between, build_settings
-from modelyard.core.yamlsource import YamlSource, load_yaml
-
-LONGEST_ROW = 1_000_000
-"""The largest `data.max_length`, in tokens."""
+from modelyard.core.settings import build_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class LoraSettings:
-    """Which low-rank change is learned. Source: Hu et al. 2021, arXiv:2106.09685."""
-
-    rank: Annotated[int, Between(1, 1024)] = 16
-    """Rank of the change: higher holds more, costs more memory."""
-    alpha: Annotated[float, Between(0.001, 4096)] = 32.0
-    """Scale of the change; the weight delta is alpha / rank * B A."""
-    dropout: Annotated[float, Between(0, 0.9)] = 0.0
-    """Share of a LoRA input that is dropped while training."""
-    targets: tuple[str, ...] = ("all-linear",)
-    """Modules that get an adapter: `all-linear`, or names such as q_proj, v_proj."""
-    rslora: bool = False
-    """Scale by alpha / sqrt(rank) instead (Kalajdzievski 2023, arXiv:2312.03732)."""
-    dora: bool = False
-    """Also learn the magnitude of each weight column (Liu et al. 2024, arXiv:2402.09353)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class DataSettings:
-    """How rows become tokens."""
-
-    max_length: Annotated[int, Between(8, LONGEST_ROW)] = 1024
-    """Longest row in tokens; what is longer is cut, and refused when its answer is lost."""
-    packing: bool = True
-    """Lay rows end to end without padding; no row sees another. Off: one row at a time."""
-    replay_share: Annotated[float, Between(0, 0.9)] = 0.0
-    """With a parent: the share of the rows to learn that is drawn from the parent's dataset."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ScheduleSettings:
-    """How long and how fast to learn."""
-
-    epochs: Annotated[float, Between(0.01, 1000)] = 3.0
-    """Passes over the training rows."""
-    max_steps: Annotated[int, Between(1)] | None = None
-    """Stop after this many optimizer steps, whatever `epochs` says."""
-    rows_per_step: Annotated[int, Between(1, 65536)] = 16
-    """Rows that each optimizer step learns from."""
-    tokens_per_batch: Annotated[int, Between(16)] | Literal["auto"] = "auto"
-    """Tokens in memory at a time; a step is split into as many batches as it needs."""
-    learning_rate: Annotated[float, Between(1e-8, 1)] = 2e-4
-    """Peak learning rate."""
-    shape: Literal["linear", "cosine", "constant"] = "cosine"
-    """How the learning rate falls after the warm-up."""
-    warmup_share: Annotated[float, Between(0, 0.9)] = 0.05
-    """Share of the steps over which the learning rate rises from zero."""
-    weight_decay: Annotated[float, Between(0, 1)] = 0.0
-    """AdamW weight decay of the adapter's weights."""
-    max_grad_norm: Annotated[float, Between(0.0001)] = 1.0
-    """Gradients are scaled down to this norm."""
-    shuffle: bool = True
-    """Take the rows in a new order each epoch (from the seed); off: in the file's order."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ComputeSettings:
-    """How it is computed; `auto` looks at the machine."""
-
-    precision: Literal["auto", "bf16", "fp32"] = "auto"
-    """Number format of the base weights; `auto` takes the one that is measured to be faster."""
-    quantize: Literal["auto", "none", "4bit", "8bit"] = "auto"
-    """Base weights in 4 or 8 bits (CUDA only); `auto`: 4bit if the base does not fit otherwise."""
-    checkpointing: Literal["auto", "always", "never"] = "auto"
-    """Recompute activations to save memory; `auto` only when they would not fit."""
-    threads: Annotated[int, Between(1, 1024)] | Literal["auto"] = "auto"
-    """CPU threads; `auto` takes the cores this process may use."""
-    attention: Literal["auto", "rows", "sdpa"] = "auto"
-    """Kernel of the fast path: `rows`, batched products for short rows, or torch's own `sdpa`."""
-    fast_path: bool = True
-    """Use this project's own kernels where they prove equal to the stock ones."""
-    compile: bool = False
-    """Compile the stock model with torch.compile instead of using this project's kernels."""
-    optimizer: Literal["adamw", "adamw_8bit"] = "adamw"
-    """AdamW in fp32, or with 8-bit states from bitsandbytes (CUDA only)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class KeepSettings:
-    """What is saved, looked at and logged on the way."""
-
-    checkpoint_every_steps: Annotated[int, Between(1)] | Literal["auto"] = "auto"
-    """Steps between checkpoints; `auto`: ten in a run, at least one every 50 steps."""
-    checkpoints_kept: Annotated[int, Between(1, 100)] = 2
-    """Checkpoints that stay on the disk."""
-    evaluate_every_steps: Annotated[int, Between(1)] | Literal["auto", "never"] = "auto"
-    """Steps between looks at the eval split; `auto`: four in a run."""
-    stop_after_worse: Annotated[int, Between(0, 100)] = 0
-    """Stop early after this many looks in a row without a better eval loss; 0: never."""
-    log_every_steps: Annotated[int, Between(1)] = 1
-    """Steps between rows of metrics.jsonl."""
-    tensorboard: bool = False
-    """Also write TensorBoard events into the experiment (extra `tensorboard`)."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FineTuneSpec:
-    """Everything that a fine-tune run depends on."""
+class FineTuneSpec(FineTuning):
+    """Everything that a fine-tune run depends on: the settings, and its three names."""
 
     dataset: str
     """Name under datasets/, or a path to a folder or a file."""
-    base_model: str = "smollm2-135m-instruct"
-    """Name of the base model, as in `models base list`."""
     adapter: str
     """Name of the adapter that gets a new version."""
     experiment: str
     """Name of the folder under experiments/ that records the run."""
-    parent: str | None = None
-    """Version to continue from, NAME or NAME@VERSION; its base and LoRA settings must be equal."""
-    org: str | None = None
-    """Organisation that the adapter belongs to; default: the dataset's."""
-    seed: Annotated[int, Between(0, 2**31)] = 0
-    """Seed of the adapter's start, the row order, dropout and noise."""
-    neftune_alpha: Annotated[float, Between(0, 100)] = 0.0
-    """Noise on the embeddings while training (Jain et al. 2023, arXiv:2310.05914); 0: none."""
-    lora: LoraSettings = field(default_factory=LoraSettings)
-    """The low-rank change."""
-    data: DataSettings = field(default_factory=DataSettings)
-    """Rows to tokens."""
-    schedule: ScheduleSettings = field(default_factory=ScheduleSettings)
-    """How long and how fast."""
-    compute: ComputeSettings = field(default_factory=ComputeSettings)
-    """How it is computed."""
-    keep: KeepSettings = field(default_factory=KeepSettings)
-    """Checkpoints, looks and logs."""
 
 
 _FLAG_NAMES = {"parent": "from", "data.replay_share": "replay"}
@@ -160,6 +43,7 @@ def load_spec(
     config: Path | None,
     assignments: Sequence[str],
     flags: Mapping[str, Any],
+    environment: str = DEFAULT_ENVIRONMENT,
 ) -> FineTuneSpec:
     """The spec from defaults, then the YAML file, then `--set key=value`, then flags.
 
@@ -170,12 +54,10 @@ def load_spec(
     """
     values: dict[str, Any] = {}
     written: dict[tuple[str, ...], str] = {}
-    source: YamlSource | None = None
+    resolved: Resolved | None = None
     if config is not None:
-        source = load_yaml(config)
-        if source.value is not None and not isinstance(source.value, dict):
-            raise InvalidInput("a fine-tune config is a mapping", where=source.where())
-        values = source.value or {}
+        resolved = resolve(load_document(config, kind="fine_tuning"), environment)
+        values = resolved.values
     problems: list[Problem] = []
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
@@ -199,7 +81,7 @@ def load_spec(
         for end in range(len(path), 0, -1):
             if (spot := tuple(str(part) for part in path[:end])) in written:
                 return written[spot]
-        return source.where(path) if source is not None else None
+        return resolved.where(path) if resolved is not None else None
 
     _fill_names(values)
     spec, wrong = build_settings(FineTuneSpec, values, where)

@@ -1,0 +1,231 @@
+"""Every key of a kind of config, in the words of its settings class.
+
+The published schema, docs/configs.md and `models explain` all say these words, so that none of them
+can say something else.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Annotated, Any, cast, get_args, get_origin
+
+from modelyard.configs.kinds import KINDS
+from modelyard.core.settings import (
+    Between,
+    KeyPath,
+    SettingsField,
+    choices_of,
+    describe,
+    dotted,
+    field_docs,
+    settings_fields,
+    unwrap,
+)
+from modelyard.core.yamlscalars import is_plain_text
+
+ANY_NAME = "NAME"
+"""Stands in a dotted key for a name that the file chooses."""
+ANY_ITEM = "[]"
+"""Stands in a dotted key for each item of a list."""
+
+_REFERENCES = {
+    "base_models": "a base model, as in `models base list`",
+    "adapters": "an adapter, NAME or NAME@VERSION",
+    "datasets": "a dataset under datasets/",
+    "search_domains": "a search domain, DOMAIN or GROUP/DOMAIN",
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Setting:
+    """One key of a kind."""
+
+    key: str
+    """The dotted key, such as `generation.top_p`, `checks[].rows` or `domains.NAME.sources`."""
+    hint: Any
+    """Its type, marks and all."""
+    may_be: str
+    """What it may be, in words."""
+    required: bool
+    """Whether it must be given where its group is."""
+    default: str | None
+    """What holds when it is left out, as one would write it; None when nothing does."""
+    meaning: str
+    """What it is for."""
+    is_group: bool
+    """Whether it only holds further keys."""
+
+
+def settings_of(settings: type) -> tuple[Setting, ...]:
+    """Every key below a settings class, in the order of its fields."""
+    return tuple(_walk(settings, ""))
+
+
+def _walk(settings: type, prefix: str) -> Iterator[Setting]:
+    docs = field_docs(settings)
+    for field in settings_fields(settings).values():
+        key = f"{prefix}{field.key}"
+        below, step = class_below(field.hint)
+        yield Setting(
+            key=key,
+            hint=field.hint,
+            may_be=say_type(field.hint),
+            required=field.required,
+            default=_shown_default(settings, field),
+            meaning=docs[field.name],
+            is_group=below is not None,
+        )
+        if below is not None:
+            yield from _walk(below, f"{key}{step}.")
+
+
+@dataclass(frozen=True, slots=True)
+class Place:
+    """One setting of a settings object."""
+
+    path: KeyPath
+    """Its key path."""
+    owner: type
+    """The settings class that has it."""
+    field: SettingsField
+    """Its field there."""
+    parsed: Any
+    """What it holds."""
+
+    @property
+    def written(self) -> Any:
+        """What it holds, as YAML would say it."""
+        return written_form(self.field.hint, self.parsed)
+
+
+def walk_settings(owner: type, settings: Any, *, key: str = "") -> Iterator[Place]:
+    """Every setting of a settings object of the class `owner`, defaults included.
+
+    Those below a group that is left out come only where the dotted `key` asks for them.
+    """
+    return _places(owner, settings, (), key)
+
+
+def _places(owner: type, settings: Any, path: KeyPath, key: str) -> Iterator[Place]:
+    for field in settings_fields(owner).values():
+        value = getattr(settings, field.name, None)
+        spot = (*path, field.key)
+        below, _ = class_below(field.hint)
+        if below is None or value in (None, (), {}):
+            yield Place(spot, owner, field, value)
+        if below is None:
+            continue
+        if value is None and key.startswith(f"{dotted(spot)}."):
+            yield from _places(below, None, spot, key)
+        for step, one in _objects_in(value):
+            yield from _places(below, one, (*spot, *step), key)
+
+
+def _objects_in(value: Any) -> Iterator[tuple[KeyPath, Any]]:
+    """The settings objects that a field holds, and the steps from it to each."""
+    if isinstance(value, Mapping):
+        yield from (((name,), one) for name, one in value.items())
+    elif isinstance(value, tuple):
+        yield from (((number,), one) for number, one in enumerate(value))
+    elif dataclasses.is_dataclass(value):
+        yield (), value
+
+
+def class_below(hint: Any) -> tuple[type | None, str]:
+    """The settings class that a type holds, and how a dotted key goes on to it."""
+    hint = unwrap(hint).hint
+    choices, _ = choices_of(hint)
+    if len(choices) == 1 and choices[0] is not hint:
+        return class_below(choices[0])
+    if dataclasses.is_dataclass(hint):
+        return cast(type, hint), ""
+    if get_origin(hint) is tuple:
+        return class_below(get_args(hint)[0])[0], ANY_ITEM
+    if get_origin(hint) is Mapping:
+        return class_below(get_args(hint)[1])[0], f".{ANY_NAME}"
+    return None, ""
+
+
+def default_of(settings: type, field: SettingsField) -> Any:
+    """What a field holds when its key is left out; None for a required one."""
+    found = next(one for one in dataclasses.fields(settings) if one.name == field.name)
+    if found.default is not dataclasses.MISSING:
+        return found.default
+    made = found.default_factory
+    return None if made is dataclasses.MISSING else made()
+
+
+def _shown_default(settings: type, field: SettingsField) -> str | None:
+    value = default_of(settings, field)
+    if value is None or dataclasses.is_dataclass(value):
+        return None
+    return show_value(field.hint, value)
+
+
+def show_value(hint: Any, value: Any) -> str:
+    """A parsed value as a person would write it in a config: `5 s`, `85%`, `[a, b]`."""
+    return show_written(written_form(hint, value))
+
+
+def written_form(hint: Any, value: Any) -> Any:
+    """A parsed value as YAML would hold it: quantities with their units."""
+    marked = unwrap(hint)
+    choices, _ = choices_of(marked.hint)
+    quantity = marked.quantity or next(
+        (unwrap(one).quantity for one in choices if unwrap(one).quantity), None
+    )
+    if quantity is not None and isinstance(value, (int, float)):
+        shown = quantity.show(value)
+        return int(shown) if quantity.bare and shown.isdigit() else shown
+    if isinstance(value, tuple):
+        item = next((get_args(one)[0] for one in choices if get_origin(one) is tuple), Any)
+        return [written_form(item, one) for one in value]
+    return value
+
+
+def show_written(value: Any) -> str:
+    """A value in the flow style of YAML, on one line."""
+    if value is None:
+        return "null"
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    if isinstance(value, (list, tuple)):
+        return f"[{', '.join(show_written(one) for one in value)}]"
+    if isinstance(value, Mapping):
+        inside = (f"{show_written(key)}: {show_written(one)}" for key, one in value.items())
+        return f"{{{', '.join(inside)}}}"
+    if isinstance(value, float):
+        return f"{value:g}"
+    if isinstance(value, str) and not (value.isprintable() and is_plain_text(value)):
+        return json.dumps(value, ensure_ascii=False)
+    return str(value)
+
+
+def say_type(hint: Any) -> str:
+    """What a value of this type may be, in words."""
+    marked = unwrap(hint)
+    choices, optional = choices_of(marked.hint)
+    if optional or len(choices) > 1:
+        marks = [one for one in (marked.bounds, marked.quantity, marked.form) if one]
+        return " or ".join(say_type(Annotated[one, *marks] if marks else one) for one in choices)
+    if marked.quantity is not None:
+        return f"{describe(hint)}{_say_bounds(marked.bounds, marked.quantity.show)}"
+    if marked.refers is not None:
+        kind = KINDS.get(marked.refers.to)
+        return f"a name in configs/{kind.name}/" if kind else _REFERENCES[marked.refers.to]
+    if get_origin(marked.hint) is tuple:
+        below, _ = class_below(marked.hint)
+        return "a list" if below else f"a list, each {say_type(get_args(marked.hint)[0])}"
+    if get_origin(marked.hint) is Mapping:
+        item = get_args(marked.hint)[1]
+        below, _ = class_below(item)
+        named = below or item is Any
+        return "a mapping" if named else f"a mapping of names, each to {say_type(item)}"
+    return "anything" if marked.hint is Any else describe(hint)
+
+
+def _say_bounds(bounds: Between, show: Any) -> str:
+    return "" if bounds == Between() else f", {bounds.words(show)}"

@@ -1,0 +1,84 @@
+"""The kinds of config: one settings class each, whose words are the schema and the documentation.
+
+A class is loaded when a file of its kind is read: checking one file should not wait for all.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from importlib import import_module
+from typing import Any
+
+ENVIRONMENTS = ("development", "test", "production")
+"""Every config can say something else for each of these, under `environments:`."""
+
+DEFAULT_ENVIRONMENT = "development"
+"""The one meant where none is named."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Kind:
+    """One kind of config."""
+
+    name: str
+    """The folder under configs/ that its files lie in, and the name of its schema."""
+    title: str
+    """What one file of it is, in a few words."""
+    settings: str
+    """The settings class, as module:class."""
+
+    @property
+    def settings_class(self) -> type[Any]:
+        """The settings class, imported when it is asked for."""
+        return _load_class(self.settings)
+
+
+@cache
+def _load_class(place: str) -> type[Any]:
+    module, _, name = place.partition(":")
+    found: type[Any] = getattr(import_module(f"{__name__}.{module}"), name)
+    return found
+
+
+KINDS: Mapping[str, Kind] = {
+    kind.name: kind
+    for kind in (
+        Kind(
+            name="language_models",
+            title="One language model: where it runs, its limits and its prices",
+            settings="language_models:LanguageModel",
+        ),
+        Kind(
+            name="specialized_models",
+            title="One domain of work: the model, the instructions and the sources it gets",
+            settings="specialized_models:SpecializedModel",
+        ),
+        Kind(
+            name="embedding_models",
+            title="One group of search domains: the encoder, the sources and the ranking",
+            settings="embedding_models:EmbeddingGroup",
+        ),
+        Kind(
+            name="performance_profiles",
+            title="One balance of accuracy, speed and cost",
+            settings="performance_profiles:PerformanceProfile",
+        ),
+        Kind(
+            name="fine_tuning",
+            title="How an adapter is trained",
+            settings="fine_tuning:FineTuning",
+        ),
+        Kind(
+            name="test_suites",
+            title="What a configuration is tested with, and what it must reach",
+            settings="test_suites:TestSuite",
+        ),
+        Kind(
+            name="integration",
+            title="How the models work together: fallback, routing, budgets, alerts",
+            settings="integration:Integration",
+        ),
+    )
+}

