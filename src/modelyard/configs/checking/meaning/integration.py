@@ -1,0 +1,219 @@
+"""What the integration of the models cannot mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+
+from modelyard.configs.checking.meaning.mistake import Mistake, warning
+from modelyard.configs.checking.meaning.order import check_order
+from modelyard.configs.checking.scene import Scene
+from modelyard.configs.fallback import fallback_chain
+from modelyard.configs.kinds.integration import (
+    Budgets,
+    FallbackStrategy,
+    Integration,
+    ModelIntegration,
+    PerformanceMonitoring,
+    RoutingRule,
+    ServiceLimits,
+)
+from modelyard.configs.kinds.performance_profiles import PerformanceProfile
+from modelyard.core.settings import KeyPath, dotted
+from modelyard.core.units import MONEY, TOKENS
+
+_TOP = "model_integration"
+
+
+def check(integration: Integration, name: str, scene: Scene) -> Iterator[Mistake]:
+    """Everything that is wrong with how the models work together."""
+    joint = integration.model_integration
+    yield from _check_fallback(joint, scene)
+    yield from _check_rules(joint, scene)
+    yield from _check_local_only(joint, scene)
+    yield from _check_strategy(joint, scene)
+    yield from _check_budgets(joint.budgets)
+    yield from _check_rates(joint.rate_limits)
+    yield from _check_monitoring(joint.performance_monitoring)
+
+
+def _check_fallback(joint: ModelIntegration, scene: Scene) -> Iterator[Mistake]:
+    strategy: FallbackStrategy = joint.fallback_strategy
+    if not strategy.enabled:
+        return
+    path: KeyPath = (_TOP, "fallback_strategy", "order")
+    yield from check_order(strategy.order, path, scene)
+    first = joint.primary_models.language
+    *_, (last, model) = fallback_chain(first, scene.model, strategy.order)
+    if model is not None and model.provider != "builtin":
+        ends = f"ends in {last}, which can fail too" if strategy.order else "names nobody"
+        yield Mistake(
+            path,
+            "fallback-end",
+            f"'{dotted(path)}' {ends}; the last one must be of the provider builtin, which needs "
+            "no network and no weights",
+            hint="add it at the end, such as basic_nlp",
+        )
+
+
+def _check_rules(joint: ModelIntegration, scene: Scene) -> Iterator[Mistake]:
+    rules = joint.routing.rules
+    for place, rule in enumerate(rules):
+        path: KeyPath = (_TOP, "routing", "rules", place)
+        hiding = next((one for one in range(place) if _covers(rules[one], rule)), None)
+        if hiding is not None:
+            yield warning(
+                path,
+                "unreachable",
+                f"rule {place + 1} is never reached: rule {hiding + 1} fits every request that it "
+                "fits, and comes first",
+                hint="put the narrower rule first",
+            )
+        elif not rule.domains and rule.longer_than_tokens is None:
+            yield warning(
+                path,
+                "contradiction",
+                f"rule {place + 1} fits every request, so that '{_TOP}.primary_models' and the "
+                "domains' own models have no effect",
+                hint="name 'domains' or 'longer_than_tokens'",
+            )
+        model = scene.model(rule.model)
+        longer = rule.longer_than_tokens
+        if model is not None and longer is not None and longer >= model.context_tokens:
+            yield Mistake(
+                (*path, "longer_than_tokens"),
+                "token-limits",
+                f"requests of more than {TOKENS.show(longer)} tokens do not fit into the "
+                f"{TOKENS.show(model.context_tokens)} tokens of {rule.model}",
+                hint="take a model with a longer context, or lower the bound",
+            )
+
+
+def _covers(earlier: RoutingRule, later: RoutingRule) -> bool:
+    """Whether the earlier rule fits every request that the later one fits."""
+    if earlier.domains and not (later.domains and set(later.domains) <= set(earlier.domains)):
+        return False
+    if earlier.longer_than_tokens is None:
+        return True
+    return (later.longer_than_tokens or -1) >= earlier.longer_than_tokens
+
+
+def _check_local_only(joint: ModelIntegration, scene: Scene) -> Iterator[Mistake]:
+    for place, domain in enumerate(joint.routing.local_only):
+        path: KeyPath = (_TOP, "routing", "local_only", place)
+        if domain in joint.routing.local_only[:place]:
+            message = f"'{domain}' is already in '{dotted(path[:-1])}'"
+            yield Mistake(path, "repeated", message, hint="leave one out")
+            continue
+        for who, name in dict.fromkeys(_who_may_answer(joint, domain, scene)):
+            model = scene.model(name)
+            if model is not None and model.needs_network:
+                yield Mistake(
+                    path,
+                    "leaves-the-machine",
+                    f"'{domain}' must stay on this machine, and {who} is {name}, which needs the "
+                    "network",
+                    hint="name a local model there, or take the domain out of 'local_only'",
+                )
+
+
+def _who_may_answer(
+    joint: ModelIntegration, domain: str, scene: Scene
+) -> Iterator[tuple[str, str]]:
+    """Every model that requests of a domain could come to, and as what."""
+    settings = scene.domain(domain)
+    if settings is None:
+        return
+    yield "its model", settings.model
+    profile: PerformanceProfile | None = scene.settings("performance_profiles", settings.profile)
+    if profile is not None and profile.model is not None:
+        yield f"the model of its profile {settings.profile}", profile.model
+    task = joint.primary_models.tasks.get(domain, domain)
+    for place, rule in enumerate(joint.routing.rules):
+        if not rule.domains or {domain, task} & set(rule.domains):
+            yield f"the model of routing rule {place + 1}", rule.model
+    strategy = joint.fallback_strategy
+    if strategy.enabled:
+        order = strategy.order if settings.fallback is None else settings.fallback
+        first = (profile and profile.model) or settings.model
+        for name, _ in list(fallback_chain(first, scene.model, order))[1:]:
+            yield "a model of its fallback", name
+
+
+def _check_strategy(joint: ModelIntegration, scene: Scene) -> Iterator[Mistake]:
+    if joint.routing.strategy != "cheapest":
+        return
+    for name in dict.fromkeys((joint.primary_models.language, *joint.fallback_strategy.order)):
+        model = scene.model(name)
+        if model is not None and model.needs_network and model.prices is None:
+            yield Mistake(
+                (_TOP, "routing", "strategy"),
+                "unknown-price",
+                f"'cheapest' cannot be found out: the prices of {name} are unknown",
+                hint=f"give {name} its 'prices'; $0 for one of your own",
+            )
+
+
+def _check_budgets(budgets: Budgets) -> Iterator[Mistake]:
+    yield from _check_larger(("per_day", budgets.per_day_usd), ("per_month", budgets.per_month_usd))
+    yield from _check_larger(
+        ("per_organisation_per_day", budgets.per_organisation_per_day_usd),
+        ("per_day", budgets.per_day_usd),
+    )
+    if budgets.warn_at == 0:
+        yield warning(
+            (_TOP, "budgets", "warn_at"),
+            "contradiction",
+            "'warn_at' of 0% warns before anything is spent, and so always",
+            hint="80% is usual",
+        )
+
+
+def _check_larger(
+    small: tuple[str, float | None], large: tuple[str, float | None]
+) -> Iterator[Mistake]:
+    (key, one), (other_key, other) = small, large
+    if one is not None and other is not None and one > other:
+        yield Mistake(
+            (_TOP, "budgets", key),
+            "contradiction",
+            f"'budgets.{key}' ({MONEY.show(one)}) is more than 'budgets.{other_key}' "
+            f"({MONEY.show(other)}), and can never be reached",
+            hint="exchange the two, or lower it",
+        )
+
+
+def _check_rates(limits: ServiceLimits) -> Iterator[Mistake]:
+    one, every = limits.requests_per_minute_per_organisation, limits.requests_per_minute
+    if one is not None and every is not None and one > every:
+        yield warning(
+            (_TOP, "rate_limits", "requests_per_minute_per_organisation"),
+            "contradiction",
+            f"one organisation may send {one} requests a minute and all together {every}: one "
+            "can shut out all others",
+            hint="lower it",
+        )
+
+
+def _check_monitoring(monitoring: PerformanceMonitoring) -> Iterator[Mistake]:
+    path: KeyPath = (_TOP, "performance_monitoring")
+    thresholds = monitoring.alert_thresholds
+    given: Mapping[str, float | None] = {
+        "latency": thresholds.latency_s,
+        "accuracy": thresholds.accuracy,
+        "cost_per_request": thresholds.cost_per_request_usd,
+        "error_rate": thresholds.error_rate,
+    }
+    measured: tuple[str, ...] = monitoring.metrics
+    for place, metric in enumerate(measured):
+        if metric in measured[:place]:
+            message = f"'{metric}' is already in 'metrics'"
+            yield warning((*path, "metrics", place), "repeated", message, hint="leave one out")
+    for metric, limit in given.items():
+        if limit is not None and metric not in measured:
+            yield Mistake(
+                (*path, "alert_thresholds", metric),
+                "not-measured",
+                f"'alert_thresholds.{metric}' can never be breached: '{metric}' is not in "
+                "'metrics', and so not measured",
+                hint=f"add {metric} to 'metrics'",
+            )

@@ -1,0 +1,202 @@
+"""What a language model's config cannot mean."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from modelyard.configs.checking.meaning.endpoints import check_plain_http
+from modelyard.configs.checking.meaning.generation import check_generation
+from modelyard.configs.checking.meaning.mistake import Mistake, warning
+from modelyard.configs.checking.meaning.references import check_base
+from modelyard.configs.checking.scene import Scene
+from modelyard.configs.fallback import fallback_cycle
+from modelyard.configs.kinds.language_models import BasicAnswer, LanguageModel
+from modelyard.core.errors import ModelyardError
+from modelyard.core.units import DURATION, TOKENS
+
+
+def check(model: LanguageModel, name: str, scene: Scene) -> Iterator[Mistake]:
+    """Everything that is wrong with one language model."""
+    yield from _check_provider(model)
+    yield from _check_prices(model)
+    yield from _check_limits(model)
+    yield from check_generation(model.generation, ("generation",), model, name)
+    yield from check_plain_http(model.endpoint, model.api_key, ("endpoint",))
+    if model.provider == "local" and scene.has_yard:
+        yield from _check_local(model, scene)
+    if model.fallback is not None:
+        yield from _check_fallback(model, name, scene)
+
+
+def _check_provider(model: LanguageModel) -> Iterator[Mistake]:
+    provider = model.provider
+    if provider == "openai_compatible" and model.endpoint is None:
+        yield Mistake(
+            (),
+            "incomplete",
+            "'endpoint' is required for the provider openai_compatible: "
+            "nobody else knows where it answers",
+            hint="such as `endpoint: http://localhost:8000/v1`",
+        )
+    if model.hosted and model.api_key is None:
+        name = "OPENAI_API_KEY" if provider == "openai" else "ANTHROPIC_API_KEY"
+        yield Mistake(
+            (),
+            "incomplete",
+            f"'api_key' is required for the provider {provider}, which answers nobody without one",
+            hint=f"such as `api_key: env:{name}`",
+        )
+    if model.adapter is not None and provider != "local":
+        yield Mistake(
+            ("adapter",),
+            "contradiction",
+            f"'adapter' has no effect with the provider {provider}: only a local model takes one",
+            hint="leave it out, or set `provider: local`",
+        )
+    if not model.needs_network:
+        yield from _check_nothing_hosted(model)
+    if provider == "builtin" and model.fallback is not None:
+        yield Mistake(
+            ("fallback",),
+            "unreachable",
+            "'fallback' is never asked: the builtin answer needs nothing, and so cannot fail",
+            hint="leave it out",
+        )
+    if provider != "builtin" and model.basic != BasicAnswer():
+        yield warning(
+            ("basic",),
+            "ignored-setting",
+            f"'basic' has no effect with the provider {provider}: it says how builtin answers",
+            hint="leave it out",
+        )
+
+
+def _check_nothing_hosted(model: LanguageModel) -> Iterator[Mistake]:
+    for key in ("endpoint", "api_key", "prices"):
+        if getattr(model, key) is not None:
+            yield Mistake(
+                (key,),
+                "contradiction",
+                f"'{key}' contradicts the provider {model.provider}, "
+                "which calls nobody and costs nothing",
+                hint="leave it out, or name the provider that is meant",
+            )
+
+
+def _check_prices(model: LanguageModel) -> Iterator[Mistake]:
+    prices = model.prices
+    if prices is None:
+        if model.hosted:
+            yield Mistake(
+                (),
+                "unknown-price",
+                f"'prices' are required for the provider {model.provider}: an unknown price is not "
+                "zero, and no budget could hold",
+                hint="such as `prices: {input_per_million: $2.00, output_per_million: $8.00}`",
+            )
+        return
+    for key in ("input", "output"):
+        if model.hosted and getattr(prices, f"{key}_per_million_usd") == 0:
+            path = ("prices", f"{key}_per_million")
+            yield warning(
+                path,
+                "zero-price",
+                f"'{'.'.join(path)}' is $0, so that no budget counts it; "
+                f"{model.provider} does charge",
+                hint="look it up in the provider's price list",
+            )
+    cached = prices.cached_input_per_million_usd
+    if cached is not None and cached > prices.input_per_million_usd:
+        yield warning(
+            ("prices", "cached_input_per_million"),
+            "contradiction",
+            "'prices.cached_input_per_million' is higher than 'prices.input_per_million'; "
+            "providers charge less for what they still had",
+            hint="exchange the two",
+        )
+
+
+def _check_limits(model: LanguageModel) -> Iterator[Mistake]:
+    output, context = model.max_output_tokens, model.context_tokens
+    if output > context:
+        yield Mistake(
+            ("max_output_tokens",),
+            "token-limits",
+            f"'max_output_tokens' ({TOKENS.show(output)}) is more than 'context_tokens' "
+            f"({TOKENS.show(context)}), which holds input and output together",
+            hint=f"at most {TOKENS.show(context)}",
+        )
+    elif output == context and model.provider != "builtin":
+        yield warning(
+            ("max_output_tokens",),
+            "token-limits",
+            "'max_output_tokens' takes all of 'context_tokens', so that a full answer leaves no "
+            "room for a question",
+        )
+    allowed = model.limits.tokens_per_minute
+    if allowed is not None and allowed < (model.generation.max_output_tokens or output):
+        yield warning(
+            ("limits", "tokens_per_minute"),
+            "token-limits",
+            f"'limits.tokens_per_minute' ({TOKENS.show(allowed)}) is less than one answer may take",
+            hint="lower generation.max_output_tokens, or have the limit raised",
+        )
+    first, longest = model.retries.first_wait_s, model.retries.longest_wait_s
+    if first > longest:
+        yield Mistake(
+            ("retries", "first_wait"),
+            "contradiction",
+            f"'retries.first_wait' ({DURATION.show(first)}) is longer than 'retries.longest_wait' "
+            f"({DURATION.show(longest)})",
+            hint="exchange the two",
+        )
+
+
+def _check_local(model: LanguageModel, scene: Scene) -> Iterator[Mistake]:
+    missing = list(check_base(("model",), model.model, scene))
+    yield from missing
+    longest = None if missing else _base_context(scene, model.model)
+    if longest is not None and model.context_tokens > longest:
+        yield Mistake(
+            ("context_tokens",),
+            "token-limits",
+            f"'context_tokens' ({TOKENS.show(model.context_tokens)}) is more than {model.model} "
+            f"was made for ({longest}): past that its answers fall apart",
+            hint=f"at most {longest}",
+        )
+
+
+def _base_context(scene: Scene, name: str) -> int | None:
+    from modelyard.bases.catalogue import find_base
+
+    try:
+        return find_base(scene.yard, name).context_length
+    except ModelyardError:
+        return None  # `models base list` says what is wrong with the card
+
+
+def _check_fallback(model: LanguageModel, name: str, scene: Scene) -> Iterator[Mistake]:
+    cycle = fallback_cycle(name, scene.model, scene.acyclic)
+    if cycle:
+        if frozenset(cycle) not in scene.cycles:
+            scene.cycles.add(frozenset(cycle))
+            yield Mistake(
+                ("fallback",),
+                "fallback-cycle",
+                f"the fallback runs in a circle: {' -> '.join(cycle)}",
+                hint="let one of them fall back to a model outside the circle, or leave its "
+                "'fallback' out",
+            )
+        return
+    if model.provider == "builtin" or scene.integration is not None:
+        return  # the integration's own check sees to the end of its order
+    assert model.fallback is not None
+    last = scene.model(model.fallback)
+    if last is not None and last.fallback is None and last.provider != "builtin":
+        yield Mistake(
+            ("fallback",),
+            "fallback-end",
+            f"the fallback ends in {model.fallback}, which can fail too; "
+            "the last one must be of the provider builtin",
+            hint=f"give {model.fallback} a 'fallback', such as basic_nlp",
+        )

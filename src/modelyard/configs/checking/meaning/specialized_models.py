@@ -1,0 +1,194 @@
+"""What the config of a domain cannot mean."""
+
+from __future__ import annotations
+
+from collections import Counter
+from collections.abc import Iterator
+
+from modelyard.configs.checking.meaning.generation import check_generation, check_stops
+from modelyard.configs.checking.meaning.json_schema import check_json_schema
+from modelyard.configs.checking.meaning.mistake import Mistake, warning
+from modelyard.configs.checking.meaning.order import check_order
+from modelyard.configs.checking.scene import Scene
+from modelyard.configs.fallback import fallback_chain
+from modelyard.configs.kinds.language_models import LanguageModel
+from modelyard.configs.kinds.performance_profiles import PerformanceProfile
+from modelyard.configs.kinds.specialized_models import SpecializedModel
+from modelyard.core.units import MONEY, TOKENS
+
+
+def check(domain: SpecializedModel, name: str, scene: Scene) -> Iterator[Mistake]:
+    """Everything that is wrong with one specialised model."""
+    if not domain.instructions.strip():
+        yield Mistake(
+            ("instructions",),
+            "empty",
+            "'instructions' are empty, so that this domain is no different from any other",
+            hint="say what the model is to do, and what not",
+        )
+    yield from check_stops(domain.generation, ("generation",))
+    yield from _check_output(domain)
+    yield from _check_quality(domain)
+    yield from _check_repeated_sources(domain)
+    if domain.fallback is not None:
+        yield from check_order(domain.fallback, ("fallback",), scene)
+        yield from _check_own_fallback(domain, scene)
+    profile: PerformanceProfile | None = scene.settings("performance_profiles", domain.profile)
+    own = scene.model(domain.model)
+    if own is not None:
+        yield from check_generation(domain.generation, ("generation",), own, domain.model)
+        yield from _check_adapter(domain, own)
+    used = (profile and profile.model) or domain.model
+    model = scene.model(used)
+    if model is not None:
+        yield from _check_room(domain, profile, model, used)
+        if profile is not None:
+            yield from _check_profile(domain, profile, model, used)
+
+
+def _check_output(domain: SpecializedModel) -> Iterator[Mistake]:
+    schema = domain.output.json_schema
+    if schema is None:
+        return
+    path = ("output", "json_schema")
+    if domain.output.format != "json":
+        yield Mistake(
+            path,
+            "contradiction",
+            f"'output.json_schema' has no effect while 'output.format' is {domain.output.format}",
+            hint="set `format: json`, or leave the schema out",
+        )
+    yield from check_json_schema(schema, path)
+
+
+def _check_quality(domain: SpecializedModel) -> Iterator[Mistake]:
+    if domain.quality.accuracy is not None and domain.quality.test_suite is None:
+        yield warning(
+            ("quality", "accuracy"),
+            "not-measured",
+            "'quality.accuracy' asks for what nothing measures",
+            hint="name the suite that does: `test_suite: NAME`",
+        )
+
+
+def _check_repeated_sources(domain: SpecializedModel) -> Iterator[Mistake]:
+    named = domain.retrieval.domains if domain.retrieval else ()
+    if domain.retrieval is not None and not named:
+        yield Mistake(
+            ("retrieval", "domains"),
+            "empty",
+            "'retrieval.domains' is empty, so that nothing is looked up",
+            hint="name a search domain, or leave 'retrieval' out",
+        )
+    for target, times in Counter(named).items():
+        if times > 1:
+            last = len(named) - 1 - named[::-1].index(target)
+            yield Mistake(
+                ("retrieval", "domains", last),
+                "repeated",
+                f"'{target}' is already in 'retrieval.domains'",
+                hint="leave one out",
+            )
+
+
+def _check_own_fallback(domain: SpecializedModel, scene: Scene) -> Iterator[Mistake]:
+    order = domain.fallback or ()
+    *_, (last, settings) = fallback_chain(domain.model, scene.model, order)
+    if settings is not None and settings.provider != "builtin":
+        yield Mistake(
+            ("fallback",),
+            "fallback-end",
+            f"the fallback of this domain ends in {last}, which can fail too; the last one must "
+            "be of the provider builtin",
+            hint="add it at the end, such as basic_nlp; or leave 'fallback' out, and the "
+            "integration's order holds",
+        )
+
+
+def _check_adapter(domain: SpecializedModel, model: LanguageModel) -> Iterator[Mistake]:
+    if domain.adapter is not None and model.provider != "local":
+        yield Mistake(
+            ("adapter",),
+            "contradiction",
+            f"'adapter' has no effect on {domain.model}, whose provider is {model.provider}: "
+            "only a local model takes one",
+            hint="leave it out, or name a local model",
+        )
+
+
+def _longest_answer(
+    domain: SpecializedModel, profile: PerformanceProfile | None, model: LanguageModel
+) -> int:
+    """Tokens that an answer may take: the profile's word, the domain's, the model's."""
+    above = (profile.generation,) if profile is not None else ()
+    said = (one.max_output_tokens for one in (*above, domain.generation, model.generation))
+    wanted = next((one for one in said if one is not None), model.max_output_tokens)
+    return min(wanted, model.max_output_tokens)
+
+
+def _check_room(
+    domain: SpecializedModel, profile: PerformanceProfile | None, model: LanguageModel, used: str
+) -> Iterator[Mistake]:
+    """Whether question, passages and answer fit into the model together."""
+    answer = _longest_answer(domain, profile, model)
+    passages = 0
+    if domain.retrieval is not None:
+        wanted = profile.retrieval.max_tokens if profile is not None else None
+        passages = domain.retrieval.max_tokens if wanted is None else wanted
+    question = domain.input.max_tokens or 0
+    if question + passages + answer <= model.context_tokens:
+        return
+    parts = [(question, "of input"), (passages, "of passages"), (answer, "of answer")]
+    said = " and ".join(f"{TOKENS.show(size)} {what}" for size, what in parts if size)
+    path = ("input", "max_tokens") if question >= passages else ("retrieval", "max_tokens")
+    yield Mistake(
+        path if max(question, passages) else ("generation", "max_output_tokens"),
+        "token-limits",
+        f"{said} do not fit into the {TOKENS.show(model.context_tokens)} tokens of {used}",
+        hint="lower one of them, or take a model with a longer context",
+    )
+
+
+def _check_profile(
+    domain: SpecializedModel, profile: PerformanceProfile, model: LanguageModel, used: str
+) -> Iterator[Mistake]:
+    """Whether the profile can hold on this model, and in this domain."""
+    if profile.model is None:
+        for mistake in check_generation(profile.generation, ("generation",), model, used):
+            yield warning(
+                ("profile",),
+                mistake.rule,
+                f"the profile {domain.profile} does not suit {used}: {mistake.message}",
+                hint="take another profile or model",
+            )
+    own = domain.generation.temperature
+    warmth = model.generation.temperature if own is None else own
+    if profile.samples > 1 and profile.generation.temperature is None and warmth == 0:
+        yield warning(
+            ("profile",),
+            "contradiction",
+            f"the profile {domain.profile} draws {profile.samples} answers at a temperature of "
+            "0: they are all equal, and each is paid for",
+            hint="raise the temperature, or take a profile with one sample",
+        )
+    yield from _check_cost(domain, profile, model, used)
+
+
+def _check_cost(
+    domain: SpecializedModel, profile: PerformanceProfile, model: LanguageModel, used: str
+) -> Iterator[Mistake]:
+    most, prices = profile.max_cost_per_request_usd, model.prices
+    if most is None or prices is None:
+        return
+    answer = _longest_answer(domain, profile, model)
+    least = profile.samples * answer * prices.output_per_million_usd / 1e6
+    if least > most:
+        draws = f"{profile.samples} answers" if profile.samples > 1 else "an answer"
+        yield Mistake(
+            ("profile",),
+            "cost-limit",
+            f"the profile {domain.profile} refuses requests that could cost more than "
+            f"{MONEY.show(most)}, and {draws} of {TOKENS.show(answer)} tokens by {used} could cost "
+            f"{MONEY.show(least)}: every request would be refused",
+            hint="raise 'max_cost_per_request', or allow shorter answers",
+        )

@@ -1,0 +1,79 @@
+"""What each rule of a check is about, for reports whose readers ask what a rule means."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+_UNEXPLAINED = "The message says what is wrong."
+
+RULES: Mapping[str, str] = {
+    # YAML
+    "yaml-syntax": "The file is not YAML. The message is the parser's, at the place it gave up.",
+    "yaml-tab": "YAML is indented with spaces; a tab is no indentation.",
+    "yaml-character": "A character that no YAML file can hold, such as a control character.",
+    "yaml-duplicate-key": "A key is set twice. Readers of YAML keep the last one without a word.",
+    "yaml-key": "A key is a list or a mapping; settings have plain names.",
+    "yaml-typing-trap": "A plain word that readers of YAML take for different things, such as "
+    "`no`, `12:30` or `010`. Quotes, or the meant value, end the doubt.",
+    "yaml-tag": "A tag such as `!!python/name`; nothing here is made by tags.",
+    "yaml-unknown-alias": "An alias names an anchor that is not set above it.",
+    "yaml-recursive-alias": "An alias stands inside the value that it names.",
+    "yaml-merge": "A merge key (`<<`) takes a mapping, or a list of mappings.",
+    "yaml-second-document": "A file holds one config; a second document would be ignored.",
+    "yaml-too-deep": "Values are nested deeper than any config is.",
+    "yaml-too-large": "The file, or what its aliases unfold to, is larger than any config is.",
+    "yaml-too-many-problems": "There are so many problems that reading stopped.",
+    "yaml-unreadable": "The file cannot be read.",
+    "yaml-not-utf8": "The file is not UTF-8 text.",
+    "yaml-unused-anchor": "An anchor is set and never used; mostly a misspelt or forgotten alias.",
+    # Shape
+    "unreadable": "The file cannot be read as a config.",
+    "not-a-mapping": "A config is a mapping of keys to values, and not empty.",
+    "unknown-kind": "What kind of config a file is, is said by its folder or its schema line.",
+    "unknown-key": "A key that the schema does not know; what it says would have no effect.",
+    "missing": "A required key is left out.",
+    "wrong-type": "A value is of another type than its key takes.",
+    "wrong-form": "A text does not have the form that its key takes, such as a name or a URL.",
+    "wrong-unit": "A quantity without its unit, or with one of another kind. Quantities say what "
+    "they count: `5 seconds`, `85%`, `$0.10`, `128k`.",
+    "out-of-range": "A number is outside the bounds of its key.",
+    "not-a-choice": "A word that is not among those that its key takes.",
+    "json-schema": "The published JSON Schema refuses what the program accepts. With --strict both "
+    "must agree.",
+    # Meaning
+    "unknown-reference": "Something is named that does not exist.",
+    "missing-dataset": "A dataset is named that is not on this machine.",
+    "ambiguous-reference": "A name fits several things; in full it fits one.",
+    "broken-reference": "The config that is named is itself not valid.",
+    "duplicate-name": "Two configs of one kind have one name, and only one of them would be found.",
+    "fallback-cycle": "Fallbacks lead back to a model that was asked before.",
+    "fallback-end": "A chain of fallbacks ends in a model that can fail. The last one is a "
+    "`builtin` model, which needs no network.",
+    "leaves-the-machine": "Requests that must stay on this machine would leave it.",
+    "unreachable": "Something can never come into effect, since something before it always does.",
+    "contradiction": "Two settings contradict each other, or one has no effect beside the other.",
+    "incomplete": "A key is required because of what another key says.",
+    "ignored-setting": "A setting has no effect here.",
+    "token-limits": "Numbers of tokens do not fit together: an answer into the longest that its "
+    "model can give, or input and output into its context.",
+    "cost-limit": "A limit on costs refuses requests that are meant to be answered.",
+    "unknown-price": "A model that costs money has no price. An unknown price is never zero.",
+    "zero-price": "A price is zero for a provider who charges.",
+    "provider-limits": "The provider would refuse this value.",
+    "plain-http": "A key would be sent over a connection that others can read.",
+    "not-measured": "A threshold is set for something that is not measured.",
+    "not-json-schema": "`json_schema` is no valid JSON Schema.",
+    "empty": "A list or a text is empty, and something depends on what is in it.",
+    "repeated": "A list has something twice.",
+    "wrong-glob": "A pattern of files is absolute, leaves the yard, or is no pattern.",
+    "no-files": "Patterns of files find no file.",
+    "empty-overlay": "An overlay is there and says nothing.",
+    "same-as-base": "An overlay says what holds without it, and hides later changes of the base.",
+    # Secrets
+    "inline-secret": "A secret stands in the file, where everyone who reads it can use it.",
+}
+
+
+def explain_rule(rule: str) -> str:
+    """What a rule is about, in a sentence or two."""
+    return RULES.get(rule, _UNEXPLAINED)

@@ -1,0 +1,196 @@
+"""Secrets: none may stand in a config, none may be shown, and each reference to one is listed.
+
+A secret is told by its form (core/secretforms.py), by the key it is given to (`password: ...`), or
+by looking like nothing that a person would write. What is found is never repeated.
+"""
+
+from __future__ import annotations
+
+import os
+import re
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from itertools import pairwise
+from pathlib import Path
+
+from modelyard.configs.checking.finding import Finding, SecretUse
+from modelyard.core.layout import Yard
+from modelyard.core.secretforms import (
+    entropy_bits,
+    find_secret_forms,
+    is_placeholder,
+    looks_random,
+)
+
+MASK = "****"
+
+_KEY_STEMS = ("passw", "passp", "secret", "token", "api", "access", "private", "credential")
+"""How the keys of secrets begin: a plain search for these is faster than one for the pattern."""
+_GIVEN = re.compile(
+    r"""(?P<key>(?i:password|passwd|passphrase|secret|token|(?:api|access|private)[_-]?key"""
+    r"""|credentials?)(?i:[_-]?key)?)["']?[ \t]*[:=][ \t]*"""
+    r"""(?:"(?P<double>[^"\n]{0,999})"|'(?P<single>[^'\n]{0,999})'|"""
+    r"""(?P<plain>[^\s#,{}\[\]"'|>&*!]\S{0,199}(?<![,}\]])))"""
+    r"""(?P<after>(?:[,}\]].{0,300}|[ \t]+(?:\#.{0,300})?)?$)?""",
+    re.MULTILINE,
+)
+"""A key of a secret, and what is given to it; `after` matches where nothing else is said."""
+_LONGEST_LOOK_BACK = 300
+
+_NO_SECRET = re.compile(r"(?i)true|false|null|none|~|[-+.$]?[0-9][0-9_.,]*\s?[a-z%]{0,2}")
+"""Plain values that are no text: `max_token: 4k`."""
+
+_SHORTEST_RUN = 20
+_LONGEST_RUN = 200
+"""A longer run of letters and digits is data, not a key."""
+_RUN = re.compile(rf"(?<![0-9A-Za-z])[0-9A-Za-z]{{{_SHORTEST_RUN},{_LONGEST_RUN}}}(?![0-9A-Za-z])")
+_HEX_RUN = re.compile(r"[0-9a-f]{32,}|[0-9A-F]{32,}")
+_DIGEST_BEFORE = re.compile(
+    r"(?i)(?:[@:/-]|(?:model|revision|commit|sha[0-9]*|digest|fingerprint|hash)\b.*)$"
+)
+"""What stands before a hash that is no secret: `sha256:...`, `model: name@...`."""
+_LEAST_BITS = 3.6
+"""Bits a character: random text of 20 letters and digits has 4.1, words run together 3.5."""
+_LEAST_CHANGES = 0.42
+"""Changes between capitals, small letters and digits: random text 0.62 a letter, names 0.3."""
+
+_TO_RUN = bytes(
+    ord("a") if chr(code).isascii() and chr(code).isalnum() else 32 for code in range(256)
+)
+
+_TO_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
+"""Keeps every place, which `str.lower` does not."""
+_MOST_FINDINGS = 100
+
+_CUT_SHORT = re.compile(
+    r"(?<![0-9A-Za-z])(?:sk-|gh[pousr]_|github_pat_|A[KS]IA|AIza|xox[abprs]-|hf_|eyJ|[rs]k_live_)"
+    r"[\w.-]{6,}|-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"']*"
+)
+"""The start of a secret, where a message has cut off its end."""
+
+
+@dataclass(frozen=True, slots=True, order=True)
+class InlineSecret:
+    """A secret in a text, by its place; the secret itself is not kept."""
+
+    start: int
+    """Where it begins, in characters from 0."""
+    end: int
+    """Where it ends."""
+    kind: str
+    """What it looks like, such as `AWS access key`."""
+
+
+def find_secrets(text: str) -> list[InlineSecret]:
+    """Everything in a text that looks like a secret, in order; none lies in another."""
+    found = [InlineSecret(start, end, kind) for kind, start, end in find_secret_forms(text)]
+    found += _given_to_keys(text)
+    found += _random_runs(text)
+    apart: list[InlineSecret] = []
+    for secret in sorted(found):
+        if not apart or secret.start >= apart[-1].end:
+            apart.append(secret)
+    return apart
+
+
+def mask_secrets(text: str) -> str:
+    """The text with `****` in the place of everything that looks like a secret."""
+    text = _CUT_SHORT.sub(MASK, text)
+    shown, position = "", 0
+    for secret in find_secrets(text):
+        shown += text[position : secret.start] + MASK
+        position = secret.end
+    return shown + text[position:]
+
+
+def secret_findings(text: str, file: str) -> Iterator[Finding]:
+    """One finding for each secret in the text of a file, for the first hundred of them."""
+    for secret in find_secrets(text)[:_MOST_FINDINGS]:
+        line = text.count("\n", 0, secret.start) + 1
+        column = secret.start - text.rfind("\n", 0, secret.start)
+        yield Finding(
+            file=file,
+            line=line,
+            column=column,
+            level="error",
+            rule="inline-secret",
+            message=f"this looks like a secret ({secret.kind}), and everyone who can read the "
+            "file could use it",
+            hint="write `env:NAME` or `file:PATH` here, and replace the secret where it came "
+            "from: it is in the history",
+        )
+
+
+def find_secret_use(yard: Yard, reference: str, where: str) -> SecretUse:
+    """Whether what a reference names is there. It is never read."""
+    return SecretUse(
+        reference=reference, where=where, available=_is_available(yard, reference, os.environ)
+    )
+
+
+def _is_available(yard: Yard, reference: str, environment: Mapping[str, str]) -> bool:
+    scheme, _, name = reference.partition(":")
+    if scheme == "env":
+        return bool(environment.get(name))
+    try:
+        return (yard.root / Path(name).expanduser()).is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False
+
+
+def _given_to_keys(text: str) -> Iterator[InlineSecret]:
+    lowered = text.lower() if text.isascii() else text.translate(_TO_LOWER)
+    for stem in _KEY_STEMS:
+        place = lowered.find(stem)
+        while place >= 0:
+            given = _GIVEN.match(text, place)
+            if given is not None and _is_secret_value(text, place, given):
+                group = next(name for name in ("double", "single", "plain") if given[name])
+                what = f"the value of '{given['key']}'"
+                yield InlineSecret(given.start(group), given.end(group), what)
+            place = lowered.find(stem, given.end() if given is not None else place + 1)
+
+
+def _is_secret_value(text: str, place: int, given: re.Match[str]) -> bool:
+    value = given["double"] or given["single"] or given["plain"] or ""
+    if len(value) < 4 or is_placeholder(value) or _NO_SECRET.fullmatch(value):
+        return False
+    if (
+        "#" in _before(text, place) or given["after"] is None
+    ):  # a remark, or the first word of a sentence
+        return len(value) >= 6 and looks_random(value)
+    return " " not in value.strip() or text.startswith("pass", place)
+
+
+def _before(text: str, place: int) -> str:
+    """What stands before a place in its line; of a very long line the end of that."""
+    first = max(0, place - _LONGEST_LOOK_BACK)
+    return text[max(first, text.rfind("\n", first, place) + 1) : place]
+
+
+def _random_runs(text: str) -> Iterator[InlineSecret]:
+    # One pass in C says that there is no long run in nearly every config.
+    if b"a" * _SHORTEST_RUN not in text.encode("ascii", "replace").translate(_TO_RUN):
+        return
+    for run in _RUN.finditer(text):
+        if _HEX_RUN.fullmatch(run[0]):
+            before = _before(text, run.start())
+            if _is_varied(run[0]) and not _DIGEST_BEFORE.search(before):
+                yield InlineSecret(run.start(), run.end(), "random hexadecimal digits")
+        elif _is_random(run[0]):
+            yield InlineSecret(run.start(), run.end(), "random letters and digits")
+
+
+def _is_varied(digits: str) -> bool:
+    return entropy_bits(digits) >= 3 and not digits.isdigit() and not digits.isalpha()
+
+
+def _is_random(run: str) -> bool:
+    """Whether a run of letters and digits is no word, no name and no number."""
+    kinds = ["0" if one.isdigit() else "A" if one.isupper() else "a" for one in run]
+    changes = sum(one != other for one, other in pairwise(kinds))
+    return (
+        len(set(kinds)) == 3
+        and changes >= _LEAST_CHANGES * len(run)
+        and entropy_bits(run) >= _LEAST_BITS
+    )

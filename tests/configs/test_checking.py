@@ -1,0 +1,239 @@
+"""What a check of configs does beyond the single mistakes, which tests/examples/configs shows."""
+
+from __future__ import annotations
+
+import subprocess
+import sys
+import time
+from pathlib import Path
+
+import pytest
+
+from modelyard.configs.checking.check import check_configs
+from modelyard.configs.checking.finding import CheckReport
+from modelyard.configs.reading.catalogue import ConfigCatalogue
+from modelyard.core.layout import Yard
+
+HOSTED = """\
+description: A hosted model
+provider: openai
+model: gpt-4.1
+api_key: env:OPENAI_API_KEY
+context_tokens: 128k
+max_output_tokens: 4k
+prices: {input_per_million: $2.00, output_per_million: $8.00}
+"""
+LAST = """\
+description: The last answer
+provider: builtin
+model: basic_nlp
+context_tokens: 8k
+max_output_tokens: 1k
+"""
+
+
+@pytest.fixture
+def small(tmp_path: Path) -> Yard:
+    """A yard with nothing in it."""
+    (tmp_path / "configs").mkdir()
+    (tmp_path / "models").mkdir()
+    return Yard(tmp_path)
+
+
+def write(yard: Yard, place: str, text: str) -> Path:
+    path = yard.configs / place
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def check(yard: Yard, *paths: Path, **options: object) -> CheckReport:
+    catalogue = ConfigCatalogue(yard)
+    return check_configs(catalogue, paths or catalogue.paths(), **options)  # type: ignore[arg-type]
+
+
+def shown(report: CheckReport) -> list[str]:
+    return [str(finding) for finding in report.findings]
+
+
+def test_all_findings_of_all_files_come_in_one_go_in_order(small: Yard) -> None:
+    write(small, "language_models/b.yaml", HOSTED + "colour: blue\nfallback: c\n")
+    write(small, "language_models/a.yaml", "description: [\n")
+    report = check(small)
+    assert [(finding.file, finding.line) for finding in report.findings] == [
+        ("configs/language_models/a.yaml", 2),
+        ("configs/language_models/b.yaml", 8),
+    ]
+    assert report.files == ("configs/language_models/a.yaml", "configs/language_models/b.yaml")
+    assert not report.valid
+
+
+def test_a_file_given_twice_is_checked_once(small: Yard) -> None:
+    path = write(small, "language_models/a.yaml", HOSTED + "colour: blue\n")
+    assert len(shown(check(small, path, path))) == 1
+
+
+def test_warnings_leave_a_config_valid(small: Yard) -> None:
+    write(small, "language_models/a.yaml", HOSTED + "environments: {}\n")
+    report = check(small)
+    assert [finding.level for finding in report.findings] == ["warning"]
+    assert report.valid
+
+
+def test_a_finding_of_one_environment_says_so_and_stands_in_its_overlay(small: Yard) -> None:
+    text = HOSTED + "environments:\n  test:\n    fallback: gone\n"
+    path = write(small, "language_models/a.yaml", text)
+    [finding] = check(small).findings
+    assert (finding.line, finding.message.endswith("(in test)")) == (10, True)
+    assert check(small, path, environments=("production",)).findings == ()
+    [alone] = check(small, path, environments=("test",)).findings
+    assert not alone.message.endswith("(in test)")
+
+
+def test_a_finding_of_every_environment_is_said_once(small: Yard) -> None:
+    write(small, "language_models/a.yaml", HOSTED + "fallback: gone\n")
+    [finding] = check(small).findings
+    assert "(in " not in finding.message
+
+
+def test_a_value_of_the_base_that_an_overlay_makes_wrong_is_shown_where_it_is_written(
+    small: Yard,
+) -> None:
+    text = HOSTED + "environments:\n  production:\n    context_tokens: 2k\n"
+    write(small, "language_models/a.yaml", text)
+    [finding] = check(small).findings
+    assert (finding.line, finding.column) == (6, 1)
+    assert finding.message.endswith("(in production)")
+
+
+def test_a_draft_outside_the_yard_stands_in_for_the_config_of_its_name(
+    small: Yard, tmp_path: Path
+) -> None:
+    write(small, "language_models/first.yaml", HOSTED + "fallback: second\n")
+    write(small, "language_models/second.yaml", HOSTED + "fallback: basic\n")
+    write(small, "language_models/basic.yaml", LAST)
+    assert check(small).findings == ()
+    draft = tmp_path / "drafts" / "language_models" / "second.yaml"
+    draft.parent.mkdir(parents=True)
+    draft.write_text(HOSTED + "fallback: first\n")
+    assert ["a circle: second -> first -> second" in one for one in shown(check(small, draft))] == [
+        True
+    ]
+
+
+def test_a_reference_to_a_broken_config_is_said_where_only_the_reference_is_checked(
+    small: Yard,
+) -> None:
+    path = write(small, "language_models/a.yaml", HOSTED + "fallback: broken\n")
+    broken = write(small, "language_models/broken.yaml", "provider: [\n")
+    assert [finding.rule for finding in check(small, path).findings] == ["broken-reference"]
+    assert [finding.rule for finding in check(small, path, broken).findings] == ["yaml-syntax"]
+
+
+def test_a_config_is_found_by_the_name_it_gives_itself(small: Yard) -> None:
+    write(small, "language_models/a.yaml", HOSTED + "fallback: other\n")
+    write(small, "language_models/b_config.yaml", 'name: "other"\n' + LAST)
+    assert check(small).findings == ()
+
+
+def test_names_of_base_models_are_not_asked_for_where_there_is_no_yard(tmp_path: Path) -> None:
+    path = tmp_path / "language_models" / "a.yaml"
+    path.parent.mkdir()
+    path.write_text(LAST.replace("builtin", "local"))
+    assert check_configs(ConfigCatalogue(Yard(tmp_path)), [path]).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("data", "rule"),
+    [
+        (b"description: \xff\xfe\n", "yaml-not-utf8"),
+        (b"a: 1\n" * 200_001, "yaml-too-large"),
+        (b"'" + b"x" * 10_000_000, "yaml-too-large"),
+        (b"- yes\n" * 200, "yaml-too-many-problems"),
+        (b"[" * 1000, "yaml-too-deep"),
+        (b"{a: " * 1000, "yaml-too-deep"),
+    ],
+    ids=["not-utf8", "many-keys", "ten-megabytes", "many-problems", "deep-lists", "deep-mappings"],
+)
+def test_a_hopeless_file_is_an_error_at_once(small: Yard, data: bytes, rule: str) -> None:
+    path = write(small, "language_models/a.yaml", "")
+    path.write_bytes(data)
+    began = time.monotonic()
+    report = check(small)
+    assert time.monotonic() - began < 1
+    assert rule in {finding.rule for finding in report.findings}
+
+
+def test_a_file_that_is_gone_or_a_folder_is_an_error(small: Yard) -> None:
+    folder = small.configs / "language_models" / "a.yaml"
+    folder.mkdir(parents=True)
+    report = check(small, folder, folder.with_name("b.yaml"))
+    assert {finding.rule for finding in report.findings} == {"yaml-unreadable"}
+    assert len(report.findings) == 2
+
+
+def test_aliases_that_unfold_to_gigabytes_are_an_error_at_once(small: Yard) -> None:
+    lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
+    lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
+    write(small, "language_models/a.yaml", "\n".join(lines) + "\n")
+    began = time.monotonic()
+    assert {finding.rule for finding in check(small).findings} == {"yaml-too-large"}
+    assert time.monotonic() - began < 1
+
+
+def test_a_thousand_files_of_one_yard_take_no_longer_each_than_a_hundred(small: Yard) -> None:
+    def seconds(count: int) -> float:
+        for number in range(count):
+            text = HOSTED + f"fallback: model{number + 1}\n"
+            write(small, f"language_models/model{number}.yaml", text)
+        write(small, f"language_models/model{count}.yaml", LAST)
+        began = time.process_time()
+        assert check(small).findings == ()
+        return (time.process_time() - began) / count
+
+    few, many = seconds(100), seconds(1000)
+    assert many < 3 * few, f"{few * 1e3:.2f} ms and {many * 1e3:.2f} ms a file"
+
+
+def test_a_misspelt_name_among_a_thousand_finds_its_nearest(small: Yard) -> None:
+    for number in range(1000):
+        write(small, f"language_models/model{number:03}.yaml", LAST)
+    path = write(small, "language_models/a.yaml", HOSTED + "fallback: modle123\n")
+    [finding] = check(small, path).findings
+    assert "(did you mean 'model123'?)" in finding.message
+
+
+def test_a_check_loads_nothing_heavy(small: Yard) -> None:
+    path = write(small, "language_models/a.yaml", HOSTED)
+    program = f"""
+import sys
+from pathlib import Path
+from modelyard.configs.reading.catalogue import ConfigCatalogue
+from modelyard.configs.checking.check import check_configs
+from modelyard.core.layout import Yard
+report = check_configs(ConfigCatalogue(Yard(Path({str(small.root)!r}))), [Path({str(path)!r})])
+assert report.findings == (), report.findings
+heavy = {{"jsonschema", "rich", "sqlite3", "torch", "numpy", "typer", "modelyard.bases"}}
+print(sorted(heavy & set(sys.modules)))
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.strip() == "[]"
+
+
+def test_a_strict_check_asks_the_json_schema_as_well(
+    small: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    from modelyard.configs.checking import second_judge
+
+    path = write(small, "language_models/a.yaml", HOSTED)
+    assert check(small, path, strict=True).findings == ()
+    published = second_judge.load_schema("language_models")
+    del published["properties"]["prices"]
+    monkeypatch.setattr(second_judge, "load_schema", lambda kind: published)
+    second_judge._validator.cache_clear()
+    [finding] = check(small, path, strict=True).findings
+    second_judge._validator.cache_clear()
+    assert finding.rule == "json-schema"
+    assert check(small, path).findings == ()
