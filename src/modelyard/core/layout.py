@@ -103,6 +103,13 @@ class Yard:
     def incoming(self, adapter: str) -> Path:
         return self.local_state / "incoming" / check_name(adapter, "adapter")
 
+    def deployed(self, environment: str) -> Path:
+        return self.local_state / "deployed" / check_name(environment, "environment")
+
+    def deployed_revision(self, environment: str, number: int) -> Path:
+        check_name(environment, "environment")
+        return self.local_state / "deployed" / ".revisions" / f"{environment}-{number}"
+
     @property
     def logs(self) -> Path:
         return self.local_state / "logs"

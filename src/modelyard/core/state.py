@@ -51,6 +51,26 @@ _MIGRATIONS = (
     CREATE INDEX feedback_by_prompt ON feedback (prompt);
     CREATE INDEX feedback_by_use ON feedback (used_in);
     """,
+    """
+    CREATE TABLE config_contents (
+        digest   TEXT PRIMARY KEY,            -- SHA-256 of the content with its keys sorted
+        content  TEXT NOT NULL                -- JSON, keys in the order in which they were written
+    ) STRICT;
+    CREATE TABLE config_revisions (
+        environment    TEXT NOT NULL,
+        revision       INTEGER NOT NULL,      -- from 1, without gaps
+        action         TEXT NOT NULL,         -- deploy, switch, undo, rollback
+        created_at     TEXT NOT NULL,         -- UTC
+        made_by        TEXT NOT NULL,
+        reason         TEXT,
+        from_revision  INTEGER,               -- undo, rollback: the revision they go back to
+        snapshot       TEXT NOT NULL,         -- JSON: digests by config, profiles by domain
+        digest         TEXT NOT NULL,         -- SHA-256 of the snapshot
+        files          TEXT NOT NULL,         -- JSON: SHA-256 of each file written, by its path
+        settled        INTEGER NOT NULL,      -- 0 until the link of the environment has moved
+        PRIMARY KEY (environment, revision)
+    ) STRICT;
+    """,
 )
 """One script per schema version; a step that has shipped is never edited, only followed."""
 
@@ -66,7 +86,7 @@ def open_state(yard: Yard) -> Iterator[sqlite3.Connection]:
     """
     with disk_errors(yard.state_db):
         make_folder(yard.local_state)
-    with _state_errors(yard), closing(_connect(yard)) as connection:
+    with state_errors(yard), closing(connect_state(yard)) as connection:
         yield connection
 
 
@@ -85,7 +105,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def _state_errors(yard: Yard) -> Iterator[None]:
+def state_errors(yard: Yard) -> Iterator[None]:
     """Say what to do about SQLite's failures that are not bugs of ours."""
     try:
         yield
@@ -102,14 +122,20 @@ def _state_errors(yard: Yard) -> Iterator[None]:
             message, hint = f"cannot be written: {error}", "check who owns it"
         elif name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_IOERR")):
             message = f"cannot be read: {error}"
-            hint = "restore it from a backup, or move it away: no version or link depends on it"
+            hint = (
+                "restore it from a backup, or move it away and deploy the configs again: "
+                "no version or link depends on it"
+            )
         else:
             raise
         raise ModelyardError(message, where=yard.show(yard.state_db), hint=hint) from error
 
 
-def _connect(yard: Yard) -> sqlite3.Connection:
-    connection = sqlite3.connect(yard.state_db, timeout=30, isolation_level=None)
+def connect_state(yard: Yard, *, of_one_thread: bool = True) -> sqlite3.Connection:
+    """A connection that the caller closes; `open_state` is for all but what is kept for long."""
+    connection = sqlite3.connect(
+        yard.state_db, timeout=30, isolation_level=None, check_same_thread=of_one_thread
+    )
     try:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA synchronous=FULL")

@@ -1,0 +1,160 @@
+"""Why a setting is what it is: its layers (default, base, overlay), and where each was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass
+from typing import Any
+
+from modelyard.configs.fields import (
+    Place,
+    default_of,
+    say_type,
+    settings_of,
+    walk_settings,
+    written_form,
+)
+from modelyard.configs.kinds import ENVIRONMENTS
+from modelyard.configs.reading.document import Document, own_settings, resolve
+from modelyard.configs.reading.shape import check_shape
+from modelyard.core.errors import InvalidInput, ProblemsFound, nearest
+from modelyard.core.settings import (
+    KeyPath,
+    build_settings,
+    dotted,
+    field_docs,
+)
+
+DEFAULT, BASE = "default", "base"
+"""The layers of every setting; those of the environments lie above them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Layer:
+    """One place that says what a setting is."""
+
+    name: str
+    """`default`, `base`, or an environment."""
+    value: Any
+    """What it says, as written."""
+    where: str | None
+    """`file:line:col`; None for a default."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Explanation:
+    """One setting, and why it is what it is."""
+
+    key: str
+    """The dotted key."""
+    attribute: str
+    """What the program calls it, with its unit: `timeout_s`."""
+    value: Any
+    """The value that holds, as written; None when it is not set."""
+    parsed: Any
+    """The value that the program gets: seconds, shares from 0 to 1, dollars, bytes."""
+    layer: str | None
+    """The layer that it comes from; None when nothing sets it."""
+    where: str | None
+    """Where that is written."""
+    layers: tuple[Layer, ...]
+    """Every layer that says something, the lowest first; without an environment, of all of them."""
+    may_be: str
+    """What it may be, in words."""
+    meaning: str
+    """What it is for."""
+
+
+def explain(document: Document, key: str, environment: str | None) -> tuple[Explanation, ...]:
+    """The setting at a dotted key, or every setting below it when it is a group of them.
+
+    Without an environment it is what holds where no overlay says otherwise.
+    Raises ProblemsFound when the config is not valid, InvalidInput when there is no such key.
+    """
+    shaped = check_shape(document, (environment,) if environment else ())
+    resolved = resolve(document, environment) if environment else own_settings(document)
+    own = document.kind.settings_class
+    settings, _ = build_settings(own, resolved.values, resolved.where)
+    if shaped.problems or settings is None:
+        raise ProblemsFound(f"{document.source.name} is not valid", shaped.problems)
+    walked = walk_settings(own, settings, key=key)
+    places = [place for place in walked if _is_at(dotted(place.path), key)]
+    if not places:
+        raise _unknown(document, key)
+    return tuple(_explain(document, place, environment) for place in places)
+
+
+def _is_at(found: str, key: str) -> bool:
+    """Whether a dotted key is the one asked for, or lies below it."""
+    return found == key or found.startswith((f"{key}.", f"{key}["))
+
+
+def _explain(document: Document, place: Place, environment: str | None) -> Explanation:
+    layers = tuple(_layers(document, place, environment))
+    below = [one for one in layers if environment or one.name in (DEFAULT, BASE)]
+    holds = below[-1] if below else None
+    return Explanation(
+        key=dotted(place.path),
+        attribute=place.field.name,
+        value=holds.value if holds else None,
+        parsed=place.parsed,
+        layer=holds.name if holds else None,
+        where=holds.where if holds else None,
+        layers=layers,
+        may_be=say_type(place.field.hint),
+        meaning=field_docs(place.owner)[place.field.name],
+    )
+
+
+def _layers(document: Document, place: Place, environment: str | None) -> Iterator[Layer]:
+    hint = place.field.hint
+    if not place.field.required:
+        default = written_form(hint, default_of(place.owner, place.field))
+        yield Layer(name=DEFAULT, value=default, where=None)
+    source = document.source
+    overlaid = [environment] if environment else list(ENVIRONMENTS)
+    replaced = environment is not None and _says(
+        document.overlays.get(environment), _replaceable(place.path)
+    )
+    if not replaced and _says(source.value, place.path):
+        yield Layer(name=BASE, value=_at(source.value, place.path), where=source.where(place.path))
+    for name in overlaid:
+        overlay = document.overlays.get(name)
+        if _says(overlay, place.path):
+            where = source.where(("environments", name, *place.path))
+            yield Layer(name=name, value=_at(overlay, place.path), where=where)
+
+
+def _replaceable(path: KeyPath) -> KeyPath:
+    """The list that a path leads into, which an overlay replaces whole; empty without one."""
+    first = next((at for at, step in enumerate(path) if isinstance(step, int)), None)
+    return () if first is None else path[:first]
+
+
+def _says(values: Any, path: KeyPath) -> bool:
+    """Whether nested values have something at a path; never at an empty one."""
+    missing = object()
+    return bool(path) and _at(values, path, missing) is not missing
+
+
+def _at(values: Any, path: KeyPath, otherwise: Any = None) -> Any:
+    for step in path:
+        is_key = isinstance(values, Mapping) and step in values
+        is_item = isinstance(values, list) and isinstance(step, int) and step < len(values)
+        if not (is_key or is_item):
+            return otherwise
+        values = values[step]
+    return values
+
+
+def _unknown(document: Document, key: str) -> InvalidInput:
+    known = [setting.key for setting in settings_of(document.kind.settings_class)]
+    last = key.rpartition(".")[2]
+    near = next((one for one in known if one.rpartition(".")[2] == last), None)
+    near = near or nearest(key, known)
+    hint = f" (did you mean '{near}'?)" if near else ""
+    return InvalidInput(
+        f"a config of {document.kind.name} has no key '{key}'{hint}",
+        where=document.source.name,
+        hint=f"`models schema {document.kind.name}` lists them all",
+    )

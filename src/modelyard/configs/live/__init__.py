@@ -1,0 +1,1 @@
+"""What is live in each environment: plans, revisions, the switch of a profile, what holds now."""
