@@ -52,7 +52,7 @@ demo: $(ready)  ## Train, judge and use an adapter on this machine, set-up inclu
 
 .PHONY: test
 test: $(ready)  ## Run the whole test suite
-	pytest
+	pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .PHONY: setup
 setup: $(ready)  ## Make .venv; done again by itself when the dependencies change
@@ -110,8 +110,9 @@ soak: $(ready)  ## The tests with the large counts
 	MODELYARD_SOAK=10 pytest -m "soak or not soak" --timeout=3600 -s -rA
 
 .PHONY: docs
-docs: $(ready)  ## Write docs/cli.md from the commands
+docs: $(ready)  ## Write docs/cli.md from the commands and docs/configs.md from the settings
 	python -m modelyard.cli.reference docs/cli.md
+	python -m modelyard.cli.config_reference docs/configs.md
 
 .PHONY: bench-train
 bench-train: $(ready)  ## Speed of training, side by side with its peers
@@ -128,6 +129,10 @@ bench-startup: $(ready)  ## Start-up time of the command line
 .PHONY: bench-adapters
 bench-adapters: $(ready)  ## Time of promote, rollback and list; needs the demo's adapter
 	python benchmarks/adapters.py
+
+.PHONY: bench-validate
+bench-validate: $(ready)  ## Time of validate-config, side by side with check-jsonschema
+	python benchmarks/validate.py
 
 .PHONY: clean
 clean:  ## Remove the environment and all caches; models and experiments stay

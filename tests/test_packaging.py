@@ -34,11 +34,15 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 def test_the_wheel_holds_every_file_of_a_new_yard(wheel: Path) -> None:
-    prefix = "modelyard/frontdoor/starter/"
+    places = {
+        "modelyard/frontdoor/starter/": "",
+        "modelyard/configs/schemas/": "configs/schemas/",
+    }
     with zipfile.ZipFile(wheel) as archive:
         held = {
-            name.removeprefix(prefix): archive.read(name)
+            place + name.removeprefix(prefix): archive.read(name)
             for name in archive.namelist()
+            for prefix, place in places.items()
             if name.startswith(prefix)
         }
     held[".gitignore"] = held.pop("gitignore")
@@ -73,6 +77,7 @@ def test_an_installed_wheel_makes_a_yard_that_its_commands_work_in(
     assert Path(imported.strip()).is_relative_to(site)
     models("init", "yard", cwd=tmp_path)
     assert "smollm2-135m-instruct" in models("base", "list", "--json", cwd=tmp_path / "yard")
+    models("validate-config", "language_models/gpt4", "--strict", cwd=tmp_path / "yard")
 
 
 @pytest.mark.parametrize("name", DIRECT)

@@ -22,24 +22,11 @@ from modelyard.cli.adapters.pin import pin
 from modelyard.cli.adapters.promote import promote
 from modelyard.cli.adapters.rollback import rollback
 from modelyard.cli.adapters.show import show_adapter
-from modelyard.cli.app import main
 from modelyard.core.cards import write_card
 from modelyard.core.layout import Yard
 
 Models = Callable[..., int]
 LOSSES = (1.2, 1.0, 1.5)
-
-
-@pytest.fixture
-def models(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Models:
-    def run(*words: str) -> int:
-        monkeypatch.setattr("sys.argv", ["models", *words])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        code = stopped.value.code
-        return code if isinstance(code, int) else int(code is not None)
-
-    return run
 
 
 @pytest.fixture(autouse=True)

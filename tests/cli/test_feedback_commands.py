@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 from modelyard.chatdata.feedback import list_feedback as recorded
-from modelyard.cli.app import main
 from modelyard.cli.feedback.add import add_feedback
 from modelyard.cli.feedback.list_ import list_feedback
 from modelyard.cli.prepare_data import prepare_data
@@ -18,18 +17,6 @@ from modelyard.core.layout import Yard
 
 Models = Callable[..., int]
 ONE = ("--prompt", "Who leads sales?", "--answer", "Ann.")
-
-
-@pytest.fixture
-def models(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Models:
-    def run(*words: str) -> int:
-        monkeypatch.setattr("sys.argv", ["models", *words])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        code = stopped.value.code
-        return code if isinstance(code, int) else int(code is not None)
-
-    return run
 
 
 def test_from_an_answer_to_a_dataset_that_learns_its_correction(

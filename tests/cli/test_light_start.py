@@ -46,9 +46,18 @@ def run_in_a_new_yard(*words: str) -> subprocess.CompletedProcess[str]:
         "feedback --help",
         "feedback add --prompt Who? --answer Ann. --rating good",
         "feedback list",
+        "deploy-config --help",
+        "deploy-config language_models/claude_config.yaml --env production --yes",
+        "deployments --json",
+        "switch-config --profile high_accuracy --domain code_analysis",
         "fine-tune --help",
         "evaluate --help",
         "generate --help",
+        "validate-config language_models/gpt4",
+        "explain timeout gpt4",
+        "schema",
+        "schema integration",
+        "config diff gpt4 claude",
     ],
 )
 def test_it_loads_no_machine_learning_library(line: str) -> None:
@@ -62,6 +71,22 @@ def test_help_loads_neither_rich_nor_pydantic() -> None:
     command = [sys.executable, "-c", check, "fine-tune", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     assert done.stderr.splitlines()[-1].strip() == "loaded:"
+
+
+def test_a_command_loads_no_other_command() -> None:
+    list_commands = """
+import sys
+from modelyard.cli.app import main
+try:
+    main()
+finally:
+    print(*sorted(m for m in sys.modules if m.startswith("modelyard.cli.")), file=sys.stderr)
+"""
+    command = [sys.executable, "-c", list_commands, "adapters", "list", "--help"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    loaded = {name.removeprefix("modelyard.cli.") for name in done.stderr.split()}
+    mine = {"adapters", "adapters.list_", "adapters.wording"}
+    assert loaded == {"app", "conversion", "options", *mine}
 
 
 def test_an_error_in_usage_exits_with_2_and_loads_nothing_heavy() -> None:

@@ -9,23 +9,10 @@ from pathlib import Path
 import pytest
 
 from modelyard.chatdata.dataset import load_dataset
-from modelyard.cli.app import main
 from modelyard.cli.prepare_data import prepare_data
 from modelyard.core.layout import Yard
 
 Models = Callable[..., int]
-
-
-@pytest.fixture
-def models(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Models:
-    def run(*words: str) -> int:
-        monkeypatch.setattr("sys.argv", ["models", *words])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        code = stopped.value.code
-        return code if isinstance(code, int) else int(code is not None)
-
-    return run
 
 
 @pytest.fixture

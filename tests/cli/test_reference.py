@@ -54,4 +54,8 @@ def test_every_command_of_the_app_is_in_the_reference() -> None:
         "models fine-tune",
         "models evaluate",
         "models generate",
+        "models validate-config",
+        "models explain",
+        "models schema",
+        "models config diff",
     } <= found

@@ -1,4 +1,4 @@
-"""The `models` command: registration of every subcommand, and the one error boundary."""
+"""The `models` command: the table of every subcommand, and the one error boundary."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ import os
 import signal
 import sys
 import traceback
-from collections.abc import Callable
+from collections import UserDict
+from collections.abc import Callable, Mapping
+from importlib import import_module
 from pathlib import Path
 from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 
@@ -15,25 +17,7 @@ import typer
 from typer.core import TyperGroup
 
 from modelyard import __version__
-from modelyard.cli import base, doctor, evaluate, fine_tune, generate, init, prepare_data
-from modelyard.cli.adapters import (
-    diff,
-    export,
-    gc,
-    history,
-    import_,
-    list_,
-    pin,
-    promote,
-    pull,
-    push,
-    rollback,
-    show,
-    unpin,
-    verify,
-)
-from modelyard.cli.feedback.add import add_feedback
-from modelyard.cli.feedback.list_ import list_feedback
+from modelyard.cli.conversion import LightCommand
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import ModelyardError
 from modelyard.core.visible import visible_text
@@ -50,6 +34,69 @@ EXIT_CODES = {
     5: "no data to judge",
     130: "interrupted",
 }
+
+
+# Each command and the function that does it, as `module:function` below modelyard.cli.
+COMMANDS = {
+    "doctor": "doctor:doctor",
+    "init": "init:init",
+    "prepare-data": "prepare_data:prepare_data",
+    "fine-tune": "fine_tune:fine_tune",
+    "evaluate": "evaluate:evaluate",
+    "generate": "generate:generate",
+    "validate-config": "validate_config:validate_config",
+    "explain": "explain:explain",
+    "schema": "schema:schema",
+    "deploy-config": "deploy_config:deploy_config",
+    "deployments": "deployments:deployments",
+    "switch-config": "switch_config:switch_config",
+}
+BASE_COMMANDS = {
+    "list": "base:list_bases",
+    "show": "base:show_base",
+    "pull": "base:pull_base",
+}
+ADAPTERS_COMMANDS = {
+    "list": "adapters.list_:list_adapters",
+    "show": "adapters.show:show_adapter",
+    "promote": "adapters.promote:promote",
+    "rollback": "adapters.rollback:rollback",
+    "history": "adapters.history:history",
+    "pin": "adapters.pin:pin",
+    "unpin": "adapters.unpin:unpin",
+    "gc": "adapters.gc:gc",
+    "push": "adapters.push:push",
+    "pull": "adapters.pull:pull",
+    "verify": "adapters.verify:verify",
+    "diff": "adapters.diff:diff",
+    "import": "adapters.import_:import_adapter",
+    "export": "adapters.export:export",
+}
+FEEDBACK_COMMANDS = {
+    "add": "feedback.add:add_feedback",
+    "list": "feedback.list_:list_feedback",
+}
+CONFIG_COMMANDS = {
+    "diff": "config.diff:diff",
+}
+
+
+class _Commands(UserDict[str, Any]):
+    """Commands by name; where one is still a text of the table, it is loaded when asked for."""
+
+    def __getitem__(self, name: str) -> Any:
+        command = super().__getitem__(name)
+        if isinstance(command, str):
+            command = self.data[name] = _load_command(name, command)
+        return command
+
+
+def _load_command(name: str, place: str) -> Any:
+    module, function = place.split(":")
+    command = getattr(import_module(f"modelyard.cli.{module}"), function)
+    alone = typer.Typer(add_completion=False, rich_markup_mode=None)
+    alone.command(name, cls=LightCommand)(error_boundary(command))
+    return typer.main.get_command(alone)
 
 
 class _LightGroup(TyperGroup):
@@ -70,16 +117,34 @@ def _skip_when_absent(param: Any) -> None:
     param.process_value = lambda ctx, value: None if value is None else convert(ctx, value)
 
 
-app = typer.Typer(
+def _group(commands: Mapping[str, str], help: str, **settings: Any) -> typer.Typer:
+    """A group of these commands; a group that is added to it comes after them."""
+
+    class Group(_LightGroup):
+        def __init__(self, **attributes: Any) -> None:
+            super().__init__(**attributes)
+            self.commands = _Commands({**commands, **self.commands})
+
+    return typer.Typer(cls=Group, no_args_is_help=True, help=help, **settings)
+
+
+app = _group(
+    COMMANDS,
+    "Train, keep and use your organisation's own language models, on your own machines.",
     name="models",
-    cls=_LightGroup,
-    no_args_is_help=True,
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # help in boxes and colours takes twice the time, to load rich
     context_settings={"help_option_names": ["-h", "--help"]},
-    help="Train, keep and use your organisation's own language models, on your own machines.",
     epilog="Exit codes: " + " · ".join(f"{code} {text}" for code, text in EXIT_CODES.items()),
 )
+_bases = _group(BASE_COMMANDS, "The base models that adapters are trained on.")
+app.add_typer(_bases, name="base")
+_adapters = _group(ADAPTERS_COMMANDS, "The adapters: versions, and which is in use.")
+app.add_typer(_adapters, name="adapters")
+_feedback = _group(FEEDBACK_COMMANDS, "What people thought of answers, to learn from.")
+app.add_typer(_feedback, name="feedback")
+_config = _group(CONFIG_COMMANDS, "Configs compared with each other, and with what is live.")
+app.add_typer(_config, name="config")
 
 
 def _show_version(asked: bool) -> None:
@@ -161,52 +226,6 @@ def _write_traceback() -> str:
     except OSError:
         return f"no file (cannot write {path}):\n{traceback.format_exc()}"
     return str(path)
-
-
-def _register(group: typer.Typer, name: str, command: Callable[..., Any]) -> None:
-    group.command(name)(error_boundary(command))
-
-
-_register(app, "doctor", doctor.doctor)
-_register(app, "init", init.init)
-_register(app, "prepare-data", prepare_data.prepare_data)
-_register(app, "fine-tune", fine_tune.fine_tune)
-_register(app, "evaluate", evaluate.evaluate)
-_register(app, "generate", generate.generate)
-
-_bases = typer.Typer(
-    cls=_LightGroup, no_args_is_help=True, help="The base models that adapters are trained on."
-)
-_register(_bases, "list", base.list_bases)
-_register(_bases, "show", base.show_base)
-_register(_bases, "pull", base.pull_base)
-app.add_typer(_bases, name="base")
-
-_adapters = typer.Typer(
-    cls=_LightGroup, no_args_is_help=True, help="The adapters: versions, and which is in use."
-)
-_register(_adapters, "list", list_.list_adapters)
-_register(_adapters, "show", show.show_adapter)
-_register(_adapters, "promote", promote.promote)
-_register(_adapters, "rollback", rollback.rollback)
-_register(_adapters, "history", history.history)
-_register(_adapters, "pin", pin.pin)
-_register(_adapters, "unpin", unpin.unpin)
-_register(_adapters, "gc", gc.gc)
-_register(_adapters, "push", push.push)
-_register(_adapters, "pull", pull.pull)
-_register(_adapters, "verify", verify.verify)
-_register(_adapters, "diff", diff.diff)
-_register(_adapters, "import", import_.import_adapter)
-_register(_adapters, "export", export.export)
-app.add_typer(_adapters, name="adapters")
-
-_feedback = typer.Typer(
-    cls=_LightGroup, no_args_is_help=True, help="What people thought of answers, to learn from."
-)
-_register(_feedback, "add", add_feedback)
-_register(_feedback, "list", list_feedback)
-app.add_typer(_feedback, name="feedback")
 
 
 def main() -> None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.options import DryRun, Json, Offline, Wait
+from modelyard.cli.options import DryRun, Environment, Json, Offline, Wait
 from modelyard.core.errors import GateBreached
 
 if TYPE_CHECKING:
@@ -59,6 +59,7 @@ def fine_tune(
             metavar="FILE", help="Settings, such as configs/fine_tuning/lora_default.yaml."
         ),
     ] = None,
+    environment: Environment = None,
     assignments: Annotated[
         list[str] | None,
         typer.Option(
@@ -114,6 +115,7 @@ def fine_tune(
            "start" | "resume" | "conclude" | "nothing", "after_step", "removes_run": bool,
            "promotion": reason or null, "writes": [path]}}
     """
+    from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
     from modelyard.core.layout import find_yard
     from modelyard.training.spec import load_spec
 
@@ -131,6 +133,7 @@ def fine_tune(
             "org": org,
             "compute.quantize": quantize,
         },
+        environment=environment or DEFAULT_ENVIRONMENT,
     )
     if check or dry_run:
         from modelyard.cli.outlook import look

@@ -2,9 +2,11 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import Annotated, Literal
 
 import typer
+
+EnvironmentName = Literal["development", "test", "production"]
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 DryRun = Annotated[
@@ -18,4 +20,8 @@ Wait = Annotated[
 ]
 Offline = Annotated[
     bool, typer.Option("--offline", help="Use only what is already on this machine.")
+]
+Environment = Annotated[
+    EnvironmentName | None,
+    typer.Option("--env", envvar="MODELS_ENV", help="The environment. Default: development."),
 ]

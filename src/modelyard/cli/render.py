@@ -23,12 +23,16 @@ if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-_C1_CONTROL = re.compile("[\x7f-\x9f]")
+    from modelyard.configs.checking.finding import Finding
+    from modelyard.configs.checking.reports.excerpt import Excerpt
+
+_C1_CONTROL = re.compile("[\x7f-\x9f\ud800-\udfff]")
 _SHOWN_PROBLEMS = 40
 _LOG_EVERY_S = 10.0
 _TABLE_GAP = 3
 """Columns of a terminal between two columns of a table."""
 _NARROWEST_FOLD = 8
+_LINE_NUMBER = 5
 _WIDE = 10_000
 """The width where lines have no end: a file, or a pipe."""
 
@@ -81,7 +85,7 @@ def print_json(value: Any) -> None:
     """One JSON document on stdout."""
     text = json.dumps(value, indent=2, ensure_ascii=False)
     with writing_results():
-        # json.dumps leaves these as they are, and terminals obey some of them.
+        # json.dumps leaves these as they are: terminals obey some, and half characters fail.
         sys.stdout.write(_C1_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
@@ -93,6 +97,47 @@ def _print(*objects: Any, **options: Any) -> None:
 def print_text(text: str = "") -> None:
     """One line of result, taken literally."""
     _print(visible_text(text), markup=False)
+
+
+def print_lines(lines: Iterable[str]) -> None:
+    """Lines of result as they are, without the time that it takes to load rich."""
+    with writing_results():
+        for line in lines:
+            sys.stdout.write(_writable(f"{line}\n"))
+
+
+def print_note(text: str) -> None:
+    """A line about the result, on stderr, without the time that it takes to load rich."""
+    sys.stderr.write(_writable(f"{visible_text(text)}\n"))
+
+
+def _writable(text: str) -> str:
+    """The text with half characters written out: they come from file names that are not UTF-8."""
+    return text.encode("utf-8", "backslashreplace").decode()
+
+
+def print_finding(finding: Finding, shown: Excerpt | None) -> None:
+    """What a check found, with the line that it is about and a mark below its place."""
+    from rich.text import Text
+
+    from modelyard.configs.checking.reports.lines import message_of, one_line
+
+    colour = "yellow" if finding.level == "warning" else "bold red"
+    where = f"{one_line(finding.where)}:"
+    _print(Text.assemble((where, "bold"), " ", (message_of(finding), colour)), soft_wrap=True)
+    if shown is not None:
+        number = str(finding.line).rjust(_LINE_NUMBER)
+        _print(Text.assemble((f"{number} │ ", "dim"), _writable(shown.text)), soft_wrap=True)
+        mark = " " * shown.indent + "^" * shown.width
+        _print(Text.assemble((f"{' ' * _LINE_NUMBER} │ ", "dim"), (mark, colour)), soft_wrap=True)
+    if finding.hint:
+        _print(Text(f"{' ' * _LINE_NUMBER}   {one_line(finding.hint)}", style="cyan"))
+    _print()
+
+
+def excerpt_room() -> int:
+    """How many letters of a file's line fit beside its number."""
+    return max(20, out().width - _LINE_NUMBER - len(" │ ...") - len("..."))
 
 
 def print_rich(renderable: RenderableType) -> None:
@@ -182,6 +227,13 @@ def print_stream(pieces: Iterable[str]) -> None:
             sys.stdout.flush()
     with writing_results():
         sys.stdout.write("\n")
+
+
+def ask_yes(question: str) -> bool:
+    """Ask on stderr, and read the answer from stdin; only a `y` or `yes` is one."""
+    sys.stderr.write(f"{visible_text(question)} [y/N] ")
+    sys.stderr.flush()
+    return sys.stdin.readline().strip().lower() in ("y", "yes")
 
 
 def print_warning(text: str) -> None:

@@ -34,8 +34,10 @@ class NewYard:
 
 def load_starter() -> dict[str, bytes]:
     """Every file of a new yard: its path relative to the root, and its content."""
-    found = _walk(files("modelyard.frontdoor") / "starter", "")
-    return dict(sorted((_RENAMED.get(path, path), content) for path, content in found))
+    found = dict(_walk(files("modelyard.frontdoor") / "starter", ""))
+    # A wheel has them once: its builder follows no second link to a folder.
+    found |= _walk(files("modelyard.configs") / "schemas", "configs/schemas/")
+    return dict(sorted((_RENAMED.get(path, path), content) for path, content in found.items()))
 
 
 def init_yard(root: Path, *, dry_run: bool = False) -> NewYard:

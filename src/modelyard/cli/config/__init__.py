@@ -1,0 +1,1 @@
+"""The commands below `models config`: one file each."""

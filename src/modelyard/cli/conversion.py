@@ -1,0 +1,56 @@
+"""Arguments that are plain text are taken as they are, without the time that it takes to say so.
+
+Typer 0.29.2 converts every argument through pydantic, whose import takes as long as the check of a
+hundred configs. Text, lists of text and words to choose from need none of it; all else, and a word
+that is not among the choices, still goes through Typer. Remove this when Typer does so itself.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Any, Literal, get_args, get_origin
+
+from typer.core import TyperCommand
+
+
+class LightCommand(TyperCommand):
+    """A command that takes its texts as they are."""
+
+    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+        for param in self.get_params(ctx):
+            _lighten(param)
+        return super().parse_args(ctx, args)
+
+
+@dataclass(frozen=True, slots=True)
+class _AsItIs:
+    """Takes the place of what Typer converts one parameter with."""
+
+    choices: tuple[Any, ...] | None
+    """The words to choose from; None for any text."""
+    build: Callable[[], Any]
+    """Makes what Typer would convert with."""
+
+    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
+        """The value, where it needs no conversion; else what Typer makes of it."""
+        is_multiple = param.multiple or param.nargs == -1
+        if value is None:
+            return () if is_multiple else None
+        texts = value if is_multiple else [value]
+        if not all(self._is_plain(text) for text in texts):
+            return self.build().coerce(value, param=param, ctx=ctx)
+        return list(value) if is_multiple else value
+
+    def _is_plain(self, text: Any) -> bool:
+        return isinstance(text, str) and (self.choices is None or text in self.choices)
+
+
+def _lighten(param: Any) -> None:
+    annotation = param.type_descriptor.annotation
+    item = get_args(annotation)[0] if get_origin(annotation) is list else annotation
+    choices = get_args(item) if get_origin(item) is Literal else None
+    # A flag that is given, or has a default, is converted by nobody; --help has none.
+    if item in (str, bool) or (choices and all(isinstance(one, str) for one in choices)):
+        light = _AsItIs(choices, param.get_runtime_param)
+        param.get_runtime_param = lambda: light

@@ -1,0 +1,109 @@
+"""`models deploy-config`: configs go live in an environment, or an older state of it does."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from modelyard.cli.deploying import (
+    Manner,
+    PlanFile,
+    PlanOnly,
+    Reason,
+    Yes,
+    do_plan_file,
+    do_request,
+)
+from modelyard.cli.options import DryRun, Environment, Json, Wait
+from modelyard.core.errors import InvalidInput
+
+
+def deploy_config(
+    files: Annotated[
+        list[str] | None,
+        typer.Argument(metavar="FILE", help="A path, a path below configs/, KIND/NAME, or a name."),
+    ] = None,
+    environment: Environment = None,
+    every_config: Annotated[
+        bool,
+        typer.Option("--all", help="Every config; what is gone from configs/ is taken out."),
+    ] = False,
+    plan_only: PlanOnly = False,
+    plan_file: PlanFile = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    back: Annotated[
+        bool,
+        typer.Option(
+            "--rollback", help="Go back to what was live before, or to --to, as a new revision."
+        ),
+    ] = False,
+    to: Annotated[
+        int | None, typer.Option("--to", metavar="REV", min=1, help="With --rollback: where to.")
+    ] = None,
+    reason: Reason = None,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Make configs live in an environment, all in one step.
+
+    They are validated, and the environment's overlay is laid over each. What they name and is not
+    live yet goes along; what is live already and not named here stays as it is. Everything that is
+    live makes one revision: the new one is live as a whole or not at all, and the old one stays in
+    the history. Where nothing differs, nothing is done; files of it that were changed by hand are
+    written anew.
+
+    Production asks on a terminal, and needs --yes elsewhere. A plan file holds only for the
+    revision, files and contents that it was made from; otherwise it is refused.
+
+    \b
+    models deploy-config language_models/gpt4_config.yaml --env production
+    models deploy-config --all --env test
+    models deploy-config --all --env production --plan --plan-file release.json
+    models deploy-config --plan-file release.json --yes --reason "release 14"
+    models deploy-config --rollback --env production --yes
+
+    \b
+    JSON: {"action": "deploy" or "rollback", "environment", "from_revision": 0 for none,
+           "goes_back_to": number or null, "changes": bool,
+           "configs": [{"config", "change": "added", "changed", "removed" or "unchanged",
+                        "named_by": label or null, "settings": [SETTING]}],
+           "profiles": [{"domain", "before", "after"}],
+           "effects": [{"domain", "settings": [SETTING]}],
+           "revision": the new one or null, "completed": bool, "mended": [path],
+           "dry_run": bool};
+          SETTING is {"key", "change": "added", "changed" or "removed", "before", "after"};
+          a plan file holds these keys up to "effects", and what it is bound to
+    """
+    from modelyard.configs.live.deploy import deployment_request
+    from modelyard.configs.live.plan import Request
+    from modelyard.core.layout import find_yard
+
+    manner = Manner(
+        plan_only=plan_only,
+        plan_file=plan_file,
+        yes=yes,
+        dry_run=dry_run,
+        reason=reason,
+        wait_s=wait,
+        as_json=as_json,
+    )
+    given = bool(files) or every_config
+    if to is not None and not back:
+        raise InvalidInput("--to says where a rollback goes", hint="add --rollback")
+    if back and given:
+        raise InvalidInput("a rollback takes everything back; leave out the configs and --all")
+    if plan_file and not plan_only:
+        if given or back:
+            raise InvalidInput(
+                "--plan-file alone carries out a plan, which names its configs",
+                hint="leave out the configs, or add --plan to write a new plan",
+            )
+        do_plan_file(("deploy", "rollback"), environment, manner)
+        return
+    if back:
+        request = Request(action="rollback", to=to)
+    else:
+        request = deployment_request(find_yard(), files or [], every_config=every_config)
+    do_request(request, environment or "development", manner)

@@ -1,0 +1,276 @@
+"""What `deploy-config` and `switch-config` have in common: plan, ask, do, and say what was done."""
+
+from __future__ import annotations
+
+import shlex
+import sys
+from collections.abc import Iterable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelyard.core.errors import InvalidInput, ModelyardError
+
+if TYPE_CHECKING:
+    from modelyard.configs.compare import SettingChange
+    from modelyard.configs.live.deploy import Deployment
+    from modelyard.configs.live.plan import Binding, ConfigChange, Plan, Request
+    from modelyard.core.layout import Yard
+
+PlanOnly = Annotated[
+    bool,
+    typer.Option(
+        "--plan", help="Show what would change, and change nothing; exit code 4 when there is any."
+    ),
+]
+PlanFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--plan-file",
+        metavar="FILE",
+        help="With --plan: write the plan there. Alone: carry out exactly that plan.",
+    ),
+]
+Yes = Annotated[
+    bool, typer.Option("--yes", help="Do not ask. Production needs it where nobody can be asked.")
+]
+Reason = Annotated[
+    str | None,
+    typer.Option("--reason", metavar="TEXT", help="Why, for whoever reads `models deployments`."),
+]
+
+_SIGNS = {"added": "+", "changed": "~", "removed": "-", "unchanged": "="}
+_LONGEST_VALUE = 60
+
+
+class NotConfirmed(ModelyardError):
+    """Somebody was asked, and did not say yes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Manner:
+    """How a request is carried out: the options of both commands."""
+
+    plan_only: bool
+    plan_file: Path | None
+    yes: bool
+    dry_run: bool
+    reason: str | None
+    wait_s: float
+    as_json: bool
+
+
+def do_request(request: Request, environment: str, manner: Manner) -> None:
+    """Plan a request; then show it, write it to a file, or carry it out."""
+    from modelyard.configs.live.deploy import carry_out, perform
+    from modelyard.configs.live.plan import write_plan
+    from modelyard.configs.live.propose import propose
+    from modelyard.core.layout import find_yard
+
+    yard = find_yard()
+    if manner.plan_only or manner.dry_run:
+        plan = propose(yard, request, environment)
+        if manner.plan_file:
+            write_plan(manner.plan_file, plan)
+        _show_plan(plan, manner)
+    elif environment == "production" and not manner.yes:
+        plan = propose(yard, request, environment)
+        if plan.changes:
+            _confirm(plan, manner)
+            done = carry_out(yard, plan.binding, reason=manner.reason, wait_s=manner.wait_s)
+        else:
+            done = perform(yard, request, environment, wait_s=manner.wait_s)
+        _show_done(done, manner)
+    else:
+        done = perform(yard, request, environment, reason=manner.reason, wait_s=manner.wait_s)
+        _show_done(done, manner)
+
+
+def do_plan_file(actions: tuple[str, ...], environment: str | None, manner: Manner) -> None:
+    """Carry out a plan file of one of these actions."""
+    from modelyard.configs.live.deploy import carry_out
+    from modelyard.configs.live.plan import load_plan
+    from modelyard.core.layout import find_yard
+
+    assert manner.plan_file is not None
+    bound = load_plan(manner.plan_file)
+    _check_fits(bound, actions, environment, manner.plan_file)
+    yard = find_yard()
+    if manner.dry_run:
+        _show_plan(_still_holding(yard, bound), manner)
+        return
+    if bound.environment == "production" and not manner.yes:
+        _confirm(_still_holding(yard, bound), manner)
+    done = carry_out(yard, bound, reason=manner.reason, wait_s=manner.wait_s)
+    _show_done(done, manner)
+
+
+def _check_fits(
+    bound: Binding, actions: tuple[str, ...], environment: str | None, path: Path
+) -> None:
+    if bound.request.action not in actions:
+        other = "switch-config" if bound.request.action in ("switch", "undo") else "deploy-config"
+        raise InvalidInput(
+            f"is a plan of `models {other}`",
+            where=str(path),
+            hint=f"carry it out with `models {other} --plan-file {shlex.quote(str(path))}`",
+        )
+    if environment not in (None, bound.environment):
+        raise InvalidInput(
+            f"is a plan for {bound.environment}, and not for {environment}",
+            where=str(path),
+            hint=f"`--env {bound.environment}`",
+        )
+
+
+def _still_holding(yard: Yard, bound: Binding) -> Plan:
+    from modelyard.configs.live.plan import require_current
+    from modelyard.configs.live.propose import propose
+
+    plan = propose(yard, bound.request, bound.environment)
+    require_current(bound, plan.binding)
+    return plan
+
+
+def _confirm(plan: Plan, manner: Manner) -> None:
+    """Show the plan and ask; where nobody can be asked, say what to add."""
+    from modelyard.cli.render import ask_yes, flush_results, print_lines
+
+    environment = plan.binding.environment
+    if manner.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+        words = shlex.join(["models", *sys.argv[1:], "--yes"])
+        raise InvalidInput(
+            f"{environment} needs a yes, and nobody can be asked here",
+            hint=f"look at it with --plan, then add --yes: `{words}`",
+        )
+    print_lines(_plan_lines(plan))
+    flush_results()
+    if not ask_yes(f"Make this live in {environment}?"):
+        raise NotConfirmed(f"nothing was changed in {environment}: nobody said yes")
+
+
+def _show_plan(plan: Plan, manner: Manner) -> None:
+    from modelyard.cli.render import flush_results, print_json, print_lines, print_note
+    from modelyard.configs.live.plan import plan_facts
+
+    if manner.as_json:
+        print_json({**plan_facts(plan), **_outcome(None), "dry_run": True})
+    else:
+        print_lines([*_plan_lines(plan), _outlook(plan)])
+    if manner.plan_only and manner.plan_file:
+        print_note(f"the plan is in {manner.plan_file}")
+    if manner.plan_only and plan.changes:
+        flush_results()
+        sys.exit(4)
+
+
+def _show_done(done: Deployment, manner: Manner) -> None:
+    from modelyard.cli.render import print_json, print_lines
+    from modelyard.configs.live.plan import plan_facts
+
+    if manner.as_json:
+        print_json({**plan_facts(done.plan), **_outcome(done), "dry_run": False})
+    else:
+        print_lines([*_plan_lines(done.plan), *_ending(done)])
+
+
+def _outcome(done: Deployment | None) -> dict[str, Any]:
+    """What was done, as JSON holds it; None: nothing."""
+    return {
+        "revision": done.revision.number if done and done.revision else None,
+        "completed": bool(done and done.completed),
+        "mended": list(done.mended) if done else [],
+    }
+
+
+def _outlook(plan: Plan) -> str:
+    environment, number = plan.binding.environment, plan.binding.from_revision
+    if not plan.changes:
+        return f"Nothing to do in {environment}, which is at revision {number}."
+    before = f"which is at revision {number}" if number else "where nothing is live yet"
+    return f"Nothing was changed in {environment}, {before}."
+
+
+def _ending(done: Deployment) -> Iterator[str]:
+    """What was done, in words, and how to take it back."""
+    from modelyard.core.visible import visible_text
+
+    environment = done.plan.binding.environment
+    if done.mended:
+        yield visible_text(f"Written anew, since changed by hand: {', '.join(done.mended)}")
+    if done.revision is None:
+        number = done.plan.binding.from_revision
+        yield f"Nothing to do: {environment} has it already, with revision {number}"
+        return
+    if done.completed:
+        yield "An interrupted command had done this; its row of the history was settled."
+    number, action = done.revision.number, done.revision.action
+    yield f"Revision {number} is live in {environment}."
+    if action == "switch":
+        yield f"  take it back with `models switch-config --undo --env {environment}`"
+    elif number > 1:
+        to = "" if action == "deploy" else f" --to {number - 1}"
+        yield f"  go back with `models deploy-config --rollback{to} --env {environment}`"
+
+
+def _plan_lines(plan: Plan) -> Iterator[str]:
+    """What changes, for people."""
+    from modelyard.core.visible import visible_text
+
+    back = plan.binding.goes_back_to
+    if back is not None and plan.binding.request.action == "rollback":
+        yield f"Back to revision {back}:"
+    for config in plan.configs:
+        yield visible_text(_config_line(config))
+        if config.change == "changed":
+            yield from setting_lines(config.settings)
+    shown = set()
+    if plan.binding.request.action != "deploy":
+        for effect in plan.effects:
+            shown.add(effect.domain)
+            yield visible_text(f"{effect.domain}:")
+            yield from setting_lines(effect.settings)
+    for profile in plan.profiles:
+        if profile.domain not in shown:
+            words = f"{_profile(profile.before)} -> {_profile(profile.after)}"
+            yield visible_text(f"{profile.domain}: profile {words}, no setting changes")
+
+
+def _profile(name: str | None) -> str:
+    return name or "its own"
+
+
+def _config_line(config: ConfigChange) -> str:
+    line = f"{_SIGNS[config.change]} {config.config}"
+    if config.change == "added":
+        line += f"  new, {len(config.settings)} settings"
+    if config.change == "unchanged":
+        line += "  live as it is"
+    return line + (f"; goes along, named by {config.named_by}" if config.named_by else "")
+
+
+def setting_lines(changes: Iterable[SettingChange]) -> Iterator[str]:
+    """Settings that differ, one in a line."""
+    from modelyard.core.visible import visible_text
+
+    changes = list(changes)
+    width = max((len(one.key) for one in changes), default=0)
+    for one in changes:
+        before = "not set" if one.change == "added" else value_text(one.before)
+        after = "not set" if one.change == "removed" else value_text(one.after)
+        yield visible_text(f"    {one.key.ljust(width)}  {before} -> {after}")
+
+
+def value_text(value: Any) -> str:
+    """A setting's value in one line, its beginning where it is long."""
+    if value is None:
+        return "none"
+    if isinstance(value, bool):
+        return str(value).lower()
+    if isinstance(value, list):
+        text = f"[{', '.join(value_text(one) for one in value)}]"
+    else:
+        text = " ".join(str(value).split())
+    return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."

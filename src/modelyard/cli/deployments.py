@@ -1,0 +1,163 @@
+"""`models deployments`: what was live when, and what was changed by hand."""
+
+from __future__ import annotations
+
+import sys
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelyard.cli.options import Environment, Json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelyard.configs.live.drift import Drift
+    from modelyard.configs.live.history import PastDeployment
+    from modelyard.core.layout import Yard
+
+_SHOWN_CONFIGS = 3
+
+
+def deployments(
+    environment: Environment = None,
+    drift: Annotated[
+        bool,
+        typer.Option("--drift", help="Find what was changed by hand instead; exit code 4 for any."),
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List what was deployed, and find what was changed by hand.
+
+    Every revision of an environment, the newest first; without --env those of all environments.
+    `models config diff production@3 production` shows what differs between two.
+
+    --drift compares the files under .models/deployed/ with what was written there: changed,
+    missing and extra files, and a link that leads elsewhere. It exits with 4 when it finds any,
+    and with 5 when nothing is deployed. What holds is in state.db, so no answer depends on them;
+    deploying anything, be it live already, writes them anew.
+
+    \b
+    models deployments --env production
+    models deployments --drift
+
+    \b
+    JSON: [{"environment", "revision", "live": bool, "action", "created_at", "made_by", "reason",
+            "from_revision": for undo and rollback, "digest", "added": [label],
+            "changed": [label], "removed": [label],
+            "profiles": [{"domain", "before", "after"}]}];
+          with --drift: [{"environment", "revision", "files": [{"path", "what": "changed",
+            "missing", "extra", "unreadable" or "link", "settings": [{"key", "change",
+            "before": as it holds, "after": as the file says}]}]}]
+    """
+    from modelyard.configs.kinds import ENVIRONMENTS
+    from modelyard.configs.live.history import list_deployments
+    from modelyard.core.layout import find_yard
+
+    yard = find_yard()
+    environments = (environment,) if environment else ENVIRONMENTS
+    if drift:
+        _show_drift(_find_drift(yard, environments), as_json)
+        return
+    past = list_deployments(yard, environments)
+    _show_history(past, environments, as_json)
+
+
+def _show_history(
+    past: Sequence[PastDeployment], environments: Sequence[str], as_json: bool
+) -> None:
+    from modelyard.cli.render import print_json, print_lines, print_table
+
+    if as_json:
+        print_json([_facts(one) for one in past])
+    elif not past:
+        print_lines([f"Nothing was deployed yet in {' or '.join(environments)}."])
+    else:
+        rows = [
+            _row(one)
+            for environment in environments
+            for one in reversed(past)
+            if one.revision.environment == environment
+        ]
+        print_table((">revision", "environment", "when (UTC)", "what", "by", "why"), rows)
+
+
+def _row(past: PastDeployment) -> tuple[str, ...]:
+    revision = past.revision
+    back = f" to {revision.from_revision}" if revision.from_revision is not None else ""
+    return (
+        f"{'live ' if past.live else ''}{revision.number}",
+        revision.environment,
+        revision.created_at[:16].replace("T", " "),
+        f"{revision.action}{back}: {_summary(past)}",
+        revision.made_by,
+        revision.reason or "",
+    )
+
+
+def _summary(past: PastDeployment) -> str:
+    """What a revision changed, in a few words."""
+    parts = [
+        f"{sign}{label}"
+        for sign, labels in (("+", past.added), ("~", past.changed), ("-", past.removed))
+        for label in labels
+    ]
+    if len(parts) > _SHOWN_CONFIGS:
+        parts = [*parts[:_SHOWN_CONFIGS], f"and {len(parts) - _SHOWN_CONFIGS} more"]
+    parts += [f"{one.domain} uses {one.after or 'its own profile'}" for one in past.profiles]
+    return ", ".join(parts)
+
+
+def _facts(past: PastDeployment) -> dict[str, Any]:
+    revision = past.revision
+    return {
+        "environment": revision.environment,
+        "revision": revision.number,
+        "live": past.live,
+        "action": revision.action,
+        "created_at": revision.created_at,
+        "made_by": revision.made_by,
+        "reason": revision.reason,
+        "from_revision": revision.from_revision,
+        "digest": revision.digest,
+        "added": list(past.added),
+        "changed": list(past.changed),
+        "removed": list(past.removed),
+        "profiles": [asdict(one) for one in past.profiles],
+    }
+
+
+def _find_drift(yard: Yard, environments: Sequence[str]) -> list[Drift]:
+    from modelyard.configs.live.drift import find_drift
+    from modelyard.configs.live.revisions import NotDeployed
+    from modelyard.core.errors import NoData
+
+    found = []
+    for environment in environments:
+        try:
+            found.append(find_drift(yard, environment))
+        except NotDeployed as error:
+            hint = error.hint
+    if not found:
+        raise NoData(f"nothing is deployed in {' or '.join(environments)}", hint=hint)
+    return found
+
+
+def _show_drift(found: Sequence[Drift], as_json: bool) -> None:
+    from modelyard.cli.deploying import setting_lines
+    from modelyard.cli.render import flush_results, print_json, print_lines
+    from modelyard.core.visible import visible_text
+
+    if as_json:
+        print_json([asdict(one) for one in found])
+    else:
+        for drift in found:
+            said = f"{len(drift.files)} not as written" if drift.files else "all as written"
+            print_lines([f"{drift.environment}, revision {drift.revision}: {said}"])
+            for file in drift.files:
+                print_lines([visible_text(f"  {file.what:10} {file.path}")])
+                print_lines(setting_lines(file.settings))
+    if any(drift.files for drift in found):
+        flush_results()
+        sys.exit(4)

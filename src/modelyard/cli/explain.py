@@ -1,0 +1,131 @@
+"""`models explain`: the value of a setting, and which file and line gave it."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelyard.cli.options import EnvironmentName, Json
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelyard.configs.explain import Explanation, Layer
+    from modelyard.configs.reading.document import Document
+
+
+def explain(
+    key: Annotated[
+        str,
+        typer.Argument(
+            metavar="KEY", help="A dotted key, such as retries.first_wait, or a group of keys."
+        ),
+    ],
+    file: Annotated[
+        str, typer.Argument(metavar="FILE", help="A config: a file, KIND/NAME, or a name.")
+    ],
+    environment: Annotated[
+        EnvironmentName | None,
+        typer.Option("--env", help="With the overlay of this environment. Default: without any."),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Say what a setting is, and which line gave it.
+
+    A setting has layers: its default, what the file says, and what the file says for an
+    environment. The last of them that says something holds. Without --env the layers of all
+    environments are shown, and the value is that without any. A group shows all settings below it.
+
+    \b
+    models explain retries.first_wait configs/language_models/gpt4_config.yaml
+    models explain model_integration.budgets integration --env production
+
+    \b
+    JSON: {"file", "kind", "name", "environment": name or null,
+           "settings": [{"key", "attribute": its name in the program, with its unit,
+                         "value": as written, "parsed": the number or text that the program gets,
+                         "layer": "default", "base", an environment, or null, "where",
+                         "layers": [{"name", "value", "where"}], "may_be", "meaning"}]}
+    """
+    from modelyard.cli.render import print_json
+    from modelyard.configs.explain import explain as explain_key
+    from modelyard.configs.reading.given import open_catalogue
+
+    catalogue = open_catalogue([file])
+    document = catalogue.read(catalogue.locate(file))
+    found = explain_key(document, key, environment)
+    if as_json:
+        print_json(
+            {
+                "file": document.source.name,
+                "kind": document.kind.name,
+                "name": document.name,
+                "environment": environment,
+                "settings": [asdict(one) for one in found],
+            }
+        )
+    elif len(found) == 1 and found[0].key == key:
+        _print_one(document, found[0])
+    else:
+        _print_group(document, found)
+
+
+def _print_one(document: Document, setting: Explanation) -> None:
+    from modelyard.cli.render import print_pairs, print_table, print_text, print_title
+
+    print_title(f"{setting.key}: {_shown(setting.value)}")
+    print_pairs(
+        [
+            *([("parsed", parsed)] if (parsed := _parsed(setting)) else []),
+            ("written", _origin(setting)),
+            ("meaning", setting.meaning),
+            ("may be", setting.may_be),
+        ]
+    )
+    print_text()
+    rows = [
+        (
+            layer.name,
+            _shown(layer.value),
+            layer.where or "",
+            "holds" if _holds(setting, layer) else "",
+        )
+        for layer in setting.layers
+    ]
+    print_table(("layer", "value", "where", ""), rows)
+
+
+def _print_group(document: Document, settings: Sequence[Explanation]) -> None:
+    from modelyard.cli.render import print_table
+
+    rows = [
+        (one.key, _shown(one.value), one.layer or "not set", one.where or "") for one in settings
+    ]
+    print_table(("key", "value", "layer", "where"), rows)
+
+
+def _holds(setting: Explanation, layer: Layer) -> bool:
+    return layer.name == setting.layer
+
+
+def _parsed(setting: Explanation) -> str | None:
+    """What the program gets, where that is not what is written."""
+    if setting.parsed is None or setting.parsed == setting.value:
+        return None
+    if isinstance(setting.parsed, (int, float)):
+        return f"{setting.attribute} = {setting.parsed!r}"
+    return None
+
+
+def _origin(setting: Explanation) -> str:
+    if setting.where:
+        return setting.where
+    return "nowhere: this is the default" if setting.layer else "nowhere: it is not set"
+
+
+def _shown(value: Any) -> str:
+    from modelyard.configs.fields import show_written
+
+    return "not set" if value is None else show_written(value)

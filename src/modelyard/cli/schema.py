@@ -1,0 +1,72 @@
+"""`models schema`: the JSON Schemas of the configs."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelyard.core.errors import InvalidInput, did_you_mean
+
+
+def schema(
+    kind: Annotated[
+        str | None,
+        typer.Argument(metavar="KIND", help="A kind of config. Default: list the kinds."),
+    ] = None,
+    every: Annotated[
+        bool, typer.Option("--all", help="The schemas of all kinds, as files in the folder --to.")
+    ] = False,
+    to: Annotated[
+        Path | None,
+        typer.Option(
+            "--to", metavar="DIR", help="With --all: the folder that gets a KIND.json for each."
+        ),
+    ] = None,
+) -> None:
+    """Print the JSON Schema of a kind of config.
+
+    The schemas (draft-07) are for editors and other tools. A config whose first line is
+    `# yaml-language-server: $schema=../schemas/KIND.json` is completed and checked while it is
+    typed. They are made from the same classes that `models validate-config` judges by.
+
+    \b
+    models schema
+    models schema language_models
+    models schema --all --to configs/schemas
+    """
+    from modelyard.cli.render import print_json, print_table
+    from modelyard.configs.kinds import KINDS
+
+    if every or to is not None:
+        _write_all(kind, every, to)
+    elif kind is None:
+        print_table(
+            ("kind", "what one file says"), [(one.name, one.title) for one in KINDS.values()]
+        )
+    elif kind not in KINDS:
+        raise InvalidInput(
+            f"there is no kind of config {kind!r}{did_you_mean(kind, list(KINDS))}",
+            hint="`models schema` lists them",
+        )
+    else:
+        from modelyard.configs.schema import build_schema
+
+        print_json(build_schema(KINDS[kind]))
+
+
+def _write_all(kind: str | None, every: bool, to: Path | None) -> None:
+    from modelyard.cli.render import print_text
+    from modelyard.configs.kinds import KINDS
+    from modelyard.configs.schema import build_schema, render_schema
+    from modelyard.core.files import write_atomic
+
+    if kind is not None or not every or to is None:
+        raise InvalidInput(
+            "--all and --to go together, without a kind",
+            hint="for one kind: `models schema KIND > FILE`",
+        )
+    for one in KINDS.values():
+        write_atomic(to / f"{one.name}.json", render_schema(build_schema(one)))
+    print_text(f"wrote {len(KINDS)} schemas to {to}")

@@ -1,0 +1,100 @@
+"""`models switch-config`: which performance profile a domain uses."""
+
+from __future__ import annotations
+
+from typing import Annotated
+
+import typer
+
+from modelyard.cli.deploying import (
+    Manner,
+    PlanFile,
+    PlanOnly,
+    Reason,
+    Yes,
+    do_plan_file,
+    do_request,
+)
+from modelyard.cli.options import DryRun, Environment, Json, Wait
+from modelyard.core.errors import InvalidInput
+
+
+def switch_config(
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            "--profile", metavar="NAME", help="A config in configs/performance_profiles/."
+        ),
+    ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option("--domain", metavar="DOMAIN", help="One domain of work. Default: every one."),
+    ] = None,
+    environment: Environment = None,
+    undo: Annotated[
+        bool,
+        typer.Option(
+            "--undo", help="Take back the last switch; once more, the one before. Nothing else."
+        ),
+    ] = False,
+    plan_only: PlanOnly = False,
+    plan_file: PlanFile = None,
+    yes: Yes = False,
+    dry_run: DryRun = False,
+    reason: Reason = None,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Choose the performance profile of a domain, or of all.
+
+    Prints every setting that really changes, before and after. A process that runs sees the change
+    at its next request. It is a revision like a deployment; where the domain or the profile is not
+    live yet, what is needed goes along.
+
+    Production asks on a terminal, and needs --yes elsewhere.
+
+    \b
+    models switch-config --profile high_accuracy --domain code_analysis
+    models switch-config --profile fast_response --env production --yes
+    models switch-config --undo
+
+    \b
+    JSON: {"action": "switch" or "undo", "environment", "from_revision": 0 for none,
+           "goes_back_to": number or null, "changes": bool,
+           "configs": [{"config", "change": "added", "changed", "removed" or "unchanged",
+                        "named_by": label or null, "settings": [SETTING]}],
+           "profiles": [{"domain", "before": profile or null, "after": profile or null}],
+           "effects": [{"domain", "settings": [SETTING]}],
+           "revision": the new one or null, "completed": bool, "mended": [path],
+           "dry_run": bool};
+          SETTING is {"key", "change": "added", "changed" or "removed", "before", "after"};
+          a profile of null is the domain's own
+    """
+    from modelyard.configs.live.plan import Request
+    from modelyard.configs.live.switch import switch_request
+
+    manner = Manner(
+        plan_only=plan_only,
+        plan_file=plan_file,
+        yes=yes,
+        dry_run=dry_run,
+        reason=reason,
+        wait_s=wait,
+        as_json=as_json,
+    )
+    if undo and (profile or domain):
+        raise InvalidInput("--undo takes back the last switch, whatever it was; leave out the rest")
+    if plan_file and not plan_only:
+        if undo or profile or domain:
+            raise InvalidInput(
+                "--plan-file alone carries out a plan, which names its profile",
+                hint="leave out the rest, or add --plan to write a new plan",
+            )
+        do_plan_file(("switch", "undo"), environment, manner)
+        return
+    if not undo and profile is None:
+        raise InvalidInput(
+            "no profile was named", hint="`--profile high_accuracy`, or `--undo` to go back"
+        )
+    request = Request(action="undo") if undo else switch_request(profile or "", domain)
+    do_request(request, environment or "development", manner)

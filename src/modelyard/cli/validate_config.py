@@ -1,0 +1,149 @@
+"""`models validate-config`: every mistake of every config, before anything uses it."""
+
+from __future__ import annotations
+
+import sys
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Literal
+
+import typer
+
+from modelyard.cli.options import EnvironmentName
+
+if TYPE_CHECKING:
+    from modelyard.configs.checking.finding import CheckReport
+    from modelyard.configs.checking.reports.excerpt import SourceLine
+    from modelyard.configs.reading.catalogue import ConfigCatalogue
+
+_LARGEST_SHOWN_BYTES = 1_000_000
+
+Format = Literal["text", "json", "sarif", "junit", "github"]
+
+
+def validate_config(
+    words: Annotated[
+        list[str] | None,
+        typer.Argument(
+            metavar="PATH|DIR",
+            help="Files, folders, KIND/NAME or names. Default: every config of the yard.",
+        ),
+    ] = None,
+    environment: Annotated[
+        EnvironmentName | None,
+        typer.Option("--env", help="Look at this environment only. Default: at all of them."),
+    ] = None,
+    output: Annotated[
+        Format, typer.Option("--format", help="The form of the report, on stdout.")
+    ] = "text",
+    strict: Annotated[
+        bool,
+        typer.Option(
+            "--strict", help="Warnings count as errors, and the published schema is asked as well."
+        ),
+    ] = False,
+) -> None:
+    """Find every mistake in configs, each with its line.
+
+    YAML, keys, types, units and bounds; then the meaning: what a config names exists, fallbacks end
+    and have no cycle, prices are known, limits fit together, in each environment; and no secret
+    stands in a file. What `env:` and `file:` refer to is listed, with whether it is set: it is
+    never read. Nothing is executed, and nothing is changed.
+
+    Text is one line for each finding, `FILE:LINE:COL: MESSAGE`; on a terminal the line of the file
+    stands below it. The number of findings goes to stderr. Exit code 2 when there is an error.
+    A file outside any yard can only name what is given beside it.
+
+    \b
+    models validate-config configs/language_models/gpt4_config.yaml
+    models validate-config --env production --strict
+    models validate-config configs/ --format sarif > configs.sarif
+
+    \b
+    json:   {"valid": bool, "errors": count, "warnings": count, "files": [path],
+             "findings": [{"file", "line", "column", "level": "error" or "warning", "rule",
+                           "message", "hint"}],
+             "secrets": [{"reference", "where", "available": bool}]}
+    sarif:  SARIF 2.1.0, for code hosts and editors
+    junit:  JUnit XML, a test for each file
+    github: workflow commands, which GitHub shows beside the lines of a pull request
+    """
+    from modelyard.cli.render import flush_results, print_note
+    from modelyard.configs.checking.check import check_configs
+    from modelyard.configs.checking.reports.lines import verdict
+    from modelyard.configs.kinds import ENVIRONMENTS
+    from modelyard.configs.reading.given import GivenConfigs, open_catalogue
+    from modelyard.configs.reading.selection import select_configs
+
+    catalogue = open_catalogue(words or [])
+    environments = (environment,) if environment else ENVIRONMENTS
+    report = check_configs(
+        catalogue, select_configs(catalogue, words or []), environments=environments, strict=strict
+    )
+    _print(report, catalogue, output, strict)
+    if isinstance(catalogue, GivenConfigs):
+        print_note("no yard is around these files, so they can only name each other")
+    print_note(verdict(report))
+    if not report.valid or (strict and report.findings):
+        flush_results()
+        sys.exit(2)
+
+
+def _print(report: CheckReport, catalogue: ConfigCatalogue, output: Format, strict: bool) -> None:
+    from modelyard.cli.render import print_json, print_lines
+
+    if output == "json":
+        from modelyard.configs.checking.reports.facts import build_facts
+
+        print_json(build_facts(report, strict=strict))
+    elif output == "sarif":
+        from modelyard.configs.checking.reports.sarif import build_sarif
+
+        print_json(build_sarif(report))
+    elif output == "junit":
+        from modelyard.configs.checking.reports.junit import render_junit
+
+        print_lines(render_junit(report, strict=strict).splitlines())
+    elif output == "github":
+        from modelyard.configs.checking.reports.github import github_lines
+
+        print_lines(github_lines(report))
+    elif sys.stdout.isatty():
+        draw_report(report, catalogue)
+    else:
+        from modelyard.configs.checking.reports.lines import finding_line, secret_lines
+
+        print_lines(map(finding_line, report.findings))
+        print_lines(secret_lines(report))
+
+
+def draw_report(report: CheckReport, catalogue: ConfigCatalogue) -> None:
+    """The findings with the lines that they are about, for a terminal."""
+    from modelyard.cli.render import excerpt_room, print_finding, print_lines, print_title
+    from modelyard.configs.checking.reports.excerpt import excerpt
+    from modelyard.configs.checking.reports.lines import secret_lines
+
+    files: dict[str, list[SourceLine]] = {}
+    for finding in report.findings:
+        if finding.file not in files:
+            files[finding.file] = _lines_of(catalogue.yard.root / finding.file)
+        lines = files[finding.file]
+        shown = None
+        if finding.line <= len(lines):
+            shown = excerpt(lines[finding.line - 1], finding.column, widest=excerpt_room())
+        print_finding(finding, shown)
+    secrets = list(secret_lines(report))
+    if secrets:
+        print_title("Secrets that these configs refer to")
+        print_lines(f"  {line}" for line in secrets)
+
+
+def _lines_of(path: Path) -> list[SourceLine]:
+    """The lines of a file, or none when it cannot be shown: a finding says why."""
+    from modelyard.configs.checking.reports.excerpt import source_lines
+
+    try:
+        if not path.is_file() or path.stat().st_size > _LARGEST_SHOWN_BYTES:
+            return []
+        return source_lines(path.read_text(encoding="utf-8-sig", errors="replace"))
+    except OSError:
+        return []

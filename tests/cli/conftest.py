@@ -1,0 +1,24 @@
+"""The command line, run inside the test's own process."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import pytest
+
+from modelyard.cli.app import main
+from modelyard.core.layout import Yard
+
+
+@pytest.fixture
+def models(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run `models` with these words, in the test's yard; returns the exit code."""
+
+    def run(*words: str) -> int:
+        monkeypatch.setattr("sys.argv", ["models", *words])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        code = stopped.value.code
+        return code if isinstance(code, int) else int(code is not None)
+
+    return run

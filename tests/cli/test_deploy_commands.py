@@ -1,0 +1,332 @@
+"""`models deploy-config`, `deployments` and `switch-config` as a person and a program see them."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy_samples import edit, live_number, require_agreement, write_deploy_yard
+from modelyard.cli.app import main
+from modelyard.cli.deploy_config import deploy_config
+from modelyard.cli.deployments import deployments
+from modelyard.cli.switch_config import switch_config
+from modelyard.core.layout import Yard
+
+Models = Callable[..., int]
+
+
+@pytest.fixture
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Yard:
+    yard = write_deploy_yard(tmp_path / "yard")
+    monkeypatch.chdir(yard.root)
+    return yard
+
+
+@pytest.fixture
+def models(place: Yard, monkeypatch: pytest.MonkeyPatch) -> Models:
+    def run(*words: str) -> int:
+        monkeypatch.setattr("sys.argv", ["models", *words])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        code = stopped.value.code
+        return code if isinstance(code, int) else int(code is not None)
+
+    return run
+
+
+@pytest.fixture
+def printed(capsys: pytest.CaptureFixture[str]) -> Callable[[], Any]:
+    return lambda: json.loads(capsys.readouterr().out)
+
+
+def documented(command: Callable[..., None], value: Any) -> bool:
+    """Whether every key of a JSON result is named in the command's help."""
+    if isinstance(value, dict):
+        return all(
+            f'"{key}"' in (command.__doc__ or "") and documented(command, one)
+            for key, one in value.items()
+        )
+    return not isinstance(value, list) or all(documented(command, one) for one in value)
+
+
+GPT4 = ("deploy-config", "language_models/gpt4_config.yaml", "--env", "production")
+
+
+def test_the_command_of_the_issue_in_ci_says_exactly_what_to_add(
+    models: Models, place: Yard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models(*GPT4) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert "production needs a yes, and nobody can be asked here" in err
+    assert "`models deploy-config language_models/gpt4_config.yaml --env production --yes`" in err
+    assert live_number(place, "production") == 0
+    assert models(*GPT4, "--yes") == 0
+    assert "Revision 1 is live in production." in capsys.readouterr().out
+    assert models(*GPT4) == 0  # there is nothing left to say yes to
+    assert "Nothing to do: production has it already, with revision 1" in capsys.readouterr().out
+
+
+def on_a_terminal(place: Yard, answer: str, *words: str) -> tuple[int, str]:
+    """Run a command on a terminal of its own, and give this answer; its exit code and output."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.chdir(place.root)
+        os.environ["COLUMNS"] = "200"
+        os.execv(sys.executable, [sys.executable, "-m", "modelyard", *words])
+    os.write(terminal, f"{answer}\n".encode())
+    shown = b""
+    while True:
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # the terminal is gone with its last process
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork beside idle threads
+def test_on_a_terminal_production_shows_the_plan_and_asks(place: Yard) -> None:
+    code, shown = on_a_terminal(place, "n", *GPT4)
+    assert code == 1
+    assert "+ language_models/gpt4" in shown
+    assert "Make this live in production? [y/N]" in shown
+    assert "nothing was changed in production: nobody said yes" in shown
+    assert live_number(place, "production") == 0
+    code, shown = on_a_terminal(place, "y", *GPT4)
+    assert code == 0
+    assert live_number(place, "production") == 1
+
+
+def test_the_other_environments_do_not_ask(models: Models, place: Yard) -> None:
+    assert models("deploy-config", "gpt4", "--env", "test") == 0
+    assert models("deploy-config", "gpt4") == 0
+    assert (live_number(place, "test"), live_number(place)) == (1, 1)
+
+
+def test_the_environment_can_come_from_the_environment(
+    models: Models, place: Yard, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELS_ENV", "test")
+    assert models("deploy-config", "gpt4") == 0
+    assert live_number(place, "test") == 1
+    monkeypatch.setenv("MODELS_ENV", "tset")
+    assert models("deploy-config", "gpt4") == 2
+
+
+def test_a_plan_exits_with_4_as_long_as_there_is_something_to_do(
+    models: Models, place: Yard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models(*GPT4, "--plan") == 4
+    out = capsys.readouterr().out
+    assert "+ language_models/gpt4  new, 10 settings" in out
+    assert "Nothing was changed in production, where nothing is live yet." in out
+    assert models(*GPT4, "--dry-run") == 0
+    assert not place.local_state.exists()
+    models(*GPT4, "--yes")
+    assert models(*GPT4, "--plan") == 0
+
+
+def test_differences_are_shown_as_they_are_written(
+    models: Models, place: Yard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models("deploy-config", "gpt4")
+    edit(place, "language_models/gpt4_config", "60 seconds", "90 seconds")
+    capsys.readouterr()
+    assert models("deploy-config", "gpt4") == 0
+    out = capsys.readouterr().out
+    assert "~ language_models/gpt4\n    timeout  60 seconds -> 90 seconds\n" in out
+    assert "go back with `models deploy-config --rollback --env development`" in out
+
+
+def test_a_plan_file_is_written_carried_out_and_refused_when_stale(
+    models: Models, place: Yard, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    file = str(tmp_path / "release.json")
+    assert models(*GPT4, "--plan", "--plan-file", file) == 4
+    assert f"the plan is in {file}" in capsys.readouterr().err
+    assert models("deploy-config", "--plan-file", file, "--env", "test") == 2
+    assert "is a plan for production, and not for test" in capsys.readouterr().err
+    assert models("switch-config", "--plan-file", file) == 2
+    assert "is a plan of `models deploy-config`" in capsys.readouterr().err
+    assert models("deploy-config", "--plan-file", file) == 2
+    assert "needs a yes" in capsys.readouterr().err
+    assert models("deploy-config", "--plan-file", file, "--dry-run") == 0
+    edit(place, "language_models/gpt4_config", "The best answers", "The better answers")
+    assert models("deploy-config", "--plan-file", file, "--yes") == 1
+    err = capsys.readouterr().err
+    assert "the plan for production no longer holds" in err
+    assert "the file configs/language_models/gpt4_config.yaml has changed" in err
+    edit(place, "language_models/gpt4_config", "The better answers", "The best answers")
+    assert models("deploy-config", "--plan-file", file, "--yes") == 0
+    assert models("deploy-config", "--plan-file", file, "--yes") == 0
+    assert live_number(place, "production") == 1
+
+
+def test_rollback_and_history(
+    models: Models, place: Yard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models("deploy-config", "gpt4")
+    models("deploy-config", "claude", "--reason", "long texts")
+    capsys.readouterr()
+    assert models("deploy-config", "--rollback") == 0
+    out = capsys.readouterr().out
+    assert "Back to revision 1:" in out
+    assert "- language_models/claude" in out
+    assert models("deployments") == 0
+    out = capsys.readouterr().out
+    rows = [line.split() for line in out.splitlines() if "development" in line]
+    assert [row[0] for row in rows] == ["live", "2", "1"]
+    assert "rollback to 1: -language_models/claude" in out
+    assert "long texts" in out
+    assert models("deployments", "--env", "test") == 0
+    assert "Nothing was deployed yet in test." in capsys.readouterr().out
+
+
+def test_the_switch_of_the_issue_prints_before_and_after(
+    models: Models, place: Yard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("switch-config", "--profile", "high_accuracy", "--domain", "code_analysis")
+    assert models(*words) == 0
+    out = capsys.readouterr().out
+    assert "profile                       balanced -> high_accuracy" in out
+    assert "model.timeout                 30 s -> 2 min" in out
+    assert "samples                       1 -> 3" in out
+    assert "+ language_models/claude  new, 8 settings; goes along, named by integration" in out
+    assert "take it back with `models switch-config --undo --env development`" in out
+    assert models(*words) == 0
+    assert "Nothing to do" in capsys.readouterr().out
+    assert models("switch-config", "--undo") == 0
+    assert "samples                       3 -> 1" in capsys.readouterr().out
+    require_agreement(place)
+
+
+def test_a_switch_in_production_needs_a_yes_too(models: Models, place: Yard) -> None:
+    words = ("switch-config", "--profile", "high_accuracy", "--env", "production")
+    assert models(*words) == 2
+    assert models(*words, "--plan") == 4
+    assert models(*words, "--yes") == 0
+    assert models("switch-config", "--undo", "--env", "production") == 2
+    assert models("deploy-config", "--rollback", "--to", "1", "--env", "production") == 0
+    assert models("switch-config", "--undo", "--env", "production", "--yes") == 0
+    assert models("deploy-config", "--rollback", "--env", "production") == 2
+
+
+def test_drift_exits_with_4_and_with_5_where_nothing_is_deployed(
+    models: Models, place: Yard, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("deployments", "--drift") == 5
+    models("deploy-config", "gpt4")
+    capsys.readouterr()
+    assert models("deployments", "--drift") == 0
+    assert "development, revision 1: all as written" in capsys.readouterr().out
+    file = place.deployed("development") / "language_models" / "gpt4.yaml"
+    file.write_text(file.read_text().replace("60 seconds", "5 seconds"))
+    assert models("deployments", "--drift") == 4
+    out = capsys.readouterr().out
+    assert "changed    .models/deployed/development/language_models/gpt4.yaml" in out
+    assert "timeout  60 seconds -> 5 seconds" in out
+    assert models("deployments", "--drift", "--env", "test") == 5
+
+
+def test_every_json_result_is_documented(
+    models: Models, place: Yard, printed: Callable[[], Any]
+) -> None:
+    assert models("deploy-config", "code_analysis", "--json") == 0
+    value = printed()
+    assert documented(deploy_config, value)
+    assert (value["revision"], value["from_revision"], value["dry_run"]) == (1, 0, False)
+    assert models("switch-config", "--profile", "high_accuracy", "--json") == 0
+    value = printed()
+    assert documented(switch_config, value)
+    assert value["profiles"][0] == {
+        "domain": "code_analysis",
+        "before": None,
+        "after": "high_accuracy",
+    }
+    assert models("switch-config", "--undo", "--plan", "--json") == 4
+    value = printed()
+    assert documented(switch_config, value)
+    assert (value["revision"], value["dry_run"], value["changes"]) == (None, True, True)
+    assert models("deployments", "--json") == 0
+    value = printed()
+    assert documented(deployments, value)
+    assert [(one["revision"], one["live"]) for one in value] == [(1, False), (2, True)]
+    (place.deployed("development") / "profiles.yaml").write_text("code_analysis: balanced\n")
+    assert models("deployments", "--drift", "--json") == 4
+    value = printed()
+    assert documented(deployments, value)
+    assert value[0]["files"][0]["what"] == "changed"
+    assert models(*GPT4, "--json", "--yes") == 0
+    printed()
+
+
+@pytest.mark.parametrize(
+    "line",
+    [
+        "deploy-config",
+        "deploy-config gpt4 --all",
+        "deploy-config gpt4 --to 3",
+        "deploy-config gpt4 --rollback",
+        "deploy-config --plan-file no-such-file.json",
+        "deploy-config gpt4 --plan-file release.json",
+        "deploy-config gpt4 --env staging",
+        "deploy-config --rollback --to 0",
+        "deploy-config gpt5",
+        "switch-config",
+        "switch-config --undo --profile balanced",
+        "switch-config --profile no_such_profile",
+        "switch-config --profile balanced --domain nobody",
+        "switch-config --domain code_analysis",
+        "deployments --env staging",
+    ],
+)
+def test_wrong_usage_exits_with_2(models: Models, line: str) -> None:
+    assert models(*line.split()) == 2
+
+
+SECRET = "sk-planted-4f9d2c81e07a"
+
+
+def test_no_byte_of_a_secret_appears_anywhere(place: Yard, tmp_path: Path) -> None:
+    keys = place.root / "keys"
+    keys.write_text(f"{SECRET}-file\n")
+    edit(place, "language_models/claude_config", "/run/secrets/anthropic", str(keys))
+    environment = {**os.environ, "OPENAI_API_KEY": SECRET, "ANTHROPIC_API_KEY": SECRET}
+    plan = tmp_path / "plan.json"
+    shown = b""
+    for line in (
+        "deploy-config --all --env production --plan --json",
+        f"deploy-config --all --env production --plan --plan-file {plan}",
+        "deploy-config --all --env production",
+        "deploy-config --all --env production --yes",
+        "switch-config --profile high_accuracy --env production --yes --json",
+        "switch-config --undo --env production --yes",
+        "deploy-config --rollback --env production --yes --reason because",
+        "deployments --json",
+        "deployments --drift",
+    ):
+        words = [sys.executable, "-m", "modelyard", *line.split()]
+        done = subprocess.run(words, cwd=place.root, env=environment, capture_output=True,
+                              timeout=60, check=False)  # fmt: skip
+        assert done.returncode in (0, 2, 4), done.stderr
+        shown += done.stdout + done.stderr
+    assert live_number(place, "production") == 4
+    places = [path for path in place.local_state.rglob("*") if path.is_file()]
+    assert place.state_db in places
+    kept = b"".join(path.read_bytes() for path in [*places, plan])
+    assert b"env:OPENAI_API_KEY" in kept
+    for text in (shown, kept):
+        assert SECRET.encode() not in text
+        assert b"planted" not in text

@@ -1,0 +1,354 @@
+"""`models validate-config` as a person, a script and a CI server see it."""
+
+from __future__ import annotations
+
+import json
+import os
+import pty
+import re
+import subprocess
+import sys
+import xml.etree.ElementTree as ElementTree
+from contextlib import suppress
+from pathlib import Path
+
+import pytest
+from test_light_start import HEAVY, RUN_AND_LIST_HEAVY_MODULES
+
+from modelyard.cli.app import main
+from modelyard.frontdoor.init import init_yard
+
+MODEL = """\
+description: A model for tests
+provider: local
+model: smollm2-135m-instruct
+context_tokens: 2k
+max_output_tokens: 512
+fallback: {fallback}
+"""
+BUILTIN = """\
+description: The end of every chain
+provider: builtin
+model: none
+context_tokens: 2k
+max_output_tokens: 512
+"""
+WRONG = MODEL.format(fallback="end") + "generation:\n  temprature: 0.2\ntimeout: 60\n"
+PLACE = "configs/language_models"
+SECRET = "sk-ant-" + "api03-Zq8" * 6
+
+
+@pytest.fixture(autouse=True)
+def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A yard with two configs that are right: `good`, and the `end` of its chain."""
+    root = tmp_path / "yard"
+    init_yard(root)
+    for path in (root / "configs").rglob("*.yaml"):
+        path.unlink()
+    write(root / PLACE / "good.yaml", MODEL.format(fallback="end"))
+    write(root / PLACE / "end.yaml", BUILTIN)
+    monkeypatch.chdir(root)
+    return root
+
+
+def write(path: Path, text: str) -> Path:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    path.write_text(text)
+    return path
+
+
+def models(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    monkeypatch.setattr("sys.argv", ["models", *words])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    code = stopped.value.code
+    return code if isinstance(code, int) else int(code is not None)
+
+
+def validate(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
+    return models(monkeypatch, "validate-config", *words)
+
+
+def test_a_yard_without_mistakes_is_valid(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert validate(monkeypatch) == 0
+    printed = capsys.readouterr()
+    assert printed.out == ""
+    assert printed.err == "2 files checked: no problems\n"
+
+
+def test_every_mistake_is_a_line_that_an_editor_can_jump_to(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(Path(PLACE, "wrong.yaml"), WRONG)
+    assert validate(monkeypatch, f"{PLACE}/wrong.yaml") == 2
+    printed = capsys.readouterr()
+    first, second = printed.out.splitlines()
+    assert first == (
+        f"{PLACE}/wrong.yaml:8:3: unknown key 'generation.temprature' "
+        "(did you mean 'generation.temperature'?)"
+    )
+    assert second.startswith(f"{PLACE}/wrong.yaml:9:1: 'timeout' must be a duration")
+    assert printed.err == "1 file checked: 2 errors\n"
+
+
+@pytest.mark.parametrize(
+    "word", [f"{PLACE}/good.yaml", "language_models/good.yaml", "language_models/good", "good"]
+)
+def test_a_config_may_be_called_by_path_kind_or_name(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    assert validate(monkeypatch, word) == 0
+    assert capsys.readouterr().err == "1 file checked: no problems\n"
+
+
+@pytest.mark.parametrize(
+    "word", [".", "configs", PLACE, "language_models", f"{PLACE}/../../configs"]
+)
+def test_a_folder_stands_for_the_configs_below_it(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], word: str
+) -> None:
+    write(Path("configs/compose.yaml"), "services: {}\n")
+    write(Path(".hidden/language_models/x.yaml"), "services: {}\n")
+    assert validate(monkeypatch, word) == 0
+    assert capsys.readouterr().err == "2 files checked: no problems\n"
+
+
+def test_a_file_that_is_named_twice_is_checked_once(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert validate(monkeypatch, "good", f"{PLACE}/good.yaml", PLACE) == 0
+    assert capsys.readouterr().err == "2 files checked: no problems\n"
+
+
+def test_a_name_that_is_nothing_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert validate(monkeypatch, "gud") == 2
+    assert "there is no config 'gud'" in capsys.readouterr().err
+
+
+def test_nothing_to_check_is_not_valid(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    (tmp_path / "empty").mkdir()
+    assert validate(monkeypatch, str(tmp_path / "empty")) == 5
+    assert "there is no config in" in capsys.readouterr().err
+
+
+def test_a_fifo_in_a_folder_does_not_hang(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    os.mkfifo(Path(PLACE, "pipe.yaml"))
+    assert validate(monkeypatch, PLACE) == 0
+    assert validate(monkeypatch) == 2
+    assert f"{PLACE}/pipe.yaml:1:1: is no regular file" in capsys.readouterr().out
+
+
+def test_an_overlay_is_looked_at_in_its_environment_only(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    overlay = "environments:\n  production:\n    fallback: nobody\n"
+    write(Path(PLACE, "good.yaml"), MODEL.format(fallback="end") + overlay)
+    assert validate(monkeypatch, "--env", "development") == 0
+    assert validate(monkeypatch, "--env", "production") == 2
+    assert validate(monkeypatch) == 2
+    assert f"{PLACE}/good.yaml:9:5: " in capsys.readouterr().out
+
+
+def test_a_warning_fails_only_a_strict_check(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(Path(PLACE, "good.yaml"), MODEL.format(fallback="&unused end"))
+    assert validate(monkeypatch) == 0
+    assert "good.yaml:6:11: warning: the anchor &unused is never used" in capsys.readouterr().out
+    assert validate(monkeypatch, "--strict") == 2
+
+
+def test_secrets_are_listed_with_whether_they_are_set_and_never_shown(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    hosted = MODEL.format(fallback="end").replace("local", "openai") + "api_key: env:{}\nprices:\n"
+    hosted += "  input_per_million: $1\n  output_per_million: $1\n"
+    write(Path(PLACE, "a.yaml"), hosted.format("KEY_ONE"))
+    write(Path(PLACE, "b.yaml"), hosted.format("KEY_TWO"))
+    monkeypatch.setenv("KEY_ONE", SECRET)
+    assert validate(monkeypatch) == 0
+    printed = capsys.readouterr().out
+    assert printed.splitlines() == [
+        f"env:KEY_ONE: set (named in {PLACE}/a.yaml:7:1)",
+        f"env:KEY_TWO: not set (named in {PLACE}/b.yaml:7:1)",
+    ]
+
+
+@pytest.mark.parametrize("form", ["text", "json", "sarif", "junit", "github"])
+def test_no_form_repeats_a_secret_of_a_file(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: str
+) -> None:
+    write(Path(PLACE, "leak.yaml"), WRONG + f"api_key: {SECRET}\n{SECRET}: x\n")
+    assert validate(monkeypatch, "--format", form) == 2
+    printed = capsys.readouterr()
+    assert SECRET[8:] not in printed.out + printed.err
+    assert "temprature" in printed.out
+
+
+def test_json_has_the_documented_shape(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(Path(PLACE, "wrong.yaml"), WRONG)
+    assert validate(monkeypatch, "--format", "json") == 2
+    facts = json.loads(capsys.readouterr().out)
+    assert set(facts) == {"valid", "errors", "warnings", "files", "findings", "secrets"}
+    assert (facts["valid"], facts["errors"], facts["warnings"]) == (False, 2, 0)
+    assert facts["files"] == [f"{PLACE}/{name}.yaml" for name in ("end", "good", "wrong")]
+    assert facts["findings"][0]["rule"] == "unknown-key"
+
+
+def test_sarif_junit_and_github_say_the_same(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(Path(PLACE, "wrong.yaml"), WRONG)
+    validate(monkeypatch, "--format", "sarif")
+    results = json.loads(capsys.readouterr().out)["runs"][0]["results"]
+    validate(monkeypatch, "--format", "junit")
+    suite = ElementTree.fromstring(capsys.readouterr().out)
+    validate(monkeypatch, "--format", "github")
+    commands = capsys.readouterr().out.splitlines()
+    assert [one["ruleId"] for one in results] == ["unknown-key", "wrong-unit"]
+    assert (suite.attrib["tests"], suite.attrib["failures"]) == ("3", "1")
+    assert [line.startswith(f"::error file={PLACE}/wrong.yaml,line=") for line in commands] == [
+        True,
+        True,
+    ]
+
+
+def test_an_unknown_form_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert validate(monkeypatch, "--format", "xml") == 2
+    assert "'sarif'" in capsys.readouterr().err
+
+
+# Outside a yard
+
+
+@pytest.fixture
+def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    folder = tmp_path / "elsewhere"
+    write(folder / "language_models" / "one.yaml", MODEL.format(fallback="two"))
+    write(folder / "language_models" / "two.yaml", BUILTIN)
+    monkeypatch.chdir(folder)
+    return folder
+
+
+def test_files_outside_a_yard_are_checked_among_themselves(
+    outside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert validate(monkeypatch, "language_models") == 0
+    assert "they can only name each other" in capsys.readouterr().err
+    assert validate(monkeypatch, "language_models/one.yaml") == 2
+    assert "names the language model 'two', which does not exist" in capsys.readouterr().out
+
+
+def test_a_file_in_another_yard_is_checked_in_that_one(
+    outside: Path, yard: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert validate(monkeypatch, str(yard / PLACE / "good.yaml")) == 0
+    assert capsys.readouterr().err == "1 file checked: no problems\n"
+
+
+def test_no_yard_and_no_file_is_wrong_usage(
+    outside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert validate(monkeypatch) == 2
+    assert "is not inside a yard" in capsys.readouterr().err
+
+
+def test_a_yard_that_is_named_and_is_none_is_no_reason_to_look_elsewhere(
+    outside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models(monkeypatch, "--yard", "nowhere", "validate-config", "language_models") == 2
+
+
+def test_the_kind_of_a_loose_file_is_said_by_its_schema_line(
+    outside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "# yaml-language-server: $schema=../schemas/language_models.json\n"
+    write(outside / "loose.yaml", line + BUILTIN)
+    write(outside / "other.yaml", BUILTIN)
+    assert validate(monkeypatch, "loose.yaml") == 0
+    assert validate(monkeypatch, "other.yaml") == 2
+    assert "other.yaml:1:1: what kind of config this is cannot be told" in capsys.readouterr().out
+
+
+# In processes of its own
+
+
+def run(*words: str) -> subprocess.CompletedProcess[str]:
+    command = [sys.executable, "-m", "modelyard", "validate-config", *words]
+    return subprocess.run(command, capture_output=True, text=True, timeout=60)
+
+
+def test_the_plain_check_of_a_valid_file_loads_nothing_that_it_does_not_need() -> None:
+    unneeded = ("rich", "pydantic", "jsonschema", "sqlite3", "numpy", "jinja2", "torch")
+    check = RUN_AND_LIST_HEAVY_MODULES.replace(str(HEAVY), str(unneeded))
+    command = [sys.executable, "-c", check, "validate-config", "good"]
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60)
+    assert done.returncode == 0, done.stderr
+    assert done.stderr.splitlines()[-1].strip() == "loaded:"
+
+
+def test_a_file_whose_name_is_not_utf8_is_reported() -> None:
+    Path(PLACE, os.fsdecode(b"caf\xe9.yaml")).write_text(WRONG)
+    for form in ("text", "json", "sarif", "junit", "github"):
+        done = run("--format", form)
+        assert done.returncode == 2, done.stderr
+        assert "a bug" not in done.stderr
+
+
+def test_a_full_disk_behind_stdout_is_no_success() -> None:
+    write(Path(PLACE, "wrong.yaml"), WRONG)
+    for form in ("text", "json", "junit"):
+        with Path("/dev/full").open("w") as full:
+            command = [sys.executable, "-m", "modelyard", "validate-config", "--format", form]
+            done = subprocess.run(command, stdout=full, stderr=subprocess.PIPE, text=True)
+        assert done.returncode == 1
+        assert "No space left on device" in done.stderr
+
+
+def on_a_terminal(*words: str, columns: int = 100) -> tuple[int, str]:
+    """What a terminal of that width gets; returns the exit code and the text without colours."""
+    environment = {**os.environ, "TERM": "xterm", "COLUMNS": str(columns)}
+    terminal, behind = pty.openpty()
+    process = subprocess.Popen(
+        [sys.executable, "-m", "modelyard", *words],
+        stdin=behind,
+        stdout=behind,
+        stderr=behind,
+        env=environment,
+    )
+    os.close(behind)
+    shown = b""
+    with suppress(OSError):  # how Linux says that the other side is closed
+        while piece := os.read(terminal, 65536):
+            shown += piece
+    os.close(terminal)
+    plain = re.sub(r"\x1b\[[0-9;]*m", "", shown.decode())
+    return process.wait(60), plain.replace("\r\n", "\n")
+
+
+def test_a_terminal_shows_the_line_and_marks_the_place() -> None:
+    write(Path(PLACE, "wrong.yaml"), WRONG)
+    code, shown = on_a_terminal("validate-config", "wrong")
+    assert code == 2
+    assert "    8 │   temprature: 0.2\n      │   ^^^^^^^^^^\n" in shown
+    assert "1 file checked: 2 errors" in shown
+
+
+def test_a_terminal_never_shows_a_secret_of_the_line() -> None:
+    key = "\n".join(["-----BEGIN PRIVATE KEY-----", SECRET[8:30], "-----END PRIVATE KEY-----"])
+    write(Path(PLACE, "leak.yaml"), WRONG + f"api_kee: {SECRET}  # {SECRET}\n{key}\n")
+    _, shown = on_a_terminal("validate-config", "leak")
+    assert SECRET[8:] not in shown and SECRET[8:30] not in shown
+    assert "****" in shown
