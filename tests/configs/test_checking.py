@@ -12,6 +12,8 @@ import pytest
 from modelyard.configs.checking.check import check_configs
 from modelyard.configs.checking.finding import CheckReport
 from modelyard.configs.reading.catalogue import ConfigCatalogue
+from modelyard.configs.reading.document import load_document
+from modelyard.core.errors import ProblemsFound
 from modelyard.core.layout import Yard
 
 HOSTED = """\
@@ -63,6 +65,7 @@ def test_all_findings_of_all_files_come_in_one_go_in_order(small: Yard) -> None:
     assert [(finding.file, finding.line) for finding in report.findings] == [
         ("configs/language_models/a.yaml", 2),
         ("configs/language_models/b.yaml", 8),
+        ("configs/language_models/b.yaml", 9),
     ]
     assert report.files == ("configs/language_models/a.yaml", "configs/language_models/b.yaml")
     assert not report.valid
@@ -209,6 +212,8 @@ def test_a_check_loads_nothing_heavy(small: Yard) -> None:
 import sys
 from pathlib import Path
 from modelyard.configs.reading.catalogue import ConfigCatalogue
+from modelyard.configs.reading.document import load_document
+from modelyard.core.errors import ProblemsFound
 from modelyard.configs.checking.check import check_configs
 from modelyard.core.layout import Yard
 report = check_configs(ConfigCatalogue(Yard(Path({str(small.root)!r}))), [Path({str(path)!r})])
@@ -237,3 +242,23 @@ def test_a_strict_check_asks_the_json_schema_as_well(
     second_judge._validator.cache_clear()
     assert finding.rule == "json-schema"
     assert check(small, path).findings == ()
+
+
+def test_a_file_with_mistakes_still_says_which_secrets_it_needs(small: Yard) -> None:
+    write(small, "language_models/b.yaml", HOSTED + "colour: blue\nadapter: no\nname: Bad Name\n")
+    report = check(small)
+    assert not report.valid
+    assert [use.reference for use in report.secrets] == ["env:OPENAI_API_KEY"]
+
+
+@pytest.mark.parametrize(
+    "slip", ["adapter: no", "provider: openai", "name: Bad Name", "? [a]\n: b"]
+)
+def test_nobody_but_the_check_reads_a_file_with_such_a_mistake(small: Yard, slip: str) -> None:
+    path = write(small, "language_models/b.yaml", HOSTED + slip + "\n")
+    with pytest.raises(ProblemsFound):
+        load_document(path)
+    with pytest.raises(ProblemsFound):
+        ConfigCatalogue(small).read(path)
+    assert ConfigCatalogue(small).find("language_models", "b") is None
+    assert ConfigCatalogue(small).inspect(path).problems

@@ -24,6 +24,7 @@ from modelyard.core.layout import Yard
 NOT_IN_EXAMPLES = {
     "json-schema",  # would be a disagreement of our own two judges: test_mutations.py
     "unreadable",
+    "not-read",  # of a whole yard, and no file's own: test_validate_config_command.py
     "broken-reference",  # needs a broken config that is not checked: test_checking.py
     "yaml-unreadable",
     "yaml-too-large",

@@ -21,6 +21,7 @@ from example_configs import REPOSITORY, make_yard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
+from jsonschema.validators import extend
 
 from killed import SOAK
 from modelyard.configs.checking.check import check_configs
@@ -238,9 +239,16 @@ def merged_values(path: Path) -> list[Any]:
     ]
 
 
+# JSON Schema takes 1.0 for a whole number, also where it is written `1e0`; the class does not.
+_Validator = extend(
+    Draft7Validator,
+    type_checker=Draft7Validator.TYPE_CHECKER.redefine("integer", lambda _, one: type(one) is int),
+)
+
+
 @cache
 def _validator(kind: str) -> Draft7Validator:
-    return Draft7Validator(load_schema(kind))
+    return _Validator(load_schema(kind))
 
 
 def unknown_keys(path: Path) -> list[str]:

@@ -163,3 +163,10 @@ def test_a_plan_file_says_what_would_change_for_whoever_reads_it(place: Yard, fi
         {"key": "max_output_tokens", "change": "changed", "before": "8k", "after": "9k"}
     ]
     assert (content["environment"], content["from_revision"]) == ("production", 1)
+
+
+def test_where_only_the_environment_moved_on_no_file_is_blamed(place: Yard, file: Path) -> None:
+    first = Request(action="deploy", configs=("specialized_models/code_analysis",))
+    bound = written(place, file, first)
+    deploy_config(place, ["gpt4", "balanced"], environment="production")
+    assert refusals(place, bound) == ["revision 2 is live, and the plan starts from 1"]

@@ -6,7 +6,13 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from modelyard.core.settings import Between, build_settings, field_docs, settings_mapping
+from modelyard.core.settings import (
+    Between,
+    build_settings,
+    build_valid_part,
+    field_docs,
+    settings_mapping,
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -156,3 +162,34 @@ def test_settings_are_plain_when_they_are_saved_and_read_back_the_same() -> None
     plain = settings_mapping(spec)
     assert plain["lora"] == {"rank": 16, "targets": ["a", "b"]}
     assert build_settings(Spec, plain, lambda path: None) == (spec, [])
+
+
+def test_a_number_with_an_exponent_is_shown_as_it_is_written() -> None:
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Run:
+        label: str
+        """Its label."""
+        steps: int
+        """Its steps."""
+
+    texts = {("label",): "1e3", ("steps",): "1e6"}
+    values = {"label": 1e3, "steps": 1e6}
+    _, problems = build_settings(Run, values, lambda _: None, written=texts.get)
+    assert [(problem.message, problem.hint) for problem in problems] == [
+        ("'label' must be text, not 1e3", 'write "1e3"'),
+        ("'steps' must be a whole number, not 1e6", "write 1000000"),
+    ]
+
+
+def test_the_valid_part_leaves_out_what_is_wrong_and_says_so() -> None:
+    @dataclass(frozen=True, slots=True, kw_only=True)
+    class Run:
+        steps: int
+        """Its steps."""
+        words: tuple[str, ...] = ()
+        """Its words."""
+
+    built, doubtful = build_valid_part(Run, {"steps": 5, "words": ["a", 7], "wrods": 1})
+    assert built == Run(steps=5)
+    assert doubtful == {("words", 1), ("wrods",), ("words",)}
+    assert build_valid_part(Run, {"steps": "x"})[0] is None

@@ -162,3 +162,12 @@ for _ in range(10):
     processes = [subprocess.Popen(command) for _ in range(16)]
     assert [process.wait() for process in processes] == [0] * 16
     assert count(place) == 160
+
+
+def test_an_error_of_the_disk_never_advises_to_move_the_history_away(place: Yard) -> None:
+    count(place)
+    error = sqlite3.OperationalError("disk I/O error")
+    error.sqlite_errorname = "SQLITE_IOERR_WRITE"
+    with pytest.raises(ModelyardError) as caught, state.state_errors(place):
+        raise error
+    assert "move it away" not in str(caught.value.hint)

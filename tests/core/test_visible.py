@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelyard.core.visible import visible_text
+from modelyard.core.visible import visible_line, visible_text
 
 
 def test_control_characters_are_written_out() -> None:
@@ -13,3 +13,11 @@ def test_control_characters_are_written_out() -> None:
 def test_everything_else_stays_as_it_is() -> None:
     text = "Zürich\tcosts\n½ of 東京, it's \u00a0£5 🙂 \\x1b"
     assert visible_text(text) == text
+
+
+def test_what_turns_text_around_is_written_out() -> None:
+    assert visible_text("\u202eabc\u2066\u200f") == "\\u202eabc\\u2066\\u200f"
+
+
+def test_a_line_stays_one_line() -> None:
+    assert visible_line("a\nb\tc\x1b\u2028") == "a\\nb\\tc\\x1b\\u2028"

@@ -16,6 +16,7 @@ from modelyard.configs.fields import Place, walk_settings
 from modelyard.configs.kinds import ENVIRONMENTS, KINDS
 from modelyard.configs.live.revisions import load_revision, load_snapshot
 from modelyard.configs.live.snapshot import split_label
+from modelyard.configs.masked import mask_changes, mask_problems
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import own_settings, resolve
 from modelyard.core.errors import InvalidInput, ProblemsFound, did_you_mean
@@ -136,7 +137,7 @@ def _load_config(catalogue: ConfigCatalogue, word: str, environment: str | None)
         document.kind.settings_class, resolved.values, resolved.where
     )
     if problems:
-        raise ProblemsFound(f"{document.source.name} is not valid", problems)
+        raise ProblemsFound(f"{document.source.name} is not valid", mask_problems(problems))
     config = _config(document.label, settings, resolved.values)
     name = document.source.name + (f" in {environment}" if environment else "")
     return _Side(name, environment, {document.label: config}, None)
@@ -209,4 +210,5 @@ def _changed(label: str, before: _Config, after: _Config) -> Iterator[ConfigDiff
         for change in compare_flat(before.holds, after.holds)
     )
     if changes:
-        yield ConfigDifference(config=label, change="changed", settings=changes)
+        settings = mask_changes(changes)
+        yield ConfigDifference(config=label, change="changed", settings=settings)

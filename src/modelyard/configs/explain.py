@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, replace
 from typing import Any
 
 from modelyard.configs.fields import (
+    ANY_ITEM,
+    ANY_NAME,
     Place,
     default_of,
     say_type,
@@ -15,7 +18,8 @@ from modelyard.configs.fields import (
     written_form,
 )
 from modelyard.configs.kinds import ENVIRONMENTS
-from modelyard.configs.reading.document import Document, own_settings, resolve
+from modelyard.configs.masked import mask_problems, mask_value
+from modelyard.configs.reading.document import HEADER_KEYS, Document, own_settings, resolve
 from modelyard.configs.reading.shape import check_shape
 from modelyard.core.errors import InvalidInput, ProblemsFound, nearest
 from modelyard.core.settings import (
@@ -76,11 +80,13 @@ def explain(document: Document, key: str, environment: str | None) -> tuple[Expl
     own = document.kind.settings_class
     settings, _ = build_settings(own, resolved.values, resolved.where)
     if shaped.problems or settings is None:
-        raise ProblemsFound(f"{document.source.name} is not valid", shaped.problems)
+        problems = mask_problems(shaped.problems)
+        raise ProblemsFound(f"{document.source.name} is not valid", problems)
     walked = walk_settings(own, settings, key=key)
     places = [place for place in walked if _is_at(dotted(place.path), key)]
     if not places:
-        raise _unknown(document, key)
+        existing = [dotted(place.path) for place in walk_settings(own, settings)]
+        raise _unknown(document, key, existing)
     return tuple(_explain(document, place, environment) for place in places)
 
 
@@ -90,14 +96,18 @@ def _is_at(found: str, key: str) -> bool:
 
 
 def _explain(document: Document, place: Place, environment: str | None) -> Explanation:
-    layers = tuple(_layers(document, place, environment))
+    key = dotted(place.path)
+    layers = tuple(
+        replace(one, value=mask_value(key, one.value))
+        for one in _layers(document, place, environment)
+    )
     below = [one for one in layers if environment or one.name in (DEFAULT, BASE)]
     holds = below[-1] if below else None
     return Explanation(
-        key=dotted(place.path),
+        key=key,
         attribute=place.field.name,
         value=holds.value if holds else None,
-        parsed=place.parsed,
+        parsed=mask_value(key, place.parsed),
         layer=holds.name if holds else None,
         where=holds.where if holds else None,
         layers=layers,
@@ -147,7 +157,24 @@ def _at(values: Any, path: KeyPath, otherwise: Any = None) -> Any:
     return values
 
 
-def _unknown(document: Document, key: str) -> InvalidInput:
+def _unknown(document: Document, key: str, existing: Sequence[str]) -> InvalidInput:
+    """Why there is no such key; `existing` are the dotted keys that the config has."""
+    if key.partition(".")[0] in HEADER_KEYS:
+        what = "what the config is called" if key == "name" else "what differs in an environment"
+        return InvalidInput(
+            f"'{key}' is no setting: it says {what}",
+            where=document.source.where((key.partition(".")[0],)),
+            hint="`models explain KEY FILE --env NAME` shows a setting in an environment",
+        )
+    for setting in settings_of(document.kind.settings_class):
+        found = _fitting(setting.key, key, existing)
+        if found is not None:
+            there = f"there are {', '.join(found)}" if found else "the config has none of them"
+            return InvalidInput(
+                f"there is no '{key}' in this config; {there}",
+                where=document.source.name,
+                hint="items are counted from 0, and NAME stands for a name",
+            )
     known = [setting.key for setting in settings_of(document.kind.settings_class)]
     last = key.rpartition(".")[2]
     near = next((one for one in known if one.rpartition(".")[2] == last), None)
@@ -158,3 +185,30 @@ def _unknown(document: Document, key: str) -> InvalidInput:
         where=document.source.name,
         hint=f"`models schema {document.kind.name}` lists them all",
     )
+
+
+def _fitting(form: str, key: str, existing: Sequence[str]) -> list[str] | None:
+    """The existing keys beside `key`, if it is of a form like `domains.NAME.sources`, or above it.
+
+    None when it is of another form.
+    """
+    for place in re.finditer(rf"{re.escape(ANY_ITEM)}|\b{ANY_NAME}\b|$", form):
+        above, below = form[: place.end()], form[place.end() :]
+        if above != key and re.fullmatch(_pattern(above, name="[^.]+"), key) is None:
+            continue
+        if place.start() == place.end() and above == form and not _is_open(form):
+            continue
+        pattern = re.compile(f"({_pattern(above)}){_pattern(below)}")
+        matches = (pattern.fullmatch(one) for one in existing)
+        return list(dict.fromkeys(match[1] for match in matches if match))
+    return None
+
+
+def _is_open(form: str) -> bool:
+    return ANY_ITEM in form or re.search(rf"\b{ANY_NAME}\b", form) is not None
+
+
+def _pattern(form: str, *, name: str = ".+?") -> str:
+    """The regular expression of the keys of a form."""
+    items = re.escape(form).replace(re.escape(ANY_ITEM), r"\[\d*\]")
+    return re.sub(rf"\b{ANY_NAME}\b", lambda _: name, items)

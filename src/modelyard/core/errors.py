@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from difflib import get_close_matches
+from functools import lru_cache
 
 
 class ModelyardError(Exception):
@@ -84,4 +85,9 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
 def nearest(word: str, known: Sequence[str]) -> str | None:
     """The known word that is most like this one, if any is like it."""
+    return _nearest(word, tuple(known))
+
+
+@lru_cache(maxsize=1024)  # a mistake is met once for each environment, and in many configs
+def _nearest(word: str, known: tuple[str, ...]) -> str | None:
     return next(iter(get_close_matches(word, known, n=1, cutoff=0.6)), None)

@@ -11,12 +11,13 @@ import atexit
 import os
 import sqlite3
 import threading
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modelyard.core.layout import Yard
-from modelyard.core.state import connect_state, state_errors
+from modelyard.core.state import cannot_write, connect_state, connect_unwritable, state_errors
 
 _MOST_KEPT = 4
 """Yards that are read at once; of a further one, the first is let go."""
@@ -47,12 +48,20 @@ def read_state(yard: Yard, query: str, values: tuple[Any, ...] = ()) -> list[sql
         path = kept.path if kept else str(yard.state_db)
         try:
             status = os.stat(path)  # noqa: PTH116, a Path takes twice the time
-        except FileNotFoundError:
+        except (FileNotFoundError, NotADirectoryError):
             return []
         file = (status.st_dev, status.st_ino)
         with state_errors(yard):
             if kept is None or kept.file != file:
-                kept = _open(yard, path, file)
+                try:
+                    kept = _open(yard, path, file)
+                except sqlite3.OperationalError as error:
+                    if not cannot_write(error):
+                        raise
+                    rows = _read_unwritable(yard, query, values)
+                    if rows is None:
+                        raise
+                    return rows
             # Read to the end: a statement left open would keep the state as it was.
             return kept.connection.execute(query, values).fetchall()
 
@@ -65,6 +74,15 @@ def _open(yard: Yard, path: str, file: tuple[int, int]) -> _Kept:
     kept = _Kept(connect_state(yard, of_one_thread=False), path, file)
     _kept[yard.root] = kept
     return kept
+
+
+def _read_unwritable(yard: Yard, query: str, values: tuple[Any, ...]) -> list[sqlite3.Row] | None:
+    """The rows, from a disk that is full or read-only; None when there is no way to read them."""
+    connection = connect_unwritable(yard)
+    if connection is None:
+        return None
+    with closing(connection):
+        return connection.execute(query, values).fetchall()
 
 
 def _begin_anew_in_the_child() -> None:

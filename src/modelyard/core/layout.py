@@ -91,6 +91,10 @@ class Yard:
     def trained_link(self, adapter: str) -> Path:
         return self.trained / check_name(adapter, "adapter")
 
+    def search_index(self, group: str, domain: str) -> Path:
+        group, domain = check_name(group, "embedding group"), check_name(domain, "search domain")
+        return self.models / "embeddings" / group / f"{domain}.index"
+
     # .models/
     @property
     def local_state(self) -> Path:
@@ -111,6 +115,10 @@ class Yard:
         return self.local_state / "deployed" / ".revisions" / f"{environment}-{number}"
 
     @property
+    def embedding_cache(self) -> Path:
+        return self.local_state / "embedding-cache.db"
+
+    @property
     def logs(self) -> Path:
         return self.local_state / "logs"
 
@@ -119,10 +127,7 @@ class Yard:
 
     def show(self, path: Path) -> str:
         """`path` as a person in the yard would type it: relative where it lies inside."""
-        try:
-            return str(path.relative_to(self.root))
-        except ValueError:
-            return str(path)
+        return "." if path == self.root else str(path).removeprefix(f"{self.root}/")
 
     def contain(self, path: Path, kind: str) -> Path:
         """Return `path` resolved, refusing one whose links lead out of the yard or nowhere."""

@@ -6,42 +6,31 @@ import math
 import re
 from collections import Counter
 from collections.abc import Iterator
-from dataclasses import dataclass
 
-
-@dataclass(frozen=True, slots=True)
-class SecretForm:
-    """One kind of secret with a form of its own."""
-
-    name: str
-    """What it is, such as `AWS access key`."""
-    literal: str
-    """A text that each of them holds: looked for first, since that is fast."""
-    pattern: re.Pattern[str]
-    """The form."""
-
-
-SECRET_FORMS = tuple(
-    SecretForm(name, literal, re.compile(pattern))
-    for name, literal, pattern in (
-        ("AWS access key", "AKIA", r"AKIA[0-9A-Z]{16}(?![0-9A-Za-z])"),
-        ("AWS access key", "ASIA", r"ASIA[0-9A-Z]{16}(?![0-9A-Za-z])"),
-        ("Google API key", "AIza", r"AIza[0-9A-Za-z_-]{35}"),
-        ("GitHub token", "gh", r"gh[pousr]_[0-9A-Za-z]{36}"),
-        ("GitHub token", "github_pat_", r"github_pat_[0-9A-Za-z_]{50,}"),
-        ("Slack token", "xox", r"xox[abprs]-[0-9A-Za-z-]{10,}"),
-        ("Stripe key", "k_live_", r"[rs]k_live_[0-9A-Za-z]{20,}"),
-        ("Hugging Face token", "hf_", r"hf_[0-9A-Za-z]{30,}"),
-        # Words with hyphens end in `sk-` too: task-oriented-dialogue. A key has digits.
-        ("API key", "sk-", r"(?<![0-9A-Za-z])sk-(?=[A-Za-z_-]{0,99}[0-9])[0-9A-Za-z_-]{20,}"),
-        ("private key", "PRIVATE KEY", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
-        ("signed token", "eyJ", r"eyJ[\w-]{10,400}\.[\w-]{10,4000}\.[\w-]{5,}"),
-    )
+SECRET_FORMS = (
+    ("AWS access key", "AKIA", r"AKIA[0-9A-Z]{16}(?![0-9A-Za-z])"),
+    ("AWS access key", "ASIA", r"ASIA[0-9A-Z]{16}(?![0-9A-Za-z])"),
+    ("Google API key", "AIza", r"AIza[0-9A-Za-z_-]{35}"),
+    ("GitHub token", "gh", r"gh[pousr]_[0-9A-Za-z]{36}"),
+    ("GitHub token", "github_pat_", r"github_pat_[0-9A-Za-z_]{50,}"),
+    ("Slack token", "xox", r"xox[abprs]-[0-9A-Za-z-]{10,}"),
+    ("Stripe key", "k_live_", r"[rs]k_live_[0-9A-Za-z]{20,}"),
+    ("Hugging Face token", "hf_", r"hf_[0-9A-Za-z]{30,}"),
+    # Words with hyphens end in `sk-` too: task-oriented-dialogue. A key has digits.
+    ("API key", "sk-", r"(?<![0-9A-Za-z])sk-(?=[A-Za-z_-]{0,99}[0-9])[0-9A-Za-z_-]{20,}"),
+    ("private key", "PRIVATE KEY", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
+    ("signed token", "eyJ", r"eyJ[\w-]{10,400}\.[\w-]{10,4000}\.[\w-]{5,}"),
 )
-"""Secrets that can be told by their form alone."""
+"""Secrets that can be told by their form alone: what each is, a text that it always holds, and its
+form. The text is looked for first, which is fast; the form is compiled where it is found.
+"""
 
-_BEARER = re.compile(r"[Bb]earer\s+([\w.~+/-]{20,}=*)")
-_IN_ADDRESS = re.compile(r"://[^\s:/@\0]+:([^\s:/@\0]{4,})@")
+_RANDOM_FORMS = (
+    ("bearer token", "earer", r"[Bb]earer\s+([\w.~+/-]{20,}=*)"),
+    ("password in an address", "://", r"://[^\s:/@\0]+:([^\s:/@\0]{4,})@"),
+)
+"""Those of which a part must look random too."""
+
 _PLACEHOLDER = re.compile(
     r"[*x.#]+|[$%<].*|(?:env|file):.*|(?:your|my[_-]|example|changeme).*", re.I
 )
@@ -49,16 +38,13 @@ _PLACEHOLDER = re.compile(
 
 def find_secret_forms(text: str) -> Iterator[tuple[str, int, int]]:
     """What each secret with a form of its own is, and where it starts and ends."""
-    for form in SECRET_FORMS:
-        if form.literal in text:
-            for match in form.pattern.finditer(text):
-                yield form.name, match.start(), match.end()
-    for kind, literal, pattern in (
-        ("bearer token", "earer", _BEARER),
-        ("password in an address", "://", _IN_ADDRESS),
-    ):
+    for kind, literal, form in SECRET_FORMS:
         if literal in text:
-            for match in pattern.finditer(text):
+            for match in re.finditer(form, text):
+                yield kind, match.start(), match.end()
+    for kind, literal, form in _RANDOM_FORMS:
+        if literal in text:
+            for match in re.finditer(form, text):
                 if looks_random(match[1]):
                     yield kind, match.start(1), match.end(1)
 

@@ -20,7 +20,7 @@ import re
 import sys
 import textwrap
 import types
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
@@ -97,6 +97,10 @@ class Refers:
 _OPEN = Between()
 _LARGEST_FLOAT = sys.float_info.max
 _LONGEST_SHOWN = 60
+_MOST_PASSES = 5
+"""A value can only be judged once what stands in it is left out; more layers are not worth it."""
+_MOST_COUNTED = 1e15
+_LEFT_OUT = object()
 
 
 @lru_cache
@@ -144,12 +148,72 @@ def settings_fields(settings: type) -> Mapping[str, SettingsField]:
 
 
 def build_settings(
-    settings: type[T], values: Mapping[str, Any], where: Where, *, path: KeyPath = ()
+    settings: type[T],
+    values: Mapping[str, Any],
+    where: Where,
+    *,
+    path: KeyPath = (),
+    written: Where | None = None,
 ) -> tuple[T | None, list[Problem]]:
-    """Build `settings` from nested mappings; returns it, or None with every problem found."""
+    """Build `settings` from nested mappings; returns it, or None with every problem found.
+
+    `written` says how a number with an exponent, such as `1e3`, stands in the file.
+    """
     problems: list[Problem] = []
-    built = _class_converter(cast(Any, settings))(values, path, _Report(where, problems))
+    built = _class_converter(cast(Any, settings))(values, path, _Report(where, problems, written))
     return (None, problems) if problems else (cast(T, built), [])
+
+
+def build_valid_part(
+    settings: type[T], values: Mapping[str, Any], doubtful: Iterable[KeyPath] = ()
+) -> tuple[T | None, frozenset[KeyPath]]:
+    """Build `settings` of what is valid, and say what is in doubt since it had to be left out.
+
+    `doubtful` is left out as well. The settings are None when something required is not valid.
+    """
+    doubts = set(doubtful)
+    kept = _without(values, doubts)
+    for _ in range(_MOST_PASSES):
+        report = _Report(lambda _: None, [])
+        built = _class_converter(cast(Any, settings))(kept, (), report)
+        if not report.problems:
+            return cast(T, built), frozenset(doubts)
+        if any(problem.rule == "missing" for problem in report.problems):
+            break
+        doubts |= set(report.paths)
+        kept = _without(kept, set(report.wrong_paths))
+    return None, frozenset(doubts)
+
+
+def _without(values: Any, paths: Collection[KeyPath]) -> Any:
+    """Nested mappings and lists without what stands at some paths."""
+    if not paths:
+        return values
+
+    def copy(value: Any, path: KeyPath) -> Any:
+        if isinstance(value, Mapping):
+            return {
+                key: copy(one, (*path, key))
+                for key, one in value.items()
+                if (*path, key) not in paths
+            }
+        if isinstance(value, list):
+            spots = [(*path, place) for place in range(len(value))]
+            if any(spot in paths for spot in spots):
+                return _LEFT_OUT  # the places behind it would no longer be those of the file
+            return [copy(one, spot) for one, spot in zip(value, spots, strict=True)]
+        return value
+
+    return _swept(copy(values, ()))
+
+
+def _swept(value: Any) -> Any:
+    """Nested mappings and lists without those lists of which something had to be left out."""
+    if isinstance(value, dict):
+        return {key: _swept(one) for key, one in value.items() if one is not _LEFT_OUT}
+    if isinstance(value, list):
+        return [_swept(one) for one in value if one is not _LEFT_OUT]
+    return value
 
 
 def rebuild_settings(
@@ -158,6 +222,7 @@ def rebuild_settings(
     values: Mapping[str, Any],
     keys: Iterable[str],
     where: Where,
+    written: Where | None = None,
 ) -> tuple[T | None, list[Problem]]:
     """Settings like `built`, but with what `values` say for some of the outermost keys.
 
@@ -165,7 +230,7 @@ def rebuild_settings(
     those were not valid (`built` is None), only the problems of these keys are found.
     """
     problems: list[Problem] = []
-    report = _Report(where, problems)
+    report = _Report(where, problems, written)
     converters = _field_converters(cast(Any, settings))
     changed = {}
     for key in keys:
@@ -176,22 +241,58 @@ def rebuild_settings(
             _unknown_key((key,), converters, report)
     if problems or built is None:
         return None, problems
-    return cast(T, dataclasses.replace(cast(Any, built), **changed)), []
+    kept = {name: getattr(built, name) for name, _ in converters.values()}
+    return settings(**(kept | changed)), []
 
 
-@dataclass(frozen=True, slots=True)
 class _Report:
     """Where problems go."""
 
-    where: Where
-    problems: list[Problem]
+    __slots__ = ("paths", "problems", "where", "written", "wrong_paths")
 
-    def add(self, path: KeyPath, message: str, rule: str, place: KeyPath | None = None) -> None:
+    def __init__(self, where: Where, problems: list[Problem], written: Where | None = None) -> None:
+        self.where = where
+        self.problems = problems
+        self.written = written
+        self.wrong_paths: list[KeyPath] = []
+        """Where the problems are."""
+        self.paths: list[KeyPath] = []
+        """Where they are, and the keys that were probably meant by unknown ones."""
+
+    def add(
+        self,
+        path: KeyPath,
+        message: str,
+        rule: str,
+        place: KeyPath | None = None,
+        hint: str | None = None,
+    ) -> None:
         where = self.where(path if place is None else place)
-        self.problems.append(Problem(message=message, where=where, rule=rule))
+        self.problems.append(Problem(message=message, where=where, hint=hint, rule=rule))
+        self.wrong_paths.append(path)
+        self.paths.append(path)
 
-    def wrong(self, path: KeyPath, wanted: str, value: Any, rule: str, near: str = "") -> None:
-        self.add(path, f"'{dotted(path)}' must be {wanted}, not {_shown(value)}{near}", rule)
+    def wrong(
+        self,
+        path: KeyPath,
+        wanted: str,
+        value: Any,
+        rule: str,
+        near: str = "",
+        hint: str | None = None,
+    ) -> None:
+        shown = self._as_written(path, value) or _shown(value)
+        message = f"'{dotted(path)}' must be {wanted}, not {shown}{near}"
+        self.add(path, message, rule, hint=hint)
+
+    def not_text(self, path: KeyPath, wanted: str, value: Any) -> None:
+        """Where text is wanted, a number with an exponent was probably meant as text."""
+        written = self._as_written(path, value)
+        hint = f'write "{written}"' if written else None
+        self.wrong(path, wanted, value, "wrong-type", hint=hint)
+
+    def _as_written(self, path: KeyPath, value: Any) -> str | None:
+        return self.written(path) if self.written and type(value) is float else None
 
 
 Converter = Callable[[Any, KeyPath, _Report], Any]
@@ -246,6 +347,8 @@ def _unknown_key(path: KeyPath, known: Mapping[str, Any], report: _Report) -> No
     near = nearest(str(path[-1]), sorted(known))
     hint = f" (did you mean '{dotted((*path[:-1], near))}'?)" if near else ""
     report.add(path, f"unknown key '{dotted(path)}'{hint}", "unknown-key")
+    if near:
+        report.paths.append((*path[:-1], near))
 
 
 @dataclass(frozen=True, slots=True)
@@ -323,7 +426,7 @@ def _union_converter(hint: Any, marked: Unwrapped) -> Converter:
         if len(converters) == 1:
             return converters[0](value, path, report)
         for converter in converters:
-            attempt = _Report(report.where, [])
+            attempt = _Report(report.where, [], report.written)
             converted = converter(value, path, attempt)
             if not attempt.problems:
                 return converted
@@ -380,7 +483,10 @@ def _quantity_converter(quantity: Quantity, bounds: Between) -> Converter:
         elif quantity.bare and type(value) in (int, float) and abs(value) < _LARGEST_FLOAT:
             parsed = value if not quantity.whole or type(value) is int else None
         if parsed is None or not math.isfinite(parsed):
-            return report.wrong(path, wanted, value, "wrong-unit")
+            hint = _whole_hint(value, quantity) if quantity.whole else None
+            meant = quantity.meant(value) if isinstance(value, str) else None
+            near = f" (did you mean '{meant}'?)" if meant else ""
+            return report.wrong(path, wanted, value, "wrong-unit", near, hint)
         if not bounds.holds(parsed):
             return report.wrong(path, within, value, "out-of-range")
         return parsed if quantity.whole else float(parsed)
@@ -398,6 +504,8 @@ def _form_converter(form: Form) -> Converter:
         rule = "wrong-form" if isinstance(value, str) else "wrong-type"
         if form.hidden:
             return report.add(path, f"'{dotted(path)}' must be {wanted}", rule)
+        if not isinstance(value, str):
+            return report.not_text(path, wanted, value)
         return report.wrong(path, wanted, value, rule)
 
     return convert
@@ -412,6 +520,10 @@ def _plain_converter(hint: type, bounds: Between) -> Converter:
 
     def convert(value: Any, path: KeyPath, report: _Report) -> Any:
         if type(value) is not hint:
+            if hint is str:
+                return report.not_text(path, wanted, value)
+            if hint is int:
+                return report.wrong(path, wanted, value, "wrong-type", hint=_whole_hint(value))
             if hint is not float or type(value) is not int or abs(value) >= _LARGEST_FLOAT:
                 return report.wrong(path, wanted, value, "wrong-type")
             value = float(value)
@@ -422,6 +534,14 @@ def _plain_converter(hint: type, bounds: Between) -> Converter:
         return value
 
     return convert
+
+
+def _whole_hint(value: Any, quantity: Quantity | None = None) -> str | None:
+    """How a number that counts things is written, when it is whole."""
+    if type(value) is not float or not value.is_integer() or abs(value) > _MOST_COUNTED:
+        return None
+    short = quantity.show(value) if quantity else ""
+    return f"write {value:.0f}" + (f" (or {short})" if short and short != f"{value:.0f}" else "")
 
 
 def describe_quantity(quantity: Quantity) -> str:

@@ -5,9 +5,11 @@ What must be consistent under a crash is a row here or one rename on the disk; n
 
 from __future__ import annotations
 
+import os
+import shutil
 import sqlite3
 from collections.abc import Iterator
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import NoSpace, disk_errors, exclusive_lock, make_folder
@@ -75,6 +77,9 @@ _MIGRATIONS = (
 """One script per schema version; a step that has shipped is never edited, only followed."""
 
 _MIGRATION_WAIT_S = 60.0
+_OF_THE_DISK = ("SQLITE_IOERR", "SQLITE_CANTOPEN")
+_LEAST_FREE_BYTES = 65_536
+"""SQLite's shared memory file takes 32 kB, and a change a few pages."""
 
 
 @contextmanager
@@ -113,14 +118,20 @@ def state_errors(yard: Yard) -> Iterator[None]:
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             message, hint = "is in use by another process", "run the same command again"
-        elif name.startswith("SQLITE_FULL"):
+        elif name.startswith("SQLITE_FULL") or (name.startswith(_OF_THE_DISK) and _is_full(yard)):
             raise NoSpace(
                 f"no space left on the disk of {yard.local_state}",
                 hint="free some space and run the same command again",
             ) from error
         elif name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
             message, hint = f"cannot be written: {error}", "check who owns it"
-        elif name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_IOERR")):
+            if _is_read_only(yard):
+                hint = "its disk is mounted read-only: what is there can be read, and not changed"
+        elif name.startswith("SQLITE_IOERR"):
+            # Not a word about moving it away: the file may be whole, and it holds the history.
+            message = f"cannot be read or written: {error}"
+            hint = "check the disk and its free space, and run the same command again"
+        elif name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
             message = f"cannot be read: {error}"
             hint = (
                 "restore it from a backup, or move it away and deploy the configs again: "
@@ -149,6 +160,52 @@ def connect_state(yard: Yard, *, of_one_thread: bool = True) -> sqlite3.Connecti
         connection.close()
         raise
     return connection
+
+
+def connect_unwritable(yard: Yard) -> sqlite3.Connection | None:
+    """A connection that only reads, where the file cannot be opened for writing; None: no way.
+
+    SQLite wants to write a file beside one in WAL mode even to read it. Where no -wal is there,
+    all is in the file itself (https://sqlite.org/wal.html#read_only_databases). Such a connection
+    does not see later changes: close it after one query.
+    """
+    wal = yard.state_db.with_name(f"{yard.state_db.name}-wal")
+    try:
+        in_the_file = wal.stat().st_size == 0
+    except FileNotFoundError:
+        in_the_file = True
+    how = "mode=ro&immutable=1" if in_the_file else "mode=ro"
+    address = f"{yard.state_db.absolute().as_uri()}?{how}"
+    connection = sqlite3.connect(address, uri=True, isolation_level=None)
+    try:
+        connection.row_factory = sqlite3.Row
+        if _schema_version(connection) == len(_MIGRATIONS):
+            return connection
+    except sqlite3.Error:
+        pass  # what stood in the way of writing says more
+    except BaseException:
+        connection.close()
+        raise
+    connection.close()
+    return None
+
+
+def cannot_write(error: sqlite3.Error) -> bool:
+    """Whether SQLite failed because it could not write, though reading may still go well."""
+    name = getattr(error, "sqlite_errorname", "")
+    return name.startswith((*_OF_THE_DISK, "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_PERM"))
+
+
+def _is_full(yard: Yard) -> bool:
+    with suppress(OSError):
+        return shutil.disk_usage(yard.local_state).free < _LEAST_FREE_BYTES
+    return False
+
+
+def _is_read_only(yard: Yard) -> bool:
+    with suppress(OSError):
+        return bool(os.statvfs(yard.local_state).f_flag & os.ST_RDONLY)
+    return False
 
 
 def _migrate(connection: sqlite3.Connection, yard: Yard) -> None:

@@ -42,6 +42,15 @@ class Quantity:
         """The number in the one unit; None when the text is no such quantity."""
         return _parse(self, text)
 
+    def meant(self, text: str) -> str | None:
+        """The same text with its unit in the right case, such as 32k for 32K; None if none fits."""
+        found = re.fullmatch(r"(?P<number>[$0-9., ]+)(?P<unit>[A-Za-z]+)", text)
+        if found is None or self.parse(text) is not None:
+            return None
+        units = [unit for unit in self.factors if unit.lower() == found["unit"].lower()]
+        fixed = f"{found['number']}{units[0]}" if len(units) == 1 else text
+        return fixed if self.parse(fixed) is not None else None
+
     def show(self, value: float) -> str:
         """A number in the one unit as a person would write it; `parse` gives it back."""
         if self is MONEY:

@@ -4,13 +4,25 @@ from __future__ import annotations
 
 import re
 
-_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f]")
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""What terminals obey: ASCII and C1 controls, ends of lines, and what turns text around."""
 
 
 def visible_text(text: str) -> str:
     """The text with every control character but newline and tab written out, such as `\\x1b`.
 
+    So are those that turn the direction of writing: `\\u202e` makes a text look like another.
+
     Data and answers may hold escape sequences that clear a screen, set its title or hide what
     follows. For what people read; files of rows keep their text as it is.
     """
-    return _CONTROL.sub(lambda found: f"\\x{ord(found[0]):02x}", text)
+    return _CONTROL.sub(lambda found: _escape(ord(found[0])), text)
+
+
+def visible_line(text: str) -> str:
+    """The same in one line: the name of a file may hold a newline."""
+    return visible_text(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"

@@ -63,12 +63,16 @@ class YamlReader:
 
     `positions` has the (line, column), from 1, of everything that is written, by its key path.
     `written_at` says of what is not written at its own path where it is: of an alias the path of
-    its anchor, of a merged key the path of that key.
+    its anchor, of a merged key the path of that key. `doubtful` are the paths of values with a
+    problem, which are not what was meant. `exponents` has the text of numbers such as `1e3`, by
+    their paths.
     """
 
     def __init__(self, name: str, first_line: int) -> None:
         self.positions: dict[KeyPath, tuple[int, int]] = {}
         self.written_at: dict[KeyPath, KeyPath] = {}
+        self.doubtful: set[KeyPath] = set()
+        self.exponents: dict[KeyPath, str] = {}
         self.problems: list[Problem] = []
         self.warnings: list[Problem] = []
         self._name = name
@@ -110,35 +114,41 @@ class YamlReader:
             return self._alias(event, path)
         if event.anchor is not None:
             return self._anchored(event, path)
-        return self._scalar(event) if kind is ScalarEvent else self._collection(event, path)
+        return self._scalar(event, path) if kind is ScalarEvent else self._collection(event, path)
 
-    def _scalar(self, event: ScalarEvent) -> Any:
+    def _scalar(self, event: ScalarEvent, path: KeyPath) -> Any:
         if event.tag is None and event.implicit[0]:
             try:
-                return read_plain(event.value)
+                value = read_plain(event.value)
             except TypingTrap as trap:
                 self._problem(event, "yaml-typing-trap", trap.message, trap.hint)
+                self.doubtful.add(path)
                 return None
-        return self._text(event)
+            if type(value) is float and ("e" in event.value or "E" in event.value):
+                self.exponents[path] = event.value
+            return value
+        return self._text(event, path)
 
-    def _text(self, event: ScalarEvent) -> str:
+    def _text(self, event: ScalarEvent, path: KeyPath) -> str:
         """The text of a quoted or tagged scalar."""
-        self._check_tag(event, event.tag)
+        self._check_tag(event, event.tag, path)
         text: str = event.value
         # Only PyYAML without libyaml lets "\ud83d" pass; nothing could write or send it.
         if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
             self._problem(event, "yaml-character", "half a character cannot stand alone")
+            self.doubtful.add(path)
         return text
 
-    def _check_tag(self, event: Event, tag: str | None) -> None:
+    def _check_tag(self, event: Event, tag: str | None, path: KeyPath) -> None:
         if tag is not None and tag not in _TEXT_TAGS:
             message = f"the tag {_short(tag)} is not used here; leave it out"
             self._problem(event, "yaml-tag", message)
+            self.doubtful.add(path)
 
     def _collection(self, event: Any, path: KeyPath) -> Any:
         self._reach(event, len(path) + 1)
         if event.tag is not None:
-            self._check_tag(event, event.tag)
+            self._check_tag(event, event.tag, path)
         return self._sequence(path) if type(event) is SequenceStartEvent else self._mapping(path)
 
     def _sequence(self, path: KeyPath) -> list[Any]:
@@ -185,7 +195,7 @@ class YamlReader:
         return result
 
     def _check_unusual_key(self, event: ScalarEvent, spot: KeyPath) -> None:
-        text = self._text(event)
+        text = self._text(event, spot)
         if event.anchor is not None:
             anchor = self._note_anchor(event, spot)
             anchor.value, anchor.is_whole = text, True
@@ -206,6 +216,7 @@ class YamlReader:
         if len(self.problems) == problems:
             message = "`<<` takes a mapping, or a list of mappings"
             self._problem(event, "yaml-merge", message, "name an anchor: `<<: *defaults`")
+        self.doubtful.add(spot[:-1])
         return []
 
     def _inherit(
@@ -224,7 +235,7 @@ class YamlReader:
         before, deepest = len(self.positions) - self._most_written, self._deepest
         self._deepest = len(path)
         is_scalar = type(event) is ScalarEvent
-        anchor.value = self._scalar(event) if is_scalar else self._collection(event, path)
+        anchor.value = self._scalar(event, path) if is_scalar else self._collection(event, path)
         anchor.values = 1 + len(self.positions) - self._most_written - before
         anchor.levels = self._deepest - len(path)
         anchor.is_whole = True
@@ -246,11 +257,13 @@ class YamlReader:
         anchor = self._named.get(name)
         if anchor is None:
             self._problem(event, "yaml-unknown-alias", self._unknown(name))
+            self.doubtful.add(path)
             return None
         anchor.is_used = True
         if not anchor.is_whole:
             message = f"*{_short(name)} stands inside the value that it names"
             self._problem(event, "yaml-recursive-alias", message)
+            self.doubtful.add(path)
             return None
         self._reach(event, len(path) + anchor.levels)
         self._most_written -= anchor.values - 1  # the alias itself is written
@@ -258,6 +271,10 @@ class YamlReader:
             self._stop_unfolding(event)
         if anchor.levels:
             self.written_at[path] = anchor.path
+        elif anchor.path in self.exponents:
+            self.exponents[path] = self.exponents[anchor.path]
+        if anchor.path in self.doubtful:
+            self.doubtful.add(path)
         return anchor.value
 
     def _unknown(self, name: str) -> str:
@@ -267,6 +284,8 @@ class YamlReader:
         return f"*{_short(name)} does not name a value set above{near}"
 
     def _warn_of_unused_anchors(self) -> None:
+        if any(problem.rule == "yaml-unknown-alias" for problem in self.problems):
+            return  # it is probably the one that was meant
         for anchor in self._anchors:
             if anchor.is_used:
                 continue

@@ -20,7 +20,7 @@ import yaml
 from modelyard.core.errors import Problem, ProblemsFound
 from modelyard.core.yamlreader import KeyPath, ReadingStopped, YamlReader
 
-__all__ = ["KeyPath", "YamlSource", "load_yaml", "parse_yaml"]
+__all__ = ["KeyPath", "YamlSource", "inspect_yaml", "load_yaml", "parse_yaml"]
 
 _MOST_BYTES = 1_000_000
 _MOST_TAG_DIRECTIVES = 100
@@ -41,12 +41,20 @@ class YamlSource:
     """How messages call the file."""
     value: Any
     """The document: plain mappings, lists, text, numbers, true, false and None."""
+    text: str = field(repr=False)
+    """The document as it is written, remarks and all."""
     positions: Mapping[KeyPath, tuple[int, int]] = field(repr=False)
     """Line and column, from 1, of everything that is written, by its key path."""
     written_at: Mapping[KeyPath, KeyPath] = field(default_factory=dict, repr=False)
     """Where that is written which an alias or a merge key brings to another path."""
     warnings: tuple[Problem, ...] = ()
     """What is allowed and hardly meant, such as an anchor that is never used."""
+    problems: tuple[Problem, ...] = ()
+    """What is wrong where the rest could be read all the same; only inspect_yaml lets it pass."""
+    doubtful: frozenset[KeyPath] = frozenset()
+    """The values that have one of these problems, and are not what was meant."""
+    exponents: Mapping[KeyPath, str] = field(default_factory=dict, repr=False)
+    """How numbers such as `1e3` are written, by their paths."""
 
     def place(self, path: KeyPath = ()) -> tuple[int, int]:
         """Line and column where the value at `path` is written, or its nearest known parent."""
@@ -78,6 +86,15 @@ def load_yaml(path: Path, *, name: str | None = None) -> YamlSource:
     return parse_yaml(_read_text(path, shown), name=shown)
 
 
+def inspect_yaml(path: Path, *, name: str | None = None) -> YamlSource:
+    """Read a YAML file for its mistakes: what could be read of it, with `problems`.
+
+    Raises ProblemsFound when nothing could be, or when reading had to stop.
+    """
+    shown = name or str(path)
+    return _parse(_read_text(path, shown), shown, 1)
+
+
 def parse_yaml(text: str, *, name: str, first_line: int = 1) -> YamlSource:
     """Parse YAML text.
 
@@ -87,22 +104,39 @@ def parse_yaml(text: str, *, name: str, first_line: int = 1) -> YamlSource:
     yaml-unknown-alias, yaml-recursive-alias, yaml-merge, yaml-second-document, yaml-too-deep,
     yaml-too-large, yaml-too-many-problems; and from a file yaml-unreadable, yaml-not-utf8.
     """
+    source = _parse(text, name, first_line)
+    if source.problems:
+        raise ProblemsFound(f"{name} is not valid", source.problems)
+    return source
+
+
+def _parse(text: str, name: str, first_line: int) -> YamlSource:
+    """What can be read, with its problems. Raises ProblemsFound when reading had to stop."""
     if len(text) > _MOST_BYTES:
         raise _too_large(name)
     reader = YamlReader(name, first_line)
-    value, cause = None, None
+    stopped, cause = False, None
     try:
         _check_directives(text)
         value = reader.read(text)
     except ReadingStopped:
-        pass
+        stopped = True
     except (yaml.YAMLError, ValueError, OverflowError) as error:
         reader.problems.append(_syntax_problem(error, text, name, first_line))
-        cause = error
-    if reader.problems:
+        stopped, cause = True, error
+    if stopped:
         raise ProblemsFound(f"{name} is not valid", reader.problems) from cause
-    warnings = tuple(reader.warnings)
-    return YamlSource(name, value, reader.positions, reader.written_at, warnings)
+    return YamlSource(
+        name,
+        value,
+        text,
+        reader.positions,
+        reader.written_at,
+        tuple(reader.warnings),
+        tuple(reader.problems),
+        frozenset(reader.doubtful),
+        reader.exponents,
+    )
 
 
 def _read_text(path: Path, shown: str) -> str:

@@ -5,6 +5,7 @@ Nothing is executed, no file is changed, and no file outside the configs is read
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -23,7 +24,9 @@ from modelyard.configs.reading.document import Document, written_where
 from modelyard.configs.reading.references import secret_references
 from modelyard.configs.reading.shape import Shaped
 from modelyard.core.errors import ModelyardError, Problem
+from modelyard.core.settings import KeyPath, dotted
 
+_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/\S+")
 _MOST_BYTES = 1_000_000
 """A larger file is refused whole; nothing in it is looked at."""
 
@@ -48,42 +51,44 @@ def check_configs(
     uses: dict[tuple[str, str], SecretUse] = {}
     files = tuple(shelf.yard.show(path) for path in chosen)
     for path, file in zip(chosen, files, strict=True):
-        findings += _check_text(path, file)
         document = _read(path, file, catalogue, findings)
-        if document is not None:
-            findings += _check_document(document, shelf, scenes, strict)
-            for use in _secret_uses(document, shelf):
-                uses.setdefault((use.reference, use.where), use)
+        if document is None:
+            findings += secret_findings(_text_of(path), file)
+            continue
+        findings += secret_findings(document.source.text, file)
+        findings += _check_document(document, shelf, scenes, strict)
+        for reference, where in _secret_uses(document, shelf):
+            if (reference, where) not in uses:
+                uses[reference, where] = find_secret_use(shelf.yard, reference, where)
     return CheckReport(
         files=files,
         findings=tuple(_sorted(findings)),
-        secrets=tuple(sorted(uses.values())),
+        secrets=tuple(use for _, use in sorted(uses.items())),
     )
 
 
-def _check_text(path: Path, file: str) -> Iterator[Finding]:
-    """Secrets anywhere in a file: in a value, a key or a remark, whether it is valid or not."""
+def _text_of(path: Path) -> str:
+    """The text of a file that is not valid: a secret may stand in it all the same."""
     if not path.is_file():  # a pipe would never end
-        return
+        return ""
     try:
         with path.open("rb") as stream:
             data = stream.read(_MOST_BYTES + 1)
     except OSError:
-        return
-    if len(data) <= _MOST_BYTES:
-        text = data.decode("utf-8-sig", "replace")
-        yield from secret_findings(text, file)
+        return ""
+    return data.decode("utf-8-sig", "replace") if len(data) <= _MOST_BYTES else ""
 
 
 def _read(
     path: Path, file: str, catalogue: ConfigCatalogue, findings: list[Finding]
 ) -> Document | None:
     try:
-        document = catalogue.read(path)
+        document = catalogue.inspect(path)
     except ModelyardError as error:
         whole = Problem(message=error.message, where=error.where, hint=error.hint)
         findings += [finding_of(one, file) for one in error.problems or (whole,)]
         return None
+    findings += [finding_of(one, file) for one in document.problems]
     findings += [finding_of(one, file, level="warning") for one in document.source.warnings]
     return document
 
@@ -95,11 +100,11 @@ def _check_document(
     shaped = shelf.shaped(document)
     for problem in shaped.problems:
         yield finding_of(problem, shown)
-    for mistake in check_overlays(document):
+    for mistake in check_overlays(document) if not document.problems else ():
         yield _finding(mistake, document.source.where(mistake.path), shown)
     yield from _check_name(document, shelf)
     yield from _check_meaning(document, shaped, scenes)
-    if strict and not shaped.problems:
+    if strict and not shaped.problems and not document.problems:
         from modelyard.configs.checking.second_judge import refusals
 
         for mistake in refusals(document, shaped):
@@ -109,6 +114,8 @@ def _check_document(
 def _check_name(document: Document, shelf: Shelf) -> Iterator[Finding]:
     kind = document.kind.name
     namesakes = shelf.paths_named(kind, document.name)
+    if document.problems and document.path not in namesakes:
+        return  # a draft that stands in for nothing yet
     others = [path.name for path in namesakes if path != document.path]
     if others:
         what = f"another {kind_word(kind)} called '{document.name}'"
@@ -127,20 +134,40 @@ def _check_meaning(
     """What is wrong in each environment; what is wrong in all of them is said once."""
     check = load_check(document.kind.name)
     found: dict[Finding, list[str]] = {}
+    held = 0
     for scene in scenes:
         settings = shaped.settings.get(scene.environment)
-        if settings is None:
+        partly = shaped.partly.get(scene.environment) if settings is None else None
+        if settings is None and partly is None:
             continue
         where = None
-        for mistake in _mistakes(settings, document, scene, check):
+        held += 1
+        mistakes = _mistakes(settings or partly, document, scene, check)
+        if partly is not None:
+            mistakes = _certain(mistakes, shaped.doubtful[scene.environment])
+        for mistake in mistakes:
             where = where or written_where(document, scene.environment)
             finding = _finding(mistake, where(mistake.path), document.source.name)
             found.setdefault(finding, []).append(scene.environment)
     for finding, environments in found.items():
-        if len(set(environments)) == len(shaped.settings):
+        if len(set(environments)) == held:
             yield finding
         else:
             yield _in_environments(finding, list(dict.fromkeys(environments)))
+
+
+def _certain(mistakes: Iterable[Mistake], doubtful: Iterable[KeyPath]) -> Iterator[Mistake]:
+    """The mistakes that do not follow from what had to be left out."""
+    doubts = list(doubtful)
+    names = [f"'{dotted(path)}'" for path in doubts]
+    for mistake in mistakes:
+        touched = any(
+            path[: len(mistake.path)] == mistake.path or mistake.path[: len(path)] == path
+            for path in doubts
+            if mistake.path
+        )
+        if not touched and not any(name in mistake.message for name in names):
+            yield mistake
 
 
 def _mistakes(settings: Any, document: Document, scene: Scene, check: Check) -> Iterator[Mistake]:
@@ -157,11 +184,27 @@ def _finding(mistake: Mistake, where: str, shown: str) -> Finding:
     return finding_of(problem, shown, level=mistake.level)
 
 
-def _secret_uses(document: Document, shelf: Shelf) -> Iterator[SecretUse]:
-    for environment, settings in shelf.shaped(document).settings.items():
+def _secret_uses(document: Document, shelf: Shelf) -> Iterator[tuple[str, str]]:
+    """Each reference to a secret, and where it stands."""
+    shaped = shelf.shaped(document)
+    if shaped.doubtful:
+        yield from _written_secrets(document.source.value, (), document)
+        return
+    for environment, settings in shaped.settings.items():
         for reference in secret_references(settings):
-            where = written_where(document, environment)(reference.path)
-            yield find_secret_use(shelf.yard, reference.target, where)
+            yield reference.target, written_where(document, environment)(reference.path)
+
+
+def _written_secrets(value: Any, path: KeyPath, document: Document) -> Iterator[tuple[str, str]]:
+    """What looks like a reference to a secret in a document that is not valid."""
+    if isinstance(value, str) and _REFERENCE.fullmatch(value):
+        yield value, document.source.where(path)
+    elif isinstance(value, dict):
+        for key, one in value.items():
+            yield from _written_secrets(one, (*path, key), document)
+    elif isinstance(value, list):
+        for place, one in enumerate(value):
+            yield from _written_secrets(one, (*path, place), document)
 
 
 def _sorted(findings: Iterable[Finding]) -> list[Finding]:

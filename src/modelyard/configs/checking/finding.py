@@ -10,7 +10,7 @@ from modelyard.core.errors import Problem
 Level = Literal["error", "warning"]
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Finding:
     """One thing that a check found."""
 
@@ -38,7 +38,7 @@ class Finding:
         return f"{self.where}: {self.message}"
 
 
-@dataclass(frozen=True, slots=True, kw_only=True, order=True)
+@dataclass(frozen=True, slots=True, kw_only=True)
 class SecretUse:
     """One place that refers to a secret."""
 

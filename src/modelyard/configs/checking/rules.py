@@ -30,6 +30,9 @@ RULES: Mapping[str, str] = {
     "unreadable": "The file cannot be read as a config.",
     "not-a-mapping": "A config is a mapping of keys to values, and not empty.",
     "unknown-kind": "What kind of config a file is, is said by its folder or its schema line.",
+    "other-schema": "The first lines name the schema of another kind than the folder is for. The "
+    "folder counts; an editor goes by the schema.",
+    "not-read": "The file looks like a config, and lies or is called so that nothing reads it.",
     "unknown-key": "A key that the schema does not know; what it says would have no effect.",
     "missing": "A required key is left out.",
     "wrong-type": "A value is of another type than its key takes.",

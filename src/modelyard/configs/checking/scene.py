@@ -39,6 +39,7 @@ class Shelf:
         self._shaped: dict[Path, Shaped] = {}
         self._drafts: dict[tuple[str, str], list[Path]] = {}
         self._names: dict[str, list[str]] = {}
+        self._found: dict[tuple[str, str], Document | None] = {}
         self._in_place = frozenset(catalogue.paths())
         for path in checked:
             draft = self.read(path)  # all are read before the first is looked for by its name
@@ -67,8 +68,11 @@ class Shelf:
 
     def find(self, kind: str, name: str) -> Document | None:
         """The config of that name, if there is one that can be read."""
-        documents = (self.read(path) for path in self.paths_named(kind, name))
-        return next((document for document in documents if document is not None), None)
+        spot = (kind, name)
+        if spot not in self._found:
+            documents = (self.read(path) for path in self.paths_named(kind, name))
+            self._found[spot] = next((one for one in documents if one is not None), None)
+        return self._found[spot]
 
     def names(self, kind: str) -> list[str]:
         """The names of a kind."""

@@ -2,6 +2,8 @@
 
 A secret is told by its form (core/secretforms.py), by the key it is given to (`password: ...`), or
 by looking like nothing that a person would write. What is found is never repeated.
+
+Patterns that most configs never need are kept as text: `re` compiles each at its first use.
 """
 
 from __future__ import annotations
@@ -10,6 +12,7 @@ import os
 import re
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
+from functools import lru_cache
 from itertools import pairwise
 from pathlib import Path
 
@@ -37,17 +40,15 @@ _GIVEN = re.compile(
 """A key of a secret, and what is given to it; `after` matches where nothing else is said."""
 _LONGEST_LOOK_BACK = 300
 
-_NO_SECRET = re.compile(r"(?i)true|false|null|none|~|[-+.$]?[0-9][0-9_.,]*\s?[a-z%]{0,2}")
+_NO_SECRET = r"(?i)true|false|null|none|~|[-+.$]?[0-9][0-9_.,]*\s?[a-z%]{0,2}"
 """Plain values that are no text: `max_token: 4k`."""
 
 _SHORTEST_RUN = 20
 _LONGEST_RUN = 200
 """A longer run of letters and digits is data, not a key."""
-_RUN = re.compile(rf"(?<![0-9A-Za-z])[0-9A-Za-z]{{{_SHORTEST_RUN},{_LONGEST_RUN}}}(?![0-9A-Za-z])")
-_HEX_RUN = re.compile(r"[0-9a-f]{32,}|[0-9A-F]{32,}")
-_DIGEST_BEFORE = re.compile(
-    r"(?i)(?:[@:/-]|(?:model|revision|commit|sha[0-9]*|digest|fingerprint|hash)\b.*)$"
-)
+_RUN = rf"(?<![0-9A-Za-z])[0-9A-Za-z]{{{_SHORTEST_RUN},{_LONGEST_RUN}}}(?![0-9A-Za-z])"
+_HEX_RUN = r"[0-9a-f]{32,}|[0-9A-F]{32,}"
+_DIGEST_BEFORE = r"(?i)(?:[@:/-]|(?:model|revision|commit|sha[0-9]*|digest|fingerprint|hash)\b.*)$"
 """What stands before a hash that is no secret: `sha256:...`, `model: name@...`."""
 _LEAST_BITS = 3.6
 """Bits a character: random text of 20 letters and digits has 4.1, words run together 3.5."""
@@ -62,14 +63,20 @@ _TO_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 """Keeps every place, which `str.lower` does not."""
 _MOST_FINDINGS = 100
 
-_CUT_SHORT = re.compile(
+_CUT_SHORT = (
     r"(?<![0-9A-Za-z])(?:sk-|gh[pousr]_|github_pat_|A[KS]IA|AIza|xox[abprs]-|hf_|eyJ|[rs]k_live_)"
     r"[\w.-]{6,}|-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"']*"
 )
 """The start of a secret, where a message has cut off its end."""
 
+_PRIVATE_KEY = (
+    r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"
+    r"(?:[^-]|-(?!----END))*+(?:-----END (?:[A-Z]+ )*PRIVATE KEY-----)?"
+)
+"""A private key with its body; one without an end goes on to the end of the text."""
 
-@dataclass(frozen=True, slots=True, order=True)
+
+@dataclass(frozen=True, slots=True)
 class InlineSecret:
     """A secret in a text, by its place; the secret itself is not kept."""
 
@@ -87,20 +94,51 @@ def find_secrets(text: str) -> list[InlineSecret]:
     found += _given_to_keys(text)
     found += _random_runs(text)
     apart: list[InlineSecret] = []
-    for secret in sorted(found):
+    for secret in sorted(found, key=lambda one: (one.start, one.end, one.kind)):
         if not apart or secret.start >= apart[-1].end:
             apart.append(secret)
     return apart
 
 
+@lru_cache(maxsize=256)  # many findings say the same
 def mask_secrets(text: str) -> str:
     """The text with `****` in the place of everything that looks like a secret."""
-    text = _CUT_SHORT.sub(MASK, text)
+    text = re.sub(_CUT_SHORT, MASK, text)
     shown, position = "", 0
     for secret in find_secrets(text):
         shown += text[position : secret.start] + MASK
         position = secret.end
     return shown + text[position:]
+
+
+def redact_secrets(text: str, *, quoted_only: bool = False) -> str:
+    """The text of a file with `****` for everything that looks like a secret, line for line.
+
+    quoted_only: the text is program code, where a value without quotes is an expression.
+    """
+    spans = [(start, end) for _, start, end in find_secret_forms(text)]
+    spans += [match.span() for match in re.finditer(_PRIVATE_KEY, text)]
+    spans += [(secret.start, secret.end) for secret in _random_runs(text)]
+    spans += [
+        (secret.start, secret.end)
+        for secret in _given_to_keys(text)
+        if not quoted_only or not _is_expression(text, secret.start)
+    ]
+    shown, position = [], 0
+    for start, end in sorted(spans):
+        if end <= position:
+            continue
+        if start >= position:
+            shown += [text[position:start], MASK]
+        shown.append("\n" * text.count("\n", max(start, position), end))
+        position = end
+    return "".join(shown) + text[position:]
+
+
+def _is_expression(text: str, start: int) -> bool:
+    """Whether a value stands in code without quotes, and in no remark."""
+    before = _before(text, start)
+    return text[start - 1 : start] not in ("'", '"') and "#" not in before and "//" not in before
 
 
 def secret_findings(text: str, file: str) -> Iterator[Finding]:
@@ -153,7 +191,7 @@ def _given_to_keys(text: str) -> Iterator[InlineSecret]:
 
 def _is_secret_value(text: str, place: int, given: re.Match[str]) -> bool:
     value = given["double"] or given["single"] or given["plain"] or ""
-    if len(value) < 4 or is_placeholder(value) or _NO_SECRET.fullmatch(value):
+    if len(value) < 4 or is_placeholder(value) or re.fullmatch(_NO_SECRET, value):
         return False
     if (
         "#" in _before(text, place) or given["after"] is None
@@ -172,10 +210,10 @@ def _random_runs(text: str) -> Iterator[InlineSecret]:
     # One pass in C says that there is no long run in nearly every config.
     if b"a" * _SHORTEST_RUN not in text.encode("ascii", "replace").translate(_TO_RUN):
         return
-    for run in _RUN.finditer(text):
-        if _HEX_RUN.fullmatch(run[0]):
+    for run in re.finditer(_RUN, text):
+        if re.fullmatch(_HEX_RUN, run[0]):
             before = _before(text, run.start())
-            if _is_varied(run[0]) and not _DIGEST_BEFORE.search(before):
+            if _is_varied(run[0]) and not re.search(_DIGEST_BEFORE, before):
                 yield InlineSecret(run.start(), run.end(), "random hexadecimal digits")
         elif _is_random(run[0]):
             yield InlineSecret(run.start(), run.end(), "random letters and digits")

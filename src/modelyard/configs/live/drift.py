@@ -6,6 +6,7 @@ does, and other programs may read these files.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Iterator
 from dataclasses import dataclass
@@ -16,6 +17,7 @@ from modelyard.configs.compare import SettingChange, compare_settings
 from modelyard.configs.live.publish import PROFILES_FILE
 from modelyard.configs.live.revisions import Revision, load_revision, load_snapshot
 from modelyard.configs.live.snapshot import Snapshot
+from modelyard.configs.masked import mask_changes
 from modelyard.configs.reading.document import HEADER_KEYS
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import sha256_file
@@ -80,17 +82,24 @@ def _files(
             yield DriftedFile(path=name, what="missing")
             continue
         try:
-            unchanged = not place.is_symlink() and sha256_file(place) == digest
+            unchanged = not place.is_symlink() and _sha256_of_regular(place) == digest
         except OSError:
             yield DriftedFile(path=name, what="unreadable")
             continue
         if not unchanged:
-            settings = _changed_settings(place, path, snapshot)
+            settings = mask_changes(_changed_settings(place, path, snapshot))
             yield DriftedFile(path=name, what="changed", settings=settings)
     for place in sorted(folder.rglob("*")):
         path = place.relative_to(folder).as_posix()
         if path not in revision.files and (place.is_symlink() or not place.is_dir()):
             yield DriftedFile(path=yard.show(shown / path), what="extra")
+
+
+def _sha256_of_regular(place: Path) -> str:
+    """The SHA-256 of a file. Raises OSError for anything else: a pipe would never end."""
+    if not place.is_file():
+        raise OSError(errno.EINVAL, "not a regular file", str(place))
+    return sha256_file(place)
 
 
 def _changed_settings(place: Path, path: str, snapshot: Snapshot) -> tuple[SettingChange, ...]:

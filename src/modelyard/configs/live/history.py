@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from modelyard.configs.checking.secrets import mask_secrets
 from modelyard.configs.kinds import ENVIRONMENTS
 from modelyard.configs.live.plan import ProfileChange
 from modelyard.configs.live.revisions import Revision, list_revisions
@@ -46,7 +47,9 @@ def _past(revisions: list[Revision]) -> list[PastDeployment]:
         new = revision.configs
         past.append(
             PastDeployment(
-                revision=revision,
+                revision=replace(
+                    revision, reason=revision.reason and mask_secrets(revision.reason)
+                ),
                 live=revision is revisions[-1],
                 added=tuple(label for label in new if label not in configs),
                 changed=tuple(

@@ -6,6 +6,7 @@ from modelyard.configs.live.drift import Drift, find_drift
 from modelyard.configs.live.publish import HeldEnvironment, render_files
 from modelyard.configs.live.revisions import find_live, load_snapshot
 from modelyard.core.files import make_folder, remove_folder, replace_link, write_atomic
+from modelyard.core.layout import Yard
 
 
 def mend_files(held: HeldEnvironment) -> tuple[str, ...]:
@@ -27,6 +28,13 @@ def mend_files(held: HeldEnvironment) -> tuple[str, ...]:
     _remove(held, found, "extra")
     _write(held, find_drift(held.yard, held.environment))
     return tuple(mended)
+
+
+def files_to_mend(yard: Yard, environment: str) -> tuple[str, ...]:
+    """What `mend_files` would write anew or remove; nothing where nothing is live."""
+    if find_live(yard, environment) is None:
+        return ()
+    return tuple(dict.fromkeys(file.path for file in find_drift(yard, environment).files))
 
 
 def _remove(held: HeldEnvironment, found: Drift, what: str) -> None:

@@ -8,8 +8,9 @@ is another, it is refused.
 from __future__ import annotations
 
 import json
+import stat
 from collections.abc import Iterator, Mapping
-from dataclasses import asdict, dataclass, field, fields
+from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
@@ -22,6 +23,8 @@ from modelyard.core.files import write_json
 
 _FORMAT = 1
 """Version of the form of plan files."""
+_MOST_BYTES = 64_000_000
+"""No plan is larger: a plan of 1,000 configs has 2 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -217,6 +220,11 @@ def write_plan(path: Path, plan: Plan) -> None:
 def load_plan(path: Path) -> Binding:
     """What a plan is bound to. Raises InvalidInput when the file is none, or was changed."""
     try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
+            raise InvalidInput("cannot read: it is not a regular file", where=str(path))
+        if status.st_size > _MOST_BYTES:
+            raise _no_plan(path)
         content = json.loads(path.read_text(encoding="utf-8"))
         digest = content.pop("digest")
     except OSError as error:
@@ -254,6 +262,10 @@ def require_current(bound: Binding, now: Binding) -> None:
     """Return if a plan made now is bound to the same. Raises StalePlan with all that differs."""
     if bound == now:
         return
+    # Where the environment moved on, other configs have a part in it: that is no reason of its own.
+    moved = bound.from_revision != now.from_revision
+    if moved:
+        bound, now = _in_both(bound, now), _in_both(now, bound)
     problems = tuple(
         Problem(message=message, rule="stale-plan")
         for one in fields(Binding)
@@ -263,6 +275,15 @@ def require_current(bound: Binding, now: Binding) -> None:
         f"the plan for {bound.environment} no longer holds",
         hint="make a new one, and look at it again: `--plan`",
         problems=problems,
+    )
+
+
+def _in_both(one: Binding, other: Binding) -> Binding:
+    """A binding with only those files and configs that another one names too."""
+    return replace(
+        one,
+        sources={path: one.sources[path] for path in one.sources if path in other.sources},
+        contents={label: one.contents[label] for label in one.contents if label in other.contents},
     )
 
 
@@ -279,7 +300,11 @@ def _differences(name: str, bound: Any, now: Any) -> Iterator[str]:
     if name in _WORDS:
         thing, said = _WORDS[name]
         for key in sorted({*bound, *now}):
-            if bound.get(key) != now.get(key):
+            if name != "profiles" and key not in now:
+                yield f"the {thing} {key} would have no part in it any more"
+            elif name != "profiles" and key not in bound:
+                yield f"the {thing} {key} would have a part in it, and had none"
+            elif bound.get(key) != now.get(key):
                 yield f"the {thing} {key} {said}"
     elif name == "from_revision":
         yield f"revision {now} is live, and the plan starts from {bound or 'nothing'}"

@@ -18,6 +18,7 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard.configs.checking.secrets import mask_secrets
 from modelyard.configs.live.revisions import Action, Revision, as_revision, find_live, link_leads_to
 from modelyard.configs.live.snapshot import Snapshot, sha256_text, snapshot_facts, split_label
 from modelyard.core.clock import utc_now
@@ -68,7 +69,7 @@ class HeldEnvironment:
             action=action,
             created_at=utc_now(),
             made_by=_user_name(),
-            reason=reason,
+            reason=reason and mask_secrets(reason),
             from_revision=from_revision,
             digest=snapshot.digest,
             configs=snapshot.digests,
@@ -94,6 +95,7 @@ def hold_environment(
 
     Raises LockHeld when another process has it for longer than `wait_s` seconds.
     """
+    _require_folders(yard, environment)
     lock = yard.lock("environment", environment)
     with (
         exclusive_lock(lock, what=f"environment {environment}", wait_s=wait_s),
@@ -101,6 +103,18 @@ def hold_environment(
     ):
         completed = _recover(yard, state, environment)
         yield HeldEnvironment(yard, environment, completed, state)
+
+
+def _require_folders(yard: Yard, environment: str) -> None:
+    """Return if no file stands in the place of a folder that is written to."""
+    revisions = yard.deployed_revision(environment, 1).parent
+    for place in (yard.local_state, revisions.parent, revisions):
+        if os.path.lexists(place) and not place.is_dir():
+            raise ModelyardError(
+                "is no folder, and a folder belongs here",
+                where=yard.show(place),
+                hint="move it away and run the same command again",
+            )
 
 
 def render_files(snapshot: Snapshot, environment: str, number: int) -> dict[str, str]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -10,7 +11,8 @@ from modelyard.configs.reading.document import (
     SUFFIXES,
     Document,
     config_name,
-    load_document,
+    inspect_document,
+    is_config_name,
     peek_name,
 )
 from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
@@ -31,18 +33,27 @@ class ConfigCatalogue:
             return [path for name in KINDS for path in self.paths(name)]
         if kind == "integration":
             candidates = [self.yard.configs / f"integration{suffix}" for suffix in SUFFIXES]
-            return [path for path in candidates if path.exists()]
+            return [path for path in candidates if os.path.lexists(path)]
         folder = self.yard.configs / kind
         if not folder.is_dir():
             return []
-        found = (path for path in folder.iterdir() if path.suffix in SUFFIXES)
+        found = (path for path in folder.iterdir() if is_config_name(path.name))
         return sorted(found, key=lambda path: path.name)
 
     def read(self, path: Path) -> Document:
         """The document of one file. Raises ModelyardError, each time, when it cannot be read."""
+        document = self.inspect(path)
+        document.refuse_problems()
+        return document
+
+    def inspect(self, path: Path) -> Document:
+        """The document of one file for a search for its mistakes: it may have `problems`.
+
+        Raises ModelyardError, each time, when nothing of it can be read.
+        """
         if path not in self._read:
             try:
-                self._read[path] = load_document(path, shown=self.yard.show(path))
+                self._read[path] = inspect_document(path, shown=self.yard.show(path))
             except ModelyardError as error:
                 self._read[path] = error
         found = self._read[path]
@@ -83,10 +94,13 @@ class ConfigCatalogue:
         Raises InvalidInput when there is none, or when a bare name fits several.
         """
         for path in (Path(word), self.yard.configs / word):
-            if path.is_file():
+            if word and os.path.lexists(path) and not path.is_dir():
                 return path.absolute()
         kind, _, name = word.partition("/")
         if kind in KINDS:
+            namesakes = self.paths_named(kind, name or kind)
+            if len(namesakes) > 1:
+                raise self._ambiguous(word, namesakes)
             document = self.find(kind, name or kind)
             if document is not None:
                 return document.path
@@ -95,13 +109,18 @@ class ConfigCatalogue:
         if len(fitting) == 1 and "/" not in word:
             return fitting[0]
         if fitting and "/" not in word:
-            places = " and ".join(self.yard.show(path) for path in fitting)
-            raise InvalidInput(f"{word!r} could be {places}", hint="say which: KIND/NAME")
+            raise self._ambiguous(word, fitting)
         known = sorted(self.yard.show(path) for path in self.paths())
         raise InvalidInput(
             f"there is no config {word!r}{did_you_mean(word, known)}",
             hint="name a file, or KIND/NAME such as language_models/gpt4",
         )
+
+    def _ambiguous(self, word: str, paths: list[Path]) -> InvalidInput:
+        places = " and ".join(self.yard.show(path) for path in paths)
+        kinds = {path.parent.name for path in paths}
+        how = "KIND/NAME" if len(kinds) == len(paths) else "the path of its file"
+        return InvalidInput(f"{word!r} could be {places}", hint=f"say which: {how}")
 
     def _by_name(self, kind: str) -> dict[str, list[Path]]:
         """The files of a kind by the names of their configs; no file is parsed for it."""

@@ -4,15 +4,15 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
+from typing import Any, cast
 
 from modelyard.configs.kinds import ENVIRONMENTS, KINDS, Kind
 from modelyard.configs.kinds.parts import NAME_PATTERN
 from modelyard.core.errors import InvalidInput, Problem, ProblemsFound, did_you_mean
-from modelyard.core.settings import KeyPath
-from modelyard.core.yamlsource import YamlSource, load_yaml
+from modelyard.core.settings import KeyPath, Where
+from modelyard.core.yamlsource import YamlSource, inspect_yaml
 
 HEADER_KEYS = ("name", "environments")
 """Keys that every kind has beside its settings."""
@@ -36,6 +36,11 @@ class Document:
     """What other configs call it: `name:`, else the file's name without `_config`."""
     source: YamlSource
     """What it says, and where."""
+    problems: tuple[Problem, ...] = ()
+    """What is wrong with its YAML, its name and its environments; only inspect_document lets it be.
+    """
+    doubtful: frozenset[KeyPath] = frozenset()
+    """The values that have one of these problems."""
 
     @property
     def label(self) -> str:
@@ -45,7 +50,23 @@ class Document:
     @property
     def overlays(self) -> Mapping[str, Any]:
         """What it says otherwise for an environment, by environment."""
-        return self.source.value.get("environments") or {}
+        overlays = self.source.value.get("environments") or {}
+        if not self.problems:
+            return cast(Mapping[str, Any], overlays)
+        if not isinstance(overlays, dict):
+            return {}
+        return {
+            environment: overlay
+            for environment, overlay in overlays.items()
+            if environment in ENVIRONMENTS
+            and (overlay is None or isinstance(overlay, dict))
+            and ("environments", environment) not in self.doubtful
+        }
+
+    def refuse_problems(self) -> None:
+        """Raises ProblemsFound when there are any."""
+        if self.problems:
+            raise ProblemsFound(f"{self.source.name} is not valid", self.problems)
 
 
 def config_label(kind: str, name: str) -> str:
@@ -68,20 +89,60 @@ def load_document(path: Path, *, shown: str | None = None, kind: str | None = No
 
     Raises ModelyardError when it cannot be read, is not YAML, or is no mapping.
     """
-    source = load_yaml(path, name=shown)
+    document = inspect_document(path, shown=shown, kind=kind)
+    document.refuse_problems()
+    return document
+
+
+def inspect_document(path: Path, *, shown: str | None = None, kind: str | None = None) -> Document:
+    """Read one config file for its mistakes: what could be read of it, with `problems`.
+
+    Raises ModelyardError when nothing could be read, or when it is no mapping.
+    """
+    source = inspect_yaml(path, name=shown)
     found = KINDS[kind] if kind else kind_of(path, source.name)
     if not isinstance(source.value, dict):
+        if source.problems:
+            raise ProblemsFound(f"{source.name} is not valid", source.problems)
         empty = source.value is None
-        message = "is empty" if empty else "a config is a mapping of keys to values"
+        message = "the file is empty" if empty else "a config is a mapping of keys to values"
         raise ProblemsFound(
             f"{source.name} is not valid",
             [Problem(message=message, where=source.where(), rule="not-a-mapping")],
         )
-    problems = list(_header_problems(source))
-    if problems:
-        raise ProblemsFound(f"{source.name} is not valid", problems)
-    name = source.value.get("name") or config_name(path)
-    return Document(path=path, kind=found, name=name, source=source)
+    wrong = _header_problems(source)
+    if (other := _other_schema(source, found)) is not None:
+        source = replace(source, warnings=(*source.warnings, other))
+    problems = (*source.problems, *(problem for _, problem in wrong))
+    doubtful = source.doubtful.union(spot for spot, _ in wrong)
+    given = source.value.get("name") if ("name",) not in doubtful else None
+    return Document(
+        path=path,
+        kind=found,
+        name=given or config_name(path),
+        source=source,
+        problems=problems,
+        doubtful=doubtful,
+    )
+
+
+def _other_schema(source: YamlSource, kind: Kind) -> Problem | None:
+    """What is odd about a schema line of another kind than the file is."""
+    named = _SCHEMA_LINE.search(source.text, 0, _HEAD_BYTES)
+    if named is None or named[1] == kind.name or named[1] not in KINDS:
+        return None
+    line = source.text.count("\n", 0, named.start()) + 1
+    return Problem(
+        message=f"the schema line says {named[1]}, and the file is read as {kind.name}",
+        where=f"{source.name}:{line}:1",
+        hint=f"name {kind.name}.json there, or move the file",
+        rule="other-schema",
+    )
+
+
+def is_config_name(name: str) -> bool:
+    """Whether a file of this name is a config; hidden ones are what editors and systems leave."""
+    return name.endswith(SUFFIXES) and not name.startswith(".")
 
 
 def config_name(path: Path) -> str:
@@ -108,6 +169,9 @@ def kind_of(path: Path, shown: str) -> Kind:
         return KINDS["integration"]
     if path.absolute().parent.name in KINDS:
         return KINDS[path.absolute().parent.name]
+    if path.exists() and not path.is_file():  # a pipe would never end
+        what = "is a folder" if path.is_dir() else "is no regular file"
+        raise InvalidInput(f"{what}, so it is no config", where=shown)
     try:
         with path.open("rb") as stream:
             head = stream.read(_HEAD_BYTES).decode(errors="replace")
@@ -131,11 +195,14 @@ def kind_of(path: Path, shown: str) -> Kind:
     )
 
 
-def _header_problems(source: YamlSource) -> list[Problem]:
-    problems: list[Problem] = []
+def _header_problems(source: YamlSource) -> list[tuple[KeyPath, Problem]]:
+    """What is wrong with the name and the environments, and where."""
+    problems: list[tuple[KeyPath, Problem]] = []
 
     def problem(path: KeyPath, message: str, rule: str) -> None:
-        problems.append(Problem(message=message, where=source.where(path), rule=rule))
+        if path not in source.doubtful:
+            found = Problem(message=message, where=source.where(path), rule=rule)
+            problems.append((path, found))
 
     name = source.value.get("name")
     if name is not None and not (isinstance(name, str) and re.fullmatch(NAME_PATTERN, name)):
@@ -189,6 +256,19 @@ def written_where(document: Document, environment: str) -> Callable[[KeyPath], s
         return source.where(above if overlaid else path)
 
     return where
+
+
+def written_numbers(document: Document, environment: str | None = None) -> Where | None:
+    """Says how a number with an exponent is written; None where there is none."""
+    exponents = document.source.exponents
+    if not exponents:
+        return None
+
+    def written(path: KeyPath) -> str | None:
+        overlaid = exponents.get(("environments", environment or "", *path))
+        return overlaid or exponents.get(path)
+
+    return written
 
 
 def _known_depth(value: Any, path: KeyPath) -> int:

@@ -45,7 +45,9 @@ def open_catalogue(words: Sequence[str]) -> ConfigCatalogue:
     try:
         return ConfigCatalogue(find_yard())
     except InvalidInput:
-        paths = [path.absolute() for path in map(Path, words) if path.exists()]
+        paths = [
+            path.absolute() for path in map(Path, filter(None, words)) if os.path.lexists(path)
+        ]
         if os.environ.get("MODELS_YARD") or not paths:
             raise
         for yard in _yards_around(paths):

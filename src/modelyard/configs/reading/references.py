@@ -5,14 +5,15 @@ Fields say so with `Refers(...)`; nothing here knows the kinds themselves.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, is_dataclass
 from functools import lru_cache
 from typing import Any, cast, get_args, get_origin
 
 from modelyard.core.settings import KeyPath, Unwrapped, choices_of, settings_fields, unwrap
 
-Finder = Callable[[Any, KeyPath], Iterator["Reference"]]
+Finder = Callable[[Any, KeyPath, list["Reference"]], None]
+"""Adds what is found in a value, which is not None, at a key path."""
 Wanted = Callable[[Unwrapped], str | None]
 """What a value of a type names, if it is one that is looked for."""
 
@@ -29,14 +30,22 @@ class Reference:
     """The name."""
 
 
-def references(settings: Any) -> Iterator[Reference]:
+def references(settings: Any) -> list[Reference]:
     """Every reference of a settings object, in the order of its fields."""
-    return _class_finder(cast(Any, type(settings)), _named_thing)(settings, ())
+    return _found(settings, _named_thing)
 
 
-def secret_references(settings: Any) -> Iterator[Reference]:
+def secret_references(settings: Any) -> list[Reference]:
     """Every `env:NAME` and `file:PATH` of a settings object, in the order of its fields."""
-    return _class_finder(cast(Any, type(settings)), _secret)(settings, ())
+    return _found(settings, _secret)
+
+
+def _found(settings: Any, wanted: Wanted) -> list[Reference]:
+    found: list[Reference] = []
+    find = _class_finder(cast(Any, type(settings)), wanted)
+    if find is not None:
+        find(settings, (), found)
+    return found
 
 
 def _named_thing(marked: Unwrapped) -> str | None:
@@ -48,16 +57,20 @@ def _secret(marked: Unwrapped) -> str | None:
 
 
 @lru_cache
-def _class_finder(settings: type, wanted: Wanted) -> Finder:
+def _class_finder(settings: type, wanted: Wanted) -> Finder | None:
     finders = [
         (field.name, key, finder)
         for key, field in settings_fields(settings).items()
         if (finder := _finder(field.hint, wanted)) is not None
     ]
+    if not finders:
+        return None
 
-    def find(value: Any, path: KeyPath) -> Iterator[Reference]:
+    def find(value: Any, path: KeyPath, found: list[Reference]) -> None:
         for name, key, finder in finders:
-            yield from finder(getattr(value, name), (*path, key))
+            below = getattr(value, name)
+            if below is not None:
+                finder(below, (*path, key), found)
 
     return find
 
@@ -67,19 +80,13 @@ def _finder(hint: Any, wanted: Wanted) -> Finder | None:
     marked = unwrap(hint)
     to = wanted(marked)
     if to is not None:
-
-        def named(value: Any, path: KeyPath) -> Iterator[Reference]:
-            if value is not None:
-                yield Reference(path, to, value)
-
-        return named
+        return lambda value, path, found: found.append(Reference(path, to, value))
     hint = marked.hint
     if is_dataclass(hint):
         return _class_finder(cast(type, hint), wanted)
     choices, _ = choices_of(hint)
     if len(choices) == 1 and choices[0] is not hint:
-        below = _finder(choices[0], wanted)
-        return below and _skip_none(below)
+        return _finder(choices[0], wanted)
     if get_origin(hint) is tuple:
         item = _finder(get_args(hint)[0], wanted)
         return item and _each(item, lambda value: enumerate(value))
@@ -89,17 +96,10 @@ def _finder(hint: Any, wanted: Wanted) -> Finder | None:
     return None
 
 
-def _skip_none(finder: Finder) -> Finder:
-    def find(value: Any, path: KeyPath) -> Iterator[Reference]:
-        if value is not None:
-            yield from finder(value, path)
-
-    return find
-
-
 def _each(finder: Finder, items: Callable[[Any], Any]) -> Finder:
-    def find(value: Any, path: KeyPath) -> Iterator[Reference]:
+    def find(value: Any, path: KeyPath, found: list[Reference]) -> None:
         for key, one in items(value):
-            yield from finder(one, (*path, key))
+            if one is not None:
+                finder(one, (*path, key), found)
 
     return find

@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from modelyard.configs.reading.catalogue import ConfigCatalogue
-from modelyard.configs.reading.document import SUFFIXES, kind_of
-from modelyard.core.errors import ModelyardError, NoData
+from modelyard.configs.reading.document import is_config_name, kind_of
+from modelyard.core.errors import InvalidInput, ModelyardError, NoData
 
 
 def select_configs(catalogue: ConfigCatalogue, words: Sequence[str]) -> list[Path]:
@@ -27,6 +27,11 @@ def select_configs(catalogue: ConfigCatalogue, words: Sequence[str]) -> list[Pat
 
 
 def _named(catalogue: ConfigCatalogue, word: str) -> list[Path]:
+    if not word:
+        raise InvalidInput("a config's name is empty", hint="name a file, a folder, or KIND/NAME")
+    path = Path(word)
+    if os.path.lexists(path) and not path.is_dir():
+        return [path.absolute()]
     for folder in (Path(word), catalogue.yard.configs / word):
         if folder.is_dir():
             return list(configs_below(folder.absolute()))
@@ -34,12 +39,18 @@ def _named(catalogue: ConfigCatalogue, word: str) -> list[Path]:
 
 
 def configs_below(folder: Path) -> Iterator[Path]:
-    """Every YAML file below a folder that is a config of a kind, without hidden folders."""
+    """Everything below a folder that is called like a config and has a kind; nothing hidden.
+
+    What is no file, such as a link to nowhere, is named as well: reading it says what is wrong.
+    """
     for place, folders, names in os.walk(folder):
-        folders[:] = sorted(name for name in folders if not name.startswith("."))
-        for name in sorted(names):
+        called = [name for name in folders if is_config_name(name)]
+        folders[:] = sorted(
+            name for name in folders if name not in called and not name.startswith(".")
+        )
+        for name in sorted((*names, *called)):
             path = Path(place, name)
-            if path.suffix in SUFFIXES and path.is_file() and _has_kind(path):
+            if is_config_name(name) and _has_kind(path):
                 yield path
 
 

@@ -188,11 +188,10 @@ def _check_fallback(model: LanguageModel, name: str, scene: Scene) -> Iterator[M
                 "'fallback' out",
             )
         return
-    if model.provider == "builtin" or scene.integration is not None:
-        return  # the integration's own check sees to the end of its order
-    assert model.fallback is not None
-    last = scene.model(model.fallback)
-    if last is not None and last.fallback is None and last.provider != "builtin":
+    last = None if model.provider == "builtin" else scene.model(model.fallback)
+    if last is None or last.fallback is not None or last.provider == "builtin":
+        return
+    if scene.integration is None:  # else its own check sees to the end of its order
         yield Mistake(
             ("fallback",),
             "fallback-end",

@@ -14,6 +14,7 @@ def build_facts(report: CheckReport, *, strict: bool = False) -> dict[str, Any]:
     warnings = len(report.findings) - errors
     return {
         "valid": not errors and not (strict and warnings),
+        "strict": strict,
         "errors": errors,
         "warnings": warnings,
         "files": list(report.files),

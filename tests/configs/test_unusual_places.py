@@ -1,0 +1,180 @@
+"""Pipes, devices, full and read-only disks: nothing hangs, and what can be read is read."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import subprocess
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+from deploy_samples import require_agreement, write_deploy_yard
+from modelyard.cli.app import main
+from modelyard.configs.live.deploy import deploy_config
+from modelyard.configs.live.drift import find_drift
+from modelyard.configs.live.plan import load_plan
+from modelyard.configs.live.revisions import load_revision
+from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.files import NoSpace
+from modelyard.core.layout import Yard
+
+FOLDER = ".models/deployed/development"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Yard:
+    yard = write_deploy_yard(tmp_path / "yard")
+    deploy_config(yard, ["gpt4"], environment="development")
+    return yard
+
+
+def put_pipe(place: Yard) -> Path:
+    file = place.deployed("development") / "language_models" / "gpt4.yaml"
+    file.unlink()
+    os.mkfifo(file)
+    return file
+
+
+def test_a_pipe_in_the_place_of_a_file_is_found_and_mended(place: Yard) -> None:
+    put_pipe(place)
+    path = f"{FOLDER}/language_models/gpt4.yaml"
+    (found,) = find_drift(place, "development").files
+    assert (found.what, found.path) == ("unreadable", path)
+    assert deploy_config(place, ["gpt4"], environment="development").mended == (path,)
+    require_agreement(place)
+
+
+@pytest.mark.parametrize("what", ["pipe", "/dev/zero"])
+def test_a_plan_that_never_ends_is_refused(tmp_path: Path, what: str) -> None:
+    path = tmp_path / "pipe"
+    os.mkfifo(path)
+    with pytest.raises(InvalidInput, match="not a regular file"):
+        load_plan(path if what == "pipe" else Path(what))
+
+
+def test_a_plan_of_a_gigabyte_is_refused(tmp_path: Path) -> None:
+    path = tmp_path / "plan.json"
+    with path.open("wb") as stream:
+        stream.truncate(1_000_000_000)
+    with pytest.raises(InvalidInput, match="is no plan"):
+        load_plan(path)
+
+
+def test_a_file_in_the_place_of_the_folder_is_named(place: Yard) -> None:
+    shutil.rmtree(place.local_state / "deployed")
+    (place.local_state / "deployed").write_text("")
+    with pytest.raises(ModelyardError, match=r"^\.models/deployed: is no folder"):
+        deploy_config(place, ["claude"], environment="development")
+
+
+@pytest.mark.parametrize("option", ["--plan", "--dry-run"])
+def test_a_plan_says_what_would_be_mended(
+    place: Yard,
+    option: str,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    place.deployed("development").unlink()
+    monkeypatch.chdir(place.root)
+    monkeypatch.setattr("sys.argv", ["models", "deploy-config", "gpt4", option])
+    with pytest.raises(SystemExit) as stopped:
+        main()
+    assert (stopped.value.code or 0) == (4 if option == "--plan" else 0)
+    shown = capsys.readouterr().out
+    assert f"Would be written anew, since changed by hand: {FOLDER}\n" in shown
+    assert "Nothing to do" not in shown
+    assert not os.path.lexists(place.deployed("development"))
+
+
+@pytest.fixture
+def small_disk(tmp_path: Path) -> Iterator[Yard]:
+    """A yard on a disk of its own, of 2 MB."""
+    disk = tmp_path / "disk"
+    disk.mkdir()
+    words = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
+    try:
+        mounted = subprocess.run(words, check=False, capture_output=True).returncode == 0
+    except FileNotFoundError:
+        mounted = False
+    if not mounted:
+        pytest.skip("only root can mount a small disk")
+    try:
+        yard = write_deploy_yard(disk / "yard")
+        deploy_config(yard, ["gpt4"], environment="development")
+        in_a_process(yard, "deployments")
+        yield yard
+    finally:
+        subprocess.run(["umount", "-l", str(disk)], check=True)
+
+
+def in_a_process(place: Yard, *words: str) -> Any:
+    """Run a command in a process that has no connection yet."""
+    command = ["python", "-m", "modelyard", *words]
+    return subprocess.run(command, cwd=place.root, capture_output=True, text=True, check=False)
+
+
+def live(place: Yard) -> int:
+    return load_revision(place, "development").number
+
+
+def fill(place: Yard) -> None:
+    with (place.root / "filling").open("wb", buffering=0) as stream:
+        try:
+            while stream.write(b"x" * 4096):
+                pass
+        except OSError:
+            pass
+
+
+def make_read_only(place: Yard) -> None:
+    disk = str(place.root.parent)
+    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+
+
+def drop_connections(place: Yard) -> None:
+    """Close what this process keeps open: SQLite then takes its -wal away."""
+    from modelyard.core import keptstate
+
+    keptstate._close_all()
+    assert not place.state_db.with_name("state.db-wal").exists()
+
+
+@pytest.mark.parametrize("trouble", [fill, make_read_only])
+def test_readers_read_from_a_disk_that_cannot_be_written(
+    small_disk: Yard, trouble: Callable[[Yard], None]
+) -> None:
+    drop_connections(small_disk)
+    trouble(small_disk)
+    for words in (
+        ("deployments", "--json"),
+        ("deployments", "--drift", "--env", "development"),
+        ("switch-config", "--profile", "high_accuracy", "--dry-run"),
+    ):
+        done = in_a_process(small_disk, *words)
+        assert (done.returncode, done.stderr) == (0, ""), words
+    assert live(small_disk) == 1
+
+
+@pytest.mark.parametrize("trouble", [fill, make_read_only])
+def test_a_deployment_to_such_a_disk_says_why_it_failed(
+    small_disk: Yard, trouble: Callable[[Yard], None]
+) -> None:
+    drop_connections(small_disk)
+    trouble(small_disk)
+    with pytest.raises(ModelyardError) as raised:
+        deploy_config(small_disk, ["claude"], environment="development")
+    said = f"{raised.value} {raised.value.hint}"
+    assert "move it away" not in said
+    assert isinstance(raised.value, NoSpace) if trouble is fill else "ead-only" in said
+
+
+def test_a_reader_sees_what_is_deployed_when_the_disk_has_space_again(small_disk: Yard) -> None:
+    drop_connections(small_disk)
+    fill(small_disk)
+    assert live(small_disk) == 1
+    (small_disk.root / "filling").unlink()
+    deploy_config(small_disk, ["claude"], environment="development")
+    assert live(small_disk) == 2
