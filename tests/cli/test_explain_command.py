@@ -199,3 +199,42 @@ def test_explain_refuses_what_only_an_environment_breaks(config: Path) -> None:
     assert explain(document, "timeout", "test")[0].layer == "default"
     with pytest.raises(ProblemsFound):
         explain(document, "timeout", "production")
+
+
+@pytest.mark.parametrize("key", ["name", "environments", "environments.test.timeout"])
+def test_what_is_no_setting_is_said_to_be_none(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], key: str
+) -> None:
+    assert models(monkeypatch, "explain", key, "good") == 2
+    assert f"'{key}' is no setting" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("key", "there"),
+    [
+        ("domains.NAME.sources", "there are domains.docs.sources, domains.my.code.sources"),
+        ("domains.missing.sources", "there are domains.docs.sources, domains.my.code.sources"),
+        ("domains.missing", "there are domains.docs, domains.my.code"),
+    ],
+)
+def test_a_key_of_a_right_form_lists_those_that_are_there(yard: Path, key: str, there: str) -> None:
+    text = (
+        "description: d\nencoder:\n  {source: wheel, model: all-minilm-l6-v2, dimensions: 384, "
+        "max_tokens: 256}\ndomains:\n  docs: {description: d, sources: [x]}\n"
+        "  my.code: {description: d, sources: [x]}\n"
+    )
+    path = write(yard / "configs" / "embedding_models" / "group.yaml", text)
+    with pytest.raises(InvalidInput) as caught:
+        explain(load_document(path), key, None)
+    assert there in caught.value.message
+
+
+@pytest.mark.parametrize("item", ["[]", "[99]"])
+def test_an_item_that_is_not_there_lists_those_that_are(yard: Path, item: str) -> None:
+    text = (
+        "model_integration:\n  primary_models: {language: end}\n"
+        "  routing: {rules: [{domains: [], longer_than_tokens: 1k, model: end}]}\n"
+    )
+    path = write(yard / "configs" / "integration.yaml", text)
+    with pytest.raises(InvalidInput, match=r"there are model_integration.routing.rules\[0\].model"):
+        explain(load_document(path), f"model_integration.routing.rules{item}.model", None)

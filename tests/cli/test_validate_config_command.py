@@ -141,7 +141,7 @@ def test_a_fifo_in_a_folder_does_not_hang(
     monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     os.mkfifo(Path(PLACE, "pipe.yaml"))
-    assert validate(monkeypatch, PLACE) == 0
+    assert validate(monkeypatch, PLACE) == 2
     assert validate(monkeypatch) == 2
     assert f"{PLACE}/pipe.yaml:1:1: is no regular file" in capsys.readouterr().out
 
@@ -199,7 +199,7 @@ def test_json_has_the_documented_shape(
     write(Path(PLACE, "wrong.yaml"), WRONG)
     assert validate(monkeypatch, "--format", "json") == 2
     facts = json.loads(capsys.readouterr().out)
-    assert set(facts) == {"valid", "errors", "warnings", "files", "findings", "secrets"}
+    assert set(facts) == {"valid", "strict", "errors", "warnings", "files", "findings", "secrets"}
     assert (facts["valid"], facts["errors"], facts["warnings"]) == (False, 2, 0)
     assert facts["files"] == [f"{PLACE}/{name}.yaml" for name in ("end", "good", "wrong")]
     assert facts["findings"][0]["rule"] == "unknown-key"
@@ -352,3 +352,122 @@ def test_a_terminal_never_shows_a_secret_of_the_line() -> None:
     _, shown = on_a_terminal("validate-config", "leak")
     assert SECRET[8:] not in shown and SECRET[8:30] not in shown
     assert "****" in shown
+
+
+# What is called like a config and is none
+
+
+@pytest.mark.parametrize("word", [None, "configs", PLACE, f"{PLACE}/x.yaml"])
+@pytest.mark.parametrize("what", ["nowhere", "loop", "fifo", "device", "folder"])
+def test_what_is_no_file_is_an_error_however_it_is_named(
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+    what: str,
+    word: str | None,
+) -> None:
+    path = Path(PLACE, "x.yaml")
+    if what == "fifo":
+        os.mkfifo(path)
+    elif what == "folder":
+        path.mkdir()
+    else:
+        path.symlink_to({"nowhere": "gone", "loop": "x.yaml", "device": "/dev/zero"}[what])
+    code = validate(monkeypatch, *([word] if word else []))
+    if what == "folder" and word == str(path):
+        assert code == 5
+    else:
+        assert code == 2
+        assert f"{path}:1:1: " in capsys.readouterr().out
+
+
+def test_an_empty_name_is_wrong_usage(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert validate(monkeypatch, "") == 2
+    assert "a config's name is empty" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("words", [(), ("configs",)])
+def test_hidden_files_are_no_configs(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+) -> None:
+    Path(PLACE, ".#good.yaml").symlink_to("someone@somewhere.1")
+    Path(PLACE, "._good.yaml").write_bytes(b"\0\5\x16\7")
+    assert validate(monkeypatch, *words) == 0
+    assert capsys.readouterr().err == "2 files checked: no problems\n"
+
+
+@pytest.mark.parametrize(
+    ("place", "said"),
+    [
+        ("langage_models/y.yaml", "did you mean 'language_models'?"),
+        ("integraton.yaml", "did you mean 'integration.yaml'?"),
+        ("language_models/sub/x.yaml", "it lies deeper than configs/language_models/"),
+        ("language_models/UP.YAML", "did you mean 'up.yaml'?"),
+    ],
+)
+def test_what_nobody_reads_is_a_warning_when_the_yard_is_checked(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str, said: str
+) -> None:
+    write(Path("configs", place), BUILTIN)
+    assert validate(monkeypatch) == 0
+    printed = capsys.readouterr()
+    assert printed.out.startswith(f"configs/{place}:1:1: warning: is not read: ")
+    assert said in printed.out
+    assert "1 warning" in printed.err
+    assert validate(monkeypatch, "--strict") == 2
+
+
+def test_a_schema_line_of_another_kind_is_a_warning(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    line = "# yaml-language-server: $schema=../schemas/specialized_models.json\n"
+    write(Path(PLACE, "end.yaml"), line + BUILTIN)
+    assert validate(monkeypatch) == 0
+    assert f"{PLACE}/end.yaml:1:1: warning: the schema line says specialized_models" in (
+        capsys.readouterr().out
+    )
+
+
+def test_two_files_of_one_name_are_told_apart_by_their_paths(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(Path(PLACE, "good_config.yaml"), BUILTIN)
+    for word in ("good", "language_models/good"):
+        assert validate(monkeypatch, word) == 2
+        shown = capsys.readouterr().err
+        assert f"{PLACE}/good.yaml and {PLACE}/good_config.yaml" in shown
+        assert "say which: the path of its file" in shown
+
+
+def test_json_says_that_warnings_counted(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(Path(PLACE, "good.yaml"), MODEL.format(fallback="&unused end"))
+    assert validate(monkeypatch, "--strict", "--format", "json") == 2
+    facts = json.loads(capsys.readouterr().out)
+    assert (facts["valid"], facts["strict"], facts["errors"], facts["warnings"]) == (
+        False,
+        True,
+        0,
+        1,
+    )
+
+
+def test_words_say_what_is_wrong_and_what_was_meant(
+    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert validate(monkeypatch, "--env", "prodution") == 2
+    shown = capsys.readouterr().err
+    assert "Value error" not in shown and "did you mean 'production'?" in " ".join(shown.split())
+    write(Path(PLACE, "good.yaml"), MODEL.format(fallback="end").replace("2k", "32K"))
+    assert validate(monkeypatch, "good") == 2
+    assert "did you mean '32k'?" in capsys.readouterr().out
+
+
+def test_a_terminal_without_unicode_gets_everything(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("PYTHONIOENCODING", "ascii")
+    write(Path(PLACE, "wrong.yaml"), WRONG + "# é\ncaffè: 1\n")
+    code, shown = on_a_terminal("validate-config", "wrong")
+    assert code == 2
+    assert "    8 |   temprature: 0.2\n" in shown and "caff\\xe8" in shown

@@ -91,7 +91,9 @@ def download_snapshot(
     size = f", {download_bytes / 1e6:,.0f} MB" if download_bytes else ""
     progress.stage(f"download: {source.repo} from the hub{size}")
     with showing_growth(blobs, progress, label="download", total_bytes=download_bytes):
-        snapshot = _explaining(source, lambda endpoint: _download(source, endpoint, name, force))
+        snapshot = explaining_hub_errors(
+            source, lambda endpoint: _download(source, endpoint, name, force)
+        )
     if missing := missing_parts(snapshot):
         raise SourceFailed(f"the repository has no {', '.join(missing)}")
     return snapshot
@@ -194,8 +196,8 @@ def _download_large(
     partial.replace(blob)
 
 
-def _explaining(source: HubSource, download: Callable[[str], Path]) -> Path:
-    """What `download` gives, with the client's many errors turned into one reason each."""
+def explaining_hub_errors(source: HubSource, download: Callable[[str], Path]) -> Path:
+    """What `download(endpoint)` gives; the client's many errors become a SourceFailed each."""
     import httpx2  # what huggingface_hub speaks HTTP with, and whose errors it lets through
     from huggingface_hub import constants
     from huggingface_hub.errors import (

@@ -8,7 +8,6 @@ from what was already fetched.
 from __future__ import annotations
 
 import math
-import os
 import shutil
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
@@ -31,6 +30,7 @@ from modelyard.bases.local import (
     record_folder,
     verify_base,
 )
+from modelyard.bases.offline import is_offline
 from modelyard.bases.source_failed import SourceFailed
 from modelyard.core.errors import ModelyardError, Problem
 from modelyard.core.files import (
@@ -42,8 +42,6 @@ from modelyard.core.files import (
 )
 from modelyard.core.layout import Yard
 from modelyard.core.progress import Progress
-
-_OFFLINE_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 
 class BaseUnavailable(ModelyardError):
@@ -64,7 +62,7 @@ def pull_base(
     Raises BaseUnavailable with the reason of every source, BaseDamaged unless `force`.
     """
     card = find_base(yard, name)
-    offline = offline or _is_offline()
+    offline = offline or is_offline()
     with _pulling(card.name, progress):
         if not force and (found := locate_base(yard, name, progress=progress)):
             return found
@@ -82,11 +80,6 @@ def pull_base(
 def _downloads(name: str) -> Path:
     """Where fetched files wait until the base is built from them."""
     return base_cache(name) / "downloads"
-
-
-def _is_offline() -> bool:
-    answers = {os.environ.get(variable, "").upper() for variable in _OFFLINE_VARIABLES}
-    return bool(answers & {"1", "ON", "YES", "TRUE"})
 
 
 def _hint(yard: Yard, card: BaseCard, offline: bool) -> str:

@@ -50,6 +50,8 @@ COMMANDS = {
     "deploy-config": "deploy_config:deploy_config",
     "deployments": "deployments:deployments",
     "switch-config": "switch_config:switch_config",
+    "update-embeddings": "update_embeddings:update_embeddings",
+    "search": "search:search",
 }
 BASE_COMMANDS = {
     "list": "base:list_bases",
@@ -78,6 +80,9 @@ FEEDBACK_COMMANDS = {
 }
 CONFIG_COMMANDS = {
     "diff": "config.diff:diff",
+}
+EMBEDDINGS_COMMANDS = {
+    "status": "embeddings.status:embeddings_status",
 }
 
 
@@ -145,6 +150,8 @@ _feedback = _group(FEEDBACK_COMMANDS, "What people thought of answers, to learn 
 app.add_typer(_feedback, name="feedback")
 _config = _group(CONFIG_COMMANDS, "Configs compared with each other, and with what is live.")
 app.add_typer(_config, name="config")
+_embeddings = _group(EMBEDDINGS_COMMANDS, "The indexes that `models search` answers from.")
+app.add_typer(_embeddings, name="embeddings")
 
 
 def _show_version(asked: bool) -> None:

@@ -1,8 +1,8 @@
 """Arguments that are plain text are taken as they are, without the time that it takes to say so.
 
 Typer 0.29.2 converts every argument through pydantic, whose import takes as long as the check of a
-hundred configs. Text, lists of text and words to choose from need none of it; all else, and a word
-that is not among the choices, still goes through Typer. Remove this when Typer does so itself.
+hundred configs. Text, lists of text and words to choose from need none of it; all else still goes
+through Typer. Remove this when Typer does so itself.
 """
 
 from __future__ import annotations
@@ -11,7 +11,10 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal, get_args, get_origin
 
+import typer
 from typer.core import TyperCommand
+
+from modelyard.core.errors import did_you_mean
 
 
 class LightCommand(TyperCommand):
@@ -38,6 +41,12 @@ class _AsItIs:
         if value is None:
             return () if is_multiple else None
         texts = value if is_multiple else [value]
+        for text in texts:
+            if self.choices and isinstance(text, str) and text not in self.choices:
+                words = [str(choice) for choice in self.choices]
+                shown = ", ".join(map(repr, words))
+                message = f"{text!r} is not one of {shown}{did_you_mean(text, words)}"
+                raise typer.BadParameter(message, ctx=ctx, param=param)
         if not all(self._is_plain(text) for text in texts):
             return self.build().coerce(value, param=param, ctx=ctx)
         return list(value) if is_multiple else value

@@ -74,7 +74,7 @@ def do_request(request: Request, environment: str, manner: Manner) -> None:
         plan = propose(yard, request, environment)
         if manner.plan_file:
             write_plan(manner.plan_file, plan)
-        _show_plan(plan, manner)
+        _show_plan(yard, plan, manner)
     elif environment == "production" and not manner.yes:
         plan = propose(yard, request, environment)
         if plan.changes:
@@ -99,7 +99,7 @@ def do_plan_file(actions: tuple[str, ...], environment: str | None, manner: Mann
     _check_fits(bound, actions, environment, manner.plan_file)
     yard = find_yard()
     if manner.dry_run:
-        _show_plan(_still_holding(yard, bound), manner)
+        _show_plan(yard, _still_holding(yard, bound), manner)
         return
     if bound.environment == "production" and not manner.yes:
         _confirm(_still_holding(yard, bound), manner)
@@ -151,17 +151,28 @@ def _confirm(plan: Plan, manner: Manner) -> None:
         raise NotConfirmed(f"nothing was changed in {environment}: nobody said yes")
 
 
-def _show_plan(plan: Plan, manner: Manner) -> None:
+def _show_plan(yard: Yard, plan: Plan, manner: Manner) -> None:
     from modelyard.cli.render import flush_results, print_json, print_lines, print_note
+    from modelyard.configs.live.mend import files_to_mend
     from modelyard.configs.live.plan import plan_facts
+    from modelyard.core.visible import visible_line
 
+    mended = () if plan.changes else files_to_mend(yard, plan.binding.environment)
     if manner.as_json:
-        print_json({**plan_facts(plan), **_outcome(None), "dry_run": True})
+        outcome = {**_outcome(None), "mended": list(mended)}
+        print_json({**plan_facts(plan), **outcome, "dry_run": True})
+    elif mended:
+        print_lines(
+            [
+                *_plan_lines(plan),
+                visible_line(f"Would be written anew, since changed by hand: {', '.join(mended)}"),
+            ]
+        )
     else:
         print_lines([*_plan_lines(plan), _outlook(plan)])
     if manner.plan_only and manner.plan_file:
         print_note(f"the plan is in {manner.plan_file}")
-    if manner.plan_only and plan.changes:
+    if manner.plan_only and (plan.changes or mended):
         flush_results()
         sys.exit(4)
 
@@ -195,11 +206,11 @@ def _outlook(plan: Plan) -> str:
 
 def _ending(done: Deployment) -> Iterator[str]:
     """What was done, in words, and how to take it back."""
-    from modelyard.core.visible import visible_text
+    from modelyard.core.visible import visible_line
 
     environment = done.plan.binding.environment
     if done.mended:
-        yield visible_text(f"Written anew, since changed by hand: {', '.join(done.mended)}")
+        yield visible_line(f"Written anew, since changed by hand: {', '.join(done.mended)}")
     if done.revision is None:
         number = done.plan.binding.from_revision
         yield f"Nothing to do: {environment} has it already, with revision {number}"

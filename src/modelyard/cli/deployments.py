@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.options import Environment, Json
+from modelyard.cli.options import EnvironmentName, Json
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -21,7 +21,12 @@ _SHOWN_CONFIGS = 3
 
 
 def deployments(
-    environment: Environment = None,
+    environment: Annotated[
+        EnvironmentName | None,
+        typer.Option(
+            "--env", envvar="MODELS_ENV", help="The environment. Default: every environment."
+        ),
+    ] = None,
     drift: Annotated[
         bool,
         typer.Option("--drift", help="Find what was changed by hand instead; exit code 4 for any."),
@@ -30,7 +35,7 @@ def deployments(
 ) -> None:
     """List what was deployed, and find what was changed by hand.
 
-    Every revision of an environment, the newest first; without --env those of all environments.
+    Every revision of an environment, the newest first; without --env (and MODELS_ENV) of all.
     `models config diff production@3 production` shows what differs between two.
 
     --drift compares the files under .models/deployed/ with what was written there: changed,
@@ -147,7 +152,7 @@ def _find_drift(yard: Yard, environments: Sequence[str]) -> list[Drift]:
 def _show_drift(found: Sequence[Drift], as_json: bool) -> None:
     from modelyard.cli.deploying import setting_lines
     from modelyard.cli.render import flush_results, print_json, print_lines
-    from modelyard.core.visible import visible_text
+    from modelyard.core.visible import visible_line
 
     if as_json:
         print_json([asdict(one) for one in found])
@@ -156,7 +161,7 @@ def _show_drift(found: Sequence[Drift], as_json: bool) -> None:
             said = f"{len(drift.files)} not as written" if drift.files else "all as written"
             print_lines([f"{drift.environment}, revision {drift.revision}: {said}"])
             for file in drift.files:
-                print_lines([visible_text(f"  {file.what:10} {file.path}")])
+                print_lines([visible_line(f"  {file.what:10} {file.path}")])
                 print_lines(setting_lines(file.settings))
     if any(drift.files for drift in found):
         flush_results()

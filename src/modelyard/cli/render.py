@@ -6,7 +6,6 @@ colours and a live bar; in cron and CI logs plain text, one line per stage.
 
 from __future__ import annotations
 
-import json
 import os
 import re
 import sys
@@ -14,7 +13,8 @@ import time
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from functools import cache
-from typing import TYPE_CHECKING, Any
+from io import TextIOWrapper
+from typing import TYPE_CHECKING, Any, TextIO
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.visible import visible_text
@@ -26,7 +26,7 @@ if TYPE_CHECKING:
     from modelyard.configs.checking.finding import Finding
     from modelyard.configs.checking.reports.excerpt import Excerpt
 
-_C1_CONTROL = re.compile("[\x7f-\x9f\ud800-\udfff]")
+_C1_CONTROL = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _SHOWN_PROBLEMS = 40
 _LOG_EVERY_S = 10.0
 _TABLE_GAP = 3
@@ -42,6 +42,7 @@ def out() -> Console:
     """The console of results (stdout)."""
     from rich.console import Console
 
+    _stdout()
     endless = not sys.stdout.isatty() and "COLUMNS" not in os.environ
     return Console(
         highlight=False, soft_wrap=not sys.stdout.isatty(), width=_WIDE if endless else None
@@ -75,6 +76,18 @@ def writing_results() -> Iterator[None]:
         ) from error
 
 
+def _is_unicode() -> bool:
+    """Whether stdout can hold every character."""
+    return (sys.stdout.encoding or "utf-8").lower().startswith("utf")
+
+
+def _stdout() -> TextIO:
+    """Stdout; what its encoding does not have is written out, such as `\\xe9`."""
+    if isinstance(sys.stdout, TextIOWrapper) and not _is_unicode():
+        sys.stdout.reconfigure(errors="backslashreplace")
+    return sys.stdout
+
+
 def flush_results() -> None:
     """Hand over what stdout still holds, while it can still be said that this failed."""
     with writing_results():
@@ -83,7 +96,9 @@ def flush_results() -> None:
 
 def print_json(value: Any) -> None:
     """One JSON document on stdout."""
-    text = json.dumps(value, indent=2, ensure_ascii=False)
+    import json
+
+    text = json.dumps(value, indent=2, ensure_ascii=not _is_unicode())
     with writing_results():
         # json.dumps leaves these as they are: terminals obey some, and half characters fail.
         sys.stdout.write(_C1_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
@@ -102,8 +117,15 @@ def print_text(text: str = "") -> None:
 def print_lines(lines: Iterable[str]) -> None:
     """Lines of result as they are, without the time that it takes to load rich."""
     with writing_results():
+        stdout = _stdout()
         for line in lines:
-            sys.stdout.write(_writable(f"{line}\n"))
+            stdout.write(_writable(f"{line}\n"))
+
+
+def bold_marks() -> tuple[str, str] | None:
+    """What makes text bold and plain again on this terminal; None where stdout is none."""
+    plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
+    return None if plain else ("\x1b[1m", "\x1b[0m")
 
 
 def print_note(text: str) -> None:
@@ -127,9 +149,12 @@ def print_finding(finding: Finding, shown: Excerpt | None) -> None:
     _print(Text.assemble((where, "bold"), " ", (message_of(finding), colour)), soft_wrap=True)
     if shown is not None:
         number = str(finding.line).rjust(_LINE_NUMBER)
-        _print(Text.assemble((f"{number} │ ", "dim"), _writable(shown.text)), soft_wrap=True)
+        bar = "│" if _is_unicode() else "|"
+        _print(Text.assemble((f"{number} {bar} ", "dim"), _writable(shown.text)), soft_wrap=True)
         mark = " " * shown.indent + "^" * shown.width
-        _print(Text.assemble((f"{' ' * _LINE_NUMBER} │ ", "dim"), (mark, colour)), soft_wrap=True)
+        _print(
+            Text.assemble((f"{' ' * _LINE_NUMBER} {bar} ", "dim"), (mark, colour)), soft_wrap=True
+        )
     if finding.hint:
         _print(Text(f"{' ' * _LINE_NUMBER}   {one_line(finding.hint)}", style="cyan"))
     _print()

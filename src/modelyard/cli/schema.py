@@ -67,6 +67,13 @@ def _write_all(kind: str | None, every: bool, to: Path | None) -> None:
             "--all and --to go together, without a kind",
             hint="for one kind: `models schema KIND > FILE`",
         )
-    for one in KINDS.values():
-        write_atomic(to / f"{one.name}.json", render_schema(build_schema(one)))
+    try:
+        for one in KINDS.values():
+            write_atomic(to / f"{one.name}.json", render_schema(build_schema(one)))
+    except OSError as error:
+        raise InvalidInput(
+            f"cannot be a folder of schemas: {error.strerror}",
+            where=str(to),
+            hint="name a folder, or where one can be made",
+        ) from error
     print_text(f"wrote {len(KINDS)} schemas to {to}")

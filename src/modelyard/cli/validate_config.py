@@ -59,7 +59,8 @@ def validate_config(
     models validate-config configs/ --format sarif > configs.sarif
 
     \b
-    json:   {"valid": bool, "errors": count, "warnings": count, "files": [path],
+    json:   {"valid": bool, "strict": bool (then warnings make it invalid), "errors": count,
+             "warnings": count, "files": [path],
              "findings": [{"file", "line", "column", "level": "error" or "warning", "rule",
                            "message", "hint"}],
              "secrets": [{"reference", "where", "available": bool}]}
@@ -79,6 +80,8 @@ def validate_config(
     report = check_configs(
         catalogue, select_configs(catalogue, words or []), environments=environments, strict=strict
     )
+    if not words:
+        report = _with_unread(report, catalogue)
     _print(report, catalogue, output, strict)
     if isinstance(catalogue, GivenConfigs):
         print_note("no yard is around these files, so they can only name each other")
@@ -86,6 +89,23 @@ def validate_config(
     if not report.valid or (strict and report.findings):
         flush_results()
         sys.exit(2)
+
+
+def _with_unread(report: CheckReport, catalogue: ConfigCatalogue) -> CheckReport:
+    """The report with what lies in configs/ and was not checked, since nobody would read it."""
+    from dataclasses import replace
+
+    from modelyard.configs.checking.finding import finding_of
+    from modelyard.configs.reading.unread import find_unread
+
+    unread = [
+        finding_of(problem, catalogue.yard.show(catalogue.yard.configs), level="warning")
+        for problem in find_unread(catalogue.yard)
+    ]
+    if not unread:
+        return report
+    together = sorted((*report.findings, *unread), key=lambda one: (one.file, one.line, one.column))
+    return replace(report, findings=tuple(together))
 
 
 def _print(report: CheckReport, catalogue: ConfigCatalogue, output: Format, strict: bool) -> None:

@@ -1,0 +1,1 @@
+"""`models embeddings ...`: one file for each command."""

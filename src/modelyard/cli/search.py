@@ -1,0 +1,292 @@
+"""`models search`: the passages that answer a question, best first, and why."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any, Literal
+
+import typer
+
+from modelyard.cli.options import Environment, Json
+
+if TYPE_CHECKING:
+    from modelyard.retrieval.evaluate import Evaluation
+    from modelyard.retrieval.search import Result, SearchResults
+
+
+def search(
+    query: Annotated[
+        str | None,
+        typer.Argument(
+            metavar="QUERY",
+            help="A question or names. What stands in quotes must be in each result.",
+        ),
+    ] = None,
+    domains: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--domain",
+            metavar="NAME",
+            help="A search domain, NAME or GROUP/NAME; may be given again. Default: those of the "
+            "groups of configs/embedding_models/semantic_search.yaml.",
+        ),
+    ] = None,
+    top: Annotated[
+        int | None, typer.Option("--top", metavar="K", min=1, help="How many results.")
+    ] = None,
+    filters: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--filter",
+            metavar="KEY=VALUE",
+            help="Only such passages: path (a glob), kind, domain, or a fact such as language. "
+            "All that are given must hold.",
+        ),
+    ] = None,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain", help="Say how the query was understood, and each result's scores."
+        ),
+    ] = False,
+    evaluate: Annotated[
+        Path | None,
+        typer.Option(
+            "--eval",
+            metavar="DIR|QUERIES",
+            help="Judge the ranking instead: a folder in BEIR's layout (corpus.jsonl, "
+            "queries.jsonl, qrels/), or queries for the yard's own domains.",
+        ),
+    ] = None,
+    qrels: Annotated[
+        Path | None,
+        typer.Option(
+            "--qrels",
+            metavar="FILE",
+            help="With --eval: which passages answer which query. Default: qrels/test.tsv beside "
+            "the queries.",
+        ),
+    ] = None,
+    kind: Annotated[
+        Literal["text", "code"] | None,
+        typer.Option(
+            "--kind",
+            help="With --eval DIR: rank its corpus as prose or as code. Default: what most of it "
+            "looks like.",
+        ),
+    ] = None,
+    as_json: Json = False,
+    environment: Environment = None,
+) -> None:
+    """Find passages of files by meaning and by words.
+
+    In documentation, code, logs and metrics: whatever configs/embedding_models/ declares. Indexes
+    are made by `models update-embeddings`. docs/search.md explains the ranking.
+
+    With --json: {query: {text, terms, phrases, names}, results: [{domain, path, first_line,
+    last_line, kind, title, text, facts, snippet: {text, first_line, marks}, scores: {dense, words,
+    ideal, dense_weight, fused, boosts, final}, also, related: [{domain, path, first_line,
+    last_line, title, why}]}], asked: [{domain, passages, snapshot, dense_weight, because,
+    allowed}], notes}. With --eval and --json: {sets: [{name, queries, passages, dense_weight,
+    measures: {MEASURE: {dense, words, fused, gain}}}]}, each with value, low and high, where gain
+    is fused less the better of the two sides.
+    """
+    from modelyard.cli.render import print_json
+    from modelyard.core.errors import InvalidInput
+    from modelyard.core.layout import find_yard
+
+    if evaluate is not None:
+        if query is not None or filters or top is not None or explain:
+            raise InvalidInput(
+                "--eval takes its queries from files", hint="leave QUERY and its options out"
+            )
+        _evaluate(evaluate, qrels, domains or [], kind, as_json, environment)
+        return
+    if query is None:
+        raise InvalidInput("say what to look for", hint='models search "how do I roll back"')
+    if qrels is not None or kind is not None:
+        raise InvalidInput("--qrels and --kind belong to --eval")
+
+    from modelyard.cli.render import LogProgress
+    from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
+    from modelyard.retrieval.search import search as find
+
+    found = find(
+        find_yard(),
+        query,
+        domains=domains or [],
+        top=top,
+        filters=_read_filters(filters or []),
+        environment=environment or DEFAULT_ENVIRONMENT,
+        progress=LogProgress(),
+    )
+    if as_json:
+        print_json(_as_json(found))
+    else:
+        _print_results(found, explain)
+
+
+def _read_filters(words: list[str]) -> dict[str, str]:
+    from modelyard.core.errors import InvalidInput
+
+    filters: dict[str, str] = {}
+    for word in words:
+        key, equals, value = word.partition("=")
+        if not (key and equals):
+            raise InvalidInput(f"--filter {word}: is not KEY=VALUE", hint="such as kind=function")
+        if key in filters:
+            raise InvalidInput(f"--filter {key} is given twice")
+        filters[key] = value
+    return filters
+
+
+def _print_results(found: SearchResults, explain: bool) -> None:
+    from modelyard.cli.render import bold_marks, print_lines, print_note
+
+    for note in found.notes:
+        print_note(f"note: {note}")
+    if explain:
+        print_lines(_understood(found))
+    if not found.results:
+        print_note("nothing found")
+    bold = bold_marks()
+    for place, one in enumerate(found.results, 1):
+        print_lines(_result_lines(place, one, explain, bold))
+
+
+def _understood(found: SearchResults) -> Iterator[str]:
+    from modelyard.core.visible import visible_text
+
+    query = found.query
+    yield f"terms    {' '.join(query.terms) or '(none)'}"
+    if query.phrases:
+        yield "phrases  " + visible_text(", ".join(f'"{phrase}"' for phrase in query.phrases))
+    if query.names:
+        yield "names    " + visible_text(", ".join(query.names))
+    for one in found.asked:
+        allowed = "" if one.allowed == one.passages else f", {one.allowed:,} of them let through"
+        yield (
+            f"asked    {one.domain}: {one.passages:,} passages{allowed}; "
+            f"dense {one.dense_weight:.0%} ({visible_text(one.because)})"
+        )
+    yield ""
+
+
+def _result_lines(
+    place: int, one: Result, explain: bool, bold: tuple[str, str] | None
+) -> Iterator[str]:
+    from modelyard.core.visible import visible_text
+
+    passage = one.passage
+    where = f"{passage.path}:{passage.first_line}-{passage.last_line}"
+    head = visible_text("  ".join(part for part in (where, _first_line(passage.title)) if part))
+    start, end = bold or ("", "")
+    yield f"{place}. {start}{head}{end}  [{one.domain}]  {one.scores.final:.3f}"
+    start, end = bold or ("‹", "›")
+    text = "".join(
+        f"{start}{visible_text(piece)}{end}" if matched else visible_text(piece)
+        for piece, matched in one.snippet.pieces()
+    )
+    yield from (f"     {line}" for line in text.split("\n"))
+    if explain:
+        yield f"     {_explained(one)}"
+    yield from (f"     also {visible_text(also)}" for also in one.also)
+    for link in one.related:
+        told = f"{link.path}:{link.first_line}  {_first_line(link.title)}".rstrip()
+        yield f"     → {visible_text(told)}  [{link.domain}]  {visible_text(link.why)}"
+    yield ""
+
+
+def _first_line(title: str) -> str:
+    return title.partition("\n")[0]
+
+
+def _explained(one: Result) -> str:
+    scores = one.scores
+    rest = 1 - scores.dense_weight
+    text = (
+        f"{scores.fused:.3f} = {scores.dense_weight:.2f} x dense {scores.dense:.3f} "
+        f"+ {rest:.2f} x words {scores.words:.2f}/{scores.ideal:.2f}"
+    )
+    for name, value in scores.boosts.items():
+        sign = "+" if name == "named_file" else "x"
+        text += f"; {name} {sign} {value:.2f}"
+    return text
+
+
+def _as_json(found: SearchResults) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    return {
+        "query": asdict(found.query),
+        "results": [_result_json(one) for one in found.results],
+        "asked": [asdict(one) for one in found.asked],
+        "notes": list(found.notes),
+    }
+
+
+def _result_json(one: Result) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    passage = one.passage
+    return {
+        "domain": one.domain,
+        "path": passage.path,
+        "first_line": passage.first_line,
+        "last_line": passage.last_line,
+        "kind": passage.kind,
+        "title": passage.title,
+        "text": passage.text,
+        "facts": dict(passage.facts),
+        "snippet": asdict(one.snippet),
+        "scores": asdict(one.scores),
+        "also": list(one.also),
+        "related": [asdict(link) for link in one.related],
+    }
+
+
+def _evaluate(
+    source: Path,
+    qrels: Path | None,
+    domains: list[str],
+    kind: Literal["text", "code"] | None,
+    as_json: bool,
+    environment: str | None,
+) -> None:
+    from dataclasses import asdict
+
+    from modelyard.cli.render import print_json, showing_progress
+    from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
+    from modelyard.core.layout import find_yard
+    from modelyard.retrieval.evaluate import evaluate_search
+
+    with showing_progress() as progress:
+        evaluations = evaluate_search(
+            find_yard(),
+            source,
+            qrels=qrels,
+            domains=domains,
+            kind=kind,
+            environment=environment or DEFAULT_ENVIRONMENT,
+            progress=progress,
+        )
+    if as_json:
+        print_json({"sets": [asdict(one) for one in evaluations]})
+        return
+    for one in evaluations:
+        _print_evaluation(one)
+
+
+def _print_evaluation(one: Evaluation) -> None:
+    from modelyard.cli.render import print_table, print_title
+
+    print_title(
+        f"{one.name}: {one.queries:,} queries, {one.passages:,} passages, "
+        f"dense {one.dense_weight:.0%}"
+    )
+    rows = [
+        (name, *(side.shown for side in (each.dense, each.words, each.fused)), each.gain.signed)
+        for name, each in one.measures.items()
+    ]
+    print_table(["measure", ">dense", ">words", ">fused", ">fused less the better side"], rows)

@@ -1,0 +1,215 @@
+"""`models update-embeddings`: brings the search indexes in step with their files."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelyard.cli.options import DryRun, Environment, Json, Wait
+from modelyard.core.errors import InvalidInput
+
+if TYPE_CHECKING:
+    from collections.abc import Sequence
+
+    from modelyard.core.layout import Yard
+    from modelyard.core.progress import Progress
+    from modelyard.retrieval.domains import Domain
+    from modelyard.retrieval.encoders import Encoders
+    from modelyard.retrieval.update import DomainUpdate
+
+_SHOWN_SKIPPED = 3
+
+
+def update_embeddings(
+    domain: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--domain", metavar="DOMAIN", help="NAME or GROUP/NAME; may be repeated. Default: all."
+        ),
+    ] = None,
+    every: Annotated[bool, typer.Option("--all", help="Every domain, which is the default.")] = (
+        False
+    ),
+    incremental: Annotated[
+        bool, typer.Option("--incremental", help="Only what changed, which is the default.")
+    ] = False,
+    rebuild: Annotated[
+        bool,
+        typer.Option("--rebuild", help="Read and cut every file again, beside the old index."),
+    ] = False,
+    watch: Annotated[
+        bool, typer.Option("--watch", help="Go on: take up each file as soon as it is saved.")
+    ] = False,
+    environment: Environment = None,
+    dry_run: DryRun = False,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Bring search indexes in step with their files.
+
+    Files whose content changed are cut again, and passages that are new are embedded; everything
+    else stays as it is. A file that moved embeds nothing, and a text that stands twice is embedded
+    once. Searches go on meanwhile, and see all of an update or nothing of it. An update that is
+    killed is completed by the next one. Another encoder, or another way to cut, builds the index
+    anew beside the old one, which answers until then.
+
+    Files that cannot be read, are binary or too large are skipped and counted.
+
+    \b
+    models update-embeddings --domain documentation --incremental
+    models update-embeddings --dry-run
+    models update-embeddings --watch
+
+    \b
+    JSON: {"dry_run": bool, "domains": [{"domain", "unchanged": bool, "built": why or null,
+           "files": {"added", "changed", "moved", "removed", "reused"}, "passages": the same,
+           "embedded", "from_cache", "skipped": {reason: [path]}, "took_s"}]}
+    With --watch: one such document for each update that changed something, one a line.
+    """
+    from modelyard.cli.render import showing_progress
+    from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
+    from modelyard.core.layout import find_yard
+    from modelyard.retrieval.domains import choose_domains, load_domains
+    from modelyard.retrieval.encoders import Encoders
+
+    _check(domain or [], every=every, incremental=incremental, rebuild=rebuild)
+    if watch and (dry_run or rebuild):
+        raise InvalidInput(
+            f"--watch and {'--dry-run' if dry_run else '--rebuild'} do not go together"
+        )
+    yard = find_yard()
+    chosen = choose_domains(load_domains(yard, environment or DEFAULT_ENVIRONMENT), domain or [])
+    if not chosen:
+        raise InvalidInput(
+            "there is no search domain", hint="declare one in configs/embedding_models/"
+        )
+    with showing_progress() as progress:
+        encoders = Encoders(yard=yard, progress=progress)
+        if watch:
+            _watch(yard, chosen, encoders, progress, wait=wait, as_json=as_json)
+            return
+        updates = _update(
+            yard, chosen, encoders, progress, rebuild=rebuild, dry_run=dry_run, wait=wait
+        )
+    _print(updates, as_json=as_json, dry_run=dry_run)
+
+
+def _check(words: Sequence[str], *, every: bool, incremental: bool, rebuild: bool) -> None:
+    if every and words:
+        raise InvalidInput("--all and --domain do not go together")
+    if incremental and rebuild:
+        raise InvalidInput("--incremental and --rebuild do not go together")
+
+
+def _update(
+    yard: Yard,
+    domains: Sequence[Domain],
+    encoders: Encoders,
+    progress: Progress,
+    *,
+    rebuild: bool = False,
+    dry_run: bool = False,
+    wait: float = 0.0,
+) -> list[DomainUpdate]:
+    from modelyard.retrieval.update import update_domain
+
+    return [
+        update_domain(
+            yard,
+            one,
+            encoders,
+            rebuild=rebuild,
+            dry_run=dry_run,
+            wait_s=wait,
+            progress=progress,
+        )
+        for one in domains
+    ]
+
+
+def _watch(
+    yard: Yard,
+    domains: Sequence[Domain],
+    encoders: Encoders,
+    progress: Progress,
+    *,
+    wait: float,
+    as_json: bool,
+) -> None:
+    from modelyard.cli.render import flush_results, print_lines
+    from modelyard.retrieval.watch import watch_domains
+
+    progress.stage(f"watching the files of {len(domains)} domains; ^C ends it")
+    for changed in watch_domains(yard, domains):
+        updates = _update(yard, changed, encoders, progress, wait=wait)
+        told = [one for one in updates if not one.unchanged]
+        if told and as_json:
+            import json
+
+            print_lines([json.dumps(_facts(told, dry_run=False))])
+        elif told:
+            print_lines(_sentence(one) for one in told)
+        flush_results()
+
+
+def _print(updates: Sequence[DomainUpdate], *, as_json: bool, dry_run: bool) -> None:
+    from modelyard.cli.render import print_json, print_lines
+
+    if as_json:
+        print_json(_facts(updates, dry_run=dry_run))
+        return
+    lines = []
+    for one in updates:
+        lines.append(_sentence(one))
+        lines += [
+            f"  skipped, {reason}: {len(paths):,} ({_some(paths)})"
+            for reason, paths in one.skipped.items()
+        ]
+    print_lines(lines)
+
+
+def _sentence(update: DomainUpdate) -> str:
+    """What became of one domain, in one line."""
+    files, passages = update.files, update.passages
+    if update.unchanged:
+        return (
+            f"{update.domain}: unchanged, {_count(files.total, 'file')}, "
+            f"{_count(passages.total, 'passage')} ({update.took_s:.2f} s)"
+        )
+    what = f"{'would be ' if update.dry_run else ''}"
+    what += f"built anew ({update.built})" if update.built else "changed"
+    vectors = f"{'to embed' if update.dry_run else 'embedded'} {update.embedded:,}"
+    if update.from_cache:
+        vectors += f", from the cache {update.from_cache:,}"
+    return (
+        f"{update.domain}: {what}: {_changes(files, 'file')}; {_changes(passages, 'passage')}; "
+        f"{vectors} ({update.took_s:.2f} s)"
+    )
+
+
+def _changes(counts: Any, noun: str) -> str:
+    kinds = ("added", "changed", "moved", "removed", "reused")
+    told = [f"{getattr(counts, kind):,} {kind}" for kind in kinds if getattr(counts, kind)]
+    return f"{_count(counts.total, noun)} ({', '.join(told)})" if told else _count(0, noun)
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+
+
+def _some(paths: Sequence[str]) -> str:
+    more = len(paths) - _SHOWN_SKIPPED
+    return ", ".join(paths[:_SHOWN_SKIPPED]) + (f" and {more:,} more" if more > 0 else "")
+
+
+def _facts(updates: Sequence[DomainUpdate], *, dry_run: bool) -> dict[str, Any]:
+    from dataclasses import asdict
+
+    domains = []
+    for one in updates:
+        facts = asdict(one)
+        del facts["dry_run"]
+        facts["took_s"] = round(one.took_s, 3)
+        domains.append({"domain": one.domain, "unchanged": one.unchanged, **facts})
+    return {"dry_run": dry_run, "domains": domains}

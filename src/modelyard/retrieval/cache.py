@@ -1,0 +1,143 @@
+"""The embedding cache of a yard: vectors by what was embedded and by whom, never by path.
+
+So a renamed file embeds nothing, an edited one its changed passages, and a text that stands in
+several places or domains is embedded once. It may be deleted at any time: only time is lost.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager, suppress
+from pathlib import Path
+
+from modelyard.core.files import disk_errors, exclusive_lock, make_folder
+from modelyard.core.layout import Yard
+from modelyard.core.progress import Progress
+from modelyard.core.state import transaction
+from modelyard.retrieval.index import IndexDamaged, index_errors
+
+_SCHEMA_VERSION = 1
+_SCHEMA = (
+    "CREATE TABLE encoders (id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE) STRICT",
+    """
+    CREATE TABLE vectors (
+        encoder  INTEGER NOT NULL REFERENCES encoders (id),
+        digest   BLOB NOT NULL,               -- SHA-256 of the text that was embedded
+        vector   BLOB NOT NULL,               -- float16, little-endian
+        PRIMARY KEY (encoder, digest)
+    ) STRICT
+    """,
+)
+_WAIT_S = 60.0
+_AT_ONCE = 500
+
+
+class EmbeddingCache:
+    """Vectors that one encoder made before."""
+
+    def __init__(self, connection: sqlite3.Connection, fingerprint: str) -> None:
+        self._connection = connection
+        self._fingerprint = fingerprint
+
+    def find(self, digests: Sequence[str]) -> dict[str, bytes]:
+        """The vectors that are known of these texts, float16 bytes by digest."""
+        found: dict[str, bytes] = {}
+        for start in range(0, len(digests), _AT_ONCE):
+            some = [bytes.fromhex(one) for one in digests[start : start + _AT_ONCE]]
+            rows = self._connection.execute(
+                "SELECT digest, vector FROM vectors WHERE encoder = "
+                "(SELECT id FROM encoders WHERE fingerprint = ?) "
+                f"AND digest IN ({','.join('?' * len(some))})",
+                (self._fingerprint, *some),
+            )
+            found.update((digest.hex(), vector) for digest, vector in rows)
+        return found
+
+    def keep(self, vectors: Mapping[str, bytes]) -> None:
+        """Remember these; another process may have done so already."""
+        with transaction(self._connection):
+            self._connection.execute(
+                "INSERT OR IGNORE INTO encoders (fingerprint) VALUES (?)", (self._fingerprint,)
+            )
+            self._connection.executemany(
+                "INSERT OR IGNORE INTO vectors VALUES "
+                "((SELECT id FROM encoders WHERE fingerprint = ?), ?, ?)",
+                (
+                    (self._fingerprint, bytes.fromhex(digest), vector)
+                    for digest, vector in vectors.items()
+                ),
+            )
+
+
+@contextmanager
+def open_cache(
+    yard: Yard, fingerprint: str, progress: Progress, *, read_only: bool = False
+) -> Iterator[EmbeddingCache]:
+    """The yard's cache, for one encoder; a damaged one is begun anew, with a warning.
+
+    Read-only, nothing is written: where there is no cache that can be read, an empty one is given.
+    """
+    path = yard.embedding_cache
+    if read_only:
+        with closing(_look_into(path)) as connection:
+            yield EmbeddingCache(connection, fingerprint)
+        return
+    with disk_errors(path):
+        make_folder(path.parent)
+    with index_errors(path):
+        try:
+            with index_errors(path):
+                connection = _connect(yard)
+        except IndexDamaged:
+            progress.warn(f"{yard.show(path)} is damaged: it is begun anew")
+            for suffix in ("", "-wal", "-shm"):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
+            connection = _connect(yard)
+        with closing(connection):
+            yield EmbeddingCache(connection, fingerprint)
+
+
+def _connect(yard: Yard) -> sqlite3.Connection:
+    connection = sqlite3.connect(yard.embedding_cache, timeout=30, isolation_level=None)
+    try:
+        # A power cut may cost the newest batches; the file stays whole.
+        connection.execute("PRAGMA synchronous = NORMAL")
+        if _version(connection) != _SCHEMA_VERSION:
+            lock = yard.lock("search", "embedding-cache")
+            # SQLite does not wait for a second process that also turns WAL on; the lock does.
+            with exclusive_lock(lock, what="embedding cache", wait_s=_WAIT_S):
+                connection.execute("PRAGMA journal_mode = WAL")
+                _prepare(connection, yard.embedding_cache)
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def _look_into(path: Path) -> sqlite3.Connection:
+    if path.exists():
+        with suppress(sqlite3.Error):
+            connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
+            if _version(connection) == _SCHEMA_VERSION:
+                return connection
+            connection.close()
+    empty = sqlite3.connect(":memory:", isolation_level=None)
+    _prepare(empty, path)
+    return empty
+
+
+def _prepare(connection: sqlite3.Connection, path: Path) -> None:
+    with transaction(connection):
+        found = _version(connection)
+        if found == _SCHEMA_VERSION:
+            return
+        if found:
+            raise IndexDamaged(f"has the schema {found}", where=str(path))
+        for statement in _SCHEMA:
+            connection.execute(statement)
+        connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
+
+
+def _version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])

@@ -1,0 +1,47 @@
+"""The encoders of one update: each is opened once, and only when a text is there for it."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from modelyard.configs.kinds.embedding_models import Encoder
+from modelyard.core.layout import Yard
+from modelyard.core.progress import Progress
+from modelyard.retrieval.encoding import TextEncoder
+
+_BULK = 2_000
+"""Texts from which it pays to start what is slow to start and fast to run."""
+
+
+@dataclass(slots=True, kw_only=True)
+class Encoders:
+    """Opens encoders and keeps them, for all domains that share one."""
+
+    yard: Yard
+    """Whose caches they come from."""
+    progress: Progress
+    """Told when one is fetched."""
+    _opened: dict[tuple[Encoder, bool], TextEncoder] = field(default_factory=dict, init=False)
+
+    def fingerprint(self, settings: Encoder) -> str:
+        """What decides the vectors; only an encoder that must be fetched is opened for that."""
+        from modelyard.retrieval.encoding.opening import encoder_fingerprint
+        from modelyard.retrieval.encoding.sources import EncoderUnavailable
+
+        try:
+            return encoder_fingerprint(self.yard, settings)
+        except EncoderUnavailable:
+            return self.open(settings).fingerprint
+
+    def open(self, settings: Encoder, *, texts: int = 0) -> TextEncoder:
+        """The encoder, in the form that is right for that many texts."""
+        for_bulk = texts >= _BULK
+        key = (settings, for_bulk)
+        if key not in self._opened:
+            self._opened[key] = self._load(settings, for_bulk=for_bulk)
+        return self._opened[key]
+
+    def _load(self, settings: Encoder, *, for_bulk: bool) -> TextEncoder:
+        from modelyard.retrieval.encoding.opening import open_encoder
+
+        return open_encoder(self.yard, settings, for_bulk=for_bulk, progress=self.progress)

@@ -1,0 +1,340 @@
+"""The index of one domain as a reader sees it: one SQLite file, one whole snapshot for each reader.
+
+The journal is SQLite's rollback journal, so the file can be swapped in one rename and read from a
+read-only disk. Who changes it is `revise.py`.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+import time
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from modelyard.core.errors import ModelyardError, NoData
+from modelyard.core.files import NoSpace
+
+SCHEMA_VERSION = 1
+"""Raised when the tables change: an older index is then built anew."""
+
+SCHEMA = (
+    "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
+    """
+    CREATE TABLE files (
+        id           INTEGER PRIMARY KEY,
+        path         TEXT NOT NULL UNIQUE,    -- from the yard's root
+        sha256       TEXT NOT NULL,           -- of the bytes that were cut
+        size_bytes   INTEGER NOT NULL,
+        mtime_ns     INTEGER NOT NULL,
+        modified_at  TEXT NOT NULL,           -- UTC
+        seen         TEXT NOT NULL            -- how the file system described it; see update.py
+    ) STRICT
+    """,
+    """
+    CREATE TABLE passages (
+        id          INTEGER PRIMARY KEY,
+        file_id     INTEGER NOT NULL REFERENCES files (id),
+        kind        TEXT NOT NULL,
+        title       TEXT NOT NULL,
+        text        TEXT NOT NULL,
+        first_line  INTEGER NOT NULL,
+        last_line   INTEGER NOT NULL,
+        facts       TEXT NOT NULL,            -- JSON
+        digest      TEXT NOT NULL             -- SHA-256 of what was embedded
+    ) STRICT
+    """,
+    "CREATE INDEX passages_by_file ON passages (file_id)",
+    # Apart from the texts, so that a search reads 800 bytes a passage instead of 2,500.
+    "CREATE TABLE vectors (passage_id INTEGER PRIMARY KEY, vector BLOB NOT NULL) STRICT",
+    "CREATE VIRTUAL TABLE words USING fts5 (title, text, tokenize = \"unicode61 tokenchars '_'\")",
+)
+
+VECTOR_TYPE = np.dtype("<f2")
+"""How a vector is stored: float16, which changes a cosine by less than 0.0005."""
+
+_BUSY_TIMEOUT_S = 30.0
+_AT_ONCE = 500
+"""Values in one SQL statement."""
+
+
+class IndexMissing(NoData):
+    """There is no index where one was asked for."""
+
+
+class IndexDamaged(ModelyardError):
+    """The file is no index, or one that another modelyard wrote."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexMeta:
+    """What an index says of itself."""
+
+    encoder: str
+    """Fingerprint of the encoder that made its vectors."""
+    dimensions: int
+    """Numbers in a vector."""
+    chunking: str
+    """Digest of how files were cut."""
+    identity: str
+    """Drawn when the file was built; the same until it is swapped for another one."""
+    snapshot: int
+    """Counts the changes, from 1."""
+    built_at: str
+    """When the file was built, UTC."""
+    updated_at: str
+    """When it last changed, UTC."""
+
+    @property
+    def version(self) -> str:
+        """Differs whenever the content may: what a reader keeps in memory is kept under it."""
+        return f"{self.identity}.{self.snapshot}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexedFile:
+    """A file as it was when it was cut."""
+
+    id: int
+    """Its row."""
+    path: str
+    """From the yard's root."""
+    sha256: str
+    """Of its bytes."""
+    size_bytes: int
+    """Its size."""
+    mtime_ns: int
+    """When it was written, in nanoseconds since 1970."""
+    seen: str
+    """How the file system described it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexedPassage:
+    """A passage of an index, with the file that it stands in."""
+
+    id: int
+    """Its row; an update may give it another one."""
+    path: str
+    """Its file, from the yard's root."""
+    kind: str
+    """What it is: section, function, key ..."""
+    title: str
+    """What it stands under or is called."""
+    text: str
+    """What it says."""
+    first_line: int
+    """Its first line, from 1."""
+    last_line: int
+    """Its last line, that line included."""
+    facts: Mapping[str, str]
+    """What else is known of it."""
+    digest: str
+    """SHA-256 of what was embedded: equal for equal passages."""
+    modified_at: str
+    """When its file was written, UTC."""
+
+
+class IndexReader:
+    """One snapshot of an index; whatever an update does meanwhile, it stays the same."""
+
+    def __init__(self, connection: sqlite3.Connection, meta: IndexMeta) -> None:
+        self._connection = connection
+        self.meta = meta
+
+    def count_passages(self) -> int:
+        return int(self._connection.execute("SELECT count(*) FROM passages").fetchone()[0])
+
+    def count_files(self) -> int:
+        return int(self._connection.execute("SELECT count(*) FROM files").fetchone()[0])
+
+    def files(self) -> Iterator[IndexedFile]:
+        """Every file, in the order of its path."""
+        rows = self._connection.execute(
+            "SELECT id, path, sha256, size_bytes, mtime_ns, seen FROM files ORDER BY path"
+        )
+        for number, path, sha256, size_bytes, mtime_ns, seen in rows:
+            yield IndexedFile(
+                id=number,
+                path=path,
+                sha256=sha256,
+                size_bytes=size_bytes,
+                mtime_ns=mtime_ns,
+                seen=seen,
+            )
+
+    def passages(self, ids: Sequence[int]) -> list[IndexedPassage]:
+        """The passages of these ids, in their order; an id that is none is left out."""
+        found: dict[int, IndexedPassage] = {}
+        for some in _parts([int(one) for one in ids]):
+            for passage in self._passages_where(f"passages.id IN ({_marks(some)})", some):
+                found[passage.id] = passage
+        return [found[int(one)] for one in ids if int(one) in found]
+
+    def passages_of_file(self, file_id: int) -> list[IndexedPassage]:
+        """What a file was cut into, from its first line on."""
+        return list(self._passages_where("file_id = ? ORDER BY first_line, passages.id", [file_id]))
+
+    def all_passages(self) -> Iterator[IndexedPassage]:
+        """Every passage, file by file."""
+        return self._passages_where("1 ORDER BY path, first_line, passages.id", [])
+
+    def _passages_where(self, condition: str, values: Sequence[int]) -> Iterator[IndexedPassage]:
+        rows = self._connection.execute(
+            "SELECT passages.id, path, kind, title, text, first_line, last_line, facts, digest, "
+            f"modified_at FROM passages JOIN files ON files.id = file_id WHERE {condition}",
+            values,
+        )
+        for number, path, kind, title, text, first, last, facts, digest, modified_at in rows:
+            yield IndexedPassage(
+                id=number,
+                path=path,
+                kind=kind,
+                title=title,
+                text=text,
+                first_line=first,
+                last_line=last,
+                facts=json.loads(facts),
+                digest=digest,
+                modified_at=modified_at,
+            )
+
+    def vectors(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:
+        """Every vector: the ids of the passages [n], and float16 [n, d] with unit rows."""
+        total = int(self._connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
+        ids = np.empty(total, np.int64)
+        matrix = np.empty((total, self.meta.dimensions), VECTOR_TYPE)
+        rows = self._connection.execute("SELECT passage_id, vector FROM vectors ORDER BY 1")
+        for place, (number, vector) in enumerate(rows):
+            ids[place] = number
+            matrix[place] = np.frombuffer(vector, VECTOR_TYPE)
+        return ids, matrix
+
+
+@contextmanager
+def open_index(path: Path) -> Iterator[IndexReader]:
+    """A reader of the snapshot that is current now.
+
+    Raises IndexMissing when there is none, and IndexDamaged when the file is no index of this
+    version of modelyard.
+    """
+    if not path.is_file():
+        raise IndexMissing(
+            "there is no index", where=str(path), hint="make it with `models update-embeddings`"
+        )
+    with index_errors(path), closing(_begin_reading(path)) as connection:
+        yield IndexReader(connection, read_meta(connection, path))
+
+
+def _begin_reading(path: Path) -> sqlite3.Connection:
+    """A connection in a read transaction.
+
+    A writer that was killed in its commit leaves a journal, and a read-only connection may not roll
+    it back. Unless a live writer is about to, the reader does so through a connection that may.
+    """
+    for attempt in range(5):
+        try:
+            return _begin(path, "ro")
+        except sqlite3.Error as error:
+            if not getattr(error, "sqlite_errorname", "").startswith(
+                ("SQLITE_READONLY", "SQLITE_CANTOPEN")
+            ):
+                raise
+        time.sleep(0.01 * attempt)
+    return _begin(path, "rw")
+
+
+def _begin(path: Path, mode: str) -> sqlite3.Connection:
+    connection = connect_index(path, mode)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
+
+
+def connect_index(path: Path, mode: str) -> sqlite3.Connection:
+    """A connection in autocommit mode; `mode` is ro, rw or rwc, as in SQLite's URIs."""
+    return sqlite3.connect(
+        f"{path.absolute().as_uri()}?mode={mode}",
+        uri=True,
+        timeout=_BUSY_TIMEOUT_S,
+        isolation_level=None,
+        check_same_thread=False,
+    )
+
+
+def read_meta(connection: sqlite3.Connection, path: Path) -> IndexMeta:
+    """What the index says of itself. Raises IndexDamaged when it says nothing we understand."""
+    try:
+        found = dict(connection.execute("SELECT key, value FROM meta"))
+        if found["schema"] != str(SCHEMA_VERSION):
+            raise IndexDamaged(
+                f"was written by another modelyard (schema {found['schema']}, "
+                f"this one knows {SCHEMA_VERSION})",
+                where=str(path),
+                hint="build it anew with `models update-embeddings`",
+            )
+        return IndexMeta(
+            encoder=found["encoder"],
+            dimensions=int(found["dimensions"]),
+            chunking=found["chunking"],
+            identity=found["identity"],
+            snapshot=int(found["snapshot"]),
+            built_at=found["built_at"],
+            updated_at=found["updated_at"],
+        )
+    except (KeyError, ValueError) as error:
+        raise IndexDamaged(
+            "is no search index", where=str(path), hint="move it away, and build it anew"
+        ) from error
+    except sqlite3.OperationalError as error:
+        if "no such table" not in str(error):
+            raise
+        raise IndexDamaged(
+            "is no search index", where=str(path), hint="move it away, and build it anew"
+        ) from error
+
+
+@contextmanager
+def index_errors(path: Path) -> Iterator[None]:
+    """Say what to do about SQLite's failures that are not bugs of ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", "")
+        if name.startswith("SQLITE_FULL"):
+            raise NoSpace(
+                f"no space left on the disk of {path.parent}",
+                hint="free some space and run the same command again; the old index still answers",
+            ) from error
+        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_FORMAT")):
+            raise IndexDamaged(
+                f"cannot be read: {error}",
+                where=str(path),
+                hint="build it anew with `models update-embeddings --rebuild`",
+            ) from error
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            message, hint = "is in use by another process", "run the same command again"
+        elif name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_IOERR")):
+            message, hint = f"cannot be read or written: {error}", "check its disk and its owner"
+        else:
+            raise
+        raise ModelyardError(message, where=str(path), hint=hint) from error
+
+
+def _parts(values: Sequence[int]) -> Iterator[list[int]]:
+    for start in range(0, len(values), _AT_ONCE):
+        yield list(values[start : start + _AT_ONCE])
+
+
+def _marks(values: Sequence[object]) -> str:
+    return ",".join("?" * len(values))

@@ -1,0 +1,186 @@
+"""One domain's index, opened to be searched: its vectors, its postings, its passages.
+
+Vectors and postings stay in memory for as long as the index has the same snapshot; each search
+reads in one transaction, so all that it shows comes from one whole snapshot.
+"""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+
+from modelyard.retrieval.index import (
+    VECTOR_TYPE,
+    IndexedPassage,
+    IndexMeta,
+    IndexReader,
+    connect_index,
+    index_errors,
+    open_index,
+    read_meta,
+)
+from modelyard.retrieval.postings import Postings, attach_places
+
+Floats = npt.NDArray[np.float32]
+Rows = npt.NDArray[np.int64]
+
+_IN_ONE_QUESTION = 500
+"""Passages asked for by one SQL statement; SQLite takes 999 values and more."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Source:
+    """Where a passage comes from: enough to weigh it, without its text."""
+
+    path: str
+    """Its file, from the yard's root."""
+    modified_at: str
+    """When the file was last written, in UTC."""
+    digest: str
+    """SHA-256 of what is embedded; equal passages have the same."""
+    last_seen: str | None
+    """For a log's template: when it was last seen."""
+
+
+class Snapshot:
+    """What one snapshot of an index says."""
+
+    def __init__(self, database: sqlite3.Connection, meta: IndexMeta) -> None:
+        self.meta = meta
+        self._database = database
+        self._reader = IndexReader(database, meta)
+        self._paths: dict[str, list[str]] | None = None
+        rows = database.execute("select passage_id, vector from vectors order by 1").fetchall()
+        self.ids: Rows = np.array([id for id, _ in rows], np.int64)
+        packed = np.frombuffer(b"".join(vector for _, vector in rows), VECTOR_TYPE)
+        self.vectors: Floats = packed.reshape(len(rows), meta.dimensions).astype(np.float32)
+        self.postings = Postings(database, self.ids)
+
+    def __len__(self) -> int:
+        return len(self.ids)
+
+    def sources(self, rows: Rows) -> Mapping[int, Source]:
+        """Where the passages of these rows come from, by row."""
+        found = self._ask(
+            "select p.id, f.path, f.modified_at, p.digest, json_extract(p.facts, '$.last_seen') "
+            "from passages p join files f on f.id = p.file_id where p.id in ({})",
+            rows,
+        )
+        row_of = dict(zip(self.ids[rows].tolist(), rows.tolist(), strict=True))
+        return {
+            row_of[id]: Source(
+                path=path, modified_at=str(modified_at), digest=digest, last_seen=last_seen
+            )
+            for id, path, modified_at, digest, last_seen in found
+        }
+
+    def passages(self, rows: Rows) -> list[IndexedPassage]:
+        """The passages of these rows, in their order."""
+        return self._reader.passages([int(id) for id in self.ids[rows]])
+
+    def paths(self) -> list[str]:
+        """Every file of the index."""
+        return [path for paths in self._paths_by_name().values() for path in paths]
+
+    def paths_called(self, name: str) -> list[str]:
+        """The files that a path or a file's name means: `files.py` is src/core/files.py too."""
+        same_name = self._paths_by_name().get(name.rpartition("/")[2], [])
+        return [path for path in same_name if path == name or path.endswith(f"/{name}")]
+
+    def _paths_by_name(self) -> Mapping[str, list[str]]:
+        if self._paths is None:
+            self._paths = {}
+            for (path,) in self._database.execute("select path from files order by path"):
+                self._paths.setdefault(path.rpartition("/")[2], []).append(path)
+        return self._paths
+
+    def rows_of_paths(self, paths: Sequence[str]) -> Rows:
+        """The passages of these files."""
+        wanted = json.dumps(list(paths))
+        return self._rows(
+            "select p.id from passages p join files f on f.id = p.file_id "
+            "where f.path in (select value from json_each(?)) order by p.id",
+            (wanted,),
+        )
+
+    def rows_of_kind(self, kind: str) -> Rows:
+        """The passages of this kind."""
+        return self._rows("select id from passages where kind = ? order by id", (kind,))
+
+    def rows_with_fact(self, name: str, value: str) -> Rows:
+        """The passages that have this fact."""
+        quoted = name.replace('"', "")
+        return self._rows(
+            "select id from passages where json_extract(facts, ?) = ? order by id",
+            (f'$."{quoted}"', value),
+        )
+
+    def rows_that_say(self, text: str) -> Rows:
+        """The passages with these very letters, capitals aside; reads every text."""
+        return self._rows(
+            "select id from passages where instr(lower(title || char(10) || text), ?) order by id",
+            (text.lower(),),
+        )
+
+    def _rows(self, question: str, values: tuple[str, ...]) -> Rows:
+        found = [id for (id,) in self._database.execute(question, values)]
+        return np.searchsorted(self.ids, np.array(found, np.int64))
+
+    def _ask(self, question: str, rows: Rows) -> Iterator[tuple[Any, ...]]:
+        ids = [int(id) for id in self.ids[rows]]
+        for start in range(0, len(ids), _IN_ONE_QUESTION):
+            some = ids[start : start + _IN_ONE_QUESTION]
+            yield from self._database.execute(question.format(",".join("?" * len(some))), some)
+
+
+class OpenedIndex:
+    """An index that stays open: each search asks it for the snapshot that is current then."""
+
+    def __init__(self, path: Path) -> None:
+        self._path = path
+        self._database: sqlite3.Connection | None = None
+        self._file: tuple[int, int] | None = None
+        self._snapshot: Snapshot | None = None
+
+    @contextmanager
+    def reading(self) -> Iterator[Snapshot]:
+        """One whole snapshot, in one transaction.
+
+        Raises IndexMissing when there is no index, and IndexDamaged when the file is none.
+        """
+        with index_errors(self._path):
+            database = self._connect()
+            database.execute("begin")
+            try:
+                meta = read_meta(database, self._path)
+                if self._snapshot is None or self._snapshot.meta.version != meta.version:
+                    self._snapshot = None  # before the next is read: two would not always fit
+                    self._snapshot = Snapshot(database, meta)
+                yield self._snapshot
+            finally:
+                database.execute("rollback")
+
+    def close(self) -> None:
+        if self._database is not None:
+            self._database.close()
+        self._database = self._snapshot = self._file = None
+
+    def _connect(self) -> sqlite3.Connection:
+        """A connection to the file that lies there now; a rebuild puts another in its place."""
+        with open_index(self._path):  # undoes what a killed writer left
+            found = self._path.stat()
+        if self._database is None or self._file != (found.st_dev, found.st_ino):
+            self.close()
+            self._database = connect_index(self._path, "ro")
+            self._database.execute("pragma temp_store = memory")
+            attach_places(self._database)
+            self._file = (found.st_dev, found.st_ino)
+        return self._database

@@ -1,0 +1,74 @@
+"""What a query means: its terms, what it quotes, and the names that it says exactly."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+
+from modelyard.retrieval.words import query_terms
+
+_QUOTED = re.compile(r'"([^"]+)"|“([^”]+)”')
+_PATH = re.compile(r"(?<![\w/.-])(?:[\w.-]+/)+[\w.-]*\w")
+_FILE = re.compile(r"(?<![\w/.-])[\w-]{2}[\w.-]*\.[A-Za-z][A-Za-z0-9]{0,5}\b(?![\w/(])")
+_CALL = re.compile(r"\b[A-Za-z_][\w.]*(?=\(\))")
+_DOTTED = re.compile(r"\b[A-Za-z_]\w+(?:\.[A-Za-z_]\w+)+\b")
+_SNAKE = re.compile(r"\b[A-Za-z]\w*_\w*[A-Za-z0-9]\b")
+_CAMEL = re.compile(r"\b(?:[a-z]+[A-Z]\w*|(?:[A-Z][a-z0-9]+){2,})\b")
+_SPACES = re.compile(r"\s+")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Query:
+    """A query, understood."""
+
+    text: str
+    """As it was typed, without its quotes: what becomes a vector."""
+    terms: tuple[str, ...]
+    """The stems and identifiers that BM25 looks for."""
+    phrases: tuple[str, ...] = ()
+    """What it quotes: a passage without it is no result."""
+    names: tuple[str, ...] = ()
+    """Symbols, file names and paths in it; where the index knows one, words weigh more."""
+
+
+def understand(text: str) -> Query:
+    """Read a query as typed."""
+    phrases = [_SPACES.sub(" ", quoted or curly).strip() for quoted, curly in _QUOTED.findall(text)]
+    plain = _SPACES.sub(" ", _QUOTED.sub(lambda found: f" {found[1] or found[2]} ", text)).strip()
+    names = [
+        found
+        for pattern in (_PATH, _FILE, _CALL, _DOTTED, _SNAKE, _CAMEL)
+        for found in pattern.findall(plain)
+    ]
+    return Query(
+        text=plain,
+        terms=tuple(query_terms(plain, code=True)),
+        phrases=tuple(dict.fromkeys(phrase for phrase in phrases if phrase)),
+        names=_longest_only(names),
+    )
+
+
+def find_mentions(text: str) -> tuple[str, ...]:
+    """The paths, file names and symbols that a passage names, each once, in no order to rely on."""
+    found = [name for pattern in (_PATH, _FILE, _CALL, _SNAKE) for name in pattern.findall(text)]
+    return tuple(dict.fromkeys(found))
+
+
+def stands_in(phrase: str, text: str) -> bool:
+    """Whether a quoted phrase stands in a text, whatever its capitals and line ends."""
+    return phrase.casefold() in _SPACES.sub(" ", text).casefold()
+
+
+def _longest_only(names: list[str]) -> tuple[str, ...]:
+    """Each name once, and none that is only a part of another."""
+    unique = dict.fromkeys(names)
+    return tuple(
+        name for name in unique if not any(name != other and name in other for other in unique)
+    )
+
+
+def glob_pattern(glob: str) -> re.Pattern[str]:
+    """A glob over paths with `/`: `*` and `?` stay in one folder, `**/` is any folders or none."""
+    rules = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
+    pieces = re.split(r"(\*\*/|\*\*|\*|\?)", glob)
+    return re.compile("".join(rules.get(piece, re.escape(piece)) for piece in pieces) + r"\Z", re.S)

@@ -1,0 +1,225 @@
+"""Source code by its syntax tree: functions, methods and classes, and what stands between them.
+
+A tree is made of any text: of broken code what can be told is used, and the rest is text.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+from modelyard.retrieval.reading.grammars import Grammar, parser_of
+from modelyard.retrieval.reading.lines import Document, Piece, paragraph_starts
+
+if TYPE_CHECKING:
+    from tree_sitter import Node
+
+_DEEPEST = 20
+"""Definitions in one another; deeper ones are part of the text around them."""
+_BREAK_LEVELS = 4
+_LONGEST_DOCSTRING = 200
+_COMMENT = re.compile(r"^[ \t]*(?://[/!]?|#|/\*+!?|\*/|\*|--)[ \t]?|\*/[ \t]*$", re.MULTILINE)
+_QUOTES = re.compile(r"^[a-zA-Z]{0,2}(\"\"\"|'''|\"|')(.*?)\1?$", re.DOTALL)
+
+
+@dataclass(frozen=True, slots=True)
+class _Definition:
+    """A function or a class, with what belongs to it above."""
+
+    node: Node
+    outer: Node
+    start: int
+    end: int
+    remark: str
+
+
+@dataclass(frozen=True, slots=True)
+class _Scope:
+    """What definitions stand in."""
+
+    symbols: tuple[str, ...] = ()
+    title: str = ""
+
+
+def code_pieces(document: Document, grammar: Grammar) -> Iterator[Piece]:
+    """The definitions of a source file in their order, and the lines between them."""
+    source = document.text.encode("utf-8", "replace")
+    root = parser_of(grammar.name).parse(source).root_node
+    reader = _CodeReader(document, grammar, source)
+    return reader.pieces(root, _Scope(title=reader.module_title(root)), 0, len(document.lines))
+
+
+@dataclass(frozen=True, slots=True)
+class _CodeReader:
+    document: Document
+    grammar: Grammar
+    source: bytes
+
+    def pieces(self, parent: Node, scope: _Scope, start: int, end: int) -> Iterator[Piece]:
+        """Pieces of lines [start, end), which hold the children of a node."""
+        position = start
+        for found in self._definitions(parent):
+            first, after = max(found.start, position), min(found.end, end)
+            if after <= first:
+                continue  # it shares its lines with what came before
+            yield from self._between(scope, position, first)
+            yield from self._definition(found, scope, first, after)
+            position = after
+        yield from self._between(scope, position, end)
+
+    def module_title(self, root: Node) -> str:
+        docstring = self._docstring(root) if self.grammar.name == "python" else ""
+        return f"{self.document.path}: {docstring}" if docstring else self.document.path
+
+    def _between(self, scope: _Scope, start: int, end: int) -> Iterator[Piece]:
+        start, end = self.document.trim(start, end)
+        if start < end:
+            yield Piece(
+                start=start,
+                end=end,
+                title=scope.title,
+                kind="text",
+                facts={"language": self.grammar.name},
+                breaks=(paragraph_starts(self.document, start, end),),
+            )
+
+    def _definitions(self, parent: Node) -> Iterator[_Definition]:
+        above: list[Node] = []
+        for child in parent.named_children:
+            if "comment" in child.type or child.type in self.grammar.attributes:
+                if above and child.start_point.row > _last_row(above[-1]) + 1:
+                    above = []
+                above.append(child)
+                continue
+            node = self._unwrapped(child)
+            if node is not None:
+                if above and child.start_point.row > _last_row(above[-1]) + 1:
+                    above = []
+                first = above[0] if above else child
+                remark = "\n".join(self._text(one) for one in above if "comment" in one.type)
+                yield _Definition(node, child, first.start_point.row, _last_row(child) + 1, remark)
+            above = []
+
+    def _unwrapped(self, node: Node) -> Node | None:
+        """The definition that a node is or wraps."""
+        for _ in range(4):
+            if node.type == "variable_declarator":
+                value = node.child_by_field_name("value")
+                kinds = ("arrow_function", "function_expression", "class")
+                return node if value is not None and value.type in kinds else None
+            if node.type in self.grammar.functions or node.type in self.grammar.classes:
+                return node
+            if node.type not in self.grammar.wrappers:
+                return None
+            inner = [
+                child
+                for child in node.named_children
+                if child.type in self.grammar.functions
+                or child.type in self.grammar.classes
+                or child.type in self.grammar.wrappers
+            ]
+            if not inner:
+                return None
+            node = inner[-1]
+        return None
+
+    def _definition(
+        self, found: _Definition, scope: _Scope, start: int, end: int
+    ) -> Iterator[Piece]:
+        node = found.node
+        is_class = node.type in self.grammar.classes
+        symbols = (*scope.symbols, self._name(node))
+        symbol = ".".join(one for one in symbols if one)
+        body = node.child_by_field_name("body")
+        signature = self._signature(found)
+        if scope.symbols:
+            signature = f"{'.'.join(one for one in scope.symbols if one)} > {signature}"
+        says = self._docstring(body) if self.grammar.name == "python" and body else ""
+        says = says or _first_paragraph(_COMMENT.sub("", found.remark))
+        title = f"{signature}: {says}" if says else signature
+        too_long = self.document.tokens(start, end) > self.document.limit
+        if too_long and is_class and body is not None and len(symbols) < _DEEPEST:
+            parts = self.pieces(body, _Scope(symbols, title), start, end)
+            for number, part in enumerate(parts):
+                own = part.kind == "text" and number == 0
+                kind = "class" if own else part.kind
+                facts = {**part.facts, "symbol": part.facts.get("symbol", symbol)}
+                yield Piece(
+                    start=part.start,
+                    end=part.end,
+                    title=part.title,
+                    kind=kind,
+                    facts=facts,
+                    breaks=part.breaks,
+                )
+            return
+        yield Piece(
+            start=start,
+            end=end,
+            title=title,
+            kind="class" if is_class else "function",
+            facts={"language": self.grammar.name, "symbol": symbol},
+            breaks=_statement_rows(body if body is not None else node) if too_long else (),
+        )
+
+    def _signature(self, found: _Definition) -> str:
+        body = found.node.child_by_field_name("body")
+        if body is None:
+            value = found.node.child_by_field_name("value")
+            body = value.child_by_field_name("body") if value is not None else None
+        until = body.start_byte if body is not None else found.node.end_byte
+        text = self.source[found.node.start_byte : until].decode(errors="replace")
+        if body is None:
+            text = text.partition("\n")[0]
+        return " ".join(text.split()).rstrip(" :{=>") or self._name(found.node)
+
+    def _name(self, node: Node) -> str:
+        for _ in range(_DEEPEST):
+            named = node.child_by_field_name("name")
+            if named is not None:
+                return " ".join(self._text(named).split())[:100]
+            inner = node.child_by_field_name("declarator") or node.child_by_field_name("type")
+            if inner is None and node.type == "type_declaration" and node.named_children:
+                inner = node.named_children[0]
+            if inner is None:
+                break
+            node = inner
+        text = self._text(node)
+        return " ".join(text.split())[:100] if len(text) <= 100 and "\n" not in text else ""
+
+    def _docstring(self, body: Node) -> str:
+        first = next((one for one in body.named_children if "comment" not in one.type), None)
+        if first is None or first.type != "expression_statement" or not first.named_children:
+            return ""
+        inner = first.named_children[0]
+        match = _QUOTES.match(self._text(inner)) if inner.type == "string" else None
+        return _first_paragraph(match[2]) if match else ""
+
+    def _text(self, node: Node) -> str:
+        return self.source[node.start_byte : node.end_byte].decode(errors="replace")
+
+
+def _last_row(node: Node) -> int:
+    """The last line of a node; one that ends with a line's end does not reach into the next."""
+    end = node.end_point
+    return end.row - 1 if end.column == 0 and end.row > node.start_point.row else end.row
+
+
+def _first_paragraph(text: str) -> str:
+    paragraph = text.strip().split("\n\n", 1)[0]
+    words = " ".join(paragraph.split())
+    if len(words) <= _LONGEST_DOCSTRING:
+        return words
+    return words[:_LONGEST_DOCSTRING].rsplit(" ", 1)[0] + " …"
+
+
+def _statement_rows(body: Node) -> Sequence[Sequence[int]]:
+    """Lines where statements begin, those of the outermost level first."""
+    levels: list[list[int]] = []
+    nodes = [body]
+    for _ in range(_BREAK_LEVELS):
+        nodes = [child for node in nodes for child in node.named_children]
+        levels.append([node.start_point.row for node in nodes])
+    return levels

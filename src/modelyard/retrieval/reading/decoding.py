@@ -1,0 +1,38 @@
+"""Bytes to text: what is binary, which encoding it is, and how much of it was broken."""
+
+from __future__ import annotations
+
+from codecs import BOM_UTF8, BOM_UTF16_BE, BOM_UTF16_LE
+from dataclasses import dataclass
+
+FIRST_BLOCK = 8192
+"""Bytes that are looked at to tell a binary file, as git does."""
+
+
+@dataclass(frozen=True, slots=True)
+class DecodedText:
+    """A file's text."""
+
+    text: str
+    """Its characters; its lines end where `\\n` stands, and nowhere else."""
+    broken: int
+    """How many characters could not be read, and stand there as `�`."""
+
+
+def is_binary(content: bytes) -> bool:
+    """Whether a file is no text: its first block holds a NUL, and is neither PDF nor UTF-16."""
+    block = content[:FIRST_BLOCK]
+    return b"\0" in block and not block.startswith((b"%PDF-", BOM_UTF16_LE, BOM_UTF16_BE))
+
+
+def decode(content: bytes) -> DecodedText:
+    """UTF-8, or UTF-16 where the file says so; never an error."""
+    if content.startswith((BOM_UTF16_LE, BOM_UTF16_BE)):
+        encoding = "utf-16"
+    else:
+        encoding, content = "utf-8", content.removeprefix(BOM_UTF8)
+    try:
+        return DecodedText(content.decode(encoding), 0)
+    except UnicodeDecodeError:
+        text = content.decode(encoding, "replace")
+        return DecodedText(text, text.count("\N{REPLACEMENT CHARACTER}"))

@@ -1,0 +1,173 @@
+"""The languages that are cut by their syntax tree, and which nodes of a tree are definitions."""
+
+from __future__ import annotations
+
+import importlib
+from collections.abc import Mapping
+from dataclasses import dataclass
+from functools import cache
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from tree_sitter import Parser
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Grammar:
+    """How one language is read."""
+
+    name: str
+    """What it is called, and what `--filter language=` takes."""
+    module: str
+    """The package that holds its parser."""
+    entry: str = "language"
+    """The function of that package which gives it."""
+    functions: frozenset[str]
+    """Nodes that are functions or methods."""
+    classes: frozenset[str] = frozenset()
+    """Nodes that are classes, types, or hold definitions."""
+    wrappers: frozenset[str] = frozenset()
+    """Nodes around a definition: decorators, exports."""
+    attributes: frozenset[str] = frozenset()
+    """Nodes that stand above a definition and belong to it."""
+
+
+def _words(text: str) -> frozenset[str]:
+    return frozenset(text.split())
+
+
+_SCRIPT_FUNCTIONS = _words(
+    "function_declaration generator_function_declaration method_definition variable_declarator"
+)
+_SCRIPT_WRAPPERS = _words("export_statement lexical_declaration ambient_declaration")
+_TYPE_CLASSES = _words(
+    "class_declaration abstract_class_declaration interface_declaration enum_declaration"
+    " type_alias_declaration internal_module"
+)
+
+GRAMMARS: Mapping[str, Grammar] = {
+    grammar.name: grammar
+    for grammar in (
+        Grammar(
+            name="python",
+            module="tree_sitter_python",
+            functions=_words("function_definition"),
+            classes=_words("class_definition"),
+            wrappers=_words("decorated_definition"),
+        ),
+        Grammar(name="shell", module="tree_sitter_bash", functions=_words("function_definition")),
+        Grammar(
+            name="javascript",
+            module="tree_sitter_javascript",
+            functions=_SCRIPT_FUNCTIONS,
+            classes=_words("class_declaration"),
+            wrappers=_SCRIPT_WRAPPERS,
+        ),
+        Grammar(
+            name="typescript",
+            module="tree_sitter_typescript",
+            entry="language_typescript",
+            functions=_SCRIPT_FUNCTIONS,
+            classes=_TYPE_CLASSES,
+            wrappers=_SCRIPT_WRAPPERS,
+        ),
+        Grammar(
+            name="tsx",
+            module="tree_sitter_typescript",
+            entry="language_tsx",
+            functions=_SCRIPT_FUNCTIONS,
+            classes=_TYPE_CLASSES,
+            wrappers=_SCRIPT_WRAPPERS,
+        ),
+        Grammar(
+            name="go",
+            module="tree_sitter_go",
+            functions=_words("function_declaration method_declaration"),
+            classes=_words("type_declaration"),
+        ),
+        Grammar(
+            name="rust",
+            module="tree_sitter_rust",
+            functions=_words("function_item macro_definition"),
+            classes=_words("struct_item enum_item trait_item impl_item mod_item union_item"),
+            attributes=_words("attribute_item"),
+        ),
+        Grammar(
+            name="java",
+            module="tree_sitter_java",
+            functions=_words("method_declaration constructor_declaration"),
+            classes=_words(
+                "class_declaration interface_declaration enum_declaration record_declaration"
+                " annotation_type_declaration"
+            ),
+        ),
+        Grammar(
+            name="c",
+            module="tree_sitter_c",
+            functions=_words("function_definition"),
+            classes=_words("struct_specifier union_specifier enum_specifier type_definition"),
+        ),
+        Grammar(
+            name="c++",
+            module="tree_sitter_cpp",
+            functions=_words("function_definition"),
+            classes=_words(
+                "class_specifier struct_specifier union_specifier enum_specifier type_definition"
+                " namespace_definition"
+            ),
+            wrappers=_words("template_declaration"),
+        ),
+    )
+}
+
+_ENDINGS = {
+    ".py": "python",
+    ".pyi": "python",
+    ".sh": "shell",
+    ".bash": "shell",
+    ".zsh": "shell",
+    ".ksh": "shell",
+    ".js": "javascript",
+    ".mjs": "javascript",
+    ".cjs": "javascript",
+    ".jsx": "javascript",
+    ".ts": "typescript",
+    ".mts": "typescript",
+    ".cts": "typescript",
+    ".tsx": "tsx",
+    ".go": "go",
+    ".rs": "rust",
+    ".java": "java",
+    ".c": "c",
+    ".h": "c",
+    ".cc": "c++",
+    ".cpp": "c++",
+    ".cxx": "c++",
+    ".hh": "c++",
+    ".hpp": "c++",
+}
+
+
+def grammar_of(ending: str, first_line: str) -> Grammar | None:
+    """The language of a file by its name's ending (`.py`), else by its `#!` line."""
+    if ending in _ENDINGS:
+        return GRAMMARS[_ENDINGS[ending]]
+    if first_line.startswith("#!"):
+        program = first_line[2:200]
+        if "python" in program:
+            return GRAMMARS["python"]
+        if "node" in program:
+            return GRAMMARS["javascript"]
+        if any(shell in program for shell in ("bash", "/sh", " sh", "zsh", "ksh", "dash")):
+            return GRAMMARS["shell"]
+    return None
+
+
+@cache
+def parser_of(name: str) -> Parser:
+    """The parser of a language, made once in a process."""
+    from tree_sitter import Language, Parser
+
+    grammar = GRAMMARS[name]
+    entry = getattr(importlib.import_module(grammar.module), grammar.entry)
+    return Parser(Language(entry()))

@@ -1,0 +1,198 @@
+"""Cutting a text into passages that fit, at the best of the places offered."""
+
+from __future__ import annotations
+
+import math
+import re
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from itertools import accumulate, pairwise
+
+from modelyard.retrieval.passage import Passage
+
+CountTokens = Callable[[Sequence[str]], Sequence[int]]
+"""How many tokens each text has."""
+
+LONGEST_TITLE = 300
+"""Characters."""
+
+
+@dataclass(frozen=True, slots=True)
+class Document:
+    """The lines of a file, and what each costs."""
+
+    path: str
+    """From the yard's root."""
+    text: str
+    """All of it, with nothing secret left."""
+    lines: Sequence[str]
+    """Without their ends."""
+    limit: int
+    """Longest passage in tokens."""
+    count_tokens: CountTokens
+    """How many tokens each text has."""
+    sums: Sequence[int]
+    """Tokens of all lines before each line; one more entry than lines."""
+
+    def tokens(self, start: int, end: int) -> int:
+        """Tokens of lines [start, end): words end where lines do, so they add up."""
+        return self.sums[end] - self.sums[start]
+
+    def is_blank(self, line: int) -> bool:
+        return not self.lines[line].strip()
+
+    def trim(self, start: int, end: int) -> tuple[int, int]:
+        """The same span without blank lines at its ends."""
+        while start < end and self.is_blank(start):
+            start += 1
+        while end > start and self.is_blank(end - 1):
+            end -= 1
+        return start, end
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Piece:
+    """A span of lines that belongs together; it becomes several passages when it is too long."""
+
+    start: int
+    """Its first line, from 0."""
+    end: int
+    """The line after its last."""
+    title: str
+    """What it stands under or is called."""
+    kind: str
+    """As in a passage."""
+    facts: Mapping[str, str] = field(default_factory=dict)
+    """As in a passage."""
+    breaks: Sequence[Sequence[int]] = ()
+    """Lines before which it may be cut, the best places first; in the end, any line."""
+    shown_from: int | None = None
+    """The line that it is said to begin at, when that is above its text: a heading."""
+
+
+def make_document(path: str, text: str, limit: int, count_tokens: CountTokens) -> Document:
+    """A text with the cost of each of its lines; one call of the tokenizer."""
+    lines = [line.removesuffix("\r") for line in text.split("\n")]
+    *costs, empty = count_tokens([*lines, ""])
+    sums = list(accumulate((max(0, cost - empty) for cost in costs), initial=0))
+    return Document(path, text, lines, max(1, limit - empty), count_tokens, sums)
+
+
+def cut(document: Document, pieces: Iterable[Piece]) -> list[Passage]:
+    """The passages of a document's pieces, none longer than its limit with its title."""
+    pieces = list(pieces)
+    titles = [shorten(piece.title) for piece in pieces]
+    *costs, empty = document.count_tokens([*titles, ""])
+    passages: list[Passage] = []
+    for piece, title, cost in zip(pieces, titles, costs, strict=True):
+        limit = max(document.limit - (cost - empty), document.limit // 2, 1)
+        first = piece.shown_from
+        for start, end in pack(document, piece.start, piece.end, limit, piece.breaks):
+            begin, stop = document.trim(start, end)
+            for text in _texts(document, begin, stop, limit):
+                shown = begin if first is None else first
+                passages.append(
+                    Passage(
+                        text=text,
+                        title=title,
+                        kind=piece.kind,
+                        first_line=shown + 1,
+                        last_line=stop,
+                        facts=piece.facts,
+                    )
+                )
+                first = None
+    return passages
+
+
+def pack(
+    document: Document, start: int, end: int, limit: int, breaks: Sequence[Sequence[int]]
+) -> Iterator[tuple[int, int]]:
+    """Spans of lines [start, end) of at most `limit` tokens, nearly even, cut at the best places.
+
+    A span longer than the limit is a single line.
+    """
+    total = document.tokens(start, end)
+    if total <= limit or end - start <= 1:
+        yield start, end
+        return
+    inside = sorted({line for line in breaks[0] if start < line < end}) if breaks else []
+    if breaks and not inside:
+        yield from pack(document, start, end, limit, breaks[1:])
+        return
+    edges = [start, *inside, end] if inside else list(range(start, end + 1))
+    goal = total / math.ceil(total / limit)
+    begin = start
+    for unit, after in pairwise(edges):
+        if document.tokens(unit, after) > limit:
+            if begin < unit:
+                yield begin, unit
+            yield from pack(document, unit, after, limit, breaks[1:])
+            begin = after
+        elif document.tokens(begin, after) > limit:
+            yield begin, unit
+            begin = unit
+        if begin < after and document.tokens(begin, after) >= goal:
+            yield begin, after
+            begin = after
+    if begin < end:
+        yield begin, end
+
+
+def paragraph_starts(document: Document, start: int, end: int) -> list[int]:
+    """Lines of a span that follow a blank one."""
+    return [
+        line
+        for line in range(max(start, 1), end)
+        if document.is_blank(line - 1) and not document.is_blank(line)
+    ]
+
+
+def shorten(title: str) -> str:
+    """A title on one line, cut at a word when it is very long."""
+    title = " ".join(title.split())
+    if len(title) <= LONGEST_TITLE:
+        return title
+    return title[:LONGEST_TITLE].rsplit(" ", 1)[0] + " …"
+
+
+def split_words(text: str, limit: int, count_tokens: CountTokens) -> list[str]:
+    """A long line in parts of at most `limit` tokens, cut between words where there are any."""
+    *_, empty = count_tokens([""])
+    parts, fitting = [text], False
+    while not fitting:
+        counts = count_tokens(parts)
+        fitting = True
+        cut_parts: list[str] = []
+        for part, cost in zip(parts, counts, strict=True):
+            if cost - empty <= limit or len(part) <= 1:
+                cut_parts.append(part)
+                continue
+            fitting = False
+            size = max(1, min(int(len(part) * limit / (cost - empty) * 0.8), len(part) // 2))
+            cut_parts.extend(_by_size(part, size))
+        parts = cut_parts
+    return [part for part in (part.strip() for part in parts) if part]
+
+
+def _by_size(text: str, size: int) -> Iterator[str]:
+    place = 0
+    while place < len(text):
+        end = min(place + size, len(text))
+        if end < len(text):
+            space = text.rfind(" ", place + size // 2, end)
+            end = space + 1 if space > 0 else end
+        yield text[place:end]
+        place = end
+
+
+_SAYS_SOMETHING = re.compile(r"\w")
+
+
+def _texts(document: Document, start: int, end: int, limit: int) -> list[str]:
+    text = "\n".join(document.lines[start:end])
+    if not _SAYS_SOMETHING.search(text):
+        return []
+    if end - start == 1 and document.tokens(start, end) > limit:
+        return split_words(text, limit, document.count_tokens)
+    return [text]

@@ -1,0 +1,232 @@
+"""Logs by message template: a million lines become a few hundred entries.
+
+The templates are those of Drain: He et al., Drain: An Online Log Parsing Approach with Fixed Depth
+Tree, ICWS 2017. A line's words with a digit are variable; what is left is looked up by the number
+of its words and the first that is not variable. Memory holds templates and never lines, however
+long the log is.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator
+from dataclasses import dataclass, field
+from typing import BinaryIO
+
+from modelyard.configs.checking.secrets import redact_secrets
+from modelyard.retrieval.passage import Passage
+from modelyard.retrieval.reading.lines import CountTokens, split_words
+
+_BLOCK_BYTES = 1 << 20
+_LONGEST_LINE = 4_000
+"""Characters of a line that are looked at."""
+_MOST_TEMPLATES = 1_000
+"""Of a file; a message like none of them counts as one of `other messages` from there on."""
+_MOST_ALIKE = 50
+"""Templates with the same number of words and the same first fixed word."""
+_MOST_REMEMBERED = 20_000
+"""Masked lines whose template is known without looking."""
+_LEAST_SHARED = 0.5
+"""Share of equal words that makes two messages one template (0.4 to 0.5 in the paper)."""
+_MOST_WORDS = 60
+_VARIABLE = "<*>"
+_OTHER = "other messages"
+
+_TIME = re.compile(
+    r"\d{4}[-/]\d\d[-/]\d\d[T ]\d\d:\d\d:\d\d(?:[.,]\d{1,9})?(?:Z|[ ]?[+-]\d\d:?\d\d)?"
+    r"|(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec) [ \d]\d \d\d:\d\d:\d\d"
+    r"|\d\d/(?:Jan|Feb|Mar|Apr|May|Jun|Jul|Aug|Sep|Oct|Nov|Dec)/\d{4}:\d\d:\d\d:\d\d [+-]\d{4}"
+    r"|\d\d:\d\d:\d\d(?:[.,]\d{1,9})?"
+)
+_TIME_WITHIN = 80
+_LEVEL = re.compile(
+    r"\b(TRACE|DEBUG|INFO|NOTICE|WARN(?:ING)?|ERR(?:OR)?|CRIT(?:ICAL)?|FATAL|ALERT|EMERG|PANIC)\b"
+    r"|\blevel=\"?([A-Za-z]{3,8})\b|\[(debug|info|notice|warn|warning|error|crit|fatal)\]"
+)
+_LEVEL_WITHIN = 160
+_WITH_DIGIT = re.compile(
+    r"(?<![^\s=:,;()\[\]{}\"'<>|])[^\s=:,;()\[\]{}\"'<>|\d]*+\d[^\s,;()\[\]{}\"'<>|]*+"
+)
+_LEVELS = {"WARN": "WARNING", "ERR": "ERROR", "CRIT": "CRITICAL"}
+_JSON_MESSAGES = ("message", "msg", "event", "log")
+_JSON_TIMES = ("timestamp", "time", "ts", "@timestamp")
+_JSON_LEVELS = ("level", "severity", "levelname", "lvl")
+
+
+@dataclass(slots=True)
+class _Template:
+    """One kind of message, and when it was seen."""
+
+    words: list[str]
+    level: str
+    example: str
+    first_line: int
+    first_seen: str
+    last_seen: str
+    count: int = 0
+    last_line: int = 0
+
+
+@dataclass(frozen=True, slots=True)
+class _Message:
+    """A line, taken apart."""
+
+    text: str
+    level: str
+    time: str
+
+
+@dataclass(slots=True)
+class _Miner:
+    """The templates of one log."""
+
+    templates: list[_Template] = field(default_factory=list)
+    alike: dict[tuple[int, str, str], list[_Template]] = field(default_factory=dict)
+    remembered: dict[tuple[str, str], _Template] = field(default_factory=dict)
+    other: _Template | None = None
+
+    def add(self, line: str, number: int) -> None:
+        message = _take_apart(line)
+        masked = _WITH_DIGIT.sub(_VARIABLE, message.text)
+        template = self.remembered.get((message.level, masked))
+        if template is None:
+            template = self._find(masked.split()[:_MOST_WORDS], message, line, number)
+            if len(self.remembered) >= _MOST_REMEMBERED:
+                self.remembered.clear()
+            self.remembered[message.level, masked] = template
+        template.count += 1
+        template.last_line = number
+        template.last_seen = message.time or template.last_seen
+
+    def _find(self, words: list[str], message: _Message, line: str, number: int) -> _Template:
+        first = next((word for word in words if _VARIABLE not in word), "")
+        bucket = self.alike.setdefault((len(words), first, message.level), [])
+        best, shared = None, -1.0
+        for template in bucket:
+            equal = sum(one == other for one, other in zip(template.words, words, strict=True))
+            if equal > shared:
+                best, shared = template, equal
+        full = len(bucket) >= _MOST_ALIKE or len(self.templates) >= _MOST_TEMPLATES
+        if best is not None and (full or shared >= _LEAST_SHARED * len(words)):
+            best.words = [
+                one if one == other else _VARIABLE
+                for one, other in zip(best.words, words, strict=True)
+            ]
+            return best
+        if full and not bucket:
+            del self.alike[len(words), first, message.level]
+            if self.other is None:
+                self.other = _Template([_OTHER], "", line, number, message.time, message.time)
+            return self.other
+        made = _Template(words, message.level, line, number, message.time, message.time)
+        bucket.append(made)
+        self.templates.append(made)
+        return made
+
+    def found(self) -> list[_Template]:
+        return [*self.templates, *([self.other] if self.other else [])]
+
+
+def read_log(
+    content: bytes | BinaryIO, *, limit: int, redact: bool, count_tokens: CountTokens
+) -> list[Passage]:
+    """One passage for each template of a log, by its first line.
+
+    Counts and times are facts and no part of the text: a template is embedded once, however often
+    it is seen again.
+    """
+    miner = _Miner()
+    for number, line in enumerate(_lines(content), 1):
+        if line.strip():
+            miner.add(line, number)
+    passages: list[Passage] = []
+    for template in sorted(miner.found(), key=lambda one: one.first_line):
+        text = f"{' '.join(template.words)}\nfor example: {' '.join(template.example.split())}"
+        text = redact_secrets(text) if redact else text
+        facts = {"count": str(template.count), "last_line": str(template.last_line)}
+        if template.level:
+            facts["level"] = template.level
+        if template.first_seen:
+            facts |= {"first_seen": template.first_seen, "last_seen": template.last_seen}
+        parts = _fitting(text, limit, count_tokens)
+        if parts:
+            passages.append(
+                Passage(
+                    text=parts,
+                    title=template.level,
+                    kind="template",
+                    first_line=template.first_line,
+                    last_line=template.first_line,
+                    facts=facts,
+                )
+            )
+    return passages
+
+
+def _fitting(text: str, limit: int, count_tokens: CountTokens) -> str:
+    """A template with its example, or what of them fits."""
+    (cost,) = count_tokens([text])
+    if cost <= limit:
+        return text
+    parts = split_words(text, max(1, limit - 4), count_tokens)
+    return parts[0] if parts else ""
+
+
+def _take_apart(line: str) -> _Message:
+    if line.startswith("{") and (message := _from_json(line)):
+        return message
+    time = _TIME.search(line, 0, _TIME_WITHIN)
+    level = _LEVEL.search(line, 0, _LEVEL_WITHIN)
+    text, when = line, ""
+    if time:
+        when = time[0]
+        text = line[: time.start()].strip(" [") + " " + line[time.end() :].lstrip(" ]|-")
+    named = next((one for one in level.groups() if one), "").upper() if level else ""
+    return _Message(text, _LEVELS.get(named, named), when)
+
+
+def _from_json(line: str) -> _Message | None:
+    """A line that is a JSON object with a message in it."""
+    try:
+        row = json.loads(line)
+    except (ValueError, RecursionError):
+        return None
+    if not isinstance(row, dict):
+        return None
+
+    def first(keys: tuple[str, ...]) -> str:
+        return next((str(row[key]) for key in keys if isinstance(row.get(key), str | int)), "")
+
+    text = first(_JSON_MESSAGES)
+    if not text:
+        return None
+    level = first(_JSON_LEVELS).upper()
+    return _Message(text, _LEVELS.get(level, level)[:20], first(_JSON_TIMES)[:40])
+
+
+def _lines(content: bytes | BinaryIO) -> Iterator[str]:
+    """Lines of a log, long ones cut; the body of a private key is left out."""
+    in_key = False
+    for raw in _raw_lines(content):
+        line = raw.decode("utf-8", "replace").rstrip("\r")
+        if "PRIVATE KEY-----" in line:
+            in_key = "-----BEGIN" in line and "-----END" not in line
+        elif in_key:
+            line = ""
+        yield line
+
+
+def _raw_lines(content: bytes | BinaryIO) -> Iterator[bytes]:
+    if isinstance(content, bytes):
+        for line in content.split(b"\n"):
+            yield line[:_LONGEST_LINE]
+        return
+    held = b""
+    while block := content.read(_BLOCK_BYTES):
+        *whole, rest = block.split(b"\n")
+        for line in whole:
+            yield (held + line)[:_LONGEST_LINE]
+            held = b""
+        held = (held + rest)[:_LONGEST_LINE]
+    yield held

@@ -1,0 +1,168 @@
+"""Figures by series: Prometheus text, tables (CSV, TSV) and JSON lines, with what each comes to."""
+
+from __future__ import annotations
+
+import csv
+import json
+import math
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+
+from modelyard.retrieval.passage import Passage
+
+_MOST_SERIES = 5_000
+"""Of a file; figures of further ones are passed over."""
+_DEEPEST = 8
+_LONGEST_NAME = 300
+_SAMPLE = re.compile(
+    r"([a-zA-Z_:][\w:.]*)[ \t]*(\{(?:[^\"{}]|\"(?:[^\"\\]|\\.)*+\")*+\})?[ \t]+([^\s]{1,40})"
+    r"(?:[ \t]+-?[\d.]+)?(?:[ \t]+#.*)?$"
+)
+_NAMES = ("metric", "series", "name", "__name__")
+_VALUES = ("value", "val")
+_TIMES = frozenset({"time", "timestamp", "ts", "date", "datetime", "@timestamp", "epoch_time"})
+
+
+@dataclass(slots=True)
+class _Series:
+    """One named row of figures; its sums only."""
+
+    first_line: int
+    last_line: int
+    count: int = 0
+    least: float = math.inf
+    most: float = -math.inf
+    total: float = 0.0
+    last: float = 0.0
+
+    def add(self, value: float, line: int) -> None:
+        self.count += 1
+        self.least, self.most = min(self.least, value), max(self.most, value)
+        self.total += value
+        self.last, self.last_line = value, line
+
+
+def read_prometheus(lines: Sequence[str]) -> list[Passage]:
+    """One passage for each series of a Prometheus text, with its help and type."""
+    series: dict[str, _Series] = {}
+    words: dict[str, dict[str, str]] = {}
+    for number, line in enumerate(lines, 1):
+        if line.startswith("#"):
+            parts = line[1:].split(None, 2)
+            if len(parts) == 3 and parts[0] in ("HELP", "TYPE"):
+                words.setdefault(parts[1], {})[parts[0]] = parts[2]
+        elif match := _SAMPLE.match(line):
+            _note(series, match[1] + (match[2] or ""), _number(match[3]), number)
+
+    def says(name: str) -> list[str]:
+        bare = name.partition("{")[0]
+        stem = re.sub(r"_(?:bucket|sum|count|total)$", "", bare)
+        known = words.get(bare) or words.get(stem) or {}
+        return [known[key] for key in ("HELP", "TYPE") if key in known]
+
+    return _passages(series, {name: says(name) for name in series})
+
+
+def read_table(text: str, delimiter: str) -> list[Passage]:
+    """One passage for each column of figures, or for each name of a long table; may be none."""
+    series: dict[str, _Series] = {}
+    rows = csv.reader(_short_lines(text), delimiter=delimiter)
+    try:
+        header = [name.strip() for name in next(rows, [])]
+        lowered = [name.lower() for name in header]
+        named = next((lowered.index(one) for one in _NAMES if one in lowered), None)
+        valued = next((lowered.index(one) for one in _VALUES if one in lowered), None)
+        for row in rows:
+            if named is not None and valued is not None:
+                if max(named, valued) < len(row):
+                    _note(series, row[named], _number(row[valued]), rows.line_num)
+                continue
+            for name, low, cell in zip(header, lowered, row, strict=False):
+                if low not in _TIMES:
+                    _note(series, name, _number(cell), rows.line_num)
+    except csv.Error:
+        pass  # what was read until there holds
+    return _passages(series, {})
+
+
+def read_json_lines(lines: Sequence[str]) -> list[Passage]:
+    """One passage for each key that has figures, by its path."""
+    series: dict[str, _Series] = {}
+    for number, line in enumerate(lines, 1):
+        if not line.strip():
+            continue
+        try:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
+            continue
+        for name, value in _figures(row, "", 0):
+            if name.lower() not in _TIMES:
+                _note(series, name, value, number)
+    return _passages(series, {})
+
+
+def _figures(row: object, path: str, depth: int) -> Iterator[tuple[str, float]]:
+    if isinstance(row, bool) or depth > _DEEPEST:
+        return
+    if isinstance(row, int | float):
+        yield path, _number(str(row)) if isinstance(row, float) else _of_integer(row)
+    elif isinstance(row, dict):
+        for key, value in row.items():
+            yield from _figures(value, f"{path}.{key}" if path else str(key), depth + 1)
+
+
+def _note(series: dict[str, _Series], name: str, value: float, line: int) -> None:
+    name = " ".join(name.split())[:_LONGEST_NAME]
+    if not name or not math.isfinite(value):
+        return
+    found = series.get(name)
+    if found is None:
+        if len(series) >= _MOST_SERIES:
+            return
+        found = series[name] = _Series(line, line)
+    found.add(value, line)
+
+
+def _passages(series: Mapping[str, _Series], says: Mapping[str, list[str]]) -> list[Passage]:
+    passages = []
+    for name, one in sorted(series.items(), key=lambda item: item[1].first_line):
+        facts = {
+            "count": str(one.count),
+            "min": f"{one.least:g}",
+            "mean": f"{one.total / one.count:g}",
+            "max": f"{one.most:g}",
+            "last": f"{one.last:g}",
+        }
+        figures = ", ".join(f"{key} {value}" for key, value in facts.items())
+        passages.append(
+            Passage(
+                text="\n".join([*(word[:_LONGEST_NAME] for word in says.get(name, [])), figures]),
+                title=name,
+                kind="series",
+                first_line=one.first_line,
+                last_line=one.last_line,
+                facts={**facts, "symbol": name.partition("{")[0]},
+            )
+        )
+    return passages
+
+
+def _number(text: str) -> float:
+    try:
+        return float(text)
+    except ValueError:
+        return math.nan
+
+
+def _of_integer(value: int) -> float:
+    try:
+        return float(value)
+    except OverflowError:
+        return math.nan
+
+
+def _short_lines(text: str) -> Iterator[str]:
+    """Lines with their ends, as the reader of tables wants them, without what it refuses."""
+    for line in text.split("\n"):
+        yield line.replace("\0", "").replace("\r", "")[:100_000] + "\n"

@@ -1,0 +1,392 @@
+"""Which files a domain has: its globs from the yard's root, and what is left out, and why."""
+
+from __future__ import annotations
+
+import os
+import re
+import stat
+from collections import defaultdict
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
+from functools import cache
+
+from modelyard.configs.kinds.embedding_models import SearchDomain
+from modelyard.core.layout import Yard
+from modelyard.retrieval.domains import Domain
+from modelyard.retrieval.reading.decoding import FIRST_BLOCK, is_binary
+from modelyard.retrieval.reading.gitignore import IgnoreFile, is_ignored, read_rules
+
+DEEPEST = 100
+"""Folders in one another; what lies deeper is skipped."""
+
+_BINARY_ENDINGS = frozenset(
+    (
+        ".png",
+        ".jpg",
+        ".jpeg",
+        ".gif",
+        ".webp",
+        ".ico",
+        ".zip",
+        ".gz",
+        ".bz2",
+        ".xz",
+        ".zst",
+        ".7z",
+        ".tar",
+        ".whl",
+        ".so",
+        ".a",
+        ".o",
+        ".dylib",
+        ".dll",
+        ".exe",
+        ".bin",
+        ".pyc",
+        ".pyo",
+        ".class",
+        ".jar",
+        ".safetensors",
+        ".gguf",
+        ".onnx",
+        ".pt",
+        ".pth",
+        ".npy",
+        ".npz",
+        ".parquet",
+        ".arrow",
+        ".sqlite",
+        ".db",
+        ".index",
+        ".mp3",
+        ".mp4",
+        ".mov",
+        ".woff",
+        ".woff2",
+        ".ttf",
+        ".otf",
+    )
+)
+"""Not even opened."""
+
+
+@dataclass(frozen=True, slots=True)
+class SourceFile:
+    """One file of a domain, as it was when the folders were read."""
+
+    path: str
+    """Where it lies."""
+    shown: str
+    """The same from the yard's root, with `/`, in text that can be stored."""
+    size: int
+    """Bytes."""
+    mtime_ns: int
+    """Time of its last change, in nanoseconds since 1970."""
+
+
+@dataclass(frozen=True, slots=True)
+class Sources:
+    """What a domain's globs come to."""
+
+    files: list[SourceFile]
+    """Files to be read, by path."""
+    skipped: Mapping[str, list[str]]
+    """What was found and left out, by reason: ignored, excluded, binary, too large ..."""
+
+
+def find_sources(
+    yard: Yard, domain: Domain, *, known: Mapping[str, tuple[int, int]] | None = None
+) -> Sources:
+    """The files of a domain, in about 0.1 s for 10,000 of them.
+
+    known: (size, mtime_ns) by shown path; a file that is still so is not opened to see whether it
+    is binary. What cannot be read is skipped, never raised.
+
+    .gitignore holds, but for folders that a glob names before its first `**`: `.models/logs/*.log`
+    and `experiments/*/metrics.jsonl` ask for what a yard never commits.
+    """
+    walk = _Walk(os.path.realpath(yard.root), domain.settings, known or {})
+    for glob in domain.settings.sources:
+        walk.follow(glob)
+    return Sources(
+        sorted(walk.found.values(), key=lambda file: file.shown),
+        {reason: sorted(paths) for reason, paths in sorted(walk.skipped.items())},
+    )
+
+
+@dataclass(frozen=True, slots=True)
+class _Folder:
+    """What lies in one folder."""
+
+    files: list[os.DirEntry[str]]
+    folders: list[os.DirEntry[str]]
+    links: list[os.DirEntry[str]]
+    odd: list[os.DirEntry[str]]
+    ignores: IgnoreFile | None
+
+
+@dataclass(frozen=True, slots=True)
+class _Step:
+    """A folder that a glob has come to."""
+
+    shown: str
+    """From the root, with `/` at the end; empty for the root."""
+    parts: tuple[str, ...]
+    """What of the glob is still to be matched in it."""
+    ignores: tuple[IgnoreFile, ...]
+    """The .gitignore files of the folders above."""
+    real: tuple[str, ...]
+    """The real paths of the folders above, to know a loop."""
+    named: bool = True
+    """No `**` came yet."""
+
+
+@dataclass(slots=True)
+class _Walk:
+    """One search through the yard; each folder is read once, whatever the number of globs."""
+
+    root: str
+    settings: SearchDomain
+    known: Mapping[str, tuple[int, int]]
+    found: dict[str, SourceFile] = field(default_factory=dict)
+    skipped: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
+    _folders: dict[str, _Folder | None] = field(default_factory=dict)
+    _exclude: list[re.Pattern[str]] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self._exclude = [glob_pattern(glob) for glob in self.settings.exclude]
+
+    def follow(self, glob: str) -> None:
+        parts = tuple(part for part in glob.split("/") if part not in ("", "."))
+        if glob.startswith(("/", "~")) or ".." in parts or "\0" in glob or not parts:
+            self.skipped["leaves the yard"].add(glob)
+            return
+        steps = [_Step("", parts, (), (self.root,))]
+        seen: set[tuple[str, tuple[str, ...]]] = set()
+        while steps:
+            step = steps.pop()
+            if (step.shown, step.parts) not in seen:
+                seen.add((step.shown, step.parts))
+                steps.extend(self._enter(step))
+
+    def _enter(self, step: _Step) -> Iterator[_Step]:
+        folder = self._read(step.shown)
+        if folder is None:
+            return
+        ignores = (*step.ignores, folder.ignores) if folder.ignores else step.ignores
+        first, rest = step.parts[0], step.parts[1:]
+        if first == "**":
+            if rest and rest[0] != "**":
+                yield _Step(step.shown, rest, step.ignores, step.real, named=False)
+            elif rest:
+                yield _Step(step.shown, rest, step.ignores, step.real, named=False)
+                return
+            else:
+                self._take(step, folder, ignores, None)
+            yield from self._descend(step, folder, ignores, None, step.parts)
+            return
+        matching = _part_pattern(first)
+        if rest:
+            yield from self._descend(step, folder, ignores, matching, rest)
+        else:
+            self._take(step, folder, ignores, matching)
+
+    def _descend(
+        self,
+        step: _Step,
+        folder: _Folder,
+        ignores: tuple[IgnoreFile, ...],
+        matching: re.Pattern[str] | None,
+        parts: tuple[str, ...],
+    ) -> Iterator[_Step]:
+        named = step.named and matching is not None
+        for entry in (*folder.folders, *folder.links):
+            name = entry.name
+            if name == ".git" or not _matches(name, matching):
+                continue
+            shown = f"{step.shown}{name}/"
+            linked = entry.is_symlink()
+            if linked and not _is_folder(entry):
+                continue
+            if not named and is_ignored(shown, ignores):
+                continue
+            real = f"{step.real[-1]}/{name}"
+            if linked:
+                real = os.path.realpath(entry.path)
+                if not self._holds(real):
+                    self.skipped["leaves the yard"].add(shown)
+                    continue
+                if real in step.real or step.real[-1].startswith(real + "/"):
+                    self.skipped["link in a loop"].add(shown)
+                    continue
+            if len(step.real) >= DEEPEST:
+                self.skipped["too deep"].add(shown)
+                continue
+            yield _Step(shown, parts, ignores, (*step.real, real), named=named)
+
+    def _take(
+        self,
+        step: _Step,
+        folder: _Folder,
+        ignores: tuple[IgnoreFile, ...],
+        matching: re.Pattern[str] | None,
+    ) -> None:
+        for entry in folder.files:
+            if _matches(entry.name, matching):
+                self._consider(entry, step.shown + entry.name, ignores)
+        for entry in folder.links:
+            if not _matches(entry.name, matching) or _is_folder(entry):
+                continue
+            shown = step.shown + entry.name
+            if self._holds(os.path.realpath(entry.path)):
+                self._consider(entry, shown, ignores)
+            else:
+                self.skipped["leaves the yard"].add(shown)
+        for entry in folder.odd:
+            if _matches(entry.name, matching):
+                self.skipped["not a file"].add(storable(step.shown + entry.name))
+
+    def _consider(
+        self, entry: os.DirEntry[str], path: str, ignores: tuple[IgnoreFile, ...]
+    ) -> None:
+        shown = storable(path)
+        if shown in self.found:
+            return
+        if is_ignored(path, ignores):
+            self.skipped["ignored"].add(shown)
+            return
+        if any(pattern.fullmatch(path) for pattern in self._exclude):
+            self.skipped["excluded"].add(shown)
+            return
+        if reason := self._unfit(entry, shown):
+            self.skipped[reason].add(shown)
+
+    def _unfit(self, entry: os.DirEntry[str], shown: str) -> str | None:
+        """Why a file is not read; one that is fit is noted as found."""
+        try:
+            status = entry.stat()
+            if not stat.S_ISREG(status.st_mode):
+                return "not a file"
+            size, mtime_ns = status.st_size, status.st_mtime_ns
+            if size > self.settings.max_file_size_bytes and self.settings.chunker != "logs":
+                return "too large"
+            if self.known.get(shown) != (size, mtime_ns) and _looks_binary(entry):
+                return "binary"
+        except (OSError, ValueError):
+            return "unreadable"
+        self.found[shown] = SourceFile(entry.path, shown, size, mtime_ns)
+        return None
+
+    def _holds(self, real: str) -> bool:
+        return real.startswith(self.root + "/") or real == self.root
+
+    def _read(self, shown: str) -> _Folder | None:
+        if shown not in self._folders:
+            self._folders[shown] = self._scan(shown)
+        return self._folders[shown]
+
+    def _scan(self, shown: str) -> _Folder | None:
+        folder = _Folder([], [], [], [], None)
+        ignores = None
+        try:
+            with os.scandir(f"{self.root}/{shown}") as entries:
+                for entry in entries:
+                    if entry.is_symlink():
+                        folder.links.append(entry)
+                    elif entry.is_dir(follow_symlinks=False):
+                        folder.folders.append(entry)
+                    elif entry.is_file(follow_symlinks=False):
+                        folder.files.append(entry)
+                        if entry.name == ".gitignore":
+                            ignores = self._read_ignores(entry, shown)
+                    else:
+                        folder.odd.append(entry)
+        except NotADirectoryError:
+            return None
+        except OSError:
+            self.skipped["unreadable"].add(storable(shown))
+            return None
+        return _Folder(folder.files, folder.folders, folder.links, folder.odd, ignores)
+
+    def _read_ignores(self, entry: os.DirEntry[str], shown: str) -> IgnoreFile | None:
+        try:
+            with open(entry.path, "rb") as file:  # noqa: PTH123 - a walk makes no Path objects
+                text = file.read(1_000_000).decode(errors="replace")
+        except OSError:
+            return None
+        return read_rules(shown, text)
+
+
+def glob_pattern(glob: str) -> re.Pattern[str]:
+    """A glob over a whole path from the yard's root: `**` is any number of folders.
+
+    Raises nothing: a bracket that is not closed is only a bracket.
+    """
+    parts = [part for part in glob.split("/") if part not in ("", ".")]
+    text = ""
+    for number, part in enumerate(parts):
+        last = number == len(parts) - 1
+        if part == "**":
+            text += ".*" if last else "(?:[^/]+/)*"
+        else:
+            text += _part_text(part) + ("" if last else "/")
+    return re.compile(text, re.DOTALL)
+
+
+def storable(path: str) -> str:
+    """A path as text: bytes in it that are no UTF-8 are shown as `�`."""
+    return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
+
+
+def _part_text(part: str) -> str:
+    text, place = "", 0
+    while place < len(part):
+        one = part[place]
+        place += 1
+        if one == "*":
+            text += "" if text.endswith("[^/]*") else "[^/]*"
+        elif one == "?":
+            text += "[^/]"
+        elif one == "[" and (end := part.find("]", place + 1)) > 0:
+            inside = part[place:end].replace("\\", "\\\\").replace("[", "\\[")
+            inside = "^" + inside[1:] if inside.startswith("!") else inside
+            try:
+                re.compile(f"[{inside}]")
+                text += f"[{inside}]"
+            except re.error:
+                text += re.escape(part[place - 1 : end + 1])
+            place = end + 1
+        else:
+            text += re.escape(one)
+    return text
+
+
+@cache
+def _part_pattern(part: str) -> re.Pattern[str]:
+    hidden = "" if part.startswith((".", "[.")) else r"(?!\.)"
+    return re.compile(hidden + _part_text(part), re.DOTALL)
+
+
+def _matches(name: str, matching: re.Pattern[str] | None) -> bool:
+    """Whether one name fits; hidden ones only where the glob spells their dot."""
+    return matching.fullmatch(name) is not None if matching else not name.startswith(".")
+
+
+def _is_folder(entry: os.DirEntry[str]) -> bool:
+    try:
+        return entry.is_dir()
+    except OSError:
+        return False
+
+
+def _looks_binary(entry: os.DirEntry[str]) -> bool:
+    ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a walk makes no Path objects
+    if ending in _BINARY_ENDINGS:
+        return True
+    with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123
+        return is_binary(file.read(FIRST_BLOCK) or b"")
+
+
+def matches_any(path: str, globs: Sequence[str]) -> bool:
+    """Whether a shown path fits one of the globs."""
+    return any(glob_pattern(glob).fullmatch(path) for glob in globs)

@@ -1,0 +1,288 @@
+"""Changing an index: all changes of an update in one transaction, or a new file beside the old one.
+
+Whoever calls this holds the lock of the domain.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modelyard.core.clock import utc_now
+from modelyard.core.files import STAGING_PREFIX, disk_errors, make_folder, sync_folder
+from modelyard.core.state import transaction
+from modelyard.retrieval.index import (
+    SCHEMA,
+    SCHEMA_VERSION,
+    connect_index,
+    index_errors,
+)
+from modelyard.retrieval.passage import Passage
+from modelyard.retrieval.words import index_words
+
+_CACHE_KIB = 64 * 1024
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileRecord:
+    """What an index keeps of a file."""
+
+    path: str
+    """From the yard's root."""
+    sha256: str
+    """Of the bytes that were cut."""
+    size_bytes: int
+    """How many they were."""
+    mtime_ns: int
+    """When the file was written, in nanoseconds since 1970."""
+    modified_at: str
+    """The same as text, UTC."""
+    seen: str
+    """How the file system described it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FileChange:
+    """What is to be written for one file."""
+
+    record: FileRecord
+    """What it is now."""
+    file_id: int | None
+    """Its row; None for a file that is new."""
+    added: Sequence[Passage] = ()
+    """Passages to write."""
+    moved: Sequence[tuple[int, Passage]] = ()
+    """Passages of equal title and text, whose lines, kind or facts are others now."""
+    removed: Sequence[int] = ()
+    """Passages that are gone."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Changes:
+    """Everything that one update does to an index."""
+
+    files: Sequence[FileChange] = ()
+    """New and changed files."""
+    gone: Sequence[int] = ()
+    """Files that are no more."""
+    touched: Mapping[int, FileRecord] = field(default_factory=dict)
+    """Files of equal content that the file system describes otherwise now."""
+
+    @property
+    def content_changes(self) -> bool:
+        """Whether a reader could see any of it."""
+        return bool(self.files or self.gone)
+
+
+def apply_changes(
+    path: Path, changes: Changes, vectors: Mapping[str, bytes], *, code: bool
+) -> None:
+    """Do all of it in one transaction. `vectors` holds float16 bytes by the digest of a passage."""
+    with index_errors(path), closing(connect_index(path, "rw")) as connection:
+        # A transaction that spills its pages would lock readers out before it is complete.
+        connection.execute("PRAGMA cache_spill = OFF")
+        connection.execute("PRAGMA synchronous = FULL")
+        with transaction(connection):
+            for file_id in changes.gone:
+                _remove_passages_of(connection, file_id)
+                connection.execute("DELETE FROM files WHERE id = ?", (file_id,))
+            for file_id, record in changes.touched.items():
+                _write_file(connection, record, file_id)
+            for change in changes.files:
+                _write_change(connection, change, vectors, code=code)
+            if changes.content_changes:
+                connection.execute(
+                    "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'snapshot'"
+                )
+                connection.execute(
+                    "UPDATE meta SET value = ? WHERE key = 'updated_at'", (utc_now(),)
+                )
+
+
+def _write_change(
+    connection: sqlite3.Connection,
+    change: FileChange,
+    vectors: Mapping[str, bytes],
+    *,
+    code: bool,
+) -> None:
+    for passage_id in change.removed:
+        _remove_passage(connection, passage_id)
+    for passage_id, passage in change.moved:
+        connection.execute(
+            "UPDATE passages SET kind = ?, first_line = ?, last_line = ?, facts = ? WHERE id = ?",
+            (passage.kind, passage.first_line, passage.last_line, _facts(passage), passage_id),
+        )
+    file_id = _write_file(connection, change.record, change.file_id)
+    _add_passages(connection, file_id, change.added, vectors, code=code)
+
+
+def _write_file(connection: sqlite3.Connection, record: FileRecord, file_id: int | None) -> int:
+    values = (
+        record.path,
+        record.sha256,
+        record.size_bytes,
+        record.mtime_ns,
+        record.modified_at,
+        record.seen,
+    )
+    if file_id is None:
+        added = connection.execute(
+            "INSERT INTO files (path, sha256, size_bytes, mtime_ns, modified_at, seen) "
+            "VALUES (?, ?, ?, ?, ?, ?)",
+            values,
+        )
+        return int(added.lastrowid or 0)
+    connection.execute(
+        "UPDATE files SET path = ?, sha256 = ?, size_bytes = ?, mtime_ns = ?, modified_at = ?, "
+        "seen = ? WHERE id = ?",
+        (*values, file_id),
+    )
+    return file_id
+
+
+def _add_passages(
+    connection: sqlite3.Connection,
+    file_id: int,
+    passages: Sequence[Passage],
+    vectors: Mapping[str, bytes],
+    *,
+    code: bool,
+) -> None:
+    for passage in passages:
+        digest = passage.digest
+        added = connection.execute(
+            "INSERT INTO passages (file_id, kind, title, text, first_line, last_line, facts, "
+            "digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
+            (
+                file_id,
+                passage.kind,
+                passage.title,
+                passage.text,
+                passage.first_line,
+                passage.last_line,
+                _facts(passage),
+                digest,
+            ),
+        )
+        number = added.lastrowid
+        connection.execute("INSERT INTO vectors VALUES (?, ?)", (number, vectors[digest]))
+        connection.execute(
+            "INSERT INTO words (rowid, title, text) VALUES (?, ?, ?)",
+            (number, index_words(passage.title, code=code), index_words(passage.text, code=code)),
+        )
+
+
+def _facts(passage: Passage) -> str:
+    return json.dumps(dict(passage.facts), sort_keys=True, ensure_ascii=False)
+
+
+def _remove_passages_of(connection: sqlite3.Connection, file_id: int) -> None:
+    rows = connection.execute("SELECT id FROM passages WHERE file_id = ?", (file_id,)).fetchall()
+    for (passage_id,) in rows:
+        _remove_passage(connection, passage_id)
+
+
+def _remove_passage(connection: sqlite3.Connection, passage_id: int) -> None:
+    connection.execute("DELETE FROM words WHERE rowid = ?", (passage_id,))
+    connection.execute("DELETE FROM vectors WHERE passage_id = ?", (passage_id,))
+    connection.execute("DELETE FROM passages WHERE id = ?", (passage_id,))
+
+
+class IndexBuild:
+    """A new index that nobody sees yet."""
+
+    def __init__(self, connection: sqlite3.Connection, *, code: bool) -> None:
+        self._connection = connection
+        self._code = code
+
+    def add_file(
+        self, record: FileRecord, passages: Sequence[Passage], vectors: Mapping[str, bytes]
+    ) -> None:
+        """A file with what it was cut into; `vectors` has each passage's digest."""
+        file_id = _write_file(self._connection, record, None)
+        _add_passages(self._connection, file_id, passages, vectors, code=self._code)
+
+
+@contextmanager
+def build_beside(
+    path: Path, *, encoder: str, dimensions: int, chunking: str, code: bool
+) -> Iterator[IndexBuild]:
+    """A new index that takes the place of the old one in one rename when the block ends well.
+
+    When the block raises, the old index is as it was and nothing is left.
+    """
+    staged = path.with_name(f"{STAGING_PREFIX}{secrets.token_hex(4)}-{path.name}")
+    with disk_errors(path):
+        make_folder(path.parent)
+        try:
+            with index_errors(path), closing(connect_index(staged, "rwc")) as connection:
+                # Nobody reads it before it is whole and synced, so it needs no journal.
+                connection.execute("PRAGMA journal_mode = OFF")
+                connection.execute("PRAGMA synchronous = OFF")
+                connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+                connection.execute("BEGIN")
+                for statement in SCHEMA:
+                    connection.execute(statement)
+                _write_meta(connection, encoder, dimensions, chunking)
+                yield IndexBuild(connection, code=code)
+                connection.execute("INSERT INTO words (words) VALUES ('optimize')")
+                connection.execute("COMMIT")
+            _sync_file(staged)
+            settle_journal(path)
+            staged.replace(path)
+        except BaseException:
+            staged.unlink(missing_ok=True)
+            raise
+        sync_folder(path.parent)
+
+
+def _write_meta(
+    connection: sqlite3.Connection, encoder: str, dimensions: int, chunking: str
+) -> None:
+    now = utc_now()
+    values = {
+        "schema": SCHEMA_VERSION,
+        "encoder": encoder,
+        "dimensions": dimensions,
+        "chunking": chunking,
+        "identity": secrets.token_hex(8),
+        "snapshot": 1,
+        "built_at": now,
+        "updated_at": now,
+    }
+    for key, value in values.items():
+        connection.execute("INSERT INTO meta VALUES (?, ?)", (key, str(value)))
+
+
+def _sync_file(path: Path) -> None:
+    handle = os.open(path, os.O_RDONLY)
+    try:
+        os.fsync(handle)
+    finally:
+        os.close(handle)
+
+
+def settle_journal(path: Path) -> None:
+    """Roll back what a killed update had begun, so that no journal is left.
+
+    A journal is found by its name: the one of the old file would be rolled back into a new one.
+    """
+    journal = path.with_name(f"{path.name}-journal")
+    if not journal.exists():
+        return
+    try:
+        with closing(connect_index(path, "rw")) as connection:
+            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except sqlite3.DatabaseError as error:
+        if not getattr(error, "sqlite_errorname", "").startswith(
+            ("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_CANTOPEN")
+        ):
+            raise
+    journal.unlink(missing_ok=True)

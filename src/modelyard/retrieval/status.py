@@ -1,0 +1,136 @@
+"""How far each index is from its files, without changing anything."""
+
+from __future__ import annotations
+
+import os
+import time
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Literal
+
+from modelyard.core.errors import ModelyardError
+from modelyard.core.layout import Yard
+from modelyard.retrieval.domains import Domain
+from modelyard.retrieval.encoding.opening import encoder_fingerprint
+from modelyard.retrieval.encoding.sources import EncoderUnavailable
+from modelyard.retrieval.index import IndexedFile, IndexMeta, IndexMissing, open_index
+from modelyard.retrieval.reading.sources import SourceFile, find_sources
+from modelyard.retrieval.update import has_changed
+
+State = Literal["current", "stale", "outdated", "missing", "unreadable"]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DomainStatus:
+    """One index beside its files."""
+
+    domain: str
+    """GROUP/NAME."""
+    state: State
+    """In step; with files that changed since; made by another encoder or chunking; or not there."""
+    encoder: str
+    """The encoder that the config names."""
+    reason: str | None = None
+    """Why it is outdated or unreadable."""
+    files: int = 0
+    """Files in it."""
+    passages: int = 0
+    """Passages in it."""
+    size_bytes: int = 0
+    """Its size on the disk."""
+    updated_at: str | None = None
+    """When it last changed, UTC."""
+    stale_s: float = 0.0
+    """For how long it has not been in step; 0 when it is."""
+    new: Sequence[str] = field(default_factory=tuple)
+    """Files that are not in it."""
+    changed: Sequence[str] = field(default_factory=tuple)
+    """Files whose content is another one now."""
+    gone: Sequence[str] = field(default_factory=tuple)
+    """Files that are no more."""
+
+    @property
+    def stale_files(self) -> int:
+        """How many files an update would take up."""
+        return len(self.new) + len(self.changed) + len(self.gone)
+
+    def breaches(self, max_age_s: float) -> bool:
+        """Whether a search may answer from what has been out of step for longer than that."""
+        return self.state in ("missing", "unreadable", "outdated") or self.stale_s > max_age_s
+
+
+def read_status(yard: Yard, domain: Domain) -> DomainStatus:
+    """How one domain's index stands to its files now."""
+    encoder = domain.encoder.model
+    try:
+        size_bytes = domain.index.stat().st_size if domain.index.exists() else 0
+        with open_index(domain.index) as reader:
+            meta, passages = reader.meta, reader.count_passages()
+            known = {one.path: one for one in reader.files()}
+    except IndexMissing:
+        return DomainStatus(domain=domain.label, state="missing", encoder=encoder)
+    except ModelyardError as error:
+        return DomainStatus(
+            domain=domain.label, state="unreadable", encoder=encoder, reason=error.message
+        )
+    sizes = {one.path: (one.size_bytes, one.mtime_ns) for one in known.values()}
+    files = {one.shown: one for one in find_sources(yard, domain, known=sizes).files}
+    new = [path for path in files if path not in known]
+    gone = [path for path in known if path not in files]
+    changed = [
+        path for path, one in files.items() if path in known and has_changed(one, known[path])
+    ]
+    outdated = _why_outdated(yard, meta, domain)
+    stale = bool(new or gone or changed)
+    return DomainStatus(
+        domain=domain.label,
+        state="outdated" if outdated else "stale" if stale else "current",
+        encoder=encoder,
+        reason=outdated,
+        files=len(known),
+        passages=passages,
+        size_bytes=size_bytes,
+        updated_at=meta.updated_at,
+        stale_s=_stale_s(yard, files, [*new, *changed], [known[path] for path in gone]),
+        new=new,
+        changed=changed,
+        gone=gone,
+    )
+
+
+def _why_outdated(yard: Yard, meta: IndexMeta, domain: Domain) -> str | None:
+    try:
+        if meta.encoder != encoder_fingerprint(yard, domain.encoder):
+            return "another encoder"
+    except EncoderUnavailable:
+        return "its encoder is not on this machine"
+    return "files are cut otherwise" if meta.chunking != domain.chunking else None
+
+
+def _stale_s(
+    yard: Yard,
+    files: Mapping[str, SourceFile],
+    written: Sequence[str],
+    gone: Sequence[IndexedFile],
+) -> float:
+    """Seconds since the first change that the index has not seen.
+
+    A file that was moved here keeps its old time, so the time of its entry (ctime) counts as well.
+    """
+    moments = [_entered_s(files[path].path) for path in written]
+    moments += [_folder_changed_s(yard.root / one.path) for one in gone]
+    return max(0.0, time.time() - min(moments)) if moments else 0.0
+
+
+def _entered_s(path: str) -> float:
+    try:
+        return os.stat(path).st_ctime  # noqa: PTH116
+    except OSError:
+        return time.time()
+
+
+def _folder_changed_s(path: Path) -> float:
+    """When the nearest folder that is left last lost or got an entry."""
+    folder = next(place for place in path.parents if place.is_dir())
+    return folder.stat().st_mtime

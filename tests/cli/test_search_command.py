@@ -1,0 +1,189 @@
+"""`models search`: what is printed, what a program reads, and how it ends."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import numpy as np
+import pytest
+
+from modelyard.core.layout import Yard
+from modelyard.retrieval.index import VECTOR_TYPE
+from modelyard.retrieval.passage import Passage
+from modelyard.retrieval.revise import FileRecord, build_beside
+
+CONFIG = """
+description: For tests
+encoder: {source: wheel, model: all-minilm-l6-v2, dimensions: 8, max_tokens: 256}
+domains:
+  documentation: {description: Prose, sources: ["docs/**/*.md"]}
+"""
+TEXTS = {
+    "docs/adapters.md": ("Adapters > Roll back", "To roll back an adapter,\nrun `rollback NAME`."),
+    "docs/registry.md": ("Registry", "Push versions to a bucket.\x1b[31m"),
+}
+Models = Callable[..., int]
+
+
+class EightNumbers:
+    """An encoder that finds all texts alike."""
+
+    fingerprint = "eight"
+    dimensions = 8
+
+    def encode_query(self, text: str) -> np.ndarray:
+        return np.full(8, 8**-0.5, np.float32)
+
+
+@pytest.fixture
+def searchable(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Yard:
+    """A yard with one domain and its index."""
+    config = yard.root / "configs" / "embedding_models" / "tests.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text(CONFIG)
+    monkeypatch.setattr(
+        "modelyard.retrieval.search.Searcher._open_settled_encoder",
+        lambda searcher, yard, settings: EightNumbers(),
+    )
+    vector = EightNumbers().encode_query("").astype(VECTOR_TYPE).tobytes()
+    place = yard.search_index("tests", "documentation")
+    with build_beside(place, encoder="eight", dimensions=8, chunking="", code=False) as build:
+        for path, (title, text) in TEXTS.items():
+            lines = text.count("\n")
+            one = Passage(text=text, title=title, kind="section", first_line=3, last_line=3 + lines)
+            record = FileRecord(
+                path=path, sha256="", size_bytes=1, mtime_ns=1, modified_at="", seen=""
+            )
+            build.add_file(record, [one], {one.digest: vector})
+    return yard
+
+
+def test_results_show_place_title_and_marked_words(
+    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("search", "how do I roll back an adapter") == 0
+    first, second = capsys.readouterr().out.split("\n\n")[:2]
+    assert first.splitlines()[0].startswith(
+        "1. docs/adapters.md:3-4  Adapters > Roll back  [tests/documentation]  0."
+    )
+    assert "     To ‹roll› ‹back› an ‹adapter›," in first
+    assert second.startswith("2. docs/registry.md:3-3  Registry")
+
+
+def test_a_terminal_does_not_obey_what_was_found(
+    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("search", "push to a bucket") == 0
+    shown = capsys.readouterr().out
+    assert "\x1b" not in shown
+    assert "\\x1b[31m" in shown
+
+
+def test_explain_says_how_the_query_was_understood_and_why(
+    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("search", 'roll "an adapter"', "--explain") == 0
+    shown = capsys.readouterr().out
+    assert "terms    roll adapt" in shown
+    assert 'phrases  "an adapter"' in shown
+    assert "asked    tests/documentation: 2 passages, 1 of them let through; dense 60%" in shown
+    assert "= 0.60 x dense 1.000 + 0.40 x words " in shown
+
+
+def test_a_program_reads_the_parts_of_each_score(
+    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("search", "roll back", "--json", "--top", "1") == 0
+    found = json.loads(capsys.readouterr().out)
+    (one,) = found["results"]
+    assert (one["domain"], one["path"]) == ("tests/documentation", "docs/adapters.md")
+    assert (one["first_line"], one["last_line"]) == (3, 4)
+    scores = one["scores"]
+    mixed = 0.6 * scores["dense"] + 0.4 * scores["words"] / scores["ideal"]
+    assert scores["final"] == pytest.approx(mixed)
+    (start, end), *_ = one["snippet"]["marks"]
+    assert one["snippet"]["text"][start:end] == "roll"
+    assert found["query"]["terms"] == ["roll", "back"]
+
+
+def test_a_filter_that_nothing_fits_finds_nothing(
+    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("search", "roll back", "--filter", "kind=function") == 0
+    said = capsys.readouterr()
+    assert said.out == ""
+    assert "nothing found" in said.err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "problem"),
+    [
+        ((), 2, "say what to look for"),
+        (("x", "--filter", "kind"), 2, "is not KEY=VALUE"),
+        (("x", "--filter", "kind=a", "--filter", "kind=b"), 2, "given twice"),
+        (("x", "--qrels", "a.tsv"), 2, "belong to --eval"),
+        (("x", "--eval", "folder"), 2, "takes its queries from files"),
+        (("x", "--domain", "documentaton"), 2, "did you mean 'documentation'"),
+        (("--eval", "no-folder"), 2, "cannot be read"),
+    ],
+)
+def test_wrong_usage_is_said(
+    searchable: Yard,
+    models: Models,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    code: int,
+    problem: str,
+) -> None:
+    assert models("search", *words) == code
+    assert problem in " ".join(capsys.readouterr().err.split())
+
+
+def test_without_an_index_there_is_no_data(
+    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    searchable.search_index("tests", "documentation").unlink()
+    assert models("search", "roll back") == 5
+    assert "models update-embeddings" in capsys.readouterr().err
+
+
+def test_a_reranker_is_refused_and_not_ignored(
+    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rules = searchable.root / "configs" / "embedding_models" / "rules.yaml"
+    rules.write_text(
+        "description: Rules\nsearch: {groups: [tests], reranker: /models/a-cross-encoder}\n"
+    )
+    assert models("search", "roll back") == 2
+    assert "reranker" in capsys.readouterr().err
+
+
+def test_a_search_loads_neither_torch_nor_rich(searchable: Yard) -> None:
+    program = f"""
+import sys
+import numpy as np
+from modelyard.retrieval.search import Searcher
+
+class EightNumbers:
+    fingerprint, dimensions = "eight", 8
+    def encode_query(self, text):
+        return np.full(8, 8**-0.5, np.float32)
+
+Searcher._open_settled_encoder = lambda searcher, yard, settings: EightNumbers()
+from modelyard.cli.app import main
+sys.argv = ["models", "--yard", {str(searchable.root)!r}, "search", "roll back"]
+try:
+    main()
+finally:
+    heavy = {{"torch", "transformers", "rich", "tree_sitter", "scipy", "jsonschema"}}
+    print("loaded:", *sorted(heavy & set(sys.modules)), file=sys.stderr)
+"""
+    done = subprocess.run(
+        [sys.executable, "-c", program], capture_output=True, text=True, timeout=60, cwd=Path.cwd()
+    )
+    assert done.stdout.startswith("1. docs/adapters.md"), done.stderr
+    assert done.stderr.splitlines()[-1].strip() == "loaded:"

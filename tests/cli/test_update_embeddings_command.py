@@ -1,0 +1,101 @@
+"""`models update-embeddings` and `models embeddings status` as a person and a program see them."""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modelyard.core.layout import Yard
+
+sys.path.insert(0, str(Path(__file__).parents[1] / "retrieval"))
+from toy_encoder import ToyEncoder
+
+Models = Callable[..., int]
+UPDATE = ("update-embeddings", "--domain", "documentation", "--incremental")
+
+
+@pytest.fixture
+def docs(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Path:
+    config = yard.configs / "embedding_models" / "texts.yaml"
+    config.parent.mkdir()
+    config.write_text(
+        "description: For tests\n"
+        "encoder: {source: wheel, model: all-minilm-l6-v2, dimensions: 64, max_tokens: 256}\n"
+        "domains:\n"
+        "  documentation:\n"
+        "    description: Prose\n    sources: ['docs/**/*.md']\n    chunker: markdown\n"
+        "  notes:\n"
+        "    description: Notes\n    sources: ['notes/*.md']\n    chunker: markdown\n"
+    )
+    folder = yard.root / "docs"
+    folder.mkdir()
+    (folder / "one.md").write_text("# One\n\nThe first of all.\n")
+    (folder / "two.md").write_text("# Two\n\nThe second of all.\n")
+    (folder / "raw.md").write_bytes(b"\0\1\2")
+    toy = ToyEncoder()
+    monkeypatch.setattr(
+        "modelyard.retrieval.encoders.Encoders.fingerprint", lambda self, settings: toy.fingerprint
+    )
+    monkeypatch.setattr(
+        "modelyard.retrieval.encoders.Encoders.open", lambda self, settings, texts=0: toy
+    )
+    monkeypatch.setattr(
+        "modelyard.retrieval.status.encoder_fingerprint", lambda yard, settings: toy.fingerprint
+    )
+    return folder
+
+
+def test_the_command_of_the_readme_builds_changes_and_says_unchanged(
+    docs: Path, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models(*UPDATE) == 0
+    said = capsys.readouterr().out
+    assert "texts/documentation: built anew (there was none): 2 files (2 added)" in said
+    assert "embedded 2" in said and "skipped, binary: 1 (docs/raw.md)" in said
+    assert models(*UPDATE) == 0
+    assert "texts/documentation: unchanged, 2 files, 2 passages" in capsys.readouterr().out
+    (docs / "two.md").write_text("# Two\n\nThe second of many.\n")
+    assert models(*UPDATE, "--json") == 0
+    found = json.loads(capsys.readouterr().out)["domains"][0]
+    assert found["files"]["changed"] == found["passages"]["changed"] == found["embedded"] == 1
+    assert not found["unchanged"] and found["built"] is None
+
+
+def test_a_dry_run_makes_no_index(
+    docs: Path, yard: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("update-embeddings", "--dry-run") == 0
+    assert "would be built anew" in capsys.readouterr().out
+    assert not (yard.models / "embeddings").exists()
+
+
+@pytest.mark.parametrize(
+    "words", [("--all", "--domain", "notes"), ("--incremental", "--rebuild"), ("--domain", "x")]
+)
+def test_what_contradicts_itself_is_refused(
+    docs: Path, models: Models, words: tuple[str, ...]
+) -> None:
+    assert models("update-embeddings", *words) == 2
+
+
+def test_status_tells_cron_when_an_index_is_stale(
+    docs: Path, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("embeddings", "status") == 5
+    assert models(*UPDATE) == 0
+    asked = ("embeddings", "status", "--domain", "documentation")
+    assert models(*asked, "--max-age", "0 s") == 0
+    assert models("embeddings", "status", "--max-age", "1 h") == 4, "notes has no index"
+    capsys.readouterr()
+    (docs / "new.md").write_text("# New\n")
+    assert models(*asked, "--json") == 0
+    found = json.loads(capsys.readouterr().out)["domains"][0]
+    assert (found["state"], found["new"]) == ("stale", ["docs/new.md"])
+    assert models(*asked, "--max-age", "1 h") == 0
+    assert models(*asked, "--max-age", "0 s") == 4
+    assert "texts/documentation (stale)" in capsys.readouterr().err
+    assert models(*asked, "--max-age", "soon") == 2

@@ -1,0 +1,189 @@
+"""Measures of a ranking, by hand and over small sets in BEIR's layout."""
+
+from __future__ import annotations
+
+import json
+import math
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+from toy_encoder import ToyEncoder
+
+from modelyard.core.errors import InvalidInput, NoData
+from modelyard.core.layout import Yard
+from modelyard.retrieval.evaluate import (
+    bootstrap,
+    evaluate_search,
+    ndcg,
+    recall,
+    reciprocal_rank,
+    title_of_code,
+)
+
+CONFIG = """
+description: For tests
+encoder: {source: wheel, model: all-minilm-l6-v2, dimensions: 64, max_tokens: 256}
+domains:
+  documentation: {description: Prose, sources: ["docs/**/*.md"]}
+"""
+WriteJsonl = Callable[[Path, list[Any]], Path]
+
+
+@pytest.fixture
+def beir(yard: Yard, tmp_path: Path, write_jsonl: WriteJsonl) -> Path:
+    """A set of 30 documents and a query for each, whose words it shares."""
+    config = yard.root / "configs" / "embedding_models" / "tests.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text(CONFIG)
+    names = [f"word{number} thing{number}" for number in range(30)]
+    folder = tmp_path / "a-set"
+    documents = [
+        {"_id": f"d{at}", "title": f"About {name}", "text": f"About {name} and others of its kind"}
+        for at, name in enumerate(names)
+    ]
+    queries = [{"_id": f"q{at}", "text": f"what is {name}?"} for at, name in enumerate(names)]
+    write_jsonl(folder / "corpus.jsonl", documents)
+    write_jsonl(folder / "queries.jsonl", [*queries, {"_id": "q99", "text": "nobody answers"}])
+    rows = [f"q{at}\td{at}\t1" for at in range(30)]
+    (folder / "qrels").mkdir()
+    (folder / "qrels" / "test.tsv").write_text(
+        "\n".join(["query-id\tcorpus-id\tscore", *rows, "q0\td1\t0"]) + "\n"
+    )
+    return folder
+
+
+def toy(yard: Yard, settings: object) -> ToyEncoder:
+    return ToyEncoder()
+
+
+def test_a_set_in_beirs_layout_is_judged(yard: Yard, beir: Path) -> None:
+    (found,) = evaluate_search(yard, beir, open_encoder=toy)
+    assert (found.name, found.queries, found.passages) == ("a-set", 30, 30)
+    assert list(found.measures) == ["nDCG@10", "recall@10", "recall@100", "MRR"]
+    assert found.measures["nDCG@10"].words.value == 1.0
+    assert found.measures["recall@100"].dense.value == 1.0
+    gain = found.measures["nDCG@10"].gain
+    assert gain.low <= gain.value <= gain.high
+
+
+def test_the_second_run_embeds_nothing(yard: Yard, beir: Path) -> None:
+    encoder = ToyEncoder()
+    for _ in range(2):
+        evaluate_search(yard, beir, open_encoder=lambda yard, settings: encoder)
+    assert len(encoder.encoded) == 30
+
+
+def test_a_wrong_answer_costs(yard: Yard, beir: Path) -> None:
+    answers = beir / "qrels" / "test.tsv"
+    answers.write_text(answers.read_text().replace("q5\td5", "q5\td6"))
+    (found,) = evaluate_search(yard, beir, open_encoder=toy)
+    assert found.measures["MRR"].words.value == pytest.approx(29 / 30, abs=0.02)
+    assert found.measures["MRR"].words.low < found.measures["MRR"].words.value
+
+
+def test_code_is_told_by_its_look(yard: Yard, beir: Path, write_jsonl: WriteJsonl) -> None:
+    documents = [
+        {"_id": f"d{at}", "text": f'def word{at}(x):\n    """Do thing{at}."""\n'}
+        for at in range(30)
+    ]
+    write_jsonl(beir / "corpus.jsonl", documents)
+    (found,) = evaluate_search(yard, beir, open_encoder=toy)
+    assert found.dense_weight == 0.8
+    (as_text,) = evaluate_search(yard, beir, kind="text", open_encoder=toy)
+    assert as_text.dense_weight == 0.6
+
+
+@pytest.mark.parametrize(
+    ("file", "content", "problem"),
+    [
+        ("corpus.jsonl", "{}\n", "corpus.jsonl:1: is not a JSON object"),
+        ("queries.jsonl", '{"_id": "q", "text": "x"}\nno\n', "queries.jsonl:2: is not a JSON"),
+        ("qrels/test.tsv", "q0\td0\t1\nq0\td0\tgood\n", "test.tsv:2: is not QUERY, DOCUMENT"),
+    ],
+)
+def test_a_file_in_another_layout_is_named_by_line(
+    yard: Yard, beir: Path, file: str, content: str, problem: str
+) -> None:
+    (beir / file).write_text(content)
+    with pytest.raises(InvalidInput, match=problem):
+        evaluate_search(yard, beir, open_encoder=toy)
+
+
+def test_a_missing_file_is_named(yard: Yard, beir: Path) -> None:
+    (beir / "corpus.jsonl").unlink()
+    with pytest.raises(InvalidInput, match=r"corpus\.jsonl: cannot be read"):
+        evaluate_search(yard, beir, open_encoder=toy)
+
+
+def test_queries_without_an_answer_are_no_data(yard: Yard, beir: Path) -> None:
+    (beir / "qrels" / "test.tsv").write_text("another\td1\t1\n")
+    with pytest.raises(NoData, match="has an answer"):
+        evaluate_search(yard, beir, open_encoder=toy)
+
+
+def test_a_domain_without_an_index_is_no_data(yard: Yard, beir: Path) -> None:
+    with pytest.raises(NoData, match="no index yet"):
+        evaluate_search(yard, beir / "queries.jsonl", open_encoder=toy)
+
+
+def test_ndcg_by_hand() -> None:
+    grades = {"a": 2.0, "b": 1.0}
+    assert ndcg(["a", "b"], grades) == 1.0
+    wanted = (1 / math.log2(2) + 2 / math.log2(4)) / (2 / math.log2(2) + 1 / math.log2(3))
+    assert ndcg(["b", "x", "a"], grades) == pytest.approx(wanted)
+    assert ndcg(["x"] * 10 + ["a"], grades) == 0.0
+
+
+def test_recall_and_reciprocal_rank_by_hand() -> None:
+    grades = {"a": 1.0, "b": 1.0}
+    assert recall(["x", "a", "y"], grades, 2) == 0.5
+    assert recall(["x", "a", "y"], grades, 1) == 0.0
+    assert reciprocal_rank(["x", "a", "b"], grades) == 0.5
+    assert reciprocal_rank(["x"], grades) == 0.0
+
+
+def test_the_interval_of_a_bootstrap_is_that_of_theory() -> None:
+    drawn = np.random.default_rng(3).standard_normal(400)
+    figure = bootstrap(drawn)
+    half = 1.96 * drawn.std() / 20
+    assert figure.low == pytest.approx(drawn.mean() - half, abs=0.01)
+    assert figure.high == pytest.approx(drawn.mean() + half, abs=0.01)
+    assert bootstrap(drawn) == figure
+
+
+def test_code_is_called_by_its_name_and_summary() -> None:
+    text = 'def read_file(path):\n    """Read a file\n    as text.\n\n    Args: path\n    """\n'
+    assert title_of_code(text) == "read_file: Read a file as text."
+    assert title_of_code("x = 1") == ""
+
+
+def test_queries_of_a_domain_name_its_passages(yard: Yard, beir: Path) -> None:
+    from modelyard.retrieval.index import VECTOR_TYPE
+    from modelyard.retrieval.passage import Passage
+    from modelyard.retrieval.revise import FileRecord, build_beside
+
+    encoder = ToyEncoder()
+    place = yard.search_index("tests", "documentation")
+    record = FileRecord(
+        path="docs/a.md", sha256="", size_bytes=1, mtime_ns=1, modified_at="2026", seen=""
+    )
+    passages = [
+        Passage(text=text, kind="section", first_line=at, last_line=at + 4)
+        for text, at in (("roll back an adapter", 1), ("promote an adapter", 6))
+    ]
+    vectors = {
+        one.digest: encoder.encode_query(one.text).astype(VECTOR_TYPE).tobytes() for one in passages
+    }
+    with build_beside(
+        place, encoder=encoder.fingerprint, dimensions=64, chunking="", code=False
+    ) as build:
+        build.add_file(record, passages, vectors)
+    queries = beir.parent / "own.jsonl"
+    queries.write_text(json.dumps({"_id": "1", "text": "how to promote"}) + "\n")
+    answers = beir.parent / "answers.tsv"
+    answers.write_text("1\tdocs/a.md:8\t1\n")
+    (found,) = evaluate_search(yard, queries, qrels=answers, open_encoder=toy)
+    assert found.measures["MRR"].fused.value == 1.0

@@ -1,0 +1,187 @@
+"""An update that is cut off anywhere leaves a whole index, and the next one completes it."""
+
+from __future__ import annotations
+
+import os
+import random
+import shutil
+import signal
+import sqlite3
+import time
+from contextlib import closing
+from pathlib import Path
+from typing import Literal
+
+import pytest
+from index_yards import Docs, make_docs, page, rows_of
+
+from killed import SOAK, fork, interruptions, kill_after
+from modelyard.core.files import NoSpace
+from modelyard.retrieval.index import connect_index, open_index
+
+KILLS = 10 * SOAK
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Docs:
+    made = make_docs(tmp_path / "yard")
+    for name in ("adapters", "bases", "search"):
+        made.write(f"{name}.md", page(name, 2))
+    return made
+
+
+def edit(docs: Docs) -> None:
+    """A file of each fate: changed, moved, removed, added."""
+    docs.write("bases.md", page("bases", 3).replace("part 0", "piece 0"))
+    shutil.move(docs.yard.root / "docs/adapters.md", docs.yard.root / "docs/moved.md")
+    (docs.yard.root / "docs/search.md").unlink()
+    docs.write("new.md", page("new", 2))
+
+
+@pytest.mark.parametrize("how", ["kill", "fail"])
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_an_update_cut_off_at_any_call_leaves_the_old_index_or_the_new(
+    docs: Docs, how: Literal["kill", "fail"], rebuild: bool, tmp_path: Path
+) -> None:
+    docs.update()
+    before = docs.rows()
+    start = tmp_path / "start"
+    shutil.copytree(docs.yard.root, start)
+    edit(docs)
+    docs.update(rebuild=True)
+    after = docs.rows()
+
+    def put_back() -> None:
+        shutil.rmtree(docs.yard.root)
+        shutil.copytree(start, docs.yard.root)
+        edit(docs)
+
+    put_back()
+    for number in interruptions(lambda: docs.update(rebuild=rebuild), how):
+        found = docs.rows()
+        if how == "kill" or number == 0:
+            assert found in (before, after), f"neither old nor new after call {number}"
+        docs.update()
+        assert docs.rows() == after, f"not completed after call {number}"
+        left = [one.name for one in docs.domain.index.parent.iterdir()]
+        assert left == ["docs.index"]
+        put_back()
+
+
+def test_a_first_build_cut_off_at_any_call_leaves_no_index_or_a_whole_one(docs: Docs) -> None:
+    docs.update()
+    after = docs.rows()
+
+    def put_back() -> None:
+        shutil.rmtree(docs.domain.index.parent)
+        shutil.rmtree(docs.yard.local_state, ignore_errors=True)
+
+    put_back()
+    for _ in interruptions(docs.update, "kill"):
+        if docs.domain.index.exists():
+            assert docs.rows() == after
+        docs.update()
+        assert docs.rows() == after
+        put_back()
+
+
+def read_until_stopped(index: Path, allowed: list[list[object]]) -> None:
+    """Ask the index again and again; every answer is one of the whole snapshots."""
+    known = {repr(one) for one in allowed}
+    while True:
+        assert repr(rows_of(index)) in known, "a reader saw half of an update"
+
+
+def test_readers_see_whole_snapshots_while_updates_are_killed(docs: Docs) -> None:
+    chance = random.Random(7)
+    states: list[list[object]] = []
+
+    def make(state: int) -> None:
+        for name in ("adapters", "bases", "search"):
+            docs.write(f"{name}.md", page(f"{name} {state}", 2 + state * 4))
+
+    for state in (0, 1):
+        make(state)
+        docs.update(rebuild=state == 0)
+        states.append(list(docs.rows()))
+    began = time.monotonic()
+    make(0)
+    docs.update()
+    whole_s = time.monotonic() - began
+    readers = [fork(lambda: read_until_stopped(docs.domain.index, states)) for _ in range(2)]
+    killed = 0
+    for round_ in range(KILLS):
+        make((round_ + 1) % 2)
+        rebuild = round_ % 5 == 4
+        killed += kill_after(
+            lambda again=rebuild: docs.update(rebuild=again), chance.uniform(0, 6 * whole_s)
+        )
+        if round_ % 2:
+            docs.update()
+            assert list(docs.rows()) == states[(round_ + 1) % 2]
+    docs.update()
+    assert list(docs.rows()) == states[KILLS % 2]
+    for reader in readers:
+        assert os.waitpid(reader, os.WNOHANG) == (0, 0), "a reader ended by itself"
+        os.kill(reader, signal.SIGKILL)
+        os.waitpid(reader, 0)
+    print(f"killed {killed} of {KILLS} updates before their end")
+
+
+@pytest.mark.parametrize("next_step", ["read", "update", "rebuild"])
+def test_pages_that_a_killed_commit_had_written_are_taken_back(docs: Docs, next_step: str) -> None:
+    docs.update()
+    before = docs.rows()
+
+    def die_with_half_of_it_on_the_disk() -> None:
+        with closing(connect_index(docs.domain.index, "rw")) as connection:
+            connection.execute("PRAGMA cache_size = 1")
+            connection.execute("BEGIN IMMEDIATE")
+            for _ in range(50):
+                connection.execute("UPDATE passages SET text = text || hex(zeroblob(3000))")
+            os.kill(os.getpid(), signal.SIGKILL)
+
+    os.waitpid(fork(die_with_half_of_it_on_the_disk), 0)
+    journal = docs.domain.index.with_name("docs.index-journal")
+    assert journal.stat().st_size > 0
+    if next_step != "read":
+        docs.update(rebuild=next_step == "rebuild")
+        assert not journal.exists()
+    assert docs.rows() == before
+
+
+def test_two_updates_at_once_one_waits(docs: Docs) -> None:
+    children = [fork(lambda: docs.update(wait_s=60)) for _ in range(4)]
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
+    with open_index(docs.domain.index) as reader:
+        assert reader.meta.snapshot == 1
+        assert reader.count_passages() == 6
+
+
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_on_a_full_disk_the_old_index_still_answers(
+    docs: Docs, rebuild: bool, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs.update()
+    before = docs.rows()
+    edit(docs)
+
+    # SQLite itself is given as many pages as it has, which is its way of a full disk.
+    connect = sqlite3.connect
+
+    class Full(sqlite3.Connection):
+        def execute(self, *words: object) -> sqlite3.Cursor:
+            if str(words[0]).startswith("BEGIN"):
+                super().execute("PRAGMA max_page_count = 1")
+            return super().execute(*words)  # type: ignore[arg-type]
+
+    with monkeypatch.context() as patched:
+        patched.setattr(sqlite3, "connect", lambda *a, **k: connect(*a, factory=Full, **k))
+        docs.write("much.md", page("much", 200))
+        with pytest.raises(NoSpace, match="no space left"):
+            docs.update(rebuild=rebuild)
+    assert docs.rows() == before
+    assert [one.name for one in docs.domain.index.parent.iterdir()] == ["docs.index"]
+    (docs.yard.root / "docs/much.md").unlink()
+    docs.update()
+    assert docs.rows() != before

@@ -1,0 +1,395 @@
+"""Files are cut where a reader would cut them, and every passage stands on its lines."""
+
+from __future__ import annotations
+
+import io
+import os
+import random
+import string
+import tracemalloc
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelyard.configs.checking.secrets import redact_secrets
+from modelyard.configs.kinds.embedding_models import SearchDomain
+from modelyard.core.layout import Yard
+from modelyard.retrieval.domains import Domain, load_domains
+from modelyard.retrieval.passage import Passage
+from modelyard.retrieval.reading.decoding import decode, is_binary
+from modelyard.retrieval.reading.passages import read_passages
+from modelyard.retrieval.reading.sources import find_sources
+
+SOAK = int(os.environ.get("MODELYARD_SOAK", "1"))
+REPOSITORY = Yard(Path(__file__).parents[2])
+DOMAINS = load_domains(REPOSITORY)
+NAMES = [
+    "a.md",
+    "a.py",
+    "a.sh",
+    "a.js",
+    "a.ts",
+    "a.tsx",
+    "a.go",
+    "a.rs",
+    "a.java",
+    "a.c",
+    "a.cpp",
+    "a.yaml",
+    "a.json",
+    "a.toml",
+    "a.html",
+    "a.pdf",
+    "a.log",
+    "a.prom",
+    "a.csv",
+    "a.jsonl",
+    "a.txt",
+    "Makefile",
+    "openapi.yaml",
+]
+
+
+def count_words(texts: Sequence[str]) -> list[int]:
+    return [len(text.split()) + 2 for text in texts]
+
+
+def read(text: str | bytes, name: str, chunker: str = "auto", tokens: int = 220) -> list[Passage]:
+    chosen = SearchDomain(description="x", sources=("**",), chunker=chunker, chunk_tokens=tokens)
+    content = text.encode() if isinstance(text, str) else text
+    return read_passages(content, name, chosen, count_words)
+
+
+def check_lines(content: bytes, passages: list[Passage]) -> None:
+    """Every passage stands on its lines, word for word."""
+    lines = [line.removesuffix("\r") for line in decode(content).text.split("\n")]
+    for passage in passages:
+        assert 1 <= passage.first_line <= passage.last_line <= len(lines)
+        there = "\n".join(lines[passage.first_line - 1 : passage.last_line])
+        assert "****" in passage.text or passage.text in there
+
+
+@pytest.mark.parametrize("domain", DOMAINS.values(), ids=list(DOMAINS))
+def test_every_file_of_this_repository_is_cut_with_exact_lines(domain: Domain) -> None:
+    for file in find_sources(REPOSITORY, domain).files:
+        content = Path(file.path).read_bytes()
+        passages = read_passages(content, file.shown, domain.settings, count_words)
+        if not file.path.endswith((".csv", ".jsonl", ".prom", ".log")):
+            check_lines(content, passages)
+        for passage in passages:
+            assert count_words([passage.embedded])[0] <= domain.settings.chunk_tokens
+
+
+def test_markdown_goes_by_heading_with_its_trail() -> None:
+    long = " ".join(["words"] * 60)
+    text = f"# Guide\n\nIntro {long}.\n\n## Roll `back`\n\n```sh\n# no heading\n```\n{long}\n"
+    text += f"\nSetext\n------\n\n{long}\n"
+    found = read(text, "a.md")
+    assert [one.title for one in found] == ["Guide", "Guide > Roll back", "Guide > Setext"]
+    assert [(one.first_line, one.last_line) for one in found] == [(1, 3), (5, 10), (12, 15)]
+    assert "# no heading" in found[1].text
+
+
+def test_tiny_sections_under_one_heading_are_kept_together() -> None:
+    text = "# Errors\n\n" + "".join(f"## E{n}\n\nWhat it is {n}.\n\n" for n in range(5))
+    assert len(read(text, "a.md")) == 1
+    assert read(text, "a.md")[0].title == "Errors"
+
+
+def test_a_long_section_is_split_between_paragraphs_and_keeps_its_code_whole() -> None:
+    code = "```\n" + "\n\n".join("code line" for _ in range(20)) + "\n```"
+    text = "# T\n\n" + "\n\n".join(["some words here " * 8] * 10) + "\n\n" + code + "\n"
+    found = read(text, "a.md", tokens=64)
+    assert len(found) > 3
+    assert sum(one.text.count("```") for one in found if one.text.count("```") == 2) == 2
+    check_lines(text.encode(), found)
+
+
+def test_python_goes_by_function_and_class_with_signature_and_docstring() -> None:
+    body = "        " + "value = 1; " * 60
+    text = f'''"""What it is for."""
+import os
+
+# Why it is so.
+@cache
+def one(a: int,
+        b: int) -> int:
+    """Adds.
+
+    More."""
+    return a
+
+class Two(Base):
+    """Holds."""
+
+    def three(self):
+        """Goes."""
+{body}
+
+    async def four(self):
+        return 2
+'''
+    found = read(text, "src/x.py", tokens=100)
+    assert list(dict.fromkeys(one.title for one in found if one.kind == "function")) == [
+        "def one(a: int, b: int) -> int: Adds.",
+        "Two > def three(self): Goes.",
+        "Two > async def four(self)",
+    ]
+    one = next(one for one in found if one.facts.get("symbol") == "one")
+    assert (one.first_line, one.last_line) == (4, 11)
+    assert one.title == "def one(a: int, b: int) -> int: Adds."
+    assert {"Two.three", "Two.four"} <= {one.facts.get("symbol", "") for one in found}
+    assert found[0].title == "src/x.py: What it is for."
+    check_lines(text.encode(), found)
+
+
+@pytest.mark.parametrize(
+    ("name", "text", "symbol"),
+    [
+        ("a.sh", "# Says it.\nhello() {\n  echo hi\n}\n", "hello"),
+        ("a.js", "export const add = (a, b) => { return a + b }\n", "add"),
+        ("a.ts", "export class Box<T> {\n  get(): T { return this.t }\n}\n", "Box"),
+        ("a.go", "// Add adds.\nfunc Add(a int) int {\n\treturn a\n}\n", "Add"),
+        ("a.rs", "#[inline]\npub fn add(a: i32) -> i32 {\n    a\n}\n", "add"),
+        ("a.java", "class A {\n  int get() { return 1; }\n}\n", "A"),
+        ("a.c", "static int *add(int a) {\n  return 0;\n}\n", "add"),
+        ("a.cpp", "namespace n {\nclass B { int x; };\n}\n", "n"),
+        ("Makefile", "# Runs it.\nrun: build  # x\n\t./run\n", "run"),
+    ],
+)
+def test_definitions_are_known_in_each_language(name: str, text: str, symbol: str) -> None:
+    (found,) = read(text, name)
+    assert found.facts["symbol"] == symbol
+    assert (found.first_line, found.last_line) == (1, len(text.splitlines()))
+
+
+@pytest.mark.parametrize("name", ["a.yaml", "a.json", "a.toml"])
+def test_settings_go_by_key_path(name: str) -> None:
+    words = " ".join(["word"] * 30)
+    text = {
+        "a.yaml": f"# What it is.\none:\n  deep: {words}\n  # Why.\n  other: {words}\ntwo: {words}\n",  # noqa: E501
+        "a.json": f'{{\n"one": {{\n\t"deep": "{words}",\n"other": "{words}"}},\n"two": "{words}"}}\n',  # noqa: E501
+        "a.toml": f'two = "{words}"\n[one]\ndeep = "{words}"\n# Why.\nother = "{words}"\n',
+    }[name]
+    found = read(text, name, tokens=48)
+    assert {"one.deep", "one.other", "two"} <= {one.title for one in found}
+    check_lines(text.encode(), found)
+
+
+def test_broken_yaml_is_still_cut() -> None:
+    text = "a: {{ .Values }}\n" + "b:\n  - x: [\n" * 100
+    found = read(text, "a.yaml", tokens=32)
+    assert len(found) > 3
+    check_lines(text.encode(), found)
+
+
+def test_openapi_goes_by_operation() -> None:
+    text = (
+        "openapi: 3.1.0\npaths:\n  /users/{id}:\n    get:\n      summary: Read a user\n"
+        "      operationId: readUser\n    delete:\n      summary: Remove a user\n"
+        "components:\n  schemas:\n    User: {type: object}\n"
+    )
+    found = {one.title: one for one in read(text, "api.yaml") if one.kind == "operation"}
+    assert list(found) == ["GET /users/{id}: Read a user", "DELETE /users/{id}: Remove a user"]
+    first = found["GET /users/{id}: Read a user"]
+    assert (first.first_line, first.last_line) == (3, 6)
+    check_lines(text.encode(), list(found.values()))
+
+
+def test_a_log_becomes_its_templates_with_count_and_times() -> None:
+    lines = [
+        f"2026-01-0{1 + n // 500} 10:00:00,123 INFO served request {n} in {n * 3} ms"
+        for n in range(1000)
+    ]
+    lines.insert(500, "2026-01-02 09:00:00,000 ERROR out of memory while loading model qwen")
+    found = read("\n".join(lines), "a.log")
+    assert [one.facts["count"] for one in found] == ["1000", "1"]
+    assert found[0].facts["first_seen"].startswith("2026-01-01")
+    assert found[0].facts["last_seen"].startswith("2026-01-02")
+    assert found[1].facts["level"] == "ERROR"
+    assert found[1].first_line == 501
+    assert found[0].text.startswith("INFO served request <*> in <*> ms")
+
+
+def test_a_log_is_embedded_once_however_often_a_message_comes_again() -> None:
+    once, twice = read("job 1 done\n", "a.log"), read("job 1 done\njob 2 done\n", "a.log")
+    assert [one.facts["count"] for one in (*once, *twice)] == ["1", "2"]
+    assert once[0].digest == twice[0].digest
+
+
+def test_a_long_log_is_read_in_little_memory() -> None:
+    picked = random.Random(1)
+    words = ["".join(picked.choices(string.ascii_lowercase, k=6)) for _ in range(400)]
+    lines = (
+        f"2026-01-01T00:00:00Z INFO {' '.join(picked.choices(words, k=picked.randrange(3, 12)))}"
+        for _ in range(20_000 * SOAK)
+    )
+    file = io.BytesIO("\n".join(lines).encode())
+    chosen = SearchDomain(description="x", sources=("*",), chunker="logs")
+    tracemalloc.start()
+    try:
+        found = read_passages(file, "a.log", chosen, count_words)
+        peak = tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
+    assert len(found) <= 1001
+    assert sum(int(one.facts["count"]) for one in found) == 20_000 * SOAK
+    assert peak < 40_000_000
+
+
+def test_metrics_become_series_with_what_they_come_to() -> None:
+    prom = '# HELP up Whether it is up.\n# TYPE up gauge\nup{host="a b"} 1\nup{host="a b"} 0\n'
+    (up,) = read(prom, "a.prom")
+    assert up.title == 'up{host="a b"}'
+    assert "Whether it is up." in up.text
+    assert (up.facts["count"], up.facts["mean"], up.facts["last"]) == ("2", "0.5", "0")
+    assert (up.first_line, up.last_line) == (3, 4)
+    assert [one.title for one in read("time,loss,name\n1,2.5,a\n2,1.5,b\n", "a.csv")] == ["loss"]
+    rows = '{"step": 1, "eval": {"loss": 2}}\n{"step": 2, "eval": {"loss": 1}}\n'
+    assert [one.title for one in read(rows, "m.jsonl", "metrics")] == ["step", "eval.loss"]
+
+
+def test_html_goes_by_heading_without_its_scripts() -> None:
+    text = "<h1>Guide</h1>\n<script>var x</script>\n<h2>Back</h2>\n<p>Roll it\nback.</p>\n"
+    (found,) = read(text, "a.html")
+    assert (found.title, found.text) == ("Guide > Back", "Roll it back.")
+    assert found.first_line == 4
+
+
+def test_a_pdf_goes_by_page() -> None:
+    (found,) = read(small_pdf("Roll back an adapter"), "a.pdf")
+    assert found.text == "Roll back an adapter"
+    assert found.facts["page"] == "1"
+
+
+def test_a_line_too_long_is_split_between_words() -> None:
+    found = read("word " * 1000, "a.txt", tokens=32)
+    assert len(found) >= 30
+    assert all(count_words([one.text])[0] <= 32 for one in found)
+    assert sum(one.text.count("word") for one in found) == 1000
+
+
+def test_secrets_are_replaced_before_anything_else() -> None:
+    key = "AKIA" + "Z7Q2M4X9" * 2
+    pem = "-----BEGIN RSA PRIVATE KEY-----\nMIIabc+/d\nefg/hij\n-----END RSA PRIVATE KEY-----\n"
+    for name in NAMES:
+        for passage in read(f"# key {key}\n{pem}\nvalue {key} end\n", name):
+            assert key not in passage.embedded + str(passage.facts)
+            assert "MIIabc" not in passage.text
+    assert redact_secrets(pem).count("\n") == pem.count("\n")
+
+
+def test_an_expression_in_code_is_no_secret() -> None:
+    assert redact_secrets("token = find_token(x)\n", quoted_only=True) == "token = find_token(x)\n"
+    assert "hunter2x" not in redact_secrets('password = "hunter2x"\n', quoted_only=True)
+
+
+def test_encodings_are_known_and_broken_characters_counted() -> None:
+    assert decode("é".encode("utf-16")).text == "é"
+    assert decode(b"\xef\xbb\xbfabc").text == "abc"
+    assert decode(b"a\xffb\xfe").broken == 2
+    assert is_binary(b"abc\0def")
+    assert not is_binary("abc".encode("utf-16"))
+    assert read(b"abc\0def", "a.txt") == []
+
+
+PIECES = st.sampled_from(
+    [
+        "#",
+        "# a\n",
+        "---\n",
+        "```\n",
+        "a: b\n",
+        "  - ",
+        "{",
+        "}",
+        "[",
+        "]",
+        '"',
+        "'",
+        "\n",
+        "\r",
+        "\t",
+        "def f(x):\n",
+        "class A:\n",
+        "    x = 1\n",
+        "<h1>",
+        "</p>",
+        "<![",
+        "%PDF-1.4\n",
+        "a,b\n1,2\n",
+        "f() {\n",
+        "\u2028",
+        "\x85",
+        "\ufeff",
+        "é",
+        "1",
+        "openapi: 3\npaths:\n",
+        "  /a:\n    get:\n",
+        "password: hunter2x\n",
+        "'''",
+        '"""',
+        "=",
+        'x{a="b"} 1\n',
+        "<!--",
+        "&a *a\n",
+        "\x0c",
+    ]
+)
+FUZZED = st.one_of(st.binary(max_size=400), st.lists(PIECES, max_size=60).map("".join))
+
+
+@pytest.mark.parametrize("name", NAMES)
+@settings(derandomize=True, max_examples=200 * SOAK, deadline=None, database=None)
+@given(content=FUZZED)
+def test_no_bytes_make_a_reader_fail(name: str, content: bytes | str) -> None:
+    given_bytes = content.encode() if isinstance(content, str) else content
+    passages = read(given_bytes, name, tokens=16)
+    for passage in passages:
+        passage.embedded.encode()  # it can be stored
+        assert passage.first_line <= passage.last_line
+        assert "\n" not in passage.title
+    verbatim = not name.endswith((".html", ".pdf", ".log", ".prom", ".csv"))
+    if verbatim and not given_bytes.startswith(b"%PDF-"):
+        check_lines(given_bytes, passages)
+
+
+@pytest.mark.parametrize("chunker", ["markdown", "code", "keys", "shell", "openapi", "metrics"])
+@settings(derandomize=True, max_examples=100 * SOAK, deadline=None, database=None)
+@given(content=FUZZED, name=st.sampled_from(NAMES))
+def test_no_chunker_fails_on_a_file_it_is_not_for(
+    chunker: str, content: bytes | str, name: str
+) -> None:
+    read(content, name, chunker, tokens=16)
+
+
+@pytest.mark.parametrize("name", NAMES)
+@pytest.mark.parametrize(
+    "unit", ["[", "{", "(", "# ", "a: ", "<b>", "- ", "x", "f(){", '"', "class A:"]
+)
+def test_deep_nesting_and_long_lines_take_no_long_time(name: str, unit: str) -> None:
+    read(unit * 3000, name)
+
+
+def small_pdf(text: str) -> bytes:
+    """A PDF of one page, written by hand."""
+    stream = f"BT /F1 12 Tf 20 100 Td ({text}) Tj ET".encode()
+    objects = [
+        b"<</Type/Catalog/Pages 2 0 R>>",
+        b"<</Type/Pages/Kids[3 0 R]/Count 1>>",
+        b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 300 200]/Contents 4 0 R"
+        b"/Resources<</Font<</F1 5 0 R>>>>>>",
+        b"<</Length %d>>stream\n%s\nendstream" % (len(stream), stream),
+        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
+    ]
+    content, places = b"%PDF-1.4\n", []
+    for number, one in enumerate(objects, 1):
+        places.append(len(content))
+        content += b"%d 0 obj%s endobj\n" % (number, one)
+    table = b"".join(b"%010d 00000 n \n" % place for place in places)
+    size = len(objects) + 1
+    ending = b"trailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % (size, len(content))
+    return content + b"xref\n0 %d\n0000000000 65535 f \n" % size + table + ending

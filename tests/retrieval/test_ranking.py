@@ -1,0 +1,214 @@
+"""The mix of meaning and words, against the plain formulas."""
+
+from __future__ import annotations
+
+import math
+import sqlite3
+from collections import Counter
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from modelyard.retrieval.index import SCHEMA
+from modelyard.retrieval.postings import Postings, attach_places
+from modelyard.retrieval.query import find_mentions, glob_pattern, stands_in, understand
+from modelyard.retrieval.ranking import CODE, TEXT, ideal_score, manner_of, rank
+
+COLOURS = ["red", "green", "blue", "pink", "gold", "grey", "teal"]
+WORDS = st.lists(st.sampled_from(COLOURS), max_size=12)
+
+
+def postings_of(passages: list[tuple[list[str], list[str]]]) -> Postings:
+    """The postings of passages, each with the terms of its title and of its text."""
+    database = sqlite3.connect(":memory:")
+    for statement in SCHEMA:
+        database.execute(statement)
+    for number, (title, text) in enumerate(passages):
+        values = (10 * number + 1, " ".join(title), " ".join(text))
+        database.execute("insert into words (rowid, title, text) values (?, ?, ?)", values)
+    attach_places(database)
+    return Postings(database, np.arange(len(passages)) * 10 + 1)
+
+
+def plain_bm25(
+    passages: list[tuple[list[str], list[str]]], terms: list[str], title_weight: float
+) -> list[float]:
+    """BM25 as the textbook has it, one passage after the other."""
+    lengths = [title_weight * len(title) + len(text) for title, text in passages]
+    mean = sum(lengths) / len(lengths) or 1e-6
+    scores = []
+    for (title, text), length in zip(passages, lengths, strict=True):
+        score = 0.0
+        for term in terms:
+            having = sum(term in [*title, *text] for title, text in passages)
+            idf = math.log(1 + (len(passages) - having + 0.5) / (having + 0.5))
+            often = title_weight * Counter(title)[term] + Counter(text)[term]
+            score += idf * often * 2.2 / (often + 1.2 * (0.25 + 0.75 * length / mean))
+        scores.append(score)
+    return scores
+
+
+@settings(derandomize=True, deadline=None, max_examples=60)
+@given(
+    st.lists(st.tuples(WORDS, WORDS), min_size=1, max_size=8),
+    st.lists(st.sampled_from(["red", "blue", "teal", "black"]), unique=True, max_size=3),
+    st.sampled_from([1.0, 4.0]),
+)
+def test_bm25_is_what_the_textbook_says(
+    passages: list[tuple[list[str], list[str]]], terms: list[str], title_weight: float
+) -> None:
+    found = postings_of(passages).bm25(terms, title_weight)
+    assert found == pytest.approx(plain_bm25(passages, terms, title_weight), abs=1e-4)
+
+
+def test_a_long_passage_is_counted_right() -> None:
+    postings = postings_of([(["red"] * 300, ["blue"] * 20_000), ([], ["red"])])
+    places = postings.places("blue")
+    assert (places.in_text.tolist(), places.in_title.tolist()) == ([20_000], [0])
+    passages = [(["red"] * 300, ["blue"] * 20_000), ([], ["red"])]
+    assert postings.bm25(["red"], 1.0) == pytest.approx(plain_bm25(passages, ["red"], 1.0))
+
+
+def test_no_passage_is_better_than_the_ideal() -> None:
+    postings = postings_of([(["red"] * 9, ["red"] * 90), ([], ["blue"])])
+    ideal = ideal_score([postings.idf(term) for term in ("red", "black")])
+    assert 0 < postings.bm25(["red", "black"], 4.0).max() < ideal
+
+
+def test_a_term_that_no_passage_has_tells_most() -> None:
+    postings = postings_of([([], ["red"]), ([], ["blue"])])
+    assert postings.idf("black") > postings.idf("red") > 0
+
+
+def unit_rows(count: int, dimensions: int = 16) -> np.ndarray:
+    rows = np.random.default_rng(1).standard_normal((count, dimensions)).astype(np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_the_mix_is_convex_and_best_first() -> None:
+    vectors = unit_rows(50)
+    bm25 = np.abs(np.random.default_rng(2).standard_normal(50)).astype(np.float32)
+    ranked = rank(vectors[3], vectors, bm25, 5.0, dense_weight=0.8, manner=CODE)
+    wanted = 0.8 * (vectors @ vectors[3]) + 0.2 * bm25 / 5.0
+    assert ranked.rows.tolist() == np.argsort(-wanted).tolist()
+    assert ranked.fused == pytest.approx(np.sort(wanted)[::-1])
+
+
+@pytest.mark.parametrize(("weight", "side"), [(1.0, "dense"), (0.0, "words")])
+def test_at_the_ends_one_side_alone_decides(weight: float, side: str) -> None:
+    vectors = unit_rows(50)
+    bm25 = np.abs(np.random.default_rng(2).standard_normal(50)).astype(np.float32)
+    ranked = rank(vectors[3], vectors, bm25, 5.0, dense_weight=weight, manner=CODE)
+    scores = getattr(ranked, side)
+    assert (np.diff(scores) <= 1e-6).all()
+
+
+def test_candidates_come_from_both_sides_with_both_scores() -> None:
+    vectors = unit_rows(2_000)
+    bm25 = np.zeros(2_000, np.float32)
+    bm25[1_234] = 4.0
+    query = -vectors[1_234]  # as far from its meaning as can be
+    ranked = rank(query, vectors, bm25, 5.0, dense_weight=0.5, manner=CODE, depth=10)
+    place = ranked.rows.tolist().index(1_234)
+    assert len(ranked.rows) == 11
+    assert ranked.dense[place] == pytest.approx(-1.0, abs=1e-5)
+    assert ranked.words[place] == 4.0
+
+
+def test_feedback_moves_the_query_towards_its_best() -> None:
+    vectors = unit_rows(300)
+    bm25 = np.zeros(300, np.float32)
+    query = unit_rows(1)[0]
+    liked = vectors[np.argsort(-(vectors @ query))[:3]].mean(axis=0)
+    moved = query + 0.3 * liked / np.linalg.norm(liked)
+    moved /= np.linalg.norm(moved)
+    ranked = rank(query, vectors, bm25, 1.0, dense_weight=0.6, manner=TEXT)
+    assert ranked.dense == pytest.approx(vectors[ranked.rows] @ moved, abs=1e-5)
+
+
+def test_the_second_look_finds_what_a_whole_one_finds() -> None:
+    vectors = unit_rows(20_000, 64)
+    bm25 = np.zeros(20_000, np.float32)
+    bm25[::400] = 3.0
+    near = vectors[:10].mean(axis=0)
+    query = near / np.linalg.norm(near)
+    ranked = rank(query, vectors, bm25, 5.0, dense_weight=0.6, manner=TEXT)
+    first = rank(query, vectors, bm25, 5.0, dense_weight=0.6, manner=CODE)
+    liked = vectors[first.rows[:3]].mean(axis=0)
+    moved = query + 0.3 * liked / np.linalg.norm(liked)
+    whole = 0.6 * (vectors @ (moved / np.linalg.norm(moved))) + 0.4 * bm25 / 5.0
+    assert ranked.rows[:50].tolist() == np.argsort(-whole, kind="stable")[:50].tolist()
+
+
+def test_what_a_filter_shuts_out_is_no_candidate() -> None:
+    vectors = unit_rows(500)
+    allowed = np.zeros(500, np.bool_)
+    allowed[[7, 8]] = True
+    bm25 = np.ones(500, np.float32)
+    named = np.array([8, 9])
+    ranked = rank(
+        vectors[1], vectors, bm25, 5.0, dense_weight=0.6, depth=5, allowed=allowed, named=named
+    )
+    assert sorted(ranked.rows.tolist()) == [7, 8]
+
+
+def test_an_empty_index_has_no_candidates() -> None:
+    none = np.zeros(0, np.float32)
+    ranked = rank(unit_rows(1)[0], np.zeros((0, 16), np.float32), none, 1.0, dense_weight=0.6)
+    assert len(ranked.rows) == 0
+
+
+def test_titles_count_more_where_they_are_names() -> None:
+    assert manner_of("code") is CODE
+    assert manner_of("markdown") is manner_of("auto") is TEXT
+
+
+def test_a_query_is_understood() -> None:
+    query = understand('why does "no space left" come from write_atomic() in core/files.py?')
+    assert query.text == "why does no space left come from write_atomic() in core/files.py?"
+    assert query.phrases == ("no space left",)
+    assert set(query.names) == {"write_atomic", "core/files.py"}
+    assert "write_atomic" in query.terms
+
+
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("how do I roll back an adapter", set()),
+        ("What is a LoRA, e.g. of rank 16?", set()),
+        ("Makefile targets and TCP", set()),
+        ("HTTPServer or exclusive_lock", {"exclusive_lock"}),
+        ("openIndex in core.files", {"openIndex", "core.files"}),
+        ("the file adapters.md", {"adapters.md"}),
+    ],
+)
+def test_names_are_told_from_words(text: str, names: set[str]) -> None:
+    assert set(understand(text).names) == names
+
+
+def test_a_phrase_stands_across_a_line_end() -> None:
+    assert stands_in("no space left", "there is No  space\nleft")
+    assert not stands_in("no space left", "no place left")
+
+
+def test_a_passage_names_paths_and_symbols() -> None:
+    text = "Run `deploy/roll.sh`, which calls write_atomic() of core/files.py."
+    assert {"deploy/roll.sh", "write_atomic", "core/files.py"} <= set(find_mentions(text))
+
+
+@pytest.mark.parametrize(
+    ("glob", "path", "fits"),
+    [
+        ("tests/**", "tests/a/b.py", True),
+        ("**/vendor/**", "vendor/x.py", True),
+        ("**/vendor/**", "a/b/vendor/x.py", True),
+        ("docs/*.md", "docs/a/b.md", False),
+        ("docs/**/*.md", "docs/b.md", True),
+        ("a?.py", "ab.py", True),
+        ("a.py", "axpy", False),
+    ],
+)
+def test_globs_know_folders(glob: str, path: str, fits: bool) -> None:
+    assert bool(glob_pattern(glob).match(path)) is fits

@@ -1,0 +1,305 @@
+"""Search over small real indexes, with an encoder that needs no model."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Callable, Iterator, Sequence
+from contextlib import closing
+from datetime import UTC, datetime, timedelta
+from pathlib import Path
+
+import numpy as np
+import pytest
+from toy_encoder import ToyEncoder
+
+from modelyard.core.errors import InvalidInput, NoData
+from modelyard.core.layout import Yard
+from modelyard.retrieval.index import VECTOR_TYPE
+from modelyard.retrieval.passage import Passage
+from modelyard.retrieval.revise import FileRecord, build_beside
+from modelyard.retrieval.search import Searcher, SearchResults
+from modelyard.retrieval.snippets import cut_snippet
+
+CONFIG = """
+description: For tests
+encoder: {source: wheel, model: all-minilm-l6-v2, dimensions: 64, max_tokens: 256}
+domains:
+  documentation:
+    description: Prose
+    sources: ["docs/**/*.md"]
+    chunker: markdown
+  source_code:
+    description: Code
+    sources: ["src/**/*.py"]
+    chunker: code
+    rank_below: ["tests/**"]
+  logs:
+    description: Logs
+    sources: ["logs/*.log"]
+    chunker: logs
+    recency_half_life: 10 days
+"""
+
+DOCS = {
+    "docs/adapters.md": [
+        ("Adapters > Roll back", "To roll back an adapter, run `models adapters rollback NAME`."),
+        ("Adapters > Promote", "Promotion moves the link when the gate is met."),
+    ],
+    "docs/runbook.md": [
+        ("Disk full", "When no space is left, free some and run src/files.py again.\nSee below."),
+    ],
+}
+CODE = {
+    "src/files.py": [
+        ("def write_atomic(path, content)", "def write_atomic(path, content):\n    staged = ..."),
+        ("def exclusive_lock(path)", "def exclusive_lock(path):\n    fcntl.flock(path)"),
+    ],
+    "tests/test_files.py": [
+        ("def test_exclusive_lock()", "def test_exclusive_lock():\n    exclusive_lock('x')"),
+    ],
+}
+Texts = dict[str, list[tuple[str, str]]]
+Index = Callable[..., None]
+
+
+@pytest.fixture
+def index(yard: Yard) -> Index:
+    """Write the index of a domain: `index("documentation", DOCS)`."""
+    config = yard.root / "configs" / "embedding_models" / "tests.yaml"
+    config.parent.mkdir(parents=True)
+    config.write_text(CONFIG)
+
+    def write(
+        domain: str,
+        texts: Texts,
+        *,
+        modified_at: str = "2026-01-01T00:00:00Z",
+        encoder: ToyEncoder | None = None,
+        facts: dict[str, str] | None = None,
+    ) -> None:
+        encoder = encoder or ToyEncoder()
+        place = yard.search_index("tests", domain)
+        with build_beside(
+            place,
+            encoder=encoder.fingerprint,
+            dimensions=encoder.dimensions,
+            chunking="c",
+            code=domain == "source_code",
+        ) as build:
+            for path, pieces in texts.items():
+                passages = [
+                    Passage(
+                        text=text,
+                        title=title,
+                        kind="section",
+                        first_line=10 * number + 1,
+                        last_line=10 * number + 1 + text.count("\n"),
+                        facts=facts or {"language": Path(path).suffix},
+                    )
+                    for number, (title, text) in enumerate(pieces)
+                ]
+                rows = encoder.encode([one.embedded for one in passages]).astype(VECTOR_TYPE)
+                vectors = {
+                    one.digest: row.tobytes() for one, row in zip(passages, rows, strict=True)
+                }
+                record = FileRecord(
+                    path=path,
+                    sha256="0",
+                    size_bytes=1,
+                    mtime_ns=1,
+                    modified_at=modified_at,
+                    seen="",
+                )
+                build.add_file(record, passages, vectors)
+
+    return write
+
+
+@pytest.fixture
+def searcher(yard: Yard, index: Index) -> Iterator[Searcher]:
+    index("documentation", DOCS)
+    index("source_code", CODE)
+    one = Searcher(yard, open_encoder=lambda yard, settings: ToyEncoder())
+    yield one
+    one.close()
+
+
+def places(found: SearchResults) -> list[str]:
+    return [f"{one.passage.path}:{one.passage.first_line}" for one in found.results]
+
+
+def test_a_question_is_answered_by_its_passage(searcher: Searcher) -> None:
+    found = searcher.search("how do I roll back an adapter")
+    best = found.results[0]
+    assert (best.domain, best.passage.path) == ("tests/documentation", "docs/adapters.md")
+    assert (best.passage.first_line, best.passage.title) == (1, "Adapters > Roll back")
+    assert "‹roll› ‹back› an ‹adapter›" in best.snippet.marked("‹", "›")
+
+
+def test_the_final_score_follows_from_the_parts(searcher: Searcher) -> None:
+    for one in searcher.search("exclusive lock of a path", top=5).results:
+        scores = one.scores
+        mixed = scores.dense_weight * scores.dense
+        mixed += (1 - scores.dense_weight) * scores.words / scores.ideal
+        assert scores.fused == pytest.approx(mixed, abs=1e-5)
+        factor = scores.boosts.get("rank_below", 1.0) if mixed > 0 else 1.0
+        assert scores.final == pytest.approx(mixed * factor, abs=1e-5)
+
+
+def test_a_symbol_leans_to_its_words(searcher: Searcher) -> None:
+    found = searcher.search("exclusive_lock")
+    assert places(found)[0] == "src/files.py:11"
+    weights = {one.domain: (one.dense_weight, one.because) for one in found.asked}
+    assert weights["tests/source_code"] == (0.3, "it knows exclusive_lock")
+    assert weights["tests/documentation"] == (0.6, "a question in words")
+
+
+def test_tests_rank_below(searcher: Searcher) -> None:
+    found = searcher.search("exclusive_lock", domains=["source_code"])
+    below = next(one for one in found.results if one.passage.path == "tests/test_files.py")
+    assert below.scores.boosts == {"rank_below": 0.7}
+    assert found.results[0].passage.path == "src/files.py"
+
+
+def test_a_file_that_the_query_names_comes_first(searcher: Searcher) -> None:
+    found = searcher.search("what does runbook.md say of adapters")
+    assert found.results[0].passage.path == "docs/runbook.md"
+    assert found.results[0].scores.boosts == {"named_file": 0.25}
+
+
+def test_a_quoted_phrase_must_stand_there(searcher: Searcher) -> None:
+    assert places(searcher.search('"the gate is met"')) == ["docs/adapters.md:11"]
+    assert places(searcher.search('adapters "when no"')) == ["docs/runbook.md:1"]
+    assert places(searcher.search('"gate met"')) == []
+
+
+@pytest.mark.parametrize(
+    ("filters", "paths"),
+    [
+        ({"path": "docs/**"}, {"docs/adapters.md", "docs/runbook.md"}),
+        ({"path": "src/*.py", "kind": "section"}, {"src/files.py"}),
+        ({"language": ".py", "domain": "source_code"}, {"src/files.py", "tests/test_files.py"}),
+        ({"kind": "template"}, set()),
+        ({"no-such-fact": "x"}, set()),
+    ],
+)
+def test_filters_let_only_that_through(
+    searcher: Searcher, filters: dict[str, str], paths: set[str]
+) -> None:
+    found = searcher.search("lock the adapter", filters=filters)
+    assert {one.passage.path for one in found.results} == paths
+
+
+def test_the_same_text_is_shown_once(searcher: Searcher, index: Index) -> None:
+    index("documentation", {**DOCS, "docs/copy.md": DOCS["docs/adapters.md"]})
+    found = searcher.search("roll back an adapter")
+    assert sum("Roll back" in one.passage.title for one in found.results) == 1
+    assert len(found.results[0].also) == 1
+
+
+def test_a_runbook_is_linked_with_the_script_it_names(searcher: Searcher) -> None:
+    runbook = searcher.search("no space left on the disk").results[0]
+    assert runbook.passage.path == "docs/runbook.md"
+    (link,) = runbook.related
+    assert (link.path, link.why) == ("src/files.py", "it names src/files.py")
+    script = searcher.search("write_atomic").results[0]
+    assert [one.path for one in script.related] == ["docs/runbook.md"]
+
+
+def test_old_log_lines_count_less(yard: Yard, index: Index) -> None:
+    old = datetime.now(UTC) - timedelta(days=10)
+    index(
+        "logs",
+        {"logs/a.log": [("", "connection refused by <*>")]},
+        facts={"last_seen": old.strftime("%Y-%m-%dT%H:%M:%SZ")},
+    )
+    with closing(Searcher(yard, open_encoder=lambda yard, settings: ToyEncoder())) as searcher:
+        (one,) = searcher.search("connection refused").results
+    assert one.scores.boosts["recency"] == pytest.approx(0.5, abs=0.01)
+    assert one.scores.final == pytest.approx(one.scores.fused * 0.5, rel=0.02)
+
+
+def test_a_missing_index_is_noted_and_none_at_all_is_no_data(yard: Yard, index: Index) -> None:
+    with closing(Searcher(yard, open_encoder=lambda yard, settings: ToyEncoder())) as searcher:
+        with pytest.raises(NoData, match="no index yet"):
+            searcher.search("anything")
+        index("documentation", DOCS)
+        found = searcher.search("anything")
+    assert found.notes == ("not searched, no index yet: tests/source_code, tests/logs",)
+
+
+def test_vectors_of_another_encoder_are_never_compared(yard: Yard, index: Index) -> None:
+    index("documentation", DOCS, encoder=ToyEncoder(name="other"))
+    with closing(Searcher(yard, open_encoder=lambda yard, settings: ToyEncoder())) as searcher:
+        found = searcher.search("roll back")
+    assert found.asked[0].dense_weight == 0
+    assert "by words only" in found.notes[-1]
+    assert found.results[0].passage.path == "docs/adapters.md"
+
+
+def test_an_update_is_seen_by_the_next_search(searcher: Searcher, index: Index) -> None:
+    before = searcher.search("rollback of adapters", domains=["documentation"])
+    index("documentation", {"docs/new.md": [("New", "rollback of adapters, anew")]})
+    after = searcher.search("rollback of adapters", domains=["documentation"])
+    assert places(after) == ["docs/new.md:1"]
+    assert before.asked[0].snapshot != after.asked[0].snapshot
+
+
+def test_a_change_in_place_is_seen_by_the_next_search(yard: Yard, searcher: Searcher) -> None:
+    searcher.search("adapters")
+    with closing(sqlite3.connect(yard.search_index("tests", "documentation"))) as database:
+        database.execute("delete from words")
+        database.execute("delete from vectors")
+        database.execute("delete from passages")
+        database.execute("update meta set value = 2 where key = 'snapshot'")
+        database.commit()
+    assert searcher.search("adapters", domains=["documentation"]).results == ()
+
+
+def test_an_empty_query_is_refused(searcher: Searcher) -> None:
+    with pytest.raises(InvalidInput, match="empty"):
+        searcher.search("  ")
+
+
+def test_a_query_of_stop_words_goes_by_meaning(searcher: Searcher) -> None:
+    assert searcher.search("what is it").results
+
+
+def test_an_unknown_domain_is_refused(searcher: Searcher) -> None:
+    with pytest.raises(InvalidInput, match="did you mean 'documentation'"):
+        searcher.search("x", domains=["documentatoin"])
+
+
+def test_the_query_is_encoded_once_per_encoder(yard: Yard, index: Index) -> None:
+    asked: list[str] = []
+
+    class Counting(ToyEncoder):
+        def encode_query(self, text: str) -> np.ndarray:
+            asked.append(text)
+            return super().encode_query(text)
+
+    index("documentation", DOCS)
+    index("source_code", CODE)
+    with closing(Searcher(yard, open_encoder=lambda yard, settings: Counting())) as searcher:
+        searcher.search("roll back")
+    assert asked == ["roll back"]
+
+
+@pytest.mark.parametrize(
+    ("terms", "first", "marked"),
+    [
+        (["three"], 7, "line ‹three›\nline four\nline five"),
+        ([], 5, "line one\nline two\nline three\nline four"),
+        (["on", "five"], 5, "line ‹one›\nline two\nline three\nline four"),
+    ],
+)
+def test_a_snippet_begins_where_it_matches(terms: Sequence[str], first: int, marked: str) -> None:
+    text = "line one\nline two\nline three\nline four\nline five"
+    snippet = cut_snippet(text, terms, first_line=5)
+    assert (snippet.first_line, snippet.marked("‹", "›")) == (first, marked)
+
+
+def test_a_long_line_is_shown_around_its_match() -> None:
+    snippet = cut_snippet("x " * 2_000 + "needle" + " y" * 2_000, ["needl"])
+    assert len(snippet.text) < 320
+    assert "‹needle›" in snippet.marked("‹", "›")

@@ -1,0 +1,75 @@
+"""Status says how far an index is from its files, and changes nothing."""
+
+from __future__ import annotations
+
+import os
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from index_yards import Docs, make_docs, page
+
+from modelyard.configs.kinds.embedding_models import Encoder
+from modelyard.core.layout import Yard
+from modelyard.retrieval.status import read_status
+
+
+@pytest.fixture
+def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Docs:
+    made = make_docs(tmp_path / "yard")
+    for name in ("adapters", "bases"):
+        made.write(f"{name}.md", page(name))
+
+    def fingerprint(yard: Yard, settings: Encoder) -> str:
+        return made.encoders.encoder.fingerprint
+
+    monkeypatch.setattr("modelyard.retrieval.status.encoder_fingerprint", fingerprint)
+    return made
+
+
+def test_an_index_that_is_not_there_is_missing(docs: Docs) -> None:
+    found = read_status(docs.yard, docs.domain)
+    assert found.state == "missing" and found.breaches(1e9)
+
+
+def test_an_index_in_step_is_current_however_old(docs: Docs) -> None:
+    docs.update()
+    found = read_status(docs.yard, docs.domain)
+    assert (found.state, found.files, found.passages, found.stale_s) == ("current", 2, 6, 0)
+    assert not found.breaches(0)
+    os.utime(docs.yard.root / "docs/bases.md", (1, 1))
+    assert read_status(docs.yard, docs.domain).state == "current"
+
+
+def test_new_changed_and_gone_files_are_named_with_the_time_since(docs: Docs) -> None:
+    docs.write("gone.md", page("gone"))
+    docs.update()
+    docs.write("new.md", page("new"))
+    docs.write("bases.md", page("ground"))
+    (docs.yard.root / "docs/gone.md").unlink()
+    time.sleep(0.05)
+    found = read_status(docs.yard, docs.domain)
+    assert found.state == "stale" and found.stale_files == 3
+    assert (found.new, found.changed, found.gone) == (
+        ["docs/new.md"],
+        ["docs/bases.md"],
+        ["docs/gone.md"],
+    )
+    assert 0.05 <= found.stale_s < 20
+    assert found.breaches(0) and not found.breaches(60)
+
+
+def test_another_chunking_or_encoder_is_outdated(docs: Docs) -> None:
+    docs.update()
+    other = replace(docs.domain, settings=replace(docs.domain.settings, chunk_tokens=99))
+    assert read_status(docs.yard, other).reason == "files are cut otherwise"
+    docs.encoders.encoder.fingerprint = "another"
+    assert read_status(docs.yard, docs.domain).reason == "another encoder"
+
+
+def test_a_damaged_index_is_unreadable(docs: Docs) -> None:
+    docs.update()
+    docs.domain.index.write_bytes(b"no database" * 1000)
+    found = read_status(docs.yard, docs.domain)
+    assert found.state == "unreadable" and found.breaches(0)

@@ -1,0 +1,282 @@
+"""An update takes up what changed, embeds nothing twice, and ends where a fresh build would."""
+
+from __future__ import annotations
+
+import os
+import random
+import sqlite3
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from index_yards import SECRET, Docs, make_docs, page
+
+from modelyard.core.files import LockHeld, exclusive_lock
+from modelyard.retrieval.index import IndexDamaged, IndexMissing, open_index
+
+
+@pytest.fixture
+def docs(tmp_path: Path) -> Docs:
+    made = make_docs(tmp_path / "yard")
+    for name in ("adapters", "bases", "search"):
+        made.write(f"{name}.md", page(name))
+    return made
+
+
+def age(docs: Docs) -> None:
+    """Let the index trust what the file system says: its files were written long before."""
+    with sqlite3.connect(docs.domain.index) as connection:
+        for number, path in connection.execute("SELECT id, path FROM files").fetchall():
+            found = (docs.yard.root / path).stat()
+            seen = f"{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}:{found.st_ino}"
+            connection.execute("UPDATE files SET seen = ? WHERE id = ?", (seen, number))
+    connection.close()
+
+
+def assert_equals_a_fresh_build(docs: Docs) -> None:
+    found = docs.rows()
+    assert docs.update(rebuild=True).built == "asked for"
+    assert found == docs.rows()
+
+
+def test_the_first_update_builds_the_index(docs: Docs) -> None:
+    done = docs.update()
+    assert done.built == "there was none"
+    assert done.files.added == 3
+    assert done.passages.added == done.embedded == docs.embedded() == 9
+    with open_index(docs.domain.index) as reader:
+        assert reader.count_passages() == 9
+        assert reader.meta.snapshot == 1
+        found = reader.passages_of_file(next(reader.files()).id)
+        assert [one.first_line for one in found] == [1, 5, 9]
+
+
+def test_an_unchanged_run_does_nothing_and_opens_no_encoder(docs: Docs) -> None:
+    docs.update()
+    docs.encoders.opened = 0
+    age(docs)
+    before = docs.domain.index.stat().st_mtime_ns
+    done = docs.update()
+    assert done.unchanged
+    assert done.files.reused == 3 and done.passages.reused == 9
+    assert docs.encoders.opened == 0
+    assert docs.domain.index.stat().st_mtime_ns == before
+
+
+def test_a_touched_file_is_unchanged(docs: Docs) -> None:
+    docs.update()
+    age(docs)
+    os.utime(docs.yard.root / "docs/bases.md", (1, 1))
+    done = docs.update()
+    assert done.unchanged and done.embedded == 0
+    assert_equals_a_fresh_build(docs)
+
+
+def test_an_edit_with_the_size_and_the_time_of_before_is_seen(docs: Docs) -> None:
+    docs.update()
+    age(docs)
+    path = docs.yard.root / "docs/bases.md"
+    found = path.stat()
+    path.write_text(path.read_text().replace("works", "fails"))
+    os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
+    assert docs.update().files.changed == 1
+    assert_equals_a_fresh_build(docs)
+
+
+def test_an_edit_embeds_its_changed_passage_only(docs: Docs) -> None:
+    docs.update()
+    embedded = docs.embedded()
+    docs.write("bases.md", page("bases").replace("part 1 says", "part 1 tells"))
+    done = docs.update()
+    assert done.built is None
+    assert (done.files.changed, done.files.reused) == (1, 2)
+    assert (done.passages.changed, done.passages.reused, done.embedded) == (1, 8, 1)
+    assert docs.embedded() == embedded + 1
+    assert_equals_a_fresh_build(docs)
+
+
+def test_lines_put_above_move_the_passages_below(docs: Docs) -> None:
+    docs.update()
+    docs.write("bases.md", "# new\n\nA new beginning of the page.\n\n" + page("bases"))
+    done = docs.update()
+    assert (done.passages.added, done.passages.moved, done.embedded) == (1, 3, 1)
+    assert_equals_a_fresh_build(docs)
+
+
+def test_a_rename_embeds_nothing(docs: Docs) -> None:
+    docs.update()
+    embedded = docs.embedded()
+    docs.yard.root.joinpath("docs/bases.md").rename(docs.yard.root / "docs/ground.md")
+    done = docs.update()
+    assert (done.files.moved, done.files.removed, done.files.added) == (1, 0, 0)
+    assert done.passages.moved == 3
+    assert docs.embedded() == embedded
+    assert_equals_a_fresh_build(docs)
+
+
+def test_a_duplicate_is_embedded_once(docs: Docs) -> None:
+    docs.update()
+    embedded = docs.embedded()
+    docs.write("copy.md", page("bases"))
+    done = docs.update()
+    assert (done.files.added, done.passages.added, done.embedded) == (1, 3, 0)
+    assert done.from_cache == 3
+    assert docs.embedded() == embedded
+    assert_equals_a_fresh_build(docs)
+
+
+def test_a_deleted_file_is_gone_at_once(docs: Docs) -> None:
+    docs.update()
+    docs.yard.root.joinpath("docs/bases.md").unlink()
+    done = docs.update()
+    assert (done.files.removed, done.passages.removed) == (1, 3)
+    assert not any("bases" in repr(row) for row in docs.rows())
+    assert_equals_a_fresh_build(docs)
+
+
+def test_a_dry_run_says_what_an_update_does_and_writes_nothing(docs: Docs) -> None:
+    planned = docs.update(dry_run=True)
+    assert not docs.domain.index.exists() and not docs.yard.local_state.exists()
+    done = docs.update()
+    assert (planned.built, planned.files, planned.passages) == (
+        done.built,
+        done.files,
+        done.passages,
+    )
+    assert planned.embedded == done.embedded
+    docs.write("bases.md", page("ground"))
+    rows = docs.rows()
+    planned = docs.update(dry_run=True)
+    assert rows == docs.rows()
+    done = docs.update()
+    assert (planned.passages, planned.embedded) == (done.passages, done.embedded)
+
+
+def test_another_encoder_or_chunking_builds_the_index_anew(docs: Docs) -> None:
+    docs.update()
+    docs.encoders.encoder.fingerprint = "another"
+    done = docs.update()
+    assert done.built == "another encoder" and done.embedded == 9
+    settings = replace(docs.domain.settings, chunk_tokens=30)
+    docs.domain = replace(docs.domain, settings=settings)
+    assert docs.update().built == "files are cut otherwise"
+
+
+def test_too_many_changes_are_built_beside(docs: Docs, monkeypatch: pytest.MonkeyPatch) -> None:
+    docs.update()
+    monkeypatch.setattr("modelyard.retrieval.update._MOST_IN_ONE_TRANSACTION", 4)
+    monkeypatch.setattr("modelyard.retrieval.update._BUILT_AT_ONCE", 4)
+    for name in ("adapters", "bases"):
+        docs.write(f"{name}.md", page("other " + name))
+    done = docs.update()
+    assert done.built == "most of it changed"
+    assert done.files.total == 3 and done.embedded == 6
+    assert_equals_a_fresh_build(docs)
+
+
+def test_a_damaged_index_and_a_damaged_cache_are_made_anew(docs: Docs) -> None:
+    docs.update()
+    rows = docs.rows()
+    docs.domain.index.write_bytes(b"no database" * 1000)
+    with pytest.raises(IndexDamaged), open_index(docs.domain.index):
+        pass
+    assert docs.update().built == "there was none"
+    assert docs.rows() == rows
+    for suffix in ("", "-wal", "-shm"):
+        docs.yard.embedding_cache.with_name(f"embedding-cache.db{suffix}").unlink(missing_ok=True)
+    docs.yard.embedding_cache.write_bytes(b"no database" * 1000)
+    assert docs.update(rebuild=True).embedded == 9
+    assert docs.rows() == rows
+
+
+def test_there_is_no_index_before_the_first_update(docs: Docs) -> None:
+    with pytest.raises(IndexMissing), open_index(docs.domain.index):
+        pass
+
+
+def test_a_second_update_says_who_is_at_it(docs: Docs) -> None:
+    lock = docs.yard.lock("search-texts", "docs")
+    with (
+        exclusive_lock(lock, what="other"),
+        pytest.raises(LockHeld, match=f"index texts/docs is in use by process {os.getpid()}"),
+    ):
+        docs.update()
+
+
+def test_unreadable_files_and_files_that_go_while_read_are_skipped(
+    docs: Docs, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    docs.update()
+    for name in ("bases", "search"):
+        docs.write(f"{name}.md", page("longer " + name))
+    path_open = Path.open
+
+    def broken(self: Path, *words: object, **more: object) -> object:
+        if self.name == "bases.md":
+            raise FileNotFoundError(self)
+        if self.name == "search.md":
+            raise PermissionError(self)
+        return path_open(self, *words, **more)  # type: ignore[call-overload]
+
+    monkeypatch.setattr(Path, "open", broken)
+    done = docs.update()
+    assert done.skipped["gone while it was read"] == ["docs/bases.md"]
+    assert done.skipped["unreadable"] == ["docs/search.md"]
+    assert done.files.removed == 2 and done.files.reused == 1
+
+
+def test_a_planted_secret_is_nowhere_in_the_bytes(docs: Docs) -> None:
+    docs.write("secret.md", f"# Keys\n\nThe token is {SECRET} and nothing else.\n")
+    docs.update()
+    docs.write("secret.md", f"# Keys\n\nThe new token is {SECRET} and nothing else.\n")
+    docs.update()
+    assert any("nothing else" in repr(row) for row in docs.rows())
+    kept = [*docs.domain.index.parent.iterdir(), *docs.yard.local_state.rglob("*")]
+    assert SECRET.encode() not in b"".join(one.read_bytes() for one in kept if one.is_file())
+    assert not any(SECRET in text for text in docs.encoders.encoder.encoded)
+
+
+def test_a_reader_keeps_its_snapshot_while_an_update_waits(docs: Docs) -> None:
+    docs.update()
+    with open_index(docs.domain.index) as reader:
+        version = reader.meta.version
+        docs.update(rebuild=True)
+        assert len(list(reader.all_passages())) == 9
+        with open_index(docs.domain.index) as newer:
+            assert newer.meta.version != version
+
+
+def test_a_hundred_random_edits_end_where_a_fresh_build_would(docs: Docs) -> None:
+    chance = random.Random(5)
+    names = [f"{letter}.md" for letter in "abcdefgh"]
+    for _ in range(100):
+        place = docs.yard.root / "docs" / chance.choice(names)
+        what = chance.randrange(4)
+        if what == 0:
+            place.unlink(missing_ok=True)
+        elif what == 1 and place.exists():
+            place.rename(docs.yard.root / "docs" / chance.choice(names))
+        else:
+            text = "".join(page(chance.choice("uvwxyz"), 1) for _ in range(chance.randrange(5)))
+            docs.write(place.name, text)
+        if chance.random() < 0.3:
+            docs.update()
+    docs.update()
+    assert_equals_a_fresh_build(docs)
+
+
+def test_ten_thousand_unchanged_files_take_less_than_a_second(docs: Docs) -> None:
+    for number in range(10_000):
+        docs.write(f"{number // 100}/{number}.md", f"Note {number} about nothing much.\n")
+    docs.update()
+    age(docs)
+    began = time.process_time()
+    done = docs.update()
+    took_s = time.process_time() - began
+    assert done.unchanged and done.files.total == 10_003
+    assert took_s < 1.0
+    docs.write("7/700.md", "# Seven\n\nQuite another note.\n")
+    began = time.process_time()
+    assert docs.update().embedded == 1
+    assert time.process_time() - began < 2.0

@@ -1,0 +1,93 @@
+"""Sentence encoders of two random layers with a real tokenizer, laid out as they are shared."""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import Any
+
+WORDS = [
+    *("the", "a", "roll", "back", "adapter", "version", "index", "search"),
+    *("how", "do", "i", "is", "in", "of", "error", "memory"),
+]
+
+
+def write_encoder(
+    folder: Path, *, family: str = "bert", pooling: str = "mean", **more: Any
+) -> Path:
+    """A folder with weights, tokenizer.json (which asks for padding) and the modules' configs."""
+    import torch
+    from transformers import BertConfig, BertModel, DistilBertConfig, DistilBertModel
+
+    torch.manual_seed(0)
+    folder.mkdir(parents=True)
+    vocabulary = _write_tokenizer(folder)
+    model: Any
+    if family == "bert":
+        shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+        sizes = {"num_attention_heads": 4, "max_position_embeddings": 64}
+        model = BertModel(BertConfig(vocab_size=vocabulary, **{**shape, **sizes, **more}))
+    else:
+        model = DistilBertModel(
+            DistilBertConfig(
+                vocab_size=vocabulary,
+                dim=32,
+                hidden_dim=64,
+                n_layers=2,
+                n_heads=4,
+                max_position_embeddings=64,
+            )
+        )
+    with torch.no_grad():  # fresh weights are so small that every text would come out alike
+        for name, weights in model.named_parameters():
+            if "LayerNorm" not in name and "layer_norm" not in name:
+                weights.copy_(torch.randn_like(weights) * 0.2)
+    model.eval().save_pretrained(folder)
+    kinds = ("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")
+    modules = [
+        {"idx": place, "path": path, "type": f"sentence_transformers.models.{kind}"}
+        for place, (kind, path) in enumerate(kinds)
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir()
+    (folder / "1_Pooling" / "config.json").write_text(
+        json.dumps({f"pooling_mode_{pooling}": True, "word_embedding_dimension": 32})
+    )
+    return folder
+
+
+def _write_tokenizer(folder: Path) -> int:
+    from tokenizers import Tokenizer, models, normalizers, pre_tokenizers, processors
+
+    letters = [chr(code) for code in range(ord("a"), ord("z") + 1)]
+    marks = ["[PAD]", "[UNK]", "[CLS]", "[SEP]"]
+    tokens = [*marks, *WORDS, *letters, *(f"##{letter}" for letter in letters)]
+    ids = {token: place for place, token in enumerate(dict.fromkeys(tokens))}
+    tokenizer = Tokenizer(models.WordPiece(ids, unk_token="[UNK]"))
+    tokenizer.normalizer = normalizers.BertNormalizer(lowercase=True)
+    tokenizer.pre_tokenizer = pre_tokenizers.BertPreTokenizer()
+    tokenizer.post_processor = processors.BertProcessing(("[SEP]", 3), ("[CLS]", 2))
+    tokenizer.enable_truncation(8)
+    tokenizer.enable_padding(length=8)
+    tokenizer.save(str(folder / "tokenizer.json"))
+    return len(ids)
+
+
+def reference_vectors(folder: Path, texts: list[str], *, pooling: str, max_tokens: int) -> Any:
+    """What transformers' own model gives, one text at a time."""
+    import torch
+    from tokenizers import Tokenizer
+    from transformers import AutoModel
+
+    tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    tokenizer.no_padding()
+    tokenizer.enable_truncation(max_tokens)
+    model = AutoModel.from_pretrained(folder).eval()
+    rows = []
+    with torch.inference_mode():
+        for text in texts:
+            ids = torch.tensor([tokenizer.encode(text).ids])
+            hidden = model(input_ids=ids).last_hidden_state[0]
+            pooled = hidden[0] if pooling == "cls" else hidden.mean(0)
+            rows.append(torch.nn.functional.normalize(pooled, dim=0))
+    return torch.stack(rows).numpy()
