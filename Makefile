@@ -26,7 +26,7 @@ prompt = How much annual leave do I get at TechCorp?
 .PHONY: help
 help:  ## List the targets
 	@awk 'BEGIN {FS = ":.*## "} /^## / {print "\n" substr($$0, 4)} \
-		/^[a-z-]+:.*## / {printf "  make %-14s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
+		/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
 demo: $(ready)  ## Train, judge and use an adapter on this machine, set-up included
@@ -133,6 +133,12 @@ bench-adapters: $(ready)  ## Time of promote, rollback and list; needs the demo'
 .PHONY: bench-validate
 bench-validate: $(ready)  ## Time of validate-config, side by side with check-jsonschema
 	python benchmarks/validate.py
+
+.PHONY: bench-retrieval
+bench-retrieval: $(ready)  ## Search against its bars: data="BEIR-DIR ..." peer=PYTHON with sentence-transformers
+	python -m benchmarks.retrieval \
+		$(if $(findstring command,$(origin data)),$(addprefix --data ,$(data))) \
+		$(if $(peer),--peer $(peer))
 
 .PHONY: clean
 clean:  ## Remove the environment and all caches; models and experiments stay

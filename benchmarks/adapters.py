@@ -30,7 +30,7 @@ from modelyard.adapters.versions import (
 from modelyard.bases.local import locate_base
 from modelyard.core.layout import Yard, find_yard
 from modelyard.core.progress import Silent
-from modelyard.core.settings import settings_mapping
+from modelyard.core.settings.mapping import settings_mapping
 
 BAR_S = 0.1
 _MADE_BY_REGISTERING = ("adapter", "version", "created_at", "files")

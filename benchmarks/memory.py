@@ -14,7 +14,7 @@ import sys
 import tempfile
 from pathlib import Path
 
-from modelyard.bases.local import require_base
+from modelyard.bases.pull import require_base
 from modelyard.core.layout import find_yard
 from modelyard.core.progress import Silent
 

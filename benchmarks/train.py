@@ -29,7 +29,8 @@ from typing import Any
 import psutil
 import torch
 
-from modelyard.bases.local import LocalBase, require_base
+from modelyard.bases.local import LocalBase
+from modelyard.bases.pull import require_base
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import load_dataset
 from modelyard.chatdata.template import ChatTokenizer

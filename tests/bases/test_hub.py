@@ -14,8 +14,8 @@ import pytest
 
 from modelyard.bases.fingerprint import fingerprint_weights
 from modelyard.bases.hub import hub_cache_folder
-from modelyard.bases.local import locate_base, require_base
-from modelyard.bases.pull import BaseUnavailable, pull_base
+from modelyard.bases.local import locate_base
+from modelyard.bases.pull import BaseUnavailable, pull_base, require_base
 from modelyard.core.layout import Yard, cache_folder
 from modelyard.core.progress import Silent
 

@@ -9,7 +9,8 @@ from typing import Any
 import pytest
 
 from modelyard.bases.fingerprint import UnreadableWeights, fingerprint_weights
-from modelyard.bases.local import BaseDamaged, LocalBase, locate_base, require_base, verify_base
+from modelyard.bases.local import BaseDamaged, LocalBase, locate_base, verify_base
+from modelyard.bases.pull import require_base
 from modelyard.core.layout import Yard, cache_folder
 from modelyard.core.progress import Silent
 

@@ -223,7 +223,7 @@ def test_a_row_is_not_claimed_twice_even_without_the_lock(yard: Yard) -> None:
 
 
 def test_what_is_listed_is_plain_json(yard: Yard) -> None:
-    from modelyard.core.settings import settings_mapping
+    from modelyard.core.settings.mapping import settings_mapping
 
     record_feedback(yard, some(1))
     assert json.loads(json.dumps(settings_mapping(list_feedback(yard)[0])))["id"] == 1

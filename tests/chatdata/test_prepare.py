@@ -17,7 +17,8 @@ import pytest
 
 from modelyard.chatdata.columns import ColumnMapping
 from modelyard.chatdata.dataset import load_dataset
-from modelyard.chatdata.prepare import PrepareRequest, prepare_data
+from modelyard.chatdata.prepare import prepare_data
+from modelyard.chatdata.prepare_request import PrepareRequest
 from modelyard.chatdata.prepared import PreparedData
 from modelyard.core.cards import load_card
 from modelyard.core.errors import InvalidInput, ProblemsFound
@@ -326,7 +327,8 @@ def test_the_same_command_completes_what_was_interrupted(
 PREPARE_IN_TURNS = """
 import itertools, sys
 from pathlib import Path
-from modelyard.chatdata.prepare import PrepareRequest, prepare_data
+from modelyard.chatdata.prepare import prepare_data
+from modelyard.chatdata.prepare_request import PrepareRequest
 from modelyard.core.layout import Yard
 from modelyard.core.progress import Silent
 

@@ -17,10 +17,11 @@ from typing import Any, Literal
 import pytest
 
 from killed import interruptions
-from modelyard.chatdata import prepare as prepare_module
+from modelyard.chatdata import prepared_folder
 from modelyard.chatdata.dataset import load_dataset
 from modelyard.chatdata.feedback import Feedback, list_feedback, record_feedback
-from modelyard.chatdata.prepare import PrepareRequest, prepare_data
+from modelyard.chatdata.prepare import prepare_data
+from modelyard.chatdata.prepare_request import PrepareRequest
 from modelyard.chatdata.prepared import PreparedData
 from modelyard.core.cards import load_card
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData
@@ -275,7 +276,7 @@ def test_cut_off_at_any_call_and_done_again_it_ends_with_the_same_bytes(
     how: Literal["kill", "fail"],
     already: int,
 ) -> None:
-    monkeypatch.setattr(prepare_module, "utc_now", lambda: "2026-01-01T00:00:00Z")
+    monkeypatch.setattr(prepared_folder, "utc_now", lambda: "2026-01-01T00:00:00Z")
     folder = yard.dataset("lessons")
     if already:
         record(yard, 1, already)
@@ -340,7 +341,8 @@ def test_cut_off_at_any_call_another_dataset_never_shares_a_row(
 PREPARE_OVER_AND_OVER = """
 import sys
 from pathlib import Path
-from modelyard.chatdata.prepare import PrepareRequest, prepare_data
+from modelyard.chatdata.prepare import prepare_data
+from modelyard.chatdata.prepare_request import PrepareRequest
 from modelyard.core.errors import NoData
 from modelyard.core.layout import Yard
 from modelyard.core.progress import Silent

@@ -9,10 +9,12 @@ import pytest
 from modelyard.cli.app import main
 from modelyard.core.layout import Yard
 
+Models = Callable[..., int]
+
 
 @pytest.fixture
-def models(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    """Run `models` with these words, in the test's yard; returns the exit code."""
+def models_here(monkeypatch: pytest.MonkeyPatch) -> Models:
+    """Run `models` with these words, in the current folder; returns the exit code."""
 
     def run(*words: str) -> int:
         monkeypatch.setattr("sys.argv", ["models", *words])
@@ -22,3 +24,9 @@ def models(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
         return code if isinstance(code, int) else int(code is not None)
 
     return run
+
+
+@pytest.fixture
+def models(yard: Yard, models_here: Models) -> Models:
+    """Run `models` with these words, in the test's yard; returns the exit code."""
+    return models_here

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_validate_config_command import BUILTIN, MODEL, PLACE, models, write, yard
+from test_validate_config_command import BUILTIN, MODEL, PLACE, Models, write, yard
 
 __all__ = ["yard"]  # the fixture
 
@@ -26,23 +26,21 @@ def slow(yard: Path) -> Path:
     return write(yard / PLACE / "slow.yaml", MODEL.format(fallback="end") + SLOW)
 
 
-def difference(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
-) -> dict[str, Any]:
-    assert models(monkeypatch, "config", "diff", *words, "--json") == 0
+def difference(models: Models, capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
+    assert models("config", "diff", *words, "--json") == 0
     found: dict[str, Any] = json.loads(capsys.readouterr().out)
     assert set(found) == {"before", "after", "configs", "profiles"}
     return found
 
 
-def deploy(monkeypatch: pytest.MonkeyPatch, *words: str) -> None:
-    assert models(monkeypatch, "deploy-config", *words, "--yes") == 0
+def deploy(models: Models, *words: str) -> None:
+    assert models("deploy-config", *words, "--yes") == 0
 
 
 def test_two_configs_differ_in_what_holds_and_not_in_how_it_is_written(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = difference(monkeypatch, capsys, "good", "slow")
+    found = difference(models, capsys, "good", "slow")
     (config,) = found["configs"]
     assert (config["config"], config["change"]) == ("language_models/slow", "changed")
     assert config["settings"] == [
@@ -51,9 +49,9 @@ def test_two_configs_differ_in_what_holds_and_not_in_how_it_is_written(
 
 
 def test_each_side_may_be_in_an_environment_of_its_own(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = difference(monkeypatch, capsys, "slow@test", "slow@production")
+    found = difference(models, capsys, "slow@test", "slow@production")
     assert found["before"] == f"{PLACE}/slow.yaml in test"
     assert found["configs"][0]["settings"] == [
         {"key": "timeout", "change": "changed", "before": "60 seconds", "after": "90 seconds"}
@@ -61,24 +59,24 @@ def test_each_side_may_be_in_an_environment_of_its_own(
 
 
 def test_env_is_that_of_a_side_that_names_none(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = difference(monkeypatch, capsys, "slow@test", "slow", "--env", "production")
+    found = difference(models, capsys, "slow@test", "slow", "--env", "production")
     assert found["configs"][0]["settings"][0]["after"] == "90 seconds"
 
 
 def test_equal_sides_are_said_to_be_the_same(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert models(monkeypatch, "config", "diff", "slow", "slow@test") == 0
+    assert models("config", "diff", "slow", "slow@test") == 0
     assert "are the same" in capsys.readouterr().out
-    assert difference(monkeypatch, capsys, "slow", "slow")["configs"] == []
+    assert difference(models, capsys, "slow", "slow")["configs"] == []
 
 
 def test_people_see_before_and_after_in_a_table(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert models(monkeypatch, "config", "diff", "slow@test", "slow@production") == 0
+    assert models("config", "diff", "slow@test", "slow@production") == 0
     printed = capsys.readouterr().out
     (row,) = [line for line in printed.splitlines() if "timeout" in line]
     assert row.split("   ")[0].strip() == "timeout"
@@ -95,42 +93,39 @@ def test_people_see_before_and_after_in_a_table(
     ],
 )
 def test_a_side_that_is_nothing_is_an_error_that_says_so(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    words: list[str],
-    message: str,
+    models: Models, capsys: pytest.CaptureFixture[str], words: list[str], message: str
 ) -> None:
-    assert models(monkeypatch, "config", "diff", *words) in (1, 2)
+    assert models("config", "diff", *words) in (1, 2)
     assert message in capsys.readouterr().err
 
 
 def test_configs_of_two_kinds_are_not_compared(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], yard: Path
+    models: Models, capsys: pytest.CaptureFixture[str], yard: Path
 ) -> None:
     write(yard / "configs" / "fine_tuning" / "small.yaml", "seed: 1\n")
-    assert models(monkeypatch, "config", "diff", "slow", "small") == 2
+    assert models("config", "diff", "slow", "small") == 2
     assert "compare configs of one kind" in capsys.readouterr().err
 
 
 def test_a_config_that_is_not_valid_is_not_compared(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], slow: Path
+    models: Models, capsys: pytest.CaptureFixture[str], slow: Path
 ) -> None:
     slow.write_text(slow.read_text() + "timout: 1 s\n")
-    assert models(monkeypatch, "config", "diff", "good", "slow") == 2
+    assert models("config", "diff", "good", "slow") == 2
     assert "unknown key 'timout'" in capsys.readouterr().err
 
 
 def test_two_revisions_and_two_environments_and_a_file_are_compared(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], slow: Path
+    models: Models, capsys: pytest.CaptureFixture[str], slow: Path
 ) -> None:
-    deploy(monkeypatch, "slow", "--env", "production")
+    deploy(models, "slow", "--env", "production")
     slow.write_text(slow.read_text().replace("attempts: 5", "attempts: 7"))
-    deploy(monkeypatch, "slow", "good", "--env", "production")
-    deploy(monkeypatch, "slow", "--env", "test")
+    deploy(models, "slow", "good", "--env", "production")
+    deploy(models, "slow", "--env", "test")
     slow.write_text(slow.read_text().replace("attempts: 7", "attempts: 9"))
     capsys.readouterr()
 
-    revisions = difference(monkeypatch, capsys, "production@1", "production@2")
+    revisions = difference(models, capsys, "production@1", "production@2")
     assert [(one["config"], one["change"]) for one in revisions["configs"]] == [
         ("language_models/good", "added"),
         ("language_models/slow", "changed"),
@@ -139,7 +134,7 @@ def test_two_revisions_and_two_environments_and_a_file_are_compared(
         {"key": "retries.attempts", "change": "changed", "before": 5, "after": 7}
     ]
 
-    environments = difference(monkeypatch, capsys, "production", "test")
+    environments = difference(models, capsys, "production", "test")
     assert (environments["before"], environments["after"]) == ("production@2", "test@1")
     assert [(one["config"], one["change"]) for one in environments["configs"]] == [
         ("language_models/good", "removed"),
@@ -148,15 +143,15 @@ def test_two_revisions_and_two_environments_and_a_file_are_compared(
     changed = environments["configs"][1]["settings"]
     assert [one["key"] for one in changed] == ["timeout"]
 
-    file = difference(monkeypatch, capsys, "production", "slow")
+    file = difference(models, capsys, "production", "slow")
     assert file["after"] == f"{PLACE}/slow.yaml in production"
     assert [(one["before"], one["after"]) for one in file["configs"][0]["settings"]] == [(7, 9)]
 
 
 def test_a_config_that_is_not_deployed_cannot_be_compared_with_what_is(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], yard: Path
+    models: Models, capsys: pytest.CaptureFixture[str], yard: Path
 ) -> None:
     write(yard / PLACE / "end.yaml", BUILTIN)
-    deploy(monkeypatch, "end", "--env", "test")
-    assert models(monkeypatch, "config", "diff", "slow", "test") == 2
+    deploy(models, "end", "--env", "test")
+    assert models("config", "diff", "slow", "test") == 2
     assert "language_models/slow is not deployed in test@1" in capsys.readouterr().err

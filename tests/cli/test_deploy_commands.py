@@ -14,7 +14,6 @@ from typing import Any
 import pytest
 
 from deploy_samples import edit, live_number, require_agreement, write_deploy_yard
-from modelyard.cli.app import main
 from modelyard.cli.deploy_config import deploy_config
 from modelyard.cli.deployments import deployments
 from modelyard.cli.switch_config import switch_config
@@ -31,15 +30,8 @@ def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Yard:
 
 
 @pytest.fixture
-def models(place: Yard, monkeypatch: pytest.MonkeyPatch) -> Models:
-    def run(*words: str) -> int:
-        monkeypatch.setattr("sys.argv", ["models", *words])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        code = stopped.value.code
-        return code if isinstance(code, int) else int(code is not None)
-
-    return run
+def models(place: Yard, models_here: Models) -> Models:
+    return models_here
 
 
 @pytest.fixture

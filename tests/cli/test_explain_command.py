@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_validate_config_command import MODEL, PLACE, models, write, yard
+from test_validate_config_command import MODEL, PLACE, Models, write, yard
 
 from modelyard.configs.explain import explain
 from modelyard.configs.fields import settings_of
@@ -41,9 +41,9 @@ def config(yard: Path) -> Path:
 
 
 def explained(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], *words: str
+    models: Models, capsys: pytest.CaptureFixture[str], *words: str
 ) -> list[dict[str, Any]]:
-    assert models(monkeypatch, "explain", *words, "--json") == 0
+    assert models("explain", *words, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert set(facts) == {"file", "kind", "name", "environment", "settings"}
     settings: list[dict[str, Any]] = facts["settings"]
@@ -51,9 +51,9 @@ def explained(
 
 
 def test_a_value_comes_with_its_line_and_what_the_program_gets(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (found,) = explained(monkeypatch, capsys, "timeout", "good", "--env", "production")
+    (found,) = explained(models, capsys, "timeout", "good", "--env", "production")
     assert found == {
         "key": "timeout",
         "attribute": "timeout_s",
@@ -71,24 +71,24 @@ def test_a_value_comes_with_its_line_and_what_the_program_gets(
 
 
 def test_without_an_environment_the_default_holds_and_overlays_are_shown(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (found,) = explained(monkeypatch, capsys, "timeout", "good")
+    (found,) = explained(models, capsys, "timeout", "good")
     assert (found["value"], found["layer"], found["where"]) == ("1 min", "default", None)
     assert [layer["name"] for layer in found["layers"]] == ["default", "production"]
 
 
 def test_a_merged_value_is_found_where_it_is_written(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (found,) = explained(monkeypatch, capsys, "retries.attempts", "good", "--env", "test")
+    (found,) = explained(models, capsys, "retries.attempts", "good", "--env", "test")
     assert (found["value"], found["where"]) == (5, f"{PLACE}/good.yaml:8:3")
 
 
 def test_a_group_shows_every_setting_below_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = explained(monkeypatch, capsys, "retries", "good", "--env", "test")
+    found = explained(models, capsys, "retries", "good", "--env", "test")
     assert [(one["key"], one["value"], one["layer"]) for one in found] == [
         ("retries.attempts", 5, "test"),
         ("retries.first_wait", "2 seconds", "test"),
@@ -97,9 +97,9 @@ def test_a_group_shows_every_setting_below_it(
 
 
 def test_people_see_value_place_words_and_layers(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert models(monkeypatch, "explain", "timeout", "good", "--env", "production") == 0
+    assert models("explain", "timeout", "good", "--env", "production") == 0
     printed = capsys.readouterr().out
     assert printed.startswith("timeout: 90 seconds\n")
     assert "timeout_s = 90.0" in printed and "Longest wait for an answer." in printed
@@ -116,17 +116,17 @@ def test_people_see_value_place_words_and_layers(
     ],
 )
 def test_an_unknown_key_suggests_the_right_one(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], key: str, near: str
+    models: Models, capsys: pytest.CaptureFixture[str], key: str, near: str
 ) -> None:
-    assert models(monkeypatch, "explain", key, "good") == 2
+    assert models("explain", key, "good") == 2
     assert f"(did you mean '{near}'?)" in capsys.readouterr().err
 
 
 def test_a_config_that_is_not_valid_is_not_explained(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], config: Path
+    models: Models, capsys: pytest.CaptureFixture[str], config: Path
 ) -> None:
     config.write_text(LAYERED + "timout: 5 seconds\n")
-    assert models(monkeypatch, "explain", "timeout", "good") == 2
+    assert models("explain", "timeout", "good") == 2
     assert f"{PLACE}/good.yaml:18:1: unknown key 'timout'" in capsys.readouterr().err
 
 
@@ -203,9 +203,9 @@ def test_explain_refuses_what_only_an_environment_breaks(config: Path) -> None:
 
 @pytest.mark.parametrize("key", ["name", "environments", "environments.test.timeout"])
 def test_what_is_no_setting_is_said_to_be_none(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], key: str
+    models: Models, capsys: pytest.CaptureFixture[str], key: str
 ) -> None:
-    assert models(monkeypatch, "explain", key, "good") == 2
+    assert models("explain", key, "good") == 2
     assert f"'{key}' is no setting" in capsys.readouterr().err
 
 

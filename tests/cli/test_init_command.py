@@ -3,25 +3,18 @@
 from __future__ import annotations
 
 import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from modelyard.cli.app import main
-
-
-def models(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr("sys.argv", ["models", *words])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    code = stopped.value.code
-    return code if isinstance(code, int) else int(code is not None)
+Models = Callable[..., int]
 
 
 def test_it_lists_what_it_wrote_and_ends_with_what_to_type(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models_here: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert models(monkeypatch, "init", "my yard") == 0
+    assert models_here("init", "my yard") == 0
     printed = capsys.readouterr().out
     assert "  datasets/example/train.jsonl\n" in printed
     assert "  cd 'my yard'\n" in printed
@@ -29,18 +22,18 @@ def test_it_lists_what_it_wrote_and_ends_with_what_to_type(
 
 
 def test_again_it_says_that_there_is_nothing_to_write(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models_here: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    models(monkeypatch, "init", ".")
+    models_here("init", ".")
     capsys.readouterr()
-    assert models(monkeypatch, "init", ".") == 0
+    assert models_here("init", ".") == 0
     assert "nothing to write" in capsys.readouterr().out
 
 
 def test_json_has_the_documented_shape(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models_here: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert models(monkeypatch, "init", "y", "--json", "--dry-run") == 0
+    assert models_here("init", "y", "--json", "--dry-run") == 0
     value = json.loads(capsys.readouterr().out)
     assert set(value) == {"yard", "dry_run", "written", "kept"}
     assert value["dry_run"] is True and value["kept"] == []
@@ -48,34 +41,34 @@ def test_json_has_the_documented_shape(
 
 
 def test_a_file_is_refused_with_exit_code_2(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models_here: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     Path("notes.txt").write_text("mine")
-    assert models(monkeypatch, "init", "notes.txt") == 2
+    assert models_here("init", "notes.txt") == 2
     assert "is not a folder" in capsys.readouterr().err
     assert Path("notes.txt").read_text() == "mine"
 
 
 def test_an_empty_name_is_wrong_usage_and_writes_nothing(
-    monkeypatch: pytest.MonkeyPatch, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    models_here: Models, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     before = set(tmp_path.iterdir())
-    assert models(monkeypatch, "init", "") == 2
+    assert models_here("init", "") == 2
     assert "the folder's name is empty" in capsys.readouterr().err
     assert set(tmp_path.iterdir()) == before
 
 
 @pytest.mark.parametrize("below", ["", "/yard"])
 def test_a_link_that_leads_to_itself_is_wrong_usage(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], below: str
+    models_here: Models, capsys: pytest.CaptureFixture[str], below: str
 ) -> None:
     Path("loop").symlink_to("loop")
-    assert models(monkeypatch, "init", f"loop{below}") == 2
+    assert models_here("init", f"loop{below}") == 2
     assert "a bug" not in capsys.readouterr().err
 
 
 def test_a_place_where_no_folder_can_be_made_is_an_error_that_names_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models_here: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert models(monkeypatch, "init", "/proc/modelyard") == 1
+    assert models_here("init", "/proc/modelyard") == 1
     assert "/proc/modelyard: no yard can be made here" in capsys.readouterr().err

@@ -6,31 +6,27 @@ import json
 from pathlib import Path
 
 import pytest
-from test_validate_config_command import models
+from test_validate_config_command import Models
 
 from modelyard.configs.kinds import KINDS
 from modelyard.configs.schema import load_schema
 
 
 def test_without_a_kind_it_lists_them(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models_here: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert models(monkeypatch, "schema") == 0
+    assert models_here("schema") == 0
     printed = " ".join(capsys.readouterr().out.split())
     assert all(kind.name in printed and kind.title in printed for kind in KINDS.values())
 
 
-def test_a_kind_prints_its_schema(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert models(monkeypatch, "schema", "integration") == 0
+def test_a_kind_prints_its_schema(models_here: Models, capsys: pytest.CaptureFixture[str]) -> None:
+    assert models_here("schema", "integration") == 0
     assert json.loads(capsys.readouterr().out) == load_schema("integration")
 
 
-def test_all_of_them_become_files(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert models(monkeypatch, "schema", "--all", "--to", "some/schemas") == 0
+def test_all_of_them_become_files(models_here: Models, capsys: pytest.CaptureFixture[str]) -> None:
+    assert models_here("schema", "--all", "--to", "some/schemas") == 0
     written = {path.stem: json.loads(path.read_text()) for path in Path("some/schemas").iterdir()}
     assert written == {name: load_schema(name) for name in KINDS}
 
@@ -40,24 +36,24 @@ def test_all_of_them_become_files(
     [["--all"], ["--to", "x"], ["integration", "--all", "--to", "x"], ["integration", "--to", "x"]],
 )
 def test_half_of_what_is_needed_is_wrong_usage_and_writes_nothing(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: list[str]
+    models_here: Models, capsys: pytest.CaptureFixture[str], words: list[str]
 ) -> None:
-    assert models(monkeypatch, "schema", *words) == 2
+    assert models_here("schema", *words) == 2
     assert "go together" in capsys.readouterr().err
     assert not Path("x").exists()
 
 
 def test_an_unknown_kind_suggests_the_right_one(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models_here: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert models(monkeypatch, "schema", "language_model") == 2
+    assert models_here("schema", "language_model") == 2
     assert "(did you mean 'language_models'?)" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("to", ["taken", "taken/below", "/proc/none"])
 def test_a_place_that_can_be_no_folder_is_wrong_usage(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], to: str
+    models_here: Models, capsys: pytest.CaptureFixture[str], to: str
 ) -> None:
     Path("taken").write_text("a file")
-    assert models(monkeypatch, "schema", "--all", "--to", to) == 2
+    assert models_here("schema", "--all", "--to", to) == 2
     assert f"{to}: cannot be a folder of schemas" in " ".join(capsys.readouterr().err.split())

@@ -127,6 +127,7 @@ def test_a_filter_that_nothing_fits_finds_nothing(
         (("x", "--filter", "kind=a", "--filter", "kind=b"), 2, "given twice"),
         (("x", "--qrels", "a.tsv"), 2, "belong to --eval"),
         (("x", "--eval", "folder"), 2, "takes its queries from files"),
+        (("--eval", "folder", "--no-rerank"), 2, "takes its queries from files"),
         (("x", "--domain", "documentaton"), 2, "did you mean 'documentation'"),
         (("--eval", "no-folder"), 2, "cannot be read"),
     ],
@@ -151,15 +152,66 @@ def test_without_an_index_there_is_no_data(
     assert "models update-embeddings" in capsys.readouterr().err
 
 
-def test_a_reranker_is_refused_and_not_ignored(
-    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
-) -> None:
+class LikesBuckets:
+    """A cross-encoder with one wish."""
+
+    def score(self, query: str, passages: list[str]) -> np.ndarray:
+        return np.array([3.0 if "bucket" in one else -3.0 for one in passages])
+
+
+@pytest.fixture
+def reranked(searchable: Yard, monkeypatch: pytest.MonkeyPatch) -> Yard:
+    """The yard, with a cross-encoder that likes buckets."""
     rules = searchable.root / "configs" / "embedding_models" / "rules.yaml"
-    rules.write_text(
-        "description: Rules\nsearch: {groups: [tests], reranker: /models/a-cross-encoder}\n"
+    rules.write_text("description: Rules\nsearch: {groups: [tests], reranker: models/likes}\n")
+    (searchable.root / "models" / "likes").mkdir()
+    monkeypatch.setattr(
+        "modelyard.retrieval.reranking.open_cross_encoder",
+        lambda folder, progress: LikesBuckets(),
     )
+    return searchable
+
+
+def test_a_cross_encoder_changes_the_order_and_explains_it(
+    reranked: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("search", "roll back an adapter", "--explain") == 0
+    shown = capsys.readouterr().out
+    assert "reranked 2 of the results below, by models/likes" in shown
+    assert "1. docs/registry.md:3-3  Registry  [tests/documentation]  0.953" in shown
+    assert "     logistic(reranked 3.00) = 0.953" in shown
+    assert "     logistic(reranked -3.00) = 0.047" in shown
+
+
+def test_a_program_reads_the_score_of_the_cross_encoder(
+    reranked: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("search", "roll back an adapter", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["reranker"] == "models/likes"
+    assert [one["scores"]["reranked"] for one in found["results"]] == [3.0, -3.0]
+    assert found["results"][0]["path"] == "docs/registry.md"
+
+
+def test_no_rerank_leaves_the_order_as_it_is(
+    reranked: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (reranked.root / "models" / "likes").rmdir()
+    assert models("search", "roll back an adapter", "--no-rerank", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["reranker"] is None
+    assert [one["path"] for one in found["results"]] == ["docs/adapters.md", "docs/registry.md"]
+    assert found["results"][0]["scores"]["reranked"] is None
+
+
+def test_a_reranker_that_is_not_there_is_wrong_usage(
+    reranked: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (reranked.root / "models" / "likes").rmdir()
     assert models("search", "roll back") == 2
-    assert "reranker" in capsys.readouterr().err
+    said = " ".join(capsys.readouterr().err.split())
+    assert "names the folder models/likes, which does not exist" in said
+    assert "--no-rerank" in said
 
 
 def test_a_search_loads_neither_torch_nor_rich(searchable: Yard) -> None:

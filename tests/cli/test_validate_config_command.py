@@ -9,14 +9,17 @@ import re
 import subprocess
 import sys
 import xml.etree.ElementTree as ElementTree
+from collections.abc import Callable
 from contextlib import suppress
+from functools import partial
 from pathlib import Path
 
 import pytest
 from test_light_start import HEAVY, RUN_AND_LIST_HEAVY_MODULES
 
-from modelyard.cli.app import main
 from modelyard.frontdoor.init import init_yard
+
+Models = Callable[..., int]
 
 MODEL = """\
 description: A model for tests
@@ -57,32 +60,25 @@ def write(path: Path, text: str) -> Path:
     return path
 
 
-def models(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    monkeypatch.setattr("sys.argv", ["models", *words])
-    with pytest.raises(SystemExit) as stopped:
-        main()
-    code = stopped.value.code
-    return code if isinstance(code, int) else int(code is not None)
-
-
-def validate(monkeypatch: pytest.MonkeyPatch, *words: str) -> int:
-    return models(monkeypatch, "validate-config", *words)
+@pytest.fixture
+def validate(models: Models) -> Models:
+    return partial(models, "validate-config")
 
 
 def test_a_yard_without_mistakes_is_valid(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert validate(monkeypatch) == 0
+    assert validate() == 0
     printed = capsys.readouterr()
     assert printed.out == ""
     assert printed.err == "2 files checked: no problems\n"
 
 
 def test_every_mistake_is_a_line_that_an_editor_can_jump_to(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(Path(PLACE, "wrong.yaml"), WRONG)
-    assert validate(monkeypatch, f"{PLACE}/wrong.yaml") == 2
+    assert validate(f"{PLACE}/wrong.yaml") == 2
     printed = capsys.readouterr()
     first, second = printed.out.splitlines()
     assert first == (
@@ -97,9 +93,9 @@ def test_every_mistake_is_a_line_that_an_editor_can_jump_to(
     "word", [f"{PLACE}/good.yaml", "language_models/good.yaml", "language_models/good", "good"]
 )
 def test_a_config_may_be_called_by_path_kind_or_name(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], word: str
+    validate: Models, capsys: pytest.CaptureFixture[str], word: str
 ) -> None:
-    assert validate(monkeypatch, word) == 0
+    assert validate(word) == 0
     assert capsys.readouterr().err == "1 file checked: no problems\n"
 
 
@@ -107,74 +103,74 @@ def test_a_config_may_be_called_by_path_kind_or_name(
     "word", [".", "configs", PLACE, "language_models", f"{PLACE}/../../configs"]
 )
 def test_a_folder_stands_for_the_configs_below_it(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], word: str
+    validate: Models, capsys: pytest.CaptureFixture[str], word: str
 ) -> None:
     write(Path("configs/compose.yaml"), "services: {}\n")
     write(Path(".hidden/language_models/x.yaml"), "services: {}\n")
-    assert validate(monkeypatch, word) == 0
+    assert validate(word) == 0
     assert capsys.readouterr().err == "2 files checked: no problems\n"
 
 
 def test_a_file_that_is_named_twice_is_checked_once(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert validate(monkeypatch, "good", f"{PLACE}/good.yaml", PLACE) == 0
+    assert validate("good", f"{PLACE}/good.yaml", PLACE) == 0
     assert capsys.readouterr().err == "2 files checked: no problems\n"
 
 
 def test_a_name_that_is_nothing_is_wrong_usage(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert validate(monkeypatch, "gud") == 2
+    assert validate("gud") == 2
     assert "there is no config 'gud'" in capsys.readouterr().err
 
 
 def test_nothing_to_check_is_not_valid(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    validate: Models, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     (tmp_path / "empty").mkdir()
-    assert validate(monkeypatch, str(tmp_path / "empty")) == 5
+    assert validate(str(tmp_path / "empty")) == 5
     assert "there is no config in" in capsys.readouterr().err
 
 
 def test_a_fifo_in_a_folder_does_not_hang(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     os.mkfifo(Path(PLACE, "pipe.yaml"))
-    assert validate(monkeypatch, PLACE) == 2
-    assert validate(monkeypatch) == 2
+    assert validate(PLACE) == 2
+    assert validate() == 2
     assert f"{PLACE}/pipe.yaml:1:1: is no regular file" in capsys.readouterr().out
 
 
 def test_an_overlay_is_looked_at_in_its_environment_only(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     overlay = "environments:\n  production:\n    fallback: nobody\n"
     write(Path(PLACE, "good.yaml"), MODEL.format(fallback="end") + overlay)
-    assert validate(monkeypatch, "--env", "development") == 0
-    assert validate(monkeypatch, "--env", "production") == 2
-    assert validate(monkeypatch) == 2
+    assert validate("--env", "development") == 0
+    assert validate("--env", "production") == 2
+    assert validate() == 2
     assert f"{PLACE}/good.yaml:9:5: " in capsys.readouterr().out
 
 
 def test_a_warning_fails_only_a_strict_check(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(Path(PLACE, "good.yaml"), MODEL.format(fallback="&unused end"))
-    assert validate(monkeypatch) == 0
+    assert validate() == 0
     assert "good.yaml:6:11: warning: the anchor &unused is never used" in capsys.readouterr().out
-    assert validate(monkeypatch, "--strict") == 2
+    assert validate("--strict") == 2
 
 
 def test_secrets_are_listed_with_whether_they_are_set_and_never_shown(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
     hosted = MODEL.format(fallback="end").replace("local", "openai") + "api_key: env:{}\nprices:\n"
     hosted += "  input_per_million: $1\n  output_per_million: $1\n"
     write(Path(PLACE, "a.yaml"), hosted.format("KEY_ONE"))
     write(Path(PLACE, "b.yaml"), hosted.format("KEY_TWO"))
     monkeypatch.setenv("KEY_ONE", SECRET)
-    assert validate(monkeypatch) == 0
+    assert validate() == 0
     printed = capsys.readouterr().out
     assert printed.splitlines() == [
         f"env:KEY_ONE: set (named in {PLACE}/a.yaml:7:1)",
@@ -184,20 +180,20 @@ def test_secrets_are_listed_with_whether_they_are_set_and_never_shown(
 
 @pytest.mark.parametrize("form", ["text", "json", "sarif", "junit", "github"])
 def test_no_form_repeats_a_secret_of_a_file(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], form: str
+    validate: Models, capsys: pytest.CaptureFixture[str], form: str
 ) -> None:
     write(Path(PLACE, "leak.yaml"), WRONG + f"api_key: {SECRET}\n{SECRET}: x\n")
-    assert validate(monkeypatch, "--format", form) == 2
+    assert validate("--format", form) == 2
     printed = capsys.readouterr()
     assert SECRET[8:] not in printed.out + printed.err
     assert "temprature" in printed.out
 
 
 def test_json_has_the_documented_shape(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(Path(PLACE, "wrong.yaml"), WRONG)
-    assert validate(monkeypatch, "--format", "json") == 2
+    assert validate("--format", "json") == 2
     facts = json.loads(capsys.readouterr().out)
     assert set(facts) == {"valid", "strict", "errors", "warnings", "files", "findings", "secrets"}
     assert (facts["valid"], facts["errors"], facts["warnings"]) == (False, 2, 0)
@@ -206,14 +202,14 @@ def test_json_has_the_documented_shape(
 
 
 def test_sarif_junit_and_github_say_the_same(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(Path(PLACE, "wrong.yaml"), WRONG)
-    validate(monkeypatch, "--format", "sarif")
+    validate("--format", "sarif")
     results = json.loads(capsys.readouterr().out)["runs"][0]["results"]
-    validate(monkeypatch, "--format", "junit")
+    validate("--format", "junit")
     suite = ElementTree.fromstring(capsys.readouterr().out)
-    validate(monkeypatch, "--format", "github")
+    validate("--format", "github")
     commands = capsys.readouterr().out.splitlines()
     assert [one["ruleId"] for one in results] == ["unknown-key", "wrong-unit"]
     assert (suite.attrib["tests"], suite.attrib["failures"]) == ("3", "1")
@@ -224,9 +220,9 @@ def test_sarif_junit_and_github_say_the_same(
 
 
 def test_an_unknown_form_is_wrong_usage(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert validate(monkeypatch, "--format", "xml") == 2
+    assert validate("--format", "xml") == 2
     assert "'sarif'" in capsys.readouterr().err
 
 
@@ -243,42 +239,42 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 
 
 def test_files_outside_a_yard_are_checked_among_themselves(
-    outside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert validate(monkeypatch, "language_models") == 0
+    assert validate("language_models") == 0
     assert "they can only name each other" in capsys.readouterr().err
-    assert validate(monkeypatch, "language_models/one.yaml") == 2
+    assert validate("language_models/one.yaml") == 2
     assert "names the language model 'two', which does not exist" in capsys.readouterr().out
 
 
 def test_a_file_in_another_yard_is_checked_in_that_one(
-    outside: Path, yard: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, outside: Path, yard: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert validate(monkeypatch, str(yard / PLACE / "good.yaml")) == 0
+    assert validate(str(yard / PLACE / "good.yaml")) == 0
     assert capsys.readouterr().err == "1 file checked: no problems\n"
 
 
 def test_no_yard_and_no_file_is_wrong_usage(
-    outside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert validate(monkeypatch) == 2
+    assert validate() == 2
     assert "is not inside a yard" in capsys.readouterr().err
 
 
 def test_a_yard_that_is_named_and_is_none_is_no_reason_to_look_elsewhere(
-    outside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    models: Models, outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert models(monkeypatch, "--yard", "nowhere", "validate-config", "language_models") == 2
+    assert models("--yard", "nowhere", "validate-config", "language_models") == 2
 
 
 def test_the_kind_of_a_loose_file_is_said_by_its_schema_line(
-    outside: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = "# yaml-language-server: $schema=../schemas/language_models.json\n"
     write(outside / "loose.yaml", line + BUILTIN)
     write(outside / "other.yaml", BUILTIN)
-    assert validate(monkeypatch, "loose.yaml") == 0
-    assert validate(monkeypatch, "other.yaml") == 2
+    assert validate("loose.yaml") == 0
+    assert validate("other.yaml") == 2
     assert "other.yaml:1:1: what kind of config this is cannot be told" in capsys.readouterr().out
 
 
@@ -360,10 +356,7 @@ def test_a_terminal_never_shows_a_secret_of_the_line() -> None:
 @pytest.mark.parametrize("word", [None, "configs", PLACE, f"{PLACE}/x.yaml"])
 @pytest.mark.parametrize("what", ["nowhere", "loop", "fifo", "device", "folder"])
 def test_what_is_no_file_is_an_error_however_it_is_named(
-    monkeypatch: pytest.MonkeyPatch,
-    capsys: pytest.CaptureFixture[str],
-    what: str,
-    word: str | None,
+    validate: Models, capsys: pytest.CaptureFixture[str], what: str, word: str | None
 ) -> None:
     path = Path(PLACE, "x.yaml")
     if what == "fifo":
@@ -372,7 +365,7 @@ def test_what_is_no_file_is_an_error_however_it_is_named(
         path.mkdir()
     else:
         path.symlink_to({"nowhere": "gone", "loop": "x.yaml", "device": "/dev/zero"}[what])
-    code = validate(monkeypatch, *([word] if word else []))
+    code = validate(*([word] if word else []))
     if what == "folder" and word == str(path):
         assert code == 5
     else:
@@ -380,20 +373,18 @@ def test_what_is_no_file_is_an_error_however_it_is_named(
         assert f"{path}:1:1: " in capsys.readouterr().out
 
 
-def test_an_empty_name_is_wrong_usage(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
-) -> None:
-    assert validate(monkeypatch, "") == 2
+def test_an_empty_name_is_wrong_usage(validate: Models, capsys: pytest.CaptureFixture[str]) -> None:
+    assert validate("") == 2
     assert "a config's name is empty" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize("words", [(), ("configs",)])
 def test_hidden_files_are_no_configs(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
+    validate: Models, capsys: pytest.CaptureFixture[str], words: tuple[str, ...]
 ) -> None:
     Path(PLACE, ".#good.yaml").symlink_to("someone@somewhere.1")
     Path(PLACE, "._good.yaml").write_bytes(b"\0\5\x16\7")
-    assert validate(monkeypatch, *words) == 0
+    assert validate(*words) == 0
     assert capsys.readouterr().err == "2 files checked: no problems\n"
 
 
@@ -407,44 +398,44 @@ def test_hidden_files_are_no_configs(
     ],
 )
 def test_what_nobody_reads_is_a_warning_when_the_yard_is_checked(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str], place: str, said: str
+    validate: Models, capsys: pytest.CaptureFixture[str], place: str, said: str
 ) -> None:
     write(Path("configs", place), BUILTIN)
-    assert validate(monkeypatch) == 0
+    assert validate() == 0
     printed = capsys.readouterr()
     assert printed.out.startswith(f"configs/{place}:1:1: warning: is not read: ")
     assert said in printed.out
     assert "1 warning" in printed.err
-    assert validate(monkeypatch, "--strict") == 2
+    assert validate("--strict") == 2
 
 
 def test_a_schema_line_of_another_kind_is_a_warning(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     line = "# yaml-language-server: $schema=../schemas/specialized_models.json\n"
     write(Path(PLACE, "end.yaml"), line + BUILTIN)
-    assert validate(monkeypatch) == 0
+    assert validate() == 0
     assert f"{PLACE}/end.yaml:1:1: warning: the schema line says specialized_models" in (
         capsys.readouterr().out
     )
 
 
 def test_two_files_of_one_name_are_told_apart_by_their_paths(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(Path(PLACE, "good_config.yaml"), BUILTIN)
     for word in ("good", "language_models/good"):
-        assert validate(monkeypatch, word) == 2
+        assert validate(word) == 2
         shown = capsys.readouterr().err
         assert f"{PLACE}/good.yaml and {PLACE}/good_config.yaml" in shown
         assert "say which: the path of its file" in shown
 
 
 def test_json_says_that_warnings_counted(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     write(Path(PLACE, "good.yaml"), MODEL.format(fallback="&unused end"))
-    assert validate(monkeypatch, "--strict", "--format", "json") == 2
+    assert validate("--strict", "--format", "json") == 2
     facts = json.loads(capsys.readouterr().out)
     assert (facts["valid"], facts["strict"], facts["errors"], facts["warnings"]) == (
         False,
@@ -455,13 +446,13 @@ def test_json_says_that_warnings_counted(
 
 
 def test_words_say_what_is_wrong_and_what_was_meant(
-    monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+    validate: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert validate(monkeypatch, "--env", "prodution") == 2
+    assert validate("--env", "prodution") == 2
     shown = capsys.readouterr().err
     assert "Value error" not in shown and "did you mean 'production'?" in " ".join(shown.split())
     write(Path(PLACE, "good.yaml"), MODEL.format(fallback="end").replace("2k", "32K"))
-    assert validate(monkeypatch, "good") == 2
+    assert validate("good") == 2
     assert "did you mean '32k'?" in capsys.readouterr().out
 
 

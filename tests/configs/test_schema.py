@@ -17,7 +17,7 @@ from modelyard.configs.kinds import ENVIRONMENTS, KINDS, Kind
 from modelyard.configs.reading.document import Document, load_document
 from modelyard.configs.reading.shape import check_shape
 from modelyard.configs.schema import build_schema, load_schema, render_schema
-from modelyard.core.settings import build_settings
+from modelyard.core.settings.build import build_settings
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGED = REPOSITORY / "src" / "modelyard" / "configs" / "schemas"

@@ -20,6 +20,7 @@ from modelyard.configs.live.revisions import load_revision
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import NoSpace
 from modelyard.core.layout import Yard
+from small_disk import mounted_disk, remount
 
 FOLDER = ".models/deployed/development"
 
@@ -92,22 +93,11 @@ def test_a_plan_says_what_would_be_mended(
 @pytest.fixture
 def small_disk(tmp_path: Path) -> Iterator[Yard]:
     """A yard on a disk of its own, of 2 MB."""
-    disk = tmp_path / "disk"
-    disk.mkdir()
-    words = ["mount", "-t", "tmpfs", "-o", "size=2m", "tmpfs", str(disk)]
-    try:
-        mounted = subprocess.run(words, check=False, capture_output=True).returncode == 0
-    except FileNotFoundError:
-        mounted = False
-    if not mounted:
-        pytest.skip("only root can mount a small disk")
-    try:
+    with mounted_disk(tmp_path / "disk", "2m") as disk:
         yard = write_deploy_yard(disk / "yard")
         deploy_config(yard, ["gpt4"], environment="development")
         in_a_process(yard, "deployments")
         yield yard
-    finally:
-        subprocess.run(["umount", "-l", str(disk)], check=True)
 
 
 def in_a_process(place: Yard, *words: str) -> Any:
@@ -130,8 +120,7 @@ def fill(place: Yard) -> None:
 
 
 def make_read_only(place: Yard) -> None:
-    disk = str(place.root.parent)
-    subprocess.run(["mount", "-o", "remount,ro", disk], check=True)
+    remount(place.root.parent, "ro")
 
 
 def drop_connections(place: Yard) -> None:

@@ -123,3 +123,11 @@ def test_the_cache_is_the_one_named_else_the_xdg_one(
     assert cache_folder() == own_home / ".cache" / "modelyard"
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "xdg"))
     assert cache_folder() == tmp_path / "xdg" / "modelyard"
+
+
+def test_a_path_that_a_config_names_starts_at_the_yard_or_at_home(empty_yard: Yard) -> None:
+    root = empty_yard.root
+    assert empty_yard.written_path("models/one") == root / "models" / "one"
+    assert empty_yard.written_path("~/models") == Path.home() / "models"
+    assert empty_yard.written_path("/srv/models") == Path("/srv/models")
+    assert empty_yard.written_path("~nobody-here/models") == root / "~nobody-here" / "models"

@@ -6,13 +6,10 @@ from typing import Annotated, Any, Literal
 
 import pytest
 
-from modelyard.core.settings import (
-    Between,
-    build_settings,
-    build_valid_part,
-    field_docs,
-    settings_mapping,
-)
+from modelyard.core.settings.build import build_settings, build_valid_part
+from modelyard.core.settings.fields import field_docs
+from modelyard.core.settings.mapping import settings_mapping
+from modelyard.core.settings.marks import Between
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -18,7 +18,7 @@ def test_lora_default_is_the_defaults_written_out() -> None:
 
 
 def test_lora_default_leaves_no_setting_out() -> None:
-    from modelyard.core.settings import settings_mapping
+    from modelyard.core.settings.mapping import settings_mapping
     from modelyard.core.yamlsource import load_yaml
 
     spec = load_spec(config=None, assignments=[], flags=FLAGS)

@@ -12,7 +12,8 @@ from modelyard.core.layout import Yard
 from modelyard.core.progress import Silent
 from modelyard.retrieval.domains import Domain
 from modelyard.retrieval.index import open_index
-from modelyard.retrieval.update import DomainUpdate, update_domain
+from modelyard.retrieval.update import update_domain
+from modelyard.retrieval.updating.outcome import DomainUpdate
 
 ENCODER = Encoder(source="path", model="toy", dimensions=64, max_tokens=256)
 SECRET = "hf_" + "aB3dE5gH7jK9mN1pQ2rS4tU6vW8xY0zZ"
@@ -26,9 +27,16 @@ class ToyEncoders:
 
     encoder: ToyEncoder = field(default_factory=ToyEncoder)
     opened: int = 0
+    here: bool = True
 
     def fingerprint(self, settings: Encoder) -> str:
         return self.encoder.fingerprint
+
+    def known_fingerprint(self, settings: Encoder) -> str:
+        return self.encoder.fingerprint
+
+    def is_here(self, settings: Encoder) -> bool:
+        return self.here
 
     def open(self, settings: Encoder, *, texts: int = 0) -> ToyEncoder:
         self.opened += 1

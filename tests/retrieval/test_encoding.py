@@ -9,12 +9,13 @@ import sys
 import time
 import zipfile
 from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
+from said import Said
 from tiny_encoders import WORDS, reference_vectors, write_encoder
 
 from modelyard.configs.kinds.embedding_models import Encoder
@@ -26,7 +27,7 @@ from modelyard.retrieval.encoding import (
     open_encoder,
     sources,
 )
-from modelyard.retrieval.encoding.onnx_encoder import GraphDamaged
+from modelyard.retrieval.encoding.graphs import GraphDamaged
 from modelyard.retrieval.encoding.sources import PackagedEncoder
 
 MAX_TOKENS = 24
@@ -40,29 +41,6 @@ TEXTS = [
     "how do I roll back an adapter",
 ]
 REAL_CACHE = os.environ.get("MODELS_CACHE", "")
-
-
-@dataclass
-class Said:
-    """A Progress that remembers what it was told."""
-
-    stages: list[str] = field(default_factory=list)
-    warnings: list[str] = field(default_factory=list)
-
-    def stage(self, text: str) -> None:
-        self.stages.append(text)
-
-    def warn(self, text: str) -> None:
-        self.warnings.append(text)
-
-    def begin(self, label: str, total: float, unit: str) -> None:
-        pass
-
-    def advance(self, done: float, figures: str = "") -> None:
-        pass
-
-    def end(self) -> None:
-        pass
 
 
 @pytest.fixture
@@ -205,7 +183,7 @@ def test_the_fingerprint_follows_what_decides_the_vectors(
 
 
 def test_a_changed_file_has_another_hash_though_its_hash_was_remembered(tmp_path: Path) -> None:
-    from modelyard.retrieval.encoding.sentence_model import remembered_sha256
+    from modelyard.retrieval.encoding.model_folder import remembered_sha256
 
     file, long_ago = tmp_path / "weights", time.time_ns() - 10**10
     file.write_bytes(b"one")
@@ -235,6 +213,23 @@ def test_a_damaged_graph_is_named_with_what_to_do(yard: Yard, tiny_encoder: Path
         open_encoder(yard, settings_for(tiny_encoder)).encode_query("the")
     assert caught.value.where == str(graph)
     assert "remove the file" in str(caught.value.hint)
+
+
+@pytest.mark.parametrize("left_bytes", [None, 0, 4096])
+def test_a_graph_whose_weights_are_damaged_is_named_too(
+    yard: Yard, tiny_encoder: Path, left_bytes: int | None
+) -> None:
+    vector = open_encoder(yard, settings_for(tiny_encoder)).encode_query("the")
+    (weights,) = (cache_folder() / "encoders" / "graphs").glob("*.weights")
+    if left_bytes is None:
+        weights.unlink()
+    else:
+        weights.write_bytes(weights.read_bytes()[:left_bytes])
+    with pytest.raises(GraphDamaged) as caught:
+        open_encoder(yard, settings_for(tiny_encoder)).encode_query("the")
+    Path(str(caught.value.where)).unlink()  # as the hint says
+    again = open_encoder(yard, settings_for(tiny_encoder)).encode_query("the")
+    assert np.array_equal(again, vector)
 
 
 def test_a_query_imports_neither_torch_nor_transformers(tiny_encoder: Path, yard: Yard) -> None:

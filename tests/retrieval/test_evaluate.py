@@ -14,14 +14,9 @@ from toy_encoder import ToyEncoder
 
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Yard
-from modelyard.retrieval.evaluate import (
-    bootstrap,
-    evaluate_search,
-    ndcg,
-    recall,
-    reciprocal_rank,
-    title_of_code,
-)
+from modelyard.retrieval.evaluate import evaluate_search
+from modelyard.retrieval.evaluating.corpus import title_of_code
+from modelyard.retrieval.evaluating.measures import bootstrap, ndcg, recall, reciprocal_rank
 
 CONFIG = """
 description: For tests

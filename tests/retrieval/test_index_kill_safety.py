@@ -13,11 +13,23 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from index_yards import Docs, make_docs, page, rows_of
+from index_yards import Docs, make_docs, page
+from serial_trees import (
+    FILES,
+    Witness,
+    assert_sound,
+    make_serial_docs,
+    told,
+    told_by,
+    words_of,
+    write_tree,
+)
+from toy_encoder import ToyEncoder
 
 from killed import SOAK, fork, interruptions, kill_after
-from modelyard.core.files import NoSpace
+from modelyard.core.files import STAGING_PREFIX, NoSpace
 from modelyard.retrieval.index import connect_index, open_index
+from modelyard.retrieval.search import Searcher
 
 KILLS = 10 * SOAK
 
@@ -85,47 +97,95 @@ def test_a_first_build_cut_off_at_any_call_leaves_no_index_or_a_whole_one(docs: 
         put_back()
 
 
-def read_until_stopped(index: Path, allowed: list[list[object]]) -> None:
-    """Ask the index again and again; every answer is one of the whole snapshots."""
-    known = {repr(one) for one in allowed}
+def search_until_stopped(docs: Docs, states: range, *, warm: bool) -> None:
+    """Search without end; the searcher stays open or is another one each time."""
+    witness, chance = Witness(states), random.Random(warm)
+    searcher = make_searcher(docs)
     while True:
-        assert repr(rows_of(index)) in known, "a reader saw half of an update"
+        number = chance.randrange(FILES)
+        query = chance.choice([f"what does file f{number:02} say", "part 2", f"f{number:02}.md"])
+        witness.hears_answer(searcher.search(query, top=50))
+        if not warm:
+            searcher.close()
+            searcher = make_searcher(docs)
 
 
-def test_readers_see_whole_snapshots_while_updates_are_killed(docs: Docs) -> None:
+def make_searcher(docs: Docs) -> Searcher:
+    return Searcher(docs.yard, open_encoder=lambda yard, settings: ToyEncoder())
+
+
+def read_until_stopped(docs: Docs, states: range) -> None:
+    """Read all that the index has without end."""
+    witness = Witness(states)
+    while True:
+        with open_index(docs.domain.index) as reader:
+            witness.hears_whole(reader.meta.version, reader.all_passages())
+
+
+def kill_in_commit(docs: Docs, seconds: float) -> bool:
+    """SIGKILL an update that long after its journal appeared; whether it was still at it."""
+    journal = docs.domain.index.with_name("docs.index-journal")
+    child = fork(docs.update)
+    while not journal.exists():
+        ended, status = os.waitpid(child, os.WNOHANG)
+        if ended:
+            assert status == 0
+            return False
+    time.sleep(seconds)
+    os.kill(child, signal.SIGKILL)
+    return os.WIFSIGNALED(os.waitpid(child, 0)[1])
+
+
+def test_readers_see_whole_snapshots_while_updates_are_killed(tmp_path: Path) -> None:
+    """Every search answers from one state of the files, and so do all that follow a kill."""
     chance = random.Random(7)
-    states: list[list[object]] = []
-
-    def make(state: int) -> None:
-        for name in ("adapters", "bases", "search"):
-            docs.write(f"{name}.md", page(f"{name} {state}", 2 + state * 4))
-
-    for state in (0, 1):
-        make(state)
-        docs.update(rebuild=state == 0)
-        states.append(list(docs.rows()))
-    began = time.monotonic()
-    make(0)
+    docs = make_serial_docs(tmp_path / "yard", 0)
     docs.update()
-    whole_s = time.monotonic() - began
-    readers = [fork(lambda: read_until_stopped(docs.domain.index, states)) for _ in range(2)]
-    killed = 0
-    for round_ in range(KILLS):
-        make((round_ + 1) % 2)
-        rebuild = round_ % 5 == 4
-        killed += kill_after(
-            lambda again=rebuild: docs.update(rebuild=again), chance.uniform(0, 6 * whole_s)
-        )
-        if round_ % 2:
-            docs.update()
-            assert list(docs.rows()) == states[(round_ + 1) % 2]
+    states = range(3 * KILLS)
+    for state in states:
+        told_by(state)  # computed once, before the readers are forked
+    readers = [
+        fork(lambda: search_until_stopped(docs, states, warm=True)),
+        fork(lambda: search_until_stopped(docs, states, warm=False)),
+        fork(lambda: read_until_stopped(docs, states)),
+    ]
+    killed = left_journals = left_builds = serial = 0
+    took_s = 0.3
+    while killed < KILLS:
+        serial += 1
+        assert serial in states, "too few updates were killed before their end"
+        write_tree(docs, serial)
+        rebuild = chance.random() < 0.4
+        if killed % 4 == 3:
+            killed += kill_in_commit(docs, chance.uniform(0, 0.004))
+        else:
+            killed += kill_after(
+                lambda again=rebuild: docs.update(rebuild=again), chance.uniform(0, took_s)
+            )
+        left = {one.name for one in docs.domain.index.parent.iterdir()} - {"docs.index"}
+        left_journals += "docs.index-journal" in left
+        left_builds += any(one.startswith(STAGING_PREFIX) for one in left)
+        if chance.random() < 0.3:
+            began = time.monotonic()
+            assert os.waitpid(fork(lambda: docs.update(wait_s=10)), 0)[1] == 0
+            took_s = 0.5 * took_s + 0.5 * (time.monotonic() - began)
+            with open_index(docs.domain.index) as reader:
+                assert told(reader.all_passages()) == told_by(serial)
     docs.update()
-    assert list(docs.rows()) == states[KILLS % 2]
     for reader in readers:
         assert os.waitpid(reader, os.WNOHANG) == (0, 0), "a reader ended by itself"
         os.kill(reader, signal.SIGKILL)
         os.waitpid(reader, 0)
-    print(f"killed {killed} of {KILLS} updates before their end")
+    print(
+        f"killed {killed} updates, of {serial} states: {left_journals} with a journal left, "
+        f"{left_builds} with half of a new index"
+    )
+    assert {one.name for one in docs.domain.index.parent.iterdir()} == {"docs.index"}
+    assert_sound(docs.domain.index, tmp_path / "copy.index")
+    scratch = make_serial_docs(tmp_path / "scratch", serial)
+    scratch.update()
+    assert docs.rows() == scratch.rows()
+    assert words_of(docs.domain.index) == words_of(scratch.domain.index)
 
 
 @pytest.mark.parametrize("next_step", ["read", "update", "rebuild"])

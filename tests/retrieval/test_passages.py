@@ -142,7 +142,7 @@ class Two(Base):
     assert (one.first_line, one.last_line) == (4, 11)
     assert one.title == "def one(a: int, b: int) -> int: Adds."
     assert {"Two.three", "Two.four"} <= {one.facts.get("symbol", "") for one in found}
-    assert found[0].title == "src/x.py: What it is for."
+    assert found[0].title == "What it is for."
     check_lines(text.encode(), found)
 
 
@@ -285,6 +285,43 @@ def test_secrets_are_replaced_before_anything_else() -> None:
 def test_an_expression_in_code_is_no_secret() -> None:
     assert redact_secrets("token = find_token(x)\n", quoted_only=True) == "token = find_token(x)\n"
     assert "hunter2x" not in redact_secrets('password = "hunter2x"\n', quoted_only=True)
+
+
+@pytest.mark.parametrize(
+    ("name", "text"),
+    [
+        ("x.py", '"""What it is for."""\n\nLIMIT = 5\n\ndef one():\n    return LIMIT\n'),
+        ("x.yaml", "# Who answers.\n" + "".join(f"key{n}: value {n}\n" for n in range(99))),
+        ("broken.yaml", "a: [1\nb: }\n"),
+        ("Makefile", "ready = .venv\n\n.PHONY: demo\ndemo: $(ready)\n\techo hello\n"),
+        ("x.md", "---\nname: one\n---\n\nA text before any heading.\n\n# One\n\nMore.\n"),
+        ("x.sh", "#!/bin/sh\nset -eu\ngo() {\n    ls\n}\ngo\n"),
+        ("x.csv", "time,p50\n1,20\n2,30\n"),
+    ],
+)
+def test_a_path_is_no_part_of_what_is_embedded(name: str, text: str) -> None:
+    here, there = read(text, f"here/{name}"), read(text, f"there/deep/{name}")
+    assert here and [one.embedded for one in here] == [one.embedded for one in there]
+
+
+def test_a_long_function_leaves_no_crumbs() -> None:
+    blocks = "".join(
+        f"    held.add({number})\n    try:\n"
+        + "".join(f"        step_{number}_{part}(one, two, three)\n" for part in range(9))
+        + "    finally:\n        held.clear()\n"
+        for number in range(6)
+    )
+    found = read(f"def work(held):\n{blocks}", "x.py", tokens=40)
+    assert len(found) > 5
+    assert all(one.last_line > one.first_line for one in found)
+    lines = [line for one in found for line in range(one.first_line, one.last_line + 1)]
+    assert lines == list(range(1, 80))
+    assert all(sum(count_words([one.embedded])) <= 44 for one in found)
+
+
+def test_a_series_of_one_sample_is_a_value() -> None:
+    (found,) = read('# HELP up Whether it is up.\nup{job="a"} 1\n', "x.prom")
+    assert found.text == "Whether it is up.\nvalue 1"
 
 
 def test_encodings_are_known_and_broken_characters_counted() -> None:

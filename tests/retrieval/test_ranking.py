@@ -15,6 +15,7 @@ from modelyard.retrieval.index import SCHEMA
 from modelyard.retrieval.postings import Postings, attach_places
 from modelyard.retrieval.query import find_mentions, glob_pattern, stands_in, understand
 from modelyard.retrieval.ranking import CODE, TEXT, ideal_score, manner_of, rank
+from modelyard.retrieval.vectors import COMPARED_EXACTLY, VectorTable
 
 COLOURS = ["red", "green", "blue", "pink", "gold", "grey", "teal"]
 WORDS = st.lists(st.sampled_from(COLOURS), max_size=12)
@@ -84,13 +85,18 @@ def test_a_term_that_no_passage_has_tells_most() -> None:
 
 def unit_rows(count: int, dimensions: int = 16) -> np.ndarray:
     rows = np.random.default_rng(1).standard_normal((count, dimensions)).astype(np.float32)
-    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows.astype(np.float16).astype(np.float32)  # as an index keeps them
+
+
+def table(rows: np.ndarray) -> VectorTable:
+    return VectorTable(rows.astype(np.float16))
 
 
 def test_the_mix_is_convex_and_best_first() -> None:
     vectors = unit_rows(50)
     bm25 = np.abs(np.random.default_rng(2).standard_normal(50)).astype(np.float32)
-    ranked = rank(vectors[3], vectors, bm25, 5.0, dense_weight=0.8, manner=CODE)
+    ranked = rank(vectors[3], table(vectors), bm25, 5.0, dense_weight=0.8, manner=CODE)
     wanted = 0.8 * (vectors @ vectors[3]) + 0.2 * bm25 / 5.0
     assert ranked.rows.tolist() == np.argsort(-wanted).tolist()
     assert ranked.fused == pytest.approx(np.sort(wanted)[::-1])
@@ -100,7 +106,7 @@ def test_the_mix_is_convex_and_best_first() -> None:
 def test_at_the_ends_one_side_alone_decides(weight: float, side: str) -> None:
     vectors = unit_rows(50)
     bm25 = np.abs(np.random.default_rng(2).standard_normal(50)).astype(np.float32)
-    ranked = rank(vectors[3], vectors, bm25, 5.0, dense_weight=weight, manner=CODE)
+    ranked = rank(vectors[3], table(vectors), bm25, 5.0, dense_weight=weight, manner=CODE)
     scores = getattr(ranked, side)
     assert (np.diff(scores) <= 1e-6).all()
 
@@ -110,10 +116,10 @@ def test_candidates_come_from_both_sides_with_both_scores() -> None:
     bm25 = np.zeros(2_000, np.float32)
     bm25[1_234] = 4.0
     query = -vectors[1_234]  # as far from its meaning as can be
-    ranked = rank(query, vectors, bm25, 5.0, dense_weight=0.5, manner=CODE, depth=10)
+    ranked = rank(query, table(vectors), bm25, 5.0, dense_weight=0.5, manner=CODE, depth=10)
     place = ranked.rows.tolist().index(1_234)
     assert len(ranked.rows) == 11
-    assert ranked.dense[place] == pytest.approx(-1.0, abs=1e-5)
+    assert ranked.dense[place] == pytest.approx(-1.0, abs=1e-3)
     assert ranked.words[place] == 4.0
 
 
@@ -124,7 +130,7 @@ def test_feedback_moves_the_query_towards_its_best() -> None:
     liked = vectors[np.argsort(-(vectors @ query))[:3]].mean(axis=0)
     moved = query + 0.3 * liked / np.linalg.norm(liked)
     moved /= np.linalg.norm(moved)
-    ranked = rank(query, vectors, bm25, 1.0, dense_weight=0.6, manner=TEXT)
+    ranked = rank(query, table(vectors), bm25, 1.0, dense_weight=0.6, manner=TEXT)
     assert ranked.dense == pytest.approx(vectors[ranked.rows] @ moved, abs=1e-5)
 
 
@@ -134,12 +140,28 @@ def test_the_second_look_finds_what_a_whole_one_finds() -> None:
     bm25[::400] = 3.0
     near = vectors[:10].mean(axis=0)
     query = near / np.linalg.norm(near)
-    ranked = rank(query, vectors, bm25, 5.0, dense_weight=0.6, manner=TEXT)
-    first = rank(query, vectors, bm25, 5.0, dense_weight=0.6, manner=CODE)
+    ranked = rank(query, table(vectors), bm25, 5.0, dense_weight=0.6, manner=TEXT)
+    first = rank(query, table(vectors), bm25, 5.0, dense_weight=0.6, manner=CODE)
     liked = vectors[first.rows[:3]].mean(axis=0)
     moved = query + 0.3 * liked / np.linalg.norm(liked)
     whole = 0.6 * (vectors @ (moved / np.linalg.norm(moved))) + 0.4 * bm25 / 5.0
     assert ranked.rows[:50].tolist() == np.argsort(-whole, kind="stable")[:50].tolist()
+
+
+def test_a_large_table_is_compared_roughly_and_ranked_exactly() -> None:
+    vectors = unit_rows(COMPARED_EXACTLY + 7, 64)
+    vectors[5] *= 0.001 / np.abs(vectors[5]).max()  # a row on a scale of its own
+    vectors[6] = 0.0
+    bm25 = np.zeros(len(vectors), np.float32)
+    query = unit_rows(1, 64)[0]
+    cosine = vectors @ query
+    rough = table(vectors).closeness(query)
+    assert np.abs(rough - cosine).max() < 0.005
+    assert np.abs(rough - cosine)[5] < 1e-5
+    ranked = rank(query, table(vectors), bm25, 5.0, dense_weight=1.0, manner=CODE)
+    best = np.argsort(-cosine, kind="stable")
+    assert ranked.rows[:50].tolist() == best[:50].tolist()
+    assert ranked.dense == pytest.approx(cosine[ranked.rows], abs=1e-6)
 
 
 def test_what_a_filter_shuts_out_is_no_candidate() -> None:
@@ -149,14 +171,21 @@ def test_what_a_filter_shuts_out_is_no_candidate() -> None:
     bm25 = np.ones(500, np.float32)
     named = np.array([8, 9])
     ranked = rank(
-        vectors[1], vectors, bm25, 5.0, dense_weight=0.6, depth=5, allowed=allowed, named=named
+        vectors[1],
+        table(vectors),
+        bm25,
+        5.0,
+        dense_weight=0.6,
+        depth=5,
+        allowed=allowed,
+        named=named,
     )
     assert sorted(ranked.rows.tolist()) == [7, 8]
 
 
 def test_an_empty_index_has_no_candidates() -> None:
     none = np.zeros(0, np.float32)
-    ranked = rank(unit_rows(1)[0], np.zeros((0, 16), np.float32), none, 1.0, dense_weight=0.6)
+    ranked = rank(unit_rows(1)[0], table(np.zeros((0, 16))), none, 1.0, dense_weight=0.6)
     assert len(ranked.rows) == 0
 
 

@@ -10,14 +10,16 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+from tiny_encoders import reference_scores, write_cross_encoder
 from toy_encoder import ToyEncoder
 
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Yard
 from modelyard.retrieval.index import VECTOR_TYPE
 from modelyard.retrieval.passage import Passage
+from modelyard.retrieval.results import SearchResults
 from modelyard.retrieval.revise import FileRecord, build_beside
-from modelyard.retrieval.search import Searcher, SearchResults
+from modelyard.retrieval.search import Searcher
 from modelyard.retrieval.snippets import cut_snippet
 
 CONFIG = """
@@ -303,3 +305,162 @@ def test_a_long_line_is_shown_around_its_match() -> None:
     snippet = cut_snippet("x " * 2_000 + "needle" + " y" * 2_000, ["needl"])
     assert len(snippet.text) < 320
     assert "‹needle›" in snippet.marked("‹", "›")
+
+
+def test_marks_are_right_where_lines_are_cut() -> None:
+    long = "needle " + "x " * 200 + "needle"
+    snippet = cut_snippet(f"a needle\n{long}\nlast needle", ["needl"])
+    assert snippet.marked("‹", "›").count("‹needle›") == 3
+    assert snippet.text.splitlines()[1].endswith("…")
+
+
+def name_reranker(yard: Yard, folder: str, *, reranked: int = 30) -> None:
+    rules = yard.root / "configs" / "embedding_models" / "rules.yaml"
+    rules.write_text(
+        "description: Rules\n"
+        f"search: {{groups: [tests], reranker: {folder}, reranked: {reranked}}}\n"
+    )
+
+
+class Likes:
+    """A cross-encoder that likes passages with one word in them, the longer the less."""
+
+    def __init__(self, word: str) -> None:
+        self.word = word
+        self.asked: list[tuple[str, list[str]]] = []
+
+    def score(self, query: str, passages: Sequence[str]) -> np.ndarray:
+        self.asked.append((query, list(passages)))
+        return np.array([4.0 * (self.word in one) - 0.01 * len(one) for one in passages])
+
+
+Rerank = Callable[..., tuple[Likes, Searcher]]
+
+
+@pytest.fixture
+def liking(yard: Yard, index: Index, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rerank]:
+    """A Searcher whose cross-encoder likes a word: `liking("Promote", reranked=2)`."""
+    index("documentation", DOCS)
+    index("source_code", CODE)
+    folder = yard.root / "models" / "reranker"
+    folder.mkdir(parents=True)
+    searchers: list[Searcher] = []
+
+    def build(word: str, *, reranked: int = 30) -> tuple[Likes, Searcher]:
+        name_reranker(yard, "models/reranker", reranked=reranked)
+        likes = Likes(word)
+        monkeypatch.setattr(
+            "modelyard.retrieval.reranking.open_cross_encoder",
+            lambda given, progress: likes if given == folder else None,
+        )
+        searchers.append(Searcher(yard, open_encoder=lambda yard, settings: ToyEncoder()))
+        return likes, searchers[-1]
+
+    yield build
+    for one in searchers:
+        one.close()
+
+
+def test_the_cross_encoder_reads_title_and_text_of_the_best(liking: Rerank) -> None:
+    likes, searcher = liking("Promote")
+    found = searcher.search('how do I roll "an adapter" back')
+    assert found.reranker == "models/reranker"
+    ((query, passages),) = likes.asked
+    assert query == "how do I roll an adapter back"
+    assert passages == [
+        "Adapters > Roll back\nTo roll back an adapter, run `models adapters rollback NAME`."
+    ]
+
+
+def test_what_the_cross_encoder_likes_comes_first(liking: Rerank) -> None:
+    _, searcher = liking("Promotion")
+    found = searcher.search("how do I roll back an adapter")
+    assert places(found)[0] == "docs/adapters.md:11"
+    scores = found.results[0].scores
+    assert scores.reranked == pytest.approx(4 - 0.01 * len("\n".join(DOCS["docs/adapters.md"][1])))
+    assert scores.final == pytest.approx(1 / (1 + np.exp(-scores.reranked)))
+    finals = [one.scores.final for one in found.results]
+    assert finals == sorted(finals, reverse=True)
+
+
+def test_results_below_those_it_read_keep_their_order(liking: Rerank) -> None:
+    likes, searcher = liking("Promotion", reranked=2)
+    plain = searcher.search("how do I roll back an adapter", rerank=False)
+    assert likes.asked == []
+    assert plain.reranker is None
+    found = searcher.search("how do I roll back an adapter")
+    assert sorted(places(found)[:2]) == sorted(places(plain)[:2])
+    assert places(found)[2:] == places(plain)[2:]
+    read = [one.scores.reranked is not None for one in found.results]
+    assert read == [True, True, *[False] * (len(read) - 2)]
+
+
+def test_it_reads_more_results_than_are_shown(liking: Rerank) -> None:
+    _, searcher = liking("Promotion")
+    before = searcher.search("how do I roll back an adapter", top=1, rerank=False)
+    assert places(before) == ["docs/adapters.md:1"]
+    assert places(searcher.search("how do I roll back an adapter", top=1)) == [
+        "docs/adapters.md:11"
+    ]
+
+
+def test_boosts_count_after_the_cross_encoder_too(liking: Rerank) -> None:
+    _, searcher = liking("exclusive_lock")
+    found = searcher.search("exclusive_lock in test_files.py", domains=["source_code"])
+    first = found.results[0]
+    assert first.passage.path == "tests/test_files.py"
+    share = 1 / (1 + np.exp(-(first.scores.reranked or 0.0)))
+    assert first.scores.boosts == {"named_file": 0.25}
+    assert first.scores.final == pytest.approx(share + 0.25)
+    unnamed = searcher.search("exclusive_lock", domains=["source_code"]).results[:2]
+    assert [one.passage.path for one in unnamed] == ["src/files.py", "tests/test_files.py"]
+    assert unnamed[1].scores.final == pytest.approx(0.7 * share)
+
+
+def test_a_text_in_two_places_is_read_once(liking: Rerank, index: Index) -> None:
+    likes, searcher = liking("Promotion")
+    index("documentation", {**DOCS, "docs/copy.md": DOCS["docs/adapters.md"]})
+    found = searcher.search("how do I roll back an adapter", domains=["documentation"])
+    ((_, passages),) = likes.asked
+    assert len(passages) == len(set(passages)) == 3
+    assert len(found.results[0].also) == 1
+
+
+@pytest.mark.parametrize("where", ["yard", "home"])
+def test_a_real_cross_encoder_orders_by_its_own_scores(
+    yard: Yard, searcher: Searcher, own_home: Path, where: str
+) -> None:
+    folder = write_cross_encoder((yard.root if where == "yard" else own_home) / "models" / "tiny")
+    plain = searcher.search("roll back an adapter", domains=["documentation"])
+    name_reranker(yard, "models/tiny" if where == "yard" else "~/models/tiny")
+    with closing(Searcher(yard, open_encoder=lambda yard, settings: ToyEncoder())) as again:
+        found = again.search("roll back an adapter", domains=["documentation"])
+    texts = [f"{one.passage.title}\n{one.passage.text}" for one in found.results]
+    expected = reference_scores(folder, "roll back an adapter", texts)
+    assert [one.scores.reranked for one in found.results] == pytest.approx(expected, abs=1e-3)
+    assert expected == sorted(expected, reverse=True)
+    assert sorted(places(found)) == sorted(places(plain))
+
+
+@pytest.mark.parametrize(
+    ("folder", "problem"),
+    [
+        ("models/nothing", "names the folder models/nothing, which does not exist"),
+        ("~nobody-here/model", "names the folder ~nobody-here/model, which does not exist"),
+        ("docs", "no cross-encoder's folder"),
+    ],
+)
+def test_a_reranker_that_is_none_is_refused_before_anything_is_searched(
+    yard: Yard, index: Index, folder: str, problem: str
+) -> None:
+    (yard.root / "docs").mkdir()
+    name_reranker(yard, folder)
+
+    def open_encoder(yard: Yard, settings: object) -> ToyEncoder:
+        raise AssertionError("the query was encoded")
+
+    with closing(Searcher(yard, open_encoder=open_encoder)) as searcher:
+        with pytest.raises(InvalidInput, match=problem):
+            searcher.search("roll back")
+        with pytest.raises(NoData):
+            searcher.search("roll back", rerank=False)

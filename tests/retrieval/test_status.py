@@ -60,6 +60,14 @@ def test_new_changed_and_gone_files_are_named_with_the_time_since(docs: Docs) ->
     assert found.breaches(0) and not found.breaches(60)
 
 
+def test_a_file_that_no_update_can_read_does_not_make_the_index_stale(docs: Docs) -> None:
+    (docs.yard.root / "docs/old.md").write_bytes(b"# Over\xffview\n")
+    docs.update()
+    assert read_status(docs.yard, docs.domain).state == "current"
+    docs.write("old.md", "# Overview\n")
+    assert read_status(docs.yard, docs.domain).new == ["docs/old.md"]
+
+
 def test_another_chunking_or_encoder_is_outdated(docs: Docs) -> None:
     docs.update()
     other = replace(docs.domain, settings=replace(docs.domain.settings, chunk_tokens=99))

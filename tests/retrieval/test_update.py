@@ -14,6 +14,7 @@ from index_yards import SECRET, Docs, make_docs, page
 
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.retrieval.index import IndexDamaged, IndexMissing, open_index
+from modelyard.retrieval.reading.sources import SourceFile
 
 
 @pytest.fixture
@@ -165,8 +166,8 @@ def test_another_encoder_or_chunking_builds_the_index_anew(docs: Docs) -> None:
 
 def test_too_many_changes_are_built_beside(docs: Docs, monkeypatch: pytest.MonkeyPatch) -> None:
     docs.update()
-    monkeypatch.setattr("modelyard.retrieval.update._MOST_IN_ONE_TRANSACTION", 4)
-    monkeypatch.setattr("modelyard.retrieval.update._BUILT_AT_ONCE", 4)
+    monkeypatch.setattr("modelyard.retrieval.updating.changing._MOST_IN_ONE_TRANSACTION", 4)
+    monkeypatch.setattr("modelyard.retrieval.updating.building._BUILT_AT_ONCE", 4)
     for name in ("adapters", "bases"):
         docs.write(f"{name}.md", page("other " + name))
     done = docs.update()
@@ -210,20 +211,68 @@ def test_unreadable_files_and_files_that_go_while_read_are_skipped(
     docs.update()
     for name in ("bases", "search"):
         docs.write(f"{name}.md", page("longer " + name))
-    path_open = Path.open
+    source_open = SourceFile.open
 
-    def broken(self: Path, *words: object, **more: object) -> object:
-        if self.name == "bases.md":
+    def broken(self: SourceFile) -> object:
+        if self.path.endswith("bases.md"):
             raise FileNotFoundError(self)
-        if self.name == "search.md":
+        if self.path.endswith("search.md"):
             raise PermissionError(self)
-        return path_open(self, *words, **more)  # type: ignore[call-overload]
+        return source_open(self)
 
-    monkeypatch.setattr(Path, "open", broken)
+    monkeypatch.setattr(SourceFile, "open", broken)
     done = docs.update()
     assert done.skipped["gone while it was read"] == ["docs/bases.md"]
     assert done.skipped["unreadable"] == ["docs/search.md"]
     assert done.files.removed == 2 and done.files.reused == 1
+
+
+def test_a_file_in_a_broken_encoding_is_skipped_and_reported_each_time(docs: Docs) -> None:
+    path = docs.yard.root / "docs/old.md"
+    path.write_bytes("# Überblick\n\nDas Gerät fällt aus.\n".encode("latin-1"))
+    for _ in range(2):
+        done = docs.update()
+        assert done.skipped == {"broken encoding": ["docs/old.md"]}
+        assert done.files.total == 3
+    path.write_text("# Überblick\n\nDas Gerät fällt aus.\n", encoding="utf-16")
+    assert docs.update().files.added == 1
+    path.write_bytes(b"# Over\xffview\n")
+    assert docs.update().files.removed == 1
+    assert_equals_a_fresh_build(docs)
+
+
+def test_of_a_log_only_the_broken_characters_are_lost(docs: Docs) -> None:
+    docs.domain = replace(docs.domain, settings=replace(docs.domain.settings, chunker="logs"))
+    docs.write("good.md", "2026-01-01 ERROR disk é is full\n" * 3)
+    path = docs.yard.root / "docs/bad.md"
+    path.write_bytes("2026-01-01 ERROR disk é was full\n".encode("latin-1") * 3)
+    done = docs.update()
+    assert done.skipped == {"characters in a broken encoding": ["docs/bad.md"]}
+    assert done.files.total == 5
+    assert any("was full" in repr(row) for row in docs.rows())
+
+
+def test_a_pdf_without_text_is_reported(docs: Docs) -> None:
+    docs.write("scan.md", "%PDF-1.4\nrubbish")
+    assert docs.update().skipped == {"PDF without text": ["docs/scan.md"]}
+
+
+def test_a_dry_run_without_the_encoder_counts_files_and_opens_nothing(docs: Docs) -> None:
+    docs.encoders.here = False
+    planned = docs.update(dry_run=True)
+    assert planned.unknown == "the encoder toy is not on this machine; an update fetches it"
+    assert (planned.built, planned.files.added, planned.passages.total) == ("there was none", 3, 0)
+    docs.update()
+    docs.write("bases.md", page("ground"))
+    (docs.yard.root / "docs/search.md").rename(docs.yard.root / "docs/find.md")
+    docs.write("new.md", page("new"))
+    (docs.yard.root / "docs/adapters.md").unlink()
+    docs.encoders.opened = 0
+    planned = docs.update(dry_run=True)
+    assert docs.encoders.opened == 0 and planned.unknown and not planned.unchanged
+    done = docs.update()
+    assert planned.files == done.files
+    assert (done.files.changed, done.files.moved, done.files.added) == (1, 1, 1)
 
 
 def test_a_planted_secret_is_nowhere_in_the_bytes(docs: Docs) -> None:

@@ -1,4 +1,4 @@
-"""Sentence encoders of two random layers with a real tokenizer, laid out as they are shared."""
+"""Encoders and cross-encoders of two random layers with a real tokenizer, as they are shared."""
 
 from __future__ import annotations
 
@@ -38,10 +38,7 @@ def write_encoder(
                 max_position_embeddings=64,
             )
         )
-    with torch.no_grad():  # fresh weights are so small that every text would come out alike
-        for name, weights in model.named_parameters():
-            if "LayerNorm" not in name and "layer_norm" not in name:
-                weights.copy_(torch.randn_like(weights) * 0.2)
+    _draw_weights(model)
     model.eval().save_pretrained(folder)
     kinds = ("Transformer", ""), ("Pooling", "1_Pooling"), ("Normalize", "2_Normalize")
     modules = [
@@ -54,6 +51,71 @@ def write_encoder(
         json.dumps({f"pooling_mode_{pooling}": True, "word_embedding_dimension": 32})
     )
     return folder
+
+
+def write_cross_encoder(
+    folder: Path, *, family: str = "bert", tells_apart: bool = True, **more: Any
+) -> Path:
+    """A model for pairs of up to 40 tokens, with a classifier of random weights."""
+    import torch
+    from transformers import (
+        BertConfig,
+        BertForSequenceClassification,
+        PreTrainedTokenizerFast,
+        RobertaConfig,
+        RobertaForSequenceClassification,
+    )
+
+    torch.manual_seed(1)
+    folder.mkdir(parents=True)
+    vocabulary = _write_tokenizer(folder)
+    shape = {"hidden_size": 32, "intermediate_size": 64, "num_hidden_layers": 2}
+    sizes = {"num_attention_heads": 4, "max_position_embeddings": 64, "num_labels": 1}
+    settings = {"vocab_size": vocabulary, **shape, **sizes, **more}
+    model: Any
+    if family == "bert":
+        model = BertForSequenceClassification(BertConfig(**settings))
+    else:
+        model = RobertaForSequenceClassification(
+            RobertaConfig(**{"type_vocab_size": 1, "pad_token_id": 0, **settings})
+        )
+    _draw_weights(model)
+    model.eval().save_pretrained(folder)
+    PreTrainedTokenizerFast(
+        tokenizer_file=str(folder / "tokenizer.json"),
+        model_max_length=40,
+        model_input_names=["input_ids", "attention_mask", *["token_type_ids"] * tells_apart],
+        pad_token="[PAD]",
+        cls_token="[CLS]",
+        sep_token="[SEP]",
+        unk_token="[UNK]",
+    ).save_pretrained(folder)
+    return folder
+
+
+def reference_scores(folder: Path, query: str, passages: list[str]) -> Any:
+    """What transformers' own tokenizer and model give, one pair at a time, the passage cut."""
+    import torch
+    from transformers import AutoModelForSequenceClassification, AutoTokenizer
+
+    tokenizer = AutoTokenizer.from_pretrained(folder)
+    model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
+    scores = []
+    with torch.inference_mode():
+        for passage in passages:
+            pair = tokenizer([query], [passage], truncation="only_second", return_tensors="pt")
+            scores.append(float(model(**pair).logits[0, 0]))
+    return scores
+
+
+def _draw_weights(model: Any) -> None:
+    """Random weights of some size: fresh ones are so small that all texts come out alike."""
+    import torch
+
+    with torch.no_grad():
+        for name, weights in model.named_parameters():
+            if "LayerNorm" not in name and "layer_norm" not in name:
+                weights.copy_(torch.randn_like(weights) * 0.2)
 
 
 def _write_tokenizer(folder: Path) -> int:

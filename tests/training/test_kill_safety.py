@@ -12,13 +12,13 @@ from pathlib import Path
 import pytest
 import torch
 from safetensors.torch import load_file
-from training_runs import arguments, run_here, start_process
+from training_runs import arguments, cut_off, flowers_spec, run_here, start_process
 
 from modelyard.adapters.versions import list_versions
 from modelyard.core.layout import Yard
+from modelyard.core.progress import Silent
 from modelyard.training.experiment import list_checkpoints
 from modelyard.training.run import fine_tune
-from modelyard.training.spec import load_spec
 
 # `make soak` multiplies by ten: see docs/reliability.md.
 KILLS = 3 * int(os.environ.get("MODELYARD_SOAK", "1"))
@@ -138,26 +138,9 @@ def test_every_stage_after_training_can_be_cut_off(
     flowers: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Evaluation, registration and the report begin again from the trained weights."""
-    from modelyard.core.progress import Silent
-    from modelyard.training import run
-
-    class Cut(Exception):
-        pass
-
-    def cut(*_: object, **__: object) -> None:
-        raise Cut
-
-    spec = load_spec(
-        config=None,
-        assignments=[word for word in arguments()[5:] if "=" in word],
-        flags={"dataset": "flowers", "base_model": "tiny"},
-    )
     for stage in ("_evaluate", "_register", "_write_report"):
-        with monkeypatch.context() as patch:
-            patch.setattr(run, stage, cut)
-            with pytest.raises(Cut):
-                fine_tune(flowers, spec, progress=Silent())
-    result = fine_tune(flowers, spec, progress=Silent())
+        cut_off(stage, flowers, monkeypatch)
+    result = fine_tune(flowers, flowers_spec(), progress=Silent())
     assert result.version.name == "flowers@1"
     assert [version.number for version in list_versions(flowers, "flowers")] == [1]
     assert (result.experiment / "report.html").is_file()

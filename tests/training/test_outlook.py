@@ -8,12 +8,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from training_runs import Ended, arguments, run_here
+from training_runs import Ended, arguments, cut_off, run_here
 
 from modelyard.core.layout import Yard
-from modelyard.core.progress import Silent
-from modelyard.training import run
-from modelyard.training.spec import load_spec
 
 
 def dry_run(*more: str, settings: tuple[str, ...] = ()) -> Ended:
@@ -41,29 +38,6 @@ def without_base(flowers: Yard) -> Yard:
     source = "  - kind: hub\n    repo: example/tiny\n    revision: main\n"
     card.write_text(f"{front}download_bytes: 93000000\nsources:\n{source}---\n")
     return flowers
-
-
-def cut_off(stage: str, monkeypatch: pytest.MonkeyPatch) -> None:
-    """A run of the flowers that ends before a stage."""
-
-    class Cut(Exception):
-        pass
-
-    def cut(*_: object, **__: object) -> None:
-        raise Cut
-
-    spec = load_spec(
-        config=None,
-        assignments=[word for word in arguments()[5:] if "=" in word],
-        flags={"dataset": "flowers", "base_model": "tiny"},
-    )
-    with monkeypatch.context() as patch, pytest.raises(Cut):
-        patch.setattr(run, stage, cut)
-        run.fine_tune(_yard(), spec, progress=Silent())
-
-
-def _yard() -> Yard:
-    return Yard(Path.cwd())
 
 
 @pytest.mark.parametrize("asked", ["--check", "--dry-run"])
@@ -116,7 +90,7 @@ def test_a_dry_run_says_what_the_gate_says_of_a_finished_run(finished: Yard) -> 
 def test_a_dry_run_of_a_stopped_run_says_from_which_step_it_would_go_on(
     flowers: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_off("_evaluate", monkeypatch)
+    cut_off("_evaluate", flowers, monkeypatch)
     assert outlook()["action"] == "conclude"
     shutil.rmtree(flowers.experiment("flowers") / "checkpoints" / "final")
     shutil.rmtree(flowers.experiment("flowers") / "checkpoints" / "checkpoint-6")
@@ -129,7 +103,7 @@ def test_a_dry_run_of_a_stopped_run_says_from_which_step_it_would_go_on(
 def test_a_run_that_was_registered_and_not_noted_keeps_its_version(
     flowers: Yard, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    cut_off("_write_report", monkeypatch)
+    cut_off("_write_report", flowers, monkeypatch)
     assert outlook()["writes"][-1] == "models/versions/flowers/1"
 
 

@@ -6,9 +6,16 @@ import os
 import subprocess
 import sys
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
+import pytest
 from typer.testing import CliRunner
+
+from modelyard.core.layout import Yard
+from modelyard.core.progress import Silent
+
+if TYPE_CHECKING:
+    from modelyard.training.spec import FineTuneSpec
 
 FLOWERS = ["rose", "tulip", "lily", "daisy", "iris", "peony", "aster", "lotus"]
 
@@ -52,6 +59,14 @@ def arguments(*more: str, settings: tuple[str, ...] = ()) -> list[str]:
     return ["fine-tune", "--dataset", "flowers", "--base-model", "tiny", *chosen, *more]
 
 
+def flowers_spec() -> FineTuneSpec:
+    """The same run, for a call in this process."""
+    from modelyard.training.spec import load_spec
+
+    flags = {"dataset": "flowers", "base_model": "tiny"}
+    return load_spec(config=None, assignments=list(QUICK), flags=flags)
+
+
 def run_here(*words: str) -> Ended:
     """`models ...` in this process."""
     from modelyard.cli.app import app
@@ -69,3 +84,18 @@ def start_process(*words: str) -> subprocess.Popen[str]:
         text=True,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
     )
+
+
+def cut_off(stage: str, yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A run of the flowers in this process that ends before a stage of training/run.py."""
+    from modelyard.training import run
+
+    class Cut(Exception):
+        pass
+
+    def cut(*_: object, **__: object) -> None:
+        raise Cut
+
+    with monkeypatch.context() as patch, pytest.raises(Cut):
+        patch.setattr(run, stage, cut)
+        run.fine_tune(yard, flowers_spec(), progress=Silent())

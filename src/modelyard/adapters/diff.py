@@ -18,7 +18,7 @@ from modelyard.adapters.training_info import load_evaluation
 from modelyard.adapters.versions import AdapterVersion
 from modelyard.bases.fingerprint import read_tensor_entries, weight_files
 from modelyard.bases.local import LocalBase
-from modelyard.core.settings import flatten_settings
+from modelyard.core.settings.mapping import flatten_settings
 
 _CHEAP_BASE_BYTES = 2_000_000_000
 

@@ -15,7 +15,8 @@ from typing import Any
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import ModelyardError, Problem, ProblemsFound
 from modelyard.core.files import sha256_file, write_atomic
-from modelyard.core.settings import build_settings, settings_mapping
+from modelyard.core.settings.build import build_settings
+from modelyard.core.settings.mapping import settings_mapping
 
 MANIFEST_NAME = "MANIFEST.json"
 

@@ -15,7 +15,8 @@ from typing import Annotated, Any
 from modelyard.core.cards import load_card
 from modelyard.core.errors import InvalidInput, Problem, ProblemsFound, did_you_mean
 from modelyard.core.layout import Yard
-from modelyard.core.settings import Between, build_settings
+from modelyard.core.settings.build import build_settings
+from modelyard.core.settings.marks import Between
 from modelyard.core.yamlsource import YamlSource
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -72,7 +73,7 @@ class PathSource:
 
     def folder(self, yard: Yard) -> Path:
         """The folder that is meant."""
-        return (yard.root / Path(self.path).expanduser()).absolute()
+        return yard.written_path(self.path)
 
     def __str__(self) -> str:
         return f"path {self.path}"

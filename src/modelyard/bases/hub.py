@@ -14,8 +14,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.bases.catalogue import HubSource
+from modelyard.bases.files import FILE_PATTERNS, is_base_file, missing_parts
 from modelyard.bases.growth import showing_growth
-from modelyard.bases.local import FILE_PATTERNS, is_base_file, missing_parts
 from modelyard.bases.source_failed import SourceFailed
 from modelyard.core.files import (
     disk_errors,

@@ -13,7 +13,6 @@ import hashlib
 import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
-from fnmatch import fnmatchcase
 from pathlib import Path
 
 from modelyard.bases.catalogue import (
@@ -24,6 +23,7 @@ from modelyard.bases.catalogue import (
     WheelSource,
     find_base,
 )
+from modelyard.bases.files import base_files, missing_parts
 from modelyard.bases.fingerprint import (
     UnreadableWeights,
     fingerprint_weights,
@@ -37,9 +37,6 @@ from modelyard.core.layout import Yard, cache_folder, check_name
 from modelyard.core.progress import Progress, Silent
 
 RECORD_NAME = "BASE.json"
-FILE_PATTERNS = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt")
-"""The files that make up a base; whatever else lies in its folder is not looked at."""
-REQUIRED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 _CONVERSION = 1
 """Raise this when convert.py writes other files from the same GGUF: old ones are then redone."""
@@ -106,15 +103,6 @@ def locate_base(
         if found := locate_source(yard, card, source, progress or Silent(), remember=remember):
             return found
     return None
-
-
-def require_base(yard: Yard, name: str, *, progress: Progress, offline: bool = False) -> LocalBase:
-    """The base, pulled first if it is not on this machine."""
-    from modelyard.bases.pull import pull_base
-
-    return locate_base(yard, name, progress=progress) or pull_base(
-        yard, name, progress=progress, offline=offline
-    )
 
 
 def verify_base(base: LocalBase) -> None:
@@ -188,28 +176,6 @@ def _read_new(
         with contextlib.suppress(ModelyardError, OSError):
             _write_record(home, base)
     return base
-
-
-def missing_parts(folder: Path) -> list[str]:
-    """The names of the files a base needs and `folder` does not have."""
-    missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
-    weights = weight_files(folder)
-    if not weights:
-        missing.append("model.safetensors")
-    return missing + [file.name for file in weights if not file.is_file()]
-
-
-def base_files(folder: Path) -> list[str]:
-    """The names of the files in `folder` that make up a base."""
-    return sorted(place.name for place in folder.iterdir() if is_base_file(place.name))
-
-
-def is_base_file(path: str) -> bool:
-    """Whether a file at this path inside a base's folder is one of those that make it up."""
-    # Some repositories ship the same weights a second time, in their maker's own format.
-    if "/" in path or path.startswith("consolidated"):
-        return False
-    return any(fnmatchcase(path, pattern) for pattern in FILE_PATTERNS)
 
 
 def record_base(name: str, folder: Path, home: Path, source: str, progress: Progress) -> LocalBase:

@@ -21,11 +21,11 @@ from modelyard.bases.catalogue import (
     WheelSource,
     find_base,
 )
+from modelyard.bases.files import missing_parts
 from modelyard.bases.local import (
     LocalBase,
     base_cache,
     locate_base,
-    missing_parts,
     record_base,
     record_folder,
     verify_base,
@@ -50,6 +50,13 @@ class BaseUnavailable(ModelyardError):
     def __init__(self, name: str, problems: tuple[Problem, ...], *, hint: str) -> None:
         super().__init__(f"base '{name}' cannot be had from any of its sources", hint=hint)
         self.problems = problems
+
+
+def require_base(yard: Yard, name: str, *, progress: Progress, offline: bool = False) -> LocalBase:
+    """The base, pulled first if it is not on this machine."""
+    return locate_base(yard, name, progress=progress) or pull_base(
+        yard, name, progress=progress, offline=offline
+    )
 
 
 def pull_base(

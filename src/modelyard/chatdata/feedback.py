@@ -21,7 +21,8 @@ from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData, Problem, ProblemsFound
 from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Yard, check_name
-from modelyard.core.settings import Where, build_settings
+from modelyard.core.settings.build import build_settings
+from modelyard.core.settings.keypath import Where
 from modelyard.core.state import open_state, transaction
 from modelyard.core.visible import visible_text
 

@@ -194,7 +194,7 @@ def _state(base: LocalBase | None) -> dict[str, Any]:
 def _card_facts(card: BaseCard) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from modelyard.core.settings import settings_mapping
+    from modelyard.core.settings.mapping import settings_mapping
 
     facts = settings_mapping(card)
     return facts | {

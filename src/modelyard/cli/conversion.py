@@ -1,8 +1,8 @@
 """Arguments that are plain text are taken as they are, without the time that it takes to say so.
 
 Typer 0.29.2 converts every argument through pydantic, whose import takes as long as the check of a
-hundred configs. Text, lists of text and words to choose from need none of it; all else still goes
-through Typer. Remove this when Typer does so itself.
+hundred configs. Text, lists of text, words to choose from and options that are not given need none
+of it; all else still goes through Typer. Remove this when Typer does so itself.
 """
 
 from __future__ import annotations
@@ -30,6 +30,8 @@ class LightCommand(TyperCommand):
 class _AsItIs:
     """Takes the place of what Typer converts one parameter with."""
 
+    kind: Any
+    """What one value is."""
     choices: tuple[Any, ...] | None
     """The words to choose from; None for any text."""
     build: Callable[[], Any]
@@ -47,19 +49,22 @@ class _AsItIs:
                 shown = ", ".join(map(repr, words))
                 message = f"{text!r} is not one of {shown}{did_you_mean(text, words)}"
                 raise typer.BadParameter(message, ctx=ctx, param=param)
-        if not all(self._is_plain(text) for text in texts):
+        is_default = value is param.default and type(value) is self.kind
+        if not (is_default or all(self._is_plain(text) for text in texts)):
             return self.build().coerce(value, param=param, ctx=ctx)
         return list(value) if is_multiple else value
 
     def _is_plain(self, text: Any) -> bool:
-        return isinstance(text, str) and (self.choices is None or text in self.choices)
+        if self.choices is not None:
+            return text in self.choices
+        return self.kind is str and isinstance(text, str)
 
 
 def _lighten(param: Any) -> None:
     annotation = param.type_descriptor.annotation
     item = get_args(annotation)[0] if get_origin(annotation) is list else annotation
     choices = get_args(item) if get_origin(item) is Literal else None
-    # A flag that is given, or has a default, is converted by nobody; --help has none.
-    if item in (str, bool) or (choices and all(isinstance(one, str) for one in choices)):
-        light = _AsItIs(choices, param.get_runtime_param)
-        param.get_runtime_param = lambda: light
+    if choices and not all(isinstance(one, str) for one in choices):
+        choices = None
+    light = _AsItIs(item, choices, param.get_runtime_param)
+    param.get_runtime_param = lambda: light

@@ -41,7 +41,7 @@ def evaluate(
     """
     from modelyard.adapters.check import check_adapter_files
     from modelyard.adapters.versions import resolve_version
-    from modelyard.bases.local import require_base
+    from modelyard.bases.pull import require_base
     from modelyard.chatdata.dataset import load_dataset
     from modelyard.chatdata.template import ChatTokenizer
     from modelyard.chatdata.tokenizing import tokenize_conversations

@@ -61,7 +61,7 @@ def generate(
         )
 
     from modelyard.adapters.check import check_adapter_files
-    from modelyard.bases.local import require_base
+    from modelyard.bases.pull import require_base
     from modelyard.chatdata.conversation import Message
     from modelyard.cli.render import print_json, print_stream, print_title, showing_progress
 

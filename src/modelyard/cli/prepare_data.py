@@ -139,11 +139,11 @@ def prepare_data(
            "bad_rows": [{"message", "where", "hint"}],
            "feedback": {"rows", "new_rows", "first_id", "last_id"} or null}
     """
-    from modelyard.chatdata.prepare import PrepareRequest
     from modelyard.chatdata.prepare import prepare_data as prepare
+    from modelyard.chatdata.prepare_request import PrepareRequest
     from modelyard.cli.render import print_json, showing_progress
     from modelyard.core.layout import find_yard
-    from modelyard.core.settings import settings_mapping
+    from modelyard.core.settings.mapping import settings_mapping
 
     request = PrepareRequest(
         sources=tuple(sources or ()),

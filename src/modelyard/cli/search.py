@@ -12,7 +12,7 @@ from modelyard.cli.options import Environment, Json
 
 if TYPE_CHECKING:
     from modelyard.retrieval.evaluate import Evaluation
-    from modelyard.retrieval.search import Result, SearchResults
+    from modelyard.retrieval.results import Result, SearchResults
 
 
 def search(
@@ -48,6 +48,13 @@ def search(
         bool,
         typer.Option(
             "--explain", help="Say how the query was understood, and each result's scores."
+        ),
+    ] = False,
+    no_rerank: Annotated[
+        bool,
+        typer.Option(
+            "--no-rerank",
+            help="Leave the order as it is, where `search.reranker` names a cross-encoder.",
         ),
     ] = False,
     evaluate: Annotated[
@@ -86,18 +93,19 @@ def search(
 
     With --json: {query: {text, terms, phrases, names}, results: [{domain, path, first_line,
     last_line, kind, title, text, facts, snippet: {text, first_line, marks}, scores: {dense, words,
-    ideal, dense_weight, fused, boosts, final}, also, related: [{domain, path, first_line,
+    ideal, dense_weight, fused, boosts, reranked, final}, also, related: [{domain, path, first_line,
     last_line, title, why}]}], asked: [{domain, passages, snapshot, dense_weight, because,
-    allowed}], notes}. With --eval and --json: {sets: [{name, queries, passages, dense_weight,
-    measures: {MEASURE: {dense, words, fused, gain}}}]}, each with value, low and high, where gain
-    is fused less the better of the two sides.
+    allowed}], reranker, notes}, where reranker and reranked are null without a cross-encoder. With
+    --eval and --json: {sets: [{name, queries, passages, dense_weight, measures: {MEASURE: {dense,
+    words, fused, gain}}}]}, each with value, low and high, where gain is fused less the better of
+    the two sides.
     """
     from modelyard.cli.render import print_json
     from modelyard.core.errors import InvalidInput
     from modelyard.core.layout import find_yard
 
     if evaluate is not None:
-        if query is not None or filters or top is not None or explain:
+        if query is not None or filters or top is not None or explain or no_rerank:
             raise InvalidInput(
                 "--eval takes its queries from files", hint="leave QUERY and its options out"
             )
@@ -119,6 +127,7 @@ def search(
         top=top,
         filters=_read_filters(filters or []),
         environment=environment or DEFAULT_ENVIRONMENT,
+        rerank=not no_rerank,
         progress=LogProgress(),
     )
     if as_json:
@@ -170,6 +179,9 @@ def _understood(found: SearchResults) -> Iterator[str]:
             f"asked    {one.domain}: {one.passages:,} passages{allowed}; "
             f"dense {one.dense_weight:.0%} ({visible_text(one.because)})"
         )
+    if found.reranker is not None:
+        read = sum(one.scores.reranked is not None for one in found.results)
+        yield visible_text(f"reranked {read} of the results below, by {found.reranker}")
     yield ""
 
 
@@ -190,7 +202,7 @@ def _result_lines(
     )
     yield from (f"     {line}" for line in text.split("\n"))
     if explain:
-        yield f"     {_explained(one)}"
+        yield from (f"     {line}" for line in _explained(one))
     yield from (f"     also {visible_text(also)}" for also in one.also)
     for link in one.related:
         told = f"{link.path}:{link.first_line}  {_first_line(link.title)}".rstrip()
@@ -202,17 +214,19 @@ def _first_line(title: str) -> str:
     return title.partition("\n")[0]
 
 
-def _explained(one: Result) -> str:
+def _explained(one: Result) -> Iterator[str]:
     scores = one.scores
-    rest = 1 - scores.dense_weight
-    text = (
-        f"{scores.fused:.3f} = {scores.dense_weight:.2f} x dense {scores.dense:.3f} "
-        f"+ {rest:.2f} x words {scores.words:.2f}/{scores.ideal:.2f}"
+    boosts = "".join(
+        f"; {name} {'+' if name == 'named_file' else 'x'} {value:.2f}"
+        for name, value in scores.boosts.items()
     )
-    for name, value in scores.boosts.items():
-        sign = "+" if name == "named_file" else "x"
-        text += f"; {name} {sign} {value:.2f}"
-    return text
+    rest = 1 - scores.dense_weight
+    yield (
+        f"{scores.fused:.3f} = {scores.dense_weight:.2f} x dense {scores.dense:.3f} "
+        f"+ {rest:.2f} x words {scores.words:.2f}/{scores.ideal:.2f}{boosts}"
+    )
+    if scores.reranked is not None:
+        yield f"logistic(reranked {scores.reranked:.2f}){boosts} = {scores.final:.3f}"
 
 
 def _as_json(found: SearchResults) -> dict[str, Any]:
@@ -222,6 +236,7 @@ def _as_json(found: SearchResults) -> dict[str, Any]:
         "query": asdict(found.query),
         "results": [_result_json(one) for one in found.results],
         "asked": [asdict(one) for one in found.asked],
+        "reranker": found.reranker,
         "notes": list(found.notes),
     }
 

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from modelyard.core.progress import Progress
     from modelyard.retrieval.domains import Domain
     from modelyard.retrieval.encoders import Encoders
-    from modelyard.retrieval.update import DomainUpdate
+    from modelyard.retrieval.updating.outcome import DomainUpdate
 
 _SHOWN_SKIPPED = 3
 
@@ -54,7 +54,11 @@ def update_embeddings(
     killed is completed by the next one. Another encoder, or another way to cut, builds the index
     anew beside the old one, which answers until then.
 
-    Files that cannot be read, are binary or too large are skipped and counted.
+    Files that cannot be read, are binary, too large or in a broken encoding are skipped and
+    reported; of a log only the broken characters are lost. Text is UTF-8, or UTF-16 with its mark.
+
+    With --dry-run nothing is written or fetched; without the encoder on this machine it says what
+    would become of the files, and counts no passages.
 
     \b
     models update-embeddings --domain documentation --incremental
@@ -64,7 +68,8 @@ def update_embeddings(
     \b
     JSON: {"dry_run": bool, "domains": [{"domain", "unchanged": bool, "built": why or null,
            "files": {"added", "changed", "moved", "removed", "reused"}, "passages": the same,
-           "embedded", "from_cache", "skipped": {reason: [path]}, "took_s"}]}
+           "embedded", "from_cache", "skipped": {reason: [path]},
+           "unknown": why a dry run could not count passages, or null, "took_s"}]}
     With --watch: one such document for each update that changed something, one a line.
     """
     from modelyard.cli.render import showing_progress
@@ -138,18 +143,22 @@ def _watch(
     as_json: bool,
 ) -> None:
     from modelyard.cli.render import flush_results, print_lines
-    from modelyard.retrieval.watch import watch_domains
+    from modelyard.retrieval.update import update_domain
+    from modelyard.retrieval.watch import keep_in_step
 
-    progress.stage(f"watching the files of {len(domains)} domains; ^C ends it")
-    for changed in watch_domains(yard, domains):
-        updates = _update(yard, changed, encoders, progress, wait=wait)
-        told = [one for one in updates if not one.unchanged]
-        if told and as_json:
+    def update(domain: Domain) -> DomainUpdate:
+        return update_domain(yard, domain, encoders, wait_s=wait, progress=progress)
+
+    progress.stage(f"watching the files of {_count(len(domains), 'domain')}; ^C ends it")
+    for done in keep_in_step(yard, domains, update, progress=progress):
+        if done.unchanged:
+            continue
+        if as_json:
             import json
 
-            print_lines([json.dumps(_facts(told, dry_run=False))])
-        elif told:
-            print_lines(_sentence(one) for one in told)
+            print_lines([json.dumps(_facts([done], dry_run=False))])
+        else:
+            print_lines([_sentence(done)])
         flush_results()
 
 
@@ -172,13 +181,18 @@ def _print(updates: Sequence[DomainUpdate], *, as_json: bool, dry_run: bool) -> 
 def _sentence(update: DomainUpdate) -> str:
     """What became of one domain, in one line."""
     files, passages = update.files, update.passages
-    if update.unchanged:
+    if update.unchanged and not update.unknown:
         return (
             f"{update.domain}: unchanged, {_count(files.total, 'file')}, "
             f"{_count(passages.total, 'passage')} ({update.took_s:.2f} s)"
         )
     what = f"{'would be ' if update.dry_run else ''}"
     what += f"built anew ({update.built})" if update.built else "changed"
+    if update.unknown:
+        return (
+            f"{update.domain}: {what}: {_changes(files, 'file')}; passages not counted: "
+            f"{update.unknown} ({update.took_s:.2f} s)"
+        )
     vectors = f"{'to embed' if update.dry_run else 'embedded'} {update.embedded:,}"
     if update.from_cache:
         vectors += f", from the cache {update.from_cache:,}"

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import Any, Literal
 
-from modelyard.core.settings import KeyPath, choices_of, dotted, settings_fields, unwrap
+from modelyard.core.settings.fields import settings_fields
+from modelyard.core.settings.keypath import KeyPath, dotted
+from modelyard.core.settings.marks import choices_of, unwrap
 from modelyard.core.units import MONEY, Quantity
 
 Difference = Literal["added", "changed", "removed"]

@@ -20,7 +20,8 @@ from modelyard.configs.masked import mask_changes, mask_problems
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import own_settings, resolve
 from modelyard.core.errors import InvalidInput, ProblemsFound, did_you_mean
-from modelyard.core.settings import KeyPath, build_settings, dotted
+from modelyard.core.settings.build import build_settings
+from modelyard.core.settings.keypath import KeyPath, dotted
 
 
 @dataclass(frozen=True, slots=True)

@@ -13,17 +13,9 @@ from dataclasses import dataclass
 from typing import Annotated, Any, cast, get_args, get_origin
 
 from modelyard.configs.kinds import KINDS
-from modelyard.core.settings import (
-    Between,
-    KeyPath,
-    SettingsField,
-    choices_of,
-    describe,
-    dotted,
-    field_docs,
-    settings_fields,
-    unwrap,
-)
+from modelyard.core.settings.fields import SettingsField, field_docs, settings_fields
+from modelyard.core.settings.keypath import KeyPath, dotted
+from modelyard.core.settings.marks import Between, choices_of, describe, unwrap
 from modelyard.core.yamlscalars import is_plain_text
 
 ANY_NAME = "NAME"

@@ -18,16 +18,8 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin
 from modelyard.configs.fields import default_of, say_type, written_form
 from modelyard.configs.kinds import ENVIRONMENTS, Kind
 from modelyard.configs.kinds.parts import NAME_PATTERN
-from modelyard.core.settings import (
-    Between,
-    SettingsField,
-    Unwrapped,
-    choices_of,
-    describe,
-    field_docs,
-    settings_fields,
-    unwrap,
-)
+from modelyard.core.settings.fields import SettingsField, field_docs, settings_fields
+from modelyard.core.settings.marks import Between, Unwrapped, choices_of, describe, unwrap
 from modelyard.core.units import Quantity
 
 Schema = dict[str, Any]

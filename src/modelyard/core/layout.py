@@ -91,9 +91,18 @@ class Yard:
     def trained_link(self, adapter: str) -> Path:
         return self.trained / check_name(adapter, "adapter")
 
+    @property
+    def embeddings(self) -> Path:
+        return self.models / "embeddings"
+
     def search_index(self, group: str, domain: str) -> Path:
         group, domain = check_name(group, "embedding group"), check_name(domain, "search domain")
-        return self.models / "embeddings" / group / f"{domain}.index"
+        return self.embeddings / group / f"{domain}.index"
+
+    @property
+    def search_indexes(self) -> list[Path]:
+        """Every search index that is there."""
+        return sorted(self.embeddings.glob("*/*.index"))
 
     # .models/
     @property
@@ -124,6 +133,14 @@ class Yard:
 
     def lock(self, kind: str, name: str) -> Path:
         return self.local_state / "locks" / f"{kind}-{check_name(name, kind)}.lock"
+
+    def written_path(self, text: str) -> Path:
+        """The place that a config names: `~` is the user's home, a relative path starts here."""
+        try:
+            path = Path(text).expanduser()
+        except RuntimeError:  # `~name` of nobody
+            path = Path(text)
+        return (self.root / path).absolute()
 
     def show(self, path: Path) -> str:
         """`path` as a person in the yard would type it: relative where it lies inside."""

@@ -62,7 +62,9 @@ class BertWeights:
     tokens: Array
     """[vocabulary, width]."""
     places: Array
-    """[positions, width]; the vector of the only segment is in them."""
+    """[positions, width]; the vector of the first segment is in them."""
+    segments: Array
+    """[segments, width]: what each adds to the first; a sentence encoder has no second."""
     norm: Norm
     """Over their sum."""
     layers: tuple[BertLayer, ...]
@@ -73,38 +75,104 @@ class BertWeights:
     """What the LayerNorms add to the variance."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BertScorer:
+    """A BERT encoder with a head that gives one number: `classifier(tanh(pooler(first token)))`."""
+
+    bert: BertWeights
+    """The encoder."""
+    pooler: Linear
+    """[width, width], over the first token."""
+    classifier: Linear
+    """[1, width]."""
+
+
 def load_bert(folder: Path) -> BertWeights:
     """The weights of a plain BERT. Raises InvalidInput when one is missing or has another shape."""
-    from safetensors.numpy import load_file
+    return _Checkpoint(folder).bert()
 
-    config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    path = folder / "model.safetensors"
-    try:
-        found = {
-            name.removeprefix("bert."): np.asarray(value) for name, value in load_file(path).items()
-        }
-    except Exception as error:  # safetensors raises a class of its own
-        raise InvalidInput(f"cannot be read: {error}", where=str(path)) from error
 
-    def take(name: str, *shape: int) -> Array:
-        if name not in found or found[name].shape != shape:
-            shown = (
-                "has no" if name not in found else f"has another shape of {found[name].shape} in"
+def load_bert_scorer(folder: Path) -> BertScorer:
+    """A plain BERT with its pooler and a classifier of one label. Raises InvalidInput likewise."""
+    checkpoint = _Checkpoint(folder)
+    bert = checkpoint.bert()
+    width = bert.tokens.shape[1]
+    return BertScorer(
+        bert=bert,
+        pooler=checkpoint.linear("pooler.dense", width, width),
+        classifier=checkpoint.linear("classifier", 1, width),
+    )
+
+
+class _Checkpoint:
+    """A folder's config and tensors; each tensor is asked for with the shape that it must have."""
+
+    def __init__(self, folder: Path) -> None:
+        from safetensors.numpy import load_file
+
+        self._config_path, self._path = folder / "config.json", folder / "model.safetensors"
+        self._config = json.loads(self._config_path.read_text(encoding="utf-8"))
+        try:
+            self._tensors = {
+                name.removeprefix("bert."): np.asarray(value)
+                for name, value in load_file(self._path).items()
+            }
+        except Exception as error:  # safetensors raises a class of its own
+            raise InvalidInput(f"cannot be read: {error}", where=str(self._path)) from error
+
+    def number(self, name: str) -> int:
+        """A whole number of config.json."""
+        value = self._config.get(name)
+        if not isinstance(value, int):
+            raise InvalidInput(f"has no whole number {name}", where=str(self._config_path))
+        return value
+
+    def tensor(self, name: str, *shape: int) -> Array:
+        """A tensor in fp32."""
+        found = self._tensors.get(name)
+        if found is None or found.shape != shape:
+            shown = "has no" if found is None else f"has another shape of {found.shape} in"
+            raise InvalidInput(
+                f"{shown} {name}", where=str(self._path), hint="is it this config's file?"
             )
-            raise InvalidInput(f"{shown} {name}", where=str(path), hint="is it this config's file?")
-        return found[name].astype(np.float32)
+        return found.astype(np.float32)
 
-    width, inner = int(config["hidden_size"]), int(config["intermediate_size"])
+    def linear(self, name: str, out: int, into: int) -> Linear:
+        """A linear layer with its bias."""
+        return Linear(
+            weight=self.tensor(f"{name}.weight", out, into), bias=self.tensor(f"{name}.bias", out)
+        )
 
-    def linear(name: str, out: int, into: int) -> Linear:
-        return Linear(weight=take(f"{name}.weight", out, into), bias=take(f"{name}.bias", out))
+    def norm(self, name: str) -> Norm:
+        """A LayerNorm over the stream."""
+        width = self.number("hidden_size")
+        return Norm(
+            scale=self.tensor(f"{name}.weight", width), shift=self.tensor(f"{name}.bias", width)
+        )
 
-    def norm(name: str) -> Norm:
-        return Norm(scale=take(f"{name}.weight", width), shift=take(f"{name}.bias", width))
+    def bert(self) -> BertWeights:
+        """The encoder without any head."""
+        width = self.number("hidden_size")
+        start = "embeddings"
+        kinds, places = self.number("type_vocab_size"), self.number("max_position_embeddings")
+        segments = self.tensor(f"{start}.token_type_embeddings.weight", kinds, width)
+        return BertWeights(
+            tokens=self.tensor(f"{start}.word_embeddings.weight", self.number("vocab_size"), width),
+            places=self.tensor(f"{start}.position_embeddings.weight", places, width) + segments[0],
+            segments=segments - segments[0],
+            norm=self.norm(f"{start}.LayerNorm"),
+            layers=tuple(
+                self._layer(f"encoder.layer.{place}")
+                for place in range(self.number("num_hidden_layers"))
+            ),
+            heads=self.number("num_attention_heads"),
+            epsilon=float(self._config.get("layer_norm_eps", 1e-12)),
+        )
 
-    def layer(start: str) -> BertLayer:
+    def _layer(self, start: str) -> BertLayer:
+        width, inner = self.number("hidden_size"), self.number("intermediate_size")
         parts = [
-            linear(f"{start}.attention.self.{part}", width, width)
+            self.linear(f"{start}.attention.self.{part}", width, width)
             for part in ("query", "key", "value")
         ]
         return BertLayer(
@@ -112,22 +180,9 @@ def load_bert(folder: Path) -> BertWeights:
                 weight=np.concatenate([part.weight for part in parts]),
                 bias=np.concatenate([part.bias for part in parts]),
             ),
-            attended=linear(f"{start}.attention.output.dense", width, width),
-            attended_norm=norm(f"{start}.attention.output.LayerNorm"),
-            up=linear(f"{start}.intermediate.dense", inner, width),
-            down=linear(f"{start}.output.dense", width, inner),
-            down_norm=norm(f"{start}.output.LayerNorm"),
+            attended=self.linear(f"{start}.attention.output.dense", width, width),
+            attended_norm=self.norm(f"{start}.attention.output.LayerNorm"),
+            up=self.linear(f"{start}.intermediate.dense", inner, width),
+            down=self.linear(f"{start}.output.dense", width, inner),
+            down_norm=self.norm(f"{start}.output.LayerNorm"),
         )
-
-    segments = take("embeddings.token_type_embeddings.weight", config["type_vocab_size"], width)
-    places = take("embeddings.position_embeddings.weight", config["max_position_embeddings"], width)
-    return BertWeights(
-        tokens=take("embeddings.word_embeddings.weight", config["vocab_size"], width),
-        places=places + segments[0],
-        norm=norm("embeddings.LayerNorm"),
-        layers=tuple(
-            layer(f"encoder.layer.{place}") for place in range(config["num_hidden_layers"])
-        ),
-        heads=int(config["num_attention_heads"]),
-        epsilon=float(config.get("layer_norm_eps", 1e-12)),
-    )

@@ -197,6 +197,9 @@ class AnyTransformer:
     def __init__(self, folder: Path, *, pooling: Pooling, dtype: torch.dtype, device: str) -> None:
         from transformers import AutoModel
 
+        from modelyard.inference.weights import quiet_libraries
+
+        quiet_libraries()
         torch.set_num_threads(usable_threads())
         try:
             model: Any = AutoModel.from_pretrained(

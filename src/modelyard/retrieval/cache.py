@@ -1,7 +1,8 @@
 """The embedding cache of a yard: vectors by what was embedded and by whom, never by path.
 
 So a renamed file embeds nothing, an edited one its changed passages, and a text that stands in
-several places or domains is embedded once. It may be deleted at any time: only time is lost.
+several places or domains is embedded once. It may be deleted at any time: only time is lost. What
+no index uses any more is forgotten after a week, so that going back to an older text is cheap.
 """
 
 from __future__ import annotations
@@ -17,7 +18,7 @@ from modelyard.core.progress import Progress
 from modelyard.core.state import transaction
 from modelyard.retrieval.index import IndexDamaged, index_errors
 
-_SCHEMA_VERSION = 1
+_SCHEMA_VERSION = 2
 _SCHEMA = (
     "CREATE TABLE encoders (id INTEGER PRIMARY KEY, fingerprint TEXT NOT NULL UNIQUE) STRICT",
     """
@@ -25,10 +26,13 @@ _SCHEMA = (
         encoder  INTEGER NOT NULL REFERENCES encoders (id),
         digest   BLOB NOT NULL,               -- SHA-256 of the text that was embedded
         vector   BLOB NOT NULL,               -- float16, little-endian
+        unused_since INTEGER,                 -- a day since 1970; NULL: an index used it when asked
         PRIMARY KEY (encoder, digest)
     ) STRICT
     """,
+    "CREATE TABLE sweeps (day INTEGER PRIMARY KEY) STRICT",  # days on which that was asked
 )
+_FROM_VERSION_1 = ("ALTER TABLE vectors ADD COLUMN unused_since INTEGER", _SCHEMA[-1])
 _WAIT_S = 60.0
 _AT_ONCE = 500
 
@@ -61,7 +65,7 @@ class EmbeddingCache:
                 "INSERT OR IGNORE INTO encoders (fingerprint) VALUES (?)", (self._fingerprint,)
             )
             self._connection.executemany(
-                "INSERT OR IGNORE INTO vectors VALUES "
+                "INSERT OR IGNORE INTO vectors (encoder, digest, vector) VALUES "
                 "((SELECT id FROM encoders WHERE fingerprint = ?), ?, ?)",
                 (
                     (self._fingerprint, bytes.fromhex(digest), vector)
@@ -88,17 +92,18 @@ def open_cache(
     with index_errors(path):
         try:
             with index_errors(path):
-                connection = _connect(yard)
+                connection = connect_cache(yard)
         except IndexDamaged:
             progress.warn(f"{yard.show(path)} is damaged: it is begun anew")
             for suffix in ("", "-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
-            connection = _connect(yard)
+            connection = connect_cache(yard)
         with closing(connection):
             yield EmbeddingCache(connection, fingerprint)
 
 
-def _connect(yard: Yard) -> sqlite3.Connection:
+def connect_cache(yard: Yard) -> sqlite3.Connection:
+    """A connection in autocommit mode to the cache, made or brought up to date if need be."""
     connection = sqlite3.connect(yard.embedding_cache, timeout=30, isolation_level=None)
     try:
         # A power cut may cost the newest batches; the file stays whole.
@@ -132,9 +137,9 @@ def _prepare(connection: sqlite3.Connection, path: Path) -> None:
         found = _version(connection)
         if found == _SCHEMA_VERSION:
             return
-        if found:
+        if found > 1:
             raise IndexDamaged(f"has the schema {found}", where=str(path))
-        for statement in _SCHEMA:
+        for statement in _FROM_VERSION_1 if found else _SCHEMA:
             connection.execute(statement)
         connection.execute(f"PRAGMA user_version = {_SCHEMA_VERSION}")
 

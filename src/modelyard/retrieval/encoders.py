@@ -25,13 +25,23 @@ class Encoders:
 
     def fingerprint(self, settings: Encoder) -> str:
         """What decides the vectors; only an encoder that must be fetched is opened for that."""
+        return self.known_fingerprint(settings) or self.open(settings).fingerprint
+
+    def known_fingerprint(self, settings: Encoder) -> str | None:
+        """The same without fetching anything; None: only the encoder itself would tell."""
         from modelyard.retrieval.encoding.opening import encoder_fingerprint
         from modelyard.retrieval.encoding.sources import EncoderUnavailable
 
         try:
             return encoder_fingerprint(self.yard, settings)
         except EncoderUnavailable:
-            return self.open(settings).fingerprint
+            return None
+
+    def is_here(self, settings: Encoder) -> bool:
+        """Whether it can be opened without fetching anything."""
+        from modelyard.retrieval.encoding.sources import local_folder
+
+        return settings.source == "endpoint" or local_folder(self.yard, settings) is not None
 
     def open(self, settings: Encoder, *, texts: int = 0) -> TextEncoder:
         """The encoder, in the form that is right for that many texts."""

@@ -6,19 +6,24 @@ read-only disk. Who changes it is `revise.py`.
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+import shutil
 import sqlite3
 import time
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager
+from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
 from modelyard.core.errors import ModelyardError, NoData
 from modelyard.core.files import NoSpace
+from modelyard.retrieval.passage import embedded_text
 
 SCHEMA_VERSION = 1
 """Raised when the tables change: an older index is then built anew."""
@@ -33,7 +38,7 @@ SCHEMA = (
         size_bytes   INTEGER NOT NULL,
         mtime_ns     INTEGER NOT NULL,
         modified_at  TEXT NOT NULL,           -- UTC
-        seen         TEXT NOT NULL            -- how the file system described it; see update.py
+        seen         TEXT NOT NULL            -- its description; updating/comparing.py
     ) STRICT
     """,
     """
@@ -58,9 +63,28 @@ SCHEMA = (
 VECTOR_TYPE = np.dtype("<f2")
 """How a vector is stored: float16, which changes a cosine by less than 0.0005."""
 
+_FAULTS = (
+    ("its tables are broken", "PRAGMA quick_check(1)"),
+    ("no facts", "SELECT id FROM passages WHERE NOT json_valid(facts)"),
+    ("no file", "SELECT id FROM passages WHERE file_id NOT IN (SELECT id FROM files)"),
+    ("no vector", "SELECT id FROM passages EXCEPT SELECT passage_id FROM vectors"),
+    ("no passage", "SELECT passage_id FROM vectors EXCEPT SELECT id FROM passages"),
+    (
+        "no whole vector",
+        "SELECT passage_id FROM vectors WHERE length(vector) != 2 * CAST("
+        "(SELECT value FROM meta WHERE key = 'dimensions') AS INTEGER)",
+    ),
+    ("no words", "SELECT id FROM passages EXCEPT SELECT id FROM words_docsize"),
+    ("no passage", "SELECT id FROM words_docsize EXCEPT SELECT id FROM passages"),
+    ("no passage", "SELECT doc FROM temp.word_places EXCEPT SELECT id FROM passages"),
+)
+"""What can be wrong, and a question that a whole index answers by `ok` or not at all."""
 _BUSY_TIMEOUT_S = 30.0
 _AT_ONCE = 500
 """Values in one SQL statement."""
+_VECTORS_AT_ONCE = 4_096
+_LEAST_FREE_BYTES = 65_536
+"""SQLite's shared memory file takes 32 kB, and a change a few pages."""
 
 
 class IndexMissing(NoData):
@@ -69,6 +93,10 @@ class IndexMissing(NoData):
 
 class IndexDamaged(ModelyardError):
     """The file is no index, or one that another modelyard wrote."""
+
+
+class _NotAsWritten(ValueError):
+    """A row says something else than its own hash."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -150,12 +178,16 @@ class IndexReader:
     def count_passages(self) -> int:
         return int(self._connection.execute("SELECT count(*) FROM passages").fetchone()[0])
 
+    def digests(self) -> Iterator[str]:
+        """What was embedded, passage by passage, in any order."""
+        return (digest for (digest,) in self._connection.execute("SELECT digest FROM passages"))
+
     def count_files(self) -> int:
         return int(self._connection.execute("SELECT count(*) FROM files").fetchone()[0])
 
     def files(self) -> Iterator[IndexedFile]:
         """Every file, in the order of its path."""
-        rows = self._connection.execute(
+        rows = self._ask(
             "SELECT id, path, sha256, size_bytes, mtime_ns, seen FROM files ORDER BY path"
         )
         for number, path, sha256, size_bytes, mtime_ns, seen in rows:
@@ -182,15 +214,18 @@ class IndexReader:
 
     def all_passages(self) -> Iterator[IndexedPassage]:
         """Every passage, file by file."""
-        return self._passages_where("1 ORDER BY path, first_line, passages.id", [])
+        for file in self.files():
+            yield from self.passages_of_file(file.id)
 
     def _passages_where(self, condition: str, values: Sequence[int]) -> Iterator[IndexedPassage]:
-        rows = self._connection.execute(
+        rows = self._ask(
             "SELECT passages.id, path, kind, title, text, first_line, last_line, facts, digest, "
             f"modified_at FROM passages JOIN files ON files.id = file_id WHERE {condition}",
             values,
         )
         for number, path, kind, title, text, first, last, facts, digest, modified_at in rows:
+            if hashlib.sha256(embedded_text(title, text).encode()).hexdigest() != digest:
+                raise _NotAsWritten(f"passage {number} is not as it was written")
             yield IndexedPassage(
                 id=number,
                 path=path,
@@ -204,15 +239,21 @@ class IndexReader:
                 modified_at=modified_at,
             )
 
+    def _ask(self, question: str, values: Sequence[int] = ()) -> list[tuple[Any, ...]]:
+        """All rows at once: a cursor half read outlives its connection, and keeps writers out."""
+        return self._connection.execute(question, values).fetchall()
+
     def vectors(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:
         """Every vector: the ids of the passages [n], and float16 [n, d] with unit rows."""
         total = int(self._connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
         ids = np.empty(total, np.int64)
         matrix = np.empty((total, self.meta.dimensions), VECTOR_TYPE)
-        rows = self._connection.execute("SELECT passage_id, vector FROM vectors ORDER BY 1")
-        for place, (number, vector) in enumerate(rows):
-            ids[place] = number
-            matrix[place] = np.frombuffer(vector, VECTOR_TYPE)
+        found = self._connection.execute("SELECT passage_id, vector FROM vectors ORDER BY 1")
+        for start in range(0, total, _VECTORS_AT_ONCE):
+            rows = found.fetchmany(_VECTORS_AT_ONCE)
+            packed = np.frombuffer(b"".join(vector for _, vector in rows), VECTOR_TYPE)
+            ids[start : start + len(rows)] = [number for number, _ in rows]
+            matrix[start : start + len(rows)] = packed.reshape(len(rows), self.meta.dimensions)
         return ids, matrix
 
 
@@ -224,11 +265,28 @@ def open_index(path: Path) -> Iterator[IndexReader]:
     version of modelyard.
     """
     if not path.is_file():
-        raise IndexMissing(
-            "there is no index", where=str(path), hint="make it with `models update-embeddings`"
-        )
-    with index_errors(path), closing(_begin_reading(path)) as connection:
+        raise _missing(path)
+    with (
+        index_errors(path),
+        closing(_begin_reading(path)) as connection,
+        damage_told(connection, path),
+    ):
         yield IndexReader(connection, read_meta(connection, path))
+
+
+def identify_index(path: Path) -> tuple[int, int]:
+    """Which file lies there now: a rebuild puts another in its place. Raises IndexMissing."""
+    try:
+        found = path.stat()
+    except FileNotFoundError as error:
+        raise _missing(path) from error
+    return found.st_dev, found.st_ino
+
+
+def _missing(path: Path) -> IndexMissing:
+    return IndexMissing(
+        "there is no index", where=str(path), hint="make it with `models update-embeddings`"
+    )
 
 
 def _begin_reading(path: Path) -> sqlite3.Connection:
@@ -241,12 +299,16 @@ def _begin_reading(path: Path) -> sqlite3.Connection:
         try:
             return _begin(path, "ro")
         except sqlite3.Error as error:
-            if not getattr(error, "sqlite_errorname", "").startswith(
-                ("SQLITE_READONLY", "SQLITE_CANTOPEN")
-            ):
+            if not is_of_a_killed_writer(error):
                 raise
         time.sleep(0.01 * attempt)
     return _begin(path, "rw")
+
+
+def is_of_a_killed_writer(error: sqlite3.Error) -> bool:
+    """Whether a read-only connection may have met a journal that it cannot roll back."""
+    name = getattr(error, "sqlite_errorname", "")
+    return name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN"))
 
 
 def _begin(path: Path, mode: str) -> sqlite3.Connection:
@@ -293,15 +355,11 @@ def read_meta(connection: sqlite3.Connection, path: Path) -> IndexMeta:
             updated_at=found["updated_at"],
         )
     except (KeyError, ValueError) as error:
-        raise IndexDamaged(
-            "is no search index", where=str(path), hint="move it away, and build it anew"
-        ) from error
+        raise damaged(path, "is no search index") from error
     except sqlite3.OperationalError as error:
         if "no such table" not in str(error):
             raise
-        raise IndexDamaged(
-            "is no search index", where=str(path), hint="move it away, and build it anew"
-        ) from error
+        raise damaged(path, "is no search index") from error
 
 
 @contextmanager
@@ -311,24 +369,78 @@ def index_errors(path: Path) -> Iterator[None]:
         yield
     except sqlite3.Error as error:
         name = getattr(error, "sqlite_errorname", "")
-        if name.startswith("SQLITE_FULL"):
+        of_the_disk = name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN"))
+        if name.startswith("SQLITE_FULL") or (of_the_disk and _is_full(path)):
             raise NoSpace(
                 f"no space left on the disk of {path.parent}",
                 hint="free some space and run the same command again; the old index still answers",
             ) from error
-        if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_FORMAT")):
-            raise IndexDamaged(
-                f"cannot be read: {error}",
-                where=str(path),
-                hint="build it anew with `models update-embeddings --rebuild`",
-            ) from error
+        if _tells_of_damage(error, name) or (name == "SQLITE_READONLY" and _is_writable(path)):
+            raise damaged(path, f"cannot be read: {error}") from error
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             message, hint = "is in use by another process", "run the same command again"
-        elif name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM", "SQLITE_IOERR")):
+        elif name.startswith("SQLITE_READONLY_ROLLBACK"):
+            message = "an update was cut off, and its half cannot be taken back on a read-only disk"
+            hint = "run `models update-embeddings` where the file can be written"
+        elif of_the_disk or name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
             message, hint = f"cannot be read or written: {error}", "check its disk and its owner"
         else:
             raise
         raise ModelyardError(message, where=str(path), hint=hint) from error
+
+
+def damaged(path: Path, message: str) -> IndexDamaged:
+    """The error for an index whose bytes are not what was written."""
+    return IndexDamaged(
+        message, where=str(path), hint="build it anew with `models update-embeddings --rebuild`"
+    )
+
+
+@contextmanager
+def damage_told(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """Tell a damaged file from a mistake of ours: what fails is looked for in the file itself."""
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
+        fault = str(error) if isinstance(error, _NotAsWritten) else _find_fault(connection)
+        if fault is None:
+            raise
+        raise damaged(path, f"is damaged: {fault}") from error
+
+
+def _find_fault(connection: sqlite3.Connection) -> str | None:
+    """What is wrong with the file of an index, as far as its tables show; reads all of it."""
+    for what, question in _FAULTS:
+        try:
+            found = connection.execute(question).fetchone()
+        except sqlite3.OperationalError as error:
+            if "no such table: temp." in str(error):  # who asks for files has no table of words
+                continue
+            raise
+        if found is not None and found[0] != "ok":
+            return f"{what} ({found[0]})"
+    return None
+
+
+def _tells_of_damage(error: sqlite3.Error, name: str) -> bool:
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_FORMAT")):
+        return True
+    # Python's own error has no name, and a damaged schema is an error in SQL to SQLite.
+    said = str(error)
+    return said.startswith(
+        ("Could not decode", "malformed", "unsupported file format", "no such table", "no such col")
+    )
+
+
+def _is_writable(path: Path) -> bool:
+    """Whether only the file's own header can have told SQLite not to write it."""
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def _is_full(path: Path) -> bool:
+    with suppress(OSError):
+        return shutil.disk_usage(path.parent).free < _LEAST_FREE_BYTES
+    return False
 
 
 def _parts(values: Sequence[int]) -> Iterator[list[int]]:

@@ -129,8 +129,9 @@ def _near_it(shown: Shown, snapshot: Snapshot, mentions: Sequence[str]) -> _Link
     """The passage that means most nearly the same, where the same encoder made both vectors."""
     if snapshot.meta.encoder != shown.snapshot.meta.encoder:
         return
-    cosine = snapshot.vectors @ shown.snapshot.vectors[shown.row]
-    best = int(np.argmax(cosine))
-    if cosine[best] >= NEAR:
-        for passage in snapshot.passages(np.array([best])):
-            yield passage, f"it means nearly the same: {cosine[best]:.2f}"
+    vector = shown.snapshot.vectors.rows(np.array([shown.row]))[0]
+    best = np.array([np.argmax(snapshot.vectors.closeness(vector))])
+    cosine = float(snapshot.vectors.exact(best, vector)[0])
+    if cosine >= NEAR:
+        for passage in snapshot.passages(best):
+            yield passage, f"it means nearly the same: {cosine:.2f}"

@@ -18,20 +18,24 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard.retrieval.index import (
-    VECTOR_TYPE,
     IndexedPassage,
     IndexMeta,
     IndexReader,
     connect_index,
+    damage_told,
+    identify_index,
     index_errors,
+    is_of_a_killed_writer,
     open_index,
     read_meta,
 )
 from modelyard.retrieval.postings import Postings, attach_places
+from modelyard.retrieval.vectors import VectorTable
 
-Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
+_ATTEMPTS = 5
+"""How often another killed writer may come between."""
 _IN_ONE_QUESTION = 500
 """Passages asked for by one SQL statement; SQLite takes 999 values and more."""
 
@@ -58,10 +62,9 @@ class Snapshot:
         self._database = database
         self._reader = IndexReader(database, meta)
         self._paths: dict[str, list[str]] | None = None
-        rows = database.execute("select passage_id, vector from vectors order by 1").fetchall()
-        self.ids: Rows = np.array([id for id, _ in rows], np.int64)
-        packed = np.frombuffer(b"".join(vector for _, vector in rows), VECTOR_TYPE)
-        self.vectors: Floats = packed.reshape(len(rows), meta.dimensions).astype(np.float32)
+        ids, vectors = self._reader.vectors()
+        self.ids: Rows = ids
+        self.vectors = VectorTable(vectors)
         self.postings = Postings(database, self.ids)
 
     def __len__(self) -> int:
@@ -157,30 +160,51 @@ class OpenedIndex:
         Raises IndexMissing when there is no index, and IndexDamaged when the file is none.
         """
         with index_errors(self._path):
-            database = self._connect()
-            database.execute("begin")
+            database, meta = self._begin()
             try:
-                meta = read_meta(database, self._path)
-                if self._snapshot is None or self._snapshot.meta.version != meta.version:
-                    self._snapshot = None  # before the next is read: two would not always fit
-                    self._snapshot = Snapshot(database, meta)
-                yield self._snapshot
+                with damage_told(database, self._path):
+                    if self._snapshot is None or self._snapshot.meta.version != meta.version:
+                        self._snapshot = None  # before the next is read: two would not always fit
+                        self._snapshot = Snapshot(database, meta)
+                    yield self._snapshot
             finally:
-                database.execute("rollback")
+                if database.in_transaction:  # some errors have ended it already
+                    database.execute("rollback")
 
     def close(self) -> None:
         if self._database is not None:
             self._database.close()
         self._database = self._snapshot = self._file = None
 
+    def _begin(self) -> tuple[sqlite3.Connection, IndexMeta]:
+        """A connection in a transaction, after what a killed writer left was undone."""
+        for _ in range(_ATTEMPTS):
+            try:
+                return self._try_to_begin()
+            except sqlite3.Error as error:
+                if not is_of_a_killed_writer(error):
+                    raise
+                self.close()
+            with open_index(self._path):  # rolls it back
+                pass
+        return self._try_to_begin()
+
+    def _try_to_begin(self) -> tuple[sqlite3.Connection, IndexMeta]:
+        database = self._connect()
+        database.execute("begin")
+        try:
+            return database, read_meta(database, self._path)
+        except BaseException:
+            self.close()
+            raise
+
     def _connect(self) -> sqlite3.Connection:
         """A connection to the file that lies there now; a rebuild puts another in its place."""
-        with open_index(self._path):  # undoes what a killed writer left
-            found = self._path.stat()
-        if self._database is None or self._file != (found.st_dev, found.st_ino):
+        found = identify_index(self._path)
+        if self._database is None or self._file != found:
             self.close()
             self._database = connect_index(self._path, "ro")
             self._database.execute("pragma temp_store = memory")
             attach_places(self._database)
-            self._file = (found.st_dev, found.st_ino)
+            self._file = found
         return self._database

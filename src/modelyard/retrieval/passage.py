@@ -27,9 +27,14 @@ class Passage:
     @property
     def embedded(self) -> str:
         """The text that becomes a vector: the title above the passage."""
-        return f"{self.title}\n{self.text}" if self.title else self.text
+        return embedded_text(self.title, self.text)
 
     @property
     def digest(self) -> str:
         """SHA-256 of what is embedded: equal passages are embedded once, wherever they stand."""
         return hashlib.sha256(self.embedded.encode()).hexdigest()
+
+
+def embedded_text(title: str, text: str) -> str:
+    """What is embedded of a passage with this title and text."""
+    return f"{title}\n{text}" if title else text

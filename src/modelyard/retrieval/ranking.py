@@ -6,7 +6,8 @@ words   BM25 over the BM25 of an ideal passage, one that every term of the query
         little from its words by itself.
 
 Neither side is scaled by its candidates, so scores of different queries and of different domains
-can be compared. Candidates are the best of both sides, and both scores are computed for each.
+can be compared. Candidates are the best of both sides, and both scores are computed for each,
+exactly, also where the dense candidates were found by a rough comparison (`vectors.py`).
 
 Sources: Robertson and Zaragoza, The Probabilistic Relevance Framework: BM25 and Beyond, 2009;
 Bruch et al., An Analysis of Fusion Functions for Hybrid Retrieval, 2023; Rocchio, Relevance
@@ -26,11 +27,13 @@ from modelyard.retrieval.postings import BM25_K1
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
+    from modelyard.retrieval.vectors import VectorTable
+
 Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
-_SECOND_LOOK = 2_000
-"""Passages that the moved query is compared with: the best of the query as it was."""
+_SECOND_LOOK = 1_000
+"""Passages that the moved query is compared with: the nearest to the query as it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -86,7 +89,7 @@ def ideal_score(idf: Sequence[float]) -> float:
 
 def rank(
     query: Floats,
-    vectors: Floats,
+    vectors: VectorTable,
     bm25: Floats,
     ideal: float,
     *,
@@ -98,61 +101,63 @@ def rank(
 ) -> Ranked:
     """The best passages for a query.
 
-    query: unit vector [d].  vectors: unit rows [n, d].  bm25: [n], 0 where no term stands.
-    ideal: the BM25 that `ideal_score` gives.  allowed: [n], what a filter lets through.
-    named: rows that are candidates whatever their scores.
+    query: unit vector [d].  vectors: those of the passages [n, d].  bm25: [n], 0 where no term
+    stands.  ideal: the BM25 that `ideal_score` gives.  depth: candidates of each side.
+    allowed: [n], what a filter lets through.  named: rows that are candidates whatever their
+    scores.
     """
-    cosine = vectors @ query
-    ranked = _mix(cosine, bm25, ideal, dense_weight, depth, allowed, named)
-    if manner.feedback_passages and dense_weight > 0 and len(ranked.rows):
-        liked = vectors[ranked.rows[: manner.feedback_passages]].mean(axis=0)
-        moved = query + manner.feedback_strength * liked / max(float(np.linalg.norm(liked)), 1e-9)
-        moved /= max(float(np.linalg.norm(moved)), 1e-9)
-        again = _second_cosine(moved.astype(np.float32), vectors, cosine, ranked.rows)
-        ranked = _mix(again, bm25, ideal, dense_weight, depth, allowed, named)
+    among = None if allowed is None else np.flatnonzero(allowed)
+    if named is not None and allowed is not None:
+        named = named[allowed[named]]
+    fixed = _best_of(bm25, depth, _saying_something(bm25, among))
+    if named is not None:
+        fixed = _union(fixed, named)
+
+    near = vectors.closeness(query)
+    rows = _union(_best_of(near, depth, among), fixed)
+    ranked = _mix(rows, vectors.exact(rows, query), bm25, ideal, dense_weight)
+    if manner.feedback_passages and dense_weight > 0 and len(rows):
+        moved = _moved(query, vectors.rows(ranked.rows[: manner.feedback_passages]), manner)
+        seen = _union(_best_of(near, _SECOND_LOOK, among), rows)
+        again = vectors.exact(seen, moved)
+        rows = _union(seen[_top(again, depth)], fixed)
+        cosine = again[np.searchsorted(seen, rows)]
+        ranked = _mix(rows, cosine, bm25, ideal, dense_weight)
     return ranked
 
 
-def _second_cosine(moved: Floats, vectors: Floats, cosine: Floats, candidates: Rows) -> Floats:
-    if len(cosine) <= _SECOND_LOOK:
-        return vectors @ moved
-    rows = np.union1d(_top(cosine, _SECOND_LOOK), candidates)
-    again = np.full(len(cosine), -1.0, np.float32)
-    again[rows] = vectors[rows] @ moved
-    return again
+def _moved(query: Floats, liked: Floats, manner: Manner) -> Floats:
+    """The query, moved towards the mean of vectors [k, d]: unit vector [d]."""
+    mean = liked.mean(axis=0)
+    moved = query + manner.feedback_strength * mean / max(float(np.linalg.norm(mean)), 1e-9)
+    unit: Floats = (moved / max(float(np.linalg.norm(moved)), 1e-9)).astype(np.float32)
+    return unit
 
 
-def _mix(
-    cosine: Floats,
-    bm25: Floats,
-    ideal: float,
-    dense_weight: float,
-    depth: int,
-    allowed: npt.NDArray[np.bool_] | None,
-    named: Rows | None,
-) -> Ranked:
-    if allowed is not None:
-        places = np.flatnonzero(allowed)
-        rows = places[_candidates(cosine[places], bm25[places], depth)]
-        named = None if named is None else named[allowed[named]]
-    else:
-        rows = _candidates(cosine, bm25, depth)
-    if named is not None:
-        rows = np.union1d(rows, named)
-    fused = dense_weight * cosine[rows] + (1.0 - dense_weight) * bm25[rows] / ideal
+def _mix(rows: Rows, cosine: Floats, bm25: Floats, ideal: float, dense_weight: float) -> Ranked:
+    words = bm25[rows]
+    fused = dense_weight * cosine + (1.0 - dense_weight) * words / ideal
     order = np.argsort(-fused, kind="stable")
-    rows = rows[order]
-    return Ranked(rows=rows, dense=cosine[rows], words=bm25[rows], fused=fused[order])
+    return Ranked(rows=rows[order], dense=cosine[order], words=words[order], fused=fused[order])
 
 
-def _candidates(cosine: Floats, bm25: Floats, depth: int) -> Rows:
-    if len(cosine) <= depth:
-        return np.arange(len(cosine))
-    by_words = _top(bm25, depth)
-    return np.union1d(_top(cosine, depth), by_words[bm25[by_words] > 0])
+def _saying_something(bm25: Floats, among: Rows | None) -> Rows:
+    """The rows that have a term of the query."""
+    return np.flatnonzero(bm25) if among is None else among[bm25[among] > 0]
+
+
+def _best_of(scores: Floats, depth: int, among: Rows | None) -> Rows:
+    """The rows of the best scores, of all or of some rows."""
+    return _top(scores, depth) if among is None else among[_top(scores[among], depth)]
+
+
+def _union(rows: Rows, others: Rows) -> Rows:
+    """Rows of both, each once, ascending; NumPy's own imports its masked arrays for it."""
+    both = np.sort(np.concatenate([rows, others]))
+    return both[np.diff(both, prepend=-1) > 0]
 
 
 def _top(scores: Floats, depth: int) -> Rows:
     if len(scores) <= depth:
         return np.arange(len(scores))
-    return np.argpartition(-scores, depth)[:depth]
+    return np.argpartition(scores, len(scores) - depth)[-depth:]

@@ -15,11 +15,13 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelyard.core.clock import utc_now
+from modelyard.core.errors import ModelyardError
 from modelyard.core.files import STAGING_PREFIX, disk_errors, make_folder, sync_folder
 from modelyard.core.state import transaction
 from modelyard.retrieval.index import (
     SCHEMA,
     SCHEMA_VERSION,
+    IndexDamaged,
     connect_index,
     index_errors,
 )
@@ -88,6 +90,8 @@ def apply_changes(
         # A transaction that spills its pages would lock readers out before it is complete.
         connection.execute("PRAGMA cache_spill = OFF")
         connection.execute("PRAGMA synchronous = FULL")
+        # A text that was removed is overwritten, and does not stay in the free pages of the file.
+        connection.execute("PRAGMA secure_delete = ON")
         with transaction(connection):
             for file_id in changes.gone:
                 _remove_passages_of(connection, file_id)
@@ -219,6 +223,10 @@ def build_beside(
     When the block raises, the old index is as it was and nothing is left.
     """
     staged = path.with_name(f"{STAGING_PREFIX}{secrets.token_hex(4)}-{path.name}")
+    if path.is_dir():
+        raise ModelyardError(
+            "is a folder, where an index belongs", where=str(path), hint="move it away"
+        )
     with disk_errors(path):
         make_folder(path.parent)
         try:
@@ -277,12 +285,11 @@ def settle_journal(path: Path) -> None:
     journal = path.with_name(f"{path.name}-journal")
     if not journal.exists():
         return
-    try:
-        with closing(connect_index(path, "rw")) as connection:
-            connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
-    except sqlite3.DatabaseError as error:
-        if not getattr(error, "sqlite_errorname", "").startswith(
-            ("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_CANTOPEN")
-        ):
-            raise
-    journal.unlink(missing_ok=True)
+    with disk_errors(path):
+        try:
+            if path.is_file():
+                with index_errors(path), closing(connect_index(path, "rw")) as connection:
+                    connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+        except IndexDamaged:
+            pass  # then there is nothing to go back to
+        journal.unlink(missing_ok=True)

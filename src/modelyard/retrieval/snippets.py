@@ -45,31 +45,46 @@ def cut_snippet(text: str, terms: Collection[str], *, first_line: int = 1) -> Sn
     """
     lines = text.splitlines()
     wanted = frozenset(terms)
-    found = [_matching_terms(line, wanted) for line in lines]
-    best = max(range(len(lines)), key=lambda at: (_worth(found, at), -at), default=0)
-    chosen = lines[best : best + _LINES]
-    while chosen and not chosen[-1].strip():
-        chosen.pop()
-    shown = "\n".join(_shorten(line, wanted) for line in chosen)
-    marks = [(start, end) for start, end, has in find_words(shown) if wanted.intersection(has)]
-    return Snippet(text=shown, first_line=first_line + best, marks=tuple(marks))
+    matches = [_matches(line, wanted) for line in lines]
+    said = [frozenset[str]().union(*(has for _, _, has in some)) for some in matches]
+    best = max(range(len(lines)), key=lambda at: (_worth(said, at), -at), default=0)
+    last = min(best + _LINES, len(lines))
+    while last > best and not lines[last - 1].strip():
+        last -= 1
+    shown: list[str] = []
+    marks: list[tuple[int, int]] = []
+    place = 0
+    for line, some in zip(lines[best:last], matches[best:last], strict=True):
+        begin, stop = _window(line, some[0][0] if some else 0)
+        before, after = "…" * (begin > 0), "…" * (stop < len(line))
+        moved = place + len(before) - begin
+        marks += [(at + moved, end + moved) for at, end, _ in some if begin <= at and end <= stop]
+        shown.append(before + line[begin:stop] + after)
+        place += len(shown[-1]) + 1
+    return Snippet(text="\n".join(shown), first_line=first_line + best, marks=tuple(marks))
 
 
-def _matching_terms(line: str, wanted: frozenset[str]) -> frozenset[str]:
-    return frozenset(term for _, _, has in find_words(line) for term in has) & wanted
+_Match = tuple[int, int, frozenset[str]]
+"""Start and end of a word in its line, and which of the terms it has."""
 
 
-def _worth(found: list[frozenset[str]], at: int) -> tuple[int, int]:
+def _matches(line: str, wanted: frozenset[str]) -> list[_Match]:
+    return [
+        (start, end, wanted.intersection(has))
+        for start, end, has in find_words(line)
+        if not wanted.isdisjoint(has)
+    ]
+
+
+def _worth(said: list[frozenset[str]], at: int) -> tuple[int, int]:
     """Terms in the lines from here, and then whether the first of them has any."""
-    together = frozenset[str]().union(*found[at : at + _LINES])
-    return len(together), int(bool(found[at]))
+    together = frozenset[str]().union(*said[at : at + _LINES])
+    return len(together), int(bool(said[at]))
 
 
-def _shorten(line: str, wanted: frozenset[str]) -> str:
-    """A line that fits, around its first match."""
+def _window(line: str, first_match: int) -> tuple[int, int]:
+    """What of a line fits, as (start, end), around its first match."""
     if len(line) <= _LONGEST_LINE:
-        return line
-    matches = (start for start, _, has in find_words(line) if wanted.intersection(has))
-    start = max(0, next(matches, 0) - _LONGEST_LINE // 4)
-    end = start + _LONGEST_LINE
-    return ("…" if start else "") + line[start:end] + ("…" if end < len(line) else "")
+        return 0, len(line)
+    start = max(0, first_match - _LONGEST_LINE // 4)
+    return start, min(start + _LONGEST_LINE, len(line))

@@ -16,7 +16,8 @@ from modelyard.retrieval.encoding.opening import encoder_fingerprint
 from modelyard.retrieval.encoding.sources import EncoderUnavailable
 from modelyard.retrieval.index import IndexedFile, IndexMeta, IndexMissing, open_index
 from modelyard.retrieval.reading.sources import SourceFile, find_sources
-from modelyard.retrieval.update import has_changed
+from modelyard.retrieval.updating.comparing import has_changed
+from modelyard.retrieval.updating.cutting import can_be_read
 
 State = Literal["current", "stale", "outdated", "missing", "unreadable"]
 
@@ -76,7 +77,11 @@ def read_status(yard: Yard, domain: Domain) -> DomainStatus:
         )
     sizes = {one.path: (one.size_bytes, one.mtime_ns) for one in known.values()}
     files = {one.shown: one for one in find_sources(yard, domain, known=sizes).files}
-    new = [path for path in files if path not in known]
+    new = [
+        path
+        for path, one in files.items()
+        if path not in known and can_be_read(one, domain.settings)
+    ]
     gone = [path for path in known if path not in files]
     changed = [
         path for path, one in files.items() if path in known and has_changed(one, known[path])

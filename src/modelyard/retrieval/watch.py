@@ -2,14 +2,18 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import os
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
 
+from modelyard.core.errors import ModelyardError
 from modelyard.core.files import STAGING_PREFIX
 from modelyard.core.layout import Yard
+from modelyard.core.progress import Progress
 from modelyard.retrieval.domains import Domain
 from modelyard.retrieval.reading.sources import matches_any
+from modelyard.retrieval.updating.outcome import DomainUpdate
 
 _QUIET_MS = 200
 """How long files must rest before they are read: editors write in several steps."""
@@ -17,36 +21,86 @@ _LONGEST_MS = 1_000
 """How long a file that never rests may keep the others waiting."""
 
 
+class CannotWatch(ModelyardError):
+    """The file system does not tell of changes."""
+
+
+def keep_in_step(
+    yard: Yard,
+    domains: Sequence[Domain],
+    update: Callable[[Domain], DomainUpdate],
+    *,
+    progress: Progress,
+    stop: Event | None = None,
+) -> Iterator[DomainUpdate]:
+    """Updates all of them, and then each one whose files change, until `stop` is set.
+
+    What fails at the start is raised. What fails later (another update holds the lock, the disk is
+    full) is told, and tried again every second.
+    """
+    waiting: dict[str, Domain] = {}
+    told: dict[str, str] = {}
+    started = False
+    for changed in watch_domains(yard, domains, stop=stop):
+        waiting |= {domain.label: domain for domain in changed}
+        for label, domain in list(waiting.items()):
+            try:
+                done = update(domain)
+            except ModelyardError as error:
+                if not started:
+                    raise
+                if told.get(label) != str(error):
+                    progress.warn(f"{label}: {error}; trying again")
+                told[label] = str(error)
+            else:
+                del waiting[label]
+                told.pop(label, None)
+                yield done
+        started = True
+
+
 def watch_domains(
     yard: Yard, domains: Sequence[Domain], *, stop: Event | None = None
 ) -> Iterator[list[Domain]]:
-    """Yields the domains whose files changed, each time that some did, until `stop` is set.
+    """Yields the domains whose files changed, until `stop` is set; none when a second was quiet.
 
     The first ones come after this has begun to watch, so nothing changes unseen: all of them.
+    Raises CannotWatch when there are more folders than the system watches for one user.
     """
-    from watchfiles import Change, watch
+    from watchfiles import watch
 
-    root = yard.root.resolve()
+    root, indexes = yard.root.resolve(), yard.embeddings.resolve()
 
-    def is_source(change: Change, path: str) -> bool:
-        return bool(_changed(domains, root, [path]))
+    def changed(paths: Iterable[str]) -> list[Domain]:
+        places = [Path(path) for path in paths]
+        told = [one for one in places if _is_told(root, indexes, one)]
+        return [one for one in domains if any(_concerns(one, root, place) for place in told)]
 
     events = watch(
         *_watched(root, domains),
-        watch_filter=is_source,
+        watch_filter=lambda change, path: bool(changed([path])),
         debounce=_LONGEST_MS,
         step=_QUIET_MS,
         rust_timeout=_LONGEST_MS,
         yield_on_timeout=True,
         stop_event=stop,
         raise_interrupt=True,
+        ignore_permission_denied=True,
     )
     first = True
-    for changes in events:
-        chosen = list(domains) if first else _changed(domains, root, [path for _, path in changes])
+    while True:
+        try:
+            changes = next(events, None)
+        except OSError as error:
+            raise CannotWatch(
+                f"the file system cannot be watched: {error}",
+                where=str(yard.root),
+                hint="raise fs.inotify.max_user_watches, or run `models update-embeddings` by cron",
+            ) from error
+        if changes is None:
+            return
+        yield list(domains) if first else changed(path for _, path in changes)
         first = False
-        if chosen:
-            yield chosen
 
 
 def _watched(root: Path, domains: Sequence[Domain]) -> list[Path]:
@@ -65,28 +119,38 @@ def _watched(root: Path, domains: Sequence[Domain]) -> list[Path]:
     )
 
 
-def _changed(domains: Sequence[Domain], root: Path, paths: Sequence[str]) -> list[Domain]:
-    """The domains that one of these files, or of the files in these folders, can belong to."""
-    shown = [_shown(root, path) for path in paths]
-    return [domain for domain in domains if any(one and _concerns(domain, one) for one in shown)]
+def _is_told(root: Path, indexes: Path, place: Path) -> bool:
+    """Whether a change there can matter: not of our own indexes, nor of what is being written."""
+    return (
+        place.is_relative_to(root)
+        and not place.is_relative_to(indexes)
+        and not place.name.startswith(STAGING_PREFIX)
+    )
 
 
-def _shown(root: Path, path: str) -> str | None:
-    place = Path(path)
-    if place.name.startswith(STAGING_PREFIX) or not place.is_relative_to(root):
-        return None
-    return place.relative_to(root).as_posix()
-
-
-def _concerns(domain: Domain, shown: str) -> bool:
-    """Whether it is a source, or rules over sources: a `.gitignore`, a folder that moved."""
+def _concerns(domain: Domain, root: Path, place: Path) -> bool:
+    """Whether it is a source, or rules over sources: a `.gitignore`, a folder that came or went."""
+    shown = place.relative_to(root).as_posix()
     globs = domain.settings.sources
-    if matches_any(shown, globs) or shown.rpartition("/")[2] == ".gitignore":
+    if matches_any(shown, globs) or place.name == ".gitignore":
         return True
-    return "." not in shown.rpartition("/")[2] and any(_may_hold(glob, shown) for glob in globs)
+    return any(_may_hold(glob, shown) for glob in globs) and _may_be_folder(place)
 
 
 def _may_hold(glob: str, folder: str) -> bool:
-    """Whether a folder can hold what the glob asks for, as far as its wildcards tell."""
-    fixed = glob.split("*", 1)[0].rpartition("/")[0]
-    return folder.startswith(fixed) or fixed.startswith(folder)
+    """Whether a folder can hold what the glob asks for."""
+    parts, names = glob.split("/"), folder.split("/")
+    if "**" not in parts:
+        return len(names) < len(parts) and matches_any(folder, ["/".join(parts[: len(names)])])
+    fixed = parts[: min(parts.index("**"), len(names))]
+    deeper = names[len(fixed) :]
+    return (not fixed or matches_any("/".join(names[: len(fixed)]), ["/".join(fixed)])) and not any(
+        name.startswith(".") for name in deeper
+    )
+
+
+def _may_be_folder(place: Path) -> bool:
+    """Whether it is one, or went and has a name like one: `v1.2`, and not `notes.bak`."""
+    if os.path.lexists(place):
+        return os.path.isdir(place)  # noqa: PTH112 - Path.is_dir may raise
+    return not any(ending[1:2].isalpha() for ending in place.suffixes)

@@ -40,7 +40,10 @@ def index_words(text: str, *, code: bool) -> str:
 
     Prose and code are cut alike, which was best for both; `code` says which of them it is.
     """
-    return " ".join(term for word in _words(text) for term in terms_of(word))
+    terms: list[str] = []
+    for word in _WORD.findall(text):
+        terms += _terms_of_word.get(word) or terms_of(word[:_LONGEST_WORD])
+    return " ".join(terms)
 
 
 def query_terms(text: str, *, code: bool) -> list[str]:
@@ -53,10 +56,6 @@ def find_words(text: str) -> Iterator[tuple[int, int, tuple[str, ...]]]:
     for found in _WORD.finditer(text):
         word = found[0][:_LONGEST_WORD]
         yield found.start(), found.end(), _terms_of_word.get(word) or terms_of(word)
-
-
-def _words(text: str) -> Iterator[str]:
-    return (word[:_LONGEST_WORD] for word in _WORD.findall(text))
 
 
 def terms_of(word: str) -> tuple[str, ...]:

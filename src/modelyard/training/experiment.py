@@ -20,7 +20,7 @@ from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError, Problem, ProblemsFound
 from modelyard.core.files import write_atomic, write_json
 from modelyard.core.layout import Yard
-from modelyard.core.settings import flatten_settings, settings_mapping
+from modelyard.core.settings.mapping import flatten_settings, settings_mapping
 from modelyard.training.preflight import Choices
 from modelyard.training.spec import FineTuneSpec
 

@@ -1,9 +1,8 @@
-"""Puts the kernels into a stock transformers + PEFT model, and proves that nothing changed.
+"""A stock transformers + PEFT model with the kernels in it, or out of it again.
 
-Modules are recognised by their structure (Llama, Mistral, Qwen2, SmolLM and their like), never by a
-model's name. Before training, losses and adapter gradients of real rows are compared with those of
-the untouched model, which sees each row alone; when they differ, the untouched model is used.
-Weights are not copied: projections that share an input become views of one stacked matrix.
+`fast_modules.py` says which modules they compute. `fast_proof.py` compares losses and adapter
+gradients of real rows with those of the untouched model, which sees each row alone; when they
+differ, the untouched model is used.
 """
 
 from __future__ import annotations
@@ -12,42 +11,27 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 from typing import Any, cast
 
-import numpy as np
 import torch
 import torch.nn.functional as F
-from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
-from transformers import AttentionInterface
 
 from modelyard.chatdata.tokenizing import TokenRow
-from modelyard.training.kernels import (
-    LabelLoss,
-    LoraProjections,
-    RmsNorm,
-    Rotary,
-    RowAttention,
-    SwiGlu,
+from modelyard.training.fast_modules import (
+    Projections,
+    attention_forward,
+    is_attention,
+    is_gated_mlp,
+    is_plain_lora,
+    is_rms_norm,
+    lora_forward,
+    mlp_forward,
+    norm_forward,
+    stack_projections,
 )
+from modelyard.training.kernels import LabelLoss
 from modelyard.training.memory import LOGITS_PER_BLOCK
 from modelyard.training.packed import PackedBatch, pack_rows
-
-ATTENTION_NAME = "modelyard_rows"
-_ADAPTER = "default"
-_ROW_ATTENTION_LIMIT = 2048
-
-_PROOF_TOKENS = 96
-_TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.15}
-"""Largest relative difference of loss and gradient; two bf16 paths of 30 layers differ by 0.07."""
-
-
-@dataclass(slots=True)
-class RowLayout:
-    """Which rows are in the batch that the model computes now; attention modules read it."""
-
-    kernel: str = "auto"
-    """`rows`, `sdpa`, or `auto`: rows on a CPU while they are short."""
-    batch: PackedBatch | None = None
-    """The batch of now."""
+from modelyard.training.row_attention import ATTENTION_NAME, RowLayout
 
 
 @dataclass(slots=True)
@@ -61,7 +45,7 @@ class TrainingModel:
     """Whether dropout or NEFTune draw for each token, so that no two rows may share one."""
     fast: bool = False
     """Whether the kernels are in place."""
-    _projections: list[_Projections] = field(default_factory=list)
+    _projections: list[Projections] = field(default_factory=list)
     _undo: list[Callable[[], None]] = field(default_factory=list)
 
     def pack(self, rows: Sequence[TokenRow]) -> PackedBatch:
@@ -92,17 +76,17 @@ class TrainingModel:
         """Put the kernels in place, wherever a module has the structure they compute."""
         base = self.model.get_base_model()
         for module in list(base.modules()):
-            if _is_attention(module):
-                self._replace(module, _attention_forward(module, self._stack, self.layout))
-            elif _is_gated_mlp(module):
-                self._replace(module, _mlp_forward(module, self._stack))
-            elif _is_rms_norm(module):
-                self._replace(module, _norm_forward(module))
+            if is_attention(module):
+                self._replace(module, attention_forward(module, self._stack, self.layout))
+            elif is_gated_mlp(module):
+                self._replace(module, mlp_forward(module, self._stack))
+            elif is_rms_norm(module):
+                self._replace(module, norm_forward(module))
         covered = {id(part) for module in base.modules() if "forward" in vars(module)
                    for part in module.modules()}  # fmt: skip
         for module in base.modules():
-            if _is_plain_lora(module) and id(module) not in covered:
-                self._replace(module, _lora_forward(module, self._stack))
+            if is_plain_lora(module) and id(module) not in covered:
+                self._replace(module, lora_forward(module, self._stack))
             if hasattr(module, "is_causal") and hasattr(module, "head_dim"):
                 module.row_layout = self.layout
         stock = base.config._attn_implementation
@@ -118,8 +102,8 @@ class TrainingModel:
         self._projections.clear()
         self.fast = False
 
-    def _stack(self, *layers: Any) -> _Projections:
-        made = _stack_projections(layers)
+    def _stack(self, *layers: Any) -> Projections:
+        made = stack_projections(layers)
         self._projections.append(made)
         return made
 
@@ -137,291 +121,3 @@ class TrainingModel:
     def _replace(self, module: nn.Module, forward: Callable[..., Any]) -> None:
         object.__setattr__(module, "forward", forward)
         self._undo.append(lambda: object.__delattr__(module, "forward"))
-
-
-@dataclass(frozen=True, slots=True)
-class Proof:
-    """How far the fast path is from the stock one on real rows."""
-
-    loss_difference: float
-    """Relative difference of the loss."""
-    gradient_difference: float
-    """Relative difference of the adapter's whole gradient, in the 2-norm."""
-    tolerance: float
-    """What the compute type allows."""
-
-    @property
-    def holds(self) -> bool:
-        return max(self.loss_difference, self.gradient_difference) <= self.tolerance
-
-
-def prove_fast_path(model: TrainingModel, rows: Sequence[TokenRow]) -> Proof:
-    """Compare both paths on a few short rows; leaves the fast one in place only if the proof holds.
-
-    The adapter's B is filled with noise for the comparison, or A would have no gradient, and put
-    back. The random state is left as it was.
-    """
-    device = next(model.model.parameters()).device
-    dtype = model.model.get_base_model().get_input_embeddings().weight.dtype
-    sample = [_shortened(row) for row in sorted(rows, key=lambda row: len(row.input_ids))[:2]]
-    was_training = model.model.training
-    model.model.eval()
-    with torch.random.fork_rng(devices=[device] if device.type == "cuda" else []):
-        torch.manual_seed(0)
-        kept = _disturb_adapter(model.model)
-        stock = [_loss_and_gradients(model, model.pack([row]).to(device)) for row in sample]
-        model.use_fast_path()
-        fast_loss, fast = _loss_and_gradients(model, model.pack(sample).to(device))
-        _restore_adapter(model.model, kept)
-    model.model.train(was_training)
-
-    stock_loss = sum(loss for loss, _ in stock)
-    wanted = {name: torch.stack([grads[name] for _, grads in stock]).sum(0) for name in fast}
-    wrong = sum(float((fast[name] - wanted[name]).square().sum()) for name in fast)
-    whole = sum(float(wanted[name].square().sum()) for name in fast)
-    difference = (wrong / max(whole, 1e-24)) ** 0.5
-    proof = Proof(abs(fast_loss - stock_loss) / stock_loss, difference, _TOLERANCE[dtype])
-    if not proof.holds:
-        model.use_stock_path()
-    return proof
-
-
-def _shortened(row: TokenRow) -> TokenRow:
-    """A row's first `_PROOF_TOKENS` tokens, all learned, so that each has a part in the proof."""
-    start = row.input_ids[:_PROOF_TOKENS]
-    return TokenRow(start, np.ones(len(start), dtype=np.bool_), row.source)
-
-
-def _loss_and_gradients(
-    model: TrainingModel, batch: PackedBatch
-) -> tuple[float, dict[str, Tensor]]:
-    learned = {name: one for name, one in model.model.named_parameters() if one.requires_grad}
-    loss = model.loss_sum(batch)
-    torch.autograd.backward(loss)
-    grads = {name: cast(Tensor, one.grad).float().clone() for name, one in learned.items()}
-    model.model.zero_grad(set_to_none=True)
-    return float(loss.detach()), grads
-
-
-def _disturb_adapter(model: nn.Module) -> dict[str, Tensor]:
-    kept = {}
-    for name, weight in model.named_parameters():
-        if weight.requires_grad and "lora_B" in name:
-            kept[name] = weight.detach().clone()
-            weight.data.normal_(std=0.02)
-    return kept
-
-
-def _restore_adapter(model: nn.Module, kept: dict[str, Tensor]) -> None:
-    for name, weight in model.named_parameters():
-        if name in kept:
-            weight.data.copy_(kept[name])
-
-
-def attend_rows(
-    module: Any,
-    query: Tensor,
-    key: Tensor,
-    value: Tensor,
-    attention_mask: Tensor | None,
-    *,
-    scaling: float,
-    **_: Any,
-) -> tuple[Tensor, None]:
-    """Attention of a packed batch, row by row: the interface that transformers calls.
-
-    query: [1, h, t, d], key and value: [1, k, t, d].  Returns [1, t, h, d].
-    """
-    q, k, v = (one[0].transpose(0, 1) for one in (query, key, value))
-    return _attend(q, k, v, scaling, module.row_layout)[None], None
-
-
-AttentionInterface.register(ATTENTION_NAME, attend_rows)
-
-
-def _attend(q: Tensor, k: Tensor, v: Tensor, scaling: float, layout: RowLayout) -> Tensor:
-    """q: [t, h, d], k and v: [t, k, d].  Returns [t, h, d]."""
-    batch = cast(PackedBatch, layout.batch)
-    rows, longest = batch.row_slots.shape
-    slots = batch.row_slots.view(-1)
-    heads, width = q.shape[1:]
-    key_heads = k.shape[1]
-
-    def block(x: Tensor) -> Tensor:
-        padded = x.index_select(0, slots) if len(slots) != len(x) or rows > 1 else x
-        return padded.view(rows, longest, -1, width).transpose(1, 2)
-
-    q, k, v = block(q), block(k), block(v)
-    short = q.device.type == "cpu" and longest <= _ROW_ATTENTION_LIMIT
-    if layout.kernel == "rows" or (layout.kernel == "auto" and short):
-        grouped = q.reshape(rows, key_heads, heads // key_heads, longest, width)
-        seen = cast(Tensor, RowAttention.apply(grouped, k, v, scaling))
-        seen = seen.view(rows, heads, longest, width)
-    else:
-        seen = F.scaled_dot_product_attention(
-            q, k, v, is_causal=True, scale=scaling, enable_gqa=heads != key_heads
-        )
-    flat = seen.transpose(1, 2).reshape(rows * longest, heads, width)
-    return flat.index_select(0, batch.token_slots)
-
-
-def _is_plain_lora(module: Any) -> bool:
-    """A LoRA layer over an ordinary linear one, with nothing that the kernel does not compute."""
-    return (
-        type(module) is LoraLinear
-        and type(module.base_layer) is nn.Linear
-        and list(module.lora_A) == [_ADAPTER]
-        and not module.lora_variant
-        and not module.fan_in_fan_out
-        and not module.lora_bias[_ADAPTER]
-        and isinstance(module.lora_dropout[_ADAPTER], nn.Identity)
-    )
-
-
-def _all_plain_lora(module: Any, names: Sequence[str]) -> bool:
-    parts = [getattr(module, name, None) for name in names]
-    return all(_is_plain_lora(part) for part in parts)
-
-
-def _is_attention(module: Any) -> bool:
-    """Llama's attention: four projections, rotary embedding of whole heads, nothing in between."""
-    children = {name for name, _ in module.named_children()}
-    return (
-        {"q_proj", "k_proj", "v_proj", "o_proj"} == children
-        and _all_plain_lora(module, ("q_proj", "k_proj", "v_proj", "o_proj"))
-        and hasattr(module, "head_dim")
-        and hasattr(module, "scaling")
-        and getattr(module, "sliding_window", None) is None
-    )
-
-
-def _is_gated_mlp(module: Any) -> bool:
-    children = {name for name, _ in module.named_children()}
-    return (
-        {"gate_proj", "up_proj", "down_proj", "act_fn"} == children
-        and _all_plain_lora(module, ("gate_proj", "up_proj", "down_proj"))
-        and type(module.act_fn).__name__ in {"SiLU", "SiLUActivation"}
-    )
-
-
-def _is_rms_norm(module: Any) -> bool:
-    return (
-        type(module).__name__.endswith("RMSNorm")
-        and hasattr(module, "variance_epsilon")
-        and not module.weight.requires_grad
-    )
-
-
-@dataclass(frozen=True, slots=True)
-class _Projections:
-    """Linear layers of one input, their base weights stacked, their adapters in the compute type.
-
-    The adapters' own weights stay in fp32, as their master copy; `a` and `b` are cast from them
-    once a batch (`TrainingModel.loss_sum`), for all layers in one call.
-    """
-
-    adapters: tuple[nn.Parameter, ...]
-    """Every A, then every B."""
-    cast_adapters: tuple[Tensor, ...]
-    """The places of the same weights in `a` and `b`."""
-    weight: Tensor
-    bias: Tensor | None
-    a: Tensor
-    b: Tensor
-    scaling: float
-    widths: tuple[int, ...]
-
-    def __call__(self, x: Tensor) -> Tensor:
-        return cast(
-            Tensor,
-            LoraProjections.apply(
-                x, self.weight, self.bias, self.a, self.b, self.scaling, self.widths, *self.adapters
-            ),
-        )
-
-
-Stack = Callable[..., _Projections]
-"""Makes one `_Projections` of linear layers that have one input."""
-
-
-def _stack_projections(layers: Sequence[Any]) -> _Projections:
-    bases = [layer.base_layer for layer in layers]
-    widths = tuple(base.weight.shape[0] for base in bases)
-    weight = _stack_weights([base.weight for base in bases])
-    biases = [base.bias for base in bases]
-    every_a = [layer.lora_A[_ADAPTER].weight for layer in layers]
-    every_b = [layer.lora_B[_ADAPTER].weight for layer in layers]
-    rank = len(every_a[0])
-    a = weight.new_zeros(rank * len(layers), weight.shape[1])
-    b = weight.new_zeros(len(weight), rank * len(layers))
-    blocks = zip(b.split_with_sizes(widths), range(0, len(a), rank), strict=True)
-    return _Projections(
-        adapters=(*every_a, *every_b),
-        cast_adapters=(*a.chunk(len(layers)), *(rows[:, at : at + rank] for rows, at in blocks)),
-        weight=weight,
-        bias=None if biases[0] is None else torch.cat([one.detach() for one in biases]),
-        a=a,
-        b=b,
-        scaling=layers[0].scaling[_ADAPTER],
-        widths=widths,
-    )
-
-
-def _stack_weights(weights: Sequence[nn.Parameter]) -> Tensor:
-    """The weights in one matrix, of which they become views; a single one stays as it is."""
-    if len(weights) == 1:
-        return weights[0].detach()
-    stacked = torch.cat([weight.detach() for weight in weights])
-    for weight, view in zip(
-        weights, stacked.split_with_sizes([len(one) for one in weights]), strict=True
-    ):
-        weight.data = view
-    return stacked
-
-
-def _lora_forward(layer: Any, stack: Stack) -> Callable[[Tensor], Tensor]:
-    project = stack(layer)
-
-    def forward(x: Tensor) -> Tensor:
-        return project(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
-
-    return forward
-
-
-def _norm_forward(norm: Any) -> Callable[[Tensor], Tensor]:
-    def forward(x: Tensor) -> Tensor:
-        return cast(Tensor, RmsNorm.apply(x, norm.weight, norm.variance_epsilon))
-
-    return forward
-
-
-def _mlp_forward(mlp: Any, stack: Stack) -> Callable[[Tensor], Tensor]:
-    gate_up, down = stack(mlp.gate_proj, mlp.up_proj), stack(mlp.down_proj)
-
-    def forward(x: Tensor) -> Tensor:
-        inner = cast(Tensor, SwiGlu.apply(gate_up(x.reshape(-1, x.shape[-1]))))
-        return down(inner).view(x.shape)
-
-    return forward
-
-
-def _attention_forward(
-    attention: Any, stack: Stack, layout: RowLayout
-) -> Callable[..., tuple[Tensor, None]]:
-    project = stack(attention.q_proj, attention.k_proj, attention.v_proj)
-    out = stack(attention.o_proj)
-    width = attention.head_dim
-    heads, key_heads = (size // width for size in project.widths[:2])
-
-    def forward(
-        hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any
-    ) -> tuple[Tensor, None]:
-        x = hidden_states.reshape(-1, hidden_states.shape[-1])
-        every = project(x).view(len(x), -1, width)
-        cos, sin = (part[0, :, None, : width // 2] for part in position_embeddings)
-        turned = cast(Tensor, Rotary.apply(every[:, : heads + key_heads], cos, sin))
-        q, k, v = turned[:, :heads], turned[:, heads:], every[:, heads + key_heads :]
-        seen = _attend(q, k, v, attention.scaling, layout)
-        return out(seen.reshape(len(x), -1)).view(hidden_states.shape), None
-
-    return forward

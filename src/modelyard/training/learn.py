@@ -22,9 +22,11 @@ from modelyard.training.adapter_model import (
     write_adapter,
 )
 from modelyard.training.experiment import Experiment, checkpoint_step, list_checkpoints
-from modelyard.training.fast_path import RowLayout, TrainingModel, prove_fast_path
+from modelyard.training.fast_path import TrainingModel
+from modelyard.training.fast_proof import prove_fast_path
 from modelyard.training.metrics import MetricsFile
 from modelyard.training.preflight import Choices, Preflight, is_noisy
+from modelyard.training.row_attention import RowLayout
 from modelyard.training.stop import StopRequest
 from modelyard.training.trainer import (
     BEST_NAME,

@@ -177,7 +177,7 @@ def predict_memory(
 
 
 def _stacked_parameters(shape: BaseShape, lora: LoraSettings) -> int:
-    """Parameters of the projections that the fast path lays side by side (see fast_path.py)."""
+    """Parameters of the projections that the fast path lays side by side (see fast_modules.py)."""
     chosen = set(shape.linear_shapes)
     if lora.targets != ("all-linear",):
         chosen &= set(lora.targets)

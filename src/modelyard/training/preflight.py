@@ -12,7 +12,8 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.versions import AdapterVersion
-from modelyard.bases.local import LocalBase, require_base
+from modelyard.bases.local import LocalBase
+from modelyard.bases.pull import require_base
 from modelyard.chatdata.dataset import ChatDataset
 from modelyard.chatdata.report import DataReport, build_data_report
 from modelyard.chatdata.template import ChatTokenizer

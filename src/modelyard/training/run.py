@@ -40,7 +40,7 @@ from modelyard.core.files import (
 )
 from modelyard.core.layout import Yard
 from modelyard.core.progress import Progress
-from modelyard.core.settings import settings_mapping
+from modelyard.core.settings.mapping import settings_mapping
 from modelyard.training.continuing import judge_old_rows, pin_parent
 from modelyard.training.experiment import (
     Experiment,

@@ -66,7 +66,7 @@ def export(
         require_outside,
     )
     from modelyard.adapters.versions import resolve_version
-    from modelyard.bases.local import require_base
+    from modelyard.bases.pull import require_base
     from modelyard.cli.render import print_json, print_text, showing_progress
     from modelyard.core.layout import find_yard
 

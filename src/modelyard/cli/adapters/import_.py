@@ -47,7 +47,7 @@ def import_adapter(
         plan_import,
         require_same_org,
     )
-    from modelyard.bases.local import require_base
+    from modelyard.bases.pull import require_base
     from modelyard.cli.render import print_json, print_text, print_warning, showing_progress
     from modelyard.core.layout import check_name, find_yard
 

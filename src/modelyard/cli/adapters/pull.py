@@ -38,8 +38,8 @@ def pull(
            "org", "size_bytes", "fetched_bytes", "base": {"name", "fingerprint"},
            "base_checked": bool, null when nothing changed}; in a dry run what would happen
     """
-    from modelyard.adapters.pull import find_remote_version, plan_pull, pull_version
-    from modelyard.adapters.registry import open_registry
+    from modelyard.adapters.registry.pull import plan_pull, pull_version
+    from modelyard.adapters.registry.registry import find_remote_version, open_registry
     from modelyard.cli.render import print_json, print_text, showing_progress
     from modelyard.core.errors import InvalidInput
 

@@ -71,8 +71,8 @@ def push(
     from urllib.parse import unquote, urlsplit
 
     from modelyard.adapters.export import require_outside
-    from modelyard.adapters.push import plan_push, push_version
-    from modelyard.adapters.registry import open_registry
+    from modelyard.adapters.registry.push import plan_push, push_version
+    from modelyard.adapters.registry.registry import open_registry
     from modelyard.adapters.versions import resolve_version
     from modelyard.cli.render import print_json, print_text, showing_progress
 

@@ -38,7 +38,7 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
     from modelyard.cli.render import print_json, print_pairs, print_table, print_text, print_title
     from modelyard.core.errors import ModelyardError
     from modelyard.core.layout import find_yard
-    from modelyard.core.settings import settings_mapping
+    from modelyard.core.settings.mapping import settings_mapping
 
     yard = find_yard()
     version = resolve_version(yard, name)

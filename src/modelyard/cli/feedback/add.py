@@ -76,7 +76,7 @@ def add_feedback(
     from modelyard.chatdata.feedback import read_feedback, record_feedback
     from modelyard.cli.render import print_json
     from modelyard.core.layout import find_yard
-    from modelyard.core.settings import settings_mapping
+    from modelyard.core.settings.mapping import settings_mapping
 
     options = {
         "prompt": prompt,

@@ -24,7 +24,7 @@ from modelyard.configs.reading.document import Document, written_where
 from modelyard.configs.reading.references import secret_references
 from modelyard.configs.reading.shape import Shaped
 from modelyard.core.errors import ModelyardError, Problem
-from modelyard.core.settings import KeyPath, dotted
+from modelyard.core.settings.keypath import KeyPath, dotted
 
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/\S+")
 _MOST_BYTES = 1_000_000

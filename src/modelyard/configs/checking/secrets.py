@@ -14,7 +14,6 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from functools import lru_cache
 from itertools import pairwise
-from pathlib import Path
 
 from modelyard.configs.checking.finding import Finding, SecretUse
 from modelyard.core.layout import Yard
@@ -171,7 +170,7 @@ def _is_available(yard: Yard, reference: str, environment: Mapping[str, str]) ->
     if scheme == "env":
         return bool(environment.get(name))
     try:
-        return (yard.root / Path(name).expanduser()).is_file()
+        return yard.written_path(name).is_file()
     except (OSError, RuntimeError, ValueError):
         return False
 

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from modelyard.configs.kinds.language_models import RateLimits
 from modelyard.configs.kinds.parts import Endpoint, Name, OneLine, Secret
-from modelyard.core.settings import Between, Refers
+from modelyard.core.settings.marks import Between, Refers
 from modelyard.core.units import DURATION, MONEY, SHARE, SIZE, TOKENS
 
 
@@ -91,9 +91,9 @@ class SearchRules:
     candidates: Annotated[int, Between(10, 10_000)] = 200
     """Passages taken from each side before they are weighed."""
     reranker: OneLine | None = None
-    """Folder of a cross-encoder that orders the best ones again; left out: none."""
+    """Folder of a cross-encoder that reads the best ones and orders them again; left out: none."""
     reranked: Annotated[int, Between(1, 1000)] = 30
-    """How many it orders."""
+    """How many it reads; the others follow as they are."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from modelyard.configs.kinds.parts import Name
-from modelyard.core.settings import Between, Refers
+from modelyard.core.settings.marks import Between, Refers
 from modelyard.core.units import DURATION, MONEY, SHARE, TOKENS
 
 Metric = Literal["latency", "accuracy", "cost_per_request", "error_rate"]

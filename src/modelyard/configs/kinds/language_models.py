@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from modelyard.configs.kinds.parts import Endpoint, Generation, OneLine, Secret
-from modelyard.core.settings import Between, Refers
+from modelyard.core.settings.marks import Between, Refers
 from modelyard.core.units import DURATION, MONEY, TOKENS
 
 

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from modelyard.configs.kinds.parts import Generation, OneLine
-from modelyard.core.settings import Between, Refers
+from modelyard.core.settings.marks import Between, Refers
 from modelyard.core.units import DURATION, MONEY, TOKENS
 
 

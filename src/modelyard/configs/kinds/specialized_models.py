@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from modelyard.configs.kinds.parts import Generation, OneLine
-from modelyard.core.settings import Between, Refers
+from modelyard.core.settings.marks import Between, Refers
 from modelyard.core.units import SHARE, TOKENS
 
 

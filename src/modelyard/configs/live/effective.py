@@ -42,7 +42,7 @@ from modelyard.configs.live.revisions import (
 from modelyard.configs.live.snapshot import Snapshot
 from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
 from modelyard.core.layout import Yard, find_yard
-from modelyard.core.settings import KeyPath
+from modelyard.core.settings.keypath import KeyPath
 from modelyard.core.units import MONEY, TOKENS
 
 T = TypeVar("T")

@@ -12,7 +12,8 @@ from typing import Any
 from modelyard.configs.kinds import KINDS
 from modelyard.configs.reading.references import Reference, references
 from modelyard.core.errors import Problem, ProblemsFound
-from modelyard.core.settings import build_settings, dotted
+from modelyard.core.settings.build import build_settings
+from modelyard.core.settings.keypath import dotted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

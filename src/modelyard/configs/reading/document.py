@@ -11,7 +11,7 @@ from typing import Any, cast
 from modelyard.configs.kinds import ENVIRONMENTS, KINDS, Kind
 from modelyard.configs.kinds.parts import NAME_PATTERN
 from modelyard.core.errors import InvalidInput, Problem, ProblemsFound, did_you_mean
-from modelyard.core.settings import KeyPath, Where
+from modelyard.core.settings.keypath import KeyPath, Where
 from modelyard.core.yamlsource import YamlSource, inspect_yaml
 
 HEADER_KEYS = ("name", "environments")

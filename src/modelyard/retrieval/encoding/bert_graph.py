@@ -1,12 +1,13 @@
-"""The ONNX graph of a plain BERT, written without torch.
+"""The ONNX graphs of a plain BERT, written without torch: a sentence encoder, a cross-encoder.
 
-The graph is for texts of equal length, so it knows no padding and no mask: token ids
-[texts, length] in, unit vectors [texts, dimensions] out. Attention, GELU with its bias, and
+A graph is for texts of equal length, so it knows no padding and no mask: token ids [texts, length]
+in, unit vectors [texts, dimensions] or scores [texts, 1] out. Attention, GELU with its bias, and
 residual with LayerNorm are single operators of ONNX Runtime: nothing is left to be fused later.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,9 +18,9 @@ from modelyard.retrieval.encoding.sentence_model import Pooling
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
 
-    from modelyard.inference.bert import Array, BertLayer, BertWeights, Linear, Norm
+    from modelyard.inference.bert import Array, BertLayer, BertScorer, BertWeights, Linear, Norm
 
-GRAPH_VERSION = 1
+GRAPH_VERSION = 2
 """Raised when the graph is written differently: graphs in the cache are then written anew."""
 
 _FUSED = "com.microsoft"
@@ -28,14 +29,72 @@ _OPSET, _FUSED_OPSET, _IR_VERSION = 18, 1, 9
 
 def build_graph(bert: BertWeights, pooling: Pooling) -> ModelProto:
     """The ONNX model: int64 `tokens` [texts, length] to float32 `vectors` [texts, width]."""
+    graph = _Graph()
+    stream = _add_bert(graph, bert)
+    if pooling == "mean":
+        pooled = graph.add("ReduceMean", stream, graph.whole([1]), keepdims=0)
+    else:
+        pooled = graph.add("Gather", stream, graph.whole(0), axis=1)
+    norm = graph.add("ReduceL2", pooled, graph.whole([-1]), keepdims=1)
+    norm = graph.add("Max", norm, graph.constant(np.array(1e-12, np.float32)))
+    graph.add("Div", pooled, norm, output="vectors")
+    width = bert.tokens.shape[1]
+    return _model(graph, "sentence encoder", ["tokens"], "vectors", ["texts", width])
+
+
+def build_scoring_graph(scorer: BertScorer) -> ModelProto:
+    """The ONNX model of a cross-encoder.
+
+    int64 `tokens` and `segments`, both [pairs, length], to float32 `scores` [pairs, 1].
+    """
+    graph = _Graph()
+    stream = _add_bert(graph, scorer.bert, segments="segments")
+    first = graph.add("Gather", stream, graph.whole(0), axis=1)
+    pooled = graph.multiply(first, scorer.pooler)
+    pooled = graph.add("Tanh", graph.add("Add", pooled, graph.constant(scorer.pooler.bias)))
+    score = graph.multiply(pooled, scorer.classifier)
+    graph.add("Add", score, graph.constant(scorer.classifier.bias), output="scores")
+    return _model(graph, "cross-encoder", ["tokens", "segments"], "scores", ["pairs", 1])
+
+
+def _model(
+    graph: _Graph, name: str, inputs: Sequence[str], output: str, shape: list[str | int]
+) -> ModelProto:
+    """The nodes as a model; every input is int64 [texts, length], the output float32."""
     from onnx import TensorProto, helper
 
-    graph = _Graph()
+    return helper.make_model(
+        helper.make_graph(
+            graph.nodes,
+            name,
+            [
+                helper.make_tensor_value_info(one, TensorProto.INT64, [shape[0], "length"])
+                for one in inputs
+            ],
+            [helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)],
+            graph.constants,
+        ),
+        opset_imports=[
+            helper.make_opsetid("", _OPSET),
+            helper.make_opsetid(_FUSED, _FUSED_OPSET),
+        ],
+        ir_version=_IR_VERSION,
+    )
+
+
+def _add_bert(graph: _Graph, bert: BertWeights, *, segments: str | None = None) -> str:
+    """The token vectors [texts, length, width] of the input `tokens`.
+
+    segments: the input that says which segment a token is of; without it, all are of the first.
+    """
     length = graph.add("Shape", "tokens", start=1, end=2)
     places = graph.add(
         "Slice", graph.constant(bert.places), graph.whole([0]), length, graph.whole([0])
     )
     stream = graph.add("Add", graph.add("Gather", graph.constant(bert.tokens), "tokens"), places)
+    if segments is not None:
+        kinds = graph.add("Gather", graph.constant(bert.segments), segments)
+        stream = graph.add("Add", stream, kinds)
     stream = graph.add(
         "LayerNormalization",
         stream,
@@ -46,28 +105,7 @@ def build_graph(bert: BertWeights, pooling: Pooling) -> ModelProto:
     )
     for layer in bert.layers:
         stream = _add_layer(graph, stream, layer, bert)
-    if pooling == "mean":
-        pooled = graph.add("ReduceMean", stream, graph.whole([1]), keepdims=0)
-    else:
-        pooled = graph.add("Gather", stream, graph.whole(0), axis=1)
-    norm = graph.add("ReduceL2", pooled, graph.whole([-1]), keepdims=1)
-    norm = graph.add("Max", norm, graph.constant(np.array(1e-12, np.float32)))
-    graph.add("Div", pooled, norm, output="vectors")
-    width = bert.tokens.shape[1]
-    return helper.make_model(
-        helper.make_graph(
-            graph.nodes,
-            "sentence encoder",
-            [helper.make_tensor_value_info("tokens", TensorProto.INT64, ["texts", "length"])],
-            [helper.make_tensor_value_info("vectors", TensorProto.FLOAT, ["texts", width])],
-            graph.constants,
-        ),
-        opset_imports=[
-            helper.make_opsetid("", _OPSET),
-            helper.make_opsetid(_FUSED, _FUSED_OPSET),
-        ],
-        ir_version=_IR_VERSION,
-    )
+    return stream
 
 
 def _add_layer(graph: _Graph, stream: str, layer: BertLayer, bert: BertWeights) -> str:

@@ -16,7 +16,6 @@ from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
 from http.client import HTTPException, HTTPMessage
-from pathlib import Path
 from typing import IO, Any
 
 import numpy as np
@@ -152,7 +151,7 @@ class EndpointEncoder:
             key = os.environ.get(name, "").strip()
         else:
             try:
-                path = self._yard.root / Path(name).expanduser()
+                path = self._yard.written_path(name)
                 key = path.read_text(encoding="utf-8").strip()
             except (OSError, ValueError) as error:
                 raise InvalidInput(

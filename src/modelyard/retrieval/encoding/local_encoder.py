@@ -12,7 +12,7 @@ from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import InvalidInput
 from modelyard.core.progress import Progress
 from modelyard.retrieval.encoding.encoder import Embedded, Vectors
-from modelyard.retrieval.encoding.onnx_encoder import OnnxModel, require_graph
+from modelyard.retrieval.encoding.onnx_encoder import OnnxModel, require_encoder_graph
 from modelyard.retrieval.encoding.sentence_model import SentenceModel
 from modelyard.retrieval.encoding.tokens import TextCutter, TokenIds
 
@@ -61,7 +61,9 @@ class LocalEncoder:
         self._tokens_left = _TOKENS_BEFORE_BULK if for_bulk else None
         self._cutter = TextCutter(model, max_tokens=settings.max_tokens)
         self._graph = (
-            require_graph(model, settings.model, progress=progress) if model.is_plain_bert else None
+            require_encoder_graph(model, settings.model, progress=progress)
+            if model.is_plain_bert
+            else None
         )
 
     def encode(self, texts: Sequence[str], *, on_progress: Embedded | None = None) -> Vectors:

@@ -88,7 +88,7 @@ def local_folder(yard: Yard, settings: Encoder) -> Path | None:
             folder = _unpacked(settings.model)
             return folder if folder.is_dir() else None
         case "path":
-            return (yard.root / Path(settings.model).expanduser()).absolute()
+            return yard.written_path(settings.model)
         case "hub":
             return _cached_snapshot(*_repo_of(settings))
         case "endpoint":

@@ -70,8 +70,7 @@ class _CodeReader:
         yield from self._between(scope, position, end)
 
     def module_title(self, root: Node) -> str:
-        docstring = self._docstring(root) if self.grammar.name == "python" else ""
-        return f"{self.document.path}: {docstring}" if docstring else self.document.path
+        return self._docstring(root) if self.grammar.name == "python" else ""
 
     def _between(self, scope: _Scope, start: int, end: int) -> Iterator[Piece]:
         start, end = self.document.trim(start, end)

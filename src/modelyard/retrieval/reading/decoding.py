@@ -36,3 +36,10 @@ def decode(content: bytes) -> DecodedText:
     except UnicodeDecodeError:
         text = content.decode(encoding, "replace")
         return DecodedText(text, text.count("\N{REPLACEMENT CHARACTER}"))
+
+
+def has_broken_characters(content: bytes) -> bool:
+    """Whether a text file is not wholly in an encoding that is known here."""
+    if is_binary(content) or content.startswith(b"%PDF-"):
+        return False
+    return decode(content).broken > 0

@@ -34,6 +34,8 @@ class IgnoreFile:
     """Where it lies, from the yard's root with `/` at the end; empty for the root."""
     rules: tuple[IgnoreRule, ...]
     """Its lines."""
+    any_rule: re.Pattern[str]
+    """What some line matches: most paths are answered by one look."""
 
 
 def read_rules(folder: str, text: str) -> IgnoreFile:
@@ -50,13 +52,21 @@ def read_rules(folder: str, text: str) -> IgnoreFile:
                 rules.append(IgnoreRule(re.compile(str(pattern)), ignores))
         except (GitIgnorePatternError, ValueError, re.error):
             continue
-    return IgnoreFile(folder, tuple(rules))
+    return IgnoreFile(folder, tuple(rules), _joined(rules))
+
+
+def _joined(rules: Sequence[IgnoreRule]) -> re.Pattern[str]:
+    """What any of the rules matches, and nothing where there is none."""
+    unnamed = (rule.pattern.pattern.replace("(?P<ps_d>", "(?:") for rule in rules)
+    return re.compile("|".join(f"(?:{one})" for one in unnamed) or r"(?!)")
 
 
 def is_ignored(path: str, files: Sequence[IgnoreFile]) -> bool:
     """Whether a path (a folder ends in `/`) is ignored; the nearest file's last rule decides."""
     for file in reversed(files):
         below = path[len(file.folder) :]
+        if not file.any_rule.match(below):
+            continue
         for rule in reversed(file.rules):
             if rule.names(below):
                 return rule.ignores

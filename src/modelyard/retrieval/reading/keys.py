@@ -81,7 +81,7 @@ class KeyCutter:
         if path and head[0] < head[1] and self.document.tokens(*head) <= self.document.limit // 5:
             first = start  # the key's own line stays with what comes first
         elif head[0] < head[1]:
-            yield self.piece(*head, path or self.document.path, [])
+            yield self.piece(*head, path, [])
         rows = [first, *(row for row, _ in children[1:]), end]
         group: list[tuple[int, int, KeyNode]] = []
         for (row, after), (_, child) in zip(pairwise(rows), children, strict=True):
@@ -250,7 +250,7 @@ def _by_indentation(document: Document, language: str) -> Iterator[Piece]:
     yield Piece(
         start=0,
         end=len(document.lines),
-        title=document.path,
+        title="",
         kind="key",
         facts={"language": language},
         breaks=(starts, paragraph_starts(document, 0, len(document.lines))),

@@ -15,6 +15,8 @@ CountTokens = Callable[[Sequence[str]], Sequence[int]]
 
 LONGEST_TITLE = 300
 """Characters."""
+_CRUMB = 5
+"""A span of less than this part of the limit does not stand alone where it need not."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -87,7 +89,8 @@ def cut(document: Document, pieces: Iterable[Piece]) -> list[Passage]:
     for piece, title, cost in zip(pieces, titles, costs, strict=True):
         limit = max(document.limit - (cost - empty), document.limit // 2, 1)
         first = piece.shown_from
-        for start, end in pack(document, piece.start, piece.end, limit, piece.breaks):
+        spans = pack(document, piece.start, piece.end, limit, piece.breaks)
+        for start, end in _join_small(document, spans, limit):
             begin, stop = document.trim(start, end)
             for text in _texts(document, begin, stop, limit):
                 shown = begin if first is None else first
@@ -137,6 +140,28 @@ def pack(
             begin = after
     if begin < end:
         yield begin, end
+
+
+def _join_small(
+    document: Document, spans: Iterable[tuple[int, int]], limit: int
+) -> Iterator[tuple[int, int]]:
+    """Spans without crumbs: a small one goes to a neighbour where both fit, the one before first.
+
+    A line such as `try:` that opens what is too long by itself would stand alone otherwise.
+    """
+    held: tuple[int, int] | None = None
+    for span in spans:
+        if held is None:
+            held = span
+            continue
+        least = min(document.tokens(*held), document.tokens(*span))
+        if least <= limit // _CRUMB and document.tokens(held[0], span[1]) <= limit:
+            held = (held[0], span[1])
+            continue
+        yield held
+        held = span
+    if held is not None:
+        yield held
 
 
 def paragraph_starts(document: Document, start: int, end: int) -> list[int]:

@@ -52,6 +52,8 @@ _LEVELS = {"WARN": "WARNING", "ERR": "ERROR", "CRIT": "CRITICAL"}
 _JSON_MESSAGES = ("message", "msg", "event", "log")
 _JSON_TIMES = ("timestamp", "time", "ts", "@timestamp")
 _JSON_LEVELS = ("level", "severity", "levelname", "lvl")
+_JSON_LEVEL = re.compile(r"[A-Z]{3,15}|\d{1,3}")
+_SECONDS = re.compile(r"\d{9,19}(?:\.\d{1,9})?")
 
 
 @dataclass(slots=True)
@@ -202,7 +204,16 @@ def _from_json(line: str) -> _Message | None:
     if not text:
         return None
     level = first(_JSON_LEVELS).upper()
-    return _Message(text, _LEVELS.get(level, level)[:20], first(_JSON_TIMES)[:40])
+    level = _LEVELS.get(level, level) if _JSON_LEVEL.fullmatch(level) else ""
+    return _Message(text, level, _json_time(first(_JSON_TIMES)))
+
+
+def _json_time(value: str) -> str:
+    """A time, or nothing: what else stands there might be a secret."""
+    time = _TIME.search(value, 0, _TIME_WITHIN)
+    if time:
+        return time[0]
+    return value if _SECONDS.fullmatch(value) else ""
 
 
 def _lines(content: bytes | BinaryIO) -> Iterator[str]:

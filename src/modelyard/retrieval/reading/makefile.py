@@ -34,7 +34,7 @@ def makefile_pieces(document: Document) -> Iterator[Piece]:
             yield Piece(
                 start=start,
                 end=end,
-                title=f"make {target}" if target else document.path,
+                title=f"make {target}" if target else "",
                 kind="script" if target else "text",
                 facts={"language": "make", **({"symbol": target} if target else {})},
                 breaks=(paragraph_starts(document, start, end),),

@@ -135,6 +135,7 @@ def _passages(series: Mapping[str, _Series], says: Mapping[str, list[str]]) -> l
             "last": f"{one.last:g}",
         }
         figures = ", ".join(f"{key} {value}" for key, value in facts.items())
+        figures = f"value {facts['last']}" if one.count == 1 else figures
         passages.append(
             Passage(
                 text="\n".join([*(word[:_LONGEST_NAME] for word in says.get(name, [])), figures]),

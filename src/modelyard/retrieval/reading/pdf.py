@@ -18,12 +18,12 @@ def read_pages(content: bytes) -> Iterator[tuple[int, str]]:
     try:
         pages = PdfReader(BytesIO(content)).pages
         count = min(len(pages), _MOST_PAGES)
-    except Exception:  # a broken file makes pypdf raise nearly any class of error
+    except Exception:  # not narrower: pypdf says that a broken file may raise any class, and does
         return
     for number in range(count):
         try:
             text = pages[number].extract_text()
-        except Exception:  # as above; the next page may be whole
+        except Exception:  # as above, KeyError to RecursionError; the next page may be whole
             continue
         if text.strip():
             yield number + 1, text

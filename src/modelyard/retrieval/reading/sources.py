@@ -9,9 +9,12 @@ from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cache
+from io import BufferedReader
 
+from modelyard.configs.checking.secrets import redact_secrets
 from modelyard.configs.kinds.embedding_models import SearchDomain
 from modelyard.core.layout import Yard
+from modelyard.core.secretforms import find_secret_forms
 from modelyard.retrieval.domains import Domain
 from modelyard.retrieval.reading.decoding import FIRST_BLOCK, is_binary
 from modelyard.retrieval.reading.gitignore import IgnoreFile, is_ignored, read_rules
@@ -70,6 +73,10 @@ _BINARY_ENDINGS = frozenset(
 """Not even opened."""
 
 
+class NotAFile(OSError):
+    """What was a file when the folders were read has become a pipe or a device."""
+
+
 @dataclass(frozen=True, slots=True)
 class SourceFile:
     """One file of a domain, as it was when the folders were read."""
@@ -82,6 +89,19 @@ class SourceFile:
     """Bytes."""
     mtime_ns: int
     """Time of its last change, in nanoseconds since 1970."""
+
+    def open(self) -> BufferedReader:
+        """The file, to be read. Raises OSError when it cannot be, NotAFile when it is none now."""
+        stream = open(self.path, "rb", opener=_open_at_once)  # noqa: SIM115 - it is returned
+        if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
+            stream.close()
+            raise NotAFile(self.path)
+        return stream
+
+
+def _open_at_once(path: str, flags: int) -> int:
+    """Open without waiting: a pipe that nobody writes to would be waited for for ever."""
+    return os.open(path, flags | os.O_NONBLOCK)
 
 
 @dataclass(frozen=True, slots=True)
@@ -251,11 +271,16 @@ class _Walk:
     ) -> None:
         shown = storable(path)
         if shown in self.found:
+            if self.found[shown].path != entry.path:
+                self.skipped["shown like another"].add(shown)
             return
         if is_ignored(path, ignores):
             self.skipped["ignored"].add(shown)
             return
-        if any(pattern.fullmatch(path) for pattern in self._exclude):
+        if self.settings.redact and any(find_secret_forms(shown)):
+            self.skipped["a secret in its name"].add(redact_secrets(shown))
+            return
+        if self._exclude and any(pattern.fullmatch(path) for pattern in self._exclude):
             self.skipped["excluded"].add(shown)
             return
         if reason := self._unfit(entry, shown):
@@ -335,6 +360,8 @@ def glob_pattern(glob: str) -> re.Pattern[str]:
 
 def storable(path: str) -> str:
     """A path as text: bytes in it that are no UTF-8 are shown as `�`."""
+    if path.isascii():
+        return path
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
 
 

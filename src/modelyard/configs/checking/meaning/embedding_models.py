@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 from modelyard.configs.checking.meaning.endpoints import check_plain_http
 from modelyard.configs.checking.meaning.globs import check_glob, finds_a_file
@@ -16,7 +15,7 @@ from modelyard.configs.kinds.embedding_models import (
     SearchRules,
 )
 from modelyard.core.errors import did_you_mean
-from modelyard.core.settings import KeyPath
+from modelyard.core.settings.keypath import KeyPath
 
 _WHEEL_ENCODERS = {"all-minilm-l6-v2": (384, 512)}
 """Encoders that come in a package: numbers of a vector, positions for tokens."""
@@ -49,7 +48,7 @@ def check(group: EmbeddingGroup, name: str, scene: Scene) -> Iterator[Mistake]:
     for domain, rules in group.domains.items():
         yield from _check_domain(rules, ("domains", domain), encoder, scene)
     if group.search is not None:
-        yield from _check_search(group.search)
+        yield from _check_search(group.search, scene)
 
 
 def _check_encoder(encoder: Encoder, scene: Scene) -> Iterator[Mistake]:
@@ -62,14 +61,7 @@ def _check_encoder(encoder: Encoder, scene: Scene) -> Iterator[Mistake]:
             f"'encoder.model' must be OWNER/NAME for the source hub, not '{encoder.model}'",
         )
     elif encoder.source == "path" and scene.has_yard:
-        folder = scene.yard.root / Path(encoder.model).expanduser()
-        if not folder.is_dir():
-            yield Mistake(
-                ("encoder", "model"),
-                "unknown-reference",
-                f"'encoder.model' names the folder '{encoder.model}', which does not exist",
-                hint="a relative path starts at the yard",
-            )
+        yield from _check_folder(encoder.model, ("encoder", "model"), scene)
     if encoder.source == "endpoint":
         for key, why in (
             ("endpoint", "nobody else knows where it answers"),
@@ -93,6 +85,17 @@ def _check_encoder(encoder: Encoder, scene: Scene) -> Iterator[Mistake]:
                 "costs nothing",
                 hint="leave it out, or write `source: endpoint`",
             )
+
+
+def _check_folder(name: str, path: KeyPath, scene: Scene) -> Iterator[Mistake]:
+    if not scene.yard.written_path(name).is_dir():
+        key = ".".join(str(part) for part in path)
+        yield Mistake(
+            path,
+            "unknown-reference",
+            f"'{key}' names the folder '{name}', which does not exist",
+            hint="a relative path starts at the yard",
+        )
 
 
 def _check_wheel(encoder: Encoder) -> Iterator[Mistake]:
@@ -161,7 +164,7 @@ def _finds_any(globs: tuple[str, ...], scene: Scene) -> bool:
     return any(finds_a_file(scene.yard.root, glob) for glob in globs)
 
 
-def _check_search(search: SearchRules) -> Iterator[Mistake]:
+def _check_search(search: SearchRules, scene: Scene) -> Iterator[Mistake]:
     if not search.groups:
         yield Mistake(
             ("search", "groups"),
@@ -185,3 +188,5 @@ def _check_search(search: SearchRules) -> Iterator[Mistake]:
                 f"{search.candidates} 'search.candidates' to take them from",
                 hint=f"raise 'search.candidates', or lower 'search.{key}'",
             )
+    if search.reranker is not None and scene.has_yard:
+        yield from _check_folder(search.reranker, ("search", "reranker"), scene)

@@ -11,7 +11,7 @@ from modelyard.configs.checking.scene import Scene, kind_word, suggest
 from modelyard.configs.kinds import KINDS
 from modelyard.configs.reading.references import Reference, references
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.settings import KeyPath, dotted
+from modelyard.core.settings.keypath import KeyPath, dotted
 
 _MOST_LISTED = 8
 

@@ -12,11 +12,11 @@ from collections.abc import Iterator
 from pathlib import Path
 
 import pytest
-from registry_samples import add_version, make_yard, whole_versions
+from registry_samples import add_version, whole_versions
 from s3_server import BUCKET, KEY_ID, SECRET, S3Server, serving_guarded_s3, serving_s3
 
 from modelyard.adapters.promote import promote_version
-from modelyard.adapters.registry import blob_key
+from modelyard.adapters.registry.registry import blob_key
 from modelyard.core.layout import Yard
 
 
@@ -30,16 +30,6 @@ def guarded(tmp_path: Path) -> Iterator[S3Server]:
 def unguarded(tmp_path: Path) -> Iterator[S3Server]:
     with serving_s3(tmp_path / "s3") as server:
         yield server
-
-
-@pytest.fixture
-def here(tmp_path: Path) -> Yard:
-    return make_yard(tmp_path / "here")
-
-
-@pytest.fixture
-def there(tmp_path: Path) -> Yard:
-    return make_yard(tmp_path / "there")
 
 
 def models(

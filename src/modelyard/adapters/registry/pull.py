@@ -14,17 +14,9 @@ from pathlib import Path
 
 from modelyard.adapters.check import WEIGHTS_NAME, AdapterMismatch
 from modelyard.adapters.manifest import MANIFEST_NAME, DamagedVersion, FileEntry
-from modelyard.adapters.registry import (
-    IN_USE,
-    LATEST,
-    DamagedRegistry,
-    Registry,
-    RemoteVersion,
-    VersionTaken,
-    blob_key,
-    record_digest,
-)
-from modelyard.adapters.remote import RemoteFailed
+from modelyard.adapters.registry.record import DamagedRegistry, RemoteVersion, record_digest
+from modelyard.adapters.registry.registry import Registry, VersionTaken, blob_key
+from modelyard.adapters.registry.remote import RemoteFailed
 from modelyard.adapters.verify import verify_version
 from modelyard.adapters.versions import (
     AdapterVersion,
@@ -34,7 +26,7 @@ from modelyard.adapters.versions import (
 )
 from modelyard.bases.fingerprint import UnreadableWeights, read_tensor_entries
 from modelyard.bases.local import LocalBase, locate_base
-from modelyard.core.errors import InvalidInput, ModelyardError, Problem, did_you_mean
+from modelyard.core.errors import InvalidInput, ModelyardError, Problem
 from modelyard.core.files import (
     disk_errors,
     exclusive_lock,
@@ -43,7 +35,7 @@ from modelyard.core.files import (
     sha256_file,
     write_atomic,
 )
-from modelyard.core.layout import Yard, check_name
+from modelyard.core.layout import Yard
 from modelyard.core.progress import Progress
 
 _PART_SUFFIX = ".part"
@@ -63,36 +55,6 @@ class Pull:
     """How much was fetched, or is still to be."""
     base: LocalBase | None
     """The base it was trained on, and is proven to fit; None when that is not at hand."""
-
-
-def find_remote_version(registry: Registry, reference: str) -> RemoteVersion:
-    """The version a person means: `name@3`, or `name` for the one in use where it was pushed.
-
-    Without a tag `in-use` it is the latest. Raises InvalidInput when there is none, saying what
-    there is, DamagedRegistry when it is not what it should be.
-    """
-    adapter, at, asked = reference.partition("@")
-    check_name(adapter, "adapter")
-    registry.require_layout()
-    if not at:
-        number = registry.tag(adapter, IN_USE) or registry.tag(adapter, LATEST)
-    else:
-        # A number from 1 as it is always written; anything else names no version.
-        number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 0
-        number = number if str(number) == asked else 0
-    found = registry.version(adapter, number) if number else None
-    if found is not None:
-        return found
-    where = registry.remote.url
-    if numbers := registry.numbers(adapter):
-        versions = ", ".join(f"{adapter}@{one}" for one in numbers)
-        raise InvalidInput(f"there is no {reference}", where=where, hint=f"there are: {versions}")
-    known = registry.adapters()
-    raise InvalidInput(
-        f"there is no adapter '{adapter}'{did_you_mean(adapter, known)}",
-        where=where,
-        hint=f"there are: {', '.join(known)}" if known else "nothing was pushed there yet",
-    )
 
 
 def plan_pull(yard: Yard, registry: Registry, version: RemoteVersion, progress: Progress) -> Pull:

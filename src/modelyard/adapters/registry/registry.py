@@ -14,24 +14,20 @@ believed before it is checked. Does not know how files get here or from here.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import re
 from dataclasses import dataclass
-from typing import Any
 
-from modelyard.adapters.check import CONFIG_NAME, PICKLES, WEIGHTS_NAME
-from modelyard.adapters.manifest import (
-    MANIFEST_NAME,
-    DamagedVersion,
-    FileEntry,
-    Manifest,
-    parse_manifest,
+from modelyard.adapters.registry.record import (
+    DamagedRegistry,
+    RemoteVersion,
+    parse_mapping,
+    parse_record,
+    record_bytes,
 )
-from modelyard.adapters.remote import Remote, RemoteFailed, open_remote
-from modelyard.adapters.versions import CARD_NAME
+from modelyard.adapters.registry.remote import Remote, RemoteFailed, open_remote
 from modelyard.core.clock import utc_now
-from modelyard.core.errors import InvalidInput, ModelyardError, Problem
+from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
 from modelyard.core.layout import check_name
 
 LATEST = "latest"
@@ -42,23 +38,8 @@ IN_USE = "in-use"
 _LAYOUT_KEY = "registry.json"
 _LAYOUT = b'{"format": "modelyard adapters", "layout": 1}\n'
 _SMALL_BYTES = 4_000_000
-_MOST_FILES = 1000
-_MOST_BYTES = 2**62
 _MOST_MOVES_TRIED = 100
-_SHA256 = re.compile(r"[0-9a-f]{64}")
-_FILE_NAME = re.compile(
-    r"([A-Za-z0-9_][A-Za-z0-9._-]{0,127}/){0,3}[A-Za-z0-9_][A-Za-z0-9._-]{0,127}"
-)
 _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
-
-
-class DamagedRegistry(ModelyardError):
-    """What lies in the registry is not what should, and nothing of it is taken."""
-
-    def __init__(self, message: str, *, where: str, problems: tuple[Problem, ...] = ()) -> None:
-        hint = "push the version again with --force, from a yard where it is whole"
-        super().__init__(message, where=where, hint=hint)
-        self.problems = problems
 
 
 class UnguardedStore(ModelyardError):
@@ -67,35 +48,6 @@ class UnguardedStore(ModelyardError):
 
 class VersionTaken(ModelyardError):
     """The number of a version belongs to another version already."""
-
-
-@dataclass(frozen=True, slots=True)
-class RemoteVersion:
-    """One version as the registry holds it, checked."""
-
-    adapter: str
-    """The adapter's name."""
-    number: int
-    """The version's number."""
-    manifest_bytes: bytes
-    """Its MANIFEST.json, byte for byte."""
-    manifest: Manifest
-    """What that says."""
-
-    @property
-    def name(self) -> str:
-        """The version as people write it, such as `techcorp-demo@3`."""
-        return f"{self.adapter}@{self.number}"
-
-    @property
-    def digest(self) -> str:
-        """The SHA-256 of its MANIFEST.json: two versions are one exactly if this is one."""
-        return record_digest(self.manifest_bytes)
-
-    @property
-    def size_bytes(self) -> int:
-        """The size of all its files but the manifest."""
-        return sum(entry.size_bytes for entry in self.manifest.files.values())
 
 
 @dataclass(frozen=True, slots=True)
@@ -166,32 +118,14 @@ class Registry:
         data = self.remote.read(key, most_bytes=_SMALL_BYTES)
         if data is None:
             return None
-        where = self.remote.show(key)
-        found = _mapping(data, where)
-        text, digest = found.get("manifest"), found.get("sha256")
-        if not isinstance(text, str) or not _is_utf8(text):
-            raise DamagedRegistry("holds no manifest", where=where)
-        manifest_bytes = text.encode()
-        if record_digest(manifest_bytes) != digest:
-            raise DamagedRegistry("holds a manifest of another SHA-256 than it says", where=where)
-        try:
-            manifest = parse_manifest(manifest_bytes, where=where)
-        except DamagedVersion as error:
-            raise DamagedRegistry(error.message, where=where, problems=error.problems) from error
-        if problems := manifest_problems(manifest, adapter, number):
-            raise DamagedRegistry(
-                "holds a manifest that no version has", where=where, problems=tuple(problems)
-            )
-        return RemoteVersion(adapter, number, manifest_bytes, manifest)
+        return parse_record(data, adapter, number, where=self.remote.show(key))
 
     def add_version(self, version: RemoteVersion, *, rewrite: bool = False) -> bool:
         """Create a version; its blobs must be there. Returns False when it was there already.
 
         `rewrite` mends one that is damaged. Raises VersionTaken when the number is another's.
         """
-        key = _version_key(version.adapter, version.number)
-        record = {"sha256": version.digest, "manifest": version.manifest_bytes.decode()}
-        data = (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
+        key, data = _version_key(version.adapter, version.number), record_bytes(version)
         if self._create(key, data):
             return True
         try:
@@ -237,7 +171,7 @@ class Registry:
             return 0, None
         key = f"{prefix}{last:09d}.json"
         data = self.remote.read(key, most_bytes=_SMALL_BYTES)
-        number = _mapping(data or b"", self.remote.show(key)).get("version")
+        number = parse_mapping(data or b"", where=self.remote.show(key)).get("version")
         if type(number) is not int or not _NUMBER.fullmatch(str(number)):
             raise DamagedRegistry("leads to no version", where=self.remote.show(key))
         return last, number
@@ -253,11 +187,6 @@ def blob_key(sha256: str) -> str:
     return f"blobs/sha256/{sha256[:2]}/{sha256[2:]}"
 
 
-def record_digest(manifest_bytes: bytes) -> str:
-    """The SHA-256 of a MANIFEST.json, in hex."""
-    return hashlib.sha256(manifest_bytes).hexdigest()
-
-
 def open_registry(url: str, *, make: bool = False, single_writer: bool = False) -> Registry | None:
     """The registry at `url`; None when it is a folder that is not there and `make` is off.
 
@@ -265,6 +194,36 @@ def open_registry(url: str, *, make: bool = False, single_writer: bool = False) 
     """
     remote = open_remote(url, make=make)
     return None if remote is None else Registry(remote, single_writer)
+
+
+def find_remote_version(registry: Registry, reference: str) -> RemoteVersion:
+    """The version a person means: `name@3`, or `name` for the one in use where it was pushed.
+
+    Without a tag `in-use` it is the latest. Raises InvalidInput when there is none, saying what
+    there is, DamagedRegistry when it is not what it should be.
+    """
+    adapter, at, asked = reference.partition("@")
+    check_name(adapter, "adapter")
+    registry.require_layout()
+    if not at:
+        number = registry.tag(adapter, IN_USE) or registry.tag(adapter, LATEST)
+    else:
+        # A number from 1 as it is always written; anything else names no version.
+        number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 0
+        number = number if str(number) == asked else 0
+    found = registry.version(adapter, number) if number else None
+    if found is not None:
+        return found
+    where = registry.remote.url
+    if numbers := registry.numbers(adapter):
+        versions = ", ".join(f"{adapter}@{one}" for one in numbers)
+        raise InvalidInput(f"there is no {reference}", where=where, hint=f"there are: {versions}")
+    known = registry.adapters()
+    raise InvalidInput(
+        f"there is no adapter '{adapter}'{did_you_mean(adapter, known)}",
+        where=where,
+        hint=f"there are: {', '.join(known)}" if known else "nothing was pushed there yet",
+    )
 
 
 def taken(name: str, where: str) -> VersionTaken:
@@ -280,82 +239,9 @@ def taken(name: str, where: str) -> VersionTaken:
     )
 
 
-def manifest_problems(manifest: Manifest, adapter: str, number: int) -> list[Problem]:
-    """Everything that keeps a manifest from elsewhere from being adapter@number, and safe to take.
-
-    No file may leave the version's folder, hide, stand twice under names that some disks take for
-    one, or be a pickle.
-    """
-    problems = []
-    if (manifest.adapter, manifest.version) != (adapter, number):
-        message = f"says it is {manifest.adapter!r}@{manifest.version}, not {adapter}@{number}"
-        problems.append(Problem(message=message))
-    try:
-        check_name(manifest.base.name, "base model")
-    except InvalidInput as error:
-        problems.append(Problem(message=error.message))
-    if manifest.org is not None and not (manifest.org.isprintable() and manifest.org):
-        problems.append(Problem(message=f"{manifest.org!r} is no organisation"))
-    if len(manifest.files) > _MOST_FILES:
-        problems.append(Problem(message=f"names {len(manifest.files):,} files"))
-        return problems
-    for name, entry in manifest.files.items():
-        if wrong := _file_problem(name, entry):
-            problems.append(Problem(message=wrong, where=repr(name)))
-    problems += _name_clashes(list(manifest.files))
-    missing = {CARD_NAME, CONFIG_NAME, WEIGHTS_NAME} - manifest.files.keys()
-    problems += [Problem(message="is missing", where=name) for name in sorted(missing)]
-    return problems
-
-
-def _file_problem(name: str, entry: FileEntry) -> str | None:
-    if not _FILE_NAME.fullmatch(name) or ".." in name:
-        return "is no file name that a version may have"
-    if name.lower() == MANIFEST_NAME.lower():
-        return "is the manifest itself"
-    if name.lower().endswith(PICKLES):
-        return "is a pickle, which can run any code when it is loaded"
-    if not _SHA256.fullmatch(entry.sha256):
-        return "has no SHA-256"
-    return None if 0 <= entry.size_bytes <= _MOST_BYTES else "has a size that no file has"
-
-
-def _name_clashes(names: list[str]) -> list[Problem]:
-    """Names that are one on a disk without upper and lower case, or file and folder at once."""
-    lowered = [name.lower() for name in names]
-    folders = {
-        "/".join(parts[:depth])
-        for parts in (name.split("/") for name in lowered)
-        for depth in range(1, len(parts))
-    }
-    return [
-        Problem(message="clashes with another file's name", where=name)
-        for name, low in zip(names, lowered, strict=True)
-        if lowered.count(low) > 1 or low in folders
-    ]
-
-
 def _version_key(adapter: str, number: int) -> str:
     return f"adapters/{check_name(adapter, 'adapter')}/versions/{number}.json"
 
 
 def _tag_prefix(adapter: str, tag: str) -> str:
     return f"adapters/{check_name(adapter, 'adapter')}/tags/{tag}/"
-
-
-def _mapping(data: bytes, where: str) -> dict[str, Any]:
-    try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise DamagedRegistry("is not JSON", where=where) from error
-    if not isinstance(found, dict):
-        raise DamagedRegistry("is not what a registry holds", where=where)
-    return found
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

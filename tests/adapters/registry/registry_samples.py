@@ -11,10 +11,20 @@ from typing import Any
 from adapter_samples import BETTER, facts
 
 from modelyard.adapters.manifest import load_manifest, require_intact
-from modelyard.adapters.registry import Registry, open_registry
+from modelyard.adapters.registry.pull import pull_version
+from modelyard.adapters.registry.push import Push, push_version
+from modelyard.adapters.registry.registry import (
+    Registry,
+    blob_key,
+    find_remote_version,
+    open_registry,
+)
 from modelyard.adapters.versions import AdapterVersion, register_version, version_numbers
 from modelyard.core.cards import write_card
 from modelyard.core.layout import Yard
+from modelyard.core.progress import Silent
+
+SILENT = Silent()
 
 TEMPLATE = "{{ messages }}"
 TEMPLATE_HASH = f"sha256:{hashlib.sha256(TEMPLATE.encode()).hexdigest()}"
@@ -74,3 +84,16 @@ def whole_versions(yard: Yard, adapter: str = "demo") -> list[int]:
         require_intact(path, load_manifest(path))
         assert all(place.stat().st_mode & 0o777 in (0o440, 0o750) for place in path.rglob("*"))
     return numbers
+
+
+def push(yard: Yard, version: AdapterVersion, registry: Registry, **options: Any) -> Push:
+    return push_version(yard, version, registry, progress=SILENT, **options)
+
+
+def pull(yard: Yard, registry: Registry, reference: str) -> bool:
+    version = find_remote_version(registry, reference)
+    return pull_version(yard, registry, version, progress=SILENT).changed
+
+
+def blob_of(store: Path, version: AdapterVersion, name: str) -> Path:
+    return store / blob_key(version.manifest.files[name].sha256)

@@ -22,10 +22,10 @@ from registry_samples import registry_at, whole_versions
 
 from killed import interruptions
 from modelyard.adapters.manifest import parse_manifest
-from modelyard.adapters.pull import find_remote_version, pull_version
-from modelyard.adapters.push import push_version
-from modelyard.adapters.registry import Registry, blob_key
-from modelyard.adapters.remote import Remote
+from modelyard.adapters.registry.pull import pull_version
+from modelyard.adapters.registry.push import push_version
+from modelyard.adapters.registry.registry import Registry, blob_key, find_remote_version
+from modelyard.adapters.registry.remote import Remote
 from modelyard.adapters.versions import load_version
 from modelyard.core.layout import Yard
 from modelyard.core.progress import Silent

@@ -12,16 +12,8 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelyard.adapters.manifest import MANIFEST_NAME, DamagedVersion, FileEntry, require_intact
-from modelyard.adapters.registry import (
-    IN_USE,
-    LATEST,
-    DamagedRegistry,
-    Registry,
-    RemoteVersion,
-    blob_key,
-    manifest_problems,
-    taken,
-)
+from modelyard.adapters.registry.record import DamagedRegistry, RemoteVersion, manifest_problems
+from modelyard.adapters.registry.registry import IN_USE, LATEST, Registry, blob_key, taken
 from modelyard.adapters.versions import AdapterVersion
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import exclusive_lock

@@ -17,8 +17,9 @@ from registry_cut_off import latest_in
 from registry_samples import add_version, make_yard, registry_at, whole_versions
 from s3_server import BUCKET, serving_guarded_s3
 
-from modelyard.adapters.pull import find_remote_version, pull_version
-from modelyard.adapters.push import push_version
+from modelyard.adapters.registry.pull import pull_version
+from modelyard.adapters.registry.push import push_version
+from modelyard.adapters.registry.registry import find_remote_version
 from modelyard.core.files import remove_folder
 from modelyard.core.layout import Yard
 from modelyard.core.progress import Silent
@@ -67,7 +68,9 @@ def test_cut_off_at_any_call_leaves_old_or_new_and_the_same_again_completes_it(
     if action == "pull":
         here = Yard(pushed_once / "here")
         finish(start(here, "push", "demo@2", (pushed_once / "store").as_uri()))
-    paths = [str(TESTS), str(TESTS.parent), *filter(None, [os.environ.get("PYTHONPATH")])]
+    # The samples beside this file, those of all adapters, and tests/killed.py.
+    folders = [str(TESTS), str(TESTS.parent), str(TESTS.parent.parent)]
+    paths = [*folders, *filter(None, [os.environ.get("PYTHONPATH")])]
     done = subprocess.run(
         [sys.executable, str(TESTS / "registry_cut_off.py"), action, how, str(pushed_once)],
         env={**os.environ, "PYTHONPATH": os.pathsep.join(paths)},
@@ -145,8 +148,8 @@ def shared_store(
 PUSH_TOGETHER = """
 import sys, time
 from pathlib import Path
-from modelyard.adapters.push import push_version
-from modelyard.adapters.registry import VersionTaken, open_registry
+from modelyard.adapters.registry.push import push_version
+from modelyard.adapters.registry.registry import VersionTaken, open_registry
 from modelyard.adapters.versions import list_adapters, list_versions
 from modelyard.core.layout import Yard
 from modelyard.core.progress import Silent

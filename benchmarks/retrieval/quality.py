@@ -1,0 +1,63 @@
+"""How well the ranking answers: nDCG@10 of each public set, against its bar.
+
+    python -m benchmarks.retrieval.quality --data DIR
+
+The mix must reach the bar of a set that has one, and on no set may it lie below the better of its
+two sides. Vectors are kept in the embedding cache of the yard this runs in.
+"""
+
+from __future__ import annotations
+
+import argparse
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+
+from benchmarks.retrieval.table import Row, left_out, report
+from modelyard.core.layout import find_yard
+from modelyard.core.progress import Silent
+from modelyard.retrieval.evaluate import Measure, evaluate_search
+
+ABSOLUTE = {"cranfield": 0.565}
+OVER_DENSE = {"cosqa_dev": 0.01}
+
+
+def measure(sets: Sequence[Path]) -> list[Row]:
+    """One row for each set in BEIR's layout."""
+    if not sets:
+        return [left_out("quality, nDCG@10", 'no set was given (data="DIR ...")')]
+    return [_row(folder) for folder in sets]
+
+
+def _row(folder: Path) -> Row:
+    (judged,) = evaluate_search(find_yard(), folder, progress=Silent())
+    found = judged.measures["nDCG@10"]
+    better = max(found.dense.value, found.words.value)
+    wanted, bar = _bar(folder.name, found)
+    return Row(
+        what=f"quality, {judged.name}, nDCG@10, {judged.queries} queries",
+        ours=found.fused.shown,
+        peer=f"dense {found.dense.shown}, words {found.words.shown}",
+        ratio=found.gain.signed,
+        bar=bar,
+        hit=found.fused.value >= max(wanted, better),
+    )
+
+
+def _bar(name: str, found: Measure) -> tuple[float, str]:
+    if name in ABSOLUTE:
+        return ABSOLUTE[name], f"at least {ABSOLUTE[name]}"
+    if name in OVER_DENSE:
+        wanted = found.dense.value + OVER_DENSE[name]
+        return wanted, f"dense + {OVER_DENSE[name]}: {wanted:.3f}"
+    return 0.0, "not below the better side"
+
+
+def main() -> int:
+    parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
+    parser.add_argument("--data", type=Path, action="append", required=True, metavar="DIR")
+    return report(measure(parser.parse_args().data))
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -1,0 +1,85 @@
+"""What a search returns: passages, why each stands where it stands, how each domain was asked."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+
+from modelyard.retrieval.index import IndexedPassage
+from modelyard.retrieval.links import Related
+from modelyard.retrieval.query import Query
+from modelyard.retrieval.snippets import Snippet
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """Why a result stands where it stands."""
+
+    dense: float
+    """Cosine of query and passage, after feedback."""
+    words: float
+    """BM25."""
+    ideal: float
+    """BM25 of an ideal passage; the words count as their share of it."""
+    dense_weight: float
+    """The share of the dense side in the mix."""
+    fused: float
+    """dense_weight x dense + (1 - dense_weight) x words / ideal."""
+    boosts: Mapping[str, float] = field(default_factory=dict)
+    """What changed it: `rank_below` and `recency` multiply, `named_file` is added."""
+    reranked: float | None = None
+    """What the cross-encoder says, on a scale of its own; null where it was not asked."""
+    final: float
+    """What it is ranked by: fused, or the logistic function of reranked, with the boosts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Result:
+    """One passage that was found."""
+
+    domain: str
+    """GROUP/NAME of its domain."""
+    passage: IndexedPassage
+    """What was found: file, lines, title, text."""
+    snippet: Snippet
+    """Its lines that say most about the query."""
+    scores: Scores
+    """Why it stands where it stands."""
+    also: tuple[str, ...] = ()
+    """Where the same text stands as well, as PATH:LINE."""
+    related: tuple[Related, ...] = ()
+    """Passages of other domains that belong to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Asked:
+    """How one domain was asked."""
+
+    domain: str
+    """GROUP/NAME."""
+    passages: int
+    """How many its index has."""
+    snapshot: str
+    """Which state of the index answered."""
+    dense_weight: float
+    """The share of the dense side."""
+    because: str
+    """Why it is that."""
+    allowed: int
+    """Passages that filters and quoted phrases let through."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchResults:
+    """What a search found, and how it went about it."""
+
+    query: Query
+    """How the query was understood."""
+    results: tuple[Result, ...]
+    """The best, best first."""
+    asked: tuple[Asked, ...]
+    """The domains that answered."""
+    reranker: str | None = None
+    """The cross-encoder that ordered the best of them again, as the config names it."""
+    notes: tuple[str, ...] = ()
+    """What a person should know: domains without an index, other encoders."""

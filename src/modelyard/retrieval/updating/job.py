@@ -1,0 +1,64 @@
+"""One update of one domain: what every step of it works with."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from modelyard.core.layout import Yard
+from modelyard.core.progress import Progress
+from modelyard.retrieval.cache import open_cache
+from modelyard.retrieval.domains import Domain
+from modelyard.retrieval.embed import Embedding
+from modelyard.retrieval.encoders import Encoders
+from modelyard.retrieval.reading.sources import SourceFile
+from modelyard.retrieval.updating.cutting import CutFile, cut_file
+from modelyard.retrieval.updating.outcome import DomainUpdate
+
+_CODE = frozenset({"code", "keys", "shell", "openapi"})
+"""Chunkers of what machines read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UpdateJob:
+    """The domain, what it is made with, and the counts of what is done to it."""
+
+    yard: Yard
+    """Where its files lie."""
+    domain: Domain
+    """What is brought in step."""
+    encoders: Encoders
+    """Opened when the first text is there."""
+    progress: Progress
+    """Told how far it is."""
+    update: DomainUpdate
+    """Counts; filled as the steps go."""
+
+    @property
+    def is_code(self) -> bool:
+        """Whether its words are cut as code."""
+        return self.domain.settings.chunker in _CODE
+
+    def cut(self, source: SourceFile) -> CutFile | None:
+        """A file in passages; None, with the reason reported, when it cannot be read."""
+        return cut_file(source, self.domain.settings, self._count_tokens, self.update)
+
+    def _count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
+        return self.encoders.open(self.domain.encoder).count_tokens(texts)
+
+    @contextmanager
+    def embedding(self) -> Iterator[Embedding]:
+        """What makes the vectors of this update; what it made is counted at the end."""
+        fingerprint = self.encoders.fingerprint(self.domain.encoder)
+        read_only = self.update.dry_run
+        with open_cache(self.yard, fingerprint, self.progress, read_only=read_only) as cache:
+            embedding = Embedding(
+                settings=self.domain.encoder,
+                encoders=self.encoders,
+                cache=cache,
+                progress=self.progress,
+            )
+            yield embedding
+        self.update.embedded += embedding.embedded
+        self.update.from_cache += embedding.from_cache

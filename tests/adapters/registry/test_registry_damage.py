@@ -1,0 +1,113 @@
+"""Damaged files, here, on the way and in the registry: found, named and mended."""
+
+from __future__ import annotations
+
+import random
+from pathlib import Path
+
+import pytest
+from registry_samples import add_version, blob_of, pull, push, whole_versions
+
+from modelyard.adapters.manifest import DamagedVersion
+from modelyard.adapters.registry.record import DamagedRegistry
+from modelyard.adapters.registry.registry import Registry, find_remote_version
+from modelyard.core.errors import InvalidInput
+from modelyard.core.layout import Yard
+
+
+def test_a_damaged_version_is_not_pushed(here: Yard, registry: Registry, store: Path) -> None:
+    version = add_version(here, "run-1")
+    weights = version.path / "adapter_model.safetensors"
+    weights.chmod(0o600)
+    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    with pytest.raises(DamagedVersion):
+        push(here, version, registry)
+    assert not (store / "adapters").exists()
+
+
+def test_a_file_that_changes_while_it_is_sent_is_not_kept(
+    here: Yard, registry: Registry, store: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    for size_bytes in (1000, 10_000_000):
+        version = add_version(here, f"run-{size_bytes}", size_bytes=size_bytes)
+        weights = version.path / "adapter_model.safetensors"
+        weights.chmod(0o600)
+        weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+        with monkeypatch.context() as patch:
+            patch.setattr("modelyard.adapters.registry.push.require_intact", lambda *_: None)
+            with pytest.raises(DamagedVersion, match="not as it was registered"):
+                push(here, version, registry)
+        assert not blob_of(store, version, "adapter_model.safetensors").exists()
+        assert registry.numbers("demo") == []
+
+
+@pytest.mark.parametrize("name", ["adapter_model.safetensors", "tokenizer.json"])
+def test_a_bit_flipped_in_the_registry_is_found_by_pull(
+    here: Yard, there: Yard, registry: Registry, store: Path, name: str
+) -> None:
+    version = add_version(here, "run-1")
+    push(here, version, registry)
+    blob = blob_of(store, version, name)
+    whole = blob.read_bytes()
+    chance = random.Random(1)
+    flips = 20
+    for _ in range(flips):
+        bit = chance.randrange(len(whole) * 8)
+        spoiled = bytearray(whole)
+        spoiled[bit // 8] ^= 1 << bit % 8
+        blob.write_bytes(spoiled)
+        with pytest.raises(DamagedRegistry, match="SHA-256 is not its name") as refused:
+            pull(there, registry, "demo")
+        assert blob.name in (refused.value.where or "")
+        assert whole_versions(there) == []
+    print(f"{flips} flipped bits of {name} found")
+    assert not push(here, version, registry).changed
+    assert push(here, version, registry, force=True).changed
+    assert pull(there, registry, "demo") and whole_versions(there) == [1]
+
+
+def test_a_bit_flipped_in_a_version_s_record_is_found_and_mended(
+    here: Yard, there: Yard, registry: Registry, store: Path
+) -> None:
+    version = add_version(here, "run-1")
+    push(here, version, registry)
+    record = store / "adapters" / "demo" / "versions" / "1.json"
+    whole = record.read_bytes()
+    chance = random.Random(2)
+    found = 0
+    for _ in range(100):
+        bit = chance.randrange(len(whole) * 8)
+        spoiled = bytearray(whole)
+        spoiled[bit // 8] ^= 1 << bit % 8
+        record.write_bytes(spoiled)
+        try:
+            same = find_remote_version(registry, "demo")
+        except (DamagedRegistry, InvalidInput):
+            found += 1
+            continue
+        # White space between the fields, or one escape for another, is no damage.
+        assert same.manifest_bytes == (version.path / "MANIFEST.json").read_bytes()
+    print(f"{found} of 100 flipped bits of a record found, the others change nothing")
+    assert found > 80
+    record.write_bytes(whole[:100])
+    with pytest.raises(DamagedRegistry):
+        push(here, version, registry)
+    assert push(here, version, registry, force=True).added
+    assert record.read_bytes() == whole
+
+
+def test_a_missing_or_short_file_is_found_before_anything_is_fetched(
+    here: Yard, there: Yard, registry: Registry, store: Path
+) -> None:
+    version = add_version(here, "run-1")
+    push(here, version, registry)
+    blob = blob_of(store, version, "adapter_model.safetensors")
+    blob.write_bytes(blob.read_bytes()[:10])
+    with pytest.raises(DamagedRegistry, match="holds 10 bytes, not"):
+        pull(there, registry, "demo")
+    blob.unlink()
+    with pytest.raises(DamagedRegistry, match="is missing"):
+        pull(there, registry, "demo")
+    assert not there.incoming("demo").exists()
+    assert push(here, version, registry).changed
+    assert pull(there, registry, "demo")

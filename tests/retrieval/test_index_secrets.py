@@ -1,0 +1,203 @@
+"""A secret that stands in a source stands in no byte that indexing leaves behind."""
+
+from __future__ import annotations
+
+import re
+import shutil
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+from index_yards import Docs, make_docs, page
+
+from killed import interruptions, kill_after
+from modelyard.core.secretforms import SECRET_FORMS
+from modelyard.retrieval.index import open_index
+
+RUN = "Zq7Xw2Kp9Vn4Tb8Rm3Jd6Hs1Gf5Lc0Ya7Ue2Io9Pk4"
+"""Letters and digits that no word has; every secret below has its own part of such a run."""
+
+
+def run(number: int, length: int) -> str:
+    turned = RUN[number:] + RUN[:number]
+    return (turned * 3)[:length]
+
+
+FORMS = {
+    "aws": "AKIA" + run(1, 16).upper(),
+    "aws-session": "ASIA" + run(19, 16).upper(),
+    "google": "AIza" + run(2, 35),
+    "github": "ghp_" + run(3, 36),
+    "github-fine": "github_pat_" + run(4, 60),
+    "slack": "xoxb-" + run(5, 24),
+    "stripe": "sk_live_" + run(6, 24),
+    "hugging-face": "hf_" + run(7, 34),
+    "api": "sk-" + run(8, 32),
+    "jwt": f"eyJ{run(9, 20)}.{run(10, 24)}.{run(11, 20)}",
+    "plain": run(12, 40),
+}
+KEY_BODY = [run(number, 64) for number in range(13, 19)]
+PEM = "\n".join(["-----BEGIN RSA PRIVATE KEY-----", *KEY_BODY, "-----END RSA PRIVATE KEY-----"])
+PASSWORD = "Wq8#" + run(19, 12)
+
+PLACES = {
+    "prose.md": "# Access\n\nThe key {0} is what the service takes.\n",
+    "heading.md": "# With {0} in it\n\nA section under a key.\n",
+    "fence.md": "# Call\n\n```bash\ncurl -H 'Authorization: Bearer {0}' https://api\n```\n",
+    "table.md": "# Keys\n\n| who | key |\n|---|---|\n| ops | {0} |\n",
+    "front.md": "---\ntoken: {0}\n---\n\n# Page\n\nA page of its own.\n",
+    "link.md": "# Link\n\nSee [there](https://ops:{0}@example.com/path?token={0}).\n",
+    "service.yaml": "service:\n  name: api\n  token: {0}\n  nested: {{api_key: '{0}'}}\n",
+    "settings.json": '{{"service": {{"api_key": "{0}", "list": ["{0}"]}}}}\n',
+    "settings.toml": '[service]\ntoken = "{0}"\n',
+    "settings.ini": "[service]\npassword = {0}\n",
+    "client.py": 'TOKEN = "{0}"\n\n\ndef call(token="{0}"):\n    """Uses {0}."""\n    # {0}\n',
+    "client.ts": "export function call() {{\n  const token = '{0}';\n  return `{0}`;\n}}\n",
+    "client.go": 'package main\n\nfunc call() {{\n\ttoken := "{0}"\n\t_ = token\n}}\n',
+    "run.sh": "#!/bin/sh\nexport API_TOKEN={0}\ncall() {{\n  curl -u user:{0} https://api\n}}\n",
+    "Makefile": "deploy:\n\tTOKEN={0} ./deploy\n",
+    ".env": "API_KEY={0}\nexport SECRET='{0}'\n",
+    "page.html": "<h1>Key</h1><p>It is {0}.</p><a href='https://u:{0}@h/'>x</a>\n",
+    "table.csv": "time,token\n2026-11-23T00:00:00Z,{0}\n",
+    "metrics.prom": '# HELP m {0}\nm{{token="{0}"}} 1\n',
+    "api.yaml": "openapi: 3.0.0\npaths:\n  /a:\n    get:\n      summary: with {0}\n"
+    "      parameters:\n        - name: token\n          example: {0}\n",
+    "notes.txt": "The password: {0}\n\nAnother paragraph.\n",
+    "text.log": "2026-11-23 10:00:00 ERROR login failed token={0} for user 7\n" * 3,
+    "rows.log": '{{"ts": "2026-11-23", "level": "ERROR", "message": "key {0}", "t": "{0}"}}\n',
+    "odd-rows.log": '{{"ts": "{0}", "level": "{0}", "message": "a job was run"}}\n',
+}
+
+
+def make_secret_docs(root: Path, chunker: str) -> Docs:
+    docs = make_docs(root)
+    sources = ("docs/**/*.log",) if chunker == "logs" else ("docs/**", "docs/.env")
+    settings = replace(docs.domain.settings, sources=sources, chunker=chunker, chunk_tokens=200)  # type: ignore[arg-type]
+    docs.domain = replace(docs.domain, settings=settings)
+    return docs
+
+
+def plant(docs: Docs, secrets: dict[str, str]) -> None:
+    for kind, secret in secrets.items():
+        for name, text in PLACES.items():
+            docs.write(f"{kind}/{name}" if kind else name, text.format(secret))
+    docs.write("key.md", f"# Key\n\nBefore it.\n\n```\n{PEM}\n```\n\nAfter it.\n")
+    docs.write("key.pem", PEM)
+    indented = PEM.replace("\n", "\n    ")
+    docs.write("key.yaml", f"tls:\n  key: |\n    {indented}\n  after: x\n")
+    docs.write("key.log", f"2026-11-23 10:00:00 INFO loaded\n{PEM}\n2026-11-23 10:00:01 INFO on\n")
+    docs.write("key.py", f'KEY = """{PEM}"""\n\n\ndef use():\n    return KEY\n')
+    docs.write(
+        "database.md",
+        f"# Database\n\npostgresql://app:{PASSWORD}@db:5432/prod\n\npassword: {PASSWORD}\n",
+    )
+
+
+def assert_nowhere(docs: Docs, when: str, *more: str) -> None:
+    """No core of a secret, in capitals or not, in any byte of what indexing wrote."""
+    cores = {name: secret[4:-4] for name, secret in FORMS.items()}
+    cores |= {f"key line {number}": line[8:-8] for number, line in enumerate(KEY_BODY)}
+    cores |= {"password": PASSWORD[4:], **{one: one for one in more}}
+    folders = (docs.domain.index.parent, docs.yard.local_state)
+    places = [one for folder in folders for one in folder.rglob("*") if one.is_file()]
+    assert docs.domain.index in places or not docs.domain.index.exists()
+    for place in places:
+        kept = place.read_bytes().lower()
+        found = [name for name, core in cores.items() if core.lower().encode() in kept]
+        assert not found, f"{when}: {found} in {place.name}"
+
+
+def test_there_is_a_secret_of_every_form() -> None:
+    planted = " ".join([*FORMS.values(), PEM])
+    missing = [kind for kind, _, form in SECRET_FORMS if not re.search(form, planted)]
+    assert missing == []
+
+
+@pytest.mark.parametrize("chunker", ["auto", "logs", "markdown", "paragraphs", "code", "keys"])
+def test_a_secret_is_nowhere_after_any_change(tmp_path: Path, chunker: str) -> None:
+    docs = make_secret_docs(tmp_path / "yard", chunker)
+    docs.write("good.md", page("good"))
+    docs.write("good.log", "2026-11-23 10:00:00 INFO all is well\n")
+    docs.update()
+    plant(docs, FORMS)
+    done = docs.update()
+    with open_index(docs.domain.index) as reader:
+        assert any("****" in f"{one.title} {one.text}" for one in reader.all_passages())
+    assert done.passages.added > (5 if chunker == "logs" else 50)
+    assert_nowhere(docs, "added")
+    assert not [text for text in docs.encoders.encoder.encoded if run(3, 20) in text]
+    turned = dict(zip(FORMS, [*list(FORMS.values())[1:], FORMS["aws"]], strict=True))
+    plant(docs, turned)
+    docs.update()
+    assert_nowhere(docs, "edited")
+    docs.update(rebuild=True)
+    assert_nowhere(docs, "built anew")
+    shutil.rmtree(docs.yard.root / "docs/aws")
+    (docs.yard.root / "docs/database.md").unlink()
+    docs.update()
+    assert_nowhere(docs, "removed")
+
+
+def test_a_secret_is_nowhere_after_a_killed_update(tmp_path: Path) -> None:
+    """Its journal, its half of a new index, the write-ahead log of the cache."""
+    docs = make_secret_docs(tmp_path / "yard", "auto")
+    docs.write("good.md", page("good"))
+    docs.update()
+    start = tmp_path / "start"
+    shutil.copytree(docs.yard.root, start)
+    for rebuild in (False, True):
+        plant(docs, {"": FORMS["github"]})
+        for number in interruptions(lambda again=rebuild: docs.update(rebuild=again), "kill"):
+            assert_nowhere(docs, f"killed at call {number}")
+            shutil.rmtree(docs.yard.root)
+            shutil.copytree(start, docs.yard.root)
+            plant(docs, {"": FORMS["github"]})
+    for seconds in (0.05, 0.1, 0.2):
+        kill_after(docs.update, seconds)
+        assert_nowhere(docs, f"killed after {seconds} s")
+
+
+def test_a_file_with_a_secret_in_its_name_is_left_out_and_told_without_it(tmp_path: Path) -> None:
+    docs = make_secret_docs(tmp_path / "yard", "auto")
+    docs.write("good.md", page("good"))
+    for kind in ("github", "hugging-face", "slack", "aws"):
+        docs.write(f"{FORMS[kind]}.md", page(kind))
+        docs.write(f"deep/{FORMS[kind]}/inside.md", page(kind))
+    done = docs.update()
+    assert_nowhere(docs, "named")
+    told = done.skipped["a secret in its name"]
+    assert "docs/****.md" in told and "docs/deep/****/inside.md" in told
+    assert not [path for path in told if run(3, 12) in path]
+    with open_index(docs.domain.index) as reader:
+        assert [one.path for one in reader.files()] == ["docs/good.md"]
+    assert docs.update().unchanged
+
+
+def test_no_message_of_an_update_repeats_a_secret(
+    tmp_path: Path, capfd: pytest.CaptureFixture[str]
+) -> None:
+    docs = make_secret_docs(tmp_path / "yard", "auto")
+    plant(docs, FORMS)
+    done = repr(docs.update()) + repr(docs.update(dry_run=True))
+    said = capfd.readouterr()
+    for secret in FORMS.values():
+        assert secret[4:-4] not in done + said.out + said.err
+
+
+def test_what_was_removed_is_in_no_byte_of_the_index(tmp_path: Path) -> None:
+    """Also what no rule can know for a secret. Single words stay until the index is built anew."""
+    docs = make_docs(tmp_path / "yard")
+    docs.write("good.md", page("good", 30))
+    docs.write("told.md", "# Told\n\nThe code word is zanzibarhorse, and nobody may know.\n")
+    docs.write("more.md", "# More\n\nThe other one is madagascarmouse, they say.\n")
+    docs.update()
+    for text in (b"zanzibarhorse, and", b"madagascarmouse, they"):
+        assert text in docs.domain.index.read_bytes()
+    docs.write("told.md", "# Told\n\nThere is no code word here.\n")
+    (docs.yard.root / "docs/more.md").unlink()
+    docs.update()
+    for text in (b"zanzibarhorse, and", b"madagascarmouse, they"):
+        assert text not in docs.domain.index.read_bytes()
+    docs.update(rebuild=True)
+    for stem in (b"anzibarhors", b"adagascarmous"):
+        assert stem not in docs.domain.index.read_bytes()
