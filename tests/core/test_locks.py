@@ -77,7 +77,9 @@ def test_a_killed_holder_never_blocks(lock: Path, hold: Callable) -> None:
 
 
 def test_a_worker_forked_by_a_killed_holder_does_not_keep_its_lock(lock: Path) -> None:
-    script = HOLD.replace("time.sleep", "import os; print(os.fork(), flush=True); time.sleep")
+    # In one write: two processes write to one pipe here.
+    forked = 'import os; os.write(1, f"{os.fork()}\\n".encode()); time.sleep'
+    script = HOLD.replace("time.sleep", forked)
     holder = subprocess.Popen(
         [sys.executable, "-c", script, str(lock), "60"], stdout=subprocess.PIPE, text=True
     )
