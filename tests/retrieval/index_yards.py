@@ -106,7 +106,8 @@ def rows_of(index: Path) -> list[Row]:
         words = {
             number: (title, text)
             for number, title, text in reader._connection.execute(
-                "SELECT rowid, title, text FROM words"
+                "SELECT a.rowid, a.terms, b.terms FROM title_words a JOIN text_words b "
+                "ON a.rowid = b.rowid"
             )
         }
         rows: list[Row] = [("file", one.path, one.sha256) for one in reader.files()]

@@ -18,6 +18,7 @@ from toy_encoder import ToyEncoder
 
 from modelyard.configs.kinds.embedding_models import SearchDomain
 from modelyard.retrieval.index import IndexedPassage, open_index
+from modelyard.retrieval.postings import attach_places
 from modelyard.retrieval.reading.passages import read_passages
 
 if TYPE_CHECKING:
@@ -138,14 +139,15 @@ class Witness:
 def words_of(index: Path) -> list[tuple[object, ...]]:
     """Every place of every word in the full-text index, by file and line whatever the ids."""
     with closing(sqlite3.connect(f"{index.as_uri()}?mode=ro", uri=True)) as connection:
-        connection.execute(
-            "CREATE VIRTUAL TABLE temp.places USING fts5vocab(main, words, instance)"
-        )
-        return connection.execute(
-            "SELECT term, path, first_line, title, text, col, offset FROM temp.places "
-            "JOIN passages ON passages.id = doc JOIN files ON files.id = file_id "
-            "ORDER BY 1, 2, 3, 4, 5, 6, 7"
-        ).fetchall()
+        attach_places(connection)
+        places: list[tuple[object, ...]] = []
+        for part in ("title", "text"):
+            places += connection.execute(
+                f"SELECT '{part}', term, path, first_line, title, text, offset "
+                f"FROM temp.{part}_places JOIN passages ON passages.id = doc "
+                "JOIN files ON files.id = file_id ORDER BY 2, 3, 4, 5, 6, 7"
+            )
+        return places
 
 
 def assert_sound(index: Path, copy: Path) -> None:
@@ -154,6 +156,7 @@ def assert_sound(index: Path, copy: Path) -> None:
     with closing(sqlite3.connect(copy)) as connection:
         assert connection.execute("PRAGMA integrity_check").fetchall() == [("ok",)]
         assert connection.execute("PRAGMA foreign_key_check").fetchall() == []
-        connection.execute("INSERT INTO words (words) VALUES ('integrity-check')")
+        for table in ("title_words", "text_words"):
+            connection.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")
     with open_index(index) as reader:
         assert reader.count_passages() == len(list(reader.all_passages()))

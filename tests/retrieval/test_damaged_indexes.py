@@ -157,7 +157,7 @@ def test_a_damage_that_only_the_update_meets_is_mended_by_it(docs: Docs) -> None
     """The tree of the vectors is gone: files can be listed, and a change cannot be written."""
     with closing(sqlite3.connect(docs.domain.index)) as connection:
         (root,) = connection.execute(
-            "SELECT rootpage FROM sqlite_schema WHERE name = 'words_data'"
+            "SELECT rootpage FROM sqlite_schema WHERE name = 'text_words_data'"
         ).fetchone()
     with docs.domain.index.open("r+b") as stream:
         stream.seek((root - 1) * 4096)

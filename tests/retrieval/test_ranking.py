@@ -27,8 +27,11 @@ def postings_of(passages: list[tuple[list[str], list[str]]]) -> Postings:
     for statement in SCHEMA:
         database.execute(statement)
     for number, (title, text) in enumerate(passages):
-        values = (10 * number + 1, " ".join(title), " ".join(text))
-        database.execute("insert into words (rowid, title, text) values (?, ?, ?)", values)
+        for part, terms in (("title", title), ("text", text)):
+            database.execute(
+                f"insert into {part}_words (rowid, terms) values (?, ?)",
+                (10 * number + 1, " ".join(terms)),
+            )
     attach_places(database)
     return Postings(database, np.arange(len(passages)) * 10 + 1)
 

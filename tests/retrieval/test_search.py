@@ -250,7 +250,8 @@ def test_an_update_is_seen_by_the_next_search(searcher: Searcher, index: Index) 
 def test_a_change_in_place_is_seen_by_the_next_search(yard: Yard, searcher: Searcher) -> None:
     searcher.search("adapters")
     with closing(sqlite3.connect(yard.search_index("tests", "documentation"))) as database:
-        database.execute("delete from words")
+        database.execute("delete from title_words")
+        database.execute("delete from text_words")
         database.execute("delete from vectors")
         database.execute("delete from passages")
         database.execute("update meta set value = 2 where key = 'snapshot'")

@@ -22,7 +22,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.retrieval.postings import BM25_K1
+from modelyard.retrieval.postings import BM25_K1, merge_rows
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -111,16 +111,17 @@ def rank(
         named = named[allowed[named]]
     fixed = _best_of(bm25, depth, _saying_something(bm25, among))
     if named is not None:
-        fixed = _union(fixed, named)
+        fixed = merge_rows(fixed, named)
 
     near = vectors.closeness(query)
-    rows = _union(_best_of(near, depth, among), fixed)
+    nearest = _best_of(near, max(depth, _SECOND_LOOK), among)
+    rows = merge_rows(nearest[_top(near[nearest], depth)], fixed)
     ranked = _mix(rows, vectors.exact(rows, query), bm25, ideal, dense_weight)
     if manner.feedback_passages and dense_weight > 0 and len(rows):
         moved = _moved(query, vectors.rows(ranked.rows[: manner.feedback_passages]), manner)
-        seen = _union(_best_of(near, _SECOND_LOOK, among), rows)
+        seen = merge_rows(nearest, rows)
         again = vectors.exact(seen, moved)
-        rows = _union(seen[_top(again, depth)], fixed)
+        rows = merge_rows(seen[_top(again, depth)], fixed)
         cosine = again[np.searchsorted(seen, rows)]
         ranked = _mix(rows, cosine, bm25, ideal, dense_weight)
     return ranked
@@ -143,18 +144,12 @@ def _mix(rows: Rows, cosine: Floats, bm25: Floats, ideal: float, dense_weight: f
 
 def _saying_something(bm25: Floats, among: Rows | None) -> Rows:
     """The rows that have a term of the query."""
-    return np.flatnonzero(bm25) if among is None else among[bm25[among] > 0]
+    return np.flatnonzero(bm25 > 0) if among is None else among[bm25[among] > 0]
 
 
 def _best_of(scores: Floats, depth: int, among: Rows | None) -> Rows:
     """The rows of the best scores, of all or of some rows."""
     return _top(scores, depth) if among is None else among[_top(scores[among], depth)]
-
-
-def _union(rows: Rows, others: Rows) -> Rows:
-    """Rows of both, each once, ascending; NumPy's own imports its masked arrays for it."""
-    both = np.sort(np.concatenate([rows, others]))
-    return both[np.diff(both, prepend=-1) > 0]
 
 
 def _top(scores: Floats, depth: int) -> Rows:

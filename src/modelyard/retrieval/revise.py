@@ -177,10 +177,11 @@ def _add_passages(
         )
         number = added.lastrowid
         connection.execute("INSERT INTO vectors VALUES (?, ?)", (number, vectors[digest]))
-        connection.execute(
-            "INSERT INTO words (rowid, title, text) VALUES (?, ?, ?)",
-            (number, index_words(passage.title, code=code), index_words(passage.text, code=code)),
-        )
+        for table, said in (("title_words", passage.title), ("text_words", passage.text)):
+            connection.execute(
+                f"INSERT INTO {table} (rowid, terms) VALUES (?, ?)",
+                (number, index_words(said, code=code)),
+            )
 
 
 def _facts(passage: Passage) -> str:
@@ -194,7 +195,8 @@ def _remove_passages_of(connection: sqlite3.Connection, file_id: int) -> None:
 
 
 def _remove_passage(connection: sqlite3.Connection, passage_id: int) -> None:
-    connection.execute("DELETE FROM words WHERE rowid = ?", (passage_id,))
+    connection.execute("DELETE FROM title_words WHERE rowid = ?", (passage_id,))
+    connection.execute("DELETE FROM text_words WHERE rowid = ?", (passage_id,))
     connection.execute("DELETE FROM vectors WHERE passage_id = ?", (passage_id,))
     connection.execute("DELETE FROM passages WHERE id = ?", (passage_id,))
 
@@ -240,7 +242,8 @@ def build_beside(
                     connection.execute(statement)
                 _write_meta(connection, encoder, dimensions, chunking)
                 yield IndexBuild(connection, code=code)
-                connection.execute("INSERT INTO words (words) VALUES ('optimize')")
+                for table in ("title_words", "text_words"):
+                    connection.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")
                 connection.execute("COMMIT")
             _sync_file(staged)
             settle_journal(path)
