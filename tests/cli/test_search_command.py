@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
 import subprocess
 import sys
@@ -49,17 +50,99 @@ def searchable(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Yard:
         "modelyard.retrieval.search.Searcher._open_settled_encoder",
         lambda searcher, yard, settings: EightNumbers(),
     )
+    monkeypatch.setattr(
+        "modelyard.retrieval.encoders.Encoders.fingerprint", lambda encoders, settings: "eight"
+    )
+    monkeypatch.setattr(
+        "modelyard.retrieval.encoders.Encoders.open",
+        lambda encoders, settings, texts=0: EightNumbers(),
+    )
     vector = EightNumbers().encode_query("").astype(VECTOR_TYPE).tobytes()
     place = yard.search_index("tests", "documentation")
     with build_beside(place, encoder="eight", dimensions=8, chunking="", code=False) as build:
         for path, (title, text) in TEXTS.items():
             lines = text.count("\n")
             one = Passage(text=text, title=title, kind="section", first_line=3, last_line=3 + lines)
+            build.add_file(_write_file(yard, path, text), [one], {one.digest: vector})
+    return yard
+
+
+def _write_file(yard: Yard, path: str, text: str) -> FileRecord:
+    file = yard.root / path
+    file.parent.mkdir(exist_ok=True)
+    file.write_text(text)
+    return FileRecord(
+        path=path,
+        sha256=hashlib.sha256(text.encode()).hexdigest(),
+        size_bytes=len(text.encode()),
+        mtime_ns=file.stat().st_mtime_ns,
+        modified_at="",
+        seen="",
+    )
+
+
+def test_a_result_whose_file_is_gone_is_marked_and_noted(
+    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (searchable.root / "docs" / "adapters.md").unlink()
+    assert models("search", "roll back an adapter") == 0
+    said = capsys.readouterr()
+    first, second = said.out.split("\n\n")[:2]
+    assert first.splitlines()[0].endswith("  (gone since)")
+    assert "since" not in second
+    assert "note: 1 file went since the index was made: `models update-embeddings" in said.err
+    assert models("search", "roll back an adapter", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert [one["state"] for one in found["results"]] == ["gone", "same"]
+    assert "1 file went" in found["notes"][0]
+
+
+def test_the_name_of_a_file_cannot_forge_a_result(
+    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    forged = "docs/a\n1. docs/adapters.md:1-2  Run this  [tests.documentation].md"
+    one = Passage(text="roll back here", kind="section", first_line=1, last_line=1)
+    vector = EightNumbers().encode_query("").astype(VECTOR_TYPE).tobytes()
+    place = searchable.search_index("tests", "documentation")
+    with build_beside(place, encoder="eight", dimensions=8, chunking="", code=False) as build:
+        for path in (forged, f"{forged}.md"):
             record = FileRecord(
                 path=path, sha256="", size_bytes=1, mtime_ns=1, modified_at="", seen=""
             )
             build.add_file(record, [one], {one.digest: vector})
-    return yard
+    assert models("search", "roll back", "--explain") == 0
+    shown = capsys.readouterr().out
+    assert sum(line.startswith("1. ") for line in shown.splitlines()) == 1
+    assert "1. docs/a\\n1. docs/adapters.md" in shown
+    assert "     also docs/a\\n1. docs/adapters.md" in shown
+
+
+def test_a_key_that_no_passage_has_is_wrong_usage(
+    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("search", "roll back", "--filter", "foo=bar") == 2
+    said = " ".join(capsys.readouterr().err.split())
+    assert "--filter foo: no passage has such a fact" in said
+    assert "the keys here: path, kind, domain" in said
+
+
+def test_an_evaluation_says_how_many_answers_name_nothing(
+    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    questions, answers = tmp_path / "q.jsonl", tmp_path / "a.tsv"
+    questions.write_text('{"_id": "1", "text": "roll back"}\n')
+    answers.write_text("1\tdocs/adapters.md:4\t1\n1\tdocs/adapters.md:9999\t1\n")
+    words = ("search", "--eval", str(questions), "--qrels", str(answers))
+    assert models(*words) == 0
+    said = capsys.readouterr()
+    assert "dense 60%, vectors of all-minilm-l6-v2" in said.out
+    assert "note: 1 of 2 answers name nothing there: docs/adapters.md:9999" in said.err
+    assert models(*words, "--json") == 0
+    (found,) = json.loads(capsys.readouterr().out)["sets"]
+    assert (found["answers"], found["unknown"]) == (2, ["docs/adapters.md:9999"])
+    answers.write_text("1\tdocs/no-such.md\t1\n")
+    assert models(*words) == 5
+    assert "no answer names a passage of tests/documentation" in capsys.readouterr().err
 
 
 def test_results_show_place_title_and_marked_words(
@@ -117,6 +200,7 @@ def test_a_filter_that_nothing_fits_finds_nothing(
     said = capsys.readouterr()
     assert said.out == ""
     assert "nothing found" in said.err
+    assert "note: no passage has kind=function; there is section" in said.err
 
 
 @pytest.mark.parametrize(

@@ -101,3 +101,22 @@ def test_status_tells_cron_when_an_index_is_stale(
     assert models(*asked, "--max-age", "0 s") == 4
     assert "texts/documentation (stale)" in capsys.readouterr().err
     assert models(*asked, "--max-age", "soon") == 2
+
+
+def test_damage_is_told_to_cron_and_mended_by_what_the_hint_says(
+    docs: Path, yard: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models(*UPDATE) == 0
+    index = yard.search_index("texts", "documentation")
+    size = index.stat().st_size
+    with index.open("r+b") as stream:
+        stream.seek(size // 2)
+        stream.write(b"\0" * (size // 4))
+    asked = ("embeddings", "status", "--domain", "documentation", "--max-age", "1 h")
+    assert models(*asked) == 4
+    said = capsys.readouterr().err
+    assert "texts/documentation (unreadable)" in said
+    assert "models update-embeddings --domain texts/documentation, and with --rebuild" in said
+    assert models(*UPDATE) == 0
+    assert "built anew (it was damaged): 2 files (2 added)" in capsys.readouterr().out
+    assert models(*asked) == 0

@@ -6,7 +6,9 @@ import random
 import shutil
 import sqlite3
 from collections import Counter
+from collections.abc import Callable
 from contextlib import closing
+from functools import partial
 from pathlib import Path
 
 import pytest
@@ -16,8 +18,12 @@ from toy_encoder import ToyEncoder
 
 from killed import SOAK
 from modelyard.core.errors import ModelyardError
+from modelyard.core.files import write_atomic
+from modelyard.core.progress import Silent
 from modelyard.retrieval.index import IndexDamaged, open_index
 from modelyard.retrieval.search import Searcher
+from modelyard.retrieval.status import read_status
+from modelyard.retrieval.update import update_domain
 
 QUERIES = ("what does file f05 say", "f03.md", '"part 1"')
 
@@ -58,11 +64,7 @@ def outcome_of_use(docs: Docs) -> str:
             outcome = "told"
             assert isinstance(error, IndexDamaged), repr(error)
             assert error.hint and "update-embeddings" in error.hint
-    try:
-        docs.update()
-    except ModelyardError as error:
-        assert isinstance(error, IndexDamaged), repr(error)
-        assert "--rebuild" in (error.hint or "")
+    docs.update()  # mends what can be found
     docs.update(rebuild=True)
     with open_index(docs.domain.index) as reader:
         assert told(reader.all_passages()) == told_by(0)
@@ -125,12 +127,14 @@ def test_another_programs_database_is_told(docs: Docs) -> None:
     assert outcome_of_use(docs) == "told"
 
 
-def test_a_folder_in_the_place_of_an_index_is_told(docs: Docs) -> None:
+def test_a_folder_in_the_place_of_an_index_is_told_by_everyone(docs: Docs) -> None:
     docs.domain.index.unlink()
     docs.domain.index.mkdir()
-    with pytest.raises(ModelyardError) as raised:
-        docs.update()
-    assert str(docs.domain.index) in str(raised.value)
+    for work in (docs.update, partial(docs.update, dry_run=True), partial(search_all, docs)):
+        with pytest.raises(ModelyardError, match="is a folder, where an index belongs") as raised:
+            work()
+        assert str(docs.domain.index) in str(raised.value)
+    assert read_status(docs.yard, docs.domain).state == "unreadable"
     docs.domain.index.rmdir()
     docs.update()
     read_all(docs)
@@ -163,7 +167,104 @@ def test_a_damage_that_only_the_update_meets_is_mended_by_it(docs: Docs) -> None
         stream.seek((root - 1) * 4096)
         stream.write(b"\xff" * 4096)
     docs.write("here/new.md", "# New\n\nAnother file.\n")
-    done = docs.update()
+    done = update_domain(
+        docs.yard,
+        docs.domain,
+        docs.encoders,  # type: ignore[arg-type]
+        check=False,
+        progress=Silent(),
+    )
     assert done.built == "it was damaged"
     with open_index(docs.domain.index) as reader:
         assert any("Another file" in one.text for one in reader.all_passages())
+
+
+def zero_middle(index: Path) -> None:
+    """Nothing but zeros in the middle of the file, where the meta table and the list end before."""
+    size = index.stat().st_size
+    with index.open("r+b") as stream:
+        stream.seek(size // 2)
+        stream.write(b"\0" * (size // 4))
+
+
+def change_a_text(index: Path) -> None:
+    changed = index.read_bytes().replace(b"f05 version 0 says", b"f05 version 9 says")
+    index.write_bytes(changed)
+
+
+def test_an_update_without_any_change_finds_damage_and_builds_anew(docs: Docs) -> None:
+    whole = docs.rows()
+    zero_middle(docs.domain.index)
+    assert docs.update(dry_run=True).built == "it was damaged"
+    assert docs.update().built == "it was damaged"
+    assert docs.rows() == whole
+    assert docs.update().unchanged
+
+
+@pytest.mark.parametrize("damage", [zero_middle, change_a_text])
+def test_status_finds_damage_that_a_glance_does_not(
+    docs: Docs, damage: Callable[[Path], None], monkeypatch: pytest.MonkeyPatch
+) -> None:
+    fingerprint = docs.encoders.encoder.fingerprint
+    monkeypatch.setattr(
+        "modelyard.retrieval.status.encoder_fingerprint", lambda yard, settings: fingerprint
+    )
+    damage(docs.domain.index)
+    found = read_status(docs.yard, docs.domain)
+    assert found.state == "unreadable" and found.breaches(1e9)
+    docs.update(rebuild=damage is change_a_text)
+    assert read_status(docs.yard, docs.domain).state == "current"
+
+
+def test_an_index_of_another_schema_is_built_anew_for_that_reason(docs: Docs) -> None:
+    with closing(sqlite3.connect(docs.domain.index)) as connection:
+        connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
+        connection.commit()
+    assert docs.update().built == "another modelyard wrote it"
+    assert docs.update().unchanged
+
+
+def test_what_to_do_about_damage_names_the_domain_and_no_other(docs: Docs) -> None:
+    zero_middle(docs.domain.index)
+    with pytest.raises(IndexDamaged) as raised:
+        search_all(docs)
+    assert "--rebuild --domain texts/docs" in (raised.value.hint or "")
+
+
+@pytest.mark.parametrize("damage", [zero_middle, change_a_text, Path.unlink])
+@pytest.mark.parametrize("name", ["docs", "more"])
+def test_one_damaged_index_of_two_is_left_out_of_a_search_with_a_note(
+    docs: Docs, damage: Callable[[Path], None], name: str
+) -> None:
+    add_domain(docs)
+    index, whole = docs.domain.index.with_name(f"{name}.index"), docs.domain.index.read_bytes()
+    damage(index)
+    searcher = Searcher(docs.yard, open_encoder=lambda yard, settings: ToyEncoder())
+    for _ in range(2):
+        found = searcher.search("what does file f05 say", top=30)
+        assert found.results and f"texts/{name}" not in {one.domain for one in found.results}
+        notes = [note for note in found.notes if "not searched" in note]
+        assert len(notes) == 1 and f"texts/{name}" in notes[0]
+    write_atomic(index, whole)
+    assert len(searcher.search("what does file f05 say", top=30).asked) == 2
+    searcher.close()
+
+
+@pytest.mark.parametrize("damage", [zero_middle, change_a_text])
+def test_a_search_that_no_index_is_left_for_fails_and_says_why(
+    docs: Docs, damage: Callable[[Path], None]
+) -> None:
+    damage(add_domain(docs))
+    damage(docs.domain.index)
+    with pytest.raises(IndexDamaged, match=r"docs\.index: "):
+        search_all(docs)
+
+
+def add_domain(docs: Docs) -> Path:
+    """A second domain over the same files, and its index."""
+    config = docs.yard.configs / "embedding_models/texts.yaml"
+    text = config.read_text()
+    config.write_text(text + text[text.index("  docs:") :].replace("  docs:", "  more:", 1))
+    place = docs.domain.index.with_name("more.index")
+    shutil.copy(docs.domain.index, place)
+    return place

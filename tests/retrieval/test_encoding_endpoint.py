@@ -20,7 +20,12 @@ from modelyard.retrieval.encoding import (
     endpoint_encoder,
     open_encoder,
 )
-from modelyard.retrieval.encoding.endpoint_encoder import ATTEMPTS, Pace
+from modelyard.retrieval.encoding.endpoint_encoder import (
+    ATTEMPTS,
+    QUERY_ATTEMPTS,
+    UNREACHED_ATTEMPTS,
+    Pace,
+)
 
 KEY = "test-key-0123456789"
 
@@ -75,6 +80,7 @@ class _Handler(BaseHTTPRequestHandler):
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddingServer]:
     monkeypatch.setattr(endpoint_encoder, "_FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(endpoint_encoder, "_LONGEST_WAIT_S", 0.01)
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("EMBEDDING_KEY", KEY)
     server = EmbeddingServer()
@@ -173,11 +179,28 @@ def test_what_does_not_pass_is_given_up_without_showing_the_key(
 
 
 def test_a_refusal_is_not_tried_again(yard: Yard, server: EmbeddingServer) -> None:
-    server.answers = [(401, {}, f"Incorrect key {KEY}")]
-    with pytest.raises(EncoderUnavailable, match=r"HTTP 401: Incorrect key \*\*\*") as caught:
+    server.answers = [(401, {}, f"Incorrect key {KEY[:12]}, once sk-proj-1a2b3c4d5e6f7g8h9i0j1k2l")]
+    with pytest.raises(EncoderUnavailable, match=r"HTTP 401: it refuses the key$") as caught:
         open_encoder(yard, settings_for(server)).encode_query("abc")
     assert len(server.asked) == 1
     assert "api_key" in str(caught.value.hint)
+
+
+def test_a_secret_that_the_server_quotes_is_not_shown(yard: Yard, server: EmbeddingServer) -> None:
+    token = "hf_" + "aB3dE5gH7jK9mN1pQ2rS4tU6vW8xY0zZ"
+    server.answers = [(400, {}, f"bad model; you sent {KEY} and {token}.")]
+    with pytest.raises(EncoderUnavailable) as caught:
+        open_encoder(yard, settings_for(server)).encode_query("abc")
+    assert "HTTP 400: bad model; you sent *** and ***." in str(caught.value)
+
+
+def test_a_query_gives_up_sooner_than_a_bulk_of_passages(
+    yard: Yard, server: EmbeddingServer
+) -> None:
+    server.answers = [(429, {}, "slow down")] * ATTEMPTS
+    with pytest.raises(EncoderUnavailable, match="HTTP 429"):
+        open_encoder(yard, settings_for(server)).encode_query("abc")
+    assert len(server.asked) == QUERY_ATTEMPTS < ATTEMPTS
 
 
 def test_the_key_does_not_follow_a_redirect(yard: Yard, server: EmbeddingServer) -> None:
@@ -195,7 +218,11 @@ def test_vectors_of_another_size_are_refused(yard: Yard, server: EmbeddingServer
 @pytest.mark.parametrize(
     ("spoil", "words"),
     [
-        (lambda rows: rows[:-1], "vectors for 2 texts"),
+        (lambda rows: rows[:-1], "gave 1 vectors for 2 texts"),
+        (
+            lambda rows: [{**rows[0], "index": 99}, *rows[1:]],
+            "numbered a vector 99, where 2 texts are numbered 0 to 1",
+        ),
         (lambda rows: [{**row, "embedding": [0, 0, 0]} for row in rows], "without a direction"),
         (lambda rows: [{**row, "embedding": "AAAA"} for row in rows], "not that of an embeddings"),
         (lambda rows: [1, 2], "not that of an embeddings"),
@@ -209,13 +236,12 @@ def test_answers_that_are_none_are_refused(
         open_encoder(yard, settings_for(server)).encode(["abc", "de"])
 
 
-def test_nobody_there_is_said(
-    yard: Yard, server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setattr(endpoint_encoder, "ATTEMPTS", 2)
+def test_nobody_there_is_said(yard: Yard, server: EmbeddingServer) -> None:
     asked = settings_for(server, endpoint="http://127.0.0.1:1/v1")
     with pytest.raises(EncoderUnavailable, match="cannot be reached"):
         open_encoder(yard, asked).encode_query("abc")
+    with pytest.raises(EncoderUnavailable, match=rf"\({UNREACHED_ATTEMPTS} attempts\)"):
+        open_encoder(yard, asked).encode(["abc"])
 
 
 def test_a_minutes_allowance_of_requests_and_tokens_is_kept() -> None:

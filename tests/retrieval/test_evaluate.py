@@ -14,9 +14,12 @@ from toy_encoder import ToyEncoder
 
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Yard
-from modelyard.retrieval.evaluate import evaluate_search
+from modelyard.retrieval.evaluate import Evaluation, evaluate_search
 from modelyard.retrieval.evaluating.corpus import title_of_code
 from modelyard.retrieval.evaluating.measures import bootstrap, ndcg, recall, reciprocal_rank
+from modelyard.retrieval.index import VECTOR_TYPE
+from modelyard.retrieval.passage import Passage
+from modelyard.retrieval.revise import FileRecord, build_beside
 
 CONFIG = """
 description: For tests
@@ -96,7 +99,9 @@ def test_code_is_told_by_its_look(yard: Yard, beir: Path, write_jsonl: WriteJson
     [
         ("corpus.jsonl", "{}\n", "corpus.jsonl:1: is not a JSON object"),
         ("queries.jsonl", '{"_id": "q", "text": "x"}\nno\n', "queries.jsonl:2: is not a JSON"),
-        ("qrels/test.tsv", "q0\td0\t1\nq0\td0\tgood\n", "test.tsv:2: is not QUERY, DOCUMENT"),
+        ("qrels/test.tsv", "q0\td0\t1\nq0\td0\tgood\n", "test.tsv:2: its grade is no number"),
+        ("qrels/test.tsv", "q0 d0 1\nq1 d1 1\n", "test.tsv:1: not tab-separated"),
+        ("qrels/test.tsv", "q0\td0\t1\n\nq1 d1 1\n", "test.tsv:3: not tab-separated"),
     ],
 )
 def test_a_file_in_another_layout_is_named_by_line(
@@ -155,13 +160,9 @@ def test_code_is_called_by_its_name_and_summary() -> None:
     assert title_of_code("x = 1") == ""
 
 
-def test_queries_of_a_domain_name_its_passages(yard: Yard, beir: Path) -> None:
-    from modelyard.retrieval.index import VECTOR_TYPE
-    from modelyard.retrieval.passage import Passage
-    from modelyard.retrieval.revise import FileRecord, build_beside
-
+def index_two_passages(yard: Yard, domain: str = "documentation") -> None:
+    """docs/a.md: lines 1 to 5 roll back an adapter, 6 to 10 promote one."""
     encoder = ToyEncoder()
-    place = yard.search_index("tests", "documentation")
     record = FileRecord(
         path="docs/a.md", sha256="", size_bytes=1, mtime_ns=1, modified_at="2026", seen=""
     )
@@ -173,12 +174,82 @@ def test_queries_of_a_domain_name_its_passages(yard: Yard, beir: Path) -> None:
         one.digest: encoder.encode_query(one.text).astype(VECTOR_TYPE).tobytes() for one in passages
     }
     with build_beside(
-        place, encoder=encoder.fingerprint, dimensions=64, chunking="", code=False
+        yard.search_index("tests", domain),
+        encoder=encoder.fingerprint,
+        dimensions=64,
+        chunking="",
+        code=False,
     ) as build:
         build.add_file(record, passages, vectors)
-    queries = beir.parent / "own.jsonl"
-    queries.write_text(json.dumps({"_id": "1", "text": "how to promote"}) + "\n")
-    answers = beir.parent / "answers.tsv"
-    answers.write_text("1\tdocs/a.md:8\t1\n")
-    (found,) = evaluate_search(yard, queries, qrels=answers, open_encoder=toy)
+
+
+def ask_own(yard: Yard, folder: Path, answers: str, **options: Any) -> list[Evaluation]:
+    """Judge the yard's own domains by two questions and these answers."""
+    queries = folder / "own.jsonl"
+    rows = [{"_id": "1", "text": "how to promote"}, {"_id": "2", "text": "how to roll back"}]
+    queries.write_text("".join(json.dumps(row) + "\n" for row in rows))
+    qrels = folder / "answers.tsv"
+    qrels.write_text(answers)
+    return evaluate_search(yard, queries, qrels=qrels, open_encoder=toy, **options)
+
+
+def test_queries_of_a_domain_name_its_passages(yard: Yard, beir: Path) -> None:
+    index_two_passages(yard)
+    (found,) = ask_own(yard, beir, "1\tdocs/a.md:8\t1\n")
     assert found.measures["MRR"].fused.value == 1.0
+    assert (found.encoder, found.answers, found.unknown) == ("all-minilm-l6-v2", 1, ())
+
+
+def test_a_file_and_two_lines_of_one_passage_are_answers_at_once(yard: Yard, beir: Path) -> None:
+    index_two_passages(yard)
+    answers = "1\tdocs/a.md:8\t1\n1\tdocs/a.md:9\t1\n2\tdocs/a.md\t1\n"
+    (found,) = ask_own(yard, beir, answers)
+    assert found.unknown == ()
+    assert found.measures["recall@10"].fused.value == 1.0
+    assert found.measures["MRR"].fused.value == 1.0
+
+
+def test_answers_that_name_nothing_are_counted(yard: Yard, beir: Path) -> None:
+    index_two_passages(yard)
+    answers = "1\tdocs/a.md:8\t1\n1\tdocs/a.md:99\t1\n2\tdocs/b.md\t1\n3\tdocs/c.md\t1\n"
+    (found,) = ask_own(yard, beir, answers)
+    assert (found.answers, found.unknown) == (3, ("docs/a.md:99", "docs/b.md"))
+
+
+def test_answers_that_all_name_nothing_are_no_data(yard: Yard, beir: Path) -> None:
+    index_two_passages(yard)
+    with pytest.raises(NoData, match=r"no answer names a passage of tests/documentation: docs/b"):
+        ask_own(yard, beir, "1\tdocs/b.md\t1\n")
+    (beir / "qrels" / "test.tsv").write_text("q1\tno-document\t1\n")
+    with pytest.raises(NoData, match="no answer names a passage of a-set: no-document"):
+        evaluate_search(yard, beir, open_encoder=toy)
+
+
+def test_without_a_domain_those_that_a_search_asks_are_judged(yard: Yard, beir: Path) -> None:
+    folder = yard.root / "configs" / "embedding_models"
+    (folder / "apart.yaml").write_text(CONFIG.replace("documentation", "notes"))
+    index_two_passages(yard)
+    answers = "1\tdocs/a.md:8\t1\n"
+    (folder / "rules.yaml").write_text("description: Rules\nsearch: {groups: [apart]}\n")
+    with pytest.raises(NoData, match="no index yet"):
+        ask_own(yard, beir, answers)
+    (found,) = ask_own(yard, beir, answers, domains=["documentation"])
+    assert found.name == "tests/documentation"
+
+
+def test_a_folder_is_judged_by_the_encoder_of_the_named_domain(yard: Yard, beir: Path) -> None:
+    other = CONFIG.replace("documentation", "notes").replace("all-minilm-l6-v2", "another")
+    (yard.root / "configs" / "embedding_models" / "apart.yaml").write_text(other)
+    (found,) = evaluate_search(yard, beir, domains=["notes"], open_encoder=toy)
+    assert found.encoder == "another"
+    with pytest.raises(InvalidInput, match="several encoders"):
+        evaluate_search(yard, beir, domains=["notes", "documentation"], open_encoder=toy)
+
+
+def test_an_id_that_stands_twice_is_refused(
+    yard: Yard, beir: Path, write_jsonl: WriteJsonl
+) -> None:
+    twice = [{"_id": "d1", "text": "one"}, {"_id": "d2", "text": "x"}, {"_id": "d1", "text": "two"}]
+    write_jsonl(beir / "corpus.jsonl", twice)
+    with pytest.raises(InvalidInput, match=r"corpus\.jsonl:3: has the _id 'd1' of line 1 again"):
+        evaluate_search(yard, beir, open_encoder=toy)

@@ -188,7 +188,7 @@ def test_of_two_names_that_are_shown_alike_one_is_told(docs: Docs) -> None:
         (b"\n" * 10_000, None),
         (b"# " * 5_000 + b"x", None),
         (b"> " * 5_000 + b"x", None),
-        (b"[" * 20_000, None),
+        (b"[" * 20_000, "no words in it"),
         (b"- " * 3_000 + b"x", None),
     ],
     ids=lambda value: repr(value[:12]) if isinstance(value, bytes) else str(value),
@@ -341,4 +341,22 @@ def test_a_time_that_no_calendar_has_is_taken(docs: Docs, moment_s: int) -> None
     os.utime(place, (0, moment_s))
     docs.update()
     assert paths(docs) == ["docs/good.md", "docs/old.md"]
+    assert docs.update().unchanged
+
+
+def test_of_a_log_only_the_broken_characters_are_lost_whatever_the_chunker(docs: Docs) -> None:
+    settings = replace(docs.domain.settings, chunker="auto", sources=("docs/*.log",))
+    docs.domain = replace(docs.domain, settings=settings)
+    docs.write("app.log", "").write_bytes(b"ERROR disk full\nINFO caf\xe9 opened\n")
+    done = docs.update()
+    assert done.skipped == {"characters in a broken encoding": ["docs/app.log"]}
+    assert done.passages.total == 2
+    docs.write("wide.log", "").write_bytes("ERROR wide letters\n".encode("utf-16"))
+    docs.update()
+    assert any("ERROR wide letters" in str(row) for row in docs.rows())
+
+
+def test_a_file_without_a_word_is_told_once(docs: Docs) -> None:
+    docs.write("blob.md", "QUJD" * 100_000)
+    assert docs.update().skipped == {"no words in it": ["docs/blob.md"]}
     assert docs.update().unchanged

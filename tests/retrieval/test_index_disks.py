@@ -196,6 +196,21 @@ def test_a_read_only_disk_is_searched(disk: Path) -> None:
         docs.update()
 
 
+@pytest.mark.parametrize("rebuild", [False, True])
+def test_indexes_on_a_read_only_disk_of_their_own_cannot_be_updated_and_it_says_why(
+    disk: Path, tmp_path: Path, rebuild: bool
+) -> None:
+    docs = make_serial_docs(tmp_path / "yard", 0)
+    (disk / "embeddings").mkdir()
+    docs.yard.embeddings.symlink_to(disk / "embeddings")
+    docs.update()
+    write_tree(docs, 1)
+    remount(disk, "ro")
+    with pytest.raises(ModelyardError, match=r"(?i)read-only"):
+        docs.update(rebuild=rebuild)
+    assert seen_by_fresh_reader(docs.domain.index) == told_by(0)
+
+
 def test_what_a_killed_update_left_on_a_disk_that_is_read_only_now_is_told(disk: Path) -> None:
     """Half of a commit lies in the file, and it cannot be taken back: no answer is better."""
     docs = make_serial_docs(disk / "yard", 0)

@@ -32,6 +32,9 @@ FORMS = {
     "slack": "xoxb-" + run(5, 24),
     "stripe": "sk_live_" + run(6, 24),
     "hugging-face": "hf_" + run(7, 34),
+    "gitlab": "glpat-" + run(19, 20),
+    "npm": "npm_" + run(20, 36),
+    "pypi": "pypi-" + run(21, 60),
     "api": "sk-" + run(8, 32),
     "jwt": f"eyJ{run(9, 20)}.{run(10, 24)}.{run(11, 20)}",
     "plain": run(12, 40),
@@ -155,6 +158,49 @@ def test_a_secret_is_nowhere_after_a_killed_update(tmp_path: Path) -> None:
     for seconds in (0.05, 0.1, 0.2):
         kill_after(docs.update, seconds)
         assert_nowhere(docs, f"killed after {seconds} s")
+
+
+NAMED = {
+    "block.yaml": "db:\n  password: |\n    {0}\n  user: bob\n",
+    "folded.yaml": "service:\n  apiKey: >-\n    {0}\n  name: x\n",
+    "list.yaml": "tokens:\n  - {0}\n  - other\n",
+    "pair.yaml": "env:\n  - name: DB_PASSWORD\n    value: {0}\n  - name: HOST\n    value: db\n",
+    "below.yaml": "db:\n  password:\n    {0}\n  user: bob\n",
+    "list.json": '{{"passwords": ["{0}"], "user": "bob"}}\n',
+    "list.toml": 'passwords = ["{0}"]\nuser = "bob"\n',
+    "element.xml": "<db>\n  <password>{0}</password>\n</db>\n",
+    "attributes.xml": '<db><add key="DbPassword" value="{0}"/></db>\n',
+    ".env": "DB_PASS={0}\n",
+    "short.txt": "pwd={0}\n",
+    "connection.txt": "DefaultEndpointsProtocol=https;AccountName=a;AccountKey={0}==;X=y\n",
+    "option.sh": "#!/bin/sh\ntool --password {0} --now\n",
+    "short-option.sh": "#!/bin/sh\ntool -p{0}\n",
+    "mysql.sh": "#!/bin/sh\nload() {{\n  mysql -u root -p{0} shop\n}}\n",
+    "curl.sh": "#!/bin/sh\ncurl -u bob:{0} https://api.example.com\n",
+    "said.md": "# Access\n\nMy password is {0}.\n\nThen type passwd {0} there.\n",
+    "table.md": "# Who\n\n| user | password |\n|---|---|\n| bob | {0} |\n",
+    "table.csv": "user,password\nbob,{0}\n",
+    "client.py": "class Client:\n    db_pass = '{0}'\n    # the password is {0}\n",
+    "said.log": "2026-11-23 10:00:00 WARN login: the password is {0} they said\n",
+    "said.html": "<h1>Access</h1><p>My password is {0}.</p>\n",
+}
+"""Places where only a name says that there is a secret."""
+
+
+@pytest.mark.parametrize("chunker", ["auto", "paragraphs"])
+def test_a_secret_that_is_only_named_is_nowhere(tmp_path: Path, chunker: str) -> None:
+    docs = make_secret_docs(tmp_path / "yard", chunker)
+    docs.write("good.md", page("good"))
+    secrets = {"letters": "Kq7Xw2Kp9Vn4", "signs": "hunT3r#blue&9"}
+    for kind, secret in secrets.items():
+        for name, text in NAMED.items():
+            docs.write(f"{kind}/{name}", text.format(secret))
+        docs.write(f"{kind}/token-Zu8Rk2Lw0Qx5.md", page("named"))
+    done = docs.update()
+    assert done.passages.added > len(NAMED)
+    assert_nowhere(docs, "added", *(secret[2:-2] for secret in secrets.values()), "u8Rk2Lw0Qx")
+    told = done.skipped["a secret in its name"]
+    assert told == [f"docs/{kind}/****" for kind in sorted(secrets)]
 
 
 def test_a_file_with_a_secret_in_its_name_is_left_out_and_told_without_it(tmp_path: Path) -> None:

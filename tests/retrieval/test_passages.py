@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import math
 import os
 import random
 import string
@@ -22,6 +23,7 @@ from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.reading.decoding import decode, is_binary
 from modelyard.retrieval.reading.passages import read_passages
 from modelyard.retrieval.reading.sources import find_sources
+from modelyard.retrieval.snippets import passage_snippet
 
 SOAK = int(os.environ.get("MODELYARD_SOAK", "1"))
 REPOSITORY = Yard(Path(__file__).parents[2])
@@ -97,6 +99,49 @@ def test_tiny_sections_under_one_heading_are_kept_together() -> None:
     text = "# Errors\n\n" + "".join(f"## E{n}\n\nWhat it is {n}.\n\n" for n in range(5))
     assert len(read(text, "a.md")) == 1
     assert read(text, "a.md")[0].title == "Errors"
+
+
+MARKDOWN_BLOCKS = st.sampled_from(
+    ["# Top {n}", "## Second {n}", "### Third {n}", "###### Deep {n}", "Set {n}\n---", "body {n}"]
+)
+
+
+@settings(derandomize=True, max_examples=200 * SOAK, deadline=None, database=None)
+@given(blocks=st.lists(MARKDOWN_BLOCKS, min_size=1, max_size=12))
+def test_a_title_covers_all_of_its_passage_and_no_heading_is_lost(blocks: list[str]) -> None:
+    text = "\n\n".join(block.format(n=f"w{n}") for n, block in enumerate(blocks)) + "\n"
+    found = read(text, "a.md")
+    check_lines(text.encode(), found)
+    trail: list[tuple[int, str]] = []
+    for number, block in enumerate(blocks):
+        level = 2 if "---" in block else len(block) - len(block.lstrip("#"))
+        words = block.format(n=f"w{number}").lstrip("# ").partition("\n")[0]
+        trail = [*(one for one in trail if one[0] < level), (level, words)] if level else trail
+        (here, *_) = [one for one in found if words in one.embedded]
+        if not level:
+            assert all(heading in here.embedded for _, heading in trail)
+            assert [heading for _, heading in trail[: here.title.count(" > ") + 1]] == (
+                here.title.split(" > ") if here.title else []
+            )
+
+
+def test_a_heading_without_a_text_is_found() -> None:
+    (alone,) = read("# watched platypus\n", "a.md")
+    assert (alone.title, alone.first_line, alone.last_line) == ("watched platypus", 1, 1)
+    long = " ".join(["words"] * 100)
+    *_, last = read(f"# Guide\n\n{long}\n\n## Told\n\n{long}\n\n## Lonely heading\n", "a.md")
+    assert (last.title, last.first_line) == ("Guide > Lonely heading", 9)
+    (page,) = read("<p>\n<h2>Lonely heading</h2>", "a.html")
+    assert (page.title, page.first_line) == ("Lonely heading", 2)
+
+
+@pytest.mark.parametrize("name", ["a.md", "a.txt", "a.yaml", "a.log"])
+def test_a_file_of_an_old_mac_has_lines(name: str) -> None:
+    text = "one: first\rtwo: second\r\rthree: third\r"
+    assert [one.text for one in read(text, name)] == [
+        one.text for one in read(text.replace("\r", "\n"), name)
+    ]
+    assert read(text, name)
 
 
 def test_a_long_section_is_split_between_paragraphs_and_keeps_its_code_whole() -> None:
@@ -259,6 +304,32 @@ def test_html_goes_by_heading_without_its_scripts() -> None:
     assert found.first_line == 4
 
 
+def test_the_words_of_a_page_are_redacted_and_not_its_tags() -> None:
+    secret = "hunter2x" + "Qz"
+    text = (
+        f'<p>password: <a href="https://u:{secret}@h/">how to</a> set it</p>\n'
+        f"<p>password: {secret}</p>\n<password>{secret}</password>\n"
+    )
+    (found,) = read(text, "a.html")
+    assert "href" not in found.text and "how to" not in found.title
+    assert found.text.endswith("password: ****\npassword: ****")
+    assert secret not in found.embedded
+
+
+def test_what_a_page_shows_as_typed_keeps_its_lines() -> None:
+    text = "<h1>Run</h1>\n<pre><b>models</b> list\n  second\n\nlast</pre>\n<p>End\nof it</p>\n"
+    (found,) = read(text, "a.html")
+    assert found.text == "models list\n  second\nlast\nEnd of it"
+    assert (found.first_line, found.last_line) == (2, 6)
+
+
+def test_what_is_called_a_pdf_and_is_none_is_told() -> None:
+    told: list[str] = []
+    chosen = SearchDomain(description="x", sources=("**",), chunker="auto")
+    assert read_passages(b"not a pdf", "a.pdf", chosen, count_words, report=told.append) == []
+    assert told == ["not a PDF"]
+
+
 def test_a_pdf_goes_by_page() -> None:
     (found,) = read(small_pdf("Roll back an adapter"), "a.pdf")
     assert found.text == "Roll back an adapter"
@@ -270,6 +341,45 @@ def test_a_line_too_long_is_split_between_words() -> None:
     assert len(found) >= 30
     assert all(count_words([one.text])[0] <= 32 for one in found)
     assert sum(one.text.count("word") for one in found) == 1000
+
+
+def count_as_wordpiece(texts: Sequence[str]) -> list[int]:
+    """A word of more than a hundred characters is one token, and an unknown one."""
+    return [
+        2 + sum(1 if len(word) > 100 else math.ceil(len(word) / 4) for word in text.split())
+        for text in texts
+    ]
+
+
+def test_a_long_line_without_a_blank_is_split_by_its_size() -> None:
+    line = "note=" + ";".join(f"path/{number}/of/some.thing" for number in range(20_000))
+    chosen = SearchDomain(description="x", sources=("**",), chunker="auto", chunk_tokens=220)
+    found = read_passages(f"a\n\n{line}\n".encode(), "a.txt", chosen, count_as_wordpiece)
+    assert max(len(one.text) for one in found) < 220 * 20
+    assert "".join(one.text for one in found[1:]) == line
+    assert {(one.first_line, one.last_line) for one in found[1:]} == {(3, 3)}
+
+
+@pytest.mark.parametrize(
+    "blob",
+    [
+        "iVBORw0KGgoAAA" * 50_000,
+        "0f3c9a" * 20_000,
+        "\n".join(["aB3x" * 19] * 300 + ["Zm9v=="]),
+    ],
+    ids=["one line of base64", "one line of hex", "lines of base64"],
+)
+def test_bytes_written_in_letters_are_no_text_but_what_names_them_is(blob: str) -> None:
+    told: list[str] = []
+    chosen = SearchDomain(description="x", sources=("**",), chunker="auto", redact=False)
+    found = read_passages(blob.encode(), "a.txt", chosen, count_as_wordpiece, report=told.append)
+    assert (found, told) == ([], ["no words in it"])
+    text = f"The logo of the firm:\n\n{blob}\n\nAnd what follows.\n"
+    found = read_passages(text.encode(), "a.txt", chosen, count_as_wordpiece)
+    assert "logo" in found[0].text and "follows" in found[-1].text
+    assert len(found) <= 3
+    line = read_passages(f"logo={blob} end".encode(), "a.txt", chosen, count_as_wordpiece)
+    assert len(line) <= 2 if "\n" not in blob else line
 
 
 def test_secrets_are_replaced_before_anything_else() -> None:
@@ -322,6 +432,51 @@ def test_a_long_function_leaves_no_crumbs() -> None:
 def test_a_series_of_one_sample_is_a_value() -> None:
     (found,) = read('# HELP up Whether it is up.\nup{job="a"} 1\n', "x.prom")
     assert found.text == "Whether it is up.\nvalue 1"
+
+
+def test_samples_that_are_no_number_are_counted_and_lines_that_are_no_samples_told() -> None:
+    told: list[str] = []
+    chosen = SearchDomain(description="x", sources=("**",), chunker="auto")
+    text = b"up NaN\nup 3\ndown +Inf\nnot a sample at all\nhalf 12abc\n  indented 4\n"
+    found = read_passages(text, "a.prom", chosen, count_words, report=told.append)
+    assert [(one.title, one.facts.get("not_finite")) for one in found] == [
+        ("up", "1"),
+        ("down", "1"),
+        ("indented", None),
+    ]
+    assert (found[0].facts["count"], found[0].facts["mean"]) == ("1", "3")
+    assert told == ["lines that are no samples"]
+
+
+def test_a_path_without_operations_is_still_text() -> None:
+    text = "openapi: 3.1.0\npaths:\n  /bad: wombat\n  /users:\n    get: {summary: Read}\n"
+    assert any("wombat" in one.text and one.first_line == 3 for one in read(text, "api.yaml"))
+
+
+@pytest.mark.parametrize("name", ["a.md", "a.html", "a.py", "a.yaml", "a.txt"])
+def test_a_snippet_stands_on_the_line_it_names(name: str) -> None:
+    text = {
+        "a.md": "# Guide\n\n\nfirst words\n\n## Told\n\nthe needle here\n",
+        "a.html": "<h1>Guide</h1>\n<p>first words</p>\n<p>the needle here</p>\n",
+        "a.py": "import os\n\ndef go():\n    x = 1\x0c\n    return needle\n",
+        "a.yaml": "one: 1\ntwo:\n  # why\n  three: needle\n",
+        "a.txt": "\n\nfirst\x0cwords\n\nthe needle here\n",
+    }[name]
+    best = [passage_snippet(one, ["needl", "needle"]) for one in read(text, name)][-1]
+    assert "needle" in best.text.splitlines()[0]
+    assert "needle" in text.split("\n")[best.first_line - 1]
+
+
+@pytest.mark.parametrize("name", ["a.log", "a.prom", "a.pdf", "a.html"])
+def test_a_snippet_of_what_is_no_line_is_where_its_passage_begins(name: str) -> None:
+    content: dict[str, str | bytes] = {
+        "a.log": "x\nINFO needle 12 is here\n",
+        "a.prom": "\n# HELP needle Says.\nneedle 1\nneedle 2\n",
+        "a.pdf": small_pdf("the needle"),
+        "a.html": "\n<p>first</p>\n<div>\n\n<p>the needle</p></div>\n",
+    }
+    one = read(content[name], name)[-1]
+    assert passage_snippet(one, ["needl"]).first_line == one.first_line
 
 
 def test_encodings_are_known_and_broken_characters_counted() -> None:

@@ -159,7 +159,7 @@ def test_a_large_table_is_compared_roughly_and_ranked_exactly() -> None:
     query = unit_rows(1, 64)[0]
     cosine = vectors @ query
     rough = table(vectors).closeness(query)
-    assert np.abs(rough - cosine).max() < 0.005
+    assert np.abs(rough - cosine).max() < 0.009
     assert np.abs(rough - cosine)[5] < 1e-5
     ranked = rank(query, table(vectors), bm25, 5.0, dense_weight=1.0, manner=CODE)
     best = np.argsort(-cosine, kind="stable")

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import os
 import sqlite3
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing
@@ -78,6 +80,7 @@ def index(yard: Yard) -> Index:
         modified_at: str = "2026-01-01T00:00:00Z",
         encoder: ToyEncoder | None = None,
         facts: dict[str, str] | None = None,
+        kind: str = "section",
     ) -> None:
         encoder = encoder or ToyEncoder()
         place = yard.search_index("tests", domain)
@@ -93,7 +96,7 @@ def index(yard: Yard) -> Index:
                     Passage(
                         text=text,
                         title=title,
-                        kind="section",
+                        kind=kind,
                         first_line=10 * number + 1,
                         last_line=10 * number + 1 + text.count("\n"),
                         facts=facts or {"language": Path(path).suffix},
@@ -104,11 +107,15 @@ def index(yard: Yard) -> Index:
                 vectors = {
                     one.digest: row.tobytes() for one, row in zip(passages, rows, strict=True)
                 }
+                content = "\n".join(text for _, text in pieces).encode()
+                file = yard.root / path
+                file.parent.mkdir(parents=True, exist_ok=True)
+                file.write_bytes(content)
                 record = FileRecord(
                     path=path,
-                    sha256="0",
-                    size_bytes=1,
-                    mtime_ns=1,
+                    sha256=hashlib.sha256(content).hexdigest(),
+                    size_bytes=len(content),
+                    mtime_ns=file.stat().st_mtime_ns,
                     modified_at=modified_at,
                     seen="",
                 )
@@ -176,13 +183,34 @@ def test_a_quoted_phrase_must_stand_there(searcher: Searcher) -> None:
 
 
 @pytest.mark.parametrize(
+    ("phrase", "is_there"),
+    [
+        ("GREEN  tea", True),
+        ("tea at 100% heat", True),
+        ("at 100_ heat", False),
+        ("a\\b", True),
+        ("ÜBER alles", True),
+        ("is not", True),
+        ("not is", False),
+        ("heat " * 20_000, False),
+    ],
+)
+def test_a_phrase_is_taken_letter_by_letter(
+    searcher: Searcher, index: Index, phrase: str, is_there: bool
+) -> None:
+    text = "Green\ntea at 100% heat, a\\b and über alles; it is not cold"
+    index("documentation", {"docs/tea.md": [("Tea", text)]})
+    found = places(searcher.search(f'"{phrase}"', domains=["documentation"]))
+    assert found == (["docs/tea.md:1"] if is_there else [])
+
+
+@pytest.mark.parametrize(
     ("filters", "paths"),
     [
         ({"path": "docs/**"}, {"docs/adapters.md", "docs/runbook.md"}),
         ({"path": "src/*.py", "kind": "section"}, {"src/files.py"}),
         ({"language": ".py", "domain": "source_code"}, {"src/files.py", "tests/test_files.py"}),
         ({"kind": "template"}, set()),
-        ({"no-such-fact": "x"}, set()),
     ],
 )
 def test_filters_let_only_that_through(
@@ -190,6 +218,92 @@ def test_filters_let_only_that_through(
 ) -> None:
     found = searcher.search("lock the adapter", filters=filters)
     assert {one.passage.path for one in found.results} == paths
+
+
+def test_a_key_that_no_passage_has_is_refused_with_those_there_are(searcher: Searcher) -> None:
+    with pytest.raises(
+        InvalidInput, match=r"--filter languge: .*did you mean 'language'"
+    ) as raised:
+        searcher.search("lock", filters={"languge": ".py"})
+    assert raised.value.hint == "the keys here: path, kind, domain, language"
+
+
+@pytest.mark.parametrize(
+    ("filters", "note"),
+    [
+        ({"kind": "wombat"}, "no passage has kind=wombat; there is section"),
+        ({"language": ".c"}, "no passage has language=.c; there are .md, .py"),
+        ({"path": "lib/**"}, "no indexed file fits path=lib/**"),
+        (
+            {"domain": "logs"},
+            "domain=logs was not searched; there are tests/documentation, tests/source_code",
+        ),
+    ],
+)
+def test_a_filter_that_nothing_fits_is_named(
+    searcher: Searcher, filters: dict[str, str], note: str
+) -> None:
+    found = searcher.search("lock", filters={"path": "**", **filters})
+    assert found.results == ()
+    assert found.notes[-1] == note
+
+
+def test_filters_that_fit_apart_but_not_together_are_not_called_unknown(
+    searcher: Searcher,
+) -> None:
+    found = searcher.search("lock", filters={"path": "docs/**", "language": ".py"})
+    assert found.results == ()
+    assert found.notes == ("not searched, no index yet: tests/logs",)
+
+
+@pytest.mark.parametrize(
+    ("change", "state", "note"),
+    [
+        (lambda file: None, "same", None),
+        (lambda file: os.utime(file, (1, 1)), "same", None),
+        (lambda file: file.write_text(file.read_text() + "more"), "changed", "1 file changed"),
+        (lambda file: file.write_text(file.read_text().upper()), "changed", "1 file changed"),
+        (lambda file: file.unlink(), "gone", "1 file went"),
+        (lambda file: (file.unlink(), file.mkdir()), "gone", "1 file went"),
+    ],
+    ids=["untouched", "touched", "longer", "as long", "deleted", "now a folder"],
+)
+def test_a_result_says_what_became_of_its_file(
+    yard: Yard, searcher: Searcher, change: Callable[[Path], object], state: str, note: str | None
+) -> None:
+    change(yard.root / "docs" / "runbook.md")
+    found = searcher.search("no space left on the disk", domains=["documentation"])
+    first, *others = found.results
+    assert (first.passage.path, first.state) == ("docs/runbook.md", state)
+    assert {one.state for one in others} == {"same"}
+    command = "`models update-embeddings --domain tests/documentation`"
+    assert found.notes == (
+        (f"{note} since the index was made: {command} brings it up to date",) if note else ()
+    )
+
+
+def test_a_query_without_a_word_is_said_to_be_a_guess(searcher: Searcher) -> None:
+    for guess in ("-", "\N{ROCKET}", "what is it"):
+        found = searcher.search(guess, domains=["documentation"])
+        assert "no word to look for" in found.notes[0]
+    assert searcher.search("the adapter", domains=["documentation"]).notes == ()
+    assert searcher.search('"--"', domains=["documentation"]).notes == ()
+
+
+def test_the_pieces_of_one_function_are_shown_once(yard: Yard, index: Index) -> None:
+    pieces = [("def retry(call)", f"wait and retry the call, part {part}") for part in range(12)]
+    index("source_code", {"src/a.py": pieces, "src/b.py": pieces[:1]}, kind="function")
+    with closing(Searcher(yard, open_encoder=lambda yard, settings: ToyEncoder())) as searcher:
+        found = searcher.search("retry the call", domains=["source_code"])
+    (one,) = found.results  # src/b.py has the text of the first piece, and so comes with them
+    everywhere = [*(f"src/a.py:{10 * part + 1}" for part in range(12)), "src/b.py:1"]
+    everywhere.remove(f"{one.passage.path}:{one.passage.first_line}")
+    assert list(one.also) == everywhere
+
+
+def test_sections_with_one_title_are_shown_each(searcher: Searcher, index: Index) -> None:
+    index("documentation", {"docs/a.md": [("Keys", "of a door"), ("Keys", "of a piano")]})
+    assert len(searcher.search("keys", domains=["documentation"]).results) == 2
 
 
 def test_the_same_text_is_shown_once(searcher: Searcher, index: Index) -> None:

@@ -182,7 +182,7 @@ def test_a_damaged_index_and_a_damaged_cache_are_made_anew(docs: Docs) -> None:
     docs.domain.index.write_bytes(b"no database" * 1000)
     with pytest.raises(IndexDamaged), open_index(docs.domain.index):
         pass
-    assert docs.update().built == "there was none"
+    assert docs.update().built == "it was damaged"
     assert docs.rows() == rows
     for suffix in ("", "-wal", "-shm"):
         docs.yard.embedding_cache.with_name(f"embedding-cache.db{suffix}").unlink(missing_ok=True)

@@ -158,21 +158,23 @@ def held(docs: Docs, tmp_path: Path) -> int:
     return child
 
 
-def test_a_second_update_says_who_is_at_it_and_since_when(
+def test_a_second_update_that_may_not_wait_says_who_is_at_it_and_since_when(
     docs: Docs, held: int, tmp_path: Path
 ) -> None:
-    code, stdout, stderr = finish(start(docs, *UPDATE))
+    code, stdout, stderr = finish(start(docs, *UPDATE, "--wait", "0"))
     assert (code, stdout) == (1, "")
     assert f"the index texts/docs is in use by process {held} since 2" in stderr
-    assert "--wait SECONDS" in stderr
+    assert "--wait SECONDS" in stderr and "wait, for" not in stderr
     code, _, stderr = finish(start(docs, *UPDATE, "--wait", "0.5"))
-    assert code == 1 and "is in use by process" in stderr
+    assert code == 1 and "error: the index texts/docs is in use by process" in stderr
     (tmp_path / "go-on").touch()
     assert os.waitpid(held, 0)[1] == 0
 
 
-def test_a_second_update_waits_when_it_is_told_to(docs: Docs, held: int, tmp_path: Path) -> None:
-    waiting = [start(docs, *UPDATE, "--wait", "100") for _ in range(2)]
+def test_a_second_update_waits_by_itself_and_says_so_once(
+    docs: Docs, held: int, tmp_path: Path
+) -> None:
+    waiting = [start(docs, *UPDATE) for _ in range(2)]
     time.sleep(1.0)
     assert [one.poll() for one in waiting] == [None, None]
     (tmp_path / "go-on").touch()
@@ -181,6 +183,8 @@ def test_a_second_update_waits_when_it_is_told_to(docs: Docs, held: int, tmp_pat
     assert [code for code, _, _ in said] == [0, 0], said
     built = sorted("built anew (another encoder)" in stdout for _, stdout, _ in said)
     assert built == [False, True], "each did the work of the other again"
+    for _, _, stderr in said:
+        assert stderr.count("wait, for 600 s at most: the index texts/docs is in use by") == 1
 
 
 def test_a_killed_holder_keeps_nobody_waiting(docs: Docs, held: int) -> None:

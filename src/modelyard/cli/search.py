@@ -14,6 +14,8 @@ if TYPE_CHECKING:
     from modelyard.retrieval.evaluate import Evaluation
     from modelyard.retrieval.results import Result, SearchResults
 
+_STATES = {"same": "", "changed": "  (changed since)", "gone": "  (gone since)"}
+
 
 def search(
     query: Annotated[
@@ -29,7 +31,8 @@ def search(
             "--domain",
             metavar="NAME",
             help="A search domain, NAME or GROUP/NAME; may be given again. Default: those of the "
-            "groups of configs/embedding_models/semantic_search.yaml.",
+            "groups of configs/embedding_models/semantic_search.yaml. With --eval DIR: whose "
+            "encoder is judged.",
         ),
     ] = None,
     top: Annotated[
@@ -41,7 +44,7 @@ def search(
             "--filter",
             metavar="KEY=VALUE",
             help="Only such passages: path (a glob), kind, domain, or a fact such as language. "
-            "All that are given must hold.",
+            "All that are given must hold; a key that no passage has is refused.",
         ),
     ] = None,
     explain: Annotated[
@@ -89,16 +92,18 @@ def search(
     """Find passages of files by meaning and by words.
 
     In documentation, code, logs and metrics: whatever configs/embedding_models/ declares. Indexes
-    are made by `models update-embeddings`. docs/search.md explains the ranking.
+    are made by `models update-embeddings`. docs/search.md explains the ranking. A result whose file
+    has changed or gone since then says so.
 
     With --json: {query: {text, terms, phrases, names}, results: [{domain, path, first_line,
     last_line, kind, title, text, facts, snippet: {text, first_line, marks}, scores: {dense, words,
-    ideal, dense_weight, fused, boosts, reranked, final}, also, related: [{domain, path, first_line,
-    last_line, title, why}]}], asked: [{domain, passages, snapshot, dense_weight, because,
-    allowed}], reranker, notes}, where reranker and reranked are null without a cross-encoder. With
-    --eval and --json: {sets: [{name, queries, passages, dense_weight, measures: {MEASURE: {dense,
-    words, fused, gain}}}]}, each with value, low and high, where gain is fused less the better of
-    the two sides.
+    ideal, dense_weight, fused, boosts, reranked, final}, state, also, related: [{domain, path,
+    first_line, last_line, title, why}]}], asked: [{domain, passages, snapshot, dense_weight,
+    because, allowed}], reranker, notes}, where reranker and reranked are null without a
+    cross-encoder, and state is same, changed or gone: what became of the file. With --eval and
+    --json: {sets: [{name, encoder, queries, passages, dense_weight, answers, unknown: [ANSWER],
+    measures: {MEASURE: {dense, words, fused, gain}}}]}, each with value, low and high, where gain
+    is fused less the better of the two sides, and unknown are the answers that name nothing there.
     """
     from modelyard.cli.render import print_json
     from modelyard.core.errors import InvalidInput
@@ -165,36 +170,36 @@ def _print_results(found: SearchResults, explain: bool) -> None:
 
 
 def _understood(found: SearchResults) -> Iterator[str]:
-    from modelyard.core.visible import visible_text
+    from modelyard.core.visible import visible_line
 
     query = found.query
     yield f"terms    {' '.join(query.terms) or '(none)'}"
     if query.phrases:
-        yield "phrases  " + visible_text(", ".join(f'"{phrase}"' for phrase in query.phrases))
+        yield "phrases  " + visible_line(", ".join(f'"{phrase}"' for phrase in query.phrases))
     if query.names:
-        yield "names    " + visible_text(", ".join(query.names))
+        yield "names    " + visible_line(", ".join(query.names))
     for one in found.asked:
         allowed = "" if one.allowed == one.passages else f", {one.allowed:,} of them let through"
         yield (
             f"asked    {one.domain}: {one.passages:,} passages{allowed}; "
-            f"dense {one.dense_weight:.0%} ({visible_text(one.because)})"
+            f"dense {one.dense_weight:.0%} ({visible_line(one.because)})"
         )
     if found.reranker is not None:
         read = sum(one.scores.reranked is not None for one in found.results)
-        yield visible_text(f"reranked {read} of the results below, by {found.reranker}")
+        yield visible_line(f"reranked {read} of the results below, by {found.reranker}")
     yield ""
 
 
 def _result_lines(
     place: int, one: Result, explain: bool, bold: tuple[str, str] | None
 ) -> Iterator[str]:
-    from modelyard.core.visible import visible_text
+    from modelyard.core.visible import visible_line, visible_text
 
     passage = one.passage
     where = f"{passage.path}:{passage.first_line}-{passage.last_line}"
-    head = visible_text("  ".join(part for part in (where, _first_line(passage.title)) if part))
+    head = visible_line("  ".join(part for part in (where, _first_line(passage.title)) if part))
     start, end = bold or ("", "")
-    yield f"{place}. {start}{head}{end}  [{one.domain}]  {one.scores.final:.3f}"
+    yield f"{place}. {start}{head}{end}  [{one.domain}]  {one.scores.final:.3f}{_STATES[one.state]}"
     start, end = bold or ("‹", "›")
     text = "".join(
         f"{start}{visible_text(piece)}{end}" if matched else visible_text(piece)
@@ -203,10 +208,10 @@ def _result_lines(
     yield from (f"     {line}" for line in text.split("\n"))
     if explain:
         yield from (f"     {line}" for line in _explained(one))
-    yield from (f"     also {visible_text(also)}" for also in one.also)
+    yield from (f"     also {visible_line(also)}" for also in one.also)
     for link in one.related:
         told = f"{link.path}:{link.first_line}  {_first_line(link.title)}".rstrip()
-        yield f"     → {visible_text(told)}  [{link.domain}]  {visible_text(link.why)}"
+        yield f"     → {visible_line(told)}  [{link.domain}]  {visible_line(link.why)}"
     yield ""
 
 
@@ -256,6 +261,7 @@ def _result_json(one: Result) -> dict[str, Any]:
         "facts": dict(passage.facts),
         "snippet": asdict(one.snippet),
         "scores": asdict(one.scores),
+        "state": one.state,
         "also": list(one.also),
         "related": [asdict(link) for link in one.related],
     }
@@ -294,12 +300,18 @@ def _evaluate(
 
 
 def _print_evaluation(one: Evaluation) -> None:
-    from modelyard.cli.render import print_table, print_title
+    from modelyard.cli.render import print_note, print_table, print_title
+    from modelyard.core.visible import visible_line
 
     print_title(
         f"{one.name}: {one.queries:,} queries, {one.passages:,} passages, "
-        f"dense {one.dense_weight:.0%}"
+        f"dense {one.dense_weight:.0%}, vectors of {one.encoder}"
     )
+    if one.unknown:
+        some = visible_line(", ".join(one.unknown[:3])) + (", ..." if one.unknown[3:] else "")
+        print_note(
+            f"note: {len(one.unknown):,} of {one.answers:,} answers name nothing there: {some}"
+        )
     rows = [
         (name, *(side.shown for side in (each.dense, each.words, each.fused)), each.gain.signed)
         for name, each in one.measures.items()

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.options import DryRun, Environment, Json, Wait
+from modelyard.cli.options import DryRun, Environment, Json
 from modelyard.core.errors import InvalidInput
 
 if TYPE_CHECKING:
@@ -19,6 +19,7 @@ if TYPE_CHECKING:
     from modelyard.retrieval.updating.outcome import DomainUpdate
 
 _SHOWN_SKIPPED = 3
+_WAIT_S = 600.0
 
 
 def update_embeddings(
@@ -43,7 +44,15 @@ def update_embeddings(
     ] = False,
     environment: Environment = None,
     dry_run: DryRun = False,
-    wait: Wait = 0.0,
+    wait: Annotated[
+        float,
+        typer.Option(
+            "--wait",
+            metavar="SECONDS",
+            min=0,
+            help="How long to wait for another update of the same domain; 0: not at all.",
+        ),
+    ] = _WAIT_S,
     as_json: Json = False,
 ) -> None:
     """Bring search indexes in step with their files.
@@ -52,7 +61,8 @@ def update_embeddings(
     else stays as it is. A file that moved embeds nothing, and a text that stands twice is embedded
     once. Searches go on meanwhile, and see all of an update or nothing of it. An update that is
     killed is completed by the next one. Another encoder, or another way to cut, builds the index
-    anew beside the old one, which answers until then.
+    anew beside the old one, which answers until then; so does damage to its file, which is looked
+    for first. While another update of the same domain runs, this one waits, and says for whom.
 
     Files that cannot be read, are binary, too large or in a broken encoding are skipped and
     reported; of a log only the broken characters are lost. Text is UTF-8, or UTF-16 with its mark.
@@ -115,7 +125,7 @@ def _update(
     *,
     rebuild: bool = False,
     dry_run: bool = False,
-    wait: float = 0.0,
+    wait: float,
 ) -> list[DomainUpdate]:
     from modelyard.retrieval.update import update_domain
 
@@ -146,8 +156,20 @@ def _watch(
     from modelyard.retrieval.update import update_domain
     from modelyard.retrieval.watch import keep_in_step
 
+    begun: set[str] = set()
+
     def update(domain: Domain) -> DomainUpdate:
-        return update_domain(yard, domain, encoders, wait_s=wait, progress=progress)
+        again = domain.label in begun  # nothing that keeps other domains, or a save, waiting
+        done = update_domain(
+            yard,
+            domain,
+            encoders,
+            check=not again,
+            wait_s=0.0 if again else wait,
+            progress=progress,
+        )
+        begun.add(domain.label)
+        return done
 
     progress.stage(f"watching the files of {_count(len(domains), 'domain')}; ^C ends it")
     for done in keep_in_step(yard, domains, update, progress=progress):

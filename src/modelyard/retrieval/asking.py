@@ -11,8 +11,9 @@ import numpy.typing as npt
 
 from modelyard.retrieval.boosts import BoostRules, apply_boosts
 from modelyard.retrieval.domains import Domain
+from modelyard.retrieval.filters import rows_of_filter
 from modelyard.retrieval.opened import Snapshot, Source
-from modelyard.retrieval.query import Query, glob_pattern, stands_in
+from modelyard.retrieval.query import Query
 from modelyard.retrieval.ranking import Floats, Ranked, Rows, ideal_score, manner_of, rank
 from modelyard.retrieval.results import Asked, Scores
 from modelyard.retrieval.words import find_words
@@ -119,7 +120,7 @@ def _allowed(
     domain: Domain, snapshot: Snapshot, query: Query, filters: Mapping[str, str]
 ) -> Mask | None:
     """What filters and quoted phrases let through: bool [n]; None where that is everything."""
-    masks = [_mask(snapshot, _rows_of_filter(domain, snapshot, *one)) for one in filters.items()]
+    masks = [_mask(snapshot, rows_of_filter(domain, snapshot, *one)) for one in filters.items()]
     masks += [_mask(snapshot, _rows_of_phrase(snapshot, phrase)) for phrase in query.phrases]
     if not masks:
         return None
@@ -133,29 +134,10 @@ def _mask(snapshot: Snapshot, rows: Rows) -> Mask:
     return mask
 
 
-def _rows_of_filter(domain: Domain, snapshot: Snapshot, key: str, value: str) -> Rows:
-    if key == "path":
-        pattern = glob_pattern(value)
-        return snapshot.rows_of_paths([path for path in snapshot.paths() if pattern.match(path)])
-    if key == "kind":
-        return snapshot.rows_of_kind(value)
-    if key == "domain":
-        fits = value in (domain.name, domain.label)
-        return np.arange(len(snapshot) if fits else 0)
-    return snapshot.rows_with_fact(key, value)
-
-
 def _rows_of_phrase(snapshot: Snapshot, phrase: str) -> Rows:
     """The passages in which a quoted phrase stands."""
     terms = list(dict.fromkeys(term for _, _, has in find_words(phrase) for term in has[-1:]))
-    if not terms:
-        return snapshot.rows_that_say(phrase)
-    rows = snapshot.postings.rows_with_all(terms)
-    texts = snapshot.passages(rows)
-    pairs = zip(rows, texts, strict=True)
-    return np.array(
-        [row for row, one in pairs if stands_in(phrase, f"{one.title}\n{one.text}")], np.int64
-    )
+    return snapshot.rows_that_say(phrase, snapshot.postings.rows_with_all(terms))
 
 
 def _candidates(

@@ -21,7 +21,7 @@ from modelyard.configs.reading.shape import check_shape
 from modelyard.core.errors import InvalidInput, ProblemsFound, did_you_mean
 from modelyard.core.layout import Yard
 
-CHUNKING_VERSION = 2
+CHUNKING_VERSION = 3
 """Raised when readers cut differently: indexes made before are then built anew."""
 
 

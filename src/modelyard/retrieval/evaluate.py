@@ -13,14 +13,18 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
-import numpy.typing as npt
 
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Yard
 from modelyard.core.progress import Progress, Silent
-from modelyard.retrieval.domains import Domain, choose_domains, load_domains
+from modelyard.retrieval.domains import (
+    Domain,
+    choose_domains,
+    default_search_rules,
+    load_domains,
+)
 from modelyard.retrieval.encoders import Encoders
 from modelyard.retrieval.encoding import TextEncoder
 from modelyard.retrieval.evaluating.corpus import corpus_index, look_of
@@ -34,13 +38,24 @@ from modelyard.retrieval.evaluating.judged import (
 from modelyard.retrieval.evaluating.measures import MEASURES, Figure, bootstrap
 from modelyard.retrieval.opened import OpenedIndex, Snapshot
 from modelyard.retrieval.query import understand
-from modelyard.retrieval.ranking import CODE, TEXT, Floats, Manner, ideal_score, manner_of, rank
+from modelyard.retrieval.ranking import (
+    CODE,
+    TEXT,
+    Floats,
+    Manner,
+    Rows,
+    ideal_score,
+    manner_of,
+    rank,
+)
 
 TEXT_DENSE = 0.6
 CODE_DENSE = 0.8
 _DEPTH = 100
 
 Side = Literal["dense", "words", "fused"]
+Names = Sequence[tuple[str, ...]]
+"""What answers may call each passage: its document or file first, then PATH:LINE."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +78,18 @@ class Evaluation:
 
     name: str
     """The folder, or the domain."""
+    encoder: str
+    """The model that made the vectors, as the config names it."""
     queries: int
     """How many were judged."""
     passages: int
     """How many there were to find."""
     dense_weight: float
     """The share of the dense side in the mix."""
+    answers: int
+    """How many passages or documents the answers name."""
+    unknown: tuple[str, ...]
+    """Those of them that name nothing there, and so cannot be found."""
     measures: Mapping[str, Measure]
     """By name: nDCG@10, recall@10, recall@100, MRR."""
 
@@ -88,41 +109,77 @@ def evaluate_search(
 
     source: a folder in BEIR's layout, or a file of queries for the yard's own domains, where a
     document's name is PATH or PATH:LINE.
-    Raises InvalidInput for files in another layout, and NoData when no query has an answer.
+    domains: whose passages are judged, or whose encoder, where the corpus is a folder's; default:
+    those of the groups that a search asks.
+    Raises InvalidInput for files in another layout, and NoData when no query has an answer, or all
+    answers name nothing.
     """
     progress = progress or Silent()
     if not source.exists():
         raise InvalidInput("cannot be read: there is no such file or folder", where=str(source))
     known = load_domains(yard, environment)
+    rules = default_search_rules(yard, environment)
+    groups = rules.groups if rules else ()
     if source.is_dir():
         judged = load_judged(source / "queries.jsonl", qrels or find_qrels(source))
-        chosen = choose_domains(known, domains) if domains else list(known.values())
-        if not chosen:
-            raise NoData("no search domain is declared, so there is no encoder to judge")
+        settings = _one_encoder(choose_domains(known, domains, groups=groups), domains)
         corpus = load_corpus(source / "corpus.jsonl")
         kind = kind or look_of(corpus)
         encoders = _Encoders(yard, progress, open_encoder)
-        with corpus_index(yard, corpus, kind, chosen[0].encoder, encoders, progress) as snapshot:
+        with corpus_index(yard, corpus, kind, settings, encoders, progress) as snapshot:
             names = _names_of_documents(snapshot)
             weight = TEXT_DENSE if kind == "text" else CODE_DENSE
             manner = TEXT if kind == "text" else CODE
-            encoder = encoders.open(chosen[0].encoder)
+            encoder = encoders.open(settings)
             runs = _run(judged, snapshot, names, encoder, weight, manner, progress)
-            return [_judge(source.resolve().name, judged, runs, len(snapshot), weight)]
+            return _require_answers(
+                [
+                    _judge(
+                        source.resolve().name,
+                        judged,
+                        runs,
+                        names,
+                        encoder=settings.model,
+                        weight=weight,
+                    )
+                ]
+            )
     judged = load_judged(source, qrels or find_qrels(source.parent))
     encoders = _Encoders(yard, progress, open_encoder)
-    return [
+    found = [
         _evaluate_domain(domain, judged, encoders, progress)
-        for domain in choose_domains(known, domains)
+        for domain in choose_domains(known, domains, groups=groups)
         if domain.index.is_file()
-    ] or _no_index(domains)
+    ]
+    if not found:
+        raise NoData(
+            f"no index yet: {', '.join(domains) or 'of any domain'}",
+            hint="make it with `models update-embeddings`",
+        )
+    return _require_answers(found)
 
 
-def _no_index(domains: Sequence[str]) -> list[Evaluation]:
-    raise NoData(
-        f"no index yet: {', '.join(domains) or 'of any domain'}",
-        hint="make it with `models update-embeddings`",
-    )
+def _one_encoder(chosen: Sequence[Domain], words: Sequence[str]) -> Encoder:
+    """The encoder that is judged by a corpus of its own: the named domain's, else the first."""
+    if not chosen:
+        raise NoData("no search domain is declared, so there is no encoder to judge")
+    if words and len({(one.encoder.source, one.encoder.model) for one in chosen}) > 1:
+        raise InvalidInput(
+            "these domains have several encoders, and a folder is judged by one",
+            hint="name one --domain",
+        )
+    return chosen[0].encoder
+
+
+def _require_answers(found: list[Evaluation]) -> list[Evaluation]:
+    """The same; figures of zero would be no verdict where no answer can be found at all."""
+    if all(len(one.unknown) == one.answers for one in found):
+        some = ", ".join(found[0].unknown[:3])
+        raise NoData(
+            f"no answer names a passage of {', '.join(one.name for one in found)}: {some} ...",
+            hint="an answer is PATH or PATH:LINE as a result shows it, or the _id of a document",
+        )
+    return found
 
 
 class _Encoders(Encoders):
@@ -162,13 +219,15 @@ def _evaluate_domain(
         names = _names_of_passages(snapshot, judged.qrels)
         encoder = encoders.open(domain.encoder)
         runs = _run(judged, snapshot, names, encoder, weight, manner, progress)
-        return _judge(domain.label, judged, runs, len(snapshot), weight)
+        return _judge(
+            domain.label, judged, runs, names, encoder=domain.encoder.model, weight=weight
+        )
 
 
 def _run(
     judged: Judged,
     snapshot: Snapshot,
-    names: Sequence[str],
+    names: Names,
     encoder: TextEncoder,
     weight: float,
     manner: Manner,
@@ -191,29 +250,41 @@ def _run(
             manner=manner,
             depth=2 * _DEPTH,
         )
-        runs["fused"][id] = _documents(mixed.rows, names)
-        runs["dense"][id] = _documents(_order(snapshot.vectors.closeness(vector)), names)
-        runs["words"][id] = _documents(_order(bm25, above=0.0), names)
+        orders: dict[Side, Rows] = {
+            "fused": mixed.rows,
+            "dense": _order(snapshot.vectors.closeness(vector)),
+            "words": _order(bm25, above=0.0),
+        }
+        for side, rows in orders.items():
+            runs[side][id] = _documents(rows, names, judged.qrels[id])
         progress.advance(done)
     progress.end()
     return runs
 
 
-def _order(scores: Floats, above: float = -np.inf) -> npt.NDArray[np.int64]:
+def _order(scores: Floats, above: float = -np.inf) -> Rows:
     best = np.argsort(-scores, kind="stable")[: 10 * _DEPTH]
     return best[scores[best] > above]
 
 
-def _documents(rows: npt.NDArray[np.int64], names: Sequence[str]) -> list[str]:
-    """The documents of these passages, each once, where its best passage stands."""
-    return list(dict.fromkeys(names[row] for row in rows.tolist()))[:_DEPTH]
+def _documents(rows: Rows, names: Names, answers: Mapping[str, float]) -> list[str]:
+    """What these passages are to one query: its answers where they are some, else their files.
+
+    Each once, where its best passage stands.
+    """
+    found: dict[str, None] = {}
+    for row in rows.tolist():
+        found |= dict.fromkeys([one for one in names[row] if one in answers] or names[row][:1])
+    return list(found)[:_DEPTH]
 
 
 def _judge(
     name: str,
     judged: Judged,
     runs: Mapping[Side, Mapping[str, Sequence[str]]],
-    passages: int,
+    names: Names,
+    *,
+    encoder: str,
     weight: float,
 ) -> Evaluation:
     measures = {}
@@ -229,30 +300,34 @@ def _judge(
             fused=bootstrap(sides["fused"]),
             gain=bootstrap(sides["fused"] - better),
         )
+    answers = {answer for id in judged.queries for answer in judged.qrels[id]}
     return Evaluation(
         name=name,
+        encoder=encoder,
         queries=len(judged.queries),
-        passages=passages,
+        passages=len(names),
         dense_weight=weight,
+        answers=len(answers),
+        unknown=tuple(sorted(answers.difference(*names))),
         measures=measures,
     )
 
 
-def _names_of_documents(snapshot: Snapshot) -> list[str]:
+def _names_of_documents(snapshot: Snapshot) -> Names:
     sources = snapshot.sources(np.arange(len(snapshot)))
-    return [sources[row].path for row in range(len(snapshot))]
+    return [(sources[row].path,) for row in range(len(snapshot))]
 
 
-def _names_of_passages(snapshot: Snapshot, qrels: Qrels) -> list[str]:
-    """What the answers call each passage: PATH:LINE of a line in it, else PATH."""
-    wanted: dict[str, list[int]] = {}
+def _names_of_passages(snapshot: Snapshot, qrels: Qrels) -> Names:
+    """PATH, and PATH:LINE for each line in the passage that some answer names."""
+    wanted: dict[str, set[int]] = {}
     for grades in qrels.values():
         for name in grades:
             path, _, line = name.rpartition(":")
             if path and line.isdigit():
-                wanted.setdefault(path, []).append(int(line))
+                wanted.setdefault(path, set()).add(int(line))
     names = []
     for one in snapshot.passages(np.arange(len(snapshot))):
         lines = [at for at in wanted.get(one.path, ()) if one.first_line <= at <= one.last_line]
-        names.append(f"{one.path}:{lines[0]}" if lines else one.path)
+        names.append((one.path, *(f"{one.path}:{at}" for at in lines)))
     return names

@@ -6,7 +6,6 @@ read-only disk. Who changes it is `revise.py`.
 
 from __future__ import annotations
 
-import hashlib
 import json
 import os
 import shutil
@@ -23,7 +22,7 @@ import numpy.typing as npt
 
 from modelyard.core.errors import ModelyardError, NoData
 from modelyard.core.files import NoSpace
-from modelyard.retrieval.passage import embedded_text
+from modelyard.retrieval.damage import find_broken_page, find_fault, is_as_written
 
 SCHEMA_VERSION = 2
 """Raised when the tables change: an older index is then built anew."""
@@ -65,25 +64,6 @@ SCHEMA = (
 VECTOR_TYPE = np.dtype("<f2")
 """How a vector is stored: float16, which changes a cosine by less than 0.0005."""
 
-_FAULTS = (
-    ("its tables are broken", "PRAGMA quick_check(1)"),
-    ("no facts", "SELECT id FROM passages WHERE NOT json_valid(facts)"),
-    ("no file", "SELECT id FROM passages WHERE file_id NOT IN (SELECT id FROM files)"),
-    ("no vector", "SELECT id FROM passages EXCEPT SELECT passage_id FROM vectors"),
-    ("no passage", "SELECT passage_id FROM vectors EXCEPT SELECT id FROM passages"),
-    (
-        "no whole vector",
-        "SELECT passage_id FROM vectors WHERE length(vector) != 2 * CAST("
-        "(SELECT value FROM meta WHERE key = 'dimensions') AS INTEGER)",
-    ),
-    ("no words", "SELECT id FROM passages EXCEPT SELECT id FROM title_words_docsize"),
-    ("no words", "SELECT id FROM passages EXCEPT SELECT id FROM text_words_docsize"),
-    ("no passage", "SELECT id FROM title_words_docsize EXCEPT SELECT id FROM passages"),
-    ("no passage", "SELECT id FROM text_words_docsize EXCEPT SELECT id FROM passages"),
-    ("no passage", "SELECT doc FROM temp.title_places EXCEPT SELECT id FROM passages"),
-    ("no passage", "SELECT doc FROM temp.text_places EXCEPT SELECT id FROM passages"),
-)
-"""What can be wrong, and a question that a whole index answers by `ok` or not at all."""
 _BUSY_TIMEOUT_S = 30.0
 _AT_ONCE = 500
 """Values in one SQL statement."""
@@ -97,11 +77,15 @@ class IndexMissing(NoData):
 
 
 class IndexDamaged(ModelyardError):
-    """The file is no index, or one that another modelyard wrote."""
+    """The file is no index, or not as it was written."""
 
 
-class _NotAsWritten(ValueError):
-    """A row says something else than its own hash."""
+class IndexOfAnotherSchema(IndexDamaged):
+    """Another modelyard wrote it, with other tables."""
+
+
+class _Faulty(ValueError):
+    """A fault of the file that is known already, and says so in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -229,8 +213,8 @@ class IndexReader:
             values,
         )
         for number, path, kind, title, text, first, last, facts, digest, modified_at in rows:
-            if hashlib.sha256(embedded_text(title, text).encode()).hexdigest() != digest:
-                raise _NotAsWritten(f"passage {number} is not as it was written")
+            if not is_as_written(title, text, digest):
+                raise _Faulty(f"passage {number} is not as it was written")
             yield IndexedPassage(
                 id=number,
                 path=path,
@@ -261,14 +245,29 @@ class IndexReader:
             matrix[start : start + len(rows)] = packed.reshape(len(rows), self.meta.dimensions)
         return ids, matrix
 
+    def check_pages(self) -> None:
+        """Look whether the pages of the file fit together. Raises IndexDamaged, once outside."""
+        _refuse(find_broken_page(self._connection))
+
+    def check(self) -> None:
+        """Look for all that can be found wrong; reads everything. Raises as `check_pages` does."""
+        _refuse(find_fault(self._connection))
+
+
+def _refuse(fault: str | None) -> None:
+    """Whoever opened the index knows its path, and makes an IndexDamaged of it: `damage_told`."""
+    if fault is not None:
+        raise _Faulty(fault)
+
 
 @contextmanager
 def open_index(path: Path) -> Iterator[IndexReader]:
     """A reader of the snapshot that is current now.
 
-    Raises IndexMissing when there is none, and IndexDamaged when the file is no index of this
-    version of modelyard.
+    Raises IndexMissing when there is none, ModelyardError when a folder is in its place, and
+    IndexDamaged when the file is no index of this version of modelyard.
     """
+    refuse_folder(path)
     if not path.is_file():
         raise _missing(path)
     with (
@@ -280,7 +279,11 @@ def open_index(path: Path) -> Iterator[IndexReader]:
 
 
 def identify_index(path: Path) -> tuple[int, int]:
-    """Which file lies there now: a rebuild puts another in its place. Raises IndexMissing."""
+    """Which file lies there now: a rebuild puts another in its place.
+
+    Raises IndexMissing, and ModelyardError for a folder.
+    """
+    refuse_folder(path)
     try:
         found = path.stat()
     except FileNotFoundError as error:
@@ -288,10 +291,25 @@ def identify_index(path: Path) -> tuple[int, int]:
     return found.st_dev, found.st_ino
 
 
+def refuse_folder(path: Path) -> None:
+    """Raises ModelyardError for a folder where an index belongs."""
+    if path.is_dir():
+        raise ModelyardError(
+            "is a folder, where an index belongs", where=str(path), hint="move it away"
+        )
+
+
 def _missing(path: Path) -> IndexMissing:
     return IndexMissing(
-        "there is no index", where=str(path), hint="make it with `models update-embeddings`"
+        "there is no index",
+        where=str(path),
+        hint=f"make it with `models update-embeddings --domain {_domain(path)}`",
     )
+
+
+def _domain(path: Path) -> str:
+    """The domain whose index lies there: GROUP/NAME."""
+    return f"{path.parent.name}/{path.stem}"
 
 
 def _begin_reading(path: Path) -> sqlite3.Connection:
@@ -344,11 +362,11 @@ def read_meta(connection: sqlite3.Connection, path: Path) -> IndexMeta:
     try:
         found = dict(connection.execute("SELECT key, value FROM meta"))
         if found["schema"] != str(SCHEMA_VERSION):
-            raise IndexDamaged(
+            raise IndexOfAnotherSchema(
                 f"was written by another modelyard (schema {found['schema']}, "
                 f"this one knows {SCHEMA_VERSION})",
                 where=str(path),
-                hint="build it anew with `models update-embeddings`",
+                hint=f"`models update-embeddings --domain {_domain(path)}` builds it anew",
             )
         return IndexMeta(
             encoder=found["encoder"],
@@ -387,7 +405,10 @@ def index_errors(path: Path) -> Iterator[None]:
         elif name.startswith("SQLITE_READONLY_ROLLBACK"):
             message = "an update was cut off, and its half cannot be taken back on a read-only disk"
             hint = "run `models update-embeddings` where the file can be written"
-        elif of_the_disk or name.startswith(("SQLITE_READONLY", "SQLITE_PERM", "SQLITE_AUTH")):
+        elif name.startswith("SQLITE_READONLY"):
+            message = "cannot be written: the file, its folder or its disk is read-only"
+            hint = "run it where the file can be written, or check its disk and its owner"
+        elif of_the_disk or name.startswith(("SQLITE_PERM", "SQLITE_AUTH")):
             message, hint = f"cannot be read or written: {error}", "check its disk and its owner"
         else:
             raise
@@ -395,10 +416,12 @@ def index_errors(path: Path) -> Iterator[None]:
 
 
 def damaged(path: Path, message: str) -> IndexDamaged:
-    """The error for an index whose bytes are not what was written."""
-    return IndexDamaged(
-        message, where=str(path), hint="build it anew with `models update-embeddings --rebuild`"
-    )
+    """The error for an index, or a cache, whose bytes are not what was written."""
+    if path.suffix == ".index":
+        hint = f"`models update-embeddings --rebuild --domain {_domain(path)}` builds it anew"
+    else:
+        hint = "remove it: the next update makes it anew"
+    return IndexDamaged(message, where=str(path), hint=hint)
 
 
 @contextmanager
@@ -407,24 +430,10 @@ def damage_told(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
     try:
         yield
     except (LookupError, ValueError, TypeError, ArithmeticError) as error:
-        fault = str(error) if isinstance(error, _NotAsWritten) else _find_fault(connection)
+        fault = str(error) if isinstance(error, _Faulty) else find_fault(connection)
         if fault is None:
             raise
         raise damaged(path, f"is damaged: {fault}") from error
-
-
-def _find_fault(connection: sqlite3.Connection) -> str | None:
-    """What is wrong with the file of an index, as far as its tables show; reads all of it."""
-    for what, question in _FAULTS:
-        try:
-            found = connection.execute(question).fetchone()
-        except sqlite3.OperationalError as error:
-            if "no such table: temp." in str(error):  # who asks for files has no table of words
-                continue
-            raise
-        if found is not None and found[0] != "ok":
-            return f"{what} ({found[0]})"
-    return None
 
 
 def _tells_of_damage(error: sqlite3.Error, name: str) -> bool:

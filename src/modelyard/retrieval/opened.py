@@ -7,9 +7,10 @@ reads in one transaction, so all that it shows comes from one whole snapshot.
 from __future__ import annotations
 
 import json
+import re
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,12 +31,16 @@ from modelyard.retrieval.index import (
     read_meta,
 )
 from modelyard.retrieval.postings import Postings, attach_places
+from modelyard.retrieval.query import stands_in
 from modelyard.retrieval.vectors import VectorTable
 
 Rows = npt.NDArray[np.int64]
 
 _ATTEMPTS = 5
 """How often another killed writer may come between."""
+_NOT_LIKE = re.compile(r"[^\x20-\x7e]|[%_\\]")
+"""What means something else to LIKE, or has capitals that it does not know."""
+_WORDS_LIKE, _LONGEST_LIKE = 8, 50
 _IN_ONE_QUESTION = 500
 """Passages asked for by one SQL statement; SQLite takes 999 values and more."""
 
@@ -52,6 +57,14 @@ class Source:
     """SHA-256 of what is embedded; equal passages have the same."""
     last_seen: str | None
     """For a log's template: when it was last seen."""
+    size_bytes: int
+    """Size of the file when it was read."""
+    mtime_ns: int
+    """When the file was written, in nanoseconds since 1970."""
+    sha256: str
+    """Of the bytes of the file."""
+    function: str
+    """The title of the function that it is a piece of; empty for what is none."""
 
 
 class Snapshot:
@@ -73,16 +86,34 @@ class Snapshot:
     def sources(self, rows: Rows) -> Mapping[int, Source]:
         """Where the passages of these rows come from, by row."""
         found = self._ask(
-            "select p.id, f.path, f.modified_at, p.digest, json_extract(p.facts, '$.last_seen') "
+            "select p.id, f.path, f.modified_at, p.digest, json_extract(p.facts, '$.last_seen'), "
+            "f.size_bytes, f.mtime_ns, f.sha256, iif(p.kind = 'function', p.title, '') "
             "from passages p join files f on f.id = p.file_id where p.id in ({})",
             rows,
         )
         row_of = dict(zip(self.ids[rows].tolist(), rows.tolist(), strict=True))
         return {
             row_of[id]: Source(
-                path=path, modified_at=str(modified_at), digest=digest, last_seen=last_seen
+                path=path,
+                modified_at=str(modified_at),
+                digest=digest,
+                last_seen=last_seen,
+                size_bytes=size_bytes,
+                mtime_ns=mtime_ns,
+                sha256=sha256,
+                function=function,
             )
-            for id, path, modified_at, digest, last_seen in found
+            for (
+                id,
+                path,
+                modified_at,
+                digest,
+                last_seen,
+                size_bytes,
+                mtime_ns,
+                sha256,
+                function,
+            ) in found
         }
 
     def passages(self, rows: Rows) -> list[IndexedPassage]:
@@ -126,22 +157,50 @@ class Snapshot:
             (f'$."{quoted}"', value),
         )
 
-    def rows_that_say(self, text: str) -> Rows:
-        """The passages with these very letters, capitals aside; reads every text."""
-        return self._rows(
-            "select id from passages where instr(lower(title || char(10) || text), ?) order by id",
-            (text.lower(),),
+    def kinds(self) -> list[str]:
+        """What its passages are: section, function, key ..."""
+        return self._words("select distinct kind from passages order by 1")
+
+    def fact_names(self) -> list[str]:
+        """Every fact that some passage has; reads all of them."""
+        return self._words("select distinct key from passages, json_each(facts) order by 1")
+
+    def fact_values(self, name: str) -> list[str]:
+        """What passages say of one fact; reads all of them."""
+        return self._words(
+            "select distinct cast(value as text) from passages, json_each(facts) "
+            "where key = ? order by 1",
+            (name,),
         )
+
+    def rows_that_say(self, phrase: str, among: Rows) -> Rows:
+        """Those of some passages in which a phrase stands, whatever its capitals and line ends."""
+        found = self._database.execute(
+            "select id, title || char(10) || text as said from passages "
+            "where id in (select value from json_each(?)) and said like ? order by id",
+            (json.dumps(self.ids[among].tolist()), _like(phrase)),
+        )
+        saying = [id for id, said in found if stands_in(phrase, said)]
+        return np.searchsorted(self.ids, np.array(saying, np.int64))
 
     def _rows(self, question: str, values: tuple[str, ...]) -> Rows:
         found = [id for (id,) in self._database.execute(question, values)]
         return np.searchsorted(self.ids, np.array(found, np.int64))
+
+    def _words(self, question: str, values: tuple[str, ...] = ()) -> list[str]:
+        return [word for (word,) in self._database.execute(question, values)]
 
     def _ask(self, question: str, rows: Rows) -> Iterator[tuple[Any, ...]]:
         ids = [int(id) for id in self.ids[rows]]
         for start in range(0, len(ids), _IN_ONE_QUESTION):
             some = ids[start : start + _IN_ONE_QUESTION]
             yield from self._database.execute(question.format(",".join("?" * len(some))), some)
+
+
+def _like(phrase: str) -> str:
+    """A pattern for SQLite that lets through all that has the phrase, and little else."""
+    words = [_NOT_LIKE.sub("%", word[:_LONGEST_LIKE]) for word in phrase.split()[:_WORDS_LIKE]]
+    return f"%{'%'.join(words)}%"
 
 
 class OpenedIndex:
@@ -208,3 +267,17 @@ class OpenedIndex:
             attach_places(self._database)
             self._file = found
         return self._database
+
+
+def check_index(path: Path) -> None:
+    """Read all of an index, every word included: seconds for 70 MB.
+
+    Raises IndexDamaged, saying what is wrong with it.
+    """
+    with open_index(path):  # undoes what a killed writer left
+        pass
+    with index_errors(path), closing(connect_index(path, "ro")) as database:
+        attach_places(database)
+        database.execute("begin")
+        with damage_told(database, path):
+            IndexReader(database, read_meta(database, path)).check()

@@ -127,13 +127,15 @@ class Postings:
     def _read_places(self, term: str) -> Places:
         title_rows, in_title = self._read_counts(term, "title")
         text_rows, in_text = self._read_counts(term, "text")
+        if not len(title_rows):
+            return Places(text_rows, np.zeros(len(text_rows), np.float32), in_text)
         rows = merge_rows(title_rows, text_rows)
-        everywhere = np.zeros((2, len(rows)), np.float32)
-        everywhere[0, np.searchsorted(rows, title_rows)] = in_title
-        everywhere[1, np.searchsorted(rows, text_rows)] = in_text
-        return Places(rows, everywhere[0], everywhere[1])
+        counts = np.zeros((2, len(rows)), np.float32)
+        counts[0, np.searchsorted(rows, title_rows)] = in_title
+        counts[1, np.searchsorted(rows, text_rows)] = in_text
+        return Places(rows, counts[0], counts[1])
 
-    def _read_counts(self, term: str, part: str) -> tuple[Rows, Rows]:
+    def _read_counts(self, term: str, part: str) -> tuple[Rows, Floats]:
         """The passages in whose title or text a term stands, ascending, and how often.
 
         FTS5 names a passage once for each place of the term. All come as one text, which is four
@@ -142,10 +144,11 @@ class Postings:
         question = f"select group_concat(doc) from temp.{part}_places where term = ?"
         packed = self._database.execute(question, (term,)).fetchone()[0]
         if packed is None:
-            return np.zeros(0, np.int64), np.zeros(0, np.int64)
+            return np.zeros(0, np.int64), np.zeros(0, np.float32)
         places = np.fromstring(packed, np.int64, sep=",")
         starts = np.flatnonzero(np.diff(places, prepend=places[0] - 1))
-        return self._rows_of(places[starts]), np.diff(starts, append=len(places))
+        counts = np.diff(starts, append=len(places)).astype(np.float32)
+        return self._rows_of(places[starts]), counts
 
     def _rows_of(self, ids: Rows) -> Rows:
         if len(self._ids) and self._ids[-1] - self._ids[0] == len(self._ids) - 1:  # without gaps

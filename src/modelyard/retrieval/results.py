@@ -4,11 +4,15 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Literal
 
 from modelyard.retrieval.index import IndexedPassage
 from modelyard.retrieval.links import Related
 from modelyard.retrieval.query import Query
 from modelyard.retrieval.snippets import Snippet
+
+FileState = Literal["same", "changed", "gone"]
+"""What became of a file since it was indexed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -45,8 +49,10 @@ class Result:
     """Its lines that say most about the query."""
     scores: Scores
     """Why it stands where it stands."""
+    state: FileState
+    """What became of its file since it was indexed: lines of a changed one may have moved."""
     also: tuple[str, ...] = ()
-    """Where the same text stands as well, as PATH:LINE."""
+    """Where the same text, or more of the same function, stands as well, as PATH:LINE."""
     related: tuple[Related, ...] = ()
     """Passages of other domains that belong to it."""
 
@@ -82,4 +88,4 @@ class SearchResults:
     reranker: str | None = None
     """The cross-encoder that ordered the best of them again, as the config names it."""
     notes: tuple[str, ...] = ()
-    """What a person should know: domains without an index, other encoders."""
+    """What a person should know: domains without an index, files that changed meanwhile."""

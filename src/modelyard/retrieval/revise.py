@@ -15,7 +15,6 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelyard.core.clock import utc_now
-from modelyard.core.errors import ModelyardError
 from modelyard.core.files import STAGING_PREFIX, disk_errors, make_folder, sync_folder
 from modelyard.core.state import transaction
 from modelyard.retrieval.index import (
@@ -24,6 +23,7 @@ from modelyard.retrieval.index import (
     IndexDamaged,
     connect_index,
     index_errors,
+    refuse_folder,
 )
 from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.words import index_words
@@ -225,10 +225,7 @@ def build_beside(
     When the block raises, the old index is as it was and nothing is left.
     """
     staged = path.with_name(f"{STAGING_PREFIX}{secrets.token_hex(4)}-{path.name}")
-    if path.is_dir():
-        raise ModelyardError(
-            "is a folder, where an index belongs", where=str(path), hint="move it away"
-        )
+    refuse_folder(path)
     with disk_errors(path):
         make_folder(path.parent)
         try:

@@ -10,7 +10,7 @@ import numpy as np
 
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.embedding_models import Encoder
-from modelyard.core.errors import InvalidInput, NoData
+from modelyard.core.errors import InvalidInput, ModelyardError, NoData
 from modelyard.core.layout import Yard
 from modelyard.core.progress import Progress, Silent
 from modelyard.retrieval.asking import Candidate, ask_domain
@@ -21,14 +21,16 @@ from modelyard.retrieval.domains import (
     load_domains,
 )
 from modelyard.retrieval.encoding import TextEncoder
-from modelyard.retrieval.index import IndexMissing
+from modelyard.retrieval.filters import note_filters
+from modelyard.retrieval.freshness import note_stale, state_of_file
+from modelyard.retrieval.index import IndexDamaged, IndexMissing
 from modelyard.retrieval.links import Shown, find_related
 from modelyard.retrieval.merging import Found, merge
-from modelyard.retrieval.opened import OpenedIndex, Snapshot
+from modelyard.retrieval.opened import OpenedIndex, Snapshot, check_index
 from modelyard.retrieval.query import Query, understand
 from modelyard.retrieval.ranking import Floats
 from modelyard.retrieval.results import Asked, Result, SearchResults
-from modelyard.retrieval.snippets import cut_snippet
+from modelyard.retrieval.snippets import passage_snippet
 
 if TYPE_CHECKING:
     from modelyard.retrieval.reranking import Reranker
@@ -37,6 +39,10 @@ OpenEncoder = Callable[[Yard, Encoder], TextEncoder]
 
 _TOP, _DEPTH = 10, 100
 """Results, and candidates of each side, where no config has search rules."""
+_BY_MEANING_ALONE = (
+    "the query has no word to look for, only signs or words that stand everywhere: what is found "
+    "is a guess by meaning alone"
+)
 
 
 class Searcher:
@@ -73,8 +79,8 @@ class Searcher:
 
         filters: `path` (a glob), `kind`, `domain`, or any fact of a passage; all must hold.
         rerank: let the config's cross-encoder order the best again, where it names one.
-        Raises InvalidInput for a query without a word or a reranker that is none, and NoData when
-        no domain has an index.
+        Raises InvalidInput for an empty query, a filter whose key no passage has or a reranker that
+        is none, and NoData when no domain has an index.
         """
         query = understand(text)
         if not query.text:
@@ -85,9 +91,41 @@ class Searcher:
         reranker = self._require_reranker() if rerank else None  # before anything is searched
         top = top or (self._rules.top if self._rules else _TOP)
         wanted = max(top, reranker.count) if reranker else top
+        unusable: dict[str, ModelyardError] = {}
+        while True:
+            try:
+                return self._answer(
+                    query,
+                    chosen,
+                    unusable,
+                    filters=filters or {},
+                    top=top,
+                    wanted=wanted,
+                    related=related,
+                    reranker=reranker,
+                )
+            except IndexDamaged:  # met only while it was read, so by one of several
+                found = _find_damaged([one for one in chosen if one.label not in unusable])
+                if not found:
+                    raise
+                unusable |= found
+
+    def _answer(
+        self,
+        query: Query,
+        chosen: Sequence[Domain],
+        unusable: Mapping[str, ModelyardError],
+        *,
+        filters: Mapping[str, str],
+        top: int,
+        wanted: int,
+        related: bool,
+        reranker: Reranker | None,
+    ) -> SearchResults:
+        """What is found in one snapshot of each domain; `unusable` ones are left out and noted."""
         with ExitStack() as stack:
-            notes: list[str] = []
-            opened = self._open(chosen, query, stack, notes)
+            notes = [] if query.terms or query.phrases else [_BY_MEANING_ALONE]
+            opened = self._open(chosen, unusable, query, stack, notes)
             candidates: list[Candidate] = []
             asked: list[Asked] = []
             for domain, snapshot, vector in opened:
@@ -96,17 +134,22 @@ class Searcher:
                     snapshot,
                     query,
                     vector,
-                    filters=filters or {},
+                    filters=filters,
                     depth=self._rules.candidates if self._rules else _DEPTH,
                     wanted=wanted,
                 )
                 asked.append(one)
                 candidates += some
+            if filters and not any(one.allowed for one in asked):
+                notes += note_filters(
+                    [(domain, snapshot) for domain, snapshot, _ in opened], filters
+                )
             found = merge(candidates, wanted)
             if reranker is not None:
                 found = reranker.order(query, found)
             others = [(domain.label, snapshot) for domain, snapshot, _ in opened]
-            results = _show(query, found[:top], others if related else [])
+            results = _show(self._yard, query, found[:top], others if related else [])
+            notes += note_stale(results)
         return SearchResults(
             query=query,
             results=results,
@@ -127,10 +170,18 @@ class Searcher:
         return self._reranker
 
     def _open(
-        self, chosen: Sequence[Domain], query: Query, stack: ExitStack, notes: list[str]
+        self,
+        chosen: Sequence[Domain],
+        unusable: Mapping[str, ModelyardError],
+        query: Query,
+        stack: ExitStack,
+        notes: list[str],
     ) -> list[tuple[Domain, Snapshot, Floats | None]]:
-        """The domains that have an index, each with the query's vector for its encoder."""
-        there = [domain for domain in chosen if domain.index.is_file()]
+        """The domains that have an index, each with the query's vector for its encoder.
+
+        One that cannot be read is left out with a note, unless none is left.
+        """
+        there = [domain for domain in chosen if domain.index.exists()]
         missing = [domain.label for domain in chosen if domain not in there]
         if not there:
             raise NoData(
@@ -144,12 +195,18 @@ class Searcher:
             if domain.encoder not in vectors:
                 vectors[domain.encoder] = self._encode(domain, query)
         opened: list[tuple[Domain, Snapshot, Floats | None]] = []
+        refused = dict(unusable)
         for domain in there:
+            if domain.label in refused:
+                continue
             index = self._indexes.setdefault(domain.label, OpenedIndex(domain.index))
             try:
                 snapshot = stack.enter_context(index.reading())
             except IndexMissing:
                 notes.append(f"not searched, its index is gone: {domain.label}")
+                continue
+            except ModelyardError as error:
+                refused[domain.label] = error
                 continue
             vector: Floats | None = vectors[domain.encoder]
             if self._fingerprint(domain) != snapshot.meta.encoder:
@@ -159,6 +216,12 @@ class Searcher:
                 )
                 vector = None
             opened.append((domain, snapshot, vector))
+        if refused and not opened:
+            raise next(iter(refused.values()))
+        notes += [
+            f"not searched, {label}: its index {error.message} ({error.hint})"
+            for label, error in refused.items()
+        ]
         return opened
 
     def _encode(self, domain: Domain, query: Query) -> Floats:
@@ -194,7 +257,21 @@ def search(
         searcher.close()
 
 
+def _find_damaged(domains: Sequence[Domain]) -> dict[str, ModelyardError]:
+    """The domains whose index is damaged, with what is wrong; reads all of each."""
+    found: dict[str, ModelyardError] = {}
+    for domain in domains:
+        try:
+            check_index(domain.index)
+        except IndexDamaged as error:
+            found[domain.label] = error
+        except ModelyardError:  # opening it says so, or nothing is there
+            continue
+    return found
+
+
 def _show(
+    yard: Yard,
     query: Query,
     found: Sequence[Found],
     others: Sequence[tuple[str, Snapshot]],
@@ -204,19 +281,20 @@ def _show(
         one = text.best
         passage = one.snapshot.passages(np.array([one.row]))[0]
         places = {
-            f"{other.path}:{other.first_line}"
+            (other.path, other.first_line)
             for twin in text.twins
             for other in twin.snapshot.passages(np.array([twin.row]))
         }
-        here = f"{passage.path}:{passage.first_line}"
+        here = (passage.path, passage.first_line)
         shown = Shown(domain=one.domain.label, passage=passage, snapshot=one.snapshot, row=one.row)
         results.append(
             Result(
                 domain=one.domain.label,
                 passage=passage,
-                snippet=cut_snippet(passage.text, query.terms, first_line=passage.first_line),
+                snippet=passage_snippet(passage, query.terms),
                 scores=one.scores,
-                also=tuple(sorted(places - {here})),
+                state=state_of_file(yard, one.source),
+                also=tuple(f"{path}:{line}" for path, line in sorted(places - {here})),
                 related=find_related(shown, others),
             )
         )

@@ -3,8 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
+from modelyard.retrieval.index import IndexedPassage
+from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.words import find_words
 
 _LINES = 4
@@ -38,12 +40,33 @@ class Snippet:
         )
 
 
+def passage_snippet(passage: Passage | IndexedPassage, terms: Collection[str]) -> Snippet:
+    """The snippet of a passage, with the line of its file where it stands.
+
+    The first line of the passage, where its text is no line of the file: of a message template, a
+    series, a page of a PDF or a web page whose blocks stand apart.
+    """
+    begins = _line_of_text(passage)
+    snippet = cut_snippet(passage.text, terms, first_line=begins or passage.first_line)
+    return snippet if begins else replace(snippet, first_line=passage.first_line)
+
+
+def _line_of_text(passage: Passage | IndexedPassage) -> int | None:
+    """Where the text of a passage begins: below its heading, if it has one above."""
+    rows = passage.text.count("\n") + 1
+    if passage.kind in ("template", "series") or "page" in passage.facts:
+        return None
+    begins = passage.last_line - rows + 1
+    is_page = passage.facts.get("language") == "html"
+    return begins if not is_page or begins == passage.first_line else None
+
+
 def cut_snippet(text: str, terms: Collection[str], *, first_line: int = 1) -> Snippet:
     """The lines that have the most of the terms, the earliest of equals; at most a few.
 
-    first_line: where the passage begins in its file.
+    first_line: where the text begins in its file.
     """
-    lines = text.splitlines()
+    lines = text.split("\n")
     wanted = frozenset(terms)
     matches = [_matches(line, wanted) for line in lines]
     said = [frozenset[str]().union(*(has for _, _, has in some)) for some in matches]

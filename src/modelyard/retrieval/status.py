@@ -62,11 +62,12 @@ class DomainStatus:
 
 
 def read_status(yard: Yard, domain: Domain) -> DomainStatus:
-    """How one domain's index stands to its files now."""
+    """How one domain's index stands to its files now; all of the index is read, and checked."""
     encoder = domain.encoder.model
     try:
         size_bytes = domain.index.stat().st_size if domain.index.exists() else 0
         with open_index(domain.index) as reader:
+            reader.check()
             meta, passages = reader.meta, reader.count_passages()
             known = {one.path: one for one in reader.files()}
     except IndexMissing:

@@ -12,17 +12,23 @@ from __future__ import annotations
 
 import time
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, nullcontext
+from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
-from modelyard.core.errors import NoData
-from modelyard.core.files import exclusive_lock, make_folder, sweep_staging
+from modelyard.core.files import LockHeld, exclusive_lock, make_folder, sweep_staging
 from modelyard.core.layout import Yard
 from modelyard.core.progress import Progress
 from modelyard.retrieval.domains import Domain
 from modelyard.retrieval.encoders import Encoders
 from modelyard.retrieval.forgetting import forget_unused
-from modelyard.retrieval.index import IndexDamaged, IndexedFile, IndexMeta, open_index
+from modelyard.retrieval.index import (
+    IndexDamaged,
+    IndexedFile,
+    IndexMeta,
+    IndexMissing,
+    IndexOfAnotherSchema,
+    open_index,
+)
 from modelyard.retrieval.reading.sources import find_sources
 from modelyard.retrieval.revise import settle_journal
 from modelyard.retrieval.updating.building import build_index, count_build
@@ -39,19 +45,22 @@ def update_domain(
     *,
     rebuild: bool = False,
     dry_run: bool = False,
+    check: bool = True,
     wait_s: float = 0.0,
     progress: Progress,
 ) -> DomainUpdate:
     """Bring the index of a domain in step with its files.
 
+    check: look first whether the pages of the index fit together, and build it anew where they do
+    not; 0.08 s for 20,000 passages. A single changed letter is found by `read_status` alone.
     A dry run writes nothing and fetches nothing. Raises LockHeld when another update of the domain
     runs for longer than `wait_s`.
     """
     began = time.monotonic()
     update = DomainUpdate(domain=domain.label, dry_run=dry_run)
     job = UpdateJob(yard=yard, domain=domain, encoders=encoders, progress=progress, update=update)
-    with nullcontext() if dry_run else _alone(yard, domain, wait_s):
-        _bring_in_step(job, rebuild=rebuild)
+    with nullcontext() if dry_run else _alone(job, wait_s):
+        _bring_in_step(job, rebuild=rebuild, check=check)
     if update.embedded and not dry_run:
         forget_unused(yard, progress)
     update.took_s = time.monotonic() - began
@@ -59,12 +68,28 @@ def update_domain(
 
 
 @contextmanager
-def _alone(yard: Yard, domain: Domain, wait_s: float) -> Iterator[None]:
-    lock = yard.lock(f"search-{domain.group}", domain.name)
-    with exclusive_lock(lock, what=f"index {domain.label}", wait_s=wait_s):
+def _alone(job: UpdateJob, wait_s: float) -> Iterator[None]:
+    domain = job.domain
+    with _locked(job, wait_s):
         make_folder(domain.index.parent)
         sweep_staging(domain.index.parent, domain.index.name)
         settle_journal(domain.index)
+        yield
+
+
+@contextmanager
+def _locked(job: UpdateJob, wait_s: float) -> Iterator[None]:
+    """Hold the lock of the domain, saying so when that means waiting for another process."""
+    domain = job.domain
+    lock, what = job.yard.lock(f"search-{domain.group}", domain.name), f"index {domain.label}"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive_lock(lock, what=what))
+        except LockHeld as held:
+            if not wait_s:
+                raise
+            job.progress.stage(f"wait, for {wait_s:,.0f} s at most: {held.message}")
+            stack.enter_context(exclusive_lock(lock, what=what, wait_s=wait_s))
         yield
 
 
@@ -76,15 +101,17 @@ class _Known:
     files: Mapping[str, IndexedFile]
 
 
-def _bring_in_step(job: UpdateJob, *, rebuild: bool) -> None:
-    known = _known(job)
+def _bring_in_step(job: UpdateJob, *, rebuild: bool, check: bool) -> None:
+    known, why_none = _known(job, check=check and not rebuild)
     files = known.files.values() if known else ()
     sizes = {one.path: (one.size_bytes, one.mtime_ns) for one in files}
     sources = find_sources(job.yard, job.domain, known=sizes)
     for reason, paths in sources.skipped.items():
         for path in paths:
             job.update.skip(reason, path)
-    job.update.built = _reason_to_build(job, known, rebuild=rebuild)
+    job.update.built = "asked for" if rebuild else why_none
+    if known is not None and not rebuild:
+        job.update.built = _reason_to_build(job, known)
     if job.update.dry_run and not job.encoders.is_here(job.domain.encoder):
         plan_without_encoder(job, sources.files, known.files if known else {})
         return
@@ -94,32 +121,38 @@ def _bring_in_step(job: UpdateJob, *, rebuild: bool) -> None:
             return
         except TooManyChanges:
             job.update.built = "most of it changed"
-        except IndexDamaged as error:  # where the list of files does not reach
-            job.progress.warn(f"{error}: it is built anew")
-            job.update.built = "it was damaged"
+        except IndexDamaged as error:  # where no check reaches
+            job.update.built = _tell_damage(job, error)
         job.update.start_over()
     (count_build if job.update.dry_run else build_index)(job, sources.files)
 
 
-def _known(job: UpdateJob) -> _Known | None:
-    """What the index says now; None when there is none that can be read."""
+def _known(job: UpdateJob, *, check: bool) -> tuple[_Known | None, str | None]:
+    """What the index says now; or None, and why it must be built anew.
+
+    Raises ModelyardError when a folder is in its place.
+    """
     try:
         with open_index(job.domain.index) as reader:
-            return _Known(reader.meta, {one.path: one for one in reader.files()})
-    except NoData:
-        return None
+            if check:
+                reader.check_pages()
+            return _Known(reader.meta, {one.path: one for one in reader.files()}), None
+    except IndexMissing:
+        return None, "there was none"
     except IndexDamaged as error:
-        job.progress.warn(f"{error}: it is built anew")
-        return None
+        return None, _tell_damage(job, error)
 
 
-def _reason_to_build(job: UpdateJob, known: _Known | None, *, rebuild: bool) -> str | None:
-    """Why the index must be built anew; None when it can be changed in place."""
+def _tell_damage(job: UpdateJob, error: IndexDamaged) -> str:
+    """Warn of an index that cannot be used, and give the reason in a few words."""
+    job.progress.warn(f"{error}: it {'would be' if job.update.dry_run else 'is'} built anew")
+    of_another = isinstance(error, IndexOfAnotherSchema)
+    return "another modelyard wrote it" if of_another else "it was damaged"
+
+
+def _reason_to_build(job: UpdateJob, known: _Known) -> str | None:
+    """Why a sound index must be built anew; None when it can be changed in place."""
     settings = job.domain.encoder
-    if rebuild:
-        return "asked for"
-    if known is None:
-        return "there was none"
     if job.update.dry_run:
         encoder = job.encoders.known_fingerprint(settings)
     else:

@@ -11,6 +11,8 @@ from modelyard.cli.options import Environment, Json
 from modelyard.core.errors import InvalidInput
 
 if TYPE_CHECKING:
+    from collections.abc import Sequence
+
     from modelyard.retrieval.status import DomainStatus
 
 
@@ -35,7 +37,8 @@ def embeddings_status(
     """Show what each search index holds, and what it has missed.
 
     An index is stale from the first change of a file that it has not taken up; one whose files rest
-    is current however old it is. Nothing is changed by looking.
+    is current however old it is. Each index is read whole and looked through for damage. Nothing is
+    changed by looking.
 
     With --max-age, exit code 4 says that an index has been stale for longer, is missing, cannot be
     read, or was made by another encoder or chunker than the config's; without it such an index is
@@ -75,8 +78,15 @@ def embeddings_status(
         raise GateBreached(
             f"{len(late)} of {len(found)} indexes are not in step: "
             + ", ".join(f"{one.domain} ({one.state})" for one in late),
-            hint="models update-embeddings",
+            hint=_what_to_do(late),
         )
+
+
+def _what_to_do(late: Sequence[DomainStatus]) -> str:
+    chosen = " ".join(f"--domain {one.domain}" for one in late)
+    again = any(one.state == "unreadable" for one in late)
+    rebuild = ", and with --rebuild what stays unreadable" if again else ""
+    return f"models update-embeddings {chosen}{rebuild}"
 
 
 def _seconds(text: str | None) -> float | None:

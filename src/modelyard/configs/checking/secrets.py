@@ -16,6 +16,7 @@ from functools import lru_cache
 from itertools import pairwise
 
 from modelyard.configs.checking.finding import Finding, SecretUse
+from modelyard.core.givensecrets import find_given_secrets, is_named_secret, is_no_value
 from modelyard.core.layout import Yard
 from modelyard.core.secretforms import (
     entropy_bits,
@@ -121,8 +122,10 @@ def redact_secrets(text: str, *, quoted_only: bool = False) -> str:
     spans += [
         (secret.start, secret.end)
         for secret in _given_to_keys(text)
-        if not quoted_only or not _is_expression(text, secret.start)
+        if not (quoted_only and _is_expression(text, secret.start))
+        and not is_no_value(text[secret.start : secret.end])
     ]
+    spans += find_given_secrets(text, code=quoted_only)
     shown, position = [], 0
     for start, end in sorted(spans):
         if end <= position:
@@ -132,6 +135,23 @@ def redact_secrets(text: str, *, quoted_only: bool = False) -> str:
         shown.append("\n" * text.count("\n", max(start, position), end))
         position = end
     return "".join(shown) + text[position:]
+
+
+def names_a_secret(path: str) -> bool:
+    """Whether a path shows a secret. Long hexadecimal digits in it are a digest."""
+    return (
+        any(find_secret_forms(path))
+        or is_named_secret(path)
+        or any(
+            _is_random(run) and not re.fullmatch(_HEX_RUN, run) for run in re.findall(_RUN, path)
+        )
+    )
+
+
+def redact_path(path: str) -> str:
+    """The path with `****` for its secrets, and for each name in it that says it holds one."""
+    names = redact_secrets(path).split("/")
+    return "/".join(MASK if is_named_secret(name) else name for name in names)
 
 
 def _is_expression(text: str, start: int) -> bool:

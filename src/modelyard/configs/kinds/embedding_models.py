@@ -61,7 +61,8 @@ class SearchDomain:
     sources: tuple[str, ...]
     """Files to read, as globs from the yard's root: `docs/**/*.md`."""
     exclude: tuple[str, ...] = ()
-    """Files left out, as globs; what .gitignore names is left out anyway."""
+    """Files left out, as globs. What .gitignore names is left out too, but for folders that
+    `sources` names before the first `**` of a glob: `.models/logs/*.log`."""
     chunker: Literal[
         "auto", "markdown", "code", "keys", "shell", "openapi", "logs", "metrics", "paragraphs"
     ] = "auto"

@@ -24,10 +24,16 @@ from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.configs.kinds.language_models import RateLimits
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Yard
+from modelyard.core.secretforms import find_secret_forms
 from modelyard.retrieval.encoding.encoder import Embedded, Vectors
 from modelyard.retrieval.encoding.sources import EncoderUnavailable
 
-ATTEMPTS = 6
+ATTEMPTS = 12
+"""Of a request for passages, over some two minutes: providers count by the minute."""
+UNREACHED_ATTEMPTS = 6
+"""Where nobody answers, over a quarter of a minute: the address may be wrong."""
+QUERY_ATTEMPTS = 4
+"""Of a query: somebody waits for it."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _LONGEST_ASKED_WAIT_S = 0.5, 20.0, 120.0
 _TIMEOUT_S = 60.0
 _WINDOW_S = 60.0
@@ -70,7 +76,8 @@ class EndpointEncoder:
 
     def encode_query(self, text: str) -> Vectors:
         """A query as float32 [dimensions], of length one."""
-        vector: Vectors = self._ask([self._cut(self._settings.query_prefix + text)])[0]
+        shown = self._cut(self._settings.query_prefix + text)
+        vector: Vectors = self._ask([shown], attempts=QUERY_ATTEMPTS)[0]
         return vector
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -82,32 +89,33 @@ class EndpointEncoder:
         data = text.encode("utf-8", "replace")[: self._settings.max_tokens * _BYTES_PER_TOKEN]
         return data.decode("utf-8", "ignore") or " "
 
-    def _ask(self, texts: Sequence[str]) -> Vectors:
+    def _ask(self, texts: Sequence[str], *, attempts: int = ATTEMPTS) -> Vectors:
         body = json.dumps(
             {"model": self._settings.model, "input": list(texts), "encoding_format": "float"}
         ).encode()
-        for attempt in range(1, ATTEMPTS + 1):
+        for attempt in range(1, attempts + 1):
             self._pace.wait(sum(self.count_tokens(texts)))
             key = self._key()
             try:
                 answer = self._post(body, key)
             except urllib.error.HTTPError as error:
                 with error:
-                    said = _without(error.read(4096).decode("utf-8", "replace"), key)
-                reason = f"HTTP {error.code}: {' '.join(said.split())[:_SHOWN_CHARACTERS]}"
+                    said = _readable(error, key)
+                reason = f"HTTP {error.code}: {said}"
                 if error.code not in (408, 409, 429) and error.code < 500:
                     raise self._unavailable(reason, hint=_hint_for(error.code)) from None
                 asked_s = _retry_after_s(error.headers)
             except (OSError, HTTPException) as error:
                 reason, asked_s = _without(f"it cannot be reached: {error}", key), None
+                attempts = min(attempts, max(attempt, UNREACHED_ATTEMPTS))
             else:
                 return self._vectors(answer, len(texts))
-            if attempt == ATTEMPTS:
+            if attempt >= attempts:
                 break
             wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (attempt - 1))
             time.sleep(asked_s if asked_s is not None else wait_s * random.uniform(0.75, 1.25))
         raise self._unavailable(
-            f"{reason} ({ATTEMPTS} attempts)",
+            f"{reason} ({attempt} attempts)",
             hint="run the same command again later; what was embedded is kept",
         )
 
@@ -128,7 +136,7 @@ class EndpointEncoder:
         except (ValueError, KeyError, TypeError) as error:
             raise self._unavailable("its answer is not that of an embeddings API") from error
         if places != list(range(count)):
-            raise self._unavailable(f"it gave {len(places)} vectors for {count} texts")
+            raise self._unavailable(_miscounted(places, count))
         if found.shape != (count, self.dimensions):
             raise InvalidInput(
                 f"the encoder {self._settings.model} gives vectors of {found.shape[-1]} numbers, "
@@ -219,8 +227,27 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
+def _readable(error: urllib.error.HTTPError, key: str | None) -> str:
+    """What the server said, in one line; nothing of a refusal of the key, which may quote it."""
+    if error.code in (401, 403):
+        return "it refuses the key" if key else "it asks for a key"
+    said = _without(error.read(4096).decode("utf-8", "replace"), key)
+    for _, start, end in sorted(find_secret_forms(said), reverse=True, key=lambda one: one[1]):
+        said = f"{said[:start]}***{said[end:]}"
+    return " ".join(said.split())[:_SHOWN_CHARACTERS]
+
+
 def _without(text: str, key: str | None) -> str:
     return text.replace(key, "***") if key else text
+
+
+def _miscounted(places: Sequence[int], count: int) -> str:
+    if len(places) != count:
+        return f"it gave {len(places)} vectors for {count} texts"
+    wrong = [place for place in places if place not in range(count)] or [
+        place for place, one in zip(places, range(count), strict=True) if place != one
+    ]
+    return f"it numbered a vector {wrong[0]}, where {count} texts are numbered 0 to {count - 1}"
 
 
 def _hint_for(status: int) -> str:

@@ -48,21 +48,28 @@ def load_judged(queries: Path, qrels: Path) -> Judged:
     texts = {name: text for name, _, text in _read_rows(queries)}
     grades: dict[str, dict[str, float]] = {}
     for number, row in enumerate(_read_tsv(qrels), 1):
+        if row in ([], [""]):
+            continue
+        if len(row) < 3:
+            raise _no_answer(qrels, number, "not tab-separated: it")
         try:
             query, document, grade = row[0], row[-2], float(row[-1])
-        except (ValueError, IndexError) as error:
+        except ValueError as error:
             if number == 1:
                 continue  # the names of the columns
-            raise InvalidInput(
-                "is not QUERY, DOCUMENT and GRADE with tabs between",
-                where=f"{qrels}:{number}",
-            ) from error
+            raise _no_answer(qrels, number, "its grade is no number: it") from error
         if grade > 0:
             grades.setdefault(query, {})[document] = grade
     judged = {name: text for name, text in texts.items() if name in grades and text.strip()}
     if not judged:
         raise NoData(f"no query of {queries} has an answer in {qrels}")
     return Judged(queries=judged, qrels=grades)
+
+
+def _no_answer(qrels: Path, number: int, why: str) -> InvalidInput:
+    return InvalidInput(
+        f"{why} is not QUERY, DOCUMENT and GRADE with tabs between", where=f"{qrels}:{number}"
+    )
 
 
 def load_corpus(path: Path) -> list[tuple[str, str, str]]:
@@ -80,19 +87,28 @@ def _read_tsv(path: Path) -> list[list[str]]:
 
 
 def _read_rows(path: Path) -> Iterator[tuple[str, str, str]]:
-    """Each row of a jsonl file as (_id, title, text)."""
+    """Each row of a jsonl file as (_id, title, text), each _id once."""
     with _readable(path):
         lines = path.read_text().split("\n")
+    first_seen: dict[str, int] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
             continue
         try:
             row: dict[str, Any] = json.loads(line)
-            yield str(row["_id"]), str(row.get("title") or ""), str(row["text"])
+            name, title, text = str(row["_id"]), str(row.get("title") or ""), str(row["text"])
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             raise InvalidInput(
                 "is not a JSON object with _id and text", where=f"{path}:{number}"
             ) from error
+        if name in first_seen:
+            raise InvalidInput(
+                f"has the _id {name!r} of line {first_seen[name]} again",
+                where=f"{path}:{number}",
+                hint="each document and each query has an _id of its own",
+            )
+        first_seen[name] = number
+        yield name, title, text
 
 
 @contextmanager

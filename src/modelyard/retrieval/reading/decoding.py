@@ -14,7 +14,10 @@ class DecodedText:
     """A file's text."""
 
     text: str
-    """Its characters; its lines end where `\\n` stands, and nowhere else."""
+    """Its characters; its lines end where `\\n` stands, and nowhere else.
+
+    In a file that has only `\\r`, as old Macs wrote them, each of those has become `\\n`.
+    """
     broken: int
     """How many characters could not be read, and stand there as `�`."""
 
@@ -32,10 +35,14 @@ def decode(content: bytes) -> DecodedText:
     else:
         encoding, content = "utf-8", content.removeprefix(BOM_UTF8)
     try:
-        return DecodedText(content.decode(encoding), 0)
+        return DecodedText(_with_line_ends(content.decode(encoding)), 0)
     except UnicodeDecodeError:
-        text = content.decode(encoding, "replace")
+        text = _with_line_ends(content.decode(encoding, "replace"))
         return DecodedText(text, text.count("\N{REPLACEMENT CHARACTER}"))
+
+
+def _with_line_ends(text: str) -> str:
+    return text if "\n" in text else text.replace("\r", "\n")
 
 
 def has_broken_characters(content: bytes) -> bool:

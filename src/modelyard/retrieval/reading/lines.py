@@ -17,6 +17,10 @@ LONGEST_TITLE = 300
 """Characters."""
 _CRUMB = 5
 """A span of less than this part of the limit does not stand alone where it need not."""
+_LONGEST_TOKEN = 16
+"""Characters that a token has at most in the mean: a tokenizer gives a word of thousands of them
+as one token that it does not know.
+"""
 
 
 @dataclass(frozen=True, slots=True)
@@ -74,10 +78,27 @@ class Piece:
 
 def make_document(path: str, text: str, limit: int, count_tokens: CountTokens) -> Document:
     """A text with the cost of each of its lines; one call of the tokenizer."""
+    count_tokens = _counting_long_words(count_tokens)
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     *costs, empty = count_tokens([*lines, ""])
     sums = list(accumulate((max(0, cost - empty) for cost in costs), initial=0))
     return Document(path, text, lines, max(1, limit - empty), count_tokens, sums)
+
+
+def _counting_long_words(count_tokens: CountTokens) -> CountTokens:
+    """The same count, but never less than so many characters can be."""
+
+    def count(texts: Sequence[str]) -> Sequence[int]:
+        return [
+            counted if counted * _LONGEST_TOKEN >= len(text) else max(counted, _least_tokens(text))
+            for text, counted in zip(texts, count_tokens(texts), strict=True)
+        ]
+
+    return count
+
+
+def _least_tokens(text: str) -> int:
+    return math.ceil(sum(map(len, text.split())) / _LONGEST_TOKEN)
 
 
 def cut(document: Document, pieces: Iterable[Piece]) -> list[Passage]:
@@ -212,12 +233,37 @@ def _by_size(text: str, size: int) -> Iterator[str]:
 
 
 _SAYS_SOMETHING = re.compile(r"\w")
+_ENCODED = re.compile(
+    r"(?:^[A-Za-z0-9+/]{60,}={0,2}\n)+[A-Za-z0-9+/]{1,59}={0,2}$|[A-Za-z0-9+/]{60,}={0,2}",
+    re.MULTILINE,
+)
+"""Bytes written in letters, as hex or base64: longer than any word. Of several lines the last is
+shorter.
+"""
+
+_LETTERS = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+
+
+def has_words(text: str) -> bool:
+    """Whether there is anything to find a text by, besides bytes written in letters."""
+    return _SAYS_SOMETHING.search(_ENCODED.sub(" ", text)) is not None
 
 
 def _texts(document: Document, start: int, end: int, limit: int) -> list[str]:
     text = "\n".join(document.lines[start:end])
-    if not _SAYS_SOMETHING.search(text):
+    if not has_words(text):
         return []
-    if end - start == 1 and document.tokens(start, end) > limit:
-        return split_words(text, limit, document.count_tokens)
-    return [text]
+    if end - start > 1 or document.tokens(start, end) <= limit:
+        return [text]
+    return list(_with_words(text, split_words(text, limit, document.count_tokens)))
+
+
+def _with_words(text: str, parts: Iterable[str]) -> Iterator[str]:
+    """Parts of a line, without those inside a run of bytes written in letters, and its end."""
+    run = ""
+    for part in parts:
+        if not has_words(part) or (run and run + part in text and _LETTERS.fullmatch(part)):
+            run = part
+            continue
+        run = ""
+        yield part

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 
 from modelyard.retrieval.reading.lines import Document, Piece
 
@@ -22,16 +22,25 @@ _LONGEST_FRONT_MATTER = 200
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """A heading and what stands under it, up to the next heading."""
+    """A heading and what stands under it, up to the next heading; or several, put together."""
 
     start: int
+    """The line of the heading."""
     body: int
+    """The line where the text begins; the heading's own, where the title does not say it."""
     end: int
+    """The line after the last."""
     trail: tuple[str, ...]
+    """The headings that all of it stands under: its title."""
+    first: tuple[str, ...]
+    """The trail of the heading at its start."""
 
 
 def markdown_pieces(document: Document) -> Iterator[Piece]:
-    """One piece for each heading that has something under it; tiny neighbours go together."""
+    """One piece for each heading; tiny neighbours go together under the heading of them all.
+
+    A heading with nothing under it but further headings is told by their trails.
+    """
     fenced = _fenced_lines(document)
     front = _front_matter_end(document)
     if front:
@@ -94,10 +103,29 @@ def _sections(document: Document, fenced: list[bool], first: int) -> Iterator[_S
         if heading is None:
             continue
         level, words, head, after = heading
-        yield _Section(start, body, head, tuple(one for _, one in trail))
+        deeper = bool(trail) and trail[-1][0] < level
+        yield from _section(document, start, body, head, trail, told_below=deeper)
         trail = [*(one for one in trail if one[0] < level), (level, words)]
         start, body = head, after
-    yield _Section(start, body, len(document.lines), tuple(one for _, one in trail))
+    yield from _section(document, start, body, len(document.lines), trail, told_below=False)
+
+
+def _section(
+    document: Document,
+    start: int,
+    body: int,
+    end: int,
+    trail: list[tuple[int, str]],
+    *,
+    told_below: bool,
+) -> Iterator[_Section]:
+    """A heading with its text; one without is its own text, or nothing if those below tell it."""
+    begin, stop = document.trim(body, end)
+    words = tuple(one for _, one in trail)
+    if begin < stop:
+        yield _Section(start, body, stop, words, words)
+    elif words and not told_below:
+        yield _Section(start, start, body, words, words)
 
 
 def _heading(document: Document, line: int, body: int) -> tuple[int, str, int, int] | None:
@@ -121,10 +149,6 @@ def _merge_tiny(document: Document, sections: Iterator[_Section]) -> Iterator[_S
     """Neighbours that are each small and stand under one heading become one section."""
     held: _Section | None = None
     for section in sections:
-        begin, stop = document.trim(section.body, section.end)
-        if begin == stop:
-            continue
-        section = replace(section, end=stop)
         if held is not None and (together := _together(document, held, section)):
             held = together
             continue
@@ -148,8 +172,8 @@ def _together(document: Document, one: _Section, other: _Section) -> _Section | 
         if left != right:
             break
         shared += 1
-    if not shared or len(other.trail) > shared + 1:
-        return None
+    if not shared or len(other.trail) > shared + 1 or len(one.first) > shared + 1:
+        return None  # a heading between the title and the text would be lost
     if len(one.trail) == shared:  # the heading above, with its first words
-        return _Section(one.start, one.body, other.end, one.trail)
-    return _Section(one.start, one.start, other.end, one.trail[:shared])
+        return _Section(one.start, one.body, other.end, one.trail, one.first)
+    return _Section(one.start, one.start, other.end, one.trail[:shared], one.first)

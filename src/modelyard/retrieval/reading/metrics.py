@@ -35,25 +35,37 @@ class _Series:
     most: float = -math.inf
     total: float = 0.0
     last: float = 0.0
+    odd: int = 0
+    """Samples that are NaN or infinite; in none of the other figures."""
 
     def add(self, value: float, line: int) -> None:
+        if not math.isfinite(value):
+            self.odd += 1
+            self.last_line = line
+            return
         self.count += 1
         self.least, self.most = min(self.least, value), max(self.most, value)
         self.total += value
         self.last, self.last_line = value, line
 
 
-def read_prometheus(lines: Sequence[str]) -> list[Passage]:
-    """One passage for each series of a Prometheus text, with its help and type."""
+def read_prometheus(lines: Sequence[str]) -> tuple[list[Passage], int]:
+    """One passage for each series of a Prometheus text, with its help and type.
+
+    The second value is how many lines are neither a sample nor a remark.
+    """
     series: dict[str, _Series] = {}
+    unknown = 0
     words: dict[str, dict[str, str]] = {}
     for number, line in enumerate(lines, 1):
         if line.startswith("#"):
             parts = line[1:].split(None, 2)
             if len(parts) == 3 and parts[0] in ("HELP", "TYPE"):
                 words.setdefault(parts[1], {})[parts[0]] = parts[2]
-        elif match := _SAMPLE.match(line):
-            _note(series, match[1] + (match[2] or ""), _number(match[3]), number)
+        elif (match := _SAMPLE.match(line.strip())) and _is_number(match[3]):
+            _note(series, match[1] + (match[2] or ""), _number(match[3]), number, odd=True)
+        elif line.strip():
+            unknown += 1
 
     def says(name: str) -> list[str]:
         bare = name.partition("{")[0]
@@ -61,7 +73,7 @@ def read_prometheus(lines: Sequence[str]) -> list[Passage]:
         known = words.get(bare) or words.get(stem) or {}
         return [known[key] for key in ("HELP", "TYPE") if key in known]
 
-    return _passages(series, {name: says(name) for name in series})
+    return _passages(series, {name: says(name) for name in series}), unknown
 
 
 def read_table(text: str, delimiter: str) -> list[Passage]:
@@ -112,9 +124,12 @@ def _figures(row: object, path: str, depth: int) -> Iterator[tuple[str, float]]:
             yield from _figures(value, f"{path}.{key}" if path else str(key), depth + 1)
 
 
-def _note(series: dict[str, _Series], name: str, value: float, line: int) -> None:
+def _note(
+    series: dict[str, _Series], name: str, value: float, line: int, *, odd: bool = False
+) -> None:
+    """Add a figure to its series. odd: NaN and the infinite count too."""
     name = " ".join(name.split())[:_LONGEST_NAME]
-    if not name or not math.isfinite(value):
+    if not name or not (odd or math.isfinite(value)):
         return
     found = series.get(name)
     if found is None:
@@ -127,15 +142,9 @@ def _note(series: dict[str, _Series], name: str, value: float, line: int) -> Non
 def _passages(series: Mapping[str, _Series], says: Mapping[str, list[str]]) -> list[Passage]:
     passages = []
     for name, one in sorted(series.items(), key=lambda item: item[1].first_line):
-        facts = {
-            "count": str(one.count),
-            "min": f"{one.least:g}",
-            "mean": f"{one.total / one.count:g}",
-            "max": f"{one.most:g}",
-            "last": f"{one.last:g}",
-        }
+        facts = _facts(one)
         figures = ", ".join(f"{key} {value}" for key, value in facts.items())
-        figures = f"value {facts['last']}" if one.count == 1 else figures
+        figures = f"value {facts['last']}" if one.count == 1 and not one.odd else figures
         passages.append(
             Passage(
                 text="\n".join([*(word[:_LONGEST_NAME] for word in says.get(name, [])), figures]),
@@ -147,6 +156,22 @@ def _passages(series: Mapping[str, _Series], says: Mapping[str, list[str]]) -> l
             )
         )
     return passages
+
+
+def _facts(one: _Series) -> dict[str, str]:
+    facts = {"count": str(one.count)}
+    if one.count:
+        facts |= {
+            "min": f"{one.least:g}",
+            "mean": f"{one.total / one.count:g}",
+            "max": f"{one.most:g}",
+            "last": f"{one.last:g}",
+        }
+    return facts | ({"not_finite": str(one.odd)} if one.odd else {})
+
+
+def _is_number(text: str) -> bool:
+    return not math.isnan(_number(text)) or text.lower().lstrip("+-") == "nan"
 
 
 def _number(text: str) -> float:

@@ -32,7 +32,11 @@ def describes_interface(tree: KeyNode) -> bool:
 
 
 def _operations(document: Document, cutter: KeyCutter, paths: KeyNode, end: int) -> Iterator[Piece]:
+    if not paths.children:
+        yield from cutter.pieces(paths, paths.name, paths.row, end)
     for path, first, after in _spans(paths.children, paths.row + 1, end):
+        if not path.children:
+            yield from cutter.pieces(path, f"{paths.name}.{path.name}", first, after)
         for node, start, stop in _spans(path.children, first, after):
             if node.name.lower() not in _METHODS:
                 yield from cutter.pieces(node, f"{path.name}.{node.name}", start, stop)

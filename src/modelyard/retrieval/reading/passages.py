@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from dataclasses import replace
+from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -37,37 +38,57 @@ _PAGES = (".html", ".htm", ".xhtml")
 _TABLES = {".csv": ",", ".tsv": "\t"}
 
 
+def reads_as_log(shown_path: str, settings: SearchDomain) -> bool:
+    """Whether a file is read as a log: as all are in a domain of logs, else by its name."""
+    name = PurePosixPath(shown_path).name.lower()
+    by_name = name.endswith(".log") or ".log." in name
+    return settings.chunker == "logs" or (settings.chunker == "auto" and by_name)
+
+
 def read_passages(
-    content: bytes | BinaryIO, shown_path: str, settings: SearchDomain, count_tokens: CountTokens
+    content: bytes | BinaryIO,
+    shown_path: str,
+    settings: SearchDomain,
+    count_tokens: CountTokens,
+    *,
+    report: Callable[[str], None] = lambda _: None,
 ) -> list[Passage]:
     """The passages of one file, in the order of their lines; any bytes give some or none.
 
     content: a log may be given as an open file, and is then never held whole.
+    report: called with the reason when something of the file is left out.
     Lines of a PDF are the numbers of its pages. A file that is binary has no passages.
     """
     limit, name = settings.chunk_tokens, PurePosixPath(shown_path)
     ending = name.suffix.lower()
-    reads_log = settings.chunker == "logs" or (
-        settings.chunker == "auto" and (ending == ".log" or ".log." in name.name.lower())
-    )
-    if reads_log:
+    if reads_as_log(shown_path, settings):
+        if isinstance(content, bytes):
+            content = decode(content).text.encode("utf-8", "replace")
         return read_log(content, limit=limit, redact=settings.redact, count_tokens=count_tokens)
     if not isinstance(content, bytes):
         content = content.read()
     if is_binary(content):
         return []
     if content.startswith(b"%PDF-"):
-        return _pdf_passages(content, shown_path, settings, count_tokens)
+        passages = _pdf_passages(content, shown_path, settings, count_tokens)
+        if not passages:
+            report("PDF without text")
+        return passages
+    if ending == ".pdf":
+        report("not a PDF")
+        return []
     text = decode(content).text
-    if settings.redact:
-        text = redact_secrets(text, quoted_only=_is_code(ending))
     if ending in _PAGES and settings.chunker in ("auto", "markdown", "paragraphs"):
-        return _page_passages(text, shown_path, limit, count_tokens)
-    document = make_document(shown_path, text, limit, count_tokens)
-    figures = _figures(document, ending, settings.chunker)
-    if figures:
-        return figures
-    return cut(document, _pieces(document, settings.chunker, name, ending))
+        passages = _page_passages(text, shown_path, settings, count_tokens)
+    else:
+        if settings.redact:
+            text = redact_secrets(text, quoted_only=_is_code(ending))
+        document = make_document(shown_path, text, limit, count_tokens)
+        passages = _figures(document, ending, settings.chunker, report)
+        passages = passages or cut(document, _pieces(document, settings.chunker, name, ending))
+    if not passages and text.strip():
+        report("no words in it")
+    return passages
 
 
 def _pieces(document: Document, chunker: str, name: PurePosixPath, ending: str) -> Iterator[Piece]:
@@ -93,7 +114,9 @@ def _code_or_text(document: Document, grammar: Grammar | None) -> Iterator[Piece
     return code_pieces(document, grammar) if grammar else paragraph_pieces(document)
 
 
-def _figures(document: Document, ending: str, chunker: str) -> list[Passage]:
+def _figures(
+    document: Document, ending: str, chunker: str, report: Callable[[str], None]
+) -> list[Passage]:
     """The series of a file of figures; [] for one that has none."""
     if chunker not in ("auto", "metrics"):
         return []
@@ -103,7 +126,9 @@ def _figures(document: Document, ending: str, chunker: str) -> list[Passage]:
     elif chunker == "metrics" and ending in (".jsonl", ".ndjson"):
         passages = read_json_lines(document.lines)
     elif ending == ".prom" or (chunker == "metrics" and ending in ("", ".txt", ".metrics")):
-        passages = read_prometheus(document.lines)
+        passages, unknown = read_prometheus(document.lines)
+        if passages and unknown:
+            report("lines that are no samples")
     return passages
 
 
@@ -112,12 +137,22 @@ def _is_code(ending: str) -> bool:
     return grammar is not None and grammar.name != "shell"
 
 
-def _page_passages(text: str, path: str, limit: int, count_tokens: CountTokens) -> list[Passage]:
+def _page_passages(
+    text: str, path: str, settings: SearchDomain, count_tokens: CountTokens
+) -> list[Passage]:
     """The sections of an HTML page; their lines are those of its source."""
     passages: list[Passage] = []
-    for title, blocks in read_page(text):
-        document = make_document(path, "\n".join(words for _, words in blocks), limit, count_tokens)
-        piece = Piece(start=0, end=len(document.lines), title=title, kind="section")
+    redact = partial(redact_secrets, quoted_only=False) if settings.redact else str
+    for title, blocks in read_page(text, redact):
+        words = "\n".join(said for _, said in blocks)
+        document = make_document(path, words, settings.chunk_tokens, count_tokens)
+        piece = Piece(
+            start=0,
+            end=len(document.lines),
+            title=title,
+            kind="section",
+            facts={"language": "html"},
+        )
         passages.extend(
             replace(
                 passage,

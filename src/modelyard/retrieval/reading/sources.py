@@ -11,10 +11,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from io import BufferedReader
 
-from modelyard.configs.checking.secrets import redact_secrets
+from modelyard.configs.checking.secrets import names_a_secret, redact_path
 from modelyard.configs.kinds.embedding_models import SearchDomain
 from modelyard.core.layout import Yard
-from modelyard.core.secretforms import find_secret_forms
 from modelyard.retrieval.domains import Domain
 from modelyard.retrieval.reading.decoding import FIRST_BLOCK, is_binary
 from modelyard.retrieval.reading.gitignore import IgnoreFile, is_ignored, read_rules
@@ -277,8 +276,8 @@ class _Walk:
         if is_ignored(path, ignores):
             self.skipped["ignored"].add(shown)
             return
-        if self.settings.redact and any(find_secret_forms(shown)):
-            self.skipped["a secret in its name"].add(redact_secrets(shown))
+        if self.settings.redact and names_a_secret(shown):
+            self.skipped["a secret in its name"].add(redact_path(shown))
             return
         if self._exclude and any(pattern.fullmatch(path) for pattern in self._exclude):
             self.skipped["excluded"].add(shown)

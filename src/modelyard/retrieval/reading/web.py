@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
 
 from modelyard.retrieval.reading.markdown import plain_words
@@ -52,6 +52,8 @@ _BLOCKS = frozenset(
         "html",
     )
 )
+_OF_SECRETS = ("passw", "secret", "token", "credential", "key")
+"""In the name of an element that HTML does not have: kept as `password: X`, to be redacted."""
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 
 
@@ -62,18 +64,24 @@ class _Page(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.blocks: list[tuple[int, int, str]] = []
         self._words: list[str] = []
+        self._typed = ""
         self._line = 1
+        self._in_pre = False
         self._heading = 0
         self._hidden = ""
 
     def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
         if self._hidden:
             return
-        if tag in _BLOCKS or tag in _HIDDEN:
+        names_secret = any(word in tag for word in _OF_SECRETS)
+        if tag in _BLOCKS or tag in _HIDDEN or names_secret:
             self.finish_block()
+        if names_secret:
+            self._words, self._line = [f"{tag}:"], self.getpos()[0]
         if tag in _HIDDEN:
             self._hidden = tag
         self._heading = _HEADINGS.get(tag, self._heading)
+        self._in_pre = self._in_pre or tag == "pre"
 
     def handle_endtag(self, tag: str) -> None:
         if self._hidden:
@@ -81,23 +89,45 @@ class _Page(HTMLParser):
         elif tag in _BLOCKS:
             self.finish_block()
             self._heading = 0 if tag in _HEADINGS else self._heading
+            self._in_pre = self._in_pre and tag != "pre"
 
     def handle_data(self, data: str) -> None:
-        if self._hidden or not data.strip():
+        if self._hidden:
+            return
+        if self._in_pre:
+            self._take_typed(data)
+            return
+        if not data.strip():
             return
         if not self._words:
             ahead = data[: len(data) - len(data.lstrip())]
             self._line = self.getpos()[0] + ahead.count("\n")
         self._words.extend(data.split())
 
+    def _take_typed(self, data: str) -> None:
+        """What is shown as it was typed: each of its lines is a block."""
+        line = self.getpos()[0]
+        for number, part in enumerate(data.split("\n")):
+            if number:
+                self.finish_block()
+            if not self._typed:
+                self._line = line + number
+            self._typed += part
+
     def finish_block(self) -> None:
-        if self._words:
-            self.blocks.append((self._line, self._heading, " ".join(self._words)))
-        self._words = []
+        words = f"{' '.join(self._words)} {self._typed}" if self._words else self._typed
+        if words := words.rstrip():
+            self.blocks.append((self._line, self._heading, words))
+        self._words, self._typed = [], ""
 
 
-def read_page(text: str) -> Iterator[tuple[str, list[tuple[int, str]]]]:
-    """Each section of a page: its trail of headings, and its blocks with their lines."""
+def read_page(
+    text: str, redact: Callable[[str], str] = str
+) -> Iterator[tuple[str, list[tuple[int, str]]]]:
+    """Each section of a page: its trail of headings, and its blocks with their lines.
+
+    redact: takes secrets out of the words of the page, line for line.
+    """
     page = _Page()
     try:
         page.feed(text)
@@ -105,15 +135,20 @@ def read_page(text: str) -> Iterator[tuple[str, list[tuple[int, str]]]]:
     except (AssertionError, ValueError):
         pass  # a marked section that is none; what came before it holds
     page.finish_block()
+    if not page.blocks:
+        return
     trail: list[tuple[int, str]] = []
     blocks: list[tuple[int, str]] = []
-    for line, level, words in page.blocks:
+    heading: list[tuple[int, str]] = []
+    shown = redact("\n".join(words for _, _, words in page.blocks)).split("\n")
+    for (line, level, _), words in zip(page.blocks, shown, strict=True):
         if not level:
             blocks.append((line, words))
             continue
-        if blocks:
-            yield " > ".join(one for _, one in trail), blocks
+        told_below = bool(trail) and trail[-1][0] < level
+        if blocks or (heading and not told_below):
+            yield " > ".join(one for _, one in trail), blocks or heading
         trail = [*(one for one in trail if one[0] < level), (level, plain_words(words))]
-        blocks = []
-    if blocks:
-        yield " > ".join(one for _, one in trail), blocks
+        blocks, heading = [], [(line, plain_words(words))]
+    if blocks or heading:
+        yield " > ".join(one for _, one in trail), blocks or heading

@@ -13,7 +13,7 @@ from modelyard.configs.kinds.embedding_models import SearchDomain
 from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.reading.decoding import has_broken_characters
 from modelyard.retrieval.reading.lines import CountTokens
-from modelyard.retrieval.reading.passages import read_passages
+from modelyard.retrieval.reading.passages import read_passages, reads_as_log
 from modelyard.retrieval.reading.sources import NotAFile, SourceFile
 from modelyard.retrieval.revise import FileRecord
 from modelyard.retrieval.updating.comparing import make_record
@@ -55,11 +55,15 @@ def cut_file(
         update.skip("too large", source.shown)
         return None
     if has_broken_characters(content):
-        update.skip("broken encoding", source.shown)
-        return None
-    passages = read_passages(content, source.shown, settings, count_tokens)
-    if content.startswith(b"%PDF-") and not passages:
-        update.skip("PDF without text", source.shown)
+        if not reads_as_log(source.shown, settings):
+            update.skip("broken encoding", source.shown)
+            return None
+        update.skip("characters in a broken encoding", source.shown)
+
+    def report(reason: str) -> None:
+        update.skip(reason, source.shown)
+
+    passages = read_passages(content, source.shown, settings, count_tokens, report=report)
     sha256 = hashlib.sha256(content).hexdigest()
     record = make_record(source, found, sha256, size_bytes=len(content))
     return CutFile(record=record, passages=passages)
@@ -69,7 +73,8 @@ def can_be_read(source: SourceFile, settings: SearchDomain) -> bool:
     """Whether `cut_file` would not leave the file out."""
     try:
         with source.open() as stream:
-            return settings.chunker == "logs" or not has_broken_characters(stream.read())
+            is_log = reads_as_log(source.shown, settings)
+            return is_log or not has_broken_characters(stream.read())
     except OSError:
         return False
 
