@@ -2,7 +2,7 @@
 
 A small table is compared in float32. A large one is kept a second time in one byte a number, each
 row on a scale of its own, and ONNX Runtime multiplies whole numbers: a third of the time, and a
-cosine that is within 0.005 of the exact one. Whoever takes more candidates than are shown and
+cosine that is within 0.01 of the exact one. Whoever takes more candidates than are shown and
 looks at those exactly loses nothing by it; see `rank`.
 """
 
