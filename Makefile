@@ -46,7 +46,7 @@ demo: $(ready)  ## Train, judge and use an adapter on this machine, set-up inclu
 #>
 #> What to type next
 #>   .venv/bin/models generate --adapter techcorp-demo "Who is the CFO of TechCorp?"
-#>   .venv/bin/models init ~/my-yard          a yard of your own, outside this repository
+#>   .venv/bin/models init ~/my-project          a project of your own, outside this repository
 #>   .venv/bin/models prepare-data FILE.csv --out datasets/mine
 #>   .venv/bin/models fine-tune --dataset mine --adapter mine --promote
 

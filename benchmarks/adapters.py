@@ -1,9 +1,9 @@
 """How long the work of promoting, rolling back and listing takes, start-up aside.
 
-`python benchmarks/adapters.py --adapter NAME` in a yard that has a version of NAME (`make demo`
-makes one). Works in a copy of the yard's models/, with the same files registered a second time, so
-every promotion verifies and every rollback hashes a real version. Prints medians and the slowest;
-exits 1 when the median of a promotion or a rollback is over the bar.
+`python benchmarks/adapters.py --adapter NAME` in a project that has a version of NAME (`make demo`
+makes one). Works in a copy of the project's models/, with the same files registered a second time,
+so every promotion verifies and every rollback hashes a real version. Prints medians and the
+slowest; exits 1 when the median of a promotion or a rollback is over the bar.
 """
 
 from __future__ import annotations
@@ -27,22 +27,26 @@ from modelyard.adapters.versions import (
     register_version,
     version_numbers,
 )
-from modelyard.bases.local import locate_base
-from modelyard.core.layout import Yard, find_yard
+from modelyard.core.layout import Project, find_project
 from modelyard.core.progress import Silent
-from modelyard.core.settings.mapping import settings_mapping
+from modelyard.settings.mapping import settings_mapping
+from modelyard.weights.local import locate_base
 
 BAR_S = 0.1
 _MADE_BY_REGISTERING = ("adapter", "version", "created_at", "files")
 
 
-def copy_yard(yard: Yard, adapter: str, place: Path) -> tuple[Yard, AdapterVersion, AdapterVersion]:
-    """A yard with the newest version of the adapter, and the same files as another version."""
-    copied = Yard(place)
+def copy_project(
+    project: Project, adapter: str, place: Path
+) -> tuple[Project, AdapterVersion, AdapterVersion]:
+    """A project with the newest version of the adapter, and the same files as another version."""
+    copied = Project(place)
     (place / "configs").mkdir()
-    shutil.copytree(yard.bases, copied.bases)
-    number = version_numbers(yard, adapter)[-1]
-    shutil.copytree(yard.adapter_version(adapter, number), copied.adapter_version(adapter, number))
+    shutil.copytree(project.bases, copied.bases)
+    number = version_numbers(project, adapter)[-1]
+    shutil.copytree(
+        project.adapter_version(adapter, number), copied.adapter_version(adapter, number)
+    )
     first = load_version(copied, adapter, number)
 
     def fill(staged: Path, _: int) -> None:
@@ -78,25 +82,25 @@ def main() -> int:
     parser.add_argument("--adapter", default="techcorp-demo")
     parser.add_argument("--repeats", type=int, default=30, help="rounds to measure (default: 30)")
     asked = parser.parse_args()
-    with tempfile.TemporaryDirectory(dir=find_yard().models, prefix=".staging-") as place:
-        yard, first, second = copy_yard(find_yard(), asked.adapter, Path(place))
+    with tempfile.TemporaryDirectory(dir=find_project().models, prefix=".staging-") as place:
+        project, first, second = copy_project(find_project(), asked.adapter, Path(place))
         name = first.manifest.base.name
-        promote_version(yard, first)
+        promote_version(project, first)
 
         def promote() -> None:
-            base = locate_base(yard, name)
-            assert promote_judged(yard, second, base=base).moved
+            base = locate_base(project, name)
+            assert promote_judged(project, second, base=base).moved
 
         def overview() -> None:
-            summarize_adapters(yard)
-            measure_weights(yard, [name], progress=Silent())
+            summarize_adapters(project)
+            measure_weights(project, [name], progress=Silent())
 
         timed = {
-            "promote": measure(asked.repeats, promote, lambda: promote_version(yard, first)),
+            "promote": measure(asked.repeats, promote, lambda: promote_version(project, first)),
             "rollback": measure(
                 asked.repeats,
-                lambda: roll_back(yard, asked.adapter),
-                lambda: promote_version(yard, second),
+                lambda: roll_back(project, asked.adapter),
+                lambda: promote_version(project, second),
             ),
             "list": measure(asked.repeats, overview, lambda: None),
         }

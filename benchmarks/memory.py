@@ -1,6 +1,6 @@
 """Predicted against real peaks of memory, on settings that differ: `make bench-memory`.
 
-Each run is `models fine-tune` as its own process for a few steps, in a yard of its own; the run
+Each run is `models fine-tune` as its own process for a few steps, in a project of its own; the run
 records what preflight predicted and the most that the process held. Prints a table, and exits 1
 when a prediction misses by more than the bar.
 """
@@ -14,9 +14,9 @@ import sys
 import tempfile
 from pathlib import Path
 
-from modelyard.bases.pull import require_base
-from modelyard.core.layout import find_yard
+from modelyard.core.layout import find_project
 from modelyard.core.progress import Silent
+from modelyard.weights.pull import require_base
 
 BAR = 0.15
 STEPS = 4
@@ -39,7 +39,7 @@ SETTINGS = {
 
 def run(settings: dict[str, object], folder: Path) -> dict[str, int]:
     """The prediction and the peak of one run, in bytes."""
-    here = find_yard(Path(__file__).parent.parent)
+    here = find_project(Path(__file__).parent.parent)
     base = require_base(here, "smollm2-135m-instruct", progress=Silent())
     for name in ("configs", f"models/base/{base.name}"):
         (folder / name).mkdir(parents=True)
@@ -56,7 +56,7 @@ def run(settings: dict[str, object], folder: Path) -> dict[str, int]:
     command += ["--dataset", str(here.dataset("techcorp")), "--experiment", "bench"]
     for key, value in chosen.items():
         command += ["--set", f"{key}={value}"]
-    environment = {**os.environ, "MODELS_YARD": str(folder)}
+    environment = {**os.environ, "MODELS_PROJECT": str(folder)}
     ended = subprocess.run(command, env=environment, capture_output=True, text=True)
     record = folder / "experiments/bench/run.json"
     if ended.returncode or not record.exists():

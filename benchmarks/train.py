@@ -29,17 +29,17 @@ from typing import Any
 import psutil
 import torch
 
-from modelyard.bases.local import LocalBase
-from modelyard.bases.pull import require_base
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import load_dataset
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import TokenRow, tokenize_conversations
-from modelyard.core.layout import find_yard
+from modelyard.core.layout import find_project
 from modelyard.core.progress import Silent
 from modelyard.inference.engine import Engine
 from modelyard.inference.machine import measure_matmul_gflops, probe_machine
 from modelyard.training.memory import load_base_shape
+from modelyard.weights.local import LocalBase
+from modelyard.weights.pull import require_base
 
 BIN = Path(sys.executable).parent
 ROWS_PER_STEP = 8
@@ -133,7 +133,7 @@ def run_modelyard(job: Job, folder: Path) -> Measured:
     command += ["--base-model", job.base.name]
     for key, value in settings.items():
         command += ["--set", f"{key}={value}"]
-    _, wall_s, peak = run_process(command, folder, MODELS_YARD=str(folder))
+    _, wall_s, peak = run_process(command, folder, MODELS_PROJECT=str(folder))
     lines = (folder / "experiments/bench/metrics.jsonl").read_text().splitlines()
     ended = [json.loads(line)["elapsed_s"] for line in lines]
     trained_s = ended[-1]
@@ -217,8 +217,8 @@ def write_rows(path: Path, rows: Sequence[Conversation], *, prompt_completion: b
 
 def read_job(data: str, rows: int) -> Job:
     """`rows` training rows of a dataset or of a CSV with text and category, and 128 to judge."""
-    yard = find_yard(Path(__file__).parent.parent)
-    base = require_base(yard, "smollm2-135m-instruct", progress=Silent())
+    project = find_project(Path(__file__).parent.parent)
+    base = require_base(project, "smollm2-135m-instruct", progress=Silent())
     if data.endswith(".csv"):
         from modelyard.chatdata.conversation import Message
 
@@ -232,7 +232,7 @@ def read_job(data: str, rows: int) -> Job:
         ]
         train, held = every[:rows], every[rows : rows + 128]
     else:
-        dataset = load_dataset(yard, data)
+        dataset = load_dataset(project, data)
         train = [one for one in dataset.train if len(one.messages) == 2][:rows]
         held = list(dataset.evaluation)
     tokenizer = ChatTokenizer.load(base.path)

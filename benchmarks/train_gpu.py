@@ -21,7 +21,6 @@ import numpy as np
 import torch
 from transformers import AutoConfig, AutoModelForCausalLM
 
-from modelyard.bases.local import LocalBase
 from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.core.errors import ModelyardError
@@ -35,6 +34,7 @@ from modelyard.training.memory import (
     load_base_shape,
     predict_memory,
 )
+from modelyard.weights.local import LocalBase
 
 SHAPES: dict[str, dict[str, Any]] = {
     "tiny": {

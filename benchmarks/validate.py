@@ -22,7 +22,7 @@ import time
 from collections.abc import Callable, Sequence
 from pathlib import Path
 
-from modelyard.frontdoor.init import init_yard
+from modelyard.setup.init import init_project
 
 MODELS = Path(sys.executable).with_name("models")
 ROOT = Path(__file__).parents[1]
@@ -49,8 +49,8 @@ MISTAKES: Sequence[tuple[str, str]] = (
 
 
 def write_files(folder: Path, count: int, spoil: Callable[[int, str], str]) -> list[Path]:
-    """A yard in `folder` whose configs/language_models holds `count` more files."""
-    init_yard(folder)
+    """A project in `folder` whose configs/language_models holds `count` more files."""
+    init_project(folder)
     written = []
     for number in range(count):
         text = TEMPLATE.replace("requests_per_minute: 500", f"requests_per_minute: {number + 1}")

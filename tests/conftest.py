@@ -13,7 +13,7 @@ from typing import Any
 
 import pytest
 
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 # Before torch is imported, and for the processes that tests start: threads that spin while they
 # wait make several test processes on the same cores ten times slower.
@@ -113,9 +113,9 @@ def tiny_base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
 
 
 @pytest.fixture
-def yard(tmp_path: Path, tiny_base_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Yard:
-    """A yard whose only base is `tiny`, found through its path; the current folder is inside it."""
-    root = tmp_path / "yard"
+def project(tmp_path: Path, tiny_base_folder: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project whose only base is `tiny`, found through its path; the current folder is in it."""
+    root = tmp_path / "project"
     card = root / "models" / "base" / "tiny" / "MODEL_INFO.md"
     card.parent.mkdir(parents=True)
     (root / "configs").mkdir()
@@ -131,7 +131,7 @@ def yard(tmp_path: Path, tiny_base_folder: Path, monkeypatch: pytest.MonkeyPatch
         "---\n\n# tiny\n"
     )
     monkeypatch.chdir(root)
-    return Yard(root)
+    return Project(root)
 
 
 @pytest.fixture

@@ -1,4 +1,4 @@
-"""A small yard with configs to deploy: three language models, two domains, two profiles."""
+"""A small project with configs to deploy: three language models, two domains, two profiles."""
 
 from __future__ import annotations
 
@@ -6,9 +6,9 @@ import os
 from collections.abc import Iterator
 from pathlib import Path
 
-from modelyard.configs.live.drift import find_drift
-from modelyard.configs.live.revisions import find_live, link_leads_to, list_revisions
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.deployments.drift import find_drift
+from modelyard.deployments.revisions import find_live, link_leads_to, list_revisions
 
 CONFIGS = {
     "language_models/gpt4_config": """\
@@ -106,58 +106,58 @@ model_integration:
 }
 
 
-def write_deploy_yard(root: Path) -> Yard:
-    """A yard with these configs."""
-    yard = Yard(root)
-    yard.models.mkdir(parents=True)
+def write_deploy_project(root: Path) -> Project:
+    """A project with these configs."""
+    project = Project(root)
+    project.models.mkdir(parents=True)
     for place, text in CONFIGS.items():
-        path = yard.configs / f"{place}.yaml"
+        path = project.configs / f"{place}.yaml"
         path.parent.mkdir(parents=True, exist_ok=True)
         path.write_text(text)
     handbook = root / "docs" / "handbook.md"
     handbook.parent.mkdir()
     handbook.write_text("# The handbook\n\nAsk Ann.\n")
-    return yard
+    return project
 
 
-def edit(yard: Yard, place: str, before: str, after: str) -> None:
+def edit(project: Project, place: str, before: str, after: str) -> None:
     """Change one thing in a config file."""
-    path = yard.configs / f"{place}.yaml"
+    path = project.configs / f"{place}.yaml"
     text = path.read_text()
     assert before in text
     path.write_text(text.replace(before, after))
 
 
-def live_number(yard: Yard, environment: str = "development") -> int:
+def live_number(project: Project, environment: str = "development") -> int:
     """The revision that readers take for live; 0 for none."""
-    live = find_live(yard, environment)
+    live = find_live(project, environment)
     return live.number if live else 0
 
 
-def require_agreement(yard: Yard, environment: str = "development") -> None:
+def require_agreement(project: Project, environment: str = "development") -> None:
     """Readers, link, files and history say the same, before anybody tidied up."""
-    number = live_number(yard, environment)
-    numbers = [one.number for one in list_revisions(yard, environment)]
+    number = live_number(project, environment)
+    numbers = [one.number for one in list_revisions(project, environment)]
     assert numbers == list(range(1, number + 1))
     if number:
-        assert link_leads_to(yard, environment, number)
-        assert find_drift(yard, environment).files == ()
+        assert link_leads_to(project, environment, number)
+        assert find_drift(project, environment).files == ()
     else:
-        assert not os.path.lexists(yard.deployed(environment))
+        assert not os.path.lexists(project.deployed(environment))
 
 
-def left_over(yard: Yard, environment: str = "development") -> list[str]:
+def left_over(project: Project, environment: str = "development") -> list[str]:
     """What lies under .models/deployed/ beside the link and its folder."""
-    return sorted(set(_places(yard)) - {environment, _folder(yard, environment)})
+    return sorted(set(_places(project)) - {environment, _folder(project, environment)})
 
 
-def _places(yard: Yard) -> Iterator[str]:
-    deployed = yard.deployed("development").parent
+def _places(project: Project) -> Iterator[str]:
+    deployed = project.deployed("development").parent
     for folder in (deployed, deployed / ".revisions"):
         for place in folder.iterdir():
             if place.name != ".revisions":
                 yield place.name
 
 
-def _folder(yard: Yard, environment: str) -> str:
-    return f"{environment}-{live_number(yard, environment)}"
+def _folder(project: Project, environment: str) -> str:
+    return f"{environment}-{live_number(project, environment)}"

@@ -13,7 +13,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.frontdoor.init import load_starter
+from modelyard.setup.init import load_starter
 
 REPOSITORY = Path(__file__).parents[1]
 PROJECT = tomllib.loads((REPOSITORY / "pyproject.toml").read_text())["project"]
@@ -33,9 +33,9 @@ def wheel(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return built
 
 
-def test_the_wheel_holds_every_file_of_a_new_yard(wheel: Path) -> None:
+def test_the_wheel_holds_every_file_of_a_new_project(wheel: Path) -> None:
     places = {
-        "modelyard/frontdoor/starter/": "",
+        "modelyard/setup/starter/": "",
         "modelyard/configs/schemas/": "configs/schemas/",
     }
     with zipfile.ZipFile(wheel) as archive:
@@ -56,7 +56,7 @@ def test_the_wheel_holds_no_tests_and_no_weights(wheel: Path) -> None:
     assert wheel.stat().st_size < 1_000_000
 
 
-def test_an_installed_wheel_makes_a_yard_that_its_commands_work_in(
+def test_an_installed_wheel_makes_a_project_that_its_commands_work_in(
     wheel: Path, tmp_path: Path
 ) -> None:
     site = tmp_path / "site"
@@ -75,9 +75,9 @@ def test_an_installed_wheel_makes_a_yard_that_its_commands_work_in(
     where = "import modelyard; print(modelyard.__file__)"
     imported = subprocess.check_output([sys.executable, "-c", where], env=environment, text=True)
     assert Path(imported.strip()).is_relative_to(site)
-    models("init", "yard", cwd=tmp_path)
-    assert "smollm2-135m-instruct" in models("base", "list", "--json", cwd=tmp_path / "yard")
-    models("validate-config", "language_models/gpt4", "--strict", cwd=tmp_path / "yard")
+    models("init", "project", cwd=tmp_path)
+    assert "smollm2-135m-instruct" in models("base", "list", "--json", cwd=tmp_path / "project")
+    models("validate-config", "language_models/gpt4", "--strict", cwd=tmp_path / "project")
 
 
 @pytest.mark.parametrize("name", DIRECT)

@@ -30,8 +30,8 @@ def test_the_tutorial_works_as_written(tmp_path: Path, tiny_base_folder: Path) -
         text=True,
     )
     assert ended.returncode == 0, ended.stdout + ended.stderr
-    yard = tmp_path / "my-yard"
-    assert (yard / "models/versions/tickets/1/MANIFEST.json").is_file()
-    assert (yard / "models/trained/tickets/adapter_model.safetensors").is_file()
-    assert (yard / "experiments/tickets/report.html").is_file()
+    project = tmp_path / "my-project"
+    assert (project / "models/versions/tickets/1/MANIFEST.json").is_file()
+    assert (project / "models/trained/tickets/adapter_model.safetensors").is_file()
+    assert (project / "experiments/tickets/report.html").is_file()
     assert "‹" in ended.stdout

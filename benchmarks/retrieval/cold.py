@@ -15,15 +15,15 @@ from itertools import islice
 from pathlib import Path
 
 from benchmarks.retrieval.processes import models
-from benchmarks.retrieval.prose import python_sources, windows
-from benchmarks.retrieval.table import Row, report
-from benchmarks.retrieval.yards import (
+from benchmarks.retrieval.projects import (
     DOMAIN,
     directions,
-    make_yard,
+    make_project,
     real_fingerprint,
     write_index,
 )
+from benchmarks.retrieval.prose import python_sources, windows
+from benchmarks.retrieval.table import Row, report
 
 BAR_S = 0.8
 PASSAGES = 10_000
@@ -41,20 +41,20 @@ _QUERIES = (
 def measure(text: Sequence[Path], *, passages: int = PASSAGES, runs: int = RUNS) -> list[Row]:
     """The median of some runs, and what they import."""
     with tempfile.TemporaryDirectory(prefix="bench-cold-") as place:
-        yard, domain = make_yard(Path(place))
+        project, domain = make_project(Path(place))
         written = write_index(
             domain,
             islice(windows(text), passages),
             directions(passages, domain.encoder.dimensions, seed=1),
-            fingerprint=real_fingerprint(yard, domain),
+            fingerprint=real_fingerprint(project, domain),
         )
         words = ["search", "--domain", DOMAIN]
-        models(yard.root, *words, _QUERIES[0])  # fills the disk cache
+        models(project.root, *words, _QUERIES[0])  # fills the disk cache
         times = [
-            models(yard.root, *words, _QUERIES[number % len(_QUERIES)]).seconds
+            models(project.root, *words, _QUERIES[number % len(_QUERIES)]).seconds
             for number in range(runs)
         ]
-        heavy = imported(yard.root, [*words, _QUERIES[0]])
+        heavy = imported(project.root, [*words, _QUERIES[0]])
     median = statistics.median(times)
     return [
         Row(

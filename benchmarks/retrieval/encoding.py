@@ -23,8 +23,8 @@ import numpy as np
 
 from benchmarks.retrieval.table import Row, left_out, report
 from modelyard.configs.kinds.embedding_models import Encoder
-from modelyard.core.layout import Yard
-from modelyard.retrieval.encoding.sources import local_folder
+from modelyard.core.layout import Project
+from modelyard.encoders.sources import local_folder
 
 BAR = 3.0
 LEAST_COSINE = 0.9999
@@ -37,11 +37,11 @@ import json, sys, time
 from pathlib import Path
 import numpy as np
 from modelyard.configs.kinds.embedding_models import Encoder
-from modelyard.core.layout import Yard
-from modelyard.retrieval.encoding import open_encoder
+from modelyard.core.layout import Project
+from modelyard.encoders import open_encoder
 texts, target, cold = json.loads(Path(sys.argv[1]).read_text()), sys.argv[2], sys.argv[3] == "cold"
 settings = Encoder(source="wheel", model="all-minilm-l6-v2", dimensions=384, max_tokens=256)
-encoder = open_encoder(Yard(Path.cwd()), settings, for_bulk=True)
+encoder = open_encoder(Project(Path.cwd()), settings, for_bulk=True)
 if not cold:
     encoder.encode((texts * (1 + 400 // len(texts)))[:400])
 began = time.perf_counter()
@@ -134,7 +134,7 @@ def _rate(python: str, code: str, *words: str) -> float:
 
 
 def _model_folder() -> Path:
-    folder = local_folder(Yard(Path.cwd()), ENCODER)
+    folder = local_folder(Project(Path.cwd()), ENCODER)
     if folder is None:
         raise SystemExit("the encoder is not in the cache: run `models update-embeddings` first")
     return folder

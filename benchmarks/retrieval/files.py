@@ -21,14 +21,14 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.retrieval.processes import models, run
+from benchmarks.retrieval.projects import DOMAIN, directions, make_project, real_fingerprint
 from benchmarks.retrieval.prose import python_sources, windows
 from benchmarks.retrieval.table import Row, report
-from benchmarks.retrieval.yards import DOMAIN, directions, make_yard, real_fingerprint
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
+from modelyard.encoders import open_encoder
 from modelyard.retrieval.cache import open_cache
 from modelyard.retrieval.domains import Domain
-from modelyard.retrieval.encoding import open_encoder
 from modelyard.retrieval.index import VECTOR_TYPE
 from modelyard.retrieval.reading.passages import read_passages
 
@@ -55,15 +55,17 @@ _KEPT_AT_ONCE = 5_000
 def measure(text: Sequence[Path], *, files: int = FILES, rounds: int = ROUNDS) -> list[Row]:
     """Rows for an unchanged tree and for one edited file."""
     with tempfile.TemporaryDirectory(prefix="bench-files-") as place:
-        yard, domain = make_yard(Path(place))
-        paths = write_tree(yard, text, files)
-        _commit(yard)
-        _fill_cache(yard, domain, paths)
+        project, domain = make_project(Path(place))
+        paths = write_tree(project, text, files)
+        _commit(project)
+        _fill_cache(project, domain, paths)
         time.sleep(_CLOCK_SETTLES_S)
-        first = _update(yard)
+        first = _update(project)
         _require(first["embedded"] == 0, "the first index was to come from the cache")
-        ours, git = _compare_unchanged(yard, rounds)
-        edits = [_edit(yard, path, number) for number, path in enumerate(paths[:: files // rounds])]
+        ours, git = _compare_unchanged(project, rounds)
+        edits = [
+            _edit(project, path, number) for number, path in enumerate(paths[:: files // rounds])
+        ]
     passages = first["passages"]["added"]
     unchanged, status = statistics.median(ours), statistics.median(git)
     updated, found = (statistics.median(times) for times in zip(*edits, strict=True))
@@ -85,12 +87,12 @@ def measure(text: Sequence[Path], *, files: int = FILES, rounds: int = ROUNDS) -
     ]
 
 
-def write_tree(yard: Yard, text: Sequence[Path], files: int) -> list[Path]:
+def write_tree(project: Project, text: Sequence[Path], files: int) -> list[Path]:
     """Markdown files of two sections each, a hundred to a folder."""
     sections = _sections(text)
     paths = []
     for number in range(files):
-        folder = yard.root / "notes" / f"{number // _IN_ONE_FOLDER:03d}"
+        folder = project.root / "notes" / f"{number // _IN_ONE_FOLDER:03d}"
         if number % _IN_ONE_FOLDER == 0:
             folder.mkdir(parents=True)
         path = folder / f"note-{number:05d}.md"
@@ -108,42 +110,42 @@ def _sections(text: Sequence[Path]) -> Iterator[tuple[str, str]]:
             yield " ".join(words[:4]), " ".join(words)
 
 
-def _commit(yard: Yard) -> None:
-    run(["git", "init", "--quiet"], yard.root)
-    run(["git", "add", "--all"], yard.root)
+def _commit(project: Project) -> None:
+    run(["git", "init", "--quiet"], project.root)
+    run(["git", "add", "--all"], project.root)
     who = ["-c", "user.name=bench", "-c", "user.email=bench@localhost"]
-    run(["git", *who, "commit", "--quiet", "--message", "Notes"], yard.root)
+    run(["git", *who, "commit", "--quiet", "--message", "Notes"], project.root)
 
 
-def _fill_cache(yard: Yard, domain: Domain, paths: Sequence[Path]) -> None:
+def _fill_cache(project: Project, domain: Domain, paths: Sequence[Path]) -> None:
     """A vector for every passage that the update will cut."""
-    count_tokens = open_encoder(yard, domain.encoder).count_tokens
+    count_tokens = open_encoder(project, domain.encoder).count_tokens
     digests = list(
         {
             passage.digest
             for path in paths
             for passage in read_passages(
-                path.read_bytes(), yard.show(path), domain.settings, count_tokens
+                path.read_bytes(), project.show(path), domain.settings, count_tokens
             )
         }
     )
     vectors = directions(len(digests), domain.encoder.dimensions, seed=1).astype(VECTOR_TYPE)
-    with open_cache(yard, real_fingerprint(yard, domain), Silent()) as cache:
+    with open_cache(project, real_fingerprint(project, domain), Silent()) as cache:
         for start in range(0, len(digests), _KEPT_AT_ONCE):
             some = slice(start, start + _KEPT_AT_ONCE)
             pairs = zip(digests[some], vectors[some], strict=True)
             cache.keep({digest: vector.tobytes() for digest, vector in pairs})
 
 
-def _compare_unchanged(yard: Yard, rounds: int) -> tuple[list[float], list[float]]:
+def _compare_unchanged(project: Project, rounds: int) -> tuple[list[float], list[float]]:
     """Seconds of `models update-embeddings` and of `git status`, in turn."""
     ours, git = [], []
     for number in range(rounds + 1):
         began = time.perf_counter()
-        told = _update(yard)
+        told = _update(project)
         seconds = time.perf_counter() - began
         _require(told["unchanged"] and told["embedded"] == 0, "nothing was to change")
-        status = run(["git", "status", "--porcelain"], yard.root)
+        status = run(["git", "status", "--porcelain"], project.root)
         _require(not status.stdout, "git was to find nothing")
         if number:  # the first fills the disk cache
             ours.append(seconds)
@@ -151,25 +153,25 @@ def _compare_unchanged(yard: Yard, rounds: int) -> tuple[list[float], list[float
     return ours, git
 
 
-def _edit(yard: Yard, path: Path, number: int) -> tuple[float, float]:
+def _edit(project: Project, path: Path, number: int) -> tuple[float, float]:
     """Seconds until the update has ended, and until a search has shown the new passage."""
     text = _NEWS[number % len(_NEWS)]
     with path.open("a") as file:
         file.write(f"## News\n\n{text}\n")
     began = time.perf_counter()
-    told = _update(yard)
+    told = _update(project)
     updated = time.perf_counter() - began
     _require(told["files"]["changed"] == 1 and told["embedded"] <= 2, "one file was to change")
-    shown = models(yard.root, "search", "--domain", DOMAIN, "--json", text)
+    shown = models(project.root, "search", "--domain", DOMAIN, "--json", text)
     found = time.perf_counter() - began
     results = json.loads(shown.stdout)["results"]
-    hit = any(one["path"] == yard.show(path) and text in one["text"] for one in results)
+    hit = any(one["path"] == project.show(path) and text in one["text"] for one in results)
     _require(hit, "the new passage was to be found")
     return updated, found
 
 
-def _update(yard: Yard) -> dict[str, Any]:
-    done = models(yard.root, "update-embeddings", "--domain", DOMAIN, "--incremental", "--json")
+def _update(project: Project) -> dict[str, Any]:
+    done = models(project.root, "update-embeddings", "--domain", DOMAIN, "--incremental", "--json")
     (told,) = json.loads(done.stdout)["domains"]
     return dict(told)
 

@@ -24,14 +24,14 @@ import numpy as np
 import numpy.typing as npt
 
 from benchmarks.retrieval.processes import run
-from benchmarks.retrieval.table import Row, report
-from benchmarks.retrieval.yards import (
+from benchmarks.retrieval.projects import (
     DOMAIN,
     directions,
-    make_yard,
+    make_project,
     real_fingerprint,
     write_index,
 )
+from benchmarks.retrieval.table import Row, report
 from modelyard.retrieval.opened import OpenedIndex
 from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.ranking import CODE, rank
@@ -95,13 +95,13 @@ def _in_a_process(what: str, folder: str, passages: int) -> dict[str, float]:
 
 def build(folder: Path, passages: int) -> dict[str, float]:
     """Make the index. Called in a process of its own."""
-    yard, domain = make_yard(folder)
+    project, domain = make_project(folder)
     began = time.perf_counter()
     write_index(
         domain,
         _passages(passages),
         (vector for block in _blocks(passages, domain.encoder.dimensions) for vector in block),
-        fingerprint=real_fingerprint(yard, domain),
+        fingerprint=real_fingerprint(project, domain),
     )
     return {
         "passages_per_s": passages / (time.perf_counter() - began),
@@ -112,10 +112,10 @@ def build(folder: Path, passages: int) -> dict[str, float]:
 
 def ask(folder: Path, passages: int) -> dict[str, float]:
     """Search the index. Called in a process of its own."""
-    yard, domain = make_yard(folder)
+    project, domain = make_project(folder)
     chance = np.random.default_rng(2)
     queries = [" ".join(_drawn(chance, 5)) for _ in range(_WARM_UP + QUERIES)]
-    searcher = Searcher(yard)
+    searcher = Searcher(project)
     times = []
     for query in queries:
         began = time.perf_counter()

@@ -35,5 +35,5 @@ def run(command: Sequence[str | Path], folder: Path) -> Ended:
 
 
 def models(folder: Path, *words: str) -> Ended:
-    """A `models` command in a yard."""
+    """A `models` command in a project."""
     return run([MODELS, *words], folder)

@@ -3,7 +3,7 @@
     python -m benchmarks.retrieval.quality --data DIR
 
 The mix must reach the bar of a set that has one, and on no set may it lie below the better of its
-two sides. Vectors are kept in the embedding cache of the yard this runs in.
+two sides. Vectors are kept in the embedding cache of the project this runs in.
 """
 
 from __future__ import annotations
@@ -14,7 +14,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from benchmarks.retrieval.table import Row, left_out, report
-from modelyard.core.layout import find_yard
+from modelyard.core.layout import find_project
 from modelyard.core.progress import Silent
 from modelyard.retrieval.evaluate import Measure, evaluate_search
 
@@ -30,7 +30,7 @@ def measure(sets: Sequence[Path]) -> list[Row]:
 
 
 def _row(folder: Path) -> Row:
-    (judged,) = evaluate_search(find_yard(), folder, progress=Silent())
+    (judged,) = evaluate_search(find_project(), folder, progress=Silent())
     found = judged.measures["nDCG@10"]
     better = max(found.dense.value, found.words.value)
     wanted, bar = _bar(folder.name, found)

@@ -15,15 +15,15 @@ from pathlib import Path
 
 import numpy as np
 
-from benchmarks.retrieval.prose import load_queries, python_sources, windows
-from benchmarks.retrieval.table import Row, report
-from benchmarks.retrieval.yards import (
+from benchmarks.retrieval.projects import (
     DOMAIN,
     directions,
-    make_yard,
+    make_project,
     real_fingerprint,
     write_index,
 )
+from benchmarks.retrieval.prose import load_queries, python_sources, windows
+from benchmarks.retrieval.table import Row, report
 from modelyard.retrieval.search import Searcher
 
 P50_MS, P99_MS = 20.0, 60.0
@@ -41,17 +41,17 @@ def measure(
 ) -> list[Row]:
     """Median and 99th percentile of distinct queries, each asked once; the first 20 apart."""
     with tempfile.TemporaryDirectory(prefix="bench-warm-") as place:
-        yard, domain = make_yard(Path(place))
+        project, domain = make_project(Path(place))
         texts = list(islice(windows(text), passages))
         written = write_index(
             domain,
             texts,
             directions(len(texts), domain.encoder.dimensions, seed=1),
-            fingerprint=real_fingerprint(yard, domain),
+            fingerprint=real_fingerprint(project, domain),
         )
         asked = load_queries(sets, texts, queries + WARM_UP)
         del texts
-        times = _ask(Searcher(yard), asked)
+        times = _ask(Searcher(project), asked)
     first, rest = times[:WARM_UP], times[WARM_UP:]
     p50, p99 = np.percentile(rest, [50, 99])
     return [

@@ -6,7 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
-from modelyard.core.cards import write_card
+from modelyard.settings.cards import write_card
 
 BETTER = {
     "rows": 60,

@@ -1,4 +1,4 @@
-"""Real PEFT adapters on the tiny base, and yards that need no torch to be made."""
+"""Real PEFT adapters on the tiny base, and projects that need no torch to be made."""
 
 from __future__ import annotations
 
@@ -13,29 +13,32 @@ from adapter_samples import BETTER, facts, fill_with
 
 from modelyard.adapters.import_ import import_adapter, plan_import
 from modelyard.adapters.versions import AdapterVersion, register_version
-from modelyard.bases.fingerprint import fingerprint_weights
-from modelyard.bases.local import LocalBase
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.weights.fingerprint import fingerprint_weights
+from modelyard.weights.local import LocalBase
 
 
 @pytest.fixture
-def bare_yard(tmp_path: Path) -> Yard:
-    """A yard without a base."""
-    root = tmp_path / "yard"
+def bare_project(tmp_path: Path) -> Project:
+    """A project without a base."""
+    root = tmp_path / "project"
     (root / "configs").mkdir(parents=True)
     (root / "models").mkdir()
-    return Yard(root)
+    return Project(root)
 
 
 @pytest.fixture
-def register(bare_yard: Yard) -> Callable[..., AdapterVersion]:
+def register(bare_project: Project) -> Callable[..., AdapterVersion]:
     """Register the next version of `demo` (or of another adapter) with these figures."""
 
     def make(
         run_key: str, *, adapter: str = "demo", evaluation: Any = BETTER, **changes: Any
     ) -> AdapterVersion:
         return register_version(
-            bare_yard, adapter, fill=fill_with(evaluation), manifest_facts=facts(run_key, **changes)
+            bare_project,
+            adapter,
+            fill=fill_with(evaluation),
+            manifest_facts=facts(run_key, **changes),
         )
 
     return make
@@ -93,10 +96,10 @@ def own_adapter(saved_adapter: Path, tmp_path: Path) -> Path:
 
 
 @pytest.fixture
-def adopt(yard: Yard, tiny_base: LocalBase) -> Callable[..., AdapterVersion]:
-    """Make a folder of adapter files the next version of `demo` in the yard of base `tiny`."""
+def adopt(project: Project, tiny_base: LocalBase) -> Callable[..., AdapterVersion]:
+    """Make a folder of adapter files the next version of `demo` in the project of base `tiny`."""
 
     def make(folder: Path, adapter: str = "demo", **options: Any) -> AdapterVersion:
-        return import_adapter(yard, adapter, plan_import(folder, tiny_base), **options)
+        return import_adapter(project, adapter, plan_import(folder, tiny_base), **options)
 
     return make

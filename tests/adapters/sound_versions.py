@@ -1,4 +1,4 @@
-"""Versions that pass `verify` without a base, and what a yard must look like at any instant."""
+"""Versions that pass `verify` without a base, and what a project must look like at any instant."""
 
 from __future__ import annotations
 
@@ -18,7 +18,7 @@ from modelyard.adapters.versions import (
     list_versions,
     register_version,
 )
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 TEMPLATE = "{{ messages }}"
 
@@ -28,11 +28,11 @@ def figures(loss: float) -> dict[str, Any]:
     return {**BETTER, "tuned": {"loss": loss}}
 
 
-def register_sound(yard: Yard, run_key: str, *, loss: float | None = 1.2) -> AdapterVersion:
+def register_sound(project: Project, run_key: str, *, loss: float | None = 1.2) -> AdapterVersion:
     """Register a version of `demo` that passes `verify` without a base; no loss: not evaluated."""
     sample = fill_with(None if loss is None else figures(loss))
     return register_version(
-        yard, "demo", fill=_with_template(sample), manifest_facts=_sound_facts(run_key)
+        project, "demo", fill=_with_template(sample), manifest_facts=_sound_facts(run_key)
     )
 
 
@@ -49,20 +49,20 @@ def _sound_facts(run_key: str) -> dict[str, Any]:
     return facts(run_key, template_hash=f"sha256:{digest}")
 
 
-def moves(yard: Yard) -> list[tuple[int | None, int]]:
+def moves(project: Project) -> list[tuple[int | None, int]]:
     """Each move of `demo`, from and to."""
-    return [(move.from_version, move.to_version) for move in pointer_history(yard, "demo")]
+    return [(move.from_version, move.to_version) for move in pointer_history(project, "demo")]
 
 
-def require_agreement(yard: Yard) -> None:
+def require_agreement(project: Project) -> None:
     """Fail unless every version is whole, and the history is one chain that ends at the link."""
-    for version in list_versions(yard, "demo"):
+    for version in list_versions(project, "demo"):
         assert version.manifest.files == list_files(version.path), version.name
-    history = pointer_history(yard, "demo")
+    history = pointer_history(project, "demo")
     sequences = [move.sequence or 0 for move in history]
     assert sequences == sorted(set(sequences))
     for before, after in pairwise(history):
         assert after.from_version == before.to_version, (before, after)
-    in_use = active_number(yard, "demo")
+    in_use = active_number(project, "demo")
     assert in_use == (history[-1].to_version if history else None)
-    assert in_use is None or yard.adapter_version("demo", in_use).is_dir()
+    assert in_use is None or project.adapter_version("demo", in_use).is_dir()

@@ -12,8 +12,8 @@ import pytest
 from modelyard.adapters.check import AdapterMismatch, check_adapter_files
 from modelyard.adapters.manifest import DamagedVersion
 from modelyard.adapters.versions import register_version
-from modelyard.bases.local import LocalBase
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.weights.local import LocalBase
 
 WEIGHTS = "adapter_model.safetensors"
 Q0 = "base_model.model.model.layers.0.self_attn.q_proj"
@@ -69,7 +69,7 @@ def test_a_bf16_adapter_fits_too(own_adapter: Path, tiny_base: LocalBase) -> Non
 
 
 def test_a_registered_version_is_held_to_the_base_in_its_manifest(
-    bare_yard: Yard, saved_adapter: Path, tiny_base: LocalBase
+    bare_project: Project, saved_adapter: Path, tiny_base: LocalBase
 ) -> None:
     from adapter_samples import facts
 
@@ -78,7 +78,7 @@ def test_a_registered_version_is_held_to_the_base_in_its_manifest(
         (staged / "TRAINING_INFO.md").write_text("---\nadapter: demo\n---\n")
 
     origin = {"name": "tiny", "fingerprint": tiny_base.fingerprint}
-    version = register_version(bare_yard, "demo", fill=fill, manifest_facts=facts(base=origin))
+    version = register_version(bare_project, "demo", fill=fill, manifest_facts=facts(base=origin))
     check_adapter_files(version.path, tiny_base)
 
     other = dataclasses.replace(tiny_base, name="other", fingerprint="sha256:0000")

@@ -13,8 +13,8 @@ from safetensors.torch import load_file, save_file
 from modelyard.adapters.diff import change_norm, diff_versions
 from modelyard.adapters.lora_weights import LoraModule, read_lora
 from modelyard.adapters.versions import AdapterVersion, register_version
-from modelyard.bases.local import LocalBase
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.weights.local import LocalBase
 
 Adopt = Callable[..., AdapterVersion]
 Q0 = "model.layers.0.self_attn.q_proj"
@@ -119,7 +119,7 @@ def test_a_bf16_adapter_is_read_to_the_bit(own_adapter: Path) -> None:
 
 
 def test_settings_data_packages_and_figures_that_differ_are_named(
-    adopt: Adopt, yard: Yard, saved_adapter: Path, tiny_base: LocalBase
+    adopt: Adopt, project: Project, saved_adapter: Path, tiny_base: LocalBase
 ) -> None:
     import shutil
 
@@ -129,7 +129,9 @@ def test_settings_data_packages_and_figures_that_differ_are_named(
             for name in ("adapter_config.json", "adapter_model.safetensors"):
                 shutil.copyfile(saved_adapter / name, staged / name)
 
-        return register_version(yard, "demo", fill=fill, manifest_facts=facts(run_key, **changes))
+        return register_version(
+            project, "demo", fill=fill, manifest_facts=facts(run_key, **changes)
+        )
 
     one = register("one", BETTER)
     worse = {**BETTER, "tuned": {**BETTER["tuned"], "loss": 2.5}}
@@ -160,7 +162,7 @@ def test_settings_data_packages_and_figures_that_differ_are_named(
 
 
 def test_what_cannot_be_compared_says_why(
-    adopt: Adopt, yard: Yard, save_adapter: Callable[..., Path], saved_adapter: Path
+    adopt: Adopt, project: Project, save_adapter: Callable[..., Path], saved_adapter: Path
 ) -> None:
     plain = adopt(saved_adapter)
     dora = adopt(save_adapter(use_dora=True))

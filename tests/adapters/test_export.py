@@ -19,9 +19,9 @@ from modelyard.adapters.lora_weights import read_lora
 from modelyard.adapters.manifest import list_files
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.versions import AdapterVersion
-from modelyard.bases.local import LocalBase
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.weights.local import LocalBase
 
 Adopt = Callable[..., AdapterVersion]
 Export = Callable[..., Exported]
@@ -35,12 +35,14 @@ def version(adopt: Adopt, saved_adapter: Path) -> AdapterVersion:
 
 
 @pytest.fixture
-def export(yard: Yard, version: AdapterVersion, tiny_base: LocalBase, tmp_path: Path) -> Export:
+def export(
+    project: Project, version: AdapterVersion, tiny_base: LocalBase, tmp_path: Path
+) -> Export:
     """Export `demo@1` (or another version) into the folder `out`."""
 
     def run(form: Format, *, of: AdapterVersion = version, to: Path = tmp_path / "out") -> Exported:
         return export_version(
-            yard,
+            project,
             of,
             tiny_base,
             to,
@@ -74,11 +76,11 @@ def same_adapter(one: Any, other: Any) -> bool:
 
 @peft_warns
 def test_plain_peft_and_transformers_load_the_link_in_use_as_it_stands(
-    yard: Yard, version: AdapterVersion, saved_adapter: Path, tiny_base: LocalBase
+    project: Project, version: AdapterVersion, saved_adapter: Path, tiny_base: LocalBase
 ) -> None:
     from transformers import AutoTokenizer
 
-    promote_version(yard, version)
+    promote_version(project, version)
     link = "models/trained/demo"
     assert same_adapter(
         load_with_peft(Path(link), tiny_base), load_with_peft(saved_adapter, tiny_base)
@@ -138,11 +140,11 @@ def test_nothing_else_is_ever_overwritten(
 
 
 @pytest.mark.parametrize("place", ["versions/demo/7", "trained/x", "new"])
-def test_an_export_into_the_yards_own_models_is_refused(
-    export: Export, yard: Yard, place: str
+def test_an_export_into_the_projects_own_models_is_refused(
+    export: Export, project: Project, place: str
 ) -> None:
-    with pytest.raises(InvalidInput, match="lies inside the yard's models/"):
-        export("peft", to=yard.models / place)
+    with pytest.raises(InvalidInput, match="lies inside the project's models/"):
+        export("peft", to=project.models / place)
 
 
 def test_vllm_gets_the_line_that_serves_base_and_adapter(

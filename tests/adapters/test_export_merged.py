@@ -11,14 +11,14 @@ import torch
 
 from modelyard.adapters.export import Exported
 from modelyard.adapters.versions import AdapterVersion
-from modelyard.bases.local import LocalBase
 from modelyard.core.errors import GateBreached, InvalidInput, NoData
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.inference import merge
 from modelyard.inference.engine import Engine
 from modelyard.inference.machine import probe_machine
 from modelyard.inference.parity import BUILT_IN, agreement, measure_logit_change
+from modelyard.weights.local import LocalBase
 
 Merge = Callable[..., Exported]
 
@@ -29,10 +29,12 @@ def version(adopt: Callable[..., AdapterVersion], saved_adapter: Path) -> Adapte
 
 
 @pytest.fixture
-def merged(yard: Yard, version: AdapterVersion, tiny_base: LocalBase, tmp_path: Path) -> Merge:
+def merged(
+    project: Project, version: AdapterVersion, tiny_base: LocalBase, tmp_path: Path
+) -> Merge:
     def run(stored_as: Any = "fp32", conversations: Any = BUILT_IN) -> Exported:
         return merge.export_merged(
-            yard,
+            project,
             version,
             tiny_base,
             tmp_path / "out",

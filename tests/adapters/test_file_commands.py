@@ -12,7 +12,7 @@ import pytest
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.versions import AdapterVersion, list_adapters
 from modelyard.cli.adapters import diff, export, import_, verify
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 Adopt = Callable[..., AdapterVersion]
 
@@ -28,7 +28,7 @@ class Ended(NamedTuple):
 
 
 @pytest.fixture
-def models(yard: Yard) -> Callable[..., Ended]:
+def models(project: Project) -> Callable[..., Ended]:
     """Run `models adapters ...` in this process."""
     from typer.testing import CliRunner
 
@@ -49,9 +49,9 @@ Models = Callable[..., Ended]
 
 
 def test_verify_says_that_a_version_is_whole(
-    models: Models, adopt: Adopt, saved_adapter: Path, yard: Yard
+    models: Models, adopt: Adopt, saved_adapter: Path, project: Project
 ) -> None:
-    promote_version(yard, adopt(saved_adapter))
+    promote_version(project, adopt(saved_adapter))
     ended = models("verify", "demo")
     assert (ended.code, ended.out) == (0, "demo@1  whole, and fits its base\n")
     (row,) = models("verify", "--all", "--json").value
@@ -101,10 +101,10 @@ def test_verify_deep_loads_it_and_shows_the_change(
 
 
 def test_verify_without_the_base_says_what_it_could_not_check(
-    models: Models, adopt: Adopt, saved_adapter: Path, yard: Yard
+    models: Models, adopt: Adopt, saved_adapter: Path, project: Project
 ) -> None:
     adopt(saved_adapter)
-    card = yard.base_card("tiny")
+    card = project.base_card("tiny")
     card.write_text(card.read_text().replace("    path: ", "    path: /nowhere"))
     ended = models("verify", "demo@1")
     assert ended.code == 1
@@ -122,7 +122,7 @@ def test_verify_of_nothing_that_is_there_is_wrong_usage(
     assert models("verify", *words).code == 2
 
 
-def test_verify_all_of_an_empty_yard_is_no_failure(models: Models) -> None:
+def test_verify_all_of_an_empty_project_is_no_failure(models: Models) -> None:
     ended = models("verify", "--all")
     assert (ended.code, ended.out) == (0, "There is no version to check yet.\n")
 
@@ -147,13 +147,13 @@ def test_diff_shows_settings_and_the_weights_that_moved(
 
 
 def test_import_adopts_a_folder_and_says_what_it_took(
-    models: Models, own_adapter: Path, yard: Yard
+    models: Models, own_adapter: Path, project: Project
 ) -> None:
     words = ("import", own_adapter, "--name", "mine", "--base-model", "tiny", "--org", "acme")
     dry = models(*words, "--dry-run")
     assert dry.code == 0, dry.err
     assert "Would make the next version of mine from 5 files" in dry.out
-    assert list_adapters(yard) == []
+    assert list_adapters(project) == []
 
     ended = models(*words)
     assert ended.code == 0, ended.err

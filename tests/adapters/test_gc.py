@@ -21,30 +21,30 @@ from modelyard.adapters.versions import (
 )
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import LockHeld, exclusive_lock
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 Register = Callable[..., AdapterVersion]
 
 
 @pytest.fixture
-def six(bare_yard: Yard, register: Register) -> Yard:
+def six(bare_project: Project, register: Register) -> Project:
     """Six versions, of which 1, then 3, then 2 came into use."""
     for number in range(1, 7):
         register(f"run-{number}")
-    use(bare_yard, 1, 3, 2)
-    return bare_yard
+    use(bare_project, 1, 3, 2)
+    return bare_project
 
 
-def use(yard: Yard, *numbers: int) -> None:
+def use(project: Project, *numbers: int) -> None:
     for number in numbers:
-        promote_version(yard, load_version(yard, "demo", number))
+        promote_version(project, load_version(project, "demo", number))
 
 
 def names_in(folder: Path) -> list[str]:
     return sorted(place.name for place in folder.iterdir())
 
 
-def test_it_keeps_the_newest_the_one_in_use_and_the_one_before(six: Yard) -> None:
+def test_it_keeps_the_newest_the_one_in_use_and_the_one_before(six: Project) -> None:
     done = collect_garbage(six, "demo", keep=2)
     assert dict(done.kept) == {
         2: "in use",
@@ -58,7 +58,7 @@ def test_it_keeps_the_newest_the_one_in_use_and_the_one_before(six: Yard) -> Non
     assert roll_back(six, "demo").move.to_version == 3
 
 
-def test_a_pinned_version_stays_until_it_is_unpinned(six: Yard) -> None:
+def test_a_pinned_version_stays_until_it_is_unpinned(six: Project) -> None:
     assert pin_version(six, "demo", 1, reason="audited")
     assert not pin_version(six, "demo", 1, reason="again")
     assert load_pins(six) == {"demo": {1: "audited"}}
@@ -70,18 +70,18 @@ def test_a_pinned_version_stays_until_it_is_unpinned(six: Yard) -> None:
         pin_version(six, "demo", 1)
 
 
-def test_running_it_again_removes_nothing(six: Yard) -> None:
+def test_running_it_again_removes_nothing(six: Project) -> None:
     collect_garbage(six, "demo", keep=1)
     assert not collect_garbage(six, "demo", keep=1).removed
 
 
-def test_a_dry_run_says_the_same_and_removes_nothing(six: Yard) -> None:
+def test_a_dry_run_says_the_same_and_removes_nothing(six: Project) -> None:
     planned = collect_garbage(six, "demo", keep=1, dry_run=True)
     assert version_numbers(six, "demo") == [1, 2, 3, 4, 5, 6]
     assert collect_garbage(six, "demo", keep=1) == planned
 
 
-def test_the_one_before_is_the_nearest_that_is_still_here(six: Yard) -> None:
+def test_the_one_before_is_the_nearest_that_is_still_here(six: Project) -> None:
     shutil.rmtree(six.adapter_version("demo", 3))
     assert collect_garbage(six, "demo", keep=1).kept == {
         1: "in use before",
@@ -90,13 +90,13 @@ def test_the_one_before_is_the_nearest_that_is_still_here(six: Yard) -> None:
     }
 
 
-def test_with_nothing_in_use_the_newest_stay(bare_yard: Yard, register: Register) -> None:
+def test_with_nothing_in_use_the_newest_stay(bare_project: Project, register: Register) -> None:
     for number in range(1, 6):
         register(f"run-{number}")
-    assert list(collect_garbage(bare_yard, "demo").removed) == [1, 2]
+    assert list(collect_garbage(bare_project, "demo").removed) == [1, 2]
 
 
-def test_a_number_is_never_given_again(six: Yard, register: Register) -> None:
+def test_a_number_is_never_given_again(six: Project, register: Register) -> None:
     for number in (4, 5, 6):
         shutil.rmtree(six.adapter_version("demo", number))
     collect_garbage(six, "demo", keep=1)
@@ -106,13 +106,13 @@ def test_a_number_is_never_given_again(six: Yard, register: Register) -> None:
     assert register("run-8").number == 8
 
 
-def test_a_damaged_version_can_go(six: Yard) -> None:
+def test_a_damaged_version_can_go(six: Project) -> None:
     (six.adapter_version("demo", 4) / "MANIFEST.json").unlink()
     collect_garbage(six, "demo", keep=1)
     assert version_numbers(six, "demo") == [2, 3, 6]
 
 
-def test_it_removes_nothing_while_it_cannot_tell_what_is_in_use(six: Yard) -> None:
+def test_it_removes_nothing_while_it_cannot_tell_what_is_in_use(six: Project) -> None:
     six.trained_link("demo").unlink()
     six.trained_link("demo").symlink_to("../../elsewhere")
     with pytest.raises(ModelyardError, match="is no version of demo"):
@@ -120,7 +120,9 @@ def test_it_removes_nothing_while_it_cannot_tell_what_is_in_use(six: Yard) -> No
     assert len(version_numbers(six, "demo")) == 6
 
 
-def test_a_version_that_is_a_link_stops_it_before_anything_goes(six: Yard, tmp_path: Path) -> None:
+def test_a_version_that_is_a_link_stops_it_before_anything_goes(
+    six: Project, tmp_path: Path
+) -> None:
     outside = tmp_path / "outside"
     shutil.move(six.adapter_version("demo", 4), outside)
     six.adapter_version("demo", 4).symlink_to(outside)
@@ -130,7 +132,7 @@ def test_a_version_that_is_a_link_stops_it_before_anything_goes(six: Yard, tmp_p
     assert (outside / "MANIFEST.json").is_file()
 
 
-def test_links_inside_a_version_are_removed_and_not_followed(six: Yard, tmp_path: Path) -> None:
+def test_links_inside_a_version_are_removed_and_not_followed(six: Project, tmp_path: Path) -> None:
     outside = tmp_path / "outside"
     outside.mkdir()
     (outside / "precious").touch()
@@ -140,7 +142,9 @@ def test_links_inside_a_version_are_removed_and_not_followed(six: Yard, tmp_path
 
 
 @pytest.mark.parametrize("name", ["..", "../demo", "/etc", "Demo", "demo@1", ""])
-def test_names_that_leave_their_folder_or_differ_in_case_are_refused(six: Yard, name: str) -> None:
+def test_names_that_leave_their_folder_or_differ_in_case_are_refused(
+    six: Project, name: str
+) -> None:
     with pytest.raises(InvalidInput, match="is not a valid adapter name"):
         collect_garbage(six, name, keep=1)
     with pytest.raises(InvalidInput, match="is not a valid"):
@@ -148,7 +152,7 @@ def test_names_that_leave_their_folder_or_differ_in_case_are_refused(six: Yard, 
     assert len(version_numbers(six, "demo")) == 6
 
 
-def test_it_waits_for_whoever_works_on_the_adapter(six: Yard) -> None:
+def test_it_waits_for_whoever_works_on_the_adapter(six: Project) -> None:
     with exclusive_lock(six.lock("adapter", "demo"), what="adapter demo"):
         with pytest.raises(LockHeld):
             collect_garbage(six, "demo", keep=1)
@@ -157,16 +161,16 @@ def test_it_waits_for_whoever_works_on_the_adapter(six: Yard) -> None:
     assert collect_garbage(six, "demo", keep=1).removed
 
 
-def restore(yard: Yard, numbers: Iterable[int], kept: Path) -> None:
+def restore(project: Project, numbers: Iterable[int], kept: Path) -> None:
     for number in numbers:
-        place = yard.adapter_version("demo", number)
+        place = project.adapter_version("demo", number)
         if not place.exists():
             shutil.copytree(kept / str(number), place)
 
 
 @pytest.mark.parametrize("how", ["kill", "fail"])
 def test_a_collection_cut_off_at_any_call_leaves_whole_versions(
-    six: Yard, how: str, tmp_path: Path
+    six: Project, how: str, tmp_path: Path
 ) -> None:
     pin_version(six, "demo", 5)
     home = six.adapter_versions("demo")
@@ -184,7 +188,7 @@ def test_a_collection_cut_off_at_any_call_leaves_whole_versions(
 
 
 @pytest.mark.parametrize("how", ["kill", "fail"])
-def test_pinning_cut_off_at_any_call_is_done_or_not(six: Yard, how: str) -> None:
+def test_pinning_cut_off_at_any_call_is_done_or_not(six: Project, how: str) -> None:
     number = 0
     for number in interruptions(lambda: pin_version(six, "demo", 4), how):
         assert load_pins(six) in ({}, {"demo": {4: None}}), number

@@ -21,17 +21,17 @@ from modelyard.adapters.versions import (
     list_versions,
     version_numbers,
 )
-from modelyard.bases.local import LocalBase
-from modelyard.core.cards import load_card
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.settings.cards import load_card
+from modelyard.weights.local import LocalBase
 
 Adopt = Callable[..., AdapterVersion]
 TOKENIZER = ("tokenizer.json", "tokenizer_config.json", "chat_template.jinja")
 
 
 def test_what_plain_peft_saved_becomes_a_version(
-    yard: Yard, adopt: Adopt, saved_adapter: Path, tiny_base: LocalBase
+    project: Project, adopt: Adopt, saved_adapter: Path, tiny_base: LocalBase
 ) -> None:
     version = adopt(saved_adapter, org="techcorp")
     assert version.name == "demo@1"
@@ -43,7 +43,7 @@ def test_what_plain_peft_saved_becomes_a_version(
     ]
     weights = "adapter_model.safetensors"
     assert (version.path / weights).read_bytes() == (saved_adapter / weights).read_bytes()
-    assert verify_version(yard, version, tiny_base) == []
+    assert verify_version(project, version, tiny_base) == []
     check_adapter_files(version.path, tiny_base)
     assert {stat.S_IMODE(path.stat().st_mode) for path in version.path.iterdir()} == {0o440}
 
@@ -80,12 +80,12 @@ def test_the_config_names_the_base_and_no_path_of_another_machine(
 
 
 def test_the_same_bytes_again_give_the_same_version(
-    yard: Yard, adopt: Adopt, saved_adapter: Path, own_adapter: Path, tiny_base: LocalBase
+    project: Project, adopt: Adopt, saved_adapter: Path, own_adapter: Path, tiny_base: LocalBase
 ) -> None:
     first = adopt(saved_adapter)
     assert adopt(own_adapter) == first
-    assert find_import(yard, "demo", plan_import(own_adapter, tiny_base)) == first
-    assert version_numbers(yard, "demo") == [1]
+    assert find_import(project, "demo", plan_import(own_adapter, tiny_base)) == first
+    assert version_numbers(project, "demo") == [1]
     assert adopt(saved_adapter, "other").name == "other@1"
 
     config = json.loads((own_adapter / "adapter_config.json").read_text())
@@ -95,7 +95,7 @@ def test_the_same_bytes_again_give_the_same_version(
 
 
 def test_the_tokenizer_comes_from_the_base_when_the_folder_has_none(
-    yard: Yard, adopt: Adopt, own_adapter: Path, tiny_base: LocalBase
+    project: Project, adopt: Adopt, own_adapter: Path, tiny_base: LocalBase
 ) -> None:
     for name in TOKENIZER:
         (own_adapter / name).unlink()
@@ -104,11 +104,11 @@ def test_the_tokenizer_comes_from_the_base_when_the_folder_has_none(
     version = adopt(own_adapter)
     for name in TOKENIZER:
         assert (version.path / name).read_bytes() == (tiny_base.path / name).read_bytes()
-    assert verify_version(yard, version, tiny_base) == []
+    assert verify_version(project, version, tiny_base) == []
 
 
 def test_a_chat_template_of_its_own_is_kept(
-    yard: Yard, adopt: Adopt, own_adapter: Path, tiny_base: LocalBase
+    project: Project, adopt: Adopt, own_adapter: Path, tiny_base: LocalBase
 ) -> None:
     text = "{% for message in messages %}{{ message['content'] }}{% endfor %}"
     (own_adapter / "chat_template.jinja").write_text(text)
@@ -118,11 +118,11 @@ def test_a_chat_template_of_its_own_is_kept(
     version = adopt(own_adapter)
     assert (version.path / "chat_template.jinja").read_text() == text
     assert version.manifest.template_hash != template_hash(tiny_base.path)
-    assert verify_version(yard, version, tiny_base) == []
+    assert verify_version(project, version, tiny_base) == []
 
 
 def test_a_template_inside_the_tokenizers_config_is_found_there(
-    yard: Yard, adopt: Adopt, own_adapter: Path, tiny_base: LocalBase
+    project: Project, adopt: Adopt, own_adapter: Path, tiny_base: LocalBase
 ) -> None:
     path = own_adapter / "tokenizer_config.json"
     config = json.loads(path.read_text())
@@ -132,7 +132,7 @@ def test_a_template_inside_the_tokenizers_config_is_found_there(
     version = adopt(own_adapter)
     assert "chat_template.jinja" not in version.manifest.files
     assert version.manifest.template_hash == template_hash(tiny_base.path)
-    assert verify_version(yard, version, tiny_base) == []
+    assert verify_version(project, version, tiny_base) == []
 
 
 def test_pickled_weights_are_refused_with_the_way_to_convert_them(
@@ -182,19 +182,19 @@ def test_a_link_among_the_files_is_refused(
 
 
 def test_a_link_put_there_after_the_check_is_not_followed(
-    yard: Yard, own_adapter: Path, tiny_base: LocalBase, tmp_path: Path
+    project: Project, own_adapter: Path, tiny_base: LocalBase, tmp_path: Path
 ) -> None:
     plan = plan_import(own_adapter, tiny_base)
     (own_adapter / "tokenizer.json").rename(tmp_path / "elsewhere")
     (own_adapter / "tokenizer.json").symlink_to(tmp_path / "elsewhere")
     with pytest.raises(AdapterMismatch, match=r"tokenizer\.json: became a link"):
-        import_adapter(yard, "demo", plan)
-    assert list_adapters(yard) == []
+        import_adapter(project, "demo", plan)
+    assert list_adapters(project) == []
 
 
 @pytest.mark.parametrize("change", ["append", "remove"])
 def test_a_file_that_changes_after_the_check_is_not_imported(
-    yard: Yard, own_adapter: Path, tiny_base: LocalBase, change: str
+    project: Project, own_adapter: Path, tiny_base: LocalBase, change: str
 ) -> None:
     plan = plan_import(own_adapter, tiny_base)
     path = own_adapter / "tokenizer.json"
@@ -203,9 +203,9 @@ def test_a_file_that_changes_after_the_check_is_not_imported(
     else:
         path.unlink()
     with pytest.raises(AdapterMismatch, match=r"changed while it was|is gone since"):
-        import_adapter(yard, "demo", plan)
-    assert list_adapters(yard) == []
-    assert version_numbers(yard, "demo") == []
+        import_adapter(project, "demo", plan)
+    assert list_adapters(project) == []
+    assert version_numbers(project, "demo") == []
 
 
 def test_an_adapter_of_another_shape_is_refused(own_adapter: Path, tiny_base: LocalBase) -> None:
@@ -250,28 +250,28 @@ def test_an_adapter_belongs_to_one_organisation(adopt: Adopt, saved_adapter: Pat
 
 @pytest.mark.parametrize("name", ["../x", "/etc/x", "a/b", "A", "..", "", "a" * 65])
 def test_names_that_could_leave_their_folder_are_refused(
-    yard: Yard, adopt: Adopt, saved_adapter: Path, name: str
+    project: Project, adopt: Adopt, saved_adapter: Path, name: str
 ) -> None:
     with pytest.raises(InvalidInput, match="is not a valid adapter name"):
         adopt(saved_adapter, name)
-    assert list_adapters(yard) == []
+    assert list_adapters(project) == []
 
 
 @pytest.mark.parametrize("how", ["kill", "fail"])
 def test_an_import_cut_off_at_any_call_is_there_whole_or_not_at_all(
-    yard: Yard, saved_adapter: Path, tiny_base: LocalBase, how: Any
+    project: Project, saved_adapter: Path, tiny_base: LocalBase, how: Any
 ) -> None:
     def adopt() -> AdapterVersion:
-        return import_adapter(yard, "demo", plan_import(saved_adapter, tiny_base))
+        return import_adapter(project, "demo", plan_import(saved_adapter, tiny_base))
 
-    home = yard.adapter_versions("demo")
+    home = project.adapter_versions("demo")
     number = 0
     for number in interruptions(adopt, how):
-        for version in list_versions(yard, "demo"):
+        for version in list_versions(project, "demo"):
             assert version.manifest.files == list_files(version.path), number
         again = adopt()
-        assert verify_version(yard, again, tiny_base) == [], number
-        assert version_numbers(yard, "demo") == [1], number
+        assert verify_version(project, again, tiny_base) == [], number
+        assert version_numbers(project, "demo") == [1], number
         assert not list(home.glob(".staging-*")), number
         shutil.rmtree(home)
     assert number > 50

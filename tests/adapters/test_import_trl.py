@@ -13,12 +13,12 @@ from modelyard.adapters.import_ import plan_import
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.verify import verify_version
 from modelyard.adapters.versions import AdapterVersion, active_number
-from modelyard.bases.local import LocalBase
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.weights.local import LocalBase
 
 
 def test_what_trl_sft_leaves_is_adopted_and_changes_the_base(
-    yard: Yard,
+    project: Project,
     adopt: Callable[..., AdapterVersion],
     tiny_base: LocalBase,
     write_jsonl: Callable[[Path, list[Any]], Path],
@@ -53,10 +53,10 @@ def test_what_trl_sft_leaves_is_adopted_and_changes_the_base(
     assert plan.left_behind == ("README.md", "checkpoint-2", "training_args.bin")
     version = adopt(out)
     assert adopt(out) == version
-    assert verify_version(yard, version, tiny_base) == []
+    assert verify_version(project, version, tiny_base) == []
     assert version.manifest.spec["lora"]["rank"] == 4
-    promote_version(yard, version)
-    assert active_number(yard, "demo") == 1
+    promote_version(project, version)
+    assert active_number(project, "demo") == 1
 
     from modelyard.inference.engine import Engine
     from modelyard.inference.machine import probe_machine

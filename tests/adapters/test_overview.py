@@ -15,17 +15,17 @@ from modelyard.adapters.overview import (
 from modelyard.adapters.pins import pin_version
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.versions import AdapterVersion, register_version
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 
 Register = Callable[..., AdapterVersion]
 
 
 def test_a_version_is_summed_up_from_its_manifest_and_card(
-    bare_yard: Yard, register: Register
+    bare_project: Project, register: Register
 ) -> None:
     version = register("run-1")
-    (summary,) = summarize_adapters(bare_yard)
+    (summary,) = summarize_adapters(bare_project)
     (only,) = summary.versions
     assert (summary.name, summary.in_use, summary.problem) == ("demo", None, None)
     assert only.base == version.manifest.base
@@ -37,25 +37,25 @@ def test_a_version_is_summed_up_from_its_manifest_and_card(
 
 
 def test_the_version_in_use_speaks_for_the_adapter_else_the_newest(
-    bare_yard: Yard, register: Register
+    bare_project: Project, register: Register
 ) -> None:
     first, second = register("run-1"), register("run-2")
-    pin_version(bare_yard, "demo", 2)
-    (summary,) = summarize_adapters(bare_yard)
+    pin_version(bare_project, "demo", 2)
+    (summary,) = summarize_adapters(bare_project)
     assert summary.shown.number == second.number
     assert [version.pinned for version in summary.versions] == [False, True]
-    promote_version(bare_yard, first)
-    (summary,) = summarize_adapters(bare_yard)
+    promote_version(bare_project, first)
+    (summary,) = summarize_adapters(bare_project)
     assert (summary.in_use, summary.shown.number) == (1, 1)
 
 
-def test_adapters_are_chosen_by_organisation(bare_yard: Yard, register: Register) -> None:
+def test_adapters_are_chosen_by_organisation(bare_project: Project, register: Register) -> None:
     register("run-1")
     register("run-2", adapter="other", org="elsewhere")
     register("run-3", adapter="nobodys", org=None)
 
     def names(org: str | None) -> list[str]:
-        return [summary.name for summary in summarize_adapters(bare_yard, org=org)]
+        return [summary.name for summary in summarize_adapters(bare_project, org=org)]
 
     assert names(None) == ["demo", "nobodys", "other"]
     assert names("elsewhere") == ["other"]
@@ -63,14 +63,14 @@ def test_adapters_are_chosen_by_organisation(bare_yard: Yard, register: Register
 
 
 def test_what_is_damaged_is_named_and_the_rest_is_listed(
-    bare_yard: Yard, register: Register
+    bare_project: Project, register: Register
 ) -> None:
     register("run-1")
     (register("run-2").path / "MANIFEST.json").unlink()
     (register("run-3").path / "TRAINING_INFO.md").unlink()
-    bare_yard.trained.mkdir()
-    bare_yard.trained_link("demo").symlink_to("../versions/demo/9")
-    (summary,) = summarize_adapters(bare_yard)
+    bare_project.trained.mkdir()
+    bare_project.trained_link("demo").symlink_to("../versions/demo/9")
+    (summary,) = summarize_adapters(bare_project)
     assert summary.problem == "demo@9 is in use, and its files are gone"
     problems = [version.problem for version in summary.versions]
     assert problems == [
@@ -78,46 +78,46 @@ def test_what_is_damaged_is_named_and_the_rest_is_listed(
         "models/versions/demo/2/MANIFEST.json: is missing",
         "models/versions/demo/3/TRAINING_INFO.md: cannot read: No such file or directory",
     ]
-    bare_yard.trained_link("demo").unlink()
-    bare_yard.trained_link("demo").symlink_to("nowhere")
-    assert "is no version of demo" in str(summarize_adapters(bare_yard)[0].problem)
+    bare_project.trained_link("demo").unlink()
+    bare_project.trained_link("demo").symlink_to("nowhere")
+    assert "is no version of demo" in str(summarize_adapters(bare_project)[0].problem)
 
 
-def test_reading_leaves_no_trace(bare_yard: Yard, register: Register) -> None:
+def test_reading_leaves_no_trace(bare_project: Project, register: Register) -> None:
     register("run-1")
-    before = sorted(bare_yard.root.rglob("*"))
-    summarize_adapters(bare_yard)
-    assert sorted(bare_yard.root.rglob("*")) == before
+    before = sorted(bare_project.root.rglob("*"))
+    summarize_adapters(bare_project)
+    assert sorted(bare_project.root.rglob("*")) == before
 
 
 @pytest.fixture
-def two(yard: Yard) -> list[AdapterSummary]:
+def two(project: Project) -> list[AdapterSummary]:
     """Two versions on the base `tiny`, and one on a base that nobody knows."""
     for index, base in enumerate(("tiny", "tiny", "unknown")):
         register_version(
-            yard,
+            project,
             "demo",
             fill=fill_with(BETTER),
             manifest_facts=facts(f"run-{index}", base={"name": base, "fingerprint": "sha256:x"}),
         )
-    return summarize_adapters(yard)
+    return summarize_adapters(project)
 
 
 def test_full_fine_tunes_are_counted_from_the_real_weights_of_the_base(
-    yard: Yard, two: list[AdapterSummary], tiny_base_folder: Path
+    project: Project, two: list[AdapterSummary], tiny_base_folder: Path
 ) -> None:
     weights = (tiny_base_folder / "model.safetensors").stat().st_size
-    sizes = measure_weights(yard, ["tiny", "unknown"], progress=Silent())
+    sizes = measure_weights(project, ["tiny", "unknown"], progress=Silent())
     assert list(sizes) == ["tiny"]
     assert (sizes["tiny"].size_bytes, sizes["tiny"].measured) == (weights, True)
     assert full_bytes(two, sizes) == (2 * weights, 2)
 
 
 def test_without_the_base_they_are_counted_from_its_card(
-    yard: Yard, two: list[AdapterSummary], tiny_base_folder: Path
+    project: Project, two: list[AdapterSummary], tiny_base_folder: Path
 ) -> None:
-    card = yard.base_card("tiny")
+    card = project.base_card("tiny")
     card.write_text(card.read_text().replace(str(tiny_base_folder), "/nowhere"))
-    sizes = measure_weights(yard, ["tiny"], progress=Silent())
+    sizes = measure_weights(project, ["tiny"], progress=Silent())
     assert (sizes["tiny"].size_bytes, sizes["tiny"].measured) == (2 * 99000, False)
     assert full_bytes(two, sizes) == (4 * 99000, 2)

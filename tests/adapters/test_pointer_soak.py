@@ -24,7 +24,7 @@ from modelyard.adapters.versions import (
     version_numbers,
 )
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 # `make soak` multiplies by ten: see docs/reliability.md.
 SOAK = int(os.environ.get("MODELYARD_SOAK", "1"))
@@ -32,41 +32,41 @@ PROCESSES, SECONDS, KILLS = 16, 1.0 * SOAK, 25 * SOAK
 
 
 @pytest.fixture
-def busy_yard(bare_yard: Yard) -> Yard:
-    """A yard with four versions, of which none is in use."""
+def busy_project(bare_project: Project) -> Project:
+    """A project with four versions, of which none is in use."""
     for number in range(4):
-        register_sound(bare_yard, f"run-{number}")
-    return bare_yard
+        register_sound(bare_project, f"run-{number}")
+    return bare_project
 
 
-def move_at_random(yard: Yard, seed: int, until: float) -> None:
+def move_at_random(project: Project, seed: int, until: float) -> None:
     """Promote and roll back, whatever comes, until that time (of time.monotonic)."""
     chance = random.Random(seed)
-    versions = list_versions(yard, "demo")
+    versions = list_versions(project, "demo")
     while time.monotonic() < until:
         if chance.random() < 0.5:
-            promote_version(yard, chance.choice(versions), wait_s=60)
+            promote_version(project, chance.choice(versions), wait_s=60)
         else:
             with suppress(ModelyardError):  # nothing was in use before
-                roll_back(yard, "demo", wait_s=60)
-        assert resolve_version(yard, "demo").number in (1, 2, 3, 4)
+                roll_back(project, "demo", wait_s=60)
+        assert resolve_version(project, "demo").number in (1, 2, 3, 4)
 
 
-def test_many_processes_that_promote_and_roll_back_leave_one_order(busy_yard: Yard) -> None:
-    yard = busy_yard
-    promote_version(yard, list_versions(yard, "demo")[0])
+def test_many_processes_that_promote_and_roll_back_leave_one_order(busy_project: Project) -> None:
+    project = busy_project
+    promote_version(project, list_versions(project, "demo")[0])
     until = time.monotonic() + SECONDS
     children = [
-        fork(lambda seed=seed: move_at_random(yard, seed, until)) for seed in range(PROCESSES)
+        fork(lambda seed=seed: move_at_random(project, seed, until)) for seed in range(PROCESSES)
     ]
     reads = 0
     while time.monotonic() < until:
-        assert active_number(yard, "demo") in (1, 2, 3, 4)
+        assert active_number(project, "demo") in (1, 2, 3, 4)
         reads += 1
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * PROCESSES
 
-    require_agreement(yard)
-    history = pointer_history(yard, "demo")
+    require_agreement(project)
+    history = pointer_history(project, "demo")
     for place, move in enumerate(history):
         if move.action == "rollback":
             earlier = earlier_versions(history[:place], move.from_version)
@@ -78,67 +78,69 @@ def test_many_processes_that_promote_and_roll_back_leave_one_order(busy_yard: Ya
     assert min(counts.values()) > 1
 
 
-def test_processes_killed_while_they_move_the_pointer_leave_it_whole(busy_yard: Yard) -> None:
-    yard = busy_yard
+def test_processes_killed_while_they_move_the_pointer_leave_it_whole(busy_project: Project) -> None:
+    project = busy_project
     chance = random.Random(0)
     killed = 0
     for seed in range(KILLS):
         until = time.monotonic() + 60
         killed += kill_after(
-            lambda seed=seed, until=until: move_at_random_from_here(yard, seed, until),
+            lambda seed=seed, until=until: move_at_random_from_here(project, seed, until),
             chance.uniform(0.0, 0.06),
         )
-        require_agreement(yard)
-        assert {place.name for place in yard.trained.glob("[!.]*")} <= {"demo"}
-    promote_version(yard, list_versions(yard, "demo")[1])
-    require_agreement(yard)
-    assert [place.name for place in yard.trained.iterdir()] == ["demo"]
-    print(f"{killed} kills among {len(pointer_history(yard, 'demo'))} moves")
+        require_agreement(project)
+        assert {place.name for place in project.trained.glob("[!.]*")} <= {"demo"}
+    promote_version(project, list_versions(project, "demo")[1])
+    require_agreement(project)
+    assert [place.name for place in project.trained.iterdir()] == ["demo"]
+    print(f"{killed} kills among {len(pointer_history(project, 'demo'))} moves")
     assert killed == KILLS
 
 
-def move_at_random_from_here(yard: Yard, seed: int, until: float) -> None:
-    promote_judged(yard, list_versions(yard, "demo")[seed % 4], base=None, force=True, reason="x")
-    move_at_random(yard, seed, until)
+def move_at_random_from_here(project: Project, seed: int, until: float) -> None:
+    promote_judged(
+        project, list_versions(project, "demo")[seed % 4], base=None, force=True, reason="x"
+    )
+    move_at_random(project, seed, until)
 
 
 def test_processes_killed_while_they_register_and_remove_never_reuse_a_number(
-    bare_yard: Yard,
+    bare_project: Project,
 ) -> None:
-    yard = bare_yard
+    project = bare_project
     chance = random.Random(1)
     seen: dict[int, str] = {}
     killed = 0
 
     def register_and_remove(seed: int) -> None:
         for index in range(1000):
-            version = register_sound(yard, f"run-{seed}-{index}")
+            version = register_sound(project, f"run-{seed}-{index}")
             if chance.random() < 0.5:
-                promote_version(yard, version)
-            collect_garbage(yard, "demo", keep=1)
+                promote_version(project, version)
+            collect_garbage(project, "demo", keep=1)
 
     for seed in range(KILLS):
         killed += kill_after(lambda seed=seed: register_and_remove(seed), chance.uniform(0.0, 0.08))
-        require_agreement(yard)
-        for version in list_versions(yard, "demo"):
+        require_agreement(project)
+        for version in list_versions(project, "demo"):
             run_key = version.manifest.run_key
             assert seen.setdefault(version.number, run_key) == run_key
-        assert highest_number(yard, "demo") == max(seen, default=0)
-    register_sound(yard, "the-last")
-    collect_garbage(yard, "demo", keep=1)
-    assert len(version_numbers(yard, "demo")) <= 3
-    assert not list(yard.adapter_versions("demo").glob(".staging-*"))
-    print(f"{killed} kills while {highest_number(yard, 'demo')} versions came and went")
+        assert highest_number(project, "demo") == max(seen, default=0)
+    register_sound(project, "the-last")
+    collect_garbage(project, "demo", keep=1)
+    assert len(version_numbers(project, "demo")) <= 3
+    assert not list(project.adapter_versions("demo").glob(".staging-*"))
+    print(f"{killed} kills while {highest_number(project, 'demo')} versions came and went")
     assert killed == KILLS
 
 
-def test_a_name_that_is_refused_leaves_no_trace(bare_yard: Yard) -> None:
-    before = sorted(bare_yard.root.rglob("*"))
+def test_a_name_that_is_refused_leaves_no_trace(bare_project: Project) -> None:
+    before = sorted(bare_project.root.rglob("*"))
     for name in ("..", "/etc", "Demo", "a/b", "a\\b", ".hidden", "-rf"):
         with pytest.raises(InvalidInput):
-            pointer_history(bare_yard, name)
+            pointer_history(bare_project, name)
         with pytest.raises(InvalidInput):
-            roll_back(bare_yard, name)
+            roll_back(bare_project, name)
         with pytest.raises(InvalidInput):
-            collect_garbage(bare_yard, name)
-    assert sorted(bare_yard.root.rglob("*")) == before
+            collect_garbage(bare_project, name)
+    assert sorted(bare_project.root.rglob("*")) == before

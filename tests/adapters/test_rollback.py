@@ -17,27 +17,27 @@ from modelyard.adapters.rollback import earlier_versions, roll_back
 from modelyard.adapters.versions import AdapterVersion, active_number, load_version
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import replace_link
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 Register = Callable[..., AdapterVersion]
 
 
 @pytest.fixture
-def used(bare_yard: Yard, register: Register) -> Callable[..., Yard]:
-    """A yard in which these versions came into use, one after the other."""
+def used(bare_project: Project, register: Register) -> Callable[..., Project]:
+    """A project in which these versions came into use, one after the other."""
 
-    def use(*numbers: int) -> Yard:
+    def use(*numbers: int) -> Project:
         for number in range(1, max(numbers) + 1):
             register(f"run-{number}")
         for number in numbers:
-            promote_version(bare_yard, load_version(bare_yard, "demo", number))
-        return bare_yard
+            promote_version(bare_project, load_version(bare_project, "demo", number))
+        return bare_project
 
     return use
 
 
-def in_use_after(yard: Yard, steps: int) -> list[int]:
-    return [roll_back(yard, "demo").move.to_version for _ in range(steps)]
+def in_use_after(project: Project, steps: int) -> list[int]:
+    return [roll_back(project, "demo").move.to_version for _ in range(steps)]
 
 
 def told(*steps: str) -> list[PointerMove]:
@@ -60,22 +60,22 @@ def told(*steps: str) -> list[PointerMove]:
     return history
 
 
-def test_rolling_back_uses_the_version_that_was_in_use_before(used: Callable[..., Yard]) -> None:
-    yard = used(1, 3)  # 2 was never in use
-    done = roll_back(yard, "demo", reason="a bad answer")
+def test_rolling_back_uses_the_version_that_was_in_use_before(used: Callable[..., Project]) -> None:
+    project = used(1, 3)  # 2 was never in use
+    done = roll_back(project, "demo", reason="a bad answer")
     assert (done.move.from_version, done.move.to_version, done.move.moved) == (3, 1, True)
-    assert active_number(yard, "demo") == 1
-    last = pointer_history(yard, "demo")[-1]
+    assert active_number(project, "demo") == 1
+    last = pointer_history(project, "demo")[-1]
     assert (last.action, last.reason) == ("rollback", "a bad answer")
 
 
-def test_rolling_back_again_goes_further_back_and_not_forth(used: Callable[..., Yard]) -> None:
-    yard = used(1, 2, 3, 4)
-    assert in_use_after(yard, 3) == [3, 2, 1]
+def test_rolling_back_again_goes_further_back_and_not_forth(used: Callable[..., Project]) -> None:
+    project = used(1, 2, 3, 4)
+    assert in_use_after(project, 3) == [3, 2, 1]
     with pytest.raises(ModelyardError, match="no version of demo was in use before demo@1") as no:
-        roll_back(yard, "demo")
+        roll_back(project, "demo")
     assert "models adapters promote demo@V" in str(no.value.hint)
-    assert active_number(yard, "demo") == 1
+    assert active_number(project, "demo") == 1
 
 
 @pytest.mark.parametrize(
@@ -99,72 +99,72 @@ def test_the_history_is_a_stack_of_what_came_into_use(
     assert earlier_versions(history, history[-1].to_version) == earlier
 
 
-def test_a_link_moved_by_hand_counts_as_a_promotion(used: Callable[..., Yard]) -> None:
-    yard = used(1, 2)
-    replace_link(yard.trained_link("demo"), yard.adapter_version("demo", 1))
-    assert roll_back(yard, "demo").move.to_version == 2
+def test_a_link_moved_by_hand_counts_as_a_promotion(used: Callable[..., Project]) -> None:
+    project = used(1, 2)
+    replace_link(project.trained_link("demo"), project.adapter_version("demo", 1))
+    assert roll_back(project, "demo").move.to_version == 2
     assert earlier_versions(told("1+", "2+"), None) == [2, 1]
-    yard.trained_link("demo").unlink()
-    assert roll_back(yard, "demo").move.to_version == 2
+    project.trained_link("demo").unlink()
+    assert roll_back(project, "demo").move.to_version == 2
 
 
-def test_without_a_history_there_is_nothing_to_go_back_to(used: Callable[..., Yard]) -> None:
-    yard = used(1, 2)
-    shutil.rmtree(yard.local_state)
+def test_without_a_history_there_is_nothing_to_go_back_to(used: Callable[..., Project]) -> None:
+    project = used(1, 2)
+    shutil.rmtree(project.local_state)
     with pytest.raises(ModelyardError, match="no version of demo was in use before demo@2"):
-        roll_back(yard, "demo")
+        roll_back(project, "demo")
 
 
-def test_versions_that_are_gone_are_passed_over_and_named(used: Callable[..., Yard]) -> None:
-    yard = used(1, 2, 3)
-    shutil.rmtree(yard.adapter_version("demo", 2))
-    done = roll_back(yard, "demo")
+def test_versions_that_are_gone_are_passed_over_and_named(used: Callable[..., Project]) -> None:
+    project = used(1, 2, 3)
+    shutil.rmtree(project.adapter_version("demo", 2))
+    done = roll_back(project, "demo")
     assert (done.move.to_version, done.skipped) == (1, (2,))
-    yard = used(4, 5)
+    project = used(4, 5)
     for number in (1, 4):
-        shutil.rmtree(yard.adapter_version("demo", number))
+        shutil.rmtree(project.adapter_version("demo", number))
     with pytest.raises(ModelyardError, match=r"still here \(gone: demo@4, demo@1\)"):
-        roll_back(yard, "demo")
+        roll_back(project, "demo")
 
 
-def test_a_damaged_version_is_refused_and_another_named(used: Callable[..., Yard]) -> None:
-    yard = used(1, 2, 3)
-    card = yard.adapter_version("demo", 2) / "TRAINING_INFO.md"
+def test_a_damaged_version_is_refused_and_another_named(used: Callable[..., Project]) -> None:
+    project = used(1, 2, 3)
+    card = project.adapter_version("demo", 2) / "TRAINING_INFO.md"
     card.chmod(0o600)
     card.write_text("other words")
     with pytest.raises(DamagedVersion, match="is not as it was registered") as caught:
-        roll_back(yard, "demo")
+        roll_back(project, "demo")
     assert "--to 1" in str(caught.value.hint)
-    assert active_number(yard, "demo") == 3
-    assert roll_back(yard, "demo", to=1).move.to_version == 1
+    assert active_number(project, "demo") == 3
+    assert roll_back(project, "demo", to=1).move.to_version == 1
 
 
-def test_it_goes_to_a_named_version_only_if_that_was_in_use(used: Callable[..., Yard]) -> None:
-    yard = used(1, 3)
+def test_it_goes_to_a_named_version_only_if_that_was_in_use(used: Callable[..., Project]) -> None:
+    project = used(1, 3)
     with pytest.raises(InvalidInput, match="demo@2 was never in use") as caught:
-        roll_back(yard, "demo", to=2)
+        roll_back(project, "demo", to=2)
     assert "promote demo@2" in str(caught.value.hint)
     with pytest.raises(InvalidInput, match="there is no demo@9"):
-        roll_back(yard, "demo", to=9)
-    assert not roll_back(yard, "demo", to=3).move.moved
-    assert roll_back(yard, "demo", to=1).move.moved
-    shutil.rmtree(yard.adapter_version("demo", 3))
+        roll_back(project, "demo", to=9)
+    assert not roll_back(project, "demo", to=3).move.moved
+    assert roll_back(project, "demo", to=1).move.moved
+    shutil.rmtree(project.adapter_version("demo", 3))
     with pytest.raises(InvalidInput, match="demo@3 was in use, and its files are gone"):
-        roll_back(yard, "demo", to=3)
+        roll_back(project, "demo", to=3)
     with pytest.raises(InvalidInput, match="there is no adapter 'other'"):
-        roll_back(yard, "other")
+        roll_back(project, "other")
 
 
-def test_a_dry_run_says_where_it_would_go_and_changes_nothing(used: Callable[..., Yard]) -> None:
-    yard = used(1, 2)
-    done = roll_back(yard, "demo", dry_run=True)
+def test_a_dry_run_says_where_it_would_go_and_changes_nothing(used: Callable[..., Project]) -> None:
+    project = used(1, 2)
+    done = roll_back(project, "demo", dry_run=True)
     assert (done.move.to_version, done.move.moved, done.move.sequence) == (1, True, None)
-    assert active_number(yard, "demo") == 2
-    assert moves(yard) == [(None, 1), (1, 2)]
+    assert active_number(project, "demo") == 2
+    assert moves(project) == [(None, 1), (1, 2)]
 
 
-def unsettled(yard: Yard) -> int:
-    with sqlite3.connect(yard.state_db) as state:
+def unsettled(project: Project) -> int:
+    with sqlite3.connect(project.state_db) as state:
         found = state.execute("SELECT count(*) FROM pointer_moves WHERE settled = 0").fetchone()
     state.close()
     return int(found[0])
@@ -173,66 +173,66 @@ def unsettled(yard: Yard) -> int:
 @pytest.mark.parametrize("how", ["kill", "fail"])
 @pytest.mark.parametrize("looked_at", [True, False])
 def test_a_rollback_cut_off_at_any_call_goes_back_once(
-    used: Callable[..., Yard], how: str, looked_at: bool
+    used: Callable[..., Project], how: str, looked_at: bool
 ) -> None:
-    yard = used(1, 2, 3)
+    project = used(1, 2, 3)
     number = completed = 0
-    for number in interruptions(lambda: roll_back(yard, "demo"), how):
-        assert active_number(yard, "demo") in (2, 3), number
+    for number in interruptions(lambda: roll_back(project, "demo"), how):
+        assert active_number(project, "demo") in (2, 3), number
         if looked_at:
-            require_agreement(yard)
-        if active_number(yard, "demo") == 3 or unsettled(yard):
-            completed += roll_back(yard, "demo").completed
-        assert active_number(yard, "demo") == 2, number
-        require_agreement(yard)
-        assert os.listdir(yard.trained) == ["demo"], number  # noqa: PTH208
-        promote_version(yard, load_version(yard, "demo", 3))
+            require_agreement(project)
+        if active_number(project, "demo") == 3 or unsettled(project):
+            completed += roll_back(project, "demo").completed
+        assert active_number(project, "demo") == 2, number
+        require_agreement(project)
+        assert os.listdir(project.trained) == ["demo"], number  # noqa: PTH208
+        promote_version(project, load_version(project, "demo", 3))
     print(f"{completed} rollbacks completed by the next")
     assert number > 15
     assert bool(completed) is not looked_at
 
 
 def test_a_rollback_that_was_cut_off_is_completed_under_its_own_name(
-    used: Callable[..., Yard],
+    used: Callable[..., Project],
 ) -> None:
-    yard = used(1, 2)
+    project = used(1, 2)
 
     def pending() -> None:
-        with sqlite3.connect(yard.state_db) as state:
+        with sqlite3.connect(project.state_db) as state:
             state.execute(
                 "INSERT INTO pointer_moves (adapter, action, from_version, to_version, reason, "
                 "moved_at, settled) VALUES ('demo', 'rollback', 2, 1, 'then', 'then', 0)"
             )
         state.close()
-        replace_link(yard.trained_link("demo"), yard.adapter_version("demo", 1))
+        replace_link(project.trained_link("demo"), project.adapter_version("demo", 1))
 
     pending()
-    done = roll_back(yard, "demo")
+    done = roll_back(project, "demo")
     assert (done.completed, done.move.to_version, done.move.reason) == (True, 1, "then")
-    assert moves(yard) == [(None, 1), (1, 2), (2, 1)]
-    promote_version(yard, load_version(yard, "demo", 2))
+    assert moves(project) == [(None, 1), (1, 2), (2, 1)]
+    promote_version(project, load_version(project, "demo", 2))
     pending()
     # Asked for another version, it is not taken for the rollback that was cut off.
-    assert roll_back(yard, "demo", to=2).move.to_version == 2
+    assert roll_back(project, "demo", to=2).move.to_version == 2
 
 
 @pytest.mark.parametrize("name", ["..", "../demo", "/etc/passwd", "Demo", "DEMO", "demo/1", ""])
 def test_names_that_leave_their_folder_or_differ_in_case_are_refused(
-    used: Callable[..., Yard], tmp_path: Path, name: str
+    used: Callable[..., Project], tmp_path: Path, name: str
 ) -> None:
-    yard = used(1, 2)
+    project = used(1, 2)
     with pytest.raises(InvalidInput, match="is not a valid adapter name"):
-        roll_back(yard, name)
-    assert moves(yard) == [(None, 1), (1, 2)]
+        roll_back(project, name)
+    assert moves(project) == [(None, 1), (1, 2)]
 
 
-def test_a_version_that_is_a_link_out_of_the_yard_is_refused(
-    used: Callable[..., Yard], tmp_path: Path
+def test_a_version_that_is_a_link_out_of_the_project_is_refused(
+    used: Callable[..., Project], tmp_path: Path
 ) -> None:
-    yard = used(1, 2)
-    place = yard.adapter_version("demo", 1)
+    project = used(1, 2)
+    place = project.adapter_version("demo", 1)
     shutil.move(place, tmp_path / "outside")
     place.symlink_to(tmp_path / "outside")
-    with pytest.raises(InvalidInput, match="leaves the yard"):
-        roll_back(yard, "demo")
-    assert active_number(yard, "demo") == 2
+    with pytest.raises(InvalidInput, match="leaves the project"):
+        roll_back(project, "demo")
+    assert active_number(project, "demo") == 2

@@ -17,8 +17,8 @@ from modelyard.adapters.training_info import (
     render_training_info,
 )
 from modelyard.adapters.versions import register_version
-from modelyard.core.cards import load_card, write_card
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.settings.cards import load_card, write_card
 
 
 def training(**changes: Any) -> TrainingFacts:
@@ -104,7 +104,7 @@ def test_a_card_that_cannot_be_read_is_damage(tmp_path: Path) -> None:
 
 
 def test_the_python_on_the_card_runs_as_it_stands(
-    yard: Yard, saved_adapter: Path, tiny_base_folder: Path
+    project: Project, saved_adapter: Path, tiny_base_folder: Path
 ) -> None:
     """PeftModel and AutoTokenizer read models/trained/demo as any folder of theirs."""
 
@@ -113,9 +113,9 @@ def test_the_python_on_the_card_runs_as_it_stands(
         front, body = render_training_info(training(), BETTER, base_path=tiny_base_folder)
         write_card(staged / "TRAINING_INFO.md", front, body)
 
-    version = register_version(yard, "demo", fill=fill, manifest_facts=facts())
-    promote_version(yard, version)
-    text = (yard.trained_link("demo") / "TRAINING_INFO.md").read_text()
+    version = register_version(project, "demo", fill=fill, manifest_facts=facts())
+    promote_version(project, version)
+    text = (project.trained_link("demo") / "TRAINING_INFO.md").read_text()
     (code,) = re.findall(r"```python\n(.*?)```", text, re.DOTALL)
     names: dict[str, Any] = {}
     with warnings.catch_warnings():

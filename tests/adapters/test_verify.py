@@ -16,9 +16,9 @@ from adapter_samples import facts
 from modelyard.adapters.manifest import DamagedVersion
 from modelyard.adapters.verify import template_hash, verify_version
 from modelyard.adapters.versions import AdapterVersion, load_version, register_version
-from modelyard.bases.local import LocalBase
 from modelyard.core.errors import ModelyardError
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.weights.local import LocalBase
 
 Adopt = Callable[..., AdapterVersion]
 
@@ -32,7 +32,7 @@ def version(adopt: Adopt, saved_adapter: Path) -> AdapterVersion:
 
 
 @pytest.fixture
-def register_as(yard: Yard, saved_adapter: Path, tiny_base: LocalBase) -> Callable[..., Any]:
+def register_as(project: Project, saved_adapter: Path, tiny_base: LocalBase) -> Callable[..., Any]:
     """Register the saved adapter after a change to its files, which no check sees."""
 
     def register(change: Callable[[Path], None], **wrong: Any) -> AdapterVersion:
@@ -47,7 +47,7 @@ def register_as(yard: Yard, saved_adapter: Path, tiny_base: LocalBase) -> Callab
             "template_hash": template_hash(saved_adapter),
         }
         return register_version(
-            yard, "demo", fill=fill, manifest_facts=facts("spoilt", **known | wrong)
+            project, "demo", fill=fill, manifest_facts=facts("spoilt", **known | wrong)
         )
 
     return register
@@ -61,19 +61,19 @@ def opened(version: AdapterVersion) -> Iterator[Path]:
     yield version.path
 
 
-def found(yard: Yard, version: AdapterVersion, base: LocalBase | None) -> list[str]:
-    return [str(problem) for problem in verify_version(yard, version, base)]
+def found(project: Project, version: AdapterVersion, base: LocalBase | None) -> list[str]:
+    return [str(problem) for problem in verify_version(project, version, base)]
 
 
 def test_a_whole_version_has_no_problem(
-    yard: Yard, version: AdapterVersion, tiny_base: LocalBase
+    project: Project, version: AdapterVersion, tiny_base: LocalBase
 ) -> None:
-    assert verify_version(yard, version, tiny_base) == []
-    assert verify_version(yard, version, None) == []
+    assert verify_version(project, version, tiny_base) == []
+    assert verify_version(project, version, None) == []
 
 
 def test_a_flipped_bit_in_any_file_is_found(
-    yard: Yard, version: AdapterVersion, tiny_base: LocalBase
+    project: Project, version: AdapterVersion, tiny_base: LocalBase
 ) -> None:
     chance = random.Random(3)
     names = sorted(path.name for path in version.path.iterdir())
@@ -88,18 +88,18 @@ def test_a_flipped_bit_in_any_file_is_found(
             flipped[place] ^= 1 << bit
             path.write_bytes(flipped)
             try:
-                if not verify_version(yard, load_version(yard, "demo", 1), tiny_base):
+                if not verify_version(project, load_version(project, "demo", 1), tiny_base):
                     missed.append((path.name, place, bit))
             except DamagedVersion:
                 assert path.name == "MANIFEST.json"
             path.write_bytes(whole)
     print(f"{FLIPS - len(missed)} of {FLIPS} flipped bits found in {len(names)} files")
     assert missed == []
-    assert verify_version(yard, load_version(yard, "demo", 1), tiny_base) == []
+    assert verify_version(project, load_version(project, "demo", 1), tiny_base) == []
 
 
 def test_every_kind_of_change_to_the_files_is_named(
-    yard: Yard, version: AdapterVersion, tiny_base: LocalBase
+    project: Project, version: AdapterVersion, tiny_base: LocalBase
 ) -> None:
     with opened(version) as folder:
         (folder / "extra.txt").touch()
@@ -108,7 +108,7 @@ def test_every_kind_of_change_to_the_files_is_named(
         (folder / "inner" / "state.pt").write_bytes(b"\x80")
         with (folder / "tokenizer.json").open("ab") as stream:
             stream.write(b" ")
-    problems = found(yard, version, tiny_base)
+    problems = found(project, version, tiny_base)
     assert "inner/state.pt: is a pickle, which can run any code when it is loaded" in problems
     assert "extra.txt: is not in the manifest" in problems
     assert "tokenizer_config.json: is missing" in problems
@@ -119,24 +119,26 @@ def test_every_kind_of_change_to_the_files_is_named(
 
 
 def test_a_link_in_place_of_a_file_is_found(
-    yard: Yard, version: AdapterVersion, tiny_base: LocalBase
+    project: Project, version: AdapterVersion, tiny_base: LocalBase
 ) -> None:
     with opened(version) as folder:
-        (folder / "tokenizer.json").rename(yard.root / "elsewhere.json")
-        (folder / "tokenizer.json").symlink_to(yard.root / "elsewhere.json")
-    assert "tokenizer.json: is a link" in found(yard, version, tiny_base)
+        (folder / "tokenizer.json").rename(project.root / "elsewhere.json")
+        (folder / "tokenizer.json").symlink_to(project.root / "elsewhere.json")
+    assert "tokenizer.json: is a link" in found(project, version, tiny_base)
 
 
-def test_another_base_is_named(yard: Yard, version: AdapterVersion, tiny_base: LocalBase) -> None:
+def test_another_base_is_named(
+    project: Project, version: AdapterVersion, tiny_base: LocalBase
+) -> None:
     other = dataclasses.replace(tiny_base, name="other", fingerprint="sha256:0000")
-    (problem,) = verify_version(yard, version, other)
+    (problem,) = verify_version(project, version, other)
     assert problem.message.startswith("was trained on tiny (sha256:")
     assert problem.message.endswith("not on other (sha256:0000)")
     assert problem.where is None
 
 
 def test_an_adapter_whose_b_is_all_zero_changes_nothing(
-    yard: Yard, register_as: Callable[..., AdapterVersion], tiny_base: LocalBase
+    project: Project, register_as: Callable[..., AdapterVersion], tiny_base: LocalBase
 ) -> None:
     def zero(folder: Path) -> None:
         from safetensors.torch import load_file, save_file
@@ -145,12 +147,12 @@ def test_an_adapter_whose_b_is_all_zero_changes_nothing(
         tensors = load_file(path)
         save_file({k: v * 0 if "lora_B" in k else v for k, v in tensors.items()}, path)
 
-    problems = found(yard, register_as(zero), tiny_base)
+    problems = found(project, register_as(zero), tiny_base)
     assert problems == ["every lora_B is zero, so it changes nothing"]
 
 
 def test_a_tensor_that_is_missing_is_named(
-    yard: Yard, register_as: Callable[..., AdapterVersion], tiny_base: LocalBase
+    project: Project, register_as: Callable[..., AdapterVersion], tiny_base: LocalBase
 ) -> None:
     def drop(folder: Path) -> None:
         from safetensors.torch import load_file, save_file
@@ -160,28 +162,28 @@ def test_a_tensor_that_is_missing_is_named(
         del tensors["base_model.model.model.layers.1.mlp.up_proj.lora_A.weight"]
         save_file(tensors, path)
 
-    problems = found(yard, register_as(drop), tiny_base)
+    problems = found(project, register_as(drop), tiny_base)
     assert problems == ["model.layers.1.mlp.up_proj: lora_A is absent, and should be [8, 64]"]
 
 
 def test_a_chat_template_of_another_training_is_found(
-    yard: Yard, register_as: Callable[..., AdapterVersion], tiny_base: LocalBase
+    project: Project, register_as: Callable[..., AdapterVersion], tiny_base: LocalBase
 ) -> None:
     version = register_as(lambda folder: None, template_hash="sha256:0000")
     wrong = "chat_template.jinja: is not the chat template it was trained with"
-    assert found(yard, version, tiny_base) == [wrong]
-    assert found(yard, version, None) == [wrong]
+    assert found(project, version, tiny_base) == [wrong]
+    assert found(project, version, None) == [wrong]
 
 
 def test_a_version_without_a_chat_template_says_so(
-    yard: Yard, register_as: Callable[..., AdapterVersion], tiny_base: LocalBase
+    project: Project, register_as: Callable[..., AdapterVersion], tiny_base: LocalBase
 ) -> None:
     version = register_as(lambda folder: (folder / "chat_template.jinja").unlink())
-    assert found(yard, version, tiny_base) == ["has no chat template"]
+    assert found(project, version, tiny_base) == ["has no chat template"]
 
 
 def test_a_tokenizer_that_gives_other_ids_is_found(
-    yard: Yard, register_as: Callable[..., AdapterVersion], tiny_base: LocalBase
+    project: Project, register_as: Callable[..., AdapterVersion], tiny_base: LocalBase
 ) -> None:
     def swap(folder: Path) -> None:
         values = json.loads((folder / "tokenizer.json").read_text())
@@ -189,34 +191,34 @@ def test_a_tokenizer_that_gives_other_ids_is_found(
         ids["a"], ids["b"] = ids["b"], ids["a"]
         (folder / "tokenizer.json").write_text(json.dumps(values))
 
-    (problem,) = found(yard, register_as(swap), tiny_base)
+    (problem,) = found(project, register_as(swap), tiny_base)
     assert problem.startswith("tokenizer.json: gives the token 'a' the id ")
 
 
 def test_a_tokenizer_with_tokens_of_its_own_is_found(
-    yard: Yard, register_as: Callable[..., AdapterVersion], tiny_base: LocalBase
+    project: Project, register_as: Callable[..., AdapterVersion], tiny_base: LocalBase
 ) -> None:
     def add(folder: Path) -> None:
         values = json.loads((folder / "tokenizer.json").read_text())
         values["added_tokens"].append({**values["added_tokens"][0], "id": 9999, "content": "<new>"})
         (folder / "tokenizer.json").write_text(json.dumps(values))
 
-    (problem,) = found(yard, register_as(add), tiny_base)
+    (problem,) = found(project, register_as(add), tiny_base)
     assert problem == "tokenizer.json: has tokens that the base does not know: '<new>'"
 
 
 def test_a_tokenizer_that_is_only_written_otherwise_is_no_problem(
-    yard: Yard, register_as: Callable[..., AdapterVersion], tiny_base: LocalBase
+    project: Project, register_as: Callable[..., AdapterVersion], tiny_base: LocalBase
 ) -> None:
     def reformat(folder: Path) -> None:
         values = json.loads((folder / "tokenizer.json").read_text())
         (folder / "tokenizer.json").write_text(json.dumps(values, indent=7))
 
-    assert found(yard, register_as(reformat), tiny_base) == []
+    assert found(project, register_as(reformat), tiny_base) == []
 
 
 def test_a_manifest_that_was_rewritten_is_found_though_it_reads_well(
-    yard: Yard, version: AdapterVersion, tiny_base: LocalBase
+    project: Project, version: AdapterVersion, tiny_base: LocalBase
 ) -> None:
     path = version.path / "MANIFEST.json"
     whole = path.read_text()
@@ -228,19 +230,19 @@ def test_a_manifest_that_was_rewritten_is_found_though_it_reads_well(
         ):
             assert changed != whole
             path.write_text(changed)
-            problems = found(yard, load_version(yard, "demo", 1), tiny_base)
+            problems = found(project, load_version(project, "demo", 1), tiny_base)
             assert problems == ["MANIFEST.json: was changed: it is not what its digest says"]
 
 
 def test_a_manifest_from_before_there_were_digests_is_accepted(
-    yard: Yard, version: AdapterVersion, tiny_base: LocalBase
+    project: Project, version: AdapterVersion, tiny_base: LocalBase
 ) -> None:
     path = version.path / "MANIFEST.json"
     values = json.loads(path.read_text())
     del values["digest"]
     with opened(version):
         path.write_text(json.dumps(values, indent=2) + "\n")
-    assert found(yard, load_version(yard, "demo", 1), tiny_base) == []
+    assert found(project, load_version(project, "demo", 1), tiny_base) == []
 
 
 @pytest.mark.parametrize("inside", ["text", ["default", "text"]])

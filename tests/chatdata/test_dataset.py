@@ -12,7 +12,7 @@ import pytest
 
 from modelyard.chatdata.dataset import load_dataset
 from modelyard.core.errors import InvalidInput, ProblemsFound
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 Write = Callable[[Path, list[Any]], Path]
 
@@ -25,11 +25,11 @@ def row(question: str, answer: str = "Yes.", **fields: Any) -> dict[str, Any]:
 ROWS = [row(f"Question {number}?") for number in range(200)]
 
 
-def test_a_name_is_a_folder_with_train_and_eval(yard: Yard, write_jsonl: Write) -> None:
-    folder = yard.dataset("support")
+def test_a_name_is_a_folder_with_train_and_eval(project: Project, write_jsonl: Write) -> None:
+    folder = project.dataset("support")
     write_jsonl(folder / "train.jsonl", ROWS[:5])
     write_jsonl(folder / "eval.jsonl", ROWS[5:8])
-    loaded = load_dataset(yard, "support")
+    loaded = load_dataset(project, "support")
     assert (loaded.name, loaded.path) == ("support", folder)
     assert (len(loaded.train), len(loaded.evaluation)) == (5, 3)
     assert loaded.train[1].source == "datasets/support/train.jsonl:2"
@@ -37,47 +37,49 @@ def test_a_name_is_a_folder_with_train_and_eval(yard: Yard, write_jsonl: Write) 
 
 
 def test_without_eval_a_tenth_is_kept_back_always_the_same_rows(
-    yard: Yard, write_jsonl: Write
+    project: Project, write_jsonl: Write
 ) -> None:
-    train = yard.dataset("support") / "train.jsonl"
+    train = project.dataset("support") / "train.jsonl"
     write_jsonl(train, ROWS[:100])
-    before = load_dataset(yard, "support")
+    before = load_dataset(project, "support")
     assert len(before.train) + len(before.evaluation) == 100
     assert 3 <= len(before.evaluation) <= 20
     write_jsonl(train, [*ROWS[150:], *ROWS[:100]])
-    after = load_dataset(yard, "support")
+    after = load_dataset(project, "support")
     kept = {one.first_question for one in after.evaluation}
     assert {one.first_question for one in before.evaluation} <= kept
 
 
 def test_a_path_may_lie_anywhere_and_be_of_any_format(
-    yard: Yard, tmp_path: Path, write_jsonl: Write
+    project: Project, tmp_path: Path, write_jsonl: Write
 ) -> None:
     outside = tmp_path / "elsewhere" / "My Rows (2).json"
     outside.parent.mkdir()
     outside.write_text(json.dumps(ROWS))
-    loaded = load_dataset(yard, str(outside))
+    loaded = load_dataset(project, str(outside))
     assert loaded.name == "my-rows-2"
     assert len(loaded.train) + len(loaded.evaluation) == 200
     write_jsonl(tmp_path / "elsewhere" / "train.jsonl", ROWS)
-    assert load_dataset(yard, str(outside.parent)).name == "elsewhere"
-    write_jsonl(yard.root / "rows.jsonl", ROWS)
-    assert load_dataset(yard, "rows.jsonl").train[0].source == "rows.jsonl:1"
+    assert load_dataset(project, str(outside.parent)).name == "elsewhere"
+    write_jsonl(project.root / "rows.jsonl", ROWS)
+    assert load_dataset(project, "rows.jsonl").train[0].source == "rows.jsonl:1"
 
 
-def test_one_row_is_learned_and_not_kept_back(yard: Yard, write_jsonl: Write) -> None:
+def test_one_row_is_learned_and_not_kept_back(project: Project, write_jsonl: Write) -> None:
     for one in ROWS[:40]:
-        loaded = load_dataset(yard, str(write_jsonl(yard.root / "one.jsonl", [one])))
+        loaded = load_dataset(project, str(write_jsonl(project.root / "one.jsonl", [one])))
         assert (len(loaded.train), len(loaded.evaluation)) == (1, 0)
         assert loaded.warnings == ("there are no evaluation rows, so nothing can be judged",)
 
 
-def test_every_bad_row_of_every_file_is_reported_at_once(yard: Yard, write_jsonl: Write) -> None:
-    folder = yard.dataset("support")
+def test_every_bad_row_of_every_file_is_reported_at_once(
+    project: Project, write_jsonl: Write
+) -> None:
+    folder = project.dataset("support")
     write_jsonl(folder / "train.jsonl", [ROWS[0], "oops", {"messages": []}])
     write_jsonl(folder / "eval.jsonl", ["oops"])
     with pytest.raises(ProblemsFound, match="datasets/support has 3 problems") as caught:
-        load_dataset(yard, "support")
+        load_dataset(project, "support")
     assert [problem.where for problem in caught.value.problems] == [
         "datasets/support/train.jsonl:2",
         "datasets/support/train.jsonl:3",
@@ -85,91 +87,97 @@ def test_every_bad_row_of_every_file_is_reported_at_once(yard: Yard, write_jsonl
     ]
 
 
-def test_an_empty_file_is_an_error(yard: Yard, write_jsonl: Write) -> None:
-    write_jsonl(yard.dataset("support") / "train.jsonl", [])
+def test_an_empty_file_is_an_error(project: Project, write_jsonl: Write) -> None:
+    write_jsonl(project.dataset("support") / "train.jsonl", [])
     with pytest.raises(ProblemsFound) as caught:
-        load_dataset(yard, "support")
+        load_dataset(project, "support")
     assert str(caught.value.problems[0]) == "datasets/support/train.jsonl: is empty"
 
 
-def test_a_missing_dataset_is_an_error_that_suggests_a_name(yard: Yard, write_jsonl: Write) -> None:
-    write_jsonl(yard.dataset("support") / "train.jsonl", ROWS)
+def test_a_missing_dataset_is_an_error_that_suggests_a_name(
+    project: Project, write_jsonl: Write
+) -> None:
+    write_jsonl(project.dataset("support") / "train.jsonl", ROWS)
     with pytest.raises(
         InvalidInput, match=r"no dataset 'suport' \(did you mean 'support'"
     ) as caught:
-        load_dataset(yard, "suport")
+        load_dataset(project, "suport")
     assert "datasets here: support. `models prepare-data" in str(caught.value.hint)
     with pytest.raises(InvalidInput, match="no such file or folder"):
-        load_dataset(yard, "gone/rows.jsonl")
+        load_dataset(project, "gone/rows.jsonl")
 
 
-def test_a_folder_without_train_is_an_error(yard: Yard) -> None:
-    yard.dataset("support").mkdir(parents=True)
+def test_a_folder_without_train_is_an_error(project: Project) -> None:
+    project.dataset("support").mkdir(parents=True)
     with pytest.raises(InvalidInput, match=r"datasets/support: has no train.jsonl"):
-        load_dataset(yard, "support")
+        load_dataset(project, "support")
 
 
 @pytest.mark.parametrize("name", ["..", "Support", ".hidden", ""])
-def test_a_name_that_is_no_name_is_refused(yard: Yard, write_jsonl: Write, name: str) -> None:
-    write_jsonl(yard.root.parent / "secret" / "train.jsonl", ROWS)
+def test_a_name_that_is_no_name_is_refused(project: Project, write_jsonl: Write, name: str) -> None:
+    write_jsonl(project.root.parent / "secret" / "train.jsonl", ROWS)
     with pytest.raises(InvalidInput, match=f"'{re.escape(name)}' is not a valid dataset name"):
-        load_dataset(yard, name)
+        load_dataset(project, name)
 
 
 def test_a_path_is_taken_from_the_current_folder(
-    yard: Yard, write_jsonl: Write, monkeypatch: pytest.MonkeyPatch
+    project: Project, write_jsonl: Write, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    outside = write_jsonl(yard.root.parent / "src" / "good.jsonl", ROWS)
-    inside = write_jsonl(yard.dataset("support") / "train.jsonl", ROWS)
+    outside = write_jsonl(project.root.parent / "src" / "good.jsonl", ROWS)
+    inside = write_jsonl(project.dataset("support") / "train.jsonl", ROWS)
     for given in ("../src/good.jsonl", "configs/../../src/good.jsonl", str(outside)):
-        loaded = load_dataset(yard, given)
+        loaded = load_dataset(project, given)
         assert (loaded.name, loaded.path) == ("good", outside)
-    (yard.root / "notes").mkdir()
-    monkeypatch.chdir(yard.root / "notes")
-    assert load_dataset(yard, "../datasets/support").path == inside.parent
-    assert load_dataset(yard, "../../src/good.jsonl").path == outside
+    (project.root / "notes").mkdir()
+    monkeypatch.chdir(project.root / "notes")
+    assert load_dataset(project, "../datasets/support").path == inside.parent
+    assert load_dataset(project, "../../src/good.jsonl").path == outside
 
 
-def test_dots_do_not_lead_out_of_the_yard_through_a_link(yard: Yard, write_jsonl: Write) -> None:
-    outside = write_jsonl(yard.root.parent / "outside" / "rows.jsonl", ROWS)
-    link = write_jsonl(yard.root / "rows" / "train.jsonl", ROWS)
+def test_dots_do_not_lead_out_of_the_project_through_a_link(
+    project: Project, write_jsonl: Write
+) -> None:
+    outside = write_jsonl(project.root.parent / "outside" / "rows.jsonl", ROWS)
+    link = write_jsonl(project.root / "rows" / "train.jsonl", ROWS)
     link.unlink()
     link.symlink_to(outside)
-    with pytest.raises(InvalidInput, match="leaves the yard"):
-        load_dataset(yard, "configs/../rows")
+    with pytest.raises(InvalidInput, match="leaves the project"):
+        load_dataset(project, "configs/../rows")
 
 
 @pytest.mark.parametrize("given", ["../gone", "gone/rows.jsonl", "~nobody-here/rows", "a/../../b"])
-def test_a_path_that_is_not_there_says_so(yard: Yard, write_jsonl: Write, given: str) -> None:
-    write_jsonl(yard.dataset("support") / "train.jsonl", ROWS)
+def test_a_path_that_is_not_there_says_so(project: Project, write_jsonl: Write, given: str) -> None:
+    write_jsonl(project.dataset("support") / "train.jsonl", ROWS)
     with pytest.raises(InvalidInput, match="there is no such file or folder") as caught:
-        load_dataset(yard, given)
+        load_dataset(project, given)
     assert caught.value.where == given
     assert "datasets here: support." in str(caught.value.hint)
 
 
-def test_a_device_is_no_dataset(yard: Yard) -> None:
+def test_a_device_is_no_dataset(project: Project) -> None:
     with pytest.raises(InvalidInput, match="/dev/null: is a device"):
-        load_dataset(yard, "/dev/null")
+        load_dataset(project, "/dev/null")
 
 
 @pytest.mark.parametrize("link", ["datasets/support", "datasets/support/train.jsonl"])
-def test_a_link_that_leaves_the_yard_is_refused(yard: Yard, write_jsonl: Write, link: str) -> None:
-    outside = write_jsonl(yard.root.parent / "outside" / "train.jsonl", ROWS)
-    place = yard.root / link
+def test_a_link_that_leaves_the_project_is_refused(
+    project: Project, write_jsonl: Write, link: str
+) -> None:
+    outside = write_jsonl(project.root.parent / "outside" / "train.jsonl", ROWS)
+    place = project.root / link
     place.parent.mkdir(parents=True)
     place.symlink_to(outside if link.endswith("jsonl") else outside.parent)
-    with pytest.raises(InvalidInput, match="leaves the yard"):
-        load_dataset(yard, "support")
+    with pytest.raises(InvalidInput, match="leaves the project"):
+        load_dataset(project, "support")
 
 
-def test_the_fingerprint_is_of_the_content(yard: Yard, write_jsonl: Write) -> None:
-    train = yard.dataset("support") / "train.jsonl"
-    write_jsonl(yard.dataset("support") / "eval.jsonl", ROWS[5:])
+def test_the_fingerprint_is_of_the_content(project: Project, write_jsonl: Write) -> None:
+    train = project.dataset("support") / "train.jsonl"
+    write_jsonl(project.dataset("support") / "eval.jsonl", ROWS[5:])
 
     def fingerprint(rows: list[Any]) -> str:
         write_jsonl(train, rows)
-        return load_dataset(yard, "support").fingerprint
+        return load_dataset(project, "support").fingerprint
 
     first = fingerprint([row("a", "b"), row("c", "d")])
     assert first.startswith("sha256:") and len(first) == 71
@@ -183,23 +191,25 @@ def test_the_fingerprint_is_of_the_content(yard: Yard, write_jsonl: Write) -> No
     assert len({first, *map(fingerprint, changed)}) == 5
 
 
-def test_the_card_says_whose_it_is_and_whether_rows_changed(yard: Yard, write_jsonl: Write) -> None:
-    folder = yard.dataset("support")
+def test_the_card_says_whose_it_is_and_whether_rows_changed(
+    project: Project, write_jsonl: Write
+) -> None:
+    folder = project.dataset("support")
     write_jsonl(folder / "train.jsonl", ROWS)
     (folder / "DATASET.md").write_text(
         "---\norg: techcorp\nfingerprint: sha256:00\n---\n# Support\n"
     )
-    loaded = load_dataset(yard, "support")
+    loaded = load_dataset(project, "support")
     assert loaded.org == "techcorp"
     assert loaded.warnings == (
         "the rows were changed since datasets/support/DATASET.md was written",
     )
 
 
-def test_a_half_written_dataset_is_not_taken(yard: Yard, write_jsonl: Write) -> None:
-    folder = yard.dataset("support")
+def test_a_half_written_dataset_is_not_taken(project: Project, write_jsonl: Write) -> None:
+    folder = project.dataset("support")
     write_jsonl(folder / "train.jsonl", ROWS)
     (folder / "DATASET.md").write_text("---\nunfinished: true\n---\n")
     with pytest.raises(InvalidInput, match="was interrupted") as caught:
-        load_dataset(yard, "support")
+        load_dataset(project, "support")
     assert "run the same `models prepare-data` again" in str(caught.value.hint)

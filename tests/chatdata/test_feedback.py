@@ -23,7 +23,7 @@ from modelyard.chatdata.feedback import (
     record_feedback,
 )
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData, ProblemsFound
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 SOAK = int(os.environ.get("MODELYARD_SOAK", "1"))
 ASKED = {"prompt": "Who leads sales?", "answer": "Ann."}
@@ -119,111 +119,111 @@ def test_a_file_without_rows_is_an_error(tmp_path: Path) -> None:
         read_feedback(tmp_path)
 
 
-def test_what_is_recorded_is_listed_oldest_first(yard: Yard) -> None:
-    record_feedback(yard, some(2, org="acme"))
-    record_feedback(yard, some(1, adapter="sales@2"))
-    rows = list_feedback(yard)
+def test_what_is_recorded_is_listed_oldest_first(project: Project) -> None:
+    record_feedback(project, some(2, org="acme"))
+    record_feedback(project, some(1, adapter="sales@2"))
+    rows = list_feedback(project)
     assert [(row.id, row.org, row.adapter) for row in rows] == [
         (1, "acme", None),
         (2, "acme", None),
         (3, None, "sales@2"),
     ]
-    assert [row.id for row in list_feedback(yard, org="acme")] == [1, 2]
+    assert [row.id for row in list_feedback(project, org="acme")] == [1, 2]
     assert rows[0].recorded_at.endswith("Z") and rows[0].used_in is None
 
 
-def test_recording_the_same_again_changes_nothing(yard: Yard) -> None:
-    first = record_feedback(yard, [*some(3), *some(2)])
+def test_recording_the_same_again_changes_nothing(project: Project) -> None:
+    first = record_feedback(project, [*some(3), *some(2)])
     assert (first.ids, first.added, first.repeated, first.to_learn) == ((1, 2, 3), 3, 2, 3)
-    again = record_feedback(yard, some(4))
+    again = record_feedback(project, some(4))
     assert (again.ids, again.added, again.repeated) == ((4,), 1, 3)
-    assert record_feedback(yard, some(4)).added == 0
-    assert record_feedback(yard, some(4, org="acme")).added == 4
+    assert record_feedback(project, some(4)).added == 0
+    assert record_feedback(project, some(4, org="acme")).added == 4
 
 
-def test_a_dry_run_and_a_reader_leave_no_trace(yard: Yard) -> None:
-    assert list_feedback(yard) == ()
-    would = record_feedback(yard, [*some(3), *some(1)], dry_run=True)
+def test_a_dry_run_and_a_reader_leave_no_trace(project: Project) -> None:
+    assert list_feedback(project) == ()
+    would = record_feedback(project, [*some(3), *some(1)], dry_run=True)
     assert (would.ids, would.added, would.repeated) == ((), 3, 1)
-    assert not yard.local_state.exists()
-    record_feedback(yard, some(2))
-    assert record_feedback(yard, some(3), dry_run=True).added == 1
-    assert len(list_feedback(yard)) == 2
+    assert not project.local_state.exists()
+    record_feedback(project, some(2))
+    assert record_feedback(project, some(3), dry_run=True).added == 1
+    assert len(list_feedback(project)) == 2
 
 
-def test_recording_cut_off_at_any_call_keeps_all_or_nothing(yard: Yard) -> None:
-    record_feedback(yard, some(1, org="before"))
-    for number in interruptions(lambda: record_feedback(yard, some(5)), "kill"):
-        assert len(list_feedback(yard)) in (1, 6), number
-        record_feedback(yard, some(5))
-        assert len(list_feedback(yard)) == 6
-        for file in yard.local_state.glob("state.db*"):
+def test_recording_cut_off_at_any_call_keeps_all_or_nothing(project: Project) -> None:
+    record_feedback(project, some(1, org="before"))
+    for number in interruptions(lambda: record_feedback(project, some(5)), "kill"):
+        assert len(list_feedback(project)) in (1, 6), number
+        record_feedback(project, some(5))
+        assert len(list_feedback(project)) == 6
+        for file in project.local_state.glob("state.db*"):
             file.unlink()
-        record_feedback(yard, some(1, org="before"))
+        record_feedback(project, some(1, org="before"))
     assert number > 10
 
 
 def test_many_processes_record_at_once_and_nothing_is_lost_or_doubled(
-    yard: Yard, tmp_path: Path, write_jsonl: Callable[..., Path]
+    project: Project, tmp_path: Path, write_jsonl: Callable[..., Path]
 ) -> None:
     shared = [{"prompt": f"Shared {number}?", "answer": "a"} for number in range(5 * SOAK)]
     script = (
-        "import sys; from pathlib import Path; from modelyard.core.layout import Yard\n"
+        "import sys; from pathlib import Path; from modelyard.core.layout import Project\n"
         "from modelyard.chatdata.feedback import read_feedback, record_feedback\n"
         "for row in read_feedback(Path(sys.argv[2])):\n"
-        "    record_feedback(Yard(Path(sys.argv[1])), [row])\n"
+        "    record_feedback(Project(Path(sys.argv[1])), [row])\n"
     )
     processes = []
     for worker in range(6):
         own = [{"prompt": f"Own {number}?", "answer": str(worker)} for number in range(5 * SOAK)]
         path = write_jsonl(tmp_path / f"{worker}.jsonl", [*shared, *own])
-        command = [sys.executable, "-c", script, str(yard.root), str(path)]
+        command = [sys.executable, "-c", script, str(project.root), str(path)]
         processes.append(subprocess.Popen(command))
     assert [process.wait() for process in processes] == [0] * 6
-    kept = [(row.prompt, row.answer) for row in list_feedback(yard)]
+    kept = [(row.prompt, row.answer) for row in list_feedback(project)]
     print(f"6 processes recorded {12 * 5 * SOAK} rows, {len(kept)} of them different")
     assert len(kept) == len(set(kept)) == 7 * 5 * SOAK
 
 
-def test_rows_are_chosen_by_organisation_and_stay_with_their_dataset(yard: Yard) -> None:
-    record_feedback(yard, [*some(2, org="acme"), *some(1, org="other"), *some(1)])
-    record_feedback(yard, [Feedback(prompt="x", answer="y", rating="bad", org="acme")])
-    chosen = choose_feedback(yard, "one", "acme")
+def test_rows_are_chosen_by_organisation_and_stay_with_their_dataset(project: Project) -> None:
+    record_feedback(project, [*some(2, org="acme"), *some(1, org="other"), *some(1)])
+    record_feedback(project, [Feedback(prompt="x", answer="y", rating="bad", org="acme")])
+    chosen = choose_feedback(project, "one", "acme")
     assert [row.id for row in chosen] == [1, 2]
-    claim_feedback(yard, "one", chosen)
-    record_feedback(yard, [Feedback(prompt="z", answer="y", rating="good", org="acme")])
-    assert [row.id for row in choose_feedback(yard, "one", "acme")] == [1, 2, 6]
-    assert [row.id for row in choose_feedback(yard, "two", "acme")] == [6]
-    assert [row.id for row in choose_feedback(yard, "two", None)] == [4]
-    assert [row.id for row in list_feedback(yard, unused=True)] == [3, 4, 5, 6]
+    claim_feedback(project, "one", chosen)
+    record_feedback(project, [Feedback(prompt="z", answer="y", rating="good", org="acme")])
+    assert [row.id for row in choose_feedback(project, "one", "acme")] == [1, 2, 6]
+    assert [row.id for row in choose_feedback(project, "two", "acme")] == [6]
+    assert [row.id for row in choose_feedback(project, "two", None)] == [4]
+    assert [row.id for row in list_feedback(project, unused=True)] == [3, 4, 5, 6]
     with pytest.raises(InvalidInput, match="dataset 'one' holds feedback of organisation acme"):
-        choose_feedback(yard, "one", "other")
+        choose_feedback(project, "one", "other")
 
 
-def test_nothing_to_choose_says_why(yard: Yard) -> None:
+def test_nothing_to_choose_says_why(project: Project) -> None:
     with pytest.raises(NoData, match="no unused feedback without an organisation"):
-        choose_feedback(yard, "one", None)
-    record_feedback(yard, [*some(2, org="acme"), Feedback(prompt="x", answer="y", org="acme")])
-    claim_feedback(yard, "one", choose_feedback(yard, "one", "acme"))
+        choose_feedback(project, "one", None)
+    record_feedback(project, [*some(2, org="acme"), Feedback(prompt="x", answer="y", org="acme")])
+    claim_feedback(project, "one", choose_feedback(project, "one", "acme"))
     with pytest.raises(NoData) as caught:
-        choose_feedback(yard, "two", "acme")
+        choose_feedback(project, "two", "acme")
     assert "(2 used in dataset 'one', 1 with neither a correction nor" in str(caught.value)
     with pytest.raises(NoData) as caught:
-        choose_feedback(yard, "two", None)
+        choose_feedback(project, "two", None)
     assert "feedback of acme, name it with --org" in str(caught.value.hint)
 
 
-def test_a_row_is_not_claimed_twice_even_without_the_lock(yard: Yard) -> None:
-    record_feedback(yard, some(3))
-    first, second = choose_feedback(yard, "one", None), choose_feedback(yard, "two", None)
-    claim_feedback(yard, "one", first[1:])
+def test_a_row_is_not_claimed_twice_even_without_the_lock(project: Project) -> None:
+    record_feedback(project, some(3))
+    first, second = choose_feedback(project, "one", None), choose_feedback(project, "two", None)
+    claim_feedback(project, "one", first[1:])
     with pytest.raises(ModelyardError, match="feedback 2 was used by another process"):
-        claim_feedback(yard, "two", second)
-    assert [row.used_in for row in list_feedback(yard)] == [None, "one", "one"]
+        claim_feedback(project, "two", second)
+    assert [row.used_in for row in list_feedback(project)] == [None, "one", "one"]
 
 
-def test_what_is_listed_is_plain_json(yard: Yard) -> None:
-    from modelyard.core.settings.mapping import settings_mapping
+def test_what_is_listed_is_plain_json(project: Project) -> None:
+    from modelyard.settings.mapping import settings_mapping
 
-    record_feedback(yard, some(1))
-    assert json.loads(json.dumps(settings_mapping(list_feedback(yard)[0])))["id"] == 1
+    record_feedback(project, some(1))
+    assert json.loads(json.dumps(settings_mapping(list_feedback(project)[0])))["id"] == 1

@@ -20,11 +20,11 @@ from modelyard.chatdata.dataset import load_dataset
 from modelyard.chatdata.prepare import prepare_data
 from modelyard.chatdata.prepare_request import PrepareRequest
 from modelyard.chatdata.prepared import PreparedData
-from modelyard.core.cards import load_card
 from modelyard.core.errors import InvalidInput, ProblemsFound
 from modelyard.core.files import LockHeld, exclusive_lock
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
+from modelyard.settings.cards import load_card
 
 ROWS: list[Any] = [
     {"prompt": f"How heavy is part {number}?", "completion": f"It weighs {number * 7} grams."}
@@ -33,17 +33,17 @@ ROWS: list[Any] = [
 
 
 @pytest.fixture
-def source(yard: Yard, write_jsonl: Callable[..., Path]) -> Path:
-    return write_jsonl(yard.root.parent / "rows.jsonl", ROWS)
+def source(project: Project, write_jsonl: Callable[..., Path]) -> Path:
+    return write_jsonl(project.root.parent / "rows.jsonl", ROWS)
 
 
 @pytest.fixture
-def prepare(yard: Yard) -> Callable[..., PreparedData]:
+def prepare(project: Project) -> Callable[..., PreparedData]:
     def run(
         *sources: Path, dry_run: bool = False, out: str = "parts", **asked: Any
     ) -> PreparedData:
         request = PrepareRequest(sources=sources, out=out, **asked)
-        return prepare_data(yard, request, progress=Silent(), dry_run=dry_run)
+        return prepare_data(project, request, progress=Silent(), dry_run=dry_run)
 
     return run
 
@@ -51,22 +51,22 @@ def prepare(yard: Yard) -> Callable[..., PreparedData]:
 Prepare = Callable[..., PreparedData]
 
 
-def test_it_writes_a_dataset_that_loads(yard: Yard, prepare: Prepare, source: Path) -> None:
+def test_it_writes_a_dataset_that_loads(project: Project, prepare: Prepare, source: Path) -> None:
     done = prepare(source, org="techcorp", licence="CC-BY-4.0")
-    loaded = load_dataset(yard, "parts")
+    loaded = load_dataset(project, "parts")
     assert (len(loaded.train), len(loaded.evaluation)) == (done.train_rows, done.evaluation_rows)
     assert done.train_rows + done.evaluation_rows == 60
     assert loaded.fingerprint == done.fingerprint
     assert loaded.org == "techcorp" and loaded.warnings == ()
-    first = json.loads((yard.dataset("parts") / "train.jsonl").read_text().splitlines()[0])
+    first = json.loads((project.dataset("parts") / "train.jsonl").read_text().splitlines()[0])
     assert [turn["role"] for turn in first["messages"]] == ["user", "assistant"]
 
 
 def test_the_card_says_what_is_there_and_what_to_do_with_it(
-    yard: Yard, prepare: Prepare, source: Path
+    project: Project, prepare: Prepare, source: Path
 ) -> None:
     done = prepare(source)
-    card = load_card(yard.dataset("parts") / "DATASET.md")
+    card = load_card(project.dataset("parts") / "DATASET.md")
     front = card.front.value
     assert front["name"] == "parts"
     assert front["rows"] == {"train": done.train_rows, "eval": done.evaluation_rows}
@@ -78,41 +78,41 @@ def test_the_card_says_what_is_there_and_what_to_do_with_it(
     assert card.body.count("> **user:**") == 3
 
 
-def test_running_it_again_changes_nothing(yard: Yard, prepare: Prepare, source: Path) -> None:
+def test_running_it_again_changes_nothing(project: Project, prepare: Prepare, source: Path) -> None:
     first = prepare(source)
-    files = {path: path.stat().st_mtime_ns for path in yard.dataset("parts").iterdir()}
+    files = {path: path.stat().st_mtime_ns for path in project.dataset("parts").iterdir()}
     again = prepare(source)
     assert again.unchanged and again.fingerprint == first.fingerprint
     assert (again.train_rows, again.evaluation_rows) == (first.train_rows, first.evaluation_rows)
-    assert {path: path.stat().st_mtime_ns for path in yard.dataset("parts").iterdir()} == files
+    assert {path: path.stat().st_mtime_ns for path in project.dataset("parts").iterdir()} == files
 
 
 def test_a_grown_source_or_another_option_prepares_anew_and_rows_keep_their_side(
-    yard: Yard, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+    project: Project, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
 ) -> None:
     before = prepare(source)
-    kept_back = {row.first_question for row in load_dataset(yard, "parts").evaluation}
+    kept_back = {row.first_question for row in load_dataset(project, "parts").evaluation}
     more = [{"prompt": f"How long is part {n}?", "completion": "Long."} for n in range(60)]
     write_jsonl(source, [*more, *ROWS])
     after = prepare(source)
     assert not after.unchanged and after.fingerprint != before.fingerprint
-    assert kept_back < {row.first_question for row in load_dataset(yard, "parts").evaluation}
+    assert kept_back < {row.first_question for row in load_dataset(project, "parts").evaluation}
     assert not prepare(source, evaluation_share=0.3).unchanged
     assert prepare(source, evaluation_share=0.3).unchanged
 
 
 def test_the_organisation_is_kept_when_it_is_not_named_again(
-    yard: Yard, prepare: Prepare, source: Path
+    project: Project, prepare: Prepare, source: Path
 ) -> None:
     prepare(source, org="techcorp")
     assert prepare(source).unchanged
     assert not prepare(source, org="other").unchanged
 
 
-def test_a_dry_run_writes_nothing(yard: Yard, prepare: Prepare, source: Path) -> None:
+def test_a_dry_run_writes_nothing(project: Project, prepare: Prepare, source: Path) -> None:
     would = prepare(source, dry_run=True)
     assert would.train_rows + would.evaluation_rows == 60
-    assert not yard.datasets.exists() and not yard.local_state.exists()
+    assert not project.datasets.exists() and not project.local_state.exists()
     assert prepare(source).fingerprint == would.fingerprint
 
 
@@ -131,7 +131,7 @@ def test_equal_rows_are_removed_and_near_ones_named(
 
 
 def test_secrets_are_flagged_or_dropped(
-    yard: Yard, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+    project: Project, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
 ) -> None:
     secret = {"prompt": "password=Tr0ub4dor&3 or a@b.org?", "completion": "Yes."}
     write_jsonl(source, [secret, *ROWS])
@@ -140,7 +140,7 @@ def test_secrets_are_flagged_or_dropped(
         ("e-mail address", f"{source}:1"),
         ("password", f"{source}:1"),
     ]
-    card = (yard.dataset("parts") / "DATASET.md").read_text()
+    card = (project.dataset("parts") / "DATASET.md").read_text()
     assert f"{source}:1 (message 1): password" in card
     assert "Tr0ub4dor" not in card
     dropped = prepare(source, drop_sensitive=True)
@@ -149,7 +149,7 @@ def test_secrets_are_flagged_or_dropped(
 
 
 def test_secrets_in_other_keys_are_flagged_or_dropped_too(
-    yard: Yard, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+    project: Project, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
 ) -> None:
     secret = {**ROWS[0], "by": {"mail": ["a@b.org", "c@d.org"]}, "token": "Tr0ub4dor&3"}
     write_jsonl(source, [secret, *ROWS[1:]])
@@ -160,35 +160,35 @@ def test_secrets_in_other_keys_are_flagged_or_dropped_too(
     ]
     dropped = prepare(source, drop_sensitive=True)
     assert (dropped.dropped_sensitive, dropped.flagged) == (1, ())
-    written = "".join(path.read_text() for path in yard.dataset("parts").iterdir())
+    written = "".join(path.read_text() for path in project.dataset("parts").iterdir())
     assert "b.org" not in written and "Tr0ub4dor" not in written
 
 
 def test_columns_that_no_template_names_are_not_written(
-    yard: Yard, prepare: Prepare, tmp_path: Path
+    project: Project, prepare: Prepare, tmp_path: Path
 ) -> None:
     table = tmp_path / "table.csv"
     lines = [f"Question {n}?,Answer {n}.,m{n}@example.org,Tr0ub4dor&{n}\n" for n in range(40)]
     table.write_text("question,answer,email,token\n" + "".join(lines))
     done = prepare(table, columns=ColumnMapping(prompt="{question}", answer="{answer}"))
     assert done.train_rows + done.evaluation_rows == 40 and done.flagged == ()
-    written = "".join(path.read_text() for path in yard.dataset("parts").iterdir())
+    written = "".join(path.read_text() for path in project.dataset("parts").iterdir())
     assert "example.org" not in written and "Tr0ub4dor" not in written
 
 
 def test_the_card_shows_control_characters_and_the_rows_keep_them(
-    yard: Yard, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+    project: Project, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
 ) -> None:
     write_jsonl(source, [{"prompt": "\x1b[31mred?", "completion": "\x9b2JYes."}])
     prepare(source)
-    card = (yard.dataset("parts") / "DATASET.md").read_text()
+    card = (project.dataset("parts") / "DATASET.md").read_text()
     assert "\\x1b[31mred?" in card and "\\x9b2JYes." in card
     assert "\x1b" not in card and "\x9b" not in card
-    assert load_dataset(yard, "parts").train[0].answer == "\x9b2JYes."
+    assert load_dataset(project, "parts").train[0].answer == "\x9b2JYes."
 
 
 def test_bad_rows_are_refused_all_at_once_or_left_out_and_listed(
-    yard: Yard, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+    project: Project, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
 ) -> None:
     write_jsonl(source, [ROWS[0], "oops", *ROWS[1:], {"prompt": "no answer"}])
     with pytest.raises(
@@ -196,14 +196,16 @@ def test_bad_rows_are_refused_all_at_once_or_left_out_and_listed(
     ) as bad:
         prepare(source)
     assert [problem.where for problem in bad.value.problems] == [f"{source}:2", f"{source}:62"]
-    assert not yard.datasets.exists()
+    assert not project.datasets.exists()
     done = prepare(source, skip_bad_rows=True)
     assert len(done.bad_rows) == 2
-    card = (yard.dataset("parts") / "DATASET.md").read_text()
+    card = (project.dataset("parts") / "DATASET.md").read_text()
     assert f"- {source}:62: 'completion' is missing" in card
 
 
-def test_sources_may_be_folders_and_tables(yard: Yard, prepare: Prepare, tmp_path: Path) -> None:
+def test_sources_may_be_folders_and_tables(
+    project: Project, prepare: Prepare, tmp_path: Path
+) -> None:
     folder = tmp_path / "tables" / "deep"
     folder.mkdir(parents=True)
     (folder / "a.csv").write_text("text,team\nprinter on fire,hardware\nno login,accounts\n")
@@ -213,7 +215,7 @@ def test_sources_may_be_folders_and_tables(yard: Yard, prepare: Prepare, tmp_pat
     columns = ColumnMapping(prompt="{text}", label="team")
     done = prepare(folder.parent, columns=columns)
     assert done.train_rows + done.evaluation_rows == 3
-    labels = {row.fields["label"] for row in load_dataset(yard, "parts").train}
+    labels = {row.fields["label"] for row in load_dataset(project, "parts").train}
     assert labels <= {"hardware", "accounts"}
 
 
@@ -228,14 +230,14 @@ def test_missing_sources_are_named_all_at_once(prepare: Prepare, source: Path) -
 
 
 def test_files_made_by_hand_are_not_overwritten(
-    yard: Yard, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+    project: Project, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
 ) -> None:
-    write_jsonl(yard.dataset("parts") / "train.jsonl", ROWS[:3])
+    write_jsonl(project.dataset("parts") / "train.jsonl", ROWS[:3])
     with pytest.raises(InvalidInput, match="which prepare-data did not write"):
         prepare(source)
-    assert len(load_dataset(yard, "parts").train) <= 3
+    assert len(load_dataset(project, "parts").train) <= 3
     prepare(source, force=True)
-    with (yard.dataset("parts") / "eval.jsonl").open("a") as stream:
+    with (project.dataset("parts") / "eval.jsonl").open("a") as stream:
         stream.write(json.dumps(ROWS[0]) + "\n")
     with pytest.raises(InvalidInput, match=r"eval.jsonl changed since prepare-data wrote them"):
         prepare(source)
@@ -254,9 +256,9 @@ def test_other_sources_do_not_replace_a_dataset_by_accident(
 
 
 def test_other_files_in_the_folder_are_left_alone(
-    yard: Yard, prepare: Prepare, source: Path
+    project: Project, prepare: Prepare, source: Path
 ) -> None:
-    notes = yard.dataset("parts") / "facts.yaml"
+    notes = project.dataset("parts") / "facts.yaml"
     notes.parent.mkdir(parents=True)
     notes.write_text("mine")
     prepare(source)
@@ -269,21 +271,23 @@ def test_other_files_in_the_folder_are_left_alone(
     ]
 
 
-def test_a_dataset_is_no_source_of_itself(yard: Yard, prepare: Prepare, source: Path) -> None:
+def test_a_dataset_is_no_source_of_itself(project: Project, prepare: Prepare, source: Path) -> None:
     prepare(source)
     with pytest.raises(ProblemsFound) as caught:
-        prepare(yard.dataset("parts"))
+        prepare(project.dataset("parts"))
     assert "is a file of the dataset itself" in str(caught.value.problems[0])
 
 
 @pytest.mark.parametrize("out", ["parts", "datasets/parts", "datasets/parts/"])
-def test_out_is_a_name_in_the_yard(yard: Yard, prepare: Prepare, source: Path, out: str) -> None:
+def test_out_is_a_name_in_the_project(
+    project: Project, prepare: Prepare, source: Path, out: str
+) -> None:
     assert prepare(source, out=out).folder == "datasets/parts"
 
 
-def test_out_may_be_a_folder_elsewhere(yard: Yard, prepare: Prepare, source: Path) -> None:
+def test_out_may_be_a_folder_elsewhere(project: Project, prepare: Prepare, source: Path) -> None:
     done = prepare(source, out=str(source.parent / "elsewhere"))
-    assert load_dataset(yard, done.folder).fingerprint == done.fingerprint
+    assert load_dataset(project, done.folder).fingerprint == done.fingerprint
 
 
 @pytest.mark.parametrize("out", ["..", "Parts!", "", "datasets/../../x y"])
@@ -305,23 +309,23 @@ def test_nothing_to_write_is_an_error(
         prepare(write_jsonl(source, ["oops"]), skip_bad_rows=True)
 
 
-def test_a_second_one_says_who_is_at_it(yard: Yard, prepare: Prepare, source: Path) -> None:
-    held = exclusive_lock(yard.lock("dataset", "parts"), what="dataset parts")
+def test_a_second_one_says_who_is_at_it(project: Project, prepare: Prepare, source: Path) -> None:
+    held = exclusive_lock(project.lock("dataset", "parts"), what="dataset parts")
     with held, pytest.raises(LockHeld, match=f"dataset parts is in use by process {os.getpid()}"):
         prepare(source)
 
 
 def test_the_same_command_completes_what_was_interrupted(
-    yard: Yard, prepare: Prepare, source: Path
+    project: Project, prepare: Prepare, source: Path
 ) -> None:
     whole = prepare(source)
-    card, evaluation = (yard.dataset("parts") / name for name in ("DATASET.md", "eval.jsonl"))
+    card, evaluation = (project.dataset("parts") / name for name in ("DATASET.md", "eval.jsonl"))
     card.write_text(card.read_text().replace("---\n", "---\nunfinished: true\n", 1))
     evaluation.unlink()
     with pytest.raises(InvalidInput, match="was interrupted"):
-        load_dataset(yard, "parts")
+        load_dataset(project, "parts")
     assert not prepare(source).unchanged
-    assert load_dataset(yard, "parts").fingerprint == whole.fingerprint
+    assert load_dataset(project, "parts").fingerprint == whole.fingerprint
 
 
 PREPARE_IN_TURNS = """
@@ -329,19 +333,19 @@ import itertools, sys
 from pathlib import Path
 from modelyard.chatdata.prepare import prepare_data
 from modelyard.chatdata.prepare_request import PrepareRequest
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 
 for name in itertools.cycle(("one", "two")):
     source = Path(sys.argv[1]) / f"{name}.jsonl"
     request = PrepareRequest(sources=(source,), out="parts", force=True)
-    prepare_data(Yard(Path(sys.argv[2])), request, progress=Silent())
+    prepare_data(Project(Path(sys.argv[2])), request, progress=Silent())
     print(name, flush=True)
 """
 
 
 def test_a_reader_never_takes_a_mixture_and_a_killed_run_is_completed_by_the_next(
-    yard: Yard, tmp_path: Path, write_jsonl: Callable[..., Path], prepare: Prepare
+    project: Project, tmp_path: Path, write_jsonl: Callable[..., Path], prepare: Prepare
 ) -> None:
     for name in ("one", "two"):
         rows = [{**row, "completion": name} for row in ROWS]
@@ -349,13 +353,13 @@ def test_a_reader_never_takes_a_mixture_and_a_killed_run_is_completed_by_the_nex
     chance = random.Random(0)
     taken = refused = 0
     for _ in range(4):
-        command = [sys.executable, "-c", PREPARE_IN_TURNS, str(tmp_path), str(yard.root)]
+        command = [sys.executable, "-c", PREPARE_IN_TURNS, str(tmp_path), str(project.root)]
         with subprocess.Popen(command, stdout=subprocess.PIPE) as writer:
             assert writer.stdout and writer.stdout.readline()
             stop_at = time.monotonic() + chance.uniform(0.2, 0.5)
             while time.monotonic() < stop_at:
                 try:
-                    loaded = load_dataset(yard, "parts")
+                    loaded = load_dataset(project, "parts")
                 except InvalidInput as error:
                     assert "prepare-data" in error.message
                     refused += 1
@@ -364,6 +368,6 @@ def test_a_reader_never_takes_a_mixture_and_a_killed_run_is_completed_by_the_nex
                     taken += 1
             writer.send_signal(signal.SIGKILL)
         whole = prepare(tmp_path / "one.jsonl", force=True)
-        assert load_dataset(yard, "parts").fingerprint == whole.fingerprint
-        assert not list(yard.dataset("parts").glob(".staging-*"))
+        assert load_dataset(project, "parts").fingerprint == whole.fingerprint
+        assert not list(project.dataset("parts").glob(".staging-*"))
     assert taken and refused

@@ -14,20 +14,20 @@ from modelyard.chatdata.dataset import ChatDataset, load_dataset
 from modelyard.chatdata.report import DataReport, build_data_report
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import tokenize_conversations
-from modelyard.core.layout import Yard
-from modelyard.core.settings.mapping import settings_mapping
+from modelyard.core.layout import Project
+from modelyard.settings.mapping import settings_mapping
 
 
 @pytest.fixture
 def report(
-    yard: Yard, tiny_base_folder: Path, write_jsonl: Callable[..., Path]
+    project: Project, tiny_base_folder: Path, write_jsonl: Callable[..., Path]
 ) -> Callable[..., DataReport]:
     tokenizer = ChatTokenizer.load(tiny_base_folder)
 
     def build(train: list[Any], evaluation: list[Any], max_length: int = 256) -> DataReport:
-        write_jsonl(yard.dataset("small") / "train.jsonl", train)
-        write_jsonl(yard.dataset("small") / "eval.jsonl", evaluation)
-        dataset: ChatDataset = load_dataset(yard, "small")
+        write_jsonl(project.dataset("small") / "train.jsonl", train)
+        write_jsonl(project.dataset("small") / "eval.jsonl", evaluation)
+        dataset: ChatDataset = load_dataset(project, "small")
         sides = [
             tokenize_conversations(side, tokenizer, max_length=max_length)
             for side in (dataset.train, dataset.evaluation)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import pytest
 
 from modelyard.cli.app import main
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 Models = Callable[..., int]
 
@@ -27,6 +27,6 @@ def models_here(monkeypatch: pytest.MonkeyPatch) -> Models:
 
 
 @pytest.fixture
-def models(yard: Yard, models_here: Models) -> Models:
-    """Run `models` with these words, in the test's yard; returns the exit code."""
+def models(project: Project, models_here: Models) -> Models:
+    """Run `models` with these words, in the test's project; returns the exit code."""
     return models_here

@@ -22,19 +22,19 @@ from modelyard.cli.adapters.pin import pin
 from modelyard.cli.adapters.promote import promote
 from modelyard.cli.adapters.rollback import rollback
 from modelyard.cli.adapters.show import show_adapter
-from modelyard.core.cards import write_card
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.settings.cards import write_card
 
 Models = Callable[..., int]
 LOSSES = (1.2, 1.0, 1.5)
 
 
 @pytest.fixture(autouse=True)
-def adapters(yard: Yard) -> None:
+def adapters(project: Project) -> None:
     """Three versions of `demo` on a base that is not at hand; the third is worse."""
     for number, loss in enumerate(LOSSES, 1):
         register_version(
-            yard, "demo", fill=_fill(loss), manifest_facts=_facts(f"run-{number}", number)
+            project, "demo", fill=_fill(loss), manifest_facts=_facts(f"run-{number}", number)
         )
 
 
@@ -73,11 +73,11 @@ def _facts(run_key: str, number: int) -> dict[str, Any]:
 
 
 @pytest.fixture
-def far_base(yard: Yard) -> None:
+def far_base(project: Project) -> None:
     """A card of the base `far`, whose files are not on this machine."""
-    card = yard.base_card("far")
+    card = project.base_card("far")
     card.parent.mkdir()
-    text = yard.base_card("tiny").read_text().replace("name: tiny", "name: far")
+    text = project.base_card("tiny").read_text().replace("name: tiny", "name: far")
     card.write_text(re.sub("path: /.*", "path: /nowhere", text))
 
 
@@ -98,7 +98,7 @@ def documented(command: Callable[..., None], value: Any) -> bool:
 
 
 def test_from_promotion_over_a_bad_answer_to_rollback(
-    models: Models, yard: Yard, capsys: pytest.CaptureFixture[str]
+    models: Models, project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models("adapters", "promote", "demo@1") == 0
     assert models("adapters", "promote", "demo@2") == 0
@@ -108,7 +108,7 @@ def test_from_promotion_over_a_bad_answer_to_rollback(
     assert "only the version's own files were checked" in err
     assert models("adapters", "rollback", "demo", "--reason", "29 days, not 30") == 0
     assert "demo@1 is in use, instead of demo@2" in capsys.readouterr().out
-    assert active_number(yard, "demo") == 1
+    assert active_number(project, "demo") == 1
     assert models("adapters", "history", "demo") == 0
     assert "29 days, not 30" in capsys.readouterr().out
     assert models("adapters", "rollback", "demo") == 1
@@ -116,7 +116,7 @@ def test_from_promotion_over_a_bad_answer_to_rollback(
 
 
 def test_a_worse_version_exits_with_4_and_the_numbers(
-    models: Models, yard: Yard, capsys: pytest.CaptureFixture[str]
+    models: Models, project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models("adapters", "promote", "demo@2")
     capsys.readouterr()
@@ -124,7 +124,7 @@ def test_a_worse_version_exits_with_4_and_the_numbers(
     assert "loss 1.500 against 1.000 on the same 60 rows" in capsys.readouterr().err
     assert models("adapters", "promote", "demo@3", "--force") == 2
     assert models("adapters", "promote", "demo@3", "--force", "--reason", "shorter") == 0
-    assert active_number(yard, "demo") == 3
+    assert active_number(project, "demo") == 3
 
 
 @pytest.mark.parametrize("name", ["Demo@1", "../demo@1", "/etc@1", "demo@0", "demo@9", "other@1"])
@@ -151,11 +151,11 @@ def test_doing_it_twice_says_that_there_is_nothing_to_do(
 
 
 def test_a_dry_run_of_everything_changes_nothing(
-    models: Models, yard: Yard, capsys: pytest.CaptureFixture[str]
+    models: Models, project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models("adapters", "promote", "demo@1")
     models("adapters", "promote", "demo@2")
-    before = (yard.state_db.read_bytes(), version_numbers(yard, "demo"))
+    before = (project.state_db.read_bytes(), version_numbers(project, "demo"))
     capsys.readouterr()
     for words, said in (
         (("rollback", "demo"), "Would bring demo@1 into use, instead of demo@2"),
@@ -164,11 +164,11 @@ def test_a_dry_run_of_everything_changes_nothing(
     ):
         assert models("adapters", *words, "--dry-run") == 0
         assert said in capsys.readouterr().out
-    assert (yard.state_db.read_bytes(), version_numbers(yard, "demo")) == before
+    assert (project.state_db.read_bytes(), version_numbers(project, "demo")) == before
 
 
 def test_gc_says_what_goes_and_why_the_rest_stays(
-    models: Models, yard: Yard, capsys: pytest.CaptureFixture[str]
+    models: Models, project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models("adapters", "promote", "demo@2")
     capsys.readouterr()
@@ -179,7 +179,7 @@ def test_gc_says_what_goes_and_why_the_rest_stays(
     assert re.search(r"demo@1 .* removed", out)
     assert "kept: in use" in out
     assert "1 version removed" in out
-    assert version_numbers(yard, "demo") == [2, 3]
+    assert version_numbers(project, "demo") == [2, 3]
     assert models("adapters", "gc", "demo", "other") == 2
 
 
@@ -258,8 +258,10 @@ def test_the_list_as_json_adds_up(
 
 
 @pytest.mark.parametrize("line", ["list --json", "show demo@1", "promote demo@1", "gc --keep 1"])
-def test_no_machine_learning_library_is_loaded_for_real_adapters(yard: Yard, line: str) -> None:
+def test_no_machine_learning_library_is_loaded_for_real_adapters(
+    project: Project, line: str
+) -> None:
     command = [sys.executable, "-c", RUN_AND_LIST_HEAVY_MODULES, "adapters", *line.split()]
-    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=yard.root)
+    done = subprocess.run(command, capture_output=True, text=True, timeout=60, cwd=project.root)
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1].strip() == "loaded:"

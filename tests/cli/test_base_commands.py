@@ -10,19 +10,19 @@ from typing import Any
 
 import pytest
 
-from modelyard.bases.local import BaseDamaged
-from modelyard.bases.pull import BaseUnavailable
 from modelyard.cli.base import list_bases, pull_base, show_base
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.weights.local import BaseDamaged
+from modelyard.weights.pull import BaseUnavailable
 
 
 @pytest.fixture
-def absent(yard: Yard) -> str:
+def absent(project: Project) -> str:
     """A second base, whose only folder is not there."""
-    card = yard.base_card("absent")
+    card = project.base_card("absent")
     card.parent.mkdir()
-    text = yard.base_card("tiny").read_text().replace("name: tiny", "name: absent")
+    text = project.base_card("tiny").read_text().replace("name: tiny", "name: absent")
     card.write_text(text.replace("path: ", "path: /nowhere"))
     return "absent"
 
@@ -33,7 +33,7 @@ def printed(capsys: pytest.CaptureFixture[str]) -> Callable[[], Any]:
 
 
 def test_list_says_which_bases_are_here_and_how_to_get_the_others(
-    yard: Yard, absent: str, capsys: pytest.CaptureFixture[str]
+    project: Project, absent: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     list_bases()
     out = capsys.readouterr().out
@@ -44,7 +44,7 @@ def test_list_says_which_bases_are_here_and_how_to_get_the_others(
 
 
 def test_list_as_json_has_the_documented_shape(
-    yard: Yard, absent: str, tiny_base_folder: Path, printed: Callable[[], Any]
+    project: Project, absent: str, tiny_base_folder: Path, printed: Callable[[], Any]
 ) -> None:
     list_bases(as_json=True)
     first, second = printed()
@@ -59,14 +59,14 @@ def test_list_as_json_has_the_documented_shape(
 
 
 def test_list_goes_on_past_a_damaged_base(
-    yard: Yard, tiny_base_folder: Path, capsys: pytest.CaptureFixture[str]
+    project: Project, tiny_base_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    folder = yard.root / "weights"
+    folder = project.root / "weights"
     shutil.copytree(tiny_base_folder, folder)
     (folder / "model.safetensors").write_bytes(b"cut off")
-    card = yard.base_card("broken")
+    card = project.base_card("broken")
     card.parent.mkdir()
-    text = yard.base_card("tiny").read_text().replace("name: tiny", "name: broken")
+    text = project.base_card("tiny").read_text().replace("name: tiny", "name: broken")
     card.write_text(text.replace(str(tiny_base_folder), "weights"))
     list_bases()
     out = capsys.readouterr().out
@@ -74,16 +74,16 @@ def test_list_goes_on_past_a_damaged_base(
     assert "yes" in out
 
 
-def test_list_of_a_yard_without_bases_says_so(
-    yard: Yard, capsys: pytest.CaptureFixture[str]
+def test_list_of_a_project_without_bases_says_so(
+    project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    shutil.rmtree(yard.bases)
+    shutil.rmtree(project.bases)
     list_bases()
     assert "no base models" in capsys.readouterr().out
 
 
 def test_show_gives_the_card_and_the_place(
-    yard: Yard, tiny_base_folder: Path, capsys: pytest.CaptureFixture[str]
+    project: Project, tiny_base_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     show_base("tiny", verify=True)
     said = capsys.readouterr()
@@ -93,7 +93,7 @@ def test_show_gives_the_card_and_the_place(
 
 
 def test_show_as_json_has_the_documented_shape(
-    yard: Yard, absent: str, tiny_base_folder: Path, printed: Callable[[], Any]
+    project: Project, absent: str, tiny_base_folder: Path, printed: Callable[[], Any]
 ) -> None:
     show_base("tiny", as_json=True)
     here = printed()
@@ -105,18 +105,18 @@ def test_show_as_json_has_the_documented_shape(
     assert here["verified"] is None and elsewhere["at_hand"] is False
 
 
-def test_nothing_can_be_verified_that_is_not_here(yard: Yard, absent: str) -> None:
+def test_nothing_can_be_verified_that_is_not_here(project: Project, absent: str) -> None:
     with pytest.raises(ModelyardError) as caught:
         show_base("absent", verify=True)
     assert caught.value.hint == "run `models base pull absent`"
 
 
-def test_verify_finds_damage(yard: Yard, tiny_base_folder: Path) -> None:
+def test_verify_finds_damage(project: Project, tiny_base_folder: Path) -> None:
     import os
 
-    folder = yard.root / "weights"
+    folder = project.root / "weights"
     shutil.copytree(tiny_base_folder, folder)
-    card = yard.base_card("tiny")
+    card = project.base_card("tiny")
     card.write_text(card.read_text().replace(str(tiny_base_folder), "weights"))
     show_base("tiny")
     file = folder / "tokenizer.json"
@@ -128,7 +128,7 @@ def test_verify_finds_damage(yard: Yard, tiny_base_folder: Path) -> None:
 
 
 def test_pull_of_what_is_there_says_so(
-    yard: Yard, tiny_base_folder: Path, capsys: pytest.CaptureFixture[str]
+    project: Project, tiny_base_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pull_base("tiny")
     assert capsys.readouterr().out == f"tiny is already here: {tiny_base_folder}\n"
@@ -136,7 +136,9 @@ def test_pull_of_what_is_there_says_so(
     assert "tiny is here, " in capsys.readouterr().out
 
 
-def test_pull_as_json_has_the_documented_shape(yard: Yard, printed: Callable[[], Any]) -> None:
+def test_pull_as_json_has_the_documented_shape(
+    project: Project, printed: Callable[[], Any]
+) -> None:
     pull_base("tiny", as_json=True)
     result = printed()
     assert all(f'"{key}"' in (pull_base.__doc__ or "") for key in result)
@@ -144,7 +146,7 @@ def test_pull_as_json_has_the_documented_shape(yard: Yard, printed: Callable[[],
 
 
 def test_a_dry_run_says_what_would_be_tried(
-    yard: Yard, absent: str, capsys: pytest.CaptureFixture[str]
+    project: Project, absent: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pull_base("absent", dry_run=True)
     assert capsys.readouterr().out.startswith("Would pull absent from the first that has it: path")
@@ -153,7 +155,7 @@ def test_a_dry_run_says_what_would_be_tried(
 
 
 def test_a_base_that_cannot_be_had_is_told_with_every_reason(
-    yard: Yard, absent: str, capsys: pytest.CaptureFixture[str]
+    project: Project, absent: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     from modelyard.cli.render import print_error
 
@@ -167,7 +169,7 @@ def test_a_base_that_cannot_be_had_is_told_with_every_reason(
     assert caught.value.exit_code == 1
 
 
-def test_a_name_that_is_no_base_is_wrong_usage(yard: Yard) -> None:
+def test_a_name_that_is_no_base_is_wrong_usage(project: Project) -> None:
     for command in (show_base, pull_base):
         with pytest.raises(InvalidInput) as caught:
             command("gpt-4o")

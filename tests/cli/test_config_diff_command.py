@@ -7,9 +7,9 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_validate_config_command import BUILTIN, MODEL, PLACE, Models, write, yard
+from test_validate_config_command import BUILTIN, MODEL, PLACE, Models, project, write
 
-__all__ = ["yard"]  # the fixture
+__all__ = ["project"]  # the fixture
 
 SLOW = """\
 timeout: 60 seconds
@@ -22,8 +22,8 @@ environments:
 
 
 @pytest.fixture(autouse=True)
-def slow(yard: Path) -> Path:
-    return write(yard / PLACE / "slow.yaml", MODEL.format(fallback="end") + SLOW)
+def slow(project: Path) -> Path:
+    return write(project / PLACE / "slow.yaml", MODEL.format(fallback="end") + SLOW)
 
 
 def difference(models: Models, capsys: pytest.CaptureFixture[str], *words: str) -> dict[str, Any]:
@@ -100,9 +100,9 @@ def test_a_side_that_is_nothing_is_an_error_that_says_so(
 
 
 def test_configs_of_two_kinds_are_not_compared(
-    models: Models, capsys: pytest.CaptureFixture[str], yard: Path
+    models: Models, capsys: pytest.CaptureFixture[str], project: Path
 ) -> None:
-    write(yard / "configs" / "fine_tuning" / "small.yaml", "seed: 1\n")
+    write(project / "configs" / "fine_tuning" / "small.yaml", "seed: 1\n")
     assert models("config", "diff", "slow", "small") == 2
     assert "compare configs of one kind" in capsys.readouterr().err
 
@@ -149,9 +149,9 @@ def test_two_revisions_and_two_environments_and_a_file_are_compared(
 
 
 def test_a_config_that_is_not_deployed_cannot_be_compared_with_what_is(
-    models: Models, capsys: pytest.CaptureFixture[str], yard: Path
+    models: Models, capsys: pytest.CaptureFixture[str], project: Path
 ) -> None:
-    write(yard / PLACE / "end.yaml", BUILTIN)
+    write(project / PLACE / "end.yaml", BUILTIN)
     deploy(models, "end", "--env", "test")
     assert models("config", "diff", "slow", "test") == 2
     assert "language_models/slow is not deployed in test@1" in capsys.readouterr().err

@@ -13,24 +13,24 @@ from typing import Any
 
 import pytest
 
-from deploy_samples import edit, live_number, require_agreement, write_deploy_yard
+from deploy_samples import edit, live_number, require_agreement, write_deploy_project
 from modelyard.cli.deploy_config import deploy_config
 from modelyard.cli.deployments import deployments
 from modelyard.cli.switch_config import switch_config
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 Models = Callable[..., int]
 
 
 @pytest.fixture
-def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Yard:
-    yard = write_deploy_yard(tmp_path / "yard")
-    monkeypatch.chdir(yard.root)
-    return yard
+def place(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Project:
+    project = write_deploy_project(tmp_path / "project")
+    monkeypatch.chdir(project.root)
+    return project
 
 
 @pytest.fixture
-def models(place: Yard, models_here: Models) -> Models:
+def models(place: Project, models_here: Models) -> Models:
     return models_here
 
 
@@ -53,7 +53,7 @@ GPT4 = ("deploy-config", "language_models/gpt4_config.yaml", "--env", "productio
 
 
 def test_the_command_of_the_issue_in_ci_says_exactly_what_to_add(
-    models: Models, place: Yard, capsys: pytest.CaptureFixture[str]
+    models: Models, place: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models(*GPT4) == 2
     out, err = capsys.readouterr()
@@ -67,7 +67,7 @@ def test_the_command_of_the_issue_in_ci_says_exactly_what_to_add(
     assert "Nothing to do: production has it already, with revision 1" in capsys.readouterr().out
 
 
-def on_a_terminal(place: Yard, answer: str, *words: str) -> tuple[int, str]:
+def on_a_terminal(place: Project, answer: str, *words: str) -> tuple[int, str]:
     """Run a command on a terminal of its own, and give this answer; its exit code and output."""
     child, terminal = pty.fork()
     if child == 0:
@@ -89,7 +89,7 @@ def on_a_terminal(place: Yard, answer: str, *words: str) -> tuple[int, str]:
 
 
 @pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork beside idle threads
-def test_on_a_terminal_production_shows_the_plan_and_asks(place: Yard) -> None:
+def test_on_a_terminal_production_shows_the_plan_and_asks(place: Project) -> None:
     code, shown = on_a_terminal(place, "n", *GPT4)
     assert code == 1
     assert "+ language_models/gpt4" in shown
@@ -101,14 +101,14 @@ def test_on_a_terminal_production_shows_the_plan_and_asks(place: Yard) -> None:
     assert live_number(place, "production") == 1
 
 
-def test_the_other_environments_do_not_ask(models: Models, place: Yard) -> None:
+def test_the_other_environments_do_not_ask(models: Models, place: Project) -> None:
     assert models("deploy-config", "gpt4", "--env", "test") == 0
     assert models("deploy-config", "gpt4") == 0
     assert (live_number(place, "test"), live_number(place)) == (1, 1)
 
 
 def test_the_environment_can_come_from_the_environment(
-    models: Models, place: Yard, monkeypatch: pytest.MonkeyPatch
+    models: Models, place: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODELS_ENV", "test")
     assert models("deploy-config", "gpt4") == 0
@@ -118,7 +118,7 @@ def test_the_environment_can_come_from_the_environment(
 
 
 def test_a_plan_exits_with_4_as_long_as_there_is_something_to_do(
-    models: Models, place: Yard, capsys: pytest.CaptureFixture[str]
+    models: Models, place: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models(*GPT4, "--plan") == 4
     out = capsys.readouterr().out
@@ -131,7 +131,7 @@ def test_a_plan_exits_with_4_as_long_as_there_is_something_to_do(
 
 
 def test_differences_are_shown_as_they_are_written(
-    models: Models, place: Yard, capsys: pytest.CaptureFixture[str]
+    models: Models, place: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models("deploy-config", "gpt4")
     edit(place, "language_models/gpt4_config", "60 seconds", "90 seconds")
@@ -143,7 +143,7 @@ def test_differences_are_shown_as_they_are_written(
 
 
 def test_a_plan_file_is_written_carried_out_and_refused_when_stale(
-    models: Models, place: Yard, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+    models: Models, place: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     file = str(tmp_path / "release.json")
     assert models(*GPT4, "--plan", "--plan-file", file) == 4
@@ -167,7 +167,7 @@ def test_a_plan_file_is_written_carried_out_and_refused_when_stale(
 
 
 def test_rollback_and_history(
-    models: Models, place: Yard, capsys: pytest.CaptureFixture[str]
+    models: Models, place: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     models("deploy-config", "gpt4")
     models("deploy-config", "claude", "--reason", "long texts")
@@ -187,7 +187,7 @@ def test_rollback_and_history(
 
 
 def test_the_switch_of_the_issue_prints_before_and_after(
-    models: Models, place: Yard, capsys: pytest.CaptureFixture[str]
+    models: Models, place: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     words = ("switch-config", "--profile", "high_accuracy", "--domain", "code_analysis")
     assert models(*words) == 0
@@ -204,7 +204,7 @@ def test_the_switch_of_the_issue_prints_before_and_after(
     require_agreement(place)
 
 
-def test_a_switch_in_production_needs_a_yes_too(models: Models, place: Yard) -> None:
+def test_a_switch_in_production_needs_a_yes_too(models: Models, place: Project) -> None:
     words = ("switch-config", "--profile", "high_accuracy", "--env", "production")
     assert models(*words) == 2
     assert models(*words, "--plan") == 4
@@ -216,7 +216,7 @@ def test_a_switch_in_production_needs_a_yes_too(models: Models, place: Yard) -> 
 
 
 def test_drift_exits_with_4_and_with_5_where_nothing_is_deployed(
-    models: Models, place: Yard, capsys: pytest.CaptureFixture[str]
+    models: Models, place: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models("deployments", "--drift") == 5
     models("deploy-config", "gpt4")
@@ -233,7 +233,7 @@ def test_drift_exits_with_4_and_with_5_where_nothing_is_deployed(
 
 
 def test_every_json_result_is_documented(
-    models: Models, place: Yard, printed: Callable[[], Any]
+    models: Models, place: Project, printed: Callable[[], Any]
 ) -> None:
     assert models("deploy-config", "code_analysis", "--json") == 0
     value = printed()
@@ -291,7 +291,7 @@ def test_wrong_usage_exits_with_2(models: Models, line: str) -> None:
 SECRET = "sk-planted-4f9d2c81e07a"
 
 
-def test_no_byte_of_a_secret_appears_anywhere(place: Yard, tmp_path: Path) -> None:
+def test_no_byte_of_a_secret_appears_anywhere(place: Project, tmp_path: Path) -> None:
     keys = place.root / "keys"
     keys.write_text(f"{SECRET}-file\n")
     edit(place, "language_models/claude_config", "/run/secrets/anthropic", str(keys))

@@ -1,4 +1,4 @@
-"""`models doctor` tells people and programs what this machine can do, in a yard or outside one."""
+"""`models doctor` tells people and programs what this machine can do, in a project or not."""
 
 from __future__ import annotations
 
@@ -7,24 +7,26 @@ import json
 import pytest
 
 from modelyard.cli.doctor import doctor
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 
-def test_it_says_what_is_missing_outside_a_yard(capsys: pytest.CaptureFixture[str]) -> None:
+def test_it_says_what_is_missing_outside_a_project(capsys: pytest.CaptureFixture[str]) -> None:
     doctor()
     printed = capsys.readouterr().out
     assert "GFLOP/s, measured" in printed
-    assert "a yard, needed for" in printed
+    assert "a project, needed for" in printed
     assert "models init DIR" in printed
 
 
-def test_json_has_the_documented_shape(yard: Yard, capsys: pytest.CaptureFixture[str]) -> None:
+def test_json_has_the_documented_shape(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
     doctor(as_json=True)
     value = json.loads(capsys.readouterr().out)
     documented = doctor.__doc__ or ""
-    for part in ("machine", "versions", "places", "yard", "bases", "missing"):
+    for part in ("machine", "versions", "places", "project", "bases", "missing"):
         assert part in value and f'"{part}"' in documented
     for facts in (value["machine"], value["places"][0], value["bases"][0]):
         assert all(f'"{key}"' in documented for key in facts)
-    assert value["yard"] == str(yard.root)
+    assert value["project"] == str(project.root)
     assert value["machine"]["precision"] in ("bf16", "fp32")

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from test_validate_config_command import MODEL, PLACE, Models, write, yard
+from test_validate_config_command import MODEL, PLACE, Models, project, write
 
 from modelyard.configs.explain import explain
 from modelyard.configs.fields import settings_of
@@ -15,7 +15,7 @@ from modelyard.configs.kinds import ENVIRONMENTS, KINDS
 from modelyard.configs.reading.document import load_document
 from modelyard.core.errors import InvalidInput, ProblemsFound
 
-__all__ = ["yard"]  # the fixture
+__all__ = ["project"]  # the fixture
 
 LAYERED = (
     MODEL.format(fallback="end")
@@ -36,8 +36,8 @@ environments:
 
 
 @pytest.fixture(autouse=True)
-def config(yard: Path) -> Path:
-    return write(yard / PLACE / "good.yaml", LAYERED)
+def config(project: Path) -> Path:
+    return write(project / PLACE / "good.yaml", LAYERED)
 
 
 def explained(
@@ -138,11 +138,11 @@ def test_a_setting_of_a_group_that_is_left_out_is_not_set(config: Path) -> None:
     assert group.value is None
 
 
-def test_an_item_of_a_replaced_list_comes_from_the_overlay_alone(yard: Path) -> None:
+def test_an_item_of_a_replaced_list_comes_from_the_overlay_alone(project: Path) -> None:
     rule = "{{domains: [], longer_than_tokens: {}, model: {}}}"
     rules = "    routing: {{rules: [{}]}}\n"
     path = write(
-        yard / "configs" / "integration.yaml",
+        project / "configs" / "integration.yaml",
         "model_integration:\n  primary_models: {language: end}\n"
         + rules.format(rule.format("1k", "end"))[2:]
         + "environments:\n  test:\n    model_integration:\n"
@@ -156,12 +156,12 @@ def test_an_item_of_a_replaced_list_comes_from_the_overlay_alone(yard: Path) -> 
     assert found.parsed == 2000
 
 
-def test_a_name_with_dots_is_a_key_like_any_other(yard: Path) -> None:
+def test_a_name_with_dots_is_a_key_like_any_other(project: Path) -> None:
     text = (
         "description: d\nencoder:\n  {source: wheel, model: all-minilm-l6-v2, dimensions: 384, "
         "max_tokens: 256}\ndomains:\n  my.docs: {description: d, sources: [x]}\n"
     )
-    path = write(yard / "configs" / "embedding_models" / "group.yaml", text)
+    path = write(project / "configs" / "embedding_models" / "group.yaml", text)
     (found,) = explain(load_document(path), "domains.my.docs.description", None)
     assert found.value == "d"
     with pytest.raises(InvalidInput):
@@ -217,24 +217,26 @@ def test_what_is_no_setting_is_said_to_be_none(
         ("domains.missing", "there are domains.docs, domains.my.code"),
     ],
 )
-def test_a_key_of_a_right_form_lists_those_that_are_there(yard: Path, key: str, there: str) -> None:
+def test_a_key_of_a_right_form_lists_those_that_are_there(
+    project: Path, key: str, there: str
+) -> None:
     text = (
         "description: d\nencoder:\n  {source: wheel, model: all-minilm-l6-v2, dimensions: 384, "
         "max_tokens: 256}\ndomains:\n  docs: {description: d, sources: [x]}\n"
         "  my.code: {description: d, sources: [x]}\n"
     )
-    path = write(yard / "configs" / "embedding_models" / "group.yaml", text)
+    path = write(project / "configs" / "embedding_models" / "group.yaml", text)
     with pytest.raises(InvalidInput) as caught:
         explain(load_document(path), key, None)
     assert there in caught.value.message
 
 
 @pytest.mark.parametrize("item", ["[]", "[99]"])
-def test_an_item_that_is_not_there_lists_those_that_are(yard: Path, item: str) -> None:
+def test_an_item_that_is_not_there_lists_those_that_are(project: Path, item: str) -> None:
     text = (
         "model_integration:\n  primary_models: {language: end}\n"
         "  routing: {rules: [{domains: [], longer_than_tokens: 1k, model: end}]}\n"
     )
-    path = write(yard / "configs" / "integration.yaml", text)
+    path = write(project / "configs" / "integration.yaml", text)
     with pytest.raises(InvalidInput, match=r"there are model_integration.routing.rules\[0\].model"):
         explain(load_document(path), f"model_integration.routing.rules{item}.model", None)

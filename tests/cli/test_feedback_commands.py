@@ -13,7 +13,7 @@ from modelyard.chatdata.feedback import list_feedback as recorded
 from modelyard.cli.feedback.add import add_feedback
 from modelyard.cli.feedback.list_ import list_feedback
 from modelyard.cli.prepare_data import prepare_data
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 Models = Callable[..., int]
 ONE = ("--prompt", "Who leads sales?", "--answer", "Ann.")
@@ -51,7 +51,7 @@ def test_the_same_feedback_again_changes_nothing_and_says_so(
 
 
 def test_a_file_is_recorded_as_a_whole_or_not_at_all(
-    yard: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    project: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     lines = [json.dumps({"prompt": f"{n}?", "answer": "x", "rating": "good"}) for n in range(3)]
     Path("rows.jsonl").write_text("\n".join([*lines, '{"prompt": "y"}', "oops"]))
@@ -59,11 +59,11 @@ def test_a_file_is_recorded_as_a_whole_or_not_at_all(
     said = capsys.readouterr().err
     assert "the file is not valid; nothing was recorded" in said
     assert "rows.jsonl:4: 'answer' is required" in said and "rows.jsonl:5: is not JSON" in said
-    assert recorded(yard) == ()
+    assert recorded(project) == ()
     Path("rows.jsonl").write_text("\n".join([*lines, lines[0]]))
     assert models("feedback", "add", "--file", "rows.jsonl", "--dry-run") == 0
     assert capsys.readouterr().out.startswith("would record 3 rows, 3 of them to learn from")
-    assert recorded(yard) == ()
+    assert recorded(project) == ()
     assert models("feedback", "add", "--file", "rows.jsonl") == 0
     said = capsys.readouterr().out
     assert said.startswith("recorded 3 rows (id 1 to 3), 3 of them to learn from")
@@ -71,11 +71,11 @@ def test_a_file_is_recorded_as_a_whole_or_not_at_all(
 
 
 def test_one_text_may_come_from_stdin(
-    yard: Yard, models: Models, monkeypatch: pytest.MonkeyPatch
+    project: Project, models: Models, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setattr("sys.stdin", io.StringIO("Two\nlines.\n"))
     assert models("feedback", "add", "--prompt", "How?", "--answer", "-") == 0
-    assert recorded(yard)[0].answer == "Two\nlines."
+    assert recorded(project)[0].answer == "Two\nlines."
 
 
 def test_json_has_the_documented_shapes(models: Models, capsys: pytest.CaptureFixture[str]) -> None:
@@ -114,7 +114,7 @@ def test_json_has_the_documented_shapes(models: Models, capsys: pytest.CaptureFi
     ],
 )
 def test_what_cannot_be_done_says_why(
-    yard: Yard,
+    project: Project,
     models: Models,
     capsys: pytest.CaptureFixture[str],
     words: tuple[str, ...],
@@ -123,4 +123,4 @@ def test_what_cannot_be_done_says_why(
 ) -> None:
     assert models(*words) == code
     assert said in capsys.readouterr().err
-    assert not yard.datasets.exists() and recorded(yard) == ()
+    assert not project.datasets.exists() and recorded(project) == ()

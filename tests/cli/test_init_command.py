@@ -14,10 +14,10 @@ Models = Callable[..., int]
 def test_it_lists_what_it_wrote_and_ends_with_what_to_type(
     models_here: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert models_here("init", "my yard") == 0
+    assert models_here("init", "my project") == 0
     printed = capsys.readouterr().out
     assert "  datasets/example/train.jsonl\n" in printed
-    assert "  cd 'my yard'\n" in printed
+    assert "  cd 'my project'\n" in printed
     assert printed.rstrip().splitlines()[-1].startswith("  models generate --adapter example")
 
 
@@ -35,7 +35,7 @@ def test_json_has_the_documented_shape(
 ) -> None:
     assert models_here("init", "y", "--json", "--dry-run") == 0
     value = json.loads(capsys.readouterr().out)
-    assert set(value) == {"yard", "dry_run", "written", "kept"}
+    assert set(value) == {"project", "dry_run", "written", "kept"}
     assert value["dry_run"] is True and value["kept"] == []
     assert not Path("y").exists()
 
@@ -58,7 +58,7 @@ def test_an_empty_name_is_wrong_usage_and_writes_nothing(
     assert set(tmp_path.iterdir()) == before
 
 
-@pytest.mark.parametrize("below", ["", "/yard"])
+@pytest.mark.parametrize("below", ["", "/project"])
 def test_a_link_that_leads_to_itself_is_wrong_usage(
     models_here: Models, capsys: pytest.CaptureFixture[str], below: str
 ) -> None:
@@ -71,4 +71,4 @@ def test_a_place_where_no_folder_can_be_made_is_an_error_that_names_it(
     models_here: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models_here("init", "/proc/modelyard") == 1
-    assert "/proc/modelyard: no yard can be made here" in capsys.readouterr().err
+    assert "/proc/modelyard: no project can be made here" in capsys.readouterr().err

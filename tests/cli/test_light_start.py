@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.frontdoor.init import init_yard
+from modelyard.setup.init import init_project
 
 HEAVY = ("torch", "transformers", "peft", "trl", "datasets", "bitsandbytes")
 RUN_AND_LIST_HEAVY_MODULES = f"""
@@ -22,8 +22,8 @@ finally:
 """
 
 
-def run_in_a_new_yard(*words: str) -> subprocess.CompletedProcess[str]:
-    init_yard(Path.cwd())
+def run_in_a_new_project(*words: str) -> subprocess.CompletedProcess[str]:
+    init_project(Path.cwd())
     command = [sys.executable, "-c", RUN_AND_LIST_HEAVY_MODULES, *words]
     return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
@@ -35,7 +35,7 @@ def run_in_a_new_yard(*words: str) -> subprocess.CompletedProcess[str]:
         "--version",
         "doctor --help",
         "init --help",
-        "init another-yard",
+        "init another-project",
         "base list",
         "base list --json",
         "base show smollm2-135m-instruct",
@@ -61,7 +61,7 @@ def run_in_a_new_yard(*words: str) -> subprocess.CompletedProcess[str]:
     ],
 )
 def test_it_loads_no_machine_learning_library(line: str) -> None:
-    done = run_in_a_new_yard(*line.split())
+    done = run_in_a_new_project(*line.split())
     assert done.returncode == 0, done.stderr
     assert done.stderr.splitlines()[-1].strip() == "loaded:"
 
@@ -90,7 +90,7 @@ finally:
 
 
 def test_an_error_in_usage_exits_with_2_and_loads_nothing_heavy() -> None:
-    done = run_in_a_new_yard("fine-tune", "--no-such-option")
+    done = run_in_a_new_project("fine-tune", "--no-such-option")
     assert done.returncode == 2
     assert "No such option" in done.stderr
     assert done.stderr.splitlines()[-1].strip() == "loaded:"

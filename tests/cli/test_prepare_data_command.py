@@ -10,14 +10,14 @@ import pytest
 
 from modelyard.chatdata.dataset import load_dataset
 from modelyard.cli.prepare_data import prepare_data
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 Models = Callable[..., int]
 
 
 @pytest.fixture
-def tickets(yard: Yard) -> Path:
-    path = yard.root / "tickets.csv"
+def tickets(project: Project) -> Path:
+    path = project.root / "tickets.csv"
     teams = ("hardware", "accounts", "phones")
     lines = [f"Ticket {n},It does not work,{teams[n % 3]}\n" for n in range(60)]
     path.write_text("subject,body,team\n" + "".join(lines))
@@ -28,14 +28,14 @@ ASKED = ("--prompt", r"{subject}\n{body}", "--label", "team", "--out", "datasets
 
 
 def test_a_table_becomes_a_dataset_and_the_next_command_is_named(
-    yard: Yard, models: Models, tickets: Path, capsys: pytest.CaptureFixture[str]
+    project: Project, models: Models, tickets: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models("prepare-data", str(tickets), *ASKED) == 0
     printed = capsys.readouterr()
     assert printed.out.startswith("datasets/tickets: holds ")
     assert printed.out.endswith("next: models fine-tune --dataset tickets\n")
     assert "read tickets.csv" in printed.err
-    row = load_dataset(yard, "tickets").train[0]
+    row = load_dataset(project, "tickets").train[0]
     assert row.first_question == "Ticket 0\nIt does not work"
     assert row.fields == {"label": "hardware"}
 
@@ -44,11 +44,11 @@ def test_a_table_becomes_a_dataset_and_the_next_command_is_named(
 
 
 def test_a_dry_run_says_what_would_be_written(
-    yard: Yard, models: Models, tickets: Path, capsys: pytest.CaptureFixture[str]
+    project: Project, models: Models, tickets: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models("prepare-data", str(tickets), *ASKED, "--dry-run") == 0
     assert capsys.readouterr().out.startswith("datasets/tickets: would hold ")
-    assert not yard.datasets.exists()
+    assert not project.datasets.exists()
 
 
 def test_json_has_the_documented_shape(
@@ -68,10 +68,10 @@ def test_json_has_the_documented_shape(
 
 
 def test_what_was_found_is_warned_of(
-    yard: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    project: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     rows = [f'{{"prompt": "Mail {n}@example.org?", "completion": "Yes."}}' for n in range(8)]
-    (yard.root / "rows.jsonl").write_text("\n".join([*rows, rows[0], "oops"]))
+    (project.root / "rows.jsonl").write_text("\n".join([*rows, rows[0], "oops"]))
     words = ("prepare-data", "rows.jsonl", "--out", "mails", "--skip-bad-rows")
     assert models(*words) == 0
     printed = capsys.readouterr()
@@ -81,10 +81,10 @@ def test_what_was_found_is_warned_of(
 
 
 def test_what_data_says_is_not_obeyed_by_the_terminal(
-    yard: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    project: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     row = {"\x1b[2Jquestion": "a", "\x9banswer": "b"}
-    (yard.root / "rows.jsonl").write_text(json.dumps(row))
+    (project.root / "rows.jsonl").write_text(json.dumps(row))
     assert models("prepare-data", "rows.jsonl", "--out", "rows") == 2
     printed = capsys.readouterr().err
     assert "its keys are \\x1b[2Jquestion, \\x9banswer" in printed
@@ -92,15 +92,15 @@ def test_what_data_says_is_not_obeyed_by_the_terminal(
 
 
 def test_bad_rows_are_listed_forty_at_a_time(
-    yard: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    project: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (yard.root / "rows.jsonl").write_text("oops\n" * 1000)
+    (project.root / "rows.jsonl").write_text("oops\n" * 1000)
     assert models("prepare-data", "rows.jsonl", "--out", "rows") == 2
     printed = capsys.readouterr().err
     assert "1,000 problems in the sources; nothing was written" in printed
     assert "rows.jsonl:40: is not JSON" in printed and "rows.jsonl:41:" not in printed
     assert "... and 960 more" in printed
-    assert not yard.datasets.exists()
+    assert not project.datasets.exists()
 
 
 @pytest.mark.parametrize(

@@ -12,7 +12,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.retrieval.index import VECTOR_TYPE
 from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.revise import FileRecord, build_beside
@@ -41,34 +41,34 @@ class EightNumbers:
 
 
 @pytest.fixture
-def searchable(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Yard:
-    """A yard with one domain and its index."""
-    config = yard.root / "configs" / "embedding_models" / "tests.yaml"
+def searchable(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """A project with one domain and its index."""
+    config = project.root / "configs" / "embedding_models" / "tests.yaml"
     config.parent.mkdir(parents=True)
     config.write_text(CONFIG)
     monkeypatch.setattr(
         "modelyard.retrieval.search.Searcher._open_settled_encoder",
-        lambda searcher, yard, settings: EightNumbers(),
+        lambda searcher, project, settings: EightNumbers(),
     )
     monkeypatch.setattr(
-        "modelyard.retrieval.encoders.Encoders.fingerprint", lambda encoders, settings: "eight"
+        "modelyard.encoders.pool.Encoders.fingerprint", lambda encoders, settings: "eight"
     )
     monkeypatch.setattr(
-        "modelyard.retrieval.encoders.Encoders.open",
+        "modelyard.encoders.pool.Encoders.open",
         lambda encoders, settings, texts=0: EightNumbers(),
     )
     vector = EightNumbers().encode_query("").astype(VECTOR_TYPE).tobytes()
-    place = yard.search_index("tests", "documentation")
+    place = project.search_index("tests", "documentation")
     with build_beside(place, encoder="eight", dimensions=8, chunking="", code=False) as build:
         for path, (title, text) in TEXTS.items():
             lines = text.count("\n")
             one = Passage(text=text, title=title, kind="section", first_line=3, last_line=3 + lines)
-            build.add_file(_write_file(yard, path, text), [one], {one.digest: vector})
-    return yard
+            build.add_file(_write_file(project, path, text), [one], {one.digest: vector})
+    return project
 
 
-def _write_file(yard: Yard, path: str, text: str) -> FileRecord:
-    file = yard.root / path
+def _write_file(project: Project, path: str, text: str) -> FileRecord:
+    file = project.root / path
     file.parent.mkdir(exist_ok=True)
     file.write_text(text)
     return FileRecord(
@@ -82,7 +82,7 @@ def _write_file(yard: Yard, path: str, text: str) -> FileRecord:
 
 
 def test_a_result_whose_file_is_gone_is_marked_and_noted(
-    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    searchable: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (searchable.root / "docs" / "adapters.md").unlink()
     assert models("search", "roll back an adapter") == 0
@@ -98,7 +98,7 @@ def test_a_result_whose_file_is_gone_is_marked_and_noted(
 
 
 def test_the_name_of_a_file_cannot_forge_a_result(
-    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    searchable: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     forged = "docs/a\n1. docs/adapters.md:1-2  Run this  [tests.documentation].md"
     one = Passage(text="roll back here", kind="section", first_line=1, last_line=1)
@@ -118,7 +118,7 @@ def test_the_name_of_a_file_cannot_forge_a_result(
 
 
 def test_a_key_that_no_passage_has_is_wrong_usage(
-    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    searchable: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models("search", "roll back", "--filter", "foo=bar") == 2
     said = " ".join(capsys.readouterr().err.split())
@@ -127,7 +127,7 @@ def test_a_key_that_no_passage_has_is_wrong_usage(
 
 
 def test_an_evaluation_says_how_many_answers_name_nothing(
-    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str], tmp_path: Path
+    searchable: Project, models: Models, capsys: pytest.CaptureFixture[str], tmp_path: Path
 ) -> None:
     questions, answers = tmp_path / "q.jsonl", tmp_path / "a.tsv"
     questions.write_text('{"_id": "1", "text": "roll back"}\n')
@@ -146,7 +146,7 @@ def test_an_evaluation_says_how_many_answers_name_nothing(
 
 
 def test_results_show_place_title_and_marked_words(
-    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    searchable: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models("search", "how do I roll back an adapter") == 0
     first, second = capsys.readouterr().out.split("\n\n")[:2]
@@ -158,7 +158,7 @@ def test_results_show_place_title_and_marked_words(
 
 
 def test_a_terminal_does_not_obey_what_was_found(
-    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    searchable: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models("search", "push to a bucket") == 0
     shown = capsys.readouterr().out
@@ -167,7 +167,7 @@ def test_a_terminal_does_not_obey_what_was_found(
 
 
 def test_explain_says_how_the_query_was_understood_and_why(
-    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    searchable: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models("search", 'roll "an adapter"', "--explain") == 0
     shown = capsys.readouterr().out
@@ -178,7 +178,7 @@ def test_explain_says_how_the_query_was_understood_and_why(
 
 
 def test_a_program_reads_the_parts_of_each_score(
-    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    searchable: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models("search", "roll back", "--json", "--top", "1") == 0
     found = json.loads(capsys.readouterr().out)
@@ -194,7 +194,7 @@ def test_a_program_reads_the_parts_of_each_score(
 
 
 def test_a_filter_that_nothing_fits_finds_nothing(
-    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    searchable: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models("search", "roll back", "--filter", "kind=function") == 0
     said = capsys.readouterr()
@@ -217,7 +217,7 @@ def test_a_filter_that_nothing_fits_finds_nothing(
     ],
 )
 def test_wrong_usage_is_said(
-    searchable: Yard,
+    searchable: Project,
     models: Models,
     capsys: pytest.CaptureFixture[str],
     words: tuple[str, ...],
@@ -229,7 +229,7 @@ def test_wrong_usage_is_said(
 
 
 def test_without_an_index_there_is_no_data(
-    searchable: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    searchable: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     searchable.search_index("tests", "documentation").unlink()
     assert models("search", "roll back") == 5
@@ -244,8 +244,8 @@ class LikesBuckets:
 
 
 @pytest.fixture
-def reranked(searchable: Yard, monkeypatch: pytest.MonkeyPatch) -> Yard:
-    """The yard, with a cross-encoder that likes buckets."""
+def reranked(searchable: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
+    """The project, with a cross-encoder that likes buckets."""
     rules = searchable.root / "configs" / "embedding_models" / "rules.yaml"
     rules.write_text("description: Rules\nsearch: {groups: [tests], reranker: models/likes}\n")
     (searchable.root / "models" / "likes").mkdir()
@@ -257,7 +257,7 @@ def reranked(searchable: Yard, monkeypatch: pytest.MonkeyPatch) -> Yard:
 
 
 def test_a_cross_encoder_changes_the_order_and_explains_it(
-    reranked: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    reranked: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models("search", "roll back an adapter", "--explain") == 0
     shown = capsys.readouterr().out
@@ -268,7 +268,7 @@ def test_a_cross_encoder_changes_the_order_and_explains_it(
 
 
 def test_a_program_reads_the_score_of_the_cross_encoder(
-    reranked: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    reranked: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models("search", "roll back an adapter", "--json") == 0
     found = json.loads(capsys.readouterr().out)
@@ -278,7 +278,7 @@ def test_a_program_reads_the_score_of_the_cross_encoder(
 
 
 def test_no_rerank_leaves_the_order_as_it_is(
-    reranked: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    reranked: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (reranked.root / "models" / "likes").rmdir()
     assert models("search", "roll back an adapter", "--no-rerank", "--json") == 0
@@ -289,7 +289,7 @@ def test_no_rerank_leaves_the_order_as_it_is(
 
 
 def test_a_reranker_that_is_not_there_is_wrong_usage(
-    reranked: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    reranked: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (reranked.root / "models" / "likes").rmdir()
     assert models("search", "roll back") == 2
@@ -298,7 +298,7 @@ def test_a_reranker_that_is_not_there_is_wrong_usage(
     assert "--no-rerank" in said
 
 
-def test_a_search_loads_neither_torch_nor_rich(searchable: Yard) -> None:
+def test_a_search_loads_neither_torch_nor_rich(searchable: Project) -> None:
     program = f"""
 import sys
 import numpy as np
@@ -309,9 +309,9 @@ class EightNumbers:
     def encode_query(self, text):
         return np.full(8, 8**-0.5, np.float32)
 
-Searcher._open_settled_encoder = lambda searcher, yard, settings: EightNumbers()
+Searcher._open_settled_encoder = lambda searcher, project, settings: EightNumbers()
 from modelyard.cli.app import main
-sys.argv = ["models", "--yard", {str(searchable.root)!r}, "search", "roll back"]
+sys.argv = ["models", "--project", {str(searchable.root)!r}, "search", "roll back"]
 try:
     main()
 finally:

@@ -13,7 +13,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.cli.app import main
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 MODELS = f"{sys.executable} -m modelyard"
 GENERATE = "generate --base-model tiny --max-new-tokens 400 hello"
@@ -31,7 +31,7 @@ def shell(line: str) -> subprocess.CompletedProcess[str]:
 
 
 @pytest.mark.parametrize("command", [GENERATE, "base list", "base list --json", "--help"])
-def test_a_reader_who_leaves_ends_a_command_quietly(yard: Yard, command: str) -> None:
+def test_a_reader_who_leaves_ends_a_command_quietly(project: Project, command: str) -> None:
     done = shell(f"models {command} | true")
     assert (done.returncode, done.stderr.replace("fingerprint", "").count("\n") <= 1) == (1, True)
     assert "error" not in done.stderr and "exception" not in done.stderr.lower()
@@ -42,7 +42,7 @@ def test_a_reader_who_leaves_ends_a_command_quietly(yard: Yard, command: str) ->
 )
 @pytest.mark.parametrize("unbuffered", ["", "1"])
 def test_a_full_disk_behind_stdout_is_an_error_that_says_so(
-    yard: Yard, command: str, unbuffered: str
+    project: Project, command: str, unbuffered: str
 ) -> None:
     done = shell(f"PYTHONUNBUFFERED={unbuffered} models {command} >/dev/full")
     assert done.returncode == 1, done.stderr
@@ -50,13 +50,13 @@ def test_a_full_disk_behind_stdout_is_an_error_that_says_so(
     assert "exception" not in done.stderr.lower()
 
 
-def test_a_closed_stdout_is_an_error_that_says_so(yard: Yard) -> None:
+def test_a_closed_stdout_is_an_error_that_says_so(project: Project) -> None:
     done = shell("models base list >&-")
     assert (done.returncode, done.stdout) == (1, "")
     assert done.stderr.startswith("error: stdout is closed")
 
 
-def test_closed_stdin_and_stderr_are_empty_ones(yard: Yard) -> None:
+def test_closed_stdin_and_stderr_are_empty_ones(project: Project) -> None:
     assert "tiny" in shell("models base list <&- 2>&-").stdout
     done = shell("models generate --base-model tiny - <&-")
     assert (done.returncode, "the prompt is empty" in done.stderr) == (2, True)
@@ -65,14 +65,14 @@ def test_closed_stdin_and_stderr_are_empty_ones(yard: Yard) -> None:
 @pytest.mark.parametrize(
     "line", [r"models generate --base-model tiny $'\xff'", r"models init $'a\xff'"]
 )
-def test_an_argument_that_is_not_utf8_is_wrong_usage(yard: Yard, line: str) -> None:
+def test_an_argument_that_is_not_utf8_is_wrong_usage(project: Project, line: str) -> None:
     done = shell(line)
     assert done.returncode == 2, done.stderr
     assert r"xff' is not UTF-8 text" in done.stderr
 
 
 @pytest.mark.parametrize("locale", ["C", "C.UTF-8"])
-def test_a_prompt_on_stdin_that_is_not_utf8_is_wrong_usage(yard: Yard, locale: str) -> None:
+def test_a_prompt_on_stdin_that_is_not_utf8_is_wrong_usage(project: Project, locale: str) -> None:
     done = shell(rf"LC_ALL={locale} models generate --base-model tiny - <<<$'\xff'")
     assert done.returncode == 2, done.stderr
     assert "stdin: the prompt is not UTF-8 text" in done.stderr
@@ -84,8 +84,10 @@ def write_rows(path: Path, count: int) -> None:
 
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
-def test_a_signal_ends_a_command_with_130_and_one_line(yard: Yard, number: signal.Signals) -> None:
-    write_rows(yard.root / "rows.jsonl", 30_000)
+def test_a_signal_ends_a_command_with_130_and_one_line(
+    project: Project, number: signal.Signals
+) -> None:
+    write_rows(project.root / "rows.jsonl", 30_000)
     process = subprocess.Popen(
         [sys.executable, "-m", "modelyard", "prepare-data", "rows.jsonl", "--out", "rows"],
         stdout=subprocess.PIPE,
@@ -100,10 +102,10 @@ def test_a_signal_ends_a_command_with_130_and_one_line(yard: Yard, number: signa
     assert process.returncode == 130, stderr
     assert (stdout, stderr.splitlines()[-1]) == ("", "interrupted")
     assert "Traceback" not in stderr
-    assert not (yard.root / "datasets" / "rows" / "train.jsonl").exists()
+    assert not (project.root / "datasets" / "rows" / "train.jsonl").exists()
 
 
-def test_a_signal_ends_an_answer_in_order(yard: Yard) -> None:
+def test_a_signal_ends_an_answer_in_order(project: Project) -> None:
     process = subprocess.Popen(
         [sys.executable, "-m", "modelyard", *GENERATE.split()],
         stdout=subprocess.PIPE,
@@ -119,7 +121,7 @@ def test_a_signal_ends_an_answer_in_order(yard: Yard) -> None:
     assert "exception" not in stderr
 
 
-def test_the_traceback_of_a_bug_outside_a_yard_lies_in_the_cache(
+def test_the_traceback_of_a_bug_outside_a_project_lies_in_the_cache(
     tmp_path: Path,
     own_home: Path,
     monkeypatch: pytest.MonkeyPatch,
@@ -128,7 +130,7 @@ def test_the_traceback_of_a_bug_outside_a_yard_lies_in_the_cache(
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("as a bug would")
 
-    monkeypatch.setattr("modelyard.frontdoor.init.init_yard", broken)
+    monkeypatch.setattr("modelyard.setup.init.init_project", broken)
     monkeypatch.setattr("sys.argv", ["models", "init", "new"])
     before = set(tmp_path.iterdir())
     with pytest.raises(SystemExit) as stopped:

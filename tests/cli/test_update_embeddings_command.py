@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 sys.path.insert(0, str(Path(__file__).parents[1] / "retrieval"))
 from toy_encoder import ToyEncoder
@@ -19,8 +19,8 @@ UPDATE = ("update-embeddings", "--domain", "documentation", "--incremental")
 
 
 @pytest.fixture
-def docs(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Path:
-    config = yard.configs / "embedding_models" / "texts.yaml"
+def docs(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
+    config = project.configs / "embedding_models" / "texts.yaml"
     config.parent.mkdir()
     config.write_text(
         "description: For tests\n"
@@ -31,20 +31,20 @@ def docs(yard: Yard, monkeypatch: pytest.MonkeyPatch) -> Path:
         "  notes:\n"
         "    description: Notes\n    sources: ['notes/*.md']\n    chunker: markdown\n"
     )
-    folder = yard.root / "docs"
+    folder = project.root / "docs"
     folder.mkdir()
     (folder / "one.md").write_text("# One\n\nThe first of all.\n")
     (folder / "two.md").write_text("# Two\n\nThe second of all.\n")
     (folder / "raw.md").write_bytes(b"\0\1\2")
     toy = ToyEncoder()
     monkeypatch.setattr(
-        "modelyard.retrieval.encoders.Encoders.fingerprint", lambda self, settings: toy.fingerprint
+        "modelyard.encoders.pool.Encoders.fingerprint", lambda self, settings: toy.fingerprint
     )
     monkeypatch.setattr(
-        "modelyard.retrieval.encoders.Encoders.open", lambda self, settings, texts=0: toy
+        "modelyard.encoders.pool.Encoders.open", lambda self, settings, texts=0: toy
     )
     monkeypatch.setattr(
-        "modelyard.retrieval.status.encoder_fingerprint", lambda yard, settings: toy.fingerprint
+        "modelyard.retrieval.status.encoder_fingerprint", lambda project, settings: toy.fingerprint
     )
     return folder
 
@@ -66,13 +66,13 @@ def test_the_command_of_the_readme_builds_changes_and_says_unchanged(
 
 
 def test_a_dry_run_makes_no_index(
-    docs: Path, yard: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    docs: Path, project: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models("update-embeddings", "--dry-run") == 0
     said = capsys.readouterr().out
     assert "would be built anew (there was none): 2 files (2 added)" in said
     assert "passages not counted: the encoder all-minilm-l6-v2 is not on this machine" in said
-    assert not (yard.models / "embeddings").exists()
+    assert not (project.models / "embeddings").exists()
 
 
 @pytest.mark.parametrize(
@@ -104,10 +104,10 @@ def test_status_tells_cron_when_an_index_is_stale(
 
 
 def test_damage_is_told_to_cron_and_mended_by_what_the_hint_says(
-    docs: Path, yard: Yard, models: Models, capsys: pytest.CaptureFixture[str]
+    docs: Path, project: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models(*UPDATE) == 0
-    index = yard.search_index("texts", "documentation")
+    index = project.search_index("texts", "documentation")
     size = index.stat().st_size
     with index.open("r+b") as stream:
         stream.seek(size // 2)

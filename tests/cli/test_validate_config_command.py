@@ -17,7 +17,7 @@ from pathlib import Path
 import pytest
 from test_light_start import HEAVY, RUN_AND_LIST_HEAVY_MODULES
 
-from modelyard.frontdoor.init import init_yard
+from modelyard.setup.init import init_project
 
 Models = Callable[..., int]
 
@@ -42,10 +42,10 @@ SECRET = "sk-ant-" + "api03-Zq8" * 6
 
 
 @pytest.fixture(autouse=True)
-def yard(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
-    """A yard with two configs that are right: `good`, and the `end` of its chain."""
-    root = tmp_path / "yard"
-    init_yard(root)
+def project(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A project with two configs that are right: `good`, and the `end` of its chain."""
+    root = tmp_path / "project"
+    init_project(root)
     for path in (root / "configs").rglob("*.yaml"):
         path.unlink()
     write(root / PLACE / "good.yaml", MODEL.format(fallback="end"))
@@ -65,7 +65,7 @@ def validate(models: Models) -> Models:
     return partial(models, "validate-config")
 
 
-def test_a_yard_without_mistakes_is_valid(
+def test_a_project_without_mistakes_is_valid(
     validate: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert validate() == 0
@@ -226,7 +226,7 @@ def test_an_unknown_form_is_wrong_usage(
     assert "'sarif'" in capsys.readouterr().err
 
 
-# Outside a yard
+# Outside a project
 
 
 @pytest.fixture
@@ -238,7 +238,7 @@ def outside(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return folder
 
 
-def test_files_outside_a_yard_are_checked_among_themselves(
+def test_files_outside_a_project_are_checked_among_themselves(
     validate: Models, outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert validate("language_models") == 0
@@ -247,24 +247,24 @@ def test_files_outside_a_yard_are_checked_among_themselves(
     assert "names the language model 'two', which does not exist" in capsys.readouterr().out
 
 
-def test_a_file_in_another_yard_is_checked_in_that_one(
-    validate: Models, outside: Path, yard: Path, capsys: pytest.CaptureFixture[str]
+def test_a_file_in_another_project_is_checked_in_that_one(
+    validate: Models, outside: Path, project: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert validate(str(yard / PLACE / "good.yaml")) == 0
+    assert validate(str(project / PLACE / "good.yaml")) == 0
     assert capsys.readouterr().err == "1 file checked: no problems\n"
 
 
-def test_no_yard_and_no_file_is_wrong_usage(
+def test_no_project_and_no_file_is_wrong_usage(
     validate: Models, outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert validate() == 2
-    assert "is not inside a yard" in capsys.readouterr().err
+    assert "is not inside a project" in capsys.readouterr().err
 
 
-def test_a_yard_that_is_named_and_is_none_is_no_reason_to_look_elsewhere(
+def test_a_project_that_is_named_and_is_none_is_no_reason_to_look_elsewhere(
     models: Models, outside: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert models("--yard", "nowhere", "validate-config", "language_models") == 2
+    assert models("--project", "nowhere", "validate-config", "language_models") == 2
 
 
 def test_the_kind_of_a_loose_file_is_said_by_its_schema_line(
@@ -397,7 +397,7 @@ def test_hidden_files_are_no_configs(
         ("language_models/UP.YAML", "did you mean 'up.yaml'?"),
     ],
 )
-def test_what_nobody_reads_is_a_warning_when_the_yard_is_checked(
+def test_what_nobody_reads_is_a_warning_when_the_project_is_checked(
     validate: Models, capsys: pytest.CaptureFixture[str], place: str, said: str
 ) -> None:
     write(Path("configs", place), BUILTIN)

@@ -1,6 +1,6 @@
 """The example configs: files under tests/examples/configs/ that are tests by lying there.
 
-Each is checked in a yard that has this repository's own configs, base models and dataset, and two
+Each is checked in a project with this repository's own configs, base models and dataset, and two
 versions of an adapter called `support`. It stands in for the config of its name, or comes to them.
 A folder under `cases/` holds several files that are checked together.
 """
@@ -14,7 +14,7 @@ from pathlib import Path
 from modelyard.configs.checking.check import check_configs
 from modelyard.configs.checking.finding import CheckReport
 from modelyard.configs.reading.catalogue import ConfigCatalogue
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 REPOSITORY = Path(__file__).parents[2]
 EXAMPLES = REPOSITORY / "tests" / "examples" / "configs"
@@ -33,26 +33,26 @@ def example_files(case: Path) -> list[Path]:
     return sorted(case.rglob("*.yaml")) if case.is_dir() else [case]
 
 
-def make_yard(root: Path) -> Yard:
-    """A yard with what the examples name."""
-    yard = Yard(root)
-    shutil.copytree(REPOSITORY / "configs", yard.configs, symlinks=True)
-    shutil.copytree(REPOSITORY / "models" / "base", yard.bases)
-    shutil.copytree(REPOSITORY / "datasets" / "techcorp", yard.dataset("techcorp"))
+def make_project(root: Path) -> Project:
+    """A project with what the examples name."""
+    project = Project(root)
+    shutil.copytree(REPOSITORY / "configs", project.configs, symlinks=True)
+    shutil.copytree(REPOSITORY / "models" / "base", project.bases)
+    shutil.copytree(REPOSITORY / "datasets" / "techcorp", project.dataset("techcorp"))
     for number in (1, 2):
-        yard.adapter_version("support", number).mkdir(parents=True)
-    yard.trained.mkdir()
-    yard.trained_link("support").symlink_to("../versions/support/2")
-    yard.adapter_version("unproven", 1).mkdir(parents=True)
-    guide = yard.root / "docs" / "guide.md"
+        project.adapter_version("support", number).mkdir(parents=True)
+    project.trained.mkdir()
+    project.trained_link("support").symlink_to("../versions/support/2")
+    project.adapter_version("unproven", 1).mkdir(parents=True)
+    guide = project.root / "docs" / "guide.md"
     guide.parent.mkdir()
     guide.write_text("# A guide\n")
-    return yard
+    return project
 
 
-def check_case(yard: Yard, case: Path) -> CheckReport:
-    """The report on a case, as if its files lay in the yard."""
-    return check_configs(ConfigCatalogue(yard), example_files(case))
+def check_case(project: Project, case: Path) -> CheckReport:
+    """The report on a case, as if its files lay in the project."""
+    return check_configs(ConfigCatalogue(project), example_files(case))
 
 
 def expected_findings(case: Path) -> list[str]:

@@ -14,7 +14,7 @@ from modelyard.configs.checking.finding import CheckReport
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import load_document
 from modelyard.core.errors import ProblemsFound
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 HOSTED = """\
 description: A hosted model
@@ -35,22 +35,22 @@ max_output_tokens: 1k
 
 
 @pytest.fixture
-def small(tmp_path: Path) -> Yard:
-    """A yard with nothing in it."""
+def small(tmp_path: Path) -> Project:
+    """A project with nothing in it."""
     (tmp_path / "configs").mkdir()
     (tmp_path / "models").mkdir()
-    return Yard(tmp_path)
+    return Project(tmp_path)
 
 
-def write(yard: Yard, place: str, text: str) -> Path:
-    path = yard.configs / place
+def write(project: Project, place: str, text: str) -> Path:
+    path = project.configs / place
     path.parent.mkdir(parents=True, exist_ok=True)
     path.write_text(text)
     return path
 
 
-def check(yard: Yard, *paths: Path, **options: object) -> CheckReport:
-    catalogue = ConfigCatalogue(yard)
+def check(project: Project, *paths: Path, **options: object) -> CheckReport:
+    catalogue = ConfigCatalogue(project)
     return check_configs(catalogue, paths or catalogue.paths(), **options)  # type: ignore[arg-type]
 
 
@@ -58,7 +58,7 @@ def shown(report: CheckReport) -> list[str]:
     return [str(finding) for finding in report.findings]
 
 
-def test_all_findings_of_all_files_come_in_one_go_in_order(small: Yard) -> None:
+def test_all_findings_of_all_files_come_in_one_go_in_order(small: Project) -> None:
     write(small, "language_models/b.yaml", HOSTED + "colour: blue\nfallback: c\n")
     write(small, "language_models/a.yaml", "description: [\n")
     report = check(small)
@@ -71,19 +71,19 @@ def test_all_findings_of_all_files_come_in_one_go_in_order(small: Yard) -> None:
     assert not report.valid
 
 
-def test_a_file_given_twice_is_checked_once(small: Yard) -> None:
+def test_a_file_given_twice_is_checked_once(small: Project) -> None:
     path = write(small, "language_models/a.yaml", HOSTED + "colour: blue\n")
     assert len(shown(check(small, path, path))) == 1
 
 
-def test_warnings_leave_a_config_valid(small: Yard) -> None:
+def test_warnings_leave_a_config_valid(small: Project) -> None:
     write(small, "language_models/a.yaml", HOSTED + "environments: {}\n")
     report = check(small)
     assert [finding.level for finding in report.findings] == ["warning"]
     assert report.valid
 
 
-def test_a_finding_of_one_environment_says_so_and_stands_in_its_overlay(small: Yard) -> None:
+def test_a_finding_of_one_environment_says_so_and_stands_in_its_overlay(small: Project) -> None:
     text = HOSTED + "environments:\n  test:\n    fallback: gone\n"
     path = write(small, "language_models/a.yaml", text)
     [finding] = check(small).findings
@@ -93,14 +93,14 @@ def test_a_finding_of_one_environment_says_so_and_stands_in_its_overlay(small: Y
     assert not alone.message.endswith("(in test)")
 
 
-def test_a_finding_of_every_environment_is_said_once(small: Yard) -> None:
+def test_a_finding_of_every_environment_is_said_once(small: Project) -> None:
     write(small, "language_models/a.yaml", HOSTED + "fallback: gone\n")
     [finding] = check(small).findings
     assert "(in " not in finding.message
 
 
 def test_a_value_of_the_base_that_an_overlay_makes_wrong_is_shown_where_it_is_written(
-    small: Yard,
+    small: Project,
 ) -> None:
     text = HOSTED + "environments:\n  production:\n    context_tokens: 2k\n"
     write(small, "language_models/a.yaml", text)
@@ -109,8 +109,8 @@ def test_a_value_of_the_base_that_an_overlay_makes_wrong_is_shown_where_it_is_wr
     assert finding.message.endswith("(in production)")
 
 
-def test_a_draft_outside_the_yard_stands_in_for_the_config_of_its_name(
-    small: Yard, tmp_path: Path
+def test_a_draft_outside_the_project_stands_in_for_the_config_of_its_name(
+    small: Project, tmp_path: Path
 ) -> None:
     write(small, "language_models/first.yaml", HOSTED + "fallback: second\n")
     write(small, "language_models/second.yaml", HOSTED + "fallback: basic\n")
@@ -125,7 +125,7 @@ def test_a_draft_outside_the_yard_stands_in_for_the_config_of_its_name(
 
 
 def test_a_reference_to_a_broken_config_is_said_where_only_the_reference_is_checked(
-    small: Yard,
+    small: Project,
 ) -> None:
     path = write(small, "language_models/a.yaml", HOSTED + "fallback: broken\n")
     broken = write(small, "language_models/broken.yaml", "provider: [\n")
@@ -133,17 +133,17 @@ def test_a_reference_to_a_broken_config_is_said_where_only_the_reference_is_chec
     assert [finding.rule for finding in check(small, path, broken).findings] == ["yaml-syntax"]
 
 
-def test_a_config_is_found_by_the_name_it_gives_itself(small: Yard) -> None:
+def test_a_config_is_found_by_the_name_it_gives_itself(small: Project) -> None:
     write(small, "language_models/a.yaml", HOSTED + "fallback: other\n")
     write(small, "language_models/b_config.yaml", 'name: "other"\n' + LAST)
     assert check(small).findings == ()
 
 
-def test_names_of_base_models_are_not_asked_for_where_there_is_no_yard(tmp_path: Path) -> None:
+def test_names_of_base_models_are_not_asked_for_where_there_is_no_project(tmp_path: Path) -> None:
     path = tmp_path / "language_models" / "a.yaml"
     path.parent.mkdir()
     path.write_text(LAST.replace("builtin", "local"))
-    assert check_configs(ConfigCatalogue(Yard(tmp_path)), [path]).findings == ()
+    assert check_configs(ConfigCatalogue(Project(tmp_path)), [path]).findings == ()
 
 
 @pytest.mark.parametrize(
@@ -158,7 +158,7 @@ def test_names_of_base_models_are_not_asked_for_where_there_is_no_yard(tmp_path:
     ],
     ids=["not-utf8", "many-keys", "ten-megabytes", "many-problems", "deep-lists", "deep-mappings"],
 )
-def test_a_hopeless_file_is_an_error_at_once(small: Yard, data: bytes, rule: str) -> None:
+def test_a_hopeless_file_is_an_error_at_once(small: Project, data: bytes, rule: str) -> None:
     path = write(small, "language_models/a.yaml", "")
     path.write_bytes(data)
     began = time.monotonic()
@@ -167,7 +167,7 @@ def test_a_hopeless_file_is_an_error_at_once(small: Yard, data: bytes, rule: str
     assert rule in {finding.rule for finding in report.findings}
 
 
-def test_a_file_that_is_gone_or_a_folder_is_an_error(small: Yard) -> None:
+def test_a_file_that_is_gone_or_a_folder_is_an_error(small: Project) -> None:
     folder = small.configs / "language_models" / "a.yaml"
     folder.mkdir(parents=True)
     report = check(small, folder, folder.with_name("b.yaml"))
@@ -175,7 +175,7 @@ def test_a_file_that_is_gone_or_a_folder_is_an_error(small: Yard) -> None:
     assert len(report.findings) == 2
 
 
-def test_aliases_that_unfold_to_gigabytes_are_an_error_at_once(small: Yard) -> None:
+def test_aliases_that_unfold_to_gigabytes_are_an_error_at_once(small: Project) -> None:
     lines = ["a0: &a0 [x, x, x, x, x, x, x, x, x, x]"]
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     write(small, "language_models/a.yaml", "\n".join(lines) + "\n")
@@ -184,7 +184,7 @@ def test_aliases_that_unfold_to_gigabytes_are_an_error_at_once(small: Yard) -> N
     assert time.monotonic() - began < 1
 
 
-def test_a_thousand_files_of_one_yard_take_no_longer_each_than_a_hundred(small: Yard) -> None:
+def test_a_thousand_files_of_one_project_take_no_longer_each_than_a_hundred(small: Project) -> None:
     def seconds(count: int) -> float:
         for number in range(count):
             text = HOSTED + f"fallback: model{number + 1}\n"
@@ -198,7 +198,7 @@ def test_a_thousand_files_of_one_yard_take_no_longer_each_than_a_hundred(small: 
     assert many < 3 * few, f"{few * 1e3:.2f} ms and {many * 1e3:.2f} ms a file"
 
 
-def test_a_misspelt_name_among_a_thousand_finds_its_nearest(small: Yard) -> None:
+def test_a_misspelt_name_among_a_thousand_finds_its_nearest(small: Project) -> None:
     for number in range(1000):
         write(small, f"language_models/model{number:03}.yaml", LAST)
     path = write(small, "language_models/a.yaml", HOSTED + "fallback: modle123\n")
@@ -206,7 +206,7 @@ def test_a_misspelt_name_among_a_thousand_finds_its_nearest(small: Yard) -> None
     assert "(did you mean 'model123'?)" in finding.message
 
 
-def test_a_check_loads_nothing_heavy(small: Yard) -> None:
+def test_a_check_loads_nothing_heavy(small: Project) -> None:
     path = write(small, "language_models/a.yaml", HOSTED)
     program = f"""
 import sys
@@ -215,10 +215,10 @@ from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import load_document
 from modelyard.core.errors import ProblemsFound
 from modelyard.configs.checking.check import check_configs
-from modelyard.core.layout import Yard
-report = check_configs(ConfigCatalogue(Yard(Path({str(small.root)!r}))), [Path({str(path)!r})])
+from modelyard.core.layout import Project
+report = check_configs(ConfigCatalogue(Project(Path({str(small.root)!r}))), [Path({str(path)!r})])
 assert report.findings == (), report.findings
-heavy = {{"jsonschema", "rich", "sqlite3", "torch", "numpy", "typer", "modelyard.bases"}}
+heavy = {{"jsonschema", "rich", "sqlite3", "torch", "numpy", "typer", "modelyard.weights"}}
 print(sorted(heavy & set(sys.modules)))
 """
     done = subprocess.run(
@@ -228,7 +228,7 @@ print(sorted(heavy & set(sys.modules)))
 
 
 def test_a_strict_check_asks_the_json_schema_as_well(
-    small: Yard, monkeypatch: pytest.MonkeyPatch
+    small: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     from modelyard.configs.checking import second_judge
 
@@ -244,7 +244,7 @@ def test_a_strict_check_asks_the_json_schema_as_well(
     assert check(small, path).findings == ()
 
 
-def test_a_file_with_mistakes_still_says_which_secrets_it_needs(small: Yard) -> None:
+def test_a_file_with_mistakes_still_says_which_secrets_it_needs(small: Project) -> None:
     write(small, "language_models/b.yaml", HOSTED + "colour: blue\nadapter: no\nname: Bad Name\n")
     report = check(small)
     assert not report.valid
@@ -254,7 +254,7 @@ def test_a_file_with_mistakes_still_says_which_secrets_it_needs(small: Yard) -> 
 @pytest.mark.parametrize(
     "slip", ["adapter: no", "provider: openai", "name: Bad Name", "? [a]\n: b"]
 )
-def test_nobody_but_the_check_reads_a_file_with_such_a_mistake(small: Yard, slip: str) -> None:
+def test_nobody_but_the_check_reads_a_file_with_such_a_mistake(small: Project, slip: str) -> None:
     path = write(small, "language_models/b.yaml", HOSTED + slip + "\n")
     with pytest.raises(ProblemsFound):
         load_document(path)

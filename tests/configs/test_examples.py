@@ -11,7 +11,7 @@ from example_configs import (
     check_case,
     example_cases,
     expected_findings,
-    make_yard,
+    make_project,
     shown_findings,
 )
 
@@ -19,12 +19,12 @@ from modelyard.configs.checking.check import check_configs
 from modelyard.configs.checking.rules import RULES
 from modelyard.configs.kinds import ENVIRONMENTS, KINDS
 from modelyard.configs.reading.catalogue import ConfigCatalogue
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 NOT_IN_EXAMPLES = {
     "json-schema",  # would be a disagreement of our own two judges: test_mutations.py
     "unreadable",
-    "not-read",  # of a whole yard, and no file's own: test_validate_config_command.py
+    "not-read",  # of a whole project, and no file's own: test_validate_config_command.py
     "broken-reference",  # needs a broken config that is not checked: test_checking.py
     "yaml-unreadable",
     "yaml-too-large",
@@ -34,8 +34,8 @@ NOT_IN_EXAMPLES = {
 
 
 @pytest.fixture(scope="module")
-def small_yard(tmp_path_factory: pytest.TempPathFactory) -> Yard:
-    return make_yard(tmp_path_factory.mktemp("examples") / "yard")
+def small_project(tmp_path_factory: pytest.TempPathFactory) -> Project:
+    return make_project(tmp_path_factory.mktemp("examples") / "project")
 
 
 def _name(case: Path) -> str:
@@ -43,15 +43,17 @@ def _name(case: Path) -> str:
 
 
 @pytest.mark.parametrize("case", example_cases("good"), ids=_name)
-def test_a_good_example_has_no_finding(case: Path, small_yard: Yard) -> None:
-    assert shown_findings(check_case(small_yard, case)) == []
+def test_a_good_example_has_no_finding(case: Path, small_project: Project) -> None:
+    assert shown_findings(check_case(small_project, case)) == []
 
 
 @pytest.mark.parametrize("case", example_cases("bad"), ids=_name)
-def test_a_bad_example_has_exactly_the_findings_it_announces(case: Path, small_yard: Yard) -> None:
+def test_a_bad_example_has_exactly_the_findings_it_announces(
+    case: Path, small_project: Project
+) -> None:
     expected = expected_findings(case)
     assert expected, f"{_name(case)} announces nothing: write `# expect: LINE:COL message`"
-    assert shown_findings(check_case(small_yard, case)) == expected
+    assert shown_findings(check_case(small_project, case)) == expected
 
 
 def test_there_are_enough_examples_and_each_is_of_another_mistake() -> None:
@@ -63,14 +65,14 @@ def test_there_are_enough_examples_and_each_is_of_another_mistake() -> None:
     assert {case.parent.name for case in good} >= set(KINDS)
 
 
-def test_every_rule_has_an_example(small_yard: Yard) -> None:
-    reports = [check_case(small_yard, case) for case in example_cases("bad")]
+def test_every_rule_has_an_example(small_project: Project) -> None:
+    reports = [check_case(small_project, case) for case in example_cases("bad")]
     shown = {finding.rule for report in reports for finding in report.findings}
     assert shown == set(RULES) - NOT_IN_EXAMPLES
 
 
 def test_every_config_of_this_repository_is_valid_in_every_environment() -> None:
-    catalogue = ConfigCatalogue(Yard(REPOSITORY))
+    catalogue = ConfigCatalogue(Project(REPOSITORY))
     paths = catalogue.paths()
     assert len(paths) >= 20
     report = check_configs(catalogue, paths, environments=ENVIRONMENTS, strict=True)

@@ -17,7 +17,7 @@ from typing import Any, get_type_hints
 
 import pytest
 import yaml
-from example_configs import REPOSITORY, make_yard
+from example_configs import REPOSITORY, make_project
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
@@ -32,13 +32,13 @@ from modelyard.configs.reading.document import load_document, own_settings, reso
 from modelyard.configs.reading.shape import check_shape
 from modelyard.configs.schema import load_schema
 from modelyard.core.errors import ModelyardError
-from modelyard.core.layout import Yard
-from modelyard.core.yamlsource import load_yaml
+from modelyard.core.layout import Project
+from modelyard.settings.yaml_source import load_yaml
 
 BYTES_CHANGED = 1500 * SOAK
 SETTINGS_CHANGED = 500 * SOAK
 LONGEST_S = 1.0
-REAL = sorted(ConfigCatalogue(Yard(REPOSITORY)).paths())
+REAL = sorted(ConfigCatalogue(Project(REPOSITORY)).paths())
 HOSTILE = (
     *(b"\t", b"\x00", b"\xff", b"\xc3\x28", b"\xef\xbb\xbf", b"\r", b"\xe2\x80\xa8", b"'", b'"'),
     *(b"{", b"[", b"]", b"}", b": ", b"- ", b"# ", b"&a ", b"*a", b"<<: *a\n", b"---\n", b"!!x "),
@@ -48,31 +48,31 @@ HOSTILE = (
 
 
 class Checker:
-    """A yard in which one config at a time is exchanged for a mutated one."""
+    """A project in which one config at a time is exchanged for a mutated one."""
 
-    def __init__(self, yard: Yard) -> None:
-        self.yard = yard
-        self.clean = ConfigCatalogue(yard)
+    def __init__(self, project: Project) -> None:
+        self.project = project
+        self.clean = ConfigCatalogue(project)
         self.slowest_s = 0.0
 
     def place(self, real: Path) -> Path:
-        """Where a mutated config is written: outside the yard, under the folder of its kind."""
+        """Where a mutated config is written: outside the project, under the folder of its kind."""
         kind = "integration" if real.stem == "integration" else real.parent.name
-        folder = self.yard.root.parent / "mutated" / kind
+        folder = self.project.root.parent / "mutated" / kind
         folder.mkdir(parents=True, exist_ok=True)
         return folder / real.name
 
     def check(self, real: Path, data: bytes) -> tuple[Path, CheckReport]:
         path = self.place(real)
         path.write_bytes(data)
-        catalogue = ConfigCatalogue(self.yard)
+        catalogue = ConfigCatalogue(self.project)
         catalogue._read = {**self.clean._read}  # the others are read once for all mutations
         began = time.monotonic()
         report = check_configs(catalogue, [path])
         seconds = time.monotonic() - began
         if seconds >= LONGEST_S:  # on a busy machine: the work counts, not the wait
             began_cpu = time.process_time()
-            check_configs(ConfigCatalogue(self.yard), [path])
+            check_configs(ConfigCatalogue(self.project), [path])
             seconds = time.process_time() - began_cpu
         assert seconds < LONGEST_S, f"{seconds:.2f} s"
         self.slowest_s = max(self.slowest_s, seconds)
@@ -81,7 +81,7 @@ class Checker:
 
 @pytest.fixture(scope="module")
 def checker(tmp_path_factory: pytest.TempPathFactory) -> Checker:
-    found = Checker(make_yard(tmp_path_factory.mktemp("mutations") / "yard"))
+    found = Checker(make_project(tmp_path_factory.mktemp("mutations") / "project"))
     for path in found.clean.paths():
         found.clean.read(path)
     return found

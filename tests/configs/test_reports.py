@@ -180,7 +180,7 @@ def test_sarif_has_each_rule_once_and_each_finding_points_to_its_own() -> None:
     assert rules[1]["help"]["text"] == explain_rule("unknown-key")
 
 
-def test_sarif_says_where_relative_to_the_yard() -> None:
+def test_sarif_says_where_relative_to_the_project() -> None:
     (run,) = build_sarif(report(finding(file="configs/a b/ü.yaml")))["runs"]
     (location,) = run["results"][0]["locations"]
     assert location["physicalLocation"] == {
@@ -272,8 +272,8 @@ def test_an_excerpt_never_fails(column: int) -> None:
 
 def test_every_rule_of_the_program_is_explained() -> None:
     """Rules are texts such as `unknown-key`: the arguments called rule, and those of Mistake."""
-    rooms = [SOURCE / "core", SOURCE / "configs"]
-    found = [path for room in rooms for path in room.rglob("*.py")]
+    packages = [SOURCE / name for name in ("core", "settings", "configs", "deployments")]
+    found = [path for package in packages for path in package.rglob("*.py")]
     modules = [path for path in found if path.name not in DEPLOYMENT]
     used = {rule for path in modules for rule in rules_in(path)}
     assert {"unknown-key", "yaml-tab", "fallback-cycle", "inline-secret"} <= used

@@ -17,7 +17,7 @@ from modelyard.configs.kinds import ENVIRONMENTS, KINDS, Kind
 from modelyard.configs.reading.document import Document, load_document
 from modelyard.configs.reading.shape import check_shape
 from modelyard.configs.schema import build_schema, load_schema, render_schema
-from modelyard.core.settings.build import build_settings
+from modelyard.settings.build import build_settings
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGED = REPOSITORY / "src" / "modelyard" / "configs" / "schemas"
@@ -55,7 +55,7 @@ def test_there_is_a_schema_for_each_kind_and_no_other() -> None:
     assert sorted(file.stem for file in PACKAGED.iterdir()) == sorted(KINDS)
 
 
-def test_the_yard_has_the_schemas_where_its_configs_look_for_them() -> None:
+def test_the_project_has_the_schemas_where_its_configs_look_for_them() -> None:
     link = REPOSITORY / "configs" / "schemas"
     assert link.is_symlink() and link.resolve() == PACKAGED.resolve()
 

@@ -9,46 +9,46 @@ from pathlib import Path
 
 import pytest
 
-from deploy_samples import write_deploy_yard
-from modelyard.configs.diff import diff_configs
+from deploy_samples import write_deploy_project
 from modelyard.configs.explain import explain
-from modelyard.configs.live.deploy import deploy_config
-from modelyard.configs.live.drift import find_drift
-from modelyard.configs.live.history import list_deployments
 from modelyard.configs.masked import mask_value
 from modelyard.configs.reading.catalogue import ConfigCatalogue
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.deployments.deploy import deploy_config
+from modelyard.deployments.diff import diff_configs
+from modelyard.deployments.drift import find_drift
+from modelyard.deployments.history import list_deployments
 
 SECRET = "sk-proj-" + "a1B2c3D4e5" * 4
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Yard:
-    return write_deploy_yard(tmp_path / "yard")
+def place(tmp_path: Path) -> Project:
+    return write_deploy_project(tmp_path / "project")
 
 
-def with_secret(place: Yard) -> Path:
+def with_secret(place: Project) -> Path:
     path = place.configs / "language_models" / "gpt4_config.yaml"
     lines = [line for line in path.read_text().splitlines() if not line.startswith("description")]
     path.write_text("\n".join([*lines, f"description: use {SECRET}", ""]))
     return path
 
 
-def test_explain_masks_a_secret_in_every_layer(place: Yard) -> None:
+def test_explain_masks_a_secret_in_every_layer(place: Project) -> None:
     catalogue = ConfigCatalogue(place)
     (found,) = explain(catalogue.read(with_secret(place)), "description", None)
     assert found.value == "use ****"
     assert SECRET not in json.dumps(asdict(found))
 
 
-def test_a_difference_masks_a_secret(place: Yard) -> None:
+def test_a_difference_masks_a_secret(place: Project) -> None:
     with_secret(place)
     found = diff_configs(ConfigCatalogue(place), "claude", "gpt4")
     assert "use ****" in json.dumps(asdict(found))
     assert SECRET not in json.dumps(asdict(found))
 
 
-def test_drift_masks_a_secret_that_was_added_by_hand(place: Yard) -> None:
+def test_drift_masks_a_secret_that_was_added_by_hand(place: Project) -> None:
     deploy_config(place, ["gpt4"], environment="development")
     with (place.deployed("development") / "language_models" / "gpt4.yaml").open("a") as stream:
         stream.write("access_key: only-these-words\n")
@@ -56,7 +56,7 @@ def test_drift_masks_a_secret_that_was_added_by_hand(place: Yard) -> None:
     assert [(one.key, one.after) for one in changed.settings] == [("access_key", "****")]
 
 
-def test_a_secret_in_the_reason_is_not_kept(place: Yard) -> None:
+def test_a_secret_in_the_reason_is_not_kept(place: Project) -> None:
     deploy_config(place, ["gpt4"], environment="development", reason=f"with {SECRET}")
     (past,) = list_deployments(place, ["development"])
     assert past.revision.reason == "with ****"
@@ -70,7 +70,7 @@ def test_secrets_within_lists_and_groups_are_masked(wrap: Callable[[str], object
     assert mask_value("key", wrap("plain")) == wrap("plain")
 
 
-def test_references_and_numbers_stay(place: Yard) -> None:
+def test_references_and_numbers_stay(place: Project) -> None:
     assert mask_value("api_key", "env:OPENAI_API_KEY") == "env:OPENAI_API_KEY"
     assert mask_value("max_token", "4k") == "4k"
     assert mask_value("model", 3) == 3

@@ -11,35 +11,35 @@ from typing import Any
 
 import pytest
 
-from deploy_samples import require_agreement, write_deploy_yard
+from deploy_samples import require_agreement, write_deploy_project
 from modelyard.cli.app import main
-from modelyard.configs.live.deploy import deploy_config
-from modelyard.configs.live.drift import find_drift
-from modelyard.configs.live.plan import load_plan
-from modelyard.configs.live.revisions import load_revision
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import NoSpace
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.deployments.deploy import deploy_config
+from modelyard.deployments.drift import find_drift
+from modelyard.deployments.plan import load_plan
+from modelyard.deployments.revisions import load_revision
 from small_disk import mounted_disk, remount
 
 FOLDER = ".models/deployed/development"
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Yard:
-    yard = write_deploy_yard(tmp_path / "yard")
-    deploy_config(yard, ["gpt4"], environment="development")
-    return yard
+def place(tmp_path: Path) -> Project:
+    project = write_deploy_project(tmp_path / "project")
+    deploy_config(project, ["gpt4"], environment="development")
+    return project
 
 
-def put_pipe(place: Yard) -> Path:
+def put_pipe(place: Project) -> Path:
     file = place.deployed("development") / "language_models" / "gpt4.yaml"
     file.unlink()
     os.mkfifo(file)
     return file
 
 
-def test_a_pipe_in_the_place_of_a_file_is_found_and_mended(place: Yard) -> None:
+def test_a_pipe_in_the_place_of_a_file_is_found_and_mended(place: Project) -> None:
     put_pipe(place)
     path = f"{FOLDER}/language_models/gpt4.yaml"
     (found,) = find_drift(place, "development").files
@@ -64,7 +64,7 @@ def test_a_plan_of_a_gigabyte_is_refused(tmp_path: Path) -> None:
         load_plan(path)
 
 
-def test_a_file_in_the_place_of_the_folder_is_named(place: Yard) -> None:
+def test_a_file_in_the_place_of_the_folder_is_named(place: Project) -> None:
     shutil.rmtree(place.local_state / "deployed")
     (place.local_state / "deployed").write_text("")
     with pytest.raises(ModelyardError, match=r"^\.models/deployed: is no folder"):
@@ -73,7 +73,7 @@ def test_a_file_in_the_place_of_the_folder_is_named(place: Yard) -> None:
 
 @pytest.mark.parametrize("option", ["--plan", "--dry-run"])
 def test_a_plan_says_what_would_be_mended(
-    place: Yard,
+    place: Project,
     option: str,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
@@ -91,26 +91,26 @@ def test_a_plan_says_what_would_be_mended(
 
 
 @pytest.fixture
-def small_disk(tmp_path: Path) -> Iterator[Yard]:
-    """A yard on a disk of its own, of 2 MB."""
+def small_disk(tmp_path: Path) -> Iterator[Project]:
+    """A project on a disk of its own, of 2 MB."""
     with mounted_disk(tmp_path / "disk", "2m") as disk:
-        yard = write_deploy_yard(disk / "yard")
-        deploy_config(yard, ["gpt4"], environment="development")
-        in_a_process(yard, "deployments")
-        yield yard
+        project = write_deploy_project(disk / "project")
+        deploy_config(project, ["gpt4"], environment="development")
+        in_a_process(project, "deployments")
+        yield project
 
 
-def in_a_process(place: Yard, *words: str) -> Any:
+def in_a_process(place: Project, *words: str) -> Any:
     """Run a command in a process that has no connection yet."""
     command = ["python", "-m", "modelyard", *words]
     return subprocess.run(command, cwd=place.root, capture_output=True, text=True, check=False)
 
 
-def live(place: Yard) -> int:
+def live(place: Project) -> int:
     return load_revision(place, "development").number
 
 
-def fill(place: Yard) -> None:
+def fill(place: Project) -> None:
     with (place.root / "filling").open("wb", buffering=0) as stream:
         try:
             while stream.write(b"x" * 4096):
@@ -119,21 +119,21 @@ def fill(place: Yard) -> None:
             pass
 
 
-def make_read_only(place: Yard) -> None:
+def make_read_only(place: Project) -> None:
     remount(place.root.parent, "ro")
 
 
-def drop_connections(place: Yard) -> None:
+def drop_connections(place: Project) -> None:
     """Close what this process keeps open: SQLite then takes its -wal away."""
-    from modelyard.core import keptstate
+    from modelyard.core import state_reader
 
-    keptstate._close_all()
+    state_reader._close_all()
     assert not place.state_db.with_name("state.db-wal").exists()
 
 
 @pytest.mark.parametrize("trouble", [fill, make_read_only])
 def test_readers_read_from_a_disk_that_cannot_be_written(
-    small_disk: Yard, trouble: Callable[[Yard], None]
+    small_disk: Project, trouble: Callable[[Project], None]
 ) -> None:
     drop_connections(small_disk)
     trouble(small_disk)
@@ -149,7 +149,7 @@ def test_readers_read_from_a_disk_that_cannot_be_written(
 
 @pytest.mark.parametrize("trouble", [fill, make_read_only])
 def test_a_deployment_to_such_a_disk_says_why_it_failed(
-    small_disk: Yard, trouble: Callable[[Yard], None]
+    small_disk: Project, trouble: Callable[[Project], None]
 ) -> None:
     drop_connections(small_disk)
     trouble(small_disk)
@@ -160,7 +160,7 @@ def test_a_deployment_to_such_a_disk_says_why_it_failed(
     assert isinstance(raised.value, NoSpace) if trouble is fill else "ead-only" in said
 
 
-def test_a_reader_sees_what_is_deployed_when_the_disk_has_space_again(small_disk: Yard) -> None:
+def test_a_reader_sees_what_is_deployed_when_the_disk_has_space_again(small_disk: Project) -> None:
     drop_connections(small_disk)
     fill(small_disk)
     assert live(small_disk) == 1

@@ -12,7 +12,7 @@ from killed import interruptions
 from modelyard.core import state
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import NoSpace
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.state import open_state, transaction
 
 INSERT = (
@@ -22,16 +22,16 @@ INSERT = (
 
 
 @pytest.fixture
-def place(tmp_path: Path) -> Yard:
-    return Yard(tmp_path / "yard")
+def place(tmp_path: Path) -> Project:
+    return Project(tmp_path / "project")
 
 
-def count(place: Yard) -> int:
+def count(place: Project) -> int:
     with open_state(place) as connection:
         return int(connection.execute("SELECT count(*) FROM pointer_moves").fetchone()[0])
 
 
-def test_the_state_is_made_on_first_use_and_kept(place: Yard) -> None:
+def test_the_state_is_made_on_first_use_and_kept(place: Project) -> None:
     with open_state(place) as connection:
         connection.execute(INSERT)
         assert connection.execute("PRAGMA journal_mode").fetchone()[0] == "wal"
@@ -39,7 +39,7 @@ def test_the_state_is_made_on_first_use_and_kept(place: Yard) -> None:
     assert count(place) == 1
 
 
-def test_a_transaction_happens_as_a_whole_or_not(place: Yard) -> None:
+def test_a_transaction_happens_as_a_whole_or_not(place: Project) -> None:
     with pytest.raises(KeyError), open_state(place) as connection, transaction(connection):
         connection.execute(INSERT)
         raise KeyError
@@ -50,7 +50,7 @@ def test_a_transaction_happens_as_a_whole_or_not(place: Yard) -> None:
     assert count(place) == 2
 
 
-def test_a_newer_state_is_refused_and_left_alone(place: Yard) -> None:
+def test_a_newer_state_is_refused_and_left_alone(place: Project) -> None:
     with open_state(place) as connection:
         connection.execute("PRAGMA user_version = 999")
     with pytest.raises(ModelyardError, match=r"\.models/state\.db: was written by a newer"):
@@ -61,7 +61,7 @@ def test_a_newer_state_is_refused_and_left_alone(place: Yard) -> None:
 
 
 def test_a_later_schema_is_reached_step_by_step(
-    place: Yard, monkeypatch: pytest.MonkeyPatch
+    place: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     with open_state(place) as connection:
         connection.execute(INSERT)
@@ -80,7 +80,7 @@ def test_a_later_schema_is_reached_step_by_step(
 
 
 def test_a_migration_that_fails_changes_nothing(
-    place: Yard, monkeypatch: pytest.MonkeyPatch
+    place: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     count(place)
     with monkeypatch.context() as patched:
@@ -94,7 +94,7 @@ def test_a_migration_that_fails_changes_nothing(
 
 
 @pytest.mark.parametrize("how", ["kill", "fail"])
-def test_a_state_cut_off_at_any_call_is_whole_at_the_next(place: Yard, how: str) -> None:
+def test_a_state_cut_off_at_any_call_is_whole_at_the_next(place: Project, how: str) -> None:
     def first_use() -> None:
         with open_state(place) as connection, transaction(connection):
             connection.execute(INSERT)
@@ -107,7 +107,7 @@ def test_a_state_cut_off_at_any_call_is_whole_at_the_next(place: Yard, how: str)
     assert number > 10
 
 
-def test_a_damaged_state_says_what_to_do(place: Yard) -> None:
+def test_a_damaged_state_says_what_to_do(place: Project) -> None:
     place.local_state.mkdir(parents=True)
     place.state_db.write_bytes(b"not a database at all, but long enough to look at" * 100)
     with pytest.raises(ModelyardError, match=r"state\.db: cannot be read") as caught:
@@ -115,19 +115,19 @@ def test_a_damaged_state_says_what_to_do(place: Yard) -> None:
     assert "restore it from a backup" in str(caught.value.hint)
 
 
-def test_a_bug_in_our_own_sql_is_not_blamed_on_the_file(place: Yard) -> None:
+def test_a_bug_in_our_own_sql_is_not_blamed_on_the_file(place: Project) -> None:
     with pytest.raises(sqlite3.IntegrityError), open_state(place) as connection:
         connection.execute("INSERT INTO pointer_moves (adapter) VALUES (NULL)")
 
 
-def test_a_state_that_stays_busy_is_an_error_to_retry(place: Yard) -> None:
+def test_a_state_that_stays_busy_is_an_error_to_retry(place: Project) -> None:
     busy = pytest.raises(ModelyardError, match="in use by another process")
     with open_state(place) as holder, transaction(holder), busy, open_state(place) as second:
         second.execute("PRAGMA busy_timeout = 10")
         second.execute(INSERT)
 
 
-def test_a_full_disk_is_named(place: Yard) -> None:
+def test_a_full_disk_is_named(place: Project) -> None:
     with pytest.raises(NoSpace), open_state(place) as connection:
         connection.execute("PRAGMA max_page_count = 5")
         for _ in range(1000):
@@ -135,27 +135,27 @@ def test_a_full_disk_is_named(place: Yard) -> None:
 
 
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write everywhere")
-def test_a_yard_of_somebody_else_is_named(place: Yard) -> None:
+def test_a_project_of_somebody_else_is_named(place: Project) -> None:
     place.root.mkdir()
     place.root.chmod(0o555)
     with pytest.raises(ModelyardError, match="no access"):
         count(place)
 
 
-def test_a_folder_in_the_place_of_the_state_is_an_error(place: Yard) -> None:
+def test_a_folder_in_the_place_of_the_state_is_an_error(place: Project) -> None:
     place.state_db.mkdir(parents=True)
     with pytest.raises(ModelyardError, match="cannot be written"):
         count(place)
 
 
-def test_sixteen_processes_make_and_use_one_new_state(place: Yard) -> None:
+def test_sixteen_processes_make_and_use_one_new_state(place: Project) -> None:
     script = f"""
 import sys
 from pathlib import Path
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.state import open_state
 for _ in range(10):
-    with open_state(Yard(Path(sys.argv[1]))) as connection:
+    with open_state(Project(Path(sys.argv[1]))) as connection:
         connection.execute({INSERT!r})
 """
     command = [sys.executable, "-c", script, str(place.root)]
@@ -164,7 +164,7 @@ for _ in range(10):
     assert count(place) == 160
 
 
-def test_an_error_of_the_disk_never_advises_to_move_the_history_away(place: Yard) -> None:
+def test_an_error_of_the_disk_never_advises_to_move_the_history_away(place: Project) -> None:
     count(place)
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorname = "SQLITE_IOERR_WRITE"

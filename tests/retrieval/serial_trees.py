@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from index_yards import Docs, make_docs
+from index_projects import Docs, make_docs
 from toy_encoder import ToyEncoder
 
 from modelyard.configs.kinds.embedding_models import SearchDomain
@@ -78,7 +78,7 @@ def told_by(serial: int) -> frozenset[Told]:
 
 
 def make_serial_docs(root: Path, serial: int) -> Docs:
-    """A yard in one state, that can be searched too."""
+    """A project in one state, that can be searched too."""
     docs = make_docs(root)
     docs.write("../configs/embedding_models/texts.yaml", CONFIG)
     write_tree(docs, serial)
@@ -87,8 +87,8 @@ def make_serial_docs(root: Path, serial: int) -> Docs:
 
 def write_tree(docs: Docs, serial: int) -> None:
     """Bring the files into one state."""
-    wanted = {docs.yard.root / path: text for path, text in tree(serial).items()}
-    for place in (docs.yard.root / "docs").rglob("*.md"):
+    wanted = {docs.project.root / path: text for path, text in tree(serial).items()}
+    for place in (docs.project.root / "docs").rglob("*.md"):
         if place not in wanted:
             place.unlink()
     for place, text in wanted.items():

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from index_yards import Docs
+from index_projects import Docs
 from serial_trees import make_serial_docs, told, told_by
 from toy_encoder import ToyEncoder
 
@@ -30,7 +30,7 @@ QUERIES = ("what does file f05 say", "f03.md", '"part 1"')
 
 @pytest.fixture
 def docs(tmp_path: Path) -> Docs:
-    made = make_serial_docs(tmp_path / "yard", 0)
+    made = make_serial_docs(tmp_path / "project", 0)
     made.update()
     return made
 
@@ -43,7 +43,7 @@ def read_all(docs: Docs) -> None:
 
 
 def search_all(docs: Docs) -> None:
-    searcher = Searcher(docs.yard, open_encoder=lambda yard, settings: ToyEncoder())
+    searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
     try:
         for query in QUERIES:
             searcher.search(query, top=30)
@@ -104,7 +104,7 @@ def test_an_index_copied_while_it_changed_never_ends_in_a_traceback(docs: Docs) 
     docs.write("here/new.md", "# New\n\n" + "Another file says this.\n\n" * 40)
     docs.update()
     after = docs.domain.index.read_bytes()
-    (docs.yard.root / "docs/here/new.md").unlink()
+    (docs.project.root / "docs/here/new.md").unlink()
     for place in range(4096, len(after), 4096 * max(1, 8 // SOAK)):
         docs.domain.index.write_bytes(before[:place] + after[place:])
         outcome_of_use(docs)
@@ -134,7 +134,7 @@ def test_a_folder_in_the_place_of_an_index_is_told_by_everyone(docs: Docs) -> No
         with pytest.raises(ModelyardError, match="is a folder, where an index belongs") as raised:
             work()
         assert str(docs.domain.index) in str(raised.value)
-    assert read_status(docs.yard, docs.domain).state == "unreadable"
+    assert read_status(docs.project, docs.domain).state == "unreadable"
     docs.domain.index.rmdir()
     docs.update()
     read_all(docs)
@@ -168,7 +168,7 @@ def test_a_damage_that_only_the_update_meets_is_mended_by_it(docs: Docs) -> None
         stream.write(b"\xff" * 4096)
     docs.write("here/new.md", "# New\n\nAnother file.\n")
     done = update_domain(
-        docs.yard,
+        docs.project,
         docs.domain,
         docs.encoders,  # type: ignore[arg-type]
         check=False,
@@ -207,13 +207,13 @@ def test_status_finds_damage_that_a_glance_does_not(
 ) -> None:
     fingerprint = docs.encoders.encoder.fingerprint
     monkeypatch.setattr(
-        "modelyard.retrieval.status.encoder_fingerprint", lambda yard, settings: fingerprint
+        "modelyard.retrieval.status.encoder_fingerprint", lambda project, settings: fingerprint
     )
     damage(docs.domain.index)
-    found = read_status(docs.yard, docs.domain)
+    found = read_status(docs.project, docs.domain)
     assert found.state == "unreadable" and found.breaches(1e9)
     docs.update(rebuild=damage is change_a_text)
-    assert read_status(docs.yard, docs.domain).state == "current"
+    assert read_status(docs.project, docs.domain).state == "current"
 
 
 def test_an_index_of_another_schema_is_built_anew_for_that_reason(docs: Docs) -> None:
@@ -239,7 +239,7 @@ def test_one_damaged_index_of_two_is_left_out_of_a_search_with_a_note(
     add_domain(docs)
     index, whole = docs.domain.index.with_name(f"{name}.index"), docs.domain.index.read_bytes()
     damage(index)
-    searcher = Searcher(docs.yard, open_encoder=lambda yard, settings: ToyEncoder())
+    searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
     for _ in range(2):
         found = searcher.search("what does file f05 say", top=30)
         assert found.results and f"texts/{name}" not in {one.domain for one in found.results}
@@ -262,7 +262,7 @@ def test_a_search_that_no_index_is_left_for_fails_and_says_why(
 
 def add_domain(docs: Docs) -> Path:
     """A second domain over the same files, and its index."""
-    config = docs.yard.configs / "embedding_models/texts.yaml"
+    config = docs.project.configs / "embedding_models/texts.yaml"
     text = config.read_text()
     config.write_text(text + text[text.index("  docs:") :].replace("  docs:", "  more:", 1))
     place = docs.domain.index.with_name("more.index")

@@ -9,10 +9,10 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from index_yards import ENCODER
+from index_projects import ENCODER
 from toy_encoder import ToyEncoder
 
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.retrieval.cache import EmbeddingCache, open_cache
 from modelyard.retrieval.embed import Embedding
@@ -75,7 +75,7 @@ def embed(
     folder: Path, encoder: TimedEncoder, some: Sequence[Passage], progress: Silent
 ) -> tuple[Embedding, dict[str, bytes]]:
     (folder / "configs").mkdir(parents=True, exist_ok=True)
-    with open_cache(Yard(folder), "timed", progress) as cache:
+    with open_cache(Project(folder), "timed", progress) as cache:
         embedding = Embedding(
             settings=ENCODER,
             encoders=OneEncoder(encoder),  # type: ignore[arg-type]

@@ -13,7 +13,7 @@ import pytest
 from toy_encoder import ToyEncoder
 
 from modelyard.core.errors import InvalidInput, NoData
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.retrieval.evaluate import Evaluation, evaluate_search
 from modelyard.retrieval.evaluating.corpus import title_of_code
 from modelyard.retrieval.evaluating.measures import bootstrap, ndcg, recall, reciprocal_rank
@@ -31,9 +31,9 @@ WriteJsonl = Callable[[Path, list[Any]], Path]
 
 
 @pytest.fixture
-def beir(yard: Yard, tmp_path: Path, write_jsonl: WriteJsonl) -> Path:
+def beir(project: Project, tmp_path: Path, write_jsonl: WriteJsonl) -> Path:
     """A set of 30 documents and a query for each, whose words it shares."""
-    config = yard.root / "configs" / "embedding_models" / "tests.yaml"
+    config = project.root / "configs" / "embedding_models" / "tests.yaml"
     config.parent.mkdir(parents=True)
     config.write_text(CONFIG)
     names = [f"word{number} thing{number}" for number in range(30)]
@@ -53,12 +53,12 @@ def beir(yard: Yard, tmp_path: Path, write_jsonl: WriteJsonl) -> Path:
     return folder
 
 
-def toy(yard: Yard, settings: object) -> ToyEncoder:
+def toy(project: Project, settings: object) -> ToyEncoder:
     return ToyEncoder()
 
 
-def test_a_set_in_beirs_layout_is_judged(yard: Yard, beir: Path) -> None:
-    (found,) = evaluate_search(yard, beir, open_encoder=toy)
+def test_a_set_in_beirs_layout_is_judged(project: Project, beir: Path) -> None:
+    (found,) = evaluate_search(project, beir, open_encoder=toy)
     assert (found.name, found.queries, found.passages) == ("a-set", 30, 30)
     assert list(found.measures) == ["nDCG@10", "recall@10", "recall@100", "MRR"]
     assert found.measures["nDCG@10"].words.value == 1.0
@@ -67,30 +67,30 @@ def test_a_set_in_beirs_layout_is_judged(yard: Yard, beir: Path) -> None:
     assert gain.low <= gain.value <= gain.high
 
 
-def test_the_second_run_embeds_nothing(yard: Yard, beir: Path) -> None:
+def test_the_second_run_embeds_nothing(project: Project, beir: Path) -> None:
     encoder = ToyEncoder()
     for _ in range(2):
-        evaluate_search(yard, beir, open_encoder=lambda yard, settings: encoder)
+        evaluate_search(project, beir, open_encoder=lambda project, settings: encoder)
     assert len(encoder.encoded) == 30
 
 
-def test_a_wrong_answer_costs(yard: Yard, beir: Path) -> None:
+def test_a_wrong_answer_costs(project: Project, beir: Path) -> None:
     answers = beir / "qrels" / "test.tsv"
     answers.write_text(answers.read_text().replace("q5\td5", "q5\td6"))
-    (found,) = evaluate_search(yard, beir, open_encoder=toy)
+    (found,) = evaluate_search(project, beir, open_encoder=toy)
     assert found.measures["MRR"].words.value == pytest.approx(29 / 30, abs=0.02)
     assert found.measures["MRR"].words.low < found.measures["MRR"].words.value
 
 
-def test_code_is_told_by_its_look(yard: Yard, beir: Path, write_jsonl: WriteJsonl) -> None:
+def test_code_is_told_by_its_look(project: Project, beir: Path, write_jsonl: WriteJsonl) -> None:
     documents = [
         {"_id": f"d{at}", "text": f'def word{at}(x):\n    """Do thing{at}."""\n'}
         for at in range(30)
     ]
     write_jsonl(beir / "corpus.jsonl", documents)
-    (found,) = evaluate_search(yard, beir, open_encoder=toy)
+    (found,) = evaluate_search(project, beir, open_encoder=toy)
     assert found.dense_weight == 0.8
-    (as_text,) = evaluate_search(yard, beir, kind="text", open_encoder=toy)
+    (as_text,) = evaluate_search(project, beir, kind="text", open_encoder=toy)
     assert as_text.dense_weight == 0.6
 
 
@@ -105,28 +105,28 @@ def test_code_is_told_by_its_look(yard: Yard, beir: Path, write_jsonl: WriteJson
     ],
 )
 def test_a_file_in_another_layout_is_named_by_line(
-    yard: Yard, beir: Path, file: str, content: str, problem: str
+    project: Project, beir: Path, file: str, content: str, problem: str
 ) -> None:
     (beir / file).write_text(content)
     with pytest.raises(InvalidInput, match=problem):
-        evaluate_search(yard, beir, open_encoder=toy)
+        evaluate_search(project, beir, open_encoder=toy)
 
 
-def test_a_missing_file_is_named(yard: Yard, beir: Path) -> None:
+def test_a_missing_file_is_named(project: Project, beir: Path) -> None:
     (beir / "corpus.jsonl").unlink()
     with pytest.raises(InvalidInput, match=r"corpus\.jsonl: cannot be read"):
-        evaluate_search(yard, beir, open_encoder=toy)
+        evaluate_search(project, beir, open_encoder=toy)
 
 
-def test_queries_without_an_answer_are_no_data(yard: Yard, beir: Path) -> None:
+def test_queries_without_an_answer_are_no_data(project: Project, beir: Path) -> None:
     (beir / "qrels" / "test.tsv").write_text("another\td1\t1\n")
     with pytest.raises(NoData, match="has an answer"):
-        evaluate_search(yard, beir, open_encoder=toy)
+        evaluate_search(project, beir, open_encoder=toy)
 
 
-def test_a_domain_without_an_index_is_no_data(yard: Yard, beir: Path) -> None:
+def test_a_domain_without_an_index_is_no_data(project: Project, beir: Path) -> None:
     with pytest.raises(NoData, match="no index yet"):
-        evaluate_search(yard, beir / "queries.jsonl", open_encoder=toy)
+        evaluate_search(project, beir / "queries.jsonl", open_encoder=toy)
 
 
 def test_ndcg_by_hand() -> None:
@@ -160,7 +160,7 @@ def test_code_is_called_by_its_name_and_summary() -> None:
     assert title_of_code("x = 1") == ""
 
 
-def index_two_passages(yard: Yard, domain: str = "documentation") -> None:
+def index_two_passages(project: Project, domain: str = "documentation") -> None:
     """docs/a.md: lines 1 to 5 roll back an adapter, 6 to 10 promote one."""
     encoder = ToyEncoder()
     record = FileRecord(
@@ -174,7 +174,7 @@ def index_two_passages(yard: Yard, domain: str = "documentation") -> None:
         one.digest: encoder.encode_query(one.text).astype(VECTOR_TYPE).tobytes() for one in passages
     }
     with build_beside(
-        yard.search_index("tests", domain),
+        project.search_index("tests", domain),
         encoder=encoder.fingerprint,
         dimensions=64,
         chunking="",
@@ -183,73 +183,77 @@ def index_two_passages(yard: Yard, domain: str = "documentation") -> None:
         build.add_file(record, passages, vectors)
 
 
-def ask_own(yard: Yard, folder: Path, answers: str, **options: Any) -> list[Evaluation]:
-    """Judge the yard's own domains by two questions and these answers."""
+def ask_own(project: Project, folder: Path, answers: str, **options: Any) -> list[Evaluation]:
+    """Judge the project's own domains by two questions and these answers."""
     queries = folder / "own.jsonl"
     rows = [{"_id": "1", "text": "how to promote"}, {"_id": "2", "text": "how to roll back"}]
     queries.write_text("".join(json.dumps(row) + "\n" for row in rows))
     qrels = folder / "answers.tsv"
     qrels.write_text(answers)
-    return evaluate_search(yard, queries, qrels=qrels, open_encoder=toy, **options)
+    return evaluate_search(project, queries, qrels=qrels, open_encoder=toy, **options)
 
 
-def test_queries_of_a_domain_name_its_passages(yard: Yard, beir: Path) -> None:
-    index_two_passages(yard)
-    (found,) = ask_own(yard, beir, "1\tdocs/a.md:8\t1\n")
+def test_queries_of_a_domain_name_its_passages(project: Project, beir: Path) -> None:
+    index_two_passages(project)
+    (found,) = ask_own(project, beir, "1\tdocs/a.md:8\t1\n")
     assert found.measures["MRR"].fused.value == 1.0
     assert (found.encoder, found.answers, found.unknown) == ("all-minilm-l6-v2", 1, ())
 
 
-def test_a_file_and_two_lines_of_one_passage_are_answers_at_once(yard: Yard, beir: Path) -> None:
-    index_two_passages(yard)
+def test_a_file_and_two_lines_of_one_passage_are_answers_at_once(
+    project: Project, beir: Path
+) -> None:
+    index_two_passages(project)
     answers = "1\tdocs/a.md:8\t1\n1\tdocs/a.md:9\t1\n2\tdocs/a.md\t1\n"
-    (found,) = ask_own(yard, beir, answers)
+    (found,) = ask_own(project, beir, answers)
     assert found.unknown == ()
     assert found.measures["recall@10"].fused.value == 1.0
     assert found.measures["MRR"].fused.value == 1.0
 
 
-def test_answers_that_name_nothing_are_counted(yard: Yard, beir: Path) -> None:
-    index_two_passages(yard)
+def test_answers_that_name_nothing_are_counted(project: Project, beir: Path) -> None:
+    index_two_passages(project)
     answers = "1\tdocs/a.md:8\t1\n1\tdocs/a.md:99\t1\n2\tdocs/b.md\t1\n3\tdocs/c.md\t1\n"
-    (found,) = ask_own(yard, beir, answers)
+    (found,) = ask_own(project, beir, answers)
     assert (found.answers, found.unknown) == (3, ("docs/a.md:99", "docs/b.md"))
 
 
-def test_answers_that_all_name_nothing_are_no_data(yard: Yard, beir: Path) -> None:
-    index_two_passages(yard)
+def test_answers_that_all_name_nothing_are_no_data(project: Project, beir: Path) -> None:
+    index_two_passages(project)
     with pytest.raises(NoData, match=r"no answer names a passage of tests/documentation: docs/b"):
-        ask_own(yard, beir, "1\tdocs/b.md\t1\n")
+        ask_own(project, beir, "1\tdocs/b.md\t1\n")
     (beir / "qrels" / "test.tsv").write_text("q1\tno-document\t1\n")
     with pytest.raises(NoData, match="no answer names a passage of a-set: no-document"):
-        evaluate_search(yard, beir, open_encoder=toy)
+        evaluate_search(project, beir, open_encoder=toy)
 
 
-def test_without_a_domain_those_that_a_search_asks_are_judged(yard: Yard, beir: Path) -> None:
-    folder = yard.root / "configs" / "embedding_models"
+def test_without_a_domain_those_that_a_search_asks_are_judged(project: Project, beir: Path) -> None:
+    folder = project.root / "configs" / "embedding_models"
     (folder / "apart.yaml").write_text(CONFIG.replace("documentation", "notes"))
-    index_two_passages(yard)
+    index_two_passages(project)
     answers = "1\tdocs/a.md:8\t1\n"
     (folder / "rules.yaml").write_text("description: Rules\nsearch: {groups: [apart]}\n")
     with pytest.raises(NoData, match="no index yet"):
-        ask_own(yard, beir, answers)
-    (found,) = ask_own(yard, beir, answers, domains=["documentation"])
+        ask_own(project, beir, answers)
+    (found,) = ask_own(project, beir, answers, domains=["documentation"])
     assert found.name == "tests/documentation"
 
 
-def test_a_folder_is_judged_by_the_encoder_of_the_named_domain(yard: Yard, beir: Path) -> None:
+def test_a_folder_is_judged_by_the_encoder_of_the_named_domain(
+    project: Project, beir: Path
+) -> None:
     other = CONFIG.replace("documentation", "notes").replace("all-minilm-l6-v2", "another")
-    (yard.root / "configs" / "embedding_models" / "apart.yaml").write_text(other)
-    (found,) = evaluate_search(yard, beir, domains=["notes"], open_encoder=toy)
+    (project.root / "configs" / "embedding_models" / "apart.yaml").write_text(other)
+    (found,) = evaluate_search(project, beir, domains=["notes"], open_encoder=toy)
     assert found.encoder == "another"
     with pytest.raises(InvalidInput, match="several encoders"):
-        evaluate_search(yard, beir, domains=["notes", "documentation"], open_encoder=toy)
+        evaluate_search(project, beir, domains=["notes", "documentation"], open_encoder=toy)
 
 
 def test_an_id_that_stands_twice_is_refused(
-    yard: Yard, beir: Path, write_jsonl: WriteJsonl
+    project: Project, beir: Path, write_jsonl: WriteJsonl
 ) -> None:
     twice = [{"_id": "d1", "text": "one"}, {"_id": "d2", "text": "x"}, {"_id": "d1", "text": "two"}]
     write_jsonl(beir / "corpus.jsonl", twice)
     with pytest.raises(InvalidInput, match=r"corpus\.jsonl:3: has the _id 'd1' of line 1 again"):
-        evaluate_search(yard, beir, open_encoder=toy)
+        evaluate_search(project, beir, open_encoder=toy)

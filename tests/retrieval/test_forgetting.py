@@ -7,7 +7,7 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from index_yards import Docs, make_docs, page
+from index_projects import Docs, make_docs, page
 
 from modelyard.core.files import exclusive_lock
 from modelyard.core.progress import Silent
@@ -19,23 +19,23 @@ DAY = 20_000
 
 @pytest.fixture
 def docs(tmp_path: Path) -> Docs:
-    """A yard whose cache holds six vectors in use, and three that are not."""
-    made = make_docs(tmp_path / "yard")
+    """A project whose cache holds six vectors in use, and three that are not."""
+    made = make_docs(tmp_path / "project")
     for name in ("adapters", "bases", "search"):
         made.write(f"{name}.md", page(name))
     made.update()
-    (made.yard.root / "docs/search.md").unlink()
+    (made.project.root / "docs/search.md").unlink()
     made.update()
     return made
 
 
 def forget(docs: Docs, day: int) -> None:
     """As an update does at its end, on that day, whatever the size of the cache."""
-    forget_unused(docs.yard, Silent(), today=DAY + day, worth_bytes=1)
+    forget_unused(docs.project, Silent(), today=DAY + day, worth_bytes=1)
 
 
 def kept(docs: Docs) -> int:
-    with closing(connect_cache(docs.yard)) as connection:
+    with closing(connect_cache(docs.project)) as connection:
         return int(connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
 
 
@@ -55,7 +55,7 @@ def test_what_comes_back_within_the_week_embeds_nothing_and_starts_its_week_anew
     docs.write("search.md", page("search"))
     assert docs.update().embedded == 0
     forget(docs, 5)
-    (docs.yard.root / "docs/search.md").unlink()
+    (docs.project.root / "docs/search.md").unlink()
     docs.update()
     for day in (6, 8, 12):
         forget(docs, day)
@@ -78,12 +78,12 @@ def test_it_is_asked_once_a_day_and_only_of_a_large_cache(docs: Docs) -> None:
     docs.write("search.md", page("search"))
     docs.update()
     forget(docs, 0)  # would see that all are used again
-    with closing(connect_cache(docs.yard)) as connection:
+    with closing(connect_cache(docs.project)) as connection:
         marked = connection.execute("SELECT count(*) FROM vectors WHERE unused_since NOT NULL")
         assert marked.fetchone() == (3,)
-    (docs.yard.root / "docs/search.md").unlink()
+    (docs.project.root / "docs/search.md").unlink()
     docs.update()
-    forget_unused(docs.yard, Silent(), today=DAY + 99)
+    forget_unused(docs.project, Silent(), today=DAY + 99)
     assert kept(docs) == 9
 
 
@@ -96,7 +96,7 @@ def test_an_index_that_cannot_be_read_loses_no_vector(docs: Docs) -> None:
 
 def test_it_never_waits_for_another_one(docs: Docs) -> None:
     forget(docs, 0)
-    with exclusive_lock(docs.yard.lock("search", "embedding-cache-sweep"), what="other"):
+    with exclusive_lock(docs.project.lock("search", "embedding-cache-sweep"), what="other"):
         forget(docs, 7)
     assert kept(docs) == 9
 
@@ -105,18 +105,18 @@ def test_the_file_shrinks_when_most_of_it_was_forgotten(docs: Docs) -> None:
     for number in range(300):
         docs.write(f"many/{number}.md", page(f"subject {number}", 1))
     docs.update()
-    for path in (docs.yard.root / "docs/many").iterdir():
+    for path in (docs.project.root / "docs/many").iterdir():
         path.unlink()
     docs.update()
-    before = docs.yard.embedding_cache.stat().st_size
+    before = docs.project.embedding_cache.stat().st_size
     for day in (0, 7):
         forget(docs, day)
     assert kept(docs) == 6
-    assert docs.yard.embedding_cache.stat().st_size < before / 2
+    assert docs.project.embedding_cache.stat().st_size < before / 2
 
 
 def test_an_update_asks_for_it_once_the_cache_is_large(docs: Docs) -> None:
-    with closing(connect_cache(docs.yard)) as connection:
+    with closing(connect_cache(docs.project)) as connection:
         connection.execute("INSERT INTO encoders (fingerprint) VALUES ('large')")
         connection.execute(
             "INSERT INTO vectors (encoder, digest, vector) VALUES "
@@ -125,18 +125,18 @@ def test_an_update_asks_for_it_once_the_cache_is_large(docs: Docs) -> None:
         )
     docs.write("new.md", page("new"))
     docs.update()
-    with closing(connect_cache(docs.yard)) as connection:
+    with closing(connect_cache(docs.project)) as connection:
         assert connection.execute("SELECT count(*) FROM sweeps").fetchone() == (1,)
         connection.execute("UPDATE vectors SET unused_since = 1 WHERE unused_since NOT NULL")
         connection.execute("DELETE FROM sweeps")
     docs.write("newer.md", page("newer"))
     docs.update()
     assert kept(docs) == 12
-    assert docs.yard.embedding_cache.stat().st_size < WORTH_BYTES
+    assert docs.project.embedding_cache.stat().st_size < WORTH_BYTES
 
 
 def test_a_cache_of_the_first_schema_keeps_its_vectors(docs: Docs) -> None:
-    with closing(sqlite3.connect(docs.yard.embedding_cache)) as connection:
+    with closing(sqlite3.connect(docs.project.embedding_cache)) as connection:
         connection.execute("ALTER TABLE vectors DROP COLUMN unused_since")
         connection.execute("DROP TABLE sweeps")
         connection.execute("PRAGMA user_version = 1")

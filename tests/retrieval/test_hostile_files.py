@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from index_yards import Docs, make_docs, page
+from index_projects import Docs, make_docs, page
 
 from killed import SOAK, fork
 from modelyard.retrieval.index import open_index
@@ -25,7 +25,7 @@ LOG_BYTES = 2_000_000_000 if SOAK >= 10 else 20_000_000
 
 @pytest.fixture
 def docs(tmp_path: Path) -> Docs:
-    made = make_docs(tmp_path / "yard")
+    made = make_docs(tmp_path / "project")
     made.write("good.md", page("good"))
     return made
 
@@ -36,7 +36,7 @@ def paths(docs: Docs) -> list[str]:
 
 
 def test_what_is_no_file_is_told_and_the_rest_is_indexed(docs: Docs) -> None:
-    folder = docs.yard.root / "docs"
+    folder = docs.project.root / "docs"
     os.mkfifo(folder / "pipe.md")
     with socket.socket(socket.AF_UNIX) as listening:
         os.chdir(folder)  # a socket's path may not be long
@@ -54,14 +54,14 @@ def test_what_is_no_file_is_told_and_the_rest_is_indexed(docs: Docs) -> None:
     done = docs.update()
     assert paths(docs) == ["docs/good.md"]
     assert done.skipped["not a file"] == ["docs/pipe.md", "docs/socket.md"]
-    assert done.skipped["leaves the yard"] == ["docs/away/", "docs/device.md", "docs/out.md"]
+    assert done.skipped["leaves the project"] == ["docs/away/", "docs/device.md", "docs/out.md"]
     assert done.skipped["link in a loop"] == ["docs/round/", "docs/up/"]
     told = [path for some in done.skipped.values() for path in some]
     assert {"docs/nowhere.md", "docs/itself.md", "docs/one.md", "docs/other.md"} <= set(told)
 
 
-def test_a_device_in_the_yard_is_told(docs: Docs) -> None:
-    place = docs.yard.root / "docs/zeros.md"
+def test_a_device_in_the_project_is_told(docs: Docs) -> None:
+    place = docs.project.root / "docs/zeros.md"
     try:
         os.mknod(place, 0o666 | 0o020000, os.makedev(1, 5))
     except OSError:
@@ -102,12 +102,12 @@ def test_a_file_that_is_something_else_when_it_is_opened_is_told(
 def test_a_file_becomes_a_folder_and_back_between_two_updates(docs: Docs) -> None:
     docs.write("thing.md", page("thing"))
     docs.update()
-    (docs.yard.root / "docs/thing.md").unlink()
+    (docs.project.root / "docs/thing.md").unlink()
     docs.write("thing.md/inside.md", page("inside"))
     assert docs.update().files.removed == 1
     assert paths(docs) == ["docs/good.md", "docs/thing.md/inside.md"]
-    (docs.yard.root / "docs/thing.md/inside.md").unlink()
-    (docs.yard.root / "docs/thing.md").rmdir()
+    (docs.project.root / "docs/thing.md/inside.md").unlink()
+    (docs.project.root / "docs/thing.md").rmdir()
     docs.write("thing.md", page("thing again"))
     docs.update()
     assert paths(docs) == ["docs/good.md", "docs/thing.md"]
@@ -115,12 +115,12 @@ def test_a_file_becomes_a_folder_and_back_between_two_updates(docs: Docs) -> Non
 
 @pytest.fixture
 def open_docs() -> Iterator[Docs]:
-    """A yard that another user may read and write; pytest's own folders are private."""
+    """A project that another user may read and write; pytest's own folders are private."""
     if os.getuid() != 0:
         pytest.skip("only root can become another user")
     with TemporaryDirectory(prefix="modelyard-test-") as name:
         Path(name).chmod(0o755)
-        yield make_docs(Path(name) / "yard")
+        yield make_docs(Path(name) / "project")
 
 
 def test_files_that_may_not_be_read_are_told(open_docs: Docs) -> None:
@@ -128,7 +128,7 @@ def test_files_that_may_not_be_read_are_told(open_docs: Docs) -> None:
     docs.write("good.md", page("good"))
     docs.write("private.md", page("private")).chmod(0o600)
     docs.write("closed/hidden.md", page("hidden")).parent.chmod(0o700)
-    for place in (docs.yard.root, docs.yard.root / "models"):
+    for place in (docs.project.root, docs.project.root / "models"):
         os.chown(place, 65534, 65534)
 
     def update() -> None:
@@ -278,7 +278,7 @@ import sys, time
 sys.path[:0] = sys.argv[2:]
 from dataclasses import replace
 from pathlib import Path
-from index_yards import make_docs
+from index_projects import make_docs
 docs = make_docs(Path(sys.argv[1]))
 settings = replace(docs.domain.settings, chunker="logs", sources=("docs/*.log",))
 docs.domain = replace(docs.domain, settings=settings)
@@ -295,11 +295,11 @@ print(done.passages.total, took_s, peak_kib() - before)
 
 def test_a_large_log_is_read_in_little_memory(tmp_path: Path) -> None:
     """`make soak` takes 2 GB."""
-    docs = make_docs(tmp_path / "yard")
+    docs = make_docs(tmp_path / "project")
     log = docs.write("large.log", "")
     write_log(log, LOG_BYTES)
     ended = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(docs.yard.root), str(Path(__file__).parent)],
+        [sys.executable, "-c", MEASURE, str(docs.project.root), str(Path(__file__).parent)],
         capture_output=True,
         text=True,
         check=False,

@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from index_yards import Docs
+from index_projects import Docs
 from serial_trees import assert_sound, make_serial_docs, told, told_by, words_of, write_tree
 from tiny_encoders import write_encoder
 from toy_encoder import ToyEncoder
@@ -23,7 +23,7 @@ from killed import fork
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import NoSpace
-from modelyard.retrieval.encoding import open_encoder
+from modelyard.encoders import open_encoder
 from modelyard.retrieval.index import open_index
 from modelyard.retrieval.search import Searcher
 from small_disk import mounted_disk, remount
@@ -69,10 +69,10 @@ def test_on_a_full_disk_the_old_index_answers_and_the_next_update_completes(
     disk: Path, rebuild: bool, tmp_path: Path
 ) -> None:
     """With nothing left, and with a little more each time, until the update goes through."""
-    docs = make_serial_docs(disk / "yard", 0)
+    docs = make_serial_docs(disk / "project", 0)
     docs.update()
     failed, serial, went_through = 0, 0, False
-    searcher = Searcher(docs.yard, open_encoder=lambda yard, settings: ToyEncoder())
+    searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
     for left in range(0, 1 << 20, 12 << 10):
         write_tree(docs, serial + 1)
         fill(disk, but=left)
@@ -103,15 +103,15 @@ def test_on_a_full_disk_the_old_index_answers_and_the_next_update_completes(
 
 
 def test_a_full_disk_of_the_embedding_cache_alone_is_told(disk: Path, tmp_path: Path) -> None:
-    docs = make_serial_docs(tmp_path / "yard", 0)
+    docs = make_serial_docs(tmp_path / "project", 0)
     (disk / "state").mkdir()
-    docs.yard.local_state.symlink_to(disk / "state")
+    docs.project.local_state.symlink_to(disk / "state")
     docs.update()
     write_tree(docs, 1)
     fill(disk, but=0)
     with pytest.raises(NoSpace, match="no space left") as raised:
         docs.update()
-    assert str(docs.yard.local_state) in str(raised.value)
+    assert str(docs.project.local_state) in str(raised.value)
     assert seen_by_fresh_reader(docs.domain.index) == told_by(0)
     free(disk)
     docs.update()
@@ -122,28 +122,28 @@ def test_a_full_disk_of_the_encoders_cache_is_told(
     disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODELS_CACHE", str(disk / "cache"))
-    docs = make_serial_docs(tmp_path / "yard", 0)
+    docs = make_serial_docs(tmp_path / "project", 0)
     folder = write_encoder(tmp_path / "encoder")
     settings = Encoder(source="path", model=str(folder), dimensions=32, max_tokens=48)
     fill(disk, but=0)
     with pytest.raises(NoSpace):
-        open_encoder(docs.yard, settings)
+        open_encoder(docs.project, settings)
     free(disk)
     fill(disk, but=1_200_000)  # more than is asked for, and less than it takes if it asks wrong
     try:
-        open_encoder(docs.yard, settings)
+        open_encoder(docs.project, settings)
     except NoSpace:
         free(disk)
-        open_encoder(docs.yard, settings)
+        open_encoder(docs.project, settings)
     left = [one.name for one in (disk / "cache").rglob("*") if one.name.startswith(".staging-")]
     assert left == []
 
 
 def command(docs: Docs, *words: str) -> subprocess.CompletedProcess[str]:
-    """`models ...` as a process in the yard."""
+    """`models ...` as a process in the project."""
     return subprocess.run(
         [sys.executable, "-m", "modelyard", *words],
-        cwd=docs.yard.root,
+        cwd=docs.project.root,
         capture_output=True,
         text=True,
         check=False,
@@ -154,7 +154,7 @@ def command(docs: Docs, *words: str) -> subprocess.CompletedProcess[str]:
 def test_the_commands_say_that_the_disk_is_full_or_read_only_without_a_traceback(
     disk: Path, tmp_path: Path
 ) -> None:
-    docs = make_serial_docs(disk / "yard", 0)
+    docs = make_serial_docs(disk / "project", 0)
     folder = write_encoder(tmp_path / "encoder")
     docs.write("../configs/embedding_models/texts.yaml", TINY_CONFIG.format(folder=folder))
     first = command(docs, "update-embeddings")
@@ -185,11 +185,11 @@ def test_the_commands_say_that_the_disk_is_full_or_read_only_without_a_traceback
 
 
 def test_a_read_only_disk_is_searched(disk: Path) -> None:
-    docs = make_serial_docs(disk / "yard", 0)
+    docs = make_serial_docs(disk / "project", 0)
     docs.update()
     remount(disk, "ro")
     assert seen_by_fresh_reader(docs.domain.index) == told_by(0)
-    searcher = Searcher(docs.yard, open_encoder=lambda yard, settings: ToyEncoder())
+    searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
     assert searcher.search("what does file f05 say").results
     searcher.close()
     with pytest.raises(ModelyardError, match="no access"):
@@ -200,9 +200,9 @@ def test_a_read_only_disk_is_searched(disk: Path) -> None:
 def test_indexes_on_a_read_only_disk_of_their_own_cannot_be_updated_and_it_says_why(
     disk: Path, tmp_path: Path, rebuild: bool
 ) -> None:
-    docs = make_serial_docs(tmp_path / "yard", 0)
+    docs = make_serial_docs(tmp_path / "project", 0)
     (disk / "embeddings").mkdir()
-    docs.yard.embeddings.symlink_to(disk / "embeddings")
+    docs.project.embeddings.symlink_to(disk / "embeddings")
     docs.update()
     write_tree(docs, 1)
     remount(disk, "ro")
@@ -213,11 +213,11 @@ def test_indexes_on_a_read_only_disk_of_their_own_cannot_be_updated_and_it_says_
 
 def test_what_a_killed_update_left_on_a_disk_that_is_read_only_now_is_told(disk: Path) -> None:
     """Half of a commit lies in the file, and it cannot be taken back: no answer is better."""
-    docs = make_serial_docs(disk / "yard", 0)
+    docs = make_serial_docs(disk / "project", 0)
     docs.update()
     die_within_a_commit(docs)
     remount(disk, "ro")
-    searcher = Searcher(docs.yard, open_encoder=lambda yard, settings: ToyEncoder())
+    searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
     with pytest.raises(ModelyardError, match="update was cut off") as raised:
         searcher.search("what does file f05 say")
     assert raised.value.hint
@@ -269,13 +269,13 @@ def open_folder() -> Iterator[Path]:
 
 
 def test_who_may_only_read_searches_and_cannot_update(open_folder: Path) -> None:
-    docs = make_serial_docs(open_folder / "yard", 0)
+    docs = make_serial_docs(open_folder / "project", 0)
     docs.update()
     docs.domain.index.chmod(0o444)
 
     def look() -> None:
         assert seen_by_fresh_reader(docs.domain.index) == told_by(0)
-        searcher = Searcher(docs.yard, open_encoder=lambda yard, settings: ToyEncoder())
+        searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
         assert searcher.search("what does file f05 say").results
         searcher.close()
         try:
@@ -291,7 +291,7 @@ def test_who_may_only_read_searches_and_cannot_update(open_folder: Path) -> None
 def test_updates_after_the_disk_was_full_end_where_a_fresh_build_does(
     disk: Path, tmp_path: Path
 ) -> None:
-    docs = make_serial_docs(disk / "yard", 0)
+    docs = make_serial_docs(disk / "project", 0)
     docs.update()
     for serial in range(1, 9):
         write_tree(docs, serial)

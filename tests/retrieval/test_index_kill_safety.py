@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from index_yards import Docs, make_docs, page
+from index_projects import Docs, make_docs, page
 from serial_trees import (
     FILES,
     Witness,
@@ -36,7 +36,7 @@ KILLS = 10 * SOAK
 
 @pytest.fixture
 def docs(tmp_path: Path) -> Docs:
-    made = make_docs(tmp_path / "yard")
+    made = make_docs(tmp_path / "project")
     for name in ("adapters", "bases", "search"):
         made.write(f"{name}.md", page(name, 2))
     return made
@@ -45,8 +45,8 @@ def docs(tmp_path: Path) -> Docs:
 def edit(docs: Docs) -> None:
     """A file of each fate: changed, moved, removed, added."""
     docs.write("bases.md", page("bases", 3).replace("part 0", "piece 0"))
-    shutil.move(docs.yard.root / "docs/adapters.md", docs.yard.root / "docs/moved.md")
-    (docs.yard.root / "docs/search.md").unlink()
+    shutil.move(docs.project.root / "docs/adapters.md", docs.project.root / "docs/moved.md")
+    (docs.project.root / "docs/search.md").unlink()
     docs.write("new.md", page("new", 2))
 
 
@@ -58,14 +58,14 @@ def test_an_update_cut_off_at_any_call_leaves_the_old_index_or_the_new(
     docs.update()
     before = docs.rows()
     start = tmp_path / "start"
-    shutil.copytree(docs.yard.root, start)
+    shutil.copytree(docs.project.root, start)
     edit(docs)
     docs.update(rebuild=True)
     after = docs.rows()
 
     def put_back() -> None:
-        shutil.rmtree(docs.yard.root)
-        shutil.copytree(start, docs.yard.root)
+        shutil.rmtree(docs.project.root)
+        shutil.copytree(start, docs.project.root)
         edit(docs)
 
     put_back()
@@ -86,7 +86,7 @@ def test_a_first_build_cut_off_at_any_call_leaves_no_index_or_a_whole_one(docs: 
 
     def put_back() -> None:
         shutil.rmtree(docs.domain.index.parent)
-        shutil.rmtree(docs.yard.local_state, ignore_errors=True)
+        shutil.rmtree(docs.project.local_state, ignore_errors=True)
 
     put_back()
     for _ in interruptions(docs.update, "kill"):
@@ -111,7 +111,7 @@ def search_until_stopped(docs: Docs, states: range, *, warm: bool) -> None:
 
 
 def make_searcher(docs: Docs) -> Searcher:
-    return Searcher(docs.yard, open_encoder=lambda yard, settings: ToyEncoder())
+    return Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
 
 
 def read_until_stopped(docs: Docs, states: range) -> None:
@@ -139,7 +139,7 @@ def kill_in_commit(docs: Docs, seconds: float) -> bool:
 def test_readers_see_whole_snapshots_while_updates_are_killed(tmp_path: Path) -> None:
     """Every search answers from one state of the files, and so do all that follow a kill."""
     chance = random.Random(7)
-    docs = make_serial_docs(tmp_path / "yard", 0)
+    docs = make_serial_docs(tmp_path / "project", 0)
     docs.update()
     states = range(3 * KILLS)
     for state in states:
@@ -242,6 +242,6 @@ def test_on_a_full_disk_the_old_index_still_answers(
             docs.update(rebuild=rebuild)
     assert docs.rows() == before
     assert [one.name for one in docs.domain.index.parent.iterdir()] == ["docs.index"]
-    (docs.yard.root / "docs/much.md").unlink()
+    (docs.project.root / "docs/much.md").unlink()
     docs.update()
     assert docs.rows() != before

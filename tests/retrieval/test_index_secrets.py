@@ -8,11 +8,11 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from index_yards import Docs, make_docs, page
+from index_projects import Docs, make_docs, page
 
 from killed import interruptions, kill_after
-from modelyard.core.secretforms import SECRET_FORMS
 from modelyard.retrieval.index import open_index
+from modelyard.secrets.forms import SECRET_FORMS
 
 RUN = "Zq7Xw2Kp9Vn4Tb8Rm3Jd6Hs1Gf5Lc0Ya7Ue2Io9Pk4"
 """Letters and digits that no word has; every secret below has its own part of such a run."""
@@ -101,7 +101,7 @@ def assert_nowhere(docs: Docs, when: str, *more: str) -> None:
     cores = {name: secret[4:-4] for name, secret in FORMS.items()}
     cores |= {f"key line {number}": line[8:-8] for number, line in enumerate(KEY_BODY)}
     cores |= {"password": PASSWORD[4:], **{one: one for one in more}}
-    folders = (docs.domain.index.parent, docs.yard.local_state)
+    folders = (docs.domain.index.parent, docs.project.local_state)
     places = [one for folder in folders for one in folder.rglob("*") if one.is_file()]
     assert docs.domain.index in places or not docs.domain.index.exists()
     for place in places:
@@ -118,7 +118,7 @@ def test_there_is_a_secret_of_every_form() -> None:
 
 @pytest.mark.parametrize("chunker", ["auto", "logs", "markdown", "paragraphs", "code", "keys"])
 def test_a_secret_is_nowhere_after_any_change(tmp_path: Path, chunker: str) -> None:
-    docs = make_secret_docs(tmp_path / "yard", chunker)
+    docs = make_secret_docs(tmp_path / "project", chunker)
     docs.write("good.md", page("good"))
     docs.write("good.log", "2026-11-23 10:00:00 INFO all is well\n")
     docs.update()
@@ -135,25 +135,25 @@ def test_a_secret_is_nowhere_after_any_change(tmp_path: Path, chunker: str) -> N
     assert_nowhere(docs, "edited")
     docs.update(rebuild=True)
     assert_nowhere(docs, "built anew")
-    shutil.rmtree(docs.yard.root / "docs/aws")
-    (docs.yard.root / "docs/database.md").unlink()
+    shutil.rmtree(docs.project.root / "docs/aws")
+    (docs.project.root / "docs/database.md").unlink()
     docs.update()
     assert_nowhere(docs, "removed")
 
 
 def test_a_secret_is_nowhere_after_a_killed_update(tmp_path: Path) -> None:
     """Its journal, its half of a new index, the write-ahead log of the cache."""
-    docs = make_secret_docs(tmp_path / "yard", "auto")
+    docs = make_secret_docs(tmp_path / "project", "auto")
     docs.write("good.md", page("good"))
     docs.update()
     start = tmp_path / "start"
-    shutil.copytree(docs.yard.root, start)
+    shutil.copytree(docs.project.root, start)
     for rebuild in (False, True):
         plant(docs, {"": FORMS["github"]})
         for number in interruptions(lambda again=rebuild: docs.update(rebuild=again), "kill"):
             assert_nowhere(docs, f"killed at call {number}")
-            shutil.rmtree(docs.yard.root)
-            shutil.copytree(start, docs.yard.root)
+            shutil.rmtree(docs.project.root)
+            shutil.copytree(start, docs.project.root)
             plant(docs, {"": FORMS["github"]})
     for seconds in (0.05, 0.1, 0.2):
         kill_after(docs.update, seconds)
@@ -189,7 +189,7 @@ NAMED = {
 
 @pytest.mark.parametrize("chunker", ["auto", "paragraphs"])
 def test_a_secret_that_is_only_named_is_nowhere(tmp_path: Path, chunker: str) -> None:
-    docs = make_secret_docs(tmp_path / "yard", chunker)
+    docs = make_secret_docs(tmp_path / "project", chunker)
     docs.write("good.md", page("good"))
     secrets = {"letters": "Kq7Xw2Kp9Vn4", "signs": "hunT3r#blue&9"}
     for kind, secret in secrets.items():
@@ -204,7 +204,7 @@ def test_a_secret_that_is_only_named_is_nowhere(tmp_path: Path, chunker: str) ->
 
 
 def test_a_file_with_a_secret_in_its_name_is_left_out_and_told_without_it(tmp_path: Path) -> None:
-    docs = make_secret_docs(tmp_path / "yard", "auto")
+    docs = make_secret_docs(tmp_path / "project", "auto")
     docs.write("good.md", page("good"))
     for kind in ("github", "hugging-face", "slack", "aws"):
         docs.write(f"{FORMS[kind]}.md", page(kind))
@@ -222,7 +222,7 @@ def test_a_file_with_a_secret_in_its_name_is_left_out_and_told_without_it(tmp_pa
 def test_no_message_of_an_update_repeats_a_secret(
     tmp_path: Path, capfd: pytest.CaptureFixture[str]
 ) -> None:
-    docs = make_secret_docs(tmp_path / "yard", "auto")
+    docs = make_secret_docs(tmp_path / "project", "auto")
     plant(docs, FORMS)
     done = repr(docs.update()) + repr(docs.update(dry_run=True))
     said = capfd.readouterr()
@@ -232,7 +232,7 @@ def test_no_message_of_an_update_repeats_a_secret(
 
 def test_what_was_removed_is_in_no_byte_of_the_index(tmp_path: Path) -> None:
     """Also what no rule can know for a secret. Single words stay until the index is built anew."""
-    docs = make_docs(tmp_path / "yard")
+    docs = make_docs(tmp_path / "project")
     docs.write("good.md", page("good", 30))
     docs.write("told.md", "# Told\n\nThe code word is zanzibarhorse, and nobody may know.\n")
     docs.write("more.md", "# More\n\nThe other one is madagascarmouse, they say.\n")
@@ -240,7 +240,7 @@ def test_what_was_removed_is_in_no_byte_of_the_index(tmp_path: Path) -> None:
     for text in (b"zanzibarhorse, and", b"madagascarmouse, they"):
         assert text in docs.domain.index.read_bytes()
     docs.write("told.md", "# Told\n\nThere is no code word here.\n")
-    (docs.yard.root / "docs/more.md").unlink()
+    (docs.project.root / "docs/more.md").unlink()
     docs.update()
     for text in (b"zanzibarhorse, and", b"madagascarmouse, they"):
         assert text not in docs.domain.index.read_bytes()

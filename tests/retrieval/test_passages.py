@@ -15,18 +15,18 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.configs.checking.secrets import redact_secrets
 from modelyard.configs.kinds.embedding_models import SearchDomain
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.retrieval.domains import Domain, load_domains
 from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.reading.decoding import decode, is_binary
 from modelyard.retrieval.reading.passages import read_passages
 from modelyard.retrieval.reading.sources import find_sources
 from modelyard.retrieval.snippets import passage_snippet
+from modelyard.secrets.detection import redact_secrets
 
 SOAK = int(os.environ.get("MODELYARD_SOAK", "1"))
-REPOSITORY = Yard(Path(__file__).parents[2])
+REPOSITORY = Project(Path(__file__).parents[2])
 DOMAINS = load_domains(REPOSITORY)
 NAMES = [
     "a.md",

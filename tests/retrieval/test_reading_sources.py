@@ -9,17 +9,17 @@ from pathlib import Path
 import pytest
 
 from modelyard.configs.kinds.embedding_models import Encoder, Fusion, SearchDomain
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.retrieval.domains import Domain
 from modelyard.retrieval.reading.sources import Sources, find_sources, matches_any
 
 
 @pytest.fixture
-def yard(tmp_path: Path) -> Yard:
-    root = tmp_path / "yard"
+def project(tmp_path: Path) -> Project:
+    root = tmp_path / "project"
     for name in ("README.md", "docs/a.md", "docs/deep/b.md", "docs/.hidden/c.md", "docs/x.txt"):
         write(root / name)
-    return Yard(root)
+    return Project(root)
 
 
 def write(path: Path, content: bytes = b"text\n") -> None:
@@ -27,63 +27,67 @@ def write(path: Path, content: bytes = b"text\n") -> None:
     path.write_bytes(content)
 
 
-def find(yard: Yard, *globs: str, **settings: object) -> Sources:
+def find(project: Project, *globs: str, **settings: object) -> Sources:
     chosen = SearchDomain(description="x", sources=globs, **settings)
     encoder = Encoder(source="wheel", model="m", dimensions=4, max_tokens=8)
-    index = yard.root / "x.index"
+    index = project.root / "x.index"
     domain = Domain(
         group="g", name="d", settings=chosen, encoder=encoder, fusion=Fusion(), index=index
     )
-    return find_sources(yard, domain)
+    return find_sources(project, domain)
 
 
 def names(sources: Sources) -> list[str]:
     return [file.shown for file in sources.files]
 
 
-def test_globs_are_followed_from_the_yards_root(yard: Yard) -> None:
-    assert names(find(yard, "docs/**/*.md")) == ["docs/a.md", "docs/deep/b.md"]
-    assert names(find(yard, "docs/*.md")) == ["docs/a.md"]
-    assert names(find(yard, "**/*.md", "README.md")) == ["README.md", "docs/a.md", "docs/deep/b.md"]
-    assert names(find(yard, "docs/**")) == ["docs/a.md", "docs/deep/b.md", "docs/x.txt"]
-    assert names(find(yard, "docs/.hidden/*")) == ["docs/.hidden/c.md"]
-    assert names(find(yard, "docs/[ab].m?", "nothing/*")) == ["docs/a.md"]
-    (readme,) = find(yard, "README.md").files
-    assert (readme.path, readme.size) == (str(yard.root / "README.md"), 5)
+def test_globs_are_followed_from_the_projects_root(project: Project) -> None:
+    assert names(find(project, "docs/**/*.md")) == ["docs/a.md", "docs/deep/b.md"]
+    assert names(find(project, "docs/*.md")) == ["docs/a.md"]
+    assert names(find(project, "**/*.md", "README.md")) == [
+        "README.md",
+        "docs/a.md",
+        "docs/deep/b.md",
+    ]
+    assert names(find(project, "docs/**")) == ["docs/a.md", "docs/deep/b.md", "docs/x.txt"]
+    assert names(find(project, "docs/.hidden/*")) == ["docs/.hidden/c.md"]
+    assert names(find(project, "docs/[ab].m?", "nothing/*")) == ["docs/a.md"]
+    (readme,) = find(project, "README.md").files
+    assert (readme.path, readme.size) == (str(project.root / "README.md"), 5)
 
 
-def test_gitignore_holds_with_its_nested_files_and_exceptions(yard: Yard) -> None:
-    write(yard.root / ".gitignore", b"build/\n*.tmp.md\n!keep.tmp.md\n/docs/deep/only.md\n")
-    write(yard.root / "docs/deep/.gitignore", b"*.md\n!b.md\n")
+def test_gitignore_holds_with_its_nested_files_and_exceptions(project: Project) -> None:
+    write(project.root / ".gitignore", b"build/\n*.tmp.md\n!keep.tmp.md\n/docs/deep/only.md\n")
+    write(project.root / "docs/deep/.gitignore", b"*.md\n!b.md\n")
     for name in ("docs/build/no.md", "docs/no.tmp.md", "docs/keep.tmp.md", "docs/deep/no.md"):
-        write(yard.root / name)
-    found = find(yard, "docs/**/*.md")
+        write(project.root / name)
+    found = find(project, "docs/**/*.md")
     assert names(found) == ["docs/a.md", "docs/deep/b.md", "docs/keep.tmp.md"]
     assert found.skipped == {"ignored": ["docs/deep/no.md", "docs/no.tmp.md"]}
 
 
-def test_an_ignored_folder_that_a_glob_names_is_read(yard: Yard) -> None:
-    write(yard.root / ".gitignore", b".models/\nexperiments/*/\n")
-    write(yard.root / ".models/logs/a.log")
-    write(yard.root / "experiments/one/metrics.jsonl")
+def test_an_ignored_folder_that_a_glob_names_is_read(project: Project) -> None:
+    write(project.root / ".gitignore", b".models/\nexperiments/*/\n")
+    write(project.root / ".models/logs/a.log")
+    write(project.root / "experiments/one/metrics.jsonl")
     globs = (".models/logs/*.log", "experiments/*/metrics.jsonl")
-    assert names(find(yard, *globs)) == [".models/logs/a.log", "experiments/one/metrics.jsonl"]
-    assert names(find(yard, "**/*.log", "experiments/**/*.jsonl")) == []
+    assert names(find(project, *globs)) == [".models/logs/a.log", "experiments/one/metrics.jsonl"]
+    assert names(find(project, "**/*.log", "experiments/**/*.jsonl")) == []
 
 
-def test_what_is_left_out_is_named_with_its_reason(yard: Yard) -> None:
-    write(yard.root / "docs/big.txt", b"x" * 1000)
-    write(yard.root / "docs/binary.txt", b"a\0b")
-    os.mkfifo(yard.root / "docs/pipe.txt")
-    (yard.root / "docs/gone.txt").symlink_to("nowhere")
-    (yard.root / "docs/out.txt").symlink_to("/etc/hostname")
-    (yard.root / "docs/loop").symlink_to("..")
-    found = find(yard, "docs/**/*.txt", "../*", exclude=("**/x.*",), max_file_size_bytes=500)
+def test_what_is_left_out_is_named_with_its_reason(project: Project) -> None:
+    write(project.root / "docs/big.txt", b"x" * 1000)
+    write(project.root / "docs/binary.txt", b"a\0b")
+    os.mkfifo(project.root / "docs/pipe.txt")
+    (project.root / "docs/gone.txt").symlink_to("nowhere")
+    (project.root / "docs/out.txt").symlink_to("/etc/hostname")
+    (project.root / "docs/loop").symlink_to("..")
+    found = find(project, "docs/**/*.txt", "../*", exclude=("**/x.*",), max_file_size_bytes=500)
     assert names(found) == []
     assert found.skipped == {
         "binary": ["docs/binary.txt"],
         "excluded": ["docs/x.txt"],
-        "leaves the yard": ["../*", "docs/out.txt"],
+        "leaves the project": ["../*", "docs/out.txt"],
         "link in a loop": ["docs/loop/"],
         "not a file": ["docs/pipe.txt"],
         "too large": ["docs/big.txt"],
@@ -91,30 +95,30 @@ def test_what_is_left_out_is_named_with_its_reason(yard: Yard) -> None:
     }
 
 
-def test_a_link_to_a_folder_of_the_yard_is_followed_once(yard: Yard) -> None:
-    (yard.root / "docs/linked").symlink_to("../docs/deep")
-    (yard.root / "docs/deep/again").symlink_to("../linked")
-    found = find(yard, "docs/**/*.md")
+def test_a_link_to_a_folder_of_the_project_is_followed_once(project: Project) -> None:
+    (project.root / "docs/linked").symlink_to("../docs/deep")
+    (project.root / "docs/deep/again").symlink_to("../linked")
+    found = find(project, "docs/**/*.md")
     assert names(found) == ["docs/a.md", "docs/deep/b.md", "docs/linked/b.md"]
     assert "link in a loop" in found.skipped
 
 
-def test_a_name_that_is_no_text_can_be_stored(yard: Yard) -> None:
-    Path(os.fsdecode(os.fsencode(yard.root / "docs") + b"/\xff.md")).write_text("x")
-    (file,) = find(yard, "docs/\ufffd.md", "docs/?.md", exclude=("docs/a.md",)).files
+def test_a_name_that_is_no_text_can_be_stored(project: Project) -> None:
+    Path(os.fsdecode(os.fsencode(project.root / "docs") + b"/\xff.md")).write_text("x")
+    (file,) = find(project, "docs/\ufffd.md", "docs/?.md", exclude=("docs/a.md",)).files
     assert file.shown == "docs/\ufffd.md"
     file.shown.encode()
 
 
-def test_ten_thousand_files_are_found_in_well_under_a_second(yard: Yard) -> None:
+def test_ten_thousand_files_are_found_in_well_under_a_second(project: Project) -> None:
     for folder in range(100):
-        place = yard.root / f"src/p{folder}"
+        place = project.root / f"src/p{folder}"
         place.mkdir(parents=True)
         for number in range(100):
             (place / f"m{number}.py").write_bytes(b"x = 1\n")
-    write(yard.root / ".gitignore", b"build/\n*.o\n__pycache__/\n.venv/\ndist/\n")
+    write(project.root / ".gitignore", b"build/\n*.o\n__pycache__/\n.venv/\ndist/\n")
     started = time.process_time()
-    assert len(find(yard, "src/**/*.py").files) == 10_000
+    assert len(find(project, "src/**/*.py").files) == 10_000
     assert time.process_time() - started < 1
 
 

@@ -16,7 +16,7 @@ from tiny_encoders import reference_scores, write_cross_encoder
 from toy_encoder import ToyEncoder
 
 from modelyard.core.errors import InvalidInput, NoData
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.retrieval.index import VECTOR_TYPE
 from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.results import SearchResults
@@ -67,9 +67,9 @@ Index = Callable[..., None]
 
 
 @pytest.fixture
-def index(yard: Yard) -> Index:
+def index(project: Project) -> Index:
     """Write the index of a domain: `index("documentation", DOCS)`."""
-    config = yard.root / "configs" / "embedding_models" / "tests.yaml"
+    config = project.root / "configs" / "embedding_models" / "tests.yaml"
     config.parent.mkdir(parents=True)
     config.write_text(CONFIG)
 
@@ -83,7 +83,7 @@ def index(yard: Yard) -> Index:
         kind: str = "section",
     ) -> None:
         encoder = encoder or ToyEncoder()
-        place = yard.search_index("tests", domain)
+        place = project.search_index("tests", domain)
         with build_beside(
             place,
             encoder=encoder.fingerprint,
@@ -108,7 +108,7 @@ def index(yard: Yard) -> Index:
                     one.digest: row.tobytes() for one, row in zip(passages, rows, strict=True)
                 }
                 content = "\n".join(text for _, text in pieces).encode()
-                file = yard.root / path
+                file = project.root / path
                 file.parent.mkdir(parents=True, exist_ok=True)
                 file.write_bytes(content)
                 record = FileRecord(
@@ -125,10 +125,10 @@ def index(yard: Yard) -> Index:
 
 
 @pytest.fixture
-def searcher(yard: Yard, index: Index) -> Iterator[Searcher]:
+def searcher(project: Project, index: Index) -> Iterator[Searcher]:
     index("documentation", DOCS)
     index("source_code", CODE)
-    one = Searcher(yard, open_encoder=lambda yard, settings: ToyEncoder())
+    one = Searcher(project, open_encoder=lambda project, settings: ToyEncoder())
     yield one
     one.close()
 
@@ -269,9 +269,13 @@ def test_filters_that_fit_apart_but_not_together_are_not_called_unknown(
     ids=["untouched", "touched", "longer", "as long", "deleted", "now a folder"],
 )
 def test_a_result_says_what_became_of_its_file(
-    yard: Yard, searcher: Searcher, change: Callable[[Path], object], state: str, note: str | None
+    project: Project,
+    searcher: Searcher,
+    change: Callable[[Path], object],
+    state: str,
+    note: str | None,
 ) -> None:
-    change(yard.root / "docs" / "runbook.md")
+    change(project.root / "docs" / "runbook.md")
     found = searcher.search("no space left on the disk", domains=["documentation"])
     first, *others = found.results
     assert (first.passage.path, first.state) == ("docs/runbook.md", state)
@@ -290,10 +294,12 @@ def test_a_query_without_a_word_is_said_to_be_a_guess(searcher: Searcher) -> Non
     assert searcher.search('"--"', domains=["documentation"]).notes == ()
 
 
-def test_the_pieces_of_one_function_are_shown_once(yard: Yard, index: Index) -> None:
+def test_the_pieces_of_one_function_are_shown_once(project: Project, index: Index) -> None:
     pieces = [("def retry(call)", f"wait and retry the call, part {part}") for part in range(12)]
     index("source_code", {"src/a.py": pieces, "src/b.py": pieces[:1]}, kind="function")
-    with closing(Searcher(yard, open_encoder=lambda yard, settings: ToyEncoder())) as searcher:
+    with closing(
+        Searcher(project, open_encoder=lambda project, settings: ToyEncoder())
+    ) as searcher:
         found = searcher.search("retry the call", domains=["source_code"])
     (one,) = found.results  # src/b.py has the text of the first piece, and so comes with them
     everywhere = [*(f"src/a.py:{10 * part + 1}" for part in range(12)), "src/b.py:1"]
@@ -322,21 +328,27 @@ def test_a_runbook_is_linked_with_the_script_it_names(searcher: Searcher) -> Non
     assert [one.path for one in script.related] == ["docs/runbook.md"]
 
 
-def test_old_log_lines_count_less(yard: Yard, index: Index) -> None:
+def test_old_log_lines_count_less(project: Project, index: Index) -> None:
     old = datetime.now(UTC) - timedelta(days=10)
     index(
         "logs",
         {"logs/a.log": [("", "connection refused by <*>")]},
         facts={"last_seen": old.strftime("%Y-%m-%dT%H:%M:%SZ")},
     )
-    with closing(Searcher(yard, open_encoder=lambda yard, settings: ToyEncoder())) as searcher:
+    with closing(
+        Searcher(project, open_encoder=lambda project, settings: ToyEncoder())
+    ) as searcher:
         (one,) = searcher.search("connection refused").results
     assert one.scores.boosts["recency"] == pytest.approx(0.5, abs=0.01)
     assert one.scores.final == pytest.approx(one.scores.fused * 0.5, rel=0.02)
 
 
-def test_a_missing_index_is_noted_and_none_at_all_is_no_data(yard: Yard, index: Index) -> None:
-    with closing(Searcher(yard, open_encoder=lambda yard, settings: ToyEncoder())) as searcher:
+def test_a_missing_index_is_noted_and_none_at_all_is_no_data(
+    project: Project, index: Index
+) -> None:
+    with closing(
+        Searcher(project, open_encoder=lambda project, settings: ToyEncoder())
+    ) as searcher:
         with pytest.raises(NoData, match="no index yet"):
             searcher.search("anything")
         index("documentation", DOCS)
@@ -344,9 +356,11 @@ def test_a_missing_index_is_noted_and_none_at_all_is_no_data(yard: Yard, index: 
     assert found.notes == ("not searched, no index yet: tests/source_code, tests/logs",)
 
 
-def test_vectors_of_another_encoder_are_never_compared(yard: Yard, index: Index) -> None:
+def test_vectors_of_another_encoder_are_never_compared(project: Project, index: Index) -> None:
     index("documentation", DOCS, encoder=ToyEncoder(name="other"))
-    with closing(Searcher(yard, open_encoder=lambda yard, settings: ToyEncoder())) as searcher:
+    with closing(
+        Searcher(project, open_encoder=lambda project, settings: ToyEncoder())
+    ) as searcher:
         found = searcher.search("roll back")
     assert found.asked[0].dense_weight == 0
     assert "by words only" in found.notes[-1]
@@ -361,9 +375,9 @@ def test_an_update_is_seen_by_the_next_search(searcher: Searcher, index: Index) 
     assert before.asked[0].snapshot != after.asked[0].snapshot
 
 
-def test_a_change_in_place_is_seen_by_the_next_search(yard: Yard, searcher: Searcher) -> None:
+def test_a_change_in_place_is_seen_by_the_next_search(project: Project, searcher: Searcher) -> None:
     searcher.search("adapters")
-    with closing(sqlite3.connect(yard.search_index("tests", "documentation"))) as database:
+    with closing(sqlite3.connect(project.search_index("tests", "documentation"))) as database:
         database.execute("delete from title_words")
         database.execute("delete from text_words")
         database.execute("delete from vectors")
@@ -387,7 +401,7 @@ def test_an_unknown_domain_is_refused(searcher: Searcher) -> None:
         searcher.search("x", domains=["documentatoin"])
 
 
-def test_the_query_is_encoded_once_per_encoder(yard: Yard, index: Index) -> None:
+def test_the_query_is_encoded_once_per_encoder(project: Project, index: Index) -> None:
     asked: list[str] = []
 
     class Counting(ToyEncoder):
@@ -397,7 +411,7 @@ def test_the_query_is_encoded_once_per_encoder(yard: Yard, index: Index) -> None
 
     index("documentation", DOCS)
     index("source_code", CODE)
-    with closing(Searcher(yard, open_encoder=lambda yard, settings: Counting())) as searcher:
+    with closing(Searcher(project, open_encoder=lambda project, settings: Counting())) as searcher:
         searcher.search("roll back")
     assert asked == ["roll back"]
 
@@ -429,8 +443,8 @@ def test_marks_are_right_where_lines_are_cut() -> None:
     assert snippet.text.splitlines()[1].endswith("…")
 
 
-def name_reranker(yard: Yard, folder: str, *, reranked: int = 30) -> None:
-    rules = yard.root / "configs" / "embedding_models" / "rules.yaml"
+def name_reranker(project: Project, folder: str, *, reranked: int = 30) -> None:
+    rules = project.root / "configs" / "embedding_models" / "rules.yaml"
     rules.write_text(
         "description: Rules\n"
         f"search: {{groups: [tests], reranker: {folder}, reranked: {reranked}}}\n"
@@ -453,22 +467,22 @@ Rerank = Callable[..., tuple[Likes, Searcher]]
 
 
 @pytest.fixture
-def liking(yard: Yard, index: Index, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rerank]:
+def liking(project: Project, index: Index, monkeypatch: pytest.MonkeyPatch) -> Iterator[Rerank]:
     """A Searcher whose cross-encoder likes a word: `liking("Promote", reranked=2)`."""
     index("documentation", DOCS)
     index("source_code", CODE)
-    folder = yard.root / "models" / "reranker"
+    folder = project.root / "models" / "reranker"
     folder.mkdir(parents=True)
     searchers: list[Searcher] = []
 
     def build(word: str, *, reranked: int = 30) -> tuple[Likes, Searcher]:
-        name_reranker(yard, "models/reranker", reranked=reranked)
+        name_reranker(project, "models/reranker", reranked=reranked)
         likes = Likes(word)
         monkeypatch.setattr(
             "modelyard.retrieval.reranking.open_cross_encoder",
             lambda given, progress: likes if given == folder else None,
         )
-        searchers.append(Searcher(yard, open_encoder=lambda yard, settings: ToyEncoder()))
+        searchers.append(Searcher(project, open_encoder=lambda project, settings: ToyEncoder()))
         return likes, searchers[-1]
 
     yield build
@@ -541,14 +555,16 @@ def test_a_text_in_two_places_is_read_once(liking: Rerank, index: Index) -> None
     assert len(found.results[0].also) == 1
 
 
-@pytest.mark.parametrize("where", ["yard", "home"])
+@pytest.mark.parametrize("where", ["project", "home"])
 def test_a_real_cross_encoder_orders_by_its_own_scores(
-    yard: Yard, searcher: Searcher, own_home: Path, where: str
+    project: Project, searcher: Searcher, own_home: Path, where: str
 ) -> None:
-    folder = write_cross_encoder((yard.root if where == "yard" else own_home) / "models" / "tiny")
+    folder = write_cross_encoder(
+        (project.root if where == "project" else own_home) / "models" / "tiny"
+    )
     plain = searcher.search("roll back an adapter", domains=["documentation"])
-    name_reranker(yard, "models/tiny" if where == "yard" else "~/models/tiny")
-    with closing(Searcher(yard, open_encoder=lambda yard, settings: ToyEncoder())) as again:
+    name_reranker(project, "models/tiny" if where == "project" else "~/models/tiny")
+    with closing(Searcher(project, open_encoder=lambda project, settings: ToyEncoder())) as again:
         found = again.search("roll back an adapter", domains=["documentation"])
     texts = [f"{one.passage.title}\n{one.passage.text}" for one in found.results]
     expected = reference_scores(folder, "roll back an adapter", texts)
@@ -566,15 +582,15 @@ def test_a_real_cross_encoder_orders_by_its_own_scores(
     ],
 )
 def test_a_reranker_that_is_none_is_refused_before_anything_is_searched(
-    yard: Yard, index: Index, folder: str, problem: str
+    project: Project, index: Index, folder: str, problem: str
 ) -> None:
-    (yard.root / "docs").mkdir()
-    name_reranker(yard, folder)
+    (project.root / "docs").mkdir()
+    name_reranker(project, folder)
 
-    def open_encoder(yard: Yard, settings: object) -> ToyEncoder:
+    def open_encoder(project: Project, settings: object) -> ToyEncoder:
         raise AssertionError("the query was encoded")
 
-    with closing(Searcher(yard, open_encoder=open_encoder)) as searcher:
+    with closing(Searcher(project, open_encoder=open_encoder)) as searcher:
         with pytest.raises(InvalidInput, match=problem):
             searcher.search("roll back")
         with pytest.raises(NoData):

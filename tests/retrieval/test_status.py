@@ -8,20 +8,20 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from index_yards import Docs, make_docs, page
+from index_projects import Docs, make_docs, page
 
 from modelyard.configs.kinds.embedding_models import Encoder
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.retrieval.status import read_status
 
 
 @pytest.fixture
 def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Docs:
-    made = make_docs(tmp_path / "yard")
+    made = make_docs(tmp_path / "project")
     for name in ("adapters", "bases"):
         made.write(f"{name}.md", page(name))
 
-    def fingerprint(yard: Yard, settings: Encoder) -> str:
+    def fingerprint(project: Project, settings: Encoder) -> str:
         return made.encoders.encoder.fingerprint
 
     monkeypatch.setattr("modelyard.retrieval.status.encoder_fingerprint", fingerprint)
@@ -29,17 +29,17 @@ def docs(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Docs:
 
 
 def test_an_index_that_is_not_there_is_missing(docs: Docs) -> None:
-    found = read_status(docs.yard, docs.domain)
+    found = read_status(docs.project, docs.domain)
     assert found.state == "missing" and found.breaches(1e9)
 
 
 def test_an_index_in_step_is_current_however_old(docs: Docs) -> None:
     docs.update()
-    found = read_status(docs.yard, docs.domain)
+    found = read_status(docs.project, docs.domain)
     assert (found.state, found.files, found.passages, found.stale_s) == ("current", 2, 6, 0)
     assert not found.breaches(0)
-    os.utime(docs.yard.root / "docs/bases.md", (1, 1))
-    assert read_status(docs.yard, docs.domain).state == "current"
+    os.utime(docs.project.root / "docs/bases.md", (1, 1))
+    assert read_status(docs.project, docs.domain).state == "current"
 
 
 def test_new_changed_and_gone_files_are_named_with_the_time_since(docs: Docs) -> None:
@@ -47,9 +47,9 @@ def test_new_changed_and_gone_files_are_named_with_the_time_since(docs: Docs) ->
     docs.update()
     docs.write("new.md", page("new"))
     docs.write("bases.md", page("ground"))
-    (docs.yard.root / "docs/gone.md").unlink()
+    (docs.project.root / "docs/gone.md").unlink()
     time.sleep(0.05)
-    found = read_status(docs.yard, docs.domain)
+    found = read_status(docs.project, docs.domain)
     assert found.state == "stale" and found.stale_files == 3
     assert (found.new, found.changed, found.gone) == (
         ["docs/new.md"],
@@ -61,23 +61,23 @@ def test_new_changed_and_gone_files_are_named_with_the_time_since(docs: Docs) ->
 
 
 def test_a_file_that_no_update_can_read_does_not_make_the_index_stale(docs: Docs) -> None:
-    (docs.yard.root / "docs/old.md").write_bytes(b"# Over\xffview\n")
+    (docs.project.root / "docs/old.md").write_bytes(b"# Over\xffview\n")
     docs.update()
-    assert read_status(docs.yard, docs.domain).state == "current"
+    assert read_status(docs.project, docs.domain).state == "current"
     docs.write("old.md", "# Overview\n")
-    assert read_status(docs.yard, docs.domain).new == ["docs/old.md"]
+    assert read_status(docs.project, docs.domain).new == ["docs/old.md"]
 
 
 def test_another_chunking_or_encoder_is_outdated(docs: Docs) -> None:
     docs.update()
     other = replace(docs.domain, settings=replace(docs.domain.settings, chunk_tokens=99))
-    assert read_status(docs.yard, other).reason == "files are cut otherwise"
+    assert read_status(docs.project, other).reason == "files are cut otherwise"
     docs.encoders.encoder.fingerprint = "another"
-    assert read_status(docs.yard, docs.domain).reason == "another encoder"
+    assert read_status(docs.project, docs.domain).reason == "another encoder"
 
 
 def test_a_damaged_index_is_unreadable(docs: Docs) -> None:
     docs.update()
     docs.domain.index.write_bytes(b"no database" * 1000)
-    found = read_status(docs.yard, docs.domain)
+    found = read_status(docs.project, docs.domain)
     assert found.state == "unreadable" and found.breaches(0)

@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from index_yards import SECRET, Docs, make_docs, page
+from index_projects import SECRET, Docs, make_docs, page
 
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.retrieval.index import IndexDamaged, IndexMissing, open_index
@@ -19,7 +19,7 @@ from modelyard.retrieval.reading.sources import SourceFile
 
 @pytest.fixture
 def docs(tmp_path: Path) -> Docs:
-    made = make_docs(tmp_path / "yard")
+    made = make_docs(tmp_path / "project")
     for name in ("adapters", "bases", "search"):
         made.write(f"{name}.md", page(name))
     return made
@@ -29,7 +29,7 @@ def age(docs: Docs) -> None:
     """Let the index trust what the file system says: its files were written long before."""
     with sqlite3.connect(docs.domain.index) as connection:
         for number, path in connection.execute("SELECT id, path FROM files").fetchall():
-            found = (docs.yard.root / path).stat()
+            found = (docs.project.root / path).stat()
             seen = f"{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}:{found.st_ino}"
             connection.execute("UPDATE files SET seen = ? WHERE id = ?", (seen, number))
     connection.close()
@@ -68,7 +68,7 @@ def test_an_unchanged_run_does_nothing_and_opens_no_encoder(docs: Docs) -> None:
 def test_a_touched_file_is_unchanged(docs: Docs) -> None:
     docs.update()
     age(docs)
-    os.utime(docs.yard.root / "docs/bases.md", (1, 1))
+    os.utime(docs.project.root / "docs/bases.md", (1, 1))
     done = docs.update()
     assert done.unchanged and done.embedded == 0
     assert_equals_a_fresh_build(docs)
@@ -77,7 +77,7 @@ def test_a_touched_file_is_unchanged(docs: Docs) -> None:
 def test_an_edit_with_the_size_and_the_time_of_before_is_seen(docs: Docs) -> None:
     docs.update()
     age(docs)
-    path = docs.yard.root / "docs/bases.md"
+    path = docs.project.root / "docs/bases.md"
     found = path.stat()
     path.write_text(path.read_text().replace("works", "fails"))
     os.utime(path, ns=(found.st_atime_ns, found.st_mtime_ns))
@@ -108,7 +108,7 @@ def test_lines_put_above_move_the_passages_below(docs: Docs) -> None:
 def test_a_rename_embeds_nothing(docs: Docs) -> None:
     docs.update()
     embedded = docs.embedded()
-    docs.yard.root.joinpath("docs/bases.md").rename(docs.yard.root / "docs/ground.md")
+    docs.project.root.joinpath("docs/bases.md").rename(docs.project.root / "docs/ground.md")
     done = docs.update()
     assert (done.files.moved, done.files.removed, done.files.added) == (1, 0, 0)
     assert done.passages.moved == 3
@@ -129,7 +129,7 @@ def test_a_duplicate_is_embedded_once(docs: Docs) -> None:
 
 def test_a_deleted_file_is_gone_at_once(docs: Docs) -> None:
     docs.update()
-    docs.yard.root.joinpath("docs/bases.md").unlink()
+    docs.project.root.joinpath("docs/bases.md").unlink()
     done = docs.update()
     assert (done.files.removed, done.passages.removed) == (1, 3)
     assert not any("bases" in repr(row) for row in docs.rows())
@@ -138,7 +138,7 @@ def test_a_deleted_file_is_gone_at_once(docs: Docs) -> None:
 
 def test_a_dry_run_says_what_an_update_does_and_writes_nothing(docs: Docs) -> None:
     planned = docs.update(dry_run=True)
-    assert not docs.domain.index.exists() and not docs.yard.local_state.exists()
+    assert not docs.domain.index.exists() and not docs.project.local_state.exists()
     done = docs.update()
     assert (planned.built, planned.files, planned.passages) == (
         done.built,
@@ -185,8 +185,10 @@ def test_a_damaged_index_and_a_damaged_cache_are_made_anew(docs: Docs) -> None:
     assert docs.update().built == "it was damaged"
     assert docs.rows() == rows
     for suffix in ("", "-wal", "-shm"):
-        docs.yard.embedding_cache.with_name(f"embedding-cache.db{suffix}").unlink(missing_ok=True)
-    docs.yard.embedding_cache.write_bytes(b"no database" * 1000)
+        docs.project.embedding_cache.with_name(f"embedding-cache.db{suffix}").unlink(
+            missing_ok=True
+        )
+    docs.project.embedding_cache.write_bytes(b"no database" * 1000)
     assert docs.update(rebuild=True).embedded == 9
     assert docs.rows() == rows
 
@@ -197,7 +199,7 @@ def test_there_is_no_index_before_the_first_update(docs: Docs) -> None:
 
 
 def test_a_second_update_says_who_is_at_it(docs: Docs) -> None:
-    lock = docs.yard.lock("search-texts", "docs")
+    lock = docs.project.lock("search-texts", "docs")
     with (
         exclusive_lock(lock, what="other"),
         pytest.raises(LockHeld, match=f"index texts/docs is in use by process {os.getpid()}"),
@@ -228,7 +230,7 @@ def test_unreadable_files_and_files_that_go_while_read_are_skipped(
 
 
 def test_a_file_in_a_broken_encoding_is_skipped_and_reported_each_time(docs: Docs) -> None:
-    path = docs.yard.root / "docs/old.md"
+    path = docs.project.root / "docs/old.md"
     path.write_bytes("# Überblick\n\nDas Gerät fällt aus.\n".encode("latin-1"))
     for _ in range(2):
         done = docs.update()
@@ -244,7 +246,7 @@ def test_a_file_in_a_broken_encoding_is_skipped_and_reported_each_time(docs: Doc
 def test_of_a_log_only_the_broken_characters_are_lost(docs: Docs) -> None:
     docs.domain = replace(docs.domain, settings=replace(docs.domain.settings, chunker="logs"))
     docs.write("good.md", "2026-01-01 ERROR disk é is full\n" * 3)
-    path = docs.yard.root / "docs/bad.md"
+    path = docs.project.root / "docs/bad.md"
     path.write_bytes("2026-01-01 ERROR disk é was full\n".encode("latin-1") * 3)
     done = docs.update()
     assert done.skipped == {"characters in a broken encoding": ["docs/bad.md"]}
@@ -264,9 +266,9 @@ def test_a_dry_run_without_the_encoder_counts_files_and_opens_nothing(docs: Docs
     assert (planned.built, planned.files.added, planned.passages.total) == ("there was none", 3, 0)
     docs.update()
     docs.write("bases.md", page("ground"))
-    (docs.yard.root / "docs/search.md").rename(docs.yard.root / "docs/find.md")
+    (docs.project.root / "docs/search.md").rename(docs.project.root / "docs/find.md")
     docs.write("new.md", page("new"))
-    (docs.yard.root / "docs/adapters.md").unlink()
+    (docs.project.root / "docs/adapters.md").unlink()
     docs.encoders.opened = 0
     planned = docs.update(dry_run=True)
     assert docs.encoders.opened == 0 and planned.unknown and not planned.unchanged
@@ -281,7 +283,7 @@ def test_a_planted_secret_is_nowhere_in_the_bytes(docs: Docs) -> None:
     docs.write("secret.md", f"# Keys\n\nThe new token is {SECRET} and nothing else.\n")
     docs.update()
     assert any("nothing else" in repr(row) for row in docs.rows())
-    kept = [*docs.domain.index.parent.iterdir(), *docs.yard.local_state.rglob("*")]
+    kept = [*docs.domain.index.parent.iterdir(), *docs.project.local_state.rglob("*")]
     assert SECRET.encode() not in b"".join(one.read_bytes() for one in kept if one.is_file())
     assert not any(SECRET in text for text in docs.encoders.encoder.encoded)
 
@@ -300,12 +302,12 @@ def test_a_hundred_random_edits_end_where_a_fresh_build_would(docs: Docs) -> Non
     chance = random.Random(5)
     names = [f"{letter}.md" for letter in "abcdefgh"]
     for _ in range(100):
-        place = docs.yard.root / "docs" / chance.choice(names)
+        place = docs.project.root / "docs" / chance.choice(names)
         what = chance.randrange(4)
         if what == 0:
             place.unlink(missing_ok=True)
         elif what == 1 and place.exists():
-            place.rename(docs.yard.root / "docs" / chance.choice(names))
+            place.rename(docs.project.root / "docs" / chance.choice(names))
         else:
             text = "".join(page(chance.choice("uvwxyz"), 1) for _ in range(chance.randrange(5)))
             docs.write(place.name, text)

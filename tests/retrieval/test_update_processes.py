@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from index_yards import Docs
+from index_projects import Docs
 from serial_trees import make_serial_docs, told, tree, write_tree
 from tiny_encoders import write_encoder
 from toy_encoder import ToyEncoder
@@ -37,8 +37,8 @@ SEARCH = ("search", "what does file f05 say", "--domain", "docs", "--top", "30",
 
 @pytest.fixture
 def docs(tmp_path: Path) -> Docs:
-    """A yard whose encoder is real and tiny."""
-    made = make_serial_docs(tmp_path / "yard", 0)
+    """A project whose encoder is real and tiny."""
+    made = make_serial_docs(tmp_path / "project", 0)
     folder = write_encoder(tmp_path / "encoder")
     made.write("../configs/embedding_models/texts.yaml", CONFIG.format(folder=folder))
     return made
@@ -47,7 +47,7 @@ def docs(tmp_path: Path) -> Docs:
 def start(docs: Docs, *words: str) -> subprocess.Popen[str]:
     return subprocess.Popen(
         [sys.executable, "-m", "modelyard", *words],
-        cwd=docs.yard.root,
+        cwd=docs.project.root,
         stdout=subprocess.PIPE,
         stderr=subprocess.PIPE,
         text=True,
@@ -194,7 +194,7 @@ def test_a_killed_holder_keeps_nobody_waiting(docs: Docs, held: int) -> None:
 
 
 def test_updates_of_two_domains_run_at_once(docs: Docs, held: int, tmp_path: Path) -> None:
-    config = docs.yard.configs / "embedding_models/texts.yaml"
+    config = docs.project.configs / "embedding_models/texts.yaml"
     config.write_text(
         config.read_text()
         + "  more: {description: More, sources: ['more/*.md'], chunker: markdown}\n"

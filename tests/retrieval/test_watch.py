@@ -13,12 +13,12 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from index_yards import Docs, make_docs, page
+from index_projects import Docs, make_docs, page
 from tiny_encoders import write_encoder
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import exclusive_lock
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.retrieval.index import IndexMissing, open_index
 from modelyard.retrieval.watch import keep_in_step, watch_domains
@@ -49,7 +49,7 @@ class Told(Silent):
 
 @pytest.fixture
 def docs(tmp_path: Path) -> Docs:
-    made = make_docs(tmp_path / "yard")
+    made = make_docs(tmp_path / "project")
     made.write("bases.md", page("bases"))
     return made
 
@@ -61,7 +61,7 @@ def told(docs: Docs) -> Iterator[Told]:
 
     def follow() -> None:
         for _ in keep_in_step(
-            docs.yard, [docs.domain], lambda domain: docs.update(), progress=progress, stop=stop
+            docs.project, [docs.domain], lambda domain: docs.update(), progress=progress, stop=stop
         ):
             pass
 
@@ -76,7 +76,7 @@ def told(docs: Docs) -> Iterator[Told]:
 
 
 def test_what_fails_while_watching_is_told_once_and_tried_again(docs: Docs, told: Told) -> None:
-    with exclusive_lock(docs.yard.lock("search-texts", "docs"), what="index", wait_s=10):
+    with exclusive_lock(docs.project.lock("search-texts", "docs"), what="index", wait_s=10):
         docs.write("ships.md", page("ships"))
         wait_until(lambda: bool(told.warnings))
         time.sleep(2.5)
@@ -88,18 +88,20 @@ def test_what_fails_while_watching_is_told_once_and_tried_again(docs: Docs, told
 
 def test_what_fails_at_the_start_is_raised(docs: Docs) -> None:
     with (
-        exclusive_lock(docs.yard.lock("search-texts", "docs"), what="index"),
+        exclusive_lock(docs.project.lock("search-texts", "docs"), what="index"),
         pytest.raises(ModelyardError, match="in use"),
     ):
-        next(keep_in_step(docs.yard, [docs.domain], lambda one: docs.update(), progress=Silent()))
+        next(
+            keep_in_step(docs.project, [docs.domain], lambda one: docs.update(), progress=Silent())
+        )
 
 
 def test_only_the_domain_that_a_change_can_concern_is_updated(docs: Docs) -> None:
     settings = replace(docs.domain.settings, sources=("scripts/**/*.sh", "NOTES.md"))
     scripts = replace(docs.domain, name="scripts", settings=settings)
-    root = docs.yard.root
+    root = docs.project.root
     stop = threading.Event()
-    rounds = watch_domains(docs.yard, [docs.domain, scripts], stop=stop)
+    rounds = watch_domains(docs.project, [docs.domain, scripts], stop=stop)
 
     def concerned() -> list[str]:
         """Who is to be updated until it is quiet again."""
@@ -124,8 +126,8 @@ def test_only_the_domain_that_a_change_can_concern_is_updated(docs: Docs) -> Non
     (root / "other").mkdir()
     (root / "docs/picture.png").write_bytes(b"\0")
     (root / "docs/picture.png").unlink()
-    (docs.yard.embeddings / "texts").mkdir(parents=True)
-    (docs.yard.embeddings / "texts/docs.index").write_bytes(b"")
+    (docs.project.embeddings / "texts").mkdir(parents=True)
+    (docs.project.embeddings / "texts/docs.index").write_bytes(b"")
     assert concerned() == []
     (root / "docs/.gitignore").write_text("new.md\n")
     assert concerned() == ["docs", "scripts"], "what it leaves out is for them to say"
@@ -151,16 +153,16 @@ domains:
 
 
 @pytest.fixture
-def watched(tmp_path: Path) -> Iterator[tuple[Yard, subprocess.Popen[str]]]:
-    """A yard, and `models update-embeddings --watch` over it as a process of its own."""
-    yard = Yard(tmp_path / "watched")
+def watched(tmp_path: Path) -> Iterator[tuple[Project, subprocess.Popen[str]]]:
+    """A project, and `models update-embeddings --watch` over it as a process of its own."""
+    project = Project(tmp_path / "watched")
     encoder = write_encoder(tmp_path / "encoder")
-    (yard.configs / "embedding_models").mkdir(parents=True)
-    (yard.configs / "embedding_models/texts.yaml").write_text(CONFIG.format(encoder=encoder))
-    yard.models.mkdir()
-    (yard.root / "docs").mkdir()
-    (yard.root / "docs/first.md").write_text("# First\n\nThe first page.\n")
-    words = ("-m", "modelyard", "--yard", str(yard.root), "update-embeddings", "--watch")
+    (project.configs / "embedding_models").mkdir(parents=True)
+    (project.configs / "embedding_models/texts.yaml").write_text(CONFIG.format(encoder=encoder))
+    project.models.mkdir()
+    (project.root / "docs").mkdir()
+    (project.root / "docs/first.md").write_text("# First\n\nThe first page.\n")
+    words = ("-m", "modelyard", "--project", str(project.root), "update-embeddings", "--watch")
     with (
         (tmp_path / "stderr").open("w") as errors,
         subprocess.Popen(
@@ -172,49 +174,49 @@ def watched(tmp_path: Path) -> Iterator[tuple[Yard, subprocess.Popen[str]]]:
     ):
         try:
             began = time.monotonic()
-            while not paths(yard, "guides") == paths(yard) - {"docs/first.md"} == set():
+            while not paths(project, "guides") == paths(project) - {"docs/first.md"} == set():
                 assert process.poll() is None, (tmp_path / "stderr").read_text()
                 assert time.monotonic() - began < 60, (tmp_path / "stderr").read_text()
                 time.sleep(0.05)
-            yield yard, process
+            yield project, process
         finally:
             process.kill()
 
 
-def paths(yard: Yard, domain: str = "documentation") -> set[str]:
+def paths(project: Project, domain: str = "documentation") -> set[str]:
     """The files that the index has; one that is not there yet has a name no file has."""
     try:
-        with open_index(yard.search_index("texts", domain)) as reader:
+        with open_index(project.search_index("texts", domain)) as reader:
             return {one.path for one in reader.files()}
     except IndexMissing:
         return {"no index"}
 
 
 def test_a_watching_process_is_in_step_within_two_seconds_and_ends_by_interrupt(
-    watched: tuple[Yard, subprocess.Popen[str]],
+    watched: tuple[Project, subprocess.Popen[str]],
 ) -> None:
-    yard, process = watched
-    docs = yard.root / "docs"
+    project, process = watched
+    docs = project.root / "docs"
     took_s = []
     for name in ("ships", "trains", "planes"):
         (docs / "deep").mkdir(exist_ok=True)
         (docs / f"deep/{name}.md").write_text(f"# {name}\n\nHow {name} go.\n")
-        took_s.append(wait_until(lambda name=name: f"docs/deep/{name}.md" in paths(yard)))
+        took_s.append(wait_until(lambda name=name: f"docs/deep/{name}.md" in paths(project)))
     (docs / "first.md").unlink()
-    took_s.append(wait_until(lambda: "docs/first.md" not in paths(yard)))
+    took_s.append(wait_until(lambda: "docs/first.md" not in paths(project)))
     (docs / "deep").rename(docs / "far")
     moved = {f"docs/far/{name}.md" for name in ("ships", "trains", "planes")}
-    took_s.append(wait_until(lambda: paths(yard) == moved))
-    (yard.root / "guides/new").mkdir(parents=True)
-    (yard.root / "guides/new/one.md").write_text("# One\n\nThe first guide.\n")
-    took_s.append(wait_until(lambda: paths(yard, "guides") == {"guides/new/one.md"}))
+    took_s.append(wait_until(lambda: paths(project) == moved))
+    (project.root / "guides/new").mkdir(parents=True)
+    (project.root / "guides/new/one.md").write_text("# One\n\nThe first guide.\n")
+    took_s.append(wait_until(lambda: paths(project, "guides") == {"guides/new/one.md"}))
     assert median(took_s) < SOON_S, took_s
     for number in range(200):
         (docs / f"{number}.md").write_text(f"# Number {number}\n")
-    wait_until(lambda: len(paths(yard)) == 203)
+    wait_until(lambda: len(paths(project)) == 203)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
-    left = sorted(one.name for one in (yard.embeddings / "texts").iterdir())
+    left = sorted(one.name for one in (project.embeddings / "texts").iterdir())
     assert left == ["documentation.index", "guides.index"]
     assert process.stdout is not None
     lines = process.stdout.read().splitlines()

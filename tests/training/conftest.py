@@ -1,4 +1,4 @@
-"""A yard with a small dataset, and one in which a run on it is done."""
+"""A project with a small dataset, and one in which a run on it is done."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from training_runs import arguments, flower_rows, run_here
 
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 
 @pytest.fixture(scope="session")
@@ -25,23 +25,23 @@ def training_libraries() -> None:
 
 @pytest.fixture
 def flowers(
-    yard: Yard, write_jsonl: Callable[[Path, list[Any]], Path], training_libraries: None
-) -> Yard:
-    """The yard with a dataset of 24 rows to learn and 6 to judge with."""
-    write_jsonl(yard.root / "datasets/flowers/train.jsonl", flower_rows(24))
-    write_jsonl(yard.root / "datasets/flowers/eval.jsonl", flower_rows(6, start=100))
-    return yard
+    project: Project, write_jsonl: Callable[[Path, list[Any]], Path], training_libraries: None
+) -> Project:
+    """The project with a dataset of 24 rows to learn and 6 to judge with."""
+    write_jsonl(project.root / "datasets/flowers/train.jsonl", flower_rows(24))
+    write_jsonl(project.root / "datasets/flowers/eval.jsonl", flower_rows(6, start=100))
+    return project
 
 
 @pytest.fixture(scope="session")
 def kept_run(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    """Where the yard of the first `finished` is kept for the next."""
-    return tmp_path_factory.mktemp("kept") / "yard"
+    """Where the project of the first `finished` is kept for the next."""
+    return tmp_path_factory.mktemp("kept") / "project"
 
 
 @pytest.fixture
-def finished(flowers: Yard, kept_run: Path) -> Yard:
-    """The yard with flowers@1, after a run that is done."""
+def finished(flowers: Project, kept_run: Path) -> Project:
+    """The project with flowers@1, after a run that is done."""
     if kept_run.exists():
         shutil.copytree(kept_run, flowers.root, symlinks=True, dirs_exist_ok=True)
         return flowers

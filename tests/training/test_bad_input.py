@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 from training_runs import Ended, arguments, flower_rows, run_here, start_process
 
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 Write = Callable[[Path, list[Any]], Path]
 
@@ -24,12 +24,12 @@ def refused(ended: Ended, code: int, *words: str) -> None:
         assert word in ended.stderr
 
 
-def test_a_missing_dataset_is_named_with_the_nearest_one(flowers: Yard) -> None:
+def test_a_missing_dataset_is_named_with_the_nearest_one(flowers: Project) -> None:
     ended = run_here("fine-tune", "--dataset", "flower", "--base-model", "tiny")
     refused(ended, 2, "there is no dataset 'flower'", "did you mean 'flowers'?")
 
 
-def test_no_dataset_at_all_is_wrong_usage(flowers: Yard) -> None:
+def test_no_dataset_at_all_is_wrong_usage(flowers: Project) -> None:
     for words in ((), ("--check",)):
         ended = run_here("fine-tune", *words)
         refused(ended, 2, "'dataset' is required")
@@ -38,26 +38,26 @@ def test_no_dataset_at_all_is_wrong_usage(flowers: Yard) -> None:
 
 @pytest.mark.parametrize("name", ["[/red]", "Pay slips", "???"])
 def test_a_dataset_that_is_not_there_is_named_and_not_what_is_named_after_it(
-    flowers: Yard, name: str
+    flowers: Project, name: str
 ) -> None:
     ended = run_here("fine-tune", "--dataset", name, "--base-model", "tiny", "--check")
     refused(ended, 2, name)
     assert "adapter" not in ended.stderr
 
 
-def test_an_empty_file_is_refused(flowers: Yard, write_jsonl: Write) -> None:
+def test_an_empty_file_is_refused(flowers: Project, write_jsonl: Write) -> None:
     write_jsonl(flowers.root / "datasets/flowers/train.jsonl", [])
     refused(run_here(*arguments()), 2, "train.jsonl", "is empty")
 
 
-def test_a_row_that_is_not_json_is_named_by_its_line(flowers: Yard, write_jsonl: Write) -> None:
+def test_a_row_that_is_not_json_is_named_by_its_line(flowers: Project, write_jsonl: Write) -> None:
     rows: list[Any] = flower_rows(7400)
     rows[7311] = '{"messages": [oops'
     write_jsonl(flowers.root / "datasets/flowers/train.jsonl", rows)
     refused(run_here(*arguments()), 2, "datasets/flowers/train.jsonl:7312", "not JSON")
 
 
-def test_every_bad_row_is_reported_at_once(flowers: Yard, write_jsonl: Write) -> None:
+def test_every_bad_row_is_reported_at_once(flowers: Project, write_jsonl: Write) -> None:
     rows: list[Any] = flower_rows(10)
     rows[2] = {"messages": [{"role": "wizard", "content": "x"}]}
     rows[5] = {"messages": [{"role": "user", "content": "is there an answer?"}]}
@@ -67,7 +67,7 @@ def test_every_bad_row_is_reported_at_once(flowers: Yard, write_jsonl: Write) ->
     refused(ended, 2, "train.jsonl:3", "wizard", "train.jsonl:6", "assistant", "train.jsonl:9")
 
 
-def test_an_answer_that_is_cut_off_is_refused(flowers: Yard, write_jsonl: Write) -> None:
+def test_an_answer_that_is_cut_off_is_refused(flowers: Project, write_jsonl: Write) -> None:
     rows = flower_rows(10)
     rows[3]["messages"][0]["content"] = "a very long question " * 40
     write_jsonl(flowers.root / "datasets/flowers/train.jsonl", rows)
@@ -75,7 +75,9 @@ def test_an_answer_that_is_cut_off_is_refused(flowers: Yard, write_jsonl: Write)
     refused(ended, 2, "train.jsonl:4", "cut off", "max_length")
 
 
-def test_a_row_longer_than_the_base_takes_is_to_be_split(flowers: Yard, write_jsonl: Write) -> None:
+def test_a_row_longer_than_the_base_takes_is_to_be_split(
+    flowers: Project, write_jsonl: Write
+) -> None:
     rows = flower_rows(10)
     rows[3]["messages"][0]["content"] = "a very long question " * 400
     write_jsonl(flowers.root / "datasets/flowers/train.jsonl", rows)
@@ -84,7 +86,7 @@ def test_a_row_longer_than_the_base_takes_is_to_be_split(flowers: Yard, write_js
 
 
 def test_what_cannot_be_judged_is_refused_before_training(
-    flowers: Yard, write_jsonl: Write
+    flowers: Project, write_jsonl: Write
 ) -> None:
     rows: list[Any] = flower_rows(6, start=100)
     rows[1] |= {"expect": ["nine"]}
@@ -94,7 +96,7 @@ def test_what_cannot_be_judged_is_refused_before_training(
     refused(ended, 2, "eval.jsonl:2: 'expect' must be", "eval.jsonl:5: 'label' must be")
 
 
-def test_rows_are_shown_and_not_obeyed(flowers: Yard, write_jsonl: Write) -> None:
+def test_rows_are_shown_and_not_obeyed(flowers: Project, write_jsonl: Write) -> None:
     rows = flower_rows(3)
     rows[0]["messages"][1]["content"] = "\x1b[31mred"
     write_jsonl(flowers.root / "datasets/flowers/train.jsonl", rows)
@@ -105,7 +107,7 @@ def test_rows_are_shown_and_not_obeyed(flowers: Yard, write_jsonl: Write) -> Non
 
 
 def test_a_template_that_is_not_prefix_stable_is_one_error(
-    flowers: Yard, tiny_base_folder: Path, tmp_path: Path
+    flowers: Project, tiny_base_folder: Path, tmp_path: Path
 ) -> None:
     import shutil
 
@@ -121,39 +123,41 @@ def test_a_template_that_is_not_prefix_stable_is_one_error(
     refused(run_here(*arguments()), 2, "not prefix-stable", "chat_template.jinja")
 
 
-def test_a_row_in_train_and_eval_is_refused(flowers: Yard, write_jsonl: Write) -> None:
+def test_a_row_in_train_and_eval_is_refused(flowers: Project, write_jsonl: Write) -> None:
     write_jsonl(flowers.root / "datasets/flowers/eval.jsonl", flower_rows(2))
     refused(run_here(*arguments()), 2, "eval.jsonl:1", "is also in train")
 
 
 @pytest.mark.parametrize("name", ["../secret", "/etc", "a/../../b", "UPPER"])
-def test_a_dataset_name_never_leaves_the_yard(flowers: Yard, name: str) -> None:
+def test_a_dataset_name_never_leaves_the_project(flowers: Project, name: str) -> None:
     ended = run_here("fine-tune", "--dataset", name, "--base-model", "tiny")
     refused(ended, 2)
 
 
-def test_a_hosted_model_is_not_trained_here(flowers: Yard) -> None:
+def test_a_hosted_model_is_not_trained_here(flowers: Project) -> None:
     ended = run_here("fine-tune", "--dataset", "flowers", "--base-model", "gpt-4")
     refused(ended, 2, "hosted model", "tiny")
 
 
-def test_an_unknown_target_module_is_refused(flowers: Yard) -> None:
+def test_an_unknown_target_module_is_refused(flowers: Project) -> None:
     ended = run_here(*arguments(settings=("lora.targets=[c_attn]",)))
     refused(ended, 2, "c_attn", "q_proj")
 
 
-def test_an_adapter_without_targets_is_refused_before_any_weight_is_loaded(flowers: Yard) -> None:
+def test_an_adapter_without_targets_is_refused_before_any_weight_is_loaded(
+    flowers: Project,
+) -> None:
     ended = run_here(*arguments("--check", settings=("lora.targets=[]",)))
     refused(ended, 2, "lora.targets", "nothing to train")
 
 
-def test_another_organisations_data_is_refused(flowers: Yard) -> None:
+def test_another_organisations_data_is_refused(flowers: Project) -> None:
     folder = flowers.root / "datasets/flowers"
     (folder / "DATASET.md").write_text("---\nname: flowers\norg: acme\n---\n\n# flowers\n")
     refused(run_here(*arguments("--org", "umbrella")), 2, "acme", "umbrella")
 
 
-def test_a_full_disk_is_an_error_before_training(flowers: Yard, tmp_path: Path) -> None:
+def test_a_full_disk_is_an_error_before_training(flowers: Project, tmp_path: Path) -> None:
     disk = tmp_path / "small-disk"
     disk.mkdir()
     mounted = subprocess.run(
@@ -162,17 +166,17 @@ def test_a_full_disk_is_an_error_before_training(flowers: Yard, tmp_path: Path) 
     if mounted.returncode:
         pytest.skip("needs the right to mount a small tmpfs")
     try:
-        small = disk / "yard"
+        small = disk / "project"
         subprocess.run(["cp", "-a", str(flowers.root), str(small)], check=True)
-        os.environ["MODELS_YARD"] = str(small)
-        refused(run_here("--yard", str(small), *arguments()), 1, "are free", "MB")
+        os.environ["MODELS_PROJECT"] = str(small)
+        refused(run_here("--project", str(small), *arguments()), 1, "are free", "MB")
     finally:
-        os.environ.pop("MODELS_YARD", None)
+        os.environ.pop("MODELS_PROJECT", None)
         subprocess.run(["umount", str(disk)], check=True)
 
 
 def test_a_damaged_base_is_found_before_training(
-    flowers: Yard, tiny_base_folder: Path, tmp_path: Path
+    flowers: Project, tiny_base_folder: Path, tmp_path: Path
 ) -> None:
     import shutil
 
@@ -186,7 +190,7 @@ def test_a_damaged_base_is_found_before_training(
     refused(run_here(*arguments()), 1, "damaged", "model.safetensors")
 
 
-def test_a_base_that_cannot_be_had_says_which_source_failed_and_why(flowers: Yard) -> None:
+def test_a_base_that_cannot_be_had_says_which_source_failed_and_why(flowers: Project) -> None:
     card = flowers.base_card("tiny")
     front = card.read_text().partition("sources:")[0]
     card.write_text(
@@ -196,7 +200,7 @@ def test_a_base_that_cannot_be_had_says_which_source_failed_and_why(flowers: Yar
     refused(ended, 1, "example/nothing", "offline")
 
 
-def test_bad_input_ends_without_a_traceback_in_a_process_of_its_own(flowers: Yard) -> None:
+def test_bad_input_ends_without_a_traceback_in_a_process_of_its_own(flowers: Project) -> None:
     process = start_process("fine-tune", "--dataset", "flowers", "--set", "lora.rnak=8")
     stdout, stderr = process.communicate(timeout=60)
     assert process.returncode == 2
@@ -204,7 +208,7 @@ def test_bad_input_ends_without_a_traceback_in_a_process_of_its_own(flowers: Yar
     assert "did you mean 'lora.rank'?" in stderr
 
 
-def test_checking_prints_json_for_programs(flowers: Yard) -> None:
+def test_checking_prints_json_for_programs(flowers: Project) -> None:
     ended = run_here(*arguments("--check", "--json"))
     assert ended.returncode == 0, ended.stderr
     found = json.loads(ended.stdout)

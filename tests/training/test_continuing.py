@@ -13,13 +13,13 @@ from modelyard.adapters.training_info import load_evaluation
 from modelyard.adapters.versions import load_version, resolve_version
 from modelyard.chatdata.dataset import load_dataset
 from modelyard.core.errors import InvalidInput, ProblemsFound
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.training.continuing import load_rows
 from modelyard.training.spec import load_spec
 
 
-def write_dataset(yard: Yard, name: str, rows: list[dict[str, Any]], org: str = "") -> None:
-    folder = yard.root / "datasets" / name
+def write_dataset(project: Project, name: str, rows: list[dict[str, Any]], org: str = "") -> None:
+    folder = project.root / "datasets" / name
     folder.mkdir(parents=True)
     lines = [json.dumps(row) + "\n" for row in rows]
     (folder / "train.jsonl").write_text("".join(lines[:-4]))
@@ -35,13 +35,13 @@ def continuing(*more: str, settings: tuple[str, ...] = ()) -> list[str]:
 
 
 @pytest.fixture
-def trained(finished: Yard) -> Yard:
-    """A yard with flowers@1, and a second dataset."""
+def trained(finished: Project) -> Project:
+    """A project with flowers@1, and a second dataset."""
     write_dataset(finished, "trees", flower_rows(24, start=500))
     return finished
 
 
-def test_the_new_version_goes_on_from_its_parent_and_says_so(trained: Yard) -> None:
+def test_the_new_version_goes_on_from_its_parent_and_says_so(trained: Project) -> None:
     ended = run_here(*continuing(settings=("schedule.learning_rate=1e-8",)))
     assert ended.returncode == 0, ended.stderr
     child = load_version(trained, "flowers", 2)
@@ -57,7 +57,7 @@ def test_the_new_version_goes_on_from_its_parent_and_says_so(trained: Yard) -> N
     assert max(float(abs(weights[0][name] - weights[1][name]).max()) for name in weights[0]) < 1e-5
 
 
-def test_old_and_new_eval_rows_are_reported_apart(trained: Yard) -> None:
+def test_old_and_new_eval_rows_are_reported_apart(trained: Project) -> None:
     ended = run_here(*continuing())
     assert ended.returncode == 0, ended.stderr
     found = json.loads((trained.experiment("flowers-trees") / "validation.json").read_text())
@@ -69,7 +69,7 @@ def test_old_and_new_eval_rows_are_reported_apart(trained: Yard) -> None:
     assert load_evaluation(load_version(trained, "flowers", 2).path)["rows"] == 4 + len(old)
 
 
-def test_a_version_that_forgot_what_its_parent_knew_is_not_promoted(trained: Yard) -> None:
+def test_a_version_that_forgot_what_its_parent_knew_is_not_promoted(trained: Project) -> None:
     from modelyard.adapters.promote import judge_promotion, promote_version
 
     promote_version(trained, load_version(trained, "flowers", 1))
@@ -89,7 +89,7 @@ def test_a_version_that_forgot_what_its_parent_knew_is_not_promoted(trained: Yar
     assert not judge_promotion(trained, child).allowed
 
 
-def test_replay_mixes_in_the_asked_share_of_old_rows_always_the_same(trained: Yard) -> None:
+def test_replay_mixes_in_the_asked_share_of_old_rows_always_the_same(trained: Project) -> None:
     def rows(seed: int) -> list[str]:
         spec = load_spec(
             config=None,
@@ -104,7 +104,7 @@ def test_replay_mixes_in_the_asked_share_of_old_rows_always_the_same(trained: Ya
     assert set(rows(0)) != set(rows(1))
 
 
-def test_a_row_that_is_learned_now_is_not_judged_as_an_old_one(trained: Yard) -> None:
+def test_a_row_that_is_learned_now_is_not_judged_as_an_old_one(trained: Project) -> None:
     judged = load_dataset(trained, "flowers").evaluation[0]
     turns = [{"role": one.role, "content": one.content} for one in judged.messages]
     write_dataset(trained, "again", [{"messages": turns}, *flower_rows(10, start=900)])
@@ -118,7 +118,7 @@ def test_a_row_that_is_learned_now_is_not_judged_as_an_old_one(trained: Yard) ->
     assert judged.messages not in {row.messages for row in dataset.evaluation}
 
 
-def test_replay_without_a_parent_or_its_rows_is_refused(trained: Yard) -> None:
+def test_replay_without_a_parent_or_its_rows_is_refused(trained: Project) -> None:
     flags = {"dataset": "trees", "data.replay_share": 0.5}
     alone = load_spec(config=None, assignments=["base_model=tiny"], flags=flags)
     with pytest.raises(InvalidInput, match="without a version to continue from"):
@@ -133,7 +133,7 @@ def test_replay_without_a_parent_or_its_rows_is_refused(trained: Yard) -> None:
     assert "is not judged again: its dataset flowers was changed since" in ended.stderr
 
 
-def test_other_lora_settings_than_the_parents_are_named_together(trained: Yard) -> None:
+def test_other_lora_settings_than_the_parents_are_named_together(trained: Project) -> None:
     ended = run_here(*continuing(settings=("lora.rank=8", "lora.targets=[q_proj]")))
     assert ended.returncode == 2
     assert "lora.rank: is 8, and 4 in flowers@1" in ended.stderr
@@ -142,7 +142,7 @@ def test_other_lora_settings_than_the_parents_are_named_together(trained: Yard) 
 
 
 def test_the_data_of_another_organisation_cannot_continue_an_adapter(
-    flowers: Yard, tmp_path: Path
+    flowers: Project, tmp_path: Path
 ) -> None:
     assert run_here(*arguments("--org", "acme")).returncode == 0
     write_dataset(flowers, "trees", flower_rows(24, start=500), org="umbrella")
@@ -153,13 +153,13 @@ def test_the_data_of_another_organisation_cannot_continue_an_adapter(
     assert resolve_version(flowers, "flowers@1").manifest.org == "acme"
 
 
-def test_a_parent_that_does_not_exist_is_refused(flowers: Yard) -> None:
+def test_a_parent_that_does_not_exist_is_refused(flowers: Project) -> None:
     ended = run_here(*arguments("--from", "flowrs@1"))
     assert ended.returncode == 2
     assert "there is no adapter 'flowrs'" in ended.stderr
 
 
-def test_the_parent_is_the_version_that_was_in_use_when_the_run_began(trained: Yard) -> None:
+def test_the_parent_is_the_version_that_was_in_use_when_the_run_began(trained: Project) -> None:
     from modelyard.adapters.promote import promote_version
     from modelyard.training.continuing import pin_parent
 
@@ -170,13 +170,13 @@ def test_the_parent_is_the_version_that_was_in_use_when_the_run_began(trained: Y
     assert (spec.adapter, spec.experiment) == ("flowers", "flowers-trees")
 
 
-def test_settings_that_cannot_be_continued_are_problems_of_the_check(trained: Yard) -> None:
+def test_settings_that_cannot_be_continued_are_problems_of_the_check(trained: Project) -> None:
     ended = run_here(*continuing("--check", settings=("lora.alpha=99",)))
     assert ended.returncode == ProblemsFound.exit_code
     assert "lora.alpha" in ended.stderr
 
 
-def test_a_parent_of_another_base_is_refused_before_anything_is_fetched(trained: Yard) -> None:
+def test_a_parent_of_another_base_is_refused_before_anything_is_fetched(trained: Project) -> None:
     words = continuing("--check")
     words[words.index("tiny")] = "qwen-3b-instruct"
     ended = run_here(*words)

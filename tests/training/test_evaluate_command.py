@@ -9,11 +9,11 @@ from typing import Any
 
 from training_runs import arguments, flower_rows, run_here
 
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 
 def test_what_the_length_takes_away_is_said(
-    flowers: Yard, write_jsonl: Callable[[Path, list[Any]], Path]
+    flowers: Project, write_jsonl: Callable[[Path, list[Any]], Path]
 ) -> None:
     done = run_here(*arguments(settings=("schedule.max_steps=1",)))
     assert done.returncode == 0, done.stderr

@@ -15,13 +15,13 @@ from transformers import (
     Qwen3Config,
 )
 
-from modelyard.bases.local import LocalBase
 from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.training.adapter_model import build_adapter_model
 from modelyard.training.fast_path import TrainingModel
 from modelyard.training.fast_proof import prove_fast_path
 from modelyard.training.packed import pack_rows
+from modelyard.weights.local import LocalBase
 
 SHAPE = {
     "vocab_size": 97,

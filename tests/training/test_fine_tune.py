@@ -12,7 +12,7 @@ import pytest
 from safetensors.torch import load_file, save_file
 from training_runs import Ended, arguments, flower_rows, run_here
 
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 
 def fine_tune(*more: str, settings: tuple[str, ...] = ()) -> Ended:
@@ -25,7 +25,7 @@ def fine_tuned(*more: str, settings: tuple[str, ...] = ()) -> Ended:
     return ended
 
 
-def test_a_run_leaves_a_registered_adapter_that_is_better_than_its_base(flowers: Yard) -> None:
+def test_a_run_leaves_a_registered_adapter_that_is_better_than_its_base(flowers: Project) -> None:
     ended = fine_tune("--promote", "--json", settings=("schedule.epochs=8",))
     assert ended.returncode == 0, ended.stderr
     result = json.loads(ended.stdout)
@@ -48,7 +48,7 @@ def test_a_run_leaves_a_registered_adapter_that_is_better_than_its_base(flowers:
     assert "already trained" in again.stdout
 
 
-def test_plain_peft_loads_the_version_in_use(flowers: Yard, tiny_base_folder: Path) -> None:
+def test_plain_peft_loads_the_version_in_use(flowers: Project, tiny_base_folder: Path) -> None:
     from peft import PeftModel
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -60,7 +60,7 @@ def test_plain_peft_loads_the_version_in_use(flowers: Yard, tiny_base_folder: Pa
 
 
 def test_a_worse_adapter_is_registered_and_not_promoted(
-    flowers: Yard, write_jsonl: Callable[[Path, list[Any]], Path]
+    flowers: Project, write_jsonl: Callable[[Path, list[Any]], Path]
 ) -> None:
     other = [
         {"prompt": f"Say {n} zq backwards!", "completion": "xx qq zz ## @@ vv"} for n in range(6)
@@ -74,7 +74,7 @@ def test_a_worse_adapter_is_registered_and_not_promoted(
 
 
 def test_other_inputs_are_refused_by_name_until_fresh(
-    flowers: Yard, write_jsonl: Callable[[Path, list[Any]], Path]
+    flowers: Project, write_jsonl: Callable[[Path, list[Any]], Path]
 ) -> None:
     fine_tuned()
     changed = fine_tune(settings=("seed=7",))
@@ -89,7 +89,7 @@ def test_other_inputs_are_refused_by_name_until_fresh(
     assert flowers.adapter_version("flowers", 2).is_dir()
 
 
-def test_checking_writes_nothing(flowers: Yard) -> None:
+def test_checking_writes_nothing(flowers: Project) -> None:
     before = sorted(flowers.root.rglob("*"))
     ended = fine_tune("--check", "--show", "2")
     assert ended.returncode == 0, ended.stderr
@@ -99,7 +99,7 @@ def test_checking_writes_nothing(flowers: Yard) -> None:
 
 
 def test_a_nan_loss_stops_the_run_in_its_first_step(
-    flowers: Yard, tiny_base_folder: Path, tmp_path: Path
+    flowers: Project, tiny_base_folder: Path, tmp_path: Path
 ) -> None:
     broken = tmp_path / "broken"
     shutil.copytree(tiny_base_folder, broken)
@@ -114,7 +114,7 @@ def test_a_nan_loss_stops_the_run_in_its_first_step(
     assert "datasets/flowers/train.jsonl:" in ended.stderr
 
 
-def test_an_adapter_that_ends_as_it_began_is_an_error(flowers: Yard) -> None:
+def test_an_adapter_that_ends_as_it_began_is_an_error(flowers: Project) -> None:
     ended = fine_tune(settings=("schedule.learning_rate=1e-8", "schedule.max_steps=1",
                                 "schedule.warmup_share=0.9"))  # fmt: skip
     assert ended.returncode == 1
@@ -135,13 +135,15 @@ def test_an_adapter_that_ends_as_it_began_is_an_error(flowers: Yard) -> None:
     ],
     ids=lambda settings: settings[0],
 )
-def test_every_way_to_train_ends_with_a_version(flowers: Yard, settings: tuple[str, ...]) -> None:
+def test_every_way_to_train_ends_with_a_version(
+    flowers: Project, settings: tuple[str, ...]
+) -> None:
     ended = fine_tune(settings=settings)
     assert ended.returncode == 0, ended.stderr
     assert flowers.adapter_version("flowers", 1).is_dir()
 
 
-def test_quantisation_without_a_gpu_is_an_error_and_no_fall_back(flowers: Yard) -> None:
+def test_quantisation_without_a_gpu_is_an_error_and_no_fall_back(flowers: Project) -> None:
     import torch
 
     if torch.cuda.is_available():
@@ -151,7 +153,7 @@ def test_quantisation_without_a_gpu_is_an_error_and_no_fall_back(flowers: Yard) 
     assert "needs a CUDA GPU" in ended.stderr
 
 
-def test_version_and_experiment_carry_the_organisation_of_the_data(flowers: Yard) -> None:
+def test_version_and_experiment_carry_the_organisation_of_the_data(flowers: Project) -> None:
     card = flowers.root / "datasets/flowers/DATASET.md"
     card.write_text("---\nname: flowers\norg: acme\n---\n\n# flowers\n")
     fine_tuned()

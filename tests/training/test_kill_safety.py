@@ -15,7 +15,7 @@ from safetensors.torch import load_file
 from training_runs import arguments, cut_off, flowers_spec, run_here, start_process
 
 from modelyard.adapters.versions import list_versions
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.training.experiment import list_checkpoints
 from modelyard.training.run import fine_tune
@@ -25,23 +25,23 @@ KILLS = 3 * int(os.environ.get("MODELYARD_SOAK", "1"))
 LONGER = ("schedule.epochs=10", "lora.dropout=0.1")
 
 
-def weights_of(yard: Yard, adapter: str) -> dict[str, torch.Tensor]:
-    return load_file(yard.adapter_version(adapter, 1) / "adapter_model.safetensors")
+def weights_of(project: Project, adapter: str) -> dict[str, torch.Tensor]:
+    return load_file(project.adapter_version(adapter, 1) / "adapter_model.safetensors")
 
 
-def largest_difference(yard: Yard, one: str, other: str) -> float:
-    first, second = weights_of(yard, one), weights_of(yard, other)
+def largest_difference(project: Project, one: str, other: str) -> float:
+    first, second = weights_of(project, one), weights_of(project, other)
     assert first.keys() == second.keys()
     return max(float((first[name] - second[name]).abs().max()) for name in first)
 
 
-def uninterrupted(yard: Yard) -> None:
+def uninterrupted(project: Project) -> None:
     ended = run_here(*arguments("--adapter", "whole", settings=LONGER))
     assert ended.returncode == 0, ended.stderr
 
 
-def wait_for_step(yard: Yard, experiment: str, step: int) -> None:
-    path = yard.experiment(experiment) / "metrics.jsonl"
+def wait_for_step(project: Project, experiment: str, step: int) -> None:
+    path = project.experiment(experiment) / "metrics.jsonl"
     for _ in range(6000):
         if path.exists() and path.read_text().count('"loss"') >= step:
             return
@@ -51,7 +51,7 @@ def wait_for_step(yard: Yard, experiment: str, step: int) -> None:
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_saves_a_checkpoint_and_the_same_command_goes_on(
-    flowers: Yard, number: signal.Signals
+    flowers: Project, number: signal.Signals
 ) -> None:
     uninterrupted(flowers)
     command = arguments("--adapter", "stopped", settings=LONGER)
@@ -71,7 +71,7 @@ def test_a_signal_saves_a_checkpoint_and_the_same_command_goes_on(
 
 @pytest.mark.parametrize("number", [signal.SIGTERM, signal.SIGINT])
 def test_a_signal_after_training_stops_at_once_and_promotes_nothing(
-    flowers: Yard, number: signal.Signals
+    flowers: Project, number: signal.Signals
 ) -> None:
     command = arguments("--adapter", "late", "--promote")
     process = start_process(*command)
@@ -90,7 +90,7 @@ def test_a_signal_after_training_stops_at_once_and_promotes_nothing(
     assert "train: " not in ended.stderr
 
 
-def test_a_run_killed_at_random_moments_ends_with_the_same_weights(flowers: Yard) -> None:
+def test_a_run_killed_at_random_moments_ends_with_the_same_weights(flowers: Project) -> None:
     uninterrupted(flowers)
     command = arguments("--adapter", "killed", settings=LONGER)
     chance = random.Random(4)
@@ -122,7 +122,7 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(flowers: Yard
     assert difference == 0.0
 
 
-def test_a_second_run_of_the_same_experiment_says_who_holds_it(flowers: Yard) -> None:
+def test_a_second_run_of_the_same_experiment_says_who_holds_it(flowers: Project) -> None:
     process = start_process(*arguments(settings=("schedule.epochs=300",)))
     wait_for_step(flowers, "flowers", 1)
     try:
@@ -135,7 +135,7 @@ def test_a_second_run_of_the_same_experiment_says_who_holds_it(flowers: Yard) ->
 
 
 def test_every_stage_after_training_can_be_cut_off(
-    flowers: Yard, monkeypatch: pytest.MonkeyPatch
+    flowers: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Evaluation, registration and the report begin again from the trained weights."""
     for stage in ("_evaluate", "_register", "_write_report"):

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any
 import pytest
 from typer.testing import CliRunner
 
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 
 if TYPE_CHECKING:
@@ -86,7 +86,7 @@ def start_process(*words: str) -> subprocess.Popen[str]:
     )
 
 
-def cut_off(stage: str, yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
+def cut_off(stage: str, project: Project, monkeypatch: pytest.MonkeyPatch) -> None:
     """A run of the flowers in this process that ends before a stage of training/run.py."""
     from modelyard.training import run
 
@@ -98,4 +98,4 @@ def cut_off(stage: str, yard: Yard, monkeypatch: pytest.MonkeyPatch) -> None:
 
     with monkeypatch.context() as patch, pytest.raises(Cut):
         patch.setattr(run, stage, cut)
-        run.fine_tune(yard, flowers_spec(), progress=Silent())
+        run.fine_tune(project, flowers_spec(), progress=Silent())

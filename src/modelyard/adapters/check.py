@@ -18,14 +18,14 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from modelyard.adapters.manifest import MANIFEST_NAME, Manifest, load_manifest, require_intact
-from modelyard.bases.fingerprint import (
+from modelyard.core.errors import ModelyardError, Problem
+from modelyard.weights.fingerprint import (
     TensorEntry,
     UnreadableWeights,
     read_tensor_entries,
     weight_files,
 )
-from modelyard.bases.local import LocalBase
-from modelyard.core.errors import ModelyardError, Problem
+from modelyard.weights.local import LocalBase
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"

@@ -16,9 +16,9 @@ import numpy.typing as npt
 from modelyard.adapters.lora_weights import LoraModule, as_float32, read_lora
 from modelyard.adapters.training_info import load_evaluation
 from modelyard.adapters.versions import AdapterVersion
-from modelyard.bases.fingerprint import read_tensor_entries, weight_files
-from modelyard.bases.local import LocalBase
-from modelyard.core.settings.mapping import flatten_settings
+from modelyard.settings.mapping import flatten_settings
+from modelyard.weights.fingerprint import read_tensor_entries, weight_files
+from modelyard.weights.local import LocalBase
 
 _CHEAP_BASE_BYTES = 2_000_000_000
 

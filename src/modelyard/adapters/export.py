@@ -22,10 +22,10 @@ from modelyard.adapters.manifest import list_files
 from modelyard.adapters.modelfile import Render, build_modelfile, find_turn_template
 from modelyard.adapters.verify import TEMPLATE_NAME
 from modelyard.adapters.versions import AdapterVersion
-from modelyard.bases.local import LocalBase
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import exclusive_lock, staged_folder, sweep_staging, write_json
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.weights.local import LocalBase
 
 Format = Literal["peft", "merged", "vllm", "ollama", "gguf-lora"]
 RECORD_NAME = "EXPORT.json"
@@ -99,11 +99,11 @@ def _hashes(folder: Path) -> dict[str, str]:
     return {name: entry.sha256 for name, entry in found.items() if name != RECORD_NAME}
 
 
-def require_outside(yard: Yard, target: Path) -> None:
-    """Refuse a target among the yard's own models, where it would pass for one of them."""
-    if target.resolve().is_relative_to(yard.models.resolve()):
+def require_outside(project: Project, target: Path) -> None:
+    """Refuse a target among the project's own models, where it would pass for one of them."""
+    if target.resolve().is_relative_to(project.models.resolve()):
         raise InvalidInput(
-            "lies inside the yard's models/, which holds versions only",
+            "lies inside the project's models/, which holds versions only",
             where=str(target),
             hint="name a folder elsewhere",
         )
@@ -111,14 +111,14 @@ def require_outside(yard: Yard, target: Path) -> None:
 
 @contextmanager
 def staged_export(
-    yard: Yard, target: Path, identity: Mapping[str, Any], *, wait_s: float
+    project: Project, target: Path, identity: Mapping[str, Any], *, wait_s: float
 ) -> Iterator[tuple[Path, dict[str, Any]]]:
     """A folder to fill, and the facts to add to EXPORT.json; it becomes `target` in one rename.
 
     When the block raises, or the process dies, `target` does not exist.
     """
     key = hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:16]
-    with exclusive_lock(yard.lock("export", key), what=f"export to {target}", wait_s=wait_s):
+    with exclusive_lock(project.lock("export", key), what=f"export to {target}", wait_s=wait_s):
         if target.parent.is_dir():
             sweep_staging(target.parent, target.name)
         facts: dict[str, Any] = {}
@@ -134,7 +134,7 @@ def staged_export(
 
 
 def export_version(
-    yard: Yard,
+    project: Project,
     version: AdapterVersion,
     base: LocalBase,
     target: Path,
@@ -151,7 +151,7 @@ def export_version(
     hold this adapter or a tool is missing.
     """
     identity = describe_export(version, form)
-    require_outside(yard, target)
+    require_outside(project, target)
     require_format(version, form)
     if found := find_export(target, identity):
         return found
@@ -164,7 +164,7 @@ def export_version(
         ),
     }
     try:
-        with staged_export(yard, target, identity, wait_s=wait_s) as (staged, facts):
+        with staged_export(project, target, identity, wait_s=wait_s) as (staged, facts):
             writers[form](staged, facts)
     except FileExistsError as error:
         found = find_export(target, identity)

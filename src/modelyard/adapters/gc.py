@@ -16,7 +16,7 @@ from modelyard.adapters.versions import (
 )
 from modelyard.core.errors import InvalidInput
 from modelyard.core.files import folder_size_bytes, remove_folder, sweep_staging
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 KEEP_NEWEST = 3
 
@@ -39,7 +39,12 @@ class GarbageCollection:
 
 
 def collect_garbage(
-    yard: Yard, adapter: str, *, keep: int = KEEP_NEWEST, dry_run: bool = False, wait_s: float = 0.0
+    project: Project,
+    adapter: str,
+    *,
+    keep: int = KEEP_NEWEST,
+    dry_run: bool = False,
+    wait_s: float = 0.0,
 ) -> GarbageCollection:
     """Remove an adapter's versions but the `keep` newest and those that something needs.
 
@@ -49,30 +54,32 @@ def collect_garbage(
     """
     if keep < 1:
         raise InvalidInput(f"--keep must be at least 1, not {keep}")
-    require_numbers(yard, adapter)
+    require_numbers(project, adapter)
     if dry_run:
-        return _plan(yard, adapter, pointer_history(yard, adapter), keep)
-    with hold_pointer(yard, adapter, wait_s=wait_s) as pointer:
-        sweep_staging(yard.adapter_versions(adapter))
-        plan = _plan(yard, adapter, pointer.history(), keep)
+        return _plan(project, adapter, pointer_history(project, adapter), keep)
+    with hold_pointer(project, adapter, wait_s=wait_s) as pointer:
+        sweep_staging(project.adapter_versions(adapter))
+        plan = _plan(project, adapter, pointer.history(), keep)
         if plan.removed:
-            note_highest_number(yard, adapter)
+            note_highest_number(project, adapter)
         for number in plan.removed:
-            remove_folder(yard.adapter_version(adapter, number))
+            remove_folder(project.adapter_version(adapter, number))
     return plan
 
 
-def _plan(yard: Yard, adapter: str, history: Sequence[PointerMove], keep: int) -> GarbageCollection:
-    numbers = version_numbers(yard, adapter)
-    kept = _reasons_to_keep(yard, adapter, numbers, history, keep)
+def _plan(
+    project: Project, adapter: str, history: Sequence[PointerMove], keep: int
+) -> GarbageCollection:
+    numbers = version_numbers(project, adapter)
+    kept = _reasons_to_keep(project, adapter, numbers, history, keep)
     removed = {}
     for number in numbers:
         if number not in kept:
-            path = yard.adapter_version(adapter, number)
+            path = project.adapter_version(adapter, number)
             if path.is_symlink():
                 raise InvalidInput(
                     "is a link; a version is a folder of its own",
-                    where=yard.show(path),
+                    where=project.show(path),
                     hint="remove the link by hand",
                 )
             removed[number] = folder_size_bytes(path)
@@ -80,10 +87,10 @@ def _plan(yard: Yard, adapter: str, history: Sequence[PointerMove], keep: int) -
 
 
 def _reasons_to_keep(
-    yard: Yard, adapter: str, numbers: list[int], history: Sequence[PointerMove], keep: int
+    project: Project, adapter: str, numbers: list[int], history: Sequence[PointerMove], keep: int
 ) -> dict[int, str]:
     """The first reason to keep each version; the weightiest come first."""
-    in_use = active_number(yard, adapter)
+    in_use = active_number(project, adapter)
     earlier = earlier_versions(history, in_use)
     before = [number for number in earlier if number in numbers and number != in_use][:1]
     reasons: dict[int, str] = {}
@@ -91,7 +98,7 @@ def _reasons_to_keep(
         reasons[in_use] = "in use"
     for number in before:
         reasons.setdefault(number, "in use before")
-    for number in load_pins(yard).get(adapter, {}):
+    for number in load_pins(project).get(adapter, {}):
         if number in numbers:
             reasons.setdefault(number, "pinned")
     for number in numbers[-keep:]:

@@ -40,12 +40,12 @@ from modelyard.adapters.versions import (
     register_version,
     version_numbers,
 )
-from modelyard.bases.local import LocalBase
-from modelyard.core.cards import write_card
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import sha256_file
-from modelyard.core.layout import Yard, check_name
+from modelyard.core.layout import Project, check_name
+from modelyard.settings.cards import write_card
+from modelyard.weights.local import LocalBase
 
 UNKNOWN = "unknown"
 """What the manifest says of data that the files do not name."""
@@ -159,11 +159,11 @@ def _has_tokenizer(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (TOKENIZER_NAME, TOKENIZER_CONFIG_NAME))
 
 
-def find_import(yard: Yard, adapter: str, plan: ImportPlan) -> AdapterVersion | None:
+def find_import(project: Project, adapter: str, plan: ImportPlan) -> AdapterVersion | None:
     """The version that an earlier import of the same bytes on the same base gave, if any."""
-    for number in version_numbers(yard, adapter):
+    for number in version_numbers(project, adapter):
         try:
-            version = load_version(yard, adapter, number)
+            version = load_version(project, adapter, number)
         except ModelyardError:
             continue
         if version.manifest.run_key == plan.run_key:
@@ -172,7 +172,7 @@ def find_import(yard: Yard, adapter: str, plan: ImportPlan) -> AdapterVersion | 
 
 
 def import_adapter(
-    yard: Yard, adapter: str, plan: ImportPlan, *, org: str | None = None, wait_s: float = 0.0
+    project: Project, adapter: str, plan: ImportPlan, *, org: str | None = None, wait_s: float = 0.0
 ) -> AdapterVersion:
     """Make what `plan` found the next version of `adapter`; the same bytes give the same version.
 
@@ -180,7 +180,7 @@ def import_adapter(
     files changed after they were checked.
     """
     check_name(adapter, "adapter")
-    require_same_org(yard, adapter, org)
+    require_same_org(project, adapter, org)
     packages, spec = _stated(plan.files[CONFIG_NAME])
 
     def fill(staged: Path, number: int) -> None:
@@ -193,7 +193,7 @@ def import_adapter(
         write_card(staged / CARD_NAME, front, body)
 
     return register_version(
-        yard,
+        project,
         adapter,
         fill=fill,
         manifest_facts={
@@ -210,11 +210,11 @@ def import_adapter(
     )
 
 
-def require_same_org(yard: Yard, adapter: str, org: str | None) -> None:
+def require_same_org(project: Project, adapter: str, org: str | None) -> None:
     """Fail unless every version of `adapter` belongs to `org`; None is nobody in particular."""
     if org is not None:
         check_name(org, "organisation")
-    for version in list_versions(yard, adapter):
+    for version in list_versions(project, adapter):
         if version.manifest.org != org:
             owner = version.manifest.org
             raise InvalidInput(
@@ -248,7 +248,7 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
 
 
 def _name_base(path: Path, base: str) -> None:
-    """Let the config name the base as the yard does, in place of a path on another machine."""
+    """Let the config name the base as the project does, in place of a path on another machine."""
     values = json.loads(path.read_bytes())
     values["base_model_name_or_path"] = base
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")

@@ -14,7 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard.adapters.check import CONFIG_NAME, WEIGHTS_NAME, LoraConfig, load_lora_config
-from modelyard.bases.fingerprint import TensorEntry, read_tensor_entries
+from modelyard.weights.fingerprint import TensorEntry, read_tensor_entries
 
 Matrix = npt.NDArray[np.float32]
 

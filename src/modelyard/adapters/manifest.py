@@ -15,8 +15,8 @@ from typing import Any
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import ModelyardError, Problem, ProblemsFound
 from modelyard.core.files import sha256_file, write_atomic
-from modelyard.core.settings.build import build_settings
-from modelyard.core.settings.mapping import settings_mapping
+from modelyard.settings.build import build_settings
+from modelyard.settings.mapping import settings_mapping
 
 MANIFEST_NAME = "MANIFEST.json"
 
@@ -45,7 +45,7 @@ class Origin:
     """A base model or a dataset, by name and by content."""
 
     name: str
-    """Its name in the yard."""
+    """Its name in the project."""
     fingerprint: str
     """`sha256:<hex>` of its content when the version was made."""
 

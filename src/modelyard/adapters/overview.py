@@ -21,13 +21,13 @@ from modelyard.adapters.versions import (
     load_version,
     version_numbers,
 )
-from modelyard.bases.catalogue import find_base
-from modelyard.bases.fingerprint import weight_files
-from modelyard.bases.local import locate_base
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import folder_size_bytes
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
+from modelyard.weights.catalogue import find_base
+from modelyard.weights.fingerprint import weight_files
+from modelyard.weights.local import locate_base
 
 _BF16_BYTES = 2
 
@@ -95,41 +95,44 @@ class WeightsSize:
     """Whether files were measured; else it is two bytes (bf16) for each weight on the card."""
 
 
-def summarize_adapters(yard: Yard, *, org: str | None = None) -> list[AdapterSummary]:
+def summarize_adapters(project: Project, *, org: str | None = None) -> list[AdapterSummary]:
     """Every adapter, or those of one organisation, by name."""
-    pins = load_pins(yard)
+    pins = load_pins(project)
     summaries = [
-        summarize_adapter(yard, name, pinned=pins.get(name, {})) for name in list_adapters(yard)
+        summarize_adapter(project, name, pinned=pins.get(name, {}))
+        for name in list_adapters(project)
     ]
     return [one for one in summaries if org is None or one.shown.org == org]
 
 
 def summarize_adapter(
-    yard: Yard, adapter: str, *, pinned: Mapping[int, str | None]
+    project: Project, adapter: str, *, pinned: Mapping[int, str | None]
 ) -> AdapterSummary:
     """One adapter that has a version; `pinned` are its pins."""
     in_use, problem = None, None
     try:
-        in_use = active_number(yard, adapter)
+        in_use = active_number(project, adapter)
     except ModelyardError as error:
         problem = str(error)
     versions = tuple(
-        _summarize_version(yard, adapter, number, pinned=number in pinned)
-        for number in version_numbers(yard, adapter)
+        _summarize_version(project, adapter, number, pinned=number in pinned)
+        for number in version_numbers(project, adapter)
     )
     if in_use is not None and all(version.number != in_use for version in versions):
         problem = f"{adapter}@{in_use} is in use, and its files are gone"
     return AdapterSummary(name=adapter, in_use=in_use, versions=versions, problem=problem)
 
 
-def _summarize_version(yard: Yard, adapter: str, number: int, *, pinned: bool) -> VersionSummary:
-    size_bytes = folder_size_bytes(yard.adapter_version(adapter, number))
+def _summarize_version(
+    project: Project, adapter: str, number: int, *, pinned: bool
+) -> VersionSummary:
+    size_bytes = folder_size_bytes(project.adapter_version(adapter, number))
     try:
-        version = load_version(yard, adapter, number)
+        version = load_version(project, adapter, number)
         facts = load_facts(version.path)
-        evaluation = require_figures(facts, where=yard.show(version.path / CARD_NAME))
+        evaluation = require_figures(facts, where=project.show(version.path / CARD_NAME))
     except ModelyardError as error:
-        problem = _relative(yard, str(error))
+        problem = _relative(project, str(error))
         return VersionSummary(number=number, size_bytes=size_bytes, pinned=pinned, problem=problem)
     manifest = version.manifest
     return VersionSummary(
@@ -152,12 +155,12 @@ def _trained_rows(facts: Mapping[str, Any]) -> int | None:
     return rows if isinstance(rows, int) else None
 
 
-def _relative(yard: Yard, text: str) -> str:
-    return text.replace(f"{yard.root}/", "")
+def _relative(project: Project, text: str) -> str:
+    return text.replace(f"{project.root}/", "")
 
 
 def measure_weights(
-    yard: Yard, bases: Sequence[str], *, progress: Progress
+    project: Project, bases: Sequence[str], *, progress: Progress
 ) -> dict[str, WeightsSize]:
     """The size of each base's weights, from its files, or from its card when it is not at hand.
 
@@ -166,14 +169,14 @@ def measure_weights(
     sizes: dict[str, WeightsSize] = {}
     for name in bases:
         try:
-            base = locate_base(yard, name, progress=progress)
+            base = locate_base(project, name, progress=progress)
             if base is not None:
                 sizes[name] = WeightsSize(size_bytes=_weights_bytes(base.path), measured=True)
                 continue
         except (ModelyardError, OSError):
             pass  # a damaged base is what `models base list` is for
         try:
-            parameters = find_base(yard, name).parameters
+            parameters = find_base(project, name).parameters
         except ModelyardError:
             continue
         sizes[name] = WeightsSize(size_bytes=parameters * _BF16_BYTES, measured=False)

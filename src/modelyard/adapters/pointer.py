@@ -16,7 +16,7 @@ from modelyard.adapters.versions import AdapterVersion, active_number, adapter_l
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import replace_link, sweep_staging
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.state import open_state
 
 _READER_WAIT_S = 5.0
@@ -27,7 +27,7 @@ class PointerMove:
     """One move of an adapter's link, as the history keeps it."""
 
     sequence: int | None
-    """Its place in the order of all moves in the yard; None when nothing had to move."""
+    """Its place in the order of all moves in the project; None when nothing had to move."""
     adapter: str
     """The adapter's name."""
     action: str
@@ -48,8 +48,8 @@ class PointerMove:
 class HeldPointer:
     """An adapter's pointer while this process alone may move it."""
 
-    yard: Yard
-    """The yard of the adapter."""
+    project: Project
+    """The project of the adapter."""
     adapter: str
     """The adapter's name."""
     completed: PointerMove | None
@@ -59,7 +59,7 @@ class HeldPointer:
 
     def plan(self, number: int, *, action: str, reason: str | None) -> PointerMove:
         """The move that `move` would make, now."""
-        return plan_move(self.yard, self.adapter, number, action=action, reason=reason)
+        return plan_move(self.project, self.adapter, number, action=action, reason=reason)
 
     def move(self, version: AdapterVersion, *, action: str, reason: str | None) -> PointerMove:
         """Point the link at a version, and write that down; nothing when it leads there already."""
@@ -72,7 +72,7 @@ class HeldPointer:
             "VALUES (:adapter, :action, :from_version, :to_version, :reason, :moved_at, 0)",
             asdict(move),
         )
-        replace_link(self.yard.trained_link(self.adapter), version.path)
+        replace_link(self.project.trained_link(self.adapter), version.path)
         _settle(self.state, inserted.lastrowid)
         return replace(move, sequence=inserted.lastrowid)
 
@@ -82,23 +82,23 @@ class HeldPointer:
 
 
 @contextmanager
-def hold_pointer(yard: Yard, adapter: str, *, wait_s: float) -> Iterator[HeldPointer]:
+def hold_pointer(project: Project, adapter: str, *, wait_s: float) -> Iterator[HeldPointer]:
     """Hold an adapter's lock with its pointer and history brought into agreement.
 
     Raises LockHeld when another process has it for longer than `wait_s` seconds.
     """
-    link = yard.trained_link(adapter)
-    with adapter_lock(yard, adapter, wait_s=wait_s), open_state(yard) as state:
+    link = project.trained_link(adapter)
+    with adapter_lock(project, adapter, wait_s=wait_s), open_state(project) as state:
         sweep_staging(link.parent, link.name)
-        completed = _recover(yard, state, adapter)
-        yield HeldPointer(yard, adapter, completed, state)
+        completed = _recover(project, state, adapter)
+        yield HeldPointer(project, adapter, completed, state)
 
 
 def plan_move(
-    yard: Yard, adapter: str, number: int, *, action: str, reason: str | None
+    project: Project, adapter: str, number: int, *, action: str, reason: str | None
 ) -> PointerMove:
     """What moving the link to a version would be; changes nothing."""
-    in_use = active_number(yard, adapter)
+    in_use = active_number(project, adapter)
     return PointerMove(
         sequence=None,
         adapter=adapter,
@@ -111,16 +111,16 @@ def plan_move(
     )
 
 
-def pointer_history(yard: Yard, adapter: str) -> list[PointerMove]:
+def pointer_history(project: Project, adapter: str) -> list[PointerMove]:
     """Every move of an adapter's link, oldest first."""
-    yard.trained_link(adapter)  # checks the name
-    if not yard.state_db.exists():
+    project.trained_link(adapter)  # checks the name
+    if not project.state_db.exists():
         return []
-    with open_state(yard) as state:
+    with open_state(project) as state:
         if _rows(state, adapter, settled=False):
             # A move under way belongs to whoever makes it; a broken link stops moves, not readers.
-            with suppress(ModelyardError), adapter_lock(yard, adapter, wait_s=_READER_WAIT_S):
-                _recover(yard, state, adapter)
+            with suppress(ModelyardError), adapter_lock(project, adapter, wait_s=_READER_WAIT_S):
+                _recover(project, state, adapter)
         return _settled_moves(state, adapter)
 
 
@@ -139,14 +139,14 @@ def _rows(state: sqlite3.Connection, adapter: str, *, settled: bool) -> list[sql
     ).fetchall()
 
 
-def _recover(yard: Yard, state: sqlite3.Connection, adapter: str) -> PointerMove | None:
+def _recover(project: Project, state: sqlite3.Connection, adapter: str) -> PointerMove | None:
     """Settle or delete what a killed process left pending; returns the move that was settled.
 
     Call it under the adapter's lock.
     """
     completed = None
     for row in _rows(state, adapter, settled=False):
-        if active_number(yard, adapter) == row["to_version"]:
+        if active_number(project, adapter) == row["to_version"]:
             _settle(state, row["sequence"])
             completed = _as_move(row)
         else:

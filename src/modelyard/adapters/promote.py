@@ -8,18 +8,18 @@ from modelyard.adapters.pointer import PointerMove, hold_pointer, plan_move
 from modelyard.adapters.training_info import load_evaluation
 from modelyard.adapters.verify import verify_version
 from modelyard.adapters.versions import AdapterVersion, active_number, load_version
-from modelyard.bases.local import LocalBase
 from modelyard.core.errors import GateBreached, InvalidInput
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.weights.local import LocalBase
 
 
-def judge_promotion(yard: Yard, version: AdapterVersion) -> PromotionDecision:
+def judge_promotion(project: Project, version: AdapterVersion) -> PromotionDecision:
     """Apply the gate to a version's recorded figures and those of the version in use."""
-    number = active_number(yard, version.adapter)
+    number = active_number(project, version.adapter)
     in_use = None
     if number is not None and number != version.number:
         try:
-            current = load_version(yard, version.adapter, number)
+            current = load_version(project, version.adapter, number)
             if current.manifest.base.fingerprint == version.manifest.base.fingerprint:
                 in_use = load_evaluation(current.path)
         except DamagedVersion:
@@ -28,20 +28,20 @@ def judge_promotion(yard: Yard, version: AdapterVersion) -> PromotionDecision:
 
 
 def promote_version(
-    yard: Yard, version: AdapterVersion, *, reason: str | None = None, wait_s: float = 0.0
+    project: Project, version: AdapterVersion, *, reason: str | None = None, wait_s: float = 0.0
 ) -> PointerMove:
     """Bring a version into use: one rename and one row of history. Does not apply the gate.
 
     Raises DamagedVersion when its files are not as they were registered.
     """
-    with hold_pointer(yard, version.adapter, wait_s=wait_s) as pointer:
-        here = load_version(yard, version.adapter, version.number)
+    with hold_pointer(project, version.adapter, wait_s=wait_s) as pointer:
+        here = load_version(project, version.adapter, version.number)
         require_intact(here.path, here.manifest)
         return pointer.move(here, action="promote", reason=reason)
 
 
 def promote_judged(
-    yard: Yard,
+    project: Project,
     version: AdapterVersion,
     *,
     base: LocalBase | None,
@@ -62,39 +62,39 @@ def promote_judged(
         )
 
     def plan() -> PointerMove:
-        move = plan_move(yard, version.adapter, version.number, action="promote", reason=reason)
+        move = plan_move(project, version.adapter, version.number, action="promote", reason=reason)
         if not move.moved:
             return move
-        require_sound(yard, version, base)
-        why = _require_allowed(yard, version, force=force, reason=reason)
-        return plan_move(yard, version.adapter, version.number, action="promote", reason=why)
+        require_sound(project, version, base)
+        why = _require_allowed(project, version, force=force, reason=reason)
+        return plan_move(project, version.adapter, version.number, action="promote", reason=why)
 
     if dry_run:
         return plan()
-    with hold_pointer(yard, version.adapter, wait_s=wait_s) as pointer:
+    with hold_pointer(project, version.adapter, wait_s=wait_s) as pointer:
         # What the gate compares with must still be in use when the link moves.
         return pointer.move(version, action="promote", reason=plan().reason)
 
 
-def require_sound(yard: Yard, version: AdapterVersion, base: LocalBase | None) -> None:
+def require_sound(project: Project, version: AdapterVersion, base: LocalBase | None) -> None:
     """Return if `verify_version` finds nothing wrong; without `base`, what needs it is not asked.
 
     Raises DamagedVersion with everything that is wrong.
     """
-    here = load_version(yard, version.adapter, version.number)
-    if problems := verify_version(yard, here, base):
+    here = load_version(project, version.adapter, version.number)
+    if problems := verify_version(project, here, base):
         raise DamagedVersion(
             f"{here.name} does not pass `models adapters verify`",
-            where=yard.show(here.path),
+            where=project.show(here.path),
             problems=tuple(problems),
         )
 
 
 def _require_allowed(
-    yard: Yard, version: AdapterVersion, *, force: bool, reason: str | None
+    project: Project, version: AdapterVersion, *, force: bool, reason: str | None
 ) -> str:
     """Why the version may come into use, for the history. Raises GateBreached when it may not."""
-    decision = judge_promotion(yard, version)
+    decision = judge_promotion(project, version)
     if decision.allowed:
         return reason or decision.reason
     if force:

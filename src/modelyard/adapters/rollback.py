@@ -20,7 +20,7 @@ from modelyard.adapters.versions import (
     version_numbers,
 )
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +58,7 @@ def _see_in_use(stack: list[int], version: int | None) -> None:
 
 
 def roll_back(
-    yard: Yard,
+    project: Project,
     adapter: str,
     *,
     to: int | None = None,
@@ -72,43 +72,43 @@ def roll_back(
     Raises DamagedVersion when the files of that version are not as they were registered, and
     ModelyardError when the history knows of none.
     """
-    require_numbers(yard, adapter)
+    require_numbers(project, adapter)
     if dry_run:
-        version, skipped = _choose(yard, adapter, pointer_history(yard, adapter), to)
-        move = plan_move(yard, adapter, version.number, action="rollback", reason=reason)
+        version, skipped = _choose(project, adapter, pointer_history(project, adapter), to)
+        move = plan_move(project, adapter, version.number, action="rollback", reason=reason)
         return Rollback(move=move, skipped=skipped)
-    with hold_pointer(yard, adapter, wait_s=wait_s) as pointer:
+    with hold_pointer(project, adapter, wait_s=wait_s) as pointer:
         left = pointer.completed
         if left is not None and left.action == "rollback" and to in (None, left.to_version):
             return Rollback(move=left, completed=True)
-        version, skipped = _choose(yard, adapter, pointer.history(), to)
+        version, skipped = _choose(project, adapter, pointer.history(), to)
         move = pointer.move(version, action="rollback", reason=reason)
     return Rollback(move=move, skipped=skipped)
 
 
 def _choose(
-    yard: Yard, adapter: str, history: Sequence[PointerMove], to: int | None
+    project: Project, adapter: str, history: Sequence[PointerMove], to: int | None
 ) -> tuple[AdapterVersion, tuple[int, ...]]:
     """The version to go back to, whole, and those that are passed over because they are gone."""
-    in_use = active_number(yard, adapter)
+    in_use = active_number(project, adapter)
     earlier = earlier_versions(history, in_use)
     if to is None:
-        number, skipped = _nearest(yard, adapter, earlier, in_use)
+        number, skipped = _nearest(project, adapter, earlier, in_use)
     else:
-        number, skipped = _asked_for(yard, adapter, history, in_use, to), ()
-    version = load_version(yard, adapter, number)
+        number, skipped = _asked_for(project, adapter, history, in_use, to), ()
+    version = load_version(project, adapter, number)
     try:
         require_intact(version.path, version.manifest)
     except DamagedVersion as error:
-        error.hint = f"restore it from a backup{_others(yard, adapter, earlier, number)}"
+        error.hint = f"restore it from a backup{_others(project, adapter, earlier, number)}"
         raise
     return version, skipped
 
 
 def _nearest(
-    yard: Yard, adapter: str, earlier: Sequence[int], in_use: int | None
+    project: Project, adapter: str, earlier: Sequence[int], in_use: int | None
 ) -> tuple[int, tuple[int, ...]]:
-    present = version_numbers(yard, adapter)
+    present = version_numbers(project, adapter)
     skipped: list[int] = []
     for number in earlier:
         if number in present and number != in_use:
@@ -128,10 +128,10 @@ def _nearest(
 
 
 def _asked_for(
-    yard: Yard, adapter: str, history: Sequence[PointerMove], in_use: int | None, to: int
+    project: Project, adapter: str, history: Sequence[PointerMove], in_use: int | None, to: int
 ) -> int:
     used = {move.to_version for move in history} | {move.from_version for move in history}
-    present = version_numbers(yard, adapter)
+    present = version_numbers(project, adapter)
     if to not in used | {in_use}:
         known = to in present
         raise InvalidInput(
@@ -148,8 +148,8 @@ def _asked_for(
     return to
 
 
-def _others(yard: Yard, adapter: str, earlier: Sequence[int], number: int) -> str:
-    present = version_numbers(yard, adapter)
+def _others(project: Project, adapter: str, earlier: Sequence[int], number: int) -> str:
+    present = version_numbers(project, adapter)
     others = [str(one) for one in dict.fromkeys(earlier) if one in present and one != number]
     if not others:
         return f", or bring another into use: `models adapters promote {adapter}@V`"

@@ -13,8 +13,8 @@ from typing import Any, cast
 
 from modelyard.adapters.manifest import DamagedVersion
 from modelyard.adapters.versions import CARD_NAME
-from modelyard.core.cards import load_card
 from modelyard.core.errors import InvalidInput, ProblemsFound
+from modelyard.settings.cards import load_card
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -152,7 +152,7 @@ models generate --adapter {facts.adapter}@{facts.version} "Your question"
 ```
 
 Without `@{facts.version}`, the version in use answers. It is also what plain PEFT loads, from the \
-yard's folder:
+project's folder:
 
 ```python
 from peft import PeftModel

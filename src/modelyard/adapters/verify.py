@@ -15,9 +15,9 @@ from typing import Any
 from modelyard.adapters.check import require_fit, require_safe_files, require_same_base
 from modelyard.adapters.manifest import require_intact
 from modelyard.adapters.versions import AdapterVersion, active_number, version_numbers
-from modelyard.bases.local import LocalBase
 from modelyard.core.errors import ModelyardError, Problem
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.weights.local import LocalBase
 
 TOKENIZER_NAME = "tokenizer.json"
 TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
@@ -35,7 +35,9 @@ TOKENIZER_FILES = (
 """What transformers may read of a tokenizer and its chat template."""
 
 
-def verify_version(yard: Yard, version: AdapterVersion, base: LocalBase | None) -> list[Problem]:
+def verify_version(
+    project: Project, version: AdapterVersion, base: LocalBase | None
+) -> list[Problem]:
     """Everything that is wrong with a version; an empty list when it is fit for use.
 
     Its files are the manifest's, byte for byte, and no others; there are no pickles and no links;
@@ -60,48 +62,48 @@ def verify_version(yard: Yard, version: AdapterVersion, base: LocalBase | None) 
         require_safe_files(folder)
     except ModelyardError as error:
         if any(path.is_symlink() or not path.exists() for path in folder.rglob("*")):
-            return _problems(error, folder, yard)  # what a link leads to is not opened
+            return _problems(error, folder, project)  # what a link leads to is not opened
     for check in checks:
         try:
             check()
         except ModelyardError as error:
-            found += _problems(error, folder, yard)
+            found += _problems(error, folder, project)
         except OSError as error:
             message = f"cannot be read: {error.strerror}"
-            found.append(Problem(message=message, where=_inside(error.filename, folder, yard)))
+            found.append(Problem(message=message, where=_inside(error.filename, folder, project)))
     return list({(one.where, one.message): one for one in found}.values())
 
 
-def verify_pointer(yard: Yard, adapter: str) -> list[Problem]:
+def verify_pointer(project: Project, adapter: str) -> list[Problem]:
     """What is wrong with the link in models/trained/: it leads elsewhere, or to what is gone."""
     try:
-        number = active_number(yard, adapter)
+        number = active_number(project, adapter)
     except ModelyardError as error:
         return [Problem(message=error.message, where=error.where, hint=error.hint)]
-    if number is None or number in version_numbers(yard, adapter):
+    if number is None or number in version_numbers(project, adapter):
         return []
     return [
         Problem(
             message=f"leads to {adapter}@{number}, whose files are gone",
-            where=yard.show(yard.trained_link(adapter)),
+            where=project.show(project.trained_link(adapter)),
             hint="restore them, or promote a version that is whole",
         )
     ]
 
 
-def _problems(error: ModelyardError, folder: Path, yard: Yard) -> list[Problem]:
+def _problems(error: ModelyardError, folder: Path, project: Project) -> list[Problem]:
     """An error as the problems it sums up, or as one, its place named within the version."""
     if error.problems:
         return list(error.problems)
-    where = _inside(error.where, folder, yard)
+    where = _inside(error.where, folder, project)
     return [Problem(message=error.message, where=where, hint=error.hint)]
 
 
-def _inside(where: Any, folder: Path, yard: Yard) -> str | None:
+def _inside(where: Any, folder: Path, project: Project) -> str | None:
     if where is None or Path(str(where)) == folder:
         return None
     path = Path(str(where))
-    return path.name if path.parent == folder else yard.show(path)
+    return path.name if path.parent == folder else project.show(path)
 
 
 def template_hash(folder: Path) -> str | None:

@@ -30,7 +30,7 @@ from modelyard.core.files import (
     sweep_staging,
     write_atomic,
 )
-from modelyard.core.layout import Yard, check_name
+from modelyard.core.layout import Project, check_name
 
 CARD_NAME = "TRAINING_INFO.md"
 
@@ -58,12 +58,14 @@ class AdapterVersion:
         return f"{self.adapter}@{self.number}"
 
 
-def list_adapters(yard: Yard) -> list[str]:
+def list_adapters(project: Project) -> list[str]:
     """The names of all adapters that have a version."""
-    if not yard.versions.is_dir():
+    if not project.versions.is_dir():
         return []
-    names = [place.name for place in yard.versions.iterdir() if place.is_dir()]
-    return sorted(name for name in names if _is_adapter_name(name) and version_numbers(yard, name))
+    names = [place.name for place in project.versions.iterdir() if place.is_dir()]
+    return sorted(
+        name for name in names if _is_adapter_name(name) and version_numbers(project, name)
+    )
 
 
 def _is_adapter_name(name: str) -> bool:
@@ -74,69 +76,71 @@ def _is_adapter_name(name: str) -> bool:
     return True
 
 
-def version_numbers(yard: Yard, adapter: str) -> list[int]:
+def version_numbers(project: Project, adapter: str) -> list[int]:
     """The numbers of an adapter's versions, ascending; nothing is read from them."""
-    home = yard.contain(yard.adapter_versions(adapter), "adapter")
+    home = project.contain(project.adapter_versions(adapter), "adapter")
     if not home.is_dir():
         return []
     return sorted(int(place.name) for place in home.iterdir() if _NUMBER.fullmatch(place.name))
 
 
-def highest_number(yard: Yard, adapter: str) -> int:
+def highest_number(project: Project, adapter: str) -> int:
     """The highest number the adapter ever gave to a version, also one removed since; 0 without any.
 
     Raises DamagedVersion when the record of removed ones cannot be read: a number used twice would
     make every mention of the first one false.
     """
-    record = yard.highest_number(adapter)
-    yard.contain(record, "file")
+    record = project.highest_number(adapter)
+    project.contain(record, "file")
     try:
         text = record.read_text().strip()
     except FileNotFoundError:
         text = "0"
     except (OSError, UnicodeDecodeError) as error:
-        raise DamagedVersion(f"cannot be read: {error}", where=yard.show(record)) from error
+        raise DamagedVersion(f"cannot be read: {error}", where=project.show(record)) from error
     if text != "0" and not _NUMBER.fullmatch(text):
         raise DamagedVersion(
-            "should hold the highest number a version ever had", where=yard.show(record)
+            "should hold the highest number a version ever had", where=project.show(record)
         )
-    return max(int(text), *version_numbers(yard, adapter), 0)
+    return max(int(text), *version_numbers(project, adapter), 0)
 
 
-def note_highest_number(yard: Yard, adapter: str) -> None:
+def note_highest_number(project: Project, adapter: str) -> None:
     """Write the highest number down, so that it outlives its version.
 
     Call it under the adapter's lock: after a version appeared, and before one is removed.
     """
-    record, highest = yard.highest_number(adapter), f"{highest_number(yard, adapter)}\n"
+    record, highest = project.highest_number(adapter), f"{highest_number(project, adapter)}\n"
     if not record.exists() or record.read_text() != highest:
         write_atomic(record, highest)
 
 
-def load_version(yard: Yard, adapter: str, number: int) -> AdapterVersion:
+def load_version(project: Project, adapter: str, number: int) -> AdapterVersion:
     """One version. Raises DamagedVersion when its manifest is not whole or not its own."""
-    path = yard.adapter_version(adapter, number)
-    yard.contain(path, "version")
+    path = project.adapter_version(adapter, number)
+    project.contain(path, "version")
     if path.is_symlink():
-        raise DamagedVersion("is a link; a version is a folder of its own", where=yard.show(path))
+        raise DamagedVersion(
+            "is a link; a version is a folder of its own", where=project.show(path)
+        )
     manifest = load_manifest(path)
     if (manifest.adapter, manifest.version) != (adapter, number):
         raise DamagedVersion(
             f"holds {manifest.adapter}@{manifest.version}, not {adapter}@{number}",
-            where=yard.show(path),
+            where=project.show(path),
         )
     return AdapterVersion(adapter, number, path, manifest)
 
 
-def list_versions(yard: Yard, adapter: str) -> list[AdapterVersion]:
+def list_versions(project: Project, adapter: str) -> list[AdapterVersion]:
     """All versions of an adapter by number; none when there is no such adapter."""
-    return [load_version(yard, adapter, number) for number in version_numbers(yard, adapter)]
+    return [load_version(project, adapter, number) for number in version_numbers(project, adapter)]
 
 
-def active_number(yard: Yard, adapter: str) -> int | None:
+def active_number(project: Project, adapter: str) -> int | None:
     """The number of the version in use, as the link in models/trained/ says; None without one."""
-    link = yard.trained_link(adapter)
-    yard.contain(link.parent, "folder")
+    link = project.trained_link(adapter)
+    project.contain(link.parent, "folder")
     try:
         target = link.readlink()
     except FileNotFoundError:
@@ -144,37 +148,37 @@ def active_number(yard: Yard, adapter: str) -> int | None:
     except OSError as error:
         raise ModelyardError(
             "is a file or folder of its own, where a link to a version belongs",
-            where=yard.show(link),
+            where=project.show(link),
             hint="move it away, then promote a version",
         ) from error
-    home = os.path.relpath(yard.adapter_versions(adapter), link.parent)
+    home = os.path.relpath(project.adapter_versions(adapter), link.parent)
     if str(target.parent) != home or not _NUMBER.fullmatch(target.name):
         raise ModelyardError(
             f"leads to {target}, which is no version of {adapter}",
-            where=yard.show(link),
+            where=project.show(link),
             hint="remove the link, then promote a version",
         )
     return int(target.name)
 
 
-def resolve_version(yard: Yard, reference: str) -> AdapterVersion:
+def resolve_version(project: Project, reference: str) -> AdapterVersion:
     """The version a person means: `name@3`, or `name` for the one in use.
 
     Raises InvalidInput when there is none, saying what there is.
     """
-    return load_version(yard, *resolve_number(yard, reference))
+    return load_version(project, *resolve_number(project, reference))
 
 
-def resolve_number(yard: Yard, reference: str) -> tuple[str, int]:
+def resolve_number(project: Project, reference: str) -> tuple[str, int]:
     """The adapter and number that a person means, like `resolve_version`; nothing is read."""
     adapter, at, asked = reference.partition("@")
-    numbers = require_numbers(yard, adapter)
+    numbers = require_numbers(project, adapter)
     versions = ", ".join(f"{adapter}@{number}" for number in numbers)
     if at:
         if not _NUMBER.fullmatch(asked) or int(asked) not in numbers:
             raise InvalidInput(f"there is no {reference}", hint=f"there are: {versions}")
         return adapter, int(asked)
-    number = active_number(yard, adapter)
+    number = active_number(project, adapter)
     if number is None:
         raise InvalidInput(
             f"no version of {adapter} is in use yet", hint=f"name one of: {versions}"
@@ -182,17 +186,17 @@ def resolve_number(yard: Yard, reference: str) -> tuple[str, int]:
     if number not in numbers:
         raise ModelyardError(
             f"{adapter}@{number} is in use, and its files are gone",
-            where=yard.show(yard.trained_link(adapter)),
+            where=project.show(project.trained_link(adapter)),
             hint=f"restore it from a backup, or name one of: {versions}",
         )
     return adapter, number
 
 
-def require_numbers(yard: Yard, adapter: str) -> list[int]:
+def require_numbers(project: Project, adapter: str) -> list[int]:
     """The numbers of an adapter's versions. Raises InvalidInput when there is no such adapter."""
-    numbers = version_numbers(yard, adapter)
+    numbers = version_numbers(project, adapter)
     if not numbers:
-        known = list_adapters(yard)
+        known = list_adapters(project)
         raise InvalidInput(
             f"there is no adapter '{adapter}'{did_you_mean(adapter, known)}",
             hint=f"there are: {', '.join(known)}" if known else "`models fine-tune` makes one",
@@ -201,7 +205,7 @@ def require_numbers(yard: Yard, adapter: str) -> list[int]:
 
 
 def register_version(
-    yard: Yard,
+    project: Project,
     adapter: str,
     *,
     fill: Callable[[Path, int], None],
@@ -215,26 +219,26 @@ def register_version(
     version of the same `run_key` exists, that one is returned and `fill` is not called. A number is
     never given twice, also when its version was removed.
     """
-    home = yard.contain(yard.adapter_versions(adapter), "adapter")
-    with adapter_lock(yard, adapter, wait_s=wait_s):
+    home = project.contain(project.adapter_versions(adapter), "adapter")
+    with adapter_lock(project, adapter, wait_s=wait_s):
         sweep_staging(home)
-        made = version_of_run(yard, adapter, manifest_facts["run_key"])
+        made = version_of_run(project, adapter, manifest_facts["run_key"])
         if made is None:
             made = _make_version(
-                yard, adapter, highest_number(yard, adapter) + 1, fill, manifest_facts
+                project, adapter, highest_number(project, adapter) + 1, fill, manifest_facts
             )
-        note_highest_number(yard, adapter)
+        note_highest_number(project, adapter)
     return made
 
 
 def _make_version(
-    yard: Yard,
+    project: Project,
     adapter: str,
     number: int,
     fill: Callable[[Path, int], None],
     manifest_facts: Mapping[str, Any],
 ) -> AdapterVersion:
-    path = yard.adapter_version(adapter, number)
+    path = project.adapter_version(adapter, number)
     with staged_folder(path) as staged:
         fill(staged, number)
         files = list_files(staged)
@@ -247,7 +251,7 @@ def _make_version(
 
 
 def place_version(
-    yard: Yard,
+    project: Project,
     adapter: str,
     number: int,
     *,
@@ -259,27 +263,29 @@ def place_version(
     `fill(folder)` writes all its files, MANIFEST.json among them, and proves them.
     Raises FileExistsError when the adapter has a version of this number.
     """
-    home = yard.contain(yard.adapter_versions(adapter), "adapter")
-    path = yard.adapter_version(adapter, number)
-    with adapter_lock(yard, adapter, wait_s=wait_s):
+    home = project.contain(project.adapter_versions(adapter), "adapter")
+    path = project.adapter_version(adapter, number)
+    with adapter_lock(project, adapter, wait_s=wait_s):
         sweep_staging(home)
         with staged_folder(path) as staged:
             fill(staged)
             _make_read_only(staged)
-        note_highest_number(yard, adapter)
-    return load_version(yard, adapter, number)
+        note_highest_number(project, adapter)
+    return load_version(project, adapter, number)
 
 
-def adapter_lock(yard: Yard, adapter: str, *, wait_s: float) -> AbstractContextManager[None]:
+def adapter_lock(project: Project, adapter: str, *, wait_s: float) -> AbstractContextManager[None]:
     """The one lock under which an adapter's versions and its link change."""
-    return exclusive_lock(yard.lock("adapter", adapter), what=f"adapter {adapter}", wait_s=wait_s)
+    return exclusive_lock(
+        project.lock("adapter", adapter), what=f"adapter {adapter}", wait_s=wait_s
+    )
 
 
-def version_of_run(yard: Yard, adapter: str, run_key: str) -> AdapterVersion | None:
+def version_of_run(project: Project, adapter: str, run_key: str) -> AdapterVersion | None:
     """The version that a run was registered as, if it was; damaged versions are passed over."""
-    for number in version_numbers(yard, adapter):
+    for number in version_numbers(project, adapter):
         try:
-            version = load_version(yard, adapter, number)
+            version = load_version(project, adapter, number)
         except DamagedVersion:
             continue  # it must not stop a new version from being made
         if version.manifest.run_key == run_key:

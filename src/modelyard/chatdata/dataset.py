@@ -17,9 +17,9 @@ from typing import Any
 from modelyard.chatdata.conversation import Conversation, conversation_row
 from modelyard.chatdata.reading import SUFFIXES, read_conversations, why_unreadable
 from modelyard.chatdata.splits import split_conversations
-from modelyard.core.cards import load_card
 from modelyard.core.errors import InvalidInput, Problem, ProblemsFound, did_you_mean
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.settings.cards import load_card
 
 TRAIN_FILE = "train.jsonl"
 EVALUATION_FILE = "eval.jsonl"
@@ -46,16 +46,16 @@ class ChatDataset:
     """What a person should know before training on it."""
 
 
-def load_dataset(yard: Yard, name_or_path: str) -> ChatDataset:
+def load_dataset(project: Project, name_or_path: str) -> ChatDataset:
     """Read and check a dataset: a name in datasets/, a folder, or one file of any accepted format.
 
     What holds a `/` or ends as data files do is a path from the current folder; else it is a name.
     Raises ProblemsFound with every bad row of every file, InvalidInput when there is none.
     """
-    path, name = _locate(yard, name_or_path)
+    path, name = _locate(project, name_or_path)
     if path.is_file():
-        return _from_file(path, name, yard.show(path))
-    return _from_folder(yard, path, name)
+        return _from_file(path, name, project.show(path))
+    return _from_folder(project, path, name)
 
 
 def fingerprint_rows(train: Sequence[Conversation], evaluation: Sequence[Conversation]) -> str:
@@ -69,18 +69,18 @@ def fingerprint_rows(train: Sequence[Conversation], evaluation: Sequence[Convers
     return f"sha256:{digest.hexdigest()}"
 
 
-def _locate(yard: Yard, given: str) -> tuple[Path, str]:
+def _locate(project: Project, given: str) -> tuple[Path, str]:
     """The folder or file meant, and the dataset's name."""
     if "/" in given or given.lower().endswith(SUFFIXES):
         path = _absolute(given)
         if wrong := why_unreadable(path):
-            raise InvalidInput(wrong, where=given, hint=_what_there_is(yard))
+            raise InvalidInput(wrong, where=given, hint=_what_there_is(project))
         return path, _name_of(path)
-    folder = yard.dataset(given)
+    folder = project.dataset(given)
     if not folder.is_dir():
-        near = did_you_mean(given, _names(yard))
-        raise InvalidInput(f"there is no dataset '{given}'{near}", hint=_what_there_is(yard))
-    yard.contain(folder, "dataset")
+        near = did_you_mean(given, _names(project))
+        raise InvalidInput(f"there is no dataset '{given}'{near}", hint=_what_there_is(project))
+    project.contain(folder, "dataset")
     return folder, given
 
 
@@ -94,13 +94,13 @@ def _absolute(given: str) -> Path:
     return path.resolve() if ".." in path.parts and not why_unreadable(path) else path
 
 
-def _names(yard: Yard) -> list[str]:
-    return sorted(path.parent.name for path in yard.datasets.glob(f"*/{TRAIN_FILE}"))
+def _names(project: Project) -> list[str]:
+    return sorted(path.parent.name for path in project.datasets.glob(f"*/{TRAIN_FILE}"))
 
 
-def _what_there_is(yard: Yard) -> str:
-    names = _names(yard)
-    have = f"datasets here: {', '.join(names)}" if names else "this yard has no datasets yet"
+def _what_there_is(project: Project) -> str:
+    names = _names(project)
+    have = f"datasets here: {', '.join(names)}" if names else "this project has no datasets yet"
     return f"{have}. `models prepare-data FILE --out datasets/NAME` makes one"
 
 
@@ -116,16 +116,16 @@ def _from_file(path: Path, name: str, shown: str) -> ChatDataset:
     return _build(name, path, *_split(rows))
 
 
-def _from_folder(yard: Yard, folder: Path, name: str) -> ChatDataset:
-    shown = yard.show(folder)
-    inside = folder.is_relative_to(yard.root)
+def _from_folder(project: Project, folder: Path, name: str) -> ChatDataset:
+    shown = project.show(folder)
+    inside = folder.is_relative_to(project.root)
     problems: list[Problem] = []
     sides: dict[str, list[Conversation] | None] = {}
     before = _read_card(folder, shown)
     for file in (TRAIN_FILE, EVALUATION_FILE):
         path = folder / file
         if inside:
-            yard.contain(path, "dataset file")
+            project.contain(path, "dataset file")
         if path.exists():
             sides[file], wrong = read_conversations(path, name=f"{shown}/{file}")
             problems += wrong

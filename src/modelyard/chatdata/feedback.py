@@ -20,11 +20,11 @@ from modelyard.chatdata.row_formats import is_text
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData, Problem, ProblemsFound
 from modelyard.core.files import exclusive_lock
-from modelyard.core.layout import Yard, check_name
-from modelyard.core.settings.build import build_settings
-from modelyard.core.settings.keypath import Where
+from modelyard.core.layout import Project, check_name
 from modelyard.core.state import open_state, transaction
 from modelyard.core.visible import visible_text
+from modelyard.settings.build import build_settings
+from modelyard.settings.keypath import Where
 
 _TEXTS = ("prompt", "answer", "correction")
 _LONGEST_TEXT = 1_000_000
@@ -160,16 +160,16 @@ def _check_reference(text: str) -> None:
 
 
 def record_feedback(
-    yard: Yard, rows: Sequence[Feedback], *, dry_run: bool = False
+    project: Project, rows: Sequence[Feedback], *, dry_run: bool = False
 ) -> FeedbackAdded:
     """Record all rows or none; one equal in everything to a recorded row is not recorded again."""
     different = list(dict.fromkeys(rows))
     ids: list[int] = []
     if dry_run:
-        with _reading(yard) as state:
+        with _reading(project) as state:
             new = [row for row in different if state is None or not _is_recorded(state, row)]
     else:
-        with open_state(yard) as state, transaction(state):
+        with open_state(project) as state, transaction(state):
             new = [row for row in different if not _is_recorded(state, row)]
             ids = [_insert(state, row) for row in new]
     return FeedbackAdded(
@@ -181,28 +181,28 @@ def record_feedback(
 
 
 def list_feedback(
-    yard: Yard, *, org: str | None = None, unused: bool = False
+    project: Project, *, org: str | None = None, unused: bool = False
 ) -> tuple[FeedbackRow, ...]:
     """Recorded feedback, oldest first: of one organisation or of all, perhaps only unused rows."""
     if org is not None:
         check_name(org, "organisation")
     conditions = ["org = :org"] if org is not None else []
     conditions += [_UNUSED] if unused else []
-    return _select(yard, " AND ".join(conditions) or "1", {"org": org})
+    return _select(project, " AND ".join(conditions) or "1", {"org": org})
 
 
 @contextmanager
-def _reading(yard: Yard) -> Iterator[sqlite3.Connection | None]:
+def _reading(project: Project) -> Iterator[sqlite3.Connection | None]:
     """The state, or None where nothing was ever recorded: a reader makes no files."""
-    if not yard.state_db.exists():
+    if not project.state_db.exists():
         yield None
         return
-    with open_state(yard) as state:
+    with open_state(project) as state:
         yield state
 
 
-def _select(yard: Yard, condition: str, values: Mapping[str, Any]) -> tuple[FeedbackRow, ...]:
-    with _reading(yard) as state:
+def _select(project: Project, condition: str, values: Mapping[str, Any]) -> tuple[FeedbackRow, ...]:
+    with _reading(project) as state:
         if state is None:
             return ()
         found = state.execute(f"SELECT * FROM feedback WHERE {condition} ORDER BY id", values)
@@ -228,22 +228,24 @@ def _insert(state: sqlite3.Connection, row: Feedback) -> int:
 # Which dataset a row belongs to.
 
 
-def feedback_lock(yard: Yard, org: str | None, *, wait_s: float) -> AbstractContextManager[None]:
+def feedback_lock(
+    project: Project, org: str | None, *, wait_s: float
+) -> AbstractContextManager[None]:
     """Held from choosing rows of one organisation until they are claimed."""
     if org is None:
-        lock, whose = yard.lock("feedback", "of-none"), "no organisation"
+        lock, whose = project.lock("feedback", "of-none"), "no organisation"
     else:
-        lock, whose = yard.lock("feedback-of", org), f"organisation {org}"
+        lock, whose = project.lock("feedback-of", org), f"organisation {org}"
     return exclusive_lock(lock, what=f"feedback of {whose}", wait_s=wait_s)
 
 
-def choose_feedback(yard: Yard, dataset: str, org: str | None) -> tuple[FeedbackRow, ...]:
+def choose_feedback(project: Project, dataset: str, org: str | None) -> tuple[FeedbackRow, ...]:
     """What a dataset is made of, oldest first: rows it has used, and usable ones that none has.
 
     Only rows of `org`; None means rows of no organisation. Raises NoData when there are none,
     InvalidInput when the dataset has used rows of another organisation.
     """
-    rows = _select(yard, f"{_UNUSED} OR used_in = :dataset", {"dataset": dataset})
+    rows = _select(project, f"{_UNUSED} OR used_in = :dataset", {"dataset": dataset})
     others = sorted({row.org or "none" for row in rows if row.used_in and row.org != org})
     if others:
         raise InvalidInput(
@@ -252,16 +254,16 @@ def choose_feedback(yard: Yard, dataset: str, org: str | None) -> tuple[Feedback
         )
     chosen = tuple(row for row in rows if row.org == org and row.lesson is not None)
     if not chosen:
-        raise _nothing_usable(yard, org)
+        raise _nothing_usable(project, org)
     return chosen
 
 
-def claim_feedback(yard: Yard, dataset: str, rows: Sequence[FeedbackRow]) -> None:
+def claim_feedback(project: Project, dataset: str, rows: Sequence[FeedbackRow]) -> None:
     """Give the unused ones of `rows` to a dataset, in one transaction. Call it under the lock."""
     unused = [row for row in rows if row.used_in is None]
     if not unused:
         return
-    with open_state(yard) as state, transaction(state):
+    with open_state(project) as state, transaction(state):
         for row in unused:
             changed = state.execute(
                 f"UPDATE feedback SET used_in = ? WHERE id = ? AND {_UNUSED}", (dataset, row.id)
@@ -273,8 +275,8 @@ def claim_feedback(yard: Yard, dataset: str, rows: Sequence[FeedbackRow]) -> Non
                 )
 
 
-def _nothing_usable(yard: Yard, org: str | None) -> NoData:
-    rows = _select(yard, "1", {})
+def _nothing_usable(project: Project, org: str | None) -> NoData:
+    rows = _select(project, "1", {})
     whose = f"of organisation '{org}'" if org else "without an organisation"
     used = Counter(row.used_in for row in rows if row.org == org and row.used_in)
     silent = sum(row.org == org and row.lesson is None for row in rows)

@@ -37,12 +37,12 @@ from modelyard.chatdata.sources import FeedbackSource, Source, find_files
 from modelyard.chatdata.splits import split_conversations
 from modelyard.core.errors import Problem, ProblemsFound
 from modelyard.core.files import exclusive_lock, sweep_staging
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 
 
 def prepare_data(
-    yard: Yard,
+    project: Project,
     request: PrepareRequest,
     *,
     progress: Progress,
@@ -55,19 +55,19 @@ def prepare_data(
     when the folder holds what prepare-data should not overwrite, NoData when there is no feedback.
     """
     require_sound(request)
-    folder = locate_out(yard, request.out)
+    folder = locate_out(project, request.out)
     name = folder.name
-    shown = yard.show(folder)
+    shown = project.show(folder)
     if request.from_feedback:
-        require_own_folder(yard, folder, shown)
-    with nullcontext() if dry_run else _locked(yard, request, name, wait_s=wait_s):
+        require_own_folder(project, folder, shown)
+    with nullcontext() if dry_run else _locked(project, request, name, wait_s=wait_s):
         old = load_old_card(folder, shown)
         require_same_organisation(request, old, shown)
-        sources = _find_sources(yard, request, folder)
+        sources = _find_sources(project, request, folder)
         asked = asked_front(request, sources, old)
         if is_unchanged(folder, shown, old, asked, sources, force=request.force):
             if not dry_run:
-                _claim(yard, name, sources)
+                _claim(project, name, sources)
                 sweep_staging(folder)  # of a process that died when all but this was done
             return PreparedData(
                 name=name,
@@ -82,25 +82,27 @@ def prepare_data(
         result, train, evaluation = _build(name, shown, rows, bad, request, progress)
         result = replace(result, feedback=_feedback_use(sources))
         if not dry_run:
-            _claim(yard, name, sources)
+            _claim(project, name, sources)
             write_prepared(folder, asked, facts, result, train, evaluation)
         return result
 
 
 @contextmanager
-def _locked(yard: Yard, request: PrepareRequest, name: str, *, wait_s: float) -> Iterator[None]:
+def _locked(
+    project: Project, request: PrepareRequest, name: str, *, wait_s: float
+) -> Iterator[None]:
     """Hold the dataset, and the feedback if it is made of that."""
-    dataset = exclusive_lock(yard.lock("dataset", name), what=f"dataset {name}", wait_s=wait_s)
-    feedback = feedback_lock(yard, request.org, wait_s=wait_s)
+    dataset = exclusive_lock(project.lock("dataset", name), what=f"dataset {name}", wait_s=wait_s)
+    feedback = feedback_lock(project, request.org, wait_s=wait_s)
     with dataset, feedback if request.from_feedback else nullcontext():
         yield
 
 
-def _find_sources(yard: Yard, request: PrepareRequest, folder: Path) -> Sequence[Source]:
+def _find_sources(project: Project, request: PrepareRequest, folder: Path) -> Sequence[Source]:
     """Every file to read, or the feedback that the dataset has used and may use."""
     if request.from_feedback:
-        return [FeedbackSource(choose_feedback(yard, folder.name, request.org))]
-    return find_files(yard, request.sources, folder, request.columns)
+        return [FeedbackSource(choose_feedback(project, folder.name, request.org))]
+    return find_files(project, request.sources, folder, request.columns)
 
 
 def _feedback_use(sources: Sequence[Source]) -> FeedbackUse | None:
@@ -115,9 +117,9 @@ def _feedback_use(sources: Sequence[Source]) -> FeedbackUse | None:
     )
 
 
-def _claim(yard: Yard, name: str, sources: Sequence[Source]) -> None:
+def _claim(project: Project, name: str, sources: Sequence[Source]) -> None:
     if chosen := _chosen_feedback(sources):
-        claim_feedback(yard, name, chosen)
+        claim_feedback(project, name, chosen)
 
 
 def _chosen_feedback(sources: Sequence[Source]) -> Sequence[FeedbackRow]:

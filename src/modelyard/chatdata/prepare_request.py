@@ -8,7 +8,7 @@ from pathlib import Path
 from modelyard.chatdata.columns import ColumnMapping
 from modelyard.chatdata.splits import DEFAULT_EVALUATION_SHARE
 from modelyard.core.errors import InvalidInput
-from modelyard.core.layout import Yard, check_name
+from modelyard.core.layout import Project, check_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,23 +58,23 @@ def require_sound(request: PrepareRequest) -> None:
         )
 
 
-def locate_out(yard: Yard, out: str) -> Path:
-    """The dataset's folder. A name, or `datasets/NAME`, means the yard's."""
+def locate_out(project: Project, out: str) -> Path:
+    """The dataset's folder. A name, or `datasets/NAME`, means the project's."""
     name = out.rstrip("/").removeprefix("datasets/")
     if "/" not in name or ".." in Path(out).parts:
-        folder = yard.dataset(name)
-        yard.contain(folder, "dataset")
+        folder = project.dataset(name)
+        project.contain(folder, "dataset")
         return folder
     folder = Path(out).expanduser().resolve()
     check_name(folder.name, "dataset")
     return folder
 
 
-def require_own_folder(yard: Yard, folder: Path, shown: str) -> None:
+def require_own_folder(project: Project, folder: Path, shown: str) -> None:
     """Feedback is marked with the dataset's name, so the name must mean this folder."""
-    if folder.resolve() != yard.datasets.resolve() / folder.name:
+    if folder.resolve() != project.datasets.resolve() / folder.name:
         raise InvalidInput(
-            "is no dataset of this yard, and feedback belongs to one",
+            "is no dataset of this project, and feedback belongs to one",
             where=shown,
             hint="give --out datasets/NAME",
         )

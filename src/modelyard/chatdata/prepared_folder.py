@@ -19,7 +19,6 @@ from modelyard.chatdata.dataset import CARD_FILE, EVALUATION_FILE, TRAIN_FILE
 from modelyard.chatdata.prepare_request import PrepareRequest
 from modelyard.chatdata.prepared import PreparedData, render_body
 from modelyard.chatdata.sources import FeedbackSource, Source
-from modelyard.core.cards import load_card, write_card
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput
 from modelyard.core.files import (
@@ -30,6 +29,7 @@ from modelyard.core.files import (
     sync_folder,
     write_atomic,
 )
+from modelyard.settings.cards import load_card, write_card
 
 
 def load_old_card(folder: Path, shown: str) -> dict[str, Any]:
@@ -112,7 +112,7 @@ def is_unchanged(
     for source in sources:
         if isinstance(source, FeedbackSource) and not source.continues(old["prepared_from"][0]):
             raise InvalidInput(
-                "was prepared from feedback that is no longer in the yard's state",
+                "was prepared from feedback that is no longer in the project's state",
                 where=shown,
                 hint="restore the state, choose another --out, or add --force to replace the rows",
             )

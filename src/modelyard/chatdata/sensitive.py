@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from modelyard.chatdata.conversation import Conversation
-from modelyard.core.secretforms import find_secret_forms, looks_random
+from modelyard.secrets.forms import find_secret_forms, looks_random
 
 EMAIL = "e-mail address"
 

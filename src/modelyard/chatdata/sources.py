@@ -20,7 +20,7 @@ from modelyard.chatdata.reading import SUFFIXES, read_conversations, why_unreada
 from modelyard.chatdata.row_formats import BadRow, build_conversation
 from modelyard.core.errors import Problem, ProblemsFound
 from modelyard.core.files import sha256_file
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 FEEDBACK = "feedback"
 """What cards call the source that is no file; a file has a suffix."""
@@ -109,7 +109,7 @@ class FeedbackSource:
 
 
 def find_files(
-    yard: Yard, given: Sequence[Path], folder: Path, columns: ColumnMapping | None
+    project: Project, given: Sequence[Path], folder: Path, columns: ColumnMapping | None
 ) -> list[FileSource]:
     """Every file to read for the dataset in `folder`; a folder stands for what lies below it.
 
@@ -135,7 +135,7 @@ def find_files(
     sources: list[FileSource] = []
     for path in dict.fromkeys(path.resolve() for path in paths):
         try:
-            sources.append(FileSource(path, yard.show(path), sha256_file(path), columns))
+            sources.append(FileSource(path, project.show(path), sha256_file(path), columns))
         except OSError as error:
             problems.append(Problem(message=f"cannot read: {error.strerror}", where=str(path)))
         if path.parent == folder.resolve():

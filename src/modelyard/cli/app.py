@@ -29,7 +29,7 @@ EXIT_CODES = {
     0: "done",
     1: "the thing asked for failed",
     2: "wrong usage or invalid config",
-    3: "a bug: the traceback is in .models/logs/ (outside a yard, in the cache folder's logs/)",
+    3: "a bug: the traceback is in .models/logs/ (outside a project, in the cache folder's logs/)",
     4: "a threshold or gate was breached",
     5: "no data to judge",
     130: "interrupted",
@@ -161,23 +161,25 @@ def _show_version(asked: bool) -> None:
 
 
 @app.callback()
-def _choose_yard(
-    yard: Annotated[
+def _choose_project(
+    project: Annotated[
         Path | None,
         typer.Option(
-            "--yard",
+            "--project",
             metavar="DIR",
-            help="The yard to work in. Default: the one the current folder lies in.",
-            envvar="MODELS_YARD",
+            help="The project to work in. Default: the one the current folder lies in.",
+            envvar="MODELS_PROJECT",
         ),
     ] = None,
+    # The project's former name, for scripts that still use it.
+    yard: Annotated[Path | None, typer.Option("--yard", envvar="MODELS_YARD", hidden=True)] = None,
     version: Annotated[
         bool,
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    if yard is not None:
-        os.environ["MODELS_YARD"] = str(yard)
+    if chosen := project or yard:
+        os.environ["MODELS_PROJECT"] = str(chosen)
 
 
 def error_boundary(command: Callable[P, R]) -> Callable[P, R]:
@@ -219,11 +221,11 @@ def _settle_stdout() -> None:
 
 
 def _write_traceback() -> str:
-    """Keep the traceback of a bug in the logs of the yard, else of the cache; returns its path."""
-    from modelyard.core.layout import cache_folder, find_yard
+    """Keep the traceback of a bug in the project's logs, else in the cache's; returns its path."""
+    from modelyard.core.layout import cache_folder, find_project
 
     try:
-        folder = find_yard().logs
+        folder = find_project().logs
     except (ModelyardError, OSError):
         folder = cache_folder() / "logs"
     path = folder / f"bug-{utc_now().replace(':', '')}-{os.getpid()}.txt"

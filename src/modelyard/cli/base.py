@@ -8,11 +8,11 @@ import typer
 
 from modelyard.cli.options import DryRun, Json, Offline
 from modelyard.core.errors import ModelyardError
-from modelyard.core.layout import find_yard
+from modelyard.core.layout import find_project
 
 if TYPE_CHECKING:
-    from modelyard.bases.catalogue import BaseCard, Source
-    from modelyard.bases.local import LocalBase
+    from modelyard.weights.catalogue import BaseCard, Source
+    from modelyard.weights.local import LocalBase
 
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="A base model; `models base list` shows them.")
@@ -29,17 +29,17 @@ def list_bases(as_json: Json = False) -> None:
     JSON: [{"name", "parameters", "summary", "licence", "at_hand": bool, "source", "path",
             "size_bytes", "fingerprint", "problem"}], null where there is nothing to say
     """
-    from modelyard.bases.catalogue import load_catalogue
-    from modelyard.bases.local import locate_base
     from modelyard.cli.render import print_json, print_table, print_text, showing_progress
+    from modelyard.weights.catalogue import load_catalogue
+    from modelyard.weights.local import locate_base
 
-    yard = find_yard()
-    cards = load_catalogue(yard)
+    project = find_project()
+    cards = load_catalogue(project)
     rows: list[dict[str, Any]] = []
     with showing_progress() as progress:
         for card in cards.values():
             try:
-                base, problem = locate_base(yard, card.name, progress=progress), None
+                base, problem = locate_base(project, card.name, progress=progress), None
             except ModelyardError as error:
                 base, problem = None, error
             row = {"name": card.name, "parameters": card.parameters, "summary": card.summary}
@@ -49,7 +49,7 @@ def list_bases(as_json: Json = False) -> None:
         print_json(rows)
         return
     if not rows:
-        print_text("This yard has no base models: models/base/ holds no NAME/MODEL_INFO.md.")
+        print_text("This project has no base models: models/base/ holds no NAME/MODEL_INFO.md.")
         return
     kinds = {
         card.name: " or ".join(_kind(source) for source in card.sources) for card in cards.values()
@@ -91,14 +91,14 @@ def show_base(
            "architecture", "sources": [{"kind", ...}], "at_hand": bool, "source", "path",
            "size_bytes", "fingerprint", "verified": true or null}
     """
-    from modelyard.bases.catalogue import find_base
-    from modelyard.bases.local import locate_base, verify_base
     from modelyard.cli.render import print_json, print_pairs, showing_progress
+    from modelyard.weights.catalogue import find_base
+    from modelyard.weights.local import locate_base, verify_base
 
-    yard = find_yard()
-    card = find_base(yard, name)
+    project = find_project()
+    card = find_base(project, name)
     with showing_progress() as progress:
-        base = locate_base(yard, name, progress=progress)
+        base = locate_base(project, name, progress=progress)
         if verify and base is None:
             raise ModelyardError(
                 f"base '{name}' is not on this machine, so there is nothing to verify",
@@ -118,7 +118,7 @@ def show_base(
         ("licence", card.licence),
         ("context", f"{card.context_length:,} tokens"),
         ("sources", " · ".join(str(source) for source in card.sources)),
-        ("card", yard.show(yard.base_card(card.name))),
+        ("card", project.show(project.base_card(card.name))),
     ]
     if base is None:
         pairs.append(("at hand", f"no; `models base pull {name}` fetches it"))
@@ -153,18 +153,20 @@ def pull_base(
     JSON: {"name", "changed": bool, "dry_run": bool, "at_hand": bool, "source", "path",
            "size_bytes", "fingerprint"}; in a dry run "changed" is what would happen
     """
-    from modelyard.bases.catalogue import find_base
-    from modelyard.bases.local import locate_base
-    from modelyard.bases.pull import pull_base as pull
     from modelyard.cli.render import print_json, print_text, showing_progress
+    from modelyard.weights.catalogue import find_base
+    from modelyard.weights.local import locate_base
+    from modelyard.weights.pull import pull_base as pull
 
-    yard = find_yard()
-    card = find_base(yard, name)
+    project = find_project()
+    card = find_base(project, name)
     with showing_progress() as progress:
-        found = None if force else locate_base(yard, name, progress=progress, remember=not dry_run)
+        found = (
+            None if force else locate_base(project, name, progress=progress, remember=not dry_run)
+        )
         base = found
         if found is None and not dry_run:
-            base = pull(yard, name, progress=progress, offline=offline, force=force)
+            base = pull(project, name, progress=progress, offline=offline, force=force)
     if as_json:
         changes = {"changed": found is None, "dry_run": dry_run}
         print_json({"name": name} | changes | _state(base))
@@ -194,7 +196,7 @@ def _state(base: LocalBase | None) -> dict[str, Any]:
 def _card_facts(card: BaseCard) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from modelyard.core.settings.mapping import settings_mapping
+    from modelyard.settings.mapping import settings_mapping
 
     facts = settings_mapping(card)
     return facts | {

@@ -1,6 +1,6 @@
 """docs/configs.md, made from the settings classes: `python -m modelyard.cli.config_reference FILE`.
 
-The mistakes in its opening are really found: a new yard is made, the file is checked in it, and
+The mistakes in its opening are really found: a new project is made, the file is checked in it, and
 what was found is what is shown. A test fails when the file is stale.
 """
 
@@ -21,9 +21,9 @@ from modelyard.configs.fields import Setting, settings_of
 from modelyard.configs.kinds import KINDS, Kind
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.files import write_atomic
-from modelyard.core.layout import Yard
-from modelyard.core.units import DURATION, MONEY, SHARE, SIZE, TOKENS
-from modelyard.frontdoor.init import init_yard
+from modelyard.core.layout import Project
+from modelyard.settings.units import DURATION, MONEY, SHARE, SIZE, TOKENS
+from modelyard.setup.init import init_project
 
 SAMPLES = {
     "configs/language_models/second_opinion.yaml": """\
@@ -136,12 +136,12 @@ def render_config_reference() -> str:
 def _found_mistakes() -> str:
     """Files with mistakes, and what a check of them shows on a terminal."""
     with TemporaryDirectory() as folder:
-        yard = Yard(Path(folder))
-        init_yard(yard.root)
+        project = Project(Path(folder))
+        init_project(project.root)
         for name, text in SAMPLES.items():
-            (yard.root / name).write_text(text)
-        catalogue = ConfigCatalogue(yard)
-        report = check_configs(catalogue, [yard.root / name for name in SAMPLES])
+            (project.root / name).write_text(text)
+        catalogue = ConfigCatalogue(project)
+        report = check_configs(catalogue, [project.root / name for name in SAMPLES])
         # What is set depends on who makes this page.
         secrets = tuple(replace(use, available=False) for use in report.secrets)
         shown = io.StringIO()

@@ -76,9 +76,9 @@ def deploy_config(
           SETTING is {"key", "change": "added", "changed" or "removed", "before", "after"};
           a plan file holds these keys up to "effects", and what it is bound to
     """
-    from modelyard.configs.live.deploy import deployment_request
-    from modelyard.configs.live.plan import Request
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
+    from modelyard.deployments.deploy import deployment_request
+    from modelyard.deployments.plan import Request
 
     manner = Manner(
         plan_only=plan_only,
@@ -105,5 +105,5 @@ def deploy_config(
     if back:
         request = Request(action="rollback", to=to)
     else:
-        request = deployment_request(find_yard(), files or [], every_config=every_config)
+        request = deployment_request(find_project(), files or [], every_config=every_config)
     do_request(request, environment or "development", manner)

@@ -15,9 +15,9 @@ from modelyard.core.errors import InvalidInput, ModelyardError
 
 if TYPE_CHECKING:
     from modelyard.configs.compare import SettingChange
-    from modelyard.configs.live.deploy import Deployment
-    from modelyard.configs.live.plan import Binding, ConfigChange, Plan, Request
-    from modelyard.core.layout import Yard
+    from modelyard.core.layout import Project
+    from modelyard.deployments.deploy import Deployment
+    from modelyard.deployments.plan import Binding, ConfigChange, Plan, Request
 
 PlanOnly = Annotated[
     bool,
@@ -64,46 +64,46 @@ class Manner:
 
 def do_request(request: Request, environment: str, manner: Manner) -> None:
     """Plan a request; then show it, write it to a file, or carry it out."""
-    from modelyard.configs.live.deploy import carry_out, perform
-    from modelyard.configs.live.plan import write_plan
-    from modelyard.configs.live.propose import propose
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
+    from modelyard.deployments.deploy import carry_out, perform
+    from modelyard.deployments.plan import write_plan
+    from modelyard.deployments.propose import propose
 
-    yard = find_yard()
+    project = find_project()
     if manner.plan_only or manner.dry_run:
-        plan = propose(yard, request, environment)
+        plan = propose(project, request, environment)
         if manner.plan_file:
             write_plan(manner.plan_file, plan)
-        _show_plan(yard, plan, manner)
+        _show_plan(project, plan, manner)
     elif environment == "production" and not manner.yes:
-        plan = propose(yard, request, environment)
+        plan = propose(project, request, environment)
         if plan.changes:
             _confirm(plan, manner)
-            done = carry_out(yard, plan.binding, reason=manner.reason, wait_s=manner.wait_s)
+            done = carry_out(project, plan.binding, reason=manner.reason, wait_s=manner.wait_s)
         else:
-            done = perform(yard, request, environment, wait_s=manner.wait_s)
+            done = perform(project, request, environment, wait_s=manner.wait_s)
         _show_done(done, manner)
     else:
-        done = perform(yard, request, environment, reason=manner.reason, wait_s=manner.wait_s)
+        done = perform(project, request, environment, reason=manner.reason, wait_s=manner.wait_s)
         _show_done(done, manner)
 
 
 def do_plan_file(actions: tuple[str, ...], environment: str | None, manner: Manner) -> None:
     """Carry out a plan file of one of these actions."""
-    from modelyard.configs.live.deploy import carry_out
-    from modelyard.configs.live.plan import load_plan
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
+    from modelyard.deployments.deploy import carry_out
+    from modelyard.deployments.plan import load_plan
 
     assert manner.plan_file is not None
     bound = load_plan(manner.plan_file)
     _check_fits(bound, actions, environment, manner.plan_file)
-    yard = find_yard()
+    project = find_project()
     if manner.dry_run:
-        _show_plan(yard, _still_holding(yard, bound), manner)
+        _show_plan(project, _still_holding(project, bound), manner)
         return
     if bound.environment == "production" and not manner.yes:
-        _confirm(_still_holding(yard, bound), manner)
-    done = carry_out(yard, bound, reason=manner.reason, wait_s=manner.wait_s)
+        _confirm(_still_holding(project, bound), manner)
+    done = carry_out(project, bound, reason=manner.reason, wait_s=manner.wait_s)
     _show_done(done, manner)
 
 
@@ -125,11 +125,11 @@ def _check_fits(
         )
 
 
-def _still_holding(yard: Yard, bound: Binding) -> Plan:
-    from modelyard.configs.live.plan import require_current
-    from modelyard.configs.live.propose import propose
+def _still_holding(project: Project, bound: Binding) -> Plan:
+    from modelyard.deployments.plan import require_current
+    from modelyard.deployments.propose import propose
 
-    plan = propose(yard, bound.request, bound.environment)
+    plan = propose(project, bound.request, bound.environment)
     require_current(bound, plan.binding)
     return plan
 
@@ -151,13 +151,13 @@ def _confirm(plan: Plan, manner: Manner) -> None:
         raise NotConfirmed(f"nothing was changed in {environment}: nobody said yes")
 
 
-def _show_plan(yard: Yard, plan: Plan, manner: Manner) -> None:
+def _show_plan(project: Project, plan: Plan, manner: Manner) -> None:
     from modelyard.cli.render import flush_results, print_json, print_lines, print_note
-    from modelyard.configs.live.mend import files_to_mend
-    from modelyard.configs.live.plan import plan_facts
     from modelyard.core.visible import visible_line
+    from modelyard.deployments.mend import files_to_mend
+    from modelyard.deployments.plan import plan_facts
 
-    mended = () if plan.changes else files_to_mend(yard, plan.binding.environment)
+    mended = () if plan.changes else files_to_mend(project, plan.binding.environment)
     if manner.as_json:
         outcome = {**_outcome(None), "mended": list(mended)}
         print_json({**plan_facts(plan), **outcome, "dry_run": True})
@@ -169,7 +169,7 @@ def _show_plan(yard: Yard, plan: Plan, manner: Manner) -> None:
             ]
         )
     else:
-        print_lines([*_plan_lines(plan), _outlook(plan)])
+        print_lines([*_plan_lines(plan), _preview(plan)])
     if manner.plan_only and manner.plan_file:
         print_note(f"the plan is in {manner.plan_file}")
     if manner.plan_only and (plan.changes or mended):
@@ -179,7 +179,7 @@ def _show_plan(yard: Yard, plan: Plan, manner: Manner) -> None:
 
 def _show_done(done: Deployment, manner: Manner) -> None:
     from modelyard.cli.render import print_json, print_lines
-    from modelyard.configs.live.plan import plan_facts
+    from modelyard.deployments.plan import plan_facts
 
     if manner.as_json:
         print_json({**plan_facts(done.plan), **_outcome(done), "dry_run": False})
@@ -196,7 +196,7 @@ def _outcome(done: Deployment | None) -> dict[str, Any]:
     }
 
 
-def _outlook(plan: Plan) -> str:
+def _preview(plan: Plan) -> str:
     environment, number = plan.binding.environment, plan.binding.from_revision
     if not plan.changes:
         return f"Nothing to do in {environment}, which is at revision {number}."

@@ -13,9 +13,9 @@ from modelyard.cli.options import EnvironmentName, Json
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modelyard.configs.live.drift import Drift
-    from modelyard.configs.live.history import PastDeployment
-    from modelyard.core.layout import Yard
+    from modelyard.core.layout import Project
+    from modelyard.deployments.drift import Drift
+    from modelyard.deployments.history import PastDeployment
 
 _SHOWN_CONFIGS = 3
 
@@ -57,15 +57,15 @@ def deployments(
             "before": as it holds, "after": as the file says}]}]}]
     """
     from modelyard.configs.kinds import ENVIRONMENTS
-    from modelyard.configs.live.history import list_deployments
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
+    from modelyard.deployments.history import list_deployments
 
-    yard = find_yard()
+    project = find_project()
     environments = (environment,) if environment else ENVIRONMENTS
     if drift:
-        _show_drift(_find_drift(yard, environments), as_json)
+        _show_drift(_find_drift(project, environments), as_json)
         return
-    past = list_deployments(yard, environments)
+    past = list_deployments(project, environments)
     _show_history(past, environments, as_json)
 
 
@@ -133,15 +133,15 @@ def _facts(past: PastDeployment) -> dict[str, Any]:
     }
 
 
-def _find_drift(yard: Yard, environments: Sequence[str]) -> list[Drift]:
-    from modelyard.configs.live.drift import find_drift
-    from modelyard.configs.live.revisions import NotDeployed
+def _find_drift(project: Project, environments: Sequence[str]) -> list[Drift]:
     from modelyard.core.errors import NoData
+    from modelyard.deployments.drift import find_drift
+    from modelyard.deployments.revisions import NotDeployed
 
     found = []
     for environment in environments:
         try:
-            found.append(find_drift(yard, environment))
+            found.append(find_drift(project, environment))
         except NotDeployed as error:
             hint = error.hint
     if not found:

@@ -15,13 +15,13 @@ from modelyard.cli.render import (
 )
 
 if TYPE_CHECKING:
-    from modelyard.frontdoor.doctor import Diagnosis
+    from modelyard.setup.doctor import Diagnosis
 
 
 def doctor(as_json: Json = False) -> None:
     """Show what this machine can do, and what is missing for what.
 
-    Works anywhere, in a yard or not; changes nothing and uses no network. Ends with the command
+    Works anywhere, in a project or not; changes nothing and uses no network. Ends with the command
     that mends each thing that is missing, and exits with 0 whatever it finds.
 
     \b
@@ -30,11 +30,11 @@ def doctor(as_json: Json = False) -> None:
                        "bf16_gflops", "precision"},
            "versions": {package: version or null},
            "places": [{"name", "path", "size_bytes", "disk_free_bytes"}],
-           "yard": path or null,
+           "project": path or null,
            "bases": [{"name", "parameters", "state", "size_bytes"}],
            "missing": [{"what", "needed_for", "mend"}]}
     """
-    from modelyard.frontdoor.doctor import diagnose
+    from modelyard.setup.doctor import diagnose
 
     with showing_progress() as progress:
         diagnosis = diagnose(progress)
@@ -53,7 +53,7 @@ def _as_mapping(diagnosis: Diagnosis) -> dict[str, Any]:
         "machine": facts,
         "versions": diagnosis.versions,
         "places": [asdict(place) | {"path": str(place.path)} for place in diagnosis.places],
-        "yard": str(diagnosis.yard.root) if diagnosis.yard else None,
+        "project": str(diagnosis.project.root) if diagnosis.project else None,
         "bases": [asdict(base) for base in diagnosis.bases],
         "missing": [asdict(missing) for missing in diagnosis.missing],
     }
@@ -86,7 +86,7 @@ def _print(diagnosis: Diagnosis) -> None:
         ],
     )
     if diagnosis.bases:
-        print_title(f"Base models of {diagnosis.yard.root if diagnosis.yard else ''}")
+        print_title(f"Base models of {diagnosis.project.root if diagnosis.project else ''}")
         print_table(
             ["base", ">weights", "state", ">size"],
             [

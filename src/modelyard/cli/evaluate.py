@@ -41,19 +41,19 @@ def evaluate(
     """
     from modelyard.adapters.check import check_adapter_files
     from modelyard.adapters.versions import resolve_version
-    from modelyard.bases.pull import require_base
     from modelyard.chatdata.dataset import load_dataset
     from modelyard.chatdata.template import ChatTokenizer
     from modelyard.chatdata.tokenizing import tokenize_conversations
     from modelyard.cli.render import print_json, print_title, showing_progress
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
     from modelyard.evaluation.rows import choose_rows
+    from modelyard.weights.pull import require_base
 
-    yard = find_yard()
-    version = resolve_version(yard, adapter)
-    data = load_dataset(yard, dataset)
+    project = find_project()
+    version = resolve_version(project, adapter)
+    data = load_dataset(project, dataset)
     with showing_progress() as progress:
-        base = require_base(yard, version.manifest.base.name, progress=progress, offline=offline)
+        base = require_base(project, version.manifest.base.name, progress=progress, offline=offline)
         check_adapter_files(version.path, base)
         most_tokens = base.context_length()
         tokenized = tokenize_conversations(

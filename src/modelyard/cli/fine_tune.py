@@ -11,7 +11,7 @@ from modelyard.cli.options import DryRun, Environment, Json, Offline, Wait
 from modelyard.core.errors import GateBreached
 
 if TYPE_CHECKING:
-    from modelyard.core.layout import Yard
+    from modelyard.core.layout import Project
     from modelyard.training.run import FineTuneResult
 
 
@@ -116,10 +116,10 @@ def fine_tune(
            "promotion": reason or null, "writes": [path]}}
     """
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
     from modelyard.training.spec import load_spec
 
-    yard = find_yard()
+    project = find_project()
     spec = load_spec(
         config=config,
         assignments=assignments or [],
@@ -136,10 +136,10 @@ def fine_tune(
         environment=environment or DEFAULT_ENVIRONMENT,
     )
     if check or dry_run:
-        from modelyard.cli.outlook import look
+        from modelyard.cli.preview import look
 
         look(
-            yard,
+            project,
             spec,
             check=check,
             dry_run=dry_run,
@@ -156,11 +156,11 @@ def fine_tune(
 
     with showing_progress() as progress:
         if show:
-            from modelyard.cli.outlook import show_rows
+            from modelyard.cli.preview import show_rows
 
-            show_rows(yard, spec, show, progress, offline=offline)
+            show_rows(project, spec, show, progress, offline=offline)
         result = run(
-            yard,
+            project,
             spec,
             progress=progress,
             promote=promote,
@@ -171,11 +171,11 @@ def fine_tune(
     if json_output:
         print_json(_result_mapping(result))
     else:
-        _print_result(yard, result)
+        _print_result(project, result)
     if result.promotion is not None and not result.promotion.allowed:
         raise GateBreached(
             f"{result.version.name} is registered and not promoted: {result.promotion.reason}",
-            hint=f"{yard.show(result.experiment / 'report.html')} shows where it fails",
+            hint=f"{project.show(result.experiment / 'report.html')} shows where it fails",
         )
 
 
@@ -193,7 +193,7 @@ def _result_mapping(result: FineTuneResult) -> dict[str, Any]:
     }
 
 
-def _print_result(yard: Yard, result: FineTuneResult) -> None:
+def _print_result(project: Project, result: FineTuneResult) -> None:
     from modelyard.cli.evaluate import print_evaluation
     from modelyard.cli.render import print_pairs, print_text, print_title
 
@@ -209,9 +209,12 @@ def _print_result(yard: Yard, result: FineTuneResult) -> None:
     )
     print_pairs(
         [
-            ("version", f"{yard.show(version.path)}/  ({state})"),
-            ("card", yard.show(version.path / "TRAINING_INFO.md")),
-            ("report", f"{yard.show(result.experiment / 'report.html')}  (open it in a browser)"),
+            ("version", f"{project.show(version.path)}/  ({state})"),
+            ("card", project.show(version.path / "TRAINING_INFO.md")),
+            (
+                "report",
+                f"{project.show(result.experiment / 'report.html')}  (open it in a browser)",
+            ),
             ("ask it", f'models generate --adapter {version.name} --compare-base "Your question"'),
         ]
     )

@@ -13,7 +13,7 @@ from modelyard.core.errors import InvalidInput
 
 if TYPE_CHECKING:
     from modelyard.adapters.versions import AdapterVersion
-    from modelyard.core.layout import Yard
+    from modelyard.core.layout import Project
 
 _LONGEST_PROMPT = 1_000_000
 
@@ -49,11 +49,11 @@ def generate(
     json_output: Json = False,
 ) -> None:
     """Answer one prompt, with an adapter or with the bare base."""
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
 
-    yard = find_yard()
+    project = find_project()
     question = _read_prompt(prompt)
-    version = _chosen_version(yard, adapter, base_model, compare_base)
+    version = _chosen_version(project, adapter, base_model, compare_base)
     if version is not None and base_model and base_model != version.manifest.base.name:
         raise InvalidInput(
             f"{version.name} was trained on {version.manifest.base.name}, not on {base_model}",
@@ -61,13 +61,13 @@ def generate(
         )
 
     from modelyard.adapters.check import check_adapter_files
-    from modelyard.bases.pull import require_base
     from modelyard.chatdata.conversation import Message
     from modelyard.cli.render import print_json, print_stream, print_title, showing_progress
+    from modelyard.weights.pull import require_base
 
     name = version.manifest.base.name if version else base_model or "smollm2-135m-instruct"
     with showing_progress() as progress:
-        base = require_base(yard, name, progress=progress, offline=offline)
+        base = require_base(project, name, progress=progress, offline=offline)
     if version is not None:
         check_adapter_files(version.path, base)
 
@@ -119,12 +119,12 @@ def _read_stdin() -> str:
 
 
 def _chosen_version(
-    yard: Yard, adapter: str | None, base_model: str | None, compare_base: bool
+    project: Project, adapter: str | None, base_model: str | None, compare_base: bool
 ) -> AdapterVersion | None:
     from modelyard.adapters.versions import resolve_version
 
     if adapter is not None:
-        return resolve_version(yard, adapter)
+        return resolve_version(project, adapter)
     if compare_base:
         raise InvalidInput(
             "--compare-base compares with an adapter", hint="name one with --adapter"

@@ -1,4 +1,4 @@
-"""`models init`: a new yard."""
+"""`models init`: a new project."""
 
 from __future__ import annotations
 
@@ -15,32 +15,32 @@ from modelyard.core.errors import InvalidInput
 
 def init(
     folder: Annotated[
-        str, typer.Argument(metavar="DIR", help="The folder to make a yard; made if missing.")
+        str, typer.Argument(metavar="DIR", help="The folder to make a project; made if missing.")
     ],
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Make a new yard: folders, and one example of each file.
+    """Make a new project: folders, and one example of each file.
 
     A file that exists is never overwritten, so running it again adds only what is missing.
 
     \b
-    models init my-yard
+    models init my-project
     models init . --dry-run
 
     \b
-    JSON: {"yard": path, "dry_run": bool,
-           "written": [path in the yard], "kept": [path in the yard]}
+    JSON: {"project": path, "dry_run": bool,
+           "written": [path in the project], "kept": [path in the project]}
     """
-    from modelyard.frontdoor.init import init_yard
+    from modelyard.setup.init import init_project
 
     if not folder:
         raise InvalidInput("the folder's name is empty", hint="the current folder is `.`")
-    outcome = init_yard(Path(folder), dry_run=dry_run)
+    outcome = init_project(Path(folder), dry_run=dry_run)
     if as_json:
         print_json(
             {
-                "yard": str(outcome.yard.root),
+                "project": str(outcome.project.root),
                 "dry_run": dry_run,
                 "written": list(outcome.written),
                 "kept": list(outcome.kept),
@@ -49,7 +49,9 @@ def init(
         return
 
     if not outcome.written:
-        print_text(f"{folder} has all {len(outcome.kept)} files of a new yard: nothing to write.")
+        print_text(
+            f"{folder} has all {len(outcome.kept)} files of a new project: nothing to write."
+        )
     else:
         verb = "Would write" if dry_run else "Wrote"
         print_title(f"{verb} {len(outcome.written)} files in {folder}")
@@ -63,7 +65,7 @@ def init(
         return
     print_text()
     print_title("What to type next")
-    if outcome.yard.root.resolve() != Path.cwd():
+    if outcome.project.root.resolve() != Path.cwd():
         print_text(f"  cd {shlex.quote(folder)}")
     for line in (
         "models doctor",

@@ -142,8 +142,8 @@ def prepare_data(
     from modelyard.chatdata.prepare import prepare_data as prepare
     from modelyard.chatdata.prepare_request import PrepareRequest
     from modelyard.cli.render import print_json, showing_progress
-    from modelyard.core.layout import find_yard
-    from modelyard.core.settings.mapping import settings_mapping
+    from modelyard.core.layout import find_project
+    from modelyard.settings.mapping import settings_mapping
 
     request = PrepareRequest(
         sources=tuple(sources or ()),
@@ -158,7 +158,7 @@ def prepare_data(
         force=force,
     )
     with showing_progress() as progress:
-        result = prepare(find_yard(), request, progress=progress, dry_run=dry_run, wait_s=wait_s)
+        result = prepare(find_project(), request, progress=progress, dry_run=dry_run, wait_s=wait_s)
     if as_json:
         print_json(settings_mapping(result) | {"dry_run": dry_run})
     else:

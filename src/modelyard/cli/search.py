@@ -66,7 +66,7 @@ def search(
             "--eval",
             metavar="DIR|QUERIES",
             help="Judge the ranking instead: a folder in BEIR's layout (corpus.jsonl, "
-            "queries.jsonl, qrels/), or queries for the yard's own domains.",
+            "queries.jsonl, qrels/), or queries for the project's own domains.",
         ),
     ] = None,
     qrels: Annotated[
@@ -107,7 +107,7 @@ def search(
     """
     from modelyard.cli.render import print_json
     from modelyard.core.errors import InvalidInput
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
 
     if evaluate is not None:
         if query is not None or filters or top is not None or explain or no_rerank:
@@ -126,7 +126,7 @@ def search(
     from modelyard.retrieval.search import search as find
 
     found = find(
-        find_yard(),
+        find_project(),
         query,
         domains=domains or [],
         top=top,
@@ -279,12 +279,12 @@ def _evaluate(
 
     from modelyard.cli.render import print_json, showing_progress
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
     from modelyard.retrieval.evaluate import evaluate_search
 
     with showing_progress() as progress:
         evaluations = evaluate_search(
-            find_yard(),
+            find_project(),
             source,
             qrels=qrels,
             domains=domains,

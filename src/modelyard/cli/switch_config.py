@@ -70,8 +70,8 @@ def switch_config(
           SETTING is {"key", "change": "added", "changed" or "removed", "before", "after"};
           a profile of null is the domain's own
     """
-    from modelyard.configs.live.plan import Request
-    from modelyard.configs.live.switch import switch_request
+    from modelyard.deployments.plan import Request
+    from modelyard.deployments.switch import switch_request
 
     manner = Manner(
         plan_only=plan_only,

@@ -12,10 +12,10 @@ from modelyard.core.errors import InvalidInput
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modelyard.core.layout import Yard
+    from modelyard.core.layout import Project
     from modelyard.core.progress import Progress
+    from modelyard.encoders.pool import Encoders
     from modelyard.retrieval.domains import Domain
-    from modelyard.retrieval.encoders import Encoders
     from modelyard.retrieval.updating.outcome import DomainUpdate
 
 _SHOWN_SKIPPED = 3
@@ -84,28 +84,28 @@ def update_embeddings(
     """
     from modelyard.cli.render import showing_progress
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
+    from modelyard.encoders.pool import Encoders
     from modelyard.retrieval.domains import choose_domains, load_domains
-    from modelyard.retrieval.encoders import Encoders
 
     _check(domain or [], every=every, incremental=incremental, rebuild=rebuild)
     if watch and (dry_run or rebuild):
         raise InvalidInput(
             f"--watch and {'--dry-run' if dry_run else '--rebuild'} do not go together"
         )
-    yard = find_yard()
-    chosen = choose_domains(load_domains(yard, environment or DEFAULT_ENVIRONMENT), domain or [])
+    project = find_project()
+    chosen = choose_domains(load_domains(project, environment or DEFAULT_ENVIRONMENT), domain or [])
     if not chosen:
         raise InvalidInput(
             "there is no search domain", hint="declare one in configs/embedding_models/"
         )
     with showing_progress() as progress:
-        encoders = Encoders(yard=yard, progress=progress)
+        encoders = Encoders(project=project, progress=progress)
         if watch:
-            _watch(yard, chosen, encoders, progress, wait=wait, as_json=as_json)
+            _watch(project, chosen, encoders, progress, wait=wait, as_json=as_json)
             return
         updates = _update(
-            yard, chosen, encoders, progress, rebuild=rebuild, dry_run=dry_run, wait=wait
+            project, chosen, encoders, progress, rebuild=rebuild, dry_run=dry_run, wait=wait
         )
     _print(updates, as_json=as_json, dry_run=dry_run)
 
@@ -118,7 +118,7 @@ def _check(words: Sequence[str], *, every: bool, incremental: bool, rebuild: boo
 
 
 def _update(
-    yard: Yard,
+    project: Project,
     domains: Sequence[Domain],
     encoders: Encoders,
     progress: Progress,
@@ -131,7 +131,7 @@ def _update(
 
     return [
         update_domain(
-            yard,
+            project,
             one,
             encoders,
             rebuild=rebuild,
@@ -144,7 +144,7 @@ def _update(
 
 
 def _watch(
-    yard: Yard,
+    project: Project,
     domains: Sequence[Domain],
     encoders: Encoders,
     progress: Progress,
@@ -161,7 +161,7 @@ def _watch(
     def update(domain: Domain) -> DomainUpdate:
         again = domain.label in begun  # nothing that keeps other domains, or a save, waiting
         done = update_domain(
-            yard,
+            project,
             domain,
             encoders,
             check=not again,
@@ -172,7 +172,7 @@ def _watch(
         return done
 
     progress.stage(f"watching the files of {_count(len(domains), 'domain')}; ^C ends it")
-    for done in keep_in_step(yard, domains, update, progress=progress):
+    for done in keep_in_step(project, domains, update, progress=progress):
         if done.unchanged:
             continue
         if as_json:

@@ -25,7 +25,7 @@ def validate_config(
         list[str] | None,
         typer.Argument(
             metavar="PATH|DIR",
-            help="Files, folders, KIND/NAME or names. Default: every config of the yard.",
+            help="Files, folders, KIND/NAME or names. Default: every config of the project.",
         ),
     ] = None,
     environment: Annotated[
@@ -51,7 +51,7 @@ def validate_config(
 
     Text is one line for each finding, `FILE:LINE:COL: MESSAGE`; on a terminal the line of the file
     stands below it. The number of findings goes to stderr. Exit code 2 when there is an error.
-    A file outside any yard can only name what is given beside it.
+    A file outside any project can only name what is given beside it.
 
     \b
     models validate-config configs/language_models/gpt4_config.yaml
@@ -84,7 +84,7 @@ def validate_config(
         report = _with_unread(report, catalogue)
     _print(report, catalogue, output, strict)
     if isinstance(catalogue, GivenConfigs):
-        print_note("no yard is around these files, so they can only name each other")
+        print_note("no project is around these files, so they can only name each other")
     print_note(verdict(report))
     if not report.valid or (strict and report.findings):
         flush_results()
@@ -99,8 +99,8 @@ def _with_unread(report: CheckReport, catalogue: ConfigCatalogue) -> CheckReport
     from modelyard.configs.reading.unread import find_unread
 
     unread = [
-        finding_of(problem, catalogue.yard.show(catalogue.yard.configs), level="warning")
-        for problem in find_unread(catalogue.yard)
+        finding_of(problem, catalogue.project.show(catalogue.project.configs), level="warning")
+        for problem in find_unread(catalogue.project)
     ]
     if not unread:
         return report
@@ -145,7 +145,7 @@ def draw_report(report: CheckReport, catalogue: ConfigCatalogue) -> None:
     files: dict[str, list[SourceLine]] = {}
     for finding in report.findings:
         if finding.file not in files:
-            files[finding.file] = _lines_of(catalogue.yard.root / finding.file)
+            files[finding.file] = _lines_of(catalogue.project.root / finding.file)
         lines = files[finding.file]
         shown = None
         if finding.line <= len(lines):

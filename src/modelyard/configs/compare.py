@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import Any, Literal
 
-from modelyard.core.settings.fields import settings_fields
-from modelyard.core.settings.keypath import KeyPath, dotted
-from modelyard.core.settings.marks import choices_of, unwrap
-from modelyard.core.units import MONEY, Quantity
+from modelyard.settings.fields import settings_fields
+from modelyard.settings.keypath import KeyPath, dotted
+from modelyard.settings.marks import choices_of, unwrap
+from modelyard.settings.units import MONEY, Quantity
 
 Difference = Literal["added", "changed", "removed"]
 

@@ -13,10 +13,10 @@ from dataclasses import dataclass
 from typing import Annotated, Any, cast, get_args, get_origin
 
 from modelyard.configs.kinds import KINDS
-from modelyard.core.settings.fields import SettingsField, field_docs, settings_fields
-from modelyard.core.settings.keypath import KeyPath, dotted
-from modelyard.core.settings.marks import Between, choices_of, describe, unwrap
-from modelyard.core.yamlscalars import is_plain_text
+from modelyard.settings.fields import SettingsField, field_docs, settings_fields
+from modelyard.settings.keypath import KeyPath, dotted
+from modelyard.settings.marks import Between, choices_of, describe, unwrap
+from modelyard.settings.yaml_scalars import is_plain_text
 
 ANY_NAME = "NAME"
 """Stands in a dotted key for a name that the file chooses."""

@@ -6,9 +6,9 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
-from modelyard.configs.checking.secrets import mask_secrets
 from modelyard.configs.compare import SettingChange
 from modelyard.core.errors import Problem
+from modelyard.secrets.detection import mask_secrets
 
 
 def mask_value(key: str, value: Any) -> Any:

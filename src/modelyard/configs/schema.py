@@ -18,9 +18,9 @@ from typing import Annotated, Any, Literal, cast, get_args, get_origin
 from modelyard.configs.fields import default_of, say_type, written_form
 from modelyard.configs.kinds import ENVIRONMENTS, Kind
 from modelyard.configs.kinds.parts import NAME_PATTERN
-from modelyard.core.settings.fields import SettingsField, field_docs, settings_fields
-from modelyard.core.settings.marks import Between, Unwrapped, choices_of, describe, unwrap
-from modelyard.core.units import Quantity
+from modelyard.settings.fields import SettingsField, field_docs, settings_fields
+from modelyard.settings.marks import Between, Unwrapped, choices_of, describe, unwrap
+from modelyard.settings.units import Quantity
 
 Schema = dict[str, Any]
 

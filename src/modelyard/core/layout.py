@@ -1,6 +1,6 @@
-"""Where everything lies: the one module that joins the yard's paths.
+"""Where everything lies: the one module that joins the project's paths.
 
-A yard is a folder that holds `configs/` and `models/`. Base weights lie outside it, in the cache.
+A project is a folder that holds `configs/` and `models/`. Base weights lie outside, in the cache.
 """
 
 from __future__ import annotations
@@ -29,8 +29,8 @@ def check_name(name: str, kind: str) -> str:
 
 
 @dataclass(frozen=True, slots=True)
-class Yard:
-    """The places of one yard; `docs/architecture.md` draws them."""
+class Project:
+    """The places of one project; `docs/architecture.md` draws them."""
 
     root: Path
 
@@ -143,11 +143,11 @@ class Yard:
         return (self.root / path).absolute()
 
     def show(self, path: Path) -> str:
-        """`path` as a person in the yard would type it: relative where it lies inside."""
+        """`path` as a person in the project would type it: relative where it lies inside."""
         return "." if path == self.root else str(path).removeprefix(f"{self.root}/")
 
     def contain(self, path: Path, kind: str) -> Path:
-        """Return `path` resolved, refusing one whose links lead out of the yard or nowhere."""
+        """Return `path` resolved, refusing one whose links lead out of the project or nowhere."""
         try:
             resolved = path.resolve()
         except (OSError, RuntimeError) as error:
@@ -157,29 +157,29 @@ class Yard:
         if resolved.is_relative_to(self.root.resolve()):
             return resolved
         raise InvalidInput(
-            f"the {kind} {self.show(path)} is a link that leaves the yard (to {resolved})",
-            hint="copy the files into the yard, or give their real path",
+            f"the {kind} {self.show(path)} is a link that leaves the project (to {resolved})",
+            hint="copy the files into the project, or give their real path",
         )
 
 
-def find_yard(start: Path | None = None) -> Yard:
-    """The yard that `start` (default: `$MODELS_YARD`, else the current folder) lies in.
+def find_project(start: Path | None = None) -> Project:
+    """The project that `start` (default: `$MODELS_PROJECT`, else the current folder) lies in.
 
     Raises InvalidInput when no parent folder holds both `configs/` and `models/`.
     """
-    chosen = start or Path(os.environ.get("MODELS_YARD") or Path.cwd())
+    chosen = start or Path(os.environ.get("MODELS_PROJECT") or Path.cwd())
     chosen = chosen.absolute()
     for folder in (chosen, *chosen.parents):
         if (folder / "configs").is_dir() and (folder / "models").is_dir():
-            return Yard(folder)
+            return Project(folder)
     raise InvalidInput(
-        f"{chosen} is not inside a yard (no folder above it holds configs/ and models/)",
-        hint="make one (`models init DIR`), go into one, or name it (`models --yard DIR ...`)",
+        f"{chosen} is not inside a project (no folder above it holds configs/ and models/)",
+        hint="make one (`models init DIR`), go into one, or name it (`models --project DIR ...`)",
     )
 
 
 def cache_folder() -> Path:
-    """Where base models lie, shared by all yards: `$MODELS_CACHE`, else the XDG cache folder."""
+    """Where base models lie, shared by all projects: `$MODELS_CACHE`, else the XDG cache folder."""
     if chosen := os.environ.get("MODELS_CACHE"):
         return Path(chosen).absolute()
     xdg = os.environ.get("XDG_CACHE_HOME")

@@ -1,4 +1,4 @@
-"""The yard's local state: one SQLite file in WAL mode, migrated by numbered steps.
+"""The project's local state: one SQLite file in WAL mode, migrated by numbered steps.
 
 What must be consistent under a crash is a row here or one rename on the disk; nothing else.
 """
@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager, suppress
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import NoSpace, disk_errors, exclusive_lock, make_folder
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 _MIGRATIONS = (
     """
@@ -83,15 +83,15 @@ _LEAST_FREE_BYTES = 65_536
 
 
 @contextmanager
-def open_state(yard: Yard) -> Iterator[sqlite3.Connection]:
-    """A connection to the yard's state.db, created and migrated if need be.
+def open_state(project: Project) -> Iterator[sqlite3.Connection]:
+    """A connection to the project's state.db, created and migrated if need be.
 
     Autocommit mode: use `with transaction(connection):` for a change.
     Raises ModelyardError when the file is damaged, or was written by a newer modelyard.
     """
-    with disk_errors(yard.state_db):
-        make_folder(yard.local_state)
-    with state_errors(yard), closing(connect_state(yard)) as connection:
+    with disk_errors(project.state_db):
+        make_folder(project.local_state)
+    with state_errors(project), closing(connect_state(project)) as connection:
         yield connection
 
 
@@ -110,7 +110,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 
 @contextmanager
-def state_errors(yard: Yard) -> Iterator[None]:
+def state_errors(project: Project) -> Iterator[None]:
     """Say what to do about SQLite's failures that are not bugs of ours."""
     try:
         yield
@@ -118,14 +118,16 @@ def state_errors(yard: Yard) -> Iterator[None]:
         name = getattr(error, "sqlite_errorname", "")
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             message, hint = "is in use by another process", "run the same command again"
-        elif name.startswith("SQLITE_FULL") or (name.startswith(_OF_THE_DISK) and _is_full(yard)):
+        elif name.startswith("SQLITE_FULL") or (
+            name.startswith(_OF_THE_DISK) and _is_full(project)
+        ):
             raise NoSpace(
-                f"no space left on the disk of {yard.local_state}",
+                f"no space left on the disk of {project.local_state}",
                 hint="free some space and run the same command again",
             ) from error
         elif name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
             message, hint = f"cannot be written: {error}", "check who owns it"
-            if _is_read_only(yard):
+            if _is_read_only(project):
                 hint = "its disk is mounted read-only: what is there can be read, and not changed"
         elif name.startswith("SQLITE_IOERR"):
             # Not a word about moving it away: the file may be whole, and it holds the history.
@@ -139,43 +141,43 @@ def state_errors(yard: Yard) -> Iterator[None]:
             )
         else:
             raise
-        raise ModelyardError(message, where=yard.show(yard.state_db), hint=hint) from error
+        raise ModelyardError(message, where=project.show(project.state_db), hint=hint) from error
 
 
-def connect_state(yard: Yard, *, of_one_thread: bool = True) -> sqlite3.Connection:
+def connect_state(project: Project, *, of_one_thread: bool = True) -> sqlite3.Connection:
     """A connection that the caller closes; `open_state` is for all but what is kept for long."""
     connection = sqlite3.connect(
-        yard.state_db, timeout=30, isolation_level=None, check_same_thread=of_one_thread
+        project.state_db, timeout=30, isolation_level=None, check_same_thread=of_one_thread
     )
     try:
         connection.row_factory = sqlite3.Row
         connection.execute("PRAGMA synchronous=FULL")
         if _schema_version(connection) != len(_MIGRATIONS):
             # SQLite does not wait for a second process that also turns WAL on; the lock does.
-            lock = yard.lock("state", "db")
-            with exclusive_lock(lock, what="yard's state", wait_s=_MIGRATION_WAIT_S):
+            lock = project.lock("state", "db")
+            with exclusive_lock(lock, what="project's state", wait_s=_MIGRATION_WAIT_S):
                 connection.execute("PRAGMA journal_mode=WAL")
-                _migrate(connection, yard)
+                _migrate(connection, project)
     except BaseException:
         connection.close()
         raise
     return connection
 
 
-def connect_unwritable(yard: Yard) -> sqlite3.Connection | None:
+def connect_unwritable(project: Project) -> sqlite3.Connection | None:
     """A connection that only reads, where the file cannot be opened for writing; None: no way.
 
     SQLite wants to write a file beside one in WAL mode even to read it. Where no -wal is there,
     all is in the file itself (https://sqlite.org/wal.html#read_only_databases). Such a connection
     does not see later changes: close it after one query.
     """
-    wal = yard.state_db.with_name(f"{yard.state_db.name}-wal")
+    wal = project.state_db.with_name(f"{project.state_db.name}-wal")
     try:
         in_the_file = wal.stat().st_size == 0
     except FileNotFoundError:
         in_the_file = True
     how = "mode=ro&immutable=1" if in_the_file else "mode=ro"
-    address = f"{yard.state_db.absolute().as_uri()}?{how}"
+    address = f"{project.state_db.absolute().as_uri()}?{how}"
     connection = sqlite3.connect(address, uri=True, isolation_level=None)
     try:
         connection.row_factory = sqlite3.Row
@@ -196,26 +198,26 @@ def cannot_write(error: sqlite3.Error) -> bool:
     return name.startswith((*_OF_THE_DISK, "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_PERM"))
 
 
-def _is_full(yard: Yard) -> bool:
+def _is_full(project: Project) -> bool:
     with suppress(OSError):
-        return shutil.disk_usage(yard.local_state).free < _LEAST_FREE_BYTES
+        return shutil.disk_usage(project.local_state).free < _LEAST_FREE_BYTES
     return False
 
 
-def _is_read_only(yard: Yard) -> bool:
+def _is_read_only(project: Project) -> bool:
     with suppress(OSError):
-        return bool(os.statvfs(yard.local_state).f_flag & os.ST_RDONLY)
+        return bool(os.statvfs(project.local_state).f_flag & os.ST_RDONLY)
     return False
 
 
-def _migrate(connection: sqlite3.Connection, yard: Yard) -> None:
+def _migrate(connection: sqlite3.Connection, project: Project) -> None:
     newest = len(_MIGRATIONS)
     with transaction(connection):
         found = _schema_version(connection)
         if found > newest:
             raise ModelyardError(
                 f"was written by a newer modelyard (schema {found}, this one knows {newest})",
-                where=yard.show(yard.state_db),
+                where=project.show(project.state_db),
                 hint="update modelyard in this environment",
             )
         for script in _MIGRATIONS[found:]:

@@ -18,12 +18,12 @@ from peft import PeftModel
 from transformers import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
-from modelyard.bases.local import LocalBase
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.core.progress import Progress, Silent
 from modelyard.inference.machine import Machine
 from modelyard.inference.weights import Precision, Quantization, load_weights
+from modelyard.weights.local import LocalBase
 
 _LOSS_TOKENS = 1024
 _ANSWERS_AT_ONCE = 32

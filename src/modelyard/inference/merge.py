@@ -25,15 +25,15 @@ from modelyard.adapters.export import (
 )
 from modelyard.adapters.verify import TOKENIZER_FILES
 from modelyard.adapters.versions import AdapterVersion
-from modelyard.bases.local import LocalBase
 from modelyard.chatdata.conversation import Conversation
 from modelyard.core.errors import GateBreached, ModelyardError, NoData
 from modelyard.core.files import require_free_space
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.inference.engine import Engine
 from modelyard.inference.machine import Machine
 from modelyard.inference.parity import agreement, answer_rows, likeliest_tokens
+from modelyard.weights.local import LocalBase
 
 StoredAs = Literal["base", "bf16", "fp32"]
 LEAST_PARITY = 0.99
@@ -49,7 +49,7 @@ _DTYPES = {
 
 
 def export_merged(
-    yard: Yard,
+    project: Project,
     version: AdapterVersion,
     base: LocalBase,
     target: Path,
@@ -68,13 +68,13 @@ def export_merged(
     """
     dtype = _DTYPES[_base_dtype(base.path) if stored_as == "base" else stored_as]
     identity = describe_export(version, "merged", {"stored_as": str(dtype).removeprefix("torch.")})
-    require_outside(yard, target)
+    require_outside(project, target)
     if found := find_export(target, identity):
         return found
     require_free_space(
         target, base.size_bytes * (2 if dtype == torch.float32 else 1), "a merged model"
     )
-    with staged_export(yard, target, identity, wait_s=wait_s) as (staged, facts):
+    with staged_export(project, target, identity, wait_s=wait_s) as (staged, facts):
         progress.stage(f"merge: {version.name} into {base.name}")
         engine = Engine.load(base, version.path, machine=machine, precision="fp32")
         rows = answer_rows(conversations, engine.tokenizer)

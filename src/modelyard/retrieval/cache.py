@@ -1,4 +1,4 @@
-"""The embedding cache of a yard: vectors by what was embedded and by whom, never by path.
+"""The embedding cache of a project: vectors by what was embedded and by whom, never by path.
 
 So a renamed file embeds nothing, an edited one its changed passages, and a text that stands in
 several places or domains is embedded once. It may be deleted at any time: only time is lost. What
@@ -13,7 +13,7 @@ from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
 from modelyard.core.files import disk_errors, exclusive_lock, make_folder
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.state import transaction
 from modelyard.retrieval.index import IndexDamaged, index_errors
@@ -76,13 +76,13 @@ class EmbeddingCache:
 
 @contextmanager
 def open_cache(
-    yard: Yard, fingerprint: str, progress: Progress, *, read_only: bool = False
+    project: Project, fingerprint: str, progress: Progress, *, read_only: bool = False
 ) -> Iterator[EmbeddingCache]:
-    """The yard's cache, for one encoder; a damaged one is begun anew, with a warning.
+    """The project's cache, for one encoder; a damaged one is begun anew, with a warning.
 
     Read-only, nothing is written: where there is no cache that can be read, an empty one is given.
     """
-    path = yard.embedding_cache
+    path = project.embedding_cache
     if read_only:
         with closing(_look_into(path)) as connection:
             yield EmbeddingCache(connection, fingerprint)
@@ -92,28 +92,28 @@ def open_cache(
     with index_errors(path):
         try:
             with index_errors(path):
-                connection = connect_cache(yard)
+                connection = connect_cache(project)
         except IndexDamaged:
-            progress.warn(f"{yard.show(path)} is damaged: it is begun anew")
+            progress.warn(f"{project.show(path)} is damaged: it is begun anew")
             for suffix in ("", "-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
-            connection = connect_cache(yard)
+            connection = connect_cache(project)
         with closing(connection):
             yield EmbeddingCache(connection, fingerprint)
 
 
-def connect_cache(yard: Yard) -> sqlite3.Connection:
+def connect_cache(project: Project) -> sqlite3.Connection:
     """A connection in autocommit mode to the cache, made or brought up to date if need be."""
-    connection = sqlite3.connect(yard.embedding_cache, timeout=30, isolation_level=None)
+    connection = sqlite3.connect(project.embedding_cache, timeout=30, isolation_level=None)
     try:
         # A power cut may cost the newest batches; the file stays whole.
         connection.execute("PRAGMA synchronous = NORMAL")
         if _version(connection) != _SCHEMA_VERSION:
-            lock = yard.lock("search", "embedding-cache")
+            lock = project.lock("search", "embedding-cache")
             # SQLite does not wait for a second process that also turns WAL on; the lock does.
             with exclusive_lock(lock, what="embedding cache", wait_s=_WAIT_S):
                 connection.execute("PRAGMA journal_mode = WAL")
-                _prepare(connection, yard.embedding_cache)
+                _prepare(connection, project.embedding_cache)
     except BaseException:
         connection.close()
         raise

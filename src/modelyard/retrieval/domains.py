@@ -1,4 +1,4 @@
-"""The search domains of a yard: what is indexed, by which encoder, ranked how."""
+"""The search domains of a project: what is indexed, by which encoder, ranked how."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from modelyard.configs.kinds.embedding_models import (
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.shape import check_shape
 from modelyard.core.errors import InvalidInput, ProblemsFound, did_you_mean
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 CHUNKING_VERSION = 3
 """Raised when readers cut differently: indexes made before are then built anew."""
@@ -56,13 +56,13 @@ class Domain:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def load_domains(yard: Yard, environment: str = DEFAULT_ENVIRONMENT) -> Mapping[str, Domain]:
-    """Every search domain of the yard by GROUP/NAME, as the configs say in an environment.
+def load_domains(project: Project, environment: str = DEFAULT_ENVIRONMENT) -> Mapping[str, Domain]:
+    """Every search domain of the project by GROUP/NAME, as the configs say in an environment.
 
     Raises ProblemsFound when an embedding config is not valid there.
     """
     found: dict[str, Domain] = {}
-    for name, group in load_groups(yard, environment).items():
+    for name, group in load_groups(project, environment).items():
         for domain, settings in group.domains.items():
             if group.encoder is None:
                 continue  # `models validate-config` says so
@@ -72,15 +72,15 @@ def load_domains(yard: Yard, environment: str = DEFAULT_ENVIRONMENT) -> Mapping[
                 settings=settings,
                 encoder=group.encoder,
                 fusion=settings.fusion or group.fusion,
-                index=yard.search_index(name, domain),
+                index=project.search_index(name, domain),
             )
             found[one.label] = one
     return found
 
 
-def load_groups(yard: Yard, environment: str) -> Mapping[str, EmbeddingGroup]:
-    """Every embedding config of the yard by name."""
-    catalogue = ConfigCatalogue(yard)
+def load_groups(project: Project, environment: str) -> Mapping[str, EmbeddingGroup]:
+    """Every embedding config of the project by name."""
+    catalogue = ConfigCatalogue(project)
     groups: dict[str, EmbeddingGroup] = {}
     for path in catalogue.paths("embedding_models"):
         document = catalogue.read(path)
@@ -117,7 +117,9 @@ def choose_domains(
     return list(chosen.values())
 
 
-def default_search_rules(yard: Yard, environment: str = DEFAULT_ENVIRONMENT) -> SearchRules | None:
+def default_search_rules(
+    project: Project, environment: str = DEFAULT_ENVIRONMENT
+) -> SearchRules | None:
     """How a search that names no domain goes: the first embedding config with a `search` part."""
-    groups = load_groups(yard, environment)
+    groups = load_groups(project, environment)
     return next((group.search for group in groups.values() if group.search), None)

@@ -8,8 +8,8 @@ from dataclasses import dataclass, field
 
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.progress import Progress
+from modelyard.encoders.pool import Encoders
 from modelyard.retrieval.cache import EmbeddingCache
-from modelyard.retrieval.encoders import Encoders
 from modelyard.retrieval.index import VECTOR_TYPE
 from modelyard.retrieval.passage import Passage
 

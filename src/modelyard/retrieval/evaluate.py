@@ -1,7 +1,7 @@
 """How good a ranking is: nDCG, recall and MRR of meaning, words and their mix, side by side.
 
 A public set brings a corpus, which gets an index of its own (evaluating/corpus.py); queries of
-one's own are asked of the yard's indexes.
+one's own are asked of the project's indexes.
 """
 
 from __future__ import annotations
@@ -17,16 +17,16 @@ import numpy as np
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import InvalidInput, NoData
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
+from modelyard.encoders import TextEncoder
+from modelyard.encoders.pool import Encoders
 from modelyard.retrieval.domains import (
     Domain,
     choose_domains,
     default_search_rules,
     load_domains,
 )
-from modelyard.retrieval.encoders import Encoders
-from modelyard.retrieval.encoding import TextEncoder
 from modelyard.retrieval.evaluating.corpus import corpus_index, look_of
 from modelyard.retrieval.evaluating.judged import (
     Judged,
@@ -95,19 +95,19 @@ class Evaluation:
 
 
 def evaluate_search(
-    yard: Yard,
+    project: Project,
     source: Path,
     *,
     qrels: Path | None = None,
     domains: Sequence[str] = (),
     kind: Literal["text", "code"] | None = None,
     environment: str = DEFAULT_ENVIRONMENT,
-    open_encoder: Callable[[Yard, Encoder], TextEncoder] | None = None,
+    open_encoder: Callable[[Project, Encoder], TextEncoder] | None = None,
     progress: Progress | None = None,
 ) -> list[Evaluation]:
     """Judge the ranking by queries whose answers are known.
 
-    source: a folder in BEIR's layout, or a file of queries for the yard's own domains, where a
+    source: a folder in BEIR's layout, or a file of queries for the project's own domains, where a
     document's name is PATH or PATH:LINE.
     domains: whose passages are judged, or whose encoder, where the corpus is a folder's; default:
     those of the groups that a search asks.
@@ -117,16 +117,16 @@ def evaluate_search(
     progress = progress or Silent()
     if not source.exists():
         raise InvalidInput("cannot be read: there is no such file or folder", where=str(source))
-    known = load_domains(yard, environment)
-    rules = default_search_rules(yard, environment)
+    known = load_domains(project, environment)
+    rules = default_search_rules(project, environment)
     groups = rules.groups if rules else ()
     if source.is_dir():
         judged = load_judged(source / "queries.jsonl", qrels or find_qrels(source))
         settings = _one_encoder(choose_domains(known, domains, groups=groups), domains)
         corpus = load_corpus(source / "corpus.jsonl")
         kind = kind or look_of(corpus)
-        encoders = _Encoders(yard, progress, open_encoder)
-        with corpus_index(yard, corpus, kind, settings, encoders, progress) as snapshot:
+        encoders = _Encoders(project, progress, open_encoder)
+        with corpus_index(project, corpus, kind, settings, encoders, progress) as snapshot:
             names = _names_of_documents(snapshot)
             weight = TEXT_DENSE if kind == "text" else CODE_DENSE
             manner = TEXT if kind == "text" else CODE
@@ -145,7 +145,7 @@ def evaluate_search(
                 ]
             )
     judged = load_judged(source, qrels or find_qrels(source.parent))
-    encoders = _Encoders(yard, progress, open_encoder)
+    encoders = _Encoders(project, progress, open_encoder)
     found = [
         _evaluate_domain(domain, judged, encoders, progress)
         for domain in choose_domains(known, domains, groups=groups)
@@ -183,25 +183,25 @@ def _require_answers(found: list[Evaluation]) -> list[Evaluation]:
 
 
 class _Encoders(Encoders):
-    """The encoders of the yard, or of a test."""
+    """The encoders of the project, or of a test."""
 
     def __init__(
         self,
-        yard: Yard,
+        project: Project,
         progress: Progress,
-        open_encoder: Callable[[Yard, Encoder], TextEncoder] | None,
+        open_encoder: Callable[[Project, Encoder], TextEncoder] | None,
     ) -> None:
-        super().__init__(yard=yard, progress=progress)
+        super().__init__(project=project, progress=progress)
         self._given = open_encoder
 
     def fingerprint(self, settings: Encoder) -> str:
         if self._given is not None:
-            return self._given(self.yard, settings).fingerprint
+            return self._given(self.project, settings).fingerprint
         return super().fingerprint(settings)
 
     def open(self, settings: Encoder, *, texts: int = 0) -> TextEncoder:
         if self._given is not None:
-            return self._given(self.yard, settings)
+            return self._given(self.project, settings)
         return super().open(settings, texts=texts)
 
 

@@ -15,7 +15,7 @@ from contextlib import closing, suppress
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import exclusive_lock
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.state import transaction
 from modelyard.retrieval.cache import connect_cache
@@ -28,7 +28,7 @@ _DAY_S = 86_400
 
 
 def forget_unused(
-    yard: Yard,
+    project: Project,
     progress: Progress,
     *,
     today: int | None = None,
@@ -38,20 +38,22 @@ def forget_unused(
 
     Raises nothing: the indexes are in step already, and another day will do.
     """
-    path = yard.embedding_cache
-    lock = yard.lock("search", "embedding-cache-sweep")
+    path = project.embedding_cache
+    lock = project.lock("search", "embedding-cache-sweep")
     with suppress(OSError, sqlite3.Error, ModelyardError):
         if path.stat().st_size < worth_bytes:
             return
         day = int(time.time() // _DAY_S) if today is None else today
         with (
             exclusive_lock(lock, what="embedding cache"),
-            closing(connect_cache(yard)) as connection,
+            closing(connect_cache(project)) as connection,
         ):
-            _sweep(connection, yard, progress, day)
+            _sweep(connection, project, progress, day)
 
 
-def _sweep(connection: sqlite3.Connection, yard: Yard, progress: Progress, today: int) -> None:
+def _sweep(
+    connection: sqlite3.Connection, project: Project, progress: Progress, today: int
+) -> None:
     if connection.execute("SELECT 1 FROM sweeps WHERE day = ?", (today,)).fetchone():
         return
     connection.execute(
@@ -60,7 +62,7 @@ def _sweep(connection: sqlite3.Connection, yard: Yard, progress: Progress, today
     )
     numbers = dict(connection.execute("SELECT fingerprint, id FROM encoders"))
     connection.execute("BEGIN")  # of the temporary table alone: updates go on meanwhile
-    connection.executemany("INSERT OR IGNORE INTO used VALUES (?, ?)", _used(yard, numbers))
+    connection.executemany("INSERT OR IGNORE INTO used VALUES (?, ?)", _used(project, numbers))
     connection.execute("COMMIT")
     with transaction(connection):
         forgotten = _mark_and_remove(connection, today)
@@ -69,9 +71,9 @@ def _sweep(connection: sqlite3.Connection, yard: Yard, progress: Progress, today
         _give_back_space(connection)
 
 
-def _used(yard: Yard, numbers: dict[str, int]) -> Iterator[tuple[int, bytes]]:
+def _used(project: Project, numbers: dict[str, int]) -> Iterator[tuple[int, bytes]]:
     """(encoder, digest) of every passage of every index. Raises when one cannot be read."""
-    for path in yard.search_indexes:
+    for path in project.search_indexes:
         with open_index(path) as reader:
             number = numbers.get(reader.meta.encoder)
             if number is not None:

@@ -10,7 +10,7 @@ import stat
 from collections.abc import Sequence
 from pathlib import Path
 
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.retrieval.opened import Source
 from modelyard.retrieval.results import FileState, Result
 
@@ -22,9 +22,9 @@ _HASHED_AT_MOST_BYTES = 2_000_000
 """A larger file whose time has moved counts as changed: reading it would hold up the answer."""
 
 
-def state_of_file(yard: Yard, source: Source) -> FileState:
+def state_of_file(project: Project, source: Source) -> FileState:
     """Whether the file is as it was indexed; one that was only touched is."""
-    path = yard.root / source.path
+    path = project.root / source.path
     try:
         found = path.stat()
         if not stat.S_ISREG(found.st_mode):

@@ -32,7 +32,7 @@ SCHEMA = (
     """
     CREATE TABLE files (
         id           INTEGER PRIMARY KEY,
-        path         TEXT NOT NULL UNIQUE,    -- from the yard's root
+        path         TEXT NOT NULL UNIQUE,    -- from the project's root
         sha256       TEXT NOT NULL,           -- of the bytes that were cut
         size_bytes   INTEGER NOT NULL,
         mtime_ns     INTEGER NOT NULL,
@@ -120,7 +120,7 @@ class IndexedFile:
     id: int
     """Its row."""
     path: str
-    """From the yard's root."""
+    """From the project's root."""
     sha256: str
     """Of its bytes."""
     size_bytes: int
@@ -138,7 +138,7 @@ class IndexedPassage:
     id: int
     """Its row; an update may give it another one."""
     path: str
-    """Its file, from the yard's root."""
+    """Its file, from the project's root."""
     kind: str
     """What it is: section, function, key ..."""
     title: str

@@ -50,7 +50,7 @@ class Source:
     """Where a passage comes from: enough to weigh it, without its text."""
 
     path: str
-    """Its file, from the yard's root."""
+    """Its file, from the project's root."""
     modified_at: str
     """When the file was last written, in UTC."""
     digest: str

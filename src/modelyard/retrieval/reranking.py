@@ -14,11 +14,11 @@ import numpy as np
 
 from modelyard.configs.kinds.embedding_models import SearchRules
 from modelyard.core.errors import InvalidInput
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
+from modelyard.encoders.cross_encoder import CrossEncoder, open_cross_encoder
 from modelyard.retrieval.asking import Candidate
 from modelyard.retrieval.boosts import apply_boosts
-from modelyard.retrieval.encoding.cross_encoder import CrossEncoder, open_cross_encoder
 from modelyard.retrieval.merging import Found
 from modelyard.retrieval.query import Query
 
@@ -40,19 +40,19 @@ class Reranker:
         return [*scored, *found[self.count :]]
 
 
-def open_reranker(yard: Yard, rules: SearchRules, *, progress: Progress) -> Reranker | None:
+def open_reranker(project: Project, rules: SearchRules, *, progress: Progress) -> Reranker | None:
     """What `search.reranker` names, or None where it names none.
 
     Raises InvalidInput when there is no such folder, or it holds no cross-encoder.
     """
     if rules.reranker is None:
         return None
-    folder = yard.written_path(rules.reranker)
+    folder = project.written_path(rules.reranker)
     if not folder.is_dir():
         raise InvalidInput(
             f"`search.reranker` names the folder {rules.reranker}, which does not exist",
             where="configs/embedding_models",
-            hint="a relative path starts at the yard; --no-rerank searches without it",
+            hint="a relative path starts at the project; --no-rerank searches without it",
         )
     cross_encoder = open_cross_encoder(folder, progress=progress)
     return Reranker(cross_encoder, name=rules.reranker, count=rules.reranked)

@@ -36,7 +36,7 @@ class FileRecord:
     """What an index keeps of a file."""
 
     path: str
-    """From the yard's root."""
+    """From the project's root."""
     sha256: str
     """Of the bytes that were cut."""
     size_bytes: int

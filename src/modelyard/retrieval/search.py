@@ -11,8 +11,9 @@ import numpy as np
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
+from modelyard.encoders import TextEncoder
 from modelyard.retrieval.asking import Candidate, ask_domain
 from modelyard.retrieval.domains import (
     Domain,
@@ -20,7 +21,6 @@ from modelyard.retrieval.domains import (
     default_search_rules,
     load_domains,
 )
-from modelyard.retrieval.encoding import TextEncoder
 from modelyard.retrieval.filters import note_filters
 from modelyard.retrieval.freshness import note_stale, state_of_file
 from modelyard.retrieval.index import IndexDamaged, IndexMissing
@@ -35,7 +35,7 @@ from modelyard.retrieval.snippets import passage_snippet
 if TYPE_CHECKING:
     from modelyard.retrieval.reranking import Reranker
 
-OpenEncoder = Callable[[Yard, Encoder], TextEncoder]
+OpenEncoder = Callable[[Project, Encoder], TextEncoder]
 
 _TOP, _DEPTH = 10, 100
 """Results, and candidates of each side, where no config has search rules."""
@@ -46,19 +46,19 @@ _BY_MEANING_ALONE = (
 
 
 class Searcher:
-    """Searches one yard again and again; what was loaded stays in memory while it is current."""
+    """Searches one project again and again; what was loaded stays in memory while it is current."""
 
     def __init__(
         self,
-        yard: Yard,
+        project: Project,
         *,
         environment: str = DEFAULT_ENVIRONMENT,
         open_encoder: OpenEncoder | None = None,
         progress: Progress | None = None,
     ) -> None:
-        self._yard = yard
-        self._domains = load_domains(yard, environment)
-        self._rules = default_search_rules(yard, environment)
+        self._project = project
+        self._domains = load_domains(project, environment)
+        self._rules = default_search_rules(project, environment)
         self._progress = progress or Silent()
         self._open_encoder = open_encoder or self._open_settled_encoder
         self._encoders: dict[Encoder, TextEncoder] = {}
@@ -148,7 +148,7 @@ class Searcher:
             if reranker is not None:
                 found = reranker.order(query, found)
             others = [(domain.label, snapshot) for domain, snapshot, _ in opened]
-            results = _show(self._yard, query, found[:top], others if related else [])
+            results = _show(self._project, query, found[:top], others if related else [])
             notes += note_stale(results)
         return SearchResults(
             query=query,
@@ -166,7 +166,7 @@ class Searcher:
         if self._reranker is None and self._rules and self._rules.reranker:
             from modelyard.retrieval.reranking import open_reranker
 
-            self._reranker = open_reranker(self._yard, self._rules, progress=self._progress)
+            self._reranker = open_reranker(self._project, self._rules, progress=self._progress)
         return self._reranker
 
     def _open(
@@ -226,20 +226,20 @@ class Searcher:
 
     def _encode(self, domain: Domain, query: Query) -> Floats:
         if domain.encoder not in self._encoders:
-            self._encoders[domain.encoder] = self._open_encoder(self._yard, domain.encoder)
+            self._encoders[domain.encoder] = self._open_encoder(self._project, domain.encoder)
         return self._encoders[domain.encoder].encode_query(query.text)
 
     def _fingerprint(self, domain: Domain) -> str:
         return self._encoders[domain.encoder].fingerprint
 
-    def _open_settled_encoder(self, yard: Yard, settings: Encoder) -> TextEncoder:
-        from modelyard.retrieval.encoding import open_encoder
+    def _open_settled_encoder(self, project: Project, settings: Encoder) -> TextEncoder:
+        from modelyard.encoders import open_encoder
 
-        return open_encoder(yard, settings, for_bulk=False, progress=self._progress)
+        return open_encoder(project, settings, for_bulk=False, progress=self._progress)
 
 
 def search(
-    yard: Yard,
+    project: Project,
     text: str,
     *,
     domains: Sequence[str] = (),
@@ -250,7 +250,7 @@ def search(
     progress: Progress | None = None,
 ) -> SearchResults:
     """One search; `Searcher` says what it does and raises, and is faster the second time."""
-    searcher = Searcher(yard, environment=environment, progress=progress)
+    searcher = Searcher(project, environment=environment, progress=progress)
     try:
         return searcher.search(text, domains=domains, top=top, filters=filters, rerank=rerank)
     finally:
@@ -271,7 +271,7 @@ def _find_damaged(domains: Sequence[Domain]) -> dict[str, ModelyardError]:
 
 
 def _show(
-    yard: Yard,
+    project: Project,
     query: Query,
     found: Sequence[Found],
     others: Sequence[tuple[str, Snapshot]],
@@ -293,7 +293,7 @@ def _show(
                 passage=passage,
                 snippet=passage_snippet(passage, query.terms),
                 scores=one.scores,
-                state=state_of_file(yard, one.source),
+                state=state_of_file(project, one.source),
                 also=tuple(f"{path}:{line}" for path, line in sorted(places - {here})),
                 related=find_related(shown, others),
             )

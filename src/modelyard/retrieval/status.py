@@ -10,10 +10,10 @@ from pathlib import Path
 from typing import Literal
 
 from modelyard.core.errors import ModelyardError
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.encoders.opening import encoder_fingerprint
+from modelyard.encoders.sources import EncoderUnavailable
 from modelyard.retrieval.domains import Domain
-from modelyard.retrieval.encoding.opening import encoder_fingerprint
-from modelyard.retrieval.encoding.sources import EncoderUnavailable
 from modelyard.retrieval.index import IndexedFile, IndexMeta, IndexMissing, open_index
 from modelyard.retrieval.reading.sources import SourceFile, find_sources
 from modelyard.retrieval.updating.comparing import has_changed
@@ -61,7 +61,7 @@ class DomainStatus:
         return self.state in ("missing", "unreadable", "outdated") or self.stale_s > max_age_s
 
 
-def read_status(yard: Yard, domain: Domain) -> DomainStatus:
+def read_status(project: Project, domain: Domain) -> DomainStatus:
     """How one domain's index stands to its files now; all of the index is read, and checked."""
     encoder = domain.encoder.model
     try:
@@ -77,7 +77,7 @@ def read_status(yard: Yard, domain: Domain) -> DomainStatus:
             domain=domain.label, state="unreadable", encoder=encoder, reason=error.message
         )
     sizes = {one.path: (one.size_bytes, one.mtime_ns) for one in known.values()}
-    files = {one.shown: one for one in find_sources(yard, domain, known=sizes).files}
+    files = {one.shown: one for one in find_sources(project, domain, known=sizes).files}
     new = [
         path
         for path, one in files.items()
@@ -87,7 +87,7 @@ def read_status(yard: Yard, domain: Domain) -> DomainStatus:
     changed = [
         path for path, one in files.items() if path in known and has_changed(one, known[path])
     ]
-    outdated = _why_outdated(yard, meta, domain)
+    outdated = _why_outdated(project, meta, domain)
     stale = bool(new or gone or changed)
     return DomainStatus(
         domain=domain.label,
@@ -98,16 +98,16 @@ def read_status(yard: Yard, domain: Domain) -> DomainStatus:
         passages=passages,
         size_bytes=size_bytes,
         updated_at=meta.updated_at,
-        stale_s=_stale_s(yard, files, [*new, *changed], [known[path] for path in gone]),
+        stale_s=_stale_s(project, files, [*new, *changed], [known[path] for path in gone]),
         new=new,
         changed=changed,
         gone=gone,
     )
 
 
-def _why_outdated(yard: Yard, meta: IndexMeta, domain: Domain) -> str | None:
+def _why_outdated(project: Project, meta: IndexMeta, domain: Domain) -> str | None:
     try:
-        if meta.encoder != encoder_fingerprint(yard, domain.encoder):
+        if meta.encoder != encoder_fingerprint(project, domain.encoder):
             return "another encoder"
     except EncoderUnavailable:
         return "its encoder is not on this machine"
@@ -115,7 +115,7 @@ def _why_outdated(yard: Yard, meta: IndexMeta, domain: Domain) -> str | None:
 
 
 def _stale_s(
-    yard: Yard,
+    project: Project,
     files: Mapping[str, SourceFile],
     written: Sequence[str],
     gone: Sequence[IndexedFile],
@@ -125,7 +125,7 @@ def _stale_s(
     A file that was moved here keeps its old time, so the time of its entry (ctime) counts as well.
     """
     moments = [_entered_s(files[path].path) for path in written]
-    moments += [_folder_changed_s(yard.root / one.path) for one in gone]
+    moments += [_folder_changed_s(project.root / one.path) for one in gone]
     return max(0.0, time.time() - min(moments)) if moments else 0.0
 
 

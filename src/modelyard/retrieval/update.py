@@ -16,10 +16,10 @@ from contextlib import ExitStack, contextmanager, nullcontext
 from dataclasses import dataclass
 
 from modelyard.core.files import LockHeld, exclusive_lock, make_folder, sweep_staging
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
+from modelyard.encoders.pool import Encoders
 from modelyard.retrieval.domains import Domain
-from modelyard.retrieval.encoders import Encoders
 from modelyard.retrieval.forgetting import forget_unused
 from modelyard.retrieval.index import (
     IndexDamaged,
@@ -39,7 +39,7 @@ from modelyard.retrieval.updating.planning import plan_without_encoder
 
 
 def update_domain(
-    yard: Yard,
+    project: Project,
     domain: Domain,
     encoders: Encoders,
     *,
@@ -58,11 +58,13 @@ def update_domain(
     """
     began = time.monotonic()
     update = DomainUpdate(domain=domain.label, dry_run=dry_run)
-    job = UpdateJob(yard=yard, domain=domain, encoders=encoders, progress=progress, update=update)
+    job = UpdateJob(
+        project=project, domain=domain, encoders=encoders, progress=progress, update=update
+    )
     with nullcontext() if dry_run else _alone(job, wait_s):
         _bring_in_step(job, rebuild=rebuild, check=check)
     if update.embedded and not dry_run:
-        forget_unused(yard, progress)
+        forget_unused(project, progress)
     update.took_s = time.monotonic() - began
     return update
 
@@ -81,7 +83,7 @@ def _alone(job: UpdateJob, wait_s: float) -> Iterator[None]:
 def _locked(job: UpdateJob, wait_s: float) -> Iterator[None]:
     """Hold the lock of the domain, saying so when that means waiting for another process."""
     domain = job.domain
-    lock, what = job.yard.lock(f"search-{domain.group}", domain.name), f"index {domain.label}"
+    lock, what = job.project.lock(f"search-{domain.group}", domain.name), f"index {domain.label}"
     with ExitStack() as stack:
         try:
             stack.enter_context(exclusive_lock(lock, what=what))
@@ -105,7 +107,7 @@ def _bring_in_step(job: UpdateJob, *, rebuild: bool, check: bool) -> None:
     known, why_none = _known(job, check=check and not rebuild)
     files = known.files.values() if known else ()
     sizes = {one.path: (one.size_bytes, one.mtime_ns) for one in files}
-    sources = find_sources(job.yard, job.domain, known=sizes)
+    sources = find_sources(job.project, job.domain, known=sizes)
     for reason, paths in sources.skipped.items():
         for path in paths:
             job.update.skip(reason, path)

@@ -9,7 +9,7 @@ from threading import Event
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import STAGING_PREFIX
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.retrieval.domains import Domain
 from modelyard.retrieval.reading.sources import matches_any
@@ -26,7 +26,7 @@ class CannotWatch(ModelyardError):
 
 
 def keep_in_step(
-    yard: Yard,
+    project: Project,
     domains: Sequence[Domain],
     update: Callable[[Domain], DomainUpdate],
     *,
@@ -41,7 +41,7 @@ def keep_in_step(
     waiting: dict[str, Domain] = {}
     told: dict[str, str] = {}
     started = False
-    for changed in watch_domains(yard, domains, stop=stop):
+    for changed in watch_domains(project, domains, stop=stop):
         waiting |= {domain.label: domain for domain in changed}
         for label, domain in list(waiting.items()):
             try:
@@ -60,7 +60,7 @@ def keep_in_step(
 
 
 def watch_domains(
-    yard: Yard, domains: Sequence[Domain], *, stop: Event | None = None
+    project: Project, domains: Sequence[Domain], *, stop: Event | None = None
 ) -> Iterator[list[Domain]]:
     """Yields the domains whose files changed, until `stop` is set; none when a second was quiet.
 
@@ -69,7 +69,7 @@ def watch_domains(
     """
     from watchfiles import watch
 
-    root, indexes = yard.root.resolve(), yard.embeddings.resolve()
+    root, indexes = project.root.resolve(), project.embeddings.resolve()
 
     def changed(paths: Iterable[str]) -> list[Domain]:
         places = [Path(path) for path in paths]
@@ -94,7 +94,7 @@ def watch_domains(
         except OSError as error:
             raise CannotWatch(
                 f"the file system cannot be watched: {error}",
-                where=str(yard.root),
+                where=str(project.root),
                 hint="raise fs.inotify.max_user_watches, or run `models update-embeddings` by cron",
             ) from error
         if changes is None:

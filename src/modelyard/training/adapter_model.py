@@ -14,10 +14,10 @@ from peft import (
 )
 from safetensors.torch import load_file, save_file
 
-from modelyard.bases.local import LocalBase
 from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.inference.weights import Precision, Quantization, load_weights
+from modelyard.weights.local import LocalBase
 
 WEIGHTS_NAME = "adapter_model.safetensors"
 

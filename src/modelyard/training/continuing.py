@@ -15,14 +15,14 @@ from typing import Any
 from modelyard.adapters.check import CONFIG_NAME, check_adapter_files
 from modelyard.adapters.training_info import load_evaluation
 from modelyard.adapters.versions import AdapterVersion, resolve_version
-from modelyard.bases.local import LocalBase
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import ChatDataset, load_dataset
 from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.core.errors import InvalidInput, ModelyardError, Problem, ProblemsFound
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.training.memory import BaseShape, load_base_shape
 from modelyard.training.spec import FineTuneSpec
+from modelyard.weights.local import LocalBase
 
 _NEW, _OLD = "new", "old"
 """How groups of evaluation rows are called, before a colon and the rows' own group."""
@@ -38,21 +38,21 @@ class RunRows:
     """The version that training begins with; None for a fresh adapter."""
 
 
-def pin_parent(yard: Yard, spec: FineTuneSpec) -> FineTuneSpec:
+def pin_parent(project: Project, spec: FineTuneSpec) -> FineTuneSpec:
     """The spec with `parent` as NAME@V, where it was NAME: the version in use now."""
     if spec.parent is None:
         return spec
-    return replace(spec, parent=resolve_version(yard, spec.parent).name)
+    return replace(spec, parent=resolve_version(project, spec.parent).name)
 
 
-def load_rows(yard: Yard, spec: FineTuneSpec) -> RunRows:
+def load_rows(project: Project, spec: FineTuneSpec) -> RunRows:
     """Read the dataset and, when the spec continues from a version, that version's own rows.
 
     With a parent, its dataset's eval rows are judged too, in groups of their own, and
     `data.replay_share` of the rows to learn are drawn from its train rows.
     Raises InvalidInput when rows should be replayed and cannot be had.
     """
-    dataset = load_dataset(yard, spec.dataset)
+    dataset = load_dataset(project, spec.dataset)
     share = spec.data.replay_share
     if spec.parent is None:
         if share:
@@ -62,14 +62,14 @@ def load_rows(yard: Yard, spec: FineTuneSpec) -> RunRows:
                 hint="name it: --from NAME[@VERSION]",
             )
         return RunRows(dataset=dataset, parent=None)
-    parent = resolve_version(yard, spec.parent)
+    parent = resolve_version(project, spec.parent)
     if parent.manifest.base.name != spec.base_model:
         raise InvalidInput(
             f"{parent.name} was trained on {parent.manifest.base.name}, not on {spec.base_model}",
             where="base_model",
             hint=f"continue with --base-model {parent.manifest.base.name}",
         )
-    old, why_not = _old_dataset(yard, parent)
+    old, why_not = _old_dataset(project, parent)
     if old is None:
         if share:
             raise InvalidInput(f"no row can be replayed: {why_not}", where="data.replay_share")
@@ -142,11 +142,11 @@ def judge_old_rows(parent: AdapterVersion, evaluation: Mapping[str, Any]) -> dic
     }
 
 
-def _old_dataset(yard: Yard, parent: AdapterVersion) -> tuple[ChatDataset | None, str]:
+def _old_dataset(project: Project, parent: AdapterVersion) -> tuple[ChatDataset | None, str]:
     """The rows that the parent was trained on, if they are here unchanged; else why not."""
     name = parent.manifest.data.name
     try:
-        old = load_dataset(yard, name)
+        old = load_dataset(project, name)
     except ModelyardError as error:
         return None, f"its dataset {name} cannot be read ({error.message})"
     if old.fingerprint != parent.manifest.data.fingerprint:

@@ -19,8 +19,8 @@ import yaml
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError, Problem, ProblemsFound
 from modelyard.core.files import write_atomic, write_json
-from modelyard.core.layout import Yard
-from modelyard.core.settings.mapping import flatten_settings, settings_mapping
+from modelyard.core.layout import Project
+from modelyard.settings.mapping import flatten_settings, settings_mapping
 from modelyard.training.preflight import Choices
 from modelyard.training.spec import FineTuneSpec
 
@@ -130,18 +130,18 @@ def build_identity(
 
 
 def open_experiment(
-    yard: Yard, spec: FineTuneSpec, identity: Identity, *, fresh: bool
+    project: Project, spec: FineTuneSpec, identity: Identity, *, fresh: bool
 ) -> Experiment:
     """The experiment's folder, new or as an earlier run of the same identity left it.
 
     Raises what `find_run` and `require_same_run` do. Call it only while holding the experiment's
     lock.
     """
-    folder = yard.experiment(spec.experiment)
-    yard.contain(folder, "experiment")
+    folder = project.experiment(spec.experiment)
+    project.contain(folder, "experiment")
     if fresh:
         _remove_run(folder)
-    if found := find_run(yard, spec):
+    if found := find_run(project, spec):
         require_same_run(spec, found, identity)
         return found
     folder.mkdir(parents=True, exist_ok=True)
@@ -160,13 +160,13 @@ def open_experiment(
     return experiment
 
 
-def find_run(yard: Yard, spec: FineTuneSpec) -> Experiment | None:
+def find_run(project: Project, spec: FineTuneSpec) -> Experiment | None:
     """The run that the spec's experiment holds, if it holds one; only reads.
 
     Raises ModelyardError when its record is damaged.
     """
-    folder = yard.experiment(spec.experiment)
-    yard.contain(folder, "experiment")
+    folder = project.experiment(spec.experiment)
+    project.contain(folder, "experiment")
     record = _load_record(folder / RECORD_NAME)
     return None if record is None else Experiment(folder, record)
 

@@ -139,10 +139,10 @@ def _stack_weights(weights: Sequence[nn.Parameter]) -> Tensor:
 
 def lora_forward(layer: Any, stack: Stack) -> Callable[[Tensor], Tensor]:
     """What a LoRA layer by itself does; x: [..., d]."""
-    project = stack(layer)
+    product = stack(layer)
 
     def forward(x: Tensor) -> Tensor:
-        return project(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
+        return product(x.reshape(-1, x.shape[-1])).view(*x.shape[:-1], -1)
 
     return forward
 
@@ -171,16 +171,16 @@ def attention_forward(
     attention: Any, stack: Stack, layout: RowLayout
 ) -> Callable[..., tuple[Tensor, None]]:
     """What an attention layer does, q, k and v in one product; hidden_states: [1, t, d]."""
-    project = stack(attention.q_proj, attention.k_proj, attention.v_proj)
+    product = stack(attention.q_proj, attention.k_proj, attention.v_proj)
     out = stack(attention.o_proj)
     width = attention.head_dim
-    heads, key_heads = (size // width for size in project.widths[:2])
+    heads, key_heads = (size // width for size in product.widths[:2])
 
     def forward(
         hidden_states: Tensor, position_embeddings: tuple[Tensor, Tensor], **_: Any
     ) -> tuple[Tensor, None]:
         x = hidden_states.reshape(-1, hidden_states.shape[-1])
-        every = project(x).view(len(x), -1, width)
+        every = product(x).view(len(x), -1, width)
         cos, sin = (part[0, :, None, : width // 2] for part in position_embeddings)
         turned = cast(Tensor, Rotary.apply(every[:, : heads + key_heads], cos, sin))
         q, k, v = turned[:, :heads], turned[:, heads:], every[:, heads + key_heads :]

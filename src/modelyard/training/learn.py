@@ -30,8 +30,8 @@ from modelyard.training.row_attention import RowLayout
 from modelyard.training.stop import StopRequest
 from modelyard.training.trainer import (
     BEST_NAME,
+    ProjectTrainer,
     TrainingFailed,
-    YardTrainer,
     build_trainer,
 )
 
@@ -100,7 +100,7 @@ def learn(
 
 
 def _finish(
-    trainer: YardTrainer,
+    trainer: ProjectTrainer,
     model: TrainingModel,
     begun: dict[str, torch.Tensor],
     tokenizer: Any,

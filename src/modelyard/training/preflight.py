@@ -12,8 +12,6 @@ from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.versions import AdapterVersion
-from modelyard.bases.local import LocalBase
-from modelyard.bases.pull import require_base
 from modelyard.chatdata.dataset import ChatDataset
 from modelyard.chatdata.report import DataReport, build_data_report
 from modelyard.chatdata.template import ChatTokenizer
@@ -21,7 +19,7 @@ from modelyard.chatdata.tokenizing import Tokenized, TokenRow, tokenize_conversa
 from modelyard.configs.kinds.fine_tuning import LONGEST_ROW
 from modelyard.core.errors import InvalidInput, ModelyardError, Problem, ProblemsFound
 from modelyard.core.files import require_free_space
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.training.batches import StepPlan, count_places, plan_steps
 from modelyard.training.continuing import load_rows, require_same_adapter
@@ -35,6 +33,8 @@ from modelyard.training.memory import (
     predict_memory,
 )
 from modelyard.training.spec import FineTuneSpec
+from modelyard.weights.local import LocalBase
+from modelyard.weights.pull import require_base
 
 if TYPE_CHECKING:
     from modelyard.inference.machine import Machine
@@ -73,11 +73,11 @@ class RunInputs:
 
 
 def load_inputs(
-    yard: Yard, spec: FineTuneSpec, *, progress: Progress, offline: bool = False
+    project: Project, spec: FineTuneSpec, *, progress: Progress, offline: bool = False
 ) -> RunInputs:
     """Resolve the base, fetching it if it must be, and read the dataset's rows."""
-    rows = load_rows(yard, spec)
-    base = require_base(yard, spec.base_model, progress=progress, offline=offline)
+    rows = load_rows(project, spec)
+    base = require_base(project, spec.base_model, progress=progress, offline=offline)
     return RunInputs(
         dataset=rows.dataset,
         parent=rows.parent,
@@ -127,7 +127,7 @@ class Preflight:
 
 
 def run_preflight(
-    yard: Yard,
+    project: Project,
     spec: FineTuneSpec,
     inputs: RunInputs,
     machine: Machine,
@@ -175,7 +175,7 @@ def run_preflight(
     _require_memory(memory, machine)
     written_bytes = adapter_parameters(shape, spec.lora) * _CHECKPOINT_BYTES_PER_WEIGHT
     require_free_space(
-        yard.root,
+        project.root,
         written_bytes * (spec.keep.checkpoints_kept + 2) + _OTHER_FILES_BYTES,
         "the run's checkpoints and the new version",
     )

@@ -28,7 +28,6 @@ from modelyard.adapters.versions import (
     register_version,
 )
 from modelyard.chatdata.samples import build_samples
-from modelyard.core.cards import write_card
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import Interrupted
 from modelyard.core.files import (
@@ -38,9 +37,10 @@ from modelyard.core.files import (
     write_atomic,
     write_json,
 )
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
-from modelyard.core.settings.mapping import settings_mapping
+from modelyard.settings.cards import write_card
+from modelyard.settings.mapping import settings_mapping
 from modelyard.training.continuing import judge_old_rows, pin_parent
 from modelyard.training.experiment import (
     Experiment,
@@ -79,7 +79,7 @@ class FineTuneResult:
 
 
 def fine_tune(
-    yard: Yard,
+    project: Project,
     spec: FineTuneSpec,
     *,
     progress: Progress,
@@ -94,24 +94,24 @@ def fine_tune(
     training cannot succeed, Interrupted when a signal stopped it after a checkpoint.
     """
     what = f"experiment {spec.experiment}"
-    spec = pin_parent(yard, spec)
-    with exclusive_lock(yard.lock("experiment", spec.experiment), what=what, wait_s=wait_s):
-        inputs = load_inputs(yard, spec, progress=progress, offline=offline)
+    spec = pin_parent(project, spec)
+    with exclusive_lock(project.lock("experiment", spec.experiment), what=what, wait_s=wait_s):
+        inputs = load_inputs(project, spec, progress=progress, offline=offline)
         identity = build_identity(
             spec,
             base_fingerprint=inputs.base.fingerprint,
             data_fingerprint=inputs.dataset.fingerprint,
             template_hash=inputs.tokenizer.template_hash,
         )
-        experiment = open_experiment(yard, spec, identity, fresh=fresh)
+        experiment = open_experiment(project, spec, identity, fresh=fresh)
         already_done = experiment.version is not None
         if not already_done:
-            _compute(yard, spec, inputs, experiment, progress=progress)
-        return _conclude(yard, spec, experiment, progress, promote=promote, again=already_done)
+            _compute(project, spec, inputs, experiment, progress=progress)
+        return _conclude(project, spec, experiment, progress, promote=promote, again=already_done)
 
 
 def _compute(
-    yard: Yard,
+    project: Project,
     spec: FineTuneSpec,
     inputs: RunInputs,
     experiment: Experiment,
@@ -124,7 +124,7 @@ def _compute(
     machine = probe_machine()
     require_known_device(experiment.choices, machine.device)
     check = run_preflight(
-        yard, spec, inputs, machine, progress=progress, kept_choices=experiment.choices
+        project, spec, inputs, machine, progress=progress, kept_choices=experiment.choices
     )
     for warning in check.warnings:
         progress.warn(warning)
@@ -136,7 +136,7 @@ def _compute(
         _train(check, experiment, progress=progress)
     evaluation = _evaluate(check, experiment, machine, progress)
     progress.stage("register: stage the version, hash its files, one rename")
-    version = _register(yard, check, experiment, evaluation)
+    version = _register(project, check, experiment, evaluation)
     _write_report(check, experiment, evaluation, version)
     experiment.note(version=version.number, finished_at=utc_now())
 
@@ -204,7 +204,7 @@ def _load_validation(experiment: Experiment) -> dict[str, Any]:
 
 
 def _register(
-    yard: Yard, check: Preflight, experiment: Experiment, evaluation: dict[str, Any]
+    project: Project, check: Preflight, experiment: Experiment, evaluation: dict[str, Any]
 ) -> AdapterVersion:
     """Make the trained adapter a version: its files, its card, its manifest, one rename."""
     spec, base = check.spec, check.base
@@ -246,7 +246,7 @@ def _register(
 
     check_adapter_files(experiment.trained, base)
     return register_version(
-        yard,
+        project,
         spec.adapter,
         fill=fill,
         manifest_facts={
@@ -303,7 +303,7 @@ def _write_report(
 
 
 def _conclude(
-    yard: Yard,
+    project: Project,
     spec: FineTuneSpec,
     experiment: Experiment,
     progress: Progress,
@@ -314,19 +314,19 @@ def _conclude(
     """Load what was registered and, if asked, bring it into use when the gate allows it."""
     number = experiment.version
     assert number is not None
-    version = load_version(yard, spec.adapter, number)
+    version = load_version(project, spec.adapter, number)
     decision = None
-    if promote and active_number(yard, spec.adapter) != number:
-        decision = judge_promotion(yard, version)
+    if promote and active_number(project, spec.adapter) != number:
+        decision = judge_promotion(project, version)
         if decision.allowed:
             progress.stage(f"promote: {version.name}, one rename")
-            promote_version(yard, version, reason=f"fine-tune --promote: {decision.reason}")
+            promote_version(project, version, reason=f"fine-tune --promote: {decision.reason}")
     return FineTuneResult(
         experiment=experiment.folder,
         version=version,
         evaluation=_load_validation(experiment),
         promotion=decision,
-        in_use=active_number(yard, spec.adapter) == number,
+        in_use=active_number(project, spec.adapter) == number,
         already_done=again,
     )
 

@@ -19,7 +19,7 @@ from modelyard.configs.kinds.fine_tuning import FineTuning
 from modelyard.configs.reading.document import Resolved, load_document, resolve
 from modelyard.core.errors import Problem, ProblemsFound
 from modelyard.core.layout import check_name
-from modelyard.core.settings.build import build_settings
+from modelyard.settings.build import build_settings
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

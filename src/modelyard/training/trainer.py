@@ -60,7 +60,7 @@ def choose_intervals(spec: FineTuneSpec, steps: int) -> Intervals:
     )
 
 
-class YardTrainer(SFTTrainer):  # type: ignore[misc]
+class ProjectTrainer(SFTTrainer):  # type: ignore[misc]
     """One optimizer step per item; see `build_trainer`."""
 
     training_model: TrainingModel
@@ -216,7 +216,7 @@ def build_trainer(
     metrics_file: MetricsFile,
     progress: Progress,
     stop: StopRequest,
-) -> YardTrainer:
+) -> ProjectTrainer:
     """A trainer that learns the plan's steps from `rows` and writes into `experiment`."""
     steps = len(plan.steps)
     intervals = choose_intervals(spec, steps)
@@ -259,7 +259,7 @@ def build_trainer(
         batches = [model.pack([rows[index] for index in batch]) for batch in step]
         return {"batches": batches, "rows": [index for batch in step for index in batch]}
 
-    trainer = YardTrainer(
+    trainer = ProjectTrainer(
         model=model.model,
         args=args,
         data_collator=collate,

@@ -1,24 +1,24 @@
-"""Two yards, and a registry in a folder between them."""
+"""Two projects, and a registry in a folder between them."""
 
 from __future__ import annotations
 
 from pathlib import Path
 
 import pytest
-from registry_samples import make_yard, registry_at
+from registry_samples import make_project, registry_at
 
 from modelyard.adapters.registry.registry import Registry
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 
 @pytest.fixture
-def here(tmp_path: Path) -> Yard:
-    return make_yard(tmp_path / "here")
+def here(tmp_path: Path) -> Project:
+    return make_project(tmp_path / "here")
 
 
 @pytest.fixture
-def there(tmp_path: Path) -> Yard:
-    return make_yard(tmp_path / "there")
+def there(tmp_path: Path) -> Project:
+    return make_project(tmp_path / "there")
 
 
 @pytest.fixture

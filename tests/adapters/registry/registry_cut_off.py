@@ -2,7 +2,7 @@
 
     python registry_cut_off.py push|pull kill|fail FOLDER
 
-FOLDER holds what the test laid down: the yards `here` and `there`, the registry `store`. Counted
+FOLDER holds what the test laid down: the projects `here` and `there`, the registry `store`. Counted
 are the calls that tests/killed.py counts, the beginning and the end of each call to the store, and
 each piece of a file that comes from it. This process itself only looks at files.
 """
@@ -25,10 +25,10 @@ from modelyard.adapters.manifest import parse_manifest
 from modelyard.adapters.registry.pull import pull_version
 from modelyard.adapters.registry.push import push_version
 from modelyard.adapters.registry.registry import Registry, blob_key, find_remote_version
-from modelyard.adapters.registry.remote import Remote
 from modelyard.adapters.versions import load_version
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
+from modelyard.stores.store import Remote
 
 
 class CountedStore:
@@ -98,12 +98,12 @@ def latest_in(store: Path) -> int:
 
 
 def cut_off_push(folder: Path, how: Literal["kill", "fail"]) -> int:
-    yard, store, before = Yard(folder / "here"), folder / "store", folder / "before"
+    project, store, before = Project(folder / "here"), folder / "store", folder / "before"
     shutil.copytree(store, before)
 
     def work() -> None:
-        version = load_version(yard, "demo", 2)
-        push_version(yard, version, counted_registry(store), progress=Silent())
+        version = load_version(project, "demo", 2)
+        push_version(project, version, counted_registry(store), progress=Silent())
 
     number = 0
     for number in interruptions(work, how):
@@ -116,22 +116,22 @@ def cut_off_push(folder: Path, how: Literal["kill", "fail"]) -> int:
 
 
 def cut_off_pull(folder: Path, how: Literal["kill", "fail"]) -> int:
-    yard, store = Yard(folder / "there"), folder / "store"
+    project, store = Project(folder / "there"), folder / "store"
 
     def work() -> None:
         registry = counted_registry(store)
         version = find_remote_version(registry, "demo@2")
-        pull_version(yard, registry, version, progress=Silent())
+        pull_version(project, registry, version, progress=Silent())
 
     number = 0
     for number in interruptions(work, how):
-        assert whole_versions(yard) in ([1], [1, 2]), number
+        assert whole_versions(project) in ([1], [1, 2]), number
         run_whole(work)
-        assert whole_versions(yard) == [1, 2], number
-        left = [place.name for place in yard.adapter_versions("demo").iterdir()]
+        assert whole_versions(project) == [1, 2], number
+        left = [place.name for place in project.adapter_versions("demo").iterdir()]
         assert not [name for name in left if name.startswith(".staging-")], number
-        assert not yard.incoming("demo").exists(), number
-        shutil.rmtree(yard.adapter_version("demo", 2))
+        assert not project.incoming("demo").exists(), number
+        shutil.rmtree(project.adapter_version("demo", 2))
     return number
 
 

@@ -1,4 +1,4 @@
-"""Small yards with real files, to push from and pull into."""
+"""Small projects with real files, to push from and pull into."""
 
 from __future__ import annotations
 
@@ -20,9 +20,9 @@ from modelyard.adapters.registry.registry import (
     open_registry,
 )
 from modelyard.adapters.versions import AdapterVersion, register_version, version_numbers
-from modelyard.core.cards import write_card
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
+from modelyard.settings.cards import write_card
 
 SILENT = Silent()
 
@@ -30,11 +30,11 @@ TEMPLATE = "{{ messages }}"
 TEMPLATE_HASH = f"sha256:{hashlib.sha256(TEMPLATE.encode()).hexdigest()}"
 
 
-def make_yard(root: Path) -> Yard:
-    """A yard without bases and adapters."""
+def make_project(root: Path) -> Project:
+    """A project without bases and adapters."""
     (root / "configs").mkdir(parents=True)
     (root / "models" / "base").mkdir(parents=True)
-    return Yard(root)
+    return Project(root)
 
 
 def safetensors_bytes(values: bytes) -> bytes:
@@ -45,7 +45,7 @@ def safetensors_bytes(values: bytes) -> bytes:
 
 
 def add_version(
-    yard: Yard,
+    project: Project,
     run_key: str,
     *,
     adapter: str = "demo",
@@ -58,7 +58,7 @@ def add_version(
 
     def fill(staged: Path, number: int) -> None:
         weights = safetensors_bytes(
-            f"{run_key} {yard.root.name} ".encode() + os.urandom(size_bytes)
+            f"{run_key} {project.root.name} ".encode() + os.urandom(size_bytes)
         )
         (staged / "adapter_model.safetensors").write_bytes(weights)
         (staged / "adapter_config.json").write_text("{}")
@@ -67,7 +67,7 @@ def add_version(
         write_card(staged / "TRAINING_INFO.md", {"evaluation": evaluation}, f"# {run_key}")
 
     known = facts(run_key, template_hash=TEMPLATE_HASH, **changes)
-    return register_version(yard, adapter, fill=fill, manifest_facts=known)
+    return register_version(project, adapter, fill=fill, manifest_facts=known)
 
 
 def registry_at(folder: Path) -> Registry:
@@ -76,23 +76,23 @@ def registry_at(folder: Path) -> Registry:
     return registry
 
 
-def whole_versions(yard: Yard, adapter: str = "demo") -> list[int]:
+def whole_versions(project: Project, adapter: str = "demo") -> list[int]:
     """The numbers of an adapter's versions; fails unless each is whole, byte for byte."""
-    numbers = version_numbers(yard, adapter)
+    numbers = version_numbers(project, adapter)
     for number in numbers:
-        path = yard.adapter_version(adapter, number)
+        path = project.adapter_version(adapter, number)
         require_intact(path, load_manifest(path))
         assert all(place.stat().st_mode & 0o777 in (0o440, 0o750) for place in path.rglob("*"))
     return numbers
 
 
-def push(yard: Yard, version: AdapterVersion, registry: Registry, **options: Any) -> Push:
-    return push_version(yard, version, registry, progress=SILENT, **options)
+def push(project: Project, version: AdapterVersion, registry: Registry, **options: Any) -> Push:
+    return push_version(project, version, registry, progress=SILENT, **options)
 
 
-def pull(yard: Yard, registry: Registry, reference: str) -> bool:
+def pull(project: Project, registry: Registry, reference: str) -> bool:
     version = find_remote_version(registry, reference)
-    return pull_version(yard, registry, version, progress=SILENT).changed
+    return pull_version(project, registry, version, progress=SILENT).changed
 
 
 def blob_of(store: Path, version: AdapterVersion, name: str) -> Path:

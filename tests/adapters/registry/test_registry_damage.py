@@ -12,10 +12,10 @@ from modelyard.adapters.manifest import DamagedVersion
 from modelyard.adapters.registry.record import DamagedRegistry
 from modelyard.adapters.registry.registry import Registry, find_remote_version
 from modelyard.core.errors import InvalidInput
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 
-def test_a_damaged_version_is_not_pushed(here: Yard, registry: Registry, store: Path) -> None:
+def test_a_damaged_version_is_not_pushed(here: Project, registry: Registry, store: Path) -> None:
     version = add_version(here, "run-1")
     weights = version.path / "adapter_model.safetensors"
     weights.chmod(0o600)
@@ -26,7 +26,7 @@ def test_a_damaged_version_is_not_pushed(here: Yard, registry: Registry, store: 
 
 
 def test_a_file_that_changes_while_it_is_sent_is_not_kept(
-    here: Yard, registry: Registry, store: Path, monkeypatch: pytest.MonkeyPatch
+    here: Project, registry: Registry, store: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     for size_bytes in (1000, 10_000_000):
         version = add_version(here, f"run-{size_bytes}", size_bytes=size_bytes)
@@ -43,7 +43,7 @@ def test_a_file_that_changes_while_it_is_sent_is_not_kept(
 
 @pytest.mark.parametrize("name", ["adapter_model.safetensors", "tokenizer.json"])
 def test_a_bit_flipped_in_the_registry_is_found_by_pull(
-    here: Yard, there: Yard, registry: Registry, store: Path, name: str
+    here: Project, there: Project, registry: Registry, store: Path, name: str
 ) -> None:
     version = add_version(here, "run-1")
     push(here, version, registry)
@@ -67,7 +67,7 @@ def test_a_bit_flipped_in_the_registry_is_found_by_pull(
 
 
 def test_a_bit_flipped_in_a_version_s_record_is_found_and_mended(
-    here: Yard, there: Yard, registry: Registry, store: Path
+    here: Project, there: Project, registry: Registry, store: Path
 ) -> None:
     version = add_version(here, "run-1")
     push(here, version, registry)
@@ -97,7 +97,7 @@ def test_a_bit_flipped_in_a_version_s_record_is_found_and_mended(
 
 
 def test_a_missing_or_short_file_is_found_before_anything_is_fetched(
-    here: Yard, there: Yard, registry: Registry, store: Path
+    here: Project, there: Project, registry: Registry, store: Path
 ) -> None:
     version = add_version(here, "run-1")
     push(here, version, registry)

@@ -1,4 +1,4 @@
-"""A registry that somebody hostile writes: nothing of it reaches a yard."""
+"""A registry that somebody hostile writes: nothing of it reaches a project."""
 
 from __future__ import annotations
 
@@ -14,10 +14,10 @@ from registry_samples import add_version, pull, push, whole_versions
 from modelyard.adapters.check import AdapterMismatch
 from modelyard.adapters.registry.record import DamagedRegistry
 from modelyard.adapters.registry.registry import Registry, blob_key, find_remote_version
-from modelyard.adapters.registry.remote import RemoteFailed
 from modelyard.core.errors import InvalidInput
 from modelyard.core.files import NoSpace
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
+from modelyard.stores.store import RemoteFailed
 
 
 def write_record(store: Path, manifest: str, *, number: int = 1, digest: str | None = None) -> None:
@@ -74,7 +74,7 @@ HOSTILE: dict[str, Callable[[dict[str, Any]], Any]] = {
 
 @pytest.mark.parametrize("spoil", HOSTILE.values(), ids=HOSTILE.keys())
 def test_a_hostile_manifest_is_refused_before_anything_is_fetched(
-    here: Yard, there: Yard, registry: Registry, store: Path, spoil: Callable[..., Any]
+    here: Project, there: Project, registry: Registry, store: Path, spoil: Callable[..., Any]
 ) -> None:
     version = add_version(here, "run-1")
     push(here, version, registry)
@@ -105,7 +105,7 @@ def test_a_hostile_manifest_is_refused_before_anything_is_fetched(
     ],
 )
 def test_a_record_that_is_none_is_refused(
-    here: Yard, registry: Registry, store: Path, record: bytes
+    here: Project, registry: Registry, store: Path, record: bytes
 ) -> None:
     push(here, add_version(here, "run-1"), registry)
     (store / "adapters" / "demo" / "versions" / "1.json").write_bytes(record)
@@ -115,7 +115,7 @@ def test_a_record_that_is_none_is_refused(
 
 @pytest.mark.parametrize("manifest", ["[" * 100_000, "[]", "", "nonsense"])
 def test_a_manifest_that_is_none_is_refused(
-    here: Yard, registry: Registry, store: Path, manifest: str
+    here: Project, registry: Registry, store: Path, manifest: str
 ) -> None:
     push(here, add_version(here, "run-1"), registry)
     write_record(store, manifest)
@@ -123,7 +123,7 @@ def test_a_manifest_that_is_none_is_refused(
         find_remote_version(registry, "demo@1")
 
 
-def test_a_record_of_gigabytes_is_not_read(here: Yard, registry: Registry, store: Path) -> None:
+def test_a_record_of_gigabytes_is_not_read(here: Project, registry: Registry, store: Path) -> None:
     push(here, add_version(here, "run-1"), registry)
     with (store / "adapters" / "demo" / "versions" / "1.json").open("r+b") as stream:
         stream.truncate(5_000_000_000)
@@ -132,7 +132,7 @@ def test_a_record_of_gigabytes_is_not_read(here: Yard, registry: Registry, store
 
 
 def test_sizes_that_no_disk_holds_are_refused(
-    here: Yard, there: Yard, registry: Registry, store: Path
+    here: Project, there: Project, registry: Registry, store: Path
 ) -> None:
     version = add_version(here, "run-1")
     push(here, version, registry)
@@ -149,7 +149,7 @@ def test_sizes_that_no_disk_holds_are_refused(
 
 
 def test_weights_that_are_no_safetensors_never_appear(
-    here: Yard, there: Yard, registry: Registry, store: Path
+    here: Project, there: Project, registry: Registry, store: Path
 ) -> None:
     version = add_version(here, "run-1")
     push(here, version, registry)
@@ -169,7 +169,7 @@ def test_weights_that_are_no_safetensors_never_appear(
 
 
 def test_a_version_with_another_chat_template_never_appears(
-    here: Yard, there: Yard, registry: Registry
+    here: Project, there: Project, registry: Registry
 ) -> None:
     push(here, add_version(here, "run-1"), registry)
     push(here, add_version(here, "run-2", template="{{ other }}"), registry)
@@ -180,7 +180,9 @@ def test_a_version_with_another_chat_template_never_appears(
     assert pull(there, registry, "demo@1")
 
 
-def test_a_tag_that_leads_nowhere_is_refused(here: Yard, registry: Registry, store: Path) -> None:
+def test_a_tag_that_leads_nowhere_is_refused(
+    here: Project, registry: Registry, store: Path
+) -> None:
     push(here, add_version(here, "run-1"), registry)
     tag = store / "adapters" / "demo" / "tags" / "latest" / "000000001.json"
     for text in ('{"version": "../1"}', '{"version": 0}', '{"version": true}', "{}", "x", ""):
@@ -192,19 +194,19 @@ def test_a_tag_that_leads_nowhere_is_refused(here: Yard, registry: Registry, sto
         find_remote_version(registry, "demo")
 
 
-def test_a_link_in_the_yard_that_leaves_it_is_refused(
-    here: Yard, there: Yard, registry: Registry, tmp_path: Path
+def test_a_link_in_the_project_that_leaves_it_is_refused(
+    here: Project, there: Project, registry: Registry, tmp_path: Path
 ) -> None:
     push(here, add_version(here, "run-1"), registry)
     outside = tmp_path / "outside"
     outside.mkdir()
     there.versions.mkdir()
     (there.versions / "demo").symlink_to(outside)
-    with pytest.raises(InvalidInput, match="leaves the yard"):
+    with pytest.raises(InvalidInput, match="leaves the project"):
         pull(there, registry, "demo")
     (there.versions / "demo").unlink()
     there.incoming("demo").parent.mkdir(parents=True)
     there.incoming("demo").symlink_to(outside)
-    with pytest.raises(InvalidInput, match="leaves the yard"):
+    with pytest.raises(InvalidInput, match="leaves the project"):
         pull(there, registry, "demo")
     assert list(outside.iterdir()) == []

@@ -14,14 +14,14 @@ from pathlib import Path
 
 import pytest
 from registry_cut_off import latest_in
-from registry_samples import add_version, make_yard, registry_at, whole_versions
+from registry_samples import add_version, make_project, registry_at, whole_versions
 from s3_server import BUCKET, serving_guarded_s3
 
 from modelyard.adapters.registry.pull import pull_version
 from modelyard.adapters.registry.push import push_version
 from modelyard.adapters.registry.registry import find_remote_version
 from modelyard.core.files import remove_folder
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 
 # `make soak` multiplies by ten: see docs/reliability.md.
@@ -32,8 +32,16 @@ ROUNDS = 6 * SOAK
 TESTS = Path(__file__).parent
 
 
-def start(yard: Yard, *words: str, **variables: str) -> subprocess.Popen[str]:
-    command = [sys.executable, "-m", "modelyard", "--yard", str(yard.root), "adapters", *words]
+def start(project: Project, *words: str, **variables: str) -> subprocess.Popen[str]:
+    command = [
+        sys.executable,
+        "-m",
+        "modelyard",
+        "--project",
+        str(project.root),
+        "adapters",
+        *words,
+    ]
     return subprocess.Popen(
         command,
         env={**os.environ, **variables},
@@ -51,8 +59,8 @@ def finish(process: subprocess.Popen[str]) -> str:
 
 @pytest.fixture
 def pushed_once(tmp_path: Path) -> Path:
-    """Yards `here` (demo@1 and demo@2) and `there` (demo@1), and a `store` with demo@1."""
-    here, there = make_yard(tmp_path / "here"), make_yard(tmp_path / "there")
+    """Projects `here` (demo@1 and demo@2) and `there` (demo@1), and a `store` with demo@1."""
+    here, there = make_project(tmp_path / "here"), make_project(tmp_path / "there")
     registry = registry_at(tmp_path / "store")
     push_version(here, add_version(here, "run-1"), registry, progress=Silent())
     pull_version(there, registry, find_remote_version(registry, "demo"), progress=Silent())
@@ -66,7 +74,7 @@ def test_cut_off_at_any_call_leaves_old_or_new_and_the_same_again_completes_it(
     pushed_once: Path, action: str, how: str
 ) -> None:
     if action == "pull":
-        here = Yard(pushed_once / "here")
+        here = Project(pushed_once / "here")
         finish(start(here, "push", "demo@2", (pushed_once / "store").as_uri()))
     # The samples beside this file, those of all adapters, and tests/killed.py.
     folders = [str(TESTS), str(TESTS.parent), str(TESTS.parent.parent)]
@@ -91,7 +99,7 @@ def kill_at_random(process: subprocess.Popen[str], most_s: float, chance: random
 
 
 def test_pushes_killed_at_random_moments_leave_old_or_new(pushed_once: Path) -> None:
-    here, store = Yard(pushed_once / "here"), pushed_once / "store"
+    here, store = Project(pushed_once / "here"), pushed_once / "store"
     chance = random.Random(5)
     began = time.monotonic()
     finish(start(here, "push", "demo@2", store.as_uri()))
@@ -111,7 +119,7 @@ def test_pushes_killed_at_random_moments_leave_old_or_new(pushed_once: Path) -> 
 
 
 def test_pulls_killed_at_random_moments_leave_old_or_new(pushed_once: Path) -> None:
-    here, there = Yard(pushed_once / "here"), Yard(pushed_once / "there")
+    here, there = Project(pushed_once / "here"), Project(pushed_once / "there")
     url = (pushed_once / "store").as_uri()
     chance = random.Random(6)
     version = add_version(here, "run-3", size_bytes=40_000_000)
@@ -151,35 +159,35 @@ from pathlib import Path
 from modelyard.adapters.registry.push import push_version
 from modelyard.adapters.registry.registry import VersionTaken, open_registry
 from modelyard.adapters.versions import list_adapters, list_versions
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 url, root, meeting, many = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3]), int(sys.argv[4])
-yard = Yard(root)
+project = Project(root)
 registry = open_registry(url, make=True)
-for adapter in list_adapters(yard):
-    version, = list_versions(yard, adapter)
+for adapter in list_adapters(project):
+    version, = list_versions(project, adapter)
     (meeting / f"{adapter}-{root.name}").touch()
     while len(list(meeting.glob(f"{adapter}-*"))) < many:
         time.sleep(0.001)
     try:
-        push_version(yard, version, registry, progress=Silent(), in_use=True)
+        push_version(project, version, registry, progress=Silent(), in_use=True)
         print("won", adapter)
     except VersionTaken:
         print("taken", adapter)
 """
 
 
-def push_together(url: str, yards: list[Yard], meeting: Path) -> list[list[str]]:
-    """Each yard pushes its one version of every adapter, at the same moment as the others."""
+def push_together(url: str, projects: list[Project], meeting: Path) -> list[list[str]]:
+    """Each project pushes its one version of every adapter, at the same moment as the others."""
     meeting.mkdir()
     processes = [
         subprocess.Popen(
-            [sys.executable, "-c", PUSH_TOGETHER, url, yard.root, meeting, str(len(yards))],
+            [sys.executable, "-c", PUSH_TOGETHER, url, project.root, meeting, str(len(projects))],
             stdout=subprocess.PIPE,
             stderr=subprocess.PIPE,
             text=True,
         )
-        for yard in yards
+        for project in projects
     ]
     return [finish(process).splitlines() for process in processes]
 
@@ -188,14 +196,18 @@ def test_of_two_versions_of_one_number_pushed_at_once_one_is_refused(
     shared_store: tuple[str, Path], tmp_path: Path
 ) -> None:
     url, folder = shared_store
-    yards = [make_yard(tmp_path / name) for name in ("left", "right")]
+    projects = [make_project(tmp_path / name) for name in ("left", "right")]
     for round_ in range(ROUNDS):
-        for yard in yards:
-            add_version(yard, yard.root.name, adapter=f"round-{round_}")
-    said = push_together(url, yards, tmp_path / "meeting")
+        for project in projects:
+            add_version(project, project.root.name, adapter=f"round-{round_}")
+    said = push_together(url, projects, tmp_path / "meeting")
     for round_ in range(ROUNDS):
         adapter = f"round-{round_}"
-        won = [yard for yard, lines in zip(yards, said, strict=True) if f"won {adapter}" in lines]
+        won = [
+            project
+            for project, lines in zip(projects, said, strict=True)
+            if f"won {adapter}" in lines
+        ]
         lost = [line for lines in said for line in lines if line == f"taken {adapter}"]
         assert (len(won), len(lost)) == (1, 1)
         record = json.loads((folder / "adapters" / adapter / "versions" / "1.json").read_bytes())
@@ -208,16 +220,17 @@ def test_versions_of_different_numbers_pushed_at_once_all_arrive(
     shared_store: tuple[str, Path], tmp_path: Path
 ) -> None:
     url, folder = shared_store
-    yards = [make_yard(tmp_path / f"machine-{number}") for number in range(4)]
-    for number, yard in enumerate(yards):
+    projects = [make_project(tmp_path / f"machine-{number}") for number in range(4)]
+    for number, project in enumerate(projects):
         for round_ in range(ROUNDS):
-            record = yard.highest_number(f"round-{round_}")
+            record = project.highest_number(f"round-{round_}")
             record.parent.mkdir(parents=True)
             record.write_text(f"{number}\n")
             assert (
-                add_version(yard, f"run-{number}", adapter=f"round-{round_}").number == number + 1
+                add_version(project, f"run-{number}", adapter=f"round-{round_}").number
+                == number + 1
             )
-    said = push_together(url, yards, tmp_path / "meeting")
+    said = push_together(url, projects, tmp_path / "meeting")
     assert not [line for lines in said for line in lines if not line.startswith("won ")]
     for round_ in range(ROUNDS):
         home = folder / "adapters" / f"round-{round_}"

@@ -9,11 +9,11 @@ from registry_samples import SILENT, add_version, pull, push, whole_versions
 
 from modelyard.adapters.registry.pull import plan_pull
 from modelyard.adapters.registry.registry import Registry, blob_key, find_remote_version
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 
 def test_a_pull_goes_on_with_what_an_earlier_one_left(
-    here: Yard, there: Yard, registry: Registry, monkeypatch: pytest.MonkeyPatch
+    here: Project, there: Project, registry: Registry, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     version = add_version(here, "run-1", size_bytes=5_000_000)
     push(here, version, registry)
@@ -39,7 +39,7 @@ def test_a_pull_goes_on_with_what_an_earlier_one_left(
 
 @pytest.mark.parametrize("left", [b"wrong" * 1000, b"x" * 9_000_000, b""])
 def test_a_left_over_that_is_wrong_is_fetched_anew(
-    here: Yard, there: Yard, registry: Registry, left: bytes
+    here: Project, there: Project, registry: Registry, left: bytes
 ) -> None:
     version = add_version(here, "run-1", size_bytes=20_000)
     push(here, version, registry)
@@ -50,7 +50,7 @@ def test_a_left_over_that_is_wrong_is_fetched_anew(
 
 
 def test_a_left_over_with_the_right_name_and_wrong_bytes_is_not_believed(
-    here: Yard, there: Yard, registry: Registry
+    here: Project, there: Project, registry: Registry
 ) -> None:
     version = add_version(here, "run-1")
     push(here, version, registry)

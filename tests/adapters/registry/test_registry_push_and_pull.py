@@ -9,7 +9,15 @@ import sys
 from pathlib import Path
 
 import pytest
-from registry_samples import SILENT, add_version, make_yard, pull, push, registry_at, whole_versions
+from registry_samples import (
+    SILENT,
+    add_version,
+    make_project,
+    pull,
+    push,
+    registry_at,
+    whole_versions,
+)
 
 from modelyard.adapters.manifest import list_files
 from modelyard.adapters.promote import promote_version
@@ -26,12 +34,12 @@ from modelyard.adapters.registry.registry import (
 from modelyard.adapters.versions import active_number, load_version
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import LockHeld, exclusive_lock
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 
 
 def test_a_version_arrives_byte_for_byte_and_read_only(
-    here: Yard, there: Yard, registry: Registry
+    here: Project, there: Project, registry: Registry
 ) -> None:
     version = add_version(here, "run-1")
     assert push(here, version, registry).changed
@@ -48,7 +56,7 @@ def test_a_version_arrives_byte_for_byte_and_read_only(
 
 
 def test_the_same_again_changes_nothing_and_says_so(
-    here: Yard, there: Yard, registry: Registry, store: Path
+    here: Project, there: Project, registry: Registry, store: Path
 ) -> None:
     version = add_version(here, "run-1")
     push(here, version, registry)
@@ -60,7 +68,7 @@ def test_the_same_again_changes_nothing_and_says_so(
     assert not push(there, load_version(there, "demo", 1), registry).changed
 
 
-def test_a_file_that_is_there_is_not_sent_again(here: Yard, registry: Registry) -> None:
+def test_a_file_that_is_there_is_not_sent_again(here: Project, registry: Registry) -> None:
     first = push(here, add_version(here, "run-1"), registry)
     second = push(here, add_version(here, "run-2"), registry)
     assert "tokenizer.json" in first.uploads and "tokenizer.json" not in second.uploads
@@ -68,7 +76,7 @@ def test_a_file_that_is_there_is_not_sent_again(here: Yard, registry: Registry) 
 
 
 def test_latest_is_the_highest_number_whatever_the_order(
-    here: Yard, there: Yard, registry: Registry
+    here: Project, there: Project, registry: Registry
 ) -> None:
     first, second = add_version(here, "run-1"), add_version(here, "run-2")
     assert push(here, second, registry).tags == {LATEST: 2}
@@ -78,7 +86,7 @@ def test_latest_is_the_highest_number_whatever_the_order(
     assert pull(there, registry, "demo") and whole_versions(there) == [2]
 
 
-def test_a_rollback_can_be_pushed_too(here: Yard, registry: Registry) -> None:
+def test_a_rollback_can_be_pushed_too(here: Project, registry: Registry) -> None:
     first, second = add_version(here, "run-1"), add_version(here, "run-2")
     assert push(here, second, registry, in_use=True).tags == {LATEST: 2, IN_USE: 2}
     assert push(here, first, registry, in_use=True).tags == {IN_USE: 1}
@@ -87,8 +95,8 @@ def test_a_rollback_can_be_pushed_too(here: Yard, registry: Registry) -> None:
     assert (registry.tag("demo", IN_USE), registry.tag("demo", LATEST)) == (1, 2)
 
 
-def test_a_yard_that_pulled_goes_on_counting_after_it(
-    here: Yard, there: Yard, registry: Registry
+def test_a_project_that_pulled_goes_on_counting_after_it(
+    here: Project, there: Project, registry: Registry
 ) -> None:
     add_version(here, "run-1")
     push(here, add_version(here, "run-2"), registry)
@@ -97,7 +105,7 @@ def test_a_yard_that_pulled_goes_on_counting_after_it(
 
 
 def test_a_number_that_another_version_has_is_never_overwritten(
-    here: Yard, there: Yard, registry: Registry, store: Path
+    here: Project, there: Project, registry: Registry, store: Path
 ) -> None:
     mine, theirs = add_version(here, "run-1"), add_version(there, "run-1")
     push(here, mine, registry)
@@ -106,13 +114,13 @@ def test_a_number_that_another_version_has_is_never_overwritten(
         push(there, theirs, registry, force=True)
     assert "--name demo-2" in (refused.value.hint or "")
     assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before
-    with pytest.raises(VersionTaken, match="the yard has another demo@1"):
+    with pytest.raises(VersionTaken, match="the project has another demo@1"):
         pull(there, registry, "demo@1")
     assert load_version(there, "demo", 1).manifest == theirs.manifest
 
 
 def test_a_dry_run_says_what_would_change_and_changes_nothing(
-    here: Yard, there: Yard, store: Path
+    here: Project, there: Project, store: Path
 ) -> None:
     version = add_version(here, "run-1")
     assert open_registry(store.as_uri()) is None
@@ -131,7 +139,7 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(
 
 
 def test_what_is_not_there_is_named_with_what_is(
-    here: Yard, registry: Registry, store: Path
+    here: Project, registry: Registry, store: Path
 ) -> None:
     with pytest.raises(InvalidInput, match="there is no registry here"):
         find_remote_version(registry, "demo")
@@ -149,7 +157,7 @@ def test_what_is_not_there_is_named_with_what_is(
 
 
 def test_an_adapter_belongs_to_one_organisation(
-    here: Yard, there: Yard, registry: Registry
+    here: Project, there: Project, registry: Registry
 ) -> None:
     push(here, add_version(here, "run-1"), registry)
     add_version(there, "run-x", org="rival")
@@ -164,7 +172,7 @@ def test_an_adapter_belongs_to_one_organisation(
 
 
 def test_a_registry_of_a_newer_layout_is_left_alone(
-    here: Yard, registry: Registry, store: Path
+    here: Project, registry: Registry, store: Path
 ) -> None:
     (store / "registry.json").write_text('{"layout": 2}')
     with pytest.raises(ModelyardError, match="layout that this modelyard does not know"):
@@ -175,7 +183,7 @@ def test_a_registry_of_a_newer_layout_is_left_alone(
 
 
 def test_a_second_push_or_pull_of_an_adapter_waits_or_says_who_is_at_it(
-    here: Yard, there: Yard, registry: Registry
+    here: Project, there: Project, registry: Registry
 ) -> None:
     version = add_version(here, "run-1")
     with exclusive_lock(here.lock("push", "demo"), what="push"), pytest.raises(LockHeld):
@@ -187,15 +195,15 @@ def test_a_second_push_or_pull_of_an_adapter_waits_or_says_who_is_at_it(
 
 
 def test_a_base_at_hand_is_compared_and_the_adapter_proven_to_fit(
-    yard: Yard, saved_adapter: Path, tmp_path: Path, registry: Registry, store: Path
+    project: Project, saved_adapter: Path, tmp_path: Path, registry: Registry, store: Path
 ) -> None:
     from adapter_samples import facts
 
     from modelyard.adapters.verify import template_hash
     from modelyard.adapters.versions import register_version
-    from modelyard.bases.local import locate_base
+    from modelyard.weights.local import locate_base
 
-    base = locate_base(yard, "tiny")
+    base = locate_base(project, "tiny")
     assert base is not None
 
     def fill(staged: Path, number: int) -> None:
@@ -205,7 +213,7 @@ def test_a_base_at_hand_is_compared_and_the_adapter_proven_to_fit(
 
     def push_trained_on(adapter: str, fingerprint: str) -> None:
         version = register_version(
-            yard,
+            project,
             adapter,
             fill=fill,
             manifest_facts=facts(
@@ -214,20 +222,20 @@ def test_a_base_at_hand_is_compared_and_the_adapter_proven_to_fit(
                 template_hash=template_hash(saved_adapter),
             ),
         )
-        push(yard, version, registry)
-        shutil.rmtree(yard.adapter_versions(adapter))
+        push(project, version, registry)
+        shutil.rmtree(project.adapter_versions(adapter))
 
     push_trained_on("good", base.fingerprint)
     push_trained_on("strange", "sha256:other")
     version = find_remote_version(registry, "good")
-    done = pull_version(yard, registry, version, progress=SILENT)
+    done = pull_version(project, registry, version, progress=SILENT)
     assert done.base is not None
-    assert promote_version(yard, load_version(yard, "good", 1)).moved
+    assert promote_version(project, load_version(project, "good", 1)).moved
     with pytest.raises(ModelyardError, match="another tiny") as refused:
-        pull(yard, registry, "strange")
+        pull(project, registry, "strange")
     assert "sha256:other" in str(refused.value)
 
-    bare = make_yard(tmp_path / "bare")
+    bare = make_project(tmp_path / "bare")
     said = []
 
     class Noting(Silent):
@@ -239,12 +247,20 @@ def test_a_base_at_hand_is_compared_and_the_adapter_proven_to_fit(
     assert len(said) == 1 and "tiny, which is not at hand" in said[0]
 
 
-def test_the_commands_say_what_they_did(here: Yard, there: Yard, store: Path) -> None:
+def test_the_commands_say_what_they_did(here: Project, there: Project, store: Path) -> None:
     version = add_version(here, "run-1")
     promote_version(here, version)
 
-    def models(yard: Yard, *words: str) -> subprocess.CompletedProcess[str]:
-        command = [sys.executable, "-m", "modelyard", "--yard", str(yard.root), "adapters", *words]
+    def models(project: Project, *words: str) -> subprocess.CompletedProcess[str]:
+        command = [
+            sys.executable,
+            "-m",
+            "modelyard",
+            "--project",
+            str(project.root),
+            "adapters",
+            *words,
+        ]
         return subprocess.run(command, capture_output=True, text=True, timeout=60)
 
     would = models(here, "push", "demo", store.as_uri(), "--dry-run")

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import pytest
 
-from modelyard.adapters.registry.remote import open_remote, plain_message
 from modelyard.core.errors import InvalidInput
+from modelyard.stores.store import open_remote, plain_message
 
 
 @pytest.mark.parametrize(

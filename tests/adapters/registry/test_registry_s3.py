@@ -17,7 +17,7 @@ from s3_server import BUCKET, KEY_ID, SECRET, S3Server, serving_guarded_s3, serv
 
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.registry.registry import blob_key
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 
 @pytest.fixture
@@ -33,9 +33,17 @@ def unguarded(tmp_path: Path) -> Iterator[S3Server]:
 
 
 def models(
-    yard: Yard, server: S3Server, *words: str, **variables: str
+    project: Project, server: S3Server, *words: str, **variables: str
 ) -> subprocess.CompletedProcess[str]:
-    command = [sys.executable, "-m", "modelyard", "--yard", str(yard.root), "adapters", *words]
+    command = [
+        sys.executable,
+        "-m",
+        "modelyard",
+        "--project",
+        str(project.root),
+        "adapters",
+        *words,
+    ]
     environment = {**os.environ, **server.environment, **variables}
     done = subprocess.run(command, env=environment, capture_output=True, text=True, timeout=60)
     assert SECRET not in done.stdout + done.stderr
@@ -48,7 +56,7 @@ def stored(server: S3Server, key: str) -> Path:
 
 
 def test_a_version_goes_through_s3_and_arrives_whole(
-    here: Yard, there: Yard, guarded: S3Server
+    here: Project, there: Project, guarded: S3Server
 ) -> None:
     version = add_version(here, "run-1", size_bytes=20_000_000)
     promote_version(here, version)
@@ -65,7 +73,7 @@ def test_a_version_goes_through_s3_and_arrives_whole(
 
 
 def test_a_pull_goes_on_although_the_server_gives_no_parts(
-    here: Yard, there: Yard, unguarded: S3Server
+    here: Project, there: Project, unguarded: S3Server
 ) -> None:
     """rclone 1.75 answers a request for a part in a way that obstore refuses."""
     version = add_version(here, "run-1", size_bytes=3_000_000)
@@ -80,7 +88,7 @@ def test_a_pull_goes_on_although_the_server_gives_no_parts(
 
 
 def test_a_store_that_overwrites_is_refused_unless_nobody_else_writes(
-    here: Yard, there: Yard, unguarded: S3Server
+    here: Project, there: Project, unguarded: S3Server
 ) -> None:
     add_version(here, "run-1")
     add_version(there, "run-1")
@@ -97,7 +105,7 @@ def test_a_store_that_overwrites_is_refused_unless_nobody_else_writes(
 
 
 def test_wrong_keys_a_wrong_bucket_and_no_server_are_said_plainly(
-    here: Yard, guarded: S3Server
+    here: Project, guarded: S3Server
 ) -> None:
     add_version(here, "run-1")
     wrong = "wrong-secret-never-shown"
@@ -117,7 +125,7 @@ def test_wrong_keys_a_wrong_bucket_and_no_server_are_said_plainly(
 
 
 def test_a_bit_flipped_in_the_bucket_is_refused_and_mended_by_force(
-    here: Yard, there: Yard, guarded: S3Server
+    here: Project, there: Project, guarded: S3Server
 ) -> None:
     version = add_version(here, "run-1")
     models(here, guarded, "push", "demo@1", guarded.url)
@@ -133,11 +141,11 @@ def test_a_bit_flipped_in_the_bucket_is_refused_and_mended_by_force(
     assert whole_versions(there) == [1]
 
 
-def test_an_interrupt_ends_a_push_to_a_silent_server_at_once(here: Yard) -> None:
+def test_an_interrupt_ends_a_push_to_a_silent_server_at_once(here: Project) -> None:
     add_version(here, "run-1")
     with socket.create_server(("127.0.0.1", 0)) as silent:
         server = S3Server(f"http://127.0.0.1:{silent.getsockname()[1]}", here.root)
-        words = ("--yard", str(here.root), "adapters", "push", "demo@1", server.url)
+        words = ("--project", str(here.root), "adapters", "push", "demo@1", server.url)
         process = subprocess.Popen(
             [sys.executable, "-m", "modelyard", *words],
             env={**os.environ, **server.environment},

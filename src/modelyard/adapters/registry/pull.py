@@ -16,7 +16,6 @@ from modelyard.adapters.check import WEIGHTS_NAME, AdapterMismatch
 from modelyard.adapters.manifest import MANIFEST_NAME, DamagedVersion, FileEntry
 from modelyard.adapters.registry.record import DamagedRegistry, RemoteVersion, record_digest
 from modelyard.adapters.registry.registry import Registry, VersionTaken, blob_key
-from modelyard.adapters.registry.remote import RemoteFailed
 from modelyard.adapters.verify import verify_version
 from modelyard.adapters.versions import (
     AdapterVersion,
@@ -24,8 +23,6 @@ from modelyard.adapters.versions import (
     place_version,
     version_numbers,
 )
-from modelyard.bases.fingerprint import UnreadableWeights, read_tensor_entries
-from modelyard.bases.local import LocalBase, locate_base
 from modelyard.core.errors import InvalidInput, ModelyardError, Problem
 from modelyard.core.files import (
     disk_errors,
@@ -35,8 +32,11 @@ from modelyard.core.files import (
     sha256_file,
     write_atomic,
 )
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
+from modelyard.stores.store import RemoteFailed
+from modelyard.weights.fingerprint import UnreadableWeights, read_tensor_entries
+from modelyard.weights.local import LocalBase, locate_base
 
 _PART_SUFFIX = ".part"
 
@@ -48,28 +48,30 @@ class Pull:
     version: RemoteVersion
     """The version, as the registry holds it."""
     path: Path
-    """Its folder in the yard."""
+    """Its folder in the project."""
     changed: bool
-    """False when the yard had it already."""
+    """False when the project had it already."""
     fetched_bytes: int
     """How much was fetched, or is still to be."""
     base: LocalBase | None
     """The base it was trained on, and is proven to fit; None when that is not at hand."""
 
 
-def plan_pull(yard: Yard, registry: Registry, version: RemoteVersion, progress: Progress) -> Pull:
+def plan_pull(
+    project: Project, registry: Registry, version: RemoteVersion, progress: Progress
+) -> Pull:
     """What `pull_version` would do now; changes nothing.
 
-    Raises VersionTaken when the yard has another version of this number, ModelyardError when the
+    Raises VersionTaken when the project has another version of this number, ModelyardError when the
     base here is another one than it was trained on or the adapter is another organisation's.
     """
-    path = yard.adapter_version(version.adapter, version.number)
-    if version.number in version_numbers(yard, version.adapter):
-        _require_equal(yard, version)
+    path = project.adapter_version(version.adapter, version.number)
+    if version.number in version_numbers(project, version.adapter):
+        _require_equal(project, version)
         return Pull(version=version, path=path, changed=False, fetched_bytes=0, base=None)
-    _refuse_other_org(yard, version)
-    base = _find_base(yard, version, progress)
-    incoming = yard.incoming(version.adapter)
+    _refuse_other_org(project, version)
+    base = _find_base(project, version, progress)
+    incoming = project.incoming(version.adapter)
     files = _by_content(version)
     at_hand = sum(min(_waiting_bytes(incoming, one), one.size_bytes) for one in files.values())
     rest = sum(one.size_bytes for one in files.values()) - at_hand
@@ -77,26 +79,26 @@ def plan_pull(yard: Yard, registry: Registry, version: RemoteVersion, progress: 
 
 
 def pull_version(
-    yard: Yard,
+    project: Project,
     registry: Registry,
     version: RemoteVersion,
     *,
     progress: Progress,
     wait_s: float = 0.0,
 ) -> Pull:
-    """Bring a version of the registry into the yard, proven, in one rename.
+    """Bring a version of the registry into the project, proven, in one rename.
 
     Raises what `plan_pull` does, DamagedRegistry when a file is not what the manifest says,
     AdapterMismatch when it is not fit for use, RemoteFailed, NoSpace.
     """
-    incoming = yard.incoming(version.adapter)
-    yard.contain(incoming, "folder")
-    lock = yard.lock("pull", version.adapter)
+    incoming = project.incoming(version.adapter)
+    project.contain(incoming, "folder")
+    lock = project.lock("pull", version.adapter)
     with exclusive_lock(lock, what=f"pull of {version.adapter}", wait_s=wait_s):
-        plan = plan_pull(yard, registry, version, progress)
+        plan = plan_pull(project, registry, version, progress)
         if plan.changed:
             _fetch(registry, version, incoming, plan.fetched_bytes, progress)
-            _place(yard, version, incoming, plan.base, wait_s)
+            _place(project, version, incoming, plan.base, wait_s)
         if incoming.is_dir():
             shutil.rmtree(incoming)
     return plan
@@ -106,47 +108,47 @@ def _by_content(version: RemoteVersion) -> dict[str, FileEntry]:
     return {entry.sha256: entry for entry in version.manifest.files.values()}
 
 
-def _require_equal(yard: Yard, version: RemoteVersion) -> AdapterVersion:
-    """Fail unless the yard's version of this number is this one, and its files are there."""
-    here = load_version(yard, version.adapter, version.number)
+def _require_equal(project: Project, version: RemoteVersion) -> AdapterVersion:
+    """Fail unless the project's version of this number is this one, and its files are there."""
+    here = load_version(project, version.adapter, version.number)
     if record_digest((here.path / MANIFEST_NAME).read_bytes()) != version.digest:
         raise VersionTaken(
-            f"the yard has another {version.name}, of its own (run {here.manifest.run_key})",
-            where=yard.show(here.path),
-            hint="versions never change, so nothing was: pull into another yard (`models --yard "
-            "DIR adapters pull ...`), or remove this one if nobody needs it",
+            f"the project has another {version.name}, of its own (run {here.manifest.run_key})",
+            where=project.show(here.path),
+            hint="versions never change, so nothing was: pull into another project (`models "
+            "--project DIR adapters pull ...`), or remove this one if nobody needs it",
         )
     for name, entry in here.manifest.files.items():
         path = here.path / name
         if not path.is_file() or path.stat().st_size != entry.size_bytes:
-            raise DamagedVersion("is missing or cut short", where=yard.show(path))
+            raise DamagedVersion("is missing or cut short", where=project.show(path))
     return here
 
 
-def _refuse_other_org(yard: Yard, version: RemoteVersion) -> None:
+def _refuse_other_org(project: Project, version: RemoteVersion) -> None:
     """Keep one organisation's versions out of another's adapter."""
-    for number in reversed(version_numbers(yard, version.adapter)):
+    for number in reversed(version_numbers(project, version.adapter)):
         try:
-            here = load_version(yard, version.adapter, number)
+            here = load_version(project, version.adapter, number)
         except DamagedVersion:
             continue  # what is broken cannot stand in the way of what is whole
         if here.manifest.org != version.manifest.org:
             raise ModelyardError(
                 f"{here.name} here belongs to organisation {here.manifest.org or '(none)'}, "
                 f"and {version.name} there to {version.manifest.org or '(none)'}",
-                where=yard.show(here.path),
-                hint="an adapter belongs to one organisation: pull it into a yard of its own",
+                where=project.show(here.path),
+                hint="an adapter belongs to one organisation: pull it into a project of its own",
             )
         return
 
 
-def _find_base(yard: Yard, version: RemoteVersion, progress: Progress) -> LocalBase | None:
+def _find_base(project: Project, version: RemoteVersion, progress: Progress) -> LocalBase | None:
     """The base it was trained on, when that is at hand. Refuses another of the same name."""
     trained_on = version.manifest.base
     try:
-        base = locate_base(yard, trained_on.name, progress=progress)
+        base = locate_base(project, trained_on.name, progress=progress)
     except InvalidInput:
-        base, advice = None, "this yard does not know it"
+        base, advice = None, "this project does not know it"
     else:
         advice = f"fetch it with `models base pull {trained_on.name}`"
     if base is None:
@@ -247,7 +249,7 @@ def _append(
 
 
 def _place(
-    yard: Yard, version: RemoteVersion, incoming: Path, base: LocalBase | None, wait_s: float
+    project: Project, version: RemoteVersion, incoming: Path, base: LocalBase | None, wait_s: float
 ) -> None:
     """Show the version in one rename, if what lies there is a whole adapter that fits its base."""
 
@@ -257,18 +259,18 @@ def _place(
             path.parent.mkdir(parents=True, exist_ok=True)
             _link_or_copy(incoming / entry.sha256, path)
         write_atomic(staged / MANIFEST_NAME, version.manifest_bytes)
-        _prove(yard, staged, version, base)
+        _prove(project, staged, version, base)
 
     try:
-        place_version(yard, version.adapter, version.number, fill=fill, wait_s=wait_s)
+        place_version(project, version.adapter, version.number, fill=fill, wait_s=wait_s)
     except FileExistsError:
-        _require_equal(yard, version)  # another pull or a training run was quicker
+        _require_equal(project, version)  # another pull or a training run was quicker
 
 
-def _prove(yard: Yard, staged: Path, version: RemoteVersion, base: LocalBase | None) -> None:
+def _prove(project: Project, staged: Path, version: RemoteVersion, base: LocalBase | None) -> None:
     """Fail unless the staged files are those of the version, and fit for use."""
     here = AdapterVersion(version.adapter, version.number, staged, version.manifest)
-    problems = verify_version(yard, here, base)
+    problems = verify_version(project, here, base)
     if not problems:
         try:
             read_tensor_entries(staged / WEIGHTS_NAME)

@@ -1,7 +1,7 @@
 """Pushing a version to a registry: its files, then the version, then the tags.
 
 Only files that are not there yet go up, so a push that was cut off goes on; until its last step the
-registry shows what it showed before. Reads the version, and changes nothing in the yard.
+registry shows what it showed before. Reads the version, and changes nothing in the project.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from modelyard.adapters.registry.registry import IN_USE, LATEST, Registry, blob_
 from modelyard.adapters.versions import AdapterVersion
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import exclusive_lock
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 
 _CHUNK_BYTES = 1 << 20
@@ -78,7 +78,7 @@ def plan_push(
 
 
 def push_version(
-    yard: Yard,
+    project: Project,
     version: AdapterVersion,
     registry: Registry,
     *,
@@ -93,7 +93,7 @@ def push_version(
     was damaged there. Pushes at once never overwrite each other: of two versions of one number the
     second is refused with VersionTaken. Raises also DamagedVersion, UnguardedStore, RemoteFailed.
     """
-    lock = yard.lock("push", version.adapter)
+    lock = project.lock("push", version.adapter)
     with exclusive_lock(lock, what=f"push of {version.adapter}", wait_s=wait_s):
         plan = plan_push(registry, version, in_use=in_use, force=force)
         if not plan.changed:

@@ -36,7 +36,7 @@ class DamagedRegistry(ModelyardError):
     """What lies in the registry is not what should, and nothing of it is taken."""
 
     def __init__(self, message: str, *, where: str, problems: tuple[Problem, ...] = ()) -> None:
-        hint = "push the version again with --force, from a yard where it is whole"
+        hint = "push the version again with --force, from a project where it is whole"
         super().__init__(message, where=where, hint=hint)
         self.problems = problems
 

@@ -25,10 +25,10 @@ from modelyard.adapters.registry.record import (
     parse_record,
     record_bytes,
 )
-from modelyard.adapters.registry.remote import Remote, RemoteFailed, open_remote
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
 from modelyard.core.layout import check_name
+from modelyard.stores.store import Remote, RemoteFailed, open_remote
 
 LATEST = "latest"
 """The tag of the version with the highest number; it only goes up."""
@@ -232,7 +232,7 @@ def taken(name: str, where: str) -> VersionTaken:
     return VersionTaken(
         f"{name} is another version there: somebody pushed a different one under this number first",
         where=where,
-        hint=f"nothing was overwritten. Each yard counts its own versions, so of two that train "
+        hint=f"nothing was overwritten. Each project counts its own versions, so of two that train "
         f"one adapter only the first can push number {number}: pull before training, or give "
         f"yours a name of its own (`models adapters import models/versions/{adapter}/{number} "
         f"--name {adapter}-2 --base-model BASE`) and push that",

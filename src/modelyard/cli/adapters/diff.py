@@ -16,8 +16,8 @@ if TYPE_CHECKING:
 
     from modelyard.adapters.diff import Change
     from modelyard.adapters.versions import AdapterVersion
-    from modelyard.bases.local import LocalBase
-    from modelyard.core.layout import Yard
+    from modelyard.core.layout import Project
+    from modelyard.weights.local import LocalBase
 
 
 def diff(
@@ -49,11 +49,11 @@ def diff(
     from modelyard.adapters.diff import diff_versions
     from modelyard.adapters.versions import resolve_version
     from modelyard.cli.render import print_json, print_table, print_text, print_title
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
 
-    yard = find_yard()
-    one, other = resolve_version(yard, before), resolve_version(yard, after)
-    found = diff_versions(one, other, _locate(yard, one))
+    project = find_project()
+    one, other = resolve_version(project, before), resolve_version(project, after)
+    found = diff_versions(one, other, _locate(project, one))
     if as_json:
         print_json(
             {
@@ -115,12 +115,12 @@ def _share(share: float | None) -> str:
     return "" if share is None else f"{share:.2%}"
 
 
-def _locate(yard: Yard, version: AdapterVersion) -> LocalBase | None:
+def _locate(project: Project, version: AdapterVersion) -> LocalBase | None:
     """The base, if it is here: without it, changes are shown as they are."""
-    from modelyard.bases.local import locate_base
+    from modelyard.weights.local import locate_base
 
     try:
-        base = locate_base(yard, version.manifest.base.name)
+        base = locate_base(project, version.manifest.base.name)
     except ModelyardError:
         return None
     return base if base and base.fingerprint == version.manifest.base.fingerprint else None

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from modelyard.adapters.modelfile import Render
     from modelyard.adapters.versions import AdapterVersion
     from modelyard.chatdata.conversation import Conversation
-    from modelyard.core.layout import Yard
+    from modelyard.core.layout import Project
 
 _COMPARED_ANSWERS = 64
 
@@ -66,18 +66,18 @@ def export(
         require_outside,
     )
     from modelyard.adapters.versions import resolve_version
-    from modelyard.bases.pull import require_base
     from modelyard.cli.render import print_json, print_text, showing_progress
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
+    from modelyard.weights.pull import require_base
 
-    yard = find_yard()
-    version = resolve_version(yard, name)
+    project = find_project()
+    version = resolve_version(project, name)
     target = to.absolute()
-    require_outside(yard, target)
+    require_outside(project, target)
     require_format(version, form)
     done: Exported | None
     with showing_progress() as progress:
-        base = require_base(yard, version.manifest.base.name, progress=progress, offline=offline)
+        base = require_base(project, version.manifest.base.name, progress=progress, offline=offline)
         check_adapter_files(version.path, base)
         if dry_run:
             done = find_export(target, describe_export(version, form))
@@ -86,11 +86,11 @@ def export(
             from modelyard.inference.merge import export_merged
 
             done = export_merged(
-                yard,
+                project,
                 version,
                 base,
                 target,
-                _held_out(yard, version),
+                _held_out(project, version),
                 machine=probe_machine(),
                 stored_as=store_as,
                 progress=progress,
@@ -99,7 +99,7 @@ def export(
         else:
             render, stops = _template(version)
             done = export_version(
-                yard, version, base, target, form, render=render, stops=stops, wait_s=wait
+                project, version, base, target, form, render=render, stops=stops, wait_s=wait
             )
     record = done.record if done else {}
     if as_json:
@@ -149,13 +149,13 @@ def _template(version: AdapterVersion) -> tuple[Render, list[str]]:
     return render, sorted(stops)
 
 
-def _held_out(yard: Yard, version: AdapterVersion) -> Sequence[Conversation]:
+def _held_out(project: Project, version: AdapterVersion) -> Sequence[Conversation]:
     """Rows of the dataset's evaluation side, if it is at hand, else the built-in conversations."""
     from modelyard.chatdata.dataset import load_dataset
     from modelyard.inference.parity import BUILT_IN
 
     try:
-        rows = load_dataset(yard, version.manifest.data.name).evaluation
+        rows = load_dataset(project, version.manifest.data.name).evaluation
     except ModelyardError:
         rows = ()
     return rows[:_COMPARED_ANSWERS] or BUILT_IN

@@ -38,14 +38,14 @@ def gc(
     from modelyard.adapters.gc import collect_garbage
     from modelyard.adapters.versions import list_adapters
     from modelyard.cli.render import print_json, print_table, print_text
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
 
-    yard = find_yard()
-    chosen = list(dict.fromkeys(names or list_adapters(yard)))
+    project = find_project()
+    chosen = list(dict.fromkeys(names or list_adapters(project)))
     # All are planned before any is touched, so that a mistake in the last stops the first.
-    done = [collect_garbage(yard, name, keep=keep, dry_run=True) for name in chosen]
+    done = [collect_garbage(project, name, keep=keep, dry_run=True) for name in chosen]
     if not dry_run:
-        done = [collect_garbage(yard, name, keep=keep, wait_s=wait) for name in chosen]
+        done = [collect_garbage(project, name, keep=keep, wait_s=wait) for name in chosen]
     freed = sum(one.freed_bytes for one in done)
     if as_json:
         adapters = [

@@ -21,12 +21,12 @@ def history(name: AdapterName, as_json: Json = False) -> None:
     from modelyard.adapters.pointer import pointer_history
     from modelyard.adapters.versions import require_numbers
     from modelyard.cli.render import print_json, print_table, print_text
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
 
-    yard = find_yard()
-    moves = pointer_history(yard, name)
+    project = find_project()
+    moves = pointer_history(project, name)
     if not moves:
-        require_numbers(yard, name)
+        require_numbers(project, name)
     if as_json:
         rows = [asdict(move) for move in moves]
         print_json([{key: row[key] for key in row if key != "moved"} for row in rows])

@@ -47,19 +47,19 @@ def import_adapter(
         plan_import,
         require_same_org,
     )
-    from modelyard.bases.pull import require_base
     from modelyard.cli.render import print_json, print_text, print_warning, showing_progress
-    from modelyard.core.layout import check_name, find_yard
+    from modelyard.core.layout import check_name, find_project
+    from modelyard.weights.pull import require_base
 
-    yard = find_yard()
+    project = find_project()
     check_name(name, "adapter")
-    require_same_org(yard, name, org)
+    require_same_org(project, name, org)
     with showing_progress() as progress:
-        base = require_base(yard, base_model, progress=progress, offline=offline)
+        base = require_base(project, base_model, progress=progress, offline=offline)
     plan = plan_import(path.absolute(), base)
-    version = known = find_import(yard, name, plan)
+    version = known = find_import(project, name, plan)
     if known is None and not dry_run:
-        version = import_adapter(yard, name, plan, org=org, wait_s=wait)
+        version = import_adapter(project, name, plan, org=org, wait_s=wait)
     if as_json:
         print_json(
             {

@@ -43,13 +43,13 @@ def list_adapters(
     """
     from modelyard.adapters.overview import full_bytes, measure_weights, summarize_adapters
     from modelyard.cli.render import print_json, print_table, print_text, showing_progress
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
 
-    yard = find_yard()
-    summaries = summarize_adapters(yard, org=org)
+    project = find_project()
+    summaries = summarize_adapters(project, org=org)
     bases = sorted({one.base.name for each in summaries for one in each.versions if one.base})
     with showing_progress() as progress:
-        sizes = measure_weights(yard, bases, progress=progress)
+        sizes = measure_weights(project, bases, progress=progress)
     as_full, counted = full_bytes(summaries, sizes)
     if as_json:
         print_json(

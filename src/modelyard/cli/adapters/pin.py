@@ -25,14 +25,14 @@ def pin(
     from modelyard.adapters.pins import load_pins, pin_version
     from modelyard.adapters.versions import resolve_number
     from modelyard.cli.render import print_json, print_text
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
 
-    yard = find_yard()
-    adapter, number = resolve_number(yard, name)
+    project = find_project()
+    adapter, number = resolve_number(project, name)
     if dry_run:
-        changed = number not in load_pins(yard).get(adapter, {})
+        changed = number not in load_pins(project).get(adapter, {})
     else:
-        changed = pin_version(yard, adapter, number, reason=reason, wait_s=wait)
+        changed = pin_version(project, adapter, number, reason=reason, wait_s=wait)
     if as_json:
         facts = {"name": f"{adapter}@{number}", "pinned": True}
         print_json(facts | {"changed": changed, "dry_run": dry_run})

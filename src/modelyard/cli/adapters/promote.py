@@ -39,22 +39,22 @@ def promote(
     """
     from modelyard.adapters.promote import promote_judged
     from modelyard.adapters.versions import resolve_version
-    from modelyard.bases.local import locate_base
     from modelyard.cli.render import print_json, print_text, print_warning, showing_progress
     from modelyard.core.errors import ModelyardError
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
+    from modelyard.weights.local import locate_base
 
-    yard = find_yard()
-    version = resolve_version(yard, name)
+    project = find_project()
+    version = resolve_version(project, name)
     base_name = version.manifest.base.name
     try:
         with showing_progress() as progress:
-            base = locate_base(yard, base_name, progress=progress)
+            base = locate_base(project, base_name, progress=progress)
         missing = "not at hand"
     except ModelyardError as error:
         base, missing = None, str(error)
     move = promote_judged(
-        yard, version, base=base, force=force, reason=reason, dry_run=dry_run, wait_s=wait
+        project, version, base=base, force=force, reason=reason, dry_run=dry_run, wait_s=wait
     )
     if base is None and move.moved:
         print_warning(f"{base_name}: {missing}, so only the version's own files were checked")

@@ -1,4 +1,4 @@
-"""`models adapters pull`: bring a version from a central registry into the yard."""
+"""`models adapters pull`: bring a version from a central registry into the project."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ import typer
 
 from modelyard.cli.adapters.push import Remote, ending_at_once
 from modelyard.cli.options import DryRun, Json, Wait
-from modelyard.core.layout import find_yard
+from modelyard.core.layout import find_project
 
 
 def pull(
@@ -43,16 +43,16 @@ def pull(
     from modelyard.cli.render import print_json, print_text, showing_progress
     from modelyard.core.errors import InvalidInput
 
-    yard = find_yard()
+    project = find_project()
     registry = open_registry(remote)
     if registry is None:
         raise InvalidInput("there is no such folder", where=remote)
     with ending_at_once(), showing_progress() as progress:
         version = find_remote_version(registry, adapter)
         if dry_run:
-            done = plan_pull(yard, registry, version, progress)
+            done = plan_pull(project, registry, version, progress)
         else:
-            done = pull_version(yard, registry, version, progress=progress, wait_s=wait)
+            done = pull_version(project, registry, version, progress=progress, wait_s=wait)
     trained_on = version.manifest.base
     if as_json:
         print_json(
@@ -63,7 +63,7 @@ def pull(
                 "changed": done.changed,
                 "dry_run": dry_run,
                 "digest": f"sha256:{version.digest}",
-                "path": yard.show(done.path),
+                "path": project.show(done.path),
                 "org": version.manifest.org,
                 "size_bytes": version.size_bytes,
                 "fetched_bytes": done.fetched_bytes,
@@ -73,13 +73,15 @@ def pull(
         )
         return
     if not done.changed:
-        print_text(f"{version.name} is already here: {yard.show(done.path)}")
+        print_text(f"{version.name} is already here: {project.show(done.path)}")
         return
     sizes = f"{done.fetched_bytes / 1e6:,.1f} of {version.size_bytes / 1e6:,.1f} MB"
     if dry_run:
-        print_text(f"Would pull {version.name} from {remote}: {sizes}, to {yard.show(done.path)}")
+        print_text(
+            f"Would pull {version.name} from {remote}: {sizes}, to {project.show(done.path)}"
+        )
         return
-    print_text(f"{version.name} is here, {sizes} fetched: {yard.show(done.path)}")
+    print_text(f"{version.name} is here, {sizes} fetched: {project.show(done.path)}")
     print_text(
         f"  every file as it was pushed{', and it fits ' + trained_on.name if done.base else ''}"
     )

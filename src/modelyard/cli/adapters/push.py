@@ -10,7 +10,7 @@ from typing import Annotated
 import typer
 
 from modelyard.cli.options import DryRun, Json, Wait
-from modelyard.core.layout import find_yard
+from modelyard.core.layout import find_project
 
 Remote = Annotated[
     str,
@@ -76,19 +76,19 @@ def push(
     from modelyard.adapters.versions import resolve_version
     from modelyard.cli.render import print_json, print_text, showing_progress
 
-    yard = find_yard()
-    version = resolve_version(yard, adapter)
+    project = find_project()
+    version = resolve_version(project, adapter)
     in_use = "@" not in adapter
     parts = urlsplit(remote)
     if parts.scheme == "file":
-        require_outside(yard, Path(unquote(parts.path)))
+        require_outside(project, Path(unquote(parts.path)))
     registry = open_registry(remote, make=not dry_run, single_writer=single_writer)
     with ending_at_once(), showing_progress() as progress:
         if dry_run or registry is None:
             done = plan_push(registry, version, in_use=in_use, force=force)
         else:
             done = push_version(
-                yard,
+                project,
                 version,
                 registry,
                 progress=progress,

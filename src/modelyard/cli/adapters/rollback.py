@@ -42,9 +42,9 @@ def rollback(
     """
     from modelyard.adapters.rollback import roll_back
     from modelyard.cli.render import print_json, print_text
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
 
-    done = roll_back(find_yard(), name, to=to, reason=reason, dry_run=dry_run, wait_s=wait)
+    done = roll_back(find_project(), name, to=to, reason=reason, dry_run=dry_run, wait_s=wait)
     if as_json:
         facts = move_facts(done.move, dry_run=dry_run)
         print_json(facts | {"skipped": list(done.skipped), "completed": done.completed})

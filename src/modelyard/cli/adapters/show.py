@@ -37,13 +37,13 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
     from modelyard.adapters.versions import resolve_version
     from modelyard.cli.render import print_json, print_pairs, print_table, print_text, print_title
     from modelyard.core.errors import ModelyardError
-    from modelyard.core.layout import find_yard
-    from modelyard.core.settings.mapping import settings_mapping
+    from modelyard.core.layout import find_project
+    from modelyard.settings.mapping import settings_mapping
 
-    yard = find_yard()
-    version = resolve_version(yard, name)
-    pinned = load_pins(yard).get(version.adapter, {})
-    adapter = summarize_adapter(yard, version.adapter, pinned=pinned)
+    project = find_project()
+    version = resolve_version(project, name)
+    pinned = load_pins(project).get(version.adapter, {})
+    adapter = summarize_adapter(project, version.adapter, pinned=pinned)
     summary = next(one for one in adapter.versions if one.number == version.number)
     try:
         facts = load_facts(version.path)
@@ -51,7 +51,7 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
         facts = {}  # the summary says what is wrong with the card
     moves = [
         move
-        for move in pointer_history(yard, version.adapter)
+        for move in pointer_history(project, version.adapter)
         if version.number in (move.from_version, move.to_version)
     ]
     in_use = adapter.in_use == version.number
@@ -60,7 +60,7 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
         print_json(
             {
                 "name": version.name,
-                "path": yard.show(version.path),
+                "path": project.show(version.path),
                 "in_use": in_use,
                 "pinned": summary.pinned,
                 "size_bytes": summary.size_bytes,
@@ -86,7 +86,7 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
         print_text("It has no figures: it was never judged against its base.")
     for line in _history(version, moves):
         print_text(line)
-    print_text(f"Its card, with all settings: {yard.show(version.path)}/TRAINING_INFO.md")
+    print_text(f"Its card, with all settings: {project.show(version.path)}/TRAINING_INFO.md")
 
 
 def _lineage(

@@ -21,14 +21,14 @@ def unpin(
     from modelyard.adapters.pins import load_pins, unpin_version
     from modelyard.adapters.versions import resolve_number
     from modelyard.cli.render import print_json, print_text
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
 
-    yard = find_yard()
-    adapter, number = resolve_number(yard, name)
+    project = find_project()
+    adapter, number = resolve_number(project, name)
     if dry_run:
-        changed = number in load_pins(yard).get(adapter, {})
+        changed = number in load_pins(project).get(adapter, {})
     else:
-        changed = unpin_version(yard, adapter, number, wait_s=wait)
+        changed = unpin_version(project, adapter, number, wait_s=wait)
     if as_json:
         facts = {"name": f"{adapter}@{number}", "pinned": False}
         print_json(facts | {"changed": changed, "dry_run": dry_run})

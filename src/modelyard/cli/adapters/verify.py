@@ -12,9 +12,9 @@ from modelyard.core.errors import InvalidInput, ModelyardError, Problem
 
 if TYPE_CHECKING:
     from modelyard.adapters.versions import AdapterVersion
-    from modelyard.bases.local import LocalBase
-    from modelyard.core.layout import Yard
+    from modelyard.core.layout import Project
     from modelyard.core.progress import Progress
+    from modelyard.weights.local import LocalBase
 
 
 def verify(
@@ -51,15 +51,15 @@ def verify(
             "logit_change": largest difference from the base with --deep, else null}]
     """
     from modelyard.cli.render import print_json, print_text, showing_progress
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
 
-    yard = find_yard()
+    project = find_project()
     results = []
     with showing_progress() as progress:
-        for adapter, number in _chosen(yard, name, every):
-            results.append(_verify_one(yard, adapter, number, deep, progress))
+        for adapter, number in _chosen(project, name, every):
+            results.append(_verify_one(project, adapter, number, deep, progress))
         if every:
-            results += _verify_pointers(yard, name)
+            results += _verify_pointers(project, name)
     if as_json:
         print_json(results)
     elif not results:
@@ -76,7 +76,7 @@ def verify(
         )
 
 
-def _chosen(yard: Yard, name: str | None, every: bool) -> list[tuple[str, int]]:
+def _chosen(project: Project, name: str | None, every: bool) -> list[tuple[str, int]]:
     from modelyard.adapters.versions import (
         list_adapters,
         require_numbers,
@@ -87,32 +87,34 @@ def _chosen(yard: Yard, name: str | None, every: bool) -> list[tuple[str, int]]:
     if every:
         if name is not None and "@" in name:
             raise InvalidInput("--all takes an adapter's name without a version")
-        adapters = list_adapters(yard) if name is None else [name]
+        adapters = list_adapters(project) if name is None else [name]
         if name is not None:
-            require_numbers(yard, name)
+            require_numbers(project, name)
         return [
-            (adapter, number) for adapter in adapters for number in version_numbers(yard, adapter)
+            (adapter, number)
+            for adapter in adapters
+            for number in version_numbers(project, adapter)
         ]
     if name is None:
         raise InvalidInput("nothing was named to check", hint="name a version, or use --all")
-    return [resolve_number(yard, name)]
+    return [resolve_number(project, name)]
 
 
-def _verify_pointers(yard: Yard, name: str | None) -> list[dict[str, Any]]:
+def _verify_pointers(project: Project, name: str | None) -> list[dict[str, Any]]:
     """A result for each adapter whose link is wrong."""
     from modelyard.adapters.verify import verify_pointer
     from modelyard.adapters.versions import list_adapters
 
-    adapters = list_adapters(yard) if name is None else [name]
+    adapters = list_adapters(project) if name is None else [name]
     return [
         _result(adapter, problems, None)
         for adapter in adapters
-        if (problems := verify_pointer(yard, adapter))
+        if (problems := verify_pointer(project, adapter))
     ]
 
 
 def _verify_one(
-    yard: Yard, adapter: str, number: int, deep: bool, progress: Progress
+    project: Project, adapter: str, number: int, deep: bool, progress: Progress
 ) -> dict[str, Any]:
     from modelyard.adapters.verify import verify_version
     from modelyard.adapters.versions import load_version
@@ -120,9 +122,9 @@ def _verify_one(
     problems: list[Problem] = []
     change = None
     try:
-        version = load_version(yard, adapter, number)
-        base = _locate(yard, version, problems, progress)
-        problems += verify_version(yard, version, base)
+        version = load_version(project, adapter, number)
+        base = _locate(project, version, problems, progress)
+        problems += verify_version(project, version, base)
         if deep and base is not None and not problems:
             change = _logit_change(version, base, progress)
             if not change > 0:
@@ -147,14 +149,14 @@ def _result(name: str, problems: list[Problem], change: float | None) -> dict[st
 
 
 def _locate(
-    yard: Yard, version: AdapterVersion, problems: list[Problem], progress: Progress
+    project: Project, version: AdapterVersion, problems: list[Problem], progress: Progress
 ) -> LocalBase | None:
     """The version's base; when it is not here or damaged, that is one of the problems."""
-    from modelyard.bases.local import locate_base
+    from modelyard.weights.local import locate_base
 
     name = version.manifest.base.name
     try:
-        base = locate_base(yard, name, progress=progress)
+        base = locate_base(project, name, progress=progress)
         message = f"its base {name} is not on this machine, so its fit could not be checked"
         hint: str | None = f"run `models base pull {name}`"
     except ModelyardError as error:

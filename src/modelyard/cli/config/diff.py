@@ -53,8 +53,8 @@ def diff(
            "profiles": [{"key": domain, "change", "before", "after"}]}
     """
     from modelyard.cli.render import print_json, print_text, print_title
-    from modelyard.configs.diff import diff_configs
     from modelyard.configs.reading.given import open_catalogue
+    from modelyard.deployments.diff import diff_configs
 
     found = diff_configs(open_catalogue([before, after]), before, after, environment=environment)
     if as_json:

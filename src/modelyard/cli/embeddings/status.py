@@ -56,14 +56,14 @@ def embeddings_status(
     from modelyard.cli.render import flush_results, print_json, print_table
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
     from modelyard.core.errors import GateBreached, NoData
-    from modelyard.core.layout import find_yard
+    from modelyard.core.layout import find_project
     from modelyard.retrieval.domains import choose_domains, load_domains
     from modelyard.retrieval.status import read_status
 
     max_age_s = _seconds(max_age)
-    yard = find_yard()
-    chosen = choose_domains(load_domains(yard, environment or DEFAULT_ENVIRONMENT), domain or [])
-    found = [read_status(yard, one) for one in chosen]
+    project = find_project()
+    chosen = choose_domains(load_domains(project, environment or DEFAULT_ENVIRONMENT), domain or [])
+    found = [read_status(project, one) for one in chosen]
     if as_json:
         print_json({"domains": [asdict(one) for one in found]})
     else:
@@ -91,7 +91,7 @@ def _what_to_do(late: Sequence[DomainStatus]) -> str:
 
 def _seconds(text: str | None) -> float | None:
     """Raises InvalidInput when the text is no duration."""
-    from modelyard.core.units import DURATION
+    from modelyard.settings.units import DURATION
 
     if text is None:
         return None

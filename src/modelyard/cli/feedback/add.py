@@ -75,8 +75,8 @@ def add_feedback(
     """
     from modelyard.chatdata.feedback import read_feedback, record_feedback
     from modelyard.cli.render import print_json
-    from modelyard.core.layout import find_yard
-    from modelyard.core.settings.mapping import settings_mapping
+    from modelyard.core.layout import find_project
+    from modelyard.settings.mapping import settings_mapping
 
     options = {
         "prompt": prompt,
@@ -87,14 +87,14 @@ def add_feedback(
         "adapter": adapter,
     }
     given = {key: value for key, value in options.items() if value is not None}
-    yard = find_yard()
+    project = find_project()
     if file is not None and given:
         raise InvalidInput(
             f"--file holds whole rows, so {_options(given)} cannot be given beside it",
             hint="write it into the rows of the file",
         )
     rows: Sequence[Feedback] = read_feedback(file) if file else [_one(given)]
-    added = record_feedback(yard, rows, dry_run=dry_run)
+    added = record_feedback(project, rows, dry_run=dry_run)
     if as_json:
         print_json(settings_mapping(added) | {"dry_run": dry_run})
     else:

@@ -39,10 +39,10 @@ def list_feedback(
     """
     from modelyard.chatdata.feedback import list_feedback as recorded
     from modelyard.cli.render import print_json, print_table, print_text
-    from modelyard.core.layout import find_yard
-    from modelyard.core.settings.mapping import settings_mapping
+    from modelyard.core.layout import find_project
+    from modelyard.settings.mapping import settings_mapping
 
-    rows = recorded(find_yard(), org=org, unused=unused)
+    rows = recorded(find_project(), org=org, unused=unused)
     if as_json:
         print_json([settings_mapping(row) | {"lesson": row.lesson} for row in rows])
         return

@@ -17,14 +17,15 @@ from modelyard.configs.checking.meaning.mistake import Mistake
 from modelyard.configs.checking.meaning.overlays import check_overlays
 from modelyard.configs.checking.meaning.references import check_references
 from modelyard.configs.checking.scene import Scene, Shelf, kind_word
-from modelyard.configs.checking.secrets import find_secret_use, mask_secrets, secret_findings
+from modelyard.configs.checking.secrets import find_secret_use, secret_findings
 from modelyard.configs.kinds import ENVIRONMENTS
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import Document, written_where
 from modelyard.configs.reading.references import secret_references
 from modelyard.configs.reading.shape import Shaped
 from modelyard.core.errors import ModelyardError, Problem
-from modelyard.core.settings.keypath import KeyPath, dotted
+from modelyard.secrets.detection import mask_secrets
+from modelyard.settings.keypath import KeyPath, dotted
 
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/\S+")
 _MOST_BYTES = 1_000_000
@@ -40,7 +41,7 @@ def check_configs(
 ) -> CheckReport:
     """Check config files, as they are in each of the environments.
 
-    A file outside the yard's configs/ is checked as if it stood in for the one of its name.
+    A file outside the project's configs/ is checked as if it stood in for the one of its name.
     `strict` asks the published JSON Schema as well. Findings are sorted by file and line, each
     once; one that is not of every environment says of which it is.
     """
@@ -49,7 +50,7 @@ def check_configs(
     scenes = [Scene(shelf, environment) for environment in environments]
     findings: list[Finding] = []
     uses: dict[tuple[str, str], SecretUse] = {}
-    files = tuple(shelf.yard.show(path) for path in chosen)
+    files = tuple(shelf.project.show(path) for path in chosen)
     for path, file in zip(chosen, files, strict=True):
         document = _read(path, file, catalogue, findings)
         if document is None:
@@ -59,7 +60,7 @@ def check_configs(
         findings += _check_document(document, shelf, scenes, strict)
         for reference, where in _secret_uses(document, shelf):
             if (reference, where) not in uses:
-                uses[reference, where] = find_secret_use(shelf.yard, reference, where)
+                uses[reference, where] = find_secret_use(shelf.project, reference, where)
     return CheckReport(
         files=files,
         findings=tuple(_sorted(findings)),

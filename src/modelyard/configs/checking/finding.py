@@ -15,7 +15,7 @@ class Finding:
     """One thing that a check found."""
 
     file: str
-    """The file, as a person in the yard would type it."""
+    """The file, as a person in the project would type it."""
     line: int
     """Line, from 1; 1 where the finding is of the whole file."""
     column: int

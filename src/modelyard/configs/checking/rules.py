@@ -68,7 +68,7 @@ RULES: Mapping[str, str] = {
     "not-json-schema": "`json_schema` is no valid JSON Schema.",
     "empty": "A list or a text is empty, and something depends on what is in it.",
     "repeated": "A list has something twice.",
-    "wrong-glob": "A pattern of files is absolute, leaves the yard, or is no pattern.",
+    "wrong-glob": "A pattern of files is absolute, leaves the project, or is no pattern.",
     "no-files": "Patterns of files find no file.",
     "empty-overlay": "An overlay is there and says nothing.",
     "same-as-base": "An overlay says what holds without it, and hides later changes of the base.",

@@ -12,7 +12,7 @@ from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import Document
 from modelyard.configs.reading.shape import Shaped, check_shape
 from modelyard.core.errors import ModelyardError, did_you_mean
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 if TYPE_CHECKING:  # the classes of a kind are loaded when a file of it is read
     from modelyard.configs.kinds.integration import ModelIntegration
@@ -24,9 +24,9 @@ _MOST_COMPARED = 100
 
 
 class Shelf:
-    """The configs of a yard, and those that are checked, each held against its shape once.
+    """The configs of a project, and those that are checked, each held against its shape once.
 
-    A checked file that does not lie in the yard's configs/ stands in for the one of its name: a
+    A checked file that does not lie in the project's configs/ stands in for the one of its name: a
     draft is checked as if it were in place.
     """
 
@@ -47,9 +47,9 @@ class Shelf:
                 self._drafts.setdefault(_spot(draft.kind.name, draft.name), []).append(path)
 
     @property
-    def yard(self) -> Yard:
-        """The yard that the configs lie in."""
-        return self.catalogue.yard
+    def project(self) -> Project:
+        """The project that the configs lie in."""
+        return self.catalogue.project
 
     def read(self, path: Path) -> Document | None:
         """The document of a file; None when it cannot be read."""
@@ -104,14 +104,14 @@ class Scene:
         """The fallback cycles that are already reported."""
         self.acyclic: set[str] = set()
         """Models that are known to lead into none."""
-        self.has_yard = shelf.yard.configs.is_dir() and shelf.yard.models.is_dir()
-        """Whether there is a yard, with base models and datasets, and not only some files."""
+        self.has_project = shelf.project.configs.is_dir() and shelf.project.models.is_dir()
+        """Whether there is a project, with base models and datasets, and not only some files."""
         self._settings: dict[tuple[str, str], Any] = {}
 
     @property
-    def yard(self) -> Yard:
-        """The yard that the configs lie in."""
-        return self.shelf.yard
+    def project(self) -> Project:
+        """The project that the configs lie in."""
+        return self.shelf.project
 
     def settings(self, kind: str, name: str) -> Any:
         """The settings of a config; None when there is none, or it does not have its shape."""

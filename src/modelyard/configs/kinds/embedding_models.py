@@ -8,8 +8,8 @@ from typing import Annotated, Literal
 
 from modelyard.configs.kinds.language_models import RateLimits
 from modelyard.configs.kinds.parts import Endpoint, Name, OneLine, Secret
-from modelyard.core.settings.marks import Between, Refers
-from modelyard.core.units import DURATION, MONEY, SHARE, SIZE, TOKENS
+from modelyard.settings.marks import Between, Refers
+from modelyard.settings.units import DURATION, MONEY, SHARE, SIZE, TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,7 +59,7 @@ class SearchDomain:
     description: OneLine
     """What is found here, in one line."""
     sources: tuple[str, ...]
-    """Files to read, as globs from the yard's root: `docs/**/*.md`."""
+    """Files to read, as globs from the project's root: `docs/**/*.md`."""
     exclude: tuple[str, ...] = ()
     """Files left out, as globs. What .gitignore names is left out too, but for folders that
     `sources` names before the first `**` of a glob: `.models/logs/*.log`."""

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from modelyard.core.settings.marks import Between, Refers
+from modelyard.settings.marks import Between, Refers
 
 LONGEST_ROW = 1_000_000
 """The largest `data.max_length`, in tokens."""

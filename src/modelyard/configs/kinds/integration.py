@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from modelyard.configs.kinds.parts import Name
-from modelyard.core.settings.marks import Between, Refers
-from modelyard.core.units import DURATION, MONEY, SHARE, TOKENS
+from modelyard.settings.marks import Between, Refers
+from modelyard.settings.units import DURATION, MONEY, SHARE, TOKENS
 
 Metric = Literal["latency", "accuracy", "cost_per_request", "error_rate"]
 

@@ -6,8 +6,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from modelyard.configs.kinds.parts import Endpoint, Generation, OneLine, Secret
-from modelyard.core.settings.marks import Between, Refers
-from modelyard.core.units import DURATION, MONEY, TOKENS
+from modelyard.settings.marks import Between, Refers
+from modelyard.settings.units import DURATION, MONEY, TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -5,8 +5,8 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from modelyard.core.settings.marks import Between, Form
-from modelyard.core.units import TOKENS
+from modelyard.settings.marks import Between, Form
+from modelyard.settings.units import TOKENS
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
 

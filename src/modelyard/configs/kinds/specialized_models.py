@@ -7,8 +7,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from modelyard.configs.kinds.parts import Generation, OneLine
-from modelyard.core.settings.marks import Between, Refers
-from modelyard.core.units import SHARE, TOKENS
+from modelyard.settings.marks import Between, Refers
+from modelyard.settings.units import SHARE, TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

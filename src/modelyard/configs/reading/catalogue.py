@@ -1,4 +1,4 @@
-"""The configs of a yard by kind and name, read when they are asked for."""
+"""The configs of a project by kind and name, read when they are asked for."""
 
 from __future__ import annotations
 
@@ -16,14 +16,14 @@ from modelyard.configs.reading.document import (
     peek_name,
 )
 from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 
 class ConfigCatalogue:
-    """The configs of a yard. Each file is read once; a broken one is nobody's reference."""
+    """The configs of a project. Each file is read once; a broken one is nobody's reference."""
 
-    def __init__(self, yard: Yard) -> None:
-        self.yard = yard
+    def __init__(self, project: Project) -> None:
+        self.project = project
         self._read: dict[Path, Document | ModelyardError] = {}
         self._named: dict[str, dict[str, list[Path]]] = {}
 
@@ -32,9 +32,9 @@ class ConfigCatalogue:
         if kind is None:
             return [path for name in KINDS for path in self.paths(name)]
         if kind == "integration":
-            candidates = [self.yard.configs / f"integration{suffix}" for suffix in SUFFIXES]
+            candidates = [self.project.configs / f"integration{suffix}" for suffix in SUFFIXES]
             return [path for path in candidates if os.path.lexists(path)]
-        folder = self.yard.configs / kind
+        folder = self.project.configs / kind
         if not folder.is_dir():
             return []
         found = (path for path in folder.iterdir() if is_config_name(path.name))
@@ -53,7 +53,7 @@ class ConfigCatalogue:
         """
         if path not in self._read:
             try:
-                self._read[path] = inspect_document(path, shown=self.yard.show(path))
+                self._read[path] = inspect_document(path, shown=self.project.show(path))
             except ModelyardError as error:
                 self._read[path] = error
         found = self._read[path]
@@ -93,7 +93,7 @@ class ConfigCatalogue:
 
         Raises InvalidInput when there is none, or when a bare name fits several.
         """
-        for path in (Path(word), self.yard.configs / word):
+        for path in (Path(word), self.project.configs / word):
             if word and os.path.lexists(path) and not path.is_dir():
                 return path.absolute()
         kind, _, name = word.partition("/")
@@ -110,14 +110,14 @@ class ConfigCatalogue:
             return fitting[0]
         if fitting and "/" not in word:
             raise self._ambiguous(word, fitting)
-        known = sorted(self.yard.show(path) for path in self.paths())
+        known = sorted(self.project.show(path) for path in self.paths())
         raise InvalidInput(
             f"there is no config {word!r}{did_you_mean(word, known)}",
             hint="name a file, or KIND/NAME such as language_models/gpt4",
         )
 
     def _ambiguous(self, word: str, paths: list[Path]) -> InvalidInput:
-        places = " and ".join(self.yard.show(path) for path in paths)
+        places = " and ".join(self.project.show(path) for path in paths)
         kinds = {path.parent.name for path in paths}
         how = "KIND/NAME" if len(kinds) == len(paths) else "the path of its file"
         return InvalidInput(f"{word!r} could be {places}", hint=f"say which: {how}")

@@ -11,8 +11,8 @@ from typing import Any, cast
 from modelyard.configs.kinds import ENVIRONMENTS, KINDS, Kind
 from modelyard.configs.kinds.parts import NAME_PATTERN
 from modelyard.core.errors import InvalidInput, Problem, ProblemsFound, did_you_mean
-from modelyard.core.settings.keypath import KeyPath, Where
-from modelyard.core.yamlsource import YamlSource, inspect_yaml
+from modelyard.settings.keypath import KeyPath, Where
+from modelyard.settings.yaml_source import YamlSource, inspect_yaml
 
 HEADER_KEYS = ("name", "environments")
 """Keys that every kind has beside its settings."""

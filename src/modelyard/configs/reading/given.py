@@ -1,4 +1,4 @@
-"""The catalogue of a check: that of the yard, or just the files given where there is no yard."""
+"""The catalogue of a check: the project's, or just the files given where there is no project."""
 
 from __future__ import annotations
 
@@ -10,14 +10,14 @@ from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import kind_of
 from modelyard.configs.reading.selection import configs_below
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.layout import Yard, find_yard
+from modelyard.core.layout import Project, find_project
 
 
 class GivenConfigs(ConfigCatalogue):
-    """The configs of some files and folders that lie in no yard; they can only name each other."""
+    """The configs of files and folders outside any project; they can only name each other."""
 
     def __init__(self, paths: Sequence[Path]) -> None:
-        super().__init__(Yard(Path.cwd()))
+        super().__init__(Project(Path.cwd()))
         self._given: dict[str, list[Path]] = {}
         for path in paths:
             for one in configs_below(path) if path.is_dir() else [path]:
@@ -38,26 +38,26 @@ def _kind(path: Path) -> str:
 
 
 def open_catalogue(words: Sequence[str]) -> ConfigCatalogue:
-    """The configs of the yard around here, else around a file named, else just the files named.
+    """The configs of the project around here, else around a file named, else just the files named.
 
-    Raises InvalidInput when there is no yard and no file is named either.
+    Raises InvalidInput when there is no project and no file is named either.
     """
     try:
-        return ConfigCatalogue(find_yard())
+        return ConfigCatalogue(find_project())
     except InvalidInput:
         paths = [
             path.absolute() for path in map(Path, filter(None, words)) if os.path.lexists(path)
         ]
-        if os.environ.get("MODELS_YARD") or not paths:
+        if os.environ.get("MODELS_PROJECT") or not paths:
             raise
-        for yard in _yards_around(paths):
-            return ConfigCatalogue(yard)
+        for project in _projects_around(paths):
+            return ConfigCatalogue(project)
         return GivenConfigs(paths)
 
 
-def _yards_around(paths: Sequence[Path]) -> Iterator[Yard]:
+def _projects_around(paths: Sequence[Path]) -> Iterator[Project]:
     for path in paths:
         try:
-            yield find_yard(path)
+            yield find_project(path)
         except InvalidInput:
             continue

@@ -10,9 +10,9 @@ from dataclasses import dataclass, is_dataclass
 from functools import lru_cache
 from typing import Any, cast, get_args, get_origin
 
-from modelyard.core.settings.fields import settings_fields
-from modelyard.core.settings.keypath import KeyPath
-from modelyard.core.settings.marks import Unwrapped, choices_of, unwrap
+from modelyard.settings.fields import settings_fields
+from modelyard.settings.keypath import KeyPath
+from modelyard.settings.marks import Unwrapped, choices_of, unwrap
 
 Finder = Callable[[Any, KeyPath, list["Reference"]], None]
 """Adds what is found in a value, which is not None, at a key path."""

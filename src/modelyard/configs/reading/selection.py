@@ -1,4 +1,4 @@
-"""Which config files a person means: a file, a folder, KIND/NAME, a name, or the whole yard."""
+"""Which config files a person means: a file, a folder, KIND/NAME, a name, or the whole project."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modelyard.core.errors import InvalidInput, ModelyardError, NoData
 
 
 def select_configs(catalogue: ConfigCatalogue, words: Sequence[str]) -> list[Path]:
-    """The files that the words name, each once, in the order of the words; no word: the whole yard.
+    """The files that the words name, each once, in their order; without words all of the project's.
 
     Raises InvalidInput for a word that names nothing, NoData when there is no config at all.
     """
@@ -21,7 +21,7 @@ def select_configs(catalogue: ConfigCatalogue, words: Sequence[str]) -> list[Pat
     else:
         found = [path for word in words for path in _named(catalogue, word)]
     if not found:
-        places = ", ".join(words) or catalogue.yard.show(catalogue.yard.configs)
+        places = ", ".join(words) or catalogue.project.show(catalogue.project.configs)
         raise NoData(f"there is no config in {places}", hint="`models init DIR` makes examples")
     return list(dict.fromkeys(found))
 
@@ -32,7 +32,7 @@ def _named(catalogue: ConfigCatalogue, word: str) -> list[Path]:
     path = Path(word)
     if os.path.lexists(path) and not path.is_dir():
         return [path.absolute()]
-    for folder in (Path(word), catalogue.yard.configs / word):
+    for folder in (Path(word), catalogue.project.configs / word):
         if folder.is_dir():
             return list(configs_below(folder.absolute()))
     return [catalogue.locate(word)]

@@ -20,8 +20,8 @@ from modelyard.configs.reading.document import (
     written_where,
 )
 from modelyard.core.errors import Problem
-from modelyard.core.settings.build import build_settings, build_valid_part, rebuild_settings
-from modelyard.core.settings.keypath import KeyPath
+from modelyard.settings.build import build_settings, build_valid_part, rebuild_settings
+from modelyard.settings.keypath import KeyPath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

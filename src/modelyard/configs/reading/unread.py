@@ -9,24 +9,24 @@ from pathlib import Path
 from modelyard.configs.kinds import KINDS
 from modelyard.configs.reading.document import SUFFIXES, is_config_name
 from modelyard.core.errors import Problem, did_you_mean
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 
 _FOLDERS = [kind for kind in KINDS if kind != "integration"]
 
 
-def find_unread(yard: Yard) -> Iterator[Problem]:
+def find_unread(project: Project) -> Iterator[Problem]:
     """A problem of the rule `not-read` for each YAML file that no kind's folder brings in."""
-    for place, folders, names in os.walk(yard.configs):
+    for place, folders, names in os.walk(project.configs):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
             path = Path(place, name)
             if path.suffix.lower() in SUFFIXES and not name.startswith("."):
-                why = _why_unread(path.relative_to(yard.configs).parts)
+                why = _why_unread(path.relative_to(project.configs).parts)
                 if why:
                     message, hint = why
                     yield Problem(
                         message=f"is not read: {message}",
-                        where=f"{yard.show(path)}:1:1",
+                        where=f"{project.show(path)}:1:1",
                         hint=hint,
                         rule="not-read",
                     )

@@ -11,11 +11,11 @@ from tempfile import TemporaryDirectory
 from typing import Literal
 
 from modelyard.configs.kinds.embedding_models import Encoder
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
+from modelyard.encoders.pool import Encoders
 from modelyard.retrieval.cache import open_cache
 from modelyard.retrieval.embed import Embedding
-from modelyard.retrieval.encoders import Encoders
 from modelyard.retrieval.opened import OpenedIndex, Snapshot
 from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.revise import FileRecord, build_beside
@@ -31,7 +31,7 @@ _LONGEST_SUMMARY = 300
 
 @contextmanager
 def corpus_index(
-    yard: Yard,
+    project: Project,
     corpus: Sequence[tuple[str, str, str]],
     kind: Literal["text", "code"],
     settings: Encoder,
@@ -41,7 +41,7 @@ def corpus_index(
     """A corpus as an index of one passage a document, gone when the block ends."""
     passages = {name: _passage(title, text) for name, title, text in corpus}
     fingerprint = encoders.fingerprint(settings)
-    with open_cache(yard, fingerprint, progress) as cache:
+    with open_cache(project, fingerprint, progress) as cache:
         embedding = Embedding(settings=settings, encoders=encoders, cache=cache, progress=progress)
         vectors = embedding.vectors(passages.values())
     if kind == "code":

@@ -31,7 +31,7 @@ class IgnoreFile:
     """The rules of one .gitignore, in its order."""
 
     folder: str
-    """Where it lies, from the yard's root with `/` at the end; empty for the root."""
+    """Where it lies, from the project's root with `/` at the end; empty for the root."""
     rules: tuple[IgnoreRule, ...]
     """Its lines."""
     any_rule: re.Pattern[str]

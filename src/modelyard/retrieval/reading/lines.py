@@ -28,7 +28,7 @@ class Document:
     """The lines of a file, and what each costs."""
 
     path: str
-    """From the yard's root."""
+    """From the project's root."""
     text: str
     """All of it, with nothing secret left."""
     lines: Sequence[str]

@@ -14,9 +14,9 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from modelyard.configs.checking.secrets import redact_secrets
 from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.reading.lines import CountTokens, split_words
+from modelyard.secrets.detection import redact_secrets
 
 _BLOCK_BYTES = 1 << 20
 _LONGEST_LINE = 4_000

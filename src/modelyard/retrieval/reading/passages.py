@@ -8,7 +8,6 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from modelyard.configs.checking.secrets import redact_secrets
 from modelyard.configs.kinds.embedding_models import SearchDomain
 from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.reading.code import code_pieces
@@ -24,6 +23,7 @@ from modelyard.retrieval.reading.openapi import openapi_pieces
 from modelyard.retrieval.reading.paragraphs import paragraph_pieces
 from modelyard.retrieval.reading.pdf import read_pages
 from modelyard.retrieval.reading.web import read_page
+from modelyard.secrets.detection import redact_secrets
 
 _KEY_LANGUAGES = {
     ".yaml": "yaml",

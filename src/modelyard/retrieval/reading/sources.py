@@ -1,4 +1,4 @@
-"""Which files a domain has: its globs from the yard's root, and what is left out, and why."""
+"""Which files a domain has: its globs from the project's root, and what is left out, and why."""
 
 from __future__ import annotations
 
@@ -11,12 +11,12 @@ from dataclasses import dataclass, field
 from functools import cache
 from io import BufferedReader
 
-from modelyard.configs.checking.secrets import names_a_secret, redact_path
 from modelyard.configs.kinds.embedding_models import SearchDomain
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.retrieval.domains import Domain
 from modelyard.retrieval.reading.decoding import FIRST_BLOCK, is_binary
 from modelyard.retrieval.reading.gitignore import IgnoreFile, is_ignored, read_rules
+from modelyard.secrets.detection import names_a_secret, redact_path
 
 DEEPEST = 100
 """Folders in one another; what lies deeper is skipped."""
@@ -83,7 +83,7 @@ class SourceFile:
     path: str
     """Where it lies."""
     shown: str
-    """The same from the yard's root, with `/`, in text that can be stored."""
+    """The same from the project's root, with `/`, in text that can be stored."""
     size: int
     """Bytes."""
     mtime_ns: int
@@ -114,7 +114,7 @@ class Sources:
 
 
 def find_sources(
-    yard: Yard, domain: Domain, *, known: Mapping[str, tuple[int, int]] | None = None
+    project: Project, domain: Domain, *, known: Mapping[str, tuple[int, int]] | None = None
 ) -> Sources:
     """The files of a domain, in about 0.1 s for 10,000 of them.
 
@@ -122,9 +122,9 @@ def find_sources(
     is binary. What cannot be read is skipped, never raised.
 
     .gitignore holds, but for folders that a glob names before its first `**`: `.models/logs/*.log`
-    and `experiments/*/metrics.jsonl` ask for what a yard never commits.
+    and `experiments/*/metrics.jsonl` ask for what a project never commits.
     """
-    walk = _Walk(os.path.realpath(yard.root), domain.settings, known or {})
+    walk = _Walk(os.path.realpath(project.root), domain.settings, known or {})
     for glob in domain.settings.sources:
         walk.follow(glob)
     return Sources(
@@ -162,7 +162,7 @@ class _Step:
 
 @dataclass(slots=True)
 class _Walk:
-    """One search through the yard; each folder is read once, whatever the number of globs."""
+    """One search through the project; each folder is read once, whatever the number of globs."""
 
     root: str
     settings: SearchDomain
@@ -178,7 +178,7 @@ class _Walk:
     def follow(self, glob: str) -> None:
         parts = tuple(part for part in glob.split("/") if part not in ("", "."))
         if glob.startswith(("/", "~")) or ".." in parts or "\0" in glob or not parts:
-            self.skipped["leaves the yard"].add(glob)
+            self.skipped["leaves the project"].add(glob)
             return
         steps = [_Step("", parts, (), (self.root,))]
         seen: set[tuple[str, tuple[str, ...]]] = set()
@@ -233,7 +233,7 @@ class _Walk:
             if linked:
                 real = os.path.realpath(entry.path)
                 if not self._holds(real):
-                    self.skipped["leaves the yard"].add(shown)
+                    self.skipped["leaves the project"].add(shown)
                     continue
                 if real in step.real or step.real[-1].startswith(real + "/"):
                     self.skipped["link in a loop"].add(shown)
@@ -260,7 +260,7 @@ class _Walk:
             if self._holds(os.path.realpath(entry.path)):
                 self._consider(entry, shown, ignores)
             else:
-                self.skipped["leaves the yard"].add(shown)
+                self.skipped["leaves the project"].add(shown)
         for entry in folder.odd:
             if _matches(entry.name, matching):
                 self.skipped["not a file"].add(storable(step.shown + entry.name))
@@ -342,7 +342,7 @@ class _Walk:
 
 
 def glob_pattern(glob: str) -> re.Pattern[str]:
-    """A glob over a whole path from the yard's root: `**` is any number of folders.
+    """A glob over a whole path from the project's root: `**` is any number of folders.
 
     Raises nothing: a bracket that is not closed is only a bracket.
     """

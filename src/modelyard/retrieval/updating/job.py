@@ -6,12 +6,12 @@ from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 
-from modelyard.core.layout import Yard
+from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
+from modelyard.encoders.pool import Encoders
 from modelyard.retrieval.cache import open_cache
 from modelyard.retrieval.domains import Domain
 from modelyard.retrieval.embed import Embedding
-from modelyard.retrieval.encoders import Encoders
 from modelyard.retrieval.reading.sources import SourceFile
 from modelyard.retrieval.updating.cutting import CutFile, cut_file
 from modelyard.retrieval.updating.outcome import DomainUpdate
@@ -24,7 +24,7 @@ _CODE = frozenset({"code", "keys", "shell", "openapi"})
 class UpdateJob:
     """The domain, what it is made with, and the counts of what is done to it."""
 
-    yard: Yard
+    project: Project
     """Where its files lie."""
     domain: Domain
     """What is brought in step."""
@@ -52,7 +52,7 @@ class UpdateJob:
         """What makes the vectors of this update; what it made is counted at the end."""
         fingerprint = self.encoders.fingerprint(self.domain.encoder)
         read_only = self.update.dry_run
-        with open_cache(self.yard, fingerprint, self.progress, read_only=read_only) as cache:
+        with open_cache(self.project, fingerprint, self.progress, read_only=read_only) as cache:
             embedding = Embedding(
                 settings=self.domain.encoder,
                 encoders=self.encoders,

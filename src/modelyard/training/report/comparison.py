@@ -10,8 +10,8 @@ from typing import Any, Literal
 
 from markupsafe import Markup
 
-from modelyard.training.report.charts import Bar, Interval, render_bars, render_intervals
-from modelyard.training.report.scales import is_finite, show_number
+from modelyard.charts.charts import Bar, Interval, render_bars, render_intervals
+from modelyard.charts.scales import is_finite, show_number
 from modelyard.training.report.verdict import known_difference
 
 _SHOWN_ANSWERS = 100

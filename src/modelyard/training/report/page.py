@@ -1,7 +1,7 @@
 """report.html: one page that shows how a fine-tune run went, and what came of it.
 
 Decides what the page says; `charts.py` draws, and `template/` holds its HTML, style and script. The
-page needs no network, no other file and no JavaScript. Does not know the yard or torch.
+page needs no network, no other file and no JavaScript. Does not know the project or torch.
 """
 
 from __future__ import annotations
@@ -20,11 +20,11 @@ import jinja2
 from markupsafe import Markup
 
 from modelyard import __version__
+from modelyard.charts.charts import Curve, render_curves, render_histogram
+from modelyard.charts.scales import Point, show_duration, show_number, show_tick, smooth
 from modelyard.chatdata.samples import Sample
 from modelyard.core.visible import visible_text
-from modelyard.training.report.charts import Curve, render_curves, render_histogram
 from modelyard.training.report.comparison import group_answers, render_comparison
-from modelyard.training.report.scales import Point, show_duration, show_number, show_tick, smooth
 from modelyard.training.report.verdict import Verdict, build_verdict, told_answers
 
 _SHOWN_CHARACTERS = 4000

@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from modelyard.training.report.scales import show_number
+from modelyard.charts.scales import show_number
 
 _TOLD_GROUPS = 3
 

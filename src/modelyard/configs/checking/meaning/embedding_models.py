@@ -15,7 +15,7 @@ from modelyard.configs.kinds.embedding_models import (
     SearchRules,
 )
 from modelyard.core.errors import did_you_mean
-from modelyard.core.settings.keypath import KeyPath
+from modelyard.settings.keypath import KeyPath
 
 _WHEEL_ENCODERS = {"all-minilm-l6-v2": (384, 512)}
 """Encoders that come in a package: numbers of a vector, positions for tokens."""
@@ -60,7 +60,7 @@ def _check_encoder(encoder: Encoder, scene: Scene) -> Iterator[Mistake]:
             "wrong-form",
             f"'encoder.model' must be OWNER/NAME for the source hub, not '{encoder.model}'",
         )
-    elif encoder.source == "path" and scene.has_yard:
+    elif encoder.source == "path" and scene.has_project:
         yield from _check_folder(encoder.model, ("encoder", "model"), scene)
     if encoder.source == "endpoint":
         for key, why in (
@@ -88,13 +88,13 @@ def _check_encoder(encoder: Encoder, scene: Scene) -> Iterator[Mistake]:
 
 
 def _check_folder(name: str, path: KeyPath, scene: Scene) -> Iterator[Mistake]:
-    if not scene.yard.written_path(name).is_dir():
+    if not scene.project.written_path(name).is_dir():
         key = ".".join(str(part) for part in path)
         yield Mistake(
             path,
             "unknown-reference",
             f"'{key}' names the folder '{name}', which does not exist",
-            hint="a relative path starts at the yard",
+            hint="a relative path starts at the project",
         )
 
 
@@ -149,19 +149,19 @@ def _check_domain(
     for key in ("sources", "exclude", "rank_below"):
         for place, glob in enumerate(getattr(domain, key)):
             yield from check_glob(glob, (*path, key, place))
-    if domain.sources and scene.has_yard and not _finds_any(domain.sources, scene):
+    if domain.sources and scene.has_project and not _finds_any(domain.sources, scene):
         yield warning(
             (*path, "sources"),
             "no-files",
-            f"'sources' of {name} find no file in this yard, so that its index would be empty",
-            hint="globs start at the yard's root",
+            f"'sources' of {name} find no file in this project, so that its index would be empty",
+            hint="globs start at the project's root",
         )
 
 
 def _finds_any(globs: tuple[str, ...], scene: Scene) -> bool:
     if any(glob.startswith(_FILLED_LATER) or list(check_glob(glob, ())) for glob in globs):
         return True
-    return any(finds_a_file(scene.yard.root, glob) for glob in globs)
+    return any(finds_a_file(scene.project.root, glob) for glob in globs)
 
 
 def _check_search(search: SearchRules, scene: Scene) -> Iterator[Mistake]:
@@ -188,5 +188,5 @@ def _check_search(search: SearchRules, scene: Scene) -> Iterator[Mistake]:
                 f"{search.candidates} 'search.candidates' to take them from",
                 hint=f"raise 'search.candidates', or lower 'search.{key}'",
             )
-    if search.reranker is not None and scene.has_yard:
+    if search.reranker is not None and scene.has_project:
         yield from _check_folder(search.reranker, ("search", "reranker"), scene)

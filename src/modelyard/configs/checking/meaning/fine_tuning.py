@@ -38,7 +38,7 @@ def check(training: FineTuning, name: str, scene: Scene) -> Iterator[Mistake]:
             "'keep.evaluate_every_steps' is never",
             hint="write `evaluate_every_steps: auto`",
         )
-    if scene.has_yard:
+    if scene.has_project:
         yield from _check_length(training, scene)
 
 
@@ -52,7 +52,7 @@ def _check_names(training: FineTuning, scene: Scene) -> Iterator[Mistake]:
             check_name(getattr(training, key) or "unnamed", kind)
         except InvalidInput as error:
             yield Mistake((key,), "wrong-form", f"'{key}': {error.message}", hint=error.hint)
-    if not scene.has_yard:
+    if not scene.has_project:
         return
     dataset = training.dataset
     if dataset is not None and "/" not in dataset and "." not in dataset:
@@ -62,10 +62,10 @@ def _check_names(training: FineTuning, scene: Scene) -> Iterator[Mistake]:
 
 
 def _check_length(training: FineTuning, scene: Scene) -> Iterator[Mistake]:
-    from modelyard.bases.catalogue import find_base
+    from modelyard.weights.catalogue import find_base
 
     try:
-        longest = find_base(scene.yard, training.base_model).context_length
+        longest = find_base(scene.project, training.base_model).context_length
     except ModelyardError:
         return  # said by the check of references, or by `models base list`
     if training.data.max_length > longest:

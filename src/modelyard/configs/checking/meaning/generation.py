@@ -7,8 +7,8 @@ from collections.abc import Iterator
 from modelyard.configs.checking.meaning.mistake import Mistake, warning
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.configs.kinds.parts import Generation
-from modelyard.core.settings.keypath import KeyPath, dotted
-from modelyard.core.units import TOKENS
+from modelyard.settings.keypath import KeyPath, dotted
+from modelyard.settings.units import TOKENS
 
 # What providers refuse: https://platform.openai.com/docs/api-reference/chat/create (stop),
 # https://docs.anthropic.com/en/api/messages (temperature; there is no seed).

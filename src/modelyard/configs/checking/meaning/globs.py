@@ -1,4 +1,4 @@
-"""Globs from the yard's root: whether they stay inside, and whether they find anything."""
+"""Globs from the project's root: whether they stay inside, and whether they find anything."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from modelyard.configs.checking.meaning.mistake import Mistake
-from modelyard.core.settings.keypath import KeyPath, dotted
+from modelyard.settings.keypath import KeyPath, dotted
 
 _MOST_LOOKED_AT = 20_000
 """Files that are looked at before a glob is taken to find something."""
@@ -17,14 +17,14 @@ _WILD = re.compile(r"[*?\[]")
 
 
 def check_glob(glob: str, path: KeyPath) -> Iterator[Mistake]:
-    """What keeps a glob from naming files of the yard."""
+    """What keeps a glob from naming files of the project."""
     steps = glob.split("/")
     if not glob.strip():
         why = "is empty"
     elif glob.startswith(("/", "~")) or re.match(r"[A-Za-z]:", glob):
-        why = f"is '{glob}', which does not start in the yard"
+        why = f"is '{glob}', which does not start in the project"
     elif ".." in steps:
-        why = f"is '{glob}', which leads out of the yard"
+        why = f"is '{glob}', which leads out of the project"
     elif "\\" in glob:
         why = f"is '{glob}'; folders are parted by '/'"
     elif any("**" in step and step != "**" for step in steps):
@@ -35,7 +35,7 @@ def check_glob(glob: str, path: KeyPath) -> Iterator[Mistake]:
         path,
         "wrong-glob",
         f"'{dotted(path)}' {why}",
-        hint="write it from the yard's root, such as 'docs/**/*.md'",
+        hint="write it from the project's root, such as 'docs/**/*.md'",
     )
 
 

@@ -18,8 +18,8 @@ from modelyard.configs.kinds.integration import (
     ServiceLimits,
 )
 from modelyard.configs.kinds.performance_profiles import PerformanceProfile
-from modelyard.core.settings.keypath import KeyPath, dotted
-from modelyard.core.units import MONEY, TOKENS
+from modelyard.settings.keypath import KeyPath, dotted
+from modelyard.settings.units import MONEY, TOKENS
 
 _TOP = "model_integration"
 

@@ -12,7 +12,7 @@ from modelyard.configs.checking.scene import Scene
 from modelyard.configs.fallback import fallback_cycle
 from modelyard.configs.kinds.language_models import BasicAnswer, LanguageModel
 from modelyard.core.errors import ModelyardError
-from modelyard.core.units import DURATION, TOKENS
+from modelyard.settings.units import DURATION, TOKENS
 
 
 def check(model: LanguageModel, name: str, scene: Scene) -> Iterator[Mistake]:
@@ -22,7 +22,7 @@ def check(model: LanguageModel, name: str, scene: Scene) -> Iterator[Mistake]:
     yield from _check_limits(model)
     yield from check_generation(model.generation, ("generation",), model, name)
     yield from check_plain_http(model.endpoint, model.api_key, ("endpoint",))
-    if model.provider == "local" and scene.has_yard:
+    if model.provider == "local" and scene.has_project:
         yield from _check_local(model, scene)
     if model.fallback is not None:
         yield from _check_fallback(model, name, scene)
@@ -167,10 +167,10 @@ def _check_local(model: LanguageModel, scene: Scene) -> Iterator[Mistake]:
 
 
 def _base_context(scene: Scene, name: str) -> int | None:
-    from modelyard.bases.catalogue import find_base
+    from modelyard.weights.catalogue import find_base
 
     try:
-        return find_base(scene.yard, name).context_length
+        return find_base(scene.project, name).context_length
     except ModelyardError:
         return None  # `models base list` says what is wrong with the card
 

@@ -11,7 +11,7 @@ from modelyard.configs.checking.scene import Scene, kind_word, suggest
 from modelyard.configs.kinds import KINDS
 from modelyard.configs.reading.references import Reference, references
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.settings.keypath import KeyPath, dotted
+from modelyard.settings.keypath import KeyPath, dotted
 
 _MOST_LISTED = 8
 
@@ -22,7 +22,7 @@ def check_references(settings: Any, scene: Scene) -> Iterator[Mistake]:
         check = _PLACES.get(reference.to)
         if reference.to in KINDS:
             yield from _check_config(reference, scene)
-        elif check is not None and (scene.has_yard or reference.to == "search_domains"):
+        elif check is not None and (scene.has_project or reference.to == "search_domains"):
             yield from check(reference, scene)
 
 
@@ -63,7 +63,7 @@ def _check_config(reference: Reference, scene: Scene) -> Iterator[Mistake]:
     if not broken:
         yield _unknown(reference, kind_word(kind), shelf.names(kind))
     elif broken[0] not in shelf.checked:
-        place = scene.yard.show(broken[0])
+        place = scene.project.show(broken[0])
         yield Mistake(
             reference.path,
             "broken-reference",
@@ -81,7 +81,7 @@ def _is_task(reference: Reference, scene: Scene) -> bool:
 
 
 def _check_base(reference: Reference, scene: Scene) -> Iterator[Mistake]:
-    known = sorted(card.parent.name for card in scene.yard.bases.glob("*/MODEL_INFO.md"))
+    known = sorted(card.parent.name for card in scene.project.bases.glob("*/MODEL_INFO.md"))
     if reference.target not in known:
         hint = "to add one, write models/base/NAME/MODEL_INFO.md"
         yield _unknown(reference, "base model", known, hint)
@@ -89,11 +89,11 @@ def _check_base(reference: Reference, scene: Scene) -> Iterator[Mistake]:
 
 def _check_dataset(reference: Reference, scene: Scene) -> Iterator[Mistake]:
     try:
-        found = scene.yard.dataset(reference.target).is_dir()
+        found = scene.project.dataset(reference.target).is_dir()
     except InvalidInput:
         found = False
     if not found:
-        folder = scene.yard.datasets
+        folder = scene.project.datasets
         known = sorted(path.name for path in folder.glob("*/")) if folder.is_dir() else []
         mistake = _unknown(reference, "dataset", known, "`models prepare-data` makes one")
         # Data is seldom committed: who checks a config need not have it.
@@ -102,14 +102,18 @@ def _check_dataset(reference: Reference, scene: Scene) -> Iterator[Mistake]:
 
 def _check_adapter(reference: Reference, scene: Scene) -> Iterator[Mistake]:
     name, at, number = reference.target.partition("@")
-    yard = scene.yard
-    known = sorted(path.name for path in yard.versions.glob("*/")) if yard.versions.is_dir() else []
+    project = scene.project
+    known = (
+        sorted(path.name for path in project.versions.glob("*/"))
+        if project.versions.is_dir()
+        else []
+    )
     if name not in known:
         yield _unknown(reference, "adapter", known, "`models fine-tune` makes one")
         return
     try:
-        numbers = {path.name for path in yard.adapter_versions(name).iterdir() if path.is_dir()}
-        in_use = yard.trained_link(name).is_symlink()
+        numbers = {path.name for path in project.adapter_versions(name).iterdir() if path.is_dir()}
+        in_use = project.trained_link(name).is_symlink()
     except (ModelyardError, OSError):
         return  # `models adapters verify` says what is wrong there
     if at and number not in numbers:

@@ -14,7 +14,7 @@ from modelyard.configs.fallback import fallback_chain
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.configs.kinds.performance_profiles import PerformanceProfile
 from modelyard.configs.kinds.specialized_models import SpecializedModel
-from modelyard.core.units import MONEY, TOKENS
+from modelyard.settings.units import MONEY, TOKENS
 
 
 def check(domain: SpecializedModel, name: str, scene: Scene) -> Iterator[Mistake]:

@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from modelyard.configs.checking.meaning.mistake import Mistake, warning
 from modelyard.configs.checking.scene import Scene
 from modelyard.configs.kinds.test_suites import TestSuite
-from modelyard.core.units import DURATION
+from modelyard.settings.units import DURATION
 
 
 def check(suite: TestSuite, name: str, scene: Scene) -> Iterator[Mistake]:

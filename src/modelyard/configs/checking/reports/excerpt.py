@@ -7,8 +7,8 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from modelyard.configs.checking.secrets import MASK, find_secrets, mask_secrets
 from modelyard.core.visible import visible_text
+from modelyard.secrets.detection import MASK, find_secrets, mask_secrets
 
 # What YAML ends a line at: https://yaml.org/spec/1.1/#id871136
 _LINE_END = re.compile("\r\n|[\n\r\x85\u2028\u2029]")

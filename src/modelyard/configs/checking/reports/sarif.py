@@ -67,7 +67,7 @@ def _result(finding: Finding, place: int) -> dict[str, Any]:
 
 
 def _location(file: str) -> dict[str, str]:
-    """A path as a URI: relative in the yard, and whole outside it."""
+    """A path as a URI: relative in the project, and whole outside it."""
     if file.startswith("/"):
         return {"uri": Path(file).as_uri()}
     return {"uri": quote(file, errors="surrogateescape")}

@@ -1,0 +1,101 @@
+"""Projects to measure in: one search domain, and an index of passages that no file holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator
+from itertools import islice
+from pathlib import Path
+
+import numpy as np
+import numpy.typing as npt
+
+from modelyard.core.layout import Project
+from modelyard.encoders import encoder_fingerprint
+from modelyard.retrieval.domains import Domain, load_domains
+from modelyard.retrieval.index import VECTOR_TYPE
+from modelyard.retrieval.passage import Passage
+from modelyard.retrieval.revise import FileRecord, build_beside
+from modelyard.setup.init import init_project
+
+DOMAIN = "bench/notes"
+_CONFIG = """\
+description: Notes to measure with
+modalities: [text]
+encoder:
+  source: wheel
+  model: all-minilm-l6-v2
+  dimensions: 384
+  max_tokens: 256
+domains:
+  notes:
+    description: Notes
+    sources: ["notes/**/*.md"]
+    chunker: markdown
+"""
+_CENTRES = 1_000
+_PASSAGES_IN_A_FILE = 10
+_NO_FILE = "1970-01-01T00:00:00Z"
+
+
+def make_project(folder: Path) -> tuple[Project, Domain]:
+    """A project as `models init` makes it, with one domain more: notes/**/*.md."""
+    project = init_project(folder).project
+    (project.configs / "embedding_models" / "bench.yaml").write_text(_CONFIG)
+    domain = load_domains(project)[DOMAIN]
+    return project, domain
+
+
+def real_fingerprint(project: Project, domain: Domain) -> str:
+    """That of the encoder that will be asked."""
+    return encoder_fingerprint(project, domain.encoder)
+
+
+def directions(count: int, dimensions: int, *, seed: int) -> npt.NDArray[np.float32]:
+    """Unit rows around some centres, as texts of some topics lie: float32 [count, dimensions]."""
+    centres = np.random.default_rng(0).standard_normal((_CENTRES, dimensions), np.float32)
+    chance = np.random.default_rng(seed)
+    rows = centres[chance.integers(0, _CENTRES, count)]
+    rows += chance.standard_normal((count, dimensions), np.float32)
+    rows /= np.linalg.norm(rows, axis=1, keepdims=True)
+    return rows
+
+
+def write_index(
+    domain: Domain,
+    passages: Iterable[Passage],
+    vectors: Iterable[npt.NDArray[np.float32]],
+    *,
+    fingerprint: str,
+) -> int:
+    """An index of these passages, one vector each, through what every update uses; how many.
+
+    Files are made up: ten passages each.
+    """
+    written = 0
+    pairs = zip(passages, vectors, strict=False)
+    with build_beside(
+        domain.index,
+        encoder=fingerprint,
+        dimensions=domain.encoder.dimensions,
+        chunking=domain.chunking,
+        code=False,
+    ) as build:
+        for number, some in enumerate(_files(pairs)):
+            file = [passage for passage, _ in some]
+            halves = {
+                passage.digest: vector.astype(VECTOR_TYPE).tobytes() for passage, vector in some
+            }
+            build.add_file(_record(f"notes/{number:06d}.md"), file, halves)
+            written += len(file)
+    return written
+
+
+def _files(
+    pairs: Iterator[tuple[Passage, npt.NDArray[np.float32]]],
+) -> Iterator[list[tuple[Passage, npt.NDArray[np.float32]]]]:
+    while some := list(islice(pairs, _PASSAGES_IN_A_FILE)):
+        yield some
+
+
+def _record(path: str) -> FileRecord:
+    return FileRecord(path=path, sha256="", size_bytes=0, mtime_ns=0, modified_at=_NO_FILE, seen="")

@@ -1,0 +1,240 @@
+"""What `models fine-tune --check`, `--dry-run` and `--show` say before anything is computed."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import TYPE_CHECKING, Any
+
+from modelyard.core.errors import GateBreached, ModelyardError
+
+if TYPE_CHECKING:
+    from modelyard.core.layout import Project
+    from modelyard.core.progress import Progress
+    from modelyard.training.preflight import Choices, Preflight, RunInputs
+    from modelyard.training.preview import FoundInputs, Preview
+    from modelyard.training.spec import FineTuneSpec
+    from modelyard.weights.catalogue import BaseCard
+
+
+def look(
+    project: Project,
+    spec: FineTuneSpec,
+    *,
+    check: bool,
+    dry_run: bool,
+    show: int,
+    fresh: bool,
+    promote: bool,
+    offline: bool,
+    json_output: bool,
+) -> None:
+    """`--check` and `--dry-run`: look at everything, and fetch and write nothing."""
+    from modelyard.adapters.versions import highest_number
+    from modelyard.cli.render import print_json, showing_progress
+    from modelyard.training.continuing import pin_parent
+    from modelyard.training.preview import find_inputs, look_ahead
+
+    spec = pin_parent(project, spec)
+    with showing_progress() as progress:
+        found = find_inputs(project, spec, progress=progress)
+        preview = (
+            look_ahead(project, spec, found, fresh=fresh, promote=promote) if dry_run else None
+        )
+        is_done = preview is not None and preview.action == "nothing"
+        preflight = None
+        if found.run_inputs and (check or show or not is_done):
+            kept_choices = preview.choices if preview else None
+            preflight = _preflight(project, spec, found.run_inputs, progress, kept_choices)
+        for warning in found.warnings:
+            progress.warn(warning)
+    number = preview.number if preview else highest_number(project, spec.adapter) + 1
+    if json_output:
+        print_json(_look_mapping(project, spec, found, preflight, preview, number))
+    else:
+        _print_look(project, spec, found, preflight, preview, number, show=show, offline=offline)
+    if found.run_inputs is None and check:
+        raise _unchecked(found.card)
+    if preview and preview.promotion and not preview.promotion.allowed:
+        raise GateBreached(
+            f"{spec.adapter}@{number} would not be promoted: {preview.promotion.reason}"
+        )
+
+
+def _preflight(
+    project: Project,
+    spec: FineTuneSpec,
+    inputs: RunInputs,
+    progress: Progress,
+    kept_choices: Choices | None = None,
+) -> Preflight:
+    from modelyard.inference.machine import probe_machine
+    from modelyard.training.experiment import require_known_device
+    from modelyard.training.preflight import run_preflight
+
+    machine = probe_machine()
+    require_known_device(kept_choices, machine.device)
+    found = run_preflight(
+        project, spec, inputs, machine, progress=progress, kept_choices=kept_choices
+    )
+    for warning in found.warnings:
+        progress.warn(warning)
+    return found
+
+
+def _unchecked(card: BaseCard) -> ModelyardError:
+    from modelyard.training.preview import NEEDS_BASE
+
+    return ModelyardError(
+        f"base '{card.name}' is not on this machine, so this could not be checked: "
+        f"{', '.join(NEEDS_BASE)}",
+        hint=f"run `models base pull {card.name}`{_download_size(card)}, then check again",
+    )
+
+
+def _download_size(card: BaseCard) -> str:
+    return f" (about {card.download_bytes / 1e6:,.0f} MB)" if card.download_bytes else ""
+
+
+def _look_mapping(
+    project: Project,
+    spec: FineTuneSpec,
+    found: FoundInputs,
+    preflight: Preflight | None,
+    preview: Preview | None,
+    number: int,
+) -> dict[str, Any]:
+    """What `--check --json` and `--dry-run --json` print."""
+    rows = {"train": len(found.dataset.train), "eval": len(found.dataset.evaluation)}
+    figures = preflight.mapping() if preflight else {"rows": rows, "warnings": list(found.warnings)}
+    mapping = {
+        **figures,
+        "base_at_hand": found.run_inputs is not None,
+        "would_register": f"{spec.adapter}@{number}",
+    }
+    if preview is None:
+        return mapping
+    would = {
+        "action": preview.action,
+        "after_step": preview.after_step,
+        "removes_run": preview.removes_run,
+        "promotion": preview.promotion.reason if preview.promotion else None,
+        "writes": [project.show(path) for path in preview.writes],
+    }
+    return mapping | {"would": would}
+
+
+def _print_look(
+    project: Project,
+    spec: FineTuneSpec,
+    found: FoundInputs,
+    preflight: Preflight | None,
+    preview: Preview | None,
+    number: int,
+    *,
+    show: int,
+    offline: bool,
+) -> None:
+    from modelyard.cli.render import print_pairs, print_text, print_title
+
+    print_title(f"{spec.dataset} → {spec.adapter}@{number}")
+    if preflight:
+        print_pairs(_preflight_lines(preflight))
+        if show:
+            _print_samples(preflight, show)
+    elif found.run_inputs is None:
+        print_pairs(_lines_without_base(found, offline=offline))
+    if preview:
+        print_text()
+        _print_preview(project, spec, preview)
+
+
+def _lines_without_base(found: FoundInputs, *, offline: bool) -> list[tuple[str, str]]:
+    from modelyard.training.preview import NEEDS_BASE
+
+    card = found.card
+    sources = " · ".join(str(source) for source in card.sources)
+    brought = "; with --offline, only from files brought here" if offline else ""
+    return [
+        (
+            "rows",
+            f"{len(found.dataset.train):,} to learn, {len(found.dataset.evaluation):,} to judge "
+            "with",
+        ),
+        (
+            "base",
+            f"{card.name} is not on this machine; a run would first fetch it"
+            f"{_download_size(card)} from the first that has it: {sources}{brought}",
+        ),
+        ("not checked", f"{', '.join(NEEDS_BASE)}; that needs the base"),
+    ]
+
+
+def _print_preview(project: Project, spec: FineTuneSpec, preview: Preview) -> None:
+    from modelyard.cli.render import print_text
+
+    version = f"{spec.adapter}@{preview.number}"
+    experiment = f"{project.show(project.experiment(spec.experiment))}/"
+    if preview.removes_run:
+        print_text(f"would remove the run that {experiment} holds")
+    if preview.promotion and preview.promotion.allowed:
+        print_text(f"{version} is already trained and registered")
+        print_text(f"would bring it into use: {preview.promotion.reason}")
+    elif preview.action == "nothing":
+        print_text(f"{version} is already trained and registered; nothing to do.")
+        return
+    elif preview.action == "resume":
+        print_text(f"would resume after step {preview.after_step}, which {experiment} holds")
+    elif preview.action == "conclude":
+        print_text(f"would judge and register the trained adapter that {experiment} holds")
+    print_text("would write (nothing was written):")
+    for path in preview.writes:
+        is_link = path == project.trained_link(spec.adapter)
+        condition = "" if preview.promotion else ", if it beats the base with confidence"
+        print_text(f"  {project.show(path)}{condition if is_link else '/'}")
+
+
+def _preflight_lines(found: Preflight) -> list[tuple[str, str]]:
+    rows, memory, choices = found.train.rows, found.memory, found.choices
+    tokens = sum(len(row.input_ids) for row in rows)
+    learned = sum(int(row.trained.sum()) for row in rows)
+    batches = sum(len(step) for step in found.plan.steps)
+    spared = ", activations recomputed" if choices.checkpointing else ""
+    number = choices.precision if choices.quantize == "none" else choices.quantize
+    longest = max(len(row.input_ids) for row in rows)
+    parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in asdict(memory).items() if size)
+    return [
+        ("rows", f"{len(rows):,} to learn, {len(found.evaluation.rows):,} to judge with"),
+        ("tokens", f"{tokens:,} a pass, {learned:,} of them learned (proven for every row)"),
+        ("longest row", f"{longest:,} tokens of at most {found.spec.data.max_length:,}"),
+        (
+            "steps",
+            f"{len(found.plan.steps):,} in {found.plan.epochs:g} epochs, {batches:,} batches "
+            f"of at most {choices.tokens_per_batch:,} tokens",
+        ),
+        ("base", f"{found.base.name} in {number}"),
+        ("machine", f"{choices.device}, {choices.threads} threads{spared}"),
+        ("peak memory", f"about {memory.total / 1e9:.2f} GB ({parts})"),
+    ]
+
+
+def show_rows(
+    project: Project, spec: FineTuneSpec, count: int, progress: Progress, *, offline: bool
+) -> None:
+    """`--show` before a run."""
+    from modelyard.cli.render import print_pairs, print_title
+    from modelyard.training.preflight import load_inputs
+
+    inputs = load_inputs(project, spec, progress=progress, offline=offline)
+    found = _preflight(project, spec, inputs, progress)
+    print_title(f"{spec.dataset} → {spec.adapter}")
+    print_pairs(_preflight_lines(found))
+    _print_samples(found, count)
+
+
+def _print_samples(found: Preflight, count: int) -> None:
+    from modelyard.chatdata.samples import build_samples
+    from modelyard.cli.render import print_sample, print_text
+
+    print_text()
+    for sample in build_samples(found.train.rows, found.tokenizer, count):
+        print_sample(sample.source, sample.pieces)

@@ -1,0 +1,140 @@
+"""Deployment: configs go live in an environment, all in one step, and can be taken back.
+
+Each function plans under the environment's lock, so that what it does is what it returns. With
+`dry_run` it only plans. `carry_out` does a plan that was made before, and only if it still holds.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
+
+from modelyard.core.errors import InvalidInput
+from modelyard.core.layout import Project
+from modelyard.deployments.mend import mend_files
+from modelyard.deployments.plan import Binding, Plan, Request, build_plan, require_current
+from modelyard.deployments.propose import find_configs, plan_of_revision, propose
+from modelyard.deployments.publish import HeldEnvironment, hold_environment
+from modelyard.deployments.revisions import Revision, check_environment, live_snapshot
+from modelyard.deployments.snapshot import snapshot_digest
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Deployment:
+    """What a deployment, switch, undo or rollback came to."""
+
+    plan: Plan
+    """What changed, or would change."""
+    revision: Revision | None
+    """The new revision; None when nothing had to change, or in a dry run."""
+    completed: bool = False
+    """Whether an interrupted process had done it already, and only its row was missing."""
+    mended: tuple[str, ...] = ()
+    """Files of what is live that were changed by hand, and were written anew."""
+
+
+def deploy_config(
+    project: Project,
+    words: Sequence[str] = (),
+    *,
+    environment: str,
+    every_config: bool = False,
+    reason: str | None = None,
+    dry_run: bool = False,
+    wait_s: float = 0.0,
+) -> Deployment:
+    """Make configs live, with all that they name; `every_config` makes it all that configs/ says.
+
+    `words` are paths, KIND/NAME, or names. Raises ProblemsFound when a config is not valid.
+    """
+    request = deployment_request(project, words, every_config=every_config)
+    return perform(project, request, environment, reason=reason, dry_run=dry_run, wait_s=wait_s)
+
+
+def deployment_request(
+    project: Project, words: Sequence[str], *, every_config: bool = False
+) -> Request:
+    """What is asked for with these words. Raises InvalidInput when it is nothing, or both."""
+    if every_config == bool(words):
+        raise InvalidInput(
+            "name configs or take all, not both" if words else "no config was named",
+            hint="such as `models deploy-config language_models/gpt4_config.yaml`, or `--all`",
+        )
+    return Request(action="deploy", configs=find_configs(project, words), every_config=every_config)
+
+
+def rollback(
+    project: Project,
+    *,
+    environment: str,
+    to: int | None = None,
+    reason: str | None = None,
+    dry_run: bool = False,
+    wait_s: float = 0.0,
+) -> Deployment:
+    """Make an older revision a new one: `to`, or the one that was live before.
+
+    Raises NotDeployed when nothing is live, InvalidInput when there is no such revision.
+    """
+    request = Request(action="rollback", to=to)
+    return perform(project, request, environment, reason=reason, dry_run=dry_run, wait_s=wait_s)
+
+
+def perform(
+    project: Project,
+    request: Request,
+    environment: str,
+    *,
+    reason: str | None = None,
+    dry_run: bool = False,
+    wait_s: float = 0.0,
+) -> Deployment:
+    """Plan a request and carry it out under one lock."""
+    check_environment(environment)
+    if dry_run:
+        return Deployment(plan=propose(project, request, environment), revision=None)
+    with hold_environment(project, environment, wait_s=wait_s) as held:
+        done = _done_already(held, request)
+        return done or _publish(held, propose(project, request, environment), reason)
+
+
+def carry_out(
+    project: Project, bound: Binding, *, reason: str | None = None, wait_s: float = 0.0
+) -> Deployment:
+    """Carry out a plan that was made before; nothing when that has been done.
+
+    Raises StalePlan when it no longer holds.
+    """
+    check_environment(bound.environment)
+    with hold_environment(project, bound.environment, wait_s=wait_s) as held:
+        number, live = live_snapshot(project, bound.environment)
+        if number and live.digest == snapshot_digest(bound.contents, bound.profiles):
+            plan = build_plan(replace(bound, from_revision=number), live, live)
+            return _publish(held, plan, reason)
+        plan = propose(project, bound.request, bound.environment)
+        require_current(bound, plan.binding)
+        return _publish(held, plan, reason)
+
+
+def _publish(held: HeldEnvironment, plan: Plan, reason: str | None) -> Deployment:
+    if not plan.changes:
+        return Deployment(plan=plan, revision=None, mended=mend_files(held))
+    revision = held.publish(
+        plan.after,
+        action=plan.binding.request.action,
+        from_revision=plan.binding.goes_back_to,
+        reason=reason,
+    )
+    return Deployment(plan=plan, revision=revision)
+
+
+def _done_already(held: HeldEnvironment, request: Request) -> Deployment | None:
+    """What a killed process had done: going back once more would be a second step back."""
+    left = held.completed
+    goes_back = request.action in ("undo", "rollback")
+    if left is None or not goes_back or left.action != request.action:
+        return None
+    if request.to not in (None, left.from_revision):
+        return None
+    plan = plan_of_revision(held.project, left, request)
+    return Deployment(plan=plan, revision=left, completed=True)

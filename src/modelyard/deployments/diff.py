@@ -1,0 +1,215 @@
+"""What differs between two configs, or between two states of everything that is live.
+
+A side is named by `CONFIG`, `CONFIG@ENVIRONMENT`, `ENVIRONMENT` (what is live there now) or
+`ENVIRONMENT@REVISION`. Compared is what holds, defaults included: `60 seconds` and `1 min` are the
+same, and so are a default and the same value written out.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, replace
+from typing import Any
+
+from modelyard.configs.compare import Difference, SettingChange, compare_flat
+from modelyard.configs.fields import Place, walk_settings
+from modelyard.configs.kinds import ENVIRONMENTS, KINDS
+from modelyard.configs.masked import mask_changes, mask_problems
+from modelyard.configs.reading.catalogue import ConfigCatalogue
+from modelyard.configs.reading.document import own_settings, resolve
+from modelyard.core.errors import InvalidInput, ProblemsFound, did_you_mean
+from modelyard.deployments.revisions import load_revision, load_snapshot
+from modelyard.deployments.snapshot import split_label
+from modelyard.settings.build import build_settings
+from modelyard.settings.keypath import KeyPath, dotted
+
+
+@dataclass(frozen=True, slots=True)
+class _Config:
+    """One config of a side: what holds in it, and how that is written."""
+
+    holds: Mapping[KeyPath, Any]
+    written: Mapping[str, Any]
+    """By dotted key; a default as one would write it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigDifference:
+    """What differs in one config."""
+
+    config: str
+    """Its label, KIND/NAME; of two configs that are compared, that of the second."""
+    change: Difference
+    """Whether it is new, other, or gone."""
+    settings: tuple[SettingChange, ...] = ()
+    """The settings that differ, when it is there on both sides."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ConfigsDiff:
+    """What differs between two sides."""
+
+    before: str
+    """The first side, in full."""
+    after: str
+    """The second side, in full."""
+    configs: tuple[ConfigDifference, ...]
+    """The configs that differ, by label."""
+    profiles: tuple[SettingChange, ...] = ()
+    """The profiles that `models switch-config` chose otherwise, by domain."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Side:
+    name: str
+    environment: str | None
+    configs: Mapping[str, _Config]
+    profiles: Mapping[str, str] | None
+    """None for a single config, which has none."""
+
+
+def diff_configs(
+    catalogue: ConfigCatalogue, before: str, after: str, *, environment: str | None = None
+) -> ConfigsDiff:
+    """Compare two sides; `environment` is that of a config which does not name its own.
+
+    Raises InvalidInput for a side that names nothing and for configs of two kinds, ProblemsFound
+    for a config that is not valid, NotDeployed for an environment in which nothing is live.
+    """
+    one, other = _named(catalogue, before), _named(catalogue, after)
+    # A config beside what is live is looked at as it would be there.
+    one_side = one.load(catalogue, environment or other.environment)
+    other_side = other.load(catalogue, environment or one.environment)
+    if one_side.profiles is None and other_side.profiles is None:
+        configs = list(_two_configs(one_side, other_side))
+    elif one_side.profiles is None or other_side.profiles is None:
+        configs = list(_config_and_live(one_side, other_side))
+    else:
+        configs = list(_all_configs(one_side.configs, other_side.configs))
+    profiles = compare_flat(_by_domain(one_side), _by_domain(other_side))
+    both_live = one_side.profiles is not None and other_side.profiles is not None
+    return ConfigsDiff(
+        before=one_side.name,
+        after=other_side.name,
+        configs=tuple(configs),
+        profiles=profiles if both_live else (),
+    )
+
+
+def _by_domain(side: _Side) -> Mapping[KeyPath, str]:
+    return {(domain,): profile for domain, profile in (side.profiles or {}).items()}
+
+
+@dataclass(frozen=True, slots=True)
+class _Word:
+    """What one side was called, taken apart."""
+
+    config: str | None
+    environment: str | None
+    revision: int | None
+
+    def load(self, catalogue: ConfigCatalogue, environment: str | None) -> _Side:
+        if self.config is not None:
+            return _load_config(catalogue, self.config, self.environment or environment)
+        assert self.environment is not None
+        return _load_live(catalogue, self.environment, self.revision)
+
+
+def _named(catalogue: ConfigCatalogue, word: str) -> _Word:
+    if word in ENVIRONMENTS:
+        return _Word(None, word, None)
+    name, at, last = word.rpartition("@")
+    if at and name in ENVIRONMENTS:
+        if not (last.isascii() and last.isdigit()):
+            raise InvalidInput(f"{last!r} is not the number of a revision", where=word)
+        return _Word(None, name, int(last))
+    if at and last in ENVIRONMENTS:
+        return _Word(name, last, None)
+    if at and "/" not in last and "." not in last:
+        near = did_you_mean(last, ENVIRONMENTS)
+        raise InvalidInput(f"there is no environment {last!r}{near}", where=word)
+    return _Word(word, None, None)
+
+
+def _load_config(catalogue: ConfigCatalogue, word: str, environment: str | None) -> _Side:
+    document = catalogue.read(catalogue.locate(word))
+    resolved = resolve(document, environment) if environment else own_settings(document)
+    settings, problems = build_settings(
+        document.kind.settings_class, resolved.values, resolved.where
+    )
+    if problems:
+        raise ProblemsFound(f"{document.source.name} is not valid", mask_problems(problems))
+    config = _config(document.label, settings, resolved.values)
+    name = document.source.name + (f" in {environment}" if environment else "")
+    return _Side(name, environment, {document.label: config}, None)
+
+
+def _load_live(catalogue: ConfigCatalogue, environment: str, number: int | None) -> _Side:
+    revision = load_revision(catalogue.project, environment, number)
+    snapshot = load_snapshot(catalogue.project, environment, revision.number)
+    configs = {
+        label: _config(label, snapshot.settings(label), content.values)
+        for label, content in snapshot.configs.items()
+    }
+    name = f"{environment}@{revision.number}"
+    return _Side(name, environment, configs, snapshot.profiles)
+
+
+def _config(label: str, settings: Any, values: Mapping[str, Any]) -> _Config:
+    owner = KINDS[split_label(label)[0]].settings_class
+    places = list(walk_settings(owner, settings))
+    return _Config(
+        holds={place.path: place.written for place in places},
+        written={dotted(place.path): _as_written(place, values) for place in places},
+    )
+
+
+def _as_written(place: Place, values: Any) -> Any:
+    for step in place.path:
+        try:
+            values = values[step]
+        except (KeyError, IndexError, TypeError):
+            return place.written
+    return values
+
+
+def _two_configs(one: _Side, other: _Side) -> Iterator[ConfigDifference]:
+    (before,), (after,) = one.configs, other.configs
+    kinds = [split_label(label)[0] for label in (before, after)]
+    if kinds[0] != kinds[1]:
+        raise InvalidInput(
+            f"{one.name} is of {kinds[0]}, and {other.name} of {kinds[1]}",
+            hint="compare configs of one kind",
+        )
+    yield from _changed(after, one.configs[before], other.configs[after])
+
+
+def _config_and_live(one: _Side, other: _Side) -> Iterator[ConfigDifference]:
+    """The one config, against what is live under its label."""
+    (label,) = one.configs if one.profiles is None else other.configs
+    live = other if one.profiles is None else one
+    if label not in live.configs:
+        raise InvalidInput(f"{label} is not deployed in {live.name}")
+    yield from _changed(label, one.configs[label], other.configs[label])
+
+
+def _all_configs(
+    before: Mapping[str, _Config], after: Mapping[str, _Config]
+) -> Iterator[ConfigDifference]:
+    for label in sorted({*before, *after}):
+        if label not in before:
+            yield ConfigDifference(config=label, change="added")
+        elif label not in after:
+            yield ConfigDifference(config=label, change="removed")
+        else:
+            yield from _changed(label, before[label], after[label])
+
+
+def _changed(label: str, before: _Config, after: _Config) -> Iterator[ConfigDifference]:
+    changes = tuple(
+        replace(change, before=before.written.get(change.key), after=after.written.get(change.key))
+        for change in compare_flat(before.holds, after.holds)
+    )
+    if changes:
+        settings = mask_changes(changes)
+        yield ConfigDifference(config=label, change="changed", settings=settings)

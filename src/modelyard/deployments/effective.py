@@ -1,0 +1,401 @@
+"""The settings that hold: what other rooms ask for, and act on.
+
+`load_effective(environment, domain)` gives everything for one domain of work, with its layers laid
+over each other: language model, then specialised model, then performance profile. It costs one
+read of one row of state.db as long as nothing is deployed, and a process that runs sees a
+deployment or a switch of another at its next call.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, fields, replace
+from pathlib import Path
+from typing import Annotated, Any, Literal, TypeVar
+
+from modelyard.configs.compare import SettingChange, compare_flat, flat_settings
+from modelyard.configs.kinds.integration import (
+    Budgets,
+    FallbackStrategy,
+    Integration,
+    PerformanceMonitoring,
+    Routing,
+    ServiceLimits,
+)
+from modelyard.configs.kinds.language_models import LanguageModel
+from modelyard.configs.kinds.parts import Generation
+from modelyard.configs.kinds.performance_profiles import AnswerCache, Batching, PerformanceProfile
+from modelyard.configs.kinds.specialized_models import (
+    InputRules,
+    OutputRules,
+    Quality,
+    SpecializedModel,
+)
+from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
+from modelyard.core.layout import Project, find_project
+from modelyard.deployments.revisions import (
+    NotDeployed,
+    Stamp,
+    check_environment,
+    find_live,
+    load_snapshot,
+    not_deployed,
+)
+from modelyard.deployments.snapshot import Snapshot
+from modelyard.settings.keypath import KeyPath
+from modelyard.settings.units import MONEY, TOKENS
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveModel:
+    """A language model with the layers of a domain laid over it."""
+
+    name: str
+    """Its name."""
+    settings: LanguageModel
+    """Its settings: generation, timeout, attempts and adapter are those of the domain."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveRule:
+    """An exception of the routing that applies to a domain."""
+
+    longer_than_tokens: Annotated[int, TOKENS] | None
+    """Requests with more tokens of input than this; None: all."""
+    model: EffectiveModel
+    """Who answers them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveRetrieval:
+    """What is looked up for a request."""
+
+    domains: tuple[str, ...]
+    """Search domains, DOMAIN or GROUP/DOMAIN."""
+    top: int
+    """Passages that the model gets."""
+    max_tokens: Annotated[int, TOKENS]
+    """Tokens that they may take together."""
+    rerank: bool
+    """Whether they are ordered once more with a cross-encoder, where one is configured."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Effective:
+    """Everything that holds for one domain in one environment."""
+
+    environment: str
+    """The environment."""
+    revision: int
+    """The revision that says so."""
+    domain: str | None
+    """The domain; None: of requests that name none."""
+    specialized_model: str | None
+    """The specialised model that does this work."""
+    profile: str | None
+    """The performance profile in use."""
+    model: EffectiveModel
+    """Who answers, when no rule of the routing says otherwise."""
+    fallback: tuple[EffectiveModel, ...]
+    """Who is asked then, in this order, when the ones before have failed."""
+    instructions: str
+    """What the model is told before every request."""
+    input: InputRules
+    """What a request may be."""
+    output: OutputRules
+    """What an answer must be."""
+    retrieval: EffectiveRetrieval | None
+    """What is looked up for a request; None: nothing."""
+    quality: Quality
+    """What the domain must reach."""
+    samples: int
+    """Answers drawn for a request; with several, the one most agree on is given."""
+    max_cost_per_request_usd: Annotated[float, MONEY] | None
+    """A request that could cost more is refused before any call; None: no bound."""
+    cache: AnswerCache
+    """Answers kept."""
+    batching: Batching
+    """Requests put together."""
+    strategy: Literal["primary_first", "cheapest", "fastest"]
+    """How a model is chosen among those that could answer."""
+    local_only: bool
+    """Whether requests never leave this machine; models that need a network are left out then."""
+    rules: tuple[EffectiveRule, ...]
+    """The exceptions of the routing for this domain; the first that fits decides."""
+    fallback_strategy: FallbackStrategy
+    """When a model counts as failing, and for how long."""
+    rate_limits: ServiceLimits
+    """What this service takes on."""
+    budgets: Budgets
+    """What may be spent."""
+    monitoring: PerformanceMonitoring
+    """What is watched, and what is called a breach."""
+
+
+@dataclass(slots=True)
+class _Kept:
+    """What is live, as this process read it last."""
+
+    stamp: Stamp
+    snapshot: Snapshot
+    effective: dict[str | None, Effective]
+
+
+_kept: dict[tuple[Path, str], _Kept] = {}
+
+
+def load_effective(
+    environment: str, domain: str | None, *, project: Project | None = None
+) -> Effective:
+    """Everything that holds for a domain; None is for requests that name no domain.
+
+    From any thread, before or after a fork. Raises NotDeployed when nothing is live in the
+    environment, and InvalidInput when the domain is not.
+    """
+    place = project or find_project()
+    live = find_live(place, environment)
+    if live is None:
+        raise not_deployed(check_environment(environment))
+    kept = _kept.get((place.root, environment))
+    if kept is None or kept.stamp != live:
+        snapshot = load_snapshot(place, environment, live.number)
+        kept = _kept[place.root, environment] = _Kept(live, snapshot, {})
+    found = kept.effective.get(domain)
+    if found is None:
+        found = build_effective(kept.snapshot, environment, live.number, domain)
+        kept.effective[domain] = found
+    return found
+
+
+def integration_of(snapshot: Snapshot) -> Integration | None:
+    """The integration config that is live, if there is one."""
+    found: Integration | None = snapshot.settings("integration")
+    return found
+
+
+def live_domains(snapshot: Snapshot) -> dict[str, str]:
+    """The specialised model of each domain that is live."""
+    specialised = {name: name for name in snapshot.names("specialized_models")}
+    integration = integration_of(snapshot)
+    tasks = integration.model_integration.primary_models.tasks if integration else {}
+    return dict(sorted({**specialised, **tasks}.items()))
+
+
+def profile_in_use(snapshot: Snapshot, domain: str) -> str:
+    """The performance profile of a live domain: the one chosen, else its own."""
+    specialised = snapshot.settings(f"specialized_models/{live_domains(snapshot)[domain]}")
+    own: str = specialised.profile
+    return snapshot.profiles.get(domain, own)
+
+
+def build_effective(
+    snapshot: Snapshot, environment: str, revision: int, domain: str | None
+) -> Effective:
+    """Lay the layers of a domain over each other.
+
+    Raises InvalidInput when the domain is not live, ModelyardError when nothing can answer.
+    """
+    name = profile = specialised = None
+    chosen = PerformanceProfile(description="as the models have it")
+    if domain is not None:
+        name = _specialised_name(snapshot, environment, domain)
+        specialised = snapshot.settings(f"specialized_models/{name}")
+        profile = profile_in_use(snapshot, domain)
+        chosen = snapshot.settings(f"performance_profiles/{profile}") or _missing(profile)
+    layers = _Layers(snapshot, specialised, chosen)
+    integration = integration_of(snapshot)
+    joint = integration.model_integration if integration else None
+    strategy = joint.fallback_strategy if joint else FallbackStrategy()
+    routing = joint.routing if joint else Routing()
+    first = layers.first_model(joint.primary_models.language if joint else None, environment)
+    names = fallback_order(snapshot, first, _order(strategy, specialised))
+    models = [layers.model(one) for one in (first, *(names if strategy.enabled else ()))]
+    local_only = name is not None and name in routing.local_only
+    if local_only:
+        models = [model for model in models if not model.settings.needs_network]
+    if not models:
+        raise ModelyardError(
+            f"nothing can answer for {domain} in {environment}: it is local_only, and every model "
+            "of it needs a network",
+            hint="give it a local model, or end its fallback in one of provider builtin",
+        )
+    return Effective(
+        environment=environment,
+        revision=revision,
+        domain=domain,
+        specialized_model=name,
+        profile=profile,
+        model=models[0],
+        fallback=tuple(models[1:]),
+        instructions=specialised.instructions if specialised else "",
+        input=specialised.input if specialised else InputRules(),
+        output=specialised.output if specialised else OutputRules(),
+        retrieval=_retrieval(specialised, chosen),
+        quality=specialised.quality if specialised else Quality(),
+        samples=chosen.samples,
+        max_cost_per_request_usd=chosen.max_cost_per_request_usd,
+        cache=chosen.cache,
+        batching=chosen.batching,
+        strategy=routing.strategy,
+        local_only=local_only,
+        rules=layers.rules(routing, name, local_only),
+        fallback_strategy=strategy,
+        rate_limits=joint.rate_limits if joint else ServiceLimits(),
+        budgets=joint.budgets if joint else Budgets(),
+        monitoring=joint.performance_monitoring if joint else PerformanceMonitoring(),
+    )
+
+
+def _specialised_name(snapshot: Snapshot, environment: str, domain: str) -> str:
+    domains = live_domains(snapshot)
+    if domain in domains:
+        return domains[domain]
+    there_are = f"there are {', '.join(domains)}" if domains else "there is none"
+    raise InvalidInput(
+        f"there is no domain {domain!r} in {environment}{did_you_mean(domain, list(domains))}",
+        hint=f"{there_are}; `models deploy-config specialized_models/NAME --env {environment}` "
+        "adds one",
+    )
+
+
+def _missing(profile: str) -> PerformanceProfile:
+    raise ModelyardError(f"the performance profile {profile} is not live")
+
+
+def _order(strategy: FallbackStrategy, specialised: SpecializedModel | None) -> tuple[str, ...]:
+    own = specialised.fallback if specialised else None
+    return strategy.order if own is None else own
+
+
+def fallback_order(snapshot: Snapshot, first: str, order: Iterable[str]) -> list[str]:
+    """Who is asked after `first`, each once.
+
+    A model's own `fallback` comes next; else the first of `order` that has not been asked.
+    """
+    order = tuple(order)
+    asked = [first]
+    while True:
+        model: LanguageModel | None = snapshot.settings(f"language_models/{asked[-1]}")
+        own = model.fallback if model else None
+        candidates = [*([own] if own else []), *order]
+        following = next((name for name in candidates if name not in asked), None)
+        if following is None:
+            return asked[1:]
+        asked.append(following)
+
+
+@dataclass(frozen=True, slots=True)
+class _Layers:
+    """What is laid over every language model of a domain."""
+
+    snapshot: Snapshot
+    specialised: SpecializedModel | None
+    profile: PerformanceProfile
+
+    def first_model(self, primary: str | None, environment: str) -> str:
+        """Who answers first: the profile's model, else the domain's, else the primary one."""
+        own = self.specialised.model if self.specialised else primary
+        chosen = self.profile.model or own
+        if chosen is None:
+            raise NotDeployed(
+                f"no model is named for requests without a domain in {environment}",
+                hint=f"`models deploy-config integration.yaml --env {environment}` names one",
+            )
+        return chosen
+
+    def model(self, name: str) -> EffectiveModel:
+        """A language model with the domain and the profile laid over it."""
+        found: LanguageModel | None = self.snapshot.settings(f"language_models/{name}")
+        if found is None:
+            raise ModelyardError(f"the language model {name} is not live")
+        above = [self.specialised.generation] if self.specialised else []
+        drawn = _laid_over(found.generation, *above, self.profile.generation)
+        wanted = drawn.max_output_tokens or found.max_output_tokens
+        drawn = replace(drawn, max_output_tokens=min(wanted, found.max_output_tokens))
+        attempts = self.profile.attempts
+        retries = found.retries
+        return EffectiveModel(
+            name=name,
+            settings=replace(
+                found,
+                generation=drawn,
+                timeout_s=self.profile.timeout_s or found.timeout_s,
+                retries=retries if attempts is None else replace(retries, attempts=attempts),
+                adapter=self._adapter(found),
+            ),
+        )
+
+    def _adapter(self, model: LanguageModel) -> str | None:
+        """The domain's adapter on the base that it was trained for, else the model's own."""
+        if self.specialised and self.specialised.adapter and model.provider == "local":
+            own = self.snapshot.settings(f"language_models/{self.specialised.model}")
+            if own is not None and own.model == model.model:
+                return self.specialised.adapter
+        return model.adapter
+
+    def rules(
+        self, routing: Routing, specialised: str | None, local_only: bool
+    ) -> tuple[EffectiveRule, ...]:
+        """The exceptions that apply; in a local_only domain without those that need a network."""
+        fitting = [
+            EffectiveRule(longer_than_tokens=rule.longer_than_tokens, model=self.model(rule.model))
+            for rule in routing.rules
+            if not rule.domains or specialised in rule.domains
+        ]
+        return tuple(
+            rule for rule in fitting if not (local_only and rule.model.settings.needs_network)
+        )
+
+
+def _laid_over(below: Generation, *above: Generation) -> Generation:
+    """Each later layer over the ones before, where it says anything."""
+    for layer in above:
+        said = {one.name: getattr(layer, one.name) for one in fields(layer)}
+        below = replace(below, **{name: value for name, value in said.items() if value is not None})
+    return below
+
+
+def _retrieval(
+    specialised: SpecializedModel | None, profile: PerformanceProfile
+) -> EffectiveRetrieval | None:
+    own = specialised.retrieval if specialised else None
+    if own is None:
+        return None
+    effort = profile.retrieval
+    return EffectiveRetrieval(
+        domains=own.domains,
+        top=_first_said(effort.top, own.top),
+        max_tokens=_first_said(effort.max_tokens, own.max_tokens),
+        rerank=bool(effort.rerank),
+    )
+
+
+def _first_said(above: T | None, below: T) -> T:
+    return below if above is None else above
+
+
+def compare_effective(before: Effective, after: Effective) -> tuple[SettingChange, ...]:
+    """Every setting that holds otherwise for a domain, with its unit."""
+    return compare_flat(_shown(before), _shown(after))
+
+
+_NOT_A_SETTING = ("environment", "revision", "domain")
+
+
+def _shown(effective: Effective) -> Mapping[KeyPath, Any]:
+    """What holds, by key path; the settings of those who are asked only then are left out."""
+    shown: dict[KeyPath, Any] = {}
+    for path, value in flat_settings(effective):
+        if path[0] in _NOT_A_SETTING:
+            continue
+        if path == ("fallback",):
+            value = [model.name for model in effective.fallback]
+        elif path == ("rules",):
+            value = [f"{rule.model.name} above {rule.longer_than_tokens or 0} tokens"
+                     for rule in effective.rules]  # fmt: skip
+        elif path[:2] == ("model", "settings"):
+            path = ("model", *path[2:])
+        shown[path] = value
+    return shown

@@ -1,0 +1,71 @@
+"""What was deployed when: each revision with what it changed."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping
+from dataclasses import dataclass, replace
+
+from modelyard.configs.kinds import ENVIRONMENTS
+from modelyard.core.layout import Project
+from modelyard.deployments.plan import ProfileChange
+from modelyard.deployments.revisions import Revision, list_revisions
+from modelyard.secrets.detection import mask_secrets
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PastDeployment:
+    """One revision, and what it changed."""
+
+    revision: Revision
+    """The revision."""
+    live: bool
+    """Whether it is live."""
+    added: tuple[str, ...]
+    """Configs that went live with it."""
+    changed: tuple[str, ...]
+    """Configs that say something else since."""
+    removed: tuple[str, ...]
+    """Configs that went out."""
+    profiles: tuple[ProfileChange, ...]
+    """Every other choice of a profile."""
+
+
+def list_deployments(
+    project: Project, environments: Iterable[str] = ENVIRONMENTS
+) -> tuple[PastDeployment, ...]:
+    """Every revision of these environments, oldest first within each."""
+    return tuple(
+        one for environment in environments for one in _past(list_revisions(project, environment))
+    )
+
+
+def _past(revisions: list[Revision]) -> list[PastDeployment]:
+    past = []
+    configs: Mapping[str, str] = {}
+    profiles: Mapping[str, str] = {}
+    for revision in revisions:
+        new = revision.configs
+        past.append(
+            PastDeployment(
+                revision=replace(
+                    revision, reason=revision.reason and mask_secrets(revision.reason)
+                ),
+                live=revision is revisions[-1],
+                added=tuple(label for label in new if label not in configs),
+                changed=tuple(
+                    label for label in new if configs.get(label, new[label]) != new[label]
+                ),
+                removed=tuple(label for label in configs if label not in new),
+                profiles=tuple(
+                    ProfileChange(
+                        domain=domain,
+                        before=profiles.get(domain),
+                        after=revision.profiles.get(domain),
+                    )
+                    for domain in sorted({*profiles, *revision.profiles})
+                    if profiles.get(domain) != revision.profiles.get(domain)
+                ),
+            )
+        )
+        configs, profiles = revision.configs, revision.profiles
+    return past

@@ -1,0 +1,368 @@
+"""What would be live after a deployment, a switch, an undo or a rollback: the plan of each.
+
+Nothing here changes anything. What is live now and what the files say is read at the moment of the
+call, so a plan that must hold is made under the environment's lock.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Mapping, Sequence
+from pathlib import Path
+
+from modelyard.configs.checking.check import check_configs
+from modelyard.configs.reading.catalogue import ConfigCatalogue
+from modelyard.configs.reading.document import Document, resolve
+from modelyard.core.errors import (
+    InvalidInput,
+    ModelyardError,
+    Problem,
+    ProblemsFound,
+    did_you_mean,
+)
+from modelyard.core.files import sha256_file
+from modelyard.core.layout import Project
+from modelyard.deployments.closure import Gathered, gather, read_integration, settings_in
+from modelyard.deployments.effective import build_effective, live_domains, profile_in_use
+from modelyard.deployments.plan import Binding, Plan, Request, build_plan
+from modelyard.deployments.revisions import (
+    Revision,
+    check_environment,
+    list_revisions,
+    live_snapshot,
+    load_snapshot,
+    not_deployed,
+)
+from modelyard.deployments.snapshot import Snapshot, content_of, require_closed, split_label
+
+
+def propose(project: Project, request: Request, environment: str) -> Plan:
+    """The plan of a request, as things are now.
+
+    Raises ProblemsFound when a config is not valid, or when what would be live does not fit
+    together; InvalidInput when something is named that does not exist.
+    """
+    check_environment(environment)
+    make = {
+        "deploy": _propose_deployment,
+        "switch": _propose_switch,
+        "undo": _propose_undo,
+        "rollback": _propose_rollback,
+    }
+    return make[request.action](project, request, environment)
+
+
+def find_configs(project: Project, words: Sequence[str]) -> tuple[str, ...]:
+    """The labels of the configs that a person means: paths, KIND/NAME, or names.
+
+    Raises InvalidInput for a file that is not among the project's configs.
+    """
+    catalogue = ConfigCatalogue(project)
+    labels: list[str] = []
+    problems: list[Problem] = []
+    for word in words:
+        try:
+            labels.append(_locate(catalogue, word).label)
+        except ProblemsFound as error:
+            problems += error.problems
+    if problems:
+        raise _not_valid(problems)
+    return tuple(dict.fromkeys(labels))
+
+
+def _locate(catalogue: ConfigCatalogue, word: str) -> Document:
+    located = catalogue.locate(word)
+    for path in catalogue.paths():
+        if path == located or path.samefile(located):
+            return catalogue.read(path)
+    raise InvalidInput(
+        f"{word} is not one of the project's configs",
+        hint="only what lies under configs/ in the folder of its kind can be deployed",
+    )
+
+
+def _require_valid(catalogue: ConfigCatalogue, paths: Sequence[Path], environment: str) -> None:
+    """Return if every file is valid in an environment. Raises ProblemsFound with all that is not.
+
+    Warnings do not stop a deployment; `models validate-config` shows them.
+    """
+    report = check_configs(catalogue, paths, environments=(environment,))
+    if not report.valid:
+        raise _not_valid(
+            [
+                Problem(message=one.message, where=one.where, hint=one.hint, rule=one.rule)
+                for one in report.findings
+                if one.level == "error"
+            ]
+        )
+
+
+def _not_valid(problems: Sequence[Problem]) -> ProblemsFound:
+    return ProblemsFound(
+        "the configs are not valid, so nothing was deployed",
+        problems,
+        hint="`models validate-config` shows the lines",
+    )
+
+
+def _propose_deployment(project: Project, request: Request, environment: str) -> Plan:
+    catalogue = ConfigCatalogue(project)
+    number, live = live_snapshot(project, environment)
+    if request.every_config:
+        _require_valid(catalogue, catalogue.paths(), environment)
+        asked = [catalogue.read(path) for path in catalogue.paths()]
+        before = Snapshot(profiles=live.profiles)  # what is no longer there goes out
+    else:
+        asked = [_read_label(catalogue, label) for label in request.configs]
+        before = live
+    gathered = gather(catalogue, asked, before, environment)
+    if not request.every_config:
+        _require_valid(catalogue, _paths(gathered), environment)
+    after = _with_configs(before, gathered, environment)
+    domains = live_domains(after)
+    profiles = {domain: one for domain, one in after.profiles.items() if domain in domains}
+    return _plan(
+        project,
+        request,
+        environment,
+        number,
+        live,
+        Snapshot(configs=after.configs, profiles=profiles),
+        gathered=gathered,
+        asked=() if request.every_config else tuple(document.label for document in asked),
+    )
+
+
+def _paths(gathered: Gathered) -> list[Path]:
+    return [document.path for document in gathered.documents.values()]
+
+
+def _read_label(catalogue: ConfigCatalogue, label: str) -> Document:
+    found = catalogue.find(*split_label(label))
+    if found is None:
+        raise InvalidInput(f"there is no config {label}, or it cannot be read")
+    return found
+
+
+def _with_configs(live: Snapshot, gathered: Gathered, environment: str) -> Snapshot:
+    """What is live with these configs put in, each resolved; they must be valid."""
+    new = {
+        label: content_of(resolve(document, environment).values)
+        for label, document in gathered.documents.items()
+    }
+    return Snapshot(configs={**live.configs, **new}, profiles=live.profiles)
+
+
+def _propose_switch(project: Project, request: Request, environment: str) -> Plan:
+    catalogue = ConfigCatalogue(project)
+    number, live = live_snapshot(project, environment)
+    profile = request.profile or ""
+    asked = [
+        *_missing_domains(catalogue, live, request.domain, environment),
+        *_missing_profile(catalogue, live, profile, environment),
+    ]
+    gathered = gather(catalogue, asked, live, environment)
+    _require_valid(catalogue, _paths(gathered), environment)
+    after = _with_configs(live, gathered, environment)
+    domains = live_domains(after) if request.domain is None else [request.domain]
+    chosen = {domain: profile for domain in domains if profile_in_use(after, domain) != profile}
+    switched = Snapshot(configs=after.configs, profiles={**live.profiles, **chosen})
+    return _plan(project, request, environment, number, live, switched, gathered=gathered)
+
+
+def _missing_domains(
+    catalogue: ConfigCatalogue, live: Snapshot, domain: str | None, environment: str
+) -> list[Document]:
+    """The specialised models to deploy, so that the domain is live; none when it is."""
+    known = live_domains(live)
+    if domain in known or (domain is None and known):
+        return []
+    offered = _project_domains(catalogue, environment)
+    if domain is not None and domain not in offered:
+        every = sorted({*known, *offered})
+        raise InvalidInput(
+            f"there is no domain {domain!r}{did_you_mean(domain, every)}",
+            hint=f"there are {', '.join(every)}"
+            if every
+            else "a domain is a config in configs/specialized_models/",
+        )
+    if not offered:
+        raise InvalidInput(
+            "there is no domain to switch",
+            hint="a domain is a config in configs/specialized_models/",
+        )
+    wanted = offered if domain is None else {domain: offered[domain]}
+    # A task of the integration is a domain only where the integration is live.
+    names = dict.fromkeys(wanted.values())
+    found = [catalogue.find("specialized_models", name) for name in names]
+    integration = read_integration(catalogue)
+    if "integration" not in live.configs and any(task not in names for task in wanted):
+        found.append(integration)
+    return [document for document in found if document is not None]
+
+
+def _project_domains(catalogue: ConfigCatalogue, environment: str) -> dict[str, str]:
+    """The specialised model of each domain that the project's configs have."""
+    domains = {name: name for name in catalogue.names("specialized_models")}
+    integration = read_integration(catalogue)
+    settings = settings_in(integration, environment) if integration else None
+    tasks: Mapping[str, str] = (
+        settings.model_integration.primary_models.tasks if settings is not None else {}
+    )
+    return {**domains, **tasks}
+
+
+def _missing_profile(
+    catalogue: ConfigCatalogue, live: Snapshot, profile: str, environment: str
+) -> list[Document]:
+    """The profile's config, when it is not live yet."""
+    if f"performance_profiles/{profile}" in live.configs:
+        return []
+    found = catalogue.find("performance_profiles", profile)
+    if found is not None:
+        return [found]
+    known = sorted({*catalogue.names("performance_profiles"), *live.names("performance_profiles")})
+    raise InvalidInput(
+        f"there is no performance profile {profile!r}{did_you_mean(profile, known)}",
+        hint=f"there are {', '.join(known)}"
+        if known
+        else "a profile is a config in configs/performance_profiles/",
+    )
+
+
+def _propose_undo(project: Project, request: Request, environment: str) -> Plan:
+    history = list_revisions(project, environment)
+    if not history:
+        raise not_deployed(environment)
+    standing = _standing_switches(history)
+    if not standing:
+        raise ModelyardError(
+            f"no switch is left to undo in {environment}",
+            hint=f"`models deployments --env {environment}` shows what was done; "
+            "`models deploy-config --rollback` goes back whatever it was",
+        )
+    switch = standing[-1]
+    earlier = {one.number: one for one in history}.get(switch.number - 1)
+    old = earlier.profiles if earlier else {}
+    number, live = live_snapshot(project, environment)
+    profiles = dict(live.profiles)
+    for domain in {*old, *switch.profiles}:
+        if old.get(domain) == switch.profiles.get(domain):
+            continue
+        profiles.pop(domain, None)
+        if domain in old:
+            profiles[domain] = old[domain]
+    after = Snapshot(configs=live.configs, profiles=profiles)
+    before = switch.number - 1 or None
+    return _plan(project, request, environment, number, live, after, goes_back_to=before)
+
+
+def _standing_switches(history: Sequence[Revision]) -> list[Revision]:
+    """The switches that hold, read as a stack: an undo takes off the last one.
+
+    So a second undo goes one further back, and never forth again. A rollback brings back the stack
+    as it was then.
+    """
+    stacks: dict[int, list[Revision]] = {}
+    stack: list[Revision] = []
+    for revision in history:
+        if revision.action == "switch":
+            stack = [*stack, revision]
+        elif revision.action == "undo":
+            stack = stack[:-1]
+        elif revision.action == "rollback":
+            stack = stacks.get(revision.from_revision or 0, [])
+        stacks[revision.number] = stack
+    return stack
+
+
+def _propose_rollback(project: Project, request: Request, environment: str) -> Plan:
+    history = list_revisions(project, environment)
+    if not history:
+        raise not_deployed(environment)
+    to = _nearest_before(history) if request.to is None else request.to
+    after = load_snapshot(project, environment, to)
+    number, live = live_snapshot(project, environment)
+    return _plan(project, request, environment, number, live, after, goes_back_to=to)
+
+
+def _nearest_before(history: Sequence[Revision]) -> int:
+    """The revision that was live before, read as a stack: a rollback takes off what lies above.
+
+    So a second rollback goes one further back, and never forth again.
+    """
+    stacks: dict[int, list[int]] = {}
+    stack: list[int] = []
+    for revision in history:
+        if revision.action == "rollback":
+            stack = stacks.get(revision.from_revision or 0, [])
+        else:
+            stack = [*stack, revision.number]
+        stacks[revision.number] = stack
+    if len(stack) < 2:
+        last = history[-1]
+        raise ModelyardError(
+            f"nothing was live in {last.environment} before revision {last.number}",
+            hint="`--to REV` goes back to any revision",
+        )
+    return stack[-2]
+
+
+def plan_of_revision(project: Project, revision: Revision, request: Request) -> Plan:
+    """The plan that a revision was made by, told from what was live before it."""
+    before = Snapshot()
+    if revision.number > 1:
+        before = load_snapshot(project, revision.environment, revision.number - 1)
+    after = load_snapshot(project, revision.environment, revision.number)
+    binding = Binding(
+        request=request,
+        environment=revision.environment,
+        from_revision=revision.number - 1,
+        goes_back_to=revision.from_revision,
+        sources={},
+        contents=after.digests,
+        profiles=dict(after.profiles),
+    )
+    return build_plan(binding, before, after)
+
+
+def _plan(
+    project: Project,
+    request: Request,
+    environment: str,
+    number: int,
+    live: Snapshot,
+    after: Snapshot,
+    *,
+    gathered: Gathered | None = None,
+    asked: tuple[str, ...] = (),
+    goes_back_to: int | None = None,
+) -> Plan:
+    """The plan that leads from what is live to another snapshot, which must fit together."""
+    require_closed(after, environment)
+    for domain in live_domains(after):
+        build_effective(after, environment, number, domain)
+    binding = Binding(
+        request=request,
+        environment=environment,
+        from_revision=number,
+        goes_back_to=goes_back_to,
+        sources=_hashes(project, _paths(gathered) if gathered else []),
+        contents=after.digests,
+        profiles=dict(after.profiles),
+    )
+    return build_plan(
+        binding,
+        live,
+        after,
+        named_by=gathered.named_by if gathered else None,
+        asked=asked,
+    )
+
+
+def _hashes(project: Project, paths: Iterable[Path]) -> dict[str, str]:
+    try:
+        return {project.show(path): sha256_file(path) for path in sorted(paths)}
+    except OSError as error:
+        raise InvalidInput(
+            f"cannot read: {error.strerror}", where=project.show(Path(str(error.filename)))
+        ) from error

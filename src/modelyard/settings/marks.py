@@ -1,0 +1,119 @@
+"""What the type of a field says besides the type itself: bounds, a form, a unit, a reference."""
+
+from __future__ import annotations
+
+import types
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal, TypeVar, Union, cast, get_args, get_origin
+
+from modelyard.settings.units import Quantity
+
+T = TypeVar("T")
+
+
+@dataclass(frozen=True, slots=True)
+class Between:
+    """Bounds of a number, both included; None leaves a side open."""
+
+    low: float | None = None
+    high: float | None = None
+
+    def __str__(self) -> str:
+        return self.words(lambda bound: f"{bound:.12g}")
+
+    def words(self, show: Callable[[float], str]) -> str:
+        """The bounds in words, each number as `show` writes it."""
+        if self.high is None:
+            return f"at least {show(cast(float, self.low))}"
+        if self.low is None:
+            return f"at most {show(self.high)}"
+        return f"between {show(self.low)} and {show(self.high)}"
+
+    def holds(self, value: float) -> bool:
+        """Whether a number lies within."""
+        return (self.low is None or value >= self.low) and (self.high is None or value <= self.high)
+
+
+@dataclass(frozen=True, slots=True)
+class Form:
+    """What a text must look like."""
+
+    name: str
+    """What an error calls it, such as `a reference to a secret`."""
+    pattern: str
+    """Regular expression of the whole text, in what Python and ECMA 262 have in common."""
+    examples: tuple[str, ...] = ()
+    """Texts that are right; the first one is what an error suggests."""
+    hidden: bool = False
+    """Whether an error must not repeat what is written there: it may be a secret."""
+
+    def __str__(self) -> str:
+        return f"{self.name} such as '{self.examples[0]}'" if self.examples else self.name
+
+
+@dataclass(frozen=True, slots=True)
+class Refers:
+    """A text that names something else: a config of a kind, a base model, a dataset."""
+
+    to: str
+    """What it names, such as `language_models`."""
+
+
+UNBOUNDED = Between()
+PLAIN_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
+"""What an error calls the types that hold one value."""
+
+
+@dataclass(frozen=True, slots=True)
+class Unwrapped:
+    """A type without its `Annotated`, and what that said."""
+
+    hint: Any
+    bounds: Between = UNBOUNDED
+    quantity: Quantity | None = None
+    form: Form | None = None
+    refers: Refers | None = None
+
+
+def unwrap(hint: Any, bounds: Between = UNBOUNDED) -> Unwrapped:
+    """Take the marks off a type; `bounds` are those of a type around it."""
+    if get_origin(hint) is not Annotated:
+        return Unwrapped(hint, bounds)
+    inner, *marks = get_args(hint)
+
+    def mark(kind: type[T], default: T | None = None) -> T | None:
+        return next((one for one in marks if isinstance(one, kind)), default)
+
+    within = mark(Between, bounds) or bounds
+    return Unwrapped(inner, within, mark(Quantity), mark(Form), mark(Refers))
+
+
+def choices_of(hint: Any) -> tuple[tuple[Any, ...], bool]:
+    """The members of a union without None (one for any other type), and whether None is one."""
+    if get_origin(hint) not in (Union, types.UnionType):
+        return (hint,), False
+    members = get_args(hint)
+    return tuple(one for one in members if one is not types.NoneType), types.NoneType in members
+
+
+def describe(hint: Any) -> str:
+    """What a value of this type may be, in the words of an error."""
+    marked = unwrap(hint)
+    if marked.quantity is not None:
+        return describe_quantity(marked.quantity)
+    if get_origin(marked.hint) is Literal:
+        options = [str(option) for option in get_args(marked.hint)]
+        return options[0] if len(options) == 1 else f"one of {', '.join(options)}"
+    if get_origin(marked.hint) is tuple:
+        return "a list"
+    if marked.form is not None:
+        return str(marked.form)
+    if marked.hint in (int, float) and marked.bounds != UNBOUNDED:
+        return f"{PLAIN_NAMES[marked.hint]} {marked.bounds}"
+    return PLAIN_NAMES.get(marked.hint, "a mapping")
+
+
+def describe_quantity(quantity: Quantity) -> str:
+    """What a quantity may be, in the words of an error."""
+    return f"{quantity.name} such as '{quantity.examples[0]}'"

@@ -1,0 +1,221 @@
+"""YAML with positions: every value knows its line, and YAML's traps are errors.
+
+PyYAML keeps the last of two equal keys without a word, reads `no` as False and `12:30:00` as 45000.
+Here each of these is a problem with a file, line and column; what plain words are taken for is said
+in yamlscalars.py. Aliases (`*name`) and merge keys (`<<: *name`, `<<: [*a, *b]`) may be used: a key
+that is written out wins over a merged one, and an earlier mapping of the list over a later one.
+"""
+
+from __future__ import annotations
+
+import re
+import stat
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import yaml
+
+from modelyard.core.errors import Problem, ProblemsFound
+from modelyard.settings.yaml_reader import KeyPath, ReadingStopped, YamlReader
+
+__all__ = ["KeyPath", "YamlSource", "inspect_yaml", "load_yaml", "parse_yaml"]
+
+_MOST_BYTES = 1_000_000
+_MOST_TAG_DIRECTIVES = 100
+"""libyaml compares each with all before it: a megabyte of them takes minutes."""
+
+# What may stand in YAML: https://yaml.org/spec/1.2.2/#51-character-set
+_UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
+
+
+@dataclass(frozen=True, slots=True)
+class YamlSource:
+    """A parsed YAML document and where each of its values stands.
+
+    What an alias names is the same object at each of its places: copy before changing it.
+    """
+
+    name: str
+    """How messages call the file."""
+    value: Any
+    """The document: plain mappings, lists, text, numbers, true, false and None."""
+    text: str = field(repr=False)
+    """The document as it is written, remarks and all."""
+    positions: Mapping[KeyPath, tuple[int, int]] = field(repr=False)
+    """Line and column, from 1, of everything that is written, by its key path."""
+    written_at: Mapping[KeyPath, KeyPath] = field(default_factory=dict, repr=False)
+    """Where that is written which an alias or a merge key brings to another path."""
+    warnings: tuple[Problem, ...] = ()
+    """What is allowed and hardly meant, such as an anchor that is never used."""
+    problems: tuple[Problem, ...] = ()
+    """What is wrong where the rest could be read all the same; only inspect_yaml lets it pass."""
+    doubtful: frozenset[KeyPath] = frozenset()
+    """The values that have one of these problems, and are not what was meant."""
+    exponents: Mapping[KeyPath, str] = field(default_factory=dict, repr=False)
+    """How numbers such as `1e3` are written, by their paths."""
+
+    def place(self, path: KeyPath = ()) -> tuple[int, int]:
+        """Line and column where the value at `path` is written, or its nearest known parent."""
+        if path in self.positions:
+            return self.positions[path]
+        found = self.positions.get((), (1, 1))
+        spot: KeyPath = ()
+        for step in path:
+            spot = (*self.written_at.get(spot, spot), step)
+            if spot not in self.positions:
+                spot = self.written_at.get(spot, spot)
+            if spot not in self.positions:
+                break
+            found = self.positions[spot]
+        return found
+
+    def where(self, path: KeyPath = ()) -> str:
+        """The place of `path` as `file:line:col`."""
+        line, column = self.place(path)
+        return f"{self.name}:{line}:{column}"
+
+
+def load_yaml(path: Path, *, name: str | None = None) -> YamlSource:
+    """Read and parse one YAML file; `name` is how errors call it (default: the path).
+
+    Raises ProblemsFound, as parse_yaml does, also for what is no readable regular file.
+    """
+    shown = name or str(path)
+    return parse_yaml(_read_text(path, shown), name=shown)
+
+
+def inspect_yaml(path: Path, *, name: str | None = None) -> YamlSource:
+    """Read a YAML file for its mistakes: what could be read of it, with `problems`.
+
+    Raises ProblemsFound when nothing could be, or when reading had to stop.
+    """
+    shown = name or str(path)
+    return _parse(_read_text(path, shown), shown, 1)
+
+
+def parse_yaml(text: str, *, name: str, first_line: int = 1) -> YamlSource:
+    """Parse YAML text.
+
+    `first_line` is the line of the file at which `text` starts (front matter does not start at 1).
+    Raises ProblemsFound with all that is wrong. Each problem has a place and one of these rules:
+    yaml-syntax, yaml-tab, yaml-character, yaml-duplicate-key, yaml-key, yaml-typing-trap, yaml-tag,
+    yaml-unknown-alias, yaml-recursive-alias, yaml-merge, yaml-second-document, yaml-too-deep,
+    yaml-too-large, yaml-too-many-problems; and from a file yaml-unreadable, yaml-not-utf8.
+    """
+    source = _parse(text, name, first_line)
+    if source.problems:
+        raise ProblemsFound(f"{name} is not valid", source.problems)
+    return source
+
+
+def _parse(text: str, name: str, first_line: int) -> YamlSource:
+    """What can be read, with its problems. Raises ProblemsFound when reading had to stop."""
+    if len(text) > _MOST_BYTES:
+        raise _too_large(name)
+    reader = YamlReader(name, first_line)
+    stopped, cause = False, None
+    try:
+        _check_directives(text)
+        value = reader.read(text)
+    except ReadingStopped:
+        stopped = True
+    except (yaml.YAMLError, ValueError, OverflowError) as error:
+        reader.problems.append(_syntax_problem(error, text, name, first_line))
+        stopped, cause = True, error
+    if stopped:
+        raise ProblemsFound(f"{name} is not valid", reader.problems) from cause
+    return YamlSource(
+        name,
+        value,
+        text,
+        reader.positions,
+        reader.written_at,
+        tuple(reader.warnings),
+        tuple(reader.problems),
+        frozenset(reader.doubtful),
+        reader.exponents,
+    )
+
+
+def _read_text(path: Path, shown: str) -> str:
+    """The text of a file, of which no more than the largest config is read."""
+    try:
+        status = path.stat()
+        if not stat.S_ISREG(status.st_mode):
+            what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
+            raise _unreadable(shown, f"is {what}")
+        if status.st_size > _MOST_BYTES:
+            raise _too_large(shown)
+        with path.open("rb") as stream:
+            data = stream.read(_MOST_BYTES + 1)
+    except OSError as error:
+        raise _unreadable(shown, f"cannot read: {error.strerror}") from error
+    except ValueError as error:
+        raise _unreadable(shown, "is no path") from error
+    if len(data) > _MOST_BYTES:
+        raise _too_large(shown)
+    try:
+        return data.decode("utf-8-sig")
+    except UnicodeDecodeError as error:
+        before = error.object[: error.start].decode()
+        where = f"{shown}:{_line_and_column(before, 1)}"
+        message = f"is not UTF-8 text (byte 0x{error.object[error.start]:02x})"
+        raise _one_problem(shown, "yaml-not-utf8", message, where, "save it as UTF-8") from error
+
+
+def _unreadable(shown: str, message: str) -> ProblemsFound:
+    return _one_problem(shown, "yaml-unreadable", message, shown)
+
+
+def _too_large(shown: str) -> ProblemsFound:
+    message = f"is larger than {_MOST_BYTES // 1_000_000} MB, which no config is"
+    return _one_problem(shown, "yaml-too-large", message, shown)
+
+
+def _one_problem(
+    shown: str, rule: str, message: str, where: str, hint: str | None = None
+) -> ProblemsFound:
+    problem = Problem(message=message, where=where, hint=hint, rule=rule)
+    return ProblemsFound(f"{shown} is not valid", [problem])
+
+
+def _check_directives(text: str) -> None:
+    if text.count("%TAG") > _MOST_TAG_DIRECTIVES:
+        raise yaml.YAMLError("more %TAG directives than anyone can mean; tags are not used here")
+
+
+def _syntax_problem(error: Exception, text: str, name: str, first_line: int) -> Problem:
+    """What the parser could not read, in words for people."""
+    mark = getattr(error, "problem_mark", None)
+    if mark is None:
+        return _character_problem(error, text, name, first_line)
+    where = f"{name}:{mark.line + first_line}:{mark.column + 1}"
+    lines = text.splitlines()
+    line = lines[mark.line] if mark.line < len(lines) else ""
+    if not line[: mark.column].strip(" ") and line[mark.column : mark.column + 1] == "\t":
+        message = "a tab in the indentation"
+        return Problem(
+            message=message, where=where, hint="indent with spaces, not tabs", rule="yaml-tab"
+        )
+    said = getattr(error, "problem", None) or "is not YAML"
+    return Problem(message=f"YAML syntax: {said}", where=where, rule="yaml-syntax")
+
+
+def _character_problem(error: Exception, text: str, name: str, first_line: int) -> Problem:
+    """The error of a parser that gave no line: a character that cannot stand in YAML."""
+    found = _UNREADABLE.search(text)
+    if found is None:
+        said = error if isinstance(error, yaml.YAMLError) else "a character that does not exist"
+        where = f"{name}:{first_line}:1"
+        return Problem(message=f"YAML syntax: {said}", where=where, rule="yaml-syntax")
+    where = f"{name}:{_line_and_column(text[: found.start()], first_line)}"
+    kind = "half a character" if "\ud800" <= found[0] <= "\udfff" else "a control character"
+    message = f"{kind} (U+{ord(found[0]):04X}), which YAML cannot hold"
+    return Problem(message=message, where=where, hint="remove it", rule="yaml-character")
+
+
+def _line_and_column(before: str, first_line: int) -> str:
+    """`line:col` of what follows the text `before`."""
+    return f"{before.count(chr(10)) + first_line}:{len(before) - before.rfind(chr(10))}"

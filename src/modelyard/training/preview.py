@@ -1,0 +1,183 @@
+"""What a fine-tune command would do, found out by looking only: `--dry-run` and `--check`.
+
+Nothing is fetched, locked or written here, so without the base on this machine some things stay
+unknown; they are named. Does not know terminals.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from modelyard.adapters.gate import PromotionDecision
+from modelyard.adapters.promote import judge_promotion
+from modelyard.adapters.versions import (
+    active_number,
+    highest_number,
+    load_version,
+    version_of_run,
+)
+from modelyard.chatdata.dataset import ChatDataset
+from modelyard.chatdata.report import build_data_report
+from modelyard.chatdata.template import ChatTokenizer
+from modelyard.chatdata.tokenizing import Tokenized
+from modelyard.core.errors import ProblemsFound
+from modelyard.core.layout import Project
+from modelyard.core.progress import Progress
+from modelyard.training.continuing import load_rows
+from modelyard.training.experiment import (
+    Experiment,
+    build_identity,
+    checkpoint_step,
+    find_run,
+    list_checkpoints,
+    require_same_run,
+)
+from modelyard.training.preflight import Choices, RunInputs, organisation_problems
+from modelyard.training.spec import FineTuneSpec
+from modelyard.weights.catalogue import BaseCard, find_base
+from modelyard.weights.local import locate_base
+
+NEEDS_BASE = ("which tokens are learned", "the length of rows", "steps", "memory", "disk")
+"""What cannot be checked while the base is not on this machine."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FoundInputs:
+    """What a spec names, as far as it is on this machine."""
+
+    dataset: ChatDataset
+    card: BaseCard
+    """The base's card."""
+    run_inputs: RunInputs | None
+    """The inputs of a run; None while the base would have to be fetched first."""
+    warnings: tuple[str, ...]
+    """What a person should know that the preflight does not say."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Preview:
+    """What the command would do with its experiment."""
+
+    action: Literal["start", "resume", "conclude", "nothing"]
+    """Train from the beginning or from a checkpoint, only judge and register, or nothing."""
+    after_step: int
+    """The step after which training would go on; 0 from the beginning."""
+    removes_run: bool
+    """Whether the experiment's present run would be removed (`--fresh`)."""
+    number: int
+    """The number of the version that the run would become, or is."""
+    promotion: PromotionDecision | None
+    """What the gate says of a finished run; None when it was not asked or has nothing to move."""
+    choices: Choices | None
+    """What `auto` came to when the run began."""
+    writes: tuple[Path, ...]
+    """The folders and the link that would be written."""
+
+
+def find_inputs(project: Project, spec: FineTuneSpec, *, progress: Progress) -> FoundInputs:
+    """Read the dataset, and look for the base without fetching or recording anything.
+
+    Without the base, the rows are checked as far as they can be: raises ProblemsFound when they
+    cannot be trained on.
+    """
+    rows = load_rows(project, spec)
+    dataset = rows.dataset
+    card = find_base(project, spec.base_model)
+    base = locate_base(project, spec.base_model, progress=progress, remember=False)
+    if base is not None:
+        inputs = RunInputs(
+            dataset=dataset,
+            parent=rows.parent,
+            base=base,
+            tokenizer=ChatTokenizer.load(base.path),
+        )
+        return FoundInputs(dataset=dataset, card=card, run_inputs=inputs, warnings=())
+    report = build_data_report(dataset, Tokenized(rows=()), max_length=spec.data.max_length)
+    if problems := [*report.problems, *organisation_problems(spec, dataset, rows.parent)]:
+        raise ProblemsFound(f"dataset {dataset.name} cannot be trained on", problems)
+    return FoundInputs(
+        dataset=dataset,
+        card=card,
+        run_inputs=None,
+        warnings=(*dataset.warnings, *report.warnings),
+    )
+
+
+def look_ahead(
+    project: Project, spec: FineTuneSpec, found: FoundInputs, *, fresh: bool, promote: bool
+) -> Preview:
+    """What `fine_tune` would do now. Raises what it would raise for this experiment."""
+    run = find_run(project, spec) if not fresh else None
+    if run is None:
+        number = highest_number(project, spec.adapter) + 1
+        return Preview(
+            action="start",
+            after_step=0,
+            removes_run=fresh and _holds_run(project, spec),
+            number=number,
+            promotion=None,
+            choices=None,
+            writes=_writes(project, spec, number, promote=promote),
+        )
+    _require_same(spec, found, run)
+    if run.version is not None:
+        return _look_at_finished(project, spec, run, run.version, promote=promote)
+    registered = version_of_run(project, spec.adapter, run.run_key)
+    following = highest_number(project, spec.adapter) + 1
+    number = registered.number if registered else following
+    steps = [checkpoint_step(path) for path in list_checkpoints(run.checkpoints)]
+    after_step = max(steps, default=0)
+    return Preview(
+        action="conclude" if run.trained.exists() else "resume" if after_step else "start",
+        after_step=after_step,
+        removes_run=False,
+        number=number,
+        promotion=None,
+        choices=run.choices,
+        writes=_writes(project, spec, number, promote=promote),
+    )
+
+
+def _holds_run(project: Project, spec: FineTuneSpec) -> bool:
+    folder = project.experiment(spec.experiment)
+    project.contain(folder, "experiment")
+    return Experiment(folder, {}).record_file.exists()
+
+
+def _require_same(spec: FineTuneSpec, found: FoundInputs, run: Experiment) -> None:
+    """Compare with the run as far as the inputs are known; an absent base counts as unchanged."""
+    recorded, inputs = run.record["identity"], found.run_inputs
+    identity = build_identity(
+        spec,
+        base_fingerprint=inputs.base.fingerprint if inputs else recorded["base_fingerprint"],
+        data_fingerprint=found.dataset.fingerprint,
+        template_hash=inputs.tokenizer.template_hash if inputs else recorded["template_hash"],
+    )
+    require_same_run(spec, run, identity)
+
+
+def _look_at_finished(
+    project: Project, spec: FineTuneSpec, run: Experiment, number: int, *, promote: bool
+) -> Preview:
+    version = load_version(project, spec.adapter, number)
+    moves = promote and active_number(project, spec.adapter) != number
+    decision = judge_promotion(project, version) if moves else None
+    link = project.trained_link(spec.adapter)
+    return Preview(
+        action="nothing",
+        after_step=0,
+        removes_run=False,
+        number=number,
+        promotion=decision,
+        choices=run.choices,
+        writes=(link,) if decision is not None and decision.allowed else (),
+    )
+
+
+def _writes(
+    project: Project, spec: FineTuneSpec, number: int, *, promote: bool
+) -> tuple[Path, ...]:
+    folders = (project.experiment(spec.experiment), project.adapter_version(spec.adapter, number))
+    return (*folders, project.trained_link(spec.adapter)) if promote else folders

