@@ -1,4 +1,4 @@
-"""`models explain`: what a setting is, and which line gave it."""
+"""`models config explain`: what a setting is, and which line gave it."""
 
 from __future__ import annotations
 
@@ -43,7 +43,7 @@ def config(project: Path) -> Path:
 def explained(
     models: Models, capsys: pytest.CaptureFixture[str], *words: str
 ) -> list[dict[str, Any]]:
-    assert models("explain", *words, "--json") == 0
+    assert models("config", "explain", *words, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
     assert set(facts) == {"file", "kind", "name", "environment", "settings"}
     settings: list[dict[str, Any]] = facts["settings"]
@@ -99,7 +99,7 @@ def test_a_group_shows_every_setting_below_it(
 def test_people_see_value_place_words_and_layers(
     models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert models("explain", "timeout", "good", "--env", "production") == 0
+    assert models("config", "explain", "timeout", "good", "--env", "production") == 0
     printed = capsys.readouterr().out
     assert printed.startswith("timeout: 90 seconds\n")
     assert "timeout_s = 90.0" in printed and "Longest wait for an answer." in printed
@@ -118,7 +118,7 @@ def test_people_see_value_place_words_and_layers(
 def test_an_unknown_key_suggests_the_right_one(
     models: Models, capsys: pytest.CaptureFixture[str], key: str, near: str
 ) -> None:
-    assert models("explain", key, "good") == 2
+    assert models("config", "explain", key, "good") == 2
     assert f"(did you mean '{near}'?)" in capsys.readouterr().err
 
 
@@ -126,7 +126,7 @@ def test_a_config_that_is_not_valid_is_not_explained(
     models: Models, capsys: pytest.CaptureFixture[str], config: Path
 ) -> None:
     config.write_text(LAYERED + "timout: 5 seconds\n")
-    assert models("explain", "timeout", "good") == 2
+    assert models("config", "explain", "timeout", "good") == 2
     assert f"{PLACE}/good.yaml:18:1: unknown key 'timout'" in capsys.readouterr().err
 
 
@@ -205,7 +205,7 @@ def test_explain_refuses_what_only_an_environment_breaks(config: Path) -> None:
 def test_what_is_no_setting_is_said_to_be_none(
     models: Models, capsys: pytest.CaptureFixture[str], key: str
 ) -> None:
-    assert models("explain", key, "good") == 2
+    assert models("config", "explain", key, "good") == 2
     assert f"'{key}' is no setting" in capsys.readouterr().err
 
 

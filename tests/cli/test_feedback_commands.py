@@ -10,8 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.chatdata.feedback import list_feedback as recorded
-from modelyard.cli.feedback.add import add_feedback
-from modelyard.cli.feedback.list_ import list_feedback
+from modelyard.cli.feedback import add_feedback, list_feedback
 from modelyard.cli.prepare_data import prepare_data
 from modelyard.core.layout import Project
 

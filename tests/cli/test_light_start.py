@@ -54,9 +54,9 @@ def run_in_a_new_project(*words: str) -> subprocess.CompletedProcess[str]:
         "evaluate --help",
         "generate --help",
         "validate-config language_models/gpt4",
-        "explain timeout gpt4",
-        "schema",
-        "schema integration",
+        "config explain timeout gpt4",
+        "config schema",
+        "config schema integration",
         "config diff gpt4 claude",
     ],
 )
@@ -86,7 +86,7 @@ finally:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     loaded = {name.removeprefix("modelyard.cli.") for name in done.stderr.split()}
     mine = {"adapters", "adapters.list_", "adapters.wording"}
-    assert loaded == {"app", "conversion", "options", *mine}
+    assert loaded == {"app", "conversion", "options", "render", *mine}
 
 
 def test_an_error_in_usage_exits_with_2_and_loads_nothing_heavy() -> None:

@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
+from modelyard.cli.app import app
 from modelyard.cli.reference import Documented, documented_commands, render_reference
+from modelyard.core.layout import Project
 
 COMMANDS = documented_commands()
 REFERENCE = Path(__file__).parents[2] / "docs" / "cli.md"
@@ -55,7 +58,46 @@ def test_every_command_of_the_app_is_in_the_reference() -> None:
         "models evaluate",
         "models generate",
         "models validate-config",
-        "models explain",
-        "models schema",
+        "models config explain",
+        "models config schema",
         "models config diff",
     } <= found
+
+
+@pytest.mark.parametrize(
+    ("former", "present"),
+    [
+        ("explain --help", "config explain --help"),
+        ("schema language_models", "config schema language_models"),
+        ("embeddings status --help", "index status --help"),
+    ],
+)
+def test_a_former_name_still_works_and_is_not_shown(
+    former: str, present: str, capsys: pytest.CaptureFixture[str]
+) -> None:
+    shown = []
+    for words in (former, present):
+        with suppress(SystemExit):
+            app(words.split(), prog_name="models")
+        shown.append(capsys.readouterr().out.partition("\n")[2])
+    assert shown[0] == shown[1] != ""
+    with suppress(SystemExit):
+        app(["--help"], prog_name="models")
+    listed = capsys.readouterr().out.partition("Commands:")[2]
+    assert f"  {former.split()[0]} " not in listed
+
+
+def test_the_former_option_and_variable_for_the_project_still_work(
+    project: Project, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for words in (["--yard", str(project.root)], ["--project", str(project.root)]):
+        monkeypatch.delenv("MODELS_PROJECT", raising=False)
+        with pytest.raises(SystemExit) as ended:
+            app([*words, "base", "list", "--json"], prog_name="models")
+        assert ended.value.code == 0
+    monkeypatch.delenv("MODELS_PROJECT")
+    monkeypatch.setenv("MODELS_YARD", str(project.root))
+    with pytest.raises(SystemExit) as ended:
+        app(["base", "list", "--json"], prog_name="models")
+    assert ended.value.code == 0

@@ -1,4 +1,4 @@
-"""`models update-embeddings` and `models embeddings status` as a person and a program see them."""
+"""`models update-embeddings` and `models index status` as a person and a program see them."""
 
 from __future__ import annotations
 
@@ -87,11 +87,11 @@ def test_what_contradicts_itself_is_refused(
 def test_status_tells_cron_when_an_index_is_stale(
     docs: Path, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert models("embeddings", "status") == 5
+    assert models("index", "status") == 5
     assert models(*UPDATE) == 0
-    asked = ("embeddings", "status", "--domain", "documentation")
+    asked = ("index", "status", "--domain", "documentation")
     assert models(*asked, "--max-age", "0 s") == 0
-    assert models("embeddings", "status", "--max-age", "1 h") == 4, "notes has no index"
+    assert models("index", "status", "--max-age", "1 h") == 4, "notes has no index"
     capsys.readouterr()
     (docs / "new.md").write_text("# New\n")
     assert models(*asked, "--json") == 0
@@ -112,7 +112,7 @@ def test_damage_is_told_to_cron_and_mended_by_what_the_hint_says(
     with index.open("r+b") as stream:
         stream.seek(size // 2)
         stream.write(b"\0" * (size // 4))
-    asked = ("embeddings", "status", "--domain", "documentation", "--max-age", "1 h")
+    asked = ("index", "status", "--domain", "documentation", "--max-age", "1 h")
     assert models(*asked) == 4
     said = capsys.readouterr().err
     assert "texts/documentation (unreadable)" in said

@@ -47,7 +47,7 @@ def schema_says(document: Document, values: Any) -> bool:
 def test_the_packaged_schema_is_fresh(kind: Kind) -> None:
     file = PACKAGED / f"{kind.name}.json"
     assert file.read_text() == render_schema(build_schema(kind)), (
-        "run `models schema --all --to src/modelyard/configs/schemas`"
+        "run `models config schema --all --to src/modelyard/configs/schemas`"
     )
 
 

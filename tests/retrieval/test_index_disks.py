@@ -175,7 +175,7 @@ def test_the_commands_say_that_the_disk_is_full_or_read_only_without_a_traceback
     searched = command(docs, "search", "what does file f05 say", "--domain", "docs", "--json")
     assert searched.returncode == 0, searched.stderr
     assert json.loads(searched.stdout)["results"]
-    status = command(docs, "embeddings", "status", "--json")
+    status = command(docs, "index", "status", "--json")
     assert status.returncode in (0, 4), status.stderr
     ended = command(docs, "update-embeddings")
     assert ended.returncode == 1, ended.stderr

@@ -8,9 +8,10 @@ import signal
 import sys
 import traceback
 from collections import UserDict
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from importlib import import_module
 from pathlib import Path
+from types import MappingProxyType
 from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
@@ -45,62 +46,77 @@ COMMANDS = {
     "evaluate": "evaluate:evaluate",
     "generate": "generate:generate",
     "validate-config": "validate_config:validate_config",
-    "explain": "explain:explain",
-    "schema": "schema:schema",
     "deploy-config": "deploy_config:deploy_config",
     "deployments": "deployments:deployments",
     "switch-config": "switch_config:switch_config",
     "update-embeddings": "update_embeddings:update_embeddings",
     "search": "search:search",
 }
-BASE_COMMANDS = {
-    "list": "base:list_bases",
-    "show": "base:show_base",
-    "pull": "base:pull_base",
+GROUPS = {
+    "base": (
+        "The base models that adapters are trained on.",
+        {"list": "base:list_bases", "show": "base:show_base", "pull": "base:pull_base"},
+    ),
+    "adapters": (
+        "The adapters: their versions, and which one is active.",
+        {
+            "list": "adapters.list_:list_adapters",
+            "show": "adapters.show:show_adapter",
+            "promote": "adapters.promote:promote",
+            "rollback": "adapters.rollback:rollback",
+            "history": "adapters.history:history",
+            "pin": "adapters.pin:pin",
+            "unpin": "adapters.pin:unpin",
+            "gc": "adapters.gc:gc",
+            "push": "adapters.registry:push",
+            "pull": "adapters.registry:pull",
+            "verify": "adapters.verify:verify",
+            "diff": "adapters.diff:diff",
+            "import": "adapters.import_:import_adapter",
+            "export": "adapters.export:export",
+        },
+    ),
+    "feedback": (
+        "What people thought of answers, to train on.",
+        {"add": "feedback:add_feedback", "list": "feedback:list_feedback"},
+    ),
+    "config": (
+        "Configs: what a setting is, what differs, and the schemas.",
+        {
+            "explain": "config.explain:explain",
+            "diff": "config.diff:diff",
+            "schema": "config.schema:schema",
+        },
+    ),
+    "index": ("The indexes that `models search` answers from.", {"status": "index:index_status"}),
 }
-ADAPTERS_COMMANDS = {
-    "list": "adapters.list_:list_adapters",
-    "show": "adapters.show:show_adapter",
-    "promote": "adapters.promote:promote",
-    "rollback": "adapters.rollback:rollback",
-    "history": "adapters.history:history",
-    "pin": "adapters.pin:pin",
-    "unpin": "adapters.unpin:unpin",
-    "gc": "adapters.gc:gc",
-    "push": "adapters.push:push",
-    "pull": "adapters.pull:pull",
-    "verify": "adapters.verify:verify",
-    "diff": "adapters.diff:diff",
-    "import": "adapters.import_:import_adapter",
-    "export": "adapters.export:export",
+# Former names that still work, in scripts and fingers; help and docs do not show them.
+FORMER_COMMANDS = {
+    "explain": "config.explain:explain",
+    "schema": "config.schema:schema",
 }
-FEEDBACK_COMMANDS = {
-    "add": "feedback.add:add_feedback",
-    "list": "feedback.list_:list_feedback",
-}
-CONFIG_COMMANDS = {
-    "diff": "config.diff:diff",
-}
-EMBEDDINGS_COMMANDS = {
-    "status": "embeddings.status:embeddings_status",
-}
+FORMER_GROUPS = {"embeddings": "index"}
 
 
 class _Commands(UserDict[str, Any]):
     """Commands by name; where one is still a text of the table, it is loaded when asked for."""
 
+    def __init__(self, commands: Mapping[str, Any], *, hidden: Collection[str]) -> None:
+        super().__init__(commands)
+        self._hidden = hidden
+
     def __getitem__(self, name: str) -> Any:
         command = super().__getitem__(name)
         if isinstance(command, str):
-            command = self.data[name] = _load_command(name, command)
+            command = self.data[name] = _load_command(name, command, hidden=name in self._hidden)
         return command
 
 
-def _load_command(name: str, place: str) -> Any:
+def _load_command(name: str, place: str, *, hidden: bool) -> Any:
     module, function = place.split(":")
     command = getattr(import_module(f"modelyard.cli.{module}"), function)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(name, cls=LightCommand)(error_boundary(command))
+    alone.command(name, cls=LightCommand, hidden=hidden)(error_boundary(command))
     return typer.main.get_command(alone)
 
 
@@ -122,13 +138,18 @@ def _skip_when_absent(param: Any) -> None:
     param.process_value = lambda ctx, value: None if value is None else convert(ctx, value)
 
 
-def _group(commands: Mapping[str, str], help: str, **settings: Any) -> typer.Typer:
+def _group(
+    commands: Mapping[str, str],
+    help: str,
+    former: Mapping[str, str] = MappingProxyType({}),
+    **settings: Any,
+) -> typer.Typer:
     """A group of these commands; a group that is added to it comes after them."""
 
     class Group(_LightGroup):
         def __init__(self, **attributes: Any) -> None:
             super().__init__(**attributes)
-            self.commands = _Commands({**commands, **self.commands})
+            self.commands = _Commands({**commands, **self.commands, **former}, hidden=former)
 
     return typer.Typer(cls=Group, no_args_is_help=True, help=help, **settings)
 
@@ -136,22 +157,18 @@ def _group(commands: Mapping[str, str], help: str, **settings: Any) -> typer.Typ
 app = _group(
     COMMANDS,
     "Train, keep and use your organisation's own language models, on your own machines.",
+    FORMER_COMMANDS,
     name="models",
     pretty_exceptions_enable=False,
     rich_markup_mode=None,  # help in boxes and colours takes twice the time, to load rich
     context_settings={"help_option_names": ["-h", "--help"]},
     epilog="Exit codes: " + " · ".join(f"{code} {text}" for code, text in EXIT_CODES.items()),
 )
-_bases = _group(BASE_COMMANDS, "The base models that adapters are trained on.")
-app.add_typer(_bases, name="base")
-_adapters = _group(ADAPTERS_COMMANDS, "The adapters: versions, and which is in use.")
-app.add_typer(_adapters, name="adapters")
-_feedback = _group(FEEDBACK_COMMANDS, "What people thought of answers, to learn from.")
-app.add_typer(_feedback, name="feedback")
-_config = _group(CONFIG_COMMANDS, "Configs compared with each other, and with what is live.")
-app.add_typer(_config, name="config")
-_embeddings = _group(EMBEDDINGS_COMMANDS, "The indexes that `models search` answers from.")
-app.add_typer(_embeddings, name="embeddings")
+for _name, (_help, _commands) in GROUPS.items():
+    app.add_typer(_group(_commands, _help), name=_name)
+for _name, _present in FORMER_GROUPS.items():
+    _help, _commands = GROUPS[_present]
+    app.add_typer(_group(_commands, _help), name=_name, hidden=True)
 
 
 def _show_version(asked: bool) -> None:

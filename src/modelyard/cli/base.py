@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelyard.cli.options import DryRun, Json, Offline
+from modelyard.cli.render import print_json, print_pairs, print_table, print_text, showing_progress
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import find_project
 
@@ -29,7 +30,6 @@ def list_bases(as_json: Json = False) -> None:
     JSON: [{"name", "parameters", "summary", "licence", "at_hand": bool, "source", "path",
             "size_bytes", "fingerprint", "problem"}], null where there is nothing to say
     """
-    from modelyard.cli.render import print_json, print_table, print_text, showing_progress
     from modelyard.weights.catalogue import load_catalogue
     from modelyard.weights.local import locate_base
 
@@ -91,7 +91,6 @@ def show_base(
            "architecture", "sources": [{"kind", ...}], "at_hand": bool, "source", "path",
            "size_bytes", "fingerprint", "verified": true or null}
     """
-    from modelyard.cli.render import print_json, print_pairs, showing_progress
     from modelyard.weights.catalogue import find_base
     from modelyard.weights.local import locate_base, verify_base
 
@@ -153,7 +152,6 @@ def pull_base(
     JSON: {"name", "changed": bool, "dry_run": bool, "at_hand": bool, "source", "path",
            "size_bytes", "fingerprint"}; in a dry run "changed" is what would happen
     """
-    from modelyard.cli.render import print_json, print_text, showing_progress
     from modelyard.weights.catalogue import find_base
     from modelyard.weights.local import locate_base
     from modelyard.weights.pull import pull_base as pull

@@ -64,8 +64,8 @@ _IDEA = """\
 
 **Kinds.** A file is of the kind whose folder it lies in; `integration.yaml` is the only one of its
 kind. A file elsewhere says its kind in its first lines, which is also what editors complete and
-check by: `# yaml-language-server: $schema=../schemas/language_models.json`. `models schema KIND`
-prints that schema.
+check by: `# yaml-language-server: $schema=../schemas/language_models.json`. `models config schema
+KIND` prints that schema.
 
 **Names.** Other configs call a config by its `name`, and by the file's name without `_config` when
 it has none: `gpt4_config.yaml` is `gpt4`. Commands take a file, KIND/NAME, or the name alone.
@@ -90,7 +90,7 @@ environments:
       attempts: 5        # first_wait stays 500 ms
 ```
 
-`models explain retries.attempts FILE --env production` says which line gave a value.
+`models config explain retries.attempts FILE --env production` says which line gave a value.
 
 **References.** A config names others: a specialised model its language model, a language model its
 fallback. What is named must exist. When a model fails, its own `fallback` is asked, else the next

@@ -17,6 +17,7 @@ from modelyard.cli.deploying import (
 )
 from modelyard.cli.options import DryRun, Environment, Json, Wait
 from modelyard.core.errors import InvalidInput
+from modelyard.core.layout import find_project
 
 
 def deploy_config(
@@ -76,7 +77,6 @@ def deploy_config(
           SETTING is {"key", "change": "added", "changed" or "removed", "before", "after"};
           a plan file holds these keys up to "effects", and what it is bound to
     """
-    from modelyard.core.layout import find_project
     from modelyard.deployments.deploy import deployment_request
     from modelyard.deployments.plan import Request
 

@@ -11,11 +11,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from modelyard.cli.render import ask_yes, flush_results, print_json, print_lines, print_note
 from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.layout import Project, find_project
+from modelyard.core.visible import visible_line, visible_text
 
 if TYPE_CHECKING:
     from modelyard.configs.compare import SettingChange
-    from modelyard.core.layout import Project
     from modelyard.deployments.deploy import Deployment
     from modelyard.deployments.plan import Binding, ConfigChange, Plan, Request
 
@@ -64,7 +66,6 @@ class Manner:
 
 def do_request(request: Request, environment: str, manner: Manner) -> None:
     """Plan a request; then show it, write it to a file, or carry it out."""
-    from modelyard.core.layout import find_project
     from modelyard.deployments.deploy import carry_out, perform
     from modelyard.deployments.plan import write_plan
     from modelyard.deployments.propose import propose
@@ -90,7 +91,6 @@ def do_request(request: Request, environment: str, manner: Manner) -> None:
 
 def do_plan_file(actions: tuple[str, ...], environment: str | None, manner: Manner) -> None:
     """Carry out a plan file of one of these actions."""
-    from modelyard.core.layout import find_project
     from modelyard.deployments.deploy import carry_out
     from modelyard.deployments.plan import load_plan
 
@@ -136,7 +136,6 @@ def _still_holding(project: Project, bound: Binding) -> Plan:
 
 def _confirm(plan: Plan, manner: Manner) -> None:
     """Show the plan and ask; where nobody can be asked, say what to add."""
-    from modelyard.cli.render import ask_yes, flush_results, print_lines
 
     environment = plan.binding.environment
     if manner.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -152,8 +151,6 @@ def _confirm(plan: Plan, manner: Manner) -> None:
 
 
 def _show_plan(project: Project, plan: Plan, manner: Manner) -> None:
-    from modelyard.cli.render import flush_results, print_json, print_lines, print_note
-    from modelyard.core.visible import visible_line
     from modelyard.deployments.mend import files_to_mend
     from modelyard.deployments.plan import plan_facts
 
@@ -178,7 +175,6 @@ def _show_plan(project: Project, plan: Plan, manner: Manner) -> None:
 
 
 def _show_done(done: Deployment, manner: Manner) -> None:
-    from modelyard.cli.render import print_json, print_lines
     from modelyard.deployments.plan import plan_facts
 
     if manner.as_json:
@@ -206,7 +202,6 @@ def _preview(plan: Plan) -> str:
 
 def _ending(done: Deployment) -> Iterator[str]:
     """What was done, in words, and how to take it back."""
-    from modelyard.core.visible import visible_line
 
     environment = done.plan.binding.environment
     if done.mended:
@@ -228,7 +223,6 @@ def _ending(done: Deployment) -> Iterator[str]:
 
 def _plan_lines(plan: Plan) -> Iterator[str]:
     """What changes, for people."""
-    from modelyard.core.visible import visible_text
 
     back = plan.binding.goes_back_to
     if back is not None and plan.binding.request.action == "rollback":
@@ -264,7 +258,6 @@ def _config_line(config: ConfigChange) -> str:
 
 def setting_lines(changes: Iterable[SettingChange]) -> Iterator[str]:
     """Settings that differ, one in a line."""
-    from modelyard.core.visible import visible_text
 
     changes = list(changes)
     width = max((len(one.key) for one in changes), default=0)

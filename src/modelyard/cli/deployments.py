@@ -9,11 +9,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelyard.cli.options import EnvironmentName, Json
+from modelyard.cli.render import flush_results, print_json, print_lines, print_table
+from modelyard.core.errors import NoData
+from modelyard.core.layout import Project, find_project
+from modelyard.core.visible import visible_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modelyard.core.layout import Project
     from modelyard.deployments.drift import Drift
     from modelyard.deployments.history import PastDeployment
 
@@ -57,7 +60,6 @@ def deployments(
             "before": as it holds, "after": as the file says}]}]}]
     """
     from modelyard.configs.kinds import ENVIRONMENTS
-    from modelyard.core.layout import find_project
     from modelyard.deployments.history import list_deployments
 
     project = find_project()
@@ -72,7 +74,6 @@ def deployments(
 def _show_history(
     past: Sequence[PastDeployment], environments: Sequence[str], as_json: bool
 ) -> None:
-    from modelyard.cli.render import print_json, print_lines, print_table
 
     if as_json:
         print_json([_facts(one) for one in past])
@@ -134,7 +135,6 @@ def _facts(past: PastDeployment) -> dict[str, Any]:
 
 
 def _find_drift(project: Project, environments: Sequence[str]) -> list[Drift]:
-    from modelyard.core.errors import NoData
     from modelyard.deployments.drift import find_drift
     from modelyard.deployments.revisions import NotDeployed
 
@@ -151,8 +151,6 @@ def _find_drift(project: Project, environments: Sequence[str]) -> list[Drift]:
 
 def _show_drift(found: Sequence[Drift], as_json: bool) -> None:
     from modelyard.cli.deploying import setting_lines
-    from modelyard.cli.render import flush_results, print_json, print_lines
-    from modelyard.core.visible import visible_line
 
     if as_json:
         print_json([asdict(one) for one in found])

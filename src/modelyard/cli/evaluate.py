@@ -8,6 +8,8 @@ from typing import Annotated, Any
 import typer
 
 from modelyard.cli.options import Json, Offline
+from modelyard.cli.render import print_json, print_table, print_text, print_title, showing_progress
+from modelyard.core.layout import find_project
 
 
 def evaluate(
@@ -44,8 +46,6 @@ def evaluate(
     from modelyard.chatdata.dataset import load_dataset
     from modelyard.chatdata.template import ChatTokenizer
     from modelyard.chatdata.tokenizing import tokenize_conversations
-    from modelyard.cli.render import print_json, print_title, showing_progress
-    from modelyard.core.layout import find_project
     from modelyard.evaluation.rows import choose_rows
     from modelyard.weights.pull import require_base
 
@@ -84,7 +84,6 @@ def evaluate(
 
 def print_evaluation(found: Mapping[str, Any]) -> None:
     """The figures of an evaluation, base beside adapter."""
-    from modelyard.cli.render import print_table, print_text
 
     base, tuned, difference = found["base"], found["tuned"], found["difference"]
     rows = [

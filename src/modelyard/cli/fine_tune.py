@@ -8,10 +8,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelyard.cli.options import DryRun, Environment, Json, Offline, Wait
+from modelyard.cli.render import print_json, print_pairs, print_text, print_title, showing_progress
 from modelyard.core.errors import GateBreached
+from modelyard.core.layout import Project, find_project
 
 if TYPE_CHECKING:
-    from modelyard.core.layout import Project
     from modelyard.training.run import FineTuneResult
 
 
@@ -116,7 +117,6 @@ def fine_tune(
            "promotion": reason or null, "writes": [path]}}
     """
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-    from modelyard.core.layout import find_project
     from modelyard.training.spec import load_spec
 
     project = find_project()
@@ -151,7 +151,6 @@ def fine_tune(
         )
         return
 
-    from modelyard.cli.render import print_json, showing_progress
     from modelyard.training.run import fine_tune as run
 
     with showing_progress() as progress:
@@ -195,7 +194,6 @@ def _result_mapping(result: FineTuneResult) -> dict[str, Any]:
 
 def _print_result(project: Project, result: FineTuneResult) -> None:
     from modelyard.cli.evaluate import print_evaluation
-    from modelyard.cli.render import print_pairs, print_text, print_title
 
     version = result.version
     if result.already_done:

@@ -9,11 +9,12 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.cli.options import Json, Offline
+from modelyard.cli.render import print_json, print_stream, print_title, showing_progress
 from modelyard.core.errors import InvalidInput
+from modelyard.core.layout import Project, find_project
 
 if TYPE_CHECKING:
     from modelyard.adapters.versions import AdapterVersion
-    from modelyard.core.layout import Project
 
 _LONGEST_PROMPT = 1_000_000
 
@@ -49,7 +50,6 @@ def generate(
     json_output: Json = False,
 ) -> None:
     """Answer one prompt, with an adapter or with the bare base."""
-    from modelyard.core.layout import find_project
 
     project = find_project()
     question = _read_prompt(prompt)
@@ -62,7 +62,6 @@ def generate(
 
     from modelyard.adapters.check import check_adapter_files
     from modelyard.chatdata.conversation import Message
-    from modelyard.cli.render import print_json, print_stream, print_title, showing_progress
     from modelyard.weights.pull import require_base
 
     name = version.manifest.base.name if version else base_model or "smollm2-135m-instruct"

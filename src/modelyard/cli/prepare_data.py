@@ -8,6 +8,15 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.cli.options import DryRun, Json, Wait
+from modelyard.cli.render import (
+    print_json,
+    print_pairs,
+    print_text,
+    print_warning,
+    showing_progress,
+)
+from modelyard.core.errors import InvalidInput
+from modelyard.core.layout import find_project
 
 if TYPE_CHECKING:
     from modelyard.chatdata.columns import ColumnMapping
@@ -141,8 +150,6 @@ def prepare_data(
     """
     from modelyard.chatdata.prepare import prepare_data as prepare
     from modelyard.chatdata.prepare_request import PrepareRequest
-    from modelyard.cli.render import print_json, showing_progress
-    from modelyard.core.layout import find_project
     from modelyard.settings.mapping import settings_mapping
 
     request = PrepareRequest(
@@ -169,7 +176,6 @@ def _columns(
     prompt: str | None, answer: str | None, system: str | None, label: str | None
 ) -> ColumnMapping | None:
     from modelyard.chatdata.columns import ColumnMapping
-    from modelyard.core.errors import InvalidInput
 
     if prompt is None:
         if answer or system or label:
@@ -191,7 +197,6 @@ def _feedback(use: FeedbackUse) -> str:
 
 
 def _print_result(result: PreparedData, *, dry_run: bool) -> None:
-    from modelyard.cli.render import print_pairs, print_text, print_warning
 
     rows = f"{result.train_rows:,} rows to learn from, {result.evaluation_rows:,} to judge with"
     if result.unchanged:

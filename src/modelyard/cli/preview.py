@@ -5,10 +5,18 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
+from modelyard.cli.render import (
+    print_json,
+    print_pairs,
+    print_sample,
+    print_text,
+    print_title,
+    showing_progress,
+)
 from modelyard.core.errors import GateBreached, ModelyardError
+from modelyard.core.layout import Project
 
 if TYPE_CHECKING:
-    from modelyard.core.layout import Project
     from modelyard.core.progress import Progress
     from modelyard.training.preflight import Choices, Preflight, RunInputs
     from modelyard.training.preview import FoundInputs, Preview
@@ -30,7 +38,6 @@ def look(
 ) -> None:
     """`--check` and `--dry-run`: look at everything, and fetch and write nothing."""
     from modelyard.adapters.versions import highest_number
-    from modelyard.cli.render import print_json, showing_progress
     from modelyard.training.continuing import pin_parent
     from modelyard.training.preview import find_inputs, look_ahead
 
@@ -134,7 +141,6 @@ def _print_look(
     show: int,
     offline: bool,
 ) -> None:
-    from modelyard.cli.render import print_pairs, print_text, print_title
 
     print_title(f"{spec.dataset} → {spec.adapter}@{number}")
     if preflight:
@@ -170,7 +176,6 @@ def _lines_without_base(found: FoundInputs, *, offline: bool) -> list[tuple[str,
 
 
 def _print_preview(project: Project, spec: FineTuneSpec, preview: Preview) -> None:
-    from modelyard.cli.render import print_text
 
     version = f"{spec.adapter}@{preview.number}"
     experiment = f"{project.show(project.experiment(spec.experiment))}/"
@@ -221,7 +226,6 @@ def show_rows(
     project: Project, spec: FineTuneSpec, count: int, progress: Progress, *, offline: bool
 ) -> None:
     """`--show` before a run."""
-    from modelyard.cli.render import print_pairs, print_title
     from modelyard.training.preflight import load_inputs
 
     inputs = load_inputs(project, spec, progress=progress, offline=offline)
@@ -233,7 +237,6 @@ def show_rows(
 
 def _print_samples(found: Preflight, count: int) -> None:
     from modelyard.chatdata.samples import build_samples
-    from modelyard.cli.render import print_sample, print_text
 
     print_text()
     for sample in build_samples(found.train.rows, found.tokenizer, count):

@@ -62,7 +62,8 @@ def _walk(usage: str, command: object) -> Iterator[Documented]:
     yield Documented(usage, command)
     if isinstance(command, TyperGroup):
         for name, below in command.commands.items():
-            yield from _walk(f"{usage} {name}", below)
+            if not below.hidden:
+                yield from _walk(f"{usage} {name}", below)
 
 
 def _section(documented: Documented) -> str:

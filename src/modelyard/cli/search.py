@@ -9,6 +9,19 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 import typer
 
 from modelyard.cli.options import Environment, Json
+from modelyard.cli.render import (
+    LogProgress,
+    bold_marks,
+    print_json,
+    print_lines,
+    print_note,
+    print_table,
+    print_title,
+    showing_progress,
+)
+from modelyard.core.errors import InvalidInput
+from modelyard.core.layout import find_project
+from modelyard.core.visible import visible_line, visible_text
 
 if TYPE_CHECKING:
     from modelyard.retrieval.evaluate import Evaluation
@@ -105,9 +118,6 @@ def search(
     measures: {MEASURE: {dense, words, fused, gain}}}]}, each with value, low and high, where gain
     is fused less the better of the two sides, and unknown are the answers that name nothing there.
     """
-    from modelyard.cli.render import print_json
-    from modelyard.core.errors import InvalidInput
-    from modelyard.core.layout import find_project
 
     if evaluate is not None:
         if query is not None or filters or top is not None or explain or no_rerank:
@@ -121,7 +131,6 @@ def search(
     if qrels is not None or kind is not None:
         raise InvalidInput("--qrels and --kind belong to --eval")
 
-    from modelyard.cli.render import LogProgress
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
     from modelyard.retrieval.search import search as find
 
@@ -142,7 +151,6 @@ def search(
 
 
 def _read_filters(words: list[str]) -> dict[str, str]:
-    from modelyard.core.errors import InvalidInput
 
     filters: dict[str, str] = {}
     for word in words:
@@ -156,7 +164,6 @@ def _read_filters(words: list[str]) -> dict[str, str]:
 
 
 def _print_results(found: SearchResults, explain: bool) -> None:
-    from modelyard.cli.render import bold_marks, print_lines, print_note
 
     for note in found.notes:
         print_note(f"note: {note}")
@@ -170,7 +177,6 @@ def _print_results(found: SearchResults, explain: bool) -> None:
 
 
 def _understood(found: SearchResults) -> Iterator[str]:
-    from modelyard.core.visible import visible_line
 
     query = found.query
     yield f"terms    {' '.join(query.terms) or '(none)'}"
@@ -193,7 +199,6 @@ def _understood(found: SearchResults) -> Iterator[str]:
 def _result_lines(
     place: int, one: Result, explain: bool, bold: tuple[str, str] | None
 ) -> Iterator[str]:
-    from modelyard.core.visible import visible_line, visible_text
 
     passage = one.passage
     where = f"{passage.path}:{passage.first_line}-{passage.last_line}"
@@ -277,9 +282,7 @@ def _evaluate(
 ) -> None:
     from dataclasses import asdict
 
-    from modelyard.cli.render import print_json, showing_progress
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-    from modelyard.core.layout import find_project
     from modelyard.retrieval.evaluate import evaluate_search
 
     with showing_progress() as progress:
@@ -300,8 +303,6 @@ def _evaluate(
 
 
 def _print_evaluation(one: Evaluation) -> None:
-    from modelyard.cli.render import print_note, print_table, print_title
-    from modelyard.core.visible import visible_line
 
     print_title(
         f"{one.name}: {one.queries:,} queries, {one.passages:,} passages, "

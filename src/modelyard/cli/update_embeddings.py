@@ -7,12 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelyard.cli.options import DryRun, Environment, Json
+from modelyard.cli.render import flush_results, print_json, print_lines, showing_progress
 from modelyard.core.errors import InvalidInput
+from modelyard.core.layout import Project, find_project
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modelyard.core.layout import Project
     from modelyard.core.progress import Progress
     from modelyard.encoders.pool import Encoders
     from modelyard.retrieval.domains import Domain
@@ -82,9 +83,7 @@ def update_embeddings(
            "unknown": why a dry run could not count passages, or null, "took_s"}]}
     With --watch: one such document for each update that changed something, one a line.
     """
-    from modelyard.cli.render import showing_progress
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-    from modelyard.core.layout import find_project
     from modelyard.encoders.pool import Encoders
     from modelyard.retrieval.domains import choose_domains, load_domains
 
@@ -152,7 +151,6 @@ def _watch(
     wait: float,
     as_json: bool,
 ) -> None:
-    from modelyard.cli.render import flush_results, print_lines
     from modelyard.retrieval.update import update_domain
     from modelyard.retrieval.watch import keep_in_step
 
@@ -185,7 +183,6 @@ def _watch(
 
 
 def _print(updates: Sequence[DomainUpdate], *, as_json: bool, dry_run: bool) -> None:
-    from modelyard.cli.render import print_json, print_lines
 
     if as_json:
         print_json(_facts(updates, dry_run=dry_run))

@@ -9,6 +9,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from modelyard.cli.options import EnvironmentName
+from modelyard.cli.render import (
+    excerpt_room,
+    flush_results,
+    print_finding,
+    print_json,
+    print_lines,
+    print_note,
+    print_title,
+)
 
 if TYPE_CHECKING:
     from modelyard.configs.checking.finding import CheckReport
@@ -68,7 +77,6 @@ def validate_config(
     junit:  JUnit XML, a test for each file
     github: workflow commands, which GitHub shows beside the lines of a pull request
     """
-    from modelyard.cli.render import flush_results, print_note
     from modelyard.configs.checking.check import check_configs
     from modelyard.configs.checking.reports.lines import verdict
     from modelyard.configs.kinds import ENVIRONMENTS
@@ -109,7 +117,6 @@ def _with_unread(report: CheckReport, catalogue: ConfigCatalogue) -> CheckReport
 
 
 def _print(report: CheckReport, catalogue: ConfigCatalogue, output: Format, strict: bool) -> None:
-    from modelyard.cli.render import print_json, print_lines
 
     if output == "json":
         from modelyard.configs.checking.reports.facts import build_facts
@@ -138,7 +145,6 @@ def _print(report: CheckReport, catalogue: ConfigCatalogue, output: Format, stri
 
 def draw_report(report: CheckReport, catalogue: ConfigCatalogue) -> None:
     """The findings with the lines that they are about, for a terminal."""
-    from modelyard.cli.render import excerpt_room, print_finding, print_lines, print_title
     from modelyard.configs.checking.reports.excerpt import excerpt
     from modelyard.configs.checking.reports.lines import secret_lines
 

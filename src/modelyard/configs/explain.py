@@ -161,7 +161,7 @@ def _unknown(document: Document, key: str, existing: Sequence[str]) -> InvalidIn
         return InvalidInput(
             f"'{key}' is no setting: it says {what}",
             where=document.source.where((key.partition(".")[0],)),
-            hint="`models explain KEY FILE --env NAME` shows a setting in an environment",
+            hint="`models config explain KEY FILE --env NAME` shows a setting in an environment",
         )
     for setting in settings_of(document.kind.settings_class):
         found = _fitting(setting.key, key, existing)
@@ -180,7 +180,7 @@ def _unknown(document: Document, key: str, existing: Sequence[str]) -> InvalidIn
     return InvalidInput(
         f"a config of {document.kind.name} has no key '{key}'{hint}",
         where=document.source.name,
-        hint=f"`models schema {document.kind.name}` lists them all",
+        hint=f"`models config schema {document.kind.name}` lists them all",
     )
 
 

@@ -1,7 +1,6 @@
 """Every key of a kind of config, in the words of its settings class.
 
-The published schema, docs/configs.md and `models explain` all say these words, so that none of them
-can say something else.
+The published schema, docs/configs.md and `models config explain` use these words, so they agree.
 """
 
 from __future__ import annotations

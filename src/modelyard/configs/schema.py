@@ -69,7 +69,7 @@ def build_schema(kind: Kind) -> Schema:
     return {
         "$schema": _DRAFT,
         "$id": f"urn:modelyard:configs:{kind.name}",
-        "$comment": "Made by `models schema --all --to DIR` from the settings classes.",
+        "$comment": "Made by `models config schema --all --to DIR` from the settings classes.",
         "title": kind.title,
         **own,
         "properties": {"name": header, **own["properties"], "environments": environments},

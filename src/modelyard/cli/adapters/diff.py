@@ -9,14 +9,15 @@ import typer
 
 from modelyard.cli.adapters.wording import VersionName
 from modelyard.cli.options import Json
+from modelyard.cli.render import print_json, print_table, print_text, print_title
 from modelyard.core.errors import ModelyardError
+from modelyard.core.layout import Project, find_project
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modelyard.adapters.diff import Change
     from modelyard.adapters.versions import AdapterVersion
-    from modelyard.core.layout import Project
     from modelyard.weights.local import LocalBase
 
 
@@ -48,8 +49,6 @@ def diff(
     """
     from modelyard.adapters.diff import diff_versions
     from modelyard.adapters.versions import resolve_version
-    from modelyard.cli.render import print_json, print_table, print_text, print_title
-    from modelyard.core.layout import find_project
 
     project = find_project()
     one, other = resolve_version(project, before), resolve_version(project, after)

@@ -9,7 +9,9 @@ import typer
 
 from modelyard.cli.adapters.wording import VersionName
 from modelyard.cli.options import DryRun, Json, Offline, Wait
+from modelyard.cli.render import print_json, print_text, showing_progress
 from modelyard.core.errors import ModelyardError
+from modelyard.core.layout import Project, find_project
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -18,7 +20,6 @@ if TYPE_CHECKING:
     from modelyard.adapters.modelfile import Render
     from modelyard.adapters.versions import AdapterVersion
     from modelyard.chatdata.conversation import Conversation
-    from modelyard.core.layout import Project
 
 _COMPARED_ANSWERS = 64
 
@@ -66,8 +67,6 @@ def export(
         require_outside,
     )
     from modelyard.adapters.versions import resolve_version
-    from modelyard.cli.render import print_json, print_text, showing_progress
-    from modelyard.core.layout import find_project
     from modelyard.weights.pull import require_base
 
     project = find_project()

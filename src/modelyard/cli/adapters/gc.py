@@ -8,6 +8,8 @@ import typer
 
 from modelyard.cli.adapters.wording import count, megabytes
 from modelyard.cli.options import DryRun, Json, Wait
+from modelyard.cli.render import print_json, print_table, print_text
+from modelyard.core.layout import find_project
 
 
 def gc(
@@ -37,8 +39,6 @@ def gc(
     """
     from modelyard.adapters.gc import collect_garbage
     from modelyard.adapters.versions import list_adapters
-    from modelyard.cli.render import print_json, print_table, print_text
-    from modelyard.core.layout import find_project
 
     project = find_project()
     chosen = list(dict.fromkeys(names or list_adapters(project)))

@@ -6,6 +6,8 @@ from dataclasses import asdict
 
 from modelyard.cli.adapters.wording import AdapterName, day_and_time
 from modelyard.cli.options import Json
+from modelyard.cli.render import print_json, print_table, print_text
+from modelyard.core.layout import find_project
 
 
 def history(name: AdapterName, as_json: Json = False) -> None:
@@ -20,8 +22,6 @@ def history(name: AdapterName, as_json: Json = False) -> None:
     """
     from modelyard.adapters.pointer import pointer_history
     from modelyard.adapters.versions import require_numbers
-    from modelyard.cli.render import print_json, print_table, print_text
-    from modelyard.core.layout import find_project
 
     project = find_project()
     moves = pointer_history(project, name)

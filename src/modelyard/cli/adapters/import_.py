@@ -8,6 +8,8 @@ from typing import Annotated
 import typer
 
 from modelyard.cli.options import DryRun, Json, Offline, Wait
+from modelyard.cli.render import print_json, print_text, print_warning, showing_progress
+from modelyard.core.layout import check_name, find_project
 
 
 def import_adapter(
@@ -47,8 +49,6 @@ def import_adapter(
         plan_import,
         require_same_org,
     )
-    from modelyard.cli.render import print_json, print_text, print_warning, showing_progress
-    from modelyard.core.layout import check_name, find_project
     from modelyard.weights.pull import require_base
 
     project = find_project()

@@ -9,6 +9,8 @@ import typer
 
 from modelyard.cli.adapters.wording import count, megabytes
 from modelyard.cli.options import Json
+from modelyard.cli.render import print_json, print_table, print_text, showing_progress
+from modelyard.core.layout import find_project
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -42,8 +44,6 @@ def list_adapters(
                      "full_fine_tunes", "full_fine_tunes_bytes"}}
     """
     from modelyard.adapters.overview import full_bytes, measure_weights, summarize_adapters
-    from modelyard.cli.render import print_json, print_table, print_text, showing_progress
-    from modelyard.core.layout import find_project
 
     project = find_project()
     summaries = summarize_adapters(project, org=org)

@@ -1,9 +1,16 @@
-"""`models adapters pin`: keep a version from gc."""
+"""`models adapters pin` and `unpin`: keep a version from gc, and stop keeping it."""
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from modelyard.cli.adapters.wording import Reason, VersionName
 from modelyard.cli.options import DryRun, Json, Wait
+from modelyard.cli.render import print_json, print_text
+from modelyard.core.layout import find_project
+
+if TYPE_CHECKING:
+    from modelyard.core.layout import Project
 
 
 def pin(
@@ -22,15 +29,13 @@ def pin(
     JSON: {"name", "pinned": true, "changed": bool, "dry_run": bool};
           in a dry run "changed" is what would happen
     """
-    from modelyard.adapters.pins import load_pins, pin_version
+    from modelyard.adapters.pins import pin_version
     from modelyard.adapters.versions import resolve_number
-    from modelyard.cli.render import print_json, print_text
-    from modelyard.core.layout import find_project
 
     project = find_project()
     adapter, number = resolve_number(project, name)
     if dry_run:
-        changed = number not in load_pins(project).get(adapter, {})
+        changed = not _is_pinned(project, adapter, number)
     else:
         changed = pin_version(project, adapter, number, reason=reason, wait_s=wait)
     if as_json:
@@ -41,4 +46,40 @@ def pin(
     elif dry_run:
         print_text(f"Would pin {adapter}@{number}")
     else:
-        print_text(f"{adapter}@{number} is pinned: gc leaves it alone")
+        print_text(f"{adapter}@{number} is pinned: gc keeps it")
+
+
+def unpin(
+    name: VersionName, dry_run: DryRun = False, wait: Wait = 0.0, as_json: Json = False
+) -> None:
+    """Let `gc` remove a version again; removes nothing itself.
+
+    \b
+    models adapters unpin techcorp-demo@1
+
+    \b
+    JSON: {"name", "pinned": false, "changed": bool, "dry_run": bool};
+          in a dry run "changed" is what would happen
+    """
+    from modelyard.adapters.pins import unpin_version
+    from modelyard.adapters.versions import resolve_number
+
+    project = find_project()
+    adapter, number = resolve_number(project, name)
+    if dry_run:
+        changed = _is_pinned(project, adapter, number)
+    else:
+        changed = unpin_version(project, adapter, number, wait_s=wait)
+    if as_json:
+        facts = {"name": f"{adapter}@{number}", "pinned": False}
+        print_json(facts | {"changed": changed, "dry_run": dry_run})
+    elif not changed:
+        print_text(f"{adapter}@{number} is not pinned; nothing to do")
+    else:
+        print_text(f"{'Would unpin' if dry_run else 'Unpinned'} {adapter}@{number}")
+
+
+def _is_pinned(project: Project, adapter: str, number: int) -> bool:
+    from modelyard.adapters.pins import load_pins
+
+    return number in load_pins(project).get(adapter, {})

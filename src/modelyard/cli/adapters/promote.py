@@ -8,6 +8,9 @@ import typer
 
 from modelyard.cli.adapters.wording import Reason, VersionName, move_facts, move_words
 from modelyard.cli.options import DryRun, Json, Wait
+from modelyard.cli.render import print_json, print_text, print_warning, showing_progress
+from modelyard.core.errors import ModelyardError
+from modelyard.core.layout import find_project
 
 
 def promote(
@@ -39,9 +42,6 @@ def promote(
     """
     from modelyard.adapters.promote import promote_judged
     from modelyard.adapters.versions import resolve_version
-    from modelyard.cli.render import print_json, print_text, print_warning, showing_progress
-    from modelyard.core.errors import ModelyardError
-    from modelyard.core.layout import find_project
     from modelyard.weights.local import locate_base
 
     project = find_project()

@@ -8,6 +8,8 @@ import typer
 
 from modelyard.cli.adapters.wording import AdapterName, Reason, move_facts, move_words
 from modelyard.cli.options import DryRun, Json, Wait
+from modelyard.cli.render import print_json, print_text
+from modelyard.core.layout import find_project
 
 
 def rollback(
@@ -41,8 +43,6 @@ def rollback(
           in a dry run "changed" is what would happen
     """
     from modelyard.adapters.rollback import roll_back
-    from modelyard.cli.render import print_json, print_text
-    from modelyard.core.layout import find_project
 
     done = roll_back(find_project(), name, to=to, reason=reason, dry_run=dry_run, wait_s=wait)
     if as_json:

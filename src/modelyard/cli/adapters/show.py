@@ -7,6 +7,9 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.cli.adapters.wording import VersionName, day_and_time, megabytes
 from modelyard.cli.options import Json
+from modelyard.cli.render import print_json, print_pairs, print_table, print_text, print_title
+from modelyard.core.errors import ModelyardError
+from modelyard.core.layout import find_project
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping
@@ -35,9 +38,6 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
     from modelyard.adapters.pointer import pointer_history
     from modelyard.adapters.training_info import load_facts
     from modelyard.adapters.versions import resolve_version
-    from modelyard.cli.render import print_json, print_pairs, print_table, print_text, print_title
-    from modelyard.core.errors import ModelyardError
-    from modelyard.core.layout import find_project
     from modelyard.settings.mapping import settings_mapping
 
     project = find_project()

@@ -8,11 +8,12 @@ import typer
 
 from modelyard.cli.adapters.wording import count
 from modelyard.cli.options import Json
+from modelyard.cli.render import print_json, print_text, showing_progress
 from modelyard.core.errors import InvalidInput, ModelyardError, Problem
+from modelyard.core.layout import Project, find_project
 
 if TYPE_CHECKING:
     from modelyard.adapters.versions import AdapterVersion
-    from modelyard.core.layout import Project
     from modelyard.core.progress import Progress
     from modelyard.weights.local import LocalBase
 
@@ -50,8 +51,6 @@ def verify(
     JSON: [{"version", "ok": bool, "problems": [{"where", "message", "hint"}],
             "logit_change": largest difference from the base with --deep, else null}]
     """
-    from modelyard.cli.render import print_json, print_text, showing_progress
-    from modelyard.core.layout import find_project
 
     project = find_project()
     results = []
@@ -177,7 +176,6 @@ def _logit_change(version: AdapterVersion, base: LocalBase, progress: Progress) 
 
 
 def _print_result(result: dict[str, Any]) -> None:
-    from modelyard.cli.render import print_text
 
     if result["ok"]:
         change = result["logit_change"]

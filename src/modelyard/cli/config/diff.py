@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelyard.cli.options import EnvironmentName, Json
+from modelyard.cli.render import print_json, print_table, print_text, print_title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -52,7 +53,6 @@ def diff(
                         "settings": [{"key", "change", "before", "after"}]}],
            "profiles": [{"key": domain, "change", "before", "after"}]}
     """
-    from modelyard.cli.render import print_json, print_text, print_title
     from modelyard.configs.reading.given import open_catalogue
     from modelyard.deployments.diff import diff_configs
 
@@ -76,7 +76,6 @@ def diff(
 
 
 def _print_changes(changes: Sequence[SettingChange]) -> None:
-    from modelyard.cli.render import print_table
 
     rows = [(one.key, _shown(one.before), _shown(one.after)) for one in changes]
     print_table(("", "before", "after"), rows)

@@ -1,4 +1,4 @@
-"""`models schema`: the JSON Schemas of the configs."""
+"""`models config schema`: the JSON Schemas of the configs."""
 
 from __future__ import annotations
 
@@ -7,7 +7,9 @@ from typing import Annotated
 
 import typer
 
+from modelyard.cli.render import print_json, print_table, print_text
 from modelyard.core.errors import InvalidInput, did_you_mean
+from modelyard.core.files import write_atomic
 
 
 def schema(
@@ -32,11 +34,10 @@ def schema(
     typed. They are made from the same classes that `models validate-config` judges by.
 
     \b
-    models schema
-    models schema language_models
-    models schema --all --to configs/schemas
+    models config schema
+    models config schema language_models
+    models config schema --all --to configs/schemas
     """
-    from modelyard.cli.render import print_json, print_table
     from modelyard.configs.kinds import KINDS
 
     if every or to is not None:
@@ -48,7 +49,7 @@ def schema(
     elif kind not in KINDS:
         raise InvalidInput(
             f"there is no kind of config {kind!r}{did_you_mean(kind, list(KINDS))}",
-            hint="`models schema` lists them",
+            hint="`models config schema` lists them",
         )
     else:
         from modelyard.configs.schema import build_schema
@@ -57,15 +58,13 @@ def schema(
 
 
 def _write_all(kind: str | None, every: bool, to: Path | None) -> None:
-    from modelyard.cli.render import print_text
     from modelyard.configs.kinds import KINDS
     from modelyard.configs.schema import build_schema, render_schema
-    from modelyard.core.files import write_atomic
 
     if kind is not None or not every or to is None:
         raise InvalidInput(
             "--all and --to go together, without a kind",
-            hint="for one kind: `models schema KIND > FILE`",
+            hint="for one kind: `models config schema KIND > FILE`",
         )
     try:
         for one in KINDS.values():

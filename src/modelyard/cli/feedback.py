@@ -9,12 +9,14 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.cli.options import DryRun, Json
-from modelyard.core.errors import InvalidInput
+from modelyard.cli.render import print_json, print_table, print_text
+from modelyard.core.errors import InvalidInput, ProblemsFound
+from modelyard.core.layout import find_project
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
 
-    from modelyard.chatdata.feedback import Feedback, FeedbackAdded
+    from modelyard.chatdata.feedback import Feedback, FeedbackAdded, FeedbackRow
 
 _FROM_STDIN = "-"
 _MOST_STDIN = 4_000_000
@@ -74,8 +76,6 @@ def add_feedback(
     JSON: {"ids": [number], "added", "repeated", "to_learn", "dry_run": bool}
     """
     from modelyard.chatdata.feedback import read_feedback, record_feedback
-    from modelyard.cli.render import print_json
-    from modelyard.core.layout import find_project
     from modelyard.settings.mapping import settings_mapping
 
     options = {
@@ -104,7 +104,6 @@ def add_feedback(
 def _one(given: Mapping[str, str]) -> Feedback:
     """The row that the options make. Raises ProblemsFound with everything that is wrong with it."""
     from modelyard.chatdata.feedback import check_feedback
-    from modelyard.core.errors import ProblemsFound
 
     from_stdin = [key for key, value in given.items() if value == _FROM_STDIN]
     if len(from_stdin) > 1:
@@ -133,7 +132,6 @@ def _options(keys: Sequence[str] | Mapping[str, str]) -> str:
 
 
 def _print(added: FeedbackAdded, *, dry_run: bool) -> None:
-    from modelyard.cli.render import print_text
 
     if not added.added:
         what = "this" if added.repeated == 1 else f"all {added.repeated:,} rows"
@@ -155,3 +153,72 @@ def _one_row(added: FeedbackAdded) -> str:
 
 def _span(ids: Sequence[int]) -> str:
     return f"{ids[0]}" if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
+
+
+_LONGEST_CELL = 60
+
+
+def list_feedback(
+    org: Annotated[
+        str | None,
+        typer.Option("--org", metavar="NAME", help="Only this organisation's feedback."),
+    ] = None,
+    unused: Annotated[
+        bool, typer.Option("--unused", help="Only what no dataset has used yet.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """List recorded feedback, oldest first.
+
+    The column `learns` says what a dataset takes of a row: its correction, its answer, or nothing.
+
+    \b
+    models feedback list --unused
+    models feedback list --org techcorp --json
+
+    \b
+    JSON: [{"id", "recorded_at", "org", "adapter", "prompt", "answer",
+            "rating": "good", "bad" or null, "correction", "lesson": text or null,
+            "used_in": dataset or null}], null where there is nothing to say
+    """
+    from modelyard.chatdata.feedback import list_feedback as recorded
+    from modelyard.settings.mapping import settings_mapping
+
+    rows = recorded(find_project(), org=org, unused=unused)
+    if as_json:
+        print_json([settings_mapping(row) | {"lesson": row.lesson} for row in rows])
+        return
+    if not rows:
+        kind = "unused feedback" if unused else "feedback"
+        whose = f" of organisation {org}" if org else ""
+        print_text(f"There is no {kind}{whose}; `models feedback add` records some.")
+        return
+    print_table(
+        (">id", "recorded", "org", "adapter", "rating", "learns", "used in", "asked"),
+        [
+            (
+                row.id,
+                row.recorded_at,
+                row.org or "",
+                row.adapter or "",
+                row.rating or "",
+                _learns(row),
+                row.used_in or "",
+                _shortened(row.prompt),
+            )
+            for row in rows
+        ],
+    )
+    usable = sum(row.used_in is None and row.lesson is not None for row in rows)
+    print_text(f"{len(rows):,} in all, {usable:,} to learn from that no dataset has used")
+
+
+def _learns(row: FeedbackRow) -> str:
+    if row.correction:
+        return "correction"
+    return "answer" if row.lesson else "nothing"
+
+
+def _shortened(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= _LONGEST_CELL else f"{flat[: _LONGEST_CELL - 1]}…"

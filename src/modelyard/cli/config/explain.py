@@ -1,4 +1,4 @@
-"""`models explain`: the value of a setting, and which file and line gave it."""
+"""`models config explain`: the value of a setting, and which file and line gave it."""
 
 from __future__ import annotations
 
@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelyard.cli.options import EnvironmentName, Json
+from modelyard.cli.render import print_json, print_pairs, print_table, print_text, print_title
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -39,8 +40,8 @@ def explain(
     environments are shown, and the value is that without any. A group shows all settings below it.
 
     \b
-    models explain retries.first_wait configs/language_models/gpt4_config.yaml
-    models explain model_integration.budgets integration --env production
+    models config explain retries.first_wait configs/language_models/gpt4_config.yaml
+    models config explain model_integration.budgets integration --env production
 
     \b
     JSON: {"file", "kind", "name", "environment": name or null,
@@ -49,7 +50,6 @@ def explain(
                          "layer": "default", "base", an environment, or null, "where",
                          "layers": [{"name", "value", "where"}], "may_be", "meaning"}]}
     """
-    from modelyard.cli.render import print_json
     from modelyard.configs.explain import explain as explain_key
     from modelyard.configs.reading.given import open_catalogue
 
@@ -73,7 +73,6 @@ def explain(
 
 
 def _print_one(document: Document, setting: Explanation) -> None:
-    from modelyard.cli.render import print_pairs, print_table, print_text, print_title
 
     print_title(f"{setting.key}: {_shown(setting.value)}")
     print_pairs(
@@ -98,7 +97,6 @@ def _print_one(document: Document, setting: Explanation) -> None:
 
 
 def _print_group(document: Document, settings: Sequence[Explanation]) -> None:
-    from modelyard.cli.render import print_table
 
     rows = [
         (one.key, _shown(one.value), one.layer or "not set", one.where or "") for one in settings

@@ -1,4 +1,4 @@
-"""`models embeddings status`: what each search index holds, and how far it is from its files."""
+"""`models index status`: what each search index holds, and how far it is from its files."""
 
 from __future__ import annotations
 
@@ -8,7 +8,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.cli.options import Environment, Json
-from modelyard.core.errors import InvalidInput
+from modelyard.cli.render import flush_results, print_json, print_table
+from modelyard.core.errors import GateBreached, InvalidInput, NoData
+from modelyard.core.layout import find_project
+from modelyard.settings.units import DURATION
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -16,7 +19,7 @@ if TYPE_CHECKING:
     from modelyard.retrieval.status import DomainStatus
 
 
-def embeddings_status(
+def index_status(
     domain: Annotated[
         list[str] | None,
         typer.Option(
@@ -45,18 +48,15 @@ def embeddings_status(
     shown and the exit code is 0. Exit code 5: none of the domains has an index.
 
     \b
-    models embeddings status
-    models embeddings status --domain documentation --max-age "24 hours"
+    models index status
+    models index status --domain documentation --max-age "24 hours"
 
     \b
     JSON: {"domains": [{"domain", "state": "current", "stale", "outdated", "missing" or
            "unreadable", "reason", "encoder", "files", "passages", "size_bytes", "updated_at",
            "stale_s", "new": [path], "changed": [path], "gone": [path]}]}
     """
-    from modelyard.cli.render import flush_results, print_json, print_table
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-    from modelyard.core.errors import GateBreached, NoData
-    from modelyard.core.layout import find_project
     from modelyard.retrieval.domains import choose_domains, load_domains
     from modelyard.retrieval.status import read_status
 
@@ -91,7 +91,6 @@ def _what_to_do(late: Sequence[DomainStatus]) -> str:
 
 def _seconds(text: str | None) -> float | None:
     """Raises InvalidInput when the text is no duration."""
-    from modelyard.settings.units import DURATION
 
     if text is None:
         return None

@@ -1,1 +1,0 @@
-"""`models embeddings ...`: one file for each command."""
