@@ -29,10 +29,10 @@ R = TypeVar("R")
 EXIT_CODES = {
     0: "done",
     1: "the thing asked for failed",
-    2: "wrong usage or invalid config",
+    2: "wrong usage or invalid input",
     3: "a bug: the traceback is in .models/logs/ (outside a project, in the cache folder's logs/)",
     4: "a threshold or gate was breached",
-    5: "no data to judge",
+    5: "no data to decide",
     130: "interrupted",
 }
 
@@ -230,7 +230,7 @@ def error_boundary(command: Callable[P, R]) -> Callable[P, R]:
 
 
 def _settle_stdout() -> None:
-    """Let what cannot be written go nowhere: Python would try again at its end, and complain."""
+    """Discard unwritable output: Python would try to write it again at exit, and complain."""
     try:
         sys.stdout.flush()
     except OSError:
@@ -256,14 +256,14 @@ def _write_traceback() -> str:
 
 def main() -> None:
     """The console entry point."""
-    # SIGTERM ends a command as ^C does; fine-tune has its own way with both while it trains.
+    # SIGTERM ends a command as ^C does; fine-tune handles both itself while it trains.
     before = signal.signal(signal.SIGTERM, signal.default_int_handler)
     try:
         _require_streams()
         _require_text(sys.argv[1:])
         app(prog_name="models")
     except OSError as error:
-        # Every command has its own boundary, so this is help or the version, unwritable.
+        # Every command has its own boundary, so this is help or the version that was not written.
         _settle_stdout()
         _fail(f"stdout: cannot write: {error.strerror}", 1)
     finally:
@@ -271,7 +271,7 @@ def main() -> None:
 
 
 def _require_streams() -> None:
-    """Put something in the place of closed streams: what is opened next would get their numbers."""
+    """Replace closed streams: the next file opened would get their descriptors."""
     stdout_is_closed = sys.stdout is None
     for number in range(3):
         try:
@@ -282,7 +282,10 @@ def _require_streams() -> None:
     sys.stdout = sys.stdout or open(1, "w", closefd=False)  # noqa: SIM115
     sys.stderr = sys.stderr or open(2, "w", closefd=False)  # noqa: SIM115
     if stdout_is_closed:
-        _fail("stdout is closed, so a result has nowhere to go; `>/dev/null` throws it away", 1)
+        _fail(
+            "stdout is closed, so the result cannot be written; `>/dev/null` discards it",
+            1,
+        )
 
 
 def _require_text(arguments: list[str]) -> None:

@@ -65,7 +65,7 @@ def list_bases(as_json: Json = False) -> None:
         )
         for row in rows
     ]
-    print_table(("name", ">weights", "at hand", ">size", "fingerprint", "from"), table)
+    print_table(("name", ">weights", "available", ">size", "fingerprint", "from"), table)
     for row in rows:
         if row["problem"]:
             print_text(f"{row['name']}: {row['problem']}")
@@ -120,11 +120,11 @@ def show_base(
         ("card", project.show(project.base_card(card.name))),
     ]
     if base is None:
-        pairs.append(("at hand", f"no; `models base pull {name}` fetches it"))
+        pairs.append(("available", f"no; `models base pull {name}` fetches it"))
     else:
         checked = ", every byte as recorded" if verify else ""
         pairs += [
-            ("at hand", f"yes, {_megabytes(base.size_bytes)}, from {base.source}{checked}"),
+            ("available", f"yes, {_megabytes(base.size_bytes)}, from {base.source}{checked}"),
             ("path", str(base.path)),
             ("fingerprint", base.fingerprint),
         ]
@@ -134,7 +134,7 @@ def show_base(
 def pull_base(
     name: Name,
     force: Annotated[
-        bool, typer.Option("--force", help="Fetch and build it anew, also when it is there.")
+        bool, typer.Option("--force", help="Fetch and build it again, even when it is there.")
     ] = False,
     offline: Offline = False,
     dry_run: DryRun = False,
@@ -142,11 +142,11 @@ def pull_base(
 ) -> None:
     """Fetch a base model, from the first source that has it.
 
-    What is there already is not fetched again; an interrupted pull goes on where it stopped.
+    Nothing is fetched twice; an interrupted pull continues where it stopped.
 
     \b
     models base pull smollm2-135m-instruct
-    models base pull smollm2-135m-instruct --force     # mends a damaged one
+    models base pull smollm2-135m-instruct --force     # repairs a damaged one
 
     \b
     JSON: {"name", "changed": bool, "dry_run": bool, "at_hand": bool, "source", "path",
@@ -169,13 +169,13 @@ def pull_base(
         changes = {"changed": found is None, "dry_run": dry_run}
         print_json({"name": name} | changes | _state(base))
     elif found:
-        print_text(f"{name} is already here: {found.path}")
+        print_text(f"{name} is already available: {found.path}")
     elif base is None:
         size = f", about {_megabytes(card.download_bytes)}," if card.download_bytes else ""
         tried = " · ".join(str(source) for source in card.sources)
         print_text(f"Would pull {name}{size} from the first that has it: {tried}")
     else:
-        print_text(f"{name} is here, {_megabytes(base.size_bytes)} from {base.source}")
+        print_text(f"{name} is available, {_megabytes(base.size_bytes)} from {base.source}")
         print_text(f"  {base.path}")
         print_text(f"  {base.fingerprint}")
 

@@ -1,7 +1,7 @@
 """docs/configs.md, made from the settings classes: `python -m modelyard.cli.config_reference FILE`.
 
-The mistakes in its opening are really found: a new project is made, the file is checked in it, and
-what was found is what is shown. A test fails when the file is stale.
+The errors in its opening are real: a new project is made, the files are checked in it, and the
+findings are shown. A test fails when the file is stale.
 """
 
 from __future__ import annotations
@@ -55,8 +55,8 @@ _OPENING = """\
 <!-- Made by `make docs` from the settings classes; edit their words instead of this file. -->
 
 Which model answers what, at what cost, in which environment, is written in the YAML files of
-`configs/`. `models validate-config` reads them as a compiler reads a program: it names every
-mistake of every file in one go, with its line, before anything uses the file.
+`configs/`. `models validate-config` checks them like a compiler: it reports every error of every
+file in one run, with its line, before anything uses the file.
 """
 
 _IDEA = """\
@@ -76,7 +76,7 @@ unit is an error where it could mean two things.
 {quantities}
 
 **Environments.** `environments:` has what is different in `development`, `test` or `production`.
-Mappings are merged key by key; a list or a single value takes the place of the one below it. A file
+Mappings are merged key by key; a list or a single value replaces the one below it. A file
 must be valid by itself, and in each environment.
 
 ```yaml
@@ -90,23 +90,23 @@ environments:
       attempts: 5        # first_wait stays 500 ms
 ```
 
-`models config explain retries.attempts FILE --env production` says which line gave a value.
+`models config explain retries.attempts FILE --env production` shows the line that set a value.
 
 **References.** A config names others: a specialised model its language model, a language model its
-fallback. What is named must exist. When a model fails, its own `fallback` is asked, else the next
-model of `fallback_strategy.order` that has not been asked; the last one is a `builtin` model, which
+fallback. The named config must exist. When a model fails, its own `fallback` answers, else the next
+model of `fallback_strategy.order` that was not tried yet; the last one is a `builtin` model, which
 needs no network.
 
-**Layers.** What holds for a domain is the language model's settings, over them the specialised
-model's, over them the performance profile's. A key that a layer leaves out is decided by the layer
-below it.
+**Layers.** The effective settings of a domain are the language model's, overridden by the
+specialised model's, overridden by the performance profile's. A key that a layer leaves out comes
+from the layer below it.
 
 **Secrets.** A secret is named, never written: `env:OPENAI_API_KEY` or `file:/run/secrets/openai`.
-What looks like a secret in a file is an error, and is not repeated in the message.
+Text that looks like a secret is an error, and the message does not repeat it.
 
-**YAML.** Plain words that readers of YAML take for different things (`no`, `12:30`, `010`) are
-errors, as are tabs, keys that are set twice, and anything that unfolds to more than a config can
-be. Anchors, aliases and merge keys may be used.
+**YAML.** Plain words that YAML readers interpret differently (`no`, `12:30`, `010`) are errors, as
+are tabs, keys that are set twice, and aliases that expand to more than a config can hold. Anchors,
+aliases and merge keys may be used.
 """
 
 _QUANTITIES = (
@@ -149,16 +149,14 @@ def _found_mistakes() -> str:
             draw_report(replace(report, secrets=secrets), catalogue)
     files = [f"`{name}`:\n\n```yaml\n{text}```\n" for name, text in SAMPLES.items()]
     found = f"```\n{shown.getvalue().rstrip()}\n```\n"
-    said = "What `models validate-config second_opinion code_review` says to them:\n"
-    closing = "It exits with 2, and nothing that is not valid can be deployed.\n"
-    return "\n".join(
-        ["## Mistakes, found\n\nTwo files, with some.\n", *files, said, found, closing]
-    )
+    intro = "`models validate-config second_opinion code_review` reports:\n"
+    closing = "It exits with 2, and an invalid config cannot be deployed.\n"
+    return "\n".join(["## An example\n\nTwo files with errors.\n", *files, intro, found, closing])
 
 
 def _quantities() -> str:
     rows = [
-        f"| {quantity.name} | {', '.join(f'`{one}`' for one in quantity.examples)} | {unit} |"
+        f"| {quantity.name} | {', '.join(f'`{text}`' for text in quantity.examples)} | {unit} |"
         for quantity, unit in _QUANTITIES
     ]
     return "\n".join(["| quantity | as in | becomes |", "|---|---|---|", *rows])

@@ -1,8 +1,8 @@
-"""Arguments that are plain text are taken as they are, without the time that it takes to say so.
+"""Arguments that are plain text skip Typer's conversion, which is slow to start.
 
 Typer 0.29.2 converts every argument through pydantic, whose import takes as long as the check of a
-hundred configs. Text, lists of text, words to choose from and options that are not given need none
-of it; all else still goes through Typer. Remove this when Typer does so itself.
+hundred configs. Text, lists of text, choices and options that are not given do not need it;
+everything else still goes through Typer. Remove this when Typer does so itself.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from modelyard.core.errors import did_you_mean
 
 
 class LightCommand(TyperCommand):
-    """A command that takes its texts as they are."""
+    """A command that does not convert plain text."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         for param in self.get_params(ctx):
@@ -27,18 +27,18 @@ class LightCommand(TyperCommand):
 
 
 @dataclass(frozen=True, slots=True)
-class _AsItIs:
-    """Takes the place of what Typer converts one parameter with."""
+class _LightConverter:
+    """Replaces Typer's converter of one parameter."""
 
     kind: Any
-    """What one value is."""
+    """The type of one value."""
     choices: tuple[Any, ...] | None
-    """The words to choose from; None for any text."""
+    """The choices; None for any text."""
     build: Callable[[], Any]
-    """Makes what Typer would convert with."""
+    """Builds the converter that Typer would use."""
 
     def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        """The value, where it needs no conversion; else what Typer makes of it."""
+        """The value as it is when it needs no conversion, else as Typer converts it."""
         is_multiple = param.multiple or param.nargs == -1
         if value is None:
             return () if is_multiple else None
@@ -64,7 +64,7 @@ def _lighten(param: Any) -> None:
     annotation = param.type_descriptor.annotation
     item = get_args(annotation)[0] if get_origin(annotation) is list else annotation
     choices = get_args(item) if get_origin(item) is Literal else None
-    if choices and not all(isinstance(one, str) for one in choices):
+    if choices and not all(isinstance(choice, str) for choice in choices):
         choices = None
-    light = _AsItIs(item, choices, param.get_runtime_param)
+    light = _LightConverter(item, choices, param.get_runtime_param)
     param.get_runtime_param = lambda: light

@@ -1,4 +1,4 @@
-"""`models deploy-config`: configs go live in an environment, or an older state of it does."""
+"""`models deploy-config`: deploy configs to an environment, or go back to an older revision."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ def deploy_config(
     environment: Environment = None,
     every_config: Annotated[
         bool,
-        typer.Option("--all", help="Every config; what is gone from configs/ is taken out."),
+        typer.Option("--all", help="Every config; those no longer in configs/ are removed."),
     ] = False,
     plan_only: PlanOnly = False,
     plan_file: PlanFile = None,
@@ -49,14 +49,14 @@ def deploy_config(
 ) -> None:
     """Make configs live in an environment, all in one step.
 
-    They are validated, and the environment's overlay is laid over each. What they name and is not
-    live yet goes along; what is live already and not named here stays as it is. Everything that is
-    live makes one revision: the new one is live as a whole or not at all, and the old one stays in
-    the history. Where nothing differs, nothing is done; files of it that were changed by hand are
-    written anew.
+    Each is validated, and the environment's overlay is applied. Configs that they name and that are
+    not live yet are included; other live configs stay as they are. Everything that is live makes up
+    one revision, which goes live as a whole or not at all; the old one stays in the history.
+    Without a difference nothing is done, except that deployed files changed by hand are written
+    again.
 
-    Production asks on a terminal, and needs --yes elsewhere. A plan file holds only for the
-    revision, files and contents that it was made from; otherwise it is refused.
+    Production asks for confirmation on a terminal, and needs --yes without one. A plan file is
+    refused when the revision, files or contents that it was made from have changed since.
 
     \b
     models deploy-config language_models/gpt4_config.yaml --env production
@@ -91,9 +91,9 @@ def deploy_config(
     )
     given = bool(files) or every_config
     if to is not None and not back:
-        raise InvalidInput("--to says where a rollback goes", hint="add --rollback")
+        raise InvalidInput("--to names the revision that a rollback goes to", hint="add --rollback")
     if back and given:
-        raise InvalidInput("a rollback takes everything back; leave out the configs and --all")
+        raise InvalidInput("a rollback restores a whole revision; leave out the configs and --all")
     if plan_file and not plan_only:
         if given or back:
             raise InvalidInput(

@@ -1,4 +1,4 @@
-"""What `deploy-config` and `switch-config` have in common: plan, ask, do, and say what was done."""
+"""What `deploy-config` and `switch-config` share: plan, ask, carry out, report."""
 
 from __future__ import annotations
 
@@ -36,11 +36,14 @@ PlanFile = Annotated[
     ),
 ]
 Yes = Annotated[
-    bool, typer.Option("--yes", help="Do not ask. Production needs it where nobody can be asked.")
+    bool,
+    typer.Option(
+        "--yes", help="Do not ask for confirmation. Production needs it without a terminal."
+    ),
 ]
 Reason = Annotated[
     str | None,
-    typer.Option("--reason", metavar="TEXT", help="Why, for whoever reads `models deployments`."),
+    typer.Option("--reason", metavar="TEXT", help="The reason, shown by `models deployments`."),
 ]
 
 _SIGNS = {"added": "+", "changed": "~", "removed": "-", "unchanged": "="}
@@ -48,7 +51,7 @@ _LONGEST_VALUE = 60
 
 
 class NotConfirmed(ModelyardError):
-    """Somebody was asked, and did not say yes."""
+    """The user was asked to confirm, and did not."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -135,19 +138,19 @@ def _still_holding(project: Project, bound: Binding) -> Plan:
 
 
 def _confirm(plan: Plan, manner: Manner) -> None:
-    """Show the plan and ask; where nobody can be asked, say what to add."""
+    """Show the plan and ask; without a terminal, name the option to add."""
 
     environment = plan.binding.environment
     if manner.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
         words = shlex.join(["models", *sys.argv[1:], "--yes"])
         raise InvalidInput(
-            f"{environment} needs a yes, and nobody can be asked here",
-            hint=f"look at it with --plan, then add --yes: `{words}`",
+            f"{environment} needs a confirmation, and there is no terminal to ask on",
+            hint=f"look at the plan with --plan, then add --yes: `{words}`",
         )
     print_lines(_plan_lines(plan))
     flush_results()
     if not ask_yes(f"Make this live in {environment}?"):
-        raise NotConfirmed(f"nothing was changed in {environment}: nobody said yes")
+        raise NotConfirmed(f"nothing was changed in {environment}: not confirmed")
 
 
 def _show_plan(project: Project, plan: Plan, manner: Manner) -> None:
@@ -162,7 +165,7 @@ def _show_plan(project: Project, plan: Plan, manner: Manner) -> None:
         print_lines(
             [
                 *_plan_lines(plan),
-                visible_line(f"Would be written anew, since changed by hand: {', '.join(mended)}"),
+                visible_line(f"Would be written again, since changed by hand: {', '.join(mended)}"),
             ]
         )
     else:
@@ -201,21 +204,21 @@ def _preview(plan: Plan) -> str:
 
 
 def _ending(done: Deployment) -> Iterator[str]:
-    """What was done, in words, and how to take it back."""
+    """What was done, in words, and how to undo it."""
 
     environment = done.plan.binding.environment
     if done.mended:
-        yield visible_line(f"Written anew, since changed by hand: {', '.join(done.mended)}")
+        yield visible_line(f"Written again, since changed by hand: {', '.join(done.mended)}")
     if done.revision is None:
         number = done.plan.binding.from_revision
-        yield f"Nothing to do: {environment} has it already, with revision {number}"
+        yield f"Nothing to do: it is already live in {environment}, with revision {number}"
         return
     if done.completed:
-        yield "An interrupted command had done this; its row of the history was settled."
+        yield "An interrupted command had done this; its history entry was completed."
     number, action = done.revision.number, done.revision.action
     yield f"Revision {number} is live in {environment}."
     if action == "switch":
-        yield f"  take it back with `models switch-config --undo --env {environment}`"
+        yield f"  undo with `models switch-config --undo --env {environment}`"
     elif number > 1:
         to = "" if action == "deploy" else f" --to {number - 1}"
         yield f"  go back with `models deploy-config --rollback{to} --env {environment}`"
@@ -252,19 +255,19 @@ def _config_line(config: ConfigChange) -> str:
     if config.change == "added":
         line += f"  new, {len(config.settings)} settings"
     if config.change == "unchanged":
-        line += "  live as it is"
-    return line + (f"; goes along, named by {config.named_by}" if config.named_by else "")
+        line += "  already live"
+    return line + (f"; included, named by {config.named_by}" if config.named_by else "")
 
 
 def setting_lines(changes: Iterable[SettingChange]) -> Iterator[str]:
     """Settings that differ, one in a line."""
 
     changes = list(changes)
-    width = max((len(one.key) for one in changes), default=0)
-    for one in changes:
-        before = "not set" if one.change == "added" else value_text(one.before)
-        after = "not set" if one.change == "removed" else value_text(one.after)
-        yield visible_text(f"    {one.key.ljust(width)}  {before} -> {after}")
+    width = max((len(change.key) for change in changes), default=0)
+    for change in changes:
+        before = "not set" if change.change == "added" else value_text(change.before)
+        after = "not set" if change.change == "removed" else value_text(change.after)
+        yield visible_text(f"    {change.key.ljust(width)}  {before} -> {after}")
 
 
 def value_text(value: Any) -> str:
@@ -274,7 +277,7 @@ def value_text(value: Any) -> str:
     if isinstance(value, bool):
         return str(value).lower()
     if isinstance(value, list):
-        text = f"[{', '.join(value_text(one) for one in value)}]"
+        text = f"[{', '.join(value_text(item) for item in value)}]"
     else:
         text = " ".join(str(value).split())
     return text if len(text) <= _LONGEST_VALUE else f"{text[:_LONGEST_VALUE]}..."

@@ -1,4 +1,4 @@
-"""`models deployments`: what was live when, and what was changed by hand."""
+"""`models deployments`: what was deployed when, and what was changed by hand."""
 
 from __future__ import annotations
 
@@ -43,8 +43,8 @@ def deployments(
 
     --drift compares the files under .models/deployed/ with what was written there: changed,
     missing and extra files, and a link that leads elsewhere. It exits with 4 when it finds any,
-    and with 5 when nothing is deployed. What holds is in state.db, so no answer depends on them;
-    deploying anything, be it live already, writes them anew.
+    and with 5 when nothing is deployed. Commands read the deployed configs from state.db, so such
+    changes have no effect; the next deployment writes the files again.
 
     \b
     models deployments --env production
@@ -57,7 +57,7 @@ def deployments(
             "profiles": [{"domain", "before", "after"}]}];
           with --drift: [{"environment", "revision", "files": [{"path", "what": "changed",
             "missing", "extra", "unreadable" or "link", "settings": [{"key", "change",
-            "before": as it holds, "after": as the file says}]}]}]
+            "before": as deployed, "after": as the file says}]}]}]
     """
     from modelyard.configs.kinds import ENVIRONMENTS
     from modelyard.deployments.history import list_deployments
@@ -76,15 +76,15 @@ def _show_history(
 ) -> None:
 
     if as_json:
-        print_json([_facts(one) for one in past])
+        print_json([_facts(deployment) for deployment in past])
     elif not past:
         print_lines([f"Nothing was deployed yet in {' or '.join(environments)}."])
     else:
         rows = [
-            _row(one)
+            _row(deployment)
             for environment in environments
-            for one in reversed(past)
-            if one.revision.environment == environment
+            for deployment in reversed(past)
+            if deployment.revision.environment == environment
         ]
         print_table((">revision", "environment", "when (UTC)", "what", "by", "why"), rows)
 
@@ -111,7 +111,9 @@ def _summary(past: PastDeployment) -> str:
     ]
     if len(parts) > _SHOWN_CONFIGS:
         parts = [*parts[:_SHOWN_CONFIGS], f"and {len(parts) - _SHOWN_CONFIGS} more"]
-    parts += [f"{one.domain} uses {one.after or 'its own profile'}" for one in past.profiles]
+    parts += [
+        f"{change.domain} uses {change.after or 'its own profile'}" for change in past.profiles
+    ]
     return ", ".join(parts)
 
 
@@ -130,7 +132,7 @@ def _facts(past: PastDeployment) -> dict[str, Any]:
         "added": list(past.added),
         "changed": list(past.changed),
         "removed": list(past.removed),
-        "profiles": [asdict(one) for one in past.profiles],
+        "profiles": [asdict(change) for change in past.profiles],
     }
 
 
@@ -153,11 +155,11 @@ def _show_drift(found: Sequence[Drift], as_json: bool) -> None:
     from modelyard.cli.deploying import setting_lines
 
     if as_json:
-        print_json([asdict(one) for one in found])
+        print_json([asdict(drift) for drift in found])
     else:
         for drift in found:
-            said = f"{len(drift.files)} not as written" if drift.files else "all as written"
-            print_lines([f"{drift.environment}, revision {drift.revision}: {said}"])
+            summary = f"{len(drift.files)} not as written" if drift.files else "all as written"
+            print_lines([f"{drift.environment}, revision {drift.revision}: {summary}"])
             for file in drift.files:
                 print_lines([visible_line(f"  {file.what:10} {file.path}")])
                 print_lines(setting_lines(file.settings))

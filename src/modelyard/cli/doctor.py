@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 def doctor(as_json: Json = False) -> None:
     """Show what this machine can do, and what is missing for what.
 
-    Works anywhere, in a project or not; changes nothing and uses no network. Ends with the command
-    that mends each thing that is missing, and exits with 0 whatever it finds.
+    Works anywhere, in a project or not; changes nothing and uses no network. Ends with the
+    command that fixes each missing thing, and exits with 0 whatever it finds.
 
     \b
     JSON: {"machine": {"device", "name", "processor", "threads", "memory_bytes",
@@ -97,7 +97,7 @@ def _print(diagnosis: Diagnosis) -> None:
     if not diagnosis.missing:
         print_text("Nothing is missing.")
         return
-    print_title("Missing, and what mends it")
+    print_title("Missing, and how to fix it")
     for missing in diagnosis.missing:
         print_text(f"  {missing.what}, needed for {missing.needed_for}")
         print_text(f"      {missing.mend}")

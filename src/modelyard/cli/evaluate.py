@@ -16,7 +16,7 @@ def evaluate(
     adapter: Annotated[
         str,
         typer.Option(
-            metavar="NAME[@VERSION]", help="The version to judge; without @, the one in use."
+            metavar="NAME[@VERSION]", help="The version to evaluate; without @, the active one."
         ),
     ],
     dataset: Annotated[
@@ -33,13 +33,13 @@ def evaluate(
         typer.Option(metavar="TOKENS", min=8, help="Longest row in tokens; longer rows are cut."),
     ] = 1024,
     offline: Offline = False,
-    json_output: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Measure an adapter against its base, on rows it never saw.
 
-    Loss and perplexity on the same rows, the paired difference with its 95% interval, and right
-    answers where rows say how to judge them (`expect` or `label`). Rows that --max-length cuts or
-    leaves out are counted in a warning; when none is left, there is nothing to judge (exit 5).
+    Loss and perplexity on the same rows, the paired difference with its 95% interval, and correct
+    answers where rows say what is correct (`expect` or `label`). Rows that --max-length cuts or
+    leaves out are counted in a warning; when none is left, there is nothing to evaluate (exit 5).
     """
     from modelyard.adapters.check import check_adapter_files
     from modelyard.adapters.versions import resolve_version
@@ -75,7 +75,7 @@ def evaluate(
         progress.stage(f"load: {base.name} with {version.name}")
         engine = Engine.load(base, version.path, machine=probe_machine())
         found = evaluate_adapter(engine, rows, progress=progress, answers_limit=answers).mapping()
-    if json_output:
+    if as_json:
         print_json({"adapter": version.name, "dataset": data.name, **found})
         return
     print_title(f"{version.name} against {base.name} on {data.name}")

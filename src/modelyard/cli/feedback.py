@@ -1,4 +1,4 @@
-"""`models feedback add`: records what somebody thought of an answer, one row or a file of them."""
+"""`models feedback add` and `list`: what people thought of answers."""
 
 from __future__ import annotations
 
@@ -32,13 +32,17 @@ def add_feedback(
     rating: Annotated[
         str | None,
         typer.Option(
-            "--rating", metavar="good|bad", help="What the answer was worth; good: learn it."
+            "--rating",
+            metavar="good|bad",
+            help="How good the answer was; a good one becomes a training row.",
         ),
     ] = None,
     correction: Annotated[
         str | None,
         typer.Option(
-            "--correction", metavar="TEXT", help="What should have been answered: learn this."
+            "--correction",
+            metavar="TEXT",
+            help="What the answer should have been: this becomes a training row.",
         ),
     ] = None,
     org: Annotated[
@@ -60,13 +64,13 @@ def add_feedback(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Record what an answer was worth, or should have been.
+    """Record how good an answer was, or what it should have been.
 
-    `models prepare-data --from-feedback` makes a dataset of it. A correction is learned, else an
-    answer that is rated good. A bad rating without a correction is kept, and never learned: it says
-    what not to say, and not what to say. One text may be `-`, and is then read from stdin. A file
-    is checked first, and recorded as a whole or not at all. What was recorded already, equal in
-    everything, is not recorded again.
+    `models prepare-data --from-feedback` makes a dataset of it: a row with a correction trains on
+    that, a row rated good on its answer. A bad rating without a correction is kept, and never
+    becomes a training row. One text may be `-`, and is then read from stdin. A file is checked
+    first, and recorded as a whole or not at all. A row that was recorded before is not recorded
+    again.
 
     \b
     models feedback add --prompt "Who leads sales?" --answer "Ann." --correction "Bob." --org acme
@@ -135,20 +139,20 @@ def _print(added: FeedbackAdded, *, dry_run: bool) -> None:
 
     if not added.added:
         what = "this" if added.repeated == 1 else f"all {added.repeated:,} rows"
-        print_text(f"unchanged: {what} had been recorded before")
+        print_text(f"unchanged: {what} was recorded before")
         return
     rows = "1 row" if added.added == 1 else f"{added.added:,} rows"
     ids = f" (id {_span(added.ids)})" if added.ids else ""
-    learned = f"{added.to_learn:,} of them to learn from" if added.added > 1 else _one_row(added)
-    print_text(f"{'would record' if dry_run else 'recorded'} {rows}{ids}, {learned}")
+    use = f"{added.to_learn:,} of them training rows" if added.added > 1 else _one_row(added)
+    print_text(f"{'would record' if dry_run else 'recorded'} {rows}{ids}, {use}")
     if added.repeated:
         print_text(f"left out, recorded before: {added.repeated:,}")
 
 
 def _one_row(added: FeedbackAdded) -> str:
     if added.to_learn:
-        return "to learn from"
-    return "kept, and never learned: it has neither a correction nor a good rating"
+        return "a training row"
+    return "kept, and no training row: it has neither a correction nor a good rating"
 
 
 def _span(ids: Sequence[int]) -> str:
@@ -170,7 +174,8 @@ def list_feedback(
 ) -> None:
     """List recorded feedback, oldest first.
 
-    The column `learns` says what a dataset takes of a row: its correction, its answer, or nothing.
+    The column `trains on` says what a dataset takes from a row: its correction, its answer, or
+    nothing.
 
     \b
     models feedback list --unused
@@ -190,11 +195,11 @@ def list_feedback(
         return
     if not rows:
         kind = "unused feedback" if unused else "feedback"
-        whose = f" of organisation {org}" if org else ""
-        print_text(f"There is no {kind}{whose}; `models feedback add` records some.")
+        of_org = f" of organisation {org}" if org else ""
+        print_text(f"There is no {kind}{of_org}; `models feedback add` records some.")
         return
     print_table(
-        (">id", "recorded", "org", "adapter", "rating", "learns", "used in", "asked"),
+        (">id", "recorded", "org", "adapter", "rating", "trains on", "used in", "prompt"),
         [
             (
                 row.id,
@@ -202,7 +207,7 @@ def list_feedback(
                 row.org or "",
                 row.adapter or "",
                 row.rating or "",
-                _learns(row),
+                _trains_on(row),
                 row.used_in or "",
                 _shortened(row.prompt),
             )
@@ -210,10 +215,10 @@ def list_feedback(
         ],
     )
     usable = sum(row.used_in is None and row.lesson is not None for row in rows)
-    print_text(f"{len(rows):,} in all, {usable:,} to learn from that no dataset has used")
+    print_text(f"{len(rows):,} in all, {usable:,} training rows that no dataset has used")
 
 
-def _learns(row: FeedbackRow) -> str:
+def _trains_on(row: FeedbackRow) -> str:
     if row.correction:
         return "correction"
     return "answer" if row.lesson else "nothing"

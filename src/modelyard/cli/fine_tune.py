@@ -1,4 +1,4 @@
-"""`models fine-tune`: train an adapter on a dataset, judge it, register it."""
+"""`models fine-tune`: train an adapter on a dataset, evaluate it, register it."""
 
 from __future__ import annotations
 
@@ -19,7 +19,9 @@ if TYPE_CHECKING:
 def fine_tune(
     dataset: Annotated[
         str | None,
-        typer.Option(metavar="NAME|PATH", help="Conversations to learn: datasets/NAME, or a path."),
+        typer.Option(
+            metavar="NAME|PATH", help="Conversations to train on: datasets/NAME, or a path."
+        ),
     ] = None,
     base_model: Annotated[
         str | None, typer.Option(metavar="NAME", help="Base model, as in `models base list`.")
@@ -86,7 +88,7 @@ def fine_tune(
         ),
     ] = False,
     show: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Print N rows with the learned tokens coloured.")
+        int, typer.Option(metavar="N", min=0, help="Print N rows with the trained tokens coloured.")
     ] = 0,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over, whatever the experiment holds.")
@@ -94,9 +96,9 @@ def fine_tune(
     offline: Offline = False,
     wait: Wait = 0.0,
     dry_run: DryRun = False,
-    json_output: Json = False,
+    as_json: Json = False,
 ) -> None:
-    """Train an adapter, judge it against its base, register it.
+    """Train an adapter, evaluate it against its base, register it.
 
     The same command again continues a stopped run, and does nothing for a finished one. A change of
     data, spec or base is refused, saying what changed, unless `--fresh`.
@@ -136,9 +138,9 @@ def fine_tune(
         environment=environment or DEFAULT_ENVIRONMENT,
     )
     if check or dry_run:
-        from modelyard.cli.preview import look
+        from modelyard.cli.preview import preview_run
 
-        look(
+        preview_run(
             project,
             spec,
             check=check,
@@ -147,7 +149,7 @@ def fine_tune(
             fresh=fresh,
             promote=promote,
             offline=offline,
-            json_output=json_output,
+            as_json=as_json,
         )
         return
 
@@ -167,7 +169,7 @@ def fine_tune(
             offline=offline,
             wait_s=wait,
         )
-    if json_output:
+    if as_json:
         print_json(_result_mapping(result))
     else:
         _print_result(project, result)
@@ -203,7 +205,7 @@ def _print_result(project: Project, result: FineTuneResult) -> None:
     if result.evaluation:
         print_evaluation(result.evaluation)
     state = (
-        "in use" if result.in_use else "registered, not in use (`models fine-tune ... --promote`)"
+        "active" if result.in_use else "registered, not active (`models fine-tune ... --promote`)"
     )
     print_pairs(
         [

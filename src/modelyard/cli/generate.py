@@ -24,7 +24,7 @@ def generate(
     adapter: Annotated[
         str | None,
         typer.Option(
-            metavar="NAME[@VERSION]", help="The version that answers; without @, the one in use."
+            metavar="NAME[@VERSION]", help="The version that answers; without @, the active one."
         ),
     ] = None,
     base_model: Annotated[
@@ -47,7 +47,7 @@ def generate(
     ] = 0.0,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of a varied answer.")] = 0,
     offline: Offline = False,
-    json_output: Json = False,
+    as_json: Json = False,
 ) -> None:
     """Answer one prompt, with an adapter or with the bare base."""
 
@@ -89,13 +89,13 @@ def generate(
             use_adapter=with_adapter,
         )
         with closing(pieces):
-            if json_output:
+            if as_json:
                 answers.append({"model": speaker, "answer": "".join(pieces).strip()})
                 continue
             if compare_base:
                 print_title(speaker)
             print_stream(pieces)
-    if json_output:
+    if as_json:
         print_json({"prompt": question, "answers": answers})
 
 
@@ -130,7 +130,7 @@ def _chosen_version(
         )
     if base_model is None:
         raise InvalidInput(
-            "nothing was named to answer",
+            "name a model to answer",
             hint="--adapter NAME for an adapter, --base-model NAME for a bare base",
         )
     return None

@@ -1,4 +1,4 @@
-"""`models index status`: what each search index holds, and how far it is from its files."""
+"""`models index status`: what each search index holds, and how stale it is."""
 
 from __future__ import annotations
 
@@ -31,17 +31,17 @@ def index_status(
         typer.Option(
             "--max-age",
             metavar="DURATION",
-            help="For how long an index may be out of step, such as `24 hours` or `0 s`.",
+            help="How long an index may be stale, such as `24 hours` or `0 s`.",
         ),
     ] = None,
     environment: Environment = None,
     as_json: Json = False,
 ) -> None:
-    """Show what each search index holds, and what it has missed.
+    """Show what each search index holds, and how stale it is.
 
-    An index is stale from the first change of a file that it has not taken up; one whose files rest
-    is current however old it is. Each index is read whole and looked through for damage. Nothing is
-    changed by looking.
+    An index is stale from the first change of a file that it does not hold yet; an index whose
+    files did not change is current however old it is. Each index is read whole and checked for
+    damage. Nothing is changed.
 
     With --max-age, exit code 4 says that an index has been stale for longer, is missing, cannot be
     read, or was made by another encoder or chunker than the config's; without it such an index is
@@ -63,28 +63,30 @@ def index_status(
     max_age_s = _seconds(max_age)
     project = find_project()
     chosen = choose_domains(load_domains(project, environment or DEFAULT_ENVIRONMENT), domain or [])
-    found = [read_status(project, one) for one in chosen]
+    found = [read_status(project, status) for status in chosen]
     if as_json:
-        print_json({"domains": [asdict(one) for one in found]})
+        print_json({"domains": [asdict(status) for status in found]})
     else:
         print_table(
             ("domain", "state", ">files", ">passages", ">MB", "encoder", "changed", "stale files"),
-            [_row(one) for one in found],
+            [_row(status) for status in found],
         )
     flush_results()
-    if all(one.state == "missing" for one in found):
-        raise NoData("none of these domains has an index", hint="models update-embeddings")
-    if max_age_s is not None and (late := [one for one in found if one.breaches(max_age_s)]):
+    if all(status.state == "missing" for status in found):
+        raise NoData("none of these indexes exists yet", hint="models update-embeddings")
+    if max_age_s is not None and (
+        late := [status for status in found if status.breaches(max_age_s)]
+    ):
         raise GateBreached(
-            f"{len(late)} of {len(found)} indexes are not in step: "
-            + ", ".join(f"{one.domain} ({one.state})" for one in late),
+            f"{len(late)} of {len(found)} indexes are not up to date: "
+            + ", ".join(f"{status.domain} ({status.state})" for status in late),
             hint=_what_to_do(late),
         )
 
 
 def _what_to_do(late: Sequence[DomainStatus]) -> str:
-    chosen = " ".join(f"--domain {one.domain}" for one in late)
-    again = any(one.state == "unreadable" for one in late)
+    chosen = " ".join(f"--domain {status.domain}" for status in late)
+    again = any(status.state == "unreadable" for status in late)
     rebuild = ", and with --rebuild what stays unreadable" if again else ""
     return f"models update-embeddings {chosen}{rebuild}"
 
@@ -102,24 +104,24 @@ def _seconds(text: str | None) -> float | None:
     return found
 
 
-def _row(one: DomainStatus) -> tuple[str, ...]:
-    state = f"{one.state} ({one.reason})" if one.reason else one.state
-    if one.state in ("missing", "unreadable"):
-        return one.domain, state, "", "", "", one.encoder, "", ""
+def _row(status: DomainStatus) -> tuple[str, ...]:
+    state = f"{status.state} ({status.reason})" if status.reason else status.state
+    if status.state in ("missing", "unreadable"):
+        return status.domain, state, "", "", "", status.encoder, "", ""
     stale = [
         f"{len(paths):,} {what}"
-        for what, paths in (("new", one.new), ("changed", one.changed), ("gone", one.gone))
+        for what, paths in (("new", status.new), ("changed", status.changed), ("gone", status.gone))
         if paths
     ]
-    since = f", for {_long(one.stale_s)}" if stale else ""
+    since = f", for {_long(status.stale_s)}" if stale else ""
     return (
-        one.domain,
+        status.domain,
         state,
-        f"{one.files:,}",
-        f"{one.passages:,}",
-        f"{one.size_bytes / 1e6:,.1f}",
-        one.encoder,
-        one.updated_at or "",
+        f"{status.files:,}",
+        f"{status.passages:,}",
+        f"{status.size_bytes / 1e6:,.1f}",
+        status.encoder,
+        status.updated_at or "",
         ", ".join(stale) + since,
     )
 

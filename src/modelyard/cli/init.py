@@ -15,7 +15,8 @@ from modelyard.core.errors import InvalidInput
 
 def init(
     folder: Annotated[
-        str, typer.Argument(metavar="DIR", help="The folder to make a project; made if missing.")
+        str,
+        typer.Argument(metavar="DIR", help="The folder to make a project in; created if missing."),
     ],
     dry_run: DryRun = False,
     as_json: Json = False,
@@ -58,13 +59,13 @@ def init(
         for path in outcome.written:
             print_text(f"  {path}")
         if outcome.kept:
-            print_title(f"Kept {len(outcome.kept)} that were there")
+            print_title(f"Kept {len(outcome.kept)} existing files")
             for path in outcome.kept:
                 print_text(f"  {path}")
     if dry_run:
         return
     print_text()
-    print_title("What to type next")
+    print_title("Next commands")
     if outcome.project.root.resolve() != Path.cwd():
         print_text(f"  cd {shlex.quote(folder)}")
     for line in (

@@ -1,4 +1,4 @@
-"""Options that several commands share, each with one meaning everywhere."""
+"""Options that several commands share, with the same meaning everywhere."""
 
 from __future__ import annotations
 

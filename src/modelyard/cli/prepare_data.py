@@ -56,7 +56,7 @@ def prepare_data(
         typer.Option(
             "--eval-share",
             metavar="SHARE",
-            help="The share of rows kept back to judge with, between 0 and 1.",
+            help="The share of rows kept for evaluation, between 0 and 1.",
         ),
     ] = 0.1,
     prompt: Annotated[
@@ -92,12 +92,13 @@ def prepare_data(
         typer.Option(
             "--org",
             metavar="NAME",
-            help="Whose data it is; goes into DATASET.md. With --from-feedback, whose feedback.",
+            help="The organisation that owns the data, recorded in DATASET.md. With "
+            "--from-feedback, the organisation whose feedback is used.",
         ),
     ] = None,
     licence: Annotated[
         str | None,
-        typer.Option("--license", metavar="TEXT", help="Its licence; goes into DATASET.md."),
+        typer.Option("--license", metavar="TEXT", help="Its licence, recorded in DATASET.md."),
     ] = None,
     drop_sensitive: Annotated[
         bool,
@@ -126,14 +127,15 @@ def prepare_data(
 ) -> None:
     """Turn conversations, a table or feedback into a dataset.
 
-    Refuses bad rows by file and line, drops equal rows, keeps some back to judge with (always the
-    same ones, also after the file grows), and names near-duplicates, secrets and addresses.
-    With --prompt, only the columns that are named go into the dataset. Without it, a row's other
-    keys are kept and searched for secrets too; evaluation reads `expect`, `label` and `group`.
+    Refuses bad rows by file and line, drops duplicate rows, keeps some for evaluation (always the
+    same ones, also after the file grows), and reports near-duplicates, secrets and addresses. With
+    --prompt, only the named columns go into the dataset. Without it, a row's other keys are kept
+    and searched for secrets too; evaluation reads `expect`, `label` and `group`.
     Writes train.jsonl, eval.jsonl and DATASET.md; unchanged sources are a fast no-op.
 
-    With --from-feedback, a row that has a correction or a good rating is learned, oldest first, and
-    belongs to the one dataset that first used it. Later runs with the same --out add what is new.
+    With --from-feedback, a row with a correction or a good rating becomes a training row, oldest
+    first, and belongs to the first dataset that used it. Later runs with the same --out add new
+    rows.
 
     \b
     models prepare-data conversations.jsonl --out support
@@ -198,7 +200,7 @@ def _feedback(use: FeedbackUse) -> str:
 
 def _print_result(result: PreparedData, *, dry_run: bool) -> None:
 
-    rows = f"{result.train_rows:,} rows to learn from, {result.evaluation_rows:,} to judge with"
+    rows = f"{result.train_rows:,} training rows, {result.evaluation_rows:,} evaluation rows"
     if result.unchanged:
         why = ", no new feedback" if result.feedback else ""
         print_text(f"{result.folder}: unchanged{why} ({rows})")

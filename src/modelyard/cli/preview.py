@@ -1,4 +1,4 @@
-"""What `models fine-tune --check`, `--dry-run` and `--show` say before anything is computed."""
+"""What `models fine-tune --check`, `--dry-run` and `--show` say before any training."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
     from modelyard.weights.catalogue import BaseCard
 
 
-def look(
+def preview_run(
     project: Project,
     spec: FineTuneSpec,
     *,
@@ -34,9 +34,9 @@ def look(
     fresh: bool,
     promote: bool,
     offline: bool,
-    json_output: bool,
+    as_json: bool,
 ) -> None:
-    """`--check` and `--dry-run`: look at everything, and fetch and write nothing."""
+    """`--check` and `--dry-run`: examine everything; fetch and write nothing."""
     from modelyard.adapters.versions import highest_number
     from modelyard.training.continuing import pin_parent
     from modelyard.training.preview import find_inputs, look_ahead
@@ -55,10 +55,12 @@ def look(
         for warning in found.warnings:
             progress.warn(warning)
     number = preview.number if preview else highest_number(project, spec.adapter) + 1
-    if json_output:
-        print_json(_look_mapping(project, spec, found, preflight, preview, number))
+    if as_json:
+        print_json(_preview_mapping(project, spec, found, preflight, preview, number))
     else:
-        _print_look(project, spec, found, preflight, preview, number, show=show, offline=offline)
+        _print_findings(
+            project, spec, found, preflight, preview, number, show=show, offline=offline
+        )
     if found.run_inputs is None and check:
         raise _unchecked(found.card)
     if preview and preview.promotion and not preview.promotion.allowed:
@@ -102,7 +104,7 @@ def _download_size(card: BaseCard) -> str:
     return f" (about {card.download_bytes / 1e6:,.0f} MB)" if card.download_bytes else ""
 
 
-def _look_mapping(
+def _preview_mapping(
     project: Project,
     spec: FineTuneSpec,
     found: FoundInputs,
@@ -130,7 +132,7 @@ def _look_mapping(
     return mapping | {"would": would}
 
 
-def _print_look(
+def _print_findings(
     project: Project,
     spec: FineTuneSpec,
     found: FoundInputs,
@@ -159,12 +161,12 @@ def _lines_without_base(found: FoundInputs, *, offline: bool) -> list[tuple[str,
 
     card = found.card
     sources = " · ".join(str(source) for source in card.sources)
-    brought = "; with --offline, only from files brought here" if offline else ""
+    brought = "; with --offline, only from local files" if offline else ""
     return [
         (
             "rows",
-            f"{len(found.dataset.train):,} to learn, {len(found.dataset.evaluation):,} to judge "
-            "with",
+            f"{len(found.dataset.train):,} for training, {len(found.dataset.evaluation):,} for "
+            "evaluation",
         ),
         (
             "base",
@@ -183,14 +185,14 @@ def _print_preview(project: Project, spec: FineTuneSpec, preview: Preview) -> No
         print_text(f"would remove the run that {experiment} holds")
     if preview.promotion and preview.promotion.allowed:
         print_text(f"{version} is already trained and registered")
-        print_text(f"would bring it into use: {preview.promotion.reason}")
+        print_text(f"would promote it: {preview.promotion.reason}")
     elif preview.action == "nothing":
         print_text(f"{version} is already trained and registered; nothing to do.")
         return
     elif preview.action == "resume":
         print_text(f"would resume after step {preview.after_step}, which {experiment} holds")
     elif preview.action == "conclude":
-        print_text(f"would judge and register the trained adapter that {experiment} holds")
+        print_text(f"would evaluate and register the trained adapter that {experiment} holds")
     print_text("would write (nothing was written):")
     for path in preview.writes:
         is_link = path == project.trained_link(spec.adapter)
@@ -201,15 +203,15 @@ def _print_preview(project: Project, spec: FineTuneSpec, preview: Preview) -> No
 def _preflight_lines(found: Preflight) -> list[tuple[str, str]]:
     rows, memory, choices = found.train.rows, found.memory, found.choices
     tokens = sum(len(row.input_ids) for row in rows)
-    learned = sum(int(row.trained.sum()) for row in rows)
+    trained = sum(int(row.trained.sum()) for row in rows)
     batches = sum(len(step) for step in found.plan.steps)
     spared = ", activations recomputed" if choices.checkpointing else ""
     number = choices.precision if choices.quantize == "none" else choices.quantize
     longest = max(len(row.input_ids) for row in rows)
     parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in asdict(memory).items() if size)
     return [
-        ("rows", f"{len(rows):,} to learn, {len(found.evaluation.rows):,} to judge with"),
-        ("tokens", f"{tokens:,} a pass, {learned:,} of them learned (proven for every row)"),
+        ("rows", f"{len(rows):,} for training, {len(found.evaluation.rows):,} for evaluation"),
+        ("tokens", f"{tokens:,} a pass, {trained:,} of them trained on (proven for every row)"),
         ("longest row", f"{longest:,} tokens of at most {found.spec.data.max_length:,}"),
         (
             "steps",

@@ -63,7 +63,7 @@ class OutputFailed(ModelyardError):
 
 @contextmanager
 def writing_results() -> Iterator[None]:
-    """Turn what goes wrong with stdout into OutputFailed; a reader who left is no error of ours."""
+    """Turn failed writes to stdout into OutputFailed; a closed pipe is not an error."""
     try:
         yield
     except BrokenPipeError:
@@ -72,7 +72,7 @@ def writing_results() -> Iterator[None]:
         raise OutputFailed(
             f"cannot write the result: {error.strerror}",
             where="stdout",
-            hint="free some space, or send it elsewhere",
+            hint="free some space, or redirect it elsewhere",
         ) from error
 
 
@@ -82,14 +82,14 @@ def _is_unicode() -> bool:
 
 
 def _stdout() -> TextIO:
-    """Stdout; what its encoding does not have is written out, such as `\\xe9`."""
+    """Stdout; characters that its encoding lacks are escaped, such as `\\xe9`."""
     if isinstance(sys.stdout, TextIOWrapper) and not _is_unicode():
         sys.stdout.reconfigure(errors="backslashreplace")
     return sys.stdout
 
 
 def flush_results() -> None:
-    """Hand over what stdout still holds, while it can still be said that this failed."""
+    """Flush stdout while a failure can still be reported."""
     with writing_results():
         sys.stdout.flush()
 
@@ -100,7 +100,7 @@ def print_json(value: Any) -> None:
 
     text = json.dumps(value, indent=2, ensure_ascii=not _is_unicode())
     with writing_results():
-        # json.dumps leaves these as they are: terminals obey some, and half characters fail.
+        # json.dumps leaves these as they are: terminals obey some, and lone surrogates fail.
         sys.stdout.write(_C1_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
@@ -115,7 +115,7 @@ def print_text(text: str = "") -> None:
 
 
 def print_lines(lines: Iterable[str]) -> None:
-    """Lines of result as they are, without the time that it takes to load rich."""
+    """Lines of result as they are, without loading rich."""
     with writing_results():
         stdout = _stdout()
         for line in lines:
@@ -123,18 +123,18 @@ def print_lines(lines: Iterable[str]) -> None:
 
 
 def bold_marks() -> tuple[str, str] | None:
-    """What makes text bold and plain again on this terminal; None where stdout is none."""
+    """The codes for bold and plain text on this terminal; None when stdout is not a terminal."""
     plain = not sys.stdout.isatty() or "NO_COLOR" in os.environ or os.environ.get("TERM") == "dumb"
     return None if plain else ("\x1b[1m", "\x1b[0m")
 
 
 def print_note(text: str) -> None:
-    """A line about the result, on stderr, without the time that it takes to load rich."""
+    """A line about the result, on stderr, without loading rich."""
     sys.stderr.write(_writable(f"{visible_text(text)}\n"))
 
 
 def _writable(text: str) -> str:
-    """The text with half characters written out: they come from file names that are not UTF-8."""
+    """The text with lone surrogates escaped: they come from file names that are not UTF-8."""
     return text.encode("utf-8", "backslashreplace").decode()
 
 
@@ -160,8 +160,8 @@ def print_finding(finding: Finding, shown: Excerpt | None) -> None:
     _print()
 
 
-def excerpt_room() -> int:
-    """How many letters of a file's line fit beside its number."""
+def excerpt_width() -> int:
+    """How many characters of a file's line fit beside its number."""
     return max(20, out().width - _LINE_NUMBER - len(" │ ...") - len("..."))
 
 
@@ -191,16 +191,16 @@ def print_pairs(pairs: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table; a column whose name starts with `>` is right-aligned.
 
-    Nothing in it is ever cut. Where it is too wide, its widest column but the first is folded;
-    where even that leaves too little, each row becomes a few lines of its own.
+    Nothing is cut. In a table that is too wide, the widest column but the first is folded; when
+    that is not enough, each row becomes several lines.
     """
     cells = [[visible_text(str(cell)) for cell in row] for row in rows]
     names = [column.lstrip(">") for column in columns]
     widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
     widest = max(range(1, len(widths)), key=lambda place: (widths[place], place), default=0)
     whole = widths[widest]
-    room = out().width - (sum(widths) - whole) - (_TABLE_GAP * len(widths) - 1)
-    if room >= min(whole, max(_NARROWEST_FOLD, whole // 4)):
+    spare = out().width - (sum(widths) - whole) - (_TABLE_GAP * len(widths) - 1)
+    if spare >= min(whole, max(_NARROWEST_FOLD, whole // 4)):
         _print(_table(columns, cells, folded=widest))
         return
     for row in cells:
@@ -228,24 +228,24 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, folded: int
 
 
 def print_sample(source: str, pieces: Iterable[tuple[str, bool]]) -> None:
-    """One row as the model sees it; what is learned is green, and between ‹ › without colours."""
+    """One row as the model sees it; trained tokens are green, and between ‹ › without colours."""
     from rich.text import Text
 
     coloured = out().is_terminal and not out().no_color
     text = Text()
-    for piece, learned in pieces:
+    for piece, is_trained in pieces:
         shown = visible_text(piece)
-        if learned and not coloured:
+        if is_trained and not coloured:
             text.append(f"‹{shown}›")
         else:
-            text.append(shown, style="green" if learned else "dim")
+            text.append(shown, style="green" if is_trained else "dim")
     _print(Text(visible_text(source), style="cyan"))
     _print(text)
     _print()
 
 
 def print_stream(pieces: Iterable[str]) -> None:
-    """Text as it comes, then a line's end."""
+    """Text as it arrives, then a newline."""
     for piece in pieces:
         with writing_results():
             sys.stdout.write(visible_text(piece))
@@ -255,7 +255,7 @@ def print_stream(pieces: Iterable[str]) -> None:
 
 
 def ask_yes(question: str) -> bool:
-    """Ask on stderr, and read the answer from stdin; only a `y` or `yes` is one."""
+    """Ask on stderr and read the answer from stdin; only `y` or `yes` confirms."""
     sys.stderr.write(f"{visible_text(question)} [y/N] ")
     sys.stderr.flush()
     return sys.stdin.readline().strip().lower() in ("y", "yes")

@@ -35,7 +35,7 @@ def search(
         str | None,
         typer.Argument(
             metavar="QUERY",
-            help="A question or names. What stands in quotes must be in each result.",
+            help="A question or names. Quoted text must be in each result.",
         ),
     ] = None,
     domains: Annotated[
@@ -44,8 +44,8 @@ def search(
             "--domain",
             metavar="NAME",
             help="A search domain, NAME or GROUP/NAME; may be given again. Default: those of the "
-            "groups of configs/embedding_models/semantic_search.yaml. With --eval DIR: whose "
-            "encoder is judged.",
+            "groups of configs/embedding_models/semantic_search.yaml. With --eval DIR: the one "
+            "whose encoder is evaluated.",
         ),
     ] = None,
     top: Annotated[
@@ -78,7 +78,7 @@ def search(
         typer.Option(
             "--eval",
             metavar="DIR|QUERIES",
-            help="Judge the ranking instead: a folder in BEIR's layout (corpus.jsonl, "
+            help="Evaluate the ranking instead: a folder in BEIR's layout (corpus.jsonl, "
             "queries.jsonl, qrels/), or queries for the project's own domains.",
         ),
     ] = None,
@@ -184,39 +184,42 @@ def _understood(found: SearchResults) -> Iterator[str]:
         yield "phrases  " + visible_line(", ".join(f'"{phrase}"' for phrase in query.phrases))
     if query.names:
         yield "names    " + visible_line(", ".join(query.names))
-    for one in found.asked:
-        allowed = "" if one.allowed == one.passages else f", {one.allowed:,} of them let through"
+    for index in found.asked:
+        allowed = (
+            "" if index.allowed == index.passages else f", {index.allowed:,} of them let through"
+        )
         yield (
-            f"asked    {one.domain}: {one.passages:,} passages{allowed}; "
-            f"dense {one.dense_weight:.0%} ({visible_line(one.because)})"
+            f"asked    {index.domain}: {index.passages:,} passages{allowed}; "
+            f"dense {index.dense_weight:.0%} ({visible_line(index.because)})"
         )
     if found.reranker is not None:
-        read = sum(one.scores.reranked is not None for one in found.results)
+        read = sum(result.scores.reranked is not None for result in found.results)
         yield visible_line(f"reranked {read} of the results below, by {found.reranker}")
     yield ""
 
 
 def _result_lines(
-    place: int, one: Result, explain: bool, bold: tuple[str, str] | None
+    place: int, result: Result, explain: bool, bold: tuple[str, str] | None
 ) -> Iterator[str]:
 
-    passage = one.passage
+    passage = result.passage
     where = f"{passage.path}:{passage.first_line}-{passage.last_line}"
     head = visible_line("  ".join(part for part in (where, _first_line(passage.title)) if part))
     start, end = bold or ("", "")
-    yield f"{place}. {start}{head}{end}  [{one.domain}]  {one.scores.final:.3f}{_STATES[one.state]}"
+    state = _STATES[result.state]
+    yield f"{place}. {start}{head}{end}  [{result.domain}]  {result.scores.final:.3f}{state}"
     start, end = bold or ("‹", "›")
     text = "".join(
         f"{start}{visible_text(piece)}{end}" if matched else visible_text(piece)
-        for piece, matched in one.snippet.pieces()
+        for piece, matched in result.snippet.pieces()
     )
     yield from (f"     {line}" for line in text.split("\n"))
     if explain:
-        yield from (f"     {line}" for line in _explained(one))
-    yield from (f"     also {visible_line(also)}" for also in one.also)
-    for link in one.related:
-        told = f"{link.path}:{link.first_line}  {_first_line(link.title)}".rstrip()
-        yield f"     → {visible_line(told)}  [{link.domain}]  {visible_line(link.why)}"
+        yield from (f"     {line}" for line in _explained(result))
+    yield from (f"     also {visible_line(also)}" for also in result.also)
+    for link in result.related:
+        target = f"{link.path}:{link.first_line}  {_first_line(link.title)}".rstrip()
+        yield f"     → {visible_line(target)}  [{link.domain}]  {visible_line(link.why)}"
     yield ""
 
 
@@ -224,8 +227,8 @@ def _first_line(title: str) -> str:
     return title.partition("\n")[0]
 
 
-def _explained(one: Result) -> Iterator[str]:
-    scores = one.scores
+def _explained(result: Result) -> Iterator[str]:
+    scores = result.scores
     boosts = "".join(
         f"; {name} {'+' if name == 'named_file' else 'x'} {value:.2f}"
         for name, value in scores.boosts.items()
@@ -244,19 +247,19 @@ def _as_json(found: SearchResults) -> dict[str, Any]:
 
     return {
         "query": asdict(found.query),
-        "results": [_result_json(one) for one in found.results],
-        "asked": [asdict(one) for one in found.asked],
+        "results": [_result_json(result) for result in found.results],
+        "asked": [asdict(index) for index in found.asked],
         "reranker": found.reranker,
         "notes": list(found.notes),
     }
 
 
-def _result_json(one: Result) -> dict[str, Any]:
+def _result_json(result: Result) -> dict[str, Any]:
     from dataclasses import asdict
 
-    passage = one.passage
+    passage = result.passage
     return {
-        "domain": one.domain,
+        "domain": result.domain,
         "path": passage.path,
         "first_line": passage.first_line,
         "last_line": passage.last_line,
@@ -264,11 +267,11 @@ def _result_json(one: Result) -> dict[str, Any]:
         "title": passage.title,
         "text": passage.text,
         "facts": dict(passage.facts),
-        "snippet": asdict(one.snippet),
-        "scores": asdict(one.scores),
-        "state": one.state,
-        "also": list(one.also),
-        "related": [asdict(link) for link in one.related],
+        "snippet": asdict(result.snippet),
+        "scores": asdict(result.scores),
+        "state": result.state,
+        "also": list(result.also),
+        "related": [asdict(link) for link in result.related],
     }
 
 
@@ -296,25 +299,30 @@ def _evaluate(
             progress=progress,
         )
     if as_json:
-        print_json({"sets": [asdict(one) for one in evaluations]})
+        print_json({"sets": [asdict(evaluation) for evaluation in evaluations]})
         return
-    for one in evaluations:
-        _print_evaluation(one)
+    for evaluation in evaluations:
+        _print_evaluation(evaluation)
 
 
-def _print_evaluation(one: Evaluation) -> None:
+def _print_evaluation(evaluation: Evaluation) -> None:
 
     print_title(
-        f"{one.name}: {one.queries:,} queries, {one.passages:,} passages, "
-        f"dense {one.dense_weight:.0%}, vectors of {one.encoder}"
+        f"{evaluation.name}: {evaluation.queries:,} queries, {evaluation.passages:,} passages, "
+        f"dense {evaluation.dense_weight:.0%}, vectors of {evaluation.encoder}"
     )
-    if one.unknown:
-        some = visible_line(", ".join(one.unknown[:3])) + (", ..." if one.unknown[3:] else "")
+    if evaluation.unknown:
+        unknown, more = evaluation.unknown, ", ..." if evaluation.unknown[3:] else ""
         print_note(
-            f"note: {len(one.unknown):,} of {one.answers:,} answers name nothing there: {some}"
+            f"note: {len(unknown):,} of {evaluation.answers:,} answers name nothing there: "
+            f"{visible_line(', '.join(unknown[:3]))}{more}"
         )
     rows = [
-        (name, *(side.shown for side in (each.dense, each.words, each.fused)), each.gain.signed)
-        for name, each in one.measures.items()
+        (
+            name,
+            *(side.shown for side in (measure.dense, measure.words, measure.fused)),
+            measure.gain.signed,
+        )
+        for name, measure in evaluation.measures.items()
     ]
     print_table(["measure", ">dense", ">words", ">fused", ">fused less the better side"], rows)

@@ -1,4 +1,4 @@
-"""`models switch-config`: which performance profile a domain uses."""
+"""`models switch-config`: choose the performance profile of a domain."""
 
 from __future__ import annotations
 
@@ -34,7 +34,7 @@ def switch_config(
     undo: Annotated[
         bool,
         typer.Option(
-            "--undo", help="Take back the last switch; once more, the one before. Nothing else."
+            "--undo", help="Undo the last switch; again, the one before it. Nothing else changes."
         ),
     ] = False,
     plan_only: PlanOnly = False,
@@ -47,11 +47,11 @@ def switch_config(
 ) -> None:
     """Choose the performance profile of a domain, or of all.
 
-    Prints every setting that really changes, before and after. A process that runs sees the change
-    at its next request. It is a revision like a deployment; where the domain or the profile is not
-    live yet, what is needed goes along.
+    Prints every setting that changes, before and after. Running processes use the new settings from
+    their next request on. A switch is a revision like a deployment; a domain or profile that is not
+    live yet is included, with what it needs.
 
-    Production asks on a terminal, and needs --yes elsewhere.
+    Production asks for confirmation on a terminal, and needs --yes without one.
 
     \b
     models switch-config --profile high_accuracy --domain code_analysis
@@ -68,7 +68,7 @@ def switch_config(
            "revision": the new one or null, "completed": bool, "mended": [path],
            "dry_run": bool};
           SETTING is {"key", "change": "added", "changed" or "removed", "before", "after"};
-          a profile of null is the domain's own
+          a null profile means the domain's own
     """
     from modelyard.deployments.plan import Request
     from modelyard.deployments.switch import switch_request
@@ -83,7 +83,7 @@ def switch_config(
         as_json=as_json,
     )
     if undo and (profile or domain):
-        raise InvalidInput("--undo takes back the last switch, whatever it was; leave out the rest")
+        raise InvalidInput("--undo undoes the last switch; leave out --profile and --domain")
     if plan_file and not plan_only:
         if undo or profile or domain:
             raise InvalidInput(

@@ -1,4 +1,4 @@
-"""`models update-embeddings`: brings the search indexes in step with their files."""
+"""`models update-embeddings`: updates the search indexes from their files."""
 
 from __future__ import annotations
 
@@ -38,10 +38,10 @@ def update_embeddings(
     ] = False,
     rebuild: Annotated[
         bool,
-        typer.Option("--rebuild", help="Read and cut every file again, beside the old index."),
+        typer.Option("--rebuild", help="Read and chunk every file again, beside the old index."),
     ] = False,
     watch: Annotated[
-        bool, typer.Option("--watch", help="Go on: take up each file as soon as it is saved.")
+        bool, typer.Option("--watch", help="Keep running, and update as soon as a file is saved.")
     ] = False,
     environment: Environment = None,
     dry_run: DryRun = False,
@@ -56,20 +56,20 @@ def update_embeddings(
     ] = _WAIT_S,
     as_json: Json = False,
 ) -> None:
-    """Bring search indexes in step with their files.
+    """Update search indexes from their files.
 
-    Files whose content changed are cut again, and passages that are new are embedded; everything
-    else stays as it is. A file that moved embeds nothing, and a text that stands twice is embedded
-    once. Searches go on meanwhile, and see all of an update or nothing of it. An update that is
-    killed is completed by the next one. Another encoder, or another way to cut, builds the index
-    anew beside the old one, which answers until then; so does damage to its file, which is looked
-    for first. While another update of the same domain runs, this one waits, and says for whom.
+    Files whose content changed are chunked again, and new chunks are embedded; everything else is
+    kept. A moved file embeds nothing, and a text that occurs twice is embedded once. Searches
+    continue meanwhile, and see all of an update or nothing of it. The next update completes one
+    that was killed. A new encoder or new chunking rebuilds the index beside the old one, which
+    answers until then; so does a damaged file, which is checked for first. While another update of
+    the same index runs, this one waits, and says for which.
 
     Files that cannot be read, are binary, too large or in a broken encoding are skipped and
     reported; of a log only the broken characters are lost. Text is UTF-8, or UTF-16 with its mark.
 
     With --dry-run nothing is written or fetched; without the encoder on this machine it says what
-    would become of the files, and counts no passages.
+    would happen to the files, and counts no chunks.
 
     \b
     models update-embeddings --domain documentation --incremental
@@ -131,14 +131,14 @@ def _update(
     return [
         update_domain(
             project,
-            one,
+            chosen,
             encoders,
             rebuild=rebuild,
             dry_run=dry_run,
             wait_s=wait,
             progress=progress,
         )
-        for one in domains
+        for chosen in domains
     ]
 
 
@@ -188,17 +188,17 @@ def _print(updates: Sequence[DomainUpdate], *, as_json: bool, dry_run: bool) -> 
         print_json(_facts(updates, dry_run=dry_run))
         return
     lines = []
-    for one in updates:
-        lines.append(_sentence(one))
+    for update in updates:
+        lines.append(_sentence(update))
         lines += [
             f"  skipped, {reason}: {len(paths):,} ({_some(paths)})"
-            for reason, paths in one.skipped.items()
+            for reason, paths in update.skipped.items()
         ]
     print_lines(lines)
 
 
 def _sentence(update: DomainUpdate) -> str:
-    """What became of one domain, in one line."""
+    """The result of one update, in one line."""
     files, passages = update.files, update.passages
     if update.unchanged and not update.unknown:
         return (
@@ -206,7 +206,7 @@ def _sentence(update: DomainUpdate) -> str:
             f"{_count(passages.total, 'passage')} ({update.took_s:.2f} s)"
         )
     what = f"{'would be ' if update.dry_run else ''}"
-    what += f"built anew ({update.built})" if update.built else "changed"
+    what += f"rebuilt ({update.built})" if update.built else "changed"
     if update.unknown:
         return (
             f"{update.domain}: {what}: {_changes(files, 'file')}; passages not counted: "
@@ -223,8 +223,8 @@ def _sentence(update: DomainUpdate) -> str:
 
 def _changes(counts: Any, noun: str) -> str:
     kinds = ("added", "changed", "moved", "removed", "reused")
-    told = [f"{getattr(counts, kind):,} {kind}" for kind in kinds if getattr(counts, kind)]
-    return f"{_count(counts.total, noun)} ({', '.join(told)})" if told else _count(0, noun)
+    counted = [f"{getattr(counts, kind):,} {kind}" for kind in kinds if getattr(counts, kind)]
+    return f"{_count(counts.total, noun)} ({', '.join(counted)})" if counted else _count(0, noun)
 
 
 def _count(number: int, noun: str) -> str:
@@ -240,9 +240,9 @@ def _facts(updates: Sequence[DomainUpdate], *, dry_run: bool) -> dict[str, Any]:
     from dataclasses import asdict
 
     domains = []
-    for one in updates:
-        facts = asdict(one)
+    for update in updates:
+        facts = asdict(update)
         del facts["dry_run"]
-        facts["took_s"] = round(one.took_s, 3)
-        domains.append({"domain": one.domain, "unchanged": one.unchanged, **facts})
+        facts["took_s"] = round(update.took_s, 3)
+        domains.append({"domain": update.domain, "unchanged": update.unchanged, **facts})
     return {"dry_run": dry_run, "domains": domains}

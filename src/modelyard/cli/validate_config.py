@@ -1,4 +1,4 @@
-"""`models validate-config`: every mistake of every config, before anything uses it."""
+"""`models validate-config`: every error of every config, before anything uses it."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ import typer
 
 from modelyard.cli.options import EnvironmentName
 from modelyard.cli.render import (
-    excerpt_room,
+    excerpt_width,
     flush_results,
     print_finding,
     print_json,
@@ -51,7 +51,7 @@ def validate_config(
         ),
     ] = False,
 ) -> None:
-    """Find every mistake in configs, each with its line.
+    """Find every error in configs, each with its line.
 
     YAML, keys, types, units and bounds; then the meaning: what a config names exists, fallbacks end
     and have no cycle, prices are known, limits fit together, in each environment; and no secret
@@ -100,7 +100,7 @@ def validate_config(
 
 
 def _with_unread(report: CheckReport, catalogue: ConfigCatalogue) -> CheckReport:
-    """The report with what lies in configs/ and was not checked, since nobody would read it."""
+    """The report with warnings about files in configs/ that no command reads."""
     from dataclasses import replace
 
     from modelyard.configs.checking.finding import finding_of
@@ -112,7 +112,10 @@ def _with_unread(report: CheckReport, catalogue: ConfigCatalogue) -> CheckReport
     ]
     if not unread:
         return report
-    together = sorted((*report.findings, *unread), key=lambda one: (one.file, one.line, one.column))
+    together = sorted(
+        (*report.findings, *unread),
+        key=lambda finding: (finding.file, finding.line, finding.column),
+    )
     return replace(report, findings=tuple(together))
 
 
@@ -155,7 +158,7 @@ def draw_report(report: CheckReport, catalogue: ConfigCatalogue) -> None:
         lines = files[finding.file]
         shown = None
         if finding.line <= len(lines):
-            shown = excerpt(lines[finding.line - 1], finding.column, widest=excerpt_room())
+            shown = excerpt(lines[finding.line - 1], finding.column, widest=excerpt_width())
         print_finding(finding, shown)
     secrets = list(secret_lines(report))
     if secrets:

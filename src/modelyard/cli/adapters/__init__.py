@@ -1,4 +1,4 @@
 """`models adapters ...`: one file for each command on adapters, named like it.
 
-Knows words typed and words shown; how anything is done, the room `adapters` knows.
+Parses and renders; the package `adapters` does the work.
 """

@@ -51,13 +51,14 @@ def diff(
     from modelyard.adapters.versions import resolve_version
 
     project = find_project()
-    one, other = resolve_version(project, before), resolve_version(project, after)
-    found = diff_versions(one, other, _locate(project, one))
+    first = resolve_version(project, before)
+    second = resolve_version(project, after)
+    found = diff_versions(first, second, _locate(project, first))
     if as_json:
         print_json(
             {
-                "before": one.name,
-                "after": other.name,
+                "before": first.name,
+                "after": second.name,
                 **{name: _facts(getattr(found, name)) for name in _SECTIONS},
                 "norm": None if found.unmeasured else found.norm,
                 "modules": [asdict(change) for change in found.modules],
@@ -69,8 +70,10 @@ def diff(
         changes = getattr(found, name)
         if changes:
             print_title(title)
-            rows = [(one.name, _shown(one.before), _shown(one.after)) for one in changes]
-            print_table(("", one.name, other.name), rows)
+            rows = [
+                (change.name, _shown(change.before), _shown(change.after)) for change in changes
+            ]
+            print_table(("", first.name, second.name), rows)
     if found.unmeasured:
         print_text(f"The weights were not compared: {found.unmeasured}.")
     elif not found.modules:
@@ -106,7 +109,9 @@ def _shown(value: Any) -> str:
         return "—"
     if isinstance(value, float):
         return f"{value:.4g}"
-    text = ", ".join(str(one) for one in value) if isinstance(value, (list, tuple)) else str(value)
+    text = (
+        ", ".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
+    )
     return f"{text[:19]}…" if text.startswith("sha256:") else text
 
 
@@ -115,7 +120,7 @@ def _share(share: float | None) -> str:
 
 
 def _locate(project: Project, version: AdapterVersion) -> LocalBase | None:
-    """The base, if it is here: without it, changes are shown as they are."""
+    """The base, if it is available: without it, changes are not related to its weights."""
     from modelyard.weights.local import locate_base
 
     try:

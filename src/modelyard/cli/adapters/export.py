@@ -118,7 +118,7 @@ def export(
         print_text(f"Would write {version.name} as {form} into the new folder {target}")
         return
     if not done.made:
-        print_text(f"{target} holds this export of {version.name} already; nothing to do")
+        print_text(f"{target} already holds this export of {version.name}; nothing to do")
     else:
         print_text(f"{version.name} is in {target} as {form}")
         print_text(f"  {', '.join(sorted(record['files']))}")
@@ -144,12 +144,14 @@ def _template(version: AdapterVersion) -> tuple[Render, list[str]]:
         messages = [Message(role, text) for role, text in turns]
         return tokenizer.render(messages, add_generation_prompt=True)
 
-    stops = [tokenizer.decode([one], skip_special_tokens=False) for one in tokenizer.eos_ids]
+    stops = [
+        tokenizer.decode([token_id], skip_special_tokens=False) for token_id in tokenizer.eos_ids
+    ]
     return render, sorted(stops)
 
 
 def _held_out(project: Project, version: AdapterVersion) -> Sequence[Conversation]:
-    """Rows of the dataset's evaluation side, if it is at hand, else the built-in conversations."""
+    """The dataset's evaluation rows if it is available locally, else the built-in conversations."""
     from modelyard.chatdata.dataset import load_dataset
     from modelyard.inference.parity import BUILT_IN
 

@@ -25,8 +25,8 @@ def gc(
 ) -> None:
     """Remove old versions that nothing needs.
 
-    Kept are the newest, the version in use, the one that a rollback would go to, and pinned ones. A
-    number is never given to another version.
+    Keeps the newest versions, the active one, the one that a rollback would go to, and pinned ones.
+    The number of a removed version is never used again.
 
     \b
     models adapters gc --dry-run
@@ -42,32 +42,34 @@ def gc(
 
     project = find_project()
     chosen = list(dict.fromkeys(names or list_adapters(project)))
-    # All are planned before any is touched, so that a mistake in the last stops the first.
+    # Plan all before removing any, so that a bad name removes nothing.
     done = [collect_garbage(project, name, keep=keep, dry_run=True) for name in chosen]
     if not dry_run:
         done = [collect_garbage(project, name, keep=keep, wait_s=wait) for name in chosen]
-    freed = sum(one.freed_bytes for one in done)
+    freed = sum(collection.freed_bytes for collection in done)
     if as_json:
         adapters = [
             {
-                "adapter": one.adapter,
-                "removed": [{"version": v, "size_bytes": size} for v, size in one.removed.items()],
-                "kept": [{"version": v, "why": why} for v, why in one.kept.items()],
+                "adapter": collection.adapter,
+                "removed": [
+                    {"version": v, "size_bytes": size} for v, size in collection.removed.items()
+                ],
+                "kept": [{"version": v, "why": why} for v, why in collection.kept.items()],
             }
-            for one in done
+            for collection in done
         ]
         print_json({"dry_run": dry_run, "freed_bytes": freed, "adapters": adapters})
         return
-    removed = sum(len(one.removed) for one in done)
+    removed = sum(len(collection.removed) for collection in done)
     if not removed:
         print_text("There is nothing to remove.")
         return
     gone = "would go" if dry_run else "removed"
     rows: list[tuple[str, str, str]] = []
-    for one in (one for one in done if one.removed):
-        for number in sorted([*one.removed, *one.kept]):
-            size = megabytes(one.removed[number]) if number in one.removed else ""
-            what = f"kept: {one.kept[number]}" if number in one.kept else gone
-            rows.append((f"{one.adapter}@{number}", size, what))
+    for collection in filter(lambda collection: collection.removed, done):
+        for number in sorted([*collection.removed, *collection.kept]):
+            size = megabytes(collection.removed[number]) if number in collection.removed else ""
+            what = f"kept: {collection.kept[number]}" if number in collection.kept else gone
+            rows.append((f"{collection.adapter}@{number}", size, what))
     print_table(("version", ">size", ""), rows)
     print_text(f"{count(removed, 'version')} {gone}, {megabytes(freed)}.")

@@ -1,4 +1,4 @@
-"""`models adapters history`: what was in use, from when to when, and why."""
+"""`models adapters history`: which version was active when, and why."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from modelyard.core.layout import find_project
 
 
 def history(name: AdapterName, as_json: Json = False) -> None:
-    """Show which version was in use when, oldest first.
+    """Show which version was active when, oldest first.
 
     \b
     models adapters history techcorp-demo
@@ -32,7 +32,7 @@ def history(name: AdapterName, as_json: Json = False) -> None:
         print_json([{key: row[key] for key in row if key != "moved"} for row in rows])
         return
     if not moves:
-        print_text(f"No version of {name} was ever in use.")
+        print_text(f"No version of {name} was ever active.")
         return
     table = [
         (

@@ -1,4 +1,4 @@
-"""`models adapters import`: adopt an adapter that another tool made."""
+"""`models adapters import`: import an adapter that another tool made."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ def import_adapter(
         Path, typer.Argument(metavar="PATH", help="The folder with adapter_config.json.")
     ],
     name: Annotated[
-        str, typer.Option(metavar="NAME", help="The adapter that it becomes a version of.")
+        str, typer.Option(metavar="NAME", help="The adapter that gets the new version.")
     ],
     base_model: Annotated[str, typer.Option(metavar="BASE", help="The base it was trained on.")],
     org: Annotated[
@@ -29,12 +29,12 @@ def import_adapter(
     wait: Wait = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Adopt an adapter that plain PEFT or `trl sft` made.
+    """Import an adapter made by PEFT, `trl sft` or another tool.
 
-    Or any tool that writes their form. The same checks as for one trained here: safetensors only,
-    no links, every key and shape of the base. Tokenizer and chat template come from the folder,
-    else from the base. What the files do not say, such as the data, is recorded as unknown. The
-    same bytes again give the same version.
+    Its files are checked like those of an adapter trained here: safetensors only, no links, every
+    key and shape fits the base. Tokenizer and chat template come from the folder, else from the
+    base. What the files do not say, such as the data, is recorded as unknown. Importing the same
+    bytes again gives the same version.
 
     \b
     models adapters import out/my-lora --name support --base-model smollm2-135m-instruct
@@ -76,9 +76,9 @@ def import_adapter(
         )
         return
     if plan.left_behind:
-        print_warning(f"not part of an adapter, and left behind: {', '.join(plan.left_behind)}")
+        print_warning(f"not part of an adapter, so not imported: {', '.join(plan.left_behind)}")
     if known is not None:
-        print_text(f"{known.name} holds these files already; nothing to do")
+        print_text(f"{known.name} already holds these files; nothing to do")
         return
     if version is None:
         print_text(f"Would make the next version of {name} from {len(plan.files)} files:")
@@ -89,6 +89,6 @@ def import_adapter(
     if version is not None:
         print_text(f"  ask it: models generate --adapter {version.name} 'Your question'")
         print_text(
-            "  it has no evaluation, so bringing it into use takes a reason: "
+            "  it has no evaluation, so promoting it needs a reason: "
             f"models adapters promote {version.name} --force --reason TEXT"
         )

@@ -1,4 +1,4 @@
-"""`models adapters list`: every adapter, and what keeping it as an adapter saves."""
+"""`models adapters list`: every adapter, and the space that adapters save."""
 
 from __future__ import annotations
 
@@ -24,9 +24,9 @@ def list_adapters(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """List the adapters, and which versions are in use.
+    """List the adapters and their active versions.
 
-    The last lines compare the room they take with that of as many full fine-tunes of their bases.
+    The last lines compare their size with that of as many full fine-tunes of their bases.
 
     \b
     models adapters list
@@ -47,7 +47,9 @@ def list_adapters(
 
     project = find_project()
     summaries = summarize_adapters(project, org=org)
-    bases = sorted({one.base.name for each in summaries for one in each.versions if one.base})
+    bases = sorted(
+        {version.base.name for summary in summaries for version in summary.versions if version.base}
+    )
     with showing_progress() as progress:
         sizes = measure_weights(project, bases, progress=progress)
     as_full, counted = full_bytes(summaries, sizes)
@@ -67,10 +69,10 @@ def list_adapters(
         )
         return
     if not summaries:
-        whose = f"of organisation '{org}' " if org else ""
-        print_text(f"There are no adapters {whose}here; `models fine-tune` makes one.")
+        of_org = f"of organisation '{org}' " if org else ""
+        print_text(f"There are no adapters {of_org}here; `models fine-tune` makes one.")
         return
-    columns = ("adapter", ">in use", "versions", ">size", "trained", "on", ">loss", ">of base")
+    columns = ("adapter", ">active", "versions", ">size", "trained", "on", ">loss", ">of base")
     print_table(columns, [_row(summary) for summary in summaries])
     for line in [*_problems(summaries), *_saving(summaries, sizes, as_full, counted)]:
         print_text(line)
@@ -106,7 +108,7 @@ def _row(summary: AdapterSummary) -> tuple[str, ...]:
 
 def _losses(version: VersionSummary) -> tuple[str, str]:
     if version.evaluation is None:
-        return "damaged" if version.problem else "not judged", ""
+        return "damaged" if version.problem else "not evaluated", ""
     tuned, base = (version.evaluation[who]["loss"] for who in ("tuned", "base"))
     return f"{tuned:.3f}", f"{base:.3f}"
 
@@ -123,11 +125,11 @@ def _numbers(numbers: Sequence[int]) -> str:
 
 
 def _problems(summaries: Sequence[AdapterSummary]) -> list[str]:
-    lines = [f"{one.name}: {one.problem}" for one in summaries if one.problem]
+    lines = [f"{summary.name}: {summary.problem}" for summary in summaries if summary.problem]
     lines += [
-        f"{one.name}@{version.number}: {version.problem}"
-        for one in summaries
-        for version in one.versions
+        f"{summary.name}@{version.number}: {version.problem}"
+        for summary in summaries
+        for version in summary.versions
         if version.problem
     ]
     return lines
@@ -141,8 +143,12 @@ def _saving(
 ) -> list[str]:
     lines = []
     for name, size in sizes.items():
-        names = [one.name for one in summaries if one.shown.base and one.shown.base.name == name]
-        stored = "" if size.measured else ", not at hand: counted from its card, in bf16"
+        names = [
+            summary.name
+            for summary in summaries
+            if summary.shown.base and summary.shown.base.name == name
+        ]
+        stored = "" if size.measured else ", not available locally: counted from its card, in bf16"
         lines.append(f"On {name} ({megabytes(size.size_bytes)}{stored}): {', '.join(names)}")
     size_bytes = sum(summary.size_bytes for summary in summaries)
     versions = sum(len(summary.versions) for summary in summaries)

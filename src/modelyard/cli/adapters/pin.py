@@ -1,4 +1,4 @@
-"""`models adapters pin` and `unpin`: keep a version from gc, and stop keeping it."""
+"""`models adapters pin` and `unpin`: protect a version from gc, or stop protecting it."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""`models adapters promote`: bring a version into use, if its figures allow it."""
+"""`models adapters promote`: make a version the active one, if its figures allow it."""
 
 from __future__ import annotations
 
@@ -18,7 +18,8 @@ def promote(
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Use it although its figures are worse; needs --reason. Not for damage."
+            "--force",
+            help="Promote it although its figures are worse; needs --reason. Never for damage.",
         ),
     ] = False,
     reason: Reason = None,
@@ -26,10 +27,10 @@ def promote(
     wait: Wait = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Bring a version into use: one rename, one row of history.
+    """Make a version the active one: one rename, one row of history.
 
-    Refused when its files are not as they were registered, and, with exit code 4 and the numbers,
-    when it is not better than its base or worse than the version in use.
+    Refused when its files differ from those registered. Refused with exit code 4 and the figures
+    when it is not better than its base, or worse than the active version.
 
     \b
     models adapters promote techcorp-demo@2
@@ -50,7 +51,7 @@ def promote(
     try:
         with showing_progress() as progress:
             base = locate_base(project, base_name, progress=progress)
-        missing = "not at hand"
+        missing = "not available locally"
     except ModelyardError as error:
         base, missing = None, str(error)
     move = promote_judged(
@@ -65,4 +66,4 @@ def promote(
     if move.moved:
         print_text(f"  {move.reason}")
         if move.from_version is not None and not dry_run:
-            print_text(f"  go back with `models adapters rollback {move.adapter}`")
+            print_text(f"  undo with `models adapters rollback {move.adapter}`")

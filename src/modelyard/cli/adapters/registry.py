@@ -25,9 +25,9 @@ Remote = Annotated[
 
 @contextmanager
 def ending_at_once() -> Iterator[None]:
-    """Let ^C end the process where it stands, as a kill would; nothing is half done by that.
+    """Let ^C end the process at once, as a kill would; both are safe.
 
-    Python would wait for the call to the store to return, a minute where a server is silent.
+    Python would wait for the call to the store to return: a minute when a server is silent.
     """
     before = signal.signal(signal.SIGINT, signal.SIG_DFL)
     try:
@@ -38,16 +38,17 @@ def ending_at_once() -> Iterator[None]:
 
 def push(
     adapter: Annotated[
-        str, typer.Argument(metavar="NAME[@V]", help="An adapter's version; else the one in use.")
+        str, typer.Argument(metavar="NAME[@V]", help="A version; without @V, the active one.")
     ],
     remote: Remote,
     force: Annotated[
-        bool, typer.Option("--force", help="Send every file again; mends what is damaged there.")
+        bool, typer.Option("--force", help="Send every file again; repairs damaged ones there.")
     ] = False,
     single_writer: Annotated[
         bool,
         typer.Option(
-            "--single-writer", help="For a store that overwrites: nobody else pushes meanwhile."
+            "--single-writer",
+            help="For a store without conditional writes: state that nobody else pushes meanwhile.",
         ),
     ] = False,
     wait: Wait = 0.0,
@@ -56,8 +57,8 @@ def push(
 ) -> None:
     """Store a version in a central registry.
 
-    Only files that are not there yet are sent, and a push that was cut off goes on. Without @V the
-    version in use goes up, and becomes the one that `models adapters pull NAME` gives everywhere.
+    Sends only files that the store does not have; an interrupted push continues. Without @V it
+    pushes the active version, which becomes the one that `models adapters pull NAME` fetches.
     Credentials come from the environment: AWS_*, GOOGLE_*, AZURE_STORAGE_*.
 
     \b
@@ -127,14 +128,17 @@ def push(
     else:
         print_text(f"{version.name} is in {remote}: sent {sent}")
     for tag, number in done.tags.items():
-        print_text(f"  {tag} {'would lead' if dry_run else 'leads'} to {version.adapter}@{number}")
+        print_text(
+            f"  {tag} {'would point' if dry_run else 'points'} to {version.adapter}@{number}"
+        )
 
 
 def pull(
     adapter: Annotated[
         str,
         typer.Argument(
-            metavar="NAME[@V]", help="A version there; else the one in use, or the latest."
+            metavar="NAME[@V]",
+            help="A version there; without @V, the one marked active, else the latest.",
         ),
     ],
     remote: Remote,
@@ -142,11 +146,12 @@ def pull(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Bring a version from a central registry, proven.
+    """Fetch a version from a central registry, and verify it.
 
-    It appears only once every file is the one that was pushed, and fits its base where that is at
-    hand. A pull that was cut off goes on. Nothing comes into use: `models adapters promote` does
-    that. Credentials come from the environment: AWS_*, GOOGLE_*, AZURE_STORAGE_*.
+    It appears only when every file is the one that was pushed, and fits its base where that is
+    available locally. An interrupted pull continues. The active version does not change:
+    `models adapters promote` does that. Credentials come from the environment: AWS_*, GOOGLE_*,
+    AZURE_STORAGE_*.
 
     \b
     models adapters pull techcorp-demo s3://models/registry
@@ -202,4 +207,4 @@ def pull(
     print_text(
         f"  every file as it was pushed{', and it fits ' + trained_on.name if done.base else ''}"
     )
-    print_text(f"Bring it into use with `models adapters promote {version.name}`.")
+    print_text(f"Make it active with `models adapters promote {version.name}`.")

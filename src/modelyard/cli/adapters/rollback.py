@@ -1,4 +1,4 @@
-"""`models adapters rollback`: back to the version that was in use before."""
+"""`models adapters rollback`: back to the version that was active before."""
 
 from __future__ import annotations
 
@@ -17,7 +17,10 @@ def rollback(
     to: Annotated[
         int | None,
         typer.Option(
-            "--to", metavar="V", min=1, help="Go to this version, which must have been in use."
+            "--to",
+            metavar="V",
+            min=1,
+            help="Go to this version, which must have been active before.",
         ),
     ] = None,
     reason: Reason = None,
@@ -25,11 +28,10 @@ def rollback(
     wait: Wait = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Use again the version that was in use before.
+    """Make the version that was active before active again.
 
-    Which one that is, the history says. A second rollback goes one further back, not forth again;
-    versions that are gone are passed over, and a damaged one is refused. It works without the base,
-    and asks for no figures.
+    The history decides which version that is. A second rollback goes back one more step; versions
+    that were removed are skipped, and a damaged one is refused. Needs neither the base nor figures.
 
     \b
     models adapters rollback techcorp-demo
@@ -38,7 +40,7 @@ def rollback(
     \b
     JSON: {"adapter", "action": "rollback", "from_version": number or null, "to_version",
            "changed": bool, "dry_run": bool, "reason", "sequence": number or null,
-           "skipped": [number of a version that is gone],
+           "skipped": [number of a removed version],
            "completed": bool, whether an interrupted rollback was completed instead};
           in a dry run "changed" is what would happen
     """
@@ -50,7 +52,7 @@ def rollback(
         print_json(facts | {"skipped": list(done.skipped), "completed": done.completed})
         return
     if done.completed:
-        print_text("A rollback that was cut off is completed; to go further back, run it again.")
+        print_text("An interrupted rollback was completed; run it again to go further back.")
     print_text(move_words(done.move, dry_run=dry_run))
     for number in done.skipped:
-        print_text(f"  {name}@{number} was in use in between, and is gone")
+        print_text(f"  {name}@{number} was active in between, and was removed")

@@ -1,4 +1,4 @@
-"""`models adapters show`: where a version came from, how it did, and when it was in use."""
+"""`models adapters show`: the origin, figures and history of a version."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
     """Show the card of a version: lineage, figures, history.
 
     \b
-    models adapters show techcorp-demo        # the version in use
+    models adapters show techcorp-demo        # the active version
     models adapters show techcorp-demo@2
 
     \b
@@ -44,7 +44,7 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
     version = resolve_version(project, name)
     pinned = load_pins(project).get(version.adapter, {})
     adapter = summarize_adapter(project, version.adapter, pinned=pinned)
-    summary = next(one for one in adapter.versions if one.number == version.number)
+    summary = next(found for found in adapter.versions if found.number == version.number)
     try:
         facts = load_facts(version.path)
     except ModelyardError:
@@ -73,7 +73,7 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
             }
         )
         return
-    state = ["in use" if in_use else "not in use", *(["pinned"] if summary.pinned else [])]
+    state = ["active" if in_use else "not active", *(["pinned"] if summary.pinned else [])]
     print_title(f"{version.name}  ({', '.join(state)})")
     if summary.problem:
         print_text(summary.problem)
@@ -83,7 +83,7 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
         print_table(("", ">base", ">this version"), _figures(summary.evaluation))
         print_text(_difference(summary.evaluation))
     else:
-        print_text("It has no figures: it was never judged against its base.")
+        print_text("It has no figures: it was never evaluated against its base.")
     for line in _history(version, moves):
         print_text(line)
     print_text(f"Its card, with all settings: {project.show(version.path)}/TRAINING_INFO.md")
@@ -113,7 +113,7 @@ def _origin(origin: Origin) -> str:
     return f"{origin.name} ({origin.fingerprint[:19]})"
 
 
-_TOLD_SETTINGS = {
+_SHOWN_SETTINGS = {
     "rank": ("lora", "rank"),
     "alpha": ("lora", "alpha"),
     "epochs": ("schedule", "epochs"),
@@ -123,13 +123,13 @@ _TOLD_SETTINGS = {
 
 
 def _settings(spec: Mapping[str, Any]) -> str:
-    """The settings that are asked for first; the card has all of them."""
-    told = []
-    for words, (group, key) in _TOLD_SETTINGS.items():
+    """The most important settings; the card has all of them."""
+    shown = []
+    for words, (group, key) in _SHOWN_SETTINGS.items():
         values = spec.get(group)
         if isinstance(values, dict) and values.get(key) is not None:
-            told.append(f"{words} {values[key]}")
-    return ", ".join(told) or "not known"
+            shown.append(f"{words} {values[key]}")
+    return ", ".join(shown) or "not known"
 
 
 def _figures(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
@@ -157,9 +157,9 @@ def _difference(evaluation: Mapping[str, Any]) -> str:
 
 def _history(version: AdapterVersion, moves: list[PointerMove]) -> Iterator[str]:
     if not moves:
-        yield "It was never in use."
+        yield "It was never active."
     for move in moves:
         came = move.to_version == version.number
-        verb = "came into use" if came else f"gave way to @{move.to_version}"
+        verb = "became active" if came else f"was replaced by @{move.to_version}"
         why = f": {move.reason}" if move.reason else ""
         yield f"{day_and_time(move.moved_at)}  {verb} ({move.action}){why}"

@@ -141,7 +141,8 @@ def _result(name: str, problems: list[Problem], change: float | None) -> dict[st
         "version": name,
         "ok": not problems,
         "problems": [
-            {"where": one.where, "message": one.message, "hint": one.hint} for one in problems
+            {"where": problem.where, "message": problem.message, "hint": problem.hint}
+            for problem in problems
         ],
         "logit_change": change,
     }

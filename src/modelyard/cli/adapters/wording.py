@@ -14,11 +14,11 @@ AdapterName = Annotated[
 ]
 VersionName = Annotated[
     str,
-    typer.Argument(metavar="NAME[@V]", help="A version of an adapter; without @V, the one in use."),
+    typer.Argument(metavar="NAME[@V]", help="A version of an adapter; without @V, the active one."),
 ]
 Reason = Annotated[
     str | None,
-    typer.Option("--reason", metavar="TEXT", help="Why, for whoever reads the history."),
+    typer.Option("--reason", metavar="TEXT", help="The reason, kept in the history."),
 ]
 
 
@@ -40,7 +40,7 @@ def day_and_time(moment: str) -> str:
 
 
 def move_facts(move: PointerMove, *, dry_run: bool) -> dict[str, Any]:
-    """A move of a link, the same keys in every command's JSON."""
+    """A change of the active version, with the same keys in every command's JSON."""
     return {
         "adapter": move.adapter,
         "action": move.action,
@@ -54,11 +54,11 @@ def move_facts(move: PointerMove, *, dry_run: bool) -> dict[str, Any]:
 
 
 def move_words(move: PointerMove, *, dry_run: bool) -> str:
-    """What a move did, or would do, in one line."""
+    """What the change did, or would do, in one line."""
     to = f"{move.adapter}@{move.to_version}"
     if not move.moved:
-        return f"{to} is in use already; nothing to do"
+        return f"{to} is already active; nothing to do"
     before = "nothing" if move.from_version is None else f"{move.adapter}@{move.from_version}"
     if dry_run:
-        return f"Would bring {to} into use, instead of {before}"
-    return f"{to} is in use, instead of {before}"
+        return f"Would make {to} active, instead of {before}"
+    return f"{to} is active, instead of {before}"

@@ -38,8 +38,8 @@ def diff(
     environment. ENV is what is live there, ENV@REVISION what was live with that revision. A config
     beside an environment is compared with what is live of it.
 
-    Compared is what holds, defaults included: `60 seconds` and `1 min` do not differ, nor does a
-    default from the same value written out.
+    Compares resolved values, defaults included: `60 seconds` and `1 min` are equal, and so are a
+    default and the same value written out.
 
     \b
     models config diff gpt4 claude
@@ -77,7 +77,7 @@ def diff(
 
 def _print_changes(changes: Sequence[SettingChange]) -> None:
 
-    rows = [(one.key, _shown(one.before), _shown(one.after)) for one in changes]
+    rows = [(change.key, _shown(change.before), _shown(change.after)) for change in changes]
     print_table(("", "before", "after"), rows)
 
 

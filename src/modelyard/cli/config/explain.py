@@ -1,4 +1,4 @@
-"""`models config explain`: the value of a setting, and which file and line gave it."""
+"""`models config explain`: the value of a setting, and the file and line that set it."""
 
 from __future__ import annotations
 
@@ -33,11 +33,11 @@ def explain(
     ] = None,
     as_json: Json = False,
 ) -> None:
-    """Say what a setting is, and which line gave it.
+    """Show the value of a setting, and the line that set it.
 
-    A setting has layers: its default, what the file says, and what the file says for an
-    environment. The last of them that says something holds. Without --env the layers of all
-    environments are shown, and the value is that without any. A group shows all settings below it.
+    A setting has layers: its default, the file, and the file's overlay for an environment. The last
+    layer that sets it decides. Without --env the layers of all environments are shown, and the
+    value is that without an overlay. A group shows all settings below it.
 
     \b
     models config explain retries.first_wait configs/language_models/gpt4_config.yaml
@@ -63,7 +63,7 @@ def explain(
                 "kind": document.kind.name,
                 "name": document.name,
                 "environment": environment,
-                "settings": [asdict(one) for one in found],
+                "settings": [asdict(setting) for setting in found],
             }
         )
     elif len(found) == 1 and found[0].key == key:
@@ -99,7 +99,8 @@ def _print_one(document: Document, setting: Explanation) -> None:
 def _print_group(document: Document, settings: Sequence[Explanation]) -> None:
 
     rows = [
-        (one.key, _shown(one.value), one.layer or "not set", one.where or "") for one in settings
+        (setting.key, _shown(setting.value), setting.layer or "not set", setting.where or "")
+        for setting in settings
     ]
     print_table(("key", "value", "layer", "where"), rows)
 

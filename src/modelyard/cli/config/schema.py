@@ -30,8 +30,8 @@ def schema(
     """Print the JSON Schema of a kind of config.
 
     The schemas (draft-07) are for editors and other tools. A config whose first line is
-    `# yaml-language-server: $schema=../schemas/KIND.json` is completed and checked while it is
-    typed. They are made from the same classes that `models validate-config` judges by.
+    `# yaml-language-server: $schema=../schemas/KIND.json` is completed and checked as it is
+    typed. They are made from the same classes that `models validate-config` checks with.
 
     \b
     models config schema
@@ -44,7 +44,7 @@ def schema(
         _write_all(kind, every, to)
     elif kind is None:
         print_table(
-            ("kind", "what one file says"), [(one.name, one.title) for one in KINDS.values()]
+            ("kind", "what one file says"), [(known.name, known.title) for known in KINDS.values()]
         )
     elif kind not in KINDS:
         raise InvalidInput(
@@ -67,8 +67,8 @@ def _write_all(kind: str | None, every: bool, to: Path | None) -> None:
             hint="for one kind: `models config schema KIND > FILE`",
         )
     try:
-        for one in KINDS.values():
-            write_atomic(to / f"{one.name}.json", render_schema(build_schema(one)))
+        for known in KINDS.values():
+            write_atomic(to / f"{known.name}.json", render_schema(build_schema(known)))
     except OSError as error:
         raise InvalidInput(
             f"cannot be a folder of schemas: {error.strerror}",
