@@ -28,7 +28,7 @@ Register = Callable[..., AdapterVersion]
 
 @pytest.fixture
 def six(bare_project: Project, register: Register) -> Project:
-    """Six versions, of which 1, then 3, then 2 came into use."""
+    """Six versions, of which 1, then 3, then 2 became active."""
     for number in range(1, 7):
         register(f"run-{number}")
     use(bare_project, 1, 3, 2)

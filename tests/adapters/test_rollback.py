@@ -24,7 +24,7 @@ Register = Callable[..., AdapterVersion]
 
 @pytest.fixture
 def used(bare_project: Project, register: Register) -> Callable[..., Project]:
-    """A project in which these versions came into use, one after the other."""
+    """A project in which these versions became active, one after the other."""
 
     def use(*numbers: int) -> Project:
         for number in range(1, max(numbers) + 1):

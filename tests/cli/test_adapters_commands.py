@@ -103,11 +103,11 @@ def test_from_promotion_over_a_bad_answer_to_rollback(
     assert models("adapters", "promote", "demo@1") == 0
     assert models("adapters", "promote", "demo@2") == 0
     out, err = capsys.readouterr()
-    assert "demo@2 is in use, instead of demo@1" in out
-    assert "go back with `models adapters rollback demo`" in out
+    assert "demo@2 is active, instead of demo@1" in out
+    assert "undo with `models adapters rollback demo`" in out
     assert "only the version's own files were checked" in err
     assert models("adapters", "rollback", "demo", "--reason", "29 days, not 30") == 0
-    assert "demo@1 is in use, instead of demo@2" in capsys.readouterr().out
+    assert "demo@1 is active, instead of demo@2" in capsys.readouterr().out
     assert active_number(project, "demo") == 1
     assert models("adapters", "history", "demo") == 0
     assert "29 days, not 30" in capsys.readouterr().out
@@ -158,7 +158,7 @@ def test_a_dry_run_of_everything_changes_nothing(
     before = (project.state_db.read_bytes(), version_numbers(project, "demo"))
     capsys.readouterr()
     for words, said in (
-        (("rollback", "demo"), "Would bring demo@1 into use, instead of demo@2"),
+        (("rollback", "demo"), "Would make demo@1 active, instead of demo@2"),
         (("pin", "demo@1"), "Would pin demo@1"),
         (("gc", "--keep", "1"), "There is nothing to remove."),
     ):
@@ -191,11 +191,11 @@ def test_the_list_shows_versions_figures_and_the_saving(
     assert models("adapters", "list") == 0
     out = capsys.readouterr().out
     header, _, row, *_ = (line.split() for line in out.splitlines() if line.strip())
-    assert header[:4] == ["adapter", "in", "use", "versions"]
-    assert len(header) == len(row) + 1  # "in use" and "of base", and a size with its unit
+    assert header[:3] == ["adapter", "active", "versions"]
+    assert len(header) == len(row)  # "of base", and a size with its unit
     assert row[:3] == ["demo", "@2", "1-3"]
     assert row[-2:] == ["1.000", "3.100"]
-    assert "On far (0.2 MB, not at hand: counted from its card, in bf16): demo" in out
+    assert "On far (0.2 MB, not available locally: counted from its card, in bf16): demo" in out
     assert "3 versions of 1 adapter: 0.0 MB." in out
     assert "As full fine-tunes of their bases they would take 0.6 MB" in out
     assert models("adapters", "list", "--org", "nobody") == 0
@@ -210,12 +210,12 @@ def test_show_tells_lineage_figures_and_history(
     capsys.readouterr()
     assert models("adapters", "show", "demo") == 0
     out = capsys.readouterr().out
-    assert "demo@2  (in use, pinned)" in out
+    assert "demo@2  (active, pinned)" in out
     for told in ("far (sha256:0123456789ab)", "1,315 conversations of techcorp", "demo@1", "432 s"):
         assert told in out
-    assert "came into use (promote): first" in out
+    assert "became active (promote): first" in out
     assert models("adapters", "show", "demo@3") == 0
-    assert "It was never in use." in capsys.readouterr().out
+    assert "It was never active." in capsys.readouterr().out
 
 
 def test_json_has_the_documented_shape(

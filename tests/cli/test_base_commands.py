@@ -131,9 +131,9 @@ def test_pull_of_what_is_there_says_so(
     project: Project, tiny_base_folder: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pull_base("tiny")
-    assert capsys.readouterr().out == f"tiny is already here: {tiny_base_folder}\n"
+    assert capsys.readouterr().out == f"tiny is already available: {tiny_base_folder}\n"
     pull_base("tiny", force=True)
-    assert "tiny is here, " in capsys.readouterr().out
+    assert "tiny is available, " in capsys.readouterr().out
 
 
 def test_pull_as_json_has_the_documented_shape(

@@ -58,13 +58,13 @@ def test_the_command_of_the_issue_in_ci_says_exactly_what_to_add(
     assert models(*GPT4) == 2
     out, err = capsys.readouterr()
     assert out == ""
-    assert "production needs a yes, and nobody can be asked here" in err
+    assert "production needs a confirmation, and there is no terminal to ask on" in err
     assert "`models deploy-config language_models/gpt4_config.yaml --env production --yes`" in err
     assert live_number(place, "production") == 0
     assert models(*GPT4, "--yes") == 0
     assert "Revision 1 is live in production." in capsys.readouterr().out
     assert models(*GPT4) == 0  # there is nothing left to say yes to
-    assert "Nothing to do: production has it already, with revision 1" in capsys.readouterr().out
+    assert "Nothing to do: it is already live in production, with revision 1" in capsys.readouterr().out
 
 
 def on_a_terminal(place: Project, answer: str, *words: str) -> tuple[int, str]:
@@ -94,7 +94,7 @@ def test_on_a_terminal_production_shows_the_plan_and_asks(place: Project) -> Non
     assert code == 1
     assert "+ language_models/gpt4" in shown
     assert "Make this live in production? [y/N]" in shown
-    assert "nothing was changed in production: nobody said yes" in shown
+    assert "nothing was changed in production: not confirmed" in shown
     assert live_number(place, "production") == 0
     code, shown = on_a_terminal(place, "y", *GPT4)
     assert code == 0
@@ -153,7 +153,7 @@ def test_a_plan_file_is_written_carried_out_and_refused_when_stale(
     assert models("switch-config", "--plan-file", file) == 2
     assert "is a plan of `models deploy-config`" in capsys.readouterr().err
     assert models("deploy-config", "--plan-file", file) == 2
-    assert "needs a yes" in capsys.readouterr().err
+    assert "needs a confirmation" in capsys.readouterr().err
     assert models("deploy-config", "--plan-file", file, "--dry-run") == 0
     edit(place, "language_models/gpt4_config", "The best answers", "The better answers")
     assert models("deploy-config", "--plan-file", file, "--yes") == 1
@@ -195,8 +195,8 @@ def test_the_switch_of_the_issue_prints_before_and_after(
     assert "profile                       balanced -> high_accuracy" in out
     assert "model.timeout                 30 s -> 2 min" in out
     assert "samples                       1 -> 3" in out
-    assert "+ language_models/claude  new, 8 settings; goes along, named by integration" in out
-    assert "take it back with `models switch-config --undo --env development`" in out
+    assert "+ language_models/claude  new, 8 settings; included, named by integration" in out
+    assert "undo with `models switch-config --undo --env development`" in out
     assert models(*words) == 0
     assert "Nothing to do" in capsys.readouterr().out
     assert models("switch-config", "--undo") == 0

@@ -23,11 +23,11 @@ def test_from_an_answer_to_a_dataset_that_learns_its_correction(
 ) -> None:
     corrected = (*ONE, "--correction", "Bob.", "--org", "acme", "--adapter", "sales@3")
     assert models("feedback", "add", *corrected) == 0
-    assert capsys.readouterr().out == "recorded 1 row (id 1), to learn from\n"
+    assert capsys.readouterr().out == "recorded 1 row (id 1), a training row\n"
     assert models("feedback", "list") == 0
     listed = capsys.readouterr().out
     assert "correction" in listed and "sales@3" in listed and "Who leads sales?" in listed
-    assert listed.endswith("1 in all, 1 to learn from that no dataset has used\n")
+    assert listed.endswith("1 in all, 1 training rows that no dataset has used\n")
 
     prepare = ("prepare-data", "--from-feedback", "--org", "acme", "--out", "datasets/sales")
     assert models(*prepare) == 0
@@ -35,7 +35,7 @@ def test_from_an_answer_to_a_dataset_that_learns_its_correction(
     assert "feedback     1 row, id 1; 1 used for the first time" in printed
     assert printed.endswith("next: models fine-tune --dataset sales\n")
     assert models(*prepare) == 0
-    assert "datasets/sales: unchanged, no new feedback (1 rows" in capsys.readouterr().out
+    assert "datasets/sales: unchanged, no new feedback (1 training rows" in capsys.readouterr().out
     assert models("feedback", "list", "--unused", "--org", "acme") == 0
     assert "There is no unused feedback of organisation acme" in capsys.readouterr().out
 
@@ -44,9 +44,9 @@ def test_the_same_feedback_again_changes_nothing_and_says_so(
     models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models("feedback", "add", *ONE, "--rating", "bad") == 0
-    assert "kept, and never learned" in capsys.readouterr().out
+    assert "kept, and no training row" in capsys.readouterr().out
     assert models("feedback", "add", *ONE, "--rating", "bad") == 0
-    assert capsys.readouterr().out == "unchanged: this had been recorded before\n"
+    assert capsys.readouterr().out == "unchanged: this was recorded before\n"
 
 
 def test_a_file_is_recorded_as_a_whole_or_not_at_all(
@@ -61,11 +61,11 @@ def test_a_file_is_recorded_as_a_whole_or_not_at_all(
     assert recorded(project) == ()
     Path("rows.jsonl").write_text("\n".join([*lines, lines[0]]))
     assert models("feedback", "add", "--file", "rows.jsonl", "--dry-run") == 0
-    assert capsys.readouterr().out.startswith("would record 3 rows, 3 of them to learn from")
+    assert capsys.readouterr().out.startswith("would record 3 rows, 3 of them training rows")
     assert recorded(project) == ()
     assert models("feedback", "add", "--file", "rows.jsonl") == 0
     said = capsys.readouterr().out
-    assert said.startswith("recorded 3 rows (id 1 to 3), 3 of them to learn from")
+    assert said.startswith("recorded 3 rows (id 1 to 3), 3 of them training rows")
     assert "left out, recorded before: 1" in said
 
 

@@ -54,7 +54,7 @@ def test_the_command_of_the_readme_builds_changes_and_says_unchanged(
 ) -> None:
     assert models(*UPDATE) == 0
     said = capsys.readouterr().out
-    assert "texts/documentation: built anew (there was none): 2 files (2 added)" in said
+    assert "texts/documentation: rebuilt (there was none): 2 files (2 added)" in said
     assert "embedded 2" in said and "skipped, binary: 1 (docs/raw.md)" in said
     assert models(*UPDATE) == 0
     assert "texts/documentation: unchanged, 2 files, 2 passages" in capsys.readouterr().out
@@ -70,7 +70,7 @@ def test_a_dry_run_makes_no_index(
 ) -> None:
     assert models("update-embeddings", "--dry-run") == 0
     said = capsys.readouterr().out
-    assert "would be built anew (there was none): 2 files (2 added)" in said
+    assert "would be rebuilt (there was none): 2 files (2 added)" in said
     assert "passages not counted: the encoder all-minilm-l6-v2 is not on this machine" in said
     assert not (project.models / "embeddings").exists()
 
@@ -118,5 +118,5 @@ def test_damage_is_told_to_cron_and_mended_by_what_the_hint_says(
     assert "texts/documentation (unreadable)" in said
     assert "models update-embeddings --domain texts/documentation, and with --rebuild" in said
     assert models(*UPDATE) == 0
-    assert "built anew (it was damaged): 2 files (2 added)" in capsys.readouterr().out
+    assert "rebuilt (it was damaged): 2 files (2 added)" in capsys.readouterr().out
     assert models(*asked) == 0

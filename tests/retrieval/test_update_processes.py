@@ -181,7 +181,7 @@ def test_a_second_update_waits_by_itself_and_says_so_once(
     assert os.waitpid(held, 0)[1] == 0
     said = [finish(one) for one in waiting]
     assert [code for code, _, _ in said] == [0, 0], said
-    built = sorted("built anew (another encoder)" in stdout for _, stdout, _ in said)
+    built = sorted("rebuilt (another encoder)" in stdout for _, stdout, _ in said)
     assert built == [False, True], "each did the work of the other again"
     for _, _, stderr in said:
         assert stderr.count("wait, for 600 s at most: the index texts/docs is in use by") == 1
@@ -190,7 +190,7 @@ def test_a_second_update_waits_by_itself_and_says_so_once(
 def test_a_killed_holder_keeps_nobody_waiting(docs: Docs, held: int) -> None:
     os.kill(held, signal.SIGKILL)
     os.waitpid(held, 0)
-    assert "built anew" in run(docs, *UPDATE)
+    assert "rebuilt" in run(docs, *UPDATE)
 
 
 def test_updates_of_two_domains_run_at_once(docs: Docs, held: int, tmp_path: Path) -> None:

@@ -27,7 +27,7 @@ def promote(
     wait: Wait = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Make a version the active one: one rename, one row of history.
+    """Make a version the active one, if its figures allow it.
 
     Refused when its files differ from those registered. Refused with exit code 4 and the figures
     when it is not better than its base, or worse than the active version.
