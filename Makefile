@@ -1,7 +1,7 @@
 # Everything routine, one target each. `make` alone lists them.
 #
 # Only python3 (3.11 or newer), git and make are needed: the first target that needs the environment
-# makes it. Nothing has to be activated. Another Python: `make demo PYTHON=/path/to/python3.12`.
+# creates it. Nothing has to be activated. Another Python: `make demo PYTHON=/path/to/python3.12`.
 # On a machine without a GPU, PyTorch's own index of CPU builds saves several GB: name it in
 # PIP_EXTRA_INDEX_URL.
 
@@ -14,14 +14,14 @@ PYTHON ?= $(shell for python in python3.11 python3.12 python3.13 python3; do \
 ready := .venv/.ready
 pip := pip install --quiet --disable-pip-version-check --constraint constraints.txt
 
-# What the routine targets below work on: `make fine-tune dataset=support adapter=support`.
+# Defaults of the routine targets below: `make fine-tune dataset=support adapter=support`.
 base = smollm2-135m-instruct
 dataset = techcorp
 adapter = $(dataset)
 data = techcorp
 prompt = How much annual leave do I get at TechCorp?
 
-## Begin here
+## Start here
 
 .PHONY: help
 help:  ## List the targets
@@ -29,7 +29,7 @@ help:  ## List the targets
 		/^[a-z-]+:.*## / {printf "  make %-15s %s\n", $$1, $$2}' $(MAKEFILE_LIST)
 
 .PHONY: demo
-demo: $(ready)  ## Train, judge and use an adapter on this machine, set-up included
+demo: $(ready)  ## Train, evaluate and use an adapter on this machine, set-up included
 	models doctor
 	models base pull smollm2-135m-instruct
 	models fine-tune --dataset techcorp --adapter techcorp-demo \
@@ -38,15 +38,15 @@ demo: $(ready)  ## Train, judge and use an adapter on this machine, set-up inclu
 	@sed -n -e 's/^#>$$//p' -e 's/^#> //p' $(MAKEFILE_LIST)
 
 #>
-#> Where everything lies
-#>   datasets/techcorp/                       what it learned, and the questions it was judged on
-#>   experiments/techcorp-demo/report.html    how training went: open it in a browser
+#> Where to find the results
+#>   datasets/techcorp/                       the training rows, and the evaluation questions
+#>   experiments/techcorp-demo/report.html    how training went; open it in a browser
 #>   models/versions/techcorp-demo/1/         the version: weights, MANIFEST.json, TRAINING_INFO.md
-#>   models/trained/techcorp-demo             a link to the version in use
+#>   models/trained/techcorp-demo             a link to the active version
 #>
-#> What to type next
+#> Next commands
 #>   .venv/bin/models generate --adapter techcorp-demo "Who is the CFO of TechCorp?"
-#>   .venv/bin/models init ~/my-project          a project of your own, outside this repository
+#>   .venv/bin/models init ~/my-project       a project of your own, outside this repository
 #>   .venv/bin/models prepare-data FILE.csv --out datasets/mine
 #>   .venv/bin/models fine-tune --dataset mine --adapter mine --promote
 
@@ -55,7 +55,7 @@ test: $(ready)  ## Run the whole test suite
 	pytest --numprocesses logical --maxprocesses 4 --dist worksteal
 
 .PHONY: setup
-setup: $(ready)  ## Make .venv; done again by itself when the dependencies change
+setup: $(ready)  ## Create .venv; repeated automatically when the dependencies change
 
 $(ready): pyproject.toml constraints.txt
 	@$(call usable,$(or $(PYTHON),false)) || { echo "Python 3.11 or newer (with venv) is needed;" \
@@ -66,14 +66,14 @@ $(ready): pyproject.toml constraints.txt
 	$(pip) --editable ".[dev$(shell nvidia-smi -L 2>/dev/null | grep -q GPU && echo ,gpu)]"
 	touch $@
 
-## The routine jobs, each a plain command to copy
+## Routine jobs, each a plain command to copy
 
 .PHONY: doctor
-doctor: $(ready)  ## What this machine can do, and what is missing for what
+doctor: $(ready)  ## What this machine can do, and what is missing
 	models doctor
 
 .PHONY: bases
-bases: $(ready)  ## The base models, and which are at hand
+bases: $(ready)  ## The base models, and which are available locally
 	models base list
 
 .PHONY: pull
@@ -81,25 +81,25 @@ pull: $(ready)  ## Fetch a base: base=NAME
 	models base pull $(base)
 
 .PHONY: check-data
-check-data: $(ready)  ## Everything that can be wrong before training: dataset=NAME
+check-data: $(ready)  ## Check everything before training: dataset=NAME
 	models fine-tune --dataset $(dataset) --base-model $(base) --check
 
 .PHONY: fine-tune
-fine-tune: $(ready)  ## Train an adapter and use it if it is better: dataset=NAME adapter=NAME
+fine-tune: $(ready)  ## Train an adapter, and promote it if it is better: dataset=NAME adapter=NAME
 	models fine-tune --dataset $(dataset) --base-model $(base) --adapter $(adapter) --promote
 
 .PHONY: evaluate
-evaluate: $(ready)  ## Base against adapter, on questions neither has seen: adapter=NAME dataset=NAME
+evaluate: $(ready)  ## Evaluate an adapter against its base on unseen questions: adapter=NAME dataset=NAME
 	models evaluate --adapter $(adapter) --dataset $(dataset)
 
 .PHONY: generate
 generate: $(ready)  ## Ask the adapter and its base: adapter=NAME prompt="..."
 	models generate --adapter $(adapter) --compare-base "$(prompt)"
 
-## For work on modelyard itself
+## Development of modelyard
 
 .PHONY: check
-check: $(ready)  ## Format, lint, types and the map of the rooms
+check: $(ready)  ## Format, lint, types and import contracts
 	ruff format --check .
 	ruff check .
 	mypy
@@ -110,16 +110,17 @@ soak: $(ready)  ## The tests with the large counts
 	MODELYARD_SOAK=10 pytest -m "soak or not soak" --timeout=3600 -s -rA
 
 .PHONY: docs
-docs: $(ready)  ## Write docs/cli.md from the commands and docs/configs.md from the settings
+docs: $(ready)  ## Generate docs/cli.md, docs/configs.md and the config schemas
 	python -m modelyard.cli.reference docs/cli.md
 	python -m modelyard.cli.config_reference docs/configs.md
+	models config schema --all --to src/modelyard/configs/schemas
 
 .PHONY: bench-train
 bench-train: $(ready)  ## Speed of training, side by side with its peers
 	python benchmarks/train.py --data $(data)
 
 .PHONY: bench-memory
-bench-memory: $(ready)  ## Predicted against real peaks of memory
+bench-memory: $(ready)  ## Predicted against measured peak memory
 	python benchmarks/memory.py
 
 .PHONY: bench-startup

@@ -64,7 +64,10 @@ def test_the_command_of_the_issue_in_ci_says_exactly_what_to_add(
     assert models(*GPT4, "--yes") == 0
     assert "Revision 1 is live in production." in capsys.readouterr().out
     assert models(*GPT4) == 0  # there is nothing left to say yes to
-    assert "Nothing to do: it is already live in production, with revision 1" in capsys.readouterr().out
+    assert (
+        "Nothing to do: it is already live in production, with revision 1"
+        in capsys.readouterr().out
+    )
 
 
 def on_a_terminal(place: Project, answer: str, *words: str) -> tuple[int, str]:
