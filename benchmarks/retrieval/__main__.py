@@ -70,7 +70,7 @@ def _parse() -> argparse.Namespace:
         help="what to index (default: the sources of this Python and its packages)",
     )
     parser.add_argument(
-        "--folder", type=Path, metavar="DIR", help="where the million passages are put for a while"
+        "--folder", type=Path, metavar="DIR", help="where the million chunks are put for a while"
     )
     parser.add_argument(
         "--only",

@@ -1,4 +1,4 @@
-"""`models search` as a process that starts from nothing, on 10,000 passages.
+"""`models search` as a process that starts from nothing, on 10,000 chunks.
 
 python -m benchmarks.retrieval.cold
 """
@@ -26,7 +26,7 @@ from benchmarks.retrieval.prose import python_sources, windows
 from benchmarks.retrieval.table import Row, report
 
 BAR_S = 0.8
-PASSAGES = 10_000
+CHUNKS = 10_000
 RUNS = 11
 HEAVY = ("torch", "transformers", "sentence_transformers")
 _QUERIES = (
@@ -38,14 +38,14 @@ _QUERIES = (
 )
 
 
-def measure(text: Sequence[Path], *, passages: int = PASSAGES, runs: int = RUNS) -> list[Row]:
+def measure(text: Sequence[Path], *, chunks: int = CHUNKS, runs: int = RUNS) -> list[Row]:
     """The median of some runs, and what they import."""
     with tempfile.TemporaryDirectory(prefix="bench-cold-") as place:
         project, domain = make_project(Path(place))
         written = write_index(
             domain,
-            islice(windows(text), passages),
-            directions(passages, domain.encoder.dimensions, seed=1),
+            islice(windows(text), chunks),
+            directions(chunks, domain.encoder.dimensions, seed=1),
             fingerprint=real_fingerprint(project, domain),
         )
         words = ["search", "--domain", DOMAIN]
@@ -58,7 +58,7 @@ def measure(text: Sequence[Path], *, passages: int = PASSAGES, runs: int = RUNS)
     median = statistics.median(times)
     return [
         Row(
-            what=f"`models search` cold, as a process, {written:,} passages",
+            what=f"`models search` cold, as a process, {written:,} chunks",
             ours=f"{median:.2f} s ({min(times):.2f} to {max(times):.2f})",
             peer=f"imports {', '.join(heavy)}" if heavy else "no torch",
             bar=f"under {BAR_S} s, no torch",
@@ -83,10 +83,10 @@ def imported(folder: Path, words: Sequence[str]) -> list[str]:
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--text", type=Path, action="append", metavar="DIR")
-    parser.add_argument("--passages", type=int, default=PASSAGES)
+    parser.add_argument("--chunks", type=int, default=CHUNKS)
     parser.add_argument("--runs", type=int, default=RUNS)
     asked = parser.parse_args()
-    return report(measure(asked.text or python_sources(), passages=asked.passages, runs=asked.runs))
+    return report(measure(asked.text or python_sources(), chunks=asked.chunks, runs=asked.runs))
 
 
 if __name__ == "__main__":

@@ -4,7 +4,7 @@
 
 Every figure is that of a process, as cron or a person starts it. The first index takes its vectors
 from the embedding cache, where random ones are put beforehand under the real encoder's fingerprint:
-how fast texts are embedded is measured elsewhere. The edited passage is embedded for real.
+how fast texts are embedded is measured elsewhere. The edited chunk is embedded for real.
 """
 
 from __future__ import annotations
@@ -30,7 +30,7 @@ from modelyard.encoders import open_encoder
 from modelyard.retrieval.cache import open_cache
 from modelyard.retrieval.domains import Domain
 from modelyard.retrieval.index import VECTOR_TYPE
-from modelyard.retrieval.reading.passages import read_passages
+from modelyard.retrieval.reading.chunks import read_chunks
 
 UNCHANGED_S, EDITED_S = 1.0, 2.0
 FILES = 10_000
@@ -66,12 +66,12 @@ def measure(text: Sequence[Path], *, files: int = FILES, rounds: int = ROUNDS) -
         edits = [
             _edit(project, path, number) for number, path in enumerate(paths[:: files // rounds])
         ]
-    passages = first["passages"]["added"]
+    chunks = first["passages"]["added"]
     unchanged, status = statistics.median(ours), statistics.median(git)
     updated, found = (statistics.median(times) for times in zip(*edits, strict=True))
     return [
         Row(
-            what=f"unchanged re-run, {files:,} files, {passages:,} passages",
+            what=f"unchanged re-run, {files:,} files, {chunks:,} chunks",
             ours=f"{unchanged:.2f} s, 0 embedded",
             peer=f"`git status` {status:.2f} s",
             ratio=f"{unchanged / status:.1f}",
@@ -118,13 +118,13 @@ def _commit(project: Project) -> None:
 
 
 def _fill_cache(project: Project, domain: Domain, paths: Sequence[Path]) -> None:
-    """A vector for every passage that the update will cut."""
+    """A vector for every chunk that the update will cut."""
     count_tokens = open_encoder(project, domain.encoder).count_tokens
     digests = list(
         {
-            passage.digest
+            chunk.digest
             for path in paths
-            for passage in read_passages(
+            for chunk in read_chunks(
                 path.read_bytes(), project.show(path), domain.settings, count_tokens
             )
         }
@@ -154,7 +154,7 @@ def _compare_unchanged(project: Project, rounds: int) -> tuple[list[float], list
 
 
 def _edit(project: Project, path: Path, number: int) -> tuple[float, float]:
-    """Seconds until the update has ended, and until a search has shown the new passage."""
+    """Seconds until the update has ended, and until a search has shown the new chunk."""
     text = _NEWS[number % len(_NEWS)]
     with path.open("a") as file:
         file.write(f"## News\n\n{text}\n")
@@ -166,7 +166,7 @@ def _edit(project: Project, path: Path, number: int) -> tuple[float, float]:
     found = time.perf_counter() - began
     results = json.loads(shown.stdout)["results"]
     hit = any(one["path"] == project.show(path) and text in one["text"] for one in results)
-    _require(hit, "the new passage was to be found")
+    _require(hit, "the new chunk was to be found")
     return updated, found
 
 

@@ -1,4 +1,4 @@
-"""A million passages: memory while they are indexed, and how fast and right the search then is.
+"""A million chunks: memory while they are indexed, and how fast and right the search then is.
 
     python -m benchmarks.retrieval.memory --folder /a/disk/with/6/GB
 
@@ -32,12 +32,12 @@ from benchmarks.retrieval.projects import (
     write_index,
 )
 from benchmarks.retrieval.table import Row, report
+from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.opened import OpenedIndex
-from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.ranking import CODE, rank
 from modelyard.retrieval.search import Searcher
 
-PASSAGES = 1_000_000
+CHUNKS = 1_000_000
 MOST_BYTES = 2_000_000_000
 P50_MS = 100.0
 LEAST_RECALL = 0.98
@@ -47,29 +47,29 @@ _BLOCK = 4_096
 _DEPTH = 200
 """Candidates of each side, as configs/embedding_models/semantic_search.yaml has them."""
 _WORDS = 50_000
-_WORDS_OF_A_PASSAGE = 60
+_WORDS_OF_A_CHUNK = 60
 _MANDELBROT = 50
-"""The most frequent word stands in a sixth of the passages, as one that is no stop word may."""
+"""The most frequent word stands in a sixth of the chunks, as one that is no stop word may."""
 
 Vectors = npt.NDArray[np.float32]
 
 
-def measure(*, passages: int = PASSAGES, folder: Path | None = None) -> list[Row]:
+def measure(*, chunks: int = CHUNKS, folder: Path | None = None) -> list[Row]:
     """Rows for indexing, for the search and for its dense side."""
     with tempfile.TemporaryDirectory(prefix="bench-memory-", dir=folder) as place:
-        built = _in_a_process("build", place, passages)
-        asked = _in_a_process("ask", place, passages)
+        built = _in_a_process("build", place, chunks)
+        asked = _in_a_process("ask", place, chunks)
     return [
         Row(
-            what=f"memory while indexing {passages:,} passages",
+            what=f"memory while indexing {chunks:,} chunks",
             ours=f"{built['peak_bytes'] / 1e6:,.0f} MB",
-            peer=f"{built['passages_per_s']:,.0f} passages/s, "
+            peer=f"{built['chunks_per_s']:,.0f} chunks/s, "
             f"index {built['index_bytes'] / 1e6:,.0f} MB",
             bar=f"under {MOST_BYTES / 1e6:,.0f} MB",
             hit=built["peak_bytes"] < MOST_BYTES,
         ),
         Row(
-            what=f"search in {passages:,} passages, {QUERIES} queries",
+            what=f"search in {chunks:,} chunks, {QUERIES} queries",
             ours=f"p50 {asked['p50_ms']:.0f} ms",
             peer=f"p99 {asked['p99_ms']:.0f} ms, opened in {asked['opened_s']:.1f} s, "
             f"{asked['peak_bytes'] / 1e6:,.0f} MB",
@@ -77,7 +77,7 @@ def measure(*, passages: int = PASSAGES, folder: Path | None = None) -> list[Row
             hit=asked["p50_ms"] < P50_MS,
         ),
         Row(
-            what=f"recall@10 of the dense side in {passages:,} passages",
+            what=f"recall@10 of the dense side in {chunks:,} chunks",
             ours=f"{asked['recall']:.3f}",
             peer="exact float32",
             bar=f"at least {LEAST_RECALL}",
@@ -86,31 +86,31 @@ def measure(*, passages: int = PASSAGES, folder: Path | None = None) -> list[Row
     ]
 
 
-def _in_a_process(what: str, folder: str, passages: int) -> dict[str, float]:
+def _in_a_process(what: str, folder: str, chunks: int) -> dict[str, float]:
     module = "benchmarks.retrieval.memory"
-    command = [sys.executable, "-m", module, f"--{what}", folder, "--passages", str(passages)]
+    command = [sys.executable, "-m", module, f"--{what}", folder, "--chunks", str(chunks)]
     found: dict[str, float] = json.loads(run(command, Path.cwd()).stdout)
     return found
 
 
-def build(folder: Path, passages: int) -> dict[str, float]:
+def build(folder: Path, chunks: int) -> dict[str, float]:
     """Make the index. Called in a process of its own."""
     project, domain = make_project(folder)
     began = time.perf_counter()
     write_index(
         domain,
-        _passages(passages),
-        (vector for block in _blocks(passages, domain.encoder.dimensions) for vector in block),
+        _chunks(chunks),
+        (vector for block in _blocks(chunks, domain.encoder.dimensions) for vector in block),
         fingerprint=real_fingerprint(project, domain),
     )
     return {
-        "passages_per_s": passages / (time.perf_counter() - began),
+        "chunks_per_s": chunks / (time.perf_counter() - began),
         "index_bytes": domain.index.stat().st_size,
         "peak_bytes": _peak_bytes(),
     }
 
 
-def ask(folder: Path, passages: int) -> dict[str, float]:
+def ask(folder: Path, chunks: int) -> dict[str, float]:
     """Search the index. Called in a process of its own."""
     project, domain = make_project(folder)
     chance = np.random.default_rng(2)
@@ -129,14 +129,14 @@ def ask(folder: Path, passages: int) -> dict[str, float]:
         "p99_ms": float(p99),
         "opened_s": times[0] / 1000,
         "peak_bytes": peak_bytes,
-        "recall": _recall(domain.index, passages, domain.encoder.dimensions),
+        "recall": _recall(domain.index, chunks, domain.encoder.dimensions),
     }
 
 
-def _recall(index: Path, passages: int, dimensions: int) -> float:
+def _recall(index: Path, chunks: int, dimensions: int) -> float:
     """The share of the ten nearest that the search's dense side has among its first ten."""
     queries = directions(QUERIES, dimensions, seed=-1 % 2**32)
-    wanted = _nearest(queries, passages)
+    wanted = _nearest(queries, chunks)
     opened = OpenedIndex(index)
     shared = 0
     with opened.reading() as snapshot:
@@ -150,12 +150,12 @@ def _recall(index: Path, passages: int, dimensions: int) -> float:
     return shared / wanted.size
 
 
-def _nearest(queries: Vectors, passages: int) -> npt.NDArray[np.int64]:
+def _nearest(queries: Vectors, chunks: int) -> npt.NDArray[np.int64]:
     """The rows of the ten largest cosines, block by block: int64 [queries, 10]."""
     best = np.full((len(queries), 10), -2.0, np.float32)
     rows = np.zeros((len(queries), 10), np.int64)
     start = 0
-    for block in _blocks(passages, queries.shape[1]):
+    for block in _blocks(chunks, queries.shape[1]):
         near = np.hstack([best, queries @ block.T])
         known = np.broadcast_to(np.arange(start, start + len(block)), (len(queries), len(block)))
         where = np.hstack([rows, known])
@@ -166,18 +166,18 @@ def _nearest(queries: Vectors, passages: int) -> npt.NDArray[np.int64]:
     return rows
 
 
-def _blocks(passages: int, dimensions: int) -> Iterator[Vectors]:
+def _blocks(chunks: int, dimensions: int) -> Iterator[Vectors]:
     """All vectors, the same in every process: float32 [4096 or fewer, dimensions]."""
-    for number, start in enumerate(range(0, passages, _BLOCK)):
-        yield directions(min(_BLOCK, passages - start), dimensions, seed=number)
+    for number, start in enumerate(range(0, chunks, _BLOCK)):
+        yield directions(min(_BLOCK, chunks - start), dimensions, seed=number)
 
 
-def _passages(count: int) -> Iterator[Passage]:
+def _chunks(count: int) -> Iterator[Chunk]:
     """Texts of made-up words, as frequent as words are."""
     chance = np.random.default_rng(1)
     for number in range(count):
-        text = " ".join(_drawn(chance, _WORDS_OF_A_PASSAGE))
-        yield Passage(text=text, title=f"Part {number}", kind="section", first_line=1, last_line=1)
+        text = " ".join(_drawn(chance, _WORDS_OF_A_CHUNK))
+        yield Chunk(text=text, title=f"Part {number}", kind="section", first_line=1, last_line=1)
 
 
 def _drawn(chance: np.random.Generator, count: int) -> list[str]:
@@ -201,18 +201,16 @@ def _peak_bytes() -> int:
 
 def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
-    parser.add_argument("--passages", type=int, default=PASSAGES)
+    parser.add_argument("--chunks", type=int, default=CHUNKS)
     parser.add_argument("--folder", type=Path, help="where the index is made for the time of a run")
     parser.add_argument("--build", type=Path, help=argparse.SUPPRESS)
     parser.add_argument("--ask", type=Path, help=argparse.SUPPRESS)
     asked = parser.parse_args()
     if asked.build or asked.ask:
-        found = (
-            build(asked.build, asked.passages) if asked.build else ask(asked.ask, asked.passages)
-        )
+        found = build(asked.build, asked.chunks) if asked.build else ask(asked.ask, asked.chunks)
         print(json.dumps(found))
         return 0
-    return report(measure(passages=asked.passages, folder=asked.folder))
+    return report(measure(chunks=asked.chunks, folder=asked.folder))
 
 
 if __name__ == "__main__":

@@ -1,4 +1,4 @@
-"""Projects to measure in: one search domain, and an index of passages that no file holds."""
+"""Projects to measure in: one search domain, and an index of chunks that no file holds."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ import numpy.typing as npt
 
 from modelyard.core.layout import Project
 from modelyard.encoders import encoder_fingerprint
+from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.domains import Domain, load_domains
 from modelyard.retrieval.index import VECTOR_TYPE
-from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.revise import FileRecord, build_beside
 from modelyard.setup.init import init_project
 
@@ -33,7 +33,7 @@ domains:
     chunker: markdown
 """
 _CENTRES = 1_000
-_PASSAGES_IN_A_FILE = 10
+_CHUNKS_IN_A_FILE = 10
 _NO_FILE = "1970-01-01T00:00:00Z"
 
 
@@ -62,17 +62,17 @@ def directions(count: int, dimensions: int, *, seed: int) -> npt.NDArray[np.floa
 
 def write_index(
     domain: Domain,
-    passages: Iterable[Passage],
+    chunks: Iterable[Chunk],
     vectors: Iterable[npt.NDArray[np.float32]],
     *,
     fingerprint: str,
 ) -> int:
-    """An index of these passages, one vector each, through what every update uses; how many.
+    """An index of these chunks, one vector each, through what every update uses; how many.
 
-    Files are made up: ten passages each.
+    Files are made up: ten chunks each.
     """
     written = 0
-    pairs = zip(passages, vectors, strict=False)
+    pairs = zip(chunks, vectors, strict=False)
     with build_beside(
         domain.index,
         encoder=fingerprint,
@@ -81,19 +81,17 @@ def write_index(
         code=False,
     ) as build:
         for number, some in enumerate(_files(pairs)):
-            file = [passage for passage, _ in some]
-            halves = {
-                passage.digest: vector.astype(VECTOR_TYPE).tobytes() for passage, vector in some
-            }
+            file = [chunk for chunk, _ in some]
+            halves = {chunk.digest: vector.astype(VECTOR_TYPE).tobytes() for chunk, vector in some}
             build.add_file(_record(f"notes/{number:06d}.md"), file, halves)
             written += len(file)
     return written
 
 
 def _files(
-    pairs: Iterator[tuple[Passage, npt.NDArray[np.float32]]],
-) -> Iterator[list[tuple[Passage, npt.NDArray[np.float32]]]]:
-    while some := list(islice(pairs, _PASSAGES_IN_A_FILE)):
+    pairs: Iterator[tuple[Chunk, npt.NDArray[np.float32]]],
+) -> Iterator[list[tuple[Chunk, npt.NDArray[np.float32]]]]:
+    while some := list(islice(pairs, _CHUNKS_IN_A_FILE)):
         yield some
 
 

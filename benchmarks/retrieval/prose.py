@@ -8,7 +8,7 @@ import sysconfig
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
-from modelyard.retrieval.passage import Passage
+from modelyard.retrieval.chunk import Chunk
 
 _ENDINGS = (".py", ".md", ".rst", ".txt")
 _MOST_OF_ONE_FILE = 400_000
@@ -21,8 +21,8 @@ def python_sources() -> list[Path]:
     return [Path(paths["stdlib"]), Path(paths["purelib"])]
 
 
-def windows(folders: Sequence[Path], *, words: int = 80) -> Iterator[Passage]:
-    """One passage after another, each of that many words, as long as there is text."""
+def windows(folders: Sequence[Path], *, words: int = 80) -> Iterator[Chunk]:
+    """One chunk after another, each of that many words, as long as there is text."""
     for path in _texts(folders):
         lines = path.read_bytes()[:_MOST_OF_ONE_FILE].decode(errors="replace").splitlines()
         title = f"{path.parent.name} > {path.stem}"
@@ -34,7 +34,7 @@ def windows(folders: Sequence[Path], *, words: int = 80) -> Iterator[Passage]:
             count += len(line.split())
             if count >= words:
                 text = "\n".join(gathered).strip()
-                yield Passage(
+                yield Chunk(
                     text=text, title=title, kind="section", first_line=first, last_line=number
                 )
                 gathered, first, count = [], 0, 0
@@ -50,8 +50,8 @@ def _texts(folders: Sequence[Path]) -> Iterator[Path]:
                 yield path
 
 
-def load_queries(sets: Sequence[Path], passages: Sequence[Passage], count: int) -> list[str]:
-    """Distinct queries: those of the sets in BEIR's layout, and then pieces of passages."""
+def load_queries(sets: Sequence[Path], chunks: Sequence[Chunk], count: int) -> list[str]:
+    """Distinct queries: those of the sets in BEIR's layout, and then pieces of chunks."""
     asked: dict[str, None] = {}
     for folder in sets:
         with (folder / "queries.jsonl").open() as lines:
@@ -61,7 +61,7 @@ def load_queries(sets: Sequence[Path], passages: Sequence[Passage], count: int) 
     chance.shuffle(mixed)
     asked = dict.fromkeys(mixed)
     while len(asked) < count:
-        words = [word for word in chance.choice(passages).text.split() if word.isalnum()]
+        words = [word for word in chance.choice(chunks).text.split() if word.isalnum()]
         if len(words) > 8:
             asked[" ".join(words[:6])] = None
     return list(asked)[:count]

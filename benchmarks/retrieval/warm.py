@@ -1,4 +1,4 @@
-"""Searches by one Searcher that stays open, on 100,000 passages, the query's encoding included.
+"""Searches by one Searcher that stays open, on 100,000 chunks, the query's encoding included.
 
 python -m benchmarks.retrieval.warm
 """
@@ -27,7 +27,7 @@ from benchmarks.retrieval.table import Row, report
 from modelyard.retrieval.search import Searcher
 
 P50_MS, P99_MS = 20.0, 60.0
-PASSAGES = 100_000
+CHUNKS = 100_000
 QUERIES = 500
 WARM_UP = 20
 
@@ -36,13 +36,13 @@ def measure(
     text: Sequence[Path],
     sets: Sequence[Path] = (),
     *,
-    passages: int = PASSAGES,
+    chunks: int = CHUNKS,
     queries: int = QUERIES,
 ) -> list[Row]:
     """Median and 99th percentile of distinct queries, each asked once; the first 20 apart."""
     with tempfile.TemporaryDirectory(prefix="bench-warm-") as place:
         project, domain = make_project(Path(place))
-        texts = list(islice(windows(text), passages))
+        texts = list(islice(windows(text), chunks))
         written = write_index(
             domain,
             texts,
@@ -56,7 +56,7 @@ def measure(
     p50, p99 = np.percentile(rest, [50, 99])
     return [
         Row(
-            what=f"search, warm, {written:,} passages, {len(rest)} distinct queries",
+            what=f"search, warm, {written:,} chunks, {len(rest)} distinct queries",
             ours=f"p50 {p50:.1f} ms, p99 {p99:.1f} ms",
             peer=f"first {first[0]:.0f} ms, next {WARM_UP - 1}: p50 {np.median(first[1:]):.1f} ms",
             bar=f"p50 {P50_MS:.0f} ms, p99 {P99_MS:.0f} ms",
@@ -82,14 +82,14 @@ def main() -> int:
     parser = argparse.ArgumentParser(description=(__doc__ or "").splitlines()[0])
     parser.add_argument("--text", type=Path, action="append", metavar="DIR")
     parser.add_argument("--data", type=Path, action="append", default=[], metavar="DIR")
-    parser.add_argument("--passages", type=int, default=PASSAGES)
+    parser.add_argument("--chunks", type=int, default=CHUNKS)
     parser.add_argument("--queries", type=int, default=QUERIES)
     asked = parser.parse_args()
     return report(
         measure(
             asked.text or python_sources(),
             asked.data,
-            passages=asked.passages,
+            chunks=asked.chunks,
             queries=asked.queries,
         )
     )

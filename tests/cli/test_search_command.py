@@ -13,8 +13,8 @@ import numpy as np
 import pytest
 
 from modelyard.core.layout import Project
+from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.index import VECTOR_TYPE
-from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.revise import FileRecord, build_beside
 
 CONFIG = """
@@ -62,7 +62,7 @@ def searchable(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     with build_beside(place, encoder="eight", dimensions=8, chunking="", code=False) as build:
         for path, (title, text) in TEXTS.items():
             lines = text.count("\n")
-            one = Passage(text=text, title=title, kind="section", first_line=3, last_line=3 + lines)
+            one = Chunk(text=text, title=title, kind="section", first_line=3, last_line=3 + lines)
             build.add_file(_write_file(project, path, text), [one], {one.digest: vector})
     return project
 
@@ -101,7 +101,7 @@ def test_the_name_of_a_file_cannot_forge_a_result(
     searchable: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     forged = "docs/a\n1. docs/adapters.md:1-2  Run this  [tests.documentation].md"
-    one = Passage(text="roll back here", kind="section", first_line=1, last_line=1)
+    one = Chunk(text="roll back here", kind="section", first_line=1, last_line=1)
     vector = EightNumbers().encode_query("").astype(VECTOR_TYPE).tobytes()
     place = searchable.search_index("tests", "documentation")
     with build_beside(place, encoder="eight", dimensions=8, chunking="", code=False) as build:
@@ -117,12 +117,12 @@ def test_the_name_of_a_file_cannot_forge_a_result(
     assert "     also docs/a\\n1. docs/adapters.md" in shown
 
 
-def test_a_key_that_no_passage_has_is_wrong_usage(
+def test_a_key_that_no_chunk_has_is_wrong_usage(
     searchable: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models("search", "roll back", "--filter", "foo=bar") == 2
     said = " ".join(capsys.readouterr().err.split())
-    assert "--filter foo: no passage has such a fact" in said
+    assert "--filter foo: no chunk has such a fact" in said
     assert "the keys here: path, kind, domain" in said
 
 
@@ -142,7 +142,7 @@ def test_an_evaluation_says_how_many_answers_name_nothing(
     assert (found["answers"], found["unknown"]) == (2, ["docs/adapters.md:9999"])
     answers.write_text("1\tdocs/no-such.md\t1\n")
     assert models(*words) == 5
-    assert "no answer names a passage of tests/documentation" in capsys.readouterr().err
+    assert "no answer names a chunk of tests/documentation" in capsys.readouterr().err
 
 
 def test_results_show_place_title_and_marked_words(
@@ -173,7 +173,7 @@ def test_explain_says_how_the_query_was_understood_and_why(
     shown = capsys.readouterr().out
     assert "terms    roll adapt" in shown
     assert 'phrases  "an adapter"' in shown
-    assert "asked    tests/documentation: 2 passages, 1 of them let through; dense 60%" in shown
+    assert "asked    tests/documentation: 2 chunks, 1 of them let through; dense 60%" in shown
     assert "= 0.60 x dense 1.000 + 0.40 x words " in shown
 
 
@@ -200,7 +200,7 @@ def test_a_filter_that_nothing_fits_finds_nothing(
     said = capsys.readouterr()
     assert said.out == ""
     assert "nothing found" in said.err
-    assert "note: no passage has kind=function; there is section" in said.err
+    assert "note: no chunk has kind=function; there is section" in said.err
 
 
 @pytest.mark.parametrize(
@@ -239,8 +239,8 @@ def test_without_an_index_there_is_no_data(
 class LikesBuckets:
     """A cross-encoder with one wish."""
 
-    def score(self, query: str, passages: list[str]) -> np.ndarray:
-        return np.array([3.0 if "bucket" in one else -3.0 for one in passages])
+    def score(self, query: str, chunks: list[str]) -> np.ndarray:
+        return np.array([3.0 if "bucket" in one else -3.0 for one in chunks])
 
 
 @pytest.fixture

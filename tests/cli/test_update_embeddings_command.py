@@ -57,7 +57,7 @@ def test_the_command_of_the_readme_builds_changes_and_says_unchanged(
     assert "texts/documentation: rebuilt (there was none): 2 files (2 added)" in said
     assert "embedded 2" in said and "skipped, binary: 1 (docs/raw.md)" in said
     assert models(*UPDATE) == 0
-    assert "texts/documentation: unchanged, 2 files, 2 passages" in capsys.readouterr().out
+    assert "texts/documentation: unchanged, 2 files, 2 chunks" in capsys.readouterr().out
     (docs / "two.md").write_text("# Two\n\nThe second of many.\n")
     assert models(*UPDATE, "--json") == 0
     found = json.loads(capsys.readouterr().out)["domains"][0]
@@ -71,7 +71,7 @@ def test_a_dry_run_makes_no_index(
     assert models("update-embeddings", "--dry-run") == 0
     said = capsys.readouterr().out
     assert "would be rebuilt (there was none): 2 files (2 added)" in said
-    assert "passages not counted: the encoder all-minilm-l6-v2 is not on this machine" in said
+    assert "chunks not counted: the encoder all-minilm-l6-v2 is not on this machine" in said
     assert not (project.models / "embeddings").exists()
 
 

@@ -20,7 +20,7 @@ from modelyard.core.layout import cache_folder
 from modelyard.encoders.cross_encoder import open_cross_encoder
 
 QUERY = "how do i roll back an adapter"
-PASSAGES = [
+CHUNKS = [
     "roll back the adapter version",
     "",
     "out of memory in the search index",
@@ -41,18 +41,18 @@ def cleaned(texts: list[str]) -> list[str]:
 
 @pytest.mark.parametrize("query", [QUERY, "i", "漢字 of the index"])
 def test_scores_are_those_of_transformers(tiny: Path, query: str) -> None:
-    found = open_cross_encoder(tiny).score(query, PASSAGES)
-    expected = reference_scores(tiny, query, cleaned(PASSAGES))
+    found = open_cross_encoder(tiny).score(query, CHUNKS)
+    expected = reference_scores(tiny, query, cleaned(CHUNKS))
     assert found.dtype == np.float32
-    assert np.ptp(expected) > 0.1  # the passages do differ
+    assert np.ptp(expected) > 0.1  # the chunks do differ
     assert np.allclose(found, expected, atol=1e-3)
     assert np.argsort(found[:5]).tolist() == np.argsort(expected[:5]).tolist()
 
 
 def test_a_model_that_is_not_told_which_is_the_query_sees_one_text(tmp_path: Path) -> None:
     folder = write_cross_encoder(tmp_path / "model", tells_apart=False)
-    found = open_cross_encoder(folder).score(QUERY, PASSAGES)
-    assert np.allclose(found, reference_scores(folder, QUERY, cleaned(PASSAGES)), atol=1e-3)
+    found = open_cross_encoder(folder).score(QUERY, CHUNKS)
+    assert np.allclose(found, reference_scores(folder, QUERY, cleaned(CHUNKS)), atol=1e-3)
 
 
 def test_a_roberta_runs_through_torch_and_says_so(tmp_path: Path) -> None:
@@ -60,32 +60,32 @@ def test_a_roberta_runs_through_torch_and_says_so(tmp_path: Path) -> None:
         write_cross_encoder(tmp_path / "model", family="roberta", tells_apart=False),
         Said(),
     )
-    found = open_cross_encoder(folder, progress=said).score(QUERY, PASSAGES)
-    assert np.allclose(found, reference_scores(folder, QUERY, cleaned(PASSAGES)), atol=1e-3)
+    found = open_cross_encoder(folder, progress=said).score(QUERY, CHUNKS)
+    assert np.allclose(found, reference_scores(folder, QUERY, cleaned(CHUNKS)), atol=1e-3)
     assert any("no plain BERT (roberta)" in text for text in said.warnings)
 
 
 def test_another_activation_is_not_taken_for_plain_bert(tmp_path: Path) -> None:
     folder = write_cross_encoder(tmp_path / "model", hidden_act="relu")
-    found = open_cross_encoder(folder).score(QUERY, PASSAGES)
-    assert np.allclose(found, reference_scores(folder, QUERY, cleaned(PASSAGES)), atol=1e-3)
+    found = open_cross_encoder(folder).score(QUERY, CHUNKS)
+    assert np.allclose(found, reference_scores(folder, QUERY, cleaned(CHUNKS)), atol=1e-3)
 
 
-def test_a_query_longer_than_the_model_sees_still_meets_its_passages(tiny: Path) -> None:
+def test_a_query_longer_than_the_model_sees_still_meets_its_chunks(tiny: Path) -> None:
     scorer = open_cross_encoder(tiny)
     one, other = scorer.score(QUERY * 20, ["roll back the version", "memory error"])
     assert np.isfinite([one, other]).all()
     assert one != other
 
 
-def test_no_passage_gets_no_score(tiny: Path) -> None:
+def test_no_chunk_gets_no_score(tiny: Path) -> None:
     assert open_cross_encoder(tiny).score(QUERY, []).shape == (0,)
 
 
 def test_the_graph_is_written_once(tmp_path: Path) -> None:
     folder, said = write_cross_encoder(tmp_path / "model"), Said()
     for _ in range(2):
-        open_cross_encoder(folder, progress=said).score(QUERY, PASSAGES)
+        open_cross_encoder(folder, progress=said).score(QUERY, CHUNKS)
     assert said.stages == ["prepare: the cross-encoder model for ONNX Runtime, once"]
     assert len(list((cache_folder() / "encoders" / "graphs").glob("*.onnx"))) == 1
 

@@ -140,7 +140,7 @@ def test_packed_batches_give_the_vectors_of_single_texts(
     assert np.allclose(together, apart, atol=1e-5)
 
 
-def test_texts_put_before_queries_and_passages_count(project: Project, tiny_encoder: Path) -> None:
+def test_texts_put_before_queries_and_chunks_count(project: Project, tiny_encoder: Path) -> None:
     plain = open_encoder(project, settings_for(tiny_encoder))
     asked = settings_for(tiny_encoder, query_prefix="how do i ", document_prefix="the ")
     prefixed = open_encoder(project, asked)
@@ -176,7 +176,7 @@ def test_the_fingerprint_follows_what_decides_the_vectors(
     others = {
         encoder_fingerprint(project, settings_for(tiny_encoder, max_tokens=16)),
         encoder_fingerprint(project, settings_for(tiny_encoder, query_prefix="query: ")),
-        encoder_fingerprint(project, settings_for(tiny_encoder, document_prefix="passage: ")),
+        encoder_fingerprint(project, settings_for(tiny_encoder, document_prefix="chunk: ")),
     }
     weights = copy / "model.safetensors"
     weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")

@@ -200,7 +200,7 @@ def test_a_secret_that_the_server_quotes_is_not_shown(
     assert "HTTP 400: bad model; you sent *** and ***." in str(caught.value)
 
 
-def test_a_query_gives_up_sooner_than_a_bulk_of_passages(
+def test_a_query_gives_up_sooner_than_a_bulk_of_chunks(
     project: Project, server: EmbeddingServer
 ) -> None:
     server.answers = [(429, {}, "slow down")] * ATTEMPTS

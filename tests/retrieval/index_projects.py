@@ -99,7 +99,7 @@ def make_docs(root: Path, *, chunk_tokens: int = 40) -> Docs:
 
 
 def rows_of(index: Path) -> list[Row]:
-    """All that an index says, whatever the ids: files, passages, vectors and words."""
+    """All that an index says, whatever the ids: files, chunks, vectors and words."""
     with open_index(index) as reader:
         ids, matrix = reader.vectors()
         vectors = {int(one): row.tobytes() for one, row in zip(ids, matrix, strict=True)}
@@ -111,11 +111,11 @@ def rows_of(index: Path) -> list[Row]:
             )
         }
         rows: list[Row] = [("file", one.path, one.sha256) for one in reader.files()]
-        passages = list(reader.all_passages())
-        assert {one.id for one in passages} == vectors.keys() == words.keys()
+        chunks = list(reader.all_chunks())
+        assert {one.id for one in chunks} == vectors.keys() == words.keys()
         rows += [
             (
-                "passage",
+                "chunk",
                 one.path,
                 one.first_line,
                 one.last_line,
@@ -127,13 +127,13 @@ def rows_of(index: Path) -> list[Row]:
                 vectors[one.id],
                 words[one.id],
             )
-            for one in passages
+            for one in chunks
         ]
     return sorted(rows, key=repr)
 
 
 def page(subject: str, sections: int = 3) -> str:
-    """A Markdown page, of as many passages as it has sections."""
+    """A Markdown page, of as many chunks as it has sections."""
     return "".join(
         f"# {subject} {number}\n\n{subject} part {number} says how the {subject} works.\n\n"
         for number in range(sections)

@@ -17,9 +17,9 @@ from index_projects import Docs, make_docs
 from toy_encoder import ToyEncoder
 
 from modelyard.configs.kinds.embedding_models import SearchDomain
-from modelyard.retrieval.index import IndexedPassage, open_index
+from modelyard.retrieval.index import IndexedChunk, open_index
 from modelyard.retrieval.postings import attach_places
-from modelyard.retrieval.reading.passages import read_passages
+from modelyard.retrieval.reading.chunks import read_chunks
 
 if TYPE_CHECKING:
     from modelyard.retrieval.search import SearchResults
@@ -40,7 +40,7 @@ domains:
 """
 
 Told = tuple[str, int, int, str, str]
-"""Path, first line, last line, title and text of a passage."""
+"""Path, first line, last line, title and text of a chunk."""
 
 
 @cache
@@ -66,15 +66,15 @@ def _text(number: int, version: int) -> str:
 
 
 @cache
-def _passages(path: str, text: str) -> tuple[Told, ...]:
-    found = read_passages(text.encode(), path, SETTINGS, ToyEncoder().count_tokens)
+def _chunks(path: str, text: str) -> tuple[Told, ...]:
+    found = read_chunks(text.encode(), path, SETTINGS, ToyEncoder().count_tokens)
     return tuple((path, one.first_line, one.last_line, one.title, one.text) for one in found)
 
 
 @cache
 def told_by(serial: int) -> frozenset[Told]:
-    """Every passage of one state."""
-    return frozenset(one for path, text in tree(serial).items() for one in _passages(path, text))
+    """Every chunk of one state."""
+    return frozenset(one for path, text in tree(serial).items() for one in _chunks(path, text))
 
 
 def make_serial_docs(root: Path, serial: int) -> Docs:
@@ -97,10 +97,10 @@ def write_tree(docs: Docs, serial: int) -> None:
             place.write_text(text)
 
 
-def told(passages: Iterable[IndexedPassage]) -> frozenset[Told]:
-    """What passages say of themselves."""
+def told(chunks: Iterable[IndexedChunk]) -> frozenset[Told]:
+    """What chunks say of themselves."""
     return frozenset(
-        (one.path, one.first_line, one.last_line, one.title, one.text) for one in passages
+        (one.path, one.first_line, one.last_line, one.title, one.text) for one in chunks
     )
 
 
@@ -111,21 +111,21 @@ class Witness:
         self._states = states
         self._seen: dict[str, set[int]] = {}
 
-    def hears_whole(self, snapshot: str, passages: Iterable[IndexedPassage]) -> None:
-        """All passages of a snapshot are all passages of one state."""
-        said = told(passages)
+    def hears_whole(self, snapshot: str, chunks: Iterable[IndexedChunk]) -> None:
+        """All chunks of a snapshot are all chunks of one state."""
+        said = told(chunks)
         self._note(snapshot, {state for state in self._states if told_by(state) == said})
 
     def hears_answer(self, found: SearchResults) -> None:
         """Each result lies in one and the same state, where its lines say what it says."""
-        said = told(one.passage for one in found.results)
+        said = told(one.chunk for one in found.results)
         fitting = {state for state in self._states if said <= told_by(state)}
         self._note(found.asked[0].snapshot, fitting)
         files = tree(min(fitting))
         for one in found.results:
-            lines = files[one.passage.path].split("\n")[: one.passage.last_line]
-            assert lines[-1].endswith(f"says line {one.passage.last_line} here.")
-            assert lines[one.passage.first_line - 1 :][0].startswith(("# Part", "File"))
+            lines = files[one.chunk.path].split("\n")[: one.chunk.last_line]
+            assert lines[-1].endswith(f"says line {one.chunk.last_line} here.")
+            assert lines[one.chunk.first_line - 1 :][0].startswith(("# Part", "File"))
             for also in one.also:
                 path, _, line = also.rpartition(":")
                 assert 1 <= int(line) <= len(files[path].split("\n"))
@@ -159,4 +159,4 @@ def assert_sound(index: Path, copy: Path) -> None:
         for table in ("title_words", "text_words"):
             connection.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")
     with open_index(index) as reader:
-        assert reader.count_passages() == len(list(reader.all_passages()))
+        assert reader.count_chunks() == len(list(reader.all_chunks()))

@@ -15,8 +15,8 @@ from toy_encoder import ToyEncoder
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.retrieval.cache import EmbeddingCache, open_cache
+from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.embed import Embedding
-from modelyard.retrieval.passage import Passage
 
 
 class TimedEncoder(ToyEncoder):
@@ -63,16 +63,16 @@ class Figures(Silent):
         self.said.append(figures)
 
 
-def passages(count: int) -> list[Passage]:
+def chunks(count: int) -> list[Chunk]:
     """Texts of very different lengths."""
     return [
-        Passage(text=f"{number} " + "word " * (number % 97), kind="text", first_line=1, last_line=1)
+        Chunk(text=f"{number} " + "word " * (number % 97), kind="text", first_line=1, last_line=1)
         for number in range(count)
     ]
 
 
 def embed(
-    folder: Path, encoder: TimedEncoder, some: Sequence[Passage], progress: Silent
+    folder: Path, encoder: TimedEncoder, some: Sequence[Chunk], progress: Silent
 ) -> tuple[Embedding, dict[str, bytes]]:
     (folder / "configs").mkdir(parents=True, exist_ok=True)
     with open_cache(Project(folder), "timed", progress) as cache:
@@ -100,7 +100,7 @@ def test_a_killed_run_loses_seconds_of_work_however_fast_the_encoder(
 ) -> None:
     encoder = TimedEncoder(characters_per_s, start_s)
     monkeypatch.setattr("modelyard.retrieval.embed.time.monotonic", lambda: encoder.now_s)
-    some = passages(4_000)
+    some = chunks(4_000)
     _, vectors = embed(tmp_path, encoder, some, Silent())
     assert vectors.keys() == {one.digest for one in some}
     assert max(encoder.took_s) <= 10.0
@@ -119,7 +119,7 @@ def test_what_was_kept_before_a_failure_is_not_made_again(
         keep(self, vectors)
 
     monkeypatch.setattr(EmbeddingCache, "keep", keep_twice)
-    encoder, some = TimedEncoder(1e9, 0), passages(1_000)
+    encoder, some = TimedEncoder(1e9, 0), chunks(1_000)
     with pytest.raises(KeyboardInterrupt):
         embed(tmp_path, encoder, some, Silent())
     monkeypatch.undo()
@@ -134,7 +134,7 @@ def test_the_time_left_counts_long_texts_as_long(
 ) -> None:
     encoder, progress = TimedEncoder(1_000, 0), Figures()
     monkeypatch.setattr("modelyard.retrieval.embed.time.monotonic", lambda: encoder.now_s)
-    some = passages(2_000)
+    some = chunks(2_000)
     embed(tmp_path, encoder, some, progress)
     needed_s = sum(len(one.embedded) for one in some) / 1_000
     assert progress.said[0].endswith(f"{(needed_s - encoder.took_s[0]) / 60:.0f} min left")

@@ -14,11 +14,11 @@ from toy_encoder import ToyEncoder
 
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Project
+from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.evaluate import Evaluation, evaluate_search
 from modelyard.retrieval.evaluating.corpus import title_of_code
 from modelyard.retrieval.evaluating.measures import bootstrap, ndcg, recall, reciprocal_rank
 from modelyard.retrieval.index import VECTOR_TYPE
-from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.revise import FileRecord, build_beside
 
 CONFIG = """
@@ -59,7 +59,7 @@ def toy(project: Project, settings: object) -> ToyEncoder:
 
 def test_a_set_in_beirs_layout_is_judged(project: Project, beir: Path) -> None:
     (found,) = evaluate_search(project, beir, open_encoder=toy)
-    assert (found.name, found.queries, found.passages) == ("a-set", 30, 30)
+    assert (found.name, found.queries, found.chunks) == ("a-set", 30, 30)
     assert list(found.measures) == ["nDCG@10", "recall@10", "recall@100", "MRR"]
     assert found.measures["nDCG@10"].words.value == 1.0
     assert found.measures["recall@100"].dense.value == 1.0
@@ -160,18 +160,18 @@ def test_code_is_called_by_its_name_and_summary() -> None:
     assert title_of_code("x = 1") == ""
 
 
-def index_two_passages(project: Project, domain: str = "documentation") -> None:
+def index_two_chunks(project: Project, domain: str = "documentation") -> None:
     """docs/a.md: lines 1 to 5 roll back an adapter, 6 to 10 promote one."""
     encoder = ToyEncoder()
     record = FileRecord(
         path="docs/a.md", sha256="", size_bytes=1, mtime_ns=1, modified_at="2026", seen=""
     )
-    passages = [
-        Passage(text=text, kind="section", first_line=at, last_line=at + 4)
+    chunks = [
+        Chunk(text=text, kind="section", first_line=at, last_line=at + 4)
         for text, at in (("roll back an adapter", 1), ("promote an adapter", 6))
     ]
     vectors = {
-        one.digest: encoder.encode_query(one.text).astype(VECTOR_TYPE).tobytes() for one in passages
+        one.digest: encoder.encode_query(one.text).astype(VECTOR_TYPE).tobytes() for one in chunks
     }
     with build_beside(
         project.search_index("tests", domain),
@@ -180,7 +180,7 @@ def index_two_passages(project: Project, domain: str = "documentation") -> None:
         chunking="",
         code=False,
     ) as build:
-        build.add_file(record, passages, vectors)
+        build.add_file(record, chunks, vectors)
 
 
 def ask_own(project: Project, folder: Path, answers: str, **options: Any) -> list[Evaluation]:
@@ -193,17 +193,17 @@ def ask_own(project: Project, folder: Path, answers: str, **options: Any) -> lis
     return evaluate_search(project, queries, qrels=qrels, open_encoder=toy, **options)
 
 
-def test_queries_of_a_domain_name_its_passages(project: Project, beir: Path) -> None:
-    index_two_passages(project)
+def test_queries_of_a_domain_name_its_chunks(project: Project, beir: Path) -> None:
+    index_two_chunks(project)
     (found,) = ask_own(project, beir, "1\tdocs/a.md:8\t1\n")
     assert found.measures["MRR"].fused.value == 1.0
     assert (found.encoder, found.answers, found.unknown) == ("all-minilm-l6-v2", 1, ())
 
 
-def test_a_file_and_two_lines_of_one_passage_are_answers_at_once(
+def test_a_file_and_two_lines_of_one_chunk_are_answers_at_once(
     project: Project, beir: Path
 ) -> None:
-    index_two_passages(project)
+    index_two_chunks(project)
     answers = "1\tdocs/a.md:8\t1\n1\tdocs/a.md:9\t1\n2\tdocs/a.md\t1\n"
     (found,) = ask_own(project, beir, answers)
     assert found.unknown == ()
@@ -212,25 +212,25 @@ def test_a_file_and_two_lines_of_one_passage_are_answers_at_once(
 
 
 def test_answers_that_name_nothing_are_counted(project: Project, beir: Path) -> None:
-    index_two_passages(project)
+    index_two_chunks(project)
     answers = "1\tdocs/a.md:8\t1\n1\tdocs/a.md:99\t1\n2\tdocs/b.md\t1\n3\tdocs/c.md\t1\n"
     (found,) = ask_own(project, beir, answers)
     assert (found.answers, found.unknown) == (3, ("docs/a.md:99", "docs/b.md"))
 
 
 def test_answers_that_all_name_nothing_are_no_data(project: Project, beir: Path) -> None:
-    index_two_passages(project)
-    with pytest.raises(NoData, match=r"no answer names a passage of tests/documentation: docs/b"):
+    index_two_chunks(project)
+    with pytest.raises(NoData, match=r"no answer names a chunk of tests/documentation: docs/b"):
         ask_own(project, beir, "1\tdocs/b.md\t1\n")
     (beir / "qrels" / "test.tsv").write_text("q1\tno-document\t1\n")
-    with pytest.raises(NoData, match="no answer names a passage of a-set: no-document"):
+    with pytest.raises(NoData, match="no answer names a chunk of a-set: no-document"):
         evaluate_search(project, beir, open_encoder=toy)
 
 
 def test_without_a_domain_those_that_a_search_asks_are_judged(project: Project, beir: Path) -> None:
     folder = project.root / "configs" / "embedding_models"
     (folder / "apart.yaml").write_text(CONFIG.replace("documentation", "notes"))
-    index_two_passages(project)
+    index_two_chunks(project)
     answers = "1\tdocs/a.md:8\t1\n"
     (folder / "rules.yaml").write_text("description: Rules\nsearch: {groups: [apart]}\n")
     with pytest.raises(NoData, match="no index yet"):

@@ -211,7 +211,7 @@ def test_a_hundred_megabytes_without_a_line_end(docs: Docs) -> None:
     settings = replace(docs.domain.settings, chunker="logs", sources=("docs/long.md",))
     docs.domain = replace(docs.domain, settings=settings)
     done = docs.update()
-    assert done.passages.total == 1 and not done.skipped
+    assert done.chunks.total == 1 and not done.skipped
 
 
 def test_a_file_that_grows_while_it_is_read_is_taken_up_next_time(docs: Docs) -> None:
@@ -233,7 +233,7 @@ def test_a_file_that_grows_while_it_is_read_is_taken_up_next_time(docs: Docs) ->
         for _ in range(5):
             docs.update()
             with open_index(docs.domain.index) as reader:
-                for one in reader.all_passages():
+                for one in reader.all_chunks():
                     if one.path == "docs/grows.md" and "Growing" in one.text:
                         assert f"line {(one.first_line - 1) // 4} of it" in one.text
     finally:
@@ -289,7 +289,7 @@ began = time.monotonic()
 done = docs.update()
 took_s = time.monotonic() - began
 assert not done.skipped, done.skipped
-print(done.passages.total, took_s, peak_kib() - before)
+print(done.chunks.total, took_s, peak_kib() - before)
 """
 
 
@@ -350,7 +350,7 @@ def test_of_a_log_only_the_broken_characters_are_lost_whatever_the_chunker(docs:
     docs.write("app.log", "").write_bytes(b"ERROR disk full\nINFO caf\xe9 opened\n")
     done = docs.update()
     assert done.skipped == {"characters in a broken encoding": ["docs/app.log"]}
-    assert done.passages.total == 2
+    assert done.chunks.total == 2
     docs.write("wide.log", "").write_bytes("ERROR wide letters\n".encode("utf-16"))
     docs.update()
     assert any("ERROR wide letters" in str(row) for row in docs.rows())

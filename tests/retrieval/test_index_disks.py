@@ -61,7 +61,7 @@ def free(disk: Path) -> None:
 
 def seen_by_fresh_reader(index: Path) -> frozenset[object]:
     with open_index(index) as reader:
-        return frozenset(told(reader.all_passages()))
+        return frozenset(told(reader.all_chunks()))
 
 
 @pytest.mark.parametrize("rebuild", [False, True])
@@ -84,7 +84,7 @@ def test_on_a_full_disk_the_old_index_answers_and_the_next_update_completes(
             failed += 1
             assert seen_by_fresh_reader(docs.domain.index) == told_by(serial), left
             found = searcher.search("what does file f05 say", top=50)
-            assert found.results and told(one.passage for one in found.results) <= told_by(serial)
+            assert found.results and told(one.chunk for one in found.results) <= told_by(serial)
         else:
             serial, went_through = serial + 1, True
         free(disk)

@@ -119,7 +119,7 @@ def read_until_stopped(docs: Docs, states: range) -> None:
     witness = Witness(states)
     while True:
         with open_index(docs.domain.index) as reader:
-            witness.hears_whole(reader.meta.version, reader.all_passages())
+            witness.hears_whole(reader.meta.version, reader.all_chunks())
 
 
 def kill_in_commit(docs: Docs, seconds: float) -> bool:
@@ -170,7 +170,7 @@ def test_readers_see_whole_snapshots_while_updates_are_killed(tmp_path: Path) ->
             assert os.waitpid(fork(lambda: docs.update(wait_s=10)), 0)[1] == 0
             took_s = 0.5 * took_s + 0.5 * (time.monotonic() - began)
             with open_index(docs.domain.index) as reader:
-                assert told(reader.all_passages()) == told_by(serial)
+                assert told(reader.all_chunks()) == told_by(serial)
     docs.update()
     for reader in readers:
         assert os.waitpid(reader, os.WNOHANG) == (0, 0), "a reader ended by itself"
@@ -215,7 +215,7 @@ def test_two_updates_at_once_one_waits(docs: Docs) -> None:
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
     with open_index(docs.domain.index) as reader:
         assert reader.meta.snapshot == 1
-        assert reader.count_passages() == 6
+        assert reader.count_chunks() == 6
 
 
 @pytest.mark.parametrize("rebuild", [False, True])

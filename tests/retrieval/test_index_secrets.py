@@ -125,8 +125,8 @@ def test_a_secret_is_nowhere_after_any_change(tmp_path: Path, chunker: str) -> N
     plant(docs, FORMS)
     done = docs.update()
     with open_index(docs.domain.index) as reader:
-        assert any("****" in f"{one.title} {one.text}" for one in reader.all_passages())
-    assert done.passages.added > (5 if chunker == "logs" else 50)
+        assert any("****" in f"{one.title} {one.text}" for one in reader.all_chunks())
+    assert done.chunks.added > (5 if chunker == "logs" else 50)
     assert_nowhere(docs, "added")
     assert not [text for text in docs.encoders.encoder.encoded if run(3, 20) in text]
     turned = dict(zip(FORMS, [*list(FORMS.values())[1:], FORMS["aws"]], strict=True))
@@ -197,7 +197,7 @@ def test_a_secret_that_is_only_named_is_nowhere(tmp_path: Path, chunker: str) ->
             docs.write(f"{kind}/{name}", text.format(secret))
         docs.write(f"{kind}/token-Zu8Rk2Lw0Qx5.md", page("named"))
     done = docs.update()
-    assert done.passages.added > len(NAMED)
+    assert done.chunks.added > len(NAMED)
     assert_nowhere(docs, "added", *(secret[2:-2] for secret in secrets.values()), "u8Rk2Lw0Qx")
     told = done.skipped["a secret in its name"]
     assert told == [f"docs/{kind}/****" for kind in sorted(secrets)]

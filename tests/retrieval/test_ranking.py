@@ -21,33 +21,33 @@ COLOURS = ["red", "green", "blue", "pink", "gold", "grey", "teal"]
 WORDS = st.lists(st.sampled_from(COLOURS), max_size=12)
 
 
-def postings_of(passages: list[tuple[list[str], list[str]]]) -> Postings:
-    """The postings of passages, each with the terms of its title and of its text."""
+def postings_of(chunks: list[tuple[list[str], list[str]]]) -> Postings:
+    """The postings of chunks, each with the terms of its title and of its text."""
     database = sqlite3.connect(":memory:")
     for statement in SCHEMA:
         database.execute(statement)
-    for number, (title, text) in enumerate(passages):
+    for number, (title, text) in enumerate(chunks):
         for part, terms in (("title", title), ("text", text)):
             database.execute(
                 f"insert into {part}_words (rowid, terms) values (?, ?)",
                 (10 * number + 1, " ".join(terms)),
             )
     attach_places(database)
-    return Postings(database, np.arange(len(passages)) * 10 + 1)
+    return Postings(database, np.arange(len(chunks)) * 10 + 1)
 
 
 def plain_bm25(
-    passages: list[tuple[list[str], list[str]]], terms: list[str], title_weight: float
+    chunks: list[tuple[list[str], list[str]]], terms: list[str], title_weight: float
 ) -> list[float]:
-    """BM25 as the textbook has it, one passage after the other."""
-    lengths = [title_weight * len(title) + len(text) for title, text in passages]
+    """BM25 as the textbook has it, one chunk after the other."""
+    lengths = [title_weight * len(title) + len(text) for title, text in chunks]
     mean = sum(lengths) / len(lengths) or 1e-6
     scores = []
-    for (title, text), length in zip(passages, lengths, strict=True):
+    for (title, text), length in zip(chunks, lengths, strict=True):
         score = 0.0
         for term in terms:
-            having = sum(term in [*title, *text] for title, text in passages)
-            idf = math.log(1 + (len(passages) - having + 0.5) / (having + 0.5))
+            having = sum(term in [*title, *text] for title, text in chunks)
+            idf = math.log(1 + (len(chunks) - having + 0.5) / (having + 0.5))
             often = title_weight * Counter(title)[term] + Counter(text)[term]
             score += idf * often * 2.2 / (often + 1.2 * (0.25 + 0.75 * length / mean))
         scores.append(score)
@@ -61,27 +61,27 @@ def plain_bm25(
     st.sampled_from([1.0, 4.0]),
 )
 def test_bm25_is_what_the_textbook_says(
-    passages: list[tuple[list[str], list[str]]], terms: list[str], title_weight: float
+    chunks: list[tuple[list[str], list[str]]], terms: list[str], title_weight: float
 ) -> None:
-    found = postings_of(passages).bm25(terms, title_weight)
-    assert found == pytest.approx(plain_bm25(passages, terms, title_weight), abs=1e-4)
+    found = postings_of(chunks).bm25(terms, title_weight)
+    assert found == pytest.approx(plain_bm25(chunks, terms, title_weight), abs=1e-4)
 
 
-def test_a_long_passage_is_counted_right() -> None:
+def test_a_long_chunk_is_counted_right() -> None:
     postings = postings_of([(["red"] * 300, ["blue"] * 20_000), ([], ["red"])])
     places = postings.places("blue")
     assert (places.in_text.tolist(), places.in_title.tolist()) == ([20_000], [0])
-    passages = [(["red"] * 300, ["blue"] * 20_000), ([], ["red"])]
-    assert postings.bm25(["red"], 1.0) == pytest.approx(plain_bm25(passages, ["red"], 1.0))
+    chunks = [(["red"] * 300, ["blue"] * 20_000), ([], ["red"])]
+    assert postings.bm25(["red"], 1.0) == pytest.approx(plain_bm25(chunks, ["red"], 1.0))
 
 
-def test_no_passage_is_better_than_the_ideal() -> None:
+def test_no_chunk_is_better_than_the_ideal() -> None:
     postings = postings_of([(["red"] * 9, ["red"] * 90), ([], ["blue"])])
     ideal = ideal_score([postings.idf(term) for term in ("red", "black")])
     assert 0 < postings.bm25(["red", "black"], 4.0).max() < ideal
 
 
-def test_a_term_that_no_passage_has_tells_most() -> None:
+def test_a_term_that_no_chunk_has_tells_most() -> None:
     postings = postings_of([([], ["red"]), ([], ["blue"])])
     assert postings.idf("black") > postings.idf("red") > 0
 
@@ -225,7 +225,7 @@ def test_a_phrase_stands_across_a_line_end() -> None:
     assert not stands_in("no space left", "no place left")
 
 
-def test_a_passage_names_paths_and_symbols() -> None:
+def test_a_chunk_names_paths_and_symbols() -> None:
     text = "Run `deploy/roll.sh`, which calls write_atomic() of core/files.py."
     assert {"deploy/roll.sh", "write_atomic", "core/files.py"} <= set(find_mentions(text))
 

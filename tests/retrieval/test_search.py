@@ -17,8 +17,8 @@ from toy_encoder import ToyEncoder
 
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Project
+from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.index import VECTOR_TYPE
-from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.results import SearchResults
 from modelyard.retrieval.revise import FileRecord, build_beside
 from modelyard.retrieval.search import Searcher
@@ -92,8 +92,8 @@ def index(project: Project) -> Index:
             code=domain == "source_code",
         ) as build:
             for path, pieces in texts.items():
-                passages = [
-                    Passage(
+                chunks = [
+                    Chunk(
                         text=text,
                         title=title,
                         kind=kind,
@@ -103,10 +103,8 @@ def index(project: Project) -> Index:
                     )
                     for number, (title, text) in enumerate(pieces)
                 ]
-                rows = encoder.encode([one.embedded for one in passages]).astype(VECTOR_TYPE)
-                vectors = {
-                    one.digest: row.tobytes() for one, row in zip(passages, rows, strict=True)
-                }
+                rows = encoder.encode([one.embedded for one in chunks]).astype(VECTOR_TYPE)
+                vectors = {one.digest: row.tobytes() for one, row in zip(chunks, rows, strict=True)}
                 content = "\n".join(text for _, text in pieces).encode()
                 file = project.root / path
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -119,7 +117,7 @@ def index(project: Project) -> Index:
                     modified_at=modified_at,
                     seen="",
                 )
-                build.add_file(record, passages, vectors)
+                build.add_file(record, chunks, vectors)
 
     return write
 
@@ -134,14 +132,14 @@ def searcher(project: Project, index: Index) -> Iterator[Searcher]:
 
 
 def places(found: SearchResults) -> list[str]:
-    return [f"{one.passage.path}:{one.passage.first_line}" for one in found.results]
+    return [f"{one.chunk.path}:{one.chunk.first_line}" for one in found.results]
 
 
-def test_a_question_is_answered_by_its_passage(searcher: Searcher) -> None:
+def test_a_question_is_answered_by_its_chunk(searcher: Searcher) -> None:
     found = searcher.search("how do I roll back an adapter")
     best = found.results[0]
-    assert (best.domain, best.passage.path) == ("tests/documentation", "docs/adapters.md")
-    assert (best.passage.first_line, best.passage.title) == (1, "Adapters > Roll back")
+    assert (best.domain, best.chunk.path) == ("tests/documentation", "docs/adapters.md")
+    assert (best.chunk.first_line, best.chunk.title) == (1, "Adapters > Roll back")
     assert "‹roll› ‹back› an ‹adapter›" in best.snippet.marked("‹", "›")
 
 
@@ -165,14 +163,14 @@ def test_a_symbol_leans_to_its_words(searcher: Searcher) -> None:
 
 def test_tests_rank_below(searcher: Searcher) -> None:
     found = searcher.search("exclusive_lock", domains=["source_code"])
-    below = next(one for one in found.results if one.passage.path == "tests/test_files.py")
+    below = next(one for one in found.results if one.chunk.path == "tests/test_files.py")
     assert below.scores.boosts == {"rank_below": 0.7}
-    assert found.results[0].passage.path == "src/files.py"
+    assert found.results[0].chunk.path == "src/files.py"
 
 
 def test_a_file_that_the_query_names_comes_first(searcher: Searcher) -> None:
     found = searcher.search("what does runbook.md say of adapters")
-    assert found.results[0].passage.path == "docs/runbook.md"
+    assert found.results[0].chunk.path == "docs/runbook.md"
     assert found.results[0].scores.boosts == {"named_file": 0.25}
 
 
@@ -217,10 +215,10 @@ def test_filters_let_only_that_through(
     searcher: Searcher, filters: dict[str, str], paths: set[str]
 ) -> None:
     found = searcher.search("lock the adapter", filters=filters)
-    assert {one.passage.path for one in found.results} == paths
+    assert {one.chunk.path for one in found.results} == paths
 
 
-def test_a_key_that_no_passage_has_is_refused_with_those_there_are(searcher: Searcher) -> None:
+def test_a_key_that_no_chunk_has_is_refused_with_those_there_are(searcher: Searcher) -> None:
     with pytest.raises(
         InvalidInput, match=r"--filter languge: .*did you mean 'language'"
     ) as raised:
@@ -231,8 +229,8 @@ def test_a_key_that_no_passage_has_is_refused_with_those_there_are(searcher: Sea
 @pytest.mark.parametrize(
     ("filters", "note"),
     [
-        ({"kind": "wombat"}, "no passage has kind=wombat; there is section"),
-        ({"language": ".c"}, "no passage has language=.c; there are .md, .py"),
+        ({"kind": "wombat"}, "no chunk has kind=wombat; there is section"),
+        ({"language": ".c"}, "no chunk has language=.c; there are .md, .py"),
         ({"path": "lib/**"}, "no indexed file fits path=lib/**"),
         (
             {"domain": "logs"},
@@ -278,7 +276,7 @@ def test_a_result_says_what_became_of_its_file(
     change(project.root / "docs" / "runbook.md")
     found = searcher.search("no space left on the disk", domains=["documentation"])
     first, *others = found.results
-    assert (first.passage.path, first.state) == ("docs/runbook.md", state)
+    assert (first.chunk.path, first.state) == ("docs/runbook.md", state)
     assert {one.state for one in others} == {"same"}
     command = "`models update-embeddings --domain tests/documentation`"
     assert found.notes == (
@@ -303,7 +301,7 @@ def test_the_pieces_of_one_function_are_shown_once(project: Project, index: Inde
         found = searcher.search("retry the call", domains=["source_code"])
     (one,) = found.results  # src/b.py has the text of the first piece, and so comes with them
     everywhere = [*(f"src/a.py:{10 * part + 1}" for part in range(12)), "src/b.py:1"]
-    everywhere.remove(f"{one.passage.path}:{one.passage.first_line}")
+    everywhere.remove(f"{one.chunk.path}:{one.chunk.first_line}")
     assert list(one.also) == everywhere
 
 
@@ -315,13 +313,13 @@ def test_sections_with_one_title_are_shown_each(searcher: Searcher, index: Index
 def test_the_same_text_is_shown_once(searcher: Searcher, index: Index) -> None:
     index("documentation", {**DOCS, "docs/copy.md": DOCS["docs/adapters.md"]})
     found = searcher.search("roll back an adapter")
-    assert sum("Roll back" in one.passage.title for one in found.results) == 1
+    assert sum("Roll back" in one.chunk.title for one in found.results) == 1
     assert len(found.results[0].also) == 1
 
 
 def test_a_runbook_is_linked_with_the_script_it_names(searcher: Searcher) -> None:
     runbook = searcher.search("no space left on the disk").results[0]
-    assert runbook.passage.path == "docs/runbook.md"
+    assert runbook.chunk.path == "docs/runbook.md"
     (link,) = runbook.related
     assert (link.path, link.why) == ("src/files.py", "it names src/files.py")
     script = searcher.search("write_atomic").results[0]
@@ -364,7 +362,7 @@ def test_vectors_of_another_encoder_are_never_compared(project: Project, index: 
         found = searcher.search("roll back")
     assert found.asked[0].dense_weight == 0
     assert "by words only" in found.notes[-1]
-    assert found.results[0].passage.path == "docs/adapters.md"
+    assert found.results[0].chunk.path == "docs/adapters.md"
 
 
 def test_an_update_is_seen_by_the_next_search(searcher: Searcher, index: Index) -> None:
@@ -452,15 +450,15 @@ def name_reranker(project: Project, folder: str, *, reranked: int = 30) -> None:
 
 
 class Likes:
-    """A cross-encoder that likes passages with one word in them, the longer the less."""
+    """A cross-encoder that likes chunks with one word in them, the longer the less."""
 
     def __init__(self, word: str) -> None:
         self.word = word
         self.asked: list[tuple[str, list[str]]] = []
 
-    def score(self, query: str, passages: Sequence[str]) -> np.ndarray:
-        self.asked.append((query, list(passages)))
-        return np.array([4.0 * (self.word in one) - 0.01 * len(one) for one in passages])
+    def score(self, query: str, chunks: Sequence[str]) -> np.ndarray:
+        self.asked.append((query, list(chunks)))
+        return np.array([4.0 * (self.word in one) - 0.01 * len(one) for one in chunks])
 
 
 Rerank = Callable[..., tuple[Likes, Searcher]]
@@ -494,9 +492,9 @@ def test_the_cross_encoder_reads_title_and_text_of_the_best(liking: Rerank) -> N
     likes, searcher = liking("Promote")
     found = searcher.search('how do I roll "an adapter" back')
     assert found.reranker == "models/reranker"
-    ((query, passages),) = likes.asked
+    ((query, chunks),) = likes.asked
     assert query == "how do I roll an adapter back"
-    assert passages == [
+    assert chunks == [
         "Adapters > Roll back\nTo roll back an adapter, run `models adapters rollback NAME`."
     ]
 
@@ -537,12 +535,12 @@ def test_boosts_count_after_the_cross_encoder_too(liking: Rerank) -> None:
     _, searcher = liking("exclusive_lock")
     found = searcher.search("exclusive_lock in test_files.py", domains=["source_code"])
     first = found.results[0]
-    assert first.passage.path == "tests/test_files.py"
+    assert first.chunk.path == "tests/test_files.py"
     share = 1 / (1 + np.exp(-(first.scores.reranked or 0.0)))
     assert first.scores.boosts == {"named_file": 0.25}
     assert first.scores.final == pytest.approx(share + 0.25)
     unnamed = searcher.search("exclusive_lock", domains=["source_code"]).results[:2]
-    assert [one.passage.path for one in unnamed] == ["src/files.py", "tests/test_files.py"]
+    assert [one.chunk.path for one in unnamed] == ["src/files.py", "tests/test_files.py"]
     assert unnamed[1].scores.final == pytest.approx(0.7 * share)
 
 
@@ -550,8 +548,8 @@ def test_a_text_in_two_places_is_read_once(liking: Rerank, index: Index) -> None
     likes, searcher = liking("Promotion")
     index("documentation", {**DOCS, "docs/copy.md": DOCS["docs/adapters.md"]})
     found = searcher.search("how do I roll back an adapter", domains=["documentation"])
-    ((_, passages),) = likes.asked
-    assert len(passages) == len(set(passages)) == 3
+    ((_, chunks),) = likes.asked
+    assert len(chunks) == len(set(chunks)) == 3
     assert len(found.results[0].also) == 1
 
 
@@ -566,7 +564,7 @@ def test_a_real_cross_encoder_orders_by_its_own_scores(
     name_reranker(project, "models/tiny" if where == "project" else "~/models/tiny")
     with closing(Searcher(project, open_encoder=lambda project, settings: ToyEncoder())) as again:
         found = again.search("roll back an adapter", domains=["documentation"])
-    texts = [f"{one.passage.title}\n{one.passage.text}" for one in found.results]
+    texts = [f"{one.chunk.title}\n{one.chunk.text}" for one in found.results]
     expected = reference_scores(folder, "roll back an adapter", texts)
     assert [one.scores.reranked for one in found.results] == pytest.approx(expected, abs=1e-3)
     assert expected == sorted(expected, reverse=True)

@@ -36,7 +36,7 @@ def test_an_index_that_is_not_there_is_missing(docs: Docs) -> None:
 def test_an_index_in_step_is_current_however_old(docs: Docs) -> None:
     docs.update()
     found = read_status(docs.project, docs.domain)
-    assert (found.state, found.files, found.passages, found.stale_s) == ("current", 2, 6, 0)
+    assert (found.state, found.files, found.chunks, found.stale_s) == ("current", 2, 6, 0)
     assert not found.breaches(0)
     os.utime(docs.project.root / "docs/bases.md", (1, 1))
     assert read_status(docs.project, docs.domain).state == "current"

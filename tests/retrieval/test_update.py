@@ -45,11 +45,11 @@ def test_the_first_update_builds_the_index(docs: Docs) -> None:
     done = docs.update()
     assert done.built == "there was none"
     assert done.files.added == 3
-    assert done.passages.added == done.embedded == docs.embedded() == 9
+    assert done.chunks.added == done.embedded == docs.embedded() == 9
     with open_index(docs.domain.index) as reader:
-        assert reader.count_passages() == 9
+        assert reader.count_chunks() == 9
         assert reader.meta.snapshot == 1
-        found = reader.passages_of_file(next(reader.files()).id)
+        found = reader.chunks_of_file(next(reader.files()).id)
         assert [one.first_line for one in found] == [1, 5, 9]
 
 
@@ -60,7 +60,7 @@ def test_an_unchanged_run_does_nothing_and_opens_no_encoder(docs: Docs) -> None:
     before = docs.domain.index.stat().st_mtime_ns
     done = docs.update()
     assert done.unchanged
-    assert done.files.reused == 3 and done.passages.reused == 9
+    assert done.files.reused == 3 and done.chunks.reused == 9
     assert docs.encoders.opened == 0
     assert docs.domain.index.stat().st_mtime_ns == before
 
@@ -85,23 +85,23 @@ def test_an_edit_with_the_size_and_the_time_of_before_is_seen(docs: Docs) -> Non
     assert_equals_a_fresh_build(docs)
 
 
-def test_an_edit_embeds_its_changed_passage_only(docs: Docs) -> None:
+def test_an_edit_embeds_its_changed_chunk_only(docs: Docs) -> None:
     docs.update()
     embedded = docs.embedded()
     docs.write("bases.md", page("bases").replace("part 1 says", "part 1 tells"))
     done = docs.update()
     assert done.built is None
     assert (done.files.changed, done.files.reused) == (1, 2)
-    assert (done.passages.changed, done.passages.reused, done.embedded) == (1, 8, 1)
+    assert (done.chunks.changed, done.chunks.reused, done.embedded) == (1, 8, 1)
     assert docs.embedded() == embedded + 1
     assert_equals_a_fresh_build(docs)
 
 
-def test_lines_put_above_move_the_passages_below(docs: Docs) -> None:
+def test_lines_put_above_move_the_chunks_below(docs: Docs) -> None:
     docs.update()
     docs.write("bases.md", "# new\n\nA new beginning of the page.\n\n" + page("bases"))
     done = docs.update()
-    assert (done.passages.added, done.passages.moved, done.embedded) == (1, 3, 1)
+    assert (done.chunks.added, done.chunks.moved, done.embedded) == (1, 3, 1)
     assert_equals_a_fresh_build(docs)
 
 
@@ -111,7 +111,7 @@ def test_a_rename_embeds_nothing(docs: Docs) -> None:
     docs.project.root.joinpath("docs/bases.md").rename(docs.project.root / "docs/ground.md")
     done = docs.update()
     assert (done.files.moved, done.files.removed, done.files.added) == (1, 0, 0)
-    assert done.passages.moved == 3
+    assert done.chunks.moved == 3
     assert docs.embedded() == embedded
     assert_equals_a_fresh_build(docs)
 
@@ -121,7 +121,7 @@ def test_a_duplicate_is_embedded_once(docs: Docs) -> None:
     embedded = docs.embedded()
     docs.write("copy.md", page("bases"))
     done = docs.update()
-    assert (done.files.added, done.passages.added, done.embedded) == (1, 3, 0)
+    assert (done.files.added, done.chunks.added, done.embedded) == (1, 3, 0)
     assert done.from_cache == 3
     assert docs.embedded() == embedded
     assert_equals_a_fresh_build(docs)
@@ -131,7 +131,7 @@ def test_a_deleted_file_is_gone_at_once(docs: Docs) -> None:
     docs.update()
     docs.project.root.joinpath("docs/bases.md").unlink()
     done = docs.update()
-    assert (done.files.removed, done.passages.removed) == (1, 3)
+    assert (done.files.removed, done.chunks.removed) == (1, 3)
     assert not any("bases" in repr(row) for row in docs.rows())
     assert_equals_a_fresh_build(docs)
 
@@ -140,10 +140,10 @@ def test_a_dry_run_says_what_an_update_does_and_writes_nothing(docs: Docs) -> No
     planned = docs.update(dry_run=True)
     assert not docs.domain.index.exists() and not docs.project.local_state.exists()
     done = docs.update()
-    assert (planned.built, planned.files, planned.passages) == (
+    assert (planned.built, planned.files, planned.chunks) == (
         done.built,
         done.files,
-        done.passages,
+        done.chunks,
     )
     assert planned.embedded == done.embedded
     docs.write("bases.md", page("ground"))
@@ -151,7 +151,7 @@ def test_a_dry_run_says_what_an_update_does_and_writes_nothing(docs: Docs) -> No
     planned = docs.update(dry_run=True)
     assert rows == docs.rows()
     done = docs.update()
-    assert (planned.passages, planned.embedded) == (done.passages, done.embedded)
+    assert (planned.chunks, planned.embedded) == (done.chunks, done.embedded)
 
 
 def test_another_encoder_or_chunking_builds_the_index_anew(docs: Docs) -> None:
@@ -263,7 +263,7 @@ def test_a_dry_run_without_the_encoder_counts_files_and_opens_nothing(docs: Docs
     docs.encoders.here = False
     planned = docs.update(dry_run=True)
     assert planned.unknown == "the encoder toy is not on this machine; an update fetches it"
-    assert (planned.built, planned.files.added, planned.passages.total) == ("there was none", 3, 0)
+    assert (planned.built, planned.files.added, planned.chunks.total) == ("there was none", 3, 0)
     docs.update()
     docs.write("bases.md", page("ground"))
     (docs.project.root / "docs/search.md").rename(docs.project.root / "docs/find.md")
@@ -293,7 +293,7 @@ def test_a_reader_keeps_its_snapshot_while_an_update_waits(docs: Docs) -> None:
     with open_index(docs.domain.index) as reader:
         version = reader.meta.version
         docs.update(rebuild=True)
-        assert len(list(reader.all_passages())) == 9
+        assert len(list(reader.all_chunks())) == 9
         with open_index(docs.domain.index) as newer:
             assert newer.meta.version != version
 

@@ -116,7 +116,7 @@ def test_an_interrupted_command_leaves_the_old_index_and_says_so(
 ) -> None:
     run(docs, *UPDATE)
     with open_index(docs.domain.index) as reader:
-        before = told(reader.all_passages())
+        before = told(reader.all_chunks())
     for part in range(60):
         docs.write(f"many/{part}.md", f"# Many {part}\n\n" + "Quite other words.\n\n" * 60)
     process = start(docs, *UPDATE, "--rebuild")
@@ -128,7 +128,7 @@ def test_an_interrupted_command_leaves_the_old_index_and_says_so(
     assert (code, stderr.splitlines()[-1]) == (130, "interrupted")
     assert [one.name for one in docs.domain.index.parent.iterdir()] == ["docs.index"]
     with open_index(docs.domain.index) as reader:
-        assert told(reader.all_passages()) == before
+        assert told(reader.all_chunks()) == before
     run(docs, *UPDATE)
     with open_index(docs.domain.index) as reader:
         assert "docs/many/7.md" in [one.path for one in reader.files()]

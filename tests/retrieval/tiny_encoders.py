@@ -93,8 +93,8 @@ def write_cross_encoder(
     return folder
 
 
-def reference_scores(folder: Path, query: str, passages: list[str]) -> Any:
-    """What transformers' own tokenizer and model give, one pair at a time, the passage cut."""
+def reference_scores(folder: Path, query: str, chunks: list[str]) -> Any:
+    """What transformers' own tokenizer and model give, one pair at a time, the chunk cut."""
     import torch
     from transformers import AutoModelForSequenceClassification, AutoTokenizer
 
@@ -102,8 +102,8 @@ def reference_scores(folder: Path, query: str, passages: list[str]) -> Any:
     model = AutoModelForSequenceClassification.from_pretrained(folder).eval()
     scores = []
     with torch.inference_mode():
-        for passage in passages:
-            pair = tokenizer([query], [passage], truncation="only_second", return_tensors="pt")
+        for chunk in chunks:
+            pair = tokenizer([query], [chunk], truncation="only_second", return_tensors="pt")
             scores.append(float(model(**pair).logits[0, 0]))
     return scores
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -11,6 +10,7 @@ from modelyard.cli.options import Environment, Json
 from modelyard.cli.render import flush_results, print_json, print_table
 from modelyard.core.errors import GateBreached, InvalidInput, NoData
 from modelyard.core.layout import find_project
+from modelyard.retrieval.chunk import to_output
 from modelyard.settings.units import DURATION
 
 if TYPE_CHECKING:
@@ -65,10 +65,10 @@ def index_status(
     chosen = choose_domains(load_domains(project, environment or DEFAULT_ENVIRONMENT), domain or [])
     found = [read_status(project, status) for status in chosen]
     if as_json:
-        print_json({"domains": [asdict(status) for status in found]})
+        print_json({"domains": [to_output(status) for status in found]})
     else:
         print_table(
-            ("domain", "state", ">files", ">passages", ">MB", "encoder", "changed", "stale files"),
+            ("domain", "state", ">files", ">chunks", ">MB", "encoder", "changed", "stale files"),
             [_row(status) for status in found],
         )
     flush_results()
@@ -118,7 +118,7 @@ def _row(status: DomainStatus) -> tuple[str, ...]:
         status.domain,
         state,
         f"{status.files:,}",
-        f"{status.passages:,}",
+        f"{status.chunks:,}",
         f"{status.size_bytes / 1e6:,.1f}",
         status.encoder,
         status.updated_at or "",

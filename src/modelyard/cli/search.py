@@ -1,4 +1,4 @@
-"""`models search`: the passages that answer a question, best first, and why."""
+"""`models search`: the chunks that answer a question, best first, and why."""
 
 from __future__ import annotations
 
@@ -56,8 +56,8 @@ def search(
         typer.Option(
             "--filter",
             metavar="KEY=VALUE",
-            help="Only such passages: path (a glob), kind, domain, or a fact such as language. "
-            "All that are given must hold; a key that no passage has is refused.",
+            help="Only such chunks: path (a glob), kind, domain, or a fact such as language. "
+            "All that are given must hold; a key that no chunk has is refused.",
         ),
     ] = None,
     explain: Annotated[
@@ -87,7 +87,7 @@ def search(
         typer.Option(
             "--qrels",
             metavar="FILE",
-            help="With --eval: which passages answer which query. Default: qrels/test.tsv beside "
+            help="With --eval: which chunks answer which query. Default: qrels/test.tsv beside "
             "the queries.",
         ),
     ] = None,
@@ -102,7 +102,7 @@ def search(
     as_json: Json = False,
     environment: Environment = None,
 ) -> None:
-    """Find passages of files by meaning and by words.
+    """Find chunks of files by meaning and by words.
 
     In documentation, code, logs and metrics: whatever configs/embedding_models/ declares. Indexes
     are made by `models update-embeddings`. docs/search.md explains the ranking. A result whose file
@@ -186,10 +186,10 @@ def _understood(found: SearchResults) -> Iterator[str]:
         yield "names    " + visible_line(", ".join(query.names))
     for index in found.asked:
         allowed = (
-            "" if index.allowed == index.passages else f", {index.allowed:,} of them let through"
+            "" if index.allowed == index.chunks else f", {index.allowed:,} of them let through"
         )
         yield (
-            f"asked    {index.domain}: {index.passages:,} passages{allowed}; "
+            f"asked    {index.domain}: {index.chunks:,} chunks{allowed}; "
             f"dense {index.dense_weight:.0%} ({visible_line(index.because)})"
         )
     if found.reranker is not None:
@@ -202,9 +202,9 @@ def _result_lines(
     place: int, result: Result, explain: bool, bold: tuple[str, str] | None
 ) -> Iterator[str]:
 
-    passage = result.passage
-    where = f"{passage.path}:{passage.first_line}-{passage.last_line}"
-    head = visible_line("  ".join(part for part in (where, _first_line(passage.title)) if part))
+    chunk = result.chunk
+    where = f"{chunk.path}:{chunk.first_line}-{chunk.last_line}"
+    head = visible_line("  ".join(part for part in (where, _first_line(chunk.title)) if part))
     start, end = bold or ("", "")
     state = _STATES[result.state]
     yield f"{place}. {start}{head}{end}  [{result.domain}]  {result.scores.final:.3f}{state}"
@@ -243,35 +243,35 @@ def _explained(result: Result) -> Iterator[str]:
 
 
 def _as_json(found: SearchResults) -> dict[str, Any]:
-    from dataclasses import asdict
+    from modelyard.retrieval.chunk import to_output
 
     return {
-        "query": asdict(found.query),
+        "query": to_output(found.query),
         "results": [_result_json(result) for result in found.results],
-        "asked": [asdict(index) for index in found.asked],
+        "asked": [to_output(index) for index in found.asked],
         "reranker": found.reranker,
         "notes": list(found.notes),
     }
 
 
 def _result_json(result: Result) -> dict[str, Any]:
-    from dataclasses import asdict
+    from modelyard.retrieval.chunk import to_output
 
-    passage = result.passage
+    chunk = result.chunk
     return {
         "domain": result.domain,
-        "path": passage.path,
-        "first_line": passage.first_line,
-        "last_line": passage.last_line,
-        "kind": passage.kind,
-        "title": passage.title,
-        "text": passage.text,
-        "facts": dict(passage.facts),
-        "snippet": asdict(result.snippet),
-        "scores": asdict(result.scores),
+        "path": chunk.path,
+        "first_line": chunk.first_line,
+        "last_line": chunk.last_line,
+        "kind": chunk.kind,
+        "title": chunk.title,
+        "text": chunk.text,
+        "facts": dict(chunk.facts),
+        "snippet": to_output(result.snippet),
+        "scores": to_output(result.scores),
         "state": result.state,
         "also": list(result.also),
-        "related": [asdict(link) for link in result.related],
+        "related": [to_output(link) for link in result.related],
     }
 
 
@@ -283,9 +283,8 @@ def _evaluate(
     as_json: bool,
     environment: str | None,
 ) -> None:
-    from dataclasses import asdict
-
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
+    from modelyard.retrieval.chunk import to_output
     from modelyard.retrieval.evaluate import evaluate_search
 
     with showing_progress() as progress:
@@ -299,7 +298,7 @@ def _evaluate(
             progress=progress,
         )
     if as_json:
-        print_json({"sets": [asdict(evaluation) for evaluation in evaluations]})
+        print_json({"sets": [to_output(evaluation) for evaluation in evaluations]})
         return
     for evaluation in evaluations:
         _print_evaluation(evaluation)
@@ -308,7 +307,7 @@ def _evaluate(
 def _print_evaluation(evaluation: Evaluation) -> None:
 
     print_title(
-        f"{evaluation.name}: {evaluation.queries:,} queries, {evaluation.passages:,} passages, "
+        f"{evaluation.name}: {evaluation.queries:,} queries, {evaluation.chunks:,} chunks, "
         f"dense {evaluation.dense_weight:.0%}, vectors of {evaluation.encoder}"
     )
     if evaluation.unknown:

@@ -80,7 +80,7 @@ def update_embeddings(
     JSON: {"dry_run": bool, "domains": [{"domain", "unchanged": bool, "built": why or null,
            "files": {"added", "changed", "moved", "removed", "reused"}, "passages": the same,
            "embedded", "from_cache", "skipped": {reason: [path]},
-           "unknown": why a dry run could not count passages, or null, "took_s"}]}
+           "unknown": why a dry run could not count chunks, or null, "took_s"}]}
     With --watch: one such document for each update that changed something, one a line.
     """
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
@@ -199,24 +199,24 @@ def _print(updates: Sequence[DomainUpdate], *, as_json: bool, dry_run: bool) -> 
 
 def _sentence(update: DomainUpdate) -> str:
     """The result of one update, in one line."""
-    files, passages = update.files, update.passages
+    files, chunks = update.files, update.chunks
     if update.unchanged and not update.unknown:
         return (
             f"{update.domain}: unchanged, {_count(files.total, 'file')}, "
-            f"{_count(passages.total, 'passage')} ({update.took_s:.2f} s)"
+            f"{_count(chunks.total, 'chunk')} ({update.took_s:.2f} s)"
         )
     what = f"{'would be ' if update.dry_run else ''}"
     what += f"rebuilt ({update.built})" if update.built else "changed"
     if update.unknown:
         return (
-            f"{update.domain}: {what}: {_changes(files, 'file')}; passages not counted: "
+            f"{update.domain}: {what}: {_changes(files, 'file')}; chunks not counted: "
             f"{update.unknown} ({update.took_s:.2f} s)"
         )
     vectors = f"{'to embed' if update.dry_run else 'embedded'} {update.embedded:,}"
     if update.from_cache:
         vectors += f", from the cache {update.from_cache:,}"
     return (
-        f"{update.domain}: {what}: {_changes(files, 'file')}; {_changes(passages, 'passage')}; "
+        f"{update.domain}: {what}: {_changes(files, 'file')}; {_changes(chunks, 'chunk')}; "
         f"{vectors} ({update.took_s:.2f} s)"
     )
 
@@ -237,11 +237,11 @@ def _some(paths: Sequence[str]) -> str:
 
 
 def _facts(updates: Sequence[DomainUpdate], *, dry_run: bool) -> dict[str, Any]:
-    from dataclasses import asdict
+    from modelyard.retrieval.chunk import to_output
 
     domains = []
     for update in updates:
-        facts = asdict(update)
+        facts = to_output(update)
         del facts["dry_run"]
         facts["took_s"] = round(update.took_s, 3)
         domains.append({"domain": update.domain, "unchanged": update.unchanged, **facts})

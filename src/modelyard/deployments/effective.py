@@ -75,7 +75,7 @@ class EffectiveRetrieval:
     domains: tuple[str, ...]
     """Search domains, DOMAIN or GROUP/DOMAIN."""
     top: int
-    """Passages that the model gets."""
+    """Chunks that the model gets."""
     max_tokens: Annotated[int, TOKENS]
     """Tokens that they may take together."""
     rerank: bool

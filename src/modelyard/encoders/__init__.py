@@ -1,7 +1,7 @@
 """Encoding: texts in, unit vectors out.
 
 Owns where an encoder comes from (a wheel, a folder, the hub, an endpoint), its graph, its tokens
-and what identifies its vectors. It does not know files, passages or indexes.
+and what identifies its vectors. It does not know files, chunks or indexes.
 """
 
 from modelyard.encoders.encoder import Embedded, TextEncoder, Vectors

@@ -1,10 +1,10 @@
-"""A cross-encoder: a model that reads query and passage together, and gives one number.
+"""A cross-encoder: a model that reads query and chunk together, and gives one number.
 
-It is slower than comparing vectors, by a pass through the model for each passage, and sees what
-vectors cannot: which words of the passage answer which words of the query. Its scores are those of
+It is slower than comparing vectors, by a pass through the model for each chunk, and sees what
+vectors cannot: which words of the chunk answer which words of the query. Its scores are those of
 the model itself, without a scale of ours; more is better.
 
-Source: Nogueira and Cho, Passage Re-ranking with BERT, 2019.
+Source: Nogueira and Cho, Chunk Re-ranking with BERT, 2019.
 """
 
 from __future__ import annotations
@@ -38,10 +38,10 @@ _ENDING = "ForSequenceClassification"
 
 
 class CrossEncoder(Protocol):
-    """Says how well passages answer a query."""
+    """Says how well chunks answer a query."""
 
-    def score(self, query: str, passages: Sequence[str]) -> Scores:
-        """A number for each passage, in the order given: float32 [passages], more is better."""
+    def score(self, query: str, chunks: Sequence[str]) -> Scores:
+        """A number for each chunk, in the order given: float32 [chunks], more is better."""
         ...
 
 
@@ -75,11 +75,11 @@ class LocalCrossEncoder:
     def __init__(self, cutter: PairCutter, score_pairs: ScorePairs) -> None:
         self._cutter, self._score_pairs = cutter, score_pairs
 
-    def score(self, query: str, passages: Sequence[str]) -> Scores:
-        """A number for each passage, in the order given."""
-        if not passages:
+    def score(self, query: str, chunks: Sequence[str]) -> Scores:
+        """A number for each chunk, in the order given."""
+        if not chunks:
             return np.empty(0, np.float32)
-        pairs = self._cutter.cut(query, passages)
+        pairs = self._cutter.cut(query, chunks)
         found = np.empty(len(pairs), np.float32)
         ids = [pair.tokens for pair in pairs]
         for places, tokens in batches_of_equal_length(ids, tokens=_TOKENS_AT_ONCE):

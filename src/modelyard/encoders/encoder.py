@@ -29,7 +29,7 @@ class TextEncoder(Protocol):
         ...
 
     def encode(self, texts: Sequence[str], *, on_progress: Embedded | None = None) -> Vectors:
-        """Passages as float32 [texts, dimensions], unit rows, in the order given."""
+        """Chunks as float32 [texts, dimensions], unit rows, in the order given."""
         ...
 
     def encode_query(self, text: str) -> Vectors:

@@ -29,7 +29,7 @@ from modelyard.encoders.sources import EncoderUnavailable
 from modelyard.secrets.forms import find_secret_forms
 
 ATTEMPTS = 12
-"""Of a request for passages, over some two minutes: providers count by the minute."""
+"""Of a request for chunks, over some two minutes: providers count by the minute."""
 UNREACHED_ATTEMPTS = 6
 """Where nobody answers, over a quarter of a minute: the address may be wrong."""
 QUERY_ATTEMPTS = 4
@@ -59,7 +59,7 @@ class EndpointEncoder:
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def encode(self, texts: Sequence[str], *, on_progress: Embedded | None = None) -> Vectors:
-        """Passages as float32 [texts, dimensions], unit rows, in the order given."""
+        """Chunks as float32 [texts, dimensions], unit rows, in the order given."""
         shown = [self._cut(self._settings.document_prefix + text) for text in texts]
         size = self._settings.batch_size
         batches = [shown[start : start + size] for start in range(0, len(shown), size)]

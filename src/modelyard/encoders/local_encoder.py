@@ -67,7 +67,7 @@ class LocalEncoder:
         )
 
     def encode(self, texts: Sequence[str], *, on_progress: Embedded | None = None) -> Vectors:
-        """Passages as float32 [texts, dimensions], unit rows, in the order given."""
+        """Chunks as float32 [texts, dimensions], unit rows, in the order given."""
         found = np.empty((len(texts), self.dimensions), np.float32)
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             some = texts[start : start + _TEXTS_AT_ONCE]

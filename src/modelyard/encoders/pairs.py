@@ -1,4 +1,4 @@
-"""A query and each of its passages as one row of tokens, as a cross-encoder reads them."""
+"""A query and each of its chunks as one row of tokens, as a cross-encoder reads them."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Pair:
-    """A query and a passage in tokens."""
+    """A query and a chunk in tokens."""
 
     tokens: TokenIds
     """The ids of both, with the model's marks around them."""
@@ -25,7 +25,7 @@ class Pair:
 
 
 class PairCutter:
-    """The model's own tokenizer; of a pair that is too long, only the passage is cut."""
+    """The model's own tokenizer; of a pair that is too long, only the chunk is cut."""
 
     def __init__(self, folder: Path, *, max_tokens: int, tells_apart: bool) -> None:
         """tells_apart: whether the model is told which tokens are the query's."""
@@ -39,16 +39,16 @@ class PairCutter:
         self._tokenizer.no_padding()
         self._max_tokens, self._tells_apart = max_tokens, tells_apart
 
-    def cut(self, query: str, passages: Sequence[str]) -> list[Pair]:
-        """One pair for each passage, in the order given."""
+    def cut(self, query: str, chunks: Sequence[str]) -> list[Pair]:
+        """One pair for each chunk, in the order given."""
         # A lone surrogate cannot be handed to the tokenizer, and raises there.
-        query, *passages = (text.encode("utf-8", "replace").decode() for text in (query, *passages))
+        query, *chunks = (text.encode("utf-8", "replace").decode() for text in (query, *chunks))
         self._tokenizer.no_truncation()
         asked = len(self._tokenizer.encode(query).ids)
-        # A query that leaves the passage less than half is cut too, or nothing would be left of it.
+        # A query that leaves the chunk less than half is cut too, or nothing would be left of it.
         strategy = "only_second" if asked <= self._max_tokens // 2 else "longest_first"
         self._tokenizer.enable_truncation(self._max_tokens, strategy=strategy)
-        found = self._tokenizer.encode_batch([(query, passage) for passage in passages])
+        found = self._tokenizer.encode_batch([(query, chunk) for chunk in chunks])
         return [
             Pair(
                 tokens=one.ids,

@@ -1,7 +1,7 @@
 """A sentence-transformers folder: what it says of itself, and what it is made of.
 
 Read here, without sentence-transformers: the transformer's shape, how token vectors become one
-(mean or first token), the longest text, and the texts put before queries and passages. A folder
+(mean or first token), the longest text, and the texts put before queries and chunks. A folder
 with further layers (Dense, CLIP, routers) is refused: leaving them out would give wrong vectors.
 """
 
@@ -36,7 +36,7 @@ class SentenceModel:
     query_prompt: str
     """Text that the model wants before a query."""
     document_prompt: str
-    """Text that the model wants before a passage."""
+    """Text that the model wants before a chunk."""
     is_plain_bert: bool
     """Whether bert.py describes it exactly, so that it runs without torch."""
     digest: str

@@ -1,4 +1,4 @@
-"""Asking one domain: which passages may answer, how its sides weigh, what each passage gains."""
+"""Asking one domain: which chunks may answer, how its sides weigh, what each chunk gains."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ from modelyard.retrieval.results import Asked, Scores
 from modelyard.retrieval.words import find_words
 
 RARE_SHARE = 0.01
-"""A name that stands in more of the passages tells little; the words do not weigh more for it."""
+"""A name that stands in more of the chunks tells little; the words do not weigh more for it."""
 _RARE_AT_LEAST = 10
 _TWINS = 50
 """Candidates beyond those wanted, for texts that stand in several places."""
@@ -29,7 +29,7 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A passage of one domain that could be shown."""
+    """A chunk of one domain that could be shown."""
 
     domain: Domain
     """Where it was found."""
@@ -56,7 +56,7 @@ def ask_domain(
     """How the domain was asked, and its candidates with their boosts.
 
     vector: the query's, or None where only words can be compared.
-    depth: passages taken from each side before they are weighed.  wanted: how many are needed.
+    depth: chunks taken from each side before they are weighed.  wanted: how many are needed.
     """
     named_files, known_names = _known_names(query, snapshot)
     weight, because = _dense_weight(domain, vector, known_names)
@@ -80,7 +80,7 @@ def ask_domain(
         ranked = ranked.best(wanted + _TWINS)
     asked = Asked(
         domain=domain.label,
-        passages=len(snapshot),
+        chunks=len(snapshot),
         snapshot=snapshot.meta.version,
         dense_weight=weight,
         because=because,
@@ -90,7 +90,7 @@ def ask_domain(
 
 
 def _known_names(query: Query, snapshot: Snapshot) -> tuple[Rows | None, list[str]]:
-    """The passages of files that the query names, and which of its names this index knows."""
+    """The chunks of files that the query names, and which of its names this index knows."""
     if not query.names:
         return None, []
     named: list[str] = []
@@ -135,7 +135,7 @@ def _mask(snapshot: Snapshot, rows: Rows) -> Mask:
 
 
 def _rows_of_phrase(snapshot: Snapshot, phrase: str) -> Rows:
-    """The passages in which a quoted phrase stands."""
+    """The chunks in which a quoted phrase stands."""
     terms = list(dict.fromkeys(term for _, _, has in find_words(phrase) for term in has[-1:]))
     return snapshot.rows_that_say(phrase, snapshot.postings.rows_with_all(terms))
 

@@ -12,13 +12,13 @@ from modelyard.retrieval.query import glob_pattern
 from modelyard.retrieval.ranking import Rows
 
 RANKED_BELOW = 0.7
-"""What counts of the score of a passage that `rank_below` names."""
+"""What counts of the score of a chunk that `rank_below` names."""
 NAMED_FILE = 0.25
-"""What a passage gains when the query names its file."""
+"""What a chunk gains when the query names its file."""
 
 
 class BoostRules:
-    """Which boosts the passages of one domain get for one query."""
+    """Which boosts the chunks of one domain get for one query."""
 
     def __init__(self, settings: SearchDomain, named: Rows | None, now: datetime) -> None:
         """named: the rows of files that the query names."""
@@ -29,11 +29,11 @@ class BoostRules:
 
     @property
     def change_nothing(self) -> bool:
-        """Whether no passage gets any, so that their order is the one of the mix."""
+        """Whether no chunk gets any, so that their order is the one of the mix."""
         return not (self._below or self._half_life_s or self._named)
 
     def of(self, row: int, source: Source) -> Mapping[str, float]:
-        """The boosts of a passage by name, as in `Scores.boosts`."""
+        """The boosts of a chunk by name, as in `Scores.boosts`."""
         boosts: dict[str, float] = {}
         is_named = row in self._named  # who names a test wants the test
         if not is_named and any(pattern.match(source.path) for pattern in self._below):
@@ -52,7 +52,7 @@ def apply_boosts(score: float, boosts: Mapping[str, float]) -> float:
 
 
 def _recency(source: Source, now: datetime, half_life_s: float) -> float:
-    """How much a passage counts for its age: 1 now, a half after `half_life_s`."""
+    """How much a chunk counts for its age: 1 now, a half after `half_life_s`."""
     for written in (source.last_seen, source.modified_at):
         try:
             at = datetime.fromisoformat(written or "")

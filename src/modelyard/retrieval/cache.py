@@ -1,6 +1,6 @@
 """The embedding cache of a project: vectors by what was embedded and by whom, never by path.
 
-So a renamed file embeds nothing, an edited one its changed passages, and a text that stands in
+So a renamed file embeds nothing, an edited one its changed chunks, and a text that stands in
 several places or domains is embedded once. It may be deleted at any time: only time is lost. What
 no index uses any more is forgotten after a week, so that going back to an older text is cheap.
 """

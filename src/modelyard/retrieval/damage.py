@@ -9,14 +9,14 @@ from __future__ import annotations
 import hashlib
 import sqlite3
 
-from modelyard.retrieval.passage import embedded_text
+from modelyard.retrieval.chunk import embedded_text
 
 _PAGES = ("its pages do not fit together", "PRAGMA quick_check(1)")
 _ROWS = (
     ("no facts", "SELECT id FROM passages WHERE NOT json_valid(facts)"),
     ("no file", "SELECT id FROM passages WHERE file_id NOT IN (SELECT id FROM files)"),
     ("no vector", "SELECT id FROM passages EXCEPT SELECT passage_id FROM vectors"),
-    ("no passage", "SELECT passage_id FROM vectors EXCEPT SELECT id FROM passages"),
+    ("no chunk", "SELECT passage_id FROM vectors EXCEPT SELECT id FROM passages"),
     (
         "no whole vector",
         "SELECT passage_id FROM vectors WHERE length(vector) != 2 * CAST("
@@ -24,18 +24,18 @@ _ROWS = (
     ),
     ("no words", "SELECT id FROM passages EXCEPT SELECT id FROM title_words_docsize"),
     ("no words", "SELECT id FROM passages EXCEPT SELECT id FROM text_words_docsize"),
-    ("no passage", "SELECT id FROM title_words_docsize EXCEPT SELECT id FROM passages"),
-    ("no passage", "SELECT id FROM text_words_docsize EXCEPT SELECT id FROM passages"),
+    ("no chunk", "SELECT id FROM title_words_docsize EXCEPT SELECT id FROM passages"),
+    ("no chunk", "SELECT id FROM text_words_docsize EXCEPT SELECT id FROM passages"),
 )
 _WORDS = (
-    ("no passage", "SELECT doc FROM temp.title_places EXCEPT SELECT id FROM passages"),
-    ("no passage", "SELECT doc FROM temp.text_places EXCEPT SELECT id FROM passages"),
+    ("no chunk", "SELECT doc FROM temp.title_places EXCEPT SELECT id FROM passages"),
+    ("no chunk", "SELECT doc FROM temp.text_places EXCEPT SELECT id FROM passages"),
 )
 """Every word of the index; asked where a search has attached its tables of places."""
 
 
 def find_broken_page(connection: sqlite3.Connection) -> str | None:
-    """Whether the pages of the file fit together: 0.08 s for 20,000 passages in 70 MB."""
+    """Whether the pages of the file fit together: 0.08 s for 20,000 chunks in 70 MB."""
     return _ask(connection, *_PAGES)
 
 
@@ -68,10 +68,10 @@ def _find_changed_text(connection: sqlite3.Connection) -> str | None:
         "SELECT id, title, text, digest FROM passages"
     ):
         if not is_as_written(title, text, digest):
-            return f"passage {number} is not as it was written"
+            return f"chunk {number} is not as it was written"
     return None
 
 
 def is_as_written(title: str, text: str, digest: str) -> bool:
-    """Whether a passage says what its own hash is of."""
+    """Whether a chunk says what its own hash is of."""
     return hashlib.sha256(embedded_text(title, text).encode()).hexdigest() == digest

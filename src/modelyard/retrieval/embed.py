@@ -1,4 +1,4 @@
-"""Vectors for passages: from the cache where they were made before, else from the encoder."""
+"""Vectors for chunks: from the cache where they were made before, else from the encoder."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.progress import Progress
 from modelyard.encoders.pool import Encoders
 from modelyard.retrieval.cache import EmbeddingCache
+from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.index import VECTOR_TYPE
-from modelyard.retrieval.passage import Passage
 
 _KEPT_EVERY_S = 8.0
 """Seconds of work after which vectors are kept: about what a killed run loses."""
@@ -38,12 +38,12 @@ class Pace:
     _per_piece: float | None = None
 
     def figures(self, texts: int, characters: float) -> str:
-        """Such as `41 passages/s · 3 min left`, of so many texts and characters in all."""
+        """Such as `41 chunks/s · 3 min left`, of so many texts and characters in all."""
         passed_s = max(time.monotonic() - self._began, 1e-6)
         left = max(characters - self.characters, 0.0) if texts > self.texts else 0.0
         left_s = passed_s * left / max(self.characters, 1.0)
         shown = f"{left_s:.0f} s" if left_s < 100 else f"{left_s / 60:.0f} min"
-        return f"{self.texts / passed_s:,.0f} passages/s · {shown} left"
+        return f"{self.texts / passed_s:,.0f} chunks/s · {shown} left"
 
     def pieces(self, lengths: Sequence[int]) -> Iterator[slice]:
         """Texts of these lengths in pieces, each as long as the ones before it allow."""
@@ -88,12 +88,12 @@ class Embedding:
     _counted: set[str] = field(default_factory=set, init=False)
     _pace: Pace = field(default_factory=Pace, init=False)
 
-    def vectors(self, passages: Iterable[Passage], *, share: float = 1.0) -> dict[str, bytes]:
+    def vectors(self, chunks: Iterable[Chunk], *, share: float = 1.0) -> dict[str, bytes]:
         """float16 bytes by digest, for all of them; equal texts are embedded once.
 
         `share` says how much of the whole work has been cut by now, for the time left.
         """
-        texts = {passage.digest: passage.embedded for passage in passages}
+        texts = {chunk.digest: chunk.embedded for chunk in chunks}
         found = self.cache.find(list(texts))
         self.from_cache += len(found)
         missing = [digest for digest in texts if digest not in found]
@@ -104,7 +104,7 @@ class Embedding:
         total = round((self.embedded + len(missing)) / max(share, 1e-3))
         characters = (self._pace.characters + sum(lengths)) / max(share, 1e-3)
         encoder = self.encoders.open(self.settings, texts=max(total, len(missing)))
-        self.progress.begin("embed", total, "passages")
+        self.progress.begin("embed", total, "chunks")
         for piece in self._pace.pieces(lengths):
             mean = sum(lengths[piece]) / len(lengths[piece])
 
@@ -125,9 +125,9 @@ class Embedding:
         self.progress.end()
         return found
 
-    def count(self, passages: Iterable[Passage]) -> None:
+    def count(self, chunks: Iterable[Chunk]) -> None:
         """Only say what `vectors` would do."""
-        digests = {passage.digest for passage in passages} - self._counted
+        digests = {chunk.digest for chunk in chunks} - self._counted
         self._counted |= digests
         known = len(self.cache.find(sorted(digests)))
         self.from_cache += known

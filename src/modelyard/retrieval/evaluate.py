@@ -55,7 +55,7 @@ _DEPTH = 100
 
 Side = Literal["dense", "words", "fused"]
 Names = Sequence[tuple[str, ...]]
-"""What answers may call each passage: its document or file first, then PATH:LINE."""
+"""What answers may call each chunk: its document or file first, then PATH:LINE."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,12 +82,12 @@ class Evaluation:
     """The model that made the vectors, as the config names it."""
     queries: int
     """How many were judged."""
-    passages: int
+    chunks: int
     """How many there were to find."""
     dense_weight: float
     """The share of the dense side in the mix."""
     answers: int
-    """How many passages or documents the answers name."""
+    """How many chunks or documents the answers name."""
     unknown: tuple[str, ...]
     """Those of them that name nothing there, and so cannot be found."""
     measures: Mapping[str, Measure]
@@ -109,7 +109,7 @@ def evaluate_search(
 
     source: a folder in BEIR's layout, or a file of queries for the project's own domains, where a
     document's name is PATH or PATH:LINE.
-    domains: whose passages are judged, or whose encoder, where the corpus is a folder's; default:
+    domains: whose chunks are judged, or whose encoder, where the corpus is a folder's; default:
     those of the groups that a search asks.
     Raises InvalidInput for files in another layout, and NoData when no query has an answer, or all
     answers name nothing.
@@ -176,7 +176,7 @@ def _require_answers(found: list[Evaluation]) -> list[Evaluation]:
     if all(len(one.unknown) == one.answers for one in found):
         some = ", ".join(found[0].unknown[:3])
         raise NoData(
-            f"no answer names a passage of {', '.join(one.name for one in found)}: {some} ...",
+            f"no answer names a chunk of {', '.join(one.name for one in found)}: {some} ...",
             hint="an answer is PATH or PATH:LINE as a result shows it, or the _id of a document",
         )
     return found
@@ -216,7 +216,7 @@ def _evaluate_domain(
                 f"the index of {domain.label} was made by another encoder",
                 hint="make it anew with `models update-embeddings`",
             )
-        names = _names_of_passages(snapshot, judged.qrels)
+        names = _names_of_chunks(snapshot, judged.qrels)
         encoder = encoders.open(domain.encoder)
         runs = _run(judged, snapshot, names, encoder, weight, manner, progress)
         return _judge(
@@ -268,9 +268,9 @@ def _order(scores: Floats, above: float = -np.inf) -> Rows:
 
 
 def _documents(rows: Rows, names: Names, answers: Mapping[str, float]) -> list[str]:
-    """What these passages are to one query: its answers where they are some, else their files.
+    """What these chunks are to one query: its answers where they are some, else their files.
 
-    Each once, where its best passage stands.
+    Each once, where its best chunk stands.
     """
     found: dict[str, None] = {}
     for row in rows.tolist():
@@ -305,7 +305,7 @@ def _judge(
         name=name,
         encoder=encoder,
         queries=len(judged.queries),
-        passages=len(names),
+        chunks=len(names),
         dense_weight=weight,
         answers=len(answers),
         unknown=tuple(sorted(answers.difference(*names))),
@@ -318,8 +318,8 @@ def _names_of_documents(snapshot: Snapshot) -> Names:
     return [(sources[row].path,) for row in range(len(snapshot))]
 
 
-def _names_of_passages(snapshot: Snapshot, qrels: Qrels) -> Names:
-    """PATH, and PATH:LINE for each line in the passage that some answer names."""
+def _names_of_chunks(snapshot: Snapshot, qrels: Qrels) -> Names:
+    """PATH, and PATH:LINE for each line in the chunk that some answer names."""
     wanted: dict[str, set[int]] = {}
     for grades in qrels.values():
         for name in grades:
@@ -327,7 +327,7 @@ def _names_of_passages(snapshot: Snapshot, qrels: Qrels) -> Names:
             if path and line.isdigit():
                 wanted.setdefault(path, set()).add(int(line))
     names = []
-    for one in snapshot.passages(np.arange(len(snapshot))):
+    for one in snapshot.chunks(np.arange(len(snapshot))):
         lines = [at for at in wanted.get(one.path, ()) if one.first_line <= at <= one.last_line]
         names.append((one.path, *(f"{one.path}:{at}" for at in lines)))
     return names

@@ -1,4 +1,4 @@
-"""Filters: which passages `--filter KEY=VALUE` lets through, and why it may be none."""
+"""Filters: which chunks `--filter KEY=VALUE` lets through, and why it may be none."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from modelyard.retrieval.opened import Snapshot
 from modelyard.retrieval.query import glob_pattern
 from modelyard.retrieval.ranking import Rows
 
-_OF_EVERY_PASSAGE = ("path", "kind", "domain")
+_OF_EVERY_CHUNK = ("path", "kind", "domain")
 _NAMED = 10
 """Values that a note names."""
 
@@ -20,7 +20,7 @@ Searched = Sequence[tuple[Domain, Snapshot]]
 
 
 def rows_of_filter(domain: Domain, snapshot: Snapshot, key: str, value: str) -> Rows:
-    """The passages of a domain that one filter lets through."""
+    """The chunks of a domain that one filter lets through."""
     if key == "path":
         pattern = glob_pattern(value)
         return snapshot.rows_of_paths([path for path in snapshot.paths() if pattern.match(path)])
@@ -35,7 +35,7 @@ def rows_of_filter(domain: Domain, snapshot: Snapshot, key: str, value: str) -> 
 def note_filters(asked: Searched, filters: Mapping[str, str]) -> list[str]:
     """What to say where filters let nothing through: each one that nothing fits by itself.
 
-    Raises InvalidInput for a key that no passage of these domains has.
+    Raises InvalidInput for a key that no chunk of these domains has.
     """
     some = [(domain, snapshot) for domain, snapshot in asked if len(snapshot)]
     fitting_none = {
@@ -44,11 +44,11 @@ def note_filters(asked: Searched, filters: Mapping[str, str]) -> list[str]:
         if some and not any(len(rows_of_filter(*one, key, value)) for one in some)
     }
     facts = {name for _, snapshot in some for name in snapshot.fact_names()} if fitting_none else ()
-    keys = [*_OF_EVERY_PASSAGE, *sorted(set(facts) - set(_OF_EVERY_PASSAGE))]
+    keys = [*_OF_EVERY_CHUNK, *sorted(set(facts) - set(_OF_EVERY_CHUNK))]
     for key in fitting_none:
         if key not in keys:
             raise InvalidInput(
-                f"--filter {key}: no passage has such a fact{did_you_mean(key, keys)}",
+                f"--filter {key}: no chunk has such a fact{did_you_mean(key, keys)}",
                 hint=f"the keys here: {', '.join(keys)}",
             )
     return [_note(some, key, value) for key, value in fitting_none.items()]
@@ -62,7 +62,7 @@ def _note(asked: Searched, key: str, value: str) -> str:
     values: set[str] = set()
     for _, snapshot in asked:
         values.update(snapshot.kinds() if key == "kind" else snapshot.fact_values(key))
-    return f"no passage has {key}={value}; {_there_are(values)}"
+    return f"no chunk has {key}={value}; {_there_are(values)}"
 
 
 def _there_are(values: Iterable[str]) -> str:

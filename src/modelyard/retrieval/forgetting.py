@@ -72,7 +72,7 @@ def _sweep(
 
 
 def _used(project: Project, numbers: dict[str, int]) -> Iterator[tuple[int, bytes]]:
-    """(encoder, digest) of every passage of every index. Raises when one cannot be read."""
+    """(encoder, digest) of every chunk of every index. Raises when one cannot be read."""
     for path in project.search_indexes:
         with open_index(path) as reader:
             number = numbers.get(reader.meta.encoder)

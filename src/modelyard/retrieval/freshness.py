@@ -50,7 +50,7 @@ def note_stale(results: Sequence[Result]) -> list[str]:
     """One note where results are of files that are no longer as they were indexed."""
     told = []
     for state, says in (("changed", "changed"), ("gone", "went")):
-        count = len({one.passage.path for one in results if one.state == state})
+        count = len({one.chunk.path for one in results if one.state == state})
         if count:
             told.append(f"{count} {'file' if count == 1 else 'files'} {says}")
     if not told:

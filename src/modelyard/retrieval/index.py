@@ -27,6 +27,7 @@ from modelyard.retrieval.damage import find_broken_page, find_fault, is_as_writt
 SCHEMA_VERSION = 2
 """Raised when the tables change: an older index is then built anew."""
 
+# Index files keep older names: a row of `passages` is a chunk, and `passage_id` its id.
 SCHEMA = (
     "CREATE TABLE meta (key TEXT PRIMARY KEY, value TEXT NOT NULL) STRICT",
     """
@@ -54,7 +55,7 @@ SCHEMA = (
     ) STRICT
     """,
     "CREATE INDEX passages_by_file ON passages (file_id)",
-    # Apart from the texts, so that a search reads 800 bytes a passage instead of 2,500.
+    # Apart from the texts, so that a search reads 800 bytes a chunk instead of 2,500.
     "CREATE TABLE vectors (passage_id INTEGER PRIMARY KEY, vector BLOB NOT NULL) STRICT",
     # Two tables: a place asked for its column too takes twice the time to read.
     "CREATE VIRTUAL TABLE title_words USING fts5 (terms, tokenize = \"unicode61 tokenchars '_'\")",
@@ -132,8 +133,8 @@ class IndexedFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IndexedPassage:
-    """A passage of an index, with the file that it stands in."""
+class IndexedChunk:
+    """A chunk of an index, with the file that it stands in."""
 
     id: int
     """Its row; an update may give it another one."""
@@ -152,7 +153,7 @@ class IndexedPassage:
     facts: Mapping[str, str]
     """What else is known of it."""
     digest: str
-    """SHA-256 of what was embedded: equal for equal passages."""
+    """SHA-256 of what was embedded: equal for equal chunks."""
     modified_at: str
     """When its file was written, UTC."""
 
@@ -164,11 +165,11 @@ class IndexReader:
         self._connection = connection
         self.meta = meta
 
-    def count_passages(self) -> int:
+    def count_chunks(self) -> int:
         return int(self._connection.execute("SELECT count(*) FROM passages").fetchone()[0])
 
     def digests(self) -> Iterator[str]:
-        """What was embedded, passage by passage, in any order."""
+        """What was embedded, chunk by chunk, in any order."""
         return (digest for (digest,) in self._connection.execute("SELECT digest FROM passages"))
 
     def count_files(self) -> int:
@@ -189,24 +190,24 @@ class IndexReader:
                 seen=seen,
             )
 
-    def passages(self, ids: Sequence[int]) -> list[IndexedPassage]:
-        """The passages of these ids, in their order; an id that is none is left out."""
-        found: dict[int, IndexedPassage] = {}
+    def chunks(self, ids: Sequence[int]) -> list[IndexedChunk]:
+        """The chunks of these ids, in their order; an id that is none is left out."""
+        found: dict[int, IndexedChunk] = {}
         for some in _parts([int(one) for one in ids]):
-            for passage in self._passages_where(f"passages.id IN ({_marks(some)})", some):
-                found[passage.id] = passage
+            for chunk in self._chunks_where(f"passages.id IN ({_marks(some)})", some):
+                found[chunk.id] = chunk
         return [found[int(one)] for one in ids if int(one) in found]
 
-    def passages_of_file(self, file_id: int) -> list[IndexedPassage]:
+    def chunks_of_file(self, file_id: int) -> list[IndexedChunk]:
         """What a file was cut into, from its first line on."""
-        return list(self._passages_where("file_id = ? ORDER BY first_line, passages.id", [file_id]))
+        return list(self._chunks_where("file_id = ? ORDER BY first_line, passages.id", [file_id]))
 
-    def all_passages(self) -> Iterator[IndexedPassage]:
-        """Every passage, file by file."""
+    def all_chunks(self) -> Iterator[IndexedChunk]:
+        """Every chunk, file by file."""
         for file in self.files():
-            yield from self.passages_of_file(file.id)
+            yield from self.chunks_of_file(file.id)
 
-    def _passages_where(self, condition: str, values: Sequence[int]) -> Iterator[IndexedPassage]:
+    def _chunks_where(self, condition: str, values: Sequence[int]) -> Iterator[IndexedChunk]:
         rows = self._ask(
             "SELECT passages.id, path, kind, title, text, first_line, last_line, facts, digest, "
             f"modified_at FROM passages JOIN files ON files.id = file_id WHERE {condition}",
@@ -214,8 +215,8 @@ class IndexReader:
         )
         for number, path, kind, title, text, first, last, facts, digest, modified_at in rows:
             if not is_as_written(title, text, digest):
-                raise _Faulty(f"passage {number} is not as it was written")
-            yield IndexedPassage(
+                raise _Faulty(f"chunk {number} is not as it was written")
+            yield IndexedChunk(
                 id=number,
                 path=path,
                 kind=kind,
@@ -233,7 +234,7 @@ class IndexReader:
         return self._connection.execute(question, values).fetchall()
 
     def vectors(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:
-        """Every vector: the ids of the passages [n], and float16 [n, d] with unit rows."""
+        """Every vector: the ids of the chunks [n], and float16 [n, d] with unit rows."""
         total = int(self._connection.execute("SELECT count(*) FROM vectors").fetchone()[0])
         ids = np.empty(total, np.int64)
         matrix = np.empty((total, self.meta.dimensions), VECTOR_TYPE)

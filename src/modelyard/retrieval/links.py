@@ -1,6 +1,6 @@
-"""Links: passages of other domains that belong to one that was found.
+"""Links: chunks of other domains that belong to one that was found.
 
-A runbook names a script, the script writes a message, and the log shows its pattern. A passage is
+A runbook names a script, the script writes a message, and the log shows its pattern. A chunk is
 linked to what it names, then to what names its file, and else to what means nearly the same.
 """
 
@@ -12,20 +12,20 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from modelyard.retrieval.index import IndexedPassage
+from modelyard.retrieval.index import IndexedChunk
 from modelyard.retrieval.opened import Snapshot
 from modelyard.retrieval.query import find_mentions
 from modelyard.retrieval.ranking import Rows
 from modelyard.retrieval.words import find_words
 
 NEAR = 0.55
-"""Cosine from which two passages of different domains are about one thing."""
+"""Cosine from which two chunks of different domains are about one thing."""
 _LINKS = 3
 _MENTIONS = 30
 _READ = 50
-"""Passages that are read in search of a name."""
+"""Chunks that are read in search of a name."""
 _RARE = 20
-"""A name that more passages have is a word of the trade, and links nothing."""
+"""A name that more chunks have is a word of the trade, and links nothing."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,7 +34,7 @@ class Shown:
 
     domain: str
     """GROUP/NAME of its domain."""
-    passage: IndexedPassage
+    chunk: IndexedChunk
     """What was found."""
     snapshot: Snapshot
     """The state of the index that it was found in."""
@@ -44,7 +44,7 @@ class Shown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Related:
-    """A passage that belongs to a result."""
+    """A chunk that belongs to a result."""
 
     domain: str
     """GROUP/NAME of its domain."""
@@ -61,52 +61,52 @@ class Related:
 
 
 def find_related(shown: Shown, others: Sequence[tuple[str, Snapshot]]) -> tuple[Related, ...]:
-    """What belongs to a result in these domains, one passage a domain, the surest links first.
+    """What belongs to a result in these domains, one chunk a domain, the surest links first.
 
-    Passages of its own file are no news, and those of its own domain are results anyway.
+    Chunks of its own file are no news, and those of its own domain are results anyway.
     """
     others = [one for one in others if one[0] != shown.domain and len(one[1])]
     if not others:
         return ()
-    mentions = find_mentions(shown.passage.text)[:_MENTIONS]
+    mentions = find_mentions(shown.chunk.text)[:_MENTIONS]
     links: dict[str, Related] = {}
     for rule in (_named_in_it, _naming_it, _near_it):
         for domain, snapshot in others:
             if domain not in links and len(links) < _LINKS:
-                for passage, why in rule(shown, snapshot, mentions):
-                    if passage.path != shown.passage.path:
-                        links[domain] = _related(domain, passage, why)
+                for chunk, why in rule(shown, snapshot, mentions):
+                    if chunk.path != shown.chunk.path:
+                        links[domain] = _related(domain, chunk, why)
                         break
     return tuple(links.values())
 
 
-def _related(domain: str, passage: IndexedPassage, why: str) -> Related:
+def _related(domain: str, chunk: IndexedChunk, why: str) -> Related:
     return Related(
         domain=domain,
-        path=passage.path,
-        first_line=passage.first_line,
-        last_line=passage.last_line,
-        title=passage.title,
+        path=chunk.path,
+        first_line=chunk.first_line,
+        last_line=chunk.last_line,
+        title=chunk.title,
         why=why,
     )
 
 
-_Links = Iterator[tuple[IndexedPassage, str]]
+_Links = Iterator[tuple[IndexedChunk, str]]
 
 
 def _named_in_it(shown: Shown, snapshot: Snapshot, mentions: Sequence[str]) -> _Links:
-    """Passages whose file or symbol the result names."""
+    """Chunks whose file or symbol the result names."""
     for name in mentions:
         fitting = snapshot.paths_called(name)
         rows = (
             snapshot.rows_of_paths(fitting) if len(fitting) == 1 else _rows_called(snapshot, name)
         )
-        for passage in snapshot.passages(rows[:1]):
-            yield passage, f"it names {name}"
+        for chunk in snapshot.chunks(rows[:1]):
+            yield chunk, f"it names {name}"
 
 
 def _rows_called(snapshot: Snapshot, name: str) -> Rows:
-    """The passages with a rare name in their title, such as the function that is called."""
+    """The chunks with a rare name in their title, such as the function that is called."""
     terms = [has[-1] for _, _, has in find_words(name) if len(has) > 1]
     if not terms:
         return np.zeros(0, np.int64)
@@ -115,23 +115,23 @@ def _rows_called(snapshot: Snapshot, name: str) -> Rows:
 
 
 def _naming_it(shown: Shown, snapshot: Snapshot, mentions: Sequence[str]) -> _Links:
-    """Passages that name the result's file."""
-    path = shown.passage.path
+    """Chunks that name the result's file."""
+    path = shown.chunk.path
     name = PurePosixPath(path).name
     terms = list(dict.fromkeys(term for _, _, has in find_words(name) for term in has[-1:]))
     rows = snapshot.postings.rows_with_all(terms) if terms else np.zeros(0, np.int64)
-    for passage in snapshot.passages(rows[:_READ]):
-        if any(said == path or path.endswith(f"/{said}") for said in find_mentions(passage.text)):
-            yield passage, f"it is named there: {name}"
+    for chunk in snapshot.chunks(rows[:_READ]):
+        if any(said == path or path.endswith(f"/{said}") for said in find_mentions(chunk.text)):
+            yield chunk, f"it is named there: {name}"
 
 
 def _near_it(shown: Shown, snapshot: Snapshot, mentions: Sequence[str]) -> _Links:
-    """The passage that means most nearly the same, where the same encoder made both vectors."""
+    """The chunk that means most nearly the same, where the same encoder made both vectors."""
     if snapshot.meta.encoder != shown.snapshot.meta.encoder:
         return
     vector = shown.snapshot.vectors.rows(np.array([shown.row]))[0]
     best = np.array([np.argmax(snapshot.vectors.closeness(vector))])
     cosine = float(snapshot.vectors.exact(best, vector)[0])
     if cosine >= NEAR:
-        for passage in snapshot.passages(best):
-            yield passage, f"it means nearly the same: {cosine:.2f}"
+        for chunk in snapshot.chunks(best):
+            yield chunk, f"it means nearly the same: {cosine:.2f}"

@@ -1,4 +1,4 @@
-"""One domain's index, opened to be searched: its vectors, its postings, its passages.
+"""One domain's index, opened to be searched: its vectors, its postings, its chunks.
 
 Vectors and postings stay in memory for as long as the index has the same snapshot; each search
 reads in one transaction, so all that it shows comes from one whole snapshot.
@@ -19,7 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard.retrieval.index import (
-    IndexedPassage,
+    IndexedChunk,
     IndexMeta,
     IndexReader,
     connect_index,
@@ -42,19 +42,19 @@ _NOT_LIKE = re.compile(r"[^\x20-\x7e]|[%_\\]")
 """What means something else to LIKE, or has capitals that it does not know."""
 _WORDS_LIKE, _LONGEST_LIKE = 8, 50
 _IN_ONE_QUESTION = 500
-"""Passages asked for by one SQL statement; SQLite takes 999 values and more."""
+"""Chunks asked for by one SQL statement; SQLite takes 999 values and more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Source:
-    """Where a passage comes from: enough to weigh it, without its text."""
+    """Where a chunk comes from: enough to weigh it, without its text."""
 
     path: str
     """Its file, from the project's root."""
     modified_at: str
     """When the file was last written, in UTC."""
     digest: str
-    """SHA-256 of what is embedded; equal passages have the same."""
+    """SHA-256 of what is embedded; equal chunks have the same."""
     last_seen: str | None
     """For a log's template: when it was last seen."""
     size_bytes: int
@@ -84,7 +84,7 @@ class Snapshot:
         return len(self.ids)
 
     def sources(self, rows: Rows) -> Mapping[int, Source]:
-        """Where the passages of these rows come from, by row."""
+        """Where the chunks of these rows come from, by row."""
         found = self._ask(
             "select p.id, f.path, f.modified_at, p.digest, json_extract(p.facts, '$.last_seen'), "
             "f.size_bytes, f.mtime_ns, f.sha256, iif(p.kind = 'function', p.title, '') "
@@ -116,9 +116,9 @@ class Snapshot:
             ) in found
         }
 
-    def passages(self, rows: Rows) -> list[IndexedPassage]:
-        """The passages of these rows, in their order."""
-        return self._reader.passages([int(id) for id in self.ids[rows]])
+    def chunks(self, rows: Rows) -> list[IndexedChunk]:
+        """The chunks of these rows, in their order."""
+        return self._reader.chunks([int(id) for id in self.ids[rows]])
 
     def paths(self) -> list[str]:
         """Every file of the index."""
@@ -137,7 +137,7 @@ class Snapshot:
         return self._paths
 
     def rows_of_paths(self, paths: Sequence[str]) -> Rows:
-        """The passages of these files."""
+        """The chunks of these files."""
         wanted = json.dumps(list(paths))
         return self._rows(
             "select p.id from passages p join files f on f.id = p.file_id "
@@ -146,11 +146,11 @@ class Snapshot:
         )
 
     def rows_of_kind(self, kind: str) -> Rows:
-        """The passages of this kind."""
+        """The chunks of this kind."""
         return self._rows("select id from passages where kind = ? order by id", (kind,))
 
     def rows_with_fact(self, name: str, value: str) -> Rows:
-        """The passages that have this fact."""
+        """The chunks that have this fact."""
         quoted = name.replace('"', "")
         return self._rows(
             "select id from passages where json_extract(facts, ?) = ? order by id",
@@ -158,15 +158,15 @@ class Snapshot:
         )
 
     def kinds(self) -> list[str]:
-        """What its passages are: section, function, key ..."""
+        """What its chunks are: section, function, key ..."""
         return self._words("select distinct kind from passages order by 1")
 
     def fact_names(self) -> list[str]:
-        """Every fact that some passage has; reads all of them."""
+        """Every fact that some chunk has; reads all of them."""
         return self._words("select distinct key from passages, json_each(facts) order by 1")
 
     def fact_values(self, name: str) -> list[str]:
-        """What passages say of one fact; reads all of them."""
+        """What chunks say of one fact; reads all of them."""
         return self._words(
             "select distinct cast(value as text) from passages, json_each(facts) "
             "where key = ? order by 1",
@@ -174,7 +174,7 @@ class Snapshot:
         )
 
     def rows_that_say(self, phrase: str, among: Rows) -> Rows:
-        """Those of some passages in which a phrase stands, whatever its capitals and line ends."""
+        """Those of some chunks in which a phrase stands, whatever its capitals and line ends."""
         found = self._database.execute(
             "select id, title || char(10) || text as said from passages "
             "where id in (select value from json_each(?)) and said like ? order by id",

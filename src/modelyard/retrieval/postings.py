@@ -1,7 +1,7 @@
-"""Postings: which passages a term stands in and how often, read from SQLite's full-text index.
+"""Postings: which chunks a term stands in and how often, read from SQLite's full-text index.
 
 BM25 is computed here and not by FTS5: its idf is cut at nothing for frequent terms, its titles do
-not count in a passage's length, and it visits each match of a query anew. Here a term's places are
+not count in a chunk's length, and it visits each match of a query anew. Here a term's places are
 read once, and then kept as long as the index is.
 """
 
@@ -31,7 +31,7 @@ class Places:
     """Where one term stands."""
 
     rows: Rows
-    """Passages by row, each once, ascending."""
+    """Chunks by row, each once, ascending."""
     in_title: Floats
     """How often it stands in the title of each."""
     in_text: Floats
@@ -50,7 +50,7 @@ class Postings:
     """The full-text index of one snapshot, in memory as far as it was asked for."""
 
     def __init__(self, database: sqlite3.Connection, ids: Rows) -> None:
-        """database: after `attach_places`.  ids: of its passages, ascending [n]."""
+        """database: after `attach_places`.  ids: of its chunks, ascending [n]."""
         self._database = database
         self._ids = ids
         self._places: dict[str, Places] = {}
@@ -61,7 +61,7 @@ class Postings:
         self._longness: dict[float, Floats] = {}
 
     def places(self, term: str) -> Places:
-        """Where a term stands: nowhere, for a term that no passage has."""
+        """Where a term stands: nowhere, for a term that no chunk has."""
         known = self._places.get(term)
         if known is None:
             known = self._read_places(term)
@@ -70,18 +70,18 @@ class Postings:
         return known
 
     def frequency(self, term: str) -> int:
-        """How many passages have the term."""
+        """How many chunks have the term."""
         return len(self.places(term).rows)
 
     def idf(self, term: str) -> float:
-        """How much a term tells; the most, for one that no passage has."""
+        """How much a term tells; the most, for one that no chunk has."""
         n, df = len(self._ids), self.frequency(term)
         return math.log(1 + (n - df + 0.5) / (df + 0.5))
 
     def bm25(self, terms: Iterable[str], title_weight: float) -> Floats:
-        """The BM25 of every passage: float32 [n], 0 where none of the terms stands.
+        """The BM25 of every chunk: float32 [n], 0 where none of the terms stands.
 
-        A word of the title counts as `title_weight` words, in the passage's length too.
+        A word of the title counts as `title_weight` words, in the chunk's length too.
         """
         total = np.zeros(len(self._ids), np.float32)
         for term in terms:
@@ -90,14 +90,14 @@ class Postings:
         return total
 
     def rows_with_all(self, terms: Sequence[str]) -> Rows:
-        """The passages that have every one of the terms (all, where there is no term)."""
+        """The chunks that have every one of the terms (all, where there is no term)."""
         found = np.arange(len(self._ids))
         for term in sorted(terms, key=self.frequency):
             found = np.intersect1d(found, self.places(term).rows, assume_unique=True)
         return found
 
     def _part(self, term: str, at: Places, title_weight: float) -> Floats:
-        """What a term adds to the BM25 of each passage that has it."""
+        """What a term adds to the BM25 of each chunk that has it."""
         known = self._parts.get((term, title_weight))
         if known is None:
             often = title_weight * at.in_title + at.in_text
@@ -115,7 +115,7 @@ class Postings:
             self._kept = places
 
     def _longness_at(self, title_weight: float) -> Floats:
-        """k1 (1 - b + b length / mean length) of each passage."""
+        """k1 (1 - b + b length / mean length) of each chunk."""
         known = self._longness.get(title_weight)
         if known is None:
             lengths = title_weight * self._title_lengths + self._text_lengths
@@ -136,9 +136,9 @@ class Postings:
         return Places(rows, counts[0], counts[1])
 
     def _read_counts(self, term: str, part: str) -> tuple[Rows, Floats]:
-        """The passages in whose title or text a term stands, ascending, and how often.
+        """The chunks in whose title or text a term stands, ascending, and how often.
 
-        FTS5 names a passage once for each place of the term. All come as one text, which is four
+        FTS5 names a chunk once for each place of the term. All come as one text, which is four
         times as fast as a row each.
         """
         question = f"select group_concat(doc) from temp.{part}_places where term = ?"
@@ -165,7 +165,7 @@ def merge_rows(rows: Rows, others: Rows) -> Rows:
 
 
 def _read_lengths(database: sqlite3.Connection, part: str, ids: Rows) -> Floats:
-    """Terms in the title or the text of each passage, from FTS5's own table of sizes."""
+    """Terms in the title or the text of each chunk, from FTS5's own table of sizes."""
     lengths = np.zeros(len(ids), np.float32)
     found = database.execute(f"select id, sz from {part}_words_docsize order by id")
     while rows := found.fetchmany(_LENGTHS_AT_ONCE):

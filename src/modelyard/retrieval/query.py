@@ -26,7 +26,7 @@ class Query:
     terms: tuple[str, ...]
     """The stems and identifiers that BM25 looks for."""
     phrases: tuple[str, ...] = ()
-    """What it quotes: a passage without it is no result."""
+    """What it quotes: a chunk without it is no result."""
     names: tuple[str, ...] = ()
     """Symbols, file names and paths in it; where the index knows one, words weigh more."""
 
@@ -49,7 +49,7 @@ def understand(text: str) -> Query:
 
 
 def find_mentions(text: str) -> tuple[str, ...]:
-    """The paths, file names and symbols that a passage names, each once, in no order to rely on."""
+    """The paths, file names and symbols that a chunk names, each once, in no order to rely on."""
     found = [name for pattern in (_PATH, _FILE, _CALL, _SNAKE) for name in pattern.findall(text)]
     return tuple(dict.fromkeys(found))
 

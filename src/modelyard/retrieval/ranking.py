@@ -1,8 +1,8 @@
 """Ranking: one convex mix of two scores that each lie on an absolute scale.
 
 dense   cosine of unit vectors, as it is.
-words   BM25 over the BM25 of an ideal passage, one that every term of the query fills. A term that
-        no passage has counts with the largest idf: a query that the index does not know gets
+words   BM25 over the BM25 of an ideal chunk, one that every term of the query fills. A term that
+        no chunk has counts with the largest idf: a query that the index does not know gets
         little from its words by itself.
 
 Neither side is scaled by its candidates, so scores of different queries and of different domains
@@ -35,7 +35,7 @@ Rows = npt.NDArray[np.int64]
 _SAMPLE, _MARGIN = 8_192, 4
 """Scores that are looked at to say above which all of the best lie, four times too many."""
 _SECOND_LOOK = 1_000
-"""Passages that the moved query is compared with: the nearest to the query as it was."""
+"""Chunks that the moved query is compared with: the nearest to the query as it was."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,20 +44,20 @@ class Manner:
 
     title_weight: float
     """How many times a word counts that stands in the title."""
-    feedback_passages: int
-    """Best passages that the query moves towards before it is asked again; 0 for none."""
+    feedback_chunks: int
+    """Best chunks that the query moves towards before it is asked again; 0 for none."""
     feedback_strength: float
     """How far it moves: the length of their direction beside the query's own."""
 
 
-TEXT = Manner(title_weight=1.0, feedback_passages=3, feedback_strength=0.3)
-CODE = Manner(title_weight=4.0, feedback_passages=0, feedback_strength=0.0)
+TEXT = Manner(title_weight=1.0, feedback_chunks=3, feedback_strength=0.3)
+CODE = Manner(title_weight=4.0, feedback_chunks=0, feedback_strength=0.0)
 
 _CODE_CHUNKERS = ("code", "keys", "shell", "openapi")
 
 
 def manner_of(chunker: str) -> Manner:
-    """How the passages of this chunker are ranked: as code where titles are names, else as text."""
+    """How the chunks of this chunker are ranked: as code where titles are names, else as text."""
     return CODE if chunker in _CODE_CHUNKERS else TEXT
 
 
@@ -85,7 +85,7 @@ class Ranked:
 
 
 def ideal_score(idf: Sequence[float]) -> float:
-    """BM25 of a passage that every term of the query fills, from the idf of each."""
+    """BM25 of a chunk that every term of the query fills, from the idf of each."""
     return max((BM25_K1 + 1) * sum(idf), 1e-6)
 
 
@@ -101,9 +101,9 @@ def rank(
     allowed: npt.NDArray[np.bool_] | None = None,
     named: Rows | None = None,
 ) -> Ranked:
-    """The best passages for a query.
+    """The best chunks for a query.
 
-    query: unit vector [d].  vectors: those of the passages [n, d].  bm25: [n], 0 where no term
+    query: unit vector [d].  vectors: those of the chunks [n, d].  bm25: [n], 0 where no term
     stands.  ideal: the BM25 that `ideal_score` gives.  depth: candidates of each side.
     allowed: [n], what a filter lets through.  named: rows that are candidates whatever their
     scores.
@@ -119,8 +119,8 @@ def rank(
     nearest = _best_of(near, max(depth, _SECOND_LOOK), among)
     rows = merge_rows(nearest[_top(near[nearest], depth)], fixed)
     ranked = _mix(rows, vectors.exact(rows, query), bm25, ideal, dense_weight)
-    if manner.feedback_passages and dense_weight > 0 and len(rows):
-        moved = _moved(query, vectors.rows(ranked.rows[: manner.feedback_passages]), manner)
+    if manner.feedback_chunks and dense_weight > 0 and len(rows):
+        moved = _moved(query, vectors.rows(ranked.rows[: manner.feedback_chunks]), manner)
         seen = merge_rows(nearest, rows)
         again = vectors.exact(seen, moved)
         rows = merge_rows(seen[_top(again, depth)], fixed)

@@ -59,9 +59,9 @@ def open_reranker(project: Project, rules: SearchRules, *, progress: Progress) -
 
 
 def _text_of(one: Candidate) -> str:
-    """What a vector is made of too: the title above the passage."""
-    passage = one.snapshot.passages(np.array([one.row]))[0]
-    return f"{passage.title}\n{passage.text}" if passage.title else passage.text
+    """What a vector is made of too: the title above the chunk."""
+    chunk = one.snapshot.chunks(np.array([one.row]))[0]
+    return f"{chunk.title}\n{chunk.text}" if chunk.title else chunk.text
 
 
 def _scored(one: Found, score: float) -> Found:

@@ -1,4 +1,4 @@
-"""What a search returns: passages, why each stands where it stands, how each domain was asked."""
+"""What a search returns: chunks, why each stands where it stands, how each domain was asked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from modelyard.retrieval.index import IndexedPassage
+from modelyard.retrieval.index import IndexedChunk
 from modelyard.retrieval.links import Related
 from modelyard.retrieval.query import Query
 from modelyard.retrieval.snippets import Snippet
@@ -20,11 +20,11 @@ class Scores:
     """Why a result stands where it stands."""
 
     dense: float
-    """Cosine of query and passage, after feedback."""
+    """Cosine of query and chunk, after feedback."""
     words: float
     """BM25."""
     ideal: float
-    """BM25 of an ideal passage; the words count as their share of it."""
+    """BM25 of an ideal chunk; the words count as their share of it."""
     dense_weight: float
     """The share of the dense side in the mix."""
     fused: float
@@ -39,11 +39,11 @@ class Scores:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Result:
-    """One passage that was found."""
+    """One chunk that was found."""
 
     domain: str
     """GROUP/NAME of its domain."""
-    passage: IndexedPassage
+    chunk: IndexedChunk
     """What was found: file, lines, title, text."""
     snippet: Snippet
     """Its lines that say most about the query."""
@@ -54,7 +54,7 @@ class Result:
     also: tuple[str, ...] = ()
     """Where the same text, or more of the same function, stands as well, as PATH:LINE."""
     related: tuple[Related, ...] = ()
-    """Passages of other domains that belong to it."""
+    """Chunks of other domains that belong to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,7 +63,7 @@ class Asked:
 
     domain: str
     """GROUP/NAME."""
-    passages: int
+    chunks: int
     """How many its index has."""
     snapshot: str
     """Which state of the index answered."""
@@ -72,7 +72,7 @@ class Asked:
     because: str
     """Why it is that."""
     allowed: int
-    """Passages that filters and quoted phrases let through."""
+    """Chunks that filters and quoted phrases let through."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

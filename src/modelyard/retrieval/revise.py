@@ -17,6 +17,7 @@ from pathlib import Path
 from modelyard.core.clock import utc_now
 from modelyard.core.files import STAGING_PREFIX, disk_errors, make_folder, sync_folder
 from modelyard.core.state import transaction
+from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.index import (
     SCHEMA,
     SCHEMA_VERSION,
@@ -25,7 +26,6 @@ from modelyard.retrieval.index import (
     index_errors,
     refuse_folder,
 )
-from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.words import index_words
 
 _CACHE_KIB = 64 * 1024
@@ -57,12 +57,12 @@ class FileChange:
     """What it is now."""
     file_id: int | None
     """Its row; None for a file that is new."""
-    added: Sequence[Passage] = ()
-    """Passages to write."""
-    moved: Sequence[tuple[int, Passage]] = ()
-    """Passages of equal title and text, whose lines, kind or facts are others now."""
+    added: Sequence[Chunk] = ()
+    """Chunks to write."""
+    moved: Sequence[tuple[int, Chunk]] = ()
+    """Chunks of equal title and text, whose lines, kind or facts are others now."""
     removed: Sequence[int] = ()
-    """Passages that are gone."""
+    """Chunks that are gone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +85,7 @@ class Changes:
 def apply_changes(
     path: Path, changes: Changes, vectors: Mapping[str, bytes], *, code: bool
 ) -> None:
-    """Do all of it in one transaction. `vectors` holds float16 bytes by the digest of a passage."""
+    """Do all of it in one transaction. `vectors` holds float16 bytes by the digest of a chunk."""
     with index_errors(path), closing(connect_index(path, "rw")) as connection:
         # A transaction that spills its pages would lock readers out before it is complete.
         connection.execute("PRAGMA cache_spill = OFF")
@@ -94,7 +94,7 @@ def apply_changes(
         connection.execute("PRAGMA secure_delete = ON")
         with transaction(connection):
             for file_id in changes.gone:
-                _remove_passages_of(connection, file_id)
+                _remove_chunks_of(connection, file_id)
                 connection.execute("DELETE FROM files WHERE id = ?", (file_id,))
             for file_id, record in changes.touched.items():
                 _write_file(connection, record, file_id)
@@ -116,15 +116,15 @@ def _write_change(
     *,
     code: bool,
 ) -> None:
-    for passage_id in change.removed:
-        _remove_passage(connection, passage_id)
-    for passage_id, passage in change.moved:
+    for chunk_id in change.removed:
+        _remove_chunk(connection, chunk_id)
+    for chunk_id, chunk in change.moved:
         connection.execute(
             "UPDATE passages SET kind = ?, first_line = ?, last_line = ?, facts = ? WHERE id = ?",
-            (passage.kind, passage.first_line, passage.last_line, _facts(passage), passage_id),
+            (chunk.kind, chunk.first_line, chunk.last_line, _facts(chunk), chunk_id),
         )
     file_id = _write_file(connection, change.record, change.file_id)
-    _add_passages(connection, file_id, change.added, vectors, code=code)
+    _add_chunks(connection, file_id, change.added, vectors, code=code)
 
 
 def _write_file(connection: sqlite3.Connection, record: FileRecord, file_id: int | None) -> int:
@@ -151,54 +151,54 @@ def _write_file(connection: sqlite3.Connection, record: FileRecord, file_id: int
     return file_id
 
 
-def _add_passages(
+def _add_chunks(
     connection: sqlite3.Connection,
     file_id: int,
-    passages: Sequence[Passage],
+    chunks: Sequence[Chunk],
     vectors: Mapping[str, bytes],
     *,
     code: bool,
 ) -> None:
-    for passage in passages:
-        digest = passage.digest
+    for chunk in chunks:
+        digest = chunk.digest
         added = connection.execute(
             "INSERT INTO passages (file_id, kind, title, text, first_line, last_line, facts, "
             "digest) VALUES (?, ?, ?, ?, ?, ?, ?, ?)",
             (
                 file_id,
-                passage.kind,
-                passage.title,
-                passage.text,
-                passage.first_line,
-                passage.last_line,
-                _facts(passage),
+                chunk.kind,
+                chunk.title,
+                chunk.text,
+                chunk.first_line,
+                chunk.last_line,
+                _facts(chunk),
                 digest,
             ),
         )
         number = added.lastrowid
         connection.execute("INSERT INTO vectors VALUES (?, ?)", (number, vectors[digest]))
-        for table, said in (("title_words", passage.title), ("text_words", passage.text)):
+        for table, said in (("title_words", chunk.title), ("text_words", chunk.text)):
             connection.execute(
                 f"INSERT INTO {table} (rowid, terms) VALUES (?, ?)",
                 (number, index_words(said, code=code)),
             )
 
 
-def _facts(passage: Passage) -> str:
-    return json.dumps(dict(passage.facts), sort_keys=True, ensure_ascii=False)
+def _facts(chunk: Chunk) -> str:
+    return json.dumps(dict(chunk.facts), sort_keys=True, ensure_ascii=False)
 
 
-def _remove_passages_of(connection: sqlite3.Connection, file_id: int) -> None:
+def _remove_chunks_of(connection: sqlite3.Connection, file_id: int) -> None:
     rows = connection.execute("SELECT id FROM passages WHERE file_id = ?", (file_id,)).fetchall()
-    for (passage_id,) in rows:
-        _remove_passage(connection, passage_id)
+    for (chunk_id,) in rows:
+        _remove_chunk(connection, chunk_id)
 
 
-def _remove_passage(connection: sqlite3.Connection, passage_id: int) -> None:
-    connection.execute("DELETE FROM title_words WHERE rowid = ?", (passage_id,))
-    connection.execute("DELETE FROM text_words WHERE rowid = ?", (passage_id,))
-    connection.execute("DELETE FROM vectors WHERE passage_id = ?", (passage_id,))
-    connection.execute("DELETE FROM passages WHERE id = ?", (passage_id,))
+def _remove_chunk(connection: sqlite3.Connection, chunk_id: int) -> None:
+    connection.execute("DELETE FROM title_words WHERE rowid = ?", (chunk_id,))
+    connection.execute("DELETE FROM text_words WHERE rowid = ?", (chunk_id,))
+    connection.execute("DELETE FROM vectors WHERE passage_id = ?", (chunk_id,))
+    connection.execute("DELETE FROM passages WHERE id = ?", (chunk_id,))
 
 
 class IndexBuild:
@@ -209,11 +209,11 @@ class IndexBuild:
         self._code = code
 
     def add_file(
-        self, record: FileRecord, passages: Sequence[Passage], vectors: Mapping[str, bytes]
+        self, record: FileRecord, chunks: Sequence[Chunk], vectors: Mapping[str, bytes]
     ) -> None:
-        """A file with what it was cut into; `vectors` has each passage's digest."""
+        """A file with what it was cut into; `vectors` has each chunk's digest."""
         file_id = _write_file(self._connection, record, None)
-        _add_passages(self._connection, file_id, passages, vectors, code=self._code)
+        _add_chunks(self._connection, file_id, chunks, vectors, code=self._code)
 
 
 @contextmanager

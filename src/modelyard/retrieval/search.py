@@ -1,4 +1,4 @@
-"""Search: a query in words, and the passages of several domains that answer it, best first."""
+"""Search: a query in words, and the chunks of several domains that answer it, best first."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ from modelyard.retrieval.opened import OpenedIndex, Snapshot, check_index
 from modelyard.retrieval.query import Query, understand
 from modelyard.retrieval.ranking import Floats
 from modelyard.retrieval.results import Asked, Result, SearchResults
-from modelyard.retrieval.snippets import passage_snippet
+from modelyard.retrieval.snippets import chunk_snippet
 
 if TYPE_CHECKING:
     from modelyard.retrieval.reranking import Reranker
@@ -75,11 +75,11 @@ class Searcher:
         related: bool = True,
         rerank: bool = True,
     ) -> SearchResults:
-        """The best passages of these domains (default: of the groups that the config names).
+        """The best chunks of these domains (default: of the groups that the config names).
 
-        filters: `path` (a glob), `kind`, `domain`, or any fact of a passage; all must hold.
+        filters: `path` (a glob), `kind`, `domain`, or any fact of a chunk; all must hold.
         rerank: let the config's cross-encoder order the best again, where it names one.
-        Raises InvalidInput for an empty query, a filter whose key no passage has or a reranker that
+        Raises InvalidInput for an empty query, a filter whose key no chunk has or a reranker that
         is none, and NoData when no domain has an index.
         """
         query = understand(text)
@@ -279,19 +279,19 @@ def _show(
     results = []
     for text in found:
         one = text.best
-        passage = one.snapshot.passages(np.array([one.row]))[0]
+        chunk = one.snapshot.chunks(np.array([one.row]))[0]
         places = {
             (other.path, other.first_line)
             for twin in text.twins
-            for other in twin.snapshot.passages(np.array([twin.row]))
+            for other in twin.snapshot.chunks(np.array([twin.row]))
         }
-        here = (passage.path, passage.first_line)
-        shown = Shown(domain=one.domain.label, passage=passage, snapshot=one.snapshot, row=one.row)
+        here = (chunk.path, chunk.first_line)
+        shown = Shown(domain=one.domain.label, chunk=chunk, snapshot=one.snapshot, row=one.row)
         results.append(
             Result(
                 domain=one.domain.label,
-                passage=passage,
-                snippet=passage_snippet(passage, query.terms),
+                chunk=chunk,
+                snippet=chunk_snippet(chunk, query.terms),
                 scores=one.scores,
                 state=state_of_file(project, one.source),
                 also=tuple(f"{path}:{line}" for path, line in sorted(places - {here})),

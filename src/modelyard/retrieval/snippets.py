@@ -1,12 +1,12 @@
-"""Snippets: the few lines of a passage that say most about a query, with its terms marked."""
+"""Snippets: the few lines of a chunk that say most about a query, with its terms marked."""
 
 from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
-from modelyard.retrieval.index import IndexedPassage
-from modelyard.retrieval.passage import Passage
+from modelyard.retrieval.chunk import Chunk
+from modelyard.retrieval.index import IndexedChunk
 from modelyard.retrieval.words import find_words
 
 _LINES = 4
@@ -15,7 +15,7 @@ _LONGEST_LINE = 300
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Snippet:
-    """A piece of a passage."""
+    """A piece of a chunk."""
 
     text: str
     """Its lines."""
@@ -40,25 +40,25 @@ class Snippet:
         )
 
 
-def passage_snippet(passage: Passage | IndexedPassage, terms: Collection[str]) -> Snippet:
-    """The snippet of a passage, with the line of its file where it stands.
+def chunk_snippet(chunk: Chunk | IndexedChunk, terms: Collection[str]) -> Snippet:
+    """The snippet of a chunk, with the line of its file where it stands.
 
-    The first line of the passage, where its text is no line of the file: of a message template, a
+    The first line of the chunk, where its text is no line of the file: of a message template, a
     series, a page of a PDF or a web page whose blocks stand apart.
     """
-    begins = _line_of_text(passage)
-    snippet = cut_snippet(passage.text, terms, first_line=begins or passage.first_line)
-    return snippet if begins else replace(snippet, first_line=passage.first_line)
+    begins = _line_of_text(chunk)
+    snippet = cut_snippet(chunk.text, terms, first_line=begins or chunk.first_line)
+    return snippet if begins else replace(snippet, first_line=chunk.first_line)
 
 
-def _line_of_text(passage: Passage | IndexedPassage) -> int | None:
-    """Where the text of a passage begins: below its heading, if it has one above."""
-    rows = passage.text.count("\n") + 1
-    if passage.kind in ("template", "series") or "page" in passage.facts:
+def _line_of_text(chunk: Chunk | IndexedChunk) -> int | None:
+    """Where the text of a chunk begins: below its heading, if it has one above."""
+    rows = chunk.text.count("\n") + 1
+    if chunk.kind in ("template", "series") or "page" in chunk.facts:
         return None
-    begins = passage.last_line - rows + 1
-    is_page = passage.facts.get("language") == "html"
-    return begins if not is_page or begins == passage.first_line else None
+    begins = chunk.last_line - rows + 1
+    is_page = chunk.facts.get("language") == "html"
+    return begins if not is_page or begins == chunk.first_line else None
 
 
 def cut_snippet(text: str, terms: Collection[str], *, first_line: int = 1) -> Snippet:

@@ -36,8 +36,8 @@ class DomainStatus:
     """Why it is outdated or unreadable."""
     files: int = 0
     """Files in it."""
-    passages: int = 0
-    """Passages in it."""
+    chunks: int = 0
+    """Chunks in it."""
     size_bytes: int = 0
     """Its size on the disk."""
     updated_at: str | None = None
@@ -68,7 +68,7 @@ def read_status(project: Project, domain: Domain) -> DomainStatus:
         size_bytes = domain.index.stat().st_size if domain.index.exists() else 0
         with open_index(domain.index) as reader:
             reader.check()
-            meta, passages = reader.meta, reader.count_passages()
+            meta, chunks = reader.meta, reader.count_chunks()
             known = {one.path: one for one in reader.files()}
     except IndexMissing:
         return DomainStatus(domain=domain.label, state="missing", encoder=encoder)
@@ -95,7 +95,7 @@ def read_status(project: Project, domain: Domain) -> DomainStatus:
         encoder=encoder,
         reason=outdated,
         files=len(known),
-        passages=passages,
+        chunks=chunks,
         size_bytes=size_bytes,
         updated_at=meta.updated_at,
         stale_s=_stale_s(project, files, [*new, *changed], [known[path] for path in gone]),

@@ -1,7 +1,7 @@
 """Keeping an index in step with its files: what changed is cut and embedded, and nothing else.
 
 known files beside those on the disk   updating/comparing.py, by their hash
-a file in passages                     updating/cutting.py
+a file in chunks                     updating/cutting.py
 an index changed in place              updating/changing.py, in one transaction
 an index built anew                    updating/building.py, beside the old one
 what a dry run knows without encoder   updating/planning.py
@@ -52,7 +52,7 @@ def update_domain(
     """Bring the index of a domain in step with its files.
 
     check: look first whether the pages of the index fit together, and build it anew where they do
-    not; 0.08 s for 20,000 passages. A single changed letter is found by `read_status` alone.
+    not; 0.08 s for 20,000 chunks. A single changed letter is found by `read_status` alone.
     A dry run writes nothing and fetches nothing. Raises LockHeld when another update of the domain
     runs for longer than `wait_s`.
     """

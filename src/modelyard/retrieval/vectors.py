@@ -30,7 +30,7 @@ _STEPS = 63
 
 
 class VectorTable:
-    """Unit vectors, float16 [n, d]; a row is a passage."""
+    """Unit vectors, float16 [n, d]; a row is a chunk."""
 
     def __init__(self, halves: npt.NDArray[np.float16]) -> None:
         self._halves = halves

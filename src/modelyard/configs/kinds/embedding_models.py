@@ -31,7 +31,7 @@ class Encoder:
     query_prefix: str = ""
     """Text put before a query; some models are trained with one."""
     document_prefix: str = ""
-    """Text put before a passage."""
+    """Text put before a chunk."""
     endpoint: Endpoint | None = None
     """With `endpoint`: the URL of an OpenAI-compatible API."""
     api_key: Secret | None = None
@@ -66,9 +66,9 @@ class SearchDomain:
     chunker: Literal[
         "auto", "markdown", "code", "keys", "shell", "openapi", "logs", "metrics", "paragraphs"
     ] = "auto"
-    """How a file is cut into passages; `auto` goes by the file."""
+    """How a file is cut into chunks; `auto` goes by the file."""
     chunk_tokens: Annotated[int, TOKENS, Between(16)] = 220
-    """Longest passage in tokens; a longer one is split."""
+    """Longest chunk in tokens; a longer one is split."""
     fusion: Fusion | None = None
     """The weights of this domain; default: those of the group."""
     redact: bool = True
@@ -76,9 +76,9 @@ class SearchDomain:
     max_file_size_bytes: Annotated[int, SIZE, Between(1)] = 2_000_000
     """Larger files are skipped and counted; log files are read whole whatever their size."""
     rank_below: tuple[str, ...] = ()
-    """Files whose passages rank below others, as globs, such as tests and vendored code."""
+    """Files whose chunks rank below others, as globs, such as tests and vendored code."""
     recency_half_life_s: Annotated[float, DURATION, Between(60)] | None = None
-    """Age at which a passage counts half; left out: age does not count."""
+    """Age at which a chunk counts half; left out: age does not count."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -90,7 +90,7 @@ class SearchRules:
     top: Annotated[int, Between(1, 1000)] = 10
     """Results shown."""
     candidates: Annotated[int, Between(10, 10_000)] = 200
-    """Passages taken from each side before they are weighed."""
+    """Chunks taken from each side before they are weighed."""
     reranker: OneLine | None = None
     """Folder of a cross-encoder that reads the best ones and orders them again; left out: none."""
     reranked: Annotated[int, Between(1, 1000)] = 30

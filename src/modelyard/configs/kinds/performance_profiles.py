@@ -35,7 +35,7 @@ class RetrievalEffort:
     """How much is looked up; what is left out stays as the domain has it."""
 
     top: Annotated[int, Between(1, 100)] | None = None
-    """Passages that the model gets."""
+    """Chunks that the model gets."""
     max_tokens: Annotated[int, TOKENS, Between(1)] | None = None
     """Tokens that they may take together."""
     rerank: bool | None = None

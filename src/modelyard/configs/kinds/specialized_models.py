@@ -38,7 +38,7 @@ class Retrieval:
     domains: tuple[Annotated[str, Refers("search_domains")], ...]
     """Search domains, DOMAIN or GROUP/DOMAIN."""
     top: Annotated[int, Between(1, 100)] = 5
-    """Passages that the model gets."""
+    """Chunks that the model gets."""
     max_tokens: Annotated[int, TOKENS, Between(1)] = 2000
     """Tokens that they may take together."""
 

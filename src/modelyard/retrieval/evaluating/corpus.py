@@ -15,9 +15,9 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.encoders.pool import Encoders
 from modelyard.retrieval.cache import open_cache
+from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.embed import Embedding
 from modelyard.retrieval.opened import OpenedIndex, Snapshot
-from modelyard.retrieval.passage import Passage
 from modelyard.retrieval.revise import FileRecord, build_beside
 
 _CODE = re.compile(r"^\s*(?:def|class|function|public|private|static|func|fn|import)\b", re.M)
@@ -38,25 +38,25 @@ def corpus_index(
     encoders: Encoders,
     progress: Progress,
 ) -> Iterator[Snapshot]:
-    """A corpus as an index of one passage a document, gone when the block ends."""
-    passages = {name: _passage(title, text) for name, title, text in corpus}
+    """A corpus as an index of one chunk a document, gone when the block ends."""
+    chunks = {name: _chunk(title, text) for name, title, text in corpus}
     fingerprint = encoders.fingerprint(settings)
     with open_cache(project, fingerprint, progress) as cache:
         embedding = Embedding(settings=settings, encoders=encoders, cache=cache, progress=progress)
-        vectors = embedding.vectors(passages.values())
+        vectors = embedding.vectors(chunks.values())
     if kind == "code":
-        passages, vectors = _with_names(passages, vectors)
+        chunks, vectors = _with_names(chunks, vectors)
     with TemporaryDirectory(prefix="models-search-eval-") as folder:
         place = Path(folder) / "corpus.index"
         with build_beside(
             place,
             encoder=fingerprint,
             dimensions=settings.dimensions,
-            chunking="one passage a document",
+            chunking="one chunk a document",
             code=kind == "code",
         ) as build:
-            for name, passage in passages.items():
-                build.add_file(_record(name), [passage], vectors)
+            for name, chunk in chunks.items():
+                build.add_file(_record(name), [chunk], vectors)
         with closing(OpenedIndex(place)) as index, index.reading() as snapshot:
             yield snapshot
 
@@ -67,19 +67,19 @@ def _record(name: str) -> FileRecord:
     )
 
 
-def _passage(title: str, text: str) -> Passage:
+def _chunk(title: str, text: str) -> Chunk:
     if title and text.startswith(title):
         text = text[len(title) :].lstrip()
     lines = text.count("\n") + 1
-    return Passage(text=text, title=title, kind="document", first_line=1, last_line=lines)
+    return Chunk(text=text, title=title, kind="document", first_line=1, last_line=lines)
 
 
 def _with_names(
-    passages: Mapping[str, Passage], vectors: Mapping[str, bytes]
-) -> tuple[dict[str, Passage], dict[str, bytes]]:
+    chunks: Mapping[str, Chunk], vectors: Mapping[str, bytes]
+) -> tuple[dict[str, Chunk], dict[str, bytes]]:
     """Code without titles, called by its own names; they count for the words, not the vectors."""
     called, made = {}, {}
-    for name, one in passages.items():
+    for name, one in chunks.items():
         called[name] = replace(one, title=one.title or title_of_code(one.text))
         made[called[name].digest] = vectors[one.digest]
     return called, made

@@ -55,7 +55,7 @@ def read_tree(document: Document, language: str) -> KeyNode | None:
 
 @dataclass(frozen=True, slots=True)
 class KeyCutter:
-    """Cuts a tree of keys where it is too long for one passage."""
+    """Cuts a tree of keys where it is too long for one chunk."""
 
     document: Document
     language: str

@@ -1,4 +1,4 @@
-"""Cutting a text into passages that fit, at the best of the places offered."""
+"""Cutting a text into chunks that fit, at the best of the places offered."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from itertools import accumulate, pairwise
 
-from modelyard.retrieval.passage import Passage
+from modelyard.retrieval.chunk import Chunk
 
 CountTokens = Callable[[Sequence[str]], Sequence[int]]
 """How many tokens each text has."""
@@ -34,7 +34,7 @@ class Document:
     lines: Sequence[str]
     """Without their ends."""
     limit: int
-    """Longest passage in tokens."""
+    """Longest chunk in tokens."""
     count_tokens: CountTokens
     """How many tokens each text has."""
     sums: Sequence[int]
@@ -58,7 +58,7 @@ class Document:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Piece:
-    """A span of lines that belongs together; it becomes several passages when it is too long."""
+    """A span of lines that belongs together; it becomes several chunks when it is too long."""
 
     start: int
     """Its first line, from 0."""
@@ -67,9 +67,9 @@ class Piece:
     title: str
     """What it stands under or is called."""
     kind: str
-    """As in a passage."""
+    """As in a chunk."""
     facts: Mapping[str, str] = field(default_factory=dict)
-    """As in a passage."""
+    """As in a chunk."""
     breaks: Sequence[Sequence[int]] = ()
     """Lines before which it may be cut, the best places first; in the end, any line."""
     shown_from: int | None = None
@@ -101,12 +101,12 @@ def _least_tokens(text: str) -> int:
     return math.ceil(sum(map(len, text.split())) / _LONGEST_TOKEN)
 
 
-def cut(document: Document, pieces: Iterable[Piece]) -> list[Passage]:
-    """The passages of a document's pieces, none longer than its limit with its title."""
+def cut(document: Document, pieces: Iterable[Piece]) -> list[Chunk]:
+    """The chunks of a document's pieces, none longer than its limit with its title."""
     pieces = list(pieces)
     titles = [shorten(piece.title) for piece in pieces]
     *costs, empty = document.count_tokens([*titles, ""])
-    passages: list[Passage] = []
+    chunks: list[Chunk] = []
     for piece, title, cost in zip(pieces, titles, costs, strict=True):
         limit = max(document.limit - (cost - empty), document.limit // 2, 1)
         first = piece.shown_from
@@ -115,8 +115,8 @@ def cut(document: Document, pieces: Iterable[Piece]) -> list[Passage]:
             begin, stop = document.trim(start, end)
             for text in _texts(document, begin, stop, limit):
                 shown = begin if first is None else first
-                passages.append(
-                    Passage(
+                chunks.append(
+                    Chunk(
                         text=text,
                         title=title,
                         kind=piece.kind,
@@ -126,7 +126,7 @@ def cut(document: Document, pieces: Iterable[Piece]) -> list[Passage]:
                     )
                 )
                 first = None
-    return passages
+    return chunks
 
 
 def pack(

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
-from modelyard.retrieval.passage import Passage
+from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.reading.lines import CountTokens, split_words
 from modelyard.secrets.detection import redact_secrets
 
@@ -132,8 +132,8 @@ class _Miner:
 
 def read_log(
     content: bytes | BinaryIO, *, limit: int, redact: bool, count_tokens: CountTokens
-) -> list[Passage]:
-    """One passage for each template of a log, by its first line.
+) -> list[Chunk]:
+    """One chunk for each template of a log, by its first line.
 
     Counts and times are facts and no part of the text: a template is embedded once, however often
     it is seen again.
@@ -142,7 +142,7 @@ def read_log(
     for number, line in enumerate(_lines(content), 1):
         if line.strip():
             miner.add(line, number)
-    passages: list[Passage] = []
+    chunks: list[Chunk] = []
     for template in sorted(miner.found(), key=lambda one: one.first_line):
         text = f"{' '.join(template.words)}\nfor example: {' '.join(template.example.split())}"
         text = redact_secrets(text) if redact else text
@@ -153,8 +153,8 @@ def read_log(
             facts |= {"first_seen": template.first_seen, "last_seen": template.last_seen}
         parts = _fitting(text, limit, count_tokens)
         if parts:
-            passages.append(
-                Passage(
+            chunks.append(
+                Chunk(
                     text=parts,
                     title=template.level,
                     kind="template",
@@ -163,7 +163,7 @@ def read_log(
                     facts=facts,
                 )
             )
-    return passages
+    return chunks
 
 
 def _fitting(text: str, limit: int, count_tokens: CountTokens) -> str:

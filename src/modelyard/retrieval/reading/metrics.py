@@ -9,7 +9,7 @@ import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 
-from modelyard.retrieval.passage import Passage
+from modelyard.retrieval.chunk import Chunk
 
 _MOST_SERIES = 5_000
 """Of a file; figures of further ones are passed over."""
@@ -49,8 +49,8 @@ class _Series:
         self.last, self.last_line = value, line
 
 
-def read_prometheus(lines: Sequence[str]) -> tuple[list[Passage], int]:
-    """One passage for each series of a Prometheus text, with its help and type.
+def read_prometheus(lines: Sequence[str]) -> tuple[list[Chunk], int]:
+    """One chunk for each series of a Prometheus text, with its help and type.
 
     The second value is how many lines are neither a sample nor a remark.
     """
@@ -73,11 +73,11 @@ def read_prometheus(lines: Sequence[str]) -> tuple[list[Passage], int]:
         known = words.get(bare) or words.get(stem) or {}
         return [known[key] for key in ("HELP", "TYPE") if key in known]
 
-    return _passages(series, {name: says(name) for name in series}), unknown
+    return _chunks(series, {name: says(name) for name in series}), unknown
 
 
-def read_table(text: str, delimiter: str) -> list[Passage]:
-    """One passage for each column of figures, or for each name of a long table; may be none."""
+def read_table(text: str, delimiter: str) -> list[Chunk]:
+    """One chunk for each column of figures, or for each name of a long table; may be none."""
     series: dict[str, _Series] = {}
     rows = csv.reader(_short_lines(text), delimiter=delimiter)
     try:
@@ -95,11 +95,11 @@ def read_table(text: str, delimiter: str) -> list[Passage]:
                     _note(series, name, _number(cell), rows.line_num)
     except csv.Error:
         pass  # what was read until there holds
-    return _passages(series, {})
+    return _chunks(series, {})
 
 
-def read_json_lines(lines: Sequence[str]) -> list[Passage]:
-    """One passage for each key that has figures, by its path."""
+def read_json_lines(lines: Sequence[str]) -> list[Chunk]:
+    """One chunk for each key that has figures, by its path."""
     series: dict[str, _Series] = {}
     for number, line in enumerate(lines, 1):
         if not line.strip():
@@ -111,7 +111,7 @@ def read_json_lines(lines: Sequence[str]) -> list[Passage]:
         for name, value in _figures(row, "", 0):
             if name.lower() not in _TIMES:
                 _note(series, name, value, number)
-    return _passages(series, {})
+    return _chunks(series, {})
 
 
 def _figures(row: object, path: str, depth: int) -> Iterator[tuple[str, float]]:
@@ -139,14 +139,14 @@ def _note(
     found.add(value, line)
 
 
-def _passages(series: Mapping[str, _Series], says: Mapping[str, list[str]]) -> list[Passage]:
-    passages = []
+def _chunks(series: Mapping[str, _Series], says: Mapping[str, list[str]]) -> list[Chunk]:
+    chunks = []
     for name, one in sorted(series.items(), key=lambda item: item[1].first_line):
         facts = _facts(one)
         figures = ", ".join(f"{key} {value}" for key, value in facts.items())
         figures = f"value {facts['last']}" if one.count == 1 and not one.odd else figures
-        passages.append(
-            Passage(
+        chunks.append(
+            Chunk(
                 text="\n".join([*(word[:_LONGEST_NAME] for word in says.get(name, [])), figures]),
                 title=name,
                 kind="series",
@@ -155,7 +155,7 @@ def _passages(series: Mapping[str, _Series], says: Mapping[str, list[str]]) -> l
                 facts={**facts, "symbol": name.partition("{")[0]},
             )
         )
-    return passages
+    return chunks
 
 
 def _facts(one: _Series) -> dict[str, str]:

@@ -10,11 +10,11 @@ from modelyard.retrieval.updating.cutting import CutFile
 from modelyard.retrieval.updating.job import UpdateJob
 
 _BUILT_AT_ONCE = 4_096
-"""Passages that are cut before they are embedded, sorted by length."""
+"""Chunks that are cut before they are embedded, sorted by length."""
 
 
 def build_index(job: UpdateJob, files: Sequence[SourceFile]) -> None:
-    """Cut and embed every file, some thousand passages at a time, and swap the index."""
+    """Cut and embed every file, some thousand chunks at a time, and swap the index."""
     with (
         job.embedding() as embedding,
         build_beside(
@@ -26,10 +26,10 @@ def build_index(job: UpdateJob, files: Sequence[SourceFile]) -> None:
         ) as index,
     ):
         for group, share in _groups(job, files):
-            passages = (passage for cut in group for passage in cut.passages)
-            vectors = embedding.vectors(passages, share=share)
+            chunks = (chunk for cut in group for chunk in cut.chunks)
+            vectors = embedding.vectors(chunks, share=share)
             for cut in group:
-                index.add_file(cut.record, cut.passages, vectors)
+                index.add_file(cut.record, cut.chunks, vectors)
             _count(job, group)
 
 
@@ -37,29 +37,29 @@ def count_build(job: UpdateJob, files: Sequence[SourceFile]) -> None:
     """Only say what `build_index` would do."""
     with job.embedding() as embedding:
         for group, _ in _groups(job, files):
-            embedding.count(passage for cut in group for passage in cut.passages)
+            embedding.count(chunk for cut in group for chunk in cut.chunks)
             _count(job, group)
 
 
 def _groups(job: UpdateJob, files: Sequence[SourceFile]) -> Iterator[tuple[list[CutFile], float]]:
-    """Files cut, some thousand passages at once, with the share of all that is cut by then."""
+    """Files cut, some thousand chunks at once, with the share of all that is cut by then."""
     total_bytes = sum(source.size for source in files) or 1
     group: list[CutFile] = []
-    passages, seen_bytes = 0, 0
+    chunks, seen_bytes = 0, 0
     for source in files:
         cut = job.cut(source)
         seen_bytes += source.size
         if cut is None:
             continue
         group.append(cut)
-        passages += len(cut.passages)
-        if passages >= _BUILT_AT_ONCE:
+        chunks += len(cut.chunks)
+        if chunks >= _BUILT_AT_ONCE:
             yield group, seen_bytes / total_bytes
-            group, passages = [], 0
+            group, chunks = [], 0
     if group:
         yield group, 1.0
 
 
 def _count(job: UpdateJob, group: Sequence[CutFile]) -> None:
     job.update.files.added += len(group)
-    job.update.passages.added += sum(len(cut.passages) for cut in group)
+    job.update.chunks.added += sum(len(cut.chunks) for cut in group)

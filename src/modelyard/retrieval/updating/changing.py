@@ -6,8 +6,8 @@ from collections import defaultdict
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
-from modelyard.retrieval.index import IndexedFile, IndexedPassage, IndexReader, open_index
-from modelyard.retrieval.passage import Passage
+from modelyard.retrieval.chunk import Chunk
+from modelyard.retrieval.index import IndexedChunk, IndexedFile, IndexReader, open_index
 from modelyard.retrieval.reading.sources import SourceFile
 from modelyard.retrieval.revise import Changes, FileChange, FileRecord, apply_changes
 from modelyard.retrieval.updating.comparing import looks_the_same, same_content
@@ -15,7 +15,7 @@ from modelyard.retrieval.updating.cutting import CutFile
 from modelyard.retrieval.updating.job import UpdateJob
 
 _MOST_IN_ONE_TRANSACTION = 50_000
-"""Passages; more of them are built beside the old index, where memory has a bound."""
+"""Chunks; more of them are built beside the old index, where memory has a bound."""
 
 
 class TooManyChanges(Exception):
@@ -31,7 +31,7 @@ class _Found:
     touched: dict[int, FileRecord] = field(default_factory=dict)
     """Files of equal bytes that the file system describes otherwise now."""
     kept: set[str] = field(default_factory=set)
-    """Paths whose passages stay."""
+    """Paths whose chunks stay."""
 
 
 def change_index(
@@ -45,7 +45,7 @@ def change_index(
     with open_index(job.domain.index) as reader:
         changes = _build_changes(job, reader, found, known)
         _count_kept(job, reader, len(found.kept))
-    added = [passage for change in changes.files for passage in change.added]
+    added = [chunk for change in changes.files for chunk in change.added]
     vectors: dict[str, bytes] = {}
     if added:
         with job.embedding() as embedding:
@@ -61,7 +61,7 @@ def _find_changes(
     job: UpdateJob, files: Sequence[SourceFile], known: Mapping[str, IndexedFile]
 ) -> _Found:
     found = _Found()
-    passages = 0
+    chunks = 0
     for source in files:
         before = known.get(source.shown)
         if before is not None:
@@ -76,8 +76,8 @@ def _find_changes(
         if cut is None:
             continue
         found.cut.append((cut, before))
-        passages += len(cut.passages)
-        if passages > _MOST_IN_ONE_TRANSACTION:
+        chunks += len(cut.chunks)
+        if chunks > _MOST_IN_ONE_TRANSACTION:
             raise TooManyChanges
     return found
 
@@ -97,43 +97,43 @@ def _build_changes(
         waiting = gone[cut.record.sha256] if before is None else []
         if before is not None:
             counts.changed += 1
-            files.append(_compare_passages(job, reader, cut, before, moved=False))
+            files.append(_compare_chunks(job, reader, cut, before, moved=False))
         elif waiting:
             counts.moved += 1
-            files.append(_compare_passages(job, reader, cut, waiting.pop(0), moved=True))
+            files.append(_compare_chunks(job, reader, cut, waiting.pop(0), moved=True))
         else:
             counts.added += 1
-            job.update.passages.added += len(cut.passages)
-            files.append(FileChange(record=cut.record, file_id=None, added=cut.passages))
+            job.update.chunks.added += len(cut.chunks)
+            files.append(FileChange(record=cut.record, file_id=None, added=cut.chunks))
     rest = [one.id for some in gone.values() for one in some]
     counts.removed += len(rest)
-    job.update.passages.removed += sum(len(reader.passages_of_file(one)) for one in rest)
+    job.update.chunks.removed += sum(len(reader.chunks_of_file(one)) for one in rest)
     return Changes(files=files, gone=rest, touched=found.touched)
 
 
-def _compare_passages(
+def _compare_chunks(
     job: UpdateJob, reader: IndexReader, cut: CutFile, before: IndexedFile, *, moved: bool
 ) -> FileChange:
-    """Which passages of a file stay, which stand elsewhere now, which come and go."""
-    waiting: defaultdict[tuple[str, str], list[IndexedPassage]] = defaultdict(list)
-    for one in reader.passages_of_file(before.id):
+    """Which chunks of a file stay, which stand elsewhere now, which come and go."""
+    waiting: defaultdict[tuple[str, str], list[IndexedChunk]] = defaultdict(list)
+    for one in reader.chunks_of_file(before.id):
         waiting[one.title, one.text].append(one)
-    added: list[Passage] = []
-    shifted: list[tuple[int, Passage]] = []
+    added: list[Chunk] = []
+    shifted: list[tuple[int, Chunk]] = []
     reused = 0
-    for passage in cut.passages:
-        same = waiting[passage.title, passage.text]
+    for chunk in cut.chunks:
+        same = waiting[chunk.title, chunk.text]
         if not same:
-            added.append(passage)
+            added.append(chunk)
             continue
         earlier = same.pop(0)
-        if _description(earlier) != _description(passage):
-            shifted.append((earlier.id, passage))
+        if _description(earlier) != _description(chunk):
+            shifted.append((earlier.id, chunk))
         else:
             reused += 1
     removed = [one.id for some in waiting.values() for one in some]
     changed = min(len(added), len(removed))
-    counts = job.update.passages
+    counts = job.update.chunks
     counts.added += len(added) - changed
     counts.changed += changed
     counts.removed += len(removed) - changed
@@ -144,12 +144,12 @@ def _compare_passages(
     )
 
 
-def _description(passage: Passage | IndexedPassage) -> tuple[object, ...]:
-    return passage.kind, passage.first_line, passage.last_line, dict(passage.facts)
+def _description(chunk: Chunk | IndexedChunk) -> tuple[object, ...]:
+    return chunk.kind, chunk.first_line, chunk.last_line, dict(chunk.facts)
 
 
 def _count_kept(job: UpdateJob, reader: IndexReader, kept_files: int) -> None:
     job.update.files.reused += kept_files
-    counts = job.update.passages
+    counts = job.update.chunks
     of_changed = counts.changed + counts.moved + counts.removed + counts.reused
-    counts.reused += reader.count_passages() - of_changed
+    counts.reused += reader.count_chunks() - of_changed

@@ -1,4 +1,4 @@
-"""From a file to its passages and its hash, read once; what cannot be read is reported."""
+"""From a file to its chunks and its hash, read once; what cannot be read is reported."""
 
 from __future__ import annotations
 
@@ -10,10 +10,10 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 
 from modelyard.configs.kinds.embedding_models import SearchDomain
-from modelyard.retrieval.passage import Passage
+from modelyard.retrieval.chunk import Chunk
+from modelyard.retrieval.reading.chunks import read_chunks, reads_as_log
 from modelyard.retrieval.reading.decoding import has_broken_characters
 from modelyard.retrieval.reading.lines import CountTokens
-from modelyard.retrieval.reading.passages import read_passages, reads_as_log
 from modelyard.retrieval.reading.sources import NotAFile, SourceFile
 from modelyard.retrieval.revise import FileRecord
 from modelyard.retrieval.updating.comparing import make_record
@@ -28,14 +28,14 @@ class CutFile:
 
     record: FileRecord
     """What the index keeps of it."""
-    passages: Sequence[Passage]
-    """Its passages, in the order of their lines."""
+    chunks: Sequence[Chunk]
+    """Its chunks, in the order of their lines."""
 
 
 def cut_file(
     source: SourceFile, settings: SearchDomain, count_tokens: CountTokens, update: DomainUpdate
 ) -> CutFile | None:
-    """A file in passages; None, with the reason reported, when it cannot be read."""
+    """A file in chunks; None, with the reason reported, when it cannot be read."""
     try:
         with source.open() as stream:
             found = os.fstat(stream.fileno())
@@ -63,10 +63,10 @@ def cut_file(
     def report(reason: str) -> None:
         update.skip(reason, source.shown)
 
-    passages = read_passages(content, source.shown, settings, count_tokens, report=report)
+    chunks = read_chunks(content, source.shown, settings, count_tokens, report=report)
     sha256 = hashlib.sha256(content).hexdigest()
     record = make_record(source, found, sha256, size_bytes=len(content))
-    return CutFile(record=record, passages=passages)
+    return CutFile(record=record, chunks=chunks)
 
 
 def can_be_read(source: SourceFile, settings: SearchDomain) -> bool:
@@ -87,17 +87,17 @@ def _cut_log(
     count_tokens: CountTokens,
     update: DomainUpdate,
 ) -> CutFile:
-    """A log in passages: it may be too large to be held, and one broken line does not lose it."""
+    """A log in chunks: it may be too large to be held, and one broken line does not lose it."""
     watched = _WatchedStream(stream)
     content = io.BufferedReader(watched, _BLOCK_BYTES)
-    passages = read_passages(content, source.shown, settings, count_tokens)
+    chunks = read_chunks(content, source.shown, settings, count_tokens)
     while content.read(_BLOCK_BYTES):
         pass
     if watched.is_broken:
         update.skip("characters in a broken encoding", source.shown)
     sha256 = watched.sha256.hexdigest()
     record = make_record(source, found, sha256, size_bytes=watched.size_bytes)
-    return CutFile(record=record, passages=passages)
+    return CutFile(record=record, chunks=chunks)
 
 
 class _WatchedStream(io.RawIOBase):

@@ -41,7 +41,7 @@ class UpdateJob:
         return self.domain.settings.chunker in _CODE
 
     def cut(self, source: SourceFile) -> CutFile | None:
-        """A file in passages; None, with the reason reported, when it cannot be read."""
+        """A file in chunks; None, with the reason reported, when it cannot be read."""
         return cut_file(source, self.domain.settings, self._count_tokens, self.update)
 
     def _count_tokens(self, texts: Sequence[str]) -> Sequence[int]:

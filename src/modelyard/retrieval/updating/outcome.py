@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass(slots=True, kw_only=True)
 class Counts:
-    """Files or passages, by what became of them."""
+    """Files or chunks, by what became of them."""
 
     added: int = 0
     """New."""
@@ -38,8 +38,8 @@ class DomainUpdate:
     """Why the index was built anew; None: it was changed in place."""
     files: Counts = field(default_factory=Counts)
     """Its files."""
-    passages: Counts = field(default_factory=Counts)
-    """Their passages."""
+    chunks: Counts = field(default_factory=Counts)
+    """Their chunks."""
     embedded: int = 0
     """Texts that the encoder was given."""
     from_cache: int = 0
@@ -47,7 +47,7 @@ class DomainUpdate:
     skipped: dict[str, list[str]] = field(default_factory=dict)
     """Files that were left out, or from which something was, by the reason."""
     unknown: str | None = None
-    """Why a dry run could not count passages; None: it could."""
+    """Why a dry run could not count chunks; None: it could."""
     took_s: float = 0.0
     """How long it took."""
 
@@ -65,5 +65,5 @@ class DomainUpdate:
         self.skipped.setdefault(reason, []).append(path)
 
     def start_over(self) -> None:
-        """Forget what was counted of files and passages; what was skipped stays skipped."""
-        self.files, self.passages = Counts(), Counts()
+        """Forget what was counted of files and chunks; what was skipped stays skipped."""
+        self.files, self.chunks = Counts(), Counts()

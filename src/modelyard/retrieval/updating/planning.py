@@ -1,6 +1,6 @@
-"""What a dry run can say while the encoder is not on this machine: files, and no passages.
+"""What a dry run can say while the encoder is not on this machine: files, and no chunks.
 
-Passages are cut by the encoder's own tokens, and a dry run fetches nothing.
+Chunks are cut by the encoder's own tokens, and a dry run fetches nothing.
 """
 
 from __future__ import annotations
@@ -19,7 +19,7 @@ from modelyard.retrieval.updating.job import UpdateJob
 def plan_without_encoder(
     job: UpdateJob, files: Sequence[SourceFile], known: Mapping[str, IndexedFile]
 ) -> None:
-    """Count what would become of the files, and say why passages are not counted."""
+    """Count what would become of the files, and say why chunks are not counted."""
     model = job.domain.encoder.model
     job.update.unknown = f"the encoder {model} is not on this machine; an update fetches it"
     if job.update.built is not None:

@@ -129,20 +129,20 @@ def _longest_answer(
 def _check_room(
     domain: SpecializedModel, profile: PerformanceProfile | None, model: LanguageModel, used: str
 ) -> Iterator[Mistake]:
-    """Whether question, passages and answer fit into the model together."""
+    """Whether question, chunks and answer fit into the model together."""
     answer = _longest_answer(domain, profile, model)
-    passages = 0
+    chunks = 0
     if domain.retrieval is not None:
         wanted = profile.retrieval.max_tokens if profile is not None else None
-        passages = domain.retrieval.max_tokens if wanted is None else wanted
+        chunks = domain.retrieval.max_tokens if wanted is None else wanted
     question = domain.input.max_tokens or 0
-    if question + passages + answer <= model.context_tokens:
+    if question + chunks + answer <= model.context_tokens:
         return
-    parts = [(question, "of input"), (passages, "of passages"), (answer, "of answer")]
+    parts = [(question, "of input"), (chunks, "of chunks"), (answer, "of answer")]
     said = " and ".join(f"{TOKENS.show(size)} {what}" for size, what in parts if size)
-    path = ("input", "max_tokens") if question >= passages else ("retrieval", "max_tokens")
+    path = ("input", "max_tokens") if question >= chunks else ("retrieval", "max_tokens")
     yield Mistake(
-        path if max(question, passages) else ("generation", "max_output_tokens"),
+        path if max(question, chunks) else ("generation", "max_output_tokens"),
         "token-limits",
         f"{said} do not fit into the {TOKENS.show(model.context_tokens)} tokens of {used}",
         hint="lower one of them, or take a model with a longer context",

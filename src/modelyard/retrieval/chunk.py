@@ -1,14 +1,24 @@
-"""A passage: the piece of a file that is embedded, indexed and found."""
+"""A chunk: the piece of a file that is embedded, indexed and found."""
 
 from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import asdict, dataclass, field
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
+
+_OUTPUT_NAMES = {"chunks": "passages"}
+"""Names in the code -> older names that `--json` keeps printing, since programs read them.
+
+An index file keeps them too: its table `passages` holds the chunks (SCHEMA in index.py).
+"""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Passage:
+class Chunk:
     """One piece of one file, with nothing secret left in it."""
 
     text: str
@@ -26,15 +36,23 @@ class Passage:
 
     @property
     def embedded(self) -> str:
-        """The text that becomes a vector: the title above the passage."""
+        """The text that becomes a vector: the title above the chunk."""
         return embedded_text(self.title, self.text)
 
     @property
     def digest(self) -> str:
-        """SHA-256 of what is embedded: equal passages are embedded once, wherever they stand."""
+        """SHA-256 of what is embedded: equal chunks are embedded once, wherever they stand."""
         return hashlib.sha256(self.embedded.encode()).hexdigest()
 
 
 def embedded_text(title: str, text: str) -> str:
-    """What is embedded of a passage with this title and text."""
+    """What is embedded of a chunk with this title and text."""
     return f"{title}\n{text}" if title else text
+
+
+def to_output(result: DataclassInstance) -> dict[str, Any]:
+    """A search or update result as `--json` prints it."""
+    return asdict(
+        result,
+        dict_factory=lambda pairs: {_OUTPUT_NAMES.get(name, name): value for name, value in pairs},
+    )

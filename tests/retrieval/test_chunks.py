@@ -1,4 +1,4 @@
-"""Files are cut where a reader would cut them, and every passage stands on its lines."""
+"""Files are cut where a reader would cut them, and every chunk stands on its lines."""
 
 from __future__ import annotations
 
@@ -17,12 +17,12 @@ from hypothesis import strategies as st
 
 from modelyard.configs.kinds.embedding_models import SearchDomain
 from modelyard.core.layout import Project
+from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.domains import Domain, load_domains
-from modelyard.retrieval.passage import Passage
+from modelyard.retrieval.reading.chunks import read_chunks
 from modelyard.retrieval.reading.decoding import decode, is_binary
-from modelyard.retrieval.reading.passages import read_passages
 from modelyard.retrieval.reading.sources import find_sources
-from modelyard.retrieval.snippets import passage_snippet
+from modelyard.retrieval.snippets import chunk_snippet
 from modelyard.secrets.detection import redact_secrets
 
 SOAK = int(os.environ.get("MODELYARD_SOAK", "1"))
@@ -59,30 +59,30 @@ def count_words(texts: Sequence[str]) -> list[int]:
     return [len(text.split()) + 2 for text in texts]
 
 
-def read(text: str | bytes, name: str, chunker: str = "auto", tokens: int = 220) -> list[Passage]:
+def read(text: str | bytes, name: str, chunker: str = "auto", tokens: int = 220) -> list[Chunk]:
     chosen = SearchDomain(description="x", sources=("**",), chunker=chunker, chunk_tokens=tokens)
     content = text.encode() if isinstance(text, str) else text
-    return read_passages(content, name, chosen, count_words)
+    return read_chunks(content, name, chosen, count_words)
 
 
-def check_lines(content: bytes, passages: list[Passage]) -> None:
-    """Every passage stands on its lines, word for word."""
+def check_lines(content: bytes, chunks: list[Chunk]) -> None:
+    """Every chunk stands on its lines, word for word."""
     lines = [line.removesuffix("\r") for line in decode(content).text.split("\n")]
-    for passage in passages:
-        assert 1 <= passage.first_line <= passage.last_line <= len(lines)
-        there = "\n".join(lines[passage.first_line - 1 : passage.last_line])
-        assert "****" in passage.text or passage.text in there
+    for chunk in chunks:
+        assert 1 <= chunk.first_line <= chunk.last_line <= len(lines)
+        there = "\n".join(lines[chunk.first_line - 1 : chunk.last_line])
+        assert "****" in chunk.text or chunk.text in there
 
 
 @pytest.mark.parametrize("domain", DOMAINS.values(), ids=list(DOMAINS))
 def test_every_file_of_this_repository_is_cut_with_exact_lines(domain: Domain) -> None:
     for file in find_sources(REPOSITORY, domain).files:
         content = Path(file.path).read_bytes()
-        passages = read_passages(content, file.shown, domain.settings, count_words)
+        chunks = read_chunks(content, file.shown, domain.settings, count_words)
         if not file.path.endswith((".csv", ".jsonl", ".prom", ".log")):
-            check_lines(content, passages)
-        for passage in passages:
-            assert count_words([passage.embedded])[0] <= domain.settings.chunk_tokens
+            check_lines(content, chunks)
+        for chunk in chunks:
+            assert count_words([chunk.embedded])[0] <= domain.settings.chunk_tokens
 
 
 def test_markdown_goes_by_heading_with_its_trail() -> None:
@@ -108,7 +108,7 @@ MARKDOWN_BLOCKS = st.sampled_from(
 
 @settings(derandomize=True, max_examples=200 * SOAK, deadline=None, database=None)
 @given(blocks=st.lists(MARKDOWN_BLOCKS, min_size=1, max_size=12))
-def test_a_title_covers_all_of_its_passage_and_no_heading_is_lost(blocks: list[str]) -> None:
+def test_a_title_covers_all_of_its_chunk_and_no_heading_is_lost(blocks: list[str]) -> None:
     text = "\n\n".join(block.format(n=f"w{n}") for n, block in enumerate(blocks)) + "\n"
     found = read(text, "a.md")
     check_lines(text.encode(), found)
@@ -276,7 +276,7 @@ def test_a_long_log_is_read_in_little_memory() -> None:
     chosen = SearchDomain(description="x", sources=("*",), chunker="logs")
     tracemalloc.start()
     try:
-        found = read_passages(file, "a.log", chosen, count_words)
+        found = read_chunks(file, "a.log", chosen, count_words)
         peak = tracemalloc.get_traced_memory()[1]
     finally:
         tracemalloc.stop()
@@ -326,7 +326,7 @@ def test_what_a_page_shows_as_typed_keeps_its_lines() -> None:
 def test_what_is_called_a_pdf_and_is_none_is_told() -> None:
     told: list[str] = []
     chosen = SearchDomain(description="x", sources=("**",), chunker="auto")
-    assert read_passages(b"not a pdf", "a.pdf", chosen, count_words, report=told.append) == []
+    assert read_chunks(b"not a pdf", "a.pdf", chosen, count_words, report=told.append) == []
     assert told == ["not a PDF"]
 
 
@@ -354,7 +354,7 @@ def count_as_wordpiece(texts: Sequence[str]) -> list[int]:
 def test_a_long_line_without_a_blank_is_split_by_its_size() -> None:
     line = "note=" + ";".join(f"path/{number}/of/some.thing" for number in range(20_000))
     chosen = SearchDomain(description="x", sources=("**",), chunker="auto", chunk_tokens=220)
-    found = read_passages(f"a\n\n{line}\n".encode(), "a.txt", chosen, count_as_wordpiece)
+    found = read_chunks(f"a\n\n{line}\n".encode(), "a.txt", chosen, count_as_wordpiece)
     assert max(len(one.text) for one in found) < 220 * 20
     assert "".join(one.text for one in found[1:]) == line
     assert {(one.first_line, one.last_line) for one in found[1:]} == {(3, 3)}
@@ -372,13 +372,13 @@ def test_a_long_line_without_a_blank_is_split_by_its_size() -> None:
 def test_bytes_written_in_letters_are_no_text_but_what_names_them_is(blob: str) -> None:
     told: list[str] = []
     chosen = SearchDomain(description="x", sources=("**",), chunker="auto", redact=False)
-    found = read_passages(blob.encode(), "a.txt", chosen, count_as_wordpiece, report=told.append)
+    found = read_chunks(blob.encode(), "a.txt", chosen, count_as_wordpiece, report=told.append)
     assert (found, told) == ([], ["no words in it"])
     text = f"The logo of the firm:\n\n{blob}\n\nAnd what follows.\n"
-    found = read_passages(text.encode(), "a.txt", chosen, count_as_wordpiece)
+    found = read_chunks(text.encode(), "a.txt", chosen, count_as_wordpiece)
     assert "logo" in found[0].text and "follows" in found[-1].text
     assert len(found) <= 3
-    line = read_passages(f"logo={blob} end".encode(), "a.txt", chosen, count_as_wordpiece)
+    line = read_chunks(f"logo={blob} end".encode(), "a.txt", chosen, count_as_wordpiece)
     assert len(line) <= 2 if "\n" not in blob else line
 
 
@@ -386,9 +386,9 @@ def test_secrets_are_replaced_before_anything_else() -> None:
     key = "AKIA" + "Z7Q2M4X9" * 2
     pem = "-----BEGIN RSA PRIVATE KEY-----\nMIIabc+/d\nefg/hij\n-----END RSA PRIVATE KEY-----\n"
     for name in NAMES:
-        for passage in read(f"# key {key}\n{pem}\nvalue {key} end\n", name):
-            assert key not in passage.embedded + str(passage.facts)
-            assert "MIIabc" not in passage.text
+        for chunk in read(f"# key {key}\n{pem}\nvalue {key} end\n", name):
+            assert key not in chunk.embedded + str(chunk.facts)
+            assert "MIIabc" not in chunk.text
     assert redact_secrets(pem).count("\n") == pem.count("\n")
 
 
@@ -438,7 +438,7 @@ def test_samples_that_are_no_number_are_counted_and_lines_that_are_no_samples_to
     told: list[str] = []
     chosen = SearchDomain(description="x", sources=("**",), chunker="auto")
     text = b"up NaN\nup 3\ndown +Inf\nnot a sample at all\nhalf 12abc\n  indented 4\n"
-    found = read_passages(text, "a.prom", chosen, count_words, report=told.append)
+    found = read_chunks(text, "a.prom", chosen, count_words, report=told.append)
     assert [(one.title, one.facts.get("not_finite")) for one in found] == [
         ("up", "1"),
         ("down", "1"),
@@ -462,13 +462,13 @@ def test_a_snippet_stands_on_the_line_it_names(name: str) -> None:
         "a.yaml": "one: 1\ntwo:\n  # why\n  three: needle\n",
         "a.txt": "\n\nfirst\x0cwords\n\nthe needle here\n",
     }[name]
-    best = [passage_snippet(one, ["needl", "needle"]) for one in read(text, name)][-1]
+    best = [chunk_snippet(one, ["needl", "needle"]) for one in read(text, name)][-1]
     assert "needle" in best.text.splitlines()[0]
     assert "needle" in text.split("\n")[best.first_line - 1]
 
 
 @pytest.mark.parametrize("name", ["a.log", "a.prom", "a.pdf", "a.html"])
-def test_a_snippet_of_what_is_no_line_is_where_its_passage_begins(name: str) -> None:
+def test_a_snippet_of_what_is_no_line_is_where_its_chunk_begins(name: str) -> None:
     content: dict[str, str | bytes] = {
         "a.log": "x\nINFO needle 12 is here\n",
         "a.prom": "\n# HELP needle Says.\nneedle 1\nneedle 2\n",
@@ -476,7 +476,7 @@ def test_a_snippet_of_what_is_no_line_is_where_its_passage_begins(name: str) -> 
         "a.html": "\n<p>first</p>\n<div>\n\n<p>the needle</p></div>\n",
     }
     one = read(content[name], name)[-1]
-    assert passage_snippet(one, ["needl"]).first_line == one.first_line
+    assert chunk_snippet(one, ["needl"]).first_line == one.first_line
 
 
 def test_encodings_are_known_and_broken_characters_counted() -> None:
@@ -539,14 +539,14 @@ FUZZED = st.one_of(st.binary(max_size=400), st.lists(PIECES, max_size=60).map(""
 @given(content=FUZZED)
 def test_no_bytes_make_a_reader_fail(name: str, content: bytes | str) -> None:
     given_bytes = content.encode() if isinstance(content, str) else content
-    passages = read(given_bytes, name, tokens=16)
-    for passage in passages:
-        passage.embedded.encode()  # it can be stored
-        assert passage.first_line <= passage.last_line
-        assert "\n" not in passage.title
+    chunks = read(given_bytes, name, tokens=16)
+    for chunk in chunks:
+        chunk.embedded.encode()  # it can be stored
+        assert chunk.first_line <= chunk.last_line
+        assert "\n" not in chunk.title
     verbatim = not name.endswith((".html", ".pdf", ".log", ".prom", ".csv"))
     if verbatim and not given_bytes.startswith(b"%PDF-"):
-        check_lines(given_bytes, passages)
+        check_lines(given_bytes, chunks)
 
 
 @pytest.mark.parametrize("chunker", ["markdown", "code", "keys", "shell", "openapi", "metrics"])

@@ -1,4 +1,4 @@
-"""A file's passages: which reader it gets, with nothing secret left in them."""
+"""A file's chunks: which reader it gets, with nothing secret left in them."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from pathlib import PurePosixPath
 from typing import BinaryIO
 
 from modelyard.configs.kinds.embedding_models import SearchDomain
-from modelyard.retrieval.passage import Passage
+from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.reading.code import code_pieces
 from modelyard.retrieval.reading.decoding import decode, is_binary
 from modelyard.retrieval.reading.grammars import GRAMMARS, Grammar, grammar_of
@@ -45,19 +45,19 @@ def reads_as_log(shown_path: str, settings: SearchDomain) -> bool:
     return settings.chunker == "logs" or (settings.chunker == "auto" and by_name)
 
 
-def read_passages(
+def read_chunks(
     content: bytes | BinaryIO,
     shown_path: str,
     settings: SearchDomain,
     count_tokens: CountTokens,
     *,
     report: Callable[[str], None] = lambda _: None,
-) -> list[Passage]:
-    """The passages of one file, in the order of their lines; any bytes give some or none.
+) -> list[Chunk]:
+    """The chunks of one file, in the order of their lines; any bytes give some or none.
 
     content: a log may be given as an open file, and is then never held whole.
     report: called with the reason when something of the file is left out.
-    Lines of a PDF are the numbers of its pages. A file that is binary has no passages.
+    Lines of a PDF are the numbers of its pages. A file that is binary has no chunks.
     """
     limit, name = settings.chunk_tokens, PurePosixPath(shown_path)
     ending = name.suffix.lower()
@@ -70,25 +70,25 @@ def read_passages(
     if is_binary(content):
         return []
     if content.startswith(b"%PDF-"):
-        passages = _pdf_passages(content, shown_path, settings, count_tokens)
-        if not passages:
+        chunks = _pdf_chunks(content, shown_path, settings, count_tokens)
+        if not chunks:
             report("PDF without text")
-        return passages
+        return chunks
     if ending == ".pdf":
         report("not a PDF")
         return []
     text = decode(content).text
     if ending in _PAGES and settings.chunker in ("auto", "markdown", "paragraphs"):
-        passages = _page_passages(text, shown_path, settings, count_tokens)
+        chunks = _page_chunks(text, shown_path, settings, count_tokens)
     else:
         if settings.redact:
             text = redact_secrets(text, quoted_only=_is_code(ending))
         document = make_document(shown_path, text, limit, count_tokens)
-        passages = _figures(document, ending, settings.chunker, report)
-        passages = passages or cut(document, _pieces(document, settings.chunker, name, ending))
-    if not passages and text.strip():
+        chunks = _figures(document, ending, settings.chunker, report)
+        chunks = chunks or cut(document, _pieces(document, settings.chunker, name, ending))
+    if not chunks and text.strip():
         report("no words in it")
-    return passages
+    return chunks
 
 
 def _pieces(document: Document, chunker: str, name: PurePosixPath, ending: str) -> Iterator[Piece]:
@@ -116,20 +116,20 @@ def _code_or_text(document: Document, grammar: Grammar | None) -> Iterator[Piece
 
 def _figures(
     document: Document, ending: str, chunker: str, report: Callable[[str], None]
-) -> list[Passage]:
+) -> list[Chunk]:
     """The series of a file of figures; [] for one that has none."""
     if chunker not in ("auto", "metrics"):
         return []
-    passages: list[Passage] = []
+    chunks: list[Chunk] = []
     if ending in _TABLES:
-        passages = read_table(document.text, _TABLES[ending])
+        chunks = read_table(document.text, _TABLES[ending])
     elif chunker == "metrics" and ending in (".jsonl", ".ndjson"):
-        passages = read_json_lines(document.lines)
+        chunks = read_json_lines(document.lines)
     elif ending == ".prom" or (chunker == "metrics" and ending in ("", ".txt", ".metrics")):
-        passages, unknown = read_prometheus(document.lines)
-        if passages and unknown:
+        chunks, unknown = read_prometheus(document.lines)
+        if chunks and unknown:
             report("lines that are no samples")
-    return passages
+    return chunks
 
 
 def _is_code(ending: str) -> bool:
@@ -137,11 +137,11 @@ def _is_code(ending: str) -> bool:
     return grammar is not None and grammar.name != "shell"
 
 
-def _page_passages(
+def _page_chunks(
     text: str, path: str, settings: SearchDomain, count_tokens: CountTokens
-) -> list[Passage]:
+) -> list[Chunk]:
     """The sections of an HTML page; their lines are those of its source."""
-    passages: list[Passage] = []
+    chunks: list[Chunk] = []
     redact = partial(redact_secrets, quoted_only=False) if settings.redact else str
     for title, blocks in read_page(text, redact):
         words = "\n".join(said for _, said in blocks)
@@ -153,27 +153,27 @@ def _page_passages(
             kind="section",
             facts={"language": "html"},
         )
-        passages.extend(
+        chunks.extend(
             replace(
-                passage,
-                first_line=blocks[passage.first_line - 1][0],
-                last_line=blocks[passage.last_line - 1][0],
+                chunk,
+                first_line=blocks[chunk.first_line - 1][0],
+                last_line=blocks[chunk.last_line - 1][0],
             )
-            for passage in cut(document, [piece])
+            for chunk in cut(document, [piece])
         )
-    return passages
+    return chunks
 
 
-def _pdf_passages(
+def _pdf_chunks(
     content: bytes, path: str, settings: SearchDomain, count_tokens: CountTokens
-) -> list[Passage]:
-    passages: list[Passage] = []
+) -> list[Chunk]:
+    chunks: list[Chunk] = []
     for page, text in read_pages(content):
         text = text.encode("utf-8", "replace").decode()
         text = redact_secrets(text) if settings.redact else text
         document = make_document(path, text, settings.chunk_tokens, count_tokens)
-        passages.extend(
-            replace(passage, first_line=page, last_line=page, facts={"page": str(page)})
-            for passage in cut(document, paragraph_pieces(document))
+        chunks.extend(
+            replace(chunk, first_line=page, last_line=page, facts={"page": str(page)})
+            for chunk in cut(document, paragraph_pieces(document))
         )
-    return passages
+    return chunks
