@@ -16,7 +16,7 @@ from pathlib import Path
 
 from benchmarks.retrieval.processes import models
 from benchmarks.retrieval.projects import (
-    DOMAIN,
+    INDEX,
     directions,
     make_project,
     real_fingerprint,
@@ -41,14 +41,14 @@ _QUERIES = (
 def measure(text: Sequence[Path], *, chunks: int = CHUNKS, runs: int = RUNS) -> list[Row]:
     """The median of some runs, and what they import."""
     with tempfile.TemporaryDirectory(prefix="bench-cold-") as place:
-        project, domain = make_project(Path(place))
+        project, index = make_project(Path(place))
         written = write_index(
-            domain,
+            index,
             islice(windows(text), chunks),
-            directions(chunks, domain.encoder.dimensions, seed=1),
-            fingerprint=real_fingerprint(project, domain),
+            directions(chunks, index.encoder.dimensions, seed=1),
+            fingerprint=real_fingerprint(project, index),
         )
-        words = ["search", "--domain", DOMAIN]
+        words = ["search", "--domain", INDEX]
         models(project.root, *words, _QUERIES[0])  # fills the disk cache
         times = [
             models(project.root, *words, _QUERIES[number % len(_QUERIES)]).seconds

@@ -21,15 +21,15 @@ from pathlib import Path
 from typing import Any
 
 from benchmarks.retrieval.processes import models, run
-from benchmarks.retrieval.projects import DOMAIN, directions, make_project, real_fingerprint
+from benchmarks.retrieval.projects import INDEX, directions, make_project, real_fingerprint
 from benchmarks.retrieval.prose import python_sources, windows
 from benchmarks.retrieval.table import Row, report
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.encoders import open_encoder
 from modelyard.retrieval.cache import open_cache
-from modelyard.retrieval.domains import Domain
-from modelyard.retrieval.index import VECTOR_TYPE
+from modelyard.retrieval.index_file import VECTOR_TYPE
+from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.reading.chunks import read_chunks
 
 UNCHANGED_S, EDITED_S = 1.0, 2.0
@@ -55,10 +55,10 @@ _KEPT_AT_ONCE = 5_000
 def measure(text: Sequence[Path], *, files: int = FILES, rounds: int = ROUNDS) -> list[Row]:
     """Rows for an unchanged tree and for one edited file."""
     with tempfile.TemporaryDirectory(prefix="bench-files-") as place:
-        project, domain = make_project(Path(place))
+        project, index = make_project(Path(place))
         paths = write_tree(project, text, files)
         _commit(project)
-        _fill_cache(project, domain, paths)
+        _fill_cache(project, index, paths)
         time.sleep(_CLOCK_SETTLES_S)
         first = _update(project)
         _require(first["embedded"] == 0, "the first index was to come from the cache")
@@ -117,20 +117,20 @@ def _commit(project: Project) -> None:
     run(["git", *who, "commit", "--quiet", "--message", "Notes"], project.root)
 
 
-def _fill_cache(project: Project, domain: Domain, paths: Sequence[Path]) -> None:
+def _fill_cache(project: Project, index: SearchIndex, paths: Sequence[Path]) -> None:
     """A vector for every chunk that the update will cut."""
-    count_tokens = open_encoder(project, domain.encoder).count_tokens
+    count_tokens = open_encoder(project, index.encoder).count_tokens
     digests = list(
         {
             chunk.digest
             for path in paths
             for chunk in read_chunks(
-                path.read_bytes(), project.show(path), domain.settings, count_tokens
+                path.read_bytes(), project.show(path), index.settings, count_tokens
             )
         }
     )
-    vectors = directions(len(digests), domain.encoder.dimensions, seed=1).astype(VECTOR_TYPE)
-    with open_cache(project, real_fingerprint(project, domain), Silent()) as cache:
+    vectors = directions(len(digests), index.encoder.dimensions, seed=1).astype(VECTOR_TYPE)
+    with open_cache(project, real_fingerprint(project, index), Silent()) as cache:
         for start in range(0, len(digests), _KEPT_AT_ONCE):
             some = slice(start, start + _KEPT_AT_ONCE)
             pairs = zip(digests[some], vectors[some], strict=True)
@@ -162,7 +162,7 @@ def _edit(project: Project, path: Path, number: int) -> tuple[float, float]:
     told = _update(project)
     updated = time.perf_counter() - began
     _require(told["files"]["changed"] == 1 and told["embedded"] <= 2, "one file was to change")
-    shown = models(project.root, "search", "--domain", DOMAIN, "--json", text)
+    shown = models(project.root, "search", "--domain", INDEX, "--json", text)
     found = time.perf_counter() - began
     results = json.loads(shown.stdout)["results"]
     hit = any(one["path"] == project.show(path) and text in one["text"] for one in results)
@@ -171,7 +171,7 @@ def _edit(project: Project, path: Path, number: int) -> tuple[float, float]:
 
 
 def _update(project: Project) -> dict[str, Any]:
-    done = models(project.root, "update-embeddings", "--domain", DOMAIN, "--incremental", "--json")
+    done = models(project.root, "update-embeddings", "--domain", INDEX, "--incremental", "--json")
     (told,) = json.loads(done.stdout)["domains"]
     return dict(told)
 

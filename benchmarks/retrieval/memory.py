@@ -25,7 +25,7 @@ import numpy.typing as npt
 
 from benchmarks.retrieval.processes import run
 from benchmarks.retrieval.projects import (
-    DOMAIN,
+    INDEX,
     directions,
     make_project,
     real_fingerprint,
@@ -95,31 +95,31 @@ def _in_a_process(what: str, folder: str, chunks: int) -> dict[str, float]:
 
 def build(folder: Path, chunks: int) -> dict[str, float]:
     """Make the index. Called in a process of its own."""
-    project, domain = make_project(folder)
+    project, index = make_project(folder)
     began = time.perf_counter()
     write_index(
-        domain,
+        index,
         _chunks(chunks),
-        (vector for block in _blocks(chunks, domain.encoder.dimensions) for vector in block),
-        fingerprint=real_fingerprint(project, domain),
+        (vector for block in _blocks(chunks, index.encoder.dimensions) for vector in block),
+        fingerprint=real_fingerprint(project, index),
     )
     return {
         "chunks_per_s": chunks / (time.perf_counter() - began),
-        "index_bytes": domain.index.stat().st_size,
+        "index_bytes": index.path.stat().st_size,
         "peak_bytes": _peak_bytes(),
     }
 
 
 def ask(folder: Path, chunks: int) -> dict[str, float]:
     """Search the index. Called in a process of its own."""
-    project, domain = make_project(folder)
+    project, index = make_project(folder)
     chance = np.random.default_rng(2)
     queries = [" ".join(_drawn(chance, 5)) for _ in range(_WARM_UP + QUERIES)]
     searcher = Searcher(project)
     times = []
     for query in queries:
         began = time.perf_counter()
-        searcher.search(query, domains=[DOMAIN])
+        searcher.search(query, indexes=[INDEX])
         times.append(1000 * (time.perf_counter() - began))
     peak_bytes = _peak_bytes()
     searcher.close()
@@ -129,7 +129,7 @@ def ask(folder: Path, chunks: int) -> dict[str, float]:
         "p99_ms": float(p99),
         "opened_s": times[0] / 1000,
         "peak_bytes": peak_bytes,
-        "recall": _recall(domain.index, chunks, domain.encoder.dimensions),
+        "recall": _recall(index.path, chunks, index.encoder.dimensions),
     }
 
 

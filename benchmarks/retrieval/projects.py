@@ -1,4 +1,4 @@
-"""Projects to measure in: one search domain, and an index of chunks that no file holds."""
+"""Projects to measure in: one search index, filled with chunks that no file holds."""
 
 from __future__ import annotations
 
@@ -12,12 +12,12 @@ import numpy.typing as npt
 from modelyard.core.layout import Project
 from modelyard.encoders import encoder_fingerprint
 from modelyard.retrieval.chunk import Chunk
-from modelyard.retrieval.domains import Domain, load_domains
-from modelyard.retrieval.index import VECTOR_TYPE
+from modelyard.retrieval.index_file import VECTOR_TYPE
+from modelyard.retrieval.indexes import SearchIndex, load_indexes
 from modelyard.retrieval.revise import FileRecord, build_beside
 from modelyard.setup.init import init_project
 
-DOMAIN = "bench/notes"
+INDEX = "bench/notes"
 _CONFIG = """\
 description: Notes to measure with
 modalities: [text]
@@ -37,17 +37,17 @@ _CHUNKS_IN_A_FILE = 10
 _NO_FILE = "1970-01-01T00:00:00Z"
 
 
-def make_project(folder: Path) -> tuple[Project, Domain]:
-    """A project as `models init` makes it, with one domain more: notes/**/*.md."""
+def make_project(folder: Path) -> tuple[Project, SearchIndex]:
+    """A project as `models init` makes it, with one index more: notes/**/*.md."""
     project = init_project(folder).project
     (project.configs / "embedding_models" / "bench.yaml").write_text(_CONFIG)
-    domain = load_domains(project)[DOMAIN]
-    return project, domain
+    index = load_indexes(project)[INDEX]
+    return project, index
 
 
-def real_fingerprint(project: Project, domain: Domain) -> str:
+def real_fingerprint(project: Project, index: SearchIndex) -> str:
     """That of the encoder that will be asked."""
-    return encoder_fingerprint(project, domain.encoder)
+    return encoder_fingerprint(project, index.encoder)
 
 
 def directions(count: int, dimensions: int, *, seed: int) -> npt.NDArray[np.float32]:
@@ -61,7 +61,7 @@ def directions(count: int, dimensions: int, *, seed: int) -> npt.NDArray[np.floa
 
 
 def write_index(
-    domain: Domain,
+    index: SearchIndex,
     chunks: Iterable[Chunk],
     vectors: Iterable[npt.NDArray[np.float32]],
     *,
@@ -74,10 +74,10 @@ def write_index(
     written = 0
     pairs = zip(chunks, vectors, strict=False)
     with build_beside(
-        domain.index,
+        index.path,
         encoder=fingerprint,
-        dimensions=domain.encoder.dimensions,
-        chunking=domain.chunking,
+        dimensions=index.encoder.dimensions,
+        chunking=index.chunking,
         code=False,
     ) as build:
         for number, some in enumerate(_files(pairs)):

@@ -16,7 +16,7 @@ from pathlib import Path
 import numpy as np
 
 from benchmarks.retrieval.projects import (
-    DOMAIN,
+    INDEX,
     directions,
     make_project,
     real_fingerprint,
@@ -41,13 +41,13 @@ def measure(
 ) -> list[Row]:
     """Median and 99th percentile of distinct queries, each asked once; the first 20 apart."""
     with tempfile.TemporaryDirectory(prefix="bench-warm-") as place:
-        project, domain = make_project(Path(place))
+        project, index = make_project(Path(place))
         texts = list(islice(windows(text), chunks))
         written = write_index(
-            domain,
+            index,
             texts,
-            directions(len(texts), domain.encoder.dimensions, seed=1),
-            fingerprint=real_fingerprint(project, domain),
+            directions(len(texts), index.encoder.dimensions, seed=1),
+            fingerprint=real_fingerprint(project, index),
         )
         asked = load_queries(sets, texts, queries + WARM_UP)
         del texts
@@ -71,7 +71,7 @@ def _ask(searcher: Searcher, queries: Sequence[str]) -> list[float]:
     try:
         for query in queries:
             began = time.perf_counter()
-            searcher.search(query, domains=[DOMAIN])
+            searcher.search(query, indexes=[INDEX])
             times.append(1000 * (time.perf_counter() - began))
     finally:
         searcher.close()

@@ -14,7 +14,7 @@ import pytest
 
 from modelyard.core.layout import Project
 from modelyard.retrieval.chunk import Chunk
-from modelyard.retrieval.index import VECTOR_TYPE
+from modelyard.retrieval.index_file import VECTOR_TYPE
 from modelyard.retrieval.revise import FileRecord, build_beside
 
 CONFIG = """
@@ -42,7 +42,7 @@ class EightNumbers:
 
 @pytest.fixture
 def searchable(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
-    """A project with one domain and its index."""
+    """A project with one index."""
     config = project.root / "configs" / "embedding_models" / "tests.yaml"
     config.parent.mkdir(parents=True)
     config.write_text(CONFIG)

@@ -1,4 +1,4 @@
-"""A project with a few files and a search domain, and what its index says."""
+"""A project with a few files and a search index, and what its index says."""
 
 from __future__ import annotations
 
@@ -7,13 +7,13 @@ from pathlib import Path
 
 from toy_encoder import ToyEncoder
 
-from modelyard.configs.kinds.embedding_models import Encoder, Fusion, SearchDomain
+from modelyard.configs.kinds.embedding_models import Encoder, Fusion, IndexSettings
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
-from modelyard.retrieval.domains import Domain
-from modelyard.retrieval.index import open_index
-from modelyard.retrieval.update import update_domain
-from modelyard.retrieval.updating.outcome import DomainUpdate
+from modelyard.retrieval.index_file import open_index
+from modelyard.retrieval.indexes import SearchIndex
+from modelyard.retrieval.update import update_index
+from modelyard.retrieval.updating.outcome import IndexUpdate
 
 ENCODER = Encoder(source="path", model="toy", dimensions=64, max_tokens=256)
 SECRET = "hf_" + "aB3dE5gH7jK9mN1pQ2rS4tU6vW8xY0zZ"
@@ -45,10 +45,10 @@ class ToyEncoders:
 
 @dataclass
 class Docs:
-    """A domain over docs/**/*.md, and its encoders."""
+    """An index over docs/**/*.md, and its encoders."""
 
     project: Project
-    domain: Domain
+    index: SearchIndex
     encoders: ToyEncoders = field(default_factory=ToyEncoders)
 
     def write(self, name: str, text: str) -> Path:
@@ -59,10 +59,10 @@ class Docs:
 
     def update(
         self, *, rebuild: bool = False, dry_run: bool = False, wait_s: float = 0.0
-    ) -> DomainUpdate:
-        return update_domain(
+    ) -> IndexUpdate:
+        return update_index(
             self.project,
-            self.domain,
+            self.index,
             self.encoders,  # type: ignore[arg-type]
             rebuild=rebuild,
             dry_run=dry_run,
@@ -71,7 +71,7 @@ class Docs:
         )
 
     def rows(self) -> list[Row]:
-        return rows_of(self.domain.index)
+        return rows_of(self.index.path)
 
     def embedded(self) -> int:
         return len(self.encoders.encoder.encoded)
@@ -81,21 +81,21 @@ def make_docs(root: Path, *, chunk_tokens: int = 40) -> Docs:
     (root / "configs").mkdir(parents=True, exist_ok=True)
     (root / "models").mkdir(exist_ok=True)
     project = Project(root)
-    settings = SearchDomain(
+    settings = IndexSettings(
         description="Documents",
         sources=("docs/**/*.md",),
         chunker="markdown",
         chunk_tokens=chunk_tokens,
     )
-    domain = Domain(
+    index = SearchIndex(
         group="texts",
         name="docs",
         settings=settings,
         encoder=ENCODER,
         fusion=Fusion(),
-        index=project.search_index("texts", "docs"),
+        path=project.search_index("texts", "docs"),
     )
-    return Docs(project, domain)
+    return Docs(project, index)
 
 
 def rows_of(index: Path) -> list[Row]:

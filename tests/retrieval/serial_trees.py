@@ -16,8 +16,8 @@ from typing import TYPE_CHECKING
 from index_projects import Docs, make_docs
 from toy_encoder import ToyEncoder
 
-from modelyard.configs.kinds.embedding_models import SearchDomain
-from modelyard.retrieval.index import IndexedChunk, open_index
+from modelyard.configs.kinds.embedding_models import IndexSettings
+from modelyard.retrieval.index_file import IndexedChunk, open_index
 from modelyard.retrieval.postings import attach_places
 from modelyard.retrieval.reading.chunks import read_chunks
 
@@ -25,7 +25,7 @@ if TYPE_CHECKING:
     from modelyard.retrieval.search import SearchResults
 
 FILES = 24
-SETTINGS = SearchDomain(
+SETTINGS = IndexSettings(
     description="Documents", sources=("docs/**/*.md",), chunker="markdown", chunk_tokens=40
 )
 CONFIG = """

@@ -15,10 +15,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.configs.kinds.embedding_models import SearchDomain
+from modelyard.configs.kinds.embedding_models import IndexSettings
 from modelyard.core.layout import Project
 from modelyard.retrieval.chunk import Chunk
-from modelyard.retrieval.domains import Domain, load_domains
+from modelyard.retrieval.indexes import SearchIndex, load_indexes
 from modelyard.retrieval.reading.chunks import read_chunks
 from modelyard.retrieval.reading.decoding import decode, is_binary
 from modelyard.retrieval.reading.sources import find_sources
@@ -27,7 +27,7 @@ from modelyard.secrets.detection import redact_secrets
 
 SOAK = int(os.environ.get("MODELYARD_SOAK", "1"))
 REPOSITORY = Project(Path(__file__).parents[2])
-DOMAINS = load_domains(REPOSITORY)
+INDEXES = load_indexes(REPOSITORY)
 NAMES = [
     "a.md",
     "a.py",
@@ -60,7 +60,7 @@ def count_words(texts: Sequence[str]) -> list[int]:
 
 
 def read(text: str | bytes, name: str, chunker: str = "auto", tokens: int = 220) -> list[Chunk]:
-    chosen = SearchDomain(description="x", sources=("**",), chunker=chunker, chunk_tokens=tokens)
+    chosen = IndexSettings(description="x", sources=("**",), chunker=chunker, chunk_tokens=tokens)
     content = text.encode() if isinstance(text, str) else text
     return read_chunks(content, name, chosen, count_words)
 
@@ -74,15 +74,15 @@ def check_lines(content: bytes, chunks: list[Chunk]) -> None:
         assert "****" in chunk.text or chunk.text in there
 
 
-@pytest.mark.parametrize("domain", DOMAINS.values(), ids=list(DOMAINS))
-def test_every_file_of_this_repository_is_cut_with_exact_lines(domain: Domain) -> None:
-    for file in find_sources(REPOSITORY, domain).files:
+@pytest.mark.parametrize("index", INDEXES.values(), ids=list(INDEXES))
+def test_every_file_of_this_repository_is_cut_with_exact_lines(index: SearchIndex) -> None:
+    for file in find_sources(REPOSITORY, index).files:
         content = Path(file.path).read_bytes()
-        chunks = read_chunks(content, file.shown, domain.settings, count_words)
+        chunks = read_chunks(content, file.shown, index.settings, count_words)
         if not file.path.endswith((".csv", ".jsonl", ".prom", ".log")):
             check_lines(content, chunks)
         for chunk in chunks:
-            assert count_words([chunk.embedded])[0] <= domain.settings.chunk_tokens
+            assert count_words([chunk.embedded])[0] <= index.settings.chunk_tokens
 
 
 def test_markdown_goes_by_heading_with_its_trail() -> None:
@@ -273,7 +273,7 @@ def test_a_long_log_is_read_in_little_memory() -> None:
         for _ in range(20_000 * SOAK)
     )
     file = io.BytesIO("\n".join(lines).encode())
-    chosen = SearchDomain(description="x", sources=("*",), chunker="logs")
+    chosen = IndexSettings(description="x", sources=("*",), chunker="logs")
     tracemalloc.start()
     try:
         found = read_chunks(file, "a.log", chosen, count_words)
@@ -325,7 +325,7 @@ def test_what_a_page_shows_as_typed_keeps_its_lines() -> None:
 
 def test_what_is_called_a_pdf_and_is_none_is_told() -> None:
     told: list[str] = []
-    chosen = SearchDomain(description="x", sources=("**",), chunker="auto")
+    chosen = IndexSettings(description="x", sources=("**",), chunker="auto")
     assert read_chunks(b"not a pdf", "a.pdf", chosen, count_words, report=told.append) == []
     assert told == ["not a PDF"]
 
@@ -353,7 +353,7 @@ def count_as_wordpiece(texts: Sequence[str]) -> list[int]:
 
 def test_a_long_line_without_a_blank_is_split_by_its_size() -> None:
     line = "note=" + ";".join(f"path/{number}/of/some.thing" for number in range(20_000))
-    chosen = SearchDomain(description="x", sources=("**",), chunker="auto", chunk_tokens=220)
+    chosen = IndexSettings(description="x", sources=("**",), chunker="auto", chunk_tokens=220)
     found = read_chunks(f"a\n\n{line}\n".encode(), "a.txt", chosen, count_as_wordpiece)
     assert max(len(one.text) for one in found) < 220 * 20
     assert "".join(one.text for one in found[1:]) == line
@@ -371,7 +371,7 @@ def test_a_long_line_without_a_blank_is_split_by_its_size() -> None:
 )
 def test_bytes_written_in_letters_are_no_text_but_what_names_them_is(blob: str) -> None:
     told: list[str] = []
-    chosen = SearchDomain(description="x", sources=("**",), chunker="auto", redact=False)
+    chosen = IndexSettings(description="x", sources=("**",), chunker="auto", redact=False)
     found = read_chunks(blob.encode(), "a.txt", chosen, count_as_wordpiece, report=told.append)
     assert (found, told) == ([], ["no words in it"])
     text = f"The logo of the firm:\n\n{blob}\n\nAnd what follows.\n"
@@ -436,7 +436,7 @@ def test_a_series_of_one_sample_is_a_value() -> None:
 
 def test_samples_that_are_no_number_are_counted_and_lines_that_are_no_samples_told() -> None:
     told: list[str] = []
-    chosen = SearchDomain(description="x", sources=("**",), chunker="auto")
+    chosen = IndexSettings(description="x", sources=("**",), chunker="auto")
     text = b"up NaN\nup 3\ndown +Inf\nnot a sample at all\nhalf 12abc\n  indented 4\n"
     found = read_chunks(text, "a.prom", chosen, count_words, report=told.append)
     assert [(one.title, one.facts.get("not_finite")) for one in found] == [

@@ -20,10 +20,10 @@ from killed import SOAK
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import write_atomic
 from modelyard.core.progress import Silent
-from modelyard.retrieval.index import IndexDamaged, open_index
+from modelyard.retrieval.index_file import IndexDamaged, open_index
 from modelyard.retrieval.search import Searcher
 from modelyard.retrieval.status import read_status
-from modelyard.retrieval.update import update_domain
+from modelyard.retrieval.update import update_index
 
 QUERIES = ("what does file f05 say", "f03.md", '"part 1"')
 
@@ -36,7 +36,7 @@ def docs(tmp_path: Path) -> Docs:
 
 
 def read_all(docs: Docs) -> None:
-    with open_index(docs.domain.index) as reader:
+    with open_index(docs.index.path) as reader:
         list(reader.files())
         told(reader.all_chunks())
         reader.vectors()
@@ -66,13 +66,13 @@ def outcome_of_use(docs: Docs) -> str:
             assert error.hint and "update-embeddings" in error.hint
     docs.update()  # mends what can be found
     docs.update(rebuild=True)
-    with open_index(docs.domain.index) as reader:
+    with open_index(docs.index.path) as reader:
         assert told(reader.all_chunks()) == told_by(0)
     return outcome
 
 
 def test_a_flipped_bit_never_ends_in_a_traceback(docs: Docs, tmp_path: Path) -> None:
-    whole = docs.domain.index.read_bytes()
+    whole = docs.index.path.read_bytes()
     outcomes: Counter[str] = Counter()
     chance = random.Random(3)
     for number in range(40 * SOAK):
@@ -81,32 +81,32 @@ def test_a_flipped_bit_never_ends_in_a_traceback(docs: Docs, tmp_path: Path) -> 
         page = 0 if number % 4 == 0 else 4096 * chance.randrange(len(whole) // 4096)
         within = chance.randrange(4096 if number % 2 else 100)
         changed[page + within] ^= 1 << chance.randrange(8)
-        docs.domain.index.write_bytes(changed)
+        docs.index.path.write_bytes(changed)
         outcomes[outcome_of_use(docs)] += 1
     print(f"{dict(outcomes)} of {40 * SOAK} flipped bits")
     assert outcomes["told"]
 
 
 def test_a_file_that_was_cut_short_is_told(docs: Docs) -> None:
-    whole = docs.domain.index.read_bytes()
+    whole = docs.index.path.read_bytes()
     chance = random.Random(4)
     whole_pages = len(whole) - 4096  # what is missing of the last one may be empty
     lengths = [1, 15, 16, 99, 100, 4095, 4096, len(whole) // 2, whole_pages]
     lengths += [chance.randrange(1, whole_pages) for _ in range(10 * SOAK)]
     for length in lengths:
-        docs.domain.index.write_bytes(whole[:length])
+        docs.index.path.write_bytes(whole[:length])
         assert outcome_of_use(docs) == "told", f"cut short to {length} bytes"
 
 
 def test_an_index_copied_while_it_changed_never_ends_in_a_traceback(docs: Docs) -> None:
     """Its first half from before an update, its second from after it."""
-    before = docs.domain.index.read_bytes()
+    before = docs.index.path.read_bytes()
     docs.write("here/new.md", "# New\n\n" + "Another file says this.\n\n" * 40)
     docs.update()
-    after = docs.domain.index.read_bytes()
+    after = docs.index.path.read_bytes()
     (docs.project.root / "docs/here/new.md").unlink()
     for place in range(4096, len(after), 4096 * max(1, 8 // SOAK)):
-        docs.domain.index.write_bytes(before[:place] + after[place:])
+        docs.index.path.write_bytes(before[:place] + after[place:])
         outcome_of_use(docs)
 
 
@@ -114,13 +114,13 @@ def test_an_index_copied_while_it_changed_never_ends_in_a_traceback(docs: Docs) 
     "content", [b"", b"\0" * 5000, b"# no index\n" * 500, b"SQLite format 3\0"]
 )
 def test_a_file_that_is_no_index_is_told(docs: Docs, content: bytes) -> None:
-    docs.domain.index.write_bytes(content)
+    docs.index.path.write_bytes(content)
     assert outcome_of_use(docs) == "told"
 
 
 def test_another_programs_database_is_told(docs: Docs) -> None:
-    docs.domain.index.unlink()
-    with closing(sqlite3.connect(docs.domain.index)) as connection:
+    docs.index.path.unlink()
+    with closing(sqlite3.connect(docs.index.path)) as connection:
         connection.execute("CREATE TABLE meta (key, value)")
         connection.execute("INSERT INTO meta VALUES ('schema', 'x')")
         connection.commit()
@@ -128,21 +128,21 @@ def test_another_programs_database_is_told(docs: Docs) -> None:
 
 
 def test_a_folder_in_the_place_of_an_index_is_told_by_everyone(docs: Docs) -> None:
-    docs.domain.index.unlink()
-    docs.domain.index.mkdir()
+    docs.index.path.unlink()
+    docs.index.path.mkdir()
     for work in (docs.update, partial(docs.update, dry_run=True), partial(search_all, docs)):
         with pytest.raises(ModelyardError, match="is a folder, where an index belongs") as raised:
             work()
-        assert str(docs.domain.index) in str(raised.value)
-    assert read_status(docs.project, docs.domain).state == "unreadable"
-    docs.domain.index.rmdir()
+        assert str(docs.index.path) in str(raised.value)
+    assert read_status(docs.project, docs.index).state == "unreadable"
+    docs.index.path.rmdir()
     docs.update()
     read_all(docs)
 
 
 def test_a_journal_without_its_index_is_put_away(docs: Docs) -> None:
-    shutil.move(docs.domain.index, docs.domain.index.with_name("elsewhere"))
-    journal = docs.domain.index.with_name("docs.index-journal")
+    shutil.move(docs.index.path, docs.index.path.with_name("elsewhere"))
+    journal = docs.index.path.with_name("docs.index-journal")
     journal.write_bytes(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + b"\0" * 600)
     docs.update()
     assert not journal.exists()
@@ -150,8 +150,8 @@ def test_a_journal_without_its_index_is_put_away(docs: Docs) -> None:
 
 
 def test_a_text_that_is_not_what_was_written_is_told(docs: Docs) -> None:
-    whole = docs.domain.index.read_bytes()
-    docs.domain.index.write_bytes(whole.replace(b"f05 version 0 says", b"f05 version 9 says"))
+    whole = docs.index.path.read_bytes()
+    docs.index.path.write_bytes(whole.replace(b"f05 version 0 says", b"f05 version 9 says"))
     for work in (read_all, search_all):
         with pytest.raises(IndexDamaged, match="is not as it was written"):
             work(docs)
@@ -159,23 +159,23 @@ def test_a_text_that_is_not_what_was_written_is_told(docs: Docs) -> None:
 
 def test_a_damage_that_only_the_update_meets_is_mended_by_it(docs: Docs) -> None:
     """The tree of the vectors is gone: files can be listed, and a change cannot be written."""
-    with closing(sqlite3.connect(docs.domain.index)) as connection:
+    with closing(sqlite3.connect(docs.index.path)) as connection:
         (root,) = connection.execute(
             "SELECT rootpage FROM sqlite_schema WHERE name = 'text_words_data'"
         ).fetchone()
-    with docs.domain.index.open("r+b") as stream:
+    with docs.index.path.open("r+b") as stream:
         stream.seek((root - 1) * 4096)
         stream.write(b"\xff" * 4096)
     docs.write("here/new.md", "# New\n\nAnother file.\n")
-    done = update_domain(
+    done = update_index(
         docs.project,
-        docs.domain,
+        docs.index,
         docs.encoders,  # type: ignore[arg-type]
         check=False,
         progress=Silent(),
     )
     assert done.built == "it was damaged"
-    with open_index(docs.domain.index) as reader:
+    with open_index(docs.index.path) as reader:
         assert any("Another file" in one.text for one in reader.all_chunks())
 
 
@@ -194,7 +194,7 @@ def change_a_text(index: Path) -> None:
 
 def test_an_update_without_any_change_finds_damage_and_builds_anew(docs: Docs) -> None:
     whole = docs.rows()
-    zero_middle(docs.domain.index)
+    zero_middle(docs.index.path)
     assert docs.update(dry_run=True).built == "it was damaged"
     assert docs.update().built == "it was damaged"
     assert docs.rows() == whole
@@ -209,23 +209,23 @@ def test_status_finds_damage_that_a_glance_does_not(
     monkeypatch.setattr(
         "modelyard.retrieval.status.encoder_fingerprint", lambda project, settings: fingerprint
     )
-    damage(docs.domain.index)
-    found = read_status(docs.project, docs.domain)
+    damage(docs.index.path)
+    found = read_status(docs.project, docs.index)
     assert found.state == "unreadable" and found.breaches(1e9)
     docs.update(rebuild=damage is change_a_text)
-    assert read_status(docs.project, docs.domain).state == "current"
+    assert read_status(docs.project, docs.index).state == "current"
 
 
 def test_an_index_of_another_schema_is_built_anew_for_that_reason(docs: Docs) -> None:
-    with closing(sqlite3.connect(docs.domain.index)) as connection:
+    with closing(sqlite3.connect(docs.index.path)) as connection:
         connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
         connection.commit()
     assert docs.update().built == "another modelyard wrote it"
     assert docs.update().unchanged
 
 
-def test_what_to_do_about_damage_names_the_domain_and_no_other(docs: Docs) -> None:
-    zero_middle(docs.domain.index)
+def test_what_to_do_about_damage_names_the_index_and_no_other(docs: Docs) -> None:
+    zero_middle(docs.index.path)
     with pytest.raises(IndexDamaged) as raised:
         search_all(docs)
     assert "--rebuild --domain texts/docs" in (raised.value.hint or "")
@@ -236,13 +236,13 @@ def test_what_to_do_about_damage_names_the_domain_and_no_other(docs: Docs) -> No
 def test_one_damaged_index_of_two_is_left_out_of_a_search_with_a_note(
     docs: Docs, damage: Callable[[Path], None], name: str
 ) -> None:
-    add_domain(docs)
-    index, whole = docs.domain.index.with_name(f"{name}.index"), docs.domain.index.read_bytes()
+    add_index(docs)
+    index, whole = docs.index.path.with_name(f"{name}.index"), docs.index.path.read_bytes()
     damage(index)
     searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
     for _ in range(2):
         found = searcher.search("what does file f05 say", top=30)
-        assert found.results and f"texts/{name}" not in {one.domain for one in found.results}
+        assert found.results and f"texts/{name}" not in {one.index for one in found.results}
         notes = [note for note in found.notes if "not searched" in note]
         assert len(notes) == 1 and f"texts/{name}" in notes[0]
     write_atomic(index, whole)
@@ -254,17 +254,17 @@ def test_one_damaged_index_of_two_is_left_out_of_a_search_with_a_note(
 def test_a_search_that_no_index_is_left_for_fails_and_says_why(
     docs: Docs, damage: Callable[[Path], None]
 ) -> None:
-    damage(add_domain(docs))
-    damage(docs.domain.index)
+    damage(add_index(docs))
+    damage(docs.index.path)
     with pytest.raises(IndexDamaged, match=r"docs\.index: "):
         search_all(docs)
 
 
-def add_domain(docs: Docs) -> Path:
-    """A second domain over the same files, and its index."""
+def add_index(docs: Docs) -> Path:
+    """A second index over the same files, and its index."""
     config = docs.project.configs / "embedding_models/texts.yaml"
     text = config.read_text()
     config.write_text(text + text[text.index("  docs:") :].replace("  docs:", "  more:", 1))
-    place = docs.domain.index.with_name("more.index")
-    shutil.copy(docs.domain.index, place)
+    place = docs.index.path.with_name("more.index")
+    shutil.copy(docs.index.path, place)
     return place

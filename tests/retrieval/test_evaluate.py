@@ -18,7 +18,7 @@ from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.evaluate import Evaluation, evaluate_search
 from modelyard.retrieval.evaluating.corpus import title_of_code
 from modelyard.retrieval.evaluating.measures import bootstrap, ndcg, recall, reciprocal_rank
-from modelyard.retrieval.index import VECTOR_TYPE
+from modelyard.retrieval.index_file import VECTOR_TYPE
 from modelyard.retrieval.revise import FileRecord, build_beside
 
 CONFIG = """
@@ -124,7 +124,7 @@ def test_queries_without_an_answer_are_no_data(project: Project, beir: Path) -> 
         evaluate_search(project, beir, open_encoder=toy)
 
 
-def test_a_domain_without_an_index_is_no_data(project: Project, beir: Path) -> None:
+def test_an_index_that_is_not_built_is_no_data(project: Project, beir: Path) -> None:
     with pytest.raises(NoData, match="no index yet"):
         evaluate_search(project, beir / "queries.jsonl", open_encoder=toy)
 
@@ -160,7 +160,7 @@ def test_code_is_called_by_its_name_and_summary() -> None:
     assert title_of_code("x = 1") == ""
 
 
-def index_two_chunks(project: Project, domain: str = "documentation") -> None:
+def index_two_chunks(project: Project, index: str = "documentation") -> None:
     """docs/a.md: lines 1 to 5 roll back an adapter, 6 to 10 promote one."""
     encoder = ToyEncoder()
     record = FileRecord(
@@ -174,7 +174,7 @@ def index_two_chunks(project: Project, domain: str = "documentation") -> None:
         one.digest: encoder.encode_query(one.text).astype(VECTOR_TYPE).tobytes() for one in chunks
     }
     with build_beside(
-        project.search_index("tests", domain),
+        project.search_index("tests", index),
         encoder=encoder.fingerprint,
         dimensions=64,
         chunking="",
@@ -184,7 +184,7 @@ def index_two_chunks(project: Project, domain: str = "documentation") -> None:
 
 
 def ask_own(project: Project, folder: Path, answers: str, **options: Any) -> list[Evaluation]:
-    """Judge the project's own domains by two questions and these answers."""
+    """Judge the project's own indexes by two questions and these answers."""
     queries = folder / "own.jsonl"
     rows = [{"_id": "1", "text": "how to promote"}, {"_id": "2", "text": "how to roll back"}]
     queries.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -193,7 +193,7 @@ def ask_own(project: Project, folder: Path, answers: str, **options: Any) -> lis
     return evaluate_search(project, queries, qrels=qrels, open_encoder=toy, **options)
 
 
-def test_queries_of_a_domain_name_its_chunks(project: Project, beir: Path) -> None:
+def test_queries_of_an_index_name_its_chunks(project: Project, beir: Path) -> None:
     index_two_chunks(project)
     (found,) = ask_own(project, beir, "1\tdocs/a.md:8\t1\n")
     assert found.measures["MRR"].fused.value == 1.0
@@ -227,7 +227,7 @@ def test_answers_that_all_name_nothing_are_no_data(project: Project, beir: Path)
         evaluate_search(project, beir, open_encoder=toy)
 
 
-def test_without_a_domain_those_that_a_search_asks_are_judged(project: Project, beir: Path) -> None:
+def test_without_an_index_those_that_a_search_asks_are_judged(project: Project, beir: Path) -> None:
     folder = project.root / "configs" / "embedding_models"
     (folder / "apart.yaml").write_text(CONFIG.replace("documentation", "notes"))
     index_two_chunks(project)
@@ -235,19 +235,17 @@ def test_without_a_domain_those_that_a_search_asks_are_judged(project: Project, 
     (folder / "rules.yaml").write_text("description: Rules\nsearch: {groups: [apart]}\n")
     with pytest.raises(NoData, match="no index yet"):
         ask_own(project, beir, answers)
-    (found,) = ask_own(project, beir, answers, domains=["documentation"])
+    (found,) = ask_own(project, beir, answers, indexes=["documentation"])
     assert found.name == "tests/documentation"
 
 
-def test_a_folder_is_judged_by_the_encoder_of_the_named_domain(
-    project: Project, beir: Path
-) -> None:
+def test_a_folder_is_judged_by_the_encoder_of_the_named_index(project: Project, beir: Path) -> None:
     other = CONFIG.replace("documentation", "notes").replace("all-minilm-l6-v2", "another")
     (project.root / "configs" / "embedding_models" / "apart.yaml").write_text(other)
-    (found,) = evaluate_search(project, beir, domains=["notes"], open_encoder=toy)
+    (found,) = evaluate_search(project, beir, indexes=["notes"], open_encoder=toy)
     assert found.encoder == "another"
     with pytest.raises(InvalidInput, match="several encoders"):
-        evaluate_search(project, beir, domains=["notes", "documentation"], open_encoder=toy)
+        evaluate_search(project, beir, indexes=["notes", "documentation"], open_encoder=toy)
 
 
 def test_an_id_that_stands_twice_is_refused(

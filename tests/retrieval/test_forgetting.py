@@ -88,7 +88,7 @@ def test_it_is_asked_once_a_day_and_only_of_a_large_cache(docs: Docs) -> None:
 
 
 def test_an_index_that_cannot_be_read_loses_no_vector(docs: Docs) -> None:
-    docs.domain.index.with_name("broken.index").write_bytes(b"no database" * 1000)
+    docs.index.path.with_name("broken.index").write_bytes(b"no database" * 1000)
     for day in (0, 7):
         forget(docs, day)
     assert kept(docs) == 9

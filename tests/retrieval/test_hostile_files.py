@@ -17,7 +17,7 @@ import pytest
 from index_projects import Docs, make_docs, page
 
 from killed import SOAK, fork
-from modelyard.retrieval.index import open_index
+from modelyard.retrieval.index_file import open_index
 from modelyard.retrieval.reading.sources import SourceFile
 
 LOG_BYTES = 2_000_000_000 if SOAK >= 10 else 20_000_000
@@ -31,7 +31,7 @@ def docs(tmp_path: Path) -> Docs:
 
 
 def paths(docs: Docs) -> list[str]:
-    with open_index(docs.domain.index) as reader:
+    with open_index(docs.index.path) as reader:
         return [one.path for one in reader.files()]
 
 
@@ -208,8 +208,8 @@ def test_a_hundred_megabytes_without_a_line_end(docs: Docs) -> None:
     line = b"2026-11-23 10:00:00 ERROR one very long line " + b"word and word " * 7_500_000
     docs.write("long.md", "").write_bytes(line)
     assert docs.update().skipped == {"too large": ["docs/long.md"]}
-    settings = replace(docs.domain.settings, chunker="logs", sources=("docs/long.md",))
-    docs.domain = replace(docs.domain, settings=settings)
+    settings = replace(docs.index.settings, chunker="logs", sources=("docs/long.md",))
+    docs.index = replace(docs.index, settings=settings)
     done = docs.update()
     assert done.chunks.total == 1 and not done.skipped
 
@@ -232,7 +232,7 @@ def test_a_file_that_grows_while_it_is_read_is_taken_up_next_time(docs: Docs) ->
     try:
         for _ in range(5):
             docs.update()
-            with open_index(docs.domain.index) as reader:
+            with open_index(docs.index.path) as reader:
                 for one in reader.all_chunks():
                     if one.path == "docs/grows.md" and "Growing" in one.text:
                         assert f"line {(one.first_line - 1) // 4} of it" in one.text
@@ -280,8 +280,8 @@ from dataclasses import replace
 from pathlib import Path
 from index_projects import make_docs
 docs = make_docs(Path(sys.argv[1]))
-settings = replace(docs.domain.settings, chunker="logs", sources=("docs/*.log",))
-docs.domain = replace(docs.domain, settings=settings)
+settings = replace(docs.index.settings, chunker="logs", sources=("docs/*.log",))
+docs.index = replace(docs.index, settings=settings)
 def peak_kib():  # getrusage would also count the process that this one was forked from
     return int(Path("/proc/self/status").read_text().split("VmHWM:")[1].split()[0])
 before = peak_kib()
@@ -345,8 +345,8 @@ def test_a_time_that_no_calendar_has_is_taken(docs: Docs, moment_s: int) -> None
 
 
 def test_of_a_log_only_the_broken_characters_are_lost_whatever_the_chunker(docs: Docs) -> None:
-    settings = replace(docs.domain.settings, chunker="auto", sources=("docs/*.log",))
-    docs.domain = replace(docs.domain, settings=settings)
+    settings = replace(docs.index.settings, chunker="auto", sources=("docs/*.log",))
+    docs.index = replace(docs.index, settings=settings)
     docs.write("app.log", "").write_bytes(b"ERROR disk full\nINFO caf\xe9 opened\n")
     done = docs.update()
     assert done.skipped == {"characters in a broken encoding": ["docs/app.log"]}

@@ -24,7 +24,7 @@ from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import NoSpace
 from modelyard.encoders import open_encoder
-from modelyard.retrieval.index import open_index
+from modelyard.retrieval.index_file import open_index
 from modelyard.retrieval.search import Searcher
 from small_disk import mounted_disk, remount
 
@@ -82,23 +82,23 @@ def test_on_a_full_disk_the_old_index_answers_and_the_next_update_completes(
             assert isinstance(error, NoSpace), f"with {left} bytes left: {error!r}"
             assert "no space left" in str(error) and error.hint and "free some space" in error.hint
             failed += 1
-            assert seen_by_fresh_reader(docs.domain.index) == told_by(serial), left
+            assert seen_by_fresh_reader(docs.index.path) == told_by(serial), left
             found = searcher.search("what does file f05 say", top=50)
             assert found.results and told(one.chunk for one in found.results) <= told_by(serial)
         else:
             serial, went_through = serial + 1, True
         free(disk)
-        names = {one.name for one in docs.domain.index.parent.iterdir()}
+        names = {one.name for one in docs.index.path.parent.iterdir()}
         assert names == {"docs.index"}, f"left behind with {left} bytes: {names}"
         if went_through:
             break
         docs.update()
         serial += 1
-        assert seen_by_fresh_reader(docs.domain.index) == told_by(serial)
+        assert seen_by_fresh_reader(docs.index.path) == told_by(serial)
     searcher.close()
     assert failed >= 3 and went_through
     docs.update()
-    assert_sound(docs.domain.index, tmp_path / "copy.index")
+    assert_sound(docs.index.path, tmp_path / "copy.index")
     print(f"{failed} updates failed for want of space before one went through")
 
 
@@ -112,10 +112,10 @@ def test_a_full_disk_of_the_embedding_cache_alone_is_told(disk: Path, tmp_path: 
     with pytest.raises(NoSpace, match="no space left") as raised:
         docs.update()
     assert str(docs.project.local_state) in str(raised.value)
-    assert seen_by_fresh_reader(docs.domain.index) == told_by(0)
+    assert seen_by_fresh_reader(docs.index.path) == told_by(0)
     free(disk)
     docs.update()
-    assert seen_by_fresh_reader(docs.domain.index) == told_by(1)
+    assert seen_by_fresh_reader(docs.index.path) == told_by(1)
 
 
 def test_a_full_disk_of_the_encoders_cache_is_told(
@@ -188,7 +188,7 @@ def test_a_read_only_disk_is_searched(disk: Path) -> None:
     docs = make_serial_docs(disk / "project", 0)
     docs.update()
     remount(disk, "ro")
-    assert seen_by_fresh_reader(docs.domain.index) == told_by(0)
+    assert seen_by_fresh_reader(docs.index.path) == told_by(0)
     searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
     assert searcher.search("what does file f05 say").results
     searcher.close()
@@ -208,7 +208,7 @@ def test_indexes_on_a_read_only_disk_of_their_own_cannot_be_updated_and_it_says_
     remount(disk, "ro")
     with pytest.raises(ModelyardError, match=r"(?i)read-only"):
         docs.update(rebuild=rebuild)
-    assert seen_by_fresh_reader(docs.domain.index) == told_by(0)
+    assert seen_by_fresh_reader(docs.index.path) == told_by(0)
 
 
 def test_what_a_killed_update_left_on_a_disk_that_is_read_only_now_is_told(disk: Path) -> None:
@@ -223,7 +223,7 @@ def test_what_a_killed_update_left_on_a_disk_that_is_read_only_now_is_told(disk:
     assert raised.value.hint
     searcher.close()
     remount(disk, "rw")
-    assert seen_by_fresh_reader(docs.domain.index) == told_by(0)
+    assert seen_by_fresh_reader(docs.index.path) == told_by(0)
 
 
 def die_within_a_commit(docs: Docs) -> None:
@@ -232,7 +232,7 @@ def die_within_a_commit(docs: Docs) -> None:
     def half() -> None:
         import sqlite3
 
-        connection = sqlite3.connect(docs.domain.index, isolation_level=None)
+        connection = sqlite3.connect(docs.index.path, isolation_level=None)
         connection.execute("PRAGMA cache_size = 1")
         connection.execute("BEGIN IMMEDIATE")
         for _ in range(20):
@@ -240,7 +240,7 @@ def die_within_a_commit(docs: Docs) -> None:
         os.kill(os.getpid(), 9)
 
     os.waitpid(fork(half), 0)
-    assert docs.domain.index.with_name("docs.index-journal").stat().st_size > 0
+    assert docs.index.path.with_name("docs.index-journal").stat().st_size > 0
 
 
 def as_another_user(work: Callable[[], object]) -> None:
@@ -271,10 +271,10 @@ def open_folder() -> Iterator[Path]:
 def test_who_may_only_read_searches_and_cannot_update(open_folder: Path) -> None:
     docs = make_serial_docs(open_folder / "project", 0)
     docs.update()
-    docs.domain.index.chmod(0o444)
+    docs.index.path.chmod(0o444)
 
     def look() -> None:
-        assert seen_by_fresh_reader(docs.domain.index) == told_by(0)
+        assert seen_by_fresh_reader(docs.index.path) == told_by(0)
         searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
         assert searcher.search("what does file f05 say").results
         searcher.close()
@@ -303,4 +303,4 @@ def test_updates_after_the_disk_was_full_end_where_a_fresh_build_does(
     scratch = make_serial_docs(tmp_path / "scratch", 8)
     scratch.update()
     assert docs.rows() == scratch.rows()
-    assert words_of(docs.domain.index) == words_of(scratch.domain.index)
+    assert words_of(docs.index.path) == words_of(scratch.index.path)

@@ -28,7 +28,7 @@ from toy_encoder import ToyEncoder
 
 from killed import SOAK, fork, interruptions, kill_after
 from modelyard.core.files import STAGING_PREFIX, NoSpace
-from modelyard.retrieval.index import connect_index, open_index
+from modelyard.retrieval.index_file import connect_index, open_index
 from modelyard.retrieval.search import Searcher
 
 KILLS = 10 * SOAK
@@ -75,7 +75,7 @@ def test_an_update_cut_off_at_any_call_leaves_the_old_index_or_the_new(
             assert found in (before, after), f"neither old nor new after call {number}"
         docs.update()
         assert docs.rows() == after, f"not completed after call {number}"
-        left = [one.name for one in docs.domain.index.parent.iterdir()]
+        left = [one.name for one in docs.index.path.parent.iterdir()]
         assert left == ["docs.index"]
         put_back()
 
@@ -85,12 +85,12 @@ def test_a_first_build_cut_off_at_any_call_leaves_no_index_or_a_whole_one(docs: 
     after = docs.rows()
 
     def put_back() -> None:
-        shutil.rmtree(docs.domain.index.parent)
+        shutil.rmtree(docs.index.path.parent)
         shutil.rmtree(docs.project.local_state, ignore_errors=True)
 
     put_back()
     for _ in interruptions(docs.update, "kill"):
-        if docs.domain.index.exists():
+        if docs.index.path.exists():
             assert docs.rows() == after
         docs.update()
         assert docs.rows() == after
@@ -118,13 +118,13 @@ def read_until_stopped(docs: Docs, states: range) -> None:
     """Read all that the index has without end."""
     witness = Witness(states)
     while True:
-        with open_index(docs.domain.index) as reader:
+        with open_index(docs.index.path) as reader:
             witness.hears_whole(reader.meta.version, reader.all_chunks())
 
 
 def kill_in_commit(docs: Docs, seconds: float) -> bool:
     """SIGKILL an update that long after its journal appeared; whether it was still at it."""
-    journal = docs.domain.index.with_name("docs.index-journal")
+    journal = docs.index.path.with_name("docs.index-journal")
     child = fork(docs.update)
     while not journal.exists():
         ended, status = os.waitpid(child, os.WNOHANG)
@@ -162,14 +162,14 @@ def test_readers_see_whole_snapshots_while_updates_are_killed(tmp_path: Path) ->
             killed += kill_after(
                 lambda again=rebuild: docs.update(rebuild=again), chance.uniform(0, took_s)
             )
-        left = {one.name for one in docs.domain.index.parent.iterdir()} - {"docs.index"}
+        left = {one.name for one in docs.index.path.parent.iterdir()} - {"docs.index"}
         left_journals += "docs.index-journal" in left
         left_builds += any(one.startswith(STAGING_PREFIX) for one in left)
         if chance.random() < 0.3:
             began = time.monotonic()
             assert os.waitpid(fork(lambda: docs.update(wait_s=10)), 0)[1] == 0
             took_s = 0.5 * took_s + 0.5 * (time.monotonic() - began)
-            with open_index(docs.domain.index) as reader:
+            with open_index(docs.index.path) as reader:
                 assert told(reader.all_chunks()) == told_by(serial)
     docs.update()
     for reader in readers:
@@ -180,12 +180,12 @@ def test_readers_see_whole_snapshots_while_updates_are_killed(tmp_path: Path) ->
         f"killed {killed} updates, of {serial} states: {left_journals} with a journal left, "
         f"{left_builds} with half of a new index"
     )
-    assert {one.name for one in docs.domain.index.parent.iterdir()} == {"docs.index"}
-    assert_sound(docs.domain.index, tmp_path / "copy.index")
+    assert {one.name for one in docs.index.path.parent.iterdir()} == {"docs.index"}
+    assert_sound(docs.index.path, tmp_path / "copy.index")
     scratch = make_serial_docs(tmp_path / "scratch", serial)
     scratch.update()
     assert docs.rows() == scratch.rows()
-    assert words_of(docs.domain.index) == words_of(scratch.domain.index)
+    assert words_of(docs.index.path) == words_of(scratch.index.path)
 
 
 @pytest.mark.parametrize("next_step", ["read", "update", "rebuild"])
@@ -194,7 +194,7 @@ def test_pages_that_a_killed_commit_had_written_are_taken_back(docs: Docs, next_
     before = docs.rows()
 
     def die_with_half_of_it_on_the_disk() -> None:
-        with closing(connect_index(docs.domain.index, "rw")) as connection:
+        with closing(connect_index(docs.index.path, "rw")) as connection:
             connection.execute("PRAGMA cache_size = 1")
             connection.execute("BEGIN IMMEDIATE")
             for _ in range(50):
@@ -202,7 +202,7 @@ def test_pages_that_a_killed_commit_had_written_are_taken_back(docs: Docs, next_
             os.kill(os.getpid(), signal.SIGKILL)
 
     os.waitpid(fork(die_with_half_of_it_on_the_disk), 0)
-    journal = docs.domain.index.with_name("docs.index-journal")
+    journal = docs.index.path.with_name("docs.index-journal")
     assert journal.stat().st_size > 0
     if next_step != "read":
         docs.update(rebuild=next_step == "rebuild")
@@ -213,7 +213,7 @@ def test_pages_that_a_killed_commit_had_written_are_taken_back(docs: Docs, next_
 def test_two_updates_at_once_one_waits(docs: Docs) -> None:
     children = [fork(lambda: docs.update(wait_s=60)) for _ in range(4)]
     assert [os.waitpid(child, 0)[1] for child in children] == [0] * 4
-    with open_index(docs.domain.index) as reader:
+    with open_index(docs.index.path) as reader:
         assert reader.meta.snapshot == 1
         assert reader.count_chunks() == 6
 
@@ -241,7 +241,7 @@ def test_on_a_full_disk_the_old_index_still_answers(
         with pytest.raises(NoSpace, match="no space left"):
             docs.update(rebuild=rebuild)
     assert docs.rows() == before
-    assert [one.name for one in docs.domain.index.parent.iterdir()] == ["docs.index"]
+    assert [one.name for one in docs.index.path.parent.iterdir()] == ["docs.index"]
     (docs.project.root / "docs/much.md").unlink()
     docs.update()
     assert docs.rows() != before

@@ -11,7 +11,7 @@ import pytest
 from index_projects import Docs, make_docs, page
 
 from killed import interruptions, kill_after
-from modelyard.retrieval.index import open_index
+from modelyard.retrieval.index_file import open_index
 from modelyard.secrets.forms import SECRET_FORMS
 
 RUN = "Zq7Xw2Kp9Vn4Tb8Rm3Jd6Hs1Gf5Lc0Ya7Ue2Io9Pk4"
@@ -75,8 +75,8 @@ PLACES = {
 def make_secret_docs(root: Path, chunker: str) -> Docs:
     docs = make_docs(root)
     sources = ("docs/**/*.log",) if chunker == "logs" else ("docs/**", "docs/.env")
-    settings = replace(docs.domain.settings, sources=sources, chunker=chunker, chunk_tokens=200)  # type: ignore[arg-type]
-    docs.domain = replace(docs.domain, settings=settings)
+    settings = replace(docs.index.settings, sources=sources, chunker=chunker, chunk_tokens=200)  # type: ignore[arg-type]
+    docs.index = replace(docs.index, settings=settings)
     return docs
 
 
@@ -101,9 +101,9 @@ def assert_nowhere(docs: Docs, when: str, *more: str) -> None:
     cores = {name: secret[4:-4] for name, secret in FORMS.items()}
     cores |= {f"key line {number}": line[8:-8] for number, line in enumerate(KEY_BODY)}
     cores |= {"password": PASSWORD[4:], **{one: one for one in more}}
-    folders = (docs.domain.index.parent, docs.project.local_state)
+    folders = (docs.index.path.parent, docs.project.local_state)
     places = [one for folder in folders for one in folder.rglob("*") if one.is_file()]
-    assert docs.domain.index in places or not docs.domain.index.exists()
+    assert docs.index.path in places or not docs.index.path.exists()
     for place in places:
         kept = place.read_bytes().lower()
         found = [name for name, core in cores.items() if core.lower().encode() in kept]
@@ -124,7 +124,7 @@ def test_a_secret_is_nowhere_after_any_change(tmp_path: Path, chunker: str) -> N
     docs.update()
     plant(docs, FORMS)
     done = docs.update()
-    with open_index(docs.domain.index) as reader:
+    with open_index(docs.index.path) as reader:
         assert any("****" in f"{one.title} {one.text}" for one in reader.all_chunks())
     assert done.chunks.added > (5 if chunker == "logs" else 50)
     assert_nowhere(docs, "added")
@@ -214,7 +214,7 @@ def test_a_file_with_a_secret_in_its_name_is_left_out_and_told_without_it(tmp_pa
     told = done.skipped["a secret in its name"]
     assert "docs/****.md" in told and "docs/deep/****/inside.md" in told
     assert not [path for path in told if run(3, 12) in path]
-    with open_index(docs.domain.index) as reader:
+    with open_index(docs.index.path) as reader:
         assert [one.path for one in reader.files()] == ["docs/good.md"]
     assert docs.update().unchanged
 
@@ -238,12 +238,12 @@ def test_what_was_removed_is_in_no_byte_of_the_index(tmp_path: Path) -> None:
     docs.write("more.md", "# More\n\nThe other one is madagascarmouse, they say.\n")
     docs.update()
     for text in (b"zanzibarhorse, and", b"madagascarmouse, they"):
-        assert text in docs.domain.index.read_bytes()
+        assert text in docs.index.path.read_bytes()
     docs.write("told.md", "# Told\n\nThere is no code word here.\n")
     (docs.project.root / "docs/more.md").unlink()
     docs.update()
     for text in (b"zanzibarhorse, and", b"madagascarmouse, they"):
-        assert text not in docs.domain.index.read_bytes()
+        assert text not in docs.index.path.read_bytes()
     docs.update(rebuild=True)
     for stem in (b"anzibarhors", b"adagascarmous"):
-        assert stem not in docs.domain.index.read_bytes()
+        assert stem not in docs.index.path.read_bytes()

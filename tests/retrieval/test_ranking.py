@@ -11,7 +11,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.retrieval.index import SCHEMA
+from modelyard.retrieval.index_file import SCHEMA
 from modelyard.retrieval.postings import Postings, attach_places
 from modelyard.retrieval.query import find_mentions, glob_pattern, stands_in, understand
 from modelyard.retrieval.ranking import CODE, TEXT, ideal_score, manner_of, rank

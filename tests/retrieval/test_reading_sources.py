@@ -1,4 +1,4 @@
-"""Which files a domain has, and what is left out of them, and why."""
+"""Which files an index has, and what is left out of them, and why."""
 
 from __future__ import annotations
 
@@ -8,9 +8,9 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.configs.kinds.embedding_models import Encoder, Fusion, SearchDomain
+from modelyard.configs.kinds.embedding_models import Encoder, Fusion, IndexSettings
 from modelyard.core.layout import Project
-from modelyard.retrieval.domains import Domain
+from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.reading.sources import Sources, find_sources, matches_any
 
 
@@ -28,13 +28,13 @@ def write(path: Path, content: bytes = b"text\n") -> None:
 
 
 def find(project: Project, *globs: str, **settings: object) -> Sources:
-    chosen = SearchDomain(description="x", sources=globs, **settings)
+    chosen = IndexSettings(description="x", sources=globs, **settings)
     encoder = Encoder(source="wheel", model="m", dimensions=4, max_tokens=8)
-    index = project.root / "x.index"
-    domain = Domain(
-        group="g", name="d", settings=chosen, encoder=encoder, fusion=Fusion(), index=index
+    place = project.root / "x.index"
+    index = SearchIndex(
+        group="g", name="d", settings=chosen, encoder=encoder, fusion=Fusion(), path=place
     )
-    return find_sources(project, domain)
+    return find_sources(project, index)
 
 
 def names(sources: Sources) -> list[str]:

@@ -18,7 +18,7 @@ from toy_encoder import ToyEncoder
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Project
 from modelyard.retrieval.chunk import Chunk
-from modelyard.retrieval.index import VECTOR_TYPE
+from modelyard.retrieval.index_file import VECTOR_TYPE
 from modelyard.retrieval.results import SearchResults
 from modelyard.retrieval.revise import FileRecord, build_beside
 from modelyard.retrieval.search import Searcher
@@ -68,13 +68,13 @@ Index = Callable[..., None]
 
 @pytest.fixture
 def index(project: Project) -> Index:
-    """Write the index of a domain: `index("documentation", DOCS)`."""
+    """Write the index: `index("documentation", DOCS)`."""
     config = project.root / "configs" / "embedding_models" / "tests.yaml"
     config.parent.mkdir(parents=True)
     config.write_text(CONFIG)
 
     def write(
-        domain: str,
+        index: str,
         texts: Texts,
         *,
         modified_at: str = "2026-01-01T00:00:00Z",
@@ -83,13 +83,13 @@ def index(project: Project) -> Index:
         kind: str = "section",
     ) -> None:
         encoder = encoder or ToyEncoder()
-        place = project.search_index("tests", domain)
+        place = project.search_index("tests", index)
         with build_beside(
             place,
             encoder=encoder.fingerprint,
             dimensions=encoder.dimensions,
             chunking="c",
-            code=domain == "source_code",
+            code=index == "source_code",
         ) as build:
             for path, pieces in texts.items():
                 chunks = [
@@ -138,7 +138,7 @@ def places(found: SearchResults) -> list[str]:
 def test_a_question_is_answered_by_its_chunk(searcher: Searcher) -> None:
     found = searcher.search("how do I roll back an adapter")
     best = found.results[0]
-    assert (best.domain, best.chunk.path) == ("tests/documentation", "docs/adapters.md")
+    assert (best.index, best.chunk.path) == ("tests/documentation", "docs/adapters.md")
     assert (best.chunk.first_line, best.chunk.title) == (1, "Adapters > Roll back")
     assert "‹roll› ‹back› an ‹adapter›" in best.snippet.marked("‹", "›")
 
@@ -156,13 +156,13 @@ def test_the_final_score_follows_from_the_parts(searcher: Searcher) -> None:
 def test_a_symbol_leans_to_its_words(searcher: Searcher) -> None:
     found = searcher.search("exclusive_lock")
     assert places(found)[0] == "src/files.py:11"
-    weights = {one.domain: (one.dense_weight, one.because) for one in found.asked}
+    weights = {one.index: (one.dense_weight, one.because) for one in found.asked}
     assert weights["tests/source_code"] == (0.3, "it knows exclusive_lock")
     assert weights["tests/documentation"] == (0.6, "a question in words")
 
 
 def test_tests_rank_below(searcher: Searcher) -> None:
-    found = searcher.search("exclusive_lock", domains=["source_code"])
+    found = searcher.search("exclusive_lock", indexes=["source_code"])
     below = next(one for one in found.results if one.chunk.path == "tests/test_files.py")
     assert below.scores.boosts == {"rank_below": 0.7}
     assert found.results[0].chunk.path == "src/files.py"
@@ -198,7 +198,7 @@ def test_a_phrase_is_taken_letter_by_letter(
 ) -> None:
     text = "Green\ntea at 100% heat, a\\b and über alles; it is not cold"
     index("documentation", {"docs/tea.md": [("Tea", text)]})
-    found = places(searcher.search(f'"{phrase}"', domains=["documentation"]))
+    found = places(searcher.search(f'"{phrase}"', indexes=["documentation"]))
     assert found == (["docs/tea.md:1"] if is_there else [])
 
 
@@ -274,7 +274,7 @@ def test_a_result_says_what_became_of_its_file(
     note: str | None,
 ) -> None:
     change(project.root / "docs" / "runbook.md")
-    found = searcher.search("no space left on the disk", domains=["documentation"])
+    found = searcher.search("no space left on the disk", indexes=["documentation"])
     first, *others = found.results
     assert (first.chunk.path, first.state) == ("docs/runbook.md", state)
     assert {one.state for one in others} == {"same"}
@@ -286,10 +286,10 @@ def test_a_result_says_what_became_of_its_file(
 
 def test_a_query_without_a_word_is_said_to_be_a_guess(searcher: Searcher) -> None:
     for guess in ("-", "\N{ROCKET}", "what is it"):
-        found = searcher.search(guess, domains=["documentation"])
+        found = searcher.search(guess, indexes=["documentation"])
         assert "no word to look for" in found.notes[0]
-    assert searcher.search("the adapter", domains=["documentation"]).notes == ()
-    assert searcher.search('"--"', domains=["documentation"]).notes == ()
+    assert searcher.search("the adapter", indexes=["documentation"]).notes == ()
+    assert searcher.search('"--"', indexes=["documentation"]).notes == ()
 
 
 def test_the_pieces_of_one_function_are_shown_once(project: Project, index: Index) -> None:
@@ -298,7 +298,7 @@ def test_the_pieces_of_one_function_are_shown_once(project: Project, index: Inde
     with closing(
         Searcher(project, open_encoder=lambda project, settings: ToyEncoder())
     ) as searcher:
-        found = searcher.search("retry the call", domains=["source_code"])
+        found = searcher.search("retry the call", indexes=["source_code"])
     (one,) = found.results  # src/b.py has the text of the first piece, and so comes with them
     everywhere = [*(f"src/a.py:{10 * part + 1}" for part in range(12)), "src/b.py:1"]
     everywhere.remove(f"{one.chunk.path}:{one.chunk.first_line}")
@@ -307,7 +307,7 @@ def test_the_pieces_of_one_function_are_shown_once(project: Project, index: Inde
 
 def test_sections_with_one_title_are_shown_each(searcher: Searcher, index: Index) -> None:
     index("documentation", {"docs/a.md": [("Keys", "of a door"), ("Keys", "of a piano")]})
-    assert len(searcher.search("keys", domains=["documentation"]).results) == 2
+    assert len(searcher.search("keys", indexes=["documentation"]).results) == 2
 
 
 def test_the_same_text_is_shown_once(searcher: Searcher, index: Index) -> None:
@@ -366,9 +366,9 @@ def test_vectors_of_another_encoder_are_never_compared(project: Project, index: 
 
 
 def test_an_update_is_seen_by_the_next_search(searcher: Searcher, index: Index) -> None:
-    before = searcher.search("rollback of adapters", domains=["documentation"])
+    before = searcher.search("rollback of adapters", indexes=["documentation"])
     index("documentation", {"docs/new.md": [("New", "rollback of adapters, anew")]})
-    after = searcher.search("rollback of adapters", domains=["documentation"])
+    after = searcher.search("rollback of adapters", indexes=["documentation"])
     assert places(after) == ["docs/new.md:1"]
     assert before.asked[0].snapshot != after.asked[0].snapshot
 
@@ -382,7 +382,7 @@ def test_a_change_in_place_is_seen_by_the_next_search(project: Project, searcher
         database.execute("delete from passages")
         database.execute("update meta set value = 2 where key = 'snapshot'")
         database.commit()
-    assert searcher.search("adapters", domains=["documentation"]).results == ()
+    assert searcher.search("adapters", indexes=["documentation"]).results == ()
 
 
 def test_an_empty_query_is_refused(searcher: Searcher) -> None:
@@ -394,9 +394,9 @@ def test_a_query_of_stop_words_goes_by_meaning(searcher: Searcher) -> None:
     assert searcher.search("what is it").results
 
 
-def test_an_unknown_domain_is_refused(searcher: Searcher) -> None:
+def test_an_unknown_index_is_refused(searcher: Searcher) -> None:
     with pytest.raises(InvalidInput, match="did you mean 'documentation'"):
-        searcher.search("x", domains=["documentatoin"])
+        searcher.search("x", indexes=["documentatoin"])
 
 
 def test_the_query_is_encoded_once_per_encoder(project: Project, index: Index) -> None:
@@ -533,13 +533,13 @@ def test_it_reads_more_results_than_are_shown(liking: Rerank) -> None:
 
 def test_boosts_count_after_the_cross_encoder_too(liking: Rerank) -> None:
     _, searcher = liking("exclusive_lock")
-    found = searcher.search("exclusive_lock in test_files.py", domains=["source_code"])
+    found = searcher.search("exclusive_lock in test_files.py", indexes=["source_code"])
     first = found.results[0]
     assert first.chunk.path == "tests/test_files.py"
     share = 1 / (1 + np.exp(-(first.scores.reranked or 0.0)))
     assert first.scores.boosts == {"named_file": 0.25}
     assert first.scores.final == pytest.approx(share + 0.25)
-    unnamed = searcher.search("exclusive_lock", domains=["source_code"]).results[:2]
+    unnamed = searcher.search("exclusive_lock", indexes=["source_code"]).results[:2]
     assert [one.chunk.path for one in unnamed] == ["src/files.py", "tests/test_files.py"]
     assert unnamed[1].scores.final == pytest.approx(0.7 * share)
 
@@ -547,7 +547,7 @@ def test_boosts_count_after_the_cross_encoder_too(liking: Rerank) -> None:
 def test_a_text_in_two_places_is_read_once(liking: Rerank, index: Index) -> None:
     likes, searcher = liking("Promotion")
     index("documentation", {**DOCS, "docs/copy.md": DOCS["docs/adapters.md"]})
-    found = searcher.search("how do I roll back an adapter", domains=["documentation"])
+    found = searcher.search("how do I roll back an adapter", indexes=["documentation"])
     ((_, chunks),) = likes.asked
     assert len(chunks) == len(set(chunks)) == 3
     assert len(found.results[0].also) == 1
@@ -560,10 +560,10 @@ def test_a_real_cross_encoder_orders_by_its_own_scores(
     folder = write_cross_encoder(
         (project.root if where == "project" else own_home) / "models" / "tiny"
     )
-    plain = searcher.search("roll back an adapter", domains=["documentation"])
+    plain = searcher.search("roll back an adapter", indexes=["documentation"])
     name_reranker(project, "models/tiny" if where == "project" else "~/models/tiny")
     with closing(Searcher(project, open_encoder=lambda project, settings: ToyEncoder())) as again:
-        found = again.search("roll back an adapter", domains=["documentation"])
+        found = again.search("roll back an adapter", indexes=["documentation"])
     texts = [f"{one.chunk.title}\n{one.chunk.text}" for one in found.results]
     expected = reference_scores(folder, "roll back an adapter", texts)
     assert [one.scores.reranked for one in found.results] == pytest.approx(expected, abs=1e-3)

@@ -13,7 +13,7 @@ import pytest
 from index_projects import SECRET, Docs, make_docs, page
 
 from modelyard.core.files import LockHeld, exclusive_lock
-from modelyard.retrieval.index import IndexDamaged, IndexMissing, open_index
+from modelyard.retrieval.index_file import IndexDamaged, IndexMissing, open_index
 from modelyard.retrieval.reading.sources import SourceFile
 
 
@@ -27,7 +27,7 @@ def docs(tmp_path: Path) -> Docs:
 
 def age(docs: Docs) -> None:
     """Let the index trust what the file system says: its files were written long before."""
-    with sqlite3.connect(docs.domain.index) as connection:
+    with sqlite3.connect(docs.index.path) as connection:
         for number, path in connection.execute("SELECT id, path FROM files").fetchall():
             found = (docs.project.root / path).stat()
             seen = f"{found.st_size}:{found.st_mtime_ns}:{found.st_ctime_ns}:{found.st_ino}"
@@ -46,7 +46,7 @@ def test_the_first_update_builds_the_index(docs: Docs) -> None:
     assert done.built == "there was none"
     assert done.files.added == 3
     assert done.chunks.added == done.embedded == docs.embedded() == 9
-    with open_index(docs.domain.index) as reader:
+    with open_index(docs.index.path) as reader:
         assert reader.count_chunks() == 9
         assert reader.meta.snapshot == 1
         found = reader.chunks_of_file(next(reader.files()).id)
@@ -57,12 +57,12 @@ def test_an_unchanged_run_does_nothing_and_opens_no_encoder(docs: Docs) -> None:
     docs.update()
     docs.encoders.opened = 0
     age(docs)
-    before = docs.domain.index.stat().st_mtime_ns
+    before = docs.index.path.stat().st_mtime_ns
     done = docs.update()
     assert done.unchanged
     assert done.files.reused == 3 and done.chunks.reused == 9
     assert docs.encoders.opened == 0
-    assert docs.domain.index.stat().st_mtime_ns == before
+    assert docs.index.path.stat().st_mtime_ns == before
 
 
 def test_a_touched_file_is_unchanged(docs: Docs) -> None:
@@ -138,7 +138,7 @@ def test_a_deleted_file_is_gone_at_once(docs: Docs) -> None:
 
 def test_a_dry_run_says_what_an_update_does_and_writes_nothing(docs: Docs) -> None:
     planned = docs.update(dry_run=True)
-    assert not docs.domain.index.exists() and not docs.project.local_state.exists()
+    assert not docs.index.path.exists() and not docs.project.local_state.exists()
     done = docs.update()
     assert (planned.built, planned.files, planned.chunks) == (
         done.built,
@@ -159,8 +159,8 @@ def test_another_encoder_or_chunking_builds_the_index_anew(docs: Docs) -> None:
     docs.encoders.encoder.fingerprint = "another"
     done = docs.update()
     assert done.built == "another encoder" and done.embedded == 9
-    settings = replace(docs.domain.settings, chunk_tokens=30)
-    docs.domain = replace(docs.domain, settings=settings)
+    settings = replace(docs.index.settings, chunk_tokens=30)
+    docs.index = replace(docs.index, settings=settings)
     assert docs.update().built == "files are cut otherwise"
 
 
@@ -179,8 +179,8 @@ def test_too_many_changes_are_built_beside(docs: Docs, monkeypatch: pytest.Monke
 def test_a_damaged_index_and_a_damaged_cache_are_made_anew(docs: Docs) -> None:
     docs.update()
     rows = docs.rows()
-    docs.domain.index.write_bytes(b"no database" * 1000)
-    with pytest.raises(IndexDamaged), open_index(docs.domain.index):
+    docs.index.path.write_bytes(b"no database" * 1000)
+    with pytest.raises(IndexDamaged), open_index(docs.index.path):
         pass
     assert docs.update().built == "it was damaged"
     assert docs.rows() == rows
@@ -194,7 +194,7 @@ def test_a_damaged_index_and_a_damaged_cache_are_made_anew(docs: Docs) -> None:
 
 
 def test_there_is_no_index_before_the_first_update(docs: Docs) -> None:
-    with pytest.raises(IndexMissing), open_index(docs.domain.index):
+    with pytest.raises(IndexMissing), open_index(docs.index.path):
         pass
 
 
@@ -244,7 +244,7 @@ def test_a_file_in_a_broken_encoding_is_skipped_and_reported_each_time(docs: Doc
 
 
 def test_of_a_log_only_the_broken_characters_are_lost(docs: Docs) -> None:
-    docs.domain = replace(docs.domain, settings=replace(docs.domain.settings, chunker="logs"))
+    docs.index = replace(docs.index, settings=replace(docs.index.settings, chunker="logs"))
     docs.write("good.md", "2026-01-01 ERROR disk é is full\n" * 3)
     path = docs.project.root / "docs/bad.md"
     path.write_bytes("2026-01-01 ERROR disk é was full\n".encode("latin-1") * 3)
@@ -283,18 +283,18 @@ def test_a_planted_secret_is_nowhere_in_the_bytes(docs: Docs) -> None:
     docs.write("secret.md", f"# Keys\n\nThe new token is {SECRET} and nothing else.\n")
     docs.update()
     assert any("nothing else" in repr(row) for row in docs.rows())
-    kept = [*docs.domain.index.parent.iterdir(), *docs.project.local_state.rglob("*")]
+    kept = [*docs.index.path.parent.iterdir(), *docs.project.local_state.rglob("*")]
     assert SECRET.encode() not in b"".join(one.read_bytes() for one in kept if one.is_file())
     assert not any(SECRET in text for text in docs.encoders.encoder.encoded)
 
 
 def test_a_reader_keeps_its_snapshot_while_an_update_waits(docs: Docs) -> None:
     docs.update()
-    with open_index(docs.domain.index) as reader:
+    with open_index(docs.index.path) as reader:
         version = reader.meta.version
         docs.update(rebuild=True)
         assert len(list(reader.all_chunks())) == 9
-        with open_index(docs.domain.index) as newer:
+        with open_index(docs.index.path) as newer:
             assert newer.meta.version != version
 
 

@@ -22,7 +22,7 @@ from tiny_encoders import write_encoder
 from toy_encoder import ToyEncoder
 
 from killed import SOAK, fork
-from modelyard.retrieval.index import open_index
+from modelyard.retrieval.index_file import open_index
 
 KILLS = 3 * SOAK
 CONFIG = """
@@ -115,22 +115,22 @@ def test_an_interrupted_command_leaves_the_old_index_and_says_so(
     docs: Docs, number: signal.Signals
 ) -> None:
     run(docs, *UPDATE)
-    with open_index(docs.domain.index) as reader:
+    with open_index(docs.index.path) as reader:
         before = told(reader.all_chunks())
     for part in range(60):
         docs.write(f"many/{part}.md", f"# Many {part}\n\n" + "Quite other words.\n\n" * 60)
     process = start(docs, *UPDATE, "--rebuild")
-    while not list(docs.domain.index.parent.glob(".staging-*")):
+    while not list(docs.index.path.parent.glob(".staging-*")):
         assert process.poll() is None, "it ended before it could be interrupted"
         time.sleep(0.005)
     process.send_signal(number)
     code, _, stderr = finish(process)
     assert (code, stderr.splitlines()[-1]) == (130, "interrupted")
-    assert [one.name for one in docs.domain.index.parent.iterdir()] == ["docs.index"]
-    with open_index(docs.domain.index) as reader:
+    assert [one.name for one in docs.index.path.parent.iterdir()] == ["docs.index"]
+    with open_index(docs.index.path) as reader:
         assert told(reader.all_chunks()) == before
     run(docs, *UPDATE)
-    with open_index(docs.domain.index) as reader:
+    with open_index(docs.index.path) as reader:
         assert "docs/many/7.md" in [one.path for one in reader.files()]
 
 
@@ -150,7 +150,7 @@ class HeldEncoder(ToyEncoder):
 
 @pytest.fixture
 def held(docs: Docs, tmp_path: Path) -> int:
-    """A process in the middle of an update of the domain, until `go-on` exists."""
+    """A process in the middle of an update of the index, until `go-on` exists."""
     docs.encoders.encoder = HeldEncoder(tmp_path)
     child = fork(docs.update)
     while not (tmp_path / "asked").exists():
@@ -193,13 +193,13 @@ def test_a_killed_holder_keeps_nobody_waiting(docs: Docs, held: int) -> None:
     assert "rebuilt" in run(docs, *UPDATE)
 
 
-def test_updates_of_two_domains_run_at_once(docs: Docs, held: int, tmp_path: Path) -> None:
+def test_updates_of_two_indexes_run_at_once(docs: Docs, held: int, tmp_path: Path) -> None:
     config = docs.project.configs / "embedding_models/texts.yaml"
     config.write_text(
         config.read_text()
         + "  more: {description: More, sources: ['more/*.md'], chunker: markdown}\n"
     )
-    docs.write("../more/one.md", "# One\n\nAnother domain.\n")
+    docs.write("../more/one.md", "# One\n\nAnother index.\n")
     assert "1 file" in run(docs, "update-embeddings", "--domain", "more")
     (tmp_path / "go-on").touch()
     assert os.waitpid(held, 0)[1] == 0

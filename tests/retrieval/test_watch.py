@@ -1,4 +1,4 @@
-"""A saved file is taken up within two seconds, and only by the domains that it belongs to."""
+"""A saved file is taken up within two seconds, and only by the indexes that it belongs to."""
 
 from __future__ import annotations
 
@@ -20,8 +20,8 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
-from modelyard.retrieval.index import IndexMissing, open_index
-from modelyard.retrieval.watch import keep_in_step, watch_domains
+from modelyard.retrieval.index_file import IndexMissing, open_index
+from modelyard.retrieval.watch import keep_in_step, watch_indexes
 
 SOON_S = 2.0
 """What the median of several saves keeps to; a busy machine may hold up a single one."""
@@ -56,19 +56,19 @@ def docs(tmp_path: Path) -> Docs:
 
 @pytest.fixture
 def told(docs: Docs) -> Iterator[Told]:
-    """The domain is followed by a thread while the test goes on."""
+    """The index is followed by a thread while the test goes on."""
     stop, progress = threading.Event(), Told()
 
     def follow() -> None:
         for _ in keep_in_step(
-            docs.project, [docs.domain], lambda domain: docs.update(), progress=progress, stop=stop
+            docs.project, [docs.index], lambda index: docs.update(), progress=progress, stop=stop
         ):
             pass
 
     thread = threading.Thread(target=follow)
     thread.start()
     try:
-        wait_until(lambda: docs.domain.index.is_file())
+        wait_until(lambda: docs.index.path.is_file())
         yield progress
     finally:
         stop.set()
@@ -91,17 +91,15 @@ def test_what_fails_at_the_start_is_raised(docs: Docs) -> None:
         exclusive_lock(docs.project.lock("search-texts", "docs"), what="index"),
         pytest.raises(ModelyardError, match="in use"),
     ):
-        next(
-            keep_in_step(docs.project, [docs.domain], lambda one: docs.update(), progress=Silent())
-        )
+        next(keep_in_step(docs.project, [docs.index], lambda one: docs.update(), progress=Silent()))
 
 
-def test_only_the_domain_that_a_change_can_concern_is_updated(docs: Docs) -> None:
-    settings = replace(docs.domain.settings, sources=("scripts/**/*.sh", "NOTES.md"))
-    scripts = replace(docs.domain, name="scripts", settings=settings)
+def test_only_the_index_that_a_change_can_concern_is_updated(docs: Docs) -> None:
+    settings = replace(docs.index.settings, sources=("scripts/**/*.sh", "NOTES.md"))
+    scripts = replace(docs.index, name="scripts", settings=settings)
     root = docs.project.root
     stop = threading.Event()
-    rounds = watch_domains(docs.project, [docs.domain, scripts], stop=stop)
+    rounds = watch_indexes(docs.project, [docs.index, scripts], stop=stop)
 
     def concerned() -> list[str]:
         """Who is to be updated until it is quiet again."""
@@ -183,10 +181,10 @@ def watched(tmp_path: Path) -> Iterator[tuple[Project, subprocess.Popen[str]]]:
             process.kill()
 
 
-def paths(project: Project, domain: str = "documentation") -> set[str]:
+def paths(project: Project, index: str = "documentation") -> set[str]:
     """The files that the index has; one that is not there yet has a name no file has."""
     try:
-        with open_index(project.search_index("texts", domain)) as reader:
+        with open_index(project.search_index("texts", index)) as reader:
             return {one.path for one in reader.files()}
     except IndexMissing:
         return {"no index"}

@@ -16,11 +16,11 @@ from modelyard.settings.units import DURATION
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modelyard.retrieval.status import DomainStatus
+    from modelyard.retrieval.status import IndexStatus
 
 
 def index_status(
-    domain: Annotated[
+    index: Annotated[
         list[str] | None,
         typer.Option(
             "--domain", metavar="DOMAIN", help="NAME or GROUP/NAME; may be repeated. Default: all."
@@ -45,7 +45,7 @@ def index_status(
 
     With --max-age, exit code 4 says that an index has been stale for longer, is missing, cannot be
     read, or was made by another encoder or chunker than the config's; without it such an index is
-    shown and the exit code is 0. Exit code 5: none of the domains has an index.
+    shown and the exit code is 0. Exit code 5: none of the indexes is built.
 
     \b
     models index status
@@ -57,12 +57,12 @@ def index_status(
            "stale_s", "new": [path], "changed": [path], "gone": [path]}]}
     """
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-    from modelyard.retrieval.domains import choose_domains, load_domains
+    from modelyard.retrieval.indexes import choose_indexes, load_indexes
     from modelyard.retrieval.status import read_status
 
     max_age_s = _seconds(max_age)
     project = find_project()
-    chosen = choose_domains(load_domains(project, environment or DEFAULT_ENVIRONMENT), domain or [])
+    chosen = choose_indexes(load_indexes(project, environment or DEFAULT_ENVIRONMENT), index or [])
     found = [read_status(project, status) for status in chosen]
     if as_json:
         print_json({"domains": [to_output(status) for status in found]})
@@ -79,13 +79,13 @@ def index_status(
     ):
         raise GateBreached(
             f"{len(late)} of {len(found)} indexes are not up to date: "
-            + ", ".join(f"{status.domain} ({status.state})" for status in late),
+            + ", ".join(f"{status.index} ({status.state})" for status in late),
             hint=_what_to_do(late),
         )
 
 
-def _what_to_do(late: Sequence[DomainStatus]) -> str:
-    chosen = " ".join(f"--domain {status.domain}" for status in late)
+def _what_to_do(late: Sequence[IndexStatus]) -> str:
+    chosen = " ".join(f"--domain {status.index}" for status in late)
     again = any(status.state == "unreadable" for status in late)
     rebuild = ", and with --rebuild what stays unreadable" if again else ""
     return f"models update-embeddings {chosen}{rebuild}"
@@ -104,10 +104,10 @@ def _seconds(text: str | None) -> float | None:
     return found
 
 
-def _row(status: DomainStatus) -> tuple[str, ...]:
+def _row(status: IndexStatus) -> tuple[str, ...]:
     state = f"{status.state} ({status.reason})" if status.reason else status.state
     if status.state in ("missing", "unreadable"):
-        return status.domain, state, "", "", "", status.encoder, "", ""
+        return status.index, state, "", "", "", status.encoder, "", ""
     stale = [
         f"{len(paths):,} {what}"
         for what, paths in (("new", status.new), ("changed", status.changed), ("gone", status.gone))
@@ -115,7 +115,7 @@ def _row(status: DomainStatus) -> tuple[str, ...]:
     ]
     since = f", for {_long(status.stale_s)}" if stale else ""
     return (
-        status.domain,
+        status.index,
         state,
         f"{status.files:,}",
         f"{status.chunks:,}",

@@ -38,12 +38,12 @@ def search(
             help="A question or names. Quoted text must be in each result.",
         ),
     ] = None,
-    domains: Annotated[
+    indexes: Annotated[
         list[str] | None,
         typer.Option(
             "--domain",
             metavar="NAME",
-            help="A search domain, NAME or GROUP/NAME; may be given again. Default: those of the "
+            help="A search index, NAME or GROUP/NAME; may be given again. Default: those of the "
             "groups of configs/embedding_models/semantic_search.yaml. With --eval DIR: the one "
             "whose encoder is evaluated.",
         ),
@@ -79,7 +79,7 @@ def search(
             "--eval",
             metavar="DIR|QUERIES",
             help="Evaluate the ranking instead: a folder in BEIR's layout (corpus.jsonl, "
-            "queries.jsonl, qrels/), or queries for the project's own domains.",
+            "queries.jsonl, qrels/), or queries for the project's own indexes.",
         ),
     ] = None,
     qrels: Annotated[
@@ -124,7 +124,7 @@ def search(
             raise InvalidInput(
                 "--eval takes its queries from files", hint="leave QUERY and its options out"
             )
-        _evaluate(evaluate, qrels, domains or [], kind, as_json, environment)
+        _evaluate(evaluate, qrels, indexes or [], kind, as_json, environment)
         return
     if query is None:
         raise InvalidInput("say what to look for", hint='models search "how do I roll back"')
@@ -137,7 +137,7 @@ def search(
     found = find(
         find_project(),
         query,
-        domains=domains or [],
+        indexes=indexes or [],
         top=top,
         filters=_read_filters(filters or []),
         environment=environment or DEFAULT_ENVIRONMENT,
@@ -189,7 +189,7 @@ def _understood(found: SearchResults) -> Iterator[str]:
             "" if index.allowed == index.chunks else f", {index.allowed:,} of them let through"
         )
         yield (
-            f"asked    {index.domain}: {index.chunks:,} chunks{allowed}; "
+            f"asked    {index.index}: {index.chunks:,} chunks{allowed}; "
             f"dense {index.dense_weight:.0%} ({visible_line(index.because)})"
         )
     if found.reranker is not None:
@@ -207,7 +207,7 @@ def _result_lines(
     head = visible_line("  ".join(part for part in (where, _first_line(chunk.title)) if part))
     start, end = bold or ("", "")
     state = _STATES[result.state]
-    yield f"{place}. {start}{head}{end}  [{result.domain}]  {result.scores.final:.3f}{state}"
+    yield f"{place}. {start}{head}{end}  [{result.index}]  {result.scores.final:.3f}{state}"
     start, end = bold or ("‹", "›")
     text = "".join(
         f"{start}{visible_text(piece)}{end}" if matched else visible_text(piece)
@@ -219,7 +219,7 @@ def _result_lines(
     yield from (f"     also {visible_line(also)}" for also in result.also)
     for link in result.related:
         target = f"{link.path}:{link.first_line}  {_first_line(link.title)}".rstrip()
-        yield f"     → {visible_line(target)}  [{link.domain}]  {visible_line(link.why)}"
+        yield f"     → {visible_line(target)}  [{link.index}]  {visible_line(link.why)}"
     yield ""
 
 
@@ -259,7 +259,7 @@ def _result_json(result: Result) -> dict[str, Any]:
 
     chunk = result.chunk
     return {
-        "domain": result.domain,
+        "domain": result.index,
         "path": chunk.path,
         "first_line": chunk.first_line,
         "last_line": chunk.last_line,
@@ -278,7 +278,7 @@ def _result_json(result: Result) -> dict[str, Any]:
 def _evaluate(
     source: Path,
     qrels: Path | None,
-    domains: list[str],
+    indexes: list[str],
     kind: Literal["text", "code"] | None,
     as_json: bool,
     environment: str | None,
@@ -292,7 +292,7 @@ def _evaluate(
             find_project(),
             source,
             qrels=qrels,
-            domains=domains,
+            indexes=indexes,
             kind=kind,
             environment=environment or DEFAULT_ENVIRONMENT,
             progress=progress,

@@ -16,21 +16,21 @@ if TYPE_CHECKING:
 
     from modelyard.core.progress import Progress
     from modelyard.encoders.pool import Encoders
-    from modelyard.retrieval.domains import Domain
-    from modelyard.retrieval.updating.outcome import DomainUpdate
+    from modelyard.retrieval.indexes import SearchIndex
+    from modelyard.retrieval.updating.outcome import IndexUpdate
 
 _SHOWN_SKIPPED = 3
 _WAIT_S = 600.0
 
 
 def update_embeddings(
-    domain: Annotated[
+    index: Annotated[
         list[str] | None,
         typer.Option(
             "--domain", metavar="DOMAIN", help="NAME or GROUP/NAME; may be repeated. Default: all."
         ),
     ] = None,
-    every: Annotated[bool, typer.Option("--all", help="Every domain, which is the default.")] = (
+    every: Annotated[bool, typer.Option("--all", help="Every index, which is the default.")] = (
         False
     ),
     incremental: Annotated[
@@ -51,7 +51,7 @@ def update_embeddings(
             "--wait",
             metavar="SECONDS",
             min=0,
-            help="How long to wait for another update of the same domain; 0: not at all.",
+            help="How long to wait for another update of the same index; 0: not at all.",
         ),
     ] = _WAIT_S,
     as_json: Json = False,
@@ -85,18 +85,18 @@ def update_embeddings(
     """
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
     from modelyard.encoders.pool import Encoders
-    from modelyard.retrieval.domains import choose_domains, load_domains
+    from modelyard.retrieval.indexes import choose_indexes, load_indexes
 
-    _check(domain or [], every=every, incremental=incremental, rebuild=rebuild)
+    _check(index or [], every=every, incremental=incremental, rebuild=rebuild)
     if watch and (dry_run or rebuild):
         raise InvalidInput(
             f"--watch and {'--dry-run' if dry_run else '--rebuild'} do not go together"
         )
     project = find_project()
-    chosen = choose_domains(load_domains(project, environment or DEFAULT_ENVIRONMENT), domain or [])
+    chosen = choose_indexes(load_indexes(project, environment or DEFAULT_ENVIRONMENT), index or [])
     if not chosen:
         raise InvalidInput(
-            "there is no search domain", hint="declare one in configs/embedding_models/"
+            "there is no search index", hint="declare one in configs/embedding_models/"
         )
     with showing_progress() as progress:
         encoders = Encoders(project=project, progress=progress)
@@ -118,18 +118,18 @@ def _check(words: Sequence[str], *, every: bool, incremental: bool, rebuild: boo
 
 def _update(
     project: Project,
-    domains: Sequence[Domain],
+    indexes: Sequence[SearchIndex],
     encoders: Encoders,
     progress: Progress,
     *,
     rebuild: bool = False,
     dry_run: bool = False,
     wait: float,
-) -> list[DomainUpdate]:
-    from modelyard.retrieval.update import update_domain
+) -> list[IndexUpdate]:
+    from modelyard.retrieval.update import update_index
 
     return [
-        update_domain(
+        update_index(
             project,
             chosen,
             encoders,
@@ -138,39 +138,41 @@ def _update(
             wait_s=wait,
             progress=progress,
         )
-        for chosen in domains
+        for chosen in indexes
     ]
 
 
 def _watch(
     project: Project,
-    domains: Sequence[Domain],
+    indexes: Sequence[SearchIndex],
     encoders: Encoders,
     progress: Progress,
     *,
     wait: float,
     as_json: bool,
 ) -> None:
-    from modelyard.retrieval.update import update_domain
+    from modelyard.retrieval.update import update_index
     from modelyard.retrieval.watch import keep_in_step
 
     begun: set[str] = set()
 
-    def update(domain: Domain) -> DomainUpdate:
-        again = domain.label in begun  # nothing that keeps other domains, or a save, waiting
-        done = update_domain(
+    def update(index: SearchIndex) -> IndexUpdate:
+        again = index.label in begun  # nothing that keeps other indexes, or a save, waiting
+        done = update_index(
             project,
-            domain,
+            index,
             encoders,
             check=not again,
             wait_s=0.0 if again else wait,
             progress=progress,
         )
-        begun.add(domain.label)
+        begun.add(index.label)
         return done
 
-    progress.stage(f"watching the files of {_count(len(domains), 'domain')}; ^C ends it")
-    for done in keep_in_step(project, domains, update, progress=progress):
+    progress.stage(
+        f"watching the files of {', '.join(index.label for index in indexes)}; ^C ends it"
+    )
+    for done in keep_in_step(project, indexes, update, progress=progress):
         if done.unchanged:
             continue
         if as_json:
@@ -182,7 +184,7 @@ def _watch(
         flush_results()
 
 
-def _print(updates: Sequence[DomainUpdate], *, as_json: bool, dry_run: bool) -> None:
+def _print(updates: Sequence[IndexUpdate], *, as_json: bool, dry_run: bool) -> None:
 
     if as_json:
         print_json(_facts(updates, dry_run=dry_run))
@@ -197,26 +199,26 @@ def _print(updates: Sequence[DomainUpdate], *, as_json: bool, dry_run: bool) -> 
     print_lines(lines)
 
 
-def _sentence(update: DomainUpdate) -> str:
+def _sentence(update: IndexUpdate) -> str:
     """The result of one update, in one line."""
     files, chunks = update.files, update.chunks
     if update.unchanged and not update.unknown:
         return (
-            f"{update.domain}: unchanged, {_count(files.total, 'file')}, "
+            f"{update.index}: unchanged, {_count(files.total, 'file')}, "
             f"{_count(chunks.total, 'chunk')} ({update.took_s:.2f} s)"
         )
     what = f"{'would be ' if update.dry_run else ''}"
     what += f"rebuilt ({update.built})" if update.built else "changed"
     if update.unknown:
         return (
-            f"{update.domain}: {what}: {_changes(files, 'file')}; chunks not counted: "
+            f"{update.index}: {what}: {_changes(files, 'file')}; chunks not counted: "
             f"{update.unknown} ({update.took_s:.2f} s)"
         )
     vectors = f"{'to embed' if update.dry_run else 'embedded'} {update.embedded:,}"
     if update.from_cache:
         vectors += f", from the cache {update.from_cache:,}"
     return (
-        f"{update.domain}: {what}: {_changes(files, 'file')}; {_changes(chunks, 'chunk')}; "
+        f"{update.index}: {what}: {_changes(files, 'file')}; {_changes(chunks, 'chunk')}; "
         f"{vectors} ({update.took_s:.2f} s)"
     )
 
@@ -236,13 +238,13 @@ def _some(paths: Sequence[str]) -> str:
     return ", ".join(paths[:_SHOWN_SKIPPED]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def _facts(updates: Sequence[DomainUpdate], *, dry_run: bool) -> dict[str, Any]:
+def _facts(updates: Sequence[IndexUpdate], *, dry_run: bool) -> dict[str, Any]:
     from modelyard.retrieval.chunk import to_output
 
-    domains = []
+    indexes = []
     for update in updates:
         facts = to_output(update)
         del facts["dry_run"]
         facts["took_s"] = round(update.took_s, 3)
-        domains.append({"domain": update.domain, "unchanged": update.unchanged, **facts})
-    return {"dry_run": dry_run, "domains": domains}
+        indexes.append({"domain": update.index, "unchanged": update.unchanged, **facts})
+    return {"dry_run": dry_run, "domains": indexes}

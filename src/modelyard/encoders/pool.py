@@ -15,7 +15,7 @@ _BULK = 2_000
 
 @dataclass(slots=True, kw_only=True)
 class Encoders:
-    """Opens encoders and keeps them, for all domains that share one."""
+    """Opens encoders and keeps them, for all indexes that share one."""
 
     project: Project
     """Whose caches they come from."""

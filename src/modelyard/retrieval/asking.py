@@ -1,4 +1,4 @@
-"""Asking one domain: which chunks may answer, how its sides weigh, what each chunk gains."""
+"""Asking one index: which chunks may answer, how its sides weigh, what each chunk gains."""
 
 from __future__ import annotations
 
@@ -10,8 +10,8 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard.retrieval.boosts import BoostRules, apply_boosts
-from modelyard.retrieval.domains import Domain
 from modelyard.retrieval.filters import rows_of_filter
+from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.opened import Snapshot, Source
 from modelyard.retrieval.query import Query
 from modelyard.retrieval.ranking import Floats, Ranked, Rows, ideal_score, manner_of, rank
@@ -29,9 +29,9 @@ Mask = npt.NDArray[np.bool_]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Candidate:
-    """A chunk of one domain that could be shown."""
+    """A chunk of one index that could be shown."""
 
-    domain: Domain
+    index: SearchIndex
     """Where it was found."""
     snapshot: Snapshot
     """The state of the index that it was found in."""
@@ -43,8 +43,8 @@ class Candidate:
     """How good it is."""
 
 
-def ask_domain(
-    domain: Domain,
+def ask_index(
+    index: SearchIndex,
     snapshot: Snapshot,
     query: Query,
     vector: Floats | None,
@@ -53,15 +53,15 @@ def ask_domain(
     depth: int,
     wanted: int,
 ) -> tuple[Asked, list[Candidate]]:
-    """How the domain was asked, and its candidates with their boosts.
+    """How the index was asked, and its candidates with their boosts.
 
     vector: the query's, or None where only words can be compared.
     depth: chunks taken from each side before they are weighed.  wanted: how many are needed.
     """
     named_files, known_names = _known_names(query, snapshot)
-    weight, because = _dense_weight(domain, vector, known_names)
-    allowed = _allowed(domain, snapshot, query, filters)
-    manner = manner_of(domain.settings.chunker)
+    weight, because = _dense_weight(index, vector, known_names)
+    allowed = _allowed(index, snapshot, query, filters)
+    manner = manner_of(index.settings.chunker)
     bm25 = snapshot.postings.bm25(query.terms, manner.title_weight)
     ideal = ideal_score([snapshot.postings.idf(term) for term in query.terms])
     ranked = rank(
@@ -75,18 +75,18 @@ def ask_domain(
         allowed=allowed,
         named=named_files,
     )
-    rules = BoostRules(domain.settings, named_files, datetime.now(UTC))
+    rules = BoostRules(index.settings, named_files, datetime.now(UTC))
     if rules.change_nothing:
         ranked = ranked.best(wanted + _TWINS)
     asked = Asked(
-        domain=domain.label,
+        index=index.label,
         chunks=len(snapshot),
         snapshot=snapshot.meta.version,
         dense_weight=weight,
         because=because,
         allowed=len(snapshot) if allowed is None else int(allowed.sum()),
     )
-    return asked, _candidates(domain, snapshot, ranked, rules, weight, ideal)
+    return asked, _candidates(index, snapshot, ranked, rules, weight, ideal)
 
 
 def _known_names(query: Query, snapshot: Snapshot) -> tuple[Rows | None, list[str]]:
@@ -107,20 +107,20 @@ def _known_names(query: Query, snapshot: Snapshot) -> tuple[Rows | None, list[st
 
 
 def _dense_weight(
-    domain: Domain, vector: Floats | None, known_names: Sequence[str]
+    index: SearchIndex, vector: Floats | None, known_names: Sequence[str]
 ) -> tuple[float, str]:
     if vector is None:
         return 0.0, "words only"
     if known_names:
-        return domain.fusion.exact_dense, f"it knows {', '.join(known_names)}"
-    return domain.fusion.dense, "a question in words"
+        return index.fusion.exact_dense, f"it knows {', '.join(known_names)}"
+    return index.fusion.dense, "a question in words"
 
 
 def _allowed(
-    domain: Domain, snapshot: Snapshot, query: Query, filters: Mapping[str, str]
+    index: SearchIndex, snapshot: Snapshot, query: Query, filters: Mapping[str, str]
 ) -> Mask | None:
     """What filters and quoted phrases let through: bool [n]; None where that is everything."""
-    masks = [_mask(snapshot, rows_of_filter(domain, snapshot, *one)) for one in filters.items()]
+    masks = [_mask(snapshot, rows_of_filter(index, snapshot, *one)) for one in filters.items()]
     masks += [_mask(snapshot, _rows_of_phrase(snapshot, phrase)) for phrase in query.phrases]
     if not masks:
         return None
@@ -141,7 +141,7 @@ def _rows_of_phrase(snapshot: Snapshot, phrase: str) -> Rows:
 
 
 def _candidates(
-    domain: Domain,
+    index: SearchIndex,
     snapshot: Snapshot,
     ranked: Ranked,
     rules: BoostRules,
@@ -163,6 +163,6 @@ def _candidates(
             final=apply_boosts(fused, boosts),
         )
         found.append(
-            Candidate(domain=domain, snapshot=snapshot, row=row, source=sources[row], scores=scores)
+            Candidate(index=index, snapshot=snapshot, row=row, source=sources[row], scores=scores)
         )
     return found

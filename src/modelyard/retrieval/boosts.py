@@ -6,7 +6,7 @@ import re
 from collections.abc import Mapping
 from datetime import UTC, datetime
 
-from modelyard.configs.kinds.embedding_models import SearchDomain
+from modelyard.configs.kinds.embedding_models import IndexSettings
 from modelyard.retrieval.opened import Source
 from modelyard.retrieval.query import glob_pattern
 from modelyard.retrieval.ranking import Rows
@@ -18,9 +18,9 @@ NAMED_FILE = 0.25
 
 
 class BoostRules:
-    """Which boosts the chunks of one domain get for one query."""
+    """Which boosts the chunks of one index get for one query."""
 
-    def __init__(self, settings: SearchDomain, named: Rows | None, now: datetime) -> None:
+    def __init__(self, settings: IndexSettings, named: Rows | None, now: datetime) -> None:
         """named: the rows of files that the query names."""
         self._below: list[re.Pattern[str]] = [glob_pattern(glob) for glob in settings.rank_below]
         self._half_life_s = settings.recency_half_life_s

@@ -1,7 +1,7 @@
 """The embedding cache of a project: vectors by what was embedded and by whom, never by path.
 
 So a renamed file embeds nothing, an edited one its changed chunks, and a text that stands in
-several places or domains is embedded once. It may be deleted at any time: only time is lost. What
+several places or indexes is embedded once. It may be deleted at any time: only time is lost. What
 no index uses any more is forgotten after a week, so that going back to an older text is cheap.
 """
 
@@ -16,7 +16,7 @@ from modelyard.core.files import disk_errors, exclusive_lock, make_folder
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.state import transaction
-from modelyard.retrieval.index import IndexDamaged, index_errors
+from modelyard.retrieval.index_file import IndexDamaged, index_errors
 
 _SCHEMA_VERSION = 2
 _SCHEMA = (

@@ -11,7 +11,7 @@ from modelyard.core.progress import Progress
 from modelyard.encoders.pool import Encoders
 from modelyard.retrieval.cache import EmbeddingCache
 from modelyard.retrieval.chunk import Chunk
-from modelyard.retrieval.index import VECTOR_TYPE
+from modelyard.retrieval.index_file import VECTOR_TYPE
 
 _KEPT_EVERY_S = 8.0
 """Seconds of work after which vectors are kept: about what a killed run loses."""

@@ -21,12 +21,6 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
 from modelyard.encoders import TextEncoder
 from modelyard.encoders.pool import Encoders
-from modelyard.retrieval.domains import (
-    Domain,
-    choose_domains,
-    default_search_rules,
-    load_domains,
-)
 from modelyard.retrieval.evaluating.corpus import corpus_index, look_of
 from modelyard.retrieval.evaluating.judged import (
     Judged,
@@ -36,6 +30,12 @@ from modelyard.retrieval.evaluating.judged import (
     load_judged,
 )
 from modelyard.retrieval.evaluating.measures import MEASURES, Figure, bootstrap
+from modelyard.retrieval.indexes import (
+    SearchIndex,
+    choose_indexes,
+    default_search_rules,
+    load_indexes,
+)
 from modelyard.retrieval.opened import OpenedIndex, Snapshot
 from modelyard.retrieval.query import understand
 from modelyard.retrieval.ranking import (
@@ -77,7 +77,7 @@ class Evaluation:
     """How well one set of queries was answered."""
 
     name: str
-    """The folder, or the domain."""
+    """The folder, or the index."""
     encoder: str
     """The model that made the vectors, as the config names it."""
     queries: int
@@ -99,7 +99,7 @@ def evaluate_search(
     source: Path,
     *,
     qrels: Path | None = None,
-    domains: Sequence[str] = (),
+    indexes: Sequence[str] = (),
     kind: Literal["text", "code"] | None = None,
     environment: str = DEFAULT_ENVIRONMENT,
     open_encoder: Callable[[Project, Encoder], TextEncoder] | None = None,
@@ -107,9 +107,9 @@ def evaluate_search(
 ) -> list[Evaluation]:
     """Judge the ranking by queries whose answers are known.
 
-    source: a folder in BEIR's layout, or a file of queries for the project's own domains, where a
+    source: a folder in BEIR's layout, or a file of queries for the project's own indexes, where a
     document's name is PATH or PATH:LINE.
-    domains: whose chunks are judged, or whose encoder, where the corpus is a folder's; default:
+    indexes: whose chunks are judged, or whose encoder, where the corpus is a folder's; default:
     those of the groups that a search asks.
     Raises InvalidInput for files in another layout, and NoData when no query has an answer, or all
     answers name nothing.
@@ -117,12 +117,12 @@ def evaluate_search(
     progress = progress or Silent()
     if not source.exists():
         raise InvalidInput("cannot be read: there is no such file or folder", where=str(source))
-    known = load_domains(project, environment)
+    known = load_indexes(project, environment)
     rules = default_search_rules(project, environment)
     groups = rules.groups if rules else ()
     if source.is_dir():
         judged = load_judged(source / "queries.jsonl", qrels or find_qrels(source))
-        settings = _one_encoder(choose_domains(known, domains, groups=groups), domains)
+        settings = _one_encoder(choose_indexes(known, indexes, groups=groups), indexes)
         corpus = load_corpus(source / "corpus.jsonl")
         kind = kind or look_of(corpus)
         encoders = _Encoders(project, progress, open_encoder)
@@ -147,25 +147,25 @@ def evaluate_search(
     judged = load_judged(source, qrels or find_qrels(source.parent))
     encoders = _Encoders(project, progress, open_encoder)
     found = [
-        _evaluate_domain(domain, judged, encoders, progress)
-        for domain in choose_domains(known, domains, groups=groups)
-        if domain.index.is_file()
+        _evaluate_index(index, judged, encoders, progress)
+        for index in choose_indexes(known, indexes, groups=groups)
+        if index.path.is_file()
     ]
     if not found:
         raise NoData(
-            f"no index yet: {', '.join(domains) or 'of any domain'}",
+            f"no index yet: {', '.join(indexes) or 'of any index'}",
             hint="make it with `models update-embeddings`",
         )
     return _require_answers(found)
 
 
-def _one_encoder(chosen: Sequence[Domain], words: Sequence[str]) -> Encoder:
-    """The encoder that is judged by a corpus of its own: the named domain's, else the first."""
+def _one_encoder(chosen: Sequence[SearchIndex], words: Sequence[str]) -> Encoder:
+    """The encoder that is judged by a corpus of its own: the named index's, else the first."""
     if not chosen:
-        raise NoData("no search domain is declared, so there is no encoder to judge")
+        raise NoData("no search index is declared, so there is no encoder to judge")
     if words and len({(one.encoder.source, one.encoder.model) for one in chosen}) > 1:
         raise InvalidInput(
-            "these domains have several encoders, and a folder is judged by one",
+            "these indexes have several encoders, and a folder is judged by one",
             hint="name one --domain",
         )
     return chosen[0].encoder
@@ -205,23 +205,21 @@ class _Encoders(Encoders):
         return super().open(settings, texts=texts)
 
 
-def _evaluate_domain(
-    domain: Domain, judged: Judged, encoders: _Encoders, progress: Progress
+def _evaluate_index(
+    index: SearchIndex, judged: Judged, encoders: _Encoders, progress: Progress
 ) -> Evaluation:
-    weight = domain.fusion.dense
-    manner = manner_of(domain.settings.chunker)
-    with closing(OpenedIndex(domain.index)) as index, index.reading() as snapshot:
-        if snapshot.meta.encoder != encoders.fingerprint(domain.encoder):
+    weight = index.fusion.dense
+    manner = manner_of(index.settings.chunker)
+    with closing(OpenedIndex(index.path)) as opened, opened.reading() as snapshot:
+        if snapshot.meta.encoder != encoders.fingerprint(index.encoder):
             raise InvalidInput(
-                f"the index of {domain.label} was made by another encoder",
+                f"the index {index.label} was made by another encoder",
                 hint="make it anew with `models update-embeddings`",
             )
         names = _names_of_chunks(snapshot, judged.qrels)
-        encoder = encoders.open(domain.encoder)
+        encoder = encoders.open(index.encoder)
         runs = _run(judged, snapshot, names, encoder, weight, manner, progress)
-        return _judge(
-            domain.label, judged, runs, names, encoder=domain.encoder.model, weight=weight
-        )
+        return _judge(index.label, judged, runs, names, encoder=index.encoder.model, weight=weight)
 
 
 def _run(

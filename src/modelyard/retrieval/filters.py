@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping, Sequence
 import numpy as np
 
 from modelyard.core.errors import InvalidInput, did_you_mean
-from modelyard.retrieval.domains import Domain
+from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.opened import Snapshot
 from modelyard.retrieval.query import glob_pattern
 from modelyard.retrieval.ranking import Rows
@@ -16,18 +16,18 @@ _OF_EVERY_CHUNK = ("path", "kind", "domain")
 _NAMED = 10
 """Values that a note names."""
 
-Searched = Sequence[tuple[Domain, Snapshot]]
+Searched = Sequence[tuple[SearchIndex, Snapshot]]
 
 
-def rows_of_filter(domain: Domain, snapshot: Snapshot, key: str, value: str) -> Rows:
-    """The chunks of a domain that one filter lets through."""
+def rows_of_filter(index: SearchIndex, snapshot: Snapshot, key: str, value: str) -> Rows:
+    """The chunks of an index that one filter lets through."""
     if key == "path":
         pattern = glob_pattern(value)
         return snapshot.rows_of_paths([path for path in snapshot.paths() if pattern.match(path)])
     if key == "kind":
         return snapshot.rows_of_kind(value)
     if key == "domain":
-        fits = value in (domain.name, domain.label)
+        fits = value in (index.name, index.label)
         return np.arange(len(snapshot) if fits else 0)
     return snapshot.rows_with_fact(key, value)
 
@@ -35,9 +35,9 @@ def rows_of_filter(domain: Domain, snapshot: Snapshot, key: str, value: str) -> 
 def note_filters(asked: Searched, filters: Mapping[str, str]) -> list[str]:
     """What to say where filters let nothing through: each one that nothing fits by itself.
 
-    Raises InvalidInput for a key that no chunk of these domains has.
+    Raises InvalidInput for a key that no chunk of these indexes has.
     """
-    some = [(domain, snapshot) for domain, snapshot in asked if len(snapshot)]
+    some = [(index, snapshot) for index, snapshot in asked if len(snapshot)]
     fitting_none = {
         key: value
         for key, value in filters.items()

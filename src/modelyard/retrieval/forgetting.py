@@ -19,7 +19,7 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.state import transaction
 from modelyard.retrieval.cache import connect_cache
-from modelyard.retrieval.index import open_index
+from modelyard.retrieval.index_file import open_index
 
 WORTH_BYTES = 64_000_000
 """Size of the cache from which it is looked at: some 70,000 vectors of 384 numbers."""

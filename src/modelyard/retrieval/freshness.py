@@ -55,6 +55,6 @@ def note_stale(results: Sequence[Result]) -> list[str]:
             told.append(f"{count} {'file' if count == 1 else 'files'} {says}")
     if not told:
         return []
-    domains = dict.fromkeys(one.domain for one in results if one.state != "same")
-    command = "models update-embeddings " + " ".join(f"--domain {domain}" for domain in domains)
+    indexes = dict.fromkeys(one.index for one in results if one.state != "same")
+    command = "models update-embeddings " + " ".join(f"--domain {index}" for index in indexes)
     return [f"{' and '.join(told)} since the index was made: `{command}` brings it up to date"]

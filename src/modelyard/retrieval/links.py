@@ -1,4 +1,4 @@
-"""Links: chunks of other domains that belong to one that was found.
+"""Links: chunks of other indexes that belong to one that was found.
 
 A runbook names a script, the script writes a message, and the log shows its pattern. A chunk is
 linked to what it names, then to what names its file, and else to what means nearly the same.
@@ -12,14 +12,14 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
-from modelyard.retrieval.index import IndexedChunk
+from modelyard.retrieval.index_file import IndexedChunk
 from modelyard.retrieval.opened import Snapshot
 from modelyard.retrieval.query import find_mentions
 from modelyard.retrieval.ranking import Rows
 from modelyard.retrieval.words import find_words
 
 NEAR = 0.55
-"""Cosine from which two chunks of different domains are about one thing."""
+"""Cosine from which two chunks of different indexes are about one thing."""
 _LINKS = 3
 _MENTIONS = 30
 _READ = 50
@@ -32,8 +32,8 @@ _RARE = 20
 class Shown:
     """A result, and where it was found."""
 
-    domain: str
-    """GROUP/NAME of its domain."""
+    index: str
+    """GROUP/NAME of its index."""
     chunk: IndexedChunk
     """What was found."""
     snapshot: Snapshot
@@ -46,8 +46,8 @@ class Shown:
 class Related:
     """A chunk that belongs to a result."""
 
-    domain: str
-    """GROUP/NAME of its domain."""
+    index: str
+    """GROUP/NAME of its index."""
     path: str
     """Its file."""
     first_line: int
@@ -61,28 +61,28 @@ class Related:
 
 
 def find_related(shown: Shown, others: Sequence[tuple[str, Snapshot]]) -> tuple[Related, ...]:
-    """What belongs to a result in these domains, one chunk a domain, the surest links first.
+    """What belongs to a result in these indexes, one chunk an index, the surest links first.
 
-    Chunks of its own file are no news, and those of its own domain are results anyway.
+    Chunks of its own file are no news, and those of its own index are results anyway.
     """
-    others = [one for one in others if one[0] != shown.domain and len(one[1])]
+    others = [one for one in others if one[0] != shown.index and len(one[1])]
     if not others:
         return ()
     mentions = find_mentions(shown.chunk.text)[:_MENTIONS]
     links: dict[str, Related] = {}
     for rule in (_named_in_it, _naming_it, _near_it):
-        for domain, snapshot in others:
-            if domain not in links and len(links) < _LINKS:
+        for index, snapshot in others:
+            if index not in links and len(links) < _LINKS:
                 for chunk, why in rule(shown, snapshot, mentions):
                     if chunk.path != shown.chunk.path:
-                        links[domain] = _related(domain, chunk, why)
+                        links[index] = _related(index, chunk, why)
                         break
     return tuple(links.values())
 
 
-def _related(domain: str, chunk: IndexedChunk, why: str) -> Related:
+def _related(index: str, chunk: IndexedChunk, why: str) -> Related:
     return Related(
-        domain=domain,
+        index=index,
         path=chunk.path,
         first_line=chunk.first_line,
         last_line=chunk.last_line,

@@ -1,4 +1,4 @@
-"""Merging: the candidates of all domains in one order, each text and each function once."""
+"""Merging: the candidates of all indexes in one order, each text and each function once."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ class Found:
 
 def merge(candidates: Iterable[Candidate], count: int) -> list[Found]:
     """The best, best first, at most `count`."""
-    ordered = sorted(candidates, key=lambda one: (-one.scores.final, one.domain.label, one.row))
+    ordered = sorted(candidates, key=lambda one: (-one.scores.final, one.index.label, one.row))
     found: list[list[Candidate]] = []
     found_as: dict[Hashable, list[Candidate]] = {}
     for one in ordered:
@@ -42,4 +42,4 @@ def _names(one: Candidate) -> Iterator[Hashable]:
     source = one.source
     yield source.digest
     if source.function:
-        yield one.domain.label, source.path, source.function
+        yield one.index.label, source.path, source.function

@@ -1,4 +1,4 @@
-"""One domain's index, opened to be searched: its vectors, its postings, its chunks.
+"""One index, opened to be searched: its vectors, its postings, its chunks.
 
 Vectors and postings stay in memory for as long as the index has the same snapshot; each search
 reads in one transaction, so all that it shows comes from one whole snapshot.
@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.retrieval.index import (
+from modelyard.retrieval.index_file import (
     IndexedChunk,
     IndexMeta,
     IndexReader,

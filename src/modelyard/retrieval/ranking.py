@@ -5,7 +5,7 @@ words   BM25 over the BM25 of an ideal chunk, one that every term of the query f
         no chunk has counts with the largest idf: a query that the index does not know gets
         little from its words by itself.
 
-Neither side is scaled by its candidates, so scores of different queries and of different domains
+Neither side is scaled by its candidates, so scores of different queries and of different indexes
 can be compared. Candidates are the best of both sides, and both scores are computed for each,
 exactly, also where the dense candidates were found by a rough comparison (`vectors.py`).
 
@@ -40,7 +40,7 @@ _SECOND_LOOK = 1_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manner:
-    """How one kind of domain is ranked; chosen on other data than any that is judged here."""
+    """How one kind of index is ranked; chosen on other data than any that is judged here."""
 
     title_weight: float
     """How many times a word counts that stands in the title."""

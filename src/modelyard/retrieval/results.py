@@ -1,4 +1,4 @@
-"""What a search returns: chunks, why each stands where it stands, how each domain was asked."""
+"""What a search returns: chunks, why each stands where it stands, how each index was asked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
 
-from modelyard.retrieval.index import IndexedChunk
+from modelyard.retrieval.index_file import IndexedChunk
 from modelyard.retrieval.links import Related
 from modelyard.retrieval.query import Query
 from modelyard.retrieval.snippets import Snippet
@@ -41,8 +41,8 @@ class Scores:
 class Result:
     """One chunk that was found."""
 
-    domain: str
-    """GROUP/NAME of its domain."""
+    index: str
+    """GROUP/NAME of its index."""
     chunk: IndexedChunk
     """What was found: file, lines, title, text."""
     snippet: Snippet
@@ -54,14 +54,14 @@ class Result:
     also: tuple[str, ...] = ()
     """Where the same text, or more of the same function, stands as well, as PATH:LINE."""
     related: tuple[Related, ...] = ()
-    """Chunks of other domains that belong to it."""
+    """Chunks of other indexes that belong to it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Asked:
-    """How one domain was asked."""
+    """How one index was asked."""
 
-    domain: str
+    index: str
     """GROUP/NAME."""
     chunks: int
     """How many its index has."""
@@ -84,8 +84,8 @@ class SearchResults:
     results: tuple[Result, ...]
     """The best, best first."""
     asked: tuple[Asked, ...]
-    """The domains that answered."""
+    """The indexes that answered."""
     reranker: str | None = None
     """The cross-encoder that ordered the best of them again, as the config names it."""
     notes: tuple[str, ...] = ()
-    """What a person should know: domains without an index, files that changed meanwhile."""
+    """What a person should know: indexes that are not built, files that changed meanwhile."""

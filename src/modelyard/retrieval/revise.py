@@ -1,6 +1,6 @@
 """Changing an index: all changes of an update in one transaction, or a new file beside the old one.
 
-Whoever calls this holds the lock of the domain.
+Whoever calls this holds the lock of the index.
 """
 
 from __future__ import annotations
@@ -18,7 +18,7 @@ from modelyard.core.clock import utc_now
 from modelyard.core.files import STAGING_PREFIX, disk_errors, make_folder, sync_folder
 from modelyard.core.state import transaction
 from modelyard.retrieval.chunk import Chunk
-from modelyard.retrieval.index import (
+from modelyard.retrieval.index_file import (
     SCHEMA,
     SCHEMA_VERSION,
     IndexDamaged,

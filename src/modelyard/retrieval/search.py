@@ -1,4 +1,4 @@
-"""Search: a query in words, and the chunks of several domains that answer it, best first."""
+"""Search: a query in words, and the chunks of several indexes that answer it, best first."""
 
 from __future__ import annotations
 
@@ -14,16 +14,16 @@ from modelyard.core.errors import InvalidInput, ModelyardError, NoData
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
 from modelyard.encoders import TextEncoder
-from modelyard.retrieval.asking import Candidate, ask_domain
-from modelyard.retrieval.domains import (
-    Domain,
-    choose_domains,
-    default_search_rules,
-    load_domains,
-)
+from modelyard.retrieval.asking import Candidate, ask_index
 from modelyard.retrieval.filters import note_filters
 from modelyard.retrieval.freshness import note_stale, state_of_file
-from modelyard.retrieval.index import IndexDamaged, IndexMissing
+from modelyard.retrieval.index_file import IndexDamaged, IndexMissing
+from modelyard.retrieval.indexes import (
+    SearchIndex,
+    choose_indexes,
+    default_search_rules,
+    load_indexes,
+)
 from modelyard.retrieval.links import Shown, find_related
 from modelyard.retrieval.merging import Found, merge
 from modelyard.retrieval.opened import OpenedIndex, Snapshot, check_index
@@ -57,36 +57,36 @@ class Searcher:
         progress: Progress | None = None,
     ) -> None:
         self._project = project
-        self._domains = load_domains(project, environment)
+        self._indexes = load_indexes(project, environment)
         self._rules = default_search_rules(project, environment)
         self._progress = progress or Silent()
         self._open_encoder = open_encoder or self._open_settled_encoder
         self._encoders: dict[Encoder, TextEncoder] = {}
-        self._indexes: dict[str, OpenedIndex] = {}
+        self._opened: dict[str, OpenedIndex] = {}
         self._reranker: Reranker | None = None
 
     def search(
         self,
         text: str,
         *,
-        domains: Sequence[str] = (),
+        indexes: Sequence[str] = (),
         top: int | None = None,
         filters: Mapping[str, str] | None = None,
         related: bool = True,
         rerank: bool = True,
     ) -> SearchResults:
-        """The best chunks of these domains (default: of the groups that the config names).
+        """The best chunks of these indexes (default: of the groups that the config names).
 
         filters: `path` (a glob), `kind`, `domain`, or any fact of a chunk; all must hold.
         rerank: let the config's cross-encoder order the best again, where it names one.
         Raises InvalidInput for an empty query, a filter whose key no chunk has or a reranker that
-        is none, and NoData when no domain has an index.
+        is none, and NoData when none of the indexes is built.
         """
         query = understand(text)
         if not query.text:
             raise InvalidInput("the query is empty", hint='say what to look for: "roll back"')
-        chosen = choose_domains(
-            self._domains, domains, groups=self._rules.groups if self._rules else ()
+        chosen = choose_indexes(
+            self._indexes, indexes, groups=self._rules.groups if self._rules else ()
         )
         reranker = self._require_reranker() if rerank else None  # before anything is searched
         top = top or (self._rules.top if self._rules else _TOP)
@@ -113,7 +113,7 @@ class Searcher:
     def _answer(
         self,
         query: Query,
-        chosen: Sequence[Domain],
+        chosen: Sequence[SearchIndex],
         unusable: Mapping[str, ModelyardError],
         *,
         filters: Mapping[str, str],
@@ -122,15 +122,15 @@ class Searcher:
         related: bool,
         reranker: Reranker | None,
     ) -> SearchResults:
-        """What is found in one snapshot of each domain; `unusable` ones are left out and noted."""
+        """What is found in one snapshot of each index; `unusable` ones are left out and noted."""
         with ExitStack() as stack:
             notes = [] if query.terms or query.phrases else [_BY_MEANING_ALONE]
             opened = self._open(chosen, unusable, query, stack, notes)
             candidates: list[Candidate] = []
             asked: list[Asked] = []
-            for domain, snapshot, vector in opened:
-                one, some = ask_domain(
-                    domain,
+            for index, snapshot, vector in opened:
+                one, some = ask_index(
+                    index,
                     snapshot,
                     query,
                     vector,
@@ -141,13 +141,11 @@ class Searcher:
                 asked.append(one)
                 candidates += some
             if filters and not any(one.allowed for one in asked):
-                notes += note_filters(
-                    [(domain, snapshot) for domain, snapshot, _ in opened], filters
-                )
+                notes += note_filters([(index, snapshot) for index, snapshot, _ in opened], filters)
             found = merge(candidates, wanted)
             if reranker is not None:
                 found = reranker.order(query, found)
-            others = [(domain.label, snapshot) for domain, snapshot, _ in opened]
+            others = [(index.label, snapshot) for index, snapshot, _ in opened]
             results = _show(self._project, query, found[:top], others if related else [])
             notes += note_stale(results)
         return SearchResults(
@@ -159,8 +157,8 @@ class Searcher:
         )
 
     def close(self) -> None:
-        for index in self._indexes.values():
-            index.close()
+        for opened in self._opened.values():
+            opened.close()
 
     def _require_reranker(self) -> Reranker | None:
         if self._reranker is None and self._rules and self._rules.reranker:
@@ -171,66 +169,66 @@ class Searcher:
 
     def _open(
         self,
-        chosen: Sequence[Domain],
+        chosen: Sequence[SearchIndex],
         unusable: Mapping[str, ModelyardError],
         query: Query,
         stack: ExitStack,
         notes: list[str],
-    ) -> list[tuple[Domain, Snapshot, Floats | None]]:
-        """The domains that have an index, each with the query's vector for its encoder.
+    ) -> list[tuple[SearchIndex, Snapshot, Floats | None]]:
+        """The indexes that are built, each with the query's vector for its encoder.
 
         One that cannot be read is left out with a note, unless none is left.
         """
-        there = [domain for domain in chosen if domain.index.exists()]
-        missing = [domain.label for domain in chosen if domain not in there]
+        there = [index for index in chosen if index.path.exists()]
+        missing = [index.label for index in chosen if index not in there]
         if not there:
             raise NoData(
-                f"no index yet: {', '.join(missing) or 'no search domain is declared'}",
+                f"no index yet: {', '.join(missing) or 'no search index is declared'}",
                 hint="make them with `models update-embeddings`",
             )
         if missing:
             notes.append(f"not searched, no index yet: {', '.join(missing)}")
         vectors: dict[Encoder, Floats] = {}
-        for domain in there:
-            if domain.encoder not in vectors:
-                vectors[domain.encoder] = self._encode(domain, query)
-        opened: list[tuple[Domain, Snapshot, Floats | None]] = []
+        for index in there:
+            if index.encoder not in vectors:
+                vectors[index.encoder] = self._encode(index, query)
+        opened: list[tuple[SearchIndex, Snapshot, Floats | None]] = []
         refused = dict(unusable)
-        for domain in there:
-            if domain.label in refused:
+        for index in there:
+            if index.label in refused:
                 continue
-            index = self._indexes.setdefault(domain.label, OpenedIndex(domain.index))
+            reader = self._opened.setdefault(index.label, OpenedIndex(index.path))
             try:
-                snapshot = stack.enter_context(index.reading())
+                snapshot = stack.enter_context(reader.reading())
             except IndexMissing:
-                notes.append(f"not searched, its index is gone: {domain.label}")
+                notes.append(f"not searched, the index is gone: {index.label}")
                 continue
             except ModelyardError as error:
-                refused[domain.label] = error
+                refused[index.label] = error
                 continue
-            vector: Floats | None = vectors[domain.encoder]
-            if self._fingerprint(domain) != snapshot.meta.encoder:
+            vector: Floats | None = vectors[index.encoder]
+            if self._fingerprint(index) != snapshot.meta.encoder:
                 notes.append(
-                    f"{domain.label} was searched by words only: its index was made by another "
+                    f"{index.label} was searched by words only: it was made by another "
                     "encoder (`models update-embeddings` makes it anew)"
                 )
                 vector = None
-            opened.append((domain, snapshot, vector))
+            opened.append((index, snapshot, vector))
         if refused and not opened:
             raise next(iter(refused.values()))
         notes += [
-            f"not searched, {label}: its index {error.message} ({error.hint})"
+            f"not searched, {label}: the index {error.message} ({error.hint})"
             for label, error in refused.items()
         ]
         return opened
 
-    def _encode(self, domain: Domain, query: Query) -> Floats:
-        if domain.encoder not in self._encoders:
-            self._encoders[domain.encoder] = self._open_encoder(self._project, domain.encoder)
-        return self._encoders[domain.encoder].encode_query(query.text)
+    def _encode(self, index: SearchIndex, query: Query) -> Floats:
+        if index.encoder not in self._encoders:
+            self._encoders[index.encoder] = self._open_encoder(self._project, index.encoder)
+        return self._encoders[index.encoder].encode_query(query.text)
 
-    def _fingerprint(self, domain: Domain) -> str:
-        return self._encoders[domain.encoder].fingerprint
+    def _fingerprint(self, index: SearchIndex) -> str:
+        return self._encoders[index.encoder].fingerprint
 
     def _open_settled_encoder(self, project: Project, settings: Encoder) -> TextEncoder:
         from modelyard.encoders import open_encoder
@@ -242,7 +240,7 @@ def search(
     project: Project,
     text: str,
     *,
-    domains: Sequence[str] = (),
+    indexes: Sequence[str] = (),
     top: int | None = None,
     filters: Mapping[str, str] | None = None,
     environment: str = DEFAULT_ENVIRONMENT,
@@ -252,19 +250,19 @@ def search(
     """One search; `Searcher` says what it does and raises, and is faster the second time."""
     searcher = Searcher(project, environment=environment, progress=progress)
     try:
-        return searcher.search(text, domains=domains, top=top, filters=filters, rerank=rerank)
+        return searcher.search(text, indexes=indexes, top=top, filters=filters, rerank=rerank)
     finally:
         searcher.close()
 
 
-def _find_damaged(domains: Sequence[Domain]) -> dict[str, ModelyardError]:
-    """The domains whose index is damaged, with what is wrong; reads all of each."""
+def _find_damaged(indexes: Sequence[SearchIndex]) -> dict[str, ModelyardError]:
+    """The damaged indexes, with what is wrong; reads all of each."""
     found: dict[str, ModelyardError] = {}
-    for domain in domains:
+    for index in indexes:
         try:
-            check_index(domain.index)
+            check_index(index.path)
         except IndexDamaged as error:
-            found[domain.label] = error
+            found[index.label] = error
         except ModelyardError:  # opening it says so, or nothing is there
             continue
     return found
@@ -286,10 +284,10 @@ def _show(
             for other in twin.snapshot.chunks(np.array([twin.row]))
         }
         here = (chunk.path, chunk.first_line)
-        shown = Shown(domain=one.domain.label, chunk=chunk, snapshot=one.snapshot, row=one.row)
+        shown = Shown(index=one.index.label, chunk=chunk, snapshot=one.snapshot, row=one.row)
         results.append(
             Result(
-                domain=one.domain.label,
+                index=one.index.label,
                 chunk=chunk,
                 snippet=chunk_snippet(chunk, query.terms),
                 scores=one.scores,

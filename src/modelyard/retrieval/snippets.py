@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from modelyard.retrieval.chunk import Chunk
-from modelyard.retrieval.index import IndexedChunk
+from modelyard.retrieval.index_file import IndexedChunk
 from modelyard.retrieval.words import find_words
 
 _LINES = 4

@@ -13,8 +13,8 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.encoders.opening import encoder_fingerprint
 from modelyard.encoders.sources import EncoderUnavailable
-from modelyard.retrieval.domains import Domain
-from modelyard.retrieval.index import IndexedFile, IndexMeta, IndexMissing, open_index
+from modelyard.retrieval.index_file import IndexedFile, IndexMeta, IndexMissing, open_index
+from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.reading.sources import SourceFile, find_sources
 from modelyard.retrieval.updating.comparing import has_changed
 from modelyard.retrieval.updating.cutting import can_be_read
@@ -23,10 +23,10 @@ State = Literal["current", "stale", "outdated", "missing", "unreadable"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class DomainStatus:
+class IndexStatus:
     """One index beside its files."""
 
-    domain: str
+    index: str
     """GROUP/NAME."""
     state: State
     """In step; with files that changed since; made by another encoder or chunking; or not there."""
@@ -61,36 +61,36 @@ class DomainStatus:
         return self.state in ("missing", "unreadable", "outdated") or self.stale_s > max_age_s
 
 
-def read_status(project: Project, domain: Domain) -> DomainStatus:
-    """How one domain's index stands to its files now; all of the index is read, and checked."""
-    encoder = domain.encoder.model
+def read_status(project: Project, index: SearchIndex) -> IndexStatus:
+    """How one index stands to its files now; all of the index is read, and checked."""
+    encoder = index.encoder.model
     try:
-        size_bytes = domain.index.stat().st_size if domain.index.exists() else 0
-        with open_index(domain.index) as reader:
+        size_bytes = index.path.stat().st_size if index.path.exists() else 0
+        with open_index(index.path) as reader:
             reader.check()
             meta, chunks = reader.meta, reader.count_chunks()
             known = {one.path: one for one in reader.files()}
     except IndexMissing:
-        return DomainStatus(domain=domain.label, state="missing", encoder=encoder)
+        return IndexStatus(index=index.label, state="missing", encoder=encoder)
     except ModelyardError as error:
-        return DomainStatus(
-            domain=domain.label, state="unreadable", encoder=encoder, reason=error.message
+        return IndexStatus(
+            index=index.label, state="unreadable", encoder=encoder, reason=error.message
         )
     sizes = {one.path: (one.size_bytes, one.mtime_ns) for one in known.values()}
-    files = {one.shown: one for one in find_sources(project, domain, known=sizes).files}
+    files = {one.shown: one for one in find_sources(project, index, known=sizes).files}
     new = [
         path
         for path, one in files.items()
-        if path not in known and can_be_read(one, domain.settings)
+        if path not in known and can_be_read(one, index.settings)
     ]
     gone = [path for path in known if path not in files]
     changed = [
         path for path, one in files.items() if path in known and has_changed(one, known[path])
     ]
-    outdated = _why_outdated(project, meta, domain)
+    outdated = _why_outdated(project, meta, index)
     stale = bool(new or gone or changed)
-    return DomainStatus(
-        domain=domain.label,
+    return IndexStatus(
+        index=index.label,
         state="outdated" if outdated else "stale" if stale else "current",
         encoder=encoder,
         reason=outdated,
@@ -105,13 +105,13 @@ def read_status(project: Project, domain: Domain) -> DomainStatus:
     )
 
 
-def _why_outdated(project: Project, meta: IndexMeta, domain: Domain) -> str | None:
+def _why_outdated(project: Project, meta: IndexMeta, index: SearchIndex) -> str | None:
     try:
-        if meta.encoder != encoder_fingerprint(project, domain.encoder):
+        if meta.encoder != encoder_fingerprint(project, index.encoder):
             return "another encoder"
     except EncoderUnavailable:
         return "its encoder is not on this machine"
-    return "files are cut otherwise" if meta.chunking != domain.chunking else None
+    return "files are cut otherwise" if meta.chunking != index.chunking else None
 
 
 def _stale_s(

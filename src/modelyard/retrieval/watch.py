@@ -11,9 +11,9 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.files import STAGING_PREFIX
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
-from modelyard.retrieval.domains import Domain
+from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.reading.sources import matches_any
-from modelyard.retrieval.updating.outcome import DomainUpdate
+from modelyard.retrieval.updating.outcome import IndexUpdate
 
 _QUIET_MS = 200
 """How long files must rest before they are read: editors write in several steps."""
@@ -27,25 +27,25 @@ class CannotWatch(ModelyardError):
 
 def keep_in_step(
     project: Project,
-    domains: Sequence[Domain],
-    update: Callable[[Domain], DomainUpdate],
+    indexes: Sequence[SearchIndex],
+    update: Callable[[SearchIndex], IndexUpdate],
     *,
     progress: Progress,
     stop: Event | None = None,
-) -> Iterator[DomainUpdate]:
+) -> Iterator[IndexUpdate]:
     """Updates all of them, and then each one whose files change, until `stop` is set.
 
     What fails at the start is raised. What fails later (another update holds the lock, the disk is
     full) is told, and tried again every second.
     """
-    waiting: dict[str, Domain] = {}
+    waiting: dict[str, SearchIndex] = {}
     told: dict[str, str] = {}
     started = False
-    for changed in watch_domains(project, domains, stop=stop):
-        waiting |= {domain.label: domain for domain in changed}
-        for label, domain in list(waiting.items()):
+    for changed in watch_indexes(project, indexes, stop=stop):
+        waiting |= {index.label: index for index in changed}
+        for label, index in list(waiting.items()):
             try:
-                done = update(domain)
+                done = update(index)
             except ModelyardError as error:
                 if not started:
                     raise
@@ -59,25 +59,25 @@ def keep_in_step(
         started = True
 
 
-def watch_domains(
-    project: Project, domains: Sequence[Domain], *, stop: Event | None = None
-) -> Iterator[list[Domain]]:
-    """Yields the domains whose files changed, until `stop` is set; none when a second was quiet.
+def watch_indexes(
+    project: Project, indexes: Sequence[SearchIndex], *, stop: Event | None = None
+) -> Iterator[list[SearchIndex]]:
+    """Yields the indexes whose files changed, until `stop` is set; none when a second was quiet.
 
     The first ones come after this has begun to watch, so nothing changes unseen: all of them.
     Raises CannotWatch when there are more folders than the system watches for one user.
     """
     from watchfiles import watch
 
-    root, indexes = project.root.resolve(), project.embeddings.resolve()
+    root, embeddings = project.root.resolve(), project.embeddings.resolve()
 
-    def changed(paths: Iterable[str]) -> list[Domain]:
+    def changed(paths: Iterable[str]) -> list[SearchIndex]:
         places = [Path(path) for path in paths]
-        told = [one for one in places if _is_told(root, indexes, one)]
-        return [one for one in domains if any(_concerns(one, root, place) for place in told)]
+        told = [one for one in places if _is_told(root, embeddings, one)]
+        return [one for one in indexes if any(_concerns(one, root, place) for place in told)]
 
     events = watch(
-        *_watched(root, domains),
+        *_watched(root, indexes),
         watch_filter=lambda change, path: bool(changed([path])),
         debounce=_LONGEST_MS,
         step=_QUIET_MS,
@@ -99,15 +99,15 @@ def watch_domains(
             ) from error
         if changes is None:
             return
-        yield list(domains) if first else changed(path for _, path in changes)
+        yield list(indexes) if first else changed(path for _, path in changes)
         first = False
 
 
-def _watched(root: Path, domains: Sequence[Domain]) -> list[Path]:
+def _watched(root: Path, indexes: Sequence[SearchIndex]) -> list[Path]:
     """The folders that the globs name before their first wildcard, none inside another."""
     folders: set[Path] = set()
-    for domain in domains:
-        for glob in domain.settings.sources:
+    for index in indexes:
+        for glob in index.settings.sources:
             place = root
             for part in glob.split("/")[:-1]:
                 if any(letter in part for letter in "*?[") or not (place / part).is_dir():
@@ -119,19 +119,19 @@ def _watched(root: Path, domains: Sequence[Domain]) -> list[Path]:
     )
 
 
-def _is_told(root: Path, indexes: Path, place: Path) -> bool:
+def _is_told(root: Path, embeddings: Path, place: Path) -> bool:
     """Whether a change there can matter: not of our own indexes, nor of what is being written."""
     return (
         place.is_relative_to(root)
-        and not place.is_relative_to(indexes)
+        and not place.is_relative_to(embeddings)
         and not place.name.startswith(STAGING_PREFIX)
     )
 
 
-def _concerns(domain: Domain, root: Path, place: Path) -> bool:
+def _concerns(index: SearchIndex, root: Path, place: Path) -> bool:
     """Whether it is a source, or rules over sources: a `.gitignore`, a folder that came or went."""
     shown = place.relative_to(root).as_posix()
-    globs = domain.settings.sources
+    globs = index.settings.sources
     if matches_any(shown, globs) or place.name == ".gitignore":
         return True
     return any(_may_hold(glob, shown) for glob in globs) and _may_be_folder(place)

@@ -53,7 +53,7 @@ class Fusion:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class SearchDomain:
+class IndexSettings:
     """One index: which files, how they are cut, how they are ranked."""
 
     description: OneLine
@@ -109,7 +109,7 @@ class EmbeddingGroup:
     """What turns texts into vectors; required where there are domains."""
     fusion: Fusion = field(default_factory=Fusion)
     """How meaning and words are weighed, for domains that say nothing."""
-    domains: Mapping[Name, SearchDomain] = field(default_factory=dict)
+    domains: Mapping[Name, IndexSettings] = field(default_factory=dict)
     """The indexes, each at models/embeddings/GROUP/DOMAIN.index."""
     search: SearchRules | None = None
     """How a search over several groups goes."""

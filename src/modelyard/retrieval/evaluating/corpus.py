@@ -1,4 +1,4 @@
-"""The corpus of a judged set as an index of its own, through the code that every domain uses."""
+"""The corpus of a judged set as an index of its own, through the code that every index uses."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ def corpus_index(
         ) as build:
             for name, chunk in chunks.items():
                 build.add_file(_record(name), [chunk], vectors)
-        with closing(OpenedIndex(place)) as index, index.reading() as snapshot:
+        with closing(OpenedIndex(place)) as opened, opened.reading() as snapshot:
             yield snapshot
 
 

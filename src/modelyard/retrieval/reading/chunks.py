@@ -8,7 +8,7 @@ from functools import partial
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
-from modelyard.configs.kinds.embedding_models import SearchDomain
+from modelyard.configs.kinds.embedding_models import IndexSettings
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.reading.code import code_pieces
 from modelyard.retrieval.reading.decoding import decode, is_binary
@@ -38,8 +38,8 @@ _PAGES = (".html", ".htm", ".xhtml")
 _TABLES = {".csv": ",", ".tsv": "\t"}
 
 
-def reads_as_log(shown_path: str, settings: SearchDomain) -> bool:
-    """Whether a file is read as a log: as all are in a domain of logs, else by its name."""
+def reads_as_log(shown_path: str, settings: IndexSettings) -> bool:
+    """Whether a file is read as a log: as all are in an index of logs, else by its name."""
     name = PurePosixPath(shown_path).name.lower()
     by_name = name.endswith(".log") or ".log." in name
     return settings.chunker == "logs" or (settings.chunker == "auto" and by_name)
@@ -48,7 +48,7 @@ def reads_as_log(shown_path: str, settings: SearchDomain) -> bool:
 def read_chunks(
     content: bytes | BinaryIO,
     shown_path: str,
-    settings: SearchDomain,
+    settings: IndexSettings,
     count_tokens: CountTokens,
     *,
     report: Callable[[str], None] = lambda _: None,
@@ -138,7 +138,7 @@ def _is_code(ending: str) -> bool:
 
 
 def _page_chunks(
-    text: str, path: str, settings: SearchDomain, count_tokens: CountTokens
+    text: str, path: str, settings: IndexSettings, count_tokens: CountTokens
 ) -> list[Chunk]:
     """The sections of an HTML page; their lines are those of its source."""
     chunks: list[Chunk] = []
@@ -165,7 +165,7 @@ def _page_chunks(
 
 
 def _pdf_chunks(
-    content: bytes, path: str, settings: SearchDomain, count_tokens: CountTokens
+    content: bytes, path: str, settings: IndexSettings, count_tokens: CountTokens
 ) -> list[Chunk]:
     chunks: list[Chunk] = []
     for page, text in read_pages(content):

@@ -1,4 +1,4 @@
-"""Which files a domain has: its globs from the project's root, and what is left out, and why."""
+"""Which files an index has: its globs from the project's root, and what is left out, and why."""
 
 from __future__ import annotations
 
@@ -11,9 +11,9 @@ from dataclasses import dataclass, field
 from functools import cache
 from io import BufferedReader
 
-from modelyard.configs.kinds.embedding_models import SearchDomain
+from modelyard.configs.kinds.embedding_models import IndexSettings
 from modelyard.core.layout import Project
-from modelyard.retrieval.domains import Domain
+from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.reading.decoding import FIRST_BLOCK, is_binary
 from modelyard.retrieval.reading.gitignore import IgnoreFile, is_ignored, read_rules
 from modelyard.secrets.detection import names_a_secret, redact_path
@@ -78,7 +78,7 @@ class NotAFile(OSError):
 
 @dataclass(frozen=True, slots=True)
 class SourceFile:
-    """One file of a domain, as it was when the folders were read."""
+    """One file of an index, as it was when the folders were read."""
 
     path: str
     """Where it lies."""
@@ -105,7 +105,7 @@ def _open_at_once(path: str, flags: int) -> int:
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What a domain's globs come to."""
+    """What an index's globs come to."""
 
     files: list[SourceFile]
     """Files to be read, by path."""
@@ -114,9 +114,9 @@ class Sources:
 
 
 def find_sources(
-    project: Project, domain: Domain, *, known: Mapping[str, tuple[int, int]] | None = None
+    project: Project, index: SearchIndex, *, known: Mapping[str, tuple[int, int]] | None = None
 ) -> Sources:
-    """The files of a domain, in about 0.1 s for 10,000 of them.
+    """The files of an index, in about 0.1 s for 10,000 of them.
 
     known: (size, mtime_ns) by shown path; a file that is still so is not opened to see whether it
     is binary. What cannot be read is skipped, never raised.
@@ -124,8 +124,8 @@ def find_sources(
     .gitignore holds, but for folders that a glob names before its first `**`: `.models/logs/*.log`
     and `experiments/*/metrics.jsonl` ask for what a project never commits.
     """
-    walk = _Walk(os.path.realpath(project.root), domain.settings, known or {})
-    for glob in domain.settings.sources:
+    walk = _Walk(os.path.realpath(project.root), index.settings, known or {})
+    for glob in index.settings.sources:
         walk.follow(glob)
     return Sources(
         sorted(walk.found.values(), key=lambda file: file.shown),
@@ -165,7 +165,7 @@ class _Walk:
     """One search through the project; each folder is read once, whatever the number of globs."""
 
     root: str
-    settings: SearchDomain
+    settings: IndexSettings
     known: Mapping[str, tuple[int, int]]
     found: dict[str, SourceFile] = field(default_factory=dict)
     skipped: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))

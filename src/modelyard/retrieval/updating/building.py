@@ -18,10 +18,10 @@ def build_index(job: UpdateJob, files: Sequence[SourceFile]) -> None:
     with (
         job.embedding() as embedding,
         build_beside(
-            job.domain.index,
-            encoder=job.encoders.fingerprint(job.domain.encoder),
-            dimensions=job.domain.encoder.dimensions,
-            chunking=job.domain.chunking,
+            job.index.path,
+            encoder=job.encoders.fingerprint(job.index.encoder),
+            dimensions=job.index.encoder.dimensions,
+            chunking=job.index.chunking,
             code=job.is_code,
         ) as index,
     ):

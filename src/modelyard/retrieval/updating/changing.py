@@ -7,7 +7,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from modelyard.retrieval.chunk import Chunk
-from modelyard.retrieval.index import IndexedChunk, IndexedFile, IndexReader, open_index
+from modelyard.retrieval.index_file import IndexedChunk, IndexedFile, IndexReader, open_index
 from modelyard.retrieval.reading.sources import SourceFile
 from modelyard.retrieval.revise import Changes, FileChange, FileRecord, apply_changes
 from modelyard.retrieval.updating.comparing import looks_the_same, same_content
@@ -24,7 +24,7 @@ class TooManyChanges(Exception):
 
 @dataclass(slots=True)
 class _Found:
-    """The files of a domain beside those that its index knows."""
+    """The files of an index beside those that its index knows."""
 
     cut: list[tuple[CutFile, IndexedFile | None]] = field(default_factory=list)
     """Files that are new or have other bytes, each with what the index has under its path."""
@@ -42,7 +42,7 @@ def change_index(
     Raises TooManyChanges when the index should be built anew; nothing was written then.
     """
     found = _find_changes(job, files, known)
-    with open_index(job.domain.index) as reader:
+    with open_index(job.index.path) as reader:
         changes = _build_changes(job, reader, found, known)
         _count_kept(job, reader, len(found.kept))
     added = [chunk for change in changes.files for chunk in change.added]
@@ -54,7 +54,7 @@ def change_index(
             else:
                 vectors = embedding.vectors(added)
     if not job.update.dry_run and (changes.content_changes or changes.touched):
-        apply_changes(job.domain.index, changes, vectors, code=job.is_code)
+        apply_changes(job.index.path, changes, vectors, code=job.is_code)
 
 
 def _find_changes(

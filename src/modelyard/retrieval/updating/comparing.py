@@ -13,7 +13,7 @@ import os
 import time
 from datetime import UTC, datetime
 
-from modelyard.retrieval.index import IndexedFile
+from modelyard.retrieval.index_file import IndexedFile
 from modelyard.retrieval.reading.sources import SourceFile
 from modelyard.retrieval.revise import FileRecord
 

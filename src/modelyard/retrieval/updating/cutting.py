@@ -9,7 +9,7 @@ import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from modelyard.configs.kinds.embedding_models import SearchDomain
+from modelyard.configs.kinds.embedding_models import IndexSettings
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.reading.chunks import read_chunks, reads_as_log
 from modelyard.retrieval.reading.decoding import has_broken_characters
@@ -17,7 +17,7 @@ from modelyard.retrieval.reading.lines import CountTokens
 from modelyard.retrieval.reading.sources import NotAFile, SourceFile
 from modelyard.retrieval.revise import FileRecord
 from modelyard.retrieval.updating.comparing import make_record
-from modelyard.retrieval.updating.outcome import DomainUpdate
+from modelyard.retrieval.updating.outcome import IndexUpdate
 
 _BLOCK_BYTES = 1 << 20
 
@@ -33,7 +33,7 @@ class CutFile:
 
 
 def cut_file(
-    source: SourceFile, settings: SearchDomain, count_tokens: CountTokens, update: DomainUpdate
+    source: SourceFile, settings: IndexSettings, count_tokens: CountTokens, update: IndexUpdate
 ) -> CutFile | None:
     """A file in chunks; None, with the reason reported, when it cannot be read."""
     try:
@@ -69,7 +69,7 @@ def cut_file(
     return CutFile(record=record, chunks=chunks)
 
 
-def can_be_read(source: SourceFile, settings: SearchDomain) -> bool:
+def can_be_read(source: SourceFile, settings: IndexSettings) -> bool:
     """Whether `cut_file` would not leave the file out."""
     try:
         with source.open() as stream:
@@ -83,9 +83,9 @@ def _cut_log(
     source: SourceFile,
     found: os.stat_result,
     stream: io.BufferedReader,
-    settings: SearchDomain,
+    settings: IndexSettings,
     count_tokens: CountTokens,
-    update: DomainUpdate,
+    update: IndexUpdate,
 ) -> CutFile:
     """A log in chunks: it may be too large to be held, and one broken line does not lose it."""
     watched = _WatchedStream(stream)

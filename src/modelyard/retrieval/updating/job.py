@@ -1,4 +1,4 @@
-"""One update of one domain: what every step of it works with."""
+"""One update of one index: what every step of it works with."""
 
 from __future__ import annotations
 
@@ -10,11 +10,11 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.encoders.pool import Encoders
 from modelyard.retrieval.cache import open_cache
-from modelyard.retrieval.domains import Domain
 from modelyard.retrieval.embed import Embedding
+from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.reading.sources import SourceFile
 from modelyard.retrieval.updating.cutting import CutFile, cut_file
-from modelyard.retrieval.updating.outcome import DomainUpdate
+from modelyard.retrieval.updating.outcome import IndexUpdate
 
 _CODE = frozenset({"code", "keys", "shell", "openapi"})
 """Chunkers of what machines read."""
@@ -22,39 +22,39 @@ _CODE = frozenset({"code", "keys", "shell", "openapi"})
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateJob:
-    """The domain, what it is made with, and the counts of what is done to it."""
+    """The index, what it is made with, and the counts of what is done to it."""
 
     project: Project
     """Where its files lie."""
-    domain: Domain
+    index: SearchIndex
     """What is brought in step."""
     encoders: Encoders
     """Opened when the first text is there."""
     progress: Progress
     """Told how far it is."""
-    update: DomainUpdate
+    update: IndexUpdate
     """Counts; filled as the steps go."""
 
     @property
     def is_code(self) -> bool:
         """Whether its words are cut as code."""
-        return self.domain.settings.chunker in _CODE
+        return self.index.settings.chunker in _CODE
 
     def cut(self, source: SourceFile) -> CutFile | None:
         """A file in chunks; None, with the reason reported, when it cannot be read."""
-        return cut_file(source, self.domain.settings, self._count_tokens, self.update)
+        return cut_file(source, self.index.settings, self._count_tokens, self.update)
 
     def _count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
-        return self.encoders.open(self.domain.encoder).count_tokens(texts)
+        return self.encoders.open(self.index.encoder).count_tokens(texts)
 
     @contextmanager
     def embedding(self) -> Iterator[Embedding]:
         """What makes the vectors of this update; what it made is counted at the end."""
-        fingerprint = self.encoders.fingerprint(self.domain.encoder)
+        fingerprint = self.encoders.fingerprint(self.index.encoder)
         read_only = self.update.dry_run
         with open_cache(self.project, fingerprint, self.progress, read_only=read_only) as cache:
             embedding = Embedding(
-                settings=self.domain.encoder,
+                settings=self.index.encoder,
                 encoders=self.encoders,
                 cache=cache,
                 progress=self.progress,

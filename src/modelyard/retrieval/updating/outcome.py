@@ -27,10 +27,10 @@ class Counts:
 
 
 @dataclass(slots=True, kw_only=True)
-class DomainUpdate:
-    """What an update of one domain did, or would do."""
+class IndexUpdate:
+    """What an update of one index did, or would do."""
 
-    domain: str
+    index: str
     """GROUP/NAME."""
     dry_run: bool
     """Whether nothing was written."""

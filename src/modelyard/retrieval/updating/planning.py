@@ -10,7 +10,7 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from pathlib import Path
 
-from modelyard.retrieval.index import IndexedFile
+from modelyard.retrieval.index_file import IndexedFile
 from modelyard.retrieval.reading.sources import SourceFile
 from modelyard.retrieval.updating.comparing import has_changed
 from modelyard.retrieval.updating.job import UpdateJob
@@ -20,7 +20,7 @@ def plan_without_encoder(
     job: UpdateJob, files: Sequence[SourceFile], known: Mapping[str, IndexedFile]
 ) -> None:
     """Count what would become of the files, and say why chunks are not counted."""
-    model = job.domain.encoder.model
+    model = job.index.encoder.model
     job.update.unknown = f"the encoder {model} is not on this machine; an update fetches it"
     if job.update.built is not None:
         job.update.files.added = len(files)

@@ -11,7 +11,7 @@ from modelyard.configs.checking.scene import Scene
 from modelyard.configs.kinds.embedding_models import (
     EmbeddingGroup,
     Encoder,
-    SearchDomain,
+    IndexSettings,
     SearchRules,
 )
 from modelyard.core.errors import did_you_mean
@@ -128,7 +128,7 @@ def _check_wheel(encoder: Encoder) -> Iterator[Mistake]:
 
 
 def _check_domain(
-    domain: SearchDomain, path: KeyPath, encoder: Encoder | None, scene: Scene
+    domain: IndexSettings, path: KeyPath, encoder: Encoder | None, scene: Scene
 ) -> Iterator[Mistake]:
     name = path[-1]
     if encoder is not None and domain.chunk_tokens > encoder.max_tokens:

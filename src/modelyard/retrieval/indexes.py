@@ -1,4 +1,4 @@
-"""The search domains of a project: what is indexed, by which encoder, ranked how."""
+"""The search indexes of a project: what is indexed, by which encoder, ranked how."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ from modelyard.configs.kinds.embedding_models import (
     EmbeddingGroup,
     Encoder,
     Fusion,
-    SearchDomain,
+    IndexSettings,
     SearchRules,
 )
 from modelyard.configs.reading.catalogue import ConfigCatalogue
@@ -26,21 +26,21 @@ CHUNKING_VERSION = 3
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Domain:
-    """One search domain, with everything that decides its index and its ranking."""
+class SearchIndex:
+    """One search index, with everything that decides its content and its ranking."""
 
     group: str
     """The embedding config that it is declared in."""
     name: str
     """Its name, unique in the group."""
-    settings: SearchDomain
+    settings: IndexSettings
     """What is indexed."""
     encoder: Encoder
     """What makes its vectors."""
     fusion: Fusion
     """How meaning and words are weighed."""
-    index: Path
-    """Where its index lies: models/embeddings/GROUP/NAME.index."""
+    path: Path
+    """Its file: models/embeddings/GROUP/NAME.index."""
 
     @property
     def label(self) -> str:
@@ -56,23 +56,25 @@ class Domain:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def load_domains(project: Project, environment: str = DEFAULT_ENVIRONMENT) -> Mapping[str, Domain]:
-    """Every search domain of the project by GROUP/NAME, as the configs say in an environment.
+def load_indexes(
+    project: Project, environment: str = DEFAULT_ENVIRONMENT
+) -> Mapping[str, SearchIndex]:
+    """Every search index of the project by GROUP/NAME, as the configs say in an environment.
 
     Raises ProblemsFound when an embedding config is not valid there.
     """
-    found: dict[str, Domain] = {}
+    found: dict[str, SearchIndex] = {}
     for name, group in load_groups(project, environment).items():
-        for domain, settings in group.domains.items():
+        for index, settings in group.domains.items():
             if group.encoder is None:
                 continue  # `models validate-config` says so
-            one = Domain(
+            one = SearchIndex(
                 group=name,
-                name=domain,
+                name=index,
                 settings=settings,
                 encoder=group.encoder,
                 fusion=settings.fusion or group.fusion,
-                index=project.search_index(name, domain),
+                path=project.search_index(name, index),
             )
             found[one.label] = one
     return found
@@ -91,27 +93,27 @@ def load_groups(project: Project, environment: str) -> Mapping[str, EmbeddingGro
     return groups
 
 
-def choose_domains(
-    domains: Mapping[str, Domain], words: Sequence[str], *, groups: Sequence[str] = ()
-) -> list[Domain]:
-    """The domains that are meant: by NAME or GROUP/NAME; without words, those of the groups.
+def choose_indexes(
+    indexes: Mapping[str, SearchIndex], words: Sequence[str], *, groups: Sequence[str] = ()
+) -> list[SearchIndex]:
+    """The indexes that are meant: by NAME or GROUP/NAME; without words, those of the groups.
 
-    Raises InvalidInput for a word that is no domain, or that fits several.
+    Raises InvalidInput for a word that is no index, or that fits several.
     """
     if not words:
-        return [one for one in domains.values() if not groups or one.group in groups]
-    chosen: dict[str, Domain] = {}
+        return [one for one in indexes.values() if not groups or one.group in groups]
+    chosen: dict[str, SearchIndex] = {}
     for word in words:
-        fitting = [one for one in domains.values() if word in (one.name, one.label)]
+        fitting = [one for one in indexes.values() if word in (one.name, one.label)]
         if len(fitting) != 1:
-            known = sorted({one.name for one in domains.values()} | set(domains))
+            known = sorted({one.name for one in indexes.values()} | set(indexes))
             problem = "could be " + " or ".join(one.label for one in fitting)
             raise InvalidInput(
-                f"the search domain {word!r} {problem}"
+                f"the search index {word!r} {problem}"
                 if fitting
-                else f"there is no search domain {word!r}{did_you_mean(word, known)}",
-                hint="domains are declared in configs/embedding_models/: "
-                + ", ".join(sorted(domains)),
+                else f"there is no search index {word!r}{did_you_mean(word, known)}",
+                hint="indexes are declared in configs/embedding_models/: "
+                + ", ".join(sorted(indexes)),
             )
         chosen[fitting[0].label] = fitting[0]
     return list(chosen.values())
@@ -120,6 +122,6 @@ def choose_domains(
 def default_search_rules(
     project: Project, environment: str = DEFAULT_ENVIRONMENT
 ) -> SearchRules | None:
-    """How a search that names no domain goes: the first embedding config with a `search` part."""
+    """How a search that names no index goes: the first embedding config with a `search` part."""
     groups = load_groups(project, environment)
     return next((group.search for group in groups.values() if group.search), None)

@@ -1,4 +1,4 @@
-"""The index of one domain as a reader sees it: one SQLite file, one whole snapshot for each reader.
+"""The file of an index as a reader sees it: one SQLite file, one whole snapshot for each reader.
 
 The journal is SQLite's rollback journal, so the file can be swapped in one rename and read from a
 read-only disk. Who changes it is `revise.py`.
@@ -304,12 +304,12 @@ def _missing(path: Path) -> IndexMissing:
     return IndexMissing(
         "there is no index",
         where=str(path),
-        hint=f"make it with `models update-embeddings --domain {_domain(path)}`",
+        hint=f"make it with `models update-embeddings --domain {_label(path)}`",
     )
 
 
-def _domain(path: Path) -> str:
-    """The domain whose index lies there: GROUP/NAME."""
+def _label(path: Path) -> str:
+    """The label of the index that lies there: GROUP/NAME."""
     return f"{path.parent.name}/{path.stem}"
 
 
@@ -367,7 +367,7 @@ def read_meta(connection: sqlite3.Connection, path: Path) -> IndexMeta:
                 f"was written by another modelyard (schema {found['schema']}, "
                 f"this one knows {SCHEMA_VERSION})",
                 where=str(path),
-                hint=f"`models update-embeddings --domain {_domain(path)}` builds it anew",
+                hint=f"`models update-embeddings --domain {_label(path)}` builds it anew",
             )
         return IndexMeta(
             encoder=found["encoder"],
@@ -419,7 +419,7 @@ def index_errors(path: Path) -> Iterator[None]:
 def damaged(path: Path, message: str) -> IndexDamaged:
     """The error for an index, or a cache, whose bytes are not what was written."""
     if path.suffix == ".index":
-        hint = f"`models update-embeddings --rebuild --domain {_domain(path)}` builds it anew"
+        hint = f"`models update-embeddings --rebuild --domain {_label(path)}` builds it anew"
     else:
         hint = "remove it: the next update makes it anew"
     return IndexDamaged(message, where=str(path), hint=hint)
