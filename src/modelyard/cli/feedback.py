@@ -12,6 +12,7 @@ from modelyard.cli.options import DryRun, Json
 from modelyard.cli.render import print_json, print_table, print_text
 from modelyard.core.errors import InvalidInput, ProblemsFound
 from modelyard.core.layout import find_project
+from modelyard.core.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -141,10 +142,11 @@ def _print(added: FeedbackAdded, *, dry_run: bool) -> None:
         what = "this" if added.repeated == 1 else f"all {added.repeated:,} rows"
         print_text(f"unchanged: {what} was recorded before")
         return
-    rows = "1 row" if added.added == 1 else f"{added.added:,} rows"
     ids = f" (id {_span(added.ids)})" if added.ids else ""
     use = f"{added.to_learn:,} of them training rows" if added.added > 1 else _one_row(added)
-    print_text(f"{'would record' if dry_run else 'recorded'} {rows}{ids}, {use}")
+    print_text(
+        f"{'would record' if dry_run else 'recorded'} {counted(added.added, 'row')}{ids}, {use}"
+    )
     if added.repeated:
         print_text(f"left out, recorded before: {added.repeated:,}")
 

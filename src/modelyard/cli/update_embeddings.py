@@ -10,6 +10,7 @@ from modelyard.cli.options import DryRun, Environment, Json
 from modelyard.cli.render import flush_results, print_json, print_lines, showing_progress
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
+from modelyard.core.wording import counted
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -204,8 +205,8 @@ def _sentence(update: IndexUpdate) -> str:
     files, chunks = update.files, update.chunks
     if update.unchanged and not update.unknown:
         return (
-            f"{update.index}: unchanged, {_count(files.total, 'file')}, "
-            f"{_count(chunks.total, 'chunk')} ({update.took_s:.2f} s)"
+            f"{update.index}: unchanged, {counted(files.total, 'file')}, "
+            f"{counted(chunks.total, 'chunk')} ({update.took_s:.2f} s)"
         )
     what = f"{'would be ' if update.dry_run else ''}"
     what += f"rebuilt ({update.built})" if update.built else "changed"
@@ -225,12 +226,8 @@ def _sentence(update: IndexUpdate) -> str:
 
 def _changes(counts: Any, noun: str) -> str:
     kinds = ("added", "changed", "moved", "removed", "reused")
-    counted = [f"{getattr(counts, kind):,} {kind}" for kind in kinds if getattr(counts, kind)]
-    return f"{_count(counts.total, noun)} ({', '.join(counted)})" if counted else _count(0, noun)
-
-
-def _count(number: int, noun: str) -> str:
-    return f"{number:,} {noun}{'' if number == 1 else 's'}"
+    changes = [f"{getattr(counts, kind):,} {kind}" for kind in kinds if getattr(counts, kind)]
+    return f"{counted(counts.total, noun)} ({', '.join(changes)})" if changes else counted(0, noun)
 
 
 def _some(paths: Sequence[str]) -> str:

@@ -11,6 +11,7 @@ from dataclasses import dataclass
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.tokenizing import Tokenized, TokenRow
 from modelyard.core.errors import NoData, Problem
+from modelyard.core.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -58,7 +59,7 @@ def _none_left(
     max_length: int,
     most_tokens: int | None,
 ) -> NoData:
-    rows, longest = _rows(len(conversations)), tokenized.longest
+    rows, longest = counted(len(conversations), "evaluation row"), tokenized.longest
     if len(tokenized.lost) < len(conversations):
         first = _other_problems(tokenized)[0]
         message = f"none of the {rows} can be judged: {first.message}"
@@ -88,13 +89,10 @@ def _warnings(
     if others := _other_problems(tokenized):
         left_out = len(conversations) - len(tokenized.rows) - len(tokenized.lost)
         lines.append((left_out, f"left out: {others[0].message}"))
-    return [f"{count:,} of {_rows(len(conversations))} {text}" for count, text in lines if count]
+    rows = counted(len(conversations), "evaluation row")
+    return [f"{count:,} of {rows} {text}" for count, text in lines if count]
 
 
 def _other_problems(tokenized: Tokenized) -> list[Problem]:
     """What has nothing to do with the length."""
     return [problem for problem in tokenized.problems if problem.where not in tokenized.lost]
-
-
-def _rows(count: int) -> str:
-    return f"{count:,} evaluation {'row' if count == 1 else 'rows'}"

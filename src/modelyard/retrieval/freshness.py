@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from modelyard.core.layout import Project
+from modelyard.core.wording import counted
 from modelyard.retrieval.opened import Source
 from modelyard.retrieval.results import FileState, Result
 
@@ -52,7 +53,7 @@ def note_stale(results: Sequence[Result]) -> list[str]:
     for state, says in (("changed", "changed"), ("gone", "went")):
         count = len({one.chunk.path for one in results if one.state == state})
         if count:
-            told.append(f"{count} {'file' if count == 1 else 'files'} {says}")
+            told.append(f"{counted(count, 'file')} {says}")
     if not told:
         return []
     indexes = dict.fromkeys(one.index for one in results if one.state != "same")

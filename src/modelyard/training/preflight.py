@@ -21,6 +21,7 @@ from modelyard.core.errors import InvalidInput, ModelyardError, Problem, Problem
 from modelyard.core.files import require_free_space
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
+from modelyard.core.wording import counted
 from modelyard.training.batches import StepPlan, count_places, plan_steps
 from modelyard.training.continuing import load_rows, require_same_adapter
 from modelyard.training.memory import (
@@ -154,8 +155,7 @@ def run_preflight(
     problems += organisation_problems(spec, dataset, inputs.parent)
     if problems:
         raise ProblemsFound(
-            f"dataset {dataset.name} cannot be trained on: {len(problems):,} "
-            f"{'problem' if len(problems) == 1 else 'problems'}",
+            f"dataset {dataset.name} cannot be trained on: {counted(len(problems), 'problem')}",
             problems,
             hint="nothing was dropped or changed; correct the rows and run the command again",
         )

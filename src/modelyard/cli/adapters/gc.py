@@ -6,10 +6,11 @@ from typing import Annotated
 
 import typer
 
-from modelyard.cli.adapters.wording import count, megabytes
+from modelyard.cli.adapters.wording import megabytes
 from modelyard.cli.options import DryRun, Json, Wait
 from modelyard.cli.render import print_json, print_table, print_text
 from modelyard.core.layout import find_project
+from modelyard.core.wording import counted
 
 
 def gc(
@@ -72,4 +73,4 @@ def gc(
             what = f"kept: {collection.kept[number]}" if number in collection.kept else gone
             rows.append((f"{collection.adapter}@{number}", size, what))
     print_table(("version", ">size", ""), rows)
-    print_text(f"{count(removed, 'version')} {gone}, {megabytes(freed)}.")
+    print_text(f"{counted(removed, 'version')} {gone}, {megabytes(freed)}.")

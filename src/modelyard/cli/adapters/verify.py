@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.adapters.wording import count
 from modelyard.cli.options import Json
 from modelyard.cli.render import print_json, print_text, showing_progress
 from modelyard.core.errors import InvalidInput, ModelyardError, Problem
 from modelyard.core.layout import Project, find_project
+from modelyard.core.wording import counted
 
 if TYPE_CHECKING:
     from modelyard.adapters.versions import AdapterVersion
@@ -67,7 +67,7 @@ def verify(
         for result in results:
             _print_result(result)
     if wrong := [result["version"] for result in results if not result["ok"]]:
-        checked = count(len(results), "version")
+        checked = counted(len(results), "version")
         raise ModelyardError(
             f"{len(wrong)} of {checked} {'is' if len(wrong) == 1 else 'are'} not as "
             f"{'it' if len(wrong) == 1 else 'they'} should be: {', '.join(wrong)}",
@@ -183,7 +183,7 @@ def _print_result(result: dict[str, Any]) -> None:
         moved = "" if change is None else f", and it moves logits of its base by up to {change:.2f}"
         print_text(f"{result['version']}  whole, and fits its base{moved}")
         return
-    print_text(f"{result['version']}  {count(len(result['problems']), 'problem')}")
+    print_text(f"{result['version']}  {counted(len(result['problems']), 'problem')}")
     for problem in result["problems"]:
         where = f"{problem['where']}: " if problem["where"] else ""
         print_text(f"  {where}{problem['message']}")

@@ -29,11 +29,6 @@ def megabytes(size_bytes: int) -> str:
     return f"{size_bytes / 1e6:,.0f} MB" if size_bytes >= 10e6 else f"{size_bytes / 1e6:,.1f} MB"
 
 
-def count(number: int, thing: str) -> str:
-    """`1 version`, `2 versions`."""
-    return f"{number:,} {thing}" if number == 1 else f"{number:,} {thing}s"
-
-
 def day_and_time(moment: str) -> str:
     """`2026-11-22 14:31` of an ISO 8601 time."""
     return moment[:16].replace("T", " ")

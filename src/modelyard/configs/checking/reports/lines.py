@@ -6,6 +6,7 @@ from collections.abc import Iterator
 
 from modelyard.configs.checking.finding import CheckReport, Finding
 from modelyard.core.visible import visible_text
+from modelyard.core.wording import counted
 
 
 def finding_line(finding: Finding) -> str:
@@ -35,15 +36,11 @@ def verdict(report: CheckReport) -> str:
     """How many files were checked, and what that gave, in one line."""
     errors = sum(finding.level == "error" for finding in report.findings)
     warnings = len(report.findings) - errors
-    found = [_count(errors, "error")] if errors else []
-    found += [_count(warnings, "warning")] if warnings else []
-    return f"{_count(len(report.files), 'file')} checked: {', '.join(found) or 'no problems'}"
+    found = [counted(errors, "error")] if errors else []
+    found += [counted(warnings, "warning")] if warnings else []
+    return f"{counted(len(report.files), 'file')} checked: {', '.join(found) or 'no problems'}"
 
 
 def one_line(text: str) -> str:
     """Text that stays on its line, whatever it holds."""
     return visible_text(text).replace("\n", "\\n").replace("\t", "\\t")
-
-
-def _count(number: int, what: str) -> str:
-    return f"{number:,} {what}{'' if number == 1 else 's'}"
