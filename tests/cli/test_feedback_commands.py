@@ -27,7 +27,7 @@ def test_from_an_answer_to_a_dataset_that_learns_its_correction(
     assert models("feedback", "list") == 0
     listed = capsys.readouterr().out
     assert "correction" in listed and "sales@3" in listed and "Who leads sales?" in listed
-    assert listed.endswith("1 in all, 1 training rows that no dataset has used\n")
+    assert listed.endswith("1 in all, 1 training row that no dataset has used\n")
 
     prepare = ("prepare-data", "--from-feedback", "--org", "acme", "--out", "datasets/sales")
     assert models(*prepare) == 0
@@ -35,7 +35,7 @@ def test_from_an_answer_to_a_dataset_that_learns_its_correction(
     assert "feedback     1 row, id 1; 1 used for the first time" in printed
     assert printed.endswith("next: models fine-tune --dataset sales\n")
     assert models(*prepare) == 0
-    assert "datasets/sales: unchanged, no new feedback (1 training rows" in capsys.readouterr().out
+    assert "datasets/sales: unchanged, no new feedback (1 training row" in capsys.readouterr().out
     assert models("feedback", "list", "--unused", "--org", "acme") == 0
     assert "There is no unused feedback of organisation acme" in capsys.readouterr().out
 

@@ -19,6 +19,7 @@ from modelyard.chatdata.reading import SUFFIXES, read_conversations, why_unreada
 from modelyard.chatdata.splits import split_conversations
 from modelyard.core.errors import InvalidInput, Problem, ProblemsFound, did_you_mean
 from modelyard.core.layout import Project
+from modelyard.core.wording import counted
 from modelyard.settings.cards import load_card
 
 TRAIN_FILE = "train.jsonl"
@@ -202,7 +203,7 @@ def _build(
 
 def _raise_problems(shown: str, problems: Sequence[Problem]) -> None:
     if problems:
-        rows = "1 problem" if len(problems) == 1 else f"{len(problems):,} problems"
+        rows = counted(len(problems), "problem")
         raise ProblemsFound(
             f"{shown} has {rows}", problems, hint="correct them; nothing was dropped or changed"
         )

@@ -39,6 +39,7 @@ from modelyard.core.errors import Problem, ProblemsFound
 from modelyard.core.files import exclusive_lock, sweep_staging
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
+from modelyard.core.wording import counted
 
 
 def prepare_data(
@@ -141,8 +142,7 @@ def _read_sources(
         problems += found.bad
     if problems and not request.skip_bad_rows:
         raise ProblemsFound(
-            f"{len(problems):,} {'problem' if len(problems) == 1 else 'problems'} in the sources; "
-            "nothing was written",
+            f"{counted(len(problems), 'problem')} in the sources; nothing was written",
             problems,
             hint="correct them, or add --skip-bad-rows to leave these rows out",
         )

@@ -17,6 +17,7 @@ from modelyard.chatdata.duplicates import Pair, find_near, find_repeated, find_s
 from modelyard.chatdata.sensitive import Finding, find_sensitive
 from modelyard.chatdata.tokenizing import Tokenized, TokenRow
 from modelyard.core.errors import Problem
+from modelyard.core.wording import counted
 
 _BARS = 20
 
@@ -121,7 +122,7 @@ class DataReport:
             ),
         )
         return tuple(
-            f"{len(found):,} {'row' if len(found) == 1 else 'rows'} {text} ({_first(found)})"
+            f"{counted(len(found), 'row')} {text} ({_first(found)})"
             for found, text in lines
             if found
         )

@@ -10,6 +10,7 @@ from modelyard.cli.options import DryRun, Json, Offline
 from modelyard.cli.render import print_json, print_pairs, print_table, print_text, showing_progress
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import find_project
+from modelyard.core.wording import megabytes
 
 if TYPE_CHECKING:
     from modelyard.weights.catalogue import BaseCard, Source
@@ -59,7 +60,7 @@ def list_bases(as_json: Json = False) -> None:
             row["name"],
             _count(row["parameters"]),
             "damaged" if row["problem"] else "yes" if row["at_hand"] else "no",
-            _megabytes(row["size_bytes"]),
+            megabytes(row["size_bytes"]) if row["size_bytes"] else "",
             _short(row["fingerprint"]),
             kinds[row["name"]],
         )
@@ -104,7 +105,7 @@ def show_base(
                 hint=f"run `models base pull {name}`",
             )
         if verify and base is not None:
-            progress.stage(f"verify: {_megabytes(base.size_bytes)} of {name}")
+            progress.stage(f"verify: {megabytes(base.size_bytes)} of {name}")
             verify_base(base)
     if as_json:
         facts = _card_facts(card) | _state(base)
@@ -124,7 +125,7 @@ def show_base(
     else:
         checked = ", every byte as recorded" if verify else ""
         pairs += [
-            ("available", f"yes, {_megabytes(base.size_bytes)}, from {base.source}{checked}"),
+            ("available", f"yes, {megabytes(base.size_bytes)}, from {base.source}{checked}"),
             ("path", str(base.path)),
             ("fingerprint", base.fingerprint),
         ]
@@ -171,11 +172,11 @@ def pull_base(
     elif found:
         print_text(f"{name} is already available: {found.path}")
     elif base is None:
-        size = f", about {_megabytes(card.download_bytes)}," if card.download_bytes else ""
+        size = f", about {megabytes(card.download_bytes)}," if card.download_bytes else ""
         tried = " · ".join(str(source) for source in card.sources)
         print_text(f"Would pull {name}{size} from the first that has it: {tried}")
     else:
-        print_text(f"{name} is available, {_megabytes(base.size_bytes)} from {base.source}")
+        print_text(f"{name} is available, {megabytes(base.size_bytes)} from {base.source}")
         print_text(f"  {base.path}")
         print_text(f"  {base.fingerprint}")
 
@@ -213,10 +214,6 @@ def _one_line(error: ModelyardError) -> str:
 
 def _short(fingerprint: str | None) -> str:
     return fingerprint.removeprefix("sha256:")[:12] if fingerprint else ""
-
-
-def _megabytes(size_bytes: int | None) -> str:
-    return f"{size_bytes / 1e6:,.0f} MB" if size_bytes else ""
 
 
 def _count(parameters: int) -> str:

@@ -13,6 +13,7 @@ from modelyard.cli.render import flush_results, print_json, print_lines, print_t
 from modelyard.core.errors import NoData
 from modelyard.core.layout import Project, find_project
 from modelyard.core.visible import visible_line
+from modelyard.core.wording import day_and_time
 
 if TYPE_CHECKING:
     from collections.abc import Sequence
@@ -95,7 +96,7 @@ def _row(past: PastDeployment) -> tuple[str, ...]:
     return (
         f"{'live ' if past.live else ''}{revision.number}",
         revision.environment,
-        revision.created_at[:16].replace("T", " "),
+        day_and_time(revision.created_at),
         f"{revision.action}{back}: {_summary(past)}",
         revision.made_by,
         revision.reason or "",

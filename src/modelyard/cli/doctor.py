@@ -13,6 +13,7 @@ from modelyard.cli.render import (
     print_title,
     showing_progress,
 )
+from modelyard.core.wording import megabytes
 
 if TYPE_CHECKING:
     from modelyard.setup.doctor import Diagnosis
@@ -112,8 +113,4 @@ def _memory(diagnosis: Diagnosis) -> str:
 
 
 def _bytes(size_bytes: int | None) -> str:
-    if size_bytes is None:
-        return ""
-    if size_bytes < 1e9:
-        return f"{size_bytes / 1e6:,.0f} MB"
-    return f"{size_bytes / 1e9:,.1f} GB"
+    return "" if size_bytes is None else megabytes(size_bytes)

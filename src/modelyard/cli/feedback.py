@@ -142,11 +142,10 @@ def _print(added: FeedbackAdded, *, dry_run: bool) -> None:
         what = "this" if added.repeated == 1 else f"all {added.repeated:,} rows"
         print_text(f"unchanged: {what} was recorded before")
         return
+    rows = counted(added.added, "row")
     ids = f" (id {_span(added.ids)})" if added.ids else ""
     use = f"{added.to_learn:,} of them training rows" if added.added > 1 else _one_row(added)
-    print_text(
-        f"{'would record' if dry_run else 'recorded'} {counted(added.added, 'row')}{ids}, {use}"
-    )
+    print_text(f"{'would record' if dry_run else 'recorded'} {rows}{ids}, {use}")
     if added.repeated:
         print_text(f"left out, recorded before: {added.repeated:,}")
 
@@ -217,7 +216,7 @@ def list_feedback(
         ],
     )
     usable = sum(row.used_in is None and row.lesson is not None for row in rows)
-    print_text(f"{len(rows):,} in all, {usable:,} training rows that no dataset has used")
+    print_text(f"{len(rows):,} in all, {counted(usable, 'training row')} that no dataset has used")
 
 
 def _trains_on(row: FeedbackRow) -> str:

@@ -17,6 +17,7 @@ from modelyard.cli.render import (
 )
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
+from modelyard.core.wording import counted
 
 if TYPE_CHECKING:
     from modelyard.chatdata.columns import ColumnMapping
@@ -200,7 +201,8 @@ def _feedback(use: FeedbackUse) -> str:
 
 def _print_result(result: PreparedData, *, dry_run: bool) -> None:
 
-    rows = f"{result.train_rows:,} training rows, {result.evaluation_rows:,} evaluation rows"
+    evaluation = counted(result.evaluation_rows, "evaluation row")
+    rows = f"{counted(result.train_rows, 'training row')}, {evaluation}"
     if result.unchanged:
         why = ", no new feedback" if result.feedback else ""
         print_text(f"{result.folder}: unchanged{why} ({rows})")

@@ -15,6 +15,7 @@ from modelyard.cli.render import (
 )
 from modelyard.core.errors import GateBreached, ModelyardError
 from modelyard.core.layout import Project
+from modelyard.core.wording import megabytes
 
 if TYPE_CHECKING:
     from modelyard.core.progress import Progress
@@ -101,7 +102,7 @@ def _unchecked(card: BaseCard) -> ModelyardError:
 
 
 def _download_size(card: BaseCard) -> str:
-    return f" (about {card.download_bytes / 1e6:,.0f} MB)" if card.download_bytes else ""
+    return f" (about {megabytes(card.download_bytes)})" if card.download_bytes else ""
 
 
 def _preview_mapping(

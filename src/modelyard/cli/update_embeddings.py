@@ -226,8 +226,8 @@ def _sentence(update: IndexUpdate) -> str:
 
 def _changes(counts: Any, noun: str) -> str:
     kinds = ("added", "changed", "moved", "removed", "reused")
-    changes = [f"{getattr(counts, kind):,} {kind}" for kind in kinds if getattr(counts, kind)]
-    return f"{counted(counts.total, noun)} ({', '.join(changes)})" if changes else counted(0, noun)
+    parts = [f"{getattr(counts, kind):,} {kind}" for kind in kinds if getattr(counts, kind)]
+    return f"{counted(counts.total, noun)} ({', '.join(parts)})" if parts else counted(0, noun)
 
 
 def _some(paths: Sequence[str]) -> str:

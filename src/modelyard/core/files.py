@@ -11,6 +11,7 @@ import errno
 import fcntl
 import hashlib
 import json
+import math
 import os
 import re
 import secrets
@@ -23,6 +24,8 @@ from typing import Any
 
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import ModelyardError
+from modelyard.core.progress import Progress
+from modelyard.core.wording import megabytes
 
 STAGING_PREFIX = ".staging-"
 
@@ -73,8 +76,8 @@ def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
     free = shutil.disk_usage(existing).free
     if free < needed_bytes:
         raise NoSpace(
-            f"{purpose} needs {needed_bytes / 1e6:,.0f} MB on the disk of {existing}, "
-            f"and {free / 1e6:,.0f} MB are free",
+            f"{purpose} needs {megabytes(needed_bytes)} on the disk of {existing}, "
+            f"and {megabytes(free)} are free",
             hint="free some space, or keep experiments/ and models/ on another disk",
         )
 
@@ -266,16 +269,18 @@ def _leave_locks_to_the_parent() -> None:
     _held_locks.clear()
 
 
-# A forked worker (a data loader's, say) that outlives its killed parent must not keep its locks.
+# A forked worker, such as a data loader's, must not keep the locks of a killed parent.
 os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
 
 
 @contextmanager
-def exclusive_lock(path: Path, *, what: str, wait_s: float = 0.0) -> Iterator[None]:
-    """Hold the lock of one thing; the kernel lets go of it when the holder dies.
+def exclusive_lock(
+    path: Path, *, what: str, wait_s: float = 0.0, progress: Progress | None = None
+) -> Iterator[None]:
+    """Hold the lock of one thing; the kernel releases it when the holder dies.
 
-    `what` names the thing in the error ("experiment techcorp-demo"). Waits up to `wait_s` seconds.
-    A second `with` on the same lock in one process waits like any other.
+    `what` names the thing in the error ("experiment techcorp-demo"). Waits up to `wait_s` seconds,
+    and reports the wait to `progress`. A second `with` on the same lock in one process waits too.
     Raises LockHeld, saying which process holds it since when.
     """
     with disk_errors(path):
@@ -289,13 +294,17 @@ def exclusive_lock(path: Path, *, what: str, wait_s: float = 0.0) -> Iterator[No
                 fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
                 break
             except BlockingIOError as error:
+                held = f"the {what} is in use by {_describe_holder(path)}"
                 if time.monotonic() >= give_up_at:
                     raise LockHeld(
-                        f"the {what} is in use by {_describe_holder(path)}",
-                        hint="wait for it (`--wait SECONDS`), or stop that process",
+                        held, hint="wait for it (`--wait SECONDS`), or stop that process"
                     ) from error
+                if progress is not None:
+                    limit = "" if math.isinf(wait_s) else f", for {wait_s:,.0f} s at most"
+                    progress.stage(f"wait{limit}: {held}")
+                    progress = None
                 time.sleep(min(0.05, max(0.0, give_up_at - time.monotonic())))
-        with suppress(OSError):  # on a full disk the lock holds all the same
+        with suppress(OSError):  # on a full disk the lock is held all the same
             os.ftruncate(handle, 0)
             os.pwrite(handle, json.dumps({"pid": os.getpid(), "since": utc_now()}).encode(), 0)
         yield

@@ -2,17 +2,23 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.core.errors import ModelyardError
-from modelyard.core.files import disk_errors, require_free_space, sweep_staging, write_atomic
+from modelyard.core.files import (
+    disk_errors,
+    exclusive_lock,
+    require_free_space,
+    sweep_staging,
+    write_atomic,
+)
 from modelyard.core.layout import cache_folder
 from modelyard.core.progress import Progress
 from modelyard.encoders.bert_graph import GRAPH_VERSION
 from modelyard.encoders.session import open_session
-from modelyard.encoders.sources import locked
 
 if TYPE_CHECKING:
     from onnx import ModelProto
@@ -39,7 +45,8 @@ def require_graph(
     path = cached_graph(digest)
     if path.is_file():
         return path
-    with locked(path.with_suffix(".lock"), f"graph of {name}", progress):
+    lock, what = path.with_suffix(".lock"), f"graph of {name}"
+    with exclusive_lock(lock, what=what, wait_s=math.inf, progress=progress):
         if not path.is_file():
             for suffix in (".weights", path.suffix):
                 sweep_staging(path.parent, path.with_suffix(suffix).name)

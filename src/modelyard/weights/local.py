@@ -20,6 +20,7 @@ from modelyard.core.errors import ModelyardError, Problem
 from modelyard.core.files import sha256_file, write_json
 from modelyard.core.layout import Project, cache_folder, check_name
 from modelyard.core.progress import Progress, Silent
+from modelyard.core.wording import megabytes
 from modelyard.weights.catalogue import (
     BaseCard,
     HubSource,
@@ -194,7 +195,7 @@ def _read_base(name: str, folder: Path, source: str, progress: Progress) -> Loca
     files: dict[str, FileFacts] = {}
     names = base_files(folder)
     size_bytes = sum((folder / file).stat().st_size for file in names)
-    progress.stage(f"fingerprint: {size_bytes / 1e6:,.0f} MB of {name}, once")
+    progress.stage(f"fingerprint: {megabytes(size_bytes)} of {name}, once")
     for file in names:
         found = (folder / file).stat()
         files[file] = FileFacts(found.st_size, found.st_mtime_ns, sha256_file(folder / file))

@@ -9,13 +9,10 @@ from __future__ import annotations
 
 import math
 import shutil
-from collections.abc import Iterator
-from contextlib import ExitStack, contextmanager
 from pathlib import Path
 
 from modelyard.core.errors import ModelyardError, Problem
 from modelyard.core.files import (
-    LockHeld,
     exclusive_lock,
     require_free_space,
     staged_folder,
@@ -72,7 +69,8 @@ def pull_base(
     """
     card = find_base(project, name)
     offline = offline or is_offline()
-    with _pulling(card.name, progress):
+    lock, what = base_cache(card.name) / "pull.lock", f"base '{card.name}'"
+    with exclusive_lock(lock, what=what, wait_s=math.inf, progress=progress):
         if not force and (found := locate_base(project, name, progress=progress)):
             return found
         for folder in (_downloads(card.name), *base_cache(card.name).glob("*-*/")):
@@ -100,19 +98,6 @@ def _hint(project: Project, card: BaseCard, offline: bool) -> str:
         f"{project.show(project.base_card(card.name))}"
     )
     return ", or ".join(ways)
-
-
-@contextmanager
-def _pulling(name: str, progress: Progress) -> Iterator[None]:
-    """Hold the base's lock, saying so when that means waiting for another process."""
-    lock, what = base_cache(name) / "pull.lock", f"base '{name}'"
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(exclusive_lock(lock, what=what))
-        except LockHeld as held:
-            progress.stage(f"wait: {held.message}")
-            stack.enter_context(exclusive_lock(lock, what=what, wait_s=math.inf))
-        yield
 
 
 def _pull_from(

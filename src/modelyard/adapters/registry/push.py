@@ -19,6 +19,7 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
+from modelyard.core.wording import megabytes
 
 _CHUNK_BYTES = 1 << 20
 
@@ -153,7 +154,7 @@ def _upload(folder: Path, plan: Push, registry: Registry, progress: Progress) ->
     if not plan.uploads:
         return
     files, size = len(plan.uploads), plan.uploaded_bytes
-    progress.stage(f"push: {files} files, {size / 1e6:,.1f} MB of {plan.version.name}")
+    progress.stage(f"push: {files} files, {megabytes(size)} of {plan.version.name}")
     progress.begin("push", size, "bytes")
     sent, passed = set(), 0
     for name, entry in plan.uploads.items():

@@ -6,11 +6,10 @@ from typing import Annotated
 
 import typer
 
-from modelyard.cli.adapters.wording import megabytes
 from modelyard.cli.options import DryRun, Json, Wait
 from modelyard.cli.render import print_json, print_table, print_text
 from modelyard.core.layout import find_project
-from modelyard.core.wording import counted
+from modelyard.core.wording import counted, megabytes
 
 
 def gc(

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from modelyard.cli.adapters.wording import AdapterName, day_and_time
+from modelyard.cli.adapters.wording import AdapterName
 from modelyard.cli.options import Json
 from modelyard.cli.render import print_json, print_table, print_text
 from modelyard.core.layout import find_project
+from modelyard.core.wording import day_and_time
 
 
 def history(name: AdapterName, as_json: Json = False) -> None:

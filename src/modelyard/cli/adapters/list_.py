@@ -7,11 +7,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.adapters.wording import megabytes
 from modelyard.cli.options import Json
 from modelyard.cli.render import print_json, print_table, print_text, showing_progress
 from modelyard.core.layout import find_project
-from modelyard.core.wording import counted
+from modelyard.core.wording import megabytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
@@ -53,7 +52,7 @@ def list_adapters(
     )
     with showing_progress() as progress:
         sizes = measure_weights(project, bases, progress=progress)
-    as_full, included = full_bytes(summaries, sizes)
+    as_full, counted = full_bytes(summaries, sizes)
     if as_json:
         print_json(
             {
@@ -63,7 +62,7 @@ def list_adapters(
                     "adapters": len(summaries),
                     "versions": sum(len(summary.versions) for summary in summaries),
                     "size_bytes": sum(summary.size_bytes for summary in summaries),
-                    "full_fine_tunes": included,
+                    "full_fine_tunes": counted,
                     "full_fine_tunes_bytes": as_full,
                 },
             }
@@ -75,7 +74,7 @@ def list_adapters(
         return
     columns = ("adapter", ">active", "versions", ">size", "trained", "on", ">loss", ">of base")
     print_table(columns, [_row(summary) for summary in summaries])
-    for line in [*_problems(summaries), *_saving(summaries, sizes, as_full, included)]:
+    for line in [*_problems(summaries), *_saving(summaries, sizes, as_full, counted)]:
         print_text(line)
 
 
@@ -140,7 +139,7 @@ def _saving(
     summaries: Sequence[AdapterSummary],
     sizes: Mapping[str, WeightsSize],
     as_full: int,
-    included: int,
+    fine_tunes: int,
 ) -> list[str]:
     lines = []
     for name, size in sizes.items():
@@ -156,7 +155,7 @@ def _saving(
     kept = f"{counted(versions, 'version')} of {counted(len(summaries), 'adapter')}"
     lines.append(f"{kept}: {megabytes(size_bytes)}.")
     if as_full:
-        which = f"{included} of them" if included < versions else "they"
+        which = f"{fine_tunes} of them" if fine_tunes < versions else "they"
         lines.append(
             f"As full fine-tunes of their bases {which} would take {megabytes(as_full)}, "
             f"{as_full / size_bytes:,.1f} times as much."

@@ -13,6 +13,7 @@ from modelyard.cli.options import DryRun, Json, Wait
 from modelyard.cli.render import print_json, print_text, showing_progress
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
+from modelyard.core.wording import megabytes
 
 Remote = Annotated[
     str,
@@ -122,7 +123,7 @@ def push(
         print_text(f"{version.name} is already in {remote}")
         return
     files = f"{len(done.uploads)} of {len(done.version.manifest.files)} files"
-    sent = f"{files}, {done.uploaded_bytes / 1e6:,.1f} of {done.version.size_bytes / 1e6:,.1f} MB"
+    sent = f"{files}, {megabytes(done.uploaded_bytes)} of {megabytes(done.version.size_bytes)}"
     if dry_run:
         print_text(f"Would push {version.name} to {remote}: {sent}")
     else:
@@ -197,7 +198,7 @@ def pull(
     if not done.changed:
         print_text(f"{version.name} is already here: {project.show(done.path)}")
         return
-    sizes = f"{done.fetched_bytes / 1e6:,.1f} of {version.size_bytes / 1e6:,.1f} MB"
+    sizes = f"{megabytes(done.fetched_bytes)} of {megabytes(version.size_bytes)}"
     if dry_run:
         print_text(
             f"Would pull {version.name} from {remote}: {sizes}, to {project.show(done.path)}"

@@ -5,11 +5,12 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from modelyard.cli.adapters.wording import VersionName, day_and_time, megabytes
+from modelyard.cli.adapters.wording import VersionName
 from modelyard.cli.options import Json
 from modelyard.cli.render import print_json, print_pairs, print_table, print_text, print_title
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import find_project
+from modelyard.core.wording import day_and_time, megabytes
 
 if TYPE_CHECKING:
     from collections.abc import Iterator, Mapping

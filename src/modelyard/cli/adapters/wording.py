@@ -22,18 +22,6 @@ Reason = Annotated[
 ]
 
 
-def megabytes(size_bytes: int) -> str:
-    """A size as people read it, such as `23 MB` or `14.5 GB`."""
-    if size_bytes >= 10e9:
-        return f"{size_bytes / 1e9:,.1f} GB"
-    return f"{size_bytes / 1e6:,.0f} MB" if size_bytes >= 10e6 else f"{size_bytes / 1e6:,.1f} MB"
-
-
-def day_and_time(moment: str) -> str:
-    """`2026-11-22 14:31` of an ISO 8601 time."""
-    return moment[:16].replace("T", " ")
-
-
 def move_facts(move: PointerMove, *, dry_run: bool) -> dict[str, Any]:
     """A change of the active version, with the same keys in every command's JSON."""
     return {
