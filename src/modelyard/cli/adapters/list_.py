@@ -10,7 +10,7 @@ import typer
 from modelyard.cli.options import Json
 from modelyard.cli.render import print_json, print_table, print_text, showing_progress
 from modelyard.core.layout import find_project
-from modelyard.core.wording import megabytes
+from modelyard.core.wording import counted, megabytes
 
 if TYPE_CHECKING:
     from collections.abc import Mapping, Sequence
