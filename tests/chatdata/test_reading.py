@@ -15,7 +15,7 @@ import pytest
 from modelyard.chatdata.columns import ColumnMapping
 from modelyard.chatdata.conversation import Conversation, Message
 from modelyard.chatdata.reading import read_conversations, why_unreadable
-from modelyard.core.errors import InvalidInput, Problem
+from modelyard.core.errors import Diagnostic, InvalidInput
 
 ASKED = (Message("user", "What is it?"), Message("assistant", "It is blue."))
 INSTRUCTED = (Message("system", "Be short."), *ASKED)
@@ -33,7 +33,7 @@ def read(path: Path, **how: Any) -> list[Conversation]:
     return rows
 
 
-def problems_of(path: Path, **how: Any) -> list[Problem]:
+def problems_of(path: Path, **how: Any) -> list[Diagnostic]:
     return read_conversations(path, name=path.name, **how)[1]
 
 

@@ -17,7 +17,7 @@ from modelyard.cli.render import (
     print_title,
     print_warning,
 )
-from modelyard.core.errors import Problem, ProblemsFound
+from modelyard.core.errors import Diagnostic, ProblemsFound
 
 EVIL = "\x1b[31mred\x07\x9b2J"
 SHOWN = "\\x1b[31mred\\x07\\x9b2J"
@@ -38,7 +38,7 @@ def test_results_show_control_characters(capsys: pytest.CaptureFixture[str]) -> 
 
 def test_warnings_and_errors_show_control_characters(capsys: pytest.CaptureFixture[str]) -> None:
     print_warning(EVIL)
-    print_error(ProblemsFound(EVIL, [Problem(message=EVIL, where=EVIL, hint=EVIL)], hint=EVIL))
+    print_error(ProblemsFound(EVIL, [Diagnostic(message=EVIL, where=EVIL, hint=EVIL)], hint=EVIL))
     printed = capsys.readouterr().err
     assert printed.count(SHOWN) == 6
     assert not set("\x1b\x07\x9b") & set(printed)

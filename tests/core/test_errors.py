@@ -4,9 +4,9 @@ import pytest
 
 from modelyard.core import errors
 from modelyard.core.errors import (
+    Diagnostic,
     InvalidInput,
     ModelyardError,
-    Problem,
     ProblemsFound,
     did_you_mean,
 )
@@ -34,7 +34,7 @@ def test_an_error_reads_as_where_and_what() -> None:
 
 
 def test_problems_are_kept_in_their_order() -> None:
-    problems = [Problem(message="bad", where="a:1"), Problem(message="worse")]
+    problems = [Diagnostic(message="bad", where="a:1"), Diagnostic(message="worse")]
     error = ProblemsFound("two things are wrong", problems)
     assert [str(problem) for problem in error.problems] == ["a:1: bad", "worse"]
     assert ModelyardError("alone").problems == ()

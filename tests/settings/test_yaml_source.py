@@ -12,7 +12,7 @@ import yaml
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
-from modelyard.core.errors import ModelyardError, Problem, ProblemsFound
+from modelyard.core.errors import Diagnostic, ModelyardError, ProblemsFound
 from modelyard.settings import yaml_reader
 from modelyard.settings.yaml_source import load_yaml, parse_yaml
 
@@ -30,7 +30,7 @@ def value_of(text: str) -> Any:
     return parse_yaml(text, name="a.yaml").value
 
 
-def found_in(text: str) -> tuple[Problem, ...]:
+def found_in(text: str) -> tuple[Diagnostic, ...]:
     with pytest.raises(ProblemsFound) as caught:
         parse_yaml(text, name="a.yaml")
     return caught.value.problems
@@ -41,7 +41,7 @@ def problems_of(text: str) -> list[tuple[str, str | None]]:
 
 
 def rules_of(text: str) -> list[str | None]:
-    return [problem.rule for problem in found_in(text)]
+    return [problem.code for problem in found_in(text)]
 
 
 @contextmanager
@@ -227,7 +227,7 @@ def test_an_anchor_that_nobody_uses_is_a_warning() -> None:
     source = parse_yaml("a: &x 1\nb: &y [1]\nc: *y\n", name="a.yaml")
     (warning,) = source.warnings
     assert str(warning) == "a.yaml:1:4: the anchor &x is never used"
-    assert warning.rule == "yaml-unused-anchor"
+    assert warning.code == "yaml-unused-anchor"
     assert parse_yaml("a: 1\n", name="a.yaml").warnings == ()
 
 
@@ -312,7 +312,7 @@ def test_hundreds_of_misspelt_aliases_end_within_a_second() -> None:
 )
 def test_bad_syntax_is_a_problem_with_its_line(text: str, where: str) -> None:
     (problem,) = found_in(text)
-    assert problem.rule == "yaml-syntax"
+    assert problem.code == "yaml-syntax"
     assert str(problem.where).startswith(where)
     assert problem.message.startswith("YAML syntax: ")
 
@@ -337,7 +337,7 @@ def test_what_was_wrong_before_bad_syntax_is_said_too() -> None:
 def test_a_tab_in_the_indentation_is_named_with_its_column(text: str, where: str) -> None:
     (problem,) = found_in(text)
     assert (problem.message, problem.where) == ("a tab in the indentation", where)
-    assert (problem.rule, problem.hint) == ("yaml-tab", "indent with spaces, not tabs")
+    assert (problem.code, problem.hint) == ("yaml-tab", "indent with spaces, not tabs")
 
 
 def test_a_tab_inside_a_block_of_text_is_text() -> None:
@@ -358,7 +358,7 @@ def test_a_tab_inside_a_block_of_text_is_text() -> None:
 )
 def test_a_character_that_is_none_is_named_with_its_place(character: str, said: str) -> None:
     (problem,) = found_in(f"ok: é\nb: {character}\n")
-    assert (problem.rule, problem.where) == ("yaml-character", "a.yaml:2:4")
+    assert (problem.code, problem.where) == ("yaml-character", "a.yaml:2:4")
     assert problem.message == f"{said}, which YAML cannot hold"
 
 
@@ -389,7 +389,7 @@ def refused(path: Path) -> tuple[str, str | None]:
     with taking_at_most(1), pytest.raises(ProblemsFound) as caught:
         load_yaml(path, name="a.yaml")
     (problem,) = caught.value.problems
-    return str(problem), problem.rule
+    return str(problem), problem.code
 
 
 @pytest.mark.parametrize("mark", [b"", b"\xef\xbb\xbf"])
@@ -425,7 +425,7 @@ def read_or_refused(text: str) -> None:
     except ProblemsFound as error:
         assert error.problems
         for problem in error.problems:
-            assert problem.rule and str(problem.where).startswith("a.yaml")
+            assert problem.code and str(problem.where).startswith("a.yaml")
     else:
         check_places(source.value, (), source.where)
 

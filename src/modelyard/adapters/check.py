@@ -18,7 +18,7 @@ from typing import Any, NamedTuple, TypeVar
 import numpy as np
 
 from modelyard.adapters.manifest import MANIFEST_NAME, Manifest, load_manifest, require_intact
-from modelyard.core.errors import ModelyardError, Problem
+from modelyard.core.errors import Diagnostic, ModelyardError
 from modelyard.weights.fingerprint import (
     TensorEntry,
     UnreadableWeights,
@@ -37,7 +37,12 @@ class AdapterMismatch(ModelyardError):
     """The files of an adapter are not whole, not safe to load, or do not fit the base."""
 
     def __init__(
-        self, message: str, *, where: str, problems: Iterable[Problem] = (), hint: str | None = None
+        self,
+        message: str,
+        *,
+        where: str,
+        problems: Iterable[Diagnostic] = (),
+        hint: str | None = None,
     ) -> None:
         super().__init__(message, where=where, hint=hint)
         self.problems = tuple(problems)
@@ -107,17 +112,17 @@ def require_safe_files(folder: Path) -> None:
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink():
-            problems.append(Problem(message="is a link", where=name))
+            problems.append(Diagnostic(message="is a link", where=name))
         elif path.suffix in PICKLES:
             problems.append(
-                Problem(
+                Diagnostic(
                     message="is a pickle, which can run any code when it is loaded",
                     where=name,
                     hint="load it where you trust it, and save it again as safetensors",
                 )
             )
     problems += [
-        Problem(message="is missing", where=name)
+        Diagnostic(message="is missing", where=name)
         for name in (CONFIG_NAME, WEIGHTS_NAME)
         if not (folder / name).exists()
     ]
@@ -270,19 +275,19 @@ _TENSOR = re.compile(
 )
 
 
-def _by_module(entries: Iterable[TensorEntry]) -> tuple[_Modules, list[Problem]]:
+def _by_module(entries: Iterable[TensorEntry]) -> tuple[_Modules, list[Diagnostic]]:
     modules: _Modules = {}
     problems = []
     for entry in entries:
         found = _TENSOR.fullmatch(entry.name)
         if found is None:
             message = "is no part of a LoRA or DoRA adapter of linear layers"
-            problems.append(Problem(message=message, where=entry.name))
+            problems.append(Diagnostic(message=message, where=entry.name))
         elif entry.dtype not in _FLOATS:
             message = f"is of type {entry.dtype}, which no adapter is"
-            problems.append(Problem(message=message, where=entry.name))
+            problems.append(Diagnostic(message=message, where=entry.name))
         elif entry.end - entry.start != math.prod(entry.shape) * _FLOATS[entry.dtype].size_bytes:
-            problems.append(Problem(message="is not as long as its shape", where=entry.name))
+            problems.append(Diagnostic(message="is not as long as its shape", where=entry.name))
         else:
             modules.setdefault(found["module"], {})[found["part"]] = entry
     return modules, problems
@@ -290,17 +295,17 @@ def _by_module(entries: Iterable[TensorEntry]) -> tuple[_Modules, list[Problem]]
 
 def _compare(
     modules: _Modules, base_shapes: Mapping[str, tuple[int, ...]], config: LoraConfig
-) -> list[Problem]:
+) -> list[Diagnostic]:
     """Every difference between the tensors there are and those the base and the config ask for."""
     problems = []
     for module in sorted(modules.keys() | {name for name in base_shapes if config.adapts(name)}):
         shape = base_shapes.get(module)
         if shape is None:
-            problems.append(Problem(message="is no linear module of the base", where=module))
+            problems.append(Diagnostic(message="is no linear module of the base", where=module))
             continue
         if not config.adapts(module):
             message = "is not among the config's target_modules, so PEFT would leave it out"
-            problems.append(Problem(message=message, where=module))
+            problems.append(Diagnostic(message=message, where=module))
             continue
         rows, columns = reversed(shape) if config.transposed else shape
         rank = config.rank_of(module)
@@ -312,7 +317,7 @@ def _compare(
             has, needs = found.get(part), wanted.get(part)
             if has != needs:
                 message = f"{part} is {_shape(has)}, and should be {_shape(needs)}"
-                problems.append(Problem(message=message, where=module))
+                problems.append(Diagnostic(message=message, where=module))
     return problems
 
 
@@ -335,7 +340,7 @@ _FLOATS = {
 }
 
 
-def _check_values(weights: Path, modules: _Modules) -> list[Problem]:
+def _check_values(weights: Path, modules: _Modules) -> list[Diagnostic]:
     """Refuse an adapter that holds NaN or infinity, or whose B is all zero: it equals the base."""
     data = np.memmap(weights, dtype=np.uint8, mode="r")
     problems = []
@@ -346,9 +351,9 @@ def _check_values(weights: Path, modules: _Modules) -> list[Problem]:
             # numpy has no bfloat16, and the bits answer both questions.
             bits = data[entry.start : entry.end].view(f"<u{kind.size_bytes}")
             if ((bits & kind.exponent) == kind.exponent).any():
-                problems.append(Problem(message=f"{part} holds NaN or infinity", where=module))
+                problems.append(Diagnostic(message=f"{part} holds NaN or infinity", where=module))
             if part == "lora_B" and not changes_something:
                 changes_something = bool((bits & kind.magnitude).any())
     if not changes_something:
-        problems.append(Problem(message="every lora_B is zero, so it changes nothing"))
+        problems.append(Diagnostic(message="every lora_B is zero, so it changes nothing"))
     return problems

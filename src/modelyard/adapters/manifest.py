@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.core.clock import utc_now
-from modelyard.core.errors import ModelyardError, Problem, ProblemsFound
+from modelyard.core.errors import Diagnostic, ModelyardError, ProblemsFound
 from modelyard.core.files import sha256_file, write_atomic
 from modelyard.settings.build import build_settings
 from modelyard.settings.mapping import settings_mapping
@@ -24,7 +24,7 @@ MANIFEST_NAME = "MANIFEST.json"
 class DamagedVersion(ModelyardError):
     """A version's manifest is missing, unreadable, or another version's."""
 
-    def __init__(self, message: str, *, where: str, problems: tuple[Problem, ...] = ()) -> None:
+    def __init__(self, message: str, *, where: str, problems: tuple[Diagnostic, ...] = ()) -> None:
         hint = "restore the version from a backup, or train it again (`models fine-tune --fresh`)"
         super().__init__(message, where=where, hint=hint)
         self.problems = problems
@@ -169,7 +169,7 @@ def require_intact(folder: Path, manifest: Manifest) -> None:
     found = list_files(folder)
     problems = [] if _is_as_written(folder, manifest) else [_REWRITTEN]
     problems += [
-        Problem(message=message, where=name)
+        Diagnostic(message=message, where=name)
         for name in sorted(found.keys() | manifest.files.keys())
         if (message := _difference(found.get(name), manifest.files.get(name)))
     ]
@@ -179,7 +179,7 @@ def require_intact(folder: Path, manifest: Manifest) -> None:
         )
 
 
-_REWRITTEN = Problem(message="was changed: it is not what its digest says", where=MANIFEST_NAME)
+_REWRITTEN = Diagnostic(message="was changed: it is not what its digest says", where=MANIFEST_NAME)
 
 
 def _is_as_written(folder: Path, manifest: Manifest) -> bool:

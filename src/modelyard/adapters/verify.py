@@ -15,7 +15,7 @@ from typing import Any
 from modelyard.adapters.check import require_fit, require_safe_files, require_same_base
 from modelyard.adapters.manifest import require_intact
 from modelyard.adapters.versions import AdapterVersion, active_number, version_numbers
-from modelyard.core.errors import ModelyardError, Problem
+from modelyard.core.errors import Diagnostic, ModelyardError
 from modelyard.core.layout import Project
 from modelyard.weights.local import LocalBase
 
@@ -37,7 +37,7 @@ TOKENIZER_FILES = (
 
 def verify_version(
     project: Project, version: AdapterVersion, base: LocalBase | None
-) -> list[Problem]:
+) -> list[Diagnostic]:
     """Everything that is wrong with a version; an empty list when it is fit for use.
 
     Its files are the manifest's, byte for byte, and no others; there are no pickles and no links;
@@ -57,7 +57,7 @@ def verify_version(
             lambda: require_fit(folder, base),
             lambda: require_base_tokenizer(folder, base.path),
         ]
-    found: list[Problem] = []
+    found: list[Diagnostic] = []
     try:
         require_safe_files(folder)
     except ModelyardError as error:
@@ -70,20 +70,22 @@ def verify_version(
             found += _problems(error, folder, project)
         except OSError as error:
             message = f"cannot be read: {error.strerror}"
-            found.append(Problem(message=message, where=_inside(error.filename, folder, project)))
+            found.append(
+                Diagnostic(message=message, where=_inside(error.filename, folder, project))
+            )
     return list({(one.where, one.message): one for one in found}.values())
 
 
-def verify_pointer(project: Project, adapter: str) -> list[Problem]:
+def verify_pointer(project: Project, adapter: str) -> list[Diagnostic]:
     """What is wrong with the link in models/trained/: it leads elsewhere, or to what is gone."""
     try:
         number = active_number(project, adapter)
     except ModelyardError as error:
-        return [Problem(message=error.message, where=error.where, hint=error.hint)]
+        return [Diagnostic(message=error.message, where=error.where, hint=error.hint)]
     if number is None or number in version_numbers(project, adapter):
         return []
     return [
-        Problem(
+        Diagnostic(
             message=f"leads to {adapter}@{number}, whose files are gone",
             where=project.show(project.trained_link(adapter)),
             hint="restore them, or promote a version that is whole",
@@ -91,12 +93,12 @@ def verify_pointer(project: Project, adapter: str) -> list[Problem]:
     ]
 
 
-def _problems(error: ModelyardError, folder: Path, project: Project) -> list[Problem]:
+def _problems(error: ModelyardError, folder: Path, project: Project) -> list[Diagnostic]:
     """An error as the problems it sums up, or as one, its place named within the version."""
     if error.problems:
         return list(error.problems)
     where = _inside(error.where, folder, project)
-    return [Problem(message=error.message, where=where, hint=error.hint)]
+    return [Diagnostic(message=error.message, where=where, hint=error.hint)]
 
 
 def _inside(where: Any, folder: Path, project: Project) -> str | None:

@@ -17,7 +17,7 @@ from typing import Any
 from modelyard.chatdata.conversation import Conversation, conversation_row
 from modelyard.chatdata.reading import SUFFIXES, read_conversations, why_unreadable
 from modelyard.chatdata.splits import split_conversations
-from modelyard.core.errors import InvalidInput, Problem, ProblemsFound, did_you_mean
+from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound, did_you_mean
 from modelyard.core.layout import Project
 from modelyard.core.wording import counted
 from modelyard.settings.cards import load_card
@@ -120,7 +120,7 @@ def _from_file(path: Path, name: str, shown: str) -> ChatDataset:
 def _from_folder(project: Project, folder: Path, name: str) -> ChatDataset:
     shown = project.show(folder)
     inside = folder.is_relative_to(project.root)
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     sides: dict[str, list[Conversation] | None] = {}
     before = _read_card(folder, shown)
     for file in (TRAIN_FILE, EVALUATION_FILE):
@@ -201,7 +201,7 @@ def _build(
     )
 
 
-def _raise_problems(shown: str, problems: Sequence[Problem]) -> None:
+def _raise_problems(shown: str, problems: Sequence[Diagnostic]) -> None:
     if problems:
         rows = counted(len(problems), "problem")
         raise ProblemsFound(

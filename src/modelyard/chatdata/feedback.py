@@ -18,7 +18,7 @@ from typing import Any, Literal
 from modelyard.chatdata.reading import read_json_lines
 from modelyard.chatdata.row_formats import is_text
 from modelyard.core.clock import utc_now
-from modelyard.core.errors import InvalidInput, ModelyardError, NoData, Problem, ProblemsFound
+from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, NoData, ProblemsFound
 from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project, check_name
 from modelyard.core.state import open_state, transaction
@@ -86,16 +86,16 @@ class FeedbackAdded:
 
 def check_feedback(
     values: Mapping[str, Any], where: Where
-) -> tuple[Feedback | None, list[Problem]]:
+) -> tuple[Feedback | None, list[Diagnostic]]:
     """Feedback from the keys of a row or the options of a command, or every problem with it."""
     texts = {key: _tidy(value) for key, value in values.items()}
     built, problems = build_settings(Feedback, texts, where)
     for key, value in texts.items():
         if isinstance(value, str) and (wrong := _wrong_text(key, value)):
-            problems.append(Problem(message=f"'{key}' {wrong}", where=where((key,))))
+            problems.append(Diagnostic(message=f"'{key}' {wrong}", where=where((key,))))
     if built and built.rating == "bad" and built.correction == built.answer:
         message = "'correction' is the very answer that is rated bad"
-        problems.append(Problem(message=message, where=where(("correction",))))
+        problems.append(Diagnostic(message=message, where=where(("correction",))))
     return (None, problems) if problems else (built, [])
 
 
@@ -105,11 +105,11 @@ def read_feedback(path: Path) -> tuple[Feedback, ...]:
     Raises ProblemsFound with every bad row, InvalidInput when the file cannot be read or is empty.
     """
     rows: list[Feedback] = []
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     for place, value in read_json_lines(path, name=str(path), problems=problems):
         if not isinstance(value, dict):
             message = f"must be an object with keys, not {type(value).__name__}"
-            problems.append(Problem(message=message, where=place))
+            problems.append(Diagnostic(message=message, where=place))
             continue
         row, wrong = check_feedback(value, lambda _, place=place: place)  # type: ignore[misc]
         problems += wrong

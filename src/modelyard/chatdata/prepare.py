@@ -35,7 +35,7 @@ from modelyard.chatdata.prepared_folder import (
 from modelyard.chatdata.sensitive import find_sensitive
 from modelyard.chatdata.sources import FeedbackSource, Source, find_files
 from modelyard.chatdata.splits import split_conversations
-from modelyard.core.errors import Problem, ProblemsFound
+from modelyard.core.errors import Diagnostic, ProblemsFound
 from modelyard.core.files import exclusive_lock, sweep_staging
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
@@ -129,10 +129,10 @@ def _chosen_feedback(sources: Sequence[Source]) -> Sequence[FeedbackRow]:
 
 def _read_sources(
     sources: Sequence[Source], request: PrepareRequest, progress: Progress
-) -> tuple[list[Conversation], list[Problem], list[Mapping[str, Any]]]:
+) -> tuple[list[Conversation], list[Diagnostic], list[Mapping[str, Any]]]:
     """All rows, all bad rows, and what the card says of each source."""
     rows: list[Conversation] = []
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     facts: list[Mapping[str, Any]] = []
     for source in sources:
         progress.stage(f"read {source.shown}")
@@ -153,7 +153,7 @@ def _build(
     name: str,
     shown: str,
     rows: Sequence[Conversation],
-    bad: Sequence[Problem],
+    bad: Sequence[Diagnostic],
     request: PrepareRequest,
     progress: Progress,
 ) -> tuple[PreparedData, list[Conversation], list[Conversation]]:

@@ -9,7 +9,7 @@ from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import EVALUATION_FILE, TRAIN_FILE
 from modelyard.chatdata.duplicates import Pair
 from modelyard.chatdata.sensitive import Finding
-from modelyard.core.errors import Problem
+from modelyard.core.errors import Diagnostic
 from modelyard.core.visible import visible_text
 
 _LISTED = 50
@@ -59,7 +59,7 @@ class PreparedData:
     """Evaluation rows whose question is nearly one of train's."""
     flagged: tuple[Finding, ...] = ()
     """Secrets and e-mail addresses in the rows that were kept."""
-    bad_rows: tuple[Problem, ...] = ()
+    bad_rows: tuple[Diagnostic, ...] = ()
     """Rows left out because they are not valid, and why."""
     feedback: FeedbackUse | None = None
     """The feedback that it is made of; None for files."""

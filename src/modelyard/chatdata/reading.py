@@ -1,6 +1,6 @@
 """Files of conversations, in every accepted format, into checked `Conversation`s.
 
-Nothing is dropped silently: each row becomes a conversation or a Problem with its file and line.
+Nothing is dropped silently: each row becomes a conversation or a Diagnostic with its file and line.
 Knows file formats (lines, JSON, tables); what a row may look like is in `row_formats`.
 """
 
@@ -20,7 +20,7 @@ from typing import Any, NoReturn
 from modelyard.chatdata.columns import ColumnMapping, MissingColumn, require_columns
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.row_formats import ACCEPTED_FORMATS, BadRow, build_conversation, is_text
-from modelyard.core.errors import InvalidInput, Problem, did_you_mean
+from modelyard.core.errors import Diagnostic, InvalidInput, did_you_mean
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
@@ -30,8 +30,8 @@ Row = tuple[str, Any]
 
 def read_conversations(
     path: Path, *, name: str | None = None, columns: ColumnMapping | None = None
-) -> tuple[list[Conversation], list[Problem]]:
-    """Read one file: its good rows, and a Problem for every bad one.
+) -> tuple[list[Conversation], list[Diagnostic]]:
+    """Read one file: its good rows, and a Diagnostic for every bad one.
 
     `name` is how problems call the file. `columns` makes conversations from a table's columns.
     Raises InvalidInput when the file cannot be read at all or its suffix is unknown.
@@ -47,7 +47,7 @@ def read_conversations(
         )
     if found := why_unreadable(path):
         raise InvalidInput(found, where=shown)
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     if suffix == ".parquet":
         rows = _parquet_rows(path, shown, columns)
     else:
@@ -64,16 +64,18 @@ def read_conversations(
         try:
             conversations.append(build_conversation(row, where, columns))
         except BadRow as bad:
-            problems += [Problem(message=text, where=where, hint=bad.hint) for text in bad.messages]
+            problems += [
+                Diagnostic(message=text, where=where, hint=bad.hint) for text in bad.messages
+            ]
     if not conversations and not problems:
         problems.append(
-            Problem(message="is empty", where=shown, hint=f"accepted rows: {ACCEPTED_FORMATS}")
+            Diagnostic(message="is empty", where=shown, hint=f"accepted rows: {ACCEPTED_FORMATS}")
         )
     return conversations, problems
 
 
-def read_json_lines(path: Path, *, name: str, problems: list[Problem]) -> Iterator[Row]:
-    """Every value of a file of JSON Lines with its place; adds a Problem for every bad line.
+def read_json_lines(path: Path, *, name: str, problems: list[Diagnostic]) -> Iterator[Row]:
+    """Every value of a file of JSON Lines with its place; adds a Diagnostic for every bad line.
 
     Raises InvalidInput when the file cannot be read at all.
     """
@@ -112,7 +114,7 @@ def _read_bytes(path: Path, shown: str) -> bytes:
     return data.removeprefix(codecs.BOM_UTF8)
 
 
-def _jsonl_rows(data: bytes, shown: str, problems: list[Problem]) -> Iterator[Row]:
+def _jsonl_rows(data: bytes, shown: str, problems: list[Diagnostic]) -> Iterator[Row]:
     for number, line in enumerate(data.split(b"\n"), start=1):
         if not line.strip():
             continue
@@ -120,10 +122,10 @@ def _jsonl_rows(data: bytes, shown: str, problems: list[Problem]) -> Iterator[Ro
         try:
             yield where, _parse_json(line)
         except BadRow as bad:
-            problems += [Problem(message=text, where=where) for text in bad.messages]
+            problems += [Diagnostic(message=text, where=where) for text in bad.messages]
 
 
-def _json_rows(data: bytes, shown: str, problems: list[Problem]) -> Iterator[Row]:
+def _json_rows(data: bytes, shown: str, problems: list[Diagnostic]) -> Iterator[Row]:
     if not data.strip():
         return
     try:
@@ -132,7 +134,7 @@ def _json_rows(data: bytes, shown: str, problems: list[Problem]) -> Iterator[Row
         if "Extra data" in bad.messages[0]:  # JSON Lines under the name of JSON
             yield from _jsonl_rows(data, shown, problems)
         else:
-            problems.append(Problem(message=bad.messages[0], where=shown))
+            problems.append(Diagnostic(message=bad.messages[0], where=shown))
         return
     if isinstance(value, dict) and isinstance(value.get("data"), list):
         value = value["data"]
@@ -176,7 +178,7 @@ def _parse_json(data: bytes) -> Any:
 
 
 def _csv_rows(
-    data: bytes, shown: str, columns: ColumnMapping | None, problems: list[Problem]
+    data: bytes, shown: str, columns: ColumnMapping | None, problems: list[Diagnostic]
 ) -> Iterator[Row]:
     # Bytes that are not UTF-8 become lone surrogates here, and are found in the row they stand in.
     text = data.decode(errors="surrogateescape")
@@ -190,7 +192,7 @@ def _csv_rows(
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            problems.append(Problem(message=f"is not CSV: {error}", where=f"{shown}:{line}"))
+            problems.append(Diagnostic(message=f"is not CSV: {error}", where=f"{shown}:{line}"))
             line = reader.line_num + 1
             continue
         where, line = f"{shown}:{line}", reader.line_num + 1
@@ -200,16 +202,16 @@ def _csv_rows(
             continue
         if not all(map(is_text, cells)):
             problems.append(
-                Problem(message="is not UTF-8 text", where=where, hint="save the file as UTF-8")
+                Diagnostic(message="is not UTF-8 text", where=where, hint="save the file as UTF-8")
             )
         elif header is None:
             header = [cell.strip() for cell in cells]
             if wrong := _wrong_header(header, columns):
-                problems.append(Problem(message=wrong, where=where))
+                problems.append(Diagnostic(message=wrong, where=where))
                 return
         elif len(cells) != len(header):
             message = f"has {len(cells)} columns where the header has {len(header)}"
-            problems.append(Problem(message=message, where=where))
+            problems.append(Diagnostic(message=message, where=where))
         else:
             yield where, dict(zip(header, cells, strict=True))
 

@@ -16,7 +16,7 @@ from modelyard.chatdata.dataset import ChatDataset
 from modelyard.chatdata.duplicates import Pair, find_near, find_repeated, find_shared
 from modelyard.chatdata.sensitive import Finding, find_sensitive
 from modelyard.chatdata.tokenizing import Tokenized, TokenRow
-from modelyard.core.errors import Problem
+from modelyard.core.errors import Diagnostic
 from modelyard.core.wording import counted
 
 _BARS = 20
@@ -94,10 +94,10 @@ class DataReport:
     """Secrets and e-mail addresses, by place."""
 
     @property
-    def problems(self) -> tuple[Problem, ...]:
+    def problems(self) -> tuple[Diagnostic, ...]:
         """What forbids training: the model would be judged by what it has learned."""
         return tuple(
-            Problem(
+            Diagnostic(
                 message=f"is also in train ({pair.other}), so it judges nothing",
                 where=pair.source,
                 hint="remove it from one of the two files",

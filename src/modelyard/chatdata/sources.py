@@ -18,7 +18,7 @@ from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.feedback import FeedbackRow
 from modelyard.chatdata.reading import SUFFIXES, read_conversations, why_unreadable
 from modelyard.chatdata.row_formats import BadRow, build_conversation
-from modelyard.core.errors import Problem, ProblemsFound
+from modelyard.core.errors import Diagnostic, ProblemsFound
 from modelyard.core.files import sha256_file
 from modelyard.core.layout import Project
 
@@ -32,7 +32,7 @@ class SourceRows:
 
     rows: Sequence[Conversation]
     """The good rows, in order."""
-    bad: Sequence[Problem]
+    bad: Sequence[Diagnostic]
     """What is wrong with the others."""
     facts: Mapping[str, Any]
     """What the card says of the source, beside its name and hash."""
@@ -89,14 +89,14 @@ class FeedbackSource:
     def read(self) -> SourceRows:
         """A conversation of two turns for each; the card says which rows of state.db they are."""
         rows: list[Conversation] = []
-        bad: list[Problem] = []
+        bad: list[Diagnostic] = []
         for one in self.chosen:
             row = {"prompt": one.prompt, "completion": one.lesson, "feedback": one.id}
             where = f"{FEEDBACK}:{one.id}"
             try:
                 rows.append(build_conversation(row, where, None))
             except BadRow as error:  # rows that were not written by record_feedback
-                bad += [Problem(message=text, where=where) for text in error.messages]
+                bad += [Diagnostic(message=text, where=where) for text in error.messages]
         first, last = self.chosen[0].id, self.chosen[-1].id
         facts = {"rows": len(self.chosen), "first_id": first, "last_id": last}
         return SourceRows(rows=rows, bad=bad, facts=facts)
@@ -116,10 +116,10 @@ def find_files(
     Raises ProblemsFound with everything that cannot be read.
     """
     paths: list[Path] = []
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     for place in given:
         if wrong := why_unreadable(place):
-            problems.append(Problem(message=wrong, where=str(place)))
+            problems.append(Diagnostic(message=wrong, where=str(place)))
         elif place.is_dir():
             below = [
                 path
@@ -129,7 +129,7 @@ def find_files(
             paths += below
             if not below:
                 message = f"holds no file to read ({', '.join(SUFFIXES)})"
-                problems.append(Problem(message=message, where=str(place)))
+                problems.append(Diagnostic(message=message, where=str(place)))
         else:
             paths.append(place)
     sources: list[FileSource] = []
@@ -137,9 +137,9 @@ def find_files(
         try:
             sources.append(FileSource(path, project.show(path), sha256_file(path), columns))
         except OSError as error:
-            problems.append(Problem(message=f"cannot read: {error.strerror}", where=str(path)))
+            problems.append(Diagnostic(message=f"cannot read: {error.strerror}", where=str(path)))
         if path.parent == folder.resolve():
-            problems.append(Problem(message="is a file of the dataset itself", where=str(path)))
+            problems.append(Diagnostic(message="is a file of the dataset itself", where=str(path)))
     if problems:
         raise ProblemsFound("the sources cannot be read", problems)
     return sources

@@ -16,7 +16,7 @@ import numpy.typing as npt
 
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.template import ChatTokenizer, TemplateRefused
-from modelyard.core.errors import Problem
+from modelyard.core.errors import Diagnostic
 
 _BATCH_ROWS = 1000
 
@@ -50,7 +50,7 @@ class Tokenized:
     """Tokens of the longest row up to its last learned token, before it was cut."""
     straddling: tuple[str, ...] = ()
     """Sources of rows in which a token lies across the start of an answer, so is not learned."""
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Diagnostic, ...] = ()
     """The rows that cannot be trained on, and why."""
 
 
@@ -68,14 +68,14 @@ def tokenize_conversations(
     prefix-stable is one problem, whatever the number of rows.
     """
     rendered: list[tuple[Conversation, str, list[Span]]] = []
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     unstable: list[_Unstable] = []
     for conversation in conversations:
         try:
             text, spans = answer_spans(conversation, tokenizer)
             rendered.append((conversation, text, spans))
         except TemplateRefused as error:
-            problems.append(Problem(message=error.message, where=conversation.source))
+            problems.append(Diagnostic(message=error.message, where=conversation.source))
         except _Unstable as error:
             unstable.append(error)
     if unstable:
@@ -152,9 +152,9 @@ class _Unstable(Exception):
 
 def _describe_unstable(
     unstable: Sequence[_Unstable], rows: int, tokenizer: ChatTokenizer
-) -> Problem:
+) -> Diagnostic:
     first = unstable[0]
-    return Problem(
+    return Diagnostic(
         message=(
             "the chat template is not prefix-stable, so nothing proves which tokens are answers: "
             f"{first.what} (message {first.index + 1} of {first.source}; "
@@ -201,8 +201,8 @@ def _token_row(
     return TokenRow(np.array(ids[:length], dtype=np.int32), trained, conversation.source)
 
 
-def _nothing_to_learn(conversation: Conversation) -> Problem:
-    return Problem(
+def _nothing_to_learn(conversation: Conversation) -> Diagnostic:
+    return Diagnostic(
         message="has nothing to learn: its answer has no token of its own",
         where=conversation.source,
     )
@@ -210,12 +210,12 @@ def _nothing_to_learn(conversation: Conversation) -> Problem:
 
 def _cut_off(
     conversation: Conversation, first: int, end: int, max_length: int, most_tokens: int | None
-) -> Problem:
+) -> Diagnostic:
     if most_tokens is None or end <= most_tokens:
         hint = f"raise max_length to {end:,}, or shorten or split the row"
     else:
         hint = f"split or remove the row: max_length can be {most_tokens:,} at most with this base"
-    return Problem(
+    return Diagnostic(
         message=(
             f"is {end:,} tokens long and max_length is {max_length:,}: "
             f"its last answer (from token {first + 1:,}) is cut off entirely"

@@ -7,7 +7,7 @@ from dataclasses import replace
 from typing import Any
 
 from modelyard.configs.compare import SettingChange
-from modelyard.core.errors import Problem
+from modelyard.core.errors import Diagnostic
 from modelyard.secrets.detection import mask_secrets
 
 
@@ -37,7 +37,7 @@ def mask_changes(changes: Iterable[SettingChange]) -> tuple[SettingChange, ...]:
     )
 
 
-def mask_problems(problems: Iterable[Problem]) -> tuple[Problem, ...]:
+def mask_problems(problems: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
     """Problems that quote no secret."""
     return tuple(
         replace(one, message=mask_secrets(one.message), hint=one.hint and mask_secrets(one.hint))

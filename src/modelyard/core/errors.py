@@ -16,7 +16,7 @@ class ModelyardError(Exception):
     """The thing asked for failed (exit code 1)."""
 
     exit_code = 1
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Diagnostic, ...] = ()
     """The single things that are wrong, when the error sums up several."""
 
     def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
@@ -54,14 +54,14 @@ class Interrupted(ModelyardError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Problem:
+class Diagnostic:
     """One thing that is wrong with one place of an input."""
 
     message: str
     where: str | None = None
     hint: str | None = None
-    rule: str | None = None
-    """What kind of mistake it is, in kebab-case, for programs: `unknown-key`."""
+    code: str | None = None
+    """What kind of problem it is, in kebab-case, for programs: `unknown-key`."""
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.where else self.message
@@ -71,7 +71,7 @@ class ProblemsFound(InvalidInput):
     """Every problem of one input, reported together (exit code 2)."""
 
     def __init__(
-        self, summary: str, problems: Sequence[Problem], *, hint: str | None = None
+        self, summary: str, problems: Sequence[Diagnostic], *, hint: str | None = None
     ) -> None:
         super().__init__(summary, hint=hint)
         self.problems = tuple(problems)

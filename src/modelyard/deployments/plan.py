@@ -15,7 +15,7 @@ from pathlib import Path
 from typing import Any, Literal, cast
 
 from modelyard.configs.compare import SettingChange, compare_settings
-from modelyard.core.errors import InvalidInput, ModelyardError, Problem
+from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.files import write_json
 from modelyard.deployments.effective import build_effective, compare_effective, live_domains
 from modelyard.deployments.revisions import Action
@@ -125,7 +125,7 @@ class Plan:
 class StalePlan(ModelyardError):
     """What a plan was concluded from is no longer so."""
 
-    def __init__(self, message: str, *, problems: tuple[Problem, ...], hint: str) -> None:
+    def __init__(self, message: str, *, problems: tuple[Diagnostic, ...], hint: str) -> None:
         super().__init__(message, hint=hint)
         self.problems = problems
 
@@ -267,7 +267,7 @@ def require_current(bound: Binding, now: Binding) -> None:
     if moved:
         bound, now = _in_both(bound, now), _in_both(now, bound)
     problems = tuple(
-        Problem(message=message, rule="stale-plan")
+        Diagnostic(message=message, code="stale-plan")
         for one in fields(Binding)
         for message in _differences(one.name, getattr(bound, one.name), getattr(now, one.name))
     )

@@ -13,9 +13,9 @@ from modelyard.configs.checking.check import check_configs
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import Document, resolve
 from modelyard.core.errors import (
+    Diagnostic,
     InvalidInput,
     ModelyardError,
-    Problem,
     ProblemsFound,
     did_you_mean,
 )
@@ -58,7 +58,7 @@ def find_configs(project: Project, words: Sequence[str]) -> tuple[str, ...]:
     """
     catalogue = ConfigCatalogue(project)
     labels: list[str] = []
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     for word in words:
         try:
             labels.append(_locate(catalogue, word).label)
@@ -89,14 +89,14 @@ def _require_valid(catalogue: ConfigCatalogue, paths: Sequence[Path], environmen
     if not report.valid:
         raise _not_valid(
             [
-                Problem(message=one.message, where=one.where, hint=one.hint, rule=one.rule)
+                Diagnostic(message=one.message, where=one.where, hint=one.hint, code=one.rule)
                 for one in report.findings
                 if one.level == "error"
             ]
         )
 
 
-def _not_valid(problems: Sequence[Problem]) -> ProblemsFound:
+def _not_valid(problems: Sequence[Diagnostic]) -> ProblemsFound:
     return ProblemsFound(
         "the configs are not valid, so nothing was deployed",
         problems,

@@ -11,7 +11,7 @@ from typing import Any
 
 from modelyard.configs.kinds import KINDS
 from modelyard.configs.reading.references import Reference, references
-from modelyard.core.errors import Problem, ProblemsFound
+from modelyard.core.errors import Diagnostic, ProblemsFound
 from modelyard.settings.build import build_settings
 from modelyard.settings.keypath import dotted
 
@@ -131,15 +131,15 @@ def names_a_config(reference: Reference) -> bool:
     return reference.to in KINDS or reference.to == "search_domains"
 
 
-def _dangling(snapshot: Snapshot) -> Iterator[Problem]:
+def _dangling(snapshot: Snapshot) -> Iterator[Diagnostic]:
     for label in sorted(snapshot.configs):
         for reference in references(snapshot.settings(label)):
             if names_a_config(reference) and config_of(reference, snapshot) is None:
-                yield Problem(
+                yield Diagnostic(
                     message=f"names {reference.target}, which would not be live",
                     where=f"{label}, {dotted(reference.path)}",
                     hint=f"deploy {label} as well",
-                    rule="not-live",
+                    code="not-live",
                 )
 
 

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.tokenizing import Tokenized, TokenRow
-from modelyard.core.errors import NoData, Problem
+from modelyard.core.errors import Diagnostic, NoData
 from modelyard.core.wording import counted
 
 
@@ -93,6 +93,6 @@ def _warnings(
     return [f"{number:,} of {rows} {text}" for number, text in lines if number]
 
 
-def _other_problems(tokenized: Tokenized) -> list[Problem]:
+def _other_problems(tokenized: Tokenized) -> list[Diagnostic]:
     """What has nothing to do with the length."""
     return [problem for problem in tokenized.problems if problem.where not in tokenized.lost]

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
-from modelyard.core.errors import Problem
+from modelyard.core.errors import Diagnostic
 from modelyard.settings.converters import class_converter, field_converters
 from modelyard.settings.keypath import KeyPath, Where
 from modelyard.settings.report import Report
@@ -24,12 +24,12 @@ def build_settings(
     *,
     path: KeyPath = (),
     written: Where | None = None,
-) -> tuple[T | None, list[Problem]]:
+) -> tuple[T | None, list[Diagnostic]]:
     """Build `settings` from nested mappings; returns it, or None with every problem found.
 
     `written` says how a number with an exponent, such as `1e3`, stands in the file.
     """
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     built = class_converter(cast(Any, settings))(values, path, Report(where, problems, written))
     return (None, problems) if problems else (cast(T, built), [])
 
@@ -41,13 +41,13 @@ def rebuild_settings(
     keys: Iterable[str],
     where: Where,
     written: Where | None = None,
-) -> tuple[T | None, list[Problem]]:
+) -> tuple[T | None, list[Diagnostic]]:
     """Settings like `built`, but with what `values` say for some of the outermost keys.
 
     The same as building all of `values` anew where the other keys say what they said before. When
     those were not valid (`built` is None), only the problems of these keys are found.
     """
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     report = Report(where, problems, written)
     converters = field_converters(cast(Any, settings))
     changed = {}
@@ -77,7 +77,7 @@ def build_valid_part(
         built = class_converter(cast(Any, settings))(kept, (), report)
         if not report.problems:
             return cast(T, built), frozenset(doubts)
-        if any(problem.rule == "missing" for problem in report.problems):
+        if any(problem.code == "missing" for problem in report.problems):
             break
         doubts |= set(report.paths)
         kept = _without(kept, set(report.wrong_paths))

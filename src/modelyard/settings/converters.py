@@ -182,12 +182,12 @@ def _form_converter(form: Form) -> Converter:
     def convert(value: Any, path: KeyPath, report: Report) -> Any:
         if isinstance(value, str) and matches(value):
             return value
-        rule = "wrong-form" if isinstance(value, str) else "wrong-type"
+        code = "wrong-form" if isinstance(value, str) else "wrong-type"
         if form.hidden:
-            return report.add(path, f"'{dotted(path)}' must be {wanted}", rule)
+            return report.add(path, f"'{dotted(path)}' must be {wanted}", code)
         if not isinstance(value, str):
             return report.not_text(path, wanted, value)
-        return report.wrong(path, wanted, value, rule)
+        return report.wrong(path, wanted, value, code)
 
     return convert
 

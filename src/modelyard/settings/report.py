@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection
 from typing import Any
 
-from modelyard.core.errors import Problem, nearest
+from modelyard.core.errors import Diagnostic, nearest
 from modelyard.settings.keypath import KeyPath, Where, dotted
 
 _LONGEST_SHOWN = 60
@@ -16,7 +16,9 @@ class Report:
 
     __slots__ = ("paths", "problems", "where", "written", "wrong_paths")
 
-    def __init__(self, where: Where, problems: list[Problem], written: Where | None = None) -> None:
+    def __init__(
+        self, where: Where, problems: list[Diagnostic], written: Where | None = None
+    ) -> None:
         self.where = where
         self.problems = problems
         self.written = written
@@ -29,12 +31,12 @@ class Report:
         self,
         path: KeyPath,
         message: str,
-        rule: str,
+        code: str,
         place: KeyPath | None = None,
         hint: str | None = None,
     ) -> None:
         where = self.where(path if place is None else place)
-        self.problems.append(Problem(message=message, where=where, hint=hint, rule=rule))
+        self.problems.append(Diagnostic(message=message, where=where, hint=hint, code=code))
         self.wrong_paths.append(path)
         self.paths.append(path)
 
@@ -43,13 +45,13 @@ class Report:
         path: KeyPath,
         wanted: str,
         value: Any,
-        rule: str,
+        code: str,
         near: str = "",
         hint: str | None = None,
     ) -> None:
         shown = self._as_written(path, value) or _shown(value)
         message = f"'{dotted(path)}' must be {wanted}, not {shown}{near}"
-        self.add(path, message, rule, hint=hint)
+        self.add(path, message, code, hint=hint)
 
     def not_text(self, path: KeyPath, wanted: str, value: Any) -> None:
         """Where text is wanted, a number with an exponent was probably meant as text."""

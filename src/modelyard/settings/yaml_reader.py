@@ -25,7 +25,7 @@ from yaml.events import (
     StreamEndEvent,
 )
 
-from modelyard.core.errors import Problem, did_you_mean
+from modelyard.core.errors import Diagnostic, did_you_mean
 from modelyard.settings.yaml_scalars import TypingTrap, read_plain
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
@@ -73,8 +73,8 @@ class YamlReader:
         self.written_at: dict[KeyPath, KeyPath] = {}
         self.doubtful: set[KeyPath] = set()
         self.exponents: dict[KeyPath, str] = {}
-        self.problems: list[Problem] = []
-        self.warnings: list[Problem] = []
+        self.problems: list[Diagnostic] = []
+        self.warnings: list[Diagnostic] = []
         self._name = name
         self._first_line = first_line
         self._anchors: list[_Anchor] = []
@@ -284,7 +284,7 @@ class YamlReader:
         return f"*{_short(name)} does not name a value set above{near}"
 
     def _warn_of_unused_anchors(self) -> None:
-        if any(problem.rule == "yaml-unknown-alias" for problem in self.problems):
+        if any(problem.code == "yaml-unknown-alias" for problem in self.problems):
             return  # it is probably the one that was meant
         for anchor in self._anchors:
             if anchor.is_used:
@@ -293,7 +293,7 @@ class YamlReader:
             name, where = _short(anchor.name), f"{self._name}:{line}:{column}"
             message, hint = f"the anchor &{name} is never used", f"leave it out, or use it: *{name}"
             self.warnings.append(
-                Problem(message=message, where=where, hint=hint, rule="yaml-unused-anchor")
+                Diagnostic(message=message, where=where, hint=hint, code="yaml-unused-anchor")
             )
 
     def _reach(self, event: Event, level: int) -> None:
@@ -307,16 +307,16 @@ class YamlReader:
         message = f"unfolds to more than {_MOST_VALUES:,} values, which no config does"
         self._stop(event, "yaml-too-large", message)
 
-    def _stop(self, event: Event, rule: str, message: str) -> NoReturn:
-        self.problems.append(Problem(message=message, where=self._where(event), rule=rule))
+    def _stop(self, event: Event, code: str, message: str) -> NoReturn:
+        self.problems.append(Diagnostic(message=message, where=self._where(event), code=code))
         raise ReadingStopped
 
-    def _problem(self, event: Event, rule: str, message: str, hint: str | None = None) -> None:
+    def _problem(self, event: Event, code: str, message: str, hint: str | None = None) -> None:
         if len(self.problems) == _MOST_PROBLEMS:
             message = f"reading stops here, after {_MOST_PROBLEMS} problems"
             self._stop(event, "yaml-too-many-problems", message)
         self.problems.append(
-            Problem(message=message, where=self._where(event), hint=hint, rule=rule)
+            Diagnostic(message=message, where=self._where(event), hint=hint, code=code)
         )
 
     def _place(self, event: Event) -> tuple[int, int]:

@@ -17,7 +17,7 @@ from typing import Any
 
 import yaml
 
-from modelyard.core.errors import Problem, ProblemsFound
+from modelyard.core.errors import Diagnostic, ProblemsFound
 from modelyard.settings.yaml_reader import KeyPath, ReadingStopped, YamlReader
 
 __all__ = ["KeyPath", "YamlSource", "inspect_yaml", "load_yaml", "parse_yaml"]
@@ -47,9 +47,9 @@ class YamlSource:
     """Line and column, from 1, of everything that is written, by its key path."""
     written_at: Mapping[KeyPath, KeyPath] = field(default_factory=dict, repr=False)
     """Where that is written which an alias or a merge key brings to another path."""
-    warnings: tuple[Problem, ...] = ()
+    warnings: tuple[Diagnostic, ...] = ()
     """What is allowed and hardly meant, such as an anchor that is never used."""
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Diagnostic, ...] = ()
     """What is wrong where the rest could be read all the same; only inspect_yaml lets it pass."""
     doubtful: frozenset[KeyPath] = frozenset()
     """The values that have one of these problems, and are not what was meant."""
@@ -175,9 +175,9 @@ def _too_large(shown: str) -> ProblemsFound:
 
 
 def _one_problem(
-    shown: str, rule: str, message: str, where: str, hint: str | None = None
+    shown: str, code: str, message: str, where: str, hint: str | None = None
 ) -> ProblemsFound:
-    problem = Problem(message=message, where=where, hint=hint, rule=rule)
+    problem = Diagnostic(message=message, where=where, hint=hint, code=code)
     return ProblemsFound(f"{shown} is not valid", [problem])
 
 
@@ -186,7 +186,7 @@ def _check_directives(text: str) -> None:
         raise yaml.YAMLError("more %TAG directives than anyone can mean; tags are not used here")
 
 
-def _syntax_problem(error: Exception, text: str, name: str, first_line: int) -> Problem:
+def _syntax_problem(error: Exception, text: str, name: str, first_line: int) -> Diagnostic:
     """What the parser could not read, in words for people."""
     mark = getattr(error, "problem_mark", None)
     if mark is None:
@@ -196,24 +196,24 @@ def _syntax_problem(error: Exception, text: str, name: str, first_line: int) -> 
     line = lines[mark.line] if mark.line < len(lines) else ""
     if not line[: mark.column].strip(" ") and line[mark.column : mark.column + 1] == "\t":
         message = "a tab in the indentation"
-        return Problem(
-            message=message, where=where, hint="indent with spaces, not tabs", rule="yaml-tab"
+        return Diagnostic(
+            message=message, where=where, hint="indent with spaces, not tabs", code="yaml-tab"
         )
     said = getattr(error, "problem", None) or "is not YAML"
-    return Problem(message=f"YAML syntax: {said}", where=where, rule="yaml-syntax")
+    return Diagnostic(message=f"YAML syntax: {said}", where=where, code="yaml-syntax")
 
 
-def _character_problem(error: Exception, text: str, name: str, first_line: int) -> Problem:
+def _character_problem(error: Exception, text: str, name: str, first_line: int) -> Diagnostic:
     """The error of a parser that gave no line: a character that cannot stand in YAML."""
     found = _UNREADABLE.search(text)
     if found is None:
         said = error if isinstance(error, yaml.YAMLError) else "a character that does not exist"
         where = f"{name}:{first_line}:1"
-        return Problem(message=f"YAML syntax: {said}", where=where, rule="yaml-syntax")
+        return Diagnostic(message=f"YAML syntax: {said}", where=where, code="yaml-syntax")
     where = f"{name}:{_line_and_column(text[: found.start()], first_line)}"
     kind = "half a character" if "\ud800" <= found[0] <= "\udfff" else "a control character"
     message = f"{kind} (U+{ord(found[0]):04X}), which YAML cannot hold"
-    return Problem(message=message, where=where, hint="remove it", rule="yaml-character")
+    return Diagnostic(message=message, where=where, hint="remove it", code="yaml-character")
 
 
 def _line_and_column(before: str, first_line: int) -> str:

@@ -18,7 +18,7 @@ from modelyard.adapters.versions import AdapterVersion, resolve_version
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import ChatDataset, load_dataset
 from modelyard.configs.kinds.fine_tuning import LoraSettings
-from modelyard.core.errors import InvalidInput, ModelyardError, Problem, ProblemsFound
+from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.layout import Project
 from modelyard.training.memory import BaseShape, load_base_shape
 from modelyard.training.spec import FineTuneSpec
@@ -89,7 +89,7 @@ def require_same_adapter(parent: AdapterVersion, base: LocalBase, lora: LoraSett
     config = json.loads((parent.path / CONFIG_NAME).read_text())
     shape = load_base_shape(base.path)
     problems = [
-        Problem(
+        Diagnostic(
             message=f"is {_shown(asked)}, and {_shown(found)} in {parent.name}",
             where=f"lora.{name}",
             hint=f"continue with --set 'lora.{name}={_shown(found)}'",

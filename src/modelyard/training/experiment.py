@@ -17,7 +17,7 @@ from typing import Any
 import yaml
 
 from modelyard.core.clock import utc_now
-from modelyard.core.errors import InvalidInput, ModelyardError, Problem, ProblemsFound
+from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.files import write_atomic, write_json
 from modelyard.core.layout import Project
 from modelyard.settings.mapping import flatten_settings, settings_mapping
@@ -177,7 +177,7 @@ def require_same_run(spec: FineTuneSpec, experiment: Experiment, identity: Ident
     if differences:
         raise ProblemsFound(
             f"experiment {spec.experiment} holds a run with other inputs",
-            [Problem(message=line) for line in differences],
+            [Diagnostic(message=line) for line in differences],
             hint="give this run a name of its own (--experiment NAME), or start over (--fresh)",
         )
 

@@ -17,7 +17,7 @@ from modelyard.chatdata.report import DataReport, build_data_report
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import Tokenized, TokenRow, tokenize_conversations
 from modelyard.configs.kinds.fine_tuning import LONGEST_ROW
-from modelyard.core.errors import InvalidInput, ModelyardError, Problem, ProblemsFound
+from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.files import require_free_space
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
@@ -197,14 +197,14 @@ def run_preflight(
 
 def organisation_problems(
     spec: FineTuneSpec, dataset: ChatDataset, parent: AdapterVersion | None
-) -> list[Problem]:
+) -> list[Diagnostic]:
     """What forbids training an adapter of one organisation on what belongs to another."""
     owners = [(spec.org, "--org"), (dataset.org, str(dataset.path))]
     if parent is not None:
         owners.append((parent.manifest.org, parent.name))
     known = [(org, where) for org, where in owners if org]
     return [
-        Problem(
+        Diagnostic(
             message=f"belongs to organisation '{org}', and the adapter to '{known[0][0]}'",
             where=where,
             hint="train each organisation's adapter on its own data",

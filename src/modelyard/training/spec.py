@@ -17,7 +17,7 @@ import yaml
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.fine_tuning import FineTuning
 from modelyard.configs.reading.document import Resolved, load_document, resolve
-from modelyard.core.errors import Problem, ProblemsFound
+from modelyard.core.errors import Diagnostic, ProblemsFound
 from modelyard.core.layout import check_name
 from modelyard.settings.build import build_settings
 
@@ -58,12 +58,12 @@ def load_spec(
     if config is not None:
         resolved = resolve(load_document(config, kind="fine_tuning"), environment)
         values = resolved.values
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     for assignment in assignments:
         key, separator, text = assignment.partition("=")
         if not separator or not key:
             message = "is not key=value, such as lora.rank=8"
-            problems.append(Problem(message=message, where=f"--set {assignment}"))
+            problems.append(Diagnostic(message=message, where=f"--set {assignment}"))
             continue
         try:
             value = yaml.safe_load(text)
@@ -105,13 +105,13 @@ def _number_or_text(text: str) -> Any:
 
 def _assign(
     values: dict[str, Any], written: dict[tuple[str, ...], str], key: str, value: Any, where: str
-) -> list[Problem]:
+) -> list[Diagnostic]:
     *groups, last = key.split(".")
     place = values
     for group in groups:
         place = place.setdefault(group, {})
         if not isinstance(place, dict):
-            return [Problem(message=f"'{group}' is not a group of keys", where=where)]
+            return [Diagnostic(message=f"'{group}' is not a group of keys", where=where)]
     place[last] = value
     written[(*groups, last)] = where
     return []

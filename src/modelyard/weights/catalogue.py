@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from modelyard.core.errors import InvalidInput, Problem, ProblemsFound, did_you_mean
+from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound, did_you_mean
 from modelyard.core.layout import Project
 from modelyard.settings.build import build_settings
 from modelyard.settings.cards import load_card
@@ -133,13 +133,13 @@ class BaseCard:
 def load_catalogue(project: Project) -> dict[str, BaseCard]:
     """Every card of the project by name. Raises ProblemsFound with what is wrong in all of them."""
     cards: dict[str, BaseCard] = {}
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     for name in _card_names(project):
         try:
             cards[name] = _load_base_card(project, name)
         except InvalidInput as error:
             problems += error.problems or [
-                Problem(message=error.message, where=error.where, hint=error.hint)
+                Diagnostic(message=error.message, where=error.where, hint=error.hint)
             ]
     if problems:
         raise ProblemsFound("the base model cards are not valid", problems)
@@ -177,7 +177,7 @@ def _load_base_card(project: Project, name: str) -> BaseCard:
     problems += wrong
     if card is not None and card.name != name:
         problems.append(
-            Problem(
+            Diagnostic(
                 message=f"'name' is '{card.name}', but the card lies in the folder '{name}'",
                 where=front.where(("name",)),
             )
@@ -187,13 +187,13 @@ def _load_base_card(project: Project, name: str) -> BaseCard:
     return dataclasses.replace(card, sources=sources)
 
 
-def _build_sources(front: YamlSource) -> tuple[tuple[Source, ...], list[Problem]]:
+def _build_sources(front: YamlSource) -> tuple[tuple[Source, ...], list[Diagnostic]]:
     listed = front.value.get("sources")
     if not isinstance(listed, list) or not listed:
         message = "'sources' must be a list with at least one source"
-        return (), [Problem(message=message, where=front.where(("sources",)))]
+        return (), [Diagnostic(message=message, where=front.where(("sources",)))]
     sources: list[Source] = []
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     for index, entry in enumerate(listed):
         source, wrong = _build_source(front, index, entry)
         problems += wrong
@@ -202,23 +202,25 @@ def _build_sources(front: YamlSource) -> tuple[tuple[Source, ...], list[Problem]
     return tuple(sources), problems
 
 
-def _build_source(front: YamlSource, index: int, entry: Any) -> tuple[Source | None, list[Problem]]:
+def _build_source(
+    front: YamlSource, index: int, entry: Any
+) -> tuple[Source | None, list[Diagnostic]]:
     def where(path: tuple[str | int, ...] = ()) -> str:
         return front.where(("sources", index, *path))
 
     kinds = ", ".join(_SOURCE_KINDS)
     if not isinstance(entry, dict) or "kind" not in entry:
-        return None, [Problem(message=f"a source needs a 'kind': one of {kinds}", where=where())]
+        return None, [Diagnostic(message=f"a source needs a 'kind': one of {kinds}", where=where())]
     kind = entry["kind"]
     if kind not in _SOURCE_KINDS:
         near = did_you_mean(str(kind), list(_SOURCE_KINDS))
         message = f"'kind' must be one of {kinds}, not {kind!r}{near}"
-        return None, [Problem(message=message, where=where(("kind",)))]
+        return None, [Diagnostic(message=message, where=where(("kind",)))]
     values = {key: value for key, value in entry.items() if key != "kind"}
     source, problems = build_settings(_SOURCE_KINDS[kind], values, where)
     if source is not None:
         problems = [
-            Problem(message=message, where=where((key,))) for key, message in _malformed(source)
+            Diagnostic(message=message, where=where((key,))) for key, message in _malformed(source)
         ]
     return source, problems
 

@@ -16,7 +16,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
 from modelyard.core.clock import utc_now
-from modelyard.core.errors import ModelyardError, Problem
+from modelyard.core.errors import Diagnostic, ModelyardError
 from modelyard.core.files import sha256_file, write_json
 from modelyard.core.layout import Project, cache_folder, check_name
 from modelyard.core.progress import Progress, Silent
@@ -46,7 +46,7 @@ _CONVERSION = 1
 class BaseDamaged(ModelyardError):
     """Files of a base are missing or changed since they were recorded."""
 
-    def __init__(self, name: str, problems: tuple[Problem, ...]) -> None:
+    def __init__(self, name: str, problems: tuple[Diagnostic, ...]) -> None:
         super().__init__(
             f"the files of base '{name}' are damaged",
             hint=f"run `models base pull {name} --force` to fetch and build it anew",
@@ -232,7 +232,7 @@ def _load_record(name: str, home: Path, *, forgiving: bool = False) -> LocalBase
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if forgiving:
             return None
-        problem = Problem(message="is not a readable record", where=str(path))
+        problem = Diagnostic(message="is not a readable record", where=str(path))
         raise BaseDamaged(name, (problem,)) from error
 
 
@@ -265,19 +265,19 @@ def _checked(base: LocalBase, home: Path, *, remember: bool) -> LocalBase:
         for file in weight_files(base.path):
             read_tensor_entries(file)
     except UnreadableWeights as error:
-        problem = Problem(message=error.message, where=error.where)
+        problem = Diagnostic(message=error.message, where=error.where)
         raise BaseDamaged(base.name, (problem,)) from error
     return base
 
 
-def _check_bytes(path: Path, facts: FileFacts) -> Problem | None:
+def _check_bytes(path: Path, facts: FileFacts) -> Diagnostic | None:
     try:
         size = path.stat().st_size
         if size != facts.size_bytes:
             message = f"has {size:,} bytes, and {facts.size_bytes:,} were recorded"
-            return Problem(message=message, where=str(path))
+            return Diagnostic(message=message, where=str(path))
         if sha256_file(path) != facts.sha256:
-            return Problem(message="has other bytes than were recorded", where=str(path))
+            return Diagnostic(message="has other bytes than were recorded", where=str(path))
     except OSError as error:
-        return Problem(message=f"cannot read: {error.strerror}", where=str(path))
+        return Diagnostic(message=f"cannot read: {error.strerror}", where=str(path))
     return None

@@ -11,7 +11,7 @@ import math
 import shutil
 from pathlib import Path
 
-from modelyard.core.errors import ModelyardError, Problem
+from modelyard.core.errors import Diagnostic, ModelyardError
 from modelyard.core.files import (
     exclusive_lock,
     require_free_space,
@@ -44,7 +44,7 @@ from modelyard.weights.source_failed import SourceFailed
 class BaseUnavailable(ModelyardError):
     """No source of a base could give it; there is one problem for each of them."""
 
-    def __init__(self, name: str, problems: tuple[Problem, ...], *, hint: str) -> None:
+    def __init__(self, name: str, problems: tuple[Diagnostic, ...], *, hint: str) -> None:
         super().__init__(f"base '{name}' cannot be had from any of its sources", hint=hint)
         self.problems = problems
 
@@ -75,12 +75,14 @@ def pull_base(
             return found
         for folder in (_downloads(card.name), *base_cache(card.name).glob("*-*/")):
             sweep_staging(folder)
-        problems: list[Problem] = []
+        problems: list[Diagnostic] = []
         for source in card.sources:
             try:
                 return _pull_from(project, card, source, progress, offline=offline, force=force)
             except SourceFailed as error:
-                problems.append(Problem(message=error.message, where=str(source), hint=error.hint))
+                problems.append(
+                    Diagnostic(message=error.message, where=str(source), hint=error.hint)
+                )
     raise BaseUnavailable(card.name, tuple(problems), hint=_hint(project, card, offline))
 
 

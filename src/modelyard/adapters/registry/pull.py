@@ -23,7 +23,7 @@ from modelyard.adapters.versions import (
     place_version,
     version_numbers,
 )
-from modelyard.core.errors import InvalidInput, ModelyardError, Problem
+from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.files import (
     disk_errors,
     exclusive_lock,
@@ -276,7 +276,7 @@ def _prove(project: Project, staged: Path, version: RemoteVersion, base: LocalBa
         try:
             read_tensor_entries(staged / WEIGHTS_NAME)
         except UnreadableWeights as error:
-            problems = [Problem(message=error.message, where=WEIGHTS_NAME)]
+            problems = [Diagnostic(message=error.message, where=WEIGHTS_NAME)]
     if problems:
         raise AdapterMismatch(
             "arrived as it was pushed, and is not fit for use",

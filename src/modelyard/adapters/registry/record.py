@@ -21,7 +21,7 @@ from modelyard.adapters.manifest import (
     parse_manifest,
 )
 from modelyard.adapters.versions import CARD_NAME
-from modelyard.core.errors import InvalidInput, ModelyardError, Problem
+from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.layout import check_name
 
 _MOST_FILES = 1000
@@ -35,7 +35,7 @@ _FILE_NAME = re.compile(
 class DamagedRegistry(ModelyardError):
     """What lies in the registry is not what should, and nothing of it is taken."""
 
-    def __init__(self, message: str, *, where: str, problems: tuple[Problem, ...] = ()) -> None:
+    def __init__(self, message: str, *, where: str, problems: tuple[Diagnostic, ...] = ()) -> None:
         hint = "push the version again with --force, from a project where it is whole"
         super().__init__(message, where=where, hint=hint)
         self.problems = problems
@@ -112,7 +112,7 @@ def record_digest(manifest_bytes: bytes) -> str:
     return hashlib.sha256(manifest_bytes).hexdigest()
 
 
-def manifest_problems(manifest: Manifest, adapter: str, number: int) -> list[Problem]:
+def manifest_problems(manifest: Manifest, adapter: str, number: int) -> list[Diagnostic]:
     """Everything that keeps a manifest from elsewhere from being adapter@number, and safe to take.
 
     No file may leave the version's folder, hide, stand twice under names that some disks take for
@@ -121,22 +121,22 @@ def manifest_problems(manifest: Manifest, adapter: str, number: int) -> list[Pro
     problems = []
     if (manifest.adapter, manifest.version) != (adapter, number):
         message = f"says it is {manifest.adapter!r}@{manifest.version}, not {adapter}@{number}"
-        problems.append(Problem(message=message))
+        problems.append(Diagnostic(message=message))
     try:
         check_name(manifest.base.name, "base model")
     except InvalidInput as error:
-        problems.append(Problem(message=error.message))
+        problems.append(Diagnostic(message=error.message))
     if manifest.org is not None and not (manifest.org.isprintable() and manifest.org):
-        problems.append(Problem(message=f"{manifest.org!r} is no organisation"))
+        problems.append(Diagnostic(message=f"{manifest.org!r} is no organisation"))
     if len(manifest.files) > _MOST_FILES:
-        problems.append(Problem(message=f"names {len(manifest.files):,} files"))
+        problems.append(Diagnostic(message=f"names {len(manifest.files):,} files"))
         return problems
     for name, entry in manifest.files.items():
         if wrong := _file_problem(name, entry):
-            problems.append(Problem(message=wrong, where=repr(name)))
+            problems.append(Diagnostic(message=wrong, where=repr(name)))
     problems += _name_clashes(list(manifest.files))
     missing = {CARD_NAME, CONFIG_NAME, WEIGHTS_NAME} - manifest.files.keys()
-    problems += [Problem(message="is missing", where=name) for name in sorted(missing)]
+    problems += [Diagnostic(message="is missing", where=name) for name in sorted(missing)]
     return problems
 
 
@@ -152,7 +152,7 @@ def _file_problem(name: str, entry: FileEntry) -> str | None:
     return None if 0 <= entry.size_bytes <= _MOST_BYTES else "has a size that no file has"
 
 
-def _name_clashes(names: list[str]) -> list[Problem]:
+def _name_clashes(names: list[str]) -> list[Diagnostic]:
     """Names that are one on a disk without upper and lower case, or file and folder at once."""
     lowered = [name.lower() for name in names]
     folders = {
@@ -161,7 +161,7 @@ def _name_clashes(names: list[str]) -> list[Problem]:
         for depth in range(1, len(parts))
     }
     return [
-        Problem(message="clashes with another file's name", where=name)
+        Diagnostic(message="clashes with another file's name", where=name)
         for name, low in zip(names, lowered, strict=True)
         if lowered.count(low) > 1 or low in folders
     ]

@@ -8,7 +8,7 @@ import typer
 
 from modelyard.cli.options import Json
 from modelyard.cli.render import print_json, print_text, showing_progress
-from modelyard.core.errors import InvalidInput, ModelyardError, Problem
+from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.layout import Project, find_project
 from modelyard.core.wording import counted
 
@@ -118,7 +118,7 @@ def _verify_one(
     from modelyard.adapters.verify import verify_version
     from modelyard.adapters.versions import load_version
 
-    problems: list[Problem] = []
+    problems: list[Diagnostic] = []
     change = None
     try:
         version = load_version(project, adapter, number)
@@ -128,15 +128,15 @@ def _verify_one(
             change = _logit_change(version, base, progress)
             if not change > 0:
                 message = "changes nothing: its logits are the base's"
-                problems.append(Problem(message=message))
+                problems.append(Diagnostic(message=message))
     except ModelyardError as error:
         problems += error.problems or [
-            Problem(message=error.message, where=error.where, hint=error.hint)
+            Diagnostic(message=error.message, where=error.where, hint=error.hint)
         ]
     return _result(f"{adapter}@{number}", problems, change)
 
 
-def _result(name: str, problems: list[Problem], change: float | None) -> dict[str, Any]:
+def _result(name: str, problems: list[Diagnostic], change: float | None) -> dict[str, Any]:
     return {
         "version": name,
         "ok": not problems,
@@ -149,7 +149,7 @@ def _result(name: str, problems: list[Problem], change: float | None) -> dict[st
 
 
 def _locate(
-    project: Project, version: AdapterVersion, problems: list[Problem], progress: Progress
+    project: Project, version: AdapterVersion, problems: list[Diagnostic], progress: Progress
 ) -> LocalBase | None:
     """The version's base; when it is not here or damaged, that is one of the problems."""
     from modelyard.weights.local import locate_base
@@ -162,7 +162,7 @@ def _locate(
     except ModelyardError as error:
         base, message, hint = None, f"its base cannot be used: {error}", error.hint
     if base is None:
-        problems.append(Problem(message=message, hint=hint))
+        problems.append(Diagnostic(message=message, hint=hint))
     return base
 
 

@@ -23,7 +23,7 @@ from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import Document, written_where
 from modelyard.configs.reading.references import secret_references
 from modelyard.configs.reading.shape import Shaped
-from modelyard.core.errors import ModelyardError, Problem
+from modelyard.core.errors import Diagnostic, ModelyardError
 from modelyard.secrets.detection import mask_secrets
 from modelyard.settings.keypath import KeyPath, dotted
 
@@ -86,7 +86,7 @@ def _read(
     try:
         document = catalogue.inspect(path)
     except ModelyardError as error:
-        whole = Problem(message=error.message, where=error.where, hint=error.hint)
+        whole = Diagnostic(message=error.message, where=error.where, hint=error.hint)
         findings += [finding_of(one, file) for one in error.problems or (whole,)]
         return None
     findings += [finding_of(one, file) for one in document.problems]
@@ -181,7 +181,7 @@ def _in_environments(finding: Finding, environments: Sequence[str]) -> Finding:
 
 
 def _finding(mistake: Mistake, where: str, shown: str) -> Finding:
-    problem = Problem(message=mistake.message, where=where, hint=mistake.hint, rule=mistake.rule)
+    problem = Diagnostic(message=mistake.message, where=where, hint=mistake.hint, code=mistake.rule)
     return finding_of(problem, shown, level=mistake.level)
 
 

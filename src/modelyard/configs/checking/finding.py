@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
-from modelyard.core.errors import Problem
+from modelyard.core.errors import Diagnostic
 
 Level = Literal["error", "warning"]
 
@@ -67,7 +67,7 @@ class CheckReport:
         return not any(finding.level == "error" for finding in self.findings)
 
 
-def finding_of(problem: Problem, file: str, *, level: Level = "error") -> Finding:
+def finding_of(problem: Diagnostic, file: str, *, level: Level = "error") -> Finding:
     """A problem as a finding; one without a place is of the file's first line."""
     place = (problem.where or "").rsplit(":", 2)
     if len(place) == 3 and place[1].isdigit() and place[2].isdigit():
@@ -79,7 +79,7 @@ def finding_of(problem: Problem, file: str, *, level: Level = "error") -> Findin
         line=line,
         column=column,
         level=level,
-        rule=problem.rule or "unreadable",
+        rule=problem.code or "unreadable",
         message=problem.message,
         hint=problem.hint,
     )

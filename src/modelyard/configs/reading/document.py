@@ -10,7 +10,7 @@ from typing import Any, cast
 
 from modelyard.configs.kinds import ENVIRONMENTS, KINDS, Kind
 from modelyard.configs.kinds.parts import NAME_PATTERN
-from modelyard.core.errors import InvalidInput, Problem, ProblemsFound, did_you_mean
+from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound, did_you_mean
 from modelyard.settings.keypath import KeyPath, Where
 from modelyard.settings.yaml_source import YamlSource, inspect_yaml
 
@@ -36,7 +36,7 @@ class Document:
     """What other configs call it: `name:`, else the file's name without `_config`."""
     source: YamlSource
     """What it says, and where."""
-    problems: tuple[Problem, ...] = ()
+    problems: tuple[Diagnostic, ...] = ()
     """What is wrong with its YAML, its name and its environments; only inspect_document lets it be.
     """
     doubtful: frozenset[KeyPath] = frozenset()
@@ -108,7 +108,7 @@ def inspect_document(path: Path, *, shown: str | None = None, kind: str | None =
         message = "the file is empty" if empty else "a config is a mapping of keys to values"
         raise ProblemsFound(
             f"{source.name} is not valid",
-            [Problem(message=message, where=source.where(), rule="not-a-mapping")],
+            [Diagnostic(message=message, where=source.where(), code="not-a-mapping")],
         )
     wrong = _header_problems(source)
     if (other := _other_schema(source, found)) is not None:
@@ -126,17 +126,17 @@ def inspect_document(path: Path, *, shown: str | None = None, kind: str | None =
     )
 
 
-def _other_schema(source: YamlSource, kind: Kind) -> Problem | None:
+def _other_schema(source: YamlSource, kind: Kind) -> Diagnostic | None:
     """What is odd about a schema line of another kind than the file is."""
     named = _SCHEMA_LINE.search(source.text, 0, _HEAD_BYTES)
     if named is None or named[1] == kind.name or named[1] not in KINDS:
         return None
     line = source.text.count("\n", 0, named.start()) + 1
-    return Problem(
+    return Diagnostic(
         message=f"the schema line says {named[1]}, and the file is read as {kind.name}",
         where=f"{source.name}:{line}:1",
         hint=f"name {kind.name}.json there, or move the file",
-        rule="other-schema",
+        code="other-schema",
     )
 
 
@@ -184,24 +184,24 @@ def kind_of(path: Path, shown: str) -> Kind:
     raise ProblemsFound(
         f"{shown} is not valid",
         [
-            Problem(
+            Diagnostic(
                 message=f"what kind of config this is cannot be told; kinds are {kinds}",
                 where=f"{shown}:1:1",
                 hint="put it under configs/KIND/, or begin it with "
                 "`# yaml-language-server: $schema=.../KIND.json`",
-                rule="unknown-kind",
+                code="unknown-kind",
             )
         ],
     )
 
 
-def _header_problems(source: YamlSource) -> list[tuple[KeyPath, Problem]]:
+def _header_problems(source: YamlSource) -> list[tuple[KeyPath, Diagnostic]]:
     """What is wrong with the name and the environments, and where."""
-    problems: list[tuple[KeyPath, Problem]] = []
+    problems: list[tuple[KeyPath, Diagnostic]] = []
 
-    def problem(path: KeyPath, message: str, rule: str) -> None:
+    def problem(path: KeyPath, message: str, code: str) -> None:
         if path not in source.doubtful:
-            found = Problem(message=message, where=source.where(path), rule=rule)
+            found = Diagnostic(message=message, where=source.where(path), code=code)
             problems.append((path, found))
 
     name = source.value.get("name")

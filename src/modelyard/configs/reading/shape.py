@@ -19,7 +19,7 @@ from modelyard.configs.reading.document import (
     written_numbers,
     written_where,
 )
-from modelyard.core.errors import Problem
+from modelyard.core.errors import Diagnostic
 from modelyard.settings.build import build_settings, build_valid_part, rebuild_settings
 from modelyard.settings.keypath import KeyPath
 
@@ -32,7 +32,7 @@ class Shaped:
     """The document."""
     settings: Mapping[str, Any]
     """The settings object for each environment asked for; without those that are not valid."""
-    problems: tuple[Problem, ...]
+    problems: tuple[Diagnostic, ...]
     """Everything wrong with its shape, each once."""
     partly: Mapping[str, Any] = field(default_factory=dict)
     """By environment, the settings of what is valid where not all of it is; without those that lack
@@ -67,7 +67,7 @@ def _partly_shaped(
     document: Document,
     environments: tuple[str, ...],
     settings: dict[str, Any],
-    problems: Iterable[Problem],
+    problems: Iterable[Diagnostic],
 ) -> Shaped:
     """What can be said of a document that is not valid, without a second word at one place."""
     partly: dict[str, Any] = {}

@@ -8,14 +8,14 @@ from pathlib import Path
 
 from modelyard.configs.kinds import KINDS
 from modelyard.configs.reading.document import SUFFIXES, is_config_name
-from modelyard.core.errors import Problem, did_you_mean
+from modelyard.core.errors import Diagnostic, did_you_mean
 from modelyard.core.layout import Project
 
 _FOLDERS = [kind for kind in KINDS if kind != "integration"]
 
 
-def find_unread(project: Project) -> Iterator[Problem]:
-    """A problem of the rule `not-read` for each YAML file that no kind's folder brings in."""
+def find_unread(project: Project) -> Iterator[Diagnostic]:
+    """A problem of the code `not-read` for each YAML file that no kind's folder brings in."""
     for place, folders, names in os.walk(project.configs):
         folders[:] = sorted(name for name in folders if not name.startswith("."))
         for name in sorted(names):
@@ -24,11 +24,11 @@ def find_unread(project: Project) -> Iterator[Problem]:
                 why = _why_unread(path.relative_to(project.configs).parts)
                 if why:
                     message, hint = why
-                    yield Problem(
+                    yield Diagnostic(
                         message=f"is not read: {message}",
                         where=f"{project.show(path)}:1:1",
                         hint=hint,
-                        rule="not-read",
+                        code="not-read",
                     )
 
 
