@@ -78,7 +78,6 @@ def write_index(
         encoder=fingerprint,
         dimensions=index.encoder.dimensions,
         chunking=index.chunking,
-        code=False,
     ) as build:
         for number, some in enumerate(_files(pairs)):
             file = [chunk for chunk, _ in some]

@@ -10,7 +10,7 @@ from toy_encoder import ToyEncoder
 from modelyard.configs.kinds.embedding_models import Encoder, Fusion, IndexSettings
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
-from modelyard.retrieval.index_file import open_index
+from modelyard.retrieval.index_file import IndexedChunk, IndexReader, open_index
 from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.update import update_index
 from modelyard.retrieval.updating.outcome import IndexUpdate
@@ -98,6 +98,11 @@ def make_docs(root: Path, *, chunk_tokens: int = 40) -> Docs:
     return Docs(project, index)
 
 
+def all_chunks(reader: IndexReader) -> list[IndexedChunk]:
+    """Every chunk, file by file."""
+    return [chunk for file in reader.files() for chunk in reader.chunks_of_file(file.id)]
+
+
 def rows_of(index: Path) -> list[Row]:
     """All that an index says, whatever the ids: files, chunks, vectors and words."""
     with open_index(index) as reader:
@@ -111,7 +116,7 @@ def rows_of(index: Path) -> list[Row]:
             )
         }
         rows: list[Row] = [("file", one.path, one.sha256) for one in reader.files()]
-        chunks = list(reader.all_chunks())
+        chunks = all_chunks(reader)
         assert {one.id for one in chunks} == vectors.keys() == words.keys()
         rows += [
             (

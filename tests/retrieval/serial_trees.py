@@ -13,7 +13,7 @@ from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from index_projects import Docs, make_docs
+from index_projects import Docs, all_chunks, make_docs
 from toy_encoder import ToyEncoder
 
 from modelyard.configs.kinds.embedding_models import IndexSettings
@@ -159,4 +159,4 @@ def assert_sound(index: Path, copy: Path) -> None:
         for table in ("title_words", "text_words"):
             connection.execute(f"INSERT INTO {table} ({table}) VALUES ('integrity-check')")
     with open_index(index) as reader:
-        assert reader.count_chunks() == len(list(reader.all_chunks()))
+        assert reader.count_chunks() == len(all_chunks(reader))

@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from index_projects import Docs
+from index_projects import Docs, all_chunks
 from serial_trees import make_serial_docs, told, told_by
 from toy_encoder import ToyEncoder
 
@@ -38,7 +38,7 @@ def docs(tmp_path: Path) -> Docs:
 def read_all(docs: Docs) -> None:
     with open_index(docs.index.path) as reader:
         list(reader.files())
-        told(reader.all_chunks())
+        told(all_chunks(reader))
         reader.vectors()
 
 
@@ -67,7 +67,7 @@ def outcome_of_use(docs: Docs) -> str:
     docs.update()  # mends what can be found
     docs.update(rebuild=True)
     with open_index(docs.index.path) as reader:
-        assert told(reader.all_chunks()) == told_by(0)
+        assert told(all_chunks(reader)) == told_by(0)
     return outcome
 
 
@@ -176,7 +176,7 @@ def test_a_damage_that_only_the_update_meets_is_mended_by_it(docs: Docs) -> None
     )
     assert done.built == "it was damaged"
     with open_index(docs.index.path) as reader:
-        assert any("Another file" in one.text for one in reader.all_chunks())
+        assert any("Another file" in one.text for one in all_chunks(reader))
 
 
 def zero_middle(index: Path) -> None:

@@ -178,7 +178,6 @@ def index_two_chunks(project: Project, index: str = "documentation") -> None:
         encoder=encoder.fingerprint,
         dimensions=64,
         chunking="",
-        code=False,
     ) as build:
         build.add_file(record, chunks, vectors)
 

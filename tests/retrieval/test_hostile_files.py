@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from index_projects import Docs, make_docs, page
+from index_projects import Docs, all_chunks, make_docs, page
 
 from killed import SOAK, fork
 from modelyard.retrieval.index_file import open_index
@@ -233,7 +233,7 @@ def test_a_file_that_grows_while_it_is_read_is_taken_up_next_time(docs: Docs) ->
         for _ in range(5):
             docs.update()
             with open_index(docs.index.path) as reader:
-                for one in reader.all_chunks():
+                for one in all_chunks(reader):
                     if one.path == "docs/grows.md" and "Growing" in one.text:
                         assert f"line {(one.first_line - 1) // 4} of it" in one.text
     finally:

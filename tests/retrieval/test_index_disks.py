@@ -14,7 +14,7 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from index_projects import Docs
+from index_projects import Docs, all_chunks
 from serial_trees import assert_sound, make_serial_docs, told, told_by, words_of, write_tree
 from tiny_encoders import write_encoder
 from toy_encoder import ToyEncoder
@@ -61,7 +61,7 @@ def free(disk: Path) -> None:
 
 def seen_by_fresh_reader(index: Path) -> frozenset[object]:
     with open_index(index) as reader:
-        return frozenset(told(reader.all_chunks()))
+        return frozenset(told(all_chunks(reader)))
 
 
 @pytest.mark.parametrize("rebuild", [False, True])

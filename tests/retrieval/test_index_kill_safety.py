@@ -13,7 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from index_projects import Docs, make_docs, page
+from index_projects import Docs, all_chunks, make_docs, page
 from serial_trees import (
     FILES,
     Witness,
@@ -119,7 +119,7 @@ def read_until_stopped(docs: Docs, states: range) -> None:
     witness = Witness(states)
     while True:
         with open_index(docs.index.path) as reader:
-            witness.hears_whole(reader.meta.version, reader.all_chunks())
+            witness.hears_whole(reader.meta.version, all_chunks(reader))
 
 
 def kill_in_commit(docs: Docs, seconds: float) -> bool:
@@ -170,7 +170,7 @@ def test_readers_see_whole_snapshots_while_updates_are_killed(tmp_path: Path) ->
             assert os.waitpid(fork(lambda: docs.update(wait_s=10)), 0)[1] == 0
             took_s = 0.5 * took_s + 0.5 * (time.monotonic() - began)
             with open_index(docs.index.path) as reader:
-                assert told(reader.all_chunks()) == told_by(serial)
+                assert told(all_chunks(reader)) == told_by(serial)
     docs.update()
     for reader in readers:
         assert os.waitpid(reader, os.WNOHANG) == (0, 0), "a reader ended by itself"

@@ -8,7 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from index_projects import Docs, make_docs, page
+from index_projects import Docs, all_chunks, make_docs, page
 
 from killed import interruptions, kill_after
 from modelyard.retrieval.index_file import open_index
@@ -125,7 +125,7 @@ def test_a_secret_is_nowhere_after_any_change(tmp_path: Path, chunker: str) -> N
     plant(docs, FORMS)
     done = docs.update()
     with open_index(docs.index.path) as reader:
-        assert any("****" in f"{one.title} {one.text}" for one in reader.all_chunks())
+        assert any("****" in f"{one.title} {one.text}" for one in all_chunks(reader))
     assert done.chunks.added > (5 if chunker == "logs" else 50)
     assert_nowhere(docs, "added")
     assert not [text for text in docs.encoders.encoder.encoded if run(3, 20) in text]

@@ -89,7 +89,6 @@ def index(project: Project) -> Index:
             encoder=encoder.fingerprint,
             dimensions=encoder.dimensions,
             chunking="c",
-            code=index == "source_code",
         ) as build:
             for path, pieces in texts.items():
                 chunks = [

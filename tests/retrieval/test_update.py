@@ -10,7 +10,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from index_projects import SECRET, Docs, make_docs, page
+from index_projects import SECRET, Docs, all_chunks, make_docs, page
 
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.retrieval.index_file import IndexDamaged, IndexMissing, open_index
@@ -293,7 +293,7 @@ def test_a_reader_keeps_its_snapshot_while_an_update_waits(docs: Docs) -> None:
     with open_index(docs.index.path) as reader:
         version = reader.meta.version
         docs.update(rebuild=True)
-        assert len(list(reader.all_chunks())) == 9
+        assert len(all_chunks(reader)) == 9
         with open_index(docs.index.path) as newer:
             assert newer.meta.version != version
 

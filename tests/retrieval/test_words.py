@@ -11,7 +11,7 @@ from modelyard.retrieval.words import find_words, index_words, query_terms
 
 
 def terms(text: str) -> list[str]:
-    return index_words(text, code=True).split()
+    return index_words(text).split()
 
 
 def test_words_become_stems_and_stop_words_go() -> None:
@@ -29,7 +29,7 @@ def test_an_identifier_meets_its_words_in_prose() -> None:
 
 
 def test_a_query_has_each_term_once_in_order() -> None:
-    assert query_terms("lock the lock, locked: core files", code=False) == ["lock", "core", "file"]
+    assert query_terms("lock the lock, locked: core files") == ["lock", "core", "file"]
 
 
 def test_accents_and_capitals_do_not_count() -> None:
@@ -46,13 +46,13 @@ def test_words_are_found_where_they_stand() -> None:
 
 
 def test_an_endless_word_is_cut() -> None:
-    assert len(index_words("A" * 1_000_000, code=False)) <= 200
+    assert len(index_words("A" * 1_000_000)) <= 200
 
 
 @settings(derandomize=True, deadline=None, max_examples=300)
 @given(st.text())
 def test_any_text_is_cut_and_cutting_the_query_alike_finds_it(text: str) -> None:
-    assert query_terms(text, code=True) == list(dict.fromkeys(terms(text)))
+    assert query_terms(text) == list(dict.fromkeys(terms(text)))
 
 
 @settings(derandomize=True, deadline=None, max_examples=200)
@@ -63,6 +63,6 @@ def test_sqlite_splits_the_terms_at_spaces_only(text: str) -> None:
         """create virtual table w using fts5(t, tokenize="unicode61 tokenchars '_'")"""
     )
     database.execute("create virtual table v using fts5vocab(w, row)")
-    database.execute("insert into w values (?)", (index_words(text, code=True),))
+    database.execute("insert into w values (?)", (index_words(text),))
     assert {term for (term,) in database.execute("select term from v")} == set(terms(text))
     database.close()

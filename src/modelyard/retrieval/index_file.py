@@ -172,9 +172,6 @@ class IndexReader:
         """What was embedded, chunk by chunk, in any order."""
         return (digest for (digest,) in self._connection.execute("SELECT digest FROM passages"))
 
-    def count_files(self) -> int:
-        return int(self._connection.execute("SELECT count(*) FROM files").fetchone()[0])
-
     def files(self) -> Iterator[IndexedFile]:
         """Every file, in the order of its path."""
         rows = self._ask(
@@ -201,11 +198,6 @@ class IndexReader:
     def chunks_of_file(self, file_id: int) -> list[IndexedChunk]:
         """What a file was cut into, from its first line on."""
         return list(self._chunks_where("file_id = ? ORDER BY first_line, passages.id", [file_id]))
-
-    def all_chunks(self) -> Iterator[IndexedChunk]:
-        """Every chunk, file by file."""
-        for file in self.files():
-            yield from self.chunks_of_file(file.id)
 
     def _chunks_where(self, condition: str, values: Sequence[int]) -> Iterator[IndexedChunk]:
         rows = self._ask(

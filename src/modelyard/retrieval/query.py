@@ -42,7 +42,7 @@ def understand(text: str) -> Query:
     ]
     return Query(
         text=plain,
-        terms=tuple(query_terms(plain, code=True)),
+        terms=tuple(query_terms(plain)),
         phrases=tuple(dict.fromkeys(phrase for phrase in phrases if phrase)),
         names=_longest_only(names),
     )

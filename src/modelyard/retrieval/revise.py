@@ -82,9 +82,7 @@ class Changes:
         return bool(self.files or self.gone)
 
 
-def apply_changes(
-    path: Path, changes: Changes, vectors: Mapping[str, bytes], *, code: bool
-) -> None:
+def apply_changes(path: Path, changes: Changes, vectors: Mapping[str, bytes]) -> None:
     """Do all of it in one transaction. `vectors` holds float16 bytes by the digest of a chunk."""
     with index_errors(path), closing(connect_index(path, "rw")) as connection:
         # A transaction that spills its pages would lock readers out before it is complete.
@@ -99,7 +97,7 @@ def apply_changes(
             for file_id, record in changes.touched.items():
                 _write_file(connection, record, file_id)
             for change in changes.files:
-                _write_change(connection, change, vectors, code=code)
+                _write_change(connection, change, vectors)
             if changes.content_changes:
                 connection.execute(
                     "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'snapshot'"
@@ -113,8 +111,6 @@ def _write_change(
     connection: sqlite3.Connection,
     change: FileChange,
     vectors: Mapping[str, bytes],
-    *,
-    code: bool,
 ) -> None:
     for chunk_id in change.removed:
         _remove_chunk(connection, chunk_id)
@@ -124,7 +120,7 @@ def _write_change(
             (chunk.kind, chunk.first_line, chunk.last_line, _facts(chunk), chunk_id),
         )
     file_id = _write_file(connection, change.record, change.file_id)
-    _add_chunks(connection, file_id, change.added, vectors, code=code)
+    _add_chunks(connection, file_id, change.added, vectors)
 
 
 def _write_file(connection: sqlite3.Connection, record: FileRecord, file_id: int | None) -> int:
@@ -156,8 +152,6 @@ def _add_chunks(
     file_id: int,
     chunks: Sequence[Chunk],
     vectors: Mapping[str, bytes],
-    *,
-    code: bool,
 ) -> None:
     for chunk in chunks:
         digest = chunk.digest
@@ -180,7 +174,7 @@ def _add_chunks(
         for table, said in (("title_words", chunk.title), ("text_words", chunk.text)):
             connection.execute(
                 f"INSERT INTO {table} (rowid, terms) VALUES (?, ?)",
-                (number, index_words(said, code=code)),
+                (number, index_words(said)),
             )
 
 
@@ -204,21 +198,20 @@ def _remove_chunk(connection: sqlite3.Connection, chunk_id: int) -> None:
 class IndexBuild:
     """A new index that nobody sees yet."""
 
-    def __init__(self, connection: sqlite3.Connection, *, code: bool) -> None:
+    def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
-        self._code = code
 
     def add_file(
         self, record: FileRecord, chunks: Sequence[Chunk], vectors: Mapping[str, bytes]
     ) -> None:
         """A file with what it was cut into; `vectors` has each chunk's digest."""
         file_id = _write_file(self._connection, record, None)
-        _add_chunks(self._connection, file_id, chunks, vectors, code=self._code)
+        _add_chunks(self._connection, file_id, chunks, vectors)
 
 
 @contextmanager
 def build_beside(
-    path: Path, *, encoder: str, dimensions: int, chunking: str, code: bool
+    path: Path, *, encoder: str, dimensions: int, chunking: str
 ) -> Iterator[IndexBuild]:
     """A new index that takes the place of the old one in one rename when the block ends well.
 
@@ -238,7 +231,7 @@ def build_beside(
                 for statement in SCHEMA:
                     connection.execute(statement)
                 _write_meta(connection, encoder, dimensions, chunking)
-                yield IndexBuild(connection, code=code)
+                yield IndexBuild(connection)
                 for table in ("title_words", "text_words"):
                     connection.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")
                 connection.execute("COMMIT")

@@ -51,11 +51,6 @@ class IndexStatus:
     gone: Sequence[str] = field(default_factory=tuple)
     """Files that are no more."""
 
-    @property
-    def stale_files(self) -> int:
-        """How many files an update would take up."""
-        return len(self.new) + len(self.changed) + len(self.gone)
-
     def breaches(self, max_age_s: float) -> bool:
         """Whether a search may answer from what has been out of step for longer than that."""
         return self.state in ("missing", "unreadable", "outdated") or self.stale_s > max_age_s

@@ -35,10 +35,10 @@ _REMEMBERED_WORDS = 500_000
 _terms_of_word: dict[str, tuple[str, ...]] = {}
 
 
-def index_words(text: str, *, code: bool) -> str:
+def index_words(text: str) -> str:
     """The terms of a text in their order, with a space between two: what the index stores.
 
-    Prose and code are cut alike, which was best for both; `code` says which of them it is.
+    Prose and code are treated alike, which was measured to be best for both.
     """
     terms: list[str] = []
     for word in _WORD.findall(text):
@@ -46,9 +46,9 @@ def index_words(text: str, *, code: bool) -> str:
     return " ".join(terms)
 
 
-def query_terms(text: str, *, code: bool) -> list[str]:
+def query_terms(text: str) -> list[str]:
     """The terms of a query, each once, in the order of their first place."""
-    return list(dict.fromkeys(index_words(text, code=code).split()))
+    return list(dict.fromkeys(index_words(text).split()))
 
 
 def find_words(text: str) -> Iterator[tuple[int, int, tuple[str, ...]]]:

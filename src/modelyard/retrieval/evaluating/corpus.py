@@ -53,7 +53,6 @@ def corpus_index(
             encoder=fingerprint,
             dimensions=settings.dimensions,
             chunking="one chunk a document",
-            code=kind == "code",
         ) as build:
             for name, chunk in chunks.items():
                 build.add_file(_record(name), [chunk], vectors)

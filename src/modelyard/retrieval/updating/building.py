@@ -22,7 +22,6 @@ def build_index(job: UpdateJob, files: Sequence[SourceFile]) -> None:
             encoder=job.encoders.fingerprint(job.index.encoder),
             dimensions=job.index.encoder.dimensions,
             chunking=job.index.chunking,
-            code=job.is_code,
         ) as index,
     ):
         for group, share in _groups(job, files):

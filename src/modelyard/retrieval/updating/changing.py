@@ -54,7 +54,7 @@ def change_index(
             else:
                 vectors = embedding.vectors(added)
     if not job.update.dry_run and (changes.content_changes or changes.touched):
-        apply_changes(job.index.path, changes, vectors, code=job.is_code)
+        apply_changes(job.index.path, changes, vectors)
 
 
 def _find_changes(

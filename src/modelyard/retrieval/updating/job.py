@@ -16,9 +16,6 @@ from modelyard.retrieval.reading.sources import SourceFile
 from modelyard.retrieval.updating.cutting import CutFile, cut_file
 from modelyard.retrieval.updating.outcome import IndexUpdate
 
-_CODE = frozenset({"code", "keys", "shell", "openapi"})
-"""Chunkers of what machines read."""
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class UpdateJob:
@@ -34,11 +31,6 @@ class UpdateJob:
     """Told how far it is."""
     update: IndexUpdate
     """Counts; filled as the steps go."""
-
-    @property
-    def is_code(self) -> bool:
-        """Whether its words are cut as code."""
-        return self.index.settings.chunker in _CODE
 
     def cut(self, source: SourceFile) -> CutFile | None:
         """A file in chunks; None, with the reason reported, when it cannot be read."""
