@@ -12,9 +12,9 @@ import numpy.typing as npt
 from modelyard.core.layout import Project
 from modelyard.encoders import encoder_fingerprint
 from modelyard.retrieval.chunk import Chunk
-from modelyard.retrieval.index_file import VECTOR_TYPE
+from modelyard.retrieval.index_file import VECTOR_TYPE, FileRecord
+from modelyard.retrieval.index_writer import build_beside
 from modelyard.retrieval.indexes import SearchIndex, load_indexes
-from modelyard.retrieval.revise import FileRecord, build_beside
 from modelyard.setup.init import init_project
 
 INDEX = "bench/notes"

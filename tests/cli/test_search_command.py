@@ -14,8 +14,8 @@ import pytest
 
 from modelyard.core.layout import Project
 from modelyard.retrieval.chunk import Chunk
-from modelyard.retrieval.index_file import VECTOR_TYPE
-from modelyard.retrieval.revise import FileRecord, build_beside
+from modelyard.retrieval.index_file import VECTOR_TYPE, FileRecord
+from modelyard.retrieval.index_writer import build_beside
 
 CONFIG = """
 description: For tests
@@ -59,7 +59,7 @@ def searchable(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     )
     vector = EightNumbers().encode_query("").astype(VECTOR_TYPE).tobytes()
     place = project.search_index("tests", "documentation")
-    with build_beside(place, encoder="eight", dimensions=8, chunking="", code=False) as build:
+    with build_beside(place, encoder="eight", dimensions=8, chunking="") as build:
         for path, (title, text) in TEXTS.items():
             lines = text.count("\n")
             one = Chunk(text=text, title=title, kind="section", first_line=3, last_line=3 + lines)
@@ -104,7 +104,7 @@ def test_the_name_of_a_file_cannot_forge_a_result(
     one = Chunk(text="roll back here", kind="section", first_line=1, last_line=1)
     vector = EightNumbers().encode_query("").astype(VECTOR_TYPE).tobytes()
     place = searchable.search_index("tests", "documentation")
-    with build_beside(place, encoder="eight", dimensions=8, chunking="", code=False) as build:
+    with build_beside(place, encoder="eight", dimensions=8, chunking="") as build:
         for path in (forged, f"{forged}.md"):
             record = FileRecord(
                 path=path, sha256="", size_bytes=1, mtime_ns=1, modified_at="", seen=""

@@ -13,7 +13,7 @@ from modelyard.core.progress import Silent
 from modelyard.retrieval.index_file import IndexedChunk, IndexReader, open_index
 from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.update import update_index
-from modelyard.retrieval.updating.outcome import IndexUpdate
+from modelyard.retrieval.updating.job import IndexUpdate
 
 ENCODER = Encoder(source="path", model="toy", dimensions=64, max_tokens=256)
 SECRET = "hf_" + "aB3dE5gH7jK9mN1pQ2rS4tU6vW8xY0zZ"

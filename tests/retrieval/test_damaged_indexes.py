@@ -20,7 +20,8 @@ from killed import SOAK
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import write_atomic
 from modelyard.core.progress import Silent
-from modelyard.retrieval.index_file import IndexDamaged, open_index
+from modelyard.retrieval.damage import IndexDamaged
+from modelyard.retrieval.index_file import open_index
 from modelyard.retrieval.search import Searcher
 from modelyard.retrieval.status import read_status
 from modelyard.retrieval.update import update_index

@@ -18,8 +18,8 @@ from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.evaluate import Evaluation, evaluate_search
 from modelyard.retrieval.evaluating.corpus import title_of_code
 from modelyard.retrieval.evaluating.measures import bootstrap, ndcg, recall, reciprocal_rank
-from modelyard.retrieval.index_file import VECTOR_TYPE
-from modelyard.retrieval.revise import FileRecord, build_beside
+from modelyard.retrieval.index_file import VECTOR_TYPE, FileRecord
+from modelyard.retrieval.index_writer import build_beside
 
 CONFIG = """
 description: For tests

@@ -11,8 +11,7 @@ from index_projects import Docs, make_docs, page
 
 from modelyard.core.files import exclusive_lock
 from modelyard.core.progress import Silent
-from modelyard.retrieval.cache import connect_cache
-from modelyard.retrieval.forgetting import WORTH_BYTES, forget_unused
+from modelyard.retrieval.cache import WORTH_BYTES, connect_cache, forget_unused
 
 DAY = 20_000
 

@@ -11,7 +11,8 @@ import pytest
 from modelyard.configs.kinds.embedding_models import Encoder, Fusion, IndexSettings
 from modelyard.core.layout import Project
 from modelyard.retrieval.indexes import SearchIndex
-from modelyard.retrieval.reading.sources import Sources, find_sources, matches_any
+from modelyard.retrieval.reading.globs import matches_any
+from modelyard.retrieval.reading.sources import Sources, find_sources
 
 
 @pytest.fixture

@@ -18,9 +18,9 @@ from toy_encoder import ToyEncoder
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Project
 from modelyard.retrieval.chunk import Chunk
-from modelyard.retrieval.index_file import VECTOR_TYPE
+from modelyard.retrieval.index_file import VECTOR_TYPE, FileRecord
+from modelyard.retrieval.index_writer import build_beside
 from modelyard.retrieval.results import SearchResults
-from modelyard.retrieval.revise import FileRecord, build_beside
 from modelyard.retrieval.search import Searcher
 from modelyard.retrieval.snippets import cut_snippet
 

@@ -71,7 +71,7 @@ def test_a_file_that_no_update_can_read_does_not_make_the_index_stale(docs: Docs
 def test_another_chunking_or_encoder_is_outdated(docs: Docs) -> None:
     docs.update()
     other = replace(docs.index, settings=replace(docs.index.settings, chunk_tokens=99))
-    assert read_status(docs.project, other).reason == "files are cut otherwise"
+    assert read_status(docs.project, other).reason == "other chunking"
     docs.encoders.encoder.fingerprint = "another"
     assert read_status(docs.project, docs.index).reason == "another encoder"
 

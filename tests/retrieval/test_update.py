@@ -13,7 +13,8 @@ import pytest
 from index_projects import SECRET, Docs, all_chunks, make_docs, page
 
 from modelyard.core.files import LockHeld, exclusive_lock
-from modelyard.retrieval.index_file import IndexDamaged, IndexMissing, open_index
+from modelyard.retrieval.damage import IndexDamaged, IndexMissing
+from modelyard.retrieval.index_file import open_index
 from modelyard.retrieval.reading.sources import SourceFile
 
 
@@ -161,13 +162,13 @@ def test_another_encoder_or_chunking_builds_the_index_anew(docs: Docs) -> None:
     assert done.built == "another encoder" and done.embedded == 9
     settings = replace(docs.index.settings, chunk_tokens=30)
     docs.index = replace(docs.index, settings=settings)
-    assert docs.update().built == "files are cut otherwise"
+    assert docs.update().built == "other chunking"
 
 
 def test_too_many_changes_are_built_beside(docs: Docs, monkeypatch: pytest.MonkeyPatch) -> None:
     docs.update()
-    monkeypatch.setattr("modelyard.retrieval.updating.changing._MOST_IN_ONE_TRANSACTION", 4)
-    monkeypatch.setattr("modelyard.retrieval.updating.building._BUILT_AT_ONCE", 4)
+    monkeypatch.setattr("modelyard.retrieval.updating.changes._MOST_IN_ONE_TRANSACTION", 4)
+    monkeypatch.setattr("modelyard.retrieval.updating.changes._BUILT_AT_ONCE", 4)
     for name in ("adapters", "bases"):
         docs.write(f"{name}.md", page("other " + name))
     done = docs.update()

@@ -20,7 +20,8 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
-from modelyard.retrieval.index_file import IndexMissing, open_index
+from modelyard.retrieval.damage import IndexMissing
+from modelyard.retrieval.index_file import open_index
 from modelyard.retrieval.watch import keep_in_step, watch_indexes
 
 SOON_S = 2.0

@@ -18,7 +18,7 @@ if TYPE_CHECKING:
     from modelyard.core.progress import Progress
     from modelyard.encoders.pool import Encoders
     from modelyard.retrieval.indexes import SearchIndex
-    from modelyard.retrieval.updating.outcome import IndexUpdate
+    from modelyard.retrieval.updating.job import IndexUpdate
 
 _SHOWN_SKIPPED = 3
 _WAIT_S = 600.0

@@ -37,17 +37,12 @@ class Chunk:
     @property
     def embedded(self) -> str:
         """The text that becomes a vector: the title above the chunk."""
-        return embedded_text(self.title, self.text)
+        return f"{self.title}\n{self.text}" if self.title else self.text
 
     @property
     def digest(self) -> str:
         """SHA-256 of what is embedded: equal chunks are embedded once, wherever they stand."""
         return hashlib.sha256(self.embedded.encode()).hexdigest()
-
-
-def embedded_text(title: str, text: str) -> str:
-    """What is embedded of a chunk with this title and text."""
-    return f"{title}\n{text}" if title else text
 
 
 def to_output(result: DataclassInstance) -> dict[str, Any]:

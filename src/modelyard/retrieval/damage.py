@@ -1,15 +1,21 @@
-"""What can be wrong with the bytes of an index, looked for in the file itself.
+"""Failures of an index file: the errors that are raised for them, and the search for damage.
 
-SQLite keeps no checksums: pages that do not fit together are found, rows that belong to nothing,
-and a text that is not what was embedded. A changed bit of a vector is not.
+SQLite keeps no checksums. Found are pages that do not fit together, rows that belong to nothing,
+and a text that is not what was embedded; a changed bit of a vector is not.
 """
 
 from __future__ import annotations
 
-import hashlib
+import os
+import shutil
 import sqlite3
+from collections.abc import Iterator
+from contextlib import contextmanager, suppress
+from pathlib import Path
 
-from modelyard.retrieval.chunk import embedded_text
+from modelyard.core.errors import ModelyardError, NoData
+from modelyard.core.files import NoSpace
+from modelyard.retrieval.chunk import Chunk
 
 _PAGES = ("its pages do not fit together", "PRAGMA quick_check(1)")
 _ROWS = (
@@ -32,6 +38,101 @@ _WORDS = (
     ("no chunk", "SELECT doc FROM temp.text_places EXCEPT SELECT id FROM passages"),
 )
 """Every word of the index; asked where a search has attached its tables of places."""
+_LEAST_FREE_BYTES = 65_536
+"""SQLite's shared memory file takes 32 kB, and a change a few pages."""
+
+
+class IndexMissing(NoData):
+    """There is no index where one was asked for."""
+
+
+class IndexDamaged(ModelyardError):
+    """The file is no index, or not as it was written."""
+
+
+class IndexOfAnotherSchema(IndexDamaged):
+    """Another modelyard wrote it, with other tables."""
+
+
+class Faulty(ValueError):
+    """A fault of the file that is known already, and says so in words."""
+
+
+@contextmanager
+def index_errors(path: Path) -> Iterator[None]:
+    """Say what to do about SQLite's failures that are not bugs of ours."""
+    try:
+        yield
+    except sqlite3.Error as error:
+        name = getattr(error, "sqlite_errorname", "")
+        of_the_disk = name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN"))
+        if name.startswith("SQLITE_FULL") or (of_the_disk and _is_full(path)):
+            raise NoSpace(
+                f"no space left on the disk of {path.parent}",
+                hint="free some space and run the same command again; the old index still answers",
+            ) from error
+        if _tells_of_damage(error, name) or (name == "SQLITE_READONLY" and _is_writable(path)):
+            raise damaged(path, f"cannot be read: {error}") from error
+        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+            message, hint = "is in use by another process", "run the same command again"
+        elif name.startswith("SQLITE_READONLY_ROLLBACK"):
+            message = "an update was cut off, and its half cannot be taken back on a read-only disk"
+            hint = "run `models update-embeddings` where the file can be written"
+        elif name.startswith("SQLITE_READONLY"):
+            message = "cannot be written: the file, its folder or its disk is read-only"
+            hint = "run it where the file can be written, or check its disk and its owner"
+        elif of_the_disk or name.startswith(("SQLITE_PERM", "SQLITE_AUTH")):
+            message, hint = f"cannot be read or written: {error}", "check its disk and its owner"
+        else:
+            raise
+        raise ModelyardError(message, where=str(path), hint=hint) from error
+
+
+def damaged(path: Path, message: str) -> IndexDamaged:
+    """The error for an index, or a cache, whose bytes are not what was written."""
+    if path.suffix == ".index":
+        hint = f"`models update-embeddings --rebuild --domain {index_label(path)}` builds it anew"
+    else:
+        hint = "remove it: the next update makes it anew"
+    return IndexDamaged(message, where=str(path), hint=hint)
+
+
+@contextmanager
+def damage_told(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """Tell a damaged file from a mistake of ours: what fails is looked for in the file itself."""
+    try:
+        yield
+    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
+        fault = str(error) if isinstance(error, Faulty) else find_fault(connection)
+        if fault is None:
+            raise
+        raise damaged(path, f"is damaged: {fault}") from error
+
+
+def _tells_of_damage(error: sqlite3.Error, name: str) -> bool:
+    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_FORMAT")):
+        return True
+    # Python's own error has no name, and a damaged schema is an error in SQL to SQLite.
+    said = str(error)
+    return said.startswith(
+        ("Could not decode", "malformed", "unsupported file format", "no such table", "no such col")
+    )
+
+
+def _is_writable(path: Path) -> bool:
+    """Whether only the file's own header can have told SQLite not to write it."""
+    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
+
+
+def _is_full(path: Path) -> bool:
+    with suppress(OSError):
+        return shutil.disk_usage(path.parent).free < _LEAST_FREE_BYTES
+    return False
+
+
+def index_label(path: Path) -> str:
+    """The label of the index that lies there: GROUP/NAME."""
+    return f"{path.parent.name}/{path.stem}"
 
 
 def find_broken_page(connection: sqlite3.Connection) -> str | None:
@@ -67,11 +168,7 @@ def _find_changed_text(connection: sqlite3.Connection) -> str | None:
     for number, title, text, digest in connection.execute(
         "SELECT id, title, text, digest FROM passages"
     ):
-        if not is_as_written(title, text, digest):
+        chunk = Chunk(title=title, text=text, kind="", first_line=0, last_line=0)
+        if chunk.digest != digest:
             return f"chunk {number} is not as it was written"
     return None
-
-
-def is_as_written(title: str, text: str, digest: str) -> bool:
-    """Whether a chunk says what its own hash is of."""
-    return hashlib.sha256(embedded_text(title, text).encode()).hexdigest() == digest

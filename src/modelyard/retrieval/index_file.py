@@ -1,28 +1,36 @@
 """The file of an index as a reader sees it: one SQLite file, one whole snapshot for each reader.
 
 The journal is SQLite's rollback journal, so the file can be swapped in one rename and read from a
-read-only disk. Who changes it is `revise.py`.
+read-only disk. index_writer.py changes it.
 """
 
 from __future__ import annotations
 
 import json
-import os
-import shutil
 import sqlite3
 import time
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import closing, contextmanager, suppress
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from contextlib import closing, contextmanager
+from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.core.errors import ModelyardError, NoData
-from modelyard.core.files import NoSpace
-from modelyard.retrieval.damage import find_broken_page, find_fault, is_as_written
+from modelyard.core.errors import ModelyardError
+from modelyard.retrieval.chunk import Chunk
+from modelyard.retrieval.damage import (
+    Faulty,
+    IndexMissing,
+    IndexOfAnotherSchema,
+    damage_told,
+    damaged,
+    find_broken_page,
+    find_fault,
+    index_errors,
+    index_label,
+)
 
 SCHEMA_VERSION = 2
 """Raised when the tables change: an older index is then built anew."""
@@ -34,11 +42,11 @@ SCHEMA = (
     CREATE TABLE files (
         id           INTEGER PRIMARY KEY,
         path         TEXT NOT NULL UNIQUE,    -- from the project's root
-        sha256       TEXT NOT NULL,           -- of the bytes that were cut
+        sha256       TEXT NOT NULL,           -- of the bytes that were read
         size_bytes   INTEGER NOT NULL,
         mtime_ns     INTEGER NOT NULL,
         modified_at  TEXT NOT NULL,           -- UTC
-        seen         TEXT NOT NULL            -- its description; updating/comparing.py
+        seen         TEXT NOT NULL            -- its description; updating/files.py
     ) STRICT
     """,
     """
@@ -69,24 +77,6 @@ _BUSY_TIMEOUT_S = 30.0
 _AT_ONCE = 500
 """Values in one SQL statement."""
 _VECTORS_AT_ONCE = 4_096
-_LEAST_FREE_BYTES = 65_536
-"""SQLite's shared memory file takes 32 kB, and a change a few pages."""
-
-
-class IndexMissing(NoData):
-    """There is no index where one was asked for."""
-
-
-class IndexDamaged(ModelyardError):
-    """The file is no index, or not as it was written."""
-
-
-class IndexOfAnotherSchema(IndexDamaged):
-    """Another modelyard wrote it, with other tables."""
-
-
-class _Faulty(ValueError):
-    """A fault of the file that is known already, and says so in words."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,11 +105,9 @@ class IndexMeta:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IndexedFile:
-    """A file as it was when it was cut."""
+class FileRecord:
+    """A file as it was when it was read for the index."""
 
-    id: int
-    """Its row."""
     path: str
     """From the project's root."""
     sha256: str
@@ -127,33 +115,29 @@ class IndexedFile:
     size_bytes: int
     """Its size."""
     mtime_ns: int
-    """When it was written, in nanoseconds since 1970."""
+    """When it was last modified, in nanoseconds since 1970."""
+    modified_at: str
+    """The same as text, UTC."""
     seen: str
-    """How the file system described it."""
+    """How the file system described it; empty when it had only just been modified."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class IndexedChunk:
+class IndexedFile(FileRecord):
+    """A file in the index."""
+
+    id: int
+    """Its row."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexedChunk(Chunk):
     """A chunk of an index, with the file that it stands in."""
 
     id: int
     """Its row; an update may give it another one."""
     path: str
     """Its file, from the project's root."""
-    kind: str
-    """What it is: section, function, key ..."""
-    title: str
-    """What it stands under or is called."""
-    text: str
-    """What it says."""
-    first_line: int
-    """Its first line, from 1."""
-    last_line: int
-    """Its last line, that line included."""
-    facts: Mapping[str, str]
-    """What else is known of it."""
-    digest: str
-    """SHA-256 of what was embedded: equal for equal chunks."""
     modified_at: str
     """When its file was written, UTC."""
 
@@ -174,18 +158,9 @@ class IndexReader:
 
     def files(self) -> Iterator[IndexedFile]:
         """Every file, in the order of its path."""
-        rows = self._ask(
-            "SELECT id, path, sha256, size_bytes, mtime_ns, seen FROM files ORDER BY path"
-        )
-        for number, path, sha256, size_bytes, mtime_ns, seen in rows:
-            yield IndexedFile(
-                id=number,
-                path=path,
-                sha256=sha256,
-                size_bytes=size_bytes,
-                mtime_ns=mtime_ns,
-                seen=seen,
-            )
+        columns = [field.name for field in fields(IndexedFile)]
+        for row in self._ask(f"SELECT {', '.join(columns)} FROM files ORDER BY path"):
+            yield IndexedFile(**dict(zip(columns, row, strict=True)))
 
     def chunks(self, ids: Sequence[int]) -> list[IndexedChunk]:
         """The chunks of these ids, in their order; an id that is none is left out."""
@@ -206,9 +181,7 @@ class IndexReader:
             values,
         )
         for number, path, kind, title, text, first, last, facts, digest, modified_at in rows:
-            if not is_as_written(title, text, digest):
-                raise _Faulty(f"chunk {number} is not as it was written")
-            yield IndexedChunk(
+            chunk = IndexedChunk(
                 id=number,
                 path=path,
                 kind=kind,
@@ -217,9 +190,11 @@ class IndexReader:
                 first_line=first,
                 last_line=last,
                 facts=json.loads(facts),
-                digest=digest,
                 modified_at=modified_at,
             )
+            if chunk.digest != digest:
+                raise Faulty(f"chunk {number} is not as it was written")
+            yield chunk
 
     def _ask(self, question: str, values: Sequence[int] = ()) -> list[tuple[Any, ...]]:
         """All rows at once: a cursor half read outlives its connection, and keeps writers out."""
@@ -250,7 +225,7 @@ class IndexReader:
 def _refuse(fault: str | None) -> None:
     """Whoever opened the index knows its path, and makes an IndexDamaged of it: `damage_told`."""
     if fault is not None:
-        raise _Faulty(fault)
+        raise Faulty(fault)
 
 
 @contextmanager
@@ -296,13 +271,8 @@ def _missing(path: Path) -> IndexMissing:
     return IndexMissing(
         "there is no index",
         where=str(path),
-        hint=f"make it with `models update-embeddings --domain {_label(path)}`",
+        hint=f"make it with `models update-embeddings --domain {index_label(path)}`",
     )
-
-
-def _label(path: Path) -> str:
-    """The label of the index that lies there: GROUP/NAME."""
-    return f"{path.parent.name}/{path.stem}"
 
 
 def _begin_reading(path: Path) -> sqlite3.Connection:
@@ -359,7 +329,7 @@ def read_meta(connection: sqlite3.Connection, path: Path) -> IndexMeta:
                 f"was written by another modelyard (schema {found['schema']}, "
                 f"this one knows {SCHEMA_VERSION})",
                 where=str(path),
-                hint=f"`models update-embeddings --domain {_label(path)}` builds it anew",
+                hint=f"`models update-embeddings --domain {index_label(path)}` builds it anew",
             )
         return IndexMeta(
             encoder=found["encoder"],
@@ -376,78 +346,6 @@ def read_meta(connection: sqlite3.Connection, path: Path) -> IndexMeta:
         if "no such table" not in str(error):
             raise
         raise damaged(path, "is no search index") from error
-
-
-@contextmanager
-def index_errors(path: Path) -> Iterator[None]:
-    """Say what to do about SQLite's failures that are not bugs of ours."""
-    try:
-        yield
-    except sqlite3.Error as error:
-        name = getattr(error, "sqlite_errorname", "")
-        of_the_disk = name.startswith(("SQLITE_IOERR", "SQLITE_CANTOPEN"))
-        if name.startswith("SQLITE_FULL") or (of_the_disk and _is_full(path)):
-            raise NoSpace(
-                f"no space left on the disk of {path.parent}",
-                hint="free some space and run the same command again; the old index still answers",
-            ) from error
-        if _tells_of_damage(error, name) or (name == "SQLITE_READONLY" and _is_writable(path)):
-            raise damaged(path, f"cannot be read: {error}") from error
-        if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
-            message, hint = "is in use by another process", "run the same command again"
-        elif name.startswith("SQLITE_READONLY_ROLLBACK"):
-            message = "an update was cut off, and its half cannot be taken back on a read-only disk"
-            hint = "run `models update-embeddings` where the file can be written"
-        elif name.startswith("SQLITE_READONLY"):
-            message = "cannot be written: the file, its folder or its disk is read-only"
-            hint = "run it where the file can be written, or check its disk and its owner"
-        elif of_the_disk or name.startswith(("SQLITE_PERM", "SQLITE_AUTH")):
-            message, hint = f"cannot be read or written: {error}", "check its disk and its owner"
-        else:
-            raise
-        raise ModelyardError(message, where=str(path), hint=hint) from error
-
-
-def damaged(path: Path, message: str) -> IndexDamaged:
-    """The error for an index, or a cache, whose bytes are not what was written."""
-    if path.suffix == ".index":
-        hint = f"`models update-embeddings --rebuild --domain {_label(path)}` builds it anew"
-    else:
-        hint = "remove it: the next update makes it anew"
-    return IndexDamaged(message, where=str(path), hint=hint)
-
-
-@contextmanager
-def damage_told(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
-    """Tell a damaged file from a mistake of ours: what fails is looked for in the file itself."""
-    try:
-        yield
-    except (LookupError, ValueError, TypeError, ArithmeticError) as error:
-        fault = str(error) if isinstance(error, _Faulty) else find_fault(connection)
-        if fault is None:
-            raise
-        raise damaged(path, f"is damaged: {fault}") from error
-
-
-def _tells_of_damage(error: sqlite3.Error, name: str) -> bool:
-    if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_FORMAT")):
-        return True
-    # Python's own error has no name, and a damaged schema is an error in SQL to SQLite.
-    said = str(error)
-    return said.startswith(
-        ("Could not decode", "malformed", "unsupported file format", "no such table", "no such col")
-    )
-
-
-def _is_writable(path: Path) -> bool:
-    """Whether only the file's own header can have told SQLite not to write it."""
-    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
-
-
-def _is_full(path: Path) -> bool:
-    with suppress(OSError):
-        return shutil.disk_usage(path.parent).free < _LEAST_FREE_BYTES
-    return False
 
 
 def _parts(values: Sequence[int]) -> Iterator[list[int]]:

@@ -18,14 +18,13 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from modelyard.retrieval.damage import damage_told, index_errors
 from modelyard.retrieval.index_file import (
     IndexedChunk,
     IndexMeta,
     IndexReader,
     connect_index,
-    damage_told,
     identify_index,
-    index_errors,
     is_of_a_killed_writer,
     open_index,
     read_meta,

@@ -15,9 +15,9 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
 from modelyard.encoders import TextEncoder
 from modelyard.retrieval.asking import Candidate, ask_index
+from modelyard.retrieval.damage import IndexDamaged, IndexMissing
 from modelyard.retrieval.filters import note_filters
 from modelyard.retrieval.freshness import note_stale, state_of_file
-from modelyard.retrieval.index_file import IndexDamaged, IndexMissing
 from modelyard.retrieval.indexes import (
     SearchIndex,
     choose_indexes,

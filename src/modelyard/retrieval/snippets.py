@@ -6,7 +6,6 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from modelyard.retrieval.chunk import Chunk
-from modelyard.retrieval.index_file import IndexedChunk
 from modelyard.retrieval.words import find_words
 
 _LINES = 4
@@ -40,7 +39,7 @@ class Snippet:
         )
 
 
-def chunk_snippet(chunk: Chunk | IndexedChunk, terms: Collection[str]) -> Snippet:
+def chunk_snippet(chunk: Chunk, terms: Collection[str]) -> Snippet:
     """The snippet of a chunk, with the line of its file where it stands.
 
     The first line of the chunk, where its text is no line of the file: of a message template, a
@@ -51,7 +50,7 @@ def chunk_snippet(chunk: Chunk | IndexedChunk, terms: Collection[str]) -> Snippe
     return snippet if begins else replace(snippet, first_line=chunk.first_line)
 
 
-def _line_of_text(chunk: Chunk | IndexedChunk) -> int | None:
+def _line_of_text(chunk: Chunk) -> int | None:
     """Where the text of a chunk begins: below its heading, if it has one above."""
     rows = chunk.text.count("\n") + 1
     if chunk.kind in ("template", "series") or "page" in chunk.facts:

@@ -13,11 +13,11 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.encoders.opening import encoder_fingerprint
 from modelyard.encoders.sources import EncoderUnavailable
-from modelyard.retrieval.index_file import IndexedFile, IndexMeta, IndexMissing, open_index
+from modelyard.retrieval.damage import IndexMissing
+from modelyard.retrieval.index_file import IndexedFile, IndexMeta, open_index
 from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.reading.sources import SourceFile, find_sources
-from modelyard.retrieval.updating.comparing import has_changed
-from modelyard.retrieval.updating.cutting import can_be_read
+from modelyard.retrieval.updating.files import can_be_read, has_changed
 
 State = Literal["current", "stale", "outdated", "missing", "unreadable"]
 
@@ -106,7 +106,7 @@ def _why_outdated(project: Project, meta: IndexMeta, index: SearchIndex) -> str 
             return "another encoder"
     except EncoderUnavailable:
         return "its encoder is not on this machine"
-    return "files are cut otherwise" if meta.chunking != index.chunking else None
+    return "other chunking" if meta.chunking != index.chunking else None
 
 
 def _stale_s(

@@ -1,41 +1,35 @@
-"""Keeping an index in step with its files: what changed is cut and embedded, and nothing else.
+"""Bringing an index up to date with its files: only what changed is read and embedded again.
 
-known files beside those on the disk   updating/comparing.py, by their hash
-a file in chunks                     updating/cutting.py
-an index changed in place              updating/changing.py, in one transaction
-an index built anew                    updating/building.py, beside the old one
-what a dry run knows without encoder   updating/planning.py
-the counts                             updating/outcome.py
+Which files changed, and their chunks   updating/files.py
+What is written to the index            updating/changes.py
+What was done, in numbers               updating/job.py
 """
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterator, Mapping
-from contextlib import ExitStack, contextmanager, nullcontext
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterator, Mapping, Sequence
+from contextlib import contextmanager, nullcontext
 
-from modelyard.core.files import LockHeld, exclusive_lock, make_folder, sweep_staging
+from modelyard.core.files import exclusive_lock, make_folder, sweep_staging
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.encoders.pool import Encoders
-from modelyard.retrieval.forgetting import forget_unused
-from modelyard.retrieval.index_file import (
-    IndexDamaged,
-    IndexedFile,
-    IndexMeta,
-    IndexMissing,
-    IndexOfAnotherSchema,
-    open_index,
-)
+from modelyard.retrieval.cache import forget_unused
+from modelyard.retrieval.damage import IndexDamaged, IndexMissing, IndexOfAnotherSchema
+from modelyard.retrieval.index_file import IndexedFile, IndexMeta, open_index
+from modelyard.retrieval.index_writer import settle_journal
 from modelyard.retrieval.indexes import SearchIndex
-from modelyard.retrieval.reading.sources import find_sources
-from modelyard.retrieval.revise import settle_journal
-from modelyard.retrieval.updating.building import build_index, count_build
-from modelyard.retrieval.updating.changing import TooManyChanges, change_index
-from modelyard.retrieval.updating.job import UpdateJob
-from modelyard.retrieval.updating.outcome import IndexUpdate
-from modelyard.retrieval.updating.planning import plan_without_encoder
+from modelyard.retrieval.reading.sources import SourceFile, find_sources
+from modelyard.retrieval.updating.changes import (
+    TooManyChanges,
+    build_index,
+    change_index,
+    count_build,
+)
+from modelyard.retrieval.updating.files import has_changed, hash_file
+from modelyard.retrieval.updating.job import Counts, IndexUpdate, UpdateJob
 
 
 def update_index(
@@ -49,9 +43,9 @@ def update_index(
     wait_s: float = 0.0,
     progress: Progress,
 ) -> IndexUpdate:
-    """Bring the index in step with its files.
+    """Bring an index up to date with its files.
 
-    check: look first whether the pages of the index fit together, and build it anew where they do
+    check: look first whether the pages of the index fit together, and rebuild it where they do
     not; 0.08 s for 20,000 chunks. A single changed letter is found by `read_status` alone.
     A dry run writes nothing and fetches nothing. Raises LockHeld when another update of the index
     runs for longer than `wait_s`.
@@ -61,8 +55,8 @@ def update_index(
     job = UpdateJob(
         project=project, index=index, encoders=encoders, progress=progress, update=update
     )
-    with nullcontext() if dry_run else _alone(job, wait_s):
-        _bring_in_step(job, rebuild=rebuild, check=check)
+    with nullcontext() if dry_run else _exclusive(job, wait_s):
+        _update(job, rebuild=rebuild, check=check)
     if update.embedded and not dry_run:
         forget_unused(project, progress)
     update.took_s = time.monotonic() - began
@@ -70,67 +64,43 @@ def update_index(
 
 
 @contextmanager
-def _alone(job: UpdateJob, wait_s: float) -> Iterator[None]:
+def _exclusive(job: UpdateJob, wait_s: float) -> Iterator[None]:
+    """Hold the lock of the index, with what a killed update left cleaned up."""
     index = job.index
-    with _locked(job, wait_s):
+    lock = job.project.lock(f"search-{index.group}", index.name)
+    with exclusive_lock(lock, what=f"index {index.label}", wait_s=wait_s, progress=job.progress):
         make_folder(index.path.parent)
         sweep_staging(index.path.parent, index.path.name)
         settle_journal(index.path)
         yield
 
 
-@contextmanager
-def _locked(job: UpdateJob, wait_s: float) -> Iterator[None]:
-    """Hold the lock of the index, saying so when that means waiting for another process."""
-    index = job.index
-    lock, what = job.project.lock(f"search-{index.group}", index.name), f"index {index.label}"
-    with ExitStack() as stack:
-        try:
-            stack.enter_context(exclusive_lock(lock, what=what))
-        except LockHeld as held:
-            if not wait_s:
-                raise
-            job.progress.stage(f"wait, for {wait_s:,.0f} s at most: {held.message}")
-            stack.enter_context(exclusive_lock(lock, what=what, wait_s=wait_s))
-        yield
-
-
-@dataclass(frozen=True, slots=True)
-class _Known:
-    """What the index says now."""
-
-    meta: IndexMeta
-    files: Mapping[str, IndexedFile]
-
-
-def _bring_in_step(job: UpdateJob, *, rebuild: bool, check: bool) -> None:
-    known, why_none = _known(job, check=check and not rebuild)
-    files = known.files.values() if known else ()
-    sizes = {one.path: (one.size_bytes, one.mtime_ns) for one in files}
+def _update(job: UpdateJob, *, rebuild: bool, check: bool) -> None:
+    update = job.update
+    known, update.built = _read_known(job, check=check and not rebuild)
+    if rebuild:
+        update.built = "asked for"
+    sizes = {path: (file.size_bytes, file.mtime_ns) for path, file in known.items()}
     sources = find_sources(job.project, job.index, known=sizes)
     for reason, paths in sources.skipped.items():
-        for path in paths:
-            job.update.skip(reason, path)
-    job.update.built = "asked for" if rebuild else why_none
-    if known is not None and not rebuild:
-        job.update.built = _reason_to_build(job, known)
-    if job.update.dry_run and not job.encoders.is_here(job.index.encoder):
-        plan_without_encoder(job, sources.files, known.files if known else {})
+        update.skipped.setdefault(reason, []).extend(paths)
+    if update.dry_run and not job.encoders.is_here(job.index.encoder):
+        _count_files(job, sources.files, known)
         return
-    if known is not None and job.update.built is None:
+    if update.built is None:
         try:
-            change_index(job, sources.files, known.files)
+            change_index(job, sources.files, known)
             return
         except TooManyChanges:
-            job.update.built = "most of it changed"
-        except IndexDamaged as error:  # where no check reaches
-            job.update.built = _tell_damage(job, error)
-        job.update.start_over()
-    (count_build if job.update.dry_run else build_index)(job, sources.files)
+            update.built = "most of it changed"
+        except IndexDamaged as error:  # in a part that no check reaches
+            update.built = _report_damage(job, error)
+        update.files, update.chunks = Counts(), Counts()
+    (count_build if update.dry_run else build_index)(job, sources.files)
 
 
-def _known(job: UpdateJob, *, check: bool) -> tuple[_Known | None, str | None]:
-    """What the index says now; or None, and why it must be built anew.
+def _read_known(job: UpdateJob, *, check: bool) -> tuple[Mapping[str, IndexedFile], str | None]:
+    """The files in the index, by path, and why it must be rebuilt; None: it can be changed.
 
     Raises ModelyardError when a folder is in its place.
     """
@@ -138,31 +108,63 @@ def _known(job: UpdateJob, *, check: bool) -> tuple[_Known | None, str | None]:
         with open_index(job.index.path) as reader:
             if check:
                 reader.check_pages()
-            return _Known(reader.meta, {one.path: one for one in reader.files()}), None
+            known = {file.path: file for file in reader.files()}
     except IndexMissing:
-        return None, "there was none"
+        return {}, "there was none"
     except IndexDamaged as error:
-        return None, _tell_damage(job, error)
+        return {}, _report_damage(job, error)
+    return known, _reason_to_rebuild(job, reader.meta)
 
 
-def _tell_damage(job: UpdateJob, error: IndexDamaged) -> str:
+def _report_damage(job: UpdateJob, error: IndexDamaged) -> str:
     """Warn of an index that cannot be used, and give the reason in a few words."""
-    job.progress.warn(f"{error}: it {'would be' if job.update.dry_run else 'is'} built anew")
-    of_another = isinstance(error, IndexOfAnotherSchema)
-    return "another modelyard wrote it" if of_another else "it was damaged"
+    job.progress.warn(f"{error}: it {'would be' if job.update.dry_run else 'is'} rebuilt")
+    if isinstance(error, IndexOfAnotherSchema):
+        return "another modelyard wrote it"
+    return "it was damaged"
 
 
-def _reason_to_build(job: UpdateJob, known: _Known) -> str | None:
-    """Why a sound index must be built anew; None when it can be changed in place."""
+def _reason_to_rebuild(job: UpdateJob, meta: IndexMeta) -> str | None:
+    """Why an undamaged index must be rebuilt; None when it can be changed in place."""
     settings = job.index.encoder
     if job.update.dry_run:
         encoder = job.encoders.known_fingerprint(settings)
     else:
         encoder = job.encoders.fingerprint(settings)
-    if encoder is not None and known.meta.encoder != encoder:
+    if encoder is not None and meta.encoder != encoder:
         return "another encoder"
-    if known.meta.dimensions != settings.dimensions:
+    if meta.dimensions != settings.dimensions:
         return "other dimensions"
-    if known.meta.chunking != job.index.chunking:
-        return "files are cut otherwise"
-    return None
+    return "other chunking" if meta.chunking != job.index.chunking else None
+
+
+def _count_files(
+    job: UpdateJob, files: Sequence[SourceFile], known: Mapping[str, IndexedFile]
+) -> None:
+    """On a dry run without its encoder, count what would become of the files.
+
+    Chunks are measured in the encoder's own tokens, and a dry run fetches no encoder.
+    """
+    model = job.index.encoder.model
+    job.update.unknown = f"the encoder {model} is not on this machine; an update fetches it"
+    counts = job.update.files
+    if job.update.built is not None:
+        counts.added = len(files)
+        return
+    found = {source.shown for source in files}
+    gone = [file for path, file in known.items() if path not in found]
+    unmatched = Counter(file.sha256 for file in gone)
+    sizes = {file.size_bytes for file in gone}
+    for source in files:
+        if source.shown in known:
+            changed = has_changed(source, known[source.shown])
+            counts.changed += changed
+            counts.reused += not changed
+            continue
+        record = hash_file(source) if source.size in sizes else None
+        if record is not None and unmatched[record.sha256] > 0:
+            unmatched[record.sha256] -= 1
+            counts.moved += 1
+        else:
+            counts.added += 1
+    counts.removed = unmatched.total()

@@ -12,8 +12,8 @@ from modelyard.core.files import STAGING_PREFIX
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.retrieval.indexes import SearchIndex
-from modelyard.retrieval.reading.sources import matches_any
-from modelyard.retrieval.updating.outcome import IndexUpdate
+from modelyard.retrieval.reading.globs import matches_any
+from modelyard.retrieval.updating.job import IndexUpdate
 
 _QUIET_MS = 200
 """How long files must rest before they are read: editors write in several steps."""

@@ -17,8 +17,9 @@ from modelyard.encoders.pool import Encoders
 from modelyard.retrieval.cache import open_cache
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.embed import Embedding
+from modelyard.retrieval.index_file import FileRecord
+from modelyard.retrieval.index_writer import build_beside
 from modelyard.retrieval.opened import OpenedIndex, Snapshot
-from modelyard.retrieval.revise import FileRecord, build_beside
 
 _CODE = re.compile(r"^\s*(?:def|class|function|public|private|static|func|fn|import)\b", re.M)
 _NAMED = re.compile(r"(?:def|class)\s+(\w+)")

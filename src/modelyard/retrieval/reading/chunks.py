@@ -10,19 +10,22 @@ from typing import BinaryIO
 
 from modelyard.configs.kinds.embedding_models import IndexSettings
 from modelyard.retrieval.chunk import Chunk
-from modelyard.retrieval.reading.code import code_pieces
+from modelyard.retrieval.reading.code import code_pieces, is_makefile, makefile_pieces
 from modelyard.retrieval.reading.decoding import decode, is_binary
 from modelyard.retrieval.reading.grammars import GRAMMARS, Grammar, grammar_of
-from modelyard.retrieval.reading.keys import key_pieces
-from modelyard.retrieval.reading.lines import CountTokens, Document, Piece, cut, make_document
+from modelyard.retrieval.reading.keys import key_pieces, openapi_pieces
 from modelyard.retrieval.reading.logs import read_log
-from modelyard.retrieval.reading.makefile import is_makefile, makefile_pieces
 from modelyard.retrieval.reading.markdown import markdown_pieces
 from modelyard.retrieval.reading.metrics import read_json_lines, read_prometheus, read_table
-from modelyard.retrieval.reading.openapi import openapi_pieces
-from modelyard.retrieval.reading.paragraphs import paragraph_pieces
-from modelyard.retrieval.reading.pdf import read_pages
-from modelyard.retrieval.reading.web import read_page
+from modelyard.retrieval.reading.pages import read_page, read_pages
+from modelyard.retrieval.reading.splitting import (
+    CountTokens,
+    Document,
+    Piece,
+    cut,
+    make_document,
+    paragraph_pieces,
+)
 from modelyard.secrets.detection import redact_secrets
 
 _KEY_LANGUAGES = {

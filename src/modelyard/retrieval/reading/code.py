@@ -1,6 +1,7 @@
-"""Source code by its syntax tree: functions, methods and classes, and what stands between them.
+"""Source code by its syntax tree: functions, methods and classes, and the lines between them.
 
-A tree is made of any text: of broken code what can be told is used, and the rest is text.
+Any text gives a tree: the parts of broken code that parse are used, and the rest is plain text.
+Makefiles are read here too, by target.
 """
 
 from __future__ import annotations
@@ -11,10 +12,11 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modelyard.retrieval.reading.grammars import Grammar, parser_of
-from modelyard.retrieval.reading.lines import Document, Piece, paragraph_starts
+from modelyard.retrieval.reading.splitting import Document, Piece, paragraph_starts
 
 if TYPE_CHECKING:
     from tree_sitter import Node
+
 
 _DEEPEST = 20
 """Definitions in one another; deeper ones are part of the text around them."""
@@ -222,3 +224,37 @@ def _statement_rows(body: Node) -> Sequence[Sequence[int]]:
         nodes = [child for node in nodes for child in node.named_children]
         levels.append([node.start_point.row for node in nodes])
     return levels
+
+
+_TARGET = re.compile(r"(?![ \t#.])([^\s:=#][^:=#]{0,300}?)[ \t]*::?(?![:=])")
+
+
+def is_makefile(name: str) -> bool:
+    """Whether a file's name is that of a makefile."""
+    lowered = name.lower()
+    return lowered in ("makefile", "gnumakefile") or lowered.endswith((".mk", ".mak"))
+
+
+def makefile_pieces(document: Document) -> Iterator[Piece]:
+    """One piece for each target with its recipe; what stands above the first is text."""
+    starts: list[tuple[int, str]] = [(0, "")]
+    continued = False
+    for row, line in enumerate(document.lines):
+        match = None if continued else _TARGET.match(line)
+        continued = line.endswith("\\")
+        if match:
+            first = row
+            while first > starts[-1][0] and document.lines[first - 1].startswith(("#", ".PHONY")):
+                first -= 1
+            starts.append((first, " ".join(match[1].split())))
+    ends = [*(row for row, _ in starts[1:]), len(document.lines)]
+    for (start, target), end in zip(starts, ends, strict=True):
+        if start < end:
+            yield Piece(
+                start=start,
+                end=end,
+                title=f"make {target}" if target else "",
+                kind="script" if target else "text",
+                facts={"language": "make", **({"symbol": target} if target else {})},
+                breaks=(paragraph_starts(document, start, end),),
+            )

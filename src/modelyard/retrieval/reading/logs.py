@@ -15,7 +15,7 @@ from dataclasses import dataclass, field
 from typing import BinaryIO
 
 from modelyard.retrieval.chunk import Chunk
-from modelyard.retrieval.reading.lines import CountTokens, split_words
+from modelyard.retrieval.reading.splitting import CountTokens, split_words
 from modelyard.secrets.detection import redact_secrets
 
 _BLOCK_BYTES = 1 << 20

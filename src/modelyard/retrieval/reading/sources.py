@@ -6,16 +6,21 @@ import os
 import re
 import stat
 from collections import defaultdict
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
-from functools import cache
 from io import BufferedReader
 
 from modelyard.configs.kinds.embedding_models import IndexSettings
 from modelyard.core.layout import Project
 from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.reading.decoding import FIRST_BLOCK, is_binary
-from modelyard.retrieval.reading.gitignore import IgnoreFile, is_ignored, read_rules
+from modelyard.retrieval.reading.globs import (
+    IgnoreFile,
+    glob_pattern,
+    is_ignored,
+    part_pattern,
+    read_rules,
+)
 from modelyard.secrets.detection import names_a_secret, redact_path
 
 DEEPEST = 100
@@ -204,7 +209,7 @@ class _Walk:
                 self._take(step, folder, ignores, None)
             yield from self._descend(step, folder, ignores, None, step.parts)
             return
-        matching = _part_pattern(first)
+        matching = part_pattern(first)
         if rest:
             yield from self._descend(step, folder, ignores, matching, rest)
         else:
@@ -341,56 +346,11 @@ class _Walk:
         return read_rules(shown, text)
 
 
-def glob_pattern(glob: str) -> re.Pattern[str]:
-    """A glob over a whole path from the project's root: `**` is any number of folders.
-
-    Raises nothing: a bracket that is not closed is only a bracket.
-    """
-    parts = [part for part in glob.split("/") if part not in ("", ".")]
-    text = ""
-    for number, part in enumerate(parts):
-        last = number == len(parts) - 1
-        if part == "**":
-            text += ".*" if last else "(?:[^/]+/)*"
-        else:
-            text += _part_text(part) + ("" if last else "/")
-    return re.compile(text, re.DOTALL)
-
-
 def storable(path: str) -> str:
     """A path as text: bytes in it that are no UTF-8 are shown as `�`."""
     if path.isascii():
         return path
     return path.encode("utf-8", "surrogateescape").decode("utf-8", "replace")
-
-
-def _part_text(part: str) -> str:
-    text, place = "", 0
-    while place < len(part):
-        one = part[place]
-        place += 1
-        if one == "*":
-            text += "" if text.endswith("[^/]*") else "[^/]*"
-        elif one == "?":
-            text += "[^/]"
-        elif one == "[" and (end := part.find("]", place + 1)) > 0:
-            inside = part[place:end].replace("\\", "\\\\").replace("[", "\\[")
-            inside = "^" + inside[1:] if inside.startswith("!") else inside
-            try:
-                re.compile(f"[{inside}]")
-                text += f"[{inside}]"
-            except re.error:
-                text += re.escape(part[place - 1 : end + 1])
-            place = end + 1
-        else:
-            text += re.escape(one)
-    return text
-
-
-@cache
-def _part_pattern(part: str) -> re.Pattern[str]:
-    hidden = "" if part.startswith((".", "[.")) else r"(?!\.)"
-    return re.compile(hidden + _part_text(part), re.DOTALL)
 
 
 def _matches(name: str, matching: re.Pattern[str] | None) -> bool:
@@ -411,8 +371,3 @@ def _looks_binary(entry: os.DirEntry[str]) -> bool:
         return True
     with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123
         return is_binary(file.read(FIRST_BLOCK) or b"")
-
-
-def matches_any(path: str, globs: Sequence[str]) -> bool:
-    """Whether a shown path fits one of the globs."""
-    return any(glob_pattern(glob).fullmatch(path) for glob in globs)

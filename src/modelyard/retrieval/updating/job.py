@@ -1,10 +1,10 @@
-"""One update of one index: what every step of it works with."""
+"""One update of one index: what every step works with, and the counts of what it did."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
@@ -12,9 +12,64 @@ from modelyard.encoders.pool import Encoders
 from modelyard.retrieval.cache import open_cache
 from modelyard.retrieval.embed import Embedding
 from modelyard.retrieval.indexes import SearchIndex
-from modelyard.retrieval.reading.sources import SourceFile
-from modelyard.retrieval.updating.cutting import CutFile, cut_file
-from modelyard.retrieval.updating.outcome import IndexUpdate
+
+
+@dataclass(slots=True, kw_only=True)
+class Counts:
+    """How many files or chunks are new, changed, moved, removed and unchanged."""
+
+    added: int = 0
+    """New."""
+    changed: int = 0
+    """With other content in the same place."""
+    moved: int = 0
+    """With the same content in another place."""
+    removed: int = 0
+    """No longer there."""
+    reused: int = 0
+    """Unchanged."""
+
+    @property
+    def total(self) -> int:
+        """How many there are now."""
+        return self.added + self.changed + self.moved + self.reused
+
+
+@dataclass(slots=True, kw_only=True)
+class IndexUpdate:
+    """What an update of one index did, or would do."""
+
+    index: str
+    """GROUP/NAME."""
+    dry_run: bool
+    """Whether nothing was written."""
+    built: str | None = None
+    """Why the whole index was rebuilt; None: it was changed in place."""
+    files: Counts = field(default_factory=Counts)
+    """Its files."""
+    chunks: Counts = field(default_factory=Counts)
+    """Their chunks."""
+    embedded: int = 0
+    """Texts that the encoder embedded."""
+    from_cache: int = 0
+    """Texts whose vector was in the cache."""
+    skipped: dict[str, list[str]] = field(default_factory=dict)
+    """Files that were left out in whole or in part, by reason."""
+    unknown: str | None = None
+    """Why a dry run could not count chunks; None: it could."""
+    took_s: float = 0.0
+    """How long it took."""
+
+    @property
+    def unchanged(self) -> bool:
+        """Whether there was nothing to do."""
+        return (
+            self.built is None and self.files.reused == self.files.total and not self.files.removed
+        )
+
+    def skip(self, reason: str, path: str) -> None:
+        """Note that a file, or a part of it, is left out."""
+        self.skipped.setdefault(reason, []).append(path)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -24,24 +79,21 @@ class UpdateJob:
     project: Project
     """Where its files lie."""
     index: SearchIndex
-    """What is brought in step."""
+    """The index to bring up to date."""
     encoders: Encoders
-    """Opened when the first text is there."""
+    """Opens the encoder when the first text needs it."""
     progress: Progress
-    """Told how far it is."""
+    """Where progress is reported."""
     update: IndexUpdate
-    """Counts; filled as the steps go."""
+    """Counts, filled in step by step."""
 
-    def cut(self, source: SourceFile) -> CutFile | None:
-        """A file in chunks; None, with the reason reported, when it cannot be read."""
-        return cut_file(source, self.index.settings, self._count_tokens, self.update)
-
-    def _count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
+    def count_tokens(self, texts: Sequence[str]) -> Sequence[int]:
+        """How many tokens of the encoder each text has."""
         return self.encoders.open(self.index.encoder).count_tokens(texts)
 
     @contextmanager
     def embedding(self) -> Iterator[Embedding]:
-        """What makes the vectors of this update; what it made is counted at the end."""
+        """What makes the vectors of this update; its counts are added at the end."""
         fingerprint = self.encoders.fingerprint(self.index.encoder)
         read_only = self.update.dry_run
         with open_cache(self.project, fingerprint, self.progress, read_only=read_only) as cache:

@@ -1,9 +1,11 @@
-"""HTML by heading: the words of a page, with the lines of its source where they stand."""
+"""Pages: HTML by heading, with the lines of its source, and PDF by page number."""
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Iterator
 from html.parser import HTMLParser
+from io import BytesIO
 
 from modelyard.retrieval.reading.markdown import plain_words
 
@@ -152,3 +154,26 @@ def read_page(
         blocks, heading = [], [(line, plain_words(words))]
     if blocks or heading:
         yield " > ".join(one for _, one in trail), blocks or heading
+
+
+_MOST_PAGES = 2_000
+
+
+def read_pages(content: bytes) -> Iterator[tuple[int, str]]:
+    """The pages with text, from 1; of a broken or encrypted file those that can be read."""
+    from pypdf import PdfReader
+
+    quiet = logging.getLogger("pypdf")
+    quiet.setLevel(logging.CRITICAL)  # it warns of each oddity of a file
+    try:
+        pages = PdfReader(BytesIO(content)).pages
+        count = min(len(pages), _MOST_PAGES)
+    except Exception:  # not narrower: pypdf says that a broken file may raise any class, and does
+        return
+    for number in range(count):
+        try:
+            text = pages[number].extract_text()
+        except Exception:  # as above, KeyError to RecursionError; the next page may be whole
+            continue
+        if text.strip():
+            yield number + 1, text

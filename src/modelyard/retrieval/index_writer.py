@@ -18,35 +18,17 @@ from modelyard.core.clock import utc_now
 from modelyard.core.files import STAGING_PREFIX, disk_errors, make_folder, sync_folder
 from modelyard.core.state import transaction
 from modelyard.retrieval.chunk import Chunk
+from modelyard.retrieval.damage import IndexDamaged, index_errors
 from modelyard.retrieval.index_file import (
     SCHEMA,
     SCHEMA_VERSION,
-    IndexDamaged,
+    FileRecord,
     connect_index,
-    index_errors,
     refuse_folder,
 )
 from modelyard.retrieval.words import index_words
 
 _CACHE_KIB = 64 * 1024
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FileRecord:
-    """What an index keeps of a file."""
-
-    path: str
-    """From the project's root."""
-    sha256: str
-    """Of the bytes that were cut."""
-    size_bytes: int
-    """How many they were."""
-    mtime_ns: int
-    """When the file was written, in nanoseconds since 1970."""
-    modified_at: str
-    """The same as text, UTC."""
-    seen: str
-    """How the file system described it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

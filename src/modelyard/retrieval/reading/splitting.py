@@ -1,4 +1,4 @@
-"""Cutting a text into chunks that fit, at the best of the places offered."""
+"""Splitting the text of a file into chunks that fit the encoder, at the best places offered."""
 
 from __future__ import annotations
 
@@ -267,3 +267,15 @@ def _with_words(text: str, parts: Iterable[str]) -> Iterator[str]:
             continue
         run = ""
         yield part
+
+
+def paragraph_pieces(document: Document) -> Iterator[Piece]:
+    """The whole text as one piece that is cut between paragraphs."""
+    end = len(document.lines)
+    yield Piece(
+        start=0,
+        end=end,
+        title="",
+        kind="text",
+        breaks=(paragraph_starts(document, 0, end),),
+    )
