@@ -285,7 +285,7 @@ def rules_in(path: Path) -> Iterator[str]:
         if not isinstance(node, ast.Call):
             continue
         name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-        given = [word.value for word in node.keywords if word.arg == "rule"]
+        given = [word.value for word in node.keywords if word.arg in ("rule", "code")]
         if name in RULE_PLACES and len(node.args) > RULE_PLACES[name]:
             given.append(node.args[RULE_PLACES[name]])
         for value in given:

@@ -97,7 +97,7 @@ def test_every_default_of_the_first_level_is_that_of_the_class(kind: Kind) -> No
     properties = load_schema(kind.name)["properties"]
     given = {key: one["default"] for key, one in properties.items() if "default" in one}
     _, problems = build_settings(kind.settings_class, given, lambda path: ".".join(map(str, path)))
-    assert {problem.rule for problem in problems} <= {"missing"}
+    assert {problem.code for problem in problems} <= {"missing"}
 
 
 @CONFIG
@@ -151,7 +151,7 @@ def test_schema_and_class_agree_on_every_value_of_every_key(path: Path) -> None:
             assert accepted, changed
         elif accepted:
             # What JSON Schema has no words for.
-            rules = {problem.rule for problem in problems}
+            rules = {problem.code for problem in problems}
             is_text = isinstance(changed[1], str)
             own = replace(source, value={**values, "environments": None})
             in_overlay = not check_shape(replace(document, source=own)).problems

@@ -85,7 +85,7 @@ def test_a_plan_says_what_would_be_mended(
         main()
     assert (stopped.value.code or 0) == (4 if option == "--plan" else 0)
     shown = capsys.readouterr().out
-    assert f"Would be written anew, since changed by hand: {FOLDER}\n" in shown
+    assert f"Would be written again, since changed by hand: {FOLDER}\n" in shown
     assert "Nothing to do" not in shown
     assert not os.path.lexists(place.deployed("development"))
 

@@ -9,14 +9,14 @@ import pytest
 from modelyard.settings.build import build_settings, build_valid_part
 from modelyard.settings.fields import field_docs
 from modelyard.settings.mapping import settings_mapping
-from modelyard.settings.marks import Between
+from modelyard.settings.marks import Range
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Lora:
     """The low-rank part."""
 
-    rank: Annotated[int, Between(1, 1024)] = 16
+    rank: Annotated[int, Range(1, 1024)] = 16
     """How many directions
     each module learns."""
     targets: tuple[str, ...] = ("q_proj",)
@@ -29,11 +29,11 @@ class Spec:
 
     dataset: str
     """What to learn from."""
-    rate: Annotated[float, Between(low=0)] = 5e-4
+    rate: Annotated[float, Range(low=0)] = 5e-4
     """The learning rate."""
-    warmup: Annotated[float, Between(high=1)] | None = None
+    warmup: Annotated[float, Range(high=1)] | None = None
     """The share of steps to warm up in."""
-    seed: Annotated[int | None, Between(0, 9)] = None
+    seed: Annotated[int | None, Range(0, 9)] = None
     """The seed."""
     packing: bool = False
     """Whether to pack."""
@@ -41,7 +41,7 @@ class Spec:
     """The shape of the rate."""
     bits: Literal[4, 8] | None = None
     """The bits of a weight."""
-    batch: Annotated[int, Between(1)] | Literal["auto"] = "auto"
+    batch: Annotated[int, Range(1)] | Literal["auto"] = "auto"
     """Rows a step."""
     lora: Lora = field(default_factory=Lora)
     """The low-rank part."""

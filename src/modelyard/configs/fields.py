@@ -14,7 +14,7 @@ from typing import Annotated, Any, cast, get_args, get_origin
 from modelyard.configs.kinds import KINDS
 from modelyard.settings.fields import SettingsField, field_docs, settings_fields
 from modelyard.settings.keypath import KeyPath, dotted
-from modelyard.settings.marks import Between, choices_of, describe, unwrap
+from modelyard.settings.marks import Range, choices_of, describe, unwrap
 from modelyard.settings.yaml_scalars import is_plain_text
 
 ANY_NAME = "NAME"
@@ -200,13 +200,13 @@ def say_type(hint: Any) -> str:
     marked = unwrap(hint)
     choices, optional = choices_of(marked.hint)
     if optional or len(choices) > 1:
-        marks = [one for one in (marked.bounds, marked.quantity, marked.form) if one]
+        marks = [one for one in (marked.bounds, marked.quantity, marked.pattern) if one]
         return " or ".join(say_type(Annotated[one, *marks] if marks else one) for one in choices)
     if marked.quantity is not None:
         return f"{describe(hint)}{_say_bounds(marked.bounds, marked.quantity.show)}"
-    if marked.refers is not None:
-        kind = KINDS.get(marked.refers.to)
-        return f"a name in configs/{kind.name}/" if kind else _REFERENCES[marked.refers.to]
+    if marked.reference is not None:
+        kind = KINDS.get(marked.reference.to)
+        return f"a name in configs/{kind.name}/" if kind else _REFERENCES[marked.reference.to]
     if get_origin(marked.hint) is tuple:
         below, _ = class_below(marked.hint)
         return "a list" if below else f"a list, each {say_type(get_args(marked.hint)[0])}"
@@ -218,5 +218,5 @@ def say_type(hint: Any) -> str:
     return "anything" if marked.hint is Any else describe(hint)
 
 
-def _say_bounds(bounds: Between, show: Any) -> str:
-    return "" if bounds == Between() else f", {bounds.words(show)}"
+def _say_bounds(bounds: Range, show: Any) -> str:
+    return "" if bounds == Range() else f", {bounds.words(show)}"

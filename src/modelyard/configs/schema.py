@@ -19,7 +19,7 @@ from modelyard.configs.fields import default_of, say_type, written_form
 from modelyard.configs.kinds import ENVIRONMENTS, Kind
 from modelyard.configs.kinds.parts import NAME_PATTERN
 from modelyard.settings.fields import SettingsField, field_docs, settings_fields
-from modelyard.settings.marks import Between, Unwrapped, choices_of, describe, unwrap
+from modelyard.settings.marks import Range, Unwrapped, choices_of, describe, unwrap
 from modelyard.settings.units import Quantity
 
 Schema = dict[str, Any]
@@ -107,7 +107,7 @@ def _describe(meaning: str, hint: Any) -> str:
     """What a key is for, and what the schema's own keywords do not say of its value."""
     inner = _innermost(hint)
     marked = unwrap(inner)
-    told = marked.quantity is not None or marked.refers is not None
+    told = marked.quantity is not None or marked.reference is not None
     return f"{meaning}\n\n{_sentence(say_type(hint))}" if told else meaning
 
 
@@ -135,7 +135,7 @@ def _value_schema(hint: Any, definitions: dict[str, Schema], *, overlay: bool) -
     marked = unwrap(hint)
     choices, optional = choices_of(marked.hint)
     if optional or len(choices) > 1:
-        marks = [one for one in (marked.bounds, marked.quantity, marked.form) if one]
+        marks = [one for one in (marked.bounds, marked.quantity, marked.pattern) if one]
         members = [Annotated[one, *marks] if marks else one for one in choices]
         schemas = [_value_schema(one, definitions, overlay=overlay) for one in members]
         return _any_of(schemas, optional=optional)
@@ -151,7 +151,7 @@ def _value_schema(hint: Any, definitions: dict[str, Schema], *, overlay: bool) -
     if get_origin(marked.hint) is Mapping:
         key, item = get_args(marked.hint)
         values = _value_schema(item, definitions, overlay=overlay)
-        names = {"propertyNames": _plain_schema(unwrap(key))} if unwrap(key).form else {}
+        names = {"propertyNames": _plain_schema(unwrap(key))} if unwrap(key).pattern else {}
         return {"type": "object", **names, **({"additionalProperties": values} if values else {})}
     return {} if marked.hint is Any else _plain_schema(marked)
 
@@ -196,7 +196,7 @@ def _merged_classes(hint: Any) -> list[type]:
     return [cast(type, hint)] if is_dataclass(hint) else []
 
 
-def _quantity_schema(quantity: Quantity, bounds: Between) -> Schema:
+def _quantity_schema(quantity: Quantity, bounds: Range) -> Schema:
     """A number with a unit in the text; of its bounds only those of a bare number can be said."""
     number = "integer" if quantity.whole else "number"
     schema: Schema = {
@@ -210,22 +210,22 @@ def _quantity_schema(quantity: Quantity, bounds: Between) -> Schema:
     return schema | ({"examples": examples} if examples else {})
 
 
-def _within(quantity: Quantity, bounds: Between, text: str) -> bool:
+def _within(quantity: Quantity, bounds: Range, text: str) -> bool:
     value = quantity.parse(text)
     return value is not None and bounds.holds(value)
 
 
 def _plain_schema(marked: Unwrapped) -> Schema:
     schema: Schema = {"type": _TYPES[marked.hint]}
-    if marked.form is not None:
-        schema["pattern"] = _whole(marked.form.pattern)
-        schema["patternErrorMessage"] = f"must be {describe(Annotated[str, marked.form])}"
-        if marked.form.examples:
-            schema["examples"] = list(marked.form.examples)
+    if marked.pattern is not None:
+        schema["pattern"] = _whole(marked.pattern.regex)
+        schema["patternErrorMessage"] = f"must be {describe(Annotated[str, marked.pattern])}"
+        if marked.pattern.examples:
+            schema["examples"] = list(marked.pattern.examples)
     return schema | _bounds_schema(marked.bounds, whole=marked.hint is int)
 
 
-def _bounds_schema(bounds: Between, *, whole: bool) -> Schema:
+def _bounds_schema(bounds: Range, *, whole: bool) -> Schema:
     sides = {"minimum": bounds.low, "maximum": bounds.high}
     return {
         side: int(bound) if whole else bound for side, bound in sides.items() if bound is not None

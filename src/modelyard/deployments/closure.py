@@ -11,7 +11,7 @@ from typing import Any
 
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import Document
-from modelyard.configs.reading.references import Reference, references
+from modelyard.configs.reading.references import ConfigReference, references
 from modelyard.configs.reading.shape import check_shape
 from modelyard.deployments.snapshot import Snapshot, config_of, names_a_config
 
@@ -69,7 +69,7 @@ def _named(
 
 
 def _found(
-    catalogue: ConfigCatalogue, reference: Reference, environment: str
+    catalogue: ConfigCatalogue, reference: ConfigReference, environment: str
 ) -> Iterator[Document]:
     """The project's config that a reference is met by."""
     if reference.to != "search_domains":

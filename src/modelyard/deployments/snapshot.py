@@ -10,7 +10,7 @@ from functools import lru_cache
 from typing import Any
 
 from modelyard.configs.kinds import KINDS
-from modelyard.configs.reading.references import Reference, references
+from modelyard.configs.reading.references import ConfigReference, references
 from modelyard.core.errors import Diagnostic, ProblemsFound
 from modelyard.settings.build import build_settings
 from modelyard.settings.keypath import dotted
@@ -109,7 +109,7 @@ def _build(label: str, text: str) -> Any:
     return built
 
 
-def config_of(reference: Reference, snapshot: Snapshot) -> str | None:
+def config_of(reference: ConfigReference, snapshot: Snapshot) -> str | None:
     """The label of the live config that a reference is met by; None when there is none.
 
     What is no config (a base model, an adapter, a dataset) is not asked about here.
@@ -126,7 +126,7 @@ def config_of(reference: Reference, snapshot: Snapshot) -> str | None:
     return label if label in snapshot.configs else None
 
 
-def names_a_config(reference: Reference) -> bool:
+def names_a_config(reference: ConfigReference) -> bool:
     """Whether what a reference names is a config, or a part of one."""
     return reference.to in KINDS or reference.to == "search_domains"
 

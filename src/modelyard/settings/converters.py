@@ -20,8 +20,8 @@ from modelyard.settings.keypath import KeyPath, dotted
 from modelyard.settings.marks import (
     PLAIN_NAMES,
     UNBOUNDED,
-    Between,
-    Form,
+    Pattern,
+    Range,
     Unwrapped,
     choices_of,
     describe,
@@ -70,7 +70,7 @@ def field_converters(settings: type) -> Mapping[str, tuple[str, Converter]]:
     return {key: (field.name, _converter(field.hint)) for key, field in fields.items()}
 
 
-def _converter(hint: Any, bounds: Between = UNBOUNDED) -> Converter:
+def _converter(hint: Any, bounds: Range = UNBOUNDED) -> Converter:
     """The function that turns a raw value into what this type asks for."""
     marked = unwrap(hint, bounds)
     hint, bounds = marked.hint, marked.bounds
@@ -89,14 +89,14 @@ def _converter(hint: Any, bounds: Between = UNBOUNDED) -> Converter:
         return _mapping_converter(*get_args(hint))
     if hint is Any:
         return lambda value, path, report: value
-    if marked.form is not None:
-        return _form_converter(marked.form)
+    if marked.pattern is not None:
+        return _pattern_converter(marked.pattern)
     return _plain_converter(hint, bounds)
 
 
 def _union_converter(hint: Any, marked: Unwrapped) -> Converter:
     choices, optional = choices_of(hint)
-    marks = [mark for mark in (marked.bounds, marked.quantity, marked.form) if mark]
+    marks = [mark for mark in (marked.bounds, marked.quantity, marked.pattern) if mark]
     members = [Annotated[choice, *marks] if marks else choice for choice in choices]
     converters = [_converter(member) for member in members]
     wanted = " or ".join(describe(member) for member in members)
@@ -153,7 +153,7 @@ def _mapping_converter(key_hint: Any, item: Any) -> Converter:
     return convert
 
 
-def _quantity_converter(quantity: Quantity, bounds: Between) -> Converter:
+def _quantity_converter(quantity: Quantity, bounds: Range) -> Converter:
     wanted = describe_quantity(quantity)
     within = "" if bounds == UNBOUNDED else bounds.words(quantity.show)
 
@@ -175,15 +175,15 @@ def _quantity_converter(quantity: Quantity, bounds: Between) -> Converter:
     return convert
 
 
-def _form_converter(form: Form) -> Converter:
-    matches = re.compile(form.pattern).fullmatch
-    wanted = str(form)
+def _pattern_converter(pattern: Pattern) -> Converter:
+    matches = re.compile(pattern.regex).fullmatch
+    wanted = str(pattern)
 
     def convert(value: Any, path: KeyPath, report: Report) -> Any:
         if isinstance(value, str) and matches(value):
             return value
         code = "wrong-form" if isinstance(value, str) else "wrong-type"
-        if form.hidden:
+        if pattern.hidden:
             return report.add(path, f"'{dotted(path)}' must be {wanted}", code)
         if not isinstance(value, str):
             return report.not_text(path, wanted, value)
@@ -192,7 +192,7 @@ def _form_converter(form: Form) -> Converter:
     return convert
 
 
-def _plain_converter(hint: type, bounds: Between) -> Converter:
+def _plain_converter(hint: type, bounds: Range) -> Converter:
     wanted = PLAIN_NAMES[hint]
     bounded = bounds != UNBOUNDED
 

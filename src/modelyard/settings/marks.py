@@ -1,4 +1,4 @@
-"""What the type of a field says besides the type itself: bounds, a form, a unit, a reference."""
+"""What a field's type says besides the type itself: bounds, a pattern, a unit, a reference."""
 
 from __future__ import annotations
 
@@ -13,7 +13,7 @@ T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Between:
+class Range:
     """Bounds of a number, both included; None leaves a side open."""
 
     low: float | None = None
@@ -36,12 +36,12 @@ class Between:
 
 
 @dataclass(frozen=True, slots=True)
-class Form:
+class Pattern:
     """What a text must look like."""
 
     name: str
     """What an error calls it, such as `a reference to a secret`."""
-    pattern: str
+    regex: str
     """Regular expression of the whole text, in what Python and ECMA 262 have in common."""
     examples: tuple[str, ...] = ()
     """Texts that are right; the first one is what an error suggests."""
@@ -53,14 +53,14 @@ class Form:
 
 
 @dataclass(frozen=True, slots=True)
-class Refers:
+class Reference:
     """A text that names something else: a config of a kind, a base model, a dataset."""
 
     to: str
     """What it names, such as `language_models`."""
 
 
-UNBOUNDED = Between()
+UNBOUNDED = Range()
 PLAIN_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 """What an error calls the types that hold one value."""
 
@@ -70,13 +70,13 @@ class Unwrapped:
     """A type without its `Annotated`, and what that said."""
 
     hint: Any
-    bounds: Between = UNBOUNDED
+    bounds: Range = UNBOUNDED
     quantity: Quantity | None = None
-    form: Form | None = None
-    refers: Refers | None = None
+    pattern: Pattern | None = None
+    reference: Reference | None = None
 
 
-def unwrap(hint: Any, bounds: Between = UNBOUNDED) -> Unwrapped:
+def unwrap(hint: Any, bounds: Range = UNBOUNDED) -> Unwrapped:
     """Take the marks off a type; `bounds` are those of a type around it."""
     if get_origin(hint) is not Annotated:
         return Unwrapped(hint, bounds)
@@ -85,8 +85,8 @@ def unwrap(hint: Any, bounds: Between = UNBOUNDED) -> Unwrapped:
     def mark(kind: type[T], default: T | None = None) -> T | None:
         return next((one for one in marks if isinstance(one, kind)), default)
 
-    within = mark(Between, bounds) or bounds
-    return Unwrapped(inner, within, mark(Quantity), mark(Form), mark(Refers))
+    within = mark(Range, bounds) or bounds
+    return Unwrapped(inner, within, mark(Quantity), mark(Pattern), mark(Reference))
 
 
 def choices_of(hint: Any) -> tuple[tuple[Any, ...], bool]:
@@ -107,8 +107,8 @@ def describe(hint: Any) -> str:
         return options[0] if len(options) == 1 else f"one of {', '.join(options)}"
     if get_origin(marked.hint) is tuple:
         return "a list"
-    if marked.form is not None:
-        return str(marked.form)
+    if marked.pattern is not None:
+        return str(marked.pattern)
     if marked.hint in (int, float) and marked.bounds != UNBOUNDED:
         return f"{PLAIN_NAMES[marked.hint]} {marked.bounds}"
     return PLAIN_NAMES.get(marked.hint, "a mapping")

@@ -1,7 +1,7 @@
 """Quantities as people write them: `5 seconds`, `85%`, `$0.10`, `128k`, `4 GB`.
 
 A quantity is a number with its unit in the text; here it becomes a number in one unit. A settings
-field says which kind it is: `timeout_s: Annotated[float, DURATION, Between(0.001)]` is the key
+field says which kind it is: `timeout_s: Annotated[float, DURATION, Range(0.001)]` is the key
 `timeout`, since the unit stands beside the number and not in the key.
 """
 

@@ -16,7 +16,7 @@ from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound, did_y
 from modelyard.core.layout import Project
 from modelyard.settings.build import build_settings
 from modelyard.settings.cards import load_card
-from modelyard.settings.marks import Between
+from modelyard.settings.marks import Range
 from modelyard.settings.yaml_source import YamlSource
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
@@ -92,19 +92,19 @@ _SOURCE_KINDS: Mapping[str, type[WheelSource] | type[HubSource] | type[PathSourc
 class Architecture:
     """The shape of a decoder, so that memory can be planned before anything is downloaded."""
 
-    hidden_size: Annotated[int, Between(1)]
+    hidden_size: Annotated[int, Range(1)]
     """The width of the residual stream."""
-    intermediate_size: Annotated[int, Between(1)]
+    intermediate_size: Annotated[int, Range(1)]
     """The width inside the feed-forward block."""
-    layers: Annotated[int, Between(1)]
+    layers: Annotated[int, Range(1)]
     """How many decoder layers."""
-    heads: Annotated[int, Between(1)]
+    heads: Annotated[int, Range(1)]
     """Query heads of a layer."""
-    kv_heads: Annotated[int, Between(1)]
+    kv_heads: Annotated[int, Range(1)]
     """Key and value heads of a layer."""
-    head_dim: Annotated[int, Between(1)]
+    head_dim: Annotated[int, Range(1)]
     """The width of one head."""
-    vocab_size: Annotated[int, Between(1)]
+    vocab_size: Annotated[int, Range(1)]
     """How many tokens the model knows."""
 
 
@@ -116,13 +116,13 @@ class BaseCard:
     """The name it goes by here; the same as its folder."""
     summary: str
     """What it is good for, in one line."""
-    parameters: Annotated[int, Between(1)]
+    parameters: Annotated[int, Range(1)]
     """How many weights it has."""
     licence: str
     """The licence of the weights."""
-    context_length: Annotated[int, Between(1)]
+    context_length: Annotated[int, Range(1)]
     """The longest sequence it was made for, in tokens."""
-    download_bytes: Annotated[int, Between(1)] | None = None
+    download_bytes: Annotated[int, Range(1)] | None = None
     """About how much a download fetches."""
     architecture: Architecture | None = None
     """The shape of the model, for planning memory before it is at hand."""

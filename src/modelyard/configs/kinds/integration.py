@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from modelyard.configs.kinds.parts import Name
-from modelyard.settings.marks import Between, Refers
+from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import DURATION, MONEY, SHARE, TOKENS
 
 Metric = Literal["latency", "accuracy", "cost_per_request", "error_rate"]
@@ -17,11 +17,13 @@ Metric = Literal["latency", "accuracy", "cost_per_request", "error_rate"]
 class PrimaryModels:
     """Who answers when nothing else is said."""
 
-    language: Annotated[str, Refers("language_models")]
+    language: Annotated[str, Reference("language_models")]
     """The language model for requests that name no domain."""
-    embeddings: Annotated[str, Refers("search_domains")] | None = None
+    embeddings: Annotated[str, Reference("search_domains")] | None = None
     """The search domain for requests that name none, GROUP/DOMAIN."""
-    tasks: Mapping[Name, Annotated[str, Refers("specialized_models")]] = field(default_factory=dict)
+    tasks: Mapping[Name, Annotated[str, Reference("specialized_models")]] = field(
+        default_factory=dict
+    )
     """The specialised model for a domain; default: the one of the same name."""
 
 
@@ -31,11 +33,11 @@ class FallbackStrategy:
 
     enabled: bool = True
     """Whether anyone is asked; without, a failure is the answer."""
-    order: tuple[Annotated[str, Refers("language_models")], ...] = ()
+    order: tuple[Annotated[str, Reference("language_models")], ...] = ()
     """Models in the order they are asked; the last one must need no network and no weights."""
-    failure_threshold: Annotated[int, Between(1, 100)] = 3
+    failure_threshold: Annotated[int, Range(1, 100)] = 3
     """Failures in a row after which a model is not asked for a while."""
-    cool_down_s: Annotated[float, DURATION, Between(1, 86400)] = 30.0
+    cool_down_s: Annotated[float, DURATION, Range(1, 86400)] = 30.0
     """How long that while is; then one request tries it again."""
 
 
@@ -43,11 +45,11 @@ class FallbackStrategy:
 class RoutingRule:
     """One exception: which requests, and who answers them. The first that fits decides."""
 
-    domains: tuple[Annotated[str, Refers("specialized_models")], ...] = ()
+    domains: tuple[Annotated[str, Reference("specialized_models")], ...] = ()
     """Requests of these domains; empty: of any."""
-    longer_than_tokens: Annotated[int, TOKENS, Between(0)] | None = None
+    longer_than_tokens: Annotated[int, TOKENS, Range(0)] | None = None
     """Requests with more tokens of input than this; left out: of any length."""
-    model: Annotated[str, Refers("language_models")]
+    model: Annotated[str, Reference("language_models")]
     """The language model that answers them."""
 
 
@@ -57,7 +59,7 @@ class Routing:
 
     strategy: Literal["primary_first", "cheapest", "fastest"] = "primary_first"
     """How one is chosen among those that could answer; prices and measured times decide."""
-    local_only: tuple[Annotated[str, Refers("specialized_models")], ...] = ()
+    local_only: tuple[Annotated[str, Reference("specialized_models")], ...] = ()
     """Domains whose requests never leave this machine, whatever else is said."""
     rules: tuple[RoutingRule, ...] = ()
     """Exceptions, tried from the first to the last."""
@@ -67,11 +69,11 @@ class Routing:
 class ServiceLimits:
     """What this service takes on."""
 
-    requests_per_minute: Annotated[int, Between(1)] | None = None
+    requests_per_minute: Annotated[int, Range(1)] | None = None
     """Requests in any minute, of all organisations."""
-    tokens_per_minute: Annotated[int, TOKENS, Between(1)] | None = None
+    tokens_per_minute: Annotated[int, TOKENS, Range(1)] | None = None
     """Tokens in any minute, of all organisations."""
-    requests_per_minute_per_organisation: Annotated[int, Between(1)] | None = None
+    requests_per_minute_per_organisation: Annotated[int, Range(1)] | None = None
     """Requests in any minute, of one organisation."""
 
 
@@ -79,13 +81,13 @@ class ServiceLimits:
 class Budgets:
     """What may be spent; a request that could exceed it is refused before any call."""
 
-    per_day_usd: Annotated[float, MONEY, Between(0)] | None = None
+    per_day_usd: Annotated[float, MONEY, Range(0)] | None = None
     """In a day (UTC)."""
-    per_month_usd: Annotated[float, MONEY, Between(0)] | None = None
+    per_month_usd: Annotated[float, MONEY, Range(0)] | None = None
     """In a calendar month (UTC)."""
-    per_organisation_per_day_usd: Annotated[float, MONEY, Between(0)] | None = None
+    per_organisation_per_day_usd: Annotated[float, MONEY, Range(0)] | None = None
     """By one organisation in a day (UTC)."""
-    warn_at: Annotated[float, SHARE, Between(0, 1)] = 0.8
+    warn_at: Annotated[float, SHARE, Range(0, 1)] = 0.8
     """Share of a budget at which `models monitor` warns."""
 
 
@@ -93,17 +95,17 @@ class Budgets:
 class AlertThresholds:
     """What `models monitor` calls a breach."""
 
-    latency_s: Annotated[float, DURATION, Between(0.001)] | None = None
+    latency_s: Annotated[float, DURATION, Range(0.001)] | None = None
     """Longest time of an answer, at the percentile below."""
-    accuracy: Annotated[float, SHARE, Between(0, 1)] | None = None
+    accuracy: Annotated[float, SHARE, Range(0, 1)] | None = None
     """Least share of right answers."""
-    cost_per_request_usd: Annotated[float, MONEY, Between(0)] | None = None
+    cost_per_request_usd: Annotated[float, MONEY, Range(0)] | None = None
     """Highest mean cost of a request."""
-    error_rate: Annotated[float, SHARE, Between(0, 1)] | None = None
+    error_rate: Annotated[float, SHARE, Range(0, 1)] | None = None
     """Highest share of failed requests."""
     latency_percentile: Literal[50, 90, 95, 99] = 95
     """The percentile that `latency` is judged at."""
-    for_s: Annotated[float, DURATION, Between(0)] = 0.0
+    for_s: Annotated[float, DURATION, Range(0)] = 0.0
     """How long a threshold must be breached before it is an alert; one bad sample is none."""
 
 
@@ -115,7 +117,7 @@ class PerformanceMonitoring:
     """Whether requests are measured."""
     metrics: tuple[Metric, ...] = ("latency", "accuracy", "cost_per_request", "error_rate")
     """What is measured."""
-    window_s: Annotated[float, DURATION, Between(1)] = 900.0
+    window_s: Annotated[float, DURATION, Range(1)] = 900.0
     """The stretch of time that is judged at once."""
     alert_thresholds: AlertThresholds = field(default_factory=AlertThresholds)
     """What is called a breach."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from modelyard.configs.kinds.parts import Endpoint, Generation, OneLine, Secret
-from modelyard.settings.marks import Between, Refers
+from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import DURATION, MONEY, TOKENS
 
 
@@ -14,11 +14,11 @@ from modelyard.settings.units import DURATION, MONEY, TOKENS
 class Prices:
     """What a provider charges, for a million tokens."""
 
-    input_per_million_usd: Annotated[float, MONEY, Between(0)]
+    input_per_million_usd: Annotated[float, MONEY, Range(0)]
     """Price of a million tokens of input."""
-    output_per_million_usd: Annotated[float, MONEY, Between(0)]
+    output_per_million_usd: Annotated[float, MONEY, Range(0)]
     """Price of a million tokens of output."""
-    cached_input_per_million_usd: Annotated[float, MONEY, Between(0)] | None = None
+    cached_input_per_million_usd: Annotated[float, MONEY, Range(0)] | None = None
     """Price of a million tokens of input that the provider still had; default: no discount."""
 
 
@@ -26,11 +26,11 @@ class Prices:
 class RateLimits:
     """What the provider allows; this program stays below it."""
 
-    requests_per_minute: Annotated[int, Between(1)] | None = None
+    requests_per_minute: Annotated[int, Range(1)] | None = None
     """Requests in any minute."""
-    tokens_per_minute: Annotated[int, TOKENS, Between(1)] | None = None
+    tokens_per_minute: Annotated[int, TOKENS, Range(1)] | None = None
     """Tokens of input and output in any minute."""
-    concurrent_requests: Annotated[int, Between(1, 1024)] = 8
+    concurrent_requests: Annotated[int, Range(1, 1024)] = 8
     """Requests under way at once."""
 
 
@@ -38,11 +38,11 @@ class RateLimits:
 class Retries:
     """What is done when a call fails in a way that may pass."""
 
-    attempts: Annotated[int, Between(0, 10)] = 2
+    attempts: Annotated[int, Range(0, 10)] = 2
     """Times a failed call is made again before the fallback is asked."""
-    first_wait_s: Annotated[float, DURATION, Between(0.01, 60)] = 0.5
+    first_wait_s: Annotated[float, DURATION, Range(0.01, 60)] = 0.5
     """Wait before the first of them; each further wait is twice as long."""
-    longest_wait_s: Annotated[float, DURATION, Between(0.01, 600)] = 20.0
+    longest_wait_s: Annotated[float, DURATION, Range(0.01, 600)] = 20.0
     """No wait is longer."""
 
 
@@ -52,7 +52,7 @@ class BasicAnswer:
 
     message: OneLine = "No language model can be reached at the moment."
     """What is said first."""
-    quoted_sentences: Annotated[int, Between(0, 20)] = 3
+    quoted_sentences: Annotated[int, Range(0, 20)] = 3
     """Sentences quoted from the sources found; 0 quotes nothing."""
 
 
@@ -66,15 +66,15 @@ class LanguageModel:
     """Who answers: a hosted API, an endpoint of your own, this machine, or no model at all."""
     model: OneLine
     """The provider's name of the model; for `local` a base model, as in `models base list`."""
-    adapter: Annotated[str, Refers("adapters")] | None = None
+    adapter: Annotated[str, Reference("adapters")] | None = None
     """With `local`: the adapter on top, NAME (the version in use) or NAME@VERSION."""
     endpoint: Endpoint | None = None
     """URL of the API; required for `openai_compatible`, else the provider's own."""
     api_key: Secret | None = None
     """Where the key is found, `env:NAME` or `file:PATH`; never the key."""
-    context_tokens: Annotated[int, TOKENS, Between(16)]
+    context_tokens: Annotated[int, TOKENS, Range(16)]
     """Input and output together, in tokens."""
-    max_output_tokens: Annotated[int, TOKENS, Between(1)]
+    max_output_tokens: Annotated[int, TOKENS, Range(1)]
     """Longest answer that the model can give, in tokens."""
     generation: Generation = field(default_factory=Generation)
     """How answers are drawn unless a domain or a profile says otherwise."""
@@ -82,11 +82,11 @@ class LanguageModel:
     """What a call costs; required for hosted models, since an unknown price is not zero."""
     limits: RateLimits = field(default_factory=RateLimits)
     """What the provider allows."""
-    timeout_s: Annotated[float, DURATION, Between(0.01, 3600)] = 60.0
+    timeout_s: Annotated[float, DURATION, Range(0.01, 3600)] = 60.0
     """Longest wait for an answer."""
     retries: Retries = field(default_factory=Retries)
     """What is done when a call fails."""
-    fallback: Annotated[str, Refers("language_models")] | None = None
+    fallback: Annotated[str, Reference("language_models")] | None = None
     """The model asked when this one fails; default: the next one of the integration's order."""
     basic: BasicAnswer = field(default_factory=BasicAnswer)
     """With `builtin`: how it answers."""

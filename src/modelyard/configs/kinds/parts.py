@@ -5,15 +5,15 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Annotated
 
-from modelyard.settings.marks import Between, Form
+from modelyard.settings.marks import Pattern, Range
 from modelyard.settings.units import TOKENS
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
 
-Name = Annotated[str, Form("a name", NAME_PATTERN, ("code_analysis",))]
+Name = Annotated[str, Pattern("a name", NAME_PATTERN, ("code_analysis",))]
 Secret = Annotated[
     str,
-    Form(
+    Pattern(
         "a reference to a secret",
         r"env:[A-Za-z_][A-Za-z0-9_]*|file:[^\s].*",
         ("env:OPENAI_API_KEY", "file:/run/secrets/openai"),
@@ -22,22 +22,22 @@ Secret = Annotated[
 ]
 Endpoint = Annotated[
     str,
-    Form("a URL", r"https?://[^\s/@?#]+(/[^\s?#]*)?", ("https://api.example.com/v1",)),
+    Pattern("a URL", r"https?://[^\s/@?#]+(/[^\s?#]*)?", ("https://api.example.com/v1",)),
 ]
-OneLine = Annotated[str, Form("a line of text", r"[^\n]*\S[^\n]*")]
+OneLine = Annotated[str, Pattern("a line of text", r"[^\n]*\S[^\n]*")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
     """How an answer is drawn. What is left out is decided by the next layer below."""
 
-    temperature: Annotated[float, Between(0, 2)] | None = None
+    temperature: Annotated[float, Range(0, 2)] | None = None
     """How freely words are chosen: 0 takes the likeliest each time."""
-    top_p: Annotated[float, Between(0.01, 1)] | None = None
+    top_p: Annotated[float, Range(0.01, 1)] | None = None
     """Choose among the likeliest words that together have this probability."""
-    max_output_tokens: Annotated[int, TOKENS, Between(1)] | None = None
+    max_output_tokens: Annotated[int, TOKENS, Range(1)] | None = None
     """Longest answer in tokens."""
     stop: tuple[str, ...] | None = None
     """Texts that end an answer."""
-    seed: Annotated[int, Between(0, 2**31)] | None = None
+    seed: Annotated[int, Range(0, 2**31)] | None = None
     """Seed of the draw, for answers that can be had again."""

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated
 
 from modelyard.configs.kinds.parts import Generation, OneLine
-from modelyard.settings.marks import Between, Refers
+from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import DURATION, MONEY, TOKENS
 
 
@@ -16,7 +16,7 @@ class AnswerCache:
 
     enabled: bool = False
     """Whether answers are kept."""
-    lifetime_s: Annotated[float, DURATION, Between(1)] = 3600.0
+    lifetime_s: Annotated[float, DURATION, Range(1)] = 3600.0
     """How long one is given again."""
 
 
@@ -24,9 +24,9 @@ class AnswerCache:
 class Batching:
     """Requests put together into one pass of a local model."""
 
-    max_requests: Annotated[int, Between(1, 1024)] = 8
+    max_requests: Annotated[int, Range(1, 1024)] = 8
     """Requests in one pass."""
-    max_wait_s: Annotated[float, DURATION, Between(0, 60)] = 0.01
+    max_wait_s: Annotated[float, DURATION, Range(0, 60)] = 0.01
     """Longest wait for more of them."""
 
 
@@ -34,9 +34,9 @@ class Batching:
 class RetrievalEffort:
     """How much is looked up; what is left out stays as the domain has it."""
 
-    top: Annotated[int, Between(1, 100)] | None = None
+    top: Annotated[int, Range(1, 100)] | None = None
     """Chunks that the model gets."""
-    max_tokens: Annotated[int, TOKENS, Between(1)] | None = None
+    max_tokens: Annotated[int, TOKENS, Range(1)] | None = None
     """Tokens that they may take together."""
     rerank: bool | None = None
     """Order them once more with a cross-encoder, where one is configured."""
@@ -48,17 +48,17 @@ class PerformanceProfile:
 
     description: OneLine
     """What is gained and what is paid for it, in one line."""
-    model: Annotated[str, Refers("language_models")] | None = None
+    model: Annotated[str, Reference("language_models")] | None = None
     """The language model instead of the domain's."""
     generation: Generation = field(default_factory=Generation)
     """How answers are drawn; wins over domain and language model."""
-    samples: Annotated[int, Between(1, 16)] = 1
+    samples: Annotated[int, Range(1, 16)] = 1
     """Answers drawn for a request; with several, the one most agree on is given."""
-    timeout_s: Annotated[float, DURATION, Between(0.01, 86400)] | None = None
+    timeout_s: Annotated[float, DURATION, Range(0.01, 86400)] | None = None
     """Longest wait for an answer, instead of the language model's."""
-    attempts: Annotated[int, Between(0, 10)] | None = None
+    attempts: Annotated[int, Range(0, 10)] | None = None
     """Times a failed call is made again, instead of the language model's."""
-    max_cost_per_request_usd: Annotated[float, MONEY, Between(0)] | None = None
+    max_cost_per_request_usd: Annotated[float, MONEY, Range(0)] | None = None
     """A request that could cost more is refused before any call."""
     retrieval: RetrievalEffort = field(default_factory=RetrievalEffort)
     """How much is looked up."""

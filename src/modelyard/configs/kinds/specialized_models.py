@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
 from modelyard.configs.kinds.parts import Generation, OneLine
-from modelyard.settings.marks import Between, Refers
+from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import SHARE, TOKENS
 
 
@@ -15,7 +15,7 @@ from modelyard.settings.units import SHARE, TOKENS
 class InputRules:
     """What a request may be."""
 
-    max_tokens: Annotated[int, TOKENS, Between(1)] | None = None
+    max_tokens: Annotated[int, TOKENS, Range(1)] | None = None
     """Longest input in tokens; what is longer is refused before any call."""
     languages: tuple[str, ...] = ()
     """Programming or human languages it is meant for; empty: any."""
@@ -35,11 +35,11 @@ class OutputRules:
 class Retrieval:
     """What is looked up for a request, and put before the model."""
 
-    domains: tuple[Annotated[str, Refers("search_domains")], ...]
+    domains: tuple[Annotated[str, Reference("search_domains")], ...]
     """Search domains, DOMAIN or GROUP/DOMAIN."""
-    top: Annotated[int, Between(1, 100)] = 5
+    top: Annotated[int, Range(1, 100)] = 5
     """Chunks that the model gets."""
-    max_tokens: Annotated[int, TOKENS, Between(1)] = 2000
+    max_tokens: Annotated[int, TOKENS, Range(1)] = 2000
     """Tokens that they may take together."""
 
 
@@ -47,9 +47,9 @@ class Retrieval:
 class Quality:
     """What this domain must reach to be used."""
 
-    accuracy: Annotated[float, SHARE, Between(0, 1)] | None = None
+    accuracy: Annotated[float, SHARE, Range(0, 1)] | None = None
     """Least share of right answers."""
-    test_suite: Annotated[str, Refers("test_suites")] | None = None
+    test_suite: Annotated[str, Reference("test_suites")] | None = None
     """The test suite that says so."""
 
 
@@ -59,11 +59,11 @@ class SpecializedModel:
 
     description: OneLine
     """What this domain is, in one line."""
-    model: Annotated[str, Refers("language_models")]
+    model: Annotated[str, Reference("language_models")]
     """The language model that answers, unless a profile or a routing rule says otherwise."""
-    adapter: Annotated[str, Refers("adapters")] | None = None
+    adapter: Annotated[str, Reference("adapters")] | None = None
     """With a local model: the adapter for this domain, instead of the model's own."""
-    profile: Annotated[str, Refers("performance_profiles")] = "balanced"
+    profile: Annotated[str, Reference("performance_profiles")] = "balanced"
     """The performance profile until `models switch-config` chooses another."""
     instructions: str
     """What the model is told before every request (the system prompt)."""
@@ -75,7 +75,7 @@ class SpecializedModel:
     """What an answer must be."""
     retrieval: Retrieval | None = None
     """What is looked up for a request; left out: nothing."""
-    fallback: tuple[Annotated[str, Refers("language_models")], ...] | None = None
+    fallback: tuple[Annotated[str, Reference("language_models")], ...] | None = None
     """Models asked in this order when the model fails; default: the integration's order."""
     quality: Quality = field(default_factory=Quality)
     """What this domain must reach."""

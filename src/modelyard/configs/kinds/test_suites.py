@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from modelyard.configs.kinds.parts import Name, OneLine
-from modelyard.settings.marks import Between, Refers
+from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import DURATION, MONEY, SHARE
 
 
@@ -16,15 +16,15 @@ class AccuracyCheck:
 
     name: Name
     """What the report calls it."""
-    dataset: Annotated[str, Refers("datasets")]
+    dataset: Annotated[str, Reference("datasets")]
     """Dataset under datasets/."""
     split: Literal["train", "eval"] = "eval"
     """Which of its files; what a model has learned from proves nothing."""
-    rows: Annotated[int, Between(1)] | None = None
+    rows: Annotated[int, Range(1)] | None = None
     """Rows asked, drawn with the seed; default: all."""
     scorer: Literal["facts", "exact", "contains"] = "facts"
     """What is right: the row's expected facts, the same text, or a text that holds it."""
-    accuracy: Annotated[float, SHARE, Between(0, 1)] | None = None
+    accuracy: Annotated[float, SHARE, Range(0, 1)] | None = None
     """Least share of right answers; default: that of the thresholds."""
 
 
@@ -32,13 +32,13 @@ class AccuracyCheck:
 class Load:
     """Requests sent to measure latency and throughput."""
 
-    requests: Annotated[int, Between(1)] = 50
+    requests: Annotated[int, Range(1)] = 50
     """Requests that are measured."""
-    warm_up_requests: Annotated[int, Between(0)] = 3
+    warm_up_requests: Annotated[int, Range(0)] = 3
     """Requests before them, which are not."""
-    concurrency: Annotated[int, Between(1, 1024)] = 1
+    concurrency: Annotated[int, Range(1, 1024)] = 1
     """Requests under way at once."""
-    timeout_s: Annotated[float, DURATION, Between(0.01, 3600)] = 60.0
+    timeout_s: Annotated[float, DURATION, Range(0.01, 3600)] = 60.0
     """A request that takes longer has failed."""
 
 
@@ -46,15 +46,15 @@ class Load:
 class Thresholds:
     """What must be reached; what is left out is measured and not judged."""
 
-    accuracy: Annotated[float, SHARE, Between(0, 1)] | None = None
+    accuracy: Annotated[float, SHARE, Range(0, 1)] | None = None
     """Least share of right answers."""
-    latency_p50_s: Annotated[float, DURATION, Between(0)] | None = None
+    latency_p50_s: Annotated[float, DURATION, Range(0)] | None = None
     """Longest median time of an answer."""
-    latency_p95_s: Annotated[float, DURATION, Between(0)] | None = None
+    latency_p95_s: Annotated[float, DURATION, Range(0)] | None = None
     """Longest time of 95 in 100 answers."""
-    cost_per_request_usd: Annotated[float, MONEY, Between(0)] | None = None
+    cost_per_request_usd: Annotated[float, MONEY, Range(0)] | None = None
     """Highest mean cost of a request."""
-    error_rate: Annotated[float, SHARE, Between(0, 1)] | None = None
+    error_rate: Annotated[float, SHARE, Range(0, 1)] | None = None
     """Highest share of failed requests."""
 
 
@@ -72,9 +72,9 @@ class TestSuite:
     """Requests sent to measure latency; left out: none."""
     thresholds: Thresholds = field(default_factory=Thresholds)
     """What must be reached."""
-    repeats: Annotated[int, Between(1, 100)] = 1
+    repeats: Annotated[int, Range(1, 100)] = 1
     """Times the whole is run."""
-    seed: Annotated[int, Between(0, 2**31)] = 0
+    seed: Annotated[int, Range(0, 2**31)] = 0
     """Seed of the rows drawn."""
-    confidence: Annotated[float, SHARE, Between(0.5, 0.999)] = 0.95
+    confidence: Annotated[float, SHARE, Range(0.5, 0.999)] = 0.95
     """Confidence of the intervals; a threshold is breached when the whole interval is beyond."""

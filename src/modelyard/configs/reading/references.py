@@ -1,6 +1,6 @@
 """What a config names: other configs, base models, adapters, datasets, search domains.
 
-Fields say so with `Refers(...)`; nothing here knows the kinds themselves.
+Fields say so with `Reference(...)`; nothing here knows the kinds themselves.
 """
 
 from __future__ import annotations
@@ -14,14 +14,14 @@ from modelyard.settings.fields import settings_fields
 from modelyard.settings.keypath import KeyPath
 from modelyard.settings.marks import Unwrapped, choices_of, unwrap
 
-Finder = Callable[[Any, KeyPath, list["Reference"]], None]
+Finder = Callable[[Any, KeyPath, list["ConfigReference"]], None]
 """Adds what is found in a value, which is not None, at a key path."""
 Wanted = Callable[[Unwrapped], str | None]
 """What a value of a type names, if it is one that is looked for."""
 
 
 @dataclass(frozen=True, slots=True)
-class Reference:
+class ConfigReference:
     """One place of a config that names something."""
 
     path: KeyPath
@@ -32,18 +32,18 @@ class Reference:
     """The name."""
 
 
-def references(settings: Any) -> list[Reference]:
+def references(settings: Any) -> list[ConfigReference]:
     """Every reference of a settings object, in the order of its fields."""
     return _found(settings, _named_thing)
 
 
-def secret_references(settings: Any) -> list[Reference]:
+def secret_references(settings: Any) -> list[ConfigReference]:
     """Every `env:NAME` and `file:PATH` of a settings object, in the order of its fields."""
     return _found(settings, _secret)
 
 
-def _found(settings: Any, wanted: Wanted) -> list[Reference]:
-    found: list[Reference] = []
+def _found(settings: Any, wanted: Wanted) -> list[ConfigReference]:
+    found: list[ConfigReference] = []
     find = _class_finder(cast(Any, type(settings)), wanted)
     if find is not None:
         find(settings, (), found)
@@ -51,11 +51,11 @@ def _found(settings: Any, wanted: Wanted) -> list[Reference]:
 
 
 def _named_thing(marked: Unwrapped) -> str | None:
-    return marked.refers.to if marked.refers else None
+    return marked.reference.to if marked.reference else None
 
 
 def _secret(marked: Unwrapped) -> str | None:
-    return "secrets" if marked.form and marked.form.hidden else None
+    return "secrets" if marked.pattern and marked.pattern.hidden else None
 
 
 @lru_cache
@@ -68,7 +68,7 @@ def _class_finder(settings: type, wanted: Wanted) -> Finder | None:
     if not finders:
         return None
 
-    def find(value: Any, path: KeyPath, found: list[Reference]) -> None:
+    def find(value: Any, path: KeyPath, found: list[ConfigReference]) -> None:
         for name, key, finder in finders:
             below = getattr(value, name)
             if below is not None:
@@ -82,7 +82,7 @@ def _finder(hint: Any, wanted: Wanted) -> Finder | None:
     marked = unwrap(hint)
     to = wanted(marked)
     if to is not None:
-        return lambda value, path, found: found.append(Reference(path, to, value))
+        return lambda value, path, found: found.append(ConfigReference(path, to, value))
     hint = marked.hint
     if is_dataclass(hint):
         return _class_finder(cast(type, hint), wanted)
@@ -99,7 +99,7 @@ def _finder(hint: Any, wanted: Wanted) -> Finder | None:
 
 
 def _each(finder: Finder, items: Callable[[Any], Any]) -> Finder:
-    def find(value: Any, path: KeyPath, found: list[Reference]) -> None:
+    def find(value: Any, path: KeyPath, found: list[ConfigReference]) -> None:
         for key, one in items(value):
             if one is not None:
                 finder(one, (*path, key), found)

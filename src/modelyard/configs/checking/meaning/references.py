@@ -9,7 +9,7 @@ from typing import Any
 from modelyard.configs.checking.meaning.mistake import Mistake
 from modelyard.configs.checking.scene import Scene, kind_word, suggest
 from modelyard.configs.kinds import KINDS
-from modelyard.configs.reading.references import Reference, references
+from modelyard.configs.reading.references import ConfigReference, references
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.settings.keypath import KeyPath, dotted
 
@@ -28,20 +28,22 @@ def check_references(settings: Any, scene: Scene) -> Iterator[Mistake]:
 
 def check_dataset(path: KeyPath, target: str, scene: Scene) -> Iterator[Mistake]:
     """Whether there is a dataset of that name."""
-    yield from _check_dataset(Reference(path, "datasets", target), scene)
+    yield from _check_dataset(ConfigReference(path, "datasets", target), scene)
 
 
 def check_adapter(path: KeyPath, target: str, scene: Scene) -> Iterator[Mistake]:
     """Whether there is that adapter, NAME or NAME@VERSION."""
-    yield from _check_adapter(Reference(path, "adapters", target), scene)
+    yield from _check_adapter(ConfigReference(path, "adapters", target), scene)
 
 
 def check_base(path: KeyPath, target: str, scene: Scene) -> Iterator[Mistake]:
     """Whether there is a base model of that name."""
-    yield from _check_base(Reference(path, "base_models", target), scene)
+    yield from _check_base(ConfigReference(path, "base_models", target), scene)
 
 
-def _unknown(reference: Reference, what: str, known: list[str], hint: str | None = None) -> Mistake:
+def _unknown(
+    reference: ConfigReference, what: str, known: list[str], hint: str | None = None
+) -> Mistake:
     near = suggest(reference.target, known)
     listed = ", ".join(known[:_MOST_LISTED]) + (", ..." if len(known) > _MOST_LISTED else "")
     there_are = f"there are: {listed}" if known else "there is none yet"
@@ -54,7 +56,7 @@ def _unknown(reference: Reference, what: str, known: list[str], hint: str | None
     )
 
 
-def _check_config(reference: Reference, scene: Scene) -> Iterator[Mistake]:
+def _check_config(reference: ConfigReference, scene: Scene) -> Iterator[Mistake]:
     kind, name = reference.to, reference.target
     shelf = scene.shelf
     if shelf.find(kind, name) is not None or _is_task(reference, scene):
@@ -72,7 +74,7 @@ def _check_config(reference: Reference, scene: Scene) -> Iterator[Mistake]:
         )
 
 
-def _is_task(reference: Reference, scene: Scene) -> bool:
+def _is_task(reference: ConfigReference, scene: Scene) -> bool:
     """Whether a domain is named as the integration's tasks call it."""
     joint = scene.integration
     if reference.to != "specialized_models" or joint is None:
@@ -80,14 +82,14 @@ def _is_task(reference: Reference, scene: Scene) -> bool:
     return "tasks" not in reference.path and reference.target in joint.primary_models.tasks
 
 
-def _check_base(reference: Reference, scene: Scene) -> Iterator[Mistake]:
+def _check_base(reference: ConfigReference, scene: Scene) -> Iterator[Mistake]:
     known = sorted(card.parent.name for card in scene.project.bases.glob("*/MODEL_INFO.md"))
     if reference.target not in known:
         hint = "to add one, write models/base/NAME/MODEL_INFO.md"
         yield _unknown(reference, "base model", known, hint)
 
 
-def _check_dataset(reference: Reference, scene: Scene) -> Iterator[Mistake]:
+def _check_dataset(reference: ConfigReference, scene: Scene) -> Iterator[Mistake]:
     try:
         found = scene.project.dataset(reference.target).is_dir()
     except InvalidInput:
@@ -100,7 +102,7 @@ def _check_dataset(reference: Reference, scene: Scene) -> Iterator[Mistake]:
         yield replace(mistake, rule="missing-dataset", level="warning")
 
 
-def _check_adapter(reference: Reference, scene: Scene) -> Iterator[Mistake]:
+def _check_adapter(reference: ConfigReference, scene: Scene) -> Iterator[Mistake]:
     name, at, number = reference.target.partition("@")
     project = scene.project
     known = (
@@ -133,7 +135,7 @@ def _version(name: str) -> int:
     return int(name.rpartition("@")[2])
 
 
-def _check_domain(reference: Reference, scene: Scene) -> Iterator[Mistake]:
+def _check_domain(reference: ConfigReference, scene: Scene) -> Iterator[Mistake]:
     group, _, domain = reference.target.rpartition("/")
     if group:
         yield from _check_grouped(reference, scene, group, domain)
@@ -153,7 +155,7 @@ def _check_domain(reference: Reference, scene: Scene) -> Iterator[Mistake]:
 
 
 def _check_grouped(
-    reference: Reference, scene: Scene, group: str, domain: str
+    reference: ConfigReference, scene: Scene, group: str, domain: str
 ) -> Iterator[Mistake]:
     if scene.shelf.find("embedding_models", group) is None:
         grouped = [name for name in _domains(scene) if "/" in name]
@@ -170,7 +172,7 @@ def _domains(scene: Scene) -> list[str]:
     )
 
 
-_PLACES: Mapping[str, Callable[[Reference, Scene], Iterator[Mistake]]] = {
+_PLACES: Mapping[str, Callable[[ConfigReference, Scene], Iterator[Mistake]]] = {
     "base_models": _check_base,
     "adapters": _check_adapter,
     "datasets": _check_dataset,
