@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from modelyard.core.layout import Project
+from modelyard.deployments.deploy import Deployment, deployment_request, perform, switch_request
 from modelyard.deployments.drift import find_drift
+from modelyard.deployments.plan import Request
 from modelyard.deployments.revisions import find_live, link_leads_to, list_revisions
 
 CONFIGS = {
@@ -161,3 +163,72 @@ def _places(project: Project) -> Iterator[str]:
 
 def _folder(project: Project, environment: str) -> str:
     return f"{environment}-{live_number(project, environment)}"
+
+
+def deploy_config(
+    project: Project,
+    words: Sequence[str] = (),
+    *,
+    environment: str,
+    every_config: bool = False,
+    reason: str | None = None,
+    dry_run: bool = False,
+    wait_s: float = 0.0,
+) -> Deployment:
+    """Make configs live, with all that they name; `every_config` makes it all that configs/ says.
+
+    `words` are paths, KIND/NAME, or names. Raises ProblemsFound when a config is not valid.
+    """
+    request = deployment_request(project, words, every_config=every_config)
+    return perform(project, request, environment, reason=reason, dry_run=dry_run, wait_s=wait_s)
+
+
+def rollback(
+    project: Project,
+    *,
+    environment: str,
+    to: int | None = None,
+    reason: str | None = None,
+    dry_run: bool = False,
+    wait_s: float = 0.0,
+) -> Deployment:
+    """Make an older revision a new one: `to`, or the one that was live before.
+
+    Raises NotDeployed when nothing is live, InvalidInput when there is no such revision.
+    """
+    request = Request(action="rollback", to=to)
+    return perform(project, request, environment, reason=reason, dry_run=dry_run, wait_s=wait_s)
+
+
+def switch_config(
+    project: Project,
+    *,
+    profile: str,
+    environment: str,
+    domain: str | None = None,
+    reason: str | None = None,
+    dry_run: bool = False,
+    wait_s: float = 0.0,
+) -> Deployment:
+    """Let a domain use a profile (without `domain`: every one), deploying what that needs.
+
+    Raises InvalidInput when there is no such profile or domain.
+    """
+    request = switch_request(profile, domain)
+    return perform(project, request, environment, reason=reason, dry_run=dry_run, wait_s=wait_s)
+
+
+def undo_switch(
+    project: Project,
+    *,
+    environment: str,
+    reason: str | None = None,
+    dry_run: bool = False,
+    wait_s: float = 0.0,
+) -> Deployment:
+    """Give the domains of the last switch the profiles that they had before it.
+
+    What was deployed since stays. A second undo takes back the switch before that.
+    """
+    request = Request(action="undo")
+    return perform(project, request, environment, reason=reason, dry_run=dry_run, wait_s=wait_s)

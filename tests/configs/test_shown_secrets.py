@@ -9,12 +9,11 @@ from pathlib import Path
 
 import pytest
 
-from deploy_samples import write_deploy_project
+from deploy_samples import deploy_config, write_deploy_project
 from modelyard.configs.explain import explain
 from modelyard.configs.masked import mask_value
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.layout import Project
-from modelyard.deployments.deploy import deploy_config
 from modelyard.deployments.diff import diff_configs
 from modelyard.deployments.drift import find_drift
 from modelyard.deployments.history import list_deployments

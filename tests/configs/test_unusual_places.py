@@ -11,12 +11,11 @@ from typing import Any
 
 import pytest
 
-from deploy_samples import require_agreement, write_deploy_project
+from deploy_samples import deploy_config, require_agreement, write_deploy_project
 from modelyard.cli.app import main
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import NoSpace
 from modelyard.core.layout import Project
-from modelyard.deployments.deploy import deploy_config
 from modelyard.deployments.drift import find_drift
 from modelyard.deployments.plan import load_plan
 from modelyard.deployments.revisions import load_revision
@@ -125,9 +124,9 @@ def make_read_only(place: Project) -> None:
 
 def drop_connections(place: Project) -> None:
     """Close what this process keeps open: SQLite then takes its -wal away."""
-    from modelyard.core import state_reader
+    from modelyard.core import state
 
-    state_reader._close_all()
+    state._close_all()
     assert not place.state_db.with_name("state.db-wal").exists()
 
 

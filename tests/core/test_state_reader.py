@@ -8,11 +8,10 @@ from pathlib import Path
 import pytest
 
 from killed import fork
-from modelyard.core import state_reader
+from modelyard.core import state
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
-from modelyard.core.state import open_state
-from modelyard.core.state_reader import read_state
+from modelyard.core.state import open_state, read_state
 
 INSERT = "INSERT INTO pins (adapter, version, pinned_at) VALUES ('demo', ?, 'now')"
 QUERY = "SELECT version FROM pins ORDER BY version"
@@ -60,7 +59,7 @@ def test_only_a_few_connections_are_kept(tmp_path: Path) -> None:
         pin(place, number)
     for _ in range(2):
         assert [pins(place) for place in places] == [[number] for number in range(10)]
-    assert len(state_reader._kept) <= state_reader._MOST_KEPT
+    assert len(state._kept) <= state._MOST_KEPT
 
 
 def test_a_damaged_file_is_an_error_with_a_hint(tmp_path: Path) -> None:

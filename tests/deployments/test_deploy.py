@@ -10,11 +10,18 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy_samples import edit, left_over, live_number, require_agreement, write_deploy_project
+from deploy_samples import (
+    deploy_config,
+    edit,
+    left_over,
+    live_number,
+    require_agreement,
+    rollback,
+    write_deploy_project,
+)
 from modelyard.core.errors import InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.core.layout import Project
-from modelyard.deployments.deploy import deploy_config, rollback
 from modelyard.deployments.history import list_deployments
 from modelyard.deployments.revisions import (
     NotDeployed,

@@ -12,14 +12,23 @@ from typing import Any, Literal
 
 import pytest
 
-from deploy_samples import edit, left_over, live_number, require_agreement, write_deploy_project
+from deploy_samples import (
+    deploy_config,
+    edit,
+    left_over,
+    live_number,
+    require_agreement,
+    rollback,
+    switch_config,
+    undo_switch,
+    write_deploy_project,
+)
 from killed import SOAK, fork, interruptions, kill_after
 from modelyard.core.layout import Project
 from modelyard.core.state import open_state
-from modelyard.deployments.deploy import Deployment, deploy_config, rollback
+from modelyard.deployments.deploy import Deployment
 from modelyard.deployments.effective import load_effective
 from modelyard.deployments.revisions import list_revisions, load_revision, load_snapshot
-from modelyard.deployments.switch import switch_config, undo_switch
 
 PROCESSES = 20
 SECONDS = min(10.0, 1.5 * SOAK)

@@ -8,13 +8,17 @@ from pathlib import Path
 
 import pytest
 
-from deploy_samples import edit, require_agreement, write_deploy_project
+from deploy_samples import (
+    deploy_config,
+    edit,
+    require_agreement,
+    switch_config,
+    write_deploy_project,
+)
 from modelyard.core.layout import Project
-from modelyard.deployments.deploy import deploy_config
 from modelyard.deployments.drift import DriftedFile, find_drift
 from modelyard.deployments.effective import load_effective
 from modelyard.deployments.revisions import NotDeployed
-from modelyard.deployments.switch import switch_config
 
 FOLDER = ".models/deployed/development"
 

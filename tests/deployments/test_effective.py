@@ -14,15 +14,13 @@ from typing import Any
 import pytest
 import yaml
 
-from deploy_samples import CONFIGS, edit, write_deploy_project
+from deploy_samples import CONFIGS, deploy_config, edit, switch_config, write_deploy_project
 from killed import fork
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
-from modelyard.deployments.deploy import deploy_config
 from modelyard.deployments.effective import Effective, build_effective, load_effective
 from modelyard.deployments.revisions import NotDeployed
 from modelyard.deployments.snapshot import Snapshot, content_of
-from modelyard.deployments.switch import switch_config
 
 
 @pytest.fixture

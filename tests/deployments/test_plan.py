@@ -7,14 +7,20 @@ from pathlib import Path
 
 import pytest
 
-from deploy_samples import edit, live_number, write_deploy_project
+from deploy_samples import (
+    deploy_config,
+    edit,
+    live_number,
+    rollback,
+    switch_config,
+    write_deploy_project,
+)
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
-from modelyard.deployments.deploy import carry_out, deploy_config, rollback
+from modelyard.deployments.deploy import carry_out
 from modelyard.deployments.plan import Binding, Request, StalePlan, load_plan, write_plan
 from modelyard.deployments.propose import propose
 from modelyard.deployments.revisions import load_revision
-from modelyard.deployments.switch import switch_config
 
 GPT4 = Request(action="deploy", configs=("language_models/gpt4",))
 

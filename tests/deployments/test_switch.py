@@ -7,13 +7,21 @@ from pathlib import Path
 import pytest
 import yaml
 
-from deploy_samples import edit, live_number, require_agreement, write_deploy_project
+from deploy_samples import (
+    deploy_config,
+    edit,
+    live_number,
+    require_agreement,
+    rollback,
+    switch_config,
+    undo_switch,
+    write_deploy_project,
+)
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
-from modelyard.deployments.deploy import Deployment, deploy_config, rollback
+from modelyard.deployments.deploy import Deployment
 from modelyard.deployments.effective import load_effective
 from modelyard.deployments.revisions import load_revision
-from modelyard.deployments.switch import switch_config, undo_switch
 
 
 @pytest.fixture

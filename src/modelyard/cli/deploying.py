@@ -154,7 +154,7 @@ def _confirm(plan: Plan, manner: Manner) -> None:
 
 
 def _show_plan(project: Project, plan: Plan, manner: Manner) -> None:
-    from modelyard.deployments.mend import files_to_mend
+    from modelyard.deployments.drift import files_to_mend
     from modelyard.deployments.plan import plan_facts
 
     mended = () if plan.changes else files_to_mend(project, plan.binding.environment)

@@ -70,8 +70,8 @@ def switch_config(
           SETTING is {"key", "change": "added", "changed" or "removed", "before", "after"};
           a null profile means the domain's own
     """
+    from modelyard.deployments.deploy import switch_request
     from modelyard.deployments.plan import Request
-    from modelyard.deployments.switch import switch_request
 
     manner = Manner(
         plan_only=plan_only,

@@ -10,8 +10,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
 from modelyard.core.errors import InvalidInput
-from modelyard.core.layout import Project
-from modelyard.deployments.mend import mend_files
+from modelyard.core.layout import Project, check_name
+from modelyard.deployments.drift import mend_files
 from modelyard.deployments.plan import Binding, Plan, Request, build_plan, require_current
 from modelyard.deployments.propose import find_configs, plan_of_revision, propose
 from modelyard.deployments.publish import HeldEnvironment, hold_environment
@@ -33,24 +33,6 @@ class Deployment:
     """Files of what is live that were changed by hand, and were written anew."""
 
 
-def deploy_config(
-    project: Project,
-    words: Sequence[str] = (),
-    *,
-    environment: str,
-    every_config: bool = False,
-    reason: str | None = None,
-    dry_run: bool = False,
-    wait_s: float = 0.0,
-) -> Deployment:
-    """Make configs live, with all that they name; `every_config` makes it all that configs/ says.
-
-    `words` are paths, KIND/NAME, or names. Raises ProblemsFound when a config is not valid.
-    """
-    request = deployment_request(project, words, every_config=every_config)
-    return perform(project, request, environment, reason=reason, dry_run=dry_run, wait_s=wait_s)
-
-
 def deployment_request(
     project: Project, words: Sequence[str], *, every_config: bool = False
 ) -> Request:
@@ -61,23 +43,6 @@ def deployment_request(
             hint="such as `models deploy-config language_models/gpt4_config.yaml`, or `--all`",
         )
     return Request(action="deploy", configs=find_configs(project, words), every_config=every_config)
-
-
-def rollback(
-    project: Project,
-    *,
-    environment: str,
-    to: int | None = None,
-    reason: str | None = None,
-    dry_run: bool = False,
-    wait_s: float = 0.0,
-) -> Deployment:
-    """Make an older revision a new one: `to`, or the one that was live before.
-
-    Raises NotDeployed when nothing is live, InvalidInput when there is no such revision.
-    """
-    request = Request(action="rollback", to=to)
-    return perform(project, request, environment, reason=reason, dry_run=dry_run, wait_s=wait_s)
 
 
 def perform(
@@ -138,3 +103,10 @@ def _done_already(held: HeldEnvironment, request: Request) -> Deployment | None:
         return None
     plan = plan_of_revision(held.project, left, request)
     return Deployment(plan=plan, revision=left, completed=True)
+
+
+def switch_request(profile: str, domain: str | None) -> Request:
+    """What is asked for with these words. Raises InvalidInput when one is no name."""
+    if domain is not None:
+        check_name(domain, "domain")
+    return Request(action="switch", profile=check_name(profile, "profile"), domain=domain)

@@ -17,10 +17,10 @@ from modelyard.configs.compare import SettingChange, compare_settings
 from modelyard.configs.masked import mask_changes
 from modelyard.configs.reading.document import HEADER_KEYS
 from modelyard.core.errors import ModelyardError
-from modelyard.core.files import sha256_file
+from modelyard.core.files import make_folder, remove_folder, replace_link, sha256_file, write_atomic
 from modelyard.core.layout import Project
-from modelyard.deployments.publish import PROFILES_FILE
-from modelyard.deployments.revisions import Revision, load_revision, load_snapshot
+from modelyard.deployments.publish import PROFILES_FILE, HeldEnvironment, render_files
+from modelyard.deployments.revisions import Revision, find_live, load_revision, load_snapshot
 from modelyard.deployments.snapshot import Snapshot
 from modelyard.settings.yaml_source import load_yaml
 
@@ -115,3 +115,49 @@ def _changed_settings(place: Path, path: str, snapshot: Snapshot) -> tuple[Setti
     content = snapshot.configs[path.removesuffix(".yaml")]
     said = {key: value for key, value in values.items() if key not in HEADER_KEYS[:1]}
     return compare_settings(content.values, said)
+
+
+def mend_files(held: HeldEnvironment) -> tuple[str, ...]:
+    """Bring link and files of what is live back to what was written; returns what was not so.
+
+    Nothing that holds depends on them, so each is mended by itself, in one rename.
+    """
+    if find_live(held.project, held.environment) is None:
+        return ()
+    found = find_drift(held.project, held.environment)
+    folder = held.project.deployed_revision(held.environment, found.revision)
+    mended = dict.fromkeys(file.path for file in found.files)
+    if any(file.what == "link" for file in found.files):
+        make_folder(folder)
+        replace_link(held.project.deployed(held.environment), folder)
+        found = find_drift(held.project, held.environment)
+        mended |= dict.fromkeys(file.path for file in found.files)
+    # A link in the place of a folder goes before anything is written through it.
+    _remove(held, found, "extra")
+    _write(held, find_drift(held.project, held.environment))
+    return tuple(mended)
+
+
+def files_to_mend(project: Project, environment: str) -> tuple[str, ...]:
+    """What `mend_files` would write anew or remove; nothing where nothing is live."""
+    if find_live(project, environment) is None:
+        return ()
+    return tuple(dict.fromkeys(file.path for file in find_drift(project, environment).files))
+
+
+def _remove(held: HeldEnvironment, found: Drift, what: str) -> None:
+    for file in found.files:
+        place = held.project.root / file.path
+        if file.what == what:
+            remove_folder(place) if place.is_dir() and not place.is_symlink() else place.unlink()
+
+
+def _write(held: HeldEnvironment, found: Drift) -> None:
+    _remove(held, found, "unreadable")
+    if not found.files:
+        return
+    snapshot = load_snapshot(held.project, held.environment, found.revision)
+    shown = held.project.show(held.project.deployed(held.environment))
+    for path, text in render_files(snapshot, held.environment, found.revision).items():
+        if any(file.path == f"{shown}/{path}" for file in found.files):
+            write_atomic(held.project.deployed(held.environment) / path, text)

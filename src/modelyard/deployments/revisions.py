@@ -17,7 +17,7 @@ from typing import Any, Literal, NamedTuple, cast
 from modelyard.configs.kinds import ENVIRONMENTS
 from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
 from modelyard.core.layout import Project
-from modelyard.core.state_reader import read_state
+from modelyard.core.state import read_state
 from modelyard.deployments.snapshot import Content, Snapshot
 
 Action = Literal["deploy", "switch", "undo", "rollback"]
