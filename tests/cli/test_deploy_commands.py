@@ -161,7 +161,7 @@ def test_a_plan_file_is_written_carried_out_and_refused_when_stale(
     edit(place, "language_models/gpt4_config", "The best answers", "The better answers")
     assert models("deploy-config", "--plan-file", file, "--yes") == 1
     err = capsys.readouterr().err
-    assert "the plan for production no longer holds" in err
+    assert "the plan for production is stale" in err
     assert "the file configs/language_models/gpt4_config.yaml has changed" in err
     edit(place, "language_models/gpt4_config", "The better answers", "The best answers")
     assert models("deploy-config", "--plan-file", file, "--yes") == 0

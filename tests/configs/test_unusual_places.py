@@ -59,14 +59,14 @@ def test_a_plan_of_a_gigabyte_is_refused(tmp_path: Path) -> None:
     path = tmp_path / "plan.json"
     with path.open("wb") as stream:
         stream.truncate(1_000_000_000)
-    with pytest.raises(InvalidInput, match="is no plan"):
+    with pytest.raises(InvalidInput, match="is not a plan"):
         load_plan(path)
 
 
 def test_a_file_in_the_place_of_the_folder_is_named(place: Project) -> None:
     shutil.rmtree(place.local_state / "deployed")
     (place.local_state / "deployed").write_text("")
-    with pytest.raises(ModelyardError, match=r"^\.models/deployed: is no folder"):
+    with pytest.raises(ModelyardError, match=r"^\.models/deployed: is not a folder"):
         deploy_config(place, ["claude"], environment="development")
 
 

@@ -184,7 +184,7 @@ def test_what_is_live_must_still_fit_together(place: Project) -> None:
     deploy(place, "code_analysis")
     edit(place, "embedding_models/docs", "handbook:", "manual:")
     edit(place, "specialized_models/code_analysis", "docs/handbook", "docs/manual")
-    with pytest.raises(ProblemsFound, match="would not fit together") as raised:
+    with pytest.raises(ProblemsFound, match="would be incomplete") as raised:
         deploy_config(place, ["embedding_models/docs"], environment="development")
     (problem,) = raised.value.problems
     assert str(problem) == (

@@ -122,7 +122,7 @@ def test_who_is_asked_in_which_order(
 
 def test_a_local_only_domain_without_a_local_model_cannot_answer() -> None:
     lonely = joint(routing={"local_only": ["code_analysis"]}, fallback_strategy={"order": []})
-    with pytest.raises(ModelyardError, match="nothing can answer for code_analysis in test"):
+    with pytest.raises(ModelyardError, match="no model can answer for code_analysis in test"):
         effective(snapshot(lonely))
 
 

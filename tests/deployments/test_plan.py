@@ -18,7 +18,7 @@ from deploy_samples import (
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from modelyard.deployments.deploy import carry_out
-from modelyard.deployments.plan import Binding, Request, StalePlan, load_plan, write_plan
+from modelyard.deployments.plan import PlanPreconditions, Request, StalePlan, load_plan, write_plan
 from modelyard.deployments.propose import propose
 from modelyard.deployments.revisions import load_revision
 
@@ -37,16 +37,16 @@ def file(tmp_path: Path) -> Path:
     return tmp_path / "release.json"
 
 
-def written(place: Project, file: Path, request: Request = GPT4) -> Binding:
+def written(place: Project, file: Path, request: Request = GPT4) -> PlanPreconditions:
     plan = propose(place, request, "production")
     write_plan(file, plan)
     bound = load_plan(file)
-    assert bound == plan.binding
+    assert bound == plan.preconditions
     return bound
 
 
-def refusals(place: Project, bound: Binding) -> list[str]:
-    with pytest.raises(StalePlan, match="the plan for production no longer holds") as raised:
+def refusals(place: Project, bound: PlanPreconditions) -> list[str]:
+    with pytest.raises(StalePlan, match="the plan for production is stale") as raised:
         carry_out(place, bound)
     return [problem.message for problem in raised.value.problems]
 
@@ -65,7 +65,7 @@ def test_a_plan_that_was_carried_out_is_nothing_to_do(place: Project, file: Path
     bound = written(place, file)
     carry_out(place, bound)
     again = carry_out(place, bound)
-    assert (again.revision, again.plan.binding.from_revision) == (None, 2)
+    assert (again.revision, again.plan.preconditions.from_revision) == (None, 2)
     assert live_number(place, "production") == 2
 
 
@@ -105,7 +105,7 @@ def test_another_content_makes_a_plan_stale(place: Project, file: Path) -> None:
     edit(place, "language_models/gpt4_config", "timeout: 30 seconds", "timeout: 20 seconds")
     assert refusals(place, bound) == [
         "the file configs/language_models/gpt4_config.yaml has changed",
-        "the config language_models/gpt4 comes to another content",
+        "the config language_models/gpt4 resolves to other content",
     ]
 
 
@@ -115,7 +115,7 @@ def test_another_revision_makes_a_plan_stale(place: Project, file: Path) -> None
     deploy_config(place, ["claude"], environment="production")
     assert refusals(place, bound) == [
         "revision 2 is live, and the plan starts from 1",
-        "the config language_models/claude comes to another content",
+        "the config language_models/claude resolves to other content",
     ]
 
 
@@ -135,7 +135,7 @@ def test_a_rollback_that_would_go_elsewhere_makes_a_plan_stale(place: Project, f
     deploy_config(place, ["gpt4"], environment="production")
     bound = written(place, file, Request(action="rollback"))
     deploy_config(place, ["high_accuracy"], environment="production")
-    assert "it would go back to revision 2, and not to 1" in refusals(place, bound)
+    assert "it would go back to revision 2, not to 1" in refusals(place, bound)
     rollback(place, environment="production", to=2)
     assert refusals(place, bound) == ["revision 4 is live, and the plan starts from 2"]
 
@@ -154,7 +154,7 @@ def test_a_plan_file_that_was_changed_is_refused(place: Project, file: Path) -> 
 )
 def test_what_is_no_plan_is_refused(file: Path, text: str) -> None:
     file.write_bytes(text.encode("utf-8", "surrogatepass"))
-    with pytest.raises(InvalidInput, match=r"is no plan|was changed"):
+    with pytest.raises(InvalidInput, match=r"is not a plan|was changed"):
         load_plan(file)
     with pytest.raises(InvalidInput, match="cannot read"):
         load_plan(file.parent)

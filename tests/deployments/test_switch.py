@@ -162,7 +162,7 @@ def test_undo_of_an_undo_goes_one_further_back(place: Project) -> None:
     assert profiles(place) == {"code_analysis": "high_accuracy"}
     undo(place)
     assert profiles(place) == {}
-    with pytest.raises(ModelyardError, match="no switch is left to undo in development"):
+    with pytest.raises(ModelyardError, match="there is no switch left to undo in development"):
         undo(place)
 
 
@@ -181,5 +181,5 @@ def test_the_first_revision_can_be_a_switch_that_is_undone(place: Project) -> No
     assert done.revision is not None
     assert done.revision.from_revision is None
     assert load_revision(place, "test").profiles == {}
-    with pytest.raises(ModelyardError, match="no switch is left"):
+    with pytest.raises(ModelyardError, match="no switch left"):
         undo_switch(place, environment="test")

@@ -19,7 +19,7 @@ from modelyard.core.visible import visible_line, visible_text
 if TYPE_CHECKING:
     from modelyard.configs.compare import SettingChange
     from modelyard.deployments.deploy import Deployment
-    from modelyard.deployments.plan import Binding, ConfigChange, Plan, Request
+    from modelyard.deployments.plan import ConfigChange, Plan, PlanPreconditions, Request
 
 PlanOnly = Annotated[
     bool,
@@ -83,7 +83,9 @@ def do_request(request: Request, environment: str, manner: Manner) -> None:
         plan = propose(project, request, environment)
         if plan.changes:
             _confirm(plan, manner)
-            done = carry_out(project, plan.binding, reason=manner.reason, wait_s=manner.wait_s)
+            done = carry_out(
+                project, plan.preconditions, reason=manner.reason, wait_s=manner.wait_s
+            )
         else:
             done = perform(project, request, environment, wait_s=manner.wait_s)
         _show_done(done, manner)
@@ -111,7 +113,7 @@ def do_plan_file(actions: tuple[str, ...], environment: str | None, manner: Mann
 
 
 def _check_fits(
-    bound: Binding, actions: tuple[str, ...], environment: str | None, path: Path
+    bound: PlanPreconditions, actions: tuple[str, ...], environment: str | None, path: Path
 ) -> None:
     if bound.request.action not in actions:
         other = "switch-config" if bound.request.action in ("switch", "undo") else "deploy-config"
@@ -128,19 +130,19 @@ def _check_fits(
         )
 
 
-def _still_holding(project: Project, bound: Binding) -> Plan:
+def _still_holding(project: Project, bound: PlanPreconditions) -> Plan:
     from modelyard.deployments.plan import require_current
     from modelyard.deployments.propose import propose
 
     plan = propose(project, bound.request, bound.environment)
-    require_current(bound, plan.binding)
+    require_current(bound, plan.preconditions)
     return plan
 
 
 def _confirm(plan: Plan, manner: Manner) -> None:
     """Show the plan and ask; without a terminal, name the option to add."""
 
-    environment = plan.binding.environment
+    environment = plan.preconditions.environment
     if manner.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
         words = shlex.join(["models", *sys.argv[1:], "--yes"])
         raise InvalidInput(
@@ -154,10 +156,10 @@ def _confirm(plan: Plan, manner: Manner) -> None:
 
 
 def _show_plan(project: Project, plan: Plan, manner: Manner) -> None:
-    from modelyard.deployments.drift import files_to_mend
+    from modelyard.deployments.drift import files_to_repair
     from modelyard.deployments.plan import plan_facts
 
-    mended = () if plan.changes else files_to_mend(project, plan.binding.environment)
+    mended = () if plan.changes else files_to_repair(project, plan.preconditions.environment)
     if manner.as_json:
         outcome = {**_outcome(None), "mended": list(mended)}
         print_json({**plan_facts(plan), **outcome, "dry_run": True})
@@ -196,7 +198,7 @@ def _outcome(done: Deployment | None) -> dict[str, Any]:
 
 
 def _preview(plan: Plan) -> str:
-    environment, number = plan.binding.environment, plan.binding.from_revision
+    environment, number = plan.preconditions.environment, plan.preconditions.from_revision
     if not plan.changes:
         return f"Nothing to do in {environment}, which is at revision {number}."
     before = f"which is at revision {number}" if number else "where nothing is live yet"
@@ -206,11 +208,11 @@ def _preview(plan: Plan) -> str:
 def _ending(done: Deployment) -> Iterator[str]:
     """What was done, in words, and how to undo it."""
 
-    environment = done.plan.binding.environment
+    environment = done.plan.preconditions.environment
     if done.mended:
         yield visible_line(f"Written again, since changed by hand: {', '.join(done.mended)}")
     if done.revision is None:
-        number = done.plan.binding.from_revision
+        number = done.plan.preconditions.from_revision
         yield f"Nothing to do: it is already live in {environment}, with revision {number}"
         return
     if done.completed:
@@ -227,15 +229,15 @@ def _ending(done: Deployment) -> Iterator[str]:
 def _plan_lines(plan: Plan) -> Iterator[str]:
     """What changes, for people."""
 
-    back = plan.binding.goes_back_to
-    if back is not None and plan.binding.request.action == "rollback":
+    back = plan.preconditions.goes_back_to
+    if back is not None and plan.preconditions.request.action == "rollback":
         yield f"Back to revision {back}:"
     for config in plan.configs:
         yield visible_text(_config_line(config))
         if config.change == "changed":
             yield from setting_lines(config.settings)
     shown = set()
-    if plan.binding.request.action != "deploy":
+    if plan.preconditions.request.action != "deploy":
         for effect in plan.effects:
             shown.add(effect.domain)
             yield visible_text(f"{effect.domain}:")

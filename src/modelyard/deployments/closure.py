@@ -1,6 +1,5 @@
-"""What goes along with a deployment: what a config names, and is not live yet.
-
-So nothing that is live ever names what is not.
+"""The configs that a deployment includes: those asked for, and those that they name and that are
+not live yet. So no live config ever names one that is not live.
 """
 
 from __future__ import annotations
@@ -21,15 +20,15 @@ class Gathered:
     """Configs that go live together."""
 
     documents: Mapping[str, Document]
-    """Each by its label, in the order in which they were found."""
+    """Each by its label, in the order found."""
     named_by: Mapping[str, str]
-    """The config that names one which nobody asked for, by label."""
+    """For each included config that was not asked for, the label of the config that names it."""
 
 
 def gather(
     catalogue: ConfigCatalogue, asked: Sequence[Document], live: Snapshot, environment: str
 ) -> Gathered:
-    """The configs asked for, and all that they name and that is neither live nor asked for."""
+    """The configs asked for, and those that they name, directly or not, and that are not live."""
     documents = {document.label: document for document in asked}
     named_by: dict[str, str] = {}
     waiting = list(asked)
@@ -60,7 +59,7 @@ def _named(
     """The configs of the project that must be live when this one is."""
     settings = settings_in(document, environment)
     if settings is None:
-        return  # whoever checks it says so
+        return  # the check of the config reports it
     for reference in references(settings):
         if names_a_config(reference) and config_of(reference, live) is None:
             yield from _found(catalogue, reference, environment)
@@ -71,7 +70,7 @@ def _named(
 def _found(
     catalogue: ConfigCatalogue, reference: ConfigReference, environment: str
 ) -> Iterator[Document]:
-    """The project's config that a reference is met by."""
+    """The project's config that a reference names."""
     if reference.to != "search_domains":
         yield from _present([catalogue.find(reference.to, reference.target)])
         return

@@ -1,4 +1,4 @@
-"""Deployment: configs go live in an environment, all in one step, and can be taken back.
+"""Deploy, switch, undo and roll back, each in one step under the environment's lock.
 
 Each function plans under the environment's lock, so that what it does is what it returns. With
 `dry_run` it only plans. `carry_out` does a plan that was made before, and only if it still holds.
@@ -11,8 +11,8 @@ from dataclasses import dataclass, replace
 
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, check_name
-from modelyard.deployments.drift import mend_files
-from modelyard.deployments.plan import Binding, Plan, Request, build_plan, require_current
+from modelyard.deployments.drift import repair_files
+from modelyard.deployments.plan import Plan, PlanPreconditions, Request, build_plan, require_current
 from modelyard.deployments.propose import find_configs, plan_of_revision, propose
 from modelyard.deployments.publish import HeldEnvironment, hold_environment
 from modelyard.deployments.revisions import Revision, check_environment, live_snapshot
@@ -21,25 +21,25 @@ from modelyard.deployments.snapshot import snapshot_digest
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Deployment:
-    """What a deployment, switch, undo or rollback came to."""
+    """The result of a deployment, switch, undo or rollback."""
 
     plan: Plan
     """What changed, or would change."""
     revision: Revision | None
     """The new revision; None when nothing had to change, or in a dry run."""
     completed: bool = False
-    """Whether an interrupted process had done it already, and only its row was missing."""
+    """Whether an interrupted process had already done it, except for settling its row."""
     mended: tuple[str, ...] = ()
-    """Files of what is live that were changed by hand, and were written anew."""
+    """Deployed files that were changed by hand, and were written again."""
 
 
 def deployment_request(
     project: Project, words: Sequence[str], *, every_config: bool = False
 ) -> Request:
-    """What is asked for with these words. Raises InvalidInput when it is nothing, or both."""
+    """The request that these words make. Raises InvalidInput for no words, or words and all."""
     if every_config == bool(words):
         raise InvalidInput(
-            "name configs or take all, not both" if words else "no config was named",
+            "name configs or use --all, not both" if words else "no config was named",
             hint="such as `models deploy-config language_models/gpt4_config.yaml`, or `--all`",
         )
     return Request(action="deploy", configs=find_configs(project, words), every_config=every_config)
@@ -64,11 +64,11 @@ def perform(
 
 
 def carry_out(
-    project: Project, bound: Binding, *, reason: str | None = None, wait_s: float = 0.0
+    project: Project, bound: PlanPreconditions, *, reason: str | None = None, wait_s: float = 0.0
 ) -> Deployment:
-    """Carry out a plan that was made before; nothing when that has been done.
+    """Carry out a plan that was made before; does nothing when it is already carried out.
 
-    Raises StalePlan when it no longer holds.
+    Raises StalePlan when its preconditions no longer hold.
     """
     check_environment(bound.environment)
     with hold_environment(project, bound.environment, wait_s=wait_s) as held:
@@ -77,24 +77,24 @@ def carry_out(
             plan = build_plan(replace(bound, from_revision=number), live, live)
             return _publish(held, plan, reason)
         plan = propose(project, bound.request, bound.environment)
-        require_current(bound, plan.binding)
+        require_current(bound, plan.preconditions)
         return _publish(held, plan, reason)
 
 
 def _publish(held: HeldEnvironment, plan: Plan, reason: str | None) -> Deployment:
     if not plan.changes:
-        return Deployment(plan=plan, revision=None, mended=mend_files(held))
+        return Deployment(plan=plan, revision=None, mended=repair_files(held))
     revision = held.publish(
         plan.after,
-        action=plan.binding.request.action,
-        from_revision=plan.binding.goes_back_to,
+        action=plan.preconditions.request.action,
+        from_revision=plan.preconditions.goes_back_to,
         reason=reason,
     )
     return Deployment(plan=plan, revision=revision)
 
 
 def _done_already(held: HeldEnvironment, request: Request) -> Deployment | None:
-    """What a killed process had done: going back once more would be a second step back."""
+    """The deployment of a killed process; repeating an undo or rollback would go back twice."""
     left = held.completed
     goes_back = request.action in ("undo", "rollback")
     if left is None or not goes_back or left.action != request.action:
@@ -106,7 +106,7 @@ def _done_already(held: HeldEnvironment, request: Request) -> Deployment | None:
 
 
 def switch_request(profile: str, domain: str | None) -> Request:
-    """What is asked for with these words. Raises InvalidInput when one is no name."""
+    """The request that these words make. Raises InvalidInput for an invalid name."""
     if domain is not None:
         check_name(domain, "domain")
     return Request(action="switch", profile=check_name(profile, "profile"), domain=domain)

@@ -1,8 +1,8 @@
 """What differs between two configs, or between two states of everything that is live.
 
 A side is named by `CONFIG`, `CONFIG@ENVIRONMENT`, `ENVIRONMENT` (what is live there now) or
-`ENVIRONMENT@REVISION`. Compared is what holds, defaults included: `60 seconds` and `1 min` are the
-same, and so are a default and the same value written out.
+`ENVIRONMENT@REVISION`. Resolved values are compared, defaults included: `60 seconds` and `1 min`
+are the same, and so are a default and the same value written out.
 """
 
 from __future__ import annotations
@@ -26,11 +26,11 @@ from modelyard.settings.keypath import KeyPath, dotted
 
 @dataclass(frozen=True, slots=True)
 class _Config:
-    """One config of a side: what holds in it, and how that is written."""
+    """One config of a side: its resolved values, and how they are written."""
 
     holds: Mapping[KeyPath, Any]
     written: Mapping[str, Any]
-    """By dotted key; a default as one would write it."""
+    """By dotted key; a default as it would be written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -40,9 +40,9 @@ class ConfigDifference:
     config: str
     """Its label, KIND/NAME; of two configs that are compared, that of the second."""
     change: Difference
-    """Whether it is new, other, or gone."""
+    """Whether it was added, changed or removed."""
     settings: tuple[SettingChange, ...] = ()
-    """The settings that differ, when it is there on both sides."""
+    """The settings that differ, when both sides have it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,7 +56,7 @@ class ConfigsDiff:
     configs: tuple[ConfigDifference, ...]
     """The configs that differ, by label."""
     profiles: tuple[SettingChange, ...] = ()
-    """The profiles that `models switch-config` chose otherwise, by domain."""
+    """The domains for which `models switch-config` chose different profiles."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,21 +76,21 @@ def diff_configs(
     Raises InvalidInput for a side that names nothing and for configs of two kinds, ProblemsFound
     for a config that is not valid, NotDeployed for an environment in which nothing is live.
     """
-    one, other = _named(catalogue, before), _named(catalogue, after)
-    # A config beside what is live is looked at as it would be there.
-    one_side = one.load(catalogue, environment or other.environment)
-    other_side = other.load(catalogue, environment or one.environment)
-    if one_side.profiles is None and other_side.profiles is None:
-        configs = list(_two_configs(one_side, other_side))
-    elif one_side.profiles is None or other_side.profiles is None:
-        configs = list(_config_and_live(one_side, other_side))
+    first, second = _named(catalogue, before), _named(catalogue, after)
+    # A config compared with an environment is resolved for that environment.
+    before_side = first.load(catalogue, environment or second.environment)
+    after_side = second.load(catalogue, environment or first.environment)
+    if before_side.profiles is None and after_side.profiles is None:
+        configs = list(_two_configs(before_side, after_side))
+    elif before_side.profiles is None or after_side.profiles is None:
+        configs = list(_config_and_live(before_side, after_side))
     else:
-        configs = list(_all_configs(one_side.configs, other_side.configs))
-    profiles = compare_flat(_by_domain(one_side), _by_domain(other_side))
-    both_live = one_side.profiles is not None and other_side.profiles is not None
+        configs = list(_all_configs(before_side.configs, after_side.configs))
+    profiles = compare_flat(_by_domain(before_side), _by_domain(after_side))
+    both_live = before_side.profiles is not None and after_side.profiles is not None
     return ConfigsDiff(
-        before=one_side.name,
-        after=other_side.name,
+        before=before_side.name,
+        after=after_side.name,
         configs=tuple(configs),
         profiles=profiles if both_live else (),
     )
@@ -102,7 +102,7 @@ def _by_domain(side: _Side) -> Mapping[KeyPath, str]:
 
 @dataclass(frozen=True, slots=True)
 class _Word:
-    """What one side was called, taken apart."""
+    """The parsed name of one side."""
 
     config: str | None
     environment: str | None
@@ -173,24 +173,24 @@ def _as_written(place: Place, values: Any) -> Any:
     return values
 
 
-def _two_configs(one: _Side, other: _Side) -> Iterator[ConfigDifference]:
-    (before,), (after,) = one.configs, other.configs
+def _two_configs(before_side: _Side, after_side: _Side) -> Iterator[ConfigDifference]:
+    (before,), (after,) = before_side.configs, after_side.configs
     kinds = [split_label(label)[0] for label in (before, after)]
     if kinds[0] != kinds[1]:
         raise InvalidInput(
-            f"{one.name} is of {kinds[0]}, and {other.name} of {kinds[1]}",
+            f"{before_side.name} is of {kinds[0]}, and {after_side.name} of {kinds[1]}",
             hint="compare configs of one kind",
         )
-    yield from _changed(after, one.configs[before], other.configs[after])
+    yield from _changed(after, before_side.configs[before], after_side.configs[after])
 
 
-def _config_and_live(one: _Side, other: _Side) -> Iterator[ConfigDifference]:
-    """The one config, against what is live under its label."""
-    (label,) = one.configs if one.profiles is None else other.configs
-    live = other if one.profiles is None else one
+def _config_and_live(before_side: _Side, after_side: _Side) -> Iterator[ConfigDifference]:
+    """The single config against the live config of its label."""
+    (label,) = before_side.configs if before_side.profiles is None else after_side.configs
+    live = after_side if before_side.profiles is None else before_side
     if label not in live.configs:
         raise InvalidInput(f"{label} is not deployed in {live.name}")
-    yield from _changed(label, one.configs[label], other.configs[label])
+    yield from _changed(label, before_side.configs[label], after_side.configs[label])
 
 
 def _all_configs(

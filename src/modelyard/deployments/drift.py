@@ -1,4 +1,4 @@
-"""What was changed by hand under .models/deployed/, where nothing should be.
+"""Drift: files under .models/deployed/ that were changed by hand, and their repair.
 
 What holds is in state.db, so drift never changes an answer; but whoever made it believes that it
 does, and other programs may read these files.
@@ -27,19 +27,19 @@ from modelyard.settings.yaml_source import load_yaml
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DriftedFile:
-    """One place that is not as it was written."""
+    """One file or link that is not as it was written."""
 
     path: str
-    """The place, as a person in the project would type it."""
+    """Its path, relative to the project."""
     what: Literal["changed", "missing", "extra", "unreadable", "link"]
     """What is wrong with it; `link`: the environment's link leads elsewhere, or nowhere."""
     settings: tuple[SettingChange, ...] = ()
-    """For a changed config: each setting, as it holds (before) and as the file says (after)."""
+    """For a changed config: each setting as deployed (before) and in the file (after)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
-    """What was found in one environment."""
+    """The drift of one environment."""
 
     environment: str
     """The environment."""
@@ -103,7 +103,7 @@ def _sha256_of_regular(place: Path) -> str:
 
 
 def _changed_settings(place: Path, path: str, snapshot: Snapshot) -> tuple[SettingChange, ...]:
-    """What a changed file says otherwise; nothing when it is no YAML, or only comments changed."""
+    """The settings that differ in a changed file; none when it is not YAML."""
     try:
         values = load_yaml(place).value
     except ModelyardError:
@@ -117,10 +117,10 @@ def _changed_settings(place: Path, path: str, snapshot: Snapshot) -> tuple[Setti
     return compare_settings(content.values, said)
 
 
-def mend_files(held: HeldEnvironment) -> tuple[str, ...]:
-    """Bring link and files of what is live back to what was written; returns what was not so.
+def repair_files(held: HeldEnvironment) -> tuple[str, ...]:
+    """Write the live link and files again as they were; returns the paths that had drifted.
 
-    Nothing that holds depends on them, so each is mended by itself, in one rename.
+    No command reads them, so each is repaired by itself, in one rename.
     """
     if find_live(held.project, held.environment) is None:
         return ()
@@ -132,14 +132,14 @@ def mend_files(held: HeldEnvironment) -> tuple[str, ...]:
         replace_link(held.project.deployed(held.environment), folder)
         found = find_drift(held.project, held.environment)
         mended |= dict.fromkeys(file.path for file in found.files)
-    # A link in the place of a folder goes before anything is written through it.
+    # Remove a link in the place of a folder before writing, or files would be written through it.
     _remove(held, found, "extra")
     _write(held, find_drift(held.project, held.environment))
     return tuple(mended)
 
 
-def files_to_mend(project: Project, environment: str) -> tuple[str, ...]:
-    """What `mend_files` would write anew or remove; nothing where nothing is live."""
+def files_to_repair(project: Project, environment: str) -> tuple[str, ...]:
+    """The paths that `repair_files` would write or remove; none where nothing is live."""
     if find_live(project, environment) is None:
         return ()
     return tuple(dict.fromkeys(file.path for file in find_drift(project, environment).files))

@@ -1,4 +1,4 @@
-"""The settings that hold: what other rooms ask for, and act on.
+"""Effective settings: what other packages ask for and act on.
 
 `load_effective(environment, domain)` gives everything for one domain of work, with its layers laid
 over each other: language model, then specialised model, then performance profile. It costs one
@@ -50,7 +50,7 @@ T = TypeVar("T")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectiveModel:
-    """A language model with the layers of a domain laid over it."""
+    """A language model with the domain's layers applied."""
 
     name: str
     """Its name."""
@@ -60,83 +60,83 @@ class EffectiveModel:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectiveRule:
-    """An exception of the routing that applies to a domain."""
+    """A routing rule that applies to a domain."""
 
     longer_than_tokens: Annotated[int, TOKENS] | None
-    """Requests with more tokens of input than this; None: all."""
+    """Applies to requests with more input tokens than this; None: to all."""
     model: EffectiveModel
-    """Who answers them."""
+    """The model that answers them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EffectiveRetrieval:
-    """What is looked up for a request."""
+    """What is retrieved for a request."""
 
     domains: tuple[str, ...]
-    """Search domains, DOMAIN or GROUP/DOMAIN."""
+    """Search indexes, NAME or GROUP/NAME."""
     top: int
     """Chunks that the model gets."""
     max_tokens: Annotated[int, TOKENS]
-    """Tokens that they may take together."""
+    """The most tokens that they may take together."""
     rerank: bool
-    """Whether they are ordered once more with a cross-encoder, where one is configured."""
+    """Whether a cross-encoder reranks them, where one is configured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Effective:
-    """Everything that holds for one domain in one environment."""
+    """The effective settings of one domain in one environment."""
 
     environment: str
     """The environment."""
     revision: int
-    """The revision that says so."""
+    """The live revision that they come from."""
     domain: str | None
-    """The domain; None: of requests that name none."""
+    """The domain; None for requests without one."""
     specialized_model: str | None
-    """The specialised model that does this work."""
+    """The specialised model of the domain."""
     profile: str | None
-    """The performance profile in use."""
+    """The active performance profile."""
     model: EffectiveModel
-    """Who answers, when no rule of the routing says otherwise."""
+    """The model that answers unless a routing rule applies."""
     fallback: tuple[EffectiveModel, ...]
-    """Who is asked then, in this order, when the ones before have failed."""
+    """The models that are tried next, in this order, when the ones before failed."""
     instructions: str
-    """What the model is told before every request."""
+    """The system prompt."""
     input: InputRules
-    """What a request may be."""
+    """Rules for requests."""
     output: OutputRules
-    """What an answer must be."""
+    """Rules for answers."""
     retrieval: EffectiveRetrieval | None
-    """What is looked up for a request; None: nothing."""
+    """What is retrieved for a request; None: nothing."""
     quality: Quality
-    """What the domain must reach."""
+    """The quality that the domain must reach."""
     samples: int
-    """Answers drawn for a request; with several, the one most agree on is given."""
+    """Answers sampled for a request; of several, the majority answer is returned."""
     max_cost_per_request_usd: Annotated[float, MONEY] | None
-    """A request that could cost more is refused before any call; None: no bound."""
+    """A request that could cost more is refused before any call; None: no limit."""
     cache: AnswerCache
-    """Answers kept."""
+    """The answer cache."""
     batching: Batching
-    """Requests put together."""
+    """How requests are batched."""
     strategy: Literal["primary_first", "cheapest", "fastest"]
     """How a model is chosen among those that could answer."""
     local_only: bool
     """Whether requests never leave this machine; models that need a network are left out then."""
     rules: tuple[EffectiveRule, ...]
-    """The exceptions of the routing for this domain; the first that fits decides."""
+    """The routing rules of this domain; the first match decides."""
     fallback_strategy: FallbackStrategy
     """When a model counts as failing, and for how long."""
     rate_limits: ServiceLimits
-    """What this service takes on."""
+    """The limits of this service."""
     budgets: Budgets
-    """What may be spent."""
+    """The budgets."""
     monitoring: PerformanceMonitoring
-    """What is watched, and what is called a breach."""
+    """What is monitored, and the alert thresholds."""
 
 
 @dataclass(slots=True)
 class _Kept:
-    """What is live, as this process read it last."""
+    """What was live when this process last read it."""
 
     stamp: Stamp
     snapshot: Snapshot
@@ -149,7 +149,7 @@ _kept: dict[tuple[Path, str], _Kept] = {}
 def load_effective(
     environment: str, domain: str | None, *, project: Project | None = None
 ) -> Effective:
-    """Everything that holds for a domain; None is for requests that name no domain.
+    """The effective settings of a domain; None is for requests without a domain.
 
     From any thread, before or after a fork. Raises NotDeployed when nothing is live in the
     environment, and InvalidInput when the domain is not.
@@ -170,13 +170,13 @@ def load_effective(
 
 
 def integration_of(snapshot: Snapshot) -> Integration | None:
-    """The integration config that is live, if there is one."""
+    """The live integration config, if there is one."""
     found: Integration | None = snapshot.settings("integration")
     return found
 
 
 def live_domains(snapshot: Snapshot) -> dict[str, str]:
-    """The specialised model of each domain that is live."""
+    """The specialised model of each live domain."""
     specialised = {name: name for name in snapshot.names("specialized_models")}
     integration = integration_of(snapshot)
     tasks = integration.model_integration.primary_models.tasks if integration else {}
@@ -193,7 +193,7 @@ def profile_in_use(snapshot: Snapshot, domain: str) -> str:
 def build_effective(
     snapshot: Snapshot, environment: str, revision: int, domain: str | None
 ) -> Effective:
-    """Lay the layers of a domain over each other.
+    """Apply the layers of a domain in order.
 
     Raises InvalidInput when the domain is not live, ModelyardError when nothing can answer.
     """
@@ -211,15 +211,15 @@ def build_effective(
     routing = joint.routing if joint else Routing()
     first = layers.first_model(joint.primary_models.language if joint else None, environment)
     names = fallback_order(snapshot, first, _order(strategy, specialised))
-    models = [layers.model(one) for one in (first, *(names if strategy.enabled else ()))]
+    models = [layers.model(name) for name in (first, *(names if strategy.enabled else ()))]
     local_only = name is not None and name in routing.local_only
     if local_only:
         models = [model for model in models if not model.settings.needs_network]
     if not models:
         raise ModelyardError(
-            f"nothing can answer for {domain} in {environment}: it is local_only, and every model "
-            "of it needs a network",
-            hint="give it a local model, or end its fallback in one of provider builtin",
+            f"no model can answer for {domain} in {environment}: it is local_only, and all its "
+            "models need a network",
+            hint="give it a local model, or end its fallback with a model of provider builtin",
         )
     return Effective(
         environment=environment,
@@ -270,7 +270,7 @@ def _order(strategy: FallbackStrategy, specialised: SpecializedModel | None) -> 
 
 
 def fallback_order(snapshot: Snapshot, first: str, order: Iterable[str]) -> list[str]:
-    """Who is asked after `first`, each once.
+    """The models that are tried after `first`, each once.
 
     A model's own `fallback` comes next; else the first of `order` that has not been asked.
     """
@@ -288,14 +288,14 @@ def fallback_order(snapshot: Snapshot, first: str, order: Iterable[str]) -> list
 
 @dataclass(frozen=True, slots=True)
 class _Layers:
-    """What is laid over every language model of a domain."""
+    """The layers applied to every language model of a domain."""
 
     snapshot: Snapshot
     specialised: SpecializedModel | None
     profile: PerformanceProfile
 
     def first_model(self, primary: str | None, environment: str) -> str:
-        """Who answers first: the profile's model, else the domain's, else the primary one."""
+        """The model that answers first: the profile's, else the domain's, else the primary one."""
         own = self.specialised.model if self.specialised else primary
         chosen = self.profile.model or own
         if chosen is None:
@@ -306,12 +306,12 @@ class _Layers:
         return chosen
 
     def model(self, name: str) -> EffectiveModel:
-        """A language model with the domain and the profile laid over it."""
+        """A language model with the domain and the profile applied."""
         found: LanguageModel | None = self.snapshot.settings(f"language_models/{name}")
         if found is None:
             raise ModelyardError(f"the language model {name} is not live")
         above = [self.specialised.generation] if self.specialised else []
-        drawn = _laid_over(found.generation, *above, self.profile.generation)
+        drawn = _with_layers(found.generation, *above, self.profile.generation)
         wanted = drawn.max_output_tokens or found.max_output_tokens
         drawn = replace(drawn, max_output_tokens=min(wanted, found.max_output_tokens))
         attempts = self.profile.attempts
@@ -338,7 +338,7 @@ class _Layers:
     def rules(
         self, routing: Routing, specialised: str | None, local_only: bool
     ) -> tuple[EffectiveRule, ...]:
-        """The exceptions that apply; in a local_only domain without those that need a network."""
+        """The rules that apply; in a local_only domain without those that need a network."""
         fitting = [
             EffectiveRule(longer_than_tokens=rule.longer_than_tokens, model=self.model(rule.model))
             for rule in routing.rules
@@ -349,11 +349,13 @@ class _Layers:
         )
 
 
-def _laid_over(below: Generation, *above: Generation) -> Generation:
-    """Each later layer over the ones before, where it says anything."""
+def _with_layers(below: Generation, *above: Generation) -> Generation:
+    """The settings with each later layer applied where it sets a value."""
     for layer in above:
-        said = {one.name: getattr(layer, one.name) for one in fields(layer)}
-        below = replace(below, **{name: value for name, value in said.items() if value is not None})
+        set_values = {field.name: getattr(layer, field.name) for field in fields(layer)}
+        below = replace(
+            below, **{name: value for name, value in set_values.items() if value is not None}
+        )
     return below
 
 
@@ -366,18 +368,18 @@ def _retrieval(
     effort = profile.retrieval
     return EffectiveRetrieval(
         domains=own.domains,
-        top=_first_said(effort.top, own.top),
-        max_tokens=_first_said(effort.max_tokens, own.max_tokens),
+        top=_first_set(effort.top, own.top),
+        max_tokens=_first_set(effort.max_tokens, own.max_tokens),
         rerank=bool(effort.rerank),
     )
 
 
-def _first_said(above: T | None, below: T) -> T:
+def _first_set(above: T | None, below: T) -> T:
     return below if above is None else above
 
 
 def compare_effective(before: Effective, after: Effective) -> tuple[SettingChange, ...]:
-    """Every setting that holds otherwise for a domain, with its unit."""
+    """Every effective setting of a domain that differs, with its unit."""
     return compare_flat(_shown(before), _shown(after))
 
 
@@ -385,7 +387,7 @@ _NOT_A_SETTING = ("environment", "revision", "domain")
 
 
 def _shown(effective: Effective) -> Mapping[KeyPath, Any]:
-    """What holds, by key path; the settings of those who are asked only then are left out."""
+    """Effective settings by key path; of fallback models and rules only the names."""
     shown: dict[KeyPath, Any] = {}
     for path, value in flat_settings(effective):
         if path[0] in _NOT_A_SETTING:

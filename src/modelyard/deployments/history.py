@@ -1,4 +1,4 @@
-"""What was deployed when: each revision with what it changed."""
+"""The history of deployments: each revision with what it changed."""
 
 from __future__ import annotations
 
@@ -21,13 +21,13 @@ class PastDeployment:
     live: bool
     """Whether it is live."""
     added: tuple[str, ...]
-    """Configs that went live with it."""
+    """Configs that it added."""
     changed: tuple[str, ...]
-    """Configs that say something else since."""
+    """Configs that it changed."""
     removed: tuple[str, ...]
-    """Configs that went out."""
+    """Configs that it removed."""
     profiles: tuple[ProfileChange, ...]
-    """Every other choice of a profile."""
+    """Every changed choice of a profile."""
 
 
 def list_deployments(
@@ -35,7 +35,9 @@ def list_deployments(
 ) -> tuple[PastDeployment, ...]:
     """Every revision of these environments, oldest first within each."""
     return tuple(
-        one for environment in environments for one in _past(list_revisions(project, environment))
+        deployment
+        for environment in environments
+        for deployment in _past(list_revisions(project, environment))
     )
 
 

@@ -1,8 +1,7 @@
-"""A plan: what a deployment would change, and what that was concluded from.
+"""A plan: what a deployment would change, and its preconditions.
 
-A plan can be written to a file, looked at by somebody else, and carried out later. It is bound to
-the revision that was live, to the bytes of the files and to the resolved contents; when any of them
-is another, it is refused.
+A plan can be written to a file, reviewed by somebody else, and carried out later. It is refused
+when the live revision, the bytes of the files or the resolved contents have changed since.
 """
 
 from __future__ import annotations
@@ -22,21 +21,21 @@ from modelyard.deployments.revisions import Action
 from modelyard.deployments.snapshot import Snapshot, sha256_text
 
 _FORMAT = 1
-"""Version of the form of plan files."""
+"""Version of the plan file format."""
 _MOST_BYTES = 64_000_000
-"""No plan is larger: a plan of 1,000 configs has 2 MB."""
+"""A plan of 1,000 configs has 2 MB."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """What was asked for."""
+    """The request."""
 
     action: Action
     """Deploy configs, switch a profile, undo a switch, or roll back to a revision."""
     configs: tuple[str, ...] = ()
     """deploy: the labels of the configs."""
     every_config: bool = False
-    """deploy: make the environment what configs/ says, and take out what is no longer there."""
+    """deploy: all configs; those no longer in configs/ are removed."""
     profile: str | None = None
     """switch: the performance profile."""
     domain: str | None = None
@@ -46,13 +45,13 @@ class Request:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Binding:
-    """What a plan holds for, and for nothing else."""
+class PlanPreconditions:
+    """What must be unchanged when a plan is carried out."""
 
     request: Request
-    """What was asked for."""
+    """The request."""
     environment: str
-    """Where."""
+    """The environment."""
     from_revision: int
     """The revision that is live; 0 when nothing is."""
     goes_back_to: int | None
@@ -67,33 +66,33 @@ class Binding:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ConfigChange:
-    """What becomes of one config."""
+    """The change of one config."""
 
     config: str
     """Its label."""
     change: Literal["added", "changed", "removed", "unchanged"]
-    """What becomes of it."""
+    """The kind of change."""
     named_by: str | None
-    """The config that names it, when it goes along; None when it was asked for."""
+    """The config that names it, when it is included; None when it was asked for."""
     settings: tuple[SettingChange, ...]
     """Every setting that differs, as written."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ProfileChange:
-    """Another choice of a profile."""
+    """A changed choice of a profile."""
 
     domain: str
     """The domain."""
     before: str | None
-    """The profile chosen before; None: none, so its own."""
+    """The profile chosen before; None: none was, so the domain's own."""
     after: str | None
     """The profile chosen after."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class DomainEffect:
-    """What really changes for a domain."""
+    """The changed effective settings of a domain."""
 
     domain: str
     """The domain."""
@@ -103,27 +102,27 @@ class DomainEffect:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """What would change."""
+    """The plan of a change."""
 
-    binding: Binding
-    """What it was concluded from."""
+    preconditions: PlanPreconditions
+    """Its preconditions."""
     configs: tuple[ConfigChange, ...]
-    """What becomes of each config that changes or was asked for."""
+    """The change of each config that changes or was asked for."""
     profiles: tuple[ProfileChange, ...]
-    """Every other choice of a profile."""
+    """Every changed choice of a profile."""
     effects: tuple[DomainEffect, ...]
-    """What really changes for each domain that is live before and after."""
+    """The changed effective settings of each domain that is live before and after."""
     after: Snapshot = field(repr=False)
     """Everything that will be live."""
 
     @property
     def changes(self) -> bool:
         """Whether there is anything to do."""
-        return bool(self.profiles) or any(one.change != "unchanged" for one in self.configs)
+        return bool(self.profiles) or any(config.change != "unchanged" for config in self.configs)
 
 
 class StalePlan(ModelyardError):
-    """What a plan was concluded from is no longer so."""
+    """The preconditions of a plan no longer hold."""
 
     def __init__(self, message: str, *, problems: tuple[Diagnostic, ...], hint: str) -> None:
         super().__init__(message, hint=hint)
@@ -131,7 +130,7 @@ class StalePlan(ModelyardError):
 
 
 def build_plan(
-    binding: Binding,
+    preconditions: PlanPreconditions,
     before: Snapshot,
     after: Snapshot,
     *,
@@ -140,10 +139,10 @@ def build_plan(
 ) -> Plan:
     """What changes from one snapshot to another; pure."""
     return Plan(
-        binding=binding,
+        preconditions=preconditions,
         configs=tuple(_config_changes(before, after, named_by or {}, asked)),
         profiles=tuple(_profile_changes(before, after)),
-        effects=tuple(_effects(before, after, binding.environment)),
+        effects=tuple(_effects(before, after, preconditions.environment)),
         after=after,
     )
 
@@ -179,11 +178,11 @@ def _profile_changes(before: Snapshot, after: Snapshot) -> Iterator[ProfileChang
 
 
 def _effects(before: Snapshot, after: Snapshot, environment: str) -> Iterator[DomainEffect]:
-    """What changes for each domain; a new one is compared with itself before its profile."""
+    """The changes of each domain; a new domain is compared with itself without the new profile."""
     try:
         known = live_domains(before)
     except ModelyardError:
-        return  # what was live is not valid for this version: nothing to compare with
+        return  # the live configs are not valid for this version, so there is nothing to compare
     new = Snapshot(configs=after.configs, profiles=before.profiles)
     for domain in live_domains(after):
         now = build_effective(after, environment, 0, domain)
@@ -198,27 +197,27 @@ def _effects(before: Snapshot, after: Snapshot, environment: str) -> Iterator[Do
 
 def plan_facts(plan: Plan) -> dict[str, Any]:
     """A plan as JSON holds it."""
-    binding = plan.binding
+    preconditions = plan.preconditions
     return {
-        "action": binding.request.action,
-        "environment": binding.environment,
-        "from_revision": binding.from_revision,
-        "goes_back_to": binding.goes_back_to,
+        "action": preconditions.request.action,
+        "environment": preconditions.environment,
+        "from_revision": preconditions.from_revision,
+        "goes_back_to": preconditions.goes_back_to,
         "changes": plan.changes,
-        "configs": [asdict(one) for one in plan.configs],
-        "profiles": [asdict(one) for one in plan.profiles],
-        "effects": [asdict(one) for one in plan.effects],
+        "configs": [asdict(config) for config in plan.configs],
+        "profiles": [asdict(profile) for profile in plan.profiles],
+        "effects": [asdict(effect) for effect in plan.effects],
     }
 
 
 def write_plan(path: Path, plan: Plan) -> None:
-    """Write a plan in one rename: what would change, for people, and what it is bound to."""
-    content = {"format": _FORMAT, **plan_facts(plan), "bound_to": asdict(plan.binding)}
+    """Write a plan in one rename: the changes for people, and the preconditions."""
+    content = {"format": _FORMAT, **plan_facts(plan), "bound_to": asdict(plan.preconditions)}
     write_json(path, {**content, "digest": _digest(content)})
 
 
-def load_plan(path: Path) -> Binding:
-    """What a plan is bound to. Raises InvalidInput when the file is none, or was changed."""
+def load_plan(path: Path) -> PlanPreconditions:
+    """The preconditions of a plan file. Raises InvalidInput for another or an edited file."""
     try:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):  # a pipe or a device may never end
@@ -240,56 +239,62 @@ def load_plan(path: Path) -> Binding:
             "was written by another version of modelyard", where=str(path), hint="make a new plan"
         )
     try:
-        return _as_binding(content["bound_to"])
+        return _as_preconditions(content["bound_to"])
     except (KeyError, TypeError, ValueError) as error:
         raise _no_plan(path) from error
 
 
 def _no_plan(path: Path) -> InvalidInput:
-    return InvalidInput("is no plan", where=str(path), hint="`--plan --plan-file FILE` writes one")
+    return InvalidInput(
+        "is not a plan", where=str(path), hint="`--plan --plan-file FILE` writes one"
+    )
 
 
-def _as_binding(facts: Mapping[str, Any]) -> Binding:
+def _as_preconditions(facts: Mapping[str, Any]) -> PlanPreconditions:
     request = {**facts["request"], "configs": tuple(facts["request"]["configs"])}
-    return Binding(**{**facts, "request": Request(**request)})
+    return PlanPreconditions(**{**facts, "request": Request(**request)})
 
 
 def _digest(content: Mapping[str, Any]) -> str:
     return sha256_text(json.dumps(content, ensure_ascii=False, sort_keys=True))
 
 
-def require_current(bound: Binding, now: Binding) -> None:
-    """Return if a plan made now is bound to the same. Raises StalePlan with all that differs."""
+def require_current(bound: PlanPreconditions, now: PlanPreconditions) -> None:
+    """Return if the preconditions still hold. Raises StalePlan with everything that differs."""
     if bound == now:
         return
-    # Where the environment moved on, other configs have a part in it: that is no reason of its own.
+    # When the environment moved on, other configs may be included: that needs no message.
     moved = bound.from_revision != now.from_revision
     if moved:
         bound, now = _in_both(bound, now), _in_both(now, bound)
     problems = tuple(
         Diagnostic(message=message, code="stale-plan")
-        for one in fields(Binding)
-        for message in _differences(one.name, getattr(bound, one.name), getattr(now, one.name))
+        for field in fields(PlanPreconditions)
+        for message in _differences(
+            field.name, getattr(bound, field.name), getattr(now, field.name)
+        )
     )
     raise StalePlan(
-        f"the plan for {bound.environment} no longer holds",
-        hint="make a new one, and look at it again: `--plan`",
+        f"the plan for {bound.environment} is stale",
+        hint="make a new plan and review it: `--plan`",
         problems=problems,
     )
 
 
-def _in_both(one: Binding, other: Binding) -> Binding:
-    """A binding with only those files and configs that another one names too."""
+def _in_both(bound: PlanPreconditions, others: PlanPreconditions) -> PlanPreconditions:
+    """The preconditions with only those files and configs that the others name too."""
     return replace(
-        one,
-        sources={path: one.sources[path] for path in one.sources if path in other.sources},
-        contents={label: one.contents[label] for label in one.contents if label in other.contents},
+        bound,
+        sources={path: bound.sources[path] for path in bound.sources if path in others.sources},
+        contents={
+            label: bound.contents[label] for label in bound.contents if label in others.contents
+        },
     )
 
 
 _WORDS = {
     "sources": ("file", "has changed"),
-    "contents": ("config", "comes to another content"),
+    "contents": ("config", "resolves to other content"),
     "profiles": ("domain", "would get another profile"),
 }
 
@@ -298,20 +303,20 @@ def _differences(name: str, bound: Any, now: Any) -> Iterator[str]:
     if bound == now:
         return
     if name in _WORDS:
-        thing, said = _WORDS[name]
+        thing, change = _WORDS[name]
         for key in sorted({*bound, *now}):
             if name != "profiles" and key not in now:
-                yield f"the {thing} {key} would have no part in it any more"
+                yield f"the {thing} {key} would no longer be part of it"
             elif name != "profiles" and key not in bound:
-                yield f"the {thing} {key} would have a part in it, and had none"
+                yield f"the {thing} {key} would be part of it, and was not"
             elif bound.get(key) != now.get(key):
-                yield f"the {thing} {key} {said}"
+                yield f"the {thing} {key} {change}"
     elif name == "from_revision":
         yield f"revision {now} is live, and the plan starts from {bound or 'nothing'}"
     elif name == "goes_back_to":
-        yield f"it would go back to revision {now}, and not to {bound}"
+        yield f"it would go back to revision {now}, not to {bound}"
     else:
-        yield f"the {name} is another: {_words(now)}, and not {_words(bound)}"
+        yield f"the {name} differs: {_words(now)}, not {_words(bound)}"
 
 
 def _words(value: Any) -> str:

@@ -1,4 +1,4 @@
-"""What would be live after a deployment, a switch, an undo or a rollback: the plan of each.
+"""The plan of a deployment, a switch, an undo or a rollback.
 
 Nothing here changes anything. What is live now and what the files say is read at the moment of the
 call, so a plan that must hold is made under the environment's lock.
@@ -23,7 +23,7 @@ from modelyard.core.files import sha256_file
 from modelyard.core.layout import Project
 from modelyard.deployments.closure import Gathered, gather, read_integration, settings_in
 from modelyard.deployments.effective import build_effective, live_domains, profile_in_use
-from modelyard.deployments.plan import Binding, Plan, Request, build_plan
+from modelyard.deployments.plan import Plan, PlanPreconditions, Request, build_plan
 from modelyard.deployments.revisions import (
     Revision,
     check_environment,
@@ -36,7 +36,7 @@ from modelyard.deployments.snapshot import Snapshot, content_of, require_closed,
 
 
 def propose(project: Project, request: Request, environment: str) -> Plan:
-    """The plan of a request, as things are now.
+    """The plan of a request, from the current state.
 
     Raises ProblemsFound when a config is not valid, or when what would be live does not fit
     together; InvalidInput when something is named that does not exist.
@@ -52,7 +52,7 @@ def propose(project: Project, request: Request, environment: str) -> Plan:
 
 
 def find_configs(project: Project, words: Sequence[str]) -> tuple[str, ...]:
-    """The labels of the configs that a person means: paths, KIND/NAME, or names.
+    """The labels of the configs that the words name: paths, KIND/NAME, or names.
 
     Raises InvalidInput for a file that is not among the project's configs.
     """
@@ -81,7 +81,7 @@ def _locate(catalogue: ConfigCatalogue, word: str) -> Document:
 
 
 def _require_valid(catalogue: ConfigCatalogue, paths: Sequence[Path], environment: str) -> None:
-    """Return if every file is valid in an environment. Raises ProblemsFound with all that is not.
+    """Return if every file is valid in an environment. Raises ProblemsFound with all problems.
 
     Warnings do not stop a deployment; `models validate-config` shows them.
     """
@@ -89,9 +89,14 @@ def _require_valid(catalogue: ConfigCatalogue, paths: Sequence[Path], environmen
     if not report.valid:
         raise _not_valid(
             [
-                Diagnostic(message=one.message, where=one.where, hint=one.hint, code=one.rule)
-                for one in report.findings
-                if one.level == "error"
+                Diagnostic(
+                    message=finding.message,
+                    where=finding.where,
+                    hint=finding.hint,
+                    code=finding.rule,
+                )
+                for finding in report.findings
+                if finding.level == "error"
             ]
         )
 
@@ -144,7 +149,7 @@ def _read_label(catalogue: ConfigCatalogue, label: str) -> Document:
 
 
 def _with_configs(live: Snapshot, gathered: Gathered, environment: str) -> Snapshot:
-    """What is live with these configs put in, each resolved; they must be valid."""
+    """The live snapshot with these configs resolved and added; they must be valid."""
     new = {
         label: content_of(resolve(document, environment).values)
         for label, document in gathered.documents.items()
@@ -172,7 +177,7 @@ def _propose_switch(project: Project, request: Request, environment: str) -> Pla
 def _missing_domains(
     catalogue: ConfigCatalogue, live: Snapshot, domain: str | None, environment: str
 ) -> list[Document]:
-    """The specialised models to deploy, so that the domain is live; none when it is."""
+    """The specialised models to deploy to make the domain live; none when it is."""
     known = live_domains(live)
     if domain in known or (domain is None and known):
         return []
@@ -191,7 +196,7 @@ def _missing_domains(
             hint="a domain is a config in configs/specialized_models/",
         )
     wanted = offered if domain is None else {domain: offered[domain]}
-    # A task of the integration is a domain only where the integration is live.
+    # A task of the integration config is a domain only where that config is live.
     names = dict.fromkeys(wanted.values())
     found = [catalogue.find("specialized_models", name) for name in names]
     integration = read_integration(catalogue)
@@ -201,7 +206,7 @@ def _missing_domains(
 
 
 def _project_domains(catalogue: ConfigCatalogue, environment: str) -> dict[str, str]:
-    """The specialised model of each domain that the project's configs have."""
+    """The specialised model of each domain in the project's configs."""
     domains = {name: name for name in catalogue.names("specialized_models")}
     integration = read_integration(catalogue)
     settings = settings_in(integration, environment) if integration else None
@@ -236,12 +241,12 @@ def _propose_undo(project: Project, request: Request, environment: str) -> Plan:
     standing = _standing_switches(history)
     if not standing:
         raise ModelyardError(
-            f"no switch is left to undo in {environment}",
+            f"there is no switch left to undo in {environment}",
             hint=f"`models deployments --env {environment}` shows what was done; "
             "`models deploy-config --rollback` goes back whatever it was",
         )
     switch = standing[-1]
-    earlier = {one.number: one for one in history}.get(switch.number - 1)
+    earlier = {revision.number: revision for revision in history}.get(switch.number - 1)
     old = earlier.profiles if earlier else {}
     number, live = live_snapshot(project, environment)
     profiles = dict(live.profiles)
@@ -257,7 +262,7 @@ def _propose_undo(project: Project, request: Request, environment: str) -> Plan:
 
 
 def _standing_switches(history: Sequence[Revision]) -> list[Revision]:
-    """The switches that hold, read as a stack: an undo takes off the last one.
+    """The switches in effect, read as a stack: an undo pops the last one.
 
     So a second undo goes one further back, and never forth again. A rollback brings back the stack
     as it was then.
@@ -286,7 +291,7 @@ def _propose_rollback(project: Project, request: Request, environment: str) -> P
 
 
 def _nearest_before(history: Sequence[Revision]) -> int:
-    """The revision that was live before, read as a stack: a rollback takes off what lies above.
+    """The revision that was live before, read as a stack: a rollback pops those above it.
 
     So a second rollback goes one further back, and never forth again.
     """
@@ -308,12 +313,12 @@ def _nearest_before(history: Sequence[Revision]) -> int:
 
 
 def plan_of_revision(project: Project, revision: Revision, request: Request) -> Plan:
-    """The plan that a revision was made by, told from what was live before it."""
+    """The plan that made a revision, derived from what was live before it."""
     before = Snapshot()
     if revision.number > 1:
         before = load_snapshot(project, revision.environment, revision.number - 1)
     after = load_snapshot(project, revision.environment, revision.number)
-    binding = Binding(
+    preconditions = PlanPreconditions(
         request=request,
         environment=revision.environment,
         from_revision=revision.number - 1,
@@ -322,7 +327,7 @@ def plan_of_revision(project: Project, revision: Revision, request: Request) -> 
         contents=after.digests,
         profiles=dict(after.profiles),
     )
-    return build_plan(binding, before, after)
+    return build_plan(preconditions, before, after)
 
 
 def _plan(
@@ -337,11 +342,11 @@ def _plan(
     asked: tuple[str, ...] = (),
     goes_back_to: int | None = None,
 ) -> Plan:
-    """The plan that leads from what is live to another snapshot, which must fit together."""
+    """The plan from the live snapshot to another one, which must be complete."""
     require_closed(after, environment)
     for domain in live_domains(after):
         build_effective(after, environment, number, domain)
-    binding = Binding(
+    preconditions = PlanPreconditions(
         request=request,
         environment=environment,
         from_revision=number,
@@ -351,7 +356,7 @@ def _plan(
         profiles=dict(after.profiles),
     )
     return build_plan(
-        binding,
+        preconditions,
         live,
         after,
         named_by=gathered.named_by if gathered else None,

@@ -1,4 +1,4 @@
-"""A revision goes live: a folder of files, a row, one rename of a link.
+"""Publishing a revision: a folder of files, a row, one rename of a link.
 
 The row is written pending, then the link of the environment moves, then the row is settled. A
 process killed in between leaves a pending row: readers look where the link leads, and whoever holds
@@ -40,14 +40,14 @@ PROFILES_FILE = "profiles.yaml"
 
 @dataclass(frozen=True, slots=True)
 class HeldEnvironment:
-    """An environment while this process alone may change it."""
+    """An environment whose lock this process holds."""
 
     project: Project
     """The project."""
     environment: str
     """The environment."""
     completed: Revision | None
-    """A revision of a killed process that was live, and whose row was settled just now."""
+    """The live revision of a killed process whose row was settled now."""
     state: sqlite3.Connection
     """The open state.db."""
 
@@ -82,7 +82,7 @@ class HeldEnvironment:
         _record(self.state, revision, snapshot)
         replace_link(self.project.deployed(self.environment), folder)
         _settle(self.state, self.environment, number)
-        with suppress(OSError, ModelyardError):  # it is live; the next one tidies up
+        with suppress(OSError, ModelyardError):  # the revision is live; the next one cleans up
             _remove_others(self.project, self.environment, number)
         return revision
 
@@ -91,7 +91,7 @@ class HeldEnvironment:
 def hold_environment(
     project: Project, environment: str, *, wait_s: float = 0.0
 ) -> Iterator[HeldEnvironment]:
-    """Hold an environment's lock, with its link and its history brought into agreement.
+    """Hold an environment's lock, after making its link and its history agree.
 
     Raises LockHeld when another process has it for longer than `wait_s` seconds.
     """
@@ -106,19 +106,19 @@ def hold_environment(
 
 
 def _require_folders(project: Project, environment: str) -> None:
-    """Return if no file stands in the place of a folder that is written to."""
+    """Return if no file is in the place of a folder that is written to."""
     revisions = project.deployed_revision(environment, 1).parent
     for place in (project.local_state, revisions.parent, revisions):
         if os.path.lexists(place) and not place.is_dir():
             raise ModelyardError(
-                "is no folder, and a folder belongs here",
+                "is not a folder, and a folder belongs here",
                 where=project.show(place),
                 hint="move it away and run the same command again",
             )
 
 
 def render_files(snapshot: Snapshot, environment: str, number: int) -> dict[str, str]:
-    """The files of a revision, by their paths: each config as it holds, and the profiles."""
+    """The files of a revision by path: each resolved config, and the profiles."""
 
     def head(what: str, digest: str) -> str:
         return (
@@ -182,7 +182,7 @@ def _settle(state: sqlite3.Connection, environment: str, number: int) -> None:
 
 
 def _recover(project: Project, state: sqlite3.Connection, environment: str) -> Revision | None:
-    """Settle or delete what a killed process left pending; returns the revision settled.
+    """Settle or delete the pending rows of killed processes; returns the revision settled.
 
     Call it under the environment's lock.
     """
@@ -204,7 +204,7 @@ def _recover(project: Project, state: sqlite3.Connection, environment: str) -> R
 
 
 def _sweep(project: Project, environment: str) -> None:
-    """Remove the files that killed processes left; what the link leads to stays."""
+    """Remove the files of killed processes, except the folder that the link points to."""
     link = project.deployed(environment)
     sweep_staging(link.parent, link.name)
     folder = project.deployed_revision(environment, 1).parent

@@ -1,4 +1,4 @@
-"""The revisions of an environment, as state.db keeps them.
+"""The revisions of an environment in state.db.
 
 A revision is everything that is live at once. Its row is written before the link in
 .models/deployed/ moves, and settled after; while it is not settled, the link says whether it is
@@ -25,24 +25,24 @@ Action = Literal["deploy", "switch", "undo", "rollback"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Revision:
-    """One state of an environment, and how it came about."""
+    """One state of an environment, and its origin."""
 
     environment: str
     """The environment."""
     number: int
     """Its number: 1, 2, 3 ... in the order in which they went live."""
     action: Action
-    """What made it."""
+    """The command that made it."""
     created_at: str
-    """When, UTC."""
+    """When it was made, UTC."""
     made_by: str
     """The user of the machine who made it."""
     reason: str | None
-    """Why, in the words of whoever made it."""
+    """The reason given with --reason."""
     from_revision: int | None
     """The revision that a rollback or an undo goes back to."""
     digest: str
-    """SHA-256 of all that is live with it."""
+    """SHA-256 of everything that is live with it."""
     configs: Mapping[str, str]
     """The digest of each config, by its label."""
     profiles: Mapping[str, str]
@@ -56,16 +56,16 @@ class NotDeployed(ModelyardError):
 
 
 class Stamp(NamedTuple):
-    """What is live, in short: as long as it is the same, so is everything."""
+    """Identifies what is live; while it is the same, nothing has changed."""
 
     number: int
     """The number of the revision."""
     digest: str
-    """SHA-256 of all that is live with it."""
+    """SHA-256 of everything that is live with it."""
 
 
 def check_environment(environment: str) -> str:
-    """Return `environment` if there is one of that name. Raises InvalidInput otherwise."""
+    """Return `environment` if it exists. Raises InvalidInput otherwise."""
     if environment in ENVIRONMENTS:
         return environment
     near = did_you_mean(environment, ENVIRONMENTS)
@@ -83,7 +83,7 @@ _BEYOND_ALL = 2**62
 
 
 def find_live(project: Project, environment: str) -> Stamp | None:
-    """Which revision is live, in one read of one row; None when there is none."""
+    """The live revision, in one read of one row; None when there is none."""
     while True:
         newest = read_state(project, _NEWEST, (environment, _BEYOND_ALL))
         if not newest:
@@ -92,13 +92,13 @@ def find_live(project: Project, environment: str) -> Stamp | None:
         if settled or link_leads_to(project, environment, number):
             return Stamp(number, digest)
         earlier = read_state(project, _NEWEST, (environment, number))
-        # Unless it was settled meanwhile, and the link has moved on to one that is newer still.
+        # Read again when it was settled meanwhile and the link has moved to a newer one.
         if read_state(project, _NEWEST, (environment, _BEYOND_ALL)) == newest:
             return Stamp(*earlier[0][:2]) if earlier else None
 
 
 def link_leads_to(project: Project, environment: str, number: int) -> bool:
-    """Whether the link of an environment leads to that revision's folder."""
+    """Whether the link of an environment points to that revision's folder."""
     link, folder = project.deployed(environment), project.deployed_revision(environment, number)
     try:
         return os.readlink(link) == os.path.relpath(folder, link.parent)  # noqa: PTH115
@@ -127,7 +127,7 @@ def load_revision(project: Project, environment: str, number: int | None = None)
 
 
 def list_revisions(project: Project, environment: str) -> list[Revision]:
-    """Every revision of an environment that ever was live, oldest first."""
+    """Every revision of an environment that was live, oldest first."""
     live = find_live(project, check_environment(environment))
     if live is None:
         return []
@@ -148,7 +148,7 @@ def load_snapshot(project: Project, environment: str, number: int | None = None)
 
 
 def live_snapshot(project: Project, environment: str) -> tuple[int, Snapshot]:
-    """The number of what is live, and all of it; 0 and an empty one when nothing is."""
+    """The live revision's number and snapshot; 0 and an empty one when nothing is live."""
     live = find_live(project, environment)
     if live is None:
         return 0, Snapshot()
@@ -165,7 +165,7 @@ def _load_contents(project: Project, digests: Sequence[str]) -> dict[str, Conten
 
 
 def as_revision(row: sqlite3.Row) -> Revision:
-    """A row of config_revisions as what it says."""
+    """The revision of a row of config_revisions."""
     snapshot: dict[str, Any] = json.loads(row["snapshot"])
     return Revision(
         environment=row["environment"],

@@ -18,12 +18,12 @@ from modelyard.settings.keypath import dotted
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Content:
-    """What one config says in one environment."""
+    """The resolved settings of one config in one environment."""
 
     text: str
     """Its settings as JSON, in the order in which they were written."""
     digest: str
-    """SHA-256 of the settings, whatever the order of their keys."""
+    """SHA-256 of the settings, independent of the order of their keys."""
 
     @property
     def values(self) -> dict[str, Any]:
@@ -37,7 +37,7 @@ class Snapshot:
     """Everything that is live in an environment at once."""
 
     configs: Mapping[str, Content] = field(default_factory=dict)
-    """What each config says, by its label KIND/NAME."""
+    """Each config's settings, by its label KIND/NAME."""
     profiles: Mapping[str, str] = field(default_factory=dict)
     """The performance profile that `models switch-config` chose, by domain."""
 
@@ -66,7 +66,7 @@ class Snapshot:
 
 
 def snapshot_facts(digests: Mapping[str, str], profiles: Mapping[str, str]) -> str:
-    """What makes a snapshot this one, as JSON: digests by config, profiles by domain."""
+    """The identity of a snapshot as JSON: digests by config, profiles by domain."""
     return _canonical({"configs": dict(digests), "profiles": dict(profiles)})
 
 
@@ -110,9 +110,9 @@ def _build(label: str, text: str) -> Any:
 
 
 def config_of(reference: ConfigReference, snapshot: Snapshot) -> str | None:
-    """The label of the live config that a reference is met by; None when there is none.
+    """The label of the live config that a reference names; None when there is none.
 
-    What is no config (a base model, an adapter, a dataset) is not asked about here.
+    For references to configs only, not to a base model, an adapter or a dataset.
     """
     if reference.to == "search_domains":
         group, _, domain = reference.target.rpartition("/")
@@ -126,8 +126,8 @@ def config_of(reference: ConfigReference, snapshot: Snapshot) -> str | None:
     return label if label in snapshot.configs else None
 
 
-def names_a_config(reference: ConfigReference) -> bool:
-    """Whether what a reference names is a config, or a part of one."""
+def names_a_config(reference: Reference) -> bool:
+    """Whether a reference names a config or a part of one."""
     return reference.to in KINDS or reference.to == "search_domains"
 
 
@@ -146,4 +146,4 @@ def _dangling(snapshot: Snapshot) -> Iterator[Diagnostic]:
 def require_closed(snapshot: Snapshot, environment: str) -> None:
     """Return if every config that a live one names is live too. Raises ProblemsFound otherwise."""
     if problems := list(_dangling(snapshot)):
-        raise ProblemsFound(f"{environment} would not fit together", problems)
+        raise ProblemsFound(f"{environment} would be incomplete", problems)
