@@ -126,7 +126,7 @@ def config_of(reference: ConfigReference, snapshot: Snapshot) -> str | None:
     return label if label in snapshot.configs else None
 
 
-def names_a_config(reference: Reference) -> bool:
+def names_a_config(reference: ConfigReference) -> bool:
     """Whether a reference names a config or a part of one."""
     return reference.to in KINDS or reference.to == "search_domains"
 
