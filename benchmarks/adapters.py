@@ -29,7 +29,7 @@ from modelyard.adapters.versions import (
 )
 from modelyard.core.layout import Project, find_project
 from modelyard.core.progress import Silent
-from modelyard.settings.mapping import settings_mapping
+from modelyard.settings.fields import settings_mapping
 from modelyard.weights.local import locate_base
 
 BAR_S = 0.1

@@ -223,7 +223,7 @@ def test_a_row_is_not_claimed_twice_even_without_the_lock(project: Project) -> N
 
 
 def test_what_is_listed_is_plain_json(project: Project) -> None:
-    from modelyard.settings.mapping import settings_mapping
+    from modelyard.settings.fields import settings_mapping
 
     record_feedback(project, some(1))
     assert json.loads(json.dumps(settings_mapping(list_feedback(project)[0])))["id"] == 1

@@ -15,7 +15,7 @@ from modelyard.chatdata.report import DataReport, build_data_report
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import tokenize_conversations
 from modelyard.core.layout import Project
-from modelyard.settings.mapping import settings_mapping
+from modelyard.settings.fields import settings_mapping
 
 
 @pytest.fixture

@@ -33,7 +33,7 @@ from modelyard.configs.reading.shape import check_shape
 from modelyard.configs.schema import load_schema
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
-from modelyard.settings.yaml_source import load_yaml
+from modelyard.settings.yaml_files import load_yaml
 
 BYTES_CHANGED = 1500 * SOAK
 SETTINGS_CHANGED = 500 * SOAK

@@ -7,8 +7,7 @@ from typing import Annotated, Any, Literal
 import pytest
 
 from modelyard.settings.build import build_settings, build_valid_part
-from modelyard.settings.fields import field_docs
-from modelyard.settings.mapping import settings_mapping
+from modelyard.settings.fields import field_docs, settings_mapping
 from modelyard.settings.marks import Range
 
 

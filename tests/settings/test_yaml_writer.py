@@ -9,8 +9,7 @@ import yaml
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.settings.yaml_source import parse_yaml
-from modelyard.settings.yaml_writer import render_yaml
+from modelyard.settings.yaml_files import parse_yaml, render_yaml
 
 TEXT = st.text(st.characters(codec="utf-8", exclude_categories=("Cs", "Cc")) | st.just("\n"))
 KEY = st.text("abcdefgh_-.0123456789 ", min_size=1, max_size=12)

@@ -18,8 +18,8 @@ def test_lora_default_is_the_defaults_written_out() -> None:
 
 
 def test_lora_default_leaves_no_setting_out() -> None:
-    from modelyard.settings.mapping import settings_mapping
-    from modelyard.settings.yaml_source import load_yaml
+    from modelyard.settings.fields import settings_mapping
+    from modelyard.settings.yaml_files import load_yaml
 
     spec = load_spec(config=None, assignments=[], flags=FLAGS)
     named_by_flags = {"dataset", "adapter", "experiment", "org", "parent"}

@@ -20,7 +20,7 @@ from modelyard.chatdata.duplicates import Pair
 from modelyard.chatdata.report import Bar, DataReport, TokenFigures
 from modelyard.chatdata.samples import Sample
 from modelyard.chatdata.sensitive import Finding
-from modelyard.settings.mapping import settings_mapping
+from modelyard.settings.fields import settings_mapping
 from modelyard.training.report.page import ReportFacts, render_report
 from modelyard.training.spec import FineTuneSpec
 

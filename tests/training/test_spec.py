@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.core.errors import InvalidInput, ProblemsFound
-from modelyard.settings.mapping import settings_mapping
+from modelyard.settings.fields import settings_mapping
 from modelyard.training.spec import FineTuneSpec, load_spec
 
 

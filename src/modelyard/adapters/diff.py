@@ -16,7 +16,7 @@ import numpy.typing as npt
 from modelyard.adapters.lora_weights import LoraModule, as_float32, read_lora
 from modelyard.adapters.training_info import load_evaluation
 from modelyard.adapters.versions import AdapterVersion
-from modelyard.settings.mapping import flatten_settings
+from modelyard.settings.fields import flatten_settings
 from modelyard.weights.fingerprint import read_tensor_entries, weight_files
 from modelyard.weights.local import LocalBase
 

@@ -16,7 +16,7 @@ from modelyard.core.clock import utc_now
 from modelyard.core.errors import Diagnostic, ModelyardError, ProblemsFound
 from modelyard.core.files import sha256_file, write_atomic
 from modelyard.settings.build import build_settings
-from modelyard.settings.mapping import settings_mapping
+from modelyard.settings.fields import settings_mapping
 
 MANIFEST_NAME = "MANIFEST.json"
 

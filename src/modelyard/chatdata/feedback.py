@@ -24,7 +24,7 @@ from modelyard.core.layout import Project, check_name
 from modelyard.core.state import open_state, transaction
 from modelyard.core.visible import visible_text
 from modelyard.settings.build import build_settings
-from modelyard.settings.keypath import Where
+from modelyard.settings.converters import Where
 
 _TEXTS = ("prompt", "answer", "correction")
 _LONGEST_TEXT = 1_000_000

@@ -195,7 +195,7 @@ def _state(base: LocalBase | None) -> dict[str, Any]:
 def _card_facts(card: BaseCard) -> dict[str, Any]:
     from dataclasses import asdict
 
-    from modelyard.settings.mapping import settings_mapping
+    from modelyard.settings.fields import settings_mapping
 
     facts = settings_mapping(card)
     return facts | {

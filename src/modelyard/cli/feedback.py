@@ -81,7 +81,7 @@ def add_feedback(
     JSON: {"ids": [number], "added", "repeated", "to_learn", "dry_run": bool}
     """
     from modelyard.chatdata.feedback import read_feedback, record_feedback
-    from modelyard.settings.mapping import settings_mapping
+    from modelyard.settings.fields import settings_mapping
 
     options = {
         "prompt": prompt,
@@ -188,7 +188,7 @@ def list_feedback(
             "used_in": dataset or null}], null where there is nothing to say
     """
     from modelyard.chatdata.feedback import list_feedback as recorded
-    from modelyard.settings.mapping import settings_mapping
+    from modelyard.settings.fields import settings_mapping
 
     rows = recorded(find_project(), org=org, unused=unused)
     if as_json:

@@ -153,7 +153,7 @@ def prepare_data(
     """
     from modelyard.chatdata.prepare import prepare_data as prepare
     from modelyard.chatdata.prepare_request import PrepareRequest
-    from modelyard.settings.mapping import settings_mapping
+    from modelyard.settings.fields import settings_mapping
 
     request = PrepareRequest(
         sources=tuple(sources or ()),

@@ -6,8 +6,8 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, is_dataclass
 from typing import Any, Literal
 
+from modelyard.core.errors import KeyPath, dotted
 from modelyard.settings.fields import settings_fields
-from modelyard.settings.keypath import KeyPath, dotted
 from modelyard.settings.marks import choices_of, unwrap
 from modelyard.settings.units import MONEY, Quantity
 

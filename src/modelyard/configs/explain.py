@@ -21,10 +21,9 @@ from modelyard.configs.kinds import ENVIRONMENTS
 from modelyard.configs.masked import mask_problems, mask_value
 from modelyard.configs.reading.document import HEADER_KEYS, Document, own_settings, resolve
 from modelyard.configs.reading.shape import check_shape
-from modelyard.core.errors import InvalidInput, ProblemsFound, nearest
+from modelyard.core.errors import InvalidInput, KeyPath, ProblemsFound, dotted, nearest
 from modelyard.settings.build import build_settings
 from modelyard.settings.fields import field_docs
-from modelyard.settings.keypath import KeyPath, dotted
 
 DEFAULT, BASE = "default", "base"
 """The layers of every setting; those of the environments lie above them."""

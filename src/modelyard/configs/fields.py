@@ -12,8 +12,8 @@ from dataclasses import dataclass
 from typing import Annotated, Any, cast, get_args, get_origin
 
 from modelyard.configs.kinds import KINDS
+from modelyard.core.errors import KeyPath, dotted
 from modelyard.settings.fields import SettingsField, field_docs, settings_fields
-from modelyard.settings.keypath import KeyPath, dotted
 from modelyard.settings.marks import Range, choices_of, describe, unwrap
 from modelyard.settings.yaml_scalars import is_plain_text
 

@@ -1,15 +1,96 @@
 """What can go wrong, as one family: every expected failure is a `ModelyardError`.
 
-An error says what happened, where, and what to do next. Its class decides the exit code; the table
-is printed by `models --help`.
+An error says what happened, where, and what to do next. Its class decides the exit code, which
+`models --help` lists. Each class is defined beside the code that raises it,
+in the package named here:
+
+    ModelyardError              core         exit code 1
+      AdapterMismatch           adapters
+      BaseDamaged               weights
+      BaseUnavailable           weights
+      CannotWatch               retrieval
+      DamagedRegistry           adapters
+      DamagedVersion            adapters
+      EncoderUnavailable        encoders
+      GraphDamaged              encoders
+      IndexDamaged              retrieval
+        IndexOfAnotherSchema    retrieval
+      LockHeld                  core
+      NoSpace                   core
+      NotConfirmed              cli
+      NotDeployed               deployments
+      NotEnoughMemory           training
+      OutputFailed              cli
+      RemoteFailed              stores
+      SourceFailed              weights
+      StalePlan                 deployments
+      TrainingFailed            training
+      UnguardedStore            adapters
+      UnreadableWeights         weights
+      VersionTaken              adapters
+      InvalidInput              core         exit code 2
+        ProblemsFound           core
+        TemplateRefused         chatdata
+        TypingTrap              settings
+        UnusableColumn          chatdata
+          MissingColumn         chatdata
+          NoText                chatdata
+      GateBreached              core         exit code 4
+      NoData                    core         exit code 5
+        IndexMissing            retrieval
+      Interrupted               core         exit code 130
+
+A `Diagnostic` is one thing that is wrong with an input; errors and reports carry several.
 """
 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
+from typing import Literal
+
+KeyPath = tuple[str | int, ...]
+"""Where a value stands in nested settings: its keys, from the outermost on."""
+Level = Literal["error", "warning"]
+
+
+def dotted(path: KeyPath) -> str:
+    """A key path as people write it: `lora.targets[0]`."""
+    text = ""
+    for part in path:
+        text += f"[{part}]" if isinstance(part, int) else f".{part}" if text else part
+    return text
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Diagnostic:
+    """One thing that is wrong, or probably not meant, at one place of an input."""
+
+    message: str
+    """What is wrong, with the nearest right word where there is one."""
+    where: str | None = None
+    """The place: `file:line:col`, a file, or words such as `--set lora.rank=0`."""
+    hint: str | None = None
+    """What to do about it."""
+    level: Level = "error"
+    """`error`: the input is not valid. `warning`: it is, and probably not meant so."""
+    code: str | None = None
+    """What kind of problem it is, in kebab-case, for programs: `unknown-key`."""
+    path: KeyPath = field(default=(), compare=False)
+    """The value to blame; where it is not written, what it would stand in."""
+
+    @property
+    def place(self) -> tuple[str, int, int]:
+        """File, line and column; line 1 and column 1 where `where` does not say them."""
+        file, line, column = (*(self.where or "").rsplit(":", 2), "", "")[:3]
+        if line.isdigit() and column.isdigit():
+            return file, int(line), int(column)
+        return self.where or "", 1, 1
+
+    def __str__(self) -> str:
+        return f"{self.where}: {self.message}" if self.where else self.message
 
 
 class ModelyardError(Exception):
@@ -42,7 +123,7 @@ class GateBreached(ModelyardError):
 
 
 class NoData(ModelyardError):
-    """There is nothing to judge; never reported as success (exit code 5)."""
+    """There is nothing to evaluate; never reported as success (exit code 5)."""
 
     exit_code = 5
 
@@ -51,20 +132,6 @@ class Interrupted(ModelyardError):
     """Stopped by SIGTERM or ^C after saving what was done (exit code 130)."""
 
     exit_code = 130
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Diagnostic:
-    """One thing that is wrong with one place of an input."""
-
-    message: str
-    where: str | None = None
-    hint: str | None = None
-    code: str | None = None
-    """What kind of problem it is, in kebab-case, for programs: `unknown-key`."""
-
-    def __str__(self) -> str:
-        return f"{self.where}: {self.message}" if self.where else self.message
 
 
 class ProblemsFound(InvalidInput):
@@ -88,6 +155,6 @@ def nearest(word: str, known: Sequence[str]) -> str | None:
     return _nearest(word, tuple(known))
 
 
-@lru_cache(maxsize=1024)  # a mistake is met once for each environment, and in many configs
+@lru_cache(maxsize=1024)  # one misspelt word occurs in every environment and many configs
 def _nearest(word: str, known: tuple[str, ...]) -> str | None:
     return next(iter(get_close_matches(word, known, n=1, cutoff=0.6)), None)

@@ -17,11 +17,10 @@ from modelyard.configs.kinds import ENVIRONMENTS, KINDS
 from modelyard.configs.masked import mask_changes, mask_problems
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import own_settings, resolve
-from modelyard.core.errors import InvalidInput, ProblemsFound, did_you_mean
+from modelyard.core.errors import InvalidInput, KeyPath, ProblemsFound, did_you_mean, dotted
 from modelyard.deployments.revisions import load_revision, load_snapshot
 from modelyard.deployments.snapshot import split_label
 from modelyard.settings.build import build_settings
-from modelyard.settings.keypath import KeyPath, dotted
 
 
 @dataclass(frozen=True, slots=True)

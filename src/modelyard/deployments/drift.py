@@ -22,7 +22,7 @@ from modelyard.core.layout import Project
 from modelyard.deployments.publish import PROFILES_FILE, HeldEnvironment, render_files
 from modelyard.deployments.revisions import Revision, find_live, load_revision, load_snapshot
 from modelyard.deployments.snapshot import Snapshot
-from modelyard.settings.yaml_source import load_yaml
+from modelyard.settings.yaml_files import load_yaml
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

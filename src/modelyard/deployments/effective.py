@@ -31,7 +31,7 @@ from modelyard.configs.kinds.specialized_models import (
     Quality,
     SpecializedModel,
 )
-from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
+from modelyard.core.errors import InvalidInput, KeyPath, ModelyardError, did_you_mean
 from modelyard.core.layout import Project, find_project
 from modelyard.deployments.revisions import (
     NotDeployed,
@@ -42,7 +42,6 @@ from modelyard.deployments.revisions import (
     not_deployed,
 )
 from modelyard.deployments.snapshot import Snapshot
-from modelyard.settings.keypath import KeyPath
 from modelyard.settings.units import MONEY, TOKENS
 
 T = TypeVar("T")

@@ -33,7 +33,7 @@ from modelyard.core.state import open_state, transaction
 from modelyard.deployments.revisions import Action, Revision, as_revision, find_live, link_leads_to
 from modelyard.deployments.snapshot import Snapshot, sha256_text, snapshot_facts, split_label
 from modelyard.secrets.detection import mask_secrets
-from modelyard.settings.yaml_writer import render_yaml
+from modelyard.settings.yaml_files import render_yaml
 
 PROFILES_FILE = "profiles.yaml"
 

@@ -11,9 +11,8 @@ from typing import Any
 
 from modelyard.configs.kinds import KINDS
 from modelyard.configs.reading.references import ConfigReference, references
-from modelyard.core.errors import Diagnostic, ProblemsFound
+from modelyard.core.errors import Diagnostic, ProblemsFound, dotted
 from modelyard.settings.build import build_settings
-from modelyard.settings.keypath import dotted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -7,6 +7,6 @@ each field. Types carry the rules: `Annotated[int, Range(1, 1024)]`, `Literal["c
 `Mapping[str, int]` is one with free keys. The same words serve help, schema and docs.
 
 `marks.py` has the marks, `fields.py` reads a class, `build.py` makes one of its objects from a
-mapping (through `converters.py`, compiled once for each class), `mapping.py` goes back. A `KeyPath`
-is where a value stands.
+mapping, with the functions that `converters.py` compiles once for each class. `yaml_files.py` reads
+and writes YAML, and `cards.py` Markdown with YAML front matter.
 """

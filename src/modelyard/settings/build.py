@@ -5,15 +5,13 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable, Mapping
 from typing import Any, TypeVar, cast
 
-from modelyard.core.errors import Diagnostic
-from modelyard.settings.converters import class_converter, field_converters
-from modelyard.settings.keypath import KeyPath, Where
-from modelyard.settings.report import Report
+from modelyard.core.errors import Diagnostic, KeyPath
+from modelyard.settings.converters import Diagnostics, Where, class_converter, field_converters
 
 T = TypeVar("T")
 
 _MOST_PASSES = 5
-"""A value can only be judged once what stands in it is left out; more layers are not worth it."""
+"""A mapping is checked again once the wrong values in it are left out, up to this many times."""
 _LEFT_OUT = object()
 
 
@@ -29,9 +27,9 @@ def build_settings(
 
     `written` says how a number with an exponent, such as `1e3`, stands in the file.
     """
-    problems: list[Diagnostic] = []
-    built = class_converter(cast(Any, settings))(values, path, Report(where, problems, written))
-    return (None, problems) if problems else (cast(T, built), [])
+    found = Diagnostics(where, written)
+    built = class_converter(cast(Any, settings))(values, path, found)
+    return (None, found.problems) if found.problems else (cast(T, built), [])
 
 
 def rebuild_settings(
@@ -42,23 +40,22 @@ def rebuild_settings(
     where: Where,
     written: Where | None = None,
 ) -> tuple[T | None, list[Diagnostic]]:
-    """Settings like `built`, but with what `values` say for some of the outermost keys.
+    """Settings like `built`, with the values of some outermost keys taken from `values`.
 
-    The same as building all of `values` anew where the other keys say what they said before. When
-    those were not valid (`built` is None), only the problems of these keys are found.
+    The same as building all of `values`, provided the other keys have not changed. When `built` is
+    None since they were not valid, only the problems of these keys are found.
     """
-    problems: list[Diagnostic] = []
-    report = Report(where, problems, written)
+    found = Diagnostics(where, written)
     converters = field_converters(cast(Any, settings))
     changed = {}
     for key in keys:
         if key in converters:
             name, convert = converters[key]
-            changed[name] = convert(values[key], (key,), report)
+            changed[name] = convert(values[key], (key,), found)
         else:
-            report.unknown_key((key,), converters)
-    if problems or built is None:
-        return None, problems
+            found.unknown_key((key,), converters)
+    if found.problems or built is None:
+        return None, found.problems
     kept = {name: getattr(built, name) for name, _ in converters.values()}
     return settings(**(kept | changed)), []
 
@@ -66,50 +63,37 @@ def rebuild_settings(
 def build_valid_part(
     settings: type[T], values: Mapping[str, Any], doubtful: Iterable[KeyPath] = ()
 ) -> tuple[T | None, frozenset[KeyPath]]:
-    """Build `settings` of what is valid, and say what is in doubt since it had to be left out.
+    """Build `settings` of the values that are valid; also returns the paths that were left out.
 
     `doubtful` is left out as well. The settings are None when something required is not valid.
     """
     doubts = set(doubtful)
     kept = _without(values, doubts)
     for _ in range(_MOST_PASSES):
-        report = Report(lambda _: None, [])
-        built = class_converter(cast(Any, settings))(kept, (), report)
-        if not report.problems:
+        found = Diagnostics(lambda _: None)
+        built = class_converter(cast(Any, settings))(kept, (), found)
+        if not found.problems:
             return cast(T, built), frozenset(doubts)
-        if any(problem.code == "missing" for problem in report.problems):
+        if any(problem.code == "missing" for problem in found.problems):
             break
-        doubts |= set(report.paths)
-        kept = _without(kept, set(report.wrong_paths))
+        wrong = {problem.path for problem in found.problems}
+        doubts |= wrong.union(found.meant)
+        kept = _without(kept, wrong)
     return None, frozenset(doubts)
 
 
-def _without(values: Any, paths: Collection[KeyPath]) -> Any:
-    """Nested mappings and lists without what stands at some paths."""
-    if not paths:
-        return values
+def _without(value: Any, paths: Collection[KeyPath], path: KeyPath = ()) -> Any:
+    """Nested mappings and lists without what stands at some paths.
 
-    def copy(value: Any, path: KeyPath) -> Any:
-        if isinstance(value, Mapping):
-            return {
-                key: copy(one, (*path, key))
-                for key, one in value.items()
-                if (*path, key) not in paths
-            }
-        if isinstance(value, list):
-            spots = [(*path, place) for place in range(len(value))]
-            if any(spot in paths for spot in spots):
-                return _LEFT_OUT  # the places behind it would no longer be those of the file
-            return [copy(one, spot) for one, spot in zip(value, spots, strict=True)]
-        return value
-
-    return _swept(copy(values, ()))
-
-
-def _swept(value: Any) -> Any:
-    """Nested mappings and lists without those lists of which something had to be left out."""
-    if isinstance(value, dict):
-        return {key: _swept(one) for key, one in value.items() if one is not _LEFT_OUT}
+    A list with such an item is left out whole: the items behind it would no longer stand at the
+    places that they have in the file.
+    """
+    if path and path in paths:
+        return _LEFT_OUT
+    if isinstance(value, Mapping):
+        items = {key: _without(item, paths, (*path, key)) for key, item in value.items()}
+        return {key: item for key, item in items.items() if item is not _LEFT_OUT}
     if isinstance(value, list):
-        return [_swept(one) for one in value if one is not _LEFT_OUT]
+        kept = [_without(item, paths, (*path, place)) for place, item in enumerate(value)]
+        return _LEFT_OUT if any(item is _LEFT_OUT for item in kept) else kept
     return value

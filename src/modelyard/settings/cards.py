@@ -14,8 +14,7 @@ from typing import Any
 
 from modelyard.core.errors import InvalidInput
 from modelyard.core.files import write_atomic
-from modelyard.settings.yaml_source import YamlSource, parse_yaml
-from modelyard.settings.yaml_writer import render_yaml
+from modelyard.settings.yaml_files import YamlSource, parse_yaml, render_yaml
 
 _FRONT = re.compile(r"---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
 

@@ -1,4 +1,4 @@
-"""Functions that turn a raw value into what a type asks for, or report why they cannot.
+"""Functions that turn a raw value into what a type asks for, or add a diagnostic.
 
 Each settings class is compiled into them once: a check of a thousand files spends its time here.
 """
@@ -10,13 +10,12 @@ import math
 import re
 import sys
 import types
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
 from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
 
-from modelyard.core.errors import did_you_mean
+from modelyard.core.errors import Diagnostic, KeyPath, did_you_mean, dotted, nearest
 from modelyard.settings.fields import settings_fields
-from modelyard.settings.keypath import KeyPath, dotted
 from modelyard.settings.marks import (
     PLAIN_NAMES,
     UNBOUNDED,
@@ -28,14 +27,77 @@ from modelyard.settings.marks import (
     describe_quantity,
     unwrap,
 )
-from modelyard.settings.report import Report
 from modelyard.settings.units import Quantity
 
 _LARGEST_FLOAT = sys.float_info.max
 _MOST_COUNTED = 1e15
 
-Converter = Callable[[Any, KeyPath, Report], Any]
-"""Turns a raw value into what the field holds, or reports why it cannot."""
+_LONGEST_SHOWN = 60
+
+Where = Callable[[KeyPath], str | None]
+"""Says where the value at a key path was written, such as `file:line:col` or `--set lora.rank=0`.
+"""
+
+
+class Diagnostics:
+    """Collects what is wrong with one set of values."""
+
+    __slots__ = ("meant", "problems", "where", "written")
+
+    def __init__(self, where: Where, written: Where | None = None) -> None:
+        self.where = where
+        self.written = written
+        self.problems: list[Diagnostic] = []
+        self.meant: list[KeyPath] = []
+        """The keys that were probably meant by unknown ones."""
+
+    def add(
+        self,
+        path: KeyPath,
+        message: str,
+        code: str,
+        place: KeyPath | None = None,
+        hint: str | None = None,
+    ) -> None:
+        where = self.where(path if place is None else place)
+        self.problems.append(
+            Diagnostic(message=message, where=where, hint=hint, code=code, path=path)
+        )
+
+    def wrong(
+        self,
+        path: KeyPath,
+        wanted: str,
+        value: Any,
+        code: str,
+        near: str = "",
+        hint: str | None = None,
+    ) -> None:
+        shown = self._as_written(path, value) or repr(value)
+        if len(shown) > _LONGEST_SHOWN:
+            shown = f"{shown[:_LONGEST_SHOWN]}..."
+        self.add(path, f"'{dotted(path)}' must be {wanted}, not {shown}{near}", code, hint=hint)
+
+    def not_text(self, path: KeyPath, wanted: str, value: Any) -> None:
+        """Where text is wanted, a number with an exponent was probably meant as text."""
+        written = self._as_written(path, value)
+        hint = f'write "{written}"' if written else None
+        self.wrong(path, wanted, value, "wrong-type", hint=hint)
+
+    def unknown_key(self, path: KeyPath, known: Collection[str]) -> None:
+        """A key that is not one of those known."""
+        near = nearest(str(path[-1]), sorted(known))
+        hint = f" (did you mean '{dotted((*path[:-1], near))}'?)" if near else ""
+        self.add(path, f"unknown key '{dotted(path)}'{hint}", "unknown-key")
+        if near:
+            self.meant.append((*path[:-1], near))
+
+    def _as_written(self, path: KeyPath, value: Any) -> str | None:
+        return self.written(path) if self.written and type(value) is float else None
+
+
+Converter = Callable[[Any, KeyPath, Diagnostics], Any]
+"""Turns a raw value into what the field holds, or adds to the diagnostics why it cannot."""
 
 
 @lru_cache
@@ -44,21 +106,21 @@ def class_converter(settings: type) -> Converter:
     converters = field_converters(settings)
     required = [key for key, field in settings_fields(settings).items() if field.required]
 
-    def convert(values: Any, path: KeyPath, report: Report) -> Any:
+    def convert(values: Any, path: KeyPath, found: Diagnostics) -> Any:
         if not isinstance(values, Mapping):
-            return report.wrong(path, "a mapping", values, "wrong-type")
+            return found.wrong(path, "a mapping", values, "wrong-type")
         built = {}
-        before = len(report.problems)
+        before = len(found.problems)
         for key, value in values.items():
             known = converters.get(key)
             if known is None:
-                report.unknown_key((*path, key), converters)
+                found.unknown_key((*path, key), converters)
             else:
-                built[known[0]] = known[1](value, (*path, key), report)
+                built[known[0]] = known[1](value, (*path, key), found)
         for key in required:
             if key not in values:
-                report.add((*path, key), f"'{dotted((*path, key))}' is required", "missing", path)
-        return settings(**built) if len(report.problems) == before else None
+                found.add((*path, key), f"'{dotted((*path, key))}' is required", "missing", path)
+        return settings(**built) if len(found.problems) == before else None
 
     return convert
 
@@ -88,7 +150,7 @@ def _converter(hint: Any, bounds: Range = UNBOUNDED) -> Converter:
     if origin is Mapping:
         return _mapping_converter(*get_args(hint))
     if hint is Any:
-        return lambda value, path, report: value
+        return lambda value, path, found: value
     if marked.pattern is not None:
         return _pattern_converter(marked.pattern)
     return _plain_converter(hint, bounds)
@@ -101,17 +163,17 @@ def _union_converter(hint: Any, marked: Unwrapped) -> Converter:
     converters = [_converter(member) for member in members]
     wanted = " or ".join(describe(member) for member in members)
 
-    def convert(value: Any, path: KeyPath, report: Report) -> Any:
+    def convert(value: Any, path: KeyPath, found: Diagnostics) -> Any:
         if value is None and optional:
             return None
         if len(converters) == 1:
-            return converters[0](value, path, report)
+            return converters[0](value, path, found)
         for converter in converters:
-            attempt = Report(report.where, [], report.written)
+            attempt = Diagnostics(found.where, found.written)
             converted = converter(value, path, attempt)
             if not attempt.problems:
                 return converted
-        return report.wrong(path, wanted, value, "wrong-type")
+        return found.wrong(path, wanted, value, "wrong-type")
 
     return convert
 
@@ -121,10 +183,10 @@ def _literal_converter(hint: Any) -> Converter:
     words = [str(option) for option in get_args(hint)]
     wanted = describe(hint)
 
-    def convert(value: Any, path: KeyPath, report: Report) -> Any:
+    def convert(value: Any, path: KeyPath, found: Diagnostics) -> Any:
         if isinstance(value, (str, int, float)) and (type(value), value) in options:
             return value
-        return report.wrong(path, wanted, value, "not-a-choice", did_you_mean(str(value), words))
+        return found.wrong(path, wanted, value, "not-a-choice", did_you_mean(str(value), words))
 
     return convert
 
@@ -132,10 +194,10 @@ def _literal_converter(hint: Any) -> Converter:
 def _list_converter(item: Any) -> Converter:
     converter = _converter(item)
 
-    def convert(value: Any, path: KeyPath, report: Report) -> Any:
+    def convert(value: Any, path: KeyPath, found: Diagnostics) -> Any:
         if not isinstance(value, (list, tuple)):
-            return report.wrong(path, "a list", value, "wrong-type")
-        return tuple(converter(one, (*path, place), report) for place, one in enumerate(value))
+            return found.wrong(path, "a list", value, "wrong-type")
+        return tuple(converter(item, (*path, place), found) for place, item in enumerate(value))
 
     return convert
 
@@ -143,12 +205,12 @@ def _list_converter(item: Any) -> Converter:
 def _mapping_converter(key_hint: Any, item: Any) -> Converter:
     check_key, converter = _converter(key_hint), _converter(item)
 
-    def convert(value: Any, path: KeyPath, report: Report) -> Any:
+    def convert(value: Any, path: KeyPath, found: Diagnostics) -> Any:
         if not isinstance(value, Mapping):
-            return report.wrong(path, "a mapping", value, "wrong-type")
+            return found.wrong(path, "a mapping", value, "wrong-type")
         for key in value:
-            check_key(key, (*path, key), report)
-        return {key: converter(one, (*path, key), report) for key, one in value.items()}
+            check_key(key, (*path, key), found)
+        return {key: converter(item, (*path, key), found) for key, item in value.items()}
 
     return convert
 
@@ -157,7 +219,7 @@ def _quantity_converter(quantity: Quantity, bounds: Range) -> Converter:
     wanted = describe_quantity(quantity)
     within = "" if bounds == UNBOUNDED else bounds.words(quantity.show)
 
-    def convert(value: Any, path: KeyPath, report: Report) -> Any:
+    def convert(value: Any, path: KeyPath, found: Diagnostics) -> Any:
         parsed: float | None = None
         if isinstance(value, str):
             parsed = quantity.parse(value)
@@ -167,9 +229,9 @@ def _quantity_converter(quantity: Quantity, bounds: Range) -> Converter:
             hint = _whole_hint(value, quantity) if quantity.whole else None
             meant = quantity.meant(value) if isinstance(value, str) else None
             near = f" (did you mean '{meant}'?)" if meant else ""
-            return report.wrong(path, wanted, value, "wrong-unit", near, hint)
+            return found.wrong(path, wanted, value, "wrong-unit", near, hint)
         if not bounds.holds(parsed):
-            return report.wrong(path, within, value, "out-of-range")
+            return found.wrong(path, within, value, "out-of-range")
         return parsed if quantity.whole else float(parsed)
 
     return convert
@@ -179,15 +241,15 @@ def _pattern_converter(pattern: Pattern) -> Converter:
     matches = re.compile(pattern.regex).fullmatch
     wanted = str(pattern)
 
-    def convert(value: Any, path: KeyPath, report: Report) -> Any:
+    def convert(value: Any, path: KeyPath, found: Diagnostics) -> Any:
         if isinstance(value, str) and matches(value):
             return value
         code = "wrong-form" if isinstance(value, str) else "wrong-type"
         if pattern.hidden:
-            return report.add(path, f"'{dotted(path)}' must be {wanted}", code)
+            return found.add(path, f"'{dotted(path)}' must be {wanted}", code)
         if not isinstance(value, str):
-            return report.not_text(path, wanted, value)
-        return report.wrong(path, wanted, value, code)
+            return found.not_text(path, wanted, value)
+        return found.wrong(path, wanted, value, code)
 
     return convert
 
@@ -196,19 +258,19 @@ def _plain_converter(hint: type, bounds: Range) -> Converter:
     wanted = PLAIN_NAMES[hint]
     bounded = bounds != UNBOUNDED
 
-    def convert(value: Any, path: KeyPath, report: Report) -> Any:
+    def convert(value: Any, path: KeyPath, found: Diagnostics) -> Any:
         if type(value) is not hint:
             if hint is str:
-                return report.not_text(path, wanted, value)
+                return found.not_text(path, wanted, value)
             if hint is int:
-                return report.wrong(path, wanted, value, "wrong-type", hint=_whole_hint(value))
+                return found.wrong(path, wanted, value, "wrong-type", hint=_whole_hint(value))
             if hint is not float or type(value) is not int or abs(value) >= _LARGEST_FLOAT:
-                return report.wrong(path, wanted, value, "wrong-type")
+                return found.wrong(path, wanted, value, "wrong-type")
             value = float(value)
         if hint is float and not math.isfinite(value):
-            return report.wrong(path, wanted, value, "wrong-type")
+            return found.wrong(path, wanted, value, "wrong-type")
         if bounded and not bounds.holds(value):
-            return report.wrong(path, str(bounds), value, "out-of-range")
+            return found.wrong(path, str(bounds), value, "out-of-range")
         return value
 
     return convert

@@ -1,4 +1,4 @@
-"""The fields of a settings class: their keys, their types, and the words under them."""
+"""The fields of a settings class (keys, types, docstrings), and settings as plain mappings."""
 
 from __future__ import annotations
 
@@ -46,20 +46,41 @@ def settings_fields(settings: type) -> Mapping[str, SettingsField]:
 def _quantity_suffix(hint: Any) -> str:
     outer = unwrap(hint)
     members = (outer, *(unwrap(choice) for choice in choices_of(outer.hint)[0]))
-    return next((one.quantity.suffix for one in members if one.quantity), "")
+    return next((member.quantity.suffix for member in members if member.quantity), "")
 
 
 @lru_cache
 def field_docs(settings: type) -> Mapping[str, str]:
     """The docstring line under each field of a settings class, those it inherits included."""
     docs: dict[str, str] = {}
-    for one in reversed(settings.__mro__):
-        if not dataclasses.is_dataclass(one):
-            continue
-        tree = ast.parse(textwrap.dedent(inspect.getsource(one)))
-        body = cast(ast.ClassDef, tree.body[0]).body
-        for statement, following in pairwise(body):
+    for owner in filter(dataclasses.is_dataclass, reversed(settings.__mro__)):
+        tree = ast.parse(textwrap.dedent(inspect.getsource(owner)))
+        for statement, following in pairwise(cast(ast.ClassDef, tree.body[0]).body):
             match (statement, following):
                 case ast.AnnAssign(target=ast.Name(name)), ast.Expr(ast.Constant(str(text))):
                     docs[name] = inspect.cleandoc(text)
     return docs
+
+
+def settings_mapping(settings: Any) -> dict[str, Any]:
+    """The settings as nested plain mappings, lists instead of tuples: what YAML and JSON hold."""
+
+    def plain(value: Any) -> Any:
+        if isinstance(value, dict):
+            return {key: plain(item) for key, item in value.items()}
+        if isinstance(value, (list, tuple)):
+            return [plain(item) for item in value]
+        return value
+
+    return cast(dict[str, Any], plain(dataclasses.asdict(settings)))
+
+
+def flatten_settings(values: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:
+    """Nested settings under dotted names, such as `lora.rank`."""
+    flat: dict[str, Any] = {}
+    for key, value in values.items():
+        if isinstance(value, Mapping):
+            flat |= flatten_settings(value, f"{prefix}{key}.")
+        else:
+            flat[f"{prefix}{key}"] = value
+    return flat

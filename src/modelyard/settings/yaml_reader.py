@@ -1,11 +1,11 @@
-"""From the events of a YAML parser to plain values, with a place and a problem for each of them.
+"""Builds plain values from the events of a YAML parser, with the place of each and its problems.
 
 PyYAML's own composer is not used: it recurses in C, so a few kilobytes of `[` crash it, and it
-keeps the last of two equal keys without a word.
+silently keeps the last of two equal keys.
 
 What an alias or a merge key brings in is shared, never copied. So that a few lines cannot unfold
-into gigabytes for those who walk the values, each anchor knows how many values and levels it comes
-to, and a document may come to so many.
+into gigabytes for code that walks the values, the values and levels below each anchor are counted,
+and the total is limited.
 """
 
 from __future__ import annotations
@@ -25,11 +25,10 @@ from yaml.events import (
     StreamEndEvent,
 )
 
-from modelyard.core.errors import Diagnostic, did_you_mean
+from modelyard.core.errors import Diagnostic, KeyPath, did_you_mean
 from modelyard.settings.yaml_scalars import TypingTrap, read_plain
 
 Loader = getattr(yaml, "CSafeLoader", yaml.SafeLoader)
-KeyPath = tuple[str | int, ...]
 
 _MOST_LEVELS = 100
 _MOST_VALUES = 100_000
@@ -46,7 +45,7 @@ class ReadingStopped(Exception):
 
 @dataclass(slots=True)
 class _Anchor:
-    """A value with a name, and what it comes to when it is used again."""
+    """A value with a name, and how many values and levels each use of it adds."""
 
     name: str
     path: KeyPath
@@ -62,10 +61,9 @@ class YamlReader:
     """Reads one document; leaves its positions, problems and warnings behind.
 
     `positions` has the (line, column), from 1, of everything that is written, by its key path.
-    `written_at` says of what is not written at its own path where it is: of an alias the path of
-    its anchor, of a merged key the path of that key. `doubtful` are the paths of values with a
-    problem, which are not what was meant. `exponents` has the text of numbers such as `1e3`, by
-    their paths.
+    `written_at` has the path of the text for values written elsewhere: for an alias the path of its
+    anchor, for a merged key the path of that key. `doubtful` are the paths of values that have a
+    problem. `exponents` has the text of numbers such as `1e3`, by their paths.
     """
 
     def __init__(self, name: str, first_line: int) -> None:
@@ -121,8 +119,7 @@ class YamlReader:
             try:
                 value = read_plain(event.value)
             except TypingTrap as trap:
-                self._problem(event, "yaml-typing-trap", trap.message, trap.hint)
-                self.doubtful.add(path)
+                self._problem(event, "yaml-typing-trap", trap.message, trap.hint, path)
                 return None
             if type(value) is float and ("e" in event.value or "E" in event.value):
                 self.exponents[path] = event.value
@@ -135,15 +132,14 @@ class YamlReader:
         text: str = event.value
         # Only PyYAML without libyaml lets "\ud83d" pass; nothing could write or send it.
         if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
-            self._problem(event, "yaml-character", "half a character cannot stand alone")
-            self.doubtful.add(path)
+            message = "half a character cannot stand alone"
+            self._problem(event, "yaml-character", message, path=path)
         return text
 
     def _check_tag(self, event: Event, tag: str | None, path: KeyPath) -> None:
         if tag is not None and tag not in _TEXT_TAGS:
             message = f"the tag {_short(tag)} is not used here; leave it out"
-            self._problem(event, "yaml-tag", message)
-            self.doubtful.add(path)
+            self._problem(event, "yaml-tag", message, path=path)
 
     def _collection(self, event: Any, path: KeyPath) -> Any:
         self._reach(event, len(path) + 1)
@@ -207,11 +203,11 @@ class YamlReader:
         place = self.written_at.get(spot, spot)
         if isinstance(value, dict):
             return [(value, place)]
-        if isinstance(value, list) and all(isinstance(one, dict) for one in value):
+        if isinstance(value, list) and all(isinstance(item, dict) for item in value):
             places = [(*place, number) for number in range(len(value))]
             return [
-                (one, self.written_at.get(each, each))
-                for one, each in zip(value, places, strict=True)
+                (mapping, self.written_at.get(item, item))
+                for mapping, item in zip(value, places, strict=True)
             ]
         if len(self.problems) == problems:
             message = "`<<` takes a mapping, or a list of mappings"
@@ -256,14 +252,12 @@ class YamlReader:
         name = str(event.anchor)
         anchor = self._named.get(name)
         if anchor is None:
-            self._problem(event, "yaml-unknown-alias", self._unknown(name))
-            self.doubtful.add(path)
+            self._problem(event, "yaml-unknown-alias", self._unknown(name), path=path)
             return None
         anchor.is_used = True
         if not anchor.is_whole:
             message = f"*{_short(name)} stands inside the value that it names"
-            self._problem(event, "yaml-recursive-alias", message)
-            self.doubtful.add(path)
+            self._problem(event, "yaml-recursive-alias", message, path=path)
             return None
         self._reach(event, len(path) + anchor.levels)
         self._most_written -= anchor.values - 1  # the alias itself is written
@@ -278,7 +272,7 @@ class YamlReader:
         return anchor.value
 
     def _unknown(self, name: str) -> str:
-        known = [one for one in self._named if len(one) <= _MOST_COMPARED][:_MOST_COMPARED]
+        known = [known for known in self._named if len(known) <= _MOST_COMPARED][:_MOST_COMPARED]
         near = did_you_mean(name, known) if len(name) <= _MOST_COMPARED else ""
         near = near.replace("'", "*", 1).replace("'", "", 1)
         return f"*{_short(name)} does not name a value set above{near}"
@@ -311,13 +305,23 @@ class YamlReader:
         self.problems.append(Diagnostic(message=message, where=self._where(event), code=code))
         raise ReadingStopped
 
-    def _problem(self, event: Event, code: str, message: str, hint: str | None = None) -> None:
+    def _problem(
+        self,
+        event: Event,
+        code: str,
+        message: str,
+        hint: str | None = None,
+        path: KeyPath | None = None,
+    ) -> None:
+        """Add a problem; the value at `path`, if one is given, is doubtful from now on."""
         if len(self.problems) == _MOST_PROBLEMS:
             message = f"reading stops here, after {_MOST_PROBLEMS} problems"
             self._stop(event, "yaml-too-many-problems", message)
         self.problems.append(
             Diagnostic(message=message, where=self._where(event), hint=hint, code=code)
         )
+        if path is not None:
+            self.doubtful.add(path)
 
     def _place(self, event: Event) -> tuple[int, int]:
         mark = cast(yaml.Mark, event.start_mark)

@@ -20,7 +20,7 @@ from modelyard.core.clock import utc_now
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.files import write_atomic, write_json
 from modelyard.core.layout import Project
-from modelyard.settings.mapping import flatten_settings, settings_mapping
+from modelyard.settings.fields import flatten_settings, settings_mapping
 from modelyard.training.preflight import Choices
 from modelyard.training.spec import FineTuneSpec
 

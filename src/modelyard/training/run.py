@@ -40,7 +40,7 @@ from modelyard.core.files import (
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.settings.cards import write_card
-from modelyard.settings.mapping import settings_mapping
+from modelyard.settings.fields import settings_mapping
 from modelyard.training.continuing import judge_old_rows, pin_parent
 from modelyard.training.experiment import (
     Experiment,

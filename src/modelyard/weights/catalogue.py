@@ -17,7 +17,7 @@ from modelyard.core.layout import Project
 from modelyard.settings.build import build_settings
 from modelyard.settings.cards import load_card
 from modelyard.settings.marks import Range
-from modelyard.settings.yaml_source import YamlSource
+from modelyard.settings.yaml_files import YamlSource
 
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")

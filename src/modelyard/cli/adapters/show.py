@@ -39,7 +39,7 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
     from modelyard.adapters.pointer import pointer_history
     from modelyard.adapters.training_info import load_facts
     from modelyard.adapters.versions import resolve_version
-    from modelyard.settings.mapping import settings_mapping
+    from modelyard.settings.fields import settings_mapping
 
     project = find_project()
     version = resolve_version(project, name)

@@ -23,9 +23,8 @@ from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import Document, written_where
 from modelyard.configs.reading.references import secret_references
 from modelyard.configs.reading.shape import Shaped
-from modelyard.core.errors import Diagnostic, ModelyardError
+from modelyard.core.errors import Diagnostic, KeyPath, ModelyardError, dotted
 from modelyard.secrets.detection import mask_secrets
-from modelyard.settings.keypath import KeyPath, dotted
 
 _REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/\S+")
 _MOST_BYTES = 1_000_000

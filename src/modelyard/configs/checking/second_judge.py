@@ -16,7 +16,7 @@ from modelyard.configs.checking.meaning.mistake import Mistake
 from modelyard.configs.reading.document import Document, resolve
 from modelyard.configs.reading.shape import Shaped
 from modelyard.configs.schema import load_schema
-from modelyard.settings.keypath import KeyPath, dotted
+from modelyard.core.errors import KeyPath, dotted
 
 
 def refusals(document: Document, shaped: Shaped) -> Iterator[Mistake]:

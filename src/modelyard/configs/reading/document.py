@@ -10,9 +10,9 @@ from typing import Any, cast
 
 from modelyard.configs.kinds import ENVIRONMENTS, KINDS, Kind
 from modelyard.configs.kinds.parts import NAME_PATTERN
-from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound, did_you_mean
-from modelyard.settings.keypath import KeyPath, Where
-from modelyard.settings.yaml_source import YamlSource, inspect_yaml
+from modelyard.core.errors import Diagnostic, InvalidInput, KeyPath, ProblemsFound, did_you_mean
+from modelyard.settings.converters import Where
+from modelyard.settings.yaml_files import YamlSource, inspect_yaml
 
 HEADER_KEYS = ("name", "environments")
 """Keys that every kind has beside its settings."""

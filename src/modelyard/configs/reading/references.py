@@ -10,8 +10,8 @@ from dataclasses import dataclass, is_dataclass
 from functools import lru_cache
 from typing import Any, cast, get_args, get_origin
 
+from modelyard.core.errors import KeyPath
 from modelyard.settings.fields import settings_fields
-from modelyard.settings.keypath import KeyPath
 from modelyard.settings.marks import Unwrapped, choices_of, unwrap
 
 Finder = Callable[[Any, KeyPath, list["ConfigReference"]], None]

@@ -19,9 +19,8 @@ from modelyard.configs.reading.document import (
     written_numbers,
     written_where,
 )
-from modelyard.core.errors import Diagnostic
+from modelyard.core.errors import Diagnostic, KeyPath
 from modelyard.settings.build import build_settings, build_valid_part, rebuild_settings
-from modelyard.settings.keypath import KeyPath
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,7 @@ from modelyard.configs.kinds.embedding_models import (
     IndexSettings,
     SearchRules,
 )
-from modelyard.core.errors import did_you_mean
-from modelyard.settings.keypath import KeyPath
+from modelyard.core.errors import KeyPath, did_you_mean
 
 _WHEEL_ENCODERS = {"all-minilm-l6-v2": (384, 512)}
 """Encoders that come in a package: numbers of a vector, positions for tokens."""

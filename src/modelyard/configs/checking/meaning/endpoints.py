@@ -6,7 +6,7 @@ import re
 from collections.abc import Iterator
 
 from modelyard.configs.checking.meaning.mistake import Mistake, warning
-from modelyard.settings.keypath import KeyPath, dotted
+from modelyard.core.errors import KeyPath, dotted
 
 _HOST = re.compile(r"http://(\[[^\]]*\]|[^/:]*)")
 _OWN_NAMES = (".local", ".internal", ".lan", ".home.arpa", ".localhost", ".svc")

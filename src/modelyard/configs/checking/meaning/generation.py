@@ -7,7 +7,7 @@ from collections.abc import Iterator
 from modelyard.configs.checking.meaning.mistake import Mistake, warning
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.configs.kinds.parts import Generation
-from modelyard.settings.keypath import KeyPath, dotted
+from modelyard.core.errors import KeyPath, dotted
 from modelyard.settings.units import TOKENS
 
 # What providers refuse: https://platform.openai.com/docs/api-reference/chat/create (stop),

@@ -9,7 +9,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from modelyard.configs.checking.meaning.mistake import Mistake
-from modelyard.settings.keypath import KeyPath, dotted
+from modelyard.core.errors import KeyPath, dotted
 
 _MOST_LOOKED_AT = 20_000
 """Files that are looked at before a glob is taken to find something."""

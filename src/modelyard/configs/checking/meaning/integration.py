@@ -18,7 +18,7 @@ from modelyard.configs.kinds.integration import (
     ServiceLimits,
 )
 from modelyard.configs.kinds.performance_profiles import PerformanceProfile
-from modelyard.settings.keypath import KeyPath, dotted
+from modelyard.core.errors import KeyPath, dotted
 from modelyard.settings.units import MONEY, TOKENS
 
 _TOP = "model_integration"

@@ -11,8 +11,7 @@ from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from modelyard.configs.checking.meaning.mistake import Mistake
-from modelyard.core.errors import did_you_mean
-from modelyard.settings.keypath import KeyPath, dotted
+from modelyard.core.errors import KeyPath, did_you_mean, dotted
 
 # Keywords of draft-07 (https://json-schema.org/draft-07) and the two later names of `definitions`.
 _TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")

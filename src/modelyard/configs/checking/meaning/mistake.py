@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 
 from modelyard.configs.checking.finding import Level
-from modelyard.settings.keypath import KeyPath
+from modelyard.core.errors import KeyPath
 
 
 @dataclass(frozen=True, slots=True)

@@ -6,7 +6,7 @@ from collections.abc import Iterator, Sequence
 
 from modelyard.configs.checking.meaning.mistake import Mistake
 from modelyard.configs.checking.scene import Scene
-from modelyard.settings.keypath import KeyPath, dotted
+from modelyard.core.errors import KeyPath, dotted
 
 
 def check_order(order: Sequence[str], path: KeyPath, scene: Scene) -> Iterator[Mistake]:

@@ -7,7 +7,7 @@ from typing import Any
 
 from modelyard.configs.checking.meaning.mistake import Mistake, warning
 from modelyard.configs.reading.document import Document
-from modelyard.settings.keypath import KeyPath, dotted
+from modelyard.core.errors import KeyPath, dotted
 
 
 def check_overlays(document: Document) -> Iterator[Mistake]:

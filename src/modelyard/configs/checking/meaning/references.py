@@ -10,8 +10,7 @@ from modelyard.configs.checking.meaning.mistake import Mistake
 from modelyard.configs.checking.scene import Scene, kind_word, suggest
 from modelyard.configs.kinds import KINDS
 from modelyard.configs.reading.references import ConfigReference, references
-from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.settings.keypath import KeyPath, dotted
+from modelyard.core.errors import InvalidInput, KeyPath, ModelyardError, dotted
 
 _MOST_LISTED = 8
 

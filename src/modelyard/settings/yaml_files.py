@@ -1,8 +1,8 @@
-"""YAML with positions: every value knows its line, and YAML's traps are errors.
+"""YAML files: read with the line of every value and YAML's traps as errors, and written.
 
-PyYAML keeps the last of two equal keys without a word, reads `no` as False and `12:30:00` as 45000.
-Here each of these is a problem with a file, line and column; what plain words are taken for is said
-in yamlscalars.py. Aliases (`*name`) and merge keys (`<<: *name`, `<<: [*a, *b]`) may be used: a key
+PyYAML silently keeps the last of two equal keys, reads `no` as False and `12:30:00` as 45000. Here
+each of these is a problem with a file, line and column; `yaml_scalars.py` says how words without
+quotes are read. Aliases (`*name`) and merge keys (`<<: *name`, `<<: [*a, *b]`) may be used: a key
 that is written out wins over a merged one, and an earlier mapping of the list over a later one.
 """
 
@@ -17,10 +17,9 @@ from typing import Any
 
 import yaml
 
-from modelyard.core.errors import Diagnostic, ProblemsFound
-from modelyard.settings.yaml_reader import KeyPath, ReadingStopped, YamlReader
-
-__all__ = ["KeyPath", "YamlSource", "inspect_yaml", "load_yaml", "parse_yaml"]
+from modelyard.core.errors import Diagnostic, KeyPath, ProblemsFound
+from modelyard.settings.yaml_reader import ReadingStopped, YamlReader
+from modelyard.settings.yaml_scalars import is_plain_text
 
 _MOST_BYTES = 1_000_000
 _MOST_TAG_DIRECTIVES = 100
@@ -42,17 +41,17 @@ class YamlSource:
     value: Any
     """The document: plain mappings, lists, text, numbers, true, false and None."""
     text: str = field(repr=False)
-    """The document as it is written, remarks and all."""
+    """The document as it is written, comments included."""
     positions: Mapping[KeyPath, tuple[int, int]] = field(repr=False)
     """Line and column, from 1, of everything that is written, by its key path."""
     written_at: Mapping[KeyPath, KeyPath] = field(default_factory=dict, repr=False)
-    """Where that is written which an alias or a merge key brings to another path."""
+    """For a value that an alias or a merge key brings in: the path where it is written."""
     warnings: tuple[Diagnostic, ...] = ()
-    """What is allowed and hardly meant, such as an anchor that is never used."""
+    """What is allowed and probably not meant, such as an anchor that is never used."""
     problems: tuple[Diagnostic, ...] = ()
-    """What is wrong where the rest could be read all the same; only inspect_yaml lets it pass."""
+    """What is wrong where the rest could still be read; empty but from inspect_yaml."""
     doubtful: frozenset[KeyPath] = frozenset()
-    """The values that have one of these problems, and are not what was meant."""
+    """The values that have one of these problems, so that they cannot be relied on."""
     exponents: Mapping[KeyPath, str] = field(default_factory=dict, repr=False)
     """How numbers such as `1e3` are written, by their paths."""
 
@@ -99,7 +98,7 @@ def parse_yaml(text: str, *, name: str, first_line: int = 1) -> YamlSource:
     """Parse YAML text.
 
     `first_line` is the line of the file at which `text` starts (front matter does not start at 1).
-    Raises ProblemsFound with all that is wrong. Each problem has a place and one of these rules:
+    Raises ProblemsFound with all that is wrong. Each problem has a place and one of these codes:
     yaml-syntax, yaml-tab, yaml-character, yaml-duplicate-key, yaml-key, yaml-typing-trap, yaml-tag,
     yaml-unknown-alias, yaml-recursive-alias, yaml-merge, yaml-second-document, yaml-too-deep,
     yaml-too-large, yaml-too-many-problems; and from a file yaml-unreadable, yaml-not-utf8.
@@ -115,17 +114,14 @@ def _parse(text: str, name: str, first_line: int) -> YamlSource:
     if len(text) > _MOST_BYTES:
         raise _too_large(name)
     reader = YamlReader(name, first_line)
-    stopped, cause = False, None
     try:
-        _check_directives(text)
+        if text.count("%TAG") > _MOST_TAG_DIRECTIVES:
+            raise yaml.YAMLError("too many %TAG directives; tags are not used here")
         value = reader.read(text)
-    except ReadingStopped:
-        stopped = True
-    except (yaml.YAMLError, ValueError, OverflowError) as error:
-        reader.problems.append(_syntax_problem(error, text, name, first_line))
-        stopped, cause = True, error
-    if stopped:
-        raise ProblemsFound(f"{name} is not valid", reader.problems) from cause
+    except (ReadingStopped, yaml.YAMLError, ValueError, OverflowError) as error:
+        if not isinstance(error, ReadingStopped):
+            reader.problems.append(_syntax_problem(error, text, name, first_line))
+        raise ProblemsFound(f"{name} is not valid", reader.problems) from error
     return YamlSource(
         name,
         value,
@@ -181,11 +177,6 @@ def _one_problem(
     return ProblemsFound(f"{shown} is not valid", [problem])
 
 
-def _check_directives(text: str) -> None:
-    if text.count("%TAG") > _MOST_TAG_DIRECTIVES:
-        raise yaml.YAMLError("more %TAG directives than anyone can mean; tags are not used here")
-
-
 def _syntax_problem(error: Exception, text: str, name: str, first_line: int) -> Diagnostic:
     """What the parser could not read, in words for people."""
     mark = getattr(error, "problem_mark", None)
@@ -219,3 +210,29 @@ def _character_problem(error: Exception, text: str, name: str, first_line: int) 
 def _line_and_column(before: str, first_line: int) -> str:
     """`line:col` of what follows the text `before`."""
     return f"{before.count(chr(10)) + first_line}:{len(before) - before.rfind(chr(10))}"
+
+
+class _Dumper(yaml.SafeDumper):
+    """Writes each value out where it stands, without anchors."""
+
+    def ignore_aliases(self, data: Any) -> bool:
+        return True
+
+
+def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
+    # PyYAML would write `1e5` and `y` bare, which our reader takes for more than text.
+    style = None if is_plain_text(text) else '"'
+    if "\n" in text:
+        style = "|"  # PyYAML takes quotes by itself where the text cannot stand so
+    return dumper.represent_scalar("tag:yaml.org,2002:str", text, style=style)
+
+
+_Dumper.add_representer(str, _represent_text)
+
+
+def render_yaml(values: Mapping[str, Any]) -> str:
+    """The values as YAML, in the order given; text of several lines stands as such."""
+    text: str = yaml.dump(
+        dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+    )
+    return text

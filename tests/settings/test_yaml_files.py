@@ -14,7 +14,7 @@ from hypothesis import strategies as st
 
 from modelyard.core.errors import Diagnostic, ModelyardError, ProblemsFound
 from modelyard.settings import yaml_reader
-from modelyard.settings.yaml_source import load_yaml, parse_yaml
+from modelyard.settings.yaml_files import load_yaml, parse_yaml
 
 CONFIGS = sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml"))
 EXAMPLES = 300 * int(os.environ.get("MODELYARD_SOAK", "1"))
