@@ -1,6 +1,6 @@
-"""Changing an index: all changes of an update in one transaction, or a new file beside the old one.
+"""Writing an index file: the changes of an update in one transaction, or a new file beside the old.
 
-Whoever calls this holds the lock of the index.
+The caller holds the lock of the index.
 """
 
 from __future__ import annotations
@@ -11,7 +11,7 @@ import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from modelyard.core.clock import utc_now
@@ -33,53 +33,64 @@ _CACHE_KIB = 64 * 1024
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FileChange:
-    """What is to be written for one file."""
+    """The changes of one file."""
 
     record: FileRecord
-    """What it is now."""
+    """The file as it is now."""
     file_id: int | None
     """Its row; None for a file that is new."""
     added: Sequence[Chunk] = ()
     """Chunks to write."""
     moved: Sequence[tuple[int, Chunk]] = ()
-    """Chunks of equal title and text, whose lines, kind or facts are others now."""
+    """Chunks with the same title and text, but other lines, kind or facts than before."""
     removed: Sequence[int] = ()
-    """Chunks that are gone."""
+    """Chunks to remove."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Changes:
-    """Everything that one update does to an index."""
+    """All changes of one update."""
 
     files: Sequence[FileChange] = ()
     """New and changed files."""
     gone: Sequence[int] = ()
-    """Files that are no more."""
+    """Files that no longer exist."""
     touched: Mapping[int, FileRecord] = field(default_factory=dict)
-    """Files of equal content that the file system describes otherwise now."""
+    """Files with the same content that the file system now describes differently."""
 
     @property
     def content_changes(self) -> bool:
-        """Whether a reader could see any of it."""
+        """Whether the changes affect what a search can find."""
         return bool(self.files or self.gone)
 
 
 def apply_changes(path: Path, changes: Changes, vectors: Mapping[str, bytes]) -> None:
-    """Do all of it in one transaction. `vectors` holds float16 bytes by the digest of a chunk."""
+    """Write the changes in one transaction. `vectors` holds float16 bytes by digest of a chunk."""
     with index_errors(path), closing(connect_index(path, "rw")) as connection:
-        # A transaction that spills its pages would lock readers out before it is complete.
+        # A transaction that spills pages to the file would lock readers out before it is complete.
         connection.execute("PRAGMA cache_spill = OFF")
         connection.execute("PRAGMA synchronous = FULL")
-        # A text that was removed is overwritten, and does not stay in the free pages of the file.
+        # Removed text is overwritten, so that it does not stay in the free pages of the file.
         connection.execute("PRAGMA secure_delete = ON")
         with transaction(connection):
             for file_id in changes.gone:
-                _remove_chunks_of(connection, file_id)
+                of_file = "SELECT id FROM passages WHERE file_id = ?"
+                _remove_chunks(connection, connection.execute(of_file, (file_id,)).fetchall())
                 connection.execute("DELETE FROM files WHERE id = ?", (file_id,))
             for file_id, record in changes.touched.items():
                 _write_file(connection, record, file_id)
             for change in changes.files:
-                _write_change(connection, change, vectors)
+                _remove_chunks(connection, [(chunk_id,) for chunk_id in change.removed])
+                connection.executemany(
+                    "UPDATE passages SET kind = ?, first_line = ?, last_line = ?, facts = ? "
+                    "WHERE id = ?",
+                    (
+                        (chunk.kind, chunk.first_line, chunk.last_line, _facts(chunk), chunk_id)
+                        for chunk_id, chunk in change.moved
+                    ),
+                )
+                file_id = _write_file(connection, change.record, change.file_id)
+                _add_chunks(connection, file_id, change.added, vectors)
             if changes.content_changes:
                 connection.execute(
                     "UPDATE meta SET value = CAST(value AS INTEGER) + 1 WHERE key = 'snapshot'"
@@ -89,44 +100,16 @@ def apply_changes(path: Path, changes: Changes, vectors: Mapping[str, bytes]) ->
                 )
 
 
-def _write_change(
-    connection: sqlite3.Connection,
-    change: FileChange,
-    vectors: Mapping[str, bytes],
-) -> None:
-    for chunk_id in change.removed:
-        _remove_chunk(connection, chunk_id)
-    for chunk_id, chunk in change.moved:
-        connection.execute(
-            "UPDATE passages SET kind = ?, first_line = ?, last_line = ?, facts = ? WHERE id = ?",
-            (chunk.kind, chunk.first_line, chunk.last_line, _facts(chunk), chunk_id),
-        )
-    file_id = _write_file(connection, change.record, change.file_id)
-    _add_chunks(connection, file_id, change.added, vectors)
-
-
 def _write_file(connection: sqlite3.Connection, record: FileRecord, file_id: int | None) -> int:
-    values = (
-        record.path,
-        record.sha256,
-        record.size_bytes,
-        record.mtime_ns,
-        record.modified_at,
-        record.seen,
+    """Insert or update the row of a file; returns its id."""
+    written = connection.execute(
+        "INSERT INTO files (id, path, sha256, size_bytes, mtime_ns, modified_at, seen) "
+        "VALUES (?, ?, ?, ?, ?, ?, ?) ON CONFLICT (id) DO UPDATE SET path = excluded.path, "
+        "sha256 = excluded.sha256, size_bytes = excluded.size_bytes, mtime_ns = excluded.mtime_ns, "
+        "modified_at = excluded.modified_at, seen = excluded.seen RETURNING id",
+        (file_id, *astuple(record)),
     )
-    if file_id is None:
-        added = connection.execute(
-            "INSERT INTO files (path, sha256, size_bytes, mtime_ns, modified_at, seen) "
-            "VALUES (?, ?, ?, ?, ?, ?)",
-            values,
-        )
-        return int(added.lastrowid or 0)
-    connection.execute(
-        "UPDATE files SET path = ?, sha256 = ?, size_bytes = ?, mtime_ns = ?, modified_at = ?, "
-        "seen = ? WHERE id = ?",
-        (*values, file_id),
-    )
-    return file_id
+    return int(written.fetchone()[0])
 
 
 def _add_chunks(
@@ -151,12 +134,11 @@ def _add_chunks(
                 digest,
             ),
         )
-        number = added.lastrowid
-        connection.execute("INSERT INTO vectors VALUES (?, ?)", (number, vectors[digest]))
-        for table, said in (("title_words", chunk.title), ("text_words", chunk.text)):
+        row = added.lastrowid
+        connection.execute("INSERT INTO vectors VALUES (?, ?)", (row, vectors[digest]))
+        for table, words in (("title_words", chunk.title), ("text_words", chunk.text)):
             connection.execute(
-                f"INSERT INTO {table} (rowid, terms) VALUES (?, ?)",
-                (number, index_words(said)),
+                f"INSERT INTO {table} (rowid, terms) VALUES (?, ?)", (row, index_words(words))
             )
 
 
@@ -164,21 +146,15 @@ def _facts(chunk: Chunk) -> str:
     return json.dumps(dict(chunk.facts), sort_keys=True, ensure_ascii=False)
 
 
-def _remove_chunks_of(connection: sqlite3.Connection, file_id: int) -> None:
-    rows = connection.execute("SELECT id FROM passages WHERE file_id = ?", (file_id,)).fetchall()
-    for (chunk_id,) in rows:
-        _remove_chunk(connection, chunk_id)
-
-
-def _remove_chunk(connection: sqlite3.Connection, chunk_id: int) -> None:
-    connection.execute("DELETE FROM title_words WHERE rowid = ?", (chunk_id,))
-    connection.execute("DELETE FROM text_words WHERE rowid = ?", (chunk_id,))
-    connection.execute("DELETE FROM vectors WHERE passage_id = ?", (chunk_id,))
-    connection.execute("DELETE FROM passages WHERE id = ?", (chunk_id,))
+def _remove_chunks(connection: sqlite3.Connection, ids: Sequence[tuple[int]]) -> None:
+    """Remove chunks with their vectors and words; each id is a row of one value."""
+    keys = (("title_words", "rowid"), ("text_words", "rowid"), ("vectors", "passage_id"))
+    for table, key in (*keys, ("passages", "id")):
+        connection.executemany(f"DELETE FROM {table} WHERE {key} = ?", ids)
 
 
 class IndexBuild:
-    """A new index that nobody sees yet."""
+    """A new index that is not visible to readers yet."""
 
     def __init__(self, connection: sqlite3.Connection) -> None:
         self._connection = connection
@@ -186,7 +162,7 @@ class IndexBuild:
     def add_file(
         self, record: FileRecord, chunks: Sequence[Chunk], vectors: Mapping[str, bytes]
     ) -> None:
-        """A file with what it was cut into; `vectors` has each chunk's digest."""
+        """Add a file with its chunks; `vectors` has an entry for the digest of each chunk."""
         file_id = _write_file(self._connection, record, None)
         _add_chunks(self._connection, file_id, chunks, vectors)
 
@@ -195,9 +171,9 @@ class IndexBuild:
 def build_beside(
     path: Path, *, encoder: str, dimensions: int, chunking: str
 ) -> Iterator[IndexBuild]:
-    """A new index that takes the place of the old one in one rename when the block ends well.
+    """A new index that replaces the old one in one rename when the block ends without an error.
 
-    When the block raises, the old index is as it was and nothing is left.
+    When the block raises, the old index is unchanged and the new file is removed.
     """
     staged = path.with_name(f"{STAGING_PREFIX}{secrets.token_hex(4)}-{path.name}")
     refuse_folder(path)
@@ -205,14 +181,25 @@ def build_beside(
         make_folder(path.parent)
         try:
             with index_errors(path), closing(connect_index(staged, "rwc")) as connection:
-                # Nobody reads it before it is whole and synced, so it needs no journal.
+                # It is not read before it is complete and synced, so it needs no journal.
                 connection.execute("PRAGMA journal_mode = OFF")
                 connection.execute("PRAGMA synchronous = OFF")
                 connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
                 connection.execute("BEGIN")
                 for statement in SCHEMA:
                     connection.execute(statement)
-                _write_meta(connection, encoder, dimensions, chunking)
+                now = utc_now()
+                meta = {
+                    "schema": SCHEMA_VERSION,
+                    "encoder": encoder,
+                    "dimensions": dimensions,
+                    "chunking": chunking,
+                    "identity": secrets.token_hex(8),
+                    "snapshot": 1,
+                    "built_at": now,
+                    "updated_at": now,
+                }
+                connection.executemany("INSERT INTO meta VALUES (?, CAST(? AS TEXT))", meta.items())
                 yield IndexBuild(connection)
                 for table in ("title_words", "text_words"):
                     connection.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")
@@ -226,24 +213,6 @@ def build_beside(
         sync_folder(path.parent)
 
 
-def _write_meta(
-    connection: sqlite3.Connection, encoder: str, dimensions: int, chunking: str
-) -> None:
-    now = utc_now()
-    values = {
-        "schema": SCHEMA_VERSION,
-        "encoder": encoder,
-        "dimensions": dimensions,
-        "chunking": chunking,
-        "identity": secrets.token_hex(8),
-        "snapshot": 1,
-        "built_at": now,
-        "updated_at": now,
-    }
-    for key, value in values.items():
-        connection.execute("INSERT INTO meta VALUES (?, ?)", (key, str(value)))
-
-
 def _sync_file(path: Path) -> None:
     handle = os.open(path, os.O_RDONLY)
     try:
@@ -253,9 +222,9 @@ def _sync_file(path: Path) -> None:
 
 
 def settle_journal(path: Path) -> None:
-    """Roll back what a killed update had begun, so that no journal is left.
+    """Roll back the transaction of a killed update, so that no journal is left.
 
-    A journal is found by its name: the one of the old file would be rolled back into a new one.
+    SQLite finds a journal by its name: that of the old file would be applied to a new file.
     """
     journal = path.with_name(f"{path.name}-journal")
     if not journal.exists():
@@ -266,5 +235,5 @@ def settle_journal(path: Path) -> None:
                 with index_errors(path), closing(connect_index(path, "rw")) as connection:
                     connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
         except IndexDamaged:
-            pass  # then there is nothing to go back to
+            pass  # then there is no state to go back to
         journal.unlink(missing_ok=True)

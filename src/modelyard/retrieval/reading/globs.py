@@ -11,7 +11,7 @@ from functools import cache
 def glob_pattern(glob: str) -> re.Pattern[str]:
     """A glob over a whole path from the project's root: `**` is any number of folders.
 
-    Raises nothing: a bracket that is not closed is only a bracket.
+    Never raises: a bracket that is not closed is an ordinary character.
     """
     parts = [part for part in glob.split("/") if part not in ("", ".")]
     text = ""
@@ -39,23 +39,22 @@ def part_pattern(part: str) -> re.Pattern[str]:
 def _part_text(part: str) -> str:
     text, place = "", 0
     while place < len(part):
-        one = part[place]
+        character = part[place]
         place += 1
-        if one == "*":
+        if character == "*":
             text += "" if text.endswith("[^/]*") else "[^/]*"
-        elif one == "?":
+        elif character == "?":
             text += "[^/]"
-        elif one == "[" and (end := part.find("]", place + 1)) > 0:
+        elif character == "[" and (end := part.find("]", place + 1)) > 0:
             inside = part[place:end].replace("\\", "\\\\").replace("[", "\\[")
             inside = "^" + inside[1:] if inside.startswith("!") else inside
             try:
-                re.compile(f"[{inside}]")
-                text += f"[{inside}]"
+                text += re.compile(f"[{inside}]").pattern
             except re.error:
                 text += re.escape(part[place - 1 : end + 1])
             place = end + 1
         else:
-            text += re.escape(one)
+            text += re.escape(character)
     return text
 
 
@@ -64,17 +63,17 @@ class IgnoreRule:
     """One line of a .gitignore."""
 
     pattern: re.Pattern[str]
-    """What it matches, on paths from the folder of its file."""
+    """What it matches, in paths from the folder of its .gitignore."""
     ignores: bool
     """False for a line that begins with `!`."""
 
     def names(self, path: str) -> bool:
-        """Whether this path itself is meant, and not only a folder above it."""
+        """Whether the rule matches this path itself, and not only a folder above it."""
         match = self.pattern.match(path)
         if match is None:
             return False
         if "ps_d" not in self.pattern.groupindex:
-            return match.end() < len(path)  # `docs/**`: what lies in docs, and not docs
+            return match.end() < len(path)  # `docs/**` matches what lies in docs, but not docs
         return match["ps_d"] is None or match.end("ps_d") == len(path)
 
 
@@ -87,12 +86,12 @@ class IgnoreFile:
     rules: tuple[IgnoreRule, ...]
     """Its lines."""
     any_rule: re.Pattern[str]
-    """What some line matches: most paths are answered by one look."""
+    """What at least one line matches: most paths need only this check."""
 
 
 def read_rules(folder: str, text: str) -> IgnoreFile:
-    """The rules in the text of a .gitignore; a line that is no pattern is passed over."""
-    # 20 ms that only a walk pays for.
+    """The rules in the text of a .gitignore; a line that is no pattern is skipped."""
+    # Imported here, as it takes 20 ms that only a walk needs.
     from pathspec.patterns.gitignore.base import GitIgnorePatternError
     from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
 
@@ -108,9 +107,9 @@ def read_rules(folder: str, text: str) -> IgnoreFile:
 
 
 def _joined(rules: Sequence[IgnoreRule]) -> re.Pattern[str]:
-    """What any of the rules matches, and nothing where there is none."""
+    """A pattern for what any of the rules matches; without rules it matches nothing."""
     unnamed = (rule.pattern.pattern.replace("(?P<ps_d>", "(?:") for rule in rules)
-    return re.compile("|".join(f"(?:{one})" for one in unnamed) or r"(?!)")
+    return re.compile("|".join(f"(?:{pattern})" for pattern in unnamed) or r"(?!)")
 
 
 def is_ignored(path: str, files: Sequence[IgnoreFile]) -> bool:

@@ -1,4 +1,4 @@
-"""Which files an index has: its globs from the project's root, and what is left out, and why."""
+"""The files of an index: its globs from the project's root, and what is skipped and why."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ from modelyard.retrieval.reading.globs import (
 from modelyard.secrets.detection import names_a_secret, redact_path
 
 DEEPEST = 100
-"""Folders in one another; what lies deeper is skipped."""
+"""Levels of nested folders; what lies deeper is skipped."""
 
 _BINARY_ENDINGS = frozenset(
     (
@@ -74,11 +74,11 @@ _BINARY_ENDINGS = frozenset(
         ".otf",
     )
 )
-"""Not even opened."""
+"""Binary by their names: skipped without being opened."""
 
 
 class NotAFile(OSError):
-    """What was a file when the folders were read has become a pipe or a device."""
+    """A path that was a file when the folders were read is now a pipe or a device."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -95,7 +95,7 @@ class SourceFile:
     """Time of its last change, in nanoseconds since 1970."""
 
     def open(self) -> BufferedReader:
-        """The file, to be read. Raises OSError when it cannot be, NotAFile when it is none now."""
+        """The file, to be read. Raises OSError, NotAFile when it is no file any more."""
         stream = open(self.path, "rb", opener=_open_at_once)  # noqa: SIM115 - it is returned
         if not stat.S_ISREG(os.fstat(stream.fileno()).st_mode):
             stream.close()
@@ -104,13 +104,13 @@ class SourceFile:
 
 
 def _open_at_once(path: str, flags: int) -> int:
-    """Open without waiting: a pipe that nobody writes to would be waited for for ever."""
+    """Open without blocking: opening a pipe that nobody writes to would block for ever."""
     return os.open(path, flags | os.O_NONBLOCK)
 
 
 @dataclass(frozen=True, slots=True)
 class Sources:
-    """What an index's globs come to."""
+    """The files that the globs of an index match."""
 
     files: list[SourceFile]
     """Files to be read, by path."""
@@ -123,11 +123,11 @@ def find_sources(
 ) -> Sources:
     """The files of an index, in about 0.1 s for 10,000 of them.
 
-    known: (size, mtime_ns) by shown path; a file that is still so is not opened to see whether it
-    is binary. What cannot be read is skipped, never raised.
+    known: (size, mtime_ns) by shown path; a file with the same values is not opened to see whether
+    it is binary. What cannot be read is skipped, never raised.
 
-    .gitignore holds, but for folders that a glob names before its first `**`: `.models/logs/*.log`
-    and `experiments/*/metrics.jsonl` ask for what a project never commits.
+    .gitignore applies, except to folders that a glob names before its first `**`:
+    `.models/logs/*.log` and `experiments/*/metrics.jsonl` ask for files that are never committed.
     """
     walk = _Walk(os.path.realpath(project.root), index.settings, known or {})
     for glob in index.settings.sources:
@@ -138,36 +138,36 @@ def find_sources(
     )
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True)
 class _Folder:
-    """What lies in one folder."""
+    """The entries of one folder."""
 
-    files: list[os.DirEntry[str]]
-    folders: list[os.DirEntry[str]]
-    links: list[os.DirEntry[str]]
-    odd: list[os.DirEntry[str]]
-    ignores: IgnoreFile | None
+    files: list[os.DirEntry[str]] = field(default_factory=list)
+    folders: list[os.DirEntry[str]] = field(default_factory=list)
+    links: list[os.DirEntry[str]] = field(default_factory=list)
+    special: list[os.DirEntry[str]] = field(default_factory=list)
+    ignores: IgnoreFile | None = None
 
 
 @dataclass(frozen=True, slots=True)
 class _Step:
-    """A folder that a glob has come to."""
+    """A folder that a glob has reached."""
 
     shown: str
     """From the root, with `/` at the end; empty for the root."""
     parts: tuple[str, ...]
-    """What of the glob is still to be matched in it."""
+    """The parts of the glob still to be matched in it."""
     ignores: tuple[IgnoreFile, ...]
     """The .gitignore files of the folders above."""
     real: tuple[str, ...]
-    """The real paths of the folders above, to know a loop."""
+    """The real paths of the folders above, to detect a loop of links."""
     named: bool = True
-    """No `**` came yet."""
+    """Whether the glob names every folder so far, without `**`."""
 
 
 @dataclass(slots=True)
 class _Walk:
-    """One search through the project; each folder is read once, whatever the number of globs."""
+    """One walk through the project; each folder is read once, however many globs there are."""
 
     root: str
     settings: IndexSettings
@@ -200,20 +200,16 @@ class _Walk:
         ignores = (*step.ignores, folder.ignores) if folder.ignores else step.ignores
         first, rest = step.parts[0], step.parts[1:]
         if first == "**":
-            if rest and rest[0] != "**":
+            if rest:
                 yield _Step(step.shown, rest, step.ignores, step.real, named=False)
-            elif rest:
-                yield _Step(step.shown, rest, step.ignores, step.real, named=False)
-                return
             else:
                 self._take(step, folder, ignores, None)
-            yield from self._descend(step, folder, ignores, None, step.parts)
-            return
-        matching = part_pattern(first)
-        if rest:
-            yield from self._descend(step, folder, ignores, matching, rest)
+            if rest[:1] != ("**",):
+                yield from self._descend(step, folder, ignores, None, step.parts)
+        elif rest:
+            yield from self._descend(step, folder, ignores, part_pattern(first), rest)
         else:
-            self._take(step, folder, ignores, matching)
+            self._take(step, folder, ignores, part_pattern(first))
 
     def _descend(
         self,
@@ -237,7 +233,7 @@ class _Walk:
             real = f"{step.real[-1]}/{name}"
             if linked:
                 real = os.path.realpath(entry.path)
-                if not self._holds(real):
+                if not self._is_inside(real):
                     self.skipped["leaves the project"].add(shown)
                     continue
                 if real in step.real or step.real[-1].startswith(real + "/"):
@@ -262,11 +258,11 @@ class _Walk:
             if not _matches(entry.name, matching) or _is_folder(entry):
                 continue
             shown = step.shown + entry.name
-            if self._holds(os.path.realpath(entry.path)):
+            if self._is_inside(os.path.realpath(entry.path)):
                 self._consider(entry, shown, ignores)
             else:
                 self.skipped["leaves the project"].add(shown)
-        for entry in folder.odd:
+        for entry in folder.special:
             if _matches(entry.name, matching):
                 self.skipped["not a file"].add(storable(step.shown + entry.name))
 
@@ -277,21 +273,17 @@ class _Walk:
         if shown in self.found:
             if self.found[shown].path != entry.path:
                 self.skipped["shown like another"].add(shown)
-            return
-        if is_ignored(path, ignores):
+        elif is_ignored(path, ignores):
             self.skipped["ignored"].add(shown)
-            return
-        if self.settings.redact and names_a_secret(shown):
+        elif self.settings.redact and names_a_secret(shown):
             self.skipped["a secret in its name"].add(redact_path(shown))
-            return
-        if self._exclude and any(pattern.fullmatch(path) for pattern in self._exclude):
+        elif any(pattern.fullmatch(path) for pattern in self._exclude):
             self.skipped["excluded"].add(shown)
-            return
-        if reason := self._unfit(entry, shown):
+        elif reason := self._reason_to_skip(entry, shown):
             self.skipped[reason].add(shown)
 
-    def _unfit(self, entry: os.DirEntry[str], shown: str) -> str | None:
-        """Why a file is not read; one that is fit is noted as found."""
+    def _reason_to_skip(self, entry: os.DirEntry[str], shown: str) -> str | None:
+        """Why a file is not read; a file that can be read is added to `found`."""
         try:
             status = entry.stat()
             if not stat.S_ISREG(status.st_mode):
@@ -306,7 +298,7 @@ class _Walk:
         self.found[shown] = SourceFile(entry.path, shown, size, mtime_ns)
         return None
 
-    def _holds(self, real: str) -> bool:
+    def _is_inside(self, real: str) -> bool:
         return real.startswith(self.root + "/") or real == self.root
 
     def _read(self, shown: str) -> _Folder | None:
@@ -315,8 +307,7 @@ class _Walk:
         return self._folders[shown]
 
     def _scan(self, shown: str) -> _Folder | None:
-        folder = _Folder([], [], [], [], None)
-        ignores = None
+        folder = _Folder()
         try:
             with os.scandir(f"{self.root}/{shown}") as entries:
                 for entry in entries:
@@ -327,15 +318,15 @@ class _Walk:
                     elif entry.is_file(follow_symlinks=False):
                         folder.files.append(entry)
                         if entry.name == ".gitignore":
-                            ignores = self._read_ignores(entry, shown)
+                            folder.ignores = self._read_ignores(entry, shown)
                     else:
-                        folder.odd.append(entry)
+                        folder.special.append(entry)
         except NotADirectoryError:
             return None
         except OSError:
             self.skipped["unreadable"].add(storable(shown))
             return None
-        return _Folder(folder.files, folder.folders, folder.links, folder.odd, ignores)
+        return folder
 
     def _read_ignores(self, entry: os.DirEntry[str], shown: str) -> IgnoreFile | None:
         try:
@@ -354,7 +345,7 @@ def storable(path: str) -> str:
 
 
 def _matches(name: str, matching: re.Pattern[str] | None) -> bool:
-    """Whether one name fits; hidden ones only where the glob spells their dot."""
+    """Whether a name fits; a hidden one only where the glob spells its dot."""
     return matching.fullmatch(name) is not None if matching else not name.startswith(".")
 
 
