@@ -218,7 +218,7 @@ def test_what_a_killed_update_left_on_a_disk_that_is_read_only_now_is_told(disk:
     die_within_a_commit(docs)
     remount(disk, "ro")
     searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
-    with pytest.raises(ModelyardError, match="update was cut off") as raised:
+    with pytest.raises(ModelyardError, match="update was interrupted") as raised:
         searcher.search("what does file f05 say")
     assert raised.value.hint
     searcher.close()

@@ -22,7 +22,7 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.retrieval.damage import IndexMissing
 from modelyard.retrieval.index_file import open_index
-from modelyard.retrieval.watch import keep_in_step, watch_indexes
+from modelyard.retrieval.watch import keep_up_to_date, watch_indexes
 
 SOON_S = 2.0
 """What the median of several saves keeps to; a busy machine may hold up a single one."""
@@ -61,7 +61,7 @@ def told(docs: Docs) -> Iterator[Told]:
     stop, progress = threading.Event(), Told()
 
     def follow() -> None:
-        for _ in keep_in_step(
+        for _ in keep_up_to_date(
             docs.project, [docs.index], lambda index: docs.update(), progress=progress, stop=stop
         ):
             pass
@@ -92,7 +92,11 @@ def test_what_fails_at_the_start_is_raised(docs: Docs) -> None:
         exclusive_lock(docs.project.lock("search-texts", "docs"), what="index"),
         pytest.raises(ModelyardError, match="in use"),
     ):
-        next(keep_in_step(docs.project, [docs.index], lambda one: docs.update(), progress=Silent()))
+        next(
+            keep_up_to_date(
+                docs.project, [docs.index], lambda one: docs.update(), progress=Silent()
+            )
+        )
 
 
 def test_only_the_index_that_a_change_can_concern_is_updated(docs: Docs) -> None:

@@ -153,7 +153,7 @@ def _watch(
     as_json: bool,
 ) -> None:
     from modelyard.retrieval.update import update_index
-    from modelyard.retrieval.watch import keep_in_step
+    from modelyard.retrieval.watch import keep_up_to_date
 
     begun: set[str] = set()
 
@@ -173,7 +173,7 @@ def _watch(
     progress.stage(
         f"watching the files of {', '.join(index.label for index in indexes)}; ^C ends it"
     )
-    for done in keep_in_step(project, indexes, update, progress=progress):
+    for done in keep_up_to_date(project, indexes, update, progress=progress):
         if done.unchanged:
             continue
         if as_json:

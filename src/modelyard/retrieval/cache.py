@@ -31,11 +31,11 @@ _SCHEMA = (
         encoder  INTEGER NOT NULL REFERENCES encoders (id),
         digest   BLOB NOT NULL,               -- SHA-256 of the text that was embedded
         vector   BLOB NOT NULL,               -- float16, little-endian
-        unused_since INTEGER,                 -- a day since 1970; NULL: an index used it when asked
+        unused_since INTEGER,                 -- in days since 1970; NULL: an index uses it
         PRIMARY KEY (encoder, digest)
     ) STRICT
     """,
-    "CREATE TABLE sweeps (day INTEGER PRIMARY KEY) STRICT",  # days on which that was asked
+    "CREATE TABLE sweeps (day INTEGER PRIMARY KEY) STRICT",  # the day of the last sweep
 )
 _FROM_VERSION_1 = ("ALTER TABLE vectors ADD COLUMN unused_since INTEGER", _SCHEMA[-1])
 _WAIT_S = 60.0
@@ -43,17 +43,17 @@ _AT_ONCE = 500
 
 
 class EmbeddingCache:
-    """Vectors that one encoder made before."""
+    """The vectors in the cache that one encoder made."""
 
     def __init__(self, connection: sqlite3.Connection, fingerprint: str) -> None:
         self._connection = connection
         self._fingerprint = fingerprint
 
     def find(self, digests: Sequence[str]) -> dict[str, bytes]:
-        """The vectors that are known of these texts, float16 bytes by digest."""
+        """The cached vectors of these texts, float16 bytes by digest."""
         found: dict[str, bytes] = {}
         for start in range(0, len(digests), _AT_ONCE):
-            some = [bytes.fromhex(one) for one in digests[start : start + _AT_ONCE]]
+            some = [bytes.fromhex(digest) for digest in digests[start : start + _AT_ONCE]]
             rows = self._connection.execute(
                 "SELECT digest, vector FROM vectors WHERE encoder = "
                 "(SELECT id FROM encoders WHERE fingerprint = ?) "
@@ -64,7 +64,7 @@ class EmbeddingCache:
         return found
 
     def keep(self, vectors: Mapping[str, bytes]) -> None:
-        """Remember these; another process may have done so already."""
+        """Add vectors; another process may have added some of them already."""
         with transaction(self._connection):
             self._connection.execute(
                 "INSERT OR IGNORE INTO encoders (fingerprint) VALUES (?)", (self._fingerprint,)
@@ -83,13 +83,13 @@ class EmbeddingCache:
 def open_cache(
     project: Project, fingerprint: str, progress: Progress, *, read_only: bool = False
 ) -> Iterator[EmbeddingCache]:
-    """The project's cache, for one encoder; a damaged one is begun anew, with a warning.
+    """The project's cache, for one encoder; a damaged one is replaced, with a warning.
 
-    Read-only, nothing is written: where there is no cache that can be read, an empty one is given.
+    read_only: nothing is written; where no cache can be read, an empty one is given.
     """
     path = project.embedding_cache
     if read_only:
-        with closing(_look_into(path)) as connection:
+        with closing(_open_read_only(path)) as connection:
             yield EmbeddingCache(connection, fingerprint)
         return
     with disk_errors(path):
@@ -99,7 +99,7 @@ def open_cache(
             with index_errors(path):
                 connection = connect_cache(project)
         except IndexDamaged:
-            progress.warn(f"{project.show(path)} is damaged: it is begun anew")
+            progress.warn(f"{project.show(path)} is damaged: it is replaced by an empty one")
             for suffix in ("", "-wal", "-shm"):
                 path.with_name(path.name + suffix).unlink(missing_ok=True)
             connection = connect_cache(project)
@@ -108,14 +108,14 @@ def open_cache(
 
 
 def connect_cache(project: Project) -> sqlite3.Connection:
-    """A connection in autocommit mode to the cache, made or brought up to date if need be."""
+    """A connection to the cache in autocommit mode; the file is created or migrated if needed."""
     connection = sqlite3.connect(project.embedding_cache, timeout=30, isolation_level=None)
     try:
         # A power cut may cost the newest batches; the file stays whole.
         connection.execute("PRAGMA synchronous = NORMAL")
         if _version(connection) != _SCHEMA_VERSION:
             lock = project.lock("search", "embedding-cache")
-            # SQLite does not wait for a second process that also turns WAL on; the lock does.
+            # SQLite does not wait while another process switches to WAL as well; the lock does.
             with exclusive_lock(lock, what="embedding cache", wait_s=_WAIT_S):
                 connection.execute("PRAGMA journal_mode = WAL")
                 _prepare(connection, project.embedding_cache)
@@ -125,7 +125,7 @@ def connect_cache(project: Project) -> sqlite3.Connection:
     return connection
 
 
-def _look_into(path: Path) -> sqlite3.Connection:
+def _open_read_only(path: Path) -> sqlite3.Connection:
     if path.exists():
         with suppress(sqlite3.Error):
             connection = sqlite3.connect(f"{path.absolute().as_uri()}?mode=ro", uri=True)
@@ -154,7 +154,7 @@ def _version(connection: sqlite3.Connection) -> int:
 
 
 WORTH_BYTES = 64_000_000
-"""Size of the cache from which it is looked at: some 70,000 vectors of 384 numbers."""
+"""Size of the cache from which it is swept: some 70,000 vectors of 384 numbers."""
 _KEPT_DAYS = 7
 _DAY_S = 86_400
 
@@ -166,9 +166,9 @@ def forget_unused(
     today: int | None = None,
     worth_bytes: int = WORTH_BYTES,
 ) -> None:
-    """Remove vectors that were unused for a week; `today` is in days since 1970.
+    """Remove vectors that were unused for a week; once a day, and only from a large cache.
 
-    Raises nothing: the indexes are in step already, and another day will do.
+    today: in days since 1970. Never raises: the indexes are up to date, and the next day will do.
     """
     path = project.embedding_cache
     lock = project.lock("search", "embedding-cache-sweep")
@@ -192,28 +192,28 @@ def _sweep(
         "CREATE TEMP TABLE used (encoder INTEGER, digest BLOB, PRIMARY KEY (encoder, digest)) "
         "WITHOUT ROWID"
     )
-    numbers = dict(connection.execute("SELECT fingerprint, id FROM encoders"))
-    connection.execute("BEGIN")  # of the temporary table alone: updates go on meanwhile
-    connection.executemany("INSERT OR IGNORE INTO used VALUES (?, ?)", _used(project, numbers))
+    encoders = dict(connection.execute("SELECT fingerprint, id FROM encoders"))
+    connection.execute("BEGIN")  # writes only the temporary table, so updates are not blocked
+    connection.executemany("INSERT OR IGNORE INTO used VALUES (?, ?)", _used(project, encoders))
     connection.execute("COMMIT")
     with transaction(connection):
         forgotten = _mark_and_remove(connection, today)
     if forgotten:
-        progress.stage(f"cache: {forgotten:,} vectors that no index used for a week are forgotten")
+        progress.stage(f"cache: {forgotten:,} vectors that no index used for a week are removed")
         _give_back_space(connection)
 
 
-def _used(project: Project, numbers: dict[str, int]) -> Iterator[tuple[int, bytes]]:
-    """(encoder, digest) of every chunk of every index. Raises when one cannot be read."""
+def _used(project: Project, encoders: dict[str, int]) -> Iterator[tuple[int, bytes]]:
+    """(encoder, digest) of every chunk of every index. Raises when an index cannot be read."""
     for path in project.search_indexes:
         with open_index(path) as reader:
-            number = numbers.get(reader.meta.encoder)
-            if number is not None:
-                yield from ((number, bytes.fromhex(digest)) for digest in reader.digests())
+            encoder = encoders.get(reader.meta.encoder)
+            if encoder is not None:
+                yield from ((encoder, bytes.fromhex(digest)) for digest in reader.digests())
 
 
 def _mark_and_remove(connection: sqlite3.Connection, today: int) -> int:
-    """Note what is unused and since when; returns how many vectors went."""
+    """Mark vectors as unused from today on, and remove old ones; returns how many were removed."""
     is_used = "(encoder, digest) IN (SELECT encoder, digest FROM used)"
     connection.execute(
         f"UPDATE vectors SET unused_since = NULL WHERE unused_since IS NOT NULL AND {is_used}"
@@ -231,7 +231,7 @@ def _mark_and_remove(connection: sqlite3.Connection, today: int) -> int:
 
 
 def _give_back_space(connection: sqlite3.Connection) -> None:
-    """Write the file anew when most of it is empty; otherwise new vectors fill the gaps."""
+    """Compact the file when most of it is free space; otherwise new vectors fill the space."""
     (free,), (pages,) = (
         connection.execute(f"PRAGMA {what}").fetchone() for what in ("freelist_count", "page_count")
     )

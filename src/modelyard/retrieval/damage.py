@@ -37,30 +37,30 @@ _WORDS = (
     ("no chunk", "SELECT doc FROM temp.title_places EXCEPT SELECT id FROM passages"),
     ("no chunk", "SELECT doc FROM temp.text_places EXCEPT SELECT id FROM passages"),
 )
-"""Every word of the index; asked where a search has attached its tables of places."""
+"""Every word of the index; checked where a search has attached its tables of positions."""
 _LEAST_FREE_BYTES = 65_536
-"""SQLite's shared memory file takes 32 kB, and a change a few pages."""
+"""SQLite's shared memory file takes 32 kB, and a change takes a few pages."""
 
 
 class IndexMissing(NoData):
-    """There is no index where one was asked for."""
+    """There is no index at the path."""
 
 
 class IndexDamaged(ModelyardError):
-    """The file is no index, or not as it was written."""
+    """The file is not an index, or its content is not what was written."""
 
 
 class IndexOfAnotherSchema(IndexDamaged):
-    """Another modelyard wrote it, with other tables."""
+    """A version of modelyard with other tables wrote it."""
 
 
 class Faulty(ValueError):
-    """A fault of the file that is known already, and says so in words."""
+    """A fault of the file that was found while reading it, described in words."""
 
 
 @contextmanager
 def index_errors(path: Path) -> Iterator[None]:
-    """Say what to do about SQLite's failures that are not bugs of ours."""
+    """Turn failures of SQLite that are not our bugs into errors that say what to do."""
     try:
         yield
     except sqlite3.Error as error:
@@ -71,12 +71,12 @@ def index_errors(path: Path) -> Iterator[None]:
                 f"no space left on the disk of {path.parent}",
                 hint="free some space and run the same command again; the old index still answers",
             ) from error
-        if _tells_of_damage(error, name) or (name == "SQLITE_READONLY" and _is_writable(path)):
+        if _means_damage(error, name) or (name == "SQLITE_READONLY" and _is_writable(path)):
             raise damaged(path, f"cannot be read: {error}") from error
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             message, hint = "is in use by another process", "run the same command again"
         elif name.startswith("SQLITE_READONLY_ROLLBACK"):
-            message = "an update was cut off, and its half cannot be taken back on a read-only disk"
+            message = "an update was interrupted, and it cannot be rolled back on a read-only disk"
             hint = "run `models update-embeddings` where the file can be written"
         elif name.startswith("SQLITE_READONLY"):
             message = "cannot be written: the file, its folder or its disk is read-only"
@@ -89,17 +89,17 @@ def index_errors(path: Path) -> Iterator[None]:
 
 
 def damaged(path: Path, message: str) -> IndexDamaged:
-    """The error for an index, or a cache, whose bytes are not what was written."""
+    """The error for an index or a cache whose bytes are not what was written."""
     if path.suffix == ".index":
-        hint = f"`models update-embeddings --rebuild --domain {index_label(path)}` builds it anew"
+        hint = f"`models update-embeddings --rebuild --domain {index_label(path)}` rebuilds it"
     else:
-        hint = "remove it: the next update makes it anew"
+        hint = "remove it: the next update creates a new one"
     return IndexDamaged(message, where=str(path), hint=hint)
 
 
 @contextmanager
-def damage_told(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
-    """Tell a damaged file from a mistake of ours: what fails is looked for in the file itself."""
+def damage_errors(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
+    """Raise IndexDamaged for an error that damage in the file explains, else the same error."""
     try:
         yield
     except (LookupError, ValueError, TypeError, ArithmeticError) as error:
@@ -109,18 +109,17 @@ def damage_told(connection: sqlite3.Connection, path: Path) -> Iterator[None]:
         raise damaged(path, f"is damaged: {fault}") from error
 
 
-def _tells_of_damage(error: sqlite3.Error, name: str) -> bool:
+def _means_damage(error: sqlite3.Error, name: str) -> bool:
     if name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT", "SQLITE_FORMAT")):
         return True
-    # Python's own error has no name, and a damaged schema is an error in SQL to SQLite.
-    said = str(error)
-    return said.startswith(
+    # Python's own error has no name, and SQLite reports a damaged schema as an error in SQL.
+    return str(error).startswith(
         ("Could not decode", "malformed", "unsupported file format", "no such table", "no such col")
     )
 
 
 def _is_writable(path: Path) -> bool:
-    """Whether only the file's own header can have told SQLite not to write it."""
+    """Whether the file can be written: then only a damaged header can make SQLite refuse."""
     return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
 
 
@@ -131,7 +130,7 @@ def _is_full(path: Path) -> bool:
 
 
 def index_label(path: Path) -> str:
-    """The label of the index that lies there: GROUP/NAME."""
+    """The label of the index at a path: GROUP/NAME."""
     return f"{path.parent.name}/{path.stem}"
 
 
@@ -141,7 +140,7 @@ def find_broken_page(connection: sqlite3.Connection) -> str | None:
 
 
 def find_fault(connection: sqlite3.Connection) -> str | None:
-    """What is wrong with the file, as far as it shows; reads all of it, some 0.3 s for 70 MB.
+    """What is wrong with the file, as far as it can be found; reads all of it, 0.3 s for 70 MB.
 
     With the tables of `postings.attach_places` it also reads every word, for ten times as long.
     """
@@ -152,7 +151,7 @@ def find_fault(connection: sqlite3.Connection) -> str | None:
 
 
 def _ask(connection: sqlite3.Connection, what: str, question: str) -> str | None:
-    """`what`, with the place, unless the answer is that of a whole index: `ok`, or none."""
+    """`what`, with the place, unless the answer is that of a sound index: `ok`, or no row."""
     found = connection.execute(question).fetchone()
     if found is None or found[0] == "ok":
         return None

@@ -1,4 +1,4 @@
-"""Vectors for chunks: from the cache where they were made before, else from the encoder."""
+"""Vectors for chunks: from the cache where they are known, else from the encoder."""
 
 from __future__ import annotations
 
@@ -13,20 +13,20 @@ from modelyard.retrieval.cache import EmbeddingCache
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.index_file import VECTOR_TYPE
 
-_KEPT_EVERY_S = 8.0
-"""Seconds of work after which vectors are kept: about what a killed run loses."""
-_FIRST_PIECE = 32
-"""Texts that are embedded before the pace is known."""
-_LARGEST_PIECE = 8_192
+_SAVED_EVERY_S = 8.0
+"""Seconds of work after which vectors are saved: about what a killed run loses."""
+_FIRST_BATCH = 32
+"""Texts that are embedded before the speed is known."""
+_LARGEST_BATCH = 8_192
 _FASTEST_GROWTH = 4.0
-"""How many times longer than the last piece the next one may be: the first ones run cold."""
+"""How many times longer than the last batch the next one may be: the first ones run cold."""
 
 
 @dataclass(slots=True)
-class Pace:
-    """How fast it goes. Work is counted in characters: a long text takes longer than a short one.
+class EmbeddingSpeed:
+    """How fast texts are embedded, in characters, since a long text takes longer than a short one.
 
-    Pieces grow until one takes eight seconds, so that an encoder gets as many texts at once as it
+    Batches grow until one takes eight seconds, so that an encoder gets as many texts at once as it
     can use, and little is lost when the run is killed.
     """
 
@@ -35,7 +35,7 @@ class Pace:
     characters: float = 0.0
     """Their characters."""
     _began: float = field(default_factory=lambda: time.monotonic())
-    _per_piece: float | None = None
+    _per_batch: float | None = None
 
     def figures(self, texts: int, characters: float) -> str:
         """Such as `41 chunks/s · 3 min left`, of so many texts and characters in all."""
@@ -45,28 +45,23 @@ class Pace:
         shown = f"{left_s:.0f} s" if left_s < 100 else f"{left_s / 60:.0f} min"
         return f"{self.texts / passed_s:,.0f} chunks/s · {shown} left"
 
-    def pieces(self, lengths: Sequence[int]) -> Iterator[slice]:
-        """Texts of these lengths in pieces, each as long as the ones before it allow."""
+    def batches(self, lengths: Sequence[int]) -> Iterator[slice]:
+        """Texts of these lengths in batches, each as long as the earlier ones allow."""
         start = 0
         while start < len(lengths):
-            stop, piece = start, 0
-            while stop < min(start + _LARGEST_PIECE, len(lengths)) and (
-                stop == start or self._fits(piece + lengths[stop], stop - start + 1)
+            stop, characters = start + 1, lengths[start]
+            while stop < min(start + _LARGEST_BATCH, len(lengths)) and (
+                stop - start < _FIRST_BATCH
+                if self._per_batch is None
+                else characters + lengths[stop] <= self._per_batch
             ):
-                piece += lengths[stop]
+                characters += lengths[stop]
                 stop += 1
             began = time.monotonic()
             yield slice(start, stop)
-            self._learn(piece, time.monotonic() - began)
+            growth = _SAVED_EVERY_S / max(time.monotonic() - began, 1e-6)
+            self._per_batch = max(1.0, characters) * min(growth, _FASTEST_GROWTH)
             start = stop
-
-    def _fits(self, characters: int, texts: int) -> bool:
-        return texts <= _FIRST_PIECE if self._per_piece is None else characters <= self._per_piece
-
-    def _learn(self, characters: int, took_s: float) -> None:
-        """Take the next piece as long as it may be, going by one that took so long."""
-        growth = _KEPT_EVERY_S / max(took_s, 1e-6)
-        self._per_piece = max(1.0, characters) * min(growth, _FASTEST_GROWTH)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -74,24 +69,24 @@ class Embedding:
     """Makes the vectors of one update and counts them."""
 
     settings: Encoder
-    """What makes them."""
+    """The encoder."""
     encoders: Encoders
     """Where it is opened."""
     cache: EmbeddingCache
-    """What was made before."""
+    """Vectors made earlier."""
     progress: Progress
-    """Told how far it is."""
+    """Where progress is reported."""
     embedded: int = 0
-    """Texts that the encoder was given."""
+    """Texts that the encoder embedded."""
     from_cache: int = 0
-    """Texts whose vector was known."""
+    """Texts whose vector was in the cache."""
     _counted: set[str] = field(default_factory=set, init=False)
-    _pace: Pace = field(default_factory=Pace, init=False)
+    _speed: EmbeddingSpeed = field(default_factory=EmbeddingSpeed, init=False)
 
     def vectors(self, chunks: Iterable[Chunk], *, share: float = 1.0) -> dict[str, bytes]:
-        """float16 bytes by digest, for all of them; equal texts are embedded once.
+        """float16 bytes by digest, for all chunks; equal texts are embedded once.
 
-        `share` says how much of the whole work has been cut by now, for the time left.
+        share: how much of all files has been read by now, to estimate the time left.
         """
         texts = {chunk.digest: chunk.embedded for chunk in chunks}
         found = self.cache.find(list(texts))
@@ -102,19 +97,19 @@ class Embedding:
         missing.sort(key=lambda digest: (len(texts[digest]), digest))
         lengths = [len(texts[digest]) for digest in missing]
         total = round((self.embedded + len(missing)) / max(share, 1e-3))
-        characters = (self._pace.characters + sum(lengths)) / max(share, 1e-3)
+        characters = (self._speed.characters + sum(lengths)) / max(share, 1e-3)
         encoder = self.encoders.open(self.settings, texts=max(total, len(missing)))
         self.progress.begin("embed", total, "chunks")
-        for piece in self._pace.pieces(lengths):
-            mean = sum(lengths[piece]) / len(lengths[piece])
+        for batch in self._speed.batches(lengths):
+            mean = sum(lengths[batch]) / len(lengths[batch])
 
             def count(more: int, mean: float = mean) -> None:
-                self._pace.texts += more
-                self._pace.characters += more * mean
-                self.progress.advance(self._pace.texts, self._pace.figures(total, characters))
+                self._speed.texts += more
+                self._speed.characters += more * mean
+                self.progress.advance(self._speed.texts, self._speed.figures(total, characters))
 
-            digests = missing[piece]
-            rows = encoder.encode([texts[one] for one in digests], on_progress=count)
+            digests = missing[batch]
+            rows = encoder.encode([texts[digest] for digest in digests], on_progress=count)
             made = {
                 digest: row.tobytes()
                 for digest, row in zip(digests, rows.astype(VECTOR_TYPE), strict=True)
@@ -126,7 +121,7 @@ class Embedding:
         return found
 
     def count(self, chunks: Iterable[Chunk]) -> None:
-        """Only say what `vectors` would do."""
+        """Only count what `vectors` would do."""
         digests = {chunk.digest for chunk in chunks} - self._counted
         self._counted |= digests
         known = len(self.cache.find(sorted(digests)))

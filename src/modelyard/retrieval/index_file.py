@@ -24,7 +24,7 @@ from modelyard.retrieval.damage import (
     Faulty,
     IndexMissing,
     IndexOfAnotherSchema,
-    damage_told,
+    damage_errors,
     damaged,
     find_broken_page,
     find_fault,
@@ -33,7 +33,7 @@ from modelyard.retrieval.damage import (
 )
 
 SCHEMA_VERSION = 2
-"""Raised when the tables change: an older index is then built anew."""
+"""Increased when the tables change: an older index is then rebuilt."""
 
 # Index files keep older names: a row of `passages` is a chunk, and `passage_id` its id.
 SCHEMA = (
@@ -65,7 +65,7 @@ SCHEMA = (
     "CREATE INDEX passages_by_file ON passages (file_id)",
     # Apart from the texts, so that a search reads 800 bytes a chunk instead of 2,500.
     "CREATE TABLE vectors (passage_id INTEGER PRIMARY KEY, vector BLOB NOT NULL) STRICT",
-    # Two tables: a place asked for its column too takes twice the time to read.
+    # Two tables: with one, reading the positions together with their column takes twice the time.
     "CREATE VIRTUAL TABLE title_words USING fts5 (terms, tokenize = \"unicode61 tokenchars '_'\")",
     "CREATE VIRTUAL TABLE text_words USING fts5 (terms, tokenize = \"unicode61 tokenchars '_'\")",
 )
@@ -81,16 +81,16 @@ _VECTORS_AT_ONCE = 4_096
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexMeta:
-    """What an index says of itself."""
+    """What an index records about itself."""
 
     encoder: str
     """Fingerprint of the encoder that made its vectors."""
     dimensions: int
     """Numbers in a vector."""
     chunking: str
-    """Digest of how files were cut."""
+    """Digest of the chunking settings."""
     identity: str
-    """Drawn when the file was built; the same until it is swapped for another one."""
+    """Random, drawn when the file was built; kept until another file replaces it."""
     snapshot: int
     """Counts the changes, from 1."""
     built_at: str
@@ -100,7 +100,7 @@ class IndexMeta:
 
     @property
     def version(self) -> str:
-        """Differs whenever the content may: what a reader keeps in memory is kept under it."""
+        """Changes whenever the content may have changed; keys what a reader keeps in memory."""
         return f"{self.identity}.{self.snapshot}"
 
 
@@ -143,7 +143,7 @@ class IndexedChunk(Chunk):
 
 
 class IndexReader:
-    """One snapshot of an index; whatever an update does meanwhile, it stays the same."""
+    """One snapshot of an index; it stays the same whatever an update does meanwhile."""
 
     def __init__(self, connection: sqlite3.Connection, meta: IndexMeta) -> None:
         self._connection = connection
@@ -153,7 +153,7 @@ class IndexReader:
         return int(self._connection.execute("SELECT count(*) FROM passages").fetchone()[0])
 
     def digests(self) -> Iterator[str]:
-        """What was embedded, chunk by chunk, in any order."""
+        """The digest of every chunk, in any order."""
         return (digest for (digest,) in self._connection.execute("SELECT digest FROM passages"))
 
     def files(self) -> Iterator[IndexedFile]:
@@ -163,15 +163,18 @@ class IndexReader:
             yield IndexedFile(**dict(zip(columns, row, strict=True)))
 
     def chunks(self, ids: Sequence[int]) -> list[IndexedChunk]:
-        """The chunks of these ids, in their order; an id that is none is left out."""
+        """The chunks with these ids, in their order; an unknown id is left out."""
         found: dict[int, IndexedChunk] = {}
-        for some in _parts([int(one) for one in ids]):
-            for chunk in self._chunks_where(f"passages.id IN ({_marks(some)})", some):
+        wanted = [int(number) for number in ids]
+        for start in range(0, len(wanted), _AT_ONCE):
+            some = wanted[start : start + _AT_ONCE]
+            marks = ",".join("?" * len(some))
+            for chunk in self._chunks_where(f"passages.id IN ({marks})", some):
                 found[chunk.id] = chunk
-        return [found[int(one)] for one in ids if int(one) in found]
+        return [found[number] for number in wanted if number in found]
 
     def chunks_of_file(self, file_id: int) -> list[IndexedChunk]:
-        """What a file was cut into, from its first line on."""
+        """The chunks of a file, in the order of their lines."""
         return list(self._chunks_where("file_id = ? ORDER BY first_line, passages.id", [file_id]))
 
     def _chunks_where(self, condition: str, values: Sequence[int]) -> Iterator[IndexedChunk]:
@@ -197,7 +200,7 @@ class IndexReader:
             yield chunk
 
     def _ask(self, question: str, values: Sequence[int] = ()) -> list[tuple[Any, ...]]:
-        """All rows at once: a cursor half read outlives its connection, and keeps writers out."""
+        """All rows at once: a half-read cursor outlives its connection and blocks writers."""
         return self._connection.execute(question, values).fetchall()
 
     def vectors(self) -> tuple[npt.NDArray[np.int64], npt.NDArray[np.float16]]:
@@ -214,23 +217,23 @@ class IndexReader:
         return ids, matrix
 
     def check_pages(self) -> None:
-        """Look whether the pages of the file fit together. Raises IndexDamaged, once outside."""
+        """Check that the pages fit together; if not, `open_index` raises IndexDamaged."""
         _refuse(find_broken_page(self._connection))
 
     def check(self) -> None:
-        """Look for all that can be found wrong; reads everything. Raises as `check_pages` does."""
+        """Check all that can be checked; reads everything. Raises as `check_pages` does."""
         _refuse(find_fault(self._connection))
 
 
 def _refuse(fault: str | None) -> None:
-    """Whoever opened the index knows its path, and makes an IndexDamaged of it: `damage_told`."""
+    """Raise a fault; `open_index`, which knows the path, turns it into an IndexDamaged."""
     if fault is not None:
         raise Faulty(fault)
 
 
 @contextmanager
 def open_index(path: Path) -> Iterator[IndexReader]:
-    """A reader of the snapshot that is current now.
+    """A reader of the current snapshot.
 
     Raises IndexMissing when there is none, ModelyardError when a folder is in its place, and
     IndexDamaged when the file is no index of this version of modelyard.
@@ -241,13 +244,13 @@ def open_index(path: Path) -> Iterator[IndexReader]:
     with (
         index_errors(path),
         closing(_begin_reading(path)) as connection,
-        damage_told(connection, path),
+        damage_errors(connection, path),
     ):
         yield IndexReader(connection, read_meta(connection, path))
 
 
 def identify_index(path: Path) -> tuple[int, int]:
-    """Which file lies there now: a rebuild puts another in its place.
+    """Identify the file that is there now; a rebuild replaces it by another one.
 
     Raises IndexMissing, and ModelyardError for a folder.
     """
@@ -278,8 +281,8 @@ def _missing(path: Path) -> IndexMissing:
 def _begin_reading(path: Path) -> sqlite3.Connection:
     """A connection in a read transaction.
 
-    A writer that was killed in its commit leaves a journal, and a read-only connection may not roll
-    it back. Unless a live writer is about to, the reader does so through a connection that may.
+    A writer that was killed in its commit leaves a journal that a read-only connection cannot roll
+    back. Unless a live writer is about to do so, the reader does it with a writable connection.
     """
     for attempt in range(5):
         try:
@@ -321,7 +324,10 @@ def connect_index(path: Path, mode: str) -> sqlite3.Connection:
 
 
 def read_meta(connection: sqlite3.Connection, path: Path) -> IndexMeta:
-    """What the index says of itself. Raises IndexDamaged when it says nothing we understand."""
+    """What the index records about itself.
+
+    Raises IndexDamaged when the file is no index that this version can read.
+    """
     try:
         found = dict(connection.execute("SELECT key, value FROM meta"))
         if found["schema"] != str(SCHEMA_VERSION):
@@ -329,7 +335,7 @@ def read_meta(connection: sqlite3.Connection, path: Path) -> IndexMeta:
                 f"was written by another modelyard (schema {found['schema']}, "
                 f"this one knows {SCHEMA_VERSION})",
                 where=str(path),
-                hint=f"`models update-embeddings --domain {index_label(path)}` builds it anew",
+                hint=f"`models update-embeddings --domain {index_label(path)}` rebuilds it",
             )
         return IndexMeta(
             encoder=found["encoder"],
@@ -340,18 +346,7 @@ def read_meta(connection: sqlite3.Connection, path: Path) -> IndexMeta:
             built_at=found["built_at"],
             updated_at=found["updated_at"],
         )
-    except (KeyError, ValueError) as error:
-        raise damaged(path, "is no search index") from error
-    except sqlite3.OperationalError as error:
-        if "no such table" not in str(error):
+    except (KeyError, ValueError, sqlite3.OperationalError) as error:
+        if isinstance(error, sqlite3.Error) and "no such table" not in str(error):
             raise
         raise damaged(path, "is no search index") from error
-
-
-def _parts(values: Sequence[int]) -> Iterator[list[int]]:
-    for start in range(0, len(values), _AT_ONCE):
-        yield list(values[start : start + _AT_ONCE])
-
-
-def _marks(values: Sequence[object]) -> str:
-    return ",".join("?" * len(values))

@@ -22,7 +22,7 @@ from modelyard.core.errors import InvalidInput, ProblemsFound, did_you_mean
 from modelyard.core.layout import Project
 
 CHUNKING_VERSION = 3
-"""Raised when readers cut differently: indexes made before are then built anew."""
+"""Increased when files are split differently: older indexes are then rebuilt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -49,7 +49,7 @@ class SearchIndex:
 
     @property
     def chunking(self) -> str:
-        """A digest of all that decides how files are cut; another one never mixes with it."""
+        """A digest of all settings that decide how files are split into chunks."""
         chosen = asdict(self.settings)
         parts = {key: chosen[key] for key in ("chunker", "chunk_tokens", "redact")}
         text = json.dumps({**parts, "version": CHUNKING_VERSION}, sort_keys=True)
@@ -63,21 +63,20 @@ def load_indexes(
 
     Raises ProblemsFound when an embedding config is not valid there.
     """
-    found: dict[str, SearchIndex] = {}
-    for name, group in load_groups(project, environment).items():
-        for index, settings in group.domains.items():
-            if group.encoder is None:
-                continue  # `models validate-config` says so
-            one = SearchIndex(
-                group=name,
-                name=index,
-                settings=settings,
-                encoder=group.encoder,
-                fusion=settings.fusion or group.fusion,
-                path=project.search_index(name, index),
-            )
-            found[one.label] = one
-    return found
+    indexes = [
+        SearchIndex(
+            group=group_name,
+            name=name,
+            settings=settings,
+            encoder=group.encoder,
+            fusion=settings.fusion or group.fusion,
+            path=project.search_index(group_name, name),
+        )
+        for group_name, group in load_groups(project, environment).items()
+        for name, settings in group.domains.items()
+        if group.encoder is not None  # `models validate-config` reports a group without one
+    ]
+    return {index.label: index for index in indexes}
 
 
 def load_groups(project: Project, environment: str) -> Mapping[str, EmbeddingGroup]:
@@ -85,29 +84,29 @@ def load_groups(project: Project, environment: str) -> Mapping[str, EmbeddingGro
     catalogue = ConfigCatalogue(project)
     groups: dict[str, EmbeddingGroup] = {}
     for path in catalogue.paths("embedding_models"):
-        document = catalogue.read(path)
-        shaped = check_shape(document, (environment,))
-        if shaped.problems:
-            raise ProblemsFound(f"{document.source.name} is not valid", shaped.problems)
-        groups[document.name] = shaped.settings[environment]
+        config = catalogue.read(path)
+        checked = check_shape(config, (environment,))
+        if checked.problems:
+            raise ProblemsFound(f"{config.source.name} is not valid", checked.problems)
+        groups[config.name] = checked.settings[environment]
     return groups
 
 
 def choose_indexes(
     indexes: Mapping[str, SearchIndex], words: Sequence[str], *, groups: Sequence[str] = ()
 ) -> list[SearchIndex]:
-    """The indexes that are meant: by NAME or GROUP/NAME; without words, those of the groups.
+    """The indexes named by NAME or GROUP/NAME; without words, those of the groups.
 
     Raises InvalidInput for a word that is no index, or that fits several.
     """
     if not words:
-        return [one for one in indexes.values() if not groups or one.group in groups]
+        return [index for index in indexes.values() if not groups or index.group in groups]
     chosen: dict[str, SearchIndex] = {}
     for word in words:
-        fitting = [one for one in indexes.values() if word in (one.name, one.label)]
+        fitting = [index for index in indexes.values() if word in (index.name, index.label)]
         if len(fitting) != 1:
-            known = sorted({one.name for one in indexes.values()} | set(indexes))
-            problem = "could be " + " or ".join(one.label for one in fitting)
+            known = sorted({index.name for index in indexes.values()} | set(indexes))
+            problem = "could be " + " or ".join(index.label for index in fitting)
             raise InvalidInput(
                 f"the search index {word!r} {problem}"
                 if fitting
@@ -122,6 +121,6 @@ def choose_indexes(
 def default_search_rules(
     project: Project, environment: str = DEFAULT_ENVIRONMENT
 ) -> SearchRules | None:
-    """How a search that names no index goes: the first embedding config with a `search` part."""
-    groups = load_groups(project, environment)
-    return next((group.search for group in groups.values() if group.search), None)
+    """The rules of the first embedding config that has a `search` part."""
+    groups = load_groups(project, environment).values()
+    return next((group.search for group in groups if group.search), None)

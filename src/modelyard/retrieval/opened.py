@@ -18,7 +18,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.retrieval.damage import damage_told, index_errors
+from modelyard.retrieval.damage import damage_errors, index_errors
 from modelyard.retrieval.index_file import (
     IndexedChunk,
     IndexMeta,
@@ -220,7 +220,7 @@ class OpenedIndex:
         with index_errors(self._path):
             database, meta = self._begin()
             try:
-                with damage_told(database, self._path):
+                with damage_errors(database, self._path):
                     if self._snapshot is None or self._snapshot.meta.version != meta.version:
                         self._snapshot = None  # before the next is read: two would not always fit
                         self._snapshot = Snapshot(database, meta)
@@ -278,5 +278,5 @@ def check_index(path: Path) -> None:
     with index_errors(path), closing(connect_index(path, "ro")) as database:
         attach_places(database)
         database.execute("begin")
-        with damage_told(database, path):
+        with damage_errors(database, path):
             IndexReader(database, read_meta(database, path)).check()

@@ -1,10 +1,10 @@
-"""How far each index is from its files, without changing anything."""
+"""The status of an index: whether its files changed since it was updated. Changes nothing."""
 
 from __future__ import annotations
 
 import os
 import time
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
@@ -14,9 +14,9 @@ from modelyard.core.layout import Project
 from modelyard.encoders.opening import encoder_fingerprint
 from modelyard.encoders.sources import EncoderUnavailable
 from modelyard.retrieval.damage import IndexMissing
-from modelyard.retrieval.index_file import IndexedFile, IndexMeta, open_index
+from modelyard.retrieval.index_file import IndexMeta, open_index
 from modelyard.retrieval.indexes import SearchIndex
-from modelyard.retrieval.reading.sources import SourceFile, find_sources
+from modelyard.retrieval.reading.sources import find_sources
 from modelyard.retrieval.updating.files import can_be_read, has_changed
 
 State = Literal["current", "stale", "outdated", "missing", "unreadable"]
@@ -24,12 +24,12 @@ State = Literal["current", "stale", "outdated", "missing", "unreadable"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class IndexStatus:
-    """One index beside its files."""
+    """One index compared with its files."""
 
     index: str
     """GROUP/NAME."""
     state: State
-    """In step; with files that changed since; made by another encoder or chunking; or not there."""
+    """stale: files changed since; outdated: made by another encoder or with other chunking."""
     encoder: str
     """The encoder that the config names."""
     reason: str | None = None
@@ -43,57 +43,61 @@ class IndexStatus:
     updated_at: str | None = None
     """When it last changed, UTC."""
     stale_s: float = 0.0
-    """For how long it has not been in step; 0 when it is."""
+    """For how long it has been out of date; 0 when it is current."""
     new: Sequence[str] = field(default_factory=tuple)
-    """Files that are not in it."""
+    """Files that are not in it yet."""
     changed: Sequence[str] = field(default_factory=tuple)
-    """Files whose content is another one now."""
+    """Files whose content changed."""
     gone: Sequence[str] = field(default_factory=tuple)
-    """Files that are no more."""
+    """Files that no longer exist."""
 
     def breaches(self, max_age_s: float) -> bool:
-        """Whether a search may answer from what has been out of step for longer than that."""
+        """Whether a search could answer from an index that has been out of date for longer."""
         return self.state in ("missing", "unreadable", "outdated") or self.stale_s > max_age_s
 
 
 def read_status(project: Project, index: SearchIndex) -> IndexStatus:
-    """How one index stands to its files now; all of the index is read, and checked."""
+    """Compare an index with its files; all of the index is read and checked."""
     encoder = index.encoder.model
     try:
         size_bytes = index.path.stat().st_size if index.path.exists() else 0
         with open_index(index.path) as reader:
             reader.check()
             meta, chunks = reader.meta, reader.count_chunks()
-            known = {one.path: one for one in reader.files()}
+            known = {file.path: file for file in reader.files()}
     except IndexMissing:
         return IndexStatus(index=index.label, state="missing", encoder=encoder)
     except ModelyardError as error:
         return IndexStatus(
             index=index.label, state="unreadable", encoder=encoder, reason=error.message
         )
-    sizes = {one.path: (one.size_bytes, one.mtime_ns) for one in known.values()}
-    files = {one.shown: one for one in find_sources(project, index, known=sizes).files}
+    sizes = {path: (file.size_bytes, file.mtime_ns) for path, file in known.items()}
+    sources = {source.shown: source for source in find_sources(project, index, known=sizes).files}
     new = [
         path
-        for path, one in files.items()
-        if path not in known and can_be_read(one, index.settings)
+        for path, source in sources.items()
+        if path not in known and can_be_read(source, index.settings)
     ]
-    gone = [path for path in known if path not in files]
+    gone = [path for path in known if path not in sources]
     changed = [
-        path for path, one in files.items() if path in known and has_changed(one, known[path])
+        path
+        for path, source in sources.items()
+        if path in known and has_changed(source, known[path])
     ]
     outdated = _why_outdated(project, meta, index)
-    stale = bool(new or gone or changed)
     return IndexStatus(
         index=index.label,
-        state="outdated" if outdated else "stale" if stale else "current",
+        state="outdated" if outdated else "stale" if new or gone or changed else "current",
         encoder=encoder,
         reason=outdated,
         files=len(known),
         chunks=chunks,
         size_bytes=size_bytes,
         updated_at=meta.updated_at,
-        stale_s=_stale_s(project, files, [*new, *changed], [known[path] for path in gone]),
+        stale_s=_stale_s(
+            [_entered_s(sources[path].path) for path in (*new, *changed)]
+            + [_folder_changed_s(project.root / path) for path in gone]
+        ),
         new=new,
         changed=changed,
         gone=gone,
@@ -109,22 +113,13 @@ def _why_outdated(project: Project, meta: IndexMeta, index: SearchIndex) -> str 
     return "other chunking" if meta.chunking != index.chunking else None
 
 
-def _stale_s(
-    project: Project,
-    files: Mapping[str, SourceFile],
-    written: Sequence[str],
-    gone: Sequence[IndexedFile],
-) -> float:
-    """Seconds since the first change that the index has not seen.
-
-    A file that was moved here keeps its old time, so the time of its entry (ctime) counts as well.
-    """
-    moments = [_entered_s(files[path].path) for path in written]
-    moments += [_folder_changed_s(project.root / one.path) for one in gone]
-    return max(0.0, time.time() - min(moments)) if moments else 0.0
+def _stale_s(changes: Sequence[float]) -> float:
+    """Seconds since the first of these changes; 0 without one."""
+    return max(0.0, time.time() - min(changes)) if changes else 0.0
 
 
 def _entered_s(path: str) -> float:
+    """When a file got its content or its place: one that was moved here keeps its old mtime."""
     try:
         return os.stat(path).st_ctime  # noqa: PTH116
     except OSError:
@@ -132,6 +127,5 @@ def _entered_s(path: str) -> float:
 
 
 def _folder_changed_s(path: Path) -> float:
-    """When the nearest folder that is left last lost or got an entry."""
-    folder = next(place for place in path.parents if place.is_dir())
-    return folder.stat().st_mtime
+    """When an entry was last added to or removed from the nearest folder that still exists."""
+    return next(folder for folder in path.parents if folder.is_dir()).stat().st_mtime

@@ -1,4 +1,4 @@
-"""Following the file system: an index is brought in step as soon as a file was saved."""
+"""Watching the file system: an index is updated as soon as one of its files is saved."""
 
 from __future__ import annotations
 
@@ -16,16 +16,16 @@ from modelyard.retrieval.reading.globs import matches_any
 from modelyard.retrieval.updating.job import IndexUpdate
 
 _QUIET_MS = 200
-"""How long files must rest before they are read: editors write in several steps."""
+"""How long files must be unchanged before they are read: editors write in several steps."""
 _LONGEST_MS = 1_000
-"""How long a file that never rests may keep the others waiting."""
+"""The longest that a file which keeps changing may delay the others."""
 
 
 class CannotWatch(ModelyardError):
-    """The file system does not tell of changes."""
+    """The file system cannot report changes."""
 
 
-def keep_in_step(
+def keep_up_to_date(
     project: Project,
     indexes: Sequence[SearchIndex],
     update: Callable[[SearchIndex], IndexUpdate],
@@ -33,13 +33,13 @@ def keep_in_step(
     progress: Progress,
     stop: Event | None = None,
 ) -> Iterator[IndexUpdate]:
-    """Updates all of them, and then each one whose files change, until `stop` is set.
+    """Update all indexes, and then each one whose files change, until `stop` is set.
 
-    What fails at the start is raised. What fails later (another update holds the lock, the disk is
-    full) is told, and tried again every second.
+    A failure of the first round is raised. A later one (another update holds the lock, the disk is
+    full) is reported, and the update is tried again every second.
     """
     waiting: dict[str, SearchIndex] = {}
-    told: dict[str, str] = {}
+    reported: dict[str, str] = {}
     started = False
     for changed in watch_indexes(project, indexes, stop=stop):
         waiting |= {index.label: index for index in changed}
@@ -49,12 +49,12 @@ def keep_in_step(
             except ModelyardError as error:
                 if not started:
                     raise
-                if told.get(label) != str(error):
+                if reported.get(label) != str(error):
                     progress.warn(f"{label}: {error}; trying again")
-                told[label] = str(error)
+                reported[label] = str(error)
             else:
                 del waiting[label]
-                told.pop(label, None)
+                reported.pop(label, None)
                 yield done
         started = True
 
@@ -62,9 +62,9 @@ def keep_in_step(
 def watch_indexes(
     project: Project, indexes: Sequence[SearchIndex], *, stop: Event | None = None
 ) -> Iterator[list[SearchIndex]]:
-    """Yields the indexes whose files changed, until `stop` is set; none when a second was quiet.
+    """Yield the indexes whose files changed, until `stop` is set; [] after a quiet second.
 
-    The first ones come after this has begun to watch, so nothing changes unseen: all of them.
+    The first time all indexes are yielded, after watching has begun, so no change is missed.
     Raises CannotWatch when there are more folders than the system watches for one user.
     """
     from watchfiles import watch
@@ -72,9 +72,8 @@ def watch_indexes(
     root, embeddings = project.root.resolve(), project.embeddings.resolve()
 
     def changed(paths: Iterable[str]) -> list[SearchIndex]:
-        places = [Path(path) for path in paths]
-        told = [one for one in places if _is_told(root, embeddings, one)]
-        return [one for one in indexes if any(_concerns(one, root, place) for place in told)]
+        places = [path for path in map(Path, paths) if _is_relevant(root, embeddings, path)]
+        return [index for index in indexes if any(_concerns(index, root, path) for path in places)]
 
     events = watch(
         *_watched(root, indexes),
@@ -104,7 +103,7 @@ def watch_indexes(
 
 
 def _watched(root: Path, indexes: Sequence[SearchIndex]) -> list[Path]:
-    """The folders that the globs name before their first wildcard, none inside another."""
+    """The folders that the globs name before their first wildcard, without nested ones."""
     folders: set[Path] = set()
     for index in indexes:
         for glob in index.settings.sources:
@@ -115,12 +114,14 @@ def _watched(root: Path, indexes: Sequence[SearchIndex]) -> list[Path]:
                 place /= part
             folders.add(place)
     return sorted(
-        one for one in folders if not any(one != top and one.is_relative_to(top) for top in folders)
+        folder
+        for folder in folders
+        if not any(folder != top and folder.is_relative_to(top) for top in folders)
     )
 
 
-def _is_told(root: Path, embeddings: Path, place: Path) -> bool:
-    """Whether a change there can matter: not of our own indexes, nor of what is being written."""
+def _is_relevant(root: Path, embeddings: Path, place: Path) -> bool:
+    """Whether a change of the path can matter: not in an index, nor in a file being written."""
     return (
         place.is_relative_to(root)
         and not place.is_relative_to(embeddings)
@@ -129,16 +130,16 @@ def _is_told(root: Path, embeddings: Path, place: Path) -> bool:
 
 
 def _concerns(index: SearchIndex, root: Path, place: Path) -> bool:
-    """Whether it is a source, or rules over sources: a `.gitignore`, a folder that came or went."""
+    """Whether a change affects an index: of a source, a .gitignore, or a folder of sources."""
     shown = place.relative_to(root).as_posix()
     globs = index.settings.sources
     if matches_any(shown, globs) or place.name == ".gitignore":
         return True
-    return any(_may_hold(glob, shown) for glob in globs) and _may_be_folder(place)
+    return any(_may_contain(glob, shown) for glob in globs) and _may_be_folder(place)
 
 
-def _may_hold(glob: str, folder: str) -> bool:
-    """Whether a folder can hold what the glob asks for."""
+def _may_contain(glob: str, folder: str) -> bool:
+    """Whether a folder can contain files that the glob matches."""
     parts, names = glob.split("/"), folder.split("/")
     if "**" not in parts:
         return len(names) < len(parts) and matches_any(folder, ["/".join(parts[: len(names)])])
@@ -150,7 +151,7 @@ def _may_hold(glob: str, folder: str) -> bool:
 
 
 def _may_be_folder(place: Path) -> bool:
-    """Whether it is one, or went and has a name like one: `v1.2`, and not `notes.bak`."""
+    """Whether the path is a folder, or is gone and had a folder's name: `v1.2`, not `notes.bak`."""
     if os.path.lexists(place):
         return os.path.isdir(place)  # noqa: PTH112 - Path.is_dir may raise
     return not any(ending[1:2].isalpha() for ending in place.suffixes)
