@@ -26,8 +26,7 @@ from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.core.errors import ModelyardError
 from modelyard.inference.machine import measure_matmul_gflops, probe_machine
 from modelyard.training.adapter_model import build_adapter_model
-from modelyard.training.fast_path import TrainingModel
-from modelyard.training.fast_proof import prove_fast_path
+from modelyard.training.fast_path import TrainingModel, prove_fast_path
 from modelyard.training.memory import (
     BatchShape,
     adapter_parameters,

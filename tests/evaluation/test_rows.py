@@ -10,7 +10,7 @@ from modelyard.chatdata.conversation import Conversation, Message
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import tokenize_conversations
 from modelyard.core.errors import NoData
-from modelyard.evaluation.rows import JudgedRows, choose_rows
+from modelyard.evaluation.rows import EvaluationRows, choose_rows
 
 SHORT = ("What is it?", "Blue.")
 LONG_QUESTION = ("What is the colour of the sky? " * 9, "Blue.")
@@ -27,7 +27,7 @@ def choose(
     *talks: tuple[str, str],
     max_length: int,
     most_tokens: int | None = None,
-) -> JudgedRows:
+) -> EvaluationRows:
     rows = [
         Conversation((Message("user", asked), Message("assistant", said)), f"eval.jsonl:{n}", {})
         for n, (asked, said) in enumerate(talks, start=1)
@@ -55,7 +55,7 @@ def test_rows_that_lose_tokens_or_are_left_out_are_counted(tokenizer: ChatTokeni
     longest = max(length_of(tokenizer, LONG_QUESTION), length_of(tokenizer, LONG_ANSWER))
     whole = f"max_length 60 (the longest row has {longest} tokens)"
     assert rows.warnings == (
-        f"1 of 3 evaluation rows judged without the end of the last answer, for {whole}",
+        f"1 of 3 evaluation rows evaluated without the end of the last answer, because of {whole}",
         f"1 of 3 evaluation rows left out, cut off before the last answer by {whole}",
     )
 

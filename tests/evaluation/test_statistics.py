@@ -8,7 +8,6 @@ from modelyard.evaluation.statistics import (
     PairedDifference,
     _student_t,
     paired_difference,
-    paired_share_difference,
     share_interval,
 )
 
@@ -54,8 +53,6 @@ def test_no_rows_are_no_data() -> None:
     with pytest.raises(NoData):
         paired_difference([], [], [])
     with pytest.raises(NoData):
-        paired_share_difference([], [])
-    with pytest.raises(NoData):
         share_interval(0, 0)
 
 
@@ -68,8 +65,6 @@ def test_a_loss_that_is_no_number_is_an_error_that_names_the_row(bad: float) -> 
 def test_rows_that_do_not_match_are_a_bug() -> None:
     with pytest.raises(ValueError, match="one length"):
         paired_difference([1.0], [1.0, 2.0], [1, 1])
-    with pytest.raises(ValueError, match="one length"):
-        paired_share_difference([True], [])
     with pytest.raises(ValueError, match="above 0"):
         paired_difference([1.0, 1.0], [1.0, 2.0], [1, 0])
     with pytest.raises(ValueError, match="not a share"):
@@ -135,30 +130,3 @@ def test_wilsons_interval_holds_the_truth_often_enough(share: float, n: int) -> 
     found = [share_interval(int(count), n) for count in chance.binomial(n, share, 3000)]
     held = np.mean([one.low <= share <= one.high for one in found])
     assert 0.92 < held < 0.99
-
-
-def test_a_difference_of_shares_counts_rows_gained_and_lost() -> None:
-    base = [True] * 10 + [False] * 50
-    tuned = [True] * 8 + [False] * 2 + [True] * 40 + [False] * 10
-    difference = paired_share_difference(base, tuned)
-    assert difference.mean == pytest.approx((40 - 2) / 60)
-    assert difference.low is not None
-    assert 0 < difference.low < difference.mean
-    assert paired_share_difference(base, base).mean == 0
-    everything = paired_share_difference([False] * 60, [True] * 60)
-    assert everything.high == 1.0
-
-
-@pytest.mark.parametrize("n", [10, 30, 60])
-def test_the_interval_of_a_difference_of_shares_holds_the_truth(n: int) -> None:
-    chance = np.random.default_rng(5)
-    held = 0
-    for _ in range(2000):
-        kinds = chance.choice(4, n, p=[0.1, 0.5, 0.05, 0.35])  # both, gained, lost, neither
-        base = [kind in (0, 2) for kind in kinds]
-        tuned = [kind in (0, 1) for kind in kinds]
-        found = paired_share_difference(base, tuned)
-        assert found.low is not None
-        assert found.high is not None
-        held += found.low <= 0.45 <= found.high
-    assert 0.93 < held / 2000 < 0.99

@@ -17,7 +17,7 @@ from modelyard.core.layout import Project
 @pytest.fixture(scope="session")
 def training_libraries() -> None:
     """Loaded once, and then skipped by the garbage collector: each run calls it twice for 0.2 s."""
-    import modelyard.training.learn  # noqa: F401
+    import modelyard.training.train  # noqa: F401
 
     gc.collect()
     gc.freeze()

@@ -130,7 +130,7 @@ def test_replay_without_a_parent_or_its_rows_is_refused(trained: Project) -> Non
     assert "dataset flowers was changed since" in ended.stderr
     ended = run_here(*continuing("--check"))
     assert ended.returncode == 0, ended.stderr
-    assert "is not judged again: its dataset flowers was changed since" in ended.stderr
+    assert "are not evaluated again: its dataset flowers was changed since" in ended.stderr
 
 
 def test_other_lora_settings_than_the_parents_are_named_together(trained: Project) -> None:

@@ -18,8 +18,7 @@ from transformers import (
 from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.training.adapter_model import build_adapter_model
-from modelyard.training.fast_path import TrainingModel
-from modelyard.training.fast_proof import prove_fast_path
+from modelyard.training.fast_path import TrainingModel, prove_fast_path
 from modelyard.training.packed import pack_rows
 from modelyard.weights.local import LocalBase
 

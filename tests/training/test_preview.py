@@ -82,7 +82,7 @@ def test_a_dry_run_says_what_the_gate_says_of_a_finished_run(finished: Project) 
     dry, real = dry_run("--promote"), run_here(*arguments("--promote"))
     assert dry.returncode == real.returncode
     if dry.returncode == 0:
-        assert "would bring it into use: it is better than the base" in dry.stdout
+        assert "would promote it: it is better than the base" in dry.stdout
     else:
         assert "would not be promoted" in dry.stderr
 
@@ -114,7 +114,7 @@ def test_a_dry_run_without_the_base_says_what_it_could_not_check(
     ended = dry_run()
     assert ended.returncode == 0, ended.stderr
     assert "(about 93 MB) from the first that has it: hub example/tiny@main" in ended.stdout
-    assert "which tokens are learned" in ended.stdout
+    assert "which tokens are trained" in ended.stdout
     assert "  models/versions/flowers/1/" in ended.stdout
     assert content_of(without_base.root, own_home) == before
 

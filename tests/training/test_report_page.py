@@ -195,11 +195,11 @@ def test_the_headline_says_what_came_of_the_run() -> None:
 @pytest.mark.parametrize(
     ("low", "high", "claim"),
     [
-        (-0.2, 0.1, "cannot be told from its base"),
-        (-0.2, 0.0, "cannot be told from its base"),
+        (-0.2, 0.1, "is not distinguishable from its base"),
+        (-0.2, 0.0, "is not distinguishable from its base"),
         (0.1, 0.4, "is worse than its base"),
-        (None, None, "has no verdict for want of rows"),
-        (math.nan, math.nan, "has no verdict for want of rows"),
+        (None, None, "has too few rows for a verdict"),
+        (math.nan, math.nan, "has too few rows for a verdict"),
     ],
 )
 def test_the_claim_is_no_stronger_than_the_interval(
@@ -226,7 +226,7 @@ def test_many_groups_are_told_as_one_sum_and_the_largest_are_drawn() -> None:
 def test_a_run_that_is_not_judged_yet_says_so() -> None:
     page = Page(render_report(facts(evaluation=None, version=None, metrics=metric_rows(2))))
     assert page.headline() == (
-        "techcorp-demo is not judged yet: "
+        "techcorp-demo is not evaluated yet: "
         "training loss is 4.00 in the first logged step, 2.00 in the last."
     )
     assert "Not evaluated yet." in page.texts["main"][0]
@@ -326,7 +326,7 @@ def test_of_very_many_answers_the_first_are_shown() -> None:
 
 def test_exactly_the_learned_text_is_marked() -> None:
     page = Page(render_report(facts()))
-    assert page.texts["mark"] == ["what is marked", "Ingrid.<|im_end|>"]
+    assert page.texts["mark"] == ["marked tokens", "Ingrid.<|im_end|>"]
     assert page.texts["pre"] == ["<|im_start|>user\nWho?<|im_end|>\nIngrid.<|im_end|>"]
 
 

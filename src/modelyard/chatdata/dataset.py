@@ -186,7 +186,7 @@ def _build(
     fingerprint = fingerprint_rows(train, evaluation)
     warnings: list[str] = []
     if not evaluation:
-        warnings.append("there are no evaluation rows, so nothing can be judged")
+        warnings.append("there are no evaluation rows, so nothing can be evaluated")
     if card.get("fingerprint") not in (None, fingerprint):
         warnings.append(f"the rows were changed since {card_name} was written")
     org = card.get("org")

@@ -1,7 +1,7 @@
 """Base against adapter on the same rows: losses with a paired interval, and answers that are right.
 
 The base is the same model with its adapter switched off, so both see the same tokens and kernels.
-Answers are asked for where a row says how to judge them: `expect` (strings that must occur) or
+Answers are generated where a row says how to score them: `expect` (strings that must occur) or
 `label` (the exact answer).
 """
 
@@ -15,7 +15,7 @@ from typing import Any, Literal
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import fingerprint_rows
 from modelyard.core.progress import Progress
-from modelyard.evaluation.rows import JudgedRows
+from modelyard.evaluation.rows import EvaluationRows
 from modelyard.evaluation.scoring import answer_meets, labels_exact
 from modelyard.evaluation.statistics import paired_difference, share_interval
 from modelyard.inference.engine import Engine, RowLoss
@@ -38,34 +38,34 @@ class GroupLoss:
     rows: int
     """How many rows."""
     tokens: int
-    """Learned tokens in them."""
+    """Trained tokens in them."""
     base_loss: float
-    """Mean negative log-likelihood of their learned tokens under the base, in nats."""
+    """Mean negative log-likelihood of their trained tokens under the base, in nats."""
     tuned_loss: float
     """The same with the adapter."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Answers:
-    """How many questions of one group were answered rightly."""
+    """How many questions of one group were answered correctly."""
 
     group: str
     """The rows' `group`, or `all`."""
     kind: Kind
-    """Judged by expected strings, or by an exact label."""
+    """Scored by expected strings, or by an exact label."""
     rows: int
     """How many questions were asked."""
     base_right: int
-    """How many the base answers rightly."""
+    """How many the base answers correctly."""
     tuned_right: int
-    """How many the adapter answers rightly."""
+    """How many the adapter answers correctly."""
     tuned_interval: tuple[float, float]
     """The adapter's share, 95% interval."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Example:
-    """One question and what both said."""
+    """One question and both answers."""
 
     question: str
     reference: str
@@ -78,16 +78,16 @@ class Example:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Evaluation:
-    """What `validation.json` holds."""
+    """The contents of validation.json."""
 
     rows: int
     """Rows whose loss was measured."""
     tokens: int
-    """Learned tokens in them."""
+    """Trained tokens in them."""
     fingerprint: str
     """Which rows they were."""
     base: Mapping[str, float]
-    """loss, perplexity, and facts_recalled or exact_match where rows say how to judge."""
+    """loss, perplexity, and facts_recalled or exact_match where rows say how to score."""
     tuned: Mapping[str, float]
     """The same with the adapter."""
     difference: Mapping[str, float | None]
@@ -113,24 +113,24 @@ class Evaluation:
 
 def evaluate_adapter(
     engine: Engine,
-    rows: JudgedRows,
+    rows: EvaluationRows,
     *,
     progress: Progress,
     answers_limit: int = DEFAULT_ANSWERS,
 ) -> Evaluation:
     """Measure base and adapter on rows that the adapter was not trained on."""
-    judged = rows.conversations
-    progress.stage(f"evaluate: base and adapter on {len(judged):,} rows")
+    conversations = rows.conversations
+    progress.stage(f"evaluate: base and adapter on {len(conversations):,} rows")
     base = engine.row_losses(rows.tokens, use_adapter=False)
     tuned = engine.row_losses(rows.tokens)
-    examples, answers = _ask(engine, judged, progress, answers_limit)
+    examples, answers = _ask(engine, conversations, progress, answers_limit)
     difference = paired_difference(
         [row.mean for row in base], [row.mean for row in tuned], [row.tokens for row in base]
     )
     return Evaluation(
-        rows=len(judged),
+        rows=len(conversations),
         tokens=sum(row.tokens for row in base),
-        fingerprint=fingerprint_rows((), judged),
+        fingerprint=fingerprint_rows((), conversations),
         base={**_loss_figures(base), **_shares(answers, "base_right")},
         tuned={**_loss_figures(tuned), **_shares(answers, "tuned_right")},
         difference={
@@ -138,7 +138,7 @@ def evaluate_adapter(
             "low": difference.low,
             "high": difference.high,
         },
-        groups=tuple(_group_losses(judged, base, tuned)),
+        groups=tuple(_group_losses(conversations, base, tuned)),
         answers=tuple(answers),
         examples=tuple(examples),
     )
@@ -190,17 +190,18 @@ def _is_right(conversation: Conversation, answer: str) -> bool:
 def _ask(
     engine: Engine, conversations: Sequence[Conversation], progress: Progress, limit: int
 ) -> tuple[list[Example], list[Answers]]:
-    """Ask base and adapter the questions that can be judged; evenly spread when there are many."""
-    judgeable = [one for one in conversations if _kind(one) is not None]
-    count = min(limit, len(judgeable))
-    chosen = [judgeable[index * len(judgeable) // count] for index in range(count)]
+    """Ask base and adapter the questions that can be scored; evenly spread when there are many."""
+    scorable = [row for row in conversations if _kind(row) is not None]
+    count = min(limit, len(scorable))
+    chosen = [scorable[index * len(scorable) // count] for index in range(count)]
     if not chosen:
         return [], []
     tokenizer = engine.tokenizer
-    prompts = [tokenizer.encode_prompt(one.prompt) for one in chosen]
-    longest = max(len(tokenizer.encode(one.answer)) for one in chosen)
+    prompts = [tokenizer.encode_prompt(row.prompt) for row in chosen]
+    longest = max(len(tokenizer.encode(row.answer)) for row in chosen)
     budget = min(_LONGEST_ANSWER, longest + _SPARE_TOKENS)
-    said = {
+
+    generated = {
         name: engine.generate(
             prompts, max_new_tokens=budget, use_adapter=adapter, progress=progress, label=name
         )
@@ -208,15 +209,15 @@ def _ask(
     }
     examples = [
         Example(
-            question=one.prompt[-1].content,
-            reference=one.answer,
+            question=row.prompt[-1].content,
+            reference=row.answer,
             base_answer=base,
             tuned_answer=tuned,
-            base_right=_is_right(one, base),
-            tuned_right=_is_right(one, tuned),
-            group=_group(one),
+            base_right=_is_right(row, base),
+            tuned_right=_is_right(row, tuned),
+            group=_group(row),
         )
-        for one, base, tuned in zip(chosen, said["base"], said["adapter"], strict=True)
+        for row, base, tuned in zip(chosen, generated["base"], generated["adapter"], strict=True)
     ]
     return examples, _count_right(chosen, examples)
 
@@ -241,7 +242,7 @@ def _count_right(chosen: Sequence[Conversation], examples: Sequence[Example]) ->
 
 
 def _interval(examples: Sequence[Example]) -> tuple[float, float]:
-    found = share_interval(sum(one.tuned_right for one in examples), len(examples))
+    found = share_interval(sum(example.tuned_right for example in examples), len(examples))
     return found.low, found.high
 
 
@@ -256,7 +257,8 @@ def _shares(answers: Sequence[Answers], side: str) -> dict[str, float]:
     """The share of right answers of each kind over all groups but `general`."""
     found: dict[str, float] = {}
     for kind, name in _SHARE_NAMES.items():
-        some = [one for one in answers if one.kind == kind and not _is_general(one.group)]
-        if some:
-            found[name] = sum(getattr(one, side) for one in some) / sum(one.rows for one in some)
+        groups = [group for group in answers if group.kind == kind and not _is_general(group.group)]
+        if groups:
+            right = sum(getattr(group, side) for group in groups)
+            found[name] = right / sum(group.rows for group in groups)
     return found

@@ -1,4 +1,4 @@
-"""Which rows of a dataset can be judged at a given length, and what becomes of the others.
+"""Which rows of a dataset can be evaluated at a given length, and why others cannot.
 
 Known before any weight is loaded. Does not import torch.
 """
@@ -15,15 +15,15 @@ from modelyard.core.wording import counted
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class JudgedRows:
-    """The rows to judge by: conversations and their tokens, in the same order; never empty."""
+class EvaluationRows:
+    """Evaluation rows: conversations and their tokens, in the same order; never empty."""
 
     conversations: tuple[Conversation, ...]
-    """What is asked and answered."""
+    """Questions and answers."""
     tokens: tuple[TokenRow, ...]
     """The tokens whose loss is measured."""
     warnings: tuple[str, ...] = ()
-    """What `max_length` and the chat template took away, a line each."""
+    """What `max_length` and the chat template removed, a line each."""
 
 
 def choose_rows(
@@ -32,22 +32,22 @@ def choose_rows(
     *,
     max_length: int,
     most_tokens: int | None = None,
-) -> JudgedRows:
-    """The conversations that became tokens, and what a person should know about the others.
+) -> EvaluationRows:
+    """The conversations that could be tokenised, with warnings about the others.
 
-    `tokenized` is what became of `conversations`; `most_tokens` is the most that the base takes.
+    `tokenized` belongs to `conversations`; `most_tokens` is the base's context length.
     Raises NoData, with the cause, when none are left.
     """
     if not conversations:
         raise NoData(
-            "there are no evaluation rows, so nothing can be judged",
+            "there are no evaluation rows, so nothing can be evaluated",
             hint="give the dataset an eval.jsonl; `models prepare-data` splits one off",
         )
     if not tokenized.rows:
         raise _none_left(conversations, tokenized, max_length, most_tokens)
     usable = {row.source for row in tokenized.rows}
-    return JudgedRows(
-        conversations=tuple(one for one in conversations if one.source in usable),
+    return EvaluationRows(
+        conversations=tuple(row for row in conversations if row.source in usable),
         tokens=tokenized.rows,
         warnings=tuple(_warnings(conversations, tokenized, max_length)),
     )
@@ -62,7 +62,7 @@ def _none_left(
     rows, longest = counted(len(conversations), "evaluation row"), tokenized.longest
     if len(tokenized.lost) < len(conversations):
         first = _other_problems(tokenized)[0]
-        message = f"none of the {rows} can be judged: {first.message}"
+        message = f"none of the {rows} can be evaluated: {first.message}"
         return NoData(message, where=first.where, hint=first.hint)
     if most_tokens is None or longest <= most_tokens:
         hint = f"raise max_length to {longest:,}, which keeps every row whole"
@@ -73,7 +73,7 @@ def _none_left(
         )
     return NoData(
         f"all {rows} are cut off before their last answer by max_length {max_length:,}, "
-        "so nothing can be judged",
+        "so nothing can be evaluated",
         hint=hint,
     )
 
@@ -83,7 +83,7 @@ def _warnings(
 ) -> list[str]:
     whole = f"max_length {max_length:,} (the longest row has {tokenized.longest:,} tokens)"
     lines = [
-        (len(tokenized.cut), f"judged without the end of the last answer, for {whole}"),
+        (len(tokenized.cut), f"evaluated without the end of the last answer, because of {whole}"),
         (len(tokenized.lost), f"left out, cut off before the last answer by {whole}"),
     ]
     if others := _other_problems(tokenized):
@@ -94,5 +94,5 @@ def _warnings(
 
 
 def _other_problems(tokenized: Tokenized) -> list[Diagnostic]:
-    """What has nothing to do with the length."""
+    """The problems that do not come from the length."""
     return [problem for problem in tokenized.problems if problem.where not in tokenized.lost]

@@ -1,4 +1,4 @@
-"""Whether an answer says what it should: whole words, compared as people read them.
+"""Scoring answers: whole words, compared as people read them.
 
 Knows text only. Does not know where answers come from or what share of them is enough.
 """
@@ -42,8 +42,8 @@ def answer_meets(answer: str, expect: Sequence[Sequence[str]]) -> bool:
 
 def labels_exact(answer: str, label: str) -> bool:
     """Whether the whole answer is this label, without regard to case, punctuation or `_`."""
-    said, wanted = _spaced(answer), _spaced(label)
-    return said == wanted if wanted.strip() else answer.strip() == label.strip()
+    found, wanted = _spaced(answer), _spaced(label)
+    return found == wanted if wanted.strip() else answer.strip() == label.strip()
 
 
 def _spaced(text: str) -> str:

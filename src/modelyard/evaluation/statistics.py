@@ -85,25 +85,6 @@ def paired_difference(
     return PairedDifference(mean, mean - margin, mean + margin, n)
 
 
-def paired_share_difference(base: Sequence[bool], tuned: Sequence[bool]) -> PairedDifference:
-    """The share of rows that tuned got right minus base's share, with a 95% interval.
-
-    Source: Bonett and Price, Adjusted Wald Confidence Interval for a Difference of Binomial
-    Proportions Based on Paired Data, J. Educ. Behav. Stat. 37(4), 2012.
-    """
-    if len(base) != len(tuned):
-        raise ValueError("base and tuned must be of one length")
-    n = len(base)
-    if n == 0:
-        raise NoData("there are no rows to compare")
-    gained = sum(after and not before for before, after in zip(base, tuned, strict=True))
-    lost = sum(before and not after for before, after in zip(base, tuned, strict=True))
-    up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
-    margin = _Z * math.sqrt((up + down - (up - down) ** 2) / (n + 2))
-    low, high = max(-1.0, up - down - margin), min(1.0, up - down + margin)
-    return PairedDifference((gained - lost) / n, low, high, n)
-
-
 def share_interval(successes: int, n: int) -> Share:
     """A share with its Wilson score interval.
 

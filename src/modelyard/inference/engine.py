@@ -31,7 +31,7 @@ _ANSWERS_AT_ONCE = 32
 
 @dataclass(frozen=True, slots=True)
 class RowLoss:
-    """How surprising a row's learned tokens are to the model."""
+    """The loss of a row's trained tokens."""
 
     total: float
     """Sum of their negative log-likelihoods, in nats."""
@@ -75,7 +75,7 @@ class Engine:
 
     @torch.inference_mode()
     def row_losses(self, rows: Sequence[TokenRow], *, use_adapter: bool = True) -> list[RowLoss]:
-        """The loss of each row's learned tokens, in the order given."""
+        """The loss of each row's trained tokens, in the order given."""
         order = sorted(range(len(rows)), key=lambda index: -len(rows[index].input_ids))
         found: list[RowLoss | None] = [None] * len(rows)
         with self._adapter(use_adapter):
@@ -93,22 +93,22 @@ class Engine:
         longest = max(len(row.input_ids) for row in rows)
         ids = torch.full((len(rows), longest), self.tokenizer.pad_id)
         mask = torch.zeros(len(rows), longest, dtype=torch.long)
-        learned = torch.zeros(len(rows), longest, dtype=torch.bool)
+        trained = torch.zeros(len(rows), longest, dtype=torch.bool)
         for place, row in enumerate(rows):
             length = len(row.input_ids)
             ids[place, :length] = torch.from_numpy(row.input_ids)
             mask[place, :length] = 1
-            learned[place, :length] = torch.from_numpy(row.trained)
-        learned[:, 0] = False
+            trained[place, :length] = torch.from_numpy(row.trained)
+        trained[:, 0] = False
         device = self.model.device
         logits = self.model(
             input_ids=ids.to(device), attention_mask=mask.to(device), use_cache=False
         ).logits
-        places = learned.nonzero()
+        places = trained.nonzero()
         before = logits[places[:, 0], places[:, 1] - 1].float()
-        losses = F.cross_entropy(before, ids[learned].to(device), reduction="none").double().cpu()
+        losses = F.cross_entropy(before, ids[trained].to(device), reduction="none").double().cpu()
         totals = torch.zeros(len(rows), dtype=torch.float64).index_add_(0, places[:, 0], losses)
-        counts = learned.sum(1)
+        counts = trained.sum(1)
         return [
             RowLoss(float(total), int(count)) for total, count in zip(totals, counts, strict=True)
         ]

@@ -96,8 +96,8 @@ def measure_matmul_gflops(
     m, k, n = shape
     device = "cuda" if torch.cuda.is_available() else "cpu"
     pairs = [
-        (torch.ones(m, k, dtype=one, device=device), torch.ones(n, k, dtype=one, device=device))
-        for one in dtypes
+        (torch.ones(m, k, dtype=dtype, device=device), torch.ones(n, k, dtype=dtype, device=device))
+        for dtype in dtypes
     ]
     best_s = [float("inf")] * len(pairs)
     for _ in range(repeats):

@@ -1,4 +1,4 @@
-"""Whether two models say the same: the likeliest next token at each place of some answers.
+"""Whether two models agree: the likeliest next token at each place of some answers.
 
 Does not know where conversations come from, nor how much agreement is enough.
 """
@@ -29,7 +29,7 @@ BUILT_IN = tuple(
     Conversation((Message("user", question), Message("assistant", answer)), "built in", {})
     for question, answer in _QUESTIONS
 )
-"""Conversations for when there is no dataset at hand; no adapter was trained on them."""
+"""Conversations for when no dataset is available; no adapter was trained on them."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -1,5 +1,5 @@
 """From a dataset to a registered adapter: spec, preflight, the run, resume, the report.
 
 Owns the training path. Does not know the terminal (it reports to a `Progress`) and does not decide
-which version is in use beyond asking `adapters` to promote. `run.py` is the path from end to end.
+which version is active beyond asking for a promotion. `run.py` is the path from end to end.
 """

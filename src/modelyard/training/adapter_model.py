@@ -73,7 +73,7 @@ def write_adapter(model: Any, folder: Path) -> None:
     PEFT's own save_pretrained looks the base up on the hub and writes a model card of its own.
     """
     weights = {
-        name: one.detach().cpu().contiguous() for name, one in adapter_weights(model).items()
+        name: weight.detach().cpu().contiguous() for name, weight in adapter_weights(model).items()
     }
     save_file(weights, folder / WEIGHTS_NAME, metadata={"format": "pt"})
     config = model.peft_config["default"]

@@ -1,4 +1,4 @@
-"""Which rows are learned in which step: a plan made before training, from the seed alone.
+"""Which rows each step trains on: a plan made before training, from the seed alone.
 
 A step is `rows_per_step` rows, split into batches of at most `tokens_per_batch` tokens. Rows are
 laid end to end, so short rows make full matrices and nothing is spent on padding. Because the plan
@@ -78,15 +78,15 @@ def split_by_tokens(rows: Sequence[int], lengths: Sequence[int], limit: int) -> 
     it is free. Source: Johnson 1973, Near-optimal bin packing algorithms.
     """
     batches: list[Batch] = []
-    room: list[int] = []
+    free: list[int] = []
     for row in sorted(rows, key=lambda index: -lengths[index]):
-        fitting = next((spot for spot, left in enumerate(room) if lengths[row] <= left), None)
+        fitting = next((spot for spot, left in enumerate(free) if lengths[row] <= left), None)
         if fitting is None:
             batches.append([row])
-            room.append(limit - lengths[row])
+            free.append(limit - lengths[row])
         else:
             batches[fitting].append(row)
-            room[fitting] -= lengths[row]
+            free[fitting] -= lengths[row]
     return batches
 
 

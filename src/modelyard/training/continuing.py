@@ -39,7 +39,7 @@ class RunRows:
 
 
 def pin_parent(project: Project, spec: FineTuneSpec) -> FineTuneSpec:
-    """The spec with `parent` as NAME@V, where it was NAME: the version in use now."""
+    """The spec with `parent` as NAME@V; NAME alone means the active version."""
     if spec.parent is None:
         return spec
     return replace(spec, parent=resolve_version(project, spec.parent).name)
@@ -48,8 +48,8 @@ def pin_parent(project: Project, spec: FineTuneSpec) -> FineTuneSpec:
 def load_rows(project: Project, spec: FineTuneSpec) -> RunRows:
     """Read the dataset and, when the spec continues from a version, that version's own rows.
 
-    With a parent, its dataset's eval rows are judged too, in groups of their own, and
-    `data.replay_share` of the rows to learn are drawn from its train rows.
+    With a parent, its dataset's eval rows are evaluated too, in groups of their own, and
+    `data.replay_share` of the training rows are drawn from its training rows.
     Raises InvalidInput when rows should be replayed and cannot be had.
     """
     dataset = load_dataset(project, spec.dataset)
@@ -73,7 +73,7 @@ def load_rows(project: Project, spec: FineTuneSpec) -> RunRows:
     if old is None:
         if share:
             raise InvalidInput(f"no row can be replayed: {why_not}", where="data.replay_share")
-        warning = f"what {parent.name} knew is not judged again: {why_not}"
+        warning = f"the rows of {parent.name} are not evaluated again: {why_not}"
         return RunRows(
             dataset=replace(dataset, warnings=(*dataset.warnings, warning)), parent=parent
         )
@@ -124,10 +124,12 @@ def _shown(value: Any) -> str:
     return f"[{', '.join(value)}]" if isinstance(value, list) else str(value).lower()
 
 
-def judge_old_rows(parent: AdapterVersion, evaluation: Mapping[str, Any]) -> dict[str, Any] | None:
-    """The tuned model's figures on the rows that the parent was judged on, for the promotion gate.
+def evaluate_old_rows(
+    parent: AdapterVersion, evaluation: Mapping[str, Any]
+) -> dict[str, Any] | None:
+    """The tuned model's figures on the parent's evaluation rows, for the promotion gate.
 
-    None unless they are all among the judged rows: then the two cannot be compared.
+    None unless they are all among the evaluated rows: otherwise the two cannot be compared.
     """
     before = load_evaluation(parent.path)
     old = [one for one in evaluation["groups"] if one["name"].partition(": ")[0] == _OLD]
@@ -155,9 +157,9 @@ def _old_dataset(project: Project, parent: AdapterVersion) -> tuple[ChatDataset 
 
 
 def _beside(new: ChatDataset, old: ChatDataset, *, share: float, seed: int) -> ChatDataset:
-    """The new dataset with replayed rows to learn, and the old eval rows to judge by.
+    """The new dataset with replayed training rows, and the old evaluation rows.
 
-    An old row that is also among the new ones stands there only; one that is learned is not judged.
+    An old row that is also a new one counts as new only; a training row is never evaluated.
     """
     warnings = list(new.warnings)
     known = {row.messages for row in (*new.train, *new.evaluation)}
@@ -166,11 +168,11 @@ def _beside(new: ChatDataset, old: ChatDataset, *, share: float, seed: int) -> C
     replayed = _draw(spare, wanted, seed)
     if len(replayed) < wanted:
         warnings.append(f"{len(replayed):,} old rows are replayed, all there are, not {wanted:,}")
-    judged = [row for row in old.evaluation if row.messages not in known]
+    evaluated = [row for row in old.evaluation if row.messages not in known]
     return replace(
         new,
         train=(*new.train, *replayed),
-        evaluation=(*_grouped(_NEW, new.evaluation), *_grouped(_OLD, judged)),
+        evaluation=(*_grouped(_NEW, new.evaluation), *_grouped(_OLD, evaluated)),
         warnings=tuple(warnings),
     )
 

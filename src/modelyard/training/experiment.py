@@ -18,7 +18,7 @@ import yaml
 
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, ProblemsFound
-from modelyard.core.files import write_atomic, write_json
+from modelyard.core.files import append_line, write_atomic, write_json
 from modelyard.core.layout import Project
 from modelyard.settings.fields import flatten_settings, settings_mapping
 from modelyard.training.preflight import Choices
@@ -98,13 +98,13 @@ class Experiment:
 
     @property
     def version(self) -> int | None:
-        """The number of the version this run became, once it is registered."""
+        """The number of this run's version, once it is registered."""
         number = self.record.get("version")
         return number if isinstance(number, int) else None
 
     @property
     def choices(self) -> Choices | None:
-        """What `auto` came to when the run began."""
+        """The values of `auto` settings, chosen when the run began."""
         kept = self.record.get("choices")
         return Choices(**kept) if kept else None
 
@@ -161,7 +161,7 @@ def open_experiment(
 
 
 def find_run(project: Project, spec: FineTuneSpec) -> Experiment | None:
-    """The run that the spec's experiment holds, if it holds one; only reads.
+    """The run in the spec's experiment, if there is one; only reads.
 
     Raises ModelyardError when its record is damaged.
     """
@@ -260,3 +260,41 @@ def require_known_device(choices: Choices | None, device: str) -> None:
             f"this run began on {choices.device}, and this machine computes on {device}",
             hint="resume it where it began, or start over (--fresh)",
         )
+
+
+class MetricsFile:
+    """The rows on the disk, and the same rows in memory."""
+
+    def __init__(self, path: Path) -> None:
+        self.path = path
+        self.rows: list[dict[str, Any]] = load_metrics(path)
+
+    def add(self, row: Mapping[str, Any]) -> None:
+        """Append one row."""
+        self.rows.append(dict(row))
+        append_line(self.path, json.dumps(row))
+
+    def rewind(self, step: int) -> None:
+        """Forget the rows after `step`: a resumed run writes them again."""
+        self.rows = [row for row in self.rows if row["step"] <= step]
+        write_atomic(self.path, "".join(json.dumps(row) + "\n" for row in self.rows))
+
+
+def load_metrics(path: Path) -> list[dict[str, Any]]:
+    """The rows of a metrics file; a last line that a killed run left torn is skipped."""
+    if not path.exists():
+        return []
+    rows = []
+    for line in path.read_text().splitlines():
+        try:
+            rows.append(json.loads(line))
+        except ValueError:
+            continue
+    return rows
+
+
+@dataclass(slots=True)
+class StopRequest:
+    """Set by a signal: finish the step, write a checkpoint, stop."""
+
+    asked: bool = False

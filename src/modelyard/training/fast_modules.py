@@ -15,7 +15,7 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 
 from modelyard.training.kernels import LoraProjections, RmsNorm, Rotary, SwiGlu
-from modelyard.training.row_attention import RowLayout, attend
+from modelyard.training.packed import RowLayout, attend
 
 _ADAPTER = "default"
 

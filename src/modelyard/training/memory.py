@@ -30,7 +30,7 @@ _LORA_GROUPS = 7
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseShape:
-    """What a base's config.json says about its size."""
+    """The sizes in a base's config.json."""
 
     hidden: int
     intermediate: int
@@ -112,7 +112,7 @@ class MemoryPlan:
 
 
 def adapter_parameters(shape: BaseShape, lora: LoraSettings) -> int:
-    """How many weights the adapter learns."""
+    """How many weights the adapter has."""
     chosen = shape.linear_shapes
     if lora.targets != ("all-linear",):
         chosen = {name: one for name, one in chosen.items() if name in lora.targets}
@@ -150,7 +150,7 @@ def predict_memory(
     device: str,
     label_share: float,
 ) -> MemoryPlan:
-    """The peak of a run whose largest batch is `batch`, `label_share` of its tokens learned."""
+    """The peak of a run whose largest batch is `batch`, `label_share` of its tokens trained."""
     number = 4 if precision == "fp32" else 2
     linear_number = {"none": float(number), "8bit": 1.1, "4bit": 0.58}[quantize]
     weights = shape.linear_parameters * linear_number + shape.embedding_parameters * number

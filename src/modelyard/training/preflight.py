@@ -1,7 +1,7 @@
 """Everything that can be known before any weight is loaded, and every reason not to start.
 
 Resolves the base, reads and tokenizes every row, proves the masks, plans the steps, predicts the
-memory and looks at the disk. All problems are reported at once; `--check` stops here.
+memory and checks the disk. All problems are reported at once; `--check` stops here.
 """
 
 from __future__ import annotations
@@ -53,7 +53,7 @@ class NotEnoughMemory(ModelyardError):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Choices:
-    """What `auto` came to on this machine; a resumed run keeps them."""
+    """The values of `auto` settings on this machine; a resumed run keeps them."""
 
     device: str
     precision: str
@@ -142,7 +142,8 @@ def run_preflight(
     """
     dataset, base, tokenizer = inputs.dataset, inputs.base, inputs.tokenizer
     progress.stage(
-        f"preflight: {len(dataset.train):,} rows to learn, {len(dataset.evaluation):,} to judge by"
+        f"preflight: {len(dataset.train):,} training rows, "
+        f"{len(dataset.evaluation):,} evaluation rows"
     )
     max_length = spec.data.max_length
     most_tokens = min(base.context_length() or LONGEST_ROW, LONGEST_ROW)
@@ -257,7 +258,7 @@ def _usable_bytes(machine: Machine) -> int:
 def _memory(
     spec: FineTuneSpec, shape: BaseShape, rows: Sequence[TokenRow], choices: Choices
 ) -> MemoryPlan:
-    learned = sum(int(row.trained.sum()) for row in rows)
+    trained = sum(int(row.trained.sum()) for row in rows)
     plans = [
         predict_memory(
             shape,
@@ -268,7 +269,7 @@ def _memory(
             checkpointing=choices.checkpointing,
             path=_kernel_path(spec, choices),
             device=choices.device,
-            label_share=learned / sum(len(row.input_ids) for row in rows),
+            label_share=trained / sum(len(row.input_ids) for row in rows),
         )
         for batch in _large_batches(spec, rows, choices)
     ]

@@ -39,7 +39,7 @@ from modelyard.training.spec import FineTuneSpec
 from modelyard.weights.catalogue import BaseCard, find_base
 from modelyard.weights.local import locate_base
 
-NEEDS_BASE = ("which tokens are learned", "the length of rows", "steps", "memory", "disk")
+NEEDS_BASE = ("which tokens are trained", "the length of rows", "steps", "memory", "disk")
 """What cannot be checked while the base is not on this machine."""
 
 
@@ -53,7 +53,7 @@ class FoundInputs:
     run_inputs: RunInputs | None
     """The inputs of a run; None while the base would have to be fetched first."""
     warnings: tuple[str, ...]
-    """What a person should know that the preflight does not say."""
+    """Warnings beyond those of the preflight."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -61,23 +61,23 @@ class Preview:
     """What the command would do with its experiment."""
 
     action: Literal["start", "resume", "conclude", "nothing"]
-    """Train from the beginning or from a checkpoint, only judge and register, or nothing."""
+    """Train from the start or from a checkpoint, only evaluate and register, or nothing."""
     after_step: int
     """The step after which training would go on; 0 from the beginning."""
     removes_run: bool
     """Whether the experiment's present run would be removed (`--fresh`)."""
     number: int
-    """The number of the version that the run would become, or is."""
+    """The number of the version that the run would get, or has."""
     promotion: PromotionDecision | None
-    """What the gate says of a finished run; None when it was not asked or has nothing to move."""
+    """The gate's decision on a finished run; None when not asked for, or already active."""
     choices: Choices | None
-    """What `auto` came to when the run began."""
+    """The values of `auto` settings, chosen when the run began."""
     writes: tuple[Path, ...]
     """The folders and the link that would be written."""
 
 
 def find_inputs(project: Project, spec: FineTuneSpec, *, progress: Progress) -> FoundInputs:
-    """Read the dataset, and look for the base without fetching or recording anything.
+    """Read the dataset and find the base, without fetching or recording anything.
 
     Without the base, the rows are checked as far as they can be: raises ProblemsFound when they
     cannot be trained on.

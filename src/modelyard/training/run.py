@@ -1,6 +1,6 @@
 """The main job from end to end: spec, preflight, training, evaluation, version, promotion.
 
-Each stage leaves its result in the experiment before the next begins, so a killed run goes on at
+Each stage leaves its result in the experiment before the next begins, so a killed run continues at
 the stage it was in. torch is imported only when there is something to compute.
 """
 
@@ -41,18 +41,18 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.settings.cards import write_card
 from modelyard.settings.fields import settings_mapping
-from modelyard.training.continuing import judge_old_rows, pin_parent
+from modelyard.training.continuing import evaluate_old_rows, pin_parent
 from modelyard.training.experiment import (
     Experiment,
+    StopRequest,
     build_identity,
+    load_metrics,
     open_experiment,
     require_known_device,
 )
-from modelyard.training.metrics import load_metrics
 from modelyard.training.preflight import Preflight, RunInputs, load_inputs, run_preflight
 from modelyard.training.report.page import ReportFacts, render_report
 from modelyard.training.spec import FineTuneSpec
-from modelyard.training.stop import StopRequest
 
 if TYPE_CHECKING:
     from modelyard.inference.machine import Machine
@@ -62,18 +62,18 @@ _SAMPLES_IN_REPORT = 6
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FineTuneResult:
-    """What a run came to."""
+    """The result of a run."""
 
     experiment: Path
     """The experiment's folder."""
     version: AdapterVersion
     """The registered version."""
     evaluation: dict[str, Any]
-    """What validation.json holds."""
+    """The contents of validation.json."""
     promotion: PromotionDecision | None
     """The gate's decision; None when promotion was not asked for."""
     in_use: bool
-    """Whether this version is the one in use now."""
+    """Whether this version is the active one now."""
     already_done: bool
     """Whether an earlier run had done all of it."""
 
@@ -88,7 +88,7 @@ def fine_tune(
     offline: bool = False,
     wait_s: float = 0.0,
 ) -> FineTuneResult:
-    """Run the whole job, or what is left of it.
+    """Run the whole job, or the rest of it.
 
     Raises ProblemsFound and other ModelyardErrors before anything is computed, TrainingFailed when
     training cannot succeed, Interrupted when a signal stopped it after a checkpoint.
@@ -143,13 +143,13 @@ def _compute(
 
 def _train(check: Preflight, experiment: Experiment, *, progress: Progress) -> None:
     """Train to the plan's end, from the newest checkpoint if there is one; leaves `final`."""
-    from modelyard.training.learn import learn
+    from modelyard.training.train import train
 
     experiment.checkpoints.mkdir(exist_ok=True)
     sweep_staging(experiment.checkpoints)
     started = time.monotonic()
     with _stop_on_signals() as stop:
-        outcome = learn(check, experiment, progress=progress, stop=stop)
+        outcome = train(check, experiment, progress=progress, stop=stop)
     before_s = experiment.record.get("trained_s", 0.0)
     experiment.note(
         trained_s=before_s + time.monotonic() - started,
@@ -158,7 +158,7 @@ def _train(check: Preflight, experiment: Experiment, *, progress: Progress) -> N
     if not outcome.finished:
         raise Interrupted(
             f"stopped after step {outcome.step} of {len(check.plan.steps)}; it is saved",
-            hint="run the same command again to go on from there",
+            hint="run the same command again to continue from there",
         )
     with staged_folder(experiment.trained) as staged:
         outcome.write(staged)
@@ -169,13 +169,13 @@ def _train(check: Preflight, experiment: Experiment, *, progress: Progress) -> N
 def _evaluate(
     check: Preflight, experiment: Experiment, machine: Machine, progress: Progress
 ) -> dict[str, Any]:
-    """Judge the adapter as it was saved, on rows it never saw."""
+    """Evaluate the adapter as it was saved, on rows it was not trained on."""
     from modelyard.evaluation.evaluate import evaluate_adapter
     from modelyard.evaluation.rows import choose_rows
     from modelyard.inference.engine import Engine
 
     if not check.dataset.evaluation:
-        progress.warn("there are no evaluation rows: the version cannot be judged or promoted")
+        progress.warn("there are no evaluation rows: the version cannot be evaluated or promoted")
         return {}
     if experiment.validation_file.exists():
         return _load_validation(experiment)
@@ -192,7 +192,7 @@ def _evaluate(
     )
     evaluation = evaluate_adapter(engine, rows, progress=progress).mapping()
     if check.parent is not None:
-        evaluation["old"] = judge_old_rows(check.parent, evaluation)
+        evaluation["old"] = evaluate_old_rows(check.parent, evaluation)
     write_json(experiment.validation_file, evaluation)
     return evaluation
 
@@ -311,7 +311,7 @@ def _conclude(
     promote: bool,
     again: bool,
 ) -> FineTuneResult:
-    """Load what was registered and, if asked, bring it into use when the gate allows it."""
+    """Load the registered version and, if asked, promote it when the gate allows."""
     number = experiment.version
     assert number is not None
     version = load_version(project, spec.adapter, number)

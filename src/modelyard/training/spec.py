@@ -1,4 +1,4 @@
-"""The fine-tune spec: one frozen value that says everything a run depends on.
+"""The fine-tune spec: one frozen value with everything that a run depends on.
 
 It is built from defaults, then a YAML file with the overlay of an environment, then `--set`, then
 flags. The settings themselves, with their words, are in configs/kinds/fine_tuning.py.
@@ -120,15 +120,15 @@ def _assign(
 def _fill_names(values: dict[str, Any]) -> None:
     dataset = values.get("dataset")
     # A dataset that is missing or no text is a problem of its own; what follows from it is none.
-    learned = _name_after(dataset if isinstance(dataset, str) else "")
+    name = _name_after(dataset if isinstance(dataset, str) else "")
     parent = values.get("parent")
     continued = parent.partition("@")[0] if isinstance(parent, str) else None
-    values.setdefault("adapter", continued or learned)
+    values.setdefault("adapter", continued or name)
     adapter = values["adapter"] if isinstance(values["adapter"], str) else _name_after("")
-    values.setdefault("experiment", _name_after(f"{adapter}-{learned}") if continued else adapter)
+    values.setdefault("experiment", _name_after(f"{adapter}-{name}") if continued else adapter)
 
 
 def _name_after(dataset: str) -> str:
-    """The name of an adapter that learns `dataset`, a name or a path; always a valid one."""
+    """The name of an adapter trained on `dataset`, a name or a path; always a valid one."""
     stem = Path(dataset).name.partition(".")[0].lower()
     return re.sub(r"[^a-z0-9_-]+", "-", stem).lstrip("-_").rstrip("-")[:64] or "dataset"

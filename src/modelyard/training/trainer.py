@@ -1,7 +1,7 @@
 """TRL's SFTTrainer on this project's batches, losses and checkpoints.
 
 SFTTrainer owns the loop, the optimizer, the schedule, NEFTune, checkpointing and logging. What it
-learns from is a plan of steps made beforehand, so one item of its dataset is one optimizer step;
+trains on is a plan of steps made beforehand, so one item of its dataset is one optimizer step;
 what it writes is staged and renamed, so a checkpoint is whole or absent.
 """
 
@@ -26,11 +26,14 @@ from modelyard.core.files import staged_folder, sweep_staging
 from modelyard.core.progress import Progress
 from modelyard.training.adapter_model import load_adapter_weights, write_adapter
 from modelyard.training.batches import StepPlan, split_by_tokens
-from modelyard.training.experiment import CHECKPOINT_PREFIX, list_checkpoints
+from modelyard.training.experiment import (
+    CHECKPOINT_PREFIX,
+    MetricsFile,
+    StopRequest,
+    list_checkpoints,
+)
 from modelyard.training.fast_path import TrainingModel
-from modelyard.training.metrics import MetricsFile
 from modelyard.training.spec import FineTuneSpec
-from modelyard.training.stop import StopRequest
 
 BEST_NAME = "best"
 STATE_NAME = "trainer_state.json"
@@ -38,7 +41,7 @@ _EVALUATION_TOKENS = 2048
 
 
 class TrainingFailed(ModelyardError):
-    """Training cannot give a useful adapter: the loss is not finite, or nothing is learned."""
+    """Training cannot give a useful adapter: the loss is not finite, or no weight changes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -53,10 +56,10 @@ def choose_intervals(spec: FineTuneSpec, steps: int) -> Intervals:
     """The spec's intervals, `auto` resolved for a run of `steps`."""
     keep = spec.keep
     checkpoint, evaluate = keep.checkpoint_every_steps, keep.evaluate_every_steps
-    looks = {"auto": max(1, steps // 4), "never": None}
+    every = {"auto": max(1, steps // 4), "never": None}
     return Intervals(
         checkpoint=checkpoint if isinstance(checkpoint, int) else max(1, min(50, steps // 10)),
-        evaluate=evaluate if isinstance(evaluate, int) else looks[evaluate],
+        evaluate=evaluate if isinstance(evaluate, int) else every[evaluate],
     )
 
 
@@ -84,7 +87,7 @@ class ProjectTrainer(SFTTrainer):  # type: ignore[misc]
         labels = sum(len(batch.labels) for batch in batches)
         if labels == 0:
             raise TrainingFailed(
-                f"step {self.state.global_step + 1} has nothing to learn",
+                f"step {self.state.global_step + 1} has no trained token",
                 hint="`--check` shows which rows have answers",
             )
         total = torch.zeros((), device=self.args.device)
@@ -140,7 +143,7 @@ class ProjectTrainer(SFTTrainer):  # type: ignore[misc]
                 write_adapter(self.model, staged)
         elif len(seen) - 1 - best >= self.stop_after_worse:
             self.progress.stage(
-                f"stopped early: {self.stop_after_worse} looks without a better eval loss"
+                f"stopped early: {self.stop_after_worse} evaluations without a better eval loss"
             )
             self.control.should_training_stop = True
 
@@ -165,8 +168,8 @@ class ProjectTrainer(SFTTrainer):  # type: ignore[misc]
         self.progress.advance(self.state.global_step, figures)
         if row["grad_norm"] == 0 and row["learning_rate"] > 0:
             raise TrainingFailed(
-                f"nothing is learned: the adapter's gradient is zero in step {row['step']}",
-                hint="check lora.targets and the learned tokens with `--check --show 3`",
+                f"nothing is trained: the adapter's gradient is zero in step {row['step']}",
+                hint="check lora.targets and the trained tokens with `--check --show 3`",
             )
 
     def floating_point_ops(self, inputs: Any) -> int:
@@ -217,11 +220,11 @@ def build_trainer(
     progress: Progress,
     stop: StopRequest,
 ) -> ProjectTrainer:
-    """A trainer that learns the plan's steps from `rows` and writes into `experiment`."""
+    """A trainer that takes the plan's steps on `rows` and writes into `experiment`."""
     steps = len(plan.steps)
     intervals = choose_intervals(spec, steps)
     schedule = spec.schedule
-    looks = intervals.evaluate if evaluation_rows else None
+    eval_steps = intervals.evaluate if evaluation_rows else None
     args = SFTConfig(
         output_dir=str(experiment),
         use_cpu=device == "cpu",
@@ -244,8 +247,8 @@ def build_trainer(
         logging_nan_inf_filter=False,
         save_strategy="steps",
         save_steps=intervals.checkpoint,
-        eval_strategy="steps" if looks else "no",
-        eval_steps=looks,
+        eval_strategy="steps" if eval_steps else "no",
+        eval_steps=eval_steps,
         report_to=[],
         disable_tqdm=True,
         remove_unused_columns=False,
@@ -264,7 +267,7 @@ def build_trainer(
         args=args,
         data_collator=collate,
         train_dataset=Dataset.from_dict({"step": list(plan.steps)}),
-        eval_dataset=Dataset.from_dict({"step": [[[0]]]}) if looks else None,
+        eval_dataset=Dataset.from_dict({"step": [[[0]]]}) if eval_steps else None,
         processing_class=tokenizer,
         callbacks=[_Stopping(stop), *_tensorboard(spec, experiment)],
     )

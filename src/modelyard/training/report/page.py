@@ -1,6 +1,6 @@
 """report.html: one page that shows how a fine-tune run went, and what came of it.
 
-Decides what the page says; `charts.py` draws, and `template/` holds its HTML, style and script. The
+Decides the contents of the page; `charts` draws, and `template/` holds HTML, style and script. The
 page needs no network, no other file and no JavaScript. Does not know the project or torch.
 """
 
@@ -24,8 +24,13 @@ from modelyard.charts.charts import Curve, render_curves, render_histogram
 from modelyard.charts.scales import Point, show_duration, show_number, show_tick, smooth
 from modelyard.chatdata.samples import Sample
 from modelyard.core.visible import visible_text
-from modelyard.training.report.comparison import group_answers, render_comparison
-from modelyard.training.report.verdict import Verdict, build_verdict, told_answers
+from modelyard.training.report.comparison import (
+    Verdict,
+    build_verdict,
+    group_answers,
+    render_comparison,
+    shown_answers,
+)
 
 _SHOWN_CHARACTERS = 4000
 _SHOWN_PLACES = 6
@@ -61,9 +66,9 @@ class ReportFacts:
     data_report: Mapping[str, Any]
     """A `chatdata.report.DataReport` as a mapping."""
     samples: Sequence[Sample]
-    """A few training rows, with what is learned of them."""
+    """A few training rows, with their trained tokens."""
     evaluation: Mapping[str, Any] | None = None
-    """Base against tuned, as validation.json holds it; None before it is judged."""
+    """Base against tuned, as validation.json holds it; None before the evaluation."""
 
     @property
     def subject(self) -> str:
@@ -105,7 +110,7 @@ def _verdict(facts: ReportFacts) -> Verdict:
         if len(losses) > 1:
             course += f", {show_number(losses[-1])} in the last"
         grounds = f"training loss is {course}"
-    return Verdict("unclear", f"{facts.subject} is not judged yet", grounds)
+    return Verdict("unclear", f"{facts.subject} is not evaluated yet", grounds)
 
 
 def _figures(facts: ReportFacts) -> Iterator[tuple[str, str, str]]:
@@ -115,7 +120,7 @@ def _figures(facts: ReportFacts) -> Iterator[tuple[str, str, str]]:
         for name in ("loss", "perplexity"):
             was = f"base {show_number(base.get(name))}"
             yield f"Eval {name}", show_number(tuned.get(name)), was
-        for group in told_answers(facts.evaluation):
+        for group in shown_answers(facts.evaluation):
             right = f"{group['tuned_right']:,} of {group['rows']:,}"
             yield f"Right: {group['group']}", right, f"base {group['base_right']:,}"
     metrics = facts.metrics
@@ -145,8 +150,10 @@ def _known(metrics: Sequence[Mapping[str, Any]], key: str) -> list[float]:
 
 def _curves(metrics: Sequence[Mapping[str, Any]]) -> tuple[Markup, list[Markup]]:
     """The large chart of the losses, and the small ones beside each other."""
-    looks = Curve(name="eval loss", points=_points(metrics, "eval_loss"), look="eval", dots=True)
-    large = [*_with_mean("training loss", _points(metrics, "loss")), looks]
+    evaluations = Curve(
+        name="eval loss", points=_points(metrics, "eval_loss"), look="eval", dots=True
+    )
+    large = [*_with_mean("training loss", _points(metrics, "loss")), evaluations]
     small = {
         "Learning rate": [Curve(name="rate", points=_points(metrics, "learning_rate"))],
         "Gradient norm": _with_mean("norm", _points(metrics, "grad_norm")),
@@ -173,11 +180,11 @@ def _gaps(metrics: Sequence[Mapping[str, Any]]) -> list[int]:
 
 def _data_facts(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
     train, evaluation = report["train_tokens"], report["evaluation_tokens"]
-    yield "Rows to learn from", f"{report['train_rows']:,}"
-    yield "Rows to judge with", f"{report['evaluation_rows']:,}"
+    yield "Training rows", f"{report['train_rows']:,}"
+    yield "Evaluation rows", f"{report['evaluation_rows']:,}"
     share = train["trained"] / train["total"] if train["total"] else 0
     yield "Tokens in training rows", f"{train['total']:,}"
-    yield "Of these learned", f"{train['trained']:,} ({share:.0%})"
+    yield "Trained tokens", f"{train['trained']:,} ({share:.0%})"
     if evaluation:
         yield "Tokens in eval rows", f"{evaluation['total']:,}"
     yield "Tokens a row", f"{show_number(train['mean'])} on average, {train['longest']:,} at most"
@@ -208,7 +215,7 @@ def _length_charts(report: Mapping[str, Any]) -> list[Markup]:
 
 
 def _flags(report: Mapping[str, Any]) -> list[tuple[str, int, list[str]]]:
-    """What a person should look at: what it is, how many rows, and where the first ones are."""
+    """What to check: what it is, how many rows, and where the first ones are."""
 
     def pair(one: Mapping[str, Any]) -> str:
         return f"{one['source']} like {one['other']} ({one['similarity']:.0%})"
@@ -239,7 +246,7 @@ def _settings(spec: Mapping[str, Any]) -> dict[str, dict[str, str]]:
 
 
 def _plain(value: Any) -> str:
-    """A setting as YAML would say it."""
+    """A setting in YAML syntax."""
     match value:
         case None:
             return "none"

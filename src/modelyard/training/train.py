@@ -21,13 +21,16 @@ from modelyard.training.adapter_model import (
     load_adapter_weights,
     write_adapter,
 )
-from modelyard.training.experiment import Experiment, checkpoint_step, list_checkpoints
-from modelyard.training.fast_path import TrainingModel
-from modelyard.training.fast_proof import prove_fast_path
-from modelyard.training.metrics import MetricsFile
+from modelyard.training.experiment import (
+    Experiment,
+    MetricsFile,
+    StopRequest,
+    checkpoint_step,
+    list_checkpoints,
+)
+from modelyard.training.fast_path import TrainingModel, prove_fast_path
+from modelyard.training.packed import RowLayout
 from modelyard.training.preflight import Choices, Preflight, is_noisy
-from modelyard.training.row_attention import RowLayout
-from modelyard.training.stop import StopRequest
 from modelyard.training.trainer import (
     BEST_NAME,
     ProjectTrainer,
@@ -38,7 +41,7 @@ from modelyard.training.trainer import (
 
 @dataclass(frozen=True, slots=True)
 class Outcome:
-    """Where training ended."""
+    """The result of training."""
 
     finished: bool
     """False when it was asked to stop before the plan's end."""
@@ -55,7 +58,7 @@ class Outcome:
         self.tokenizer.save_pretrained(folder)
 
 
-def learn(
+def train(
     check: Preflight, experiment: Experiment, *, progress: Progress, stop: StopRequest
 ) -> Outcome:
     """Train as planned, going on from the newest checkpoint. Raises TrainingFailed."""
@@ -178,6 +181,6 @@ def _require_change(begun: dict[str, torch.Tensor], ended: dict[str, torch.Tenso
         )
     if all(torch.equal(begun[name], ended[name]) for name in begun):
         raise TrainingFailed(
-            "the adapter ended equal to its start: nothing was learned",
-            hint="check schedule.learning_rate, and the learned tokens with `--check --show 3`",
+            "the adapter is unchanged after training",
+            hint="check schedule.learning_rate, and the trained tokens with `--check --show 3`",
         )
