@@ -212,7 +212,7 @@ def test_templates_cannot_reach_into_python(tiny_base_folder: Path, tmp_path: Pa
 def test_neither_torch_nor_transformers_is_loaded(tiny_base_folder: Path) -> None:
     program = (
         "import sys; from pathlib import Path\n"
-        "from modelyard.chatdata import prepare, report, samples\n"
+        "from modelyard.chatdata import prepare, report\n"
         "from modelyard.chatdata.template import ChatTokenizer\n"
         f"ChatTokenizer.load(Path({str(tiny_base_folder)!r}))\n"
         "print({'torch', 'transformers', 'datasets', 'pyarrow'} & set(sys.modules))\n"

@@ -69,7 +69,7 @@ def test_one_row_is_learned_and_not_kept_back(project: Project, write_jsonl: Wri
     for one in ROWS[:40]:
         loaded = load_dataset(project, str(write_jsonl(project.root / "one.jsonl", [one])))
         assert (len(loaded.train), len(loaded.evaluation)) == (1, 0)
-        assert loaded.warnings == ("there are no evaluation rows, so nothing can be judged",)
+        assert loaded.warnings == ("there are no evaluation rows, so nothing can be evaluated",)
 
 
 def test_every_bad_row_of_every_file_is_reported_at_once(

@@ -55,7 +55,7 @@ def test_a_correction_is_learned_else_an_answer_that_was_good(
 ) -> None:
     row, problems = check_feedback(ASKED | values, lambda _: None)
     assert row and not problems
-    assert row.lesson == lesson
+    assert row.training_answer == lesson
 
 
 @pytest.mark.parametrize(
@@ -71,7 +71,7 @@ def test_a_correction_is_learned_else_an_answer_that_was_good(
         ({"answer": "\ud83d"}, "'answer' is not valid text"),
         ({"prompt": "x" * 1_000_001}, "longer than 1,000,000 characters"),
         ({"rating": "godo"}, "must be one of good, bad, not 'godo' (did you mean 'good'?)"),
-        ({"rating": "bad", "correction": "Ann."}, "the very answer that is rated bad"),
+        ({"rating": "bad", "correction": "Ann."}, "equals the answer that is rated bad"),
         ({"org": "../other"}, "is not a valid organisation name"),
         ({"org": "Acme"}, "is not a valid organisation name"),
         ({"adapter": "../x@1"}, "is not a valid adapter name"),

@@ -17,9 +17,8 @@ import pytest
 
 from modelyard.chatdata.columns import ColumnMapping
 from modelyard.chatdata.dataset import load_dataset
-from modelyard.chatdata.prepare import prepare_data
-from modelyard.chatdata.prepare_request import PrepareRequest
-from modelyard.chatdata.prepared import PreparedData
+from modelyard.chatdata.prepare import PrepareRequest, prepare_data
+from modelyard.chatdata.prepared_folder import PreparedData
 from modelyard.core.errors import InvalidInput, ProblemsFound
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.core.layout import Project
@@ -332,7 +331,7 @@ PREPARE_IN_TURNS = """
 import itertools, sys
 from pathlib import Path
 from modelyard.chatdata.prepare import prepare_data
-from modelyard.chatdata.prepare_request import PrepareRequest
+from modelyard.chatdata.prepare import PrepareRequest
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 

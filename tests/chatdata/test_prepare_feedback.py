@@ -20,9 +20,8 @@ from killed import interruptions
 from modelyard.chatdata import prepared_folder
 from modelyard.chatdata.dataset import load_dataset
 from modelyard.chatdata.feedback import Feedback, list_feedback, record_feedback
-from modelyard.chatdata.prepare import prepare_data
-from modelyard.chatdata.prepare_request import PrepareRequest
-from modelyard.chatdata.prepared import PreparedData
+from modelyard.chatdata.prepare import PrepareRequest, prepare_data
+from modelyard.chatdata.prepared_folder import PreparedData
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.core.layout import Project
@@ -346,7 +345,7 @@ PREPARE_OVER_AND_OVER = """
 import sys
 from pathlib import Path
 from modelyard.chatdata.prepare import prepare_data
-from modelyard.chatdata.prepare_request import PrepareRequest
+from modelyard.chatdata.prepare import PrepareRequest
 from modelyard.core.errors import NoData
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent

@@ -297,14 +297,14 @@ def saying(**turn: Any) -> dict[str, Any]:
         ({"instruction": "a", "input": "b"}, "'output' is missing"),
         ({"instruction": "a", "input": 3, "output": "b"}, "'input' must be text, not a number"),
         ({"messages": "hello"}, "'messages' must be a list of messages, not text"),
-        ({"messages": []}, "the assistant's turn is missing, so there is nothing to learn"),
+        ({"messages": []}, "the assistant's turn is missing, so there is nothing to train on"),
         ({"messages": ["a"]}, "message 1: must be an object with role and content, not text"),
         (
             turns("user", "asistant"),
             "message 2: unknown role 'asistant' (did you mean 'assistant'?)",
         ),
         (turns("user", "tool", "assistant"), "message 2: role 'tool' is not supported"),
-        (turns("user"), "the assistant's turn is missing, so there is nothing to learn"),
+        (turns("user"), "the assistant's turn is missing, so there is nothing to train on"),
         (turns("user", "assistant", "user"), "the last message must be the assistant's"),
         (turns("user", "system", "assistant"), "message 2: a system message may only come first"),
         (turns("assistant"), "message 1: expected the user's turn, found the assistant's"),
@@ -428,7 +428,7 @@ def test_what_is_no_file_is_called_what_it_is() -> None:
         why_unreadable(Path("/dev/null")) == "is a device; save its rows in a file, and give that"
     )
     assert (
-        why_unreadable(Path("dangling.jsonl")) == "is a link to nowhere.jsonl, which is not there"
+        why_unreadable(Path("dangling.jsonl")) == "is a link to nowhere.jsonl, which does not exist"
     )
     for name, message in (
         ("pipe.jsonl", "pipe.jsonl: is a pipe; save its rows in a file"),

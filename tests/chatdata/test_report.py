@@ -76,7 +76,7 @@ def test_a_row_in_train_and_eval_forbids_training(report: Callable[..., DataRepo
     (problem,) = found.problems
     assert str(problem) == (
         "datasets/small/eval.jsonl:2: is also in train (datasets/small/train.jsonl:2), "
-        "so it judges nothing"
+        "so it cannot be used for evaluation"
     )
 
 
@@ -85,11 +85,11 @@ def test_it_warns_of_what_a_person_should_know(report: Callable[..., DataReport]
     train += [ask("password=Tr0ub4dor&3"), *(ask(f"{n}@example.org") for n in range(5))]
     found = report(train, [ask("one two three?", "No.")], max_length=64)
     assert found.warnings == (
-        "1 row lost the end of their answer to max_length 64 (datasets/small/train.jsonl:3)",
-        "1 row of train repeat an earlier row (datasets/small/train.jsonl:2)",
-        "1 row of eval ask nearly what a train row asks (datasets/small/eval.jsonl:1)",
-        "1 row seem to hold a secret (datasets/small/train.jsonl:4)",
-        "5 rows hold an e-mail address (datasets/small/train.jsonl:5, "
+        "1 row with the end of the answer cut off by max_length 64 (datasets/small/train.jsonl:3)",
+        "1 row of train equal to an earlier row (datasets/small/train.jsonl:2)",
+        "1 row of eval with nearly the question of a train row (datasets/small/eval.jsonl:1)",
+        "1 row with what looks like a secret (datasets/small/train.jsonl:4)",
+        "5 rows with an e-mail address (datasets/small/train.jsonl:5, "
         "datasets/small/train.jsonl:6, datasets/small/train.jsonl:7, ...)",
     )
 

@@ -6,7 +6,7 @@ import random
 import string
 
 from modelyard.chatdata.conversation import Conversation, Message
-from modelyard.chatdata.splits import split_conversations, split_position
+from modelyard.chatdata.dataset import split_conversations, split_position
 
 
 def asking(question: str, answer: str = "Yes.") -> Conversation:

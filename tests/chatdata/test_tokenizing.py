@@ -10,7 +10,7 @@ import pytest
 from test_chat_template import CHATML, GEMMA, GENERATION, LLAMA2, base_with
 
 from modelyard.chatdata.conversation import Conversation, Message
-from modelyard.chatdata.samples import build_samples
+from modelyard.chatdata.report import build_masked_texts
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import TokenRow, tokenize_conversations
 
@@ -190,7 +190,7 @@ def test_a_template_without_an_end_of_turn_token_learns_the_whitespace_that_ends
 def test_samples_show_what_is_learned(tokenizer: ChatTokenizer) -> None:
     rows = [talk("1 日?", f"One {line} 😀.", source=f"train.jsonl:{line}") for line in range(1, 10)]
     done = tokenize_conversations(rows, tokenizer, max_length=512)
-    samples = build_samples(done.rows, tokenizer, 3)
+    samples = build_masked_texts(done.rows, tokenizer, 3)
     assert [sample.source for sample in samples] == [
         "train.jsonl:1",
         "train.jsonl:4",
@@ -199,8 +199,8 @@ def test_samples_show_what_is_learned(tokenizer: ChatTokenizer) -> None:
     assert samples[0].pieces[-1] == ("One 1 😀.<|im_end|>", True)
     shown = "".join(text for text, _ in samples[0].pieces)
     assert tokenizer.render(rows[0].messages).startswith(shown)
-    assert len(build_samples(done.rows, tokenizer, 99)) == 9
-    assert build_samples((), tokenizer, 3) == []
+    assert len(build_masked_texts(done.rows, tokenizer, 99)) == 9
+    assert build_masked_texts((), tokenizer, 3) == []
 
 
 def test_a_sentencepiece_style_tokenizer_keeps_its_spaces_in_samples(
@@ -222,7 +222,7 @@ def test_a_sentencepiece_style_tokenizer_keeps_its_spaces_in_samples(
     tokenizer.save(str(folder / "tokenizer.json"))
     loaded = ChatTokenizer.load(folder)
     done = tokenize_conversations([talk("What is it?", "it is blue.")], loaded, max_length=512)
-    (sample,) = build_samples(done.rows, loaded, 1)
+    (sample,) = build_masked_texts(done.rows, loaded, 1)
     assert [(text.strip(), is_learned) for text, is_learned in sample.pieces] == [
         ("<|im_start|> [INST] What is it? [/INST]", False),
         ("it is blue. <|im_end|>", True),

@@ -16,10 +16,9 @@ from typing import Any
 
 import pytest
 
-from modelyard.chatdata.duplicates import Pair
-from modelyard.chatdata.report import Bar, DataReport, TokenFigures
-from modelyard.chatdata.samples import Sample
-from modelyard.chatdata.sensitive import Finding
+from modelyard.chatdata.duplicates import DuplicatePair
+from modelyard.chatdata.report import DataReport, LengthBin, MaskedText, TokenFigures
+from modelyard.chatdata.sensitive import SensitiveValue
 from modelyard.settings.fields import settings_mapping
 from modelyard.training.report.page import ReportFacts, render_report
 from modelyard.training.spec import FineTuneSpec
@@ -36,7 +35,7 @@ TOKENS = TokenFigures(
     p90=71,
     p99=90,
     longest=96,
-    histogram=(Bar(low=40, high=59, rows=130), Bar(low=60, high=79, rows=110)),
+    histogram=(LengthBin(low=40, high=59, rows=130), LengthBin(low=60, high=79, rows=110)),
 )
 DATA = DataReport(
     dataset="techcorp",
@@ -52,13 +51,13 @@ DATA = DataReport(
     straddling=(),
     repeated=(),
     shared=(),
-    near=(Pair(source="eval.jsonl:3", other="train.jsonl:40", similarity=0.82),),
+    near=(DuplicatePair(source="eval.jsonl:3", other="train.jsonl:40", similarity=0.82),),
     sensitive=tuple(
-        Finding(kind="e-mail address", source=f"train.jsonl:{line}", message=2)
+        SensitiveValue(kind="e-mail address", source=f"train.jsonl:{line}", message=2)
         for line in range(1, 10)
     ),
 )
-SAMPLE = Sample(
+SAMPLE = MaskedText(
     pieces=(("<|im_start|>user\nWho?<|im_end|>\n", False), ("Ingrid.<|im_end|>", True)),
     source="train.jsonl:1",
 )
@@ -272,7 +271,7 @@ def test_markup_in_data_stays_text() -> None:
     clean = facts()
     fields = {field.name: getattr(clean, field.name) for field in dataclasses.fields(clean)}
     samples = [
-        Sample(tuple((text + POISON, learned) for text, learned in one.pieces), POISON)
+        MaskedText(tuple((text + POISON, learned) for text, learned in one.pieces), POISON)
         for one in clean.samples
     ]
     dirty = ReportFacts(**{**{k: poisoned(v) for k, v in fields.items()}, "samples": samples})

@@ -7,29 +7,13 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import Any
 
+from modelyard.chatdata.conversation import BadRow, kind_of
 from modelyard.core.errors import InvalidInput, did_you_mean
 
-_NO_TEXT: dict[type, str] = {
-    bytes: "bytes",
-    bytearray: "bytes",
-    memoryview: "bytes",
-    list: "a list",
-    tuple: "a list",
-    dict: "an object",
-}
+_NOT_TEXT = (bytes, bytearray, memoryview, list, tuple, dict)
 """What a table or JSON can hold and no template can: its text would be Python's, not the data's."""
 
-
-class UnusableColumn(InvalidInput):
-    """A column cannot be part of a conversation."""
-
-
-class MissingColumn(UnusableColumn):
-    """A template names a column that the table does not have."""
-
-
-class NoText(UnusableColumn):
-    """A column that is used holds bytes, a list or an object."""
+_BRACES_HINT = "write columns as {name}, and {{ or }} for a brace"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -55,50 +39,50 @@ class ColumnMapping:
                 hint='add --answer "{column}", or --label COLUMN when the answers are labels',
             )
         for template in (self.prompt, self.answer, self.system):
-            _parts(template or "")
+            _parse_template(template or "")
 
     @property
     def columns(self) -> tuple[str, ...]:
         """Every column that is used, once each."""
         templates = (self.prompt, self.answer or "", self.system or "")
-        named = [column for template in templates for _, column in _parts(template) if column]
+        named = [column for text in templates for _, column in _parse_template(text) if column]
         return tuple(dict.fromkeys([*named, *([self.label] if self.label else [])]))
 
     def messages(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
-        """The row's turns. Raises MissingColumn, or NoText with every column that holds none."""
-        require_columns(self.columns, list(row))
-        _require_text(self.columns, row)
-        answer = _text(row[self.label]) if self.label else fill(self.answer or "", row)
-        turns = [("user", fill(self.prompt, row)), ("assistant", answer)]
+        """The row's turns. Raises BadRow when it lacks a column, or with every one without text."""
+        if missing := missing_column(self.columns, list(row)):
+            raise BadRow(missing)
+        wrong = [
+            f"column '{column}' holds {kind_of(row[column])}"
+            for column in self.columns
+            if isinstance(row[column], _NOT_TEXT)
+        ]
+        if wrong:
+            raise BadRow(
+                f"{' and '.join(wrong)}, which has no text to put into a template",
+                hint="turn it into text or numbers in the source, or use another column",
+            )
+        answer = _text(row[self.label]) if self.label else _fill(self.answer or "", row)
+        turns = [("user", _fill(self.prompt, row)), ("assistant", answer)]
         if self.system:
-            turns.insert(0, ("system", fill(self.system, row)))
+            turns.insert(0, ("system", _fill(self.system, row)))
         return [{"role": role, "content": content} for role, content in turns]
 
 
-def require_columns(wanted: Sequence[str], present: Sequence[str]) -> None:
-    """Raise MissingColumn for the first column that is not there."""
+def missing_column(wanted: Sequence[str], present: Sequence[str]) -> str | None:
+    """The message about the first wanted column that is not there; None when all are."""
     for column in wanted:
         if column not in present:
             near = did_you_mean(column, present)
-            raise MissingColumn(
-                f"has no column '{column}'{near}; its columns are {', '.join(present)}"
-            )
+            return f"has no column '{column}'{near}; its columns are {', '.join(present)}"
+    return None
 
 
-def _require_text(wanted: Sequence[str], row: Mapping[str, Any]) -> None:
-    kinds = {column: _NO_TEXT.get(type(row[column])) for column in wanted}
-    wrong = [f"column '{column}' holds {kind}" for column, kind in kinds.items() if kind]
-    if wrong:
-        raise NoText(
-            f"{' and '.join(wrong)}, which has no text to put into a template",
-            hint="turn it into text or numbers in the source, or use another column",
-        )
-
-
-def fill(template: str, row: Mapping[str, Any]) -> str:
-    """The template with each `{column}` replaced; nothing but a column's name means anything."""
+def _fill(template: str, row: Mapping[str, Any]) -> str:
+    """The template with each `{column}` replaced by the row's text."""
     return "".join(
-        literal + (_text(row[column]) if column else "") for literal, column in _parts(template)
+        literal + (_text(row[column]) if column else "")
+        for literal, column in _parse_template(template)
     )
 
 
@@ -106,19 +90,20 @@ def _text(value: Any) -> str:
     return "" if value is None else str(value)
 
 
-def _parts(template: str) -> list[tuple[str, str | None]]:
-    """Literal text and the column that follows it (None at the end), `{{` standing for a brace."""
+def _parse_template(template: str) -> list[tuple[str, str | None]]:
+    """Literal text and the column that follows it (None at the end); `{{` stands for a brace.
+
+    Raises InvalidInput for anything but column names in the braces.
+    """
     try:
         parsed = list(Formatter().parse(template))
     except ValueError as error:
         raise InvalidInput(
-            f"the template {template!r} is not valid: {error}",
-            hint="write columns as {name}, and {{ or }} for a brace",
+            f"the template {template!r} is not valid: {error}", hint=_BRACES_HINT
         ) from error
-    for _, column, form, conversion in parsed:
-        if column == "" or form or conversion:
-            raise InvalidInput(
-                f"the template {template!r} holds more than column names in its braces",
-                hint="write columns as {name}, and {{ or }} for a brace",
-            )
+    if any(column == "" or form or conversion for _, column, form, conversion in parsed):
+        raise InvalidInput(
+            f"the template {template!r} holds more than column names in its braces",
+            hint=_BRACES_HINT,
+        )
     return [(literal, column) for literal, column, _, _ in parsed]

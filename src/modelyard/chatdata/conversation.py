@@ -1,4 +1,4 @@
-"""One conversation: what every accepted format becomes. Knows nothing of files or tokens."""
+"""One conversation, which a row of every accepted format becomes. Knows no files or tokens."""
 
 from __future__ import annotations
 
@@ -6,7 +6,23 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
+from modelyard.core.errors import Diagnostic
+
 Format = Literal["messages", "prompt-completion", "alpaca", "sharegpt", "columns"]
+
+_KINDS = {
+    dict: "an object",
+    list: "a list",
+    tuple: "a list",
+    str: "text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+    bytes: "bytes",
+    bytearray: "bytes",
+    memoryview: "bytes",
+}
 
 
 @dataclass(frozen=True, slots=True)
@@ -16,12 +32,12 @@ class Message:
     role: str
     """`system`, `user` or `assistant`."""
     content: str
-    """What was said, without surrounding whitespace (templates put their own)."""
+    """Its text, without surrounding whitespace (templates put their own)."""
 
 
 @dataclass(frozen=True, slots=True)
 class Conversation:
-    """A checked conversation: perhaps a system turn, then user and assistant in turns.
+    """A checked conversation: an optional system turn, then user and assistant alternating.
 
     The last turn is always the assistant's.
     """
@@ -50,6 +66,19 @@ class Conversation:
         return next(message.content for message in self.messages if message.role == "user")
 
 
+class BadRow(Exception):
+    """A row that cannot become a conversation, with everything that is wrong with it."""
+
+    def __init__(self, *messages: str, hint: str | None = None) -> None:
+        super().__init__(*messages)
+        self.messages = messages
+        self.hint = hint
+
+    def problems(self, where: str) -> list[Diagnostic]:
+        """One Diagnostic for each message."""
+        return [Diagnostic(message=text, where=where, hint=self.hint) for text in self.messages]
+
+
 def conversation_row(conversation: Conversation) -> dict[str, Any]:
     """The row that train.jsonl holds: `messages` first, then the other keys."""
     return {"messages": message_dicts(conversation.messages), **conversation.fields}
@@ -58,3 +87,8 @@ def conversation_row(conversation: Conversation) -> dict[str, Any]:
 def message_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
     """Messages as templates and files hold them."""
     return [{"role": message.role, "content": message.content} for message in messages]
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in the words of messages: `a list`, `text`, `null`."""
+    return _KINDS.get(type(value), type(value).__name__)

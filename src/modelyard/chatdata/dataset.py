@@ -1,7 +1,7 @@
-"""A dataset as training and evaluation see it: checked rows on two sides, and a fingerprint.
+"""A dataset as training and evaluation see it: training rows, evaluation rows and a fingerprint.
 
-Owns what `--dataset` accepts and what a dataset folder holds. Does not know tokens or how datasets
-are prepared.
+Owns what `--dataset` accepts, what a dataset folder holds and which rows are kept for evaluation.
+Does not know tokens or how datasets are prepared.
 """
 
 from __future__ import annotations
@@ -16,7 +16,6 @@ from typing import Any
 
 from modelyard.chatdata.conversation import Conversation, conversation_row
 from modelyard.chatdata.reading import SUFFIXES, read_conversations, why_unreadable
-from modelyard.chatdata.splits import split_conversations
 from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound, did_you_mean
 from modelyard.core.layout import Project
 from modelyard.core.wording import counted
@@ -25,24 +24,25 @@ from modelyard.settings.cards import load_card
 TRAIN_FILE = "train.jsonl"
 EVALUATION_FILE = "eval.jsonl"
 CARD_FILE = "DATASET.md"
+DEFAULT_EVALUATION_SHARE = 0.1
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ChatDataset:
-    """The rows to learn from, and the rows to judge with."""
+    """Training rows and evaluation rows."""
 
     name: str
     """The dataset's name; for a path, one made from its last part."""
     path: Path
     """Its folder, or the one file it was read from."""
     train: tuple[Conversation, ...]
-    """The rows to learn from, in file order; never empty."""
+    """The training rows, in file order; never empty."""
     evaluation: tuple[Conversation, ...]
-    """The rows to judge with: eval.jsonl, else a stable tenth of train."""
+    """The evaluation rows: eval.jsonl, else a stable tenth of train."""
     fingerprint: str
     """`sha256:...` over the checked rows of both sides in order: their content, not file bytes."""
     org: str | None = None
-    """Whose data it is, from DATASET.md."""
+    """The organisation that owns the data, from DATASET.md."""
     warnings: tuple[str, ...] = ()
     """What a person should know before training on it."""
 
@@ -50,13 +50,52 @@ class ChatDataset:
 def load_dataset(project: Project, name_or_path: str) -> ChatDataset:
     """Read and check a dataset: a name in datasets/, a folder, or one file of any accepted format.
 
-    What holds a `/` or ends as data files do is a path from the current folder; else it is a name.
-    Raises ProblemsFound with every bad row of every file, InvalidInput when there is none.
+    What holds a `/` or ends in a data file's suffix is a path from the current folder; anything
+    else is a name.
+    Raises ProblemsFound with every bad row of every file, InvalidInput when there is no dataset.
     """
     path, name = _locate(project, name_or_path)
+    shown = project.show(path)
+    card: dict[str, Any] = {}
+    sides: dict[str, list[Conversation]] = {}
     if path.is_file():
-        return _from_file(path, name, project.show(path))
-    return _from_folder(project, path, name)
+        sides[TRAIN_FILE], problems = read_conversations(path, name=shown)
+    else:
+        card = _read_finished_card(path, shown)
+        sides, problems = _read_sides(project, path, shown)
+        if card != _read_finished_card(path, shown):
+            raise InvalidInput(
+                "was being written by prepare-data while it was read",
+                where=shown,
+                hint="run the same command again",
+            )
+    if problems:
+        raise ProblemsFound(
+            f"{shown} has {counted(len(problems), 'problem')}",
+            problems,
+            hint="correct them; nothing was dropped or changed",
+        )
+    train, evaluation = sides[TRAIN_FILE], sides.get(EVALUATION_FILE)
+    if evaluation is None:
+        train, evaluation = split_conversations(train)
+    if not train:  # of a few rows, all can fall to evaluation
+        train, evaluation = evaluation, []
+    fingerprint = fingerprint_rows(train, evaluation)
+    warnings: list[str] = []
+    if not evaluation:
+        warnings.append("there are no evaluation rows, so nothing can be evaluated")
+    if card.get("fingerprint") not in (None, fingerprint):
+        warnings.append(f"the rows were changed since {shown}/{CARD_FILE} was written")
+    org = card.get("org")
+    return ChatDataset(
+        name=name,
+        path=path,
+        train=tuple(train),
+        evaluation=tuple(evaluation),
+        fingerprint=fingerprint,
+        org=org if isinstance(org, str) else None,
+        warnings=tuple(warnings),
+    )
 
 
 def fingerprint_rows(train: Sequence[Conversation], evaluation: Sequence[Conversation]) -> str:
@@ -70,28 +109,61 @@ def fingerprint_rows(train: Sequence[Conversation], evaluation: Sequence[Convers
     return f"sha256:{digest.hexdigest()}"
 
 
+def split_conversations(
+    conversations: Sequence[Conversation], evaluation_share: float = DEFAULT_EVALUATION_SHARE
+) -> tuple[list[Conversation], list[Conversation]]:
+    """Training and evaluation rows, in order. A larger share only moves rows towards evaluation.
+
+    The side depends only on the row's own first question, so a row keeps its side when the file
+    grows, and the same question never lies on both sides, however it is answered.
+    """
+    train: list[Conversation] = []
+    evaluation: list[Conversation] = []
+    for conversation in conversations:
+        side = evaluation if split_position(conversation) < evaluation_share else train
+        side.append(conversation)
+    return train, evaluation
+
+
+def split_position(conversation: Conversation) -> float:
+    """A number in [0, 1) from the first question; case, whitespace and punctuation do not count."""
+    question = conversation.first_question.casefold()
+    words = re.findall(r"\w+", question) or [question]
+    digest = hashlib.sha256(" ".join(words).encode()).digest()
+    return int.from_bytes(digest[:7]) / 256**7
+
+
+def read_dataset_card(folder: Path, shown: str) -> dict[str, Any]:
+    """The front matter of DATASET.md; empty when there is none."""
+    path = folder / CARD_FILE
+    if not path.is_file():
+        return {}
+    front: dict[str, Any] = load_card(path, name=f"{shown}/{CARD_FILE}").front.value
+    return front
+
+
 def _locate(project: Project, given: str) -> tuple[Path, str]:
-    """The folder or file meant, and the dataset's name."""
+    """The folder or file that is meant, and the dataset's name."""
     if "/" in given or given.lower().endswith(SUFFIXES):
         path = _absolute(given)
         if wrong := why_unreadable(path):
-            raise InvalidInput(wrong, where=given, hint=_what_there_is(project))
+            raise InvalidInput(wrong, where=given, hint=_datasets_hint(project))
         return path, _name_of(path)
     folder = project.dataset(given)
     if not folder.is_dir():
         near = did_you_mean(given, _names(project))
-        raise InvalidInput(f"there is no dataset '{given}'{near}", hint=_what_there_is(project))
+        raise InvalidInput(f"there is no dataset '{given}'{near}", hint=_datasets_hint(project))
     project.contain(folder, "dataset")
     return folder, given
 
 
 def _absolute(given: str) -> Path:
-    """A path that a person typed, from the current folder."""
+    """A typed path, taken from the current folder."""
     try:
         path = Path(given).expanduser().absolute()
-    except RuntimeError:  # the home folder of someone who is not known here
+    except RuntimeError:  # the home folder of an unknown user
         path = Path(given).absolute()
-    # Taken literally, `..` after a link means another folder than it does to the system.
+    # `..` after a link is the parent of the link's target, as it is for the system.
     return path.resolve() if ".." in path.parts and not why_unreadable(path) else path
 
 
@@ -99,65 +171,41 @@ def _names(project: Project) -> list[str]:
     return sorted(path.parent.name for path in project.datasets.glob(f"*/{TRAIN_FILE}"))
 
 
-def _what_there_is(project: Project) -> str:
+def _datasets_hint(project: Project) -> str:
     names = _names(project)
-    have = f"datasets here: {', '.join(names)}" if names else "this project has no datasets yet"
-    return f"{have}. `models prepare-data FILE --out datasets/NAME` makes one"
+    found = f"datasets here: {', '.join(names)}" if names else "this project has no datasets yet"
+    return f"{found}. `models prepare-data FILE --out datasets/NAME` makes one"
 
 
 def _name_of(path: Path) -> str:
-    last = path.absolute().stem if path.is_file() else path.absolute().name
+    last = path.stem if path.is_file() else path.name
     slug = re.sub(r"[^a-z0-9._-]+", "-", last.lower()).strip("-._")
     return re.sub(r"\.\.+", ".", slug)[:64] or "dataset"
 
 
-def _from_file(path: Path, name: str, shown: str) -> ChatDataset:
-    rows, problems = read_conversations(path, name=shown)
-    _raise_problems(shown, problems)
-    return _build(name, path, *_split(rows))
-
-
-def _from_folder(project: Project, folder: Path, name: str) -> ChatDataset:
-    shown = project.show(folder)
-    inside = folder.is_relative_to(project.root)
+def _read_sides(
+    project: Project, folder: Path, shown: str
+) -> tuple[dict[str, list[Conversation]], list[Diagnostic]]:
+    """The rows of each file that a dataset folder holds, and every bad row."""
+    sides: dict[str, list[Conversation]] = {}
     problems: list[Diagnostic] = []
-    sides: dict[str, list[Conversation] | None] = {}
-    before = _read_card(folder, shown)
     for file in (TRAIN_FILE, EVALUATION_FILE):
         path = folder / file
-        if inside:
+        if folder.is_relative_to(project.root):
             project.contain(path, "dataset file")
         if path.exists():
-            sides[file], wrong = read_conversations(path, name=f"{shown}/{file}")
-            problems += wrong
-        else:
-            sides[file] = None
-    train = sides[TRAIN_FILE]
-    if train is None:
-        raise InvalidInput(
-            f"has no {TRAIN_FILE}",
-            where=shown,
-            hint="`models prepare-data` writes one",
-        )
-    if before != _read_card(folder, shown):
-        raise InvalidInput(
-            "was being written by prepare-data while it was read",
-            where=shown,
-            hint="run the same command again",
-        )
-    _raise_problems(shown, problems)
-    evaluation = sides[EVALUATION_FILE]
-    if evaluation is None:
-        return _build(name, folder, *_split(train), card=before, card_name=f"{shown}/{CARD_FILE}")
-    return _build(name, folder, train, evaluation, card=before, card_name=f"{shown}/{CARD_FILE}")
+            sides[file], bad_rows = read_conversations(path, name=f"{shown}/{file}")
+            problems += bad_rows
+        elif file == TRAIN_FILE:
+            raise InvalidInput(
+                f"has no {TRAIN_FILE}", where=shown, hint="`models prepare-data` writes one"
+            )
+    return sides, problems
 
 
-def _read_card(folder: Path, shown: str) -> dict[str, Any]:
-    """The front matter of DATASET.md, empty without one. Raises InvalidInput when half written."""
-    path = folder / CARD_FILE
-    if not path.is_file():
-        return {}
-    front: dict[str, Any] = load_card(path, name=f"{shown}/{CARD_FILE}").front.value
+def _read_finished_card(folder: Path, shown: str) -> dict[str, Any]:
+    """The card's front matter. Raises InvalidInput while the folder is half written."""
+    front = read_dataset_card(folder, shown)
     if front.get("unfinished"):
         raise InvalidInput(
             "prepare-data is writing this dataset, or was interrupted while it did",
@@ -165,45 +213,3 @@ def _read_card(folder: Path, shown: str) -> dict[str, Any]:
             hint="run the same `models prepare-data` again; its files may not belong together now",
         )
     return front
-
-
-def _split(rows: Sequence[Conversation]) -> tuple[Sequence[Conversation], Sequence[Conversation]]:
-    train, evaluation = split_conversations(rows)
-    # A handful of rows can all fall on the evaluation side; there must be something to learn.
-    return (train, evaluation) if train else (rows, ())
-
-
-def _build(
-    name: str,
-    path: Path,
-    train: Sequence[Conversation],
-    evaluation: Sequence[Conversation],
-    *,
-    card: dict[str, Any] | None = None,
-    card_name: str = CARD_FILE,
-) -> ChatDataset:
-    card = card or {}
-    fingerprint = fingerprint_rows(train, evaluation)
-    warnings: list[str] = []
-    if not evaluation:
-        warnings.append("there are no evaluation rows, so nothing can be evaluated")
-    if card.get("fingerprint") not in (None, fingerprint):
-        warnings.append(f"the rows were changed since {card_name} was written")
-    org = card.get("org")
-    return ChatDataset(
-        name=name,
-        path=path,
-        train=tuple(train),
-        evaluation=tuple(evaluation),
-        fingerprint=fingerprint,
-        org=org if isinstance(org, str) else None,
-        warnings=tuple(warnings),
-    )
-
-
-def _raise_problems(shown: str, problems: Sequence[Diagnostic]) -> None:
-    if problems:
-        rows = counted(len(problems), "problem")
-        raise ProblemsFound(
-            f"{shown} has {rows}", problems, hint="correct them; nothing was dropped or changed"
-        )

@@ -1,7 +1,8 @@
-"""Rows that are there twice, and evaluation rows that training has as good as seen.
+"""Repeated rows, and evaluation rows that are nearly training rows.
 
 Two rows are equal when all their turns are. They are near-duplicates when their questions share
-most of their word pairs. Rare pairs count more: an instruction that opens all rows says nothing.
+most of their word pairs. Rare pairs count more, so an
+instruction that opens all rows has no effect.
 """
 
 from __future__ import annotations
@@ -15,7 +16,7 @@ import numpy.typing as npt
 
 from modelyard.chatdata.conversation import Conversation, Message
 
-NEAR_SIMILARITY = 0.6
+_NEAR_SIMILARITY = 0.6
 
 # Japanese and Chinese are written without spaces: there a character counts as a word.
 _WORD = re.compile(r"[\u3040-\u30ff\u3400-\u9fff]|[^\W\u3040-\u30ff\u3400-\u9fff]+")
@@ -24,13 +25,13 @@ _COMMON_ROWS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Pair:
-    """Two rows that are too much alike."""
+class DuplicatePair:
+    """Two rows that are equal or nearly equal."""
 
     source: str
-    """Where the row stands that is in question."""
+    """Where the row is that repeats the other."""
     other: str
-    """Where the row stands that it repeats."""
+    """Where the other row is."""
     similarity: float
     """1 for equal rows, else the weighted share of common word pairs of the questions."""
 
@@ -38,66 +39,71 @@ class Pair:
         return f"{self.source} is near {self.other} ({self.similarity:.2f})"
 
 
-def find_repeated(conversations: Sequence[Conversation]) -> list[Pair]:
+def find_repeated(conversations: Sequence[Conversation]) -> list[DuplicatePair]:
     """Rows equal to an earlier one."""
     first: dict[tuple[Message, ...], str] = {}
     pairs = []
-    for one in conversations:
-        other = first.setdefault(one.messages, one.source)
-        if other != one.source:
-            pairs.append(Pair(source=one.source, other=other, similarity=1.0))
+    for row in conversations:
+        other = first.setdefault(row.messages, row.source)
+        if other != row.source:
+            pairs.append(DuplicatePair(source=row.source, other=other, similarity=1.0))
     return pairs
 
 
-def find_shared(train: Sequence[Conversation], evaluation: Sequence[Conversation]) -> list[Pair]:
+def find_shared(
+    train: Sequence[Conversation], evaluation: Sequence[Conversation]
+) -> list[DuplicatePair]:
     """Evaluation rows that are in train word for word."""
-    learned = {one.messages: one.source for one in train}
+    trained = {row.messages: row.source for row in train}
     return [
-        Pair(source=one.source, other=learned[one.messages], similarity=1.0)
-        for one in evaluation
-        if one.messages in learned
+        DuplicatePair(source=row.source, other=trained[row.messages], similarity=1.0)
+        for row in evaluation
+        if row.messages in trained
     ]
 
 
 def find_near(
-    train: Sequence[Conversation],
-    evaluation: Sequence[Conversation],
-    *,
-    similarity: float = NEAR_SIMILARITY,
-) -> list[Pair]:
-    """Evaluation rows whose question is nearly one of train's, with the nearest; no equal rows.
+    train: Sequence[Conversation], evaluation: Sequence[Conversation]
+) -> list[DuplicatePair]:
+    """Evaluation rows whose question is nearly that of a training row; equal rows are left out.
 
-    The measure is the Jaccard index of the questions' word pairs, weighted by how rare a pair is.
+    Each is paired with the nearest training row. The measure is the Jaccard index of the questions'
+    word pairs, weighted by how rare a pair is.
     Source: Broder, On the resemblance and containment of documents (1997), with IDF weights.
     """
     rows, shingles, number_of_shingles = _shingles([*train, *evaluation])
-    learned = rows < len(train)
-    frequency = np.bincount(shingles[learned], minlength=number_of_shingles)
+    in_train = rows < len(train)
+    frequency = np.bincount(shingles[in_train], minlength=number_of_shingles)
     weights = np.log1p(len(train) / np.maximum(frequency, 1))
     weights[frequency > max(_COMMON_ROWS, _COMMON_SHARE * len(train))] = 0
     total_weight = np.bincount(rows, weights[shingles], minlength=len(train) + len(evaluation))
 
     # Postings: for each shingle, the train rows it is in, as a slice of one array.
-    by_shingle = np.argsort(shingles[learned], kind="stable")
-    postings = rows[learned][by_shingle]
+    by_shingle = np.argsort(shingles[in_train], kind="stable")
+    postings = rows[in_train][by_shingle]
     ends = np.cumsum(frequency)
     row_starts = np.searchsorted(rows, np.arange(len(train), len(train) + len(evaluation) + 1))
 
-    equal = {one.messages for one in train}
+    equal = {row.messages for row in train}
     pairs = []
-    for index, one in enumerate(evaluation):
+    for index, row in enumerate(evaluation):
         own = shingles[row_starts[index] : row_starts[index + 1]]
         known = own[(frequency[own] > 0) & (weights[own] > 0)]
-        if not known.size or one.messages in equal:
+        if not known.size or row.messages in equal:
             continue
         places = np.concatenate([postings[ends[k] - frequency[k] : ends[k]] for k in known])
         common = np.bincount(places, np.repeat(weights[known], frequency[known]))
         union = total_weight[len(train) + index] + total_weight[: common.size] - common
         nearest = int((common / union).argmax())
         resemblance = float(common[nearest] / union[nearest])
-        if resemblance >= similarity:
-            other = train[nearest].source
-            pairs.append(Pair(source=one.source, other=other, similarity=round(resemblance, 3)))
+        if resemblance >= _NEAR_SIMILARITY:
+            pairs.append(
+                DuplicatePair(
+                    source=row.source,
+                    other=train[nearest].source,
+                    similarity=round(resemblance, 3),
+                )
+            )
     return pairs
 
 

@@ -1,6 +1,6 @@
-"""Feedback: what people thought of an answer, and what it should have been; rows of state.db.
+"""Feedback on answers: a rating, a correction or both, as rows of state.db.
 
-Owns what a row may hold, and which dataset a row belongs to: none, or for good the first that used
+Owns what a row may hold and which dataset it belongs to: none, or permanently the first that used
 it. Does not know how a dataset is prepared from rows.
 """
 
@@ -34,30 +34,30 @@ _UNUSED = "used_in IS NULL"
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """One answer, and what somebody thought of it."""
+    """One answer, with a rating and a correction."""
 
     prompt: str
-    """What was asked."""
+    """The question."""
     answer: str
-    """What was answered."""
+    """The answer of the model."""
     rating: Literal["good", "bad"] | None = None
-    """What the answer was worth, if that was said."""
+    """Whether the answer was good; None when it was not rated."""
     correction: str | None = None
-    """What should have been answered, if that was said."""
+    """The right answer; None when it was not given."""
     org: str | None = None
     """The organisation it belongs to; None for none."""
     adapter: str | None = None
-    """What gave the answer: `NAME` or `NAME@VERSION`, not looked up."""
+    """The adapter that answered: `NAME` or `NAME@VERSION`; whether it exists is not checked."""
 
     @property
-    def lesson(self) -> str | None:
-        """What there is to learn: the correction, else an answer rated good, else None."""
+    def training_answer(self) -> str | None:
+        """The answer to train on: the correction, else an answer rated good, else None."""
         return self.correction or (self.answer if self.rating == "good" else None)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackRow(Feedback):
-    """Feedback as it was recorded."""
+    """A recorded row of feedback."""
 
     id: int
     """Its number; later rows have larger ones."""
@@ -69,14 +69,14 @@ class FeedbackRow(Feedback):
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FeedbackAdded:
-    """What recording came to; `--json` prints it."""
+    """The result of recording; `--json` prints it."""
 
     ids: tuple[int, ...]
     """The new rows, in the order given; empty in a dry run."""
     added: int
     """How many rows are new."""
     repeated: int
-    """How many were left out because a row equal in everything was recorded before."""
+    """How many were left out because an identical row was recorded before."""
     to_learn: int
     """How many of the new ones `prepare-data --from-feedback` can use."""
 
@@ -94,7 +94,7 @@ def check_feedback(
         if isinstance(value, str) and (wrong := _wrong_text(key, value)):
             problems.append(Diagnostic(message=f"'{key}' {wrong}", where=where((key,))))
     if built and built.rating == "bad" and built.correction == built.answer:
-        message = "'correction' is the very answer that is rated bad"
+        message = "'correction' equals the answer that is rated bad"
         problems.append(Diagnostic(message=message, where=where(("correction",))))
     return (None, problems) if problems else (built, [])
 
@@ -126,7 +126,7 @@ def _tidy(value: Any) -> Any:
 
 
 def _wrong_text(key: str, text: str) -> str | None:
-    """What is wrong with the text of a field, after its name."""
+    """What is wrong with the text of a field; the message follows the field's name."""
     if not text:
         return "is empty"
     if not is_text(text):
@@ -162,7 +162,7 @@ def _check_reference(text: str) -> None:
 def record_feedback(
     project: Project, rows: Sequence[Feedback], *, dry_run: bool = False
 ) -> FeedbackAdded:
-    """Record all rows or none; one equal in everything to a recorded row is not recorded again."""
+    """Record all rows or none; a row identical to a recorded one is left out."""
     different = list(dict.fromkeys(rows))
     ids: list[int] = []
     if dry_run:
@@ -176,14 +176,14 @@ def record_feedback(
         ids=tuple(ids),
         added=len(new),
         repeated=len(rows) - len(new),
-        to_learn=sum(row.lesson is not None for row in new),
+        to_learn=sum(row.training_answer is not None for row in new),
     )
 
 
 def list_feedback(
     project: Project, *, org: str | None = None, unused: bool = False
 ) -> tuple[FeedbackRow, ...]:
-    """Recorded feedback, oldest first: of one organisation or of all, perhaps only unused rows."""
+    """Recorded feedback, oldest first: of `org` or of all; with `unused`, only unused rows."""
     if org is not None:
         check_name(org, "organisation")
     conditions = ["org = :org"] if org is not None else []
@@ -193,7 +193,7 @@ def list_feedback(
 
 @contextmanager
 def _reading(project: Project) -> Iterator[sqlite3.Connection | None]:
-    """The state, or None where nothing was ever recorded: a reader makes no files."""
+    """The state, or None where nothing was ever recorded, because a reader creates no files."""
     if not project.state_db.exists():
         yield None
         return
@@ -211,8 +211,8 @@ def _select(project: Project, condition: str, values: Mapping[str, Any]) -> tupl
 
 def _is_recorded(state: sqlite3.Connection, row: Feedback) -> bool:
     same = " AND ".join(f"{field.name} IS :{field.name}" for field in fields(Feedback))
-    found = state.execute(f"SELECT 1 FROM feedback WHERE {same} LIMIT 1", asdict(row))
-    return found.fetchone() is not None
+    query = f"SELECT 1 FROM feedback WHERE {same} LIMIT 1"
+    return state.execute(query, asdict(row)).fetchone() is not None
 
 
 def _insert(state: sqlite3.Connection, row: Feedback) -> int:
@@ -231,16 +231,16 @@ def _insert(state: sqlite3.Connection, row: Feedback) -> int:
 def feedback_lock(
     project: Project, org: str | None, *, wait_s: float
 ) -> AbstractContextManager[None]:
-    """Held from choosing rows of one organisation until they are claimed."""
+    """The lock that is held from choosing rows of one organisation until they are claimed."""
     if org is None:
-        lock, whose = project.lock("feedback", "of-none"), "no organisation"
+        lock, owner = project.lock("feedback", "of-none"), "no organisation"
     else:
-        lock, whose = project.lock("feedback-of", org), f"organisation {org}"
-    return exclusive_lock(lock, what=f"feedback of {whose}", wait_s=wait_s)
+        lock, owner = project.lock("feedback-of", org), f"organisation {org}"
+    return exclusive_lock(lock, what=f"feedback of {owner}", wait_s=wait_s)
 
 
 def choose_feedback(project: Project, dataset: str, org: str | None) -> tuple[FeedbackRow, ...]:
-    """What a dataset is made of, oldest first: rows it has used, and usable ones that none has.
+    """The rows of a dataset, oldest first: those it has used, and usable ones that no dataset has.
 
     Only rows of `org`; None means rows of no organisation. Raises NoData when there are none,
     InvalidInput when the dataset has used rows of another organisation.
@@ -252,14 +252,14 @@ def choose_feedback(project: Project, dataset: str, org: str | None) -> tuple[Fe
             f"dataset '{dataset}' holds feedback of organisation {', '.join(others)}",
             hint="give each organisation a dataset of its own: choose another --out",
         )
-    chosen = tuple(row for row in rows if row.org == org and row.lesson is not None)
+    chosen = tuple(row for row in rows if row.org == org and row.training_answer is not None)
     if not chosen:
         raise _nothing_usable(project, org)
     return chosen
 
 
 def claim_feedback(project: Project, dataset: str, rows: Sequence[FeedbackRow]) -> None:
-    """Give the unused ones of `rows` to a dataset, in one transaction. Call it under the lock."""
+    """Assign the unused ones of `rows` to a dataset, in one transaction. Call it under the lock."""
     unused = [row for row in rows if row.used_in is None]
     if not unused:
         return
@@ -270,21 +270,21 @@ def claim_feedback(project: Project, dataset: str, rows: Sequence[FeedbackRow]) 
             )
             if changed.rowcount != 1:
                 raise ModelyardError(
-                    f"feedback {row.id} was used by another process meanwhile",
+                    f"feedback {row.id} was used by another process in the meantime",
                     hint="run the same command again",
                 )
 
 
 def _nothing_usable(project: Project, org: str | None) -> NoData:
     rows = _select(project, "1", {})
-    whose = f"of organisation '{org}'" if org else "without an organisation"
+    owner = f"of organisation '{org}'" if org else "without an organisation"
     used = Counter(row.used_in for row in rows if row.org == org and row.used_in)
-    silent = sum(row.org == org and row.lesson is None for row in rows)
+    unusable = sum(row.org == org and row.training_answer is None for row in rows)
     reasons = [f"{count:,} used in dataset '{name}'" for name, count in sorted(used.items())]
-    reasons += [f"{silent:,} with neither a correction nor a good rating"] if silent else []
+    reasons += [f"{unusable:,} with neither a correction nor a good rating"] if unusable else []
     others = sorted({row.org for row in rows if row.org and row.org != org})
     hint = "`models feedback add` records some"
     if others and org is None:
         hint += f"; for feedback of {', '.join(others)}, name it with --org"
     why = f" ({', '.join(reasons)})" if reasons else ""
-    return NoData(f"there is no unused feedback {whose} to learn from{why}", hint=hint)
+    return NoData(f"there is no unused feedback {owner} to train on{why}", hint=hint)

@@ -1,8 +1,8 @@
 """The prepare-data job: source files or recorded feedback in, a dataset folder out.
 
-Reads, refuses or lists bad rows, drops exact duplicates, splits, looks for near-duplicates and for
-secrets, and writes train.jsonl, eval.jsonl and DATASET.md. Feedback is claimed for the dataset
-before its files are written: whenever the process dies, no row of it is in two datasets, and the
+Reads the sources, refuses or lists bad rows, drops exact duplicates, splits, finds near-duplicates
+and secrets, and writes train.jsonl, eval.jsonl and DATASET.md. Feedback is assigned to the dataset
+before its files are written: if the process is killed, no row of it is in two datasets, and the
 same command again writes the same files. Does not know tokens or models.
 """
 
@@ -10,36 +10,60 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
-from dataclasses import replace
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard.chatdata.conversation import Conversation, Message
-from modelyard.chatdata.dataset import fingerprint_rows
-from modelyard.chatdata.duplicates import find_near
-from modelyard.chatdata.feedback import FeedbackRow, choose_feedback, claim_feedback, feedback_lock
-from modelyard.chatdata.prepare_request import (
-    PrepareRequest,
-    locate_out,
-    require_own_folder,
-    require_sound,
+from modelyard import __version__
+from modelyard.chatdata.columns import ColumnMapping
+from modelyard.chatdata.conversation import Conversation
+from modelyard.chatdata.dataset import (
+    DEFAULT_EVALUATION_SHARE,
+    fingerprint_rows,
+    read_dataset_card,
+    split_conversations,
 )
-from modelyard.chatdata.prepared import FeedbackUse, PreparedData
+from modelyard.chatdata.duplicates import find_near, find_repeated
+from modelyard.chatdata.feedback import FeedbackRow, choose_feedback, claim_feedback, feedback_lock
 from modelyard.chatdata.prepared_folder import (
-    asked_front,
+    FeedbackUse,
+    PreparedData,
     is_unchanged,
-    load_old_card,
-    require_same_organisation,
     write_prepared,
 )
 from modelyard.chatdata.sensitive import find_sensitive
-from modelyard.chatdata.sources import FeedbackSource, Source, find_files
-from modelyard.chatdata.splits import split_conversations
-from modelyard.core.errors import Diagnostic, ProblemsFound
+from modelyard.chatdata.sources import FeedbackSource, RowSource, find_files
+from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound
 from modelyard.core.files import exclusive_lock, sweep_staging
-from modelyard.core.layout import Project
+from modelyard.core.layout import Project, check_name
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PrepareRequest:
+    """What prepare-data is asked to do."""
+
+    sources: tuple[Path, ...]
+    """Files of any accepted format, or folders of such files; none with `from_feedback`."""
+    out: str
+    """The dataset: a name, `datasets/NAME`, or the path of a folder."""
+    evaluation_share: float = DEFAULT_EVALUATION_SHARE
+    """The share of rows kept for evaluation."""
+    from_feedback: bool = False
+    """Whether the source is the unused feedback of `org` (None: of none) in state.db."""
+    columns: ColumnMapping | None = None
+    """How the columns of a table make a conversation; None for files of conversations."""
+    org: str | None = None
+    """The organisation that owns the data; None keeps what the card says."""
+    licence: str | None = None
+    """Its licence; None keeps what the card says."""
+    drop_sensitive: bool = False
+    """Whether rows with a secret or an e-mail address, in any of their keys, are left out."""
+    skip_bad_rows: bool = False
+    """Whether bad rows are left out and listed, where they are otherwise an error."""
+    force: bool = False
+    """Whether files that prepare-data did not write, or wrote from other sources, are replaced."""
 
 
 def prepare_data(
@@ -55,21 +79,25 @@ def prepare_data(
     Raises ProblemsFound with every bad row of every source (nothing is written then), InvalidInput
     when the folder holds what prepare-data should not overwrite, NoData when there is no feedback.
     """
-    require_sound(request)
-    folder = locate_out(project, request.out)
-    name = folder.name
-    shown = project.show(folder)
-    if request.from_feedback:
-        require_own_folder(project, folder, shown)
+    _require_valid(request)
+    folder = _locate_out(project, request)
+    name, shown = folder.name, project.show(folder)
     with nullcontext() if dry_run else _locked(project, request, name, wait_s=wait_s):
-        old = load_old_card(folder, shown)
-        require_same_organisation(request, old, shown)
-        sources = _find_sources(project, request, folder)
-        asked = asked_front(request, sources, old)
+        old = read_dataset_card(folder, shown)
+        _require_same_organisation(request, old, shown)
+        feedback: tuple[FeedbackRow, ...] = ()
+        sources: Sequence[RowSource]
+        if request.from_feedback:
+            feedback = choose_feedback(project, name, request.org)
+            sources = [FeedbackSource(feedback)]
+        else:
+            sources = find_files(project, request.sources, folder, request.columns)
+        asked = _asked_front(request, sources, old)
+        use = _feedback_use(feedback)
         if is_unchanged(folder, shown, old, asked, sources, force=request.force):
             if not dry_run:
-                _claim(project, name, sources)
-                sweep_staging(folder)  # of a process that died when all but this was done
+                claim_feedback(project, name, feedback)
+                sweep_staging(folder)  # of a process that was killed after its last rename
             return PreparedData(
                 name=name,
                 folder=shown,
@@ -77,69 +105,124 @@ def prepare_data(
                 train_rows=old["rows"]["train"],
                 evaluation_rows=old["rows"]["eval"],
                 fingerprint=old["fingerprint"],
-                feedback=_feedback_use(sources),
+                feedback=use,
             )
         rows, bad, facts = _read_sources(sources, request, progress)
-        result, train, evaluation = _build(name, shown, rows, bad, request, progress)
-        result = replace(result, feedback=_feedback_use(sources))
+        result, train, evaluation = _build(name, shown, rows, bad, use, request, progress)
         if not dry_run:
-            _claim(project, name, sources)
+            claim_feedback(project, name, feedback)
             write_prepared(folder, asked, facts, result, train, evaluation)
         return result
+
+
+def _require_valid(request: PrepareRequest) -> None:
+    """Raise InvalidInput for a request that contradicts itself."""
+    if not 0 < request.evaluation_share < 1:
+        raise InvalidInput(
+            f"the evaluation share must lie between 0 and 1, not {request.evaluation_share:g}",
+            hint="give a share such as --eval-share 0.1",
+        )
+    if request.from_feedback and (request.sources or request.columns):
+        raise InvalidInput(
+            "a dataset is made from feedback or from files, not from both",
+            hint="leave out the files and --prompt, or leave out --from-feedback",
+        )
+    if request.from_feedback and request.org is not None:
+        check_name(request.org, "organisation")
+    if not request.from_feedback and not request.sources:
+        raise InvalidInput(
+            "nothing was named to prepare",
+            hint="name files or folders, or add --from-feedback",
+        )
+
+
+def _locate_out(project: Project, request: PrepareRequest) -> Path:
+    """The dataset's folder. A name, or `datasets/NAME`, means the project's."""
+    name = request.out.rstrip("/").removeprefix("datasets/")
+    if "/" not in name or ".." in Path(request.out).parts:
+        folder = project.dataset(name)
+        project.contain(folder, "dataset")
+    else:
+        folder = Path(request.out).expanduser().resolve()
+        check_name(folder.name, "dataset")
+    # Feedback rows record the dataset's name, so the name must mean this folder.
+    if request.from_feedback and folder.resolve() != project.datasets.resolve() / folder.name:
+        raise InvalidInput(
+            "is no dataset of this project, and feedback belongs to one",
+            where=project.show(folder),
+            hint="give --out datasets/NAME",
+        )
+    return folder
 
 
 @contextmanager
 def _locked(
     project: Project, request: PrepareRequest, name: str, *, wait_s: float
 ) -> Iterator[None]:
-    """Hold the dataset, and the feedback if it is made of that."""
+    """Hold the lock of the dataset, and that of the feedback when it is the source."""
     dataset = exclusive_lock(project.lock("dataset", name), what=f"dataset {name}", wait_s=wait_s)
     feedback = feedback_lock(project, request.org, wait_s=wait_s)
     with dataset, feedback if request.from_feedback else nullcontext():
         yield
 
 
-def _find_sources(project: Project, request: PrepareRequest, folder: Path) -> Sequence[Source]:
-    """Every file to read, or the feedback that the dataset has used and may use."""
-    if request.from_feedback:
-        return [FeedbackSource(choose_feedback(project, folder.name, request.org))]
-    return find_files(project, request.sources, folder, request.columns)
+def _require_same_organisation(request: PrepareRequest, old: Mapping[str, Any], shown: str) -> None:
+    """Keep one organisation's feedback out of another's dataset."""
+    owner = old.get("org")
+    if request.from_feedback and owner and owner != request.org:
+        raise InvalidInput(
+            f"belongs to organisation '{owner}'",
+            where=shown,
+            hint=f"add --org {owner} for its feedback, or choose another --out",
+        )
 
 
-def _feedback_use(sources: Sequence[Source]) -> FeedbackUse | None:
-    chosen = _chosen_feedback(sources)
-    if not chosen:
+def _asked_front(
+    request: PrepareRequest, sources: Sequence[RowSource], old: Mapping[str, Any]
+) -> dict[str, Any]:
+    """What decides the result, as the card records it."""
+    columns = request.columns
+    return {
+        "org": request.org or old.get("org"),
+        "licence": request.licence or old.get("licence"),
+        "prepared_by": f"modelyard {__version__}",
+        "prepared_from": [{"path": source.shown, "sha256": source.sha256} for source in sources],
+        "options": {
+            "evaluation_share": request.evaluation_share,
+            "prompt": columns.prompt if columns else None,
+            "answer": columns.answer if columns else None,
+            "system": columns.system if columns else None,
+            "label": columns.label if columns else None,
+            "drop_sensitive": request.drop_sensitive,
+            "skip_bad_rows": request.skip_bad_rows,
+        },
+    }
+
+
+def _feedback_use(feedback: Sequence[FeedbackRow]) -> FeedbackUse | None:
+    if not feedback:
         return None
     return FeedbackUse(
-        rows=len(chosen),
-        new_rows=sum(row.used_in is None for row in chosen),
-        first_id=chosen[0].id,
-        last_id=chosen[-1].id,
+        rows=len(feedback),
+        new_rows=sum(row.used_in is None for row in feedback),
+        first_id=feedback[0].id,
+        last_id=feedback[-1].id,
     )
 
 
-def _claim(project: Project, name: str, sources: Sequence[Source]) -> None:
-    if chosen := _chosen_feedback(sources):
-        claim_feedback(project, name, chosen)
-
-
-def _chosen_feedback(sources: Sequence[Source]) -> Sequence[FeedbackRow]:
-    return [row for one in sources if isinstance(one, FeedbackSource) for row in one.chosen]
-
-
 def _read_sources(
-    sources: Sequence[Source], request: PrepareRequest, progress: Progress
+    sources: Sequence[RowSource], request: PrepareRequest, progress: Progress
 ) -> tuple[list[Conversation], list[Diagnostic], list[Mapping[str, Any]]]:
-    """All rows, all bad rows, and what the card says of each source."""
+    """All rows, all bad rows, and what the card records about each source."""
     rows: list[Conversation] = []
     problems: list[Diagnostic] = []
     facts: list[Mapping[str, Any]] = []
     for source in sources:
         progress.stage(f"read {source.shown}")
-        found = source.read()
-        facts.append(found.facts)
-        rows += found.rows
-        problems += found.bad
+        good, bad, recorded = source.read()
+        rows += good
+        problems += bad
+        facts.append(recorded)
     if problems and not request.skip_bad_rows:
         raise ProblemsFound(
             f"{counted(len(problems), 'problem')} in the sources; nothing was written",
@@ -154,27 +237,26 @@ def _build(
     shown: str,
     rows: Sequence[Conversation],
     bad: Sequence[Diagnostic],
+    feedback: FeedbackUse | None,
     request: PrepareRequest,
     progress: Progress,
 ) -> tuple[PreparedData, list[Conversation], list[Conversation]]:
-    """The two sides, and the account of how they came about."""
-    first: dict[tuple[Message, ...], Conversation] = {}
-    for row in rows:
-        first.setdefault(row.messages, row)
-    different = list(first.values())
+    """The result, the training rows and the evaluation rows."""
+    repeated = {pair.source for pair in find_repeated(rows)}
+    different = [row for row in rows if row.source not in repeated]
     flagged = find_sensitive(different)
     kept = different
     if request.drop_sensitive:
-        sensitive = {finding.source for finding in flagged}
-        kept = [one for one in different if one.source not in sensitive]
+        sensitive = {found.source for found in flagged}
+        kept = [row for row in different if row.source not in sensitive]
         flagged = []
     if not kept:
         raise ProblemsFound("no row is left to write", bad, hint="nothing was written")
     train, evaluation = split_conversations(kept, request.evaluation_share)
-    if not train:
+    if not train:  # of a few rows, all can fall to evaluation
         train, evaluation = kept, []
     if not evaluation:
-        progress.warn(f"all {len(kept):,} rows fell to train, so there is nothing to judge with")
+        progress.warn(f"all {len(kept):,} rows fell to train, so there are no evaluation rows")
     result = PreparedData(
         name=name,
         folder=shown,
@@ -182,10 +264,11 @@ def _build(
         train_rows=len(train),
         evaluation_rows=len(evaluation),
         fingerprint=fingerprint_rows(train, evaluation),
-        removed_duplicates=len(rows) - len(different),
+        removed_duplicates=len(repeated),
         dropped_sensitive=len(different) - len(kept),
         near_duplicates=tuple(find_near(train, evaluation)),
         flagged=tuple(flagged),
         bad_rows=tuple(bad),
+        feedback=feedback,
     )
     return result, train, evaluation

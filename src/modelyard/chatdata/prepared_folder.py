@@ -1,7 +1,7 @@
-"""The folder that prepare-data writes: whether it holds what is asked, and how it comes to.
+"""The folder that prepare-data writes: its card, its files, and whether it must be written again.
 
-A reader never takes a mixture of two preparations: the card says `unfinished` from before the first
-file moves in until after the last.
+A reader never gets a mixture of two preparations: the card says `unfinished` from before the first
+file is renamed into the folder until after the last.
 """
 
 from __future__ import annotations
@@ -10,17 +10,17 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard import __version__
 from modelyard.chatdata.conversation import Conversation, conversation_row
 from modelyard.chatdata.dataset import CARD_FILE, EVALUATION_FILE, TRAIN_FILE
-from modelyard.chatdata.prepare_request import PrepareRequest
-from modelyard.chatdata.prepared import PreparedData, render_body
-from modelyard.chatdata.sources import FeedbackSource, Source
+from modelyard.chatdata.duplicates import DuplicatePair
+from modelyard.chatdata.sensitive import SensitiveValue
+from modelyard.chatdata.sources import FeedbackSource, RowSource
 from modelyard.core.clock import utc_now
-from modelyard.core.errors import InvalidInput
+from modelyard.core.errors import Diagnostic, InvalidInput
 from modelyard.core.files import (
     STAGING_PREFIX,
     disk_errors,
@@ -29,49 +29,60 @@ from modelyard.core.files import (
     sync_folder,
     write_atomic,
 )
-from modelyard.settings.cards import load_card, write_card
+from modelyard.core.visible import visible_text
+from modelyard.settings.cards import write_card
+
+_LISTED = 50
+_SAMPLES = 3
 
 
-def load_old_card(folder: Path, shown: str) -> dict[str, Any]:
-    """What the card of the folder says; nothing when it has none."""
-    path = folder / CARD_FILE
-    if not path.is_file():
-        return {}
-    front: dict[str, Any] = load_card(path, name=f"{shown}/{CARD_FILE}").front.value
-    return front
+@dataclass(frozen=True, slots=True, kw_only=True)
+class FeedbackUse:
+    """Which recorded feedback a dataset is made from."""
+
+    rows: int
+    """The number of rows of feedback."""
+    new_rows: int
+    """How many of them no dataset used before."""
+    first_id: int
+    """The id of the oldest row."""
+    last_id: int
+    """The id of the newest row."""
+
+    def __str__(self) -> str:
+        if self.rows == 1:
+            return f"1 row, id {self.first_id}"
+        return f"{self.rows:,} rows, ids {self.first_id} to {self.last_id}"
 
 
-def require_same_organisation(request: PrepareRequest, old: Mapping[str, Any], shown: str) -> None:
-    """Keep one organisation's feedback out of another's dataset."""
-    owner = old.get("org")
-    if request.from_feedback and owner and owner != request.org:
-        raise InvalidInput(
-            f"belongs to organisation '{owner}'",
-            where=shown,
-            hint=f"add --org {owner} for its feedback, or choose another --out",
-        )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedData:
+    """What prepare-data made, or would make; `--json` prints it."""
 
-
-def asked_front(
-    request: PrepareRequest, sources: Sequence[Source], old: Mapping[str, Any]
-) -> dict[str, Any]:
-    """What decides the result, as the card records it."""
-    columns = request.columns
-    return {
-        "org": request.org or old.get("org"),
-        "licence": request.licence or old.get("licence"),
-        "prepared_by": f"modelyard {__version__}",
-        "prepared_from": [{"path": one.shown, "sha256": one.sha256} for one in sources],
-        "options": {
-            "evaluation_share": request.evaluation_share,
-            "prompt": columns.prompt if columns else None,
-            "answer": columns.answer if columns else None,
-            "system": columns.system if columns else None,
-            "label": columns.label if columns else None,
-            "drop_sensitive": request.drop_sensitive,
-            "skip_bad_rows": request.skip_bad_rows,
-        },
-    }
+    name: str
+    """The dataset's name: its folder's."""
+    folder: str
+    """The folder, relative to the project when it is inside."""
+    unchanged: bool
+    """Whether nothing had to be done: same sources, same options, unedited files."""
+    train_rows: int
+    """Training rows."""
+    evaluation_rows: int
+    """Evaluation rows."""
+    fingerprint: str
+    """The fingerprint of the rows."""
+    removed_duplicates: int = 0
+    """Rows left out because an earlier row is equal."""
+    dropped_sensitive: int = 0
+    """Rows left out because they hold a secret or an e-mail address."""
+    near_duplicates: tuple[DuplicatePair, ...] = ()
+    """Evaluation rows whose question is nearly that of a training row."""
+    flagged: tuple[SensitiveValue, ...] = ()
+    """Secrets and e-mail addresses in the rows that were kept."""
+    bad_rows: tuple[Diagnostic, ...] = ()
+    """Rows left out because they are not valid, and why."""
+    feedback: FeedbackUse | None = None
+    """The feedback that it is made from; None for files."""
 
 
 def is_unchanged(
@@ -79,11 +90,14 @@ def is_unchanged(
     shown: str,
     old: Mapping[str, Any],
     asked: Mapping[str, Any],
-    sources: Sequence[Source],
+    sources: Sequence[RowSource],
     *,
     force: bool,
 ) -> bool:
-    """Whether the folder holds what is asked. Raises InvalidInput if writing would lose work."""
+    """Whether the folder already holds what is asked for.
+
+    Raises InvalidInput if writing would overwrite work that prepare-data did not do.
+    """
     present = [file for file in (TRAIN_FILE, EVALUATION_FILE) if (folder / file).exists()]
     written = old.get("files")
     if force or not present or old.get("unfinished"):
@@ -101,8 +115,8 @@ def is_unchanged(
             where=shown,
             hint="choose another --out, or add --force to replace them",
         )
-    before = [{key: one[key] for key in ("path", "sha256")} for one in old["prepared_from"]]
-    gone = {one["path"] for one in before} - {one["path"] for one in asked["prepared_from"]}
+    before = [{key: entry[key] for key in ("path", "sha256")} for entry in old["prepared_from"]]
+    gone = {entry["path"] for entry in before} - {entry["path"] for entry in asked["prepared_from"]}
     if gone:
         raise InvalidInput(
             f"was prepared from other sources: {', '.join(sorted(gone))}",
@@ -128,11 +142,11 @@ def write_prepared(
     train: Sequence[Conversation],
     evaluation: Sequence[Conversation],
 ) -> None:
-    """Show the rows and the card in the folder, in place of what was there."""
+    """Replace the rows and the card in the folder, with renames only."""
     files = {TRAIN_FILE: _jsonl(train), EVALUATION_FILE: _jsonl(evaluation)}
     if not evaluation:
         del files[EVALUATION_FILE]
-    texts = [turn.content for one in (*train, *evaluation) for turn in one.messages]
+    texts = [turn.content for row in (*train, *evaluation) for turn in row.messages]
     sources = zip(asked["prepared_from"], facts, strict=True)
     front = {
         "name": result.name,
@@ -146,8 +160,8 @@ def write_prepared(
         "removed_duplicates": result.removed_duplicates,
         "near_duplicates": len(result.near_duplicates),
         "flagged": {
-            "secrets": sum(finding.is_secret for finding in result.flagged),
-            "e-mail addresses": sum(not finding.is_secret for finding in result.flagged),
+            "secrets": sum(found.is_secret for found in result.flagged),
+            "e-mail addresses": sum(not found.is_secret for found in result.flagged),
         },
         "dropped_sensitive": result.dropped_sensitive,
         "bad_rows": len(result.bad_rows),
@@ -156,8 +170,8 @@ def write_prepared(
         "options": asked["options"],
         "files": {file: hashlib.sha256(data).hexdigest() for file, data in files.items()},
     }
-    body = render_body(result, train, asked["org"])
-    # A disk that fills up does so in the staging folder; from there on there are only renames.
+    body = _render_body(result, train, asked["org"])
+    # A full disk fails in the staging folder; after that there are only renames.
     staging = folder / f"{STAGING_PREFIX}{os.getpid():x}-prepared"
     sweep_staging(folder)
     with disk_errors(folder / CARD_FILE):
@@ -176,3 +190,51 @@ def write_prepared(
 def _jsonl(rows: Sequence[Conversation]) -> bytes:
     lines = [json.dumps(conversation_row(row), ensure_ascii=False) + "\n" for row in rows]
     return "".join(lines).encode()
+
+
+def _render_body(result: PreparedData, train: Sequence[Conversation], org: str | None) -> str:
+    """The page below the front matter; flagged rows are never shown as samples."""
+    flagged = {found.source for found in result.flagged}
+    harmless = [row for row in train if row.source not in flagged]
+    sections = [
+        f"# {result.name}",
+        f"{result.train_rows:,} training rows in `{TRAIN_FILE}`, and {result.evaluation_rows:,} "
+        f"evaluation rows in `{EVALUATION_FILE}`. `models prepare-data` wrote this page, and "
+        "replaces it when it runs again.",
+        _origin(result.feedback, org),
+        f"Train on it:\n\n    models fine-tune --dataset {result.name}",
+        "## Samples\n\n" + "\n\n".join(map(_sample, harmless[:_SAMPLES])),
+        _listing("Near-duplicates between train and eval", list(map(str, result.near_duplicates))),
+        _listing("Secrets and e-mail addresses", list(map(str, result.flagged))),
+        _listing("Bad rows, left out", list(map(str, result.bad_rows))),
+    ]
+    return visible_text("\n\n".join(section for section in sections if section))
+
+
+def _origin(feedback: FeedbackUse | None, org: str | None) -> str:
+    if feedback is None:
+        return ""
+    owner = f"organisation {org}" if org else "no organisation"
+    return (
+        f"They come from recorded feedback of {owner} ({feedback}): the correction where there is "
+        "one, else the answer that was rated good. `models feedback list` shows the rows."
+    )
+
+
+def _sample(row: Conversation) -> str:
+    turns = (f"**{turn.role}:** {_shortened(turn.content)}" for turn in row.messages)
+    return "> " + "\n>\n> ".join(turns)
+
+
+def _shortened(text: str) -> str:
+    flat = " ".join(text.split())
+    return flat if len(flat) <= 300 else f"{flat[:299]}…"
+
+
+def _listing(title: str, lines: Sequence[str]) -> str:
+    if not lines:
+        return ""
+    shown = [f"- {line}" for line in lines[:_LISTED]]
+    if len(lines) > _LISTED:
+        shown.append(f"- and {len(lines) - _LISTED:,} more")
+    return f"## {title}\n\n" + "\n".join(shown)

@@ -1,7 +1,7 @@
-"""Files of conversations, in every accepted format, into checked `Conversation`s.
+"""Read files of conversations, in every accepted format, into checked `Conversation`s.
 
 Nothing is dropped silently: each row becomes a conversation or a Diagnostic with its file and line.
-Knows file formats (lines, JSON, tables); what a row may look like is in `row_formats`.
+Knows file formats (JSON Lines, JSON, CSV, Parquet); `row_formats` knows what a row may look like.
 """
 
 from __future__ import annotations
@@ -17,15 +17,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from modelyard.chatdata.columns import ColumnMapping, MissingColumn, require_columns
-from modelyard.chatdata.conversation import Conversation
-from modelyard.chatdata.row_formats import ACCEPTED_FORMATS, BadRow, build_conversation, is_text
+from modelyard.chatdata.columns import ColumnMapping, missing_column
+from modelyard.chatdata.conversation import BadRow, Conversation
+from modelyard.chatdata.row_formats import ACCEPTED_FORMATS, build_conversation, is_text
 from modelyard.core.errors import Diagnostic, InvalidInput, did_you_mean
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
 Row = tuple[str, Any]
-"""Where a row stands, and its value."""
+"""Where a row is (`rows.jsonl:12`), and its value."""
 
 
 def read_conversations(
@@ -33,7 +33,7 @@ def read_conversations(
 ) -> tuple[list[Conversation], list[Diagnostic]]:
     """Read one file: its good rows, and a Diagnostic for every bad one.
 
-    `name` is how problems call the file. `columns` makes conversations from a table's columns.
+    `name` is the file's name in problems. `columns` makes conversations from a table's columns.
     Raises InvalidInput when the file cannot be read at all or its suffix is unknown.
     """
     shown = name or str(path)
@@ -64,9 +64,7 @@ def read_conversations(
         try:
             conversations.append(build_conversation(row, where, columns))
         except BadRow as bad:
-            problems += [
-                Diagnostic(message=text, where=where, hint=bad.hint) for text in bad.messages
-            ]
+            problems += bad.problems(where)
     if not conversations and not problems:
         problems.append(
             Diagnostic(message="is empty", where=shown, hint=f"accepted rows: {ACCEPTED_FORMATS}")
@@ -85,14 +83,14 @@ def read_json_lines(path: Path, *, name: str, problems: list[Diagnostic]) -> Ite
 
 
 def why_unreadable(path: Path) -> str | None:
-    """What keeps a path from being read as a file or a folder; None when nothing does."""
+    """Why a path cannot be read as a file or a folder; None when it can."""
     try:
         mode = path.stat().st_mode
     except FileNotFoundError:
         if path.is_symlink():
-            return f"is a link to {path.readlink()}, which is not there"
-        beside = [one.name for one in path.parent.glob("*")] if path.parent.is_dir() else []
-        return f"there is no such file or folder{did_you_mean(path.name, beside)}"
+            return f"is a link to {path.readlink()}, which does not exist"
+        siblings = [sibling.name for sibling in path.parent.glob("*")]
+        return f"there is no such file or folder{did_you_mean(path.name, siblings)}"
     except OSError as error:
         if error.errno == errno.ELOOP:
             return "is a link that leads back to itself"
@@ -122,7 +120,7 @@ def _jsonl_rows(data: bytes, shown: str, problems: list[Diagnostic]) -> Iterator
         try:
             yield where, _parse_json(line)
         except BadRow as bad:
-            problems += [Diagnostic(message=text, where=where) for text in bad.messages]
+            problems += bad.problems(where)
 
 
 def _json_rows(data: bytes, shown: str, problems: list[Diagnostic]) -> Iterator[Row]:
@@ -131,10 +129,10 @@ def _json_rows(data: bytes, shown: str, problems: list[Diagnostic]) -> Iterator[
     try:
         value = _parse_json(data)
     except BadRow as bad:
-        if "Extra data" in bad.messages[0]:  # JSON Lines under the name of JSON
+        if "Extra data" in bad.messages[0]:  # JSON Lines in a .json file
             yield from _jsonl_rows(data, shown, problems)
         else:
-            problems.append(Diagnostic(message=bad.messages[0], where=shown))
+            problems += bad.problems(shown)
         return
     if isinstance(value, dict) and isinstance(value.get("data"), list):
         value = value["data"]
@@ -166,7 +164,7 @@ def _parse_json(data: bytes) -> Any:
             if error.lineno > 1
             else f"column {error.colno}"
         )
-        what = error.msg.removesuffix(" at")  # some of its messages end so, as if to be continued
+        what = error.msg.removesuffix(" at")  # some messages end in "at"
         raise BadRow(f"is not JSON: {what} at {place}") from None
     except RecursionError:
         raise BadRow("is not usable JSON: it is nested too deeply") from None
@@ -180,7 +178,7 @@ def _parse_json(data: bytes) -> Any:
 def _csv_rows(
     data: bytes, shown: str, columns: ColumnMapping | None, problems: list[Diagnostic]
 ) -> Iterator[Row]:
-    # Bytes that are not UTF-8 become lone surrogates here, and are found in the row they stand in.
+    # Bytes that are not UTF-8 become lone surrogates, so that they are reported by their row.
     text = data.decode(errors="surrogateescape")
     header_line = text.partition("\n")[0]
     delimiter = max(",;\t", key=header_line.count)
@@ -220,11 +218,7 @@ def _wrong_header(header: list[str], columns: ColumnMapping | None) -> str | Non
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         return f"the header names a column twice: {', '.join(twice)}"
-    try:
-        require_columns(columns.columns if columns else (), header)
-    except MissingColumn as error:
-        return error.message
-    return None
+    return missing_column(columns.columns if columns else (), header)
 
 
 def _parquet_rows(path: Path, shown: str, columns: ColumnMapping | None) -> Iterator[Row]:
@@ -243,7 +237,9 @@ def _parquet_rows(path: Path, shown: str, columns: ColumnMapping | None) -> Iter
         try:
             rows = batch.to_pylist()
         except (ValueError, OverflowError, pyarrow.ArrowException) as error:
-            raise InvalidInput(f"holds what has no plain value: {error}", where=shown) from error
+            raise InvalidInput(
+                f"holds a value that cannot be read: {error}", where=shown
+            ) from error
         for row in rows:
             number += 1
             yield f"{shown}: row {number}", row

@@ -1,6 +1,6 @@
-"""What a dataset holds, in figures: the part of preflight that a person reads.
+"""What preflight reports about a dataset: counts, warnings, and rows with their trained text.
 
-Pure: it counts what the other modules found. Does not know the terminal, HTML or models.
+Counts what the other modules found. Does not know the terminal, HTML or models.
 """
 
 from __future__ import annotations
@@ -13,25 +13,26 @@ import numpy as np
 
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import ChatDataset
-from modelyard.chatdata.duplicates import Pair, find_near, find_repeated, find_shared
-from modelyard.chatdata.sensitive import Finding, find_sensitive
+from modelyard.chatdata.duplicates import DuplicatePair, find_near, find_repeated, find_shared
+from modelyard.chatdata.sensitive import SensitiveValue, find_sensitive
+from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import Tokenized, TokenRow
 from modelyard.core.errors import Diagnostic
 from modelyard.core.wording import counted
 
-_BARS = 20
+_MOST_BINS = 20
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Bar:
-    """One bar of a histogram."""
+class LengthBin:
+    """One bin of the histogram of row lengths, in tokens."""
 
     low: int
-    """The smallest value it counts."""
+    """The shortest length it counts."""
     high: int
-    """The largest value it counts."""
+    """The longest length it counts."""
     rows: int
-    """How many rows there are between the two, both included."""
+    """Rows with a length between the two, both included."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,7 +44,7 @@ class TokenFigures:
     total: int
     """Tokens of all rows."""
     trained: int
-    """Tokens that are learned: answers with their end-of-turn tokens."""
+    """Tokens that are trained (not masked): answers with their end-of-turn tokens."""
     mean: float
     """Mean tokens a row."""
     p50: int
@@ -54,7 +55,7 @@ class TokenFigures:
     """All but a hundredth of the rows are at most this long."""
     longest: int
     """Tokens of the longest row."""
-    histogram: tuple[Bar, ...]
+    histogram: tuple[LengthBin, ...]
     """Rows by length."""
 
 
@@ -69,36 +70,36 @@ class DataReport:
     max_length: int
     """The most tokens a row may have."""
     train_rows: int
-    """Rows to learn from."""
+    """Training rows."""
     evaluation_rows: int
-    """Rows to judge with."""
+    """Evaluation rows."""
     formats: dict[str, int]
     """Rows by the format in which they were written."""
     turns: dict[int, int]
     """Rows by their number of answers."""
     train_tokens: TokenFigures
-    """The tokens to learn from."""
+    """Tokens of the training rows."""
     evaluation_tokens: TokenFigures | None
-    """The tokens to judge with; None when they were not counted."""
+    """Tokens of the evaluation rows; None when they were not counted."""
     cut: tuple[str, ...]
     """Rows whose last answer lost its end to `max_length`."""
     straddling: tuple[str, ...]
     """Rows in which a token lies across the start of an answer."""
-    repeated: tuple[Pair, ...]
+    repeated: tuple[DuplicatePair, ...]
     """Train rows equal to an earlier one."""
-    shared: tuple[Pair, ...]
+    shared: tuple[DuplicatePair, ...]
     """Evaluation rows that are in train word for word: an error."""
-    near: tuple[Pair, ...]
-    """Evaluation rows whose question is nearly one of train's."""
-    sensitive: tuple[Finding, ...]
+    near: tuple[DuplicatePair, ...]
+    """Evaluation rows whose question is nearly that of a training row."""
+    sensitive: tuple[SensitiveValue, ...]
     """Secrets and e-mail addresses, by place."""
 
     @property
     def problems(self) -> tuple[Diagnostic, ...]:
-        """What forbids training: the model would be judged by what it has learned."""
+        """What forbids training: the model would be evaluated on rows it was trained on."""
         return tuple(
             Diagnostic(
-                message=f"is also in train ({pair.other}), so it judges nothing",
+                message=f"is also in train ({pair.other}), so it cannot be used for evaluation",
                 where=pair.source,
                 hint="remove it from one of the two files",
             )
@@ -108,18 +109,15 @@ class DataReport:
     @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know before training, a line each."""
-        secrets = [finding for finding in self.sensitive if finding.is_secret]
-        addresses = [finding for finding in self.sensitive if not finding.is_secret]
+        secrets = [found for found in self.sensitive if found.is_secret]
+        addresses = [found for found in self.sensitive if not found.is_secret]
         lines = (
-            (self.cut, f"lost the end of their answer to max_length {self.max_length:,}"),
-            (self.repeated, "of train repeat an earlier row"),
-            (self.near, "of eval ask nearly what a train row asks"),
-            (secrets, "seem to hold a secret"),
-            (addresses, "hold an e-mail address"),
-            (
-                self.straddling,
-                "have a token that belongs to question and answer; it is not learned",
-            ),
+            (self.cut, f"with the end of the answer cut off by max_length {self.max_length:,}"),
+            (self.repeated, "of train equal to an earlier row"),
+            (self.near, "of eval with nearly the question of a train row"),
+            (secrets, "with what looks like a secret"),
+            (addresses, "with an e-mail address"),
+            (self.straddling, "with a token that spans question and answer, which is not trained"),
         )
         return tuple(
             f"{counted(len(found), 'row')} {text} ({_first(found)})"
@@ -135,7 +133,7 @@ def build_data_report(
     *,
     max_length: int,
 ) -> DataReport:
-    """Count a dataset and its tokens; looks for duplicates and for what should not be learned."""
+    """Count a dataset and its tokens, and find duplicates and sensitive values."""
     rows = dataset.train + dataset.evaluation
     return DataReport(
         dataset=dataset.name,
@@ -144,7 +142,7 @@ def build_data_report(
         train_rows=len(dataset.train),
         evaluation_rows=len(dataset.evaluation),
         formats=dict(Counter(row.format for row in rows)),
-        turns=dict(sorted(Counter(map(_answers, rows)).items())),
+        turns=dict(sorted(Counter(map(_count_answers, rows)).items())),
         train_tokens=_figures(train.rows),
         evaluation_tokens=_figures(evaluation.rows) if evaluation else None,
         cut=train.cut + (evaluation.cut if evaluation else ()),
@@ -156,14 +154,14 @@ def build_data_report(
     )
 
 
-def _first(found: Sequence[str | Pair | Finding]) -> str:
-    """The places of the first few."""
-    sources = dict.fromkeys(one if isinstance(one, str) else one.source for one in found)
+def _first(found: Sequence[str | DuplicatePair | SensitiveValue]) -> str:
+    """The places of the first three rows."""
+    sources = dict.fromkeys(row if isinstance(row, str) else row.source for row in found)
     shown = ", ".join(list(sources)[:3])
     return f"{shown}, ..." if len(sources) > 3 else shown
 
 
-def _answers(conversation: Conversation) -> int:
+def _count_answers(conversation: Conversation) -> int:
     return sum(message.role == "assistant" for message in conversation.messages)
 
 
@@ -183,12 +181,42 @@ def _figures(rows: Sequence[TokenRow]) -> TokenFigures:
     )
 
 
-def _histogram(lengths: Sequence[int]) -> tuple[Bar, ...]:
-    """At most twenty bars of equal, whole width from the shortest row to the longest."""
+def _histogram(lengths: Sequence[int]) -> tuple[LengthBin, ...]:
+    """At most twenty bins of equal, whole width from the shortest row to the longest."""
     low, high = min(lengths), max(lengths)
-    width = max(1, -(-(high - low + 1) // _BARS))
+    width = max(1, -(-(high - low + 1) // _MOST_BINS))
     counts = Counter((length - low) // width for length in lengths)
     return tuple(
-        Bar(low=low + index * width, high=low + (index + 1) * width - 1, rows=counts[index])
+        LengthBin(low=low + index * width, high=low + (index + 1) * width - 1, rows=counts[index])
         for index in range((high - low) // width + 1)
     )
+
+
+@dataclass(frozen=True, slots=True)
+class MaskedText:
+    """One row's text as the model sees it, control tokens included, with what is trained."""
+
+    pieces: tuple[tuple[str, bool], ...]
+    """Neighbouring texts, each with whether its tokens are trained."""
+    source: str
+    """Where the row is, such as `train.jsonl:12`."""
+
+
+def build_masked_texts(
+    rows: Sequence[TokenRow], tokenizer: ChatTokenizer, n: int
+) -> list[MaskedText]:
+    """The text of `n` rows, spread evenly over all (of every row when there are fewer)."""
+    count = min(n, len(rows))
+    return [_masked_text(rows[index * len(rows) // count], tokenizer) for index in range(count)]
+
+
+def _masked_text(row: TokenRow, tokenizer: ChatTokenizer) -> MaskedText:
+    changes = np.flatnonzero(np.diff(row.trained)) + 1
+    pieces: list[tuple[str, bool]] = []
+    shown = ""
+    for start, end in zip([0, *changes], [*changes, len(row.trained)], strict=True):
+        # Some tokenizers drop a leading space, so a piece is what it adds to the text so far.
+        text = tokenizer.decode(row.input_ids[:end], skip_special_tokens=False)
+        pieces.append((text[len(shown) :], bool(row.trained[start])))
+        shown = text
+    return MaskedText(tuple(pieces), row.source)

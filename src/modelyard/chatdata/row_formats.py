@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any, cast
 
-from modelyard.chatdata.columns import ColumnMapping, UnusableColumn
-from modelyard.chatdata.conversation import Conversation, Format, Message
+from modelyard.chatdata.columns import ColumnMapping
+from modelyard.chatdata.conversation import BadRow, Conversation, Format, Message, kind_of
 from modelyard.core.errors import did_you_mean
 
 ACCEPTED_FORMATS = (
@@ -30,41 +30,22 @@ _SHAREGPT_ROLES = {
 }
 _TOOL_ROLES = ("tool", "function", "function_call", "tool_call", "tool_response", "observation")
 
-_KINDS = {
-    dict: "an object",
-    list: "a list",
-    str: "text",
-    int: "a number",
-    float: "a number",
-    bool: "true or false",
-    type(None): "null",
-}
-
-
-class BadRow(Exception):
-    """A row that cannot be used, with everything that is wrong with it."""
-
-    def __init__(self, *messages: str, hint: str | None = None) -> None:
-        super().__init__(*messages)
-        self.messages = messages
-        self.hint = hint
-
 
 def build_conversation(row: Any, where: str, columns: ColumnMapping | None) -> Conversation:
     """One row as a checked conversation.
 
-    The keys that are not its turns become its fields, and those that evaluation reads are checked.
-    With `columns`, nothing but the columns they name is kept. Raises BadRow.
+    Keys that hold no turns become its fields, and those that evaluation reads are checked. With
+    `columns`, only the columns that they name are kept. Raises BadRow.
     """
     if not isinstance(row, dict):
-        raise BadRow(f"must be an object with keys, not {_kind(row)}")
-    form, turns, used = _turns(row, columns)
+        raise BadRow(f"must be an object with keys, not {kind_of(row)}")
+    format, turns, used = _turns(row, columns)
     messages = _messages(turns)
     if columns:
         fields = {"label": messages[-1].content} if columns.label else {}
     else:
         fields = _fields({key: value for key, value in row.items() if key not in used})
-    return Conversation(messages, where, fields, form)
+    return Conversation(messages, where, fields, format)
 
 
 def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -77,50 +58,35 @@ def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
         for key, value in row.items()
         if not (key in ("expect", "label") and value is None)
     }
-    wrong = [
-        problem
-        for key, check in _FIELD_CHECKS.items()
-        if key in fields and (problem := check(key, row[key]))
-    ]
+    wrong = [problem for key in fields if (problem := _wrong_field(key, row[key]))]
     if wrong:
         raise BadRow(*wrong)
     return fields
 
 
-def _wrong_expect(key: str, value: Any) -> str | None:
-    fits = (
+def _wrong_field(key: str, value: Any) -> str | None:
+    """What keeps evaluation from using a key beside the turns."""
+    if key == "expect" and not _is_expectation(value):
+        return f'\'{key}\' must be a list of lists of text, such as [["ten", "10"], ["euros"]]'
+    if key == "label" and not _has_text(value):
+        what = "empty" if isinstance(value, str) else kind_of(value)
+        return f"'{key}' must be the answer's text, such as \"positive\", not {what}"
+    if key in ("group", "fact") and not (value is None or isinstance(value, str)):
+        return f"'{key}' must be text or null, not {kind_of(value)}"
+    return None
+
+
+def _is_expectation(value: Any) -> bool:
+    """Whether it is a list of lists of text, none of them empty."""
+    return (
         isinstance(value, list)
-        and value
-        and all(isinstance(group, list) and group and all(map(_is_said, group)) for group in value)
+        and bool(value)
+        and all(isinstance(group, list) and group and all(map(_has_text, group)) for group in value)
     )
-    if fits:
-        return None
-    return f'\'{key}\' must be a list of lists of text, such as [["ten", "10"], ["euros"]]'
 
 
-def _wrong_label(key: str, value: Any) -> str | None:
-    if _is_said(value):
-        return None
-    what = "empty" if isinstance(value, str) else _kind(value)
-    return f"'{key}' must be the answer's text, such as \"positive\", not {what}"
-
-
-def _wrong_name(key: str, value: Any) -> str | None:
-    if value is None or isinstance(value, str):
-        return None
-    return f"'{key}' must be text or null, not {_kind(value)}"
-
-
-def _is_said(value: Any) -> bool:
+def _has_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
-
-
-_FIELD_CHECKS = {
-    "expect": _wrong_expect,
-    "label": _wrong_label,
-    "group": _wrong_name,
-    "fact": _wrong_name,
-}
 
 
 def _turns(
@@ -128,10 +94,7 @@ def _turns(
 ) -> tuple[Format, list[Any], set[str]]:
     """The row's format, its turns as `messages` would hold them, and the keys they came from."""
     if columns:
-        try:
-            return "columns", columns.messages(row), set(columns.columns)
-        except UnusableColumn as error:
-            raise BadRow(error.message, hint=error.hint) from None
+        return "columns", columns.messages(row), set(columns.columns)
     if "messages" in row:
         return "messages", _list(row, "messages"), {"messages"}
     if "conversations" in row:
@@ -151,7 +114,7 @@ def _turns(
 def _list(row: Mapping[str, Any], key: str) -> list[Any]:
     value = row[key]
     if not isinstance(value, list):
-        raise BadRow(f"'{key}' must be a list of messages, not {_kind(value)}")
+        raise BadRow(f"'{key}' must be a list of messages, not {kind_of(value)}")
     return value
 
 
@@ -176,7 +139,7 @@ def _alpaca(row: Mapping[str, Any]) -> list[Any]:
     if isinstance(question, str) and isinstance(extra, str) and extra.strip():
         question = f"{question.strip()}\n\n{extra.strip()}"
     elif extra is not None and not isinstance(extra, str):
-        raise BadRow(f"'input' must be text, not {_kind(extra)}")
+        raise BadRow(f"'input' must be text, not {kind_of(extra)}")
     return [{"role": "user", "content": question}, {"role": "assistant", "content": row["output"]}]
 
 
@@ -207,7 +170,7 @@ def _messages(turns: list[Any]) -> tuple[Message, ...]:
 
 def _wrong_turn(turn: Any) -> str | None:
     if not isinstance(turn, dict):
-        return f"must be an object with role and content, not {_kind(turn)}"
+        return f"must be an object with role and content, not {kind_of(turn)}"
     role, content = turn.get("role"), turn.get("content")
     if role is None:
         return "'role' is missing"
@@ -219,11 +182,11 @@ def _wrong_turn(turn: Any) -> str | None:
     if turn.get("tool_calls") or turn.get("function_call"):
         return "tool calls are not supported"
     if turn.get("weight") == 0:
-        return "'weight: 0' is not supported: every assistant turn is learned"
+        return "'weight: 0' is not supported: every assistant turn is trained"
     if content is None:
         return "'content' is missing"
     if not isinstance(content, str):
-        return f"content must be text, not {_kind(content)}"
+        return f"content must be text, not {kind_of(content)}"
     if not content.strip():
         return "content is empty"
     if "\0" in content:
@@ -233,7 +196,7 @@ def _wrong_turn(turn: Any) -> str | None:
 
 def _wrong_order(roles: list[str]) -> list[str]:
     if "assistant" not in roles:
-        return ["the assistant's turn is missing, so there is nothing to learn"]
+        return ["the assistant's turn is missing, so there is nothing to train on"]
     if "system" in roles[1:]:
         return [f"message {roles.index('system', 1) + 1}: a system message may only come first"]
     turns = roles[1:] if roles[0] == "system" else roles
@@ -244,7 +207,7 @@ def _wrong_order(roles: list[str]) -> list[str]:
             number = index + skipped + 1
             return [f"message {number}: expected the {expected}'s turn, found the {role}'s"]
     if turns[-1] != "assistant":
-        return ["the last message must be the assistant's: nothing answers the user's last turn"]
+        return ["the last message must be the assistant's: the user's last turn has no answer"]
     return []
 
 
@@ -259,16 +222,12 @@ def is_text(value: str) -> bool:
     return True
 
 
-def _kind(value: Any) -> str:
-    return _KINDS.get(type(value), type(value).__name__)
-
-
 def _plain(value: Any) -> Any:
-    """A JSON value; what only a table knows (a date, a decimal) becomes its text."""
+    """A JSON value; what only a table can hold (a date, a decimal) becomes its text."""
     if value is None or isinstance(value, (str, bool, int, float)):
         return value
     if isinstance(value, dict):
-        return {str(key): _plain(one) for key, one in value.items()}
+        return {str(key): _plain(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):
-        return [_plain(one) for one in value]
+        return [_plain(item) for item in value]
     return str(value)

@@ -1,6 +1,6 @@
-"""Secrets and e-mail addresses in conversations: what a model must not learn by heart.
+"""Secrets and e-mail addresses in conversations, which a model must not memorise.
 
-Finds them by pattern; a finding says what and where, and never repeats the secret.
+Finds them by pattern and reports kind and place, never the value itself.
 """
 
 from __future__ import annotations
@@ -9,6 +9,7 @@ import re
 from bisect import bisect_right
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from itertools import accumulate
 from typing import Any
 
 from modelyard.chatdata.conversation import Conversation
@@ -16,7 +17,7 @@ from modelyard.secrets.forms import find_secret_forms, looks_random
 
 EMAIL = "e-mail address"
 
-# In no pattern and never in a checked turn, so nothing is found across two of them.
+# One character, in no pattern and in no checked turn, so no match spans two of them.
 _SEPARATOR = "\0"
 
 _EMAIL = re.compile(r"[\w+-]@[A-Za-z0-9-]+(?:\.[A-Za-z0-9-]+)*\.[A-Za-z]{2,}")
@@ -30,21 +31,21 @@ _LONGEST_NAME = 30
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Finding:
-    """One secret or address, by place; its text is not repeated."""
+class SensitiveValue:
+    """One secret or address, by place, without its text."""
 
     kind: str
     """What it looks like, such as `AWS access key`."""
     source: str
-    """Where the row stands, such as `train.jsonl:12`."""
+    """Where the row is, such as `train.jsonl:12`."""
     message: int | None = None
-    """Which message of the row, from 1; None when it stands in another key."""
+    """Which message of the row, from 1; None when it is in another key."""
     key: str | None = None
-    """Which other key of the row; None when it stands in a message."""
+    """Which other key of the row; None when it is in a message."""
 
     @property
     def is_secret(self) -> bool:
-        """Whether it opens a door, and is not merely personal."""
+        """Whether it gives access to something; an e-mail address does not."""
         return self.kind != EMAIL
 
     def __str__(self) -> str:
@@ -52,29 +53,25 @@ class Finding:
         return f"{self.source} ({place}): {self.kind}"
 
 
-def find_sensitive(conversations: Sequence[Conversation]) -> list[Finding]:
+def find_sensitive(conversations: Sequence[Conversation]) -> list[SensitiveValue]:
     """Every secret and e-mail address, in the order of the rows; each kind once a place.
 
     A place is a message, or another key of the row with all that it holds.
     """
-    places: list[tuple[str, int | None, str | None]] = []
-    starts: list[int] = []
-    texts: list[str] = []
-    position = 0
-    for conversation in conversations:
-        for number, key, text in _texts(conversation):
-            places.append((conversation.source, number, key))
-            starts.append(position)
-            texts.append(text)
-            position += len(text) + len(_SEPARATOR)
-    # One long text: thousands of short searches would take ten times as long.
-    found = {
-        (bisect_right(starts, start) - 1, kind) for kind, start in _matches(_SEPARATOR.join(texts))
-    }
-    return [
-        Finding(kind=kind, source=places[place][0], message=places[place][1], key=places[place][2])
-        for place, kind in sorted(found)
+    places = [
+        (conversation.source, number, key, text)
+        for conversation in conversations
+        for number, key, text in _texts(conversation)
     ]
+    starts = list(accumulate((len(text) + 1 for *_, text in places), initial=0))
+    # One long text: thousands of short searches would take ten times as long.
+    joined = _SEPARATOR.join(text for *_, text in places)
+    found = {(bisect_right(starts, start) - 1, kind) for kind, start in _matches(joined)}
+    values = []
+    for place, kind in sorted(found):
+        source, message, key, _ = places[place]
+        values.append(SensitiveValue(kind=kind, source=source, message=message, key=key))
+    return values
 
 
 def _texts(conversation: Conversation) -> Iterator[tuple[int | None, str | None, str]]:
@@ -86,13 +83,13 @@ def _texts(conversation: Conversation) -> Iterator[tuple[int | None, str | None,
 
 
 def _field_texts(name: str, value: Any) -> Iterator[str]:
-    """Every value in a key, however deep, after its name: `{"token": "x"}` says what x is."""
+    """Each nested value after its own key, so that `{"token": "x"}` is searched as `token: x`."""
     if isinstance(value, Mapping):
-        for inner, one in value.items():
-            yield from _field_texts(inner, one)
+        for key, item in value.items():
+            yield from _field_texts(key, item)
     elif isinstance(value, list):
-        for one in value:
-            yield from _field_texts(name, one)
+        for item in value:
+            yield from _field_texts(name, item)
     else:
         yield f"{name}: {value}"
 

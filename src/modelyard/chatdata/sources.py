@@ -1,7 +1,7 @@
 """What prepare-data reads rows from: files, or recorded feedback.
 
-Each source has a name and a hash, by which a later run knows that nothing changed, and gives
-conversations. Does not know what becomes of them.
+Each source has a name, a hash by which a later run sees whether it changed, and rows. Does not know
+what becomes of them.
 """
 
 from __future__ import annotations
@@ -11,107 +11,84 @@ import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar
 
 from modelyard.chatdata.columns import ColumnMapping
-from modelyard.chatdata.conversation import Conversation
+from modelyard.chatdata.conversation import BadRow, Conversation
 from modelyard.chatdata.feedback import FeedbackRow
 from modelyard.chatdata.reading import SUFFIXES, read_conversations, why_unreadable
-from modelyard.chatdata.row_formats import BadRow, build_conversation
+from modelyard.chatdata.row_formats import build_conversation
 from modelyard.core.errors import Diagnostic, ProblemsFound
 from modelyard.core.files import sha256_file
 from modelyard.core.layout import Project
 
-FEEDBACK = "feedback"
-"""What cards call the source that is no file; a file has a suffix."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class SourceRows:
-    """What was read from one source."""
-
-    rows: Sequence[Conversation]
-    """The good rows, in order."""
-    bad: Sequence[Diagnostic]
-    """What is wrong with the others."""
-    facts: Mapping[str, Any]
-    """What the card says of the source, beside its name and hash."""
-
-
-class Source(Protocol):
-    """One thing to read rows from."""
-
-    @property
-    def shown(self) -> str:
-        """Its name in messages and on the card."""
-
-    @property
-    def sha256(self) -> str:
-        """The hash of what it holds, in hex."""
-
-    def read(self) -> SourceRows:
-        """Everything it holds."""
+SourceRows = tuple[list[Conversation], list[Diagnostic], dict[str, Any]]
+"""The good rows of a source in order, its bad rows, and what the card records about it."""
 
 
 @dataclass(frozen=True, slots=True)
 class FileSource:
-    """One file of conversations, or of columns that make some."""
+    """One file of conversations, or a table whose columns make conversations."""
 
     path: Path
     shown: str
+    """Its name in messages and on the card."""
     sha256: str
     columns: ColumnMapping | None
 
     def read(self) -> SourceRows:
-        """Its rows; the card says how many there are, and in which format."""
+        """Its rows; the card records their number and format."""
         rows, bad = read_conversations(self.path, name=self.shown, columns=self.columns)
         formats = ", ".join(sorted({row.format for row in rows})) or None
-        return SourceRows(rows=rows, bad=bad, facts={"rows": len(rows), "format": formats})
+        return rows, bad, {"rows": len(rows), "format": formats}
 
 
 @dataclass(frozen=True, slots=True)
 class FeedbackSource:
     """Recorded feedback, oldest first."""
 
-    chosen: tuple[FeedbackRow, ...]
-    """The rows of one dataset; each has a lesson, and there is at least one."""
-
-    @property
-    def shown(self) -> str:
-        """The same for all feedback."""
-        return FEEDBACK
+    shown: ClassVar[str] = "feedback"
+    """Its name in messages and on the card; the name of a file has a suffix."""
+    feedback: tuple[FeedbackRow, ...]
+    """The rows of one dataset, at least one; each has an answer to train on."""
 
     @property
     def sha256(self) -> str:
-        """The hash of what is learned, with the rows' numbers."""
-        return _hash_lessons(self.chosen)
+        """The hash of the rows' ids, prompts and answers."""
+        return _hash_feedback(self.feedback)
 
     def read(self) -> SourceRows:
-        """A conversation of two turns for each; the card says which rows of state.db they are."""
+        """A conversation of two turns for each row; the card records which rows of state.db."""
         rows: list[Conversation] = []
         bad: list[Diagnostic] = []
-        for one in self.chosen:
-            row = {"prompt": one.prompt, "completion": one.lesson, "feedback": one.id}
-            where = f"{FEEDBACK}:{one.id}"
+        for given in self.feedback:
+            row = {
+                "prompt": given.prompt,
+                "completion": given.training_answer,
+                "feedback": given.id,
+            }
+            where = f"{self.shown}:{given.id}"
             try:
                 rows.append(build_conversation(row, where, None))
             except BadRow as error:  # rows that were not written by record_feedback
-                bad += [Diagnostic(message=text, where=where) for text in error.messages]
-        first, last = self.chosen[0].id, self.chosen[-1].id
-        facts = {"rows": len(self.chosen), "first_id": first, "last_id": last}
-        return SourceRows(rows=rows, bad=bad, facts=facts)
+                bad += error.problems(where)
+        first, last = self.feedback[0].id, self.feedback[-1].id
+        return rows, bad, {"rows": len(self.feedback), "first_id": first, "last_id": last}
 
-    def continues(self, origin: Mapping[str, Any]) -> bool:
-        """Whether this begins with the rows of which an earlier card says `origin`."""
-        count = origin.get("rows")
-        before = self.chosen[: count if isinstance(count, int) else 0]
-        return _hash_lessons(before) == origin.get("sha256")
+    def continues(self, recorded: Mapping[str, Any]) -> bool:
+        """Whether it begins with the rows that an earlier card recorded."""
+        count = recorded.get("rows")
+        before = self.feedback[: count if isinstance(count, int) else 0]
+        return _hash_feedback(before) == recorded.get("sha256")
+
+
+RowSource = FileSource | FeedbackSource
 
 
 def find_files(
     project: Project, given: Sequence[Path], folder: Path, columns: ColumnMapping | None
 ) -> list[FileSource]:
-    """Every file to read for the dataset in `folder`; a folder stands for what lies below it.
+    """Every file to read for the dataset in `folder`; a given folder stands for the files below it.
 
     Raises ProblemsFound with everything that cannot be read.
     """
@@ -145,9 +122,9 @@ def find_files(
     return sources
 
 
-def _hash_lessons(rows: Sequence[FeedbackRow]) -> str:
+def _hash_feedback(rows: Sequence[FeedbackRow]) -> str:
     digest = hashlib.sha256()
     for row in rows:
-        line = json.dumps([row.id, row.prompt, row.lesson], ensure_ascii=False)
+        line = json.dumps([row.id, row.prompt, row.training_answer], ensure_ascii=False)
         digest.update(line.encode() + b"\n")
     return digest.hexdigest()

@@ -1,7 +1,7 @@
 """Chat templates and tokenizers, without torch: the same text and ids that transformers gives.
 
-Owns how a base's folder says what its template, special tokens and end-of-turn tokens are. Does not
-know datasets or masks.
+Owns where a base's folder keeps its template, special tokens and end-of-turn tokens. Does not know
+datasets or masks.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ def _tojson(
     separators: tuple[str, str] | None = None,
     sort_keys: bool = False,
 ) -> str:
-    """As transformers defines it: Jinja's own `tojson` escapes HTML."""
+    """As transformers defines it; Jinja's own `tojson` escapes HTML."""
     return json.dumps(
         value,
         ensure_ascii=ensure_ascii,
@@ -69,7 +69,7 @@ def _strftime_now(form: str) -> str:
 
 
 def _sandbox() -> jinja2.Environment:
-    """As transformers/utils/chat_template_utils.py makes it: templates are untrusted code."""
+    """As transformers/utils/chat_template_utils.py makes it; templates are untrusted code."""
     sandbox = jinja2.sandbox.ImmutableSandboxedEnvironment(
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
     )
@@ -80,7 +80,7 @@ def _sandbox() -> jinja2.Environment:
 
 
 class ChatTemplate:
-    """A Jinja chat template; `name` is how errors call it, such as `tiny/chat_template.jinja`."""
+    """A Jinja chat template; `name` is its name in errors, such as `tiny/chat_template.jinja`."""
 
     def __init__(self, text: str, *, name: str, special_tokens: Mapping[str, Any]) -> None:
         self.text = text
@@ -94,13 +94,8 @@ class ChatTemplate:
                 where=f"{name}:{error.lineno}",
             ) from error
 
-    @property
-    def hash(self) -> str:
-        """The SHA-256 of the template's text."""
-        return f"sha256:{hashlib.sha256(self.text.encode()).hexdigest()}"
-
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
-        """The conversation as the model reads it. Raises TemplateRefused, in its words."""
+        """The conversation as the model reads it. Raises TemplateRefused."""
         try:
             return self._template.render(
                 messages=message_dicts(messages),
@@ -169,7 +164,7 @@ class ChatTokenizer:
     @property
     def template_hash(self) -> str:
         """The SHA-256 of the chat template's text."""
-        return self.template.hash
+        return f"sha256:{hashlib.sha256(self.template.text.encode()).hexdigest()}"
 
     @cached_property
     def special_texts(self) -> tuple[str, ...]:
@@ -192,7 +187,7 @@ class ChatTokenizer:
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
         """The text of token ids, by default without control tokens."""
         text: str = self.tokenizer.decode(
-            [int(one) for one in ids], skip_special_tokens=skip_special_tokens
+            [int(token) for token in ids], skip_special_tokens=skip_special_tokens
         )
         return text
 
@@ -210,7 +205,7 @@ def _load_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
 
 
 def _special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
-    """`bos_token`, `eos_token` and their like, which templates use by name."""
+    """`bos_token`, `eos_token` and the other special tokens that templates use by name."""
     named = {**_load_json(folder / "special_tokens_map.json", optional=True), **config}
     texts = {
         key: value.get("content") if isinstance(value, dict) else value
@@ -232,7 +227,7 @@ def _load_template(
         return ChatTemplate(text, name=_shown(path), special_tokens=special)
     inside = config.get("chat_template")
     if isinstance(inside, list):
-        inside = next((one["template"] for one in inside if one["name"] == "default"), None)
+        inside = next((named["template"] for named in inside if named["name"] == "default"), None)
     if not isinstance(inside, str):
         raise InvalidInput(
             "has no chat template",

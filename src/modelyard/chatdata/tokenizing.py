@@ -1,8 +1,8 @@
-"""Conversations into tokens, with a proven mask of what is learned.
+"""Conversations into tokens, with a proven mask of the trained tokens.
 
 The proof: the text up to where an answer begins, and the text up to its end of turn, must both be
-prefixes of the whole rendering. So the answer's characters are known, and with them its tokens.
-Does not know models or batches.
+prefixes of the whole rendering. That gives the answer's characters, and with them its tokens. Does
+not know models or batches.
 """
 
 from __future__ import annotations
@@ -21,35 +21,35 @@ from modelyard.core.errors import Diagnostic
 _BATCH_ROWS = 1000
 
 Span = tuple[int, int]
-"""Where an answer stands in a rendering: first character, and the one after its end of turn."""
+"""An answer's place in a rendering: its first character, and the one after its end of turn."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class TokenRow:
-    """One conversation as tokens, up to its last learned token: what follows teaches nothing."""
+    """One conversation as tokens, up to its last trained token; what follows has no loss."""
 
     input_ids: npt.NDArray[np.int32]
     """int32 [n]: token ids."""
     trained: npt.NDArray[np.bool_]
-    """bool [n]: which tokens are learned (the answers with their end-of-turn tokens)."""
+    """bool [n]: which tokens are trained (the answers with their end-of-turn tokens)."""
     source: str
     """Where the conversation was read, such as `train.jsonl:12`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Tokenized:
-    """What became of a list of conversations."""
+    """A list of conversations as tokens, with what was cut, left out or wrong."""
 
     rows: tuple[TokenRow, ...]
-    """The usable ones, in order."""
+    """The rows that can be trained on, in order."""
     cut: tuple[str, ...] = ()
     """Sources of rows whose last answer lost its end to `max_length`."""
     lost: tuple[str, ...] = ()
     """Sources of rows whose whole last answer lies beyond `max_length`; they are problems too."""
     longest: int = 0
-    """Tokens of the longest row up to its last learned token, before it was cut."""
+    """Tokens of the longest row up to its last trained token, before it was cut."""
     straddling: tuple[str, ...] = ()
-    """Sources of rows in which a token lies across the start of an answer, so is not learned."""
+    """Sources of rows in which a token lies across the start of an answer, so is not trained."""
     problems: tuple[Diagnostic, ...] = ()
     """The rows that cannot be trained on, and why."""
 
@@ -69,7 +69,7 @@ def tokenize_conversations(
     """
     rendered: list[tuple[Conversation, str, list[Span]]] = []
     problems: list[Diagnostic] = []
-    unstable: list[_Unstable] = []
+    unstable: list[str] = []
     for conversation in conversations:
         try:
             text, spans = answer_spans(conversation, tokenizer)
@@ -77,9 +77,21 @@ def tokenize_conversations(
         except TemplateRefused as error:
             problems.append(Diagnostic(message=error.message, where=conversation.source))
         except _Unstable as error:
-            unstable.append(error)
+            unstable.append(str(error))
     if unstable:
-        problems.append(_describe_unstable(unstable, len(conversations), tokenizer))
+        problems.append(
+            Diagnostic(
+                message=(
+                    "the chat template is not prefix-stable, so nothing proves which tokens are "
+                    f"answers: {unstable[0]}, in {len(unstable):,} of {len(conversations):,} rows"
+                ),
+                where=tokenizer.template.name,
+                hint=(
+                    "give the base a template that renders a turn the same whatever follows it, "
+                    "or give each answer a row of its own"
+                ),
+            )
+        )
 
     rows: list[TokenRow] = []
     cut: list[str] = []
@@ -96,7 +108,8 @@ def tokenize_conversations(
             first, end = found[-1][:2]
             longest = max(longest, end)
             if first >= end:
-                problems.append(_nothing_to_learn(conversation))
+                message = "has nothing to train on: its answer has no token of its own"
+                problems.append(Diagnostic(message=message, where=conversation.source))
                 continue
             if first >= max_length:
                 lost.append(conversation.source)
@@ -120,7 +133,7 @@ def tokenize_conversations(
 def answer_spans(conversation: Conversation, tokenizer: ChatTokenizer) -> tuple[str, list[Span]]:
     """The rendered conversation and the span of each answer, proven by the prefix property.
 
-    A span runs from where the model would begin to speak to the end of its end-of-turn token.
+    A span runs from where the model begins to answer to the end of its end-of-turn token.
     """
     messages = conversation.messages
     whole = tokenizer.render(messages)
@@ -132,40 +145,17 @@ def answer_spans(conversation: Conversation, tokenizer: ChatTokenizer) -> tuple[
         is_last = index + 1 == len(messages)
         upto = whole if is_last else tokenizer.render(messages[: index + 1])
         turn_end = _turn_end(upto, tokenizer.special_texts)
+        place = f"message {index + 1} of {conversation.source}"
         if not upto.startswith(before):
-            raise _Unstable(conversation.source, index, "the text before the answer changes")
+            raise _Unstable(f"the text before the answer changes ({place})")
         if not whole.startswith(upto[:turn_end]):
-            raise _Unstable(conversation.source, index, "the answer changes when turns follow")
+            raise _Unstable(f"the answer changes when turns follow ({place})")
         spans.append((len(before), turn_end))
     return whole, spans
 
 
 class _Unstable(Exception):
     """A rendering that is not a prefix of the one with more turns."""
-
-    def __init__(self, source: str, index: int, what: str) -> None:
-        super().__init__(what)
-        self.source = source
-        self.index = index
-        self.what = what
-
-
-def _describe_unstable(
-    unstable: Sequence[_Unstable], rows: int, tokenizer: ChatTokenizer
-) -> Diagnostic:
-    first = unstable[0]
-    return Diagnostic(
-        message=(
-            "the chat template is not prefix-stable, so nothing proves which tokens are answers: "
-            f"{first.what} (message {first.index + 1} of {first.source}; "
-            f"{len(unstable):,} of {rows:,} rows)"
-        ),
-        where=tokenizer.template.name,
-        hint=(
-            "give the base a template that renders a turn the same whatever follows it, "
-            "or give each answer a row of its own"
-        ),
-    )
 
 
 def _turn_end(text: str, special_texts: tuple[str, ...]) -> int:
@@ -199,13 +189,6 @@ def _token_row(
     for first, end, _ in spans:
         trained[first:end] = True
     return TokenRow(np.array(ids[:length], dtype=np.int32), trained, conversation.source)
-
-
-def _nothing_to_learn(conversation: Conversation) -> Diagnostic:
-    return Diagnostic(
-        message="has nothing to learn: its answer has no token of its own",
-        where=conversation.source,
-    )
 
 
 def _cut_off(

@@ -192,7 +192,7 @@ def list_feedback(
 
     rows = recorded(find_project(), org=org, unused=unused)
     if as_json:
-        print_json([settings_mapping(row) | {"lesson": row.lesson} for row in rows])
+        print_json([settings_mapping(row) | {"lesson": row.training_answer} for row in rows])
         return
     if not rows:
         kind = "unused feedback" if unused else "feedback"
@@ -215,14 +215,14 @@ def list_feedback(
             for row in rows
         ],
     )
-    usable = sum(row.used_in is None and row.lesson is not None for row in rows)
+    usable = sum(row.used_in is None and row.training_answer is not None for row in rows)
     print_text(f"{len(rows):,} in all, {counted(usable, 'training row')} that no dataset has used")
 
 
 def _trains_on(row: FeedbackRow) -> str:
     if row.correction:
         return "correction"
-    return "answer" if row.lesson else "nothing"
+    return "answer" if row.training_answer else "nothing"
 
 
 def _shortened(text: str) -> str:

@@ -21,7 +21,7 @@ from modelyard.core.wording import counted
 
 if TYPE_CHECKING:
     from modelyard.chatdata.columns import ColumnMapping
-    from modelyard.chatdata.prepared import FeedbackUse, PreparedData
+    from modelyard.chatdata.prepared_folder import FeedbackUse, PreparedData
 
 _SHOWN = 5
 
@@ -151,8 +151,8 @@ def prepare_data(
            "bad_rows": [{"message", "where", "hint"}],
            "feedback": {"rows", "new_rows", "first_id", "last_id"} or null}
     """
+    from modelyard.chatdata.prepare import PrepareRequest
     from modelyard.chatdata.prepare import prepare_data as prepare
-    from modelyard.chatdata.prepare_request import PrepareRequest
     from modelyard.settings.fields import settings_mapping
 
     request = PrepareRequest(

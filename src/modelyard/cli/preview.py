@@ -239,8 +239,8 @@ def show_rows(
 
 
 def _print_samples(found: Preflight, count: int) -> None:
-    from modelyard.chatdata.samples import build_samples
+    from modelyard.chatdata.report import build_masked_texts
 
     print_text()
-    for sample in build_samples(found.train.rows, found.tokenizer, count):
+    for sample in build_masked_texts(found.train.rows, found.tokenizer, count):
         print_sample(sample.source, sample.pieces)

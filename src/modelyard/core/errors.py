@@ -32,9 +32,6 @@ in the package named here:
         ProblemsFound           core
         TemplateRefused         chatdata
         TypingTrap              settings
-        UnusableColumn          chatdata
-          MissingColumn         chatdata
-          NoText                chatdata
       GateBreached              core         exit code 4
       NoData                    core         exit code 5
         IndexMissing            retrieval

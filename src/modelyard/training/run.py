@@ -27,7 +27,7 @@ from modelyard.adapters.versions import (
     load_version,
     register_version,
 )
-from modelyard.chatdata.samples import build_samples
+from modelyard.chatdata.report import build_masked_texts
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import Interrupted
 from modelyard.core.files import (
@@ -296,7 +296,7 @@ def _write_report(
         spec=settings_mapping(check.spec),
         metrics=load_metrics(experiment.metrics_file),
         data_report=asdict(check.report),
-        samples=build_samples(check.train.rows, check.tokenizer, _SAMPLES_IN_REPORT),
+        samples=build_masked_texts(check.train.rows, check.tokenizer, _SAMPLES_IN_REPORT),
         evaluation=evaluation or None,
     )
     write_atomic(experiment.report_file, render_report(facts))

@@ -22,7 +22,7 @@ from markupsafe import Markup
 from modelyard import __version__
 from modelyard.charts.charts import Curve, render_curves, render_histogram
 from modelyard.charts.scales import Point, show_duration, show_number, show_tick, smooth
-from modelyard.chatdata.samples import Sample
+from modelyard.chatdata.report import MaskedText
 from modelyard.core.visible import visible_text
 from modelyard.training.report.comparison import (
     Verdict,
@@ -65,7 +65,7 @@ class ReportFacts:
     """The rows of metrics.jsonl; values may be None or NaN."""
     data_report: Mapping[str, Any]
     """A `chatdata.report.DataReport` as a mapping."""
-    samples: Sequence[Sample]
+    samples: Sequence[MaskedText]
     """A few training rows, with their trained tokens."""
     evaluation: Mapping[str, Any] | None = None
     """Base against tuned, as validation.json holds it; None before the evaluation."""
