@@ -1,4 +1,4 @@
-"""Files that are never half written: atomic replacement, staged folders, links, locks, hashes.
+"""Atomic file operations: replacement, staged folders, links, locks, hashes.
 
 Every write here leaves the old state or the new state, whenever the process dies. Temporary names
 start with `.staging-`; one left behind by a killed process stays until whoever next holds the
@@ -35,7 +35,7 @@ class NoSpace(ModelyardError):
 
 
 class LockHeld(ModelyardError):
-    """Another process holds the lock and did not let go within the time given."""
+    """Another process holds the lock and did not release it in time."""
 
 
 @contextmanager
@@ -71,7 +71,7 @@ def _no_space(path: Path) -> NoSpace:
 
 
 def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
-    """Raise NoSpace unless the disk of `folder` (or its nearest existing parent) has room."""
+    """Raise NoSpace unless the disk of `folder` (or its nearest existing parent) has that space."""
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     free = shutil.disk_usage(existing).free
     if free < needed_bytes:
@@ -104,7 +104,7 @@ def sync_folder(folder: Path) -> None:
 
 
 def _staging_place(final: Path) -> Path:
-    """A free place beside `final`: no other thread, process or container on this disk has it."""
+    """A free path beside `final` that no other thread, process or container on this disk uses."""
     return final.with_name(f"{STAGING_PREFIX}{secrets.token_hex(4)}-{final.name}")
 
 
@@ -147,7 +147,7 @@ def append_line(path: Path, line: str) -> None:
 
 @contextmanager
 def staged_folder(final: Path) -> Iterator[Path]:
-    """A new folder beside `final` that becomes `final` by one rename when the block ends well.
+    """A new folder beside `final` that is renamed to `final` when the block succeeds.
 
     `final` must not exist yet (versions never change). When the block raises, nothing is left.
     Raises FileExistsError when `final` exists, before the block or after it.
@@ -186,7 +186,7 @@ def _sync_tree(folder: Path) -> None:
 
 
 def sweep_staging(folder: Path, name: str | None = None) -> None:
-    """Remove what killed writers left in `folder`: of the file or folder `name`, or of all.
+    """Remove the staging files of killed writers in `folder`: those for `name`, or all.
 
     Call it only while holding the lock under which those names are written.
     """
@@ -204,7 +204,7 @@ def sweep_staging(folder: Path, name: str | None = None) -> None:
 
 
 def remove_folder(folder: Path) -> None:
-    """Remove `folder`: out of sight in one rename, and then deleted.
+    """Remove `folder`: renamed to a staging name first, then deleted.
 
     What a process killed in between leaves has a staging name, and `sweep_staging` removes it.
     Raises ModelyardError for a link: what it leads to belongs to somebody else.
@@ -263,14 +263,14 @@ def folder_size_bytes(folder: Path) -> int:
 _held_locks: set[int] = set()
 
 
-def _leave_locks_to_the_parent() -> None:
+def _release_locks_in_child() -> None:
     for handle in _held_locks:
         os.close(handle)
     _held_locks.clear()
 
 
 # A forked worker, such as a data loader's, must not keep the locks of a killed parent.
-os.register_at_fork(after_in_child=_leave_locks_to_the_parent)
+os.register_at_fork(after_in_child=_release_locks_in_child)
 
 
 @contextmanager
@@ -309,9 +309,9 @@ def exclusive_lock(
             os.pwrite(handle, json.dumps({"pid": os.getpid(), "since": utc_now()}).encode(), 0)
         yield
     finally:
-        if handle in _held_locks:  # not so in a forked child
+        if handle in _held_locks:  # a forked child has removed it
             _held_locks.remove(handle)
-            fcntl.flock(handle, fcntl.LOCK_UN)  # also where a child has not closed its copy yet
+            fcntl.flock(handle, fcntl.LOCK_UN)  # also when a child has not closed its copy yet
             os.close(handle)
 
 

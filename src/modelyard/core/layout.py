@@ -1,4 +1,4 @@
-"""Where everything lies: the one module that joins the project's paths.
+"""Where every file is: the only module that joins the project's paths.
 
 A project is a folder that holds `configs/` and `models/`. Base weights lie outside, in the cache.
 """
@@ -16,7 +16,7 @@ _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
 def check_name(name: str, kind: str) -> str:
-    """Return `name` if it is safe as a file name; `kind` ("adapter", "dataset") goes in the error.
+    """Return `name` if it is safe as a file name; `kind` ("adapter", "dataset") is for the error.
 
     Raises InvalidInput otherwise: nothing a user typed is joined to a path unchecked.
     """
@@ -38,10 +38,6 @@ class Project:
     @property
     def configs(self) -> Path:
         return self.root / "configs"
-
-    @property
-    def fine_tuning_configs(self) -> Path:
-        return self.configs / "fine_tuning"
 
     # datasets/
     @property
@@ -101,7 +97,7 @@ class Project:
 
     @property
     def search_indexes(self) -> list[Path]:
-        """Every search index that is there."""
+        """Every existing search index."""
         return sorted(self.embeddings.glob("*/*.index"))
 
     # .models/
@@ -135,7 +131,7 @@ class Project:
         return self.local_state / "locks" / f"{kind}-{check_name(name, kind)}.lock"
 
     def written_path(self, text: str) -> Path:
-        """The place that a config names: `~` is the user's home, a relative path starts here."""
+        """The path that a config names: `~` is the user's home, relative paths start here."""
         try:
             path = Path(text).expanduser()
         except RuntimeError:  # `~name` of nobody
@@ -143,17 +139,15 @@ class Project:
         return (self.root / path).absolute()
 
     def show(self, path: Path) -> str:
-        """`path` as a person in the project would type it: relative where it lies inside."""
+        """`path` for messages: relative to the project when it lies inside."""
         return "." if path == self.root else str(path).removeprefix(f"{self.root}/")
 
     def contain(self, path: Path, kind: str) -> Path:
-        """Return `path` resolved, refusing one whose links lead out of the project or nowhere."""
+        """Return `path` resolved; refuses links out of the project and broken links."""
         try:
             resolved = path.resolve()
         except (OSError, RuntimeError) as error:
-            raise InvalidInput(
-                f"the {kind} {self.show(path)} is a link that leads nowhere"
-            ) from error
+            raise InvalidInput(f"the {kind} {self.show(path)} is a broken link") from error
         if resolved.is_relative_to(self.root.resolve()):
             return resolved
         raise InvalidInput(

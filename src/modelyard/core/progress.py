@@ -1,4 +1,4 @@
-"""How the library tells a person what it is doing, without knowing about terminals.
+"""How the library reports what it is doing, without knowing about terminals.
 
 The CLI gives a live display on a terminal and one line per stage in a log; tests give nothing.
 """
@@ -9,26 +9,26 @@ from typing import Protocol
 
 
 class Progress(Protocol):
-    """Where a long job reports to. All of it goes to stderr; results never do."""
+    """Receives the progress of a long job. Shown on stderr; results never are."""
 
     def stage(self, text: str) -> None:
         """A new stage began, such as `train: 72 steps of 16 rows`."""
 
     def warn(self, text: str) -> None:
-        """Something a person should know, and that does not stop the job."""
+        """A warning that does not stop the job."""
 
     def begin(self, label: str, total: float, unit: str) -> None:
-        """A countable piece of work starts: `total` of `unit` ("steps", "bytes")."""
+        """A countable task starts: `total` of `unit` ("steps", "bytes")."""
 
     def advance(self, done: float, figures: str = "") -> None:
         """`done` of the total are finished now; `figures` such as `loss 1.23 · 540 tokens/s`."""
 
     def end(self) -> None:
-        """The piece of work is over."""
+        """The task is over."""
 
 
 class Silent:
-    """A Progress that says nothing."""
+    """A Progress that shows nothing."""
 
     def stage(self, text: str) -> None:
         pass

@@ -79,7 +79,7 @@ _MIGRATIONS = (
     ) STRICT;
     """,
 )
-"""One script per schema version; a step that has shipped is never edited, only followed."""
+"""One script per schema version; a shipped script is never edited, only followed by another."""
 
 _MIGRATION_WAIT_S = 60.0
 _OF_THE_DISK = ("SQLITE_IOERR", "SQLITE_CANTOPEN")
@@ -102,7 +102,7 @@ def open_state(project: Project) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
-    """All statements of the block happen, or none does."""
+    """All statements of the block are applied, or none."""
     connection.execute("BEGIN IMMEDIATE")
     try:
         yield
@@ -116,7 +116,7 @@ def transaction(connection: sqlite3.Connection) -> Iterator[None]:
 
 @contextmanager
 def state_errors(project: Project) -> Iterator[None]:
-    """Say what to do about SQLite's failures that are not bugs of ours."""
+    """Turn SQLite's failures into errors that say what to do."""
     try:
         yield
     except sqlite3.Error as error:
@@ -135,7 +135,7 @@ def state_errors(project: Project) -> Iterator[None]:
             if _is_read_only(project):
                 hint = "its disk is mounted read-only: what is there can be read, and not changed"
         elif name.startswith("SQLITE_IOERR"):
-            # Not a word about moving it away: the file may be whole, and it holds the history.
+            # Do not suggest moving it away: the file may be intact, and it holds the history.
             message = f"cannot be read or written: {error}"
             hint = "check the disk and its free space, and run the same command again"
         elif name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
@@ -150,7 +150,7 @@ def state_errors(project: Project) -> Iterator[None]:
 
 
 def connect_state(project: Project, *, of_one_thread: bool = True) -> sqlite3.Connection:
-    """A connection that the caller closes; `open_state` is for all but what is kept for long."""
+    """A connection that the caller closes; for connections kept long, else use `open_state`."""
     connection = sqlite3.connect(
         project.state_db, timeout=30, isolation_level=None, check_same_thread=of_one_thread
     )
@@ -170,7 +170,7 @@ def connect_state(project: Project, *, of_one_thread: bool = True) -> sqlite3.Co
 
 
 def connect_unwritable(project: Project) -> sqlite3.Connection | None:
-    """A connection that only reads, where the file cannot be opened for writing; None: no way.
+    """A read-only connection, when the file cannot be opened for writing; None when impossible.
 
     SQLite wants to write a file beside one in WAL mode even to read it. Where no -wal is there,
     all is in the file itself (https://sqlite.org/wal.html#read_only_databases). Such a connection
@@ -198,7 +198,7 @@ def connect_unwritable(project: Project) -> sqlite3.Connection | None:
 
 
 def cannot_write(error: sqlite3.Error) -> bool:
-    """Whether SQLite failed because it could not write, though reading may still go well."""
+    """Whether SQLite failed because it could not write; reading may still work."""
     name = getattr(error, "sqlite_errorname", "")
     return name.startswith((*_OF_THE_DISK, "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_PERM"))
 
@@ -246,12 +246,12 @@ def _schema_version(connection: sqlite3.Connection) -> int:
 
 
 _MOST_KEPT = 4
-"""Projects that are read at once; of a further one, the first is let go."""
+"""Projects with an open connection; beyond that the oldest is closed."""
 
 
 @dataclass(slots=True)
 class _Kept:
-    """A connection, and the file that it leads to."""
+    """A connection, and the identity of its file."""
 
     connection: sqlite3.Connection
     path: str
@@ -260,12 +260,12 @@ class _Kept:
 
 _kept: dict[Path, _Kept] = {}
 _lock = threading.Lock()
-_of_the_parent: list[sqlite3.Connection] = []
+_parent_connections: list[sqlite3.Connection] = []
 """Connections from before a fork: a child must not even close them."""
 
 
 def read_state(project: Project, query: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
-    """The rows of a query; none where nothing was ever recorded.
+    """The rows of a query; none when nothing was recorded yet.
 
     Raises ModelyardError when the file is damaged, or was written by a newer modelyard.
     """
@@ -288,7 +288,7 @@ def read_state(project: Project, query: str, values: tuple[Any, ...] = ()) -> li
                     if rows is None:
                         raise
                     return rows
-            # Read to the end: a statement left open would keep the state as it was.
+            # Read to the end: an open statement would keep reading the old state.
             return kept.connection.execute(query, values).fetchall()
 
 
@@ -313,10 +313,10 @@ def _read_unwritable(
         return connection.execute(query, values).fetchall()
 
 
-def _begin_anew_in_the_child() -> None:
+def _forget_connections_in_child() -> None:
     global _lock
     _lock = threading.Lock()  # another thread of the parent may have held it
-    _of_the_parent.extend(kept.connection for kept in _kept.values())
+    _parent_connections.extend(kept.connection for kept in _kept.values())
     _kept.clear()
 
 
@@ -326,5 +326,5 @@ def _close_all() -> None:
     _kept.clear()
 
 
-os.register_at_fork(after_in_child=_begin_anew_in_the_child)
+os.register_at_fork(after_in_child=_forget_connections_in_child)
 atexit.register(_close_all)

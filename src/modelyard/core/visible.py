@@ -1,17 +1,17 @@
-"""Text that others wrote, in a form that a terminal or a page shows and does not obey."""
+"""Untrusted text in a form that a terminal shows without interpreting it."""
 
 from __future__ import annotations
 
 import re
 
 _CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
-"""What terminals obey: ASCII and C1 controls, ends of lines, and what turns text around."""
+"""Characters that terminals interpret: ASCII and C1 controls, line ends, and bidi controls."""
 
 
 def visible_text(text: str) -> str:
-    """The text with every control character but newline and tab written out, such as `\\x1b`.
+    """The text with every control character but newline and tab escaped, such as `\\x1b`.
 
-    So are those that turn the direction of writing: `\\u202e` makes a text look like another.
+    Bidi controls are escaped too: `\\u202e` makes a text look like another.
 
     Data and answers may hold escape sequences that clear a screen, set its title or hide what
     follows. For what people read; files of rows keep their text as it is.
@@ -20,7 +20,7 @@ def visible_text(text: str) -> str:
 
 
 def visible_line(text: str) -> str:
-    """The same in one line: the name of a file may hold a newline."""
+    """The same in one line: a file name may contain a newline."""
     return visible_text(text).replace("\n", "\\n").replace("\t", "\\t")
 
 

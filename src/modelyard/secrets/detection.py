@@ -1,7 +1,7 @@
-"""Secrets: none may stand in a config, none may be shown, and each reference to one is listed.
+"""Finding secrets in text, and masking them.
 
-A secret is told by its form (secrets/forms.py), by the key it is given to (`password: ...`), or
-by looking like nothing that a person would write. What is found is never repeated.
+A secret is recognised by its form (forms.py), by the key it is given to (named.py), or by its
+randomness (randomness.py). Findings never repeat the secret.
 
 Patterns that most configs never need are kept as text: `re` compiles each at its first use.
 """
@@ -12,20 +12,15 @@ import re
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
-from itertools import pairwise
 
-from modelyard.secrets.forms import (
-    entropy_bits,
-    find_secret_forms,
-    is_placeholder,
-    looks_random,
-)
+from modelyard.secrets.forms import find_secret_forms
 from modelyard.secrets.named import find_given_secrets, is_named_secret, is_no_value
+from modelyard.secrets.randomness import is_placeholder, is_random_run, is_varied_hex, looks_random
 
 MASK = "****"
 
 _KEY_STEMS = ("passw", "passp", "secret", "token", "api", "access", "private", "credential")
-"""How the keys of secrets begin: a plain search for these is faster than one for the pattern."""
+"""How keys of secrets begin: a plain search for these is faster than the pattern."""
 _GIVEN = re.compile(
     r"""(?P<key>(?i:password|passwd|passphrase|secret|token|(?:api|access|private)[_-]?key"""
     r"""|credentials?)(?i:[_-]?key)?)["']?[ \t]*[:=][ \t]*"""
@@ -34,11 +29,11 @@ _GIVEN = re.compile(
     r"""(?P<after>(?:[,}\]].{0,300}|[ \t]+(?:\#.{0,300})?)?$)?""",
     re.MULTILINE,
 )
-"""A key of a secret, and what is given to it; `after` matches where nothing else is said."""
+"""A key of a secret and its value; `after` matches when nothing else follows."""
 _LONGEST_LOOK_BACK = 300
 
 _NO_SECRET = r"(?i)true|false|null|none|~|[-+.$]?[0-9][0-9_.,]*\s?[a-z%]{0,2}"
-"""Plain values that are no text: `max_token: 4k`."""
+"""Plain values that are not text: `max_token: 4k`."""
 
 _SHORTEST_RUN = 20
 _LONGEST_RUN = 200
@@ -46,51 +41,47 @@ _LONGEST_RUN = 200
 _RUN = rf"(?<![0-9A-Za-z])[0-9A-Za-z]{{{_SHORTEST_RUN},{_LONGEST_RUN}}}(?![0-9A-Za-z])"
 _HEX_RUN = r"[0-9a-f]{32,}|[0-9A-F]{32,}"
 _DIGEST_BEFORE = r"(?i)(?:[@:/-]|(?:model|revision|commit|sha[0-9]*|digest|fingerprint|hash)\b.*)$"
-"""What stands before a hash that is no secret: `sha256:...`, `model: name@...`."""
-_LEAST_BITS = 3.6
-"""Bits a character: random text of 20 letters and digits has 4.1, words run together 3.5."""
-_LEAST_CHANGES = 0.42
-"""Changes between capitals, small letters and digits: random text 0.62 a letter, names 0.3."""
+"""What precedes a hash that is not a secret: `sha256:...`, `model: name@...`."""
 
 _TO_RUN = bytes(
     ord("a") if chr(code).isascii() and chr(code).isalnum() else 32 for code in range(256)
 )
 
 _TO_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
-"""Keeps every place, which `str.lower` does not."""
+"""Keeps every offset, which `str.lower` does not."""
 
 _CUT_SHORT = (
     r"(?<![0-9A-Za-z])(?:sk-|gh[pousr]_|github_pat_|A[KS]IA|AIza|xox[abprs]-|hf_|eyJ|[rs]k_live_)"
     r"[\w.-]{6,}|-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"']*"
 )
-"""The start of a secret, where a message has cut off its end."""
+"""The start of a secret whose end a message has cut off."""
 
 _PRIVATE_KEY = (
     r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"
     r"(?:[^-]|-(?!----END))*+(?:-----END (?:[A-Z]+ )*PRIVATE KEY-----)?"
 )
-"""A private key with its body; one without an end goes on to the end of the text."""
+"""A private key with its body; without an end marker it extends to the end of the text."""
 
 
 @dataclass(frozen=True, slots=True)
 class InlineSecret:
-    """A secret in a text, by its place; the secret itself is not kept."""
+    """The place of a secret in a text; the secret itself is not kept."""
 
     start: int
-    """Where it begins, in characters from 0."""
+    """Its start, in characters from 0."""
     end: int
-    """Where it ends."""
+    """Its end."""
     kind: str
     """What it looks like, such as `AWS access key`."""
 
 
 def find_secrets(text: str) -> list[InlineSecret]:
-    """Everything in a text that looks like a secret, in order; none lies in another."""
+    """Everything in a text that looks like a secret, in order and without overlaps."""
     found = [InlineSecret(start, end, kind) for kind, start, end in find_secret_forms(text)]
     found += _given_to_keys(text)
     found += _random_runs(text)
     apart: list[InlineSecret] = []
-    for secret in sorted(found, key=lambda one: (one.start, one.end, one.kind)):
+    for secret in sorted(found, key=lambda secret: (secret.start, secret.end, secret.kind)):
         if not apart or secret.start >= apart[-1].end:
             apart.append(secret)
     return apart
@@ -98,7 +89,7 @@ def find_secrets(text: str) -> list[InlineSecret]:
 
 @lru_cache(maxsize=256)  # many findings say the same
 def mask_secrets(text: str) -> str:
-    """The text with `****` in the place of everything that looks like a secret."""
+    """The text with `****` for everything that looks like a secret."""
     text = re.sub(_CUT_SHORT, MASK, text)
     shown, position = "", 0
     for secret in find_secrets(text):
@@ -134,24 +125,24 @@ def redact_secrets(text: str, *, quoted_only: bool = False) -> str:
 
 
 def names_a_secret(path: str) -> bool:
-    """Whether a path shows a secret. Long hexadecimal digits in it are a digest."""
+    """Whether a path contains a secret. Long hexadecimal digits in it are a digest."""
     return (
         any(find_secret_forms(path))
         or is_named_secret(path)
         or any(
-            _is_random(run) and not re.fullmatch(_HEX_RUN, run) for run in re.findall(_RUN, path)
+            is_random_run(run) and not re.fullmatch(_HEX_RUN, run) for run in re.findall(_RUN, path)
         )
     )
 
 
 def redact_path(path: str) -> str:
-    """The path with `****` for its secrets, and for each name in it that says it holds one."""
+    """The path with `****` for its secrets, and for each part that names one."""
     names = redact_secrets(path).split("/")
     return "/".join(MASK if is_named_secret(name) else name for name in names)
 
 
 def _is_expression(text: str, start: int) -> bool:
-    """Whether a value stands in code without quotes, and in no remark."""
+    """Whether a value is unquoted in code, and not in a comment."""
     before = _before(text, start)
     return text[start - 1 : start] not in ("'", '"') and "#" not in before and "//" not in before
 
@@ -175,40 +166,25 @@ def _is_secret_value(text: str, place: int, given: re.Match[str]) -> bool:
         return False
     if (
         "#" in _before(text, place) or given["after"] is None
-    ):  # a remark, or the first word of a sentence
+    ):  # a comment, or the first word of a sentence
         return len(value) >= 6 and looks_random(value)
     return " " not in value.strip() or text.startswith("pass", place)
 
 
 def _before(text: str, place: int) -> str:
-    """What stands before a place in its line; of a very long line the end of that."""
+    """The text before a place in its line; of a very long line only the end."""
     first = max(0, place - _LONGEST_LOOK_BACK)
     return text[max(first, text.rfind("\n", first, place) + 1) : place]
 
 
 def _random_runs(text: str) -> Iterator[InlineSecret]:
-    # One pass in C says that there is no long run in nearly every config.
+    # One pass in C shows for nearly every config that it has no long run.
     if b"a" * _SHORTEST_RUN not in text.encode("ascii", "replace").translate(_TO_RUN):
         return
     for run in re.finditer(_RUN, text):
         if re.fullmatch(_HEX_RUN, run[0]):
             before = _before(text, run.start())
-            if _is_varied(run[0]) and not re.search(_DIGEST_BEFORE, before):
+            if is_varied_hex(run[0]) and not re.search(_DIGEST_BEFORE, before):
                 yield InlineSecret(run.start(), run.end(), "random hexadecimal digits")
-        elif _is_random(run[0]):
+        elif is_random_run(run[0]):
             yield InlineSecret(run.start(), run.end(), "random letters and digits")
-
-
-def _is_varied(digits: str) -> bool:
-    return entropy_bits(digits) >= 3 and not digits.isdigit() and not digits.isalpha()
-
-
-def _is_random(run: str) -> bool:
-    """Whether a run of letters and digits is no word, no name and no number."""
-    kinds = ["0" if one.isdigit() else "A" if one.isupper() else "a" for one in run]
-    changes = sum(one != other for one, other in pairwise(kinds))
-    return (
-        len(set(kinds)) == 3
-        and changes >= _LEAST_CHANGES * len(run)
-        and entropy_bits(run) >= _LEAST_BITS
-    )

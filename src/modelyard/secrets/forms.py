@@ -1,11 +1,11 @@
-"""What secrets look like: the forms of keys and tokens, and how random a text is."""
+"""The forms of keys and tokens that are recognisable by themselves."""
 
 from __future__ import annotations
 
-import math
 import re
-from collections import Counter
 from collections.abc import Iterator
+
+from modelyard.secrets.randomness import looks_random
 
 SECRET_FORMS = (
     ("AWS access key", "AKIA", r"AKIA[0-9A-Z]{16}(?![0-9A-Za-z])"),
@@ -24,7 +24,7 @@ SECRET_FORMS = (
     ("private key", "PRIVATE KEY", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
     ("signed token", "eyJ", r"eyJ[\w-]{10,400}\.[\w-]{10,4000}\.[\w-]{5,}"),
 )
-"""Secrets that can be told by their form alone: what each is, a text that it always holds, and its
+"""Secrets recognisable by form alone: what each is, a text that it always contains, and its
 form. The text is looked for first, which is fast; the form is compiled where it is found.
 """
 
@@ -32,15 +32,11 @@ _RANDOM_FORMS = (
     ("bearer token", "earer", r"[Bb]earer\s+([\w.~+/-]{20,}=*)"),
     ("password in an address", "://", r"://[^\s:/@\0]+:([^\s:/@\0]{4,})@"),
 )
-"""Those of which a part must look random too."""
-
-_PLACEHOLDER = re.compile(
-    r"[*x.#]+|[$%<].*|(?:env|file):.*|(?:your|my[_-]|example|changeme).*", re.I
-)
+"""Forms of which a part must also look random."""
 
 
 def find_secret_forms(text: str) -> Iterator[tuple[str, int, int]]:
-    """What each secret with a form of its own is, and where it starts and ends."""
+    """The kind, start and end of each secret with a form of its own."""
     for kind, literal, form in SECRET_FORMS:
         if literal in text:
             for match in re.finditer(form, text):
@@ -50,23 +46,3 @@ def find_secret_forms(text: str) -> Iterator[tuple[str, int, int]]:
             for match in re.finditer(form, text):
                 if looks_random(match[1]):
                     yield kind, match.start(1), match.end(1)
-
-
-def is_placeholder(value: str) -> bool:
-    """Whether a value only shows where a secret would stand: `$KEY`, `****`, `your-key-here`."""
-    return _PLACEHOLDER.fullmatch(value) is not None
-
-
-def looks_random(value: str) -> bool:
-    """Whether a value is more than a word: no placeholder, of two kinds of characters, varied."""
-    if is_placeholder(value):
-        return False
-    kinds = [any(map(test, value)) for test in (str.isdigit, str.islower, str.isupper)]
-    kinds.append(not value.rstrip(".!?").isalnum())
-    return sum(kinds) >= 2 and not value.istitle() and entropy_bits(value) >= 2.5
-
-
-def entropy_bits(value: str) -> float:
-    """Shannon entropy of the characters, in bits a character."""
-    counts = Counter(value)
-    return -sum(n / len(value) * math.log2(n / len(value)) for n in counts.values())

@@ -1,9 +1,9 @@
-"""Secrets told by what names them: a key, an option, an element, a table's header, a sentence.
+"""Secrets recognised by what names them: a key, an option, an element, a table header, a sentence.
 
-Nothing is parsed: the same forms stand in configs, in fenced code of a page, in remarks and in
-strings, and a file that is broken may hold a secret too. A name is found first; what follows it
-says in which form a value is given, and how much the value must look like a secret. After
-`password:` any word will do, in a sentence only what no one would write as a word.
+Nothing is parsed: the same forms occur in configs, in fenced code of a page, in comments and in
+strings, and a broken file may contain a secret too. A name is found first; what follows it decides
+the form of the value, and how much the value must look like a secret. After `password:` any word
+counts, in a sentence only a value that is unlike words.
 """
 
 from __future__ import annotations
@@ -12,10 +12,10 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from modelyard.secrets.forms import entropy_bits, is_placeholder
+from modelyard.secrets.randomness import is_placeholder, is_random_value, is_unlike_words
 
 Span = tuple[int, int]
-"""Where a secret starts and ends, in characters from 0."""
+"""Start and end of a secret, in characters from 0."""
 
 _NAMES = re.compile(
     r"(?:(?P<password>pass(?:word|wd|phrase|code)|pwd|pass(?![a-z]))"
@@ -24,10 +24,10 @@ _NAMES = re.compile(
     r"[_ -]?(?:access[_ -]?)?key)"
     r"s?(?:[_-]?(?:key|value|[0-9]{1,2}))?(?![a-z0-9_])"
 )
-"""What a secret is called, in small letters; the name ends there: not in `tokens_per_batch`."""
+"""Names of secrets, in lowercase; the name ends there: not in `tokens_per_batch`."""
 
 _TO_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
-"""Keeps every place, which `str.lower` does not."""
+"""Keeps every offset, which `str.lower` does not."""
 
 _VALUE = (
     r"""(?:"(?P<double>[^"\n]{0,999})"|'(?P<single>[^'\n]{0,999})'"""
@@ -78,12 +78,12 @@ _OPTIONS_OF_TOOLS = (
         r"\bwget\b[^\n|;]{0,500}?\s--(?:http-|ftp-)?password[= ][\"']?(?P<plain>[^\s\"']{4,200})",
     ),
 )
-"""Short options that only their tool makes a password: a literal of each, and its form."""
+"""Short options that mean a password only for one tool: a literal of each, and its form."""
 _SHORT_OPTION = re.compile(
     r"(?<=\s)-p(?P<plain>(?=\S*[a-z])(?=\S*[A-Z])(?=\S*[0-9])"
     r"[^\s\"'=-][^\s\"'/*]{7,99})(?=\s|$)"
 )
-"""Of a tool that is not known; most have another meaning for `-p`."""
+"""The option of an unknown tool; most use `-p` for something else."""
 _IN_CONNECTION = re.compile(
     r"(?i:(?<=[;\"'])(?:password=|pwd=(?![/~.])|accountkey=|sharedaccesskey=))"
     r"(?P<plain>[^\s;\"'`{$%<]{4,300})"
@@ -95,40 +95,31 @@ _NO_TEXT = re.compile(
     r"(?i:true|false|null|none|nil|yes|no|string|str|integer|required|optional|bytes|undefined|~)"
     r"|[-+.$]?[0-9][0-9_.,]*\s?[A-Za-z%]{0,2}|\d{4}-\d\d-\d\d.*"
 )
-"""Values that are no secret whatever they are given to."""
+"""Values that are never secrets."""
 _EXPRESSION = re.compile(r"[A-Za-z_.]*[(\[{<].*|.*://.*|[A-Za-z_][\w.]*\(.*\)")
 _CALL = re.compile(r"[A-Za-z_]+(?:\.[A-Za-z_]+)*(?:\(.*\)|\[.*)")
 _POINTS_ELSEWHERE = re.compile(
     r"\.{0,2}/|~/|-|@|&[#a-z]|[\w.+-]+@[\w-]+\.\w+\Z|[A-Z][A-Z_]*\Z|[A-Za-z_.]+==?\w"
 )
-"""A path, an option, an address, a name in capitals, a setting: no value of its own."""
-_PARTS = re.compile(r"[-_./:,&]+")
-_WORD = re.compile(r"[A-Za-z]*")
-_TERM = re.compile(
-    r"(?i:(?:base|sha|md|utf|oauth|argon|pbkdf|[rhep]s|ed|x|v|rc|k|i|l|a|s|ec|http|tls|ssl|aes|p)"
-    r"[0-9]{1,5}(?:id|[a-z])?)|[0-9]+(?:[A-Za-z]{1,4})?"
-)
-"""Words with digits that stand beside the word password: base64, sha256, argon2id, 12th."""
-_WORD_WITH_NUMBER = re.compile(r"[A-Za-z]+[0-9]{0,3}")
-_SPECIAL = re.compile(r"[!@#$%^*+=?~&]")
+"""A path, an option, an address, an uppercase name, a setting: not a value itself."""
 _AROUND = ".,;:!?)]}*_`'\""
 _LONGEST_LOOK_BACK = 100
 _LONGEST_HEADER = 1_000
 _LONGEST_BLOCK = 20_000
-"""Characters of a scalar in lines of its own that are looked at."""
+"""How many characters of a block scalar are examined."""
 
 
 class _Name(NamedTuple):
-    """Where a text names a secret."""
+    """The place in a text where a secret is named."""
 
     start: int
     end: int
     is_password: bool
-    """Any text may be a password; keys and tokens are drawn at random."""
+    """Any text may be a password; keys and tokens are random."""
 
 
 def find_given_secrets(text: str, *, code: bool = False) -> Iterator[Span]:
-    """The spans of all values that a text gives to something secret, in no order.
+    """The spans of all values given to names of secrets, in no order.
 
     code: the text is a program's, where a value without quotes is an expression.
     """
@@ -141,22 +132,22 @@ def find_given_secrets(text: str, *, code: bool = False) -> Iterator[Span]:
 
 
 def is_no_value(value: str) -> bool:
-    """Whether what a key is given is a type, a switch or a call: `token: string`, `get_token()`."""
+    """Whether a key's value is a type, a switch or a call: `token: string`, `get_token()`."""
     return _NO_TEXT.fullmatch(value) is not None or _CALL.fullmatch(value) is not None
 
 
 def is_named_secret(path: str) -> bool:
-    """Whether a file's or folder's name holds a secret after a word for one: `token-8fk2...txt`."""
+    """Whether a file or folder name contains a secret after a word for one: `token-8fk2...txt`."""
     lowered = path.translate(_TO_LOWER).replace("_", "-")  # a name may end at either
     for match in _NAMES.finditer(lowered):
         given = _IN_PATH.match(path, match.end())
-        if given and _begins_a_name(path, match.start()) and _is_random(given[1]):
+        if given and _begins_a_name(path, match.start()) and is_random_value(given[1]):
             return True
     return False
 
 
 def _begins_a_name(text: str, start: int) -> bool:
-    """Whether a short word is one of its own: not in `bypass`, but in `dbPass`."""
+    """Whether a short word starts a name: not in `bypass`, but in `dbPass`."""
     short = text.startswith(("pass", "pwd"), start)
     long = text.startswith(("passw", "passp", "passc"), start)
     return not short or long or start == 0 or not text[start - 1].isalpha()
@@ -180,7 +171,7 @@ def _in_elements(text: str, name: _Name, before: str) -> Iterator[Span]:
     if _ELEMENT_BEFORE.search(before) and (found := _ELEMENT.match(text, name.end)):
         value = found["plain"]
         if _may_be_given(value) and (
-            (name.is_password and not re.search(r"\s", value)) or _is_unlike_words(value)
+            (name.is_password and not re.search(r"\s", value)) or is_unlike_words(value)
         ):
             yield found.span("plain")
 
@@ -189,7 +180,7 @@ def _paired(text: str, name: _Name, before: str) -> Iterator[Span]:
     """The value beside a name: `- name: DB_PASSWORD` and below it `value: ...`."""
     if _PAIR_BEFORE.search(before) and (found := _PAIRED.match(text, name.end)):
         value, span = _value_of(found)
-        if _may_be_given(value) and (name.is_password or _is_unlike_words(value)):
+        if _may_be_given(value) and (name.is_password or is_unlike_words(value)):
             yield span
 
 
@@ -198,10 +189,10 @@ def _in_options(text: str, name: _Name, before: str) -> Iterator[Span]:
         return
     value, span = _value_of(found)
     if text[name.end] in "\"'":  # a list of words, in code mostly of names
-        sure = _is_random(value)
+        sure = is_random_value(value)
     else:
         quoted = found["plain"] is None and " " not in value
-        sure = _is_unlike_words(value) or (name.is_password and quoted)
+        sure = is_unlike_words(value) or (name.is_password and quoted)
     if sure and _may_be_given(value):
         yield span
 
@@ -219,8 +210,8 @@ def _in_lists(text: str, name: _Name, *, code: bool) -> Iterator[Span]:
 
 
 def _is_listed_secret(value: str, *, any_text: bool) -> bool:
-    """Lists are named after secrets and hold names of secrets, or the tokens of a sentence."""
-    return _may_be_given(value) and (_is_random(value) or (any_text and " " not in value))
+    """Values of a list; such lists may also hold names of secrets, or the tokens of a sentence."""
+    return _may_be_given(value) and (is_random_value(value) or (any_text and " " not in value))
 
 
 def _assigned(text: str, name: _Name, *, code: bool) -> Iterator[Span]:
@@ -238,12 +229,12 @@ def _assigned(text: str, name: _Name, *, code: bool) -> Iterator[Span]:
         ends = span[1] >= len(text) or text[span[1]] in "\"'\r\n,;}&"
         of_something = name.start > 0 and text[name.start - 1] in "_-"
         sure = name.is_password and ends
-        if _is_random(value) or (sure and (of_something or _is_unlike_words(value))):
+        if is_random_value(value) or (sure and (of_something or is_unlike_words(value))):
             yield span
 
 
 def _in_sentences(text: str, name: _Name, *, code: bool) -> Iterator[Span]:
-    """`My password is ...`, `passwd ...`: what follows must be unlike any word."""
+    """`My password is ...`, `passwd ...`: the value must be unlike words."""
     found = _SENTENCE.match(text, name.end)
     if found is None or text[name.start : name.end].lower() == "pass":
         return
@@ -252,7 +243,7 @@ def _in_sentences(text: str, name: _Name, *, code: bool) -> Iterator[Span]:
     if (code and verb in (":", "=")) or (not verb and "(" in value):
         return
     sure = name.is_password and verb != ""
-    if _may_be_given(value) and (_is_unlike_words(value) if sure else _is_random(value)):
+    if _may_be_given(value) and (is_unlike_words(value) if sure else is_random_value(value)):
         yield found.start("plain"), found.start("plain") + len(value)
 
 
@@ -263,7 +254,7 @@ def _below(text: str, name: _Name) -> Iterator[Span]:
     elif start := _NEXT_LINE.match(text, name.end):
         if alone := _ALONE.match(text, start.end()):
             value, span = _first_group(alone)
-            if _may_be_given(value) and _is_unlike_words(value):
+            if _may_be_given(value) and is_unlike_words(value):
                 yield span
         place = start.end()
         while item := _ITEM.match(text, place):
@@ -287,18 +278,18 @@ def _in_block(text: str, name: _Name, start: int) -> Iterator[Span]:
     inside = text[start:end].strip()
     if not inside or is_placeholder(inside):
         return
-    if name.is_password or " " not in inside or any(map(_is_unlike_words, inside.split())):
+    if name.is_password or " " not in inside or any(map(is_unlike_words, inside.split())):
         first = start + len(text[start:end]) - len(text[start:end].lstrip())
         yield first, first + len(inside)
 
 
 def _depth(line: str) -> int:
-    """Blanks before the first word; a list's dash counts with them."""
+    """The indentation of a line; a list dash counts as part of it."""
     return len(line) - len(line.lstrip(" \t-"))
 
 
 def _in_columns(text: str, name: _Name) -> Iterator[Span]:
-    """The cells under a table's header that ends with the name of a secret."""
+    """The cells below a table header that ends with the name of a secret."""
     start = text.rfind("\n", max(0, name.start - _LONGEST_HEADER), name.start) + 1
     end = text.find("\n", name.end, name.end + _LONGEST_HEADER)
     if end < 0 or (start == 0 and name.start > _LONGEST_HEADER):
@@ -318,24 +309,24 @@ def _in_columns(text: str, name: _Name) -> Iterator[Span]:
         if len(cells) != width + 1 or _RULE_OF_TABLE.fullmatch(text, place, stop):
             return
         value = cells[column].strip(" \t\r\"'`*")
-        sure = _is_unlike_words(value) if name.is_password else _is_random(value)
+        sure = is_unlike_words(value) if name.is_password else is_random_value(value)
         if sure and _may_be_given(value):
-            at = place + sum(len(one) + 1 for one in cells[:column]) + cells[column].index(value)
+            at = place + sum(len(cell) + 1 for cell in cells[:column]) + cells[column].index(value)
             yield at, at + len(value)
         place = stop + 1
 
 
 def _table_below(text: str, header: str, start: int, end: int) -> tuple[str, int]:
-    """What parts the cells of a table with this header, and where its first row is; or ""."""
+    """The separator of a table with this header (or ""), and the start of its first row."""
     if "|" in header:
         stop = text.find("\n", end + 1)
         rule = text[end + 1 : stop]
         fits = stop > 0 and "-" in rule and _RULE_OF_TABLE.fullmatch(rule)
         return ("|", stop + 1) if fits else ("", 0)
-    # A table of values has its header on top; any line of words with commas looks like one.
+    # A table has its header on top; any line of words with commas looks like one.
     if start > 0 or " " in header.strip():
         return "", 0
-    return next((one for one in "\t;," if one in header), ""), end + 1
+    return next((mark for mark in "\t;," if mark in header), ""), end + 1
 
 
 def _given_to_tools(text: str, lowered: str) -> Iterator[Span]:
@@ -346,16 +337,16 @@ def _given_to_tools(text: str, lowered: str) -> Iterator[Span]:
                     yield found.span("plain")
     if "-p" in lowered:
         for found in _SHORT_OPTION.finditer(text):
-            if _may_be_given(found["plain"]) and _is_random(found["plain"]):
+            if _may_be_given(found["plain"]) and is_random_value(found["plain"]):
                 yield found.span("plain")
-    if any(one in lowered for one in ("password=", "pwd=", "accountkey=", "sharedaccesskey=")):
+    if any(key in lowered for key in ("password=", "pwd=", "accountkey=", "sharedaccesskey=")):
         for found in _IN_CONNECTION.finditer(text):
             if not is_placeholder(found["plain"]) and not _EXPRESSION.fullmatch(found["plain"]):
                 yield found.span("plain")
 
 
 def _value_of(found: re.Match[str]) -> tuple[str, Span]:
-    group = next(one for one in ("double", "single", "plain") if found[one] is not None)
+    group = next(name for name in ("double", "single", "plain") if found[name] is not None)
     return found[group], found.span(group)
 
 
@@ -365,34 +356,11 @@ def _first_group(found: re.Match[str]) -> tuple[str, Span]:
 
 
 def _may_be_given(value: str) -> bool:
-    """Whether a value could be a secret at all: no number, no placeholder, no expression."""
+    """Whether a value could be a secret: not a number, a placeholder or an expression."""
     return (
         len(value) >= 4
         and not is_placeholder(value)
         and not _NO_TEXT.fullmatch(value)
         and not _EXPRESSION.fullmatch(value)
         and not _POINTS_ELSEWHERE.match(value)
-    )
-
-
-def _is_unlike_words(value: str) -> bool:
-    """Whether a value is no word, no words joined, no name of an algorithm: `hunter2`."""
-    if " " in value or len(value) < 6:
-        return False
-    parts = [part for part in _PARTS.split(value) if part]
-    if all(_WORD.fullmatch(part) or _TERM.fullmatch(part) for part in parts):
-        return False
-    return any(map(str.isdigit, value)) or _SPECIAL.search(value) is not None
-
-
-def _is_random(value: str) -> bool:
-    """Whether a value is no name with numbers either: `all-minilm-l6-v2` is one."""
-    if len(value) < 8 or not _is_unlike_words(value):
-        return False
-    parts = [part for part in _PARTS.split(value) if part]
-    return (
-        any(map(str.isdigit, value))
-        and any(map(str.isalpha, value))
-        and not all(_WORD_WITH_NUMBER.fullmatch(part) or _TERM.fullmatch(part) for part in parts)
-        and entropy_bits(value) >= 2.75
     )
