@@ -24,7 +24,7 @@ import numpy as np
 from benchmarks.retrieval.table import Row, left_out, report
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.layout import Project
-from modelyard.encoders.sources import local_folder
+from modelyard.weights.encoders import local_encoder_folder
 
 BAR = 3.0
 LEAST_COSINE = 0.9999
@@ -134,7 +134,7 @@ def _rate(python: str, code: str, *words: str) -> float:
 
 
 def _model_folder() -> Path:
-    folder = local_folder(Project(Path.cwd()), ENCODER)
+    folder = local_encoder_folder(Project(Path.cwd()), ENCODER.source, ENCODER.model)
     if folder is None:
         raise SystemExit("the encoder is not in the cache: run `models update-embeddings` first")
     return folder

@@ -3,15 +3,12 @@
 from __future__ import annotations
 
 import json
-import sys
 from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 from modelyard.core.layout import Project
-
-sys.path.insert(0, str(Path(__file__).parents[1] / "retrieval"))
 from toy_encoder import ToyEncoder
 
 Models = Callable[..., int]

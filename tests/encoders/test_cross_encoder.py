@@ -12,12 +12,12 @@ from typing import Any
 
 import numpy as np
 import pytest
-from said import Said
-from tiny_encoders import reference_scores, write_cross_encoder, write_encoder
+from recorded_progress import RecordedProgress
 
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import cache_folder
 from modelyard.encoders.cross_encoder import open_cross_encoder
+from tiny_encoders import reference_scores, write_cross_encoder, write_encoder
 
 QUERY = "how do i roll back an adapter"
 CHUNKS = [
@@ -58,7 +58,7 @@ def test_a_model_that_is_not_told_which_is_the_query_sees_one_text(tmp_path: Pat
 def test_a_roberta_runs_through_torch_and_says_so(tmp_path: Path) -> None:
     folder, said = (
         write_cross_encoder(tmp_path / "model", family="roberta", tells_apart=False),
-        Said(),
+        RecordedProgress(),
     )
     found = open_cross_encoder(folder, progress=said).score(QUERY, CHUNKS)
     assert np.allclose(found, reference_scores(folder, QUERY, cleaned(CHUNKS)), atol=1e-3)
@@ -83,7 +83,7 @@ def test_no_chunk_gets_no_score(tiny: Path) -> None:
 
 
 def test_the_graph_is_written_once(tmp_path: Path) -> None:
-    folder, said = write_cross_encoder(tmp_path / "model"), Said()
+    folder, said = write_cross_encoder(tmp_path / "model"), RecordedProgress()
     for _ in range(2):
         open_cross_encoder(folder, progress=said).score(QUERY, CHUNKS)
     assert said.stages == ["prepare: the cross-encoder model for ONNX Runtime, once"]

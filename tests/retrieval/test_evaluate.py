@@ -10,7 +10,6 @@ from typing import Any
 
 import numpy as np
 import pytest
-from toy_encoder import ToyEncoder
 
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Project
@@ -20,6 +19,7 @@ from modelyard.retrieval.evaluating.corpus import title_of_code
 from modelyard.retrieval.evaluating.measures import bootstrap, ndcg, recall, reciprocal_rank
 from modelyard.retrieval.index_file import VECTOR_TYPE, FileRecord
 from modelyard.retrieval.index_writer import build_beside
+from toy_encoder import ToyEncoder
 
 CONFIG = """
 description: For tests

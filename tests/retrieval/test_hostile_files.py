@@ -299,7 +299,7 @@ def test_a_large_log_is_read_in_little_memory(tmp_path: Path) -> None:
     log = docs.write("large.log", "")
     write_log(log, LOG_BYTES)
     ended = subprocess.run(
-        [sys.executable, "-c", MEASURE, str(docs.project.root), str(Path(__file__).parent)],
+        [sys.executable, "-c", MEASURE, str(docs.project.root), *sys.path],
         capture_output=True,
         text=True,
         check=False,

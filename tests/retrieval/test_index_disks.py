@@ -16,8 +16,6 @@ from tempfile import TemporaryDirectory
 import pytest
 from index_projects import Docs, all_chunks
 from serial_trees import assert_sound, make_serial_docs, told, told_by, words_of, write_tree
-from tiny_encoders import write_encoder
-from toy_encoder import ToyEncoder
 
 from killed import fork
 from modelyard.configs.kinds.embedding_models import Encoder
@@ -27,6 +25,8 @@ from modelyard.encoders import open_encoder
 from modelyard.retrieval.index_file import open_index
 from modelyard.retrieval.search import Searcher
 from small_disk import mounted_disk, remount
+from tiny_encoders import write_encoder
+from toy_encoder import ToyEncoder
 
 TINY_CONFIG = """
 description: For tests

@@ -24,12 +24,12 @@ from serial_trees import (
     words_of,
     write_tree,
 )
-from toy_encoder import ToyEncoder
 
 from killed import SOAK, fork, interruptions, kill_after
 from modelyard.core.files import STAGING_PREFIX, NoSpace
 from modelyard.retrieval.index_file import connect_index, open_index
 from modelyard.retrieval.search import Searcher
+from toy_encoder import ToyEncoder
 
 KILLS = 10 * SOAK
 

@@ -12,8 +12,6 @@ from pathlib import Path
 
 import numpy as np
 import pytest
-from tiny_encoders import reference_scores, write_cross_encoder
-from toy_encoder import ToyEncoder
 
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Project
@@ -23,6 +21,8 @@ from modelyard.retrieval.index_writer import build_beside
 from modelyard.retrieval.results import SearchResults
 from modelyard.retrieval.search import Searcher
 from modelyard.retrieval.snippets import cut_snippet
+from tiny_encoders import reference_scores, write_cross_encoder
+from toy_encoder import ToyEncoder
 
 CONFIG = """
 description: For tests

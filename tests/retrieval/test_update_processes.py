@@ -18,11 +18,11 @@ import numpy.typing as npt
 import pytest
 from index_projects import Docs, all_chunks
 from serial_trees import make_serial_docs, told, tree, write_tree
-from tiny_encoders import write_encoder
-from toy_encoder import ToyEncoder
 
 from killed import SOAK, fork
 from modelyard.retrieval.index_file import open_index
+from tiny_encoders import write_encoder
+from toy_encoder import ToyEncoder
 
 KILLS = 3 * SOAK
 CONFIG = """

@@ -14,7 +14,6 @@ from statistics import median
 
 import pytest
 from index_projects import Docs, make_docs, page
-from tiny_encoders import write_encoder
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import exclusive_lock
@@ -23,6 +22,7 @@ from modelyard.core.progress import Silent
 from modelyard.retrieval.damage import IndexMissing
 from modelyard.retrieval.index_file import open_index
 from modelyard.retrieval.watch import keep_up_to_date, watch_indexes
+from tiny_encoders import write_encoder
 
 SOON_S = 2.0
 """What the median of several saves keeps to; a busy machine may hold up a single one."""

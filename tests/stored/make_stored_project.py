@@ -21,7 +21,7 @@ import time
 from pathlib import Path
 from typing import Any
 
-sys.path.insert(0, str(Path(__file__).parents[1] / "retrieval"))
+sys.path.insert(0, str(Path(__file__).parents[1]))
 
 WRITTEN_AT = 1_793_534_400  # 2026-11-01, the time of every file in the archive
 FLOWERS = ["rose", "tulip", "lily", "daisy", "iris", "peony", "aster", "lotus"]

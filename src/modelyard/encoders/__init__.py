@@ -6,7 +6,7 @@ and what identifies its vectors. It does not know files, chunks or indexes.
 
 from modelyard.encoders.encoder import Embedded, TextEncoder, Vectors
 from modelyard.encoders.opening import encoder_fingerprint, open_encoder
-from modelyard.encoders.sources import EncoderUnavailable
+from modelyard.weights.encoders import EncoderUnavailable
 
 __all__ = [
     "Embedded",

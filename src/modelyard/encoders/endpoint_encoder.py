@@ -25,8 +25,8 @@ from modelyard.configs.kinds.language_models import RateLimits
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from modelyard.encoders.encoder import Embedded, Vectors
-from modelyard.encoders.sources import EncoderUnavailable
 from modelyard.secrets.forms import find_secret_forms
+from modelyard.weights.encoders import EncoderUnavailable
 
 ATTEMPTS = 12
 """Of a request for chunks, over some two minutes: providers count by the minute."""

@@ -9,12 +9,12 @@ from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
 from modelyard.encoders.encoder import TextEncoder
-from modelyard.encoders.sources import (
+from modelyard.weights.encoders import (
     EncoderUnavailable,
-    fetch_folder,
-    local_folder,
+    fetch_encoder_folder,
+    local_encoder_folder,
     packaged_encoder,
-    require_weights,
+    require_pinned_weights,
 )
 
 
@@ -27,13 +27,13 @@ def encoder_fingerprint(project: Project, settings: Encoder) -> str:
     """
     match settings.source:
         case "wheel":
-            identity = packaged_encoder(settings).wheel_sha256
+            identity = packaged_encoder(settings.model).wheel_sha256
         case "endpoint":
             identity = f"{settings.endpoint} {settings.model}"
         case "path" | "hub":
             from modelyard.encoders.sentence_model import load_sentence_model
 
-            folder = local_folder(project, settings)
+            folder = local_encoder_folder(project, settings.source, settings.model)
             if folder is None:
                 raise EncoderUnavailable(
                     f"the encoder {settings.model} is not on this machine yet",
@@ -71,10 +71,10 @@ def open_encoder(
     from modelyard.encoders.onnx_encoder import graph_path
     from modelyard.encoders.sentence_model import load_sentence_model
 
-    folder = fetch_folder(project, settings, progress=progress)
+    folder = fetch_encoder_folder(project, settings.source, settings.model, progress=progress)
     model = load_sentence_model(folder)
-    if for_bulk or not graph_path(model).is_file():
-        require_weights(folder, settings)
+    if settings.source == "wheel" and (for_bulk or not graph_path(model).is_file()):
+        require_pinned_weights(folder, settings.model)
     return LocalEncoder(
         model,
         settings,

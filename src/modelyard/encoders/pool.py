@@ -30,7 +30,7 @@ class Encoders:
     def known_fingerprint(self, settings: Encoder) -> str | None:
         """The same without fetching anything; None: only the encoder itself would tell."""
         from modelyard.encoders.opening import encoder_fingerprint
-        from modelyard.encoders.sources import EncoderUnavailable
+        from modelyard.weights.encoders import EncoderUnavailable
 
         try:
             return encoder_fingerprint(self.project, settings)
@@ -39,9 +39,11 @@ class Encoders:
 
     def is_here(self, settings: Encoder) -> bool:
         """Whether it can be opened without fetching anything."""
-        from modelyard.encoders.sources import local_folder
+        from modelyard.weights.encoders import local_encoder_folder
 
-        return settings.source == "endpoint" or local_folder(self.project, settings) is not None
+        if settings.source == "endpoint":
+            return True
+        return local_encoder_folder(self.project, settings.source, settings.model) is not None
 
     def open(self, settings: Encoder, *, texts: int = 0) -> TextEncoder:
         """The encoder, in the form that is right for that many texts."""

