@@ -20,7 +20,7 @@ from modelyard.core.layout import Project
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.indexes import SearchIndex, load_indexes
 from modelyard.retrieval.reading.chunks import read_chunks
-from modelyard.retrieval.reading.decoding import decode, is_binary
+from modelyard.retrieval.reading.decoding import decode, has_broken_characters, is_binary
 from modelyard.retrieval.reading.sources import find_sources
 from modelyard.retrieval.snippets import chunk_snippet
 from modelyard.secrets.detection import redact_secrets
@@ -67,7 +67,7 @@ def read(text: str | bytes, name: str, chunker: str = "auto", tokens: int = 220)
 
 def check_lines(content: bytes, chunks: list[Chunk]) -> None:
     """Every chunk stands on its lines, word for word."""
-    lines = [line.removesuffix("\r") for line in decode(content).text.split("\n")]
+    lines = [line.removesuffix("\r") for line in decode(content).split("\n")]
     for chunk in chunks:
         assert 1 <= chunk.first_line <= chunk.last_line <= len(lines)
         there = "\n".join(lines[chunk.first_line - 1 : chunk.last_line])
@@ -480,9 +480,10 @@ def test_a_snippet_of_what_is_no_line_is_where_its_chunk_begins(name: str) -> No
 
 
 def test_encodings_are_known_and_broken_characters_counted() -> None:
-    assert decode("é".encode("utf-16")).text == "é"
-    assert decode(b"\xef\xbb\xbfabc").text == "abc"
-    assert decode(b"a\xffb\xfe").broken == 2
+    assert decode("é".encode("utf-16")) == "é"
+    assert decode(b"\xef\xbb\xbfabc") == "abc"
+    assert decode(b"a\xffb\xfe") == "a\N{REPLACEMENT CHARACTER}b\N{REPLACEMENT CHARACTER}"
+    assert has_broken_characters(b"a\xffb\xfe")
     assert is_binary(b"abc\0def")
     assert not is_binary("abc".encode("utf-16"))
     assert read(b"abc\0def", "a.txt") == []

@@ -1,5 +1,5 @@
-"""What is read and how it is cut: files found by globs, and chunks with their exact lines.
+"""Reading files into chunks: the files that globs match, and their chunks with exact line numbers.
 
-`find_sources` says which files an index has, `read_chunks` what one of them says. It does not
-know how chunks are stored, embedded or found.
+`find_sources` lists the files of an index, `read_chunks` gives the chunks of one of them. This
+package does not know how chunks are stored, embedded or found.
 """

@@ -1,10 +1,11 @@
-"""A file's chunks: which reader it gets, with nothing secret left in them."""
+"""The chunks of a file: chooses the reader for the file, and removes secrets."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
 from dataclasses import replace
 from functools import partial
+from io import BytesIO
 from pathlib import PurePosixPath
 from typing import BinaryIO
 
@@ -12,7 +13,7 @@ from modelyard.configs.kinds.embedding_models import IndexSettings
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.reading.code import code_pieces, is_makefile, makefile_pieces
 from modelyard.retrieval.reading.decoding import decode, is_binary
-from modelyard.retrieval.reading.grammars import GRAMMARS, Grammar, grammar_of
+from modelyard.retrieval.reading.grammars import GRAMMARS, grammar_of
 from modelyard.retrieval.reading.keys import key_pieces, openapi_pieces
 from modelyard.retrieval.reading.logs import read_log
 from modelyard.retrieval.reading.markdown import markdown_pieces
@@ -20,11 +21,11 @@ from modelyard.retrieval.reading.metrics import read_json_lines, read_prometheus
 from modelyard.retrieval.reading.pages import read_page, read_pages
 from modelyard.retrieval.reading.splitting import (
     CountTokens,
-    Document,
     Piece,
-    cut,
+    TextDocument,
     make_document,
     paragraph_pieces,
+    split_into_chunks,
 )
 from modelyard.secrets.detection import redact_secrets
 
@@ -42,7 +43,7 @@ _TABLES = {".csv": ",", ".tsv": "\t"}
 
 
 def reads_as_log(shown_path: str, settings: IndexSettings) -> bool:
-    """Whether a file is read as a log: as all are in an index of logs, else by its name."""
+    """Whether a file is read as a log: every file in an index of logs, else by its name."""
     name = PurePosixPath(shown_path).name.lower()
     by_name = name.endswith(".log") or ".log." in name
     return settings.chunker == "logs" or (settings.chunker == "auto" and by_name)
@@ -58,7 +59,7 @@ def read_chunks(
 ) -> list[Chunk]:
     """The chunks of one file, in the order of their lines; any bytes give some or none.
 
-    content: a log may be given as an open file, and is then never held whole.
+    content: a log may be given as an open file, and is then read block by block.
     report: called with the reason when something of the file is left out.
     Lines of a PDF are the numbers of its pages. A file that is binary has no chunks.
     """
@@ -66,36 +67,40 @@ def read_chunks(
     ending = name.suffix.lower()
     if reads_as_log(shown_path, settings):
         if isinstance(content, bytes):
-            content = decode(content).text.encode("utf-8", "replace")
+            content = BytesIO(decode(content).encode("utf-8", "replace"))
         return read_log(content, limit=limit, redact=settings.redact, count_tokens=count_tokens)
     if not isinstance(content, bytes):
         content = content.read()
     if is_binary(content):
         return []
     if content.startswith(b"%PDF-"):
-        chunks = _pdf_chunks(content, shown_path, settings, count_tokens)
+        chunks = _pdf_chunks(content, settings, count_tokens)
         if not chunks:
             report("PDF without text")
         return chunks
     if ending == ".pdf":
         report("not a PDF")
         return []
-    text = decode(content).text
+    text = decode(content)
     if ending in _PAGES and settings.chunker in ("auto", "markdown", "paragraphs"):
-        chunks = _page_chunks(text, shown_path, settings, count_tokens)
+        chunks = _page_chunks(text, settings, count_tokens)
     else:
         if settings.redact:
             text = redact_secrets(text, quoted_only=_is_code(ending))
-        document = make_document(shown_path, text, limit, count_tokens)
+        document = make_document(text, limit, count_tokens)
         chunks = _figures(document, ending, settings.chunker, report)
-        chunks = chunks or cut(document, _pieces(document, settings.chunker, name, ending))
+        chunks = chunks or split_into_chunks(
+            document, _pieces(document, settings.chunker, name, ending)
+        )
     if not chunks and text.strip():
         report("no words in it")
     return chunks
 
 
-def _pieces(document: Document, chunker: str, name: PurePosixPath, ending: str) -> Iterator[Piece]:
-    """The pieces of a text file: by its chunker where that fits the file, else by the file."""
+def _pieces(
+    document: TextDocument, chunker: str, name: PurePosixPath, ending: str
+) -> Iterator[Piece]:
+    """The pieces of a text file, by the chunker where it fits, else by the kind of file."""
     language = _KEY_LANGUAGES.get(ending)
     grammar = grammar_of(ending, document.lines[0])
     if chunker == "paragraphs":
@@ -110,17 +115,13 @@ def _pieces(document: Document, chunker: str, name: PurePosixPath, ending: str) 
         return key_pieces(document, language or "yaml")
     if grammar is None and chunker == "shell":
         grammar = GRAMMARS["shell"]
-    return _code_or_text(document, grammar)
-
-
-def _code_or_text(document: Document, grammar: Grammar | None) -> Iterator[Piece]:
     return code_pieces(document, grammar) if grammar else paragraph_pieces(document)
 
 
 def _figures(
-    document: Document, ending: str, chunker: str, report: Callable[[str], None]
+    document: TextDocument, ending: str, chunker: str, report: Callable[[str], None]
 ) -> list[Chunk]:
-    """The series of a file of figures; [] for one that has none."""
+    """The series of a file of figures; [] when it has none."""
     if chunker not in ("auto", "metrics"):
         return []
     chunks: list[Chunk] = []
@@ -140,15 +141,13 @@ def _is_code(ending: str) -> bool:
     return grammar is not None and grammar.name != "shell"
 
 
-def _page_chunks(
-    text: str, path: str, settings: IndexSettings, count_tokens: CountTokens
-) -> list[Chunk]:
+def _page_chunks(text: str, settings: IndexSettings, count_tokens: CountTokens) -> list[Chunk]:
     """The sections of an HTML page; their lines are those of its source."""
     chunks: list[Chunk] = []
     redact = partial(redact_secrets, quoted_only=False) if settings.redact else str
     for title, blocks in read_page(text, redact):
         words = "\n".join(said for _, said in blocks)
-        document = make_document(path, words, settings.chunk_tokens, count_tokens)
+        document = make_document(words, settings.chunk_tokens, count_tokens)
         piece = Piece(
             start=0,
             end=len(document.lines),
@@ -162,21 +161,19 @@ def _page_chunks(
                 first_line=blocks[chunk.first_line - 1][0],
                 last_line=blocks[chunk.last_line - 1][0],
             )
-            for chunk in cut(document, [piece])
+            for chunk in split_into_chunks(document, [piece])
         )
     return chunks
 
 
-def _pdf_chunks(
-    content: bytes, path: str, settings: IndexSettings, count_tokens: CountTokens
-) -> list[Chunk]:
+def _pdf_chunks(content: bytes, settings: IndexSettings, count_tokens: CountTokens) -> list[Chunk]:
     chunks: list[Chunk] = []
     for page, text in read_pages(content):
         text = text.encode("utf-8", "replace").decode()
         text = redact_secrets(text) if settings.redact else text
-        document = make_document(path, text, settings.chunk_tokens, count_tokens)
+        document = make_document(text, settings.chunk_tokens, count_tokens)
         chunks.extend(
             replace(chunk, first_line=page, last_line=page, facts={"page": str(page)})
-            for chunk in cut(document, paragraph_pieces(document))
+            for chunk in split_into_chunks(document, paragraph_pieces(document))
         )
     return chunks

@@ -8,45 +8,46 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from modelyard.retrieval.reading.grammars import Grammar, parser_of
-from modelyard.retrieval.reading.splitting import Document, Piece, paragraph_starts
+from modelyard.retrieval.reading.splitting import Piece, TextDocument, paragraph_starts
 
 if TYPE_CHECKING:
     from tree_sitter import Node
 
 
 _DEEPEST = 20
-"""Definitions in one another; deeper ones are part of the text around them."""
+"""Levels of nested definitions; deeper ones are part of the text around them."""
 _BREAK_LEVELS = 4
 _LONGEST_DOCSTRING = 200
+_DEFINING_VALUES = ("arrow_function", "function_expression", "class")
 _COMMENT = re.compile(r"^[ \t]*(?://[/!]?|#|/\*+!?|\*/|\*|--)[ \t]?|\*/[ \t]*$", re.MULTILINE)
 _QUOTES = re.compile(r"^[a-zA-Z]{0,2}(\"\"\"|'''|\"|')(.*?)\1?$", re.DOTALL)
 
 
 @dataclass(frozen=True, slots=True)
 class _Definition:
-    """A function or a class, with what belongs to it above."""
+    """A function or a class, with the comments and attributes above it."""
 
     node: Node
     outer: Node
     start: int
     end: int
-    remark: str
+    comment: str
 
 
 @dataclass(frozen=True, slots=True)
 class _Scope:
-    """What definitions stand in."""
+    """The definition around other ones."""
 
     symbols: tuple[str, ...] = ()
     title: str = ""
 
 
-def code_pieces(document: Document, grammar: Grammar) -> Iterator[Piece]:
-    """The definitions of a source file in their order, and the lines between them."""
+def code_pieces(document: TextDocument, grammar: Grammar) -> Iterator[Piece]:
+    """The definitions of a source file in order, and the lines between them."""
     source = document.text.encode("utf-8", "replace")
     root = parser_of(grammar.name).parse(source).root_node
     reader = _CodeReader(document, grammar, source)
@@ -55,17 +56,17 @@ def code_pieces(document: Document, grammar: Grammar) -> Iterator[Piece]:
 
 @dataclass(frozen=True, slots=True)
 class _CodeReader:
-    document: Document
+    document: TextDocument
     grammar: Grammar
     source: bytes
 
     def pieces(self, parent: Node, scope: _Scope, start: int, end: int) -> Iterator[Piece]:
-        """Pieces of lines [start, end), which hold the children of a node."""
+        """Pieces of lines [start, end), which contain the children of a node."""
         position = start
         for found in self._definitions(parent):
             first, after = max(found.start, position), min(found.end, end)
             if after <= first:
-                continue  # it shares its lines with what came before
+                continue  # it is on the lines of the definition before
             yield from self._between(scope, position, first)
             yield from self._definition(found, scope, first, after)
             position = after
@@ -89,18 +90,16 @@ class _CodeReader:
     def _definitions(self, parent: Node) -> Iterator[_Definition]:
         above: list[Node] = []
         for child in parent.named_children:
+            if above and child.start_point.row > _last_row(above[-1]) + 1:
+                above = []
             if "comment" in child.type or child.type in self.grammar.attributes:
-                if above and child.start_point.row > _last_row(above[-1]) + 1:
-                    above = []
                 above.append(child)
                 continue
             node = self._unwrapped(child)
             if node is not None:
-                if above and child.start_point.row > _last_row(above[-1]) + 1:
-                    above = []
-                first = above[0] if above else child
-                remark = "\n".join(self._text(one) for one in above if "comment" in one.type)
-                yield _Definition(node, child, first.start_point.row, _last_row(child) + 1, remark)
+                start = (above[0] if above else child).start_point.row
+                comment = "\n".join(self._text(node) for node in above if "comment" in node.type)
+                yield _Definition(node, child, start, _last_row(child) + 1, comment)
             above = []
 
     def _unwrapped(self, node: Node) -> Node | None:
@@ -108,19 +107,14 @@ class _CodeReader:
         for _ in range(4):
             if node.type == "variable_declarator":
                 value = node.child_by_field_name("value")
-                kinds = ("arrow_function", "function_expression", "class")
-                return node if value is not None and value.type in kinds else None
+                is_definition = value is not None and value.type in _DEFINING_VALUES
+                return node if is_definition else None
             if node.type in self.grammar.functions or node.type in self.grammar.classes:
                 return node
             if node.type not in self.grammar.wrappers:
                 return None
-            inner = [
-                child
-                for child in node.named_children
-                if child.type in self.grammar.functions
-                or child.type in self.grammar.classes
-                or child.type in self.grammar.wrappers
-            ]
+            kinds = self.grammar.functions | self.grammar.classes | self.grammar.wrappers
+            inner = [child for child in node.named_children if child.type in kinds]
             if not inner:
                 return None
             node = inner[-1]
@@ -132,13 +126,13 @@ class _CodeReader:
         node = found.node
         is_class = node.type in self.grammar.classes
         symbols = (*scope.symbols, self._name(node))
-        symbol = ".".join(one for one in symbols if one)
+        symbol = ".".join(filter(None, symbols))
         body = node.child_by_field_name("body")
         signature = self._signature(found)
         if scope.symbols:
-            signature = f"{'.'.join(one for one in scope.symbols if one)} > {signature}"
+            signature = f"{'.'.join(filter(None, scope.symbols))} > {signature}"
         says = self._docstring(body) if self.grammar.name == "python" and body else ""
-        says = says or _first_paragraph(_COMMENT.sub("", found.remark))
+        says = says or _first_paragraph(_COMMENT.sub("", found.comment))
         title = f"{signature}: {says}" if says else signature
         too_long = self.document.tokens(start, end) > self.document.limit
         if too_long and is_class and body is not None and len(symbols) < _DEEPEST:
@@ -147,14 +141,7 @@ class _CodeReader:
                 own = part.kind == "text" and number == 0
                 kind = "class" if own else part.kind
                 facts = {**part.facts, "symbol": part.facts.get("symbol", symbol)}
-                yield Piece(
-                    start=part.start,
-                    end=part.end,
-                    title=part.title,
-                    kind=kind,
-                    facts=facts,
-                    breaks=part.breaks,
-                )
+                yield replace(part, kind=kind, facts=facts)
             return
         yield Piece(
             start=start,
@@ -191,7 +178,7 @@ class _CodeReader:
         return " ".join(text.split())[:100] if len(text) <= 100 and "\n" not in text else ""
 
     def _docstring(self, body: Node) -> str:
-        first = next((one for one in body.named_children if "comment" not in one.type), None)
+        first = next((node for node in body.named_children if "comment" not in node.type), None)
         if first is None or first.type != "expression_statement" or not first.named_children:
             return ""
         inner = first.named_children[0]
@@ -203,7 +190,7 @@ class _CodeReader:
 
 
 def _last_row(node: Node) -> int:
-    """The last line of a node; one that ends with a line's end does not reach into the next."""
+    """The last line of a node; a node that ends with a line break does not reach the next line."""
     end = node.end_point
     return end.row - 1 if end.column == 0 and end.row > node.start_point.row else end.row
 
@@ -217,7 +204,7 @@ def _first_paragraph(text: str) -> str:
 
 
 def _statement_rows(body: Node) -> Sequence[Sequence[int]]:
-    """Lines where statements begin, those of the outermost level first."""
+    """Lines where statements begin, level by level from the outermost."""
     levels: list[list[int]] = []
     nodes = [body]
     for _ in range(_BREAK_LEVELS):
@@ -235,8 +222,8 @@ def is_makefile(name: str) -> bool:
     return lowered in ("makefile", "gnumakefile") or lowered.endswith((".mk", ".mak"))
 
 
-def makefile_pieces(document: Document) -> Iterator[Piece]:
-    """One piece for each target with its recipe; what stands above the first is text."""
+def makefile_pieces(document: TextDocument) -> Iterator[Piece]:
+    """One piece for each target with its recipe and comments; lines above the first are text."""
     starts: list[tuple[int, str]] = [(0, "")]
     continued = False
     for row, line in enumerate(document.lines):

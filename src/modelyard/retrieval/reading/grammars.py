@@ -1,4 +1,4 @@
-"""The languages that are cut by their syntax tree, and which nodes of a tree are definitions."""
+"""The languages that are split by their syntax tree, and which of its nodes are definitions."""
 
 from __future__ import annotations
 

@@ -10,13 +10,13 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
-from modelyard.retrieval.reading.splitting import Document, Piece, paragraph_starts
+from modelyard.retrieval.reading.splitting import Piece, TextDocument, paragraph_starts
 
 _DEEPEST = 100
-"""Collections in one another; a file with deeper ones is cut by its indentation."""
-_DEEPEST_CUT = 30
+"""Levels of nested collections; a file with more of them is split by its indentation."""
+_DEEPEST_SPLIT = 30
 _BREAKS = str.maketrans({"\r": " ", "\t": " ", "\x85": " ", "\u2028": " ", "\u2029": " "})
-"""What YAML takes for the end of a line, and nobody else does; and tabs, which JSON may have."""
+"""Characters that only YAML takes for line ends, and tabs, which JSON may have."""
 _NAMING_KEYS = ("name", "id", "alert", "record", "job_name")
 _LONGEST_VALUE = 100
 _TABLE = re.compile(r"[ \t]*\[\[?[ \t]*([^\[\]]{1,200}?)[ \t]*\]\]?[ \t]*(?:[#;].*)?$")
@@ -25,7 +25,7 @@ _ASSIGNED = re.compile(r"[ \t]*([\w.\"'-]{1,200})[ \t]*[=:]")
 
 @dataclass(slots=True)
 class KeyNode:
-    """One key, or one item of a list, and what is under it."""
+    """One key, or one item of a list, with its children."""
 
     name: str
     """The key; `[2]` or `[its name]` for an item."""
@@ -37,19 +37,19 @@ class KeyNode:
     """In their order."""
 
     def child(self, name: str) -> KeyNode | None:
-        return next((one for one in self.children if one.name == name), None)
+        return next((child for child in self.children if child.name == name), None)
 
 
-def key_pieces(document: Document, language: str) -> Iterator[Piece]:
-    """Pieces by key path; a file that is no valid YAML, JSON or TOML goes by its indentation."""
+def key_pieces(document: TextDocument, language: str) -> Iterator[Piece]:
+    """Pieces by key path; a file that is not valid is split by its indentation."""
     tree = read_tree(document, language)
     if tree is None:
         yield from _by_indentation(document, language)
         return
-    yield from KeyCutter(document, language).pieces(tree, "", 0, len(document.lines))
+    yield from KeySplitter(document, language).pieces(tree, "", 0, len(document.lines))
 
 
-def read_tree(document: Document, language: str) -> KeyNode | None:
+def read_tree(document: TextDocument, language: str) -> KeyNode | None:
     """The keys of a document, or None when it cannot be read."""
     if language == "toml":
         return _toml_tree(document)
@@ -57,16 +57,16 @@ def read_tree(document: Document, language: str) -> KeyNode | None:
 
 
 @dataclass(frozen=True, slots=True)
-class KeyCutter:
-    """Cuts a tree of keys where it is too long for one chunk."""
+class KeySplitter:
+    """Splits a tree of keys that is too long for one chunk."""
 
-    document: Document
+    document: TextDocument
     language: str
 
     def pieces(
         self, node: KeyNode, path: str, start: int, end: int, depth: int = 0
     ) -> Iterator[Piece]:
-        """Pieces of lines [start, end), which hold one key."""
+        """Pieces of lines [start, end), which contain one key."""
         start, end = self.document.trim(start, end)
         children = self._apart(node, start)
         if start >= end:
@@ -74,7 +74,7 @@ class KeyCutter:
         if (
             self.document.tokens(start, end) <= self.document.limit
             or not children
-            or depth > _DEEPEST_CUT
+            or depth > _DEEPEST_SPLIT
         ):
             names = "" if path else ", ".join(child.name for child in node.children)
             yield self.piece(start, end, path or names, [row for row, _ in children])
@@ -106,7 +106,7 @@ class KeyCutter:
         )
 
     def _apart(self, node: KeyNode, start: int) -> list[tuple[int, KeyNode]]:
-        """Children that begin on lines of their own, with the first line of the remarks above."""
+        """Children that begin on lines of their own, with the first line of the comments above."""
         apart: list[tuple[int, KeyNode]] = []
         least = start
         for child in node.children:
@@ -132,21 +132,18 @@ class KeyCutter:
     ) -> Iterator[Piece]:
         if len(group) == 1:
             row, after, child = group[0]
-            yield from self.pieces(child, join_path(path, child.name), row, after, depth + 1)
+            separator = "" if not path or child.name.startswith("[") else "."
+            child_path = f"{path}{separator}{child.name}"  # `encoder.model`, `steps[2]`
+            yield from self.pieces(child, child_path, row, after, depth + 1)
             return
         names = ", ".join(child.name for _, _, child in group)
         title = f"{path}: {names}" if path else names
         yield self.piece(group[0][0], group[-1][1], title, [row for row, _, _ in group])
 
 
-def join_path(path: str, name: str) -> str:
-    """`encoder.model`, `steps[2]`."""
-    return path + name if name.startswith("[") or not path else f"{path}.{name}"
-
-
 @dataclass(slots=True)
 class _Open:
-    """A collection whose end has not come yet."""
+    """A collection whose end has not been read yet."""
 
     node: KeyNode
     is_mapping: bool
@@ -171,7 +168,7 @@ def _yaml_tree(text: str) -> KeyNode | None:
                 _add(opened, event)
     except (yaml.YAMLError, ValueError, RecursionError):
         return None
-    documents = [_named_document(one) for one in root.children if one.children]
+    documents = [_named_document(child) for child in root.children if child.children]
     if len(documents) == 1:
         documents[0].name = ""
         return documents[0]
@@ -192,7 +189,7 @@ def _add(opened: list[_Open], event: object) -> None:
         inside.node.children.append(inside.key)
         if scalar is not None:
             return
-        node = KeyNode("?", row)  # a key that is a collection: read, and forgotten
+        node = KeyNode("?", row)  # a key that is a collection: read, but not kept
     elif inside.is_mapping and inside.key is not None:
         node, inside.key = inside.key, None
     else:
@@ -223,8 +220,8 @@ def _named_document(node: KeyNode) -> KeyNode:
     return node
 
 
-def _toml_tree(document: Document) -> KeyNode:
-    """Tables and their keys, by lines; a value over several lines is passed over as one."""
+def _toml_tree(document: TextDocument) -> KeyNode:
+    """Tables and their keys, by lines; the further lines of a value are skipped."""
     root = KeyNode("", 0)
     table, closing, depth = root, "", 0
     for row, line in enumerate(document.lines):
@@ -247,8 +244,8 @@ def _toml_tree(document: Document) -> KeyNode:
     return root
 
 
-def _by_indentation(document: Document, language: str) -> Iterator[Piece]:
-    """A template, or a file with an error in it: cut where a line begins at the margin."""
+def _by_indentation(document: TextDocument, language: str) -> Iterator[Piece]:
+    """A template, or a file with an error in it: split where a line is not indented."""
     starts = [row for row, line in enumerate(document.lines) if line[:1].strip(" \t#}])-")]
     yield Piece(
         start=0,
@@ -263,35 +260,32 @@ def _by_indentation(document: Document, language: str) -> Iterator[Piece]:
 _METHODS = frozenset(("get", "put", "post", "delete", "options", "head", "patch", "trace", "query"))
 
 
-def openapi_pieces(document: Document, language: str) -> Iterator[Piece]:
+def openapi_pieces(document: TextDocument, language: str) -> Iterator[Piece]:
     """The operations of an OpenAPI or Swagger file; any other file by key path."""
     tree = read_tree(document, language)
-    paths = tree.child("paths") if tree is not None and describes_interface(tree) else None
-    if tree is None or paths is None:
+    paths = tree.child("paths") if tree is not None else None
+    if tree is None or paths is None or not (tree.child("openapi") or tree.child("swagger")):
         yield from key_pieces(document, language)
         return
-    cutter = KeyCutter(document, language)
+    splitter = KeySplitter(document, language)
     for node, start, end in _spans(tree.children, 0, len(document.lines)):
         if node is paths:
-            yield from _operations(document, cutter, paths, end)
+            yield from _operations(document, splitter, paths, end)
         else:
-            yield from cutter.pieces(node, node.name, start, end)
+            yield from splitter.pieces(node, node.name, start, end)
 
 
-def describes_interface(tree: KeyNode) -> bool:
-    """Whether a file says that it is OpenAPI or Swagger."""
-    return tree.child("openapi") is not None or tree.child("swagger") is not None
-
-
-def _operations(document: Document, cutter: KeyCutter, paths: KeyNode, end: int) -> Iterator[Piece]:
+def _operations(
+    document: TextDocument, splitter: KeySplitter, paths: KeyNode, end: int
+) -> Iterator[Piece]:
     if not paths.children:
-        yield from cutter.pieces(paths, paths.name, paths.row, end)
+        yield from splitter.pieces(paths, paths.name, paths.row, end)
     for path, first, after in _spans(paths.children, paths.row + 1, end):
         if not path.children:
-            yield from cutter.pieces(path, f"{paths.name}.{path.name}", first, after)
+            yield from splitter.pieces(path, f"{paths.name}.{path.name}", first, after)
         for node, start, stop in _spans(path.children, first, after):
             if node.name.lower() not in _METHODS:
-                yield from cutter.pieces(node, f"{path.name}.{node.name}", start, stop)
+                yield from splitter.pieces(node, f"{path.name}.{node.name}", start, stop)
                 continue
             called = {
                 key: child.value
@@ -300,7 +294,7 @@ def _operations(document: Document, cutter: KeyCutter, paths: KeyNode, end: int)
             }
             title = f"{node.name.upper()} {path.name}"
             says = next(iter(called.values()), "")
-            facts = {"language": cutter.language, "operation": title}
+            facts = {"language": splitter.language, "operation": title}
             if "operationId" in called:
                 facts["symbol"] = called["operationId"]
             yield Piece(

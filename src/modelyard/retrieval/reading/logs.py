@@ -9,6 +9,7 @@ long the log is.
 from __future__ import annotations
 
 import json
+import operator
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
@@ -20,13 +21,13 @@ from modelyard.secrets.detection import redact_secrets
 
 _BLOCK_BYTES = 1 << 20
 _LONGEST_LINE = 4_000
-"""Characters of a line that are looked at."""
+"""Characters of a line that are read."""
 _MOST_TEMPLATES = 1_000
-"""Of a file; a message like none of them counts as one of `other messages` from there on."""
+"""Of a file; after that, a message unlike all of them counts as one of `other messages`."""
 _MOST_ALIKE = 50
 """Templates with the same number of words and the same first fixed word."""
 _MOST_REMEMBERED = 20_000
-"""Masked lines whose template is known without looking."""
+"""Masked lines whose template is remembered."""
 _LEAST_SHARED = 0.5
 """Share of equal words that makes two messages one template (0.4 to 0.5 in the paper)."""
 _MOST_WORDS = 60
@@ -72,7 +73,7 @@ class _Template:
 
 @dataclass(frozen=True, slots=True)
 class _Message:
-    """A line, taken apart."""
+    """A line in its parts."""
 
     text: str
     level: str
@@ -89,7 +90,7 @@ class _Miner:
     other: _Template | None = None
 
     def add(self, line: str, number: int) -> None:
-        message = _take_apart(line)
+        message = _parse_line(line)
         masked = _WITH_DIGIT.sub(_VARIABLE, message.text)
         template = self.remembered.get((message.level, masked))
         if template is None:
@@ -106,32 +107,30 @@ class _Miner:
         bucket = self.alike.setdefault((len(words), first, message.level), [])
         best, shared = None, -1.0
         for template in bucket:
-            equal = sum(one == other for one, other in zip(template.words, words, strict=True))
+            equal = sum(map(operator.eq, template.words, words))
             if equal > shared:
                 best, shared = template, equal
         full = len(bucket) >= _MOST_ALIKE or len(self.templates) >= _MOST_TEMPLATES
         if best is not None and (full or shared >= _LEAST_SHARED * len(words)):
             best.words = [
-                one if one == other else _VARIABLE
-                for one, other in zip(best.words, words, strict=True)
+                known if known == word else _VARIABLE
+                for known, word in zip(best.words, words, strict=True)
             ]
             return best
         if full and not bucket:
             del self.alike[len(words), first, message.level]
             if self.other is None:
                 self.other = _Template([_OTHER], "", line, number, message.time, message.time)
+                self.templates.append(self.other)
             return self.other
         made = _Template(words, message.level, line, number, message.time, message.time)
         bucket.append(made)
         self.templates.append(made)
         return made
 
-    def found(self) -> list[_Template]:
-        return [*self.templates, *([self.other] if self.other else [])]
-
 
 def read_log(
-    content: bytes | BinaryIO, *, limit: int, redact: bool, count_tokens: CountTokens
+    content: BinaryIO, *, limit: int, redact: bool, count_tokens: CountTokens
 ) -> list[Chunk]:
     """One chunk for each template of a log, by its first line.
 
@@ -143,7 +142,7 @@ def read_log(
         if line.strip():
             miner.add(line, number)
     chunks: list[Chunk] = []
-    for template in sorted(miner.found(), key=lambda one: one.first_line):
+    for template in sorted(miner.templates, key=lambda template: template.first_line):
         text = f"{' '.join(template.words)}\nfor example: {' '.join(template.example.split())}"
         text = redact_secrets(text) if redact else text
         facts = {"count": str(template.count), "last_line": str(template.last_line)}
@@ -175,7 +174,7 @@ def _fitting(text: str, limit: int, count_tokens: CountTokens) -> str:
     return parts[0] if parts else ""
 
 
-def _take_apart(line: str) -> _Message:
+def _parse_line(line: str) -> _Message:
     if line.startswith("{") and (message := _from_json(line)):
         return message
     time = _TIME.search(line, 0, _TIME_WITHIN)
@@ -184,7 +183,7 @@ def _take_apart(line: str) -> _Message:
     if time:
         when = time[0]
         text = line[: time.start()].strip(" [") + " " + line[time.end() :].lstrip(" ]|-")
-    named = next((one for one in level.groups() if one), "").upper() if level else ""
+    named = next(filter(None, level.groups())).upper() if level else ""
     return _Message(text, _LEVELS.get(named, named), when)
 
 
@@ -209,15 +208,15 @@ def _from_json(line: str) -> _Message | None:
 
 
 def _json_time(value: str) -> str:
-    """A time, or nothing: what else stands there might be a secret."""
+    """A time, or an empty text: anything else might be a secret."""
     time = _TIME.search(value, 0, _TIME_WITHIN)
     if time:
         return time[0]
     return value if _SECONDS.fullmatch(value) else ""
 
 
-def _lines(content: bytes | BinaryIO) -> Iterator[str]:
-    """Lines of a log, long ones cut; the body of a private key is left out."""
+def _lines(content: BinaryIO) -> Iterator[str]:
+    """Lines of a log, long ones truncated; the body of a private key is left out."""
     in_key = False
     for raw in _raw_lines(content):
         line = raw.decode("utf-8", "replace").rstrip("\r")
@@ -228,11 +227,7 @@ def _lines(content: bytes | BinaryIO) -> Iterator[str]:
         yield line
 
 
-def _raw_lines(content: bytes | BinaryIO) -> Iterator[bytes]:
-    if isinstance(content, bytes):
-        for line in content.split(b"\n"):
-            yield line[:_LONGEST_LINE]
-        return
+def _raw_lines(content: BinaryIO) -> Iterator[bytes]:
     held = b""
     while block := content.read(_BLOCK_BYTES):
         *whole, rest = block.split(b"\n")

@@ -8,8 +8,15 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
+from functools import partial
+from itertools import takewhile
 
-from modelyard.retrieval.reading.splitting import Document, Piece
+from modelyard.retrieval.reading.splitting import (
+    Piece,
+    TextDocument,
+    join_neighbours,
+    paragraph_starts,
+)
 
 _FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
 _HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*))?$")
@@ -22,12 +29,12 @@ _LONGEST_FRONT_MATTER = 200
 
 @dataclass(frozen=True, slots=True)
 class _Section:
-    """A heading and what stands under it, up to the next heading; or several, put together."""
+    """A heading with its text up to the next heading; or several of these, joined."""
 
     start: int
     """The line of the heading."""
     body: int
-    """The line where the text begins; the heading's own, where the title does not say it."""
+    """The line where the text begins; the heading's own line, where the title lacks it."""
     end: int
     """The line after the last."""
     trail: tuple[str, ...]
@@ -36,17 +43,20 @@ class _Section:
     """The trail of the heading at its start."""
 
 
-def markdown_pieces(document: Document) -> Iterator[Piece]:
-    """One piece for each heading; tiny neighbours go together under the heading of them all.
+def markdown_pieces(document: TextDocument) -> Iterator[Piece]:
+    """One piece for each heading; tiny neighbours are joined under the heading they share.
 
-    A heading with nothing under it but further headings is told by their trails.
+    A heading with only further headings under it is part of their titles.
     """
     fenced = _fenced_lines(document)
     front = _front_matter_end(document)
     if front:
         yield Piece(start=1, end=front - 1, title="front matter", kind="key", shown_from=0)
-    starts = _paragraphs(document, fenced)
-    for section in _merge_tiny(document, _sections(document, fenced, front)):
+    starts = [
+        line for line in paragraph_starts(document, 0, len(document.lines)) if not fenced[line]
+    ]
+    sections = _sections(document, fenced, front)
+    for section in join_neighbours(sections, partial(_join_tiny, document)):
         yield Piece(
             start=section.body,
             end=section.end,
@@ -65,8 +75,8 @@ def plain_words(heading: str) -> str:
     return " ".join(_MARKUP.sub("", _LINK.sub(r"\1", heading)).split())
 
 
-def _fenced_lines(document: Document) -> list[bool]:
-    """Whether each line lies in fenced code, after its opening line."""
+def _fenced_lines(document: TextDocument) -> list[bool]:
+    """Whether each line is in fenced code, after its opening line."""
     fenced, fence = [], ""
     for line in document.lines:
         fenced.append(bool(fence))
@@ -78,7 +88,7 @@ def _fenced_lines(document: Document) -> list[bool]:
     return fenced
 
 
-def _front_matter_end(document: Document) -> int:
+def _front_matter_end(document: TextDocument) -> int:
     if document.lines[0].rstrip() != "---":
         return 0
     for line in range(1, min(len(document.lines), _LONGEST_FRONT_MATTER)):
@@ -87,15 +97,7 @@ def _front_matter_end(document: Document) -> int:
     return 0
 
 
-def _paragraphs(document: Document, fenced: list[bool]) -> list[int]:
-    return [
-        line
-        for line in range(1, len(document.lines))
-        if not fenced[line] and document.is_blank(line - 1) and not document.is_blank(line)
-    ]
-
-
-def _sections(document: Document, fenced: list[bool], first: int) -> Iterator[_Section]:
+def _sections(document: TextDocument, fenced: list[bool], first: int) -> Iterator[_Section]:
     trail: list[tuple[int, str]] = []
     start = body = first
     for line in range(first, len(document.lines)):
@@ -104,32 +106,32 @@ def _sections(document: Document, fenced: list[bool], first: int) -> Iterator[_S
             continue
         level, words, head, after = heading
         deeper = bool(trail) and trail[-1][0] < level
-        yield from _section(document, start, body, head, trail, told_below=deeper)
-        trail = [*(one for one in trail if one[0] < level), (level, words)]
+        yield from _section(document, start, body, head, trail, has_subheading=deeper)
+        trail = [*(above for above in trail if above[0] < level), (level, words)]
         start, body = head, after
-    yield from _section(document, start, body, len(document.lines), trail, told_below=False)
+    yield from _section(document, start, body, len(document.lines), trail, has_subheading=False)
 
 
 def _section(
-    document: Document,
+    document: TextDocument,
     start: int,
     body: int,
     end: int,
     trail: list[tuple[int, str]],
     *,
-    told_below: bool,
+    has_subheading: bool,
 ) -> Iterator[_Section]:
-    """A heading with its text; one without is its own text, or nothing if those below tell it."""
+    """A heading with its text; one without text is the text itself, unless subheadings name it."""
     begin, stop = document.trim(body, end)
-    words = tuple(one for _, one in trail)
+    words = tuple(words for _, words in trail)
     if begin < stop:
         yield _Section(start, body, stop, words, words)
-    elif words and not told_below:
+    elif words and not has_subheading:
         yield _Section(start, start, body, words, words)
 
 
-def _heading(document: Document, line: int, body: int) -> tuple[int, str, int, int] | None:
-    """Level, words, first line and the line after, of a heading that is known by this line."""
+def _heading(document: TextDocument, line: int, body: int) -> tuple[int, str, int, int] | None:
+    """Level, words, first line and the line after, of a heading that ends on this line."""
     text = document.lines[line]
     if match := _HEADING.match(text):
         words = (match[2] or "").rstrip()
@@ -145,35 +147,19 @@ def _heading(document: Document, line: int, body: int) -> tuple[int, str, int, i
     return None
 
 
-def _merge_tiny(document: Document, sections: Iterator[_Section]) -> Iterator[_Section]:
-    """Neighbours that are each small and stand under one heading become one section."""
-    held: _Section | None = None
-    for section in sections:
-        if held is not None and (together := _together(document, held, section)):
-            held = together
-            continue
-        if held is not None:
-            yield held
-        held = section
-    if held is not None:
-        yield held
-
-
-def _together(document: Document, one: _Section, other: _Section) -> _Section | None:
+def _join_tiny(document: TextDocument, left: _Section, right: _Section) -> _Section | None:
+    """Both sections as one, where each is small and both stand under one heading."""
     tiny = document.limit // 5
-    if document.tokens(other.body, other.end) > tiny:
+    if document.tokens(right.body, right.end) > tiny:
         return None
-    if document.tokens(one.body, one.end) > tiny and one.body != one.start:
+    if document.tokens(left.body, left.end) > tiny and left.body != left.start:
         return None
-    if document.tokens(one.start, other.end) > document.limit * 3 // 5:
+    if document.tokens(left.start, right.end) > document.limit * 3 // 5:
         return None
-    shared = 0
-    for left, right in zip(one.trail, other.trail, strict=False):
-        if left != right:
-            break
-        shared += 1
-    if not shared or len(other.trail) > shared + 1 or len(one.first) > shared + 1:
+    pairs = zip(left.trail, right.trail, strict=False)
+    shared = sum(1 for _ in takewhile(lambda pair: pair[0] == pair[1], pairs))
+    if not shared or len(right.trail) > shared + 1 or len(left.first) > shared + 1:
         return None  # a heading between the title and the text would be lost
-    if len(one.trail) == shared:  # the heading above, with its first words
-        return _Section(one.start, one.body, other.end, one.trail, one.first)
-    return _Section(one.start, one.start, other.end, one.trail[:shared], one.first)
+    if len(left.trail) == shared:  # `left` is the shared heading with its first words
+        return _Section(left.start, left.body, right.end, left.trail, left.first)
+    return _Section(left.start, left.start, right.end, left.trail[:shared], left.first)

@@ -1,4 +1,4 @@
-"""Figures by series: Prometheus text, tables (CSV, TSV) and JSON lines, with what each comes to."""
+"""Statistics by series: of Prometheus text, tables (CSV, TSV) and JSON lines."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from dataclasses import dataclass
 from modelyard.retrieval.chunk import Chunk
 
 _MOST_SERIES = 5_000
-"""Of a file; figures of further ones are passed over."""
+"""Of a file; figures of further series are skipped."""
 _DEEPEST = 8
 _LONGEST_NAME = 300
 _SAMPLE = re.compile(
@@ -26,7 +26,7 @@ _TIMES = frozenset({"time", "timestamp", "ts", "date", "datetime", "@timestamp",
 
 @dataclass(slots=True)
 class _Series:
-    """One named row of figures; its sums only."""
+    """The statistics of one named series of figures."""
 
     first_line: int
     last_line: int
@@ -35,12 +35,12 @@ class _Series:
     most: float = -math.inf
     total: float = 0.0
     last: float = 0.0
-    odd: int = 0
-    """Samples that are NaN or infinite; in none of the other figures."""
+    not_finite: int = 0
+    """Samples that are NaN or infinite; they are in none of the other figures."""
 
     def add(self, value: float, line: int) -> None:
         if not math.isfinite(value):
-            self.odd += 1
+            self.not_finite += 1
             self.last_line = line
             return
         self.count += 1
@@ -52,7 +52,7 @@ class _Series:
 def read_prometheus(lines: Sequence[str]) -> tuple[list[Chunk], int]:
     """One chunk for each series of a Prometheus text, with its help and type.
 
-    The second value is how many lines are neither a sample nor a remark.
+    The second value is how many lines are neither a sample nor a comment.
     """
     series: dict[str, _Series] = {}
     unknown = 0
@@ -62,8 +62,10 @@ def read_prometheus(lines: Sequence[str]) -> tuple[list[Chunk], int]:
             parts = line[1:].split(None, 2)
             if len(parts) == 3 and parts[0] in ("HELP", "TYPE"):
                 words.setdefault(parts[1], {})[parts[0]] = parts[2]
-        elif (match := _SAMPLE.match(line.strip())) and _is_number(match[3]):
-            _note(series, match[1] + (match[2] or ""), _number(match[3]), number, odd=True)
+        elif (match := _SAMPLE.match(line.strip())) and (
+            not math.isnan(_number(match[3])) or match[3].lower().lstrip("+-") == "nan"
+        ):
+            _note(series, match[1] + (match[2] or ""), _number(match[3]), number, non_finite=True)
         elif line.strip():
             unknown += 1
 
@@ -77,14 +79,14 @@ def read_prometheus(lines: Sequence[str]) -> tuple[list[Chunk], int]:
 
 
 def read_table(text: str, delimiter: str) -> list[Chunk]:
-    """One chunk for each column of figures, or for each name of a long table; may be none."""
+    """One chunk for each column of figures, or for each name of a long table; possibly none."""
     series: dict[str, _Series] = {}
     rows = csv.reader(_short_lines(text), delimiter=delimiter)
     try:
         header = [name.strip() for name in next(rows, [])]
         lowered = [name.lower() for name in header]
-        named = next((lowered.index(one) for one in _NAMES if one in lowered), None)
-        valued = next((lowered.index(one) for one in _VALUES if one in lowered), None)
+        named = next((lowered.index(name) for name in _NAMES if name in lowered), None)
+        valued = next((lowered.index(name) for name in _VALUES if name in lowered), None)
         for row in rows:
             if named is not None and valued is not None:
                 if max(named, valued) < len(row):
@@ -94,7 +96,7 @@ def read_table(text: str, delimiter: str) -> list[Chunk]:
                 if low not in _TIMES:
                     _note(series, name, _number(cell), rows.line_num)
     except csv.Error:
-        pass  # what was read until there holds
+        pass  # what was read before the error is used
     return _chunks(series, {})
 
 
@@ -118,18 +120,18 @@ def _figures(row: object, path: str, depth: int) -> Iterator[tuple[str, float]]:
     if isinstance(row, bool) or depth > _DEEPEST:
         return
     if isinstance(row, int | float):
-        yield path, _number(str(row)) if isinstance(row, float) else _of_integer(row)
+        yield path, _number(row)
     elif isinstance(row, dict):
         for key, value in row.items():
             yield from _figures(value, f"{path}.{key}" if path else str(key), depth + 1)
 
 
 def _note(
-    series: dict[str, _Series], name: str, value: float, line: int, *, odd: bool = False
+    series: dict[str, _Series], name: str, value: float, line: int, *, non_finite: bool = False
 ) -> None:
-    """Add a figure to its series. odd: NaN and the infinite count too."""
+    """Add a figure to its series. non_finite: whether NaN and infinite figures are counted too."""
     name = " ".join(name.split())[:_LONGEST_NAME]
-    if not name or not (odd or math.isfinite(value)):
+    if not name or not (non_finite or math.isfinite(value)):
         return
     found = series.get(name)
     if found is None:
@@ -141,54 +143,46 @@ def _note(
 
 def _chunks(series: Mapping[str, _Series], says: Mapping[str, list[str]]) -> list[Chunk]:
     chunks = []
-    for name, one in sorted(series.items(), key=lambda item: item[1].first_line):
-        facts = _facts(one)
+    for name, values in sorted(series.items(), key=lambda item: item[1].first_line):
+        facts = _facts(values)
         figures = ", ".join(f"{key} {value}" for key, value in facts.items())
-        figures = f"value {facts['last']}" if one.count == 1 and not one.odd else figures
+        figures = (
+            f"value {facts['last']}" if values.count == 1 and not values.not_finite else figures
+        )
         chunks.append(
             Chunk(
                 text="\n".join([*(word[:_LONGEST_NAME] for word in says.get(name, [])), figures]),
                 title=name,
                 kind="series",
-                first_line=one.first_line,
-                last_line=one.last_line,
+                first_line=values.first_line,
+                last_line=values.last_line,
                 facts={**facts, "symbol": name.partition("{")[0]},
             )
         )
     return chunks
 
 
-def _facts(one: _Series) -> dict[str, str]:
-    facts = {"count": str(one.count)}
-    if one.count:
+def _facts(series: _Series) -> dict[str, str]:
+    facts = {"count": str(series.count)}
+    if series.count:
         facts |= {
-            "min": f"{one.least:g}",
-            "mean": f"{one.total / one.count:g}",
-            "max": f"{one.most:g}",
-            "last": f"{one.last:g}",
+            "min": f"{series.least:g}",
+            "mean": f"{series.total / series.count:g}",
+            "max": f"{series.most:g}",
+            "last": f"{series.last:g}",
         }
-    return facts | ({"not_finite": str(one.odd)} if one.odd else {})
+    return facts | ({"not_finite": str(series.not_finite)} if series.not_finite else {})
 
 
-def _is_number(text: str) -> bool:
-    return not math.isnan(_number(text)) or text.lower().lstrip("+-") == "nan"
-
-
-def _number(text: str) -> float:
-    try:
-        return float(text)
-    except ValueError:
-        return math.nan
-
-
-def _of_integer(value: int) -> float:
+def _number(value: str | float) -> float:
+    """A figure; NaN for what is none, and for an integer that is too large."""
     try:
         return float(value)
-    except OverflowError:
+    except (ValueError, OverflowError):
         return math.nan
 
 
 def _short_lines(text: str) -> Iterator[str]:
-    """Lines with their ends, as the reader of tables wants them, without what it refuses."""
+    """Lines with their ends, as csv.reader needs them, without the characters that it refuses."""
     for line in text.split("\n"):
         yield line.replace("\0", "").replace("\r", "")[:100_000] + "\n"

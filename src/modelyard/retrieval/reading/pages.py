@@ -55,7 +55,7 @@ _BLOCKS = frozenset(
     )
 )
 _OF_SECRETS = ("passw", "secret", "token", "credential", "key")
-"""In the name of an element that HTML does not have: kept as `password: X`, to be redacted."""
+"""In the name of an element that HTML does not have: read as `password: X`, to be redacted."""
 _HEADINGS = {f"h{level}": level for level in range(1, 7)}
 
 
@@ -66,7 +66,7 @@ class _Page(HTMLParser):
         super().__init__(convert_charrefs=True)
         self.blocks: list[tuple[int, int, str]] = []
         self._words: list[str] = []
-        self._typed = ""
+        self._preformatted = ""
         self._line = 1
         self._in_pre = False
         self._heading = 0
@@ -97,7 +97,7 @@ class _Page(HTMLParser):
         if self._hidden:
             return
         if self._in_pre:
-            self._take_typed(data)
+            self._add_preformatted(data)
             return
         if not data.strip():
             return
@@ -106,21 +106,23 @@ class _Page(HTMLParser):
             self._line = self.getpos()[0] + ahead.count("\n")
         self._words.extend(data.split())
 
-    def _take_typed(self, data: str) -> None:
-        """What is shown as it was typed: each of its lines is a block."""
+    def _add_preformatted(self, data: str) -> None:
+        """Preformatted text: each of its lines is a block."""
         line = self.getpos()[0]
         for number, part in enumerate(data.split("\n")):
             if number:
                 self.finish_block()
-            if not self._typed:
+            if not self._preformatted:
                 self._line = line + number
-            self._typed += part
+            self._preformatted += part
 
     def finish_block(self) -> None:
-        words = f"{' '.join(self._words)} {self._typed}" if self._words else self._typed
+        words = (
+            f"{' '.join(self._words)} {self._preformatted}" if self._words else self._preformatted
+        )
         if words := words.rstrip():
             self.blocks.append((self._line, self._heading, words))
-        self._words, self._typed = [], ""
+        self._words, self._preformatted = [], ""
 
 
 def read_page(
@@ -128,14 +130,14 @@ def read_page(
 ) -> Iterator[tuple[str, list[tuple[int, str]]]]:
     """Each section of a page: its trail of headings, and its blocks with their lines.
 
-    redact: takes secrets out of the words of the page, line for line.
+    redact: removes secrets from the words of the page, line by line.
     """
     page = _Page()
     try:
         page.feed(text)
         page.close()
     except (AssertionError, ValueError):
-        pass  # a marked section that is none; what came before it holds
+        pass  # a malformed marked section; what was read before it is used
     page.finish_block()
     if not page.blocks:
         return
@@ -147,13 +149,13 @@ def read_page(
         if not level:
             blocks.append((line, words))
             continue
-        told_below = bool(trail) and trail[-1][0] < level
-        if blocks or (heading and not told_below):
-            yield " > ".join(one for _, one in trail), blocks or heading
-        trail = [*(one for one in trail if one[0] < level), (level, plain_words(words))]
+        has_subheading = bool(trail) and trail[-1][0] < level
+        if blocks or (heading and not has_subheading):
+            yield " > ".join(words for _, words in trail), blocks or heading
+        trail = [*(above for above in trail if above[0] < level), (level, plain_words(words))]
         blocks, heading = [], [(line, plain_words(words))]
     if blocks or heading:
-        yield " > ".join(one for _, one in trail), blocks or heading
+        yield " > ".join(words for _, words in trail), blocks or heading
 
 
 _MOST_PAGES = 2_000

@@ -6,7 +6,9 @@ import math
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
 from itertools import accumulate, pairwise
+from typing import TypeVar
 
 from modelyard.retrieval.chunk import Chunk
 
@@ -15,22 +17,29 @@ CountTokens = Callable[[Sequence[str]], Sequence[int]]
 
 LONGEST_TITLE = 300
 """Characters."""
-_CRUMB = 5
-"""A span of less than this part of the limit does not stand alone where it need not."""
+_SMALL_SHARE = 5
+"""A span below this fraction of the limit (a fifth) is joined with a neighbour where both fit."""
 _LONGEST_TOKEN = 16
-"""Characters that a token has at most in the mean: a tokenizer gives a word of thousands of them
-as one token that it does not know.
+"""The most characters that a token has on average. A tokenizer counts a word of thousands of
+characters as one unknown token, which this corrects.
 """
+_SAYS_SOMETHING = re.compile(r"\w")
+_ENCODED = re.compile(
+    r"(?:^[A-Za-z0-9+/]{60,}={0,2}\n)+[A-Za-z0-9+/]{1,59}={0,2}$|[A-Za-z0-9+/]{60,}={0,2}",
+    re.MULTILINE,
+)
+"""Bytes as hex or base64, which are longer than any word; the last of several lines is shorter."""
+_LETTERS = re.compile(r"[A-Za-z0-9+/]+={0,2}")
+
+T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True)
-class Document:
-    """The lines of a file, and what each costs."""
+class TextDocument:
+    """The lines of a file, and how many tokens each has."""
 
-    path: str
-    """From the project's root."""
     text: str
-    """All of it, with nothing secret left."""
+    """All of it, without secrets."""
     lines: Sequence[str]
     """Without their ends."""
     limit: int
@@ -41,7 +50,7 @@ class Document:
     """Tokens of all lines before each line; one more entry than lines."""
 
     def tokens(self, start: int, end: int) -> int:
-        """Tokens of lines [start, end): words end where lines do, so they add up."""
+        """Tokens of lines [start, end); they add up, since no word spans two lines."""
         return self.sums[end] - self.sums[start]
 
     def is_blank(self, line: int) -> bool:
@@ -71,37 +80,35 @@ class Piece:
     facts: Mapping[str, str] = field(default_factory=dict)
     """As in a chunk."""
     breaks: Sequence[Sequence[int]] = ()
-    """Lines before which it may be cut, the best places first; in the end, any line."""
+    """Lines before which it may be split, the best places first; at last, any line."""
     shown_from: int | None = None
-    """The line that it is said to begin at, when that is above its text: a heading."""
+    """The line that its chunk begins at, when that is above its text: a heading."""
 
 
-def make_document(path: str, text: str, limit: int, count_tokens: CountTokens) -> Document:
-    """A text with the cost of each of its lines; one call of the tokenizer."""
+def make_document(text: str, limit: int, count_tokens: CountTokens) -> TextDocument:
+    """A text with the tokens of each line, counted in one call of the tokenizer."""
     count_tokens = _counting_long_words(count_tokens)
     lines = [line.removesuffix("\r") for line in text.split("\n")]
     *costs, empty = count_tokens([*lines, ""])
     sums = list(accumulate((max(0, cost - empty) for cost in costs), initial=0))
-    return Document(path, text, lines, max(1, limit - empty), count_tokens, sums)
+    return TextDocument(text, lines, max(1, limit - empty), count_tokens, sums)
 
 
 def _counting_long_words(count_tokens: CountTokens) -> CountTokens:
-    """The same count, but never less than so many characters can be."""
+    """The same count, but at least as many tokens as the letters of a text need."""
 
     def count(texts: Sequence[str]) -> Sequence[int]:
         return [
-            counted if counted * _LONGEST_TOKEN >= len(text) else max(counted, _least_tokens(text))
+            counted
+            if counted * _LONGEST_TOKEN >= len(text)
+            else max(counted, math.ceil(sum(map(len, text.split())) / _LONGEST_TOKEN))
             for text, counted in zip(texts, count_tokens(texts), strict=True)
         ]
 
     return count
 
 
-def _least_tokens(text: str) -> int:
-    return math.ceil(sum(map(len, text.split())) / _LONGEST_TOKEN)
-
-
-def cut(document: Document, pieces: Iterable[Piece]) -> list[Chunk]:
+def split_into_chunks(document: TextDocument, pieces: Iterable[Piece]) -> list[Chunk]:
     """The chunks of a document's pieces, none longer than its limit with its title."""
     pieces = list(pieces)
     titles = [shorten(piece.title) for piece in pieces]
@@ -111,7 +118,7 @@ def cut(document: Document, pieces: Iterable[Piece]) -> list[Chunk]:
         limit = max(document.limit - (cost - empty), document.limit // 2, 1)
         first = piece.shown_from
         spans = pack(document, piece.start, piece.end, limit, piece.breaks)
-        for start, end in _join_small(document, spans, limit):
+        for start, end in join_neighbours(spans, partial(_join_small, document, limit)):
             begin, stop = document.trim(start, end)
             for text in _texts(document, begin, stop, limit):
                 shown = begin if first is None else first
@@ -130,9 +137,9 @@ def cut(document: Document, pieces: Iterable[Piece]) -> list[Chunk]:
 
 
 def pack(
-    document: Document, start: int, end: int, limit: int, breaks: Sequence[Sequence[int]]
+    document: TextDocument, start: int, end: int, limit: int, breaks: Sequence[Sequence[int]]
 ) -> Iterator[tuple[int, int]]:
-    """Spans of lines [start, end) of at most `limit` tokens, nearly even, cut at the best places.
+    """Spans of lines [start, end) of at most `limit` tokens, nearly even, split at the best places.
 
     A span longer than the limit is a single line.
     """
@@ -164,28 +171,30 @@ def pack(
 
 
 def _join_small(
-    document: Document, spans: Iterable[tuple[int, int]], limit: int
-) -> Iterator[tuple[int, int]]:
-    """Spans without crumbs: a small one goes to a neighbour where both fit, the one before first.
+    document: TextDocument, limit: int, left: tuple[int, int], right: tuple[int, int]
+) -> tuple[int, int] | None:
+    """Both spans as one, where one of them is small and both fit.
 
-    A line such as `try:` that opens what is too long by itself would stand alone otherwise.
+    Otherwise a line such as `try:`, before a block that is too long, would stand alone.
     """
-    held: tuple[int, int] | None = None
-    for span in spans:
-        if held is None:
-            held = span
-            continue
-        least = min(document.tokens(*held), document.tokens(*span))
-        if least <= limit // _CRUMB and document.tokens(held[0], span[1]) <= limit:
-            held = (held[0], span[1])
-            continue
-        yield held
-        held = span
+    smaller = min(document.tokens(*left), document.tokens(*right))
+    fits = document.tokens(left[0], right[1]) <= limit
+    return (left[0], right[1]) if smaller <= limit // _SMALL_SHARE and fits else None
+
+
+def join_neighbours(items: Iterable[T], join: Callable[[T, T], T | None]) -> Iterator[T]:
+    """Items where each is joined with the one before it, unless `join` returns None."""
+    held: T | None = None
+    for item in items:
+        joined = None if held is None else join(held, item)
+        if held is not None and joined is None:
+            yield held
+        held = item if joined is None else joined
     if held is not None:
         yield held
 
 
-def paragraph_starts(document: Document, start: int, end: int) -> list[int]:
+def paragraph_starts(document: TextDocument, start: int, end: int) -> list[int]:
     """Lines of a span that follow a blank one."""
     return [
         line
@@ -195,7 +204,7 @@ def paragraph_starts(document: Document, start: int, end: int) -> list[int]:
 
 
 def shorten(title: str) -> str:
-    """A title on one line, cut at a word when it is very long."""
+    """A title on one line, shortened between words when it is very long."""
     title = " ".join(title.split())
     if len(title) <= LONGEST_TITLE:
         return title
@@ -203,25 +212,26 @@ def shorten(title: str) -> str:
 
 
 def split_words(text: str, limit: int, count_tokens: CountTokens) -> list[str]:
-    """A long line in parts of at most `limit` tokens, cut between words where there are any."""
+    """A long line in parts of at most `limit` tokens, split between words where there are any."""
     *_, empty = count_tokens([""])
-    parts, fitting = [text], False
-    while not fitting:
-        counts = count_tokens(parts)
-        fitting = True
-        cut_parts: list[str] = []
-        for part, cost in zip(parts, counts, strict=True):
-            if cost - empty <= limit or len(part) <= 1:
-                cut_parts.append(part)
-                continue
-            fitting = False
-            size = max(1, min(int(len(part) * limit / (cost - empty) * 0.8), len(part) // 2))
-            cut_parts.extend(_by_size(part, size))
-        parts = cut_parts
-    return [part for part in (part.strip() for part in parts) if part]
+    parts: list[str] = []
+    shorter = [text]
+    while shorter != parts:
+        parts = shorter
+        costs = count_tokens(parts)
+        shorter = [
+            piece
+            for part, cost in zip(parts, costs, strict=True)
+            for piece in _shorten_part(part, cost - empty, limit)
+        ]
+    return [part.strip() for part in parts if part.strip()]
 
 
-def _by_size(text: str, size: int) -> Iterator[str]:
+def _shorten_part(text: str, cost: int, limit: int) -> Iterator[str]:
+    """A part of `cost` tokens as it is where it fits, else in pieces of about `limit` tokens."""
+    size = len(text)
+    if cost > limit:
+        size = max(1, min(int(size * limit / cost * 0.8), size // 2))
     place = 0
     while place < len(text):
         end = min(place + size, len(text))
@@ -232,45 +242,33 @@ def _by_size(text: str, size: int) -> Iterator[str]:
         place = end
 
 
-_SAYS_SOMETHING = re.compile(r"\w")
-_ENCODED = re.compile(
-    r"(?:^[A-Za-z0-9+/]{60,}={0,2}\n)+[A-Za-z0-9+/]{1,59}={0,2}$|[A-Za-z0-9+/]{60,}={0,2}",
-    re.MULTILINE,
-)
-"""Bytes written in letters, as hex or base64: longer than any word. Of several lines the last is
-shorter.
-"""
-
-_LETTERS = re.compile(r"[A-Za-z0-9+/]+={0,2}")
-
-
 def has_words(text: str) -> bool:
-    """Whether there is anything to find a text by, besides bytes written in letters."""
+    """Whether a text has words to find it by, besides bytes as hex or base64."""
     return _SAYS_SOMETHING.search(_ENCODED.sub(" ", text)) is not None
 
 
-def _texts(document: Document, start: int, end: int, limit: int) -> list[str]:
+def _texts(document: TextDocument, start: int, end: int, limit: int) -> Iterator[str]:
+    """The text of lines [start, end); a line above the limit in parts; nothing without words.
+
+    Of such a line, parts inside a run of encoded bytes are left out, and the end of the run.
+    """
     text = "\n".join(document.lines[start:end])
     if not has_words(text):
-        return []
+        return
     if end - start > 1 or document.tokens(start, end) <= limit:
-        return [text]
-    return list(_with_words(text, split_words(text, limit, document.count_tokens)))
-
-
-def _with_words(text: str, parts: Iterable[str]) -> Iterator[str]:
-    """Parts of a line, without those inside a run of bytes written in letters, and its end."""
+        yield text
+        return
     run = ""
-    for part in parts:
+    for part in split_words(text, limit, document.count_tokens):
         if not has_words(part) or (run and run + part in text and _LETTERS.fullmatch(part)):
             run = part
-            continue
-        run = ""
-        yield part
+        else:
+            run = ""
+            yield part
 
 
-def paragraph_pieces(document: Document) -> Iterator[Piece]:
-    """The whole text as one piece that is cut between paragraphs."""
+def paragraph_pieces(document: TextDocument) -> Iterator[Piece]:
+    """The whole text as one piece that may be split between paragraphs."""
     end = len(document.lines)
     yield Piece(
         start=0,

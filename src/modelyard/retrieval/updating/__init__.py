@@ -1,5 +1,5 @@
-"""The steps of an update: what changed on the disk, how files are cut, and how an index takes it.
+"""The steps of an update: what changed on the disk, reading files into chunks, and what is written.
 
-Knows one index at a time. Does not lock it, and does not know how an index keeps its rows
-(`revise.py`) or how a file is cut (`reading/`).
+Handles one index at a time. Does not lock it, and does not know how an index stores its rows
+(`index_writer.py`) or how a file is split (`reading/`).
 """
