@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from index_projects import Docs, all_chunks, make_docs
-
 from modelyard.configs.kinds.embedding_models import IndexSettings
 from modelyard.retrieval.index_file import IndexedChunk, open_index
 from modelyard.retrieval.postings import attach_places

@@ -12,9 +12,9 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from index_projects import Docs, all_chunks
 from serial_trees import make_serial_docs, told, told_by
 
+from index_projects import Docs, all_chunks
 from killed import SOAK
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import write_atomic

@@ -9,8 +9,8 @@ from pathlib import Path
 import numpy as np
 import numpy.typing as npt
 import pytest
-from index_projects import ENCODER
 
+from index_projects import ENCODER
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.retrieval.cache import EmbeddingCache, open_cache

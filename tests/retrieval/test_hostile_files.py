@@ -14,8 +14,8 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from index_projects import Docs, all_chunks, make_docs, page
 
+from index_projects import Docs, all_chunks, make_docs, page
 from killed import SOAK, fork
 from modelyard.retrieval.index_file import open_index
 from modelyard.retrieval.reading.sources import SourceFile

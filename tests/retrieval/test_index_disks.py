@@ -14,9 +14,9 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from index_projects import Docs, all_chunks
 from serial_trees import assert_sound, make_serial_docs, told, told_by, words_of, write_tree
 
+from index_projects import Docs, all_chunks
 from killed import fork
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import ModelyardError

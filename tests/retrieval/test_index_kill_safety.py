@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Literal
 
 import pytest
-from index_projects import Docs, all_chunks, make_docs, page
 from serial_trees import (
     FILES,
     Witness,
@@ -25,6 +24,7 @@ from serial_trees import (
     write_tree,
 )
 
+from index_projects import Docs, all_chunks, make_docs, page
 from killed import SOAK, fork, interruptions, kill_after
 from modelyard.core.files import STAGING_PREFIX, NoSpace
 from modelyard.retrieval.index_file import connect_index, open_index

@@ -16,9 +16,9 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from index_projects import Docs, all_chunks
 from serial_trees import make_serial_docs, told, tree, write_tree
 
+from index_projects import Docs, all_chunks
 from killed import SOAK, fork
 from modelyard.retrieval.index_file import open_index
 from tiny_encoders import write_encoder

@@ -13,8 +13,8 @@ from pathlib import Path
 from statistics import median
 
 import pytest
-from index_projects import Docs, make_docs, page
 
+from index_projects import Docs, make_docs, page
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project

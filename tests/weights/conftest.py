@@ -40,7 +40,7 @@ def write_base_card(project: Project) -> Callable[..., Path]:
 
 
 @dataclass
-class Said:
+class RecordedProgress:
     """A Progress that remembers what it was told."""
 
     stages: list[str] = field(default_factory=list)
@@ -64,8 +64,8 @@ class Said:
 
 
 @pytest.fixture
-def said() -> Said:
-    return Said()
+def said() -> RecordedProgress:
+    return RecordedProgress()
 
 
 @dataclass(frozen=True)

@@ -16,7 +16,7 @@ from modelyard.configs.checking.finding import CheckReport
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.layout import Project
 
-REPOSITORY = Path(__file__).parents[2]
+REPOSITORY = Path(__file__).parents[1]
 EXAMPLES = REPOSITORY / "tests" / "examples" / "configs"
 _EXPECTED = re.compile(r"# expect: (\d+):(\d+) (.+)")
 
