@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from modelyard.cli.deploying import (
-    Manner,
+    DeployOptions,
     PlanFile,
     PlanOnly,
     Reason,
@@ -80,7 +80,7 @@ def deploy_config(
     from modelyard.deployments.deploy import deployment_request
     from modelyard.deployments.plan import Request
 
-    manner = Manner(
+    options = DeployOptions(
         plan_only=plan_only,
         plan_file=plan_file,
         yes=yes,
@@ -100,10 +100,10 @@ def deploy_config(
                 "--plan-file alone carries out a plan, which names its configs",
                 hint="leave out the configs, or add --plan to write a new plan",
             )
-        do_plan_file(("deploy", "rollback"), environment, manner)
+        do_plan_file(("deploy", "rollback"), environment, options)
         return
     if back:
         request = Request(action="rollback", to=to)
     else:
         request = deployment_request(find_project(), files or [], every_config=every_config)
-    do_request(request, environment or "development", manner)
+    do_request(request, environment or "development", options)

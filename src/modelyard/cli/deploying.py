@@ -55,7 +55,7 @@ class NotConfirmed(ModelyardError):
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Manner:
+class DeployOptions:
     """How a request is carried out: the options of both commands."""
 
     plan_only: bool
@@ -67,49 +67,49 @@ class Manner:
     as_json: bool
 
 
-def do_request(request: Request, environment: str, manner: Manner) -> None:
+def do_request(request: Request, environment: str, options: DeployOptions) -> None:
     """Plan a request; then show it, write it to a file, or carry it out."""
     from modelyard.deployments.deploy import carry_out, perform
     from modelyard.deployments.plan import write_plan
     from modelyard.deployments.propose import propose
 
     project = find_project()
-    if manner.plan_only or manner.dry_run:
+    if options.plan_only or options.dry_run:
         plan = propose(project, request, environment)
-        if manner.plan_file:
-            write_plan(manner.plan_file, plan)
-        _show_plan(project, plan, manner)
-    elif environment == "production" and not manner.yes:
+        if options.plan_file:
+            write_plan(options.plan_file, plan)
+        _show_plan(project, plan, options)
+    elif environment == "production" and not options.yes:
         plan = propose(project, request, environment)
         if plan.changes:
-            _confirm(plan, manner)
+            _confirm(plan, options)
             done = carry_out(
-                project, plan.preconditions, reason=manner.reason, wait_s=manner.wait_s
+                project, plan.preconditions, reason=options.reason, wait_s=options.wait_s
             )
         else:
-            done = perform(project, request, environment, wait_s=manner.wait_s)
-        _show_done(done, manner)
+            done = perform(project, request, environment, wait_s=options.wait_s)
+        _show_done(done, options)
     else:
-        done = perform(project, request, environment, reason=manner.reason, wait_s=manner.wait_s)
-        _show_done(done, manner)
+        done = perform(project, request, environment, reason=options.reason, wait_s=options.wait_s)
+        _show_done(done, options)
 
 
-def do_plan_file(actions: tuple[str, ...], environment: str | None, manner: Manner) -> None:
+def do_plan_file(actions: tuple[str, ...], environment: str | None, options: DeployOptions) -> None:
     """Carry out a plan file of one of these actions."""
     from modelyard.deployments.deploy import carry_out
     from modelyard.deployments.plan import load_plan
 
-    assert manner.plan_file is not None
-    bound = load_plan(manner.plan_file)
-    _check_fits(bound, actions, environment, manner.plan_file)
+    assert options.plan_file is not None
+    bound = load_plan(options.plan_file)
+    _check_fits(bound, actions, environment, options.plan_file)
     project = find_project()
-    if manner.dry_run:
-        _show_plan(project, _still_holding(project, bound), manner)
+    if options.dry_run:
+        _show_plan(project, _still_holding(project, bound), options)
         return
-    if bound.environment == "production" and not manner.yes:
-        _confirm(_still_holding(project, bound), manner)
-    done = carry_out(project, bound, reason=manner.reason, wait_s=manner.wait_s)
-    _show_done(done, manner)
+    if bound.environment == "production" and not options.yes:
+        _confirm(_still_holding(project, bound), options)
+    done = carry_out(project, bound, reason=options.reason, wait_s=options.wait_s)
+    _show_done(done, options)
 
 
 def _check_fits(
@@ -139,11 +139,11 @@ def _still_holding(project: Project, bound: PlanPreconditions) -> Plan:
     return plan
 
 
-def _confirm(plan: Plan, manner: Manner) -> None:
+def _confirm(plan: Plan, options: DeployOptions) -> None:
     """Show the plan and ask; without a terminal, name the option to add."""
 
     environment = plan.preconditions.environment
-    if manner.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
+    if options.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
         words = shlex.join(["models", *sys.argv[1:], "--yes"])
         raise InvalidInput(
             f"{environment} needs a confirmation, and there is no terminal to ask on",
@@ -155,12 +155,12 @@ def _confirm(plan: Plan, manner: Manner) -> None:
         raise NotConfirmed(f"nothing was changed in {environment}: not confirmed")
 
 
-def _show_plan(project: Project, plan: Plan, manner: Manner) -> None:
+def _show_plan(project: Project, plan: Plan, options: DeployOptions) -> None:
     from modelyard.deployments.drift import files_to_repair
     from modelyard.deployments.plan import plan_facts
 
     mended = () if plan.changes else files_to_repair(project, plan.preconditions.environment)
-    if manner.as_json:
+    if options.as_json:
         outcome = {**_outcome(None), "mended": list(mended)}
         print_json({**plan_facts(plan), **outcome, "dry_run": True})
     elif mended:
@@ -172,17 +172,17 @@ def _show_plan(project: Project, plan: Plan, manner: Manner) -> None:
         )
     else:
         print_lines([*_plan_lines(plan), _preview(plan)])
-    if manner.plan_only and manner.plan_file:
-        print_note(f"the plan is in {manner.plan_file}")
-    if manner.plan_only and (plan.changes or mended):
+    if options.plan_only and options.plan_file:
+        print_note(f"the plan is in {options.plan_file}")
+    if options.plan_only and (plan.changes or mended):
         flush_results()
         sys.exit(4)
 
 
-def _show_done(done: Deployment, manner: Manner) -> None:
+def _show_done(done: Deployment, options: DeployOptions) -> None:
     from modelyard.deployments.plan import plan_facts
 
-    if manner.as_json:
+    if options.as_json:
         print_json({**plan_facts(done.plan), **_outcome(done), "dry_run": False})
     else:
         print_lines([*_plan_lines(done.plan), *_ending(done)])

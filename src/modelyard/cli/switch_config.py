@@ -7,7 +7,7 @@ from typing import Annotated
 import typer
 
 from modelyard.cli.deploying import (
-    Manner,
+    DeployOptions,
     PlanFile,
     PlanOnly,
     Reason,
@@ -73,7 +73,7 @@ def switch_config(
     from modelyard.deployments.deploy import switch_request
     from modelyard.deployments.plan import Request
 
-    manner = Manner(
+    options = DeployOptions(
         plan_only=plan_only,
         plan_file=plan_file,
         yes=yes,
@@ -90,11 +90,11 @@ def switch_config(
                 "--plan-file alone carries out a plan, which names its profile",
                 hint="leave out the rest, or add --plan to write a new plan",
             )
-        do_plan_file(("switch", "undo"), environment, manner)
+        do_plan_file(("switch", "undo"), environment, options)
         return
     if not undo and profile is None:
         raise InvalidInput(
             "no profile was named", hint="`--profile high_accuracy`, or `--undo` to go back"
         )
     request = Request(action="undo") if undo else switch_request(profile or "", domain)
-    do_request(request, environment or "development", manner)
+    do_request(request, environment or "development", options)
