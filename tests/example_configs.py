@@ -12,7 +12,7 @@ import shutil
 from pathlib import Path
 
 from modelyard.configs.checking.check import check_configs
-from modelyard.configs.checking.finding import CheckReport
+from modelyard.configs.checking.report import CheckReport
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.layout import Project
 
@@ -67,5 +67,5 @@ def expected_findings(case: Path) -> list[str]:
 def shown_findings(report: CheckReport) -> list[str]:
     """The findings in the form of the announced ones."""
     return sorted(
-        f"{Path(one.file).name}:{one.line}:{one.column}: {one.message}" for one in report.findings
+        f"{Path(finding.where or '').name}: {finding.message}" for finding in report.findings
     )

@@ -275,7 +275,7 @@ def test_the_kind_of_a_loose_file_is_said_by_its_schema_line(
     write(outside / "other.yaml", BUILTIN)
     assert validate("loose.yaml") == 0
     assert validate("other.yaml") == 2
-    assert "other.yaml:1:1: what kind of config this is cannot be told" in capsys.readouterr().out
+    assert "other.yaml:1:1: the kind of this config is unknown" in capsys.readouterr().out
 
 
 # In processes of its own

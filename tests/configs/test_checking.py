@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.configs.checking.check import check_configs
-from modelyard.configs.checking.finding import CheckReport
+from modelyard.configs.checking.report import CheckReport
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import load_document
 from modelyard.core.errors import ProblemsFound
@@ -62,7 +62,7 @@ def test_all_findings_of_all_files_come_in_one_go_in_order(small: Project) -> No
     write(small, "language_models/b.yaml", HOSTED + "colour: blue\nfallback: c\n")
     write(small, "language_models/a.yaml", "description: [\n")
     report = check(small)
-    assert [(finding.file, finding.line) for finding in report.findings] == [
+    assert [finding.place[:2] for finding in report.findings] == [
         ("configs/language_models/a.yaml", 2),
         ("configs/language_models/b.yaml", 8),
         ("configs/language_models/b.yaml", 9),
@@ -87,7 +87,7 @@ def test_a_finding_of_one_environment_says_so_and_stands_in_its_overlay(small: P
     text = HOSTED + "environments:\n  test:\n    fallback: gone\n"
     path = write(small, "language_models/a.yaml", text)
     [finding] = check(small).findings
-    assert (finding.line, finding.message.endswith("(in test)")) == (10, True)
+    assert (finding.place[1], finding.message.endswith("(in test)")) == (10, True)
     assert check(small, path, environments=("production",)).findings == ()
     [alone] = check(small, path, environments=("test",)).findings
     assert not alone.message.endswith("(in test)")
@@ -105,7 +105,7 @@ def test_a_value_of_the_base_that_an_overlay_makes_wrong_is_shown_where_it_is_wr
     text = HOSTED + "environments:\n  production:\n    context_tokens: 2k\n"
     write(small, "language_models/a.yaml", text)
     [finding] = check(small).findings
-    assert (finding.line, finding.column) == (6, 1)
+    assert finding.place[1:] == (6, 1)
     assert finding.message.endswith("(in production)")
 
 
@@ -129,8 +129,8 @@ def test_a_reference_to_a_broken_config_is_said_where_only_the_reference_is_chec
 ) -> None:
     path = write(small, "language_models/a.yaml", HOSTED + "fallback: broken\n")
     broken = write(small, "language_models/broken.yaml", "provider: [\n")
-    assert [finding.rule for finding in check(small, path).findings] == ["broken-reference"]
-    assert [finding.rule for finding in check(small, path, broken).findings] == ["yaml-syntax"]
+    assert [finding.code for finding in check(small, path).findings] == ["broken-reference"]
+    assert [finding.code for finding in check(small, path, broken).findings] == ["yaml-syntax"]
 
 
 def test_a_config_is_found_by_the_name_it_gives_itself(small: Project) -> None:
@@ -164,14 +164,14 @@ def test_a_hopeless_file_is_an_error_at_once(small: Project, data: bytes, rule: 
     began = time.monotonic()
     report = check(small)
     assert time.monotonic() - began < 1
-    assert rule in {finding.rule for finding in report.findings}
+    assert rule in {finding.code for finding in report.findings}
 
 
 def test_a_file_that_is_gone_or_a_folder_is_an_error(small: Project) -> None:
     folder = small.configs / "language_models" / "a.yaml"
     folder.mkdir(parents=True)
     report = check(small, folder, folder.with_name("b.yaml"))
-    assert {finding.rule for finding in report.findings} == {"yaml-unreadable"}
+    assert {finding.code for finding in report.findings} == {"yaml-unreadable"}
     assert len(report.findings) == 2
 
 
@@ -180,7 +180,7 @@ def test_aliases_that_unfold_to_gigabytes_are_an_error_at_once(small: Project) -
     lines += [f"a{n}: &a{n} [{', '.join([f'*a{n - 1}'] * 10)}]" for n in range(1, 12)]
     write(small, "language_models/a.yaml", "\n".join(lines) + "\n")
     began = time.monotonic()
-    assert {finding.rule for finding in check(small).findings} == {"yaml-too-large"}
+    assert {finding.code for finding in check(small).findings} == {"yaml-too-large"}
     assert time.monotonic() - began < 1
 
 
@@ -230,17 +230,17 @@ print(sorted(heavy & set(sys.modules)))
 def test_a_strict_check_asks_the_json_schema_as_well(
     small: Project, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    from modelyard.configs.checking import second_judge
+    from modelyard.configs.checking import json_schema
 
     path = write(small, "language_models/a.yaml", HOSTED)
     assert check(small, path, strict=True).findings == ()
-    published = second_judge.load_schema("language_models")
+    published = json_schema.load_schema("language_models")
     del published["properties"]["prices"]
-    monkeypatch.setattr(second_judge, "load_schema", lambda kind: published)
-    second_judge._validator.cache_clear()
+    monkeypatch.setattr(json_schema, "load_schema", lambda kind: published)
+    json_schema._validator.cache_clear()
     [finding] = check(small, path, strict=True).findings
-    second_judge._validator.cache_clear()
-    assert finding.rule == "json-schema"
+    json_schema._validator.cache_clear()
+    assert finding.code == "json-schema"
     assert check(small, path).findings == ()
 
 

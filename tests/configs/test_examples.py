@@ -5,6 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
+
 from example_configs import (
     EXAMPLES,
     REPOSITORY,
@@ -14,9 +15,8 @@ from example_configs import (
     make_project,
     shown_findings,
 )
-
 from modelyard.configs.checking.check import check_configs
-from modelyard.configs.checking.rules import RULES
+from modelyard.configs.checking.codes import CODES
 from modelyard.configs.kinds import ENVIRONMENTS, KINDS
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.layout import Project
@@ -67,8 +67,8 @@ def test_there_are_enough_examples_and_each_is_of_another_mistake() -> None:
 
 def test_every_rule_has_an_example(small_project: Project) -> None:
     reports = [check_case(small_project, case) for case in example_cases("bad")]
-    shown = {finding.rule for report in reports for finding in report.findings}
-    assert shown == set(RULES) - NOT_IN_EXAMPLES
+    shown = {finding.code for report in reports for finding in report.findings}
+    assert shown == set(CODES) - NOT_IN_EXAMPLES
 
 
 def test_every_config_of_this_repository_is_valid_in_every_environment() -> None:

@@ -17,15 +17,15 @@ from typing import Any, get_type_hints
 
 import pytest
 import yaml
-from example_configs import REPOSITORY, make_project
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from jsonschema import Draft7Validator
 from jsonschema.validators import extend
 
+from example_configs import REPOSITORY, make_project
 from killed import SOAK
 from modelyard.configs.checking.check import check_configs
-from modelyard.configs.checking.finding import CheckReport
+from modelyard.configs.checking.report import CheckReport
 from modelyard.configs.kinds import ENVIRONMENTS, KINDS
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import load_document, own_settings, resolve
@@ -199,7 +199,7 @@ def test_changed_settings_end_in_findings_and_both_judges_agree(
     path, report = checker.check(real, text.encode("utf-8", "surrogatepass"))
     if report.valid:
         assert unknown_keys(path) == []
-    rules = {finding.rule for finding in report.findings}
+    rules = {finding.code for finding in report.findings}
     if not any(rule.startswith("yaml-") for rule in rules):
         assert_judges_agree(path, report)
 

@@ -10,27 +10,30 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.configs.checking.finding import CheckReport, Finding, Level, SecretUse
-from modelyard.configs.checking.reports.excerpt import Excerpt, excerpt, source_lines
-from modelyard.configs.checking.reports.facts import build_facts
-from modelyard.configs.checking.reports.github import github_lines
-from modelyard.configs.checking.reports.junit import render_junit
-from modelyard.configs.checking.reports.lines import finding_line, secret_lines, verdict
-from modelyard.configs.checking.reports.sarif import build_sarif
-from modelyard.configs.checking.rules import RULES, explain_rule
+from modelyard.configs.checking.codes import CODES, explain_code
+from modelyard.configs.checking.excerpt import Excerpt, excerpt, source_lines
+from modelyard.configs.checking.formats import build_sarif, github_lines, render_junit
+from modelyard.configs.checking.report import (
+    CheckReport,
+    SecretUse,
+    build_facts,
+    finding_line,
+    secret_lines,
+    verdict,
+)
+from modelyard.core.errors import Diagnostic, Level
 
 FILE = "configs/language_models/gpt4_config.yaml"
 HOSTILE = "a <b> & \"c\" 'd' 100%,\x1b[31m\r\n::error::x]]>\x00\ud83d\ufffe ü"
 SOURCE = Path(__file__).parents[2] / "src" / "modelyard"
 # What they refuse is no finding of a check.
 DEPLOYMENT = ("plan.py", "snapshot.py")
-# Which argument of a call is the rule.
-RULE_PLACES = {
-    "Mistake": 1,
+# Which argument of a call is the code.
+CODE_PLACES = {
+    "problem": 1,
     "warning": 1,
     "add": 2,
     "wrong": 3,
-    "problem": 2,
     "_one_problem": 1,
     "_problem": 1,
     "_stop": 1,
@@ -44,12 +47,13 @@ def finding(
     file: str = FILE,
     level: Level = "error",
     hint: str | None = None,
-    rule: str = "unknown-key",
-) -> Finding:
-    return Finding(file=file, line=12, column=3, level=level, rule=rule, message=message, hint=hint)
+    code: str = "unknown-key",
+) -> Diagnostic:
+    where = f"{file}:12:3"
+    return Diagnostic(message=message, where=where, level=level, code=code, hint=hint)
 
 
-def report(*findings: Finding, files: tuple[str, ...] = (FILE,)) -> CheckReport:
+def report(*findings: Diagnostic, files: tuple[str, ...] = (FILE,)) -> CheckReport:
     return CheckReport(files=files, findings=findings, secrets=())
 
 
@@ -75,7 +79,7 @@ def test_a_line_stays_one_line_whatever_it_holds() -> None:
         ([finding(), finding(), finding(level="warning")], "1 file checked: 2 errors, 1 warning"),
     ],
 )
-def test_the_verdict_counts(findings: list[Finding], words: str) -> None:
+def test_the_verdict_counts(findings: list[Diagnostic], words: str) -> None:
     assert verdict(report(*findings)) == words
 
 
@@ -156,7 +160,7 @@ def test_a_warning_fails_a_test_only_when_strict() -> None:
 
 
 def test_junit_is_xml_whatever_a_finding_holds() -> None:
-    text = render_junit(report(finding(HOSTILE, hint=HOSTILE, rule="<&>"), files=(HOSTILE,)))
+    text = render_junit(report(finding(HOSTILE, hint=HOSTILE, code="<&>"), files=(HOSTILE,)))
     suite = ElementTree.fromstring(text.encode("utf-8"))
     assert "a <b> & \"c\" 'd' 100%,\\x1b[31m" in "".join(suite.itertext())
 
@@ -170,14 +174,14 @@ def test_a_finding_of_a_file_that_was_not_asked_for_is_not_lost() -> None:
 
 
 def test_sarif_has_each_rule_once_and_each_finding_points_to_its_own() -> None:
-    log = build_sarif(report(finding(), finding(rule="missing"), finding()))
+    log = build_sarif(report(finding(), finding(code="missing"), finding()))
     (run,) = log["runs"]
     rules = run["tool"]["driver"]["rules"]
     assert [rule["id"] for rule in rules] == ["missing", "unknown-key"]
     assert [rules[one["ruleIndex"]]["id"] for one in run["results"]] == [
         one["ruleId"] for one in run["results"]
     ]
-    assert rules[1]["help"]["text"] == explain_rule("unknown-key")
+    assert rules[1]["help"]["text"] == explain_code("unknown-key")
 
 
 def test_sarif_says_where_relative_to_the_project() -> None:
@@ -270,24 +274,24 @@ def test_an_excerpt_never_fails(column: int) -> None:
             assert found.indent >= 0 and found.width >= 1
 
 
-def test_every_rule_of_the_program_is_explained() -> None:
-    """Rules are texts such as `unknown-key`: the arguments called rule, and those of Mistake."""
+def test_every_code_of_the_program_is_explained() -> None:
+    """Codes are texts such as `unknown-key`: the arguments called code, and those of problem()."""
     packages = [SOURCE / name for name in ("core", "settings", "configs", "deployments")]
     found = [path for package in packages for path in package.rglob("*.py")]
     modules = [path for path in found if path.name not in DEPLOYMENT]
-    used = {rule for path in modules for rule in rules_in(path)}
+    used = {code for path in modules for code in codes_in(path)}
     assert {"unknown-key", "yaml-tab", "fallback-cycle", "inline-secret"} <= used
-    assert used == set(RULES)
+    assert used == set(CODES)
 
 
-def rules_in(path: Path) -> Iterator[str]:
+def codes_in(path: Path) -> Iterator[str]:
     for node in ast.walk(ast.parse(path.read_text())):
         if not isinstance(node, ast.Call):
             continue
         name = getattr(node.func, "id", getattr(node.func, "attr", ""))
-        given = [word.value for word in node.keywords if word.arg in ("rule", "code")]
-        if name in RULE_PLACES and len(node.args) > RULE_PLACES[name]:
-            given.append(node.args[RULE_PLACES[name]])
+        given = [word.value for word in node.keywords if word.arg == "code"]
+        if name in CODE_PLACES and len(node.args) > CODE_PLACES[name]:
+            given.append(node.args[CODE_PLACES[name]])
         for value in given:
             yield from constants_in(value)
 
@@ -304,7 +308,7 @@ def constants_in(node: ast.expr) -> Iterator[str]:
                 yield from constants_in(value)
 
 
-def test_rules_are_explained_in_sentences() -> None:
-    assert all(words[0].isupper() or words[0] == "`" for words in RULES.values())
-    assert all(words.endswith(".") for words in RULES.values())
-    assert explain_rule("no-such-rule").endswith(".")
+def test_codes_are_explained_in_sentences() -> None:
+    assert all(words[0].isupper() or words[0] == "`" for words in CODES.values())
+    assert all(words.endswith(".") for words in CODES.values())
+    assert explain_code("no-such-code").endswith(".")

@@ -10,8 +10,8 @@ from pathlib import Path
 import pytest
 
 from deploy_samples import deploy_config, write_deploy_project
+from modelyard.configs.compare import mask_value
 from modelyard.configs.explain import explain
-from modelyard.configs.masked import mask_value
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.layout import Project
 from modelyard.deployments.diff import diff_configs

@@ -16,7 +16,7 @@ from tempfile import TemporaryDirectory
 
 from modelyard.cli.validate_config import draw_report
 from modelyard.configs.checking.check import check_configs
-from modelyard.configs.checking.rules import RULES
+from modelyard.configs.checking.codes import CODES
 from modelyard.configs.fields import Setting, settings_of
 from modelyard.configs.kinds import KINDS, Kind
 from modelyard.configs.reading.catalogue import ConfigCatalogue
@@ -121,7 +121,7 @@ _QUANTITIES = (
 def render_config_reference() -> str:
     """The whole of docs/configs.md."""
     checks = ["## What is checked", "", "| rule | what it is about |", "|---|---|"]
-    checks += [f"| `{rule}` | {_cell(words)} |" for rule, words in RULES.items()]
+    checks += [f"| `{rule}` | {_cell(words)} |" for rule, words in CODES.items()]
     parts = [
         _OPENING,
         _found_mistakes(),

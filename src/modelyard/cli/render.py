@@ -16,15 +16,14 @@ from functools import cache
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
-from modelyard.core.errors import ModelyardError
-from modelyard.core.visible import visible_text
+from modelyard.core.errors import Diagnostic, ModelyardError
+from modelyard.core.visible import visible_line, visible_text
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
     from rich.table import Table
 
-    from modelyard.configs.checking.finding import Finding
-    from modelyard.configs.checking.reports.excerpt import Excerpt
+    from modelyard.configs.checking.excerpt import Excerpt
 
 _C1_CONTROL = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _SHOWN_PROBLEMS = 40
@@ -138,17 +137,17 @@ def _writable(text: str) -> str:
     return text.encode("utf-8", "backslashreplace").decode()
 
 
-def print_finding(finding: Finding, shown: Excerpt | None) -> None:
+def print_finding(finding: Diagnostic, shown: Excerpt | None) -> None:
     """What a check found, with the line that it is about and a mark below its place."""
     from rich.text import Text
 
-    from modelyard.configs.checking.reports.lines import message_of, one_line
+    from modelyard.configs.checking.report import message_of
 
     colour = "yellow" if finding.level == "warning" else "bold red"
-    where = f"{one_line(finding.where)}:"
+    where = f"{visible_line(finding.where or '')}:"
     _print(Text.assemble((where, "bold"), " ", (message_of(finding), colour)), soft_wrap=True)
     if shown is not None:
-        number = str(finding.line).rjust(_LINE_NUMBER)
+        number = str(finding.place[1]).rjust(_LINE_NUMBER)
         bar = "│" if _is_unicode() else "|"
         _print(Text.assemble((f"{number} {bar} ", "dim"), _writable(shown.text)), soft_wrap=True)
         mark = " " * shown.indent + "^" * shown.width
@@ -156,7 +155,7 @@ def print_finding(finding: Finding, shown: Excerpt | None) -> None:
             Text.assemble((f"{' ' * _LINE_NUMBER} {bar} ", "dim"), (mark, colour)), soft_wrap=True
         )
     if finding.hint:
-        _print(Text(f"{' ' * _LINE_NUMBER}   {one_line(finding.hint)}", style="cyan"))
+        _print(Text(f"{' ' * _LINE_NUMBER}   {visible_line(finding.hint)}", style="cyan"))
     _print()
 
 

@@ -20,8 +20,8 @@ from modelyard.cli.render import (
 )
 
 if TYPE_CHECKING:
-    from modelyard.configs.checking.finding import CheckReport
-    from modelyard.configs.checking.reports.excerpt import SourceLine
+    from modelyard.configs.checking.excerpt import SourceLine
+    from modelyard.configs.checking.report import CheckReport
     from modelyard.configs.reading.catalogue import ConfigCatalogue
 
 _LARGEST_SHOWN_BYTES = 1_000_000
@@ -78,18 +78,19 @@ def validate_config(
     github: workflow commands, which GitHub shows beside the lines of a pull request
     """
     from modelyard.configs.checking.check import check_configs
-    from modelyard.configs.checking.reports.lines import verdict
+    from modelyard.configs.checking.report import verdict
     from modelyard.configs.kinds import ENVIRONMENTS
-    from modelyard.configs.reading.given import GivenConfigs, open_catalogue
-    from modelyard.configs.reading.selection import select_configs
+    from modelyard.configs.reading.catalogue import GivenConfigs, open_catalogue, select_configs
 
     catalogue = open_catalogue(words or [])
     environments = (environment,) if environment else ENVIRONMENTS
     report = check_configs(
-        catalogue, select_configs(catalogue, words or []), environments=environments, strict=strict
+        catalogue,
+        select_configs(catalogue, words or []),
+        environments=environments,
+        strict=strict,
+        unread=not words,
     )
-    if not words:
-        report = _with_unread(report, catalogue)
     _print(report, catalogue, output, strict)
     if isinstance(catalogue, GivenConfigs):
         print_note("no project is around these files, so they can only name each other")
@@ -99,48 +100,28 @@ def validate_config(
         sys.exit(2)
 
 
-def _with_unread(report: CheckReport, catalogue: ConfigCatalogue) -> CheckReport:
-    """The report with warnings about files in configs/ that no command reads."""
-    from dataclasses import replace
-
-    from modelyard.configs.checking.finding import finding_of
-    from modelyard.configs.reading.unread import find_unread
-
-    unread = [
-        finding_of(problem, catalogue.project.show(catalogue.project.configs), level="warning")
-        for problem in find_unread(catalogue.project)
-    ]
-    if not unread:
-        return report
-    together = sorted(
-        (*report.findings, *unread),
-        key=lambda finding: (finding.file, finding.line, finding.column),
-    )
-    return replace(report, findings=tuple(together))
-
-
 def _print(report: CheckReport, catalogue: ConfigCatalogue, output: Format, strict: bool) -> None:
 
     if output == "json":
-        from modelyard.configs.checking.reports.facts import build_facts
+        from modelyard.configs.checking.report import build_facts
 
         print_json(build_facts(report, strict=strict))
     elif output == "sarif":
-        from modelyard.configs.checking.reports.sarif import build_sarif
+        from modelyard.configs.checking.formats import build_sarif
 
         print_json(build_sarif(report))
     elif output == "junit":
-        from modelyard.configs.checking.reports.junit import render_junit
+        from modelyard.configs.checking.formats import render_junit
 
         print_lines(render_junit(report, strict=strict).splitlines())
     elif output == "github":
-        from modelyard.configs.checking.reports.github import github_lines
+        from modelyard.configs.checking.formats import github_lines
 
         print_lines(github_lines(report))
     elif sys.stdout.isatty():
         draw_report(report, catalogue)
     else:
-        from modelyard.configs.checking.reports.lines import finding_line, secret_lines
+        from modelyard.configs.checking.report import finding_line, secret_lines
 
         print_lines(map(finding_line, report.findings))
         print_lines(secret_lines(report))
@@ -148,17 +129,17 @@ def _print(report: CheckReport, catalogue: ConfigCatalogue, output: Format, stri
 
 def draw_report(report: CheckReport, catalogue: ConfigCatalogue) -> None:
     """The findings with the lines that they are about, for a terminal."""
-    from modelyard.configs.checking.reports.excerpt import excerpt
-    from modelyard.configs.checking.reports.lines import secret_lines
+    from modelyard.configs.checking.excerpt import excerpt
+    from modelyard.configs.checking.report import secret_lines
 
     files: dict[str, list[SourceLine]] = {}
     for finding in report.findings:
-        if finding.file not in files:
-            files[finding.file] = _lines_of(catalogue.project.root / finding.file)
-        lines = files[finding.file]
+        file, line, column = finding.place
+        if file not in files:
+            files[file] = _lines_of(catalogue.project.root / file)
         shown = None
-        if finding.line <= len(lines):
-            shown = excerpt(lines[finding.line - 1], finding.column, widest=excerpt_width())
+        if line <= len(files[file]):
+            shown = excerpt(files[file][line - 1], column, widest=excerpt_width())
         print_finding(finding, shown)
     secrets = list(secret_lines(report))
     if secrets:
@@ -168,7 +149,7 @@ def draw_report(report: CheckReport, catalogue: ConfigCatalogue) -> None:
 
 def _lines_of(path: Path) -> list[SourceLine]:
     """The lines of a file, or none when it cannot be shown: a finding says why."""
-    from modelyard.configs.checking.reports.excerpt import source_lines
+    from modelyard.configs.checking.excerpt import source_lines
 
     try:
         if not path.is_file() or path.stat().st_size > _LARGEST_SHOWN_BYTES:

@@ -1,12 +1,13 @@
-"""What differs between two states of settings, key by key, in the units in which people write."""
+"""What differs between two states of settings, key by key, and settings without their secrets."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, is_dataclass
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, Literal
 
-from modelyard.core.errors import KeyPath, dotted
+from modelyard.core.errors import Diagnostic, KeyPath, dotted
+from modelyard.secrets.detection import mask_secrets
 from modelyard.settings.fields import settings_fields
 from modelyard.settings.marks import choices_of, unwrap
 from modelyard.settings.units import MONEY, Quantity
@@ -98,3 +99,43 @@ def quantity_text(quantity: Quantity, value: float) -> str:
     if quantity is MONEY:
         return f"${value!r}"
     return f"{value!r} {unit}".rstrip()
+
+
+def mask_value(key: str, value: Any) -> Any:
+    """The value of a setting without secrets; its dotted key says what is one: `api_key`."""
+    if isinstance(value, str):
+        given = f"{key.rpartition('.')[2].partition('[')[0]}: "
+        shown = mask_secrets(given + value)
+        return shown.removeprefix(given) if shown.startswith(given) else mask_secrets(value)
+    if isinstance(value, Mapping):
+        return {
+            mask_secrets(str(name)): mask_value(str(name), item) for name, item in value.items()
+        }
+    if isinstance(value, (list, tuple)):
+        return [mask_value(key, item) for item in value]
+    return value
+
+
+def mask_changes(changes: Iterable[SettingChange]) -> tuple[SettingChange, ...]:
+    """Changes of settings without secrets."""
+    return tuple(
+        replace(
+            change,
+            key=mask_secrets(change.key),
+            before=mask_value(change.key, change.before),
+            after=mask_value(change.key, change.after),
+        )
+        for change in changes
+    )
+
+
+def mask_problems(problems: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Problems that quote no secret."""
+    return tuple(
+        replace(
+            problem,
+            message=mask_secrets(problem.message),
+            hint=problem.hint and mask_secrets(problem.hint),
+        )
+        for problem in problems
+    )

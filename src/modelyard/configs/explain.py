@@ -7,6 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
+from modelyard.configs.compare import mask_problems, mask_value
 from modelyard.configs.fields import (
     ANY_ITEM,
     ANY_NAME,
@@ -18,7 +19,6 @@ from modelyard.configs.fields import (
     written_form,
 )
 from modelyard.configs.kinds import ENVIRONMENTS
-from modelyard.configs.masked import mask_problems, mask_value
 from modelyard.configs.reading.document import HEADER_KEYS, Document, own_settings, resolve
 from modelyard.configs.reading.shape import check_shape
 from modelyard.core.errors import InvalidInput, KeyPath, ProblemsFound, dotted, nearest

@@ -11,10 +11,15 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modelyard.configs.compare import Difference, SettingChange, compare_flat
+from modelyard.configs.compare import (
+    Difference,
+    SettingChange,
+    compare_flat,
+    mask_changes,
+    mask_problems,
+)
 from modelyard.configs.fields import Place, walk_settings
 from modelyard.configs.kinds import ENVIRONMENTS, KINDS
-from modelyard.configs.masked import mask_changes, mask_problems
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import own_settings, resolve
 from modelyard.core.errors import InvalidInput, KeyPath, ProblemsFound, did_you_mean, dotted

@@ -13,8 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from modelyard.configs.compare import SettingChange, compare_settings
-from modelyard.configs.masked import mask_changes
+from modelyard.configs.compare import SettingChange, compare_settings, mask_changes
 from modelyard.configs.reading.document import HEADER_KEYS
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import make_folder, remove_folder, replace_link, sha256_file, write_atomic

@@ -87,18 +87,7 @@ def _require_valid(catalogue: ConfigCatalogue, paths: Sequence[Path], environmen
     """
     report = check_configs(catalogue, paths, environments=(environment,))
     if not report.valid:
-        raise _not_valid(
-            [
-                Diagnostic(
-                    message=finding.message,
-                    where=finding.where,
-                    hint=finding.hint,
-                    code=finding.rule,
-                )
-                for finding in report.findings
-                if finding.level == "error"
-            ]
-        )
+        raise _not_valid([finding for finding in report.findings if finding.level == "error"])
 
 
 def _not_valid(problems: Sequence[Diagnostic]) -> ProblemsFound:

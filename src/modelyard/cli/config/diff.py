@@ -53,7 +53,7 @@ def diff(
                         "settings": [{"key", "change", "before", "after"}]}],
            "profiles": [{"key": domain, "change", "before", "after"}]}
     """
-    from modelyard.configs.reading.given import open_catalogue
+    from modelyard.configs.reading.catalogue import open_catalogue
     from modelyard.deployments.diff import diff_configs
 
     found = diff_configs(open_catalogue([before, after]), before, after, environment=environment)

@@ -51,7 +51,7 @@ def explain(
                          "layers": [{"name", "value", "where"}], "may_be", "meaning"}]}
     """
     from modelyard.configs.explain import explain as explain_key
-    from modelyard.configs.reading.given import open_catalogue
+    from modelyard.configs.reading.catalogue import open_catalogue
 
     catalogue = open_catalogue([file])
     document = catalogue.read(catalogue.locate(file))

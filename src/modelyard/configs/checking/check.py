@@ -1,34 +1,37 @@
-"""The check of configs: YAML, shape, meaning, secrets; every finding of every file in one go.
+"""Checks configs: YAML, shape, meaning and secrets; every finding of every file in one go.
 
-Nothing is executed, no file is changed, and no file outside the configs is read but cards.
+Nothing is executed and no file is changed. Of the files outside configs/ only cards are read.
 """
 
 from __future__ import annotations
 
+import os
 import re
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from modelyard.configs.checking.finding import CheckReport, Finding, SecretUse, finding_of
-from modelyard.configs.checking.meaning import Check, load_check
-from modelyard.configs.checking.meaning.mistake import Mistake
-from modelyard.configs.checking.meaning.overlays import check_overlays
+from modelyard.configs.checking.meaning import load_check, warning
 from modelyard.configs.checking.meaning.references import check_references
-from modelyard.configs.checking.scene import Scene, Shelf, kind_word
-from modelyard.configs.checking.secrets import find_secret_use, secret_findings
+from modelyard.configs.checking.report import CheckReport, SecretUse
+from modelyard.configs.checking.view import ConfigSet, EnvironmentView
+from modelyard.configs.compare import mask_problems
 from modelyard.configs.kinds import ENVIRONMENTS
-from modelyard.configs.reading.catalogue import ConfigCatalogue
-from modelyard.configs.reading.document import Document, written_where
+from modelyard.configs.reading.catalogue import ConfigCatalogue, find_unread
+from modelyard.configs.reading.document import HEADER_KEYS, Document, written_where
 from modelyard.configs.reading.references import secret_references
 from modelyard.configs.reading.shape import Shaped
 from modelyard.core.errors import Diagnostic, KeyPath, ModelyardError, dotted
-from modelyard.secrets.detection import mask_secrets
+from modelyard.core.layout import Project
+from modelyard.secrets.detection import find_secrets
 
-_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/\S+")
+_SECRET_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/\S+")
+_PLACE = re.compile(r".*:[0-9]+:[0-9]+", re.DOTALL)
 _MOST_BYTES = 1_000_000
-"""A larger file is refused whole; nothing in it is looked at."""
+"""A larger file is refused whole; no part of it is checked."""
+_MOST_SECRETS = 100
+"""Secrets reported of one file."""
 
 
 def check_configs(
@@ -37,34 +40,59 @@ def check_configs(
     *,
     environments: tuple[str, ...] = ENVIRONMENTS,
     strict: bool = False,
+    unread: bool = False,
 ) -> CheckReport:
     """Check config files, as they are in each of the environments.
 
-    A file outside the project's configs/ is checked as if it stood in for the one of its name.
-    `strict` asks the published JSON Schema as well. Findings are sorted by file and line, each
-    once; one that is not of every environment says of which it is.
+    A file outside the project's configs/ is checked as if it replaced the one of its name.
+    `strict` checks against the published JSON Schema as well; `unread` warns of files in configs/
+    that nothing reads. Findings are sorted by file and line, each once; one that does not occur in
+    every environment names those in which it does.
     """
     chosen = list(dict.fromkeys(path.absolute() for path in paths))
-    shelf = Shelf(catalogue, chosen, environments)
-    scenes = [Scene(shelf, environment) for environment in environments]
-    findings: list[Finding] = []
+    configs = ConfigSet(catalogue, chosen, environments)
+    views = [EnvironmentView(configs, environment) for environment in environments]
+    findings: list[Diagnostic] = list(find_unread(catalogue.project)) if unread else []
     uses: dict[tuple[str, str], SecretUse] = {}
-    files = tuple(shelf.project.show(path) for path in chosen)
+    files = tuple(catalogue.project.show(path) for path in chosen)
     for path, file in zip(chosen, files, strict=True):
-        document = _read(path, file, catalogue, findings)
-        if document is None:
-            findings += secret_findings(_text_of(path), file)
-            continue
-        findings += secret_findings(document.source.text, file)
-        findings += _check_document(document, shelf, scenes, strict)
-        for reference, where in _secret_uses(document, shelf):
-            if (reference, where) not in uses:
-                uses[reference, where] = find_secret_use(shelf.project, reference, where)
+        try:
+            document = catalogue.inspect(path)
+        except ModelyardError as error:
+            whole = Diagnostic(message=error.message, where=error.where, hint=error.hint)
+            found: Iterable[Diagnostic] = error.problems or (whole,)
+            text = _text_of(path)
+        else:
+            found = _check_document(document, configs, views, strict)
+            text = document.source.text
+            for reference, where in _secret_uses(document, configs):
+                if (reference, where) not in uses:
+                    available = _is_available(catalogue.project, reference)
+                    uses[reference, where] = SecretUse(
+                        reference=reference, where=where, available=available
+                    )
+        findings += [_placed(finding, file) for finding in (*found, *_secrets_in(text, file))]
     return CheckReport(
         files=files,
         findings=tuple(_sorted(findings)),
         secrets=tuple(use for _, use in sorted(uses.items())),
     )
+
+
+def _placed(finding: Diagnostic, file: str) -> Diagnostic:
+    """The finding with a code and a place; without a place it is about the file's first line."""
+    placed = finding.where and _PLACE.fullmatch(finding.where)
+    where = finding.where if placed else f"{file}:1:1"
+    return replace(finding, where=where, code=finding.code or "unreadable")
+
+
+def _sorted(findings: Iterable[Diagnostic]) -> tuple[Diagnostic, ...]:
+    """Each finding once, by its place, with nothing in it that looks like a secret."""
+    by_place = {
+        (finding.place, finding.level, str(finding.code), finding.message): finding
+        for finding in findings
+    }
+    return mask_problems(by_place[key] for key in sorted(by_place))
 
 
 def _text_of(path: Path) -> str:
@@ -79,114 +107,130 @@ def _text_of(path: Path) -> str:
     return data.decode("utf-8-sig", "replace") if len(data) <= _MOST_BYTES else ""
 
 
-def _read(
-    path: Path, file: str, catalogue: ConfigCatalogue, findings: list[Finding]
-) -> Document | None:
-    try:
-        document = catalogue.inspect(path)
-    except ModelyardError as error:
-        whole = Diagnostic(message=error.message, where=error.where, hint=error.hint)
-        findings += [finding_of(one, file) for one in error.problems or (whole,)]
-        return None
-    findings += [finding_of(one, file) for one in document.problems]
-    findings += [finding_of(one, file, level="warning") for one in document.source.warnings]
-    return document
-
-
 def _check_document(
-    document: Document, shelf: Shelf, scenes: Sequence[Scene], strict: bool
-) -> Iterator[Finding]:
-    shown = document.source.name
-    shaped = shelf.shaped(document)
-    for problem in shaped.problems:
-        yield finding_of(problem, shown)
-    for mistake in check_overlays(document) if not document.problems else ():
-        yield _finding(mistake, document.source.where(mistake.path), shown)
-    yield from _check_name(document, shelf)
-    yield from _check_meaning(document, shaped, scenes)
-    if strict and not shaped.problems and not document.problems:
-        from modelyard.configs.checking.second_judge import refusals
+    document: Document, configs: ConfigSet, views: Sequence[EnvironmentView], strict: bool
+) -> Iterator[Diagnostic]:
+    yield from document.problems
+    for odd in document.source.warnings:
+        yield replace(odd, level="warning")
+    shaped = configs.shaped(document)
+    yield from shaped.problems
+    found: list[Diagnostic] = list(_check_name(document, configs))
+    if not document.problems:
+        found += _check_overlays(document)
+        if strict and not shaped.problems:
+            from modelyard.configs.checking.json_schema import check_by_schema
 
-        for mistake in refusals(document, shaped):
-            yield _finding(mistake, document.source.where(mistake.path), shown)
+            found += check_by_schema(document, shaped)
+    for finding in found:
+        yield replace(finding, where=document.source.where(finding.path))
+    yield from _check_meaning(document, shaped, views)
 
 
-def _check_name(document: Document, shelf: Shelf) -> Iterator[Finding]:
-    kind = document.kind.name
-    namesakes = shelf.paths_named(kind, document.name)
+def _check_name(document: Document, configs: ConfigSet) -> Iterator[Diagnostic]:
+    namesakes = configs.paths_named(document.kind.name, document.name)
     if document.problems and document.path not in namesakes:
-        return  # a draft that stands in for nothing yet
+        return  # a draft that replaces nothing yet
     others = [path.name for path in namesakes if path != document.path]
     if others:
-        what = f"another {kind_word(kind)} called '{document.name}'"
-        mistake = Mistake(
-            ("name",),
-            "duplicate-name",
-            f"there is {what}, and only one of them would be found: {', '.join(others)}",
+        what = f"another {document.kind.noun} called '{document.name}'"
+        yield Diagnostic(
+            path=("name",),
+            code="duplicate-name",
+            message=f"there is {what}, and only one of them would be found: {', '.join(others)}",
             hint="give one of them another `name:`",
         )
-        yield _finding(mistake, document.source.where(mistake.path), document.source.name)
+
+
+def _check_overlays(document: Document) -> Iterator[Diagnostic]:
+    """Overlays that are empty, and values in them that equal those of the base."""
+    written = document.source.value
+    if "environments" in written and not written["environments"]:
+        message = "'environments' is empty, so that every environment is the same"
+        yield warning(("environments",), "empty-overlay", message, hint="leave it out")
+    for environment, overlay in document.overlays.items():
+        yield from _check_overlay(overlay or {}, written, ("environments", environment))
+
+
+def _check_overlay(
+    above: Mapping[str, Any], below: Mapping[str, Any], path: KeyPath
+) -> Iterator[Diagnostic]:
+    if not above:
+        message = f"'{dotted(path)}' is empty, and changes nothing"
+        yield warning(path, "empty-overlay", message, hint="leave it out")
+    for key, value in above.items():
+        if key not in below or key in HEADER_KEYS:
+            continue
+        under, spot = below[key], (*path, key)
+        if isinstance(value, dict) and isinstance(under, dict):
+            yield from _check_overlay(value, under, spot)
+        elif type(value) is type(under) and value == under:
+            yield warning(
+                spot,
+                "same-as-base",
+                f"'{dotted(spot)}' says what holds without it",
+                hint="leave it out, so that a change of the base reaches this environment too",
+            )
 
 
 def _check_meaning(
-    document: Document, shaped: Shaped, scenes: Sequence[Scene]
-) -> Iterator[Finding]:
-    """What is wrong in each environment; what is wrong in all of them is said once."""
+    document: Document, shaped: Shaped, views: Sequence[EnvironmentView]
+) -> Iterator[Diagnostic]:
+    """What is wrong in each environment; what is wrong in all of them is reported once."""
     check = load_check(document.kind.name)
-    found: dict[Finding, list[str]] = {}
-    held = 0
-    for scene in scenes:
-        settings = shaped.settings.get(scene.environment)
-        partly = shaped.partly.get(scene.environment) if settings is None else None
-        if settings is None and partly is None:
+    found: dict[Diagnostic, dict[str, None]] = {}
+    checked = 0
+    for view in views:
+        environment = view.environment
+        settings = shaped.settings.get(environment)
+        doubtful = () if settings is not None else shaped.doubtful.get(environment, ())
+        settings = settings if settings is not None else shaped.partly.get(environment)
+        if settings is None:
             continue
+        checked += 1
         where = None
-        held += 1
-        mistakes = _mistakes(settings or partly, document, scene, check)
-        if partly is not None:
-            mistakes = _certain(mistakes, shaped.doubtful[scene.environment])
-        for mistake in mistakes:
-            where = where or written_where(document, scene.environment)
-            finding = _finding(mistake, where(mistake.path), document.source.name)
-            found.setdefault(finding, []).append(scene.environment)
+        for finding in (
+            *check_references(settings, view),
+            *check(settings, document.name, view),
+        ):
+            if _is_doubtful(finding, doubtful):
+                continue
+            where = where or written_where(document, environment)
+            placed = replace(finding, where=where(finding.path))
+            found.setdefault(placed, {})[environment] = None
     for finding, environments in found.items():
-        if len(set(environments)) == held:
-            yield finding
-        else:
-            yield _in_environments(finding, list(dict.fromkeys(environments)))
+        only = f" (in {' and '.join(environments)})" if len(environments) < checked else ""
+        yield replace(finding, message=f"{finding.message}{only}")
 
 
-def _certain(mistakes: Iterable[Mistake], doubtful: Iterable[KeyPath]) -> Iterator[Mistake]:
-    """The mistakes that do not follow from what had to be left out."""
-    doubts = list(doubtful)
-    names = [f"'{dotted(path)}'" for path in doubts]
-    for mistake in mistakes:
-        touched = any(
-            path[: len(mistake.path)] == mistake.path or mistake.path[: len(path)] == path
-            for path in doubts
-            if mistake.path
+def _is_doubtful(finding: Diagnostic, doubtful: Iterable[KeyPath]) -> bool:
+    """Whether a finding may only follow from values that had to be left out."""
+    blamed = finding.path
+    return any(
+        f"'{dotted(path)}'" in finding.message
+        or (blamed and (path[: len(blamed)] == blamed or blamed[: len(path)] == path))
+        for path in doubtful
+    )
+
+
+def _secrets_in(text: str, file: str) -> Iterator[Diagnostic]:
+    """One finding for each secret in the text of a file, for the first hundred of them."""
+    for secret in find_secrets(text)[:_MOST_SECRETS]:
+        line = text.count("\n", 0, secret.start) + 1
+        column = secret.start - text.rfind("\n", 0, secret.start)
+        yield Diagnostic(
+            where=f"{file}:{line}:{column}",
+            code="inline-secret",
+            message=f"this looks like a secret ({secret.kind}), and everyone who can read the "
+            "file could use it",
+            hint="write `env:NAME` or `file:PATH` here, and replace the secret where it came "
+            "from: it is in the history",
         )
-        if not touched and not any(name in mistake.message for name in names):
-            yield mistake
 
 
-def _mistakes(settings: Any, document: Document, scene: Scene, check: Check) -> Iterator[Mistake]:
-    yield from check_references(settings, scene)
-    yield from check(settings, document.name, scene)
-
-
-def _in_environments(finding: Finding, environments: Sequence[str]) -> Finding:
-    return replace(finding, message=f"{finding.message} (in {' and '.join(environments)})")
-
-
-def _finding(mistake: Mistake, where: str, shown: str) -> Finding:
-    problem = Diagnostic(message=mistake.message, where=where, hint=mistake.hint, code=mistake.rule)
-    return finding_of(problem, shown, level=mistake.level)
-
-
-def _secret_uses(document: Document, shelf: Shelf) -> Iterator[tuple[str, str]]:
+def _secret_uses(document: Document, configs: ConfigSet) -> Iterator[tuple[str, str]]:
     """Each reference to a secret, and where it stands."""
-    shaped = shelf.shaped(document)
+    shaped = configs.shaped(document)
     if shaped.doubtful:
         yield from _written_secrets(document.source.value, (), document)
         return
@@ -197,22 +241,20 @@ def _secret_uses(document: Document, shelf: Shelf) -> Iterator[tuple[str, str]]:
 
 def _written_secrets(value: Any, path: KeyPath, document: Document) -> Iterator[tuple[str, str]]:
     """What looks like a reference to a secret in a document that is not valid."""
-    if isinstance(value, str) and _REFERENCE.fullmatch(value):
+    if isinstance(value, str) and _SECRET_REFERENCE.fullmatch(value):
         yield value, document.source.where(path)
-    elif isinstance(value, dict):
-        for key, one in value.items():
-            yield from _written_secrets(one, (*path, key), document)
-    elif isinstance(value, list):
-        for place, one in enumerate(value):
-            yield from _written_secrets(one, (*path, place), document)
+    elif isinstance(value, (dict, list)):
+        items = value.items() if isinstance(value, dict) else enumerate(value)
+        for key, item in items:
+            yield from _written_secrets(item, (*path, key), document)
 
 
-def _sorted(findings: Iterable[Finding]) -> list[Finding]:
-    """Each finding once, by its place, with nothing in it that looks like a secret."""
-    shown = {
-        (one.file, one.line, one.column, one.level, one.rule, one.message): one for one in findings
-    }
-    return [
-        replace(one, message=mask_secrets(one.message), hint=one.hint and mask_secrets(one.hint))
-        for _, one in sorted(shown.items(), key=lambda item: item[0])
-    ]
+def _is_available(project: Project, reference: str) -> bool:
+    """Whether the secret that a reference names is there. It is never read."""
+    scheme, _, name = reference.partition(":")
+    if scheme == "env":
+        return bool(os.environ.get(name))
+    try:
+        return project.written_path(name).is_file()
+    except (OSError, RuntimeError, ValueError):
+        return False

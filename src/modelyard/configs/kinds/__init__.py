@@ -24,6 +24,8 @@ class Kind:
 
     name: str
     """The folder under configs/ that its files lie in, and the name of its schema."""
+    noun: str
+    """What a message calls one config of it."""
     title: str
     """What one file of it is, in a few words."""
     settings: str
@@ -47,36 +49,43 @@ KINDS: Mapping[str, Kind] = {
     for kind in (
         Kind(
             name="language_models",
+            noun="language model",
             title="One language model: where it runs, its limits and its prices",
             settings="language_models:LanguageModel",
         ),
         Kind(
             name="specialized_models",
+            noun="specialised model",
             title="One domain of work: the model, the instructions and the sources it gets",
             settings="specialized_models:SpecializedModel",
         ),
         Kind(
             name="embedding_models",
+            noun="embedding group",
             title="One group of search domains: the encoder, the sources and the ranking",
             settings="embedding_models:EmbeddingGroup",
         ),
         Kind(
             name="performance_profiles",
+            noun="performance profile",
             title="One balance of accuracy, speed and cost",
             settings="performance_profiles:PerformanceProfile",
         ),
         Kind(
             name="fine_tuning",
+            noun="fine tuning",
             title="How an adapter is trained",
             settings="fine_tuning:FineTuning",
         ),
         Kind(
             name="test_suites",
+            noun="test suite",
             title="What a configuration is tested with, and what it must reach",
             settings="test_suites:TestSuite",
         ),
         Kind(
             name="integration",
+            noun="integration",
             title="How the models work together: fallback, routing, budgets, alerts",
             settings="integration:Integration",
         ),

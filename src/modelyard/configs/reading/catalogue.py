@@ -1,9 +1,9 @@
-"""The configs of a project by kind and name, read when they are asked for."""
+"""Which configs there are: those of a project by kind and name, and those that a person names."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 
 from modelyard.configs.kinds import KINDS
@@ -13,14 +13,23 @@ from modelyard.configs.reading.document import (
     config_name,
     inspect_document,
     is_config_name,
+    kind_of,
     peek_name,
 )
-from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
-from modelyard.core.layout import Project
+from modelyard.core.errors import (
+    Diagnostic,
+    InvalidInput,
+    ModelyardError,
+    NoData,
+    did_you_mean,
+)
+from modelyard.core.layout import Project, find_project
+
+_FOLDERS = [kind for kind in KINDS if kind != "integration"]
 
 
 class ConfigCatalogue:
-    """The configs of a project. Each file is read once; a broken one is nobody's reference."""
+    """The configs of a project. Each file is read once; names do not find one that is not valid."""
 
     def __init__(self, project: Project) -> None:
         self.project = project
@@ -47,7 +56,7 @@ class ConfigCatalogue:
         return document
 
     def inspect(self, path: Path) -> Document:
-        """The document of one file for a search for its mistakes: it may have `problems`.
+        """The document of one file as far as it can be read: it may have `problems`.
 
         Raises ModelyardError, each time, when nothing of it can be read.
         """
@@ -137,3 +146,128 @@ class ConfigCatalogue:
             return self.read(path)
         except ModelyardError:
             return None
+
+
+class GivenConfigs(ConfigCatalogue):
+    """The configs of files and folders outside any project; they can only name each other."""
+
+    def __init__(self, paths: Sequence[Path]) -> None:
+        super().__init__(Project(Path.cwd()))
+        self._given: dict[str, list[Path]] = {}
+        for given in paths:
+            for path in configs_below(given) if given.is_dir() else [given]:
+                self._given.setdefault(_kind_name(path), []).append(path)
+
+    def paths(self, kind: str | None = None) -> list[Path]:
+        """The given files of a kind, or of all kinds."""
+        if kind is None:
+            return [path for paths in self._given.values() for path in paths]
+        return self._given.get(kind, [])
+
+
+def _kind_name(path: Path) -> str:
+    """The kind of a file, or an empty text when it has none."""
+    try:
+        return kind_of(path, str(path)).name
+    except ModelyardError:
+        return ""
+
+
+def open_catalogue(words: Sequence[str]) -> ConfigCatalogue:
+    """The configs of the project around the working folder or a file named, else the files named.
+
+    Raises InvalidInput when there is no project and no file is named either.
+    """
+    try:
+        return ConfigCatalogue(find_project())
+    except InvalidInput:
+        paths = [Path(word).absolute() for word in words if word and os.path.lexists(word)]
+        if os.environ.get("MODELS_PROJECT") or not paths:
+            raise
+    for path in paths:
+        try:
+            return ConfigCatalogue(find_project(path))
+        except InvalidInput:
+            continue
+    return GivenConfigs(paths)
+
+
+def select_configs(catalogue: ConfigCatalogue, words: Sequence[str]) -> list[Path]:
+    """The files that the words name, each once, in their order; without words all of the project's.
+
+    Raises InvalidInput for a word that names nothing, NoData when there is no config at all.
+    """
+    found = catalogue.paths() if not words else []
+    for word in words:
+        found += _named(catalogue, word)
+    if not found:
+        places = ", ".join(words) or catalogue.project.show(catalogue.project.configs)
+        raise NoData(f"there is no config in {places}", hint="`models init DIR` makes examples")
+    return list(dict.fromkeys(found))
+
+
+def _named(catalogue: ConfigCatalogue, word: str) -> Iterable[Path]:
+    if not word:
+        raise InvalidInput("a config's name is empty", hint="name a file, a folder, or KIND/NAME")
+    path = Path(word)
+    if os.path.lexists(path) and not path.is_dir():
+        return [path.absolute()]
+    for folder in (path, catalogue.project.configs / word):
+        if folder.is_dir():
+            return configs_below(folder.absolute())
+    return [catalogue.locate(word)]
+
+
+def configs_below(folder: Path) -> Iterator[Path]:
+    """Everything below a folder that has the name of a config and a kind; nothing hidden.
+
+    What is no file, such as a link to nowhere, is included: reading it reports what is wrong.
+    """
+    for place, folders, names in os.walk(folder):
+        called = [name for name in folders if is_config_name(name)]
+        folders[:] = sorted(
+            name for name in folders if name not in called and not name.startswith(".")
+        )
+        for name in sorted((*names, *called)):
+            path = Path(place, name)
+            if is_config_name(name) and _kind_name(path):
+                yield path
+
+
+def find_unread(project: Project) -> Iterator[Diagnostic]:
+    """A warning with the code `not-read` for each YAML file below configs/ that is no config."""
+    for place, folders, names in os.walk(project.configs):
+        folders[:] = sorted(name for name in folders if not name.startswith("."))
+        for name in sorted(names):
+            path = Path(place, name)
+            if path.suffix.lower() not in SUFFIXES or name.startswith("."):
+                continue
+            if why := _why_unread(path.relative_to(project.configs).parts):
+                message, hint = why
+                yield Diagnostic(
+                    message=f"is not read: {message}",
+                    where=f"{project.show(path)}:1:1",
+                    hint=hint,
+                    level="warning",
+                    code="not-read",
+                )
+
+
+def _why_unread(parts: tuple[str, ...]) -> tuple[str, str] | None:
+    """Why the file at this path below configs/ is not read, and what to do; None if it is read."""
+    folder, name = parts[0], parts[-1]
+    if len(parts) == 1:
+        if Path(name).stem == "integration" and is_config_name(name):
+            return None
+        near = did_you_mean(name.lower(), ["integration.yaml"])
+        message = f"beside the folders of the kinds only integration.yaml is read{near}"
+        return message, "put it into configs/KIND/, or out of configs/"
+    if folder not in _FOLDERS:
+        near = did_you_mean(folder.lower(), _FOLDERS)
+        return f"'{folder}' is no kind of config{near}", f"kinds are {', '.join(_FOLDERS)}"
+    if len(parts) > 2:
+        return f"it lies deeper than configs/{folder}/", f"put it into configs/{folder}/"
+    if is_config_name(name):
+        return None
+    right = Path(name).stem.lower() + Path(name).suffix.lower()
+    return f"configs end in .yaml or .yml, in lowercase (did you mean '{right}'?)", "rename it"

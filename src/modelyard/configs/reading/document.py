@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
@@ -37,7 +37,7 @@ class Document:
     source: YamlSource
     """What it says, and where."""
     problems: tuple[Diagnostic, ...] = ()
-    """What is wrong with its YAML, its name and its environments; only inspect_document lets it be.
+    """What is wrong with its YAML, its name and its environments; empty but from inspect_document.
     """
     doubtful: frozenset[KeyPath] = frozenset()
     """The values that have one of these problems."""
@@ -95,7 +95,7 @@ def load_document(path: Path, *, shown: str | None = None, kind: str | None = No
 
 
 def inspect_document(path: Path, *, shown: str | None = None, kind: str | None = None) -> Document:
-    """Read one config file for its mistakes: what could be read of it, with `problems`.
+    """Read as much of a config file as is possible; what is wrong with it is in `problems`.
 
     Raises ModelyardError when nothing could be read, or when it is no mapping.
     """
@@ -110,24 +110,23 @@ def inspect_document(path: Path, *, shown: str | None = None, kind: str | None =
             f"{source.name} is not valid",
             [Diagnostic(message=message, where=source.where(), code="not-a-mapping")],
         )
-    wrong = _header_problems(source)
+    wrong = tuple(_header_problems(source))
     if (other := _other_schema(source, found)) is not None:
         source = replace(source, warnings=(*source.warnings, other))
-    problems = (*source.problems, *(problem for _, problem in wrong))
-    doubtful = source.doubtful.union(spot for spot, _ in wrong)
+    doubtful = source.doubtful.union(problem.path for problem in wrong)
     given = source.value.get("name") if ("name",) not in doubtful else None
     return Document(
         path=path,
         kind=found,
         name=given or config_name(path),
         source=source,
-        problems=problems,
+        problems=(*source.problems, *wrong),
         doubtful=doubtful,
     )
 
 
 def _other_schema(source: YamlSource, kind: Kind) -> Diagnostic | None:
-    """What is odd about a schema line of another kind than the file is."""
+    """A warning when the schema line names another kind than the file is."""
     named = _SCHEMA_LINE.search(source.text, 0, _HEAD_BYTES)
     if named is None or named[1] == kind.name or named[1] not in KINDS:
         return None
@@ -185,7 +184,7 @@ def kind_of(path: Path, shown: str) -> Kind:
         f"{shown} is not valid",
         [
             Diagnostic(
-                message=f"what kind of config this is cannot be told; kinds are {kinds}",
+                message=f"the kind of this config is unknown; kinds are {kinds}",
                 where=f"{shown}:1:1",
                 hint="put it under configs/KIND/, or begin it with "
                 "`# yaml-language-server: $schema=.../KIND.json`",
@@ -195,34 +194,30 @@ def kind_of(path: Path, shown: str) -> Kind:
     )
 
 
-def _header_problems(source: YamlSource) -> list[tuple[KeyPath, Diagnostic]]:
-    """What is wrong with the name and the environments, and where."""
-    problems: list[tuple[KeyPath, Diagnostic]] = []
-
-    def problem(path: KeyPath, message: str, code: str) -> None:
+def _header_problems(source: YamlSource) -> Iterator[Diagnostic]:
+    """What is wrong with the name and the environments, but for what is doubtful already."""
+    for path, message, code in _wrong_headers(source.value):
         if path not in source.doubtful:
-            found = Diagnostic(message=message, where=source.where(path), code=code)
-            problems.append((path, found))
+            yield Diagnostic(message=message, where=source.where(path), code=code, path=path)
 
-    name = source.value.get("name")
+
+def _wrong_headers(values: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str, str]]:
+    name = values.get("name")
     if name is not None and not (isinstance(name, str) and re.fullmatch(NAME_PATTERN, name)):
         message = f"'name' must be a name such as 'code_analysis', not {name!r}"
-        problem(("name",), message, "wrong-form")
-    overlays = source.value.get("environments")
-    if overlays is None:
-        return problems
-    if not isinstance(overlays, dict):
+        yield ("name",), message, "wrong-form"
+    overlays = values.get("environments")
+    if overlays is not None and not isinstance(overlays, dict):
         message = f"'environments' must be a mapping of {', '.join(ENVIRONMENTS)}"
-        problem(("environments",), message, "wrong-type")
-        return problems
-    for environment, overlay in overlays.items():
-        spot = ("environments", environment)
+        yield ("environments",), message, "wrong-type"
+        return
+    for environment, overlay in (overlays or {}).items():
+        path = ("environments", environment)
         if environment not in ENVIRONMENTS:
             near = did_you_mean(environment, ENVIRONMENTS)
-            problem(spot, f"unknown environment '{environment}'{near}", "unknown-key")
+            yield path, f"unknown environment '{environment}'{near}", "unknown-key"
         elif overlay is not None and not isinstance(overlay, dict):
-            problem(spot, f"'environments.{environment}' must be a mapping", "wrong-type")
-    return problems
+            yield path, f"'environments.{environment}' must be a mapping", "wrong-type"
 
 
 def own_settings(document: Document) -> Resolved:

@@ -11,14 +11,13 @@ from dataclasses import dataclass, field
 from io import BufferedReader
 
 from modelyard.configs.kinds.embedding_models import IndexSettings
+from modelyard.core.globs import glob_pattern, part_pattern
 from modelyard.core.layout import Project
 from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.reading.decoding import FIRST_BLOCK, is_binary
 from modelyard.retrieval.reading.globs import (
     IgnoreFile,
-    glob_pattern,
     is_ignored,
-    part_pattern,
     read_rules,
 )
 from modelyard.secrets.detection import names_a_secret, redact_path

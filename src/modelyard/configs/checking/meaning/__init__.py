@@ -1,7 +1,7 @@
-"""What a config means among the others: each kind has a module that knows what cannot be meant.
+"""What a config means among the others: each kind has a module that finds contradictions in it.
 
-A check gets the settings that hold in one environment and the scene around them, and yields
-mistakes. It reads no file of its own but through the scene, and does not know lines and columns.
+A check gets the settings of one environment and the view around them, and yields diagnostics made
+by `problem` and `warning`, with key paths instead of lines. It reads files only through the view.
 """
 
 from __future__ import annotations
@@ -11,11 +11,11 @@ from functools import cache
 from importlib import import_module
 from typing import Any
 
-from modelyard.configs.checking.meaning.mistake import Mistake
-from modelyard.configs.checking.scene import Scene
+from modelyard.configs.checking.view import EnvironmentView
+from modelyard.core.errors import Diagnostic, KeyPath
 
-Check = Callable[[Any, str, Scene], Iterator[Mistake]]
-"""From settings, their config's name and the scene, to what is wrong with them."""
+Check = Callable[[Any, str, EnvironmentView], Iterator[Diagnostic]]
+"""From settings, their config's name and the view, to what is wrong with them."""
 
 
 @cache
@@ -23,3 +23,13 @@ def load_check(kind: str) -> Check:
     """The check of a kind, imported when it is asked for."""
     check: Check = import_module(f"{__name__}.{kind}").check
     return check
+
+
+def problem(path: KeyPath, code: str, message: str, hint: str | None = None) -> Diagnostic:
+    """What makes a config invalid, at the value to blame."""
+    return Diagnostic(path=path, code=code, message=message, hint=hint)
+
+
+def warning(path: KeyPath, code: str, message: str, hint: str | None = None) -> Diagnostic:
+    """What works and is probably not meant so."""
+    return Diagnostic(path=path, code=code, message=message, hint=hint, level="warning")

@@ -1,33 +1,41 @@
-"""What a group of search domains cannot mean."""
+"""Contradictions in the config of a group of indexes."""
 
 from __future__ import annotations
 
+import os
+import re
 from collections.abc import Iterator
+from functools import lru_cache
+from pathlib import Path
 
-from modelyard.configs.checking.meaning.endpoints import check_plain_http
-from modelyard.configs.checking.meaning.globs import check_glob, finds_a_file
-from modelyard.configs.checking.meaning.mistake import Mistake, warning
-from modelyard.configs.checking.scene import Scene
+from modelyard.configs.checking.meaning import problem, warning
+from modelyard.configs.checking.meaning.calls import check_plain_http
+from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.kinds.embedding_models import (
     EmbeddingGroup,
     Encoder,
     IndexSettings,
     SearchRules,
 )
-from modelyard.core.errors import KeyPath, did_you_mean
+from modelyard.core.errors import Diagnostic, KeyPath, did_you_mean, dotted
+from modelyard.core.globs import glob_pattern
 
 _WHEEL_ENCODERS = {"all-minilm-l6-v2": (384, 512)}
 """Encoders that come in a package: numbers of a vector, positions for tokens."""
 
 _FILLED_LATER = (".models/", "experiments/")
-"""Places that fill while people work: that nothing is there yet says nothing."""
+"""Folders that fill while people work, so that it is no mistake if they are empty."""
+
+_MOST_WALKED = 20_000
+"""Files that are compared with a glob; where there are more, it counts as finding one."""
+_WILD = re.compile(r"[*?\[]")
 
 
-def check(group: EmbeddingGroup, name: str, scene: Scene) -> Iterator[Mistake]:
+def check(group: EmbeddingGroup, name: str, view: EnvironmentView) -> Iterator[Diagnostic]:
     """Everything that is wrong with one group."""
     encoder = group.encoder
     if group.domains and encoder is None:
-        yield Mistake(
+        yield problem(
             ("domains",),
             "incomplete",
             "'encoder' is required where there are domains: nothing else turns text into vectors",
@@ -36,31 +44,31 @@ def check(group: EmbeddingGroup, name: str, scene: Scene) -> Iterator[Mistake]:
     if not group.domains and encoder is None and group.search is None:
         yield warning((), "empty", "a group with no domains, no encoder and no search has no use")
     if encoder is not None:
-        yield from _check_encoder(encoder, scene)
+        yield from _check_encoder(encoder, view)
         if encoder.source == "wheel" and "image" in group.modalities:
-            yield Mistake(
+            yield problem(
                 ("modalities",),
                 "contradiction",
                 f"'modalities' has images, and {encoder.model} sees text only",
                 hint="take an encoder for both, such as a CLIP model from the hub",
             )
     for domain, rules in group.domains.items():
-        yield from _check_domain(rules, ("domains", domain), encoder, scene)
+        yield from _check_domain(rules, ("domains", domain), encoder, view)
     if group.search is not None:
-        yield from _check_search(group.search, scene)
+        yield from _check_search(group.search, view)
 
 
-def _check_encoder(encoder: Encoder, scene: Scene) -> Iterator[Mistake]:
+def _check_encoder(encoder: Encoder, view: EnvironmentView) -> Iterator[Diagnostic]:
     if encoder.source == "wheel":
         yield from _check_wheel(encoder)
     elif encoder.source == "hub" and encoder.model.count("/") != 1:
-        yield Mistake(
+        yield problem(
             ("encoder", "model"),
             "wrong-form",
             f"'encoder.model' must be OWNER/NAME for the source hub, not '{encoder.model}'",
         )
-    elif encoder.source == "path" and scene.has_project:
-        yield from _check_folder(encoder.model, ("encoder", "model"), scene)
+    elif encoder.source == "path" and view.has_project:
+        yield from _check_folder(encoder.model, ("encoder", "model"), view)
     if encoder.source == "endpoint":
         for key, why in (
             ("endpoint", "nobody else knows where it answers"),
@@ -68,7 +76,7 @@ def _check_encoder(encoder: Encoder, scene: Scene) -> Iterator[Mistake]:
         ):
             if getattr(encoder, "price_per_million_usd" if key != "endpoint" else key) is None:
                 message = f"'encoder.{key}' is required for the source endpoint: {why}"
-                yield Mistake(("encoder",), "incomplete", message)
+                yield problem(("encoder",), "incomplete", message)
         yield from check_plain_http(encoder.endpoint, encoder.api_key, ("encoder", "endpoint"))
         return
     for key, value in (
@@ -77,7 +85,7 @@ def _check_encoder(encoder: Encoder, scene: Scene) -> Iterator[Mistake]:
         ("price_per_million", encoder.price_per_million_usd),
     ):
         if value is not None:
-            yield Mistake(
+            yield problem(
                 ("encoder", key),
                 "contradiction",
                 f"'encoder.{key}' contradicts the source {encoder.source}, which runs here and "
@@ -86,21 +94,20 @@ def _check_encoder(encoder: Encoder, scene: Scene) -> Iterator[Mistake]:
             )
 
 
-def _check_folder(name: str, path: KeyPath, scene: Scene) -> Iterator[Mistake]:
-    if not scene.project.written_path(name).is_dir():
-        key = ".".join(str(part) for part in path)
-        yield Mistake(
+def _check_folder(name: str, path: KeyPath, view: EnvironmentView) -> Iterator[Diagnostic]:
+    if not view.project.written_path(name).is_dir():
+        yield problem(
             path,
             "unknown-reference",
-            f"'{key}' names the folder '{name}', which does not exist",
+            f"'{dotted(path)}' names the folder '{name}', which does not exist",
             hint="a relative path starts at the project",
         )
 
 
-def _check_wheel(encoder: Encoder) -> Iterator[Mistake]:
+def _check_wheel(encoder: Encoder) -> Iterator[Diagnostic]:
     if encoder.model not in _WHEEL_ENCODERS:
         known = list(_WHEEL_ENCODERS)
-        yield Mistake(
+        yield problem(
             ("encoder", "model"),
             "unknown-reference",
             f"'encoder.model' names '{encoder.model}', which comes in no package"
@@ -110,14 +117,14 @@ def _check_wheel(encoder: Encoder) -> Iterator[Mistake]:
         return
     numbers, tokens = _WHEEL_ENCODERS[encoder.model]
     if encoder.dimensions != numbers:
-        yield Mistake(
+        yield problem(
             ("encoder", "dimensions"),
             "contradiction",
             f"'encoder.dimensions' is {encoder.dimensions}, and {encoder.model} gives {numbers}",
             hint=f"write {numbers}",
         )
     if encoder.max_tokens > tokens:
-        yield Mistake(
+        yield problem(
             ("encoder", "max_tokens"),
             "token-limits",
             f"'encoder.max_tokens' is {encoder.max_tokens}, and {encoder.model} has places for "
@@ -127,11 +134,11 @@ def _check_wheel(encoder: Encoder) -> Iterator[Mistake]:
 
 
 def _check_domain(
-    domain: IndexSettings, path: KeyPath, encoder: Encoder | None, scene: Scene
-) -> Iterator[Mistake]:
+    domain: IndexSettings, path: KeyPath, encoder: Encoder | None, view: EnvironmentView
+) -> Iterator[Diagnostic]:
     name = path[-1]
     if encoder is not None and domain.chunk_tokens > encoder.max_tokens:
-        yield Mistake(
+        yield problem(
             (*path, "chunk_tokens"),
             "token-limits",
             f"'chunk_tokens' of {name} is {domain.chunk_tokens}, and the encoder sees only the "
@@ -139,7 +146,7 @@ def _check_domain(
             hint=f"at most {encoder.max_tokens}",
         )
     if not domain.sources:
-        yield Mistake(
+        yield problem(
             (*path, "sources"),
             "empty",
             f"'sources' of {name} is empty, so that there is nothing to find",
@@ -147,8 +154,8 @@ def _check_domain(
         )
     for key in ("sources", "exclude", "rank_below"):
         for place, glob in enumerate(getattr(domain, key)):
-            yield from check_glob(glob, (*path, key, place))
-    if domain.sources and scene.has_project and not _finds_any(domain.sources, scene):
+            yield from _check_glob(glob, (*path, key, place))
+    if domain.sources and view.has_project and not _finds_any(domain.sources, view):
         yield warning(
             (*path, "sources"),
             "no-files",
@@ -157,22 +164,22 @@ def _check_domain(
         )
 
 
-def _finds_any(globs: tuple[str, ...], scene: Scene) -> bool:
-    if any(glob.startswith(_FILLED_LATER) or list(check_glob(glob, ())) for glob in globs):
+def _finds_any(globs: tuple[str, ...], view: EnvironmentView) -> bool:
+    if any(glob.startswith(_FILLED_LATER) or list(_check_glob(glob, ())) for glob in globs):
         return True
-    return any(finds_a_file(scene.project.root, glob) for glob in globs)
+    return any(_finds_a_file(view.project.root, glob) for glob in globs)
 
 
-def _check_search(search: SearchRules, scene: Scene) -> Iterator[Mistake]:
+def _check_search(search: SearchRules, view: EnvironmentView) -> Iterator[Diagnostic]:
     if not search.groups:
-        yield Mistake(
+        yield problem(
             ("search", "groups"),
             "empty",
             "'search.groups' is empty, so that a search without a domain finds nothing",
         )
     for place, group in enumerate(search.groups):
         if group in search.groups[:place]:
-            yield Mistake(
+            yield problem(
                 ("search", "groups", place),
                 "repeated",
                 f"'{group}' is already in 'search.groups'",
@@ -180,12 +187,60 @@ def _check_search(search: SearchRules, scene: Scene) -> Iterator[Mistake]:
             )
     for key in ("top", "reranked"):
         if getattr(search, key) > search.candidates:
-            yield Mistake(
+            yield problem(
                 ("search", key),
                 "contradiction",
                 f"'search.{key}' is {getattr(search, key)}, and there are only "
                 f"{search.candidates} 'search.candidates' to take them from",
                 hint=f"raise 'search.candidates', or lower 'search.{key}'",
             )
-    if search.reranker is not None and scene.has_project:
-        yield from _check_folder(search.reranker, ("search", "reranker"), scene)
+    if search.reranker is not None and view.has_project:
+        yield from _check_folder(search.reranker, ("search", "reranker"), view)
+
+
+def _check_glob(glob: str, path: KeyPath) -> Iterator[Diagnostic]:
+    """What keeps a glob from naming files of the project."""
+    steps = glob.split("/")
+    if not glob.strip():
+        why = "is empty"
+    elif glob.startswith(("/", "~")) or re.match(r"[A-Za-z]:", glob):
+        why = f"is '{glob}', which does not start in the project"
+    elif ".." in steps:
+        why = f"is '{glob}', which leads out of the project"
+    elif "\\" in glob:
+        why = f"is '{glob}'; folders are parted by '/'"
+    elif any("**" in step and step != "**" for step in steps):
+        why = f"is '{glob}', where '**' is not a whole folder name, and so is no more than '*'"
+    else:
+        return
+    yield problem(
+        path,
+        "wrong-glob",
+        f"'{dotted(path)}' {why}",
+        hint="write it from the project's root, such as 'docs/**/*.md'",
+    )
+
+
+@lru_cache(maxsize=4096)
+def _finds_a_file(root: Path, glob: str) -> bool:
+    """Whether there is a file that a glob names; also true where there are too many to compare."""
+    steps = glob.split("/")
+    wild = next((place for place, step in enumerate(steps) if _WILD.search(step)), len(steps))
+    start = root.joinpath(*steps[:wild])
+    if wild == len(steps):
+        return start.is_file()
+    matches = glob_pattern("/".join(steps[wild:])).fullmatch
+    walked = 0
+    for folder, folders, names in os.walk(start):
+        if "**" not in steps:
+            below = len(Path(folder).relative_to(start).parts)
+            if below >= len(steps) - wild - 1:
+                folders.clear()
+        shown = os.path.relpath(folder, start)
+        for name in names:
+            if matches(name if shown == "." else f"{shown}/{name}"):
+                return True
+        walked += len(names) + len(folders)
+        if walked > _MOST_WALKED:
+            return True
+    return False

@@ -1,74 +1,46 @@
-"""What the settings of a training cannot mean; what only data and machine show, preflight says."""
+"""Contradictions in the settings of a training; preflight checks them against data and machine."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modelyard.configs.checking.meaning.mistake import Mistake, warning
-from modelyard.configs.checking.meaning.references import check_adapter, check_dataset
-from modelyard.configs.checking.scene import Scene
+from modelyard.configs.checking.meaning import problem, warning
+from modelyard.configs.checking.meaning.references import check_reference
+from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.kinds.fine_tuning import FineTuning
-from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.configs.reading.references import ConfigReference
+from modelyard.core.errors import Diagnostic, InvalidInput
 from modelyard.core.layout import check_name
 
 
-def check(training: FineTuning, name: str, scene: Scene) -> Iterator[Mistake]:
+def check(training: FineTuning, name: str, view: EnvironmentView) -> Iterator[Diagnostic]:
     """Everything that is wrong with one training's settings."""
-    yield from _check_names(training, scene)
+    yield from _check_names(training, view)
     targets = training.lora.targets
     if not targets:
-        yield Mistake(
+        yield problem(
             ("lora", "targets"),
             "empty",
             "'lora.targets' names no module, so that there is nothing to train",
             hint="write [all-linear]",
         )
     elif "all-linear" in targets and len(targets) > 1:
-        yield Mistake(
+        yield problem(
             ("lora", "targets"),
             "contradiction",
             "'lora.targets' has all-linear and single modules, which are among them",
             hint="keep one of the two",
         )
     if training.keep.stop_after_worse and training.keep.evaluate_every_steps == "never":
-        yield Mistake(
+        yield problem(
             ("keep", "stop_after_worse"),
             "contradiction",
-            "'keep.stop_after_worse' needs looks at the eval split, and "
+            "'keep.stop_after_worse' needs evaluations on the eval split, and "
             "'keep.evaluate_every_steps' is never",
             hint="write `evaluate_every_steps: auto`",
         )
-    if scene.has_project:
-        yield from _check_length(training, scene)
-
-
-def _check_names(training: FineTuning, scene: Scene) -> Iterator[Mistake]:
-    for key, kind in (
-        ("adapter", "adapter"),
-        ("experiment", "experiment"),
-        ("org", "organisation"),
-    ):
-        try:
-            check_name(getattr(training, key) or "unnamed", kind)
-        except InvalidInput as error:
-            yield Mistake((key,), "wrong-form", f"'{key}': {error.message}", hint=error.hint)
-    if not scene.has_project:
-        return
-    dataset = training.dataset
-    if dataset is not None and "/" not in dataset and "." not in dataset:
-        yield from check_dataset(("dataset",), dataset, scene)
-    if training.parent is not None:
-        yield from check_adapter(("parent",), training.parent, scene)
-
-
-def _check_length(training: FineTuning, scene: Scene) -> Iterator[Mistake]:
-    from modelyard.weights.catalogue import find_base
-
-    try:
-        longest = find_base(scene.project, training.base_model).context_length
-    except ModelyardError:
-        return  # said by the check of references, or by `models base list`
-    if training.data.max_length > longest:
+    longest = view.context_of_base(training.base_model)
+    if longest is not None and training.data.max_length > longest:
         yield warning(
             ("data", "max_length"),
             "token-limits",
@@ -76,3 +48,23 @@ def _check_length(training: FineTuning, scene: Scene) -> Iterator[Mistake]:
             f"for {longest} tokens",
             hint=f"at most {longest}",
         )
+
+
+def _check_names(training: FineTuning, view: EnvironmentView) -> Iterator[Diagnostic]:
+    for key, kind in {
+        "adapter": "adapter",
+        "experiment": "experiment",
+        "org": "organisation",
+    }.items():
+        try:
+            check_name(getattr(training, key) or "unnamed", kind)
+        except InvalidInput as error:
+            yield problem((key,), "wrong-form", f"'{key}': {error.message}", hint=error.hint)
+    if not view.has_project:
+        return
+    dataset = training.dataset
+    if dataset is not None and "/" not in dataset and "." not in dataset:
+        yield from check_reference(ConfigReference(("dataset",), "datasets", dataset), view)
+    if training.parent is not None:
+        parent = ConfigReference(("parent",), "adapters", training.parent)
+        yield from check_reference(parent, view)

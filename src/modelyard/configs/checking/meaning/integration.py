@@ -1,12 +1,12 @@
-"""What the integration of the models cannot mean."""
+"""Contradictions in how the models work together."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
 
-from modelyard.configs.checking.meaning.mistake import Mistake, warning
-from modelyard.configs.checking.meaning.order import check_order
-from modelyard.configs.checking.scene import Scene
+from modelyard.configs.checking.meaning import problem, warning
+from modelyard.configs.checking.meaning.calls import check_order
+from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.fallback import fallback_chain
 from modelyard.configs.kinds.integration import (
     Budgets,
@@ -18,35 +18,35 @@ from modelyard.configs.kinds.integration import (
     ServiceLimits,
 )
 from modelyard.configs.kinds.performance_profiles import PerformanceProfile
-from modelyard.core.errors import KeyPath, dotted
+from modelyard.core.errors import Diagnostic, KeyPath, dotted
 from modelyard.settings.units import MONEY, TOKENS
 
 _TOP = "model_integration"
 
 
-def check(integration: Integration, name: str, scene: Scene) -> Iterator[Mistake]:
+def check(integration: Integration, name: str, view: EnvironmentView) -> Iterator[Diagnostic]:
     """Everything that is wrong with how the models work together."""
     joint = integration.model_integration
-    yield from _check_fallback(joint, scene)
-    yield from _check_rules(joint, scene)
-    yield from _check_local_only(joint, scene)
-    yield from _check_strategy(joint, scene)
+    yield from _check_fallback(joint, view)
+    yield from _check_rules(joint, view)
+    yield from _check_local_only(joint, view)
+    yield from _check_strategy(joint, view)
     yield from _check_budgets(joint.budgets)
     yield from _check_rates(joint.rate_limits)
     yield from _check_monitoring(joint.performance_monitoring)
 
 
-def _check_fallback(joint: ModelIntegration, scene: Scene) -> Iterator[Mistake]:
+def _check_fallback(joint: ModelIntegration, view: EnvironmentView) -> Iterator[Diagnostic]:
     strategy: FallbackStrategy = joint.fallback_strategy
     if not strategy.enabled:
         return
     path: KeyPath = (_TOP, "fallback_strategy", "order")
-    yield from check_order(strategy.order, path, scene)
+    yield from check_order(strategy.order, path, view)
     first = joint.primary_models.language
-    *_, (last, model) = fallback_chain(first, scene.model, strategy.order)
+    *_, (last, model) = fallback_chain(first, view.model, strategy.order)
     if model is not None and model.provider != "builtin":
         ends = f"ends in {last}, which can fail too" if strategy.order else "names nobody"
-        yield Mistake(
+        yield problem(
             path,
             "fallback-end",
             f"'{dotted(path)}' {ends}; the last one must be of the provider builtin, which needs "
@@ -55,7 +55,7 @@ def _check_fallback(joint: ModelIntegration, scene: Scene) -> Iterator[Mistake]:
         )
 
 
-def _check_rules(joint: ModelIntegration, scene: Scene) -> Iterator[Mistake]:
+def _check_rules(joint: ModelIntegration, view: EnvironmentView) -> Iterator[Diagnostic]:
     rules = joint.routing.rules
     for place, rule in enumerate(rules):
         path: KeyPath = (_TOP, "routing", "rules", place)
@@ -76,10 +76,10 @@ def _check_rules(joint: ModelIntegration, scene: Scene) -> Iterator[Mistake]:
                 "domains' own models have no effect",
                 hint="name 'domains' or 'longer_than_tokens'",
             )
-        model = scene.model(rule.model)
+        model = view.model(rule.model)
         longer = rule.longer_than_tokens
         if model is not None and longer is not None and longer >= model.context_tokens:
-            yield Mistake(
+            yield problem(
                 (*path, "longer_than_tokens"),
                 "token-limits",
                 f"requests of more than {TOKENS.show(longer)} tokens do not fit into the "
@@ -97,17 +97,17 @@ def _covers(earlier: RoutingRule, later: RoutingRule) -> bool:
     return (later.longer_than_tokens or -1) >= earlier.longer_than_tokens
 
 
-def _check_local_only(joint: ModelIntegration, scene: Scene) -> Iterator[Mistake]:
+def _check_local_only(joint: ModelIntegration, view: EnvironmentView) -> Iterator[Diagnostic]:
     for place, domain in enumerate(joint.routing.local_only):
         path: KeyPath = (_TOP, "routing", "local_only", place)
         if domain in joint.routing.local_only[:place]:
             message = f"'{domain}' is already in '{dotted(path[:-1])}'"
-            yield Mistake(path, "repeated", message, hint="leave one out")
+            yield problem(path, "repeated", message, hint="leave one out")
             continue
-        for who, name in dict.fromkeys(_who_may_answer(joint, domain, scene)):
-            model = scene.model(name)
+        for who, name in dict.fromkeys(_who_may_answer(joint, domain, view)):
+            model = view.model(name)
             if model is not None and model.needs_network:
-                yield Mistake(
+                yield problem(
                     path,
                     "leaves-the-machine",
                     f"'{domain}' must stay on this machine, and {who} is {name}, which needs the "
@@ -117,14 +117,14 @@ def _check_local_only(joint: ModelIntegration, scene: Scene) -> Iterator[Mistake
 
 
 def _who_may_answer(
-    joint: ModelIntegration, domain: str, scene: Scene
+    joint: ModelIntegration, domain: str, view: EnvironmentView
 ) -> Iterator[tuple[str, str]]:
     """Every model that requests of a domain could come to, and as what."""
-    settings = scene.domain(domain)
+    settings = view.domain(domain)
     if settings is None:
         return
     yield "its model", settings.model
-    profile: PerformanceProfile | None = scene.settings("performance_profiles", settings.profile)
+    profile: PerformanceProfile | None = view.settings("performance_profiles", settings.profile)
     if profile is not None and profile.model is not None:
         yield f"the model of its profile {settings.profile}", profile.model
     task = joint.primary_models.tasks.get(domain, domain)
@@ -135,17 +135,17 @@ def _who_may_answer(
     if strategy.enabled:
         order = strategy.order if settings.fallback is None else settings.fallback
         first = (profile and profile.model) or settings.model
-        for name, _ in list(fallback_chain(first, scene.model, order))[1:]:
+        for name, _ in list(fallback_chain(first, view.model, order))[1:]:
             yield "a model of its fallback", name
 
 
-def _check_strategy(joint: ModelIntegration, scene: Scene) -> Iterator[Mistake]:
+def _check_strategy(joint: ModelIntegration, view: EnvironmentView) -> Iterator[Diagnostic]:
     if joint.routing.strategy != "cheapest":
         return
     for name in dict.fromkeys((joint.primary_models.language, *joint.fallback_strategy.order)):
-        model = scene.model(name)
+        model = view.model(name)
         if model is not None and model.needs_network and model.prices is None:
-            yield Mistake(
+            yield problem(
                 (_TOP, "routing", "strategy"),
                 "unknown-price",
                 f"'cheapest' cannot be found out: the prices of {name} are unknown",
@@ -153,7 +153,7 @@ def _check_strategy(joint: ModelIntegration, scene: Scene) -> Iterator[Mistake]:
             )
 
 
-def _check_budgets(budgets: Budgets) -> Iterator[Mistake]:
+def _check_budgets(budgets: Budgets) -> Iterator[Diagnostic]:
     yield from _check_larger(("per_day", budgets.per_day_usd), ("per_month", budgets.per_month_usd))
     yield from _check_larger(
         ("per_organisation_per_day", budgets.per_organisation_per_day_usd),
@@ -170,10 +170,10 @@ def _check_budgets(budgets: Budgets) -> Iterator[Mistake]:
 
 def _check_larger(
     small: tuple[str, float | None], large: tuple[str, float | None]
-) -> Iterator[Mistake]:
+) -> Iterator[Diagnostic]:
     (key, one), (other_key, other) = small, large
     if one is not None and other is not None and one > other:
-        yield Mistake(
+        yield problem(
             (_TOP, "budgets", key),
             "contradiction",
             f"'budgets.{key}' ({MONEY.show(one)}) is more than 'budgets.{other_key}' "
@@ -182,7 +182,7 @@ def _check_larger(
         )
 
 
-def _check_rates(limits: ServiceLimits) -> Iterator[Mistake]:
+def _check_rates(limits: ServiceLimits) -> Iterator[Diagnostic]:
     one, every = limits.requests_per_minute_per_organisation, limits.requests_per_minute
     if one is not None and every is not None and one > every:
         yield warning(
@@ -194,7 +194,7 @@ def _check_rates(limits: ServiceLimits) -> Iterator[Mistake]:
         )
 
 
-def _check_monitoring(monitoring: PerformanceMonitoring) -> Iterator[Mistake]:
+def _check_monitoring(monitoring: PerformanceMonitoring) -> Iterator[Diagnostic]:
     path: KeyPath = (_TOP, "performance_monitoring")
     thresholds = monitoring.alert_thresholds
     given: Mapping[str, float | None] = {
@@ -210,7 +210,7 @@ def _check_monitoring(monitoring: PerformanceMonitoring) -> Iterator[Mistake]:
             yield warning((*path, "metrics", place), "repeated", message, hint="leave one out")
     for metric, limit in given.items():
         if limit is not None and metric not in measured:
-            yield Mistake(
+            yield problem(
                 (*path, "alert_thresholds", metric),
                 "not-measured",
                 f"'alert_thresholds.{metric}' can never be breached: '{metric}' is not in "

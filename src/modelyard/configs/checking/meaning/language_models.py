@@ -1,37 +1,37 @@
-"""What a language model's config cannot mean."""
+"""Contradictions in the config of a language model."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modelyard.configs.checking.meaning.endpoints import check_plain_http
-from modelyard.configs.checking.meaning.generation import check_generation
-from modelyard.configs.checking.meaning.mistake import Mistake, warning
-from modelyard.configs.checking.meaning.references import check_base
-from modelyard.configs.checking.scene import Scene
+from modelyard.configs.checking.meaning import problem, warning
+from modelyard.configs.checking.meaning.calls import check_generation, check_plain_http
+from modelyard.configs.checking.meaning.references import check_reference
+from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.fallback import fallback_cycle
 from modelyard.configs.kinds.language_models import BasicAnswer, LanguageModel
-from modelyard.core.errors import ModelyardError
+from modelyard.configs.reading.references import ConfigReference
+from modelyard.core.errors import Diagnostic
 from modelyard.settings.units import DURATION, TOKENS
 
 
-def check(model: LanguageModel, name: str, scene: Scene) -> Iterator[Mistake]:
+def check(model: LanguageModel, name: str, view: EnvironmentView) -> Iterator[Diagnostic]:
     """Everything that is wrong with one language model."""
     yield from _check_provider(model)
     yield from _check_prices(model)
     yield from _check_limits(model)
     yield from check_generation(model.generation, ("generation",), model, name)
     yield from check_plain_http(model.endpoint, model.api_key, ("endpoint",))
-    if model.provider == "local" and scene.has_project:
-        yield from _check_local(model, scene)
+    if model.provider == "local" and view.has_project:
+        yield from _check_local(model, view)
     if model.fallback is not None:
-        yield from _check_fallback(model, name, scene)
+        yield from _check_fallback(model, name, view)
 
 
-def _check_provider(model: LanguageModel) -> Iterator[Mistake]:
+def _check_provider(model: LanguageModel) -> Iterator[Diagnostic]:
     provider = model.provider
     if provider == "openai_compatible" and model.endpoint is None:
-        yield Mistake(
+        yield problem(
             (),
             "incomplete",
             "'endpoint' is required for the provider openai_compatible: "
@@ -40,14 +40,14 @@ def _check_provider(model: LanguageModel) -> Iterator[Mistake]:
         )
     if model.hosted and model.api_key is None:
         name = "OPENAI_API_KEY" if provider == "openai" else "ANTHROPIC_API_KEY"
-        yield Mistake(
+        yield problem(
             (),
             "incomplete",
             f"'api_key' is required for the provider {provider}, which answers nobody without one",
             hint=f"such as `api_key: env:{name}`",
         )
     if model.adapter is not None and provider != "local":
-        yield Mistake(
+        yield problem(
             ("adapter",),
             "contradiction",
             f"'adapter' has no effect with the provider {provider}: only a local model takes one",
@@ -56,7 +56,7 @@ def _check_provider(model: LanguageModel) -> Iterator[Mistake]:
     if not model.needs_network:
         yield from _check_nothing_hosted(model)
     if provider == "builtin" and model.fallback is not None:
-        yield Mistake(
+        yield problem(
             ("fallback",),
             "unreachable",
             "'fallback' is never asked: the builtin answer needs nothing, and so cannot fail",
@@ -71,10 +71,10 @@ def _check_provider(model: LanguageModel) -> Iterator[Mistake]:
         )
 
 
-def _check_nothing_hosted(model: LanguageModel) -> Iterator[Mistake]:
+def _check_nothing_hosted(model: LanguageModel) -> Iterator[Diagnostic]:
     for key in ("endpoint", "api_key", "prices"):
         if getattr(model, key) is not None:
-            yield Mistake(
+            yield problem(
                 (key,),
                 "contradiction",
                 f"'{key}' contradicts the provider {model.provider}, "
@@ -83,11 +83,11 @@ def _check_nothing_hosted(model: LanguageModel) -> Iterator[Mistake]:
             )
 
 
-def _check_prices(model: LanguageModel) -> Iterator[Mistake]:
+def _check_prices(model: LanguageModel) -> Iterator[Diagnostic]:
     prices = model.prices
     if prices is None:
         if model.hosted:
-            yield Mistake(
+            yield problem(
                 (),
                 "unknown-price",
                 f"'prices' are required for the provider {model.provider}: an unknown price is not "
@@ -116,10 +116,10 @@ def _check_prices(model: LanguageModel) -> Iterator[Mistake]:
         )
 
 
-def _check_limits(model: LanguageModel) -> Iterator[Mistake]:
+def _check_limits(model: LanguageModel) -> Iterator[Diagnostic]:
     output, context = model.max_output_tokens, model.context_tokens
     if output > context:
-        yield Mistake(
+        yield problem(
             ("max_output_tokens",),
             "token-limits",
             f"'max_output_tokens' ({TOKENS.show(output)}) is more than 'context_tokens' "
@@ -143,7 +143,7 @@ def _check_limits(model: LanguageModel) -> Iterator[Mistake]:
         )
     first, longest = model.retries.first_wait_s, model.retries.longest_wait_s
     if first > longest:
-        yield Mistake(
+        yield problem(
             ("retries", "first_wait"),
             "contradiction",
             f"'retries.first_wait' ({DURATION.show(first)}) is longer than 'retries.longest_wait' "
@@ -152,12 +152,11 @@ def _check_limits(model: LanguageModel) -> Iterator[Mistake]:
         )
 
 
-def _check_local(model: LanguageModel, scene: Scene) -> Iterator[Mistake]:
-    missing = list(check_base(("model",), model.model, scene))
-    yield from missing
-    longest = None if missing else _base_context(scene, model.model)
+def _check_local(model: LanguageModel, view: EnvironmentView) -> Iterator[Diagnostic]:
+    yield from check_reference(ConfigReference(("model",), "base_models", model.model), view)
+    longest = view.context_of_base(model.model)
     if longest is not None and model.context_tokens > longest:
-        yield Mistake(
+        yield problem(
             ("context_tokens",),
             "token-limits",
             f"'context_tokens' ({TOKENS.show(model.context_tokens)}) is more than {model.model} "
@@ -166,21 +165,12 @@ def _check_local(model: LanguageModel, scene: Scene) -> Iterator[Mistake]:
         )
 
 
-def _base_context(scene: Scene, name: str) -> int | None:
-    from modelyard.weights.catalogue import find_base
-
-    try:
-        return find_base(scene.project, name).context_length
-    except ModelyardError:
-        return None  # `models base list` says what is wrong with the card
-
-
-def _check_fallback(model: LanguageModel, name: str, scene: Scene) -> Iterator[Mistake]:
-    cycle = fallback_cycle(name, scene.model, scene.acyclic)
+def _check_fallback(model: LanguageModel, name: str, view: EnvironmentView) -> Iterator[Diagnostic]:
+    cycle = fallback_cycle(name, view.model, view.acyclic)
     if cycle:
-        if frozenset(cycle) not in scene.cycles:
-            scene.cycles.add(frozenset(cycle))
-            yield Mistake(
+        if frozenset(cycle) not in view.cycles:
+            view.cycles.add(frozenset(cycle))
+            yield problem(
                 ("fallback",),
                 "fallback-cycle",
                 f"the fallback runs in a circle: {' -> '.join(cycle)}",
@@ -188,11 +178,11 @@ def _check_fallback(model: LanguageModel, name: str, scene: Scene) -> Iterator[M
                 "'fallback' out",
             )
         return
-    last = None if model.provider == "builtin" else scene.model(model.fallback)
+    last = None if model.provider == "builtin" else view.model(model.fallback)
     if last is None or last.fallback is not None or last.provider == "builtin":
         return
-    if scene.integration is None:  # else its own check sees to the end of its order
-        yield Mistake(
+    if view.integration is None:  # else its own check sees to the end of its order
+        yield problem(
             ("fallback",),
             "fallback-end",
             f"the fallback ends in {model.fallback}, which can fail too; "

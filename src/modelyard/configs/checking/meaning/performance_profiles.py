@@ -1,16 +1,17 @@
-"""What a performance profile cannot mean."""
+"""Contradictions in a performance profile."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modelyard.configs.checking.meaning.generation import check_generation, check_stops
-from modelyard.configs.checking.meaning.mistake import Mistake, warning
-from modelyard.configs.checking.scene import Scene
+from modelyard.configs.checking.meaning import problem, warning
+from modelyard.configs.checking.meaning.calls import check_generation, check_stops
+from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.kinds.performance_profiles import PerformanceProfile
+from modelyard.core.errors import Diagnostic
 
 
-def check(profile: PerformanceProfile, name: str, scene: Scene) -> Iterator[Mistake]:
+def check(profile: PerformanceProfile, name: str, view: EnvironmentView) -> Iterator[Diagnostic]:
     """Everything that is wrong with one profile."""
     yield from check_stops(profile.generation, ("generation",))
     if profile.samples > 1 and profile.generation.temperature == 0:
@@ -21,12 +22,12 @@ def check(profile: PerformanceProfile, name: str, scene: Scene) -> Iterator[Mist
             "and each is paid for",
             hint="set `samples: 1`, or a temperature such as 0.4",
         )
-    model = scene.model(profile.model)
+    model = view.model(profile.model)
     if model is not None:
         assert profile.model is not None
         yield from check_generation(profile.generation, ("generation",), model, profile.model)
         if profile.max_cost_per_request_usd == 0 and model.prices is not None:
-            yield Mistake(
+            yield problem(
                 ("max_cost_per_request",),
                 "cost-limit",
                 f"'max_cost_per_request' is $0 and {profile.model} charges: every request would be "

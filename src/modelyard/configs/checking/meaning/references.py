@@ -1,52 +1,45 @@
-"""Whether everything that a config names is there."""
+"""Whether everything that a config names exists."""
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import replace
+from functools import lru_cache
+from pathlib import Path
 from typing import Any
 
-from modelyard.configs.checking.meaning.mistake import Mistake
-from modelyard.configs.checking.scene import Scene, kind_word, suggest
+from modelyard.configs.checking.meaning import problem
+from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.kinds import KINDS
 from modelyard.configs.reading.references import ConfigReference, references
-from modelyard.core.errors import InvalidInput, KeyPath, ModelyardError, dotted
+from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, did_you_mean, dotted
 
 _MOST_LISTED = 8
+_MOST_COMPARED = 100
+"""Names that a misspelt one is compared with: more takes longer than the whole check."""
 
 
-def check_references(settings: Any, scene: Scene) -> Iterator[Mistake]:
+def check_references(settings: Any, view: EnvironmentView) -> Iterator[Diagnostic]:
     """Each name in the settings that names nothing, or too much."""
     for reference in references(settings):
-        check = _PLACES.get(reference.to)
         if reference.to in KINDS:
-            yield from _check_config(reference, scene)
-        elif check is not None and (scene.has_project or reference.to == "search_domains"):
-            yield from check(reference, scene)
+            yield from _check_config(reference, view)
+        elif view.has_project or reference.to == "search_domains":
+            yield from check_reference(reference, view)
 
 
-def check_dataset(path: KeyPath, target: str, scene: Scene) -> Iterator[Mistake]:
-    """Whether there is a dataset of that name."""
-    yield from _check_dataset(ConfigReference(path, "datasets", target), scene)
-
-
-def check_adapter(path: KeyPath, target: str, scene: Scene) -> Iterator[Mistake]:
-    """Whether there is that adapter, NAME or NAME@VERSION."""
-    yield from _check_adapter(ConfigReference(path, "adapters", target), scene)
-
-
-def check_base(path: KeyPath, target: str, scene: Scene) -> Iterator[Mistake]:
-    """Whether there is a base model of that name."""
-    yield from _check_base(ConfigReference(path, "base_models", target), scene)
+def check_reference(reference: ConfigReference, view: EnvironmentView) -> Iterator[Diagnostic]:
+    """Whether there is the base model, adapter, dataset or index that is named."""
+    yield from _CHECKS[reference.to](reference, view)
 
 
 def _unknown(
-    reference: ConfigReference, what: str, known: list[str], hint: str | None = None
-) -> Mistake:
-    near = suggest(reference.target, known)
-    listed = ", ".join(known[:_MOST_LISTED]) + (", ..." if len(known) > _MOST_LISTED else "")
+    reference: ConfigReference, what: str, known: Sequence[str], hint: str | None = None
+) -> Diagnostic:
+    near = _suggest(reference.target, tuple(known))
+    listed = ", ".join((*known[:_MOST_LISTED], *(["..."] if len(known) > _MOST_LISTED else [])))
     there_are = f"there are: {listed}" if known else "there is none yet"
-    return Mistake(
+    return problem(
         reference.path,
         "unknown-reference",
         f"'{dotted(reference.path)}' names the {what} '{reference.target}', "
@@ -55,94 +48,89 @@ def _unknown(
     )
 
 
-def _check_config(reference: ConfigReference, scene: Scene) -> Iterator[Mistake]:
-    kind, name = reference.to, reference.target
-    shelf = scene.shelf
-    if shelf.find(kind, name) is not None or _is_task(reference, scene):
+def _check_config(reference: ConfigReference, view: EnvironmentView) -> Iterator[Diagnostic]:
+    kind, name, configs = KINDS[reference.to], reference.target, view.configs
+    if configs.find(kind.name, name) is not None or _is_task(reference, view):
         return
-    broken = shelf.paths_named(kind, name)
+    broken = configs.paths_named(kind.name, name)
     if not broken:
-        yield _unknown(reference, kind_word(kind), shelf.names(kind))
-    elif broken[0] not in shelf.checked:
-        place = scene.project.show(broken[0])
-        yield Mistake(
+        yield _unknown(reference, kind.noun, configs.names(kind.name))
+    elif broken[0] not in configs.checked:
+        place = view.project.show(broken[0])
+        yield problem(
             reference.path,
             "broken-reference",
-            f"'{dotted(reference.path)}' names the {kind_word(kind)} '{name}', which is not valid",
+            f"'{dotted(reference.path)}' names the {kind.noun} '{name}', which is not valid",
             hint=f"`models validate-config {place}` says why",
         )
 
 
-def _is_task(reference: ConfigReference, scene: Scene) -> bool:
+def _is_task(reference: ConfigReference, view: EnvironmentView) -> bool:
     """Whether a domain is named as the integration's tasks call it."""
-    joint = scene.integration
+    joint = view.integration
     if reference.to != "specialized_models" or joint is None:
         return False
     return "tasks" not in reference.path and reference.target in joint.primary_models.tasks
 
 
-def _check_base(reference: ConfigReference, scene: Scene) -> Iterator[Mistake]:
-    known = sorted(card.parent.name for card in scene.project.bases.glob("*/MODEL_INFO.md"))
+def _check_base(reference: ConfigReference, view: EnvironmentView) -> Iterator[Diagnostic]:
+    known = sorted(card.parent.name for card in view.project.bases.glob("*/MODEL_INFO.md"))
     if reference.target not in known:
         hint = "to add one, write models/base/NAME/MODEL_INFO.md"
         yield _unknown(reference, "base model", known, hint)
 
 
-def _check_dataset(reference: ConfigReference, scene: Scene) -> Iterator[Mistake]:
+def _check_dataset(reference: ConfigReference, view: EnvironmentView) -> Iterator[Diagnostic]:
     try:
-        found = scene.project.dataset(reference.target).is_dir()
+        found = view.project.dataset(reference.target).is_dir()
     except InvalidInput:
         found = False
     if not found:
-        folder = scene.project.datasets
-        known = sorted(path.name for path in folder.glob("*/")) if folder.is_dir() else []
-        mistake = _unknown(reference, "dataset", known, "`models prepare-data` makes one")
-        # Data is seldom committed: who checks a config need not have it.
-        yield replace(mistake, rule="missing-dataset", level="warning")
+        known = _folders_in(view.project.datasets)
+        finding = _unknown(reference, "dataset", known, "`models prepare-data` makes one")
+        # Data is seldom committed, so a machine that checks a config need not have it.
+        yield replace(finding, code="missing-dataset", level="warning")
 
 
-def _check_adapter(reference: ConfigReference, scene: Scene) -> Iterator[Mistake]:
+def _folders_in(folder: Path) -> list[str]:
+    return sorted(path.name for path in folder.glob("*/")) if folder.is_dir() else []
+
+
+def _check_adapter(reference: ConfigReference, view: EnvironmentView) -> Iterator[Diagnostic]:
     name, at, number = reference.target.partition("@")
-    project = scene.project
-    known = (
-        sorted(path.name for path in project.versions.glob("*/"))
-        if project.versions.is_dir()
-        else []
-    )
+    project = view.project
+    known = _folders_in(project.versions)
     if name not in known:
         yield _unknown(reference, "adapter", known, "`models fine-tune` makes one")
         return
     try:
-        numbers = {path.name for path in project.adapter_versions(name).iterdir() if path.is_dir()}
-        in_use = project.trained_link(name).is_symlink()
+        numbers = _folders_in(project.adapter_versions(name))
+        is_active = project.trained_link(name).is_symlink()
     except (ModelyardError, OSError):
         return  # `models adapters verify` says what is wrong there
     if at and number not in numbers:
-        versions = sorted((f"{name}@{one}" for one in numbers if one.isdigit()), key=_version)
-        yield _unknown(reference, "adapter version", versions)
-    elif not at and not in_use:
-        yield Mistake(
+        versions = sorted(int(version) for version in numbers if version.isdigit())
+        known = [f"{name}@{version}" for version in versions]
+        yield _unknown(reference, "adapter version", known)
+    elif not at and not is_active:
+        yield problem(
             reference.path,
             "unknown-reference",
             f"'{dotted(reference.path)}' names the adapter '{name}', "
-            "and no version of it is in use yet",
+            "and no version of it is active yet",
             hint=f"promote one (`models adapters promote {name}@N`), or name it: {name}@N",
         )
 
 
-def _version(name: str) -> int:
-    return int(name.rpartition("@")[2])
-
-
-def _check_domain(reference: ConfigReference, scene: Scene) -> Iterator[Mistake]:
+def _check_index(reference: ConfigReference, view: EnvironmentView) -> Iterator[Diagnostic]:
     group, _, domain = reference.target.rpartition("/")
     if group:
-        yield from _check_grouped(reference, scene, group, domain)
+        yield from _check_grouped_index(reference, view, group, domain)
         return
-    groups = [name for name, settings in scene.groups() if domain in settings.domains]
+    groups = [name for name, settings in view.groups() if domain in settings.domains]
     if len(groups) > 1:
         choices = [f"{name}/{domain}" for name in groups]
-        yield Mistake(
+        yield problem(
             reference.path,
             "ambiguous-reference",
             f"'{dotted(reference.path)}' names the search domain '{domain}', which could be "
@@ -150,30 +138,58 @@ def _check_domain(reference: ConfigReference, scene: Scene) -> Iterator[Mistake]
             hint=f"say which: {choices[0]}",
         )
     elif not groups:
-        yield _unknown(reference, "search domain", _domains(scene))
+        yield _unknown(reference, "search domain", _indexes(view))
 
 
-def _check_grouped(
-    reference: ConfigReference, scene: Scene, group: str, domain: str
-) -> Iterator[Mistake]:
-    if scene.shelf.find("embedding_models", group) is None:
-        grouped = [name for name in _domains(scene) if "/" in name]
-        yield _unknown(reference, "search domain", grouped)
+def _check_grouped_index(
+    reference: ConfigReference, view: EnvironmentView, group: str, domain: str
+) -> Iterator[Diagnostic]:
+    if view.configs.find("embedding_models", group) is None:
+        yield _unknown(reference, "search domain", _indexes(view))
         return
-    settings = scene.settings("embedding_models", group)
+    settings = view.settings("embedding_models", group)
     if settings is not None and domain not in settings.domains:
-        yield _unknown(reference, "search domain", [f"{group}/{one}" for one in settings.domains])
+        yield _unknown(reference, "search domain", [f"{group}/{name}" for name in settings.domains])
 
 
-def _domains(scene: Scene) -> list[str]:
+def _indexes(view: EnvironmentView) -> list[str]:
     return sorted(
-        f"{group}/{domain}" for group, settings in scene.groups() for domain in settings.domains
+        f"{group}/{domain}" for group, settings in view.groups() for domain in settings.domains
     )
 
 
-_PLACES: Mapping[str, Callable[[ConfigReference, Scene], Iterator[Mistake]]] = {
+_CHECKS: Mapping[str, Callable[[ConfigReference, EnvironmentView], Iterator[Diagnostic]]] = {
     "base_models": _check_base,
     "adapters": _check_adapter,
     "datasets": _check_dataset,
-    "search_domains": _check_domain,
+    "search_domains": _check_index,
 }
+
+
+@lru_cache(maxsize=1024)  # a misspelt name occurs once in each environment
+def _suggest(word: str, known: tuple[str, ...]) -> str:
+    """` (did you mean 'x'?)` for the nearest known name, or an empty string."""
+    if len(known) <= _MOST_COMPARED:
+        return did_you_mean(word, known)
+    spellings = _one_letter_less(known)
+    near = {name: None for part in _without_a_letter(word) for name in spellings.get(part, ())}
+    return did_you_mean(word, list(near)[:_MOST_COMPARED])
+
+
+@lru_cache(maxsize=16)
+def _one_letter_less(names: tuple[str, ...]) -> Mapping[str, list[str]]:
+    """The names by their spellings with one letter left out.
+
+    Two words that share such a spelling differ in one letter, added, left out, changed or swapped.
+    """
+    spellings: dict[str, list[str]] = {}
+    for name in names:
+        for part in _without_a_letter(name):
+            spellings.setdefault(part, []).append(name)
+    return spellings
+
+
+def _without_a_letter(word: str) -> Iterator[str]:
+    yield word
+    for place in range(len(word)):
+        yield word[:place] + word[place + 1 :]

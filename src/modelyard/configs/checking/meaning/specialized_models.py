@@ -1,26 +1,26 @@
-"""What the config of a domain cannot mean."""
+"""Contradictions in the config of a domain of work."""
 
 from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
 
-from modelyard.configs.checking.meaning.generation import check_generation, check_stops
-from modelyard.configs.checking.meaning.json_schema import check_json_schema
-from modelyard.configs.checking.meaning.mistake import Mistake, warning
-from modelyard.configs.checking.meaning.order import check_order
-from modelyard.configs.checking.scene import Scene
+from modelyard.configs.checking.json_schema import check_json_schema
+from modelyard.configs.checking.meaning import problem, warning
+from modelyard.configs.checking.meaning.calls import check_generation, check_order, check_stops
+from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.fallback import fallback_chain
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.configs.kinds.performance_profiles import PerformanceProfile
 from modelyard.configs.kinds.specialized_models import SpecializedModel
+from modelyard.core.errors import Diagnostic
 from modelyard.settings.units import MONEY, TOKENS
 
 
-def check(domain: SpecializedModel, name: str, scene: Scene) -> Iterator[Mistake]:
+def check(domain: SpecializedModel, name: str, view: EnvironmentView) -> Iterator[Diagnostic]:
     """Everything that is wrong with one specialised model."""
     if not domain.instructions.strip():
-        yield Mistake(
+        yield problem(
             ("instructions",),
             "empty",
             "'instructions' are empty, so that this domain is no different from any other",
@@ -31,28 +31,28 @@ def check(domain: SpecializedModel, name: str, scene: Scene) -> Iterator[Mistake
     yield from _check_quality(domain)
     yield from _check_repeated_sources(domain)
     if domain.fallback is not None:
-        yield from check_order(domain.fallback, ("fallback",), scene)
-        yield from _check_own_fallback(domain, scene)
-    profile: PerformanceProfile | None = scene.settings("performance_profiles", domain.profile)
-    own = scene.model(domain.model)
+        yield from check_order(domain.fallback, ("fallback",), view)
+        yield from _check_own_fallback(domain, view)
+    profile: PerformanceProfile | None = view.settings("performance_profiles", domain.profile)
+    own = view.model(domain.model)
     if own is not None:
         yield from check_generation(domain.generation, ("generation",), own, domain.model)
         yield from _check_adapter(domain, own)
     used = (profile and profile.model) or domain.model
-    model = scene.model(used)
+    model = view.model(used)
     if model is not None:
         yield from _check_room(domain, profile, model, used)
         if profile is not None:
             yield from _check_profile(domain, profile, model, used)
 
 
-def _check_output(domain: SpecializedModel) -> Iterator[Mistake]:
+def _check_output(domain: SpecializedModel) -> Iterator[Diagnostic]:
     schema = domain.output.json_schema
     if schema is None:
         return
     path = ("output", "json_schema")
     if domain.output.format != "json":
-        yield Mistake(
+        yield problem(
             path,
             "contradiction",
             f"'output.json_schema' has no effect while 'output.format' is {domain.output.format}",
@@ -61,7 +61,7 @@ def _check_output(domain: SpecializedModel) -> Iterator[Mistake]:
     yield from check_json_schema(schema, path)
 
 
-def _check_quality(domain: SpecializedModel) -> Iterator[Mistake]:
+def _check_quality(domain: SpecializedModel) -> Iterator[Diagnostic]:
     if domain.quality.accuracy is not None and domain.quality.test_suite is None:
         yield warning(
             ("quality", "accuracy"),
@@ -71,10 +71,10 @@ def _check_quality(domain: SpecializedModel) -> Iterator[Mistake]:
         )
 
 
-def _check_repeated_sources(domain: SpecializedModel) -> Iterator[Mistake]:
+def _check_repeated_sources(domain: SpecializedModel) -> Iterator[Diagnostic]:
     named = domain.retrieval.domains if domain.retrieval else ()
     if domain.retrieval is not None and not named:
-        yield Mistake(
+        yield problem(
             ("retrieval", "domains"),
             "empty",
             "'retrieval.domains' is empty, so that nothing is looked up",
@@ -83,7 +83,7 @@ def _check_repeated_sources(domain: SpecializedModel) -> Iterator[Mistake]:
     for target, times in Counter(named).items():
         if times > 1:
             last = len(named) - 1 - named[::-1].index(target)
-            yield Mistake(
+            yield problem(
                 ("retrieval", "domains", last),
                 "repeated",
                 f"'{target}' is already in 'retrieval.domains'",
@@ -91,11 +91,11 @@ def _check_repeated_sources(domain: SpecializedModel) -> Iterator[Mistake]:
             )
 
 
-def _check_own_fallback(domain: SpecializedModel, scene: Scene) -> Iterator[Mistake]:
+def _check_own_fallback(domain: SpecializedModel, view: EnvironmentView) -> Iterator[Diagnostic]:
     order = domain.fallback or ()
-    *_, (last, settings) = fallback_chain(domain.model, scene.model, order)
+    *_, (last, settings) = fallback_chain(domain.model, view.model, order)
     if settings is not None and settings.provider != "builtin":
-        yield Mistake(
+        yield problem(
             ("fallback",),
             "fallback-end",
             f"the fallback of this domain ends in {last}, which can fail too; the last one must "
@@ -105,9 +105,9 @@ def _check_own_fallback(domain: SpecializedModel, scene: Scene) -> Iterator[Mist
         )
 
 
-def _check_adapter(domain: SpecializedModel, model: LanguageModel) -> Iterator[Mistake]:
+def _check_adapter(domain: SpecializedModel, model: LanguageModel) -> Iterator[Diagnostic]:
     if domain.adapter is not None and model.provider != "local":
-        yield Mistake(
+        yield problem(
             ("adapter",),
             "contradiction",
             f"'adapter' has no effect on {domain.model}, whose provider is {model.provider}: "
@@ -121,14 +121,14 @@ def _longest_answer(
 ) -> int:
     """Tokens that an answer may take: the profile's word, the domain's, the model's."""
     above = (profile.generation,) if profile is not None else ()
-    said = (one.max_output_tokens for one in (*above, domain.generation, model.generation))
-    wanted = next((one for one in said if one is not None), model.max_output_tokens)
+    said = (layer.max_output_tokens for layer in (*above, domain.generation, model.generation))
+    wanted = next((tokens for tokens in said if tokens is not None), model.max_output_tokens)
     return min(wanted, model.max_output_tokens)
 
 
 def _check_room(
     domain: SpecializedModel, profile: PerformanceProfile | None, model: LanguageModel, used: str
-) -> Iterator[Mistake]:
+) -> Iterator[Diagnostic]:
     """Whether question, chunks and answer fit into the model together."""
     answer = _longest_answer(domain, profile, model)
     chunks = 0
@@ -141,7 +141,7 @@ def _check_room(
     parts = [(question, "of input"), (chunks, "of chunks"), (answer, "of answer")]
     said = " and ".join(f"{TOKENS.show(size)} {what}" for size, what in parts if size)
     path = ("input", "max_tokens") if question >= chunks else ("retrieval", "max_tokens")
-    yield Mistake(
+    yield problem(
         path if max(question, chunks) else ("generation", "max_output_tokens"),
         "token-limits",
         f"{said} do not fit into the {TOKENS.show(model.context_tokens)} tokens of {used}",
@@ -151,14 +151,14 @@ def _check_room(
 
 def _check_profile(
     domain: SpecializedModel, profile: PerformanceProfile, model: LanguageModel, used: str
-) -> Iterator[Mistake]:
+) -> Iterator[Diagnostic]:
     """Whether the profile can hold on this model, and in this domain."""
     if profile.model is None:
-        for mistake in check_generation(profile.generation, ("generation",), model, used):
+        for finding in check_generation(profile.generation, ("generation",), model, used):
             yield warning(
                 ("profile",),
-                mistake.rule,
-                f"the profile {domain.profile} does not suit {used}: {mistake.message}",
+                str(finding.code),
+                f"the profile {domain.profile} does not suit {used}: {finding.message}",
                 hint="take another profile or model",
             )
     own = domain.generation.temperature
@@ -176,7 +176,7 @@ def _check_profile(
 
 def _check_cost(
     domain: SpecializedModel, profile: PerformanceProfile, model: LanguageModel, used: str
-) -> Iterator[Mistake]:
+) -> Iterator[Diagnostic]:
     most, prices = profile.max_cost_per_request_usd, model.prices
     if most is None or prices is None:
         return
@@ -184,7 +184,7 @@ def _check_cost(
     least = profile.samples * answer * prices.output_per_million_usd / 1e6
     if least > most:
         draws = f"{profile.samples} answers" if profile.samples > 1 else "an answer"
-        yield Mistake(
+        yield problem(
             ("profile",),
             "cost-limit",
             f"the profile {domain.profile} refuses requests that could cost more than "

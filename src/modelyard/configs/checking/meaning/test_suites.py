@@ -1,19 +1,20 @@
-"""What a test suite cannot mean."""
+"""Contradictions in a test suite."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modelyard.configs.checking.meaning.mistake import Mistake, warning
-from modelyard.configs.checking.scene import Scene
+from modelyard.configs.checking.meaning import problem, warning
+from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.kinds.test_suites import TestSuite
+from modelyard.core.errors import Diagnostic
 from modelyard.settings.units import DURATION
 
 
-def check(suite: TestSuite, name: str, scene: Scene) -> Iterator[Mistake]:
+def check(suite: TestSuite, name: str, view: EnvironmentView) -> Iterator[Diagnostic]:
     """Everything that is wrong with one suite."""
     if not suite.checks and suite.load is None:
-        yield Mistake(
+        yield problem(
             (),
             "empty",
             "a suite with neither 'checks' nor 'load' tests nothing, and would always pass",
@@ -32,11 +33,11 @@ def check(suite: TestSuite, name: str, scene: Scene) -> Iterator[Mistake]:
         )
 
 
-def _check_names(suite: TestSuite) -> Iterator[Mistake]:
+def _check_names(suite: TestSuite) -> Iterator[Diagnostic]:
     seen: set[str] = set()
     for place, one in enumerate(suite.checks):
         if one.name in seen:
-            yield Mistake(
+            yield problem(
                 ("checks", place, "name"),
                 "repeated",
                 f"'{one.name}' is already the name of a check, and the report could not tell them "
@@ -53,7 +54,7 @@ def _check_names(suite: TestSuite) -> Iterator[Mistake]:
             )
 
 
-def _check_thresholds(suite: TestSuite) -> Iterator[Mistake]:
+def _check_thresholds(suite: TestSuite) -> Iterator[Diagnostic]:
     limits = suite.thresholds
     if limits.accuracy is not None and not suite.checks:
         yield warning(
@@ -64,7 +65,7 @@ def _check_thresholds(suite: TestSuite) -> Iterator[Mistake]:
         )
     median, tail = limits.latency_p50_s, limits.latency_p95_s
     if median is not None and tail is not None and median > tail:
-        yield Mistake(
+        yield problem(
             ("thresholds", "latency_p50"),
             "contradiction",
             f"'thresholds.latency_p50' ({DURATION.show(median)}) is longer than "

@@ -1,13 +1,15 @@
-"""Whether a model can draw answers as it is told to."""
+"""Checks of every call of a model: how it generates, where it is sent, who is asked after it."""
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import re
+from collections.abc import Iterator, Sequence
 
-from modelyard.configs.checking.meaning.mistake import Mistake, warning
+from modelyard.configs.checking.meaning import problem, warning
+from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.configs.kinds.parts import Generation
-from modelyard.core.errors import KeyPath, dotted
+from modelyard.core.errors import Diagnostic, KeyPath, dotted
 from modelyard.settings.units import TOKENS
 
 # What providers refuse: https://platform.openai.com/docs/api-reference/chat/create (stop),
@@ -16,15 +18,18 @@ _MOST_STOPS = {"openai": 4}
 _HOTTEST = {"anthropic": 1.0}
 _SEEDLESS = ("anthropic",)
 
+_HOST = re.compile(r"http://(\[[^\]]*\]|[^/:]*)")
+_OWN_NAMES = (".local", ".internal", ".lan", ".home.arpa", ".localhost", ".svc")
+
 
 def check_generation(
     generation: Generation, path: KeyPath, model: LanguageModel, name: str
-) -> Iterator[Mistake]:
+) -> Iterator[Diagnostic]:
     """What this model could not do of what `generation`, at `path`, asks for."""
     tokens = generation.max_output_tokens
     if tokens is not None and tokens > model.max_output_tokens:
         spot = (*path, "max_output_tokens")
-        yield Mistake(
+        yield problem(
             spot,
             "token-limits",
             f"'{dotted(spot)}' ({TOKENS.show(tokens)}) is more than {name} can give: its "
@@ -34,7 +39,7 @@ def check_generation(
     hottest = _HOTTEST.get(model.provider)
     if hottest is not None and (generation.temperature or 0) > hottest:
         spot = (*path, "temperature")
-        yield Mistake(
+        yield problem(
             spot,
             "provider-limits",
             f"'{dotted(spot)}' is {generation.temperature:g}, and {model.provider} refuses "
@@ -52,7 +57,7 @@ def check_generation(
     most = _MOST_STOPS.get(model.provider)
     if most is not None and generation.stop is not None and len(generation.stop) > most:
         spot = (*path, "stop")
-        yield Mistake(
+        yield problem(
             spot,
             "provider-limits",
             f"'{dotted(spot)}' has {len(generation.stop)} texts, and {model.provider} takes at "
@@ -61,14 +66,62 @@ def check_generation(
         )
 
 
-def check_stops(generation: Generation, path: KeyPath) -> Iterator[Mistake]:
+def check_stops(generation: Generation, path: KeyPath) -> Iterator[Diagnostic]:
     """An empty text among those that end an answer."""
     for place, text in enumerate(generation.stop or ()):
         if not text:
             spot = (*path, "stop", place)
-            yield Mistake(
+            yield problem(
                 spot,
                 "empty",
                 f"'{dotted(spot)}' is empty, and would end every answer before it begins",
                 hint="leave it out",
             )
+
+
+def check_plain_http(
+    endpoint: str | None, api_key: str | None, path: KeyPath
+) -> Iterator[Diagnostic]:
+    """A warning where a key goes to another machine without encryption."""
+    found = _HOST.match(endpoint) if endpoint and api_key else None
+    if found and not _is_near(found[1].strip("[]").lower()):
+        yield warning(
+            path,
+            "plain-http",
+            f"'{dotted(path)}' is http: the key and every request can be read on the way",
+            hint="write https://",
+        )
+
+
+def _is_near(host: str) -> bool:
+    """Whether a host is this machine or in a private network."""
+    import ipaddress  # 10 ms that only such an address costs
+
+    try:
+        return ipaddress.ip_address(host).is_private
+    except ValueError:
+        return "." not in host or host.endswith(_OWN_NAMES)
+
+
+def check_order(order: Sequence[str], path: KeyPath, view: EnvironmentView) -> Iterator[Diagnostic]:
+    """Names that are there twice, and those that are never reached."""
+    last = None
+    for place, name in enumerate(order):
+        spot = (*path, place)
+        if name in order[:place]:
+            yield problem(
+                spot,
+                "repeated",
+                f"'{name}' is already in '{dotted(path)}', and is asked once",
+                hint="leave one out",
+            )
+        elif last is not None:
+            yield problem(
+                spot,
+                "unreachable",
+                f"'{name}' is never asked: {last} before it needs nothing, and so cannot fail",
+                hint=f"put {last} at the end",
+            )
+        else:
+            model = view.model(name)
+            last = name if model is not None and model.provider == "builtin" else None

@@ -1,12 +1,10 @@
-"""What each rule of a check is about, for reports whose readers ask what a rule means."""
+"""What each code of a finding means; SARIF reports and docs/configs.md say it."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
 
-_UNEXPLAINED = "The message says what is wrong."
-
-RULES: Mapping[str, str] = {
+CODES: Mapping[str, str] = {
     # YAML
     "yaml-syntax": "The file is not YAML. The message is the parser's, at the place it gave up.",
     "yaml-tab": "YAML is indented with spaces; a tab is no indentation.",
@@ -77,6 +75,6 @@ RULES: Mapping[str, str] = {
 }
 
 
-def explain_rule(rule: str) -> str:
-    """What a rule is about, in a sentence or two."""
-    return RULES.get(rule, _UNEXPLAINED)
+def explain_code(code: str) -> str:
+    """What a code means, in a sentence or two."""
+    return CODES.get(code, "The message says what is wrong.")

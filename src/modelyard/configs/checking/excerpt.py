@@ -45,7 +45,7 @@ def source_lines(text: str) -> list[SourceLine]:
     written = _LINE_END.split(text)
     masked = _LINE_END.split("".join(_without_secrets(text)))
     return [
-        SourceLine(one, mask_secrets(other)) for one, other in zip(written, masked, strict=True)
+        SourceLine(line, mask_secrets(shown)) for line, shown in zip(written, masked, strict=True)
     ]
 
 
@@ -57,8 +57,8 @@ def _without_secrets(text: str) -> Iterator[str]:
             continue  # within a key that is masked already
         yield text[end : secret.start]
         end = _end_of_key(text, secret.end) if secret.kind == "private key" else secret.end
-        inside = text[secret.start : end]
-        yield "".join([MASK, *(f"{one[0]}{MASK}" for one in _LINE_END.finditer(inside))])
+        line_ends = _LINE_END.findall(text, secret.start, end)
+        yield MASK + "".join(f"{line_end}{MASK}" for line_end in line_ends)
     yield text[end:]
 
 
@@ -90,9 +90,9 @@ def excerpt(line: SourceLine, column: int, *, widest: int = 120) -> Excerpt:
     )
 
 
-def _common_length(one: str, other: str) -> int:
-    pairs = enumerate(zip(one, other, strict=False))
-    return next((at for at, (a, b) in pairs if a != b), min(len(one), len(other)))
+def _common_length(first: str, second: str) -> int:
+    pairs = enumerate(zip(first, second, strict=False))
+    return next((at for at, (a, b) in pairs if a != b), min(len(first), len(second)))
 
 
 def _plain(text: str) -> str:

@@ -1,0 +1,101 @@
+"""What a check of configs found, as text lines and as plain values for `--format json`."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import asdict, dataclass
+from typing import Any
+
+from modelyard.core.errors import Diagnostic
+from modelyard.core.visible import visible_line
+from modelyard.core.wording import counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SecretUse:
+    """One place that refers to a secret."""
+
+    reference: str
+    """`env:NAME` or `file:PATH`."""
+    where: str
+    """`file:line:col`."""
+    available: bool
+    """Whether it can be found here and now; the secret itself is never read."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckReport:
+    """Everything that one check found."""
+
+    files: tuple[str, ...]
+    """The files that were checked."""
+    findings: tuple[Diagnostic, ...]
+    """What was found, in the order of files and lines; each has a code and `file:line:col`."""
+    secrets: tuple[SecretUse, ...]
+    """The secrets that these files refer to."""
+
+    @property
+    def errors(self) -> int:
+        """How many findings are errors; the others are warnings."""
+        return sum(finding.level == "error" for finding in self.findings)
+
+    @property
+    def valid(self) -> bool:
+        """Whether there is no error; warnings do not count."""
+        return not self.errors
+
+
+def finding_line(finding: Diagnostic) -> str:
+    """`file:line:col: message`, with the hint on the same line."""
+    hint = f" ({visible_line(finding.hint)})" if finding.hint else ""
+    return f"{visible_line(finding.where or '')}: {message_of(finding)}{hint}"
+
+
+def message_of(finding: Diagnostic) -> str:
+    """The message on one line; a warning says that it is one."""
+    prefix = "warning: " if finding.level == "warning" else ""
+    return prefix + visible_line(finding.message)
+
+
+def secret_lines(report: CheckReport) -> Iterator[str]:
+    """Each secret that is referred to, whether it is there, and where it is named."""
+    places: dict[tuple[str, bool], list[str]] = {}
+    for use in report.secrets:
+        places.setdefault((use.reference, use.available), []).append(use.where)
+    for (reference, available), named in sorted(places.items()):
+        state = "set" if reference.startswith("env:") else "there"
+        state = state if available else f"not {state}"
+        yield visible_line(f"{reference}: {state} (named in {', '.join(dict.fromkeys(named))})")
+
+
+def verdict(report: CheckReport) -> str:
+    """How many files were checked, and how many errors and warnings there are, in one line."""
+    counts = (("error", report.errors), ("warning", len(report.findings) - report.errors))
+    found = ", ".join(counted(number, what) for what, number in counts if number)
+    return f"{counted(len(report.files), 'file')} checked: {found or 'no problems'}"
+
+
+def build_facts(report: CheckReport, *, strict: bool = False) -> dict[str, Any]:
+    """Everything found, and the verdict; with `strict` warnings count."""
+    return {
+        "valid": not report.findings if strict else report.valid,
+        "strict": strict,
+        "errors": report.errors,
+        "warnings": len(report.findings) - report.errors,
+        "files": list(report.files),
+        "findings": [_finding_facts(finding) for finding in report.findings],
+        "secrets": [asdict(use) for use in report.secrets],
+    }
+
+
+def _finding_facts(finding: Diagnostic) -> dict[str, Any]:
+    file, line, column = finding.place
+    return {
+        "file": file,
+        "line": line,
+        "column": column,
+        "level": finding.level,
+        "rule": finding.code,
+        "message": finding.message,
+        "hint": finding.hint,
+    }

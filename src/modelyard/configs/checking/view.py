@@ -1,0 +1,147 @@
+"""The configs that a check looks at: the whole set, and its settings in each environment."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from modelyard.configs.reading.catalogue import ConfigCatalogue
+from modelyard.configs.reading.document import Document
+from modelyard.configs.reading.shape import Shaped, check_shape
+from modelyard.core.errors import ModelyardError
+
+if TYPE_CHECKING:  # the classes of a kind are loaded when a file of it is read
+    from modelyard.configs.kinds.integration import ModelIntegration
+    from modelyard.configs.kinds.language_models import LanguageModel
+    from modelyard.configs.kinds.specialized_models import SpecializedModel
+
+
+class ConfigSet:
+    """The configs of a project, and those that are checked; the shape of each is checked once.
+
+    A checked file that does not lie in the project's configs/ replaces the one of its name: a draft
+    is checked as if it were in place.
+    """
+
+    def __init__(
+        self, catalogue: ConfigCatalogue, checked: Sequence[Path], environments: tuple[str, ...]
+    ) -> None:
+        self.catalogue = catalogue
+        self.project = catalogue.project
+        self.checked = frozenset(checked)
+        self.environments = environments
+        self._shaped: dict[Path, Shaped] = {}
+        self._drafts: dict[tuple[str, str], list[Path]] = {}
+        self._names: dict[str, list[str]] = {}
+        self._found: dict[tuple[str, str], Document | None] = {}
+        in_place = frozenset(catalogue.paths())
+        for path in checked:
+            draft = self._read(path)  # all are read before the first is looked up by its name
+            if draft is not None and path not in in_place:
+                self._drafts.setdefault(_key(draft.kind.name, draft.name), []).append(path)
+
+    def _read(self, path: Path) -> Document | None:
+        try:
+            return self.catalogue.read(path)
+        except ModelyardError:
+            return None
+
+    def paths_named(self, kind: str, name: str) -> list[Path]:
+        """The files that give a config of a kind this name, drafts before all others."""
+        if drafts := self._drafts.get(_key(kind, name)):
+            return drafts
+        if kind == "integration":
+            return self.catalogue.paths(kind)
+        return self.catalogue.paths_named(kind, name)
+
+    def find(self, kind: str, name: str) -> Document | None:
+        """The config of that name, if there is one that can be read."""
+        key = (kind, name)
+        if key not in self._found:
+            documents = map(self._read, self.paths_named(kind, name))
+            self._found[key] = next(filter(None, documents), None)
+        return self._found[key]
+
+    def names(self, kind: str) -> list[str]:
+        """The names of a kind."""
+        if kind not in self._names:
+            drafts = {name for of_kind, name in self._drafts if of_kind == kind}
+            self._names[kind] = sorted(drafts.union(self.catalogue.names_given(kind)))
+        return self._names[kind]
+
+    def shaped(self, document: Document) -> Shaped:
+        """The settings of a document, or why it has none."""
+        found = self._shaped.get(document.path)
+        if found is None:
+            found = self._shaped[document.path] = check_shape(document, self.environments)
+        return found
+
+
+def _key(kind: str, name: str) -> tuple[str, str]:
+    """There is one integration config, whatever it is called."""
+    return kind, "integration" if kind == "integration" else name
+
+
+class EnvironmentView:
+    """The settings of every config in one environment, by kind and name."""
+
+    def __init__(self, configs: ConfigSet, environment: str) -> None:
+        self.configs = configs
+        self.project = configs.project
+        self.environment = environment
+        self.cycles: set[frozenset[str]] = set()
+        """The fallback cycles that are already reported."""
+        self.acyclic: set[str] = set()
+        """Models whose fallback is known to lead into no cycle."""
+        self.has_project = self.project.configs.is_dir() and self.project.models.is_dir()
+        """Whether there is a project, with base models and datasets, and not only some files."""
+        self._settings: dict[tuple[str, str], Any] = {}
+
+    def settings(self, kind: str, name: str) -> Any:
+        """The settings of a config; None when there is none, or its shape is wrong."""
+        key = (kind, name)
+        if key not in self._settings:
+            document = self.configs.find(kind, name)
+            shaped = self.configs.shaped(document) if document else None
+            self._settings[key] = shaped.settings.get(self.environment) if shaped else None
+        return self._settings[key]
+
+    def model(self, name: str | None) -> LanguageModel | None:
+        """A language model."""
+        found: LanguageModel | None = self.settings("language_models", name) if name else None
+        return found
+
+    def domain(self, name: str) -> SpecializedModel | None:
+        """The specialised model of a domain."""
+        joint = self.integration
+        chosen = joint.primary_models.tasks.get(name, name) if joint else name
+        found: SpecializedModel | None = self.settings("specialized_models", chosen)
+        return found
+
+    @property
+    def integration(self) -> ModelIntegration | None:
+        """How the models work together."""
+        found = self.settings("integration", "integration")
+        return found.model_integration if found else None
+
+    def groups(self) -> Iterator[tuple[str, Any]]:
+        """Every group of indexes whose shape is right, by name."""
+        for name in self.configs.names("embedding_models"):
+            settings = self.settings("embedding_models", name)
+            if settings is not None:
+                yield name, settings
+
+    def context_of_base(self, name: str) -> int | None:
+        """The longest context that a base model was made for; None without a readable card.
+
+        `models base list` says what is wrong with a card.
+        """
+        if not self.has_project:
+            return None
+        from modelyard.weights.catalogue import find_base
+
+        try:
+            return find_base(self.project, name).context_length
+        except ModelyardError:
+            return None
