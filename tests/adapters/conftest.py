@@ -14,7 +14,7 @@ from adapter_samples import BETTER, facts, fill_with
 from modelyard.adapters.import_ import import_adapter, plan_import
 from modelyard.adapters.versions import AdapterVersion, register_version
 from modelyard.core.layout import Project
-from modelyard.weights.fingerprint import fingerprint_weights
+from modelyard.weights.files import fingerprint_weights
 from modelyard.weights.local import LocalBase
 
 

@@ -9,8 +9,9 @@ from typing import Any
 
 import pytest
 
-from modelyard.adapters.check import AdapterMismatch, check_adapter_files
+from modelyard.adapters.lora import AdapterMismatch
 from modelyard.adapters.manifest import DamagedVersion
+from modelyard.adapters.verify import check_adapter_files
 from modelyard.adapters.versions import register_version
 from modelyard.core.layout import Project
 from modelyard.weights.local import LocalBase

@@ -11,7 +11,7 @@ from adapter_samples import BETTER, facts, fill_with
 from safetensors.torch import load_file, save_file
 
 from modelyard.adapters.diff import change_norm, diff_versions
-from modelyard.adapters.lora_weights import LoraModule, read_lora
+from modelyard.adapters.lora import LoraModule, read_lora
 from modelyard.adapters.versions import AdapterVersion, register_version
 from modelyard.core.layout import Project
 from modelyard.weights.local import LocalBase

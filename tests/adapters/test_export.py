@@ -12,10 +12,9 @@ import numpy as np
 import pytest
 
 from killed import interruptions
-from modelyard.adapters.check import AdapterMismatch
 from modelyard.adapters.export import Exported, Format, export_version, find_export
-from modelyard.adapters.gguf_lora import write_gguf_lora
-from modelyard.adapters.lora_weights import read_lora
+from modelyard.adapters.llama_cpp import write_gguf_lora
+from modelyard.adapters.lora import AdapterMismatch, read_lora
 from modelyard.adapters.manifest import list_files
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.versions import AdapterVersion

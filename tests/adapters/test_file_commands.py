@@ -158,9 +158,9 @@ def test_import_adopts_a_folder_and_says_what_it_took(
     ended = models(*words)
     assert ended.code == 0, ended.err
     assert "mine@1 is registered, from 5 files" in ended.out
-    assert "left behind: README.md" in ended.err
+    assert "not part of an adapter, so not imported: README.md" in ended.err
     again = models(*words)
-    assert again.out == "mine@1 holds these files already; nothing to do\n"
+    assert again.out == "mine@1 already holds these files; nothing to do\n"
     value = models(*words, "--json").value
     assert documented(value, import_.import_adapter)
     assert (value["version"], value["changed"], value["org"]) == ("mine@1", False, "acme")

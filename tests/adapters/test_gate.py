@@ -5,7 +5,7 @@ from typing import Any
 import pytest
 from adapter_samples import BETTER
 
-from modelyard.adapters.gate import decide_promotion
+from modelyard.adapters.promote import decide_promotion
 
 
 def figures(**changes: Any) -> dict[str, Any]:

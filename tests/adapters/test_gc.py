@@ -9,8 +9,7 @@ import pytest
 from sound_versions import require_agreement
 
 from killed import interruptions
-from modelyard.adapters.gc import collect_garbage
-from modelyard.adapters.pins import load_pins, pin_version, unpin_version
+from modelyard.adapters.gc import collect_garbage, load_pins, pin_version, unpin_version
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.rollback import roll_back
 from modelyard.adapters.versions import (

@@ -10,11 +10,12 @@ from typing import Any
 import pytest
 
 from killed import interruptions
-from modelyard.adapters.check import AdapterMismatch, check_adapter_files
 from modelyard.adapters.import_ import find_import, import_adapter, plan_import
+from modelyard.adapters.lora import AdapterMismatch
 from modelyard.adapters.manifest import list_files
+from modelyard.adapters.tokenizer import template_hash
 from modelyard.adapters.training_info import load_evaluation
-from modelyard.adapters.verify import template_hash, verify_version
+from modelyard.adapters.verify import check_adapter_files, verify_version
 from modelyard.adapters.versions import (
     AdapterVersion,
     list_adapters,

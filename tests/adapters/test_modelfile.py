@@ -5,7 +5,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.adapters.modelfile import Turn, build_modelfile, find_turn_template
+from modelyard.adapters.llama_cpp import Turn, build_modelfile, find_turn_template
 from modelyard.chatdata.conversation import Message
 from modelyard.chatdata.template import ChatTemplate
 from modelyard.core.errors import InvalidInput

@@ -6,13 +6,13 @@ from pathlib import Path
 import pytest
 from adapter_samples import BETTER, facts, fill_with
 
+from modelyard.adapters.gc import pin_version
 from modelyard.adapters.overview import (
     AdapterSummary,
     full_bytes,
     measure_weights,
     summarize_adapters,
 )
-from modelyard.adapters.pins import pin_version
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.versions import AdapterVersion, register_version
 from modelyard.core.layout import Project

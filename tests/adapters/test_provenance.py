@@ -6,7 +6,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.adapters.provenance import installed_packages, source_commit
+from modelyard.adapters.training_info import installed_packages, source_commit
 
 
 @pytest.fixture

@@ -14,7 +14,8 @@ import pytest
 from adapter_samples import facts
 
 from modelyard.adapters.manifest import DamagedVersion
-from modelyard.adapters.verify import template_hash, verify_version
+from modelyard.adapters.tokenizer import template_hash
+from modelyard.adapters.verify import verify_version
 from modelyard.adapters.versions import AdapterVersion, load_version, register_version
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project

@@ -7,7 +7,7 @@ import numpy as np
 import pytest
 from safetensors.numpy import save_file
 
-from modelyard.weights.fingerprint import (
+from modelyard.weights.files import (
     UnreadableWeights,
     fingerprint_weights,
     read_tensor_entries,

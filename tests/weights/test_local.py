@@ -10,7 +10,7 @@ import pytest
 
 from modelyard.core.layout import Project, cache_folder
 from modelyard.core.progress import Silent
-from modelyard.weights.fingerprint import UnreadableWeights, fingerprint_weights
+from modelyard.weights.files import UnreadableWeights, fingerprint_weights
 from modelyard.weights.local import BaseDamaged, LocalBase, locate_base, verify_base
 from modelyard.weights.pull import require_base
 

@@ -15,7 +15,7 @@ import pytest
 from modelyard.core.files import NoSpace
 from modelyard.core.layout import Project, cache_folder
 from modelyard.core.progress import Silent
-from modelyard.weights.fingerprint import fingerprint_weights
+from modelyard.weights.files import fingerprint_weights
 from modelyard.weights.local import RECORD_NAME, locate_base, verify_base
 from modelyard.weights.pull import BaseUnavailable, pull_base
 

@@ -13,11 +13,11 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.adapters.lora_weights import LoraModule, as_float32, read_lora
+from modelyard.adapters.lora import LoraModule, as_float32, read_lora
 from modelyard.adapters.training_info import load_evaluation
 from modelyard.adapters.versions import AdapterVersion
 from modelyard.settings.fields import flatten_settings
-from modelyard.weights.fingerprint import read_tensor_entries, weight_files
+from modelyard.weights.files import read_tensor_entries, weight_files
 from modelyard.weights.local import LocalBase
 
 _CHEAP_BASE_BYTES = 2_000_000_000

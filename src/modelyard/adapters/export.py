@@ -16,11 +16,15 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
 
-from modelyard.adapters.check import CONFIG_NAME, AdapterMismatch, load_lora_config
-from modelyard.adapters.gguf_lora import write_gguf_lora
+from modelyard.adapters.llama_cpp import (
+    Render,
+    build_modelfile,
+    find_turn_template,
+    write_gguf_lora,
+)
+from modelyard.adapters.lora import CONFIG_NAME, AdapterMismatch, load_lora_config
 from modelyard.adapters.manifest import list_files
-from modelyard.adapters.modelfile import Render, build_modelfile, find_turn_template
-from modelyard.adapters.verify import TEMPLATE_NAME
+from modelyard.adapters.tokenizer import TEMPLATE_NAME
 from modelyard.adapters.versions import AdapterVersion
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import exclusive_lock, staged_folder, sweep_staging, write_json

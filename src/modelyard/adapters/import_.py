@@ -17,14 +17,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard.adapters.check import (
-    CONFIG_NAME,
-    WEIGHTS_NAME,
-    AdapterMismatch,
-    require_fit,
-    require_safe_files,
-)
-from modelyard.adapters.verify import (
+from modelyard.adapters.lora import CONFIG_NAME, WEIGHTS_NAME, AdapterMismatch
+from modelyard.adapters.tokenizer import (
     TEMPLATE_NAME,
     TOKENIZER_CONFIG_NAME,
     TOKENIZER_FILES,
@@ -32,6 +26,7 @@ from modelyard.adapters.verify import (
     require_base_tokenizer,
     template_hash,
 )
+from modelyard.adapters.verify import require_fit, require_safe_files
 from modelyard.adapters.versions import (
     CARD_NAME,
     AdapterVersion,

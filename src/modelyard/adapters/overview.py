@@ -11,8 +11,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from modelyard.adapters.gc import load_pins
 from modelyard.adapters.manifest import Origin
-from modelyard.adapters.pins import load_pins
 from modelyard.adapters.training_info import load_facts, require_figures
 from modelyard.adapters.versions import (
     CARD_NAME,
@@ -26,7 +26,7 @@ from modelyard.core.files import folder_size_bytes
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.weights.catalogue import find_base
-from modelyard.weights.fingerprint import weight_files
+from modelyard.weights.files import weight_files
 from modelyard.weights.local import locate_base
 
 _BF16_BYTES = 2
@@ -55,7 +55,7 @@ class VersionSummary:
     parent: str | None = None
     """The version it continues from."""
     evaluation: Mapping[str, Any] | None = None
-    """Its figures against its base, in the shape that gate.py describes; None without any."""
+    """Its figures against its base, in the shape that promote.py describes; None without any."""
     problem: str | None = None
     """What is wrong with it, when it cannot be read."""
 

@@ -6,11 +6,15 @@ Knows how a version is described and read back. Does not know how it was trained
 from __future__ import annotations
 
 import json
+import os
+import subprocess
 from collections.abc import Mapping
 from dataclasses import dataclass
+from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any, cast
 
+import modelyard
 from modelyard.adapters.manifest import DamagedVersion
 from modelyard.adapters.versions import CARD_NAME
 from modelyard.core.errors import InvalidInput, ProblemsFound
@@ -56,7 +60,7 @@ class TrainingFacts:
 def render_training_info(
     facts: TrainingFacts, evaluation: Mapping[str, Any], *, base_path: Path
 ) -> tuple[dict[str, Any], str]:
-    """The card's front matter and body. `evaluation` has the shape that `gate.py` describes.
+    """The card's front matter and body. `evaluation` has the shape that `promote.py` describes.
 
     `base_path` is the folder of the base model on this machine, for the lines of Python.
     """
@@ -221,3 +225,62 @@ def _table(columns: tuple[str, ...], rows: Any) -> str:
 
 def _cell(value: Any) -> str:
     return " ".join(str(value).split()).replace("|", "\\|")
+
+
+_PACKAGES = (
+    "modelyard",
+    "torch",
+    "transformers",
+    "peft",
+    "trl",
+    "datasets",
+    "accelerate",
+    "tokenizers",
+    "safetensors",
+    "bitsandbytes",
+    "numpy",
+)
+_GIT_TIMEOUT_S = 5
+
+
+def installed_packages() -> dict[str, str]:
+    """The versions of the packages that decide what training gives, without importing them."""
+    found: dict[str, str] = {}
+    for name in _PACKAGES:
+        try:
+            found[name] = version(name)
+        except PackageNotFoundError:
+            continue
+    return found
+
+
+def source_commit(source: Path | None = None) -> str | None:
+    """The git commit this program runs from, with `-dirty` when its files differ from it.
+
+    None when the source (default: this package) is not tracked by git, as in an installed wheel,
+    even if that lies inside somebody's repository.
+    """
+    folder = source or Path(modelyard.__file__).parent
+    if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
+        return None
+    commit = _git(folder, "rev-parse", "HEAD")
+    changes = _git(folder, "status", "--porcelain", "--", ".")
+    return f"{commit}-dirty" if commit and changes else commit
+
+
+def _git(folder: Path, *arguments: str) -> str | None:
+    """What git prints, or None when it fails or is not there."""
+    # Inside a git hook these would point git at the hook's repository.
+    environment = {key: value for key, value in os.environ.items() if not key.startswith("GIT_")}
+    try:
+        ended = subprocess.run(
+            ["git", "-C", str(folder), *arguments],
+            env=environment,
+            capture_output=True,
+            text=True,
+            timeout=_GIT_TIMEOUT_S,
+            check=True,
+        )
+    except (OSError, subprocess.SubprocessError):
+        return None
+    return ended.stdout.strip()

@@ -1,38 +1,44 @@
-"""Whether a version is what was registered, safe to load, and fits its base: all that is wrong.
+"""Whether a version or a folder holds a LoRA adapter that is intact, safe and fits its base.
 
-Reads bytes and headers, loads no model and needs no torch. `check.py` asks the same of a folder and
-stops at the first kind of fault; here every fault is listed.
+PEFT loads an adapter onto the wrong base without a word and only warns about missing keys. Here
+every tensor must belong to a module of the base, and every module that the adapter's config names
+must have its tensors. Reads headers and raw bytes; loads no model and needs no torch.
 """
 
 from __future__ import annotations
 
-import hashlib
-import json
-from collections.abc import Callable, Mapping
+import math
+import re
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
-from typing import Any
+from typing import Any, NamedTuple
 
-from modelyard.adapters.check import require_fit, require_safe_files, require_same_base
-from modelyard.adapters.manifest import require_intact
+import numpy as np
+
+from modelyard.adapters.lora import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    AdapterMismatch,
+    LoraConfig,
+    load_lora_config,
+)
+from modelyard.adapters.manifest import (
+    MANIFEST_NAME,
+    Manifest,
+    load_manifest,
+    require_intact,
+)
+from modelyard.adapters.tokenizer import require_base_tokenizer, require_template
 from modelyard.adapters.versions import AdapterVersion, active_number, version_numbers
 from modelyard.core.errors import Diagnostic, ModelyardError
 from modelyard.core.layout import Project
-from modelyard.weights.local import LocalBase
-
-TOKENIZER_NAME = "tokenizer.json"
-TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
-TEMPLATE_NAME = "chat_template.jinja"
-TOKENIZER_FILES = (
-    TOKENIZER_NAME,
-    TOKENIZER_CONFIG_NAME,
-    TEMPLATE_NAME,
-    "special_tokens_map.json",
-    "added_tokens.json",
-    "tokenizer.model",
-    "vocab.json",
-    "merges.txt",
+from modelyard.weights.files import (
+    TensorEntry,
+    UnreadableWeights,
+    read_tensor_entries,
+    weight_files,
 )
-"""What transformers may read of a tokenizer and its chat template."""
+from modelyard.weights.local import LocalBase
 
 
 def verify_version(
@@ -49,7 +55,7 @@ def verify_version(
     checks: list[Callable[[], None]] = [
         lambda: require_safe_files(folder),
         lambda: require_intact(folder, manifest),
-        lambda: _require_template(folder, manifest.template_hash),
+        lambda: require_template(folder, manifest.template_hash),
     ]
     if base is not None:
         checks += [
@@ -108,82 +114,189 @@ def _inside(where: Any, folder: Path, project: Project) -> str | None:
     return path.name if path.parent == folder else project.show(path)
 
 
-def template_hash(folder: Path) -> str | None:
-    """`sha256:<hex>` of the chat template in `folder`, None when there is none.
+PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
-    The text is that of chat_template.jinja, else of tokenizer_config.json, as transformers picks.
-    Raises ModelyardError when a file is not readable text.
+
+def check_adapter_files(folder: Path, base: LocalBase) -> None:
+    """Return if the files in `folder` are a LoRA or DoRA adapter for `base`; nothing is loaded.
+
+    A registered version must also be as its manifest says, byte for byte, and of this base.
+    Raises AdapterMismatch with everything that is wrong, DamagedVersion when the manifest is broken
+    or a file is not as it was registered.
     """
-    text = _template_text(folder)
-    return None if text is None else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    require_safe_files(folder)
+    if (folder / MANIFEST_NAME).exists():
+        manifest = load_manifest(folder)
+        require_intact(folder, manifest)
+        require_same_base(folder, manifest, base)
+    require_fit(folder, base)
 
 
-def _template_text(folder: Path) -> str | None:
-    path = folder / TEMPLATE_NAME
-    if path.is_file():
-        try:
-            return path.read_text(encoding="utf-8")
-        except UnicodeDecodeError as error:
-            raise ModelyardError("is not UTF-8 text", where=str(path)) from error
-    if not (folder / TOKENIZER_CONFIG_NAME).is_file():
-        return None
-    inside = _load_object(folder / TOKENIZER_CONFIG_NAME).get("chat_template")
-    if isinstance(inside, list):
-        named = [one for one in inside if isinstance(one, dict) and one.get("name") == "default"]
-        inside = named[0].get("template") if named else None
-    return inside if isinstance(inside, str) else None
-
-
-def _require_template(folder: Path, trained_with: str) -> None:
-    found = template_hash(folder)
-    if found is None:
-        raise ModelyardError("has no chat template", where=str(folder))
-    if found != trained_with:
-        raise ModelyardError("is not the chat template it was trained with", where=TEMPLATE_NAME)
-
-
-def require_base_tokenizer(folder: Path, base: Path) -> None:
-    """Return if the tokenizer in `folder` gives the ids that the weights in `base` mean.
-
-    The files may differ in form. Raises ModelyardError with the first token that differs.
-    """
-    for name in (TOKENIZER_NAME, TOKENIZER_CONFIG_NAME):
-        if not (folder / name).is_file():
-            raise ModelyardError("is missing", where=name)
-    if (folder / TOKENIZER_NAME).read_bytes() == (base / TOKENIZER_NAME).read_bytes():
-        return
-    own, wanted = (_token_ids(place / TOKENIZER_NAME) for place in (folder, base))
-    for token in sorted(wanted.keys() | own.keys()):
-        if token in wanted and own.get(token) != wanted[token]:
-            raise ModelyardError(
-                f"gives the token {token!r} the id {own.get(token)}, the base {wanted[token]}",
-                where=TOKENIZER_NAME,
-            )
-    if added := sorted(own.keys() - wanted.keys()):
-        names = ", ".join(repr(token) for token in added[:3])
-        raise ModelyardError(
-            f"has tokens that the base does not know: {names}", where=TOKENIZER_NAME
+def require_same_base(folder: Path, manifest: Manifest, base: LocalBase) -> None:
+    """Return if `base` is the one the version was trained on, else raise AdapterMismatch."""
+    trained_on = manifest.base
+    if trained_on.fingerprint != base.fingerprint:
+        raise AdapterMismatch(
+            f"was trained on {trained_on.name} ({_short(trained_on.fingerprint)}), "
+            f"not on {base.name} ({_short(base.fingerprint)})",
+            where=str(folder),
+            hint=f"use it with `--base-model {trained_on.name}`"
+            if trained_on.name != base.name
+            else f"the files of {base.name} are others than they were then",
         )
 
 
-def _token_ids(path: Path) -> dict[str, int]:
-    """Every token of a tokenizer.json with its id."""
-    values = _load_object(path)
+def require_fit(folder: Path, base: LocalBase) -> None:
+    """Return if config and weights are an adapter of all the modules they name in `base`.
+
+    Every key and shape is compared, and the values: no NaN, and not every lora_B zero.
+    Raises AdapterMismatch with everything that is wrong.
+    """
+    config = load_lora_config(folder / CONFIG_NAME)
+    weights = folder / WEIGHTS_NAME
     try:
-        vocabulary = values["model"]["vocab"]
-        if isinstance(vocabulary, list):  # Unigram: pairs of a token and its score
-            vocabulary = {pair[0]: place for place, pair in enumerate(vocabulary)}
-        added = {one["content"]: one["id"] for one in values.get("added_tokens") or ()}
-        return {**vocabulary, **added}
-    except (KeyError, TypeError, IndexError) as error:
-        raise ModelyardError("is not a tokenizer", where=str(path)) from error
+        entries = read_tensor_entries(weights)
+        base_shapes = _linear_shapes(base.path)
+    except UnreadableWeights as error:
+        raise AdapterMismatch(error.message, where=error.where or str(weights)) from error
+
+    modules, problems = _by_module(entries)
+    problems += _compare(modules, base_shapes, config)
+    if not problems:
+        problems += _check_values(weights, modules)
+    if problems:
+        parts = "one of its parts is" if len(problems) == 1 else f"{len(problems)} of its parts are"
+        raise AdapterMismatch(
+            f"does not fit {base.name}: {parts} wrong", where=str(folder), problems=problems
+        )
 
 
-def _load_object(path: Path) -> Mapping[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ModelyardError("is not JSON", where=str(path)) from error
-    if not isinstance(values, dict):
-        raise ModelyardError("does not hold a JSON object", where=str(path))
-    return values
+def _short(fingerprint: str) -> str:
+    return fingerprint[:19]
+
+
+def require_safe_files(folder: Path) -> None:
+    """Refuse pickles and links, and name what is missing. Raises AdapterMismatch."""
+    problems = []
+    for path in sorted(folder.rglob("*")):
+        name = path.relative_to(folder).as_posix()
+        if path.is_symlink():
+            problems.append(Diagnostic(message="is a link", where=name))
+        elif path.suffix in PICKLES:
+            problems.append(
+                Diagnostic(
+                    message="is a pickle, which can run any code when it is loaded",
+                    where=name,
+                    hint="load it where you trust it, and save it again as safetensors",
+                )
+            )
+    problems += [
+        Diagnostic(message="is missing", where=name)
+        for name in (CONFIG_NAME, WEIGHTS_NAME)
+        if not (folder / name).exists()
+    ]
+    if problems:
+        raise AdapterMismatch("is not a safe adapter", where=str(folder), problems=problems)
+
+
+def _linear_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    """The shape of every matrix of the base, by its module's name."""
+    return {
+        entry.name.removesuffix(".weight"): entry.shape
+        for file in weight_files(folder)
+        for entry in read_tensor_entries(file)
+        if entry.name.endswith(".weight") and len(entry.shape) == 2
+    }
+
+
+_Modules = dict[str, dict[str, TensorEntry]]
+"""The tensors of each adapted module, by which part of the adapter they are."""
+
+_TENSOR = re.compile(
+    r"base_model\.model\.(?P<module>.+)\.(?P<part>lora_[AB](?=\.weight)|lora_magnitude_vector$)"
+    r"(\.weight)?"
+)
+
+
+def _by_module(entries: Iterable[TensorEntry]) -> tuple[_Modules, list[Diagnostic]]:
+    modules: _Modules = {}
+    problems = []
+    for entry in entries:
+        found = _TENSOR.fullmatch(entry.name)
+        if found is None:
+            message = "is no part of a LoRA or DoRA adapter of linear layers"
+            problems.append(Diagnostic(message=message, where=entry.name))
+        elif entry.dtype not in _FLOATS:
+            message = f"is of type {entry.dtype}, which no adapter is"
+            problems.append(Diagnostic(message=message, where=entry.name))
+        elif entry.end - entry.start != math.prod(entry.shape) * _FLOATS[entry.dtype].size_bytes:
+            problems.append(Diagnostic(message="is not as long as its shape", where=entry.name))
+        else:
+            modules.setdefault(found["module"], {})[found["part"]] = entry
+    return modules, problems
+
+
+def _compare(
+    modules: _Modules, base_shapes: Mapping[str, tuple[int, ...]], config: LoraConfig
+) -> list[Diagnostic]:
+    """Every difference between the tensors there are and those the base and the config ask for."""
+    problems = []
+    for module in sorted(modules.keys() | {name for name in base_shapes if config.adapts(name)}):
+        shape = base_shapes.get(module)
+        if shape is None:
+            problems.append(Diagnostic(message="is no linear module of the base", where=module))
+            continue
+        if not config.adapts(module):
+            message = "is not among the config's target_modules, so PEFT would leave it out"
+            problems.append(Diagnostic(message=message, where=module))
+            continue
+        rows, columns = reversed(shape) if config.transposed else shape
+        rank = config.rank_of(module)
+        wanted: dict[str, tuple[int, ...]] = {"lora_A": (rank, columns), "lora_B": (rows, rank)}
+        if config.dora:
+            wanted["lora_magnitude_vector"] = (rows,)
+        found = {part: entry.shape for part, entry in modules.get(module, {}).items()}
+        for part in sorted(wanted.keys() | found.keys()):
+            has, needs = found.get(part), wanted.get(part)
+            if has != needs:
+                message = f"{part} is {_shape(has)}, and should be {_shape(needs)}"
+                problems.append(Diagnostic(message=message, where=module))
+    return problems
+
+
+def _shape(shape: tuple[int, ...] | None) -> str:
+    return "absent" if shape is None else f"[{', '.join(str(size) for size in shape)}]"
+
+
+class _Float(NamedTuple):
+    """How a floating-point type lies in its bits."""
+
+    size_bytes: int
+    magnitude: int
+    exponent: int
+
+
+_FLOATS = {
+    "F32": _Float(4, 0x7FFFFFFF, 0x7F800000),
+    "F16": _Float(2, 0x7FFF, 0x7C00),
+    "BF16": _Float(2, 0x7FFF, 0x7F80),
+}
+
+
+def _check_values(weights: Path, modules: _Modules) -> list[Diagnostic]:
+    """Refuse an adapter that holds NaN or infinity, or whose B is all zero: it equals the base."""
+    data = np.memmap(weights, dtype=np.uint8, mode="r")
+    problems = []
+    changes_something = False
+    for module, parts in modules.items():
+        for part, entry in parts.items():
+            kind = _FLOATS[entry.dtype]
+            # numpy has no bfloat16, and the bits answer both questions.
+            bits = data[entry.start : entry.end].view(f"<u{kind.size_bytes}")
+            if ((bits & kind.exponent) == kind.exponent).any():
+                problems.append(Diagnostic(message=f"{part} holds NaN or infinity", where=module))
+            if part == "lora_B" and not changes_something:
+                changes_something = bool((bits & kind.magnitude).any())
+    if not changes_something:
+        problems.append(Diagnostic(message="every lora_B is zero, so it changes nothing"))
+    return problems

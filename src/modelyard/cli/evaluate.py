@@ -41,7 +41,7 @@ def evaluate(
     answers where rows say what is correct (`expect` or `label`). Rows that --max-length cuts or
     leaves out are counted in a warning; when none is left, there is nothing to evaluate (exit 5).
     """
-    from modelyard.adapters.check import check_adapter_files
+    from modelyard.adapters.verify import check_adapter_files
     from modelyard.adapters.versions import resolve_version
     from modelyard.chatdata.dataset import load_dataset
     from modelyard.chatdata.template import ChatTokenizer

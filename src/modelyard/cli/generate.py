@@ -60,7 +60,7 @@ def generate(
             hint="leave --base-model out: the version knows its base",
         )
 
-    from modelyard.adapters.check import check_adapter_files
+    from modelyard.adapters.verify import check_adapter_files
     from modelyard.chatdata.conversation import Message
     from modelyard.weights.pull import require_base
 

@@ -97,7 +97,7 @@ class Evaluation:
     examples: tuple[Example, ...]
 
     def figures(self) -> dict[str, Any]:
-        """What the card keeps and the promotion gate reads (see adapters/gate.py)."""
+        """What the card keeps and the promotion gate reads (see adapters/promote.py)."""
         return {
             "rows": self.rows,
             "fingerprint": self.fingerprint,

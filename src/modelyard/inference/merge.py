@@ -23,7 +23,7 @@ from modelyard.adapters.export import (
     require_outside,
     staged_export,
 )
-from modelyard.adapters.verify import TOKENIZER_FILES
+from modelyard.adapters.tokenizer import TOKENIZER_FILES
 from modelyard.adapters.versions import AdapterVersion
 from modelyard.chatdata.conversation import Conversation
 from modelyard.core.errors import GateBreached, ModelyardError, NoData

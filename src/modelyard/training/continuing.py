@@ -12,8 +12,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modelyard.adapters.check import CONFIG_NAME, check_adapter_files
+from modelyard.adapters.lora import CONFIG_NAME
 from modelyard.adapters.training_info import load_evaluation
+from modelyard.adapters.verify import check_adapter_files
 from modelyard.adapters.versions import AdapterVersion, resolve_version
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import ChatDataset, load_dataset

@@ -10,8 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from modelyard.adapters.gate import PromotionDecision
-from modelyard.adapters.promote import judge_promotion
+from modelyard.adapters.promote import PromotionDecision, judge_promotion
 from modelyard.adapters.versions import (
     active_number,
     highest_number,

@@ -16,10 +16,13 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from modelyard.adapters.gate import PromotionDecision
-from modelyard.adapters.promote import judge_promotion, promote_version
-from modelyard.adapters.provenance import installed_packages, source_commit
-from modelyard.adapters.training_info import TrainingFacts, render_training_info
+from modelyard.adapters.promote import PromotionDecision, judge_promotion, promote_version
+from modelyard.adapters.training_info import (
+    TrainingFacts,
+    installed_packages,
+    render_training_info,
+    source_commit,
+)
 from modelyard.adapters.versions import (
     CARD_NAME,
     AdapterVersion,
@@ -242,7 +245,7 @@ def _register(
         )
         write_card(staged / CARD_NAME, front, body)
 
-    from modelyard.adapters.check import check_adapter_files
+    from modelyard.adapters.verify import check_adapter_files
 
     check_adapter_files(experiment.trained, base)
     return register_version(

@@ -14,7 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
-from modelyard.weights.source_failed import SourceFailed
+from modelyard.weights.download import SourceFailed
 
 _DIGITS_APART = {"smollm", "starcoder", "refact", "command-r"}
 """GGUF names of tokenizers that cut every digit off by itself before their merges apply."""

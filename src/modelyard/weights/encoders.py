@@ -24,8 +24,7 @@ from modelyard.core.files import (
 )
 from modelyard.core.layout import Project, cache_folder
 from modelyard.core.progress import Progress
-from modelyard.weights.offline import is_offline
-from modelyard.weights.source_failed import SourceFailed
+from modelyard.weights.download import SourceFailed, is_offline
 
 
 class EncoderUnavailable(ModelyardError):

@@ -1,11 +1,127 @@
-"""Which files make up a base, wherever it comes from."""
+"""The files of a base: which they are, what their safetensors headers say, their fingerprint.
+
+Reads headers and raw bytes with the standard library, so that a check costs no import of torch.
+Does not know what the tensors mean.
+"""
 
 from __future__ import annotations
 
+import hashlib
+import json
+import mmap
+import os
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import Any
 
-from modelyard.weights.fingerprint import weight_files
+from modelyard.core.errors import ModelyardError
+
+INDEX_NAME = "model.safetensors.index.json"
+_SHARD = re.compile(r".*-\d{5}-of-\d{5}\.safetensors")
+
+
+class UnreadableWeights(ModelyardError):
+    """A file that should hold weights is cut off, is no safetensors file, or is missing."""
+
+
+@dataclass(frozen=True, slots=True)
+class TensorEntry:
+    """One tensor of a safetensors file."""
+
+    name: str
+    """The parameter's name."""
+    dtype: str
+    """Its type as the format writes it, such as `BF16`."""
+    shape: tuple[int, ...]
+    """Its shape."""
+    start: int
+    """The offset of its first byte in the file."""
+    end: int
+    """The offset just past its last byte."""
+
+
+def weight_files(folder: Path) -> list[Path]:
+    """The safetensors files transformers would load from `folder`; some may not exist."""
+    if (single := folder / "model.safetensors").exists():
+        return [single]
+    index = folder / INDEX_NAME
+    if index.exists():
+        try:
+            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
+        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            raise UnreadableWeights("is not an index of weight files", where=str(index)) from error
+        return [folder / Path(name).name for name in names]
+    found = sorted(folder.glob("*.safetensors"))
+    # Shards without their index are a download that has not finished.
+    return [index] if any(_SHARD.fullmatch(file.name) for file in found) else found
+
+
+def read_tensor_entries(path: Path) -> list[TensorEntry]:
+    """The tensors a safetensors file says it holds. Raises UnreadableWeights unless it is whole."""
+    try:
+        size = path.stat().st_size
+        with path.open("rb") as stream:
+            header_size = int.from_bytes(stream.read(8), "little")
+            if not 2 <= header_size <= size - 8:
+                raise UnreadableWeights("is not a safetensors file, or is cut off", where=str(path))
+            header = json.loads(stream.read(header_size))
+        start = 8 + header_size
+        entries = [
+            _build_entry(name, facts, start)
+            for name, facts in header.items()
+            if name != "__metadata__"
+        ]
+    except OSError as error:
+        raise UnreadableWeights(f"cannot read: {error.strerror}", where=str(path)) from error
+    except (ValueError, KeyError, AttributeError, TypeError) as error:
+        raise UnreadableWeights("has no readable safetensors header", where=str(path)) from error
+    if max((entry.end for entry in entries), default=start) != size:
+        raise UnreadableWeights("is not as long as its header says", where=str(path))
+    return entries
+
+
+def _build_entry(name: str, facts: Any, start: int) -> TensorEntry:
+    first, last = facts["data_offsets"]
+    return TensorEntry(name, facts["dtype"], tuple(facts["shape"]), start + first, start + last)
+
+
+def fingerprint_weights(folder: Path) -> str:
+    """`sha256:<hex>` over name, dtype, shape and bytes of every tensor, in the order of the names.
+
+    How the tensors are spread over files does not matter. Raises UnreadableWeights.
+    """
+    files = weight_files(folder)
+    if not files:
+        raise UnreadableWeights("has no safetensors files", where=str(folder))
+    lines: dict[str, str] = {}
+    with ThreadPoolExecutor(os.cpu_count()) as pool:
+        for path in files:
+            entries = read_tensor_entries(path)
+            with (
+                path.open("rb") as stream,
+                mmap.mmap(stream.fileno(), 0, access=mmap.ACCESS_READ) as mapped,
+                memoryview(mapped) as data,
+            ):
+                digests = list(pool.map(lambda entry: _digest(data, entry), entries))
+            for entry, digest in zip(entries, digests, strict=True):
+                if entry.name in lines:
+                    raise UnreadableWeights(
+                        f"holds '{entry.name}', which another file holds too", where=str(path)
+                    )
+                lines[entry.name] = json.dumps(
+                    [entry.name, entry.dtype, list(entry.shape), digest], ensure_ascii=False
+                )
+    joined = "".join(f"{lines[name]}\n" for name in sorted(lines))
+    return f"sha256:{hashlib.sha256(joined.encode()).hexdigest()}"
+
+
+def _digest(data: memoryview, entry: TensorEntry) -> str:
+    with data[entry.start : entry.end] as view:
+        return hashlib.sha256(view).hexdigest()
+
 
 FILE_PATTERNS = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt")
 """The files that make up a base; whatever else lies in its folder is not looked at."""

@@ -22,9 +22,8 @@ from modelyard.core.files import (
 from modelyard.core.progress import Progress
 from modelyard.core.wording import megabytes
 from modelyard.weights.catalogue import HubSource
+from modelyard.weights.download import SourceFailed, showing_growth
 from modelyard.weights.files import FILE_PATTERNS, is_base_file, missing_parts
-from modelyard.weights.growth import showing_growth
-from modelyard.weights.source_failed import SourceFailed
 
 if TYPE_CHECKING:
     from huggingface_hub import HfApi

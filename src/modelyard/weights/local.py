@@ -29,10 +29,11 @@ from modelyard.weights.catalogue import (
     WheelSource,
     find_base,
 )
-from modelyard.weights.files import base_files, missing_parts
-from modelyard.weights.fingerprint import (
+from modelyard.weights.files import (
     UnreadableWeights,
+    base_files,
     fingerprint_weights,
+    missing_parts,
     read_tensor_entries,
     weight_files,
 )

@@ -28,6 +28,7 @@ from modelyard.weights.catalogue import (
     WheelSource,
     find_base,
 )
+from modelyard.weights.download import SourceFailed, is_offline
 from modelyard.weights.files import missing_parts
 from modelyard.weights.local import (
     LocalBase,
@@ -37,8 +38,6 @@ from modelyard.weights.local import (
     record_folder,
     verify_base,
 )
-from modelyard.weights.offline import is_offline
-from modelyard.weights.source_failed import SourceFailed
 
 
 class BaseUnavailable(ModelyardError):

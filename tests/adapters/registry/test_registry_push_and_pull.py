@@ -199,7 +199,7 @@ def test_a_base_at_hand_is_compared_and_the_adapter_proven_to_fit(
 ) -> None:
     from adapter_samples import facts
 
-    from modelyard.adapters.verify import template_hash
+    from modelyard.adapters.tokenizer import template_hash
     from modelyard.adapters.versions import register_version
     from modelyard.weights.local import locate_base
 

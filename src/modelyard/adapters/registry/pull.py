@@ -12,7 +12,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard.adapters.check import WEIGHTS_NAME, AdapterMismatch
+from modelyard.adapters.lora import WEIGHTS_NAME, AdapterMismatch
 from modelyard.adapters.manifest import MANIFEST_NAME, DamagedVersion, FileEntry
 from modelyard.adapters.registry.record import DamagedRegistry, RemoteVersion, record_digest
 from modelyard.adapters.registry.registry import Registry, VersionTaken, blob_key
@@ -36,7 +36,7 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import megabytes
 from modelyard.stores.store import RemoteFailed
-from modelyard.weights.fingerprint import UnreadableWeights, read_tensor_entries
+from modelyard.weights.files import UnreadableWeights, read_tensor_entries
 from modelyard.weights.local import LocalBase, locate_base
 
 _PART_SUFFIX = ".part"

@@ -12,7 +12,7 @@ import re
 from dataclasses import dataclass
 from typing import Any
 
-from modelyard.adapters.check import CONFIG_NAME, PICKLES, WEIGHTS_NAME
+from modelyard.adapters.lora import CONFIG_NAME, WEIGHTS_NAME
 from modelyard.adapters.manifest import (
     MANIFEST_NAME,
     DamagedVersion,
@@ -20,6 +20,7 @@ from modelyard.adapters.manifest import (
     Manifest,
     parse_manifest,
 )
+from modelyard.adapters.verify import PICKLES
 from modelyard.adapters.versions import CARD_NAME
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.layout import check_name

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modelyard.adapters.export import Exported
-    from modelyard.adapters.modelfile import Render
+    from modelyard.adapters.llama_cpp import Render
     from modelyard.adapters.versions import AdapterVersion
     from modelyard.chatdata.conversation import Conversation
 
@@ -58,7 +58,6 @@ def export(
            "command": what runs it, or null, "parity": share of equal tokens, or null,
            "tokens": how many were compared, or null}; in a dry run "files" is empty
     """
-    from modelyard.adapters.check import check_adapter_files
     from modelyard.adapters.export import (
         describe_export,
         export_version,
@@ -66,6 +65,7 @@ def export(
         require_format,
         require_outside,
     )
+    from modelyard.adapters.verify import check_adapter_files
     from modelyard.adapters.versions import resolve_version
     from modelyard.weights.pull import require_base
 

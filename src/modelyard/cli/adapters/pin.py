@@ -29,7 +29,7 @@ def pin(
     JSON: {"name", "pinned": true, "changed": bool, "dry_run": bool};
           in a dry run "changed" is what would happen
     """
-    from modelyard.adapters.pins import pin_version
+    from modelyard.adapters.gc import pin_version
     from modelyard.adapters.versions import resolve_number
 
     project = find_project()
@@ -61,7 +61,7 @@ def unpin(
     JSON: {"name", "pinned": false, "changed": bool, "dry_run": bool};
           in a dry run "changed" is what would happen
     """
-    from modelyard.adapters.pins import unpin_version
+    from modelyard.adapters.gc import unpin_version
     from modelyard.adapters.versions import resolve_number
 
     project = find_project()
@@ -80,6 +80,6 @@ def unpin(
 
 
 def _is_pinned(project: Project, adapter: str, number: int) -> bool:
-    from modelyard.adapters.pins import load_pins
+    from modelyard.adapters.gc import load_pins
 
     return number in load_pins(project).get(adapter, {})

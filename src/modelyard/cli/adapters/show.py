@@ -34,8 +34,8 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
            "evaluation": figures or null, "problem",
            "history": [{"sequence", "action", "from_version", "to_version", "reason", "moved_at"}]}
     """
+    from modelyard.adapters.gc import load_pins
     from modelyard.adapters.overview import summarize_adapter
-    from modelyard.adapters.pins import load_pins
     from modelyard.adapters.pointer import pointer_history
     from modelyard.adapters.training_info import load_facts
     from modelyard.adapters.versions import resolve_version

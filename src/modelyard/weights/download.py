@@ -1,14 +1,30 @@
-"""Progress of a download that says nothing itself: the size of the folder it writes to."""
+"""What all downloads share: whether the network is allowed, the progress, and how one fails."""
 
 from __future__ import annotations
 
+import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 
+from modelyard.core.errors import ModelyardError
 from modelyard.core.files import folder_size_bytes
 from modelyard.core.progress import Progress
+
+
+class SourceFailed(ModelyardError):
+    """One source of a base cannot give it; the message is the reason."""
+
+
+_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
+
+
+def is_offline() -> bool:
+    """Whether `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE` is set to yes."""
+    answers = {os.environ.get(variable, "").upper() for variable in _VARIABLES}
+    return bool(answers & {"1", "ON", "YES", "TRUE"})
+
 
 _EVERY_S = 0.25
 

@@ -1,0 +1,111 @@
+"""The tokenizer and chat template of an adapter, compared with those of its base.
+
+Reads the files as JSON and text; loads no tokenizer.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modelyard.core.errors import ModelyardError
+
+TOKENIZER_NAME = "tokenizer.json"
+TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
+TEMPLATE_NAME = "chat_template.jinja"
+TOKENIZER_FILES = (
+    TOKENIZER_NAME,
+    TOKENIZER_CONFIG_NAME,
+    TEMPLATE_NAME,
+    "special_tokens_map.json",
+    "added_tokens.json",
+    "tokenizer.model",
+    "vocab.json",
+    "merges.txt",
+)
+"""What transformers may read of a tokenizer and its chat template."""
+
+
+def template_hash(folder: Path) -> str | None:
+    """`sha256:<hex>` of the chat template in `folder`, None when there is none.
+
+    The text is that of chat_template.jinja, else of tokenizer_config.json, as transformers picks.
+    Raises ModelyardError when a file is not readable text.
+    """
+    text = _template_text(folder)
+    return None if text is None else f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+
+
+def _template_text(folder: Path) -> str | None:
+    path = folder / TEMPLATE_NAME
+    if path.is_file():
+        try:
+            return path.read_text(encoding="utf-8")
+        except UnicodeDecodeError as error:
+            raise ModelyardError("is not UTF-8 text", where=str(path)) from error
+    if not (folder / TOKENIZER_CONFIG_NAME).is_file():
+        return None
+    inside = _load_object(folder / TOKENIZER_CONFIG_NAME).get("chat_template")
+    if isinstance(inside, list):
+        named = [one for one in inside if isinstance(one, dict) and one.get("name") == "default"]
+        inside = named[0].get("template") if named else None
+    return inside if isinstance(inside, str) else None
+
+
+def require_template(folder: Path, trained_with: str) -> None:
+    """Raise ModelyardError unless the chat template in `folder` has the hash `trained_with`."""
+    found = template_hash(folder)
+    if found is None:
+        raise ModelyardError("has no chat template", where=str(folder))
+    if found != trained_with:
+        raise ModelyardError("is not the chat template it was trained with", where=TEMPLATE_NAME)
+
+
+def require_base_tokenizer(folder: Path, base: Path) -> None:
+    """Return if the tokenizer in `folder` gives the ids that the weights in `base` mean.
+
+    The files may differ in form. Raises ModelyardError with the first token that differs.
+    """
+    for name in (TOKENIZER_NAME, TOKENIZER_CONFIG_NAME):
+        if not (folder / name).is_file():
+            raise ModelyardError("is missing", where=name)
+    if (folder / TOKENIZER_NAME).read_bytes() == (base / TOKENIZER_NAME).read_bytes():
+        return
+    own, wanted = (_token_ids(place / TOKENIZER_NAME) for place in (folder, base))
+    for token in sorted(wanted.keys() | own.keys()):
+        if token in wanted and own.get(token) != wanted[token]:
+            raise ModelyardError(
+                f"gives the token {token!r} the id {own.get(token)}, the base {wanted[token]}",
+                where=TOKENIZER_NAME,
+            )
+    if added := sorted(own.keys() - wanted.keys()):
+        names = ", ".join(repr(token) for token in added[:3])
+        raise ModelyardError(
+            f"has tokens that the base does not know: {names}", where=TOKENIZER_NAME
+        )
+
+
+def _token_ids(path: Path) -> dict[str, int]:
+    """Every token of a tokenizer.json with its id."""
+    values = _load_object(path)
+    try:
+        vocabulary = values["model"]["vocab"]
+        if isinstance(vocabulary, list):  # Unigram: pairs of a token and its score
+            vocabulary = {pair[0]: place for place, pair in enumerate(vocabulary)}
+        added = {one["content"]: one["id"] for one in values.get("added_tokens") or ()}
+        return {**vocabulary, **added}
+    except (KeyError, TypeError, IndexError) as error:
+        raise ModelyardError("is not a tokenizer", where=str(path)) from error
+
+
+def _load_object(path: Path) -> Mapping[str, Any]:
+    try:
+        values = json.loads(path.read_bytes())
+    except ValueError as error:
+        raise ModelyardError("is not JSON", where=str(path)) from error
+    if not isinstance(values, dict):
+        raise ModelyardError("does not hold a JSON object", where=str(path))
+    return values
