@@ -11,15 +11,9 @@ def glob_pattern(glob: str) -> re.Pattern[str]:
 
     Never raises: a bracket that is not closed is an ordinary character.
     """
-    parts = [part for part in glob.split("/") if part not in ("", ".")]
-    text = ""
-    for number, part in enumerate(parts):
-        last = number == len(parts) - 1
-        if part == "**":
-            text += ".*" if last else "(?:[^/]+/)*"
-        else:
-            text += _part_text(part) + ("" if last else "/")
-    return re.compile(text, re.DOTALL)
+    *folders, name = [part for part in glob.split("/") if part not in ("", ".")] or [""]
+    above = "".join("(?:[^/]+/)*" if part == "**" else f"{_part_text(part)}/" for part in folders)
+    return re.compile(above + (".*" if name == "**" else _part_text(name)), re.DOTALL)
 
 
 @cache

@@ -71,7 +71,9 @@ def index_errors(path: Path) -> Iterator[None]:
                 f"no space left on the disk of {path.parent}",
                 hint="free some space and run the same command again; the old index still answers",
             ) from error
-        if _means_damage(error, name) or (name == "SQLITE_READONLY" and _is_writable(path)):
+        # SQLite refuses to write a file that can be written only when its header is damaged.
+        can_write = all(os.access(place, os.W_OK) for place in (path, path.parent))
+        if _means_damage(error, name) or (name == "SQLITE_READONLY" and can_write):
             raise damaged(path, f"cannot be read: {error}") from error
         if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
             message, hint = "is in use by another process", "run the same command again"
@@ -118,11 +120,6 @@ def _means_damage(error: sqlite3.Error, name: str) -> bool:
     )
 
 
-def _is_writable(path: Path) -> bool:
-    """Whether the file can be written: then only a damaged header can make SQLite refuse."""
-    return os.access(path, os.W_OK) and os.access(path.parent, os.W_OK)
-
-
 def _is_full(path: Path) -> bool:
     with suppress(OSError):
         return shutil.disk_usage(path.parent).free < _LEAST_FREE_BYTES
@@ -145,9 +142,15 @@ def find_fault(connection: sqlite3.Connection) -> str | None:
     With the tables of `postings.attach_places` it also reads every word, for ten times as long.
     """
     questions = (_PAGES, *_ROWS, *(_WORDS if _has_places(connection) else ()))
-    answers = (_ask(connection, what, question) for what, question in questions)
-    fault = next((answer for answer in answers if answer is not None), None)
-    return fault or _find_changed_text(connection)
+    for what, question in questions:
+        if fault := _ask(connection, what, question):
+            return fault
+    rows = connection.execute("SELECT id, title, text, digest FROM passages")
+    for number, title, text, digest in rows:
+        chunk = Chunk(title=title, text=text, kind="", first_line=0, last_line=0)
+        if chunk.digest != digest:
+            return f"chunk {number} is not as it was written"
+    return None
 
 
 def _ask(connection: sqlite3.Connection, what: str, question: str) -> str | None:
@@ -161,13 +164,3 @@ def _ask(connection: sqlite3.Connection, what: str, question: str) -> str | None
 def _has_places(connection: sqlite3.Connection) -> bool:
     asked = "SELECT 1 FROM sqlite_temp_schema WHERE name = 'text_places'"
     return connection.execute(asked).fetchone() is not None
-
-
-def _find_changed_text(connection: sqlite3.Connection) -> str | None:
-    for number, title, text, digest in connection.execute(
-        "SELECT id, title, text, digest FROM passages"
-    ):
-        chunk = Chunk(title=title, text=text, kind="", first_line=0, last_line=0)
-        if chunk.digest != digest:
-            return f"chunk {number} is not as it was written"
-    return None

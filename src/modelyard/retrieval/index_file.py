@@ -216,19 +216,14 @@ class IndexReader:
             matrix[start : start + len(rows)] = packed.reshape(len(rows), self.meta.dimensions)
         return ids, matrix
 
-    def check_pages(self) -> None:
-        """Check that the pages fit together; if not, `open_index` raises IndexDamaged."""
-        _refuse(find_broken_page(self._connection))
+    def check(self, *, pages_only: bool = False) -> None:
+        """Check all that can be checked, reading everything, or only that the pages fit together.
 
-    def check(self) -> None:
-        """Check all that can be checked; reads everything. Raises as `check_pages` does."""
-        _refuse(find_fault(self._connection))
-
-
-def _refuse(fault: str | None) -> None:
-    """Raise a fault; `open_index`, which knows the path, turns it into an IndexDamaged."""
-    if fault is not None:
-        raise Faulty(fault)
+        A fault becomes the IndexDamaged of `open_index`, which knows the path.
+        """
+        fault = (find_broken_page if pages_only else find_fault)(self._connection)
+        if fault is not None:
+            raise Faulty(fault)
 
 
 @contextmanager

@@ -204,21 +204,14 @@ def build_beside(
                 for table in ("title_words", "text_words"):
                     connection.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")
                 connection.execute("COMMIT")
-            _sync_file(staged)
+            with staged.open("rb") as stream:
+                os.fsync(stream.fileno())
             settle_journal(path)
             staged.replace(path)
         except BaseException:
             staged.unlink(missing_ok=True)
             raise
         sync_folder(path.parent)
-
-
-def _sync_file(path: Path) -> None:
-    handle = os.open(path, os.O_RDONLY)
-    try:
-        os.fsync(handle)
-    finally:
-        os.close(handle)
 
 
 def settle_journal(path: Path) -> None:

@@ -65,11 +65,13 @@ def read_status(project: Project, index: SearchIndex) -> IndexStatus:
             reader.check()
             meta, chunks = reader.meta, reader.count_chunks()
             known = {file.path: file for file in reader.files()}
-    except IndexMissing:
-        return IndexStatus(index=index.label, state="missing", encoder=encoder)
     except ModelyardError as error:
+        missing = isinstance(error, IndexMissing)
         return IndexStatus(
-            index=index.label, state="unreadable", encoder=encoder, reason=error.message
+            index=index.label,
+            state="missing" if missing else "unreadable",
+            encoder=encoder,
+            reason=None if missing else error.message,
         )
     sizes = {path: (file.size_bytes, file.mtime_ns) for path, file in known.items()}
     sources = {source.shown: source for source in find_sources(project, index, known=sizes).files}

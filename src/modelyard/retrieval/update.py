@@ -107,7 +107,7 @@ def _read_known(job: UpdateJob, *, check: bool) -> tuple[Mapping[str, IndexedFil
     try:
         with open_index(job.index.path) as reader:
             if check:
-                reader.check_pages()
+                reader.check(pages_only=True)
             known = {file.path: file for file in reader.files()}
     except IndexMissing:
         return {}, "there was none"

@@ -124,15 +124,15 @@ def _figures(
     """The series of a file of figures; [] when it has none."""
     if chunker not in ("auto", "metrics"):
         return []
-    chunks: list[Chunk] = []
     if ending in _TABLES:
-        chunks = read_table(document.text, _TABLES[ending])
-    elif chunker == "metrics" and ending in (".jsonl", ".ndjson"):
-        chunks = read_json_lines(document.lines)
-    elif ending == ".prom" or (chunker == "metrics" and ending in ("", ".txt", ".metrics")):
-        chunks, unknown = read_prometheus(document.lines)
-        if chunks and unknown:
-            report("lines that are no samples")
+        return read_table(document.text, _TABLES[ending])
+    if chunker == "metrics" and ending in (".jsonl", ".ndjson"):
+        return read_json_lines(document.lines)
+    if ending != ".prom" and (chunker != "metrics" or ending not in ("", ".txt", ".metrics")):
+        return []
+    chunks, unknown = read_prometheus(document.lines)
+    if chunks and unknown:
+        report("lines that are no samples")
     return chunks
 
 

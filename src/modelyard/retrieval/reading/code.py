@@ -51,7 +51,7 @@ def code_pieces(document: TextDocument, grammar: Grammar) -> Iterator[Piece]:
     source = document.text.encode("utf-8", "replace")
     root = parser_of(grammar.name).parse(source).root_node
     reader = _CodeReader(document, grammar, source)
-    return reader.pieces(root, _Scope(title=reader.module_title(root)), 0, len(document.lines))
+    return reader.pieces(root, _Scope(title=reader.docstring(root)), 0, len(document.lines))
 
 
 @dataclass(frozen=True, slots=True)
@@ -71,9 +71,6 @@ class _CodeReader:
             yield from self._definition(found, scope, first, after)
             position = after
         yield from self._between(scope, position, end)
-
-    def module_title(self, root: Node) -> str:
-        return self._docstring(root) if self.grammar.name == "python" else ""
 
     def _between(self, scope: _Scope, start: int, end: int) -> Iterator[Piece]:
         start, end = self.document.trim(start, end)
@@ -131,8 +128,7 @@ class _CodeReader:
         signature = self._signature(found)
         if scope.symbols:
             signature = f"{'.'.join(filter(None, scope.symbols))} > {signature}"
-        says = self._docstring(body) if self.grammar.name == "python" and body else ""
-        says = says or _first_paragraph(_COMMENT.sub("", found.comment))
+        says = self.docstring(body) or _first_paragraph(_COMMENT.sub("", found.comment))
         title = f"{signature}: {says}" if says else signature
         too_long = self.document.tokens(start, end) > self.document.limit
         if too_long and is_class and body is not None and len(symbols) < _DEEPEST:
@@ -177,8 +173,10 @@ class _CodeReader:
         text = self._text(node)
         return " ".join(text.split())[:100] if len(text) <= 100 and "\n" not in text else ""
 
-    def _docstring(self, body: Node) -> str:
-        first = next((node for node in body.named_children if "comment" not in node.type), None)
+    def docstring(self, body: Node | None) -> str:
+        """The first paragraph of the docstring of a body in Python; empty where there is none."""
+        nodes = body.named_children if body is not None and self.grammar.name == "python" else ()
+        first = next((node for node in nodes if "comment" not in node.type), None)
         if first is None or first.type != "expression_statement" or not first.named_children:
             return ""
         inner = first.named_children[0]

@@ -10,6 +10,8 @@ from collections.abc import Iterator
 from dataclasses import dataclass, field
 from itertools import pairwise
 
+import yaml
+
 from modelyard.retrieval.reading.splitting import Piece, TextDocument, paragraph_starts
 
 _DEEPEST = 100
@@ -20,6 +22,9 @@ _BREAKS = str.maketrans({"\r": " ", "\t": " ", "\x85": " ", "\u2028": " ", "\u20
 _NAMING_KEYS = ("name", "id", "alert", "record", "job_name")
 _LONGEST_VALUE = 100
 _TABLE = re.compile(r"[ \t]*\[\[?[ \t]*([^\[\]]{1,200}?)[ \t]*\]\]?[ \t]*(?:[#;].*)?$")
+_HTTP_METHODS = frozenset(
+    ("get", "put", "post", "delete", "options", "head", "patch", "trace", "query")
+)
 _ASSIGNED = re.compile(r"[ \t]*([\w.\"'-]{1,200})[ \t]*[=:]")
 
 
@@ -44,9 +49,8 @@ def key_pieces(document: TextDocument, language: str) -> Iterator[Piece]:
     """Pieces by key path; a file that is not valid is split by its indentation."""
     tree = read_tree(document, language)
     if tree is None:
-        yield from _by_indentation(document, language)
-        return
-    yield from KeySplitter(document, language).pieces(tree, "", 0, len(document.lines))
+        return _by_indentation(document, language)
+    return KeySplitter(document, language).pieces(tree, "", 0, len(document.lines))
 
 
 def read_tree(document: TextDocument, language: str) -> KeyNode | None:
@@ -152,8 +156,6 @@ class _Open:
 
 def _yaml_tree(text: str) -> KeyNode | None:
     """Built from events, not by recursion: a file may be nested as deeply as it likes."""
-    import yaml
-
     loader = getattr(yaml, "CLoader", yaml.Loader)
     root = KeyNode("", 0)
     opened = [_Open(root, is_mapping=False)]
@@ -176,13 +178,10 @@ def _yaml_tree(text: str) -> KeyNode | None:
     return root if documents else None
 
 
-def _add(opened: list[_Open], event: object) -> None:
-    import yaml
-
+def _add(opened: list[_Open], event: yaml.NodeEvent) -> None:
     inside = opened[-1]
     scalar = event.value if isinstance(event, yaml.ScalarEvent) else None
-    mark = event.start_mark if isinstance(event, yaml.NodeEvent) else None
-    row = mark.line if mark is not None else 0
+    row = event.start_mark.line if event.start_mark else 0
     if inside.is_mapping and inside.key is None:
         name = (scalar or "").strip()[:_LONGEST_VALUE] or "?"
         inside.key = KeyNode(" ".join(name.split()), row)
@@ -247,17 +246,7 @@ def _toml_tree(document: TextDocument) -> KeyNode:
 def _by_indentation(document: TextDocument, language: str) -> Iterator[Piece]:
     """A template, or a file with an error in it: split where a line is not indented."""
     starts = [row for row, line in enumerate(document.lines) if line[:1].strip(" \t#}])-")]
-    yield Piece(
-        start=0,
-        end=len(document.lines),
-        title="",
-        kind="key",
-        facts={"language": language},
-        breaks=(starts, paragraph_starts(document, 0, len(document.lines))),
-    )
-
-
-_METHODS = frozenset(("get", "put", "post", "delete", "options", "head", "patch", "trace", "query"))
+    yield KeySplitter(document, language).piece(0, len(document.lines), "", starts)
 
 
 def openapi_pieces(document: TextDocument, language: str) -> Iterator[Piece]:
@@ -284,7 +273,7 @@ def _operations(
         if not path.children:
             yield from splitter.pieces(path, f"{paths.name}.{path.name}", first, after)
         for node, start, stop in _spans(path.children, first, after):
-            if node.name.lower() not in _METHODS:
+            if node.name.lower() not in _HTTP_METHODS:
                 yield from splitter.pieces(node, f"{path.name}.{node.name}", start, stop)
                 continue
             called = {

@@ -170,8 +170,7 @@ def _fitting(text: str, limit: int, count_tokens: CountTokens) -> str:
     (cost,) = count_tokens([text])
     if cost <= limit:
         return text
-    parts = split_words(text, max(1, limit - 4), count_tokens)
-    return parts[0] if parts else ""
+    return next(iter(split_words(text, max(1, limit - 4), count_tokens)), "")
 
 
 def _parse_line(line: str) -> _Message:

@@ -6,7 +6,7 @@ import os
 import re
 import stat
 from collections import defaultdict
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from io import BufferedReader
 
@@ -128,7 +128,8 @@ def find_sources(
     .gitignore applies, except to folders that a glob names before its first `**`:
     `.models/logs/*.log` and `experiments/*/metrics.jsonl` ask for files that are never committed.
     """
-    walk = _Walk(os.path.realpath(project.root), index.settings, known or {})
+    exclude = [glob_pattern(glob) for glob in index.settings.exclude]
+    walk = _Walk(os.path.realpath(project.root), index.settings, known or {}, exclude)
     for glob in index.settings.sources:
         walk.follow(glob)
     return Sources(
@@ -171,13 +172,10 @@ class _Walk:
     root: str
     settings: IndexSettings
     known: Mapping[str, tuple[int, int]]
+    exclude: Sequence[re.Pattern[str]]
     found: dict[str, SourceFile] = field(default_factory=dict)
     skipped: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _folders: dict[str, _Folder | None] = field(default_factory=dict)
-    _exclude: list[re.Pattern[str]] = field(default_factory=list)
-
-    def __post_init__(self) -> None:
-        self._exclude = [glob_pattern(glob) for glob in self.settings.exclude]
 
     def follow(self, glob: str) -> None:
         parts = tuple(part for part in glob.split("/") if part not in ("", "."))
@@ -221,13 +219,14 @@ class _Walk:
         named = step.named and matching is not None
         for entry in (*folder.folders, *folder.links):
             name = entry.name
-            if name == ".git" or not _matches(name, matching):
-                continue
             shown = f"{step.shown}{name}/"
             linked = entry.is_symlink()
-            if linked and not _is_folder(entry):
-                continue
-            if not named and is_ignored(shown, ignores):
+            if (
+                name == ".git"
+                or not _matches(name, matching)
+                or (linked and not _is_folder(entry))
+                or (not named and is_ignored(shown, ignores))
+            ):
                 continue
             real = f"{step.real[-1]}/{name}"
             if linked:
@@ -250,17 +249,15 @@ class _Walk:
         ignores: tuple[IgnoreFile, ...],
         matching: re.Pattern[str] | None,
     ) -> None:
-        for entry in folder.files:
-            if _matches(entry.name, matching):
-                self._consider(entry, step.shown + entry.name, ignores)
-        for entry in folder.links:
-            if not _matches(entry.name, matching) or _is_folder(entry):
+        for entry in (*folder.files, *folder.links):
+            linked = entry.is_symlink()
+            if not _matches(entry.name, matching) or (linked and _is_folder(entry)):
                 continue
-            shown = step.shown + entry.name
-            if self._is_inside(os.path.realpath(entry.path)):
-                self._consider(entry, shown, ignores)
+            path = step.shown + entry.name
+            if linked and not self._is_inside(os.path.realpath(entry.path)):
+                self.skipped["leaves the project"].add(path)
             else:
-                self.skipped["leaves the project"].add(shown)
+                self._consider(entry, path, ignores)
         for entry in folder.special:
             if _matches(entry.name, matching):
                 self.skipped["not a file"].add(storable(step.shown + entry.name))
@@ -276,7 +273,7 @@ class _Walk:
             self.skipped["ignored"].add(shown)
         elif self.settings.redact and names_a_secret(shown):
             self.skipped["a secret in its name"].add(redact_path(shown))
-        elif any(pattern.fullmatch(path) for pattern in self._exclude):
+        elif any(pattern.fullmatch(path) for pattern in self.exclude):
             self.skipped["excluded"].add(shown)
         elif reason := self._reason_to_skip(entry, shown):
             self.skipped[reason].add(shown)
