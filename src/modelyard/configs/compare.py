@@ -9,7 +9,7 @@ from typing import Any, Literal
 from modelyard.core.errors import Diagnostic, KeyPath, dotted
 from modelyard.secrets.detection import mask_secrets
 from modelyard.settings.fields import settings_fields
-from modelyard.settings.marks import choices_of, unwrap
+from modelyard.settings.marks import quantity_of
 from modelyard.settings.units import MONEY, Quantity
 
 Difference = Literal["added", "changed", "removed"]
@@ -34,7 +34,7 @@ def compare_settings(
 ) -> tuple[SettingChange, ...]:
     """Every setting that differs between two nested mappings, in the order of the keys.
 
-    A list is one setting: what takes the place of what is for a reader to see.
+    A list is one setting.
     """
     return compare_flat(dict(_leaves(before, ())), dict(_leaves(after, ())))
 
@@ -43,25 +43,18 @@ def compare_flat(
     before: Mapping[KeyPath, Any], after: Mapping[KeyPath, Any]
 ) -> tuple[SettingChange, ...]:
     """Every setting that differs between two sets of key paths."""
-    return tuple(_changes(before, after))
-
-
-def _changes(
-    before: Mapping[KeyPath, Any], after: Mapping[KeyPath, Any]
-) -> Iterator[SettingChange]:
+    changes = []
     for path in dict.fromkeys((*before, *after)):
         key = dotted(path)
         if path not in before:
-            yield SettingChange(key=key, change="added", after=after[path])
+            changes.append(SettingChange(key=key, change="added", after=after[path]))
         elif path not in after:
-            yield SettingChange(key=key, change="removed", before=before[path])
-        elif not _same(before[path], after[path]):
-            yield SettingChange(key=key, change="changed", before=before[path], after=after[path])
-
-
-def _same(one: Any, other: Any) -> bool:
-    """Whether two values are written alike: 1, 1.0 and true are three things."""
-    return repr(one) == repr(other)
+            changes.append(SettingChange(key=key, change="removed", before=before[path]))
+        elif repr(before[path]) != repr(after[path]):  # 1, 1.0 and true are three things
+            changes.append(
+                SettingChange(key=key, change="changed", before=before[path], after=after[path])
+            )
+    return tuple(changes)
 
 
 def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
@@ -82,16 +75,14 @@ def _flat(value: Any, hint: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]
     if is_dataclass(value):
         yield from flat_settings(value, path)
         return
-    marked = unwrap(hint)
-    choices, _ = choices_of(marked.hint)
-    quantity = marked.quantity or next((q for one in choices if (q := unwrap(one).quantity)), None)
+    quantity = quantity_of(hint)
     if quantity is not None and value is not None:
-        value = quantity_text(quantity, value)
+        value = _quantity_text(quantity, value)
     yield path, list(value) if isinstance(value, tuple) else value
 
 
-def quantity_text(quantity: Quantity, value: float) -> str:
-    """A number in the one unit as a person would write it, and nothing of it lost."""
+def _quantity_text(quantity: Quantity, value: float) -> str:
+    """A quantity as a person would write it, without rounding."""
     shown = quantity.show(value)
     if quantity.parse(shown) == value and not (quantity.whole and "." in shown):
         return shown

@@ -11,7 +11,7 @@ from modelyard.configs.compare import mask_problems, mask_value
 from modelyard.configs.fields import (
     ANY_ITEM,
     ANY_NAME,
-    Place,
+    SettingValue,
     default_of,
     say_type,
     settings_of,
@@ -50,7 +50,7 @@ class Explanation:
     attribute: str
     """What the program calls it, with its unit: `timeout_s`."""
     value: Any
-    """The value that holds, as written; None when it is not set."""
+    """The effective value, as written; None when it is not set."""
     parsed: Any
     """The value that the program gets: seconds, shares from 0 to 1, dollars, bytes."""
     layer: str | None
@@ -68,7 +68,7 @@ class Explanation:
 def explain(document: Document, key: str, environment: str | None) -> tuple[Explanation, ...]:
     """The setting at a dotted key, or every setting below it when it is a group of them.
 
-    Without an environment it is what holds where no overlay says otherwise.
+    Without an environment it is what effective where no overlay says otherwise.
     Raises ProblemsFound when the config is not valid, InvalidInput when there is no such key.
     """
     shaped = check_shape(document, (environment,) if environment else ())
@@ -91,40 +91,39 @@ def _is_at(found: str, key: str) -> bool:
     return found == key or found.startswith((f"{key}.", f"{key}["))
 
 
-def _explain(document: Document, place: Place, environment: str | None) -> Explanation:
+def _explain(document: Document, place: SettingValue, environment: str | None) -> Explanation:
     key = dotted(place.path)
     layers = tuple(
-        replace(one, value=mask_value(key, one.value))
-        for one in _layers(document, place, environment)
+        replace(layer, value=mask_value(key, layer.value))
+        for layer in _layers(document, place, environment)
     )
-    below = [one for one in layers if environment or one.name in (DEFAULT, BASE)]
-    holds = below[-1] if below else None
+    below = [layer for layer in layers if environment or layer.name in (DEFAULT, BASE)]
+    effective = below[-1] if below else None
     return Explanation(
         key=key,
         attribute=place.field.name,
-        value=holds.value if holds else None,
+        value=effective.value if effective else None,
         parsed=mask_value(key, place.parsed),
-        layer=holds.name if holds else None,
-        where=holds.where if holds else None,
+        layer=effective.name if effective else None,
+        where=effective.where if effective else None,
         layers=layers,
         may_be=say_type(place.field.hint),
         meaning=field_docs(place.owner)[place.field.name],
     )
 
 
-def _layers(document: Document, place: Place, environment: str | None) -> Iterator[Layer]:
+def _layers(document: Document, place: SettingValue, environment: str | None) -> Iterator[Layer]:
     hint = place.field.hint
     if not place.field.required:
         default = written_form(hint, default_of(place.owner, place.field))
         yield Layer(name=DEFAULT, value=default, where=None)
     source = document.source
-    overlaid = [environment] if environment else list(ENVIRONMENTS)
     replaced = environment is not None and _says(
         document.overlays.get(environment), _replaceable(place.path)
     )
     if not replaced and _says(source.value, place.path):
         yield Layer(name=BASE, value=_at(source.value, place.path), where=source.where(place.path))
-    for name in overlaid:
+    for name in [environment] if environment else ENVIRONMENTS:
         overlay = document.overlays.get(name)
         if _says(overlay, place.path):
             where = source.where(("environments", name, *place.path))
@@ -162,8 +161,9 @@ def _unknown(document: Document, key: str, existing: Sequence[str]) -> InvalidIn
             where=document.source.where((key.partition(".")[0],)),
             hint="`models config explain KEY FILE --env NAME` shows a setting in an environment",
         )
-    for setting in settings_of(document.kind.settings_class):
-        found = _fitting(setting.key, key, existing)
+    known = [setting.key for setting in settings_of(document.kind.settings_class)]
+    for form in known:
+        found = _fitting(form, key, existing)
         if found is not None:
             there = f"there are {', '.join(found)}" if found else "the config has none of them"
             return InvalidInput(
@@ -171,9 +171,8 @@ def _unknown(document: Document, key: str, existing: Sequence[str]) -> InvalidIn
                 where=document.source.name,
                 hint="items are counted from 0, and NAME stands for a name",
             )
-    known = [setting.key for setting in settings_of(document.kind.settings_class)]
     last = key.rpartition(".")[2]
-    near = next((one for one in known if one.rpartition(".")[2] == last), None)
+    near = next((name for name in known if name.rpartition(".")[2] == last), None)
     near = near or nearest(key, known)
     hint = f" (did you mean '{near}'?)" if near else ""
     return InvalidInput(
@@ -195,7 +194,7 @@ def _fitting(form: str, key: str, existing: Sequence[str]) -> list[str] | None:
         if place.start() == place.end() and above == form and not _is_open(form):
             continue
         pattern = re.compile(f"({_pattern(above)}){_pattern(below)}")
-        matches = (pattern.fullmatch(one) for one in existing)
+        matches = map(pattern.fullmatch, existing)
         return list(dict.fromkeys(match[1] for match in matches if match))
     return None
 

@@ -9,12 +9,12 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Annotated, Any, cast, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 from modelyard.configs.kinds import KINDS
 from modelyard.core.errors import KeyPath, dotted
 from modelyard.settings.fields import SettingsField, field_docs, settings_fields
-from modelyard.settings.marks import Range, choices_of, describe, unwrap
+from modelyard.settings.marks import Range, choices_of, describe, members_of, quantity_of, unwrap
 from modelyard.settings.yaml_scalars import is_plain_text
 
 ANY_NAME = "NAME"
@@ -50,12 +50,8 @@ class Setting:
     """Whether it only holds further keys."""
 
 
-def settings_of(settings: type) -> tuple[Setting, ...]:
-    """Every key below a settings class, in the order of its fields."""
-    return tuple(_walk(settings, ""))
-
-
-def _walk(settings: type, prefix: str) -> Iterator[Setting]:
+def settings_of(settings: type, prefix: str = "") -> Iterator[Setting]:
+    """Every key below a settings class, in the order of its fields; `prefix` begins each key."""
     docs = field_docs(settings)
     for field in settings_fields(settings).values():
         key = f"{prefix}{field.key}"
@@ -70,11 +66,11 @@ def _walk(settings: type, prefix: str) -> Iterator[Setting]:
             is_group=below is not None,
         )
         if below is not None:
-            yield from _walk(below, f"{key}{step}.")
+            yield from settings_of(below, f"{key}{step}.")
 
 
 @dataclass(frozen=True, slots=True)
-class Place:
+class SettingValue:
     """One setting of a settings object."""
 
     path: KeyPath
@@ -92,35 +88,34 @@ class Place:
         return written_form(self.field.hint, self.parsed)
 
 
-def walk_settings(owner: type, settings: Any, *, key: str = "") -> Iterator[Place]:
+def walk_settings(
+    owner: type, settings: Any, *, path: KeyPath = (), key: str = ""
+) -> Iterator[SettingValue]:
     """Every setting of a settings object of the class `owner`, defaults included.
 
-    Those below a group that is left out come only where the dotted `key` asks for them.
+    `path` is that of the object. Settings below a group that is left out are included only where
+    the dotted `key` asks for them.
     """
-    return _places(owner, settings, (), key)
-
-
-def _places(owner: type, settings: Any, path: KeyPath, key: str) -> Iterator[Place]:
     for field in settings_fields(owner).values():
         value = getattr(settings, field.name, None)
         spot = (*path, field.key)
         below, _ = class_below(field.hint)
         if below is None or value in (None, (), {}):
-            yield Place(spot, owner, field, value)
+            yield SettingValue(spot, owner, field, value)
         if below is None:
             continue
         if value is None and key.startswith(f"{dotted(spot)}."):
-            yield from _places(below, None, spot, key)
-        for step, one in _objects_in(value):
-            yield from _places(below, one, (*spot, *step), key)
+            yield from walk_settings(below, None, path=spot, key=key)
+        for step, item in _objects_in(value):
+            yield from walk_settings(below, item, path=(*spot, *step), key=key)
 
 
 def _objects_in(value: Any) -> Iterator[tuple[KeyPath, Any]]:
     """The settings objects that a field holds, and the steps from it to each."""
     if isinstance(value, Mapping):
-        yield from (((name,), one) for name, one in value.items())
+        yield from (((name,), item) for name, item in value.items())
     elif isinstance(value, tuple):
-        yield from (((number,), one) for number, one in enumerate(value))
+        yield from (((number,), item) for number, item in enumerate(value))
     elif dataclasses.is_dataclass(value):
         yield (), value
 
@@ -142,38 +137,29 @@ def class_below(hint: Any) -> tuple[type | None, str]:
 
 def default_of(settings: type, field: SettingsField) -> Any:
     """What a field holds when its key is left out; None for a required one."""
-    found = next(one for one in dataclasses.fields(settings) if one.name == field.name)
-    if found.default is not dataclasses.MISSING:
-        return found.default
-    made = found.default_factory
-    return None if made is dataclasses.MISSING else made()
+    found = next(own for own in dataclasses.fields(settings) if own.name == field.name)
+    if found.default_factory is not dataclasses.MISSING:
+        return found.default_factory()
+    return None if found.default is dataclasses.MISSING else found.default
 
 
 def _shown_default(settings: type, field: SettingsField) -> str | None:
     value = default_of(settings, field)
     if value is None or dataclasses.is_dataclass(value):
         return None
-    return show_value(field.hint, value)
-
-
-def show_value(hint: Any, value: Any) -> str:
-    """A parsed value as a person would write it in a config: `5 s`, `85%`, `[a, b]`."""
-    return show_written(written_form(hint, value))
+    return show_written(written_form(field.hint, value))
 
 
 def written_form(hint: Any, value: Any) -> Any:
     """A parsed value as YAML would hold it: quantities with their units."""
-    marked = unwrap(hint)
-    choices, _ = choices_of(marked.hint)
-    quantity = marked.quantity or next(
-        (unwrap(one).quantity for one in choices if unwrap(one).quantity), None
-    )
+    quantity = quantity_of(hint)
     if quantity is not None and isinstance(value, (int, float)):
         shown = quantity.show(value)
         return int(shown) if quantity.bare and shown.isdigit() else shown
     if isinstance(value, tuple):
-        item = next((get_args(one)[0] for one in choices if get_origin(one) is tuple), Any)
-        return [written_form(item, one) for one in value]
+        choices, _ = choices_of(unwrap(hint).hint)
+        of = next((get_args(choice)[0] for choice in choices if get_origin(choice) is tuple), Any)
+        return [written_form(of, item) for item in value]
     return value
 
 
@@ -184,9 +170,9 @@ def show_written(value: Any) -> str:
     if isinstance(value, bool):
         return "true" if value else "false"
     if isinstance(value, (list, tuple)):
-        return f"[{', '.join(show_written(one) for one in value)}]"
+        return f"[{', '.join(map(show_written, value))}]"
     if isinstance(value, Mapping):
-        inside = (f"{show_written(key)}: {show_written(one)}" for key, one in value.items())
+        inside = (f"{show_written(key)}: {show_written(item)}" for key, item in value.items())
         return f"{{{', '.join(inside)}}}"
     if isinstance(value, float):
         return f"{value:g}"
@@ -198,12 +184,13 @@ def show_written(value: Any) -> str:
 def say_type(hint: Any) -> str:
     """What a value of this type may be, in words."""
     marked = unwrap(hint)
-    choices, optional = choices_of(marked.hint)
+    choices, optional = members_of(hint)
     if optional or len(choices) > 1:
-        marks = [one for one in (marked.bounds, marked.quantity, marked.pattern) if one]
-        return " or ".join(say_type(Annotated[one, *marks] if marks else one) for one in choices)
+        return " or ".join(map(say_type, choices))
     if marked.quantity is not None:
-        return f"{describe(hint)}{_say_bounds(marked.bounds, marked.quantity.show)}"
+        bounds = marked.bounds
+        within = "" if bounds == Range() else f", {bounds.words(marked.quantity.show)}"
+        return f"{describe(hint)}{within}"
     if marked.reference is not None:
         kind = KINDS.get(marked.reference.to)
         return f"a name in configs/{kind.name}/" if kind else _REFERENCES[marked.reference.to]
@@ -216,7 +203,3 @@ def say_type(hint: Any) -> str:
         named = below or item is Any
         return "a mapping" if named else f"a mapping of names, each to {say_type(item)}"
     return "anything" if marked.hint is Any else describe(hint)
-
-
-def _say_bounds(bounds: Range, show: Any) -> str:
-    return "" if bounds == Range() else f", {bounds.words(show)}"

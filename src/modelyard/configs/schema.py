@@ -19,7 +19,7 @@ from modelyard.configs.fields import default_of, say_type, written_form
 from modelyard.configs.kinds import ENVIRONMENTS, Kind
 from modelyard.configs.kinds.parts import NAME_PATTERN
 from modelyard.settings.fields import SettingsField, field_docs, settings_fields
-from modelyard.settings.marks import Range, Unwrapped, choices_of, describe, unwrap
+from modelyard.settings.marks import Range, Unwrapped, choices_of, describe, members_of, unwrap
 from modelyard.settings.units import Quantity
 
 Schema = dict[str, Any]
@@ -105,10 +105,11 @@ def _property(
 
 def _describe(meaning: str, hint: Any) -> str:
     """What a key is for, and what the schema's own keywords do not say of its value."""
-    inner = _innermost(hint)
-    marked = unwrap(inner)
-    told = marked.quantity is not None or marked.reference is not None
-    return f"{meaning}\n\n{_sentence(say_type(hint))}" if told else meaning
+    marked = unwrap(_innermost(hint))
+    if marked.quantity is None and marked.reference is None:
+        return meaning
+    words = say_type(hint)
+    return f"{meaning}\n\n{words[0].upper()}{words[1:]}."
 
 
 def _innermost(hint: Any) -> Any:
@@ -122,10 +123,6 @@ def _innermost(hint: Any) -> Any:
     return hint
 
 
-def _sentence(words: str) -> str:
-    return f"{words[0].upper()}{words[1:]}."
-
-
 def _annotated(schema: Schema) -> Schema:
     """A schema that may have a description beside it: draft-07 ignores what stands beside $ref."""
     return {"allOf": [schema]} if "$ref" in schema else schema
@@ -133,11 +130,9 @@ def _annotated(schema: Schema) -> Schema:
 
 def _value_schema(hint: Any, definitions: dict[str, Schema], *, overlay: bool) -> Schema:
     marked = unwrap(hint)
-    choices, optional = choices_of(marked.hint)
-    if optional or len(choices) > 1:
-        marks = [one for one in (marked.bounds, marked.quantity, marked.pattern) if one]
-        members = [Annotated[one, *marks] if marks else one for one in choices]
-        schemas = [_value_schema(one, definitions, overlay=overlay) for one in members]
+    members, optional = members_of(hint)
+    if optional or len(members) > 1:
+        schemas = [_value_schema(member, definitions, overlay=overlay) for member in members]
         return _any_of(schemas, optional=optional)
     if is_dataclass(marked.hint):
         return _reference(cast(type, marked.hint), definitions, overlay=overlay)
@@ -206,13 +201,9 @@ def _quantity_schema(quantity: Quantity, bounds: Range) -> Schema:
     }
     if quantity.bare:
         schema |= _bounds_schema(bounds, whole=quantity.whole)
-    examples = [text for text in quantity.examples if _within(quantity, bounds, text)]
+    parsed = {text: quantity.parse(text) for text in quantity.examples}
+    examples = [text for text, value in parsed.items() if value is not None and bounds.holds(value)]
     return schema | ({"examples": examples} if examples else {})
-
-
-def _within(quantity: Quantity, bounds: Range, text: str) -> bool:
-    value = quantity.parse(text)
-    return value is not None and bounds.holds(value)
 
 
 def _plain_schema(marked: Unwrapped) -> Schema:

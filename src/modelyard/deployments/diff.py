@@ -18,7 +18,7 @@ from modelyard.configs.compare import (
     mask_changes,
     mask_problems,
 )
-from modelyard.configs.fields import Place, walk_settings
+from modelyard.configs.fields import SettingValue, walk_settings
 from modelyard.configs.kinds import ENVIRONMENTS, KINDS
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import own_settings, resolve
@@ -168,7 +168,7 @@ def _config(label: str, settings: Any, values: Mapping[str, Any]) -> _Config:
     )
 
 
-def _as_written(place: Place, values: Any) -> Any:
+def _as_written(place: SettingValue, values: Any) -> Any:
     for step in place.path:
         try:
             values = values[step]

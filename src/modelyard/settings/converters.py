@@ -12,7 +12,7 @@ import sys
 import types
 from collections.abc import Callable, Collection, Mapping
 from functools import lru_cache
-from typing import Annotated, Any, Literal, Union, cast, get_args, get_origin
+from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from modelyard.core.errors import Diagnostic, KeyPath, did_you_mean, dotted, nearest
 from modelyard.settings.fields import settings_fields
@@ -21,10 +21,9 @@ from modelyard.settings.marks import (
     UNBOUNDED,
     Pattern,
     Range,
-    Unwrapped,
-    choices_of,
     describe,
     describe_quantity,
+    members_of,
     unwrap,
 )
 from modelyard.settings.units import Quantity
@@ -132,15 +131,15 @@ def field_converters(settings: type) -> Mapping[str, tuple[str, Converter]]:
     return {key: (field.name, _converter(field.hint)) for key, field in fields.items()}
 
 
-def _converter(hint: Any, bounds: Range = UNBOUNDED) -> Converter:
+def _converter(hint: Any) -> Converter:
     """The function that turns a raw value into what this type asks for."""
-    marked = unwrap(hint, bounds)
+    marked = unwrap(hint)
+    origin = get_origin(marked.hint)
+    if origin in (Union, types.UnionType):
+        return _union_converter(hint)
     hint, bounds = marked.hint, marked.bounds
-    origin = get_origin(hint)
     if dataclasses.is_dataclass(hint):
         return class_converter(cast(type, hint))
-    if origin in (Union, types.UnionType):
-        return _union_converter(hint, marked)
     if marked.quantity is not None:
         return _quantity_converter(marked.quantity, bounds)
     if origin is Literal:
@@ -156,10 +155,8 @@ def _converter(hint: Any, bounds: Range = UNBOUNDED) -> Converter:
     return _plain_converter(hint, bounds)
 
 
-def _union_converter(hint: Any, marked: Unwrapped) -> Converter:
-    choices, optional = choices_of(hint)
-    marks = [mark for mark in (marked.bounds, marked.quantity, marked.pattern) if mark]
-    members = [Annotated[choice, *marks] if marks else choice for choice in choices]
+def _union_converter(hint: Any) -> Converter:
+    members, optional = members_of(hint)
     converters = [_converter(member) for member in members]
     wanted = " or ".join(describe(member) for member in members)
 

@@ -12,7 +12,7 @@ from functools import lru_cache
 from itertools import pairwise
 from typing import Any, cast, get_type_hints
 
-from modelyard.settings.marks import choices_of, unwrap
+from modelyard.settings.marks import quantity_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -36,17 +36,12 @@ def settings_fields(settings: type) -> Mapping[str, SettingsField]:
     found: dict[str, SettingsField] = {}
     for field in dataclasses.fields(settings):
         hint = hints[field.name]
-        key = field.name.removesuffix(_quantity_suffix(hint))
+        quantity = quantity_of(hint)
+        key = field.name.removesuffix(quantity.suffix if quantity else "")
         no_default = field.default is dataclasses.MISSING
         required = no_default and field.default_factory is dataclasses.MISSING
         found[key] = SettingsField(name=field.name, key=key, hint=hint, required=required)
     return found
-
-
-def _quantity_suffix(hint: Any) -> str:
-    outer = unwrap(hint)
-    members = (outer, *(unwrap(choice) for choice in choices_of(outer.hint)[0]))
-    return next((member.quantity.suffix for member in members if member.quantity), "")
 
 
 @lru_cache

@@ -76,17 +76,17 @@ class Unwrapped:
     reference: Reference | None = None
 
 
-def unwrap(hint: Any, bounds: Range = UNBOUNDED) -> Unwrapped:
-    """Take the marks off a type; `bounds` are those of a type around it."""
+def unwrap(hint: Any) -> Unwrapped:
+    """Take the marks off a type."""
     if get_origin(hint) is not Annotated:
-        return Unwrapped(hint, bounds)
+        return Unwrapped(hint)
     inner, *marks = get_args(hint)
 
-    def mark(kind: type[T], default: T | None = None) -> T | None:
-        return next((one for one in marks if isinstance(one, kind)), default)
+    def mark(kind: type[T]) -> T | None:
+        return next((mark for mark in marks if isinstance(mark, kind)), None)
 
-    within = mark(Range, bounds) or bounds
-    return Unwrapped(inner, within, mark(Quantity), mark(Pattern), mark(Reference))
+    bounds = mark(Range) or UNBOUNDED
+    return Unwrapped(inner, bounds, mark(Quantity), mark(Pattern), mark(Reference))
 
 
 def choices_of(hint: Any) -> tuple[tuple[Any, ...], bool]:
@@ -94,7 +94,24 @@ def choices_of(hint: Any) -> tuple[tuple[Any, ...], bool]:
     if get_origin(hint) not in (Union, types.UnionType):
         return (hint,), False
     members = get_args(hint)
-    return tuple(one for one in members if one is not types.NoneType), types.NoneType in members
+    return tuple(
+        member for member in members if member is not types.NoneType
+    ), types.NoneType in members
+
+
+def members_of(hint: Any) -> tuple[list[Any], bool]:
+    """The choices of a type, each with the marks of the whole, and whether None is one."""
+    marked = unwrap(hint)
+    choices, optional = choices_of(marked.hint)
+    marks = [mark for mark in (marked.bounds, marked.quantity, marked.pattern) if mark]
+    return [Annotated[choice, *marks] for choice in choices], optional
+
+
+def quantity_of(hint: Any) -> Quantity | None:
+    """The kind of quantity that a type holds, itself or as one of its choices."""
+    outer = unwrap(hint)
+    members = (outer, *map(unwrap, choices_of(outer.hint)[0]))
+    return next((member.quantity for member in members if member.quantity), None)
 
 
 def describe(hint: Any) -> str:

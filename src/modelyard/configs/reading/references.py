@@ -1,4 +1,4 @@
-"""What a config names: other configs, base models, adapters, datasets, search domains.
+"""What a config names: other configs, base models, adapters, datasets, indexes, secrets.
 
 Fields say so with `Reference(...)`; nothing here knows the kinds themselves.
 """
@@ -12,12 +12,10 @@ from typing import Any, cast, get_args, get_origin
 
 from modelyard.core.errors import KeyPath
 from modelyard.settings.fields import settings_fields
-from modelyard.settings.marks import Unwrapped, choices_of, unwrap
+from modelyard.settings.marks import choices_of, unwrap
 
 Finder = Callable[[Any, KeyPath, list["ConfigReference"]], None]
-"""Adds what is found in a value, which is not None, at a key path."""
-Wanted = Callable[[Unwrapped], str | None]
-"""What a value of a type names, if it is one that is looked for."""
+"""Adds the references in a value, which is not None, at a key path."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -27,43 +25,35 @@ class ConfigReference:
     path: KeyPath
     """Where it stands."""
     to: str
-    """What it names: a kind of config, or `base_models`, `adapters`, `datasets`, ..."""
+    """What it names: a kind of config, `base_models`, `adapters`, `datasets`, `secrets`, ..."""
     target: str
     """The name."""
 
 
 def references(settings: Any) -> list[ConfigReference]:
-    """Every reference of a settings object, in the order of its fields."""
-    return _found(settings, _named_thing)
+    """Every reference of a settings object but those to secrets, in the order of its fields."""
+    return [reference for reference in _all_references(settings) if reference.to != "secrets"]
 
 
 def secret_references(settings: Any) -> list[ConfigReference]:
     """Every `env:NAME` and `file:PATH` of a settings object, in the order of its fields."""
-    return _found(settings, _secret)
+    return [reference for reference in _all_references(settings) if reference.to == "secrets"]
 
 
-def _found(settings: Any, wanted: Wanted) -> list[ConfigReference]:
+def _all_references(settings: Any) -> list[ConfigReference]:
     found: list[ConfigReference] = []
-    find = _class_finder(cast(Any, type(settings)), wanted)
+    find = _class_finder(cast(Any, type(settings)))
     if find is not None:
         find(settings, (), found)
     return found
 
 
-def _named_thing(marked: Unwrapped) -> str | None:
-    return marked.reference.to if marked.reference else None
-
-
-def _secret(marked: Unwrapped) -> str | None:
-    return "secrets" if marked.pattern and marked.pattern.hidden else None
-
-
 @lru_cache
-def _class_finder(settings: type, wanted: Wanted) -> Finder | None:
+def _class_finder(settings: type) -> Finder | None:
     finders = [
         (field.name, key, finder)
         for key, field in settings_fields(settings).items()
-        if (finder := _finder(field.hint, wanted)) is not None
+        if (finder := _finder(field.hint)) is not None
     ]
     if not finders:
         return None
@@ -77,31 +67,31 @@ def _class_finder(settings: type, wanted: Wanted) -> Finder | None:
     return find
 
 
-def _finder(hint: Any, wanted: Wanted) -> Finder | None:
+def _finder(hint: Any) -> Finder | None:
     """How references are found in a value of this type; None where there cannot be any."""
     marked = unwrap(hint)
-    to = wanted(marked)
-    if to is not None:
+    if marked.reference is not None or (marked.pattern and marked.pattern.hidden):
+        to = marked.reference.to if marked.reference else "secrets"
         return lambda value, path, found: found.append(ConfigReference(path, to, value))
     hint = marked.hint
     if is_dataclass(hint):
-        return _class_finder(cast(type, hint), wanted)
+        return _class_finder(cast(type, hint))
     choices, _ = choices_of(hint)
     if len(choices) == 1 and choices[0] is not hint:
-        return _finder(choices[0], wanted)
+        return _finder(choices[0])
     if get_origin(hint) is tuple:
-        item = _finder(get_args(hint)[0], wanted)
+        item = _finder(get_args(hint)[0])
         return item and _each(item, lambda value: enumerate(value))
     if get_origin(hint) is Mapping:
-        item = _finder(get_args(hint)[1], wanted)
+        item = _finder(get_args(hint)[1])
         return item and _each(item, lambda value: value.items())
     return None
 
 
 def _each(finder: Finder, items: Callable[[Any], Any]) -> Finder:
     def find(value: Any, path: KeyPath, found: list[ConfigReference]) -> None:
-        for key, one in items(value):
-            if one is not None:
-                finder(one, (*path, key), found)
+        for key, item in items(value):
+            if item is not None:
+                finder(item, (*path, key), found)
 
     return find
