@@ -12,9 +12,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
-from modelyard.chatdata.columns import ColumnMapping
 from modelyard.chatdata.conversation import Conversation, Message
 from modelyard.chatdata.reading import read_conversations, why_unreadable
+from modelyard.chatdata.row_formats import ColumnMapping
 from modelyard.core.errors import Diagnostic, InvalidInput
 
 ASKED = (Message("user", "What is it?"), Message("assistant", "It is blue."))

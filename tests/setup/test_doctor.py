@@ -9,13 +9,13 @@ from modelyard.core.progress import Silent
 from modelyard.setup.doctor import Diagnosis, diagnose, installed_versions
 
 
-def mends(diagnosis: Diagnosis) -> dict[str, str]:
-    return {missing.what: missing.mend for missing in diagnosis.missing}
+def fixes(diagnosis: Diagnosis) -> dict[str, str]:
+    return {missing.what: missing.fix for missing in diagnosis.missing}
 
 
-def test_a_base_that_is_here_is_at_hand_with_its_size(project: Project) -> None:
+def test_a_base_that_is_here_is_available_locally_with_its_size(project: Project) -> None:
     (base,) = diagnose(Silent()).bases
-    assert (base.name, base.state) == ("tiny", "at hand")
+    assert (base.name, base.state) == ("tiny", "available locally")
     assert base.size_bytes is not None and base.size_bytes > 100_000
 
 
@@ -23,15 +23,15 @@ def test_a_base_that_is_not_here_comes_with_the_command_that_pulls_it(project: P
     card = project.base_card("tiny")
     card.write_text(card.read_text().replace("path: /", "path: /not/here/"))
     diagnosis = diagnose(Silent())
-    assert diagnosis.bases[0].state == "not here"
-    assert mends(diagnosis)["base tiny"] == "models base pull tiny"
+    assert diagnosis.bases[0].state == "not available locally"
+    assert fixes(diagnosis)["base tiny"] == "models base pull tiny"
 
 
 def test_a_card_that_cannot_be_read_is_a_finding(project: Project) -> None:
     project.base_card("tiny").write_text("no front matter")
     diagnosis = diagnose(Silent())
     assert diagnosis.project == project
-    assert "models base list" in mends(diagnosis)["base model cards that can be read"]
+    assert "models base list" in fixes(diagnosis)["base model cards that can be read"]
 
 
 def test_outside_a_project_it_still_looks_at_machine_versions_and_caches(
@@ -40,7 +40,7 @@ def test_outside_a_project_it_still_looks_at_machine_versions_and_caches(
     monkeypatch.setenv("MODELS_PROJECT", "/nowhere")
     diagnosis = diagnose(Silent())
     assert diagnosis.project is None
-    assert mends(diagnosis)["a project"] == "models init DIR"
+    assert fixes(diagnosis)["a project"] == "models init DIR"
     assert [place.name for place in diagnosis.places] == ["our cache", "Hugging Face cache"]
     assert all(place.disk_free_bytes > 0 for place in diagnosis.places)
 

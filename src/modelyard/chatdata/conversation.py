@@ -6,23 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from modelyard.core.errors import Diagnostic
-
 Format = Literal["messages", "prompt-completion", "alpaca", "sharegpt", "columns"]
-
-_KINDS = {
-    dict: "an object",
-    list: "a list",
-    tuple: "a list",
-    str: "text",
-    int: "a number",
-    float: "a number",
-    bool: "true or false",
-    type(None): "null",
-    bytes: "bytes",
-    bytearray: "bytes",
-    memoryview: "bytes",
-}
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,19 +50,6 @@ class Conversation:
         return next(message.content for message in self.messages if message.role == "user")
 
 
-class BadRow(Exception):
-    """A row that cannot become a conversation, with everything that is wrong with it."""
-
-    def __init__(self, *messages: str, hint: str | None = None) -> None:
-        super().__init__(*messages)
-        self.messages = messages
-        self.hint = hint
-
-    def problems(self, where: str) -> list[Diagnostic]:
-        """One Diagnostic for each message."""
-        return [Diagnostic(message=text, where=where, hint=self.hint) for text in self.messages]
-
-
 def conversation_row(conversation: Conversation) -> dict[str, Any]:
     """The row that train.jsonl holds: `messages` first, then the other keys."""
     return {"messages": message_dicts(conversation.messages), **conversation.fields}
@@ -87,8 +58,3 @@ def conversation_row(conversation: Conversation) -> dict[str, Any]:
 def message_dicts(messages: Sequence[Message]) -> list[dict[str, str]]:
     """Messages as templates and files hold them."""
     return [{"role": message.role, "content": message.content} for message in messages]
-
-
-def kind_of(value: Any) -> str:
-    """What a value is, in the words of messages: `a list`, `text`, `null`."""
-    return _KINDS.get(type(value), type(value).__name__)

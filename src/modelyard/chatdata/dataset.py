@@ -138,8 +138,7 @@ def read_dataset_card(folder: Path, shown: str) -> dict[str, Any]:
     path = folder / CARD_FILE
     if not path.is_file():
         return {}
-    front: dict[str, Any] = load_card(path, name=f"{shown}/{CARD_FILE}").front.value
-    return front
+    return dict(load_card(path, name=f"{shown}/{CARD_FILE}").front.value)
 
 
 def _locate(project: Project, given: str) -> tuple[Path, str]:
@@ -151,8 +150,10 @@ def _locate(project: Project, given: str) -> tuple[Path, str]:
         return path, _name_of(path)
     folder = project.dataset(given)
     if not folder.is_dir():
-        near = did_you_mean(given, _names(project))
-        raise InvalidInput(f"there is no dataset '{given}'{near}", hint=_datasets_hint(project))
+        raise InvalidInput(
+            f"there is no dataset '{given}'{did_you_mean(given, _names(project))}",
+            hint=_datasets_hint(project),
+        )
     project.contain(folder, "dataset")
     return folder, given
 

@@ -16,7 +16,7 @@ from pathlib import Path
 from typing import Any, Literal
 
 from modelyard.chatdata.reading import read_json_lines
-from modelyard.chatdata.row_formats import is_text
+from modelyard.chatdata.row_formats import is_text, kind_of
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, NoData, ProblemsFound
 from modelyard.core.files import exclusive_lock
@@ -88,14 +88,21 @@ def check_feedback(
     values: Mapping[str, Any], where: Where
 ) -> tuple[Feedback | None, list[Diagnostic]]:
     """Feedback from the keys of a row or the options of a command, or every problem with it."""
-    texts = {key: _tidy(value) for key, value in values.items()}
+    texts = {
+        key: value.replace("\r\n", "\n").strip() if isinstance(value, str) else value
+        for key, value in values.items()
+    }
     built, problems = build_settings(Feedback, texts, where)
     for key, value in texts.items():
         if isinstance(value, str) and (wrong := _wrong_text(key, value)):
             problems.append(Diagnostic(message=f"'{key}' {wrong}", where=where((key,))))
     if built and built.rating == "bad" and built.correction == built.answer:
-        message = "'correction' equals the answer that is rated bad"
-        problems.append(Diagnostic(message=message, where=where(("correction",))))
+        problems.append(
+            Diagnostic(
+                message="'correction' equals the answer that is rated bad",
+                where=where(("correction",)),
+            )
+        )
     return (None, problems) if problems else (built, [])
 
 
@@ -108,8 +115,11 @@ def read_feedback(path: Path) -> tuple[Feedback, ...]:
     problems: list[Diagnostic] = []
     for place, value in read_json_lines(path, name=str(path), problems=problems):
         if not isinstance(value, dict):
-            message = f"must be an object with keys, not {type(value).__name__}"
-            problems.append(Diagnostic(message=message, where=place))
+            problems.append(
+                Diagnostic(
+                    message=f"must be an object with keys, not {kind_of(value)}", where=place
+                )
+            )
             continue
         row, wrong = check_feedback(value, lambda _, place=place: place)  # type: ignore[misc]
         problems += wrong
@@ -119,10 +129,6 @@ def read_feedback(path: Path) -> tuple[Feedback, ...]:
     if not rows:
         raise InvalidInput("is empty", where=str(path))
     return tuple(rows)
-
-
-def _tidy(value: Any) -> Any:
-    return value.replace("\r\n", "\n").strip() if isinstance(value, str) else value
 
 
 def _wrong_text(key: str, text: str) -> str | None:
@@ -232,11 +238,9 @@ def feedback_lock(
     project: Project, org: str | None, *, wait_s: float
 ) -> AbstractContextManager[None]:
     """The lock that is held from choosing rows of one organisation until they are claimed."""
-    if org is None:
-        lock, owner = project.lock("feedback", "of-none"), "no organisation"
-    else:
-        lock, owner = project.lock("feedback-of", org), f"organisation {org}"
-    return exclusive_lock(lock, what=f"feedback of {owner}", wait_s=wait_s)
+    kind, name = ("feedback", "of-none") if org is None else ("feedback-of", org)
+    owner = "no organisation" if org is None else f"organisation {org}"
+    return exclusive_lock(project.lock(kind, name), what=f"feedback of {owner}", wait_s=wait_s)
 
 
 def choose_feedback(project: Project, dataset: str, org: str | None) -> tuple[FeedbackRow, ...]:

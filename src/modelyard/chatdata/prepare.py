@@ -8,14 +8,13 @@ same command again writes the same files. Does not know tokens or models.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import contextmanager, nullcontext
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from modelyard import __version__
-from modelyard.chatdata.columns import ColumnMapping
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import (
     DEFAULT_EVALUATION_SHARE,
@@ -31,6 +30,7 @@ from modelyard.chatdata.prepared_folder import (
     is_unchanged,
     write_prepared,
 )
+from modelyard.chatdata.row_formats import ColumnMapping
 from modelyard.chatdata.sensitive import find_sensitive
 from modelyard.chatdata.sources import FeedbackSource, RowSource, find_files
 from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound
@@ -82,18 +82,35 @@ def prepare_data(
     _require_valid(request)
     folder = _locate_out(project, request)
     name, shown = folder.name, project.show(folder)
-    with nullcontext() if dry_run else _locked(project, request, name, wait_s=wait_s):
+    with ExitStack() as locks:
+        if not dry_run:
+            lock = project.lock("dataset", name)
+            locks.enter_context(exclusive_lock(lock, what=f"dataset {name}", wait_s=wait_s))
+        if request.from_feedback and not dry_run:
+            locks.enter_context(feedback_lock(project, request.org, wait_s=wait_s))
         old = read_dataset_card(folder, shown)
-        _require_same_organisation(request, old, shown)
+        owner = old.get("org")
+        if request.from_feedback and owner and owner != request.org:
+            raise InvalidInput(
+                f"belongs to organisation '{owner}'",
+                where=shown,
+                hint=f"add --org {owner} for its feedback, or choose another --out",
+            )
         feedback: tuple[FeedbackRow, ...] = ()
+        use: FeedbackUse | None = None
         sources: Sequence[RowSource]
         if request.from_feedback:
             feedback = choose_feedback(project, name, request.org)
             sources = [FeedbackSource(feedback)]
+            use = FeedbackUse(
+                rows=len(feedback),
+                new_rows=sum(row.used_in is None for row in feedback),
+                first_id=feedback[0].id,
+                last_id=feedback[-1].id,
+            )
         else:
             sources = find_files(project, request.sources, folder, request.columns)
         asked = _asked_front(request, sources, old)
-        use = _feedback_use(feedback)
         if is_unchanged(folder, shown, old, asked, sources, force=request.force):
             if not dry_run:
                 claim_feedback(project, name, feedback)
@@ -155,28 +172,6 @@ def _locate_out(project: Project, request: PrepareRequest) -> Path:
     return folder
 
 
-@contextmanager
-def _locked(
-    project: Project, request: PrepareRequest, name: str, *, wait_s: float
-) -> Iterator[None]:
-    """Hold the lock of the dataset, and that of the feedback when it is the source."""
-    dataset = exclusive_lock(project.lock("dataset", name), what=f"dataset {name}", wait_s=wait_s)
-    feedback = feedback_lock(project, request.org, wait_s=wait_s)
-    with dataset, feedback if request.from_feedback else nullcontext():
-        yield
-
-
-def _require_same_organisation(request: PrepareRequest, old: Mapping[str, Any], shown: str) -> None:
-    """Keep one organisation's feedback out of another's dataset."""
-    owner = old.get("org")
-    if request.from_feedback and owner and owner != request.org:
-        raise InvalidInput(
-            f"belongs to organisation '{owner}'",
-            where=shown,
-            hint=f"add --org {owner} for its feedback, or choose another --out",
-        )
-
-
 def _asked_front(
     request: PrepareRequest, sources: Sequence[RowSource], old: Mapping[str, Any]
 ) -> dict[str, Any]:
@@ -197,17 +192,6 @@ def _asked_front(
             "skip_bad_rows": request.skip_bad_rows,
         },
     }
-
-
-def _feedback_use(feedback: Sequence[FeedbackRow]) -> FeedbackUse | None:
-    if not feedback:
-        return None
-    return FeedbackUse(
-        rows=len(feedback),
-        new_rows=sum(row.used_in is None for row in feedback),
-        first_id=feedback[0].id,
-        last_id=feedback[-1].id,
-    )
 
 
 def _read_sources(

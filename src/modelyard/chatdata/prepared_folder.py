@@ -143,11 +143,9 @@ def write_prepared(
     evaluation: Sequence[Conversation],
 ) -> None:
     """Replace the rows and the card in the folder, with renames only."""
-    files = {TRAIN_FILE: _jsonl(train), EVALUATION_FILE: _jsonl(evaluation)}
-    if not evaluation:
-        del files[EVALUATION_FILE]
+    sides = {TRAIN_FILE: train, EVALUATION_FILE: evaluation}
+    files = {file: _jsonl(rows) for file, rows in sides.items() if rows}
     texts = [turn.content for row in (*train, *evaluation) for turn in row.messages]
-    sources = zip(asked["prepared_from"], facts, strict=True)
     front = {
         "name": result.name,
         "org": asked["org"],
@@ -166,7 +164,10 @@ def write_prepared(
         "dropped_sensitive": result.dropped_sensitive,
         "bad_rows": len(result.bad_rows),
         "prepared_by": asked["prepared_by"],
-        "prepared_from": [{**source, **more} for source, more in sources],
+        "prepared_from": [
+            {**source, **recorded}
+            for source, recorded in zip(asked["prepared_from"], facts, strict=True)
+        ],
         "options": asked["options"],
         "files": {file: hashlib.sha256(data).hexdigest() for file, data in files.items()},
     }
@@ -188,8 +189,8 @@ def write_prepared(
 
 
 def _jsonl(rows: Sequence[Conversation]) -> bytes:
-    lines = [json.dumps(conversation_row(row), ensure_ascii=False) + "\n" for row in rows]
-    return "".join(lines).encode()
+    rendered = (json.dumps(conversation_row(row), ensure_ascii=False) for row in rows)
+    return "".join(f"{line}\n" for line in rendered).encode()
 
 
 def _render_body(result: PreparedData, train: Sequence[Conversation], org: str | None) -> str:

@@ -17,9 +17,15 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, NoReturn
 
-from modelyard.chatdata.columns import ColumnMapping, missing_column
-from modelyard.chatdata.conversation import BadRow, Conversation
-from modelyard.chatdata.row_formats import ACCEPTED_FORMATS, build_conversation, is_text
+from modelyard.chatdata.conversation import Conversation
+from modelyard.chatdata.row_formats import (
+    ACCEPTED_FORMATS,
+    BadRow,
+    ColumnMapping,
+    build_conversation,
+    is_text,
+    missing_column,
+)
 from modelyard.core.errors import Diagnostic, InvalidInput, did_you_mean
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
@@ -39,9 +45,8 @@ def read_conversations(
     shown = name or str(path)
     suffix = path.suffix.lower()
     if suffix not in SUFFIXES:
-        near = did_you_mean(suffix, SUFFIXES)
         raise InvalidInput(
-            f"cannot read '{suffix or path.name}' files{near}",
+            f"cannot read '{suffix or path.name}' files{did_you_mean(suffix, SUFFIXES)}",
             where=shown,
             hint=f"accepted are {', '.join(SUFFIXES)}",
         )
@@ -98,8 +103,7 @@ def why_unreadable(path: Path) -> str | None:
     if stat.S_ISREG(mode) or stat.S_ISDIR(mode):
         return None
     kinds = {stat.S_IFIFO: "a pipe", stat.S_IFSOCK: "a socket"}
-    kind = kinds.get(stat.S_IFMT(mode), "a device")
-    return f"is {kind}; save its rows in a file, and give that"
+    return f"is {kinds.get(stat.S_IFMT(mode), 'a device')}; save its rows in a file, and give that"
 
 
 def _read_bytes(path: Path, shown: str) -> bytes:
@@ -180,20 +184,17 @@ def _csv_rows(
 ) -> Iterator[Row]:
     # Bytes that are not UTF-8 become lone surrogates, so that they are reported by their row.
     text = data.decode(errors="surrogateescape")
-    header_line = text.partition("\n")[0]
-    delimiter = max(",;\t", key=header_line.count)
+    delimiter = max(",;\t", key=text.partition("\n")[0].count)  # the one that the header uses
     csv.field_size_limit(sys.maxsize)
     reader = csv.reader(io.StringIO(text, newline=""), delimiter=delimiter, strict=True)
     header: list[str] | None = None
-    line = 1
     while True:
+        where = f"{shown}:{reader.line_num + 1}"
         try:
             cells = next(reader, None)
         except csv.Error as error:
-            problems.append(Diagnostic(message=f"is not CSV: {error}", where=f"{shown}:{line}"))
-            line = reader.line_num + 1
+            problems.append(Diagnostic(message=f"is not CSV: {error}", where=where))
             continue
-        where, line = f"{shown}:{line}", reader.line_num + 1
         if cells is None:
             return
         if not any(cell.strip() for cell in cells):
@@ -208,8 +209,12 @@ def _csv_rows(
                 problems.append(Diagnostic(message=wrong, where=where))
                 return
         elif len(cells) != len(header):
-            message = f"has {len(cells)} columns where the header has {len(header)}"
-            problems.append(Diagnostic(message=message, where=where))
+            problems.append(
+                Diagnostic(
+                    message=f"has {len(cells)} columns where the header has {len(header)}",
+                    where=where,
+                )
+            )
         else:
             yield where, dict(zip(header, cells, strict=True))
 

@@ -11,7 +11,6 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import ChatDataset
 from modelyard.chatdata.duplicates import DuplicatePair, find_near, find_repeated, find_shared
 from modelyard.chatdata.sensitive import SensitiveValue, find_sensitive
@@ -135,6 +134,7 @@ def build_data_report(
 ) -> DataReport:
     """Count a dataset and its tokens, and find duplicates and sensitive values."""
     rows = dataset.train + dataset.evaluation
+    answers = Counter(sum(turn.role == "assistant" for turn in row.messages) for row in rows)
     return DataReport(
         dataset=dataset.name,
         fingerprint=dataset.fingerprint,
@@ -142,7 +142,7 @@ def build_data_report(
         train_rows=len(dataset.train),
         evaluation_rows=len(dataset.evaluation),
         formats=dict(Counter(row.format for row in rows)),
-        turns=dict(sorted(Counter(map(_count_answers, rows)).items())),
+        turns=dict(sorted(answers.items())),
         train_tokens=_figures(train.rows),
         evaluation_tokens=_figures(evaluation.rows) if evaluation else None,
         cut=train.cut + (evaluation.cut if evaluation else ()),
@@ -159,10 +159,6 @@ def _first(found: Sequence[str | DuplicatePair | SensitiveValue]) -> str:
     sources = dict.fromkeys(row if isinstance(row, str) else row.source for row in found)
     shown = ", ".join(list(sources)[:3])
     return f"{shown}, ..." if len(sources) > 3 else shown
-
-
-def _count_answers(conversation: Conversation) -> int:
-    return sum(message.role == "assistant" for message in conversation.messages)
 
 
 def _figures(rows: Sequence[TokenRow]) -> TokenFigures:

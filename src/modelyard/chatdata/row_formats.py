@@ -6,18 +6,21 @@ what every conversation must hold; does not know files.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from string import Formatter
 from typing import Any, cast
 
-from modelyard.chatdata.columns import ColumnMapping
-from modelyard.chatdata.conversation import BadRow, Conversation, Format, Message, kind_of
-from modelyard.core.errors import did_you_mean
+from modelyard.chatdata.conversation import Conversation, Format, Message
+from modelyard.core.errors import Diagnostic, InvalidInput, did_you_mean
 
 ACCEPTED_FORMATS = (
     "messages; prompt and completion; instruction, input and output (Alpaca); "
     "conversations (ShareGPT)"
 )
-ROLES = ("system", "user", "assistant")
+
+_ROLES = ("system", "user", "assistant")
 
 _SHAREGPT_ROLES = {
     "system": "system",
@@ -29,6 +32,134 @@ _SHAREGPT_ROLES = {
     "assistant": "assistant",
 }
 _TOOL_ROLES = ("tool", "function", "function_call", "tool_call", "tool_response", "observation")
+
+_KINDS = {
+    dict: "an object",
+    list: "a list",
+    tuple: "a list",
+    str: "text",
+    int: "a number",
+    float: "a number",
+    bool: "true or false",
+    type(None): "null",
+    bytes: "bytes",
+    bytearray: "bytes",
+    memoryview: "bytes",
+}
+"""What messages call the values of a row."""
+_NOT_TEXT = (bytes, bytearray, memoryview, list, tuple, dict)
+"""What a table or JSON can hold and no template can: its text would be Python's, not the data's."""
+
+_SURROGATE = re.compile("[\ud800-\udfff]")
+_BRACES_HINT = "write columns as {name}, and {{ or }} for a brace"
+
+
+class BadRow(Exception):
+    """A row that cannot become a conversation, with everything that is wrong with it."""
+
+    def __init__(self, *messages: str, hint: str | None = None) -> None:
+        super().__init__(*messages)
+        self.messages = messages
+        self.hint = hint
+
+    def problems(self, where: str) -> list[Diagnostic]:
+        """One Diagnostic for each message."""
+        return [Diagnostic(message=text, where=where, hint=self.hint) for text in self.messages]
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ColumnMapping:
+    """How the columns of a table make a conversation. Templates name columns in braces.
+
+    Nothing else of a row is kept: a column that is not used is not part of the conversation.
+    """
+
+    prompt: str
+    """The question, such as `{subject}\\n{body}`."""
+    answer: str | None = None
+    """The answer, such as `{reply}`. Exactly one of `answer` and `label` is given."""
+    system: str | None = None
+    """The system turn, or None for none."""
+    label: str | None = None
+    """The column whose value is the answer, and the `label` that evaluation compares exactly."""
+
+    def __post_init__(self) -> None:
+        if (self.answer is None) == (self.label is None):
+            raise InvalidInput(
+                "a prompt template needs exactly one of an answer template and a label column",
+                hint='add --answer "{column}", or --label COLUMN when the answers are labels',
+            )
+        for template in (self.prompt, self.answer, self.system):
+            _parse_template(template or "")
+
+    @property
+    def columns(self) -> tuple[str, ...]:
+        """Every column that is used, once each."""
+        templates = (self.prompt, self.answer or "", self.system or "")
+        named = [column for text in templates for _, column in _parse_template(text) if column]
+        return tuple(dict.fromkeys([*named, *([self.label] if self.label else [])]))
+
+    def messages(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
+        """The row's turns. Raises BadRow when it lacks a column, or with every one without text."""
+        if missing := missing_column(self.columns, list(row)):
+            raise BadRow(missing)
+        wrong = [
+            f"column '{column}' holds {kind_of(row[column])}"
+            for column in self.columns
+            if isinstance(row[column], _NOT_TEXT)
+        ]
+        if wrong:
+            raise BadRow(
+                f"{' and '.join(wrong)}, which has no text to put into a template",
+                hint="turn it into text or numbers in the source, or use another column",
+            )
+        answer = _text(row[self.label]) if self.label else _fill(self.answer or "", row)
+        turns = [("user", _fill(self.prompt, row)), ("assistant", answer)]
+        if self.system:
+            turns.insert(0, ("system", _fill(self.system, row)))
+        return [{"role": role, "content": content} for role, content in turns]
+
+
+def missing_column(wanted: Sequence[str], present: Sequence[str]) -> str | None:
+    """The message about the first wanted column that is not there; None when all are."""
+    for column in wanted:
+        if column not in present:
+            return (
+                f"has no column '{column}'{did_you_mean(column, present)}; "
+                f"its columns are {', '.join(present)}"
+            )
+    return None
+
+
+def _fill(template: str, row: Mapping[str, Any]) -> str:
+    """The template with each `{column}` replaced by the row's text."""
+    return "".join(
+        literal + (_text(row[column]) if column else "")
+        for literal, column in _parse_template(template)
+    )
+
+
+def _text(value: Any) -> str:
+    return "" if value is None else str(value)
+
+
+def _parse_template(template: str) -> list[tuple[str, str | None]]:
+    """Literal text and the column that follows it (None at the end); `{{` stands for a brace.
+
+    Raises InvalidInput for anything but column names in the braces.
+    """
+    try:
+        parsed = list(Formatter().parse(template))
+    except ValueError as error:
+        raise InvalidInput(
+            f"the template {template!r} is not valid: {error}", hint=_BRACES_HINT
+        ) from error
+    if any(column == "" or form or conversion for _, column, form, conversion in parsed):
+        raise InvalidInput(
+            f"the template {template!r} holds more than column names in its braces",
+            hint=_BRACES_HINT,
+        )
+    return [(literal, column) for literal, column, _, _ in parsed]
 
 
 def build_conversation(row: Any, where: str, columns: ColumnMapping | None) -> Conversation:
@@ -156,8 +287,7 @@ def _messages(turns: list[Any]) -> tuple[Message, ...]:
     messages: list[Message] = []
     wrong: list[str] = []
     for number, turn in enumerate(turns, start=1):
-        problem = _wrong_turn(turn)
-        if problem:
+        if problem := _wrong_turn(turn):
             wrong.append(f"message {number}: {problem}")
         else:
             content = cast(str, turn["content"]).replace("\r\n", "\n").strip()
@@ -176,9 +306,11 @@ def _wrong_turn(turn: Any) -> str | None:
         return "'role' is missing"
     if role in _TOOL_ROLES:
         return f"role '{role}' is not supported (tool calls are not trained)"
-    if role not in ROLES:
-        near = did_you_mean(str(role), ROLES)
-        return f"unknown role {role!r}{near}; accepted are {', '.join(ROLES)}"
+    if role not in _ROLES:
+        return (
+            f"unknown role {role!r}{did_you_mean(str(role), _ROLES)}; "
+            f"accepted are {', '.join(_ROLES)}"
+        )
     if turn.get("tool_calls") or turn.get("function_call"):
         return "tool calls are not supported"
     if turn.get("weight") == 0:
@@ -199,27 +331,19 @@ def _wrong_order(roles: list[str]) -> list[str]:
         return ["the assistant's turn is missing, so there is nothing to train on"]
     if "system" in roles[1:]:
         return [f"message {roles.index('system', 1) + 1}: a system message may only come first"]
-    turns = roles[1:] if roles[0] == "system" else roles
-    skipped = len(roles) - len(turns)
-    for index, role in enumerate(turns):
-        expected = ("user", "assistant")[index % 2]
+    first = 1 if roles[0] == "system" else 0
+    for index, role in enumerate(roles[first:], start=first):
+        expected = ("user", "assistant")[(index - first) % 2]
         if role != expected:
-            number = index + skipped + 1
-            return [f"message {number}: expected the {expected}'s turn, found the {role}'s"]
-    if turns[-1] != "assistant":
+            return [f"message {index + 1}: expected the {expected}'s turn, found the {role}'s"]
+    if roles[-1] != "assistant":
         return ["the last message must be the assistant's: the user's last turn has no answer"]
     return []
 
 
 def is_text(value: str) -> bool:
     """False when the string holds half of a surrogate pair, which no file or tokenizer takes."""
-    if value.isascii():
-        return True
-    try:
-        value.encode()
-    except UnicodeEncodeError:
-        return False
-    return True
+    return value.isascii() or _SURROGATE.search(value) is None
 
 
 def _plain(value: Any) -> Any:
@@ -231,3 +355,8 @@ def _plain(value: Any) -> Any:
     if isinstance(value, (list, tuple)):
         return [_plain(item) for item in value]
     return str(value)
+
+
+def kind_of(value: Any) -> str:
+    """What a value is, in the words of messages: `a list`, `text`, `null`."""
+    return _KINDS.get(type(value), type(value).__name__)

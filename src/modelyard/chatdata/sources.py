@@ -13,11 +13,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
-from modelyard.chatdata.columns import ColumnMapping
-from modelyard.chatdata.conversation import BadRow, Conversation
+from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.feedback import FeedbackRow
 from modelyard.chatdata.reading import SUFFIXES, read_conversations, why_unreadable
-from modelyard.chatdata.row_formats import build_conversation
+from modelyard.chatdata.row_formats import BadRow, ColumnMapping, build_conversation
 from modelyard.core.errors import Diagnostic, ProblemsFound
 from modelyard.core.files import sha256_file
 from modelyard.core.layout import Project
@@ -72,8 +71,12 @@ class FeedbackSource:
                 rows.append(build_conversation(row, where, None))
             except BadRow as error:  # rows that were not written by record_feedback
                 bad += error.problems(where)
-        first, last = self.feedback[0].id, self.feedback[-1].id
-        return rows, bad, {"rows": len(self.feedback), "first_id": first, "last_id": last}
+        facts = {
+            "rows": len(self.feedback),
+            "first_id": self.feedback[0].id,
+            "last_id": self.feedback[-1].id,
+        }
+        return rows, bad, facts
 
     def continues(self, recorded: Mapping[str, Any]) -> bool:
         """Whether it begins with the rows that an earlier card recorded."""
@@ -105,8 +108,11 @@ def find_files(
             ]
             paths += below
             if not below:
-                message = f"holds no file to read ({', '.join(SUFFIXES)})"
-                problems.append(Diagnostic(message=message, where=str(place)))
+                problems.append(
+                    Diagnostic(
+                        message=f"holds no file to read ({', '.join(SUFFIXES)})", where=str(place)
+                    )
+                )
         else:
             paths.append(place)
     sources: list[FileSource] = []
@@ -123,8 +129,6 @@ def find_files(
 
 
 def _hash_feedback(rows: Sequence[FeedbackRow]) -> str:
-    digest = hashlib.sha256()
-    for row in rows:
-        line = json.dumps([row.id, row.prompt, row.training_answer], ensure_ascii=False)
-        digest.update(line.encode() + b"\n")
-    return digest.hexdigest()
+    values = ([row.id, row.prompt, row.training_answer] for row in rows)
+    lines = "".join(json.dumps(value, ensure_ascii=False) + "\n" for value in values)
+    return hashlib.sha256(lines.encode()).hexdigest()

@@ -11,7 +11,6 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
-from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -64,10 +63,6 @@ def _tojson(
     )
 
 
-def _strftime_now(form: str) -> str:
-    return datetime.now().strftime(form)
-
-
 def _sandbox() -> jinja2.Environment:
     """As transformers/utils/chat_template_utils.py makes it; templates are untrusted code."""
     sandbox = jinja2.sandbox.ImmutableSandboxedEnvironment(
@@ -75,7 +70,7 @@ def _sandbox() -> jinja2.Environment:
     )
     sandbox.filters["tojson"] = _tojson
     sandbox.globals["raise_exception"] = _raise_exception
-    sandbox.globals["strftime_now"] = _strftime_now
+    sandbox.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
     return sandbox
 
 
@@ -127,6 +122,8 @@ class ChatTokenizer:
     """Every token that ends an answer: the configured ones and the template's end of turn."""
     pad_id: int
     """The token that fills rows of a batch; it is always masked."""
+    special_texts: tuple[str, ...] = field(repr=False)
+    """The texts of all control tokens, such as `<|im_end|>`."""
 
     @classmethod
     def load(cls, folder: Path) -> ChatTokenizer:
@@ -145,31 +142,27 @@ class ChatTokenizer:
         tokenizer.no_padding()
         tokenizer.no_truncation()
 
-        eos_ids = set(_configured_eos_ids(folder))
-        ends = [special.get("eos_token"), _end_of_turn(template, _special_texts(tokenizer))]
+        added = tokenizer.get_added_tokens_decoder().values()
+        special_texts = tuple(token.content for token in added if token.special)
+        ends = [special.get("eos_token"), _end_of_turn(template, special_texts)]
         found = [tokenizer.token_to_id(text) for text in ends if text]
-        eos_ids |= {token for token in found if token is not None}
+        found += _configured_eos_ids(folder)
+        eos_ids = {token for token in found if token is not None}
         if not eos_ids:
             raise InvalidInput(
                 "names no token that ends an answer",
                 where=str(folder / "tokenizer_config.json"),
                 hint="set eos_token there, to the token that ends a turn in the chat template",
             )
-        pad_text = special.get("pad_token")
-        pad_id = tokenizer.token_to_id(pad_text) if pad_text else None
+        pad_id = tokenizer.token_to_id(special.get("pad_token", ""))
         if pad_id is None:
             pad_id = min(eos_ids)
-        return cls(tokenizer, template, frozenset(eos_ids), pad_id)
+        return cls(tokenizer, template, frozenset(eos_ids), pad_id, special_texts)
 
     @property
     def template_hash(self) -> str:
         """The SHA-256 of the chat template's text."""
         return f"sha256:{hashlib.sha256(self.template.text.encode()).hexdigest()}"
-
-    @cached_property
-    def special_texts(self) -> tuple[str, ...]:
-        """The texts of all control tokens, such as `<|im_end|>`."""
-        return _special_texts(self.tokenizer)
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
         """The conversation as the model reads it."""
@@ -177,8 +170,7 @@ class ChatTokenizer:
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a rendered text; control tokens in it count, none are added."""
-        ids: list[int] = self.tokenizer.encode(text, add_special_tokens=False).ids
-        return ids
+        return list(self.tokenizer.encode(text, add_special_tokens=False).ids)
 
     def encode_prompt(self, messages: Sequence[Message]) -> list[int]:
         """Token ids of a conversation, up to where the assistant's answer begins."""
@@ -186,10 +178,8 @@ class ChatTokenizer:
 
     def decode(self, ids: Iterable[int], *, skip_special_tokens: bool = True) -> str:
         """The text of token ids, by default without control tokens."""
-        text: str = self.tokenizer.decode(
-            [int(token) for token in ids], skip_special_tokens=skip_special_tokens
-        )
-        return text
+        tokens = [int(token) for token in ids]
+        return str(self.tokenizer.decode(tokens, skip_special_tokens=skip_special_tokens))
 
 
 def _load_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
@@ -219,27 +209,24 @@ def _load_template(
     folder: Path, config: Mapping[str, Any], special: Mapping[str, str]
 ) -> ChatTemplate:
     path = folder / "chat_template.jinja"
+    text: Any
     if path.is_file():
         try:
             text = path.read_text(encoding="utf-8")
         except (OSError, UnicodeDecodeError) as error:
             raise InvalidInput(f"cannot read: {error}", where=str(path)) from error
-        return ChatTemplate(text, name=_shown(path), special_tokens=special)
-    inside = config.get("chat_template")
-    if isinstance(inside, list):
-        inside = next((named["template"] for named in inside if named["name"] == "default"), None)
-    if not isinstance(inside, str):
-        raise InvalidInput(
-            "has no chat template",
-            where=str(folder),
-            hint="use an instruct model, or put a chat_template.jinja into that folder",
-        )
-    name = _shown(folder / "tokenizer_config.json")
-    return ChatTemplate(inside, name=name, special_tokens=special)
-
-
-def _shown(path: Path) -> str:
-    return f"{path.parent.name}/{path.name}"
+    else:
+        path = folder / "tokenizer_config.json"
+        text = config.get("chat_template")
+        if isinstance(text, list):
+            text = next((named["template"] for named in text if named["name"] == "default"), None)
+        if not isinstance(text, str):
+            raise InvalidInput(
+                "has no chat template",
+                where=str(folder),
+                hint="use an instruct model, or put a chat_template.jinja into that folder",
+            )
+    return ChatTemplate(text, name=f"{folder.name}/{path.name}", special_tokens=special)
 
 
 def _configured_eos_ids(folder: Path) -> list[int]:
@@ -248,11 +235,6 @@ def _configured_eos_ids(folder: Path) -> list[int]:
         if found is not None:
             return found if isinstance(found, list) else [found]
     return []
-
-
-def _special_texts(tokenizer: Tokenizer) -> tuple[str, ...]:
-    added = tokenizer.get_added_tokens_decoder().values()
-    return tuple(token.content for token in added if token.special)
 
 
 def _end_of_turn(template: ChatTemplate, special_texts: tuple[str, ...]) -> str | None:

@@ -72,7 +72,7 @@ def tokenize_conversations(
     unstable: list[str] = []
     for conversation in conversations:
         try:
-            text, spans = answer_spans(conversation, tokenizer)
+            text, spans = _answer_spans(conversation, tokenizer)
             rendered.append((conversation, text, spans))
         except TemplateRefused as error:
             problems.append(Diagnostic(message=error.message, where=conversation.source))
@@ -108,8 +108,12 @@ def tokenize_conversations(
             first, end = found[-1][:2]
             longest = max(longest, end)
             if first >= end:
-                message = "has nothing to train on: its answer has no token of its own"
-                problems.append(Diagnostic(message=message, where=conversation.source))
+                problems.append(
+                    Diagnostic(
+                        message="has nothing to train on: its answer has no token of its own",
+                        where=conversation.source,
+                    )
+                )
                 continue
             if first >= max_length:
                 lost.append(conversation.source)
@@ -119,7 +123,12 @@ def tokenize_conversations(
                 cut.append(conversation.source)
             if any(straddles for _, _, straddles in found):
                 straddling.append(conversation.source)
-            rows.append(_token_row(conversation, encoding.ids, found, min(end, max_length)))
+            length = min(end, max_length)
+            trained = np.zeros(length, dtype=np.bool_)
+            for answer_start, answer_end, _ in found:
+                trained[answer_start:answer_end] = True
+            ids = np.array(encoding.ids[:length], dtype=np.int32)
+            rows.append(TokenRow(ids, trained, conversation.source))
     return Tokenized(
         rows=tuple(rows),
         cut=tuple(cut),
@@ -130,7 +139,7 @@ def tokenize_conversations(
     )
 
 
-def answer_spans(conversation: Conversation, tokenizer: ChatTokenizer) -> tuple[str, list[Span]]:
+def _answer_spans(conversation: Conversation, tokenizer: ChatTokenizer) -> tuple[str, list[Span]]:
     """The rendered conversation and the span of each answer, proven by the prefix property.
 
     A span runs from where the model begins to answer to the end of its end-of-turn token.
@@ -174,21 +183,11 @@ def _token_span(encoding: Any, span: Span, text_length: int) -> tuple[int, int, 
 
 def _token_at(encoding: Any, position: int, text_length: int) -> int:
     """The token of the first character at or after `position` that has one."""
-    while position < text_length:
-        token: int | None = encoding.char_to_token(position)
+    for character in range(position, text_length):
+        token: int | None = encoding.char_to_token(character)
         if token is not None:
             return token
-        position += 1
     return len(encoding)
-
-
-def _token_row(
-    conversation: Conversation, ids: list[int], spans: Sequence[tuple[int, int, bool]], length: int
-) -> TokenRow:
-    trained = np.zeros(length, dtype=np.bool_)
-    for first, end, _ in spans:
-        trained[first:end] = True
-    return TokenRow(np.array(ids[:length], dtype=np.int32), trained, conversation.source)
 
 
 def _cut_off(

@@ -56,7 +56,10 @@ def _as_mapping(diagnosis: Diagnosis) -> dict[str, Any]:
         "places": [asdict(place) | {"path": str(place.path)} for place in diagnosis.places],
         "project": str(diagnosis.project.root) if diagnosis.project else None,
         "bases": [asdict(base) for base in diagnosis.bases],
-        "missing": [asdict(missing) for missing in diagnosis.missing],
+        "missing": [
+            {"what": missing.what, "needed_for": missing.needed_for, "mend": missing.fix}
+            for missing in diagnosis.missing
+        ],
     }
 
 
@@ -101,7 +104,7 @@ def _print(diagnosis: Diagnosis) -> None:
     print_title("Missing, and how to fix it")
     for missing in diagnosis.missing:
         print_text(f"  {missing.what}, needed for {missing.needed_for}")
-        print_text(f"      {missing.mend}")
+        print_text(f"      {missing.fix}")
 
 
 def _memory(diagnosis: Diagnosis) -> str:

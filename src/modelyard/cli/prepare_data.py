@@ -20,8 +20,8 @@ from modelyard.core.layout import find_project
 from modelyard.core.wording import counted
 
 if TYPE_CHECKING:
-    from modelyard.chatdata.columns import ColumnMapping
     from modelyard.chatdata.prepared_folder import FeedbackUse, PreparedData
+    from modelyard.chatdata.row_formats import ColumnMapping
 
 _SHOWN = 5
 
@@ -178,7 +178,7 @@ def prepare_data(
 def _columns(
     prompt: str | None, answer: str | None, system: str | None, label: str | None
 ) -> ColumnMapping | None:
-    from modelyard.chatdata.columns import ColumnMapping
+    from modelyard.chatdata.row_formats import ColumnMapping
 
     if prompt is None:
         if answer or system or label:

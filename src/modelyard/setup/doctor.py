@@ -1,6 +1,6 @@
-"""What this machine can do: the machine itself, versions, caches, bases, and what is missing.
+"""What this machine can do: hardware, versions, disk use, bases, and what is missing.
 
-Looks and measures; changes nothing, and needs neither a project nor a network.
+Measures and changes nothing; needs neither a project nor a network.
 """
 
 from __future__ import annotations
@@ -25,18 +25,25 @@ _REQUIREMENT = re.compile(r"([A-Za-z0-9._-]+)[^;]*(?:;.*extra == ['\"]([a-z]+)['
 _FOR_USERS = {"", "gpu", "tensorboard"}
 
 
+_OPTIONAL = {
+    "bitsandbytes": "--quantize 4bit and 8bit",
+    "tensorboard": "--set keep.tensorboard=true",
+}
+"""Packages that modelyard works without, and what needs each."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Place:
-    """A folder that fills up, and the room that is left for it."""
+class DiskUse:
+    """A folder that grows, and the free space on its disk."""
 
     name: str
-    """What lies there."""
+    """What the folder holds."""
     path: Path
-    """Where; it need not exist yet."""
+    """The folder; it need not exist yet."""
     size_bytes: int
-    """How much lies there now."""
+    """The size of its files."""
     disk_free_bytes: int
-    """What its disk has left."""
+    """The free space on its disk."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -46,23 +53,23 @@ class BaseState:
     name: str
     """Its name."""
     parameters: int
-    """How many weights it has."""
+    """Its number of weights."""
     state: str
-    """`at hand`, `not here` or `damaged`."""
+    """`available locally`, `not available locally` or `damaged`."""
     size_bytes: int | None
-    """The size of its files, when it is at hand."""
+    """The size of its files; None unless it is available locally."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Missing:
-    """Something that is not here, what it keeps from working, and how to mend that."""
+    """Something that is missing, what does not work without it, and how to fix that."""
 
     what: str
     """What is missing."""
     needed_for: str
     """What does not work without it."""
-    mend: str
-    """The command that mends it, or a sentence where no command can."""
+    fix: str
+    """The command that fixes it, or a sentence where no command can."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -70,139 +77,115 @@ class Diagnosis:
     """Everything `models doctor` shows."""
 
     machine: Machine
-    """What the machine computes with."""
+    """The device that computes, its memory and its measured speed."""
     processor: str
-    """The processor's own name, also where a GPU computes."""
+    """The processor's name, also on a machine with a GPU."""
     versions: dict[str, str | None]
     """The version of Python and of each direct dependency; None where one is not installed."""
-    places: tuple[Place, ...]
-    """The caches and the project."""
+    places: tuple[DiskUse, ...]
+    """The caches and the project's growing folders."""
     project: Project | None
-    """The project the command ran in, if it ran in one."""
+    """The project the command ran in; None outside a project."""
     bases: tuple[BaseState, ...]
-    """The project's catalogue."""
+    """The bases of the project's catalogue."""
     missing: tuple[Missing, ...]
-    """What is missing for what."""
+    """What is missing."""
 
 
 def diagnose(progress: Progress) -> Diagnosis:
-    """Look at everything. What cannot be looked at is listed as missing, and raises nothing."""
-    missing: list[Missing] = []
+    """Inspect machine, versions, disks and bases. What fails is listed as missing, never raised."""
     machine = probe_machine()
     versions = installed_versions()
-    missing += _missing_packages(machine, versions)
+    missing = _missing_packages(machine, versions)
     project: Project | None = None
-    bases: tuple[BaseState, ...] = ()
+    bases: list[BaseState] = []
     try:
         project = find_project()
-        bases, missing_bases = _look_at_bases(project, progress)
+        bases, missing_bases = _inspect_bases(project, progress)
         missing += missing_bases
     except ModelyardError as error:
         missing.append(
             Missing(
                 what="a project" if project is None else "base model cards that can be read",
                 needed_for="base, fine-tune, evaluate and generate",
-                mend="models init DIR" if project is None else f"{error}: see `models base list`",
+                fix="models init DIR" if project is None else f"{error}: see `models base list`",
             )
         )
     return Diagnosis(
         machine=machine,
         processor=cpu_name(),
         versions=versions,
-        places=_look_at_places(project),
+        places=_measure_folders(project),
         project=project,
-        bases=bases,
+        bases=tuple(bases),
         missing=tuple(missing),
     )
 
 
 def installed_versions() -> dict[str, str | None]:
-    """Python's and every direct dependency's version, as modelyard's own metadata names them."""
+    """Python's and every direct dependency's version, from modelyard's own metadata."""
     found: dict[str, str | None] = {"python": platform.python_version()}
     for requirement in requires("modelyard") or ():
-        if match := _REQUIREMENT.match(requirement):
-            name, extra = match[1].lower(), match[2] or ""
-            if extra in _FOR_USERS:
-                found[name] = _version(name)
+        match = _REQUIREMENT.match(requirement)
+        if match and (match[2] or "") in _FOR_USERS:
+            name = match[1].lower()
+            try:
+                found[name] = version(name)
+            except PackageNotFoundError:
+                found[name] = None
     return found
-
-
-def _version(distribution: str) -> str | None:
-    try:
-        return version(distribution)
-    except PackageNotFoundError:
-        return None
 
 
 def _missing_packages(machine: Machine, versions: dict[str, str | None]) -> list[Missing]:
     missing = []
-    if machine.device != "cuda":
+    has_gpu = machine.device == "cuda"
+    if not has_gpu:
         missing.append(
             Missing(
                 what="a CUDA device",
                 needed_for="--quantize 4bit and 8bit, and bases of 3B and more in useful time",
-                mend="run on a machine with one; `--base-model smollm2-135m-instruct` needs none",
-            )
-        )
-    elif versions.get("bitsandbytes") is None:
-        missing.append(
-            Missing(
-                what="bitsandbytes",
-                needed_for="--quantize 4bit and 8bit",
-                mend=f"{sys.executable} -m pip install bitsandbytes",
-            )
-        )
-    if versions.get("tensorboard") is None:
-        missing.append(
-            Missing(
-                what="tensorboard",
-                needed_for="--set keep.tensorboard=true",
-                mend=f"{sys.executable} -m pip install tensorboard",
+                fix="run on a machine with one; `--base-model smollm2-135m-instruct` needs none",
             )
         )
     for name, found in versions.items():
-        if found is None and name not in ("bitsandbytes", "tensorboard"):
+        if found is None and (has_gpu or name != "bitsandbytes"):
             missing.append(
                 Missing(
                     what=name,
-                    needed_for="modelyard itself",
-                    mend=f"{sys.executable} -m pip install {name}",
+                    needed_for=_OPTIONAL.get(name, "modelyard itself"),
+                    fix=f"{sys.executable} -m pip install {name}",
                 )
             )
     return missing
 
 
-def _look_at_bases(
-    project: Project, progress: Progress
-) -> tuple[tuple[BaseState, ...], list[Missing]]:
+def _inspect_bases(project: Project, progress: Progress) -> tuple[list[BaseState], list[Missing]]:
     bases, missing = [], []
     for name, card in load_catalogue(project).items():
-        state, size_bytes = "not here", None
+        state, size_bytes, fix = "not available locally", None, f"models base pull {name}"
         try:
-            local = locate_base(project, name, progress=progress)
-            if local is not None:
-                state, size_bytes = "at hand", local.size_bytes
-            mend = f"models base pull {name}"
+            if local := locate_base(project, name, progress=progress):
+                state, size_bytes = "available locally", local.size_bytes
         except ModelyardError as error:
-            state, mend = "damaged", error.hint or str(error)
-        if state != "at hand":
+            state, fix = "damaged", error.hint or str(error)
+        if size_bytes is None:
             missing.append(
-                Missing(what=f"base {name}", needed_for="training on it and using it", mend=mend)
+                Missing(what=f"base {name}", needed_for="training on it and using it", fix=fix)
             )
         bases.append(
             BaseState(name=name, parameters=card.parameters, state=state, size_bytes=size_bytes)
         )
-    return tuple(bases), missing
+    return bases, missing
 
 
-def _look_at_places(project: Project | None) -> tuple[Place, ...]:
+def _measure_folders(project: Project | None) -> tuple[DiskUse, ...]:
     from huggingface_hub.constants import HF_HUB_CACHE
 
     named = [("our cache", cache_folder()), ("Hugging Face cache", Path(HF_HUB_CACHE))]
     if project is not None:
         named += [("experiments", project.experiments), ("adapter versions", project.versions)]
     return tuple(
-        Place(
+        DiskUse(
             name=name,
             path=path,
             size_bytes=folder_size_bytes(path),
@@ -213,5 +196,5 @@ def _look_at_places(project: Project | None) -> tuple[Place, ...]:
 
 
 def _disk_free_bytes(path: Path) -> int:
-    existing = next(place for place in (path, *path.absolute().parents) if place.exists())
+    existing = next(folder for folder in (path, *path.absolute().parents) if folder.exists())
     return shutil.disk_usage(existing).free
