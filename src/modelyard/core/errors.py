@@ -11,7 +11,7 @@ in the package named here:
       CannotWatch               retrieval
       DamagedRegistry           adapters
       DamagedVersion            adapters
-      EncoderUnavailable        encoders
+      EncoderUnavailable        weights
       GraphDamaged              encoders
       IndexDamaged              retrieval
         IndexOfAnotherSchema    retrieval
