@@ -111,8 +111,7 @@ soak: $(ready)  ## The tests with the large counts
 
 .PHONY: docs
 docs: $(ready)  ## Generate docs/cli.md, docs/configs.md and the config schemas
-	python -m modelyard.cli.reference docs/cli.md
-	python -m modelyard.cli.config_reference docs/configs.md
+	python -m modelyard.cli.reference docs
 	models config schema --all --to src/modelyard/configs/schemas
 
 .PHONY: bench-train

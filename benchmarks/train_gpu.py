@@ -25,7 +25,6 @@ from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.core.errors import ModelyardError
 from modelyard.inference.machine import measure_matmul_gflops, probe_machine
-from modelyard.training.adapter_model import build_adapter_model
 from modelyard.training.fast_path import TrainingModel, prove_fast_path
 from modelyard.training.memory import (
     BatchShape,
@@ -33,6 +32,7 @@ from modelyard.training.memory import (
     load_base_shape,
     predict_memory,
 )
+from modelyard.training.trainer import build_adapter_model
 from modelyard.weights.local import LocalBase
 
 SHAPES: dict[str, dict[str, Any]] = {

@@ -17,7 +17,7 @@ from modelyard.core.progress import Silent
 from modelyard.inference import merge
 from modelyard.inference.engine import Engine
 from modelyard.inference.machine import probe_machine
-from modelyard.inference.parity import BUILT_IN, agreement, measure_logit_change
+from modelyard.inference.merge import BUILT_IN, agreement, measure_logit_change
 from modelyard.weights.local import LocalBase
 
 Merge = Callable[..., Exported]

@@ -12,7 +12,7 @@ from typing import Any
 import jsonschema
 import pytest
 
-from modelyard.cli.config_reference import render_config_reference
+from modelyard.cli.reference import render_config_reference
 from modelyard.configs.kinds import ENVIRONMENTS, KINDS, Kind
 from modelyard.configs.reading.document import Document, load_document
 from modelyard.configs.reading.shape import check_shape

@@ -17,9 +17,9 @@ from transformers import (
 
 from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.configs.kinds.fine_tuning import LoraSettings
-from modelyard.training.adapter_model import build_adapter_model
 from modelyard.training.fast_path import TrainingModel, prove_fast_path
 from modelyard.training.packed import pack_rows
+from modelyard.training.trainer import build_adapter_model
 from modelyard.weights.local import LocalBase
 
 SHAPE = {

@@ -1,4 +1,4 @@
-"""Options that several commands share, with the same meaning everywhere."""
+"""Arguments and options that several commands share, with the same meaning everywhere."""
 
 from __future__ import annotations
 
@@ -24,4 +24,17 @@ Offline = Annotated[
 Environment = Annotated[
     EnvironmentName | None,
     typer.Option("--env", envvar="MODELS_ENV", help="The environment. Default: development."),
+]
+
+
+AdapterName = Annotated[
+    str, typer.Argument(metavar="NAME", help="An adapter; `models adapters list` shows them.")
+]
+VersionName = Annotated[
+    str,
+    typer.Argument(metavar="NAME[@V]", help="A version of an adapter; without @V, the active one."),
+]
+Reason = Annotated[
+    str | None,
+    typer.Option("--reason", metavar="TEXT", help="The reason, kept in the history."),
 ]

@@ -1,20 +1,33 @@
-"""docs/cli.md, made from the commands themselves: `python -m modelyard.cli.reference docs/cli.md`.
+"""docs/cli.md and docs/configs.md, made from the code: `python -m modelyard.cli.reference docs`.
 
-A test fails when the file is stale, or when a command or a parameter has no help.
+A test fails when a page is stale, or when a command or a parameter has no help. The errors shown at
+the top of docs/configs.md are real: the files are checked in a new project.
 """
 
 from __future__ import annotations
 
+import io
 import sys
 from collections.abc import Iterator
-from dataclasses import dataclass
+from contextlib import redirect_stdout
+from dataclasses import dataclass, replace
 from pathlib import Path
+from tempfile import TemporaryDirectory
 
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from modelyard.cli.app import EXIT_CODES, app
+from modelyard.cli.validate_config import draw_report
+from modelyard.configs.checking.check import check_configs
+from modelyard.configs.checking.codes import CODES
+from modelyard.configs.fields import Setting, settings_of
+from modelyard.configs.kinds import KINDS, Kind
+from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.files import write_atomic
+from modelyard.core.layout import Project
+from modelyard.settings.units import DURATION, MONEY, SHARE, SIZE, TOKENS
+from modelyard.setup.init import init_project
 
 Command = TyperCommand | TyperGroup
 Parameter = TyperArgument | TyperOption
@@ -125,8 +138,191 @@ def _default(parameter: Parameter) -> str:
 
 
 def _cell(text: str) -> str:
-    return text.replace("|", "\\|")
+    return " ".join(text.replace("|", "\\|").split())
+
+
+SAMPLES = {
+    "configs/language_models/second_opinion.yaml": """\
+description: A second opinion on hard questions
+provider: openai
+model: gpt-4.1-mini
+api_key: env:OPENAI_API_KEY
+context_tokens: 1M
+max_output_tokens: 32k
+generation:
+  temprature: 0.2
+timeout: 60
+fallback: claude
+""",
+    "configs/specialized_models/code_review.yaml": """\
+description: Reviews of changes to code
+model: claud
+profile: balanced
+instructions: Say what is wrong with this change, and why.
+retrieval:
+  domains: [procedures]
+fallback: [gpt4, claude]
+""",
+}
+
+_CONFIGS_OPENING = """\
+# Configs
+
+<!-- Made by `make docs` from the settings classes; edit their words instead of this file. -->
+
+Which model answers what, at what cost, in which environment, is written in the YAML files of
+`configs/`. `models validate-config` checks them like a compiler: it reports every error of every
+file in one run, with its line, before anything uses the file.
+"""
+
+_IDEA = """\
+## How a config is written
+
+**Kinds.** A file is of the kind whose folder it lies in; `integration.yaml` is the only one of its
+kind. A file elsewhere says its kind in its first lines, which is also what editors complete and
+check by: `# yaml-language-server: $schema=../schemas/language_models.json`. `models config schema
+KIND` prints that schema.
+
+**Names.** Other configs call a config by its `name`, and by the file's name without `_config` when
+it has none: `gpt4_config.yaml` is `gpt4`. Commands take a file, KIND/NAME, or the name alone.
+
+**Units.** A quantity has its unit in the text, and becomes a number in one unit. A number without a
+unit is an error where it could mean two things.
+
+{quantities}
+
+**Environments.** `environments:` has what is different in `development`, `test` or `production`.
+Mappings are merged key by key; a list or a single value replaces the one below it. A file
+must be valid by itself, and in each environment.
+
+```yaml
+timeout: 60 seconds
+retries:
+  attempts: 2
+  first_wait: 500 ms
+environments:
+  production:
+    retries:
+      attempts: 5        # first_wait stays 500 ms
+```
+
+`models config explain retries.attempts FILE --env production` shows the line that set a value.
+
+**References.** A config names others: a specialised model its language model, a language model its
+fallback. The named config must exist. When a model fails, its own `fallback` answers, else the next
+model of `fallback_strategy.order` that was not tried yet; the last one is a `builtin` model, which
+needs no network.
+
+**Layers.** The effective settings of a domain are the language model's, overridden by the
+specialised model's, overridden by the performance profile's. A key that a layer leaves out comes
+from the layer below it.
+
+**Secrets.** A secret is named, never written: `env:OPENAI_API_KEY` or `file:/run/secrets/openai`.
+Text that looks like a secret is an error, and the message does not repeat it.
+
+**YAML.** Plain words that YAML readers interpret differently (`no`, `12:30`, `010`) are errors, as
+are tabs, keys that are set twice, and aliases that expand to more than a config can hold. Anchors,
+aliases and merge keys may be used.
+"""
+
+_QUANTITIES = (
+    (DURATION, "seconds"),
+    (SHARE, "a ratio; without a unit from 0 to 1"),
+    (MONEY, "US dollars"),
+    (TOKENS, "tokens; a number without a unit will do"),
+    (SIZE, "bytes"),
+)
+
+
+def render_config_reference() -> str:
+    """The whole of docs/configs.md."""
+    checks = ["## What is checked", "", "| rule | what it is about |", "|---|---|"]
+    checks += [f"| `{code}` | {_cell(words)} |" for code, words in CODES.items()]
+    parts = [
+        _CONFIGS_OPENING,
+        _found_mistakes(),
+        _IDEA.format(quantities=_quantities()),
+        _kinds(),
+        *(_kind_section(kind) for kind in KINDS.values()),
+        "\n".join([*checks, ""]),
+    ]
+    return "\n".join(parts)
+
+
+def _found_mistakes() -> str:
+    """Files with mistakes, and what a check of them shows on a terminal."""
+    with TemporaryDirectory() as folder:
+        project = Project(Path(folder))
+        init_project(project.root)
+        for name, text in SAMPLES.items():
+            (project.root / name).write_text(text)
+        catalogue = ConfigCatalogue(project)
+        report = check_configs(catalogue, [project.root / name for name in SAMPLES])
+        # What is set depends on who makes this page.
+        secrets = tuple(replace(use, available=False) for use in report.secrets)
+        shown = io.StringIO()
+        with redirect_stdout(shown):
+            draw_report(replace(report, secrets=secrets), catalogue)
+    files = [f"`{name}`:\n\n```yaml\n{text}```\n" for name, text in SAMPLES.items()]
+    found = f"```\n{shown.getvalue().rstrip()}\n```\n"
+    intro = "`models validate-config second_opinion code_review` reports:\n"
+    closing = "It exits with 2, and an invalid config cannot be deployed.\n"
+    return "\n".join(["## An example\n\nTwo files with errors.\n", *files, intro, found, closing])
+
+
+def _quantities() -> str:
+    rows = [
+        f"| {quantity.name} | {', '.join(f'`{text}`' for text in quantity.examples)} | {unit} |"
+        for quantity, unit in _QUANTITIES
+    ]
+    return "\n".join(["| quantity | as in | becomes |", "|---|---|---|", *rows])
+
+
+def _kinds() -> str:
+    rows = [f"| [{kind.name}](#{kind.name}) | {kind.title} |" for kind in KINDS.values()]
+    return "\n".join(
+        [
+            "## The keys of each kind",
+            "",
+            "Every kind also has `name` and `environments`. NAME in a key stands for a name of",
+            "your own, `[]` for each item of a list.",
+            "",
+            "| kind | what one file says |",
+            "|---|---|",
+            *rows,
+            "",
+        ]
+    )
+
+
+def _kind_section(kind: Kind) -> str:
+    place = "configs/integration.yaml" if kind.name == "integration" else f"configs/{kind.name}/"
+    lines = [
+        f"## {kind.name}",
+        "",
+        f"{kind.title}. In `{place}`.",
+        "",
+        "| key | may be | default | meaning |",
+        "|---|---|---|---|",
+        *_rows(kind),
+        "",
+    ]
+    return "\n".join(lines)
+
+
+def _rows(kind: Kind) -> Iterator[str]:
+    for setting in settings_of(kind.settings_class):
+        cells = (f"`{setting.key}`", setting.may_be, _setting_default(setting), setting.meaning)
+        yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
+
+
+def _setting_default(setting: Setting) -> str:
+    if setting.required:
+        return "required"
+    return "" if setting.default is None or setting.is_group else f"`{setting.default}`"
 
 
 if __name__ == "__main__":
-    write_atomic(Path(sys.argv[1]), render_reference())
+    docs = Path(sys.argv[1])
+    write_atomic(docs / "cli.md", render_reference())
+    write_atomic(docs / "configs.md", render_config_reference())

@@ -14,8 +14,13 @@ from modelyard.core.layout import Project, check_name
 from modelyard.deployments.drift import repair_files
 from modelyard.deployments.plan import Plan, PlanPreconditions, Request, build_plan, require_current
 from modelyard.deployments.propose import find_configs, plan_of_revision, propose
-from modelyard.deployments.publish import HeldEnvironment, hold_environment
-from modelyard.deployments.revisions import Revision, check_environment, live_snapshot
+from modelyard.deployments.revisions import (
+    HeldEnvironment,
+    Revision,
+    check_environment,
+    hold_environment,
+    live_snapshot,
+)
 from modelyard.deployments.snapshot import snapshot_digest
 
 

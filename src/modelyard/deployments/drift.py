@@ -18,8 +18,15 @@ from modelyard.configs.reading.document import HEADER_KEYS
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import make_folder, remove_folder, replace_link, sha256_file, write_atomic
 from modelyard.core.layout import Project
-from modelyard.deployments.publish import PROFILES_FILE, HeldEnvironment, render_files
-from modelyard.deployments.revisions import Revision, find_live, load_revision, load_snapshot
+from modelyard.deployments.revisions import (
+    PROFILES_FILE,
+    HeldEnvironment,
+    Revision,
+    find_live,
+    load_revision,
+    load_snapshot,
+    render_files,
+)
 from modelyard.deployments.snapshot import Snapshot
 from modelyard.settings.yaml_files import load_yaml
 

@@ -15,12 +15,6 @@ from transformers import AutoTokenizer
 
 from modelyard.core.progress import Progress
 from modelyard.inference.weights import quiet_libraries
-from modelyard.training.adapter_model import (
-    adapter_weights,
-    build_adapter_model,
-    load_adapter_weights,
-    write_adapter,
-)
 from modelyard.training.experiment import (
     Experiment,
     MetricsFile,
@@ -35,7 +29,11 @@ from modelyard.training.trainer import (
     BEST_NAME,
     ProjectTrainer,
     TrainingFailed,
+    adapter_weights,
+    build_adapter_model,
     build_trainer,
+    load_adapter_weights,
+    write_adapter,
 )
 
 

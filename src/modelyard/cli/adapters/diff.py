@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.adapters.wording import VersionName
-from modelyard.cli.options import Json
+from modelyard.cli.options import Json, VersionName
 from modelyard.cli.render import print_json, print_table, print_text, print_title
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project, find_project

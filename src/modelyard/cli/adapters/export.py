@@ -7,8 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
-from modelyard.cli.adapters.wording import VersionName
-from modelyard.cli.options import DryRun, Json, Offline, Wait
+from modelyard.cli.options import DryRun, Json, Offline, VersionName, Wait
 from modelyard.cli.render import print_json, print_text, showing_progress
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project, find_project
@@ -153,7 +152,7 @@ def _template(version: AdapterVersion) -> tuple[Render, list[str]]:
 def _held_out(project: Project, version: AdapterVersion) -> Sequence[Conversation]:
     """The dataset's evaluation rows if it is available locally, else the built-in conversations."""
     from modelyard.chatdata.dataset import load_dataset
-    from modelyard.inference.parity import BUILT_IN
+    from modelyard.inference.merge import BUILT_IN
 
     try:
         rows = load_dataset(project, version.manifest.data.name).evaluation

@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from dataclasses import asdict
 
-from modelyard.cli.adapters.wording import AdapterName
-from modelyard.cli.options import Json
+from modelyard.cli.options import AdapterName, Json
 from modelyard.cli.render import print_json, print_table, print_text
 from modelyard.core.layout import find_project
 from modelyard.core.wording import day_and_time

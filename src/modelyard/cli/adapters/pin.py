@@ -4,8 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from modelyard.cli.adapters.wording import Reason, VersionName
-from modelyard.cli.options import DryRun, Json, Wait
+from modelyard.cli.options import DryRun, Json, Reason, VersionName, Wait
 from modelyard.cli.render import print_json, print_text
 from modelyard.core.layout import find_project
 

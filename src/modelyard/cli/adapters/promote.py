@@ -2,15 +2,17 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.adapters.wording import Reason, VersionName, move_facts, move_words
-from modelyard.cli.options import DryRun, Json, Wait
+from modelyard.cli.options import DryRun, Json, Reason, VersionName, Wait
 from modelyard.cli.render import print_json, print_text, print_warning, showing_progress
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import find_project
+
+if TYPE_CHECKING:
+    from modelyard.adapters.pointer import PointerMove
 
 
 def promote(
@@ -67,3 +69,28 @@ def promote(
         print_text(f"  {move.reason}")
         if move.from_version is not None and not dry_run:
             print_text(f"  undo with `models adapters rollback {move.adapter}`")
+
+
+def move_facts(move: PointerMove, *, dry_run: bool) -> dict[str, Any]:
+    """A change of the active version, with the same keys in every command's JSON."""
+    return {
+        "adapter": move.adapter,
+        "action": move.action,
+        "from_version": move.from_version,
+        "to_version": move.to_version,
+        "changed": move.moved,
+        "dry_run": dry_run,
+        "reason": move.reason,
+        "sequence": move.sequence,
+    }
+
+
+def move_words(move: PointerMove, *, dry_run: bool) -> str:
+    """What the change did, or would do, in one line."""
+    to = f"{move.adapter}@{move.to_version}"
+    if not move.moved:
+        return f"{to} is already active; nothing to do"
+    before = "nothing" if move.from_version is None else f"{move.adapter}@{move.from_version}"
+    if dry_run:
+        return f"Would make {to} active, instead of {before}"
+    return f"{to} is active, instead of {before}"

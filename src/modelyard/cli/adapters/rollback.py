@@ -6,8 +6,8 @@ from typing import Annotated
 
 import typer
 
-from modelyard.cli.adapters.wording import AdapterName, Reason, move_facts, move_words
-from modelyard.cli.options import DryRun, Json, Wait
+from modelyard.cli.adapters.promote import move_facts, move_words
+from modelyard.cli.options import AdapterName, DryRun, Json, Reason, Wait
 from modelyard.cli.render import print_json, print_text
 from modelyard.core.layout import find_project
 

@@ -5,8 +5,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Any
 
-from modelyard.cli.adapters.wording import VersionName
-from modelyard.cli.options import Json
+from modelyard.cli.options import Json, VersionName
 from modelyard.cli.render import print_json, print_pairs, print_table, print_text, print_title
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import find_project

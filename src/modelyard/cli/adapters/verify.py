@@ -169,7 +169,7 @@ def _locate(
 def _logit_change(version: AdapterVersion, base: LocalBase, progress: Progress) -> float:
     from modelyard.inference.engine import Engine
     from modelyard.inference.machine import probe_machine
-    from modelyard.inference.parity import measure_logit_change
+    from modelyard.inference.merge import measure_logit_change
 
     progress.stage(f"load: {base.name} with {version.name}")
     engine = Engine.load(base, version.path, machine=probe_machine())
