@@ -34,7 +34,7 @@ class ToyEncoders:
     def known_fingerprint(self, settings: Encoder) -> str:
         return self.encoder.fingerprint
 
-    def is_here(self, settings: Encoder) -> bool:
+    def is_local(self, settings: Encoder) -> bool:
         return self.here
 
     def open(self, settings: Encoder, *, texts: int = 0) -> ToyEncoder:

@@ -25,7 +25,7 @@ from modelyard.encoders import (
     encoder_fingerprint,
     open_encoder,
 )
-from modelyard.encoders.graphs import GraphDamaged
+from modelyard.encoders.onnx_graphs import GraphDamaged
 from modelyard.weights import encoders
 from modelyard.weights.encoders import PackagedEncoder
 from tiny_encoders import WORDS, reference_vectors, write_encoder
@@ -131,7 +131,7 @@ def test_packed_batches_give_the_vectors_of_single_texts(
     import torch
 
     from modelyard.encoders.bert import load_bert
-    from modelyard.encoders.torch_encoder import PackedBert
+    from modelyard.encoders.torch_engines import PackedBert
 
     ids = [[2, *([5 + n % 20] * (n % 9)), 3] for n in range(300)]
     packed = PackedBert(load_bert(tiny_encoder), pooling="mean", dtype=torch.float32, device="cpu")

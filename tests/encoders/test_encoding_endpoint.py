@@ -24,7 +24,7 @@ from modelyard.encoders.endpoint_encoder import (
     ATTEMPTS,
     QUERY_ATTEMPTS,
     UNREACHED_ATTEMPTS,
-    Pace,
+    RateLimiter,
 )
 
 KEY = "test-key-0123456789"
@@ -251,14 +251,14 @@ def test_nobody_there_is_said(project: Project, server: EmbeddingServer) -> None
 
 
 def test_a_minutes_allowance_of_requests_and_tokens_is_kept() -> None:
-    pace = Pace(RateLimits(requests_per_minute=2, tokens_per_minute=100))
-    assert pace._delay_s(500, 0.0) == 0.0  # larger than the allowance: alone
-    pace._sent.append((0.0, 60))
-    assert pace._delay_s(40, 1.0) == 0.0
-    assert pace._delay_s(41, 1.0) == pytest.approx(59.0, abs=0.01)
-    pace._sent.append((2.0, 1))
-    assert pace._delay_s(1, 3.0) == pytest.approx(57.0, abs=0.01)
-    assert pace._delay_s(1, 60.5) == 0.0
+    limiter = RateLimiter(RateLimits(requests_per_minute=2, tokens_per_minute=100))
+    assert limiter._delay_s(500, 0.0) == 0.0  # larger than the allowance: alone
+    limiter._sent.append((0.0, 60))
+    assert limiter._delay_s(40, 1.0) == 0.0
+    assert limiter._delay_s(41, 1.0) == pytest.approx(59.0, abs=0.01)
+    limiter._sent.append((2.0, 1))
+    assert limiter._delay_s(1, 3.0) == pytest.approx(57.0, abs=0.01)
+    assert limiter._delay_s(1, 60.5) == 0.0
 
 
 def test_another_address_or_model_is_another_encoder(

@@ -16,7 +16,7 @@ if TYPE_CHECKING:
     from collections.abc import Sequence
 
     from modelyard.core.progress import Progress
-    from modelyard.encoders.pool import Encoders
+    from modelyard.encoders import Encoders
     from modelyard.retrieval.indexes import SearchIndex
     from modelyard.retrieval.updating.job import IndexUpdate
 
@@ -85,7 +85,7 @@ def update_embeddings(
     With --watch: one such document for each update that changed something, one a line.
     """
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-    from modelyard.encoders.pool import Encoders
+    from modelyard.encoders import Encoders
     from modelyard.retrieval.indexes import choose_indexes, load_indexes
 
     _check(index or [], every=every, incremental=incremental, rebuild=rebuild)

@@ -1,16 +1,23 @@
 """Encoding: texts in, unit vectors out.
 
-Owns where an encoder comes from (a wheel, a folder, the hub, an endpoint), its graph, its tokens
-and what identifies its vectors. It does not know files, chunks or indexes.
+Owns what an encoder is, its network and its tokens, the engines that run it, and what identifies
+its vectors. It does not know files, chunks or indexes, nor how weights are fetched.
 """
 
-from modelyard.encoders.encoder import Embedded, TextEncoder, Vectors
-from modelyard.encoders.opening import encoder_fingerprint, open_encoder
+from modelyard.encoders.encoder import (
+    Encoders,
+    OnProgress,
+    TextEncoder,
+    Vectors,
+    encoder_fingerprint,
+    open_encoder,
+)
 from modelyard.weights.encoders import EncoderUnavailable
 
 __all__ = [
-    "Embedded",
     "EncoderUnavailable",
+    "Encoders",
+    "OnProgress",
     "TextEncoder",
     "Vectors",
     "encoder_fingerprint",

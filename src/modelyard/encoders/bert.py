@@ -61,8 +61,8 @@ class BertWeights:
 
     tokens: Array
     """[vocabulary, width]."""
-    places: Array
-    """[positions, width]; the vector of the first segment is in them."""
+    positions: Array
+    """[positions, width]; the vector of the first segment is added to them."""
     segments: Array
     """[segments, width]: what each adds to the first; a sentence encoder has no second."""
     norm: Norm
@@ -105,7 +105,7 @@ def load_bert_scorer(folder: Path) -> BertScorer:
 
 
 class _Checkpoint:
-    """A folder's config and tensors; each tensor is asked for with the shape that it must have."""
+    """A folder's config and tensors; the shape of each tensor is checked."""
 
     def __init__(self, folder: Path) -> None:
         from safetensors.numpy import load_file
@@ -154,16 +154,17 @@ class _Checkpoint:
         """The encoder without any head."""
         width = self.number("hidden_size")
         start = "embeddings"
-        kinds, places = self.number("type_vocab_size"), self.number("max_position_embeddings")
-        segments = self.tensor(f"{start}.token_type_embeddings.weight", kinds, width)
+        count, positions = self.number("type_vocab_size"), self.number("max_position_embeddings")
+        segments = self.tensor(f"{start}.token_type_embeddings.weight", count, width)
         return BertWeights(
             tokens=self.tensor(f"{start}.word_embeddings.weight", self.number("vocab_size"), width),
-            places=self.tensor(f"{start}.position_embeddings.weight", places, width) + segments[0],
+            positions=self.tensor(f"{start}.position_embeddings.weight", positions, width)
+            + segments[0],
             segments=segments - segments[0],
             norm=self.norm(f"{start}.LayerNorm"),
             layers=tuple(
-                self._layer(f"encoder.layer.{place}")
-                for place in range(self.number("num_hidden_layers"))
+                self._layer(f"encoder.layer.{number}")
+                for number in range(self.number("num_hidden_layers"))
             ),
             heads=self.number("num_attention_heads"),
             epsilon=float(self._config.get("layer_norm_eps", 1e-12)),

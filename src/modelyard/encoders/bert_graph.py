@@ -2,7 +2,7 @@
 
 A graph is for texts of equal length, so it knows no padding and no mask: token ids [texts, length]
 in, unit vectors [texts, dimensions] or scores [texts, 1] out. Attention, GELU with its bias, and
-residual with LayerNorm are single operators of ONNX Runtime: nothing is left to be fused later.
+residual with LayerNorm are single operators of ONNX Runtime, so nothing is left to fuse.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.encoders.sentence_model import Pooling
+from modelyard.encoders.model_folder import Pooling
 
 if TYPE_CHECKING:
     from onnx import ModelProto, NodeProto, TensorProto
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from modelyard.encoders.bert import Array, BertLayer, BertScorer, BertWeights, Linear, Norm
 
 GRAPH_VERSION = 2
-"""Raised when the graph is written differently: graphs in the cache are then written anew."""
+"""Increased when another graph is written: graphs in the cache are then rebuilt."""
 
 _FUSED = "com.microsoft"
 _OPSET, _FUSED_OPSET, _IR_VERSION = 18, 1, 9
@@ -32,11 +32,11 @@ def build_graph(bert: BertWeights, pooling: Pooling) -> ModelProto:
     graph = _Graph()
     stream = _add_bert(graph, bert)
     if pooling == "mean":
-        pooled = graph.add("ReduceMean", stream, graph.whole([1]), keepdims=0)
+        pooled = graph.add("ReduceMean", stream, graph.integers([1]), keepdims=0)
     else:
-        pooled = graph.add("Gather", stream, graph.whole(0), axis=1)
-    norm = graph.add("ReduceL2", pooled, graph.whole([-1]), keepdims=1)
-    norm = graph.add("Max", norm, graph.constant(np.array(1e-12, np.float32)))
+        pooled = graph.add("Gather", stream, graph.integers(0), axis=1)
+    norm = graph.add("ReduceL2", pooled, graph.integers([-1]), keepdims=1)
+    norm = graph.add("Max", norm, graph.constant(np.array([1e-12], np.float32)))
     graph.add("Div", pooled, norm, output="vectors")
     width = bert.tokens.shape[1]
     return _model(graph, "sentence encoder", ["tokens"], "vectors", ["texts", width])
@@ -49,7 +49,7 @@ def build_scoring_graph(scorer: BertScorer) -> ModelProto:
     """
     graph = _Graph()
     stream = _add_bert(graph, scorer.bert, segments="segments")
-    first = graph.add("Gather", stream, graph.whole(0), axis=1)
+    first = graph.add("Gather", stream, graph.integers(0), axis=1)
     pooled = graph.multiply(first, scorer.pooler)
     pooled = graph.add("Tanh", graph.add("Add", pooled, graph.constant(scorer.pooler.bias)))
     score = graph.multiply(pooled, scorer.classifier)
@@ -58,7 +58,7 @@ def build_scoring_graph(scorer: BertScorer) -> ModelProto:
 
 
 def _model(
-    graph: _Graph, name: str, inputs: Sequence[str], output: str, shape: list[str | int]
+    graph: _Graph, title: str, inputs: Sequence[str], output: str, shape: list[str | int]
 ) -> ModelProto:
     """The nodes as a model; every input is int64 [texts, length], the output float32."""
     from onnx import TensorProto, helper
@@ -66,10 +66,10 @@ def _model(
     return helper.make_model(
         helper.make_graph(
             graph.nodes,
-            name,
+            title,
             [
-                helper.make_tensor_value_info(one, TensorProto.INT64, [shape[0], "length"])
-                for one in inputs
+                helper.make_tensor_value_info(name, TensorProto.INT64, [shape[0], "length"])
+                for name in inputs
             ],
             [helper.make_tensor_value_info(output, TensorProto.FLOAT, shape)],
             graph.constants,
@@ -85,16 +85,16 @@ def _model(
 def _add_bert(graph: _Graph, bert: BertWeights, *, segments: str | None = None) -> str:
     """The token vectors [texts, length, width] of the input `tokens`.
 
-    segments: the input that says which segment a token is of; without it, all are of the first.
+    segments: the input with the segment of each token; without it, all are of the first.
     """
     length = graph.add("Shape", "tokens", start=1, end=2)
-    places = graph.add(
-        "Slice", graph.constant(bert.places), graph.whole([0]), length, graph.whole([0])
+    positions = graph.add(
+        "Slice", graph.constant(bert.positions), graph.integers([0]), length, graph.integers([0])
     )
-    stream = graph.add("Add", graph.add("Gather", graph.constant(bert.tokens), "tokens"), places)
+    stream = graph.add("Add", graph.add("Gather", graph.constant(bert.tokens), "tokens"), positions)
     if segments is not None:
-        kinds = graph.add("Gather", graph.constant(bert.segments), segments)
-        stream = graph.add("Add", stream, kinds)
+        added = graph.add("Gather", graph.constant(bert.segments), segments)
+        stream = graph.add("Add", stream, added)
     stream = graph.add(
         "LayerNormalization",
         stream,
@@ -124,7 +124,7 @@ def _add_layer(graph: _Graph, stream: str, layer: BertLayer, bert: BertWeights) 
 
 
 class _Graph:
-    """Nodes and constants as they are added; every value gets a name of its own."""
+    """Nodes and constants as they are added; every value gets its own name."""
 
     def __init__(self) -> None:
         self.nodes: list[NodeProto] = []
@@ -134,17 +134,12 @@ class _Graph:
         from onnx import numpy_helper
 
         name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.ascontiguousarray(value), name))
+        self.constants.append(numpy_helper.from_array(np.asarray(value, order="C"), name))
         return name
 
-    def whole(self, value: int | list[int]) -> str:
-        """A constant of whole numbers."""
-        # ascontiguousarray would make a vector of a single number.
-        from onnx import numpy_helper
-
-        name = f"c{len(self.constants)}"
-        self.constants.append(numpy_helper.from_array(np.array(value, np.int64), name))
-        return name
+    def integers(self, value: int | list[int]) -> str:
+        """A constant of int64."""
+        return self.constant(np.asarray(value, np.int64))
 
     def add(
         self, kind: str, *inputs: str, domain: str = "", output: str = "", **settings: Any
@@ -165,7 +160,7 @@ class _Graph:
         return names
 
     def multiply(self, stream: str, linear: Linear) -> str:
-        """The product of a linear layer; its bias belongs to the operator that follows."""
+        """The product of a linear layer; the operator that follows adds its bias."""
         return self.add("MatMul", stream, self.constant(linear.weight.T))
 
     def add_and_norm(

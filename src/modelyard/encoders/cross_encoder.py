@@ -1,10 +1,10 @@
-"""A cross-encoder: a model that reads query and chunk together, and gives one number.
+"""A cross-encoder: a model that reads query and chunk together, and gives one score.
 
-It is slower than comparing vectors, by a pass through the model for each chunk, and sees what
-vectors cannot: which words of the chunk answer which words of the query. Its scores are those of
-the model itself, without a scale of ours; more is better.
+It is slower than comparing vectors, by a pass through the model for each chunk, and it takes into
+account which words of the chunk answer which words of the query. Its scores are those of the model
+itself, on the model's own scale; higher is better.
 
-Source: Nogueira and Cho, Chunk Re-ranking with BERT, 2019.
+Source: Nogueira and Cho, Passage Re-ranking with BERT, 2019.
 """
 
 from __future__ import annotations
@@ -20,16 +20,14 @@ import numpy.typing as npt
 from modelyard.core.errors import InvalidInput
 from modelyard.core.progress import Progress, Silent
 from modelyard.encoders.bert_graph import build_scoring_graph
-from modelyard.encoders.graphs import open_graph, require_graph
-from modelyard.encoders.model_folder import ModelFolder, load_model_folder, read_json
-from modelyard.encoders.pairs import PairCutter
-from modelyard.encoders.tokens import batches_of_equal_length
+from modelyard.encoders.model_folder import ModelFolder, load_model_folder
+from modelyard.encoders.onnx_graphs import open_graph, require_graph
+from modelyard.encoders.tokens import Ids, PairTokenizer, batches_of_equal_length
 
 if TYPE_CHECKING:
     from onnx import ModelProto
 
 Scores = npt.NDArray[np.float32]
-Ids = npt.NDArray[np.int64]
 
 _TOKENS_AT_ONCE = 2048
 _USUAL_LABELS = 2
@@ -38,10 +36,10 @@ _ENDING = "ForSequenceClassification"
 
 
 class CrossEncoder(Protocol):
-    """Says how well chunks answer a query."""
+    """Scores how well chunks answer a query."""
 
     def score(self, query: str, chunks: Sequence[str]) -> Scores:
-        """A number for each chunk, in the order given: float32 [chunks], more is better."""
+        """A number for each chunk, in the order given: float32 [chunks], higher is better."""
         ...
 
 
@@ -57,34 +55,33 @@ def open_cross_encoder(folder: Path, *, progress: Progress | None = None) -> Cro
     progress = progress or Silent()
     model = load_model_folder(folder, what="cross-encoder")
     _require_one_label(model)
-    cutter = _open_cutter(model)
+    tokenizer = PairTokenizer(model)
     if model.is_plain_bert:
-        return LocalCrossEncoder(cutter, _open_graph(model, progress))
-    from modelyard.encoders.torch_pair_scorer import open_pair_scorer
+        return LocalCrossEncoder(tokenizer, _open_graph(model, progress))
+    from modelyard.encoders.torch_engines import open_pair_scorer
 
     progress.warn(
         f"the cross-encoder {folder.name} is no plain BERT ({model.family}): it runs through "
         "torch, and a search with it starts some seconds later"
     )
-    return LocalCrossEncoder(cutter, open_pair_scorer(folder))
+    return LocalCrossEncoder(tokenizer, open_pair_scorer(folder))
 
 
 class LocalCrossEncoder:
     """A CrossEncoder from a model folder."""
 
-    def __init__(self, cutter: PairCutter, score_pairs: ScorePairs) -> None:
-        self._cutter, self._score_pairs = cutter, score_pairs
+    def __init__(self, tokenizer: PairTokenizer, score_pairs: ScorePairs) -> None:
+        self._tokenizer, self._score_pairs = tokenizer, score_pairs
 
     def score(self, query: str, chunks: Sequence[str]) -> Scores:
         """A number for each chunk, in the order given."""
         if not chunks:
             return np.empty(0, np.float32)
-        pairs = self._cutter.cut(query, chunks)
-        found = np.empty(len(pairs), np.float32)
-        ids = [pair.tokens for pair in pairs]
+        ids, segments = self._tokenizer.tokenize(query, chunks)
+        found = np.empty(len(ids), np.float32)
         for places, tokens in batches_of_equal_length(ids, tokens=_TOKENS_AT_ONCE):
-            segments = np.asarray([pairs[place].segments for place in places], np.int64)
-            found[places] = self._score_pairs(tokens, segments)
+            chosen = np.asarray([segments[place] for place in places], np.int64)
+            found[places] = self._score_pairs(tokens, chosen)
         return found
 
 
@@ -94,7 +91,7 @@ def _open_graph(model: ModelFolder, progress: Progress) -> ScorePairs:
 
         return build_scoring_graph(load_bert_scorer(model.folder))
 
-    # The same folder gives another graph as a sentence encoder.
+    # As a sentence encoder the same folder has another graph.
     digest = hashlib.sha256(f"cross-encoder {model.digest}".encode()).hexdigest()
     name = f"the cross-encoder {model.folder.name}"
     session: Any = open_graph(
@@ -109,7 +106,7 @@ def _open_graph(model: ModelFolder, progress: Progress) -> ScorePairs:
 
 
 def _require_one_label(model: ModelFolder) -> None:
-    """Raise InvalidInput for a model that is something else, or that sorts into classes."""
+    """Raise InvalidInput for a model that is no cross-encoder, or that has several classes."""
     kinds = [str(kind) for kind in model.config.get("architectures") or ()]
     if kinds and not any(kind.endswith(_ENDING) for kind in kinds):
         raise InvalidInput(
@@ -120,22 +117,8 @@ def _require_one_label(model: ModelFolder) -> None:
     labels = len(model.config.get("id2label") or ()) or model.config.get("num_labels")
     if labels != 1:
         raise InvalidInput(
-            f"gives {labels or _USUAL_LABELS} numbers for a pair, so that there is no one score to "
+            f"gives {labels or _USUAL_LABELS} numbers for a pair, so there is no one score to "
             "order by",
             where=str(model.folder / "config.json"),
             hint="take a cross-encoder with one label, such as ms-marco-MiniLM-L6-v2",
         )
-
-
-def _open_cutter(model: ModelFolder) -> PairCutter:
-    settings = read_json(model.folder / "tokenizer_config.json")
-    if not isinstance(settings, dict):
-        settings = {}
-    # What the tokenizer says, as far as the model has positions for it.
-    longest = settings.get("model_max_length") or model.positions
-    inputs = settings.get("model_input_names")
-    return PairCutter(
-        model.folder,
-        max_tokens=min(int(longest), model.positions),
-        tells_apart=inputs is None or "token_type_ids" in inputs,
-    )

@@ -24,21 +24,21 @@ from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.configs.kinds.language_models import RateLimits
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
-from modelyard.encoders.encoder import Embedded, Vectors
+from modelyard.encoders.encoder import OnProgress, Vectors
 from modelyard.secrets.forms import find_secret_forms
 from modelyard.weights.encoders import EncoderUnavailable
 
 ATTEMPTS = 12
-"""Of a request for chunks, over some two minutes: providers count by the minute."""
+"""Attempts of a request for chunks, over about two minutes: providers count by the minute."""
 UNREACHED_ATTEMPTS = 6
-"""Where nobody answers, over a quarter of a minute: the address may be wrong."""
+"""Attempts where nobody answers, over a quarter of a minute: the address may be wrong."""
 QUERY_ATTEMPTS = 4
-"""Of a query: somebody waits for it."""
+"""Attempts of a query, for which somebody waits."""
 _FIRST_WAIT_S, _LONGEST_WAIT_S, _LONGEST_ASKED_WAIT_S = 0.5, 20.0, 120.0
 _TIMEOUT_S = 60.0
 _WINDOW_S = 60.0
 _BYTES_PER_TOKEN = 3
-"""A cautious guess, since the provider's tokenizer is not here: prose has more, code about this."""
+"""A low estimate, since the provider's tokenizer is not known: prose has more, code about this."""
 _SHOWN_CHARACTERS = 200
 
 
@@ -55,18 +55,18 @@ class EndpointEncoder:
         self.dimensions = settings.dimensions
         self._url = settings.endpoint.rstrip("/") + "/embeddings"
         self._project, self._settings = project, settings
-        self._pace = Pace(settings.limits)
+        self._limiter = RateLimiter(settings.limits)
         self._opener = urllib.request.build_opener(_NoRedirect)
 
-    def encode(self, texts: Sequence[str], *, on_progress: Embedded | None = None) -> Vectors:
+    def encode(self, texts: Sequence[str], *, on_progress: OnProgress | None = None) -> Vectors:
         """Chunks as float32 [texts, dimensions], unit rows, in the order given."""
-        shown = [self._cut(self._settings.document_prefix + text) for text in texts]
+        sent = [self._truncate(self._settings.document_prefix + text) for text in texts]
         size = self._settings.batch_size
-        batches = [shown[start : start + size] for start in range(0, len(shown), size)]
+        batches = [sent[start : start + size] for start in range(0, len(sent), size)]
         parts: list[Vectors] = [np.empty((0, self.dimensions), np.float32)]
         pool = ThreadPoolExecutor(self._settings.limits.concurrent_requests)
         try:
-            for part in pool.map(self._ask, batches):
+            for part in pool.map(self._request, batches):
                 parts.append(part)
                 if on_progress is not None:
                     on_progress(len(part))
@@ -76,25 +76,25 @@ class EndpointEncoder:
 
     def encode_query(self, text: str) -> Vectors:
         """A query as float32 [dimensions], of length one."""
-        shown = self._cut(self._settings.query_prefix + text)
-        vector: Vectors = self._ask([shown], attempts=QUERY_ATTEMPTS)[0]
+        sent = self._truncate(self._settings.query_prefix + text)
+        vector: Vectors = self._request([sent], attempts=QUERY_ATTEMPTS)[0]
         return vector
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """An estimate of how long each text is in tokens."""
         return [2 + len(text.encode("utf-8", "replace")) // _BYTES_PER_TOKEN for text in texts]
 
-    def _cut(self, text: str) -> str:
-        """At most as many bytes as surely fit; an API refuses what is longer, and empty texts."""
+    def _truncate(self, text: str) -> str:
+        """As many bytes as surely fit; an API refuses longer texts, and empty ones."""
         data = text.encode("utf-8", "replace")[: self._settings.max_tokens * _BYTES_PER_TOKEN]
         return data.decode("utf-8", "ignore") or " "
 
-    def _ask(self, texts: Sequence[str], *, attempts: int = ATTEMPTS) -> Vectors:
+    def _request(self, texts: Sequence[str], *, attempts: int = ATTEMPTS) -> Vectors:
         body = json.dumps(
             {"model": self._settings.model, "input": list(texts), "encoding_format": "float"}
         ).encode()
         for attempt in range(1, attempts + 1):
-            self._pace.wait(sum(self.count_tokens(texts)))
+            self._limiter.wait(sum(self.count_tokens(texts)))
             key = self._key()
             try:
                 answer = self._post(body, key)
@@ -183,8 +183,8 @@ class EndpointEncoder:
         )
 
 
-class Pace:
-    """Keeps requests and tokens of any minute below what the provider allows; thread-safe."""
+class RateLimiter:
+    """Keeps the requests and tokens of each minute within what the provider allows; thread-safe."""
 
     def __init__(self, limits: RateLimits) -> None:
         self._limits = limits
@@ -192,7 +192,7 @@ class Pace:
         self._sent: deque[tuple[float, int]] = deque()
 
     def wait(self, tokens: int) -> None:
-        """Return when a request of so many tokens may be sent, and count it."""
+        """Wait until a request of so many tokens may be sent, and count it."""
         while True:
             with self._lock:
                 delay_s = self._delay_s(tokens, time.monotonic())
@@ -213,7 +213,7 @@ class Pace:
 
 
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
-    """A redirect would take the key to another host; it becomes the HTTP error that it is."""
+    """Refuses redirects, which would take the key to another host: they are raised as errors."""
 
     def redirect_request(
         self,
@@ -228,11 +228,11 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
 
 
 def _readable(error: urllib.error.HTTPError, key: str | None) -> str:
-    """What the server said, in one line; nothing of a refusal of the key, which may quote it."""
+    """What the server answered, in one line; nothing for a refused key, since it may quote it."""
     if error.code in (401, 403):
         return "it refuses the key" if key else "it asks for a key"
     said = _without(error.read(4096).decode("utf-8", "replace"), key)
-    for _, start, end in sorted(find_secret_forms(said), reverse=True, key=lambda one: one[1]):
+    for _, start, end in sorted(find_secret_forms(said), reverse=True, key=lambda form: form[1]):
         said = f"{said[:start]}***{said[end:]}"
     return " ".join(said.split())[:_SHOWN_CHARACTERS]
 
@@ -245,7 +245,7 @@ def _miscounted(places: Sequence[int], count: int) -> str:
     if len(places) != count:
         return f"it gave {len(places)} vectors for {count} texts"
     wrong = [place for place in places if place not in range(count)] or [
-        place for place, one in zip(places, range(count), strict=True) if place != one
+        place for place, expected in zip(places, range(count), strict=True) if place != expected
     ]
     return f"it numbered a vector {wrong[0]}, where {count} texts are numbered 0 to {count - 1}"
 
@@ -263,6 +263,6 @@ def _hint_for(status: int) -> str:
 
 
 def _retry_after_s(headers: Any) -> float | None:
-    """The seconds that the server asked to wait, if it did and they are bearable."""
+    """The seconds that the server asked to wait, up to two minutes; None where it did not."""
     asked = str(headers.get("Retry-After", "")) if headers is not None else ""
     return min(float(asked), _LONGEST_ASKED_WAIT_S) if asked.isdigit() else None

@@ -1,36 +1,40 @@
-"""An encoder on this machine: tokens, one engine for a few texts, and a faster one for many."""
+"""An encoder that runs on this machine: one engine for a few texts, and a faster one for many."""
 
 from __future__ import annotations
 
 from collections.abc import Sequence
 from functools import cached_property
-from typing import Protocol
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import InvalidInput
 from modelyard.core.progress import Progress
-from modelyard.encoders.encoder import Embedded, Vectors
-from modelyard.encoders.onnx_encoder import OnnxModel, require_encoder_graph
-from modelyard.encoders.sentence_model import SentenceModel
-from modelyard.encoders.tokens import TextCutter, TokenIds
+from modelyard.encoders.encoder import OnProgress, Vectors
+from modelyard.encoders.model_folder import SentenceModel
+from modelyard.encoders.onnx_graphs import open_graph, require_graph
+from modelyard.encoders.tokens import (
+    Ids,
+    TextTokenizer,
+    TokenEncoder,
+    TokenIds,
+    batches_of_equal_length,
+    encode_batches,
+)
+
+if TYPE_CHECKING:
+    from onnx import ModelProto
 
 LEAST_COSINE = 0.9999
 """Vectors of the fast engine are used when they are at least this close to those in fp32."""
 
 _TOKENS_BEFORE_BULK = 20_000
-"""From here on torch's start, some seconds, is earned back."""
+"""From this many tokens on, the seconds that torch takes to start are saved again."""
 _TEXTS_AT_ONCE = 8192
-_PROOF_TEXTS = 8
-
-
-class TokenEncoder(Protocol):
-    """Turns token ids into unit vectors."""
-
-    def encode(self, ids: Sequence[TokenIds], *, on_done: Embedded | None = None) -> Vectors:
-        """Unit vectors [texts, width], in the order given."""
-        ...
+_COMPARED_TEXTS = 8
+_ONNX_TOKENS_AT_ONCE = 2048
 
 
 class LocalEncoder:
@@ -38,8 +42,8 @@ class LocalEncoder:
 
     Plain BERT runs through ONNX Runtime, other transformers through torch. With `for_bulk`, after
     the first 20,000 tokens the rest goes through torch in bf16 where that is faster here (or on the
-    GPU), once its vectors of the texts at hand were compared with those in fp32. Give many texts at
-    once: they are sorted by length within a call.
+    GPU), after its vectors of some texts were compared with those in fp32. Give many texts at once:
+    they are sorted by length within a call.
     """
 
     def __init__(
@@ -59,38 +63,35 @@ class LocalEncoder:
         self._document_prefix = settings.document_prefix or model.document_prompt
         self._fast: TokenEncoder | None = None
         self._tokens_left = _TOKENS_BEFORE_BULK if for_bulk else None
-        self._cutter = TextCutter(model, max_tokens=settings.max_tokens)
-        self._graph = (
-            require_encoder_graph(model, settings.model, progress=progress)
-            if model.is_plain_bert
-            else None
-        )
+        self._tokenizer = TextTokenizer(model, max_tokens=settings.max_tokens)
+        self._graph = _require_graph(model, settings.model, progress)
 
-    def encode(self, texts: Sequence[str], *, on_progress: Embedded | None = None) -> Vectors:
+    def encode(self, texts: Sequence[str], *, on_progress: OnProgress | None = None) -> Vectors:
         """Chunks as float32 [texts, dimensions], unit rows, in the order given."""
         found = np.empty((len(texts), self.dimensions), np.float32)
         for start in range(0, len(texts), _TEXTS_AT_ONCE):
             some = texts[start : start + _TEXTS_AT_ONCE]
-            ids = self._cutter.cut([self._document_prefix + text for text in some])
+            ids = self._tokenizer.tokenize([self._document_prefix + text for text in some])
             engine = self._engine_for(ids)
             found[start : start + len(some)] = engine.encode(ids, on_done=on_progress)
         return found
 
     def encode_query(self, text: str) -> Vectors:
         """A query as float32 [dimensions], of length one."""
-        vector: Vectors = self._exact.encode(self._cutter.cut([self._query_prefix + text]))[0]
+        ids = self._tokenizer.tokenize([self._query_prefix + text])
+        vector: Vectors = self._exact.encode(ids)[0]
         return vector
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
-        """How long each text is in the model's tokens, uncut, its marks included."""
-        return self._cutter.count(texts)
+        """How long each text is in the model's tokens, not truncated, special tokens included."""
+        return self._tokenizer.count(texts)
 
     @cached_property
     def _exact(self) -> TokenEncoder:
         """The engine in fp32, on the CPU."""
         if self._graph is not None:
-            return OnnxModel(self._graph)
-        from modelyard.encoders.torch_encoder import open_fp32
+            return OnnxEncoder(self._graph)
+        from modelyard.encoders.torch_engines import open_fp32
 
         self._progress.warn(
             f"the encoder {self._settings.model} is no plain BERT ({self._model.family}): it runs "
@@ -112,7 +113,7 @@ class LocalEncoder:
 
     def _open_fast(self, ids: Sequence[TokenIds]) -> TokenEncoder | None:
         """The engine for many texts, if this machine has a faster one whose vectors are as good."""
-        from modelyard.encoders.torch_encoder import open_fastest
+        from modelyard.encoders.torch_engines import open_fastest
 
         fast = open_fastest(
             self._model.folder,
@@ -122,7 +123,7 @@ class LocalEncoder:
         )
         if fast is None:
             return None
-        samples = ids[:: max(1, len(ids) // _PROOF_TEXTS)][:_PROOF_TEXTS]
+        samples = ids[:: max(1, len(ids) // _COMPARED_TEXTS)][:_COMPARED_TEXTS]
         cosines = np.sum(self._exact.encode(samples) * fast.encode(samples), axis=1)
         if float(cosines.min()) >= LEAST_COSINE:
             self._progress.stage(f"encode: through torch, {fast.description}")
@@ -134,8 +135,38 @@ class LocalEncoder:
         return None
 
 
+class OnnxEncoder:
+    """A plain BERT on the CPU through ONNX Runtime; neither torch nor transformers is imported."""
+
+    def __init__(self, graph: Path) -> None:
+        self._session: Any = open_graph(graph)
+
+    def encode(self, ids: Sequence[TokenIds], *, on_done: OnProgress | None = None) -> Vectors:
+        """Unit vectors [texts, width], in the order given."""
+        batches = batches_of_equal_length(ids, tokens=_ONNX_TOKENS_AT_ONCE)
+        return encode_batches(batches, self._run, len(ids), on_done)
+
+    def _run(self, ids: Ids) -> Vectors:
+        vectors: Vectors = self._session.run(None, {"tokens": ids})[0]
+        return vectors
+
+
+def _require_graph(model: SentenceModel, name: str, progress: Progress) -> Path | None:
+    """The file of the model's graph, written first when it is missing; None for no plain BERT."""
+    if not model.is_plain_bert:
+        return None
+
+    def build() -> ModelProto:
+        from modelyard.encoders.bert import load_bert
+        from modelyard.encoders.bert_graph import build_graph
+
+        return build_graph(load_bert(model.folder), model.pooling)
+
+    return require_graph(model.digest, model.folder, build, name=name, progress=progress)
+
+
 def _require_fit(model: SentenceModel, settings: Encoder) -> None:
-    """Raise InvalidInput when the settings and the folder do not go together."""
+    """Raise InvalidInput when the settings do not fit the folder."""
     for name, asked, found in (
         ("dimensions", settings.dimensions, model.dimensions),
         ("max_tokens", settings.max_tokens, min(settings.max_tokens, model.positions)),

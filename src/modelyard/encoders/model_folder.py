@@ -1,6 +1,9 @@
-"""A transformer's folder: its config, its tokenizer, its weights, and what identifies it.
+"""A model's folder: its config, its shape, and what identifies it.
 
-What sentence encoders and cross-encoders have in common.
+Read here without transformers and sentence-transformers. Cross-encoders use the transformer's
+part; a sentence encoder also says how token vectors become one (mean or first token) and which
+texts go before queries and chunks. A folder with further layers (Dense, CLIP, routers) is refused:
+without them the vectors would be wrong.
 """
 
 from __future__ import annotations
@@ -9,16 +12,18 @@ import hashlib
 import json
 import time
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any
+from typing import Any, Literal
 
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import sha256_file, write_json
 from modelyard.core.layout import cache_folder
 
+Pooling = Literal["mean", "cls"]
+
 _SETTLED_NS = 2_000_000_000
-"""A file younger than this could change again without its time showing it."""
+"""A file younger than this could change again without a new modification time."""
 _LARGEST_GRAPH_BYTES = 1_900_000_000
 """An ONNX file is one protobuf message, which holds 2 GB."""
 _OFFSET_FAMILIES = ("roberta", "xlm-roberta", "mpnet", "camembert")
@@ -27,27 +32,42 @@ _OFFSET_FAMILIES = ("roberta", "xlm-roberta", "mpnet", "camembert")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ModelFolder:
-    """One folder, as far as every kind of model has it."""
+    """The folder of a transformer of any kind."""
 
     folder: Path
-    """Where it lies."""
+    """Where it is."""
     config: dict[str, Any]
     """Its config.json."""
-    weights: tuple[Path, ...]
-    """Its *.safetensors, by name."""
     family: str
     """The transformer's model_type, such as `bert`."""
     positions: int
-    """Longest text that it can see, in tokens, its marks included."""
+    """The longest text that it takes, in tokens, special tokens included."""
     is_plain_bert: bool
     """Whether encoders/bert.py describes it exactly, so that it runs without torch."""
     digest: str
     """SHA-256 over everything that decides what it computes."""
 
 
-def load_model_folder(folder: Path, *, what: str) -> ModelFolder:
-    """Read and check a folder. Raises InvalidInput when it holds no model; `what` it should hold.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SentenceModel(ModelFolder):
+    """The folder of a sentence encoder."""
 
+    dimensions: int
+    """Numbers in a vector."""
+    pooling: Pooling
+    """How the tokens' vectors become one."""
+    lower_case: bool
+    """Whether texts are lowercased before they are tokenized."""
+    query_prompt: str
+    """Text that the model expects before a query."""
+    document_prompt: str
+    """Text that the model expects before a chunk."""
+
+
+def load_model_folder(folder: Path, *, what: str) -> ModelFolder:
+    """Read and check a folder. Raises InvalidInput when it does not hold a model.
+
+    what: the kind of model that it should hold, for messages.
     No weights are loaded; they are hashed the first time that they are seen.
     """
     if not folder.is_dir():
@@ -66,11 +86,27 @@ def load_model_folder(folder: Path, *, what: str) -> ModelFolder:
     return ModelFolder(
         folder=folder,
         config=config,
-        weights=tuple(weights),
         family=family,
         positions=_count_positions(config, family),
         is_plain_bert=_is_plain_bert(config, weights),
         digest=_digest(folder, weights),
+    )
+
+
+def load_sentence_model(folder: Path) -> SentenceModel:
+    """Read and check a folder. Raises InvalidInput when it is no encoder that can be run here."""
+    model = load_model_folder(folder, what="encoder")
+    sentence = read_json(folder / "sentence_bert_config.json") or {}
+    texts = read_json(folder / "config_sentence_transformers.json") or {}
+    prompts = texts.get("prompts") or {}
+    default = prompts.get(texts.get("default_prompt_name") or "", "")
+    return SentenceModel(
+        **{part.name: getattr(model, part.name) for part in fields(model)},
+        dimensions=int(model.config.get("hidden_size") or model.config.get("dim") or 0),
+        pooling=_pooling(folder),
+        lower_case=bool(sentence.get("do_lower_case")),
+        query_prompt=prompts.get("query", default),
+        document_prompt=prompts.get("document", prompts.get("passage", default)),
     )
 
 
@@ -82,6 +118,42 @@ def read_json(path: Path) -> Any:
         return None
     except (OSError, ValueError) as error:
         raise InvalidInput(f"cannot be read as JSON: {error}", where=str(path)) from error
+
+
+def _pooling(folder: Path) -> Pooling:
+    """What modules.json says; a bare transformer is pooled by the mean."""
+    pooling: Pooling = "mean"
+    for module in read_json(folder / "modules.json") or []:
+        kind = str(module.get("type", "")).rsplit(".", 1)[-1]
+        if kind == "Pooling":
+            pooling = _pooling_mode(folder / str(module.get("path", "")) / "config.json")
+        elif kind not in ("Transformer", "Normalize"):
+            raise InvalidInput(
+                f"has a {kind} module, which is not run here",
+                where=str(folder / "modules.json"),
+                hint="take an encoder of a transformer, mean or cls pooling, and Normalize; or "
+                "serve this one and use `source: endpoint`",
+            )
+    return pooling
+
+
+def _pooling_mode(path: Path) -> Pooling:
+    config = read_json(path) or {}
+    chosen = [
+        key.removeprefix("pooling_mode_").removesuffix("_tokens").removesuffix("_token")
+        for key, value in config.items()
+        if key.startswith("pooling_mode_") and value is True
+    ] or [str(config.get("pooling_mode", "mean"))]
+    match chosen:
+        case ["mean"]:
+            return "mean"
+        case ["cls"]:
+            return "cls"
+        case _:
+            raise InvalidInput(
+                f"pools by {' and '.join(chosen)}, and only mean and cls are run here",
+                where=str(path),
+            )
 
 
 def _count_positions(config: dict[str, Any], family: str) -> int:

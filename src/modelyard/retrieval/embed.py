@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.progress import Progress
-from modelyard.encoders.pool import Encoders
+from modelyard.encoders import Encoders
 from modelyard.retrieval.cache import EmbeddingCache
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.index_file import VECTOR_TYPE

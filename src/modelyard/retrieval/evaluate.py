@@ -19,8 +19,7 @@ from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
-from modelyard.encoders import TextEncoder
-from modelyard.encoders.pool import Encoders
+from modelyard.encoders import Encoders, TextEncoder
 from modelyard.retrieval.evaluating.corpus import corpus_index, look_of
 from modelyard.retrieval.evaluating.judged import (
     Judged,

@@ -11,7 +11,7 @@ from typing import Literal
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
-from modelyard.encoders.opening import encoder_fingerprint
+from modelyard.encoders import encoder_fingerprint
 from modelyard.retrieval.damage import IndexMissing
 from modelyard.retrieval.index_file import IndexMeta, open_index
 from modelyard.retrieval.indexes import SearchIndex

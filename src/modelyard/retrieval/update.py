@@ -15,7 +15,7 @@ from contextlib import contextmanager, nullcontext
 from modelyard.core.files import exclusive_lock, make_folder, sweep_staging
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
-from modelyard.encoders.pool import Encoders
+from modelyard.encoders import Encoders
 from modelyard.retrieval.cache import forget_unused
 from modelyard.retrieval.damage import IndexDamaged, IndexMissing, IndexOfAnotherSchema
 from modelyard.retrieval.index_file import IndexedFile, IndexMeta, open_index
@@ -84,7 +84,7 @@ def _update(job: UpdateJob, *, rebuild: bool, check: bool) -> None:
     sources = find_sources(job.project, job.index, known=sizes)
     for reason, paths in sources.skipped.items():
         update.skipped.setdefault(reason, []).extend(paths)
-    if update.dry_run and not job.encoders.is_here(job.index.encoder):
+    if update.dry_run and not job.encoders.is_local(job.index.encoder):
         _count_files(job, sources.files, known)
         return
     if update.built is None:

@@ -98,7 +98,7 @@ def _product_session() -> Any:
     """ONNX Runtime, ready to compute (vectors - middle) @ query as float32 [n, 1]."""
     from onnx import TensorProto, helper
 
-    from modelyard.encoders.session import open_session
+    from modelyard.encoders.onnx_graphs import open_session
 
     def declare(name: str, kind: int, *shape: str | int) -> Any:
         return helper.make_tensor_value_info(name, kind, shape)

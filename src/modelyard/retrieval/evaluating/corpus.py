@@ -13,7 +13,7 @@ from typing import Literal
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
-from modelyard.encoders.pool import Encoders
+from modelyard.encoders import Encoders
 from modelyard.retrieval.cache import open_cache
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.embed import Embedding

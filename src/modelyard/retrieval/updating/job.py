@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
-from modelyard.encoders.pool import Encoders
+from modelyard.encoders import Encoders
 from modelyard.retrieval.cache import open_cache
 from modelyard.retrieval.embed import Embedding
 from modelyard.retrieval.indexes import SearchIndex

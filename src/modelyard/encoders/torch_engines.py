@@ -1,7 +1,7 @@
-"""Sentence vectors through torch: for many texts at once, and for encoders that are no plain BERT.
+"""Engines on torch: for many texts at once, and for models that are no plain BERT.
 
-The caller cuts texts into tokens and says how they are pooled. Vectors come back in fp32, of length
-one. In bf16 only the matrix products are: the stream between layers and every LayerNorm stay fp32.
+Sentence encoders turn token ids into unit vectors in fp32, cross-encoders into scores. In bf16 only
+the matrix products are computed: the stream between layers and every LayerNorm stay fp32.
 """
 
 from __future__ import annotations
@@ -12,22 +12,23 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal, Protocol
+from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 import torch
 from torch.nn import functional
 
 from modelyard.core.errors import InvalidInput
 from modelyard.encoders.bert import BertWeights, Linear, Norm, load_bert
+from modelyard.encoders.cross_encoder import ScorePairs, Scores
+from modelyard.encoders.encoder import OnProgress, Vectors
+from modelyard.encoders.model_folder import Pooling
+from modelyard.encoders.tokens import Batch, Ids, TokenIds, encode_batches
 from modelyard.inference.machine import measure_matmul_gflops, usable_threads
 
-Pooling = Literal["mean", "cls"]
-Vectors = npt.NDArray[np.float32]
-Done = Callable[[int], None]
-Batch = tuple[npt.NDArray[np.int64], "list[Run]"]
-Encoded = tuple[npt.NDArray[np.int64], Vectors]
+PackedBatch = tuple[Ids, "list[Run]"]
+"""The places of texts that are packed end to end, and their runs."""
+EncodedBatch = tuple[Ids, Vectors]
 
 _TOKENS_ON_CPU, _TOKENS_ON_CUDA = 8192, 131_072
 _BF16_PAYS_FROM = 1.5
@@ -51,28 +52,17 @@ class Run:
         return slice(self.start, self.start + self.texts * self.length)
 
 
-class Engine(Protocol):
-    """Turns token ids into unit vectors."""
-
-    description: str
-    """What it computes in, and where: `bf16 on cpu`."""
-
-    def encode(self, ids: Sequence[Sequence[int]], *, on_done: Done | None = None) -> Vectors:
-        """Unit vectors [texts, width], in the order given; `on_done` is told of texts done."""
-        ...
-
-
-def open_fp32(folder: Path, *, pooling: Pooling) -> Engine:
+def open_fp32(folder: Path, *, pooling: Pooling) -> AnyTransformer:
     """Any transformers encoder in fp32 on the CPU. Raises InvalidInput when it cannot be loaded."""
     return AnyTransformer(folder, pooling=pooling, dtype=torch.float32, device="cpu")
 
 
 def open_fastest(
     folder: Path, *, is_plain_bert: bool, pooling: Pooling, precision: str
-) -> Engine | None:
-    """What encodes many texts fastest here; None when that is not torch.
+) -> PackedBert | AnyTransformer | None:
+    """The engine on torch that encodes many texts fastest here; None when ONNX Runtime is faster.
 
-    `precision` is a config's: `fp32` never takes bf16, `bf16` takes it without timing it first.
+    `precision` is a config's: `fp32` never uses bf16, `bf16` uses it without timing it first.
     """
     device = "cuda" if torch.cuda.is_available() else "cpu"
     if device == "cpu" and (precision == "fp32" or (precision == "auto" and not bf16_is_faster())):
@@ -105,7 +95,7 @@ class PackedBert:
         self._device, self._dtype, self._pooling = device, dtype, pooling
         self.description = _describe(dtype, device)
         self._heads, self._epsilon = weights.heads, weights.epsilon
-        self._tokens, self._places = self._tensor(weights.tokens), self._tensor(weights.places)
+        self._tokens, self._positions = map(self._tensor, (weights.tokens, weights.positions))
         self._norm = self._norm_of(weights.norm)
         self._layers = [
             (
@@ -129,7 +119,7 @@ class PackedBert:
     def _norm_of(self, norm: Norm) -> tuple[torch.Tensor, torch.Tensor]:
         return self._tensor(norm.scale), self._tensor(norm.shift)
 
-    def encode(self, ids: Sequence[Sequence[int]], *, on_done: Done | None = None) -> Vectors:
+    def encode(self, ids: Sequence[TokenIds], *, on_done: OnProgress | None = None) -> Vectors:
         """Unit vectors [texts, width], in the order given."""
         found = np.empty((len(ids), self._tokens.shape[1]), np.float32)
         on_cpu = self._device == "cpu"
@@ -145,8 +135,8 @@ class PackedBert:
         return found
 
     def _encode_batch(
-        self, ids: Sequence[Sequence[int]], places: npt.NDArray[np.int64], runs: Sequence[Run]
-    ) -> tuple[npt.NDArray[np.int64], Vectors]:
+        self, ids: Sequence[TokenIds], places: Ids, runs: Sequence[Run]
+    ) -> EncodedBatch:
         tokens = np.concatenate([np.asarray(ids[place], np.int64) for place in places])
         with torch.inference_mode():
             vectors = self._forward(torch.from_numpy(tokens).to(self._device), runs)
@@ -154,8 +144,8 @@ class PackedBert:
 
     def _forward(self, tokens: torch.Tensor, runs: Sequence[Run]) -> torch.Tensor:
         width = (self._tokens.shape[1],)
-        places = torch.cat([torch.arange(run.length).repeat(run.texts) for run in runs])
-        stream = self._tokens[tokens] + self._places[places.to(self._device)]
+        positions = torch.cat([torch.arange(run.length).repeat(run.texts) for run in runs])
+        stream = self._tokens[tokens] + self._positions[positions.to(self._device)]
         stream = functional.layer_norm(stream, width, *self._norm, self._epsilon)
         for qkv, attended, attended_norm, up, down, down_norm in self._layers:
             heads = self._attend(functional.linear(stream.to(self._dtype), *qkv), runs)
@@ -185,9 +175,9 @@ class PackedBert:
 
 
 def _side_by_side(
-    encode: Callable[[Batch], Encoded], batches: Iterator[Batch], workers: int
-) -> Iterator[Encoded]:
-    """Each batch on a core of its own, in their order.
+    encode: Callable[[PackedBatch], EncodedBatch], batches: Iterator[PackedBatch], workers: int
+) -> Iterator[EncodedBatch]:
+    """Encode each batch on a core of its own; results come in the order of the batches.
 
     Much of a batch is normalising and copying, which several threads in one operation speed up by
     a third only; two batches at once take little longer than one.
@@ -202,9 +192,7 @@ def _side_by_side(
         torch.set_num_threads(workers)
 
 
-def packed_batches(
-    ids: Sequence[Sequence[int]], *, tokens: int
-) -> Iterator[tuple[npt.NDArray[np.int64], list[Run]]]:
+def packed_batches(ids: Sequence[TokenIds], *, tokens: int) -> Iterator[PackedBatch]:
     """(places, runs) of at most `tokens` tokens each (or one text), the longest texts first."""
     lengths = np.fromiter(map(len, ids), np.int64, len(ids))
     order = np.argsort(-lengths, kind="stable")
@@ -223,46 +211,27 @@ def packed_batches(
 
 
 class AnyTransformer:
-    """Any text encoder that transformers knows, in groups of equal length."""
+    """Any text encoder that transformers knows, in batches of equal length."""
 
     def __init__(self, folder: Path, *, pooling: Pooling, dtype: torch.dtype, device: str) -> None:
         from transformers import AutoModel
 
-        from modelyard.inference.weights import quiet_libraries
-
-        quiet_libraries()
-        torch.set_num_threads(usable_threads())
-        try:
-            model: Any = AutoModel.from_pretrained(
-                folder, dtype=torch.float32, use_safetensors=True, local_files_only=True
-            )
-        except (OSError, ValueError, KeyError) as error:
-            raise InvalidInput(
-                f"transformers cannot load it: {next(iter(str(error).splitlines()), '')}",
-                where=str(folder),
-            ) from error
-        self._model = model.to(device).eval()
+        self._model, _ = _load(AutoModel, folder, device)
         self._device, self._dtype, self._pooling = device, dtype, pooling
         self.description = _describe(dtype, device)
 
-    def encode(self, ids: Sequence[Sequence[int]], *, on_done: Done | None = None) -> Vectors:
+    def encode(self, ids: Sequence[TokenIds], *, on_done: OnProgress | None = None) -> Vectors:
         """Unit vectors [texts, width], in the order given."""
-        found: Vectors | None = None
+        return encode_batches(self._batches(ids), self._forward, len(ids), on_done)
+
+    def _batches(self, ids: Sequence[TokenIds]) -> Iterator[Batch]:
         budget = _TOKENS_ON_CUDA if self._device == "cuda" else _TOKENS_ON_CPU
         for places, runs in packed_batches(ids, tokens=budget):
-            at = 0
-            for run in runs:
-                chosen = places[at : at + run.texts]
-                at += run.texts
-                vectors = self._forward(np.asarray([ids[place] for place in chosen], np.int64))
-                if found is None:
-                    found = np.empty((len(ids), vectors.shape[1]), np.float32)
-                found[chosen] = vectors
-                if on_done is not None:
-                    on_done(len(chosen))
-        return found if found is not None else np.empty((0, 0), np.float32)
+            ends = np.cumsum([run.texts for run in runs])
+            for chosen in np.split(places, ends[:-1]):
+                yield chosen, np.asarray([ids[place] for place in chosen], np.int64)
 
-    def _forward(self, ids: npt.NDArray[np.int64]) -> Vectors:
+    def _forward(self, ids: Ids) -> Vectors:
         mixed = torch.autocast(self._device, self._dtype, enabled=self._dtype != torch.float32)
         with torch.inference_mode(), mixed:
             tokens = torch.from_numpy(ids).to(self._device)
@@ -272,6 +241,53 @@ class AnyTransformer:
         pooled = hidden[:, 0] if self._pooling == "cls" else hidden.mean(1)
         found: Vectors = functional.normalize(pooled, dim=-1).cpu().numpy()
         return found
+
+
+def open_pair_scorer(folder: Path) -> ScorePairs:
+    """Tokens and segments [pairs, length] to scores [pairs], in fp32, on a GPU where there is one.
+
+    Raises InvalidInput when transformers cannot load the folder, or its weights have no classifier.
+    """
+    from transformers import AutoModelForSequenceClassification
+
+    device = "cuda" if torch.cuda.is_available() else "cpu"
+    model, missing = _load(AutoModelForSequenceClassification, folder, device)
+    if missing:  # transformers drew them at random, and so the order of the results would be random
+        raise InvalidInput(f"has no {', '.join(missing[:3])}", where=str(folder))
+    has_segments = getattr(model.config, "type_vocab_size", 0) > 1
+
+    def score_pairs(tokens: Ids, segments: Ids) -> Scores:
+        ids = torch.from_numpy(tokens).to(device)
+        given = {"input_ids": ids, "attention_mask": torch.ones_like(ids)}
+        if has_segments:
+            given["token_type_ids"] = torch.from_numpy(segments).to(device)
+        with torch.inference_mode():
+            scores: Scores = model(**given).logits[:, 0].float().cpu().numpy()
+        return scores
+
+    return score_pairs
+
+
+def _load(auto_class: Any, folder: Path, device: str) -> tuple[Any, list[str]]:
+    """A folder's model in fp32, and the names of the weights that the folder does not have."""
+    from modelyard.inference.weights import quiet_libraries
+
+    quiet_libraries()
+    torch.set_num_threads(usable_threads())
+    try:
+        model, report = auto_class.from_pretrained(
+            folder,
+            dtype=torch.float32,
+            use_safetensors=True,
+            local_files_only=True,
+            output_loading_info=True,
+        )
+    except Exception as error:  # transformers, safetensors and tokenizers have classes of their own
+        raise InvalidInput(
+            f"transformers cannot load it: {next(iter(str(error).splitlines()), '')}",
+            where=str(folder),
+        ) from error
+    return model.to(device).eval(), sorted(report["missing_keys"])
 
 
 def _describe(dtype: torch.dtype, device: str) -> str:
