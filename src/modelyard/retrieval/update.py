@@ -119,9 +119,8 @@ def _read_known(job: UpdateJob, *, check: bool) -> tuple[Mapping[str, IndexedFil
 def _report_damage(job: UpdateJob, error: IndexDamaged) -> str:
     """Warn of an index that cannot be used, and give the reason in a few words."""
     job.progress.warn(f"{error}: it {'would be' if job.update.dry_run else 'is'} rebuilt")
-    if isinstance(error, IndexOfAnotherSchema):
-        return "another modelyard wrote it"
-    return "it was damaged"
+    of_another = isinstance(error, IndexOfAnotherSchema)
+    return "another modelyard wrote it" if of_another else "it was damaged"
 
 
 def _reason_to_rebuild(job: UpdateJob, meta: IndexMeta) -> str | None:

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from modelyard.retrieval.reading.grammars import Grammar, parser_of
-from modelyard.retrieval.reading.splitting import Piece, TextDocument, paragraph_starts
+from modelyard.retrieval.reading.splitting import Piece, TextDocument, paragraph_starts, shorten
 
 if TYPE_CHECKING:
     from tree_sitter import Node
@@ -194,11 +194,7 @@ def _last_row(node: Node) -> int:
 
 
 def _first_paragraph(text: str) -> str:
-    paragraph = text.strip().split("\n\n", 1)[0]
-    words = " ".join(paragraph.split())
-    if len(words) <= _LONGEST_DOCSTRING:
-        return words
-    return words[:_LONGEST_DOCSTRING].rsplit(" ", 1)[0] + " …"
+    return shorten(text.strip().split("\n\n", 1)[0], _LONGEST_DOCSTRING)
 
 
 def _statement_rows(body: Node) -> Sequence[Sequence[int]]:

@@ -55,9 +55,7 @@ def key_pieces(document: TextDocument, language: str) -> Iterator[Piece]:
 
 def read_tree(document: TextDocument, language: str) -> KeyNode | None:
     """The keys of a document, or None when it cannot be read."""
-    if language == "toml":
-        return _toml_tree(document)
-    return _yaml_tree(document.text)
+    return _toml_tree(document) if language == "toml" else _yaml_tree(document.text)
 
 
 @dataclass(frozen=True, slots=True)

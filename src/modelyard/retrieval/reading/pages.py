@@ -94,17 +94,13 @@ class _Page(HTMLParser):
             self._in_pre = self._in_pre and tag != "pre"
 
     def handle_data(self, data: str) -> None:
-        if self._hidden:
-            return
-        if self._in_pre:
+        if self._in_pre and not self._hidden:
             self._add_preformatted(data)
-            return
-        if not data.strip():
-            return
-        if not self._words:
-            ahead = data[: len(data) - len(data.lstrip())]
-            self._line = self.getpos()[0] + ahead.count("\n")
-        self._words.extend(data.split())
+        elif data.strip() and not self._hidden:
+            if not self._words:
+                ahead = data[: len(data) - len(data.lstrip())]
+                self._line = self.getpos()[0] + ahead.count("\n")
+            self._words.extend(data.split())
 
     def _add_preformatted(self, data: str) -> None:
         """Preformatted text: each of its lines is a block."""
@@ -165,8 +161,7 @@ def read_pages(content: bytes) -> Iterator[tuple[int, str]]:
     """The pages with text, from 1; of a broken or encrypted file those that can be read."""
     from pypdf import PdfReader
 
-    quiet = logging.getLogger("pypdf")
-    quiet.setLevel(logging.CRITICAL)  # it warns of each oddity of a file
+    logging.getLogger("pypdf").setLevel(logging.CRITICAL)  # it warns of each flaw in a file
     try:
         pages = PdfReader(BytesIO(content)).pages
         count = min(len(pages), _MOST_PAGES)

@@ -203,12 +203,10 @@ def paragraph_starts(document: TextDocument, start: int, end: int) -> list[int]:
     ]
 
 
-def shorten(title: str) -> str:
-    """A title on one line, shortened between words when it is very long."""
-    title = " ".join(title.split())
-    if len(title) <= LONGEST_TITLE:
-        return title
-    return title[:LONGEST_TITLE].rsplit(" ", 1)[0] + " …"
+def shorten(text: str, limit: int = LONGEST_TITLE) -> str:
+    """A text on one line, shortened between words above `limit` characters."""
+    text = " ".join(text.split())
+    return text if len(text) <= limit else text[:limit].rsplit(" ", 1)[0] + " …"
 
 
 def split_words(text: str, limit: int, count_tokens: CountTokens) -> list[str]:
