@@ -1,7 +1,7 @@
 """A folder of documents whose whole state is one number, so that a mixture of two states shows.
 
 Every line says its file, its version and its own number. Files change at different paces, move
-between two folders, and come and go; which state an index or an answer is of can be told from it.
+between two folders, and come and go; which state an index or an answer is of can be seen from it.
 """
 
 from __future__ import annotations
@@ -38,7 +38,7 @@ domains:
     chunk_tokens: 40
 """
 
-Told = tuple[str, int, int, str, str]
+ChunkContent = tuple[str, int, int, str, str]
 """Path, first line, last line, title and text of a chunk."""
 
 
@@ -65,13 +65,13 @@ def _text(number: int, version: int) -> str:
 
 
 @cache
-def _chunks(path: str, text: str) -> tuple[Told, ...]:
+def _chunks(path: str, text: str) -> tuple[ChunkContent, ...]:
     found = read_chunks(text.encode(), path, SETTINGS, ToyEncoder().count_tokens)
     return tuple((path, one.first_line, one.last_line, one.title, one.text) for one in found)
 
 
 @cache
-def told_by(serial: int) -> frozenset[Told]:
+def chunks_of_version(serial: int) -> frozenset[ChunkContent]:
     """Every chunk of one state."""
     return frozenset(one for path, text in tree(serial).items() for one in _chunks(path, text))
 
@@ -96,7 +96,7 @@ def write_tree(docs: Docs, serial: int) -> None:
             place.write_text(text)
 
 
-def told(chunks: Iterable[IndexedChunk]) -> frozenset[Told]:
+def content_of(chunks: Iterable[IndexedChunk]) -> frozenset[ChunkContent]:
     """What chunks say of themselves."""
     return frozenset(
         (one.path, one.first_line, one.last_line, one.title, one.text) for one in chunks
@@ -110,15 +110,15 @@ class Witness:
         self._states = states
         self._seen: dict[str, set[int]] = {}
 
-    def hears_whole(self, snapshot: str, chunks: Iterable[IndexedChunk]) -> None:
+    def check_whole(self, snapshot: str, chunks: Iterable[IndexedChunk]) -> None:
         """All chunks of a snapshot are all chunks of one state."""
-        said = told(chunks)
-        self._note(snapshot, {state for state in self._states if told_by(state) == said})
+        said = content_of(chunks)
+        self._note(snapshot, {state for state in self._states if chunks_of_version(state) == said})
 
-    def hears_answer(self, found: SearchResults) -> None:
+    def check_answer(self, found: SearchResults) -> None:
         """Each result lies in one and the same state, where its lines say what it says."""
-        said = told(one.chunk for one in found.results)
-        fitting = {state for state in self._states if said <= told_by(state)}
+        said = content_of(one.chunk for one in found.results)
+        fitting = {state for state in self._states if said <= chunks_of_version(state)}
         self._note(found.asked[0].snapshot, fitting)
         files = tree(min(fitting))
         for one in found.results:

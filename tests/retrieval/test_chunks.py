@@ -75,7 +75,7 @@ def check_lines(content: bytes, chunks: list[Chunk]) -> None:
 
 
 @pytest.mark.parametrize("index", INDEXES.values(), ids=list(INDEXES))
-def test_every_file_of_this_repository_is_cut_with_exact_lines(index: SearchIndex) -> None:
+def test_every_file_of_this_repository_is_split_with_exact_lines(index: SearchIndex) -> None:
     for file in find_sources(REPOSITORY, index).files:
         content = Path(file.path).read_bytes()
         chunks = read_chunks(content, file.shown, index.settings, count_words)
@@ -224,7 +224,7 @@ def test_settings_go_by_key_path(name: str) -> None:
     check_lines(text.encode(), found)
 
 
-def test_broken_yaml_is_still_cut() -> None:
+def test_broken_yaml_is_still_split() -> None:
     text = "a: {{ .Values }}\n" + "b:\n  - x: [\n" * 100
     found = read(text, "a.yaml", tokens=32)
     assert len(found) > 3
@@ -323,11 +323,11 @@ def test_what_a_page_shows_as_typed_keeps_its_lines() -> None:
     assert (found.first_line, found.last_line) == (2, 6)
 
 
-def test_what_is_called_a_pdf_and_is_none_is_told() -> None:
-    told: list[str] = []
+def test_what_is_called_a_pdf_and_is_none_is_reported() -> None:
+    reported: list[str] = []
     chosen = IndexSettings(description="x", sources=("**",), chunker="auto")
-    assert read_chunks(b"not a pdf", "a.pdf", chosen, count_words, report=told.append) == []
-    assert told == ["not a PDF"]
+    assert read_chunks(b"not a pdf", "a.pdf", chosen, count_words, report=reported.append) == []
+    assert reported == ["not a PDF"]
 
 
 def test_a_pdf_goes_by_page() -> None:
@@ -370,10 +370,10 @@ def test_a_long_line_without_a_blank_is_split_by_its_size() -> None:
     ids=["one line of base64", "one line of hex", "lines of base64"],
 )
 def test_bytes_written_in_letters_are_no_text_but_what_names_them_is(blob: str) -> None:
-    told: list[str] = []
+    reported: list[str] = []
     chosen = IndexSettings(description="x", sources=("**",), chunker="auto", redact=False)
-    found = read_chunks(blob.encode(), "a.txt", chosen, count_as_wordpiece, report=told.append)
-    assert (found, told) == ([], ["no words in it"])
+    found = read_chunks(blob.encode(), "a.txt", chosen, count_as_wordpiece, report=reported.append)
+    assert (found, reported) == ([], ["no words in it"])
     text = f"The logo of the firm:\n\n{blob}\n\nAnd what follows.\n"
     found = read_chunks(text.encode(), "a.txt", chosen, count_as_wordpiece)
     assert "logo" in found[0].text and "follows" in found[-1].text
@@ -434,18 +434,18 @@ def test_a_series_of_one_sample_is_a_value() -> None:
     assert found.text == "Whether it is up.\nvalue 1"
 
 
-def test_samples_that_are_no_number_are_counted_and_lines_that_are_no_samples_told() -> None:
-    told: list[str] = []
+def test_samples_that_are_no_number_are_counted_and_lines_that_are_no_samples_reported() -> None:
+    reported: list[str] = []
     chosen = IndexSettings(description="x", sources=("**",), chunker="auto")
     text = b"up NaN\nup 3\ndown +Inf\nnot a sample at all\nhalf 12abc\n  indented 4\n"
-    found = read_chunks(text, "a.prom", chosen, count_words, report=told.append)
+    found = read_chunks(text, "a.prom", chosen, count_words, report=reported.append)
     assert [(one.title, one.facts.get("not_finite")) for one in found] == [
         ("up", "1"),
         ("down", "1"),
         ("indented", None),
     ]
     assert (found[0].facts["count"], found[0].facts["mean"]) == ("1", "3")
-    assert told == ["lines that are no samples"]
+    assert reported == ["lines that are no samples"]
 
 
 def test_a_path_without_operations_is_still_text() -> None:

@@ -1,4 +1,4 @@
-"""An index that was cut short, half copied or changed by a bit: told, and built anew."""
+"""An index that was truncated, half copied or changed by a bit: reported, and rebuilt."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from functools import partial
 from pathlib import Path
 
 import pytest
-from serial_trees import make_serial_docs, told, told_by
+from serial_trees import chunks_of_version, content_of, make_serial_docs
 
 from index_projects import Docs, all_chunks
 from killed import SOAK
@@ -39,7 +39,7 @@ def docs(tmp_path: Path) -> Docs:
 def read_all(docs: Docs) -> None:
     with open_index(docs.index.path) as reader:
         list(reader.files())
-        told(all_chunks(reader))
+        content_of(all_chunks(reader))
         reader.vectors()
 
 
@@ -55,20 +55,20 @@ def search_all(docs: Docs) -> None:
 def outcome_of_use(docs: Docs) -> str:
     """Reading, searching and updating end well or say what is wrong, and how to mend it.
 
-    "told" or "unnoticed": what an unnoticed damage changed is not looked at.
+    "reported" or "unnoticed": what an unnoticed damage changed is not checked.
     """
     outcome = "unnoticed"
     for work in (read_all, search_all):
         try:
             work(docs)
         except ModelyardError as error:
-            outcome = "told"
+            outcome = "reported"
             assert isinstance(error, IndexDamaged), repr(error)
             assert error.hint and "update-embeddings" in error.hint
     docs.update()  # mends what can be found
     docs.update(rebuild=True)
     with open_index(docs.index.path) as reader:
-        assert told(all_chunks(reader)) == told_by(0)
+        assert content_of(all_chunks(reader)) == chunks_of_version(0)
     return outcome
 
 
@@ -85,10 +85,10 @@ def test_a_flipped_bit_never_ends_in_a_traceback(docs: Docs, tmp_path: Path) -> 
         docs.index.path.write_bytes(changed)
         outcomes[outcome_of_use(docs)] += 1
     print(f"{dict(outcomes)} of {40 * SOAK} flipped bits")
-    assert outcomes["told"]
+    assert outcomes["reported"]
 
 
-def test_a_file_that_was_cut_short_is_told(docs: Docs) -> None:
+def test_a_file_that_was_truncated_is_reported(docs: Docs) -> None:
     whole = docs.index.path.read_bytes()
     chance = random.Random(4)
     whole_pages = len(whole) - 4096  # what is missing of the last one may be empty
@@ -96,7 +96,7 @@ def test_a_file_that_was_cut_short_is_told(docs: Docs) -> None:
     lengths += [chance.randrange(1, whole_pages) for _ in range(10 * SOAK)]
     for length in lengths:
         docs.index.path.write_bytes(whole[:length])
-        assert outcome_of_use(docs) == "told", f"cut short to {length} bytes"
+        assert outcome_of_use(docs) == "reported", f"cut short to {length} bytes"
 
 
 def test_an_index_copied_while_it_changed_never_ends_in_a_traceback(docs: Docs) -> None:
@@ -114,21 +114,21 @@ def test_an_index_copied_while_it_changed_never_ends_in_a_traceback(docs: Docs) 
 @pytest.mark.parametrize(
     "content", [b"", b"\0" * 5000, b"# no index\n" * 500, b"SQLite format 3\0"]
 )
-def test_a_file_that_is_no_index_is_told(docs: Docs, content: bytes) -> None:
+def test_a_file_that_is_no_index_is_reported(docs: Docs, content: bytes) -> None:
     docs.index.path.write_bytes(content)
-    assert outcome_of_use(docs) == "told"
+    assert outcome_of_use(docs) == "reported"
 
 
-def test_another_programs_database_is_told(docs: Docs) -> None:
+def test_another_programs_database_is_reported(docs: Docs) -> None:
     docs.index.path.unlink()
     with closing(sqlite3.connect(docs.index.path)) as connection:
         connection.execute("CREATE TABLE meta (key, value)")
         connection.execute("INSERT INTO meta VALUES ('schema', 'x')")
         connection.commit()
-    assert outcome_of_use(docs) == "told"
+    assert outcome_of_use(docs) == "reported"
 
 
-def test_a_folder_in_the_place_of_an_index_is_told_by_everyone(docs: Docs) -> None:
+def test_a_folder_in_the_place_of_an_index_is_reported_everywhere(docs: Docs) -> None:
     docs.index.path.unlink()
     docs.index.path.mkdir()
     for work in (docs.update, partial(docs.update, dry_run=True), partial(search_all, docs)):
@@ -150,7 +150,7 @@ def test_a_journal_without_its_index_is_put_away(docs: Docs) -> None:
     read_all(docs)
 
 
-def test_a_text_that_is_not_what_was_written_is_told(docs: Docs) -> None:
+def test_a_text_that_is_not_what_was_written_is_reported(docs: Docs) -> None:
     whole = docs.index.path.read_bytes()
     docs.index.path.write_bytes(whole.replace(b"f05 version 0 says", b"f05 version 9 says"))
     for work in (read_all, search_all):
@@ -193,7 +193,7 @@ def change_a_text(index: Path) -> None:
     index.write_bytes(changed)
 
 
-def test_an_update_without_any_change_finds_damage_and_builds_anew(docs: Docs) -> None:
+def test_an_update_without_any_change_finds_damage_and_rebuilds(docs: Docs) -> None:
     whole = docs.rows()
     zero_middle(docs.index.path)
     assert docs.update(dry_run=True).built == "it was damaged"
@@ -217,7 +217,7 @@ def test_status_finds_damage_that_a_glance_does_not(
     assert read_status(docs.project, docs.index).state == "current"
 
 
-def test_an_index_of_another_schema_is_built_anew_for_that_reason(docs: Docs) -> None:
+def test_an_index_of_another_schema_is_rebuilt_for_that_reason(docs: Docs) -> None:
     with closing(sqlite3.connect(docs.index.path)) as connection:
         connection.execute("UPDATE meta SET value = '1' WHERE key = 'schema'")
         connection.commit()

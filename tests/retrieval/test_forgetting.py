@@ -7,8 +7,8 @@ from contextlib import closing
 from pathlib import Path
 
 import pytest
-from index_projects import Docs, make_docs, page
 
+from index_projects import Docs, make_docs, page
 from modelyard.core.files import exclusive_lock
 from modelyard.core.progress import Silent
 from modelyard.retrieval.cache import WORTH_BYTES, connect_cache, forget_unused
@@ -47,7 +47,7 @@ def test_what_is_unused_for_a_week_is_forgotten(docs: Docs) -> None:
     assert docs.update(rebuild=True).embedded == 0
 
 
-def test_what_comes_back_within_the_week_embeds_nothing_and_starts_its_week_anew(
+def test_what_comes_back_within_the_week_embeds_nothing_and_restarts_its_week(
     docs: Docs,
 ) -> None:
     forget(docs, 0)

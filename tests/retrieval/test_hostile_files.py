@@ -1,4 +1,4 @@
-"""Files that cannot be read, change while they are read, or are no files: told, and left out."""
+"""Files that cannot be read, change while they are read, or are no files are reported."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ def paths(docs: Docs) -> list[str]:
         return [one.path for one in reader.files()]
 
 
-def test_what_is_no_file_is_told_and_the_rest_is_indexed(docs: Docs) -> None:
+def test_what_is_no_file_is_reported_and_the_rest_is_indexed(docs: Docs) -> None:
     folder = docs.project.root / "docs"
     os.mkfifo(folder / "pipe.md")
     with socket.socket(socket.AF_UNIX) as listening:
@@ -56,11 +56,11 @@ def test_what_is_no_file_is_told_and_the_rest_is_indexed(docs: Docs) -> None:
     assert done.skipped["not a file"] == ["docs/pipe.md", "docs/socket.md"]
     assert done.skipped["leaves the project"] == ["docs/away/", "docs/device.md", "docs/out.md"]
     assert done.skipped["link in a loop"] == ["docs/round/", "docs/up/"]
-    told = [path for some in done.skipped.values() for path in some]
-    assert {"docs/nowhere.md", "docs/itself.md", "docs/one.md", "docs/other.md"} <= set(told)
+    reported = [path for some in done.skipped.values() for path in some]
+    assert {"docs/nowhere.md", "docs/itself.md", "docs/one.md", "docs/other.md"} <= set(reported)
 
 
-def test_a_device_in_the_project_is_told(docs: Docs) -> None:
+def test_a_device_in_the_project_is_reported(docs: Docs) -> None:
     place = docs.project.root / "docs/zeros.md"
     try:
         os.mknod(place, 0o666 | 0o020000, os.makedev(1, 5))
@@ -71,7 +71,7 @@ def test_a_device_in_the_project_is_told(docs: Docs) -> None:
 
 @pytest.mark.parametrize("kind", ["fifo", "folder", "gone", "socket"])
 @pytest.mark.parametrize("rebuild", [False, True])
-def test_a_file_that_is_something_else_when_it_is_opened_is_told(
+def test_a_file_that_is_something_else_when_it_is_opened_is_reported(
     docs: Docs, kind: str, rebuild: bool, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """Between the walk and the reading; a pipe without a writer would be waited for for ever."""
@@ -123,7 +123,7 @@ def open_docs() -> Iterator[Docs]:
         yield make_docs(Path(name) / "project")
 
 
-def test_files_that_may_not_be_read_are_told(open_docs: Docs) -> None:
+def test_files_that_may_not_be_read_are_reported(open_docs: Docs) -> None:
     docs = open_docs
     docs.write("good.md", page("good"))
     docs.write("private.md", page("private")).chmod(0o600)
@@ -165,7 +165,7 @@ def test_odd_names_are_indexed_and_found_again(docs: Docs, name: bytes) -> None:
     assert paths(docs) == ["docs/good.md"]
 
 
-def test_of_two_names_that_are_shown_alike_one_is_told(docs: Docs) -> None:
+def test_of_two_names_that_are_shown_alike_one_is_reported(docs: Docs) -> None:
     for name in (b"a\xff.md", b"a\xfe.md"):
         docs.write(os.fsdecode(name), page("odd"))
     done = docs.update()
@@ -193,7 +193,7 @@ def test_of_two_names_that_are_shown_alike_one_is_told(docs: Docs) -> None:
     ],
     ids=lambda value: repr(value[:12]) if isinstance(value, bytes) else str(value),
 )
-def test_odd_bytes_are_indexed_or_told(docs: Docs, content: bytes, reason: str | None) -> None:
+def test_odd_bytes_are_indexed_or_reported(docs: Docs, content: bytes, reason: str | None) -> None:
     docs.write("odd.md", "").write_bytes(content)
     began = time.monotonic()
     done = docs.update()
@@ -356,7 +356,7 @@ def test_of_a_log_only_the_broken_characters_are_lost_whatever_the_chunker(docs:
     assert any("ERROR wide letters" in str(row) for row in docs.rows())
 
 
-def test_a_file_without_a_word_is_told_once(docs: Docs) -> None:
+def test_a_file_without_a_word_is_reported_once(docs: Docs) -> None:
     docs.write("blob.md", "QUJD" * 100_000)
     assert docs.update().skipped == {"no words in it": ["docs/blob.md"]}
     assert docs.update().unchanged

@@ -14,7 +14,14 @@ from pathlib import Path
 from tempfile import TemporaryDirectory
 
 import pytest
-from serial_trees import assert_sound, make_serial_docs, told, told_by, words_of, write_tree
+from serial_trees import (
+    assert_sound,
+    chunks_of_version,
+    content_of,
+    make_serial_docs,
+    words_of,
+    write_tree,
+)
 
 from index_projects import Docs, all_chunks
 from killed import fork
@@ -61,7 +68,7 @@ def free(disk: Path) -> None:
 
 def seen_by_fresh_reader(index: Path) -> frozenset[object]:
     with open_index(index) as reader:
-        return frozenset(told(all_chunks(reader)))
+        return frozenset(content_of(all_chunks(reader)))
 
 
 @pytest.mark.parametrize("rebuild", [False, True])
@@ -82,9 +89,11 @@ def test_on_a_full_disk_the_old_index_answers_and_the_next_update_completes(
             assert isinstance(error, NoSpace), f"with {left} bytes left: {error!r}"
             assert "no space left" in str(error) and error.hint and "free some space" in error.hint
             failed += 1
-            assert seen_by_fresh_reader(docs.index.path) == told_by(serial), left
+            assert seen_by_fresh_reader(docs.index.path) == chunks_of_version(serial), left
             found = searcher.search("what does file f05 say", top=50)
-            assert found.results and told(one.chunk for one in found.results) <= told_by(serial)
+            assert found.results and content_of(
+                one.chunk for one in found.results
+            ) <= chunks_of_version(serial)
         else:
             serial, went_through = serial + 1, True
         free(disk)
@@ -94,7 +103,7 @@ def test_on_a_full_disk_the_old_index_answers_and_the_next_update_completes(
             break
         docs.update()
         serial += 1
-        assert seen_by_fresh_reader(docs.index.path) == told_by(serial)
+        assert seen_by_fresh_reader(docs.index.path) == chunks_of_version(serial)
     searcher.close()
     assert failed >= 3 and went_through
     docs.update()
@@ -102,7 +111,7 @@ def test_on_a_full_disk_the_old_index_answers_and_the_next_update_completes(
     print(f"{failed} updates failed for want of space before one went through")
 
 
-def test_a_full_disk_of_the_embedding_cache_alone_is_told(disk: Path, tmp_path: Path) -> None:
+def test_a_full_disk_of_the_embedding_cache_alone_is_reported(disk: Path, tmp_path: Path) -> None:
     docs = make_serial_docs(tmp_path / "project", 0)
     (disk / "state").mkdir()
     docs.project.local_state.symlink_to(disk / "state")
@@ -112,13 +121,13 @@ def test_a_full_disk_of_the_embedding_cache_alone_is_told(disk: Path, tmp_path: 
     with pytest.raises(NoSpace, match="no space left") as raised:
         docs.update()
     assert str(docs.project.local_state) in str(raised.value)
-    assert seen_by_fresh_reader(docs.index.path) == told_by(0)
+    assert seen_by_fresh_reader(docs.index.path) == chunks_of_version(0)
     free(disk)
     docs.update()
-    assert seen_by_fresh_reader(docs.index.path) == told_by(1)
+    assert seen_by_fresh_reader(docs.index.path) == chunks_of_version(1)
 
 
-def test_a_full_disk_of_the_encoders_cache_is_told(
+def test_a_full_disk_of_the_encoders_cache_is_reported(
     disk: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     monkeypatch.setenv("MODELS_CACHE", str(disk / "cache"))
@@ -188,7 +197,7 @@ def test_a_read_only_disk_is_searched(disk: Path) -> None:
     docs = make_serial_docs(disk / "project", 0)
     docs.update()
     remount(disk, "ro")
-    assert seen_by_fresh_reader(docs.index.path) == told_by(0)
+    assert seen_by_fresh_reader(docs.index.path) == chunks_of_version(0)
     searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
     assert searcher.search("what does file f05 say").results
     searcher.close()
@@ -208,10 +217,10 @@ def test_indexes_on_a_read_only_disk_of_their_own_cannot_be_updated_and_it_says_
     remount(disk, "ro")
     with pytest.raises(ModelyardError, match=r"(?i)read-only"):
         docs.update(rebuild=rebuild)
-    assert seen_by_fresh_reader(docs.index.path) == told_by(0)
+    assert seen_by_fresh_reader(docs.index.path) == chunks_of_version(0)
 
 
-def test_what_a_killed_update_left_on_a_disk_that_is_read_only_now_is_told(disk: Path) -> None:
+def test_what_a_killed_update_left_on_a_disk_that_is_read_only_now_is_reported(disk: Path) -> None:
     """Half of a commit lies in the file, and it cannot be taken back: no answer is better."""
     docs = make_serial_docs(disk / "project", 0)
     docs.update()
@@ -223,7 +232,7 @@ def test_what_a_killed_update_left_on_a_disk_that_is_read_only_now_is_told(disk:
     assert raised.value.hint
     searcher.close()
     remount(disk, "rw")
-    assert seen_by_fresh_reader(docs.index.path) == told_by(0)
+    assert seen_by_fresh_reader(docs.index.path) == chunks_of_version(0)
 
 
 def die_within_a_commit(docs: Docs) -> None:
@@ -274,7 +283,7 @@ def test_who_may_only_read_searches_and_cannot_update(open_folder: Path) -> None
     docs.index.path.chmod(0o444)
 
     def look() -> None:
-        assert seen_by_fresh_reader(docs.index.path) == told_by(0)
+        assert seen_by_fresh_reader(docs.index.path) == chunks_of_version(0)
         searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
         assert searcher.search("what does file f05 say").results
         searcher.close()

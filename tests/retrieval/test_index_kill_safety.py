@@ -17,9 +17,9 @@ from serial_trees import (
     FILES,
     Witness,
     assert_sound,
+    chunks_of_version,
+    content_of,
     make_serial_docs,
-    told,
-    told_by,
     words_of,
     write_tree,
 )
@@ -52,7 +52,7 @@ def edit(docs: Docs) -> None:
 
 @pytest.mark.parametrize("how", ["kill", "fail"])
 @pytest.mark.parametrize("rebuild", [False, True])
-def test_an_update_cut_off_at_any_call_leaves_the_old_index_or_the_new(
+def test_an_update_interrupted_at_any_call_leaves_the_old_index_or_the_new(
     docs: Docs, how: Literal["kill", "fail"], rebuild: bool, tmp_path: Path
 ) -> None:
     docs.update()
@@ -80,7 +80,7 @@ def test_an_update_cut_off_at_any_call_leaves_the_old_index_or_the_new(
         put_back()
 
 
-def test_a_first_build_cut_off_at_any_call_leaves_no_index_or_a_whole_one(docs: Docs) -> None:
+def test_a_first_build_interrupted_at_any_call_leaves_no_index_or_a_whole_one(docs: Docs) -> None:
     docs.update()
     after = docs.rows()
 
@@ -104,7 +104,7 @@ def search_until_stopped(docs: Docs, states: range, *, warm: bool) -> None:
     while True:
         number = chance.randrange(FILES)
         query = chance.choice([f"what does file f{number:02} say", "part 2", f"f{number:02}.md"])
-        witness.hears_answer(searcher.search(query, top=50))
+        witness.check_answer(searcher.search(query, top=50))
         if not warm:
             searcher.close()
             searcher = make_searcher(docs)
@@ -119,7 +119,7 @@ def read_until_stopped(docs: Docs, states: range) -> None:
     witness = Witness(states)
     while True:
         with open_index(docs.index.path) as reader:
-            witness.hears_whole(reader.meta.version, all_chunks(reader))
+            witness.check_whole(reader.meta.version, all_chunks(reader))
 
 
 def kill_in_commit(docs: Docs, seconds: float) -> bool:
@@ -143,7 +143,7 @@ def test_readers_see_whole_snapshots_while_updates_are_killed(tmp_path: Path) ->
     docs.update()
     states = range(3 * KILLS)
     for state in states:
-        told_by(state)  # computed once, before the readers are forked
+        chunks_of_version(state)  # computed once, before the readers are forked
     readers = [
         fork(lambda: search_until_stopped(docs, states, warm=True)),
         fork(lambda: search_until_stopped(docs, states, warm=False)),
@@ -170,7 +170,7 @@ def test_readers_see_whole_snapshots_while_updates_are_killed(tmp_path: Path) ->
             assert os.waitpid(fork(lambda: docs.update(wait_s=10)), 0)[1] == 0
             took_s = 0.5 * took_s + 0.5 * (time.monotonic() - began)
             with open_index(docs.index.path) as reader:
-                assert told(all_chunks(reader)) == told_by(serial)
+                assert content_of(all_chunks(reader)) == chunks_of_version(serial)
     docs.update()
     for reader in readers:
         assert os.waitpid(reader, os.WNOHANG) == (0, 0), "a reader ended by itself"

@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from index_projects import Docs, all_chunks, make_docs, page
 
+from index_projects import Docs, all_chunks, make_docs, page
 from killed import interruptions, kill_after
 from modelyard.retrieval.index_file import open_index
 from modelyard.secrets.forms import SECRET_FORMS
@@ -134,7 +134,7 @@ def test_a_secret_is_nowhere_after_any_change(tmp_path: Path, chunker: str) -> N
     docs.update()
     assert_nowhere(docs, "edited")
     docs.update(rebuild=True)
-    assert_nowhere(docs, "built anew")
+    assert_nowhere(docs, "rebuilt")
     shutil.rmtree(docs.project.root / "docs/aws")
     (docs.project.root / "docs/database.md").unlink()
     docs.update()
@@ -199,11 +199,13 @@ def test_a_secret_that_is_only_named_is_nowhere(tmp_path: Path, chunker: str) ->
     done = docs.update()
     assert done.chunks.added > len(NAMED)
     assert_nowhere(docs, "added", *(secret[2:-2] for secret in secrets.values()), "u8Rk2Lw0Qx")
-    told = done.skipped["a secret in its name"]
-    assert told == [f"docs/{kind}/****" for kind in sorted(secrets)]
+    reported = done.skipped["a secret in its name"]
+    assert reported == [f"docs/{kind}/****" for kind in sorted(secrets)]
 
 
-def test_a_file_with_a_secret_in_its_name_is_left_out_and_told_without_it(tmp_path: Path) -> None:
+def test_a_file_with_a_secret_in_its_name_is_left_out_and_reported_redacted(
+    tmp_path: Path,
+) -> None:
     docs = make_secret_docs(tmp_path / "project", "auto")
     docs.write("good.md", page("good"))
     for kind in ("github", "hugging-face", "slack", "aws"):
@@ -211,9 +213,9 @@ def test_a_file_with_a_secret_in_its_name_is_left_out_and_told_without_it(tmp_pa
         docs.write(f"deep/{FORMS[kind]}/inside.md", page(kind))
     done = docs.update()
     assert_nowhere(docs, "named")
-    told = done.skipped["a secret in its name"]
-    assert "docs/****.md" in told and "docs/deep/****/inside.md" in told
-    assert not [path for path in told if run(3, 12) in path]
+    reported = done.skipped["a secret in its name"]
+    assert "docs/****.md" in reported and "docs/deep/****/inside.md" in reported
+    assert not [path for path in reported if run(3, 12) in path]
     with open_index(docs.index.path) as reader:
         assert [one.path for one in reader.files()] == ["docs/good.md"]
     assert docs.update().unchanged
@@ -231,7 +233,7 @@ def test_no_message_of_an_update_repeats_a_secret(
 
 
 def test_what_was_removed_is_in_no_byte_of_the_index(tmp_path: Path) -> None:
-    """Also what no rule can know for a secret. Single words stay until the index is built anew."""
+    """Also what no rule recognises as a secret. Single words stay until the index is rebuilt."""
     docs = make_docs(tmp_path / "project")
     docs.write("good.md", page("good", 30))
     docs.write("told.md", "# Told\n\nThe code word is zanzibarhorse, and nobody may know.\n")

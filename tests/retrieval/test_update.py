@@ -10,8 +10,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from index_projects import SECRET, Docs, all_chunks, make_docs, page
 
+from index_projects import SECRET, Docs, all_chunks, make_docs, page
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.retrieval.damage import IndexDamaged, IndexMissing
 from modelyard.retrieval.index_file import open_index
@@ -155,7 +155,7 @@ def test_a_dry_run_says_what_an_update_does_and_writes_nothing(docs: Docs) -> No
     assert (planned.chunks, planned.embedded) == (done.chunks, done.embedded)
 
 
-def test_another_encoder_or_chunking_builds_the_index_anew(docs: Docs) -> None:
+def test_another_encoder_or_chunking_rebuilds_the_index(docs: Docs) -> None:
     docs.update()
     docs.encoders.encoder.fingerprint = "another"
     done = docs.update()
@@ -177,7 +177,7 @@ def test_too_many_changes_are_built_beside(docs: Docs, monkeypatch: pytest.Monke
     assert_equals_a_fresh_build(docs)
 
 
-def test_a_damaged_index_and_a_damaged_cache_are_made_anew(docs: Docs) -> None:
+def test_a_damaged_index_and_a_damaged_cache_are_rebuilt(docs: Docs) -> None:
     docs.update()
     rows = docs.rows()
     docs.index.path.write_bytes(b"no database" * 1000)

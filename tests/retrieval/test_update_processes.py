@@ -16,7 +16,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 import pytest
-from serial_trees import make_serial_docs, told, tree, write_tree
+from serial_trees import content_of, make_serial_docs, tree, write_tree
 
 from index_projects import Docs, all_chunks
 from killed import SOAK, fork
@@ -116,7 +116,7 @@ def test_an_interrupted_command_leaves_the_old_index_and_says_so(
 ) -> None:
     run(docs, *UPDATE)
     with open_index(docs.index.path) as reader:
-        before = told(all_chunks(reader))
+        before = content_of(all_chunks(reader))
     for part in range(60):
         docs.write(f"many/{part}.md", f"# Many {part}\n\n" + "Quite other words.\n\n" * 60)
     process = start(docs, *UPDATE, "--rebuild")
@@ -128,7 +128,7 @@ def test_an_interrupted_command_leaves_the_old_index_and_says_so(
     assert (code, stderr.splitlines()[-1]) == (130, "interrupted")
     assert [one.name for one in docs.index.path.parent.iterdir()] == ["docs.index"]
     with open_index(docs.index.path) as reader:
-        assert told(all_chunks(reader)) == before
+        assert content_of(all_chunks(reader)) == before
     run(docs, *UPDATE)
     with open_index(docs.index.path) as reader:
         assert "docs/many/7.md" in [one.path for one in reader.files()]

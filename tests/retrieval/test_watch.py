@@ -38,7 +38,7 @@ def wait_until(what: Callable[[], bool]) -> float:
     return time.monotonic() - began
 
 
-class Told(Silent):
+class Recorded(Silent):
     """Keeps the warnings."""
 
     def __init__(self) -> None:
@@ -56,9 +56,9 @@ def docs(tmp_path: Path) -> Docs:
 
 
 @pytest.fixture
-def told(docs: Docs) -> Iterator[Told]:
+def recorded(docs: Docs) -> Iterator[Recorded]:
     """The index is followed by a thread while the test goes on."""
-    stop, progress = threading.Event(), Told()
+    stop, progress = threading.Event(), Recorded()
 
     def follow() -> None:
         for _ in keep_up_to_date(
@@ -76,13 +76,15 @@ def told(docs: Docs) -> Iterator[Told]:
         thread.join(10)
 
 
-def test_what_fails_while_watching_is_told_once_and_tried_again(docs: Docs, told: Told) -> None:
+def test_a_failure_while_watching_is_reported_once_and_retried(
+    docs: Docs, recorded: Recorded
+) -> None:
     with exclusive_lock(docs.project.lock("search-texts", "docs"), what="index", wait_s=10):
         docs.write("ships.md", page("ships"))
-        wait_until(lambda: bool(told.warnings))
+        wait_until(lambda: bool(recorded.warnings))
         time.sleep(2.5)
     wait_until(lambda: any("ships" in repr(row) for row in docs.rows()))
-    (warning,) = told.warnings
+    (warning,) = recorded.warnings
     assert warning.startswith("texts/docs: the index texts/docs is in use by process")
     assert warning.endswith("trying again")
 
