@@ -28,7 +28,7 @@ from modelyard.configs.checking.check import check_configs
 from modelyard.configs.checking.report import CheckReport
 from modelyard.configs.kinds import ENVIRONMENTS, KINDS
 from modelyard.configs.reading.catalogue import ConfigCatalogue
-from modelyard.configs.reading.document import load_document, own_settings, resolve
+from modelyard.configs.reading.document import load_document, resolve
 from modelyard.configs.reading.shape import check_shape
 from modelyard.configs.schema import load_schema
 from modelyard.core.errors import ModelyardError
@@ -234,7 +234,7 @@ def assert_judges_agree(path: Path, report: CheckReport) -> None:
 
 def merged_values(path: Path) -> list[Any]:
     document = load_document(path)
-    return [own_settings(document).values] + [
+    return [resolve(document).values] + [
         resolve(document, environment).values for environment in ENVIRONMENTS
     ]
 

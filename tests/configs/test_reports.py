@@ -34,7 +34,7 @@ CODE_PLACES = {
     "warning": 1,
     "add": 2,
     "wrong": 3,
-    "_one_problem": 1,
+    "_refusal": 1,
     "_problem": 1,
     "_stop": 1,
 }

@@ -19,7 +19,7 @@ from modelyard.configs.fields import (
     written_form,
 )
 from modelyard.configs.kinds import ENVIRONMENTS
-from modelyard.configs.reading.document import HEADER_KEYS, Document, own_settings, resolve
+from modelyard.configs.reading.document import HEADER_KEYS, Document, resolve
 from modelyard.configs.reading.shape import check_shape
 from modelyard.core.errors import InvalidInput, KeyPath, ProblemsFound, dotted, nearest
 from modelyard.settings.build import build_settings
@@ -72,7 +72,7 @@ def explain(document: Document, key: str, environment: str | None) -> tuple[Expl
     Raises ProblemsFound when the config is not valid, InvalidInput when there is no such key.
     """
     shaped = check_shape(document, (environment,) if environment else ())
-    resolved = resolve(document, environment) if environment else own_settings(document)
+    resolved = resolve(document, environment)
     own = document.kind.settings_class
     settings, _ = build_settings(own, resolved.values, resolved.where)
     if shaped.problems or settings is None:

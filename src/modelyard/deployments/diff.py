@@ -21,7 +21,7 @@ from modelyard.configs.compare import (
 from modelyard.configs.fields import SettingValue, walk_settings
 from modelyard.configs.kinds import ENVIRONMENTS, KINDS
 from modelyard.configs.reading.catalogue import ConfigCatalogue
-from modelyard.configs.reading.document import own_settings, resolve
+from modelyard.configs.reading.document import resolve
 from modelyard.core.errors import InvalidInput, KeyPath, ProblemsFound, did_you_mean, dotted
 from modelyard.deployments.revisions import load_revision, load_snapshot
 from modelyard.deployments.snapshot import split_label
@@ -137,7 +137,7 @@ def _named(catalogue: ConfigCatalogue, word: str) -> _Word:
 
 def _load_config(catalogue: ConfigCatalogue, word: str, environment: str | None) -> _Side:
     document = catalogue.read(catalogue.locate(word))
-    resolved = resolve(document, environment) if environment else own_settings(document)
+    resolved = resolve(document, environment)
     settings, problems = build_settings(
         document.kind.settings_class, resolved.values, resolved.where
     )

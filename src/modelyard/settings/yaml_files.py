@@ -141,15 +141,15 @@ def _read_text(path: Path, shown: str) -> str:
         status = path.stat()
         if not stat.S_ISREG(status.st_mode):
             what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
-            raise _unreadable(shown, f"is {what}")
+            raise _refusal(shown, "yaml-unreadable", f"is {what}")
         if status.st_size > _MOST_BYTES:
             raise _too_large(shown)
         with path.open("rb") as stream:
             data = stream.read(_MOST_BYTES + 1)
     except OSError as error:
-        raise _unreadable(shown, f"cannot read: {error.strerror}") from error
+        raise _refusal(shown, "yaml-unreadable", f"cannot read: {error.strerror}") from error
     except ValueError as error:
-        raise _unreadable(shown, "is no path") from error
+        raise _refusal(shown, "yaml-unreadable", "is no path") from error
     if len(data) > _MOST_BYTES:
         raise _too_large(shown)
     try:
@@ -158,22 +158,18 @@ def _read_text(path: Path, shown: str) -> str:
         before = error.object[: error.start].decode()
         where = f"{shown}:{_line_and_column(before, 1)}"
         message = f"is not UTF-8 text (byte 0x{error.object[error.start]:02x})"
-        raise _one_problem(shown, "yaml-not-utf8", message, where, "save it as UTF-8") from error
-
-
-def _unreadable(shown: str, message: str) -> ProblemsFound:
-    return _one_problem(shown, "yaml-unreadable", message, shown)
+        raise _refusal(shown, "yaml-not-utf8", message, where, "save it as UTF-8") from error
 
 
 def _too_large(shown: str) -> ProblemsFound:
     message = f"is larger than {_MOST_BYTES // 1_000_000} MB, which no config is"
-    return _one_problem(shown, "yaml-too-large", message, shown)
+    return _refusal(shown, "yaml-too-large", message)
 
 
-def _one_problem(
-    shown: str, code: str, message: str, where: str, hint: str | None = None
+def _refusal(
+    shown: str, code: str, message: str, where: str | None = None, hint: str | None = None
 ) -> ProblemsFound:
-    problem = Diagnostic(message=message, where=where, hint=hint, code=code)
+    problem = Diagnostic(message=message, where=where or shown, hint=hint, code=code)
     return ProblemsFound(f"{shown} is not valid", [problem])
 
 

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass
-from functools import cache
 from importlib import import_module
 from typing import Any
 
@@ -29,19 +28,13 @@ class Kind:
     title: str
     """What one file of it is, in a few words."""
     settings: str
-    """The settings class, as module:class."""
+    """The name of the settings class, in the module that is called like the kind."""
 
     @property
     def settings_class(self) -> type[Any]:
         """The settings class, imported when it is asked for."""
-        return _load_class(self.settings)
-
-
-@cache
-def _load_class(place: str) -> type[Any]:
-    module, _, name = place.partition(":")
-    found: type[Any] = getattr(import_module(f"{__name__}.{module}"), name)
-    return found
+        found: type[Any] = getattr(import_module(f"{__name__}.{self.name}"), self.settings)
+        return found
 
 
 KINDS: Mapping[str, Kind] = {
@@ -51,43 +44,43 @@ KINDS: Mapping[str, Kind] = {
             name="language_models",
             noun="language model",
             title="One language model: where it runs, its limits and its prices",
-            settings="language_models:LanguageModel",
+            settings="LanguageModel",
         ),
         Kind(
             name="specialized_models",
             noun="specialised model",
             title="One domain of work: the model, the instructions and the sources it gets",
-            settings="specialized_models:SpecializedModel",
+            settings="SpecializedModel",
         ),
         Kind(
             name="embedding_models",
             noun="embedding group",
             title="One group of search domains: the encoder, the sources and the ranking",
-            settings="embedding_models:EmbeddingGroup",
+            settings="EmbeddingGroup",
         ),
         Kind(
             name="performance_profiles",
             noun="performance profile",
             title="One balance of accuracy, speed and cost",
-            settings="performance_profiles:PerformanceProfile",
+            settings="PerformanceProfile",
         ),
         Kind(
             name="fine_tuning",
             noun="fine tuning",
             title="How an adapter is trained",
-            settings="fine_tuning:FineTuning",
+            settings="FineTuning",
         ),
         Kind(
             name="test_suites",
             noun="test suite",
             title="What a configuration is tested with, and what it must reach",
-            settings="test_suites:TestSuite",
+            settings="TestSuite",
         ),
         Kind(
             name="integration",
             noun="integration",
             title="How the models work together: fallback, routing, budgets, alerts",
-            settings="integration:Integration",
+            settings="Integration",
         ),
     )
 }

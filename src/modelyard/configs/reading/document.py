@@ -44,8 +44,9 @@ class Document:
 
     @property
     def label(self) -> str:
-        """KIND/NAME, as `models deploy-config` takes it."""
-        return config_label(self.kind.name, self.name)
+        """KIND/NAME, as `models deploy-config` takes it; `integration` for the one of that kind."""
+        kind = self.kind.name
+        return kind if kind == "integration" else f"{kind}/{self.name}"
 
     @property
     def overlays(self) -> Mapping[str, Any]:
@@ -69,11 +70,6 @@ class Document:
             raise ProblemsFound(f"{self.source.name} is not valid", self.problems)
 
 
-def config_label(kind: str, name: str) -> str:
-    """KIND/NAME; the one integration config is just `integration`."""
-    return kind if kind == "integration" else f"{kind}/{name}"
-
-
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Resolved:
     """What a document says in one environment: its settings with the overlay laid over them."""
@@ -82,6 +78,8 @@ class Resolved:
     """The merged settings, as written (`5 seconds`), without `name` and `environments`."""
     where: Callable[[KeyPath], str]
     """Where the value at a key path was written, `file:line:col`."""
+    written: Where | None
+    """How a number with an exponent is written at a key path; None where there is none."""
 
 
 def load_document(path: Path, *, shown: str | None = None, kind: str | None = None) -> Document:
@@ -151,15 +149,16 @@ def config_name(path: Path) -> str:
 
 def peek_name(path: Path) -> str:
     """The name of the config in a file, without parsing it."""
-    if not path.is_file():  # a pipe would never end
-        return config_name(path)
     try:
-        with path.open("rb") as stream:
-            text = stream.read(_MOST_PEEKED).decode(errors="replace")
+        given = _NAME_LINE.search(_head(path, _MOST_PEEKED)) if path.is_file() else None
     except OSError:
-        return config_name(path)
-    given = _NAME_LINE.search(text)
+        given = None
     return given[1] if given else config_name(path)
+
+
+def _head(path: Path, size_bytes: int) -> str:
+    with path.open("rb") as stream:
+        return stream.read(size_bytes).decode(errors="replace")
 
 
 def kind_of(path: Path, shown: str) -> Kind:
@@ -172,19 +171,16 @@ def kind_of(path: Path, shown: str) -> Kind:
         what = "is a folder" if path.is_dir() else "is no regular file"
         raise InvalidInput(f"{what}, so it is no config", where=shown)
     try:
-        with path.open("rb") as stream:
-            head = stream.read(_HEAD_BYTES).decode(errors="replace")
+        named = _SCHEMA_LINE.search(_head(path, _HEAD_BYTES))
     except OSError as error:
         raise InvalidInput(f"cannot read: {error.strerror}", where=shown) from error
-    named = _SCHEMA_LINE.search(head)
     if named and named[1] in KINDS:
         return KINDS[named[1]]
-    kinds = ", ".join(KINDS)
     raise ProblemsFound(
         f"{shown} is not valid",
         [
             Diagnostic(
-                message=f"the kind of this config is unknown; kinds are {kinds}",
+                message=f"the kind of this config is unknown; kinds are {', '.join(KINDS)}",
                 where=f"{shown}:1:1",
                 hint="put it under configs/KIND/, or begin it with "
                 "`# yaml-language-server: $schema=.../KIND.json`",
@@ -220,27 +216,32 @@ def _wrong_headers(values: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str, st
             yield path, f"'environments.{environment}' must be a mapping", "wrong-type"
 
 
-def own_settings(document: Document) -> Resolved:
-    """What a document says where no overlay is laid over it."""
-    values = {key: value for key, value in document.source.value.items() if key not in HEADER_KEYS}
-    return Resolved(values=values, where=document.source.where)
+def resolve(document: Document, environment: str | None = None) -> Resolved:
+    """What a document says in an environment; without one, where no overlay is laid over it.
 
-
-def resolve(document: Document, environment: str) -> Resolved:
-    """What a document says in an environment.
-
-    Mappings are merged key by key; a list or a single value takes the place of the one below it.
+    Mappings are merged key by key; a list or a single value replaces the one below it.
     """
-    own = own_settings(document)
-    overlay = document.overlays.get(environment)
-    values = merge(own.values, overlay) if overlay else own.values
-    return Resolved(values=values, where=written_where(document, environment))
-
-
-def written_where(document: Document, environment: str) -> Callable[[KeyPath], str]:
-    """Says where the value at a key path is written that holds in an environment."""
     source = document.source
-    if not document.overlays.get(environment):
+    values = {key: value for key, value in source.value.items() if key not in HEADER_KEYS}
+    overlay = document.overlays.get(environment) if environment else None
+    if overlay:
+        values = _merge(values, overlay)
+
+    def written(path: KeyPath) -> str | None:
+        overlaid = source.exponents.get(("environments", environment or "", *path))
+        return overlaid or source.exponents.get(path)
+
+    return Resolved(
+        values=values,
+        where=written_where(document, environment),
+        written=written if source.exponents else None,
+    )
+
+
+def written_where(document: Document, environment: str | None) -> Callable[[KeyPath], str]:
+    """Returns `file:line:col` of the value that is effective in an environment, by key path."""
+    source = document.source
+    if environment is None or not document.overlays.get(environment):
         return source.where
 
     def where(path: KeyPath) -> str:
@@ -253,19 +254,6 @@ def written_where(document: Document, environment: str) -> Callable[[KeyPath], s
     return where
 
 
-def written_numbers(document: Document, environment: str | None = None) -> Where | None:
-    """Says how a number with an exponent is written; None where there is none."""
-    exponents = document.source.exponents
-    if not exponents:
-        return None
-
-    def written(path: KeyPath) -> str | None:
-        overlaid = exponents.get(("environments", environment or "", *path))
-        return overlaid or exponents.get(path)
-
-    return written
-
-
 def _known_depth(value: Any, path: KeyPath) -> int:
     """How many steps of a key path lead somewhere."""
     for depth, step in enumerate(path):
@@ -276,13 +264,13 @@ def _known_depth(value: Any, path: KeyPath) -> int:
     return len(path)
 
 
-def merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
     """`above` laid over `below`: mappings merge key by key, anything else is replaced."""
     merged = dict(below)
     for key, value in above.items():
         under = merged.get(key)
         if isinstance(under, dict) and isinstance(value, dict):
-            merged[key] = merge(under, value)
+            merged[key] = _merge(under, value)
         else:
             merged[key] = value
     return merged
