@@ -68,17 +68,14 @@ def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
 def flat_settings(settings: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
     """The settings of a settings object by their key paths, quantities with their units."""
     for key, field in settings_fields(settings.__class__).items():
-        yield from _flat(getattr(settings, field.name), field.hint, (*path, key))
-
-
-def _flat(value: Any, hint: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
-    if is_dataclass(value):
-        yield from flat_settings(value, path)
-        return
-    quantity = quantity_of(hint)
-    if quantity is not None and value is not None:
-        value = _quantity_text(quantity, value)
-    yield path, list(value) if isinstance(value, tuple) else value
+        value = getattr(settings, field.name)
+        if is_dataclass(value):
+            yield from flat_settings(value, (*path, key))
+            continue
+        quantity = quantity_of(field.hint)
+        if quantity is not None and value is not None:
+            value = _quantity_text(quantity, value)
+        yield (*path, key), list(value) if isinstance(value, tuple) else value
 
 
 def _quantity_text(quantity: Quantity, value: float) -> str:

@@ -79,16 +79,13 @@ def explain(document: Document, key: str, environment: str | None) -> tuple[Expl
         problems = mask_problems(shaped.problems)
         raise ProblemsFound(f"{document.source.name} is not valid", problems)
     walked = walk_settings(own, settings, key=key)
-    places = [place for place in walked if _is_at(dotted(place.path), key)]
+    places = [
+        place for place in walked if f"{dotted(place.path)}.".startswith((f"{key}.", f"{key}["))
+    ]
     if not places:
         existing = [dotted(place.path) for place in walk_settings(own, settings)]
         raise _unknown(document, key, existing)
     return tuple(_explain(document, place, environment) for place in places)
-
-
-def _is_at(found: str, key: str) -> bool:
-    """Whether a dotted key is the one asked for, or lies below it."""
-    return found == key or found.startswith((f"{key}.", f"{key}["))
 
 
 def _explain(document: Document, place: SettingValue, environment: str | None) -> Explanation:
@@ -187,20 +184,17 @@ def _fitting(form: str, key: str, existing: Sequence[str]) -> list[str] | None:
 
     None when it is of another form.
     """
-    for place in re.finditer(rf"{re.escape(ANY_ITEM)}|\b{ANY_NAME}\b|$", form):
+    places = list(re.finditer(rf"{re.escape(ANY_ITEM)}|\b{ANY_NAME}\b|$", form))
+    for place in places:
         above, below = form[: place.end()], form[place.end() :]
         if above != key and re.fullmatch(_pattern(above, name="[^.]+"), key) is None:
             continue
-        if place.start() == place.end() and above == form and not _is_open(form):
+        if place.start() == place.end() and above == form and len(places) == 1:
             continue
         pattern = re.compile(f"({_pattern(above)}){_pattern(below)}")
         matches = map(pattern.fullmatch, existing)
         return list(dict.fromkeys(match[1] for match in matches if match))
     return None
-
-
-def _is_open(form: str) -> bool:
-    return ANY_ITEM in form or re.search(rf"\b{ANY_NAME}\b", form) is not None
 
 
 def _pattern(form: str, *, name: str = ".+?") -> str:

@@ -15,7 +15,7 @@ from importlib.resources import files
 from inspect import cleandoc
 from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
-from modelyard.configs.fields import default_of, say_type, written_form
+from modelyard.configs.fields import ANY_ITEM, class_below, default_of, say_type, written_form
 from modelyard.configs.kinds import ENVIRONMENTS, Kind
 from modelyard.configs.kinds.parts import NAME_PATTERN
 from modelyard.settings.fields import SettingsField, field_docs, settings_fields
@@ -175,20 +175,11 @@ def _reference(settings: type, definitions: dict[str, Schema], *, overlay: bool)
 
 def _requires_something(settings: type) -> bool:
     """Whether a key is required in a class, or below it where mappings are merged."""
-    return any(
-        field.required or any(map(_requires_something, _merged_classes(field.hint)))
-        for field in settings_fields(settings).values()
-    )
-
-
-def _merged_classes(hint: Any) -> list[type]:
-    hint = unwrap(hint).hint
-    choices, _ = choices_of(hint)
-    if choices[0] is not hint:
-        return [found for choice in choices for found in _merged_classes(choice)]
-    if get_origin(hint) is Mapping:
-        return _merged_classes(get_args(hint)[1])
-    return [cast(type, hint)] if is_dataclass(hint) else []
+    for field in settings_fields(settings).values():
+        below, step = class_below(field.hint)
+        if field.required or (below and step != ANY_ITEM and _requires_something(below)):
+            return True
+    return False
 
 
 def _quantity_schema(quantity: Quantity, bounds: Range) -> Schema:

@@ -26,6 +26,8 @@ class Quantity:
     """How many of the one unit each written unit is."""
     examples: tuple[str, ...]
     """Texts that are right; the first one is what an error suggests."""
+    shown: tuple[str, ...] = ()
+    """The units in which it is shown, the smallest first."""
     suffix: str = ""
     """What a field of this kind ends in, such as `_s`; its key leaves it out."""
     bare: bool = False
@@ -58,15 +60,11 @@ class Quantity:
             return f"${dollars}.{cents.rstrip('0').ljust(2, '0')}"
         if self is SHARE:
             return f"{value * 100:.12g}%"
-        units = self._shown_units()
-        unit, factor = next((one for one in units if value >= one[1]), units[-1])
+        fitting = [unit for unit in self.shown if value >= self.factors[unit]]
+        unit = fitting[-1] if fitting else self.shown[0]
         if not value:
-            unit, factor = next(one for one in units if one[1] == 1)
-        return f"{value / factor:.12g}{'' if self is TOKENS else ' '}{unit}"
-
-    def _shown_units(self) -> list[tuple[str, float]]:
-        names = _SHOWN[self.name]
-        return sorted(((name, self.factors[name]) for name in names), key=lambda one: -one[1])
+            unit = next(unit for unit in self.shown if self.factors[unit] == 1)
+        return f"{value / self.factors[unit]:.12g}{'' if self is TOKENS else ' '}{unit}"
 
 
 @lru_cache(maxsize=4096)  # a thousand configs say the same few things
@@ -101,6 +99,7 @@ DURATION = Quantity(
     pattern=_pattern(_DURATION_UNITS),
     factors=_DURATION_UNITS,
     examples=("5 seconds", "300 ms", "2 minutes", "24 hours", "7 days"),
+    shown=("ms", "s", "min", "h", "d"),
     suffix="_s",
 )
 """In seconds."""
@@ -130,6 +129,7 @@ TOKENS = Quantity(
     pattern=_pattern(_TOKEN_UNITS),
     factors=_TOKEN_UNITS,
     examples=("128k", "4096", "1M"),
+    shown=("", "k", "M"),
     bare=True,
     whole=True,
 )
@@ -145,13 +145,8 @@ SIZE = Quantity(
     pattern=_pattern(_SIZE_UNITS),
     factors=_SIZE_UNITS,
     examples=("2 MB", "512 KiB", "4 GiB"),
+    shown=("B", "kB", "MB", "GB", "TB"),
     suffix="_bytes",
     whole=True,
 )
 """In bytes."""
-
-_SHOWN = {
-    DURATION.name: ("ms", "s", "min", "h", "d"),
-    TOKENS.name: ("", "k", "M"),
-    SIZE.name: ("B", "kB", "MB", "GB", "TB"),
-}

@@ -30,7 +30,7 @@ _UNCHECKED = (
     *("title", "description", "default", "examples", "const", "format", "uniqueItems", "readOnly"),
     *("$ref", "$id", "$schema", "$comment", "additionalItems", "dependencies"),
 )
-_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum", "multipleOf")
+_NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 
 
 def check_json_schema(schema: Any, path: KeyPath) -> Iterator[Diagnostic]:
@@ -89,24 +89,17 @@ def _check_named(value: Any, path: KeyPath) -> Iterator[Diagnostic]:
         yield from check_json_schema(item, (*path, name))
 
 
-def _check_required(value: Any, path: KeyPath) -> Iterator[Diagnostic]:
-    if not isinstance(value, list) or not all(isinstance(name, str) for name in value):
-        yield _wrong(path, "must be a list of names")
+def _must_be(wanted: str, holds: Callable[[Any], bool]) -> Callable[..., Iterator[Diagnostic]]:
+    def check(value: Any, path: KeyPath) -> Iterator[Diagnostic]:
+        if not holds(value):
+            shown = "" if isinstance(value, list) else f", not {value!r}"
+            yield _wrong(path, f"must be {wanted}{shown}")
+
+    return check
 
 
-def _check_enum(value: Any, path: KeyPath) -> Iterator[Diagnostic]:
-    if not isinstance(value, list) or not value:
-        yield _wrong(path, "must be a list of values")
-
-
-def _check_count(value: Any, path: KeyPath) -> Iterator[Diagnostic]:
-    if type(value) is not int or value < 0:
-        yield _wrong(path, f"must be a whole number from 0, not {value!r}")
-
-
-def _check_number(value: Any, path: KeyPath) -> Iterator[Diagnostic]:
-    if type(value) not in (int, float) or (path[-1] == "multipleOf" and value <= 0):
-        yield _wrong(path, f"must be a number, not {value!r}")
+def _is_list_of_names(value: Any) -> bool:
+    return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
 
 def _check_pattern(value: Any, path: KeyPath) -> Iterator[Diagnostic]:
@@ -119,14 +112,20 @@ def _check_pattern(value: Any, path: KeyPath) -> Iterator[Diagnostic]:
 _KEYWORDS: Mapping[str, Callable[[Any, KeyPath], Iterator[Diagnostic]]] = {
     "type": _check_type,
     "items": _check_items,
-    "required": _check_required,
-    "enum": _check_enum,
+    "required": _must_be("a list of names", _is_list_of_names),
+    "enum": _must_be("a list of values", lambda value: isinstance(value, list) and bool(value)),
     "pattern": _check_pattern,
     **dict.fromkeys(_ONE, check_json_schema),
     **dict.fromkeys(_SOME, _check_some),
     **dict.fromkeys(_NAMED, _check_named),
-    **dict.fromkeys(_COUNTS, _check_count),
-    **dict.fromkeys(_NUMBERS, _check_number),
+    **dict.fromkeys(
+        _COUNTS,
+        _must_be("a whole number from 0", lambda value: type(value) is int and value >= 0),
+    ),
+    **dict.fromkeys(_NUMBERS, _must_be("a number", lambda value: type(value) in (int, float))),
+    "multipleOf": _must_be(
+        "a number above 0", lambda value: type(value) in (int, float) and value > 0
+    ),
     **dict.fromkeys(_UNCHECKED, lambda value, path: iter(())),
 }
 

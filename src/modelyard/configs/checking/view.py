@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, cast
 
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import Document
@@ -109,15 +109,15 @@ class EnvironmentView:
 
     def model(self, name: str | None) -> LanguageModel | None:
         """A language model."""
-        found: LanguageModel | None = self.settings("language_models", name) if name else None
-        return found
+        return (
+            cast("LanguageModel | None", self.settings("language_models", name)) if name else None
+        )
 
     def domain(self, name: str) -> SpecializedModel | None:
         """The specialised model of a domain."""
         joint = self.integration
         chosen = joint.primary_models.tasks.get(name, name) if joint else name
-        found: SpecializedModel | None = self.settings("specialized_models", chosen)
-        return found
+        return cast("SpecializedModel | None", self.settings("specialized_models", chosen))
 
     @property
     def integration(self) -> ModelIntegration | None:

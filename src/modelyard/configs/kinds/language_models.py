@@ -1,7 +1,8 @@
-"""A language model: a hosted one, one behind an endpoint of your own, a local one, or none."""
+"""A language model (hosted, behind an endpoint, local, or none), and the chain of fallbacks."""
 
 from __future__ import annotations
 
+from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
@@ -100,3 +101,50 @@ class LanguageModel:
     def needs_network(self) -> bool:
         """Whether a call leaves this process and its machine's own weights."""
         return self.provider not in ("local", "builtin")
+
+
+FindModel = Callable[[str], LanguageModel | None]
+
+
+def fallback_chain(
+    first: str, find: FindModel, order: Iterable[str] = ()
+) -> Iterator[tuple[str, LanguageModel | None]]:
+    """The models that are asked, `first` included, each once, with their settings.
+
+    A model's own `fallback` comes next, else the first of `order` that has not been asked. The
+    chain ends with a `builtin` model, which cannot fail.
+    """
+    order = tuple(order)
+    asked = {first}
+    name: str | None = first
+    while name is not None:
+        model = find(name)
+        yield name, model
+        if model is not None and model.provider == "builtin":
+            return
+        own = model.fallback if model else None
+        candidates = (own, *order) if own else order
+        name = next((candidate for candidate in candidates if candidate not in asked), None)
+        if name is not None:
+            asked.add(name)
+
+
+def fallback_cycle(first: str, find: FindModel, acyclic: set[str]) -> tuple[str, ...]:
+    """The names of the cycle in which `fallback` leads from a model back to it; empty without one.
+
+    `acyclic` are models known to lead into no cycle; those met on the way to an end are added.
+    """
+    asked: dict[str, None] = {first: None}
+    name = first
+    while True:
+        model = find(name)
+        following = model.fallback if model else None
+        if following == first:
+            return (*asked, first)
+        if following is None or following in acyclic:
+            acyclic.update(asked)
+            return ()
+        if following in asked:
+            return ()
+        asked[following] = None
+        name = following

@@ -8,7 +8,7 @@ from collections.abc import Iterator
 from functools import lru_cache
 from pathlib import Path
 
-from modelyard.configs.checking.meaning import problem, warning
+from modelyard.configs.checking.meaning import check_repeated, problem, warning
 from modelyard.configs.checking.meaning.calls import check_plain_http
 from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.kinds.embedding_models import (
@@ -177,14 +177,7 @@ def _check_search(search: SearchRules, view: EnvironmentView) -> Iterator[Diagno
             "empty",
             "'search.groups' is empty, so that a search without a domain finds nothing",
         )
-    for place, group in enumerate(search.groups):
-        if group in search.groups[:place]:
-            yield problem(
-                ("search", "groups", place),
-                "repeated",
-                f"'{group}' is already in 'search.groups'",
-                hint="leave one out",
-            )
+    yield from check_repeated(search.groups, ("search", "groups"))
     for key in ("top", "reranked"):
         if getattr(search, key) > search.candidates:
             yield problem(

@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
+from dataclasses import replace
 
-from modelyard.configs.checking.meaning import problem, warning
+from modelyard.configs.checking.meaning import check_repeated, problem, warning
 from modelyard.configs.checking.meaning.calls import check_order
 from modelyard.configs.checking.view import EnvironmentView
-from modelyard.configs.fallback import fallback_chain
 from modelyard.configs.kinds.integration import (
     Budgets,
     FallbackStrategy,
@@ -17,6 +17,7 @@ from modelyard.configs.kinds.integration import (
     RoutingRule,
     ServiceLimits,
 )
+from modelyard.configs.kinds.language_models import fallback_chain
 from modelyard.configs.kinds.performance_profiles import PerformanceProfile
 from modelyard.core.errors import Diagnostic, KeyPath, dotted
 from modelyard.settings.units import MONEY, TOKENS
@@ -59,7 +60,7 @@ def _check_rules(joint: ModelIntegration, view: EnvironmentView) -> Iterator[Dia
     rules = joint.routing.rules
     for place, rule in enumerate(rules):
         path: KeyPath = (_TOP, "routing", "rules", place)
-        hiding = next((one for one in range(place) if _covers(rules[one], rule)), None)
+        hiding = next((at for at in range(place) if _covers(rules[at], rule)), None)
         if hiding is not None:
             yield warning(
                 path,
@@ -98,28 +99,26 @@ def _covers(earlier: RoutingRule, later: RoutingRule) -> bool:
 
 
 def _check_local_only(joint: ModelIntegration, view: EnvironmentView) -> Iterator[Diagnostic]:
-    for place, domain in enumerate(joint.routing.local_only):
-        path: KeyPath = (_TOP, "routing", "local_only", place)
-        if domain in joint.routing.local_only[:place]:
-            message = f"'{domain}' is already in '{dotted(path[:-1])}'"
-            yield problem(path, "repeated", message, hint="leave one out")
-            continue
-        for who, name in dict.fromkeys(_who_may_answer(joint, domain, view)):
+    path: KeyPath = (_TOP, "routing", "local_only")
+    domains = joint.routing.local_only
+    yield from check_repeated(domains, path)
+    for domain in dict.fromkeys(domains):
+        for role, name in dict.fromkeys(_models_that_may_answer(joint, domain, view)):
             model = view.model(name)
             if model is not None and model.needs_network:
                 yield problem(
-                    path,
+                    (*path, domains.index(domain)),
                     "leaves-the-machine",
-                    f"'{domain}' must stay on this machine, and {who} is {name}, which needs the "
+                    f"'{domain}' must stay on this machine, and {role} is {name}, which needs the "
                     "network",
                     hint="name a local model there, or take the domain out of 'local_only'",
                 )
 
 
-def _who_may_answer(
+def _models_that_may_answer(
     joint: ModelIntegration, domain: str, view: EnvironmentView
 ) -> Iterator[tuple[str, str]]:
-    """Every model that requests of a domain could come to, and as what."""
+    """The role and name of every model that may answer requests of a domain."""
     settings = view.domain(domain)
     if settings is None:
         return
@@ -171,24 +170,24 @@ def _check_budgets(budgets: Budgets) -> Iterator[Diagnostic]:
 def _check_larger(
     small: tuple[str, float | None], large: tuple[str, float | None]
 ) -> Iterator[Diagnostic]:
-    (key, one), (other_key, other) = small, large
-    if one is not None and other is not None and one > other:
+    (key, less), (larger_key, more) = small, large
+    if less is not None and more is not None and less > more:
         yield problem(
             (_TOP, "budgets", key),
             "contradiction",
-            f"'budgets.{key}' ({MONEY.show(one)}) is more than 'budgets.{other_key}' "
-            f"({MONEY.show(other)}), and can never be reached",
+            f"'budgets.{key}' ({MONEY.show(less)}) is more than 'budgets.{larger_key}' "
+            f"({MONEY.show(more)}), and can never be reached",
             hint="exchange the two, or lower it",
         )
 
 
 def _check_rates(limits: ServiceLimits) -> Iterator[Diagnostic]:
-    one, every = limits.requests_per_minute_per_organisation, limits.requests_per_minute
-    if one is not None and every is not None and one > every:
+    of_one, of_all = limits.requests_per_minute_per_organisation, limits.requests_per_minute
+    if of_one is not None and of_all is not None and of_one > of_all:
         yield warning(
             (_TOP, "rate_limits", "requests_per_minute_per_organisation"),
             "contradiction",
-            f"one organisation may send {one} requests a minute and all together {every}: one "
+            f"one organisation may send {of_one} requests a minute and all together {of_all}: one "
             "can shut out all others",
             hint="lower it",
         )
@@ -204,10 +203,8 @@ def _check_monitoring(monitoring: PerformanceMonitoring) -> Iterator[Diagnostic]
         "error_rate": thresholds.error_rate,
     }
     measured: tuple[str, ...] = monitoring.metrics
-    for place, metric in enumerate(measured):
-        if metric in measured[:place]:
-            message = f"'{metric}' is already in 'metrics'"
-            yield warning((*path, "metrics", place), "repeated", message, hint="leave one out")
+    for repeated in check_repeated(measured, (*path, "metrics")):
+        yield replace(repeated, level="warning")
     for metric, limit in given.items():
         if limit is not None and metric not in measured:
             yield problem(

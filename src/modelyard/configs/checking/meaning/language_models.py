@@ -8,8 +8,7 @@ from modelyard.configs.checking.meaning import problem, warning
 from modelyard.configs.checking.meaning.calls import check_generation, check_plain_http
 from modelyard.configs.checking.meaning.references import check_reference
 from modelyard.configs.checking.view import EnvironmentView
-from modelyard.configs.fallback import fallback_cycle
-from modelyard.configs.kinds.language_models import BasicAnswer, LanguageModel
+from modelyard.configs.kinds.language_models import BasicAnswer, LanguageModel, fallback_cycle
 from modelyard.configs.reading.references import ConfigReference
 from modelyard.core.errors import Diagnostic
 from modelyard.settings.units import DURATION, TOKENS

@@ -2,15 +2,13 @@
 
 from __future__ import annotations
 
-from collections import Counter
 from collections.abc import Iterator
 
 from modelyard.configs.checking.json_schema import check_json_schema
-from modelyard.configs.checking.meaning import problem, warning
+from modelyard.configs.checking.meaning import check_repeated, problem, warning
 from modelyard.configs.checking.meaning.calls import check_generation, check_order, check_stops
 from modelyard.configs.checking.view import EnvironmentView
-from modelyard.configs.fallback import fallback_chain
-from modelyard.configs.kinds.language_models import LanguageModel
+from modelyard.configs.kinds.language_models import LanguageModel, fallback_chain
 from modelyard.configs.kinds.performance_profiles import PerformanceProfile
 from modelyard.configs.kinds.specialized_models import SpecializedModel
 from modelyard.core.errors import Diagnostic
@@ -80,15 +78,7 @@ def _check_repeated_sources(domain: SpecializedModel) -> Iterator[Diagnostic]:
             "'retrieval.domains' is empty, so that nothing is looked up",
             hint="name a search domain, or leave 'retrieval' out",
         )
-    for target, times in Counter(named).items():
-        if times > 1:
-            last = len(named) - 1 - named[::-1].index(target)
-            yield problem(
-                ("retrieval", "domains", last),
-                "repeated",
-                f"'{target}' is already in 'retrieval.domains'",
-                hint="leave one out",
-            )
+    yield from check_repeated(named, ("retrieval", "domains"))
 
 
 def _check_own_fallback(domain: SpecializedModel, view: EnvironmentView) -> Iterator[Diagnostic]:
