@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -16,7 +16,7 @@ from typing import Any, TypeVar
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.core.errors import Diagnostic, ModelyardError
+from modelyard.core.errors import ModelyardError
 from modelyard.weights.files import TensorEntry, read_tensor_entries
 
 CONFIG_NAME = "adapter_config.json"
@@ -27,17 +27,6 @@ Matrix = npt.NDArray[np.float32]
 
 class AdapterMismatch(ModelyardError):
     """The files of an adapter are not whole, not safe to load, or do not fit the base."""
-
-    def __init__(
-        self,
-        message: str,
-        *,
-        where: str,
-        problems: Iterable[Diagnostic] = (),
-        hint: str | None = None,
-    ) -> None:
-        super().__init__(message, where=where, hint=hint)
-        self.problems = tuple(problems)
 
 
 @dataclass(frozen=True, slots=True)

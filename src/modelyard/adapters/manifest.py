@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
@@ -24,10 +24,9 @@ MANIFEST_NAME = "MANIFEST.json"
 class DamagedVersion(ModelyardError):
     """A version's manifest is missing, unreadable, or another version's."""
 
-    def __init__(self, message: str, *, where: str, problems: tuple[Diagnostic, ...] = ()) -> None:
+    def __init__(self, message: str, *, where: str, problems: Iterable[Diagnostic] = ()) -> None:
         hint = "restore the version from a backup, or train it again (`models fine-tune --fresh`)"
-        super().__init__(message, where=where, hint=hint)
-        self.problems = problems
+        super().__init__(message, where=where, hint=hint, problems=problems)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -113,7 +112,7 @@ def parse_manifest(data: bytes, *, where: str) -> Manifest:
         raise DamagedVersion("is not a manifest", where=where)
     manifest, problems = build_settings(Manifest, values, lambda _: None)
     if manifest is None:
-        raise DamagedVersion("is not a whole manifest", where=where, problems=tuple(problems))
+        raise DamagedVersion("is not a whole manifest", where=where, problems=problems)
     return manifest
 
 
@@ -174,9 +173,7 @@ def require_intact(folder: Path, manifest: Manifest) -> None:
         if (message := _difference(found.get(name), manifest.files.get(name)))
     ]
     if problems:
-        raise DamagedVersion(
-            "is not as it was registered", where=str(folder), problems=tuple(problems)
-        )
+        raise DamagedVersion("is not as it was registered", where=str(folder), problems=problems)
 
 
 _REWRITTEN = Diagnostic(message="was changed: it is not what its digest says", where=MANIFEST_NAME)

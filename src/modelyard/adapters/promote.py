@@ -88,7 +88,7 @@ def require_sound(project: Project, version: AdapterVersion, base: LocalBase | N
         raise DamagedVersion(
             f"{here.name} does not pass `models adapters verify`",
             where=project.show(here.path),
-            problems=tuple(problems),
+            problems=problems,
         )
 
 

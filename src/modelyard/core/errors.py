@@ -42,7 +42,7 @@ A `Diagnostic` is one thing that is wrong with an input; errors and reports carr
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from difflib import get_close_matches
 from functools import lru_cache
@@ -94,14 +94,27 @@ class ModelyardError(Exception):
     """The thing asked for failed (exit code 1)."""
 
     exit_code = 1
-    problems: tuple[Diagnostic, ...] = ()
-    """The single things that are wrong, when the error sums up several."""
 
-    def __init__(self, message: str, *, where: str | None = None, hint: str | None = None) -> None:
+    def __init__(
+        self,
+        message: str,
+        *,
+        where: str | None = None,
+        hint: str | None = None,
+        problems: Iterable[Diagnostic] = (),
+    ) -> None:
         super().__init__(message)
         self.message = message
         self.where = where
         self.hint = hint
+        self.problems = tuple(problems)
+        """The single things that are wrong, when the error sums up several."""
+
+    def diagnostics(self) -> list[Diagnostic]:
+        """The single things that are wrong; the error itself when it sums up nothing."""
+        return list(self.problems) or [
+            Diagnostic(message=self.message, where=self.where, hint=self.hint)
+        ]
 
     def __str__(self) -> str:
         return f"{self.where}: {self.message}" if self.where else self.message
@@ -137,8 +150,7 @@ class ProblemsFound(InvalidInput):
     def __init__(
         self, summary: str, problems: Sequence[Diagnostic], *, hint: str | None = None
     ) -> None:
-        super().__init__(summary, hint=hint)
-        self.problems = tuple(problems)
+        super().__init__(summary, hint=hint, problems=problems)
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:

@@ -124,10 +124,6 @@ class Plan:
 class StalePlan(ModelyardError):
     """The preconditions of a plan no longer hold."""
 
-    def __init__(self, message: str, *, problems: tuple[Diagnostic, ...], hint: str) -> None:
-        super().__init__(message, hint=hint)
-        self.problems = problems
-
 
 def build_plan(
     preconditions: PlanPreconditions,

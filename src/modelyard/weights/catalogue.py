@@ -138,9 +138,7 @@ def load_catalogue(project: Project) -> dict[str, BaseCard]:
         try:
             cards[name] = _load_base_card(project, name)
         except InvalidInput as error:
-            problems += error.problems or [
-                Diagnostic(message=error.message, where=error.where, hint=error.hint)
-            ]
+            problems += error.diagnostics()
     if problems:
         raise ProblemsFound("the base model cards are not valid", problems)
     return cards

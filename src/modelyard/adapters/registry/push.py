@@ -115,7 +115,7 @@ def _as_remote(version: AdapterVersion) -> RemoteVersion:
     path = version.path / MANIFEST_NAME
     problems = manifest_problems(version.manifest, version.adapter, version.number)
     if problems:
-        raise DamagedVersion("is not fit for a registry", where=str(path), problems=tuple(problems))
+        raise DamagedVersion("is not fit for a registry", where=str(path), problems=problems)
     return RemoteVersion(version.adapter, version.number, path.read_bytes(), version.manifest)
 
 

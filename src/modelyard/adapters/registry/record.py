@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
+from collections.abc import Iterable
 from dataclasses import dataclass
 from typing import Any
 
@@ -36,10 +37,9 @@ _FILE_NAME = re.compile(
 class DamagedRegistry(ModelyardError):
     """What lies in the registry is not what should, and nothing of it is taken."""
 
-    def __init__(self, message: str, *, where: str, problems: tuple[Diagnostic, ...] = ()) -> None:
+    def __init__(self, message: str, *, where: str, problems: Iterable[Diagnostic] = ()) -> None:
         hint = "push the version again with --force, from a project where it is whole"
-        super().__init__(message, where=where, hint=hint)
-        self.problems = problems
+        super().__init__(message, where=where, hint=hint, problems=problems)
 
 
 @dataclass(frozen=True, slots=True)
@@ -92,7 +92,7 @@ def parse_record(data: bytes, adapter: str, number: int, *, where: str) -> Remot
         raise DamagedRegistry(error.message, where=where, problems=error.problems) from error
     if problems := manifest_problems(manifest, adapter, number):
         raise DamagedRegistry(
-            "holds a manifest that no version has", where=where, problems=tuple(problems)
+            "holds a manifest that no version has", where=where, problems=problems
         )
     return RemoteVersion(adapter, number, manifest_bytes, manifest)
 

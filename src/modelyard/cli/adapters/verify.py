@@ -130,9 +130,7 @@ def _verify_one(
                 message = "changes nothing: its logits are the base's"
                 problems.append(Diagnostic(message=message))
     except ModelyardError as error:
-        problems += error.problems or [
-            Diagnostic(message=error.message, where=error.where, hint=error.hint)
-        ]
+        problems += error.diagnostics()
     return _result(f"{adapter}@{number}", problems, change)
 
 
