@@ -51,10 +51,10 @@ def searchable(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
         lambda searcher, project, settings: EightNumbers(),
     )
     monkeypatch.setattr(
-        "modelyard.encoders.pool.Encoders.fingerprint", lambda encoders, settings: "eight"
+        "modelyard.encoders.encoder.Encoders.fingerprint", lambda encoders, settings: "eight"
     )
     monkeypatch.setattr(
-        "modelyard.encoders.pool.Encoders.open",
+        "modelyard.encoders.encoder.Encoders.open",
         lambda encoders, settings, texts=0: EightNumbers(),
     )
     vector = EightNumbers().encode_query("").astype(VECTOR_TYPE).tobytes()

@@ -35,10 +35,10 @@ def docs(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "raw.md").write_bytes(b"\0\1\2")
     toy = ToyEncoder()
     monkeypatch.setattr(
-        "modelyard.encoders.pool.Encoders.fingerprint", lambda self, settings: toy.fingerprint
+        "modelyard.encoders.encoder.Encoders.fingerprint", lambda self, settings: toy.fingerprint
     )
     monkeypatch.setattr(
-        "modelyard.encoders.pool.Encoders.open", lambda self, settings, texts=0: toy
+        "modelyard.encoders.encoder.Encoders.open", lambda self, settings, texts=0: toy
     )
     monkeypatch.setattr(
         "modelyard.retrieval.status.encoder_fingerprint", lambda project, settings: toy.fingerprint
