@@ -150,10 +150,10 @@ def test_the_template_may_stand_in_the_tokenizer_config(
 
 
 def test_the_hash_is_of_the_template_text(tiny_base_folder: Path, tmp_path: Path) -> None:
-    one = ChatTokenizer.load(base_with(tiny_base_folder, tmp_path / "one", CHATML))
-    two = ChatTokenizer.load(base_with(tiny_base_folder, tmp_path / "two", CHATML + " "))
-    assert one.template_hash != two.template_hash
-    assert one.template_hash.startswith("sha256:") and len(one.template_hash) == 71
+    first = ChatTokenizer.load(base_with(tiny_base_folder, tmp_path / "one", CHATML))
+    second = ChatTokenizer.load(base_with(tiny_base_folder, tmp_path / "two", CHATML + " "))
+    assert first.template_hash != second.template_hash
+    assert first.template_hash.startswith("sha256:") and len(first.template_hash) == 71
 
 
 def test_every_token_that_ends_an_answer_is_known(tiny_base_folder: Path, tmp_path: Path) -> None:

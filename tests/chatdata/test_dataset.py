@@ -46,8 +46,8 @@ def test_without_eval_a_tenth_is_kept_back_always_the_same_rows(
     assert 3 <= len(before.evaluation) <= 20
     write_jsonl(train, [*ROWS[150:], *ROWS[:100]])
     after = load_dataset(project, "support")
-    kept = {one.first_question for one in after.evaluation}
-    assert {one.first_question for one in before.evaluation} <= kept
+    kept = {row.first_question for row in after.evaluation}
+    assert {row.first_question for row in before.evaluation} <= kept
 
 
 def test_a_path_may_lie_anywhere_and_be_of_any_format(
@@ -65,9 +65,9 @@ def test_a_path_may_lie_anywhere_and_be_of_any_format(
     assert load_dataset(project, "rows.jsonl").train[0].source == "rows.jsonl:1"
 
 
-def test_one_row_is_learned_and_not_kept_back(project: Project, write_jsonl: Write) -> None:
-    for one in ROWS[:40]:
-        loaded = load_dataset(project, str(write_jsonl(project.root / "one.jsonl", [one])))
+def test_a_single_row_is_for_training(project: Project, write_jsonl: Write) -> None:
+    for only_row in ROWS[:40]:
+        loaded = load_dataset(project, str(write_jsonl(project.root / "one.jsonl", [only_row])))
         assert (len(loaded.train), len(loaded.evaluation)) == (1, 0)
         assert loaded.warnings == ("there are no evaluation rows, so nothing can be evaluated",)
 
@@ -191,7 +191,7 @@ def test_the_fingerprint_is_of_the_content(project: Project, write_jsonl: Write)
     assert len({first, *map(fingerprint, changed)}) == 5
 
 
-def test_the_card_says_whose_it_is_and_whether_rows_changed(
+def test_the_card_says_the_owner_and_whether_rows_changed(
     project: Project, write_jsonl: Write
 ) -> None:
     folder = project.dataset("support")

@@ -34,7 +34,7 @@ def test_a_row_of_train_in_eval_is_found() -> None:
 
 
 @pytest.mark.parametrize(
-    ("learned", "asked"),
+    ("trained", "asked"),
     [
         ("How do I dispute a direct debit payment?", "How can I dispute a direct debit payment?"),
         ("My cash withdrawal was declined. Why?", "my cash withdrawal was declined, why"),
@@ -45,21 +45,21 @@ def test_a_row_of_train_in_eval_is_found() -> None:
         ("東京の支社はいつ開きますか", "東京の支社はいつ開きますか?"),
     ],
 )
-def test_a_question_in_nearly_the_same_words_is_found(learned: str, asked: str) -> None:
-    (pair,) = find_near([*OTHERS, asking(learned)], [asking(asked)])
-    assert (pair.source, pair.other) == (asked, learned)
+def test_a_question_in_nearly_the_same_words_is_found(trained: str, asked: str) -> None:
+    (pair,) = find_near([*OTHERS, asking(trained)], [asking(asked)])
+    assert (pair.source, pair.other) == (asked, trained)
     assert 0.6 <= pair.similarity <= 1
 
 
 @pytest.mark.parametrize(
-    ("learned", "asked"),
+    ("trained", "asked"),
     [
         ("How long does a transfer to Europe take?", "How long does it take to get a new card?"),
         ("Who leads the legal team?", "Who is the head of the help desk?"),
     ],
 )
-def test_another_question_is_not(learned: str, asked: str) -> None:
-    assert find_near([*OTHERS, asking(learned)], [asking(asked)]) == []
+def test_another_question_is_not(trained: str, asked: str) -> None:
+    assert find_near([*OTHERS, asking(trained)], [asking(asked)]) == []
 
 
 def test_an_instruction_that_opens_every_row_says_nothing() -> None:

@@ -36,11 +36,14 @@ def problems_of(**values: Any) -> list[str]:
 
 def some(count: int, **more: Any) -> list[Feedback]:
     asked = [f"How heavy is part {number}?" for number in range(count)]
-    return [Feedback(prompt=one, answer="Heavy.", correction="Light.", **more) for one in asked]
+    return [
+        Feedback(prompt=question, answer="Heavy.", correction="Light.", **more)
+        for question in asked
+    ]
 
 
 @pytest.mark.parametrize(
-    ("values", "lesson"),
+    ("values", "training_answer"),
     [
         ({}, None),
         ({"rating": "bad"}, None),
@@ -50,12 +53,12 @@ def some(count: int, **more: Any) -> list[Feedback]:
         ({"correction": "Bob."}, "Bob."),
     ],
 )
-def test_a_correction_is_learned_else_an_answer_that_was_good(
-    values: dict[str, Any], lesson: str | None
+def test_training_takes_the_correction_else_an_answer_rated_good(
+    values: dict[str, Any], training_answer: str | None
 ) -> None:
     row, problems = check_feedback(ASKED | values, lambda _: None)
     assert row and not problems
-    assert row.training_answer == lesson
+    assert row.training_answer == training_answer
 
 
 @pytest.mark.parametrize(

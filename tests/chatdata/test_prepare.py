@@ -86,7 +86,7 @@ def test_running_it_again_changes_nothing(project: Project, prepare: Prepare, so
     assert {path: path.stat().st_mtime_ns for path in project.dataset("parts").iterdir()} == files
 
 
-def test_a_grown_source_or_another_option_prepares_anew_and_rows_keep_their_side(
+def test_a_grown_source_or_another_option_prepares_again_and_rows_keep_their_side(
     project: Project, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
 ) -> None:
     before = prepare(source)
@@ -135,7 +135,7 @@ def test_secrets_are_flagged_or_dropped(
     secret = {"prompt": "password=Tr0ub4dor&3 or a@b.org?", "completion": "Yes."}
     write_jsonl(source, [secret, *ROWS])
     done = prepare(source)
-    assert [(one.kind, one.source) for one in done.flagged] == [
+    assert [(found.kind, found.source) for found in done.flagged] == [
         ("e-mail address", f"{source}:1"),
         ("password", f"{source}:1"),
     ]

@@ -36,7 +36,7 @@ Prepare = Callable[..., PreparedData]
 @pytest.fixture
 def prepare(project: Project) -> Prepare:
     def run(
-        out: str = "lessons", *, dry_run: bool = False, wait_s: float = 0, **asked: Any
+        out: str = "corrections", *, dry_run: bool = False, wait_s: float = 0, **asked: Any
     ) -> PreparedData:
         request = PrepareRequest(**({"sources": (), "out": out, "from_feedback": True} | asked))
         return prepare_data(project, request, progress=Silent(), dry_run=dry_run, wait_s=wait_s)
@@ -70,19 +70,19 @@ def test_feedback_becomes_a_dataset_that_says_where_it_came_from(
 ) -> None:
     record(project, 1, 40, org="acme")
     done = prepare(org="acme")
-    loaded = load_dataset(project, "lessons")
+    loaded = load_dataset(project, "corrections")
     assert loaded.org == "acme" and loaded.warnings == ()
     assert loaded.fingerprint == done.fingerprint
     assert done.train_rows + done.evaluation_rows == 40 and done.evaluation_rows
-    card = load_card(project.dataset("lessons") / "DATASET.md")
+    card = load_card(project.dataset("corrections") / "DATASET.md")
     (origin,) = card.front.value["prepared_from"]
     assert (origin["path"], origin["rows"]) == ("feedback", 40)
     assert (origin["first_id"], origin["last_id"]) == (1, 40)
     assert "recorded feedback of organisation acme (40 rows, ids 1 to 40)" in card.body
-    assert {row.used_in for row in list_feedback(project)} == {"lessons"}
+    assert {row.used_in for row in list_feedback(project)} == {"corrections"}
 
 
-def test_the_correction_is_learned_else_the_good_answer_oldest_first(
+def test_the_correction_is_trained_else_the_good_answer_oldest_first(
     project: Project, prepare: Prepare
 ) -> None:
     record_feedback(
@@ -96,22 +96,24 @@ def test_the_correction_is_learned_else_the_good_answer_oldest_first(
         ],
     )
     prepare(evaluation_share=0.0001)
-    learned = [
-        (row["feedback"], row["messages"][1]["content"]) for row in rows_of(project, "lessons")
+    trained = [
+        (row["feedback"], row["messages"][1]["content"]) for row in rows_of(project, "corrections")
     ]
-    assert learned == [(1, "a"), (3, "b")]
+    assert trained == [(1, "a"), (3, "b")]
     assert [row.id for row in list_feedback(project, unused=True)] == [2, 4, 5]
 
 
 def test_the_dataset_grows_and_rows_keep_their_side(project: Project, prepare: Prepare) -> None:
     record(project, 1, 40)
     prepare()
-    judged = {row.first_question for row in load_dataset(project, "lessons").evaluation}
+    evaluated = {row.first_question for row in load_dataset(project, "corrections").evaluation}
     record(project, 41, 60)
     grown = prepare()
     assert grown.feedback and (grown.feedback.rows, grown.feedback.new_rows) == (60, 20)
-    assert ids_of(project, "lessons") == list(range(1, 61))
-    assert judged <= {row.first_question for row in load_dataset(project, "lessons").evaluation}
+    assert ids_of(project, "corrections") == list(range(1, 61))
+    assert evaluated <= {
+        row.first_question for row in load_dataset(project, "corrections").evaluation
+    }
 
 
 def test_without_new_feedback_nothing_changes(project: Project, prepare: Prepare) -> None:
@@ -119,12 +121,12 @@ def test_without_new_feedback_nothing_changes(project: Project, prepare: Prepare
     first = prepare()
     record_feedback(project, [Feedback(prompt="Bad?", answer="Yes.", rating="bad")])
     record(project, 1, 5, org="acme")
-    before = {path: path.stat().st_mtime_ns for path in project.dataset("lessons").iterdir()}
+    before = {path: path.stat().st_mtime_ns for path in project.dataset("corrections").iterdir()}
     again = prepare()
     assert again.unchanged and again.fingerprint == first.fingerprint
     assert again.feedback and again.feedback.new_rows == 0
     assert {
-        path: path.stat().st_mtime_ns for path in project.dataset("lessons").iterdir()
+        path: path.stat().st_mtime_ns for path in project.dataset("corrections").iterdir()
     } == before
     assert not prepare(evaluation_share=0.4).unchanged
 
@@ -143,30 +145,32 @@ def test_another_dataset_takes_only_what_is_unused(project: Project, prepare: Pr
     assert ids_of(project, "two") == [11, 12, 13, 14]
 
 
-def test_equal_lessons_are_written_once_and_belong_to_the_dataset(
+def test_equal_corrections_are_written_once_and_belong_to_the_dataset(
     project: Project, prepare: Prepare
 ) -> None:
     record(project, 1, 5)
     record(project, 1, 5, adapter="parts@1")
     done = prepare()
-    assert (done.removed_duplicates, ids_of(project, "lessons")) == (5, [1, 2, 3, 4, 5])
+    assert (done.removed_duplicates, ids_of(project, "corrections")) == (5, [1, 2, 3, 4, 5])
     assert list_feedback(project, unused=True) == ()
     assert prepare().unchanged
 
 
-def test_a_deleted_dataset_is_made_again_from_its_rows(project: Project, prepare: Prepare) -> None:
+def test_a_deleted_dataset_is_rebuilt_from_its_rows(project: Project, prepare: Prepare) -> None:
     record(project, 1, 10)
     first = prepare()
-    shutil.rmtree(project.dataset("lessons"))
+    shutil.rmtree(project.dataset("corrections"))
     assert prepare().fingerprint == first.fingerprint
 
 
 def test_secrets_in_feedback_are_flagged_or_dropped(project: Project, prepare: Prepare) -> None:
     record(project, 1, 10)
     record_feedback(project, [Feedback(prompt="Mail?", answer="x", correction="ann@example.org")])
-    assert [str(one) for one in prepare().flagged] == ["feedback:11 (message 2): e-mail address"]
+    assert [str(found) for found in prepare().flagged] == [
+        "feedback:11 (message 2): e-mail address"
+    ]
     dropped = prepare(drop_sensitive=True)
-    assert dropped.dropped_sensitive == 1 and ids_of(project, "lessons") == list(range(1, 11))
+    assert dropped.dropped_sensitive == 1 and ids_of(project, "corrections") == list(range(1, 11))
     assert prepare(drop_sensitive=True).unchanged
 
 
@@ -210,9 +214,9 @@ def test_files_and_feedback_do_not_mix(
     prepare("files", sources=(source,), from_feedback=False)
     with pytest.raises(InvalidInput, match=r"was prepared from other sources: .*rows.jsonl"):
         prepare("files")
-    prepare("lessons")
+    prepare("corrections")
     with pytest.raises(InvalidInput, match="was prepared from other sources: feedback"):
-        prepare("lessons", sources=(source,), from_feedback=False)
+        prepare("corrections", sources=(source,), from_feedback=False)
     assert list_feedback(project, unused=True) == ()
 
 
@@ -235,16 +239,16 @@ def test_rows_that_the_state_no_longer_knows_are_not_overwritten(
 ) -> None:
     record(project, 1, 10)
     prepare()
-    before = contents(project.dataset("lessons"))
+    before = contents(project.dataset("corrections"))
     for file in project.local_state.glob("state.db*"):
         file.unlink()
     record(project, 50, 70)
     with pytest.raises(InvalidInput, match="feedback that is no longer in the project's state"):
         prepare()
-    assert contents(project.dataset("lessons")) == before
+    assert contents(project.dataset("corrections")) == before
     assert len(list_feedback(project, unused=True)) == 21
     prepare(force=True)
-    assert len(ids_of(project, "lessons")) == 21
+    assert len(ids_of(project, "corrections")) == 21
 
 
 def test_rows_that_an_older_state_calls_unused_are_claimed_again(
@@ -280,7 +284,7 @@ def test_cut_off_at_any_call_and_done_again_it_ends_with_the_same_bytes(
     already: int,
 ) -> None:
     monkeypatch.setattr(prepared_folder, "utc_now", lambda: "2026-01-01T00:00:00Z")
-    folder = project.dataset("lessons")
+    folder = project.dataset("corrections")
     if already:
         record(project, 1, already)
         prepare()
@@ -303,13 +307,13 @@ def test_cut_off_at_any_call_and_done_again_it_ends_with_the_same_bytes(
         claimed = [row.id for row in list_feedback(project) if row.used_in]
         assert claimed in (list(range(1, already + 1)), list(range(1, 15))), number
         try:
-            found = ids_of(project, "lessons") if load_dataset(project, "lessons") else []
+            found = ids_of(project, "corrections") if load_dataset(project, "corrections") else []
         except InvalidInput:
             found = []  # not there yet, or said to be unfinished
         assert set(found) <= set(claimed), number
         claimed_unwritten += len(claimed) > len(found)
         if number % 2 and len(claimed) == 14:
-            with pytest.raises(NoData, match="14 used in dataset 'lessons'"):
+            with pytest.raises(NoData, match="14 used in dataset 'corrections'"):
                 prepare("another")
         prepare()
         assert contents(folder) == whole, number
@@ -323,9 +327,9 @@ def test_cut_off_at_any_call_another_dataset_never_shares_a_row(
     project: Project, prepare: Prepare
 ) -> None:
     record(project, 1, 12)
-    taken_by = {"lessons": 0, "another": 0}
+    taken_by = {"corrections": 0, "another": 0}
     for number in interruptions(prepare, "kill"):
-        for name in ("another", "lessons"):
+        for name in ("another", "corrections"):
             try:
                 prepare(name)
             except NoData:

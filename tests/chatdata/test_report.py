@@ -98,5 +98,5 @@ def test_a_histogram_has_at_most_twenty_bars(report: Callable[..., DataReport]) 
     found = report([ask("word " * n + str(n)) for n in range(1, 40)], [ask("a")])
     bars = found.train_tokens.histogram
     assert 1 < len(bars) <= 20
-    assert all(one.high + 1 == two.low for one, two in pairwise(bars))
+    assert all(left.high + 1 == right.low for left, right in pairwise(bars))
     assert bars[-1].high >= found.train_tokens.longest

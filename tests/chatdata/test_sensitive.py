@@ -46,7 +46,7 @@ def kinds(text: str) -> list[str]:
         ("write to jane.doe+x@mail.example.co.uk!", "e-mail address"),
     ],
 )
-def test_what_must_not_be_learned_is_found(text: str, kind: str) -> None:
+def test_what_must_not_be_trained_is_found(text: str, kind: str) -> None:
     assert kinds(text) == [kind]
 
 
@@ -108,6 +108,6 @@ def test_megabytes_are_searched_in_a_second() -> None:
     started = time.process_time()
     assert find_sensitive(rows) == []
     assert (
-        find_sensitive([saying(one * 100_000) for one in ("=", "eyJ", "a@", "://a:", "a.")]) == []
+        find_sensitive([saying(text * 100_000) for text in ("=", "eyJ", "a@", "://a:", "a.")]) == []
     )
     assert time.process_time() - started < 5

@@ -24,13 +24,13 @@ def test_a_row_keeps_its_side_when_the_file_grows_shrinks_or_is_shuffled() -> No
     for seed in range(30):
         chance = random.Random(seed)
         rows = random_rows(chance, chance.randint(1, 200))
-        learned = set(map(id, split_conversations(rows)[0]))
+        trained = set(map(id, split_conversations(rows)[0]))
         grown = rows + random_rows(chance, 100)
         chance.shuffle(grown)
         train, evaluation = split_conversations(grown)
         assert len(train) + len(evaluation) == len(grown)
         for row in rows:
-            assert (row in train) == (id(row) in learned)
+            assert (row in train) == (id(row) in trained)
 
 
 def test_a_larger_share_only_moves_rows_towards_evaluation() -> None:

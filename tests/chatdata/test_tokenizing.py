@@ -1,4 +1,4 @@
-"""What is learned is proven: the answers with their end-of-turn tokens, and nothing else."""
+"""The trained tokens are proven: the answers with their end-of-turn tokens, and nothing else."""
 
 from __future__ import annotations
 
@@ -38,19 +38,19 @@ def tokenizer(tiny_base_folder: Path, tmp_path: Path) -> ChatTokenizer:
     return ChatTokenizer.load(base_with(tiny_base_folder, tmp_path / "chatml", CHATML))
 
 
-def learned(row: TokenRow, tokenizer: ChatTokenizer) -> str:
+def trained_text(row: TokenRow, tokenizer: ChatTokenizer) -> str:
     return tokenizer.decode(row.input_ids[row.trained], skip_special_tokens=False)
 
 
-def test_a_row_is_the_rendering_up_to_its_last_learned_token(tokenizer: ChatTokenizer) -> None:
-    one = talk("What is it?", "It is blue.")
-    done = tokenize_conversations([one], tokenizer, max_length=512)
+def test_a_row_is_the_rendering_up_to_its_last_trained_token(tokenizer: ChatTokenizer) -> None:
+    conversation = talk("What is it?", "It is blue.")
+    done = tokenize_conversations([conversation], tokenizer, max_length=512)
     (row,) = done.rows
     assert row.input_ids.dtype == np.int32 and row.trained.dtype == np.bool_
-    whole = tokenizer.encode(tokenizer.render(one.messages))
+    whole = tokenizer.encode(tokenizer.render(conversation.messages))
     assert row.input_ids.tolist() == whole[: len(row.input_ids)]
     assert row.trained[-1]
-    assert learned(row, tokenizer) == "It is blue.<|im_end|>"
+    assert trained_text(row, tokenizer) == "It is blue.<|im_end|>"
     assert row.source == "train.jsonl:1"
     assert (done.cut, done.straddling, done.problems) == ((), (), ())
 
@@ -64,7 +64,7 @@ def test_a_row_is_the_rendering_up_to_its_last_learned_token(tokenizer: ChatToke
         (LLAMA2, " One. <|im_end|> Two 日本 😀. <|im_end|>"),
     ],
 )
-def test_every_answer_of_a_conversation_is_learned(
+def test_every_answer_of_a_conversation_is_trained(
     tiny_base_folder: Path, tmp_path: Path, template: str, expected: str
 ) -> None:
     tokenizer = ChatTokenizer.load(base_with(tiny_base_folder, tmp_path / "base", template))
@@ -72,13 +72,13 @@ def test_every_answer_of_a_conversation_is_learned(
         [talk("1?", "One.", "2?", "Two 日本 😀.")], tokenizer, max_length=512
     )
     assert done.problems == ()
-    assert learned(done.rows[0], tokenizer) == expected
+    assert trained_text(done.rows[0], tokenizer) == expected
 
 
 def test_what_is_asked_of_the_model_is_what_it_was_trained_on(tokenizer: ChatTokenizer) -> None:
-    one = talk("What is it?", "It is blue.", system="Be short.")
-    (row,) = tokenize_conversations([one], tokenizer, max_length=512).rows
-    prompt = tokenizer.encode_prompt(one.prompt)
+    conversation = talk("What is it?", "It is blue.", system="Be short.")
+    (row,) = tokenize_conversations([conversation], tokenizer, max_length=512).rows
+    prompt = tokenizer.encode_prompt(conversation.prompt)
     assert row.input_ids[: len(prompt)].tolist() == prompt
     assert not row.trained[: len(prompt)].any() and row.trained[len(prompt) :].all()
 
@@ -86,41 +86,41 @@ def test_what_is_asked_of_the_model_is_what_it_was_trained_on(tokenizer: ChatTok
 def test_a_default_system_prompt_is_no_obstacle(tokenizer: ChatTokenizer) -> None:
     assert "You are helpful." in tokenizer.render(talk("a", "b").messages)
     done = tokenize_conversations([talk("a", "b", "c", "d")], tokenizer, max_length=512)
-    assert learned(done.rows[0], tokenizer) == "b<|im_end|>d<|im_end|>"
+    assert trained_text(done.rows[0], tokenizer) == "b<|im_end|>d<|im_end|>"
 
 
-def test_a_partly_cut_answer_is_reported_and_learns_no_end_of_turn(
+def test_a_partly_cut_answer_is_reported_and_trains_no_end_of_turn(
     tokenizer: ChatTokenizer,
 ) -> None:
-    one = talk("What is it?", "It is blue and green.")
-    (full,) = tokenize_conversations([one], tokenizer, max_length=512).rows
+    conversation = talk("What is it?", "It is blue and green.")
+    (full,) = tokenize_conversations([conversation], tokenizer, max_length=512).rows
     length = len(full.input_ids)
-    done = tokenize_conversations([one], tokenizer, max_length=length - 3)
+    done = tokenize_conversations([conversation], tokenizer, max_length=length - 3)
     (row,) = done.rows
     assert done.cut == ("train.jsonl:1",) and done.problems == ()
     assert len(row.input_ids) == length - 3
-    assert "It is blue".startswith(learned(row, tokenizer)[:10])
+    assert "It is blue".startswith(trained_text(row, tokenizer)[:10])
     assert not set(row.input_ids[row.trained].tolist()) & tokenizer.eos_ids
-    assert tokenize_conversations([one], tokenizer, max_length=length).cut == ()
+    assert tokenize_conversations([conversation], tokenizer, max_length=length).cut == ()
 
 
 def test_an_answer_that_is_cut_off_entirely_is_refused(tokenizer: ChatTokenizer) -> None:
-    one = talk("What is it? " * 50, "It is blue.", source="train.jsonl:7")
-    done = tokenize_conversations([one, talk("a", "b")], tokenizer, max_length=100)
+    conversation = talk("What is it? " * 50, "It is blue.", source="train.jsonl:7")
+    done = tokenize_conversations([conversation, talk("a", "b")], tokenizer, max_length=100)
     (problem,) = done.problems
     assert len(done.rows) == 1
     assert problem.where == "train.jsonl:7"
     assert "max_length is 100: its last answer" in problem.message
-    needed = tokenize_conversations([one], tokenizer, max_length=10_000).rows[0]
+    needed = tokenize_conversations([conversation], tokenizer, max_length=10_000).rows[0]
     assert (
         problem.hint == f"raise max_length to {len(needed.input_ids)}, or shorten or split the row"
     )
 
 
 def test_no_length_is_advised_that_the_base_does_not_take(tokenizer: ChatTokenizer) -> None:
-    one = talk("What is it? " * 50, "It is blue.")
-    done = tokenize_conversations([one], tokenizer, max_length=100, most_tokens=120)
-    assert done.lost == (one.source,) and done.longest > 120
+    conversation = talk("What is it? " * 50, "It is blue.")
+    done = tokenize_conversations([conversation], tokenizer, max_length=100, most_tokens=120)
+    assert done.lost == (conversation.source,) and done.longest > 120
     assert done.problems[0].hint == (
         "split or remove the row: max_length can be 120 at most with this base"
     )
@@ -129,8 +129,8 @@ def test_no_length_is_advised_that_the_base_does_not_take(tokenizer: ChatTokeniz
 def test_a_long_conversation_that_loses_its_last_answer_is_refused(
     tokenizer: ChatTokenizer,
 ) -> None:
-    one = talk("a", "b", "What is it? " * 50, "It is blue.")
-    assert len(tokenize_conversations([one], tokenizer, max_length=100).problems) == 1
+    conversation = talk("a", "b", "What is it? " * 50, "It is blue.")
+    assert len(tokenize_conversations([conversation], tokenizer, max_length=100).problems) == 1
 
 
 @pytest.mark.parametrize(
@@ -164,7 +164,7 @@ def test_a_row_that_the_template_refuses_is_named(tiny_base_folder: Path, tmp_pa
     )
 
 
-def test_a_token_across_the_start_of_an_answer_is_reported_and_not_learned(
+def test_a_token_across_the_start_of_an_answer_is_reported_and_not_trained(
     tiny_base_folder: Path, tmp_path: Path
 ) -> None:
     glued = "{% for m in messages %}{% if m.role == 'user' %}{{ m.content }} th{% else %}"
@@ -173,10 +173,10 @@ def test_a_token_across_the_start_of_an_answer_is_reported_and_not_learned(
     assert len(tokenizer.encode(" the")) == 1
     done = tokenize_conversations([talk("say", "e sky.")], tokenizer, max_length=512)
     assert done.straddling == ("train.jsonl:1",)
-    assert learned(done.rows[0], tokenizer) == " sky.<|im_end|>"
+    assert trained_text(done.rows[0], tokenizer) == " sky.<|im_end|>"
 
 
-def test_a_template_without_an_end_of_turn_token_learns_the_whitespace_that_ends_a_turn(
+def test_a_template_without_an_end_of_turn_token_trains_the_whitespace_that_ends_a_turn(
     tiny_base_folder: Path, tmp_path: Path
 ) -> None:
     plain = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
@@ -184,10 +184,10 @@ def test_a_template_without_an_end_of_turn_token_learns_the_whitespace_that_ends
     folder = base_with(tiny_base_folder, tmp_path / "plain", plain.replace("\n", "{{ '\\n' }}"))
     tokenizer = ChatTokenizer.load(folder)
     done = tokenize_conversations([talk("q", "It is.", "q", "Yes.")], tokenizer, max_length=512)
-    assert learned(done.rows[0], tokenizer) == " It is.\n Yes.\n"
+    assert trained_text(done.rows[0], tokenizer) == " It is.\n Yes.\n"
 
 
-def test_samples_show_what_is_learned(tokenizer: ChatTokenizer) -> None:
+def test_masked_texts_show_what_is_trained(tokenizer: ChatTokenizer) -> None:
     rows = [talk("1 日?", f"One {line} 😀.", source=f"train.jsonl:{line}") for line in range(1, 10)]
     done = tokenize_conversations(rows, tokenizer, max_length=512)
     samples = build_masked_texts(done.rows, tokenizer, 3)
@@ -223,7 +223,7 @@ def test_a_sentencepiece_style_tokenizer_keeps_its_spaces_in_samples(
     loaded = ChatTokenizer.load(folder)
     done = tokenize_conversations([talk("What is it?", "it is blue.")], loaded, max_length=512)
     (sample,) = build_masked_texts(done.rows, loaded, 1)
-    assert [(text.strip(), is_learned) for text, is_learned in sample.pieces] == [
+    assert [(text.strip(), is_trained) for text, is_trained in sample.pieces] == [
         ("<|im_start|> [INST] What is it? [/INST]", False),
         ("it is blue. <|im_end|>", True),
     ]

@@ -79,8 +79,7 @@ def find_near(
     total_weight = np.bincount(rows, weights[shingles], minlength=len(train) + len(evaluation))
 
     # Postings: for each shingle, the train rows it is in, as a slice of one array.
-    by_shingle = np.argsort(shingles[in_train], kind="stable")
-    postings = rows[in_train][by_shingle]
+    postings = rows[in_train][np.argsort(shingles[in_train], kind="stable")]
     ends = np.cumsum(frequency)
     row_starts = np.searchsorted(rows, np.arange(len(train), len(train) + len(evaluation) + 1))
 

@@ -69,8 +69,10 @@ def _sandbox() -> jinja2.Environment:
         trim_blocks=True, lstrip_blocks=True, extensions=[_Generation, jinja2.ext.loopcontrols]
     )
     sandbox.filters["tojson"] = _tojson
-    sandbox.globals["raise_exception"] = _raise_exception
-    sandbox.globals["strftime_now"] = lambda form: datetime.now().strftime(form)
+    sandbox.globals.update(
+        raise_exception=_raise_exception,
+        strftime_now=lambda form: datetime.now().strftime(form),
+    )
     return sandbox
 
 
