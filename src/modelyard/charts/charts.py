@@ -195,7 +195,9 @@ def render_bars(
 
 def render_intervals(title: str, intervals: Sequence[Interval], *, unit: str) -> Markup:
     """Estimates with their intervals against zero."""
-    lowest, highest = extent([0.0, *(end for one in intervals for end in (one.low, one.high))])
+    lowest, highest = extent(
+        [0.0, *(end for interval in intervals for end in (interval.low, interval.high))]
+    )
     margin = 0.06 * (highest - lowest or 1)
     lowest, highest = lowest - margin, highest + margin
     height_px = 2 * _LINE_PX * len(intervals)

@@ -104,12 +104,12 @@ def fine_tune(
     data, spec or base is refused, saying what changed, unless `--fresh`.
 
     With `--from` the new version's card links its parent, and the eval rows of the parent's dataset
-    are judged too, in groups of their own: what was known should stay known.
+    are evaluated too, in groups of their own, to show what the new version forgot.
 
-    `--check` and `--dry-run` fetch and write nothing. `--check` judges the inputs: it exits with 1
+    `--check` and `--dry-run` fetch and write nothing. `--check` checks the inputs: it exits with 1
     while the base is not on this machine, since rows cannot be tokenized without it. `--dry-run`
-    also looks at the experiment, and ends as the command itself would end where that is refused;
-    a base that would have to be fetched first is named, with what could not be checked without it.
+    also checks the experiment, and exits as the command itself would; it names a base that would
+    have to be fetched first, and what could not be checked without it.
 
     \b
     JSON of --check and --dry-run: {"rows": {"train", "eval"}, "warnings": [text],

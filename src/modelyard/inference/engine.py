@@ -144,8 +144,10 @@ class Engine:
     def _answer_together(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[str]:
         longest = max(len(prompt) for prompt in prompts)
         pad = self.tokenizer.pad_id
-        ids = torch.tensor([[pad] * (longest - len(one)) + list(one) for one in prompts])
-        mask = torch.tensor([[0] * (longest - len(one)) + [1] * len(one) for one in prompts])
+        ids = torch.tensor([[pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
+        mask = torch.tensor(
+            [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        )
         device = self.model.device
         made = self.model.generate(
             input_ids=ids.to(device),

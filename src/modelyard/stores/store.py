@@ -126,13 +126,13 @@ class Remote:
         """The last part of every object's key directly below `prefix`."""
         with self._errors(prefix):
             objects = self.store.list_with_delimiter(prefix)["objects"]
-            return sorted(one["path"].rpartition("/")[2] for one in objects)
+            return sorted(entry["path"].rpartition("/")[2] for entry in objects)
 
     def folders(self, prefix: str) -> list[str]:
         """The last part of every prefix directly below `prefix`."""
         with self._errors(prefix):
             found = self.store.list_with_delimiter(prefix)["common_prefixes"]
-            return sorted(one.rstrip("/").rpartition("/")[2] for one in found)
+            return sorted(folder.rstrip("/").rpartition("/")[2] for folder in found)
 
     def show(self, key: str) -> str:
         """An object as a person would write it."""

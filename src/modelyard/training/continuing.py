@@ -110,7 +110,7 @@ def _compared(
     was = config.get("target_modules") or []
     names = [was] if isinstance(was, str) else was
     # PEFT may save whole paths; that they name every layer is proven when the weights are copied.
-    targets = every if was == "all-linear" else sorted({one.rpartition(".")[2] for one in names})
+    targets = every if was == "all-linear" else sorted({name.rpartition(".")[2] for name in names})
     asked = every if lora.targets == ("all-linear",) else sorted(lora.targets)
     return [
         ("rank", config.get("r"), lora.rank),
@@ -133,15 +133,15 @@ def evaluate_old_rows(
     None unless they are all among the evaluated rows: otherwise the two cannot be compared.
     """
     before = load_evaluation(parent.path)
-    old = [one for one in evaluation["groups"] if one["name"].partition(": ")[0] == _OLD]
-    rows = sum(one["rows"] for one in old)
+    old = [group for group in evaluation["groups"] if group["name"].partition(": ")[0] == _OLD]
+    rows = sum(group["rows"] for group in old)
     if not before or not old or rows != before["rows"]:
         return None
-    tokens = sum(one["tokens"] for one in old)
+    tokens = sum(group["tokens"] for group in old)
     return {
         "rows": rows,
         "fingerprint": before["fingerprint"],
-        "loss": sum(one["tuned_loss"] * one["tokens"] for one in old) / tokens,
+        "loss": sum(group["tuned_loss"] * group["tokens"] for group in old) / tokens,
     }
 
 

@@ -102,10 +102,13 @@ class TrainingModel:
         made = self._projections
         if made:
             torch._foreach_copy_(
-                [place for one in made for place in one.cast_adapters],
-                [weight for one in made for weight in one.adapters],
+                [place for projections in made for place in projections.cast_adapters],
+                [weight for projections in made for weight in projections.adapters],
             )
-            torch._foreach_mul_([one.b for one in made], [one.scaling for one in made])
+            torch._foreach_mul_(
+                [projections.b for projections in made],
+                [projections.scaling for projections in made],
+            )
 
     def _replace(self, module: nn.Module, forward: Callable[..., Any]) -> None:
         object.__setattr__(module, "forward", forward)
@@ -300,7 +303,7 @@ def stack_projections(layers: Sequence[Any]) -> Projections:
         adapters=(*every_a, *every_b),
         cast_adapters=(*a.chunk(len(layers)), *(rows[:, at : at + rank] for rows, at in blocks)),
         weight=weight,
-        bias=None if biases[0] is None else torch.cat([one.detach() for one in biases]),
+        bias=None if biases[0] is None else torch.cat([bias.detach() for bias in biases]),
         a=a,
         b=b,
         scaling=layers[0].scaling[_ADAPTER],
@@ -314,7 +317,7 @@ def _stack_weights(weights: Sequence[nn.Parameter]) -> Tensor:
         return weights[0].detach()
     stacked = torch.cat([weight.detach() for weight in weights])
     for weight, view in zip(
-        weights, stacked.split_with_sizes([len(one) for one in weights]), strict=True
+        weights, stacked.split_with_sizes([len(weight) for weight in weights]), strict=True
     ):
         weight.data = view
     return stacked

@@ -112,7 +112,7 @@ def attend_rows(
 
     query: [1, h, t, d], key and value: [1, k, t, d].  Returns [1, t, h, d].
     """
-    q, k, v = (one[0].transpose(0, 1) for one in (query, key, value))
+    q, k, v = (heads[0].transpose(0, 1) for heads in (query, key, value))
     return attend(q, k, v, scaling, module.row_layout)[None], None
 
 

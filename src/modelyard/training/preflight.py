@@ -240,7 +240,7 @@ def make_choices(
         ]
         for size in (_halvings(tokens) if fixed_tokens == "auto" else [tokens])
     ]
-    fitting = (one for one in attempts if _memory(spec, shape, rows, one).total <= free)
+    fitting = (attempt for attempt in attempts if _memory(spec, shape, rows, attempt).total <= free)
     return next(fitting, attempts[-1])
 
 
@@ -299,8 +299,8 @@ def _large_batches(
         for chosen in [[rows[index] for index in batch]]
     ]
     return [
-        max(shapes, key=lambda one: one.tokens),
-        max(shapes, key=lambda one: one.rows * one.longest**2),
+        max(shapes, key=lambda shape: shape.tokens),
+        max(shapes, key=lambda shape: shape.rows * shape.longest**2),
     ]
 
 

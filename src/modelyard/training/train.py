@@ -172,7 +172,7 @@ def seed_everything(seed: int) -> None:
 
 def _require_change(begun: dict[str, torch.Tensor], ended: dict[str, torch.Tensor]) -> None:
     """Raise TrainingFailed when the adapter ended as it began, or is not finite."""
-    if not all(bool(torch.isfinite(one).all()) for one in ended.values()):
+    if not all(bool(torch.isfinite(weight).all()) for weight in ended.values()):
         raise TrainingFailed(
             "the adapter's weights are not finite at the end",
             hint="lower schedule.learning_rate",

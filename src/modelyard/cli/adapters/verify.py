@@ -22,7 +22,7 @@ def verify(
     name: Annotated[
         str | None,
         typer.Argument(
-            metavar="NAME[@V]", help="A version of an adapter; without @V, the one in use."
+            metavar="NAME[@V]", help="A version of an adapter; without @V, the active one."
         ),
     ] = None,
     every: Annotated[

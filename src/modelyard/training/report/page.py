@@ -221,16 +221,16 @@ def _flags(report: Mapping[str, Any]) -> list[tuple[str, int, list[str]]]:
         return f"{one['source']} like {one['other']} ({one['similarity']:.0%})"
 
     kinds: dict[str, list[str]] = {
-        "In train and eval": [pair(one) for one in report["shared"]],
-        "Nearly in train and eval": [pair(one) for one in report["near"]],
+        "In train and eval": [pair(entry) for entry in report["shared"]],
+        "Nearly in train and eval": [pair(entry) for entry in report["near"]],
         "Answer cut at the length limit": list(report["cut"]),
-        "Repeats an earlier row": [pair(one) for one in report["repeated"]],
+        "Repeats an earlier row": [pair(entry) for entry in report["repeated"]],
         "A token is both question and answer": list(report["straddling"]),
     }
-    for one in report["sensitive"]:
-        inside = f"message {one['message']}" if one["message"] else f"key '{one['key']}'"
-        place = f"{one['source']} ({inside})"
-        kinds.setdefault(f"Holds: {one['kind']}", []).append(place)
+    for value in report["sensitive"]:
+        inside = f"message {value['message']}" if value["message"] else f"key '{value['key']}'"
+        place = f"{value['source']} ({inside})"
+        kinds.setdefault(f"Holds: {value['kind']}", []).append(place)
     return [(what, len(where), where[:_SHOWN_PLACES]) for what, where in kinds.items() if where]
 
 
