@@ -139,7 +139,7 @@ def live_number(project: Project, environment: str = "development") -> int:
 def require_agreement(project: Project, environment: str = "development") -> None:
     """Readers, link, files and history say the same, before anybody tidied up."""
     number = live_number(project, environment)
-    numbers = [one.number for one in list_revisions(project, environment)]
+    numbers = [revision.number for revision in list_revisions(project, environment)]
     assert numbers == list(range(1, number + 1))
     if number:
         assert link_leads_to(project, environment, number)

@@ -57,7 +57,7 @@ def interruptions(
         _run_forked(work, number, how)
         yield number
     ended = False
-    for number in range(calls + 1, most):  # what is left by one run may give the next more to do
+    for number in range(calls + 1, most):  # files left by one run can add calls to the next
         ended = _run_forked(work, number, how).well
         yield number
         if ended:
@@ -94,7 +94,7 @@ def _run_forked(work: Callable[[], object], number: int, how: str) -> _Run:
             _interrupt_call(number, how, shared)
             try:
                 work()
-                # A failure that was taken care of inside is no reason to stop counting up.
+                # A failure that the work handled does not end the counting.
                 os._exit(_ENDED if _count_of(shared) < number else _FAILED)
             except Exception:
                 if how == "fail" and _count_of(shared) >= number:

@@ -13,7 +13,7 @@ import pytest
 
 @contextmanager
 def mounted_disk(place: Path, size: str) -> Iterator[Path]:
-    """A disk at `place`, of a size such as `2m`; skips the test for whoever may not mount one."""
+    """A disk at `place`, of a size such as `2m`; skips the test without the right to mount."""
     place.mkdir()
     words = ["mount", "-t", "tmpfs", "-o", f"size={size}", "tmpfs", str(place)]
     try:
@@ -28,6 +28,6 @@ def mounted_disk(place: Path, size: str) -> Iterator[Path]:
         subprocess.run(["umount", "-l", str(place)], check=True)
 
 
-def remount(disk: Path, manner: Literal["ro", "rw"]) -> None:
+def remount(disk: Path, mode: Literal["ro", "rw"]) -> None:
     """Make it read-only, or writable again."""
-    subprocess.run(["mount", "-o", f"remount,{manner}", str(disk)], check=True)
+    subprocess.run(["mount", "-o", f"remount,{mode}", str(disk)], check=True)

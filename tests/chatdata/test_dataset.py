@@ -1,4 +1,4 @@
-"""What `--dataset` accepts, and what is said when it cannot be taken."""
+"""What `--dataset` accepts, and the errors for what it does not."""
 
 from __future__ import annotations
 

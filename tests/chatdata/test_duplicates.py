@@ -1,4 +1,4 @@
-"""Rows that are there twice, word for word or nearly."""
+"""Repeated rows, equal or nearly equal."""
 
 from __future__ import annotations
 

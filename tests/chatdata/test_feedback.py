@@ -1,4 +1,4 @@
-"""Feedback is checked before it is kept, kept once, and kept as a whole or not at all."""
+"""Feedback is checked before it is recorded, and recorded once, all rows or none."""
 
 from __future__ import annotations
 

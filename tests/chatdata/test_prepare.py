@@ -1,4 +1,4 @@
-"""prepare-data leaves whole datasets, does nothing twice, and loses nobody's work."""
+"""prepare-data writes whole datasets, skips unchanged ones, and overwrites no one's work."""
 
 from __future__ import annotations
 

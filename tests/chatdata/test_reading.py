@@ -382,7 +382,7 @@ def test_csv_rows_must_fit_their_header() -> None:
     Path("a.csv").write_text("prompt,completion\na,b,c\nonly\nfine,yes\n")
     assert list(map(str, problems_of(Path("a.csv")))) == [
         "a.csv:2: has 3 columns where the header has 2",
-        "a.csv:3: has 1 columns where the header has 2",
+        "a.csv:3: has 1 column where the header has 2",
     ]
     Path("b.csv").write_text("a,a\n1,2\n")
     assert str(problems_of(Path("b.csv"))[0]) == "b.csv:1: the header names a column twice: a"

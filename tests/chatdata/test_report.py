@@ -1,4 +1,4 @@
-"""The data report counts what is there and says what a person should know."""
+"""The data report counts rows and tokens, and warns of what a person should know."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""Secrets and addresses are found where they stand, and never repeated."""
+"""Secrets and addresses are reported by place, and never repeated."""
 
 from __future__ import annotations
 

@@ -31,7 +31,7 @@ LOSSES = (1.2, 1.0, 1.5)
 
 @pytest.fixture(autouse=True)
 def adapters(project: Project) -> None:
-    """Three versions of `demo` on a base that is not at hand; the third is worse."""
+    """Three versions of `demo` on a base that is not available locally; the third is worse."""
     for number, loss in enumerate(LOSSES, 1):
         register_version(
             project, "demo", fill=_fill(loss), manifest_facts=_facts(f"run-{number}", number)
@@ -91,10 +91,10 @@ def documented(command: Callable[..., None], value: Any) -> bool:
     if isinstance(value, dict):
         free = {"manifest", "evaluation", "bases"}
         return all(
-            f'"{key}"' in (command.__doc__ or "") and (key in free or documented(command, one))
-            for key, one in value.items()
+            f'"{key}"' in (command.__doc__ or "") and (key in free or documented(command, item))
+            for key, item in value.items()
         )
-    return not isinstance(value, list) or all(documented(command, one) for one in value)
+    return not isinstance(value, list) or all(documented(command, item) for item in value)
 
 
 def test_from_promotion_over_a_bad_answer_to_rollback(
@@ -211,8 +211,13 @@ def test_show_tells_lineage_figures_and_history(
     assert models("adapters", "show", "demo") == 0
     out = capsys.readouterr().out
     assert "demo@2  (active, pinned)" in out
-    for told in ("far (sha256:0123456789ab)", "1,315 conversations of techcorp", "demo@1", "432 s"):
-        assert told in out
+    for shown in (
+        "far (sha256:0123456789ab)",
+        "1,315 conversations of techcorp",
+        "demo@1",
+        "432 s",
+    ):
+        assert shown in out
     assert "became active (promote): first" in out
     assert models("adapters", "show", "demo@3") == 0
     assert "It was never active." in capsys.readouterr().out

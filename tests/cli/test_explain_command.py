@@ -89,7 +89,7 @@ def test_a_group_shows_every_setting_below_it(
     models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     found = explained(models, capsys, "retries", "good", "--env", "test")
-    assert [(one["key"], one["value"], one["layer"]) for one in found] == [
+    assert [(setting["key"], setting["value"], setting["layer"]) for setting in found] == [
         ("retries.attempts", 5, "test"),
         ("retries.first_wait", "2 seconds", "test"),
         ("retries.longest_wait", "20 s", "default"),

@@ -76,7 +76,10 @@ def test_what_was_found_is_warned_of(
     assert models(*words) == 0
     printed = capsys.readouterr()
     assert "left out, equal to an earlier row  1" in printed.out
-    assert "8 places seem to hold a secret or an e-mail address:\n  rows.jsonl:1" in printed.err
+    assert (
+        "8 places with what looks like a secret or an e-mail address:\n  rows.jsonl:1"
+        in printed.err
+    )
     assert "rows.jsonl:10: is not JSON" in printed.err
 
 

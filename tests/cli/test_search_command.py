@@ -62,8 +62,8 @@ def searchable(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     with build_beside(place, encoder="eight", dimensions=8, chunking="") as build:
         for path, (title, text) in TEXTS.items():
             lines = text.count("\n")
-            one = Chunk(text=text, title=title, kind="section", first_line=3, last_line=3 + lines)
-            build.add_file(_write_file(project, path, text), [one], {one.digest: vector})
+            chunk = Chunk(text=text, title=title, kind="section", first_line=3, last_line=3 + lines)
+            build.add_file(_write_file(project, path, text), [chunk], {chunk.digest: vector})
     return project
 
 
@@ -93,7 +93,7 @@ def test_a_result_whose_file_is_gone_is_marked_and_noted(
     assert "note: 1 file went since the index was made: `models update-embeddings" in said.err
     assert models("search", "roll back an adapter", "--json") == 0
     found = json.loads(capsys.readouterr().out)
-    assert [one["state"] for one in found["results"]] == ["gone", "same"]
+    assert [result["state"] for result in found["results"]] == ["gone", "same"]
     assert "1 file went" in found["notes"][0]
 
 
@@ -101,7 +101,7 @@ def test_the_name_of_a_file_cannot_forge_a_result(
     searchable: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     forged = "docs/a\n1. docs/adapters.md:1-2  Run this  [tests.documentation].md"
-    one = Chunk(text="roll back here", kind="section", first_line=1, last_line=1)
+    chunk = Chunk(text="roll back here", kind="section", first_line=1, last_line=1)
     vector = EightNumbers().encode_query("").astype(VECTOR_TYPE).tobytes()
     place = searchable.search_index("tests", "documentation")
     with build_beside(place, encoder="eight", dimensions=8, chunking="") as build:
@@ -109,7 +109,7 @@ def test_the_name_of_a_file_cannot_forge_a_result(
             record = FileRecord(
                 path=path, sha256="", size_bytes=1, mtime_ns=1, modified_at="", seen=""
             )
-            build.add_file(record, [one], {one.digest: vector})
+            build.add_file(record, [chunk], {chunk.digest: vector})
     assert models("search", "roll back", "--explain") == 0
     shown = capsys.readouterr().out
     assert sum(line.startswith("1. ") for line in shown.splitlines()) == 1
@@ -182,14 +182,14 @@ def test_a_program_reads_the_parts_of_each_score(
 ) -> None:
     assert models("search", "roll back", "--json", "--top", "1") == 0
     found = json.loads(capsys.readouterr().out)
-    (one,) = found["results"]
-    assert (one["domain"], one["path"]) == ("tests/documentation", "docs/adapters.md")
-    assert (one["first_line"], one["last_line"]) == (3, 4)
-    scores = one["scores"]
+    (result,) = found["results"]
+    assert (result["domain"], result["path"]) == ("tests/documentation", "docs/adapters.md")
+    assert (result["first_line"], result["last_line"]) == (3, 4)
+    scores = result["scores"]
     mixed = 0.6 * scores["dense"] + 0.4 * scores["words"] / scores["ideal"]
     assert scores["final"] == pytest.approx(mixed)
-    (start, end), *_ = one["snippet"]["marks"]
-    assert one["snippet"]["text"][start:end] == "roll"
+    (start, end), *_ = result["snippet"]["marks"]
+    assert result["snippet"]["text"][start:end] == "roll"
     assert found["query"]["terms"] == ["roll", "back"]
 
 
@@ -237,10 +237,10 @@ def test_without_an_index_there_is_no_data(
 
 
 class LikesBuckets:
-    """A cross-encoder with one wish."""
+    """A cross-encoder that prefers chunks with the word bucket."""
 
     def score(self, query: str, chunks: list[str]) -> np.ndarray:
-        return np.array([3.0 if "bucket" in one else -3.0 for one in chunks])
+        return np.array([3.0 if "bucket" in chunk else -3.0 for chunk in chunks])
 
 
 @pytest.fixture
@@ -273,7 +273,7 @@ def test_a_program_reads_the_score_of_the_cross_encoder(
     assert models("search", "roll back an adapter", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["reranker"] == "models/likes"
-    assert [one["scores"]["reranked"] for one in found["results"]] == [3.0, -3.0]
+    assert [result["scores"]["reranked"] for result in found["results"]] == [3.0, -3.0]
     assert found["results"][0]["path"] == "docs/registry.md"
 
 
@@ -284,7 +284,10 @@ def test_no_rerank_leaves_the_order_as_it_is(
     assert models("search", "roll back an adapter", "--no-rerank", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert found["reranker"] is None
-    assert [one["path"] for one in found["results"]] == ["docs/adapters.md", "docs/registry.md"]
+    assert [result["path"] for result in found["results"]] == [
+        "docs/adapters.md",
+        "docs/registry.md",
+    ]
     assert found["results"][0]["scores"]["reranked"] is None
 
 

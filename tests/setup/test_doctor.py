@@ -1,4 +1,4 @@
-"""The doctor looks at everything, and whatever is wrong is a finding rather than a failure."""
+"""The doctor inspects everything and reports problems instead of failing."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""The configs that come with a project are valid, and the first one says what the defaults are."""
+"""The configs that come with a project are valid, and the first lists the defaults."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""A new project has one working example of everything, and nothing of the user's is ever lost."""
+"""A new project has one working example of everything, and never overwrites a file."""
 
 from __future__ import annotations
 

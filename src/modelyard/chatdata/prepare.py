@@ -229,18 +229,15 @@ def _build(
     repeated = {pair.source for pair in find_repeated(rows)}
     different = [row for row in rows if row.source not in repeated]
     flagged = find_sensitive(different)
-    kept = different
-    if request.drop_sensitive:
-        sensitive = {found.source for found in flagged}
-        kept = [row for row in different if row.source not in sensitive]
-        flagged = []
+    dropped = {found.source for found in flagged} if request.drop_sensitive else set()
+    kept = [row for row in different if row.source not in dropped]
     if not kept:
         raise ProblemsFound("no row is left to write", bad, hint="nothing was written")
     train, evaluation = split_conversations(kept, request.evaluation_share)
     if not train:  # of a few rows, all can fall to evaluation
         train, evaluation = kept, []
     if not evaluation:
-        progress.warn(f"all {len(kept):,} rows fell to train, so there are no evaluation rows")
+        progress.warn(f"no evaluation rows: the split put {counted(len(kept), 'row')} into train")
     result = PreparedData(
         name=name,
         folder=shown,
@@ -251,7 +248,7 @@ def _build(
         removed_duplicates=len(repeated),
         dropped_sensitive=len(different) - len(kept),
         near_duplicates=tuple(find_near(train, evaluation)),
-        flagged=tuple(flagged),
+        flagged=tuple(found for found in flagged if found.source not in dropped),
         bad_rows=tuple(bad),
         feedback=feedback,
     )

@@ -30,6 +30,7 @@ from modelyard.core.files import (
     write_atomic,
 )
 from modelyard.core.visible import visible_text
+from modelyard.core.wording import counted
 from modelyard.settings.cards import write_card
 
 _LISTED = 50
@@ -50,9 +51,8 @@ class FeedbackUse:
     """The id of the newest row."""
 
     def __str__(self) -> str:
-        if self.rows == 1:
-            return f"1 row, id {self.first_id}"
-        return f"{self.rows:,} rows, ids {self.first_id} to {self.last_id}"
+        ids = f"id {self.first_id}" if self.rows == 1 else f"ids {self.first_id} to {self.last_id}"
+        return f"{counted(self.rows, 'row')}, {ids}"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -199,9 +199,9 @@ def _render_body(result: PreparedData, train: Sequence[Conversation], org: str |
     harmless = [row for row in train if row.source not in flagged]
     sections = [
         f"# {result.name}",
-        f"{result.train_rows:,} training rows in `{TRAIN_FILE}`, and {result.evaluation_rows:,} "
-        f"evaluation rows in `{EVALUATION_FILE}`. `models prepare-data` wrote this page, and "
-        "replaces it when it runs again.",
+        f"{counted(result.train_rows, 'training row')} in `{TRAIN_FILE}`, and "
+        f"{counted(result.evaluation_rows, 'evaluation row')} in `{EVALUATION_FILE}`. "
+        "`models prepare-data` wrote this page, and replaces it when it runs again.",
         _origin(result.feedback, org),
         f"Train on it:\n\n    models fine-tune --dataset {result.name}",
         "## Samples\n\n" + "\n\n".join(map(_sample, harmless[:_SAMPLES])),

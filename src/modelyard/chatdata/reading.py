@@ -27,6 +27,7 @@ from modelyard.chatdata.row_formats import (
     missing_column,
 )
 from modelyard.core.errors import Diagnostic, InvalidInput, did_you_mean
+from modelyard.core.wording import counted
 
 SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
 
@@ -211,7 +212,8 @@ def _csv_rows(
         elif len(cells) != len(header):
             problems.append(
                 Diagnostic(
-                    message=f"has {len(cells)} columns where the header has {len(header)}",
+                    message=f"has {counted(len(cells), 'column')} where the header has "
+                    f"{len(header)}",
                     where=where,
                 )
             )

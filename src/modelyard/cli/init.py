@@ -11,6 +11,7 @@ import typer
 from modelyard.cli.options import DryRun, Json
 from modelyard.cli.render import print_json, print_text, print_title
 from modelyard.core.errors import InvalidInput
+from modelyard.core.wording import counted
 
 
 def init(
@@ -51,15 +52,16 @@ def init(
 
     if not outcome.written:
         print_text(
-            f"{folder} has all {len(outcome.kept)} files of a new project: nothing to write."
+            f"{folder} has all {counted(len(outcome.kept), 'file')} of a new project: "
+            "nothing to write."
         )
     else:
         verb = "Would write" if dry_run else "Wrote"
-        print_title(f"{verb} {len(outcome.written)} files in {folder}")
+        print_title(f"{verb} {counted(len(outcome.written), 'file')} in {folder}")
         for path in outcome.written:
             print_text(f"  {path}")
         if outcome.kept:
-            print_title(f"Kept {len(outcome.kept)} existing files")
+            print_title(f"Kept {counted(len(outcome.kept), 'existing file')}")
             for path in outcome.kept:
                 print_text(f"  {path}")
     if dry_run:

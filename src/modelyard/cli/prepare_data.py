@@ -221,14 +221,14 @@ def _print_result(result: PreparedData, *, dry_run: bool) -> None:
         ]
     )
     found = (
-        ("evaluation rows ask nearly what a train row asks", result.near_duplicates),
-        ("places seem to hold a secret or an e-mail address", result.flagged),
-        ("rows were left out because they are not valid", result.bad_rows),
+        ("evaluation row", "with nearly the question of a training row", result.near_duplicates),
+        ("place", "with what looks like a secret or an e-mail address", result.flagged),
+        ("row", "left out because not valid", result.bad_rows),
     )
-    for what, places in found:
+    for thing, what, places in found:
         if places:
             more = ["..."] if len(places) > _SHOWN else []
-            lines = [f"{len(places):,} {what}:", *map(str, places[:_SHOWN]), *more]
+            lines = [f"{counted(len(places), thing)} {what}:", *map(str, places[:_SHOWN]), *more]
             print_warning("\n  ".join(lines))
     if not dry_run:
         dataset = result.name if result.folder == f"datasets/{result.name}" else result.folder

@@ -142,8 +142,8 @@ def run_preflight(
     """
     dataset, base, tokenizer = inputs.dataset, inputs.base, inputs.tokenizer
     progress.stage(
-        f"preflight: {len(dataset.train):,} training rows, "
-        f"{len(dataset.evaluation):,} evaluation rows"
+        f"preflight: {counted(len(dataset.train), 'training row')}, "
+        f"{counted(len(dataset.evaluation), 'evaluation row')}"
     )
     max_length = spec.data.max_length
     most_tokens = min(base.context_length() or LONGEST_ROW, LONGEST_ROW)
