@@ -119,7 +119,7 @@ def test_a_draft_outside_the_project_stands_in_for_the_config_of_its_name(
     draft = tmp_path / "drafts" / "language_models" / "second.yaml"
     draft.parent.mkdir(parents=True)
     draft.write_text(HOSTED + "fallback: first\n")
-    assert ["a circle: second -> first -> second" in one for one in shown(check(small, draft))] == [
+    assert ["a cycle: second -> first -> second" in one for one in shown(check(small, draft))] == [
         True
     ]
 

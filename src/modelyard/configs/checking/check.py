@@ -168,7 +168,7 @@ def _check_overlay(
             yield warning(
                 spot,
                 "same-as-base",
-                f"'{dotted(spot)}' says what holds without it",
+                f"'{dotted(spot)}' equals the value of the base",
                 hint="leave it out, so that a change of the base reaches this environment too",
             )
 

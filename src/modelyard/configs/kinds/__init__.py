@@ -1,6 +1,6 @@
-"""The kinds of config: one settings class each, whose words are the schema and the documentation.
+"""The kinds of config: one settings class each, from which schema and docs are generated.
 
-A class is loaded when a file of its kind is read: checking one file should not wait for all.
+A class is imported when a file of its kind is read, so that checking one file stays fast.
 """
 
 from __future__ import annotations
@@ -11,10 +11,10 @@ from importlib import import_module
 from typing import Any
 
 ENVIRONMENTS = ("development", "test", "production")
-"""Every config can say something else for each of these, under `environments:`."""
+"""Every config can have other settings for each of these, under `environments:`."""
 
 DEFAULT_ENVIRONMENT = "development"
-"""The one meant where none is named."""
+"""The environment when none is named."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,4 +1,4 @@
-"""A group of search domains: who turns text into vectors, what is indexed, how it is ranked."""
+"""A group of indexes: which encoder turns text into vectors, what is indexed, how it is ranked."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ class Encoder:
     dimensions: Annotated[int, Range(1, 65536)]
     """Numbers in a vector."""
     max_tokens: Annotated[int, TOKENS, Range(8)]
-    """Longest text in tokens; the rest of a longer one is not seen."""
+    """Longest text in tokens; a longer one is cut."""
     precision: Literal["auto", "fp32", "int8", "bf16"] = "auto"
     """Number format of bulk indexing: `auto` takes bf16 where it is faster; int8 is refused."""
     batch_size: Annotated[int, Range(1, 4096)] = 32
@@ -44,10 +44,10 @@ class Encoder:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Fusion:
-    """How the two sides of a search are weighed: meaning (dense) and words (BM25)."""
+    """How the two parts of a search are weighted: dense (vectors) and lexical (BM25)."""
 
     dense: Annotated[float, SHARE, Range(0, 1)] = 0.6
-    """Share of the dense side; the words have the rest."""
+    """Weight of the dense score; the lexical score has the rest."""
     exact_dense: Annotated[float, SHARE, Range(0, 1)] = 0.3
     """The same for a query that names a symbol, a file or a quoted phrase."""
 
@@ -70,46 +70,46 @@ class IndexSettings:
     chunk_tokens: Annotated[int, TOKENS, Range(16)] = 220
     """Longest chunk in tokens; a longer one is split."""
     fusion: Fusion | None = None
-    """The weights of this domain; default: those of the group."""
+    """The weights of this index; default: those of the group."""
     redact: bool = True
-    """Replace secrets in what is read before it is hashed, embedded or stored."""
+    """Replace secrets in the text before it is hashed, embedded or stored."""
     max_file_size_bytes: Annotated[int, SIZE, Range(1)] = 2_000_000
     """Larger files are skipped and counted; log files are read whole whatever their size."""
     rank_below: tuple[str, ...] = ()
     """Files whose chunks rank below others, as globs, such as tests and vendored code."""
     recency_half_life_s: Annotated[float, DURATION, Range(60)] | None = None
-    """Age at which a chunk counts half; left out: age does not count."""
+    """Age at which the score of a chunk is halved; left out: age has no effect."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchRules:
-    """How a search over several groups goes."""
+    """How several groups are searched."""
 
     groups: tuple[Annotated[str, Reference("embedding_models")], ...]
-    """Groups that are searched when no domain is named."""
+    """Groups that are searched when no index is named."""
     top: Annotated[int, Range(1, 1000)] = 10
     """Results shown."""
     candidates: Annotated[int, Range(10, 10_000)] = 200
-    """Chunks taken from each side before they are weighed."""
+    """Chunks taken from each of dense and lexical search before they are weighted."""
     reranker: OneLine | None = None
-    """Folder of a cross-encoder that reads the best ones and orders them again; left out: none."""
+    """Folder of a cross-encoder that reranks the best chunks; left out: none."""
     reranked: Annotated[int, Range(1, 1000)] = 30
-    """How many it reads; the others follow as they are."""
+    """How many chunks it reranks; the others follow in their order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class EmbeddingGroup:
-    """One group of search domains: the encoder, the sources and the ranking."""
+    """One group of indexes: the encoder, the sources and the ranking."""
 
     description: OneLine
     """What this group is for, in one line."""
     modalities: tuple[Literal["text", "code", "image"], ...] = ("text",)
-    """What it can be asked with and for."""
+    """What it can be searched with and for."""
     encoder: Encoder | None = None
-    """What turns texts into vectors; required where there are domains."""
+    """What turns texts into vectors; required when there are indexes."""
     fusion: Fusion = field(default_factory=Fusion)
-    """How meaning and words are weighed, for domains that say nothing."""
+    """How dense and lexical scores are weighted in indexes without their own `fusion`."""
     domains: Mapping[Name, IndexSettings] = field(default_factory=dict)
     """The indexes, each at models/embeddings/GROUP/DOMAIN.index."""
     search: SearchRules | None = None
-    """How a search over several groups goes."""
+    """How several groups are searched."""

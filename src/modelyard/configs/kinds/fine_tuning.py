@@ -13,7 +13,7 @@ LONGEST_ROW = 1_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LoraSettings:
-    """Which low-rank change is learned. Source: Hu et al. 2021, arXiv:2106.09685."""
+    """Which low-rank change is trained. Source: Hu et al. 2021, arXiv:2106.09685."""
 
     rank: Annotated[int, Range(1, 1024)] = 16
     """Rank of the change: higher holds more, costs more memory."""
@@ -26,7 +26,7 @@ class LoraSettings:
     rslora: bool = False
     """Scale by alpha / sqrt(rank) instead (Kalajdzievski 2023, arXiv:2312.03732)."""
     dora: bool = False
-    """Also learn the magnitude of each weight column (Liu et al. 2024, arXiv:2402.09353)."""
+    """Also train the magnitude of each weight column (Liu et al. 2024, arXiv:2402.09353)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -34,23 +34,23 @@ class DataSettings:
     """How rows become tokens."""
 
     max_length: Annotated[int, Range(8, LONGEST_ROW)] = 1024
-    """Longest row in tokens; what is longer is cut, and refused when its answer is lost."""
+    """Longest row in tokens; a longer one is cut, or refused when its answer would be lost."""
     packing: bool = True
-    """Lay rows end to end without padding; no row sees another. Off: one row at a time."""
+    """Lay rows end to end without padding; no row attends to another. Off: one row at a time."""
     replay_share: Annotated[float, Range(0, 0.9)] = 0.0
-    """With a parent: the share of the rows to learn that is drawn from the parent's dataset."""
+    """With a parent: the share of training rows that is drawn from the parent's dataset."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleSettings:
-    """How long and how fast to learn."""
+    """How long and how fast to train."""
 
     epochs: Annotated[float, Range(0.01, 1000)] = 3.0
     """Passes over the training rows."""
     max_steps: Annotated[int, Range(1)] | None = None
     """Stop after this many optimizer steps, whatever `epochs` says."""
     rows_per_step: Annotated[int, Range(1, 65536)] = 16
-    """Rows that each optimizer step learns from."""
+    """Training rows in each optimizer step."""
     tokens_per_batch: Annotated[int, Range(16)] | Literal["auto"] = "auto"
     """Tokens in memory at a time; a step is split into as many batches as it needs."""
     learning_rate: Annotated[float, Range(1e-8, 1)] = 2e-4
@@ -69,7 +69,7 @@ class ScheduleSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ComputeSettings:
-    """How it is computed; `auto` looks at the machine."""
+    """How it is computed; `auto` depends on the machine."""
 
     precision: Literal["auto", "bf16", "fp32"] = "auto"
     """Number format of the base weights; `auto` takes the one that is measured to be faster."""
@@ -91,16 +91,16 @@ class ComputeSettings:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class KeepSettings:
-    """What is saved, looked at and logged on the way."""
+    """What is saved, evaluated and logged during training."""
 
     checkpoint_every_steps: Annotated[int, Range(1)] | Literal["auto"] = "auto"
     """Steps between checkpoints; `auto`: ten in a run, at least one every 50 steps."""
     checkpoints_kept: Annotated[int, Range(1, 100)] = 2
     """Checkpoints that stay on the disk."""
     evaluate_every_steps: Annotated[int, Range(1)] | Literal["auto", "never"] = "auto"
-    """Steps between looks at the eval split; `auto`: four in a run."""
+    """Steps between evaluations on the eval split; `auto`: four in a run."""
     stop_after_worse: Annotated[int, Range(0, 100)] = 0
-    """Stop early after this many looks in a row without a better eval loss; 0: never."""
+    """Stop early after this many evaluations in a row without a better eval loss; 0: never."""
     log_every_steps: Annotated[int, Range(1)] = 1
     """Steps between rows of metrics.jsonl."""
     tensorboard: bool = False
@@ -136,4 +136,4 @@ class FineTuning:
     compute: ComputeSettings = field(default_factory=ComputeSettings)
     """How it is computed."""
     keep: KeepSettings = field(default_factory=KeepSettings)
-    """Checkpoints, looks and logs."""
+    """Checkpoints, evaluations and logs."""

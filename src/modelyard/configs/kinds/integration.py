@@ -1,4 +1,4 @@
-"""How the models work together: who answers first, who answers then, at what cost, watched how."""
+"""How the models work together: primary models, fallback, routing, budgets, monitoring."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Metric = Literal["latency", "accuracy", "cost_per_request", "error_rate"]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PrimaryModels:
-    """Who answers when nothing else is said."""
+    """The models that answer by default."""
 
     language: Annotated[str, Reference("language_models")]
     """The language model for requests that name no domain."""
@@ -29,21 +29,21 @@ class PrimaryModels:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class FallbackStrategy:
-    """Who is asked when a model fails."""
+    """Which models are called when one fails."""
 
     enabled: bool = True
-    """Whether anyone is asked; without, a failure is the answer."""
+    """Whether there is a fallback; without one the failure is returned."""
     order: tuple[Annotated[str, Reference("language_models")], ...] = ()
-    """Models in the order they are asked; the last one must need no network and no weights."""
+    """Models in the order they are called; the last one must need no network and no weights."""
     failure_threshold: Annotated[int, Range(1, 100)] = 3
-    """Failures in a row after which a model is not asked for a while."""
+    """Failures in a row after which a model is not called for a while."""
     cool_down_s: Annotated[float, DURATION, Range(1, 86400)] = 30.0
-    """How long that while is; then one request tries it again."""
+    """How long it is not called; then one request tries it again."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RoutingRule:
-    """One exception: which requests, and who answers them. The first that fits decides."""
+    """One exception: which requests go to which model. The first rule that matches decides."""
 
     domains: tuple[Annotated[str, Reference("specialized_models")], ...] = ()
     """Requests of these domains; empty: of any."""
@@ -60,14 +60,14 @@ class Routing:
     strategy: Literal["primary_first", "cheapest", "fastest"] = "primary_first"
     """How one is chosen among those that could answer; prices and measured times decide."""
     local_only: tuple[Annotated[str, Reference("specialized_models")], ...] = ()
-    """Domains whose requests never leave this machine, whatever else is said."""
+    """Domains whose requests never leave this machine, whatever other settings say."""
     rules: tuple[RoutingRule, ...] = ()
-    """Exceptions, tried from the first to the last."""
+    """Exceptions, tried in order."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ServiceLimits:
-    """What this service takes on."""
+    """How many requests this service accepts."""
 
     requests_per_minute: Annotated[int, Range(1)] | None = None
     """Requests in any minute, of all organisations."""
@@ -93,7 +93,7 @@ class Budgets:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertThresholds:
-    """What `models monitor` calls a breach."""
+    """What `models monitor` reports as a breach."""
 
     latency_s: Annotated[float, DURATION, Range(0.001)] | None = None
     """Longest time of an answer, at the percentile below."""
@@ -104,23 +104,23 @@ class AlertThresholds:
     error_rate: Annotated[float, SHARE, Range(0, 1)] | None = None
     """Highest share of failed requests."""
     latency_percentile: Literal[50, 90, 95, 99] = 95
-    """The percentile that `latency` is judged at."""
+    """The percentile that is compared with `latency`."""
     for_s: Annotated[float, DURATION, Range(0)] = 0.0
-    """How long a threshold must be breached before it is an alert; one bad sample is none."""
+    """How long a threshold must be breached before it is an alert."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerformanceMonitoring:
-    """What is watched."""
+    """What is measured."""
 
     enabled: bool = True
     """Whether requests are measured."""
     metrics: tuple[Metric, ...] = ("latency", "accuracy", "cost_per_request", "error_rate")
     """What is measured."""
     window_s: Annotated[float, DURATION, Range(1)] = 900.0
-    """The stretch of time that is judged at once."""
+    """The time over which requests are aggregated."""
     alert_thresholds: AlertThresholds = field(default_factory=AlertThresholds)
-    """What is called a breach."""
+    """What counts as a breach."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -128,17 +128,17 @@ class ModelIntegration:
     """How the models work together."""
 
     primary_models: PrimaryModels
-    """Who answers when nothing else is said."""
+    """The models that answer by default."""
     fallback_strategy: FallbackStrategy = field(default_factory=FallbackStrategy)
-    """Who is asked when a model fails."""
+    """Which models are called when one fails."""
     routing: Routing = field(default_factory=Routing)
     """Which model answers a request."""
     rate_limits: ServiceLimits = field(default_factory=ServiceLimits)
-    """What this service takes on."""
+    """How many requests this service accepts."""
     budgets: Budgets = field(default_factory=Budgets)
     """What may be spent."""
     performance_monitoring: PerformanceMonitoring = field(default_factory=PerformanceMonitoring)
-    """What is watched."""
+    """What is measured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -146,4 +146,4 @@ class Integration:
     """How the models work together: fallback, routing, budgets, alerts."""
 
     model_integration: ModelIntegration
-    """Everything, under the one key that other tools look for."""
+    """All settings, under the key that other tools read."""

@@ -20,12 +20,12 @@ class Prices:
     output_per_million_usd: Annotated[float, MONEY, Range(0)]
     """Price of a million tokens of output."""
     cached_input_per_million_usd: Annotated[float, MONEY, Range(0)] | None = None
-    """Price of a million tokens of input that the provider still had; default: no discount."""
+    """Price of a million tokens of cached input; default: no discount."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RateLimits:
-    """What the provider allows; this program stays below it."""
+    """What the provider allows; requests stay below it."""
 
     requests_per_minute: Annotated[int, Range(1)] | None = None
     """Requests in any minute."""
@@ -37,22 +37,22 @@ class RateLimits:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retries:
-    """What is done when a call fails in a way that may pass."""
+    """How a call that failed temporarily is repeated."""
 
     attempts: Annotated[int, Range(0, 10)] = 2
-    """Times a failed call is made again before the fallback is asked."""
+    """Times a failed call is repeated before the fallback is called."""
     first_wait_s: Annotated[float, DURATION, Range(0.01, 60)] = 0.5
-    """Wait before the first of them; each further wait is twice as long."""
+    """Wait before the first repetition; each further wait is twice as long."""
     longest_wait_s: Annotated[float, DURATION, Range(0.01, 600)] = 20.0
-    """No wait is longer."""
+    """Longest wait."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BasicAnswer:
-    """How `builtin` answers without a model: it quotes what was found, and says so."""
+    """How `builtin` answers without a model: with quotes from the sources found."""
 
     message: OneLine = "No language model can be reached at the moment."
-    """What is said first."""
+    """How the answer begins."""
     quoted_sentences: Annotated[int, Range(0, 20)] = 3
     """Sentences quoted from the sources found; 0 quotes nothing."""
 
@@ -68,7 +68,7 @@ class LanguageModel:
     model: OneLine
     """The provider's name of the model; for `local` a base model, as in `models base list`."""
     adapter: Annotated[str, Reference("adapters")] | None = None
-    """With `local`: the adapter on top, NAME (the version in use) or NAME@VERSION."""
+    """With `local`: the adapter on top, NAME (its active version) or NAME@VERSION."""
     endpoint: Endpoint | None = None
     """URL of the API; required for `openai_compatible`, else the provider's own."""
     api_key: Secret | None = None
@@ -78,7 +78,7 @@ class LanguageModel:
     max_output_tokens: Annotated[int, TOKENS, Range(1)]
     """Longest answer that the model can give, in tokens."""
     generation: Generation = field(default_factory=Generation)
-    """How answers are drawn unless a domain or a profile says otherwise."""
+    """How answers are generated unless a domain or a profile overrides it."""
     prices: Prices | None = None
     """What a call costs; required for hosted models, since an unknown price is not zero."""
     limits: RateLimits = field(default_factory=RateLimits)
@@ -88,13 +88,13 @@ class LanguageModel:
     retries: Retries = field(default_factory=Retries)
     """What is done when a call fails."""
     fallback: Annotated[str, Reference("language_models")] | None = None
-    """The model asked when this one fails; default: the next one of the integration's order."""
+    """The model called when this one fails; default: the next one of the integration's order."""
     basic: BasicAnswer = field(default_factory=BasicAnswer)
     """With `builtin`: how it answers."""
 
     @property
     def hosted(self) -> bool:
-        """Whether somebody else runs it, and charges for it."""
+        """Whether a provider runs it, and charges for it."""
         return self.provider in ("openai", "anthropic")
 
     @property

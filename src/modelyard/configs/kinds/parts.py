@@ -1,4 +1,4 @@
-"""What several kinds of config have in common: generation, and the forms of texts."""
+"""What several kinds of config have in common: generation, and the patterns of texts."""
 
 from __future__ import annotations
 
@@ -29,15 +29,15 @@ OneLine = Annotated[str, Pattern("a line of text", r"[^\n]*\S[^\n]*")]
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Generation:
-    """How an answer is drawn. What is left out is decided by the next layer below."""
+    """How an answer is generated. What is left out is decided by the next layer below."""
 
     temperature: Annotated[float, Range(0, 2)] | None = None
-    """How freely words are chosen: 0 takes the likeliest each time."""
+    """Sampling temperature: 0 takes the likeliest token each time."""
     top_p: Annotated[float, Range(0.01, 1)] | None = None
-    """Choose among the likeliest words that together have this probability."""
+    """Choose among the likeliest tokens that together have this probability."""
     max_output_tokens: Annotated[int, TOKENS, Range(1)] | None = None
     """Longest answer in tokens."""
     stop: tuple[str, ...] | None = None
     """Texts that end an answer."""
     seed: Annotated[int, Range(0, 2**31)] | None = None
-    """Seed of the draw, for answers that can be had again."""
+    """Seed of the sampling, for reproducible answers."""

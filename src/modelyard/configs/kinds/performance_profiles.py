@@ -17,7 +17,7 @@ class AnswerCache:
     enabled: bool = False
     """Whether answers are kept."""
     lifetime_s: Annotated[float, DURATION, Range(1)] = 3600.0
-    """How long one is given again."""
+    """How long an answer is kept."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,41 +27,41 @@ class Batching:
     max_requests: Annotated[int, Range(1, 1024)] = 8
     """Requests in one pass."""
     max_wait_s: Annotated[float, DURATION, Range(0, 60)] = 0.01
-    """Longest wait for more of them."""
+    """Longest wait for more requests."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class RetrievalEffort:
-    """How much is looked up; what is left out stays as the domain has it."""
+    """How much is retrieved; what is left out stays as in the domain."""
 
     top: Annotated[int, Range(1, 100)] | None = None
     """Chunks that the model gets."""
     max_tokens: Annotated[int, TOKENS, Range(1)] | None = None
-    """Tokens that they may take together."""
+    """Tokens of all chunks together."""
     rerank: bool | None = None
-    """Order them once more with a cross-encoder, where one is configured."""
+    """Rerank them with a cross-encoder, where one is configured."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PerformanceProfile:
-    """One balance of accuracy, speed and cost. What is left out stays as the domain has it."""
+    """One balance of accuracy, speed and cost. What is left out stays as in the domain."""
 
     description: OneLine
     """What is gained and what is paid for it, in one line."""
     model: Annotated[str, Reference("language_models")] | None = None
     """The language model instead of the domain's."""
     generation: Generation = field(default_factory=Generation)
-    """How answers are drawn; wins over domain and language model."""
+    """How answers are generated; overrides domain and language model."""
     samples: Annotated[int, Range(1, 16)] = 1
-    """Answers drawn for a request; with several, the one most agree on is given."""
+    """Answers generated for a request; with several, the majority answer is returned."""
     timeout_s: Annotated[float, DURATION, Range(0.01, 86400)] | None = None
     """Longest wait for an answer, instead of the language model's."""
     attempts: Annotated[int, Range(0, 10)] | None = None
-    """Times a failed call is made again, instead of the language model's."""
+    """Times a failed call is repeated, instead of the language model's."""
     max_cost_per_request_usd: Annotated[float, MONEY, Range(0)] | None = None
     """A request that could cost more is refused before any call."""
     retrieval: RetrievalEffort = field(default_factory=RetrievalEffort)
-    """How much is looked up."""
+    """How much is retrieved."""
     cache: AnswerCache = field(default_factory=AnswerCache)
     """Answers kept."""
     batching: Batching = field(default_factory=Batching)

@@ -1,4 +1,4 @@
-"""A domain of work, such as code analysis: the model for it, and what it is told."""
+"""A domain of work, such as code analysis: its model, instructions and sources."""
 
 from __future__ import annotations
 
@@ -33,24 +33,24 @@ class OutputRules:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Retrieval:
-    """What is looked up for a request, and put before the model."""
+    """What is retrieved for a request and given to the model."""
 
     domains: tuple[Annotated[str, Reference("search_domains")], ...]
-    """Search domains, DOMAIN or GROUP/DOMAIN."""
+    """Indexes, DOMAIN or GROUP/DOMAIN."""
     top: Annotated[int, Range(1, 100)] = 5
     """Chunks that the model gets."""
     max_tokens: Annotated[int, TOKENS, Range(1)] = 2000
-    """Tokens that they may take together."""
+    """Tokens of all chunks together."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Quality:
-    """What this domain must reach to be used."""
+    """The quality that this domain must reach to be used."""
 
     accuracy: Annotated[float, SHARE, Range(0, 1)] | None = None
     """Least share of right answers."""
     test_suite: Annotated[str, Reference("test_suites")] | None = None
-    """The test suite that says so."""
+    """The test suite that measures it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,16 +66,16 @@ class SpecializedModel:
     profile: Annotated[str, Reference("performance_profiles")] = "balanced"
     """The performance profile until `models switch-config` chooses another."""
     instructions: str
-    """What the model is told before every request (the system prompt)."""
+    """The system prompt of every request."""
     generation: Generation = field(default_factory=Generation)
-    """How answers are drawn; wins over the language model's, loses to the profile's."""
+    """How answers are generated; overrides the language model's, is overridden by the profile's."""
     input: InputRules = field(default_factory=InputRules)
     """What a request may be."""
     output: OutputRules = field(default_factory=OutputRules)
     """What an answer must be."""
     retrieval: Retrieval | None = None
-    """What is looked up for a request; left out: nothing."""
+    """What is retrieved for a request; left out: nothing."""
     fallback: tuple[Annotated[str, Reference("language_models")], ...] | None = None
-    """Models asked in this order when the model fails; default: the integration's order."""
+    """Models called in this order when the model fails; default: the integration's order."""
     quality: Quality = field(default_factory=Quality)
     """What this domain must reach."""

@@ -19,7 +19,7 @@ class AccuracyCheck:
     dataset: Annotated[str, Reference("datasets")]
     """Dataset under datasets/."""
     split: Literal["train", "eval"] = "eval"
-    """Which of its files; what a model has learned from proves nothing."""
+    """Which of its files; a model was trained on `train`, so that it proves nothing."""
     rows: Annotated[int, Range(1)] | None = None
     """Rows asked, drawn with the seed; default: all."""
     scorer: Literal["facts", "exact", "contains"] = "facts"
@@ -35,16 +35,16 @@ class Load:
     requests: Annotated[int, Range(1)] = 50
     """Requests that are measured."""
     warm_up_requests: Annotated[int, Range(0)] = 3
-    """Requests before them, which are not."""
+    """Requests before them that are not measured."""
     concurrency: Annotated[int, Range(1, 1024)] = 1
-    """Requests under way at once."""
+    """Requests at a time."""
     timeout_s: Annotated[float, DURATION, Range(0.01, 3600)] = 60.0
     """A request that takes longer has failed."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Thresholds:
-    """What must be reached; what is left out is measured and not judged."""
+    """What must be reached; what is left out is measured only."""
 
     accuracy: Annotated[float, SHARE, Range(0, 1)] | None = None
     """Least share of right answers."""
@@ -73,7 +73,7 @@ class TestSuite:
     thresholds: Thresholds = field(default_factory=Thresholds)
     """What must be reached."""
     repeats: Annotated[int, Range(1, 100)] = 1
-    """Times the whole is run."""
+    """Times the suite is run."""
     seed: Annotated[int, Range(0, 2**31)] = 0
     """Seed of the rows drawn."""
     confidence: Annotated[float, SHARE, Range(0.5, 0.999)] = 0.95

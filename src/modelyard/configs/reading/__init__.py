@@ -1,1 +1,1 @@
-"""What config files say: their kind and name, values with positions, overlays, what they name."""
+"""Reads config files: kind and name, values with positions, overlays, references."""

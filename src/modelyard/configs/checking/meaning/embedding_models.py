@@ -49,7 +49,7 @@ def check(group: EmbeddingGroup, name: str, view: EnvironmentView) -> Iterator[D
             yield problem(
                 ("modalities",),
                 "contradiction",
-                f"'modalities' has images, and {encoder.model} sees text only",
+                f"'modalities' has images, and {encoder.model} takes text only",
                 hint="take an encoder for both, such as a CLIP model from the hub",
             )
     for domain, rules in group.domains.items():
@@ -71,7 +71,7 @@ def _check_encoder(encoder: Encoder, view: EnvironmentView) -> Iterator[Diagnost
         yield from _check_folder(encoder.model, ("encoder", "model"), view)
     if encoder.source == "endpoint":
         for key, why in (
-            ("endpoint", "nobody else knows where it answers"),
+            ("endpoint", "it has no default URL"),
             ("price_per_million", "an unknown price is not zero; for one of your own write $0"),
         ):
             if getattr(encoder, "price_per_million_usd" if key != "endpoint" else key) is None:
@@ -110,7 +110,7 @@ def _check_wheel(encoder: Encoder) -> Iterator[Diagnostic]:
         yield problem(
             ("encoder", "model"),
             "unknown-reference",
-            f"'encoder.model' names '{encoder.model}', which comes in no package"
+            f"'encoder.model' names '{encoder.model}', which no package contains"
             f"{did_you_mean(encoder.model, known)}",
             hint=f"there is: {', '.join(known)}; others come with the sources hub, path, endpoint",
         )
@@ -127,7 +127,7 @@ def _check_wheel(encoder: Encoder) -> Iterator[Diagnostic]:
         yield problem(
             ("encoder", "max_tokens"),
             "token-limits",
-            f"'encoder.max_tokens' is {encoder.max_tokens}, and {encoder.model} has places for "
+            f"'encoder.max_tokens' is {encoder.max_tokens}, and {encoder.model} has positions for "
             f"{tokens}",
             hint=f"at most {tokens}; it was trained with 256",
         )
@@ -201,9 +201,9 @@ def _check_glob(glob: str, path: KeyPath) -> Iterator[Diagnostic]:
     elif ".." in steps:
         why = f"is '{glob}', which leads out of the project"
     elif "\\" in glob:
-        why = f"is '{glob}'; folders are parted by '/'"
+        why = f"is '{glob}'; folders are separated by '/'"
     elif any("**" in step and step != "**" for step in steps):
-        why = f"is '{glob}', where '**' is not a whole folder name, and so is no more than '*'"
+        why = f"is '{glob}', where '**' is not a whole folder name, and so means no more than '*'"
     else:
         return
     yield problem(

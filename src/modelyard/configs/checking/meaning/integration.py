@@ -147,7 +147,7 @@ def _check_strategy(joint: ModelIntegration, view: EnvironmentView) -> Iterator[
             yield problem(
                 (_TOP, "routing", "strategy"),
                 "unknown-price",
-                f"'cheapest' cannot be found out: the prices of {name} are unknown",
+                f"'cheapest' needs prices, and those of {name} are unknown",
                 hint=f"give {name} its 'prices'; $0 for one of your own",
             )
 

@@ -33,8 +33,7 @@ def _check_provider(model: LanguageModel) -> Iterator[Diagnostic]:
         yield problem(
             (),
             "incomplete",
-            "'endpoint' is required for the provider openai_compatible: "
-            "nobody else knows where it answers",
+            "'endpoint' is required for the provider openai_compatible: it has no default URL",
             hint="such as `endpoint: http://localhost:8000/v1`",
         )
     if model.hosted and model.api_key is None:
@@ -42,7 +41,8 @@ def _check_provider(model: LanguageModel) -> Iterator[Diagnostic]:
         yield problem(
             (),
             "incomplete",
-            f"'api_key' is required for the provider {provider}, which answers nobody without one",
+            f"'api_key' is required for the provider {provider}, which refuses requests without "
+            "one",
             hint=f"such as `api_key: env:{name}`",
         )
     if model.adapter is not None and provider != "local":
@@ -77,7 +77,7 @@ def _check_nothing_hosted(model: LanguageModel) -> Iterator[Diagnostic]:
                 (key,),
                 "contradiction",
                 f"'{key}' contradicts the provider {model.provider}, "
-                "which calls nobody and costs nothing",
+                "which calls no API and costs nothing",
                 hint="leave it out, or name the provider that is meant",
             )
 
@@ -110,7 +110,7 @@ def _check_prices(model: LanguageModel) -> Iterator[Diagnostic]:
             ("prices", "cached_input_per_million"),
             "contradiction",
             "'prices.cached_input_per_million' is higher than 'prices.input_per_million'; "
-            "providers charge less for what they still had",
+            "providers charge less for cached input",
             hint="exchange the two",
         )
 
@@ -159,7 +159,7 @@ def _check_local(model: LanguageModel, view: EnvironmentView) -> Iterator[Diagno
             ("context_tokens",),
             "token-limits",
             f"'context_tokens' ({TOKENS.show(model.context_tokens)}) is more than {model.model} "
-            f"was made for ({longest}): past that its answers fall apart",
+            f"was made for ({longest}): beyond that its answers degrade",
             hint=f"at most {longest}",
         )
 
@@ -172,8 +172,8 @@ def _check_fallback(model: LanguageModel, name: str, view: EnvironmentView) -> I
             yield problem(
                 ("fallback",),
                 "fallback-cycle",
-                f"the fallback runs in a circle: {' -> '.join(cycle)}",
-                hint="let one of them fall back to a model outside the circle, or leave its "
+                f"the fallback is a cycle: {' -> '.join(cycle)}",
+                hint="let one of them fall back to a model outside the cycle, or leave its "
                 "'fallback' out",
             )
         return

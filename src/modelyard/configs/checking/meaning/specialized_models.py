@@ -64,7 +64,7 @@ def _check_quality(domain: SpecializedModel) -> Iterator[Diagnostic]:
         yield warning(
             ("quality", "accuracy"),
             "not-measured",
-            "'quality.accuracy' asks for what nothing measures",
+            "'quality.accuracy' is measured by nothing",
             hint="name the suite that does: `test_suite: NAME`",
         )
 

@@ -35,21 +35,21 @@ def check(suite: TestSuite, name: str, view: EnvironmentView) -> Iterator[Diagno
 
 def _check_names(suite: TestSuite) -> Iterator[Diagnostic]:
     seen: set[str] = set()
-    for place, one in enumerate(suite.checks):
-        if one.name in seen:
+    for place, item in enumerate(suite.checks):
+        if item.name in seen:
             yield problem(
                 ("checks", place, "name"),
                 "repeated",
-                f"'{one.name}' is already the name of a check, and the report could not tell them "
+                f"'{item.name}' is already the name of a check, and the report could not tell them "
                 "apart",
                 hint="give it a name of its own",
             )
-        seen.add(one.name)
-        if one.split == "train":
+        seen.add(item.name)
+        if item.split == "train":
             yield warning(
                 ("checks", place, "split"),
                 "not-measured",
-                f"'checks[{place}].split' is train: what a model has learned from proves nothing",
+                f"'checks[{place}].split' is train: a result on training rows proves nothing",
                 hint="write `split: eval`",
             )
 
@@ -60,7 +60,7 @@ def _check_thresholds(suite: TestSuite) -> Iterator[Diagnostic]:
         yield warning(
             ("thresholds", "accuracy"),
             "not-measured",
-            "'thresholds.accuracy' asks for what nothing measures: there are no 'checks'",
+            "'thresholds.accuracy' is measured by nothing: there are no 'checks'",
             hint="add questions with known answers, or leave it out",
         )
     median, tail = limits.latency_p50_s, limits.latency_p95_s
