@@ -70,7 +70,7 @@ def test_list_goes_on_past_a_damaged_base(
     card.write_text(text.replace(str(tiny_base_folder), "weights"))
     list_bases()
     out = capsys.readouterr().out
-    assert "damaged" in out and "is not a safetensors file, or is cut off" in out
+    assert "damaged" in out and "is not a safetensors file, or is truncated" in out
     assert "yes" in out
 
 

