@@ -65,6 +65,11 @@ def test_json_has_the_documented_shape(
     assert all(f'"{key}"' in documented for key in value)
     assert all(f'"{key}"' in documented for key in value["near_duplicates"][0])
     assert value["train_rows"] + value["evaluation_rows"] == 100
+    Path("bad.jsonl").write_text('{"prompt": "a?", "completion": "b"}\n{}\n')
+    words = ("prepare-data", "bad.jsonl", "--out", "bad", "--skip-bad-rows", "--json")
+    assert models(*words) == 0
+    (bad_row,) = json.loads(capsys.readouterr().out)["bad_rows"]
+    assert set(bad_row) == {"message", "where", "hint"}
 
 
 def test_what_was_found_is_warned_of(

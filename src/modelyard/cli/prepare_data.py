@@ -170,7 +170,11 @@ def prepare_data(
     with showing_progress() as progress:
         result = prepare(find_project(), request, progress=progress, dry_run=dry_run, wait_s=wait_s)
     if as_json:
-        print_json(settings_mapping(result) | {"dry_run": dry_run})
+        bad_rows = [
+            {"message": row.message, "where": row.where, "hint": row.hint}
+            for row in result.bad_rows
+        ]
+        print_json(settings_mapping(result) | {"bad_rows": bad_rows, "dry_run": dry_run})
     else:
         _print_result(result, dry_run=dry_run)
 
