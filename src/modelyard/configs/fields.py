@@ -1,4 +1,4 @@
-"""Every key of a kind of config, in the words of its settings class.
+"""Every key of a kind of config, described by its settings class.
 
 The published schema, docs/configs.md and `models config explain` use these words, so they agree.
 """
@@ -43,11 +43,11 @@ class Setting:
     required: bool
     """Whether it must be given where its group is."""
     default: str | None
-    """What holds when it is left out, as one would write it; None when nothing does."""
+    """The default as one would write it; None without one."""
     meaning: str
     """What it is for."""
     is_group: bool
-    """Whether it only holds further keys."""
+    """Whether it is a group of further keys."""
 
 
 def settings_of(settings: type, prefix: str = "") -> Iterator[Setting]:
@@ -80,11 +80,11 @@ class SettingValue:
     field: SettingsField
     """Its field there."""
     parsed: Any
-    """What it holds."""
+    """Its value."""
 
     @property
     def written(self) -> Any:
-        """What it holds, as YAML would say it."""
+        """Its value in the form of YAML."""
         return written_form(self.field.hint, self.parsed)
 
 
@@ -121,7 +121,7 @@ def _objects_in(value: Any) -> Iterator[tuple[KeyPath, Any]]:
 
 
 def class_below(hint: Any) -> tuple[type | None, str]:
-    """The settings class that a type holds, and how a dotted key goes on to it."""
+    """The settings class within a type, and what a dotted key appends to reach it."""
     hint = unwrap(hint).hint
     choices, _ = choices_of(hint)
     if len(choices) == 1 and choices[0] is not hint:
@@ -136,7 +136,7 @@ def class_below(hint: Any) -> tuple[type | None, str]:
 
 
 def default_of(settings: type, field: SettingsField) -> Any:
-    """What a field holds when its key is left out; None for a required one."""
+    """The default value of a field; None for a required one."""
     found = next(own for own in dataclasses.fields(settings) if own.name == field.name)
     if found.default_factory is not dataclasses.MISSING:
         return found.default_factory()

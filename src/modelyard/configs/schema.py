@@ -28,8 +28,8 @@ _DRAFT = "http://json-schema.org/draft-07/schema#"
 _OVERLAY = "Overlay"
 _NAME = "What other configs call it; default: the file's name without `_config`."
 _ENVIRONMENTS = (
-    "What is said otherwise in an environment. Mappings are merged key by key; a list or a single "
-    "value takes the place of the one below it."
+    "The settings that differ in an environment. Mappings are merged key by key; a list or a "
+    "single value replaces the one below it."
 )
 _TYPES: Mapping[Any, str] = {int: "integer", float: "number", bool: "boolean", str: "string"}
 
@@ -61,7 +61,7 @@ def build_schema(kind: Kind) -> Schema:
         "description": _ENVIRONMENTS,
         "type": ["object", "null"],
         "properties": {
-            name: {"description": f"What is said otherwise in {name}.", **overlay}
+            name: {"description": f"The settings that differ in {name}.", **overlay}
             for name in ENVIRONMENTS
         },
         "additionalProperties": False,
@@ -183,7 +183,7 @@ def _requires_something(settings: type) -> bool:
 
 
 def _quantity_schema(quantity: Quantity, bounds: Range) -> Schema:
-    """A number with a unit in the text; of its bounds only those of a bare number can be said."""
+    """A number with a unit in the text; bounds can be given for a bare number only."""
     number = "integer" if quantity.whole else "number"
     schema: Schema = {
         "type": ["string", number] if quantity.bare else "string",

@@ -38,8 +38,7 @@ def settings_fields(settings: type) -> Mapping[str, SettingsField]:
         hint = hints[field.name]
         quantity = quantity_of(hint)
         key = field.name.removesuffix(quantity.suffix if quantity else "")
-        no_default = field.default is dataclasses.MISSING
-        required = no_default and field.default_factory is dataclasses.MISSING
+        required = field.default is field.default_factory is dataclasses.MISSING
         found[key] = SettingsField(name=field.name, key=key, hint=hint, required=required)
     return found
 

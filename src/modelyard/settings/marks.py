@@ -67,7 +67,7 @@ PLAIN_NAMES = {int: "a whole number", float: "a number", bool: "true or false", 
 
 @dataclass(frozen=True, slots=True)
 class Unwrapped:
-    """A type without its `Annotated`, and what that said."""
+    """A type without its `Annotated`, and the marks."""
 
     hint: Any
     bounds: Range = UNBOUNDED

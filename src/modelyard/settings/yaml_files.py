@@ -22,6 +22,7 @@ from modelyard.settings.yaml_reader import ReadingStopped, YamlReader
 from modelyard.settings.yaml_scalars import is_plain_text
 
 _MOST_BYTES = 1_000_000
+_TOO_LARGE = "is larger than 1 MB, which no config is"
 _MOST_TAG_DIRECTIVES = 100
 """libyaml compares each with all before it: a megabyte of them takes minutes."""
 
@@ -112,7 +113,7 @@ def parse_yaml(text: str, *, name: str, first_line: int = 1) -> YamlSource:
 def _parse(text: str, name: str, first_line: int) -> YamlSource:
     """What can be read, with its problems. Raises ProblemsFound when reading had to stop."""
     if len(text) > _MOST_BYTES:
-        raise _too_large(name)
+        raise _refusal(name, "yaml-too-large", _TOO_LARGE)
     reader = YamlReader(name, first_line)
     try:
         if text.count("%TAG") > _MOST_TAG_DIRECTIVES:
@@ -143,7 +144,7 @@ def _read_text(path: Path, shown: str) -> str:
             what = "a folder" if stat.S_ISDIR(status.st_mode) else "no regular file"
             raise _refusal(shown, "yaml-unreadable", f"is {what}")
         if status.st_size > _MOST_BYTES:
-            raise _too_large(shown)
+            raise _refusal(shown, "yaml-too-large", _TOO_LARGE)
         with path.open("rb") as stream:
             data = stream.read(_MOST_BYTES + 1)
     except OSError as error:
@@ -151,7 +152,7 @@ def _read_text(path: Path, shown: str) -> str:
     except ValueError as error:
         raise _refusal(shown, "yaml-unreadable", "is no path") from error
     if len(data) > _MOST_BYTES:
-        raise _too_large(shown)
+        raise _refusal(shown, "yaml-too-large", _TOO_LARGE)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
@@ -159,11 +160,6 @@ def _read_text(path: Path, shown: str) -> str:
         where = f"{shown}:{_line_and_column(before, 1)}"
         message = f"is not UTF-8 text (byte 0x{error.object[error.start]:02x})"
         raise _refusal(shown, "yaml-not-utf8", message, where, "save it as UTF-8") from error
-
-
-def _too_large(shown: str) -> ProblemsFound:
-    message = f"is larger than {_MOST_BYTES // 1_000_000} MB, which no config is"
-    return _refusal(shown, "yaml-too-large", message)
 
 
 def _refusal(

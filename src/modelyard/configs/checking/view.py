@@ -37,15 +37,11 @@ class ConfigSet:
         self._found: dict[tuple[str, str], Document | None] = {}
         in_place = frozenset(catalogue.paths())
         for path in checked:
-            draft = self._read(path)  # all are read before the first is looked up by its name
+            draft = catalogue.readable(
+                path
+            )  # all are read before the first is looked up by its name
             if draft is not None and path not in in_place:
                 self._drafts.setdefault(_key(draft.kind.name, draft.name), []).append(path)
-
-    def _read(self, path: Path) -> Document | None:
-        try:
-            return self.catalogue.read(path)
-        except ModelyardError:
-            return None
 
     def paths_named(self, kind: str, name: str) -> list[Path]:
         """The files that give a config of a kind this name, drafts before all others."""
@@ -59,7 +55,7 @@ class ConfigSet:
         """The config of that name, if there is one that can be read."""
         key = (kind, name)
         if key not in self._found:
-            documents = map(self._read, self.paths_named(kind, name))
+            documents = map(self.catalogue.readable, self.paths_named(kind, name))
             self._found[key] = next(filter(None, documents), None)
         return self._found[key]
 
@@ -72,10 +68,9 @@ class ConfigSet:
 
     def shaped(self, document: Document) -> Shaped:
         """The settings of a document, or why it has none."""
-        found = self._shaped.get(document.path)
-        if found is None:
-            found = self._shaped[document.path] = check_shape(document, self.environments)
-        return found
+        if document.path not in self._shaped:
+            self._shaped[document.path] = check_shape(document, self.environments)
+        return self._shaped[document.path]
 
 
 def _key(kind: str, name: str) -> tuple[str, str]:

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import dataclass
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 ENVIRONMENTS = ("development", "test", "production")
 """Every config can have other settings for each of these, under `environments:`."""
@@ -33,8 +33,7 @@ class Kind:
     @property
     def settings_class(self) -> type[Any]:
         """The settings class, imported when it is asked for."""
-        found: type[Any] = getattr(import_module(f"{__name__}.{self.name}"), self.settings)
-        return found
+        return cast(type[Any], getattr(import_module(f"{__name__}.{self.name}"), self.settings))
 
 
 KINDS: Mapping[str, Kind] = {

@@ -70,13 +70,17 @@ class ConfigCatalogue:
             raise found
         return found
 
+    def readable(self, path: Path) -> Document | None:
+        """The document of one file; None when it cannot be read or is not valid."""
+        try:
+            return self.read(path)
+        except ModelyardError:
+            return None
+
     def find(self, kind: str, name: str) -> Document | None:
         """The config of that name, if there is one that can be read."""
-        for path in self.paths_named(kind, name):
-            document = self._readable(path)
-            if document is not None and document.name == name:
-                return document
-        return None
+        documents = map(self.readable, self.paths_named(kind, name))
+        return next((found for found in documents if found and found.name == name), None)
 
     def paths_named(self, kind: str, name: str) -> list[Path]:
         """The files that give a config of a kind this name: one, unless two took the same."""
@@ -88,10 +92,7 @@ class ConfigCatalogue:
 
     def documents(self, kind: str) -> Iterator[Document]:
         """The configs of a kind that can be read."""
-        for path in self.paths(kind):
-            document = self._readable(path)
-            if document is not None:
-                yield document
+        yield from filter(None, map(self.readable, self.paths(kind)))
 
     def names(self, kind: str) -> list[str]:
         """The names of the configs of a kind."""
@@ -140,12 +141,6 @@ class ConfigCatalogue:
                 name = known.name if isinstance(known, Document) else peek_name(path)
                 named.setdefault(name, []).append(path)
         return self._named[kind]
-
-    def _readable(self, path: Path) -> Document | None:
-        try:
-            return self.read(path)
-        except ModelyardError:
-            return None
 
 
 class GivenConfigs(ConfigCatalogue):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from functools import cache
 from importlib import import_module
-from typing import Any
+from typing import Any, cast
 
 from modelyard.configs.checking.view import EnvironmentView
 from modelyard.core.errors import Diagnostic, KeyPath, dotted
@@ -21,8 +21,7 @@ Check = Callable[[Any, str, EnvironmentView], Iterator[Diagnostic]]
 @cache
 def load_check(kind: str) -> Check:
     """The check of a kind, imported when it is asked for."""
-    check: Check = import_module(f"{__name__}.{kind}").check
-    return check
+    return cast(Check, import_module(f"{__name__}.{kind}").check)
 
 
 def problem(path: KeyPath, code: str, message: str, hint: str | None = None) -> Diagnostic:

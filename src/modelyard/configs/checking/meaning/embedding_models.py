@@ -225,10 +225,8 @@ def _finds_a_file(root: Path, glob: str) -> bool:
     matches = glob_pattern("/".join(steps[wild:])).fullmatch
     walked = 0
     for folder, folders, names in os.walk(start):
-        if "**" not in steps:
-            below = len(Path(folder).relative_to(start).parts)
-            if below >= len(steps) - wild - 1:
-                folders.clear()
+        if "**" not in steps and len(Path(folder).relative_to(root).parts) >= len(steps) - 1:
+            folders.clear()
         shown = os.path.relpath(folder, start)
         for name in names:
             if matches(name if shown == "." else f"{shown}/{name}"):

@@ -46,7 +46,7 @@ def _check_fallback(joint: ModelIntegration, view: EnvironmentView) -> Iterator[
     first = joint.primary_models.language
     *_, (last, model) = fallback_chain(first, view.model, strategy.order)
     if model is not None and model.provider != "builtin":
-        ends = f"ends in {last}, which can fail too" if strategy.order else "names nobody"
+        ends = f"ends in {last}, which can fail too" if strategy.order else "is empty"
         yield problem(
             path,
             "fallback-end",

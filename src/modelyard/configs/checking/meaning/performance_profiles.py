@@ -24,8 +24,7 @@ def check(profile: PerformanceProfile, name: str, view: EnvironmentView) -> Iter
         )
     model = view.model(profile.model)
     if model is not None:
-        assert profile.model is not None
-        yield from check_generation(profile.generation, ("generation",), model, profile.model)
+        yield from check_generation(profile.generation, ("generation",), model, str(profile.model))
         if profile.max_cost_per_request_usd == 0 and model.prices is not None:
             yield problem(
                 ("max_cost_per_request",),

@@ -91,7 +91,7 @@ def _check_own_fallback(domain: SpecializedModel, view: EnvironmentView) -> Iter
             f"the fallback of this domain ends in {last}, which can fail too; the last one must "
             "be of the provider builtin",
             hint="add it at the end, such as basic_nlp; or leave 'fallback' out, and the "
-            "integration's order holds",
+            "integration's order is used",
         )
 
 
@@ -111,8 +111,10 @@ def _longest_answer(
 ) -> int:
     """Tokens that an answer may take: the profile's word, the domain's, the model's."""
     above = (profile.generation,) if profile is not None else ()
-    said = (layer.max_output_tokens for layer in (*above, domain.generation, model.generation))
-    wanted = next((tokens for tokens in said if tokens is not None), model.max_output_tokens)
+    configured = (
+        layer.max_output_tokens for layer in (*above, domain.generation, model.generation)
+    )
+    wanted = next((tokens for tokens in configured if tokens is not None), model.max_output_tokens)
     return min(wanted, model.max_output_tokens)
 
 
@@ -129,12 +131,12 @@ def _check_room(
     if question + chunks + answer <= model.context_tokens:
         return
     parts = [(question, "of input"), (chunks, "of chunks"), (answer, "of answer")]
-    said = " and ".join(f"{TOKENS.show(size)} {what}" for size, what in parts if size)
+    parts_shown = " and ".join(f"{TOKENS.show(size)} {what}" for size, what in parts if size)
     path = ("input", "max_tokens") if question >= chunks else ("retrieval", "max_tokens")
     yield problem(
         path if max(question, chunks) else ("generation", "max_output_tokens"),
         "token-limits",
-        f"{said} do not fit into the {TOKENS.show(model.context_tokens)} tokens of {used}",
+        f"{parts_shown} do not fit into the {TOKENS.show(model.context_tokens)} tokens of {used}",
         hint="lower one of them, or take a model with a longer context",
     )
 
