@@ -14,6 +14,7 @@ import pytest
 
 from modelyard.core.layout import Project, cache_folder
 from modelyard.core.progress import Silent
+from modelyard.weights.encoders import fetch_encoder_folder
 from modelyard.weights.files import fingerprint_weights
 from modelyard.weights.hub import hub_cache_folder
 from modelyard.weights.local import locate_base
@@ -132,6 +133,17 @@ def test_a_killed_download_goes_on_in_the_next_process(hub_project: Project, hub
     base = pull_base(hub_project, "hubbed", progress=Silent())
     assert hub.ranges_of("model.safetensors") == [None, f"bytes={CHUNK_BYTES}-"]
     assert (base.path / "model.safetensors").read_bytes() == hub.files["model.safetensors"]
+
+
+@pytest.mark.usefixtures("large_weights")
+def test_an_encoder_is_fetched_and_continued_like_a_base(project: Project, hub: Any) -> None:
+    folder = fetch_encoder_folder(project, "hub", "acme/tiny", progress=Silent())
+    assert hub.ranges_of("model.safetensors") == [None, f"bytes={CHUNK_BYTES}-"]
+    assert (folder / "model.safetensors").read_bytes() == hub.files["model.safetensors"]
+    assert not (folder / "onnx").exists() and not (folder / "pytorch_model.bin").exists()
+    hub.asked.clear()
+    assert fetch_encoder_folder(project, "hub", "acme/tiny", progress=Silent()) == folder
+    assert hub.asked == []
 
 
 def test_two_pulls_at_once_download_once(hub_project: Project, hub: Any) -> None:

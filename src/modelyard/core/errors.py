@@ -21,7 +21,7 @@ in the package named here:
       NotDeployed               deployments
       NotEnoughMemory           training
       OutputFailed              cli
-      RemoteFailed              stores
+      StoreFailed              stores
       SourceFailed              weights
       StalePlan                 deployments
       TrainingFailed            training

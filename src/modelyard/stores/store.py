@@ -1,7 +1,7 @@
-"""An object store as a registry needs it: objects made once, and files that go there and back.
+"""One object store from a prefix down: read, create once, upload, download, list.
 
-Knows obstore, its errors and its local folders. Does not know what an adapter is. Credentials come
-from the environment alone, and no message shows them.
+Knows obstore, its errors and its local folders; does not know what is stored. Credentials come only
+from the environment, and no message shows them.
 """
 
 from __future__ import annotations
@@ -20,33 +20,34 @@ from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import sync_folder
 
 if TYPE_CHECKING:
-    from obstore.store import ClientConfig, ObjectStore, RetryConfig
+    from obstore.store import ClientConfig, RetryConfig
+    from obstore.store import ObjectStore as ObstoreStore
 
 SCHEMES = ("file", "s3", "gs", "az")
 
 _CREDENTIALS = {
-    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for a store of your own "
+    "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for a self-hosted store "
     "also AWS_ENDPOINT_URL",
     "gs": "GOOGLE_APPLICATION_CREDENTIALS or GOOGLE_SERVICE_ACCOUNT_KEY",
     "az": "AZURE_STORAGE_ACCOUNT_NAME and AZURE_STORAGE_ACCOUNT_KEY",
 }
+_RETRY: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 _CHUNK_BYTES = 1 << 20
 _PART_BYTES = 8 << 20
-_PREFIX_OF_SECRETS = ("AWS_", "AZURE_", "GOOGLE_")
-_SECRET_NAME = re.compile(r"KEY|SECRET|TOKEN|PASSWORD|SAS|CREDENTIAL")
+_SECRET_NAME = re.compile(r"(AWS|AZURE|GOOGLE)_.*(KEY|SECRET|TOKEN|PASSWORD|SAS|CREDENTIAL)")
 
 
-class RemoteFailed(ModelyardError):
-    """The object store refused, cannot be reached, or broke off."""
+class StoreFailed(ModelyardError):
+    """The object store refused the request, cannot be reached, or closed the connection."""
 
 
 @dataclass(frozen=True, slots=True)
-class Remote:
-    """One object store, from one prefix down."""
+class ObjectStore:
+    """An object store at one address; keys are relative to its prefix."""
 
     url: str
-    """Where it is, as the person wrote it."""
-    store: ObjectStore
+    """Its address, as the user wrote it."""
+    client: ObstoreStore
     """The store as obstore gives it."""
     folder: Path | None = None
     """The folder of a `file://` store."""
@@ -54,14 +55,14 @@ class Remote:
     def read(self, key: str, *, most_bytes: int) -> bytes | None:
         """A small object's bytes; None when there is none.
 
-        Raises RemoteFailed when it is larger than `most_bytes`; no more than that is fetched.
+        Raises StoreFailed when it is larger than `most_bytes`; no more than that is fetched.
         """
         with self._errors(key):
             try:
-                found = self.store.get(key)
+                found = self.client.get(key)
                 if found.meta["size"] > most_bytes:
-                    raise RemoteFailed(
-                        f"holds {found.meta['size']:,} bytes, where at most {most_bytes:,} belong",
+                    raise StoreFailed(
+                        f"holds {found.meta['size']:,} bytes, and at most {most_bytes:,} are read",
                         where=self.show(key),
                     )
                 return bytes(found.bytes())
@@ -72,25 +73,25 @@ class Remote:
         """The size of an object; None when there is none."""
         with self._errors(key):
             try:
-                return self.store.head(key)["size"]
+                return self.client.head(key)["size"]
             except FileNotFoundError:
                 return None
 
     def create(self, key: str, data: bytes) -> bool:
-        """Make an object that is not there yet: the one step that two writers cannot both take.
+        """Create an object that does not exist yet; of two writers at once only one succeeds.
 
-        Returns False when there is one already (perhaps this one, when a reply was lost on the
-        way), which then is as it was.
+        Returns False when it exists already, and leaves it unchanged. That can be this very object,
+        when the reply to the first attempt was lost.
         """
         from obstore.exceptions import AlreadyExistsError, BaseError
 
         with self._errors(key):
             try:
-                self.store.put(key, data, mode="create", use_multipart=False)
+                self.client.put(key, data, mode="create", use_multipart=False)
             except AlreadyExistsError:
                 return False
             except BaseError:
-                # S3 answers a conflict of two creations under way with an error of its own.
+                # S3 answers two creations at once with an error of its own.
                 if self.size_bytes(key) is None:
                     raise
                 return False
@@ -98,64 +99,59 @@ class Remote:
             return True
 
     def overwrite(self, key: str, data: bytes) -> None:
-        """Write an object whatever was there."""
-        with self._errors(key):
-            self.store.put(key, data, use_multipart=False)
-            self._settle(key)
+        """Write an object, and replace the one that is there."""
+        self.upload(key, iter([data]), len(data))
 
     def upload(self, key: str, chunks: Iterator[bytes], size_bytes: int) -> None:
-        """Write an object from its chunks, whole or not at all; nothing when `chunks` raises."""
+        """Write a whole object from its chunks; nothing is stored when `chunks` raises."""
         with self._errors(key):
             if size_bytes <= _PART_BYTES:
-                self.store.put(key, b"".join(chunks), use_multipart=False)
+                self.client.put(key, b"".join(chunks), use_multipart=False)
             else:
-                self.store.put(key, chunks, chunk_size=_PART_BYTES)
+                self.client.put(key, chunks, chunk_size=_PART_BYTES)
             self._settle(key)
 
     def download(self, key: str, *, offset: int = 0) -> Iterator[bytes]:
-        """An object's bytes from `offset` on, in chunks. Raises RemoteFailed when there is none."""
+        """An object's bytes from `offset` on, in chunks. Raises StoreFailed when there is none."""
         with self._errors(key):
             try:
-                got = self.store.get(key, options={"range": {"offset": offset}} if offset else {})
+                got = self.client.get(key, options={"range": {"offset": offset}} if offset else {})
             except FileNotFoundError as error:
-                raise RemoteFailed("is missing", where=self.show(key)) from error
+                raise StoreFailed("is missing", where=self.show(key)) from error
             for chunk in got.stream(min_chunk_size=_CHUNK_BYTES):
                 yield bytes(chunk)
 
     def names(self, prefix: str) -> list[str]:
         """The last part of every object's key directly below `prefix`."""
         with self._errors(prefix):
-            objects = self.store.list_with_delimiter(prefix)["objects"]
+            objects = self.client.list_with_delimiter(prefix)["objects"]
             return sorted(entry["path"].rpartition("/")[2] for entry in objects)
 
     def folders(self, prefix: str) -> list[str]:
         """The last part of every prefix directly below `prefix`."""
         with self._errors(prefix):
-            found = self.store.list_with_delimiter(prefix)["common_prefixes"]
+            found = self.client.list_with_delimiter(prefix)["common_prefixes"]
             return sorted(folder.rstrip("/").rpartition("/")[2] for folder in found)
 
     def show(self, key: str) -> str:
-        """An object as a person would write it."""
+        """The address of an object, for messages."""
         return f"{self.url.rstrip('/')}/{key}"
 
     def _settle(self, key: str) -> None:
-        """Make a written object survive a power cut; obstore's folders do not by themselves."""
+        """Make an object written to a folder survive a power cut; obstore does not."""
         if self.folder is None:
             return
         path = self.folder / key
-        handle = os.open(path, os.O_RDONLY)
-        try:
-            os.fsync(handle)
-        finally:
-            os.close(handle)
-        for place in path.parents:
-            sync_folder(place)
-            if place == self.folder:
+        with path.open("rb") as stream:
+            os.fsync(stream.fileno())
+        for parent in path.parents:
+            sync_folder(parent)
+            if parent == self.folder:
                 break
 
     @contextmanager
     def _errors(self, key: str) -> Iterator[None]:
-        """Turn obstore's errors into ours, without the secrets and the debug text they carry."""
+        """Turn obstore's errors into StoreFailed, without their secrets and debug text."""
         from obstore.exceptions import BaseError
 
         try:
@@ -163,15 +159,15 @@ class Remote:
         except ModelyardError:
             raise
         except (BaseError, OSError, NotImplementedError, ValueError) as error:
-            raise RemoteFailed(
+            raise StoreFailed(
                 plain_message(error), where=self.show(key), hint=_hint(self.url)
             ) from None
 
 
-def open_remote(url: str, *, make: bool = False) -> Remote | None:
-    """The store at `url`; None when it is a folder that is not there and `make` is off.
+def open_store(url: str, *, make: bool = False) -> ObjectStore | None:
+    """The store at `url`; None when it is a folder that does not exist and `make` is off.
 
-    Nothing is asked of a distant store yet. Raises InvalidInput when `url` is none of `SCHEMES`.
+    Sends no request yet. Raises InvalidInput when `url` has none of the `SCHEMES`.
     """
     parts = urlsplit(url)
     named = parts.path.strip("/") if parts.scheme == "file" else parts.netloc
@@ -188,57 +184,49 @@ def open_remote(url: str, *, make: bool = False) -> Remote | None:
             if parts.scheme in _CREDENTIALS
             else None,
         )
-    if parts.scheme == "file":
-        return _open_folder(url, make=make)
     from obstore.exceptions import BaseError
-    from obstore.store import from_url
+    from obstore.store import LocalStore, from_url
 
-    # Options given here take the place of those that obstore reads from the environment.
-    client: ClientConfig = {
+    try:
+        if parts.scheme != "file":
+            return ObjectStore(url, from_url(url, client_options=_client(), retry_config=_RETRY))
+        if parts.netloc not in ("", "localhost"):
+            raise InvalidInput(
+                f"'{url}' names another machine",
+                hint="a folder here has three slashes: file:///FOLDER",
+            )
+        folder = Path(unquote(parts.path))
+        if not folder.is_dir() and not make:
+            return None
+        return ObjectStore(url, LocalStore(prefix=folder, mkdir=make), folder)
+    except (BaseError, ValueError, OSError) as error:
+        raise StoreFailed(plain_message(error), where=url, hint=_hint(url)) from None
+
+
+def _client() -> ClientConfig:
+    """Options that replace those that obstore reads from the environment."""
+    return {
         "allow_http": _allows_http(),
         "connect_timeout": timedelta(seconds=10),
         "read_timeout": timedelta(seconds=60),
-        "timeout": timedelta(hours=6),  # of a whole transfer; a stalled one ends sooner
+        "timeout": timedelta(hours=6),  # of a whole transfer; a stalled one fails sooner
     }
-    retry: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
-    try:
-        return Remote(url, from_url(url, client_options=client, retry_config=retry))
-    except (BaseError, ValueError) as error:
-        raise RemoteFailed(plain_message(error), where=url, hint=_hint(url)) from None
-
-
-def _open_folder(url: str, *, make: bool) -> Remote | None:
-    parts = urlsplit(url)
-    if parts.netloc not in ("", "localhost"):
-        raise InvalidInput(
-            f"'{url}' names another machine", hint="a folder here has three slashes: file:///FOLDER"
-        )
-    folder = Path(unquote(parts.path))
-    if not folder.is_dir() and not make:
-        return None
-    from obstore.exceptions import BaseError
-    from obstore.store import LocalStore
-
-    try:
-        return Remote(url, LocalStore(prefix=folder, mkdir=make), folder)
-    except (BaseError, ValueError, OSError) as error:
-        raise RemoteFailed(plain_message(error), where=url) from None
 
 
 def _allows_http() -> bool:
-    """Whether the environment allows a store of one's own that is reached without encryption."""
+    """Whether the environment allows a self-hosted store without encryption."""
     allowed = os.environ.get("AWS_ALLOW_HTTP", "").lower() in ("1", "true", "yes")
     endpoint = os.environ.get("AWS_ENDPOINT_URL") or os.environ.get("AWS_ENDPOINT") or ""
     if endpoint.startswith("http://") and not allowed:
         raise InvalidInput(
             "AWS_ENDPOINT_URL is http://, which sends what is stored without encryption",
-            hint="use https://, or allow it with AWS_ALLOW_HTTP=true in the environment",
+            hint="use https://, or set AWS_ALLOW_HTTP=true in the environment",
         )
     return allowed
 
 
 def plain_message(error: BaseException) -> str:
-    """What obstore says in one line, without keys, tokens and signed addresses."""
+    """The error of obstore in one line, without keys, tokens and signed addresses."""
     first = str(error).strip().partition("\n")[0].partition("<")[0]
     line = re.sub(r"\?\S*", "", re.sub(r"^Generic (\w+) error: ", "", first)).strip(" :-")
     line = _without_secrets(line)
@@ -248,16 +236,14 @@ def plain_message(error: BaseException) -> str:
 
 
 def _without_secrets(text: str) -> str:
-    """`text` with the value of every variable that holds a credential blotted out."""
+    """`text` with the value of every credential in the environment replaced by `***`."""
     for name, value in os.environ.items():
-        secret = name.upper().startswith(_PREFIX_OF_SECRETS) and _SECRET_NAME.search(name.upper())
-        if secret and len(value) >= 4:
+        if _SECRET_NAME.match(name.upper()) and len(value) >= 4:
             text = text.replace(value, "***")
     return re.sub(r"//[^/@\s]*@", "//***@", text)
 
 
 def _hint(url: str) -> str:
-    scheme = urlsplit(url).scheme
-    if scheme == "file":
-        return "check the folder and who owns it"
-    return f"check the address, and in the environment {_CREDENTIALS[scheme]}"
+    if credentials := _CREDENTIALS.get(urlsplit(url).scheme):
+        return f"check the address, and in the environment {credentials}"
+    return "check the folder and who owns it"

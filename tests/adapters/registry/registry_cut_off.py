@@ -28,7 +28,7 @@ from modelyard.adapters.registry.registry import Registry, blob_key, find_remote
 from modelyard.adapters.versions import load_version
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
-from modelyard.stores.store import Remote
+from modelyard.stores.store import ObjectStore
 
 
 class CountedStore:
@@ -67,8 +67,8 @@ def _count() -> None:
 
 
 def counted_registry(folder: Path) -> Registry:
-    plain = registry_at(folder).remote
-    return Registry(Remote(plain.url, cast(Any, CountedStore(plain.store)), plain.folder))
+    plain = registry_at(folder).store
+    return Registry(ObjectStore(plain.url, cast(Any, CountedStore(plain.client)), plain.folder))
 
 
 def run_whole(work: Callable[[], object]) -> None:

@@ -17,7 +17,7 @@ from modelyard.adapters.registry.registry import Registry, blob_key, find_remote
 from modelyard.core.errors import InvalidInput
 from modelyard.core.files import NoSpace
 from modelyard.core.layout import Project
-from modelyard.stores.store import RemoteFailed
+from modelyard.stores.store import StoreFailed
 
 
 def write_record(store: Path, manifest: str, *, number: int = 1, digest: str | None = None) -> None:
@@ -127,7 +127,7 @@ def test_a_record_of_gigabytes_is_not_read(here: Project, registry: Registry, st
     push(here, add_version(here, "run-1"), registry)
     with (store / "adapters" / "demo" / "versions" / "1.json").open("r+b") as stream:
         stream.truncate(5_000_000_000)
-    with pytest.raises(RemoteFailed, match="at most"):
+    with pytest.raises(StoreFailed, match="at most"):
         find_remote_version(registry, "demo@1")
 
 

@@ -24,13 +24,13 @@ def test_a_pull_goes_on_with_what_an_earlier_one_left(
     part = incoming / f"{entry.sha256}.part"
     part.write_bytes(weights[:3_000_000])
     asked = []
-    download = type(registry.remote).download
+    download = type(registry.store).download
 
     def noting(self: Any, key: str, *, offset: int = 0) -> Any:
         asked.append((key == blob_key(entry.sha256), offset))
         return download(self, key, offset=offset)
 
-    monkeypatch.setattr(type(registry.remote), "download", noting)
+    monkeypatch.setattr(type(registry.store), "download", noting)
     plan = plan_pull(there, registry, find_remote_version(registry, "demo"), SILENT)
     assert plan.fetched_bytes == plan.version.size_bytes - 3_000_000
     assert pull(there, registry, "demo") and whole_versions(there) == [1]

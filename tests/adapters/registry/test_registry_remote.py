@@ -5,7 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelyard.core.errors import InvalidInput
-from modelyard.stores.store import open_remote, plain_message
+from modelyard.stores.store import open_store, plain_message
 
 
 @pytest.mark.parametrize(
@@ -23,7 +23,7 @@ from modelyard.stores.store import open_remote, plain_message
 )
 def test_an_address_that_is_none_is_refused_with_how_to_write_one(url: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        open_remote(url)
+        open_store(url)
     assert refused.value.hint
 
 
@@ -32,7 +32,7 @@ def test_an_address_that_is_none_is_refused_with_how_to_write_one(url: str) -> N
 )
 def test_a_key_in_an_address_is_refused_and_not_shown(url: str) -> None:
     with pytest.raises(InvalidInput) as refused:
-        open_remote(url)
+        open_store(url)
     assert "geheim" not in f"{refused.value}{refused.value.hint}"
 
 

@@ -35,7 +35,7 @@ from modelyard.core.files import (
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import megabytes
-from modelyard.stores.store import RemoteFailed
+from modelyard.stores.store import StoreFailed
 from modelyard.weights.files import UnreadableWeights, read_tensor_entries
 from modelyard.weights.local import LocalBase, locate_base
 
@@ -90,7 +90,7 @@ def pull_version(
     """Bring a version of the registry into the project, proven, in one rename.
 
     Raises what `plan_pull` does, DamagedRegistry when a file is not what the manifest says,
-    AdapterMismatch when it is not fit for use, RemoteFailed, NoSpace.
+    AdapterMismatch when it is not fit for use, StoreFailed, NoSpace.
     """
     incoming = project.incoming(version.adapter)
     project.contain(incoming, "folder")
@@ -199,10 +199,10 @@ def _fetch(
 def _require_size(registry: Registry, entry: FileEntry) -> None:
     """Fail before anything is fetched when a file is missing or not as long as it should be."""
     key = blob_key(entry.sha256)
-    size = registry.remote.size_bytes(key)
+    size = registry.store.size_bytes(key)
     if size != entry.size_bytes:
         found = "is missing" if size is None else f"holds {size:,} bytes, not {entry.size_bytes:,}"
-        raise DamagedRegistry(found, where=registry.remote.show(key))
+        raise DamagedRegistry(found, where=registry.store.show(key))
 
 
 def _fetch_file(
@@ -218,7 +218,7 @@ def _fetch_file(
     if resumed:
         try:
             _append(registry, entry, part, progress, passed)
-        except RemoteFailed:
+        except StoreFailed:
             resumed = False  # not every store gives a part of an object
     if not resumed or sha256_file(part) != entry.sha256:
         part.unlink(missing_ok=True)
@@ -227,7 +227,7 @@ def _fetch_file(
             part.unlink()
             raise DamagedRegistry(
                 "was changed: its SHA-256 is not its name",
-                where=registry.remote.show(blob_key(entry.sha256)),
+                where=registry.store.show(blob_key(entry.sha256)),
             )
     part.replace(whole)
 
@@ -240,7 +240,7 @@ def _append(
     with os.fdopen(handle, "ab", buffering=0) as stream:
         size = stream.tell()
         if size < entry.size_bytes:
-            for chunk in registry.remote.download(blob_key(entry.sha256), offset=size):
+            for chunk in registry.store.download(blob_key(entry.sha256), offset=size):
                 size += len(chunk)
                 if size > entry.size_bytes:
                     break

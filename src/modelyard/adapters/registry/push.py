@@ -67,7 +67,7 @@ def plan_push(
         for name, entry in version.manifest.files.items()
         if force
         or registry is None
-        or registry.remote.size_bytes(blob_key(entry.sha256)) != entry.size_bytes
+        or registry.store.size_bytes(blob_key(entry.sha256)) != entry.size_bytes
     }
     tags = {}
     latest = registry.tag(local.adapter, LATEST) if registry else None
@@ -92,7 +92,7 @@ def push_version(
 
     `in_use` also leads the tag of that name here. `force` sends every file again, which mends what
     was damaged there. Pushes at once never overwrite each other: of two versions of one number the
-    second is refused with VersionTaken. Raises also DamagedVersion, UnguardedStore, RemoteFailed.
+    second is refused with VersionTaken. Raises also DamagedVersion, UnguardedStore, StoreFailed.
     """
     lock = project.lock("push", version.adapter)
     with exclusive_lock(lock, what=f"push of {version.adapter}", wait_s=wait_s):
@@ -128,7 +128,7 @@ def _known(registry: Registry, local: RemoteVersion, force: bool) -> RemoteVersi
             raise
         there = None
     if there is not None and there.digest != local.digest:
-        raise taken(local.name, registry.remote.url)
+        raise taken(local.name, registry.store.url)
     if there is None:
         _refuse_other_org(registry, local)
     return there
@@ -145,7 +145,7 @@ def _refuse_other_org(registry: Registry, version: RemoteVersion) -> None:
     raise ModelyardError(
         f"{there.name} there belongs to organisation {there.manifest.org or '(none)'}, "
         f"and {version.name} here to {version.manifest.org or '(none)'}",
-        where=registry.remote.url,
+        where=registry.store.url,
         hint="an adapter belongs to one organisation: give this one another name",
     )
 
@@ -161,7 +161,7 @@ def _upload(folder: Path, plan: Push, registry: Registry, progress: Progress) ->
         if entry.sha256 in sent:
             continue
         chunks = _checked_chunks(folder / name, entry, progress, passed)
-        registry.remote.upload(blob_key(entry.sha256), chunks, entry.size_bytes)
+        registry.store.upload(blob_key(entry.sha256), chunks, entry.size_bytes)
         sent.add(entry.sha256)
         passed += entry.size_bytes
     progress.end()

@@ -28,7 +28,7 @@ from modelyard.adapters.registry.record import (
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
 from modelyard.core.layout import check_name
-from modelyard.stores.store import Remote, RemoteFailed, open_remote
+from modelyard.stores.store import ObjectStore, StoreFailed, open_store
 
 LATEST = "latest"
 """The tag of the version with the highest number; it only goes up."""
@@ -54,7 +54,7 @@ class VersionTaken(ModelyardError):
 class Registry:
     """The registry in one object store."""
 
-    remote: Remote
+    store: ObjectStore
     """Where it is."""
     single_writer: bool = False
     """Look before writing instead of relying on the store to refuse: safe for one writer only."""
@@ -69,12 +69,12 @@ class Registry:
         known = self.is_there()
         if self.single_writer:
             if not known:
-                self.remote.create(_LAYOUT_KEY, _LAYOUT)
-        elif self.remote.create(_LAYOUT_KEY, _LAYOUT) and self.remote.create(_LAYOUT_KEY, _LAYOUT):
+                self.store.create(_LAYOUT_KEY, _LAYOUT)
+        elif self.store.create(_LAYOUT_KEY, _LAYOUT) and self.store.create(_LAYOUT_KEY, _LAYOUT):
             raise UnguardedStore(
                 "this store overwrites what it was asked only to create, so two machines that push "
                 "at once could lose a version",
-                where=self.remote.url,
+                where=self.store.url,
                 hint="use a store with conditional writes (If-None-Match); if nobody else ever "
                 "pushes here at the same time, push with --single-writer",
             )
@@ -84,28 +84,28 @@ class Registry:
         if not self.is_there():
             raise InvalidInput(
                 "there is no registry here",
-                where=self.remote.url,
+                where=self.store.url,
                 hint="`models adapters push NAME REMOTE` makes one; check the address",
             )
 
     def is_there(self) -> bool:
         """Whether the store holds a registry. Raises ModelyardError for one of another layout."""
-        found = self.remote.read(_LAYOUT_KEY, most_bytes=_SMALL_BYTES)
+        found = self.store.read(_LAYOUT_KEY, most_bytes=_SMALL_BYTES)
         if found not in (None, _LAYOUT):
             raise ModelyardError(
                 "the registry has a layout that this modelyard does not know",
-                where=self.remote.show(_LAYOUT_KEY),
+                where=self.store.show(_LAYOUT_KEY),
                 hint="update modelyard in this environment",
             )
         return found is not None
 
     def adapters(self) -> list[str]:
         """The names of all adapters here."""
-        return self.remote.folders("adapters/")
+        return self.store.folders("adapters/")
 
     def numbers(self, adapter: str) -> list[int]:
         """The numbers of an adapter's versions, ascending; nothing is read from them."""
-        names = self.remote.names(f"adapters/{check_name(adapter, 'adapter')}/versions/")
+        names = self.store.names(f"adapters/{check_name(adapter, 'adapter')}/versions/")
         stems = [name.removesuffix(".json") for name in names if name.endswith(".json")]
         return sorted(int(stem) for stem in stems if _NUMBER.fullmatch(stem))
 
@@ -115,10 +115,10 @@ class Registry:
         Raises DamagedRegistry when it is not what it should be.
         """
         key = _version_key(adapter, number)
-        data = self.remote.read(key, most_bytes=_SMALL_BYTES)
+        data = self.store.read(key, most_bytes=_SMALL_BYTES)
         if data is None:
             return None
-        return parse_record(data, adapter, number, where=self.remote.show(key))
+        return parse_record(data, adapter, number, where=self.store.show(key))
 
     def add_version(self, version: RemoteVersion, *, rewrite: bool = False) -> bool:
         """Create a version; its blobs must be there. Returns False when it was there already.
@@ -133,10 +133,10 @@ class Registry:
         except DamagedRegistry:
             if not rewrite:
                 raise
-            self.remote.overwrite(key, data)
+            self.store.overwrite(key, data)
             return True
         if found is None or found.digest != version.digest:
-            raise taken(version.name, self.remote.url)
+            raise taken(version.name, self.store.url)
         return False
 
     def tag(self, adapter: str, tag: str) -> int | None:
@@ -156,30 +156,30 @@ class Registry:
             key = f"{_tag_prefix(adapter, tag)}{last + 1:09d}.json"
             if self._create(key, (json.dumps(move) + "\n").encode()):
                 return True
-        raise RemoteFailed(
+        raise StoreFailed(
             f"the tag {tag} of {adapter} moved {_MOST_MOVES_TRIED} times under our hands",
-            where=self.remote.url,
+            where=self.store.url,
             hint="run the same command again",
         )
 
     def _last_move(self, adapter: str, tag: str) -> tuple[int, int | None]:
         """The number of a tag's last move, from 1, and of the version it leads to."""
         prefix = _tag_prefix(adapter, tag)
-        stems = [name.removesuffix(".json") for name in self.remote.names(prefix)]
+        stems = [name.removesuffix(".json") for name in self.store.names(prefix)]
         last = max((int(stem) for stem in stems if re.fullmatch(r"[0-9]{9}", stem)), default=0)
         if last == 0:
             return 0, None
         key = f"{prefix}{last:09d}.json"
-        data = self.remote.read(key, most_bytes=_SMALL_BYTES)
-        number = parse_mapping(data or b"", where=self.remote.show(key)).get("version")
+        data = self.store.read(key, most_bytes=_SMALL_BYTES)
+        number = parse_mapping(data or b"", where=self.store.show(key)).get("version")
         if type(number) is not int or not _NUMBER.fullmatch(str(number)):
-            raise DamagedRegistry("leads to no version", where=self.remote.show(key))
+            raise DamagedRegistry("leads to no version", where=self.store.show(key))
         return last, number
 
     def _create(self, key: str, data: bytes) -> bool:
-        if self.single_writer and self.remote.size_bytes(key) is not None:
+        if self.single_writer and self.store.size_bytes(key) is not None:
             return False
-        return self.remote.create(key, data)
+        return self.store.create(key, data)
 
 
 def blob_key(sha256: str) -> str:
@@ -192,8 +192,8 @@ def open_registry(url: str, *, make: bool = False, single_writer: bool = False) 
 
     Nothing is asked of a distant store yet. Raises InvalidInput for an address that is none.
     """
-    remote = open_remote(url, make=make)
-    return None if remote is None else Registry(remote, single_writer)
+    store = open_store(url, make=make)
+    return None if store is None else Registry(store, single_writer)
 
 
 def find_remote_version(registry: Registry, reference: str) -> RemoteVersion:
@@ -214,7 +214,7 @@ def find_remote_version(registry: Registry, reference: str) -> RemoteVersion:
     found = registry.version(adapter, number) if number else None
     if found is not None:
         return found
-    where = registry.remote.url
+    where = registry.store.url
     if numbers := registry.numbers(adapter):
         versions = ", ".join(f"{adapter}@{one}" for one in numbers)
         raise InvalidInput(f"there is no {reference}", where=where, hint=f"there are: {versions}")
