@@ -12,34 +12,12 @@ from modelyard.retrieval.index_file import IndexedChunk, IndexReader, open_index
 from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.update import update_index
 from modelyard.retrieval.updating.job import IndexUpdate
-from toy_encoder import ToyEncoder
+from toy_encoder import ToyEncoders
 
 ENCODER = Encoder(source="path", model="toy", dimensions=64, max_tokens=256)
 SECRET = "hf_" + "aB3dE5gH7jK9mN1pQ2rS4tU6vW8xY0zZ"
 
 Row = tuple[object, ...]
-
-
-@dataclass
-class ToyEncoders:
-    """Hands out one toy encoder, and counts how often it was opened."""
-
-    encoder: ToyEncoder = field(default_factory=ToyEncoder)
-    opened: int = 0
-    here: bool = True
-
-    def fingerprint(self, settings: Encoder) -> str:
-        return self.encoder.fingerprint
-
-    def known_fingerprint(self, settings: Encoder) -> str:
-        return self.encoder.fingerprint
-
-    def is_local(self, settings: Encoder) -> bool:
-        return self.here
-
-    def open(self, settings: Encoder, *, texts: int = 0) -> ToyEncoder:
-        self.opened += 1
-        return self.encoder
 
 
 @dataclass

@@ -5,9 +5,12 @@ from __future__ import annotations
 import hashlib
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
 import numpy as np
 import numpy.typing as npt
+
+from modelyard.configs.kinds.embedding_models import Encoder
 
 _WORD = re.compile(r"\w+")
 
@@ -49,3 +52,25 @@ class ToyEncoder:
         seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:8])
         drawn = np.random.default_rng(seed).standard_normal(self.dimensions)
         return drawn.astype(np.float32)
+
+
+@dataclass
+class ToyEncoders:
+    """Hands out one toy encoder, and counts how often it was opened."""
+
+    encoder: ToyEncoder = field(default_factory=ToyEncoder)
+    opened: int = 0
+    here: bool = True
+
+    def fingerprint(self, settings: Encoder) -> str:
+        return self.encoder.fingerprint
+
+    def known_fingerprint(self, settings: Encoder) -> str:
+        return self.encoder.fingerprint
+
+    def is_local(self, settings: Encoder) -> bool:
+        return self.here
+
+    def open(self, settings: Encoder, *, texts: int = 0) -> ToyEncoder:
+        self.opened += 1
+        return self.encoder

@@ -33,7 +33,7 @@ from benchmarks.retrieval.projects import (
 )
 from benchmarks.retrieval.table import Row, report
 from modelyard.retrieval.chunk import Chunk
-from modelyard.retrieval.opened import OpenedIndex
+from modelyard.retrieval.index_snapshot import OpenedIndex
 from modelyard.retrieval.ranking import CODE, rank
 from modelyard.retrieval.search import Searcher
 
@@ -140,10 +140,16 @@ def _recall(index: Path, chunks: int, dimensions: int) -> float:
     opened = OpenedIndex(index)
     shared = 0
     with opened.reading() as snapshot:
-        no_words = np.zeros(len(snapshot), np.float32)
+        no_terms = np.zeros(len(snapshot), np.float32)
         for query, rows in zip(queries, wanted, strict=True):
             found = rank(
-                query, snapshot.vectors, no_words, 1.0, dense_weight=1.0, manner=CODE, depth=_DEPTH
+                query,
+                snapshot.vectors,
+                no_terms,
+                1.0,
+                dense_weight=1.0,
+                settings=CODE,
+                depth=_DEPTH,
             )
             shared += len(set(found.rows[:10].tolist()) & set(rows.tolist()))
     opened.close()

@@ -16,7 +16,7 @@ from pathlib import Path
 from benchmarks.retrieval.table import Row, left_out, report
 from modelyard.core.layout import find_project
 from modelyard.core.progress import Silent
-from modelyard.retrieval.evaluate import Measure, evaluate_search
+from modelyard.retrieval.evaluate import MeasuredScores, evaluate_search
 
 ABSOLUTE = {"cranfield": 0.565}
 OVER_DENSE = {"cosqa_dev": 0.01}
@@ -30,21 +30,21 @@ def measure(sets: Sequence[Path]) -> list[Row]:
 
 
 def _row(folder: Path) -> Row:
-    (judged,) = evaluate_search(find_project(), folder, progress=Silent())
-    found = judged.measures["nDCG@10"]
-    better = max(found.dense.value, found.words.value)
+    (evaluation,) = evaluate_search(find_project(), folder, progress=Silent())
+    found = evaluation.measures["nDCG@10"]
+    better = max(found.dense.value, found.lexical.value)
     wanted, bar = _bar(folder.name, found)
     return Row(
-        what=f"quality, {judged.name}, nDCG@10, {judged.queries} queries",
+        what=f"quality, {evaluation.name}, nDCG@10, {evaluation.queries} queries",
         ours=found.fused.shown,
-        peer=f"dense {found.dense.shown}, words {found.words.shown}",
+        peer=f"dense {found.dense.shown}, lexical {found.lexical.shown}",
         ratio=found.gain.signed,
         bar=bar,
         hit=found.fused.value >= max(wanted, better),
     )
 
 
-def _bar(name: str, found: Measure) -> tuple[float, str]:
+def _bar(name: str, found: MeasuredScores) -> tuple[float, str]:
     if name in ABSOLUTE:
         return ABSOLUTE[name], f"at least {ABSOLUTE[name]}"
     if name in OVER_DENSE:

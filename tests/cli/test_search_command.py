@@ -47,10 +47,6 @@ def searchable(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
     config.parent.mkdir(parents=True)
     config.write_text(CONFIG)
     monkeypatch.setattr(
-        "modelyard.retrieval.search.Searcher._open_settled_encoder",
-        lambda searcher, project, settings: EightNumbers(),
-    )
-    monkeypatch.setattr(
         "modelyard.encoders.encoder.Encoders.fingerprint", lambda encoders, settings: "eight"
     )
     monkeypatch.setattr(
@@ -174,7 +170,7 @@ def test_explain_says_how_the_query_was_understood_and_why(
     assert "terms    roll adapt" in shown
     assert 'phrases  "an adapter"' in shown
     assert "asked    tests/documentation: 2 chunks, 1 of them let through; dense 60%" in shown
-    assert "= 0.60 x dense 1.000 + 0.40 x words " in shown
+    assert "= 0.60 x dense 1.000 + 0.40 x lexical " in shown
 
 
 def test_a_program_reads_the_parts_of_each_score(
@@ -305,14 +301,14 @@ def test_a_search_loads_neither_torch_nor_rich(searchable: Project) -> None:
     program = f"""
 import sys
 import numpy as np
-from modelyard.retrieval.search import Searcher
+from modelyard.encoders import Encoders
 
 class EightNumbers:
     fingerprint, dimensions = "eight", 8
     def encode_query(self, text):
         return np.full(8, 8**-0.5, np.float32)
 
-Searcher._open_settled_encoder = lambda searcher, project, settings: EightNumbers()
+Encoders.open = lambda encoders, settings, texts=0: EightNumbers()
 from modelyard.cli.app import main
 sys.argv = ["models", "--project", {str(searchable.root)!r}, "search", "roll back"]
 try:

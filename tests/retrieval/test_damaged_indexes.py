@@ -24,7 +24,7 @@ from modelyard.retrieval.index_file import open_index
 from modelyard.retrieval.search import Searcher
 from modelyard.retrieval.status import read_status
 from modelyard.retrieval.update import update_index
-from toy_encoder import ToyEncoder
+from toy_encoder import ToyEncoders
 
 QUERIES = ("what does file f05 say", "f03.md", '"part 1"')
 
@@ -44,7 +44,7 @@ def read_all(docs: Docs) -> None:
 
 
 def search_all(docs: Docs) -> None:
-    searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
+    searcher = Searcher(docs.project, encoders=ToyEncoders())
     try:
         for query in QUERIES:
             searcher.search(query, top=30)
@@ -240,7 +240,7 @@ def test_one_damaged_index_of_two_is_left_out_of_a_search_with_a_note(
     add_index(docs)
     index, whole = docs.index.path.with_name(f"{name}.index"), docs.index.path.read_bytes()
     damage(index)
-    searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
+    searcher = Searcher(docs.project, encoders=ToyEncoders())
     for _ in range(2):
         found = searcher.search("what does file f05 say", top=30)
         assert found.results and f"texts/{name}" not in {one.index for one in found.results}

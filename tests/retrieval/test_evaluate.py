@@ -14,12 +14,18 @@ import pytest
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Project
 from modelyard.retrieval.chunk import Chunk
-from modelyard.retrieval.evaluate import Evaluation, evaluate_search
-from modelyard.retrieval.evaluating.corpus import title_of_code
-from modelyard.retrieval.evaluating.measures import bootstrap, ndcg, recall, reciprocal_rank
+from modelyard.retrieval.evaluate import (
+    SearchEvaluation,
+    bootstrap,
+    evaluate_search,
+    ndcg,
+    recall,
+    reciprocal_rank,
+)
+from modelyard.retrieval.evaluation_set import title_of_code
 from modelyard.retrieval.index_file import VECTOR_TYPE, FileRecord
 from modelyard.retrieval.index_writer import build_beside
-from toy_encoder import ToyEncoder
+from toy_encoder import ToyEncoder, ToyEncoders
 
 CONFIG = """
 description: For tests
@@ -53,15 +59,11 @@ def beir(project: Project, tmp_path: Path, write_jsonl: WriteJsonl) -> Path:
     return folder
 
 
-def toy(project: Project, settings: object) -> ToyEncoder:
-    return ToyEncoder()
-
-
 def test_a_set_in_beirs_layout_is_judged(project: Project, beir: Path) -> None:
-    (found,) = evaluate_search(project, beir, open_encoder=toy)
+    (found,) = evaluate_search(project, beir, encoders=ToyEncoders())
     assert (found.name, found.queries, found.chunks) == ("a-set", 30, 30)
     assert list(found.measures) == ["nDCG@10", "recall@10", "recall@100", "MRR"]
-    assert found.measures["nDCG@10"].words.value == 1.0
+    assert found.measures["nDCG@10"].lexical.value == 1.0
     assert found.measures["recall@100"].dense.value == 1.0
     gain = found.measures["nDCG@10"].gain
     assert gain.low <= gain.value <= gain.high
@@ -70,16 +72,16 @@ def test_a_set_in_beirs_layout_is_judged(project: Project, beir: Path) -> None:
 def test_the_second_run_embeds_nothing(project: Project, beir: Path) -> None:
     encoder = ToyEncoder()
     for _ in range(2):
-        evaluate_search(project, beir, open_encoder=lambda project, settings: encoder)
+        evaluate_search(project, beir, encoders=ToyEncoders(encoder))
     assert len(encoder.encoded) == 30
 
 
 def test_a_wrong_answer_costs(project: Project, beir: Path) -> None:
     answers = beir / "qrels" / "test.tsv"
     answers.write_text(answers.read_text().replace("q5\td5", "q5\td6"))
-    (found,) = evaluate_search(project, beir, open_encoder=toy)
-    assert found.measures["MRR"].words.value == pytest.approx(29 / 30, abs=0.02)
-    assert found.measures["MRR"].words.low < found.measures["MRR"].words.value
+    (found,) = evaluate_search(project, beir, encoders=ToyEncoders())
+    assert found.measures["MRR"].lexical.value == pytest.approx(29 / 30, abs=0.02)
+    assert found.measures["MRR"].lexical.low < found.measures["MRR"].lexical.value
 
 
 def test_code_is_told_by_its_look(project: Project, beir: Path, write_jsonl: WriteJsonl) -> None:
@@ -88,9 +90,9 @@ def test_code_is_told_by_its_look(project: Project, beir: Path, write_jsonl: Wri
         for at in range(30)
     ]
     write_jsonl(beir / "corpus.jsonl", documents)
-    (found,) = evaluate_search(project, beir, open_encoder=toy)
+    (found,) = evaluate_search(project, beir, encoders=ToyEncoders())
     assert found.dense_weight == 0.8
-    (as_text,) = evaluate_search(project, beir, kind="text", open_encoder=toy)
+    (as_text,) = evaluate_search(project, beir, kind="text", encoders=ToyEncoders())
     assert as_text.dense_weight == 0.6
 
 
@@ -109,24 +111,24 @@ def test_a_file_in_another_layout_is_named_by_line(
 ) -> None:
     (beir / file).write_text(content)
     with pytest.raises(InvalidInput, match=problem):
-        evaluate_search(project, beir, open_encoder=toy)
+        evaluate_search(project, beir, encoders=ToyEncoders())
 
 
 def test_a_missing_file_is_named(project: Project, beir: Path) -> None:
     (beir / "corpus.jsonl").unlink()
     with pytest.raises(InvalidInput, match=r"corpus\.jsonl: cannot be read"):
-        evaluate_search(project, beir, open_encoder=toy)
+        evaluate_search(project, beir, encoders=ToyEncoders())
 
 
 def test_queries_without_an_answer_are_no_data(project: Project, beir: Path) -> None:
     (beir / "qrels" / "test.tsv").write_text("another\td1\t1\n")
     with pytest.raises(NoData, match="has an answer"):
-        evaluate_search(project, beir, open_encoder=toy)
+        evaluate_search(project, beir, encoders=ToyEncoders())
 
 
 def test_an_index_that_is_not_built_is_no_data(project: Project, beir: Path) -> None:
     with pytest.raises(NoData, match="no index yet"):
-        evaluate_search(project, beir / "queries.jsonl", open_encoder=toy)
+        evaluate_search(project, beir / "queries.jsonl", encoders=ToyEncoders())
 
 
 def test_ndcg_by_hand() -> None:
@@ -182,14 +184,14 @@ def index_two_chunks(project: Project, index: str = "documentation") -> None:
         build.add_file(record, chunks, vectors)
 
 
-def ask_own(project: Project, folder: Path, answers: str, **options: Any) -> list[Evaluation]:
+def ask_own(project: Project, folder: Path, answers: str, **options: Any) -> list[SearchEvaluation]:
     """Judge the project's own indexes by two questions and these answers."""
     queries = folder / "own.jsonl"
     rows = [{"_id": "1", "text": "how to promote"}, {"_id": "2", "text": "how to roll back"}]
     queries.write_text("".join(json.dumps(row) + "\n" for row in rows))
     qrels = folder / "answers.tsv"
     qrels.write_text(answers)
-    return evaluate_search(project, queries, qrels=qrels, open_encoder=toy, **options)
+    return evaluate_search(project, queries, qrels=qrels, encoders=ToyEncoders(), **options)
 
 
 def test_queries_of_an_index_name_its_chunks(project: Project, beir: Path) -> None:
@@ -223,7 +225,7 @@ def test_answers_that_all_name_nothing_are_no_data(project: Project, beir: Path)
         ask_own(project, beir, "1\tdocs/b.md\t1\n")
     (beir / "qrels" / "test.tsv").write_text("q1\tno-document\t1\n")
     with pytest.raises(NoData, match="no answer names a chunk of a-set: no-document"):
-        evaluate_search(project, beir, open_encoder=toy)
+        evaluate_search(project, beir, encoders=ToyEncoders())
 
 
 def test_without_an_index_those_that_a_search_asks_are_judged(project: Project, beir: Path) -> None:
@@ -241,10 +243,10 @@ def test_without_an_index_those_that_a_search_asks_are_judged(project: Project, 
 def test_a_folder_is_judged_by_the_encoder_of_the_named_index(project: Project, beir: Path) -> None:
     other = CONFIG.replace("documentation", "notes").replace("all-minilm-l6-v2", "another")
     (project.root / "configs" / "embedding_models" / "apart.yaml").write_text(other)
-    (found,) = evaluate_search(project, beir, indexes=["notes"], open_encoder=toy)
+    (found,) = evaluate_search(project, beir, indexes=["notes"], encoders=ToyEncoders())
     assert found.encoder == "another"
     with pytest.raises(InvalidInput, match="several encoders"):
-        evaluate_search(project, beir, indexes=["notes", "documentation"], open_encoder=toy)
+        evaluate_search(project, beir, indexes=["notes", "documentation"], encoders=ToyEncoders())
 
 
 def test_an_id_that_stands_twice_is_refused(
@@ -253,4 +255,4 @@ def test_an_id_that_stands_twice_is_refused(
     twice = [{"_id": "d1", "text": "one"}, {"_id": "d2", "text": "x"}, {"_id": "d1", "text": "two"}]
     write_jsonl(beir / "corpus.jsonl", twice)
     with pytest.raises(InvalidInput, match=r"corpus\.jsonl:3: has the _id 'd1' of line 1 again"):
-        evaluate_search(project, beir, open_encoder=toy)
+        evaluate_search(project, beir, encoders=ToyEncoders())

@@ -33,7 +33,7 @@ from modelyard.retrieval.index_file import open_index
 from modelyard.retrieval.search import Searcher
 from small_disk import mounted_disk, remount
 from tiny_encoders import write_encoder
-from toy_encoder import ToyEncoder
+from toy_encoder import ToyEncoders
 
 TINY_CONFIG = """
 description: For tests
@@ -79,7 +79,7 @@ def test_on_a_full_disk_the_old_index_answers_and_the_next_update_completes(
     docs = make_serial_docs(disk / "project", 0)
     docs.update()
     failed, serial, went_through = 0, 0, False
-    searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
+    searcher = Searcher(docs.project, encoders=ToyEncoders())
     for left in range(0, 1 << 20, 12 << 10):
         write_tree(docs, serial + 1)
         fill(disk, but=left)
@@ -198,7 +198,7 @@ def test_a_read_only_disk_is_searched(disk: Path) -> None:
     docs.update()
     remount(disk, "ro")
     assert seen_by_fresh_reader(docs.index.path) == chunks_of_version(0)
-    searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
+    searcher = Searcher(docs.project, encoders=ToyEncoders())
     assert searcher.search("what does file f05 say").results
     searcher.close()
     with pytest.raises(ModelyardError, match="no access"):
@@ -226,7 +226,7 @@ def test_what_a_killed_update_left_on_a_disk_that_is_read_only_now_is_reported(d
     docs.update()
     die_within_a_commit(docs)
     remount(disk, "ro")
-    searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
+    searcher = Searcher(docs.project, encoders=ToyEncoders())
     with pytest.raises(ModelyardError, match="update was interrupted") as raised:
         searcher.search("what does file f05 say")
     assert raised.value.hint
@@ -284,7 +284,7 @@ def test_who_may_only_read_searches_and_cannot_update(open_folder: Path) -> None
 
     def look() -> None:
         assert seen_by_fresh_reader(docs.index.path) == chunks_of_version(0)
-        searcher = Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
+        searcher = Searcher(docs.project, encoders=ToyEncoders())
         assert searcher.search("what does file f05 say").results
         searcher.close()
         try:

@@ -29,7 +29,7 @@ from killed import SOAK, fork, interruptions, kill_after
 from modelyard.core.files import STAGING_PREFIX, NoSpace
 from modelyard.retrieval.index_file import connect_index, open_index
 from modelyard.retrieval.search import Searcher
-from toy_encoder import ToyEncoder
+from toy_encoder import ToyEncoders
 
 KILLS = 10 * SOAK
 
@@ -111,7 +111,7 @@ def search_until_stopped(docs: Docs, states: range, *, warm: bool) -> None:
 
 
 def make_searcher(docs: Docs) -> Searcher:
-    return Searcher(docs.project, open_encoder=lambda project, settings: ToyEncoder())
+    return Searcher(docs.project, encoders=ToyEncoders())
 
 
 def read_until_stopped(docs: Docs, states: range) -> None:

@@ -13,8 +13,8 @@ from hypothesis import strategies as st
 
 from modelyard.retrieval.index_file import SCHEMA
 from modelyard.retrieval.postings import Postings, attach_places
-from modelyard.retrieval.query import find_mentions, glob_pattern, stands_in, understand
-from modelyard.retrieval.ranking import CODE, TEXT, ideal_score, manner_of, rank
+from modelyard.retrieval.query import find_mentions, glob_pattern, has_phrase, parse_query
+from modelyard.retrieval.ranking import CODE, TEXT, rank, ranking_settings
 from modelyard.retrieval.vectors import COMPARED_EXACTLY, VectorTable
 
 COLOURS = ["red", "green", "blue", "pink", "gold", "grey", "teal"]
@@ -77,7 +77,7 @@ def test_a_long_chunk_is_counted_right() -> None:
 
 def test_no_chunk_is_better_than_the_ideal() -> None:
     postings = postings_of([(["red"] * 9, ["red"] * 90), ([], ["blue"])])
-    ideal = ideal_score([postings.idf(term) for term in ("red", "black")])
+    ideal = postings.ideal_bm25(["red", "black"])
     assert 0 < postings.bm25(["red", "black"], 4.0).max() < ideal
 
 
@@ -99,17 +99,17 @@ def table(rows: np.ndarray) -> VectorTable:
 def test_the_mix_is_convex_and_best_first() -> None:
     vectors = unit_rows(50)
     bm25 = np.abs(np.random.default_rng(2).standard_normal(50)).astype(np.float32)
-    ranked = rank(vectors[3], table(vectors), bm25, 5.0, dense_weight=0.8, manner=CODE)
+    ranked = rank(vectors[3], table(vectors), bm25, 5.0, dense_weight=0.8, settings=CODE)
     wanted = 0.8 * (vectors @ vectors[3]) + 0.2 * bm25 / 5.0
     assert ranked.rows.tolist() == np.argsort(-wanted).tolist()
     assert ranked.fused == pytest.approx(np.sort(wanted)[::-1])
 
 
-@pytest.mark.parametrize(("weight", "side"), [(1.0, "dense"), (0.0, "words")])
+@pytest.mark.parametrize(("weight", "side"), [(1.0, "dense"), (0.0, "lexical")])
 def test_at_the_ends_one_side_alone_decides(weight: float, side: str) -> None:
     vectors = unit_rows(50)
     bm25 = np.abs(np.random.default_rng(2).standard_normal(50)).astype(np.float32)
-    ranked = rank(vectors[3], table(vectors), bm25, 5.0, dense_weight=weight, manner=CODE)
+    ranked = rank(vectors[3], table(vectors), bm25, 5.0, dense_weight=weight, settings=CODE)
     scores = getattr(ranked, side)
     assert (np.diff(scores) <= 1e-6).all()
 
@@ -119,11 +119,11 @@ def test_candidates_come_from_both_sides_with_both_scores() -> None:
     bm25 = np.zeros(2_000, np.float32)
     bm25[1_234] = 4.0
     query = -vectors[1_234]  # as far from its meaning as can be
-    ranked = rank(query, table(vectors), bm25, 5.0, dense_weight=0.5, manner=CODE, depth=10)
+    ranked = rank(query, table(vectors), bm25, 5.0, dense_weight=0.5, settings=CODE, depth=10)
     place = ranked.rows.tolist().index(1_234)
     assert len(ranked.rows) == 11
     assert ranked.dense[place] == pytest.approx(-1.0, abs=1e-3)
-    assert ranked.words[place] == 4.0
+    assert ranked.lexical[place] == 4.0
 
 
 def test_feedback_moves_the_query_towards_its_best() -> None:
@@ -133,7 +133,7 @@ def test_feedback_moves_the_query_towards_its_best() -> None:
     liked = vectors[np.argsort(-(vectors @ query))[:3]].mean(axis=0)
     moved = query + 0.3 * liked / np.linalg.norm(liked)
     moved /= np.linalg.norm(moved)
-    ranked = rank(query, table(vectors), bm25, 1.0, dense_weight=0.6, manner=TEXT)
+    ranked = rank(query, table(vectors), bm25, 1.0, dense_weight=0.6, settings=TEXT)
     assert ranked.dense == pytest.approx(vectors[ranked.rows] @ moved, abs=1e-5)
 
 
@@ -143,8 +143,8 @@ def test_the_second_look_finds_what_a_whole_one_finds() -> None:
     bm25[::400] = 3.0
     near = vectors[:10].mean(axis=0)
     query = near / np.linalg.norm(near)
-    ranked = rank(query, table(vectors), bm25, 5.0, dense_weight=0.6, manner=TEXT)
-    first = rank(query, table(vectors), bm25, 5.0, dense_weight=0.6, manner=CODE)
+    ranked = rank(query, table(vectors), bm25, 5.0, dense_weight=0.6, settings=TEXT)
+    first = rank(query, table(vectors), bm25, 5.0, dense_weight=0.6, settings=CODE)
     liked = vectors[first.rows[:3]].mean(axis=0)
     moved = query + 0.3 * liked / np.linalg.norm(liked)
     whole = 0.6 * (vectors @ (moved / np.linalg.norm(moved))) + 0.4 * bm25 / 5.0
@@ -161,7 +161,7 @@ def test_a_large_table_is_compared_roughly_and_ranked_exactly() -> None:
     rough = table(vectors).closeness(query)
     assert np.abs(rough - cosine).max() < 0.009
     assert np.abs(rough - cosine)[5] < 1e-5
-    ranked = rank(query, table(vectors), bm25, 5.0, dense_weight=1.0, manner=CODE)
+    ranked = rank(query, table(vectors), bm25, 5.0, dense_weight=1.0, settings=CODE)
     best = np.argsort(-cosine, kind="stable")
     assert ranked.rows[:50].tolist() == best[:50].tolist()
     assert ranked.dense == pytest.approx(cosine[ranked.rows], abs=1e-6)
@@ -193,12 +193,12 @@ def test_an_empty_index_has_no_candidates() -> None:
 
 
 def test_titles_count_more_where_they_are_names() -> None:
-    assert manner_of("code") is CODE
-    assert manner_of("markdown") is manner_of("auto") is TEXT
+    assert ranking_settings("code") is CODE
+    assert ranking_settings("markdown") is ranking_settings("auto") is TEXT
 
 
 def test_a_query_is_understood() -> None:
-    query = understand('why does "no space left" come from write_atomic() in core/files.py?')
+    query = parse_query('why does "no space left" come from write_atomic() in core/files.py?')
     assert query.text == "why does no space left come from write_atomic() in core/files.py?"
     assert query.phrases == ("no space left",)
     assert set(query.names) == {"write_atomic", "core/files.py"}
@@ -217,12 +217,12 @@ def test_a_query_is_understood() -> None:
     ],
 )
 def test_names_are_told_from_words(text: str, names: set[str]) -> None:
-    assert set(understand(text).names) == names
+    assert set(parse_query(text).names) == names
 
 
 def test_a_phrase_stands_across_a_line_end() -> None:
-    assert stands_in("no space left", "there is No  space\nleft")
-    assert not stands_in("no space left", "no place left")
+    assert has_phrase("there is No  space\nleft", "no space left")
+    assert not has_phrase("no place left", "no space left")
 
 
 def test_a_chunk_names_paths_and_symbols() -> None:

@@ -20,9 +20,9 @@ from modelyard.retrieval.index_file import VECTOR_TYPE, FileRecord
 from modelyard.retrieval.index_writer import build_beside
 from modelyard.retrieval.results import SearchResults
 from modelyard.retrieval.search import Searcher
-from modelyard.retrieval.snippets import cut_snippet
+from modelyard.retrieval.snippets import make_snippet
 from tiny_encoders import reference_scores, write_cross_encoder
-from toy_encoder import ToyEncoder
+from toy_encoder import ToyEncoder, ToyEncoders
 
 CONFIG = """
 description: For tests
@@ -125,7 +125,7 @@ def index(project: Project) -> Index:
 def searcher(project: Project, index: Index) -> Iterator[Searcher]:
     index("documentation", DOCS)
     index("source_code", CODE)
-    one = Searcher(project, open_encoder=lambda project, settings: ToyEncoder())
+    one = Searcher(project, encoders=ToyEncoders())
     yield one
     one.close()
 
@@ -146,18 +146,18 @@ def test_the_final_score_follows_from_the_parts(searcher: Searcher) -> None:
     for one in searcher.search("exclusive lock of a path", top=5).results:
         scores = one.scores
         mixed = scores.dense_weight * scores.dense
-        mixed += (1 - scores.dense_weight) * scores.words / scores.ideal
+        mixed += (1 - scores.dense_weight) * scores.lexical / scores.ideal
         assert scores.fused == pytest.approx(mixed, abs=1e-5)
         factor = scores.boosts.get("rank_below", 1.0) if mixed > 0 else 1.0
         assert scores.final == pytest.approx(mixed * factor, abs=1e-5)
 
 
-def test_a_symbol_leans_to_its_words(searcher: Searcher) -> None:
+def test_a_known_symbol_gives_its_terms_more_weight(searcher: Searcher) -> None:
     found = searcher.search("exclusive_lock")
     assert places(found)[0] == "src/files.py:11"
     weights = {one.index: (one.dense_weight, one.because) for one in found.asked}
     assert weights["tests/source_code"] == (0.3, "it knows exclusive_lock")
-    assert weights["tests/documentation"] == (0.6, "a question in words")
+    assert weights["tests/documentation"] == (0.6, "no known name in the query")
 
 
 def test_tests_rank_below(searcher: Searcher) -> None:
@@ -230,7 +230,7 @@ def test_a_key_that_no_chunk_has_is_refused_with_those_there_are(searcher: Searc
     [
         ({"kind": "wombat"}, "no chunk has kind=wombat; there is section"),
         ({"language": ".c"}, "no chunk has language=.c; there are .md, .py"),
-        ({"path": "lib/**"}, "no indexed file fits path=lib/**"),
+        ({"path": "lib/**"}, "no indexed file matches path=lib/**"),
         (
             {"domain": "logs"},
             "domain=logs was not searched; there are tests/documentation, tests/source_code",
@@ -286,7 +286,7 @@ def test_a_result_says_what_became_of_its_file(
 def test_a_query_without_a_word_is_said_to_be_a_guess(searcher: Searcher) -> None:
     for guess in ("-", "\N{ROCKET}", "what is it"):
         found = searcher.search(guess, indexes=["documentation"])
-        assert "no word to look for" in found.notes[0]
+        assert "no search terms" in found.notes[0]
     assert searcher.search("the adapter", indexes=["documentation"]).notes == ()
     assert searcher.search('"--"', indexes=["documentation"]).notes == ()
 
@@ -294,9 +294,7 @@ def test_a_query_without_a_word_is_said_to_be_a_guess(searcher: Searcher) -> Non
 def test_the_pieces_of_one_function_are_shown_once(project: Project, index: Index) -> None:
     pieces = [("def retry(call)", f"wait and retry the call, part {part}") for part in range(12)]
     index("source_code", {"src/a.py": pieces, "src/b.py": pieces[:1]}, kind="function")
-    with closing(
-        Searcher(project, open_encoder=lambda project, settings: ToyEncoder())
-    ) as searcher:
+    with closing(Searcher(project, encoders=ToyEncoders())) as searcher:
         found = searcher.search("retry the call", indexes=["source_code"])
     (one,) = found.results  # src/b.py has the text of the first piece, and so comes with them
     everywhere = [*(f"src/a.py:{10 * part + 1}" for part in range(12)), "src/b.py:1"]
@@ -332,9 +330,7 @@ def test_old_log_lines_count_less(project: Project, index: Index) -> None:
         {"logs/a.log": [("", "connection refused by <*>")]},
         facts={"last_seen": old.strftime("%Y-%m-%dT%H:%M:%SZ")},
     )
-    with closing(
-        Searcher(project, open_encoder=lambda project, settings: ToyEncoder())
-    ) as searcher:
+    with closing(Searcher(project, encoders=ToyEncoders())) as searcher:
         (one,) = searcher.search("connection refused").results
     assert one.scores.boosts["recency"] == pytest.approx(0.5, abs=0.01)
     assert one.scores.final == pytest.approx(one.scores.fused * 0.5, rel=0.02)
@@ -343,9 +339,7 @@ def test_old_log_lines_count_less(project: Project, index: Index) -> None:
 def test_a_missing_index_is_noted_and_none_at_all_is_no_data(
     project: Project, index: Index
 ) -> None:
-    with closing(
-        Searcher(project, open_encoder=lambda project, settings: ToyEncoder())
-    ) as searcher:
+    with closing(Searcher(project, encoders=ToyEncoders())) as searcher:
         with pytest.raises(NoData, match="no index yet"):
             searcher.search("anything")
         index("documentation", DOCS)
@@ -355,12 +349,10 @@ def test_a_missing_index_is_noted_and_none_at_all_is_no_data(
 
 def test_vectors_of_another_encoder_are_never_compared(project: Project, index: Index) -> None:
     index("documentation", DOCS, encoder=ToyEncoder(name="other"))
-    with closing(
-        Searcher(project, open_encoder=lambda project, settings: ToyEncoder())
-    ) as searcher:
+    with closing(Searcher(project, encoders=ToyEncoders())) as searcher:
         found = searcher.search("roll back")
     assert found.asked[0].dense_weight == 0
-    assert "by words only" in found.notes[-1]
+    assert "by its terms only" in found.notes[-1]
     assert found.results[0].chunk.path == "docs/adapters.md"
 
 
@@ -408,7 +400,7 @@ def test_the_query_is_encoded_once_per_encoder(project: Project, index: Index) -
 
     index("documentation", DOCS)
     index("source_code", CODE)
-    with closing(Searcher(project, open_encoder=lambda project, settings: Counting())) as searcher:
+    with closing(Searcher(project, encoders=ToyEncoders(Counting()))) as searcher:
         searcher.search("roll back")
     assert asked == ["roll back"]
 
@@ -423,19 +415,19 @@ def test_the_query_is_encoded_once_per_encoder(project: Project, index: Index) -
 )
 def test_a_snippet_begins_where_it_matches(terms: Sequence[str], first: int, marked: str) -> None:
     text = "line one\nline two\nline three\nline four\nline five"
-    snippet = cut_snippet(text, terms, first_line=5)
+    snippet = make_snippet(text, terms, first_line=5)
     assert (snippet.first_line, snippet.marked("‹", "›")) == (first, marked)
 
 
 def test_a_long_line_is_shown_around_its_match() -> None:
-    snippet = cut_snippet("x " * 2_000 + "needle" + " y" * 2_000, ["needl"])
+    snippet = make_snippet("x " * 2_000 + "needle" + " y" * 2_000, ["needl"])
     assert len(snippet.text) < 320
     assert "‹needle›" in snippet.marked("‹", "›")
 
 
 def test_marks_are_right_where_lines_are_cut() -> None:
     long = "needle " + "x " * 200 + "needle"
-    snippet = cut_snippet(f"a needle\n{long}\nlast needle", ["needl"])
+    snippet = make_snippet(f"a needle\n{long}\nlast needle", ["needl"])
     assert snippet.marked("‹", "›").count("‹needle›") == 3
     assert snippet.text.splitlines()[1].endswith("…")
 
@@ -479,7 +471,7 @@ def liking(project: Project, index: Index, monkeypatch: pytest.MonkeyPatch) -> I
             "modelyard.retrieval.reranking.open_cross_encoder",
             lambda given, progress: likes if given == folder else None,
         )
-        searchers.append(Searcher(project, open_encoder=lambda project, settings: ToyEncoder()))
+        searchers.append(Searcher(project, encoders=ToyEncoders()))
         return likes, searchers[-1]
 
     yield build
@@ -561,7 +553,7 @@ def test_a_real_cross_encoder_orders_by_its_own_scores(
     )
     plain = searcher.search("roll back an adapter", indexes=["documentation"])
     name_reranker(project, "models/tiny" if where == "project" else "~/models/tiny")
-    with closing(Searcher(project, open_encoder=lambda project, settings: ToyEncoder())) as again:
+    with closing(Searcher(project, encoders=ToyEncoders())) as again:
         found = again.search("roll back an adapter", indexes=["documentation"])
     texts = [f"{one.chunk.title}\n{one.chunk.text}" for one in found.results]
     expected = reference_scores(folder, "roll back an adapter", texts)
@@ -584,10 +576,11 @@ def test_a_reranker_that_is_none_is_refused_before_anything_is_searched(
     (project.root / "docs").mkdir()
     name_reranker(project, folder)
 
-    def open_encoder(project: Project, settings: object) -> ToyEncoder:
-        raise AssertionError("the query was encoded")
+    class NoEncoders(ToyEncoders):
+        def open(self, settings: object, *, texts: int = 0) -> ToyEncoder:
+            raise AssertionError("the query was encoded")
 
-    with closing(Searcher(project, open_encoder=open_encoder)) as searcher:
+    with closing(Searcher(project, encoders=NoEncoders())) as searcher:
         with pytest.raises(InvalidInput, match=problem):
             searcher.search("roll back")
         with pytest.raises(NoData):

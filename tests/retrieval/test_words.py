@@ -7,11 +7,11 @@ import sqlite3
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from modelyard.retrieval.words import find_words, index_words, query_terms
+from modelyard.retrieval.terms import find_words, index_terms, query_terms
 
 
 def terms(text: str) -> list[str]:
-    return index_words(text).split()
+    return index_terms(text).split()
 
 
 def test_words_become_stems_and_stop_words_go() -> None:
@@ -46,7 +46,7 @@ def test_words_are_found_where_they_stand() -> None:
 
 
 def test_an_endless_word_is_cut() -> None:
-    assert len(index_words("A" * 1_000_000)) <= 200
+    assert len(index_terms("A" * 1_000_000)) <= 200
 
 
 @settings(derandomize=True, deadline=None, max_examples=300)
@@ -63,6 +63,6 @@ def test_sqlite_splits_the_terms_at_spaces_only(text: str) -> None:
         """create virtual table w using fts5(t, tokenize="unicode61 tokenchars '_'")"""
     )
     database.execute("create virtual table v using fts5vocab(w, row)")
-    database.execute("insert into w values (?)", (index_words(text),))
+    database.execute("insert into w values (?)", (index_terms(text),))
     assert {term for (term,) in database.execute("select term from v")} == set(terms(text))
     database.close()

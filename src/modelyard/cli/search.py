@@ -24,7 +24,7 @@ from modelyard.core.layout import find_project
 from modelyard.core.visible import visible_line, visible_text
 
 if TYPE_CHECKING:
-    from modelyard.retrieval.evaluate import Evaluation
+    from modelyard.retrieval.evaluate import SearchEvaluation
     from modelyard.retrieval.results import Result, SearchResults
 
 _STATES = {"same": "", "changed": "  (changed since)", "gone": "  (gone since)"}
@@ -236,7 +236,7 @@ def _explained(result: Result) -> Iterator[str]:
     rest = 1 - scores.dense_weight
     yield (
         f"{scores.fused:.3f} = {scores.dense_weight:.2f} x dense {scores.dense:.3f} "
-        f"+ {rest:.2f} x words {scores.words:.2f}/{scores.ideal:.2f}{boosts}"
+        f"+ {rest:.2f} x lexical {scores.lexical:.2f}/{scores.ideal:.2f}{boosts}"
     )
     if scores.reranked is not None:
         yield f"logistic(reranked {scores.reranked:.2f}){boosts} = {scores.final:.3f}"
@@ -304,7 +304,7 @@ def _evaluate(
         _print_evaluation(evaluation)
 
 
-def _print_evaluation(evaluation: Evaluation) -> None:
+def _print_evaluation(evaluation: SearchEvaluation) -> None:
 
     print_title(
         f"{evaluation.name}: {evaluation.queries:,} queries, {evaluation.chunks:,} chunks, "
@@ -319,9 +319,9 @@ def _print_evaluation(evaluation: Evaluation) -> None:
     rows = [
         (
             name,
-            *(side.shown for side in (measure.dense, measure.words, measure.fused)),
+            *(side.shown for side in (measure.dense, measure.lexical, measure.fused)),
             measure.gain.signed,
         )
         for name, measure in evaluation.measures.items()
     ]
-    print_table(["measure", ">dense", ">words", ">fused", ">fused less the better side"], rows)
+    print_table(["measure", ">dense", ">lexical", ">fused", ">fused less the better side"], rows)

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
 
-_OUTPUT_NAMES = {"chunks": "passages", "index": "domain"}
+_OUTPUT_NAMES = {"chunks": "passages", "index": "domain", "lexical": "words"}
 """Names in the code -> older names that `--json` keeps printing, since programs read them.
 
 An index file keeps them too: its table `passages` holds the chunks (SCHEMA in index_file.py).

@@ -1,7 +1,7 @@
-"""How good a ranking is: nDCG, recall and MRR of meaning, words and their mix, side by side.
+"""Evaluating a ranking: nDCG, recall and MRR of the dense, lexical and fused scores, side by side.
 
-A public set brings a corpus, which gets an index of its own (evaluating/corpus.py); queries of
-one's own are asked of the project's indexes.
+A public set has a corpus, which gets its own index (evaluation_set.py); a project's own queries are
+evaluated on the project's indexes.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Literal
 
 import numpy as np
+import numpy.typing as npt
 
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.embedding_models import Encoder
@@ -20,59 +21,72 @@ from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
 from modelyard.encoders import Encoders, TextEncoder
-from modelyard.retrieval.evaluating.corpus import corpus_index, look_of
-from modelyard.retrieval.evaluating.judged import (
-    Judged,
-    Qrels,
+from modelyard.retrieval.evaluation_set import (
+    EvaluationSet,
+    corpus_index,
+    detect_kind,
     find_qrels,
     load_corpus,
-    load_judged,
+    load_evaluation_set,
 )
-from modelyard.retrieval.evaluating.measures import MEASURES, Figure, bootstrap
+from modelyard.retrieval.index_snapshot import IndexSnapshot, OpenedIndex
 from modelyard.retrieval.indexes import (
     SearchIndex,
     choose_indexes,
     default_search_rules,
     load_indexes,
 )
-from modelyard.retrieval.opened import OpenedIndex, Snapshot
-from modelyard.retrieval.query import understand
-from modelyard.retrieval.ranking import (
-    CODE,
-    TEXT,
-    Floats,
-    Manner,
-    Rows,
-    ideal_score,
-    manner_of,
-    rank,
-)
+from modelyard.retrieval.query import parse_query
+from modelyard.retrieval.ranking import CODE, TEXT, RankingSettings, rank, ranking_settings
+from modelyard.retrieval.vectors import Floats, Rows
 
 TEXT_DENSE = 0.6
 CODE_DENSE = 0.8
 _DEPTH = 100
+_RESAMPLES = 2_000
 
-Side = Literal["dense", "words", "fused"]
 Names = Sequence[tuple[str, ...]]
-"""What answers may call each chunk: its document or file first, then PATH:LINE."""
+"""The names by which answers can mean each chunk: its document or file first, then PATH:LINE."""
+Rankings = Mapping[str, Mapping[str, Sequence[str]]]
+"""For each score (dense, lexical, fused) the documents in its order, by query."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Measure:
-    """One measure of the two sides and of their mix."""
+class Estimate:
+    """A mean over queries, with its 95% interval of a bootstrap."""
 
-    dense: Figure
-    """By meaning alone."""
-    words: Figure
-    """By words alone."""
-    fused: Figure
-    """As `models search` ranks."""
-    gain: Figure
-    """Fused less the better of the two sides, query by query."""
+    value: float
+    """The mean."""
+    low: float
+    """Lower end of the interval."""
+    high: float
+    """Upper end."""
+
+    @property
+    def shown(self) -> str:
+        return f"{self.value:.3f} [{self.low:.3f}, {self.high:.3f}]"
+
+    @property
+    def signed(self) -> str:
+        return f"{self.value:+.3f} [{self.low:+.3f}, {self.high:+.3f}]"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
+class MeasuredScores:
+    """One measure of the rankings by each score."""
+
+    dense: Estimate
+    """By vectors alone."""
+    lexical: Estimate
+    """By BM25 alone."""
+    fused: Estimate
+    """By both, as `models search` ranks."""
+    gain: Estimate
+    """Fused minus the better of the other two, query by query."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchEvaluation:
     """How well one set of queries was answered."""
 
     name: str
@@ -80,16 +94,16 @@ class Evaluation:
     encoder: str
     """The model that made the vectors, as the config names it."""
     queries: int
-    """How many were judged."""
+    """How many were evaluated."""
     chunks: int
-    """How many there were to find."""
+    """How many were searched."""
     dense_weight: float
-    """The share of the dense side in the mix."""
+    """The share of the dense score in the mix."""
     answers: int
     """How many chunks or documents the answers name."""
     unknown: tuple[str, ...]
-    """Those of them that name nothing there, and so cannot be found."""
-    measures: Mapping[str, Measure]
+    """Those of them that do not exist, and so cannot be found."""
+    measures: Mapping[str, MeasuredScores]
     """By name: nDCG@10, recall@10, recall@100, MRR."""
 
 
@@ -101,162 +115,180 @@ def evaluate_search(
     indexes: Sequence[str] = (),
     kind: Literal["text", "code"] | None = None,
     environment: str = DEFAULT_ENVIRONMENT,
-    open_encoder: Callable[[Project, Encoder], TextEncoder] | None = None,
+    encoders: Encoders | None = None,
     progress: Progress | None = None,
-) -> list[Evaluation]:
-    """Judge the ranking by queries whose answers are known.
+) -> list[SearchEvaluation]:
+    """Evaluate the ranking with queries whose answers are known.
 
     source: a folder in BEIR's layout, or a file of queries for the project's own indexes, where a
     document's name is PATH or PATH:LINE.
-    indexes: whose chunks are judged, or whose encoder, where the corpus is a folder's; default:
-    those of the groups that a search asks.
-    Raises InvalidInput for files in another layout, and NoData when no query has an answer, or all
-    answers name nothing.
+    indexes: the indexes that are evaluated, or, for a folder, the one whose encoder is used;
+    default: those of the groups that a search uses.
+    Raises InvalidInput for files in another layout, and NoData when no query has an answer, or no
+    answer exists.
     """
     progress = progress or Silent()
+    encoders = encoders or Encoders(project=project, progress=progress)
     if not source.exists():
         raise InvalidInput("cannot be read: there is no such file or folder", where=str(source))
-    known = load_indexes(project, environment)
     rules = default_search_rules(project, environment)
-    groups = rules.groups if rules else ()
+    chosen = choose_indexes(
+        load_indexes(project, environment), indexes, groups=rules.groups if rules else ()
+    )
     if source.is_dir():
-        judged = load_judged(source / "queries.jsonl", qrels or find_qrels(source))
-        settings = _one_encoder(choose_indexes(known, indexes, groups=groups), indexes)
+        queries = load_evaluation_set(source / "queries.jsonl", qrels or find_qrels(source))
+        settings = _choose_encoder(chosen, indexes)
         corpus = load_corpus(source / "corpus.jsonl")
-        kind = kind or look_of(corpus)
-        encoders = _Encoders(project, progress, open_encoder)
+        kind = kind or detect_kind(corpus)
         with corpus_index(project, corpus, kind, settings, encoders, progress) as snapshot:
-            names = _names_of_documents(snapshot)
-            weight = TEXT_DENSE if kind == "text" else CODE_DENSE
-            manner = TEXT if kind == "text" else CODE
-            encoder = encoders.open(settings)
-            runs = _run(judged, snapshot, names, encoder, weight, manner, progress)
-            return _require_answers(
-                [
-                    _judge(
-                        source.resolve().name,
-                        judged,
-                        runs,
-                        names,
-                        encoder=settings.model,
-                        weight=weight,
-                    )
-                ]
-            )
-    judged = load_judged(source, qrels or find_qrels(source.parent))
-    encoders = _Encoders(project, progress, open_encoder)
-    found = [
-        _evaluate_index(index, judged, encoders, progress)
-        for index in choose_indexes(known, indexes, groups=groups)
-        if index.path.is_file()
-    ]
+            sources = snapshot.sources(np.arange(len(snapshot)))
+            found = [
+                _evaluate(
+                    source.resolve().name,
+                    queries,
+                    snapshot,
+                    [(sources[row].path,) for row in range(len(snapshot))],
+                    encoders.open(settings),
+                    model=settings.model,
+                    weight=TEXT_DENSE if kind == "text" else CODE_DENSE,
+                    settings=TEXT if kind == "text" else CODE,
+                    progress=progress,
+                )
+            ]
+    else:
+        queries = load_evaluation_set(source, qrels or find_qrels(source.parent))
+        found = [
+            _evaluate_index(index, queries, encoders, progress)
+            for index in chosen
+            if index.path.is_file()
+        ]
     if not found:
         raise NoData(
             f"no index yet: {', '.join(indexes) or 'of any index'}",
             hint="make it with `models update-embeddings`",
         )
-    return _require_answers(found)
-
-
-def _one_encoder(chosen: Sequence[SearchIndex], words: Sequence[str]) -> Encoder:
-    """The encoder that is judged by a corpus of its own: the named index's, else the first."""
-    if not chosen:
-        raise NoData("no search index is declared, so there is no encoder to judge")
-    if words and len({(one.encoder.source, one.encoder.model) for one in chosen}) > 1:
-        raise InvalidInput(
-            "these indexes have several encoders, and a folder is judged by one",
-            hint="name one --domain",
-        )
-    return chosen[0].encoder
-
-
-def _require_answers(found: list[Evaluation]) -> list[Evaluation]:
-    """The same; figures of zero would be no verdict where no answer can be found at all."""
-    if all(len(one.unknown) == one.answers for one in found):
-        some = ", ".join(found[0].unknown[:3])
+    if all(len(evaluation.unknown) == evaluation.answers for evaluation in found):
+        names = ", ".join(evaluation.name for evaluation in found)
         raise NoData(
-            f"no answer names a chunk of {', '.join(one.name for one in found)}: {some} ...",
+            f"no answer names a chunk of {names}: {', '.join(found[0].unknown[:3])} ...",
             hint="an answer is PATH or PATH:LINE as a result shows it, or the _id of a document",
         )
     return found
 
 
-class _Encoders(Encoders):
-    """The encoders of the project, or of a test."""
-
-    def __init__(
-        self,
-        project: Project,
-        progress: Progress,
-        open_encoder: Callable[[Project, Encoder], TextEncoder] | None,
-    ) -> None:
-        super().__init__(project=project, progress=progress)
-        self._given = open_encoder
-
-    def fingerprint(self, settings: Encoder) -> str:
-        if self._given is not None:
-            return self._given(self.project, settings).fingerprint
-        return super().fingerprint(settings)
-
-    def open(self, settings: Encoder, *, texts: int = 0) -> TextEncoder:
-        if self._given is not None:
-            return self._given(self.project, settings)
-        return super().open(settings, texts=texts)
+def _choose_encoder(chosen: Sequence[SearchIndex], named: Sequence[str]) -> Encoder:
+    """The encoder that is evaluated on a corpus: the named index's, else the first."""
+    if not chosen:
+        raise NoData("no search index is declared, so there is no encoder to evaluate")
+    if named and len({(index.encoder.source, index.encoder.model) for index in chosen}) > 1:
+        raise InvalidInput(
+            "these indexes have several encoders, and a folder is evaluated with one",
+            hint="name one --domain",
+        )
+    return chosen[0].encoder
 
 
 def _evaluate_index(
-    index: SearchIndex, judged: Judged, encoders: _Encoders, progress: Progress
-) -> Evaluation:
-    weight = index.fusion.dense
-    manner = manner_of(index.settings.chunker)
+    index: SearchIndex, queries: EvaluationSet, encoders: Encoders, progress: Progress
+) -> SearchEvaluation:
     with closing(OpenedIndex(index.path)) as opened, opened.reading() as snapshot:
         if snapshot.meta.encoder != encoders.fingerprint(index.encoder):
             raise InvalidInput(
                 f"the index {index.label} was made by another encoder",
-                hint="make it anew with `models update-embeddings`",
+                hint="rebuild it with `models update-embeddings`",
             )
-        names = _names_of_chunks(snapshot, judged.qrels)
-        encoder = encoders.open(index.encoder)
-        runs = _run(judged, snapshot, names, encoder, weight, manner, progress)
-        return _judge(index.label, judged, runs, names, encoder=index.encoder.model, weight=weight)
+        return _evaluate(
+            index.label,
+            queries,
+            snapshot,
+            _names_of_chunks(snapshot, queries),
+            encoders.open(index.encoder),
+            model=index.encoder.model,
+            weight=index.fusion.dense,
+            settings=ranking_settings(index.settings.chunker),
+            progress=progress,
+        )
 
 
-def _run(
-    judged: Judged,
-    snapshot: Snapshot,
+def _names_of_chunks(snapshot: IndexSnapshot, queries: EvaluationSet) -> Names:
+    """PATH, and PATH:LINE for each line of the chunk that an answer names."""
+    wanted: dict[str, set[int]] = {}
+    for grades in queries.qrels.values():
+        for name in grades:
+            path, _, line = name.rpartition(":")
+            if path and line.isdigit():
+                wanted.setdefault(path, set()).add(int(line))
+    names = []
+    for chunk in snapshot.chunks(np.arange(len(snapshot))):
+        lines = wanted.get(chunk.path, ())
+        inside = [line for line in lines if chunk.first_line <= line <= chunk.last_line]
+        names.append((chunk.path, *(f"{chunk.path}:{line}" for line in inside)))
+    return names
+
+
+def _evaluate(
+    name: str,
+    queries: EvaluationSet,
+    snapshot: IndexSnapshot,
+    names: Names,
+    encoder: TextEncoder,
+    *,
+    model: str,
+    weight: float,
+    settings: RankingSettings,
+    progress: Progress,
+) -> SearchEvaluation:
+    rankings = _rank_queries(queries, snapshot, names, encoder, weight, settings, progress)
+    answers = {answer for id in queries.queries for answer in queries.qrels[id]}
+    return SearchEvaluation(
+        name=name,
+        encoder=model,
+        queries=len(queries.queries),
+        chunks=len(names),
+        dense_weight=weight,
+        answers=len(answers),
+        unknown=tuple(sorted(answers.difference(*names))),
+        measures={
+            label: _measure(measure, queries, rankings) for label, measure in MEASURES.items()
+        },
+    )
+
+
+def _rank_queries(
+    queries: EvaluationSet,
+    snapshot: IndexSnapshot,
     names: Names,
     encoder: TextEncoder,
     weight: float,
-    manner: Manner,
+    settings: RankingSettings,
     progress: Progress,
-) -> dict[Side, dict[str, list[str]]]:
-    """The documents that each side ranks best for each query."""
-    runs: dict[Side, dict[str, list[str]]] = {"dense": {}, "words": {}, "fused": {}}
-    progress.begin("ask", len(judged.queries), "queries")
-    for done, (id, text) in enumerate(judged.queries.items(), 1):
-        query = understand(text)
+) -> Rankings:
+    """The documents that each score ranks best for each query."""
+    rankings: dict[str, dict[str, list[str]]] = {"dense": {}, "lexical": {}, "fused": {}}
+    progress.begin("ask", len(queries.queries), "queries")
+    for done, (id, text) in enumerate(queries.queries.items(), 1):
+        query = parse_query(text)
         vector = encoder.encode_query(query.text)
-        bm25 = snapshot.postings.bm25(query.terms, manner.title_weight)
-        ideal = ideal_score([snapshot.postings.idf(term) for term in query.terms])
-        mixed = rank(
+        bm25 = snapshot.postings.bm25(query.terms, settings.title_weight)
+        fused = rank(
             vector,
             snapshot.vectors,
             bm25,
-            ideal,
+            snapshot.postings.ideal_bm25(query.terms),
             dense_weight=weight,
-            manner=manner,
+            settings=settings,
             depth=2 * _DEPTH,
         )
-        orders: dict[Side, Rows] = {
-            "fused": mixed.rows,
+        orders = {
+            "fused": fused.rows,
             "dense": _order(snapshot.vectors.closeness(vector)),
-            "words": _order(bm25, above=0.0),
+            "lexical": _order(bm25, above=0.0),
         }
-        for side, rows in orders.items():
-            runs[side][id] = _documents(rows, names, judged.qrels[id])
+        for score, rows in orders.items():
+            rankings[score][id] = _documents(rows, names, queries.qrels[id])
         progress.advance(done)
     progress.end()
-    return runs
+    return rankings
 
 
 def _order(scores: Floats, above: float = -np.inf) -> Rows:
@@ -265,66 +297,67 @@ def _order(scores: Floats, above: float = -np.inf) -> Rows:
 
 
 def _documents(rows: Rows, names: Names, answers: Mapping[str, float]) -> list[str]:
-    """What these chunks are to one query: its answers where they are some, else their files.
+    """The documents of these chunks, each once, in the order of its best chunk.
 
-    Each once, where its best chunk stands.
+    A chunk stands for the answers of the query that it matches, else for its file.
     """
     found: dict[str, None] = {}
     for row in rows.tolist():
-        found |= dict.fromkeys([one for one in names[row] if one in answers] or names[row][:1])
+        matched = [name for name in names[row] if name in answers]
+        found |= dict.fromkeys(matched or names[row][:1])
     return list(found)[:_DEPTH]
 
 
-def _judge(
-    name: str,
-    judged: Judged,
-    runs: Mapping[Side, Mapping[str, Sequence[str]]],
-    names: Names,
-    *,
-    encoder: str,
-    weight: float,
-) -> Evaluation:
-    measures = {}
-    for label, measure in MEASURES.items():
-        sides = {
-            side: np.array([measure(run[id], judged.qrels[id]) for id in judged.queries])
-            for side, run in runs.items()
-        }
-        better = max(sides["dense"], sides["words"], key=lambda side: float(side.mean()))
-        measures[label] = Measure(
-            dense=bootstrap(sides["dense"]),
-            words=bootstrap(sides["words"]),
-            fused=bootstrap(sides["fused"]),
-            gain=bootstrap(sides["fused"] - better),
-        )
-    answers = {answer for id in judged.queries for answer in judged.qrels[id]}
-    return Evaluation(
-        name=name,
-        encoder=encoder,
-        queries=len(judged.queries),
-        chunks=len(names),
-        dense_weight=weight,
-        answers=len(answers),
-        unknown=tuple(sorted(answers.difference(*names))),
-        measures=measures,
+def ndcg(found: Sequence[str], grades: Mapping[str, float], depth: int = 10) -> float:
+    """Discounted gain of the first results over the best possible, as in trec_eval."""
+    gains = [grades.get(name, 0.0) for name in found[:depth]]
+    best = sorted(grades.values(), reverse=True)[:depth]
+    return _discounted(gains) / _discounted(best)
+
+
+def _discounted(gains: Sequence[float]) -> float:
+    places = np.log2(np.arange(2, len(gains) + 2))
+    return float((np.array(gains) / places).sum())
+
+
+def recall(found: Sequence[str], grades: Mapping[str, float], depth: int) -> float:
+    """The share of the answers that is among the first results."""
+    return len(set(found[:depth]) & set(grades)) / len(grades)
+
+
+def reciprocal_rank(found: Sequence[str], grades: Mapping[str, float]) -> float:
+    """One over the place of the first answer; 0 when it is not among the results."""
+    return next((1 / place for place, name in enumerate(found, 1) if name in grades), 0.0)
+
+
+MEASURES: Mapping[str, Callable[[Sequence[str], Mapping[str, float]], float]] = {
+    "nDCG@10": ndcg,
+    "recall@10": lambda found, grades: recall(found, grades, 10),
+    "recall@100": lambda found, grades: recall(found, grades, 100),
+    "MRR": reciprocal_rank,
+}
+
+
+def _measure(
+    measure: Callable[[Sequence[str], Mapping[str, float]], float],
+    queries: EvaluationSet,
+    rankings: Rankings,
+) -> MeasuredScores:
+    values = {
+        score: np.array([measure(found[id], queries.qrels[id]) for id in queries.queries])
+        for score, found in rankings.items()
+    }
+    better = max(values["dense"], values["lexical"], key=lambda score: float(score.mean()))
+    return MeasuredScores(
+        dense=bootstrap(values["dense"]),
+        lexical=bootstrap(values["lexical"]),
+        fused=bootstrap(values["fused"]),
+        gain=bootstrap(values["fused"] - better),
     )
 
 
-def _names_of_documents(snapshot: Snapshot) -> Names:
-    sources = snapshot.sources(np.arange(len(snapshot)))
-    return [(sources[row].path,) for row in range(len(snapshot))]
-
-
-def _names_of_chunks(snapshot: Snapshot, qrels: Qrels) -> Names:
-    """PATH, and PATH:LINE for each line in the chunk that some answer names."""
-    wanted: dict[str, set[int]] = {}
-    for grades in qrels.values():
-        for name in grades:
-            path, _, line = name.rpartition(":")
-            if path and line.isdigit():
-                wanted.setdefault(path, set()).add(int(line))
-    names = []
-    for one in snapshot.chunks(np.arange(len(snapshot))):
-        lines = [at for at in wanted.get(one.path, ()) if one.first_line <= at <= one.last_line]
-        names.append((one.path, *(f"{one.path}:{at}" for at in lines)))
-    return names
+def bootstrap(values: npt.NDArray[np.float64]) -> Estimate:
+    """The mean of one value a query, with its 95% interval; the resamples are always the same."""
+    drawn = np.random.default_rng(0).integers(0, len(values), (_RESAMPLES, len(values)))
+    low, high = np.percentile(values[drawn].mean(axis=1), [2.5, 97.5])
+    return Estimate(value=float(values.mean()), low=float(low), high=float(high))

@@ -26,7 +26,7 @@ from modelyard.retrieval.index_file import (
     connect_index,
     refuse_folder,
 )
-from modelyard.retrieval.words import index_words
+from modelyard.retrieval.terms import index_terms
 
 _CACHE_KIB = 64 * 1024
 
@@ -138,7 +138,7 @@ def _add_chunks(
         connection.execute("INSERT INTO vectors VALUES (?, ?)", (row, vectors[digest]))
         for table, words in (("title_words", chunk.title), ("text_words", chunk.text)):
             connection.execute(
-                f"INSERT INTO {table} (rowid, terms) VALUES (?, ?)", (row, index_words(words))
+                f"INSERT INTO {table} (rowid, terms) VALUES (?, ?)", (row, index_terms(words))
             )
 
 

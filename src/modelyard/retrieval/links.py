@@ -1,7 +1,8 @@
-"""Links: chunks of other indexes that belong to one that was found.
+"""Links: chunks of other indexes that are related to a result.
 
-A runbook names a script, the script writes a message, and the log shows its pattern. A chunk is
-linked to what it names, then to what names its file, and else to what means nearly the same.
+A runbook names a script, the script writes a message, and the log has the message's template. A
+result is linked to chunks that it names, then to chunks that name its file, and then to chunks with
+nearly the same meaning.
 """
 
 from __future__ import annotations
@@ -12,39 +13,26 @@ from pathlib import PurePosixPath
 
 import numpy as np
 
+from modelyard.retrieval.candidates import Candidate
 from modelyard.retrieval.index_file import IndexedChunk
-from modelyard.retrieval.opened import Snapshot
+from modelyard.retrieval.index_snapshot import IndexSnapshot
 from modelyard.retrieval.query import find_mentions
-from modelyard.retrieval.ranking import Rows
-from modelyard.retrieval.words import find_words
+from modelyard.retrieval.terms import find_words
+from modelyard.retrieval.vectors import Rows
 
 NEAR = 0.55
-"""Cosine from which two chunks of different indexes are about one thing."""
+"""Cosine from which two chunks of different indexes count as related."""
 _LINKS = 3
 _MENTIONS = 30
 _READ = 50
-"""Chunks that are read in search of a name."""
+"""Chunks that are searched for a name."""
 _RARE = 20
-"""A name that more chunks have is a word of the trade, and links nothing."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Shown:
-    """A result, and where it was found."""
-
-    index: str
-    """GROUP/NAME of its index."""
-    chunk: IndexedChunk
-    """What was found."""
-    snapshot: Snapshot
-    """The state of the index that it was found in."""
-    row: int
-    """Its row there."""
+"""A name that more chunks have is too common to link them."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Related:
-    """A chunk that belongs to a result."""
+    """A chunk that is related to a result."""
 
     index: str
     """GROUP/NAME of its index."""
@@ -55,57 +43,59 @@ class Related:
     last_line: int
     """Its last line."""
     title: str
-    """What it stands under or is called."""
+    """Its headings or its name."""
     why: str
-    """Which link it is, in words."""
-
-
-def find_related(shown: Shown, others: Sequence[tuple[str, Snapshot]]) -> tuple[Related, ...]:
-    """What belongs to a result in these indexes, one chunk an index, the surest links first.
-
-    Chunks of its own file are no news, and those of its own index are results anyway.
-    """
-    others = [one for one in others if one[0] != shown.index and len(one[1])]
-    if not others:
-        return ()
-    mentions = find_mentions(shown.chunk.text)[:_MENTIONS]
-    links: dict[str, Related] = {}
-    for rule in (_named_in_it, _naming_it, _near_it):
-        for index, snapshot in others:
-            if index not in links and len(links) < _LINKS:
-                for chunk, why in rule(shown, snapshot, mentions):
-                    if chunk.path != shown.chunk.path:
-                        links[index] = _related(index, chunk, why)
-                        break
-    return tuple(links.values())
-
-
-def _related(index: str, chunk: IndexedChunk, why: str) -> Related:
-    return Related(
-        index=index,
-        path=chunk.path,
-        first_line=chunk.first_line,
-        last_line=chunk.last_line,
-        title=chunk.title,
-        why=why,
-    )
+    """The reason for the link."""
 
 
 _Links = Iterator[tuple[IndexedChunk, str]]
+"""Chunks, each with the reason for the link."""
 
 
-def _named_in_it(shown: Shown, snapshot: Snapshot, mentions: Sequence[str]) -> _Links:
+def find_related(
+    found: Candidate, chunk: IndexedChunk, others: Sequence[tuple[str, IndexSnapshot]]
+) -> tuple[Related, ...]:
+    """The chunks of these indexes that are related to a result, one an index, the surest first.
+
+    chunk: the result's.  others: label and snapshot of each index; the result's own is skipped.
+    Chunks of its own file are left out.
+    """
+    mentions = find_mentions(chunk.text)[:_MENTIONS]
+    links: dict[str, Related] = {}
+    for rule in (_chunks_it_names, _chunks_that_name_it, _nearest_chunk):
+        for index, snapshot in others:
+            is_own = index == found.index.label
+            if is_own or index in links or len(links) == _LINKS or not len(snapshot):
+                continue
+            for other, why in rule(found, chunk.path, mentions, snapshot):
+                if other.path != chunk.path:
+                    links[index] = Related(
+                        index=index,
+                        path=other.path,
+                        first_line=other.first_line,
+                        last_line=other.last_line,
+                        title=other.title,
+                        why=why,
+                    )
+                    break
+    return tuple(links.values())
+
+
+def _chunks_it_names(
+    found: Candidate, path: str, mentions: Sequence[str], snapshot: IndexSnapshot
+) -> _Links:
     """Chunks whose file or symbol the result names."""
     for name in mentions:
-        fitting = snapshot.paths_called(name)
-        rows = (
-            snapshot.rows_of_paths(fitting) if len(fitting) == 1 else _rows_called(snapshot, name)
-        )
+        matching = snapshot.paths_called(name)
+        if len(matching) == 1:
+            rows = snapshot.rows_of_paths(matching)
+        else:
+            rows = _rows_called(snapshot, name)
         for chunk in snapshot.chunks(rows[:1]):
             yield chunk, f"it names {name}"
 
 
-def _rows_called(snapshot: Snapshot, name: str) -> Rows:
+def _rows_called(snapshot: IndexSnapshot, name: str) -> Rows:
     """The chunks with a rare name in their title, such as the function that is called."""
     terms = [has[-1] for _, _, has in find_words(name) if len(has) > 1]
     if not terms:
@@ -114,22 +104,26 @@ def _rows_called(snapshot: Snapshot, name: str) -> Rows:
     return places.rows[places.in_title > 0] if len(places.rows) <= _RARE else places.rows[:0]
 
 
-def _naming_it(shown: Shown, snapshot: Snapshot, mentions: Sequence[str]) -> _Links:
+def _chunks_that_name_it(
+    found: Candidate, path: str, mentions: Sequence[str], snapshot: IndexSnapshot
+) -> _Links:
     """Chunks that name the result's file."""
-    path = shown.chunk.path
     name = PurePosixPath(path).name
     terms = list(dict.fromkeys(term for _, _, has in find_words(name) for term in has[-1:]))
     rows = snapshot.postings.rows_with_all(terms) if terms else np.zeros(0, np.int64)
     for chunk in snapshot.chunks(rows[:_READ]):
-        if any(said == path or path.endswith(f"/{said}") for said in find_mentions(chunk.text)):
+        named = find_mentions(chunk.text)
+        if any(mention == path or path.endswith(f"/{mention}") for mention in named):
             yield chunk, f"it is named there: {name}"
 
 
-def _near_it(shown: Shown, snapshot: Snapshot, mentions: Sequence[str]) -> _Links:
-    """The chunk that means most nearly the same, where the same encoder made both vectors."""
-    if snapshot.meta.encoder != shown.snapshot.meta.encoder:
+def _nearest_chunk(
+    found: Candidate, path: str, mentions: Sequence[str], snapshot: IndexSnapshot
+) -> _Links:
+    """The chunk with the nearest meaning, where the same encoder made both vectors."""
+    if snapshot.meta.encoder != found.snapshot.meta.encoder:
         return
-    vector = shown.snapshot.vectors.rows(np.array([shown.row]))[0]
+    vector = found.snapshot.vectors.rows(np.array([found.row]))[0]
     best = np.array([np.argmax(snapshot.vectors.closeness(vector))])
     cosine = float(snapshot.vectors.exact(best, vector)[0])
     if cosine >= NEAR:

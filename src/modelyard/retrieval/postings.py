@@ -1,8 +1,8 @@
-"""Postings: which chunks a term stands in and how often, read from SQLite's full-text index.
+"""Postings: which chunks have a term and how often, read from SQLite's full-text index.
 
-BM25 is computed here and not by FTS5: its idf is cut at nothing for frequent terms, its titles do
-not count in a chunk's length, and it visits each match of a query anew. Here a term's places are
-read once, and then kept as long as the index is.
+BM25 is computed here and not by FTS5, whose idf is zero for frequent terms, whose chunk lengths
+leave out titles, and which visits the matches again for each query. Here the postings of a term
+are read once and then kept with the index.
 """
 
 from __future__ import annotations
@@ -13,33 +13,31 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 import numpy as np
-import numpy.typing as npt
+
+from modelyard.retrieval.vectors import Floats, Rows
 
 _LENGTHS_AT_ONCE = 4_096
 _MOST_PLACES = 20_000_000
-"""Places and scores that are kept in memory, 12 bytes each and more; beyond, all are read anew."""
+"""Postings and scores kept in memory, 12 bytes each and more; beyond that, all are dropped."""
 
 BM25_K1 = 1.2
 BM25_B = 0.75
 
-Floats = npt.NDArray[np.float32]
-Rows = npt.NDArray[np.int64]
-
 
 @dataclass(frozen=True, slots=True)
 class Places:
-    """Where one term stands."""
+    """The chunks that have a term."""
 
     rows: Rows
-    """Chunks by row, each once, ascending."""
+    """Their rows, ascending."""
     in_title: Floats
-    """How often it stands in the title of each."""
+    """How often the title of each has it."""
     in_text: Floats
-    """How often it stands in the text of each."""
+    """How often the text of each has it."""
 
 
 def attach_places(database: sqlite3.Connection) -> None:
-    """Let a connection to an index be asked where a term stands, outside a transaction."""
+    """Attach tables with the places of each term to a connection, outside a transaction."""
     for part in ("title", "text"):
         database.execute(
             f"create virtual table temp.{part}_places using fts5vocab(main, {part}_words, instance)"
@@ -47,10 +45,10 @@ def attach_places(database: sqlite3.Connection) -> None:
 
 
 class Postings:
-    """The full-text index of one snapshot, in memory as far as it was asked for."""
+    """The full-text index of one snapshot; the postings that were used stay in memory."""
 
     def __init__(self, database: sqlite3.Connection, ids: Rows) -> None:
-        """database: after `attach_places`.  ids: of its chunks, ascending [n]."""
+        """database: after `attach_places`.  ids: those of its chunks, ascending [n]."""
         self._database = database
         self._ids = ids
         self._places: dict[str, Places] = {}
@@ -58,10 +56,10 @@ class Postings:
         self._kept = 0
         self._title_lengths = _read_lengths(database, "title", ids)
         self._text_lengths = _read_lengths(database, "text", ids)
-        self._longness: dict[float, Floats] = {}
+        self._length_norms: dict[float, Floats] = {}
 
     def places(self, term: str) -> Places:
-        """Where a term stands: nowhere, for a term that no chunk has."""
+        """The chunks that have a term."""
         known = self._places.get(term)
         if known is None:
             known = self._read_places(term)
@@ -74,20 +72,24 @@ class Postings:
         return len(self.places(term).rows)
 
     def idf(self, term: str) -> float:
-        """How much a term tells; the most, for one that no chunk has."""
+        """The inverse document frequency of a term; largest for one that no chunk has."""
         n, df = len(self._ids), self.frequency(term)
         return math.log(1 + (n - df + 0.5) / (df + 0.5))
 
     def bm25(self, terms: Iterable[str], title_weight: float) -> Floats:
-        """The BM25 of every chunk: float32 [n], 0 where none of the terms stands.
+        """The BM25 of every chunk: float32 [n], 0 for a chunk without any of the terms.
 
-        A word of the title counts as `title_weight` words, in the chunk's length too.
+        A term in the title counts `title_weight` times, in the chunk's length too.
         """
         total = np.zeros(len(self._ids), np.float32)
         for term in terms:
             at = self.places(term)
             total[at.rows] += self._part(term, at, title_weight)
         return total
+
+    def ideal_bm25(self, terms: Iterable[str]) -> float:
+        """The BM25 of a chunk that is full of every term."""
+        return max((BM25_K1 + 1) * sum(self.idf(term) for term in terms), 1e-6)
 
     def rows_with_all(self, terms: Sequence[str]) -> Rows:
         """The chunks that have every one of the terms (all, where there is no term)."""
@@ -97,12 +99,12 @@ class Postings:
         return found
 
     def _part(self, term: str, at: Places, title_weight: float) -> Floats:
-        """What a term adds to the BM25 of each chunk that has it."""
+        """What a term contributes to the BM25 of each chunk that has it."""
         known = self._parts.get((term, title_weight))
         if known is None:
             often = title_weight * at.in_title + at.in_text
-            longness = self._longness_at(title_weight)[at.rows]
-            known = np.float32(self.idf(term) * (BM25_K1 + 1)) * often / (often + longness)
+            norms = self._length_norm(title_weight)[at.rows]
+            known = np.float32(self.idf(term) * (BM25_K1 + 1)) * often / (often + norms)
             self._make_room(len(known))
             self._parts[term, title_weight] = known
         return known
@@ -114,14 +116,14 @@ class Postings:
             self._parts.clear()
             self._kept = places
 
-    def _longness_at(self, title_weight: float) -> Floats:
+    def _length_norm(self, title_weight: float) -> Floats:
         """k1 (1 - b + b length / mean length) of each chunk."""
-        known = self._longness.get(title_weight)
+        known = self._length_norms.get(title_weight)
         if known is None:
             lengths = title_weight * self._title_lengths + self._text_lengths
             mean = max(float(lengths.mean()), 1e-6) if len(lengths) else 1.0
             known = (BM25_K1 * (1 - BM25_B + BM25_B * lengths / mean)).astype(np.float32)
-            self._longness[title_weight] = known
+            self._length_norms[title_weight] = known
         return known
 
     def _read_places(self, term: str) -> Places:
@@ -136,10 +138,10 @@ class Postings:
         return Places(rows, counts[0], counts[1])
 
     def _read_counts(self, term: str, part: str) -> tuple[Rows, Floats]:
-        """The chunks in whose title or text a term stands, ascending, and how often.
+        """The chunks whose title or text has a term, ascending, and how often.
 
-        FTS5 names a chunk once for each place of the term. All come as one text, which is four
-        times as fast as a row each.
+        FTS5 returns a chunk once for each occurrence. They are read as one string, which is four
+        times as fast as one row for each.
         """
         question = f"select group_concat(doc) from temp.{part}_places where term = ?"
         packed = self._database.execute(question, (term,)).fetchone()[0]
@@ -159,7 +161,7 @@ class Postings:
 
 
 def merge_rows(rows: Rows, others: Rows) -> Rows:
-    """Rows of both, each once, ascending. (np.union1d imports masked arrays for it, 20 ms.)"""
+    """Rows of both, each once, ascending. (np.union1d imports masked arrays, 20 ms.)"""
     both = np.sort(np.concatenate([rows, others]))
     return both[np.diff(both, prepend=-1) > 0]
 
@@ -175,9 +177,9 @@ def _read_lengths(database: sqlite3.Connection, part: str, ids: Rows) -> Floats:
 
 
 def _varints(packed: bytes) -> Rows:
-    """SQLite's varints, one after the other: seven bits a byte, the highest first.
+    """The numbers of consecutive SQLite varints: seven bits a byte, the highest first.
 
-    The last byte of a number is below 128.
+    The last byte of each number is below 128.
     """
     data = np.frombuffer(packed, np.uint8).astype(np.int64)
     ends = np.flatnonzero(data < 0x80)

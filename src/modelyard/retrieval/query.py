@@ -1,11 +1,11 @@
-"""What a query means: its terms, what it quotes, and the names that it says exactly."""
+"""Parsing a query: its terms, its quoted phrases, and the names in it."""
 
 from __future__ import annotations
 
 import re
 from dataclasses import dataclass
 
-from modelyard.retrieval.words import query_terms
+from modelyard.retrieval.terms import query_terms
 
 _QUOTED = re.compile(r'"([^"]+)"|“([^”]+)”')
 _PATH = re.compile(r"(?<![\w/.-])(?:[\w.-]+/)+[\w.-]*\w")
@@ -19,20 +19,20 @@ _SPACES = re.compile(r"\s+")
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Query:
-    """A query, understood."""
+    """A parsed query."""
 
     text: str
-    """As it was typed, without its quotes: what becomes a vector."""
+    """As it was typed, without quotes; its vector is that of this text."""
     terms: tuple[str, ...]
-    """The stems and identifiers that BM25 looks for."""
+    """The stems and identifiers for BM25."""
     phrases: tuple[str, ...] = ()
-    """What it quotes: a chunk without it is no result."""
+    """Quoted text that each result must have."""
     names: tuple[str, ...] = ()
-    """Symbols, file names and paths in it; where the index knows one, words weigh more."""
+    """Symbols, file names and paths; where the index has one, the lexical score weighs more."""
 
 
-def understand(text: str) -> Query:
-    """Read a query as typed."""
+def parse_query(text: str) -> Query:
+    """Parse a query as it was typed."""
     phrases = [_SPACES.sub(" ", quoted or curly).strip() for quoted, curly in _QUOTED.findall(text)]
     plain = _SPACES.sub(" ", _QUOTED.sub(lambda found: f" {found[1] or found[2]} ", text)).strip()
     names = [
@@ -49,18 +49,18 @@ def understand(text: str) -> Query:
 
 
 def find_mentions(text: str) -> tuple[str, ...]:
-    """The paths, file names and symbols that a chunk names, each once, in no order to rely on."""
+    """The paths, file names and symbols that a chunk names, each once, in any order."""
     found = [name for pattern in (_PATH, _FILE, _CALL, _SNAKE) for name in pattern.findall(text)]
     return tuple(dict.fromkeys(found))
 
 
-def stands_in(phrase: str, text: str) -> bool:
-    """Whether a quoted phrase stands in a text, whatever its capitals and line ends."""
+def has_phrase(text: str, phrase: str) -> bool:
+    """Whether a text has a quoted phrase; case and line ends do not matter."""
     return phrase.casefold() in _SPACES.sub(" ", text).casefold()
 
 
 def _longest_only(names: list[str]) -> tuple[str, ...]:
-    """Each name once, and none that is only a part of another."""
+    """Each name once, without those that are part of another."""
     unique = dict.fromkeys(names)
     return tuple(
         name for name in unique if not any(name != other and name in other for other in unique)
@@ -68,7 +68,7 @@ def _longest_only(names: list[str]) -> tuple[str, ...]:
 
 
 def glob_pattern(glob: str) -> re.Pattern[str]:
-    """A glob over paths with `/`: `*` and `?` stay in one folder, `**/` is any folders or none."""
+    """A glob over paths: `*` and `?` match within a folder, `**/` any number of folders."""
     rules = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
     pieces = re.split(r"(\*\*/|\*\*|\*|\?)", glob)
     return re.compile("".join(rules.get(piece, re.escape(piece)) for piece in pieces) + r"\Z", re.S)

@@ -1,40 +1,36 @@
-"""What a search returns: chunks, why each stands where it stands, how each index was asked."""
+"""Results of a search: chunks with their snippets and links, and whether their files changed.
+
+Only the files of shown results are checked, so a search looks at the file system once for each.
+"""
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import dataclass, field
+import hashlib
+import stat
+from collections.abc import Sequence
+from dataclasses import dataclass
 from typing import Literal
 
+import numpy as np
+
+from modelyard.core.layout import Project
+from modelyard.core.wording import counted
+from modelyard.retrieval.candidates import Hit, Scores, SearchedIndex
 from modelyard.retrieval.index_file import IndexedChunk
-from modelyard.retrieval.links import Related
+from modelyard.retrieval.index_snapshot import ChunkSource, IndexSnapshot
+from modelyard.retrieval.links import Related, find_related
 from modelyard.retrieval.query import Query
-from modelyard.retrieval.snippets import Snippet
+from modelyard.retrieval.snippets import Snippet, chunk_snippet
 
 FileState = Literal["same", "changed", "gone"]
-"""What became of a file since it was indexed."""
+"""Whether a file changed since it was indexed."""
 
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Scores:
-    """Why a result stands where it stands."""
-
-    dense: float
-    """Cosine of query and chunk, after feedback."""
-    words: float
-    """BM25."""
-    ideal: float
-    """BM25 of an ideal chunk; the words count as their share of it."""
-    dense_weight: float
-    """The share of the dense side in the mix."""
-    fused: float
-    """dense_weight x dense + (1 - dense_weight) x words / ideal."""
-    boosts: Mapping[str, float] = field(default_factory=dict)
-    """What changed it: `rank_below` and `recency` multiply, `named_file` is added."""
-    reranked: float | None = None
-    """What the cross-encoder says, on a scale of its own; null where it was not asked."""
-    final: float
-    """What it is ranked by: fused, or the logistic function of reranked, with the boosts."""
+_LARGEST_NS = 2**63 - 1
+"""The index stores this for a later time."""
+_UNKNOWN = "\ufffd"
+"""Replaces bytes of a path that are not UTF-8, so the file cannot be found by the shown path."""
+_HASHED_AT_MOST_BYTES = 2_000_000
+"""A larger file with another time counts as changed: reading it would delay the answer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,48 +40,93 @@ class Result:
     index: str
     """GROUP/NAME of its index."""
     chunk: IndexedChunk
-    """What was found: file, lines, title, text."""
+    """The chunk: file, lines, title, text."""
     snippet: Snippet
-    """Its lines that say most about the query."""
+    """Its lines with the most terms of the query."""
     scores: Scores
-    """Why it stands where it stands."""
+    """Its scores, and how they were combined."""
     state: FileState
-    """What became of its file since it was indexed: lines of a changed one may have moved."""
+    """Whether its file changed since it was indexed; the lines of a changed file may have moved."""
     also: tuple[str, ...] = ()
-    """Where the same text, or more of the same function, stands as well, as PATH:LINE."""
+    """Other places of the same text, and of more of the same function, as PATH:LINE."""
     related: tuple[Related, ...] = ()
-    """Chunks of other indexes that belong to it."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Asked:
-    """How one index was asked."""
-
-    index: str
-    """GROUP/NAME."""
-    chunks: int
-    """How many its index has."""
-    snapshot: str
-    """Which state of the index answered."""
-    dense_weight: float
-    """The share of the dense side."""
-    because: str
-    """Why it is that."""
-    allowed: int
-    """Chunks that filters and quoted phrases let through."""
+    """Related chunks of other indexes."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class SearchResults:
-    """What a search found, and how it went about it."""
+    """The results of a search, and how they were found."""
 
     query: Query
-    """How the query was understood."""
+    """The parsed query."""
     results: tuple[Result, ...]
-    """The best, best first."""
-    asked: tuple[Asked, ...]
-    """The indexes that answered."""
+    """The best first."""
+    asked: tuple[SearchedIndex, ...]
+    """The indexes that were searched."""
     reranker: str | None = None
-    """The cross-encoder that ordered the best of them again, as the config names it."""
+    """The cross-encoder that reranked the best, as the config names it."""
     notes: tuple[str, ...] = ()
-    """What a person should know: indexes that are not built, files that changed meanwhile."""
+    """Notes for the reader: indexes that are not built, files that changed since."""
+
+
+def build_result(
+    project: Project, query: Query, hit: Hit, others: Sequence[tuple[str, IndexSnapshot]]
+) -> Result:
+    """A hit as it is shown; `others` are the indexes in which related chunks are looked for."""
+    best = hit.best
+    chunk = best.snapshot.chunks(np.array([best.row]))[0]
+    places = {
+        (duplicate.path, duplicate.first_line)
+        for candidate in hit.duplicates
+        for duplicate in candidate.snapshot.chunks(np.array([candidate.row]))
+    }
+    return Result(
+        index=best.index.label,
+        chunk=chunk,
+        snippet=chunk_snippet(chunk, query.terms),
+        scores=best.scores,
+        state=file_state(project, best.source),
+        also=tuple(
+            f"{path}:{line}" for path, line in sorted(places - {(chunk.path, chunk.first_line)})
+        ),
+        related=find_related(best, chunk, others),
+    )
+
+
+def file_state(project: Project, source: ChunkSource) -> FileState:
+    """Whether a file is as it was indexed; a new modification time alone is no change."""
+    path = project.root / source.path
+    try:
+        found = path.stat()
+        if not stat.S_ISREG(found.st_mode):
+            return "gone"
+        if found.st_size != source.size_bytes:
+            return "changed"
+        if min(found.st_mtime_ns, _LARGEST_NS) == source.mtime_ns:
+            return "same"
+        if source.size_bytes > _HASHED_AT_MOST_BYTES:
+            return "changed"
+        same = hashlib.sha256(path.read_bytes()).hexdigest() == source.sha256
+        return "same" if same else "changed"
+    except FileNotFoundError:
+        return "same" if _UNKNOWN in source.path else "gone"
+    except OSError:
+        return "changed"  # it can no longer be read
+
+
+def note_stale(results: Sequence[Result]) -> list[str]:
+    """One note where the files of results changed since they were indexed."""
+    counts = {
+        state: len({result.chunk.path for result in results if result.state == state})
+        for state in ("changed", "gone")
+    }
+    parts = [
+        f"{counted(counts[state], 'file')} {verb}"
+        for state, verb in (("changed", "changed"), ("gone", "went"))
+        if counts[state]
+    ]
+    if not parts:
+        return []
+    indexes = dict.fromkeys(result.index for result in results if result.state != "same")
+    command = "models update-embeddings " + " ".join(f"--domain {index}" for index in indexes)
+    return [f"{' and '.join(parts)} since the index was made: `{command}` brings it up to date"]

@@ -2,66 +2,56 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
-from contextlib import ExitStack
+from collections.abc import Mapping, Sequence
+from contextlib import ExitStack, closing
 from typing import TYPE_CHECKING
 
-import numpy as np
-
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-from modelyard.configs.kinds.embedding_models import Encoder
+from modelyard.configs.kinds.embedding_models import SearchRules
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
-from modelyard.encoders import TextEncoder
-from modelyard.retrieval.asking import Candidate, ask_index
+from modelyard.encoders import Encoders
+from modelyard.retrieval.candidates import Candidate, SearchedIndex, find_candidates, merge
 from modelyard.retrieval.damage import IndexDamaged, IndexMissing
-from modelyard.retrieval.filters import note_filters
-from modelyard.retrieval.freshness import note_stale, state_of_file
+from modelyard.retrieval.filters import explain_no_match
+from modelyard.retrieval.index_snapshot import IndexSnapshot, OpenedIndex, check_index
 from modelyard.retrieval.indexes import (
     SearchIndex,
     choose_indexes,
     default_search_rules,
     load_indexes,
 )
-from modelyard.retrieval.links import Shown, find_related
-from modelyard.retrieval.merging import Found, merge
-from modelyard.retrieval.opened import OpenedIndex, Snapshot, check_index
-from modelyard.retrieval.query import Query, understand
-from modelyard.retrieval.ranking import Floats
-from modelyard.retrieval.results import Asked, Result, SearchResults
-from modelyard.retrieval.snippets import chunk_snippet
+from modelyard.retrieval.query import Query, parse_query
+from modelyard.retrieval.results import SearchResults, build_result, note_stale
+from modelyard.retrieval.vectors import Floats
 
 if TYPE_CHECKING:
     from modelyard.retrieval.reranking import Reranker
 
-OpenEncoder = Callable[[Project, Encoder], TextEncoder]
-
-_TOP, _DEPTH = 10, 100
-"""Results, and candidates of each side, where no config has search rules."""
-_BY_MEANING_ALONE = (
-    "the query has no word to look for, only signs or words that stand everywhere: what is found "
-    "is a guess by meaning alone"
+_DEFAULT_RULES = SearchRules(groups=(), candidates=100)
+_NO_TERMS = (
+    "the query has no search terms, only signs or stop words: results are ranked by meaning alone "
+    "and are a guess"
 )
 
 
 class Searcher:
-    """Searches one project again and again; what was loaded stays in memory while it is current."""
+    """Searches one project many times; what was loaded stays in memory while it is current."""
 
     def __init__(
         self,
         project: Project,
         *,
         environment: str = DEFAULT_ENVIRONMENT,
-        open_encoder: OpenEncoder | None = None,
+        encoders: Encoders | None = None,
         progress: Progress | None = None,
     ) -> None:
         self._project = project
         self._indexes = load_indexes(project, environment)
-        self._rules = default_search_rules(project, environment)
+        self._rules = default_search_rules(project, environment) or _DEFAULT_RULES
         self._progress = progress or Silent()
-        self._open_encoder = open_encoder or self._open_settled_encoder
-        self._encoders: dict[Encoder, TextEncoder] = {}
+        self._encoders = encoders or Encoders(project=project, progress=self._progress)
         self._opened: dict[str, OpenedIndex] = {}
         self._reranker: Reranker | None = None
 
@@ -77,40 +67,35 @@ class Searcher:
     ) -> SearchResults:
         """The best chunks of these indexes (default: of the groups that the config names).
 
-        filters: `path` (a glob), `kind`, `domain`, or any fact of a chunk; all must hold.
-        rerank: let the config's cross-encoder order the best again, where it names one.
+        filters: `path` (a glob), `kind`, `domain`, or any fact of a chunk; all must match.
+        rerank: rerank the best with the config's cross-encoder, where it names one.
         Raises InvalidInput for an empty query, a filter whose key no chunk has or a reranker that
-        is none, and NoData when none of the indexes is built.
+        cannot be used, and NoData when none of the indexes is built.
         """
-        query = understand(text)
+        query = parse_query(text)
         if not query.text:
             raise InvalidInput("the query is empty", hint='say what to look for: "roll back"')
-        chosen = choose_indexes(
-            self._indexes, indexes, groups=self._rules.groups if self._rules else ()
-        )
+        chosen = choose_indexes(self._indexes, indexes, groups=self._rules.groups)
         reranker = self._require_reranker() if rerank else None  # before anything is searched
-        top = top or (self._rules.top if self._rules else _TOP)
-        wanted = max(top, reranker.count) if reranker else top
         unusable: dict[str, ModelyardError] = {}
         while True:
             try:
-                return self._answer(
+                return self._search(
                     query,
                     chosen,
                     unusable,
                     filters=filters or {},
-                    top=top,
-                    wanted=wanted,
+                    top=top or self._rules.top,
                     related=related,
                     reranker=reranker,
                 )
-            except IndexDamaged:  # met only while it was read, so by one of several
-                found = _find_damaged([one for one in chosen if one.label not in unusable])
-                if not found:
+            except IndexDamaged:  # found only while reading, so it is not known which one
+                damaged = _find_damaged([index for index in chosen if index.label not in unusable])
+                if not damaged:
                     raise
-                unusable |= found
+                unusable |= damaged
 
-    def _answer(
+    def _search(
         self,
         query: Query,
         chosen: Sequence[SearchIndex],
@@ -118,42 +103,42 @@ class Searcher:
         *,
         filters: Mapping[str, str],
         top: int,
-        wanted: int,
         related: bool,
         reranker: Reranker | None,
     ) -> SearchResults:
-        """What is found in one snapshot of each index; `unusable` ones are left out and noted."""
+        """Search one snapshot of each index; `unusable` ones are left out and noted."""
+        wanted = max(top, reranker.count) if reranker else top
+        notes = [] if query.terms or query.phrases else [_NO_TERMS]
         with ExitStack() as stack:
-            notes = [] if query.terms or query.phrases else [_BY_MEANING_ALONE]
             opened = self._open(chosen, unusable, query, stack, notes)
             candidates: list[Candidate] = []
-            asked: list[Asked] = []
+            asked: list[SearchedIndex] = []
             for index, snapshot, vector in opened:
-                one, some = ask_index(
+                searched, found = find_candidates(
                     index,
                     snapshot,
                     query,
                     vector,
                     filters=filters,
-                    depth=self._rules.candidates if self._rules else _DEPTH,
+                    depth=self._rules.candidates,
                     wanted=wanted,
                 )
-                asked.append(one)
-                candidates += some
-            if filters and not any(one.allowed for one in asked):
-                notes += note_filters([(index, snapshot) for index, snapshot, _ in opened], filters)
-            found = merge(candidates, wanted)
+                asked.append(searched)
+                candidates += found
+            if filters and not any(searched.allowed for searched in asked):
+                pairs = [(index, snapshot) for index, snapshot, _ in opened]
+                notes += explain_no_match(pairs, filters)
+            hits = merge(candidates, wanted)
             if reranker is not None:
-                found = reranker.order(query, found)
-            others = [(index.label, snapshot) for index, snapshot, _ in opened]
-            results = _show(self._project, query, found[:top], others if related else [])
-            notes += note_stale(results)
+                hits = reranker.order(query, hits)
+            others = [(index.label, snapshot) for index, snapshot, _ in opened] if related else []
+            results = [build_result(self._project, query, hit, others) for hit in hits[:top]]
         return SearchResults(
             query=query,
-            results=results,
+            results=tuple(results),
             asked=tuple(asked),
             reranker=reranker.name if reranker else None,
-            notes=tuple(notes),
+            notes=(*notes, *note_stale(results)),
         )
 
     def close(self) -> None:
@@ -161,7 +146,7 @@ class Searcher:
             opened.close()
 
     def _require_reranker(self) -> Reranker | None:
-        if self._reranker is None and self._rules and self._rules.reranker:
+        if self._reranker is None and self._rules.reranker:
             from modelyard.retrieval.reranking import open_reranker
 
             self._reranker = open_reranker(self._project, self._rules, progress=self._progress)
@@ -174,27 +159,27 @@ class Searcher:
         query: Query,
         stack: ExitStack,
         notes: list[str],
-    ) -> list[tuple[SearchIndex, Snapshot, Floats | None]]:
+    ) -> list[tuple[SearchIndex, IndexSnapshot, Floats | None]]:
         """The indexes that are built, each with the query's vector for its encoder.
 
         One that cannot be read is left out with a note, unless none is left.
         """
-        there = [index for index in chosen if index.path.exists()]
-        missing = [index.label for index in chosen if index not in there]
-        if not there:
+        built = [index for index in chosen if index.path.exists()]
+        missing = [index.label for index in chosen if index not in built]
+        if not built:
             raise NoData(
                 f"no index yet: {', '.join(missing) or 'no search index is declared'}",
                 hint="make them with `models update-embeddings`",
             )
         if missing:
             notes.append(f"not searched, no index yet: {', '.join(missing)}")
-        vectors: dict[Encoder, Floats] = {}
-        for index in there:
-            if index.encoder not in vectors:
-                vectors[index.encoder] = self._encode(index, query)
-        opened: list[tuple[SearchIndex, Snapshot, Floats | None]] = []
+        encoders = {index.encoder: self._encoders.open(index.encoder) for index in built}
+        vectors = {
+            settings: encoder.encode_query(query.text) for settings, encoder in encoders.items()
+        }
+        opened: list[tuple[SearchIndex, IndexSnapshot, Floats | None]] = []
         refused = dict(unusable)
-        for index in there:
+        for index in built:
             if index.label in refused:
                 continue
             reader = self._opened.setdefault(index.label, OpenedIndex(index.path))
@@ -207,10 +192,10 @@ class Searcher:
                 refused[index.label] = error
                 continue
             vector: Floats | None = vectors[index.encoder]
-            if self._fingerprint(index) != snapshot.meta.encoder:
+            if encoders[index.encoder].fingerprint != snapshot.meta.encoder:
                 notes.append(
-                    f"{index.label} was searched by words only: it was made by another "
-                    "encoder (`models update-embeddings` makes it anew)"
+                    f"{index.label} was searched by its terms only: another encoder made its "
+                    "vectors (`models update-embeddings` rebuilds it)"
                 )
                 vector = None
             opened.append((index, snapshot, vector))
@@ -221,19 +206,6 @@ class Searcher:
             for label, error in refused.items()
         ]
         return opened
-
-    def _encode(self, index: SearchIndex, query: Query) -> Floats:
-        if index.encoder not in self._encoders:
-            self._encoders[index.encoder] = self._open_encoder(self._project, index.encoder)
-        return self._encoders[index.encoder].encode_query(query.text)
-
-    def _fingerprint(self, index: SearchIndex) -> str:
-        return self._encoders[index.encoder].fingerprint
-
-    def _open_settled_encoder(self, project: Project, settings: Encoder) -> TextEncoder:
-        from modelyard.encoders import open_encoder
-
-        return open_encoder(project, settings, for_bulk=False, progress=self._progress)
 
 
 def search(
@@ -247,53 +219,19 @@ def search(
     rerank: bool = True,
     progress: Progress | None = None,
 ) -> SearchResults:
-    """One search; `Searcher` says what it does and raises, and is faster the second time."""
-    searcher = Searcher(project, environment=environment, progress=progress)
-    try:
+    """One search, as `Searcher.search` does it; a Searcher is faster from the second one on."""
+    with closing(Searcher(project, environment=environment, progress=progress)) as searcher:
         return searcher.search(text, indexes=indexes, top=top, filters=filters, rerank=rerank)
-    finally:
-        searcher.close()
 
 
 def _find_damaged(indexes: Sequence[SearchIndex]) -> dict[str, ModelyardError]:
-    """The damaged indexes, with what is wrong; reads all of each."""
-    found: dict[str, ModelyardError] = {}
+    """The damaged indexes, each with what is wrong; reads all of each."""
+    damaged: dict[str, ModelyardError] = {}
     for index in indexes:
         try:
             check_index(index.path)
         except IndexDamaged as error:
-            found[index.label] = error
-        except ModelyardError:  # opening it says so, or nothing is there
+            damaged[index.label] = error
+        except ModelyardError:  # opening the index reports it, or it is missing
             continue
-    return found
-
-
-def _show(
-    project: Project,
-    query: Query,
-    found: Sequence[Found],
-    others: Sequence[tuple[str, Snapshot]],
-) -> tuple[Result, ...]:
-    results = []
-    for text in found:
-        one = text.best
-        chunk = one.snapshot.chunks(np.array([one.row]))[0]
-        places = {
-            (other.path, other.first_line)
-            for twin in text.twins
-            for other in twin.snapshot.chunks(np.array([twin.row]))
-        }
-        here = (chunk.path, chunk.first_line)
-        shown = Shown(index=one.index.label, chunk=chunk, snapshot=one.snapshot, row=one.row)
-        results.append(
-            Result(
-                index=one.index.label,
-                chunk=chunk,
-                snippet=chunk_snippet(chunk, query.terms),
-                scores=one.scores,
-                state=state_of_file(project, one.source),
-                also=tuple(f"{path}:{line}" for path, line in sorted(places - {here})),
-                related=find_related(shown, others),
-            )
-        )
-    return tuple(results)
+    return damaged

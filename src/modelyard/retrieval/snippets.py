@@ -1,4 +1,4 @@
-"""Snippets: the few lines of a chunk that say most about a query, with its terms marked."""
+"""Snippets: the few lines of a chunk with the most terms of a query, which are marked."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Collection, Iterator
 from dataclasses import dataclass, replace
 
 from modelyard.retrieval.chunk import Chunk
-from modelyard.retrieval.words import find_words
+from modelyard.retrieval.terms import find_words
 
 _LINES = 4
 _LONGEST_LINE = 300
@@ -21,10 +21,10 @@ class Snippet:
     first_line: int
     """The first of them in the file."""
     marks: tuple[tuple[int, int], ...] = ()
-    """What matched, as (start, end) in the text."""
+    """The matches, as (start, end) in the text."""
 
     def pieces(self) -> Iterator[tuple[str, bool]]:
-        """The text piece by piece, each with whether it matched."""
+        """The text in pieces, each with whether it is a match."""
         place = 0
         for start, end in self.marks:
             yield self.text[place:start], False
@@ -40,54 +40,54 @@ class Snippet:
 
 
 def chunk_snippet(chunk: Chunk, terms: Collection[str]) -> Snippet:
-    """The snippet of a chunk, with the line of its file where it stands.
+    """The snippet of a chunk, with its line in the file.
 
-    The first line of the chunk, where its text is no line of the file: of a message template, a
-    series, a page of a PDF or a web page whose blocks stand apart.
+    That is the first line of the chunk where its text is not a line of the file: for a message
+    template, a series, a page of a PDF, or a web page whose blocks are apart.
     """
-    begins = _line_of_text(chunk)
-    snippet = cut_snippet(chunk.text, terms, first_line=begins or chunk.first_line)
-    return snippet if begins else replace(snippet, first_line=chunk.first_line)
+    text_line = _line_of_text(chunk)
+    snippet = make_snippet(chunk.text, terms, first_line=text_line or chunk.first_line)
+    return snippet if text_line else replace(snippet, first_line=chunk.first_line)
 
 
 def _line_of_text(chunk: Chunk) -> int | None:
-    """Where the text of a chunk begins: below its heading, if it has one above."""
+    """The line where the text of a chunk begins, which is below its heading; None if unknown."""
     rows = chunk.text.count("\n") + 1
     if chunk.kind in ("template", "series") or "page" in chunk.facts:
         return None
-    begins = chunk.last_line - rows + 1
+    text_line = chunk.last_line - rows + 1
     is_page = chunk.facts.get("language") == "html"
-    return begins if not is_page or begins == chunk.first_line else None
+    return text_line if not is_page or text_line == chunk.first_line else None
 
 
-def cut_snippet(text: str, terms: Collection[str], *, first_line: int = 1) -> Snippet:
-    """The lines that have the most of the terms, the earliest of equals; at most a few.
+def make_snippet(text: str, terms: Collection[str], *, first_line: int = 1) -> Snippet:
+    """At most a few lines, those with the most terms; the earliest of equals.
 
     first_line: where the text begins in its file.
     """
     lines = text.split("\n")
     wanted = frozenset(terms)
     matches = [_matches(line, wanted) for line in lines]
-    said = [frozenset[str]().union(*(has for _, _, has in some)) for some in matches]
-    best = max(range(len(lines)), key=lambda at: (_worth(said, at), -at), default=0)
+    terms_of_lines = [frozenset[str]().union(*(has for _, _, has in line)) for line in matches]
+    best = max(range(len(lines)), key=lambda at: (_count_terms(terms_of_lines, at), -at), default=0)
     last = min(best + _LINES, len(lines))
     while last > best and not lines[last - 1].strip():
         last -= 1
     shown: list[str] = []
     marks: list[tuple[int, int]] = []
     place = 0
-    for line, some in zip(lines[best:last], matches[best:last], strict=True):
-        begin, stop = _window(line, some[0][0] if some else 0)
+    for line, found in zip(lines[best:last], matches[best:last], strict=True):
+        begin, stop = _window(line, found[0][0] if found else 0)
         before, after = "…" * (begin > 0), "…" * (stop < len(line))
         moved = place + len(before) - begin
-        marks += [(at + moved, end + moved) for at, end, _ in some if begin <= at and end <= stop]
+        marks += [(at + moved, end + moved) for at, end, _ in found if begin <= at and end <= stop]
         shown.append(before + line[begin:stop] + after)
         place += len(shown[-1]) + 1
     return Snippet(text="\n".join(shown), first_line=first_line + best, marks=tuple(marks))
 
 
 _Match = tuple[int, int, frozenset[str]]
-"""Start and end of a word in its line, and which of the terms it has."""
+"""Start and end of a word in its line, and the terms of the query that it has."""
 
 
 def _matches(line: str, wanted: frozenset[str]) -> list[_Match]:
@@ -98,14 +98,14 @@ def _matches(line: str, wanted: frozenset[str]) -> list[_Match]:
     ]
 
 
-def _worth(said: list[frozenset[str]], at: int) -> tuple[int, int]:
-    """Terms in the lines from here, and then whether the first of them has any."""
-    together = frozenset[str]().union(*said[at : at + _LINES])
-    return len(together), int(bool(said[at]))
+def _count_terms(terms_of_lines: list[frozenset[str]], at: int) -> tuple[int, int]:
+    """How many terms the snippet from this line has, and whether its first line has any."""
+    together = frozenset[str]().union(*terms_of_lines[at : at + _LINES])
+    return len(together), int(bool(terms_of_lines[at]))
 
 
 def _window(line: str, first_match: int) -> tuple[int, int]:
-    """What of a line fits, as (start, end), around its first match."""
+    """The part of a line that is shown, as (start, end), around its first match."""
     if len(line) <= _LONGEST_LINE:
         return 0, len(line)
     start = max(0, first_match - _LONGEST_LINE // 4)

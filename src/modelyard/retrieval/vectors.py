@@ -1,9 +1,9 @@
-"""The vectors of one snapshot in memory: all are compared roughly and fast, the best exactly.
+"""The vectors of one snapshot in memory, compared approximately and fast, or exactly.
 
-A small table is compared in float32. A large one is kept a second time in one byte a number, each
-row on a scale of its own, and ONNX Runtime multiplies whole numbers: a third of the time, and a
-cosine that is within 0.01 of the exact one. Whoever takes more candidates than are shown and
-looks at those exactly loses nothing by it; see `rank`.
+A small table is compared in float32. A large one is also kept in one byte a number, with a scale
+for each row, and ONNX Runtime multiplies integers: that takes a third of the time, and cosines are
+within 0.01 of the exact ones. `rank` takes more candidates than are shown and compares those
+exactly, so results do not change.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ Floats = npt.NDArray[np.float32]
 Rows = npt.NDArray[np.int64]
 
 COMPARED_EXACTLY = 20_000
-"""Rows up to which a table is compared in float32; below it, bytes would save nothing."""
+"""Rows up to which a table is compared in float32; bytes would not be faster there."""
 _AT_ONCE = 65_536
 _MIDDLE = 128
-"""The byte that stands for 0."""
+"""The byte for the value 0."""
 _STEPS = 63
 """Steps of a query to each side: 2 x 255 x 63 fits the 16 bits in which older CPUs add up pairs."""
 
@@ -39,7 +39,7 @@ class VectorTable:
         return len(self._halves)
 
     def closeness(self, query: Floats) -> Floats:
-        """The cosine of every row with a unit vector [d]: float32 [n], rough in a large table."""
+        """The cosine of each row with a unit vector [d]: float32 [n]; rough in a large table."""
         if len(self) <= COMPARED_EXACTLY:
             exact: Floats = self._singles @ query
             return exact
@@ -75,7 +75,7 @@ class _ByteTable:
             singles = halves[some].astype(np.float32)
             scales = np.maximum(np.abs(singles).max(axis=1), 1e-9) / (_MIDDLE - 1)
             singles /= scales[:, None]
-            singles += _MIDDLE + 0.5  # cutting off what follows the point then rounds
+            singles += _MIDDLE + 0.5  # the conversion truncates, so that this rounds
             self._bytes[some] = singles.astype(np.uint8)
             self._scales[some] = scales
         self._session = _product_session()
@@ -95,7 +95,7 @@ class _ByteTable:
 
 
 def _product_session() -> Any:
-    """ONNX Runtime, ready to compute (vectors - middle) @ query as float32 [n, 1]."""
+    """An ONNX Runtime session that computes (vectors - middle) @ query as float32 [n, 1]."""
     from onnx import TensorProto, helper
 
     from modelyard.encoders.onnx_graphs import open_session

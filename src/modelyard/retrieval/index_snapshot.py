@@ -1,7 +1,7 @@
-"""One index, opened to be searched: its vectors, its postings, its chunks.
+"""An index that is open for searching, and one snapshot of it: vectors, postings, chunks.
 
-Vectors and postings stay in memory for as long as the index has the same snapshot; each search
-reads in one transaction, so all that it shows comes from one whole snapshot.
+Vectors and postings stay in memory while the index keeps the same version. Each search reads in one
+transaction, so its results come from one snapshot.
 """
 
 from __future__ import annotations
@@ -12,11 +12,11 @@ import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import numpy.typing as npt
 
 from modelyard.retrieval.damage import damage_errors, index_errors
 from modelyard.retrieval.index_file import (
@@ -30,32 +30,33 @@ from modelyard.retrieval.index_file import (
     read_meta,
 )
 from modelyard.retrieval.postings import Postings, attach_places
-from modelyard.retrieval.query import stands_in
-from modelyard.retrieval.vectors import VectorTable
-
-Rows = npt.NDArray[np.int64]
+from modelyard.retrieval.query import has_phrase
+from modelyard.retrieval.vectors import Rows, VectorTable
 
 _ATTEMPTS = 5
-"""How often another killed writer may come between."""
+"""How often the journal of another killed writer may appear meanwhile."""
 _NOT_LIKE = re.compile(r"[^\x20-\x7e]|[%_\\]")
-"""What means something else to LIKE, or has capitals that it does not know."""
+"""Characters that LIKE treats as patterns, or whose case it does not know."""
 _WORDS_LIKE, _LONGEST_LIKE = 8, 50
 _IN_ONE_QUESTION = 500
-"""Chunks asked for by one SQL statement; SQLite takes 999 values and more."""
+"""Chunks in one SQL statement; SQLite takes 999 values and more."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Source:
-    """Where a chunk comes from: enough to weigh it, without its text."""
+@dataclass(frozen=True, slots=True)
+class ChunkSource:
+    """Where a chunk comes from: what ranking needs of it, without its text.
+
+    In the order of the columns that `IndexSnapshot.sources` reads.
+    """
 
     path: str
     """Its file, from the project's root."""
     modified_at: str
     """When the file was last written, in UTC."""
     digest: str
-    """SHA-256 of what is embedded; equal chunks have the same."""
+    """SHA-256 of what is embedded; equal for equal chunks."""
     last_seen: str | None
-    """For a log's template: when it was last seen."""
+    """For a message template of a log: when it was last seen."""
     size_bytes: int
     """Size of the file when it was read."""
     mtime_ns: int
@@ -63,26 +64,24 @@ class Source:
     sha256: str
     """Of the bytes of the file."""
     function: str
-    """The title of the function that it is a piece of; empty for what is none."""
+    """The title of the function that it belongs to; empty for other chunks."""
 
 
-class Snapshot:
-    """What one snapshot of an index says."""
+class IndexSnapshot:
+    """One snapshot of an index; a row is the place of a chunk in it."""
 
     def __init__(self, database: sqlite3.Connection, meta: IndexMeta) -> None:
         self.meta = meta
         self._database = database
         self._reader = IndexReader(database, meta)
-        self._paths: dict[str, list[str]] | None = None
-        ids, vectors = self._reader.vectors()
-        self.ids: Rows = ids
+        self.ids, vectors = self._reader.vectors()
         self.vectors = VectorTable(vectors)
         self.postings = Postings(database, self.ids)
 
     def __len__(self) -> int:
         return len(self.ids)
 
-    def sources(self, rows: Rows) -> Mapping[int, Source]:
+    def sources(self, rows: Rows) -> Mapping[int, ChunkSource]:
         """Where the chunks of these rows come from, by row."""
         found = self._ask(
             "select p.id, f.path, f.modified_at, p.digest, json_extract(p.facts, '$.last_seen'), "
@@ -91,29 +90,7 @@ class Snapshot:
             rows,
         )
         row_of = dict(zip(self.ids[rows].tolist(), rows.tolist(), strict=True))
-        return {
-            row_of[id]: Source(
-                path=path,
-                modified_at=str(modified_at),
-                digest=digest,
-                last_seen=last_seen,
-                size_bytes=size_bytes,
-                mtime_ns=mtime_ns,
-                sha256=sha256,
-                function=function,
-            )
-            for (
-                id,
-                path,
-                modified_at,
-                digest,
-                last_seen,
-                size_bytes,
-                mtime_ns,
-                sha256,
-                function,
-            ) in found
-        }
+        return {row_of[id]: ChunkSource(*columns) for id, *columns in found}
 
     def chunks(self, rows: Rows) -> list[IndexedChunk]:
         """The chunks of these rows, in their order."""
@@ -121,19 +98,19 @@ class Snapshot:
 
     def paths(self) -> list[str]:
         """Every file of the index."""
-        return [path for paths in self._paths_by_name().values() for path in paths]
+        return [path for paths in self._paths_by_name.values() for path in paths]
 
     def paths_called(self, name: str) -> list[str]:
-        """The files that a path or a file's name means: `files.py` is src/core/files.py too."""
-        same_name = self._paths_by_name().get(name.rpartition("/")[2], [])
+        """The files with this path or name: `files.py` matches src/core/files.py too."""
+        same_name = self._paths_by_name.get(name.rpartition("/")[2], [])
         return [path for path in same_name if path == name or path.endswith(f"/{name}")]
 
+    @cached_property
     def _paths_by_name(self) -> Mapping[str, list[str]]:
-        if self._paths is None:
-            self._paths = {}
-            for (path,) in self._database.execute("select path from files order by path"):
-                self._paths.setdefault(path.rpartition("/")[2], []).append(path)
-        return self._paths
+        paths: dict[str, list[str]] = {}
+        for path in self._values("select path from files order by path"):
+            paths.setdefault(path.rpartition("/")[2], []).append(path)
+        return paths
 
     def rows_of_paths(self, paths: Sequence[str]) -> Rows:
         """The chunks of these files."""
@@ -157,37 +134,38 @@ class Snapshot:
         )
 
     def kinds(self) -> list[str]:
-        """What its chunks are: section, function, key ..."""
-        return self._words("select distinct kind from passages order by 1")
+        """The kinds of its chunks: section, function, key ..."""
+        return self._values("select distinct kind from passages order by 1")
 
     def fact_names(self) -> list[str]:
-        """Every fact that some chunk has; reads all of them."""
-        return self._words("select distinct key from passages, json_each(facts) order by 1")
+        """The names of all facts; reads every chunk."""
+        return self._values("select distinct key from passages, json_each(facts) order by 1")
 
     def fact_values(self, name: str) -> list[str]:
-        """What chunks say of one fact; reads all of them."""
-        return self._words(
+        """The values of one fact; reads every chunk."""
+        return self._values(
             "select distinct cast(value as text) from passages, json_each(facts) "
             "where key = ? order by 1",
             (name,),
         )
 
-    def rows_that_say(self, phrase: str, among: Rows) -> Rows:
-        """Those of some chunks in which a phrase stands, whatever its capitals and line ends."""
+    def rows_with_phrase(self, phrase: str, among: Rows) -> Rows:
+        """Those of some chunks that have a phrase; case and line ends do not matter."""
         found = self._database.execute(
-            "select id, title || char(10) || text as said from passages "
-            "where id in (select value from json_each(?)) and said like ? order by id",
+            "select id, title || char(10) || text as whole from passages "
+            "where id in (select value from json_each(?)) and whole like ? order by id",
             (json.dumps(self.ids[among].tolist()), _like(phrase)),
         )
-        saying = [id for id, said in found if stands_in(phrase, said)]
-        return np.searchsorted(self.ids, np.array(saying, np.int64))
+        return self._rows_of_ids([id for id, whole in found if has_phrase(whole, phrase)])
 
     def _rows(self, question: str, values: tuple[str, ...]) -> Rows:
-        found = [id for (id,) in self._database.execute(question, values)]
-        return np.searchsorted(self.ids, np.array(found, np.int64))
+        return self._rows_of_ids(self._values(question, values))
 
-    def _words(self, question: str, values: tuple[str, ...] = ()) -> list[str]:
-        return [word for (word,) in self._database.execute(question, values)]
+    def _rows_of_ids(self, ids: Sequence[int]) -> Rows:
+        return np.searchsorted(self.ids, np.array(ids, np.int64))
+
+    def _values(self, question: str, values: tuple[str, ...] = ()) -> list[Any]:
+        return [value for (value,) in self._database.execute(question, values)]
 
     def _ask(self, question: str, rows: Rows) -> Iterator[tuple[Any, ...]]:
         ids = [int(id) for id in self.ids[rows]]
@@ -197,36 +175,36 @@ class Snapshot:
 
 
 def _like(phrase: str) -> str:
-    """A pattern for SQLite that lets through all that has the phrase, and little else."""
+    """An SQLite pattern that matches every text with the phrase, and few others."""
     words = [_NOT_LIKE.sub("%", word[:_LONGEST_LIKE]) for word in phrase.split()[:_WORDS_LIKE]]
     return f"%{'%'.join(words)}%"
 
 
 class OpenedIndex:
-    """An index that stays open: each search asks it for the snapshot that is current then."""
+    """An index that stays open; each search reads the snapshot that is current then."""
 
     def __init__(self, path: Path) -> None:
         self._path = path
         self._database: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
-        self._snapshot: Snapshot | None = None
+        self._snapshot: IndexSnapshot | None = None
 
     @contextmanager
-    def reading(self) -> Iterator[Snapshot]:
-        """One whole snapshot, in one transaction.
+    def reading(self) -> Iterator[IndexSnapshot]:
+        """The current snapshot, in one transaction.
 
-        Raises IndexMissing when there is no index, and IndexDamaged when the file is none.
+        Raises IndexMissing when there is no index, and IndexDamaged when the file is not an index.
         """
         with index_errors(self._path):
             database, meta = self._begin()
             try:
                 with damage_errors(database, self._path):
                     if self._snapshot is None or self._snapshot.meta.version != meta.version:
-                        self._snapshot = None  # before the next is read: two would not always fit
-                        self._snapshot = Snapshot(database, meta)
+                        self._snapshot = None  # two do not always fit in memory
+                        self._snapshot = IndexSnapshot(database, meta)
                     yield self._snapshot
             finally:
-                if database.in_transaction:  # some errors have ended it already
+                if database.in_transaction:  # some errors end it
                     database.execute("rollback")
 
     def close(self) -> None:
@@ -235,7 +213,7 @@ class OpenedIndex:
         self._database = self._snapshot = self._file = None
 
     def _begin(self) -> tuple[sqlite3.Connection, IndexMeta]:
-        """A connection in a transaction, after what a killed writer left was undone."""
+        """A connection in a transaction, after the changes of a killed writer were rolled back."""
         for _ in range(_ATTEMPTS):
             try:
                 return self._try_to_begin()
@@ -243,7 +221,7 @@ class OpenedIndex:
                 if not is_of_a_killed_writer(error):
                     raise
                 self.close()
-            with open_index(self._path):  # rolls it back
+            with open_index(self._path):  # rolls them back
                 pass
         return self._try_to_begin()
 
@@ -257,7 +235,7 @@ class OpenedIndex:
             raise
 
     def _connect(self) -> sqlite3.Connection:
-        """A connection to the file that lies there now; a rebuild puts another in its place."""
+        """A connection to the file that is there now; a rebuild replaces it by another."""
         found = identify_index(self._path)
         if self._database is None or self._file != found:
             self.close()
@@ -269,11 +247,11 @@ class OpenedIndex:
 
 
 def check_index(path: Path) -> None:
-    """Read all of an index, every word included: seconds for 70 MB.
+    """Read all of an index, every term included: seconds for 70 MB.
 
-    Raises IndexDamaged, saying what is wrong with it.
+    Raises IndexDamaged with what is wrong.
     """
-    with open_index(path):  # undoes what a killed writer left
+    with open_index(path):  # rolls back the changes of a killed writer
         pass
     with index_errors(path), closing(connect_index(path, "ro")) as database:
         attach_places(database)

@@ -1,8 +1,8 @@
-"""Words as the index knows them: stems without stop words, and identifiers whole and in parts.
+"""Terms of the lexical index: stems without stop words, and identifiers whole and in parts.
 
-The index and the query are cut by the same function, and SQLite only splits its result at spaces.
-So `exclusive_lock`, "exclusive locks" and `exclusiveLock` meet, and `exclusive_lock` meets itself
-once more as a whole.
+Texts and queries are split by the same function, and SQLite only splits its result at spaces. So
+`exclusive_lock`, "exclusive locks" and `exclusiveLock` have common terms, and `exclusive_lock` has
+one more in common with itself.
 """
 
 from __future__ import annotations
@@ -29,14 +29,14 @@ STOP_WORDS = frozenset(
 _WORD = re.compile(r"[^\W_]+(?:_+[^\W_]+)*")
 _PART = re.compile(r"[A-Z]+(?=[A-Z][a-z])|[A-Z]?[a-z]+|[A-Z]+|\d+")
 _LONGEST_WORD = 200
-"""Letters of a word that are looked at: a line of base64 is one word without an end."""
+"""Characters of a word that are used: a line of base64 is one long word."""
 _REMEMBERED_WORDS = 500_000
 
 _terms_of_word: dict[str, tuple[str, ...]] = {}
 
 
-def index_words(text: str) -> str:
-    """The terms of a text in their order, with a space between two: what the index stores.
+def index_terms(text: str) -> str:
+    """The terms of a text in their order, separated by spaces, as the index stores them.
 
     Prose and code are treated alike, which was measured to be best for both.
     """
@@ -47,8 +47,8 @@ def index_words(text: str) -> str:
 
 
 def query_terms(text: str) -> list[str]:
-    """The terms of a query, each once, in the order of their first place."""
-    return list(dict.fromkeys(index_words(text).split()))
+    """The terms of a query, each once, in the order of their first occurrence."""
+    return list(dict.fromkeys(index_terms(text).split()))
 
 
 def find_words(text: str) -> Iterator[tuple[int, int, tuple[str, ...]]]:
@@ -64,25 +64,25 @@ def terms_of(word: str) -> tuple[str, ...]:
     if known is None:
         if len(_terms_of_word) >= _REMEMBERED_WORDS:
             _terms_of_word.clear()
-        known = _terms_of_word[word] = _cut(word)
+        known = _terms_of_word[word] = _split(word)
     return known
 
 
-def _cut(word: str) -> tuple[str, ...]:
+def _split(word: str) -> tuple[str, ...]:
     stem = _stemmer()
     parts = [
         part.lower()
         for piece in word.split("_")
-        for part in (_PART.findall(piece) if piece.isascii() else [_plain(piece)])
+        for part in (_PART.findall(piece) if piece.isascii() else [_normalize(piece)])
     ]
     terms = [stem(part) for part in parts if part not in STOP_WORDS]
     if len(parts) > 1:
-        terms.append(_plain(word))
+        terms.append(_normalize(word))
     return tuple(term for term in terms if term)
 
 
-def _plain(word: str) -> str:
-    """In small letters without accents: nothing is left that SQLite's tokenizer would change."""
+def _normalize(word: str) -> str:
+    """The word in lowercase without accents, which SQLite's tokenizer leaves as it is."""
     if word.isascii():
         return word.lower()
     apart = unicodedata.normalize("NFKD", word.lower())

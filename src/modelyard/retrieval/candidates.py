@@ -1,0 +1,254 @@
+"""Candidates: the chunks of one index that may answer a query, with their scores and boosts.
+
+A boost is what counts besides meaning and terms: a file's age, its rank, its name in the query.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Hashable, Iterable, Iterator, Mapping
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+
+import numpy as np
+
+from modelyard.configs.kinds.embedding_models import IndexSettings
+from modelyard.retrieval.filters import filter_chunks
+from modelyard.retrieval.index_snapshot import ChunkSource, IndexSnapshot
+from modelyard.retrieval.indexes import SearchIndex
+from modelyard.retrieval.query import Query, glob_pattern
+from modelyard.retrieval.ranking import rank, ranking_settings
+from modelyard.retrieval.terms import find_words
+from modelyard.retrieval.vectors import Floats, Rows
+
+RARE_SHARE = 0.01
+"""A name in a larger share of the chunks says little: terms then weigh no more than usual."""
+_RARE_AT_LEAST = 10
+_SPARE = 50
+"""Candidates beyond those wanted, since equal texts are shown once."""
+RANKED_BELOW = 0.7
+"""The factor for the score of a chunk that `rank_below` names."""
+NAMED_FILE = 0.25
+"""What is added to the score of a chunk when the query names its file."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Scores:
+    """The scores of a chunk, and how they were combined."""
+
+    dense: float
+    """Cosine of query and chunk, after feedback."""
+    lexical: float
+    """BM25."""
+    ideal: float
+    """BM25 of an ideal chunk; the lexical score counts as its share of it."""
+    dense_weight: float
+    """The share of the dense score in the mix."""
+    fused: float
+    """dense_weight x dense + (1 - dense_weight) x lexical / ideal."""
+    boosts: Mapping[str, float] = field(default_factory=dict)
+    """`rank_below` and `recency` are factors, `named_file` is added."""
+    reranked: float | None = None
+    """The cross-encoder's score, on its own scale; null where it did not read the chunk."""
+    final: float
+    """What results are ordered by: fused, or the logistic function of reranked, with the boosts."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchedIndex:
+    """How one index was searched."""
+
+    index: str
+    """GROUP/NAME."""
+    chunks: int
+    """How many it has."""
+    snapshot: str
+    """The version of the index that was read."""
+    dense_weight: float
+    """The share of the dense score."""
+    because: str
+    """Why the share is that."""
+    allowed: int
+    """Chunks that filters and quoted phrases let through."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Candidate:
+    """A chunk of one index that may be shown."""
+
+    index: SearchIndex
+    """Where it was found."""
+    snapshot: IndexSnapshot
+    """The snapshot of the index that it was found in."""
+    row: int
+    """Its row there."""
+    source: ChunkSource
+    """The file that it comes from."""
+    scores: Scores
+    """How good it is."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Hit:
+    """A text or function that was found, perhaps in several places."""
+
+    best: Candidate
+    """Its place with the best score."""
+    duplicates: tuple[Candidate, ...] = ()
+    """Other places of the same text, and other pieces of the same function."""
+
+
+def find_candidates(
+    index: SearchIndex,
+    snapshot: IndexSnapshot,
+    query: Query,
+    vector: Floats | None,
+    *,
+    filters: Mapping[str, str],
+    depth: int,
+    wanted: int,
+) -> tuple[SearchedIndex, list[Candidate]]:
+    """How the index was searched, and its candidates with their boosts.
+
+    vector: the query's, or None where vectors cannot be compared.
+    depth: chunks taken by each score before they are mixed.  wanted: how many are needed.
+    """
+    named_files, known_names = _find_names(query, snapshot)
+    if vector is None:
+        weight, because = 0.0, "its vectors cannot be compared"
+    elif known_names:
+        weight, because = index.fusion.exact_dense, f"it knows {', '.join(known_names)}"
+    else:
+        weight, because = index.fusion.dense, "no known name in the query"
+    allowed = filter_chunks(index, snapshot, query, filters)
+    settings = ranking_settings(index.settings.chunker)
+    ideal = snapshot.postings.ideal_bm25(query.terms)
+    ranked = rank(
+        vector if vector is not None else np.zeros(snapshot.meta.dimensions, np.float32),
+        snapshot.vectors,
+        snapshot.postings.bm25(query.terms, settings.title_weight),
+        ideal,
+        dense_weight=weight,
+        settings=settings,
+        depth=depth,
+        allowed=allowed,
+        named=named_files,
+    )
+    rules = BoostRules(index.settings, named_files, datetime.now(UTC))
+    if rules.change_nothing:
+        ranked = ranked.best(wanted + _SPARE)
+    searched = SearchedIndex(
+        index=index.label,
+        chunks=len(snapshot),
+        snapshot=snapshot.meta.version,
+        dense_weight=weight,
+        because=because,
+        allowed=len(snapshot) if allowed is None else int(allowed.sum()),
+    )
+    sources = snapshot.sources(ranked.rows)
+    columns = (ranked.rows, ranked.dense, ranked.lexical, ranked.fused)
+    candidates = []
+    for row, dense, lexical, fused in zip(*(column.tolist() for column in columns), strict=True):
+        source = sources[row]
+        boosts = rules.boosts(row, source)
+        scores = Scores(
+            dense=dense,
+            lexical=lexical,
+            ideal=ideal,
+            dense_weight=weight,
+            fused=fused,
+            boosts=boosts,
+            final=apply_boosts(fused, boosts),
+        )
+        candidates.append(
+            Candidate(index=index, snapshot=snapshot, row=row, source=source, scores=scores)
+        )
+    return searched, candidates
+
+
+def _find_names(query: Query, snapshot: IndexSnapshot) -> tuple[Rows | None, list[str]]:
+    """The chunks of files that the query names, and which of its names the index knows."""
+    paths: list[str] = []
+    known: list[str] = []
+    rare = max(_RARE_AT_LEAST, RARE_SHARE * len(snapshot))
+    for name in query.names:
+        matching = snapshot.paths_called(name)
+        paths += matching
+        terms = [word_terms[-1] for _, _, word_terms in find_words(name) if word_terms]
+        count = len(snapshot.postings.rows_with_all(terms)) if terms else 0
+        if matching or 0 < count <= rare:
+            known.append(name)
+    return (snapshot.rows_of_paths(paths) if paths else None), known
+
+
+class BoostRules:
+    """Which boosts the chunks of one index get for one query."""
+
+    def __init__(self, settings: IndexSettings, named: Rows | None, now: datetime) -> None:
+        """named: the rows of files that the query names."""
+        self._below: list[re.Pattern[str]] = [glob_pattern(glob) for glob in settings.rank_below]
+        self._half_life_s = settings.recency_half_life_s
+        self._named = frozenset(named.tolist()) if named is not None else frozenset[int]()
+        self._now = now
+
+    @property
+    def change_nothing(self) -> bool:
+        """Whether no chunk gets a boost, so that the order stays that of the mix."""
+        return not (self._below or self._half_life_s or self._named)
+
+    def boosts(self, row: int, source: ChunkSource) -> Mapping[str, float]:
+        """The boosts of a chunk by name, as in `Scores.boosts`."""
+        boosts: dict[str, float] = {}
+        is_named = row in self._named  # a query that names a test asks for the test
+        if not is_named and any(pattern.match(source.path) for pattern in self._below):
+            boosts["rank_below"] = RANKED_BELOW
+        if self._half_life_s:
+            boosts["recency"] = _recency(source, self._now, self._half_life_s)
+        if is_named:
+            boosts["named_file"] = NAMED_FILE
+        return boosts
+
+
+def apply_boosts(score: float, boosts: Mapping[str, float]) -> float:
+    """The score with its boosts; a factor below 1 would raise a negative score, so it is left."""
+    factor = boosts.get("rank_below", 1.0) * boosts.get("recency", 1.0)
+    return (score * factor if score > 0 else score) + boosts.get("named_file", 0.0)
+
+
+def _recency(source: ChunkSource, now: datetime, half_life_s: float) -> float:
+    """The factor for a chunk's age: 1 now, a half after `half_life_s`."""
+    for written in (source.last_seen, source.modified_at):
+        try:
+            at = datetime.fromisoformat(written or "")
+        except ValueError:
+            continue
+        at = at if at.tzinfo else at.replace(tzinfo=UTC)
+        return float(0.5 ** (max(0.0, (now - at).total_seconds()) / half_life_s))
+    return 1.0
+
+
+def merge(candidates: Iterable[Candidate], count: int) -> list[Hit]:
+    """The candidates of all indexes, best first, at most `count`; equal texts are one hit."""
+    ordered = sorted(candidates, key=lambda hit: (-hit.scores.final, hit.index.label, hit.row))
+    hits: list[list[Candidate]] = []
+    hit_of: dict[Hashable, list[Candidate]] = {}
+    for candidate in ordered:
+        keys = list(_merge_keys(candidate))
+        hit = next((hit_of[key] for key in keys if key in hit_of), None)
+        if hit is None:
+            if len(hits) == count:
+                continue
+            hit = []
+            hits.append(hit)
+        hit.append(candidate)
+        for key in keys:
+            hit_of.setdefault(key, hit)
+    return [Hit(best=best, duplicates=tuple(duplicates)) for best, *duplicates in hits]
+
+
+def _merge_keys(candidate: Candidate) -> Iterator[Hashable]:
+    """What candidates of one hit have in common: their text, or their function."""
+    source = candidate.source
+    yield source.digest
+    if source.function:
+        yield candidate.index.label, source.path, source.function
