@@ -90,3 +90,24 @@ def test_a_config_says_otherwise_in_another_environment(tmp_path: Path) -> None:
         5,
         None,
     )
+
+
+@pytest.mark.parametrize(
+    ("assignment", "message"),
+    [
+        ("data.max_length=010", "octal"),
+        ("data.max_length=1:30", "base-60"),
+        ("data.max_length=0o17", "0o17"),
+        ("compute.fast_path=no", "false"),
+    ],
+)
+def test_set_refuses_what_a_file_refuses(assignment: str, message: str) -> None:
+    (found,) = problems(assignment)
+    assert found.startswith(f"--set {assignment}: ")
+    assert message in found
+
+
+def test_set_reads_lists_and_whole_numbers_as_a_file_does() -> None:
+    made = spec("lora.targets=[q_proj, v_proj]", "data.max_length=1_024")
+    assert made.lora.targets == ("q_proj", "v_proj")
+    assert made.data.max_length == 1024

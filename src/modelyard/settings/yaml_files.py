@@ -110,6 +110,19 @@ def parse_yaml(text: str, *, name: str, first_line: int = 1) -> YamlSource:
     return source
 
 
+def parse_value(text: str) -> Any:
+    """The value of `KEY=TEXT` on a command line, read as a YAML file reads it: 8, [1, 2], true.
+
+    Text that is not YAML is text. Raises ProblemsFound for what a file would refuse: `010`, `1:30`.
+    """
+    try:
+        return parse_yaml(text, name=text).value
+    except ProblemsFound as error:
+        if any(problem.code == "yaml-syntax" for problem in error.problems):
+            return text
+        raise
+
+
 def _parse(text: str, name: str, first_line: int) -> YamlSource:
     """What can be read, with its problems. Raises ProblemsFound when reading had to stop."""
     if len(text) > _MOST_BYTES:

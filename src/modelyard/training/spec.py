@@ -8,11 +8,9 @@ from __future__ import annotations
 
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
-
-import yaml
 
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.fine_tuning import FineTuning
@@ -20,6 +18,7 @@ from modelyard.configs.reading.document import Resolved, load_document, resolve
 from modelyard.core.errors import Diagnostic, ProblemsFound
 from modelyard.core.layout import check_name
 from modelyard.settings.build import build_settings
+from modelyard.settings.yaml_files import parse_value
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -66,11 +65,12 @@ def load_spec(
             problems.append(Diagnostic(message=message, where=f"--set {assignment}"))
             continue
         try:
-            value = yaml.safe_load(text)
-        except yaml.YAMLError:
-            value = text
-        if isinstance(value, str):
-            value = _number_or_text(value)
+            value = parse_value(text)
+        except ProblemsFound as error:
+            problems += [
+                replace(problem, where=f"--set {assignment}") for problem in error.problems
+            ]
+            continue
         problems += _assign(values, written, key, value, f"--set {assignment}")
     for key, value in flags.items():
         if value is not None:
@@ -93,14 +93,6 @@ def load_spec(
     if spec.org is not None:
         check_name(spec.org, "organisation")
     return spec
-
-
-def _number_or_text(text: str) -> Any:
-    """YAML 1.1 reads `5e-4` as text; people mean a number."""
-    try:
-        return float(text)
-    except ValueError:
-        return text
 
 
 def _assign(
