@@ -89,7 +89,7 @@ def test_people_see_before_and_after_in_a_table(
         (["slow", "nothing"], "there is no config 'nothing'"),
         (["slow", "slow@tset"], "there is no environment 'tset' (did you mean 'test'?)"),
         (["production@x", "slow"], "'x' is not the number of a revision"),
-        (["production@1", "slow"], "nothing is deployed in production"),
+        (["production@1", "slow"], "nothing is deployed to production"),
     ],
 )
 def test_a_side_that_is_nothing_is_an_error_that_says_so(

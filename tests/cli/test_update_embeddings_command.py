@@ -117,3 +117,31 @@ def test_damage_is_told_to_cron_and_mended_by_what_the_hint_says(
     assert models(*UPDATE) == 0
     assert "rebuilt (it was damaged): 2 files (2 added)" in capsys.readouterr().out
     assert models(*asked) == 0
+
+
+def test_production_uses_what_was_deployed_and_development_the_draft(
+    docs: Path, project: Project, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """An edit of a draft changes nothing in production until it is deployed."""
+    dry_run = ("update-embeddings", "--domain", "notes", "--dry-run", "--json", "--env")
+    draft = project.configs / "embedding_models" / "texts.yaml"
+    draft.write_text(draft.read_text().replace("dimensions: 64", "dimensions: 384"))
+    notes = project.root / "notes"
+    notes.mkdir()
+    (notes / "one.md").write_text("# One\n")
+    (notes / "two.txt").write_text("Two\n")
+
+    def files_in(environment: str) -> int:
+        assert models(*dry_run, environment) == 0
+        return int(json.loads(capsys.readouterr().out)["domains"][0]["files"]["added"])
+
+    assert models(*dry_run, "production") == 1
+    assert "nothing is deployed to production: models deploy-config" in capsys.readouterr().err
+    assert models("deploy-config", "--all", "--env", "production", "--yes") == 0
+    draft.write_text(draft.read_text().replace("notes/*.md", "notes/*"))
+    capsys.readouterr()
+    assert files_in("production") == 1
+    assert files_in("development") == 2
+    assert models("deploy-config", "texts", "--env", "production", "--yes") == 0
+    capsys.readouterr()
+    assert files_in("production") == 2

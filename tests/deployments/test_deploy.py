@@ -293,7 +293,7 @@ def test_a_rollback_to_what_is_live_does_nothing(place: Project) -> None:
 
 
 def test_a_rollback_needs_something_to_go_back_to(place: Project) -> None:
-    with pytest.raises(NotDeployed, match="nothing is deployed in test"):
+    with pytest.raises(NotDeployed, match="nothing is deployed to test"):
         rollback(place, environment="test")
     deploy(place, "gpt4", environment="test")
     with pytest.raises(InvalidInput, match="test has no revision 7"):

@@ -168,5 +168,5 @@ def test_a_link_that_leads_elsewhere_is_mended_too(place: Project, how: str) -> 
 
 
 def test_nothing_deployed_is_said(place: Project) -> None:
-    with pytest.raises(NotDeployed, match="nothing is deployed in production"):
+    with pytest.raises(NotDeployed, match="nothing is deployed to production"):
         find_drift(place, "production")

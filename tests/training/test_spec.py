@@ -4,7 +4,10 @@ from pathlib import Path
 
 import pytest
 
+from deploy_samples import deploy_config
 from modelyard.core.errors import InvalidInput, ProblemsFound
+from modelyard.core.layout import Project
+from modelyard.deployments.revisions import NotDeployed
 from modelyard.settings.fields import settings_mapping
 from modelyard.training.spec import FineTuneSpec, load_spec
 
@@ -111,3 +114,24 @@ def test_set_reads_lists_and_whole_numbers_as_a_file_does() -> None:
     made = spec("lora.targets=[q_proj, v_proj]", "data.max_length=1_024")
     assert made.lora.targets == ("q_proj", "v_proj")
     assert made.data.max_length == 1024
+
+
+def test_a_draft_trains_with_what_was_deployed_of_it(project: Project) -> None:
+    draft = project.configs / "fine_tuning" / "small.yaml"
+    draft.parent.mkdir()
+    draft.write_text("base_model: tiny\nlora: {rank: 4}\n")
+    with pytest.raises(NotDeployed, match="nothing is deployed to test"):
+        load_spec(config=draft, assignments=[], flags={"dataset": "shop"}, environment="test")
+    deploy_config(project, ["small"], environment="test")
+    draft.write_text("base_model: tiny\nlora: {rank: 16}\n")
+
+    def rank(environment: str) -> int:
+        flags = {"dataset": "shop"}
+        made = load_spec(config=draft, assignments=[], flags=flags, environment=environment)
+        return made.lora.rank
+
+    assert (rank("test"), rank("development")) == (4, 16)
+    other = draft.with_name("other.yaml")
+    other.write_text("base_model: tiny\n")
+    with pytest.raises(InvalidInput, match="fine_tuning/other is not deployed to test"):
+        load_spec(config=other, assignments=[], flags={"dataset": "shop"}, environment="test")

@@ -145,10 +145,13 @@ def _find_drift(project: Project, environments: Sequence[str]) -> list[Drift]:
     for environment in environments:
         try:
             found.append(find_drift(project, environment))
-        except NotDeployed as error:
-            hint = error.hint
+        except NotDeployed:
+            continue
     if not found:
-        raise NoData(f"nothing is deployed in {' or '.join(environments)}", hint=hint)
+        raise NoData(
+            f"nothing is deployed to {' or '.join(environments)}",
+            hint="`models deploy-config --all --env ENV` deploys every config",
+        )
     return found
 
 

@@ -206,8 +206,7 @@ def as_revision(row: sqlite3.Row) -> Revision:
 def not_deployed(environment: str) -> NotDeployed:
     """The error of an environment in which nothing is live."""
     return NotDeployed(
-        f"nothing is deployed in {environment}",
-        hint=f"deploy all configs: `models deploy-config --all --env {environment}`",
+        f"nothing is deployed to {environment}: models deploy-config --all --env {environment}"
     )
 
 

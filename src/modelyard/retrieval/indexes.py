@@ -16,10 +16,9 @@ from modelyard.configs.kinds.embedding_models import (
     IndexSettings,
     SearchRules,
 )
-from modelyard.configs.reading.catalogue import ConfigCatalogue
-from modelyard.configs.reading.shape import check_shape
-from modelyard.core.errors import InvalidInput, ProblemsFound, did_you_mean
+from modelyard.core.errors import InvalidInput, did_you_mean
 from modelyard.core.layout import Project
+from modelyard.deployments.running import running_settings
 
 CHUNKING_VERSION = 3
 """Increased when files are split differently: older indexes are then rebuilt."""
@@ -59,9 +58,10 @@ class SearchIndex:
 def load_indexes(
     project: Project, environment: str = DEFAULT_ENVIRONMENT
 ) -> Mapping[str, SearchIndex]:
-    """Every search index of the project by GROUP/NAME, as the configs say in an environment.
+    """Every search index of an environment by GROUP/NAME.
 
-    Raises ProblemsFound when an embedding config is not valid there.
+    Raises ProblemsFound when an embedding config is not valid there, NotDeployed when nothing is
+    deployed there.
     """
     indexes = [
         SearchIndex(
@@ -80,16 +80,8 @@ def load_indexes(
 
 
 def load_groups(project: Project, environment: str) -> Mapping[str, EmbeddingGroup]:
-    """Every embedding config of the project by name."""
-    catalogue = ConfigCatalogue(project)
-    groups: dict[str, EmbeddingGroup] = {}
-    for path in catalogue.paths("embedding_models"):
-        config = catalogue.read(path)
-        checked = check_shape(config, (environment,))
-        if checked.problems:
-            raise ProblemsFound(f"{config.source.name} is not valid", checked.problems)
-        groups[config.name] = checked.settings[environment]
-    return groups
+    """Every embedding config that runs in an environment, by name."""
+    return running_settings(project, environment, "embedding_models")
 
 
 def choose_indexes(

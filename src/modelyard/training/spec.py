@@ -14,9 +14,10 @@ from typing import Any
 
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.fine_tuning import FineTuning
-from modelyard.configs.reading.document import Resolved, load_document, resolve
+from modelyard.configs.reading.document import Resolved
 from modelyard.core.errors import Diagnostic, ProblemsFound
 from modelyard.core.layout import check_name
+from modelyard.deployments.running import running_config
 from modelyard.settings.build import build_settings
 from modelyard.settings.yaml_files import parse_value
 
@@ -55,7 +56,7 @@ def load_spec(
     written: dict[tuple[str, ...], str] = {}
     resolved: Resolved | None = None
     if config is not None:
-        resolved = resolve(load_document(config, kind="fine_tuning"), environment)
+        resolved = running_config(config, environment, kind="fine_tuning")
         values = resolved.values
     problems: list[Diagnostic] = []
     for assignment in assignments:

@@ -1,0 +1,73 @@
+"""The configs that commands run with: drafts in development, deployed ones everywhere else.
+
+Every command that runs something with settings from configs asks here, so an edit of a draft never
+changes what another environment does until it is deployed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any
+
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
+from modelyard.configs.reading.catalogue import ConfigCatalogue
+from modelyard.configs.reading.document import Resolved, load_document, resolve
+from modelyard.configs.reading.shape import check_shape
+from modelyard.core.errors import InvalidInput, ProblemsFound, dotted
+from modelyard.core.layout import Project, find_project
+from modelyard.deployments.revisions import load_snapshot
+
+
+def running_settings(project: Project, environment: str, kind: str) -> Mapping[str, Any]:
+    """The settings of every config of a kind in an environment, by name.
+
+    Raises ProblemsFound when a draft is not valid in development, NotDeployed when nothing is
+    deployed to another environment.
+    """
+    if environment != DEFAULT_ENVIRONMENT:
+        snapshot = load_snapshot(project, environment)
+        return {name: snapshot.settings(f"{kind}/{name}") for name in snapshot.names(kind)}
+    catalogue = ConfigCatalogue(project)
+    drafts = {}
+    for path in catalogue.paths(kind):
+        draft = catalogue.read(path)
+        checked = check_shape(draft, (environment,))
+        if checked.problems:
+            raise ProblemsFound(f"{draft.source.name} is not valid", checked.problems)
+        drafts[draft.name] = checked.settings[environment]
+    return drafts
+
+
+def running_config(path: Path, environment: str, *, kind: str) -> Resolved:
+    """What the config file at `path` says in an environment.
+
+    A draft of a project is taken as it is deployed, except in development. A file elsewhere is
+    never deployed and is read as it is, with the environment's overlay.
+    Raises NotDeployed when nothing is deployed, InvalidInput when this config is not.
+    """
+    document = load_document(path, kind=kind)
+    project = _project_of(path)
+    if environment == DEFAULT_ENVIRONMENT or project is None:
+        return resolve(document, environment)
+    label = document.label
+    deployed = load_snapshot(project, environment).configs.get(label)
+    if deployed is None:
+        raise InvalidInput(
+            f"{label} is not deployed to {environment}",
+            hint=f"`models deploy-config {label} --env {environment}` deploys it",
+        )
+    return Resolved(
+        values=deployed.values,
+        where=lambda key: f"{label} in {environment}" + (f", {dotted(key)}" if key else ""),
+        written=None,
+    )
+
+
+def _project_of(path: Path) -> Project | None:
+    """The project that the file is a draft of; None for a file outside any `configs/`."""
+    try:
+        project = find_project(path.absolute().parent)
+    except InvalidInput:
+        return None
+    return project if path.absolute().is_relative_to(project.configs) else None
