@@ -63,6 +63,6 @@ def require_agreement(project: Project) -> None:
     assert sequences == sorted(set(sequences))
     for before, after in pairwise(history):
         assert after.from_version == before.to_version, (before, after)
-    in_use = active_number(project, "demo")
-    assert in_use == (history[-1].to_version if history else None)
-    assert in_use is None or project.adapter_version("demo", in_use).is_dir()
+    active = active_number(project, "demo")
+    assert active == (history[-1].to_version if history else None)
+    assert active is None or project.adapter_version("demo", active).is_dir()

@@ -11,7 +11,7 @@ from adapter_samples import BETTER, facts, fill_with
 from safetensors.torch import load_file, save_file
 
 from modelyard.adapters.diff import change_norm, diff_versions
-from modelyard.adapters.lora import LoraModule, read_lora
+from modelyard.adapters.lora import LoraModule, open_lora
 from modelyard.adapters.versions import AdapterVersion, register_version
 from modelyard.core.layout import Project
 from modelyard.weights.local import LocalBase
@@ -24,7 +24,7 @@ def random_module(rank: int, scale: float, seed: int) -> LoraModule:
     draw = np.random.default_rng(seed)
     a = draw.normal(size=(rank, 40)).astype(np.float32)
     b = draw.normal(size=(24, rank)).astype(np.float32)
-    return LoraModule("m", a, b, scale)
+    return LoraModule(a, b, scale)
 
 
 def dense(module: LoraModule | None) -> Any:
@@ -55,7 +55,7 @@ def test_a_module_that_did_not_change_has_no_norm_at_all() -> None:
 
 def test_a_tiny_change_of_a_large_weight_is_still_measured() -> None:
     one = random_module(4, 2.0, 1)
-    other = LoraModule("m", one.a, one.b + np.float32(1e-4), 2.0)
+    other = LoraModule(one.a, one.b + np.float32(1e-4), 2.0)
     wanted = np.linalg.norm(dense(other) - dense(one))
     assert change_norm(one, other) == pytest.approx(wanted, rel=1e-3)
 
@@ -67,7 +67,7 @@ def test_versions_of_different_ranks_and_targets_are_compared(
     other = adopt(save_adapter(r=8, use_rslora=True, target_modules=["q_proj", "o_proj"]))
     found = diff_versions(one, other, tiny_base)
     weights = load_file(tiny_base.path / "model.safetensors")
-    sides = [{m.name: m for m in read_lora(version.path)[1]} for version in (one, other)]
+    sides = [open_lora(version.path) for version in (one, other)]
     names = sorted(sides[0].keys() | sides[1].keys())
     assert sorted(change.module for change in found.modules) == names
     assert len(names) == 6
@@ -102,8 +102,8 @@ def test_the_scale_and_product_are_those_that_peft_uses(
     model = PeftModel.from_pretrained(base, folder)
     layers = dict(model.base_model.model.named_modules())
     compared = 0
-    for module in read_lora(folder)[1]:
-        wanted = layers[module.name].get_delta_weight("default").detach().numpy()
+    for name, module in open_lora(folder).items():
+        wanted = layers[name].get_delta_weight("default").detach().numpy()
         np.testing.assert_allclose(dense(module), wanted, rtol=1e-4, atol=1e-5)
         compared += 1
     assert compared == 14
@@ -113,8 +113,8 @@ def test_a_bf16_adapter_is_read_to_the_bit(own_adapter: Path) -> None:
     path = own_adapter / "adapter_model.safetensors"
     tensors = {name: tensor.to(torch.bfloat16) for name, tensor in load_file(path).items()}
     save_file(tensors, path)
-    for module in read_lora(own_adapter)[1]:
-        saved = tensors[f"base_model.model.{module.name}.lora_B.weight"].float().numpy()
+    for name, module in open_lora(own_adapter).items():
+        saved = tensors[f"base_model.model.{name}.lora_B.weight"].float().numpy()
         assert np.array_equal(module.b, saved)
 
 

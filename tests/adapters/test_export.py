@@ -12,9 +12,9 @@ import numpy as np
 import pytest
 
 from killed import interruptions
-from modelyard.adapters.export import Exported, Format, export_version, find_export
+from modelyard.adapters.export import Exported, ExportFormat, export_version, find_export
 from modelyard.adapters.llama_cpp import write_gguf_lora
-from modelyard.adapters.lora import AdapterMismatch, read_lora
+from modelyard.adapters.lora import AdapterMismatch, open_lora
 from modelyard.adapters.manifest import list_files
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.versions import AdapterVersion
@@ -39,7 +39,9 @@ def export(
 ) -> Export:
     """Export `demo@1` (or another version) into the folder `out`."""
 
-    def run(form: Format, *, of: AdapterVersion = version, to: Path = tmp_path / "out") -> Exported:
+    def run(
+        form: ExportFormat, *, of: AdapterVersion = version, to: Path = tmp_path / "out"
+    ) -> Exported:
         return export_version(
             project,
             of,
@@ -74,7 +76,7 @@ def same_adapter(one: Any, other: Any) -> bool:
 
 
 @peft_warns
-def test_plain_peft_and_transformers_load_the_link_in_use_as_it_stands(
+def test_plain_peft_and_transformers_load_the_active_link_as_it_stands(
     project: Project, version: AdapterVersion, saved_adapter: Path, tiny_base: LocalBase
 ) -> None:
     from transformers import AutoTokenizer
@@ -105,7 +107,7 @@ def test_a_peft_export_is_the_versions_files_and_loads(
 
 
 @pytest.mark.parametrize("form", ["peft", "vllm", "ollama", "gguf-lora"])
-def test_the_same_export_again_is_a_no_op(export: Export, form: Format) -> None:
+def test_the_same_export_again_is_a_no_op(export: Export, form: ExportFormat) -> None:
     first = export(form)
     times = {path: path.stat().st_mtime_ns for path in first.folder.iterdir()}
     again = export(form)
@@ -231,10 +233,10 @@ def test_gguf_holds_the_same_change_in_the_order_of_llama_cpp(
         "mlp.down_proj": "ffn_down",
     }
     processor = LlamaTensorProcessor({"num_attention_heads": 4, "num_key_value_heads": 2})
-    modules = list(read_lora(version.path)[1])
+    modules = open_lora(version.path)
     assert len(tensors) == 2 * len(modules)
-    for module in modules:
-        _, _, layer, part = module.name.split(".", 3)
+    for path, module in modules.items():
+        _, _, layer, part = path.split(".", 3)
         name = f"blk.{layer}.{parts[part]}.weight"
         a, b = tensors[f"{name}.lora_a"], tensors[f"{name}.lora_b"]
         added = alpha / b.shape[1] * (b @ a)

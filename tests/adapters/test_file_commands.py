@@ -70,7 +70,7 @@ def test_verify_names_each_fault_and_ends_with_1(
     ended = models("verify", "--all")
     assert ended.code == 1
     assert ended.out.splitlines()[:2] == ["demo@1  whole, and fits its base", "demo@2  2 problems"]
-    assert "tokenizer.json: was changed: its SHA-256 is not the manifest's" in ended.out
+    assert "tokenizer.json: was changed: its SHA-256 differs from the manifest" in ended.out
     assert "error: 1 of 2 versions is not as it should be: demo@2" in ended.err
     ended = models("verify", "demo", "--all", "--json")
     assert ended.code == 1

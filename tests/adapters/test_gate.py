@@ -41,35 +41,35 @@ def test_a_version_without_figures_is_refused() -> None:
     assert decide_promotion({}) == (False, "it has not been evaluated")
 
 
-def test_a_version_worse_than_the_one_in_use_on_the_same_rows_is_refused() -> None:
+def test_a_version_worse_than_the_active_one_on_the_same_rows_is_refused() -> None:
     allowed, reason = decide_promotion(
-        figures(tuned={"loss": 1.3}), in_use=figures(tuned={"loss": 1.2})
+        figures(tuned={"loss": 1.3}), active=figures(tuned={"loss": 1.2})
     )
     assert not allowed
     assert reason == (
-        "it is worse than the version in use: loss 1.300 against 1.200 on the same 60 rows"
+        "it is worse than the active version: loss 1.300 against 1.200 on the same 60 rows"
     )
 
 
-def test_a_version_as_good_as_the_one_in_use_is_allowed() -> None:
-    allowed, reason = decide_promotion(BETTER, in_use=BETTER)
+def test_a_version_as_good_as_the_active_one_is_allowed() -> None:
+    allowed, reason = decide_promotion(BETTER, active=BETTER)
     assert allowed
-    assert reason.endswith("on the 60 rows of the version in use 1.200 against 1.200")
+    assert reason.endswith("on the 60 rows of the active version 1.200 against 1.200")
 
 
 def test_figures_on_other_rows_are_not_compared() -> None:
     better_elsewhere = figures(tuned={"loss": 0.1}, fingerprint="sha256:other")
-    assert decide_promotion(BETTER, in_use=better_elsewhere).allowed
-    assert decide_promotion(BETTER, in_use={}).allowed
+    assert decide_promotion(BETTER, active=better_elsewhere).allowed
+    assert decide_promotion(BETTER, active={}).allowed
 
 
-def test_a_continued_version_that_forgot_what_the_one_in_use_knows_is_refused() -> None:
-    in_use = figures()
-    old = {"rows": 60, "fingerprint": in_use["fingerprint"], "loss": in_use["tuned"]["loss"] + 0.3}
+def test_a_continued_version_that_forgot_what_the_active_one_knows_is_refused() -> None:
+    active = figures()
+    old = {"rows": 60, "fingerprint": active["fingerprint"], "loss": active["tuned"]["loss"] + 0.3}
     forgetful = figures(fingerprint="sha256:more", old=old)
-    decision = decide_promotion(forgetful, in_use)
+    decision = decide_promotion(forgetful, active)
     assert not decision.allowed
-    assert "worse than the version in use" in decision.reason
+    assert "worse than the active version" in decision.reason
     assert "same 60 rows" in decision.reason
-    old["loss"] = in_use["tuned"]["loss"]
-    assert decide_promotion(forgetful, in_use).allowed
+    old["loss"] = active["tuned"]["loss"]
+    assert decide_promotion(forgetful, active).allowed

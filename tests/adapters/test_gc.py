@@ -43,11 +43,11 @@ def names_in(folder: Path) -> list[str]:
     return sorted(place.name for place in folder.iterdir())
 
 
-def test_it_keeps_the_newest_the_one_in_use_and_the_one_before(six: Project) -> None:
+def test_it_keeps_the_newest_the_active_one_and_the_one_before(six: Project) -> None:
     done = collect_garbage(six, "demo", keep=2)
     assert dict(done.kept) == {
-        2: "in use",
-        3: "in use before",
+        2: "active",
+        3: "active before",
         5: "among the 2 newest",
         6: "among the 2 newest",
     }
@@ -83,13 +83,13 @@ def test_a_dry_run_says_the_same_and_removes_nothing(six: Project) -> None:
 def test_the_one_before_is_the_nearest_that_is_still_here(six: Project) -> None:
     shutil.rmtree(six.adapter_version("demo", 3))
     assert collect_garbage(six, "demo", keep=1).kept == {
-        1: "in use before",
-        2: "in use",
+        1: "active before",
+        2: "active",
         6: "the newest",
     }
 
 
-def test_with_nothing_in_use_the_newest_stay(bare_project: Project, register: Register) -> None:
+def test_with_nothing_active_the_newest_stay(bare_project: Project, register: Register) -> None:
     for number in range(1, 6):
         register(f"run-{number}")
     assert list(collect_garbage(bare_project, "demo").removed) == [1, 2]
@@ -111,7 +111,7 @@ def test_a_damaged_version_can_go(six: Project) -> None:
     assert version_numbers(six, "demo") == [2, 3, 6]
 
 
-def test_it_removes_nothing_while_it_cannot_tell_what_is_in_use(six: Project) -> None:
+def test_it_removes_nothing_while_it_cannot_tell_what_is_active(six: Project) -> None:
     six.trained_link("demo").unlink()
     six.trained_link("demo").symlink_to("../../elsewhere")
     with pytest.raises(ModelyardError, match="is no version of demo"):

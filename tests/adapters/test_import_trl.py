@@ -1,4 +1,4 @@
-"""An adapter made by the `trl sft` command, from its output folder to a version in use."""
+"""An adapter made by the `trl sft` command, from its output folder to an active version."""
 
 from __future__ import annotations
 

@@ -49,7 +49,7 @@ def test_facts_that_are_missing_or_unknown_are_named_together() -> None:
         ('{"adapter": ', "is not JSON"),
         ("\x00\xff", "is not JSON"),
         ("[]", "is not a manifest"),
-        ("{}", "is not a whole manifest"),
+        ("{}", "is not a complete manifest"),
     ],
 )
 def test_a_damaged_manifest_says_so(tmp_path: Path, text: str, message: str) -> None:

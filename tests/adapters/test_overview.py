@@ -27,7 +27,7 @@ def test_a_version_is_summed_up_from_its_manifest_and_card(
     version = register("run-1")
     (summary,) = summarize_adapters(bare_project)
     (only,) = summary.versions
-    assert (summary.name, summary.in_use, summary.problem) == ("demo", None, None)
+    assert (summary.name, summary.active, summary.problem) == ("demo", None, None)
     assert only.base == version.manifest.base
     assert only.data == version.manifest.data
     assert only.trained_at == version.manifest.created_at
@@ -36,7 +36,7 @@ def test_a_version_is_summed_up_from_its_manifest_and_card(
     assert (only.pinned, only.problem, only.org) == (False, None, "techcorp")
 
 
-def test_the_version_in_use_speaks_for_the_adapter_else_the_newest(
+def test_the_active_version_speaks_for_the_adapter_else_the_newest(
     bare_project: Project, register: Register
 ) -> None:
     first, second = register("run-1"), register("run-2")
@@ -46,7 +46,7 @@ def test_the_version_in_use_speaks_for_the_adapter_else_the_newest(
     assert [version.pinned for version in summary.versions] == [False, True]
     promote_version(bare_project, first)
     (summary,) = summarize_adapters(bare_project)
-    assert (summary.in_use, summary.shown.number) == (1, 1)
+    assert (summary.active, summary.shown.number) == (1, 1)
 
 
 def test_adapters_are_chosen_by_organisation(bare_project: Project, register: Register) -> None:
@@ -71,7 +71,7 @@ def test_what_is_damaged_is_named_and_the_rest_is_listed(
     bare_project.trained.mkdir()
     bare_project.trained_link("demo").symlink_to("../versions/demo/9")
     (summary,) = summarize_adapters(bare_project)
-    assert summary.problem == "demo@9 is in use, and its files are gone"
+    assert summary.problem == "demo@9 is active, and its files are gone"
     problems = [version.problem for version in summary.versions]
     assert problems == [
         None,

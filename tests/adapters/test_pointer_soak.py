@@ -33,7 +33,7 @@ PROCESSES, SECONDS, KILLS = 16, 1.0 * SOAK, 25 * SOAK
 
 @pytest.fixture
 def busy_project(bare_project: Project) -> Project:
-    """A project with four versions, of which none is in use."""
+    """A project with four versions, of which none is active."""
     for number in range(4):
         register_sound(bare_project, f"run-{number}")
     return bare_project
@@ -47,7 +47,7 @@ def move_at_random(project: Project, seed: int, until: float) -> None:
         if chance.random() < 0.5:
             promote_version(project, chance.choice(versions), wait_s=60)
         else:
-            with suppress(ModelyardError):  # nothing was in use before
+            with suppress(ModelyardError):  # nothing was active before
                 roll_back(project, "demo", wait_s=60)
         assert resolve_version(project, "demo").number in (1, 2, 3, 4)
 

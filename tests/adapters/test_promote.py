@@ -78,7 +78,7 @@ def test_history_is_the_order_of_moves_of_one_adapter(
     assert sequences == sorted(sequences)
 
 
-def test_promoting_the_version_in_use_changes_nothing_and_says_so(
+def test_promoting_the_active_version_changes_nothing_and_says_so(
     bare_project: Project, register: Register
 ) -> None:
     version = register("run-1")
@@ -229,7 +229,7 @@ for _ in range(15):
     assert all(after[0] == before[1] for before, after in pairwise(order))
 
 
-def test_the_gate_compares_with_the_version_in_use(
+def test_the_gate_compares_with_the_active_version(
     bare_project: Project, register: Register
 ) -> None:
     promote_version(bare_project, register("run-1", evaluation={**BETTER, "tuned": {"loss": 1.1}}))
@@ -244,18 +244,18 @@ def test_the_gate_does_not_compare_across_bases_or_with_what_is_broken(
 ) -> None:
     strong = {**BETTER, "tuned": {"loss": 0.1}}
     other_base = {"name": "other", "fingerprint": "sha256:other"}
-    in_use = register("run-1", evaluation=strong, base=other_base)
-    promote_version(bare_project, in_use)
+    active = register("run-1", evaluation=strong, base=other_base)
+    promote_version(bare_project, active)
     assert judge_promotion(bare_project, register("run-2")).allowed
 
-    in_use = register("run-3", evaluation=strong)
-    promote_version(bare_project, in_use)
+    active = register("run-3", evaluation=strong)
+    promote_version(bare_project, active)
     assert not judge_promotion(bare_project, register("run-2")).allowed
-    (in_use.path / "MANIFEST.json").unlink()
+    (active.path / "MANIFEST.json").unlink()
     assert judge_promotion(bare_project, register("run-2")).allowed
 
 
-def test_the_gate_judges_the_version_in_use_by_its_own_figures(
+def test_the_gate_judges_the_active_version_by_its_own_figures(
     bare_project: Project, register: Register
 ) -> None:
     version = register("run-1")
@@ -318,7 +318,7 @@ def test_a_version_trained_on_another_base_is_refused(
     assert any("was trained on tiny (sha256:base)" in str(one) for one in caught.value.problems)
 
 
-def test_the_version_in_use_is_left_in_use_without_being_judged(bare_project: Project) -> None:
+def test_the_active_version_stays_active_without_being_evaluated(bare_project: Project) -> None:
     version = register_sound(bare_project, "run-1", loss=9.0)
     promote_version(bare_project, version)
     assert not promote_judged(bare_project, version, base=None).moved

@@ -36,7 +36,7 @@ def used(bare_project: Project, register: Register) -> Callable[..., Project]:
     return use
 
 
-def in_use_after(project: Project, steps: int) -> list[int]:
+def active_after(project: Project, steps: int) -> list[int]:
     return [roll_back(project, "demo").move.to_version for _ in range(steps)]
 
 
@@ -60,8 +60,8 @@ def told(*steps: str) -> list[PointerMove]:
     return history
 
 
-def test_rolling_back_uses_the_version_that_was_in_use_before(used: Callable[..., Project]) -> None:
-    project = used(1, 3)  # 2 was never in use
+def test_rolling_back_uses_the_version_that_was_active_before(used: Callable[..., Project]) -> None:
+    project = used(1, 3)  # 2 was never active
     done = roll_back(project, "demo", reason="a bad answer")
     assert (done.move.from_version, done.move.to_version, done.move.moved) == (3, 1, True)
     assert active_number(project, "demo") == 1
@@ -71,8 +71,8 @@ def test_rolling_back_uses_the_version_that_was_in_use_before(used: Callable[...
 
 def test_rolling_back_again_goes_further_back_and_not_forth(used: Callable[..., Project]) -> None:
     project = used(1, 2, 3, 4)
-    assert in_use_after(project, 3) == [3, 2, 1]
-    with pytest.raises(ModelyardError, match="no version of demo was in use before demo@1") as no:
+    assert active_after(project, 3) == [3, 2, 1]
+    with pytest.raises(ModelyardError, match="no version of demo was active before demo@1") as no:
         roll_back(project, "demo")
     assert "models adapters promote demo@V" in str(no.value.hint)
     assert active_number(project, "demo") == 1
@@ -111,7 +111,7 @@ def test_a_link_moved_by_hand_counts_as_a_promotion(used: Callable[..., Project]
 def test_without_a_history_there_is_nothing_to_go_back_to(used: Callable[..., Project]) -> None:
     project = used(1, 2)
     shutil.rmtree(project.local_state)
-    with pytest.raises(ModelyardError, match="no version of demo was in use before demo@2"):
+    with pytest.raises(ModelyardError, match="no version of demo was active before demo@2"):
         roll_back(project, "demo")
 
 
@@ -139,9 +139,9 @@ def test_a_damaged_version_is_refused_and_another_named(used: Callable[..., Proj
     assert roll_back(project, "demo", to=1).move.to_version == 1
 
 
-def test_it_goes_to_a_named_version_only_if_that_was_in_use(used: Callable[..., Project]) -> None:
+def test_it_goes_to_a_named_version_only_if_that_was_active(used: Callable[..., Project]) -> None:
     project = used(1, 3)
-    with pytest.raises(InvalidInput, match="demo@2 was never in use") as caught:
+    with pytest.raises(InvalidInput, match="demo@2 was never active") as caught:
         roll_back(project, "demo", to=2)
     assert "promote demo@2" in str(caught.value.hint)
     with pytest.raises(InvalidInput, match="there is no demo@9"):
@@ -149,7 +149,7 @@ def test_it_goes_to_a_named_version_only_if_that_was_in_use(used: Callable[..., 
     assert not roll_back(project, "demo", to=3).move.moved
     assert roll_back(project, "demo", to=1).move.moved
     shutil.rmtree(project.adapter_version("demo", 3))
-    with pytest.raises(InvalidInput, match="demo@3 was in use, and its files are gone"):
+    with pytest.raises(InvalidInput, match="demo@3 was active, and its files are gone"):
         roll_back(project, "demo", to=3)
     with pytest.raises(InvalidInput, match="there is no adapter 'other'"):
         roll_back(project, "other")

@@ -232,7 +232,7 @@ def test_a_manifest_that_was_rewritten_is_found_though_it_reads_well(
             assert changed != whole
             path.write_text(changed)
             problems = found(project, load_version(project, "demo", 1), tiny_base)
-            assert problems == ["MANIFEST.json: was changed: it is not what its digest says"]
+            assert problems == ["MANIFEST.json: was changed: it differs from its digest"]
 
 
 def test_a_manifest_from_before_there_were_digests_is_accepted(

@@ -194,7 +194,7 @@ def test_a_damaged_version_does_not_stop_the_next(
         list_versions(bare_project, "demo")
 
 
-def test_a_version_is_found_by_number_or_as_the_one_in_use(
+def test_a_version_is_found_by_number_or_as_the_active_one(
     bare_project: Project, register: Register
 ) -> None:
     first, second = register("run-1"), register("run-2")
@@ -218,25 +218,25 @@ def test_an_unknown_version_says_what_there_is(bare_project: Project, register: 
         with pytest.raises(InvalidInput, match=f"there is no {reference}") as caught:
             resolve_version(bare_project, reference)
         assert caught.value.hint == "there are: demo@1, demo@2"
-    with pytest.raises(InvalidInput, match="no version of demo is in use yet") as caught:
+    with pytest.raises(InvalidInput, match="no version of demo is active yet") as caught:
         resolve_version(bare_project, "demo")
     assert caught.value.hint == "name one of: demo@1, demo@2"
 
 
-def test_a_version_in_use_whose_files_are_gone_is_an_error(
+def test_an_active_version_whose_files_are_gone_is_an_error(
     bare_project: Project, register: Register
 ) -> None:
     register("run-1")
     promote_version(bare_project, register("run-2"))
     shutil.rmtree(bare_project.adapter_version("demo", 2))
-    with pytest.raises(ModelyardError, match="demo@2 is in use, and its files are gone"):
+    with pytest.raises(ModelyardError, match="demo@2 is active, and its files are gone"):
         resolve_version(bare_project, "demo")
 
 
 @pytest.mark.parametrize(
     "target", ["/etc", "../../..", "../versions/other/1", "../versions/demo", "../versions/demo/x"]
 )
-def test_a_link_that_leads_elsewhere_is_no_version_in_use(
+def test_a_link_that_leads_elsewhere_is_no_active_version(
     bare_project: Project, register: Register, target: str
 ) -> None:
     register("run-1")

@@ -112,7 +112,7 @@ def test_from_promotion_over_a_bad_answer_to_rollback(
     assert models("adapters", "history", "demo") == 0
     assert "29 days, not 30" in capsys.readouterr().out
     assert models("adapters", "rollback", "demo") == 1
-    assert "no version of demo was in use before demo@1" in capsys.readouterr().err
+    assert "no version of demo was active before demo@1" in capsys.readouterr().err
 
 
 def test_a_worse_version_exits_with_4_and_the_numbers(
@@ -177,7 +177,7 @@ def test_gc_says_what_goes_and_why_the_rest_stays(
     assert models("adapters", "gc", "demo", "--keep", "1") == 0
     out = capsys.readouterr().out
     assert re.search(r"demo@1 .* removed", out)
-    assert "kept: in use" in out
+    assert "kept: active" in out
     assert "1 version removed" in out
     assert version_numbers(project, "demo") == [2, 3]
     assert models("adapters", "gc", "demo", "other") == 2

@@ -1,4 +1,4 @@
-"""Adapter versions that never change, the one link that says which is in use, and their proof.
+"""Adapter versions that never change, the one link that says which is active, and their proof.
 
 Owns models/versions/ and models/trained/, the manifests, the check of an adapter against its base,
 the rows of pointer_moves and the promotion gate. Does not know how an adapter is trained, loaded or

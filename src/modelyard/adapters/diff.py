@@ -1,22 +1,22 @@
-"""What differs between two versions: settings, data, packages, figures, and the weights' change.
+"""The difference between two versions: settings, data, packages, figures, and weights.
 
-Reads manifests, cards and adapter weights. Does not judge which version is the better one.
+Reads manifests, cards and adapter weights. Does not decide which version is better.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping, Set
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import numpy.typing as npt
 
-from modelyard.adapters.lora import LoraModule, as_float32, read_lora
+from modelyard.adapters.lora import LoraModule, as_float32, open_lora
+from modelyard.adapters.manifest import Manifest
 from modelyard.adapters.training_info import load_evaluation
 from modelyard.adapters.versions import AdapterVersion
-from modelyard.settings.fields import flatten_settings
+from modelyard.settings.fields import flatten_settings, settings_mapping
 from modelyard.weights.files import read_tensor_entries, weight_files
 from modelyard.weights.local import LocalBase
 
@@ -25,10 +25,10 @@ _CHEAP_BASE_BYTES = 2_000_000_000
 
 @dataclass(frozen=True, slots=True)
 class Change:
-    """One fact that two versions do not share."""
+    """One value that differs between two versions."""
 
     name: str
-    """What it is, such as `lora.rank`."""
+    """Its name, such as `lora.rank`."""
     before: Any
     """The first version's value; None where it has none."""
     after: Any
@@ -37,7 +37,7 @@ class Change:
 
 @dataclass(frozen=True, slots=True)
 class ModuleChange:
-    """How far one linear module's weight moves from one version to the other."""
+    """The change of one linear module's weight between two versions."""
 
     module: str
     """The module's name in the base."""
@@ -49,7 +49,7 @@ class ModuleChange:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class VersionDiff:
-    """Everything two versions differ in."""
+    """Everything that differs between two versions."""
 
     spec: tuple[Change, ...]
     """Settings of the run, by their dotted names."""
@@ -71,38 +71,29 @@ class VersionDiff:
 
 
 def diff_versions(
-    one: AdapterVersion, other: AdapterVersion, base: LocalBase | None = None
+    old: AdapterVersion, new: AdapterVersion, base: LocalBase | None = None
 ) -> VersionDiff:
-    """What changes from version `one` to version `other`.
+    """What changes from the version `old` to `new`.
 
     `base`, when it is given and small enough to be read in a second, gives the change of each
     module relative to its weight. Raises DamagedVersion or AdapterMismatch when files are broken.
     """
-    reason = _not_comparable(one, other)
-    modules = () if reason else tuple(_module_changes(one.path, other.path, base))
+    modules, unmeasured = _compare_weights(old, new, base)
     return VersionDiff(
-        spec=_changes(flatten_settings(one.manifest.spec), flatten_settings(other.manifest.spec)),
-        origin=_changes(_origin(one), _origin(other)),
-        packages=_changes(one.manifest.packages, other.manifest.packages),
-        evaluation=_changes(_figures(one.path), _figures(other.path)),
+        spec=_changes(flatten_settings(old.manifest.spec), flatten_settings(new.manifest.spec)),
+        origin=_changes(_origin(old.manifest), _origin(new.manifest)),
+        packages=_changes(old.manifest.packages, new.manifest.packages),
+        evaluation=_changes(
+            flatten_settings(load_evaluation(old.path)), flatten_settings(load_evaluation(new.path))
+        ),
         modules=modules,
-        unmeasured=reason,
+        unmeasured=unmeasured,
     )
 
 
-def _not_comparable(one: AdapterVersion, other: AdapterVersion) -> str | None:
-    if one.manifest.base.fingerprint != other.manifest.base.fingerprint:
-        return "they are for different bases"
-    for version in (one, other):
-        if read_lora(version.path)[0].dora:
-            return f"{version.name} is a DoRA: its change is no product of two matrices"
-    return None
-
-
-def _origin(version: AdapterVersion) -> dict[str, Any]:
-    manifest = version.manifest
-    facts = flatten_settings({"base": _plain(manifest.base), "data": _plain(manifest.data)})
-    return facts | {
+def _origin(manifest: Manifest) -> dict[str, Any]:
+    facts = {"base": settings_mapping(manifest.base), "data": settings_mapping(manifest.data)}
+    return flatten_settings(facts) | {
         "template_hash": manifest.template_hash,
         "org": manifest.org,
         "parent": manifest.parent,
@@ -110,51 +101,33 @@ def _origin(version: AdapterVersion) -> dict[str, Any]:
     }
 
 
-def _plain(origin: Any) -> dict[str, str]:
-    return {"name": origin.name, "fingerprint": origin.fingerprint}
-
-
-def _figures(folder: Path) -> dict[str, Any]:
-    """The evaluation's flat figures: `tuned.loss`, `difference.mean`, `rows` and so on."""
-    return flatten_settings(load_evaluation(folder))
-
-
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:
-    names = [*before, *(name for name in after if name not in before)]
     return tuple(
         Change(name, before.get(name), after.get(name))
-        for name in names
+        for name in dict.fromkeys((*before, *after))
         if before.get(name) != after.get(name)
     )
 
 
-def _module_changes(one: Path, other: Path, base: LocalBase | None) -> list[ModuleChange]:
-    pairs = _pairs(one, other)
-    norms = {name: change_norm(before, after) for name, before, after in pairs}
+def _compare_weights(
+    old: AdapterVersion, new: AdapterVersion, base: LocalBase | None
+) -> tuple[tuple[ModuleChange, ...], str | None]:
+    """The modules that changed, the largest change first, or why they cannot be compared."""
+    if old.manifest.base.fingerprint != new.manifest.base.fingerprint:
+        return (), "they are for different bases"
+    before, after = open_lora(old.path), open_lora(new.path)
+    for version, lora in ((old, before), (new, after)):
+        if lora.config.dora:
+            return (), f"{version.name} is a DoRA: its change is no product of two matrices"
+    names = before.keys() | after.keys()
+    norms = {name: change_norm(before.get(name), after.get(name)) for name in names}
     moved = {name: norm for name, norm in norms.items() if norm > 0}
     sizes = _base_norms(base, moved.keys()) if base is not None else {}
     changes = [
         ModuleChange(name, norm, norm / sizes[name] if sizes.get(name) else None)
         for name, norm in moved.items()
     ]
-    return sorted(changes, key=lambda change: (-change.norm, change.module))
-
-
-def _pairs(one: Path, other: Path) -> Iterator[tuple[str, LoraModule | None, LoraModule | None]]:
-    """The modules of two adapters side by side, by name; None where one does not adapt it."""
-    mine, theirs = read_lora(one)[1], read_lora(other)[1]
-    left, right = next(mine, None), next(theirs, None)
-    while left or right:
-        if right is None or (left is not None and left.name < right.name):
-            assert left is not None
-            yield left.name, left, None
-            left = next(mine, None)
-        elif left is None or right.name < left.name:
-            yield right.name, None, right
-            right = next(theirs, None)
-        else:
-            yield left.name, left, right
-            left, right = next(mine, None), next(theirs, None)
+    return tuple(sorted(changes, key=lambda change: (-change.norm, change.module))), None
 
 
 def change_norm(before: LoraModule | None, after: LoraModule | None) -> float:
@@ -168,20 +141,19 @@ def change_norm(before: LoraModule | None, after: LoraModule | None) -> float:
     """
     if before and after and before.scale == after.scale and _equal(before, after):
         return 0.0  # the difference of two large numbers would leave rounding here
-    parts = [(after, 1.0), (before, -1.0)]
-    columns = [sign * one.scale * one.b.astype(np.float64) for one, sign in parts if one]
-    rows = [one.a.astype(np.float64) for one, _ in parts if one]
-    if not rows:
+    parts = [(lora, sign) for lora, sign in ((after, 1.0), (before, -1.0)) if lora]
+    if not parts:
         return 0.0
-    b, a = np.concatenate(columns, axis=1), np.concatenate(rows, axis=0)
+    b = np.concatenate([sign * lora.scale * lora.b.astype(np.float64) for lora, sign in parts], 1)
+    a = np.concatenate([lora.a.astype(np.float64) for lora, _ in parts])
     return float(np.sqrt(max(0.0, float(np.sum((b.T @ b) * (a @ a.T))))))
 
 
-def _equal(one: LoraModule, other: LoraModule) -> bool:
-    return np.array_equal(one.a, other.a) and np.array_equal(one.b, other.b)
+def _equal(before: LoraModule, after: LoraModule) -> bool:
+    return np.array_equal(before.a, after.a) and np.array_equal(before.b, after.b)
 
 
-def _base_norms(base: LocalBase, modules: Any) -> dict[str, float]:
+def _base_norms(base: LocalBase, modules: Set[str]) -> dict[str, float]:
     """The Frobenius norm of each named module's weight; empty when reading them takes long."""
     if base.size_bytes > _CHEAP_BASE_BYTES:
         return {}

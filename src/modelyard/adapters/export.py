@@ -1,7 +1,7 @@
-"""A version's files in the form another program wants: a folder that appears whole, in one rename.
+"""A version's files in the form another program loads: a folder that appears in one rename.
 
-EXPORT.json in it says what it was made from, so that the same export again is a no-op, and nothing
-else is ever overwritten. Does not know how weights are merged: `inference/merge.py` does.
+Its EXPORT.json says what it was made from, so that repeating an export is a no-op, and nothing else
+is ever overwritten. Does not know how weights are merged: `inference/merge.py` does.
 """
 
 from __future__ import annotations
@@ -10,8 +10,7 @@ import hashlib
 import json
 import shlex
 import shutil
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from contextlib import contextmanager
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal
@@ -31,7 +30,7 @@ from modelyard.core.files import exclusive_lock, staged_folder, sweep_staging, w
 from modelyard.core.layout import Project
 from modelyard.weights.local import LocalBase
 
-Format = Literal["peft", "merged", "vllm", "ollama", "gguf-lora"]
+ExportFormat = Literal["peft", "merged", "vllm", "ollama", "gguf-lora"]
 RECORD_NAME = "EXPORT.json"
 GGUF_NAME = "adapter.gguf"
 
@@ -41,18 +40,18 @@ _VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 
 @dataclass(frozen=True, slots=True)
 class Exported:
-    """A folder that an export gave."""
+    """The folder of an export."""
 
     folder: Path
-    """Where it lies."""
+    """Its path."""
     made: bool
-    """False when it was there already, whole and from the same version."""
+    """False when it was there already, complete and of the same version."""
     record: Mapping[str, Any]
     """What EXPORT.json says."""
 
 
 def describe_export(
-    version: AdapterVersion, form: Format, options: Mapping[str, Any] | None = None
+    version: AdapterVersion, form: ExportFormat, options: Mapping[str, Any] | None = None
 ) -> dict[str, Any]:
     """What identifies an export: version, content, format and options."""
     files = json.dumps({name: entry.sha256 for name, entry in version.manifest.files.items()})
@@ -68,16 +67,16 @@ def describe_export(
 
 
 def find_export(target: Path, identity: Mapping[str, Any]) -> Exported | None:
-    """The export in `target` if it is this one, whole; None when there is nothing there.
+    """The export in `target` if it is this one and intact; None when there is nothing.
 
-    Raises InvalidInput when something else lies there: it is never overwritten.
+    Raises InvalidInput when something else is there: it is never overwritten.
     """
     try:
         if not target.exists() and not target.is_symlink():
             return None
     except OSError as error:
         raise _unwritable(target, error) from error
-    record = load_record(target)
+    record = _load_record(target)
     if record is not None and all(record.get(key) == value for key, value in identity.items()):
         if record.get("files") == _hashes(target):
             return Exported(target, False, record)
@@ -89,7 +88,7 @@ def find_export(target: Path, identity: Mapping[str, Any]) -> Exported | None:
     raise InvalidInput(message, where=str(target), hint="name another folder, or remove that one")
 
 
-def load_record(target: Path) -> dict[str, Any] | None:
+def _load_record(target: Path) -> dict[str, Any] | None:
     """What EXPORT.json in a folder says; None without a readable one."""
     try:
         record = json.loads((target / RECORD_NAME).read_bytes())
@@ -104,37 +103,54 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 
 def require_outside(project: Project, target: Path) -> None:
-    """Refuse a target among the project's own models, where it would pass for one of them."""
+    """Refuse a target inside the project's models/, where it would be taken for a version."""
     if target.resolve().is_relative_to(project.models.resolve()):
         raise InvalidInput(
-            "lies inside the project's models/, which holds versions only",
+            "is inside the project's models/, which holds only versions",
             where=str(target),
             hint="name a folder elsewhere",
         )
 
 
-@contextmanager
-def staged_export(
-    project: Project, target: Path, identity: Mapping[str, Any], *, wait_s: float
-) -> Iterator[tuple[Path, dict[str, Any]]]:
-    """A folder to fill, and the facts to add to EXPORT.json; it becomes `target` in one rename.
+def write_export(
+    project: Project,
+    target: Path,
+    identity: Mapping[str, Any],
+    write: Callable[[Path], Mapping[str, Any]],
+    *,
+    wait_s: float,
+) -> Exported:
+    """The export in `target`; made there, in one rename, unless it is there already.
 
-    When the block raises, or the process dies, `target` does not exist.
+    `write(folder)` writes the files, and returns what else EXPORT.json should say. When it raises,
+    or the process dies, `target` does not exist. Raises InvalidInput when something else is there.
     """
+    require_outside(project, target)
+    if found := find_export(target, identity):
+        return found
     key = hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:16]
     with exclusive_lock(project.lock("export", key), what=f"export to {target}", wait_s=wait_s):
-        if target.parent.is_dir():
-            sweep_staging(target.parent, target.name)
-        facts: dict[str, Any] = {}
         try:
+            if target.parent.is_dir():
+                sweep_staging(target.parent, target.name)
             with staged_folder(target) as staged:
-                yield staged, facts
+                facts = write(staged)
                 record = {**identity, **facts, "files": _hashes(staged)}
                 write_json(staged / RECORD_NAME, record)
-        except FileExistsError:
-            raise  # somebody was quicker: perhaps with the same export
         except OSError as error:
+            # Another process may have been first, perhaps with the same export.
+            if isinstance(error, FileExistsError) and (found := find_export(target, identity)):
+                return found
             raise _unwritable(target, error) from error
+    return Exported(target, True, record)
+
+
+def _unwritable(target: Path, error: OSError) -> ModelyardError:
+    return ModelyardError(
+        f"cannot be made: {error.strerror or error}",
+        where=str(target),
+        hint="name another folder",
+    )
 
 
 def export_version(
@@ -154,59 +170,43 @@ def export_version(
     Raises InvalidInput when `target` holds something else, ModelyardError when the format cannot
     hold this adapter or a tool is missing.
     """
-    identity = describe_export(version, form)
-    require_outside(project, target)
     require_format(version, form)
-    if found := find_export(target, identity):
-        return found
-    writers: dict[str, Callable[[Path, dict[str, Any]], None]] = {
-        "peft": lambda staged, _: _copy_version(version, staged),
-        "vllm": lambda staged, facts: _write_vllm(version, base, staged, target, facts),
-        "ollama": lambda staged, facts: _write_ollama(version, base, staged, render, stops, facts),
-        "gguf-lora": lambda staged, _: write_gguf_lora(
-            version.path, base.path, staged / GGUF_NAME, name=version.name
-        ),
-    }
-    try:
-        with staged_export(project, target, identity, wait_s=wait_s) as (staged, facts):
-            writers[form](staged, facts)
-    except FileExistsError as error:
-        found = find_export(target, identity)
-        if found is None:
-            message = f"cannot be made: {error.strerror} ({error.filename})"
-            raise ModelyardError(message, where=str(target), hint="name another folder") from error
-        return found
-    record = load_record(target)
-    assert record is not None
-    return Exported(target, True, record)
+
+    def write(staged: Path) -> dict[str, Any]:
+        if form in ("peft", "vllm"):
+            # Copies are writable again; the version stays read-only.
+            for name in version.manifest.files:
+                (staged / name).parent.mkdir(parents=True, exist_ok=True)
+                shutil.copyfile(version.path / name, staged / name)
+            return _write_serve_script(version, base, staged, target) if form == "vllm" else {}
+        write_gguf_lora(version.path, base.path, staged / GGUF_NAME, name=version.name)
+        return _write_modelfile(version, base, staged, render, stops) if form == "ollama" else {}
+
+    return write_export(project, target, describe_export(version, form), write, wait_s=wait_s)
 
 
-def _unwritable(target: Path, error: OSError) -> ModelyardError:
-    return ModelyardError(
-        f"cannot be made: {error.strerror}", where=str(target), hint="name another folder"
+def require_format(version: AdapterVersion, form: ExportFormat) -> None:
+    """Raise AdapterMismatch when a format cannot hold this adapter."""
+    config = load_lora_config(version.path / CONFIG_NAME)
+    if form != "vllm":
+        return
+    if config.dora:
+        what = "is a DoRA, which vLLM does not load"
+    elif config.rank_pattern or config.alpha_pattern:
+        what = "is of several ranks or alphas, which vLLM does not load"
+    elif config.rank > _VLLM_RANKS[-1]:
+        what = f"has rank {config.rank}, and vLLM takes up to {_VLLM_RANKS[-1]}"
+    else:
+        return
+    raise AdapterMismatch(
+        what, where=str(version.path), hint="use `--format merged` and serve that"
     )
 
 
-def require_format(version: AdapterVersion, form: Format) -> None:
-    """Fail when a format has no place for what this adapter is."""
-    config = load_lora_config(version.path / CONFIG_NAME)
-    if form == "vllm" and (config.dora or config.rank_pattern or config.alpha_pattern):
-        what = "a DoRA" if config.dora else "of several ranks or alphas"
-        raise AdapterMismatch(
-            f"is {what}, which vLLM does not load",
-            where=str(version.path),
-            hint="use `--format merged` and serve that",
-        )
-    if form == "vllm" and config.rank > _VLLM_RANKS[-1]:
-        raise AdapterMismatch(
-            f"has rank {config.rank}, and vLLM takes up to {_VLLM_RANKS[-1]}",
-            where=str(version.path),
-            hint="use `--format merged` and serve that",
-        )
-
-
-def vllm_command(version: AdapterVersion, base: LocalBase, folder: Path) -> str:
-    """The line that serves the base and, under the adapter's name, the version in `folder`."""
+def _write_serve_script(
+    version: AdapterVersion, base: LocalBase, staged: Path, target: Path
+) -> dict[str, Any]:
+    """serve.sh: serves the base and, under the adapter's name, the version in `target`."""
     rank = load_lora_config(version.path / CONFIG_NAME).rank
     words = [
         "vllm",
@@ -218,42 +218,23 @@ def vllm_command(version: AdapterVersion, base: LocalBase, folder: Path) -> str:
         "--max-lora-rank",
         str(next(size for size in _VLLM_RANKS if size >= rank)),
         "--lora-modules",
-        f"{version.adapter}={folder.absolute()}",
+        f"{version.adapter}={target.absolute()}",
     ]
     if (version.path / TEMPLATE_NAME).is_file():
-        words += ["--chat-template", str(folder.absolute() / TEMPLATE_NAME)]
-    return shlex.join(words)
-
-
-def _copy_version(version: AdapterVersion, staged: Path) -> None:
-    """All files of the version, writable again: they are a copy, and the version stays."""
-    for name in version.manifest.files:
-        (staged / name).parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(version.path / name, staged / name)
-
-
-def _write_vllm(
-    version: AdapterVersion, base: LocalBase, staged: Path, target: Path, facts: dict[str, Any]
-) -> None:
-    _copy_version(version, staged)
-    facts["command"] = vllm_command(version, base, target)
-    (staged / "serve.sh").write_text(f"#!/bin/sh\nexec {facts['command']}\n")
+        words += ["--chat-template", str(target.absolute() / TEMPLATE_NAME)]
+    command = shlex.join(words)
+    (staged / "serve.sh").write_text(f"#!/bin/sh\nexec {command}\n")
     (staged / "serve.sh").chmod(0o755)
+    return {"command": command}
 
 
-def _write_ollama(
-    version: AdapterVersion,
-    base: LocalBase,
-    staged: Path,
-    render: Render,
-    stops: Sequence[str],
-    facts: dict[str, Any],
-) -> None:
-    write_gguf_lora(version.path, base.path, staged / GGUF_NAME, name=version.name)
+def _write_modelfile(
+    version: AdapterVersion, base: LocalBase, staged: Path, render: Render, stops: Sequence[str]
+) -> dict[str, Any]:
     template = find_turn_template(render)
     text = build_modelfile(
         base=str(base.path), adapter=f"./{GGUF_NAME}", template=template, stops=stops
     )
     (staged / "Modelfile").write_text(text)
-    facts["command"] = f"ollama create {version.adapter} -f Modelfile"
-    facts["template"] = template is not None
+    command = f"ollama create {version.adapter} -f Modelfile"
+    return {"command": command, "template": template is not None}

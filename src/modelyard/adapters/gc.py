@@ -50,7 +50,7 @@ def collect_garbage(
 ) -> GarbageCollection:
     """Remove an adapter's versions but the `keep` newest and those that something needs.
 
-    Never removed are the version in use, the one a rollback would go to, and pinned ones. Also
+    Never removed are the active version, the one a rollback would go to, and pinned ones. Also
     clears away what killed processes left half removed. Raises InvalidInput when there is no such
     adapter or a version is a link, ModelyardError when its pointer is broken.
     """
@@ -92,14 +92,14 @@ def _reasons_to_keep(
     project: Project, adapter: str, numbers: list[int], history: Sequence[PointerMove], keep: int
 ) -> dict[int, str]:
     """The first reason to keep each version; the weightiest come first."""
-    in_use = active_number(project, adapter)
-    earlier = earlier_versions(history, in_use)
-    before = [number for number in earlier if number in numbers and number != in_use][:1]
+    active = active_number(project, adapter)
+    earlier = earlier_versions(history, active)
+    before = [number for number in earlier if number in numbers and number != active][:1]
     reasons: dict[int, str] = {}
-    if in_use in numbers:
-        reasons[in_use] = "in use"
+    if active in numbers:
+        reasons[active] = "active"
     for number in before:
-        reasons.setdefault(number, "in use before")
+        reasons.setdefault(number, "active before")
     for number in load_pins(project).get(adapter, {}):
         if number in numbers:
             reasons.setdefault(number, "pinned")

@@ -20,19 +20,19 @@ from typing import Any
 
 import numpy as np
 
-from modelyard.adapters.lora import Matrix, read_lora
+from modelyard.adapters.lora import Matrix, open_lora
 from modelyard.core.errors import InvalidInput, ModelyardError
 
 _ARCHITECTURES = {"llama": "LLAMA", "mistral": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3"}
-"""What gguf calls the models whose tensors it names one to one."""
+"""gguf's names of the models whose tensors map one to one."""
 _PAIRED_ROTARY = {"llama", "mistral"}
-"""llama.cpp turns neighbouring rows of q and k together where transformers turns the two halves."""
+"""llama.cpp rotates neighbouring rows of q and k where transformers rotates the two halves."""
 
 
 def write_gguf_lora(adapter: Path, base: Path, target: Path, *, name: str) -> None:
-    """Write the adapter in the folder `adapter`, made for the base in the folder `base`.
+    """Write the adapter in the folder `adapter` for the base in the folder `base`.
 
-    Raises ModelyardError when the package gguf is missing, or it knows no such model or module.
+    Raises ModelyardError when the package gguf is missing, or does not know the model or a module.
     """
     try:
         import gguf
@@ -50,10 +50,11 @@ def write_gguf_lora(adapter: Path, base: Path, target: Path, *, name: str) -> No
             hint=f"it can for {', '.join(_ARCHITECTURES)}; `--format merged` works for all, and "
             "llama.cpp's convert_hf_to_gguf.py converts that",
         )
-    lora, modules = read_lora(adapter)
-    if lora.dora:
+    lora = open_lora(adapter)
+    alpha = lora.config.alpha
+    if lora.config.dora:
         raise ModelyardError(
-            "is a DoRA, which GGUF has no form for",
+            "is a DoRA, which GGUF cannot hold",
             where=str(adapter),
             hint="use `--format merged`, and convert that with llama.cpp's convert_hf_to_gguf.py",
         )
@@ -63,17 +64,17 @@ def write_gguf_lora(adapter: Path, base: Path, target: Path, *, name: str) -> No
     writer.add_type(gguf.GGUFType.ADAPTER)
     writer.add_name(name)
     writer.add_string(gguf.Keys.Adapter.TYPE, "lora")
-    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, lora.alpha)
-    for module in modules:
-        called = names.get_name(f"{module.name}.weight", try_suffixes=(".weight",))
-        if called is None:
-            raise ModelyardError(f"GGUF has no name for the module {module.name}")
+    writer.add_float32(gguf.Keys.Adapter.LORA_ALPHA, alpha)
+    for name_in_base, module in lora.items():
+        gguf_name = names.get_name(f"{name_in_base}.weight", try_suffixes=(".weight",))
+        if gguf_name is None:
+            raise ModelyardError(f"GGUF has no name for the module {name_in_base}")
         # Its loader multiplies by alpha/rank, whatever the config's patterns say.
-        b = module.b * np.float32(module.scale / (lora.alpha / module.rank))
+        b = module.b * np.float32(module.scale / (alpha / module.rank))
         if kind in _PAIRED_ROTARY:
-            b = _pair_rows(b, module.name, config)
-        writer.add_tensor(f"{called}.lora_a", np.ascontiguousarray(module.a))
-        writer.add_tensor(f"{called}.lora_b", np.ascontiguousarray(b))
+            b = _pair_rows(b, name_in_base, config)
+        writer.add_tensor(f"{gguf_name}.lora_a", np.ascontiguousarray(module.a))
+        writer.add_tensor(f"{gguf_name}.lora_b", np.ascontiguousarray(b))
     writer.write_header_to_file()
     writer.write_kv_data_to_file()
     writer.write_tensors_to_file()
@@ -81,7 +82,7 @@ def write_gguf_lora(adapter: Path, base: Path, target: Path, *, name: str) -> No
 
 
 def _pair_rows(b: Matrix, module: str, config: Mapping[str, Any]) -> Matrix:
-    """Bring the outputs of q and k into llama.cpp's order: the halves of each head interleaved."""
+    """Reorder the outputs of q and k as llama.cpp does: the halves of each head interleaved."""
     heads = config["num_attention_heads"]
     if module.endswith(".k_proj"):
         heads = config.get("num_key_value_heads") or heads
@@ -94,7 +95,7 @@ def _pair_rows(b: Matrix, module: str, config: Mapping[str, Any]) -> Matrix:
 Turn = tuple[str, str]
 """A role (`system`, `user`, `assistant`) and what it says."""
 Render = Callable[[Sequence[Turn]], str]
-"""A conversation as the model reads it, up to where its answer begins."""
+"""Renders a conversation with the chat template, up to where the answer begins."""
 
 _MARKS = {"system": "⟦s⟧", "user": "⟦u⟧", "assistant": "⟦a⟧"}
 
@@ -104,14 +105,14 @@ class TurnTemplate:
     """The fixed texts around the turns of a conversation."""
 
     opening: str
-    """What stands first when there is no system message: often one the template brings along."""
+    """The text before the first turn when there is no system message: often a default one."""
     around: Mapping[str, tuple[str, str]]
-    """What stands before and after what each role says."""
+    """The texts before and after the content of each role."""
     answer: str
-    """What begins the answer."""
+    """The text that begins the answer."""
 
     def render(self, turns: Sequence[Turn]) -> str:
-        """What the Go template gives for a conversation."""
+        """The text that the Go template produces for a conversation."""
         opening = "" if turns and turns[0][0] == "system" else self.opening
         said = [f"{self.around[role][0]}{text}{self.around[role][1]}" for role, text in turns]
         return f"{opening}{''.join(said)}{self.answer}"
@@ -131,22 +132,22 @@ class TurnTemplate:
 
 
 def find_turn_template(render: Render) -> TurnTemplate | None:
-    """The fixed texts of a chat template, None when it is not of that kind.
+    """The fixed texts of a chat template, or None when its turns are not between fixed texts.
 
-    Accepted only when it writes 24 conversations, of one to five turns, exactly as `render` does.
+    Accepted only when it renders 24 conversations, of one to five turns, exactly as `render` does.
     """
     try:
         found = _derive(render)
-        return found if found and _holds(found, render) else None
-    except (InvalidInput, ValueError):  # it refuses a conversation, or changes what was said
+        return found if found and _renders_alike(found, render) else None
+    except (InvalidInput, ValueError):  # it refuses a conversation, or changes the content
         return None
 
 
 def _derive(render: Render) -> TurnTemplate | None:
-    """The texts between marked turns. Where one ends and the next begins is a guess, to be proven.
+    """Derive the texts between marked turns; where one ends and the next begins is a guess.
 
-    The guess is that turns open alike: with the longest beginning of the system turn that the
-    answer's opening has too, such as `<|im_start|>`.
+    The guess: all turns begin with the longest prefix of the system turn that also begins the
+    answer, such as `<|im_start|>`. `_renders_alike` tests it.
     """
     system, user, assistant = _MARKS.values()
     alone, _ = render([("user", user)]).split(user)
@@ -182,13 +183,13 @@ def _derive(render: Render) -> TurnTemplate | None:
     )
 
 
-def _holds(found: TurnTemplate, render: Render) -> bool:
+def _renders_alike(found: TurnTemplate, render: Render) -> bool:
     said = ("a", "Two\nlines", "  spaces  ", "«quoted» {braces}")
     for system, count, start in product((False, True), (1, 3, 5), range(4)):
         turns: list[Turn] = [("system", said[start])] if system else []
         turns += [
-            ("assistant" if place % 2 else "user", said[(start + place) % 4])
-            for place in range(count)
+            ("assistant" if index % 2 else "user", said[(start + index) % 4])
+            for index in range(count)
         ]
         if found.render(turns) != render(turns):
             return False
@@ -200,7 +201,7 @@ def build_modelfile(
 ) -> str:
     """The text of a Modelfile. `adapter` is relative to it, `base` whatever FROM accepts.
 
-    Raises InvalidInput when a text would end the place it stands in: the format has no escapes.
+    Raises InvalidInput for a text that needs escapes, which the format does not have.
     """
     template_text = template.go() if template else ""
     if '"""' in template_text or template_text.endswith('"'):
@@ -210,13 +211,13 @@ def build_modelfile(
             raise InvalidInput(f"{text!r} cannot be written in a Modelfile")
     lines = [
         "# FROM may also name a GGUF file of the same base, or the same base in ollama's library.",
-        "# On any other base the adapter's answers mean nothing.",
+        "# On any other base the adapter's answers are meaningless.",
         f"FROM {base}",
         f"ADAPTER {adapter}",
     ]
     if template is None:
         lines.append(
-            "# No TEMPLATE: this chat template has no form in Go; ollama takes the base's."
+            "# No TEMPLATE: this chat template cannot be written in Go; ollama takes the base's."
         )
     else:
         lines.append(f'TEMPLATE """{template_text}"""')

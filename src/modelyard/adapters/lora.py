@@ -8,7 +8,7 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, TypeVar
@@ -26,12 +26,12 @@ Matrix = npt.NDArray[np.float32]
 
 
 class AdapterMismatch(ModelyardError):
-    """The files of an adapter are not whole, not safe to load, or do not fit the base."""
+    """The files of an adapter are incomplete, not safe to load, or do not fit the base."""
 
 
 @dataclass(frozen=True, slots=True)
 class LoraConfig:
-    """The parts of adapter_config.json that say which tensors there must be, and how they count."""
+    """The parts of adapter_config.json that decide which tensors there must be, and their scale."""
 
     rank: int
     rank_pattern: Mapping[str, int]
@@ -78,7 +78,7 @@ def _of_module(patterns: Mapping[str, N], module: str, default: N) -> N:
 
 
 def _names(targets: str | tuple[str, ...], module: str) -> bool:
-    """Whether a pattern, or a list of module names or of their ends, means this module."""
+    """Whether a pattern, or a list of module names or of their last parts, matches this module."""
     if isinstance(targets, str):
         return re.fullmatch(targets, module) is not None
     return any(module == target or module.endswith(f".{target}") for target in targets)
@@ -97,7 +97,7 @@ _OTHER_MATHS = (
 """Options that make an adapter more than low-rank updates of linear layers."""
 
 _PEFT_ALPHA = 8.0
-"""What PEFT takes for a config that names no lora_alpha."""
+"""PEFT's default for a config without lora_alpha."""
 
 
 def load_lora_config(path: Path) -> LoraConfig:
@@ -109,15 +109,9 @@ def load_lora_config(path: Path) -> LoraConfig:
         layers = values.get("layers_to_transform")
         config = LoraConfig(
             rank=int(values["r"]),
-            rank_pattern={
-                str(pattern): int(rank)
-                for pattern, rank in (values.get("rank_pattern") or {}).items()
-            },
+            rank_pattern=_numbers(values.get("rank_pattern"), int),
             alpha=float(values.get("lora_alpha", _PEFT_ALPHA)),
-            alpha_pattern={
-                str(pattern): float(alpha)
-                for pattern, alpha in (values.get("alpha_pattern") or {}).items()
-            },
+            alpha_pattern=_numbers(values.get("alpha_pattern"), float),
             rslora=bool(values.get("use_rslora")),
             targets=_targets(values["target_modules"]),
             excluded=_targets(values.get("exclude_modules") or ()),
@@ -126,12 +120,11 @@ def load_lora_config(path: Path) -> LoraConfig:
             dora=bool(values.get("use_dora")),
             transposed=bool(values.get("fan_in_fan_out")),
         )
-        if not all(
-            math.isfinite(one) and one for one in (config.alpha, *config.alpha_pattern.values())
-        ):
+        alphas = (config.alpha, *config.alpha_pattern.values())
+        if not all(math.isfinite(alpha) and alpha for alpha in alphas):
             raise ValueError("alpha is not a number other than zero")
+        # A pattern that is no regular expression, or a rank of zero, fails here.
         config.adapts("")
-        config.rank_of("")
         config.scale_of("")
     except (
         OSError,
@@ -146,9 +139,13 @@ def load_lora_config(path: Path) -> LoraConfig:
     if kind != "LORA" or used:
         what = f"uses {', '.join(used)}" if kind == "LORA" else f"is of the kind {kind}"
         raise AdapterMismatch(
-            what, where=str(path), hint="what works here is LoRA and DoRA of linear layers"
+            what, where=str(path), hint="only LoRA and DoRA of linear layers are supported"
         )
     return config
+
+
+def _numbers(patterns: Mapping[str, Any] | None, convert: Callable[[Any], N]) -> dict[str, N]:
+    return {str(pattern): convert(value) for pattern, value in (patterns or {}).items()}
 
 
 def _targets(value: Any) -> str | tuple[str, ...]:
@@ -163,8 +160,6 @@ _NUMPY = {"F32": "<f4", "F16": "<f2"}
 class LoraModule:
     """What a LoRA adapter adds to one linear module: scale · B · A."""
 
-    name: str
-    """The module's name in the base, such as `model.layers.0.self_attn.q_proj`."""
     a: Matrix
     """float32 [r, inputs]."""
     b: Matrix
@@ -177,27 +172,44 @@ class LoraModule:
         return int(self.a.shape[0])
 
 
-def read_lora(folder: Path) -> tuple[LoraConfig, Iterator[LoraModule]]:
-    """The config of the adapter in `folder`, and its modules by name, each read when it is asked.
+@dataclass(frozen=True, slots=True, eq=False)
+class LoraWeights(Mapping[str, LoraModule]):
+    """The modules of a LoRA adapter by their names in the base; each is read at its access.
 
-    DoRA's magnitudes are left out: `config.dora` says that there are some.
+    A name is such as `model.layers.0.self_attn.q_proj`. DoRA's magnitudes are left out:
+    `config.dora` says that there are some.
+    """
+
+    config: LoraConfig
+    """What its adapter_config.json says."""
+    tensors: Mapping[str, Mapping[str, TensorEntry]]
+    """The tensors `A` and `B` of each adapted module."""
+    data: npt.NDArray[np.uint8]
+    """The bytes of its safetensors file."""
+
+    def __getitem__(self, module: str) -> LoraModule:
+        a, b = (as_float32(self.data, self.tensors[module][part]) for part in "AB")
+        return LoraModule(a, b, self.config.scale_of(module))
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(sorted(self.tensors))
+
+    def __len__(self) -> int:
+        return len(self.tensors)
+
+
+def open_lora(folder: Path) -> LoraWeights:
+    """The weights of the adapter in `folder`.
+
     Raises AdapterMismatch or UnreadableWeights when the files are not whole.
     """
+    path = folder / WEIGHTS_NAME
     config = load_lora_config(folder / CONFIG_NAME)
-    pairs: dict[str, dict[str, TensorEntry]] = {}
-    for entry in read_tensor_entries(folder / WEIGHTS_NAME):
+    tensors: dict[str, dict[str, TensorEntry]] = {}
+    for entry in read_tensor_entries(path):
         if found := _PART.fullmatch(entry.name):
-            pairs.setdefault(found[1], {})[found[2]] = entry
-    return config, _modules(folder / WEIGHTS_NAME, config, pairs)
-
-
-def _modules(
-    path: Path, config: LoraConfig, pairs: dict[str, dict[str, TensorEntry]]
-) -> Iterator[LoraModule]:
-    data = np.memmap(path, dtype=np.uint8, mode="r")
-    for name in sorted(pairs):
-        a, b = (as_float32(data, pairs[name][part]) for part in "AB")
-        yield LoraModule(name, a, b, config.scale_of(name))
+            tensors.setdefault(found[1], {})[found[2]] = entry
+    return LoraWeights(config, tensors, np.memmap(path, dtype=np.uint8, mode="r"))
 
 
 def as_float32(data: npt.NDArray[np.uint8], entry: TensorEntry) -> Matrix:

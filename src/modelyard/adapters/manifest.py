@@ -1,6 +1,6 @@
-"""MANIFEST.json: what a version's files are, byte for byte, and where the version came from.
+"""MANIFEST.json: the files of a version with their hashes, and where the version came from.
 
-Written once, as the last file of a version, and never changed. Does not know where versions lie.
+Written once, as the last file of a version, and never changed. Does not know where versions are.
 """
 
 from __future__ import annotations
@@ -22,7 +22,7 @@ MANIFEST_NAME = "MANIFEST.json"
 
 
 class DamagedVersion(ModelyardError):
-    """A version's manifest is missing, unreadable, or another version's."""
+    """The manifest of a version is missing or unreadable, or its files differ from it."""
 
     def __init__(self, message: str, *, where: str, problems: Iterable[Diagnostic] = ()) -> None:
         hint = "restore the version from a backup, or train it again (`models fine-tune --fresh`)"
@@ -51,7 +51,7 @@ class Origin:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Manifest:
-    """Everything MANIFEST.json says."""
+    """The content of MANIFEST.json."""
 
     adapter: str
     """The adapter's name."""
@@ -60,7 +60,7 @@ class Manifest:
     created_at: str
     """When the version was registered, UTC."""
     run_key: str
-    """Identifies the run that made it: registering the same run again gives the same version."""
+    """Identifies the run that made it: registering a run twice gives the same version."""
     org: str | None = None
     """The organisation whose data it was trained on."""
     files: Mapping[str, FileEntry]
@@ -82,11 +82,11 @@ class Manifest:
     parent: str | None = None
     """The version it continues from, such as `techcorp-demo@3`."""
     digest: str | None = None
-    """`sha256:<hex>` of this file without its digest; None in manifests older than that."""
+    """`sha256:<hex>` of this file without its digest; None in manifests older than the digest."""
 
 
 def load_manifest(folder: Path) -> Manifest:
-    """The manifest of the version in `folder`. Raises DamagedVersion when it cannot be had."""
+    """The manifest of the version in `folder`. Raises DamagedVersion when it is unreadable."""
     path = folder / MANIFEST_NAME
     if path.is_symlink():
         raise DamagedVersion("is a link", where=str(path))
@@ -100,10 +100,7 @@ def load_manifest(folder: Path) -> Manifest:
 
 
 def parse_manifest(data: bytes, *, where: str) -> Manifest:
-    """The manifest that these bytes of a MANIFEST.json hold. Raises DamagedVersion when it is none.
-
-    `where` is how the error calls them.
-    """
+    """Parse the bytes of a MANIFEST.json. Raises DamagedVersion, which names them `where`."""
     try:
         values = json.loads(data)
     except (ValueError, RecursionError) as error:
@@ -112,7 +109,7 @@ def parse_manifest(data: bytes, *, where: str) -> Manifest:
         raise DamagedVersion("is not a manifest", where=where)
     manifest, problems = build_settings(Manifest, values, lambda _: None)
     if manifest is None:
-        raise DamagedVersion("is not a whole manifest", where=where, problems=problems)
+        raise DamagedVersion("is not a complete manifest", where=where, problems=problems)
     return manifest
 
 
@@ -123,36 +120,36 @@ def build_manifest(
 
     Raises ProblemsFound when a fact is missing, unknown or of the wrong type.
     """
-    given = {
+    values = {
+        **facts,
         "adapter": adapter,
         "version": version,
         "created_at": utc_now(),
         "files": {name: settings_mapping(entry) for name, entry in files.items()},
     }
-    manifest, problems = build_settings(Manifest, {**facts, **given}, lambda _: None)
+    manifest, problems = build_settings(Manifest, values, lambda _: None)
     if manifest is None:
         raise ProblemsFound(f"{adapter}@{version} cannot be described", problems)
     return replace(manifest, digest=manifest_digest(manifest))
 
 
 def manifest_digest(manifest: Manifest) -> str:
-    """`sha256:<hex>` of everything else that the manifest says, as it is written."""
-    text = _render_manifest(replace(manifest, digest=None))
-    return f"sha256:{hashlib.sha256(text.encode()).hexdigest()}"
+    """`sha256:<hex>` of the manifest's file without its digest."""
+    return f"sha256:{hashlib.sha256(_manifest_bytes(replace(manifest, digest=None))).hexdigest()}"
 
 
-def _render_manifest(manifest: Manifest) -> str:
-    return json.dumps(settings_mapping(manifest), indent=2, ensure_ascii=False) + "\n"
+def _manifest_bytes(manifest: Manifest) -> bytes:
+    return (json.dumps(settings_mapping(manifest), indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def list_files(folder: Path) -> dict[str, FileEntry]:
-    """Every file below `folder` but the manifest, hashed. Raises ModelyardError for a link."""
+    """Hash every file below `folder` except the manifest. Raises ModelyardError for a link."""
     entries: dict[str, FileEntry] = {}
     for path in sorted(folder.rglob("*")):
         name = path.relative_to(folder).as_posix()
         if path.is_symlink() or not (path.is_file() or path.is_dir()):
             raise ModelyardError(
-                f"'{name}' is a link or a device; a version holds plain files only",
+                f"'{name}' is a link or a device; a version holds only plain files",
                 where=str(folder),
             )
         if path.is_file() and name != MANIFEST_NAME:
@@ -161,32 +158,29 @@ def list_files(folder: Path) -> dict[str, FileEntry]:
 
 
 def require_intact(folder: Path, manifest: Manifest) -> None:
-    """Return if `folder` holds the manifest's files and no others, byte for byte.
+    """Compare the files in `folder` with the manifest, and the manifest with its own digest.
 
-    So must the manifest itself be. Raises DamagedVersion with every file that differs.
+    Raises DamagedVersion with every file that differs, is missing or is not in the manifest.
     """
     found = list_files(folder)
-    problems = [] if _is_as_written(folder, manifest) else [_REWRITTEN]
-    problems += [
+    problems = [
         Diagnostic(message=message, where=name)
         for name in sorted(found.keys() | manifest.files.keys())
         if (message := _difference(found.get(name), manifest.files.get(name)))
     ]
+    if not _is_as_written(folder / MANIFEST_NAME, manifest):
+        message = "was changed: it differs from its digest"
+        problems.insert(0, Diagnostic(message=message, where=MANIFEST_NAME))
     if problems:
         raise DamagedVersion("is not as it was registered", where=str(folder), problems=problems)
 
 
-_REWRITTEN = Diagnostic(message="was changed: it is not what its digest says", where=MANIFEST_NAME)
-
-
-def _is_as_written(folder: Path, manifest: Manifest) -> bool:
-    """Whether MANIFEST.json is, to the byte, what was written at registration."""
+def _is_as_written(path: Path, manifest: Manifest) -> bool:
+    """Whether MANIFEST.json has the bytes that were written at registration."""
     if manifest.digest is None:
         return True
-    if manifest.digest != manifest_digest(manifest):
-        return False
-    path = folder / MANIFEST_NAME
-    return not path.exists() or path.read_bytes() == _render_manifest(manifest).encode()
+    as_written = not path.exists() or path.read_bytes() == _manifest_bytes(manifest)
+    return as_written and manifest.digest == manifest_digest(manifest)
 
 
 def _difference(found: FileEntry | None, recorded: FileEntry | None) -> str | None:
@@ -196,9 +190,9 @@ def _difference(found: FileEntry | None, recorded: FileEntry | None) -> str | No
         return "is not in the manifest"
     if found.size_bytes != recorded.size_bytes:
         return f"holds {found.size_bytes:,} bytes, and {recorded.size_bytes:,} were registered"
-    return None if found == recorded else "was changed: its SHA-256 is not the manifest's"
+    return None if found == recorded else "was changed: its SHA-256 differs from the manifest"
 
 
 def write_manifest(folder: Path, manifest: Manifest) -> None:
     """Write MANIFEST.json into `folder`."""
-    write_atomic(folder / MANIFEST_NAME, _render_manifest(manifest))
+    write_atomic(folder / MANIFEST_NAME, _manifest_bytes(manifest))

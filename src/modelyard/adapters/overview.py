@@ -1,4 +1,4 @@
-"""All adapters at a glance: what each version is, which is in use, and what storing them saves.
+"""All adapters at a glance: what each version is, which is active, and what storing them saves.
 
 Reads manifests, cards, sizes and the link; a damaged version is a line with its problem, not the
 end of the list. Loads no weights.
@@ -66,8 +66,8 @@ class AdapterSummary:
 
     name: str
     """The adapter's name."""
-    in_use: int | None
-    """The number of the version in use."""
+    active: int | None
+    """The number of the active version."""
     versions: tuple[VersionSummary, ...]
     """Every version, by number."""
     problem: str | None = None
@@ -75,9 +75,9 @@ class AdapterSummary:
 
     @property
     def shown(self) -> VersionSummary:
-        """The version that speaks for the adapter: the one in use, else the newest."""
-        in_use = [version for version in self.versions if version.number == self.in_use]
-        return (in_use or list(self.versions))[-1]
+        """The version that speaks for the adapter: the active one, else the newest."""
+        active = [version for version in self.versions if version.number == self.active]
+        return (active or list(self.versions))[-1]
 
     @property
     def size_bytes(self) -> int:
@@ -109,18 +109,18 @@ def summarize_adapter(
     project: Project, adapter: str, *, pinned: Mapping[int, str | None]
 ) -> AdapterSummary:
     """One adapter that has a version; `pinned` are its pins."""
-    in_use, problem = None, None
+    active, problem = None, None
     try:
-        in_use = active_number(project, adapter)
+        active = active_number(project, adapter)
     except ModelyardError as error:
         problem = str(error)
     versions = tuple(
         _summarize_version(project, adapter, number, pinned=number in pinned)
         for number in version_numbers(project, adapter)
     )
-    if in_use is not None and all(version.number != in_use for version in versions):
-        problem = f"{adapter}@{in_use} is in use, and its files are gone"
-    return AdapterSummary(name=adapter, in_use=in_use, versions=versions, problem=problem)
+    if active is not None and all(version.number != active for version in versions):
+        problem = f"{adapter}@{active} is active, and its files are gone"
+    return AdapterSummary(name=adapter, active=active, versions=versions, problem=problem)
 
 
 def _summarize_version(

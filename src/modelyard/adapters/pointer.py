@@ -33,15 +33,15 @@ class PointerMove:
     action: str
     """`promote` or `rollback`."""
     from_version: int | None
-    """The version in use before; None for the first."""
+    """The active version before; None for the first."""
     to_version: int
-    """The version in use after."""
+    """The active version after."""
     reason: str | None
     """Why, in the words of whoever asked for it."""
     moved_at: str
     """When, UTC."""
     moved: bool = True
-    """False when the version was in use already, so that nothing changed."""
+    """False when the version was already active, so that nothing changed."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -98,16 +98,16 @@ def plan_move(
     project: Project, adapter: str, number: int, *, action: str, reason: str | None
 ) -> PointerMove:
     """What moving the link to a version would be; changes nothing."""
-    in_use = active_number(project, adapter)
+    active = active_number(project, adapter)
     return PointerMove(
         sequence=None,
         adapter=adapter,
         action=action,
-        from_version=in_use,
+        from_version=active,
         to_version=number,
         reason=reason,
         moved_at=utc_now(),
-        moved=in_use != number,
+        moved=active != number,
     )
 
 

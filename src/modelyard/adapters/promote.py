@@ -1,4 +1,4 @@
-"""Promotion: bringing a version into use, when it is whole and its figures allow it."""
+"""Promotion: making a version active, when it is whole and its figures allow it."""
 
 from __future__ import annotations
 
@@ -16,23 +16,23 @@ from modelyard.weights.local import LocalBase
 
 
 def judge_promotion(project: Project, version: AdapterVersion) -> PromotionDecision:
-    """Apply the gate to a version's recorded figures and those of the version in use."""
+    """Apply the gate to a version's recorded figures and those of the active version."""
     number = active_number(project, version.adapter)
-    in_use = None
+    active = None
     if number is not None and number != version.number:
         try:
             current = load_version(project, version.adapter, number)
             if current.manifest.base.fingerprint == version.manifest.base.fingerprint:
-                in_use = load_evaluation(current.path)
+                active = load_evaluation(current.path)
         except DamagedVersion:
             pass  # what is broken cannot stand in the way of what is whole
-    return decide_promotion(load_evaluation(version.path), in_use)
+    return decide_promotion(load_evaluation(version.path), active)
 
 
 def promote_version(
     project: Project, version: AdapterVersion, *, reason: str | None = None, wait_s: float = 0.0
 ) -> PointerMove:
-    """Bring a version into use: one rename and one row of history. Does not apply the gate.
+    """Make a version active: one rename and one row of history. Does not apply the gate.
 
     Raises DamagedVersion when its files are not as they were registered.
     """
@@ -52,7 +52,7 @@ def promote_judged(
     dry_run: bool = False,
     wait_s: float = 0.0,
 ) -> PointerMove:
-    """Bring a version into use if it is whole and the gate allows it; the version in use stays.
+    """Make a version active if it is whole and the gate allows it; the active version stays.
 
     `force`, with a reason, overrides the gate and nothing else. Without `base` its modules are not
     compared. Raises GateBreached with the numbers, DamagedVersion when the version is not whole.
@@ -74,7 +74,7 @@ def promote_judged(
     if dry_run:
         return plan()
     with hold_pointer(project, version.adapter, wait_s=wait_s) as pointer:
-        # What the gate compares with must still be in use when the link moves.
+        # What the gate compares with must still be active when the link moves.
         return pointer.move(version, action="promote", reason=plan().reason)
 
 
@@ -95,7 +95,7 @@ def require_sound(project: Project, version: AdapterVersion, base: LocalBase | N
 def _require_allowed(
     project: Project, version: AdapterVersion, *, force: bool, reason: str | None
 ) -> str:
-    """Why the version may come into use, for the history. Raises GateBreached when it may not."""
+    """Why the version may become active, for the history. Raises GateBreached when it may not."""
     decision = judge_promotion(project, version)
     if decision.allowed:
         return reason or decision.reason
@@ -108,18 +108,18 @@ def _require_allowed(
 
 
 class PromotionDecision(NamedTuple):
-    """Whether a version may come into use, and the numbers that say so."""
+    """Whether a version may become active, and the numbers that say so."""
 
     allowed: bool
     reason: str
 
 
 def decide_promotion(
-    new: Mapping[str, Any], in_use: Mapping[str, Any] | None = None
+    new: Mapping[str, Any], active: Mapping[str, Any] | None = None
 ) -> PromotionDecision:
-    """Allow a version that beats its base with confidence, and is not worse than the one in use.
+    """Allow a version that beats its base with confidence, and is not worse than the active one.
 
-    `in_use` are the figures of the version in use on the same base; they count only when they come
+    `active` are the figures of the active version on the same base; they count only when they come
     from the same evaluation rows, or from rows that a continued version was judged on as well.
     """
     if not new:
@@ -139,26 +139,26 @@ def decide_promotion(
         return PromotionDecision(
             False, f"it is not better than the base with confidence: {figures}"
         )
-    if in_use and (same := _on_same_rows(new, in_use)):
+    if active and (same := _on_same_rows(new, active)):
         loss, rows = same
-        loss_in_use = in_use["tuned"]["loss"]
-        if not loss <= loss_in_use:
+        active_loss = active["tuned"]["loss"]
+        if not loss <= active_loss:
             return PromotionDecision(
                 False,
-                f"it is worse than the version in use: loss {loss:.3f} against {loss_in_use:.3f} "
+                f"it is worse than the active version: loss {loss:.3f} against {active_loss:.3f} "
                 f"on the same {rows} rows",
             )
         figures += (
-            f"; on the {rows} rows of the version in use {loss:.3f} against {loss_in_use:.3f}"
+            f"; on the {rows} rows of the active version {loss:.3f} against {active_loss:.3f}"
         )
     return PromotionDecision(True, f"it is better than the base with confidence: {figures}")
 
 
-def _on_same_rows(new: Mapping[str, Any], in_use: Mapping[str, Any]) -> tuple[float, int] | None:
-    """The new version's loss on the rows that the one in use was judged on, and their number."""
-    if in_use["fingerprint"] == new["fingerprint"]:
+def _on_same_rows(new: Mapping[str, Any], active: Mapping[str, Any]) -> tuple[float, int] | None:
+    """The new version's loss on the rows that the active one was judged on, and their number."""
+    if active["fingerprint"] == new["fingerprint"]:
         return new["tuned"]["loss"], new["rows"]
     old = new.get("old")
-    if old and in_use["fingerprint"] == old["fingerprint"]:
+    if old and active["fingerprint"] == old["fingerprint"]:
         return old["loss"], old["rows"]
     return None

@@ -155,7 +155,7 @@ base model is named above and not stored here.
 models generate --adapter {facts.adapter}@{facts.version} "Your question"
 ```
 
-Without `@{facts.version}`, the version in use answers. It is also what plain PEFT loads, from the \
+Without `@{facts.version}`, the active version answers. It is also what plain PEFT loads, from the \
 project's folder:
 
 ```python
@@ -169,7 +169,7 @@ tokenizer = AutoTokenizer.from_pretrained("{link}")
 
 ## Go back
 
-Versions never change, and `{link}` is a link to the one in use. To use again what was in use \
+Versions never change, and `{link}` is a link to the active one. To use again what was active \
 before, or version N:
 
 ```sh

@@ -1,6 +1,6 @@
-"""Versions of adapters: numbered folders that appear whole, in one rename, and never change.
+"""Versions of adapters: numbered folders that appear complete, in one rename, and never change.
 
-Knows models/versions/ and reads the link in models/trained/. Does not move that link, and does not
+Owns models/versions/ and reads the link in models/trained/. Does not move that link, and does not
 know what the files of a version mean.
 """
 
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Callable, Mapping
-from contextlib import AbstractContextManager
+from collections.abc import Callable, Iterator, Mapping
+from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -30,7 +30,7 @@ from modelyard.core.files import (
     sweep_staging,
     write_atomic,
 )
-from modelyard.core.layout import Project, check_name
+from modelyard.core.layout import Project, is_name
 
 CARD_NAME = "TRAINING_INFO.md"
 
@@ -41,7 +41,7 @@ _FOLDER_MODE = 0o750
 
 @dataclass(frozen=True, slots=True)
 class AdapterVersion:
-    """One registered version, whole on disk."""
+    """One registered version."""
 
     adapter: str
     """The adapter's name."""
@@ -62,18 +62,8 @@ def list_adapters(project: Project) -> list[str]:
     """The names of all adapters that have a version."""
     if not project.versions.is_dir():
         return []
-    names = [place.name for place in project.versions.iterdir() if place.is_dir()]
-    return sorted(
-        name for name in names if _is_adapter_name(name) and version_numbers(project, name)
-    )
-
-
-def _is_adapter_name(name: str) -> bool:
-    try:
-        check_name(name, "adapter")
-    except InvalidInput:
-        return False
-    return True
+    names = [folder.name for folder in project.versions.iterdir() if folder.is_dir()]
+    return sorted(name for name in names if is_name(name) and version_numbers(project, name))
 
 
 def version_numbers(project: Project, adapter: str) -> list[int]:
@@ -81,14 +71,14 @@ def version_numbers(project: Project, adapter: str) -> list[int]:
     home = project.contain(project.adapter_versions(adapter), "adapter")
     if not home.is_dir():
         return []
-    return sorted(int(place.name) for place in home.iterdir() if _NUMBER.fullmatch(place.name))
+    return sorted(int(path.name) for path in home.iterdir() if _NUMBER.fullmatch(path.name))
 
 
 def highest_number(project: Project, adapter: str) -> int:
-    """The highest number the adapter ever gave to a version, also one removed since; 0 without any.
+    """The highest number that a version of the adapter ever had, removed ones included; else 0.
 
-    Raises DamagedVersion when the record of removed ones cannot be read: a number used twice would
-    make every mention of the first one false.
+    Raises DamagedVersion when the file that keeps it cannot be read: a number used twice would make
+    every mention of the first version wrong.
     """
     record = project.highest_number(adapter)
     project.contain(record, "file")
@@ -106,9 +96,9 @@ def highest_number(project: Project, adapter: str) -> int:
 
 
 def note_highest_number(project: Project, adapter: str) -> None:
-    """Write the highest number down, so that it outlives its version.
+    """Store the highest number, so that it outlives its version.
 
-    Call it under the adapter's lock: after a version appeared, and before one is removed.
+    Call it under the adapter's lock: after a version is added, and before one is removed.
     """
     record, highest = project.highest_number(adapter), f"{highest_number(project, adapter)}\n"
     if not record.exists() or record.read_text() != highest:
@@ -116,12 +106,12 @@ def note_highest_number(project: Project, adapter: str) -> None:
 
 
 def load_version(project: Project, adapter: str, number: int) -> AdapterVersion:
-    """One version. Raises DamagedVersion when its manifest is not whole or not its own."""
+    """One version. Raises DamagedVersion when its manifest is incomplete or another version's."""
     path = project.adapter_version(adapter, number)
     project.contain(path, "version")
     if path.is_symlink():
         raise DamagedVersion(
-            "is a link; a version is a folder of its own", where=project.show(path)
+            "is a link, where the folder of a version belongs", where=project.show(path)
         )
     manifest = load_manifest(path)
     if (manifest.adapter, manifest.version) != (adapter, number):
@@ -138,7 +128,7 @@ def list_versions(project: Project, adapter: str) -> list[AdapterVersion]:
 
 
 def active_number(project: Project, adapter: str) -> int | None:
-    """The number of the version in use, as the link in models/trained/ says; None without one."""
+    """The number of the active version, to which the link in models/trained/ points; else None."""
     link = project.trained_link(adapter)
     project.contain(link.parent, "folder")
     try:
@@ -147,14 +137,14 @@ def active_number(project: Project, adapter: str) -> int | None:
         return None
     except OSError as error:
         raise ModelyardError(
-            "is a file or folder of its own, where a link to a version belongs",
+            "is a file or folder, where a link to a version belongs",
             where=project.show(link),
             hint="move it away, then promote a version",
         ) from error
     home = os.path.relpath(project.adapter_versions(adapter), link.parent)
     if str(target.parent) != home or not _NUMBER.fullmatch(target.name):
         raise ModelyardError(
-            f"leads to {target}, which is no version of {adapter}",
+            f"points to {target}, which is no version of {adapter}",
             where=project.show(link),
             hint="remove the link, then promote a version",
         )
@@ -162,15 +152,15 @@ def active_number(project: Project, adapter: str) -> int | None:
 
 
 def resolve_version(project: Project, reference: str) -> AdapterVersion:
-    """The version a person means: `name@3`, or `name` for the one in use.
+    """The version that `name@3` names, or the active one for `name`.
 
-    Raises InvalidInput when there is none, saying what there is.
+    Raises InvalidInput, which lists the existing versions, when there is none.
     """
     return load_version(project, *resolve_number(project, reference))
 
 
 def resolve_number(project: Project, reference: str) -> tuple[str, int]:
-    """The adapter and number that a person means, like `resolve_version`; nothing is read."""
+    """The adapter and number of `resolve_version`; reads no file of the version."""
     adapter, at, asked = reference.partition("@")
     numbers = require_numbers(project, adapter)
     versions = ", ".join(f"{adapter}@{number}" for number in numbers)
@@ -181,11 +171,11 @@ def resolve_number(project: Project, reference: str) -> tuple[str, int]:
     number = active_number(project, adapter)
     if number is None:
         raise InvalidInput(
-            f"no version of {adapter} is in use yet", hint=f"name one of: {versions}"
+            f"no version of {adapter} is active yet", hint=f"name one of: {versions}"
         )
     if number not in numbers:
         raise ModelyardError(
-            f"{adapter}@{number} is in use, and its files are gone",
+            f"{adapter}@{number} is active, and its files are gone",
             where=project.show(project.trained_link(adapter)),
             hint=f"restore it from a backup, or name one of: {versions}",
         )
@@ -217,37 +207,19 @@ def register_version(
     The version appears in one rename, with its manifest, read-only. `fill` must write
     TRAINING_INFO.md. `manifest_facts` holds the fields of Manifest that are not known here. When a
     version of the same `run_key` exists, that one is returned and `fill` is not called. A number is
-    never given twice, also when its version was removed.
+    never used twice, also when its version was removed.
     """
-    home = project.contain(project.adapter_versions(adapter), "adapter")
-    with adapter_lock(project, adapter, wait_s=wait_s):
-        sweep_staging(home)
-        made = version_of_run(project, adapter, manifest_facts["run_key"])
-        if made is None:
-            made = _make_version(
-                project, adapter, highest_number(project, adapter) + 1, fill, manifest_facts
-            )
-        note_highest_number(project, adapter)
-    return made
-
-
-def _make_version(
-    project: Project,
-    adapter: str,
-    number: int,
-    fill: Callable[[Path, int], None],
-    manifest_facts: Mapping[str, Any],
-) -> AdapterVersion:
-    path = project.adapter_version(adapter, number)
-    with staged_folder(path) as staged:
-        fill(staged, number)
-        files = list_files(staged)
-        if CARD_NAME not in files:
-            raise ValueError(f"a version must hold {CARD_NAME}")
-        manifest = build_manifest(adapter, number, files, manifest_facts)
-        write_manifest(staged, manifest)
-        _make_read_only(staged)
-    return AdapterVersion(adapter, number, path, manifest)
+    with _adding_version(project, adapter, wait_s):
+        if known := version_of_run(project, adapter, manifest_facts["run_key"]):
+            return known
+        number = highest_number(project, adapter) + 1
+        with _read_only_folder(project.adapter_version(adapter, number)) as staged:
+            fill(staged, number)
+            files = list_files(staged)
+            if CARD_NAME not in files:
+                raise ValueError(f"a version must hold {CARD_NAME}")
+            write_manifest(staged, build_manifest(adapter, number, files, manifest_facts))
+    return load_version(project, adapter, number)
 
 
 def place_version(
@@ -258,43 +230,54 @@ def place_version(
     fill: Callable[[Path], None],
     wait_s: float = 60.0,
 ) -> AdapterVersion:
-    """Make a version that was registered elsewhere appear here as it is, in one rename, read-only.
+    """Add a version that was registered elsewhere, unchanged, in one rename, read-only.
 
-    `fill(folder)` writes all its files, MANIFEST.json among them, and proves them.
+    `fill(folder)` writes all its files, including MANIFEST.json, and checks them.
     Raises FileExistsError when the adapter has a version of this number.
     """
-    home = project.contain(project.adapter_versions(adapter), "adapter")
-    path = project.adapter_version(adapter, number)
-    with adapter_lock(project, adapter, wait_s=wait_s):
-        sweep_staging(home)
-        with staged_folder(path) as staged:
-            fill(staged)
-            _make_read_only(staged)
-        note_highest_number(project, adapter)
+    with (
+        _adding_version(project, adapter, wait_s),
+        _read_only_folder(project.adapter_version(adapter, number)) as staged,
+    ):
+        fill(staged)
     return load_version(project, adapter, number)
 
 
+@contextmanager
+def _adding_version(project: Project, adapter: str, wait_s: float) -> Iterator[None]:
+    """Hold the adapter's lock, remove what killed processes left, and keep the highest number."""
+    home = project.contain(project.adapter_versions(adapter), "adapter")
+    with adapter_lock(project, adapter, wait_s=wait_s):
+        sweep_staging(home)
+        yield
+        note_highest_number(project, adapter)
+
+
+@contextmanager
+def _read_only_folder(final: Path) -> Iterator[Path]:
+    """A staged folder, made read-only before it gets its final name."""
+    with staged_folder(final) as staged:
+        yield staged
+        with disk_errors(staged):
+            staged.chmod(_FOLDER_MODE)
+            for path in staged.rglob("*"):
+                path.chmod(_FOLDER_MODE if path.is_dir() else _FILE_MODE)
+
+
 def adapter_lock(project: Project, adapter: str, *, wait_s: float) -> AbstractContextManager[None]:
-    """The one lock under which an adapter's versions and its link change."""
+    """The lock under which an adapter's versions and its link change."""
     return exclusive_lock(
         project.lock("adapter", adapter), what=f"adapter {adapter}", wait_s=wait_s
     )
 
 
 def version_of_run(project: Project, adapter: str, run_key: str) -> AdapterVersion | None:
-    """The version that a run was registered as, if it was; damaged versions are passed over."""
+    """The version that a run was registered as, if it was; damaged versions are skipped."""
     for number in version_numbers(project, adapter):
         try:
             version = load_version(project, adapter, number)
         except DamagedVersion:
-            continue  # it must not stop a new version from being made
+            continue  # a damaged version must not prevent a new one
         if version.manifest.run_key == run_key:
             return version
     return None
-
-
-def _make_read_only(folder: Path) -> None:
-    with disk_errors(folder):
-        folder.chmod(_FOLDER_MODE)
-        for place in folder.rglob("*"):
-            place.chmod(_FOLDER_MODE if place.is_dir() else _FILE_MODE)

@@ -15,12 +15,17 @@ from modelyard.core.errors import InvalidInput
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
 
 
+def is_name(text: str) -> bool:
+    """Whether `text` may name an adapter, a dataset and the like, and is safe as a file name."""
+    return _NAME.fullmatch(text) is not None and ".." not in text
+
+
 def check_name(name: str, kind: str) -> str:
     """Return `name` if it is safe as a file name; `kind` ("adapter", "dataset") is for the error.
 
     Raises InvalidInput otherwise: nothing a user typed is joined to a path unchecked.
     """
-    if _NAME.fullmatch(name) and ".." not in name:
+    if is_name(name):
         return name
     raise InvalidInput(
         f"{name!r} is not a valid {kind} name",

@@ -16,20 +16,13 @@ from typing import Any, Literal
 
 import torch
 
-from modelyard.adapters.export import (
-    Exported,
-    describe_export,
-    find_export,
-    load_record,
-    require_outside,
-    staged_export,
-)
+from modelyard.adapters.export import Exported, describe_export, write_export
 from modelyard.adapters.tokenizer import TOKENIZER_FILES
 from modelyard.adapters.versions import AdapterVersion
 from modelyard.chatdata.conversation import Conversation, Message
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import TokenRow, tokenize_conversations
-from modelyard.core.errors import GateBreached, ModelyardError, NoData
+from modelyard.core.errors import GateBreached, NoData
 from modelyard.core.files import require_free_space
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
@@ -70,13 +63,10 @@ def export_merged(
     """
     dtype = _DTYPES[_base_dtype(base.path) if stored_as == "base" else stored_as]
     identity = describe_export(version, "merged", {"stored_as": str(dtype).removeprefix("torch.")})
-    require_outside(project, target)
-    if found := find_export(target, identity):
-        return found
-    require_free_space(
-        target, base.size_bytes * (2 if dtype == torch.float32 else 1), "a merged model"
-    )
-    with staged_export(project, target, identity, wait_s=wait_s) as (staged, facts):
+
+    def write(staged: Path) -> dict[str, Any]:
+        size_bytes = base.size_bytes * (2 if dtype == torch.float32 else 1)
+        require_free_space(target, size_bytes, "a merged model")
         progress.stage(f"merge: {version.name} into {base.name}")
         engine = Engine.load(base, version.path, machine=machine, precision="fp32")
         rows = answer_rows(conversations, engine.tokenizer)
@@ -103,11 +93,9 @@ def export_merged(
                 if dtype != torch.float32
                 else "serve base and adapter instead: `--format vllm`",
             )
-        facts |= {"parity": share, "tokens": len(wanted), "answers": len(rows)}
-    record = load_record(target)
-    if record is None:
-        raise ModelyardError("came and went while it was written", where=str(target))
-    return Exported(target, True, record)
+        return {"parity": share, "tokens": len(wanted), "answers": len(rows)}
+
+    return write_export(project, target, identity, write, wait_s=wait_s)
 
 
 def _base_dtype(folder: Path) -> str:

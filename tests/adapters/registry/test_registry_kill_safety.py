@@ -170,7 +170,7 @@ for adapter in list_adapters(project):
     while len(list(meeting.glob(f"{adapter}-*"))) < many:
         time.sleep(0.001)
     try:
-        push_version(project, version, registry, progress=Silent(), in_use=True)
+        push_version(project, version, registry, progress=Silent(), active=True)
         print("won", adapter)
     except VersionTaken:
         print("taken", adapter)

@@ -24,7 +24,7 @@ from modelyard.adapters.promote import promote_version
 from modelyard.adapters.registry.pull import plan_pull, pull_version
 from modelyard.adapters.registry.push import plan_push
 from modelyard.adapters.registry.registry import (
-    IN_USE,
+    ACTIVE,
     LATEST,
     Registry,
     VersionTaken,
@@ -88,11 +88,11 @@ def test_latest_is_the_highest_number_whatever_the_order(
 
 def test_a_rollback_can_be_pushed_too(here: Project, registry: Registry) -> None:
     first, second = add_version(here, "run-1"), add_version(here, "run-2")
-    assert push(here, second, registry, in_use=True).tags == {LATEST: 2, IN_USE: 2}
-    assert push(here, first, registry, in_use=True).tags == {IN_USE: 1}
+    assert push(here, second, registry, active=True).tags == {LATEST: 2, ACTIVE: 2}
+    assert push(here, first, registry, active=True).tags == {ACTIVE: 1}
     assert find_remote_version(registry, "demo").number == 1
     assert not push(here, second, registry).changed
-    assert (registry.tag("demo", IN_USE), registry.tag("demo", LATEST)) == (1, 2)
+    assert (registry.tag("demo", ACTIVE), registry.tag("demo", LATEST)) == (1, 2)
 
 
 def test_a_project_that_pulled_goes_on_counting_after_it(
@@ -124,13 +124,13 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(
 ) -> None:
     version = add_version(here, "run-1")
     assert open_registry(store.as_uri()) is None
-    plan = plan_push(None, version, in_use=True)
-    assert len(plan.uploads) == 5 and plan.tags == {LATEST: 1, IN_USE: 1}
+    plan = plan_push(None, version, active=True)
+    assert len(plan.uploads) == 5 and plan.tags == {LATEST: 1, ACTIVE: 1}
     assert not store.exists()
     registry = registry_at(store)
-    assert plan_push(registry, version, in_use=True) == plan
+    assert plan_push(registry, version, active=True) == plan
     assert list(store.iterdir()) == []
-    done = push(here, version, registry, in_use=True)
+    done = push(here, version, registry, active=True)
     assert (done.uploads, done.tags, done.added) == (plan.uploads, plan.tags, plan.added)
     there_before = sorted(there.root.rglob("*"))
     planned = plan_pull(there, registry, find_remote_version(registry, "demo"), SILENT)

@@ -13,7 +13,7 @@ from pathlib import Path
 
 from modelyard.adapters.manifest import MANIFEST_NAME, DamagedVersion, FileEntry, require_intact
 from modelyard.adapters.registry.record import DamagedRegistry, RemoteVersion, manifest_problems
-from modelyard.adapters.registry.registry import IN_USE, LATEST, Registry, blob_key, taken
+from modelyard.adapters.registry.registry import ACTIVE, LATEST, Registry, blob_key, taken
 from modelyard.adapters.versions import AdapterVersion
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import exclusive_lock
@@ -49,7 +49,7 @@ class Push:
 
 
 def plan_push(
-    registry: Registry | None, version: AdapterVersion, *, in_use: bool = False, force: bool = False
+    registry: Registry | None, version: AdapterVersion, *, active: bool = False, force: bool = False
 ) -> Push:
     """What `push_version` would do now; only reads. Without a registry, everything would go up.
 
@@ -73,8 +73,8 @@ def plan_push(
     latest = registry.tag(local.adapter, LATEST) if registry else None
     if latest is None or latest < local.number:
         tags[LATEST] = local.number
-    if in_use and (registry is None or registry.tag(local.adapter, IN_USE) != local.number):
-        tags[IN_USE] = local.number
+    if active and (registry is None or registry.tag(local.adapter, ACTIVE) != local.number):
+        tags[ACTIVE] = local.number
     return Push(version=local, uploads=uploads, added=not there, tags=tags)
 
 
@@ -84,19 +84,19 @@ def push_version(
     registry: Registry,
     *,
     progress: Progress,
-    in_use: bool = False,
+    active: bool = False,
     force: bool = False,
     wait_s: float = 0.0,
 ) -> Push:
     """Store a version in the registry, and lead the tags to it.
 
-    `in_use` also leads the tag of that name here. `force` sends every file again, which mends what
+    `active` also leads the tag of that name here. `force` sends every file again, which mends what
     was damaged there. Pushes at once never overwrite each other: of two versions of one number the
     second is refused with VersionTaken. Raises also DamagedVersion, UnguardedStore, StoreFailed.
     """
     lock = project.lock("push", version.adapter)
     with exclusive_lock(lock, what=f"push of {version.adapter}", wait_s=wait_s):
-        plan = plan_push(registry, version, in_use=in_use, force=force)
+        plan = plan_push(registry, version, active=active, force=force)
         if not plan.changed:
             return plan
         registry.prepare()

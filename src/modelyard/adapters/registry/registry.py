@@ -32,8 +32,8 @@ from modelyard.stores.store import ObjectStore, StoreFailed, open_store
 
 LATEST = "latest"
 """The tag of the version with the highest number; it only goes up."""
-IN_USE = "in-use"
-"""The tag of the version that whoever pushed last without naming a number had in use."""
+ACTIVE = "in-use"
+"""The tag of the version that whoever pushed last without naming a number had active."""
 
 _LAYOUT_KEY = "registry.json"
 _LAYOUT = b'{"format": "modelyard adapters", "layout": 1}\n'
@@ -197,7 +197,7 @@ def open_registry(url: str, *, make: bool = False, single_writer: bool = False) 
 
 
 def find_remote_version(registry: Registry, reference: str) -> RemoteVersion:
-    """The version a person means: `name@3`, or `name` for the one in use where it was pushed.
+    """The version a person means: `name@3`, or `name` for the active one where it was pushed.
 
     Without a tag `in-use` it is the latest. Raises InvalidInput when there is none, saying what
     there is, DamagedRegistry when it is not what it should be.
@@ -206,7 +206,7 @@ def find_remote_version(registry: Registry, reference: str) -> RemoteVersion:
     check_name(adapter, "adapter")
     registry.require_layout()
     if not at:
-        number = registry.tag(adapter, IN_USE) or registry.tag(adapter, LATEST)
+        number = registry.tag(adapter, ACTIVE) or registry.tag(adapter, LATEST)
     else:
         # A number from 1 as it is always written; anything else names no version.
         number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 0

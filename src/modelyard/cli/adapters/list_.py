@@ -82,11 +82,11 @@ def _facts(summary: AdapterSummary) -> dict[str, Any]:
     return {
         "name": summary.name,
         "org": summary.shown.org,
-        "in_use": summary.in_use,
+        "in_use": summary.active,
         "size_bytes": summary.size_bytes,
         "problem": summary.problem,
         "versions": [
-            asdict(version) | {"in_use": version.number == summary.in_use}
+            asdict(version) | {"in_use": version.number == summary.active}
             for version in summary.versions
         ],
     }
@@ -94,10 +94,10 @@ def _facts(summary: AdapterSummary) -> dict[str, Any]:
 
 def _row(summary: AdapterSummary) -> tuple[str, ...]:
     shown = summary.shown
-    in_use = "broken" if summary.problem else f"@{summary.in_use}" if summary.in_use else "none"
+    active = "broken" if summary.problem else f"@{summary.active}" if summary.active else "none"
     return (
         summary.name,
-        in_use,
+        active,
         _numbers([version.number for version in summary.versions]),
         megabytes(summary.size_bytes),
         (shown.trained_at or "")[:10],

@@ -81,21 +81,21 @@ def push(
 
     project = find_project()
     version = resolve_version(project, adapter)
-    in_use = "@" not in adapter
+    active = "@" not in adapter
     parts = urlsplit(remote)
     if parts.scheme == "file":
         require_outside(project, Path(unquote(parts.path)))
     registry = open_registry(remote, make=not dry_run, single_writer=single_writer)
     with ending_at_once(), showing_progress() as progress:
         if dry_run or registry is None:
-            done = plan_push(registry, version, in_use=in_use, force=force)
+            done = plan_push(registry, version, active=active, force=force)
         else:
             done = push_version(
                 project,
                 version,
                 registry,
                 progress=progress,
-                in_use=in_use,
+                active=active,
                 force=force,
                 wait_s=wait,
             )

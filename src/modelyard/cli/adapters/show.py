@@ -54,14 +54,14 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
         for move in pointer_history(project, version.adapter)
         if version.number in (move.from_version, move.to_version)
     ]
-    in_use = adapter.in_use == version.number
+    active = adapter.active == version.number
     if as_json:
         shown = ("sequence", "action", "from_version", "to_version", "reason", "moved_at")
         print_json(
             {
                 "name": version.name,
                 "path": project.show(version.path),
-                "in_use": in_use,
+                "in_use": active,
                 "pinned": summary.pinned,
                 "size_bytes": summary.size_bytes,
                 "manifest": settings_mapping(version.manifest),
@@ -73,7 +73,7 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
             }
         )
         return
-    state = ["active" if in_use else "not active", *(["pinned"] if summary.pinned else [])]
+    state = ["active" if active else "not active", *(["pinned"] if summary.pinned else [])]
     print_title(f"{version.name}  ({', '.join(state)})")
     if summary.problem:
         print_text(summary.problem)
