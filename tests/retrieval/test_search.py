@@ -20,7 +20,7 @@ from modelyard.retrieval.index_file import VECTOR_TYPE, FileRecord
 from modelyard.retrieval.index_writer import build_beside
 from modelyard.retrieval.results import SearchResults
 from modelyard.retrieval.search import Searcher
-from modelyard.retrieval.snippets import make_snippet
+from modelyard.retrieval.snippets import Snippet, make_snippet
 from tiny_encoders import reference_scores, write_cross_encoder
 from toy_encoder import ToyEncoder, ToyEncoders
 
@@ -130,6 +130,10 @@ def searcher(project: Project, index: Index) -> Iterator[Searcher]:
     one.close()
 
 
+def marked_text(snippet: Snippet) -> str:
+    return "".join(f"‹{piece}›" if matched else piece for piece, matched in snippet.pieces())
+
+
 def places(found: SearchResults) -> list[str]:
     return [f"{one.chunk.path}:{one.chunk.first_line}" for one in found.results]
 
@@ -139,7 +143,7 @@ def test_a_question_is_answered_by_its_chunk(searcher: Searcher) -> None:
     best = found.results[0]
     assert (best.index, best.chunk.path) == ("tests/documentation", "docs/adapters.md")
     assert (best.chunk.first_line, best.chunk.title) == (1, "Adapters > Roll back")
-    assert "‹roll› ‹back› an ‹adapter›" in best.snippet.marked("‹", "›")
+    assert "‹roll› ‹back› an ‹adapter›" in marked_text(best.snippet)
 
 
 def test_the_final_score_follows_from_the_parts(searcher: Searcher) -> None:
@@ -416,19 +420,19 @@ def test_the_query_is_encoded_once_per_encoder(project: Project, index: Index) -
 def test_a_snippet_begins_where_it_matches(terms: Sequence[str], first: int, marked: str) -> None:
     text = "line one\nline two\nline three\nline four\nline five"
     snippet = make_snippet(text, terms, first_line=5)
-    assert (snippet.first_line, snippet.marked("‹", "›")) == (first, marked)
+    assert (snippet.first_line, marked_text(snippet)) == (first, marked)
 
 
 def test_a_long_line_is_shown_around_its_match() -> None:
     snippet = make_snippet("x " * 2_000 + "needle" + " y" * 2_000, ["needl"])
     assert len(snippet.text) < 320
-    assert "‹needle›" in snippet.marked("‹", "›")
+    assert "‹needle›" in marked_text(snippet)
 
 
 def test_marks_are_right_where_lines_are_cut() -> None:
     long = "needle " + "x " * 200 + "needle"
     snippet = make_snippet(f"a needle\n{long}\nlast needle", ["needl"])
-    assert snippet.marked("‹", "›").count("‹needle›") == 3
+    assert marked_text(snippet).count("‹needle›") == 3
     assert snippet.text.splitlines()[1].endswith("…")
 
 

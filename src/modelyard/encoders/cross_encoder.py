@@ -12,7 +12,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, Protocol
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import numpy.typing as npt
@@ -35,14 +35,6 @@ _USUAL_LABELS = 2
 _ENDING = "ForSequenceClassification"
 
 
-class CrossEncoder(Protocol):
-    """Scores how well chunks answer a query."""
-
-    def score(self, query: str, chunks: Sequence[str]) -> Scores:
-        """A number for each chunk, in the order given: float32 [chunks], higher is better."""
-        ...
-
-
 ScorePairs = Callable[[Ids, Ids], Scores]
 """Tokens and segments [pairs, length] to scores [pairs]."""
 
@@ -57,24 +49,24 @@ def open_cross_encoder(folder: Path, *, progress: Progress | None = None) -> Cro
     _require_one_label(model)
     tokenizer = PairTokenizer(model)
     if model.is_plain_bert:
-        return LocalCrossEncoder(tokenizer, _open_graph(model, progress))
+        return CrossEncoder(tokenizer, _open_graph(model, progress))
     from modelyard.encoders.torch_engines import open_pair_scorer
 
     progress.warn(
         f"the cross-encoder {folder.name} is no plain BERT ({model.family}): it runs through "
         "torch, and a search with it starts some seconds later"
     )
-    return LocalCrossEncoder(tokenizer, open_pair_scorer(folder))
+    return CrossEncoder(tokenizer, open_pair_scorer(folder))
 
 
-class LocalCrossEncoder:
-    """A CrossEncoder from a model folder."""
+class CrossEncoder:
+    """Scores how well chunks answer a query."""
 
     def __init__(self, tokenizer: PairTokenizer, score_pairs: ScorePairs) -> None:
         self._tokenizer, self._score_pairs = tokenizer, score_pairs
 
     def score(self, query: str, chunks: Sequence[str]) -> Scores:
-        """A number for each chunk, in the order given."""
+        """A number for each chunk, in the order given: float32 [chunks], higher is better."""
         if not chunks:
             return np.empty(0, np.float32)
         ids, segments = self._tokenizer.tokenize(query, chunks)

@@ -38,24 +38,19 @@ class TextEncoder(Protocol):
     @property
     def fingerprint(self) -> str:
         """What decides the vectors; vectors of different fingerprints are never compared."""
-        ...
 
     @property
     def dimensions(self) -> int:
         """Numbers in a vector."""
-        ...
 
     def encode(self, texts: Sequence[str], *, on_progress: OnProgress | None = None) -> Vectors:
         """Chunks as float32 [texts, dimensions], unit rows, in the order given."""
-        ...
 
     def encode_query(self, text: str) -> Vectors:
         """A query as float32 [dimensions], of length one."""
-        ...
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How long each text is in the model's tokens, not truncated, special tokens included."""
-        ...
 
 
 def encoder_fingerprint(project: Project, settings: Encoder) -> str:

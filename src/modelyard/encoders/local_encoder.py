@@ -21,7 +21,7 @@ from modelyard.encoders.tokens import (
     TokenEncoder,
     TokenIds,
     batches_of_equal_length,
-    encode_batches,
+    collect_vectors,
 )
 
 if TYPE_CHECKING:
@@ -91,13 +91,13 @@ class LocalEncoder:
         """The engine in fp32, on the CPU."""
         if self._graph is not None:
             return OnnxEncoder(self._graph)
-        from modelyard.encoders.torch_engines import open_fp32
+        from modelyard.encoders.torch_engines import AnyTransformer
 
         self._progress.warn(
             f"the encoder {self._settings.model} is no plain BERT ({self._model.family}): it runs "
             "through torch, and a search with it starts some seconds later"
         )
-        return open_fp32(self._model.folder, pooling=self._model.pooling)
+        return AnyTransformer(self._model.folder, pooling=self._model.pooling)
 
     def _engine_for(self, ids: Sequence[TokenIds]) -> TokenEncoder:
         if self._fast is not None:
@@ -144,7 +144,8 @@ class OnnxEncoder:
     def encode(self, ids: Sequence[TokenIds], *, on_done: OnProgress | None = None) -> Vectors:
         """Unit vectors [texts, width], in the order given."""
         batches = batches_of_equal_length(ids, tokens=_ONNX_TOKENS_AT_ONCE)
-        return encode_batches(batches, self._run, len(ids), on_done)
+        encoded = ((places, self._run(tokens)) for places, tokens in batches)
+        return collect_vectors(encoded, len(ids), on_done)
 
     def _run(self, ids: Ids) -> Vectors:
         vectors: Vectors = self._session.run(None, {"tokens": ids})[0]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -21,6 +21,8 @@ TokenIds = Sequence[int]
 Ids = npt.NDArray[np.int64]
 Batch = tuple[Ids, Ids]
 """The places of texts of one length, [texts], and their ids [texts, length]."""
+EncodedBatch = tuple[Ids, Vectors]
+"""The places of texts, and their vectors."""
 
 
 class TokenEncoder(Protocol):
@@ -28,7 +30,6 @@ class TokenEncoder(Protocol):
 
     def encode(self, ids: Sequence[TokenIds], *, on_done: OnProgress | None = None) -> Vectors:
         """Unit vectors [texts, width], in the order given."""
-        ...
 
 
 class TextTokenizer:
@@ -126,16 +127,12 @@ def batches_of_equal_length(ids: Sequence[TokenIds], *, tokens: int) -> Iterator
         yield places, np.asarray([ids[place] for place in places], np.int64)
 
 
-def encode_batches(
-    batches: Iterable[Batch],
-    encode: Callable[[Ids], Vectors],
-    texts: int,
-    on_done: OnProgress | None,
+def collect_vectors(
+    encoded: Iterable[EncodedBatch], texts: int, on_done: OnProgress | None
 ) -> Vectors:
     """The vectors [texts, width] of all batches, each at its place."""
     found = np.empty((texts, 0), np.float32)
-    for places, ids in batches:
-        vectors = encode(ids)
+    for places, vectors in encoded:
         if not found.size:
             found = np.empty((texts, vectors.shape[1]), np.float32)
         found[places] = vectors

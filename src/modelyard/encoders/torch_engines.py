@@ -23,12 +23,11 @@ from modelyard.encoders.bert import BertWeights, Linear, Norm, load_bert
 from modelyard.encoders.cross_encoder import ScorePairs, Scores
 from modelyard.encoders.encoder import OnProgress, Vectors
 from modelyard.encoders.model_folder import Pooling
-from modelyard.encoders.tokens import Batch, Ids, TokenIds, encode_batches
+from modelyard.encoders.tokens import Batch, EncodedBatch, Ids, TokenIds, collect_vectors
 from modelyard.inference.machine import measure_matmul_gflops, usable_threads
 
 PackedBatch = tuple[Ids, "list[Run]"]
 """The places of texts that are packed end to end, and their runs."""
-EncodedBatch = tuple[Ids, Vectors]
 
 _TOKENS_ON_CPU, _TOKENS_ON_CUDA = 8192, 131_072
 _BF16_PAYS_FROM = 1.5
@@ -37,24 +36,14 @@ _BF16_PAYS_FROM = 1.5
 
 @dataclass(frozen=True, slots=True)
 class Run:
-    """Texts of one length that stand end to end in a packed batch."""
+    """Texts of one length, end to end in a packed batch."""
 
-    start: int
-    """Where its first token stands."""
+    tokens: slice
+    """The place of its tokens in the batch."""
     texts: int
     """How many texts."""
     length: int
     """Tokens of each."""
-
-    @property
-    def tokens(self) -> slice:
-        """Where its tokens stand."""
-        return slice(self.start, self.start + self.texts * self.length)
-
-
-def open_fp32(folder: Path, *, pooling: Pooling) -> AnyTransformer:
-    """Any transformers encoder in fp32 on the CPU. Raises InvalidInput when it cannot be loaded."""
-    return AnyTransformer(folder, pooling=pooling, dtype=torch.float32, device="cpu")
 
 
 def open_fastest(
@@ -121,18 +110,13 @@ class PackedBert:
 
     def encode(self, ids: Sequence[TokenIds], *, on_done: OnProgress | None = None) -> Vectors:
         """Unit vectors [texts, width], in the order given."""
-        found = np.empty((len(ids), self._tokens.shape[1]), np.float32)
         on_cpu = self._device == "cpu"
-        batches = packed_batches(ids, tokens=_TOKENS_ON_CPU if on_cpu else _TOKENS_ON_CUDA)
-        for places, vectors in _side_by_side(
+        encoded = _encode_side_by_side(
             lambda batch: self._encode_batch(ids, *batch),
-            batches,
+            packed_batches(ids, tokens=_TOKENS_ON_CPU if on_cpu else _TOKENS_ON_CUDA),
             usable_threads() if on_cpu else 1,
-        ):
-            found[places] = vectors
-            if on_done is not None:
-                on_done(len(places))
-        return found
+        )
+        return collect_vectors(encoded, len(ids), on_done)
 
     def _encode_batch(
         self, ids: Sequence[TokenIds], places: Ids, runs: Sequence[Run]
@@ -174,7 +158,7 @@ class PackedBert:
         return texts[:, 0] if self._pooling == "cls" else texts.mean(1)
 
 
-def _side_by_side(
+def _encode_side_by_side(
     encode: Callable[[PackedBatch], EncodedBatch], batches: Iterator[PackedBatch], workers: int
 ) -> Iterator[EncodedBatch]:
     """Encode each batch on a core of its own; results come in the order of the batches.
@@ -203,17 +187,26 @@ def packed_batches(ids: Sequence[TokenIds], *, tokens: int) -> Iterator[PackedBa
         places = order[start : start + count]
         start += count
         runs, at = [], 0
-        # Lengths fall along the order.
-        for length, texts in zip(*np.unique(-lengths[places], return_counts=True), strict=True):
-            runs.append(Run(at, int(texts), -int(length)))
-            at += int(texts) * -int(length)
+        # `unique` sorts, so that the longest texts come first here too.
+        for negative, texts in zip(*np.unique(-lengths[places], return_counts=True), strict=True):
+            end = at - int(texts) * int(negative)
+            runs.append(Run(slice(at, end), int(texts), -int(negative)))
+            at = end
         yield places, runs
 
 
 class AnyTransformer:
     """Any text encoder that transformers knows, in batches of equal length."""
 
-    def __init__(self, folder: Path, *, pooling: Pooling, dtype: torch.dtype, device: str) -> None:
+    def __init__(
+        self,
+        folder: Path,
+        *,
+        pooling: Pooling,
+        dtype: torch.dtype = torch.float32,
+        device: str = "cpu",
+    ) -> None:
+        """Raises InvalidInput when transformers cannot load the folder."""
         from transformers import AutoModel
 
         self._model, _ = _load(AutoModel, folder, device)
@@ -222,7 +215,8 @@ class AnyTransformer:
 
     def encode(self, ids: Sequence[TokenIds], *, on_done: OnProgress | None = None) -> Vectors:
         """Unit vectors [texts, width], in the order given."""
-        return encode_batches(self._batches(ids), self._forward, len(ids), on_done)
+        encoded = ((places, self._forward(tokens)) for places, tokens in self._batches(ids))
+        return collect_vectors(encoded, len(ids), on_done)
 
     def _batches(self, ids: Sequence[TokenIds]) -> Iterator[Batch]:
         budget = _TOKENS_ON_CUDA if self._device == "cuda" else _TOKENS_ON_CPU

@@ -38,8 +38,6 @@ _ATTEMPTS = 5
 _NOT_LIKE = re.compile(r"[^\x20-\x7e]|[%_\\]")
 """Characters that LIKE treats as patterns, or whose case it does not know."""
 _WORDS_LIKE, _LONGEST_LIKE = 8, 50
-_IN_ONE_QUESTION = 500
-"""Chunks in one SQL statement; SQLite takes 999 values and more."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -83,18 +81,19 @@ class IndexSnapshot:
 
     def sources(self, rows: Rows) -> Mapping[int, ChunkSource]:
         """Where the chunks of these rows come from, by row."""
-        found = self._ask(
+        found = self._database.execute(
             "select p.id, f.path, f.modified_at, p.digest, json_extract(p.facts, '$.last_seen'), "
             "f.size_bytes, f.mtime_ns, f.sha256, iif(p.kind = 'function', p.title, '') "
-            "from passages p join files f on f.id = p.file_id where p.id in ({})",
-            rows,
+            "from passages p join files f on f.id = p.file_id where p.id "
+            "in (select value from json_each(?))",
+            (json.dumps(self.ids[rows].tolist()),),
         )
         row_of = dict(zip(self.ids[rows].tolist(), rows.tolist(), strict=True))
         return {row_of[id]: ChunkSource(*columns) for id, *columns in found}
 
     def chunks(self, rows: Rows) -> list[IndexedChunk]:
         """The chunks of these rows, in their order."""
-        return self._reader.chunks([int(id) for id in self.ids[rows]])
+        return self._reader.chunks(self.ids[rows].tolist())
 
     def paths(self) -> list[str]:
         """Every file of the index."""
@@ -166,12 +165,6 @@ class IndexSnapshot:
 
     def _values(self, question: str, values: tuple[str, ...] = ()) -> list[Any]:
         return [value for (value,) in self._database.execute(question, values)]
-
-    def _ask(self, question: str, rows: Rows) -> Iterator[tuple[Any, ...]]:
-        ids = [int(id) for id in self.ids[rows]]
-        for start in range(0, len(ids), _IN_ONE_QUESTION):
-            some = ids[start : start + _IN_ONE_QUESTION]
-            yield from self._database.execute(question.format(",".join("?" * len(some))), some)
 
 
 def _like(phrase: str) -> str:

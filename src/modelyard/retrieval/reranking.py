@@ -12,7 +12,6 @@ from dataclasses import replace
 
 import numpy as np
 
-from modelyard.configs.kinds.embedding_models import SearchRules
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
@@ -38,22 +37,20 @@ class Reranker:
         return [*scored, *hits[self.count :]]
 
 
-def open_reranker(project: Project, rules: SearchRules, *, progress: Progress) -> Reranker | None:
-    """The cross-encoder that `search.reranker` names, or None where it names none.
+def open_reranker(project: Project, name: str, *, count: int, progress: Progress) -> Reranker:
+    """The cross-encoder of the folder that `search.reranker` names.
 
     Raises InvalidInput when there is no such folder, or it holds no cross-encoder.
     """
-    if rules.reranker is None:
-        return None
-    folder = project.written_path(rules.reranker)
+    folder = project.written_path(name)
     if not folder.is_dir():
         raise InvalidInput(
-            f"`search.reranker` names the folder {rules.reranker}, which does not exist",
+            f"`search.reranker` names the folder {name}, which does not exist",
             where="configs/embedding_models",
             hint="a relative path starts at the project; --no-rerank searches without it",
         )
     cross_encoder = open_cross_encoder(folder, progress=progress)
-    return Reranker(cross_encoder, name=rules.reranker, count=rules.reranked)
+    return Reranker(cross_encoder, name=name, count=count)
 
 
 def _text_of(candidate: Candidate) -> str:

@@ -149,7 +149,12 @@ class Searcher:
         if self._reranker is None and self._rules.reranker:
             from modelyard.retrieval.reranking import open_reranker
 
-            self._reranker = open_reranker(self._project, self._rules, progress=self._progress)
+            self._reranker = open_reranker(
+                self._project,
+                self._rules.reranker,
+                count=self._rules.reranked,
+                progress=self._progress,
+            )
         return self._reranker
 
     def _open(

@@ -32,12 +32,6 @@ class Snippet:
             place = end
         yield self.text[place:], False
 
-    def marked(self, before: str, after: str) -> str:
-        """The text with each match between two marks."""
-        return "".join(
-            f"{before}{piece}{after}" if matched else piece for piece, matched in self.pieces()
-        )
-
 
 def chunk_snippet(chunk: Chunk, terms: Collection[str]) -> Snippet:
     """The snippet of a chunk, with its line in the file.
