@@ -17,7 +17,7 @@ import time
 from collections.abc import Callable
 from pathlib import Path
 
-from modelyard.adapters.manifest import MANIFEST_NAME
+from modelyard.adapters.manifest import MANIFEST_NAME, Manifest
 from modelyard.adapters.overview import measure_weights, summarize_adapters
 from modelyard.adapters.promote import promote_judged, promote_version
 from modelyard.adapters.rollback import roll_back
@@ -49,7 +49,7 @@ def copy_project(
     )
     first = load_version(copied, adapter, number)
 
-    def fill(staged: Path, _: int) -> None:
+    def fill(staged: Path, _: Manifest) -> None:
         shutil.copytree(
             first.path,
             staged,

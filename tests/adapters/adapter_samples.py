@@ -6,6 +6,7 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+from modelyard.adapters.manifest import Manifest
 from modelyard.settings.cards import write_card
 
 BETTER = {
@@ -34,11 +35,11 @@ def facts(run_key: str = "run-1", **changes: Any) -> dict[str, Any]:
     }
 
 
-def fill_with(evaluation: dict[str, Any] | None = None) -> Callable[[Path, int], None]:
+def fill_with(evaluation: dict[str, Any] | None = None) -> Callable[[Path, Manifest], None]:
     """A `fill` that writes small files and a card with these figures."""
 
-    def fill(staged: Path, number: int) -> None:
-        (staged / "adapter_model.safetensors").write_bytes(b"weights %d" % number)
+    def fill(staged: Path, manifest: Manifest) -> None:
+        (staged / "adapter_model.safetensors").write_bytes(b"weights %d" % manifest.version)
         (staged / "adapter_config.json").write_text("{}")
         write_card(staged / "TRAINING_INFO.md", {"evaluation": evaluation or {}}, "# demo")
 

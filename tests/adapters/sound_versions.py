@@ -10,7 +10,7 @@ from typing import Any
 
 from adapter_samples import BETTER, facts, fill_with
 
-from modelyard.adapters.manifest import list_files
+from modelyard.adapters.manifest import Manifest, list_files
 from modelyard.adapters.pointer import pointer_history
 from modelyard.adapters.versions import (
     AdapterVersion,
@@ -36,9 +36,9 @@ def register_sound(project: Project, run_key: str, *, loss: float | None = 1.2) 
     )
 
 
-def _with_template(fill: Callable[[Path, int], None]) -> Callable[[Path, int], None]:
-    def filled(staged: Path, number: int) -> None:
-        fill(staged, number)
+def _with_template(fill: Callable[[Path, Manifest], None]) -> Callable[[Path, Manifest], None]:
+    def filled(staged: Path, manifest: Manifest) -> None:
+        fill(staged, manifest)
         (staged / "chat_template.jinja").write_text(TEMPLATE)
 
     return filled

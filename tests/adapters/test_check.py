@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from modelyard.adapters.lora import AdapterMismatch
-from modelyard.adapters.manifest import DamagedVersion
+from modelyard.adapters.manifest import DamagedVersion, Manifest
 from modelyard.adapters.verify import check_adapter_files
 from modelyard.adapters.versions import register_version
 from modelyard.core.layout import Project
@@ -74,7 +74,7 @@ def test_a_registered_version_is_held_to_the_base_in_its_manifest(
 ) -> None:
     from adapter_samples import facts
 
-    def fill(staged: Path, number: int) -> None:
+    def fill(staged: Path, manifest: Manifest) -> None:
         shutil.copytree(saved_adapter, staged, dirs_exist_ok=True)
         (staged / "TRAINING_INFO.md").write_text("---\nadapter: demo\n---\n")
 

@@ -12,6 +12,7 @@ from safetensors.torch import load_file, save_file
 
 from modelyard.adapters.diff import change_norm, diff_versions
 from modelyard.adapters.lora import LoraModule, open_lora
+from modelyard.adapters.manifest import Manifest
 from modelyard.adapters.versions import AdapterVersion, register_version
 from modelyard.core.layout import Project
 from modelyard.weights.local import LocalBase
@@ -124,8 +125,8 @@ def test_settings_data_packages_and_figures_that_differ_are_named(
     import shutil
 
     def register(run_key: str, evaluation: dict[str, Any], **changes: Any) -> AdapterVersion:
-        def fill(staged: Path, number: int) -> None:
-            fill_with(evaluation)(staged, number)
+        def fill(staged: Path, manifest: Manifest) -> None:
+            fill_with(evaluation)(staged, manifest)
             for name in ("adapter_config.json", "adapter_model.safetensors"):
                 shutil.copyfile(saved_adapter / name, staged / name)
 

@@ -144,7 +144,7 @@ def test_nothing_else_is_ever_overwritten(
 def test_an_export_into_the_projects_own_models_is_refused(
     export: Export, project: Project, place: str
 ) -> None:
-    with pytest.raises(InvalidInput, match="lies inside the project's models/"):
+    with pytest.raises(InvalidInput, match="is inside the project's models/"):
         export("peft", to=project.models / place)
 
 

@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from killed import interruptions
-from modelyard.adapters.import_ import find_import, import_adapter, plan_import
+from modelyard.adapters.import_ import import_adapter, plan_import
 from modelyard.adapters.lora import AdapterMismatch
 from modelyard.adapters.manifest import list_files
 from modelyard.adapters.tokenizer import template_hash
@@ -21,6 +21,7 @@ from modelyard.adapters.versions import (
     list_adapters,
     list_versions,
     version_numbers,
+    version_of_run,
 )
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
@@ -67,7 +68,7 @@ def test_what_the_files_do_not_say_is_recorded_as_unknown(
         "fingerprint": "unknown",
         "rows": None,
     }
-    assert "is not known here" in card.body
+    assert "are unknown" in card.body
 
 
 def test_the_config_names_the_base_and_no_path_of_another_machine(
@@ -85,7 +86,7 @@ def test_the_same_bytes_again_give_the_same_version(
 ) -> None:
     first = adopt(saved_adapter)
     assert adopt(own_adapter) == first
-    assert find_import(project, "demo", plan_import(own_adapter, tiny_base)) == first
+    assert version_of_run(project, "demo", plan_import(own_adapter, tiny_base).run_key) == first
     assert version_numbers(project, "demo") == [1]
     assert adopt(saved_adapter, "other").name == "other@1"
 

@@ -9,10 +9,9 @@ from typing import Any
 import pytest
 from adapter_samples import BETTER, facts
 
-from modelyard.adapters.manifest import DamagedVersion
+from modelyard.adapters.manifest import DamagedVersion, Manifest, build_manifest
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.training_info import (
-    TrainingFacts,
     load_evaluation,
     render_training_info,
 )
@@ -21,34 +20,29 @@ from modelyard.core.layout import Project
 from modelyard.settings.cards import load_card, write_card
 
 
-def training(**changes: Any) -> TrainingFacts:
-    values: dict[str, Any] = {
-        "adapter": "demo",
-        "version": 1,
-        "base_name": "tiny",
-        "base_fingerprint": "sha256:base",
-        "dataset_name": "techcorp",
-        "dataset_fingerprint": "sha256:data",
-        "dataset_rows": 1240,
-        "org": "techcorp",
-        "trained_at": "2026-11-22T14:31:49Z",
-        "duration_s": 109.26,
-        "spec": {"lora.rank": 16, "pattern": "a|b"},
-        "packages": {"peft": "0.21.2"},
-        "machine": {"device": "cpu", "threads": 2},
-        "code_commit": "12345e67",
-    }
-    return TrainingFacts(**{**values, **changes})
-
-
-def card_of(path: Path, info: TrainingFacts, evaluation: dict[str, Any]) -> str:
-    front, body = render_training_info(info, evaluation, base_path=Path("/bases/tiny"))
+def card_of(
+    path: Path,
+    evaluation: dict[str, Any],
+    *,
+    parent: str | None = None,
+    base_path: Path = Path("/bases/tiny"),
+) -> str:
+    manifest = build_manifest("demo", 1, {}, facts(parent=parent, code_commit="12345e67"))
+    front, body = render_training_info(
+        manifest,
+        evaluation,
+        rows=1240,
+        trained_at="2026-11-22T14:31:49Z",
+        duration_s=109.26,
+        spec={"lora.rank": 16, "pattern": "a|b"},
+        base_path=base_path,
+    )
     write_card(path / "TRAINING_INFO.md", front, body)
     return (path / "TRAINING_INFO.md").read_text()
 
 
 def test_the_front_matter_holds_what_the_program_needs(tmp_path: Path) -> None:
-    card_of(tmp_path, training(), BETTER)
+    card_of(tmp_path, BETTER)
     front = load_card(tmp_path / "TRAINING_INFO.md").front.value
     assert front["base"] == {"name": "tiny", "fingerprint": "sha256:base"}
     assert front["dataset"]["rows"] == 1240
@@ -60,7 +54,7 @@ def test_the_front_matter_holds_what_the_program_needs(tmp_path: Path) -> None:
 
 
 def test_the_body_tells_a_person_what_it_is_and_how_good(tmp_path: Path) -> None:
-    text = card_of(tmp_path, training(parent="demo@0"), BETTER)
+    text = card_of(tmp_path, BETTER, parent="demo@0")
     assert "trained on 1,240 conversations of `techcorp` in 1 min 49 s, continuing demo@0" in text
     assert "| loss | 3.100 | 1.200 |" in text
     assert "| perplexity | 22.200 | 3.320 |" in text
@@ -73,11 +67,11 @@ def test_the_body_tells_a_person_what_it_is_and_how_good(tmp_path: Path) -> None
 
 
 def test_figures_that_are_missing_are_said_to_be_missing(tmp_path: Path) -> None:
-    assert "Not evaluated." in card_of(tmp_path, training(), {})
+    assert "Not evaluated." in card_of(tmp_path, {})
     assert load_evaluation(tmp_path) == {}
     few = {**BETTER, "rows": 1, "difference": {"mean": -1.0, "low": None, "high": None}}
     few["tuned"] = {"loss": 1.0, "facts_recalled": None}
-    text = card_of(tmp_path, training(), few)
+    text = card_of(tmp_path, few)
     assert "too few for an interval" in text
     assert "| facts recalled | 0% | — |" in text
     assert load_evaluation(tmp_path) == few
@@ -90,7 +84,7 @@ def test_figures_that_are_missing_are_said_to_be_missing(tmp_path: Path) -> None
 )  # fmt: skip
 def test_figures_that_are_not_whole_are_damage(tmp_path: Path, evaluation: Any) -> None:
     write_card(tmp_path / "TRAINING_INFO.md", {"evaluation": evaluation}, "")
-    with pytest.raises(DamagedVersion, match="figures are not whole"):
+    with pytest.raises(DamagedVersion, match="figures are not complete"):
         load_evaluation(tmp_path)
 
 
@@ -108,10 +102,9 @@ def test_the_python_on_the_card_runs_as_it_stands(
 ) -> None:
     """PeftModel and AutoTokenizer read models/trained/demo as any folder of theirs."""
 
-    def fill(staged: Path, number: int) -> None:
+    def fill(staged: Path, manifest: Manifest) -> None:
         shutil.copytree(saved_adapter, staged, dirs_exist_ok=True)
-        front, body = render_training_info(training(), BETTER, base_path=tiny_base_folder)
-        write_card(staged / "TRAINING_INFO.md", front, body)
+        card_of(staged, BETTER, base_path=tiny_base_folder)
 
     version = register_version(project, "demo", fill=fill, manifest_facts=facts())
     promote_version(project, version)

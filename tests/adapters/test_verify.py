@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 from adapter_samples import facts
 
-from modelyard.adapters.manifest import DamagedVersion
+from modelyard.adapters.manifest import DamagedVersion, Manifest
 from modelyard.adapters.tokenizer import template_hash
 from modelyard.adapters.verify import verify_version
 from modelyard.adapters.versions import AdapterVersion, load_version, register_version
@@ -37,7 +37,7 @@ def register_as(project: Project, saved_adapter: Path, tiny_base: LocalBase) -> 
     """Register the saved adapter after a change to its files, which no check sees."""
 
     def register(change: Callable[[Path], None], **wrong: Any) -> AdapterVersion:
-        def fill(staged: Path, number: int) -> None:
+        def fill(staged: Path, manifest: Manifest) -> None:
             shutil.copytree(saved_adapter, staged, dirs_exist_ok=True)
             (staged / "README.md").unlink(missing_ok=True)
             (staged / "TRAINING_INFO.md").write_text("---\nadapter: demo\n---\n")

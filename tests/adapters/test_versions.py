@@ -12,7 +12,7 @@ import pytest
 from adapter_samples import facts, fill_with
 
 from killed import interruptions
-from modelyard.adapters.manifest import DamagedVersion, list_files
+from modelyard.adapters.manifest import DamagedVersion, Manifest, list_files
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.versions import (
     AdapterVersion,
@@ -81,9 +81,11 @@ def test_a_broken_record_of_numbers_gives_out_none(
 def test_fill_is_told_the_number_and_writes_out_of_sight(bare_project: Project) -> None:
     seen = []
 
-    def fill(staged: Path, number: int) -> None:
-        fill_with()(staged, number)
-        seen.append((number, staged.name.startswith(".staging-"), list_adapters(bare_project)))
+    def fill(staged: Path, manifest: Manifest) -> None:
+        fill_with()(staged, manifest)
+        seen.append(
+            (manifest.version, staged.name.startswith(".staging-"), list_adapters(bare_project))
+        )
 
     register_version(bare_project, "demo", fill=fill, manifest_facts=facts())
     assert seen == [(1, True, [])]
@@ -95,7 +97,7 @@ def test_the_same_run_registered_again_gives_the_same_version(
     first = register("run-1")
     register("run-2")
 
-    def never(staged: Path, number: int) -> None:
+    def never(staged: Path, manifest: Manifest) -> None:
         raise AssertionError
 
     again = register_version(bare_project, "demo", fill=never, manifest_facts=facts("run-1"))
@@ -104,8 +106,8 @@ def test_the_same_run_registered_again_gives_the_same_version(
 
 
 def test_a_fill_that_fails_leaves_nothing(bare_project: Project, register: Register) -> None:
-    def fill(staged: Path, number: int) -> None:
-        fill_with()(staged, number)
+    def fill(staged: Path, manifest: Manifest) -> None:
+        fill_with()(staged, manifest)
         raise ModelyardError("the adapter is equal to its start")
 
     with pytest.raises(ModelyardError, match="equal to its start"):
@@ -123,7 +125,7 @@ def test_facts_that_are_not_whole_leave_nothing(bare_project: Project) -> None:
 
 
 def test_a_version_without_its_card_is_a_bug(bare_project: Project) -> None:
-    def fill(staged: Path, number: int) -> None:
+    def fill(staged: Path, manifest: Manifest) -> None:
         (staged / "file").touch()
 
     with pytest.raises(ValueError, match=r"TRAINING_INFO\.md"):
@@ -131,8 +133,8 @@ def test_a_version_without_its_card_is_a_bug(bare_project: Project) -> None:
 
 
 def test_a_link_among_the_files_is_refused(bare_project: Project) -> None:
-    def fill(staged: Path, number: int) -> None:
-        fill_with()(staged, number)
+    def fill(staged: Path, manifest: Manifest) -> None:
+        fill_with()(staged, manifest)
         (staged / "tokenizer.json").symlink_to("/etc/passwd")
 
     with pytest.raises(ModelyardError, match=r"'tokenizer\.json' is a link"):

@@ -14,6 +14,7 @@ from typing import Any
 import pytest
 from test_light_start import RUN_AND_LIST_HEAVY_MODULES
 
+from modelyard.adapters.manifest import Manifest
 from modelyard.adapters.versions import active_number, register_version, version_numbers
 from modelyard.cli.adapters.gc import gc
 from modelyard.cli.adapters.history import history
@@ -38,7 +39,7 @@ def adapters(project: Project) -> None:
         )
 
 
-def _fill(loss: float) -> Callable[[Path, int], None]:
+def _fill(loss: float) -> Callable[[Path, Manifest], None]:
     evaluation = {
         "rows": 60,
         "fingerprint": "sha256:eval",
@@ -47,8 +48,8 @@ def _fill(loss: float) -> Callable[[Path, int], None]:
         "difference": {"mean": -1.9, "low": -2.1, "high": -1.7},
     }
 
-    def fill(staged: Path, number: int) -> None:
-        (staged / "adapter_model.safetensors").write_bytes(b"weights %d" % number)
+    def fill(staged: Path, manifest: Manifest) -> None:
+        (staged / "adapter_model.safetensors").write_bytes(b"weights %d" % manifest.version)
         (staged / "adapter_config.json").write_text("{}")
         (staged / "chat_template.jinja").write_text("{{ messages }}")
         front = {"dataset": {"rows": 1315}, "duration_s": 431.9, "evaluation": evaluation}

@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.adapters.lora import CONFIG_NAME, WEIGHTS_NAME, AdapterMismatch
+from modelyard.adapters.manifest import Manifest
 from modelyard.adapters.tokenizer import (
     TEMPLATE_NAME,
     TOKENIZER_CONFIG_NAME,
@@ -26,17 +27,16 @@ from modelyard.adapters.tokenizer import (
     require_base_tokenizer,
     template_hash,
 )
+from modelyard.adapters.training_info import card_front
 from modelyard.adapters.verify import require_fit, require_safe_files
 from modelyard.adapters.versions import (
     CARD_NAME,
     AdapterVersion,
     list_versions,
-    load_version,
     register_version,
-    version_numbers,
 )
 from modelyard.core.clock import utc_now
-from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.errors import InvalidInput
 from modelyard.core.files import sha256_file
 from modelyard.core.layout import Project, check_name
 from modelyard.settings.cards import write_card
@@ -154,18 +154,6 @@ def _has_tokenizer(folder: Path) -> bool:
     return all((folder / name).is_file() for name in (TOKENIZER_NAME, TOKENIZER_CONFIG_NAME))
 
 
-def find_import(project: Project, adapter: str, plan: ImportPlan) -> AdapterVersion | None:
-    """The version that an earlier import of the same bytes on the same base gave, if any."""
-    for number in version_numbers(project, adapter):
-        try:
-            version = load_version(project, adapter, number)
-        except ModelyardError:
-            continue
-        if version.manifest.run_key == plan.run_key:
-            return version
-    return None
-
-
 def import_adapter(
     project: Project, adapter: str, plan: ImportPlan, *, org: str | None = None, wait_s: float = 0.0
 ) -> AdapterVersion:
@@ -178,14 +166,13 @@ def import_adapter(
     require_same_org(project, adapter, org)
     packages, spec = _stated(plan.files[CONFIG_NAME])
 
-    def fill(staged: Path, number: int) -> None:
+    def fill(staged: Path, manifest: Manifest) -> None:
         for name, path in plan.files.items():
             _copy(path, staged / name, plan.hashes[name])
         _name_base(staged / CONFIG_NAME, plan.base.name)
         require_safe_files(staged)
         require_fit(staged, plan.base)
-        front, body = _card(adapter, number, plan, org, packages, spec)
-        write_card(staged / CARD_NAME, front, body)
+        write_card(staged / CARD_NAME, *_card(manifest, plan))
 
     return register_version(
         project,
@@ -265,50 +252,40 @@ def _stated(config: Path) -> tuple[dict[str, str], dict[str, Any]]:
     return ({"peft": str(maker)} if maker else {}), {"imported": True, "lora": lora}
 
 
-def _card(
-    adapter: str,
-    number: int,
-    plan: ImportPlan,
-    org: str | None,
-    packages: Mapping[str, str],
-    spec: Mapping[str, Any],
-) -> tuple[dict[str, Any], str]:
-    base, lora = plan.base, spec["lora"]
-    front = {
-        "adapter": adapter,
-        "version": number,
-        "base": {"name": base.name, "fingerprint": base.fingerprint},
-        "dataset": {"name": UNKNOWN, "fingerprint": UNKNOWN, "rows": None},
-        "org": org,
-        "trained_at": None,
-        "imported_at": utc_now(),
-        "duration_s": None,
-        "parent": None,
-        "spec": {f"lora.{name}": value for name, value in lora.items()},
-        "evaluation": {},
-        "packages": dict(packages),
-        "machine": {},
-        "code_commit": None,
-    }
-    made_by = f"PEFT {packages['peft']}" if packages else "a tool that does not say its version"
+def _card(manifest: Manifest, plan: ImportPlan) -> tuple[dict[str, Any], str]:
+    name, base, lora = (
+        f"{manifest.adapter}@{manifest.version}",
+        plan.base.name,
+        manifest.spec["lora"],
+    )
+    front = card_front(
+        manifest,
+        evaluation={},
+        rows=None,
+        trained_at=None,
+        duration_s=None,
+        spec={f"lora.{key}": value for key, value in lora.items()},
+    )
+    peft = manifest.packages.get("peft")
+    made_by = f"PEFT {peft}" if peft else "a tool that does not say its version"
     body = f"""\
-# {adapter}, version {number}
+# {manifest.adapter}, version {manifest.version}
 
-A LoRA adapter for `{base.name}`, imported as files that {made_by} wrote. On what data it was \
-trained, when and where is not known here.
+A LoRA adapter for `{base}`, imported from files that {made_by} wrote. Its training data, and when \
+and where it was trained, are unknown.
 
 Rank {lora["rank"]}, alpha {lora["alpha"]}. The tokenizer is from {plan.tokenizer_from}, the chat \
 template from {plan.template_from}.
 
 ## Evaluation
 
-Not evaluated. `models evaluate --adapter {adapter}@{number} --dataset NAME` compares it with its \
+Not evaluated. `models evaluate --adapter {name} --dataset NAME` compares it with its \
 base.
 
 ## Use
 
 ```sh
-models generate --adapter {adapter}@{number} "Your question"
+models generate --adapter {name} "Your question"
 ```
 """
-    return front, body
+    return front | {"imported_at": utc_now()}, body

@@ -130,12 +130,13 @@ def build_manifest(
     manifest, problems = build_settings(Manifest, values, lambda _: None)
     if manifest is None:
         raise ProblemsFound(f"{adapter}@{version} cannot be described", problems)
-    return replace(manifest, digest=manifest_digest(manifest))
+    return with_digest(manifest)
 
 
-def manifest_digest(manifest: Manifest) -> str:
-    """`sha256:<hex>` of the manifest's file without its digest."""
-    return f"sha256:{hashlib.sha256(_manifest_bytes(replace(manifest, digest=None))).hexdigest()}"
+def with_digest(manifest: Manifest) -> Manifest:
+    """The manifest with the digest of its own file, as that is without the digest."""
+    data = _manifest_bytes(replace(manifest, digest=None))
+    return replace(manifest, digest=f"sha256:{hashlib.sha256(data).hexdigest()}")
 
 
 def _manifest_bytes(manifest: Manifest) -> bytes:
@@ -180,7 +181,7 @@ def _is_as_written(path: Path, manifest: Manifest) -> bool:
     if manifest.digest is None:
         return True
     as_written = not path.exists() or path.read_bytes() == _manifest_bytes(manifest)
-    return as_written and manifest.digest == manifest_digest(manifest)
+    return as_written and manifest == with_digest(manifest)
 
 
 def _difference(found: FileEntry | None, recorded: FileEntry | None) -> str | None:

@@ -1,6 +1,7 @@
-"""TRAINING_INFO.md: the card of a version, for people and, in its front matter, for the program.
+"""TRAINING_INFO.md, the card of a version: its front matter is for programs, its text for people.
 
-Knows how a version is described and read back. Does not know how it was trained or evaluated.
+Also records the installed packages and the commit of this program. Does not know how a version is
+trained or evaluated.
 """
 
 from __future__ import annotations
@@ -9,81 +10,70 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
-from dataclasses import dataclass
-from importlib.metadata import PackageNotFoundError, version
+from importlib.metadata import PackageNotFoundError
+from importlib.metadata import version as distribution_version
 from pathlib import Path
 from typing import Any, cast
 
 import modelyard
-from modelyard.adapters.manifest import DamagedVersion
+from modelyard.adapters.manifest import DamagedVersion, Manifest
 from modelyard.adapters.versions import CARD_NAME
 from modelyard.core.errors import InvalidInput, ProblemsFound
 from modelyard.settings.cards import load_card
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class TrainingFacts:
-    """What the card says about how a version came about."""
-
-    adapter: str
-    """The adapter's name."""
-    version: int
-    """The version's number."""
-    base_name: str
-    """The base model's name in the catalogue."""
-    base_fingerprint: str
-    """The base model's fingerprint."""
-    dataset_name: str
-    """The dataset's name."""
-    dataset_fingerprint: str
-    """The dataset's fingerprint."""
-    dataset_rows: int
-    """How many conversations it was trained on."""
-    org: str | None
-    """The organisation whose data that is."""
-    trained_at: str
-    """When training ended, UTC."""
-    duration_s: float
-    """How long it took."""
-    spec: Mapping[str, Any]
-    """The settings worth reading: rank, learning rate, epochs and the like."""
-    packages: Mapping[str, str]
-    """Versions of the packages that made it."""
-    machine: Mapping[str, Any]
-    """The machine that made it."""
-    code_commit: str | None
-    """The git commit of this program, when it ran from a checkout."""
-    parent: str | None = None
-    """The version it continues from."""
+from modelyard.settings.fields import settings_mapping
 
 
 def render_training_info(
-    facts: TrainingFacts, evaluation: Mapping[str, Any], *, base_path: Path
+    manifest: Manifest,
+    evaluation: Mapping[str, Any],
+    *,
+    rows: int,
+    trained_at: str,
+    duration_s: float,
+    spec: Mapping[str, Any],
+    base_path: Path,
 ) -> tuple[dict[str, Any], str]:
     """The card's front matter and body. `evaluation` has the shape that `promote.py` describes.
 
-    `base_path` is the folder of the base model on this machine, for the lines of Python.
+    rows: how many conversations it was trained on.  spec: the settings worth reading, by dotted
+    names.  base_path: the folder of the base model on this machine, for the lines of Python.
     """
-    front = {
-        "adapter": facts.adapter,
-        "version": facts.version,
-        "base": {"name": facts.base_name, "fingerprint": facts.base_fingerprint},
-        "dataset": {
-            "name": facts.dataset_name,
-            "fingerprint": facts.dataset_fingerprint,
-            "rows": facts.dataset_rows,
-        },
-        "org": facts.org,
-        "trained_at": facts.trained_at,
-        "duration_s": round(facts.duration_s, 1),
-        "parent": facts.parent,
-        "spec": dict(facts.spec),
-        "evaluation": dict(evaluation),
-        "packages": dict(facts.packages),
-        "machine": dict(facts.machine),
-        "code_commit": facts.code_commit,
+    front = card_front(
+        manifest,
+        evaluation=dict(evaluation),
+        rows=rows,
+        trained_at=trained_at,
+        duration_s=round(duration_s, 1),
+        spec=dict(spec),
+    )
+    return front, _body(front, base_path)
+
+
+def card_front(
+    manifest: Manifest,
+    *,
+    evaluation: Mapping[str, Any],
+    rows: int | None,
+    trained_at: str | None,
+    duration_s: float | None,
+    spec: Mapping[str, Any],
+) -> dict[str, Any]:
+    """The front matter of a version's card; None for what is unknown."""
+    return {
+        "adapter": manifest.adapter,
+        "version": manifest.version,
+        "base": settings_mapping(manifest.base),
+        "dataset": {**settings_mapping(manifest.data), "rows": rows},
+        "org": manifest.org,
+        "trained_at": trained_at,
+        "duration_s": duration_s,
+        "parent": manifest.parent,
+        "spec": spec,
+        "evaluation": evaluation,
+        "packages": dict(manifest.packages),
+        "machine": dict(manifest.machine),
+        "code_commit": manifest.code_commit,
     }
-    return front, _body(facts, evaluation, base_path)
 
 
 def load_facts(folder: Path) -> Mapping[str, Any]:
@@ -111,51 +101,52 @@ def load_evaluation(folder: Path) -> Mapping[str, Any]:
 
 
 def require_figures(facts: Mapping[str, Any], *, where: str) -> Mapping[str, Any]:
-    """The evaluation figures in a card's front matter. Raises DamagedVersion if not whole."""
+    """The evaluation figures in a card's front matter. Raises DamagedVersion when some are missing.
+
+    Checks all that the promotion gate reads.
+    """
+    evaluation: Mapping[str, Any] = facts.get("evaluation") or {}
+    if not evaluation:
+        return {}
     try:
-        evaluation = facts.get("evaluation") or {}
-        if evaluation:
-            _require_whole(evaluation)
-    except (KeyError, TypeError, ValueError) as error:
-        raise DamagedVersion("the evaluation figures are not whole", where=where) from error
-    return cast(Mapping[str, Any], evaluation)
+        numbers = [evaluation["rows"], evaluation["base"]["loss"], evaluation["tuned"]["loss"]]
+        difference = evaluation["difference"]
+        if difference["high"] is not None:
+            numbers += [difference[name] for name in ("mean", "low", "high")]
+        if old := evaluation.get("old"):
+            numbers += [old["rows"], old["loss"]]
+        complete = all(isinstance(number, (int, float)) for number in numbers) and isinstance(
+            evaluation["fingerprint"], str
+        )
+    except (KeyError, TypeError, AttributeError):
+        complete = False
+    if not complete:
+        raise DamagedVersion("the evaluation figures are not complete", where=where)
+    return evaluation
 
 
-def _require_whole(evaluation: Mapping[str, Any]) -> None:
-    """Fail unless what the promotion gate reads is there."""
-    numbers = [evaluation["rows"], evaluation["base"]["loss"], evaluation["tuned"]["loss"]]
-    difference = evaluation["difference"]
-    if difference["high"] is not None:
-        numbers += [difference[name] for name in ("mean", "low", "high")]
-    if old := evaluation.get("old"):
-        numbers += [old["rows"], old["loss"]]
-    if not all(isinstance(number, (int, float)) for number in numbers):
-        raise TypeError
-    if not isinstance(evaluation["fingerprint"], str):
-        raise TypeError
-
-
-def _body(facts: TrainingFacts, evaluation: Mapping[str, Any], base_path: Path) -> str:
-    link = f"models/trained/{facts.adapter}"
-    parent = f", continuing {facts.parent}" if facts.parent else ""
+def _body(front: Mapping[str, Any], base_path: Path) -> str:
+    adapter, version = front["adapter"], front["version"]
+    link = f"models/trained/{adapter}"
+    parent = f", continuing {front['parent']}" if front["parent"] else ""
     return f"""\
-# {facts.adapter}, version {facts.version}
+# {adapter}, version {version}
 
-A LoRA adapter for `{facts.base_name}`, trained on {facts.dataset_rows:,} conversations of \
-`{facts.dataset_name}` in {_duration(facts.duration_s)}{parent}. It holds what was learned; the \
-base model is named above and not stored here.
+A LoRA adapter for `{front["base"]["name"]}`, trained on {front["dataset"]["rows"]:,} \
+conversations of `{front["dataset"]["name"]}` in {_duration(front["duration_s"])}{parent}. It \
+holds the change to the base model, which is named above and not stored here.
 
 ## Evaluation
 
-{_evaluation(evaluation)}
+{_evaluation(front["evaluation"])}
 
 ## Use
 
 ```sh
-models generate --adapter {facts.adapter}@{facts.version} "Your question"
+models generate --adapter {adapter}@{version} "Your question"
 ```
 
-Without `@{facts.version}`, the active version answers. It is also what plain PEFT loads, from the \
+Without `@{version}`, the active version answers. It is also what plain PEFT loads, from the \
 project's folder:
 
 ```python
@@ -169,17 +160,17 @@ tokenizer = AutoTokenizer.from_pretrained("{link}")
 
 ## Go back
 
-Versions never change, and `{link}` is a link to the active one. To use again what was active \
-before, or version N:
+Versions never change, and `{link}` is a link to the active one. To activate the version that was \
+active before, or version N:
 
 ```sh
-models adapters rollback {facts.adapter}
-models adapters rollback {facts.adapter} --to N
+models adapters rollback {adapter}
+models adapters rollback {adapter} --to N
 ```
 
 ## Training
 
-{_table(("setting", "value"), facts.spec.items())}
+{_table(("setting", "value"), front["spec"].items())}
 """
 
 
@@ -248,7 +239,7 @@ def installed_packages() -> dict[str, str]:
     found: dict[str, str] = {}
     for name in _PACKAGES:
         try:
-            found[name] = version(name)
+            found[name] = distribution_version(name)
         except PackageNotFoundError:
             continue
     return found

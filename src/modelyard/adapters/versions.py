@@ -10,7 +10,7 @@ import os
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from modelyard.adapters.manifest import (
     build_manifest,
     list_files,
     load_manifest,
+    with_digest,
     write_manifest,
 )
 from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
@@ -198,27 +199,28 @@ def register_version(
     project: Project,
     adapter: str,
     *,
-    fill: Callable[[Path, int], None],
+    fill: Callable[[Path, Manifest], None],
     manifest_facts: Mapping[str, Any],
     wait_s: float = 60.0,
 ) -> AdapterVersion:
-    """Make the next version of an adapter from the files that `fill(folder, number)` writes.
+    """Make the next version of an adapter from the files that `fill(folder, manifest)` writes.
 
-    The version appears in one rename, with its manifest, read-only. `fill` must write
-    TRAINING_INFO.md. `manifest_facts` holds the fields of Manifest that are not known here. When a
-    version of the same `run_key` exists, that one is returned and `fill` is not called. A number is
-    never used twice, also when its version was removed.
+    The version appears in one rename, read-only, with its manifest; the one that `fill` gets has no
+    files yet. `fill` must write TRAINING_INFO.md. `manifest_facts` holds the fields of Manifest
+    that are not known here. When a version of the same `run_key` exists, that one is returned and
+    `fill` is not called. A number is never used twice, also when its version was removed.
     """
     with _adding_version(project, adapter, wait_s):
         if known := version_of_run(project, adapter, manifest_facts["run_key"]):
             return known
         number = highest_number(project, adapter) + 1
+        manifest = build_manifest(adapter, number, {}, manifest_facts)
         with _read_only_folder(project.adapter_version(adapter, number)) as staged:
-            fill(staged, number)
+            fill(staged, manifest)
             files = list_files(staged)
             if CARD_NAME not in files:
                 raise ValueError(f"a version must hold {CARD_NAME}")
-            write_manifest(staged, build_manifest(adapter, number, files, manifest_facts))
+            write_manifest(staged, with_digest(replace(manifest, files=files)))
     return load_version(project, adapter, number)
 
 

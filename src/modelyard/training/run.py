@@ -16,9 +16,9 @@ from dataclasses import asdict, dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from modelyard.adapters.manifest import Manifest
 from modelyard.adapters.promote import PromotionDecision, judge_promotion, promote_version
 from modelyard.adapters.training_info import (
-    TrainingFacts,
     installed_packages,
     render_training_info,
     source_commit,
@@ -211,36 +211,17 @@ def _register(
 ) -> AdapterVersion:
     """Make the trained adapter a version: its files, its card, its manifest, one rename."""
     spec, base = check.spec, check.base
-    org = _find_owner(check)
-    packages, commit = installed_packages(), source_commit()
-    machine = {
-        "description": experiment.record["machine"],
-        **asdict(check.choices),
-        "memory_bytes": experiment.record.get("memory_bytes"),
-    }
 
-    def fill(staged: Path, number: int) -> None:
+    def fill(staged: Path, manifest: Manifest) -> None:
         for path in experiment.trained.iterdir():
             (staged / path.name).write_bytes(path.read_bytes())
         front, body = render_training_info(
-            TrainingFacts(
-                adapter=spec.adapter,
-                version=number,
-                base_name=base.name,
-                base_fingerprint=base.fingerprint,
-                dataset_name=check.dataset.name,
-                dataset_fingerprint=check.dataset.fingerprint,
-                dataset_rows=len(check.train.rows),
-                org=org,
-                trained_at=utc_now(),
-                duration_s=experiment.record.get("trained_s", 0.0),
-                spec=experiment.record["identity"]["spec"],
-                packages=packages,
-                machine=machine,
-                code_commit=commit,
-                parent=check.parent.name if check.parent else None,
-            ),
+            manifest,
             _figures(evaluation),
+            rows=len(check.train.rows),
+            trained_at=utc_now(),
+            duration_s=experiment.record.get("trained_s", 0.0),
+            spec=experiment.record["identity"]["spec"],
             base_path=base.path,
         )
         write_card(staged / CARD_NAME, front, body)
@@ -254,14 +235,18 @@ def _register(
         fill=fill,
         manifest_facts={
             "run_key": experiment.run_key,
-            "org": org,
+            "org": _find_owner(check),
             "base": {"name": base.name, "fingerprint": base.fingerprint},
             "data": {"name": check.dataset.name, "fingerprint": check.dataset.fingerprint},
             "template_hash": check.tokenizer.template_hash,
             "spec": settings_mapping(spec),
-            "packages": packages,
-            "code_commit": commit,
-            "machine": machine,
+            "packages": installed_packages(),
+            "code_commit": source_commit(),
+            "machine": {
+                "description": experiment.record["machine"],
+                **asdict(check.choices),
+                "memory_bytes": experiment.record.get("memory_bytes"),
+            },
             "parent": check.parent.name if check.parent else None,
         },
     )

@@ -10,7 +10,7 @@ from typing import Any
 
 from adapter_samples import BETTER, facts
 
-from modelyard.adapters.manifest import load_manifest, require_intact
+from modelyard.adapters.manifest import Manifest, load_manifest, require_intact
 from modelyard.adapters.registry.pull import pull_version
 from modelyard.adapters.registry.push import Push, push_version
 from modelyard.adapters.registry.registry import (
@@ -56,7 +56,7 @@ def add_version(
 ) -> AdapterVersion:
     """The next version of an adapter, with weights that only it has."""
 
-    def fill(staged: Path, number: int) -> None:
+    def fill(staged: Path, manifest: Manifest) -> None:
         weights = safetensors_bytes(
             f"{run_key} {project.root.name} ".encode() + os.urandom(size_bytes)
         )

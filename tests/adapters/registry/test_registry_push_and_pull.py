@@ -19,7 +19,7 @@ from registry_samples import (
     whole_versions,
 )
 
-from modelyard.adapters.manifest import list_files
+from modelyard.adapters.manifest import Manifest, list_files
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.registry.pull import plan_pull, pull_version
 from modelyard.adapters.registry.push import plan_push
@@ -206,7 +206,7 @@ def test_a_base_at_hand_is_compared_and_the_adapter_proven_to_fit(
     base = locate_base(project, "tiny")
     assert base is not None
 
-    def fill(staged: Path, number: int) -> None:
+    def fill(staged: Path, manifest: Manifest) -> None:
         shutil.copytree(saved_adapter, staged, dirs_exist_ok=True)
         (staged / "README.md").unlink(missing_ok=True)
         (staged / "TRAINING_INFO.md").write_text("---\nadapter: demo\n---\n")

@@ -44,11 +44,11 @@ def import_adapter(
            "files": [...], "left_behind": [...], "tokenizer_from", "template_from"}
     """
     from modelyard.adapters.import_ import (
-        find_import,
         import_adapter,
         plan_import,
         require_same_org,
     )
+    from modelyard.adapters.versions import version_of_run
     from modelyard.weights.pull import require_base
 
     project = find_project()
@@ -57,7 +57,7 @@ def import_adapter(
     with showing_progress() as progress:
         base = require_base(project, base_model, progress=progress, offline=offline)
     plan = plan_import(path.absolute(), base)
-    version = known = find_import(project, name, plan)
+    version = known = version_of_run(project, name, plan.run_key)
     if known is None and not dry_run:
         version = import_adapter(project, name, plan, org=org, wait_s=wait)
     if as_json:
