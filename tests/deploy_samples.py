@@ -130,13 +130,13 @@ def edit(project: Project, place: str, before: str, after: str) -> None:
     path.write_text(text.replace(before, after))
 
 
-def live_number(project: Project, environment: str = "development") -> int:
+def live_number(project: Project, environment: str = "test") -> int:
     """The revision that readers take for live; 0 for none."""
     live = find_live(project, environment)
     return live.number if live else 0
 
 
-def require_agreement(project: Project, environment: str = "development") -> None:
+def require_agreement(project: Project, environment: str = "test") -> None:
     """Readers, link, files and history say the same, before anybody tidied up."""
     number = live_number(project, environment)
     numbers = [revision.number for revision in list_revisions(project, environment)]
@@ -148,13 +148,13 @@ def require_agreement(project: Project, environment: str = "development") -> Non
         assert not os.path.lexists(project.deployed(environment))
 
 
-def left_over(project: Project, environment: str = "development") -> list[str]:
+def left_over(project: Project, environment: str = "test") -> list[str]:
     """What lies under .models/deployed/ beside the link and its folder."""
     return sorted(set(_places(project)) - {environment, _folder(project, environment)})
 
 
 def _places(project: Project) -> Iterator[str]:
-    deployed = project.deployed("development").parent
+    deployed = project.deployed("test").parent
     for folder in (deployed, deployed / ".revisions"):
         for place in folder.iterdir():
             if place.name != ".revisions":

@@ -106,8 +106,7 @@ def test_on_a_terminal_production_shows_the_plan_and_asks(place: Project) -> Non
 
 def test_the_other_environments_do_not_ask(models: Models, place: Project) -> None:
     assert models("deploy-config", "gpt4", "--env", "test") == 0
-    assert models("deploy-config", "gpt4") == 0
-    assert (live_number(place, "test"), live_number(place)) == (1, 1)
+    assert live_number(place, "test") == 1
 
 
 def test_the_environment_can_come_from_the_environment(
@@ -118,6 +117,17 @@ def test_the_environment_can_come_from_the_environment(
     assert live_number(place, "test") == 1
     monkeypatch.setenv("MODELS_ENV", "tset")
     assert models("deploy-config", "gpt4") == 2
+
+
+def test_development_runs_drafts_so_a_deployment_names_another_environment(
+    models: Models, place: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("deploy-config", "gpt4") == 2
+    assert "no environment was named" in capsys.readouterr().err
+    for words in (["gpt4"], ["--all"], ["--rollback"]):
+        assert models("deploy-config", *words, "--env", "development") == 2
+        assert "development runs the drafts in configs/" in capsys.readouterr().err
+    assert live_number(place, "development") == 0
 
 
 def test_a_plan_exits_with_4_as_long_as_there_is_something_to_do(
@@ -136,13 +146,13 @@ def test_a_plan_exits_with_4_as_long_as_there_is_something_to_do(
 def test_differences_are_shown_as_they_are_written(
     models: Models, place: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    models("deploy-config", "gpt4")
+    models("deploy-config", "--env", "test", "gpt4")
     edit(place, "language_models/gpt4_config", "60 seconds", "90 seconds")
     capsys.readouterr()
-    assert models("deploy-config", "gpt4") == 0
+    assert models("deploy-config", "--env", "test", "gpt4") == 0
     out = capsys.readouterr().out
     assert "~ language_models/gpt4\n    timeout  60 seconds -> 90 seconds\n" in out
-    assert "go back with `models deploy-config --rollback --env development`" in out
+    assert "go back with `models deploy-config --rollback --env test`" in out
 
 
 def test_a_plan_file_is_written_carried_out_and_refused_when_stale(
@@ -172,21 +182,21 @@ def test_a_plan_file_is_written_carried_out_and_refused_when_stale(
 def test_rollback_and_history(
     models: Models, place: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    models("deploy-config", "gpt4")
-    models("deploy-config", "claude", "--reason", "long texts")
+    models("deploy-config", "--env", "test", "gpt4")
+    models("deploy-config", "--env", "test", "claude", "--reason", "long texts")
     capsys.readouterr()
-    assert models("deploy-config", "--rollback") == 0
+    assert models("deploy-config", "--env", "test", "--rollback") == 0
     out = capsys.readouterr().out
     assert "Back to revision 1:" in out
     assert "- language_models/claude" in out
     assert models("deployments") == 0
     out = capsys.readouterr().out
-    rows = [line.split() for line in out.splitlines() if "development" in line]
+    rows = [line.split() for line in out.splitlines() if " test " in line]
     assert [row[0] for row in rows] == ["live", "2", "1"]
     assert "rollback to 1: -language_models/claude" in out
     assert "long texts" in out
-    assert models("deployments", "--env", "test") == 0
-    assert "Nothing was deployed yet in test." in capsys.readouterr().out
+    assert models("deployments", "--env", "production") == 0
+    assert "Nothing was deployed yet in production." in capsys.readouterr().out
 
 
 def test_the_switch_of_the_issue_prints_before_and_after(
@@ -198,7 +208,7 @@ def test_the_switch_of_the_issue_prints_before_and_after(
     assert "profile                       balanced -> high_accuracy" in out
     assert "model.timeout                 30 s -> 2 min" in out
     assert "samples                       1 -> 3" in out
-    assert "+ language_models/claude  new, 8 settings; included, named by integration" in out
+    assert "language_models/" not in out, "drafts run in development: nothing is deployed"
     assert "undo with `models switch-config --undo --env development`" in out
     assert models(*words) == 0
     assert "Nothing to do" in capsys.readouterr().out
@@ -222,23 +232,23 @@ def test_drift_exits_with_4_and_with_5_where_nothing_is_deployed(
     models: Models, place: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models("deployments", "--drift") == 5
-    models("deploy-config", "gpt4")
+    models("deploy-config", "--env", "test", "gpt4")
     capsys.readouterr()
     assert models("deployments", "--drift") == 0
-    assert "development, revision 1: all as written" in capsys.readouterr().out
-    file = place.deployed("development") / "language_models" / "gpt4.yaml"
+    assert "test, revision 1: all as written" in capsys.readouterr().out
+    file = place.deployed("test") / "language_models" / "gpt4.yaml"
     file.write_text(file.read_text().replace("60 seconds", "5 seconds"))
     assert models("deployments", "--drift") == 4
     out = capsys.readouterr().out
-    assert "changed    .models/deployed/development/language_models/gpt4.yaml" in out
+    assert "changed    .models/deployed/test/language_models/gpt4.yaml" in out
     assert "timeout  60 seconds -> 5 seconds" in out
-    assert models("deployments", "--drift", "--env", "test") == 5
+    assert models("deployments", "--drift", "--env", "production") == 5
 
 
 def test_every_json_result_is_documented(
     models: Models, place: Project, printed: Callable[[], Any]
 ) -> None:
-    assert models("deploy-config", "code_analysis", "--json") == 0
+    assert models("deploy-config", "--env", "test", "code_analysis", "--json") == 0
     value = printed()
     assert documented(deploy_config, value)
     assert (value["revision"], value["from_revision"], value["dry_run"]) == (1, 0, False)
@@ -257,7 +267,7 @@ def test_every_json_result_is_documented(
     assert models("deployments", "--json") == 0
     value = printed()
     assert documented(deployments, value)
-    assert [(one["revision"], one["live"]) for one in value] == [(1, False), (2, True)]
+    assert [(one["revision"], one["live"]) for one in value] == [(1, True), (1, True)]
     (place.deployed("development") / "profiles.yaml").write_text("code_analysis: balanced\n")
     assert models("deployments", "--drift", "--json") == 4
     value = printed()
@@ -271,14 +281,17 @@ def test_every_json_result_is_documented(
     "line",
     [
         "deploy-config",
-        "deploy-config gpt4 --all",
-        "deploy-config gpt4 --to 3",
-        "deploy-config gpt4 --rollback",
+        "deploy-config gpt4",
+        "deploy-config --all --env development",
+        "deploy-config --rollback --env development",
+        "deploy-config --env test gpt4 --all",
+        "deploy-config --env test gpt4 --to 3",
+        "deploy-config --env test gpt4 --rollback",
         "deploy-config --plan-file no-such-file.json",
         "deploy-config gpt4 --plan-file release.json",
         "deploy-config gpt4 --env staging",
-        "deploy-config --rollback --to 0",
-        "deploy-config gpt5",
+        "deploy-config --env test --rollback --to 0",
+        "deploy-config --env test gpt5",
         "switch-config",
         "switch-config --undo --profile balanced",
         "switch-config --profile no_such_profile",

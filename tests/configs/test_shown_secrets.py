@@ -48,16 +48,16 @@ def test_a_difference_masks_a_secret(place: Project) -> None:
 
 
 def test_drift_masks_a_secret_that_was_added_by_hand(place: Project) -> None:
-    deploy_config(place, ["gpt4"], environment="development")
-    with (place.deployed("development") / "language_models" / "gpt4.yaml").open("a") as stream:
+    deploy_config(place, ["gpt4"], environment="test")
+    with (place.deployed("test") / "language_models" / "gpt4.yaml").open("a") as stream:
         stream.write("access_key: only-these-words\n")
-    (changed,) = find_drift(place, "development").files
+    (changed,) = find_drift(place, "test").files
     assert [(one.key, one.after) for one in changed.settings] == [("access_key", "****")]
 
 
 def test_a_secret_in_the_reason_is_not_kept(place: Project) -> None:
-    deploy_config(place, ["gpt4"], environment="development", reason=f"with {SECRET}")
-    (past,) = list_deployments(place, ["development"])
+    deploy_config(place, ["gpt4"], environment="test", reason=f"with {SECRET}")
+    (past,) = list_deployments(place, ["test"])
     assert past.revision.reason == "with ****"
     files = (path for path in place.local_state.rglob("*") if path.is_file())
     assert not any(SECRET.encode() in path.read_bytes() for path in files)

@@ -21,18 +21,18 @@ from modelyard.deployments.plan import load_plan
 from modelyard.deployments.revisions import load_revision
 from small_disk import mounted_disk, remount
 
-FOLDER = ".models/deployed/development"
+FOLDER = ".models/deployed/test"
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Project:
     project = write_deploy_project(tmp_path / "project")
-    deploy_config(project, ["gpt4"], environment="development")
+    deploy_config(project, ["gpt4"], environment="test")
     return project
 
 
 def put_pipe(place: Project) -> Path:
-    file = place.deployed("development") / "language_models" / "gpt4.yaml"
+    file = place.deployed("test") / "language_models" / "gpt4.yaml"
     file.unlink()
     os.mkfifo(file)
     return file
@@ -41,9 +41,9 @@ def put_pipe(place: Project) -> Path:
 def test_a_pipe_in_the_place_of_a_file_is_found_and_mended(place: Project) -> None:
     put_pipe(place)
     path = f"{FOLDER}/language_models/gpt4.yaml"
-    (found,) = find_drift(place, "development").files
+    (found,) = find_drift(place, "test").files
     assert (found.what, found.path) == ("unreadable", path)
-    assert deploy_config(place, ["gpt4"], environment="development").mended == (path,)
+    assert deploy_config(place, ["gpt4"], environment="test").mended == (path,)
     require_agreement(place)
 
 
@@ -67,7 +67,7 @@ def test_a_file_in_the_place_of_the_folder_is_named(place: Project) -> None:
     shutil.rmtree(place.local_state / "deployed")
     (place.local_state / "deployed").write_text("")
     with pytest.raises(ModelyardError, match=r"^\.models/deployed: is not a folder"):
-        deploy_config(place, ["claude"], environment="development")
+        deploy_config(place, ["claude"], environment="test")
 
 
 @pytest.mark.parametrize("option", ["--plan", "--dry-run"])
@@ -77,16 +77,16 @@ def test_a_plan_says_what_would_be_mended(
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
 ) -> None:
-    place.deployed("development").unlink()
+    place.deployed("test").unlink()
     monkeypatch.chdir(place.root)
-    monkeypatch.setattr("sys.argv", ["models", "deploy-config", "gpt4", option])
+    monkeypatch.setattr("sys.argv", ["models", "deploy-config", "gpt4", "--env", "test", option])
     with pytest.raises(SystemExit) as stopped:
         main()
     assert (stopped.value.code or 0) == (4 if option == "--plan" else 0)
     shown = capsys.readouterr().out
     assert f"Would be written again, since changed by hand: {FOLDER}\n" in shown
     assert "Nothing to do" not in shown
-    assert not os.path.lexists(place.deployed("development"))
+    assert not os.path.lexists(place.deployed("test"))
 
 
 @pytest.fixture
@@ -94,7 +94,7 @@ def small_disk(tmp_path: Path) -> Iterator[Project]:
     """A project on a disk of its own, of 2 MB."""
     with mounted_disk(tmp_path / "disk", "2m") as disk:
         project = write_deploy_project(disk / "project")
-        deploy_config(project, ["gpt4"], environment="development")
+        deploy_config(project, ["gpt4"], environment="test")
         in_a_process(project, "deployments")
         yield project
 
@@ -106,7 +106,7 @@ def in_a_process(place: Project, *words: str) -> Any:
 
 
 def live(place: Project) -> int:
-    return load_revision(place, "development").number
+    return load_revision(place, "test").number
 
 
 def fill(place: Project) -> None:
@@ -138,7 +138,7 @@ def test_readers_read_from_a_disk_that_cannot_be_written(
     trouble(small_disk)
     for words in (
         ("deployments", "--json"),
-        ("deployments", "--drift", "--env", "development"),
+        ("deployments", "--drift", "--env", "test"),
         ("switch-config", "--profile", "high_accuracy", "--dry-run"),
     ):
         done = in_a_process(small_disk, *words)
@@ -153,7 +153,7 @@ def test_a_deployment_to_such_a_disk_says_why_it_failed(
     drop_connections(small_disk)
     trouble(small_disk)
     with pytest.raises(ModelyardError) as raised:
-        deploy_config(small_disk, ["claude"], environment="development")
+        deploy_config(small_disk, ["claude"], environment="test")
     said = f"{raised.value} {raised.value.hint}"
     assert "move it away" not in said
     assert isinstance(raised.value, NoSpace) if trouble is fill else "ead-only" in said
@@ -164,5 +164,5 @@ def test_a_reader_sees_what_is_deployed_when_the_disk_has_space_again(small_disk
     fill(small_disk)
     assert live(small_disk) == 1
     (small_disk.root / "filling").unlink()
-    deploy_config(small_disk, ["claude"], environment="development")
+    deploy_config(small_disk, ["claude"], environment="test")
     assert live(small_disk) == 2

@@ -37,7 +37,7 @@ def place(tmp_path: Path) -> Project:
     return write_deploy_project(tmp_path / "project")
 
 
-def deploy(place: Project, *words: str, environment: str = "development") -> int:
+def deploy(place: Project, *words: str, environment: str = "test") -> int:
     """Deploy, and return the number of the new revision."""
     done = deploy_config(place, words, environment=environment)
     assert done.revision is not None
@@ -58,12 +58,12 @@ def test_a_config_goes_live_as_it_holds_in_the_environment(place: Project) -> No
 
 def test_the_files_of_what_is_live_are_configs_again(place: Project) -> None:
     deploy(place, "code_analysis")
-    folder = place.deployed("development")
-    assert folder.readlink() == Path(".revisions/development-1")
+    folder = place.deployed("test")
+    assert folder.readlink() == Path(".revisions/test-1")
     text = (folder / "specialized_models" / "code_analysis.yaml").read_text()
-    content = load_snapshot(place, "development").configs["specialized_models/code_analysis"]
+    content = load_snapshot(place, "test").configs["specialized_models/code_analysis"]
     assert text.startswith(
-        "# specialized_models/code_analysis, as it holds in development: revision 1, "
+        "# specialized_models/code_analysis, as it holds in test: revision 1, "
         f"sha256 {content.digest}.\n"
     )
     assert "do not edit" in text
@@ -73,7 +73,7 @@ def test_the_files_of_what_is_live_are_configs_again(place: Project) -> None:
 
 
 def test_what_a_config_names_goes_along_and_the_plan_says_by_whom(place: Project) -> None:
-    plan = deploy_config(place, ["code_analysis"], environment="development").plan
+    plan = deploy_config(place, ["code_analysis"], environment="test").plan
     named = {change.config: change.named_by for change in plan.configs}
     assert named == {
         "specialized_models/code_analysis": None,
@@ -90,24 +90,24 @@ def test_what_a_config_names_goes_along_and_the_plan_says_by_whom(place: Project
 def test_a_bare_search_domain_brings_the_group_that_has_it(place: Project) -> None:
     edit(place, "specialized_models/code_analysis", "docs/handbook", "handbook")
     deploy(place, "code_analysis")
-    assert "embedding_models/docs" in load_revision(place, "development").configs
+    assert "embedding_models/docs" in load_revision(place, "test").configs
 
 
 def test_what_is_live_already_stays_as_it_is(place: Project) -> None:
     deploy(place, "gpt4")
     edit(place, "language_models/gpt4_config", "60 seconds", "50 seconds")
     deploy(place, "code_analysis")
-    values = load_snapshot(place, "development").configs["language_models/gpt4"].values
+    values = load_snapshot(place, "test").configs["language_models/gpt4"].values
     assert values["timeout"] == "60 seconds"
 
 
 def test_the_same_again_changes_nothing(place: Project) -> None:
     deploy(place, "code_analysis")
-    again = deploy_config(place, ["code_analysis"], environment="development")
+    again = deploy_config(place, ["code_analysis"], environment="test")
     assert again.revision is None
     assert [one.change for one in again.plan.configs] == ["unchanged"]
     edit(place, "language_models/gpt4_config", "model: gpt-4o", "# a comment\nmodel: gpt-4o")
-    assert deploy_config(place, ["gpt4"], environment="development").revision is None
+    assert deploy_config(place, ["gpt4"], environment="test").revision is None
     assert live_number(place) == 1
 
 
@@ -115,7 +115,7 @@ def test_settings_that_differ_are_told_one_by_one_as_written(place: Project) -> 
     deploy(place, "gpt4")
     edit(place, "language_models/gpt4_config", "timeout: 60 seconds", "timeout: 1 minute")
     edit(place, "language_models/gpt4_config", "temperature: 0.7", "top_p: 0.9")
-    (change,) = deploy_config(place, ["gpt4"], environment="development").plan.configs
+    (change,) = deploy_config(place, ["gpt4"], environment="test").plan.configs
     assert [(one.key, one.change, one.before, one.after) for one in change.settings] == [
         ("generation.temperature", "removed", 0.7, None),
         ("timeout", "changed", "60 seconds", "1 minute"),
@@ -143,9 +143,9 @@ def test_all_makes_the_environment_what_the_folder_says(place: Project) -> None:
 def test_an_invalid_config_stops_everything(place: Project) -> None:
     edit(place, "language_models/claude_config", "max_output_tokens: 8k", "max_output_tokens: 8x")
     with pytest.raises(ProblemsFound) as raised:
-        deploy_config(place, ["gpt4", "code_analysis"], environment="development")
+        deploy_config(place, ["gpt4", "code_analysis"], environment="test")
     assert any("claude_config.yaml:6:" in str(one) for one in raised.value.problems)
-    assert find_live(place, "development") is None
+    assert find_live(place, "test") is None
     require_agreement(place)
 
 
@@ -153,27 +153,27 @@ def test_every_broken_file_is_told_at_once(place: Project) -> None:
     for name in ("claude_config", "gpt4_config"):
         (place.configs / "language_models" / f"{name}.yaml").write_text("a: 1\na: 2\n")
     with pytest.raises(ProblemsFound, match="not valid, so nothing was deployed") as raised:
-        deploy_config(place, environment="development", every_config=True)
+        deploy_config(place, environment="test", every_config=True)
     assert {str(one.where) for one in raised.value.problems} >= {
         "configs/language_models/claude_config.yaml:2:1",
         "configs/language_models/gpt4_config.yaml:2:1",
     }
     with pytest.raises(ProblemsFound) as raised:
-        deploy_config(place, ["gpt4", "claude"], environment="development")
+        deploy_config(place, ["gpt4", "claude"], environment="test")
     assert len(raised.value.problems) == 2
 
 
 def test_a_broken_integration_is_not_left_out_silently(place: Project) -> None:
     (place.configs / "integration.yaml").write_text("{")
     with pytest.raises(ProblemsFound, match=r"integration\.yaml is not valid"):
-        deploy_config(place, ["code_analysis"], environment="development")
+        deploy_config(place, ["code_analysis"], environment="test")
 
 
 def test_a_secret_in_a_config_is_refused_and_kept_nowhere(place: Project) -> None:
     secret = "sk-proj-4fT9d2c81eXb07aQmZp3LrV8"
     edit(place, "language_models/gpt4_config", "The best answers", f"The key is {secret}")
     with pytest.raises(ProblemsFound) as raised:
-        deploy_config(place, ["gpt4"], environment="development")
+        deploy_config(place, ["gpt4"], environment="test")
     assert all(secret not in str(one) for one in raised.value.problems)
     kept = [path.read_bytes() for path in place.local_state.rglob("*") if path.is_file()]
     assert kept
@@ -185,14 +185,14 @@ def test_what_is_live_must_still_fit_together(place: Project) -> None:
     edit(place, "embedding_models/docs", "handbook:", "manual:")
     edit(place, "specialized_models/code_analysis", "docs/handbook", "docs/manual")
     with pytest.raises(ProblemsFound, match="would be incomplete") as raised:
-        deploy_config(place, ["embedding_models/docs"], environment="development")
+        deploy_config(place, ["embedding_models/docs"], environment="test")
     (problem,) = raised.value.problems
     assert str(problem) == (
         "specialized_models/code_analysis, retrieval.domains[0]: names docs/handbook, "
         "which would not be live"
     )
     assert problem.hint == "deploy specialized_models/code_analysis as well"
-    done = deploy_config(place, ["docs", "code_analysis"], environment="development")
+    done = deploy_config(place, ["docs", "code_analysis"], environment="test")
     assert done.revision is not None
 
 
@@ -215,7 +215,7 @@ def test_wrong_words_are_refused_before_anything_is_written(
     (place.root.parent / "outside.yaml").write_text("description: x\n")
     monkeypatch.chdir(place.root)
     with pytest.raises(InvalidInput, match=message):
-        deploy_config(place, words, environment="development", every_config=every)
+        deploy_config(place, words, environment="test", every_config=every)
     assert not place.local_state.exists()
 
 
@@ -233,14 +233,12 @@ def test_a_dry_run_writes_nothing(place: Project) -> None:
 
 
 def test_a_second_process_is_told_who_is_at_it(place: Project) -> None:
-    lock = place.lock("environment", "development")
+    lock = place.lock("environment", "test")
     with (
-        exclusive_lock(lock, what="environment development"),
-        pytest.raises(
-            LockHeld, match=f"environment development is in use by process {os.getpid()}"
-        ),
+        exclusive_lock(lock, what="environment test"),
+        pytest.raises(LockHeld, match=f"environment test is in use by process {os.getpid()}"),
     ):
-        deploy_config(place, ["gpt4"], environment="development")
+        deploy_config(place, ["gpt4"], environment="test")
     deploy(place, "gpt4")
 
 
@@ -255,40 +253,38 @@ def versions(place: Project) -> list[int]:
 
 
 def timeout(place: Project, number: int | None = None) -> str:
-    values = load_snapshot(place, "development", number).configs["language_models/gpt4"].values
+    values = load_snapshot(place, "test", number).configs["language_models/gpt4"].values
     return str(values["timeout"])
 
 
 def test_a_rollback_makes_an_older_revision_a_new_one(place: Project) -> None:
     versions(place)
-    done = rollback(place, environment="development", to=1, reason="63 is too long")
+    done = rollback(place, environment="test", to=1, reason="63 is too long")
     assert done.revision is not None
     assert (done.revision.number, done.revision.from_revision) == (4, 1)
     assert timeout(place) == "61 seconds"
     assert [timeout(place, number) for number in (1, 2, 3)] == [f"6{n} seconds" for n in (1, 2, 3)]
-    assert (
-        load_revision(place, "development").digest == load_revision(place, "development", 1).digest
-    )
+    assert load_revision(place, "test").digest == load_revision(place, "test", 1).digest
     require_agreement(place)
 
 
 def test_a_second_rollback_goes_one_further_back_and_never_forth(place: Project) -> None:
     versions(place)
-    rollback(place, environment="development")
+    rollback(place, environment="test")
     assert timeout(place) == "62 seconds"
-    rollback(place, environment="development")
+    rollback(place, environment="test")
     assert timeout(place) == "61 seconds"
-    with pytest.raises(ModelyardError, match="nothing was live in development before revision 5"):
-        rollback(place, environment="development")
+    with pytest.raises(ModelyardError, match="nothing was live in test before revision 5"):
+        rollback(place, environment="test")
     edit(place, "language_models/gpt4_config", "63 seconds", "64 seconds")
     deploy(place, "gpt4")
-    rollback(place, environment="development")
+    rollback(place, environment="test")
     assert timeout(place) == "61 seconds"
 
 
 def test_a_rollback_to_what_is_live_does_nothing(place: Project) -> None:
     versions(place)
-    assert rollback(place, environment="development", to=3).revision is None
+    assert rollback(place, environment="test", to=3).revision is None
     assert live_number(place) == 3
 
 
@@ -304,8 +300,8 @@ def test_a_rollback_needs_something_to_go_back_to(place: Project) -> None:
 
 def test_the_history_says_what_each_revision_changed(place: Project) -> None:
     versions(place)
-    deploy_config(place, ["claude"], environment="development", reason="a second opinion")
-    rollback(place, environment="development", to=2)
+    deploy_config(place, ["claude"], environment="test", reason="a second opinion")
+    rollback(place, environment="test", to=2)
     past = list_deployments(place)
     assert [(one.revision.action, one.added, one.changed, one.removed) for one in past] == [
         ("deploy", ("language_models/gpt4",), (), ()),
@@ -322,7 +318,7 @@ def test_the_history_says_what_each_revision_changed(place: Project) -> None:
 
 def test_contents_are_kept_once_and_only_the_live_folder_lies_on_the_disk(place: Project) -> None:
     versions(place)
-    rollback(place, environment="development", to=1)
+    rollback(place, environment="test", to=1)
     deploy(place, "gpt4")
     with sqlite3.connect(place.state_db) as state:
         count = state.execute("SELECT count(*) FROM config_contents").fetchone()[0]
@@ -338,7 +334,7 @@ def test_a_row_of_the_state_is_whole_json_with_its_digest(place: Project) -> Non
             "SELECT snapshot, files, settled FROM config_revisions"
         ).fetchone()
     state.close()
-    assert json.loads(snapshot)["configs"] == dict(load_revision(place, "development").configs)
+    assert json.loads(snapshot)["configs"] == dict(load_revision(place, "test").configs)
     assert "specialized_models/code_analysis.yaml" in json.loads(files)
     assert settled == 1
 
@@ -347,7 +343,7 @@ def test_a_lost_history_begins_anew_with_the_next_deployment(place: Project) -> 
     versions(place)
     for file in place.local_state.glob("state.db*"):
         file.unlink()
-    assert list_revisions(place, "development") == []
+    assert list_revisions(place, "test") == []
     assert deploy(place, "gpt4") == 1
     require_agreement(place)
     assert left_over(place) == []

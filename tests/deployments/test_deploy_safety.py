@@ -36,12 +36,12 @@ KILLS = 15 * SOAK
 
 Work = Callable[[Project], Deployment]
 WORKS: dict[str, Work] = {
-    "deploy": lambda place: deploy_config(place, ["gpt4"], environment="development"),
+    "deploy": lambda place: deploy_config(place, ["gpt4"], environment="test"),
     "switch": lambda place: switch_config(
-        place, profile="balanced", domain="summarization", environment="development"
+        place, profile="balanced", domain="summarization", environment="test"
     ),
-    "undo": lambda place: undo_switch(place, environment="development"),
-    "rollback": lambda place: rollback(place, environment="development"),
+    "undo": lambda place: undo_switch(place, environment="test"),
+    "rollback": lambda place: rollback(place, environment="test"),
 }
 
 
@@ -49,13 +49,9 @@ WORKS: dict[str, Work] = {
 def place(tmp_path: Path) -> Project:
     """A project with three revisions, and a change of one config that is not deployed yet."""
     project = write_deploy_project(tmp_path / "project")
-    deploy_config(project, environment="development", every_config=True)
-    switch_config(
-        project, profile="high_accuracy", domain="code_analysis", environment="development"
-    )
-    switch_config(
-        project, profile="high_accuracy", domain="summarization", environment="development"
-    )
+    deploy_config(project, environment="test", every_config=True)
+    switch_config(project, profile="high_accuracy", domain="code_analysis", environment="test")
+    switch_config(project, profile="high_accuracy", domain="summarization", environment="test")
     edit(project, "language_models/gpt4_config", "60 seconds", "61 seconds")
     return project
 
@@ -80,24 +76,24 @@ def test_what_is_cut_off_at_any_call_leaves_the_old_or_the_new_and_is_completed(
     start = tmp_path / "start"
     shutil.copytree(place.local_state, start, symlinks=True)
     work(place)
-    expected = load_revision(place, "development").digest
+    expected = load_revision(place, "test").digest
     put_back(place, start)
     old = completed = 0
     for number in interruptions(lambda: work(place), how):
         require_agreement(place)
-        effective = load_effective("development", "code_analysis", project=place)
+        effective = load_effective("test", "code_analysis", project=place)
         assert effective.revision == live_number(place)
         if live_number(place) == 3 or unsettled(place):
             old += live_number(place) == 3
             completed += work(place).completed
         assert live_number(place) == 4, number
-        last = load_revision(place, "development")
+        last = load_revision(place, "test")
         assert (last.digest, last.action) == (expected, action), number
         assert unsettled(place) == 0
         require_agreement(place)
         # What was done but for the sweeping is swept by the next.
         edit(place, "language_models/claude_config", "Long texts", "Longer texts")
-        deploy_config(place, ["claude"], environment="development")
+        deploy_config(place, ["claude"], environment="test")
         edit(place, "language_models/claude_config", "Longer texts", "Long texts")
         assert left_over(place) == [], number
         put_back(place, start)
@@ -123,15 +119,15 @@ def test_going_back_that_was_cut_off_after_the_rename_is_completed_and_not_done_
 
 
 def test_a_row_whose_link_never_moved_was_never_live(place: Project) -> None:
-    rollback(place, environment="development")
+    rollback(place, environment="test")
     with open_state(place) as state:
         state.execute("UPDATE config_revisions SET settled = 0 WHERE revision = 4")
-    link = place.deployed("development")
+    link = place.deployed("test")
     link.unlink()
-    link.symlink_to(".revisions/development-3")
+    link.symlink_to(".revisions/test-3")
     assert live_number(place) == 3
-    assert [one.number for one in list_revisions(place, "development")] == [1, 2, 3]
-    done = deploy_config(place, ["gpt4"], environment="development")
+    assert [one.number for one in list_revisions(place, "test")] == [1, 2, 3]
+    done = deploy_config(place, ["gpt4"], environment="test")
     assert done.revision is not None
     assert (done.revision.number, done.revision.action) == (4, "deploy")
     require_agreement(place)
@@ -168,7 +164,7 @@ def deploy_pairs(place: Project, name: str, until: float, record: Path) -> None:
         found = deploy_config(
             place,
             [f"language_models/{name}", f"specialized_models/{name}"],
-            environment="development",
+            environment="test",
             wait_s=120,
         )
         assert found.revision is not None
@@ -181,7 +177,7 @@ def read_pairs(place: Project, names: list[str], until: float) -> None:
     last = 0
     while time.monotonic() < until:
         for name in names:
-            found = load_effective("development", name, project=place)
+            found = load_effective("test", name, project=place)
             assert found.instructions == found.model.settings.description
             assert found.revision >= last
             last = found.revision
@@ -194,7 +190,7 @@ def test_many_processes_that_deploy_at_once_make_whole_revisions_without_gaps(
     names = [f"p{number}" for number in range(PROCESSES)]
     for name in names:
         write_pair(place, name, f"{name} says nothing")
-    deploy_config(place, environment="development", every_config=True)
+    deploy_config(place, environment="test", every_config=True)
     until = time.monotonic() + SECONDS
     writers = [
         fork(lambda name=name: deploy_pairs(place, name, until, tmp_path / f"{name}.json"))
@@ -207,13 +203,13 @@ def test_many_processes_that_deploy_at_once_make_whole_revisions_without_gaps(
     for name in names:
         for number, text in json.loads((tmp_path / f"{name}.json").read_text()).items():
             assert said.setdefault(int(number), (name, text)) == (name, text)
-    revisions = list_revisions(place, "development")
+    revisions = list_revisions(place, "test")
     assert [one.number for one in revisions] == list(range(1, len(said) + 2))
     live: dict[str, Any] = {name: f"{name} says nothing" for name in names}
     for revision in revisions[1:]:
         name, text = said[revision.number]
         live[name] = text
-        configs = load_snapshot(place, "development", revision.number).configs
+        configs = load_snapshot(place, "test", revision.number).configs
         assert {
             one: configs[f"specialized_models/{one}"].values["instructions"] for one in names
         } == live
@@ -230,15 +226,15 @@ def test_processes_killed_at_any_moment_leave_the_environment_whole(place: Proje
     def work(seed: int) -> None:
         for turn in range(1000):
             profile = "balanced" if (turn + seed) % 2 else "high_accuracy"
-            switch_config(place, profile=profile, environment="development")
+            switch_config(place, profile=profile, environment="test")
             if turn % 3 == 2:
-                rollback(place, environment="development")
+                rollback(place, environment="test")
 
     killed = 0
     for seed in range(KILLS):
         killed += kill_after(lambda seed=seed: work(seed), 0.02 + 0.08 * (seed % 15) / 15)
         require_agreement(place)
-    deploy_config(place, ["gpt4"], environment="development")
+    deploy_config(place, ["gpt4"], environment="test")
     require_agreement(place)
     assert left_over(place) == []
     print(f"{killed} kills among {live_number(place)} revisions")

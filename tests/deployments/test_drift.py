@@ -20,14 +20,14 @@ from modelyard.deployments.drift import DriftedFile, find_drift
 from modelyard.deployments.effective import load_effective
 from modelyard.deployments.revisions import NotDeployed
 
-FOLDER = ".models/deployed/development"
+FOLDER = ".models/deployed/test"
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Project:
     project = write_deploy_project(tmp_path / "project")
-    deploy_config(project, environment="development", every_config=True)
-    switch_config(project, profile="high_accuracy", environment="development")
+    deploy_config(project, environment="test", every_config=True)
+    switch_config(project, profile="high_accuracy", environment="test")
     return project
 
 
@@ -36,7 +36,7 @@ def found(place: Project) -> list[tuple[str, str]]:
 
 
 def drift(place: Project) -> tuple[DriftedFile, ...]:
-    return find_drift(place, "development").files
+    return find_drift(place, "test").files
 
 
 def test_nothing_is_found_where_nothing_was_touched(place: Project) -> None:
@@ -44,19 +44,19 @@ def test_nothing_is_found_where_nothing_was_touched(place: Project) -> None:
 
 
 def test_a_changed_setting_is_told_and_changes_no_answer(place: Project) -> None:
-    file = place.deployed("development") / "language_models" / "gpt4.yaml"
+    file = place.deployed("test") / "language_models" / "gpt4.yaml"
     file.write_text(file.read_text().replace("timeout: 60 seconds", "timeout: 1 second"))
     (changed,) = drift(place)
     assert (changed.what, changed.path) == ("changed", f"{FOLDER}/language_models/gpt4.yaml")
     assert [(one.key, one.before, one.after) for one in changed.settings] == [
         ("timeout", "60 seconds", "1 second")
     ]
-    model = load_effective("development", None, project=place).model.settings
+    model = load_effective("test", None, project=place).model.settings
     assert model.timeout_s == 60.0
 
 
 def test_a_changed_comment_and_a_broken_file_are_found_too(place: Project) -> None:
-    folder = place.deployed("development")
+    folder = place.deployed("test")
     with (folder / "integration.yaml").open("a") as stream:
         stream.write("# by hand\n")
     (folder / "language_models" / "claude.yaml").write_bytes(b"\xff{")
@@ -67,7 +67,7 @@ def test_a_changed_comment_and_a_broken_file_are_found_too(place: Project) -> No
 
 
 def test_a_changed_choice_of_a_profile_is_told(place: Project) -> None:
-    file = place.deployed("development") / "profiles.yaml"
+    file = place.deployed("test") / "profiles.yaml"
     file.write_text("code_analysis: balanced\n")
     (changed,) = drift(place)
     assert ("code_analysis", "high_accuracy", "balanced") in [
@@ -76,7 +76,7 @@ def test_a_changed_choice_of_a_profile_is_told(place: Project) -> None:
 
 
 def test_missing_and_extra_files_are_found(place: Project) -> None:
-    folder = place.deployed("development")
+    folder = place.deployed("test")
     (folder / "profiles.yaml").unlink()
     (folder / "language_models" / "mine.yaml").write_text("x: 1\n")
     (folder / "link").symlink_to("/etc/passwd")
@@ -91,7 +91,7 @@ def test_missing_and_extra_files_are_found(place: Project) -> None:
 
 
 def test_a_file_that_became_a_link_is_changed(place: Project) -> None:
-    file = place.deployed("development") / "integration.yaml"
+    file = place.deployed("test") / "integration.yaml"
     other = place.root / "elsewhere.yaml"
     other.write_text(file.read_text())
     file.unlink()
@@ -101,11 +101,11 @@ def test_a_file_that_became_a_link_is_changed(place: Project) -> None:
 
 @pytest.mark.parametrize("how", ["gone", "elsewhere", "a folder", "nothing left"])
 def test_a_link_that_does_not_lead_to_the_revision_is_found(place: Project, how: str) -> None:
-    link = place.deployed("development")
+    link = place.deployed("test")
     target = link.resolve()
     link.unlink()
     if how == "elsewhere":
-        link.symlink_to(".revisions/development-1")
+        link.symlink_to(".revisions/test-1")
     elif how == "a folder":
         target.rename(link)
     elif how == "nothing left":
@@ -117,20 +117,20 @@ def test_a_link_that_does_not_lead_to_the_revision_is_found(place: Project, how:
 
 
 def test_the_next_deployment_mends_what_was_changed(place: Project) -> None:
-    folder = place.deployed("development")
+    folder = place.deployed("test")
     (folder / "profiles.yaml").unlink()
     (folder / "extra.yaml").write_text("x: 1\n")
     edit(place, "language_models/gpt4_config", "60 seconds", "61 seconds")
-    deploy_config(place, ["gpt4"], environment="development")
+    deploy_config(place, ["gpt4"], environment="test")
     require_agreement(place)
-    os.unlink(place.deployed("development"))  # noqa: PTH108
+    os.unlink(place.deployed("test"))  # noqa: PTH108
     edit(place, "language_models/gpt4_config", "61 seconds", "62 seconds")
-    deploy_config(place, ["gpt4"], environment="development")
+    deploy_config(place, ["gpt4"], environment="test")
     require_agreement(place)
 
 
 def test_deploying_what_is_live_already_mends_what_was_changed(place: Project) -> None:
-    folder = place.deployed("development")
+    folder = place.deployed("test")
     outside = place.root / "outside"
     (folder / "language_models").rename(outside)
     before = {path.name: path.read_text() for path in outside.iterdir()}
@@ -140,7 +140,7 @@ def test_deploying_what_is_live_already_mends_what_was_changed(place: Project) -
     (folder / "integration.yaml").unlink()
     (folder / "integration.yaml").mkdir()
     (folder / "extra.yaml").write_text("x: 1\n")
-    done = deploy_config(place, ["gpt4"], environment="development")
+    done = deploy_config(place, ["gpt4"], environment="test")
     assert done.revision is None
     assert set(done.mended) >= {
         f"{FOLDER}/{name}"
@@ -150,12 +150,12 @@ def test_deploying_what_is_live_already_mends_what_was_changed(place: Project) -
     assert (outside / "gpt4.yaml").read_text() == "changed: here\n"
     mended = {path.name: path.read_text() for path in (folder / "language_models").iterdir()}
     assert mended == before
-    assert deploy_config(place, ["gpt4"], environment="development").mended == ()
+    assert deploy_config(place, ["gpt4"], environment="test").mended == ()
 
 
 @pytest.mark.parametrize("how", ["gone", "elsewhere", "nothing left"])
 def test_a_link_that_leads_elsewhere_is_mended_too(place: Project, how: str) -> None:
-    link = place.deployed("development")
+    link = place.deployed("test")
     if how != "gone":
         shutil.rmtree(link.resolve())
     if how != "nothing left":
@@ -163,7 +163,7 @@ def test_a_link_that_leads_elsewhere_is_mended_too(place: Project, how: str) -> 
     if how == "elsewhere":
         link.symlink_to("/etc")
         assert {what for what, _ in found(place)} == {"link", "missing"}
-    assert FOLDER in deploy_config(place, ["gpt4"], environment="development").mended
+    assert FOLDER in deploy_config(place, ["gpt4"], environment="test").mended
     require_agreement(place)
 
 

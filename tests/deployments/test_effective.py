@@ -190,42 +190,43 @@ def test_the_project_is_the_one_around_the_current_folder(
 
 
 def test_it_is_the_same_object_until_something_goes_live(place: Project) -> None:
-    deploy_config(place, environment="development", every_config=True)
-    first = load_effective("development", "code_analysis", project=place)
-    assert load_effective("development", "code_analysis", project=place) is first
-    switch_config(place, profile="high_accuracy", environment="development")
-    second = load_effective("development", "code_analysis", project=place)
+    deploy_config(place, environment="test", every_config=True)
+    first = load_effective("test", "code_analysis", project=place)
+    assert load_effective("test", "code_analysis", project=place) is first
+    switch_config(place, profile="high_accuracy", environment="test")
+    second = load_effective("test", "code_analysis", project=place)
     assert (first.revision, second.revision) == (1, 2)
     assert (first.samples, second.samples) == (1, 3)
 
 
 def test_a_switch_of_another_process_is_seen_at_the_next_call(place: Project) -> None:
-    deploy_config(place, environment="development", every_config=True)
-    assert load_effective("development", "code_analysis", project=place).samples == 1
+    deploy_config(place, environment="test", every_config=True)
+    assert load_effective("test", "code_analysis", project=place).samples == 1
     words = ["switch-config", "--profile", "high_accuracy", "--domain", "code_analysis"]
+    words += ["--env", "test"]
     subprocess.run(
         [sys.executable, "-m", "modelyard", "--project", str(place.root), *words],
         check=True,
         timeout=60,
         capture_output=True,
     )
-    assert load_effective("development", "code_analysis", project=place).samples == 3
+    assert load_effective("test", "code_analysis", project=place).samples == 3
 
 
 def test_threads_and_forked_processes_see_a_switch_as_well(place: Project) -> None:
-    deploy_config(place, environment="development", every_config=True)
-    assert load_effective("development", "code_analysis", project=place).samples == 1
+    deploy_config(place, environment="test", every_config=True)
+    assert load_effective("test", "code_analysis", project=place).samples == 1
 
     def child() -> None:
-        assert load_effective("development", "code_analysis", project=place).samples == 1
-        switch_config(place, profile="high_accuracy", environment="development")
-        assert load_effective("development", "code_analysis", project=place).samples == 3
+        assert load_effective("test", "code_analysis", project=place).samples == 1
+        switch_config(place, profile="high_accuracy", environment="test")
+        assert load_effective("test", "code_analysis", project=place).samples == 3
 
     assert os.waitpid(fork(child), 0)[1] == 0
     seen: list[int] = []
 
     def look() -> None:
-        calls = (load_effective("development", "code_analysis", project=place) for _ in range(200))
+        calls = (load_effective("test", "code_analysis", project=place) for _ in range(200))
         seen.extend(found.samples for found in calls)
 
     threads = [threading.Thread(target=look) for _ in range(8)]
@@ -239,11 +240,11 @@ def test_threads_and_forked_processes_see_a_switch_as_well(place: Project) -> No
 def test_a_state_that_was_put_in_the_place_of_another_is_read(
     place: Project, tmp_path: Path
 ) -> None:
-    deploy_config(place, environment="development", every_config=True)
+    deploy_config(place, environment="test", every_config=True)
     other = write_deploy_project(tmp_path / "other")
     edit(other, "performance_profiles/balanced", "timeout: 30 seconds", "timeout: 40 seconds")
-    deploy_config(other, environment="development", every_config=True)
-    found = load_effective("development", "code_analysis", project=place)
+    deploy_config(other, environment="test", every_config=True)
+    found = load_effective("test", "code_analysis", project=place)
     assert found.model.settings.timeout_s == 30.0
     other.state_db.replace(place.state_db)
     for tail in ("-wal", "-shm"):
@@ -251,17 +252,17 @@ def test_a_state_that_was_put_in_the_place_of_another_is_read(
         with_tail = other.state_db.with_name(f"state.db{tail}")
         if with_tail.exists():
             with_tail.replace(place.state_db.with_name(f"state.db{tail}"))
-    found = load_effective("development", "code_analysis", project=place)
+    found = load_effective("test", "code_analysis", project=place)
     assert (found.revision, found.model.settings.timeout_s) == (1, 40.0)
 
 
 def test_a_warm_call_takes_microseconds(place: Project) -> None:
-    deploy_config(place, environment="development", every_config=True)
-    load_effective("development", "code_analysis", project=place)
+    deploy_config(place, environment="test", every_config=True)
+    load_effective("test", "code_analysis", project=place)
     times = []
     for _ in range(2000):
         start = time.perf_counter()
-        load_effective("development", "code_analysis", project=place)
+        load_effective("test", "code_analysis", project=place)
         times.append(time.perf_counter() - start)
     median_us = sorted(times)[1000] * 1e6
     print(f"a warm call takes {median_us:.1f} us (median of 2,000)")

@@ -21,30 +21,30 @@ from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
 from modelyard.deployments.deploy import Deployment
 from modelyard.deployments.effective import load_effective
-from modelyard.deployments.revisions import load_revision
+from modelyard.deployments.revisions import NotDeployed, load_revision
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Project:
     project = write_deploy_project(tmp_path / "project")
-    deploy_config(project, environment="development", every_config=True)
+    deploy_config(project, environment="test", every_config=True)
     return project
 
 
 def switch(place: Project, profile: str, domain: str | None = None) -> Deployment:
-    return switch_config(place, profile=profile, domain=domain, environment="development")
+    return switch_config(place, profile=profile, domain=domain, environment="test")
 
 
 def undo(place: Project) -> Deployment:
-    return undo_switch(place, environment="development")
+    return undo_switch(place, environment="test")
 
 
 def profiles(place: Project) -> dict[str, str]:
-    return dict(load_revision(place, "development").profiles)
+    return dict(load_revision(place, "test").profiles)
 
 
 def in_use(place: Project, domain: str = "code_analysis") -> str | None:
-    return load_effective("development", domain, project=place).profile
+    return load_effective("test", domain, project=place).profile
 
 
 def test_a_switch_changes_one_domain_and_says_every_setting_that_really_changes(
@@ -64,7 +64,7 @@ def test_a_switch_changes_one_domain_and_says_every_setting_that_really_changes(
     ]
     assert in_use(place) == "high_accuracy"
     assert in_use(place, "summarization") == "balanced"
-    assert yaml.safe_load((place.deployed("development") / "profiles.yaml").read_text()) == {
+    assert yaml.safe_load((place.deployed("test") / "profiles.yaml").read_text()) == {
         "code_analysis": "high_accuracy"
     }
     require_agreement(place)
@@ -80,9 +80,7 @@ def test_a_task_of_the_integration_is_a_domain_of_its_own(place: Project) -> Non
     switch(place, "high_accuracy", "summaries")
     assert in_use(place, "summaries") == "high_accuracy"
     assert in_use(place, "summarization") == "balanced"
-    assert load_effective("development", "summaries", project=place).specialized_model == (
-        "summarization"
-    )
+    assert load_effective("test", "summaries", project=place).specialized_model == ("summarization")
 
 
 def test_the_same_switch_again_does_nothing(place: Project) -> None:
@@ -106,16 +104,16 @@ def test_where_nothing_is_live_what_is_needed_goes_along(place: Project) -> None
 
 
 def test_a_profile_that_is_not_live_goes_along_alone(place: Project) -> None:
-    deploy_config(place, ["code_analysis"], environment="test")
-    done = switch_config(place, profile="high_accuracy", environment="test")
+    deploy_config(place, ["code_analysis"], environment="production")
+    done = switch_config(place, profile="high_accuracy", environment="production")
     assert [one.config for one in done.plan.configs] == ["performance_profiles/high_accuracy"]
 
 
 def test_where_nothing_is_live_every_domain_of_the_project_can_be_switched_at_once(
     place: Project,
 ) -> None:
-    switch_config(place, profile="high_accuracy", environment="test")
-    chosen = load_revision(place, "test").profiles
+    switch_config(place, profile="high_accuracy", environment="production")
+    chosen = load_revision(place, "production").profiles
     assert sorted(chosen) == ["code_analysis", "summaries", "summarization"]
 
 
@@ -141,13 +139,13 @@ def test_undo_gives_back_the_profile_before_and_keeps_what_was_deployed_since(
 ) -> None:
     switch(place, "high_accuracy", "code_analysis")
     edit(place, "language_models/gpt4_config", "60 seconds", "50 seconds")
-    deploy_config(place, ["gpt4"], environment="development")
+    deploy_config(place, ["gpt4"], environment="test")
     done = undo(place)
     assert done.revision is not None
     assert (done.revision.number, done.revision.from_revision) == (4, 1)
     assert profiles(place) == {}
     assert in_use(place) == "balanced"
-    model = load_effective("development", None, project=place).model.settings
+    model = load_effective("test", None, project=place).model.settings
     assert model.timeout_s == 50.0
     require_agreement(place)
 
@@ -162,24 +160,52 @@ def test_undo_of_an_undo_goes_one_further_back(place: Project) -> None:
     assert profiles(place) == {"code_analysis": "high_accuracy"}
     undo(place)
     assert profiles(place) == {}
-    with pytest.raises(ModelyardError, match="there is no switch left to undo in development"):
+    with pytest.raises(ModelyardError, match="there is no switch left to undo in test"):
         undo(place)
 
 
 def test_a_rollback_brings_back_what_can_be_undone(place: Project) -> None:
     switch(place, "high_accuracy", "code_analysis")
     undo(place)
-    rollback(place, environment="development", to=2)
+    rollback(place, environment="test", to=2)
     assert in_use(place) == "high_accuracy"
     undo(place)
     assert in_use(place) == "balanced"
 
 
 def test_the_first_revision_can_be_a_switch_that_is_undone(place: Project) -> None:
-    switch_config(place, profile="high_accuracy", environment="test")
-    done = undo_switch(place, environment="test")
+    switch_config(place, profile="high_accuracy", environment="production")
+    done = undo_switch(place, environment="production")
     assert done.revision is not None
     assert done.revision.from_revision is None
-    assert load_revision(place, "test").profiles == {}
+    assert load_revision(place, "production").profiles == {}
     with pytest.raises(ModelyardError, match="no switch left"):
-        undo_switch(place, environment="test")
+        undo_switch(place, environment="production")
+
+
+def test_a_switch_in_development_changes_what_the_drafts_come_to(tmp_path: Path) -> None:
+    """Development runs the drafts; a switch there records the profiles and nothing else."""
+    project = write_deploy_project(tmp_path / "project")
+    assert load_effective("development", "code_analysis", project=project).samples == 1
+    done = switch_config(project, profile="high_accuracy", environment="development")
+    assert done.revision is not None and done.revision.configs == {}
+    assert done.plan.configs == () and done.plan.effects
+    assert load_effective("development", "code_analysis", project=project).samples == 3
+    draft = project.configs / "performance_profiles" / "high_accuracy.yaml"
+    draft.write_text(draft.read_text().replace("samples: 3", "samples: 5"))
+    assert load_effective("development", "code_analysis", project=project).samples == 5
+    undo_switch(project, environment="development")
+    assert load_effective("development", "code_analysis", project=project).samples == 1
+    with pytest.raises(NotDeployed):
+        load_effective("test", "code_analysis", project=project)
+
+
+def test_an_unfinished_draft_does_not_stop_a_switch_of_another_domain(tmp_path: Path) -> None:
+    project = write_deploy_project(tmp_path / "project")
+    draft = project.configs / "specialized_models" / "summarization.yaml"
+    draft.write_text(draft.read_text().replace("model: claude", "model: no_such_model"))
+    done = switch_config(
+        project, profile="high_accuracy", domain="code_analysis", environment="development"
+    )
+    assert done.revision is not None
+    assert load_effective("development", "code_analysis", project=project).samples == 3

@@ -380,17 +380,17 @@ def test_a_switch_is_taken_back_and_made_again(project: Path, result: Result) ->
 def test_the_configs_that_are_live_are_still_the_same_as_the_files(
     project: Path, result: Result
 ) -> None:
-    for environment in ("development", "test"):
-        words = ("deploy-config", "--all", "--env", environment)
+    for environment in ("test", "production"):
+        words = ("deploy-config", "--all", "--yes", "--env", environment)
         assert not result(*words)["changes"], environment
 
 
 def test_a_deployment_is_rolled_back_to_a_stored_revision(project: Path, result: Result) -> None:
-    done = result("deploy-config", "--rollback", "--to", "1", "--env", "development")
-    assert (done["revision"], done["goes_back_to"]) == (4, 1)
-    (newest,) = [one for one in result("deployments", "--env", "development") if one["live"]]
-    assert (newest["action"], newest["from_revision"]) == ("rollback", 1)
-    assert "language_models/local_llm" in newest["removed"]
+    done = result("deploy-config", "--rollback", "--to", "2", "--env", "test")
+    assert (done["revision"], done["goes_back_to"]) == (4, 2)
+    (newest,) = [one for one in result("deployments", "--env", "test") if one["live"]]
+    assert (newest["action"], newest["from_revision"]) == ("rollback", 2)
+    assert newest["profiles"][0]["domain"] == "code_analysis"
 
 
 def test_revisions_of_the_history_are_compared(project: Path, result: Result) -> None:

@@ -15,7 +15,7 @@ from modelyard.cli.deploying import (
     do_plan_file,
     do_request,
 )
-from modelyard.cli.options import DryRun, Environment, Json, Wait
+from modelyard.cli.options import DryRun, EnvironmentName, Json, Wait
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
 
@@ -25,7 +25,14 @@ def deploy_config(
         list[str] | None,
         typer.Argument(metavar="FILE", help="A path, a path below configs/, KIND/NAME, or a name."),
     ] = None,
-    environment: Environment = None,
+    environment: Annotated[
+        EnvironmentName | None,
+        typer.Option(
+            "--env",
+            envvar="MODELS_ENV",
+            help="The environment, which must be named; not development.",
+        ),
+    ] = None,
     every_config: Annotated[
         bool,
         typer.Option("--all", help="Every config; those no longer in configs/ are removed."),
@@ -55,6 +62,8 @@ def deploy_config(
     Without a difference nothing is done, except that deployed files changed by hand are written
     again.
 
+    Development runs the drafts in configs/, so nothing is deployed there.
+
     Production asks for confirmation on a terminal, and needs --yes without one. A plan file is
     refused when the revision, files or contents that it was made from have changed since.
 
@@ -77,6 +86,7 @@ def deploy_config(
           SETTING is {"key", "change": "added", "changed" or "removed", "before", "after"};
           a plan file holds these keys up to "effects", and what it is bound to
     """
+    from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
     from modelyard.deployments.deploy import deployment_request
     from modelyard.deployments.plan import Request
 
@@ -102,8 +112,17 @@ def deploy_config(
             )
         do_plan_file(("deploy", "rollback"), environment, options)
         return
+    if environment is None:
+        raise InvalidInput(
+            "no environment was named", hint="such as `--env production`; or set MODELS_ENV"
+        )
+    if environment == DEFAULT_ENVIRONMENT:
+        raise InvalidInput(
+            f"{environment} runs the drafts in configs/, so nothing is deployed there",
+            hint="name another environment; `models switch-config` chooses profiles here too",
+        )
     if back:
         request = Request(action="rollback", to=to)
     else:
         request = deployment_request(find_project(), files or [], every_config=every_config)
-    do_request(request, environment or "development", options)
+    do_request(request, environment, options)

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, check_name
 from modelyard.deployments.drift import repair_files
@@ -19,9 +20,9 @@ from modelyard.deployments.revisions import (
     Revision,
     check_environment,
     hold_environment,
-    live_snapshot,
 )
-from modelyard.deployments.snapshot import snapshot_digest
+from modelyard.deployments.running import running_snapshot
+from modelyard.deployments.snapshot import Snapshot, snapshot_digest
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,7 +78,7 @@ def carry_out(
     """
     check_environment(bound.environment)
     with hold_environment(project, bound.environment, wait_s=wait_s) as held:
-        number, live = live_snapshot(project, bound.environment)
+        number, live = running_snapshot(project, bound.environment)
         if number and live.digest == snapshot_digest(bound.contents, bound.profiles):
             plan = build_plan(replace(bound, from_revision=number), live, live)
             return _publish(held, plan, reason)
@@ -89,8 +90,11 @@ def carry_out(
 def _publish(held: HeldEnvironment, plan: Plan, reason: str | None) -> Deployment:
     if not plan.changes:
         return Deployment(plan=plan, revision=None, mended=repair_files(held))
+    after = plan.after
+    if held.environment == DEFAULT_ENVIRONMENT:  # drafts run there; only profiles are recorded
+        after = Snapshot(profiles=after.profiles)
     revision = held.publish(
-        plan.after,
+        after,
         action=plan.preconditions.request.action,
         from_revision=plan.preconditions.goes_back_to,
         reason=reason,

@@ -19,11 +19,12 @@ from modelyard.configs.compare import (
     mask_problems,
 )
 from modelyard.configs.fields import SettingValue, walk_settings
-from modelyard.configs.kinds import ENVIRONMENTS, KINDS
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT, ENVIRONMENTS, KINDS
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import resolve
 from modelyard.core.errors import InvalidInput, KeyPath, ProblemsFound, did_you_mean, dotted
 from modelyard.deployments.revisions import load_revision, load_snapshot
+from modelyard.deployments.running import running_snapshot
 from modelyard.deployments.snapshot import split_label
 from modelyard.settings.build import build_settings
 
@@ -149,13 +150,16 @@ def _load_config(catalogue: ConfigCatalogue, word: str, environment: str | None)
 
 
 def _load_live(catalogue: ConfigCatalogue, environment: str, number: int | None) -> _Side:
-    revision = load_revision(catalogue.project, environment, number)
-    snapshot = load_snapshot(catalogue.project, environment, revision.number)
+    if number is None and environment == DEFAULT_ENVIRONMENT:
+        name, (_, snapshot) = environment, running_snapshot(catalogue.project, environment)
+    else:
+        revision = load_revision(catalogue.project, environment, number)
+        name = f"{environment}@{revision.number}"
+        snapshot = load_snapshot(catalogue.project, environment, revision.number)
     configs = {
         label: _config(label, snapshot.settings(label), content.values)
         for label, content in snapshot.configs.items()
     }
-    name = f"{environment}@{revision.number}"
     return _Side(name, environment, configs, snapshot.profiles)
 
 

@@ -14,6 +14,7 @@ from pathlib import Path
 from typing import Annotated, Any, Literal, TypeVar
 
 from modelyard.configs.compare import SettingChange, compare_flat, flat_settings
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.integration import (
     Budgets,
     FallbackStrategy,
@@ -38,9 +39,9 @@ from modelyard.deployments.revisions import (
     Stamp,
     check_environment,
     find_live,
-    load_snapshot,
     not_deployed,
 )
+from modelyard.deployments.running import drafts_stamp, running_snapshot
 from modelyard.deployments.snapshot import Snapshot
 from modelyard.settings.units import MONEY, TOKENS
 
@@ -137,7 +138,9 @@ class Effective:
 class _Kept:
     """What was live when this process last read it."""
 
-    stamp: Stamp
+    stamp: tuple[Stamp | None, Any]
+    """The live revision and, in development, the drafts."""
+    number: int
     snapshot: Snapshot
     effective: dict[str | None, Effective]
 
@@ -150,20 +153,23 @@ def load_effective(
 ) -> Effective:
     """The effective settings of a domain; None is for requests without a domain.
 
-    From any thread, before or after a fork. Raises NotDeployed when nothing is live in the
-    environment, and InvalidInput when the domain is not.
+    In development from the drafts and the profiles switched to, elsewhere from what is deployed.
+    From any thread, before or after a fork. Raises NotDeployed when nothing is deployed, and
+    InvalidInput when there is no such domain.
     """
     place = project or find_project()
     live = find_live(place, environment)
-    if live is None:
+    is_draft = environment == DEFAULT_ENVIRONMENT
+    if live is None and not is_draft:
         raise not_deployed(check_environment(environment))
+    stamp = (live, drafts_stamp(place) if is_draft else None)
     kept = _kept.get((place.root, environment))
-    if kept is None or kept.stamp != live:
-        snapshot = load_snapshot(place, environment, live.number)
-        kept = _kept[place.root, environment] = _Kept(live, snapshot, {})
+    if kept is None or kept.stamp != stamp:
+        number, snapshot = running_snapshot(place, environment)
+        kept = _kept[place.root, environment] = _Kept(stamp, number, snapshot, {})
     found = kept.effective.get(domain)
     if found is None:
-        found = build_effective(kept.snapshot, environment, live.number, domain)
+        found = build_effective(kept.snapshot, environment, kept.number, domain)
         kept.effective[domain] = found
     return found
 

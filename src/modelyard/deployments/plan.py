@@ -181,8 +181,8 @@ def _effects(before: Snapshot, after: Snapshot, environment: str) -> Iterator[Do
         return  # the live configs are not valid for this version, so there is nothing to compare
     new = Snapshot(configs=after.configs, profiles=before.profiles)
     for domain in live_domains(after):
-        now = build_effective(after, environment, 0, domain)
         try:
+            now = build_effective(after, environment, 0, domain)
             base = before if domain in known else new
             settings = compare_effective(build_effective(base, environment, 0, domain), now)
         except ModelyardError:

@@ -10,6 +10,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 
 from modelyard.configs.checking.check import check_configs
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import Document, resolve
 from modelyard.core.errors import (
@@ -32,6 +33,7 @@ from modelyard.deployments.revisions import (
     load_snapshot,
     not_deployed,
 )
+from modelyard.deployments.running import running_snapshot
 from modelyard.deployments.snapshot import Snapshot, content_of, require_closed, split_label
 
 
@@ -148,7 +150,7 @@ def _with_configs(live: Snapshot, gathered: Gathered, environment: str) -> Snaps
 
 def _propose_switch(project: Project, request: Request, environment: str) -> Plan:
     catalogue = ConfigCatalogue(project)
-    number, live = live_snapshot(project, environment)
+    number, live = running_snapshot(project, environment)
     profile = request.profile or ""
     asked = [
         *_missing_domains(catalogue, live, request.domain, environment),
@@ -237,7 +239,7 @@ def _propose_undo(project: Project, request: Request, environment: str) -> Plan:
     switch = standing[-1]
     earlier = {revision.number: revision for revision in history}.get(switch.number - 1)
     old = earlier.profiles if earlier else {}
-    number, live = live_snapshot(project, environment)
+    number, live = running_snapshot(project, environment)
     profiles = dict(live.profiles)
     for domain in {*old, *switch.profiles}:
         if old.get(domain) == switch.profiles.get(domain):
@@ -275,7 +277,9 @@ def _propose_rollback(project: Project, request: Request, environment: str) -> P
         raise not_deployed(environment)
     to = _nearest_before(history) if request.to is None else request.to
     after = load_snapshot(project, environment, to)
-    number, live = live_snapshot(project, environment)
+    number, live = running_snapshot(project, environment)
+    if environment == DEFAULT_ENVIRONMENT:
+        after = Snapshot(configs=live.configs, profiles=after.profiles)
     return _plan(project, request, environment, number, live, after, goes_back_to=to)
 
 
@@ -332,8 +336,12 @@ def _plan(
     goes_back_to: int | None = None,
 ) -> Plan:
     """The plan from the live snapshot to another one, which must be complete."""
-    require_closed(after, environment)
-    for domain in live_domains(after):
+    if environment == DEFAULT_ENVIRONMENT:  # drafts may be unfinished where nothing changes
+        domains = {key for key in after.profiles if after.profiles[key] != live.profiles.get(key)}
+    else:
+        require_closed(after, environment)
+        domains = set(live_domains(after))
+    for domain in sorted(domains):
         build_effective(after, environment, number, domain)
     preconditions = PlanPreconditions(
         request=request,

@@ -16,7 +16,30 @@ from modelyard.configs.reading.document import Resolved, load_document, resolve
 from modelyard.configs.reading.shape import check_shape
 from modelyard.core.errors import InvalidInput, ProblemsFound, dotted
 from modelyard.core.layout import Project, find_project
-from modelyard.deployments.revisions import load_snapshot
+from modelyard.deployments.revisions import live_snapshot, load_snapshot
+from modelyard.deployments.snapshot import Snapshot, content_of
+
+
+def running_snapshot(project: Project, environment: str) -> tuple[int, Snapshot]:
+    """What runs in an environment, and the number of its newest revision; 0 when there is none.
+
+    In development: every draft, with the profiles that `models switch-config` chose there.
+    Raises ProblemsFound for a draft that cannot be read.
+    """
+    number, live = live_snapshot(project, environment)
+    if environment != DEFAULT_ENVIRONMENT:
+        return number, live
+    catalogue = ConfigCatalogue(project)
+    drafts = [catalogue.read(path) for path in catalogue.paths()]
+    configs = {draft.label: content_of(resolve(draft, environment).values) for draft in drafts}
+    return number, Snapshot(configs=configs, profiles=live.profiles)
+
+
+def drafts_stamp(project: Project) -> tuple[tuple[str, int, int], ...]:
+    """Identifies the drafts of a project: path, time of change and size of each file."""
+    paths = ConfigCatalogue(project).paths()
+    statuses = [(str(path), path.stat()) for path in paths]
+    return tuple((path, status.st_mtime_ns, status.st_size) for path, status in statuses)
 
 
 def running_settings(project: Project, environment: str, kind: str) -> Mapping[str, Any]:
