@@ -38,7 +38,6 @@ from modelyard.deployments.snapshot import (
     snapshot_facts,
     split_label,
 )
-from modelyard.secrets.detection import mask_secrets
 from modelyard.settings.yaml_files import render_yaml
 
 Action = Literal["deploy", "switch", "undo", "rollback"]
@@ -235,6 +234,9 @@ class HeldEnvironment:
         reason: str | None = None,
     ) -> Revision:
         """Make a snapshot live as the next revision."""
+        # Imported here: a search reads revisions too, and starts 7 ms sooner without it.
+        from modelyard.secrets.detection import mask_secrets
+
         live = find_live(self.project, self.environment)
         number = live.number + 1 if live else 1
         files = render_files(snapshot, self.environment, number)

@@ -60,12 +60,14 @@ def find_related(
     chunk: the result's.  others: label and snapshot of each index; the result's own is skipped.
     Chunks of its own file are left out.
     """
+    others = [pair for pair in others if pair[0] != found.index.label and len(pair[1])]
+    if not others:
+        return ()
     mentions = find_mentions(chunk.text)[:_MENTIONS]
     links: dict[str, Related] = {}
     for rule in (_chunks_it_names, _chunks_that_name_it, _nearest_chunk):
         for index, snapshot in others:
-            is_own = index == found.index.label
-            if is_own or index in links or len(links) == _LINKS or not len(snapshot):
+            if index in links or len(links) == _LINKS:
                 continue
             for other, why in rule(found, chunk.path, mentions, snapshot):
                 if other.path != chunk.path:

@@ -8,10 +8,8 @@ from __future__ import annotations
 
 import hashlib
 import json
-import mmap
 import os
 import re
-from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
@@ -95,6 +93,10 @@ def fingerprint_weights(folder: Path) -> str:
 
     How the tensors are spread over files does not matter. Raises UnreadableWeights.
     """
+    # Imported here: a search, which computes no fingerprint of weights, starts sooner.
+    import mmap
+    from concurrent.futures import ThreadPoolExecutor
+
     files = weight_files(folder)
     if not files:
         raise UnreadableWeights("has no safetensors files", where=str(folder))
