@@ -19,7 +19,7 @@ from pathlib import Path
 
 from modelyard.adapters.manifest import MANIFEST_NAME, Manifest
 from modelyard.adapters.overview import measure_weights, summarize_adapters
-from modelyard.adapters.promote import promote_judged, promote_version
+from modelyard.adapters.promote import promote_if_allowed, promote_version
 from modelyard.adapters.rollback import roll_back
 from modelyard.adapters.versions import (
     AdapterVersion,
@@ -89,7 +89,7 @@ def main() -> int:
 
         def promote() -> None:
             base = locate_base(project, name)
-            assert promote_judged(project, second, base=base).moved
+            assert promote_if_allowed(project, second, base=base).moved
 
         def overview() -> None:
             summarize_adapters(project)

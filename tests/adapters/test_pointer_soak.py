@@ -14,7 +14,7 @@ from sound_versions import register_sound, require_agreement
 from killed import fork, kill_after
 from modelyard.adapters.gc import collect_garbage
 from modelyard.adapters.pointer import pointer_history
-from modelyard.adapters.promote import promote_judged, promote_version
+from modelyard.adapters.promote import promote_if_allowed, promote_version
 from modelyard.adapters.rollback import earlier_versions, roll_back
 from modelyard.adapters.versions import (
     active_number,
@@ -98,7 +98,7 @@ def test_processes_killed_while_they_move_the_pointer_leave_it_whole(busy_projec
 
 
 def move_at_random_from_here(project: Project, seed: int, until: float) -> None:
-    promote_judged(
+    promote_if_allowed(
         project, list_versions(project, "demo")[seed % 4], base=None, force=True, reason="x"
     )
     move_at_random(project, seed, until)

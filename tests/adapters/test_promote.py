@@ -15,7 +15,7 @@ from sound_versions import register_sound, require_agreement
 from killed import interruptions
 from modelyard.adapters.manifest import DamagedVersion
 from modelyard.adapters.pointer import pointer_history
-from modelyard.adapters.promote import judge_promotion, promote_judged, promote_version
+from modelyard.adapters.promote import apply_gate, promote_if_allowed, promote_version
 from modelyard.adapters.versions import AdapterVersion, active_number
 from modelyard.core.errors import GateBreached, InvalidInput, ModelyardError
 from modelyard.core.files import LockHeld, exclusive_lock, replace_link
@@ -234,7 +234,7 @@ def test_the_gate_compares_with_the_active_version(
 ) -> None:
     promote_version(bare_project, register("run-1", evaluation={**BETTER, "tuned": {"loss": 1.1}}))
     worse = register("run-2")
-    allowed, reason = judge_promotion(bare_project, worse)
+    allowed, reason = apply_gate(bare_project, worse)
     assert not allowed
     assert "loss 1.200 against 1.100" in reason
 
@@ -246,13 +246,13 @@ def test_the_gate_does_not_compare_across_bases_or_with_what_is_broken(
     other_base = {"name": "other", "fingerprint": "sha256:other"}
     active = register("run-1", evaluation=strong, base=other_base)
     promote_version(bare_project, active)
-    assert judge_promotion(bare_project, register("run-2")).allowed
+    assert apply_gate(bare_project, register("run-2")).allowed
 
     active = register("run-3", evaluation=strong)
     promote_version(bare_project, active)
-    assert not judge_promotion(bare_project, register("run-2")).allowed
+    assert not apply_gate(bare_project, register("run-2")).allowed
     (active.path / "MANIFEST.json").unlink()
-    assert judge_promotion(bare_project, register("run-2")).allowed
+    assert apply_gate(bare_project, register("run-2")).allowed
 
 
 def test_the_gate_judges_the_active_version_by_its_own_figures(
@@ -260,34 +260,36 @@ def test_the_gate_judges_the_active_version_by_its_own_figures(
 ) -> None:
     version = register("run-1")
     promote_version(bare_project, version)
-    assert judge_promotion(bare_project, version).allowed
+    assert apply_gate(bare_project, version).allowed
 
 
 def test_a_better_version_comes_into_use_and_the_history_says_why(bare_project: Project) -> None:
-    promote_judged(bare_project, register_sound(bare_project, "run-1", loss=1.2), base=None)
-    move = promote_judged(bare_project, register_sound(bare_project, "run-2", loss=1.0), base=None)
+    promote_if_allowed(bare_project, register_sound(bare_project, "run-1", loss=1.2), base=None)
+    move = promote_if_allowed(
+        bare_project, register_sound(bare_project, "run-2", loss=1.0), base=None
+    )
     assert (move.from_version, move.to_version, move.moved) == (1, 2, True)
     assert "loss 1.000 against 3.100 of the base" in (move.reason or "")
     assert pointer_history(bare_project, "demo")[-1] == move
 
 
 def test_a_worse_version_is_refused_with_the_numbers(bare_project: Project) -> None:
-    promote_judged(bare_project, register_sound(bare_project, "run-1", loss=1.0), base=None)
+    promote_if_allowed(bare_project, register_sound(bare_project, "run-1", loss=1.0), base=None)
     worse = register_sound(bare_project, "run-2", loss=1.5)
     for dry_run in (True, False):
         with pytest.raises(GateBreached, match=r"loss 1\.500 against 1\.000") as caught:
-            promote_judged(bare_project, worse, base=None, dry_run=dry_run)
+            promote_if_allowed(bare_project, worse, base=None, dry_run=dry_run)
         assert caught.value.exit_code == 4
     assert active_number(bare_project, "demo") == 1
 
 
 def test_a_worse_version_can_be_forced_with_a_reason(bare_project: Project) -> None:
-    promote_judged(bare_project, register_sound(bare_project, "run-1", loss=1.0), base=None)
+    promote_if_allowed(bare_project, register_sound(bare_project, "run-1", loss=1.0), base=None)
     worse = register_sound(bare_project, "run-2", loss=1.5)
     for no_reason in (None, "", " "):
         with pytest.raises(InvalidInput, match="--force needs a reason"):
-            promote_judged(bare_project, worse, base=None, force=True, reason=no_reason)
-    move = promote_judged(bare_project, worse, base=None, force=True, reason="shorter answers")
+            promote_if_allowed(bare_project, worse, base=None, force=True, reason=no_reason)
+    move = promote_if_allowed(bare_project, worse, base=None, force=True, reason="shorter answers")
     assert move.reason
     assert move.reason.startswith("shorter answers (forced, although it is worse")
 
@@ -295,8 +297,8 @@ def test_a_worse_version_can_be_forced_with_a_reason(bare_project: Project) -> N
 def test_a_version_that_was_never_judged_needs_force(bare_project: Project) -> None:
     version = register_sound(bare_project, "run-1", loss=None)
     with pytest.raises(GateBreached, match="it has not been evaluated"):
-        promote_judged(bare_project, version, base=None)
-    assert promote_judged(bare_project, version, base=None, force=True, reason="imported").moved
+        promote_if_allowed(bare_project, version, base=None)
+    assert promote_if_allowed(bare_project, version, base=None, force=True, reason="imported").moved
 
 
 def test_what_fails_verify_cannot_be_forced(bare_project: Project) -> None:
@@ -304,7 +306,7 @@ def test_what_fails_verify_cannot_be_forced(bare_project: Project) -> None:
     (version.path / "chat_template.jinja").chmod(0o600)
     (version.path / "chat_template.jinja").write_text("another")
     with pytest.raises(DamagedVersion, match="does not pass `models adapters verify`") as caught:
-        promote_judged(bare_project, version, base=None, force=True, reason="I want it")
+        promote_if_allowed(bare_project, version, base=None, force=True, reason="I want it")
     assert {problem.where for problem in caught.value.problems} == {"chat_template.jinja"}
     assert active_number(bare_project, "demo") is None
 
@@ -314,20 +316,20 @@ def test_a_version_trained_on_another_base_is_refused(
 ) -> None:
     version = register_sound(bare_project, "run-1")
     with pytest.raises(DamagedVersion) as caught:
-        promote_judged(bare_project, version, base=tiny_base)
+        promote_if_allowed(bare_project, version, base=tiny_base)
     assert any("was trained on tiny (sha256:base)" in str(one) for one in caught.value.problems)
 
 
 def test_the_active_version_stays_active_without_being_evaluated(bare_project: Project) -> None:
     version = register_sound(bare_project, "run-1", loss=9.0)
     promote_version(bare_project, version)
-    assert not promote_judged(bare_project, version, base=None).moved
+    assert not promote_if_allowed(bare_project, version, base=None).moved
 
 
 def test_a_dry_run_of_a_promotion_leaves_no_trace(bare_project: Project) -> None:
     version = register_sound(bare_project, "run-1")
     before = sorted(bare_project.root.rglob("*"))
-    move = promote_judged(bare_project, version, base=None, dry_run=True)
+    move = promote_if_allowed(bare_project, version, base=None, dry_run=True)
     assert (move.moved, move.from_version, move.to_version, move.sequence) == (True, None, 1, None)
     assert sorted(bare_project.root.rglob("*")) == before
 
@@ -338,12 +340,12 @@ def test_a_judged_promotion_cut_off_at_any_call_leaves_old_or_new(
 ) -> None:
     first = register_sound(bare_project, "run-1", loss=1.2)
     second = register_sound(bare_project, "run-2", loss=1.0)
-    promote_judged(bare_project, first, base=None)
+    promote_if_allowed(bare_project, first, base=None)
     number = 0
-    for number in interruptions(lambda: promote_judged(bare_project, second, base=None), how):
+    for number in interruptions(lambda: promote_if_allowed(bare_project, second, base=None), how):
         assert active_number(bare_project, "demo") in (1, 2), number
         require_agreement(bare_project)
-        promote_judged(bare_project, second, base=None)
+        promote_if_allowed(bare_project, second, base=None)
         assert active_number(bare_project, "demo") == 2
         require_agreement(bare_project)
         promote_version(bare_project, first)

@@ -70,7 +70,7 @@ def test_old_and_new_eval_rows_are_reported_apart(trained: Project) -> None:
 
 
 def test_a_version_that_forgot_what_its_parent_knew_is_not_promoted(trained: Project) -> None:
-    from modelyard.adapters.promote import judge_promotion, promote_version
+    from modelyard.adapters.promote import apply_gate, promote_version
 
     promote_version(trained, load_version(trained, "flowers", 1))
     rows = flower_rows(24, start=500)
@@ -86,7 +86,7 @@ def test_a_version_that_forgot_what_its_parent_knew_is_not_promoted(trained: Pro
     before = load_evaluation(load_version(trained, "flowers", 1).path)
     assert figures["old"]["fingerprint"] == before["fingerprint"]
     assert figures["old"]["loss"] > before["tuned"]["loss"]
-    assert not judge_promotion(trained, child).allowed
+    assert not apply_gate(trained, child).allowed
 
 
 def test_replay_mixes_in_the_asked_share_of_old_rows_always_the_same(trained: Project) -> None:

@@ -1,4 +1,7 @@
-"""Garbage collection: old versions that nothing needs are removed, each in one rename."""
+"""Garbage collection: removes old versions that nothing needs, each in one rename; and pins.
+
+A pinned version is kept until it is unpinned.
+"""
 
 from __future__ import annotations
 
@@ -25,18 +28,18 @@ KEEP_NEWEST = 3
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class GarbageCollection:
-    """What was removed of one adapter, or would be."""
+    """The versions of one adapter that were removed, or would be."""
 
     adapter: str
     """The adapter's name."""
     removed: Mapping[int, int]
-    """The size in bytes of each version that goes, by its number."""
+    """The size in bytes of each removed version, by its number."""
     kept: Mapping[int, str]
-    """Why each version that stays does, by its number."""
+    """Why each other version is kept, by its number."""
 
     @property
     def freed_bytes(self) -> int:
-        """The size of everything that goes."""
+        """The size of all removed versions."""
         return sum(self.removed.values())
 
 
@@ -48,11 +51,11 @@ def collect_garbage(
     dry_run: bool = False,
     wait_s: float = 0.0,
 ) -> GarbageCollection:
-    """Remove an adapter's versions but the `keep` newest and those that something needs.
+    """Remove an adapter's versions except the `keep` newest and those that are needed.
 
-    Never removed are the active version, the one a rollback would go to, and pinned ones. Also
-    clears away what killed processes left half removed. Raises InvalidInput when there is no such
-    adapter or a version is a link, ModelyardError when its pointer is broken.
+    Needed are the active version, the one a rollback would go to, and pinned ones. Also removes
+    what killed processes left half removed. Raises InvalidInput when there is no such adapter or a
+    version is a link, ModelyardError when its pointer is broken.
     """
     if keep < 1:
         raise InvalidInput(f"--keep must be at least 1, not {keep}")
@@ -80,36 +83,33 @@ def _plan(
             path = project.adapter_version(adapter, number)
             if path.is_symlink():
                 raise InvalidInput(
-                    "is a link; a version is a folder of its own",
+                    "is a link, where the folder of a version belongs",
                     where=project.show(path),
                     hint="remove the link by hand",
                 )
             removed[number] = folder_size_bytes(path)
-    return GarbageCollection(adapter=adapter, removed=removed, kept=dict(sorted(kept.items())))
+    return GarbageCollection(adapter=adapter, removed=removed, kept=kept)
 
 
 def _reasons_to_keep(
     project: Project, adapter: str, numbers: list[int], history: Sequence[PointerMove], keep: int
 ) -> dict[int, str]:
-    """The first reason to keep each version; the weightiest come first."""
+    """The most important reason to keep each version that must be kept."""
     active = active_number(project, adapter)
-    earlier = earlier_versions(history, active)
-    before = [number for number in earlier if number in numbers and number != active][:1]
-    reasons: dict[int, str] = {}
-    if active in numbers:
+    earlier = [number for number in earlier_versions(history, active) if number in numbers]
+    newest = "the newest" if keep == 1 else f"among the {keep} newest"
+    # The most important reason comes last, and replaces the others.
+    reasons = dict.fromkeys(numbers[-keep:], newest)
+    reasons |= dict.fromkeys(load_pins(project).get(adapter, {}), "pinned")
+    before = [number for number in earlier if number != active]
+    reasons |= dict.fromkeys(before[:1], "active before")
+    if active is not None:
         reasons[active] = "active"
-    for number in before:
-        reasons.setdefault(number, "active before")
-    for number in load_pins(project).get(adapter, {}):
-        if number in numbers:
-            reasons.setdefault(number, "pinned")
-    for number in numbers[-keep:]:
-        reasons.setdefault(number, "the newest" if keep == 1 else f"among the {keep} newest")
-    return reasons
+    return {number: reasons[number] for number in numbers if number in reasons}
 
 
 def load_pins(project: Project) -> dict[str, dict[int, str | None]]:
-    """The pinned versions of every adapter, each with the reason that was given."""
+    """The pinned versions of every adapter, each with its reason."""
     if not project.state_db.exists():
         return {}
     pins: dict[str, dict[int, str | None]] = {}
@@ -137,7 +137,7 @@ def pin_version(
 
 
 def unpin_version(project: Project, adapter: str, number: int, *, wait_s: float = 0.0) -> bool:
-    """Take a version's pin away; returns whether it had one."""
+    """Remove a version's pin; returns whether it had one."""
     with adapter_lock(project, adapter, wait_s=wait_s), open_state(project) as state:
         deleted = state.execute(
             "DELETE FROM pins WHERE adapter = ? AND version = ?", (adapter, number)

@@ -1,7 +1,7 @@
-"""The link in models/trained/: moved in one rename, with its history.
+"""The link in models/trained/ to the active version: moved in one rename, with its history.
 
-A move is a pending row, then the link, then the row settled. A process killed in between leaves a
-pending row; the next move or reading of the history compares it with the link, and settles or
+A move writes a pending row, moves the link, and settles the row. A process killed in between leaves
+a pending row; the next move or reading of the history compares it with the link, and settles or
 deletes it. So the link is always right, and the history follows it.
 """
 
@@ -24,10 +24,10 @@ _READER_WAIT_S = 5.0
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PointerMove:
-    """One move of an adapter's link, as the history keeps it."""
+    """One move of an adapter's link, a row of the history."""
 
     sequence: int | None
-    """Its place in the order of all moves in the project; None when nothing had to move."""
+    """Its number among all moves in the project; None when nothing had to move."""
     adapter: str
     """The adapter's name."""
     action: str
@@ -37,7 +37,7 @@ class PointerMove:
     to_version: int
     """The active version after."""
     reason: str | None
-    """Why, in the words of whoever asked for it."""
+    """Why, in the words of the user."""
     moved_at: str
     """When, UTC."""
     moved: bool = True
@@ -46,24 +46,20 @@ class PointerMove:
 
 @dataclass(frozen=True, slots=True)
 class HeldPointer:
-    """An adapter's pointer while this process alone may move it."""
+    """The pointer of an adapter whose lock this process holds."""
 
     project: Project
     """The project of the adapter."""
     adapter: str
     """The adapter's name."""
     completed: PointerMove | None
-    """A move of a killed process that had moved the link, and whose row was settled just now."""
+    """A move of a killed process that had moved the link, and whose row is settled now."""
     state: sqlite3.Connection
     """The open state.db."""
 
-    def plan(self, number: int, *, action: str, reason: str | None) -> PointerMove:
-        """The move that `move` would make, now."""
-        return plan_move(self.project, self.adapter, number, action=action, reason=reason)
-
     def move(self, version: AdapterVersion, *, action: str, reason: str | None) -> PointerMove:
-        """Point the link at a version, and write that down; nothing when it leads there already."""
-        move = self.plan(version.number, action=action, reason=reason)
+        """Point the link at a version, and record the move; nothing when it is already active."""
+        move = plan_move(self.project, self.adapter, version.number, action=action, reason=reason)
         if not move.moved:
             return move
         inserted = self.state.execute(
@@ -83,7 +79,7 @@ class HeldPointer:
 
 @contextmanager
 def hold_pointer(project: Project, adapter: str, *, wait_s: float) -> Iterator[HeldPointer]:
-    """Hold an adapter's lock with its pointer and history brought into agreement.
+    """Hold an adapter's lock, after its history was brought into agreement with its link.
 
     Raises LockHeld when another process has it for longer than `wait_s` seconds.
     """
@@ -97,7 +93,7 @@ def hold_pointer(project: Project, adapter: str, *, wait_s: float) -> Iterator[H
 def plan_move(
     project: Project, adapter: str, number: int, *, action: str, reason: str | None
 ) -> PointerMove:
-    """What moving the link to a version would be; changes nothing."""
+    """The move of the link to a version; changes nothing."""
     active = active_number(project, adapter)
     return PointerMove(
         sequence=None,
@@ -118,7 +114,7 @@ def pointer_history(project: Project, adapter: str) -> list[PointerMove]:
         return []
     with open_state(project) as state:
         if _rows(state, adapter, settled=False):
-            # A move under way belongs to whoever makes it; a broken link stops moves, not readers.
+            # Another process may be moving it; a broken link stops moves, not readers.
             with suppress(ModelyardError), adapter_lock(project, adapter, wait_s=_READER_WAIT_S):
                 _recover(project, state, adapter)
         return _settled_moves(state, adapter)

@@ -1,8 +1,21 @@
-"""Promotion: making a version active, when it is whole and its figures allow it."""
+"""Promotion: makes a version active, when it is intact and its figures pass the gate.
+
+The gate is a pure rule over plain mappings, of the shape that evaluation writes and
+TRAINING_INFO.md keeps:
+
+    rows: 62
+    fingerprint: sha256:...                       # of the rows that were evaluated
+    base: {loss: 3.11, perplexity: 22.4, ...}     # the base model on them
+    tuned: {loss: 1.20, perplexity: 3.3, ...}     # the version on them
+    difference: {mean: -1.91, low: -2.1, high: -1.7}   # tuned minus base; low and high: 95%
+    old: {rows: 60, fingerprint: sha256:..., loss: 1.3}   # the version on its parent's rows, if any
+"""
 
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
+from dataclasses import replace
 from typing import Any, NamedTuple
 
 from modelyard.adapters.manifest import DamagedVersion, require_intact
@@ -15,17 +28,15 @@ from modelyard.core.layout import Project
 from modelyard.weights.local import LocalBase
 
 
-def judge_promotion(project: Project, version: AdapterVersion) -> PromotionDecision:
-    """Apply the gate to a version's recorded figures and those of the active version."""
+def apply_gate(project: Project, version: AdapterVersion) -> PromotionDecision:
+    """Decide on a version by its recorded figures and those of the active version."""
     number = active_number(project, version.adapter)
     active = None
-    if number is not None and number != version.number:
-        try:
+    if number not in (None, version.number):
+        with suppress(DamagedVersion):  # a damaged version must not block an intact one
             current = load_version(project, version.adapter, number)
             if current.manifest.base.fingerprint == version.manifest.base.fingerprint:
                 active = load_evaluation(current.path)
-        except DamagedVersion:
-            pass  # what is broken cannot stand in the way of what is whole
     return decide_promotion(load_evaluation(version.path), active)
 
 
@@ -42,7 +53,7 @@ def promote_version(
         return pointer.move(here, action="promote", reason=reason)
 
 
-def promote_judged(
+def promote_if_allowed(
     project: Project,
     version: AdapterVersion,
     *,
@@ -52,10 +63,10 @@ def promote_judged(
     dry_run: bool = False,
     wait_s: float = 0.0,
 ) -> PointerMove:
-    """Make a version active if it is whole and the gate allows it; the active version stays.
+    """Make a version active if it is intact and the gate allows it; nothing if it is active.
 
-    `force`, with a reason, overrides the gate and nothing else. Without `base` its modules are not
-    compared. Raises GateBreached with the numbers, DamagedVersion when the version is not whole.
+    `force`, with a reason, overrides only the gate. Without `base` its modules are not compared.
+    Raises GateBreached with the numbers, DamagedVersion when the version is not intact.
     """
     if force and not (reason and reason.strip()):
         raise InvalidInput(
@@ -65,24 +76,21 @@ def promote_judged(
 
     def plan() -> PointerMove:
         move = plan_move(project, version.adapter, version.number, action="promote", reason=reason)
-        if not move.moved:
-            return move
-        require_sound(project, version, base)
-        why = _require_allowed(project, version, force=force, reason=reason)
-        return plan_move(project, version.adapter, version.number, action="promote", reason=why)
+        if move.moved:
+            require_sound(project, version, base)
+            why = _require_allowed(project, version, force=force, reason=reason)
+            move = replace(move, reason=why)
+        return move
 
     if dry_run:
         return plan()
     with hold_pointer(project, version.adapter, wait_s=wait_s) as pointer:
-        # What the gate compares with must still be active when the link moves.
+        # The version that the gate compares with must still be active when the link moves.
         return pointer.move(version, action="promote", reason=plan().reason)
 
 
 def require_sound(project: Project, version: AdapterVersion, base: LocalBase | None) -> None:
-    """Return if `verify_version` finds nothing wrong; without `base`, what needs it is not asked.
-
-    Raises DamagedVersion with everything that is wrong.
-    """
+    """Raise DamagedVersion with everything that `verify_version` finds wrong."""
     here = load_version(project, version.adapter, version.number)
     if problems := verify_version(project, here, base):
         raise DamagedVersion(
@@ -96,14 +104,14 @@ def _require_allowed(
     project: Project, version: AdapterVersion, *, force: bool, reason: str | None
 ) -> str:
     """Why the version may become active, for the history. Raises GateBreached when it may not."""
-    decision = judge_promotion(project, version)
+    decision = apply_gate(project, version)
     if decision.allowed:
         return reason or decision.reason
     if force:
         return f"{reason} (forced, although {decision.reason})"
     raise GateBreached(
         f"{version.name} is not promoted: {decision.reason}",
-        hint='to use it all the same, say why: `--force --reason "..."`',
+        hint='to promote it nevertheless, say why: `--force --reason "..."`',
     )
 
 
@@ -119,8 +127,8 @@ def decide_promotion(
 ) -> PromotionDecision:
     """Allow a version that beats its base with confidence, and is not worse than the active one.
 
-    `active` are the figures of the active version on the same base; they count only when they come
-    from the same evaluation rows, or from rows that a continued version was judged on as well.
+    `active` are the figures of the active version on the same base. They count only when they are
+    of the same evaluation rows, or of rows that a continued version was evaluated on as well.
     """
     if not new:
         return PromotionDecision(False, "it has not been evaluated")
@@ -155,7 +163,7 @@ def decide_promotion(
 
 
 def _on_same_rows(new: Mapping[str, Any], active: Mapping[str, Any]) -> tuple[float, int] | None:
-    """The new version's loss on the rows that the active one was judged on, and their number."""
+    """The new version's loss on the rows of the active one's evaluation, and their number."""
     if active["fingerprint"] == new["fingerprint"]:
         return new["tuned"]["loss"], new["rows"]
     old = new.get("old")

@@ -1,13 +1,13 @@
-"""Rollback: back to the version that was active before, as the history says.
+"""Rollback: activates the version that was active before, according to the history.
 
-The history is read as a stack of what became active. A promotion puts its version on top. A
-rollback takes off what lies above the version it went to, so a second rollback goes one further
-back and never forth again. A link that was moved by other means counts as a promotion.
+The history is read as a stack of active versions. A promotion pushes its version. A rollback pops
+everything above the version it goes to, so a second rollback goes one version further back. A link
+that was moved by other means counts as a promotion.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from modelyard.adapters.manifest import DamagedVersion, require_intact
@@ -25,18 +25,18 @@ from modelyard.core.layout import Project
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Rollback:
-    """What a rollback came to."""
+    """The result of a rollback."""
 
     move: PointerMove
     """The move of the link."""
     skipped: tuple[int, ...] = ()
-    """Versions that were active in between, and are gone."""
+    """Versions that were active in between, and whose files are gone."""
     completed: bool = False
-    """Whether an interrupted rollback had moved the link already, and only its row was missing."""
+    """Whether an interrupted rollback had already moved the link, and only its row was missing."""
 
 
 def earlier_versions(history: Sequence[PointerMove], active: int | None) -> list[int]:
-    """The versions that were active before the one that is, nearest first."""
+    """The versions that were active before the active one, the latest first."""
     stack: list[int] = []
     for move in history:
         _see_active(stack, move.from_version)
@@ -52,7 +52,7 @@ def earlier_versions(history: Sequence[PointerMove], active: int | None) -> list
 
 
 def _see_active(stack: list[int], version: int | None) -> None:
-    """Put a version on top that is active, although no move of the history made it so."""
+    """Push a version that was active although no move in the history activated it."""
     if version is not None and stack[-1:] != [version]:
         stack.append(version)
 
@@ -66,11 +66,11 @@ def roll_back(
     dry_run: bool = False,
     wait_s: float = 0.0,
 ) -> Rollback:
-    """Point the link at the version that was active before, or at `to` if that ever was.
+    """Point the link at the version that was active before, or at `to` if that was ever active.
 
     A rollback that was killed after its rename is completed instead of going a second step back.
     Raises DamagedVersion when the files of that version are not as they were registered, and
-    ModelyardError when the history knows of none.
+    ModelyardError when no earlier version exists.
     """
     require_numbers(project, adapter)
     if dry_run:
@@ -89,35 +89,45 @@ def roll_back(
 def _choose(
     project: Project, adapter: str, history: Sequence[PointerMove], to: int | None
 ) -> tuple[AdapterVersion, tuple[int, ...]]:
-    """The version to go back to, whole, and those that are passed over because they are gone."""
+    """The intact version to go back to, and those that are skipped because they are gone."""
     active = active_number(project, adapter)
+    present = version_numbers(project, adapter)
     earlier = earlier_versions(history, active)
     if to is None:
-        number, skipped = _nearest(project, adapter, earlier, active)
+        number, skipped = _nearest(adapter, present, earlier, active)
     else:
-        number, skipped = _asked_for(project, adapter, history, active, to), ()
+        used = {move.to_version for move in history} | {move.from_version for move in history}
+        _require_used(adapter, present, used | {active}, to)
+        number, skipped = to, ()
     version = load_version(project, adapter, number)
     try:
         require_intact(version.path, version.manifest)
     except DamagedVersion as error:
-        error.hint = f"restore it from a backup{_others(project, adapter, earlier, number)}"
+        others = [
+            f"`--to {other}`"
+            for other in dict.fromkeys(earlier)
+            if other in present and other != number
+        ]
+        error.hint = "restore it from a backup, or " + (
+            f"go to another that was active: {', '.join(others)}"
+            if others
+            else f"activate another: `models adapters promote {adapter}@V`"
+        )
         raise
     return version, skipped
 
 
 def _nearest(
-    project: Project, adapter: str, earlier: Sequence[int], active: int | None
+    adapter: str, present: Sequence[int], earlier: Sequence[int], active: int | None
 ) -> tuple[int, tuple[int, ...]]:
-    present = version_numbers(project, adapter)
-    skipped: list[int] = []
-    for number in earlier:
-        if number in present and number != active:
-            return number, tuple(skipped)
-        if number not in present and number not in skipped:
-            skipped.append(number)
-    if active is None:
-        message = f"no version of {adapter} is active"
-    else:
+    """The latest earlier version that exists, and those after it that do not."""
+    found = [number for number in earlier if number in present and number != active]
+    after = earlier[: earlier.index(found[0])] if found else earlier
+    skipped = tuple(number for number in dict.fromkeys(after) if number not in present)
+    if found:
+        return found[0], skipped
+    message = f"no version of {adapter} is active"
+    if active is not None:
         message = f"no version of {adapter} was active before {adapter}@{active}"
     if skipped:
         gone = ", ".join(f"{adapter}@{number}" for number in skipped)
@@ -127,30 +137,20 @@ def _nearest(
     )
 
 
-def _asked_for(
-    project: Project, adapter: str, history: Sequence[PointerMove], active: int | None, to: int
-) -> int:
-    used = {move.to_version for move in history} | {move.from_version for move in history}
-    present = version_numbers(project, adapter)
-    if to not in used | {active}:
-        known = to in present
-        raise InvalidInput(
-            f"{adapter}@{to} was never active" if known else f"there is no {adapter}@{to}",
-            hint=f"`models adapters promote {adapter}@{to}` activates it"
-            if known
-            else f"`models adapters history {adapter}` shows what was active",
-        )
-    if to not in present:
+def _require_used(adapter: str, present: Sequence[int], used: Set[int | None], to: int) -> None:
+    """Raise InvalidInput unless the version `to` was active and exists."""
+    if to in used and to not in present:
         raise InvalidInput(
             f"{adapter}@{to} was active, and its files are gone",
             hint=f"there are: {', '.join(f'{adapter}@{number}' for number in present)}",
         )
-    return to
-
-
-def _others(project: Project, adapter: str, earlier: Sequence[int], number: int) -> str:
-    present = version_numbers(project, adapter)
-    others = [str(one) for one in dict.fromkeys(earlier) if one in present and one != number]
-    if not others:
-        return f", or activate another: `models adapters promote {adapter}@V`"
-    return f", or go to another that was active: `--to {'`, `--to '.join(others)}`"
+    if to not in used and to in present:
+        raise InvalidInput(
+            f"{adapter}@{to} was never active",
+            hint=f"`models adapters promote {adapter}@{to}` activates it",
+        )
+    if to not in used:
+        raise InvalidInput(
+            f"there is no {adapter}@{to}",
+            hint=f"`models adapters history {adapter}` shows what was active",
+        )

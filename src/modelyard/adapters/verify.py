@@ -9,9 +9,9 @@ from __future__ import annotations
 
 import math
 import re
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from pathlib import Path
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 import numpy as np
 
@@ -44,12 +44,12 @@ from modelyard.weights.local import LocalBase
 def verify_version(
     project: Project, version: AdapterVersion, base: LocalBase | None
 ) -> list[Diagnostic]:
-    """Everything that is wrong with a version; an empty list when it is fit for use.
+    """Everything that is wrong with a version; an empty list when it can be used.
 
     Its files are the manifest's, byte for byte, and no others; there are no pickles and no links;
     `base` is the one it was trained on; every key and shape is one of the base's, and not every
-    lora_B is zero; tokenizer and chat template are those it was trained with. Without `base`, what
-    needs it is not asked.
+    lora_B is zero; tokenizer and chat template are those it was trained with. Without `base`, the
+    checks that need it are left out.
     """
     folder, manifest = version.path, version.manifest
     checks: list[Callable[[], None]] = [
@@ -57,60 +57,49 @@ def verify_version(
         lambda: require_intact(folder, manifest),
         lambda: require_template(folder, manifest.template_hash),
     ]
-    if base is not None:
+    if any(path.is_symlink() or not path.exists() for path in folder.rglob("*")):
+        checks = checks[:1]  # no link is followed
+    elif base is not None:
         checks += [
             lambda: require_same_base(folder, manifest, base),
             lambda: require_fit(folder, base),
             lambda: require_base_tokenizer(folder, base.path),
         ]
     found: list[Diagnostic] = []
-    try:
-        require_safe_files(folder)
-    except ModelyardError as error:
-        if any(path.is_symlink() or not path.exists() for path in folder.rglob("*")):
-            return _problems(error, folder, project)  # what a link leads to is not opened
     for check in checks:
         try:
             check()
         except ModelyardError as error:
-            found += _problems(error, folder, project)
+            error.where = _inside(error.where, folder, project)
+            found += error.diagnostics()
         except OSError as error:
-            message = f"cannot be read: {error.strerror}"
-            found.append(
-                Diagnostic(message=message, where=_inside(error.filename, folder, project))
-            )
-    return list({(one.where, one.message): one for one in found}.values())
+            where = _inside(error.filename, folder, project)
+            found.append(Diagnostic(message=f"cannot be read: {error.strerror}", where=where))
+    return list({(problem.where, problem.message): problem for problem in found}.values())
 
 
 def verify_pointer(project: Project, adapter: str) -> list[Diagnostic]:
-    """What is wrong with the link in models/trained/: it leads elsewhere, or to what is gone."""
+    """The problems of the link in models/trained/: its target is wrong or missing."""
     try:
         number = active_number(project, adapter)
     except ModelyardError as error:
-        return [Diagnostic(message=error.message, where=error.where, hint=error.hint)]
+        return error.diagnostics()
     if number is None or number in version_numbers(project, adapter):
         return []
     return [
         Diagnostic(
-            message=f"leads to {adapter}@{number}, whose files are gone",
+            message=f"points to {adapter}@{number}, whose files are gone",
             where=project.show(project.trained_link(adapter)),
-            hint="restore them, or promote a version that is whole",
+            hint="restore them, or promote an intact version",
         )
     ]
 
 
-def _problems(error: ModelyardError, folder: Path, project: Project) -> list[Diagnostic]:
-    """An error as the problems it sums up, or as one, its place named within the version."""
-    if error.problems:
-        return list(error.problems)
-    where = _inside(error.where, folder, project)
-    return [Diagnostic(message=error.message, where=where, hint=error.hint)]
-
-
-def _inside(where: Any, folder: Path, project: Project) -> str | None:
-    if where is None or Path(str(where)) == folder:
-        return None
+def _inside(where: object, folder: Path, project: Project) -> str | None:
+    """A place as a name inside the version's folder, else relative to the project."""
     path = Path(str(where))
+    if where is None or path == folder:
+        return None
     return path.name if path.parent == folder else project.show(path)
 
 
@@ -118,9 +107,9 @@ PICKLES = (".bin", ".pt", ".pth", ".pkl", ".pickle", ".ckpt")
 
 
 def check_adapter_files(folder: Path, base: LocalBase) -> None:
-    """Return if the files in `folder` are a LoRA or DoRA adapter for `base`; nothing is loaded.
+    """Check that the files in `folder` are a LoRA or DoRA adapter for `base`; nothing is loaded.
 
-    A registered version must also be as its manifest says, byte for byte, and of this base.
+    A registered version must also match its manifest byte for byte, and be for this base.
     Raises AdapterMismatch with everything that is wrong, DamagedVersion when the manifest is broken
     or a file is not as it was registered.
     """
@@ -133,23 +122,23 @@ def check_adapter_files(folder: Path, base: LocalBase) -> None:
 
 
 def require_same_base(folder: Path, manifest: Manifest, base: LocalBase) -> None:
-    """Return if `base` is the one the version was trained on, else raise AdapterMismatch."""
+    """Raise AdapterMismatch unless `base` is the one that the version was trained on."""
     trained_on = manifest.base
     if trained_on.fingerprint != base.fingerprint:
         raise AdapterMismatch(
-            f"was trained on {trained_on.name} ({_short(trained_on.fingerprint)}), "
-            f"not on {base.name} ({_short(base.fingerprint)})",
+            f"was trained on {trained_on.name} ({trained_on.fingerprint[:19]}), "
+            f"not on {base.name} ({base.fingerprint[:19]})",
             where=str(folder),
             hint=f"use it with `--base-model {trained_on.name}`"
             if trained_on.name != base.name
-            else f"the files of {base.name} are others than they were then",
+            else f"the files of {base.name} have changed since then",
         )
 
 
 def require_fit(folder: Path, base: LocalBase) -> None:
-    """Return if config and weights are an adapter of all the modules they name in `base`.
+    """Check that config and weights are an adapter of all the modules they name in `base`.
 
-    Every key and shape is compared, and the values: no NaN, and not every lora_B zero.
+    Compares every key and shape, and checks the values: no NaN, and not every lora_B zero.
     Raises AdapterMismatch with everything that is wrong.
     """
     config = load_lora_config(folder / CONFIG_NAME)
@@ -169,10 +158,6 @@ def require_fit(folder: Path, base: LocalBase) -> None:
         raise AdapterMismatch(
             f"does not fit {base.name}: {parts} wrong", where=str(folder), problems=problems
         )
-
-
-def _short(fingerprint: str) -> str:
-    return fingerprint[:19]
 
 
 def require_safe_files(folder: Path) -> None:
@@ -224,44 +209,45 @@ def _by_module(entries: Iterable[TensorEntry]) -> tuple[_Modules, list[Diagnosti
     for entry in entries:
         found = _TENSOR.fullmatch(entry.name)
         if found is None:
-            message = "is no part of a LoRA or DoRA adapter of linear layers"
-            problems.append(Diagnostic(message=message, where=entry.name))
+            wrong = "is no part of a LoRA or DoRA adapter of linear layers"
         elif entry.dtype not in _FLOATS:
-            message = f"is of type {entry.dtype}, which no adapter is"
-            problems.append(Diagnostic(message=message, where=entry.name))
+            wrong = f"is of type {entry.dtype}, which no adapter is"
         elif entry.end - entry.start != math.prod(entry.shape) * _FLOATS[entry.dtype].size_bytes:
-            problems.append(Diagnostic(message="is not as long as its shape", where=entry.name))
+            wrong = "is not as long as its shape"
         else:
             modules.setdefault(found["module"], {})[found["part"]] = entry
+            continue
+        problems.append(Diagnostic(message=wrong, where=entry.name))
     return modules, problems
 
 
 def _compare(
     modules: _Modules, base_shapes: Mapping[str, tuple[int, ...]], config: LoraConfig
-) -> list[Diagnostic]:
-    """Every difference between the tensors there are and those the base and the config ask for."""
-    problems = []
+) -> Iterator[Diagnostic]:
+    """Every difference between the tensors there are and those that base and config require."""
     for module in sorted(modules.keys() | {name for name in base_shapes if config.adapts(name)}):
-        shape = base_shapes.get(module)
-        if shape is None:
-            problems.append(Diagnostic(message="is no linear module of the base", where=module))
-            continue
-        if not config.adapts(module):
+        if module not in base_shapes:
+            yield Diagnostic(message="is no linear module of the base", where=module)
+        elif not config.adapts(module):
             message = "is not among the config's target_modules, so PEFT would leave it out"
-            problems.append(Diagnostic(message=message, where=module))
-            continue
-        rows, columns = reversed(shape) if config.transposed else shape
-        rank = config.rank_of(module)
-        wanted: dict[str, tuple[int, ...]] = {"lora_A": (rank, columns), "lora_B": (rows, rank)}
-        if config.dora:
-            wanted["lora_magnitude_vector"] = (rows,)
-        found = {part: entry.shape for part, entry in modules.get(module, {}).items()}
-        for part in sorted(wanted.keys() | found.keys()):
-            has, needs = found.get(part), wanted.get(part)
-            if has != needs:
-                message = f"{part} is {_shape(has)}, and should be {_shape(needs)}"
-                problems.append(Diagnostic(message=message, where=module))
-    return problems
+            yield Diagnostic(message=message, where=module)
+        else:
+            wanted = _wanted_shapes(module, base_shapes[module], config)
+            found = {part: entry.shape for part, entry in modules.get(module, {}).items()}
+            for part in sorted(wanted.keys() | found.keys()):
+                has, needs = found.get(part), wanted.get(part)
+                if has != needs:
+                    message = f"{part} is {_shape(has)}, and should be {_shape(needs)}"
+                    yield Diagnostic(message=message, where=module)
+
+
+def _wanted_shapes(
+    module: str, base_shape: tuple[int, ...], config: LoraConfig
+) -> dict[str, tuple[int, ...]]:
+    rows, columns = reversed(base_shape) if config.transposed else base_shape
+    rank = config.rank_of(module)
+    magnitude = {"lora_magnitude_vector": (rows,)} if config.dora else {}
+    return {"lora_A": (rank, columns), "lora_B": (rows, rank), **magnitude}
 
 
 def _shape(shape: tuple[int, ...] | None) -> str:
@@ -283,10 +269,9 @@ _FLOATS = {
 }
 
 
-def _check_values(weights: Path, modules: _Modules) -> list[Diagnostic]:
-    """Refuse an adapter that holds NaN or infinity, or whose B is all zero: it equals the base."""
+def _check_values(weights: Path, modules: _Modules) -> Iterator[Diagnostic]:
+    """Refuse an adapter with NaN or infinity, or whose B is all zero: it equals the base."""
     data = np.memmap(weights, dtype=np.uint8, mode="r")
-    problems = []
     changes_something = False
     for module, parts in modules.items():
         for part, entry in parts.items():
@@ -294,9 +279,8 @@ def _check_values(weights: Path, modules: _Modules) -> list[Diagnostic]:
             # numpy has no bfloat16, and the bits answer both questions.
             bits = data[entry.start : entry.end].view(f"<u{kind.size_bytes}")
             if ((bits & kind.exponent) == kind.exponent).any():
-                problems.append(Diagnostic(message=f"{part} holds NaN or infinity", where=module))
+                yield Diagnostic(message=f"{part} holds NaN or infinity", where=module)
             if part == "lora_B" and not changes_something:
                 changes_something = bool((bits & kind.magnitude).any())
     if not changes_something:
-        problems.append(Diagnostic(message="every lora_B is zero, so it changes nothing"))
-    return problems
+        yield Diagnostic(message="every lora_B is zero, so it changes nothing")

@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
 
-from modelyard.adapters.promote import PromotionDecision, judge_promotion
+from modelyard.adapters.promote import PromotionDecision, apply_gate
 from modelyard.adapters.versions import (
     active_number,
     highest_number,
@@ -162,7 +162,7 @@ def _look_at_finished(
 ) -> Preview:
     version = load_version(project, spec.adapter, number)
     moves = promote and active_number(project, spec.adapter) != number
-    decision = judge_promotion(project, version) if moves else None
+    decision = apply_gate(project, version) if moves else None
     link = project.trained_link(spec.adapter)
     return Preview(
         action="nothing",

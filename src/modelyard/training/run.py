@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.manifest import Manifest
-from modelyard.adapters.promote import PromotionDecision, judge_promotion, promote_version
+from modelyard.adapters.promote import PromotionDecision, apply_gate, promote_version
 from modelyard.adapters.training_info import (
     installed_packages,
     render_training_info,
@@ -305,7 +305,7 @@ def _conclude(
     version = load_version(project, spec.adapter, number)
     decision = None
     if promote and active_number(project, spec.adapter) != number:
-        decision = judge_promotion(project, version)
+        decision = apply_gate(project, version)
         if decision.allowed:
             progress.stage(f"promote: {version.name}, one rename")
             promote_version(project, version, reason=f"fine-tune --promote: {decision.reason}")

@@ -56,7 +56,7 @@ def test_a_bit_flipped_in_the_registry_is_found_by_pull(
         spoiled = bytearray(whole)
         spoiled[bit // 8] ^= 1 << bit % 8
         blob.write_bytes(spoiled)
-        with pytest.raises(DamagedRegistry, match="SHA-256 is not its name") as refused:
+        with pytest.raises(DamagedRegistry, match="SHA-256 differs from its name") as refused:
             pull(there, registry, "demo")
         assert blob.name in (refused.value.where or "")
         assert whole_versions(there) == []

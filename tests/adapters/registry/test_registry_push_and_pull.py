@@ -114,7 +114,7 @@ def test_a_number_that_another_version_has_is_never_overwritten(
         push(there, theirs, registry, force=True)
     assert "--name demo-2" in (refused.value.hint or "")
     assert {path: path.read_bytes() for path in store.rglob("*") if path.is_file()} == before
-    with pytest.raises(VersionTaken, match="the project has another demo@1"):
+    with pytest.raises(VersionTaken, match="the project has a different demo@1"):
         pull(there, registry, "demo@1")
     assert load_version(there, "demo", 1).manifest == theirs.manifest
 
@@ -244,7 +244,7 @@ def test_a_base_at_hand_is_compared_and_the_adapter_proven_to_fit(
 
     pull_version(bare, registry, find_remote_version(registry, "strange"), progress=Noting())
     assert whole_versions(bare, "strange") == [1]
-    assert len(said) == 1 and "tiny, which is not at hand" in said[0]
+    assert len(said) == 1 and "tiny, which is not available locally" in said[0]
 
 
 def test_the_commands_say_what_they_did(here: Project, there: Project, store: Path) -> None:
@@ -270,7 +270,7 @@ def test_the_commands_say_what_they_did(here: Project, there: Project, store: Pa
     assert result["changed"] and result["tags"] == {"latest": 1, "in-use": 1}
     assert "already in" in models(here, "push", "demo", store.as_uri()).stdout
     would = models(there, "pull", "demo", store.as_uri(), "--dry-run")
-    assert "Would pull demo@1" in would.stdout and "not at hand" in would.stderr
+    assert "Would pull demo@1" in would.stdout and "not available locally" in would.stderr
     done = models(there, "pull", "demo", store.as_uri(), "--json")
     result = json.loads(done.stdout)
     assert (result["changed"], result["org"], result["base_checked"]) == (True, "techcorp", False)

@@ -134,7 +134,7 @@ def test_a_bit_flipped_in_the_bucket_is_refused_and_mended_by_force(
     spoiled[3] ^= 16
     blob.write_bytes(spoiled)
     done = models(there, guarded, "pull", "demo", guarded.url)
-    assert done.returncode == 1 and "SHA-256 is not its name" in done.stderr
+    assert done.returncode == 1 and "SHA-256 differs from its name" in done.stderr
     assert whole_versions(there) == []
     assert models(here, guarded, "push", "demo@1", guarded.url, "--force").returncode == 0
     assert models(there, guarded, "pull", "demo", guarded.url).returncode == 0

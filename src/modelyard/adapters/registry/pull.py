@@ -1,8 +1,8 @@
-"""Pulling a version from a registry: fetched aside, proven, and then visible in one rename.
+"""Pulling a version from a registry: its files are fetched and verified, then appear in one rename.
 
-Files wait in .models/incoming/ under their SHA-256, so a pull that was cut off goes on where it
-stopped. What the registry says is checked before anything is fetched, each file when it is whole,
-and the version once more as it will lie here; then one rename shows it. Nothing is promoted.
+Fetched files wait in .models/incoming/ under their SHA-256, so an interrupted pull continues. The
+record is checked before anything is fetched, each file when it is complete, and the version again
+in its final form. Nothing is promoted.
 """
 
 from __future__ import annotations
@@ -14,7 +14,12 @@ from pathlib import Path
 
 from modelyard.adapters.lora import WEIGHTS_NAME, AdapterMismatch
 from modelyard.adapters.manifest import MANIFEST_NAME, DamagedVersion, FileEntry
-from modelyard.adapters.registry.record import DamagedRegistry, RemoteVersion, record_digest
+from modelyard.adapters.registry.record import (
+    DamagedRegistry,
+    RemoteVersion,
+    record_digest,
+    require_same_org,
+)
 from modelyard.adapters.registry.registry import Registry, VersionTaken, blob_key
 from modelyard.adapters.verify import verify_version
 from modelyard.adapters.versions import (
@@ -53,9 +58,9 @@ class Pull:
     changed: bool
     """False when the project had it already."""
     fetched_bytes: int
-    """How much was fetched, or is still to be."""
+    """How many bytes were fetched, or are still missing."""
     base: LocalBase | None
-    """The base it was trained on, and is proven to fit; None when that is not at hand."""
+    """The base it was trained on and verified with; None when that is not available locally."""
 
 
 def plan_pull(
@@ -64,7 +69,7 @@ def plan_pull(
     """What `pull_version` would do now; changes nothing.
 
     Raises VersionTaken when the project has another version of this number, ModelyardError when the
-    base here is another one than it was trained on or the adapter is another organisation's.
+    base here is not the one it was trained on, or the adapter is another organisation's.
     """
     path = project.adapter_version(version.adapter, version.number)
     if version.number in version_numbers(project, version.adapter):
@@ -73,10 +78,11 @@ def plan_pull(
     _refuse_other_org(project, version)
     base = _find_base(project, version, progress)
     incoming = project.incoming(version.adapter)
-    files = _by_content(version)
-    at_hand = sum(min(_waiting_bytes(incoming, one), one.size_bytes) for one in files.values())
-    rest = sum(one.size_bytes for one in files.values()) - at_hand
-    return Pull(version=version, path=path, changed=True, fetched_bytes=rest, base=base)
+    missing_bytes = sum(
+        entry.size_bytes - min(_waiting_bytes(incoming, entry), entry.size_bytes)
+        for entry in _by_content(version).values()
+    )
+    return Pull(version=version, path=path, changed=True, fetched_bytes=missing_bytes, base=base)
 
 
 def pull_version(
@@ -87,10 +93,10 @@ def pull_version(
     progress: Progress,
     wait_s: float = 0.0,
 ) -> Pull:
-    """Bring a version of the registry into the project, proven, in one rename.
+    """Fetch a version of the registry into the project, and verify it before it appears.
 
     Raises what `plan_pull` does, DamagedRegistry when a file is not what the manifest says,
-    AdapterMismatch when it is not fit for use, StoreFailed, NoSpace.
+    AdapterMismatch when it does not pass `verify_version`, StoreFailed, NoSpace.
     """
     incoming = project.incoming(version.adapter)
     project.contain(incoming, "folder")
@@ -109,21 +115,20 @@ def _by_content(version: RemoteVersion) -> dict[str, FileEntry]:
     return {entry.sha256: entry for entry in version.manifest.files.values()}
 
 
-def _require_equal(project: Project, version: RemoteVersion) -> AdapterVersion:
-    """Fail unless the project's version of this number is this one, and its files are there."""
+def _require_equal(project: Project, version: RemoteVersion) -> None:
+    """Fail unless the project's version of this number is the same one, with all its files."""
     here = load_version(project, version.adapter, version.number)
     if record_digest((here.path / MANIFEST_NAME).read_bytes()) != version.digest:
         raise VersionTaken(
-            f"the project has another {version.name}, of its own (run {here.manifest.run_key})",
+            f"the project has a different {version.name} of its own (run {here.manifest.run_key})",
             where=project.show(here.path),
-            hint="versions never change, so nothing was: pull into another project (`models "
+            hint="versions never change, so nothing was pulled: pull into another project (`models "
             "--project DIR adapters pull ...`), or remove this one if nobody needs it",
         )
     for name, entry in here.manifest.files.items():
         path = here.path / name
         if not path.is_file() or path.stat().st_size != entry.size_bytes:
-            raise DamagedVersion("is missing or cut short", where=project.show(path))
-    return here
+            raise DamagedVersion("is missing or truncated", where=project.show(path))
 
 
 def _refuse_other_org(project: Project, version: RemoteVersion) -> None:
@@ -132,19 +137,14 @@ def _refuse_other_org(project: Project, version: RemoteVersion) -> None:
         try:
             here = load_version(project, version.adapter, number)
         except DamagedVersion:
-            continue  # what is broken cannot stand in the way of what is whole
-        if here.manifest.org != version.manifest.org:
-            raise ModelyardError(
-                f"{here.name} here belongs to organisation {here.manifest.org or '(none)'}, "
-                f"and {version.name} there to {version.manifest.org or '(none)'}",
-                where=project.show(here.path),
-                hint="an adapter belongs to one organisation: pull it into a project of its own",
-            )
+            continue  # a damaged version must not block an intact one
+        hint = "an adapter belongs to one organisation: pull it into a project of its own"
+        require_same_org(here, version, where=project.show(here.path), hint=hint)
         return
 
 
 def _find_base(project: Project, version: RemoteVersion, progress: Progress) -> LocalBase | None:
-    """The base it was trained on, when that is at hand. Refuses another of the same name."""
+    """The base it was trained on, when it is available locally. Refuses another of that name."""
     trained_on = version.manifest.base
     try:
         base = locate_base(project, trained_on.name, progress=progress)
@@ -154,8 +154,8 @@ def _find_base(project: Project, version: RemoteVersion, progress: Progress) -> 
         advice = f"fetch it with `models base pull {trained_on.name}`"
     if base is None:
         progress.warn(
-            f"{version.name} was trained on {trained_on.name}, which is not at hand, so whether it "
-            f"fits is not checked; {advice}"
+            f"{version.name} was trained on {trained_on.name}, which is not available locally, so "
+            f"its fit is not checked; {advice}"
         )
         return None
     if base.fingerprint != trained_on.fingerprint:
@@ -163,17 +163,15 @@ def _find_base(project: Project, version: RemoteVersion, progress: Progress) -> 
             f"{version.name} was trained on another {trained_on.name} "
             f"({trained_on.fingerprint[:19]}) than this machine has ({base.fingerprint[:19]})",
             where=str(base.path),
-            hint="an adapter gives nonsense on another base: get the one it was trained on",
+            hint="an adapter produces nonsense on another base: get the one it was trained on",
         )
     return base
 
 
 def _waiting_bytes(incoming: Path, entry: FileEntry) -> int:
-    """How much of a file an earlier pull has left."""
-    for path in (incoming / entry.sha256, incoming / f"{entry.sha256}{_PART_SUFFIX}"):
-        if path.is_file():
-            return path.stat().st_size
-    return 0
+    """How many bytes of a file an earlier pull has fetched."""
+    names = (entry.sha256, f"{entry.sha256}{_PART_SUFFIX}")
+    return next((path.stat().st_size for name in names if (path := incoming / name).is_file()), 0)
 
 
 def _fetch(
@@ -197,7 +195,7 @@ def _fetch(
 
 
 def _require_size(registry: Registry, entry: FileEntry) -> None:
-    """Fail before anything is fetched when a file is missing or not as long as it should be."""
+    """Raise DamagedRegistry when a file is missing or has another size; fetches nothing."""
     key = blob_key(entry.sha256)
     size = registry.store.size_bytes(key)
     if size != entry.size_bytes:
@@ -208,7 +206,7 @@ def _require_size(registry: Registry, entry: FileEntry) -> None:
 def _fetch_file(
     registry: Registry, entry: FileEntry, incoming: Path, progress: Progress, passed: int
 ) -> None:
-    """Bring one file to `incoming`, under its SHA-256 once it is whole and proven."""
+    """Fetch one file into `incoming`, under its SHA-256 once it is complete and checked."""
     whole = incoming / entry.sha256
     part = incoming / f"{entry.sha256}{_PART_SUFFIX}"
     if whole.is_file() and sha256_file(whole) == entry.sha256:
@@ -219,14 +217,14 @@ def _fetch_file(
         try:
             _append(registry, entry, part, progress, passed)
         except StoreFailed:
-            resumed = False  # not every store gives a part of an object
+            resumed = False  # not every store serves a part of an object
     if not resumed or sha256_file(part) != entry.sha256:
         part.unlink(missing_ok=True)
         _append(registry, entry, part, progress, passed)
         if sha256_file(part) != entry.sha256:
             part.unlink()
             raise DamagedRegistry(
-                "was changed: its SHA-256 is not its name",
+                "was changed: its SHA-256 differs from its name",
                 where=registry.store.show(blob_key(entry.sha256)),
             )
     part.replace(whole)
@@ -235,7 +233,7 @@ def _fetch_file(
 def _append(
     registry: Registry, entry: FileEntry, part: Path, progress: Progress, passed: int
 ) -> None:
-    """Fetch what `part` still lacks, and never more than the file should have."""
+    """Fetch what `part` lacks, and never more than the file's size."""
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(handle, "ab", buffering=0) as stream:
         size = stream.tell()
@@ -252,42 +250,32 @@ def _append(
 def _place(
     project: Project, version: RemoteVersion, incoming: Path, base: LocalBase | None, wait_s: float
 ) -> None:
-    """Show the version in one rename, if what lies there is a whole adapter that fits its base."""
+    """Make the version appear in one rename, if it passes `verify_version`."""
 
     def fill(staged: Path) -> None:
         for name, entry in version.manifest.files.items():
             path = staged / name
             path.parent.mkdir(parents=True, exist_ok=True)
-            _link_or_copy(incoming / entry.sha256, path)
+            try:
+                os.link(incoming / entry.sha256, path)
+            except OSError:  # another disk, or one without hard links
+                shutil.copyfile(incoming / entry.sha256, path)
         write_atomic(staged / MANIFEST_NAME, version.manifest_bytes)
-        _prove(project, staged, version, base)
+        here = AdapterVersion(version.adapter, version.number, staged, version.manifest)
+        problems = verify_version(project, here, base)
+        try:
+            read_tensor_entries(staged / WEIGHTS_NAME)
+        except UnreadableWeights as error:
+            problems = problems or [Diagnostic(message=error.message, where=WEIGHTS_NAME)]
+        if problems:
+            raise AdapterMismatch(
+                "arrived as it was pushed, and does not pass verification",
+                where=version.name,
+                problems=problems,
+                hint="`models adapters verify` reports the same where it was pushed from",
+            )
 
     try:
         place_version(project, version.adapter, version.number, fill=fill, wait_s=wait_s)
     except FileExistsError:
-        _require_equal(project, version)  # another pull or a training run was quicker
-
-
-def _prove(project: Project, staged: Path, version: RemoteVersion, base: LocalBase | None) -> None:
-    """Fail unless the staged files are those of the version, and fit for use."""
-    here = AdapterVersion(version.adapter, version.number, staged, version.manifest)
-    problems = verify_version(project, here, base)
-    if not problems:
-        try:
-            read_tensor_entries(staged / WEIGHTS_NAME)
-        except UnreadableWeights as error:
-            problems = [Diagnostic(message=error.message, where=WEIGHTS_NAME)]
-    if problems:
-        raise AdapterMismatch(
-            "arrived as it was pushed, and is not fit for use",
-            where=version.name,
-            problems=problems,
-            hint="`models adapters verify` says the same where it was pushed from",
-        )
-
-
-def _link_or_copy(source: Path, path: Path) -> None:
-    try:
-        os.link(source, path)
-    except OSError:
-        shutil.copyfile(source, path)  # another disk, or one without hard links
+        _require_equal(project, version)  # another pull or a training run was first

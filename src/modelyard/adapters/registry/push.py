@@ -1,7 +1,7 @@
 """Pushing a version to a registry: its files, then the version, then the tags.
 
-Only files that are not there yet go up, so a push that was cut off goes on; until its last step the
-registry shows what it showed before. Reads the version, and changes nothing in the project.
+Only missing files are uploaded, so an interrupted push continues; readers of the registry see no
+change until its last steps. Reads the version, and changes nothing in the project.
 """
 
 from __future__ import annotations
@@ -12,10 +12,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from modelyard.adapters.manifest import MANIFEST_NAME, DamagedVersion, FileEntry, require_intact
-from modelyard.adapters.registry.record import DamagedRegistry, RemoteVersion, manifest_problems
+from modelyard.adapters.registry.record import (
+    DamagedRegistry,
+    RemoteVersion,
+    manifest_problems,
+    require_same_org,
+)
 from modelyard.adapters.registry.registry import ACTIVE, LATEST, Registry, blob_key, taken
 from modelyard.adapters.versions import AdapterVersion
-from modelyard.core.errors import ModelyardError
 from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
@@ -31,7 +35,7 @@ class Push:
     version: RemoteVersion
     """The version, as it is in the registry now."""
     uploads: Mapping[str, FileEntry] = field(default_factory=dict)
-    """The files that went up, by name."""
+    """The files that were uploaded, by name."""
     added: bool
     """Whether the registry did not have the version before."""
     tags: Mapping[str, int]
@@ -44,17 +48,17 @@ class Push:
 
     @property
     def uploaded_bytes(self) -> int:
-        """The size of the files that went up, each content once."""
-        return sum({one.sha256: one.size_bytes for one in self.uploads.values()}.values())
+        """The size of the uploaded files, equal ones counted once."""
+        return sum({entry.sha256: entry.size_bytes for entry in self.uploads.values()}.values())
 
 
 def plan_push(
     registry: Registry | None, version: AdapterVersion, *, active: bool = False, force: bool = False
 ) -> Push:
-    """What `push_version` would do now; only reads. Without a registry, everything would go up.
+    """What `push_version` would do now; only reads. Without a registry, it would upload everything.
 
-    Raises VersionTaken when its number is another's, DamagedVersion when it is not fit to be
-    pushed.
+    Raises VersionTaken when another version has its number, DamagedVersion when it is not intact or
+    must not be stored in a registry.
     """
     local = _as_remote(version)
     if registry is not None and not registry.is_there():
@@ -88,11 +92,12 @@ def push_version(
     force: bool = False,
     wait_s: float = 0.0,
 ) -> Push:
-    """Store a version in the registry, and lead the tags to it.
+    """Store a version in the registry, and point the tags to it.
 
-    `active` also leads the tag of that name here. `force` sends every file again, which mends what
-    was damaged there. Pushes at once never overwrite each other: of two versions of one number the
-    second is refused with VersionTaken. Raises also DamagedVersion, UnguardedStore, StoreFailed.
+    `active` also points the tag of the active version to it. `force` sends every file again, which
+    repairs damaged ones there. Pushes at once never overwrite each other: of two versions of one
+    number the second is refused with VersionTaken. Raises also DamagedVersion, UnguardedStore,
+    StoreFailed.
     """
     lock = project.lock("push", version.adapter)
     with exclusive_lock(lock, what=f"push of {version.adapter}", wait_s=wait_s):
@@ -111,11 +116,11 @@ def push_version(
 
 
 def _as_remote(version: AdapterVersion) -> RemoteVersion:
-    """The version as the registry will hold it. Raises DamagedVersion when it is unfit for one."""
+    """The version as the registry will hold it. Raises DamagedVersion when no registry may."""
     path = version.path / MANIFEST_NAME
     problems = manifest_problems(version.manifest, version.adapter, version.number)
     if problems:
-        raise DamagedVersion("is not fit for a registry", where=str(path), problems=problems)
+        raise DamagedVersion("cannot be stored in a registry", where=str(path), problems=problems)
     return RemoteVersion(version.adapter, version.number, path.read_bytes(), version.manifest)
 
 
@@ -137,17 +142,11 @@ def _known(registry: Registry, local: RemoteVersion, force: bool) -> RemoteVersi
 def _refuse_other_org(registry: Registry, version: RemoteVersion) -> None:
     """Keep one organisation's versions out of another's adapter."""
     newest = registry.tag(version.adapter, LATEST)
-    if newest is None or newest == version.number:
+    if newest in (None, version.number):
         return
-    there = registry.version(version.adapter, newest)
-    if there is None or there.manifest.org == version.manifest.org:
-        return
-    raise ModelyardError(
-        f"{there.name} there belongs to organisation {there.manifest.org or '(none)'}, "
-        f"and {version.name} here to {version.manifest.org or '(none)'}",
-        where=registry.store.url,
-        hint="an adapter belongs to one organisation: give this one another name",
-    )
+    if there := registry.version(version.adapter, newest):
+        hint = "an adapter belongs to one organisation: give this one another name"
+        require_same_org(there, version, where=registry.store.url, hint=hint)
 
 
 def _upload(folder: Path, plan: Push, registry: Registry, progress: Progress) -> None:
@@ -170,7 +169,7 @@ def _upload(folder: Path, plan: Push, registry: Registry, progress: Progress) ->
 def _checked_chunks(
     path: Path, entry: FileEntry, progress: Progress, passed: int
 ) -> Iterator[bytes]:
-    """A file's bytes; fails at its end, before the store keeps it, unless they are the entry's."""
+    """A file's bytes; raises at the end, before the store keeps them, if their SHA-256 differs."""
     digest = hashlib.sha256()
     with path.open("rb") as stream:
         while chunk := stream.read(_CHUNK_BYTES):

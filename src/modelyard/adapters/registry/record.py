@@ -22,7 +22,7 @@ from modelyard.adapters.manifest import (
     parse_manifest,
 )
 from modelyard.adapters.verify import PICKLES
-from modelyard.adapters.versions import CARD_NAME
+from modelyard.adapters.versions import CARD_NAME, AdapterVersion
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.layout import check_name
 
@@ -69,6 +69,19 @@ class RemoteVersion:
     def size_bytes(self) -> int:
         """The size of all its files but the manifest."""
         return sum(entry.size_bytes for entry in self.manifest.files.values())
+
+
+def require_same_org(
+    present: RemoteVersion | AdapterVersion, coming: RemoteVersion, *, where: str, hint: str
+) -> None:
+    """Raise ModelyardError unless two versions of one adapter belong to the same organisation."""
+    owner, other = (version.manifest.org or "(none)" for version in (present, coming))
+    if owner != other:
+        raise ModelyardError(
+            f"{present.name} belongs to organisation {owner}, and {coming.name} to {other}",
+            where=where,
+            hint=hint,
+        )
 
 
 def record_bytes(version: RemoteVersion) -> bytes:

@@ -43,7 +43,7 @@ def promote(
            "changed": bool, "dry_run": bool, "reason", "sequence": number or null};
           in a dry run "changed" is what would happen
     """
-    from modelyard.adapters.promote import promote_judged
+    from modelyard.adapters.promote import promote_if_allowed
     from modelyard.adapters.versions import resolve_version
     from modelyard.weights.local import locate_base
 
@@ -56,7 +56,7 @@ def promote(
         missing = "not available locally"
     except ModelyardError as error:
         base, missing = None, str(error)
-    move = promote_judged(
+    move = promote_if_allowed(
         project, version, base=base, force=force, reason=reason, dry_run=dry_run, wait_s=wait
     )
     if base is None and move.moved:
