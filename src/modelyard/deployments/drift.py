@@ -1,7 +1,7 @@
 """Drift: files under .models/deployed/ that were changed by hand, and their repair.
 
-What holds is in state.db, so drift never changes an answer; but whoever made it believes that it
-does, and other programs may read these files.
+Commands read state.db, so drift never changes what they do; it is reported because whoever edited a
+file expects an effect. Any deployment writes the files again, even one with nothing else to do.
 """
 
 from __future__ import annotations

@@ -255,7 +255,7 @@ def _propose_undo(project: Project, request: Request, environment: str) -> Plan:
 def _standing_switches(history: Sequence[Revision]) -> list[Revision]:
     """The switches in effect, read as a stack: an undo pops the last one.
 
-    So a second undo goes one further back, and never forth again. A rollback brings back the stack
+    So a second undo goes back one more step, never forward. A rollback restores the stack
     as it was then.
     """
     stacks: dict[int, list[Revision]] = {}
@@ -286,7 +286,7 @@ def _propose_rollback(project: Project, request: Request, environment: str) -> P
 def _nearest_before(history: Sequence[Revision]) -> int:
     """The revision that was live before, read as a stack: a rollback pops those above it.
 
-    So a second rollback goes one further back, and never forth again.
+    So a second rollback goes back one more step, never forward.
     """
     stacks: dict[int, list[int]] = {}
     stack: list[int] = []
