@@ -8,8 +8,8 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-from index_projects import Docs, make_docs, page
 
+from index_projects import Docs, make_docs, page
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.layout import Project
 from modelyard.retrieval.status import read_status

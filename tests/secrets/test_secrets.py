@@ -8,8 +8,8 @@ import string
 from pathlib import Path
 
 import pytest
-from example_configs import REPOSITORY
 
+from example_configs import REPOSITORY
 from modelyard.configs.checking.check import check_configs
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.layout import Project
