@@ -338,3 +338,33 @@ def test_no_byte_of_a_secret_appears_anywhere(place: Project, tmp_path: Path) ->
     for text in (shown, kept):
         assert SECRET.encode() not in text
         assert b"planted" not in text
+
+
+def test_explain_answers_from_what_commands_use(
+    models: Models, place: Project, printed: Callable[[], Any], capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The profile that was switched to decides, and a draft only in development."""
+    ask = ("config", "explain", "generation.temperature", "code_analysis", "--json", "--env")
+
+    def explained(environment: str) -> tuple[float, str, str]:
+        assert models(*ask, environment) == 0
+        (setting,) = printed()["settings"]
+        assert setting["parsed"] == setting["value"]
+        return setting["value"], setting["layer"], setting["where"]
+
+    assert explained("development")[:2] == (0.2, "base")
+    assert models("switch-config", "--profile", "high_accuracy", "--domain", "code_analysis") == 0
+    capsys.readouterr()
+    where = "performance_profiles/high_accuracy, revision 1"
+    assert explained("development") == (0.4, "profile high_accuracy", where)
+    assert models(*ask, "test") == 2
+    assert "code_analysis is not deployed to test" in capsys.readouterr().err
+    assert models("deploy-config", "--all", "--env", "test") == 0
+    capsys.readouterr()
+    deployed = "specialized_models/code_analysis, revision 1 of test"
+    assert explained("test") == (0.2, "test", deployed)
+    draft = place.configs / "specialized_models" / "code_analysis.yaml"
+    draft.write_text(draft.read_text().replace("temperature: 0.2", "temperature: 0.3"))
+    assert explained("test")[0] == 0.2
+    assert models(*ask, "test", "--draft") == 0
+    assert printed()["settings"][0]["value"] == 0.3

@@ -53,7 +53,7 @@ def explained(
 def test_a_value_comes_with_its_line_and_what_the_program_gets(
     models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (found,) = explained(models, capsys, "timeout", "good", "--env", "production")
+    (found,) = explained(models, capsys, "timeout", "good", "--env", "production", "--draft")
     assert found == {
         "key": "timeout",
         "attribute": "timeout_s",
@@ -70,7 +70,7 @@ def test_a_value_comes_with_its_line_and_what_the_program_gets(
     }
 
 
-def test_without_an_environment_the_default_holds_and_overlays_are_shown(
+def test_without_an_environment_the_default_effective_and_overlays_are_shown(
     models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (found,) = explained(models, capsys, "timeout", "good")
@@ -81,14 +81,14 @@ def test_without_an_environment_the_default_holds_and_overlays_are_shown(
 def test_a_merged_value_is_found_where_it_is_written(
     models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (found,) = explained(models, capsys, "retries.attempts", "good", "--env", "test")
+    (found,) = explained(models, capsys, "retries.attempts", "good", "--env", "test", "--draft")
     assert (found["value"], found["where"]) == (5, f"{PLACE}/good.yaml:8:3")
 
 
 def test_a_group_shows_every_setting_below_it(
     models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    found = explained(models, capsys, "retries", "good", "--env", "test")
+    found = explained(models, capsys, "retries", "good", "--env", "test", "--draft")
     assert [(setting["key"], setting["value"], setting["layer"]) for setting in found] == [
         ("retries.attempts", 5, "test"),
         ("retries.first_wait", "2 seconds", "test"),
@@ -99,12 +99,12 @@ def test_a_group_shows_every_setting_below_it(
 def test_people_see_value_place_words_and_layers(
     models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert models("config", "explain", "timeout", "good", "--env", "production") == 0
+    assert models("config", "explain", "timeout", "good", "--env", "production", "--draft") == 0
     printed = capsys.readouterr().out
     assert printed.startswith("timeout: 90 seconds\n")
     assert "timeout_s = 90.0" in printed and "Longest wait for an answer." in printed
-    holds = [line for line in printed.splitlines() if line.rstrip().endswith("holds")]
-    assert len(holds) == 1 and "production" in holds[0] and "good.yaml:15:5" in holds[0]
+    effective = [line for line in printed.splitlines() if line.rstrip().endswith("effective")]
+    assert len(effective) == 1 and "production" in effective[0] and "good.yaml:15:5" in effective[0]
 
 
 @pytest.mark.parametrize(

@@ -331,9 +331,14 @@ def test_the_configs_are_valid(project: Path, models: Models) -> None:
 
 
 def test_a_setting_is_explained_from_its_line(project: Path, result: Result) -> None:
-    (found,) = result("explain", "timeout", "gpt4", "--env", "production")["settings"]
+    (found,) = result("explain", "timeout", "gpt4", "--env", "production", "--draft")["settings"]
     assert (found["value"], found["parsed"], found["layer"]) == ("30 seconds", 30.0, "production")
     assert found["where"] == "configs/language_models/gpt4_config.yaml:20:5"
+    (live,) = result("explain", "timeout", "gpt4", "--env", "production")["settings"]
+    assert (live["value"], live["where"]) == (
+        "30 seconds",
+        "language_models/gpt4, revision 1 of production",
+    )
 
 
 def test_every_revision_stands_in_the_history(project: Path, result: Result) -> None:

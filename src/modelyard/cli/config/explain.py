@@ -13,7 +13,7 @@ from modelyard.cli.render import print_json, print_pairs, print_table, print_tex
 if TYPE_CHECKING:
     from collections.abc import Sequence
 
-    from modelyard.configs.explain import Explanation, Layer
+    from modelyard.configs.explain import Explanation
     from modelyard.configs.reading.document import Document
 
 
@@ -29,8 +29,12 @@ def explain(
     ],
     environment: Annotated[
         EnvironmentName | None,
-        typer.Option("--env", help="With the overlay of this environment. Default: without any."),
+        typer.Option("--env", help="What commands use in this environment. Default: the file."),
     ] = None,
+    draft: Annotated[
+        bool,
+        typer.Option("--draft", help="With --env: the file with its overlay, deployed or not."),
+    ] = False,
     as_json: Json = False,
 ) -> None:
     """Show the value of a setting, and the line that set it.
@@ -39,23 +43,33 @@ def explain(
     layer that sets it decides. Without --env the layers of all environments are shown, and the
     value is that without an overlay. A group shows all settings below it.
 
+    With --env it is the value that commands use there: in development the draft's, elsewhere the
+    deployed one. Over a specialised model lies its active performance profile, and below it its
+    language model.
+
     \b
     models config explain retries.first_wait configs/language_models/gpt4_config.yaml
     models config explain model_integration.budgets integration --env production
+    models config explain generation.temperature code_analysis --env development
 
     \b
     JSON: {"file", "kind", "name", "environment": name or null,
            "settings": [{"key", "attribute": its name in the program, with its unit,
                          "value": as written, "parsed": the number or text that the program gets,
-                         "layer": "default", "base", an environment, or null, "where",
+                         "layer": "default", "base", an environment, "profile NAME",
+                         "language model NAME", or null, "where",
                          "layers": [{"name", "value", "where"}], "may_be", "meaning"}]}
     """
     from modelyard.configs.explain import explain as explain_key
-    from modelyard.configs.reading.catalogue import open_catalogue
+    from modelyard.configs.reading.catalogue import GivenConfigs, open_catalogue
+    from modelyard.deployments.explain import explain_running
 
     catalogue = open_catalogue([file])
     document = catalogue.read(catalogue.locate(file))
-    found = explain_key(document, key, environment)
+    if environment is None or draft or isinstance(catalogue, GivenConfigs):
+        found = explain_key(document, key, environment)
+    else:
+        found = explain_running(catalogue.project, document, key, environment)
     if as_json:
         print_json(
             {
@@ -89,7 +103,7 @@ def _print_one(document: Document, setting: Explanation) -> None:
             layer.name,
             _shown(layer.value),
             layer.where or "",
-            "holds" if _holds(setting, layer) else "",
+            "effective" if layer.name == setting.layer else "",
         )
         for layer in setting.layers
     ]
@@ -103,10 +117,6 @@ def _print_group(document: Document, settings: Sequence[Explanation]) -> None:
         for setting in settings
     ]
     print_table(("key", "value", "layer", "where"), rows)
-
-
-def _holds(setting: Explanation, layer: Layer) -> bool:
-    return layer.name == setting.layer
 
 
 def _parsed(setting: Explanation) -> str | None:
