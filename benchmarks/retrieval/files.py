@@ -104,8 +104,8 @@ def write_tree(project: Project, text: Sequence[Path], files: int) -> list[Path]
 
 def _sections(text: Sequence[Path]) -> Iterator[tuple[str, str]]:
     """Titles and words of real text, without the marks that Markdown understands."""
-    for one in windows(text):
-        words = [word for word in one.text.split() if word.isalnum() and word.isascii()]
+    for chunk in windows(text):
+        words = [word for word in chunk.text.split() if word.isalnum() and word.isascii()]
         if len(words) > 20:
             yield " ".join(words[:4]), " ".join(words)
 
@@ -142,9 +142,9 @@ def _compare_unchanged(project: Project, rounds: int) -> tuple[list[float], list
     ours, git = [], []
     for number in range(rounds + 1):
         began = time.perf_counter()
-        told = _update(project)
+        outcome = _update(project)
         seconds = time.perf_counter() - began
-        _require(told["unchanged"] and told["embedded"] == 0, "nothing was to change")
+        _require(outcome["unchanged"] and outcome["embedded"] == 0, "nothing was to change")
         status = run(["git", "status", "--porcelain"], project.root)
         _require(not status.stdout, "git was to find nothing")
         if number:  # the first fills the disk cache
@@ -159,21 +159,23 @@ def _edit(project: Project, path: Path, number: int) -> tuple[float, float]:
     with path.open("a") as file:
         file.write(f"## News\n\n{text}\n")
     began = time.perf_counter()
-    told = _update(project)
+    outcome = _update(project)
     updated = time.perf_counter() - began
-    _require(told["files"]["changed"] == 1 and told["embedded"] <= 2, "one file was to change")
+    _require(
+        outcome["files"]["changed"] == 1 and outcome["embedded"] <= 2, "one file was to change"
+    )
     shown = models(project.root, "search", "--domain", INDEX, "--json", text)
     found = time.perf_counter() - began
     results = json.loads(shown.stdout)["results"]
-    hit = any(one["path"] == project.show(path) and text in one["text"] for one in results)
+    hit = any(result["path"] == project.show(path) and text in result["text"] for result in results)
     _require(hit, "the new chunk was to be found")
     return updated, found
 
 
 def _update(project: Project) -> dict[str, Any]:
     done = models(project.root, "update-embeddings", "--domain", INDEX, "--incremental", "--json")
-    (told,) = json.loads(done.stdout)["domains"]
-    return dict(told)
+    (outcome,) = json.loads(done.stdout)["domains"]
+    return dict(outcome)
 
 
 def _require(truth: object, what: str) -> None:

@@ -49,7 +49,7 @@ _DEPTH = 200
 _WORDS = 50_000
 _WORDS_OF_A_CHUNK = 60
 _MANDELBROT = 50
-"""The most frequent word stands in a sixth of the chunks, as one that is no stop word may."""
+"""With this a sixth of the chunks have the most frequent word, as for a frequent word of prose."""
 
 Vectors = npt.NDArray[np.float32]
 

@@ -26,7 +26,7 @@ class Row:
     bar: str = ""
     """What was asked for."""
     hit: bool | None = None
-    """Whether the bar was reached; None: nothing was judged."""
+    """Whether the bar was reached; None: nothing was measured."""
 
     @property
     def cells(self) -> tuple[str, ...]:
@@ -59,7 +59,7 @@ def render_markdown(rows: Sequence[Row]) -> str:
 def describe_machine() -> str:
     """CPU model, cores, load and Python, in one line."""
     cores = len(os.sched_getaffinity(0))
-    load = ", ".join(f"{one:.2f}" for one in os.getloadavg())
+    load = ", ".join(f"{load:.2f}" for load in os.getloadavg())
     return f"{_cpu_model()}, {cores} cores, load {load}, Python {platform.python_version()}"
 
 

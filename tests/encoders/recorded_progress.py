@@ -7,7 +7,7 @@ from dataclasses import dataclass, field
 
 @dataclass
 class RecordedProgress:
-    """A Progress that remembers what it was told."""
+    """A Progress that records stages and warnings."""
 
     stages: list[str] = field(default_factory=list)
     warnings: list[str] = field(default_factory=list)

@@ -56,13 +56,13 @@ def test_a_model_that_is_not_told_which_is_the_query_sees_one_text(tmp_path: Pat
 
 
 def test_a_roberta_runs_through_torch_and_says_so(tmp_path: Path) -> None:
-    folder, said = (
+    folder, progress = (
         write_cross_encoder(tmp_path / "model", family="roberta", tells_apart=False),
         RecordedProgress(),
     )
-    found = open_cross_encoder(folder, progress=said).score(QUERY, CHUNKS)
+    found = open_cross_encoder(folder, progress=progress).score(QUERY, CHUNKS)
     assert np.allclose(found, reference_scores(folder, QUERY, cleaned(CHUNKS)), atol=1e-3)
-    assert any("no plain BERT (roberta)" in text for text in said.warnings)
+    assert any("no plain BERT (roberta)" in text for text in progress.warnings)
 
 
 def test_another_activation_is_not_taken_for_plain_bert(tmp_path: Path) -> None:
@@ -73,9 +73,9 @@ def test_another_activation_is_not_taken_for_plain_bert(tmp_path: Path) -> None:
 
 def test_a_query_longer_than_the_model_sees_still_meets_its_chunks(tiny: Path) -> None:
     scorer = open_cross_encoder(tiny)
-    one, other = scorer.score(QUERY * 20, ["roll back the version", "memory error"])
-    assert np.isfinite([one, other]).all()
-    assert one != other
+    first, second = scorer.score(QUERY * 20, ["roll back the version", "memory error"])
+    assert np.isfinite([first, second]).all()
+    assert first != second
 
 
 def test_no_chunk_gets_no_score(tiny: Path) -> None:
@@ -83,10 +83,10 @@ def test_no_chunk_gets_no_score(tiny: Path) -> None:
 
 
 def test_the_graph_is_written_once(tmp_path: Path) -> None:
-    folder, said = write_cross_encoder(tmp_path / "model"), RecordedProgress()
+    folder, progress = write_cross_encoder(tmp_path / "model"), RecordedProgress()
     for _ in range(2):
-        open_cross_encoder(folder, progress=said).score(QUERY, CHUNKS)
-    assert said.stages == ["prepare: the cross-encoder model for ONNX Runtime, once"]
+        open_cross_encoder(folder, progress=progress).score(QUERY, CHUNKS)
+    assert progress.stages == ["prepare: the cross-encoder model for ONNX Runtime, once"]
     assert len(list((cache_folder() / "encoders" / "graphs").glob("*.onnx"))) == 1
 
 

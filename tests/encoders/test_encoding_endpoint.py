@@ -222,7 +222,7 @@ def test_vectors_of_another_size_are_refused(project: Project, server: Embedding
 
 
 @pytest.mark.parametrize(
-    ("spoil", "words"),
+    ("spoil", "problem"),
     [
         (lambda rows: rows[:-1], "gave 1 vectors for 2 texts"),
         (
@@ -235,10 +235,10 @@ def test_vectors_of_another_size_are_refused(project: Project, server: Embedding
     ],
 )
 def test_answers_that_are_none_are_refused(
-    project: Project, server: EmbeddingServer, spoil: Any, words: str
+    project: Project, server: EmbeddingServer, spoil: Any, problem: str
 ) -> None:
     server.spoil = spoil
-    with pytest.raises(EncoderUnavailable, match=words):
+    with pytest.raises(EncoderUnavailable, match=problem):
         open_encoder(project, settings_for(server)).encode(["abc", "de"])
 
 

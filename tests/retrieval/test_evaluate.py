@@ -59,7 +59,7 @@ def beir(project: Project, tmp_path: Path, write_jsonl: WriteJsonl) -> Path:
     return folder
 
 
-def test_a_set_in_beirs_layout_is_judged(project: Project, beir: Path) -> None:
+def test_a_set_in_beirs_layout_is_evaluated(project: Project, beir: Path) -> None:
     (found,) = evaluate_search(project, beir, encoders=ToyEncoders())
     assert (found.name, found.queries, found.chunks) == ("a-set", 30, 30)
     assert list(found.measures) == ["nDCG@10", "recall@10", "recall@100", "MRR"]
@@ -84,7 +84,9 @@ def test_a_wrong_answer_costs(project: Project, beir: Path) -> None:
     assert found.measures["MRR"].lexical.low < found.measures["MRR"].lexical.value
 
 
-def test_code_is_told_by_its_look(project: Project, beir: Path, write_jsonl: WriteJsonl) -> None:
+def test_code_is_detected_by_its_definitions(
+    project: Project, beir: Path, write_jsonl: WriteJsonl
+) -> None:
     documents = [
         {"_id": f"d{at}", "text": f'def word{at}(x):\n    """Do thing{at}."""\n'}
         for at in range(30)
@@ -173,7 +175,8 @@ def index_two_chunks(project: Project, index: str = "documentation") -> None:
         for text, at in (("roll back an adapter", 1), ("promote an adapter", 6))
     ]
     vectors = {
-        one.digest: encoder.encode_query(one.text).astype(VECTOR_TYPE).tobytes() for one in chunks
+        chunk.digest: encoder.encode_query(chunk.text).astype(VECTOR_TYPE).tobytes()
+        for chunk in chunks
     }
     with build_beside(
         project.search_index("tests", index),
@@ -185,7 +188,7 @@ def index_two_chunks(project: Project, index: str = "documentation") -> None:
 
 
 def ask_own(project: Project, folder: Path, answers: str, **options: Any) -> list[SearchEvaluation]:
-    """Judge the project's own indexes by two questions and these answers."""
+    """Evaluate the project's own indexes with two questions and these answers."""
     queries = folder / "own.jsonl"
     rows = [{"_id": "1", "text": "how to promote"}, {"_id": "2", "text": "how to roll back"}]
     queries.write_text("".join(json.dumps(row) + "\n" for row in rows))
@@ -228,7 +231,9 @@ def test_answers_that_all_name_nothing_are_no_data(project: Project, beir: Path)
         evaluate_search(project, beir, encoders=ToyEncoders())
 
 
-def test_without_an_index_those_that_a_search_asks_are_judged(project: Project, beir: Path) -> None:
+def test_without_an_index_those_that_a_search_uses_are_evaluated(
+    project: Project, beir: Path
+) -> None:
     folder = project.root / "configs" / "embedding_models"
     (folder / "apart.yaml").write_text(CONFIG.replace("documentation", "notes"))
     index_two_chunks(project)
@@ -240,7 +245,9 @@ def test_without_an_index_those_that_a_search_asks_are_judged(project: Project, 
     assert found.name == "tests/documentation"
 
 
-def test_a_folder_is_judged_by_the_encoder_of_the_named_index(project: Project, beir: Path) -> None:
+def test_a_folder_is_evaluated_with_the_encoder_of_the_named_index(
+    project: Project, beir: Path
+) -> None:
     other = CONFIG.replace("documentation", "notes").replace("all-minilm-l6-v2", "another")
     (project.root / "configs" / "embedding_models" / "apart.yaml").write_text(other)
     (found,) = evaluate_search(project, beir, indexes=["notes"], encoders=ToyEncoders())

@@ -1,4 +1,4 @@
-"""The mix of meaning and words, against the plain formulas."""
+"""The dense, lexical and fused scores, against the plain formulas."""
 
 from __future__ import annotations
 
@@ -130,14 +130,14 @@ def test_feedback_moves_the_query_towards_its_best() -> None:
     vectors = unit_rows(300)
     bm25 = np.zeros(300, np.float32)
     query = unit_rows(1)[0]
-    liked = vectors[np.argsort(-(vectors @ query))[:3]].mean(axis=0)
-    moved = query + 0.3 * liked / np.linalg.norm(liked)
+    best_rows = vectors[np.argsort(-(vectors @ query))[:3]].mean(axis=0)
+    moved = query + 0.3 * best_rows / np.linalg.norm(best_rows)
     moved /= np.linalg.norm(moved)
     ranked = rank(query, table(vectors), bm25, 1.0, dense_weight=0.6, settings=TEXT)
     assert ranked.dense == pytest.approx(vectors[ranked.rows] @ moved, abs=1e-5)
 
 
-def test_the_second_look_finds_what_a_whole_one_finds() -> None:
+def test_the_second_ranking_finds_what_one_of_all_chunks_finds() -> None:
     vectors = unit_rows(20_000, 64)
     bm25 = np.zeros(20_000, np.float32)
     bm25[::400] = 3.0
@@ -145,8 +145,8 @@ def test_the_second_look_finds_what_a_whole_one_finds() -> None:
     query = near / np.linalg.norm(near)
     ranked = rank(query, table(vectors), bm25, 5.0, dense_weight=0.6, settings=TEXT)
     first = rank(query, table(vectors), bm25, 5.0, dense_weight=0.6, settings=CODE)
-    liked = vectors[first.rows[:3]].mean(axis=0)
-    moved = query + 0.3 * liked / np.linalg.norm(liked)
+    best_rows = vectors[first.rows[:3]].mean(axis=0)
+    moved = query + 0.3 * best_rows / np.linalg.norm(best_rows)
     whole = 0.6 * (vectors @ (moved / np.linalg.norm(moved))) + 0.4 * bm25 / 5.0
     assert ranked.rows[:50].tolist() == np.argsort(-whole, kind="stable")[:50].tolist()
 
@@ -197,7 +197,7 @@ def test_titles_count_more_where_they_are_names() -> None:
     assert ranking_settings("markdown") is ranking_settings("auto") is TEXT
 
 
-def test_a_query_is_understood() -> None:
+def test_a_query_is_parsed() -> None:
     query = parse_query('why does "no space left" come from write_atomic() in core/files.py?')
     assert query.text == "why does no space left come from write_atomic() in core/files.py?"
     assert query.phrases == ("no space left",)
@@ -216,7 +216,7 @@ def test_a_query_is_understood() -> None:
         ("the file adapters.md", {"adapters.md"}),
     ],
 )
-def test_names_are_told_from_words(text: str, names: set[str]) -> None:
+def test_names_are_distinguished_from_words(text: str, names: set[str]) -> None:
     assert set(parse_query(text).names) == names
 
 

@@ -102,8 +102,10 @@ def index(project: Project) -> Index:
                     )
                     for number, (title, text) in enumerate(pieces)
                 ]
-                rows = encoder.encode([one.embedded for one in chunks]).astype(VECTOR_TYPE)
-                vectors = {one.digest: row.tobytes() for one, row in zip(chunks, rows, strict=True)}
+                rows = encoder.encode([chunk.embedded for chunk in chunks]).astype(VECTOR_TYPE)
+                vectors = {
+                    chunk.digest: row.tobytes() for chunk, row in zip(chunks, rows, strict=True)
+                }
                 content = "\n".join(text for _, text in pieces).encode()
                 file = project.root / path
                 file.parent.mkdir(parents=True, exist_ok=True)
@@ -125,9 +127,8 @@ def index(project: Project) -> Index:
 def searcher(project: Project, index: Index) -> Iterator[Searcher]:
     index("documentation", DOCS)
     index("source_code", CODE)
-    one = Searcher(project, encoders=ToyEncoders())
-    yield one
-    one.close()
+    with closing(Searcher(project, encoders=ToyEncoders())) as opened:
+        yield opened
 
 
 def marked_text(snippet: Snippet) -> str:
@@ -135,7 +136,7 @@ def marked_text(snippet: Snippet) -> str:
 
 
 def places(found: SearchResults) -> list[str]:
-    return [f"{one.chunk.path}:{one.chunk.first_line}" for one in found.results]
+    return [f"{result.chunk.path}:{result.chunk.first_line}" for result in found.results]
 
 
 def test_a_question_is_answered_by_its_chunk(searcher: Searcher) -> None:
@@ -147,8 +148,8 @@ def test_a_question_is_answered_by_its_chunk(searcher: Searcher) -> None:
 
 
 def test_the_final_score_follows_from_the_parts(searcher: Searcher) -> None:
-    for one in searcher.search("exclusive lock of a path", top=5).results:
-        scores = one.scores
+    for result in searcher.search("exclusive lock of a path", top=5).results:
+        scores = result.scores
         mixed = scores.dense_weight * scores.dense
         mixed += (1 - scores.dense_weight) * scores.lexical / scores.ideal
         assert scores.fused == pytest.approx(mixed, abs=1e-5)
@@ -159,14 +160,14 @@ def test_the_final_score_follows_from_the_parts(searcher: Searcher) -> None:
 def test_a_known_symbol_gives_its_terms_more_weight(searcher: Searcher) -> None:
     found = searcher.search("exclusive_lock")
     assert places(found)[0] == "src/files.py:11"
-    weights = {one.index: (one.dense_weight, one.because) for one in found.asked}
+    weights = {index.index: (index.dense_weight, index.because) for index in found.asked}
     assert weights["tests/source_code"] == (0.3, "it knows exclusive_lock")
     assert weights["tests/documentation"] == (0.6, "no known name in the query")
 
 
 def test_tests_rank_below(searcher: Searcher) -> None:
     found = searcher.search("exclusive_lock", indexes=["source_code"])
-    below = next(one for one in found.results if one.chunk.path == "tests/test_files.py")
+    below = next(result for result in found.results if result.chunk.path == "tests/test_files.py")
     assert below.scores.boosts == {"rank_below": 0.7}
     assert found.results[0].chunk.path == "src/files.py"
 
@@ -218,7 +219,7 @@ def test_filters_let_only_that_through(
     searcher: Searcher, filters: dict[str, str], paths: set[str]
 ) -> None:
     found = searcher.search("lock the adapter", filters=filters)
-    assert {one.chunk.path for one in found.results} == paths
+    assert {result.chunk.path for result in found.results} == paths
 
 
 def test_a_key_that_no_chunk_has_is_refused_with_those_there_are(searcher: Searcher) -> None:
@@ -280,7 +281,7 @@ def test_a_result_says_what_became_of_its_file(
     found = searcher.search("no space left on the disk", indexes=["documentation"])
     first, *others = found.results
     assert (first.chunk.path, first.state) == ("docs/runbook.md", state)
-    assert {one.state for one in others} == {"same"}
+    assert {result.state for result in others} == {"same"}
     command = "`models update-embeddings --domain tests/documentation`"
     assert found.notes == (
         (f"{note} since the index was made: {command} brings it up to date",) if note else ()
@@ -300,10 +301,10 @@ def test_the_pieces_of_one_function_are_shown_once(project: Project, index: Inde
     index("source_code", {"src/a.py": pieces, "src/b.py": pieces[:1]}, kind="function")
     with closing(Searcher(project, encoders=ToyEncoders())) as searcher:
         found = searcher.search("retry the call", indexes=["source_code"])
-    (one,) = found.results  # src/b.py has the text of the first piece, and so comes with them
+    (result,) = found.results  # src/b.py has the text of the first piece
     everywhere = [*(f"src/a.py:{10 * part + 1}" for part in range(12)), "src/b.py:1"]
-    everywhere.remove(f"{one.chunk.path}:{one.chunk.first_line}")
-    assert list(one.also) == everywhere
+    everywhere.remove(f"{result.chunk.path}:{result.chunk.first_line}")
+    assert list(result.also) == everywhere
 
 
 def test_sections_with_one_title_are_shown_each(searcher: Searcher, index: Index) -> None:
@@ -314,7 +315,7 @@ def test_sections_with_one_title_are_shown_each(searcher: Searcher, index: Index
 def test_the_same_text_is_shown_once(searcher: Searcher, index: Index) -> None:
     index("documentation", {**DOCS, "docs/copy.md": DOCS["docs/adapters.md"]})
     found = searcher.search("roll back an adapter")
-    assert sum("Roll back" in one.chunk.title for one in found.results) == 1
+    assert sum("Roll back" in result.chunk.title for result in found.results) == 1
     assert len(found.results[0].also) == 1
 
 
@@ -324,7 +325,7 @@ def test_a_runbook_is_linked_with_the_script_it_names(searcher: Searcher) -> Non
     (link,) = runbook.related
     assert (link.path, link.why) == ("src/files.py", "it names src/files.py")
     script = searcher.search("write_atomic").results[0]
-    assert [one.path for one in script.related] == ["docs/runbook.md"]
+    assert [link.path for link in script.related] == ["docs/runbook.md"]
 
 
 def test_old_log_lines_count_less(project: Project, index: Index) -> None:
@@ -335,9 +336,9 @@ def test_old_log_lines_count_less(project: Project, index: Index) -> None:
         facts={"last_seen": old.strftime("%Y-%m-%dT%H:%M:%SZ")},
     )
     with closing(Searcher(project, encoders=ToyEncoders())) as searcher:
-        (one,) = searcher.search("connection refused").results
-    assert one.scores.boosts["recency"] == pytest.approx(0.5, abs=0.01)
-    assert one.scores.final == pytest.approx(one.scores.fused * 0.5, rel=0.02)
+        (result,) = searcher.search("connection refused").results
+    assert result.scores.boosts["recency"] == pytest.approx(0.5, abs=0.01)
+    assert result.scores.final == pytest.approx(result.scores.fused * 0.5, rel=0.02)
 
 
 def test_a_missing_index_is_noted_and_none_at_all_is_no_data(
@@ -362,7 +363,7 @@ def test_vectors_of_another_encoder_are_never_compared(project: Project, index: 
 
 def test_an_update_is_seen_by_the_next_search(searcher: Searcher, index: Index) -> None:
     before = searcher.search("rollback of adapters", indexes=["documentation"])
-    index("documentation", {"docs/new.md": [("New", "rollback of adapters, anew")]})
+    index("documentation", {"docs/new.md": [("New", "rollback of adapters, again")]})
     after = searcher.search("rollback of adapters", indexes=["documentation"])
     assert places(after) == ["docs/new.md:1"]
     assert before.asked[0].snapshot != after.asked[0].snapshot
@@ -453,7 +454,7 @@ class Likes:
 
     def score(self, query: str, chunks: Sequence[str]) -> np.ndarray:
         self.asked.append((query, list(chunks)))
-        return np.array([4.0 * (self.word in one) - 0.01 * len(one) for one in chunks])
+        return np.array([4.0 * (self.word in chunk) - 0.01 * len(chunk) for chunk in chunks])
 
 
 Rerank = Callable[..., tuple[Likes, Searcher]]
@@ -479,8 +480,8 @@ def liking(project: Project, index: Index, monkeypatch: pytest.MonkeyPatch) -> I
         return likes, searchers[-1]
 
     yield build
-    for one in searchers:
-        one.close()
+    for opened in searchers:
+        opened.close()
 
 
 def test_the_cross_encoder_reads_title_and_text_of_the_best(liking: Rerank) -> None:
@@ -501,7 +502,7 @@ def test_what_the_cross_encoder_likes_comes_first(liking: Rerank) -> None:
     scores = found.results[0].scores
     assert scores.reranked == pytest.approx(4 - 0.01 * len("\n".join(DOCS["docs/adapters.md"][1])))
     assert scores.final == pytest.approx(1 / (1 + np.exp(-scores.reranked)))
-    finals = [one.scores.final for one in found.results]
+    finals = [result.scores.final for result in found.results]
     assert finals == sorted(finals, reverse=True)
 
 
@@ -513,7 +514,7 @@ def test_results_below_those_it_read_keep_their_order(liking: Rerank) -> None:
     found = searcher.search("how do I roll back an adapter")
     assert sorted(places(found)[:2]) == sorted(places(plain)[:2])
     assert places(found)[2:] == places(plain)[2:]
-    read = [one.scores.reranked is not None for one in found.results]
+    read = [result.scores.reranked is not None for result in found.results]
     assert read == [True, True, *[False] * (len(read) - 2)]
 
 
@@ -535,7 +536,7 @@ def test_boosts_count_after_the_cross_encoder_too(liking: Rerank) -> None:
     assert first.scores.boosts == {"named_file": 0.25}
     assert first.scores.final == pytest.approx(share + 0.25)
     unnamed = searcher.search("exclusive_lock", indexes=["source_code"]).results[:2]
-    assert [one.chunk.path for one in unnamed] == ["src/files.py", "tests/test_files.py"]
+    assert [result.chunk.path for result in unnamed] == ["src/files.py", "tests/test_files.py"]
     assert unnamed[1].scores.final == pytest.approx(0.7 * share)
 
 
@@ -559,9 +560,9 @@ def test_a_real_cross_encoder_orders_by_its_own_scores(
     name_reranker(project, "models/tiny" if where == "project" else "~/models/tiny")
     with closing(Searcher(project, encoders=ToyEncoders())) as again:
         found = again.search("roll back an adapter", indexes=["documentation"])
-    texts = [f"{one.chunk.title}\n{one.chunk.text}" for one in found.results]
+    texts = [f"{result.chunk.title}\n{result.chunk.text}" for result in found.results]
     expected = reference_scores(folder, "roll back an adapter", texts)
-    assert [one.scores.reranked for one in found.results] == pytest.approx(expected, abs=1e-3)
+    assert [result.scores.reranked for result in found.results] == pytest.approx(expected, abs=1e-3)
     assert expected == sorted(expected, reverse=True)
     assert sorted(places(found)) == sorted(places(plain))
 

@@ -172,8 +172,8 @@ def _print_results(found: SearchResults, explain: bool) -> None:
     if not found.results:
         print_note("nothing found")
     bold = bold_marks()
-    for place, one in enumerate(found.results, 1):
-        print_lines(_result_lines(place, one, explain, bold))
+    for place, result in enumerate(found.results, 1):
+        print_lines(_result_lines(place, result, explain, bold))
 
 
 def _understood(found: SearchResults) -> Iterator[str]:

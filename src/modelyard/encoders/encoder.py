@@ -14,6 +14,7 @@ import numpy.typing as npt
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
+from modelyard.encoders.model_folder import load_sentence_model
 from modelyard.weights.encoders import (
     EncoderUnavailable,
     fetch_encoder_folder,
@@ -67,8 +68,6 @@ def encoder_fingerprint(project: Project, settings: Encoder) -> str:
         case "endpoint":
             identity = f"{settings.endpoint} {settings.model}"
         case "path" | "hub":
-            from modelyard.encoders.model_folder import load_sentence_model
-
             folder = local_encoder_folder(project, settings.source, settings.model)
             if folder is None:
                 raise EncoderUnavailable(
@@ -104,7 +103,6 @@ def open_encoder(
             project, settings, fingerprint=encoder_fingerprint(project, settings)
         )
     from modelyard.encoders.local_encoder import LocalEncoder
-    from modelyard.encoders.model_folder import load_sentence_model
     from modelyard.encoders.onnx_graphs import graph_path
 
     folder = fetch_encoder_folder(project, settings.source, settings.model, progress=progress)

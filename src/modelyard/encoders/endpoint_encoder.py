@@ -125,8 +125,7 @@ class EndpointEncoder:
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(self._url, body, headers, method="POST")
         with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
-            data: bytes = answer.read()
-        return data
+            return bytes(answer.read())
 
     def _vectors(self, answer: bytes, count: int) -> Vectors:
         try:

@@ -16,7 +16,6 @@ from modelyard.encoders.encoder import OnProgress, Vectors
 from modelyard.encoders.model_folder import SentenceModel
 from modelyard.encoders.onnx_graphs import open_graph, require_graph
 from modelyard.encoders.tokens import (
-    Ids,
     TextTokenizer,
     TokenEncoder,
     TokenIds,
@@ -144,12 +143,10 @@ class OnnxEncoder:
     def encode(self, ids: Sequence[TokenIds], *, on_done: OnProgress | None = None) -> Vectors:
         """Unit vectors [texts, width], in the order given."""
         batches = batches_of_equal_length(ids, tokens=_ONNX_TOKENS_AT_ONCE)
-        encoded = ((places, self._run(tokens)) for places, tokens in batches)
+        encoded = (
+            (places, self._session.run(None, {"tokens": tokens})[0]) for places, tokens in batches
+        )
         return collect_vectors(encoded, len(ids), on_done)
-
-    def _run(self, ids: Ids) -> Vectors:
-        vectors: Vectors = self._session.run(None, {"tokens": ids})[0]
-        return vectors
 
 
 def _require_graph(model: SentenceModel, name: str, progress: Progress) -> Path | None:

@@ -83,11 +83,12 @@ def load_model_folder(folder: Path, *, what: str) -> ModelFolder:
     if not weights:
         raise InvalidInput("has no *.safetensors", where=str(folder))
     family = str(config.get("model_type", ""))
+    offset = int(config.get("pad_token_id") or 0) + 1 if family in _OFFSET_FAMILIES else 0
     return ModelFolder(
         folder=folder,
         config=config,
         family=family,
-        positions=_count_positions(config, family),
+        positions=int(config.get("max_position_embeddings") or 512) - offset,
         is_plain_bert=_is_plain_bert(config, weights),
         digest=_digest(folder, weights),
     )
@@ -144,22 +145,11 @@ def _pooling_mode(path: Path) -> Pooling:
         for key, value in config.items()
         if key.startswith("pooling_mode_") and value is True
     ] or [str(config.get("pooling_mode", "mean"))]
-    match chosen:
-        case ["mean"]:
-            return "mean"
-        case ["cls"]:
-            return "cls"
-        case _:
-            raise InvalidInput(
-                f"pools by {' and '.join(chosen)}, and only mean and cls are run here",
-                where=str(path),
-            )
-
-
-def _count_positions(config: dict[str, Any], family: str) -> int:
-    positions = int(config.get("max_position_embeddings") or 512)
-    offset = int(config.get("pad_token_id") or 0) + 1
-    return positions - (offset if family in _OFFSET_FAMILIES else 0)
+    if chosen not in (["mean"], ["cls"]):
+        raise InvalidInput(
+            f"pools by {' and '.join(chosen)}, and only mean and cls are run here", where=str(path)
+        )
+    return "cls" if chosen == ["cls"] else "mean"
 
 
 def _is_plain_bert(config: dict[str, Any], weights: list[Path]) -> bool:

@@ -17,13 +17,12 @@ from modelyard.retrieval.vectors import Rows
 _KEYS_OF_EVERY_CHUNK = ("path", "kind", "domain")
 _LISTED_VALUES = 10
 
-Mask = npt.NDArray[np.bool_]
 Searched = Sequence[tuple[SearchIndex, IndexSnapshot]]
 
 
 def filter_chunks(
     index: SearchIndex, snapshot: IndexSnapshot, query: Query, filters: Mapping[str, str]
-) -> Mask | None:
+) -> npt.NDArray[np.bool_] | None:
     """The chunks that all filters and quoted phrases let through: bool [n]; None for all."""
     selections = [_rows_of_filter(index, snapshot, key, value) for key, value in filters.items()]
     for phrase in query.phrases:

@@ -24,7 +24,7 @@ def test_an_identifier_is_kept_in_parts_and_whole() -> None:
     assert terms("HTTPServer2") == ["http", "server", "2", "httpserver2"]
 
 
-def test_an_identifier_meets_its_words_in_prose() -> None:
+def test_an_identifier_has_the_terms_of_its_words_in_prose() -> None:
     assert {"exclus", "lock"} <= set(terms("exclusive_lock")) & set(terms("locks exclusively"))
 
 
@@ -36,7 +36,7 @@ def test_accents_and_capitals_do_not_count() -> None:
     assert terms("Überraschung NAÏVE") == ["uberraschung", "naiv"]
 
 
-def test_words_are_found_where_they_stand() -> None:
+def test_words_are_found_with_their_places() -> None:
     text = "Roll back: exclusive_lock."
     assert [(text[start:end], found) for start, end, found in find_words(text)] == [
         ("Roll", ("roll",)),
