@@ -22,7 +22,7 @@ from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, NoDa
 from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project, check_name
 from modelyard.core.state import open_state, transaction
-from modelyard.core.visible import visible_text
+from modelyard.core.wording import visible_text
 from modelyard.settings.build import build_settings
 from modelyard.settings.converters import Where
 

@@ -26,11 +26,10 @@ from modelyard.core.files import (
     disk_errors,
     sha256_file,
     sweep_staging,
-    sync_folder,
+    sync_path,
     write_atomic,
 )
-from modelyard.core.visible import visible_text
-from modelyard.core.wording import counted
+from modelyard.core.wording import counted, visible_text
 from modelyard.settings.cards import write_card
 
 _LISTED = 50
@@ -185,7 +184,7 @@ def write_prepared(
         for file in (*files, CARD_FILE):
             (staging / file).replace(folder / file)
         staging.rmdir()
-        sync_folder(folder)
+        sync_path(folder)
 
 
 def _jsonl(rows: Sequence[Conversation]) -> bytes:

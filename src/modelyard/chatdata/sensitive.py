@@ -13,8 +13,7 @@ from itertools import accumulate
 from typing import Any
 
 from modelyard.chatdata.conversation import Conversation
-from modelyard.secrets.forms import find_secret_forms
-from modelyard.secrets.randomness import looks_random
+from modelyard.secrets.forms import find_secret_forms, looks_random
 
 EMAIL = "e-mail address"
 

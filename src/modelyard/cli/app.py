@@ -21,7 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 from modelyard import __version__
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import ModelyardError, did_you_mean
-from modelyard.core.visible import visible_text
+from modelyard.core.wording import visible_text
 
 P = ParamSpec("P")
 R = TypeVar("R")

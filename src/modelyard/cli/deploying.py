@@ -14,7 +14,7 @@ import typer
 from modelyard.cli.render import ask_yes, flush_results, print_json, print_lines, print_note
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project, find_project
-from modelyard.core.visible import visible_line, visible_text
+from modelyard.core.wording import visible_line, visible_text
 
 if TYPE_CHECKING:
     from modelyard.configs.compare import SettingChange

@@ -12,8 +12,7 @@ from modelyard.cli.options import EnvironmentName, Json
 from modelyard.cli.render import flush_results, print_json, print_lines, print_table
 from modelyard.core.errors import NoData
 from modelyard.core.layout import Project, find_project
-from modelyard.core.visible import visible_line
-from modelyard.core.wording import day_and_time
+from modelyard.core.wording import day_and_time, visible_line
 
 if TYPE_CHECKING:
     from collections.abc import Sequence

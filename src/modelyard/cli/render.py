@@ -17,7 +17,8 @@ from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
 from modelyard.core.errors import Diagnostic, ModelyardError
-from modelyard.core.visible import visible_line, visible_text
+from modelyard.core.progress import Progress
+from modelyard.core.wording import visible_line, visible_text
 
 if TYPE_CHECKING:
     from rich.console import Console, RenderableType
@@ -281,7 +282,7 @@ def print_error(error: ModelyardError) -> None:
 
 
 @contextmanager
-def showing_progress() -> Iterator[TerminalProgress | LogProgress]:
+def showing_progress() -> Iterator[Progress]:
     """A Progress for a long job: a live bar on a terminal, one line per stage elsewhere."""
     progress = TerminalProgress() if err().is_terminal else LogProgress()
     try:
@@ -290,7 +291,7 @@ def showing_progress() -> Iterator[TerminalProgress | LogProgress]:
         progress.end()
 
 
-class LogProgress:
+class LogProgress(Progress):
     """One line per stage, and one every few seconds of a long piece of work."""
 
     def __init__(self) -> None:
@@ -315,11 +316,8 @@ class LogProgress:
             tail = f" · {figures}" if figures else ""
             err().print(f"  {self._label} {amount} {_unit(self._unit)}{tail}", markup=False)
 
-    def end(self) -> None:
-        pass
 
-
-class TerminalProgress:
+class TerminalProgress(Progress):
     """A live bar with figures and the time left."""
 
     def __init__(self) -> None:
@@ -335,16 +333,16 @@ class TerminalProgress:
         print_warning(text)
 
     def begin(self, label: str, total: float, unit: str) -> None:
-        from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
+        from rich import progress
 
         self.end()
         self._unit = unit
-        self._bar = Progress(
-            TextColumn("  {task.description}"),
-            BarColumn(bar_width=24),
-            TextColumn("{task.fields[amount]}"),
-            TextColumn("{task.fields[figures]}", style="dim"),
-            TimeRemainingColumn(compact=True),
+        self._bar = progress.Progress(
+            progress.TextColumn("  {task.description}"),
+            progress.BarColumn(bar_width=24),
+            progress.TextColumn("{task.fields[amount]}"),
+            progress.TextColumn("{task.fields[figures]}", style="dim"),
+            progress.TimeRemainingColumn(compact=True),
             console=err(),
             transient=True,
         )

@@ -21,7 +21,7 @@ from modelyard.cli.render import (
 )
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
-from modelyard.core.visible import visible_line, visible_text
+from modelyard.core.wording import visible_line, visible_text
 
 if TYPE_CHECKING:
     from modelyard.retrieval.evaluate import SearchEvaluation

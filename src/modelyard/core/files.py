@@ -87,17 +87,17 @@ def make_folder(folder: Path) -> None:
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
     folder.mkdir(parents=True, exist_ok=True)
     for place in missing:
-        sync_folder(place.parent)
+        sync_path(place.parent)
 
 
-def sync_folder(folder: Path) -> None:
-    """Make renames inside `folder` survive a power cut."""
-    handle = os.open(folder, os.O_RDONLY)
+def sync_path(path: Path) -> None:
+    """Make the content of a file, or renames inside a folder, survive a power cut."""
+    handle = os.open(path, os.O_RDONLY)
     try:
         os.fsync(handle)
     except OSError as error:
         # Some network and container file systems know no fsync of a folder.
-        if error.errno != errno.EINVAL:
+        if error.errno != errno.EINVAL or path.is_file():
             raise
     finally:
         os.close(handle)
@@ -108,23 +108,28 @@ def _staging_place(final: Path) -> Path:
     return final.with_name(f"{STAGING_PREFIX}{secrets.token_hex(4)}-{final.name}")
 
 
-def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
-    """Replace `path` by `content` in one rename; readers see the old file or the new one."""
-    data = content.encode() if isinstance(content, str) else content
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A free path beside `path`; what the block makes there takes its place in one rename."""
     staged = _staging_place(path)
     with disk_errors(path):
         make_folder(path.parent)
         try:
-            handle = os.open(staged, os.O_WRONLY | os.O_CREAT | os.O_EXCL, mode)
-            with os.fdopen(handle, "wb") as stream:
-                stream.write(data)
-                stream.flush()
-                os.fsync(stream.fileno())
+            yield staged
             staged.replace(path)
         except BaseException:
             staged.unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
+        sync_path(path.parent)
+
+
+def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None:
+    """Replace `path` by `content` in one rename; readers see the old file or the new one."""
+    data = content.encode() if isinstance(content, str) else content
+    with _replacing(path) as staged:
+        staged.touch(mode, exist_ok=False)
+        staged.write_bytes(data)
+        sync_path(staged)
 
 
 def write_json(path: Path, value: Any) -> None:
@@ -170,32 +175,25 @@ def staged_folder(final: Path) -> Iterator[Path]:
         except BaseException:
             shutil.rmtree(staged, ignore_errors=True)
             raise
-        sync_folder(final.parent)
+        sync_path(final.parent)
 
 
 def _sync_tree(folder: Path) -> None:
-    for place in folder.rglob("*"):
-        if place.is_symlink():
-            continue
-        if place.is_dir():
-            sync_folder(place)
-        elif place.is_file():
-            with place.open("rb") as stream:
-                os.fsync(stream.fileno())
-    sync_folder(folder)
+    for place in (*folder.rglob("*"), folder):
+        if not place.is_symlink() and (place.is_dir() or place.is_file()):
+            sync_path(place)
 
 
-def sweep_staging(folder: Path, name: str | None = None) -> None:
+def sweep_staging(folder: Path, name: str | re.Pattern[str] = re.compile(".*")) -> None:
     """Remove the staging files of killed writers in `folder`: those for `name`, or all.
 
     Call it only while holding the lock under which those names are written.
     """
-    ours = re.compile(
-        re.escape(STAGING_PREFIX) + "[0-9a-f]+-" + (re.escape(name) if name else ".*")
-    )
+    pattern = re.escape(name) if isinstance(name, str) else name.pattern
+    staging_name = re.compile(f"{re.escape(STAGING_PREFIX)}[0-9a-f]+-{pattern}")
     with disk_errors(folder):
         for left_over in folder.glob(f"{STAGING_PREFIX}*"):
-            if not ours.fullmatch(left_over.name):
+            if not staging_name.fullmatch(left_over.name):
                 continue
             if left_over.is_dir() and not left_over.is_symlink():
                 shutil.rmtree(left_over, ignore_errors=True)
@@ -218,7 +216,7 @@ def remove_folder(folder: Path) -> None:
     staged = _staging_place(folder)
     with disk_errors(folder):
         folder.rename(staged)
-        sync_folder(folder.parent)
+        sync_path(folder.parent)
         shutil.rmtree(staged)
 
 
@@ -227,22 +225,14 @@ def replace_link(link: Path, target: Path) -> None:
 
     Raises ModelyardError when a real file or folder stands where the link should be.
     """
-    staged = _staging_place(link)
-    with disk_errors(link):
-        make_folder(link.parent)
+    with _replacing(link) as staged:
         if os.path.lexists(link) and not link.is_symlink():
             raise ModelyardError(
                 "is a file or folder of its own, where a link to a version belongs",
                 where=str(link),
                 hint="move it away and run the same command again",
             )
-        try:
-            staged.symlink_to(os.path.relpath(target, link.parent))
-            staged.replace(link)
-        except BaseException:
-            staged.unlink(missing_ok=True)
-            raise
-        sync_folder(link.parent)
+        staged.symlink_to(os.path.relpath(target, link.parent))
 
 
 def sha256_file(path: Path) -> str:

@@ -166,8 +166,7 @@ def find_project(start: Path | None = None) -> Project:
 
     Raises InvalidInput when no parent folder holds both `configs/` and `models/`.
     """
-    chosen = start or Path(os.environ.get("MODELS_PROJECT") or Path.cwd())
-    chosen = chosen.absolute()
+    chosen = (start or Path(os.environ.get("MODELS_PROJECT") or Path.cwd())).absolute()
     for folder in (chosen, *chosen.parents):
         if (folder / "configs").is_dir() and (folder / "models").is_dir():
             return Project(folder)

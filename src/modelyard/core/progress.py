@@ -5,10 +5,8 @@ The CLI gives a live display on a terminal and one line per stage in a log; test
 
 from __future__ import annotations
 
-from typing import Protocol
 
-
-class Progress(Protocol):
+class Progress:
     """Receives the progress of a long job. Shown on stderr; results never are."""
 
     def stage(self, text: str) -> None:
@@ -27,20 +25,5 @@ class Progress(Protocol):
         """The task is over."""
 
 
-class Silent:
+class Silent(Progress):
     """A Progress that shows nothing."""
-
-    def stage(self, text: str) -> None:
-        pass
-
-    def warn(self, text: str) -> None:
-        pass
-
-    def begin(self, label: str, total: float, unit: str) -> None:
-        pass
-
-    def advance(self, done: float, figures: str = "") -> None:
-        pass
-
-    def end(self) -> None:
-        pass

@@ -104,14 +104,8 @@ def open_state(project: Project) -> Iterator[sqlite3.Connection]:
 def transaction(connection: sqlite3.Connection) -> Iterator[None]:
     """All statements of the block are applied, or none."""
     connection.execute("BEGIN IMMEDIATE")
-    try:
+    with connection:
         yield
-        connection.execute("COMMIT")
-    except BaseException:
-        # SQLite has already rolled back by itself after some errors, such as a full disk.
-        if connection.in_transaction:
-            connection.execute("ROLLBACK")
-        raise
 
 
 @contextmanager
@@ -169,35 +163,7 @@ def connect_state(project: Project, *, of_one_thread: bool = True) -> sqlite3.Co
     return connection
 
 
-def connect_unwritable(project: Project) -> sqlite3.Connection | None:
-    """A read-only connection, when the file cannot be opened for writing; None when impossible.
-
-    SQLite wants to write a file beside one in WAL mode even to read it. Where no -wal is there,
-    all is in the file itself (https://sqlite.org/wal.html#read_only_databases). Such a connection
-    does not see later changes: close it after one query.
-    """
-    wal = project.state_db.with_name(f"{project.state_db.name}-wal")
-    try:
-        in_the_file = wal.stat().st_size == 0
-    except FileNotFoundError:
-        in_the_file = True
-    how = "mode=ro&immutable=1" if in_the_file else "mode=ro"
-    address = f"{project.state_db.absolute().as_uri()}?{how}"
-    connection = sqlite3.connect(address, uri=True, isolation_level=None)
-    try:
-        connection.row_factory = sqlite3.Row
-        if _schema_version(connection) == len(_MIGRATIONS):
-            return connection
-    except sqlite3.Error:
-        pass  # what stood in the way of writing says more
-    except BaseException:
-        connection.close()
-        raise
-    connection.close()
-    return None
-
-
-def cannot_write(error: sqlite3.Error) -> bool:
+def _cannot_write(error: sqlite3.Error) -> bool:
     """Whether SQLite failed because it could not write; reading may still work."""
     name = getattr(error, "sqlite_errorname", "")
     return name.startswith((*_OF_THE_DISK, "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_PERM"))
@@ -282,9 +248,9 @@ def read_state(project: Project, query: str, values: tuple[Any, ...] = ()) -> li
                 try:
                     kept = _open(project, path, file)
                 except sqlite3.OperationalError as error:
-                    if not cannot_write(error):
-                        raise
-                    rows = _read_unwritable(project, query, values)
+                    rows = (
+                        _read_unwritable(project, query, values) if _cannot_write(error) else None
+                    )
                     if rows is None:
                         raise
                     return rows
@@ -305,12 +271,23 @@ def _open(project: Project, path: str, file: tuple[int, int]) -> _Kept:
 def _read_unwritable(
     project: Project, query: str, values: tuple[Any, ...]
 ) -> list[sqlite3.Row] | None:
-    """The rows, from a disk that is full or read-only; None when there is no way to read them."""
-    connection = connect_unwritable(project)
-    if connection is None:
-        return None
-    with closing(connection):
-        return connection.execute(query, values).fetchall()
+    """The rows, from a disk that is full or read-only; None when there is no way to read them.
+
+    SQLite wants to write a file beside one in WAL mode even to read it. Where no -wal is there,
+    all is in the file itself (https://sqlite.org/wal.html#read_only_databases). Such a connection
+    does not see later changes, so it is closed after one query.
+    """
+    wal = project.state_db.with_name(f"{project.state_db.name}-wal")
+    in_the_file = not wal.exists() or wal.stat().st_size == 0
+    mode = "mode=ro&immutable=1" if in_the_file else "mode=ro"
+    address = f"{project.state_db.absolute().as_uri()}?{mode}"
+    with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
+        connection.row_factory = sqlite3.Row
+        try:
+            readable = _schema_version(connection) == len(_MIGRATIONS)
+        except sqlite3.Error:
+            readable = False  # what stood in the way of writing says more
+        return connection.execute(query, values).fetchall() if readable else None
 
 
 def _forget_connections_in_child() -> None:

@@ -1,6 +1,31 @@
-"""Numbers and times as people read them, the same in every message."""
+"""Text for people: numbers and times the same in every message, and untrusted text made safe."""
 
 from __future__ import annotations
+
+import re
+
+_CONTROL = re.compile("[\x00-\x08\x0b-\x1f\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069]")
+"""Characters that terminals interpret: ASCII and C1 controls, line ends, and bidi controls."""
+
+
+def visible_text(text: str) -> str:
+    """The text with every control character but newline and tab escaped, such as `\\x1b`.
+
+    Bidi controls are escaped too: `\\u202e` makes a text look like another.
+
+    Data and answers may hold escape sequences that clear a screen, set its title or hide what
+    follows. For what people read; files of rows keep their text as it is.
+    """
+    return _CONTROL.sub(lambda found: _escape(ord(found[0])), text)
+
+
+def visible_line(text: str) -> str:
+    """The same in one line: a file name may contain a newline."""
+    return visible_text(text).replace("\n", "\\n").replace("\t", "\\t")
+
+
+def _escape(code: int) -> str:
+    return f"\\x{code:02x}" if code < 256 else f"\\u{code:04x}"
 
 
 def megabytes(size_bytes: float) -> str:

@@ -22,7 +22,6 @@ from modelyard.configs.kinds import ENVIRONMENTS
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
 from modelyard.core.files import (
-    STAGING_PREFIX,
     exclusive_lock,
     remove_folder,
     replace_link,
@@ -385,10 +384,7 @@ def _sweep(project: Project, environment: str) -> None:
     link = project.deployed(environment)
     sweep_staging(link.parent, link.name)
     folder = project.deployed_revision(environment, 1).parent
-    for left_over in folder.glob(f"{STAGING_PREFIX}*"):
-        name = left_over.name.removeprefix(STAGING_PREFIX).partition("-")[2]
-        if re.fullmatch(rf"{environment}-\d+", name):
-            sweep_staging(folder, name)
+    sweep_staging(folder, re.compile(rf"{environment}-\d+"))
     live = find_live(project, environment)
     if live is None or link_leads_to(project, environment, live.number):
         _remove_others(project, environment, live.number if live else 0)

@@ -15,7 +15,7 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from modelyard.core.clock import utc_now
-from modelyard.core.files import STAGING_PREFIX, disk_errors, make_folder, sync_folder
+from modelyard.core.files import STAGING_PREFIX, disk_errors, make_folder, sync_path
 from modelyard.core.state import transaction
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.damage import IndexDamaged, index_errors
@@ -211,7 +211,7 @@ def build_beside(
         except BaseException:
             staged.unlink(missing_ok=True)
             raise
-        sync_folder(path.parent)
+        sync_path(path.parent)
 
 
 def settle_journal(path: Path) -> None:

@@ -1,7 +1,7 @@
 """Finding secrets in text, and masking them.
 
-A secret is recognised by its form (forms.py), by the key it is given to (named.py), or by its
-randomness (randomness.py). Findings never repeat the secret.
+A secret is recognised by its form or its randomness (forms.py), or by the key that it is given to
+(named.py). Findings never repeat the secret.
 
 Patterns that most configs never need are kept as text: `re` compiles each at its first use.
 """
@@ -13,9 +13,16 @@ from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
-from modelyard.secrets.forms import find_secret_forms
+from modelyard.secrets.forms import (
+    before_in_line,
+    find_secret_forms,
+    is_placeholder,
+    is_random_run,
+    is_varied_hex,
+    looks_random,
+    lower_in_place,
+)
 from modelyard.secrets.named import find_given_secrets, is_named_secret, is_no_value
-from modelyard.secrets.randomness import is_placeholder, is_random_run, is_varied_hex, looks_random
 
 MASK = "****"
 
@@ -46,9 +53,6 @@ _DIGEST_BEFORE = r"(?i)(?:[@:/-]|(?:model|revision|commit|sha[0-9]*|digest|finge
 _TO_RUN = bytes(
     ord("a") if chr(code).isascii() and chr(code).isalnum() else 32 for code in range(256)
 )
-
-_TO_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
-"""Keeps every offset, which `str.lower` does not."""
 
 _CUT_SHORT = (
     r"(?<![0-9A-Za-z])(?:sk-|gh[pousr]_|github_pat_|A[KS]IA|AIza|xox[abprs]-|hf_|eyJ|[rs]k_live_)"
@@ -103,16 +107,18 @@ def redact_secrets(text: str, *, quoted_only: bool = False) -> str:
 
     quoted_only: the text is program code, where a value without quotes is an expression.
     """
-    spans = [(start, end) for _, start, end in find_secret_forms(text)]
-    spans += [match.span() for match in re.finditer(_PRIVATE_KEY, text)]
-    spans += [(secret.start, secret.end) for secret in _random_runs(text)]
-    spans += [
-        (secret.start, secret.end)
+    given = (
+        secret
         for secret in _given_to_keys(text)
         if not (quoted_only and _is_expression(text, secret.start))
         and not is_no_value(text[secret.start : secret.end])
+    )
+    spans = [
+        *((start, end) for _, start, end in find_secret_forms(text)),
+        *(match.span() for match in re.finditer(_PRIVATE_KEY, text)),
+        *((secret.start, secret.end) for secret in (*_random_runs(text), *given)),
+        *find_given_secrets(text, code=quoted_only),
     ]
-    spans += find_given_secrets(text, code=quoted_only)
     shown, position = [], 0
     for start, end in sorted(spans):
         if end <= position:
@@ -143,12 +149,12 @@ def redact_path(path: str) -> str:
 
 def _is_expression(text: str, start: int) -> bool:
     """Whether a value is unquoted in code, and not in a comment."""
-    before = _before(text, start)
+    before = before_in_line(text, start, _LONGEST_LOOK_BACK)
     return text[start - 1 : start] not in ("'", '"') and "#" not in before and "//" not in before
 
 
 def _given_to_keys(text: str) -> Iterator[InlineSecret]:
-    lowered = text.lower() if text.isascii() else text.translate(_TO_LOWER)
+    lowered = lower_in_place(text)
     for stem in _KEY_STEMS:
         place = lowered.find(stem)
         while place >= 0:
@@ -165,16 +171,10 @@ def _is_secret_value(text: str, place: int, given: re.Match[str]) -> bool:
     if len(value) < 4 or is_placeholder(value) or re.fullmatch(_NO_SECRET, value):
         return False
     if (
-        "#" in _before(text, place) or given["after"] is None
+        "#" in before_in_line(text, place, _LONGEST_LOOK_BACK) or given["after"] is None
     ):  # a comment, or the first word of a sentence
         return len(value) >= 6 and looks_random(value)
     return " " not in value.strip() or text.startswith("pass", place)
-
-
-def _before(text: str, place: int) -> str:
-    """The text before a place in its line; of a very long line only the end."""
-    first = max(0, place - _LONGEST_LOOK_BACK)
-    return text[max(first, text.rfind("\n", first, place) + 1) : place]
 
 
 def _random_runs(text: str) -> Iterator[InlineSecret]:
@@ -183,7 +183,7 @@ def _random_runs(text: str) -> Iterator[InlineSecret]:
         return
     for run in re.finditer(_RUN, text):
         if re.fullmatch(_HEX_RUN, run[0]):
-            before = _before(text, run.start())
+            before = before_in_line(text, run.start(), _LONGEST_LOOK_BACK)
             if is_varied_hex(run[0]) and not re.search(_DIGEST_BEFORE, before):
                 yield InlineSecret(run.start(), run.end(), "random hexadecimal digits")
         elif is_random_run(run[0]):

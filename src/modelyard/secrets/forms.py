@@ -1,11 +1,17 @@
-"""The forms of keys and tokens that are recognisable by themselves."""
+"""What secrets look like by themselves: known forms of keys and tokens, and random text.
+
+The tests for random text differ in what they are given. `looks_random` takes a value that something
+names a secret, `is_random_run` any run of letters and digits, `is_unlike_words` and
+`is_random_value` a value in prose, where words joined by hyphens and names with numbers are usual.
+"""
 
 from __future__ import annotations
 
+import math
 import re
+from collections import Counter
 from collections.abc import Iterator
-
-from modelyard.secrets.randomness import looks_random
+from itertools import pairwise
 
 SECRET_FORMS = (
     ("AWS access key", "AKIA", r"AKIA[0-9A-Z]{16}(?![0-9A-Za-z])"),
@@ -32,17 +38,103 @@ _RANDOM_FORMS = (
     ("bearer token", "earer", r"[Bb]earer\s+([\w.~+/-]{20,}=*)"),
     ("password in an address", "://", r"://[^\s:/@\0]+:([^\s:/@\0]{4,})@"),
 )
-"""Forms of which a part must also look random."""
+"""Forms of which one group is the secret, and must also look random."""
+
+_PLACEHOLDER = re.compile(
+    r"[*x.#]+|[$%<].*|(?:env|file):.*|(?:your|my[_-]|example|changeme).*", re.I
+)
+_LEAST_BITS = 3.6
+"""Bits a character: random text of 20 letters and digits has 4.1, words run together 3.5."""
+_LEAST_CHANGES = 0.42
+"""Changes between uppercase, lowercase and digits: random text 0.62 a letter, names 0.3."""
+_PARTS = re.compile(r"[-_./:,&]+")
+_WORD = re.compile(r"[A-Za-z]*")
+_WORD_WITH_NUMBER = re.compile(r"[A-Za-z]+[0-9]{0,3}")
+_TERM = re.compile(
+    r"(?i:(?:base|sha|md|utf|oauth|argon|pbkdf|[rhep]s|ed|x|v|rc|k|i|l|a|s|ec|http|tls|ssl|aes|p)"
+    r"[0-9]{1,5}(?:id|[a-z])?)|[0-9]+(?:[A-Za-z]{1,4})?"
+)
+"""Words with digits that occur beside the word password: base64, sha256, argon2id, 12th."""
+_SPECIAL = re.compile(r"[!@#$%^*+=?~&]")
+
+_TO_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 
 
 def find_secret_forms(text: str) -> Iterator[tuple[str, int, int]]:
     """The kind, start and end of each secret with a form of its own."""
-    for kind, literal, form in SECRET_FORMS:
+    for kind, literal, form in (*SECRET_FORMS, *_RANDOM_FORMS):
         if literal in text:
             for match in re.finditer(form, text):
-                yield kind, match.start(), match.end()
-    for kind, literal, form in _RANDOM_FORMS:
-        if literal in text:
-            for match in re.finditer(form, text):
-                if looks_random(match[1]):
-                    yield kind, match.start(1), match.end(1)
+                group = match.re.groups  # 1 where a part must look random, else 0: all of it
+                if not group or looks_random(match[group]):
+                    yield kind, *match.span(group)
+
+
+def lower_in_place(text: str) -> str:
+    """The text with A-Z in lowercase, every offset kept, which `str.lower` does not do."""
+    return text.lower() if text.isascii() else text.translate(_TO_LOWER)
+
+
+def before_in_line(text: str, place: int, most: int) -> str:
+    """The text before a place in its line, and not more than the last `most` characters."""
+    first = max(0, place - most)
+    return text[max(first, text.rfind("\n", first, place) + 1) : place]
+
+
+def is_placeholder(value: str) -> bool:
+    """Whether a value is a placeholder for a secret: `$KEY`, `****`, `your-key-here`."""
+    return _PLACEHOLDER.fullmatch(value) is not None
+
+
+def looks_random(value: str) -> bool:
+    """Whether a value is more than a word: two kinds of characters, varied, not a placeholder."""
+    if is_placeholder(value):
+        return False
+    kinds = [any(map(test, value)) for test in (str.isdigit, str.islower, str.isupper)]
+    kinds.append(not value.rstrip(".!?").isalnum())
+    return sum(kinds) >= 2 and not value.istitle() and entropy_bits(value) >= 2.5
+
+
+def is_random_run(run: str) -> bool:
+    """Whether a run of letters and digits is not a word, a name or a number."""
+    kinds = ["0" if char.isdigit() else "A" if char.isupper() else "a" for char in run]
+    changes = sum(kind != following for kind, following in pairwise(kinds))
+    return (
+        len(set(kinds)) == 3
+        and changes >= _LEAST_CHANGES * len(run)
+        and entropy_bits(run) >= _LEAST_BITS
+    )
+
+
+def is_varied_hex(digits: str) -> bool:
+    """Whether hexadecimal digits are not a number, a word or a repeated pattern."""
+    return entropy_bits(digits) >= 3 and not digits.isdigit() and not digits.isalpha()
+
+
+def is_unlike_words(value: str) -> bool:
+    """Whether a value is not a word, joined words or the name of an algorithm: `hunter2`."""
+    if " " in value or len(value) < 6:
+        return False
+    parts = [part for part in _PARTS.split(value) if part]
+    if all(_WORD.fullmatch(part) or _TERM.fullmatch(part) for part in parts):
+        return False
+    return any(map(str.isdigit, value)) or _SPECIAL.search(value) is not None
+
+
+def is_random_value(value: str) -> bool:
+    """The same, and not a name with numbers such as `all-minilm-l6-v2`."""
+    if len(value) < 8 or not is_unlike_words(value):
+        return False
+    parts = [part for part in _PARTS.split(value) if part]
+    return (
+        any(map(str.isdigit, value))
+        and any(map(str.isalpha, value))
+        and not all(_WORD_WITH_NUMBER.fullmatch(part) or _TERM.fullmatch(part) for part in parts)
+        and entropy_bits(value) >= 2.75
+    )
+
+
+def entropy_bits(value: str) -> float:
+    """Shannon entropy of the characters, in bits a character."""
+    counts = Counter(value)
+    return -sum(n / len(value) * math.log2(n / len(value)) for n in counts.values())

@@ -12,7 +12,13 @@ import re
 from collections.abc import Iterator
 from typing import NamedTuple
 
-from modelyard.secrets.randomness import is_placeholder, is_random_value, is_unlike_words
+from modelyard.secrets.forms import (
+    before_in_line,
+    is_placeholder,
+    is_random_value,
+    is_unlike_words,
+    lower_in_place,
+)
 
 Span = tuple[int, int]
 """Start and end of a secret, in characters from 0."""
@@ -25,9 +31,6 @@ _NAMES = re.compile(
     r"s?(?:[_-]?(?:key|value|[0-9]{1,2}))?(?![a-z0-9_])"
 )
 """Names of secrets, in lowercase; the name ends there: not in `tokens_per_batch`."""
-
-_TO_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
-"""Keeps every offset, which `str.lower` does not."""
 
 _VALUE = (
     r"""(?:"(?P<double>[^"\n]{0,999})"|'(?P<single>[^'\n]{0,999})'"""
@@ -123,7 +126,7 @@ def find_given_secrets(text: str, *, code: bool = False) -> Iterator[Span]:
 
     code: the text is a program's, where a value without quotes is an expression.
     """
-    lowered = text.lower() if text.isascii() else text.translate(_TO_LOWER)
+    lowered = lower_in_place(text)
     for match in _NAMES.finditer(lowered):
         if _begins_a_name(text, match.start()):
             name = _Name(match.start(), match.end(), match["password"] is not None)
@@ -138,7 +141,7 @@ def is_no_value(value: str) -> bool:
 
 def is_named_secret(path: str) -> bool:
     """Whether a file or folder name contains a secret after a word for one: `token-8fk2...txt`."""
-    lowered = path.translate(_TO_LOWER).replace("_", "-")  # a name may end at either
+    lowered = lower_in_place(path).replace("_", "-")  # a name may end at either
     for match in _NAMES.finditer(lowered):
         given = _IN_PATH.match(path, match.end())
         if given and _begins_a_name(path, match.start()) and is_random_value(given[1]):
@@ -154,8 +157,7 @@ def _begins_a_name(text: str, start: int) -> bool:
 
 
 def _given_to(text: str, name: _Name, *, code: bool) -> Iterator[Span]:
-    earliest = max(0, name.start - _LONGEST_LOOK_BACK)
-    before = text[max(earliest, text.rfind("\n", earliest, name.start) + 1) : name.start]
+    before = before_in_line(text, name.start, _LONGEST_LOOK_BACK)
     yield from _in_elements(text, name, before)
     yield from _paired(text, name, before)
     yield from _in_options(text, name, before)
@@ -253,12 +255,12 @@ def _below(text: str, name: _Name) -> Iterator[Span]:
         yield from _in_block(text, name, block.end())
     elif start := _NEXT_LINE.match(text, name.end):
         if alone := _ALONE.match(text, start.end()):
-            value, span = _first_group(alone)
+            value, span = _value_of(alone)
             if _may_be_given(value) and is_unlike_words(value):
                 yield span
         place = start.end()
         while item := _ITEM.match(text, place):
-            value, span = _first_group(item)
+            value, span = _value_of(item)
             if _is_listed_secret(value, any_text=name.is_password):
                 yield span
             place = item.end() + 1
@@ -346,12 +348,8 @@ def _given_to_tools(text: str, lowered: str) -> Iterator[Span]:
 
 
 def _value_of(found: re.Match[str]) -> tuple[str, Span]:
-    group = next(name for name in ("double", "single", "plain") if found[name] is not None)
-    return found[group], found.span(group)
-
-
-def _first_group(found: re.Match[str]) -> tuple[str, Span]:
-    group = next(number for number in (1, 2, 3) if found[number] is not None)
+    """The value in double, in single or in no quotes: the one group that took part."""
+    group = found.lastindex or 0
     return found[group], found.span(group)
 
 

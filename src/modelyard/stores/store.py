@@ -17,7 +17,7 @@ from typing import TYPE_CHECKING
 from urllib.parse import unquote, urlsplit
 
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.files import sync_folder
+from modelyard.core.files import sync_path
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -142,11 +142,9 @@ class ObjectStore:
         if self.folder is None:
             return
         path = self.folder / key
-        with path.open("rb") as stream:
-            os.fsync(stream.fileno())
-        for parent in path.parents:
-            sync_folder(parent)
-            if parent == self.folder:
+        for place in (path, *path.parents):
+            sync_path(place)
+            if place == self.folder:
                 break
 
     @contextmanager

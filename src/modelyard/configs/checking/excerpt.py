@@ -7,7 +7,7 @@ import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
 
-from modelyard.core.visible import visible_text
+from modelyard.core.wording import visible_text
 from modelyard.secrets.detection import MASK, find_secrets, mask_secrets
 
 # What YAML ends a line at: https://yaml.org/spec/1.1/#id871136

@@ -17,7 +17,7 @@ from modelyard import __version__
 from modelyard.configs.checking.codes import explain_code
 from modelyard.configs.checking.report import CheckReport, finding_line
 from modelyard.core.errors import Diagnostic
-from modelyard.core.visible import visible_text
+from modelyard.core.wording import visible_text
 
 _SARIF_SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"

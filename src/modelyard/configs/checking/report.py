@@ -7,8 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from modelyard.core.errors import Diagnostic
-from modelyard.core.visible import visible_line
-from modelyard.core.wording import counted
+from modelyard.core.wording import counted, visible_line
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

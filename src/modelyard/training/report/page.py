@@ -23,7 +23,7 @@ from modelyard import __version__
 from modelyard.charts.charts import Curve, render_curves, render_histogram
 from modelyard.charts.scales import Point, show_duration, show_number, show_tick, smooth
 from modelyard.chatdata.report import MaskedText
-from modelyard.core.visible import visible_text
+from modelyard.core.wording import visible_text
 from modelyard.training.report.comparison import (
     Verdict,
     build_verdict,

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelyard.core.visible import visible_line, visible_text
+from modelyard.core.wording import visible_line, visible_text
 
 
 def test_control_characters_are_written_out() -> None:
