@@ -1,14 +1,14 @@
-"""All adapters at a glance: what each version is, which is active, and what storing them saves.
+"""A summary of all adapters: their versions, which is active, and how much space they save.
 
-Reads manifests, cards, sizes and the link; a damaged version is a line with its problem, not the
-end of the list. Loads no weights.
+Reads manifests, cards, sizes and the link; a damaged version is listed with its problem. Loads no
+weights.
 """
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 from modelyard.adapters.gc import load_pins
@@ -47,7 +47,7 @@ class VersionSummary:
     data: Origin | None = None
     """The dataset it was trained on."""
     rows: int | None = None
-    """How many conversations that were."""
+    """The number of training conversations."""
     trained_at: str | None = None
     """When, UTC."""
     org: str | None = None
@@ -75,7 +75,7 @@ class AdapterSummary:
 
     @property
     def shown(self) -> VersionSummary:
-        """The version that speaks for the adapter: the active one, else the newest."""
+        """The version that represents the adapter: the active one, else the newest."""
         active = [version for version in self.versions if version.number == self.active]
         return (active or list(self.versions))[-1]
 
@@ -87,12 +87,12 @@ class AdapterSummary:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class WeightsSize:
-    """How large the weights of a base are: what each full fine-tune of it would take again."""
+    """The size of the weights of a base, which each full fine-tune of it would take again."""
 
     size_bytes: int
     """Their size."""
     measured: bool
-    """Whether files were measured; else it is two bytes (bf16) for each weight on the card."""
+    """Whether files were measured; else it is two bytes (bf16) for each parameter on the card."""
 
 
 def summarize_adapters(project: Project, *, org: str | None = None) -> list[AdapterSummary]:
@@ -102,7 +102,7 @@ def summarize_adapters(project: Project, *, org: str | None = None) -> list[Adap
         summarize_adapter(project, name, pinned=pins.get(name, {}))
         for name in list_adapters(project)
     ]
-    return [one for one in summaries if org is None or one.shown.org == org]
+    return [summary for summary in summaries if org is None or summary.shown.org == org]
 
 
 def summarize_adapter(
@@ -132,16 +132,17 @@ def _summarize_version(
         facts = load_facts(version.path)
         evaluation = require_figures(facts, where=project.show(version.path / CARD_NAME))
     except ModelyardError as error:
-        problem = _relative(project, str(error))
+        problem = str(error).replace(f"{project.root}/", "")
         return VersionSummary(number=number, size_bytes=size_bytes, pinned=pinned, problem=problem)
-    manifest = version.manifest
+    manifest, dataset = version.manifest, facts.get("dataset")
+    rows = dataset.get("rows") if isinstance(dataset, dict) else None
     return VersionSummary(
         number=number,
         size_bytes=size_bytes,
         pinned=pinned,
         base=manifest.base,
         data=manifest.data,
-        rows=_trained_rows(facts),
+        rows=rows if isinstance(rows, int) else None,
         trained_at=str(facts.get("trained_at") or manifest.created_at),
         org=manifest.org,
         parent=manifest.parent,
@@ -149,48 +150,34 @@ def _summarize_version(
     )
 
 
-def _trained_rows(facts: Mapping[str, Any]) -> int | None:
-    dataset = facts.get("dataset")
-    rows = dataset.get("rows") if isinstance(dataset, dict) else None
-    return rows if isinstance(rows, int) else None
-
-
-def _relative(project: Project, text: str) -> str:
-    return text.replace(f"{project.root}/", "")
-
-
 def measure_weights(
     project: Project, bases: Sequence[str], *, progress: Progress
 ) -> dict[str, WeightsSize]:
-    """The size of each base's weights, from its files, or from its card when it is not at hand.
+    """The size of each base's weights: of its files, or from its card when they are not here.
 
     A base that has no readable card is left out.
     """
-    sizes: dict[str, WeightsSize] = {}
-    for name in bases:
-        try:
-            base = locate_base(project, name, progress=progress)
-            if base is not None:
-                sizes[name] = WeightsSize(size_bytes=_weights_bytes(base.path), measured=True)
-                continue
-        except (ModelyardError, OSError):
-            pass  # a damaged base is what `models base list` is for
-        try:
-            parameters = find_base(project, name).parameters
-        except ModelyardError:
-            continue
-        sizes[name] = WeightsSize(size_bytes=parameters * _BF16_BYTES, measured=False)
-    return sizes
+    sizes = {name: _measure(project, name, progress) for name in bases}
+    return {name: size for name, size in sizes.items() if size is not None}
 
 
-def _weights_bytes(folder: Path) -> int:
-    return sum(file.stat().st_size for file in weight_files(folder))
+def _measure(project: Project, name: str, progress: Progress) -> WeightsSize | None:
+    # `models base list` reports a damaged base.
+    with suppress(ModelyardError, OSError):
+        if base := locate_base(project, name, progress=progress):
+            size_bytes = sum(file.stat().st_size for file in weight_files(base.path))
+            return WeightsSize(size_bytes=size_bytes, measured=True)
+    try:
+        parameters = find_base(project, name).parameters
+    except ModelyardError:
+        return None
+    return WeightsSize(size_bytes=parameters * _BF16_BYTES, measured=False)
 
 
 def full_bytes(
     summaries: Sequence[AdapterSummary], sizes: Mapping[str, WeightsSize]
 ) -> tuple[int, int]:
-    """What the versions would take as full fine-tunes, in bytes, and how many versions that counts.
+    """The bytes the versions would take as full fine-tunes, and the number of versions counted.
 
     A version counts when the size of its base is known.
     """

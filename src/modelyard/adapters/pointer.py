@@ -74,7 +74,7 @@ class HeldPointer:
 
     def history(self) -> list[PointerMove]:
         """Every move of the link, oldest first."""
-        return _settled_moves(self.state, self.adapter)
+        return _moves(self.state, self.adapter, settled=True)
 
 
 @contextmanager
@@ -113,26 +113,19 @@ def pointer_history(project: Project, adapter: str) -> list[PointerMove]:
     if not project.state_db.exists():
         return []
     with open_state(project) as state:
-        if _rows(state, adapter, settled=False):
+        if _moves(state, adapter, settled=False):
             # Another process may be moving it; a broken link stops moves, not readers.
             with suppress(ModelyardError), adapter_lock(project, adapter, wait_s=_READER_WAIT_S):
                 _recover(project, state, adapter)
-        return _settled_moves(state, adapter)
+        return _moves(state, adapter, settled=True)
 
 
-def _settled_moves(state: sqlite3.Connection, adapter: str) -> list[PointerMove]:
-    return [_as_move(row) for row in _rows(state, adapter, settled=True)]
-
-
-def _as_move(row: sqlite3.Row) -> PointerMove:
-    return PointerMove(**{name: row[name] for name in set(row.keys()) - {"settled"}})
-
-
-def _rows(state: sqlite3.Connection, adapter: str, *, settled: bool) -> list[sqlite3.Row]:
-    return state.execute(
+def _moves(state: sqlite3.Connection, adapter: str, *, settled: bool) -> list[PointerMove]:
+    rows = state.execute(
         "SELECT * FROM pointer_moves WHERE adapter = ? AND settled = ? ORDER BY sequence",
         (adapter, settled),
-    ).fetchall()
+    )
+    return [PointerMove(**{key: row[key] for key in set(row.keys()) - {"settled"}}) for row in rows]
 
 
 def _recover(project: Project, state: sqlite3.Connection, adapter: str) -> PointerMove | None:
@@ -141,12 +134,12 @@ def _recover(project: Project, state: sqlite3.Connection, adapter: str) -> Point
     Call it under the adapter's lock.
     """
     completed = None
-    for row in _rows(state, adapter, settled=False):
-        if active_number(project, adapter) == row["to_version"]:
-            _settle(state, row["sequence"])
-            completed = _as_move(row)
+    for move in _moves(state, adapter, settled=False):
+        if active_number(project, adapter) == move.to_version:
+            _settle(state, move.sequence)
+            completed = move
         else:
-            state.execute("DELETE FROM pointer_moves WHERE sequence = ?", (row["sequence"],))
+            state.execute("DELETE FROM pointer_moves WHERE sequence = ?", (move.sequence,))
     return completed
 
 

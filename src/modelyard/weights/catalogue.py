@@ -1,6 +1,6 @@
-"""The catalogue: one card a base model, and the sources it can be had from.
+"""The catalogue: the card of each base model, with the sources it can be fetched from.
 
-Reads and checks models/base/<name>/MODEL_INFO.md. Does not know what is on this machine.
+Reads and checks models/base/<name>/MODEL_INFO.md. Does not know what is available locally.
 """
 
 from __future__ import annotations
@@ -54,7 +54,7 @@ class HubSource:
     repo: Annotated[str, Pattern("OWNER/NAME", r"[\w.-]+/[\w.-]+")]
     """The repository, such as `Qwen/Qwen2.5-3B-Instruct`."""
     revision: str
-    """The commit that is meant (40 hex digits); a branch name is accepted, and is not a pin."""
+    """The commit (40 hex digits); a branch name is accepted too, but pins nothing."""
 
     @property
     def is_pinned(self) -> bool:
@@ -66,13 +66,13 @@ class HubSource:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PathSource:
-    """A folder on this machine, used where it lies."""
+    """A folder on this machine, used where it is."""
 
     path: str
     """The folder; `~` is the home folder, and a relative path starts at the project."""
 
     def folder(self, project: Project) -> Path:
-        """The folder that is meant."""
+        """The absolute path of the folder."""
         return project.written_path(self.path)
 
     def __str__(self) -> str:
@@ -110,10 +110,10 @@ class Architecture:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class BaseCard:
-    """What a card says about a base model."""
+    """The content of a card."""
 
     name: str
-    """The name it goes by here; the same as its folder."""
+    """Its name in the project; the same as its folder."""
     summary: str
     """What it is good for, in one line."""
     parameters: Annotated[int, Range(1)]
@@ -121,13 +121,13 @@ class BaseCard:
     licence: str
     """The licence of the weights."""
     context_length: Annotated[int, Range(1)]
-    """The longest sequence it was made for, in tokens."""
+    """The longest sequence it was trained for, in tokens."""
     download_bytes: Annotated[int, Range(1)] | None = None
-    """About how much a download fetches."""
+    """The approximate size of a download."""
     architecture: Architecture | None = None
     """The shape of the model, for planning memory before it is available locally."""
     sources: tuple[BaseSource, ...] = ()
-    """Where it can be had, in the order in which they are tried; at least one."""
+    """Where it can be fetched, in the order in which they are tried; at least one."""
 
 
 def load_catalogue(project: Project) -> dict[str, BaseCard]:
@@ -190,14 +190,9 @@ def _build_sources(front: YamlSource) -> tuple[tuple[BaseSource, ...], list[Diag
     if not isinstance(listed, list) or not listed:
         message = "'sources' must be a list with at least one source"
         return (), [Diagnostic(message=message, where=front.where(("sources",)))]
-    sources: list[BaseSource] = []
-    problems: list[Diagnostic] = []
-    for index, entry in enumerate(listed):
-        source, wrong = _build_source(front, index, entry)
-        problems += wrong
-        if source is not None:
-            sources.append(source)
-    return tuple(sources), problems
+    built = [_build_source(front, index, entry) for index, entry in enumerate(listed)]
+    sources = tuple(source for source, _ in built if source is not None)
+    return sources, [problem for _, problems in built for problem in problems]
 
 
 def _build_source(

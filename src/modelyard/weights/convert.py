@@ -1,7 +1,7 @@
-"""From a GGUF file to what everything else here reads: bf16 safetensors and a tokenizer's files.
+"""Converts a GGUF file to bf16 safetensors and a tokenizer's files, which everything else reads.
 
-Done once a base: a GGUF takes 10 s and more to load each time, the result takes one.
-torch and transformers are imported inside; whoever calls this waits for them anyway.
+Done once for a base: a GGUF takes 10 s and more to load each time, the result takes 1 s. torch and
+transformers are imported inside the functions: only a conversion needs them.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ from typing import Any
 from modelyard.weights.download import SourceFailed
 
 _DIGITS_APART = {"smollm", "starcoder", "refact", "command-r"}
-"""GGUF names of tokenizers that cut every digit off by itself before their merges apply."""
+"""GGUF names of tokenizers that split off every digit before their merges apply."""
 
 
 def convert_gguf(gguf: Path, target: Path) -> None:
@@ -25,8 +25,8 @@ def convert_gguf(gguf: Path, target: Path) -> None:
 
     Raises SourceFailed when the file is of a kind that cannot be read.
     """
-    # transformers draws bars and warns about GGUF on stderr whatever its settings; all that counts
-    # of it comes as an exception or is checked below.
+    # transformers draws bars and warns about GGUF on stderr whatever its settings; whatever matters
+    # is an exception, or is checked below.
     with contextlib.redirect_stderr(io.StringIO()), _reading_once():
         try:
             _convert(gguf, target)
@@ -42,8 +42,8 @@ def convert_gguf(gguf: Path, target: Path) -> None:
 def _reading_once() -> Iterator[None]:
     """Let gguf parse the file once, and build its table of names once, while the block runs.
 
-    transformers 5.23 does the first for each thing it wants to know, 3 s apiece, and the second
-    for each of the model's 400 modules. Together that is half of the conversion.
+    transformers 5.23 parses it several times, 3 s each, and builds the table for each of the
+    model's 400 modules. Together that is half of the conversion.
     """
     import gguf
 
@@ -68,7 +68,7 @@ def _convert(gguf: Path, target: Path) -> None:
     )
 
     folder, file = str(gguf.parent), gguf.name
-    # A config that is passed on is not read from the file a second time.
+    # With the config given, it is not read from the file a second time.
     config = AutoConfig.from_pretrained(folder, gguf_file=file)
     tokenizer = PreTrainedTokenizerFast.from_pretrained(
         folder, gguf_file=file, model_max_length=config.max_position_embeddings
@@ -98,7 +98,7 @@ def _convert(gguf: Path, target: Path) -> None:
 
 
 def _split_as_trained(tokenizer: Any, gguf: Path) -> None:
-    """Cut text the way the vocabulary was learned, where transformers takes its GPT-2 default.
+    """Split text as in the training of the vocabulary, where transformers uses its GPT-2 default.
 
     Without this a blank line before a number becomes two tokens where training had one.
     Source: the pre-tokenizer table of llama.cpp (LLAMA_VOCAB_PRE_TYPE_SMOLLM).
@@ -117,7 +117,7 @@ def _split_as_trained(tokenizer: Any, gguf: Path) -> None:
 
 
 def _drop_traces(path: Path) -> None:
-    """Remove what transformers notes about how the tokenizer was loaded here."""
+    """Remove what transformers records about how the tokenizer was loaded here."""
     settings = json.loads(path.read_text())
     kept = {key: settings[key] for key in settings if key not in {"is_local", "local_files_only"}}
     path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")

@@ -14,7 +14,7 @@ from modelyard.core.progress import Progress
 
 
 class SourceFailed(ModelyardError):
-    """One source of a base cannot give it; the message is the reason."""
+    """A source cannot provide a base or an encoder; the message is the reason."""
 
 
 _VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")

@@ -13,7 +13,6 @@ import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
-from typing import Any
 
 from modelyard.core.errors import ModelyardError
 
@@ -70,7 +69,12 @@ def read_tensor_entries(path: Path) -> list[TensorEntry]:
             header = json.loads(stream.read(header_size))
         start = 8 + header_size
         entries = [
-            _build_entry(name, facts, start)
+            TensorEntry(
+                name,
+                facts["dtype"],
+                tuple(facts["shape"]),
+                *(start + offset for offset in facts["data_offsets"]),
+            )
             for name, facts in header.items()
             if name != "__metadata__"
         ]
@@ -81,11 +85,6 @@ def read_tensor_entries(path: Path) -> list[TensorEntry]:
     if max((entry.end for entry in entries), default=start) != size:
         raise UnreadableWeights("is not as long as its header says", where=str(path))
     return entries
-
-
-def _build_entry(name: str, facts: Any, start: int) -> TensorEntry:
-    first, last = facts["data_offsets"]
-    return TensorEntry(name, facts["dtype"], tuple(facts["shape"]), start + first, start + last)
 
 
 def fingerprint_weights(folder: Path) -> str:

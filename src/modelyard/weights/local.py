@@ -1,9 +1,9 @@
-"""Bases on this machine: where each lies, and whether its files are still the ones recorded.
+"""Bases on this machine: the folder of each, and whether its files are still the recorded ones.
 
-For every source that was had there is one folder in the cache with a BASE.json: the fingerprint,
-and size, time and SHA-256 of each file. Converted weights lie in a folder beside it; a hub snapshot
-or a folder of the user's own is used where it is. Finding a base reads that record, file sizes and
-weight headers, so it takes milliseconds. Nothing here uses the network.
+For every source that was fetched the cache has a folder with a BASE.json: the fingerprint, and
+size, time and SHA-256 of each file. Converted weights are in a folder beside it; a hub snapshot or
+a folder of the user's is used where it is. Finding a base reads that record, file sizes and weight
+headers, so it takes milliseconds. Nothing here uses the network.
 """
 
 from __future__ import annotations
@@ -42,7 +42,7 @@ from modelyard.weights.files import (
 RECORD_NAME = "BASE.json"
 
 _CONVERSION = 1
-"""Raise this when convert.py writes other files from the same GGUF: old ones are then redone."""
+"""Increase this when convert.py writes other files from the same GGUF: they are rebuilt then."""
 
 
 class BaseDamaged(ModelyardError):
@@ -63,14 +63,14 @@ class FileFacts:
     size_bytes: int
     """Its size."""
     mtime_ns: int
-    """When it was last changed; a new time only asks for a closer look."""
+    """When it was last changed; at another time its bytes are read again."""
     sha256: str
     """The SHA-256 of its bytes."""
 
 
 @dataclass(frozen=True, slots=True)
 class LocalBase:
-    """A base that is on this machine, whole."""
+    """A base that is available locally, with all its files."""
 
     name: str
     """Its name in the catalogue."""
@@ -95,7 +95,7 @@ class LocalBase:
 def locate_base(
     project: Project, name: str, *, progress: Progress | None = None, remember: bool = True
 ) -> LocalBase | None:
-    """The base if it is on this machine, from the first of its sources that is; no network.
+    """The base if it is available locally, from the first of its sources that is; no network.
 
     A folder seen for the first time (a `path` source, or a snapshot in the hub's own cache) is read
     for its fingerprint: once, or each time with `remember` off, when nothing is written.
@@ -103,7 +103,7 @@ def locate_base(
     """
     card = find_base(project, name)
     for source in card.sources:
-        if found := locate_source(project, card, source, progress or Silent(), remember=remember):
+        if found := _locate_source(project, card, source, progress or Silent(), remember=remember):
             return found
     return None
 
@@ -120,15 +120,15 @@ def verify_base(base: LocalBase) -> None:
 
 
 def base_cache(name: str) -> Path:
-    """Where the cache keeps everything about one base."""
+    """The cache folder of one base."""
     return cache_folder() / "bases" / check_name(name, "base model")
 
 
 def record_folder(project: Project, name: str, source: BaseSource) -> Path:
     """The cache folder of one source of a base: its record and, for a wheel, its converted files.
 
-    Projects share the cache, and two of them may mean different things by one name, so the folder
-    is named after what the source says.
+    Projects share the cache, and may use one name for different bases, so the folder is named after
+    the content of the source.
     """
     match source:
         case WheelSource():
@@ -140,7 +140,7 @@ def record_folder(project: Project, name: str, source: BaseSource) -> Path:
     return base_cache(name) / f"{kind}-{hashlib.sha256(identity.encode()).hexdigest()[:12]}"
 
 
-def locate_source(
+def _locate_source(
     project: Project,
     card: BaseCard,
     source: BaseSource,
@@ -148,7 +148,7 @@ def locate_source(
     *,
     remember: bool = True,
 ) -> LocalBase | None:
-    """The base as this one source gives it, if that is on this machine."""
+    """The base of this source, if it is available locally."""
     home = record_folder(project, card.name, source)
     if isinstance(source, PathSource):
         folder = source.folder(project)
@@ -179,17 +179,20 @@ def _read_new(
     name: str, folder: Path, home: Path, source: str, progress: Progress, *, remember: bool
 ) -> LocalBase:
     base = _read_base(name, folder, source, progress)
-    if remember:
-        # A cache that cannot be written is no error: the base is there, and is read again.
-        with contextlib.suppress(ModelyardError, OSError):
-            _write_record(home, base)
+    return _remember(home, base) if remember else base
+
+
+def _remember(home: Path, base: LocalBase) -> LocalBase:
+    # A cache that cannot be written is no error: the base is read again next time.
+    with contextlib.suppress(ModelyardError, OSError):
+        _write_record(home, base)
     return base
 
 
 def record_base(name: str, folder: Path, home: Path, source: str, progress: Progress) -> LocalBase:
-    """Read every byte of the base in `folder`, and keep what was found in `home`.
+    """Read every byte of the base in `folder`, and store its record in `home`.
 
-    Raises UnreadableWeights when its weights are not whole.
+    Raises UnreadableWeights when its weights are truncated.
     """
     base = _read_base(name, folder, source, progress)
     _write_record(home, base)
@@ -256,7 +259,7 @@ def _has_recorded_times(base: LocalBase) -> bool:
 
 
 def _checked(base: LocalBase, home: Path, *, remember: bool) -> LocalBase:
-    """The base, if its files are the recorded ones and its weights have whole headers."""
+    """The base, if its files are the recorded ones and its weights have complete headers."""
     if not _has_recorded_times(base):
         # A copied cache has new times and the same bytes; read them once and remember the times.
         verify_base(base)
@@ -266,8 +269,7 @@ def _checked(base: LocalBase, home: Path, *, remember: bool) -> LocalBase:
         }
         base = replace(base, files=files)
         if remember:
-            with contextlib.suppress(ModelyardError, OSError):
-                _write_record(home, base)
+            _remember(home, base)
     try:
         for file in weight_files(base.path):
             read_tensor_entries(file)

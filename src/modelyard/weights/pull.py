@@ -1,8 +1,8 @@
-"""Pulling a base: its sources in turn, under one lock, until one gives it whole.
+"""Pulling a base: tries its sources in turn, under one lock.
 
-The order of events is: lock, look again, fetch, check, convert into a staged folder, replace the
-record. Whenever the process dies, the base is there whole or as it was, and pulling again goes on
-from what was already fetched.
+The steps are: lock, look for it again, fetch, check, convert into a staged folder, replace the
+record. Whenever the process dies, the base is complete or as it was, and pulling again continues
+with what was already fetched.
 """
 
 from __future__ import annotations
@@ -40,13 +40,13 @@ from modelyard.weights.local import (
 
 
 class BaseUnavailable(ModelyardError):
-    """No source of a base could give it; there is one problem for each of them."""
+    """No source of a base could provide it; there is one problem for each of them."""
 
 
 def require_base(
     project: Project, name: str, *, progress: Progress, offline: bool = False
 ) -> LocalBase:
-    """The base, pulled first if it is not on this machine."""
+    """The base, pulled first if it is not available locally."""
     return locate_base(project, name, progress=progress) or pull_base(
         project, name, progress=progress, offline=offline
     )
@@ -55,7 +55,7 @@ def require_base(
 def pull_base(
     project: Project, name: str, *, progress: Progress, offline: bool = False, force: bool = False
 ) -> LocalBase:
-    """The base, fetched from the first source that has it; at once when it is there already.
+    """The base, fetched from the first source that has it; at once when it is available locally.
 
     `offline` (or `HF_HUB_OFFLINE`) tries nothing that needs the network. `force` fetches and builds
     it again. Two pulls at once are safe: the second waits, and finds it done.
@@ -85,7 +85,7 @@ def pull_base(
 
 
 def _downloads(name: str) -> Path:
-    """Where fetched files wait until the base is built from them."""
+    """The folder of fetched files from which the base is built."""
     return base_cache(name) / "downloads"
 
 

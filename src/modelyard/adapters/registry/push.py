@@ -118,8 +118,7 @@ def push_version(
 def _as_remote(version: AdapterVersion) -> RemoteVersion:
     """The version as the registry will hold it. Raises DamagedVersion when no registry may."""
     path = version.path / MANIFEST_NAME
-    problems = manifest_problems(version.manifest, version.adapter, version.number)
-    if problems:
+    if problems := list(manifest_problems(version.manifest, version.adapter, version.number)):
         raise DamagedVersion("cannot be stored in a registry", where=str(path), problems=problems)
     return RemoteVersion(version.adapter, version.number, path.read_bytes(), version.manifest)
 

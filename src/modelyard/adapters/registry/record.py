@@ -1,7 +1,7 @@
-"""What the registry says of one version: its manifest, byte for byte, and the SHA-256 of that.
+"""The record of one version in a registry: its manifest, byte for byte, and the SHA-256 of that.
 
-Nothing of it is believed before it is checked: no file of a version may lie anywhere but in its own
-folder. Does not know where a record is kept.
+Nothing in it is trusted before it is checked: no file of a version may be outside of its folder.
+Does not know where records are stored.
 """
 
 from __future__ import annotations
@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from typing import Any
 
@@ -23,8 +23,8 @@ from modelyard.adapters.manifest import (
 )
 from modelyard.adapters.verify import PICKLES
 from modelyard.adapters.versions import CARD_NAME, AdapterVersion
-from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
-from modelyard.core.layout import check_name
+from modelyard.core.errors import Diagnostic, ModelyardError
+from modelyard.core.layout import is_name
 
 _MOST_FILES = 1000
 _MOST_BYTES = 2**62
@@ -35,7 +35,7 @@ _FILE_NAME = re.compile(
 
 
 class DamagedRegistry(ModelyardError):
-    """What lies in the registry is not what should, and nothing of it is taken."""
+    """Something in the registry is damaged or missing, and is not used."""
 
     def __init__(self, message: str, *, where: str, problems: Iterable[Diagnostic] = ()) -> None:
         hint = "push the version again with --force, from a project where it is whole"
@@ -53,7 +53,7 @@ class RemoteVersion:
     manifest_bytes: bytes
     """Its MANIFEST.json, byte for byte."""
     manifest: Manifest
-    """What that says."""
+    """Its parsed content."""
 
     @property
     def name(self) -> str:
@@ -62,7 +62,7 @@ class RemoteVersion:
 
     @property
     def digest(self) -> str:
-        """The SHA-256 of its MANIFEST.json: two versions are one exactly if this is one."""
+        """The SHA-256 of its MANIFEST.json: versions are the same exactly if these are equal."""
         return record_digest(self.manifest_bytes)
 
     @property
@@ -85,39 +85,37 @@ def require_same_org(
 
 
 def record_bytes(version: RemoteVersion) -> bytes:
-    """The record of a version, as the registry keeps it."""
+    """The record of a version, as the registry stores it."""
     record = {"sha256": version.digest, "manifest": version.manifest_bytes.decode()}
     return (json.dumps(record, indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def parse_record(data: bytes, adapter: str, number: int, *, where: str) -> RemoteVersion:
-    """The version whose record this is. Raises DamagedRegistry when it is not what it should be."""
+    """The version of a record. Raises DamagedRegistry when it is not valid."""
     found = parse_mapping(data, where=where)
-    text, digest = found.get("manifest"), found.get("sha256")
-    if not isinstance(text, str) or not _is_utf8(text):
-        raise DamagedRegistry("holds no manifest", where=where)
-    manifest_bytes = text.encode()
-    if record_digest(manifest_bytes) != digest:
+    try:
+        manifest_bytes = found["manifest"].encode()
+    except (KeyError, AttributeError, UnicodeEncodeError) as error:
+        raise DamagedRegistry("holds no manifest", where=where) from error
+    if record_digest(manifest_bytes) != found.get("sha256"):
         raise DamagedRegistry("holds a manifest of another SHA-256 than it says", where=where)
     try:
         manifest = parse_manifest(manifest_bytes, where=where)
     except DamagedVersion as error:
         raise DamagedRegistry(error.message, where=where, problems=error.problems) from error
-    if problems := manifest_problems(manifest, adapter, number):
-        raise DamagedRegistry(
-            "holds a manifest that no version has", where=where, problems=problems
-        )
+    if problems := list(manifest_problems(manifest, adapter, number)):
+        raise DamagedRegistry("holds an invalid manifest", where=where, problems=problems)
     return RemoteVersion(adapter, number, manifest_bytes, manifest)
 
 
 def parse_mapping(data: bytes, *, where: str) -> dict[str, Any]:
-    """A JSON object of the registry. Raises DamagedRegistry when it is none."""
+    """Parse a JSON object of the registry. Raises DamagedRegistry when it is none."""
     try:
         found = json.loads(data)
     except (ValueError, RecursionError) as error:
         raise DamagedRegistry("is not JSON", where=where) from error
     if not isinstance(found, dict):
-        raise DamagedRegistry("is not what a registry holds", where=where)
+        raise DamagedRegistry("is not a JSON object", where=where)
     return found
 
 
@@ -126,32 +124,28 @@ def record_digest(manifest_bytes: bytes) -> str:
     return hashlib.sha256(manifest_bytes).hexdigest()
 
 
-def manifest_problems(manifest: Manifest, adapter: str, number: int) -> list[Diagnostic]:
-    """Everything that keeps a manifest from elsewhere from being adapter@number, and safe to take.
+def manifest_problems(manifest: Manifest, adapter: str, number: int) -> Iterator[Diagnostic]:
+    """Every reason why a manifest from elsewhere is not adapter@number, or not safe to take.
 
-    No file may leave the version's folder, hide, stand twice under names that some disks take for
-    one, or be a pickle.
+    No file may leave the version's folder, be hidden, be a pickle, or have a name that some disks
+    do not tell from another's.
     """
-    problems = []
     if (manifest.adapter, manifest.version) != (adapter, number):
-        message = f"says it is {manifest.adapter!r}@{manifest.version}, not {adapter}@{number}"
-        problems.append(Diagnostic(message=message))
-    try:
-        check_name(manifest.base.name, "base model")
-    except InvalidInput as error:
-        problems.append(Diagnostic(message=error.message))
+        named = f"{manifest.adapter!r}@{manifest.version}"
+        yield Diagnostic(message=f"says it is {named}, not {adapter}@{number}")
+    if not is_name(manifest.base.name):
+        yield Diagnostic(message=f"{manifest.base.name!r} is not a valid base model name")
     if manifest.org is not None and not (manifest.org.isprintable() and manifest.org):
-        problems.append(Diagnostic(message=f"{manifest.org!r} is no organisation"))
+        yield Diagnostic(message=f"{manifest.org!r} is no organisation")
     if len(manifest.files) > _MOST_FILES:
-        problems.append(Diagnostic(message=f"names {len(manifest.files):,} files"))
-        return problems
+        yield Diagnostic(message=f"names {len(manifest.files):,} files")
+        return
     for name, entry in manifest.files.items():
         if wrong := _file_problem(name, entry):
-            problems.append(Diagnostic(message=wrong, where=repr(name)))
-    problems += _name_clashes(list(manifest.files))
-    missing = {CARD_NAME, CONFIG_NAME, WEIGHTS_NAME} - manifest.files.keys()
-    problems += [Diagnostic(message="is missing", where=name) for name in sorted(missing)]
-    return problems
+            yield Diagnostic(message=wrong, where=repr(name))
+    yield from _name_clashes(list(manifest.files))
+    for name in sorted({CARD_NAME, CONFIG_NAME, WEIGHTS_NAME} - manifest.files.keys()):
+        yield Diagnostic(message="is missing", where=name)
 
 
 def _file_problem(name: str, entry: FileEntry) -> str | None:
@@ -167,7 +161,7 @@ def _file_problem(name: str, entry: FileEntry) -> str | None:
 
 
 def _name_clashes(names: list[str]) -> list[Diagnostic]:
-    """Names that are one on a disk without upper and lower case, or file and folder at once."""
+    """Names that are equal on a case-insensitive disk, or of a file and a folder at once."""
     lowered = [name.lower() for name in names]
     folders = {
         "/".join(parts[:depth])
@@ -179,11 +173,3 @@ def _name_clashes(names: list[str]) -> list[Diagnostic]:
         for name, low in zip(names, lowered, strict=True)
         if lowered.count(low) > 1 or low in folders
     ]
-
-
-def _is_utf8(text: str) -> bool:
-    try:
-        text.encode()
-    except UnicodeEncodeError:
-        return False
-    return True

@@ -1,15 +1,15 @@
-"""A central registry of adapter versions on any object store: what lies where in it, and is it so.
+"""A central registry of adapter versions on any object store: its layout, versions and tags.
 
-    registry.json                            says that this is a registry, and of which layout
+    registry.json                            marks a registry, and names its layout
     blobs/sha256/ab/cdef...                  the bytes of a file, named after their SHA-256
     adapters/NAME/versions/N.json            a version: its MANIFEST.json, and the SHA-256 of that
-    adapters/NAME/tags/TAG/000000001.json    one move of a tag; the highest number is where it is
+    adapters/NAME/tags/TAG/000000001.json    one move of a tag; the last one counts
 
-Blobs are written before the version that names them, and a version before the tag that leads to it.
-Versions and moves are created and never written again. Creating the next move is the compare and
-swap: whoever saw the last one before, and finds that number taken, looks again. That needs nothing
-of a store but to refuse a second creation, which folders can do too. Nothing read from here is
-believed before it is checked. Does not know how files get here or from here.
+Blobs are written before the version that names them, and a version before the tag that points to
+it. Versions and moves are created and never overwritten. Creating the next move is a compare and
+swap: a writer that finds its number taken reads the last move again. The store only has to refuse a
+second creation, which folders do too. Nothing read from here is trusted before it is checked. Does
+not know how files are uploaded or downloaded.
 """
 
 from __future__ import annotations
@@ -31,9 +31,9 @@ from modelyard.core.layout import check_name
 from modelyard.stores.store import ObjectStore, StoreFailed, open_store
 
 LATEST = "latest"
-"""The tag of the version with the highest number; it only goes up."""
+"""The tag of the version with the highest number; it never moves to a lower one."""
 ACTIVE = "in-use"
-"""The tag of the version that whoever pushed last without naming a number had active."""
+"""The tag of the version that was active where an adapter was last pushed without a number."""
 
 _LAYOUT_KEY = "registry.json"
 _LAYOUT = b'{"format": "modelyard adapters", "layout": 1}\n'
@@ -43,11 +43,11 @@ _NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class UnguardedStore(ModelyardError):
-    """The store creates an object that is there already, so two pushes could lose one of them."""
+    """The store overwrites objects that it should only create: two pushes could lose a version."""
 
 
 class VersionTaken(ModelyardError):
-    """The number of a version belongs to another version already."""
+    """Another version already has the number."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -55,16 +55,16 @@ class Registry:
     """The registry in one object store."""
 
     store: ObjectStore
-    """Where it is."""
+    """The object store."""
     single_writer: bool = False
-    """Look before writing instead of relying on the store to refuse: safe for one writer only."""
+    """Check for an object before writing instead of relying on the store; safe for one writer."""
 
     def prepare(self) -> None:
-        """Make the store a registry if it is none yet, and prove that it guards what is there.
+        """Make the store a registry if it is none yet, and test that it refuses a second creation.
 
-        Some servers that speak S3 take no notice of conditions, and overwrite. The proof is to
-        create what is there already; where that succeeds, it has replaced equal bytes.
-        Raises UnguardedStore unless `single_writer`.
+        Some S3 servers ignore conditions, and overwrite. The test creates an object that exists;
+        where that succeeds, it has replaced equal bytes. Raises UnguardedStore unless
+        `single_writer`.
         """
         known = self.is_there()
         if self.single_writer:
@@ -72,15 +72,15 @@ class Registry:
                 self.store.create(_LAYOUT_KEY, _LAYOUT)
         elif self.store.create(_LAYOUT_KEY, _LAYOUT) and self.store.create(_LAYOUT_KEY, _LAYOUT):
             raise UnguardedStore(
-                "this store overwrites what it was asked only to create, so two machines that push "
-                "at once could lose a version",
+                "this store overwrites objects that it should only create, so two machines that "
+                "push at once could lose a version",
                 where=self.store.url,
                 hint="use a store with conditional writes (If-None-Match); if nobody else ever "
                 "pushes here at the same time, push with --single-writer",
             )
 
     def require_layout(self) -> None:
-        """Fail unless the store holds a registry that this program can read."""
+        """Raise InvalidInput unless the store holds a registry that this program can read."""
         if not self.is_there():
             raise InvalidInput(
                 "there is no registry here",
@@ -110,9 +110,9 @@ class Registry:
         return sorted(int(stem) for stem in stems if _NUMBER.fullmatch(stem))
 
     def version(self, adapter: str, number: int) -> RemoteVersion | None:
-        """One version, checked against its own digest; None when there is none.
+        """One version, checked against its digest; None when there is none.
 
-        Raises DamagedRegistry when it is not what it should be.
+        Raises DamagedRegistry when it is not valid.
         """
         key = _version_key(adapter, number)
         data = self.store.read(key, most_bytes=_SMALL_BYTES)
@@ -121,9 +121,9 @@ class Registry:
         return parse_record(data, adapter, number, where=self.store.show(key))
 
     def add_version(self, version: RemoteVersion, *, rewrite: bool = False) -> bool:
-        """Create a version; its blobs must be there. Returns False when it was there already.
+        """Create a version, after its blobs. Returns False when it exists already.
 
-        `rewrite` mends one that is damaged. Raises VersionTaken when the number is another's.
+        `rewrite` repairs a damaged one. Raises VersionTaken when another version has the number.
         """
         key, data = _version_key(version.adapter, version.number), record_bytes(version)
         if self._create(key, data):
@@ -140,13 +140,13 @@ class Registry:
         return False
 
     def tag(self, adapter: str, tag: str) -> int | None:
-        """The number of the version a tag leads to; None when there is no such tag."""
+        """The number of the version that a tag points to; None when there is no such tag."""
         return self._last_move(adapter, tag)[1]
 
     def move_tag(self, adapter: str, tag: str, number: int, *, only_up: bool = False) -> bool:
-        """Lead a tag to a version, unless it leads there (or, with `only_up`, beyond) already.
+        """Point a tag to a version; with `only_up`, never to a lower number.
 
-        Returns whether it moved. Of two moves at once both happen, in one order.
+        Returns whether it moved. Two moves at once both happen, one after the other.
         """
         for _ in range(_MOST_MOVES_TRIED):
             last, current = self._last_move(adapter, tag)
@@ -157,13 +157,13 @@ class Registry:
             if self._create(key, (json.dumps(move) + "\n").encode()):
                 return True
         raise StoreFailed(
-            f"the tag {tag} of {adapter} moved {_MOST_MOVES_TRIED} times under our hands",
+            f"others moved the tag {tag} of {adapter} {_MOST_MOVES_TRIED} times in the meantime",
             where=self.store.url,
             hint="run the same command again",
         )
 
     def _last_move(self, adapter: str, tag: str) -> tuple[int, int | None]:
-        """The number of a tag's last move, from 1, and of the version it leads to."""
+        """The number of a tag's last move, from 1, and of the version that it points to."""
         prefix = _tag_prefix(adapter, tag)
         stems = [name.removesuffix(".json") for name in self.store.names(prefix)]
         last = max((int(stem) for stem in stems if re.fullmatch(r"[0-9]{9}", stem)), default=0)
@@ -173,7 +173,7 @@ class Registry:
         data = self.store.read(key, most_bytes=_SMALL_BYTES)
         number = parse_mapping(data or b"", where=self.store.show(key)).get("version")
         if type(number) is not int or not _NUMBER.fullmatch(str(number)):
-            raise DamagedRegistry("leads to no version", where=self.store.show(key))
+            raise DamagedRegistry("points to no version", where=self.store.show(key))
         return last, number
 
     def _create(self, key: str, data: bytes) -> bool:
@@ -183,24 +183,24 @@ class Registry:
 
 
 def blob_key(sha256: str) -> str:
-    """Where the bytes with this SHA-256 (64 hex digits, checked before) lie."""
+    """The key of the bytes with this SHA-256 (64 hex digits, already checked)."""
     return f"blobs/sha256/{sha256[:2]}/{sha256[2:]}"
 
 
 def open_registry(url: str, *, make: bool = False, single_writer: bool = False) -> Registry | None:
-    """The registry at `url`; None when it is a folder that is not there and `make` is off.
+    """The registry at `url`; None when it is a folder that does not exist and `make` is off.
 
-    Nothing is asked of a distant store yet. Raises InvalidInput for an address that is none.
+    Sends no request yet. Raises InvalidInput for an invalid address.
     """
     store = open_store(url, make=make)
     return None if store is None else Registry(store, single_writer)
 
 
 def find_remote_version(registry: Registry, reference: str) -> RemoteVersion:
-    """The version a person means: `name@3`, or `name` for the active one where it was pushed.
+    """The version that `name@3` names; for `name`, the one tagged `in-use`, else the latest.
 
-    Without a tag `in-use` it is the latest. Raises InvalidInput when there is none, saying what
-    there is, DamagedRegistry when it is not what it should be.
+    Raises InvalidInput, which lists the existing versions, when there is none, DamagedRegistry when
+    it is not valid.
     """
     adapter, at, asked = reference.partition("@")
     check_name(adapter, "adapter")
@@ -208,9 +208,7 @@ def find_remote_version(registry: Registry, reference: str) -> RemoteVersion:
     if not at:
         number = registry.tag(adapter, ACTIVE) or registry.tag(adapter, LATEST)
     else:
-        # A number from 1 as it is always written; anything else names no version.
-        number = int(asked) if asked.isascii() and asked.isdigit() and len(asked) < 10 else 0
-        number = number if str(number) == asked else 0
+        number = int(asked) if _NUMBER.fullmatch(asked) else None
     found = registry.version(adapter, number) if number else None
     if found is not None:
         return found
