@@ -6,9 +6,9 @@ file expects an effect. Any deployment writes the files again, even one with not
 
 from __future__ import annotations
 
-import errno
 import os
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Literal
@@ -64,7 +64,7 @@ def find_drift(project: Project, environment: str) -> Drift:
     folder = project.deployed_revision(environment, revision.number)
     link = project.deployed(environment)
     found: list[DriftedFile] = []
-    if not _leads_to(link, folder):
+    if not (link.is_symlink() and link.resolve() == folder.resolve() and folder.is_dir()):
         found.append(DriftedFile(path=project.show(link), what="link"))
         if not folder.is_dir() and not link.is_symlink():
             folder = link  # somebody put the folder itself there
@@ -73,39 +73,32 @@ def find_drift(project: Project, environment: str) -> Drift:
     return Drift(environment=environment, revision=revision.number, files=tuple(found))
 
 
-def _leads_to(link: Path, folder: Path) -> bool:
-    return link.is_symlink() and link.resolve() == folder.resolve() and folder.is_dir()
-
-
 def _files(
     project: Project, revision: Revision, snapshot: Snapshot, folder: Path
 ) -> Iterator[DriftedFile]:
     shown = project.deployed(revision.environment)
     for path, digest in sorted(revision.files.items()):
-        place = folder / path
-        name = project.show(shown / path)
-        if not os.path.lexists(place):
-            yield DriftedFile(path=name, what="missing")
-            continue
-        try:
-            unchanged = not place.is_symlink() and _sha256_of_regular(place) == digest
-        except OSError:
-            yield DriftedFile(path=name, what="unreadable")
-            continue
-        if not unchanged:
-            settings = mask_changes(_changed_settings(place, path, snapshot))
-            yield DriftedFile(path=name, what="changed", settings=settings)
+        if what := _drift_of(folder / path, digest):
+            changes = _changed_settings(folder / path, path, snapshot) if what == "changed" else ()
+            yield DriftedFile(
+                path=project.show(shown / path), what=what, settings=mask_changes(changes)
+            )
     for place in sorted(folder.rglob("*")):
         path = place.relative_to(folder).as_posix()
         if path not in revision.files and (place.is_symlink() or not place.is_dir()):
             yield DriftedFile(path=project.show(shown / path), what="extra")
 
 
-def _sha256_of_regular(place: Path) -> str:
-    """The SHA-256 of a file. Raises OSError for anything else: a pipe would never end."""
-    if not place.is_file():
-        raise OSError(errno.EINVAL, "not a regular file", str(place))
-    return sha256_file(place)
+def _drift_of(place: Path, digest: str) -> Literal["missing", "changed", "unreadable"] | None:
+    """How one file differs from what was written with this SHA-256; None when it does not."""
+    if not os.path.lexists(place):
+        return "missing"
+    if place.is_symlink():
+        return "changed"
+    with suppress(OSError):
+        if place.is_file():  # reading a pipe would never end
+            return None if sha256_file(place) == digest else "changed"
+    return "unreadable"
 
 
 def _changed_settings(place: Path, path: str, snapshot: Snapshot) -> tuple[SettingChange, ...]:
@@ -118,9 +111,8 @@ def _changed_settings(place: Path, path: str, snapshot: Snapshot) -> tuple[Setti
         return ()
     if path == PROFILES_FILE:
         return compare_settings(dict(snapshot.profiles), values)
-    content = snapshot.configs[path.removesuffix(".yaml")]
     said = {key: value for key, value in values.items() if key not in HEADER_KEYS[:1]}
-    return compare_settings(content.values, said)
+    return compare_settings(snapshot.configs[path.removesuffix(".yaml")].values, said)
 
 
 def repair_files(held: HeldEnvironment) -> tuple[str, ...]:

@@ -8,10 +8,10 @@ deployment or a switch of another at its next call.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
-from typing import Annotated, Any, Literal, TypeVar
+from typing import Annotated, Any, Literal, cast
 
 from modelyard.configs.compare import SettingChange, compare_flat, flat_settings
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
@@ -44,8 +44,6 @@ from modelyard.deployments.revisions import (
 from modelyard.deployments.running import drafts_stamp, running_snapshot
 from modelyard.deployments.snapshot import Snapshot
 from modelyard.settings.units import MONEY, TOKENS
-
-T = TypeVar("T")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -176,23 +174,24 @@ def load_effective(
 
 def integration_of(snapshot: Snapshot) -> Integration | None:
     """The live integration config, if there is one."""
-    found: Integration | None = snapshot.settings("integration")
-    return found
+    return cast("Integration | None", snapshot.settings("integration"))
 
 
 def live_domains(snapshot: Snapshot) -> dict[str, str]:
     """The specialised model of each live domain."""
-    specialised = {name: name for name in snapshot.names("specialized_models")}
-    integration = integration_of(snapshot)
+    return domains_of(snapshot.names("specialized_models"), integration_of(snapshot))
+
+
+def domains_of(specialised: Sequence[str], integration: Integration | None) -> dict[str, str]:
+    """The specialised model of each domain: the one of its name, or that of an integration task."""
     tasks = integration.model_integration.primary_models.tasks if integration else {}
-    return dict(sorted({**specialised, **tasks}.items()))
+    return dict(sorted({**{name: name for name in specialised}, **tasks}.items()))
 
 
 def profile_in_use(snapshot: Snapshot, domain: str) -> str:
     """The performance profile of a live domain: the one chosen, else its own."""
     specialised = snapshot.settings(f"specialized_models/{live_domains(snapshot)[domain]}")
-    own: str = specialised.profile
-    return snapshot.profiles.get(domain, own)
+    return snapshot.profiles.get(domain, specialised.profile)
 
 
 def build_effective(
@@ -208,14 +207,18 @@ def build_effective(
         name = _specialised_name(snapshot, environment, domain)
         specialised = snapshot.settings(f"specialized_models/{name}")
         profile = profile_in_use(snapshot, domain)
-        chosen = snapshot.settings(f"performance_profiles/{profile}") or _missing(profile)
+        chosen = snapshot.settings(f"performance_profiles/{profile}")
+        if chosen is None:
+            raise ModelyardError(f"the performance profile {profile} is not live")
     layers = _Layers(snapshot, specialised, chosen)
     integration = integration_of(snapshot)
     joint = integration.model_integration if integration else None
     strategy = joint.fallback_strategy if joint else FallbackStrategy()
     routing = joint.routing if joint else Routing()
     first = layers.first_model(joint.primary_models.language if joint else None, environment)
-    names = fallback_order(snapshot, first, _order(strategy, specialised))
+    own_order = specialised.fallback if specialised else None
+    order = strategy.order if own_order is None else own_order
+    names = _fallback_order(snapshot, first, order)
     models = [layers.model(name) for name in (first, *(names if strategy.enabled else ()))]
     local_only = name is not None and name in routing.local_only
     if local_only:
@@ -265,27 +268,16 @@ def _specialised_name(snapshot: Snapshot, environment: str, domain: str) -> str:
     )
 
 
-def _missing(profile: str) -> PerformanceProfile:
-    raise ModelyardError(f"the performance profile {profile} is not live")
-
-
-def _order(strategy: FallbackStrategy, specialised: SpecializedModel | None) -> tuple[str, ...]:
-    own = specialised.fallback if specialised else None
-    return strategy.order if own is None else own
-
-
-def fallback_order(snapshot: Snapshot, first: str, order: Iterable[str]) -> list[str]:
+def _fallback_order(snapshot: Snapshot, first: str, order: Sequence[str]) -> list[str]:
     """The models that are tried after `first`, each once.
 
     A model's own `fallback` comes next; else the first of `order` that has not been asked.
     """
-    order = tuple(order)
     asked = [first]
     while True:
         model: LanguageModel | None = snapshot.settings(f"language_models/{asked[-1]}")
-        own = model.fallback if model else None
-        candidates = [*([own] if own else []), *order]
-        following = next((name for name in candidates if name not in asked), None)
+        own = [model.fallback] if model and model.fallback else []
+        following = next((name for name in (*own, *order) if name not in asked), None)
         if following is None:
             return asked[1:]
         asked.append(following)
@@ -367,20 +359,15 @@ def _with_layers(below: Generation, *above: Generation) -> Generation:
 def _retrieval(
     specialised: SpecializedModel | None, profile: PerformanceProfile
 ) -> EffectiveRetrieval | None:
-    own = specialised.retrieval if specialised else None
-    if own is None:
+    if specialised is None or specialised.retrieval is None:
         return None
-    effort = profile.retrieval
+    own, above = specialised.retrieval, profile.retrieval
     return EffectiveRetrieval(
         domains=own.domains,
-        top=_first_set(effort.top, own.top),
-        max_tokens=_first_set(effort.max_tokens, own.max_tokens),
-        rerank=bool(effort.rerank),
+        top=own.top if above.top is None else above.top,
+        max_tokens=own.max_tokens if above.max_tokens is None else above.max_tokens,
+        rerank=bool(above.rerank),
     )
-
-
-def _first_set(above: T | None, below: T) -> T:
-    return below if above is None else above
 
 
 def compare_effective(before: Effective, after: Effective) -> tuple[SettingChange, ...]:

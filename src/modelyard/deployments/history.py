@@ -7,7 +7,7 @@ from dataclasses import dataclass, replace
 
 from modelyard.configs.kinds import ENVIRONMENTS
 from modelyard.core.layout import Project
-from modelyard.deployments.plan import ProfileChange
+from modelyard.deployments.plan import ProfileChange, profile_changes
 from modelyard.deployments.revisions import Revision, list_revisions
 from modelyard.secrets.detection import mask_secrets
 
@@ -58,15 +58,7 @@ def _past(revisions: list[Revision]) -> list[PastDeployment]:
                     label for label in new if configs.get(label, new[label]) != new[label]
                 ),
                 removed=tuple(label for label in configs if label not in new),
-                profiles=tuple(
-                    ProfileChange(
-                        domain=domain,
-                        before=profiles.get(domain),
-                        after=revision.profiles.get(domain),
-                    )
-                    for domain in sorted({*profiles, *revision.profiles})
-                    if profiles.get(domain) != revision.profiles.get(domain)
-                ),
+                profiles=profile_changes(profiles, revision.profiles),
             )
         )
         configs, profiles = revision.configs, revision.profiles

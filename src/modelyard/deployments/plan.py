@@ -72,9 +72,9 @@ class ConfigChange:
     """Its label."""
     change: Literal["added", "changed", "removed", "unchanged"]
     """The kind of change."""
-    named_by: str | None
+    named_by: str | None = None
     """The config that names it, when it is included; None when it was asked for."""
-    settings: tuple[SettingChange, ...]
+    settings: tuple[SettingChange, ...] = ()
     """Every setting that differs, as written."""
 
 
@@ -137,7 +137,7 @@ def build_plan(
     return Plan(
         preconditions=preconditions,
         configs=tuple(_config_changes(before, after, named_by or {}, asked)),
-        profiles=tuple(_profile_changes(before, after)),
+        profiles=profile_changes(before.profiles, after.profiles),
         effects=tuple(_effects(before, after, preconditions.environment)),
         after=after,
     )
@@ -148,29 +148,27 @@ def _config_changes(
 ) -> Iterator[ConfigChange]:
     for label in dict.fromkeys((*asked, *sorted(after.configs), *sorted(before.configs))):
         old, new = before.configs.get(label), after.configs.get(label)
-        if old is None:
-            change: Literal["added", "changed", "removed", "unchanged"] = "added"
-        elif new is None:
-            change = "removed"
-        else:
-            change = "unchanged" if old.digest == new.digest else "changed"
-        if change == "unchanged" and label not in asked:
+        if old and new and old.digest == new.digest:
+            if label in asked:
+                yield ConfigChange(config=label, change="unchanged")
             continue
         yield ConfigChange(
             config=label,
-            change=change,
+            change="changed" if old and new else "removed" if old else "added",
             named_by=named_by.get(label),
-            settings=compare_settings(old.values if old else {}, new.values if new else {})
-            if change != "unchanged"
-            else (),
+            settings=compare_settings(old.values if old else {}, new.values if new else {}),
         )
 
 
-def _profile_changes(before: Snapshot, after: Snapshot) -> Iterator[ProfileChange]:
-    for domain in sorted({*before.profiles, *after.profiles}):
-        old, new = before.profiles.get(domain), after.profiles.get(domain)
-        if old != new:
-            yield ProfileChange(domain=domain, before=old, after=new)
+def profile_changes(
+    before: Mapping[str, str], after: Mapping[str, str]
+) -> tuple[ProfileChange, ...]:
+    """Each domain for which the chosen profile differs."""
+    return tuple(
+        ProfileChange(domain=domain, before=before.get(domain), after=after.get(domain))
+        for domain in sorted({*before, *after})
+        if before.get(domain) != after.get(domain)
+    )
 
 
 def _effects(before: Snapshot, after: Snapshot, environment: str) -> Iterator[DomainEffect]:
@@ -235,7 +233,9 @@ def load_plan(path: Path) -> PlanPreconditions:
             "was written by another version of modelyard", where=str(path), hint="make a new plan"
         )
     try:
-        return _as_preconditions(content["bound_to"])
+        facts = content["bound_to"]
+        request = {**facts["request"], "configs": tuple(facts["request"]["configs"])}
+        return PlanPreconditions(**{**facts, "request": Request(**request)})
     except (KeyError, TypeError, ValueError) as error:
         raise _no_plan(path) from error
 
@@ -244,11 +244,6 @@ def _no_plan(path: Path) -> InvalidInput:
     return InvalidInput(
         "is not a plan", where=str(path), hint="`--plan --plan-file FILE` writes one"
     )
-
-
-def _as_preconditions(facts: Mapping[str, Any]) -> PlanPreconditions:
-    request = {**facts["request"], "configs": tuple(facts["request"]["configs"])}
-    return PlanPreconditions(**{**facts, "request": Request(**request)})
 
 
 def _digest(content: Mapping[str, Any]) -> str:
@@ -260,8 +255,7 @@ def require_current(bound: PlanPreconditions, now: PlanPreconditions) -> None:
     if bound == now:
         return
     # When the environment moved on, other configs may be included: that needs no message.
-    moved = bound.from_revision != now.from_revision
-    if moved:
+    if bound.from_revision != now.from_revision:
         bound, now = _in_both(bound, now), _in_both(now, bound)
     problems = tuple(
         Diagnostic(message=message, code="stale-plan")

@@ -6,13 +6,17 @@ call, so a plan that must hold is made under the environment's lock.
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
+from typing import Any
 
 from modelyard.configs.checking.check import check_configs
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import Document, resolve
+from modelyard.configs.reading.references import ConfigReference, references
+from modelyard.configs.reading.shape import check_shape
 from modelyard.core.errors import (
     Diagnostic,
     InvalidInput,
@@ -22,10 +26,21 @@ from modelyard.core.errors import (
 )
 from modelyard.core.files import sha256_file
 from modelyard.core.layout import Project
-from modelyard.deployments.closure import Gathered, gather, read_integration, settings_in
-from modelyard.deployments.effective import build_effective, live_domains, profile_in_use
-from modelyard.deployments.plan import Plan, PlanPreconditions, Request, build_plan
+from modelyard.deployments.effective import (
+    build_effective,
+    domains_of,
+    live_domains,
+    profile_in_use,
+)
+from modelyard.deployments.plan import (
+    Plan,
+    PlanPreconditions,
+    Request,
+    build_plan,
+    profile_changes,
+)
 from modelyard.deployments.revisions import (
+    Action,
     Revision,
     check_environment,
     list_revisions,
@@ -34,7 +49,13 @@ from modelyard.deployments.revisions import (
     not_deployed,
 )
 from modelyard.deployments.running import running_snapshot
-from modelyard.deployments.snapshot import Snapshot, content_of, require_closed, split_label
+from modelyard.deployments.snapshot import (
+    Snapshot,
+    content_of,
+    names_missing_config,
+    require_closed,
+    split_label,
+)
 
 
 def propose(project: Project, request: Request, environment: str) -> Plan:
@@ -108,12 +129,12 @@ def _propose_deployment(project: Project, request: Request, environment: str) ->
         asked = [catalogue.read(path) for path in catalogue.paths()]
         before = Snapshot(profiles=live.profiles)  # what is no longer there goes out
     else:
-        asked = [_read_label(catalogue, label) for label in request.configs]
+        asked = [_find_label(catalogue, label) for label in request.configs]
         before = live
-    gathered = gather(catalogue, asked, before, environment)
+    gathered = _gather(catalogue, asked, before, environment)
     if not request.every_config:
-        _require_valid(catalogue, _paths(gathered), environment)
-    after = _with_configs(before, gathered, environment)
+        _require_valid(catalogue, gathered.paths, environment)
+    after = gathered.added_to(before, environment)
     domains = live_domains(after)
     profiles = {domain: one for domain, one in after.profiles.items() if domain in domains}
     return _plan(
@@ -128,24 +149,97 @@ def _propose_deployment(project: Project, request: Request, environment: str) ->
     )
 
 
-def _paths(gathered: Gathered) -> list[Path]:
-    return [document.path for document in gathered.documents.values()]
-
-
-def _read_label(catalogue: ConfigCatalogue, label: str) -> Document:
+def _find_label(catalogue: ConfigCatalogue, label: str) -> Document:
     found = catalogue.find(*split_label(label))
     if found is None:
         raise InvalidInput(f"there is no config {label}, or it cannot be read")
     return found
 
 
-def _with_configs(live: Snapshot, gathered: Gathered, environment: str) -> Snapshot:
-    """The live snapshot with these configs resolved and added; they must be valid."""
-    new = {
-        label: content_of(resolve(document, environment).values)
-        for label, document in gathered.documents.items()
-    }
-    return Snapshot(configs={**live.configs, **new}, profiles=live.profiles)
+@dataclass(frozen=True, slots=True)
+class _Gathered:
+    """Configs that are deployed together."""
+
+    documents: Mapping[str, Document]
+    """Each by its label, in the order found."""
+    named_by: Mapping[str, str]
+    """For each included config that was not asked for, the label of the config that names it."""
+
+    @property
+    def paths(self) -> list[Path]:
+        return [document.path for document in self.documents.values()]
+
+    def added_to(self, live: Snapshot, environment: str) -> Snapshot:
+        """The live snapshot with these configs resolved and added; they must be valid."""
+        new = {
+            label: content_of(resolve(document, environment).values)
+            for label, document in self.documents.items()
+        }
+        return Snapshot(configs={**live.configs, **new}, profiles=live.profiles)
+
+
+def _gather(
+    catalogue: ConfigCatalogue, asked: Sequence[Document], live: Snapshot, environment: str
+) -> _Gathered:
+    """The configs asked for, and those that they name, directly or not, and that are not live.
+
+    So no live config ever names one that is not live.
+    """
+    documents = {document.label: document for document in asked}
+    named_by: dict[str, str] = {}
+    waiting = list(asked)
+    while waiting:
+        document = waiting.pop(0)
+        for found in _named(catalogue, document, live, environment):
+            if found.label not in documents and found.label not in live.configs:
+                documents[found.label] = found
+                named_by[found.label] = document.label
+                waiting.append(found)
+    return _Gathered(documents, named_by)
+
+
+def _named(
+    catalogue: ConfigCatalogue, document: Document, live: Snapshot, environment: str
+) -> Iterator[Document]:
+    """The configs of the project that must be live when this one is."""
+    settings = _settings_in(document, environment)
+    if settings is None:
+        return  # the check of the config reports it
+    needed = [
+        _find_named(catalogue, reference, environment)
+        for reference in references(settings)
+        if names_missing_config(reference, live)
+    ]
+    if document.kind.name == "specialized_models":
+        needed.append(_read_integration(catalogue))
+    yield from filter(None, needed)
+
+
+def _find_named(
+    catalogue: ConfigCatalogue, reference: ConfigReference, environment: str
+) -> Document | None:
+    """The project's config that a reference names."""
+    if reference.to != "search_domains":
+        return catalogue.find(reference.to, reference.target)
+    group, _, domain = reference.target.rpartition("/")
+    if group:
+        return catalogue.find("embedding_models", group)
+    for document in catalogue.documents("embedding_models"):
+        settings = _settings_in(document, environment)
+        if settings is not None and domain in settings.domains:
+            return document
+    return None
+
+
+def _settings_in(document: Document, environment: str) -> Any:
+    """The settings object of a document; None when they do not have the shape of their kind."""
+    return check_shape(document, (environment,)).settings.get(environment)
+
+
+def _read_integration(catalogue: ConfigCatalogue) -> Document | None:
+    """The project's integration config, if it has one. Raises ModelyardError for a broken one."""
+    paths = catalogue.paths("integration")
+    return catalogue.read(paths[0]) if paths else None
 
 
 def _propose_switch(project: Project, request: Request, environment: str) -> Plan:
@@ -156,9 +250,9 @@ def _propose_switch(project: Project, request: Request, environment: str) -> Pla
         *_missing_domains(catalogue, live, request.domain, environment),
         *_missing_profile(catalogue, live, profile, environment),
     ]
-    gathered = gather(catalogue, asked, live, environment)
-    _require_valid(catalogue, _paths(gathered), environment)
-    after = _with_configs(live, gathered, environment)
+    gathered = _gather(catalogue, asked, live, environment)
+    _require_valid(catalogue, gathered.paths, environment)
+    after = gathered.added_to(live, environment)
     domains = live_domains(after) if request.domain is None else [request.domain]
     chosen = {domain: profile for domain in domains if profile_in_use(after, domain) != profile}
     switched = Snapshot(configs=after.configs, profiles={**live.profiles, **chosen})
@@ -190,21 +284,16 @@ def _missing_domains(
     # A task of the integration config is a domain only where that config is live.
     names = dict.fromkeys(wanted.values())
     found = [catalogue.find("specialized_models", name) for name in names]
-    integration = read_integration(catalogue)
     if "integration" not in live.configs and any(task not in names for task in wanted):
-        found.append(integration)
+        found.append(_read_integration(catalogue))
     return [document for document in found if document is not None]
 
 
 def _project_domains(catalogue: ConfigCatalogue, environment: str) -> dict[str, str]:
     """The specialised model of each domain in the project's configs."""
-    domains = {name: name for name in catalogue.names("specialized_models")}
-    integration = read_integration(catalogue)
-    settings = settings_in(integration, environment) if integration else None
-    tasks: Mapping[str, str] = (
-        settings.model_integration.primary_models.tasks if settings is not None else {}
-    )
-    return {**domains, **tasks}
+    integration = _read_integration(catalogue)
+    settings = _settings_in(integration, environment) if integration else None
+    return domains_of(catalogue.names("specialized_models"), settings)
 
 
 def _missing_profile(
@@ -229,7 +318,7 @@ def _propose_undo(project: Project, request: Request, environment: str) -> Plan:
     history = list_revisions(project, environment)
     if not history:
         raise not_deployed(environment)
-    standing = _standing_switches(history)
+    standing = _stack(history, pushing=("switch",))
     if not standing:
         raise ModelyardError(
             f"there is no switch left to undo in {environment}",
@@ -237,31 +326,28 @@ def _propose_undo(project: Project, request: Request, environment: str) -> Plan:
             "`models deploy-config --rollback` goes back whatever it was",
         )
     switch = standing[-1]
-    earlier = {revision.number: revision for revision in history}.get(switch.number - 1)
-    old = earlier.profiles if earlier else {}
+    before = switch.number - 1
+    old = next((revision.profiles for revision in history if revision.number == before), {})
     number, live = running_snapshot(project, environment)
-    profiles = dict(live.profiles)
-    for domain in {*old, *switch.profiles}:
-        if old.get(domain) == switch.profiles.get(domain):
-            continue
-        profiles.pop(domain, None)
-        if domain in old:
-            profiles[domain] = old[domain]
+    switched = [change.domain for change in profile_changes(old, switch.profiles)]
+    profiles = {
+        **{key: live.profiles[key] for key in live.profiles if key not in switched},
+        **{key: old[key] for key in old if key in switched},
+    }
     after = Snapshot(configs=live.configs, profiles=profiles)
-    before = switch.number - 1 or None
-    return _plan(project, request, environment, number, live, after, goes_back_to=before)
+    return _plan(project, request, environment, number, live, after, goes_back_to=before or None)
 
 
-def _standing_switches(history: Sequence[Revision]) -> list[Revision]:
-    """The switches in effect, read as a stack: an undo pops the last one.
+def _stack(history: Sequence[Revision], *, pushing: Sequence[Action]) -> list[Revision]:
+    """The revisions in effect, read as a stack: `pushing` are the actions that add one.
 
-    So a second undo goes back one more step, never forward. A rollback restores the stack
-    as it was then.
+    An undo pops the last one, and a rollback restores the stack as it was then. So a second undo or
+    rollback goes back one more step, never forward.
     """
     stacks: dict[int, list[Revision]] = {}
     stack: list[Revision] = []
     for revision in history:
-        if revision.action == "switch":
+        if revision.action in pushing:
             stack = [*stack, revision]
         elif revision.action == "undo":
             stack = stack[:-1]
@@ -275,34 +361,20 @@ def _propose_rollback(project: Project, request: Request, environment: str) -> P
     history = list_revisions(project, environment)
     if not history:
         raise not_deployed(environment)
-    to = _nearest_before(history) if request.to is None else request.to
+    to = request.to
+    if to is None:
+        stack = _stack(history, pushing=("deploy", "switch", "undo"))
+        if len(stack) < 2:
+            raise ModelyardError(
+                f"nothing was live in {environment} before revision {history[-1].number}",
+                hint="`--to REV` goes back to any revision",
+            )
+        to = stack[-2].number
     after = load_snapshot(project, environment, to)
     number, live = running_snapshot(project, environment)
     if environment == DEFAULT_ENVIRONMENT:
         after = Snapshot(configs=live.configs, profiles=after.profiles)
     return _plan(project, request, environment, number, live, after, goes_back_to=to)
-
-
-def _nearest_before(history: Sequence[Revision]) -> int:
-    """The revision that was live before, read as a stack: a rollback pops those above it.
-
-    So a second rollback goes back one more step, never forward.
-    """
-    stacks: dict[int, list[int]] = {}
-    stack: list[int] = []
-    for revision in history:
-        if revision.action == "rollback":
-            stack = stacks.get(revision.from_revision or 0, [])
-        else:
-            stack = [*stack, revision.number]
-        stacks[revision.number] = stack
-    if len(stack) < 2:
-        last = history[-1]
-        raise ModelyardError(
-            f"nothing was live in {last.environment} before revision {last.number}",
-            hint="`--to REV` goes back to any revision",
-        )
-    return stack[-2]
 
 
 def plan_of_revision(project: Project, revision: Revision, request: Request) -> Plan:
@@ -331,7 +403,7 @@ def _plan(
     live: Snapshot,
     after: Snapshot,
     *,
-    gathered: Gathered | None = None,
+    gathered: _Gathered | None = None,
     asked: tuple[str, ...] = (),
     goes_back_to: int | None = None,
 ) -> Plan:
@@ -348,7 +420,7 @@ def _plan(
         environment=environment,
         from_revision=number,
         goes_back_to=goes_back_to,
-        sources=_hashes(project, _paths(gathered) if gathered else []),
+        sources=_hashes(project, gathered.paths if gathered else []),
         contents=after.digests,
         profiles=dict(after.profiles),
     )

@@ -12,7 +12,7 @@ import os
 import pwd
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -87,9 +87,8 @@ def check_environment(environment: str) -> str:
     """Return `environment` if it exists. Raises InvalidInput otherwise."""
     if environment in ENVIRONMENTS:
         return environment
-    near = did_you_mean(environment, ENVIRONMENTS)
     raise InvalidInput(
-        f"there is no environment {environment!r}{near}",
+        f"there is no environment {environment!r}{did_you_mean(environment, ENVIRONMENTS)}",
         hint=f"there are {', '.join(ENVIRONMENTS)}",
     )
 
@@ -159,7 +158,13 @@ def list_revisions(project: Project, environment: str) -> list[Revision]:
 def load_snapshot(project: Project, environment: str, number: int | None = None) -> Snapshot:
     """Everything that is (or was) live with a revision; default: the one that is live."""
     revision = load_revision(project, environment, number)
-    contents = _load_contents(project, sorted(set(revision.configs.values())))
+    query = (
+        "SELECT digest, content FROM config_contents WHERE digest IN "
+        "(SELECT value FROM json_each(?))"
+    )
+    digests = json.dumps(sorted(set(revision.configs.values())))
+    rows = read_state(project, query, (digests,))
+    contents = {digest: Content(text=text, digest=digest) for digest, text in rows}
     return Snapshot(
         configs={label: contents[digest] for label, digest in revision.configs.items()},
         profiles=revision.profiles,
@@ -172,15 +177,6 @@ def live_snapshot(project: Project, environment: str) -> tuple[int, Snapshot]:
     if live is None:
         return 0, Snapshot()
     return live.number, load_snapshot(project, environment, live.number)
-
-
-def _load_contents(project: Project, digests: Sequence[str]) -> dict[str, Content]:
-    query = (
-        "SELECT digest, content FROM config_contents WHERE digest IN "
-        "(SELECT value FROM json_each(?))"
-    )
-    rows = read_state(project, query, (json.dumps(digests),))
-    return {digest: Content(text=text, digest=digest) for digest, text in rows}
 
 
 def as_revision(row: sqlite3.Row) -> Revision:
@@ -305,14 +301,12 @@ def render_files(snapshot: Snapshot, environment: str, number: int) -> dict[str,
 
     files = {}
     for label, content in sorted(snapshot.configs.items()):
-        _, name = split_label(label)
-        values = {"name": name, **content.values}
+        values = {"name": split_label(label)[1], **content.values}
         files[f"{label}.yaml"] = head(label, content.digest) + render_yaml(values)
-    profiles = dict(sorted(snapshot.profiles.items()))
     files[PROFILES_FILE] = (
         head("The profile of each domain that was switched", snapshot.digest)
         + "# The other domains use the `profile` of their own config.\n"
-        + render_yaml(profiles)
+        + render_yaml(dict(sorted(snapshot.profiles.items())))
     )
     return files
 

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from functools import lru_cache
-from typing import Any
+from typing import Any, cast
 
 from modelyard.configs.kinds import KINDS
 from modelyard.configs.reading.references import ConfigReference, references
@@ -27,8 +27,7 @@ class Content:
     @property
     def values(self) -> dict[str, Any]:
         """The settings as written: `5 seconds`."""
-        values: dict[str, Any] = json.loads(self.text)
-        return values
+        return cast(dict[str, Any], json.loads(self.text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,8 +51,7 @@ class Snapshot:
 
     def names(self, kind: str) -> list[str]:
         """The names of the configs of a kind."""
-        split = map(split_label, sorted(self.configs))
-        return [name for found, name in split if found == kind]
+        return [name for found, name in map(split_label, sorted(self.configs)) if found == kind]
 
     def settings(self, label: str) -> Any:
         """The settings object of a config; None when it is not live.
@@ -108,41 +106,33 @@ def _build(label: str, text: str) -> Any:
     return built
 
 
-def config_of(reference: ConfigReference, snapshot: Snapshot) -> str | None:
-    """The label of the live config that a reference names; None when there is none.
+def names_missing_config(reference: ConfigReference, snapshot: Snapshot) -> bool:
+    """Whether a reference names a config, or a part of one, that is not live.
 
-    For references to configs only, not to a base model, an adapter or a dataset.
+    False for a reference to something else: a base model, an adapter, a dataset.
     """
-    if reference.to == "search_domains":
-        group, _, domain = reference.target.rpartition("/")
-        groups = [group] if group else snapshot.names("embedding_models")
-        for name in groups:
-            found = snapshot.settings(f"embedding_models/{name}")
-            if found is not None and domain in found.domains:
-                return f"embedding_models/{name}"
-        return None
-    label = f"{reference.to}/{reference.target}"
-    return label if label in snapshot.configs else None
-
-
-def names_a_config(reference: ConfigReference) -> bool:
-    """Whether a reference names a config or a part of one."""
-    return reference.to in KINDS or reference.to == "search_domains"
-
-
-def _dangling(snapshot: Snapshot) -> Iterator[Diagnostic]:
-    for label in sorted(snapshot.configs):
-        for reference in references(snapshot.settings(label)):
-            if names_a_config(reference) and config_of(reference, snapshot) is None:
-                yield Diagnostic(
-                    message=f"names {reference.target}, which would not be live",
-                    where=f"{label}, {dotted(reference.path)}",
-                    hint=f"deploy {label} as well",
-                    code="not-live",
-                )
+    if reference.to != "search_domains":
+        return (
+            reference.to in KINDS and f"{reference.to}/{reference.target}" not in snapshot.configs
+        )
+    group, _, domain = reference.target.rpartition("/")
+    groups = [group] if group else snapshot.names("embedding_models")
+    settings = (snapshot.settings(f"embedding_models/{name}") for name in groups)
+    return not any(found is not None and domain in found.domains for found in settings)
 
 
 def require_closed(snapshot: Snapshot, environment: str) -> None:
     """Return if every config that a live one names is live too. Raises ProblemsFound otherwise."""
-    if problems := list(_dangling(snapshot)):
+    problems = [
+        Diagnostic(
+            message=f"names {reference.target}, which would not be live",
+            where=f"{label}, {dotted(reference.path)}",
+            hint=f"deploy {label} as well",
+            code="not-live",
+        )
+        for label in sorted(snapshot.configs)
+        for reference in references(snapshot.settings(label))
+        if names_missing_config(reference, snapshot)
+    ]
+    if problems:
         raise ProblemsFound(f"{environment} would be incomplete", problems)
