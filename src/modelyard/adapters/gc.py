@@ -5,10 +5,10 @@ A pinned version is kept until it is unpinned.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 
-from modelyard.adapters.pointer import PointerMove, hold_pointer, pointer_history
+from modelyard.adapters.pointer import hold_pointer, pointer_history
 from modelyard.adapters.rollback import earlier_versions
 from modelyard.adapters.versions import (
     active_number,
@@ -61,10 +61,10 @@ def collect_garbage(
         raise InvalidInput(f"--keep must be at least 1, not {keep}")
     require_numbers(project, adapter)
     if dry_run:
-        return _plan(project, adapter, pointer_history(project, adapter), keep)
-    with hold_pointer(project, adapter, wait_s=wait_s) as pointer:
+        return _plan(project, adapter, keep)
+    with hold_pointer(project, adapter, wait_s=wait_s):
         sweep_staging(project.adapter_versions(adapter))
-        plan = _plan(project, adapter, pointer.history(), keep)
+        plan = _plan(project, adapter, keep)
         if plan.removed:
             note_highest_number(project, adapter)
         for number in plan.removed:
@@ -72,11 +72,9 @@ def collect_garbage(
     return plan
 
 
-def _plan(
-    project: Project, adapter: str, history: Sequence[PointerMove], keep: int
-) -> GarbageCollection:
+def _plan(project: Project, adapter: str, keep: int) -> GarbageCollection:
     numbers = version_numbers(project, adapter)
-    kept = _reasons_to_keep(project, adapter, numbers, history, keep)
+    kept = _reasons_to_keep(project, adapter, numbers, keep)
     removed = {}
     for number in numbers:
         if number not in kept:
@@ -92,10 +90,11 @@ def _plan(
 
 
 def _reasons_to_keep(
-    project: Project, adapter: str, numbers: list[int], history: Sequence[PointerMove], keep: int
+    project: Project, adapter: str, numbers: list[int], keep: int
 ) -> dict[int, str]:
     """The most important reason to keep each version that must be kept."""
     active = active_number(project, adapter)
+    history = pointer_history(project, adapter)
     earlier = [number for number in earlier_versions(history, active) if number in numbers]
     newest = "the newest" if keep == 1 else f"among the {keep} newest"
     # The most important reason comes last, and replaces the others.

@@ -1,8 +1,8 @@
-"""Adopts an adapter that another tool made: plain PEFT, `trl sft` and whatever writes that form.
+"""Imports an adapter that another tool made: plain PEFT, `trl sft` and others of that format.
 
-Takes the files that make up an adapter out of a folder, by name, and leaves the rest behind. They
-are checked where they lie and again as they were copied. What nobody can know any more, such as the
-data it was trained on, is recorded as unknown.
+Takes the files of an adapter from a folder, by name, and leaves the rest. They are checked in that
+folder and again after they were copied. What the files do not say, such as the training data, is
+recorded as unknown.
 """
 
 from __future__ import annotations
@@ -43,7 +43,7 @@ from modelyard.settings.cards import write_card
 from modelyard.weights.local import LocalBase
 
 UNKNOWN = "unknown"
-"""What the manifest says of data that the files do not name."""
+"""The manifest's name of unknown training data."""
 
 _PICKLED_WEIGHTS = "adapter_model.bin"
 _CONVERT = (
@@ -55,14 +55,14 @@ _CONVERT = (
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ImportPlan:
-    """What an import would take, after all checks."""
+    """The files that an import takes, after all checks."""
 
     files: Mapping[str, Path]
     """Where each file of the new version comes from, by its name there."""
     hashes: Mapping[str, str]
     """The SHA-256 of each, in hex."""
     left_behind: tuple[str, ...]
-    """What else lies in the folder and is no part of an adapter."""
+    """The other files in the folder, which are no part of an adapter."""
     tokenizer_from: str
     """`the folder` or the base's name."""
     template_from: str
@@ -75,13 +75,13 @@ class ImportPlan:
     @property
     def run_key(self) -> str:
         """Identifies these bytes on this base: importing them again gives the same version."""
-        lines = [f"{self.base.fingerprint}\n"]
-        lines += [f"{name} {self.hashes[name]}\n" for name in sorted(self.hashes)]
-        return f"import/{hashlib.sha256(''.join(lines).encode()).hexdigest()[:32]}"
+        files = "".join(f"{name} {self.hashes[name]}\n" for name in sorted(self.hashes))
+        digest = hashlib.sha256(f"{self.base.fingerprint}\n{files}".encode()).hexdigest()
+        return f"import/{digest[:32]}"
 
 
 def plan_import(source: Path, base: LocalBase) -> ImportPlan:
-    """Check the adapter in the folder `source`, and say what would be taken. Changes nothing.
+    """Check the adapter in the folder `source`, and list what would be taken. Changes nothing.
 
     Raises InvalidInput when there is no such folder, AdapterMismatch when it holds no safe adapter
     for `base`: pickled weights, links, keys or shapes that do not fit, a foreign tokenizer.
@@ -89,17 +89,20 @@ def plan_import(source: Path, base: LocalBase) -> ImportPlan:
     if not source.is_dir():
         raise InvalidInput("there is no such folder", where=str(source))
     _require_importable(source)
-    tokenizer_home = source if _has_tokenizer(source) else base.path
+    has_tokenizer = all(
+        (source / name).is_file() for name in (TOKENIZER_NAME, TOKENIZER_CONFIG_NAME)
+    )
+    tokenizer_home = source if has_tokenizer else base.path
     files = {name: source / name for name in (CONFIG_NAME, WEIGHTS_NAME)}
     files |= {
         name: tokenizer_home / name
         for name in TOKENIZER_FILES
         if name != TEMPLATE_NAME and (tokenizer_home / name).is_file()
     }
-    template_home = next(
-        (home for home in (source, tokenizer_home, base.path) if template_hash(home)), None
-    )
-    if template_home is None:
+    for template_home in (source, tokenizer_home, base.path):
+        if found := template_hash(template_home):
+            break
+    else:
         raise AdapterMismatch(
             "has no chat template, and neither has its base",
             where=str(source),
@@ -109,8 +112,6 @@ def plan_import(source: Path, base: LocalBase) -> ImportPlan:
         files[TEMPLATE_NAME] = template_home / TEMPLATE_NAME
     require_fit(source, base)
     require_base_tokenizer(tokenizer_home, base.path)
-    found = template_hash(template_home)
-    assert found is not None
     return ImportPlan(
         files=files,
         hashes={name: sha256_file(path) for name, path in files.items()},
@@ -150,14 +151,10 @@ def _require_importable(source: Path) -> None:
         )
 
 
-def _has_tokenizer(folder: Path) -> bool:
-    return all((folder / name).is_file() for name in (TOKENIZER_NAME, TOKENIZER_CONFIG_NAME))
-
-
 def import_adapter(
     project: Project, adapter: str, plan: ImportPlan, *, org: str | None = None, wait_s: float = 0.0
 ) -> AdapterVersion:
-    """Make what `plan` found the next version of `adapter`; the same bytes give the same version.
+    """Make the planned files the next version of `adapter`; the same bytes give the same version.
 
     Raises InvalidInput when the adapter belongs to another organisation, AdapterMismatch when the
     files changed after they were checked.
@@ -193,7 +190,7 @@ def import_adapter(
 
 
 def require_same_org(project: Project, adapter: str, org: str | None) -> None:
-    """Fail unless every version of `adapter` belongs to `org`; None is nobody in particular."""
+    """Raise InvalidInput unless every version of `adapter` belongs to `org`; None: to nobody."""
     if org is not None:
         check_name(org, "organisation")
     for version in list_versions(project, adapter):
@@ -210,7 +207,7 @@ def require_same_org(project: Project, adapter: str, org: str | None) -> None:
 
 
 def _copy(source: Path, target: Path, sha256: str) -> None:
-    """Copy one file, not following a link, and fail unless it holds the bytes that were checked."""
+    """Copy one file, not following a link; fails unless it has the bytes that were checked."""
     try:
         handle = os.open(source, os.O_RDONLY | os.O_NOFOLLOW)
     except FileNotFoundError as error:
@@ -230,14 +227,14 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
 
 
 def _name_base(path: Path, base: str) -> None:
-    """Let the config name the base as the project does, in place of a path on another machine."""
+    """Replace the base's path on another machine by its name in the project."""
     values = json.loads(path.read_bytes())
     values["base_model_name_or_path"] = base
     path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
 def _stated(config: Path) -> tuple[dict[str, str], dict[str, Any]]:
-    """What adapter_config.json itself says: packages that made it, and settings of the training."""
+    """The package versions and training settings that adapter_config.json states."""
     values = json.loads(config.read_bytes())
     maker = values.get("peft_version")
     targets = values.get("target_modules")

@@ -119,15 +119,12 @@ class TurnTemplate:
 
     def go(self) -> str:
         """The same as a Go template over ollama's .Messages."""
-        opening = ""
-        if self.opening:
-            first = '{{ if ne (index .Messages 0).Role "system" }}'
-            opening = f"{first}{self.opening}{{{{ end }}}}"
-        roles = [
+        no_system = '{{ if ne (index .Messages 0).Role "system" }}'
+        opening = f"{no_system}{self.opening}{{{{ end }}}}" if self.opening else ""
+        body = "".join(
             f'{{{{ if eq .Role "{role}" }}}}{before}{{{{ .Content }}}}{after}{{{{ end }}}}'
             for role, (before, after) in self.around.items()
-        ]
-        body = "".join(roles)
+        )
         return f"{opening}{{{{ range .Messages }}}}{body}{{{{ end }}}}{self.answer}"
 
 

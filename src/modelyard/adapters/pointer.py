@@ -44,50 +44,41 @@ class PointerMove:
     """False when the version was already active, so that nothing changed."""
 
 
-@dataclass(frozen=True, slots=True)
-class HeldPointer:
-    """The pointer of an adapter whose lock this process holds."""
+@contextmanager
+def hold_pointer(project: Project, adapter: str, *, wait_s: float) -> Iterator[PointerMove | None]:
+    """Hold an adapter's lock, after its history was brought into agreement with its link.
 
-    project: Project
-    """The project of the adapter."""
-    adapter: str
-    """The adapter's name."""
-    completed: PointerMove | None
-    """A move of a killed process that had moved the link, and whose row is settled now."""
-    state: sqlite3.Connection
-    """The open state.db."""
+    Gives the move of a killed process that had moved the link, and whose row is settled now.
+    Raises LockHeld when another process has the lock for longer than `wait_s` seconds.
+    """
+    link = project.trained_link(adapter)
+    with adapter_lock(project, adapter, wait_s=wait_s):
+        sweep_staging(link.parent, link.name)
+        with open_state(project) as state:
+            completed = _recover(project, state, adapter)
+        yield completed
 
-    def move(self, version: AdapterVersion, *, action: str, reason: str | None) -> PointerMove:
-        """Point the link at a version, and record the move; nothing when it is already active."""
-        move = plan_move(self.project, self.adapter, version.number, action=action, reason=reason)
-        if not move.moved:
-            return move
-        inserted = self.state.execute(
+
+def move_pointer(
+    project: Project, version: AdapterVersion, *, action: str, reason: str | None
+) -> PointerMove:
+    """Point the link at a version, and record the move; nothing when the version is active.
+
+    Call it within `hold_pointer`.
+    """
+    move = plan_move(project, version.adapter, version.number, action=action, reason=reason)
+    if not move.moved:
+        return move
+    with open_state(project) as state:
+        inserted = state.execute(
             "INSERT INTO pointer_moves "
             "(adapter, action, from_version, to_version, reason, moved_at, settled) "
             "VALUES (:adapter, :action, :from_version, :to_version, :reason, :moved_at, 0)",
             asdict(move),
         )
-        replace_link(self.project.trained_link(self.adapter), version.path)
-        _settle(self.state, inserted.lastrowid)
-        return replace(move, sequence=inserted.lastrowid)
-
-    def history(self) -> list[PointerMove]:
-        """Every move of the link, oldest first."""
-        return _moves(self.state, self.adapter, settled=True)
-
-
-@contextmanager
-def hold_pointer(project: Project, adapter: str, *, wait_s: float) -> Iterator[HeldPointer]:
-    """Hold an adapter's lock, after its history was brought into agreement with its link.
-
-    Raises LockHeld when another process has it for longer than `wait_s` seconds.
-    """
-    link = project.trained_link(adapter)
-    with adapter_lock(project, adapter, wait_s=wait_s), open_state(project) as state:
-        sweep_staging(link.parent, link.name)
-        completed = _recover(project, state, adapter)
-        yield HeldPointer(project, adapter, completed, state)
+        replace_link(project.trained_link(version.adapter), version.path)
+        _settle(state, inserted.lastrowid)
+    return replace(move, sequence=inserted.lastrowid)
 
 
 def plan_move(

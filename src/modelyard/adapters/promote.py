@@ -19,7 +19,7 @@ from dataclasses import replace
 from typing import Any, NamedTuple
 
 from modelyard.adapters.manifest import DamagedVersion, require_intact
-from modelyard.adapters.pointer import PointerMove, hold_pointer, plan_move
+from modelyard.adapters.pointer import PointerMove, hold_pointer, move_pointer, plan_move
 from modelyard.adapters.training_info import load_evaluation
 from modelyard.adapters.verify import verify_version
 from modelyard.adapters.versions import AdapterVersion, active_number, load_version
@@ -47,10 +47,10 @@ def promote_version(
 
     Raises DamagedVersion when its files are not as they were registered.
     """
-    with hold_pointer(project, version.adapter, wait_s=wait_s) as pointer:
+    with hold_pointer(project, version.adapter, wait_s=wait_s):
         here = load_version(project, version.adapter, version.number)
         require_intact(here.path, here.manifest)
-        return pointer.move(here, action="promote", reason=reason)
+        return move_pointer(project, here, action="promote", reason=reason)
 
 
 def promote_if_allowed(
@@ -84,9 +84,9 @@ def promote_if_allowed(
 
     if dry_run:
         return plan()
-    with hold_pointer(project, version.adapter, wait_s=wait_s) as pointer:
+    with hold_pointer(project, version.adapter, wait_s=wait_s):
         # The version that the gate compares with must still be active when the link moves.
-        return pointer.move(version, action="promote", reason=plan().reason)
+        return move_pointer(project, version, action="promote", reason=plan().reason)
 
 
 def require_sound(project: Project, version: AdapterVersion, base: LocalBase | None) -> None:

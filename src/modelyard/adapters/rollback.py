@@ -11,7 +11,13 @@ from collections.abc import Sequence, Set
 from dataclasses import dataclass
 
 from modelyard.adapters.manifest import DamagedVersion, require_intact
-from modelyard.adapters.pointer import PointerMove, hold_pointer, plan_move, pointer_history
+from modelyard.adapters.pointer import (
+    PointerMove,
+    hold_pointer,
+    move_pointer,
+    plan_move,
+    pointer_history,
+)
 from modelyard.adapters.versions import (
     AdapterVersion,
     active_number,
@@ -74,22 +80,22 @@ def roll_back(
     """
     require_numbers(project, adapter)
     if dry_run:
-        version, skipped = _choose(project, adapter, pointer_history(project, adapter), to)
+        version, skipped = _choose(project, adapter, to)
         move = plan_move(project, adapter, version.number, action="rollback", reason=reason)
         return Rollback(move=move, skipped=skipped)
-    with hold_pointer(project, adapter, wait_s=wait_s) as pointer:
-        left = pointer.completed
+    with hold_pointer(project, adapter, wait_s=wait_s) as left:
         if left is not None and left.action == "rollback" and to in (None, left.to_version):
             return Rollback(move=left, completed=True)
-        version, skipped = _choose(project, adapter, pointer.history(), to)
-        move = pointer.move(version, action="rollback", reason=reason)
+        version, skipped = _choose(project, adapter, to)
+        move = move_pointer(project, version, action="rollback", reason=reason)
     return Rollback(move=move, skipped=skipped)
 
 
 def _choose(
-    project: Project, adapter: str, history: Sequence[PointerMove], to: int | None
+    project: Project, adapter: str, to: int | None
 ) -> tuple[AdapterVersion, tuple[int, ...]]:
     """The intact version to go back to, and those that are skipped because they are gone."""
+    history = pointer_history(project, adapter)
     active = active_number(project, adapter)
     present = version_numbers(project, adapter)
     earlier = earlier_versions(history, active)

@@ -1,4 +1,4 @@
-"""The tokenizer and chat template of an adapter, compared with those of its base.
+"""The tokenizer and chat template of an adapter: their files, and whether they fit its base.
 
 Reads the files as JSON and text; loads no tokenizer.
 """
@@ -50,8 +50,8 @@ def _template_text(folder: Path) -> str | None:
         return None
     inside = _load_object(folder / TOKENIZER_CONFIG_NAME).get("chat_template")
     if isinstance(inside, list):
-        named = [one for one in inside if isinstance(one, dict) and one.get("name") == "default"]
-        inside = named[0].get("template") if named else None
+        named = {entry.get("name"): entry for entry in inside if isinstance(entry, dict)}
+        inside = named.get("default", {}).get("template")
     return inside if isinstance(inside, str) else None
 
 
@@ -65,7 +65,7 @@ def require_template(folder: Path, trained_with: str) -> None:
 
 
 def require_base_tokenizer(folder: Path, base: Path) -> None:
-    """Return if the tokenizer in `folder` gives the ids that the weights in `base` mean.
+    """Check that the tokenizer in `folder` gives every token the id that it has in `base`.
 
     The files may differ in form. Raises ModelyardError with the first token that differs.
     """
@@ -95,7 +95,7 @@ def _token_ids(path: Path) -> dict[str, int]:
         vocabulary = values["model"]["vocab"]
         if isinstance(vocabulary, list):  # Unigram: pairs of a token and its score
             vocabulary = {pair[0]: place for place, pair in enumerate(vocabulary)}
-        added = {one["content"]: one["id"] for one in values.get("added_tokens") or ()}
+        added = {token["content"]: token["id"] for token in values.get("added_tokens") or ()}
         return {**vocabulary, **added}
     except (KeyError, TypeError, IndexError) as error:
         raise ModelyardError("is not a tokenizer", where=str(path)) from error

@@ -18,7 +18,7 @@ from typing import Any, cast
 import modelyard
 from modelyard.adapters.manifest import DamagedVersion, Manifest
 from modelyard.adapters.versions import CARD_NAME
-from modelyard.core.errors import InvalidInput, ProblemsFound
+from modelyard.core.errors import InvalidInput
 from modelyard.settings.cards import load_card
 from modelyard.settings.fields import settings_mapping
 
@@ -86,10 +86,10 @@ def load_facts(folder: Path) -> Mapping[str, Any]:
         raise DamagedVersion("is a link", where=str(path))
     try:
         return cast(Mapping[str, Any], load_card(path).front.value)
-    except ProblemsFound as error:
-        raise DamagedVersion(error.message, where=str(path), problems=error.problems) from error
     except InvalidInput as error:
-        raise DamagedVersion(error.message, where=error.where or str(path)) from error
+        raise DamagedVersion(
+            error.message, where=error.where or str(path), problems=error.problems
+        ) from error
 
 
 def load_evaluation(folder: Path) -> Mapping[str, Any]:

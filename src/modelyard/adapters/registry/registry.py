@@ -79,15 +79,6 @@ class Registry:
                 "pushes here at the same time, push with --single-writer",
             )
 
-    def require_layout(self) -> None:
-        """Raise InvalidInput unless the store holds a registry that this program can read."""
-        if not self.is_there():
-            raise InvalidInput(
-                "there is no registry here",
-                where=self.store.url,
-                hint="`models adapters push NAME REMOTE` makes one; check the address",
-            )
-
     def is_there(self) -> bool:
         """Whether the store holds a registry. Raises ModelyardError for one of another layout."""
         found = self.store.read(_LAYOUT_KEY, most_bytes=_SMALL_BYTES)
@@ -204,7 +195,13 @@ def find_remote_version(registry: Registry, reference: str) -> RemoteVersion:
     """
     adapter, at, asked = reference.partition("@")
     check_name(adapter, "adapter")
-    registry.require_layout()
+    where = registry.store.url
+    if not registry.is_there():
+        raise InvalidInput(
+            "there is no registry here",
+            where=where,
+            hint="`models adapters push NAME REMOTE` makes one; check the address",
+        )
     if not at:
         number = registry.tag(adapter, ACTIVE) or registry.tag(adapter, LATEST)
     else:
@@ -212,7 +209,6 @@ def find_remote_version(registry: Registry, reference: str) -> RemoteVersion:
     found = registry.version(adapter, number) if number else None
     if found is not None:
         return found
-    where = registry.store.url
     if numbers := registry.numbers(adapter):
         versions = ", ".join(f"{adapter}@{one}" for one in numbers)
         raise InvalidInput(f"there is no {reference}", where=where, hint=f"there are: {versions}")
