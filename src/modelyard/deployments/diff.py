@@ -15,6 +15,7 @@ from modelyard.configs.compare import (
     Difference,
     SettingChange,
     compare_flat,
+    compare_settings,
     mask_changes,
     mask_problems,
 )
@@ -67,7 +68,6 @@ class ConfigsDiff:
 @dataclass(frozen=True, slots=True)
 class _Side:
     name: str
-    environment: str | None
     configs: Mapping[str, _Config]
     profiles: Mapping[str, str] | None
     """None for a single config, which has none."""
@@ -85,24 +85,20 @@ def diff_configs(
     # A config compared with an environment is resolved for that environment.
     before_side = first.load(catalogue, environment or second.environment)
     after_side = second.load(catalogue, environment or first.environment)
-    if before_side.profiles is None and after_side.profiles is None:
-        configs = list(_two_configs(before_side, after_side))
-    elif before_side.profiles is None or after_side.profiles is None:
-        configs = list(_config_and_live(before_side, after_side))
+    profiles: tuple[SettingChange, ...] = ()
+    if before_side.profiles is not None and after_side.profiles is not None:
+        configs = _all_configs(before_side.configs, after_side.configs)
+        profiles = compare_settings(before_side.profiles, after_side.profiles)
+    elif before_side.profiles is None and after_side.profiles is None:
+        configs = _two_configs(before_side, after_side)
     else:
-        configs = list(_all_configs(before_side.configs, after_side.configs))
-    profiles = compare_flat(_by_domain(before_side), _by_domain(after_side))
-    both_live = before_side.profiles is not None and after_side.profiles is not None
+        configs = _config_and_live(before_side, after_side)
     return ConfigsDiff(
         before=before_side.name,
         after=after_side.name,
         configs=tuple(configs),
-        profiles=profiles if both_live else (),
+        profiles=profiles,
     )
-
-
-def _by_domain(side: _Side) -> Mapping[KeyPath, str]:
-    return {(domain,): profile for domain, profile in (side.profiles or {}).items()}
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +127,9 @@ def _named(catalogue: ConfigCatalogue, word: str) -> _Word:
     if at and last in ENVIRONMENTS:
         return _Word(name, last, None)
     if at and "/" not in last and "." not in last:
-        near = did_you_mean(last, ENVIRONMENTS)
-        raise InvalidInput(f"there is no environment {last!r}{near}", where=word)
+        raise InvalidInput(
+            f"there is no environment {last!r}{did_you_mean(last, ENVIRONMENTS)}", where=word
+        )
     return _Word(word, None, None)
 
 
@@ -144,9 +141,8 @@ def _load_config(catalogue: ConfigCatalogue, word: str, environment: str | None)
     )
     if problems:
         raise ProblemsFound(f"{document.source.name} is not valid", mask_problems(problems))
-    config = _config(document.label, settings, resolved.values)
     name = document.source.name + (f" in {environment}" if environment else "")
-    return _Side(name, environment, {document.label: config}, None)
+    return _Side(name, {document.label: _config(document.label, settings, resolved.values)}, None)
 
 
 def _load_live(catalogue: ConfigCatalogue, environment: str, number: int | None) -> _Side:
@@ -160,7 +156,7 @@ def _load_live(catalogue: ConfigCatalogue, environment: str, number: int | None)
         label: _config(label, snapshot.settings(label), content.values)
         for label, content in snapshot.configs.items()
     }
-    return _Side(name, environment, configs, snapshot.profiles)
+    return _Side(name, configs, snapshot.profiles)
 
 
 def _config(label: str, settings: Any, values: Mapping[str, Any]) -> _Config:
@@ -205,12 +201,10 @@ def _all_configs(
     before: Mapping[str, _Config], after: Mapping[str, _Config]
 ) -> Iterator[ConfigDifference]:
     for label in sorted({*before, *after}):
-        if label not in before:
-            yield ConfigDifference(config=label, change="added")
-        elif label not in after:
-            yield ConfigDifference(config=label, change="removed")
-        else:
+        if label in before and label in after:
             yield from _changed(label, before[label], after[label])
+        else:
+            yield ConfigDifference(config=label, change="removed" if label in before else "added")
 
 
 def _changed(label: str, before: _Config, after: _Config) -> Iterator[ConfigDifference]:
@@ -219,5 +213,4 @@ def _changed(label: str, before: _Config, after: _Config) -> Iterator[ConfigDiff
         for change in compare_flat(before.holds, after.holds)
     )
     if changes:
-        settings = mask_changes(changes)
-        yield ConfigDifference(config=label, change="changed", settings=settings)
+        yield ConfigDifference(config=label, change="changed", settings=mask_changes(changes))

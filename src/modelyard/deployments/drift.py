@@ -132,7 +132,15 @@ def repair_files(held: HeldEnvironment) -> tuple[str, ...]:
         mended |= dict.fromkeys(file.path for file in found.files)
     # Remove a link in the place of a folder before writing, or files would be written through it.
     _remove(held, found, "extra")
-    _write(held, find_drift(held.project, held.environment))
+    found = find_drift(held.project, held.environment)
+    _remove(held, found, "unreadable")
+    if found.files:
+        paths = {file.path for file in found.files}
+        snapshot = load_snapshot(held.project, held.environment, found.revision)
+        for name, text in render_files(snapshot, held.environment, found.revision).items():
+            path = held.project.deployed(held.environment) / name
+            if held.project.show(path) in paths:
+                write_atomic(path, text)
     return tuple(mended)
 
 
@@ -148,14 +156,3 @@ def _remove(held: HeldEnvironment, found: Drift, what: str) -> None:
         place = held.project.root / file.path
         if file.what == what:
             remove_folder(place) if place.is_dir() and not place.is_symlink() else place.unlink()
-
-
-def _write(held: HeldEnvironment, found: Drift) -> None:
-    _remove(held, found, "unreadable")
-    if not found.files:
-        return
-    snapshot = load_snapshot(held.project, held.environment, found.revision)
-    shown = held.project.show(held.project.deployed(held.environment))
-    for path, text in render_files(snapshot, held.environment, found.revision).items():
-        if any(file.path == f"{shown}/{path}" for file in found.files):
-            write_atomic(held.project.deployed(held.environment) / path, text)

@@ -9,7 +9,7 @@ Patterns that most configs never need are kept as text: `re` compiles each at it
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 
@@ -22,7 +22,7 @@ from modelyard.secrets.forms import (
     looks_random,
     lower_in_place,
 )
-from modelyard.secrets.named import find_given_secrets, is_named_secret, is_no_value
+from modelyard.secrets.named import Span, find_given_secrets, is_named_secret, is_no_value
 
 MASK = "****"
 
@@ -81,9 +81,11 @@ class InlineSecret:
 
 def find_secrets(text: str) -> list[InlineSecret]:
     """Everything in a text that looks like a secret, in order and without overlaps."""
-    found = [InlineSecret(start, end, kind) for kind, start, end in find_secret_forms(text)]
-    found += _given_to_keys(text)
-    found += _random_runs(text)
+    found = [
+        *(InlineSecret(start, end, kind) for kind, start, end in find_secret_forms(text)),
+        *_given_to_keys(text),
+        *_random_runs(text),
+    ]
     apart: list[InlineSecret] = []
     for secret in sorted(found, key=lambda secret: (secret.start, secret.end, secret.kind)):
         if not apart or secret.start >= apart[-1].end:
@@ -95,11 +97,7 @@ def find_secrets(text: str) -> list[InlineSecret]:
 def mask_secrets(text: str) -> str:
     """The text with `****` for everything that looks like a secret."""
     text = re.sub(_CUT_SHORT, MASK, text)
-    shown, position = "", 0
-    for secret in find_secrets(text):
-        shown += text[position : secret.start] + MASK
-        position = secret.end
-    return shown + text[position:]
+    return _masked(text, ((secret.start, secret.end) for secret in find_secrets(text)))
 
 
 def redact_secrets(text: str, *, quoted_only: bool = False) -> str:
@@ -119,6 +117,11 @@ def redact_secrets(text: str, *, quoted_only: bool = False) -> str:
         *((secret.start, secret.end) for secret in (*_random_runs(text), *given)),
         *find_given_secrets(text, code=quoted_only),
     ]
+    return _masked(text, spans)
+
+
+def _masked(text: str, spans: Iterable[Span]) -> str:
+    """The text with `****` for each run of overlapping spans, and with all its line ends."""
     shown, position = [], 0
     for start, end in sorted(spans):
         if end <= position:

@@ -142,11 +142,11 @@ def is_no_value(value: str) -> bool:
 def is_named_secret(path: str) -> bool:
     """Whether a file or folder name contains a secret after a word for one: `token-8fk2...txt`."""
     lowered = lower_in_place(path).replace("_", "-")  # a name may end at either
-    for match in _NAMES.finditer(lowered):
-        given = _IN_PATH.match(path, match.end())
-        if given and _begins_a_name(path, match.start()) and is_random_value(given[1]):
-            return True
-    return False
+    return any(
+        _begins_a_name(path, match.start()) and is_random_value(given[1])
+        for match in _NAMES.finditer(lowered)
+        if (given := _IN_PATH.match(path, match.end()))
+    )
 
 
 def _begins_a_name(text: str, start: int) -> bool:
@@ -204,11 +204,10 @@ def _in_lists(text: str, name: _Name, *, code: bool) -> Iterator[Span]:
     if found is None:
         return
     for item in _LISTED.finditer(text, *found.span(1)):
-        group = 2 if item["quote"] else 3
-        if group == 2 or not code:
-            given = name.is_password and not code
-            if _is_listed_secret(item[group], any_text=given):
-                yield item.span(group)
+        value, span = _value_of(item)
+        any_text = name.is_password and not code
+        if (item["quote"] or not code) and _is_listed_secret(value, any_text=any_text):
+            yield span
 
 
 def _is_listed_secret(value: str, *, any_text: bool) -> bool:
@@ -218,12 +217,10 @@ def _is_listed_secret(value: str, *, any_text: bool) -> bool:
 
 def _assigned(text: str, name: _Name, *, code: bool) -> Iterator[Span]:
     found = _ASSIGNED.match(text, name.end)
-    if found is None:
+    if found is None or (code and found["plain"] is not None):
         return
     value, span = _value_of(found)
     if found["plain"] is not None:
-        if code:
-            return
         shown = value.rstrip(_AROUND)
         value = shown if is_placeholder(shown) or not name.is_password else value
         span = (span[0], span[0] + len(value))

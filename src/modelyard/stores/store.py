@@ -124,8 +124,8 @@ class ObjectStore:
     def names(self, prefix: str) -> list[str]:
         """The last part of every object's key directly below `prefix`."""
         with self._errors(prefix):
-            objects = self.client.list_with_delimiter(prefix)["objects"]
-            return sorted(entry["path"].rpartition("/")[2] for entry in objects)
+            listed = self.client.list_with_delimiter(prefix)
+            return sorted(entry["path"].rpartition("/")[2] for entry in listed["objects"])
 
     def folders(self, prefix: str) -> list[str]:
         """The last part of every prefix directly below `prefix`."""
