@@ -119,11 +119,11 @@ def test_an_adapter_moves_the_logits_of_its_base_and_an_empty_one_does_not(
     from safetensors.torch import load_file, save_file
 
     engine = Engine.load(tiny_base, version.path, machine=probe_machine())
-    assert measure_logit_change(engine).largest > 0.1
+    assert measure_logit_change(engine) > 0.1
     path = own_adapter / "adapter_model.safetensors"
     save_file({name: tensor * 0 for name, tensor in load_file(path).items()}, path)
     idle = Engine.load(tiny_base, own_adapter, machine=probe_machine())
-    assert measure_logit_change(idle).largest == 0.0
+    assert measure_logit_change(idle) == 0.0
 
 
 def test_agreement_is_the_share_of_equal_tokens() -> None:

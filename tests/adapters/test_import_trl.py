@@ -63,4 +63,4 @@ def test_what_trl_sft_leaves_is_adopted_and_changes_the_base(
     from modelyard.inference.merge import measure_logit_change
 
     engine = Engine.load(tiny_base, version.path, machine=probe_machine())
-    assert measure_logit_change(engine).largest > 0
+    assert measure_logit_change(engine) > 0

@@ -15,7 +15,6 @@ from modelyard.evaluation.statistics import (
 def test_the_mean_is_that_of_the_loss_per_token() -> None:
     difference = paired_difference([2.0, 4.0], [1.0, 1.0], [10, 30])
     assert difference.mean == pytest.approx((10 * -1 + 30 * -3) / 40)
-    assert difference.n == 2
 
 
 def test_with_equal_weights_it_is_students_interval() -> None:
@@ -36,7 +35,7 @@ def test_the_scale_of_the_weights_does_not_matter() -> None:
 
 
 def test_one_row_has_a_difference_and_no_interval() -> None:
-    assert paired_difference([3.0], [2.0], [5]) == PairedDifference(-1.0, None, None, 1)
+    assert paired_difference([3.0], [2.0], [5]) == PairedDifference(-1.0, None, None)
 
 
 def test_a_row_that_outweighs_all_others_leaves_little_to_be_sure_of() -> None:
@@ -109,24 +108,23 @@ def test_students_t_is_that_of_the_tables(degrees: float, quantile: float) -> No
 
 
 def test_a_share_has_wilsons_interval() -> None:
-    found = share_interval(45, 60)
-    assert (found.share, found.n) == (0.75, 60)
     # Brown, Cai and DasGupta's formula by hand.
-    assert (found.low, found.high) == pytest.approx((0.62763, 0.84223), abs=1e-4)
+    assert share_interval(45, 60) == pytest.approx((0.62763, 0.84223), abs=1e-4)
 
 
 @pytest.mark.parametrize("n", [1, 7, 60, 1000])
 def test_a_share_of_none_or_all_stays_between_0_and_1(n: int) -> None:
-    none, every = share_interval(0, n), share_interval(n, n)
-    assert none.low == 0.0
-    assert 0 < none.high < 1
-    assert every.high == 1.0
-    assert 0 < every.low < 1
+    none_low, none_high = share_interval(0, n)
+    every_low, every_high = share_interval(n, n)
+    assert none_low == 0.0
+    assert 0 < none_high < 1
+    assert every_high == 1.0
+    assert 0 < every_low < 1
 
 
 @pytest.mark.parametrize(("share", "n"), [(0.1, 20), (0.5, 10), (0.9, 60), (0.98, 60)])
 def test_wilsons_interval_holds_the_truth_often_enough(share: float, n: int) -> None:
     chance = np.random.default_rng(3)
     found = [share_interval(int(count), n) for count in chance.binomial(n, share, 3000)]
-    held = np.mean([one.low <= share <= one.high for one in found])
+    held = np.mean([low <= share <= high for low, high in found])
     assert 0.92 < held < 0.99

@@ -96,7 +96,7 @@ def test_replay_mixes_in_the_asked_share_of_old_rows_always_the_same(trained: Pr
             assignments=["base_model=tiny", f"seed={seed}"],
             flags={"dataset": "trees", "parent": "flowers@1", "data.replay_share": 0.2},
         )
-        dataset = load_rows(trained, spec).dataset
+        dataset = load_rows(trained, spec)[0]
         return [row.source for row in dataset.train if "flowers" in row.source]
 
     assert len(rows(0)) == 5  # a fifth of 25, beside 20 new ones
@@ -113,7 +113,7 @@ def test_a_row_that_is_learned_now_is_not_judged_as_an_old_one(trained: Project)
         assignments=["base_model=tiny"],
         flags={"dataset": "again", "parent": "flowers@1"},
     )
-    dataset = load_rows(trained, spec).dataset
+    dataset = load_rows(trained, spec)[0]
     assert judged.messages in {row.messages for row in dataset.train}
     assert judged.messages not in {row.messages for row in dataset.evaluation}
 

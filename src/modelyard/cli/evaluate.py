@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from dataclasses import asdict
 from typing import Annotated, Any
 
 import typer
@@ -74,7 +75,7 @@ def evaluate(
 
         progress.stage(f"load: {base.name} with {version.name}")
         engine = Engine.load(base, version.path, machine=probe_machine())
-        found = evaluate_adapter(engine, rows, progress=progress, answers_limit=answers).mapping()
+        found = asdict(evaluate_adapter(engine, rows, progress=progress, answers_limit=answers))
     if as_json:
         print_json({"adapter": version.name, "dataset": data.name, **found})
         return

@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict, dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import fingerprint_rows
@@ -96,20 +96,6 @@ class Evaluation:
     answers: tuple[Answers, ...]
     examples: tuple[Example, ...]
 
-    def figures(self) -> dict[str, Any]:
-        """What the card keeps and the promotion gate reads (see adapters/promote.py)."""
-        return {
-            "rows": self.rows,
-            "fingerprint": self.fingerprint,
-            "base": dict(self.base),
-            "tuned": dict(self.tuned),
-            "difference": dict(self.difference),
-        }
-
-    def mapping(self) -> dict[str, Any]:
-        """All of it, as plain values."""
-        return asdict(self)
-
 
 def evaluate_adapter(
     engine: Engine,
@@ -133,11 +119,7 @@ def evaluate_adapter(
         fingerprint=fingerprint_rows((), conversations),
         base={**_loss_figures(base), **_shares(answers, "base_right")},
         tuned={**_loss_figures(tuned), **_shares(answers, "tuned_right")},
-        difference={
-            "mean": difference.mean,
-            "low": difference.low,
-            "high": difference.high,
-        },
+        difference=asdict(difference),
         groups=tuple(_group_losses(conversations, base, tuned)),
         answers=tuple(answers),
         examples=tuple(examples),
@@ -235,29 +217,21 @@ def _count_right(chosen: Sequence[Conversation], examples: Sequence[Example]) ->
             rows=len(some),
             base_right=sum(example.base_right for example in some),
             tuned_right=sum(example.tuned_right for example in some),
-            tuned_interval=_interval(some),
+            tuned_interval=share_interval(sum(example.tuned_right for example in some), len(some)),
         )
         for (group, kind), some in members.items()
     ]
 
 
-def _interval(examples: Sequence[Example]) -> tuple[float, float]:
-    found = share_interval(sum(example.tuned_right for example in examples), len(examples))
-    return found.low, found.high
-
-
 _SHARE_NAMES: dict[Kind, str] = {"facts": "facts_recalled", "labels": "exact_match"}
-
-
-def _is_general(group: str) -> bool:
-    return group.rpartition(": ")[2] == "general"
 
 
 def _shares(answers: Sequence[Answers], side: str) -> dict[str, float]:
     """The share of right answers of each kind over all groups but `general`."""
     found: dict[str, float] = {}
+    scored = [group for group in answers if group.group.rpartition(": ")[2] != "general"]
     for kind, name in _SHARE_NAMES.items():
-        groups = [group for group in answers if group.kind == kind and not _is_general(group.group)]
+        groups = [group for group in scored if group.kind == kind]
         if groups:
             right = sum(getattr(group, side) for group in groups)
             found[name] = right / sum(group.rows for group in groups)

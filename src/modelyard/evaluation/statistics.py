@@ -28,22 +28,6 @@ class PairedDifference:
     """The lower end of its 95% interval; None when there are too few rows for one."""
     high: float | None
     """The upper end."""
-    n: int
-    """How many rows it rests on."""
-
-
-@dataclass(frozen=True, slots=True)
-class Share:
-    """A share of rows, 0 to 1."""
-
-    share: float
-    """What was found."""
-    low: float
-    """The lower end of its 95% interval."""
-    high: float
-    """The upper end."""
-    n: int
-    """How many rows it rests on."""
 
 
 def paired_difference(
@@ -77,16 +61,16 @@ def paired_difference(
     leverage = weight / weight.sum()
     mean = float(differences @ leverage)
     if n == 1:
-        return PairedDifference(mean, None, None, n)
+        return PairedDifference(mean, None, None)
     shifts = leverage * (differences - mean) / (1 - leverage)  # of the mean, without each row
     variance = (n - 1) / n * float(shifts @ shifts)
     effective_rows = 1 / float(leverage @ leverage)
     margin = _student_t(max(1.0, effective_rows - 1)) * math.sqrt(variance)
-    return PairedDifference(mean, mean - margin, mean + margin, n)
+    return PairedDifference(mean, mean - margin, mean + margin)
 
 
-def share_interval(successes: int, n: int) -> Share:
-    """A share with its Wilson score interval.
+def share_interval(successes: int, n: int) -> tuple[float, float]:
+    """The low and high end of the 95% Wilson score interval of a share.
 
     Source: Brown, Cai and DasGupta, Interval Estimation for a Binomial Proportion, Statistical
     Science 16(2), 2001.
@@ -99,9 +83,7 @@ def share_interval(successes: int, n: int) -> Share:
     centre = (share + _Z**2 / (2 * n)) / (1 + _Z**2 / n)
     margin = _Z * math.sqrt(share * (1 - share) / n + _Z**2 / (4 * n**2)) / (1 + _Z**2 / n)
     # At the ends the interval is exact, and rounding must not leave it a hair beside them.
-    low = 0.0 if successes == 0 else centre - margin
-    high = 1.0 if successes == n else centre + margin
-    return Share(share, low, high, n)
+    return 0.0 if successes == 0 else centre - margin, 1.0 if successes == n else centre + margin
 
 
 def _student_t(degrees: float) -> float:

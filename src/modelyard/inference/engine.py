@@ -7,14 +7,18 @@ versions, organisations or whether an adapter's files may be trusted: `adapters.
 from __future__ import annotations
 
 from collections.abc import Generator, Iterator, Sequence
+from contextlib import nullcontext
 from dataclasses import dataclass
+from itertools import takewhile
 from pathlib import Path
+from queue import SimpleQueue
 from threading import Thread
 from typing import Any
 
 import torch
 import torch.nn.functional as F
 from peft import PeftModel
+from torch.nn.utils.rnn import pad_sequence
 from transformers import GenerationConfig
 from transformers.generation.streamers import BaseStreamer
 
@@ -43,13 +47,15 @@ class RowLoss:
         return self.total / self.tokens
 
 
+@dataclass(slots=True, eq=False)
 class Engine:
     """A base model, perhaps with an adapter, on this machine's device."""
 
-    def __init__(self, model: Any, tokenizer: ChatTokenizer, *, adapted: bool) -> None:
-        self.model = model
-        self.tokenizer = tokenizer
-        self.adapted = adapted
+    model: Any
+    """The transformers model, or the PeftModel around it."""
+    tokenizer: ChatTokenizer
+    adapted: bool
+    """Whether it has an adapter."""
 
     @classmethod
     def load(
@@ -77,28 +83,22 @@ class Engine:
     def row_losses(self, rows: Sequence[TokenRow], *, use_adapter: bool = True) -> list[RowLoss]:
         """The loss of each row's trained tokens, in the order given."""
         order = sorted(range(len(rows)), key=lambda index: -len(rows[index].input_ids))
-        found: list[RowLoss | None] = [None] * len(rows)
-        with self._adapter(use_adapter):
+        found: dict[int, RowLoss] = {}
+        with self.use_adapter(use_adapter):
             start = 0
             while start < len(order):
                 longest = len(rows[order[start]].input_ids)
                 chosen = order[start : start + max(1, _LOSS_TOKENS // longest)]
                 start += len(chosen)
                 losses = self._padded_losses([rows[index] for index in chosen])
-                for index, loss in zip(chosen, losses, strict=True):
-                    found[index] = loss
-        return [loss for loss in found if loss is not None]
+                found.update(zip(chosen, losses, strict=True))
+        return [found[index] for index in range(len(rows))]
 
     def _padded_losses(self, rows: Sequence[TokenRow]) -> list[RowLoss]:
-        longest = max(len(row.input_ids) for row in rows)
-        ids = torch.full((len(rows), longest), self.tokenizer.pad_id)
-        mask = torch.zeros(len(rows), longest, dtype=torch.long)
-        trained = torch.zeros(len(rows), longest, dtype=torch.bool)
-        for place, row in enumerate(rows):
-            length = len(row.input_ids)
-            ids[place, :length] = torch.from_numpy(row.input_ids)
-            mask[place, :length] = 1
-            trained[place, :length] = torch.from_numpy(row.trained)
+        tokens = [torch.from_numpy(row.input_ids).long() for row in rows]
+        ids = pad_sequence(tokens, batch_first=True, padding_value=self.tokenizer.pad_id)
+        mask = pad_sequence([torch.ones_like(row) for row in tokens], batch_first=True)
+        trained = pad_sequence([torch.from_numpy(row.trained) for row in rows], batch_first=True)
         trained[:, 0] = False
         device = self.model.device
         logits = self.model(
@@ -127,26 +127,23 @@ class Engine:
         reporter = progress or Silent()
         reporter.begin(label, len(prompts), "answers")
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-        answers = [""] * len(prompts)
-        with self._adapter(use_adapter):
+        answers: dict[int, str] = {}
+        with self.use_adapter(use_adapter):
             for start in range(0, len(order), _ANSWERS_AT_ONCE):
                 chosen = order[start : start + _ANSWERS_AT_ONCE]
-                for index, answer in zip(
-                    chosen,
-                    self._answer_together([prompts[index] for index in chosen], max_new_tokens),
-                    strict=True,
-                ):
-                    answers[index] = answer
+                made = self._answer_together([prompts[index] for index in chosen], max_new_tokens)
+                answers.update(zip(chosen, made, strict=True))
                 reporter.advance(start + len(chosen))
         reporter.end()
-        return answers
+        return [answers[index] for index in range(len(prompts))]
 
     def _answer_together(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[str]:
-        longest = max(len(prompt) for prompt in prompts)
-        pad = self.tokenizer.pad_id
-        ids = torch.tensor([[pad] * (longest - len(prompt)) + list(prompt) for prompt in prompts])
-        mask = torch.tensor(
-            [[0] * (longest - len(prompt)) + [1] * len(prompt) for prompt in prompts]
+        tokens = [torch.tensor(prompt) for prompt in prompts]
+        ids = pad_sequence(
+            tokens, batch_first=True, padding_value=self.tokenizer.pad_id, padding_side="left"
+        )
+        mask = pad_sequence(
+            [torch.ones_like(prompt) for prompt in tokens], batch_first=True, padding_side="left"
         )
         device = self.model.device
         made = self.model.generate(
@@ -154,11 +151,11 @@ class Engine:
             attention_mask=mask.to(device),
             generation_config=self._settings(max_new_tokens),
         )
-        return [self._until_end(row) for row in made[:, longest:].tolist()]
-
-    def _until_end(self, tokens: list[int]) -> str:
-        ends = [place for place, token in enumerate(tokens) if token in self.tokenizer.eos_ids]
-        return self.tokenizer.decode(tokens[: ends[0]] if ends else tokens).strip()
+        answers = [
+            takewhile(lambda token: token not in self.tokenizer.eos_ids, row)
+            for row in made[:, ids.shape[1] :].tolist()
+        ]
+        return [self.tokenizer.decode(list(answer)).strip() for answer in answers]
 
     def stream(
         self,
@@ -175,14 +172,13 @@ class Engine:
         process that ends while torch computes in a thread is aborted.
         """
         pieces = _Pieces(self.tokenizer)
-        device = self.model.device
-        ids = torch.tensor([list(prompt)], device=device)
+        ids = torch.tensor([list(prompt)], device=self.model.device)
         failed: list[BaseException] = []
 
         def work() -> None:
             try:
                 torch.manual_seed(seed)
-                with torch.inference_mode(), self._adapter(use_adapter):
+                with torch.inference_mode(), self.use_adapter(use_adapter):
                     self.model.generate(
                         input_ids=ids,
                         attention_mask=torch.ones_like(ids),
@@ -215,14 +211,8 @@ class Engine:
             **sampling,
         )
 
-    def without_adapter(self) -> Any:
-        """A context in which the bare base answers."""
-        return self._adapter(False)
-
-    def _adapter(self, use: bool) -> Any:
+    def use_adapter(self, use: bool) -> Any:
         """A context in which the adapter counts, or the bare base answers."""
-        from contextlib import nullcontext
-
         return nullcontext() if use or not self.adapted else self.model.disable_adapter()
 
 
@@ -234,8 +224,6 @@ class _Pieces(BaseStreamer):  # type: ignore[misc]
     """Turns tokens from generate() into pieces of text that never split a character."""
 
     def __init__(self, tokenizer: ChatTokenizer) -> None:
-        from queue import SimpleQueue
-
         self._tokenizer = tokenizer
         self._queue: SimpleQueue[str | None] = SimpleQueue()
         self._tokens: list[int] = []

@@ -17,9 +17,6 @@ from pathlib import Path
 import psutil
 import torch
 
-_PROBE_SHAPE = (512, 1024, 1024)
-_PROBE_REPEATS = 8
-
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
@@ -41,6 +38,11 @@ class Machine:
     """Measured speed of a matrix product in fp32 (on a CPU: of one thread)."""
     bf16_gflops: float
     """Measured speed of the same product in bf16."""
+
+    @property
+    def usable_bytes(self) -> int:
+        """Memory that the model can take: the GPU's, or what is free."""
+        return self.device_memory_bytes or self.memory_free_bytes
 
     @property
     def precision(self) -> str:
@@ -86,8 +88,8 @@ def usable_threads() -> int:
 def measure_matmul_gflops(
     dtypes: Sequence[torch.dtype],
     *,
-    shape: tuple[int, int, int] = _PROBE_SHAPE,
-    repeats: int = _PROBE_REPEATS,
+    shape: tuple[int, int, int] = (512, 1024, 1024),
+    repeats: int = 8,
 ) -> list[float]:
     """Best of interleaved timings of `[m, k] x [k, n]`, in 10^9 operations a second for each type.
 

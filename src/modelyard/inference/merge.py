@@ -10,7 +10,7 @@ import gc
 import json
 import shutil
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -81,7 +81,7 @@ def export_merged(
         gc.collect()
 
         progress.stage(f"compare: {len(wanted):,} tokens of {len(rows)} answers")
-        stored = _as_base(base, staged)
+        stored = replace(base, path=staged, fingerprint="", size_bytes=0, source="just merged")
         merged = Engine.load(stored, None, machine=machine, precision="fp32")
         share = agreement(wanted, likeliest_tokens(merged, rows))
         if share < LEAST_PARITY:
@@ -112,13 +112,6 @@ def _write_model(model: Any, dtype: torch.dtype, folder: Path) -> None:
         file.chmod(0o644)  # safetensors makes its own private
 
 
-def _as_base(base: LocalBase, folder: Path) -> LocalBase:
-    """The merged model as something the engine can load."""
-    return LocalBase(
-        name=base.name, path=folder, fingerprint="", size_bytes=0, source="just merged"
-    )
-
-
 _QUESTIONS = (
     ("What is the capital of France?", "The capital of France is Paris."),
     ("How many days does a week have?", "A week has seven days, from Monday to Sunday."),
@@ -134,16 +127,6 @@ BUILT_IN = tuple(
     for question, answer in _QUESTIONS
 )
 """Conversations for when no dataset is available; no adapter was trained on them."""
-
-
-@dataclass(frozen=True, slots=True)
-class LogitChange:
-    """How far an adapter moves the logits of its base."""
-
-    largest: float
-    """The largest absolute difference of two logits."""
-    prompts: int
-    """On how many prompts."""
 
 
 def answer_rows(
@@ -171,14 +154,14 @@ def agreement(one: Sequence[int], other: Sequence[int]) -> float:
 
 
 @torch.inference_mode()
-def measure_logit_change(engine: Engine) -> LogitChange:
-    """How far the engine's adapter moves the logits that follow the built-in questions."""
+def measure_logit_change(engine: Engine) -> float:
+    """The largest change of a logit by the engine's adapter, after the built-in questions."""
     largest = 0.0
     for conversation in BUILT_IN:
         prompt = engine.tokenizer.encode_prompt(conversation.messages[:1])
         ids = torch.tensor([prompt], device=engine.model.device)
         tuned = engine.model(input_ids=ids, use_cache=False).logits
-        with engine.without_adapter():
+        with engine.use_adapter(False):
             bare = engine.model(input_ids=ids, use_cache=False).logits
         largest = max(largest, float((tuned.float() - bare.float()).abs().max()))
-    return LogitChange(largest, len(BUILT_IN))
+    return largest

@@ -9,7 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from modelyard.adapters.lora import CONFIG_NAME
@@ -29,16 +29,6 @@ _NEW, _OLD = "new", "old"
 """How groups of evaluation rows are called, before a colon and the rows' own group."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class RunRows:
-    """The rows of a run, and the version it continues from."""
-
-    dataset: ChatDataset
-    """The new dataset, with old rows beside its own where there is a parent."""
-    parent: AdapterVersion | None
-    """The version that training begins with; None for a fresh adapter."""
-
-
 def pin_parent(project: Project, spec: FineTuneSpec) -> FineTuneSpec:
     """The spec with `parent` as NAME@V; NAME alone means the active version."""
     if spec.parent is None:
@@ -46,8 +36,8 @@ def pin_parent(project: Project, spec: FineTuneSpec) -> FineTuneSpec:
     return replace(spec, parent=resolve_version(project, spec.parent).name)
 
 
-def load_rows(project: Project, spec: FineTuneSpec) -> RunRows:
-    """Read the dataset and, when the spec continues from a version, that version's own rows.
+def load_rows(project: Project, spec: FineTuneSpec) -> tuple[ChatDataset, AdapterVersion | None]:
+    """The dataset of a run, and the version it continues from; None for a fresh adapter.
 
     With a parent, its dataset's eval rows are evaluated too, in groups of their own, and
     `data.replay_share` of the training rows are drawn from its training rows.
@@ -62,7 +52,7 @@ def load_rows(project: Project, spec: FineTuneSpec) -> RunRows:
                 where="data.replay_share",
                 hint="name it: --from NAME[@VERSION]",
             )
-        return RunRows(dataset=dataset, parent=None)
+        return dataset, None
     parent = resolve_version(project, spec.parent)
     if parent.manifest.base.name != spec.base_model:
         raise InvalidInput(
@@ -75,10 +65,8 @@ def load_rows(project: Project, spec: FineTuneSpec) -> RunRows:
         if share:
             raise InvalidInput(f"no row can be replayed: {why_not}", where="data.replay_share")
         warning = f"the rows of {parent.name} are not evaluated again: {why_not}"
-        return RunRows(
-            dataset=replace(dataset, warnings=(*dataset.warnings, warning)), parent=parent
-        )
-    return RunRows(dataset=_beside(dataset, old, share=share, seed=spec.seed), parent=parent)
+        return replace(dataset, warnings=(*dataset.warnings, warning)), parent
+    return _beside(dataset, old, share=share, seed=spec.seed), parent
 
 
 def require_same_adapter(parent: AdapterVersion, base: LocalBase, lora: LoraSettings) -> None:

@@ -24,7 +24,6 @@ from modelyard.settings.fields import flatten_settings, settings_mapping
 from modelyard.training.preflight import Choices
 from modelyard.training.spec import FineTuneSpec
 
-RECORD_NAME = "run.json"
 CHECKPOINT_PREFIX = "checkpoint-"
 
 _FREE_TO_CHANGE = {
@@ -37,15 +36,8 @@ _FREE_TO_CHANGE = {
 """Settings that do not decide the resulting weights; the run keeps those it began with."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Identity:
-    """What decides the result of a run."""
-
-    spec: Mapping[str, Any]
-    """The resolved spec, flat: `lora.rank` and so on."""
-    base_fingerprint: str
-    data_fingerprint: str
-    template_hash: str
+Identity = dict[str, Any]
+"""What decides the result of a run, as run.json keeps it; `spec` is flat: `lora.rank` and so on."""
 
 
 @dataclass(slots=True)
@@ -57,7 +49,7 @@ class Experiment:
 
     @property
     def record_file(self) -> Path:
-        return self.folder / RECORD_NAME
+        return self.folder / "run.json"
 
     @property
     def spec_file(self) -> Path:
@@ -119,14 +111,12 @@ def build_identity(
 ) -> Identity:
     """The identity of a run of `spec`; the fingerprints stand for the names of data and base."""
     flat = flatten_settings(settings_mapping(spec))
-    for name in ("dataset", "experiment"):
-        del flat[name]
-    return Identity(
-        spec=flat,
-        base_fingerprint=base_fingerprint,
-        data_fingerprint=data_fingerprint,
-        template_hash=template_hash,
-    )
+    return {
+        "spec": {key: flat[key] for key in flat if key not in ("dataset", "experiment")},
+        "base_fingerprint": base_fingerprint,
+        "data_fingerprint": data_fingerprint,
+        "template_hash": template_hash,
+    }
 
 
 def open_experiment(
@@ -137,27 +127,23 @@ def open_experiment(
     Raises what `find_run` and `require_same_run` do. Call it only while holding the experiment's
     lock.
     """
-    folder = project.experiment(spec.experiment)
-    project.contain(folder, "experiment")
+    experiment = locate_run(project, spec)
     if fresh:
-        _remove_run(folder)
+        _remove_run(experiment)
     if found := find_run(project, spec):
         require_same_run(spec, found, identity)
         return found
-    folder.mkdir(parents=True, exist_ok=True)
-    experiment = Experiment(folder, {})
+    experiment.folder.mkdir(parents=True, exist_ok=True)
     write_atomic(experiment.spec_file, _render_spec(spec))
-    experiment.note(
-        run_id=secrets.token_hex(8),
-        started_at=utc_now(),
-        identity={
-            "spec": dict(identity.spec),
-            "base_fingerprint": identity.base_fingerprint,
-            "data_fingerprint": identity.data_fingerprint,
-            "template_hash": identity.template_hash,
-        },
-    )
+    experiment.note(run_id=secrets.token_hex(8), started_at=utc_now(), identity=identity)
     return experiment
+
+
+def locate_run(project: Project, spec: FineTuneSpec) -> Experiment:
+    """The spec's experiment, its record unread; refuses a folder outside the project."""
+    folder = project.experiment(spec.experiment)
+    project.contain(folder, "experiment")
+    return Experiment(folder, {})
 
 
 def find_run(project: Project, spec: FineTuneSpec) -> Experiment | None:
@@ -165,10 +151,18 @@ def find_run(project: Project, spec: FineTuneSpec) -> Experiment | None:
 
     Raises ModelyardError when its record is damaged.
     """
-    folder = project.experiment(spec.experiment)
-    project.contain(folder, "experiment")
-    record = _load_record(folder / RECORD_NAME)
-    return None if record is None else Experiment(folder, record)
+    experiment = locate_run(project, spec)
+    path = experiment.record_file
+    if not path.exists():
+        return None
+    try:
+        experiment.record = json.loads(path.read_text())
+        experiment.record["identity"]["spec"], experiment.record["run_id"]
+    except (OSError, ValueError, KeyError, TypeError) as error:
+        raise ModelyardError(
+            "the record of this run is damaged", where=str(path), hint="start over with --fresh"
+        ) from error
+    return experiment
 
 
 def require_same_run(spec: FineTuneSpec, experiment: Experiment, identity: Identity) -> None:
@@ -193,9 +187,8 @@ def checkpoint_step(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix(CHECKPOINT_PREFIX))
 
 
-def _remove_run(folder: Path) -> None:
+def _remove_run(run: Experiment) -> None:
     """Remove what a run wrote, its record first; a person's own files in the folder stay."""
-    run = Experiment(folder, {})
     for path in (
         run.record_file,
         run.metrics_file,
@@ -208,36 +201,22 @@ def _remove_run(folder: Path) -> None:
         shutil.rmtree(path, ignore_errors=True)
 
 
-def _load_record(path: Path) -> dict[str, Any] | None:
-    if not path.exists():
-        return None
-    try:
-        record = json.loads(path.read_text())
-        record["identity"]["spec"], record["run_id"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
-        raise ModelyardError(
-            "the record of this run is damaged", where=str(path), hint="start over with --fresh"
-        ) from error
-    return dict(record)
-
-
-def _differences(recorded: Mapping[str, Any], now: Identity) -> list[str]:
+def _differences(recorded: Identity, now: Identity) -> list[str]:
     names = {
         "data_fingerprint": "the data changed",
         "base_fingerprint": "the base model's weights changed",
         "template_hash": "the chat template changed",
     }
     lines = [
-        f"{text} ({_short(recorded[name])} before, {_short(getattr(now, name))} now)"
+        f"{text} ({_short(recorded[name])} before, {_short(now[name])} now)"
         for name, text in names.items()
-        if recorded[name] != getattr(now, name)
+        if recorded[name] != now[name]
     ]
-    before = recorded["spec"]
-    keys = sorted((before.keys() | now.spec.keys()) - _FREE_TO_CHANGE)
+    before, after = recorded["spec"], now["spec"]
     return lines + [
-        f"{key} was {before.get(key)}, and is {now.spec.get(key)} now"
-        for key in keys
-        if before.get(key) != now.spec.get(key)
+        f"{key} was {before.get(key)}, and is {after.get(key)} now"
+        for key in sorted((before.keys() | after.keys()) - _FREE_TO_CHANGE)
+        if before.get(key) != after.get(key)
     ]
 
 

@@ -77,25 +77,18 @@ def load_inputs(
     project: Project, spec: FineTuneSpec, *, progress: Progress, offline: bool = False
 ) -> RunInputs:
     """Resolve the base, fetching it if it must be, and read the dataset's rows."""
-    rows = load_rows(project, spec)
+    dataset, parent = load_rows(project, spec)
     base = require_base(project, spec.base_model, progress=progress, offline=offline)
     return RunInputs(
-        dataset=rows.dataset,
-        parent=rows.parent,
-        base=base,
-        tokenizer=ChatTokenizer.load(base.path),
+        dataset=dataset, parent=parent, base=base, tokenizer=ChatTokenizer.load(base.path)
     )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Preflight:
+class Preflight(RunInputs):
     """A run that can start."""
 
     spec: FineTuneSpec
-    dataset: ChatDataset
-    parent: AdapterVersion | None
-    base: LocalBase
-    tokenizer: ChatTokenizer
     train: Tokenized
     evaluation: Tokenized
     report: DataReport
@@ -223,7 +216,7 @@ def make_choices(
     fixed_tokens = spec.schedule.tokens_per_batch
     tokens = _BATCH_TOKENS[machine.device] if fixed_tokens == "auto" else fixed_tokens
     precision = machine.precision if compute.precision == "auto" else compute.precision
-    free = _usable_bytes(machine)
+    free = machine.usable_bytes * _MEMORY_SHARE
     quantizes = ["none", "4bit"] if machine.device == "cuda" else ["none"]
     attempts = [
         Choices(
@@ -249,10 +242,6 @@ def _halvings(tokens: int) -> list[int]:
     while sizes[-1] > _SMALLEST_BATCH_TOKENS:
         sizes.append(sizes[-1] // 2)
     return sizes
-
-
-def _usable_bytes(machine: Machine) -> int:
-    return int((machine.device_memory_bytes or machine.memory_free_bytes) * _MEMORY_SHARE)
 
 
 def _memory(
@@ -351,12 +340,11 @@ def _require_possible(choices: Choices, shape: BaseShape, spec: FineTuneSpec) ->
 
 
 def _require_memory(memory: MemoryPlan, machine: Machine) -> None:
-    usable = machine.device_memory_bytes or machine.memory_free_bytes
-    if memory.total > usable:
+    if memory.total > machine.usable_bytes:
         raise NotEnoughMemory(
             f"the run needs about {memory.total / 1e9:.1f} GB at its peak (weights "
             f"{memory.weights / 1e9:.1f}, activations {memory.activations / 1e9:.1f}), "
-            f"and {usable / 1e9:.1f} GB can be had",
+            f"and {machine.usable_bytes / 1e9:.1f} GB can be had",
             hint=(
                 "take a smaller base, lower data.max_length or schedule.tokens_per_batch, "
                 "or use --quantize 4bit on a GPU"

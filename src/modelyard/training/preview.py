@@ -31,6 +31,7 @@ from modelyard.training.experiment import (
     checkpoint_step,
     find_run,
     list_checkpoints,
+    locate_run,
     require_same_run,
 )
 from modelyard.training.preflight import Choices, RunInputs, organisation_problems
@@ -81,20 +82,19 @@ def find_inputs(project: Project, spec: FineTuneSpec, *, progress: Progress) -> 
     Without the base, the rows are checked as far as they can be: raises ProblemsFound when they
     cannot be trained on.
     """
-    rows = load_rows(project, spec)
-    dataset = rows.dataset
+    dataset, parent = load_rows(project, spec)
     card = find_base(project, spec.base_model)
     base = locate_base(project, spec.base_model, progress=progress, remember=False)
     if base is not None:
         inputs = RunInputs(
             dataset=dataset,
-            parent=rows.parent,
+            parent=parent,
             base=base,
             tokenizer=ChatTokenizer.load(base.path),
         )
         return FoundInputs(dataset=dataset, card=card, run_inputs=inputs, warnings=())
     report = build_data_report(dataset, Tokenized(rows=()), max_length=spec.data.max_length)
-    if problems := [*report.problems, *organisation_problems(spec, dataset, rows.parent)]:
+    if problems := [*report.problems, *organisation_problems(spec, dataset, parent)]:
         raise ProblemsFound(f"dataset {dataset.name} cannot be trained on", problems)
     return FoundInputs(
         dataset=dataset,
@@ -109,25 +109,23 @@ def look_ahead(
 ) -> Preview:
     """What `fine_tune` would do now. Raises what it would raise for this experiment."""
     run = find_run(project, spec) if not fresh else None
+    following = highest_number(project, spec.adapter) + 1
     if run is None:
-        number = highest_number(project, spec.adapter) + 1
         return Preview(
             action="start",
             after_step=0,
-            removes_run=fresh and _holds_run(project, spec),
-            number=number,
+            removes_run=fresh and locate_run(project, spec).record_file.exists(),
+            number=following,
             promotion=None,
             choices=None,
-            writes=_writes(project, spec, number, promote=promote),
+            writes=_writes(project, spec, following, promote=promote),
         )
     _require_same(spec, found, run)
     if run.version is not None:
         return _look_at_finished(project, spec, run, run.version, promote=promote)
     registered = version_of_run(project, spec.adapter, run.run_key)
-    following = highest_number(project, spec.adapter) + 1
     number = registered.number if registered else following
-    steps = [checkpoint_step(path) for path in list_checkpoints(run.checkpoints)]
-    after_step = max(steps, default=0)
+    after_step = max(map(checkpoint_step, list_checkpoints(run.checkpoints)), default=0)
     return Preview(
         action="conclude" if run.trained.exists() else "resume" if after_step else "start",
         after_step=after_step,
@@ -137,12 +135,6 @@ def look_ahead(
         choices=run.choices,
         writes=_writes(project, spec, number, promote=promote),
     )
-
-
-def _holds_run(project: Project, spec: FineTuneSpec) -> bool:
-    folder = project.experiment(spec.experiment)
-    project.contain(folder, "experiment")
-    return Experiment(folder, {}).record_file.exists()
 
 
 def _require_same(spec: FineTuneSpec, found: FoundInputs, run: Experiment) -> None:

@@ -193,7 +193,7 @@ def _evaluate(
     rows = choose_rows(
         check.dataset.evaluation, check.evaluation, max_length=check.spec.data.max_length
     )
-    evaluation = evaluate_adapter(engine, rows, progress=progress).mapping()
+    evaluation = asdict(evaluate_adapter(engine, rows, progress=progress))
     if check.parent is not None:
         evaluation["old"] = evaluate_old_rows(check.parent, evaluation)
     write_json(experiment.validation_file, evaluation)

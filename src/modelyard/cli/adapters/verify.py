@@ -171,7 +171,7 @@ def _logit_change(version: AdapterVersion, base: LocalBase, progress: Progress) 
 
     progress.stage(f"load: {base.name} with {version.name}")
     engine = Engine.load(base, version.path, machine=probe_machine())
-    return measure_logit_change(engine).largest
+    return measure_logit_change(engine)
 
 
 def _print_result(result: dict[str, Any]) -> None:
