@@ -16,13 +16,9 @@ from test_light_start import RUN_AND_LIST_HEAVY_MODULES
 
 from modelyard.adapters.manifest import Manifest
 from modelyard.adapters.versions import active_number, register_version, version_numbers
-from modelyard.cli.adapters.gc import gc
-from modelyard.cli.adapters.history import history
-from modelyard.cli.adapters.list_ import list_adapters
-from modelyard.cli.adapters.pin import pin
-from modelyard.cli.adapters.promote import promote
-from modelyard.cli.adapters.rollback import rollback
-from modelyard.cli.adapters.show import show_adapter
+from modelyard.cli.adapters.active import history, promote, rollback
+from modelyard.cli.adapters.gc import gc, pin
+from modelyard.cli.adapters.show import list_adapters, show_adapter
 from modelyard.core.layout import Project
 from modelyard.settings.cards import write_card
 

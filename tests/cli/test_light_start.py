@@ -85,7 +85,7 @@ finally:
     command = [sys.executable, "-c", list_commands, "adapters", "list", "--help"]
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     loaded = {name.removeprefix("modelyard.cli.") for name in done.stderr.split()}
-    mine = {"adapters", "adapters.list_"}
+    mine = {"adapters", "adapters.show"}
     assert loaded == {"app", "options", "render", *mine}
 
 

@@ -1,8 +1,8 @@
-"""The command line: one file per command; each parses, calls one library function, renders.
+"""The command line: one module per command, or for a few that belong together.
 
-The only package that prints. `app.py` registers the commands and holds the one error boundary,
-`render.py` is the only import of rich. Modules here import typer and core at the top, and the
-packages they call inside the command function, so that `models --help` stays fast.
+A command parses, calls the library, and renders; this is the only package that prints. `app.py`
+registers the commands and holds the one error boundary, `render.py` is the only import of rich.
+What is slow to load is imported inside the functions, so that `models --help` stays fast.
 """
 
 import atexit

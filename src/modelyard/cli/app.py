@@ -60,13 +60,13 @@ GROUPS = {
     "adapters": (
         "The adapters: their versions, and which one is active.",
         {
-            "list": "adapters.list_:list_adapters",
+            "list": "adapters.show:list_adapters",
             "show": "adapters.show:show_adapter",
-            "promote": "adapters.promote:promote",
-            "rollback": "adapters.rollback:rollback",
-            "history": "adapters.history:history",
-            "pin": "adapters.pin:pin",
-            "unpin": "adapters.pin:unpin",
+            "promote": "adapters.active:promote",
+            "rollback": "adapters.active:rollback",
+            "history": "adapters.active:history",
+            "pin": "adapters.gc:pin",
+            "unpin": "adapters.gc:unpin",
             "gc": "adapters.gc:gc",
             "push": "adapters.registry:push",
             "pull": "adapters.registry:pull",
@@ -83,17 +83,17 @@ GROUPS = {
     "config": (
         "Configs: what a setting is, what differs, and the schemas.",
         {
-            "explain": "config.explain:explain",
-            "diff": "config.diff:diff",
-            "schema": "config.schema:schema",
+            "explain": "config:explain",
+            "diff": "config:diff",
+            "schema": "config:schema",
         },
     ),
     "index": ("The indexes that `models search` answers from.", {"status": "index:index_status"}),
 }
 # Former names that still work, in scripts and fingers; help and docs do not show them.
 FORMER_COMMANDS = {
-    "explain": "config.explain:explain",
-    "schema": "config.schema:schema",
+    "explain": "config:explain",
+    "schema": "config:schema",
 }
 FORMER_GROUPS = {"embeddings": "index"}
 

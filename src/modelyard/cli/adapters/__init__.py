@@ -1,4 +1,4 @@
-"""`models adapters ...`: one file for each command on adapters, named like it.
+"""`models adapters ...`: the commands on adapters.
 
-Parses and renders; the package `adapters` does the work.
+Each parses and renders; the package `adapters` does the work.
 """

@@ -7,16 +7,13 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from modelyard.adapters.versions import AdapterVersion, resolve_version
 from modelyard.cli.options import Json, VersionName
 from modelyard.cli.render import print_json, print_table, print_text, print_title
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project, find_project
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from modelyard.adapters.diff import Change
-    from modelyard.adapters.versions import AdapterVersion
     from modelyard.weights.local import LocalBase
 
 
@@ -47,7 +44,6 @@ def diff(
            "unmeasured": why weights were not compared, or null}
     """
     from modelyard.adapters.diff import diff_versions
-    from modelyard.adapters.versions import resolve_version
 
     project = find_project()
     first = resolve_version(project, before)
@@ -58,10 +54,8 @@ def diff(
             {
                 "before": first.name,
                 "after": second.name,
-                **{name: _facts(getattr(found, name)) for name in _SECTIONS},
+                **asdict(found),
                 "norm": None if found.unmeasured else found.norm,
-                "modules": [asdict(change) for change in found.modules],
-                "unmeasured": found.unmeasured,
             }
         )
         return
@@ -69,24 +63,29 @@ def diff(
         changes = getattr(found, name)
         if changes:
             print_title(title)
-            rows = [
-                (change.name, _shown(change.before), _shown(change.after)) for change in changes
-            ]
-            print_table(("", first.name, second.name), rows)
+            print_table(
+                ("", first.name, second.name),
+                [(change.name, _shown(change.before), _shown(change.after)) for change in changes],
+            )
     if found.unmeasured:
         print_text(f"The weights were not compared: {found.unmeasured}.")
     elif not found.modules:
         print_text("The weights are equal.")
     else:
         print_title("weights")
-        rows = [
-            (change.module, f"{change.norm:.4f}", _share(change.share))
-            for change in found.modules[:top]
-        ]
-        print_table(("module", ">change", ">of the base's"), rows)
-        shown = min(top, len(found.modules))
+        print_table(
+            ("module", ">change", ">of the base's"),
+            [
+                (
+                    change.module,
+                    f"{change.norm:.4f}",
+                    "" if change.share is None else f"{change.share:.2%}",
+                )
+                for change in found.modules[:top]
+            ],
+        )
         print_text(
-            f"{len(found.modules)} modules change ({shown} shown), "
+            f"{len(found.modules)} modules change ({min(top, len(found.modules))} shown), "
             f"together by {found.norm:.4f} (Frobenius norm)"
         )
 
@@ -99,10 +98,6 @@ _SECTIONS = {
 }
 
 
-def _facts(changes: Sequence[Change]) -> list[dict[str, Any]]:
-    return [asdict(change) for change in changes]
-
-
 def _shown(value: Any) -> str:
     if value is None:
         return "—"
@@ -112,10 +107,6 @@ def _shown(value: Any) -> str:
         ", ".join(str(item) for item in value) if isinstance(value, (list, tuple)) else str(value)
     )
     return f"{text[:19]}…" if text.startswith("sha256:") else text
-
-
-def _share(share: float | None) -> str:
-    return "" if share is None else f"{share:.2%}"
 
 
 def _locate(project: Project, version: AdapterVersion) -> LocalBase | None:

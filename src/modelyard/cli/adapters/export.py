@@ -2,23 +2,21 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from modelyard.adapters.versions import AdapterVersion, resolve_version
+from modelyard.chatdata.conversation import Conversation, Message
 from modelyard.cli.options import DryRun, Json, Offline, VersionName, Wait
 from modelyard.cli.render import print_json, print_text, showing_progress
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project, find_project
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from modelyard.adapters.export import Exported
     from modelyard.adapters.llama_cpp import Render
-    from modelyard.adapters.versions import AdapterVersion
-    from modelyard.chatdata.conversation import Conversation
 
 _COMPARED_ANSWERS = 64
 
@@ -65,7 +63,6 @@ def export(
         require_outside,
     )
     from modelyard.adapters.verify import check_adapter_files
-    from modelyard.adapters.versions import resolve_version
     from modelyard.weights.pull import require_base
 
     project = find_project()
@@ -73,7 +70,6 @@ def export(
     target = to.absolute()
     require_outside(project, target)
     require_format(version, form)
-    done: Exported | None
     with showing_progress() as progress:
         base = require_base(project, version.manifest.base.name, progress=progress, offline=offline)
         check_adapter_files(version.path, base)
@@ -134,7 +130,6 @@ def export(
 
 def _template(version: AdapterVersion) -> tuple[Render, list[str]]:
     """The version's chat template as a function, and the texts that end a turn."""
-    from modelyard.chatdata.conversation import Message
     from modelyard.chatdata.template import ChatTokenizer
 
     tokenizer = ChatTokenizer.load(version.path)
@@ -143,10 +138,9 @@ def _template(version: AdapterVersion) -> tuple[Render, list[str]]:
         messages = [Message(role, text) for role, text in turns]
         return tokenizer.render(messages, add_generation_prompt=True)
 
-    stops = [
+    return render, sorted(
         tokenizer.decode([token_id], skip_special_tokens=False) for token_id in tokenizer.eos_ids
-    ]
-    return render, sorted(stops)
+    )
 
 
 def _held_out(project: Project, version: AdapterVersion) -> Sequence[Conversation]:

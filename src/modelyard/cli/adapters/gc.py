@@ -1,4 +1,4 @@
-"""`models adapters gc`: remove old versions that nothing needs."""
+"""`models adapters gc`, `pin` and `unpin`: remove old versions, and protect some of them."""
 
 from __future__ import annotations
 
@@ -6,7 +6,9 @@ from typing import Annotated
 
 import typer
 
-from modelyard.cli.options import DryRun, Json, Wait
+from modelyard.adapters.gc import collect_garbage, load_pins, pin_version, unpin_version
+from modelyard.adapters.versions import list_adapters, resolve_number
+from modelyard.cli.options import DryRun, Json, Reason, VersionName, Wait
 from modelyard.cli.render import print_json, print_table, print_text
 from modelyard.core.layout import find_project
 from modelyard.core.wording import counted, megabytes
@@ -37,9 +39,6 @@ def gc(
            "adapters": [{"adapter", "removed": [{"version", "size_bytes"}],
                          "kept": [{"version", "why"}]}]}
     """
-    from modelyard.adapters.gc import collect_garbage
-    from modelyard.adapters.versions import list_adapters
-
     project = find_project()
     chosen = list(dict.fromkeys(names or list_adapters(project)))
     # Plan all before removing any, so that a bad name removes nothing.
@@ -47,6 +46,7 @@ def gc(
     if not dry_run:
         done = [collect_garbage(project, name, keep=keep, wait_s=wait) for name in chosen]
     freed = sum(collection.freed_bytes for collection in done)
+    removed = sum(len(collection.removed) for collection in done)
     if as_json:
         adapters = [
             {
@@ -59,17 +59,71 @@ def gc(
             for collection in done
         ]
         print_json({"dry_run": dry_run, "freed_bytes": freed, "adapters": adapters})
-        return
-    removed = sum(len(collection.removed) for collection in done)
-    if not removed:
+    elif not removed:
         print_text("There is nothing to remove.")
-        return
-    gone = "would go" if dry_run else "removed"
-    rows: list[tuple[str, str, str]] = []
-    for collection in filter(lambda collection: collection.removed, done):
-        for number in sorted([*collection.removed, *collection.kept]):
-            size = megabytes(collection.removed[number]) if number in collection.removed else ""
-            what = f"kept: {collection.kept[number]}" if number in collection.kept else gone
-            rows.append((f"{collection.adapter}@{number}", size, what))
-    print_table(("version", ">size", ""), rows)
-    print_text(f"{counted(removed, 'version')} {gone}, {megabytes(freed)}.")
+    else:
+        gone = "would go" if dry_run else "removed"
+        rows: list[tuple[str, str, str]] = []
+        for collection in done:
+            outcomes = {v: (megabytes(size), gone) for v, size in collection.removed.items()}
+            if outcomes:
+                outcomes |= {v: ("", f"kept: {why}") for v, why in collection.kept.items()}
+            rows += [(f"{collection.adapter}@{v}", *outcomes[v]) for v in sorted(outcomes)]
+        print_table(("version", ">size", ""), rows)
+        print_text(f"{counted(removed, 'version')} {gone}, {megabytes(freed)}.")
+
+
+def pin(
+    name: VersionName,
+    reason: Reason = None,
+    dry_run: DryRun = False,
+    wait: Wait = 0.0,
+    as_json: Json = False,
+) -> None:
+    """Keep a version, whatever `gc` is asked to remove.
+
+    \b
+    models adapters pin techcorp-demo@1 --reason "audited in March"
+
+    \b
+    JSON: {"name", "pinned": true, "changed": bool, "dry_run": bool};
+          in a dry run "changed" is what would happen
+    """
+    _set_pin(name, pinned=True, reason=reason, dry_run=dry_run, wait=wait, as_json=as_json)
+
+
+def unpin(
+    name: VersionName, dry_run: DryRun = False, wait: Wait = 0.0, as_json: Json = False
+) -> None:
+    """Let `gc` remove a version again; removes nothing itself.
+
+    \b
+    models adapters unpin techcorp-demo@1
+
+    \b
+    JSON: {"name", "pinned": false, "changed": bool, "dry_run": bool};
+          in a dry run "changed" is what would happen
+    """
+    _set_pin(name, pinned=False, dry_run=dry_run, wait=wait, as_json=as_json)
+
+
+def _set_pin(
+    name: str, *, pinned: bool, reason: str | None = None, dry_run: bool, wait: float, as_json: bool
+) -> None:
+    project = find_project()
+    adapter, number = resolve_number(project, name)
+    if dry_run:
+        changed = pinned != (number in load_pins(project).get(adapter, {}))
+    elif pinned:
+        changed = pin_version(project, adapter, number, reason=reason, wait_s=wait)
+    else:
+        changed = unpin_version(project, adapter, number, wait_s=wait)
+    version = f"{adapter}@{number}"
+    if as_json:
+        print_json({"name": version, "pinned": pinned, "changed": changed, "dry_run": dry_run})
+    elif not changed:
+        print_text(f"{version} is {'pinned already' if pinned else 'not pinned'}; nothing to do")
+    elif dry_run:
+        print_text(f"Would {'pin' if pinned else 'unpin'} {version}")
+    else:
+        print_text(f"{version} is pinned: gc keeps it" if pinned else f"Unpinned {version}")

@@ -5,6 +5,7 @@ from __future__ import annotations
 import signal
 from collections.abc import Iterator
 from contextlib import contextmanager
+from pathlib import Path
 from typing import Annotated
 
 import typer
@@ -71,7 +72,6 @@ def push(
            "digest", "uploaded": [{"file", "sha256", "size_bytes"}], "uploaded_bytes",
            "size_bytes", "tags": {TAG: number, of those that moved}}; in a dry run what would happen
     """
-    from pathlib import Path
     from urllib.parse import unquote, urlsplit
 
     from modelyard.adapters.export import require_outside

@@ -1,23 +1,173 @@
-"""`models adapters show`: the origin, figures and history of a version."""
+"""`models adapters list` and `show`: every adapter, and the card of a version."""
 
 from __future__ import annotations
 
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Annotated, Any
 
+import typer
+
+from modelyard.adapters.gc import load_pins
+from modelyard.adapters.manifest import Origin
+from modelyard.adapters.pointer import pointer_history
+from modelyard.adapters.versions import AdapterVersion, resolve_version
 from modelyard.cli.options import Json, VersionName
-from modelyard.cli.render import print_json, print_pairs, print_table, print_text, print_title
+from modelyard.cli.render import (
+    print_json,
+    print_pairs,
+    print_table,
+    print_text,
+    print_title,
+    showing_progress,
+)
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import find_project
-from modelyard.core.wording import day_and_time, megabytes
+from modelyard.core.wording import counted, day_and_time, megabytes
+from modelyard.settings.fields import settings_mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Iterator, Mapping
+    from modelyard.adapters.overview import AdapterSummary, VersionSummary, WeightsSize
 
-    from modelyard.adapters.manifest import Origin
-    from modelyard.adapters.overview import VersionSummary
-    from modelyard.adapters.pointer import PointerMove
-    from modelyard.adapters.versions import AdapterVersion
+
+def list_adapters(
+    org: Annotated[
+        str | None, typer.Option("--org", metavar="NAME", help="Only this organisation's adapters.")
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """List the adapters and their active versions.
+
+    The last lines compare their size with that of as many full fine-tunes of their bases.
+
+    \b
+    models adapters list
+    models adapters list --org techcorp --json
+
+    \b
+    JSON: {"adapters": [{"name", "org", "in_use": number or null, "size_bytes", "problem",
+                         "versions": [{"number", "in_use": bool, "pinned": bool, "size_bytes",
+                                       "base": {"name", "fingerprint"},
+                                       "data": {"name", "fingerprint"}, "rows", "trained_at",
+                                       "org", "parent", "evaluation": figures or null,
+                                       "problem"}]}],
+           "bases": {name: {"size_bytes", "measured": bool}},
+           "total": {"adapters", "versions", "size_bytes",
+                     "full_fine_tunes", "full_fine_tunes_bytes"}}
+    """
+    from modelyard.adapters.overview import full_bytes, measure_weights, summarize_adapters
+
+    project = find_project()
+    summaries = summarize_adapters(project, org=org)
+    bases = sorted(
+        {version.base.name for summary in summaries for version in summary.versions if version.base}
+    )
+    with showing_progress() as progress:
+        sizes = measure_weights(project, bases, progress=progress)
+    as_full, fine_tunes = full_bytes(summaries, sizes)
+    if as_json:
+        print_json(
+            {
+                "adapters": [_facts(summary) for summary in summaries],
+                "bases": {name: asdict(size) for name, size in sizes.items()},
+                "total": {
+                    "adapters": len(summaries),
+                    "versions": sum(len(summary.versions) for summary in summaries),
+                    "size_bytes": sum(summary.size_bytes for summary in summaries),
+                    "full_fine_tunes": fine_tunes,
+                    "full_fine_tunes_bytes": as_full,
+                },
+            }
+        )
+    elif not summaries:
+        of_org = f"of organisation '{org}' " if org else ""
+        print_text(f"There are no adapters {of_org}here; `models fine-tune` makes one.")
+    else:
+        columns = ("adapter", ">active", "versions", ">size", "trained", "on", ">loss", ">of base")
+        print_table(columns, [_row(summary) for summary in summaries])
+        _print_problems(summaries)
+        _print_saving(summaries, sizes, as_full, fine_tunes)
+
+
+def _facts(summary: AdapterSummary) -> dict[str, Any]:
+    return {
+        "name": summary.name,
+        "org": summary.shown.org,
+        "in_use": summary.active,
+        "size_bytes": summary.size_bytes,
+        "problem": summary.problem,
+        "versions": [
+            asdict(version) | {"in_use": version.number == summary.active}
+            for version in summary.versions
+        ],
+    }
+
+
+def _row(summary: AdapterSummary) -> tuple[str, ...]:
+    shown = summary.shown
+    return (
+        summary.name,
+        "broken" if summary.problem else f"@{summary.active}" if summary.active else "none",
+        _numbers([version.number for version in summary.versions]),
+        megabytes(summary.size_bytes),
+        (shown.trained_at or "")[:10],
+        shown.data.name if shown.data else "",
+        *_losses(shown),
+    )
+
+
+def _losses(version: VersionSummary) -> tuple[str, str]:
+    if version.evaluation is None:
+        return "damaged" if version.problem else "not evaluated", ""
+    tuned, base = (version.evaluation[who]["loss"] for who in ("tuned", "base"))
+    return f"{tuned:.3f}", f"{base:.3f}"
+
+
+def _numbers(numbers: Sequence[int]) -> str:
+    """Numbers in ascending order, runs drawn together: `1-4, 7`."""
+    runs: list[list[int]] = []
+    for number in numbers:
+        if runs and number == runs[-1][-1] + 1:
+            runs[-1].append(number)
+        else:
+            runs.append([number])
+    return ", ".join(f"{run[0]}-{run[-1]}" if len(run) > 1 else f"{run[0]}" for run in runs)
+
+
+def _print_problems(summaries: Sequence[AdapterSummary]) -> None:
+    for summary in summaries:
+        if summary.problem:
+            print_text(f"{summary.name}: {summary.problem}")
+    for summary in summaries:
+        for version in summary.versions:
+            if version.problem:
+                print_text(f"{summary.name}@{version.number}: {version.problem}")
+
+
+def _print_saving(
+    summaries: Sequence[AdapterSummary],
+    sizes: Mapping[str, WeightsSize],
+    as_full: int,
+    fine_tunes: int,
+) -> None:
+    for name, size in sizes.items():
+        names = [
+            summary.name
+            for summary in summaries
+            if summary.shown.base and summary.shown.base.name == name
+        ]
+        stored = "" if size.measured else ", not available locally: counted from its card, in bf16"
+        print_text(f"On {name} ({megabytes(size.size_bytes)}{stored}): {', '.join(names)}")
+    size_bytes = sum(summary.size_bytes for summary in summaries)
+    versions = sum(len(summary.versions) for summary in summaries)
+    kept = f"{counted(versions, 'version')} of {counted(len(summaries), 'adapter')}"
+    print_text(f"{kept}: {megabytes(size_bytes)}.")
+    if as_full:
+        which = f"{fine_tunes} of them" if fine_tunes < versions else "they"
+        print_text(
+            f"As full fine-tunes of their bases {which} would take {megabytes(as_full)}, "
+            f"{as_full / size_bytes:,.1f} times as much."
+        )
 
 
 def show_adapter(name: VersionName, as_json: Json = False) -> None:
@@ -33,12 +183,8 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
            "evaluation": figures or null, "problem",
            "history": [{"sequence", "action", "from_version", "to_version", "reason", "moved_at"}]}
     """
-    from modelyard.adapters.gc import load_pins
     from modelyard.adapters.overview import summarize_adapter
-    from modelyard.adapters.pointer import pointer_history
     from modelyard.adapters.training_info import load_facts
-    from modelyard.adapters.versions import resolve_version
-    from modelyard.settings.fields import settings_mapping
 
     project = find_project()
     version = resolve_version(project, name)
@@ -56,7 +202,6 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
     ]
     active = adapter.active == version.number
     if as_json:
-        shown = ("sequence", "action", "from_version", "to_version", "reason", "moved_at")
         print_json(
             {
                 "name": version.name,
@@ -69,23 +214,34 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
                 "rows": summary.rows,
                 "evaluation": summary.evaluation,
                 "problem": summary.problem,
-                "history": [{key: asdict(move)[key] for key in shown} for move in moves],
+                "history": [
+                    {
+                        key: value
+                        for key, value in asdict(move).items()
+                        if key not in ("adapter", "moved")
+                    }
+                    for move in moves
+                ],
             }
         )
         return
-    state = ["active" if active else "not active", *(["pinned"] if summary.pinned else [])]
-    print_title(f"{version.name}  ({', '.join(state)})")
+    state = ("active" if active else "not active") + (", pinned" if summary.pinned else "")
+    print_title(f"{version.name}  ({state})")
     if summary.problem:
         print_text(summary.problem)
     print_pairs(_lineage(version, summary, facts))
     print_text()
     if summary.evaluation:
-        print_table(("", ">base", ">this version"), _figures(summary.evaluation))
-        print_text(_difference(summary.evaluation))
+        _print_evaluation(summary.evaluation)
     else:
         print_text("It has no figures: it was never evaluated against its base.")
-    for line in _history(version, moves):
-        print_text(line)
+    if not moves:
+        print_text("It was never active.")
+    for move in moves:
+        came = move.to_version == version.number
+        verb = "became active" if came else f"was replaced by @{move.to_version}"
+        why = f": {move.reason}" if move.reason else ""
+        print_text(f"{day_and_time(move.moved_at)}  {verb} ({move.action}){why}")
     print_text(f"Its card, with all settings: {project.show(version.path)}/TRAINING_INFO.md")
 
 
@@ -132,34 +288,25 @@ def _settings(spec: Mapping[str, Any]) -> str:
     return ", ".join(shown) or "not known"
 
 
-def _figures(evaluation: Mapping[str, Any]) -> list[tuple[str, str, str]]:
-    base, tuned = evaluation["base"], evaluation["tuned"]
-    return [
-        (name.replace("_", " "), _figure(base.get(name)), _figure(value))
-        for name, value in tuned.items()
-    ]
+def _print_evaluation(evaluation: Mapping[str, Any]) -> None:
+    base = evaluation["base"]
+    print_table(
+        ("", ">base", ">this version"),
+        [
+            (name.replace("_", " "), _figure(base.get(name)), _figure(value))
+            for name, value in evaluation["tuned"].items()
+        ],
+    )
+    difference = evaluation["difference"]
+    seen = f"On {evaluation['rows']:,} rows it never saw"
+    if difference["high"] is None:
+        print_text(f"{seen}, too few for an interval.")
+    else:
+        print_text(
+            f"{seen}: loss difference {difference['mean']:+.3f}, "
+            f"95% interval {difference['low']:+.3f} to {difference['high']:+.3f}."
+        )
 
 
 def _figure(value: Any) -> str:
     return f"{value:,.3f}" if isinstance(value, (int, float)) else "—"
-
-
-def _difference(evaluation: Mapping[str, Any]) -> str:
-    difference = evaluation["difference"]
-    seen = f"On {evaluation['rows']:,} rows it never saw"
-    if difference["high"] is None:
-        return f"{seen}, too few for an interval."
-    return (
-        f"{seen}: loss difference {difference['mean']:+.3f}, "
-        f"95% interval {difference['low']:+.3f} to {difference['high']:+.3f}."
-    )
-
-
-def _history(version: AdapterVersion, moves: list[PointerMove]) -> Iterator[str]:
-    if not moves:
-        yield "It was never active."
-    for move in moves:
-        came = move.to_version == version.number
-        verb = "became active" if came else f"was replaced by @{move.to_version}"
-        why = f": {move.reason}" if move.reason else ""
-        yield f"{day_and_time(move.moved_at)}  {verb} ({move.action}){why}"

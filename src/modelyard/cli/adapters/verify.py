@@ -6,15 +6,22 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from modelyard.adapters.versions import (
+    AdapterVersion,
+    list_adapters,
+    load_version,
+    require_numbers,
+    resolve_number,
+    version_numbers,
+)
 from modelyard.cli.options import Json
 from modelyard.cli.render import print_json, print_text, showing_progress
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.layout import Project, find_project
+from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
 
 if TYPE_CHECKING:
-    from modelyard.adapters.versions import AdapterVersion
-    from modelyard.core.progress import Progress
     from modelyard.weights.local import LocalBase
 
 
@@ -53,10 +60,11 @@ def verify(
     """
 
     project = find_project()
-    results = []
     with showing_progress() as progress:
-        for adapter, number in _chosen(project, name, every):
-            results.append(_verify_one(project, adapter, number, deep, progress))
+        results = [
+            _verify_one(project, adapter, number, deep, progress)
+            for adapter, number in _chosen(project, name, every)
+        ]
         if every:
             results += _verify_pointers(project, name)
     if as_json:
@@ -76,22 +84,14 @@ def verify(
 
 
 def _chosen(project: Project, name: str | None, every: bool) -> list[tuple[str, int]]:
-    from modelyard.adapters.versions import (
-        list_adapters,
-        require_numbers,
-        resolve_number,
-        version_numbers,
-    )
-
     if every:
         if name is not None and "@" in name:
             raise InvalidInput("--all takes an adapter's name without a version")
-        adapters = list_adapters(project) if name is None else [name]
         if name is not None:
-            require_numbers(project, name)
+            return [(name, number) for number in require_numbers(project, name)]
         return [
             (adapter, number)
-            for adapter in adapters
+            for adapter in list_adapters(project)
             for number in version_numbers(project, adapter)
         ]
     if name is None:
@@ -102,12 +102,10 @@ def _chosen(project: Project, name: str | None, every: bool) -> list[tuple[str, 
 def _verify_pointers(project: Project, name: str | None) -> list[dict[str, Any]]:
     """A result for each adapter whose link is wrong."""
     from modelyard.adapters.verify import verify_pointer
-    from modelyard.adapters.versions import list_adapters
 
-    adapters = list_adapters(project) if name is None else [name]
     return [
         _result(adapter, problems, None)
-        for adapter in adapters
+        for adapter in (list_adapters(project) if name is None else [name])
         if (problems := verify_pointer(project, adapter))
     ]
 
@@ -116,7 +114,6 @@ def _verify_one(
     project: Project, adapter: str, number: int, deep: bool, progress: Progress
 ) -> dict[str, Any]:
     from modelyard.adapters.verify import verify_version
-    from modelyard.adapters.versions import load_version
 
     problems: list[Diagnostic] = []
     change = None
@@ -127,8 +124,7 @@ def _verify_one(
         if deep and base is not None and not problems:
             change = _logit_change(version, base, progress)
             if not change > 0:
-                message = "changes nothing: its logits are the base's"
-                problems.append(Diagnostic(message=message))
+                problems.append(Diagnostic(message="changes nothing: its logits are the base's"))
     except ModelyardError as error:
         problems += error.diagnostics()
     return _result(f"{adapter}@{number}", problems, change)

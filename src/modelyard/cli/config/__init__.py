@@ -1,1 +1,0 @@
-"""The commands below `models config`: one file each."""
