@@ -220,6 +220,14 @@ def remove_folder(folder: Path) -> None:
         shutil.rmtree(staged)
 
 
+def remove_place(place: Path) -> None:
+    """Remove a file, a link (never what it leads to), or a folder as `remove_folder` does."""
+    if place.is_dir() and not place.is_symlink():
+        remove_folder(place)
+    else:
+        place.unlink()
+
+
 def replace_link(link: Path, target: Path) -> None:
     """Point `link` at `target` (relative to the link's folder) in one rename.
 

@@ -278,7 +278,10 @@ def _read_unwritable(
     does not see later changes, so it is closed after one query.
     """
     wal = project.state_db.with_name(f"{project.state_db.name}-wal")
-    in_the_file = not wal.exists() or wal.stat().st_size == 0
+    try:
+        in_the_file = wal.stat().st_size == 0
+    except FileNotFoundError:
+        in_the_file = True
     mode = "mode=ro&immutable=1" if in_the_file else "mode=ro"
     address = f"{project.state_db.absolute().as_uri()}?{mode}"
     with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:

@@ -65,8 +65,9 @@ def perform(
     if dry_run:
         return Deployment(plan=propose(project, request, environment), revision=None)
     with hold_environment(project, environment, wait_s=wait_s) as held:
-        done = _done_already(held, request)
-        return done or _publish(held, propose(project, request, environment), reason)
+        return _done_already(held, request) or _publish(
+            held, propose(project, request, environment), reason
+        )
 
 
 def carry_out(
@@ -81,9 +82,9 @@ def carry_out(
         number, live = running_snapshot(project, bound.environment)
         if number and live.digest == snapshot_digest(bound.contents, bound.profiles):
             plan = build_plan(replace(bound, from_revision=number), live, live)
-            return _publish(held, plan, reason)
-        plan = propose(project, bound.request, bound.environment)
-        require_current(bound, plan.preconditions)
+        else:
+            plan = propose(project, bound.request, bound.environment)
+            require_current(bound, plan.preconditions)
         return _publish(held, plan, reason)
 
 
@@ -105,10 +106,12 @@ def _publish(held: HeldEnvironment, plan: Plan, reason: str | None) -> Deploymen
 def _done_already(held: HeldEnvironment, request: Request) -> Deployment | None:
     """The deployment of a killed process; repeating an undo or rollback would go back twice."""
     left = held.completed
-    goes_back = request.action in ("undo", "rollback")
-    if left is None or not goes_back or left.action != request.action:
-        return None
-    if request.to not in (None, left.from_revision):
+    if (
+        left is None
+        or request.action not in ("undo", "rollback")
+        or request.action != left.action
+        or request.to not in (None, left.from_revision)
+    ):
         return None
     plan = plan_of_revision(held.project, left, request)
     return Deployment(plan=plan, revision=left, completed=True)

@@ -16,7 +16,7 @@ from typing import Literal
 from modelyard.configs.compare import SettingChange, compare_settings, mask_changes
 from modelyard.configs.reading.document import HEADER_KEYS
 from modelyard.core.errors import ModelyardError
-from modelyard.core.files import make_folder, remove_folder, replace_link, sha256_file, write_atomic
+from modelyard.core.files import make_folder, remove_place, replace_link, sha256_file, write_atomic
 from modelyard.core.layout import Project
 from modelyard.deployments.revisions import (
     PROFILES_FILE,
@@ -153,6 +153,5 @@ def files_to_repair(project: Project, environment: str) -> tuple[str, ...]:
 
 def _remove(held: HeldEnvironment, found: Drift, what: str) -> None:
     for file in found.files:
-        place = held.project.root / file.path
         if file.what == what:
-            remove_folder(place) if place.is_dir() and not place.is_symlink() else place.unlink()
+            remove_place(held.project.root / file.path)

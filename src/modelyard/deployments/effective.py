@@ -312,14 +312,15 @@ class _Layers:
         wanted = drawn.max_output_tokens or found.max_output_tokens
         drawn = replace(drawn, max_output_tokens=min(wanted, found.max_output_tokens))
         attempts = self.profile.attempts
-        retries = found.retries
         return EffectiveModel(
             name=name,
             settings=replace(
                 found,
                 generation=drawn,
                 timeout_s=self.profile.timeout_s or found.timeout_s,
-                retries=retries if attempts is None else replace(retries, attempts=attempts),
+                retries=found.retries
+                if attempts is None
+                else replace(found.retries, attempts=attempts),
                 adapter=self._adapter(found),
             ),
         )

@@ -23,7 +23,7 @@ from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
 from modelyard.core.files import (
     exclusive_lock,
-    remove_folder,
+    remove_place,
     replace_link,
     staged_folder,
     sweep_staging,
@@ -388,12 +388,8 @@ def _remove_others(project: Project, environment: str, number: int) -> None:
     """Remove the folders of all other revisions; state.db keeps what they say."""
     kept = project.deployed_revision(environment, number)
     for folder in kept.parent.glob(f"{environment}-*"):
-        if folder == kept or not re.fullmatch(rf"{environment}-\d+", folder.name):
-            continue
-        if folder.is_symlink() or not folder.is_dir():
-            folder.unlink()
-        else:
-            remove_folder(folder)
+        if folder != kept and re.fullmatch(rf"{environment}-\d+", folder.name):
+            remove_place(folder)
 
 
 def _user_name() -> str:
