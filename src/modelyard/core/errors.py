@@ -21,9 +21,9 @@ in the package named here:
       NotDeployed               deployments
       NotEnoughMemory           training
       OutputFailed              cli
-      StoreFailed              stores
       SourceFailed              weights
       StalePlan                 deployments
+      StoreFailed               stores
       TrainingFailed            training
       UnguardedStore            adapters
       UnreadableWeights         weights
