@@ -17,17 +17,15 @@ from modelyard.core.progress import Progress
 from modelyard.inference.weights import quiet_libraries
 from modelyard.training.experiment import (
     Experiment,
-    MetricsFile,
     StopRequest,
     checkpoint_step,
     list_checkpoints,
 )
 from modelyard.training.fast_path import TrainingModel, prove_fast_path
 from modelyard.training.packed import RowLayout
-from modelyard.training.preflight import Choices, Preflight, is_noisy
+from modelyard.training.preflight import Preflight, is_noisy
 from modelyard.training.trainer import (
     BEST_NAME,
-    ProjectTrainer,
     TrainingFailed,
     adapter_weights,
     build_adapter_model,
@@ -61,29 +59,16 @@ def train(
 ) -> Outcome:
     """Train as planned, going on from the newest checkpoint. Raises TrainingFailed."""
     quiet_libraries()
-    prepare_process(check.choices)
+    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
+    torch.set_num_threads(check.choices.threads)
     progress.stage(f"load: {check.base.name} in {check.choices.precision}")
     model = build_training_model(check, progress)
     tokenizer = AutoTokenizer.from_pretrained(check.base.path, local_files_only=True)
-    metrics_file = MetricsFile(experiment.metrics_file)
-    trainer = build_trainer(
-        model,
-        check.spec,
-        check.plan,
-        check.train.rows,
-        check.evaluation.rows,
-        experiment=experiment.folder,
-        tokenizer=tokenizer,
-        checkpointing=check.choices.checkpointing,
-        device=check.choices.device,
-        metrics_file=metrics_file,
-        progress=progress,
-        stop=stop,
-    )
+    trainer = build_trainer(model, tokenizer, check, experiment, progress=progress, stop=stop)
     checkpoint = next(iter(list_checkpoints(experiment.checkpoints)[::-1]), None)
     steps = len(check.plan.steps)
     done = checkpoint_step(checkpoint) if checkpoint else 0
-    metrics_file.rewind(done)
+    trainer.metrics_file.rewind(done)
     started = (
         f"go on after step {done}" if done else f"{check.spec.schedule.rows_per_step} rows each"
     )
@@ -97,24 +82,12 @@ def train(
         load_adapter_weights(model.model, Path(str(checkpoint)))
         trainer.state.global_step = done
     progress.end()
-    return _finish(trainer, model, begun, tokenizer, steps, stop)
-
-
-def _finish(
-    trainer: ProjectTrainer,
-    model: TrainingModel,
-    begun: dict[str, torch.Tensor],
-    tokenizer: Any,
-    steps: int,
-    stop: StopRequest,
-) -> Outcome:
     step = trainer.state.global_step
-    best = trainer.checkpoints / BEST_NAME
-    stopped_early = step < steps and not stop.asked
-    finished = step >= steps or stopped_early
-    if finished and trainer.stop_after_worse and best.exists():
-        load_adapter_weights(model.model, best)
+    finished = step >= steps or not stop.asked  # without a request, it ends before only by patience
     if finished:
+        best = experiment.checkpoints / BEST_NAME
+        if check.spec.keep.stop_after_worse and best.exists():
+            load_adapter_weights(model.model, best)
         _require_change(begun, adapter_weights(model.model))
     model.use_stock_path()
     return Outcome(finished, step, model.model, tokenizer, _peak_bytes())
@@ -149,12 +122,6 @@ def build_training_model(check: Preflight, progress: Progress) -> TrainingModel:
                 f"(allowed {proof.tolerance:g})"
             )
     return model
-
-
-def prepare_process(choices: Choices) -> None:
-    """Threads for a long computation."""
-    os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
-    torch.set_num_threads(choices.threads)
 
 
 def _peak_bytes() -> int:

@@ -27,25 +27,24 @@ from transformers import PreTrainedTokenizerBase, PrinterCallback, TrainerCallba
 from transformers.integrations import TensorBoardCallback
 from trl import SFTConfig, SFTTrainer
 
-from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.files import staged_folder, sweep_staging
+from modelyard.core.files import staged_folder
 from modelyard.core.progress import Progress
 from modelyard.inference.weights import Precision, Quantization, load_weights
-from modelyard.training.batches import StepPlan, split_by_tokens
+from modelyard.training.batches import split_by_tokens
 from modelyard.training.experiment import (
     CHECKPOINT_PREFIX,
+    Experiment,
     MetricsFile,
     StopRequest,
     list_checkpoints,
 )
 from modelyard.training.fast_path import TrainingModel
-from modelyard.training.spec import FineTuneSpec
+from modelyard.training.preflight import Preflight
 from modelyard.weights.local import LocalBase
 
 BEST_NAME = "best"
-STATE_NAME = "trainer_state.json"
 _EVALUATION_TOKENS = 2048
 
 
@@ -53,39 +52,25 @@ class TrainingFailed(ModelyardError):
     """Training cannot give a useful adapter: the loss is not finite, or no weight changes."""
 
 
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Intervals:
-    """Every how many steps something happens; None is never."""
-
-    checkpoint: int
-    evaluate: int | None
-
-
-def choose_intervals(spec: FineTuneSpec, steps: int) -> Intervals:
-    """The spec's intervals, `auto` resolved for a run of `steps`."""
-    keep = spec.keep
-    checkpoint, evaluate = keep.checkpoint_every_steps, keep.evaluate_every_steps
-    every = {"auto": max(1, steps // 4), "never": None}
-    return Intervals(
-        checkpoint=checkpoint if isinstance(checkpoint, int) else max(1, min(50, steps // 10)),
-        evaluate=evaluate if isinstance(evaluate, int) else every[evaluate],
-    )
-
-
 class ProjectTrainer(SFTTrainer):  # type: ignore[misc]
     """One optimizer step per item; see `build_trainer`."""
 
-    training_model: TrainingModel
-    rows: Sequence[TokenRow]
-    evaluation_rows: Sequence[TokenRow]
-    checkpoints: Path
-    checkpoints_kept: int
-    metrics_file: MetricsFile
-    progress: Progress
-    stop_after_worse: int
-    started_at: float
-    tokens_done: int
     control: Any
+
+    def __init__(
+        self,
+        training_model: TrainingModel,
+        check: Preflight,
+        experiment: Experiment,
+        progress: Progress,
+        **options: Any,
+    ) -> None:
+        super().__init__(model=training_model.model, **options)
+        self.training_model, self.check = training_model, check
+        self.checkpoints, self.progress = experiment.checkpoints, progress
+        self.metrics_file = MetricsFile(experiment.metrics_file)
+        self.tokens_done = 0
+        self.started_at = time.monotonic()
 
     def training_step(
         self, model: Any, inputs: dict[str, Any], num_items_in_batch: Any = None
@@ -114,7 +99,7 @@ class ProjectTrainer(SFTTrainer):  # type: ignore[misc]
         return total
 
     def _sources(self, rows: Sequence[int], shown: int = 4) -> list[str]:
-        named = [self.rows[row].source for row in rows[:shown]]
+        named = [self.check.train.rows[row].source for row in rows[:shown]]
         return [*named, f"and {len(rows) - shown} more"] if len(rows) > shown else named
 
     def evaluate(self, *_: Any, **__: Any) -> dict[str, float]:
@@ -123,7 +108,7 @@ class ProjectTrainer(SFTTrainer):  # type: ignore[misc]
         if done and done[0]["step"] == self.state.global_step and "eval_loss" in done[0]:
             return {"eval_loss": done[0]["eval_loss"]}  # the loop asks twice after the last step
         self.model.eval()
-        rows = self.evaluation_rows
+        rows = self.check.evaluation.rows
         lengths = [len(row.input_ids) for row in rows]
         total, labels = 0.0, 0
         with torch.no_grad():
@@ -141,7 +126,8 @@ class ProjectTrainer(SFTTrainer):  # type: ignore[misc]
 
     def _keep_the_best(self) -> None:
         """With early stopping, keep the best weights aside and stop when it got worse too often."""
-        if not self.stop_after_worse:
+        patience = self.check.spec.keep.stop_after_worse
+        if not patience:
             return
         seen = [row["eval_loss"] for row in self.metrics_file.rows if "eval_loss" in row]
         best = min(range(len(seen)), key=seen.__getitem__)
@@ -150,10 +136,8 @@ class ProjectTrainer(SFTTrainer):  # type: ignore[misc]
             shutil.rmtree(target, ignore_errors=True)
             with staged_folder(target) as staged:
                 write_adapter(self.model, staged)
-        elif len(seen) - 1 - best >= self.stop_after_worse:
-            self.progress.stage(
-                f"stopped early: {self.stop_after_worse} evaluations without a better eval loss"
-            )
+        elif len(seen) - 1 - best >= patience:
+            self.progress.stage(f"stopped early: {patience} evaluations without a better eval loss")
             self.control.should_training_stop = True
 
     def log(self, logs: dict[str, float], start_time: float | None = None) -> None:
@@ -163,7 +147,7 @@ class ProjectTrainer(SFTTrainer):  # type: ignore[misc]
         elapsed_s = time.monotonic() - self.started_at
         row = {
             "step": self.state.global_step,
-            "epoch": round(self.state.global_step / self.steps_per_epoch, 3),
+            "epoch": round(self.state.global_step / self.check.plan.steps_per_epoch, 3),
             "loss": logs["loss"],
             "learning_rate": logs["learning_rate"],
             "grad_norm": logs["grad_norm"],
@@ -193,8 +177,8 @@ class ProjectTrainer(SFTTrainer):  # type: ignore[misc]
                 write_adapter(self.model, staged)
                 self._save_optimizer_and_scheduler(str(staged))
                 self._save_rng_state(str(staged))
-                self.state.save_to_json(str(staged / STATE_NAME))
-        for old in list_checkpoints(self.checkpoints)[: -self.checkpoints_kept]:
+                self.state.save_to_json(str(staged / "trainer_state.json"))
+        for old in list_checkpoints(self.checkpoints)[: -self.check.spec.keep.checkpoints_kept]:
             shutil.rmtree(old, ignore_errors=True)
 
     def _load_from_checkpoint(self, resume_from_checkpoint: str, model: Any = None) -> None:
@@ -202,11 +186,11 @@ class ProjectTrainer(SFTTrainer):  # type: ignore[misc]
         load_adapter_weights(self.model, Path(resume_from_checkpoint))
 
 
+@dataclass(eq=False)
 class _Stopping(TrainerCallback):  # type: ignore[misc]
     """Turns a request to stop into a checkpoint and an end at the next step."""
 
-    def __init__(self, request: StopRequest) -> None:
-        self.request = request
+    request: StopRequest
 
     def on_step_end(self, args: Any, state: Any, control: Any, **_: Any) -> None:
         if self.request.asked:
@@ -216,27 +200,24 @@ class _Stopping(TrainerCallback):  # type: ignore[misc]
 
 def build_trainer(
     model: TrainingModel,
-    spec: FineTuneSpec,
-    plan: StepPlan,
-    rows: Sequence[TokenRow],
-    evaluation_rows: Sequence[TokenRow],
-    *,
-    experiment: Path,
     tokenizer: PreTrainedTokenizerBase,
-    checkpointing: bool,
-    device: str,
-    metrics_file: MetricsFile,
+    check: Preflight,
+    experiment: Experiment,
+    *,
     progress: Progress,
     stop: StopRequest,
 ) -> ProjectTrainer:
-    """A trainer that takes the plan's steps on `rows` and writes into `experiment`."""
-    steps = len(plan.steps)
-    intervals = choose_intervals(spec, steps)
-    schedule = spec.schedule
-    eval_steps = intervals.evaluate if evaluation_rows else None
+    """A trainer that takes the plan's steps on the training rows and writes into `experiment`."""
+    spec, steps = check.spec, len(check.plan.steps)
+    schedule, keep = spec.schedule, spec.keep
+    evaluate_every = keep.evaluate_every_steps if check.evaluation.rows else "never"
+    named_intervals = {"auto": max(1, steps // 4), "never": None}
+    eval_steps = (
+        evaluate_every if isinstance(evaluate_every, int) else named_intervals[evaluate_every]
+    )
     args = SFTConfig(
-        output_dir=str(experiment),
-        use_cpu=device == "cpu",
+        output_dir=str(experiment.folder),
+        use_cpu=check.choices.device == "cpu",
         bf16=False,  # the weights are in the chosen precision already: no autocast
         fp16=False,
         max_steps=steps,
@@ -249,13 +230,17 @@ def build_trainer(
         optim="adamw_torch_fused" if spec.compute.optimizer == "adamw" else "adamw_bnb_8bit",
         seed=spec.seed,
         neftune_noise_alpha=spec.neftune_alpha or None,
-        gradient_checkpointing=checkpointing,
-        gradient_checkpointing_kwargs={"use_reentrant": False} if checkpointing else None,
+        gradient_checkpointing=check.choices.checkpointing,
+        gradient_checkpointing_kwargs={"use_reentrant": False}
+        if check.choices.checkpointing
+        else None,
         logging_strategy="steps",
-        logging_steps=spec.keep.log_every_steps,
+        logging_steps=keep.log_every_steps,
         logging_nan_inf_filter=False,
         save_strategy="steps",
-        save_steps=intervals.checkpoint,
+        save_steps=max(1, min(50, steps // 10))
+        if keep.checkpoint_every_steps == "auto"
+        else keep.checkpoint_every_steps,
         eval_strategy="steps" if eval_steps else "no",
         eval_steps=eval_steps,
         report_to=[],
@@ -268,40 +253,29 @@ def build_trainer(
 
     def collate(items: list[dict[str, Any]]) -> dict[str, Any]:
         step = cast(list[list[int]], items[0]["step"])
-        batches = [model.pack([rows[index] for index in batch]) for batch in step]
+        batches = [model.pack([check.train.rows[row] for row in batch]) for batch in step]
         return {"batches": batches, "rows": [index for batch in step for index in batch]}
 
     trainer = ProjectTrainer(
-        model=model.model,
+        model,
+        check,
+        experiment,
+        progress,
         args=args,
         data_collator=collate,
-        train_dataset=Dataset.from_dict({"step": list(plan.steps)}),
+        train_dataset=Dataset.from_dict({"step": list(check.plan.steps)}),
         eval_dataset=Dataset.from_dict({"step": [[[0]]]}) if eval_steps else None,
         processing_class=tokenizer,
-        callbacks=[_Stopping(stop), *_tensorboard(spec, experiment)],
+        callbacks=[_Stopping(stop)],
     )
     trainer.remove_callback(PrinterCallback)
-    trainer.training_model = model
-    trainer.rows, trainer.evaluation_rows = rows, evaluation_rows
-    trainer.checkpoints = experiment / "checkpoints"
-    trainer.checkpoints_kept = spec.keep.checkpoints_kept
-    trainer.metrics_file, trainer.progress = metrics_file, progress
-    trainer.stop_after_worse = spec.keep.stop_after_worse
-    trainer.steps_per_epoch = plan.steps_per_epoch
-    trainer.tokens_done = 0
-    trainer.started_at = time.monotonic()
-    trainer.checkpoints.mkdir(parents=True, exist_ok=True)
-    sweep_staging(trainer.checkpoints)
+    if keep.tensorboard:
+        from torch.utils.tensorboard import SummaryWriter
+
+        trainer.add_callback(
+            TensorBoardCallback(SummaryWriter(log_dir=str(experiment.tensorboard)))
+        )
     return trainer
-
-
-def _tensorboard(spec: FineTuneSpec, experiment: Path) -> list[TrainerCallback]:
-    if not spec.keep.tensorboard:
-        return []
-    from torch.utils.tensorboard import SummaryWriter
-
-    writer = SummaryWriter(log_dir=str(experiment / "tensorboard"))
-    return [TensorBoardCallback(writer)]
 
 
 WEIGHTS_NAME = "adapter_model.safetensors"

@@ -14,26 +14,37 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from statistics import median
-from typing import Any
+from typing import Any, Literal
 
 import jinja2
 from markupsafe import Markup
 
 from modelyard import __version__
-from modelyard.charts.charts import Curve, render_curves, render_histogram
-from modelyard.charts.scales import Point, show_duration, show_number, show_tick, smooth
+from modelyard.charts.charts import (
+    Bar,
+    Curve,
+    Interval,
+    render_bars,
+    render_curves,
+    render_histogram,
+    render_intervals,
+)
+from modelyard.charts.scales import (
+    Point,
+    is_finite,
+    show_duration,
+    show_number,
+    show_tick,
+    smooth,
+)
 from modelyard.chatdata.report import MaskedText
 from modelyard.core.wording import visible_text
-from modelyard.training.report.comparison import (
-    Verdict,
-    build_verdict,
-    group_answers,
-    render_comparison,
-    shown_answers,
-)
 
 _SHOWN_CHARACTERS = 4000
 _SHOWN_PLACES = 6
+_SHOWN_ANSWERS = 100
+_SHOWN_GROUPS = 12
+_SHOWN_ANSWER_GROUPS = 3
 _SMOOTHED_SHARE = 0.05
 
 
@@ -94,15 +105,15 @@ def render_report(facts: ReportFacts) -> str:
         data=_data_facts(facts.data_report),
         lengths=_length_charts(facts.data_report),
         flags=_flags(facts.data_report),
-        comparison=render_comparison(facts.evaluation or {}),
-        answers=group_answers(facts.evaluation or {}),
+        comparison=_render_comparison(facts.evaluation or {}),
+        answers=_group_answers(facts.evaluation or {}),
         settings=_settings(facts.spec),
     )
 
 
 def _verdict(facts: ReportFacts) -> Verdict:
     if facts.evaluation:
-        return build_verdict(facts.subject, facts.evaluation)
+        return _build_verdict(facts.subject, facts.evaluation)
     losses = _known(facts.metrics, "loss")
     grounds = "no training step was logged"
     if losses:
@@ -120,7 +131,7 @@ def _figures(facts: ReportFacts) -> Iterator[tuple[str, str, str]]:
         for name in ("loss", "perplexity"):
             was = f"base {show_number(base.get(name))}"
             yield f"Eval {name}", show_number(tuned.get(name)), was
-        for group in shown_answers(facts.evaluation):
+        for group in _shown_answers(facts.evaluation):
             right = f"{group['tuned_right']:,} of {group['rows']:,}"
             yield f"Right: {group['group']}", right, f"base {group['base_right']:,}"
     metrics = facts.metrics
@@ -283,3 +294,129 @@ def _template() -> jinja2.Template:
 def _content_hash(text: str) -> str:
     """By this hash the page's policy admits its own style and script, and no others."""
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
+
+
+def _render_comparison(evaluation: Mapping[str, Any]) -> list[Markup]:
+    """The charts of base against tuned."""
+    if not evaluation:
+        return []
+    groups = _largest(evaluation.get("groups") or ())
+    whole = _losses(evaluation["base"]["loss"], evaluation["tuned"]["loss"])
+    bars = [(f"all · {evaluation['rows']:,} rows", whole)]
+    differences = [("all", evaluation.get("difference"))]
+    for group in groups if len(groups) > 1 else ():
+        name = f"{group['name']} · {group['rows']:,} rows"
+        bars.append((name, _losses(group["base_loss"], group["tuned_loss"])))
+        differences.append((group["name"], group.get("difference")))
+    charts = [render_bars("Eval loss, less is better", bars)]
+    if intervals := [
+        Interval(name, *known)
+        for name, difference in differences
+        if (known := _known_difference(difference))
+    ]:
+        charts.append(render_intervals("Tuned minus base, 95% interval", intervals, unit="loss"))
+    if answers := _largest(evaluation.get("answers") or ()):
+        shares = [
+            (f"{group['group']} · {group['rows']:,} rows", _shares(group)) for group in answers
+        ]
+        charts.append(render_bars("Right answers, more is better", shares, full=1.0))
+    return charts
+
+
+def _largest(groups: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+    """The groups of the most rows, as many as one can take in, in the order they came."""
+    by_rows = sorted(groups, key=lambda group: -group["rows"])[:_SHOWN_GROUPS]
+    return [group for group in groups if group in by_rows]
+
+
+def _losses(base: float | None, tuned: float | None) -> list[Bar]:
+    return [
+        Bar(name="base", value=base, text=show_number(base)),
+        Bar(name="tuned", value=tuned, text=show_number(tuned)),
+    ]
+
+
+def _shares(group: Mapping[str, Any]) -> list[Bar]:
+    def bar(name: Literal["base", "tuned"]) -> Bar:
+        right, rows = group[f"{name}_right"], group["rows"]
+        share = right / rows if rows else None
+        text = f"{right:,} of {rows:,}" if share is None else f"{right:,} · {share:.0%}"
+        low, high = group.get(f"{name}_interval") or (None, None)
+        known = (low, high) if is_finite(low) and is_finite(high) else None
+        return Bar(name=name, value=share, text=text, interval=known)
+
+    return [bar("base"), bar("tuned")]
+
+
+def _group_answers(evaluation: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any]], int]]:
+    """Examples by outcome, worst first: heading, the first ones, how many in all."""
+    kinds: dict[str, list[Mapping[str, Any]]] = {
+        "Lost: the base was right and the tuned model is not": [],
+        "Wrong: neither is right": [],
+        "Not scored": [],
+        "Won: the tuned model is right and the base was not": [],
+        "Both right": [],
+    }
+    lost, wrong, open_, won, both = kinds.values()
+    for example in evaluation.get("examples") or ():
+        base, tuned = example.get("base_right"), example.get("tuned_right")
+        if tuned is None:
+            open_.append(example)
+        elif tuned:
+            (both if base else won).append(example)
+        else:
+            (lost if base else wrong).append(example)
+    return [(name, found[:_SHOWN_ANSWERS], len(found)) for name, found in kinds.items() if found]
+
+
+@dataclass(frozen=True, slots=True)
+class Verdict:
+    """One sentence in two parts: `claim: grounds.`"""
+
+    tone: Literal["better", "worse", "unclear"]
+    """The direction of the change."""
+    claim: str
+    """The statement."""
+    grounds: str
+    """The figures that support it."""
+
+
+def _build_verdict(subject: str, evaluation: Mapping[str, Any]) -> Verdict:
+    """Better or worse only when the whole 95% interval of the paired difference says so."""
+    base, tuned = (show_number(evaluation[side]["loss"]) for side in ("base", "tuned"))
+    grounds = f"eval loss is {tuned} instead of {base}"
+    for group in _shown_answers(evaluation):
+        before, after = group["base_right"], group["tuned_right"]
+        change = "as before" if before == after else f"instead of {before:,}"
+        grounds += f", {group['group']} {after:,} of {group['rows']:,} right {change}"
+    difference = _known_difference(evaluation.get("difference"))
+    if difference is None:
+        return Verdict("unclear", f"{subject} has too few rows for a verdict", grounds)
+    _, low, high = difference
+    if low <= 0 <= high:
+        return Verdict("unclear", f"{subject} is not distinguishable from its base", grounds)
+    if high < 0:
+        return Verdict("better", f"{subject} is better than its base", grounds)
+    return Verdict("worse", f"{subject} is worse than its base", grounds)
+
+
+def _shown_answers(evaluation: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
+    """The groups of scored answers, or their sum when there are too many to list."""
+    groups: Sequence[Mapping[str, Any]] = evaluation.get("answers") or ()
+    if len(groups) <= _SHOWN_ANSWER_GROUPS:
+        return groups
+    sums = {
+        key: sum(group[key] for group in groups) for key in ("rows", "base_right", "tuned_right")
+    }
+    return [{"group": "answers", **sums}]
+
+
+def _known_difference(difference: Mapping[str, Any] | None) -> tuple[float, float, float] | None:
+    """(mean, low, high) when all three are known: too few rows give no interval."""
+    if difference is None:
+        return None
+    mean, low, high = (
+        math.nan if difference.get(key) is None else float(difference[key])
+        for key in ("mean", "low", "high")
+    )
+    return (mean, low, high) if math.isfinite(mean + low + high) else None
