@@ -92,8 +92,9 @@ def diff_versions(
 
 
 def _origin(manifest: Manifest) -> dict[str, Any]:
-    facts = {"base": settings_mapping(manifest.base), "data": settings_mapping(manifest.data)}
-    return flatten_settings(facts) | {
+    return {
+        **flatten_settings({"base": settings_mapping(manifest.base)}),
+        **flatten_settings({"data": settings_mapping(manifest.data)}),
         "template_hash": manifest.template_hash,
         "org": manifest.org,
         "parent": manifest.parent,
@@ -119,8 +120,10 @@ def _compare_weights(
     for version, lora in ((old, before), (new, after)):
         if lora.config.dora:
             return (), f"{version.name} is a DoRA: its change is no product of two matrices"
-    names = before.keys() | after.keys()
-    norms = {name: change_norm(before.get(name), after.get(name)) for name in names}
+    norms = {
+        name: change_norm(before.get(name), after.get(name))
+        for name in before.keys() | after.keys()
+    }
     moved = {name: norm for name, norm in norms.items() if norm > 0}
     sizes = _base_norms(base, moved.keys()) if base is not None else {}
     changes = [
@@ -139,7 +142,13 @@ def change_norm(before: LoraModule | None, after: LoraModule | None) -> float:
     (r1+r2) × (r1+r2), in float64.
     Source: trace of a product is cyclic; Golub & Van Loan, Matrix Computations, 2.3.
     """
-    if before and after and before.scale == after.scale and _equal(before, after):
+    if (
+        before
+        and after
+        and before.scale == after.scale
+        and np.array_equal(before.a, after.a)
+        and np.array_equal(before.b, after.b)
+    ):
         return 0.0  # the difference of two large numbers would leave rounding here
     parts = [(lora, sign) for lora, sign in ((after, 1.0), (before, -1.0)) if lora]
     if not parts:
@@ -147,10 +156,6 @@ def change_norm(before: LoraModule | None, after: LoraModule | None) -> float:
     b = np.concatenate([sign * lora.scale * lora.b.astype(np.float64) for lora, sign in parts], 1)
     a = np.concatenate([lora.a.astype(np.float64) for lora, _ in parts])
     return float(np.sqrt(max(0.0, float(np.sum((b.T @ b) * (a @ a.T))))))
-
-
-def _equal(before: LoraModule, after: LoraModule) -> bool:
-    return np.array_equal(before.a, after.a) and np.array_equal(before.b, after.b)
 
 
 def _base_norms(base: LocalBase, modules: Set[str]) -> dict[str, float]:

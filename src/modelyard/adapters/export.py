@@ -76,30 +76,24 @@ def find_export(target: Path, identity: Mapping[str, Any]) -> Exported | None:
             return None
     except OSError as error:
         raise _unwritable(target, error) from error
-    record = _load_record(target)
-    if record is not None and all(record.get(key) == value for key, value in identity.items()):
+    try:
+        record = json.loads((target / RECORD_NAME).read_bytes())
+    except (OSError, ValueError):
+        record = None
+    is_export = isinstance(record, dict)
+    if is_export and all(record.get(key) == value for key, value in identity.items()):
         if record.get("files") == _hashes(target):
             return Exported(target, False, record)
         message = "holds this export, and files of it were changed since"
-    elif record is not None:
+    elif is_export:
         message = f"holds an export of {record.get('adapter')}@{record.get('version')} already"
     else:
         message = "exists already"
     raise InvalidInput(message, where=str(target), hint="name another folder, or remove that one")
 
 
-def _load_record(target: Path) -> dict[str, Any] | None:
-    """What EXPORT.json in a folder says; None without a readable one."""
-    try:
-        record = json.loads((target / RECORD_NAME).read_bytes())
-    except (OSError, ValueError):
-        return None
-    return record if isinstance(record, dict) else None
-
-
 def _hashes(folder: Path) -> dict[str, str]:
-    found = list_files(folder)
-    return {name: entry.sha256 for name, entry in found.items() if name != RECORD_NAME}
+    return {name: entry.sha256 for name, entry in list_files(folder).items() if name != RECORD_NAME}
 
 
 def require_outside(project: Project, target: Path) -> None:
@@ -232,9 +226,10 @@ def _write_modelfile(
     version: AdapterVersion, base: LocalBase, staged: Path, render: Render, stops: Sequence[str]
 ) -> dict[str, Any]:
     template = find_turn_template(render)
-    text = build_modelfile(
-        base=str(base.path), adapter=f"./{GGUF_NAME}", template=template, stops=stops
+    (staged / "Modelfile").write_text(
+        build_modelfile(
+            base=str(base.path), adapter=f"./{GGUF_NAME}", template=template, stops=stops
+        )
     )
-    (staged / "Modelfile").write_text(text)
     command = f"ollama create {version.adapter} -f Modelfile"
     return {"command": command, "template": template is not None}

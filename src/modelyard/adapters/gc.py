@@ -94,13 +94,12 @@ def _reasons_to_keep(
 ) -> dict[int, str]:
     """The most important reason to keep each version that must be kept."""
     active = active_number(project, adapter)
-    history = pointer_history(project, adapter)
-    earlier = [number for number in earlier_versions(history, active) if number in numbers]
+    earlier = earlier_versions(pointer_history(project, adapter), active)
     newest = "the newest" if keep == 1 else f"among the {keep} newest"
     # The most important reason comes last, and replaces the others.
     reasons = dict.fromkeys(numbers[-keep:], newest)
     reasons |= dict.fromkeys(load_pins(project).get(adapter, {}), "pinned")
-    before = [number for number in earlier if number != active]
+    before = [number for number in earlier if number in numbers and number != active]
     reasons |= dict.fromkeys(before[:1], "active before")
     if active is not None:
         reasons[active] = "active"
@@ -128,11 +127,11 @@ def pin_version(
     with adapter_lock(project, adapter, wait_s=wait_s), open_state(project) as state:
         if number not in version_numbers(project, adapter):
             raise InvalidInput(f"there is no {adapter}@{number}")
-        inserted = state.execute(
+        pinned = state.execute(
             "INSERT OR IGNORE INTO pins (adapter, version, reason, pinned_at) VALUES (?, ?, ?, ?)",
             (adapter, number, reason, utc_now()),
         )
-        return inserted.rowcount > 0
+        return pinned.rowcount > 0
 
 
 def unpin_version(project: Project, adapter: str, number: int, *, wait_s: float = 0.0) -> bool:

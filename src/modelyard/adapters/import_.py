@@ -37,7 +37,7 @@ from modelyard.adapters.versions import (
 )
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput
-from modelyard.core.files import sha256_file
+from modelyard.core.files import sha256_file, write_json
 from modelyard.core.layout import Project, check_name
 from modelyard.settings.cards import write_card
 from modelyard.weights.local import LocalBase
@@ -166,7 +166,10 @@ def import_adapter(
     def fill(staged: Path, manifest: Manifest) -> None:
         for name, path in plan.files.items():
             _copy(path, staged / name, plan.hashes[name])
-        _name_base(staged / CONFIG_NAME, plan.base.name)
+        # In place of a path on another machine, the base's name in the project.
+        config = json.loads((staged / CONFIG_NAME).read_bytes())
+        config["base_model_name_or_path"] = plan.base.name
+        write_json(staged / CONFIG_NAME, config)
         require_safe_files(staged)
         require_fit(staged, plan.base)
         write_card(staged / CARD_NAME, *_card(manifest, plan))
@@ -224,13 +227,6 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
             where=str(source),
             hint="run the same command again when nothing writes there",
         )
-
-
-def _name_base(path: Path, base: str) -> None:
-    """Replace the base's path on another machine by its name in the project."""
-    values = json.loads(path.read_bytes())
-    values["base_model_name_or_path"] = base
-    path.write_text(json.dumps(values, indent=2, ensure_ascii=False) + "\n")
 
 
 def _stated(config: Path) -> tuple[dict[str, str], dict[str, Any]]:

@@ -70,7 +70,7 @@ def write_gguf_lora(adapter: Path, base: Path, target: Path, *, name: str) -> No
         if gguf_name is None:
             raise ModelyardError(f"GGUF has no name for the module {name_in_base}")
         # Its loader multiplies by alpha/rank, whatever the config's patterns say.
-        b = module.b * np.float32(module.scale / (alpha / module.rank))
+        b = module.b * np.float32(module.scale / (alpha / module.a.shape[0]))
         if kind in _PAIRED_ROTARY:
             b = _pair_rows(b, name_in_base, config)
         writer.add_tensor(f"{gguf_name}.lora_a", np.ascontiguousarray(module.a))
@@ -211,12 +211,9 @@ def build_modelfile(
         "# On any other base the adapter's answers are meaningless.",
         f"FROM {base}",
         f"ADAPTER {adapter}",
+        f'TEMPLATE """{template_text}"""'
+        if template
+        else "# No TEMPLATE: this chat template cannot be written in Go; ollama takes the base's.",
+        *(f'PARAMETER stop "{stop}"' for stop in stops),
     ]
-    if template is None:
-        lines.append(
-            "# No TEMPLATE: this chat template cannot be written in Go; ollama takes the base's."
-        )
-    else:
-        lines.append(f'TEMPLATE """{template_text}"""')
-    lines += [f'PARAMETER stop "{stop}"' for stop in stops]
     return "\n".join(lines) + "\n"

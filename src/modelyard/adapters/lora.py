@@ -71,10 +71,10 @@ N = TypeVar("N", int, float)
 
 
 def _of_module(patterns: Mapping[str, N], module: str, default: N) -> N:
-    for pattern, value in patterns.items():
-        if re.match(rf"(.*\.)?({pattern})$", module):
-            return value
-    return default
+    matching = (
+        value for pattern, value in patterns.items() if re.match(rf"(.*\.)?({pattern})$", module)
+    )
+    return next(matching, default)
 
 
 def _names(targets: str | tuple[str, ...], module: str) -> bool:
@@ -166,10 +166,6 @@ class LoraModule:
     """float32 [outputs, r]."""
     scale: float
     """What the product is multiplied by."""
-
-    @property
-    def rank(self) -> int:
-        return int(self.a.shape[0])
 
 
 @dataclass(frozen=True, slots=True, eq=False)

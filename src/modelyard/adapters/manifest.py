@@ -25,8 +25,13 @@ class DamagedVersion(ModelyardError):
     """The manifest of a version is missing or unreadable, or its files differ from it."""
 
     def __init__(self, message: str, *, where: str, problems: Iterable[Diagnostic] = ()) -> None:
-        hint = "restore the version from a backup, or train it again (`models fine-tune --fresh`)"
-        super().__init__(message, where=where, hint=hint, problems=problems)
+        super().__init__(
+            message,
+            where=where,
+            hint="restore the version from a backup, or train it again "
+            "(`models fine-tune --fresh`)",
+            problems=problems,
+        )
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -120,14 +125,17 @@ def build_manifest(
 
     Raises ProblemsFound when a fact is missing, unknown or of the wrong type.
     """
-    values = {
-        **facts,
-        "adapter": adapter,
-        "version": version,
-        "created_at": utc_now(),
-        "files": {name: settings_mapping(entry) for name, entry in files.items()},
-    }
-    manifest, problems = build_settings(Manifest, values, lambda _: None)
+    manifest, problems = build_settings(
+        Manifest,
+        {
+            **facts,
+            "adapter": adapter,
+            "version": version,
+            "created_at": utc_now(),
+            "files": {name: settings_mapping(entry) for name, entry in files.items()},
+        },
+        lambda _: None,
+    )
     if manifest is None:
         raise ProblemsFound(f"{adapter}@{version} cannot be described", problems)
     return with_digest(manifest)
@@ -170,8 +178,9 @@ def require_intact(folder: Path, manifest: Manifest) -> None:
         if (message := _difference(found.get(name), manifest.files.get(name)))
     ]
     if not _is_as_written(folder / MANIFEST_NAME, manifest):
-        message = "was changed: it differs from its digest"
-        problems.insert(0, Diagnostic(message=message, where=MANIFEST_NAME))
+        problems.insert(
+            0, Diagnostic(message="was changed: it differs from its digest", where=MANIFEST_NAME)
+        )
     if problems:
         raise DamagedVersion("is not as it was registered", where=str(folder), problems=problems)
 

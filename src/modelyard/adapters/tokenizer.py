@@ -95,8 +95,10 @@ def _token_ids(path: Path) -> dict[str, int]:
         vocabulary = values["model"]["vocab"]
         if isinstance(vocabulary, list):  # Unigram: pairs of a token and its score
             vocabulary = {pair[0]: place for place, pair in enumerate(vocabulary)}
-        added = {token["content"]: token["id"] for token in values.get("added_tokens") or ()}
-        return {**vocabulary, **added}
+        return {
+            **vocabulary,
+            **{token["content"]: token["id"] for token in values.get("added_tokens") or ()},
+        }
     except (KeyError, TypeError, IndexError) as error:
         raise ModelyardError("is not a tokenizer", where=str(path)) from error
 

@@ -255,8 +255,8 @@ def source_commit(source: Path | None = None) -> str | None:
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:
         return None
     commit = _git(folder, "rev-parse", "HEAD")
-    changes = _git(folder, "status", "--porcelain", "--", ".")
-    return f"{commit}-dirty" if commit and changes else commit
+    is_changed = commit and _git(folder, "status", "--porcelain", "--", ".")
+    return f"{commit}-dirty" if is_changed else commit
 
 
 def _git(folder: Path, *arguments: str) -> str | None:

@@ -73,8 +73,12 @@ def verify_version(
             error.where = _inside(error.where, folder, project)
             found += error.diagnostics()
         except OSError as error:
-            where = _inside(error.filename, folder, project)
-            found.append(Diagnostic(message=f"cannot be read: {error.strerror}", where=where))
+            found.append(
+                Diagnostic(
+                    message=f"cannot be read: {error.strerror}",
+                    where=_inside(error.filename, folder, project),
+                )
+            )
     return list({(problem.where, problem.message): problem for problem in found}.values())
 
 
@@ -229,16 +233,20 @@ def _compare(
         if module not in base_shapes:
             yield Diagnostic(message="is no linear module of the base", where=module)
         elif not config.adapts(module):
-            message = "is not among the config's target_modules, so PEFT would leave it out"
-            yield Diagnostic(message=message, where=module)
+            yield Diagnostic(
+                message="is not among the config's target_modules, so PEFT would leave it out",
+                where=module,
+            )
         else:
             wanted = _wanted_shapes(module, base_shapes[module], config)
             found = {part: entry.shape for part, entry in modules.get(module, {}).items()}
             for part in sorted(wanted.keys() | found.keys()):
                 has, needs = found.get(part), wanted.get(part)
                 if has != needs:
-                    message = f"{part} is {_shape(has)}, and should be {_shape(needs)}"
-                    yield Diagnostic(message=message, where=module)
+                    yield Diagnostic(
+                        message=f"{part} is {_shape(has)}, and should be {_shape(needs)}",
+                        where=module,
+                    )
 
 
 def _wanted_shapes(

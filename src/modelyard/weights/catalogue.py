@@ -188,8 +188,12 @@ def _load_base_card(project: Project, name: str) -> BaseCard:
 def _build_sources(front: YamlSource) -> tuple[tuple[BaseSource, ...], list[Diagnostic]]:
     listed = front.value.get("sources")
     if not isinstance(listed, list) or not listed:
-        message = "'sources' must be a list with at least one source"
-        return (), [Diagnostic(message=message, where=front.where(("sources",)))]
+        return (), [
+            Diagnostic(
+                message="'sources' must be a list with at least one source",
+                where=front.where(("sources",)),
+            )
+        ]
     built = [_build_source(front, index, entry) for index, entry in enumerate(listed)]
     sources = tuple(source for source, _ in built if source is not None)
     return sources, [problem for _, problems in built for problem in problems]
@@ -206,8 +210,12 @@ def _build_source(
         return None, [Diagnostic(message=f"a source needs a 'kind': one of {kinds}", where=where())]
     kind = entry["kind"]
     if kind not in _SOURCE_KINDS:
-        near = did_you_mean(str(kind), list(_SOURCE_KINDS))
-        message = f"'kind' must be one of {kinds}, not {kind!r}{near}"
-        return None, [Diagnostic(message=message, where=where(("kind",)))]
+        return None, [
+            Diagnostic(
+                message=f"'kind' must be one of {kinds}, not {kind!r}"
+                f"{did_you_mean(str(kind), list(_SOURCE_KINDS))}",
+                where=where(("kind",)),
+            )
+        ]
     values = {key: value for key, value in entry.items() if key != "kind"}
     return build_settings(_SOURCE_KINDS[kind], values, where)

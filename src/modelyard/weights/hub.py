@@ -90,8 +90,9 @@ def download_snapshot(
     blobs = _repo_cache(source) / "blobs"
     size = ""
     if download_bytes:
-        missing_bytes = max(0, download_bytes - folder_size_bytes(blobs))
-        require_free_space(blobs, missing_bytes, f"pulling {name}")
+        require_free_space(
+            blobs, max(0, download_bytes - folder_size_bytes(blobs)), f"pulling {name}"
+        )
         size = f", {megabytes(download_bytes)}"
     progress.stage(f"download: {source.repo} from the hub{size}")
     with (
@@ -144,12 +145,11 @@ def _download(
 
 def _is_whole(blobs: Path, entry: RepoFile) -> bool:
     """Whether the file in the cache has the bytes that the hub announces."""
-    if entry.lfs is not None:
-        blob = blobs / entry.lfs.sha256
-        return blob.exists() and sha256_file(blob) == entry.lfs.sha256
-    blob = blobs / entry.blob_id
+    blob = blobs / (entry.lfs.sha256 if entry.lfs else entry.blob_id)
     if not blob.exists():
         return False
+    if entry.lfs:
+        return sha256_file(blob) == entry.lfs.sha256
     data = blob.read_bytes()
     # The hub names small files as git does.
     return hashlib.sha1(b"blob %d\0" % len(data) + data).hexdigest() == entry.blob_id

