@@ -120,20 +120,8 @@ def _load_command(name: str, place: str, *, hidden: bool) -> Any:
     return typer.main.get_command(alone)
 
 
-class _LightGroup(TyperGroup):
-    """A group that converts only those of its options that were given.
-
-    Typer 0.29.2 converts every option of a group before it looks at the subcommand, through
-    pydantic, whose import takes as long as all else that `models fine-tune --help` does.
-    """
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        for param in self.get_params(ctx):
-            _skip_when_absent(param)
-        return super().parse_args(ctx, args)
-
-
 def _skip_when_absent(param: Any) -> None:
+    """Convert this option only where it was given."""
     convert = param.process_value
     param.process_value = lambda ctx, value: None if value is None else convert(ctx, value)
 
@@ -146,10 +134,17 @@ def _group(
 ) -> typer.Typer:
     """A group of these commands; a group that is added to it comes after them."""
 
-    class Group(_LightGroup):
+    class Group(TyperGroup):
         def __init__(self, **attributes: Any) -> None:
             super().__init__(**attributes)
             self.commands = _Commands({**commands, **self.commands, **former}, hidden=former)
+
+        def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
+            # Typer 0.29.2 converts every option of a group before it looks at the subcommand,
+            # through pydantic, whose import takes as long as all else that a --help does.
+            for param in self.get_params(ctx):
+                _skip_when_absent(param)
+            return super().parse_args(ctx, args)
 
     return typer.Typer(cls=Group, no_args_is_help=True, help=help, **settings)
 

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import asdict
+from typing import Annotated, Any
 
 import typer
 
@@ -11,10 +12,9 @@ from modelyard.cli.render import print_json, print_pairs, print_table, print_tex
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import find_project
 from modelyard.core.wording import megabytes
-
-if TYPE_CHECKING:
-    from modelyard.weights.catalogue import BaseCard, BaseSource
-    from modelyard.weights.local import LocalBase
+from modelyard.settings.fields import settings_mapping
+from modelyard.weights.catalogue import BaseSource, find_base, load_catalogue
+from modelyard.weights.local import LocalBase, locate_base, verify_base
 
 Name = Annotated[
     str, typer.Argument(metavar="NAME", help="A base model; `models base list` shows them.")
@@ -31,9 +31,6 @@ def list_bases(as_json: Json = False) -> None:
     JSON: [{"name", "parameters", "summary", "licence", "at_hand": bool, "source", "path",
             "size_bytes", "fingerprint", "problem"}], null where there is nothing to say
     """
-    from modelyard.weights.catalogue import load_catalogue
-    from modelyard.weights.local import locate_base
-
     project = find_project()
     cards = load_catalogue(project)
     rows: list[dict[str, Any]] = []
@@ -42,31 +39,37 @@ def list_bases(as_json: Json = False) -> None:
             try:
                 base, problem = locate_base(project, card.name, progress=progress), None
             except ModelyardError as error:
-                base, problem = None, error
-            row = {"name": card.name, "parameters": card.parameters, "summary": card.summary}
-            damage = _one_line(problem) if problem else None
-            rows.append(row | {"licence": card.licence} | _state(base) | {"problem": damage})
+                base, problem = None, _one_line(error)
+            rows.append(
+                {
+                    "name": card.name,
+                    "parameters": card.parameters,
+                    "summary": card.summary,
+                    "licence": card.licence,
+                    **_state(base),
+                    "problem": problem,
+                }
+            )
     if as_json:
         print_json(rows)
         return
     if not rows:
         print_text("This project has no base models: models/base/ holds no NAME/MODEL_INFO.md.")
         return
-    kinds = {
-        card.name: " or ".join(_kind(source) for source in card.sources) for card in cards.values()
-    }
-    table = [
-        (
-            row["name"],
-            _count(row["parameters"]),
-            "damaged" if row["problem"] else "yes" if row["at_hand"] else "no",
-            megabytes(row["size_bytes"]) if row["size_bytes"] else "",
-            _short(row["fingerprint"]),
-            kinds[row["name"]],
-        )
-        for row in rows
-    ]
-    print_table(("name", ">weights", "available", ">size", "fingerprint", "from"), table)
+    print_table(
+        ("name", ">weights", "available", ">size", "fingerprint", "from"),
+        [
+            (
+                row["name"],
+                _count(row["parameters"]),
+                "damaged" if row["problem"] else "yes" if row["at_hand"] else "no",
+                megabytes(row["size_bytes"]) if row["size_bytes"] else "",
+                (row["fingerprint"] or "").removeprefix("sha256:")[:12],
+                " or ".join(map(_kind, cards[row["name"]].sources)),
+            )
+            for row in rows
+        ],
+    )
     for row in rows:
         if row["problem"]:
             print_text(f"{row['name']}: {row['problem']}")
@@ -92,9 +95,6 @@ def show_base(
            "architecture", "sources": [{"kind", ...}], "at_hand": bool, "source", "path",
            "size_bytes", "fingerprint", "verified": true or null}
     """
-    from modelyard.weights.catalogue import find_base
-    from modelyard.weights.local import locate_base, verify_base
-
     project = find_project()
     card = find_base(project, name)
     with showing_progress() as progress:
@@ -108,7 +108,8 @@ def show_base(
             progress.stage(f"verify: {megabytes(base.size_bytes)} of {name}")
             verify_base(base)
     if as_json:
-        facts = _card_facts(card) | _state(base)
+        sources = [{"kind": _kind(source), **asdict(source)} for source in card.sources]
+        facts = settings_mapping(card) | {"sources": sources} | _state(base)
         print_json(facts | {"verified": True if verify else None})
         return
     pairs = [
@@ -153,8 +154,6 @@ def pull_base(
     JSON: {"name", "changed": bool, "dry_run": bool, "at_hand": bool, "source", "path",
            "size_bytes", "fingerprint"}; in a dry run "changed" is what would happen
     """
-    from modelyard.weights.catalogue import find_base
-    from modelyard.weights.local import locate_base
     from modelyard.weights.pull import pull_base as pull
 
     project = find_project()
@@ -167,8 +166,7 @@ def pull_base(
         if found is None and not dry_run:
             base = pull(project, name, progress=progress, offline=offline, force=force)
     if as_json:
-        changes = {"changed": found is None, "dry_run": dry_run}
-        print_json({"name": name} | changes | _state(base))
+        print_json({"name": name, "changed": found is None, "dry_run": dry_run, **_state(base)})
     elif found:
         print_text(f"{name} is already available: {found.path}")
     elif base is None:
@@ -192,28 +190,12 @@ def _state(base: LocalBase | None) -> dict[str, Any]:
     }
 
 
-def _card_facts(card: BaseCard) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    from modelyard.settings.fields import settings_mapping
-
-    facts = settings_mapping(card)
-    return facts | {
-        "sources": [{"kind": _kind(source), **asdict(source)} for source in card.sources]
-    }
-
-
 def _kind(source: BaseSource) -> str:
     return type(source).__name__.removesuffix("Source").lower()
 
 
 def _one_line(error: ModelyardError) -> str:
-    parts = [str(error), *(str(problem) for problem in error.problems)]
-    return "; ".join([*parts, error.hint] if error.hint else parts)
-
-
-def _short(fingerprint: str | None) -> str:
-    return fingerprint.removeprefix("sha256:")[:12] if fingerprint else ""
+    return "; ".join(str(part) for part in (error, *error.problems, error.hint) if part)
 
 
 def _count(parameters: int) -> str:

@@ -159,19 +159,20 @@ def _show_plan(project: Project, plan: Plan, options: DeployOptions) -> None:
     from modelyard.deployments.drift import files_to_repair
     from modelyard.deployments.plan import plan_facts
 
-    mended = () if plan.changes else files_to_repair(project, plan.preconditions.environment)
-    if options.as_json:
-        outcome = {**_outcome(None), "mended": list(mended)}
-        print_json({**plan_facts(plan), **outcome, "dry_run": True})
-    elif mended:
-        print_lines(
-            [
-                *_plan_lines(plan),
-                visible_line(f"Would be written again, since changed by hand: {', '.join(mended)}"),
-            ]
-        )
+    environment, number = plan.preconditions.environment, plan.preconditions.from_revision
+    mended = () if plan.changes else files_to_repair(project, environment)
+    if mended:
+        ending = f"Would be written again, since changed by hand: {', '.join(mended)}"
+    elif not plan.changes:
+        ending = f"Nothing to do in {environment}, which is at revision {number}."
     else:
-        print_lines([*_plan_lines(plan), _preview(plan)])
+        before = f"which is at revision {number}" if number else "where nothing is live yet"
+        ending = f"Nothing was changed in {environment}, {before}."
+    if options.as_json:
+        outcome = {"revision": None, "completed": False, "mended": list(mended), "dry_run": True}
+        print_json({**plan_facts(plan), **outcome})
+    else:
+        print_lines([*_plan_lines(plan), visible_line(ending)])
     if options.plan_only and options.plan_file:
         print_note(f"the plan is in {options.plan_file}")
     if options.plan_only and (plan.changes or mended):
@@ -183,26 +184,15 @@ def _show_done(done: Deployment, options: DeployOptions) -> None:
     from modelyard.deployments.plan import plan_facts
 
     if options.as_json:
-        print_json({**plan_facts(done.plan), **_outcome(done), "dry_run": False})
+        outcome = {
+            "revision": done.revision.number if done.revision else None,
+            "completed": done.completed,
+            "mended": list(done.mended),
+            "dry_run": False,
+        }
+        print_json({**plan_facts(done.plan), **outcome})
     else:
         print_lines([*_plan_lines(done.plan), *_ending(done)])
-
-
-def _outcome(done: Deployment | None) -> dict[str, Any]:
-    """What was done, as JSON holds it; None: nothing."""
-    return {
-        "revision": done.revision.number if done and done.revision else None,
-        "completed": bool(done and done.completed),
-        "mended": list(done.mended) if done else [],
-    }
-
-
-def _preview(plan: Plan) -> str:
-    environment, number = plan.preconditions.environment, plan.preconditions.from_revision
-    if not plan.changes:
-        return f"Nothing to do in {environment}, which is at revision {number}."
-    before = f"which is at revision {number}" if number else "where nothing is live yet"
-    return f"Nothing was changed in {environment}, {before}."
 
 
 def _ending(done: Deployment) -> Iterator[str]:
@@ -244,12 +234,8 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
             yield from setting_lines(effect.settings)
     for profile in plan.profiles:
         if profile.domain not in shown:
-            words = f"{_profile(profile.before)} -> {_profile(profile.after)}"
+            words = f"{profile.before or 'its own'} -> {profile.after or 'its own'}"
             yield visible_text(f"{profile.domain}: profile {words}, no setting changes")
-
-
-def _profile(name: str | None) -> str:
-    return name or "its own"
 
 
 def _config_line(config: ConfigChange) -> str:

@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import sys
+from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -10,14 +12,12 @@ import typer
 
 from modelyard.cli.options import EnvironmentName, Json
 from modelyard.cli.render import flush_results, print_json, print_lines, print_table
+from modelyard.configs.kinds import ENVIRONMENTS
 from modelyard.core.errors import NoData
 from modelyard.core.layout import Project, find_project
 from modelyard.core.wording import day_and_time, visible_line
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from modelyard.deployments.drift import Drift
     from modelyard.deployments.history import PastDeployment
 
 _SHOWN_CONFIGS = 3
@@ -59,22 +59,14 @@ def deployments(
             "missing", "extra", "unreadable" or "link", "settings": [{"key", "change",
             "before": as deployed, "after": as the file says}]}]}]
     """
-    from modelyard.configs.kinds import ENVIRONMENTS
     from modelyard.deployments.history import list_deployments
 
     project = find_project()
     environments = (environment,) if environment else ENVIRONMENTS
     if drift:
-        _show_drift(_find_drift(project, environments), as_json)
+        _show_drift(project, environments, as_json)
         return
     past = list_deployments(project, environments)
-    _show_history(past, environments, as_json)
-
-
-def _show_history(
-    past: Sequence[PastDeployment], environments: Sequence[str], as_json: bool
-) -> None:
-
     if as_json:
         print_json([_facts(deployment) for deployment in past])
     elif not past:
@@ -82,9 +74,9 @@ def _show_history(
     else:
         rows = [
             _row(deployment)
-            for environment in environments
+            for name in environments
             for deployment in reversed(past)
-            if deployment.revision.environment == environment
+            if deployment.revision.environment == name
         ]
         print_table((">revision", "environment", "when (UTC)", "what", "by", "why"), rows)
 
@@ -136,27 +128,20 @@ def _facts(past: PastDeployment) -> dict[str, Any]:
     }
 
 
-def _find_drift(project: Project, environments: Sequence[str]) -> list[Drift]:
+def _show_drift(project: Project, environments: Sequence[str], as_json: bool) -> None:
+    from modelyard.cli.deploying import setting_lines
     from modelyard.deployments.drift import find_drift
     from modelyard.deployments.revisions import NotDeployed
 
     found = []
     for environment in environments:
-        try:
+        with suppress(NotDeployed):
             found.append(find_drift(project, environment))
-        except NotDeployed:
-            continue
     if not found:
         raise NoData(
             f"nothing is deployed to {' or '.join(environments)}",
             hint="`models deploy-config --all --env ENV` deploys every config",
         )
-    return found
-
-
-def _show_drift(found: Sequence[Drift], as_json: bool) -> None:
-    from modelyard.cli.deploying import setting_lines
-
     if as_json:
         print_json([asdict(drift) for drift in found])
     else:

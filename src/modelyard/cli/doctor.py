@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Any
+from dataclasses import asdict
+from typing import TYPE_CHECKING
 
 from modelyard.cli.options import Json
 from modelyard.cli.render import (
@@ -40,27 +41,29 @@ def doctor(as_json: Json = False) -> None:
     with showing_progress() as progress:
         diagnosis = diagnose(progress)
     if as_json:
-        print_json(_as_mapping(diagnosis))
+        _print_json(diagnosis)
     else:
         _print(diagnosis)
 
 
-def _as_mapping(diagnosis: Diagnosis) -> dict[str, Any]:
-    from dataclasses import asdict
-
-    machine = diagnosis.machine
-    facts = asdict(machine) | {"processor": diagnosis.processor, "precision": machine.precision}
-    return {
-        "machine": facts,
-        "versions": diagnosis.versions,
-        "places": [asdict(place) | {"path": str(place.path)} for place in diagnosis.places],
-        "project": str(diagnosis.project.root) if diagnosis.project else None,
-        "bases": [asdict(base) for base in diagnosis.bases],
-        "missing": [
-            {"what": missing.what, "needed_for": missing.needed_for, "mend": missing.fix}
-            for missing in diagnosis.missing
-        ],
-    }
+def _print_json(diagnosis: Diagnosis) -> None:
+    print_json(
+        {
+            "machine": {
+                **asdict(diagnosis.machine),
+                "processor": diagnosis.processor,
+                "precision": diagnosis.machine.precision,
+            },
+            "versions": diagnosis.versions,
+            "places": [asdict(place) | {"path": str(place.path)} for place in diagnosis.places],
+            "project": str(diagnosis.project.root) if diagnosis.project else None,
+            "bases": [asdict(base) for base in diagnosis.bases],
+            "missing": [
+                {"what": missing.what, "needed_for": missing.needed_for, "mend": missing.fix}
+                for missing in diagnosis.missing
+            ],
+        }
+    )
 
 
 def _print(diagnosis: Diagnosis) -> None:
@@ -78,8 +81,9 @@ def _print(diagnosis: Diagnosis) -> None:
     )
     print_text()
     print_title("Versions")
-    versions = [f"{name} {found or 'missing'}" for name, found in diagnosis.versions.items()]
-    print_text(" · ".join(versions))
+    print_text(
+        " · ".join(f"{name} {found or 'missing'}" for name, found in diagnosis.versions.items())
+    )
     print_text()
     print_title("Places")
     print_table(

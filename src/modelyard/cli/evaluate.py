@@ -94,13 +94,12 @@ def print_evaluation(found: Mapping[str, Any]) -> None:
     for group in found["answers"]:
         name = {"facts": "facts recalled", "labels": "labels right"}[group["kind"]]
         suffix = "" if group["group"] in ("all", "facts") else f" ({group['group']})"
-        total = group["rows"]
         rows.append(
             (
                 name + suffix,
-                f"{group['base_right']}/{total}",
-                f"{group['tuned_right']}/{total}",
-                f"{group['tuned_right'] / total:.0%}",
+                f"{group['base_right']}/{group['rows']}",
+                f"{group['tuned_right']}/{group['rows']}",
+                f"{group['tuned_right'] / group['rows']:.0%}",
             )
         )
     print_table(("", ">base", ">adapter", ""), rows)

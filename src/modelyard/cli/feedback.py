@@ -2,21 +2,20 @@
 
 from __future__ import annotations
 
-import sys
+from collections.abc import Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelyard.cli.options import DryRun, Json
-from modelyard.cli.render import print_json, print_table, print_text
+from modelyard.cli.render import print_json, print_table, print_text, read_stdin
 from modelyard.core.errors import InvalidInput, ProblemsFound
 from modelyard.core.layout import find_project
 from modelyard.core.wording import counted
+from modelyard.settings.fields import settings_mapping
 
 if TYPE_CHECKING:
-    from collections.abc import Mapping, Sequence
-
     from modelyard.chatdata.feedback import Feedback, FeedbackAdded, FeedbackRow
 
 _FROM_STDIN = "-"
@@ -81,7 +80,6 @@ def add_feedback(
     JSON: {"ids": [number], "added", "repeated", "to_learn", "dry_run": bool}
     """
     from modelyard.chatdata.feedback import read_feedback, record_feedback
-    from modelyard.settings.fields import settings_mapping
 
     options = {
         "prompt": prompt,
@@ -98,7 +96,7 @@ def add_feedback(
             f"--file holds whole rows, so {_options(given)} cannot be given beside it",
             hint="write it into the rows of the file",
         )
-    rows: Sequence[Feedback] = read_feedback(file) if file else [_one(given)]
+    rows = read_feedback(file) if file else [_row_of_options(given)]
     added = record_feedback(project, rows, dry_run=dry_run)
     if as_json:
         print_json(settings_mapping(added) | {"dry_run": dry_run})
@@ -106,7 +104,7 @@ def add_feedback(
         _print(added, dry_run=dry_run)
 
 
-def _one(given: Mapping[str, str]) -> Feedback:
+def _row_of_options(given: Mapping[str, str]) -> Feedback:
     """The row that the options make. Raises ProblemsFound with everything that is wrong with it."""
     from modelyard.chatdata.feedback import check_feedback
 
@@ -116,20 +114,13 @@ def _one(given: Mapping[str, str]) -> Feedback:
             f"stdin holds one text, and {_options(from_stdin)} are to be read from it",
             hint="use --file for many texts",
         )
-    texts = {key: _read_stdin() if key in from_stdin else value for key, value in given.items()}
+    texts = {
+        key: read_stdin(_MOST_STDIN) if key in from_stdin else value for key, value in given.items()
+    }
     row, problems = check_feedback(texts, lambda path: f"--{path[0]}" if path else None)
     if row is None:
         raise ProblemsFound("the feedback is not valid; nothing was recorded", problems)
     return row
-
-
-def _read_stdin() -> str:
-    try:
-        text = sys.stdin.read(_MOST_STDIN)
-        text.encode()  # in the C locale, bytes that are no text are read as lone surrogates
-    except UnicodeError as error:
-        raise InvalidInput("is not UTF-8 text", where="stdin") from error
-    return text
 
 
 def _options(keys: Sequence[str] | Mapping[str, str]) -> str:
@@ -142,22 +133,20 @@ def _print(added: FeedbackAdded, *, dry_run: bool) -> None:
         what = "this" if added.repeated == 1 else f"all {added.repeated:,} rows"
         print_text(f"unchanged: {what} was recorded before")
         return
-    rows = counted(added.added, "row")
-    ids = f" (id {_span(added.ids)})" if added.ids else ""
-    use = f"{added.to_learn:,} of them training rows" if added.added > 1 else _one_row(added)
-    print_text(f"{'would record' if dry_run else 'recorded'} {rows}{ids}, {use}")
+    if added.added > 1:
+        use = f"{added.to_learn:,} of them training rows"
+    elif added.to_learn:
+        use = "a training row"
+    else:
+        use = "kept, and no training row: it has neither a correction nor a good rating"
+    ids = ""
+    if added.ids:
+        first, last = added.ids[0], added.ids[-1]
+        ids = f" (id {first})" if first == last else f" (id {first} to {last})"
+    verb = "would record" if dry_run else "recorded"
+    print_text(f"{verb} {counted(added.added, 'row')}{ids}, {use}")
     if added.repeated:
         print_text(f"left out, recorded before: {added.repeated:,}")
-
-
-def _one_row(added: FeedbackAdded) -> str:
-    if added.to_learn:
-        return "a training row"
-    return "kept, and no training row: it has neither a correction nor a good rating"
-
-
-def _span(ids: Sequence[int]) -> str:
-    return f"{ids[0]}" if len(ids) == 1 else f"{ids[0]} to {ids[-1]}"
 
 
 _LONGEST_CELL = 60
@@ -188,7 +177,6 @@ def list_feedback(
             "used_in": dataset or null}], null where there is nothing to say
     """
     from modelyard.chatdata.feedback import list_feedback as recorded
-    from modelyard.settings.fields import settings_mapping
 
     rows = recorded(find_project(), org=org, unused=unused)
     if as_json:

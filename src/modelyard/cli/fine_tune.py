@@ -182,12 +182,13 @@ def fine_tune(
 
 def _result_mapping(result: FineTuneResult) -> dict[str, Any]:
     """What `--json` prints; see docs/cli.md."""
-    evaluation = {name: value for name, value in result.evaluation.items() if name != "examples"}
     return {
         "version": result.version.name,
         "path": str(result.version.path),
         "experiment": str(result.experiment),
-        "evaluation": evaluation,
+        "evaluation": {
+            name: value for name, value in result.evaluation.items() if name != "examples"
+        },
         "in_use": result.in_use,
         "promotion": result.promotion.reason if result.promotion else None,
         "already_done": result.already_done,

@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import sys
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelyard.cli.options import Json, Offline
-from modelyard.cli.render import print_json, print_stream, print_title, showing_progress
+from modelyard.cli.render import print_json, print_stream, print_title, read_stdin, showing_progress
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
 
@@ -100,21 +99,14 @@ def generate(
 
 
 def _read_prompt(prompt: str) -> str:
-    text = _read_stdin() if prompt == "-" else prompt
+    text = prompt
+    if prompt == "-":
+        text = read_stdin(_LONGEST_PROMPT + 1, "the prompt is not UTF-8 text")
     if len(text) > _LONGEST_PROMPT:
         raise InvalidInput(f"the prompt is longer than {_LONGEST_PROMPT:,} characters")
     if not text.strip():
         raise InvalidInput("the prompt is empty", hint='models generate "Your question"')
     return text.strip()
-
-
-def _read_stdin() -> str:
-    try:
-        text = sys.stdin.read(_LONGEST_PROMPT + 1)
-        text.encode()  # in the C locale, bytes that are no text are read as lone surrogates
-    except UnicodeError as error:
-        raise InvalidInput("the prompt is not UTF-8 text", where="stdin") from error
-    return text
 
 
 def _chosen_version(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,8 +15,6 @@ from modelyard.retrieval.chunk import to_output
 from modelyard.settings.units import DURATION
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
     from modelyard.retrieval.status import IndexStatus
 
 

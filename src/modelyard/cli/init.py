@@ -49,7 +49,6 @@ def init(
             }
         )
         return
-
     if not outcome.written:
         print_text(
             f"{folder} has all {counted(len(outcome.kept), 'file')} of a new project: "

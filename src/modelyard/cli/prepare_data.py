@@ -20,7 +20,7 @@ from modelyard.core.layout import find_project
 from modelyard.core.wording import counted
 
 if TYPE_CHECKING:
-    from modelyard.chatdata.prepared_folder import FeedbackUse, PreparedData
+    from modelyard.chatdata.prepared_folder import PreparedData
     from modelyard.chatdata.row_formats import ColumnMapping
 
 _SHOWN = 5
@@ -170,11 +170,16 @@ def prepare_data(
     with showing_progress() as progress:
         result = prepare(find_project(), request, progress=progress, dry_run=dry_run, wait_s=wait_s)
     if as_json:
-        bad_rows = [
-            {"message": row.message, "where": row.where, "hint": row.hint}
-            for row in result.bad_rows
-        ]
-        print_json(settings_mapping(result) | {"bad_rows": bad_rows, "dry_run": dry_run})
+        print_json(
+            {
+                **settings_mapping(result),
+                "bad_rows": [
+                    {"message": row.message, "where": row.where, "hint": row.hint}
+                    for row in result.bad_rows
+                ],
+                "dry_run": dry_run,
+            }
+        )
     else:
         _print_result(result, dry_run=dry_run)
 
@@ -199,10 +204,6 @@ def _columns(
     return ColumnMapping(prompt=prompt or "", answer=answer, system=system, label=label)
 
 
-def _feedback(use: FeedbackUse) -> str:
-    return f"{use}; {use.new_rows:,} used for the first time"
-
-
 def _print_result(result: PreparedData, *, dry_run: bool) -> None:
 
     evaluation = counted(result.evaluation_rows, "evaluation row")
@@ -212,6 +213,7 @@ def _print_result(result: PreparedData, *, dry_run: bool) -> None:
         print_text(f"{result.folder}: unchanged{why} ({rows})")
         return
     print_text(f"{result.folder}: {'would hold' if dry_run else 'holds'} {rows}")
+    use = result.feedback
     left_out = {
         "equal to an earlier row": result.removed_duplicates,
         "with a secret or an e-mail address": result.dropped_sensitive,
@@ -219,7 +221,7 @@ def _print_result(result: PreparedData, *, dry_run: bool) -> None:
     }
     print_pairs(
         [
-            *((("feedback", _feedback(result.feedback)),) if result.feedback else ()),
+            *([("feedback", f"{use}; {use.new_rows:,} used for the first time")] if use else []),
             *((f"left out, {why}", f"{count:,}") for why, count in left_out.items() if count),
             ("fingerprint", result.fingerprint),
         ]

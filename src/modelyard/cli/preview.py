@@ -15,10 +15,10 @@ from modelyard.cli.render import (
 )
 from modelyard.core.errors import GateBreached, ModelyardError
 from modelyard.core.layout import Project
+from modelyard.core.progress import Progress
 from modelyard.core.wording import megabytes
 
 if TYPE_CHECKING:
-    from modelyard.core.progress import Progress
     from modelyard.training.preflight import Choices, Preflight, RunInputs
     from modelyard.training.preview import FoundInputs, Preview
     from modelyard.training.spec import FineTuneSpec
@@ -40,7 +40,7 @@ def preview_run(
     """`--check` and `--dry-run`: examine everything; fetch and write nothing."""
     from modelyard.adapters.versions import highest_number
     from modelyard.training.continuing import pin_parent
-    from modelyard.training.preview import find_inputs, look_ahead
+    from modelyard.training.preview import NEEDS_BASE, find_inputs, look_ahead
 
     spec = pin_parent(project, spec)
     with showing_progress() as progress:
@@ -63,7 +63,12 @@ def preview_run(
             project, spec, found, preflight, preview, number, show=show, offline=offline
         )
     if found.run_inputs is None and check:
-        raise _unchecked(found.card)
+        raise ModelyardError(
+            f"base '{found.card.name}' is not on this machine, so this could not be checked: "
+            f"{', '.join(NEEDS_BASE)}",
+            hint=f"run `models base pull {found.card.name}`{_download_size(found.card)}, "
+            "then check again",
+        )
     if preview and preview.promotion and not preview.promotion.allowed:
         raise GateBreached(
             f"{spec.adapter}@{number} would not be promoted: {preview.promotion.reason}"
@@ -91,16 +96,6 @@ def _preflight(
     return found
 
 
-def _unchecked(card: BaseCard) -> ModelyardError:
-    from modelyard.training.preview import NEEDS_BASE
-
-    return ModelyardError(
-        f"base '{card.name}' is not on this machine, so this could not be checked: "
-        f"{', '.join(NEEDS_BASE)}",
-        hint=f"run `models base pull {card.name}`{_download_size(card)}, then check again",
-    )
-
-
 def _download_size(card: BaseCard) -> str:
     return f" (about {megabytes(card.download_bytes)})" if card.download_bytes else ""
 
@@ -121,16 +116,15 @@ def _preview_mapping(
         "base_at_hand": found.run_inputs is not None,
         "would_register": f"{spec.adapter}@{number}",
     }
-    if preview is None:
-        return mapping
-    would = {
-        "action": preview.action,
-        "after_step": preview.after_step,
-        "removes_run": preview.removes_run,
-        "promotion": preview.promotion.reason if preview.promotion else None,
-        "writes": [project.show(path) for path in preview.writes],
-    }
-    return mapping | {"would": would}
+    if preview is not None:
+        mapping["would"] = {
+            "action": preview.action,
+            "after_step": preview.after_step,
+            "removes_run": preview.removes_run,
+            "promotion": preview.promotion.reason if preview.promotion else None,
+            "writes": [project.show(path) for path in preview.writes],
+        }
+    return mapping
 
 
 def _print_findings(
@@ -161,7 +155,7 @@ def _lines_without_base(found: FoundInputs, *, offline: bool) -> list[tuple[str,
     from modelyard.training.preview import NEEDS_BASE
 
     card = found.card
-    sources = " · ".join(str(source) for source in card.sources)
+    sources = " · ".join(map(str, card.sources))
     brought = "; with --offline, only from local files" if offline else ""
     return [
         (

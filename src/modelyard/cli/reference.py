@@ -66,8 +66,7 @@ def render_reference() -> str:
     """The whole of docs/cli.md."""
     codes = "\n".join(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())
     table = f"## Exit codes\n\n| code | meaning |\n|---:|---|\n{codes}\n"
-    sections = [_section(documented) for documented in documented_commands()]
-    return "\n".join([_OPENING, table, *sections])
+    return "\n".join([_OPENING, table, *map(_section, documented_commands())])
 
 
 def _walk(usage: str, command: object) -> Iterator[Documented]:
@@ -86,20 +85,18 @@ def _section(documented: Documented) -> str:
         words.append("COMMAND")
     lines = [f"## `{' '.join(words)}`", "", _prose(documented.command.help or ""), ""]
     if documented.parameters:
-        lines += ["| parameter | meaning | default |", "|---|---|---|"]
-        lines += [_row(parameter) for parameter in documented.parameters]
-        lines.append("")
+        rows = map(_row, documented.parameters)
+        lines += ["| parameter | meaning | default |", "|---|---|---|", *rows, ""]
     return "\n".join(lines)
 
 
 def _prose(help_text: str) -> str:
     """A help text as Markdown; a paragraph that starts with \\b keeps its lines, as in --help."""
-    paragraphs = help_text.strip().split("\n\n")
     return "\n\n".join(
         f"```\n{paragraph.removeprefix(_VERBATIM)}\n```"
         if paragraph.startswith(_VERBATIM)
         else paragraph
-        for paragraph in paragraphs
+        for paragraph in help_text.strip().split("\n\n")
     )
 
 
@@ -236,15 +233,16 @@ _QUANTITIES = (
 
 def render_config_reference() -> str:
     """The whole of docs/configs.md."""
-    checks = ["## What is checked", "", "| rule | what it is about |", "|---|---|"]
-    checks += [f"| `{code}` | {_cell(words)} |" for code, words in CODES.items()]
+    checks = [f"| `{code}` | {_cell(words)} |" for code, words in CODES.items()]
     parts = [
         _CONFIGS_OPENING,
         _found_mistakes(),
         _IDEA.format(quantities=_quantities()),
         _kinds(),
-        *(_kind_section(kind) for kind in KINDS.values()),
-        "\n".join([*checks, ""]),
+        *map(_kind_section, KINDS.values()),
+        "## What is checked\n\n| rule | what it is about |\n|---|---|",
+        *checks,
+        "",
     ]
     return "\n".join(parts)
 
@@ -297,23 +295,23 @@ def _kinds() -> str:
 
 def _kind_section(kind: Kind) -> str:
     place = "configs/integration.yaml" if kind.name == "integration" else f"configs/{kind.name}/"
-    lines = [
-        f"## {kind.name}",
-        "",
-        f"{kind.title}. In `{place}`.",
-        "",
-        "| key | may be | default | meaning |",
-        "|---|---|---|---|",
-        *_rows(kind),
-        "",
+    rows = [
+        f"| `{_cell(setting.key)}` | {_cell(setting.may_be)} | {_cell(_setting_default(setting))} "
+        f"| {_cell(setting.meaning)} |"
+        for setting in settings_of(kind.settings_class)
     ]
-    return "\n".join(lines)
-
-
-def _rows(kind: Kind) -> Iterator[str]:
-    for setting in settings_of(kind.settings_class):
-        cells = (f"`{setting.key}`", setting.may_be, _setting_default(setting), setting.meaning)
-        yield f"| {' | '.join(_cell(cell) for cell in cells)} |"
+    return "\n".join(
+        [
+            f"## {kind.name}",
+            "",
+            f"{kind.title}. In `{place}`.",
+            "",
+            "| key | may be | default | meaning |",
+            "|---|---|---|---|",
+            *rows,
+            "",
+        ]
+    )
 
 
 def _setting_default(setting: Setting) -> str:

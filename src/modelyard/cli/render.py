@@ -16,13 +16,14 @@ from functools import cache
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
-from modelyard.core.errors import Diagnostic, ModelyardError
+from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.progress import Progress
 from modelyard.core.wording import visible_line, visible_text
 
 if TYPE_CHECKING:
-    from rich.console import Console, RenderableType
+    from rich.console import Console
     from rich.table import Table
+    from rich.text import Text
 
     from modelyard.configs.checking.excerpt import Excerpt
 
@@ -109,9 +110,16 @@ def _print(*objects: Any, **options: Any) -> None:
         out().print(*objects, **options)
 
 
+def _styled(*parts: str | tuple[str, str]) -> Text:
+    """Text for rich, taken literally: plain parts, and parts with their style."""
+    from rich.text import Text
+
+    return Text.assemble(*parts)
+
+
 def print_text(text: str = "") -> None:
     """One line of result, taken literally."""
-    _print(visible_text(text), markup=False)
+    _print(_styled(visible_text(text)))
 
 
 def print_lines(lines: Iterable[str]) -> None:
@@ -140,23 +148,19 @@ def _writable(text: str) -> str:
 
 def print_finding(finding: Diagnostic, shown: Excerpt | None) -> None:
     """What a check found, with the line that it is about and a mark below its place."""
-    from rich.text import Text
-
     from modelyard.configs.checking.report import message_of
 
     colour = "yellow" if finding.level == "warning" else "bold red"
     where = f"{visible_line(finding.where or '')}:"
-    _print(Text.assemble((where, "bold"), " ", (message_of(finding), colour)), soft_wrap=True)
+    _print(_styled((where, "bold"), " ", (message_of(finding), colour)), soft_wrap=True)
     if shown is not None:
-        number = str(finding.place[1]).rjust(_LINE_NUMBER)
         bar = "│" if _is_unicode() else "|"
-        _print(Text.assemble((f"{number} {bar} ", "dim"), _writable(shown.text)), soft_wrap=True)
+        number = f"{finding.place[1]:{_LINE_NUMBER}} {bar} "
+        _print(_styled((number, "dim"), _writable(shown.text)), soft_wrap=True)
         mark = " " * shown.indent + "^" * shown.width
-        _print(
-            Text.assemble((f"{' ' * _LINE_NUMBER} {bar} ", "dim"), (mark, colour)), soft_wrap=True
-        )
+        _print(_styled((f"{' ' * _LINE_NUMBER} {bar} ", "dim"), (mark, colour)), soft_wrap=True)
     if finding.hint:
-        _print(Text(f"{' ' * _LINE_NUMBER}   {visible_line(finding.hint)}", style="cyan"))
+        _print(_styled((f"{' ' * _LINE_NUMBER}   {visible_line(finding.hint)}", "cyan")))
     _print()
 
 
@@ -165,27 +169,18 @@ def excerpt_width() -> int:
     return max(20, out().width - _LINE_NUMBER - len(" │ ...") - len("..."))
 
 
-def print_rich(renderable: RenderableType) -> None:
-    """Something rich knows how to draw, on stdout."""
-    _print(renderable)
-
-
 def print_title(text: str) -> None:
     """A heading above a block of results."""
-    from rich.text import Text
-
-    _print(Text(visible_text(text), style="bold"))
+    _print(_styled((visible_text(text), "bold")))
 
 
 def print_pairs(pairs: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
     """Names and values in two aligned columns."""
-    from rich.text import Text
-
     rows = list(pairs.items() if isinstance(pairs, Mapping) else pairs)
     width = max((len(name) for name, _ in rows), default=0)
     for name, value in rows:
         shown = visible_text(str(value))
-        _print(Text.assemble((name.ljust(width), "cyan"), "  ", shown), soft_wrap=True)
+        _print(_styled((name.ljust(width), "cyan"), "  ", shown), soft_wrap=True)
 
 
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
@@ -212,7 +207,6 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, folded: int) -> Table:
     from rich import box
     from rich.table import Table
-    from rich.text import Text
 
     table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
     for place, column in enumerate(columns):
@@ -223,24 +217,24 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, folded: int
             no_wrap=place != folded,
         )
     for row in rows:
-        table.add_row(*(Text(cell) for cell in row))
+        table.add_row(*map(_styled, row))
     return table
 
 
 def print_sample(source: str, pieces: Iterable[tuple[str, bool]]) -> None:
     """One row as the model sees it; trained tokens are green, and between ‹ › without colours."""
-    from rich.text import Text
-
-    coloured = out().is_terminal and not out().no_color
-    text = Text()
-    for piece, is_trained in pieces:
-        shown = visible_text(piece)
-        if is_trained and not coloured:
-            text.append(f"‹{shown}›")
-        else:
-            text.append(shown, style="green" if is_trained else "dim")
-    _print(Text(visible_text(source), style="cyan"))
-    _print(text)
+    opening, closing = ("", "") if out().is_terminal and not out().no_color else ("‹", "›")
+    _print(_styled((visible_text(source), "cyan")))
+    _print(
+        _styled(
+            *(
+                (f"{opening}{visible_text(piece)}{closing}", "green")
+                if is_trained
+                else (visible_text(piece), "dim")
+                for piece, is_trained in pieces
+            )
+        )
+    )
     _print()
 
 
@@ -254,6 +248,16 @@ def print_stream(pieces: Iterable[str]) -> None:
         sys.stdout.write("\n")
 
 
+def read_stdin(most_characters: int, refusal: str = "is not UTF-8 text") -> str:
+    """The text on stdin, or its beginning. Raises InvalidInput, saying `refusal`, for no text."""
+    try:
+        text = sys.stdin.read(most_characters)
+        text.encode()  # in the C locale, bytes that are no text are read as lone surrogates
+    except UnicodeError as error:
+        raise InvalidInput(refusal, where="stdin") from error
+    return text
+
+
 def ask_yes(question: str) -> bool:
     """Ask on stderr and read the answer from stdin; only `y` or `yes` confirms."""
     sys.stderr.write(f"{visible_text(question)} [y/N] ")
@@ -263,22 +267,20 @@ def ask_yes(question: str) -> bool:
 
 def print_warning(text: str) -> None:
     """A warning on stderr."""
-    err().print("[yellow]warning:[/] ", end="")
-    err().print(visible_text(text), markup=False)
+    err().print(_styled(("warning:", "yellow"), " ", visible_text(text)))
 
 
 def print_error(error: ModelyardError) -> None:
     """An error on stderr: what happened, where, what to do next."""
-    err().print("[bold red]error:[/] ", end="")
-    err().print(visible_text(str(error)), markup=False)
+    err().print(_styled(("error:", "bold red"), " ", visible_text(str(error))))
     for problem in error.problems[:_SHOWN_PROBLEMS]:
-        err().print(f"  {visible_text(str(problem))}", markup=False)
+        err().print(_styled(f"  {visible_text(str(problem))}"))
         if problem.hint:
-            err().print(f"    {visible_text(problem.hint)}", style="dim", markup=False)
+            err().print(_styled((f"    {visible_text(problem.hint)}", "dim")))
     if len(error.problems) > _SHOWN_PROBLEMS:
         err().print(f"  ... and {len(error.problems) - _SHOWN_PROBLEMS:,} more")
     if error.hint:
-        err().print(f"  hint: {visible_text(error.hint)}", style="dim", markup=False)
+        err().print(_styled((f"  hint: {visible_text(error.hint)}", "dim")))
 
 
 @contextmanager
@@ -294,12 +296,11 @@ def showing_progress() -> Iterator[Progress]:
 class LogProgress(Progress):
     """One line per stage, and one every few seconds of a long piece of work."""
 
-    def __init__(self) -> None:
-        self._label, self._total, self._unit = "", 0.0, ""
-        self._last_line_at = 0.0
+    _label, _total, _unit = "", 0.0, ""
+    _last_line_at = 0.0
 
     def stage(self, text: str) -> None:
-        err().print(visible_text(text), markup=False)
+        err().print(_styled(visible_text(text)))
 
     def warn(self, text: str) -> None:
         print_warning(text)
@@ -309,34 +310,28 @@ class LogProgress(Progress):
         self._last_line_at = time.monotonic()
 
     def advance(self, done: float, figures: str = "") -> None:
-        finished = done >= self._total
-        if finished or time.monotonic() - self._last_line_at >= _LOG_EVERY_S:
-            self._last_line_at = time.monotonic()
-            amount = f"{_count(done, self._unit)}/{_count(self._total, self._unit)}"
+        now = time.monotonic()
+        if done >= self._total or now - self._last_line_at >= _LOG_EVERY_S:
+            self._last_line_at = now
             tail = f" · {figures}" if figures else ""
-            err().print(f"  {self._label} {amount} {_unit(self._unit)}{tail}", markup=False)
+            amount = _amount(done, self._total, self._unit)
+            err().print(_styled(f"  {self._label} {amount}{tail}"))
 
 
-class TerminalProgress(Progress):
+class TerminalProgress(LogProgress):
     """A live bar with figures and the time left."""
 
-    def __init__(self) -> None:
-        self._bar: Any = None
-        self._task: Any = None
+    _bar: Any = None
+    _task: Any = None
 
     def stage(self, text: str) -> None:
-        from rich.text import Text
-
-        err().print(Text.assemble(("▸ ", "cyan"), visible_text(text)))
-
-    def warn(self, text: str) -> None:
-        print_warning(text)
+        err().print(_styled(("▸ ", "cyan"), visible_text(text)))
 
     def begin(self, label: str, total: float, unit: str) -> None:
         from rich import progress
 
+        super().begin(label, total, unit)
         self.end()
-        self._unit = unit
         self._bar = progress.Progress(
             progress.TextColumn("  {task.description}"),
             progress.BarColumn(bar_width=24),
@@ -350,11 +345,9 @@ class TerminalProgress(Progress):
         self._bar.start()
 
     def advance(self, done: float, figures: str = "") -> None:
-        if self._bar is None:
-            return
-        total = self._bar.tasks[self._task].total
-        amount = f"{_count(done, self._unit)}/{_count(total, self._unit)} {_unit(self._unit)}"
-        self._bar.update(self._task, completed=done, amount=amount, figures=figures)
+        if self._bar is not None:
+            amount = _amount(done, self._total, self._unit)
+            self._bar.update(self._task, completed=done, amount=amount, figures=figures)
 
     def end(self) -> None:
         if self._bar is not None:
@@ -362,9 +355,7 @@ class TerminalProgress(Progress):
             self._bar = None
 
 
-def _count(amount: float, unit: str) -> str:
-    return f"{amount / 1e6:,.0f}" if unit == "bytes" else f"{amount:,.0f}"
-
-
-def _unit(unit: str) -> str:
-    return "MB" if unit == "bytes" else unit
+def _amount(done: float, total: float, unit: str) -> str:
+    if unit == "bytes":
+        return f"{done / 1e6:,.0f}/{total / 1e6:,.0f} MB"
+    return f"{done:,.0f}/{total:,.0f} {unit}"

@@ -19,9 +19,11 @@ from modelyard.cli.render import (
     print_title,
     showing_progress,
 )
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
 from modelyard.core.wording import visible_line, visible_text
+from modelyard.retrieval.chunk import to_output
 
 if TYPE_CHECKING:
     from modelyard.retrieval.evaluate import SearchEvaluation
@@ -131,7 +133,6 @@ def search(
     if qrels is not None or kind is not None:
         raise InvalidInput("--qrels and --kind belong to --eval")
 
-    from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
     from modelyard.retrieval.search import search as find
 
     found = find(
@@ -145,7 +146,15 @@ def search(
         progress=LogProgress(),
     )
     if as_json:
-        print_json(_as_json(found))
+        print_json(
+            {
+                "query": to_output(found.query),
+                "results": [_result_json(result) for result in found.results],
+                "asked": [to_output(index) for index in found.asked],
+                "reranker": found.reranker,
+                "notes": list(found.notes),
+            }
+        )
     else:
         _print_results(found, explain)
 
@@ -242,21 +251,7 @@ def _explained(result: Result) -> Iterator[str]:
         yield f"logistic(reranked {scores.reranked:.2f}){boosts} = {scores.final:.3f}"
 
 
-def _as_json(found: SearchResults) -> dict[str, Any]:
-    from modelyard.retrieval.chunk import to_output
-
-    return {
-        "query": to_output(found.query),
-        "results": [_result_json(result) for result in found.results],
-        "asked": [to_output(index) for index in found.asked],
-        "reranker": found.reranker,
-        "notes": list(found.notes),
-    }
-
-
 def _result_json(result: Result) -> dict[str, Any]:
-    from modelyard.retrieval.chunk import to_output
-
     chunk = result.chunk
     return {
         "domain": result.index,
@@ -283,8 +278,6 @@ def _evaluate(
     as_json: bool,
     environment: str | None,
 ) -> None:
-    from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-    from modelyard.retrieval.chunk import to_output
     from modelyard.retrieval.evaluate import evaluate_search
 
     with showing_progress() as progress:
@@ -316,12 +309,16 @@ def _print_evaluation(evaluation: SearchEvaluation) -> None:
             f"note: {len(unknown):,} of {evaluation.answers:,} answers name nothing there: "
             f"{visible_line(', '.join(unknown[:3]))}{more}"
         )
-    rows = [
-        (
-            name,
-            *(side.shown for side in (measure.dense, measure.lexical, measure.fused)),
-            measure.gain.signed,
-        )
-        for name, measure in evaluation.measures.items()
-    ]
-    print_table(["measure", ">dense", ">lexical", ">fused", ">fused less the better side"], rows)
+    print_table(
+        ["measure", ">dense", ">lexical", ">fused", ">fused less the better side"],
+        [
+            (
+                name,
+                measure.dense.shown,
+                measure.lexical.shown,
+                measure.fused.shown,
+                measure.gain.signed,
+            )
+            for name, measure in evaluation.measures.items()
+        ],
+    )

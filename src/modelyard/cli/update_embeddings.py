@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -10,12 +12,10 @@ from modelyard.cli.options import DryRun, Environment, Json
 from modelyard.cli.render import flush_results, print_json, print_lines, showing_progress
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
+from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
 
 if TYPE_CHECKING:
-    from collections.abc import Sequence
-
-    from modelyard.core.progress import Progress
     from modelyard.encoders import Encoders
     from modelyard.retrieval.indexes import SearchIndex
     from modelyard.retrieval.updating.job import IndexUpdate
@@ -87,8 +87,12 @@ def update_embeddings(
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
     from modelyard.encoders import Encoders
     from modelyard.retrieval.indexes import choose_indexes, load_indexes
+    from modelyard.retrieval.update import update_index
 
-    _check(index or [], every=every, incremental=incremental, rebuild=rebuild)
+    if every and index:
+        raise InvalidInput("--all and --domain do not go together")
+    if incremental and rebuild:
+        raise InvalidInput("--incremental and --rebuild do not go together")
     if watch and (dry_run or rebuild):
         raise InvalidInput(
             f"--watch and {'--dry-run' if dry_run else '--rebuild'} do not go together"
@@ -104,43 +108,25 @@ def update_embeddings(
         if watch:
             _watch(project, chosen, encoders, progress, wait=wait, as_json=as_json)
             return
-        updates = _update(
-            project, chosen, encoders, progress, rebuild=rebuild, dry_run=dry_run, wait=wait
-        )
-    _print(updates, as_json=as_json, dry_run=dry_run)
-
-
-def _check(words: Sequence[str], *, every: bool, incremental: bool, rebuild: bool) -> None:
-    if every and words:
-        raise InvalidInput("--all and --domain do not go together")
-    if incremental and rebuild:
-        raise InvalidInput("--incremental and --rebuild do not go together")
-
-
-def _update(
-    project: Project,
-    indexes: Sequence[SearchIndex],
-    encoders: Encoders,
-    progress: Progress,
-    *,
-    rebuild: bool = False,
-    dry_run: bool = False,
-    wait: float,
-) -> list[IndexUpdate]:
-    from modelyard.retrieval.update import update_index
-
-    return [
-        update_index(
-            project,
-            chosen,
-            encoders,
-            rebuild=rebuild,
-            dry_run=dry_run,
-            wait_s=wait,
-            progress=progress,
-        )
-        for chosen in indexes
-    ]
+        updates = [
+            update_index(
+                project,
+                search_index,
+                encoders,
+                rebuild=rebuild,
+                dry_run=dry_run,
+                wait_s=wait,
+                progress=progress,
+            )
+            for search_index in chosen
+        ]
+    if as_json:
+        print_json(_facts(updates, dry_run=dry_run))
+        return
+    for update in updates:
+        print_lines([_sentence(update)])
+        for reason, paths in update.skipped.items():
+            print_lines([f"  skipped, {reason}: {len(paths):,} ({_some(paths)})"])
 
 
 def _watch(
@@ -174,30 +160,10 @@ def _watch(
         f"watching the files of {', '.join(index.label for index in indexes)}; ^C ends it"
     )
     for done in keep_up_to_date(project, indexes, update, progress=progress):
-        if done.unchanged:
-            continue
-        if as_json:
-            import json
-
-            print_lines([json.dumps(_facts([done], dry_run=False))])
-        else:
-            print_lines([_sentence(done)])
-        flush_results()
-
-
-def _print(updates: Sequence[IndexUpdate], *, as_json: bool, dry_run: bool) -> None:
-
-    if as_json:
-        print_json(_facts(updates, dry_run=dry_run))
-        return
-    lines = []
-    for update in updates:
-        lines.append(_sentence(update))
-        lines += [
-            f"  skipped, {reason}: {len(paths):,} ({_some(paths)})"
-            for reason, paths in update.skipped.items()
-        ]
-    print_lines(lines)
+        if not done.unchanged:
+            facts = _facts([done], dry_run=False)
+            print_lines([json.dumps(facts) if as_json else _sentence(done)])
+            flush_results()
 
 
 def _sentence(update: IndexUpdate) -> str:
@@ -208,7 +174,7 @@ def _sentence(update: IndexUpdate) -> str:
             f"{update.index}: unchanged, {counted(files.total, 'file')}, "
             f"{counted(chunks.total, 'chunk')} ({update.took_s:.2f} s)"
         )
-    what = f"{'would be ' if update.dry_run else ''}"
+    what = "would be " if update.dry_run else ""
     what += f"rebuilt ({update.built})" if update.built else "changed"
     if update.unknown:
         return (

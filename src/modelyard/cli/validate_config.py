@@ -18,10 +18,17 @@ from modelyard.cli.render import (
     print_note,
     print_title,
 )
+from modelyard.configs.checking.report import (
+    CheckReport,
+    build_facts,
+    finding_line,
+    secret_lines,
+    verdict,
+)
+from modelyard.configs.kinds import ENVIRONMENTS
 
 if TYPE_CHECKING:
     from modelyard.configs.checking.excerpt import SourceLine
-    from modelyard.configs.checking.report import CheckReport
     from modelyard.configs.reading.catalogue import ConfigCatalogue
 
 _LARGEST_SHOWN_BYTES = 1_000_000
@@ -78,16 +85,13 @@ def validate_config(
     github: workflow commands, which GitHub shows beside the lines of a pull request
     """
     from modelyard.configs.checking.check import check_configs
-    from modelyard.configs.checking.report import verdict
-    from modelyard.configs.kinds import ENVIRONMENTS
     from modelyard.configs.reading.catalogue import GivenConfigs, open_catalogue, select_configs
 
     catalogue = open_catalogue(words or [])
-    environments = (environment,) if environment else ENVIRONMENTS
     report = check_configs(
         catalogue,
         select_configs(catalogue, words or []),
-        environments=environments,
+        environments=(environment,) if environment else ENVIRONMENTS,
         strict=strict,
         unread=not words,
     )
@@ -103,8 +107,6 @@ def validate_config(
 def _print(report: CheckReport, catalogue: ConfigCatalogue, output: Format, strict: bool) -> None:
 
     if output == "json":
-        from modelyard.configs.checking.report import build_facts
-
         print_json(build_facts(report, strict=strict))
     elif output == "sarif":
         from modelyard.configs.checking.formats import build_sarif
@@ -121,8 +123,6 @@ def _print(report: CheckReport, catalogue: ConfigCatalogue, output: Format, stri
     elif sys.stdout.isatty():
         draw_report(report, catalogue)
     else:
-        from modelyard.configs.checking.report import finding_line, secret_lines
-
         print_lines(map(finding_line, report.findings))
         print_lines(secret_lines(report))
 
@@ -130,7 +130,6 @@ def _print(report: CheckReport, catalogue: ConfigCatalogue, output: Format, stri
 def draw_report(report: CheckReport, catalogue: ConfigCatalogue) -> None:
     """The findings with the lines that they are about, for a terminal."""
     from modelyard.configs.checking.excerpt import excerpt
-    from modelyard.configs.checking.report import secret_lines
 
     files: dict[str, list[SourceLine]] = {}
     for finding in report.findings:
@@ -141,8 +140,7 @@ def draw_report(report: CheckReport, catalogue: ConfigCatalogue) -> None:
         if line <= len(files[file]):
             shown = excerpt(files[file][line - 1], column, widest=excerpt_width())
         print_finding(finding, shown)
-    secrets = list(secret_lines(report))
-    if secrets:
+    if secrets := list(secret_lines(report)):
         print_title("Secrets that these configs refer to")
         print_lines(f"  {line}" for line in secrets)
 

@@ -16,6 +16,7 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project, find_project
 
 if TYPE_CHECKING:
+    from modelyard.adapters.export import Exported
     from modelyard.adapters.llama_cpp import Render
 
 _COMPARED_ANSWERS = 64
@@ -108,14 +109,18 @@ def export(
                 **{key: record.get(key) for key in ("command", "parity", "tokens")},
             }
         )
-        return
-    if done is None:
+    elif done is None:
         print_text(f"Would write {version.name} as {form} into the new folder {target}")
-        return
-    if not done.made:
-        print_text(f"{target} already holds this export of {version.name}; nothing to do")
     else:
-        print_text(f"{version.name} is in {target} as {form}")
+        _print_export(done, version.name, form, target)
+
+
+def _print_export(done: Exported, version: str, form: str, target: Path) -> None:
+    record = done.record
+    if not done.made:
+        print_text(f"{target} already holds this export of {version}; nothing to do")
+    else:
+        print_text(f"{version} is in {target} as {form}")
         print_text(f"  {', '.join(sorted(record['files']))}")
     if "parity" in record:
         print_text(

@@ -122,8 +122,10 @@ def push(
     if not done.changed:
         print_text(f"{version.name} is already in {remote}")
         return
-    files = f"{len(done.uploads)} of {len(done.version.manifest.files)} files"
-    sent = f"{files}, {megabytes(done.uploaded_bytes)} of {megabytes(done.version.size_bytes)}"
+    sent = (
+        f"{len(done.uploads)} of {len(done.version.manifest.files)} files, "
+        f"{megabytes(done.uploaded_bytes)} of {megabytes(done.version.size_bytes)}"
+    )
     if dry_run:
         print_text(f"Would push {version.name} to {remote}: {sent}")
     else:
