@@ -186,16 +186,21 @@ def test_aliases_that_unfold_to_gigabytes_are_an_error_at_once(small: Project) -
 
 def test_a_thousand_files_of_one_project_take_no_longer_each_than_a_hundred(small: Project) -> None:
     def seconds(count: int) -> float:
+        """CPU time of a check for each file, the least of three."""
         for number in range(count):
             text = HOSTED + f"fallback: model{number + 1}\n"
             write(small, f"language_models/model{number}.yaml", text)
         write(small, f"language_models/model{count}.yaml", LAST)
-        began = time.process_time()
-        assert check(small).findings == ()
-        return (time.process_time() - began) / count
+        took = []
+        for _ in range(3):
+            began = time.process_time()
+            assert check(small).findings == ()
+            took.append((time.process_time() - began) / count)
+        return min(took)
 
+    # A check that compared every file with every other would take ten times as long for each.
     few, many = seconds(100), seconds(1000)
-    assert many < 3 * few, f"{few * 1e3:.2f} ms and {many * 1e3:.2f} ms a file"
+    assert many < 5 * few, f"{few * 1e3:.2f} ms and {many * 1e3:.2f} ms a file"
 
 
 def test_a_misspelt_name_among_a_thousand_finds_its_nearest(small: Project) -> None:
