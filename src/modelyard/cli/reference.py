@@ -40,6 +40,10 @@ _OPENING = """\
 
 Results go to stdout, and with `--json` as one JSON document; progress, warnings and errors go to
 stderr. Every command has `-h` and `--help`.
+
+A single word is one action, a group is a kind of thing. These words are taken for what is to come:
+`ask`, `monitor`, `performance-test`, `backup`, `restore`, `serve` and `compare`, and the groups
+`providers`, `route`, `budgets`, `prices`, `schedule`, `report`, `keys`, `audit` and `custom`.
 """
 
 
