@@ -74,7 +74,7 @@ def test_every_problem_of_every_card_is_reported_with_its_place(project: Project
         "models/base/first/MODEL_INFO.md:8:5: 'kind' must be one of wheel, hub, path, not 'whel'"
         " (did you mean 'wheel'?)",
         "models/base/first/MODEL_INFO.md:10:5: 'repo' must be OWNER/NAME, not 'one-word'",
-        "models/base/second/MODEL_INFO.md:2:1: 'name' is 'other', but the card lies in the folder",
+        "models/base/second/MODEL_INFO.md:2:1: 'name' is 'other', but the card is in the folder",
         "models/base/second/MODEL_INFO.md:7:1: 'sources' must be a list with at least one source",
         "models/base/third/MODEL_INFO.md:10:5: 'version' must be text, not 1.0",
         "'file_sha256' is required",

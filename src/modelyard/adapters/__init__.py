@@ -1,4 +1,4 @@
-"""Adapter versions that never change, the one link that says which is active, and their proof.
+"""Adapters: versions that never change, the link to the active one, and their verification.
 
 Owns models/versions/ and models/trained/, the manifests, the check of an adapter against its base,
 the rows of pointer_moves and the promotion gate. Does not know how an adapter is trained, loaded or

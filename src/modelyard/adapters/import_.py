@@ -115,9 +115,7 @@ def plan_import(source: Path, base: LocalBase) -> ImportPlan:
     return ImportPlan(
         files=files,
         hashes={name: sha256_file(path) for name, path in files.items()},
-        left_behind=tuple(
-            sorted(place.name for place in source.iterdir() if place.name not in files)
-        ),
+        left_behind=tuple(sorted(path.name for path in source.iterdir() if path.name not in files)),
         tokenizer_from="the folder" if tokenizer_home == source else base.name,
         template_from="the folder" if template_home == source else base.name,
         template_hash=found,
@@ -143,7 +141,7 @@ def _require_importable(source: Path) -> None:
             )
     missing = [name for name in (CONFIG_NAME, WEIGHTS_NAME) if not (source / name).is_file()]
     if missing:
-        inner = sorted(place.parent.name for place in source.glob(f"*/{CONFIG_NAME}"))
+        inner = sorted(path.parent.name for path in source.glob(f"*/{CONFIG_NAME}"))
         raise AdapterMismatch(
             f"has no {' and no '.join(missing)}, so it is no adapter of PEFT",
             where=str(source),

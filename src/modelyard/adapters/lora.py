@@ -211,7 +211,7 @@ def open_lora(folder: Path) -> LoraWeights:
 def as_float32(data: npt.NDArray[np.uint8], entry: TensorEntry) -> Matrix:
     """One tensor of a safetensors file's bytes, of type F32, F16 or BF16, in its shape."""
     raw = data[entry.start : entry.end]
-    if entry.dtype == "BF16":  # the upper half of a float32; numpy has no type of its own for it
+    if entry.dtype == "BF16":  # the upper half of a float32; numpy has no such type
         values = (raw.view("<u2").astype("<u4") << 16).view("<f4")
     else:
         values = raw.view(_NUMPY[entry.dtype]).astype(np.float32)

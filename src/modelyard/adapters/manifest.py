@@ -142,7 +142,7 @@ def build_manifest(
 
 
 def with_digest(manifest: Manifest) -> Manifest:
-    """The manifest with the digest of its own file, as that is without the digest."""
+    """The manifest with its digest, which is of the file without the digest."""
     data = _manifest_bytes(replace(manifest, digest=None))
     return replace(manifest, digest=f"sha256:{hashlib.sha256(data).hexdigest()}")
 

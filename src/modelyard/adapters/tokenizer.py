@@ -74,7 +74,7 @@ def require_base_tokenizer(folder: Path, base: Path) -> None:
             raise ModelyardError("is missing", where=name)
     if (folder / TOKENIZER_NAME).read_bytes() == (base / TOKENIZER_NAME).read_bytes():
         return
-    own, wanted = (_token_ids(place / TOKENIZER_NAME) for place in (folder, base))
+    own, wanted = (_token_ids(home / TOKENIZER_NAME) for home in (folder, base))
     for token in sorted(wanted.keys() | own.keys()):
         if token in wanted and own.get(token) != wanted[token]:
             raise ModelyardError(
@@ -94,7 +94,7 @@ def _token_ids(path: Path) -> dict[str, int]:
     try:
         vocabulary = values["model"]["vocab"]
         if isinstance(vocabulary, list):  # Unigram: pairs of a token and its score
-            vocabulary = {pair[0]: place for place, pair in enumerate(vocabulary)}
+            vocabulary = {pair[0]: index for index, pair in enumerate(vocabulary)}
         return {
             **vocabulary,
             **{token["content"]: token["id"] for token in values.get("added_tokens") or ()},

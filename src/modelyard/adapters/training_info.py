@@ -249,7 +249,7 @@ def source_commit(source: Path | None = None) -> str | None:
     """The git commit this program runs from, with `-dirty` when its files differ from it.
 
     None when the source (default: this package) is not tracked by git, as in an installed wheel,
-    even if that lies inside somebody's repository.
+    even inside another repository.
     """
     folder = source or Path(modelyard.__file__).parent
     if _git(folder, "ls-files", "--error-unmatch", "__init__.py") is None:

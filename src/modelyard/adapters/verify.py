@@ -100,7 +100,7 @@ def verify_pointer(project: Project, adapter: str) -> list[Diagnostic]:
 
 
 def _inside(where: object, folder: Path, project: Project) -> str | None:
-    """A place as a name inside the version's folder, else relative to the project."""
+    """A path as the name of a file of the version, else relative to the project."""
     path = Path(str(where))
     if where is None or path == folder:
         return None
@@ -263,7 +263,7 @@ def _shape(shape: tuple[int, ...] | None) -> str:
 
 
 class _Float(NamedTuple):
-    """How a floating-point type lies in its bits."""
+    """The bit layout of a floating-point type."""
 
     size_bytes: int
     magnitude: int

@@ -1,7 +1,7 @@
 """One base in memory, perhaps with one adapter, and what is asked of it.
 
 Generates answers and measures the loss of given rows, with the adapter or without it. Does not know
-versions, organisations or whether an adapter's files may be trusted: `adapters.check` says that.
+versions, organisations or whether an adapter's files may be trusted: `adapters.verify` says that.
 """
 
 from __future__ import annotations

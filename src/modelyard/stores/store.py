@@ -141,10 +141,10 @@ class ObjectStore:
         """Make an object written to a folder survive a power cut; obstore does not."""
         if self.folder is None:
             return
-        path = self.folder / key
-        for place in (path, *path.parents):
-            sync_path(place)
-            if place == self.folder:
+        written = self.folder / key
+        for path in (written, *written.parents):
+            sync_path(path)
+            if path == self.folder:
                 break
 
     @contextmanager

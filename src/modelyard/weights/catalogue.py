@@ -176,7 +176,7 @@ def _load_base_card(project: Project, name: str) -> BaseCard:
     if card is not None and card.name != name:
         problems.append(
             Diagnostic(
-                message=f"'name' is '{card.name}', but the card lies in the folder '{name}'",
+                message=f"'name' is '{card.name}', but the card is in the folder '{name}'",
                 where=front.where(("name",)),
             )
         )

@@ -94,7 +94,11 @@ def _convert(gguf: Path, target: Path) -> None:
     model.save_pretrained(target)
     _split_as_trained(tokenizer, gguf)
     tokenizer.save_pretrained(target)
-    _drop_traces(target / "tokenizer_config.json")
+    # Without what transformers records about how the tokenizer was loaded here.
+    path = target / "tokenizer_config.json"
+    settings = json.loads(path.read_text())
+    kept = {key: settings[key] for key in settings if key not in {"is_local", "local_files_only"}}
+    path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
 
 
 def _split_as_trained(tokenizer: Any, gguf: Path) -> None:
@@ -114,10 +118,3 @@ def _split_as_trained(tokenizer: Any, gguf: Path) -> None:
                 pre_tokenizers.ByteLevel(add_prefix_space=False),
             ]
         )
-
-
-def _drop_traces(path: Path) -> None:
-    """Remove what transformers records about how the tokenizer was loaded here."""
-    settings = json.loads(path.read_text())
-    kept = {key: settings[key] for key in settings if key not in {"is_local", "local_files_only"}}
-    path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")

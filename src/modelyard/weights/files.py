@@ -161,4 +161,4 @@ def missing_parts(folder: Path) -> list[str]:
 
 def base_files(folder: Path) -> list[str]:
     """The names of the files in `folder` that make up a base."""
-    return sorted(place.name for place in folder.iterdir() if BASE_FILES.matches(place.name))
+    return sorted(path.name for path in folder.iterdir() if BASE_FILES.matches(path.name))

