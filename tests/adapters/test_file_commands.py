@@ -9,6 +9,7 @@ from typing import Any, NamedTuple
 
 import pytest
 
+from damage import flip_last_bit
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.versions import AdapterVersion, list_adapters
 from modelyard.cli.adapters import diff, export, import_, verify
@@ -65,8 +66,7 @@ def test_verify_names_each_fault_and_ends_with_1(
     adopt(saved_adapter)
     spoilt = adopt(save_adapter(r=4))
     path = spoilt.path / "tokenizer.json"
-    path.chmod(0o640)
-    path.write_bytes(path.read_bytes()[:-1] + b" ")
+    flip_last_bit(path)
     ended = models("verify", "--all")
     assert ended.code == 1
     assert ended.out.splitlines()[:2] == ["demo@1  whole, and fits its base", "demo@2  2 problems"]

@@ -17,6 +17,7 @@ import numpy as np
 import pytest
 from recorded_progress import RecordedProgress
 
+from damage import flip_last_bit
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, cache_folder
@@ -180,7 +181,7 @@ def test_the_fingerprint_follows_what_decides_the_vectors(
         encoder_fingerprint(project, settings_for(tiny_encoder, document_prefix="chunk: ")),
     }
     weights = copy / "model.safetensors"
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    flip_last_bit(weights)
     others.add(encoder_fingerprint(project, settings_for(copy)))
     assert len(others | {first}) == 5
 
@@ -391,7 +392,7 @@ def test_damaged_weights_are_found_before_many_texts_are_embedded(
     monkeypatch.setenv("MODELS_WHEELS", str(packaged().parent))
     open_encoder(project, wheel_settings())
     (weights,) = (cache_folder() / "encoders" / "tiny").glob("*/model.safetensors")
-    weights.write_bytes(weights.read_bytes()[:-1] + b"\x01")
+    flip_last_bit(weights)
     with pytest.raises(EncoderUnavailable, match="changed or damaged"):
         open_encoder(project, wheel_settings(), for_bulk=True)
 

@@ -8,6 +8,7 @@ from typing import Any
 
 import pytest
 
+from damage import flip_last_bit
 from modelyard.core.layout import Project, cache_folder
 from modelyard.core.progress import Silent
 from modelyard.weights.files import UnreadableWeights, fingerprint_weights
@@ -34,10 +35,8 @@ def pulled(project: Project, hub: Any, write_base_card: Callable[..., Path]) -> 
 
 
 def _flip_last_byte(path: Path, *, keep_time: bool) -> None:
-    data = bytearray(path.read_bytes())
     before = path.stat()
-    data[-1] ^= 1
-    path.write_bytes(data)
+    flip_last_bit(path)
     if keep_time:
         os.utime(path, ns=(before.st_atime_ns, before.st_mtime_ns))
 

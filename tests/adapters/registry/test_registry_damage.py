@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 from registry_samples import add_version, blob_of, pull, push, whole_versions
 
+from damage import flip_last_bit
 from modelyard.adapters.manifest import DamagedVersion
 from modelyard.adapters.registry.record import DamagedRegistry
 from modelyard.adapters.registry.registry import Registry, find_remote_version
@@ -18,8 +19,7 @@ from modelyard.core.layout import Project
 def test_a_damaged_version_is_not_pushed(here: Project, registry: Registry, store: Path) -> None:
     version = add_version(here, "run-1")
     weights = version.path / "adapter_model.safetensors"
-    weights.chmod(0o600)
-    weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+    flip_last_bit(weights)
     with pytest.raises(DamagedVersion):
         push(here, version, registry)
     assert not (store / "adapters").exists()
@@ -31,8 +31,7 @@ def test_a_file_that_changes_while_it_is_sent_is_not_kept(
     for size_bytes in (1000, 10_000_000):
         version = add_version(here, f"run-{size_bytes}", size_bytes=size_bytes)
         weights = version.path / "adapter_model.safetensors"
-        weights.chmod(0o600)
-        weights.write_bytes(weights.read_bytes()[:-1] + b"x")
+        flip_last_bit(weights)
         with monkeypatch.context() as patch:
             patch.setattr("modelyard.adapters.registry.push.require_intact", lambda *_: None)
             with pytest.raises(DamagedVersion, match="not as it was registered"):
