@@ -6,6 +6,7 @@ import ast
 import json
 import xml.etree.ElementTree as ElementTree
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -22,6 +23,7 @@ from modelyard.configs.checking.report import (
     verdict,
 )
 from modelyard.core.errors import Diagnostic, Level
+from modelyard.core.layout import Project
 
 FILE = "configs/language_models/gpt4_config.yaml"
 HOSTILE = "a <b> & \"c\" 'd' 100%,\x1b[31m\r\n::error::x]]>\x00\ud83d\ufffe ü"
@@ -53,8 +55,13 @@ def finding(
     return Diagnostic(message=message, where=where, level=level, code=code, hint=hint)
 
 
+_EMPTY = CheckReport(
+    project=Project(Path("/p")), in_project=True, files=(), findings=(), secrets=()
+)
+
+
 def report(*findings: Diagnostic, files: tuple[str, ...] = (FILE,)) -> CheckReport:
-    return CheckReport(files=files, findings=findings, secrets=())
+    return replace(_EMPTY, files=files, findings=findings)
 
 
 def test_a_line_says_where_what_and_what_to_do() -> None:
@@ -89,7 +96,7 @@ def test_a_secret_is_named_once_with_every_place() -> None:
         SecretUse(reference="env:KEY", where="c.yaml:2:1", available=True),
         SecretUse(reference="file:/run/key", where="a.yaml:3:1", available=False),
     )
-    assert list(secret_lines(CheckReport(files=(), findings=(), secrets=uses))) == [
+    assert list(secret_lines(replace(_EMPTY, secrets=uses))) == [
         "env:KEY: set (named in b.yaml:1:1, c.yaml:2:1)",
         "file:/run/key: not there (named in a.yaml:3:1)",
     ]

@@ -258,13 +258,12 @@ def _found_mistakes() -> str:
         init_project(project.root)
         for name, text in SAMPLES.items():
             (project.root / name).write_text(text)
-        catalogue = ConfigCatalogue(project)
-        report = check_configs(catalogue, [project.root / name for name in SAMPLES])
+        report = check_configs(ConfigCatalogue(project), [project.root / name for name in SAMPLES])
         # What is set depends on who makes this page.
         secrets = tuple(replace(use, available=False) for use in report.secrets)
         shown = io.StringIO()
         with redirect_stdout(shown):
-            draw_report(replace(report, secrets=secrets), catalogue)
+            draw_report(replace(report, secrets=secrets))
     files = [f"`{name}`:\n\n```yaml\n{text}```\n" for name, text in SAMPLES.items()]
     found = f"```\n{shown.getvalue().rstrip()}\n```\n"
     intro = "`models validate-config second_opinion code_review` reports:\n"

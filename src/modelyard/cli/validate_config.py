@@ -3,8 +3,7 @@
 from __future__ import annotations
 
 import sys
-from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated, Literal
 
 import typer
 
@@ -26,12 +25,6 @@ from modelyard.configs.checking.report import (
     verdict,
 )
 from modelyard.configs.kinds import ENVIRONMENTS
-
-if TYPE_CHECKING:
-    from modelyard.configs.checking.excerpt import SourceLine
-    from modelyard.configs.reading.catalogue import ConfigCatalogue
-
-_LARGEST_SHOWN_BYTES = 1_000_000
 
 Format = Literal["text", "json", "sarif", "junit", "github"]
 
@@ -84,19 +77,15 @@ def validate_config(
     junit:  JUnit XML, a test for each file
     github: workflow commands, which GitHub shows beside the lines of a pull request
     """
-    from modelyard.configs.checking.check import check_configs
-    from modelyard.configs.reading.catalogue import GivenConfigs, open_catalogue, select_configs
+    from modelyard.configs.checking.check import check_named
 
-    catalogue = open_catalogue(words or [])
-    report = check_configs(
-        catalogue,
-        select_configs(catalogue, words or []),
+    report = check_named(
+        words or [],
         environments=(environment,) if environment else ENVIRONMENTS,
         strict=strict,
-        unread=not words,
     )
-    _print(report, catalogue, output, strict)
-    if isinstance(catalogue, GivenConfigs):
+    _print(report, output, strict)
+    if not report.in_project:
         print_note("no project is around these files, so they can only name each other")
     print_note(verdict(report))
     if not report.valid or (strict and report.findings):
@@ -104,8 +93,7 @@ def validate_config(
         sys.exit(2)
 
 
-def _print(report: CheckReport, catalogue: ConfigCatalogue, output: Format, strict: bool) -> None:
-
+def _print(report: CheckReport, output: Format, strict: bool) -> None:
     if output == "json":
         print_json(build_facts(report, strict=strict))
     elif output == "sarif":
@@ -121,37 +109,18 @@ def _print(report: CheckReport, catalogue: ConfigCatalogue, output: Format, stri
 
         print_lines(github_lines(report))
     elif sys.stdout.isatty():
-        draw_report(report, catalogue)
+        draw_report(report)
     else:
         print_lines(map(finding_line, report.findings))
         print_lines(secret_lines(report))
 
 
-def draw_report(report: CheckReport, catalogue: ConfigCatalogue) -> None:
+def draw_report(report: CheckReport) -> None:
     """The findings with the lines that they are about, for a terminal."""
-    from modelyard.configs.checking.excerpt import excerpt
+    from modelyard.configs.checking.excerpt import findings_with_excerpts
 
-    files: dict[str, list[SourceLine]] = {}
-    for finding in report.findings:
-        file, line, column = finding.place
-        if file not in files:
-            files[file] = _lines_of(catalogue.project.root / file)
-        shown = None
-        if line <= len(files[file]):
-            shown = excerpt(files[file][line - 1], column, widest=excerpt_width())
+    for finding, shown in findings_with_excerpts(report, widest=excerpt_width()):
         print_finding(finding, shown)
     if secrets := list(secret_lines(report)):
         print_title("Secrets that these configs refer to")
         print_lines(f"  {line}" for line in secrets)
-
-
-def _lines_of(path: Path) -> list[SourceLine]:
-    """The lines of a file, or none when it cannot be shown: a finding says why."""
-    from modelyard.configs.checking.excerpt import source_lines
-
-    try:
-        if not path.is_file() or path.stat().st_size > _LARGEST_SHOWN_BYTES:
-            return []
-        return source_lines(path.read_text(encoding="utf-8-sig", errors="replace"))
-    except OSError:
-        return []

@@ -18,7 +18,13 @@ from modelyard.configs.checking.report import CheckReport, SecretUse
 from modelyard.configs.checking.view import ConfigSet, EnvironmentView
 from modelyard.configs.compare import mask_problems
 from modelyard.configs.kinds import ENVIRONMENTS
-from modelyard.configs.reading.catalogue import ConfigCatalogue, find_unread
+from modelyard.configs.reading.catalogue import (
+    ConfigCatalogue,
+    GivenConfigs,
+    find_unread,
+    open_catalogue,
+    select_configs,
+)
 from modelyard.configs.reading.document import HEADER_KEYS, Document, written_where
 from modelyard.configs.reading.references import secret_references
 from modelyard.configs.reading.shape import Shaped
@@ -32,6 +38,21 @@ _MOST_BYTES = 1_000_000
 """A larger file is refused whole; no part of it is checked."""
 _MOST_SECRETS = 100
 """Secrets reported of one file."""
+
+
+def check_named(
+    words: Sequence[str], *, environments: tuple[str, ...] = ENVIRONMENTS, strict: bool = False
+) -> CheckReport:
+    """Check the configs that files, folders, KIND/NAME and names choose; without words, all.
+
+    Raises InvalidInput for a word that names nothing and when there is no project, NoData when
+    there is no config at all. See check_configs.
+    """
+    catalogue = open_catalogue(words)
+    paths = select_configs(catalogue, words)
+    return check_configs(
+        catalogue, paths, environments=environments, strict=strict, unread=not words
+    )
 
 
 def check_configs(
@@ -73,6 +94,8 @@ def check_configs(
                     )
         findings += [_placed(finding, file) for finding in (*found, *_secrets_in(text, file))]
     return CheckReport(
+        project=catalogue.project,
+        in_project=not isinstance(catalogue, GivenConfigs),
         files=files,
         findings=tuple(_sorted(findings)),
         secrets=tuple(use for _, use in sorted(uses.items())),

@@ -1,4 +1,4 @@
-"""The line that a finding is about, and which part of it, without any secret."""
+"""The lines that findings are about, and which part of each, without any secret."""
 
 from __future__ import annotations
 
@@ -6,7 +6,10 @@ import re
 import unicodedata
 from collections.abc import Iterator
 from dataclasses import dataclass
+from pathlib import Path
 
+from modelyard.configs.checking.report import CheckReport
+from modelyard.core.errors import Diagnostic
 from modelyard.core.wording import visible_text
 from modelyard.secrets.detection import MASK, find_secrets, mask_secrets
 
@@ -16,6 +19,7 @@ _WORD = re.compile(r"\"[^\"]*\"|'[^']*'|[^\s:,\[\]{}#]+")
 _END_OF_KEY = re.compile("-----END [A-Z ]*-----")
 _TAB = "    "
 _DOTS = "..."
+_LARGEST_SHOWN_BYTES = 1_000_000
 
 
 @dataclass(frozen=True, slots=True)
@@ -38,6 +42,29 @@ class Excerpt:
     """Columns of a terminal before the place."""
     width: int
     """Columns that the place takes."""
+
+
+def findings_with_excerpts(
+    report: CheckReport, *, widest: int
+) -> Iterator[tuple[Diagnostic, Excerpt | None]]:
+    """Each finding with the line that it is about; None when there is nothing to show of it."""
+    files: dict[str, list[SourceLine]] = {}
+    for finding in report.findings:
+        file, line, column = finding.place
+        if file not in files:
+            files[file] = _read_lines(report.project.root / file)
+        known = line <= len(files[file])
+        yield finding, excerpt(files[file][line - 1], column, widest=widest) if known else None
+
+
+def _read_lines(path: Path) -> list[SourceLine]:
+    """The lines of a file, or none when it cannot be shown: a finding says why."""
+    try:
+        if not path.is_file() or path.stat().st_size > _LARGEST_SHOWN_BYTES:
+            return []
+        return source_lines(path.read_text(encoding="utf-8-sig", errors="replace"))
+    except OSError:
+        return []
 
 
 def source_lines(text: str) -> list[SourceLine]:

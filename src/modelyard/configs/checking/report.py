@@ -7,6 +7,7 @@ from dataclasses import asdict, dataclass
 from typing import Any
 
 from modelyard.core.errors import Diagnostic
+from modelyard.core.layout import Project
 from modelyard.core.wording import counted, visible_line
 
 
@@ -26,6 +27,10 @@ class SecretUse:
 class CheckReport:
     """Everything that one check found."""
 
+    project: Project
+    """The project; the paths in this report start at its folder."""
+    in_project: bool
+    """Whether there is one, and not only some files that can name each other."""
     files: tuple[str, ...]
     """The files that were checked."""
     findings: tuple[Diagnostic, ...]

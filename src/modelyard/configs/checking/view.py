@@ -36,12 +36,18 @@ class ConfigSet:
         self._names: dict[str, list[str]] = {}
         self._found: dict[tuple[str, str], Document | None] = {}
         in_place = frozenset(catalogue.paths())
-        for path in checked:
-            draft = catalogue.readable(
-                path
-            )  # all are read before the first is looked up by its name
-            if draft is not None and path not in in_place:
-                self._drafts.setdefault(_key(draft.kind.name, draft.name), []).append(path)
+        documents = []
+        for path in checked:  # all are read before the first is looked up by its name
+            try:
+                documents.append(catalogue.inspect(path))
+            except ModelyardError:
+                continue  # the check of this file reports it
+        for document in documents:
+            self.shaped(document)
+            if not document.problems and document.path not in in_place:
+                self._drafts.setdefault(_key(document.kind.name, document.name), []).append(
+                    document.path
+                )
 
     def paths_named(self, kind: str, name: str) -> list[Path]:
         """The files that give a config of a kind this name, drafts before all others."""
