@@ -14,10 +14,12 @@ from typing import Any
 import pytest
 
 from deploy_samples import edit, live_number, require_agreement, write_deploy_project
+from killed import fork
 from modelyard.cli.deploy_config import deploy_config
 from modelyard.cli.deployments import deployments
 from modelyard.cli.switch_config import switch_config
 from modelyard.core.layout import Project
+from modelyard.core.state import open_state
 
 Models = Callable[..., int]
 
@@ -68,6 +70,44 @@ def test_the_command_of_the_issue_in_ci_says_exactly_what_to_add(
         "Nothing to do: it is already live in production, with revision 1"
         in capsys.readouterr().out
     )
+
+
+def test_an_edit_between_plan_and_deployment_goes_nowhere_unasked(
+    models: Models, place: Project
+) -> None:
+    assert models(*GPT4, "--yes") == 0
+
+    def deploy_beside_an_edit() -> None:
+        left = ["60 seconds"]
+
+        def edit_once(event: str, _: object) -> None:
+            if event == "fcntl.flock" and left:  # the plan is made, the environment not held yet
+                edit(place, "language_models/gpt4_config", left.pop(), "1 minute 1 second")
+                edit(place, "language_models/gpt4_config", "30 seconds", "31 seconds")
+
+        sys.addaudithook(edit_once)
+        assert models(*GPT4) == 0  # as planned: nothing to do
+        assert not left
+
+    assert os.waitstatus_to_exitcode(os.waitpid(fork(deploy_beside_an_edit), 0)[1]) == 0
+    assert live_number(place, "production") == 1
+    require_agreement(place, "production")
+
+
+def test_a_cut_off_rollback_is_reported_as_completed_without_a_yes(
+    models: Models, place: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models(*GPT4, "--yes") == 0
+    assert models("deploy-config", "claude", "--env", "production", "--yes") == 0
+    back = ("deploy-config", "--rollback", "--to", "1", "--env", "production")
+    assert models(*back, "--yes") == 0
+    with open_state(place) as state:
+        state.execute("UPDATE config_revisions SET settled = 0 WHERE revision = 3")
+    capsys.readouterr()
+    assert models(*back, "--json") == 0
+    again = json.loads(capsys.readouterr().out)
+    assert (again["completed"], again["revision"]) == (True, 3)
+    assert live_number(place, "production") == 3
 
 
 def on_a_terminal(place: Project, answer: str, *words: str) -> tuple[int, str]:
@@ -195,6 +235,8 @@ def test_rollback_and_history(
     assert [row[0] for row in rows] == ["live", "2", "1"]
     assert "rollback to 1: -language_models/claude" in out
     assert "long texts" in out
+    assert models("deployments", "--json") == 0
+    assert [one["revision"] for one in json.loads(capsys.readouterr().out)] == [1, 2, 3]
     assert models("deployments", "--env", "production") == 0
     assert "Nothing was deployed yet in production." in capsys.readouterr().out
 

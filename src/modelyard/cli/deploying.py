@@ -83,11 +83,8 @@ def do_request(request: Request, environment: str, options: DeployOptions) -> No
         plan = propose(project, request, environment)
         if plan.changes:
             _confirm(plan, options)
-            done = carry_out(
-                project, plan.preconditions, reason=options.reason, wait_s=options.wait_s
-            )
-        else:
-            done = perform(project, request, environment, wait_s=options.wait_s)
+        # Not `perform`, which would plan again: what was not shown must not go live.
+        done = carry_out(project, plan.preconditions, reason=options.reason, wait_s=options.wait_s)
         _show_done(done, options)
     else:
         done = perform(project, request, environment, reason=options.reason, wait_s=options.wait_s)

@@ -38,8 +38,9 @@ def deployments(
 ) -> None:
     """List what was deployed, and find what was changed by hand.
 
-    Every revision of an environment, the newest first; without --env (and MODELS_ENV) of all.
-    `models config diff production@3 production` shows what differs between two.
+    Every revision of an environment; without --env (and MODELS_ENV) of all. The table shows the
+    newest first, JSON gives the oldest first. `models config diff production@3 production` shows
+    what differs between two.
 
     --drift compares the files under .models/deployed/ with what was written there: changed,
     missing and extra files, and a link that leads elsewhere. It exits with 4 when it finds any,
@@ -55,6 +56,7 @@ def deployments(
             "from_revision": for undo and rollback, "digest", "added": [label],
             "changed": [label], "removed": [label],
             "profiles": [{"domain", "before", "after"}]}];
+          the oldest revision of an environment first;
           with --drift: [{"environment", "revision", "files": [{"path", "what": "changed",
             "missing", "extra", "unreadable" or "link", "settings": [{"key", "change",
             "before": as deployed, "after": as the file says}]}]}]

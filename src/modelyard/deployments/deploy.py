@@ -81,6 +81,8 @@ def carry_out(
     with hold_environment(project, bound.environment, wait_s=wait_s) as held:
         number, live = running_snapshot(project, bound.environment)
         if number and live.digest == snapshot_digest(bound.contents, bound.profiles):
+            if completed := _done_already(held, bound.request):
+                return completed
             plan = build_plan(replace(bound, from_revision=number), live, live)
         else:
             plan = propose(project, bound.request, bound.environment)
