@@ -21,7 +21,7 @@ from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput
 from modelyard.core.files import folder_size_bytes, remove_folder, sweep_staging
 from modelyard.core.layout import Project
-from modelyard.core.state import open_state
+from modelyard.core.state import open_state, read_state
 
 KEEP_NEWEST = 3
 
@@ -108,12 +108,9 @@ def _reasons_to_keep(
 
 def load_pins(project: Project) -> dict[str, dict[int, str | None]]:
     """The pinned versions of every adapter, each with its reason."""
-    if not project.state_db.exists():
-        return {}
     pins: dict[str, dict[int, str | None]] = {}
-    with open_state(project) as state:
-        for row in state.execute("SELECT * FROM pins ORDER BY adapter, version"):
-            pins.setdefault(row["adapter"], {})[row["version"]] = row["reason"]
+    for row in read_state(project, "SELECT * FROM pins ORDER BY adapter, version"):
+        pins.setdefault(row["adapter"], {})[row["version"]] = row["reason"]
     return pins
 
 

@@ -1,8 +1,9 @@
 """The link in models/trained/ to the active version: moved in one rename, with its history.
 
 A move writes a pending row, moves the link, and settles the row. A process killed in between leaves
-a pending row; the next move or reading of the history compares it with the link, and settles or
-deletes it. So the link is always right, and the history follows it.
+a pending row; the next move compares it with the link, and settles or deletes it, and a reader of
+the history compares it too, and changes nothing. So the link is always right, and the history
+follows it.
 """
 
 from __future__ import annotations
@@ -17,9 +18,10 @@ from modelyard.core.clock import utc_now
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import replace_link, sweep_staging
 from modelyard.core.layout import Project
-from modelyard.core.state import open_state
+from modelyard.core.state import open_state, read_state
 
-_READER_WAIT_S = 5.0
+_MOVES = "SELECT * FROM pointer_moves WHERE adapter = ?"
+_ALL_MOVES = f"{_MOVES} ORDER BY sequence"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,24 +101,24 @@ def plan_move(
 
 
 def pointer_history(project: Project, adapter: str) -> list[PointerMove]:
-    """Every move of an adapter's link, oldest first."""
+    """Every move of an adapter's link, oldest first. Changes nothing.
+
+    What a killed process left pending counts as moved when the link points there.
+    """
     project.trained_link(adapter)  # checks the name
-    if not project.state_db.exists():
-        return []
-    with open_state(project) as state:
-        if _moves(state, adapter, settled=False):
-            # Another process may be moving it; a broken link stops moves, not readers.
-            with suppress(ModelyardError), adapter_lock(project, adapter, wait_s=_READER_WAIT_S):
-                _recover(project, state, adapter)
-        return _moves(state, adapter, settled=True)
+    while True:
+        rows = read_state(project, _ALL_MOVES, (adapter,))
+        if all(row["settled"] for row in rows):
+            return [_move(row) for row in rows]
+        active = None
+        with suppress(ModelyardError):  # a broken link stops moves, not readers
+            active = active_number(project, adapter)
+        if read_state(project, _ALL_MOVES, (adapter,)) == rows:
+            return [_move(row) for row in rows if row["settled"] or row["to_version"] == active]
 
 
-def _moves(state: sqlite3.Connection, adapter: str, *, settled: bool) -> list[PointerMove]:
-    rows = state.execute(
-        "SELECT * FROM pointer_moves WHERE adapter = ? AND settled = ? ORDER BY sequence",
-        (adapter, settled),
-    )
-    return [PointerMove(**{key: row[key] for key in set(row.keys()) - {"settled"}}) for row in rows]
+def _move(row: sqlite3.Row) -> PointerMove:
+    return PointerMove(**{key: row[key] for key in set(row.keys()) - {"settled"}})
 
 
 def _recover(project: Project, state: sqlite3.Connection, adapter: str) -> PointerMove | None:
@@ -125,7 +127,8 @@ def _recover(project: Project, state: sqlite3.Connection, adapter: str) -> Point
     Call it under the adapter's lock.
     """
     completed = None
-    for move in _moves(state, adapter, settled=False):
+    pending = state.execute(f"{_MOVES} AND settled = 0 ORDER BY sequence", (adapter,))
+    for move in map(_move, pending.fetchall()):
         if active_number(project, adapter) == move.to_version:
             _settle(state, move.sequence)
             completed = move

@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 import sqlite3
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
-from contextlib import AbstractContextManager, contextmanager
+from collections.abc import Mapping, Sequence
+from contextlib import AbstractContextManager
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
@@ -21,7 +21,7 @@ from modelyard.core.clock import utc_now
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, NoData, ProblemsFound
 from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project, check_name
-from modelyard.core.state import open_state, transaction
+from modelyard.core.state import open_state, read_state, transaction
 from modelyard.core.wording import visible_text
 from modelyard.settings.build import build_settings
 from modelyard.settings.converters import Where
@@ -172,11 +172,10 @@ def record_feedback(
     different = list(dict.fromkeys(rows))
     ids: list[int] = []
     if dry_run:
-        with _reading(project) as state:
-            new = [row for row in different if state is None or not _is_recorded(state, row)]
+        new = [row for row in different if not read_state(project, _RECORDED, asdict(row))]
     else:
         with open_state(project) as state, transaction(state):
-            new = [row for row in different if not _is_recorded(state, row)]
+            new = [row for row in different if not state.execute(_RECORDED, asdict(row)).fetchone()]
             ids = [_insert(state, row) for row in new]
     return FeedbackAdded(
         ids=tuple(ids),
@@ -197,28 +196,13 @@ def list_feedback(
     return _select(project, " AND ".join(conditions) or "1", {"org": org})
 
 
-@contextmanager
-def _reading(project: Project) -> Iterator[sqlite3.Connection | None]:
-    """The state, or None where nothing was ever recorded, because a reader creates no files."""
-    if not project.state_db.exists():
-        yield None
-        return
-    with open_state(project) as state:
-        yield state
-
-
 def _select(project: Project, condition: str, values: Mapping[str, Any]) -> tuple[FeedbackRow, ...]:
-    with _reading(project) as state:
-        if state is None:
-            return ()
-        found = state.execute(f"SELECT * FROM feedback WHERE {condition} ORDER BY id", values)
-        return tuple(FeedbackRow(**dict(row)) for row in found)
+    found = read_state(project, f"SELECT * FROM feedback WHERE {condition} ORDER BY id", values)
+    return tuple(FeedbackRow(**dict(row)) for row in found)
 
 
-def _is_recorded(state: sqlite3.Connection, row: Feedback) -> bool:
-    same = " AND ".join(f"{field.name} IS :{field.name}" for field in fields(Feedback))
-    query = f"SELECT 1 FROM feedback WHERE {same} LIMIT 1"
-    return state.execute(query, asdict(row)).fetchone() is not None
+_SAME = " AND ".join(f"{field.name} IS :{field.name}" for field in fields(Feedback))
+_RECORDED = f"SELECT 1 FROM feedback WHERE {_SAME} LIMIT 1"
 
 
 def _insert(state: sqlite3.Connection, row: Feedback) -> int:

@@ -10,7 +10,7 @@ import os
 import shutil
 import sqlite3
 import threading
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -80,6 +80,9 @@ _MIGRATIONS = (
     """,
 )
 """One script per schema version; a shipped script is never edited, only followed by another."""
+
+Values = tuple[Any, ...] | Mapping[str, Any]
+"""What a query is given: in the order of its `?`, or by the names of its `:name`."""
 
 _MIGRATION_WAIT_S = 60.0
 _OF_THE_DISK = ("SQLITE_IOERR", "SQLITE_CANTOPEN")
@@ -230,7 +233,7 @@ _parent_connections: list[sqlite3.Connection] = []
 """Connections from before a fork: a child must not even close them."""
 
 
-def read_state(project: Project, query: str, values: tuple[Any, ...] = ()) -> list[sqlite3.Row]:
+def read_state(project: Project, query: str, values: Values = ()) -> list[sqlite3.Row]:
     """The rows of a query; none when nothing was recorded yet.
 
     Raises ModelyardError when the file is damaged, or was written by a newer modelyard.
@@ -268,9 +271,7 @@ def _open(project: Project, path: str, file: tuple[int, int]) -> _Kept:
     return kept
 
 
-def _read_unwritable(
-    project: Project, query: str, values: tuple[Any, ...]
-) -> list[sqlite3.Row] | None:
+def _read_unwritable(project: Project, query: str, values: Values) -> list[sqlite3.Row] | None:
     """The rows, from a disk that is full or read-only; None when there is no way to read them.
 
     SQLite wants to write a file beside one in WAL mode even to read it. Where no -wal is there,
