@@ -2,7 +2,9 @@ from __future__ import annotations
 
 import json
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
+from dataclasses import replace
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from typing import Any
@@ -20,12 +22,9 @@ from modelyard.encoders import (
     endpoint_encoder,
     open_encoder,
 )
-from modelyard.encoders.endpoint_encoder import (
-    ATTEMPTS,
-    QUERY_ATTEMPTS,
-    UNREACHED_ATTEMPTS,
-    RateLimiter,
-)
+from modelyard.encoders.endpoint_encoder import CHUNK_RETRIES, QUERY_RETRIES
+
+ATTEMPTS, QUERY_ATTEMPTS = CHUNK_RETRIES.attempts, QUERY_RETRIES.attempts
 
 KEY = "test-key-0123456789"
 
@@ -40,6 +39,8 @@ class EmbeddingServer(ThreadingHTTPServer):
         self.asked: list[tuple[str, str | None, dict[str, Any]]] = []
         self.answers: list[tuple[int, dict[str, str], str]] = []
         """What to answer the next requests with, instead of vectors."""
+        self.answer: Callable[[dict[str, Any]], tuple[int, dict[str, str], str]] | None = None
+        """What to answer a request by its body, instead of vectors."""
         self.spoil: Any = None
         """A function over the rows of an answer."""
 
@@ -59,6 +60,8 @@ class _Handler(BaseHTTPRequestHandler):
         self.server.asked.append((self.path, self.headers.get("Authorization"), body))
         if self.server.answers:
             return self._send(*self.server.answers.pop(0))
+        if self.server.answer is not None:
+            return self._send(*self.server.answer(body))
         rows = [
             {"index": place, "embedding": [float(len(text)), float(ord(text[0])), 1.0]}
             for place, text in enumerate(body["input"])
@@ -79,8 +82,9 @@ class _Handler(BaseHTTPRequestHandler):
 
 @pytest.fixture
 def server(monkeypatch: pytest.MonkeyPatch) -> Iterator[EmbeddingServer]:
-    monkeypatch.setattr(endpoint_encoder, "_FIRST_WAIT_S", 0.001)
-    monkeypatch.setattr(endpoint_encoder, "_LONGEST_WAIT_S", 0.01)
+    for name in ("CHUNK_RETRIES", "QUERY_RETRIES"):
+        quick = replace(getattr(endpoint_encoder, name), first_wait_s=0.001, longest_wait_s=0.01)
+        monkeypatch.setattr(endpoint_encoder, name, quick)
     monkeypatch.setenv("no_proxy", "*")
     monkeypatch.setenv("EMBEDDING_KEY", KEY)
     server = EmbeddingServer()
@@ -246,19 +250,69 @@ def test_nobody_there_is_said(project: Project, server: EmbeddingServer) -> None
     asked = settings_for(server, endpoint="http://127.0.0.1:1/v1")
     with pytest.raises(EncoderUnavailable, match="cannot be reached"):
         open_encoder(project, asked).encode_query("abc")
-    with pytest.raises(EncoderUnavailable, match=rf"\({UNREACHED_ATTEMPTS} attempts\)"):
+    with pytest.raises(
+        EncoderUnavailable, match=rf"\({CHUNK_RETRIES.unreached_attempts} attempts\)"
+    ):
         open_encoder(project, asked).encode(["abc"])
 
 
-def test_a_minutes_allowance_of_requests_and_tokens_is_kept() -> None:
-    limiter = RateLimiter(RateLimits(requests_per_minute=2, tokens_per_minute=100))
-    assert limiter._delay_s(500, 0.0) == 0.0  # larger than the allowance: alone
-    limiter._sent.append((0.0, 60))
-    assert limiter._delay_s(40, 1.0) == 0.0
-    assert limiter._delay_s(41, 1.0) == pytest.approx(59.0, abs=0.01)
-    limiter._sent.append((2.0, 1))
-    assert limiter._delay_s(1, 3.0) == pytest.approx(57.0, abs=0.01)
-    assert limiter._delay_s(1, 60.5) == 0.0
+def test_the_wait_that_a_server_asks_for_is_kept(project: Project, server: EmbeddingServer) -> None:
+    server.answers = [(429, {"retry-after-ms": "150"}, "slow down")]
+    began = time.monotonic()
+    open_encoder(project, settings_for(server)).encode_query("abc")
+    assert time.monotonic() - began >= 0.15
+    assert len(server.asked) == 2
+
+
+def test_a_server_that_asks_for_hours_is_given_up_and_the_wait_said(
+    project: Project, server: EmbeddingServer
+) -> None:
+    server.answers = [(429, {"Retry-After": "7200"}, "limit of the day")]
+    with pytest.raises(EncoderUnavailable, match=r"limit of the day \(1 attempt\)") as caught:
+        open_encoder(project, settings_for(server)).encode(["abc"])
+    assert "in 7,200 seconds" in str(caught.value.hint)
+    assert len(server.asked) == 1
+
+
+def test_a_used_up_quota_is_not_tried_again(project: Project, server: EmbeddingServer) -> None:
+    server.answers = [(429, {}, '{"error": {"code": "insufficient_quota"}}')]
+    with pytest.raises(EncoderUnavailable, match="HTTP 429") as caught:
+        open_encoder(project, settings_for(server)).encode(["abc"])
+    assert "plan" in str(caught.value.hint)
+    assert len(server.asked) == 1
+
+
+def test_a_batch_that_fails_ends_the_waits_of_the_others(
+    project: Project, server: EmbeddingServer
+) -> None:
+    """The others would wait five minutes, and the test with them."""
+    refused = threading.Event()
+
+    def answer(body: dict[str, Any]) -> tuple[int, dict[str, str], str]:
+        if body["input"][0] == "wait":
+            refused.set()
+            return 429, {"Retry-After": "299"}, "slow down"
+        refused.wait(10)
+        return 400, {}, "no such model"
+
+    server.answer = answer
+    encoder = open_encoder(project, settings_for(server, batch_size=1))
+    with pytest.raises(EncoderUnavailable, match="HTTP 400"):
+        encoder.encode(["bad", "wait"])
+
+
+def test_no_more_requests_are_sent_in_a_minute_than_the_config_allows(
+    project: Project, server: EmbeddingServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    quick = replace(QUERY_RETRIES, deadline_s=1)
+    monkeypatch.setattr(endpoint_encoder, "QUERY_RETRIES", quick)
+    limits = RateLimits(requests_per_minute=2)
+    encoder = open_encoder(project, settings_for(server, limits=limits))
+    encoder.encode(["abc"])
+    encoder.encode_query("abc")
+    with pytest.raises(EncoderUnavailable, match="no room for a request"):
+        encoder.encode_query("abc")
+    assert len(server.asked) == 2
 
 
 def test_another_address_or_model_is_another_encoder(

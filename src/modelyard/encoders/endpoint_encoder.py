@@ -7,39 +7,49 @@ from __future__ import annotations
 
 import json
 import os
-import random
 import threading
-import time
 import urllib.error
 import urllib.request
-from collections import deque
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from functools import partial
 from http.client import HTTPException, HTTPMessage
-from typing import IO, Any
+from typing import IO
 
 import numpy as np
 
 from modelyard.configs.kinds.embedding_models import Encoder
-from modelyard.configs.kinds.language_models import RateLimits
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
+from modelyard.core.wording import counted
 from modelyard.encoders.encoder import OnProgress, Vectors
+from modelyard.pacing import (
+    Failure,
+    GaveUp,
+    Pacer,
+    Pause,
+    RetryPolicy,
+    call_with_retries,
+    is_temporary,
+    pause,
+    read_asked_wait_s,
+)
 from modelyard.secrets.forms import find_secret_forms
 from modelyard.weights.encoders import EncoderUnavailable
 
-ATTEMPTS = 12
-"""Attempts of a request for chunks, over about two minutes: providers count by the minute."""
-UNREACHED_ATTEMPTS = 6
-"""Attempts where nobody answers, over a quarter of a minute: the address may be wrong."""
-QUERY_ATTEMPTS = 4
-"""Attempts of a query, for which somebody waits."""
-_FIRST_WAIT_S, _LONGEST_WAIT_S, _LONGEST_ASKED_WAIT_S = 0.5, 20.0, 120.0
+CHUNK_RETRIES = RetryPolicy(attempts=12, unreached_attempts=7)
+"""For chunks, tried for about two minutes: providers count by the minute."""
+QUERY_RETRIES = RetryPolicy(
+    attempts=4, unreached_attempts=4, longest_asked_wait_s=20, deadline_s=120
+)
+"""For a query, for which somebody waits; a minute of it may be its turn in a long evaluation."""
 _TIMEOUT_S = 60.0
-_WINDOW_S = 60.0
+_SHORTEST_TIMEOUT_S = 1.0
 _BYTES_PER_TOKEN = 3
 """A low estimate, since the provider's tokenizer is not known: prose has more, code about this."""
 _SHOWN_CHARACTERS = 200
+_QUOTA_USED_UP = "insufficient_quota"
+"""A code beside HTTP 429 that means money, not speed."""
 
 
 class EndpointEncoder:
@@ -55,7 +65,11 @@ class EndpointEncoder:
         self.dimensions = settings.dimensions
         self._url = settings.endpoint.rstrip("/") + "/embeddings"
         self._project, self._settings = project, settings
-        self._limiter = RateLimiter(settings.limits)
+        self._pacer = Pacer(
+            requests_per_minute=settings.limits.requests_per_minute,
+            tokens_per_minute=settings.limits.tokens_per_minute,
+            concurrent_requests=settings.limits.concurrent_requests,
+        )
         self._opener = urllib.request.build_opener(_NoRedirect)
 
     def encode(self, texts: Sequence[str], *, on_progress: OnProgress | None = None) -> Vectors:
@@ -65,19 +79,22 @@ class EndpointEncoder:
         batches = [sent[start : start + size] for start in range(0, len(sent), size)]
         parts: list[Vectors] = [np.empty((0, self.dimensions), np.float32)]
         pool = ThreadPoolExecutor(self._settings.limits.concurrent_requests)
+        stop = threading.Event()
+        request = partial(self._request, retries=CHUNK_RETRIES, pause=stop.wait)
         try:
-            for part in pool.map(self._request, batches):
+            for part in pool.map(request, batches):
                 parts.append(part)
                 if on_progress is not None:
                     on_progress(len(part))
         finally:
+            stop.set()  # threads that wait to try again need not: one of them has given up
             pool.shutdown(cancel_futures=True)
         return np.concatenate(parts)
 
     def encode_query(self, text: str) -> Vectors:
         """A query as float32 [dimensions], of length one."""
         sent = self._truncate(self._settings.query_prefix + text)
-        vector: Vectors = self._request([sent], attempts=QUERY_ATTEMPTS)[0]
+        vector: Vectors = self._request([sent], retries=QUERY_RETRIES)[0]
         return vector
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
@@ -89,42 +106,55 @@ class EndpointEncoder:
         data = text.encode("utf-8", "replace")[: self._settings.max_tokens * _BYTES_PER_TOKEN]
         return data.decode("utf-8", "ignore") or " "
 
-    def _request(self, texts: Sequence[str], *, attempts: int = ATTEMPTS) -> Vectors:
+    def _request(
+        self, texts: Sequence[str], *, retries: RetryPolicy, pause: Pause = pause
+    ) -> Vectors:
         body = json.dumps(
             {"model": self._settings.model, "input": list(texts), "encoding_format": "float"}
         ).encode()
-        for attempt in range(1, attempts + 1):
-            self._limiter.wait(sum(self.count_tokens(texts)))
-            key = self._key()
-            try:
-                answer = self._post(body, key)
-            except urllib.error.HTTPError as error:
-                with error:
-                    said = _readable(error, key)
-                reason = f"HTTP {error.code}: {said}"
-                if error.code not in (408, 409, 429) and error.code < 500:
-                    raise self._unavailable(reason, hint=_hint_for(error.code)) from None
-                asked_s = _retry_after_s(error.headers)
-            except (OSError, HTTPException) as error:
-                reason, asked_s = _without(f"it cannot be reached: {error}", key), None
-                attempts = min(attempts, max(attempt, UNREACHED_ATTEMPTS))
-            else:
-                return self._vectors(answer, len(texts))
-            if attempt >= attempts:
-                break
-            wait_s = min(_LONGEST_WAIT_S, _FIRST_WAIT_S * 2 ** (attempt - 1))
-            time.sleep(asked_s if asked_s is not None else wait_s * random.uniform(0.75, 1.25))
+        result = call_with_retries(
+            partial(self._attempt, body),
+            retries,
+            self._pacer,
+            tokens=sum(self.count_tokens(texts)),
+            pause=pause,
+        )
+        if not isinstance(result, GaveUp):
+            return self._vectors(result, len(texts))
+        failure = result.failure
+        if not failure.is_temporary:
+            raise self._unavailable(failure.reason, hint=_hint_for(failure.status))
+        asked = failure.asked_wait_s
         raise self._unavailable(
-            f"{reason} ({attempt} attempts)",
-            hint="run the same command again later; what was embedded is kept",
+            f"{failure.reason} ({counted(result.attempts, 'attempt')})",
+            hint="run the same command again "
+            f"{f'in {asked:,.0f} seconds' if asked else 'later'}; what was embedded is kept",
         )
 
-    def _post(self, body: bytes, key: str | None) -> bytes:
+    def _attempt(self, body: bytes, left_s: float) -> bytes | Failure:
+        """The answer to one request, or why there is none."""
+        key = self._key()
+        try:
+            return self._post(body, key, max(min(_TIMEOUT_S, left_s), _SHORTEST_TIMEOUT_S))
+        except urllib.error.HTTPError as error:
+            said = _without(_body_of(error), key)
+            temporary = is_temporary(error.code, error.headers.get)
+            return Failure(
+                reason=f"HTTP {error.code}: {_readable(error.code, said, has_key=bool(key))}",
+                is_temporary=temporary and _QUOTA_USED_UP not in said,
+                status=error.code,
+                asked_wait_s=read_asked_wait_s(error.headers.get),
+            )
+        except (OSError, HTTPException) as error:
+            reason = _without(f"it cannot be reached: {error}", key)
+            return Failure(reason=reason, is_temporary=True)
+
+    def _post(self, body: bytes, key: str | None, timeout_s: float) -> bytes:
         headers = {"Content-Type": "application/json", "User-Agent": "modelyard"}
         if key is not None:
             headers["Authorization"] = f"Bearer {key}"
         request = urllib.request.Request(self._url, body, headers, method="POST")
-        with self._opener.open(request, timeout=_TIMEOUT_S) as answer:
+        with self._opener.open(request, timeout=timeout_s) as answer:
             return bytes(answer.read())
 
     def _vectors(self, answer: bytes, count: int) -> Vectors:
@@ -182,35 +212,6 @@ class EndpointEncoder:
         )
 
 
-class RateLimiter:
-    """Keeps the requests and tokens of each minute within what the provider allows; thread-safe."""
-
-    def __init__(self, limits: RateLimits) -> None:
-        self._limits = limits
-        self._lock = threading.Lock()
-        self._sent: deque[tuple[float, int]] = deque()
-
-    def wait(self, tokens: int) -> None:
-        """Wait until a request of so many tokens may be sent, and count it."""
-        while True:
-            with self._lock:
-                delay_s = self._delay_s(tokens, time.monotonic())
-                if delay_s <= 0:
-                    self._sent.append((time.monotonic(), tokens))
-                    return
-            time.sleep(delay_s)
-
-    def _delay_s(self, tokens: int, now: float) -> float:
-        while self._sent and self._sent[0][0] <= now - _WINDOW_S:
-            self._sent.popleft()
-        requests, allowed = self._limits.requests_per_minute, self._limits.tokens_per_minute
-        full = requests is not None and len(self._sent) >= requests
-        used = sum(count for _, count in self._sent)
-        # One request that is larger than the allowance goes alone.
-        full = full or (allowed is not None and bool(self._sent) and used + tokens > allowed)
-        return self._sent[0][0] + _WINDOW_S - now + 0.001 if full else 0.0
-
-
 class _NoRedirect(urllib.request.HTTPRedirectHandler):
     """Refuses redirects, which would take the key to another host: they are raised as errors."""
 
@@ -226,11 +227,19 @@ class _NoRedirect(urllib.request.HTTPRedirectHandler):
         return None
 
 
-def _readable(error: urllib.error.HTTPError, key: str | None) -> str:
+def _body_of(error: urllib.error.HTTPError) -> str:
+    """The beginning of what the server said with its status; nothing where that breaks off."""
+    try:
+        with error:
+            return error.read(4096).decode("utf-8", "replace")
+    except (OSError, HTTPException):
+        return ""
+
+
+def _readable(status: int, said: str, *, has_key: bool) -> str:
     """What the server answered, in one line; nothing for a refused key, since it may quote it."""
-    if error.code in (401, 403):
-        return "it refuses the key" if key else "it asks for a key"
-    said = _without(error.read(4096).decode("utf-8", "replace"), key)
+    if status in (401, 403):
+        return "it refuses the key" if has_key else "it asks for a key"
     for _, start, end in sorted(find_secret_forms(said), reverse=True, key=lambda form: form[1]):
         said = f"{said[:start]}***{said[end:]}"
     return " ".join(said.split())[:_SHOWN_CHARACTERS]
@@ -249,19 +258,15 @@ def _miscounted(places: Sequence[int], count: int) -> str:
     return f"it numbered a vector {wrong[0]}, where {count} texts are numbered 0 to {count - 1}"
 
 
-def _hint_for(status: int) -> str:
+def _hint_for(status: int | None) -> str:
     match status:
         case 401 | 403:
             return "check `api_key` of the encoder, and what the key may do"
         case 404:
             return "check `endpoint` (it ends before /embeddings) and `model`"
+        case 429:
+            return "check the provider's plan and what is left of it; trying again does not help"
         case 301 | 302 | 303 | 307 | 308:
             return "name the address that it leads to as `endpoint`; redirects are not followed"
         case _:
             return "check `model`, `max_tokens` and `batch_size` of the encoder"
-
-
-def _retry_after_s(headers: Any) -> float | None:
-    """The seconds that the server asked to wait, up to two minutes; None where it did not."""
-    asked = str(headers.get("Retry-After", "")) if headers is not None else ""
-    return min(float(asked), _LONGEST_ASKED_WAIT_S) if asked.isdigit() else None
