@@ -161,12 +161,12 @@ def test_a_parent_that_does_not_exist_is_refused(flowers: Project) -> None:
 
 def test_the_parent_is_the_version_that_was_in_use_when_the_run_began(trained: Project) -> None:
     from modelyard.adapters.promote import promote_version
-    from modelyard.training.continuing import pin_parent
+    from modelyard.training.continuing import pin_models
 
     promote_version(trained, load_version(trained, "flowers", 1))
     flags = {"dataset": "trees", "parent": "flowers"}
     spec = load_spec(config=None, assignments=["base_model=tiny"], flags=flags)
-    assert pin_parent(trained, spec).parent == "flowers@1"
+    assert pin_models(trained, spec).parent == "flowers@1"
     assert (spec.adapter, spec.experiment) == ("flowers", "flowers-trees")
 
 

@@ -117,3 +117,11 @@ def test_a_card_may_stand_for_a_hosted_looking_name_of_ones_own(
 ) -> None:
     write_base_card("gpt-4-at-home", {"kind": "path", "path": "weights"})
     assert find_base(project, "gpt-4-at-home").sources == (PathSource(path="weights"),)
+
+
+def test_a_base_is_named_with_its_kind_too_and_never_another_kind(project: Project) -> None:
+    assert find_base(project, "base:tiny").name == "tiny"
+    with pytest.raises(InvalidInput, match=r"called 'tinny' \(did you mean 'tiny'\?\)"):
+        find_base(project, "base:tinny")
+    with pytest.raises(InvalidInput, match="names an adapter, where a base model belongs"):
+        find_base(project, "adapter:demo")

@@ -7,7 +7,6 @@ know what the files of a version mean.
 from __future__ import annotations
 
 import os
-import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
@@ -32,10 +31,10 @@ from modelyard.core.files import (
     write_atomic,
 )
 from modelyard.core.layout import Project, is_name
+from modelyard.records.modelref import ModelRef, version_number
 
 CARD_NAME = "TRAINING_INFO.md"
 
-_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 _FILE_MODE = 0o440
 _FOLDER_MODE = 0o750
 
@@ -72,7 +71,7 @@ def version_numbers(project: Project, adapter: str) -> list[int]:
     home = project.contain(project.adapter_versions(adapter), "adapter")
     if not home.is_dir():
         return []
-    return sorted(int(path.name) for path in home.iterdir() if _NUMBER.fullmatch(path.name))
+    return sorted(filter(None, (version_number(path.name) for path in home.iterdir())))
 
 
 def highest_number(project: Project, adapter: str) -> int:
@@ -89,7 +88,7 @@ def highest_number(project: Project, adapter: str) -> int:
         text = "0"
     except (OSError, UnicodeDecodeError) as error:
         raise DamagedVersion(f"cannot be read: {error}", where=project.show(record)) from error
-    if text != "0" and not _NUMBER.fullmatch(text):
+    if text != "0" and version_number(text) is None:
         raise DamagedVersion(
             "should hold the highest number a version ever had", where=project.show(record)
         )
@@ -143,13 +142,14 @@ def active_number(project: Project, adapter: str) -> int | None:
             hint="move it away, then promote a version",
         ) from error
     home = os.path.relpath(project.adapter_versions(adapter), link.parent)
-    if str(target.parent) != home or not _NUMBER.fullmatch(target.name):
+    number = version_number(target.name)
+    if str(target.parent) != home or number is None:
         raise ModelyardError(
             f"points to {target}, which is no version of {adapter}",
             where=project.show(link),
             hint="remove the link, then promote a version",
         )
-    return int(target.name)
+    return number
 
 
 def resolve_version(project: Project, reference: str) -> AdapterVersion:
@@ -162,13 +162,14 @@ def resolve_version(project: Project, reference: str) -> AdapterVersion:
 
 def resolve_number(project: Project, reference: str) -> tuple[str, int]:
     """The adapter and number of `resolve_version`; reads no file of the version."""
-    adapter, at, asked = reference.partition("@")
+    named = ModelRef.parse(reference, kind="adapter")
+    adapter, asked = named.name, named.version
     numbers = require_numbers(project, adapter)
     versions = ", ".join(f"{adapter}@{number}" for number in numbers)
-    if at:
-        if not _NUMBER.fullmatch(asked) or int(asked) not in numbers:
-            raise InvalidInput(f"there is no {reference}", hint=f"there are: {versions}")
-        return adapter, int(asked)
+    if asked is not None:
+        if asked not in numbers:
+            raise InvalidInput(f"there is no {adapter}@{asked}", hint=f"there are: {versions}")
+        return adapter, asked
     number = active_number(project, adapter)
     if number is None:
         raise InvalidInput(

@@ -6,7 +6,6 @@ it. Does not know how a dataset is prepared from rows.
 
 from __future__ import annotations
 
-import re
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -23,12 +22,12 @@ from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project, check_name
 from modelyard.core.state import open_state, read_state, transaction
 from modelyard.core.wording import visible_text
+from modelyard.records.modelref import ModelRef
 from modelyard.settings.build import build_settings
 from modelyard.settings.converters import Where
 
 _TEXTS = ("prompt", "answer", "correction")
 _LONGEST_TEXT = 1_000_000
-_VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _UNUSED = "used_in IS NULL"
 
 
@@ -147,19 +146,10 @@ def _wrong_text(key: str, text: str) -> str | None:
         if key == "org":
             check_name(text, "organisation")
         if key == "adapter":
-            _check_reference(text)
+            ModelRef.parse(text, kind="adapter")
     except InvalidInput as error:
         return f"{error.message}; {error.hint}"
     return None
-
-
-def _check_reference(text: str) -> None:
-    name, at, version = text.partition("@")
-    check_name(name, "adapter")
-    if at and not _VERSION.fullmatch(version):
-        raise InvalidInput(
-            f"{text!r} names no version", hint="write NAME or NAME@VERSION, such as support@3"
-        )
 
 
 # The rows in state.db.

@@ -97,6 +97,7 @@ def show_base(
     """
     project = find_project()
     card = find_base(project, name)
+    name = card.name
     with showing_progress() as progress:
         base = locate_base(project, name, progress=progress)
         if verify and base is None:
@@ -158,6 +159,7 @@ def pull_base(
 
     project = find_project()
     card = find_base(project, name)
+    name = card.name
     with showing_progress() as progress:
         found = (
             None if force else locate_base(project, name, progress=progress, remember=not dry_run)

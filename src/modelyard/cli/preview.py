@@ -39,10 +39,10 @@ def preview_run(
 ) -> None:
     """`--check` and `--dry-run`: examine everything; fetch and write nothing."""
     from modelyard.adapters.versions import highest_number
-    from modelyard.training.continuing import pin_parent
+    from modelyard.training.continuing import pin_models
     from modelyard.training.preview import NEEDS_BASE, find_inputs, look_ahead
 
-    spec = pin_parent(project, spec)
+    spec = pin_models(project, spec)
     with showing_progress() as progress:
         found = find_inputs(project, spec, progress=progress)
         preview = (

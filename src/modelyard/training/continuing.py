@@ -23,17 +23,17 @@ from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, Prob
 from modelyard.core.layout import Project
 from modelyard.training.memory import BaseShape, load_base_shape
 from modelyard.training.spec import FineTuneSpec
+from modelyard.weights.catalogue import named_base
 from modelyard.weights.local import LocalBase
 
 _NEW, _OLD = "new", "old"
 """How groups of evaluation rows are called, before a colon and the rows' own group."""
 
 
-def pin_parent(project: Project, spec: FineTuneSpec) -> FineTuneSpec:
-    """The spec with `parent` as NAME@V; NAME alone means the active version."""
-    if spec.parent is None:
-        return spec
-    return replace(spec, parent=resolve_version(project, spec.parent).name)
+def pin_models(project: Project, spec: FineTuneSpec) -> FineTuneSpec:
+    """The spec with `base_model` as a bare NAME and `parent` as NAME@V, the active version's."""
+    parent = spec.parent and resolve_version(project, spec.parent).name
+    return replace(spec, base_model=named_base(spec.base_model), parent=parent)
 
 
 def load_rows(project: Project, spec: FineTuneSpec) -> tuple[ChatDataset, AdapterVersion | None]:

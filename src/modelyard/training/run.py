@@ -44,7 +44,7 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.settings.cards import write_card
 from modelyard.settings.fields import settings_mapping
-from modelyard.training.continuing import evaluate_old_rows, pin_parent
+from modelyard.training.continuing import evaluate_old_rows, pin_models
 from modelyard.training.experiment import (
     Experiment,
     StopRequest,
@@ -97,7 +97,7 @@ def fine_tune(
     training cannot succeed, Interrupted when a signal stopped it after a checkpoint.
     """
     what = f"experiment {spec.experiment}"
-    spec = pin_parent(project, spec)
+    spec = pin_models(project, spec)
     with exclusive_lock(project.lock("experiment", spec.experiment), what=what, wait_s=wait_s):
         inputs = load_inputs(project, spec, progress=progress, offline=offline)
         identity = build_identity(

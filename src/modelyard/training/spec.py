@@ -15,9 +15,10 @@ from typing import Any
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.fine_tuning import FineTuning
 from modelyard.configs.reading.document import Resolved
-from modelyard.core.errors import Diagnostic, ProblemsFound
+from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound
 from modelyard.core.layout import check_name
 from modelyard.deployments.running import running_config
+from modelyard.records.modelref import ModelRef
 from modelyard.settings.build import build_settings
 from modelyard.settings.yaml_files import parse_value
 
@@ -115,10 +116,18 @@ def _fill_names(values: dict[str, Any]) -> None:
     # A dataset that is missing or no text is a problem of its own; what follows from it is none.
     name = _name_after(dataset if isinstance(dataset, str) else "")
     parent = values.get("parent")
-    continued = parent.partition("@")[0] if isinstance(parent, str) else None
+    continued = _adapter_named(parent) if isinstance(parent, str) else None
     values.setdefault("adapter", continued or name)
     adapter = values["adapter"] if isinstance(values["adapter"], str) else _name_after("")
     values.setdefault("experiment", _name_after(f"{adapter}-{name}") if continued else adapter)
+
+
+def _adapter_named(parent: str) -> str | None:
+    """The adapter of the version to continue from; None for what names none, refused later."""
+    try:
+        return ModelRef.parse(parent, kind="adapter").name
+    except InvalidInput:
+        return None
 
 
 def _name_after(dataset: str) -> str:

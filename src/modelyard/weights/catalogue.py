@@ -14,6 +14,7 @@ from typing import Annotated, Any
 
 from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound, did_you_mean
 from modelyard.core.layout import Project
+from modelyard.records.modelref import ModelRef
 from modelyard.settings.build import build_settings
 from modelyard.settings.cards import load_card
 from modelyard.settings.marks import Pattern, Range
@@ -134,7 +135,7 @@ def load_catalogue(project: Project) -> dict[str, BaseCard]:
     """Every card of the project by name. Raises ProblemsFound with what is wrong in all of them."""
     cards: dict[str, BaseCard] = {}
     problems: list[Diagnostic] = []
-    for name in _card_names(project):
+    for name in base_names(project):
         try:
             cards[name] = _load_base_card(project, name)
         except InvalidInput as error:
@@ -144,9 +145,12 @@ def load_catalogue(project: Project) -> dict[str, BaseCard]:
     return cards
 
 
-def find_base(project: Project, name: str) -> BaseCard:
-    """The card of one base. Raises InvalidInput when there is none, or it is not valid."""
-    names = _card_names(project)
+def find_base(project: Project, reference: str) -> BaseCard:
+    """The card of the base that `NAME` or `base:NAME` names.
+
+    Raises InvalidInput when there is none, or it is not valid.
+    """
+    names, name = base_names(project), named_base(reference)
     if name in names:
         return _load_base_card(project, name)
     listed = f"base models here: {', '.join(names)}" if names else "this project has no base models"
@@ -161,7 +165,15 @@ def find_base(project: Project, name: str) -> BaseCard:
     )
 
 
-def _card_names(project: Project) -> list[str]:
+def named_base(reference: str) -> str:
+    """The name in `NAME` or `base:NAME`. Raises InvalidInput for a reference of another kind."""
+    if ":" in reference or "@" in reference:
+        return ModelRef.parse(reference, kind="base").name
+    return reference  # a name, or what no base is called: `find_base` says which are near
+
+
+def base_names(project: Project) -> list[str]:
+    """The names of all bases that have a card, which may not be valid."""
     return sorted(card.parent.name for card in project.bases.glob("*/MODEL_INFO.md"))
 
 

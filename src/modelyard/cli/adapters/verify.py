@@ -20,6 +20,7 @@ from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.layout import Project, find_project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
+from modelyard.records.modelref import ModelRef
 
 if TYPE_CHECKING:
     from modelyard.weights.local import LocalBase
@@ -85,10 +86,9 @@ def verify(
 
 def _chosen(project: Project, name: str | None, every: bool) -> list[tuple[str, int]]:
     if every:
-        if name is not None and "@" in name:
-            raise InvalidInput("--all takes an adapter's name without a version")
         if name is not None:
-            return [(name, number) for number in require_numbers(project, name)]
+            adapter = _adapter_without_version(name)
+            return [(adapter, number) for number in require_numbers(project, adapter)]
         return [
             (adapter, number)
             for adapter in list_adapters(project)
@@ -99,13 +99,22 @@ def _chosen(project: Project, name: str | None, every: bool) -> list[tuple[str, 
     return [resolve_number(project, name)]
 
 
+def _adapter_without_version(name: str) -> str:
+    named = ModelRef.parse(name, kind="adapter")
+    if named.version is not None:
+        raise InvalidInput("--all takes an adapter's name without a version")
+    return named.name
+
+
 def _verify_pointers(project: Project, name: str | None) -> list[dict[str, Any]]:
     """A result for each adapter whose link is wrong."""
     from modelyard.adapters.verify import verify_pointer
 
     return [
         _result(adapter, problems, None)
-        for adapter in (list_adapters(project) if name is None else [name])
+        for adapter in (
+            list_adapters(project) if name is None else [_adapter_without_version(name)]
+        )
         if (problems := verify_pointer(project, adapter))
     ]
 

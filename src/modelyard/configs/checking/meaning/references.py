@@ -13,6 +13,7 @@ from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.kinds import KINDS
 from modelyard.configs.reading.references import ConfigReference, references
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, did_you_mean, dotted
+from modelyard.records.modelref import ModelRef, version_number
 
 _MOST_LISTED = 8
 _MOST_COMPARED = 100
@@ -74,8 +75,14 @@ def _is_task(reference: ConfigReference, view: EnvironmentView) -> bool:
 
 
 def _check_base(reference: ConfigReference, view: EnvironmentView) -> Iterator[Diagnostic]:
-    known = sorted(card.parent.name for card in view.project.bases.glob("*/MODEL_INFO.md"))
-    if reference.target not in known:
+    from modelyard.weights.catalogue import base_names
+
+    known = base_names(view.project)
+    try:
+        name = ModelRef.parse(reference.target, kind="base").name
+    except InvalidInput:
+        name = ""
+    if name not in known:
         hint = "to add one, write models/base/NAME/MODEL_INFO.md"
         yield _unknown(reference, "base model", known, hint)
 
@@ -97,22 +104,29 @@ def _folders_in(folder: Path) -> list[str]:
 
 
 def _check_adapter(reference: ConfigReference, view: EnvironmentView) -> Iterator[Diagnostic]:
-    name, at, number = reference.target.partition("@")
     project = view.project
     known = _folders_in(project.versions)
+    try:
+        named = ModelRef.parse(reference.target, kind="adapter")
+    except InvalidInput as error:
+        message = f"'{dotted(reference.path)}' names no adapter: {error.message}"
+        yield problem(reference.path, "unknown-reference", message, error.hint)
+        return
+    name, version = named.name, named.version
     if name not in known:
         yield _unknown(reference, "adapter", known, "`models fine-tune` makes one")
         return
     try:
-        numbers = _folders_in(project.adapter_versions(name))
+        numbers = sorted(
+            filter(None, map(version_number, _folders_in(project.adapter_versions(name))))
+        )
         is_active = project.trained_link(name).is_symlink()
     except (ModelyardError, OSError):
         return  # `models adapters verify` says what is wrong there
-    if at and number not in numbers:
-        versions = sorted(int(version) for version in numbers if version.isdigit())
-        known = [f"{name}@{version}" for version in versions]
+    if version is not None and version not in numbers:
+        known = [f"{name}@{number}" for number in numbers]
         yield _unknown(reference, "adapter version", known)
-    elif not at and not is_active:
+    elif version is None and not is_active:
         yield problem(
             reference.path,
             "unknown-reference",
