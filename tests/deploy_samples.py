@@ -10,7 +10,7 @@ from modelyard.core.layout import Project
 from modelyard.deployments.deploy import Deployment, deployment_request, perform, switch_request
 from modelyard.deployments.drift import find_drift
 from modelyard.deployments.plan import Request
-from modelyard.deployments.revisions import find_live, link_leads_to, list_revisions
+from modelyard.deployments.revisions import REVISIONS, find_live, list_revisions
 
 CONFIGS = {
     "language_models/gpt4_config": """\
@@ -142,7 +142,7 @@ def require_agreement(project: Project, environment: str = "test") -> None:
     numbers = [revision.number for revision in list_revisions(project, environment)]
     assert numbers == list(range(1, number + 1))
     if number:
-        assert link_leads_to(project, environment, number)
+        assert REVISIONS.leads_to(project, environment, number)
         assert find_drift(project, environment).files == ()
     else:
         assert not os.path.lexists(project.deployed(environment))

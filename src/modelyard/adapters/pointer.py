@@ -1,27 +1,31 @@
 """The link in models/trained/ to the active version: moved in one rename, with its history.
 
-A move writes a pending row, moves the link, and settles the row. A process killed in between leaves
-a pending row; the next move compares it with the link, and settles or deletes it, and a reader of
-the history compares it too, and changes nothing. So the link is always right, and the history
-follows it.
+The link is always right, and the history agrees with it: see `core.journal`.
 """
 
 from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
-from dataclasses import asdict, dataclass, replace
+from contextlib import contextmanager
+from dataclasses import dataclass, replace
 
 from modelyard.adapters.versions import AdapterVersion, active_number, adapter_lock
 from modelyard.core.clock import utc_now
-from modelyard.core.errors import ModelyardError
-from modelyard.core.files import replace_link, sweep_staging
+from modelyard.core.files import sweep_staging
+from modelyard.core.journal import Journal
 from modelyard.core.layout import Project
 from modelyard.core.state import open_state, read_state
 
-_MOVES = "SELECT * FROM pointer_moves WHERE adapter = ?"
-_ALL_MOVES = f"{_MOVES} ORDER BY sequence"
+_JOURNAL = Journal(
+    table="pointer_moves",
+    owner="adapter",
+    order="sequence",
+    points_to="to_version",
+    link=Project.trained_link,
+    target=Project.adapter_version,
+)
+_COLUMNS = ("adapter", "action", "from_version", "to_version", "reason", "moved_at")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,8 +61,8 @@ def hold_pointer(project: Project, adapter: str, *, wait_s: float) -> Iterator[P
     with adapter_lock(project, adapter, wait_s=wait_s):
         sweep_staging(link.parent, link.name)
         with open_state(project) as state:
-            completed = _recover(project, state, adapter)
-        yield completed
+            completed = _JOURNAL.recover(project, state, adapter)
+        yield _as_move(completed) if completed else None
 
 
 def move_pointer(
@@ -71,16 +75,9 @@ def move_pointer(
     move = plan_move(project, version.adapter, version.number, action=action, reason=reason)
     if not move.moved:
         return move
+    row = {column: getattr(move, column) for column in _COLUMNS}
     with open_state(project) as state:
-        inserted = state.execute(
-            "INSERT INTO pointer_moves "
-            "(adapter, action, from_version, to_version, reason, moved_at, settled) "
-            "VALUES (:adapter, :action, :from_version, :to_version, :reason, :moved_at, 0)",
-            asdict(move),
-        )
-        replace_link(project.trained_link(version.adapter), version.path)
-        _settle(state, inserted.lastrowid)
-    return replace(move, sequence=inserted.lastrowid)
+        return replace(move, sequence=_JOURNAL.move(project, state, row))
 
 
 def plan_move(
@@ -106,36 +103,11 @@ def pointer_history(project: Project, adapter: str) -> list[PointerMove]:
     What a killed process left pending counts as moved when the link points there.
     """
     project.trained_link(adapter)  # checks the name
-    while True:
-        rows = read_state(project, _ALL_MOVES, (adapter,))
-        if all(row["settled"] for row in rows):
-            return [_move(row) for row in rows]
-        active = None
-        with suppress(ModelyardError):  # a broken link stops moves, not readers
-            active = active_number(project, adapter)
-        if read_state(project, _ALL_MOVES, (adapter,)) == rows:
-            return [_move(row) for row in rows if row["settled"] or row["to_version"] == active]
+    newest = _JOURNAL.newest(project, adapter)
+    query = "SELECT * FROM pointer_moves WHERE adapter = ? AND sequence <= ? ORDER BY sequence"
+    rows = read_state(project, query, (adapter, newest["sequence"])) if newest else []
+    return [_as_move(row) for row in rows]
 
 
-def _move(row: sqlite3.Row) -> PointerMove:
-    return PointerMove(**{key: row[key] for key in set(row.keys()) - {"settled"}})
-
-
-def _recover(project: Project, state: sqlite3.Connection, adapter: str) -> PointerMove | None:
-    """Settle or delete what a killed process left pending; returns the move that was settled.
-
-    Call it under the adapter's lock.
-    """
-    completed = None
-    pending = state.execute(f"{_MOVES} AND settled = 0 ORDER BY sequence", (adapter,))
-    for move in map(_move, pending.fetchall()):
-        if active_number(project, adapter) == move.to_version:
-            _settle(state, move.sequence)
-            completed = move
-        else:
-            state.execute("DELETE FROM pointer_moves WHERE sequence = ?", (move.sequence,))
-    return completed
-
-
-def _settle(state: sqlite3.Connection, sequence: int | None) -> None:
-    state.execute("UPDATE pointer_moves SET settled = 1 WHERE sequence = ?", (sequence,))
+def _as_move(row: sqlite3.Row) -> PointerMove:
+    return PointerMove(sequence=row["sequence"], **{column: row[column] for column in _COLUMNS})

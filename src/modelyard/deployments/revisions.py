@@ -1,8 +1,7 @@
 """The revisions of an environment in state.db.
 
-A revision is everything that is live at once. Its row is written before the link in
-.models/deployed/ moves, and settled after; while it is not settled, the link says whether it is
-live. So a reader needs one row, and no two readers disagree.
+A revision is everything that is live at once. Its row and the link in .models/deployed/ change
+together (see `core.journal`), so a reader needs one row, and no two readers disagree.
 """
 
 from __future__ import annotations
@@ -24,10 +23,10 @@ from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
 from modelyard.core.files import (
     exclusive_lock,
     remove_place,
-    replace_link,
     staged_folder,
     sweep_staging,
 )
+from modelyard.core.journal import Journal
 from modelyard.core.layout import Project
 from modelyard.core.state import open_state, read_state, transaction
 from modelyard.deployments.snapshot import (
@@ -93,35 +92,20 @@ def check_environment(environment: str) -> str:
     )
 
 
-_NEWEST = (
-    "SELECT revision, digest, settled FROM config_revisions "
-    "WHERE environment = ? AND revision < ? ORDER BY revision DESC LIMIT 1"
+REVISIONS = Journal(
+    table="config_revisions",
+    owner="environment",
+    order="revision",
+    points_to="revision",
+    link=Project.deployed,
+    target=Project.deployed_revision,
 )
-_BEYOND_ALL = 2**62
 
 
 def find_live(project: Project, environment: str) -> Stamp | None:
     """The live revision, in one read of one row; None when there is none."""
-    while True:
-        newest = read_state(project, _NEWEST, (environment, _BEYOND_ALL))
-        if not newest:
-            return None
-        number, digest, settled = newest[0]
-        if settled or link_leads_to(project, environment, number):
-            return Stamp(number, digest)
-        earlier = read_state(project, _NEWEST, (environment, number))
-        # Read again when it was settled meanwhile and the link has moved to a newer one.
-        if read_state(project, _NEWEST, (environment, _BEYOND_ALL)) == newest:
-            return Stamp(*earlier[0][:2]) if earlier else None
-
-
-def link_leads_to(project: Project, environment: str, number: int) -> bool:
-    """Whether the link of an environment points to that revision's folder."""
-    link, folder = project.deployed(environment), project.deployed_revision(environment, number)
-    try:
-        return os.readlink(link) == os.path.relpath(folder, link.parent)  # noqa: PTH115
-    except OSError:
-        return False
+    newest = REVISIONS.newest(project, environment, "digest")
+    return Stamp(newest["revision"], newest["digest"]) if newest else None
 
 
 def load_revision(project: Project, environment: str, number: int | None = None) -> Revision:
@@ -134,7 +118,7 @@ def load_revision(project: Project, environment: str, number: int | None = None)
         raise not_deployed(environment)
     wanted = live.number if number is None else number
     query = "SELECT * FROM config_revisions WHERE environment = ? AND revision = ?"
-    rows = read_state(project, query, (environment, min(wanted, _BEYOND_ALL)))
+    rows = read_state(project, query, (environment, min(wanted, live.number)))
     if not rows or wanted > live.number:
         raise InvalidInput(
             f"{environment} has no revision {wanted}",
@@ -197,6 +181,22 @@ def as_revision(row: sqlite3.Row) -> Revision:
     )
 
 
+def _as_row(revision: Revision) -> dict[str, Any]:
+    """The row of config_revisions of a revision."""
+    return {
+        "environment": revision.environment,
+        "revision": revision.number,
+        "action": revision.action,
+        "created_at": revision.created_at,
+        "made_by": revision.made_by,
+        "reason": revision.reason,
+        "from_revision": revision.from_revision,
+        "snapshot": snapshot_facts(revision.configs, revision.profiles),
+        "digest": revision.digest,
+        "files": json.dumps(revision.files),
+    }
+
+
 def not_deployed(environment: str) -> NotDeployed:
     """The error of an environment in which nothing is live."""
     return NotDeployed(
@@ -251,9 +251,12 @@ class HeldEnvironment:
         folder = self.project.deployed_revision(self.environment, number)
         with staged_folder(folder) as staged:
             _write_files(staged, files)
-        _record(self.state, revision, snapshot)
-        replace_link(self.project.deployed(self.environment), folder)
-        _settle(self.state, self.environment, number)
+        with transaction(self.state):
+            self.state.executemany(
+                "INSERT OR IGNORE INTO config_contents (digest, content) VALUES (?, ?)",
+                [(content.digest, content.text) for content in snapshot.configs.values()],
+            )
+        REVISIONS.move(self.project, self.state, _as_row(revision))
         with suppress(OSError, ModelyardError):  # the revision is live; the next one cleans up
             _remove_others(self.project, self.environment, number)
         return revision
@@ -273,8 +276,10 @@ def hold_environment(
         exclusive_lock(lock, what=f"environment {environment}", wait_s=wait_s),
         open_state(project) as state,
     ):
-        completed = _recover(project, state, environment)
-        yield HeldEnvironment(project, environment, completed, state)
+        completed = REVISIONS.recover(project, state, environment)
+        _sweep(project, environment)
+        left = as_revision(completed) if completed else None
+        yield HeldEnvironment(project, environment, left, state)
 
 
 def _require_folders(project: Project, environment: str) -> None:
@@ -318,61 +323,6 @@ def _write_files(folder: Path, files: Mapping[str, str]) -> None:
         place.write_text(text, encoding="utf-8")
 
 
-def _record(state: sqlite3.Connection, revision: Revision, snapshot: Snapshot) -> None:
-    with transaction(state):
-        for content in snapshot.configs.values():
-            state.execute(
-                "INSERT OR IGNORE INTO config_contents (digest, content) VALUES (?, ?)",
-                (content.digest, content.text),
-            )
-        state.execute(
-            "INSERT INTO config_revisions (environment, revision, action, created_at, made_by, "
-            "reason, from_revision, snapshot, digest, files, settled) "
-            "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, 0)",
-            (
-                revision.environment,
-                revision.number,
-                revision.action,
-                revision.created_at,
-                revision.made_by,
-                revision.reason,
-                revision.from_revision,
-                snapshot_facts(revision.configs, revision.profiles),
-                revision.digest,
-                json.dumps(revision.files),
-            ),
-        )
-
-
-def _settle(state: sqlite3.Connection, environment: str, number: int) -> None:
-    state.execute(
-        "UPDATE config_revisions SET settled = 1 WHERE environment = ? AND revision = ?",
-        (environment, number),
-    )
-
-
-def _recover(project: Project, state: sqlite3.Connection, environment: str) -> Revision | None:
-    """Settle or delete the pending rows of killed processes; returns the revision settled.
-
-    Call it under the environment's lock.
-    """
-    completed = None
-    pending = state.execute(
-        "SELECT * FROM config_revisions WHERE environment = ? AND settled = 0", (environment,)
-    ).fetchall()
-    for row in pending:
-        if link_leads_to(project, environment, row["revision"]):
-            _settle(state, environment, row["revision"])
-            completed = as_revision(row)
-        else:
-            state.execute(
-                "DELETE FROM config_revisions WHERE environment = ? AND revision = ?",
-                (environment, row["revision"]),
-            )
-    _sweep(project, environment)
-    return completed
-
-
 def _sweep(project: Project, environment: str) -> None:
     """Remove the files of killed processes, except the folder that the link points to."""
     link = project.deployed(environment)
@@ -380,7 +330,7 @@ def _sweep(project: Project, environment: str) -> None:
     folder = project.deployed_revision(environment, 1).parent
     sweep_staging(folder, re.compile(rf"{environment}-\d+"))
     live = find_live(project, environment)
-    if live is None or link_leads_to(project, environment, live.number):
+    if live is None or REVISIONS.leads_to(project, environment, live.number):
         _remove_others(project, environment, live.number if live else 0)
 
 
