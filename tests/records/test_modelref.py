@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from modelyard.core.errors import InvalidInput
@@ -71,9 +71,11 @@ def test_where_one_kind_belongs_a_bare_name_is_of_it_and_others_are_refused() ->
         ModelRef.parse("tiny@1", kind="base")
 
 
+seeded = settings(database=None, derandomize=True, max_examples=200, deadline=None)
 names = st.from_regex(r"[a-z0-9][a-z0-9_-]{0,20}", fullmatch=True)
 
 
+@seeded
 @given(
     st.one_of(
         st.builds(ModelRef, st.sampled_from([None, *KIND_WORDS]), names),
@@ -84,6 +86,7 @@ def test_text_and_value_are_one(reference: ModelRef) -> None:
     assert ModelRef.parse(str(reference)) == reference
 
 
+@seeded
 @given(st.text(max_size=30) | st.from_regex(r"[a-z]{0,8}[:/@]?[a-z0-9.]{0,8}@?[0-9]{0,11}"))
 def test_any_text_is_a_reference_or_refused(text: str) -> None:
     try:
