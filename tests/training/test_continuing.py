@@ -153,6 +153,16 @@ def test_the_data_of_another_organisation_cannot_continue_an_adapter(
     assert resolve_version(flowers, "flowers@1").manifest.org == "acme"
 
 
+def test_an_adapter_never_gets_versions_of_two_organisations(finished: Project) -> None:
+    write_dataset(finished, "trees", flower_rows(24, start=500), org="acme")
+    for look in ((), ("--check",)):
+        ended = run_here(*continuing(*look))
+        assert ended.returncode == 2
+        assert "flowers@1: belongs to none, and the new version would belong" in ended.stderr
+    assert run_here(*continuing("--adapter", "acme-flowers")).returncode == 0
+    assert resolve_version(finished, "acme-flowers@1").manifest.org == "acme"
+
+
 def test_a_parent_that_does_not_exist_is_refused(flowers: Project) -> None:
     ended = run_here(*arguments("--from", "flowrs@1"))
     assert ended.returncode == 2

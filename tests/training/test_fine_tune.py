@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 import shutil
 from collections.abc import Callable
 from pathlib import Path
@@ -143,14 +144,23 @@ def test_every_way_to_train_ends_with_a_version(
     assert flowers.adapter_version("flowers", 1).is_dir()
 
 
-def test_quantisation_without_a_gpu_is_an_error_and_no_fall_back(flowers: Project) -> None:
+@pytest.mark.parametrize(
+    "given",
+    [{"extra": ("--quantize", "4bit")}, {"settings": ("compute.optimizer=adamw_8bit",)}],
+)
+@pytest.mark.parametrize("look", [(), ("--check",), ("--dry-run",)])
+def test_what_needs_a_gpu_is_refused_before_the_base_is_looked_for(
+    flowers: Project, given: dict[str, Any], look: tuple[str, ...]
+) -> None:
     import torch
 
     if torch.cuda.is_available():
         pytest.skip("this machine has a CUDA GPU")
-    ended = fine_tune("--quantize", "4bit")
+    card = flowers.base_card("tiny")
+    card.write_text(re.sub("path: .*", "path: nowhere", card.read_text()))
+    ended = run_here(*arguments(*look, *given.get("extra", ()), settings=given.get("settings", ())))
     assert ended.returncode == 2
-    assert "needs a CUDA GPU" in ended.stderr
+    assert "need" in ended.stderr and "CUDA GPU" in ended.stderr
 
 
 def test_version_and_experiment_carry_the_organisation_of_the_data(flowers: Project) -> None:

@@ -55,6 +55,11 @@ class Machine:
         return f"{self.device} · {self.threads} threads · {memory / 1e9:.0f} GB · {self.name}"
 
 
+def device_name() -> str:
+    """`cuda` or `cpu`: what models are computed on here."""
+    return "cuda" if torch.cuda.is_available() else "cpu"
+
+
 @cache
 def probe_machine() -> Machine:
     """Look at this machine once; takes well under a second."""
@@ -63,11 +68,12 @@ def probe_machine() -> Machine:
     torch.set_num_threads(1)
     fp32_gflops, bf16_gflops = measure_matmul_gflops([torch.float32, torch.bfloat16])
     torch.set_num_threads(threads)
-    cuda = torch.cuda.is_available()
+    device = device_name()
+    cuda = device == "cuda"
     memory = psutil.virtual_memory()
     limit = _cgroup_limit_bytes() or memory.total
     return Machine(
-        device="cuda" if cuda else "cpu",
+        device=device,
         name=torch.cuda.get_device_name() if cuda else cpu_name(),
         threads=threads,
         memory_bytes=min(memory.total, limit),
@@ -96,7 +102,7 @@ def measure_matmul_gflops(
     Uses the threads that torch is set to.
     """
     m, k, n = shape
-    device = "cuda" if torch.cuda.is_available() else "cpu"
+    device = device_name()
     pairs = [
         (torch.ones(m, k, dtype=dtype, device=device), torch.ones(n, k, dtype=dtype, device=device))
         for dtype in dtypes

@@ -11,7 +11,7 @@ from dataclasses import asdict, dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING, Any
 
-from modelyard.adapters.versions import AdapterVersion
+from modelyard.adapters.versions import AdapterVersion, list_versions
 from modelyard.chatdata.dataset import ChatDataset
 from modelyard.chatdata.report import DataReport, build_data_report
 from modelyard.chatdata.template import ChatTokenizer
@@ -78,6 +78,7 @@ def load_inputs(
 ) -> RunInputs:
     """Resolve the base, fetching it if it must be, and read the dataset's rows."""
     dataset, parent = load_rows(project, spec)
+    require_machine(spec)
     base = require_base(project, spec.base_model, progress=progress, offline=offline)
     return RunInputs(
         dataset=dataset, parent=parent, base=base, tokenizer=ChatTokenizer.load(base.path)
@@ -146,7 +147,7 @@ def run_preflight(
     )
     report = build_data_report(dataset, train, evaluation, max_length=max_length)
     problems = [*train.problems, *evaluation.problems, *report.problems]
-    problems += organisation_problems(spec, dataset, inputs.parent)
+    problems += organisation_problems(project, spec, dataset, inputs.parent)
     if problems:
         raise ProblemsFound(
             f"dataset {dataset.name} cannot be trained on: {counted(len(problems), 'problem')}",
@@ -189,14 +190,37 @@ def run_preflight(
     )
 
 
-def organisation_problems(
+def find_owner(
     spec: FineTuneSpec, dataset: ChatDataset, parent: AdapterVersion | None
+) -> str | None:
+    """The organisation that the new version will belong to; None for no organisation."""
+    return spec.org or dataset.org or (parent.manifest.org if parent else None)
+
+
+def organisation_problems(
+    project: Project, spec: FineTuneSpec, dataset: ChatDataset, parent: AdapterVersion | None
 ) -> list[Diagnostic]:
-    """What forbids training an adapter of one organisation on what belongs to another."""
+    """What forbids training an adapter of one organisation on what belongs to another.
+
+    Data and a parent of no organisation may be used by every organisation. An adapter's versions
+    all belong to the same organisation, or all to none.
+    """
     owners = [(spec.org, "--org"), (dataset.org, str(dataset.path))]
     if parent is not None:
         owners.append((parent.manifest.org, parent.name))
     known = [(org, where) for org, where in owners if org]
+    owner = find_owner(spec, dataset, parent)
+    present = next(iter(list_versions(project, spec.adapter)), None)
+    if present is not None and present.manifest.org != owner:
+        whose = f"organisation '{present.manifest.org}'" if present.manifest.org else "none"
+        problem = Diagnostic(
+            message=f"belongs to {whose}, and the new version would belong to "
+            + (f"organisation '{owner}'" if owner else "none"),
+            where=present.name,
+            hint="give the adapter another name with --adapter, or train on the same "
+            "organisation's data",
+        )
+        return [problem]
     return [
         Diagnostic(
             message=f"belongs to organisation '{org}', and the adapter to '{known[0][0]}'",
@@ -305,12 +329,14 @@ def _kernel_path(spec: FineTuneSpec, choices: Choices) -> KernelPath:
     return "fast" if plain else "mixed"
 
 
-def _require_possible(choices: Choices, shape: BaseShape, spec: FineTuneSpec) -> None:
-    if choices.quantize != "none":
-        from modelyard.inference.weights import require_quantization
+def require_machine(spec: FineTuneSpec) -> None:
+    """Refuse settings that this machine cannot carry out: before a base is fetched for them.
 
-        require_quantization(choices.quantize, choices.device)
-    if spec.compute.optimizer == "adamw_8bit" and choices.device != "cuda":
+    Raises InvalidInput with what is missing. torch is imported only for what needs a GPU.
+    """
+    if spec.compute.quantize in ("4bit", "8bit"):
+        _require_quantization(spec.compute.quantize, _device())
+    if spec.compute.optimizer == "adamw_8bit" and _device() != "cuda":
         raise InvalidInput(
             "8-bit optimizer states need a CUDA GPU, and this machine has none",
             where="compute.optimizer",
@@ -322,6 +348,23 @@ def _require_possible(choices: Choices, shape: BaseShape, spec: FineTuneSpec) ->
             where="keep.tensorboard",
             hint="install it with `pip install 'modelyard[tensorboard]'`",
         )
+
+
+def _device() -> str:
+    from modelyard.inference.machine import device_name
+
+    return device_name()
+
+
+def _require_quantization(quantize: str, device: str) -> None:
+    from modelyard.inference.weights import require_quantization
+
+    require_quantization(quantize, device)
+
+
+def _require_possible(choices: Choices, shape: BaseShape, spec: FineTuneSpec) -> None:
+    if choices.quantize != "none":
+        _require_quantization(choices.quantize, choices.device)
     known = ", ".join(shape.linear_shapes)
     if not spec.lora.targets:
         raise InvalidInput(

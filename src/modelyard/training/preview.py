@@ -34,7 +34,12 @@ from modelyard.training.experiment import (
     locate_run,
     require_same_run,
 )
-from modelyard.training.preflight import Choices, RunInputs, organisation_problems
+from modelyard.training.preflight import (
+    Choices,
+    RunInputs,
+    organisation_problems,
+    require_machine,
+)
 from modelyard.training.spec import FineTuneSpec
 from modelyard.weights.catalogue import BaseCard, find_base
 from modelyard.weights.local import locate_base
@@ -84,6 +89,7 @@ def find_inputs(project: Project, spec: FineTuneSpec, *, progress: Progress) -> 
     """
     dataset, parent = load_rows(project, spec)
     card = find_base(project, spec.base_model)
+    require_machine(spec)
     base = locate_base(project, spec.base_model, progress=progress, remember=False)
     if base is not None:
         inputs = RunInputs(
@@ -94,7 +100,7 @@ def find_inputs(project: Project, spec: FineTuneSpec, *, progress: Progress) -> 
         )
         return FoundInputs(dataset=dataset, card=card, run_inputs=inputs, warnings=())
     report = build_data_report(dataset, Tokenized(rows=()), max_length=spec.data.max_length)
-    if problems := [*report.problems, *organisation_problems(spec, dataset, parent)]:
+    if problems := [*report.problems, *organisation_problems(project, spec, dataset, parent)]:
         raise ProblemsFound(f"dataset {dataset.name} cannot be trained on", problems)
     return FoundInputs(
         dataset=dataset,

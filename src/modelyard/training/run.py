@@ -53,7 +53,13 @@ from modelyard.training.experiment import (
     open_experiment,
     require_known_device,
 )
-from modelyard.training.preflight import Preflight, RunInputs, load_inputs, run_preflight
+from modelyard.training.preflight import (
+    Preflight,
+    RunInputs,
+    find_owner,
+    load_inputs,
+    run_preflight,
+)
 from modelyard.training.report.page import ReportFacts, render_report
 from modelyard.training.spec import FineTuneSpec
 
@@ -133,7 +139,9 @@ def _compute(
         progress.warn(warning)
     write_json(experiment.data_report_file, asdict(check.report))
     experiment.note(
-        choices=asdict(check.choices), machine=machine.describe(), org=_find_owner(check)
+        choices=asdict(check.choices),
+        machine=machine.describe(),
+        org=find_owner(check.spec, check.dataset, check.parent),
     )
     if not experiment.trained.exists():
         _train(check, experiment, progress=progress)
@@ -235,7 +243,7 @@ def _register(
         fill=fill,
         manifest_facts={
             "run_key": experiment.run_key,
-            "org": _find_owner(check),
+            "org": find_owner(check.spec, check.dataset, check.parent),
             "base": {"name": base.name, "fingerprint": base.fingerprint},
             "data": {"name": check.dataset.name, "fingerprint": check.dataset.fingerprint},
             "template_hash": check.tokenizer.template_hash,
@@ -250,12 +258,6 @@ def _register(
             "parent": check.parent.name if check.parent else None,
         },
     )
-
-
-def _find_owner(check: Preflight) -> str | None:
-    """The organisation that the adapter belongs to: preflight has refused two different ones."""
-    parent_org = check.parent.manifest.org if check.parent else None
-    return check.spec.org or check.dataset.org or parent_org
 
 
 def _figures(evaluation: dict[str, Any]) -> dict[str, Any]:
