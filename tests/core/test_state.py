@@ -4,16 +4,18 @@ import os
 import sqlite3
 import subprocess
 import sys
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
 
 from killed import interruptions
 from modelyard.core import state
+from modelyard.core.database import Database, transaction
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import NoSpace
 from modelyard.core.layout import Project
-from modelyard.core.state import open_state, transaction
+from modelyard.core.state import open_state
 
 INSERT = (
     "INSERT INTO pointer_moves (adapter, action, to_version, moved_at, settled) "
@@ -24,6 +26,11 @@ INSERT = (
 @pytest.fixture
 def place(tmp_path: Path) -> Project:
     return Project(tmp_path / "project")
+
+
+def followed_by(script: str) -> Database:
+    """state.db with one more migration."""
+    return replace(state._STATE, migrations=(*state._STATE.migrations, script))
 
 
 def count(place: Project) -> int:
@@ -72,7 +79,7 @@ def test_a_later_schema_is_reached_step_by_step(
         UPDATE pointer_moves SET settled = 0;
     END;
     """
-    monkeypatch.setattr(state, "_MIGRATIONS", (*state._MIGRATIONS, later))
+    monkeypatch.setattr(state, "_STATE", followed_by(later))
     with open_state(place) as connection:
         connection.execute("INSERT INTO notes VALUES ('x')")
         row = connection.execute("SELECT reason, settled FROM pointer_moves").fetchone()
@@ -85,7 +92,7 @@ def test_a_migration_that_fails_changes_nothing(
     count(place)
     with monkeypatch.context() as patched:
         broken = "CREATE TABLE notes (text TEXT) STRICT; CREATE TABLE notes (text TEXT) STRICT;"
-        patched.setattr(state, "_MIGRATIONS", (*state._MIGRATIONS, broken))
+        patched.setattr(state, "_STATE", followed_by(broken))
         with pytest.raises(sqlite3.OperationalError, match="already exists"):
             count(place)
     with open_state(place) as connection:
@@ -168,6 +175,6 @@ def test_an_error_of_the_disk_never_advises_to_move_the_history_away(place: Proj
     count(place)
     error = sqlite3.OperationalError("disk I/O error")
     error.sqlite_errorname = "SQLITE_IOERR_WRITE"
-    with pytest.raises(ModelyardError) as caught, state.state_errors(place):
+    with pytest.raises(ModelyardError) as caught, state._STATE.errors(place):
         raise error
     assert "move it away" not in str(caught.value.hint)

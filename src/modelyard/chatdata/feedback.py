@@ -17,10 +17,11 @@ from typing import Any, Literal
 from modelyard.chatdata.reading import read_json_lines
 from modelyard.chatdata.row_formats import is_text, kind_of
 from modelyard.core.clock import utc_now
+from modelyard.core.database import transaction
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, NoData, ProblemsFound
 from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project, check_name
-from modelyard.core.state import open_state, read_state, transaction
+from modelyard.core.state import open_state, read_state
 from modelyard.core.wording import visible_text
 from modelyard.records.modelref import ModelRef
 from modelyard.settings.build import build_settings

@@ -19,6 +19,7 @@ from typing import Any, Literal, NamedTuple, cast
 
 from modelyard.configs.kinds import ENVIRONMENTS
 from modelyard.core.clock import utc_now
+from modelyard.core.database import transaction
 from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
 from modelyard.core.files import (
     exclusive_lock,
@@ -28,7 +29,7 @@ from modelyard.core.files import (
 )
 from modelyard.core.journal import Journal
 from modelyard.core.layout import Project
-from modelyard.core.state import open_state, read_state, transaction
+from modelyard.core.state import open_state, read_state
 from modelyard.deployments.snapshot import (
     Content,
     Snapshot,

@@ -15,11 +15,11 @@ from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager, suppress
 from pathlib import Path
 
+from modelyard.core.database import transaction
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import disk_errors, exclusive_lock, make_folder
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
-from modelyard.core.state import transaction
 from modelyard.retrieval.damage import IndexDamaged, index_errors
 from modelyard.retrieval.index_file import open_index
 

@@ -15,8 +15,8 @@ from dataclasses import astuple, dataclass, field
 from pathlib import Path
 
 from modelyard.core.clock import utc_now
+from modelyard.core.database import transaction
 from modelyard.core.files import STAGING_PREFIX, disk_errors, make_folder, sync_path
-from modelyard.core.state import transaction
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.damage import IndexDamaged, index_errors
 from modelyard.retrieval.index_file import (

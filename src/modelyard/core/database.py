@@ -1,0 +1,184 @@
+"""SQLite files of a project: WAL mode, migrated by numbered steps, failures that say what to do."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import sqlite3
+from collections.abc import Callable, Iterator
+from contextlib import closing, contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal
+
+from modelyard.core.errors import ModelyardError
+from modelyard.core.files import NoSpace, disk_errors, exclusive_lock, make_folder
+from modelyard.core.layout import Project
+
+_MIGRATION_WAIT_S = 60.0
+_OF_THE_DISK = ("SQLITE_IOERR", "SQLITE_CANTOPEN")
+_LEAST_FREE_BYTES = 65_536
+"""SQLite's shared memory file takes 32 kB, and a change a few pages."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Database:
+    """A file that every project has one of."""
+
+    name: str
+    """What its lock is named after."""
+    what: str
+    """What it holds, for messages."""
+    place: Callable[[Project], Path]
+    """Where it lies in a project."""
+    synchronous: Literal["FULL", "NORMAL"]
+    """FULL: a commit survives a power cut. NORMAL: the last ones may be undone by it, in order."""
+    migrations: tuple[str, ...]
+    """One script per schema version; a shipped script is never edited, only followed by another."""
+    if_damaged: str
+    """What to do when the file is damaged."""
+
+    @contextmanager
+    def open(self, project: Project) -> Iterator[sqlite3.Connection]:
+        """A connection, in autocommit mode; the file is created and migrated if need be.
+
+        Use `with transaction(connection):` for a change.
+        Raises ModelyardError when the file is damaged, or was written by a newer modelyard.
+        """
+        with self.errors(project), closing(self.connect(project)) as connection:
+            yield connection
+
+    def connect(self, project: Project, *, of_one_thread: bool = True) -> sqlite3.Connection:
+        """A connection that the caller closes; for connections kept long, else use `open`."""
+        path = self.place(project)
+        with disk_errors(path):
+            make_folder(path.parent)
+        connection = sqlite3.connect(
+            path, timeout=30, isolation_level=None, check_same_thread=of_one_thread
+        )
+        try:
+            connection.row_factory = sqlite3.Row
+            connection.execute(f"PRAGMA synchronous={self.synchronous}")
+            if _schema_version(connection) != len(self.migrations):
+                # SQLite does not wait for a second process that also turns WAL on; the lock does.
+                lock = project.lock(self.name, "db")
+                with exclusive_lock(lock, what=self.what, wait_s=_MIGRATION_WAIT_S):
+                    connection.execute("PRAGMA journal_mode=WAL")
+                    self._migrate(connection, project)
+        except BaseException:
+            connection.close()
+            raise
+        return connection
+
+    @contextmanager
+    def connect_unwritable(self, project: Project) -> Iterator[sqlite3.Connection | None]:
+        """A connection to a file on a disk that is full or read-only; None where there is no way.
+
+        SQLite wants to write a file beside one in WAL mode even to read it. Where no -wal is there,
+        all is in the file itself (https://sqlite.org/wal.html#read_only_databases). Such a
+        connection does not see later changes: close it soon.
+        """
+        path = self.place(project)
+        wal = path.with_name(f"{path.name}-wal")
+        try:
+            in_the_file = wal.stat().st_size == 0
+        except FileNotFoundError:
+            in_the_file = True
+        mode = "mode=ro&immutable=1" if in_the_file else "mode=ro"
+        address = f"{path.absolute().as_uri()}?{mode}"
+        with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
+            connection.row_factory = sqlite3.Row
+            try:
+                readable = _schema_version(connection) == len(self.migrations)
+            except sqlite3.Error:
+                readable = False  # what stood in the way of writing says more
+            yield connection if readable else None
+
+    @contextmanager
+    def errors(self, project: Project) -> Iterator[None]:
+        """Turn SQLite's failures into errors that say what to do."""
+        try:
+            yield
+        except sqlite3.Error as error:
+            folder = self.place(project).parent
+            name = getattr(error, "sqlite_errorname", "")
+            if name.startswith(("SQLITE_BUSY", "SQLITE_LOCKED")):
+                message, hint = "is in use by another process", "run the same command again"
+            elif name.startswith("SQLITE_FULL") or (
+                name.startswith(_OF_THE_DISK) and _is_full(folder)
+            ):
+                raise NoSpace(
+                    f"no space left on the disk of {folder}",
+                    hint="free some space and run the same command again",
+                ) from error
+            elif name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
+                message, hint = f"cannot be written: {error}", "check who owns it"
+                if _is_read_only(folder):
+                    hint = (
+                        "its disk is mounted read-only: what is there can be read, and not changed"
+                    )
+            elif name.startswith("SQLITE_IOERR"):
+                # Do not suggest moving it away: the file may be intact.
+                message = f"cannot be read or written: {error}"
+                hint = "check the disk and its free space, and run the same command again"
+            elif name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
+                message, hint = f"cannot be read: {error}", self.if_damaged
+            else:
+                raise
+            where = project.show(self.place(project))
+            raise ModelyardError(message, where=where, hint=hint) from error
+
+    def _migrate(self, connection: sqlite3.Connection, project: Project) -> None:
+        newest = len(self.migrations)
+        with transaction(connection):
+            found = _schema_version(connection)
+            if found > newest:
+                raise ModelyardError(
+                    f"was written by a newer modelyard (schema {found}, this one knows {newest})",
+                    where=project.show(self.place(project)),
+                    hint="update modelyard in this environment",
+                )
+            for script in self.migrations[found:]:
+                for statement in _statements(script):
+                    connection.execute(statement)
+            connection.execute(f"PRAGMA user_version = {newest}")
+
+
+@contextmanager
+def transaction(connection: sqlite3.Connection) -> Iterator[None]:
+    """All statements of the block are applied, or none."""
+    connection.execute("BEGIN IMMEDIATE")
+    with connection:
+        yield
+
+
+def cannot_write(error: sqlite3.Error) -> bool:
+    """Whether SQLite failed because it could not write; reading may still work."""
+    name = getattr(error, "sqlite_errorname", "")
+    return name.startswith((*_OF_THE_DISK, "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_PERM"))
+
+
+def _is_full(folder: Path) -> bool:
+    with suppress(OSError):
+        return shutil.disk_usage(folder).free < _LEAST_FREE_BYTES
+    return False
+
+
+def _is_read_only(folder: Path) -> bool:
+    with suppress(OSError):
+        return bool(os.statvfs(folder).f_flag & os.ST_RDONLY)
+    return False
+
+
+def _statements(script: str) -> Iterator[str]:
+    """The statements of a script; `executescript` would commit between them."""
+    pending = ""
+    for piece in script.split(";"):
+        pending += piece + ";"
+        if sqlite3.complete_statement(pending):
+            yield pending
+            pending = ""
+
+
+def _schema_version(connection: sqlite3.Connection) -> int:
+    return int(connection.execute("PRAGMA user_version").fetchone()[0])
