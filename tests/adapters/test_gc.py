@@ -59,8 +59,10 @@ def test_it_keeps_the_newest_the_active_one_and_the_one_before(six: Project) -> 
 
 def test_a_pinned_version_stays_until_it_is_unpinned(six: Project) -> None:
     assert pin_version(six, "demo", 1, reason="audited")
-    assert not pin_version(six, "demo", 1, reason="again")
-    assert load_pins(six) == {"demo": {1: "audited"}}
+    assert not pin_version(six, "demo", 1)
+    assert not pin_version(six, "demo", 1, reason="audited")
+    assert pin_version(six, "demo", 1, reason="released")
+    assert load_pins(six) == {"demo": {1: "released"}}
     assert collect_garbage(six, "demo", keep=1).kept[1] == "pinned"
     assert unpin_version(six, "demo", 1)
     assert not unpin_version(six, "demo", 1)

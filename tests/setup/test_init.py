@@ -116,6 +116,17 @@ def test_nothing_is_written_through_a_link_that_leaves_the_project(tmp_path: Pat
     assert list(elsewhere.iterdir()) == []
 
 
+@pytest.mark.parametrize("inside", ["datasets", "models/mine", ".models/x"])
+def test_a_project_is_not_made_in_the_folders_of_another(tmp_path: Path, inside: str) -> None:
+    project = init_project(tmp_path / "outer").project
+    before = content_of(project.root)
+    with pytest.raises(InvalidInput, match="of the project") as caught:
+        init_project(project.root / inside)
+    assert caught.value.where == str(project.root / inside)
+    assert content_of(project.root) == before
+    assert init_project(project.root / "beside").written
+
+
 @pytest.mark.skipif(os.geteuid() == 0, reason="root may write anywhere")
 def test_a_folder_that_cannot_be_written_is_an_error_with_its_path(tmp_path: Path) -> None:
     tmp_path.chmod(0o500)

@@ -117,7 +117,7 @@ def load_pins(project: Project) -> dict[str, dict[int, str | None]]:
 def pin_version(
     project: Project, adapter: str, number: int, *, reason: str | None = None, wait_s: float = 0.0
 ) -> bool:
-    """Pin a version; returns whether it was not pinned before. A pin keeps its first reason.
+    """Pin a version, or give its pin another reason; returns whether anything changed.
 
     Raises InvalidInput when there is no such version.
     """
@@ -125,7 +125,9 @@ def pin_version(
         if number not in version_numbers(project, adapter):
             raise InvalidInput(f"there is no {adapter}@{number}")
         pinned = state.execute(
-            "INSERT OR IGNORE INTO pins (adapter, version, reason, pinned_at) VALUES (?, ?, ?, ?)",
+            "INSERT INTO pins (adapter, version, reason, pinned_at) VALUES (?, ?, ?, ?)"
+            " ON CONFLICT DO UPDATE SET reason = excluded.reason"
+            " WHERE excluded.reason IS NOT NULL AND excluded.reason IS NOT pins.reason",
             (adapter, number, reason, utc_now()),
         )
         return pinned.rowcount > 0

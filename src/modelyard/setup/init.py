@@ -14,9 +14,10 @@ from pathlib import Path
 
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import write_atomic
-from modelyard.core.layout import Project
+from modelyard.core.layout import Project, find_project
 
 # Under its real name git would apply it to this repository.
+_PROJECT_FOLDERS = ("configs", "datasets", "experiments", "models", ".models")
 _RENAMED = {"gitignore": ".gitignore"}
 
 
@@ -43,8 +44,9 @@ def load_starter() -> dict[str, bytes]:
 def init_project(root: Path, *, dry_run: bool = False) -> NewProject:
     """Make `root` a project, writing what is missing, each file in one rename.
 
-    Raises InvalidInput, before anything is written, when a file is where a folder must be, or a
-    link that leaves the project; ModelyardError when a folder cannot be made there.
+    Raises InvalidInput, before anything is written, when a file is where a folder must be, when a
+    link leaves the project, or when `root` lies in another project's folders; ModelyardError when a
+    folder cannot be made there.
     """
     try:
         project = Project(root.resolve())
@@ -54,6 +56,7 @@ def init_project(root: Path, *, dry_run: bool = False) -> NewProject:
             where=str(root),
             hint="name a folder, or a new one",
         ) from error
+    _refuse_inside(project.root)
     starter = load_starter()
     inside = sorted({parent for path in starter for parent in Path(path).parents})
     folders = [project.contain(project.root / folder, "folder") for folder in inside]
@@ -76,6 +79,21 @@ def init_project(root: Path, *, dry_run: bool = False) -> NewProject:
             hint="choose another folder: `models init DIR`",
         ) from error
     return NewProject(project=project, written=written, kept=kept)
+
+
+def _refuse_inside(root: Path) -> None:
+    """Keep a project out of the folders of another, such as its `datasets/`."""
+    try:
+        outer = find_project(root.parent)
+    except InvalidInput:
+        return
+    first = root.relative_to(outer.root.resolve()).parts[0]
+    if first in _PROJECT_FOLDERS:
+        raise InvalidInput(
+            f"lies in {first}/ of the project {outer.root}",
+            where=str(root),
+            hint="choose a folder outside it",
+        )
 
 
 def _walk(folder: Traversable, prefix: str) -> Iterator[tuple[str, bytes]]:

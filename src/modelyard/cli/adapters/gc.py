@@ -113,7 +113,8 @@ def _set_pin(
     project = find_project()
     adapter, number = resolve_number(project, name)
     if dry_run:
-        changed = pinned != (number in load_pins(project).get(adapter, {}))
+        pins = load_pins(project).get(adapter, {})
+        changed = pinned != (number in pins) or (reason not in (None, pins.get(number)))
     elif pinned:
         changed = pin_version(project, adapter, number, reason=reason, wait_s=wait)
     else:
