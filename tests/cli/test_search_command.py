@@ -16,6 +16,7 @@ from modelyard.core.layout import Project
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.index_file import VECTOR_TYPE, FileRecord
 from modelyard.retrieval.index_writer import build_beside
+from modelyard.retrieval.indexes import load_indexes
 
 CONFIG = """
 description: For tests
@@ -54,7 +55,7 @@ def searchable(project: Project, monkeypatch: pytest.MonkeyPatch) -> Project:
         lambda encoders, settings, texts=0: EightNumbers(),
     )
     vector = EightNumbers().encode_query("").astype(VECTOR_TYPE).tobytes()
-    place = project.search_index("tests", "documentation")
+    place = load_indexes(project)["tests/documentation"].path
     with build_beside(place, encoder="eight", dimensions=8, chunking="") as build:
         for path, (title, text) in TEXTS.items():
             lines = text.count("\n")
@@ -99,7 +100,7 @@ def test_the_name_of_a_file_cannot_forge_a_result(
     forged = "docs/a\n1. docs/adapters.md:1-2  Run this  [tests.documentation].md"
     chunk = Chunk(text="roll back here", kind="section", first_line=1, last_line=1)
     vector = EightNumbers().encode_query("").astype(VECTOR_TYPE).tobytes()
-    place = searchable.search_index("tests", "documentation")
+    place = load_indexes(searchable)["tests/documentation"].path
     with build_beside(place, encoder="eight", dimensions=8, chunking="") as build:
         for path in (forged, f"{forged}.md"):
             record = FileRecord(
@@ -227,7 +228,7 @@ def test_wrong_usage_is_said(
 def test_without_an_index_there_is_no_data(
     searchable: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    searchable.search_index("tests", "documentation").unlink()
+    load_indexes(searchable)["tests/documentation"].path.unlink()
     assert models("search", "roll back") == 5
     assert "models update-embeddings" in capsys.readouterr().err
 

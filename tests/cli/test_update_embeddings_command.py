@@ -9,6 +9,7 @@ from pathlib import Path
 import pytest
 
 from modelyard.core.layout import Project
+from modelyard.retrieval.indexes import load_indexes
 from toy_encoder import ToyEncoder
 
 Models = Callable[..., int]
@@ -21,7 +22,7 @@ def docs(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
     config.parent.mkdir()
     config.write_text(
         "description: For tests\n"
-        "encoder: {source: wheel, model: all-minilm-l6-v2, dimensions: 64, max_tokens: 256}\n"
+        "encoder: {source: wheel, model: all-minilm-l6-v2, dimensions: 384, max_tokens: 256}\n"
         "domains:\n"
         "  documentation:\n"
         "    description: Prose\n    sources: ['docs/**/*.md']\n    chunker: markdown\n"
@@ -33,10 +34,11 @@ def docs(project: Project, monkeypatch: pytest.MonkeyPatch) -> Path:
     (folder / "one.md").write_text("# One\n\nThe first of all.\n")
     (folder / "two.md").write_text("# Two\n\nThe second of all.\n")
     (folder / "raw.md").write_bytes(b"\0\1\2")
-    toy = ToyEncoder()
-    monkeypatch.setattr(
-        "modelyard.encoders.encoder.Encoders.fingerprint", lambda self, settings: toy.fingerprint
-    )
+    toy = ToyEncoder(dimensions=384)
+    for name in ("fingerprint", "known_fingerprint"):
+        monkeypatch.setattr(
+            f"modelyard.encoders.encoder.Encoders.{name}", lambda self, settings: toy.fingerprint
+        )
     monkeypatch.setattr(
         "modelyard.encoders.encoder.Encoders.open", lambda self, settings, texts=0: toy
     )
@@ -104,7 +106,7 @@ def test_damage_is_told_to_cron_and_mended_by_what_the_hint_says(
     docs: Path, project: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models(*UPDATE) == 0
-    index = project.search_index("texts", "documentation")
+    index = load_indexes(project)["texts/documentation"].path
     size = index.stat().st_size
     with index.open("r+b") as stream:
         stream.seek(size // 2)
@@ -125,7 +127,6 @@ def test_production_uses_what_was_deployed_and_development_the_draft(
     """An edit of a draft changes nothing in production until it is deployed."""
     dry_run = ("update-embeddings", "--domain", "notes", "--dry-run", "--json", "--env")
     draft = project.configs / "embedding_models" / "texts.yaml"
-    draft.write_text(draft.read_text().replace("dimensions: 64", "dimensions: 384"))
     notes = project.root / "notes"
     notes.mkdir()
     (notes / "one.md").write_text("# One\n")
@@ -145,3 +146,42 @@ def test_production_uses_what_was_deployed_and_development_the_draft(
     assert models("deploy-config", "texts", "--env", "production", "--yes") == 0
     capsys.readouterr()
     assert files_in("production") == 2
+
+
+def test_two_environments_share_an_index_until_their_settings_differ(
+    docs: Path, project: Project, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """What is taken over and removed is said, before it is done and after."""
+    draft = project.configs / "embedding_models" / "texts.yaml"
+    assert models("deploy-config", "--all", "--env", "production", "--yes") == 0
+    assert models(*UPDATE) == 0
+    first = load_indexes(project)["texts/documentation"].path
+    capsys.readouterr()
+
+    def environments() -> list[str]:
+        assert models("index", "status", "--domain", "documentation", "--json") == 0
+        found = json.loads(capsys.readouterr().out)["domains"][0]
+        assert found["path"] == project.show(load_indexes(project)["texts/documentation"].path)
+        return list(found["environments"])
+
+    assert environments() == ["development", "production"]
+    draft.write_text(draft.read_text().replace("docs/**/*.md", "docs/o*.md"))
+    assert models(*UPDATE, "--dry-run") == 0
+    first_shown = project.show(first)
+    assert f"would be changed, taken over from {first_shown}: 1 file" in capsys.readouterr().out
+    assert models(*UPDATE, "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert (found["domains"][0]["taken_over"], found["removed"]) == (first_shown, [])
+    assert environments() == ["development"]
+    for glob in ("docs/o*.md", "docs/*.md"):
+        draft.write_text(draft.read_text().replace("docs/o*.md", glob))
+        assert models(*UPDATE) == 0
+        assert models("deploy-config", "texts", "--env", "production", "--yes") == 0
+        capsys.readouterr()
+        assert environments() == ["development", "production"]
+    assert models(*UPDATE, "--dry-run") == 0
+    assert f"{first_shown}: would be removed, no environment needs it" in capsys.readouterr().out
+    assert first.exists()
+    assert models(*UPDATE) == 0
+    assert f"{first_shown}: removed, no environment needs it" in capsys.readouterr().out
+    assert not first.exists()

@@ -21,6 +21,7 @@ from modelyard.core.files import write_atomic
 from modelyard.core.progress import Silent
 from modelyard.retrieval.damage import IndexDamaged
 from modelyard.retrieval.index_file import open_index
+from modelyard.retrieval.indexes import load_indexes
 from modelyard.retrieval.search import Searcher
 from modelyard.retrieval.status import read_status
 from modelyard.retrieval.update import update_index
@@ -143,7 +144,7 @@ def test_a_folder_in_the_place_of_an_index_is_reported_everywhere(docs: Docs) ->
 
 def test_a_journal_without_its_index_is_put_away(docs: Docs) -> None:
     shutil.move(docs.index.path, docs.index.path.with_name("elsewhere"))
-    journal = docs.index.path.with_name("docs.index-journal")
+    journal = docs.index.path.with_name(f"{docs.index.path.name}-journal")
     journal.write_bytes(b"\xd9\xd5\x05\xf9\x20\xa1\x63\xd7" + b"\0" * 600)
     docs.update()
     assert not journal.exists()
@@ -238,7 +239,8 @@ def test_one_damaged_index_of_two_is_left_out_of_a_search_with_a_note(
     docs: Docs, damage: Callable[[Path], None], name: str
 ) -> None:
     add_index(docs)
-    index, whole = docs.index.path.with_name(f"{name}.index"), docs.index.path.read_bytes()
+    index = load_indexes(docs.project)[f"texts/{name}"].path
+    whole = docs.index.path.read_bytes()
     damage(index)
     searcher = Searcher(docs.project, encoders=ToyEncoders())
     for _ in range(2):
@@ -257,7 +259,7 @@ def test_a_search_that_no_index_is_left_for_fails_and_says_why(
 ) -> None:
     damage(add_index(docs))
     damage(docs.index.path)
-    with pytest.raises(IndexDamaged, match=r"docs\.index: "):
+    with pytest.raises(IndexDamaged, match=rf"{docs.index.path.name}: "):
         search_all(docs)
 
 
@@ -266,6 +268,6 @@ def add_index(docs: Docs) -> Path:
     config = docs.project.configs / "embedding_models/texts.yaml"
     text = config.read_text()
     config.write_text(text + text[text.index("  docs:") :].replace("  docs:", "  more:", 1))
-    place = docs.index.path.with_name("more.index")
+    place = load_indexes(docs.project)["texts/more"].path
     shutil.copy(docs.index.path, place)
     return place

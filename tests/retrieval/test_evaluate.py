@@ -25,6 +25,7 @@ from modelyard.retrieval.evaluate import (
 from modelyard.retrieval.evaluation_set import title_of_code
 from modelyard.retrieval.index_file import VECTOR_TYPE, FileRecord
 from modelyard.retrieval.index_writer import build_beside
+from modelyard.retrieval.indexes import load_indexes
 from toy_encoder import ToyEncoder, ToyEncoders
 
 CONFIG = """
@@ -179,7 +180,7 @@ def index_two_chunks(project: Project, index: str = "documentation") -> None:
         for chunk in chunks
     }
     with build_beside(
-        project.search_index("tests", index),
+        load_indexes(project)[f"tests/{index}"].path,
         encoder=encoder.fingerprint,
         dimensions=64,
         chunking="",

@@ -98,7 +98,7 @@ def test_on_a_full_disk_the_old_index_answers_and_the_next_update_completes(
             serial, went_through = serial + 1, True
         free(disk)
         names = {one.name for one in docs.index.path.parent.iterdir()}
-        assert names == {"docs.index"}, f"left behind with {left} bytes: {names}"
+        assert names == {docs.index.path.name}, f"left behind with {left} bytes: {names}"
         if went_through:
             break
         docs.update()
@@ -249,7 +249,7 @@ def die_within_a_commit(docs: Docs) -> None:
         os.kill(os.getpid(), 9)
 
     os.waitpid(fork(half), 0)
-    assert docs.index.path.with_name("docs.index-journal").stat().st_size > 0
+    assert docs.index.path.with_name(f"{docs.index.path.name}-journal").stat().st_size > 0
 
 
 def as_another_user(work: Callable[[], object]) -> None:

@@ -76,7 +76,7 @@ def test_an_update_interrupted_at_any_call_leaves_the_old_index_or_the_new(
         docs.update()
         assert docs.rows() == after, f"not completed after call {number}"
         left = [one.name for one in docs.index.path.parent.iterdir()]
-        assert left == ["docs.index"]
+        assert left == [docs.index.path.name]
         put_back()
 
 
@@ -124,7 +124,7 @@ def read_until_stopped(docs: Docs, states: range) -> None:
 
 def kill_in_commit(docs: Docs, seconds: float) -> bool:
     """SIGKILL an update that long after its journal appeared; whether it was still at it."""
-    journal = docs.index.path.with_name("docs.index-journal")
+    journal = docs.index.path.with_name(f"{docs.index.path.name}-journal")
     child = fork(docs.update)
     while not journal.exists():
         ended, status = os.waitpid(child, os.WNOHANG)
@@ -162,8 +162,8 @@ def test_readers_see_whole_snapshots_while_updates_are_killed(tmp_path: Path) ->
             killed += kill_after(
                 lambda again=rebuild: docs.update(rebuild=again), chance.uniform(0, took_s)
             )
-        left = {one.name for one in docs.index.path.parent.iterdir()} - {"docs.index"}
-        left_journals += "docs.index-journal" in left
+        left = {one.name for one in docs.index.path.parent.iterdir()} - {docs.index.path.name}
+        left_journals += f"{docs.index.path.name}-journal" in left
         left_builds += any(one.startswith(STAGING_PREFIX) for one in left)
         if chance.random() < 0.3:
             began = time.monotonic()
@@ -180,7 +180,7 @@ def test_readers_see_whole_snapshots_while_updates_are_killed(tmp_path: Path) ->
         f"killed {killed} updates, of {serial} states: {left_journals} with a journal left, "
         f"{left_builds} with half of a new index"
     )
-    assert {one.name for one in docs.index.path.parent.iterdir()} == {"docs.index"}
+    assert {one.name for one in docs.index.path.parent.iterdir()} == {docs.index.path.name}
     assert_sound(docs.index.path, tmp_path / "copy.index")
     scratch = make_serial_docs(tmp_path / "scratch", serial)
     scratch.update()
@@ -202,7 +202,7 @@ def test_pages_that_a_killed_commit_had_written_are_taken_back(docs: Docs, next_
             os.kill(os.getpid(), signal.SIGKILL)
 
     os.waitpid(fork(die_with_half_of_it_on_the_disk), 0)
-    journal = docs.index.path.with_name("docs.index-journal")
+    journal = docs.index.path.with_name(f"{docs.index.path.name}-journal")
     assert journal.stat().st_size > 0
     if next_step != "read":
         docs.update(rebuild=next_step == "rebuild")
@@ -241,7 +241,7 @@ def test_on_a_full_disk_the_old_index_still_answers(
         with pytest.raises(NoSpace, match="no space left"):
             docs.update(rebuild=rebuild)
     assert docs.rows() == before
-    assert [one.name for one in docs.index.path.parent.iterdir()] == ["docs.index"]
+    assert [one.name for one in docs.index.path.parent.iterdir()] == [docs.index.path.name]
     (docs.project.root / "docs/much.md").unlink()
     docs.update()
     assert docs.rows() != before

@@ -18,6 +18,7 @@ from modelyard.core.layout import Project
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.index_file import VECTOR_TYPE, FileRecord
 from modelyard.retrieval.index_writer import build_beside
+from modelyard.retrieval.indexes import load_indexes
 from modelyard.retrieval.results import SearchResults
 from modelyard.retrieval.search import Searcher
 from modelyard.retrieval.snippets import Snippet, make_snippet
@@ -83,7 +84,7 @@ def index(project: Project) -> Index:
         kind: str = "section",
     ) -> None:
         encoder = encoder or ToyEncoder()
-        place = project.search_index("tests", index)
+        place = load_indexes(project)[f"tests/{index}"].path
         with build_beside(
             place,
             encoder=encoder.fingerprint,
@@ -255,7 +256,8 @@ def test_filters_that_fit_apart_but_not_together_are_not_called_unknown(
 ) -> None:
     found = searcher.search("lock", filters={"path": "docs/**", "language": ".py"})
     assert found.results == ()
-    assert found.notes == ("not searched, no index yet: tests/logs",)
+    (note,) = found.notes
+    assert note.startswith("not searched, no index yet: tests/logs (`models update-embeddings --")
 
 
 @pytest.mark.parametrize(
@@ -349,7 +351,8 @@ def test_a_missing_index_is_noted_and_none_at_all_is_no_data(
             searcher.search("anything")
         index("documentation", DOCS)
         found = searcher.search("anything")
-    assert found.notes == ("not searched, no index yet: tests/source_code, tests/logs",)
+    (note,) = found.notes
+    assert note.startswith("not searched, no index yet: tests/source_code, tests/logs (")
 
 
 def test_vectors_of_another_encoder_are_never_compared(project: Project, index: Index) -> None:
@@ -371,7 +374,7 @@ def test_an_update_is_seen_by_the_next_search(searcher: Searcher, index: Index) 
 
 def test_a_change_in_place_is_seen_by_the_next_search(project: Project, searcher: Searcher) -> None:
     searcher.search("adapters")
-    with closing(sqlite3.connect(project.search_index("tests", "documentation"))) as database:
+    with closing(sqlite3.connect(load_indexes(project)["tests/documentation"].path)) as database:
         database.execute("delete from title_words")
         database.execute("delete from text_words")
         database.execute("delete from vectors")

@@ -21,6 +21,7 @@ from serial_trees import content_of, make_serial_docs, tree, write_tree
 from index_projects import Docs, all_chunks
 from killed import SOAK, fork
 from modelyard.retrieval.index_file import open_index
+from modelyard.retrieval.indexes import load_indexes
 from tiny_encoders import write_encoder
 from toy_encoder import ToyEncoder
 
@@ -41,6 +42,7 @@ def docs(tmp_path: Path) -> Docs:
     made = make_serial_docs(tmp_path / "project", 0)
     folder = write_encoder(tmp_path / "encoder")
     made.write("../configs/embedding_models/texts.yaml", CONFIG.format(folder=folder))
+    made.index = load_indexes(made.project)["texts/docs"]
     return made
 
 
@@ -126,7 +128,7 @@ def test_an_interrupted_command_leaves_the_old_index_and_says_so(
     process.send_signal(number)
     code, _, stderr = finish(process)
     assert (code, stderr.splitlines()[-1]) == (130, "interrupted")
-    assert [one.name for one in docs.index.path.parent.iterdir()] == ["docs.index"]
+    assert [one.name for one in docs.index.path.parent.iterdir()] == [docs.index.path.name]
     with open_index(docs.index.path) as reader:
         assert content_of(all_chunks(reader)) == before
     run(docs, *UPDATE)

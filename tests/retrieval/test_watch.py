@@ -21,6 +21,7 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.retrieval.damage import IndexMissing
 from modelyard.retrieval.index_file import open_index
+from modelyard.retrieval.indexes import load_indexes
 from modelyard.retrieval.watch import keep_up_to_date, watch_indexes
 from tiny_encoders import write_encoder
 
@@ -131,8 +132,8 @@ def test_only_the_index_that_a_change_can_concern_is_updated(docs: Docs) -> None
     (root / "other").mkdir()
     (root / "docs/picture.png").write_bytes(b"\0")
     (root / "docs/picture.png").unlink()
-    (docs.project.embeddings / "texts").mkdir(parents=True)
-    (docs.project.embeddings / "texts/docs.index").write_bytes(b"")
+    docs.index.path.parent.mkdir(parents=True)
+    docs.index.path.write_bytes(b"")
     assert concerned() == []
     (root / "docs/.gitignore").write_text("new.md\n")
     assert concerned() == ["docs", "scripts"], "what it leaves out is for them to say"
@@ -191,7 +192,7 @@ def watched(tmp_path: Path) -> Iterator[tuple[Project, subprocess.Popen[str]]]:
 def paths(project: Project, index: str = "documentation") -> set[str]:
     """The files that the index has; one that is not there yet has a name no file has."""
     try:
-        with open_index(project.search_index("texts", index)) as reader:
+        with open_index(load_indexes(project)[f"texts/{index}"].path) as reader:
             return {one.path for one in reader.files()}
     except IndexMissing:
         return {"no index"}
@@ -221,8 +222,8 @@ def test_a_watching_process_is_in_step_within_two_seconds_and_ends_by_interrupt(
     wait_until(lambda: len(paths(project)) == 203)
     process.send_signal(signal.SIGINT)
     assert process.wait(20) == 130
-    left = sorted(one.name for one in (project.embeddings / "texts").iterdir())
-    assert left == ["documentation.index", "guides.index"]
+    left = sorted((project.embeddings / "texts").iterdir())
+    assert left == sorted(index.path for index in load_indexes(project).values())
     assert process.stdout is not None
     lines = process.stdout.read().splitlines()
     assert all(

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.cli.options import Environment, Json
-from modelyard.cli.render import flush_results, print_json, print_table
+from modelyard.cli.render import flush_results, print_json, print_note, print_table
 from modelyard.core.errors import GateBreached, InvalidInput, NoData
 from modelyard.core.layout import find_project
 from modelyard.retrieval.chunk import to_output
@@ -46,6 +46,9 @@ def index_status(
     read, or was made by another encoder or chunker than the config's; without it such an index is
     shown and the exit code is 0. Exit code 5: none of the indexes is built.
 
+    The environments of an index are those that search the same file, because their settings of
+    encoder, sources, chunking and redaction are equal.
+
     \b
     models index status
     models index status --domain documentation --max-age "24 hours"
@@ -53,41 +56,56 @@ def index_status(
     \b
     JSON: {"domains": [{"domain", "state": "current", "stale", "outdated", "missing" or
            "unreadable", "reason", "encoder", "files", "passages", "size_bytes", "updated_at",
-           "stale_s", "new": [path], "changed": [path], "gone": [path]}]}
+           "stale_s", "new": [path], "changed": [path], "gone": [path], "path": the file,
+           "environments": [those that share it]}]}
     """
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-    from modelyard.retrieval.indexes import choose_indexes, load_indexes
+    from modelyard.retrieval.indexes import choose_indexes, load_indexes, update_command
+    from modelyard.retrieval.sharing import load_index_use
     from modelyard.retrieval.status import read_status
 
     max_age_s = _seconds(max_age)
     project = find_project()
-    chosen = choose_indexes(load_indexes(project, environment or DEFAULT_ENVIRONMENT), index or [])
-    found = [read_status(project, status) for status in chosen]
+    asked = environment or DEFAULT_ENVIRONMENT
+    chosen = choose_indexes(load_indexes(project, asked), index or [])
+    use = load_index_use(project)
+    for name in use.unreadable:
+        print_note(f"note: not known of {name}, whose embedding configs are not valid")
+    found = [
+        read_status(project, status, environments=use.environments_of(status)) for status in chosen
+    ]
     if as_json:
         print_json({"domains": [to_output(status) for status in found]})
     else:
         print_table(
-            ("domain", "state", ">files", ">chunks", ">MB", "encoder", "changed", "stale files"),
+            (
+                *("domain", "state", ">files", ">chunks", ">MB", "encoder", "changed"),
+                *("environments", "stale files"),
+            ),
             [_row(status) for status in found],
         )
     flush_results()
     if all(status.state == "missing" for status in found):
-        raise NoData("none of these indexes exists yet", hint="models update-embeddings")
+        raise NoData(
+            f"none of these indexes exists yet in {asked}",
+            hint=update_command(index or [], asked),
+        )
     if max_age_s is not None and (
         late := [status for status in found if status.breaches(max_age_s)]
     ):
         raise GateBreached(
             f"{len(late)} of {len(found)} indexes are not up to date: "
             + ", ".join(f"{status.index} ({status.state})" for status in late),
-            hint=_what_to_do(late),
+            hint=_what_to_do(late, asked),
         )
 
 
-def _what_to_do(late: Sequence[IndexStatus]) -> str:
-    chosen = " ".join(f"--domain {status.index}" for status in late)
+def _what_to_do(late: Sequence[IndexStatus], environment: str) -> str:
+    from modelyard.retrieval.indexes import update_command
+
     again = any(status.state == "unreadable" for status in late)
     rebuild = ", and with --rebuild what stays unreadable" if again else ""
-    return f"models update-embeddings {chosen}{rebuild}"
+    return update_command([status.index for status in late], environment) + rebuild
 
 
 def _seconds(text: str | None) -> float | None:
@@ -105,8 +123,9 @@ def _seconds(text: str | None) -> float | None:
 
 def _row(status: IndexStatus) -> tuple[str, ...]:
     state = f"{status.state} ({status.reason})" if status.reason else status.state
+    shared = ", ".join(status.environments)
     if status.state in ("missing", "unreadable"):
-        return status.index, state, "", "", "", status.encoder, "", ""
+        return status.index, state, "", "", "", status.encoder, "", shared, ""
     stale = [
         f"{len(paths):,} {what}"
         for what, paths in (("new", status.new), ("changed", status.changed), ("gone", status.gone))
@@ -121,6 +140,7 @@ def _row(status: IndexStatus) -> tuple[str, ...]:
         f"{status.size_bytes / 1e6:,.1f}",
         status.encoder,
         status.updated_at or "",
+        shared,
         ", ".join(stale) + since,
     )
 

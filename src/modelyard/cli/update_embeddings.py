@@ -62,9 +62,15 @@ def update_embeddings(
     Files whose content changed are chunked again, and new chunks are embedded; everything else is
     kept. A moved file embeds nothing, and a text that occurs twice is embedded once. Searches
     continue meanwhile, and see all of an update or nothing of it. The next update completes one
-    that was killed. A new encoder or new chunking rebuilds the index beside the old one, which
-    answers until then; so does a damaged file, which is checked for first. While another update of
-    the same index runs, this one waits, and says for which.
+    that was killed. While another update of the same index runs, this one waits, and says for
+    which.
+
+    Encoder, sources, chunking and redaction decide which file an index has: environments with equal
+    settings share it, others have their own. After a change of these settings the index begins as a
+    copy of its newest file where only the sources differ; else it is built beside it, and known
+    texts are not embedded again. An index is also rebuilt beside the old one, which answers until
+    then, when the encoder's weights or the rules of chunking changed, or when it is damaged, which
+    is checked for first. Index files that no environment needs any more are removed at the end.
 
     Files that cannot be read, are binary, too large or in a broken encoding are skipped and
     reported; of a log only the broken characters are lost. Text is UTF-8, or UTF-16 with its mark.
@@ -80,13 +86,15 @@ def update_embeddings(
     \b
     JSON: {"dry_run": bool, "domains": [{"domain", "unchanged": bool, "built": why or null,
            "files": {"added", "changed", "moved", "removed", "reused"}, "passages": the same,
-           "embedded", "from_cache", "skipped": {reason: [path]},
-           "unknown": why a dry run could not count chunks, or null, "took_s"}]}
+           "embedded", "from_cache", "taken_over": the file that it began as a copy of, or null,
+           "skipped": {reason: [path]}, "unknown": why a dry run could not count chunks, or null,
+           "took_s"}], "removed": [path]}
     With --watch: one such document for each update that changed something, one a line.
     """
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
     from modelyard.encoders import Encoders
     from modelyard.retrieval.indexes import choose_indexes, load_indexes
+    from modelyard.retrieval.sharing import remove_unneeded
     from modelyard.retrieval.update import update_index
 
     if every and index:
@@ -120,13 +128,21 @@ def update_embeddings(
             )
             for search_index in chosen
         ]
+        removed = [
+            project.show(path)
+            for path in remove_unneeded(
+                project, chosen, of_all=not index, dry_run=dry_run, progress=progress
+            )
+        ]
     if as_json:
-        print_json(_facts(updates, dry_run=dry_run))
+        print_json(_facts(updates, removed, dry_run=dry_run))
         return
     for update in updates:
         print_lines([_sentence(update)])
         for reason, paths in update.skipped.items():
             print_lines([f"  skipped, {reason}: {len(paths):,} ({_some(paths)})"])
+    for path in removed:
+        print_lines([f"{path}: {'would be ' if dry_run else ''}removed, no environment needs it"])
 
 
 def _watch(
@@ -138,6 +154,7 @@ def _watch(
     wait: float,
     as_json: bool,
 ) -> None:
+    from modelyard.retrieval.sharing import remove_unneeded
     from modelyard.retrieval.update import update_index
     from modelyard.retrieval.watch import keep_up_to_date
 
@@ -153,7 +170,10 @@ def _watch(
             wait_s=0.0 if again else wait,
             progress=progress,
         )
-        begun.add(index.label)
+        if not again:
+            begun.add(index.label)
+            for path in remove_unneeded(project, [index], of_all=False, progress=progress):
+                progress.stage(f"removed {project.show(path)}, no environment needs it")
         return done
 
     progress.stage(
@@ -161,7 +181,7 @@ def _watch(
     )
     for done in keep_up_to_date(project, indexes, update, progress=progress):
         if not done.unchanged:
-            facts = _facts([done], dry_run=False)
+            facts = _facts([done], [], dry_run=False)
             print_lines([json.dumps(facts) if as_json else _sentence(done)])
             flush_results()
 
@@ -169,13 +189,14 @@ def _watch(
 def _sentence(update: IndexUpdate) -> str:
     """The result of one update, in one line."""
     files, chunks = update.files, update.chunks
+    origin = f", taken over from {update.taken_over}" if update.taken_over else ""
     if update.unchanged and not update.unknown:
         return (
             f"{update.index}: unchanged, {counted(files.total, 'file')}, "
-            f"{counted(chunks.total, 'chunk')} ({update.took_s:.2f} s)"
+            f"{counted(chunks.total, 'chunk')}{origin} ({update.took_s:.2f} s)"
         )
     what = "would be " if update.dry_run else ""
-    what += f"rebuilt ({update.built})" if update.built else "changed"
+    what += f"rebuilt ({update.built})" if update.built else f"changed{origin}"
     if update.unknown:
         return (
             f"{update.index}: {what}: {_changes(files, 'file')}; chunks not counted: "
@@ -183,7 +204,7 @@ def _sentence(update: IndexUpdate) -> str:
         )
     vectors = f"{'to embed' if update.dry_run else 'embedded'} {update.embedded:,}"
     if update.from_cache:
-        vectors += f", from the cache {update.from_cache:,}"
+        vectors += f", known {update.from_cache:,}"
     return (
         f"{update.index}: {what}: {_changes(files, 'file')}; {_changes(chunks, 'chunk')}; "
         f"{vectors} ({update.took_s:.2f} s)"
@@ -201,7 +222,9 @@ def _some(paths: Sequence[str]) -> str:
     return ", ".join(paths[:_SHOWN_SKIPPED]) + (f" and {more:,} more" if more > 0 else "")
 
 
-def _facts(updates: Sequence[IndexUpdate], *, dry_run: bool) -> dict[str, Any]:
+def _facts(
+    updates: Sequence[IndexUpdate], removed: Sequence[str], *, dry_run: bool
+) -> dict[str, Any]:
     from modelyard.retrieval.chunk import to_output
 
     indexes = []
@@ -210,4 +233,4 @@ def _facts(updates: Sequence[IndexUpdate], *, dry_run: bool) -> dict[str, Any]:
         del facts["dry_run"]
         facts["took_s"] = round(update.took_s, 3)
         indexes.append({"domain": update.index, "unchanged": update.unchanged, **facts})
-    return {"dry_run": dry_run, "domains": indexes}
+    return {"dry_run": dry_run, "domains": indexes, "removed": list(removed)}

@@ -13,6 +13,7 @@ from pathlib import Path
 from modelyard.core.errors import InvalidInput
 
 _NAME = re.compile(r"[a-z0-9][a-z0-9._-]{0,63}")
+_INDEX_FILE = re.compile(rf"({_NAME.pattern})(?:@([0-9a-f]{{8}}))?\.index")
 
 
 def is_name(text: str) -> bool:
@@ -31,6 +32,24 @@ def check_name(name: str, kind: str) -> str:
         f"{name!r} is not a valid {kind} name",
         hint="use up to 64 of a-z, 0-9, '.', '_' and '-', starting with a letter or a digit",
     )
+
+
+@dataclass(frozen=True, slots=True)
+class IndexFile:
+    """What the name of a search index's file says."""
+
+    group: str
+    """The embedding config that declares the index."""
+    name: str
+    """The name of the index there."""
+    digest: str | None
+    """Identifies the settings that it was made with; None in names of 2026-11."""
+
+
+def read_index_name(path: Path) -> IndexFile | None:
+    """Index and settings of a file; None when no version of modelyard would name it so."""
+    found = _INDEX_FILE.fullmatch(path.name)
+    return IndexFile(path.parent.name, found[1], found[2]) if found else None
 
 
 @dataclass(frozen=True, slots=True)
@@ -96,14 +115,23 @@ class Project:
     def embeddings(self) -> Path:
         return self.models / "embeddings"
 
-    def search_index(self, group: str, domain: str) -> Path:
-        group, domain = check_name(group, "embedding group"), check_name(domain, "search domain")
-        return self.embeddings / group / f"{domain}.index"
+    def search_index(self, group: str, name: str, digest: str) -> Path:
+        """The file of an index with the settings that `digest` (8 hex digits) identifies."""
+        return self._index_folder(group) / f"{check_name(name, 'search domain')}@{digest}.index"
+
+    def former_search_index(self, group: str, name: str) -> Path:
+        """The file of an index as versions of 2026-11 named it, one for all settings."""
+        return self._index_folder(group) / f"{check_name(name, 'search domain')}.index"
+
+    def _index_folder(self, group: str) -> Path:
+        return self.embeddings / check_name(group, "embedding group")
 
     @property
     def search_indexes(self) -> list[Path]:
-        """Every existing search index."""
-        return sorted(self.embeddings.glob("*/*.index"))
+        """Every existing file of a search index."""
+        return sorted(
+            path for path in self.embeddings.glob("*/*.index") if not path.name.startswith(".")
+        )
 
     # .models/
     @property

@@ -109,6 +109,12 @@ def find_live(project: Project, environment: str) -> Stamp | None:
     return Stamp(newest["revision"], newest["digest"]) if newest else None
 
 
+def live_environments(project: Project) -> list[str]:
+    """Every environment in which something is live, by name."""
+    rows = read_state(project, "SELECT DISTINCT environment FROM config_revisions ORDER BY 1")
+    return [name for (name,) in rows if find_live(project, name) is not None]
+
+
 def load_revision(project: Project, environment: str, number: int | None = None) -> Revision:
     """One revision; default: the one that is live.
 

@@ -15,6 +15,7 @@ from pathlib import Path
 
 from modelyard.core.errors import ModelyardError, NoData
 from modelyard.core.files import NoSpace
+from modelyard.core.layout import read_index_name
 from modelyard.retrieval.chunk import Chunk
 
 _PAGES = ("its pages do not fit together", "PRAGMA quick_check(1)")
@@ -93,7 +94,10 @@ def index_errors(path: Path) -> Iterator[None]:
 def damaged(path: Path, message: str) -> IndexDamaged:
     """The error for an index or a cache whose bytes are not what was written."""
     if path.suffix == ".index":
-        hint = f"`models update-embeddings --rebuild --domain {index_label(path)}` rebuilds it"
+        hint = (
+            f"`models update-embeddings --rebuild --domain {index_label(path)}` rebuilds it "
+            "(with the same `--env`)"
+        )
     else:
         hint = "remove it: the next update creates a new one"
     return IndexDamaged(message, where=str(path), hint=hint)
@@ -128,7 +132,8 @@ def _is_full(path: Path) -> bool:
 
 def index_label(path: Path) -> str:
     """The label of the index at a path: GROUP/NAME."""
-    return f"{path.parent.name}/{path.stem}"
+    named = read_index_name(path)
+    return f"{path.parent.name}/{named.name if named else path.stem}"
 
 
 def find_broken_page(connection: sqlite3.Connection) -> str | None:

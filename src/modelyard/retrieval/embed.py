@@ -1,9 +1,9 @@
-"""Vectors for chunks: from the cache where they are known, else from the encoder."""
+"""Vectors for chunks: from the cache or an earlier index where they are known, else made anew."""
 
 from __future__ import annotations
 
 import time
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 
 from modelyard.configs.kinds.embedding_models import Encoder
@@ -79,7 +79,9 @@ class Embedding:
     embedded: int = 0
     """Texts that the encoder embedded."""
     from_cache: int = 0
-    """Texts whose vector was in the cache."""
+    """Texts whose vector was known, from the cache or an earlier index."""
+    find_elsewhere: Callable[[Sequence[str]], Mapping[str, bytes]] | None = None
+    """Finds vectors that the cache does not have, by digest."""
     _counted: set[str] = field(default_factory=set, init=False)
     _speed: EmbeddingSpeed = field(default_factory=EmbeddingSpeed, init=False)
 
@@ -89,7 +91,7 @@ class Embedding:
         share: how much of all files has been read by now, to estimate the time left.
         """
         texts = {chunk.digest: chunk.embedded for chunk in chunks}
-        found = self.cache.find(list(texts))
+        found = self._find(list(texts), keep=True)
         self.from_cache += len(found)
         missing = [digest for digest in texts if digest not in found]
         if not missing:
@@ -124,6 +126,17 @@ class Embedding:
         """Only count what `vectors` would do."""
         digests = {chunk.digest for chunk in chunks} - self._counted
         self._counted |= digests
-        known = len(self.cache.find(sorted(digests)))
+        known = len(self._find(sorted(digests), keep=False))
         self.from_cache += known
         self.embedded += len(digests) - known
+
+    def _find(self, digests: Sequence[str], *, keep: bool) -> dict[str, bytes]:
+        """The known vectors of these texts; keep: put those from elsewhere into the cache."""
+        found = self.cache.find(digests)
+        missing = [digest for digest in digests if digest not in found]
+        if missing and self.find_elsewhere is not None:
+            elsewhere = self.find_elsewhere(missing)
+            if elsewhere and keep:
+                self.cache.keep(elsewhere)
+            found |= elsewhere
+        return found

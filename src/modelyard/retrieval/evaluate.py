@@ -33,8 +33,8 @@ from modelyard.retrieval.index_snapshot import IndexSnapshot, OpenedIndex
 from modelyard.retrieval.indexes import (
     SearchIndex,
     choose_indexes,
-    default_search_rules,
-    load_indexes,
+    load_search_settings,
+    update_command,
 )
 from modelyard.retrieval.query import parse_query
 from modelyard.retrieval.ranking import CODE, TEXT, RankingSettings, rank, ranking_settings
@@ -131,10 +131,9 @@ def evaluate_search(
     encoders = encoders or Encoders(project=project, progress=progress)
     if not source.exists():
         raise InvalidInput("cannot be read: there is no such file or folder", where=str(source))
-    rules = default_search_rules(project, environment)
-    chosen = choose_indexes(
-        load_indexes(project, environment), indexes, groups=rules.groups if rules else ()
-    )
+    declared = load_search_settings(project, environment)
+    groups = declared.rules.groups if declared.rules else ()
+    chosen = choose_indexes(declared.indexes, indexes, groups=groups)
     if source.is_dir():
         queries = load_evaluation_set(source / "queries.jsonl", qrels or find_qrels(source))
         settings = _choose_encoder(chosen, indexes)
@@ -158,14 +157,15 @@ def evaluate_search(
     else:
         queries = load_evaluation_set(source, qrels or find_qrels(source.parent))
         found = [
-            _evaluate_index(index, queries, encoders, progress)
+            _evaluate_index(index, queries, encoders, progress, environment)
             for index in chosen
-            if index.path.is_file()
+            if index.readable_path.is_file()
         ]
     if not found:
         raise NoData(
-            f"no index yet: {', '.join(indexes) or 'of any index'}",
-            hint="make it with `models update-embeddings`",
+            f"no index yet in {environment}: "
+            f"{', '.join(index.label for index in chosen) or 'none is declared'}",
+            hint=f"`{update_command(indexes, environment)}` makes what is missing",
         )
     if all(len(evaluation.unknown) == evaluation.answers for evaluation in found):
         names = ", ".join(evaluation.name for evaluation in found)
@@ -189,13 +189,17 @@ def _choose_encoder(chosen: Sequence[SearchIndex], named: Sequence[str]) -> Enco
 
 
 def _evaluate_index(
-    index: SearchIndex, queries: EvaluationSet, encoders: Encoders, progress: Progress
+    index: SearchIndex,
+    queries: EvaluationSet,
+    encoders: Encoders,
+    progress: Progress,
+    environment: str,
 ) -> SearchEvaluation:
-    with closing(OpenedIndex(index.path)) as opened, opened.reading() as snapshot:
+    with closing(OpenedIndex(index.readable_path)) as opened, opened.reading() as snapshot:
         if snapshot.meta.encoder != encoders.fingerprint(index.encoder):
             raise InvalidInput(
                 f"the index {index.label} was made by another encoder",
-                hint="rebuild it with `models update-embeddings`",
+                hint=f"rebuild it with `{update_command([index.label], environment)}`",
             )
         return _evaluate(
             index.label,

@@ -33,7 +33,8 @@ from modelyard.retrieval.damage import (
 )
 
 SCHEMA_VERSION = 2
-"""Increased when the tables change: an older index is then rebuilt."""
+"""Increased when the tables change: an older index is then rebuilt. As long as older ones lie on
+disks, `read_meta` should accept them, so that they answer until they are rebuilt."""
 
 # Index files keep older names: a row of `passages` is a chunk, and `passage_id` its id.
 SCHEMA = (
@@ -89,6 +90,8 @@ class IndexMeta:
     """Numbers in a vector."""
     chunking: str
     """Digest of the chunking settings."""
+    terms: int
+    """Version of the rules by which its texts were split into terms; `terms.TERMS_VERSION`."""
     identity: str
     """Random, drawn when the file was built; kept until another file replaces it."""
     snapshot: int
@@ -199,7 +202,7 @@ class IndexReader:
                 raise Faulty(f"chunk {number} is not as it was written")
             yield chunk
 
-    def _ask(self, question: str, values: Sequence[int] = ()) -> list[tuple[Any, ...]]:
+    def _ask(self, question: str, values: Sequence[int | str] = ()) -> list[tuple[Any, ...]]:
         """All rows at once: a half-read cursor outlives its connection and blocks writers."""
         return self._connection.execute(question, values).fetchall()
 
@@ -215,6 +218,24 @@ class IndexReader:
             ids[start : start + len(rows)] = [number for number, _ in rows]
             matrix[start : start + len(rows)] = packed.reshape(len(rows), self.meta.dimensions)
         return ids, matrix
+
+    def vectors_of(self, digests: Sequence[str]) -> dict[str, bytes]:
+        """The vectors of the chunks with these digests, float16 bytes by digest; reads every chunk.
+
+        One that has not the right length is left out.
+        """
+        rows = self._ask(
+            "SELECT digest, vector FROM passages JOIN vectors ON passage_id = id "
+            "WHERE length(vector) = ? AND digest IN (SELECT value FROM json_each(?))",
+            (VECTOR_TYPE.itemsize * self.meta.dimensions, json.dumps(list(digests))),
+        )
+        return dict(rows)
+
+    def copy_to(self, path: Path) -> None:
+        """Write this snapshot to a new file; it is not synced."""
+        with closing(connect_index(path, "rwc")) as target:
+            target.execute("PRAGMA synchronous = OFF")
+            self._connection.backup(target)
 
     def check(self, *, pages_only: bool = False) -> None:
         """Check all that can be checked, reading everything, or only that the pages fit together.
@@ -269,7 +290,8 @@ def _missing(path: Path) -> IndexMissing:
     return IndexMissing(
         "there is no index",
         where=str(path),
-        hint=f"make it with `models update-embeddings --domain {index_label(path)}`",
+        hint=f"make it with `models update-embeddings --domain {index_label(path)}` "
+        "(and the same `--env`)",
     )
 
 
@@ -330,12 +352,14 @@ def read_meta(connection: sqlite3.Connection, path: Path) -> IndexMeta:
                 f"was written by another modelyard (schema {found['schema']}, "
                 f"this one knows {SCHEMA_VERSION})",
                 where=str(path),
-                hint=f"`models update-embeddings --domain {index_label(path)}` rebuilds it",
+                hint=f"`models update-embeddings --domain {index_label(path)}` rebuilds it "
+                "(with the same `--env`)",
             )
         return IndexMeta(
             encoder=found["encoder"],
             dimensions=int(found["dimensions"]),
             chunking=found["chunking"],
+            terms=int(found.get("terms", 1)),  # indexes of 2026-11 do not say it
             identity=found["identity"],
             snapshot=int(found["snapshot"]),
             built_at=found["built_at"],

@@ -177,7 +177,7 @@ class OpenedIndex:
     """An index that stays open; each search reads the snapshot that is current then."""
 
     def __init__(self, path: Path) -> None:
-        self._path = path
+        self.path = path
         self._database: sqlite3.Connection | None = None
         self._file: tuple[int, int] | None = None
         self._snapshot: IndexSnapshot | None = None
@@ -188,10 +188,10 @@ class OpenedIndex:
 
         Raises IndexMissing when there is no index, and IndexDamaged when the file is not an index.
         """
-        with index_errors(self._path):
+        with index_errors(self.path):
             database, meta = self._begin()
             try:
-                with damage_errors(database, self._path):
+                with damage_errors(database, self.path):
                     if self._snapshot is None or self._snapshot.meta.version != meta.version:
                         self._snapshot = None  # two do not always fit in memory
                         self._snapshot = IndexSnapshot(database, meta)
@@ -214,7 +214,7 @@ class OpenedIndex:
                 if not is_of_a_killed_writer(error):
                     raise
                 self.close()
-            with open_index(self._path):  # rolls them back
+            with open_index(self.path):  # rolls them back
                 pass
         return self._try_to_begin()
 
@@ -222,17 +222,17 @@ class OpenedIndex:
         database = self._connect()
         database.execute("begin")
         try:
-            return database, read_meta(database, self._path)
+            return database, read_meta(database, self.path)
         except BaseException:
             self.close()
             raise
 
     def _connect(self) -> sqlite3.Connection:
         """A connection to the file that is there now; a rebuild replaces it by another."""
-        found = identify_index(self._path)
+        found = identify_index(self.path)
         if self._database is None or self._file != found:
             self.close()
-            self._database = connect_index(self._path, "ro")
+            self._database = connect_index(self.path, "ro")
             self._database.execute("pragma temp_store = memory")
             attach_places(self._database)
             self._file = found

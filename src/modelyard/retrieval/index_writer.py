@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import os
+import re
 import secrets
 import sqlite3
 from collections.abc import Iterator, Mapping, Sequence
@@ -16,7 +17,13 @@ from pathlib import Path
 
 from modelyard.core.clock import utc_now
 from modelyard.core.database import transaction
-from modelyard.core.files import STAGING_PREFIX, disk_errors, make_folder, sync_path
+from modelyard.core.files import (
+    STAGING_PREFIX,
+    disk_errors,
+    make_folder,
+    sweep_staging,
+    sync_path,
+)
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.damage import IndexDamaged, index_errors
 from modelyard.retrieval.index_file import (
@@ -24,9 +31,10 @@ from modelyard.retrieval.index_file import (
     SCHEMA_VERSION,
     FileRecord,
     connect_index,
+    open_index,
     refuse_folder,
 )
-from modelyard.retrieval.terms import index_terms
+from modelyard.retrieval.terms import TERMS_VERSION, index_terms
 
 _CACHE_KIB = 64 * 1024
 
@@ -175,43 +183,100 @@ def build_beside(
 
     When the block raises, the old index is unchanged and the new file is removed.
     """
+    with (
+        _replacing(path) as staged,
+        index_errors(path),
+        closing(connect_index(staged, "rwc")) as connection,
+    ):
+        # It is not read before it is complete and synced, so it needs no journal.
+        connection.execute("PRAGMA journal_mode = OFF")
+        connection.execute("PRAGMA synchronous = OFF")
+        connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
+        connection.execute("BEGIN")
+        for statement in SCHEMA:
+            connection.execute(statement)
+        now = utc_now()
+        meta = {
+            "schema": SCHEMA_VERSION,
+            "encoder": encoder,
+            "dimensions": dimensions,
+            "chunking": chunking,
+            "terms": TERMS_VERSION,
+            "identity": _new_identity(),
+            "snapshot": 1,
+            "built_at": now,
+            "updated_at": now,
+        }
+        connection.executemany("INSERT INTO meta VALUES (?, CAST(? AS TEXT))", meta.items())
+        yield IndexBuild(connection)
+        _optimize_words(connection)
+        connection.execute("COMMIT")
+
+
+@contextmanager
+def copy_beside(path: Path, origin: Path) -> Iterator[Path]:
+    """A copy of the index `origin`, to be changed; it takes its place at `path` in one rename.
+
+    When the block raises, nothing is at `path` that was not there before. Nothing stays in it of
+    what the block removes, since another environment may have reasons to leave that out.
+    """
+    with _replacing(path) as staged:
+        with index_errors(path), open_index(origin) as reader:
+            reader.copy_to(staged)
+        yield staged
+        with index_errors(path), closing(connect_index(staged, "rw")) as connection:
+            connection.execute("PRAGMA synchronous = OFF")
+            connection.execute("PRAGMA secure_delete = ON")
+            connection.execute(
+                "UPDATE meta SET value = ? WHERE key = 'identity'", (_new_identity(),)
+            )
+            _optimize_words(connection)
+
+
+def _optimize_words(connection: sqlite3.Connection) -> None:
+    """Merge the words into one piece each, which leaves out those of removed chunks."""
+    for table in ("title_words", "text_words"):
+        connection.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")
+
+
+def _new_identity() -> str:
+    return secrets.token_hex(8)
+
+
+@contextmanager
+def _replacing(path: Path) -> Iterator[Path]:
+    """A free path beside `path`; the index that the block makes there replaces the one at `path`.
+
+    It is synced first. When the block raises, it is removed.
+    """
     staged = path.with_name(f"{STAGING_PREFIX}{secrets.token_hex(4)}-{path.name}")
     refuse_folder(path)
     with disk_errors(path):
         make_folder(path.parent)
         try:
-            with index_errors(path), closing(connect_index(staged, "rwc")) as connection:
-                # It is not read before it is complete and synced, so it needs no journal.
-                connection.execute("PRAGMA journal_mode = OFF")
-                connection.execute("PRAGMA synchronous = OFF")
-                connection.execute(f"PRAGMA cache_size = -{_CACHE_KIB}")
-                connection.execute("BEGIN")
-                for statement in SCHEMA:
-                    connection.execute(statement)
-                now = utc_now()
-                meta = {
-                    "schema": SCHEMA_VERSION,
-                    "encoder": encoder,
-                    "dimensions": dimensions,
-                    "chunking": chunking,
-                    "identity": secrets.token_hex(8),
-                    "snapshot": 1,
-                    "built_at": now,
-                    "updated_at": now,
-                }
-                connection.executemany("INSERT INTO meta VALUES (?, CAST(? AS TEXT))", meta.items())
-                yield IndexBuild(connection)
-                for table in ("title_words", "text_words"):
-                    connection.execute(f"INSERT INTO {table} ({table}) VALUES ('optimize')")
-                connection.execute("COMMIT")
+            yield staged
             with staged.open("rb") as stream:
                 os.fsync(stream.fileno())
             settle_journal(path)
             staged.replace(path)
         except BaseException:
-            staged.unlink(missing_ok=True)
+            for left in (staged, _journal(staged)):
+                left.unlink(missing_ok=True)
             raise
         sync_path(path.parent)
+
+
+def remove_index(path: Path) -> None:
+    """Remove an index that nobody needs, and the journal that a killed update of it left."""
+    settle_journal(path)
+    with disk_errors(path):
+        path.unlink(missing_ok=True)
+        sync_path(path.parent)
+
+
+def sweep_builds(folder: Path, name: str) -> None:
+    """Remove what killed updates of an index left of new files, whatever their settings."""
+    sweep_staging(folder, re.compile(rf"{re.escape(name)}(@[0-9a-f]{{8}})?\.index(-journal)?"))
 
 
 def settle_journal(path: Path) -> None:
@@ -219,7 +284,7 @@ def settle_journal(path: Path) -> None:
 
     SQLite finds a journal by its name: that of the old file would be applied to a new file.
     """
-    journal = path.with_name(f"{path.name}-journal")
+    journal = _journal(path)
     if not journal.exists():
         return
     with disk_errors(path):
@@ -230,3 +295,8 @@ def settle_journal(path: Path) -> None:
         except IndexDamaged:
             pass  # then there is no state to go back to
         journal.unlink(missing_ok=True)
+
+
+def _journal(path: Path) -> Path:
+    """Where SQLite keeps the journal of an index."""
+    return path.with_name(f"{path.name}-journal")

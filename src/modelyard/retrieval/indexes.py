@@ -1,10 +1,15 @@
-"""The search indexes of a project: what is indexed, by which encoder, ranked how."""
+"""The search indexes of a project: what is indexed, by which encoder, ranked how, in which file.
+
+The file of an index is named after the settings that decide its content. So environments with equal
+ones share it, those of others lie beside it, and an edit of a draft changes no file that another
+environment reads.
+"""
 
 from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass
 from pathlib import Path
 
@@ -21,7 +26,19 @@ from modelyard.core.layout import Project
 from modelyard.deployments.running import running_settings
 
 CHUNKING_VERSION = 3
-"""Increased when files are split differently: older indexes are then rebuilt."""
+"""Increased when files are split or redacted differently: indexes are then rebuilt in their place,
+and the old ones answer until then."""
+
+_DECISIVE_SETTINGS = ("chunker", "chunk_tokens", "max_file_size_bytes", "redact")
+_DECISIVE_ENCODER = (
+    "source",
+    "model",
+    "endpoint",
+    "dimensions",
+    "max_tokens",
+    "query_prefix",
+    "document_prefix",
+)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -39,12 +56,21 @@ class SearchIndex:
     fusion: Fusion
     """How meaning and words are weighed."""
     path: Path
-    """Its file: models/embeddings/GROUP/NAME.index."""
+    """Its file, which updates write: models/embeddings/GROUP/NAME@DIGEST.index."""
+    former_path: Path
+    """The file that versions of 2026-11 kept for all settings, GROUP/NAME.index; only read."""
 
     @property
     def label(self) -> str:
         """GROUP/NAME."""
         return f"{self.group}/{self.name}"
+
+    @property
+    def readable_path(self) -> Path:
+        """The file to search: the index's own, or while it has none, the former one."""
+        if not self.path.exists() and self.former_path.is_file():
+            return self.former_path
+        return self.path
 
     @property
     def chunking(self) -> str:
@@ -55,33 +81,104 @@ class SearchIndex:
         return hashlib.sha256(text.encode()).hexdigest()[:16]
 
 
-def load_indexes(
+def settings_digest(settings: IndexSettings, encoder: Encoder) -> str:
+    """Identifies the settings that decide what an index contains, in 8 hex digits.
+
+    Those that only rank its chunks, or only decide how fast or for how much vectors are made, are
+    no part of it. The order of globs is none either.
+    """
+    decisive = {
+        "encoder": {key: getattr(encoder, key) for key in _DECISIVE_ENCODER},
+        "sources": sorted(set(settings.sources)),
+        "exclude": sorted(set(settings.exclude)),
+        **{key: getattr(settings, key) for key in _DECISIVE_SETTINGS},
+    }
+    return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]
+
+
+def build_index_of(
+    project: Project,
+    group: str,
+    name: str,
+    *,
+    settings: IndexSettings,
+    encoder: Encoder,
+    fusion: Fusion,
+) -> SearchIndex:
+    """The index GROUP/NAME with these settings, and where its files are."""
+    return SearchIndex(
+        group=group,
+        name=name,
+        settings=settings,
+        encoder=encoder,
+        fusion=fusion,
+        path=project.search_index(group, name, settings_digest(settings, encoder)),
+        former_path=project.former_search_index(group, name),
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchSettings:
+    """What the embedding configs of one environment say."""
+
+    indexes: Mapping[str, SearchIndex]
+    """Every search index by GROUP/NAME."""
+    rules: SearchRules | None
+    """The rules of the first embedding config that has a `search` part."""
+
+
+def load_search_settings(
     project: Project, environment: str = DEFAULT_ENVIRONMENT
-) -> Mapping[str, SearchIndex]:
-    """Every search index of an environment by GROUP/NAME.
+) -> SearchSettings:
+    """The search indexes of an environment, and how they are searched.
 
     Raises ProblemsFound when an embedding config is not valid there, NotDeployed when nothing is
     deployed there.
     """
+    return build_search_settings(
+        project, running_settings(project, environment, "embedding_models")
+    )
+
+
+def build_search_settings(project: Project, groups: Mapping[str, EmbeddingGroup]) -> SearchSettings:
+    """The search settings that these embedding configs, by name, come to."""
     indexes = [
-        SearchIndex(
-            group=group_name,
-            name=name,
+        build_index_of(
+            project,
+            group_name,
+            name,
             settings=settings,
             encoder=group.encoder,
             fusion=settings.fusion or group.fusion,
-            path=project.search_index(group_name, name),
         )
-        for group_name, group in load_groups(project, environment).items()
+        for group_name, group in groups.items()
         for name, settings in group.domains.items()
         if group.encoder is not None  # `models validate-config` reports a group without one
     ]
-    return {index.label: index for index in indexes}
+    return SearchSettings(
+        indexes={index.label: index for index in indexes},
+        rules=next((group.search for group in groups.values() if group.search), None),
+    )
 
 
-def load_groups(project: Project, environment: str) -> Mapping[str, EmbeddingGroup]:
-    """Every embedding config that runs in an environment, by name."""
-    return running_settings(project, environment, "embedding_models")
+def load_indexes(
+    project: Project, environment: str = DEFAULT_ENVIRONMENT
+) -> Mapping[str, SearchIndex]:
+    """Every search index of an environment by GROUP/NAME; raises as `load_search_settings` does."""
+    return load_search_settings(project, environment).indexes
+
+
+def update_command(labels: Iterable[str], environment: str) -> str:
+    """The command that updates these indexes (none: all) in an environment."""
+    words = ["models update-embeddings", *(f"--domain {label}" for label in labels)]
+    if environment != DEFAULT_ENVIRONMENT:
+        words.append(f"--env {environment}")
+    return " ".join(words)
+
+
+def index_lock(project: Project, group: str, name: str) -> Path:
+    """The lock under which all files of an index, whatever its settings, are written."""
+    return project.lock(f"search-{group}", name)
 
 
 def choose_indexes(
@@ -108,11 +205,3 @@ def choose_indexes(
             )
         chosen[fitting[0].label] = fitting[0]
     return list(chosen.values())
-
-
-def default_search_rules(
-    project: Project, environment: str = DEFAULT_ENVIRONMENT
-) -> SearchRules | None:
-    """The rules of the first embedding config that has a `search` part."""
-    groups = load_groups(project, environment).values()
-    return next((group.search for group in groups if group.search), None)

@@ -18,6 +18,7 @@ from modelyard.core.wording import counted
 from modelyard.retrieval.candidates import Hit, Scores, SearchedIndex
 from modelyard.retrieval.index_file import IndexedChunk
 from modelyard.retrieval.index_snapshot import ChunkSource, IndexSnapshot
+from modelyard.retrieval.indexes import update_command
 from modelyard.retrieval.links import Related, find_related
 from modelyard.retrieval.query import Query
 from modelyard.retrieval.snippets import Snippet, chunk_snippet
@@ -114,7 +115,7 @@ def file_state(project: Project, source: ChunkSource) -> FileState:
         return "changed"  # it can no longer be read
 
 
-def note_stale(results: Sequence[Result]) -> list[str]:
+def note_stale(results: Sequence[Result], environment: str) -> list[str]:
     """One note where the files of results changed since they were indexed."""
     counts = {
         state: len({result.chunk.path for result in results if result.state == state})
@@ -128,5 +129,5 @@ def note_stale(results: Sequence[Result]) -> list[str]:
     if not parts:
         return []
     indexes = dict.fromkeys(result.index for result in results if result.state != "same")
-    command = "models update-embeddings " + " ".join(f"--domain {index}" for index in indexes)
+    command = update_command(indexes, environment)
     return [f"{' and '.join(parts)} since the index was made: `{command}` brings it up to date"]

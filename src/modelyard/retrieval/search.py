@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
@@ -19,11 +20,12 @@ from modelyard.retrieval.index_snapshot import IndexSnapshot, OpenedIndex, check
 from modelyard.retrieval.indexes import (
     SearchIndex,
     choose_indexes,
-    default_search_rules,
-    load_indexes,
+    load_search_settings,
+    update_command,
 )
 from modelyard.retrieval.query import Query, parse_query
 from modelyard.retrieval.results import SearchResults, build_result, note_stale
+from modelyard.retrieval.terms import TERMS_VERSION
 from modelyard.retrieval.vectors import Floats
 
 if TYPE_CHECKING:
@@ -48,8 +50,10 @@ class Searcher:
         progress: Progress | None = None,
     ) -> None:
         self._project = project
-        self._indexes = load_indexes(project, environment)
-        self._rules = default_search_rules(project, environment) or _DEFAULT_RULES
+        self._environment = environment
+        settings = load_search_settings(project, environment)
+        self._indexes = settings.indexes
+        self._rules = settings.rules or _DEFAULT_RULES
         self._progress = progress or Silent()
         self._encoders = encoders or Encoders(project=project, progress=self._progress)
         self._opened: dict[str, OpenedIndex] = {}
@@ -138,7 +142,7 @@ class Searcher:
             results=tuple(results),
             asked=tuple(asked),
             reranker=reranker.name if reranker else None,
-            notes=(*notes, *note_stale(results)),
+            notes=(*notes, *note_stale(results, self._environment)),
         )
 
     def close(self) -> None:
@@ -169,15 +173,26 @@ class Searcher:
 
         One that cannot be read is left out with a note, unless none is left.
         """
-        built = [index for index in chosen if index.path.exists()]
+        paths = {index.label: index.readable_path for index in chosen}
+        built = [index for index in chosen if paths[index.label].exists()]
         missing = [index.label for index in chosen if index not in built]
-        if not built:
+        if not chosen:
             raise NoData(
-                f"no index yet: {', '.join(missing) or 'no search index is declared'}",
-                hint="make them with `models update-embeddings`",
+                f"no search index is declared in {self._environment}",
+                hint="declare one in configs/embedding_models/",
             )
         if missing:
-            notes.append(f"not searched, no index yet: {', '.join(missing)}")
+            every = len(missing) == len(self._indexes)
+            command = update_command([] if every else missing, self._environment)
+            if not built:
+                raise NoData(
+                    f"no index yet in {self._environment}: {', '.join(missing)}",
+                    hint=f"`{command}` makes what is missing",
+                )
+            notes.append(
+                f"not searched, no index yet: {', '.join(missing)} (`{command}` makes what is "
+                "missing)"
+            )
         encoders = {index.encoder: self._encoders.open(index.encoder) for index in built}
         vectors = {
             settings: encoder.encode_query(query.text) for settings, encoder in encoders.items()
@@ -187,7 +202,7 @@ class Searcher:
         for index in built:
             if index.label in refused:
                 continue
-            reader = self._opened.setdefault(index.label, OpenedIndex(index.path))
+            reader = self._reader_of(index.label, paths[index.label])
             try:
                 snapshot = stack.enter_context(reader.reading())
             except IndexMissing:
@@ -200,9 +215,14 @@ class Searcher:
             if encoders[index.encoder].fingerprint != snapshot.meta.encoder:
                 notes.append(
                     f"{index.label} was searched by its terms only: another encoder made its "
-                    "vectors (`models update-embeddings` rebuilds it)"
+                    f"vectors (`{update_command([index.label], self._environment)}` rebuilds it)"
                 )
                 vector = None
+            if snapshot.meta.terms != TERMS_VERSION:
+                notes.append(
+                    f"{index.label} has the terms of another version of modelyard "
+                    f"(`{update_command([index.label], self._environment)}` rebuilds it)"
+                )
             opened.append((index, snapshot, vector))
         if refused and not opened:
             raise next(iter(refused.values()))
@@ -211,6 +231,15 @@ class Searcher:
             for label, error in refused.items()
         ]
         return opened
+
+    def _reader_of(self, label: str, path: Path) -> OpenedIndex:
+        """The open index; opened again when an update has given the index its own file."""
+        reader = self._opened.get(label)
+        if reader is None or reader.path != path:
+            if reader is not None:
+                reader.close()
+            reader = self._opened[label] = OpenedIndex(path)
+        return reader
 
 
 def search(
@@ -234,7 +263,7 @@ def _find_damaged(indexes: Sequence[SearchIndex]) -> dict[str, ModelyardError]:
     damaged: dict[str, ModelyardError] = {}
     for index in indexes:
         try:
-            check_index(index.path)
+            check_index(index.readable_path)
         except IndexDamaged as error:
             damaged[index.label] = error
         except ModelyardError:  # opening the index reports it, or it is missing

@@ -16,6 +16,7 @@ from modelyard.retrieval.damage import IndexMissing
 from modelyard.retrieval.index_file import IndexMeta, open_index
 from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.reading.sources import find_sources
+from modelyard.retrieval.updating.earlier import why_outdated
 from modelyard.retrieval.updating.files import can_be_read, has_changed
 from modelyard.weights.encoders import EncoderUnavailable
 
@@ -50,18 +51,27 @@ class IndexStatus:
     """Files whose content changed."""
     gone: Sequence[str] = field(default_factory=tuple)
     """Files that no longer exist."""
+    path: str
+    """Its file, from the project's root."""
+    environments: Sequence[str] = field(default_factory=tuple)
+    """The environments that search this file."""
 
     def breaches(self, max_age_s: float) -> bool:
         """Whether a search could answer from an index that has been out of date for longer."""
         return self.state in ("missing", "unreadable", "outdated") or self.stale_s > max_age_s
 
 
-def read_status(project: Project, index: SearchIndex) -> IndexStatus:
-    """Compare an index with its files; all of the index is read and checked."""
-    encoder = index.encoder.model
+def read_status(
+    project: Project, index: SearchIndex, *, environments: Sequence[str] = ()
+) -> IndexStatus:
+    """Compare an index with its files; all of the index is read and checked.
+
+    environments: those that share it, which the status says.
+    """
+    encoder, path = index.encoder.model, index.readable_path
     try:
-        size_bytes = index.path.stat().st_size if index.path.exists() else 0
-        with open_index(index.path) as reader:
+        size_bytes = path.stat().st_size if path.exists() else 0
+        with open_index(path) as reader:
             reader.check()
             meta, chunks = reader.meta, reader.count_chunks()
             known = {file.path: file for file in reader.files()}
@@ -72,6 +82,8 @@ def read_status(project: Project, index: SearchIndex) -> IndexStatus:
             state="missing" if missing else "unreadable",
             encoder=encoder,
             reason=None if missing else error.message,
+            path=project.show(path),
+            environments=environments,
         )
     sizes = {path: (file.size_bytes, file.mtime_ns) for path, file in known.items()}
     sources = {source.shown: source for source in find_sources(project, index, known=sizes).files}
@@ -103,16 +115,16 @@ def read_status(project: Project, index: SearchIndex) -> IndexStatus:
         new=new,
         changed=changed,
         gone=gone,
+        path=project.show(path),
+        environments=environments,
     )
 
 
 def _why_outdated(project: Project, meta: IndexMeta, index: SearchIndex) -> str | None:
     try:
-        if meta.encoder != encoder_fingerprint(project, index.encoder):
-            return "another encoder"
+        return why_outdated(index, meta, encoder_fingerprint(project, index.encoder))
     except EncoderUnavailable:
         return "its encoder is not on this machine"
-    return "other chunking" if meta.chunking != index.chunking else None
 
 
 def _stale_s(changes: Sequence[float]) -> float:

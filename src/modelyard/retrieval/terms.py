@@ -15,6 +15,10 @@ from typing import TYPE_CHECKING
 if TYPE_CHECKING:
     from collections.abc import Callable, Iterator
 
+TERMS_VERSION = 1
+"""Increased when a text gets other terms: indexes are then rebuilt in their place, with the vectors
+that they have, and the old ones answer until then."""
+
 STOP_WORDS = frozenset(
     """
     a about above after again all am an and any are as at be because been before being below

@@ -1,6 +1,7 @@
 """Bringing an index up to date with its files: only what changed is read and embedded again.
 
 Which files changed, and their chunks   updating/files.py
+What other files of the index can give  updating/earlier.py
 What is written to the index            updating/changes.py
 What was done, in numbers               updating/job.py
 """
@@ -12,15 +13,15 @@ from collections import Counter
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager, nullcontext
 
-from modelyard.core.files import exclusive_lock, make_folder, sweep_staging
+from modelyard.core.files import exclusive_lock, make_folder
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.encoders import Encoders
 from modelyard.retrieval.cache import forget_unused
 from modelyard.retrieval.damage import IndexDamaged, IndexMissing, IndexOfAnotherSchema
-from modelyard.retrieval.index_file import IndexedFile, IndexMeta, open_index
-from modelyard.retrieval.index_writer import settle_journal
-from modelyard.retrieval.indexes import SearchIndex
+from modelyard.retrieval.index_file import IndexedFile, open_index
+from modelyard.retrieval.index_writer import settle_journal, sweep_builds
+from modelyard.retrieval.indexes import SearchIndex, index_lock
 from modelyard.retrieval.reading.sources import SourceFile, find_sources
 from modelyard.retrieval.updating.changes import (
     TooManyChanges,
@@ -28,8 +29,18 @@ from modelyard.retrieval.updating.changes import (
     change_index,
     count_build,
 )
+from modelyard.retrieval.updating.earlier import (
+    Origin,
+    find_origin,
+    known_fingerprint,
+    why_outdated,
+)
 from modelyard.retrieval.updating.files import has_changed, hash_file
 from modelyard.retrieval.updating.job import Counts, IndexUpdate, UpdateJob
+
+_NONE_YET = "there was none"
+_ASKED_FOR = "asked for"
+_DAMAGED = "it was damaged"
 
 
 def update_index(
@@ -67,10 +78,10 @@ def update_index(
 def _exclusive(job: UpdateJob, wait_s: float) -> Iterator[None]:
     """Hold the lock of the index, with what a killed update left cleaned up."""
     index = job.index
-    lock = job.project.lock(f"search-{index.group}", index.name)
+    lock = index_lock(job.project, index.group, index.name)
     with exclusive_lock(lock, what=f"index {index.label}", wait_s=wait_s, progress=job.progress):
         make_folder(index.path.parent)
-        sweep_staging(index.path.parent, index.path.name)
+        sweep_builds(index.path.parent, index.name)
         settle_journal(index.path)
         yield
 
@@ -78,8 +89,13 @@ def _exclusive(job: UpdateJob, wait_s: float) -> Iterator[None]:
 def _update(job: UpdateJob, *, rebuild: bool, check: bool) -> None:
     update = job.update
     known, update.built = _read_known(job, check=check and not rebuild)
+    origin = Origin(path=job.index.path, known=known)
     if rebuild:
-        update.built = "asked for"
+        update.built = _ASKED_FOR
+    elif update.built == _NONE_YET and (other := find_origin(job, check=check)):
+        origin, update.built = other, None
+        update.taken_over = job.project.show(origin.path)
+    known = origin.known
     sizes = {path: (file.size_bytes, file.mtime_ns) for path, file in known.items()}
     sources = find_sources(job.project, job.index, known=sizes)
     for reason, paths in sources.skipped.items():
@@ -89,14 +105,16 @@ def _update(job: UpdateJob, *, rebuild: bool, check: bool) -> None:
         return
     if update.built is None:
         try:
-            change_index(job, sources.files, known)
+            change_index(job, sources.files, origin)
             return
         except TooManyChanges:
             update.built = "most of it changed"
         except IndexDamaged as error:  # in a part that no check reaches
             update.built = _report_damage(job, error)
-        update.files, update.chunks = Counts(), Counts()
-    (count_build if update.dry_run else build_index)(job, sources.files)
+        update.files, update.chunks, update.taken_over = Counts(), Counts(), None
+    # Who asks for it does not trust what is there, and damage to a vector is not found by a check.
+    reuse = update.built not in (_ASKED_FOR, _DAMAGED)
+    (count_build if update.dry_run else build_index)(job, sources.files, reuse=reuse)
 
 
 def _read_known(job: UpdateJob, *, check: bool) -> tuple[Mapping[str, IndexedFile], str | None]:
@@ -110,31 +128,17 @@ def _read_known(job: UpdateJob, *, check: bool) -> tuple[Mapping[str, IndexedFil
                 reader.check(pages_only=True)
             known = {file.path: file for file in reader.files()}
     except IndexMissing:
-        return {}, "there was none"
+        return {}, _NONE_YET
     except IndexDamaged as error:
         return {}, _report_damage(job, error)
-    return known, _reason_to_rebuild(job, reader.meta)
+    return known, why_outdated(job.index, reader.meta, known_fingerprint(job))
 
 
 def _report_damage(job: UpdateJob, error: IndexDamaged) -> str:
     """Warn of an index that cannot be used, and give the reason in a few words."""
     job.progress.warn(f"{error}: it {'would be' if job.update.dry_run else 'is'} rebuilt")
     of_another = isinstance(error, IndexOfAnotherSchema)
-    return "another modelyard wrote it" if of_another else "it was damaged"
-
-
-def _reason_to_rebuild(job: UpdateJob, meta: IndexMeta) -> str | None:
-    """Why an undamaged index must be rebuilt; None when it can be changed in place."""
-    settings = job.index.encoder
-    if job.update.dry_run:
-        encoder = job.encoders.known_fingerprint(settings)
-    else:
-        encoder = job.encoders.fingerprint(settings)
-    if encoder is not None and meta.encoder != encoder:
-        return "another encoder"
-    if meta.dimensions != settings.dimensions:
-        return "other dimensions"
-    return "other chunking" if meta.chunking != job.index.chunking else None
+    return "another modelyard wrote it" if of_another else _DAMAGED
 
 
 def _count_files(

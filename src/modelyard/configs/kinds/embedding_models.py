@@ -110,6 +110,7 @@ class EmbeddingGroup:
     fusion: Fusion = field(default_factory=Fusion)
     """How dense and lexical scores are weighted in indexes without their own `fusion`."""
     domains: Mapping[Name, IndexSettings] = field(default_factory=dict)
-    """The indexes, each at models/embeddings/GROUP/DOMAIN.index."""
+    """The indexes, each at models/embeddings/GROUP/DOMAIN@DIGEST.index, where the digest is of the
+    settings that decide what it contains."""
     search: SearchRules | None = None
     """How several groups are searched."""

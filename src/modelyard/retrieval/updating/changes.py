@@ -1,10 +1,15 @@
-"""Writing an update: the changed files in one transaction, or a whole index beside the old one."""
+"""Writing an update: the changed files in one transaction, or a whole index beside the old one.
+
+An index that begins as a copy of another is changed before it is seen at its place.
+"""
 
 from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from functools import partial
+from pathlib import Path
 
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.index_file import (
@@ -14,8 +19,15 @@ from modelyard.retrieval.index_file import (
     IndexReader,
     open_index,
 )
-from modelyard.retrieval.index_writer import Changes, FileChange, apply_changes, build_beside
+from modelyard.retrieval.index_writer import (
+    Changes,
+    FileChange,
+    apply_changes,
+    build_beside,
+    copy_beside,
+)
 from modelyard.retrieval.reading.sources import SourceFile
+from modelyard.retrieval.updating.earlier import Origin, find_earlier_vectors
 from modelyard.retrieval.updating.files import (
     ChunkedFile,
     chunk_file,
@@ -46,15 +58,25 @@ class _Comparison:
     """Paths of the files whose chunks stay."""
 
 
-def change_index(
-    job: UpdateJob, files: Sequence[SourceFile], known: Mapping[str, IndexedFile]
-) -> None:
+def change_index(job: UpdateJob, files: Sequence[SourceFile], origin: Origin) -> None:
     """Write what changed since the last update, or on a dry run only count it.
 
+    An index of other settings is copied first, and stays as it is.
     Raises TooManyChanges when the index should be rebuilt; nothing was written then.
     """
-    comparison = _compare_files(job, files, known)
-    with open_index(job.index.path) as reader:
+    comparison = _compare_files(job, files, origin.known)
+    if job.update.dry_run or origin.path == job.index.path:
+        _change(job, origin.path, comparison, origin.known)
+    else:
+        with copy_beside(job.index.path, origin.path) as copy:
+            _change(job, copy, comparison, origin.known)
+
+
+def _change(
+    job: UpdateJob, path: Path, comparison: _Comparison, known: Mapping[str, IndexedFile]
+) -> None:
+    """Change the index at `path`, in one transaction."""
+    with open_index(path) as reader:
         changes = _build_changes(job, reader, comparison, known)
         job.update.files.reused += len(comparison.kept)
         chunks = job.update.chunks
@@ -63,13 +85,14 @@ def change_index(
     added = [chunk for change in changes.files for chunk in change.added]
     vectors: dict[str, bytes] = {}
     if added:
-        with job.embedding() as embedding:
+        elsewhere = partial(find_earlier_vectors, job) if job.update.taken_over else None
+        with job.embedding(elsewhere) as embedding:
             if job.update.dry_run:
                 embedding.count(added)
             else:
                 vectors = embedding.vectors(added)
     if not job.update.dry_run and (changes.content_changes or changes.touched):
-        apply_changes(job.index.path, changes, vectors)
+        apply_changes(path, changes, vectors)
 
 
 def _compare_files(
@@ -161,10 +184,13 @@ def _description(chunk: Chunk) -> tuple[object, ...]:
     return chunk.kind, chunk.first_line, chunk.last_line, dict(chunk.facts)
 
 
-def build_index(job: UpdateJob, files: Sequence[SourceFile]) -> None:
-    """Read and embed every file, some thousand chunks at a time, and swap the index."""
+def build_index(job: UpdateJob, files: Sequence[SourceFile], *, reuse: bool) -> None:
+    """Read and embed every file, some thousand chunks at a time, and swap the index.
+
+    reuse: take vectors that the cache does not know from the earlier files of the index.
+    """
     with (
-        job.embedding() as embedding,
+        job.embedding(partial(find_earlier_vectors, job) if reuse else None) as embedding,
         build_beside(
             job.index.path,
             encoder=job.encoders.fingerprint(job.index.encoder),
@@ -179,9 +205,9 @@ def build_index(job: UpdateJob, files: Sequence[SourceFile]) -> None:
                 index.add_file(file.record, file.chunks, vectors)
 
 
-def count_build(job: UpdateJob, files: Sequence[SourceFile]) -> None:
+def count_build(job: UpdateJob, files: Sequence[SourceFile], *, reuse: bool) -> None:
     """Only count what `build_index` would do."""
-    with job.embedding() as embedding:
+    with job.embedding(partial(find_earlier_vectors, job) if reuse else None) as embedding:
         for group, _ in _groups(job, files):
             embedding.count(chunk for file in group for chunk in file.chunks)
 

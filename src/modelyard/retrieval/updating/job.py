@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 
@@ -52,7 +52,9 @@ class IndexUpdate:
     embedded: int = 0
     """Texts that the encoder embedded."""
     from_cache: int = 0
-    """Texts whose vector was in the cache."""
+    """Texts whose vector was known, from the cache or an earlier index."""
+    taken_over: str | None = None
+    """The file of other settings that it began as a copy of; None: it had its own, or was built."""
     skipped: dict[str, list[str]] = field(default_factory=dict)
     """Files that were left out in whole or in part, by reason."""
     unknown: str | None = None
@@ -92,7 +94,9 @@ class UpdateJob:
         return self.encoders.open(self.index.encoder).count_tokens(texts)
 
     @contextmanager
-    def embedding(self) -> Iterator[Embedding]:
+    def embedding(
+        self, find_elsewhere: Callable[[Sequence[str]], Mapping[str, bytes]] | None = None
+    ) -> Iterator[Embedding]:
         """What makes the vectors of this update; its counts are added at the end."""
         fingerprint = self.encoders.fingerprint(self.index.encoder)
         read_only = self.update.dry_run
@@ -102,6 +106,7 @@ class UpdateJob:
                 encoders=self.encoders,
                 cache=cache,
                 progress=self.progress,
+                find_elsewhere=find_elsewhere,
             )
             yield embedding
         self.update.embedded += embedding.embedded

@@ -1,0 +1,139 @@
+"""Which environments share an index file, and the removal of files that none of them needs.
+
+Needed are the files that the drafts name, that what is live in any environment names, and that what
+was live there just before names, so that a rollback finds its indexes.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Iterator, Mapping
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
+from modelyard.core.errors import ProblemsFound
+from modelyard.core.files import LockHeld, exclusive_lock
+from modelyard.core.layout import IndexFile, Project, read_index_name
+from modelyard.core.progress import Progress
+from modelyard.deployments.revisions import find_live, live_environments, load_snapshot
+from modelyard.retrieval.index_writer import remove_index
+from modelyard.retrieval.indexes import (
+    SearchIndex,
+    build_search_settings,
+    index_lock,
+    load_indexes,
+)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexUse:
+    """The indexes of all environments."""
+
+    declared: Mapping[str, Collection[SearchIndex]]
+    """By environment."""
+    unreadable: Mapping[str, ProblemsFound]
+    """The environments whose embedding configs are not valid, so it is not known what they use."""
+
+    def environments_of(self, index: SearchIndex) -> list[str]:
+        """The environments that read the same file."""
+        return [
+            environment
+            for environment, indexes in self.declared.items()
+            if any(other.readable_path == index.readable_path for other in indexes)
+        ]
+
+
+def load_index_use(project: Project) -> IndexUse:
+    """What development and every environment with something live there uses."""
+    declared: dict[str, Collection[SearchIndex]] = {}
+    unreadable: dict[str, ProblemsFound] = {}
+    for environment in dict.fromkeys((DEFAULT_ENVIRONMENT, *live_environments(project))):
+        try:
+            declared[environment] = load_indexes(project, environment).values()
+        except ProblemsFound as error:
+            unreadable[environment] = error
+    return IndexUse(declared=declared, unreadable=unreadable)
+
+
+def remove_unneeded(
+    project: Project,
+    updated: Collection[SearchIndex],
+    *,
+    of_all: bool,
+    dry_run: bool = False,
+    progress: Progress,
+) -> list[Path]:
+    """Remove the files of indexes that no environment needs; returns them.
+
+    updated: the indexes that were just updated, or on a dry run would be.
+    of_all: remove files of every index, also of those that no config declares any more; else only
+    of those in `updated`.
+    Removes nothing while the configs of an environment cannot be read. A file whose index is being
+    updated is left to the next update.
+    """
+    labels = None if of_all else {index.label for index in updated}
+    made = {index.path for index in updated}
+    candidates = {
+        path: named
+        for path in project.search_indexes
+        if path not in made
+        and (named := read_index_name(path)) is not None
+        and (labels is None or f"{named.group}/{named.name}" in labels)
+    }
+    if not candidates:
+        return []
+    use = load_index_use(project)
+    if use.unreadable:
+        progress.warn(
+            "no index file is removed: the embedding configs of "
+            f"{' and '.join(use.unreadable)} are not valid"
+        )
+        return []
+    needed = set(_needed_files(project, use, made))
+    known = {index.former_path for indexes in use.declared.values() for index in indexes}
+    removed = []
+    for path, named in candidates.items():
+        # A name without a digest may be a copy that somebody put there.
+        if path in needed or (named.digest is None and path not in known):
+            continue
+        if dry_run or _remove(project, path, named):
+            removed.append(path)
+    return removed
+
+
+def _needed_files(project: Project, use: IndexUse, made: Collection[Path]) -> Iterator[Path]:
+    for environment, indexes in use.declared.items():
+        yield from (index.path for index in indexes)
+        yield from (
+            index.former_path
+            for index in indexes
+            if index.path not in made and index.readable_path == index.former_path
+        )
+        yield from _files_before(project, environment)
+
+
+def _files_before(project: Project, environment: str) -> list[Path]:
+    """The files that the revision before the live one names."""
+    live = find_live(project, environment)
+    if environment == DEFAULT_ENVIRONMENT or live is None or live.number == 1:
+        return []
+    snapshot = load_snapshot(project, environment, live.number - 1)
+    try:
+        groups = {
+            name: snapshot.settings(f"embedding_models/{name}")
+            for name in snapshot.names("embedding_models")
+        }
+    except ProblemsFound:  # a rollback to it would not be valid either
+        return []
+    return [index.path for index in build_search_settings(project, groups).indexes.values()]
+
+
+def _remove(project: Project, path: Path, named: IndexFile) -> bool:
+    """Remove a file under the lock of its index; False when that is held."""
+    lock = index_lock(project, named.group, named.name)
+    try:
+        with exclusive_lock(lock, what=f"index {named.group}/{named.name}"):
+            remove_index(path)
+    except LockHeld:
+        return False
+    return True
