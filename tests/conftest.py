@@ -54,6 +54,17 @@ def own_home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
     yield home
 
 
+@pytest.fixture(autouse=True, scope="session")
+def rules_compiled_once(request: pytest.FixtureRequest) -> Iterator[None]:
+    """Compiling the rules for secrets takes seconds: not once for each home."""
+    assert request.config.cache is not None
+    folder = request.config.cache.mkdir("secret-rules")
+    folder.chmod(0o700)  # in any other the rules are not kept
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setenv("KF_RULE_CACHE_DIR", str(folder))
+        yield
+
+
 @pytest.fixture(autouse=True)
 def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
     """Only the loopback address can be reached from inside a test process."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import random
 import re
 import shutil
 from dataclasses import replace
@@ -23,6 +24,10 @@ def run(number: int, length: int) -> str:
     return (turned * 3)[:length]
 
 
+def hexadecimal(length: int) -> str:
+    return "".join(random.Random(length).choices("0123456789abcdef", k=length))
+
+
 FORMS = {
     "aws": "AKIA" + run(1, 16).upper(),
     "aws-session": "ASIA" + run(19, 16).upper(),
@@ -37,6 +42,16 @@ FORMS = {
     "pypi": "pypi-" + run(21, 60),
     "api": "sk-" + run(8, 32),
     "jwt": f"eyJ{run(9, 20)}.{run(10, 24)}.{run(11, 20)}",
+    "telegram": "123456789:AA" + run(22, 33),
+    "discord": f"M{run(23, 23)}.{run(24, 6)}.{run(25, 38)}",
+    "discord-webhook": "https://discord.com/api/webhooks/123456789012345678/" + run(26, 68),
+    "google-oauth": "GOCSPX-" + run(27, 28),
+    "google-access": "ya29." + run(28, 60),
+    "square-secret": "sq0csp-" + run(29, 43),
+    "mailgun": "key-" + hexadecimal(32),
+    "sendgrid": f"SG.{run(30, 22)}.{run(31, 43)}",
+    "databricks": "dapi" + hexadecimal(32) + "-2",
+    "square": "EAAA" + run(32, 60),
     "plain": run(12, 40),
 }
 KEY_BODY = [run(number, 64) for number in range(13, 19)]

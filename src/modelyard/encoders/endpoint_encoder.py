@@ -240,7 +240,7 @@ def _readable(status: int, said: str, *, has_key: bool) -> str:
     """What the server answered, in one line; nothing for a refused key, since it may quote it."""
     if status in (401, 403):
         return "it refuses the key" if has_key else "it asks for a key"
-    for _, start, end in sorted(find_secret_forms(said), reverse=True, key=lambda form: form[1]):
+    for _, start, end in reversed(find_secret_forms(said)):
         said = f"{said[:start]}***{said[end:]}"
     return " ".join(said.split())[:_SHOWN_CHARACTERS]
 

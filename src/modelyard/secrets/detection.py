@@ -1,7 +1,7 @@
 """Finding secrets in text, and masking them.
 
-A secret is recognised by its form or its randomness (forms.py), or by the key that it is given to
-(named.py). Findings never repeat the secret.
+A secret is recognised by its form or its randomness (forms.py, providers.py), or by the key that it
+is given to (named.py). Findings never repeat the secret.
 
 Patterns that most configs never need are kept as text: `re` compiles each at its first use.
 """
@@ -14,13 +14,17 @@ from dataclasses import dataclass
 from functools import lru_cache
 
 from modelyard.secrets.forms import (
+    Found,
     before_in_line,
+    find_known_forms,
     find_secret_forms,
     is_placeholder,
     is_random_run,
     is_varied_hex,
     looks_random,
     lower_in_place,
+    whole_token,
+    without_overlaps,
 )
 from modelyard.secrets.named import Span, find_given_secrets, is_named_secret, is_no_value
 
@@ -81,16 +85,8 @@ class InlineSecret:
 
 def find_secrets(text: str) -> list[InlineSecret]:
     """Everything in a text that looks like a secret, in order and without overlaps."""
-    found = [
-        *(InlineSecret(start, end, kind) for kind, start, end in find_secret_forms(text)),
-        *_given_to_keys(text),
-        *_random_runs(text),
-    ]
-    apart: list[InlineSecret] = []
-    for secret in sorted(found, key=lambda secret: (secret.start, secret.end, secret.kind)):
-        if not apart or secret.start >= apart[-1].end:
-            apart.append(secret)
-    return apart
+    found = [*find_secret_forms(text), *_given_to_keys(text), *_random_runs(text)]
+    return [InlineSecret(start, end, kind) for kind, start, end in without_overlaps(found)]
 
 
 @lru_cache(maxsize=256)  # many findings say the same
@@ -106,15 +102,14 @@ def redact_secrets(text: str, *, quoted_only: bool = False) -> str:
     quoted_only: the text is program code, where a value without quotes is an expression.
     """
     given = (
-        secret
-        for secret in _given_to_keys(text)
-        if not (quoted_only and _is_expression(text, secret.start))
-        and not is_no_value(text[secret.start : secret.end])
+        (start, end)
+        for _, start, end in _given_to_keys(text)
+        if not (quoted_only and _is_expression(text, start)) and not is_no_value(text[start:end])
     )
     spans = [
-        *((start, end) for _, start, end in find_secret_forms(text)),
+        *((start, end) for _, start, end in (*find_secret_forms(text), *_random_runs(text))),
         *(match.span() for match in re.finditer(_PRIVATE_KEY, text)),
-        *((secret.start, secret.end) for secret in (*_random_runs(text), *given)),
+        *given,
         *find_given_secrets(text, code=quoted_only),
     ]
     return _masked(text, spans)
@@ -136,7 +131,7 @@ def _masked(text: str, spans: Iterable[Span]) -> str:
 def names_a_secret(path: str) -> bool:
     """Whether a path contains a secret. Long hexadecimal digits in it are a digest."""
     return (
-        any(find_secret_forms(path))
+        any(find_known_forms(path))
         or is_named_secret(path)
         or any(
             is_random_run(run) and not re.fullmatch(_HEX_RUN, run) for run in re.findall(_RUN, path)
@@ -156,7 +151,7 @@ def _is_expression(text: str, start: int) -> bool:
     return text[start - 1 : start] not in ("'", '"') and "#" not in before and "//" not in before
 
 
-def _given_to_keys(text: str) -> Iterator[InlineSecret]:
+def _given_to_keys(text: str) -> Iterator[Found]:
     lowered = lower_in_place(text)
     for stem in _KEY_STEMS:
         place = lowered.find(stem)
@@ -165,7 +160,7 @@ def _given_to_keys(text: str) -> Iterator[InlineSecret]:
             if given is not None and _is_secret_value(text, place, given):
                 group = next(name for name in ("double", "single", "plain") if given[name])
                 what = f"the value of '{given['key']}'"
-                yield InlineSecret(given.start(group), given.end(group), what)
+                yield what, *given.span(group)
             place = lowered.find(stem, given.end() if given is not None else place + 1)
 
 
@@ -180,14 +175,21 @@ def _is_secret_value(text: str, place: int, given: re.Match[str]) -> bool:
     return " " not in value.strip() or text.startswith("pass", place)
 
 
-def _random_runs(text: str) -> Iterator[InlineSecret]:
+def _random_runs(text: str) -> Iterator[Found]:
     # One pass in C shows for nearly every config that it has no long run.
     if b"a" * _SHORTEST_RUN not in text.encode("ascii", "replace").translate(_TO_RUN):
         return
+    hidden = 0
     for run in re.finditer(_RUN, text):
+        if run.end() <= hidden:
+            continue
+        kind = ""
         if re.fullmatch(_HEX_RUN, run[0]):
             before = before_in_line(text, run.start(), _LONGEST_LOOK_BACK)
             if is_varied_hex(run[0]) and not re.search(_DIGEST_BEFORE, before):
-                yield InlineSecret(run.start(), run.end(), "random hexadecimal digits")
+                kind = "random hexadecimal digits"
         elif is_random_run(run[0]):
-            yield InlineSecret(run.start(), run.end(), "random letters and digits")
+            kind = "random letters and digits"
+        if kind:
+            start, hidden = whole_token(text, *run.span())
+            yield kind, start, hidden

@@ -1,5 +1,8 @@
 """What secrets look like by themselves: known forms of keys and tokens, and random text.
 
+The forms here find a token whatever its letters, even a shortened one; providers.py adds the rules
+of several hundred providers.
+
 The tests for random text differ in what they are given. `looks_random` takes a value that something
 names a secret, `is_random_run` any run of letters and digits, `is_unlike_words` and
 `is_random_value` a value in prose, where words joined by hyphens and names with numbers are usual.
@@ -10,8 +13,10 @@ from __future__ import annotations
 import math
 import re
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from itertools import pairwise
+
+from modelyard.secrets.providers import find_provider_tokens, is_plain
 
 SECRET_FORMS = (
     ("AWS access key", "AKIA", r"AKIA[0-9A-Z]{16}(?![0-9A-Za-z])"),
@@ -27,6 +32,13 @@ SECRET_FORMS = (
     ("Hugging Face token", "hf_", r"hf_[0-9A-Za-z]{30,}"),
     # Words with hyphens end in `sk-` too: task-oriented-dialogue. A key has digits.
     ("API key", "sk-", r"(?<![0-9A-Za-z])sk-(?=[A-Za-z_-]{0,99}[0-9])[0-9A-Za-z_-]{20,}"),
+    ("Telegram bot token", ":AA", r"(?<![0-9A-Za-z])[0-9]{8,10}:AA[\w-]{33}(?![\w-])"),
+    ("Discord bot token", ".", r"[MNO](?<![\w.-].)[\w-]{23,27}\.[\w-]{6}\.[\w-]{27,45}(?![\w.-])"),
+    ("Discord webhook", "/api/webhooks/", r"/api/webhooks/[0-9]{17,20}/[\w-]{60,72}"),
+    ("Google OAuth secret", "GOCSPX-", r"GOCSPX-[\w-]{28}"),
+    ("Google access token", "ya29.", r"ya29\.[\w-]{30,}"),
+    ("Square secret", "sq0", r"sq0[a-z]{3}-[\w-]{22,43}"),
+    ("Mailgun key", "key-", r"(?<![\w-])key-[0-9a-f]{32}(?!\w)"),
     ("private key", "PRIVATE KEY", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
     ("signed token", "eyJ", r"eyJ[\w-]{10,400}\.[\w-]{10,4000}\.[\w-]{5,}"),
 )
@@ -57,17 +69,66 @@ _TERM = re.compile(
 """Words with digits that occur beside the word password: base64, sha256, argon2id, 12th."""
 _SPECIAL = re.compile(r"[!@#$%^*+=?~&]")
 
+_JOINED = "0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_+=-"
+_LONGEST_PART = 400
+_LONGEST_TOKEN = 2_000
+
 _TO_LOWER = {code: code + 32 for code in range(ord("A"), ord("Z") + 1)}
 
 
-def find_secret_forms(text: str) -> Iterator[tuple[str, int, int]]:
-    """The kind, start and end of each secret with a form of its own."""
+Found = tuple[str, int, int]
+"""The kind, start and end of a secret."""
+
+
+def find_secret_forms(text: str) -> list[Found]:
+    """Each secret with a form of its own and each token of a provider, in order."""
+    return without_overlaps([*find_known_forms(text), *find_provider_tokens(text)])
+
+
+def without_overlaps(found: Iterable[Found]) -> list[Found]:
+    """The same places in order; those that overlap as one, of the kind of the first and longest."""
+    apart: list[Found] = []
+    for kind, start, end in sorted(found, key=lambda one: (one[1], -one[2])):
+        if not apart or start >= apart[-1][2]:
+            apart.append((kind, start, end))
+        elif end > apart[-1][2]:
+            apart[-1] = (*apart[-1][:2], end)
+    return apart
+
+
+def find_known_forms(text: str) -> Iterator[Found]:
+    """The same by the forms above alone, which are not checked against a provider's rules."""
     for kind, literal, form in (*SECRET_FORMS, *_RANDOM_FORMS):
         if literal in text:
             for match in re.finditer(form, text):
                 group = match.re.groups  # 1 where a part must look random, else 0: all of it
-                if not group or looks_random(match[group]):
+                if not group:
+                    yield kind, *whole_token(text, *match.span())
+                elif looks_random(match[group]):
                     yield kind, *match.span(group)
+
+
+def whole_token(text: str, start: int, end: int) -> tuple[int, int]:
+    """The span with what it is joined to: a token found in part must not be hidden in part.
+
+    A slash joins only what is no name, so that of `models/<token>/file` the rest stays.
+    """
+    while True:
+        before = text[max(0, start - _LONGEST_PART) : start]
+        after = text[end : end + _LONGEST_PART]
+        first = start - len(before) + len(before.rstrip(_JOINED))
+        last = end + len(after) - len(after.lstrip(_JOINED))
+        if text[last : last + 1] == "/":
+            part = text[last + 1 : last + 1 + _LONGEST_PART]
+            part = part[: len(part) - len(part.lstrip(_JOINED))]
+            last += 1 + len(part) if part and not is_plain(part) else 0
+        if text[first - 1 : first] == "/":
+            part = text[max(0, first - 1 - _LONGEST_PART) : first - 1]
+            part = part[len(part.rstrip(_JOINED)) :]
+            first -= 1 + len(part) if part and not is_plain(part) else 0
+        if (first, last) == (start, end) or last - first > _LONGEST_TOKEN:
+            return first, last
+        start, end = first, last
 
 
 def lower_in_place(text: str) -> str:

