@@ -9,7 +9,7 @@ from modelyard.configs.kinds.embedding_models import Encoder, Fusion, IndexSetti
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.retrieval.index_file import IndexedChunk, IndexReader, open_index
-from modelyard.retrieval.indexes import SearchIndex, build_index_of
+from modelyard.retrieval.indexes import SearchIndex, declared_index
 from modelyard.retrieval.update import update_index
 from modelyard.retrieval.updating.job import IndexUpdate
 from toy_encoder import ToyEncoders
@@ -64,7 +64,7 @@ def make_docs(root: Path, *, chunk_tokens: int = 40) -> Docs:
         chunker="markdown",
         chunk_tokens=chunk_tokens,
     )
-    index = build_index_of(
+    index = declared_index(
         project, "texts", "docs", settings=settings, encoder=ENCODER, fusion=Fusion()
     )
     return Docs(project, index)

@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -62,7 +63,7 @@ class Texts:
         return load_indexes(self.project, environment)["texts/docs"]
 
     def update(self, environment: str = "development", **options: bool) -> IndexUpdate:
-        """As `models update-embeddings --env` does; `removed` files are looked for by name."""
+        """As `models update-embeddings --env` does."""
         index = self.index(environment)
         done = update_index(
             self.project,
@@ -430,6 +431,15 @@ def test_nothing_is_removed_while_the_configs_of_an_environment_are_not_valid(
     assert texts.remove([index]) == [left.name]
 
 
+def test_nothing_is_removed_while_it_is_not_known_what_is_deployed(texts: Texts) -> None:
+    texts.update()
+    left = texts.index().path.with_name("docs@0123abcd.index")
+    shutil.copy(texts.index().path, left)
+    texts.project.state_db.write_bytes(b"no database" * 1000)
+    assert texts.remove([texts.index()]) == []
+    assert left.exists()
+
+
 def test_a_file_whose_index_is_being_updated_is_left(texts: Texts) -> None:
     texts.update()
     left = texts.index().path.with_name("docs@0123abcd.index")
@@ -442,10 +452,13 @@ def test_a_file_whose_index_is_being_updated_is_left(texts: Texts) -> None:
 # Killed
 
 
-def kept_safe(
-    texts: Texts, tmp_path: Path, changing: str, work: Callable[[], object]
+Interruption = Literal["kill", "fail"]
+
+
+def interrupted_updates(
+    texts: Texts, tmp_path: Path, changing: str, how: Interruption
 ) -> Iterator[int]:
-    """Kill `work` at any call; what the other environment finds is checked after each."""
+    """Cut off an update in `changing` at any call; what the other environment finds stays."""
     staying = "production" if changing == "development" else "development"
     start = tmp_path / "start"
     shutil.copytree(texts.project.root, start, symlinks=True)
@@ -456,38 +469,40 @@ def kept_safe(
         shutil.copytree(start, texts.project.root, symlinks=True)
 
     put_back()
-    for number in interruptions(work, "kill"):
+    for number in interruptions(lambda: texts.update(changing), how):
         assert rows_of(texts.index(staying).path) == kept, number
-        if texts.index(changing).path.exists():
+        # A folder that could not be read is reported, and its files are left out.
+        if how == "kill" and texts.index(changing).path.exists():
             assert rows_of(texts.index(changing).path) == after, number
         yield number
-        work()
+        texts.update(changing)
         assert rows_of(texts.index(changing).path) == after, number
         assert rows_of(texts.index(staying).path) == kept, number
         assert texts.files() == sorted(texts.index(one).path.name for one in DEPLOYED), number
         put_back()
 
 
-def test_a_former_index_is_taken_over_whenever_it_is_killed(
-    texts: Texts, former: Path, tmp_path: Path
+@pytest.mark.parametrize("how", ["kill", "fail"])
+def test_a_former_index_answers_until_it_is_taken_over_wherever_that_is_cut_off(
+    texts: Texts, former: Path, tmp_path: Path, how: Interruption
 ) -> None:
-    """Production finds what it found there until it has a file of its own."""
     before = rows_of(former)
     texts.deploy()
     texts.edit('"docs/**/*.md"', '"docs/a*.md", "guides/*.md"')
     texts.update()
-    for _ in kept_safe(texts, tmp_path, "production", lambda: texts.update("production")):
-        assert rows_of(texts.index("production").readable_path) == before
+    for number in interrupted_updates(texts, tmp_path, "production", how):
+        if how == "kill":
+            assert rows_of(texts.index("production").readable_path) == before, number
 
 
-def test_an_index_of_other_settings_is_taken_over_whenever_it_is_killed(
-    texts: Texts, tmp_path: Path
+@pytest.mark.parametrize("how", ["kill", "fail"])
+def test_an_index_of_other_settings_is_taken_over_whole_wherever_that_is_cut_off(
+    texts: Texts, tmp_path: Path, how: Interruption
 ) -> None:
     texts.update()
     texts.deploy()
     texts.edit('"docs/**/*.md"', '"docs/a*.md", "guides/*.md"')
-    shutil.copy(
-        texts.index("production").path, texts.project.embeddings / "texts/docs@0123abcd.index"
-    )
-    for _ in kept_safe(texts, tmp_path, "development", texts.update):
+    theirs = texts.index("production").path
+    shutil.copy(theirs, theirs.with_name("docs@0123abcd.index"))
+    for _ in interrupted_updates(texts, tmp_path, "development", how):
         pass

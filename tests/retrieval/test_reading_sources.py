@@ -10,7 +10,7 @@ import pytest
 
 from modelyard.configs.kinds.embedding_models import Encoder, Fusion, IndexSettings
 from modelyard.core.layout import Project
-from modelyard.retrieval.indexes import build_index_of
+from modelyard.retrieval.indexes import declared_index
 from modelyard.retrieval.reading.globs import matches_any
 from modelyard.retrieval.reading.sources import Sources, find_sources
 
@@ -31,7 +31,7 @@ def write(path: Path, content: bytes = b"text\n") -> None:
 def find(project: Project, *globs: str, **settings: object) -> Sources:
     chosen = IndexSettings(description="x", sources=globs, **settings)
     encoder = Encoder(source="wheel", model="m", dimensions=4, max_tokens=8)
-    index = build_index_of(project, "g", "d", settings=chosen, encoder=encoder, fusion=Fusion())
+    index = declared_index(project, "g", "d", settings=chosen, encoder=encoder, fusion=Fusion())
     return find_sources(project, index)
 
 

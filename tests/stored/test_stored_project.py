@@ -464,6 +464,23 @@ def test_an_update_without_changes_embeds_nothing(project: Path, result: Result)
             assert (one["built"], one["embedded"]) == (None, 0)
 
 
+def test_the_stored_indexes_are_taken_over_by_the_environments_that_have_them(
+    project: Path, result: Result
+) -> None:
+    """They were one file for all environments; nothing is embedded, cache or not."""
+    (project / ".models" / "embedding-cache.db").unlink()
+    stored = [f"models/embeddings/{name}.index" for name in DOMAINS]
+    assert result("update-embeddings", "--dry-run")["removed"] == sorted(stored)
+    done = result("update-embeddings")
+    assert [one["taken_over"] for one in done["domains"]] == stored
+    assert [one["embedded"] for one in done["domains"]] == [0, 0, 0]
+    assert done["removed"] == sorted(stored)
+    for environment in ("development", "test"):
+        found = result("index", "status", "--max-age", "0 s", "--env", environment)["domains"]
+        assert [one["environments"] for one in found] == [["development", "test"]] * 3
+        assert result("search", "roll back an adapter", "--env", environment)["notes"] == []
+
+
 def test_files_with_other_times_of_change_are_the_same_files(project: Path, result: Result) -> None:
     for path in (*project.glob("docs/*"), *project.glob("tools/*"), *project.glob("logs/*")):
         os.utime(path)

@@ -69,8 +69,8 @@ def index_status(
     asked = environment or DEFAULT_ENVIRONMENT
     chosen = choose_indexes(load_indexes(project, asked), index or [])
     use = load_index_use(project)
-    for name in use.unreadable:
-        print_note(f"note: not known of {name}, whose embedding configs are not valid")
+    for name, error in use.unreadable.items():
+        print_note(f"note: {name} cannot be read, so what it shares is not shown: {error}")
     found = [
         read_status(project, status, environments=use.environments_of(status)) for status in chosen
     ]

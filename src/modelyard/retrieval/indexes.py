@@ -96,7 +96,7 @@ def settings_digest(settings: IndexSettings, encoder: Encoder) -> str:
     return hashlib.sha256(json.dumps(decisive, sort_keys=True).encode()).hexdigest()[:8]
 
 
-def build_index_of(
+def declared_index(
     project: Project,
     group: str,
     name: str,
@@ -143,7 +143,7 @@ def load_search_settings(
 def build_search_settings(project: Project, groups: Mapping[str, EmbeddingGroup]) -> SearchSettings:
     """The search settings that these embedding configs, by name, come to."""
     indexes = [
-        build_index_of(
+        declared_index(
             project,
             group_name,
             name,

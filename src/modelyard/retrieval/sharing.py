@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-from modelyard.core.errors import ProblemsFound
+from modelyard.core.errors import ModelyardError, ProblemsFound
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.core.layout import IndexFile, Project, read_index_name
 from modelyard.core.progress import Progress
@@ -31,8 +31,8 @@ class IndexUse:
 
     declared: Mapping[str, Collection[SearchIndex]]
     """By environment."""
-    unreadable: Mapping[str, ProblemsFound]
-    """The environments whose embedding configs are not valid, so it is not known what they use."""
+    unreadable: Mapping[str, ModelyardError]
+    """Why it is not known what an environment uses, such as configs that are not valid there."""
 
     def environments_of(self, index: SearchIndex) -> list[str]:
         """The environments that read the same file."""
@@ -46,11 +46,16 @@ class IndexUse:
 def load_index_use(project: Project) -> IndexUse:
     """What development and every environment with something live there uses."""
     declared: dict[str, Collection[SearchIndex]] = {}
-    unreadable: dict[str, ProblemsFound] = {}
-    for environment in dict.fromkeys((DEFAULT_ENVIRONMENT, *live_environments(project))):
+    unreadable: dict[str, ModelyardError] = {}
+    live: list[str] = []
+    try:
+        live = live_environments(project)
+    except ModelyardError as error:
+        unreadable["what is deployed"] = error
+    for environment in dict.fromkeys((DEFAULT_ENVIRONMENT, *live)):
         try:
             declared[environment] = load_indexes(project, environment).values()
-        except ProblemsFound as error:
+        except ModelyardError as error:
             unreadable[environment] = error
     return IndexUse(declared=declared, unreadable=unreadable)
 
@@ -68,8 +73,8 @@ def remove_unneeded(
     updated: the indexes that were just updated, or on a dry run would be.
     of_all: remove files of every index, also of those that no config declares any more; else only
     of those in `updated`.
-    Removes nothing while the configs of an environment cannot be read. A file whose index is being
-    updated is left to the next update.
+    Removes nothing while it is not known what an environment uses. A file whose index is being
+    updated is left to the next update. What cannot be removed is reported, never raised.
     """
     labels = None if of_all else {index.label for index in updated}
     made = {index.path for index in updated}
@@ -83,11 +88,9 @@ def remove_unneeded(
     if not candidates:
         return []
     use = load_index_use(project)
+    for name, error in use.unreadable.items():
+        progress.warn(f"no index file is removed, since {name} cannot be read: {error}")
     if use.unreadable:
-        progress.warn(
-            "no index file is removed: the embedding configs of "
-            f"{' and '.join(use.unreadable)} are not valid"
-        )
         return []
     needed = set(_needed_files(project, use, made))
     known = {index.former_path for indexes in use.declared.values() for index in indexes}
@@ -96,7 +99,7 @@ def remove_unneeded(
         # A name without a digest may be a copy that somebody put there.
         if path in needed or (named.digest is None and path not in known):
             continue
-        if dry_run or _remove(project, path, named):
+        if dry_run or _remove(project, path, named, progress):
             removed.append(path)
     return removed
 
@@ -123,17 +126,20 @@ def _files_before(project: Project, environment: str) -> list[Path]:
             name: snapshot.settings(f"embedding_models/{name}")
             for name in snapshot.names("embedding_models")
         }
-    except ProblemsFound:  # a rollback to it would not be valid either
+    except ProblemsFound:  # nor could it be searched after a rollback
         return []
     return [index.path for index in build_search_settings(project, groups).indexes.values()]
 
 
-def _remove(project: Project, path: Path, named: IndexFile) -> bool:
-    """Remove a file under the lock of its index; False when that is held."""
-    lock = index_lock(project, named.group, named.name)
+def _remove(project: Project, path: Path, named: IndexFile, progress: Progress) -> bool:
+    """Remove a file under the lock of its index; False when that is held, or it cannot be."""
     try:
+        lock = index_lock(project, named.group, named.name)
         with exclusive_lock(lock, what=f"index {named.group}/{named.name}"):
             remove_index(path)
     except LockHeld:
+        return False
+    except ModelyardError as error:
+        progress.warn(f"{project.show(path)} is not needed and cannot be removed: {error}")
         return False
     return True
