@@ -195,6 +195,55 @@ def test_differences_are_shown_as_they_are_written(
     assert "go back with `models deploy-config --rollback --env test`" in out
 
 
+def test_a_deployment_shows_its_effects_before_and_after_it_is_live(
+    models: Models, place: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models("deploy-config", "--env", "test", "--all")
+    edit(place, "specialized_models/code_analysis", "model: gpt4", "model: claude")
+    edit(place, "performance_profiles/balanced", "30 seconds", "45 seconds")
+    capsys.readouterr()
+    words = ("deploy-config", "--env", "test", "code_analysis", "balanced")
+    assert models(*words, "--plan") == 4
+    planned = capsys.readouterr().out
+    assert "code_analysis:\n" in planned
+    assert "    model.name " in planned and "gpt4 -> claude\n" in planned
+    assert "summaries, summarization:\n    model.timeout  30 s -> 45 s\n" in planned
+    assert models(*words) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[: len(planned.splitlines()) - 1] == planned.splitlines()[:-1]
+
+
+def test_a_rollback_that_removes_a_domain_says_so(
+    models: Models, place: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models("deploy-config", "--env", "test", "gpt4")
+    models("deploy-config", "--env", "test", "code_analysis")
+    models("switch-config", "--env", "test", "--profile", "high_accuracy")
+    capsys.readouterr()
+    assert models("deploy-config", "--env", "test", "--rollback", "--to", "1") == 0
+    out = capsys.readouterr().out
+    assert "code_analysis: no longer a domain\n" in out
+    assert "profile high_accuracy" not in out
+
+
+def test_a_file_that_no_deployment_wrote_is_said_to_be_removed(
+    models: Models, place: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = ("deploy-config", "--env", "test", "gpt4")
+    models(*words)
+    extra = place.deployed("test") / "mine.yaml"
+    extra.write_text("x: 1\n")
+    capsys.readouterr()
+    name = ".models/deployed/test/mine.yaml"
+    assert models(*words, "--plan") == 4
+    assert f"Would be removed, since no deployment wrote it: {name}" in capsys.readouterr().out
+    assert models(*words) == 0
+    assert not extra.exists()
+    out = capsys.readouterr().out
+    assert f"Removed, since no deployment wrote it: {name}\nNothing else to do: " in out
+    assert "Written again" not in out
+
+
 def test_a_plan_file_is_written_carried_out_and_refused_when_stale(
     models: Models, place: Project, tmp_path: Path, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -253,10 +302,30 @@ def test_the_switch_of_the_issue_prints_before_and_after(
     assert "language_models/" not in out, "drafts run in development: nothing is deployed"
     assert "undo with `models switch-config --undo --env development`" in out
     assert models(*words) == 0
-    assert "Nothing to do" in capsys.readouterr().out
+    assert "Nothing to do: development uses these profiles already" in capsys.readouterr().out
     assert models("switch-config", "--undo") == 0
-    assert "samples                       3 -> 1" in capsys.readouterr().out
+    out = capsys.readouterr().out
+    assert "samples                       3 -> 1" in out
+    hint = "`models switch-config --profile high_accuracy --domain code_analysis`"
+    assert out.endswith(f"  switch again with {hint}\n")
     require_agreement(place)
+
+
+def test_what_is_said_of_development_names_no_command_that_it_refuses(
+    models: Models, place: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    models("switch-config", "--profile", "high_accuracy", "--domain", "code_analysis")
+    models("switch-config", "--undo", "--plan")
+    models("switch-config", "--undo")
+    assert models("switch-config", "--undo") == 1
+    out, err = capsys.readouterr()
+    assert "no switch left to undo in development" in err
+    assert "deploy-config" not in out + err
+    assert "live in development" not in out, "drafts run there"
+    assert models("switch-config", "--undo", "--env", "test") == 1
+    models("deploy-config", "--env", "test", "gpt4")
+    assert models("switch-config", "--undo", "--env", "test") == 1
+    assert "deploy-config --rollback --env test`" in capsys.readouterr().err
 
 
 def test_a_switch_in_production_needs_a_yes_too(models: Models, place: Project) -> None:

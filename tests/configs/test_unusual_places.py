@@ -43,7 +43,7 @@ def test_a_pipe_in_the_place_of_a_file_is_found_and_mended(place: Project) -> No
     path = f"{FOLDER}/language_models/gpt4.yaml"
     (found,) = find_drift(place, "test").files
     assert (found.what, found.path) == ("unreadable", path)
-    assert deploy_config(place, ["gpt4"], environment="test").mended == (path,)
+    assert deploy_config(place, ["gpt4"], environment="test").repaired == (found,)
     require_agreement(place)
 
 

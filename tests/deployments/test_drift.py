@@ -142,15 +142,17 @@ def test_deploying_what_is_live_already_mends_what_was_changed(place: Project) -
     (folder / "extra.yaml").write_text("x: 1\n")
     done = deploy_config(place, ["gpt4"], environment="test")
     assert done.revision is None
-    assert set(done.mended) >= {
-        f"{FOLDER}/{name}"
-        for name in ("extra.yaml", "integration.yaml", "language_models", "profiles.yaml")
+    assert {(f"{FOLDER}/extra.yaml", "extra"), (f"{FOLDER}/profiles.yaml", "missing")} < {
+        (file.path, file.what) for file in done.repaired
+    }
+    assert {file.path for file in done.repaired} >= {
+        f"{FOLDER}/{name}" for name in ("integration.yaml", "language_models")
     }
     require_agreement(place)
     assert (outside / "gpt4.yaml").read_text() == "changed: here\n"
     mended = {path.name: path.read_text() for path in (folder / "language_models").iterdir()}
     assert mended == before
-    assert deploy_config(place, ["gpt4"], environment="test").mended == ()
+    assert deploy_config(place, ["gpt4"], environment="test").repaired == ()
 
 
 @pytest.mark.parametrize("how", ["gone", "elsewhere", "nothing left"])
@@ -163,7 +165,8 @@ def test_a_link_that_leads_elsewhere_is_mended_too(place: Project, how: str) -> 
     if how == "elsewhere":
         link.symlink_to("/etc")
         assert {what for what, _ in found(place)} == {"link", "missing"}
-    assert FOLDER in deploy_config(place, ["gpt4"], environment="test").mended
+    repaired = deploy_config(place, ["gpt4"], environment="test").repaired
+    assert FOLDER in {file.path for file in repaired}
     require_agreement(place)
 
 

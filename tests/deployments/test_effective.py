@@ -95,8 +95,9 @@ def test_a_profile_may_name_the_model() -> None:
         ({}, ["gpt4", "claude", "basic_nlp"]),
         (
             {"language_models/gpt4": {"fallback": "basic_nlp"}},
-            ["gpt4", "basic_nlp", "claude"],
+            ["gpt4", "basic_nlp"],
         ),
+        ({"specialized_models/code_analysis": {"model": "basic_nlp"}}, ["basic_nlp"]),
         (
             {
                 "language_models/gpt4": {"fallback": "claude"},
@@ -112,7 +113,7 @@ def test_a_profile_may_name_the_model() -> None:
         (joint(fallback_strategy={"enabled": False, "order": ["claude"]}), ["gpt4"]),
         (joint(routing={"local_only": ["code_analysis"]}), ["basic_nlp"]),
     ],
-    ids=["order", "own first", "cycle", "domain's list", "nobody", "off", "local only"],
+    ids=["order", "own", "builtin", "cycle", "domain's list", "nobody", "off", "local only"],
 )
 def test_who_is_asked_in_which_order(
     changes: dict[str, dict[str, Any]], expected: list[str]

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelyard.cli.render import ask_yes, flush_results, print_json, print_lines, print_note
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project, find_project
 from modelyard.core.wording import visible_line, visible_text
@@ -19,6 +20,7 @@ from modelyard.core.wording import visible_line, visible_text
 if TYPE_CHECKING:
     from modelyard.configs.compare import SettingChange
     from modelyard.deployments.deploy import Deployment
+    from modelyard.deployments.drift import DriftedFile
     from modelyard.deployments.plan import ConfigChange, Plan, PlanPreconditions, Request
 
 PlanOnly = Annotated[
@@ -157,24 +159,44 @@ def _show_plan(project: Project, plan: Plan, options: DeployOptions) -> None:
     from modelyard.deployments.plan import plan_facts
 
     environment, number = plan.preconditions.environment, plan.preconditions.from_revision
-    mended = () if plan.changes else files_to_repair(project, environment)
-    if mended:
-        ending = f"Would be written again, since changed by hand: {', '.join(mended)}"
+    drifted = () if plan.changes else files_to_repair(project, environment)
+    if drifted:
+        ending = list(_repair_lines(drifted, ("Would be written again", "Would be removed")))
     elif not plan.changes:
-        ending = f"Nothing to do in {environment}, which is at revision {number}."
+        ending = [f"Nothing to do in {environment}{_state_of(environment, number)}."]
     else:
-        before = f"which is at revision {number}" if number else "where nothing is live yet"
-        ending = f"Nothing was changed in {environment}, {before}."
+        ending = [f"Nothing was changed in {environment}{_state_of(environment, number)}."]
     if options.as_json:
-        outcome = {"revision": None, "completed": False, "mended": list(mended), "dry_run": True}
+        mended = [file.path for file in drifted]
+        outcome = {"revision": None, "completed": False, "mended": mended, "dry_run": True}
         print_json({**plan_facts(plan), **outcome})
     else:
-        print_lines([*_plan_lines(plan), visible_line(ending)])
+        print_lines([*_plan_lines(plan), *ending])
     if options.plan_only and options.plan_file:
         print_note(f"the plan is in {options.plan_file}")
-    if options.plan_only and (plan.changes or mended):
+    if options.plan_only and (plan.changes or drifted):
         flush_results()
         sys.exit(4)
+
+
+def _state_of(environment: str, number: int) -> str:
+    """What is said of an environment that was not changed."""
+    if environment == DEFAULT_ENVIRONMENT:
+        return ", which uses the drafts"
+    return f", which is at revision {number}" if number else ", where nothing is live yet"
+
+
+def _repair_lines(
+    drifted: Iterable[DriftedFile], words: tuple[str, str] = ("Written again", "Removed")
+) -> Iterator[str]:
+    """The files that are written again, and those that are removed."""
+    drifted = list(drifted)
+    changed = [file.path for file in drifted if file.what != "extra"]
+    extra = [file.path for file in drifted if file.what == "extra"]
+    if changed:
+        yield visible_line(f"{words[0]}, since changed by hand: {', '.join(changed)}")
+    if extra:
+        yield visible_line(f"{words[1]}, since no deployment wrote it: {', '.join(extra)}")
 
 
 def _show_done(done: Deployment, options: DeployOptions) -> None:
@@ -184,7 +206,7 @@ def _show_done(done: Deployment, options: DeployOptions) -> None:
         outcome = {
             "revision": done.revision.number if done.revision else None,
             "completed": done.completed,
-            "mended": list(done.mended),
+            "mended": [file.path for file in done.repaired],
             "dry_run": False,
         }
         print_json({**plan_facts(done.plan), **outcome})
@@ -196,21 +218,37 @@ def _ending(done: Deployment) -> Iterator[str]:
     """What was done, in words, and how to undo it."""
 
     environment = done.plan.preconditions.environment
-    if done.mended:
-        yield visible_line(f"Written again, since changed by hand: {', '.join(done.mended)}")
+    in_development = environment == DEFAULT_ENVIRONMENT
+    yield from _repair_lines(done.repaired)
     if done.revision is None:
-        number = done.plan.preconditions.from_revision
-        yield f"Nothing to do: it is already live in {environment}, with revision {number}"
+        number, other = done.plan.preconditions.from_revision, "else " if done.repaired else ""
+        already = "development uses these profiles already"
+        if not in_development:
+            already = f"it is already live in {environment}, with revision {number}"
+        yield f"Nothing {other}to do: {already}"
         return
     if done.completed:
         yield "An interrupted command had done this; its history entry was completed."
     number, action = done.revision.number, done.revision.action
-    yield f"Revision {number} is live in {environment}."
+    if in_development:
+        yield f"Revision {number} of development has these profiles; its configs are the drafts."
+    else:
+        yield f"Revision {number} is live in {environment}."
     if action == "switch":
         yield f"  undo with `models switch-config --undo --env {environment}`"
+    elif in_development:
+        yield from _switches_back(done.plan)
     elif number > 1:
         to = "" if action == "deploy" else f" --to {number - 1}"
         yield f"  go back with `models deploy-config --rollback{to} --env {environment}`"
+
+
+def _switches_back(plan: Plan) -> Iterator[str]:
+    """The switches that take back an undo, for the domains that had been switched."""
+    for change in plan.profiles:
+        if change.before:
+            words = f"--profile {change.before} --domain {change.domain}"
+            yield f"  switch again with `models switch-config {words}`"
 
 
 def _plan_lines(plan: Plan) -> Iterator[str]:
@@ -223,16 +261,25 @@ def _plan_lines(plan: Plan) -> Iterator[str]:
         yield visible_text(_config_line(config))
         if config.change == "changed":
             yield from setting_lines(config.settings)
-    shown = set()
-    if plan.preconditions.request.action != "deploy":
-        for effect in plan.effects:
-            shown.add(effect.domain)
-            yield visible_text(f"{effect.domain}:")
-            yield from setting_lines(effect.settings)
+    yield from _effect_lines(plan)
+    for domain in plan.removed_domains:
+        yield visible_text(f"{domain}: no longer a domain")
+    shown = {effect.domain for effect in plan.effects}.union(plan.removed_domains)
     for profile in plan.profiles:
         if profile.domain not in shown:
             words = f"{profile.before or 'its own'} -> {profile.after or 'its own'}"
             yield visible_text(f"{profile.domain}: profile {words}, no setting changes")
+
+
+def _effect_lines(plan: Plan) -> Iterator[str]:
+    """The effective settings that change; domains with equal changes under one line."""
+    domains: dict[str, list[str]] = {}
+    for effect in plan.effects:
+        lines = "\n".join(setting_lines(effect.settings))
+        domains.setdefault(lines, []).append(effect.domain)
+    for lines, names in domains.items():
+        yield visible_text(f"{', '.join(names)}:")
+        yield lines
 
 
 def _config_line(config: ConfigChange) -> str:

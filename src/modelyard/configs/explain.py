@@ -68,7 +68,7 @@ class Explanation:
 def explain(document: Document, key: str, environment: str | None) -> tuple[Explanation, ...]:
     """The setting at a dotted key, or every setting below it when it is a group of them.
 
-    Without an environment it is what effective where no overlay says otherwise.
+    Without an environment it is the value where no overlay sets another one.
     Raises ProblemsFound when the config is not valid, InvalidInput when there is no such key.
     """
     shaped = check_shape(document, (environment,) if environment else ())

@@ -12,7 +12,7 @@ from dataclasses import dataclass, replace
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, check_name
-from modelyard.deployments.drift import repair_files
+from modelyard.deployments.drift import DriftedFile, repair_files
 from modelyard.deployments.plan import Plan, PlanPreconditions, Request, build_plan, require_current
 from modelyard.deployments.propose import find_configs, plan_of_revision, propose
 from modelyard.deployments.revisions import (
@@ -35,14 +35,14 @@ class Deployment:
     """The new revision; None when nothing had to change, or in a dry run."""
     completed: bool = False
     """Whether an interrupted process had already done it, except for settling its row."""
-    mended: tuple[str, ...] = ()
-    """Deployed files that were changed by hand, and were written again."""
+    repaired: tuple[DriftedFile, ...] = ()
+    """Files that were changed by hand: written again, or removed when no deployment wrote them."""
 
 
 def deployment_request(
     project: Project, words: Sequence[str], *, every_config: bool = False
 ) -> Request:
-    """The request that these words make. Raises InvalidInput for no words, or words and all."""
+    """The request to deploy these configs. Raises InvalidInput for none, or for some and all."""
     if every_config == bool(words):
         raise InvalidInput(
             "name configs or use --all, not both" if words else "no config was named",
@@ -92,7 +92,7 @@ def carry_out(
 
 def _publish(held: HeldEnvironment, plan: Plan, reason: str | None) -> Deployment:
     if not plan.changes:
-        return Deployment(plan=plan, revision=None, mended=repair_files(held))
+        return Deployment(plan=plan, revision=None, repaired=repair_files(held))
     after = plan.after
     if held.environment == DEFAULT_ENVIRONMENT:  # drafts run there; only profiles are recorded
         after = Snapshot(profiles=after.profiles)
@@ -106,7 +106,10 @@ def _publish(held: HeldEnvironment, plan: Plan, reason: str | None) -> Deploymen
 
 
 def _done_already(held: HeldEnvironment, request: Request) -> Deployment | None:
-    """The deployment of a killed process; repeating an undo or rollback would go back twice."""
+    """The undo or rollback that a killed process had made live, if the request asks for the same.
+
+    Doing it a second time would go back one step too far.
+    """
     left = held.completed
     if (
         left is None
@@ -120,7 +123,7 @@ def _done_already(held: HeldEnvironment, request: Request) -> Deployment | None:
 
 
 def switch_request(profile: str, domain: str | None) -> Request:
-    """The request that these words make. Raises InvalidInput for an invalid name."""
+    """The request to switch a domain, or every one. Raises InvalidInput for an invalid name."""
     if domain is not None:
         check_name(domain, "domain")
     return Request(action="switch", profile=check_name(profile, "profile"), domain=domain)

@@ -115,8 +115,8 @@ def _changed_settings(place: Path, path: str, snapshot: Snapshot) -> tuple[Setti
     return compare_settings(snapshot.configs[path.removesuffix(".yaml")].values, said)
 
 
-def repair_files(held: HeldEnvironment) -> tuple[str, ...]:
-    """Write the live link and files again as they were; returns the paths that had drifted.
+def repair_files(held: HeldEnvironment) -> tuple[DriftedFile, ...]:
+    """Write the live link and files again as they were, and remove others; returns what drifted.
 
     No command reads them, so each is repaired by itself, in one rename.
     """
@@ -124,12 +124,12 @@ def repair_files(held: HeldEnvironment) -> tuple[str, ...]:
         return ()
     found = find_drift(held.project, held.environment)
     folder = held.project.deployed_revision(held.environment, found.revision)
-    mended = dict.fromkeys(file.path for file in found.files)
+    drifted = {file.path: file for file in found.files}
     if any(file.what == "link" for file in found.files):
         make_folder(folder)
         replace_link(held.project.deployed(held.environment), folder)
         found = find_drift(held.project, held.environment)
-        mended |= dict.fromkeys(file.path for file in found.files)
+        drifted = {file.path: file for file in found.files} | drifted
     # Remove a link in the place of a folder before writing, or files would be written through it.
     _remove(held, found, "extra")
     found = find_drift(held.project, held.environment)
@@ -141,14 +141,14 @@ def repair_files(held: HeldEnvironment) -> tuple[str, ...]:
             path = held.project.deployed(held.environment) / name
             if held.project.show(path) in paths:
                 write_atomic(path, text)
-    return tuple(mended)
+    return tuple(drifted.values())
 
 
-def files_to_repair(project: Project, environment: str) -> tuple[str, ...]:
-    """The paths that `repair_files` would write or remove; none where nothing is live."""
+def files_to_repair(project: Project, environment: str) -> tuple[DriftedFile, ...]:
+    """The files that `repair_files` would write or remove; none where nothing is live."""
     if find_live(project, environment) is None:
         return ()
-    return tuple(dict.fromkeys(file.path for file in find_drift(project, environment).files))
+    return tuple({file.path: file for file in find_drift(project, environment).files}.values())
 
 
 def _remove(held: HeldEnvironment, found: Drift, what: str) -> None:

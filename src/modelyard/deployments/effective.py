@@ -23,7 +23,7 @@ from modelyard.configs.kinds.integration import (
     Routing,
     ServiceLimits,
 )
-from modelyard.configs.kinds.language_models import LanguageModel
+from modelyard.configs.kinds.language_models import LanguageModel, fallback_chain
 from modelyard.configs.kinds.parts import Generation
 from modelyard.configs.kinds.performance_profiles import AnswerCache, Batching, PerformanceProfile
 from modelyard.configs.kinds.specialized_models import (
@@ -218,8 +218,9 @@ def build_effective(
     first = layers.first_model(joint.primary_models.language if joint else None, environment)
     own_order = specialised.fallback if specialised else None
     order = strategy.order if own_order is None else own_order
-    names = _fallback_order(snapshot, first, order)
-    models = [layers.model(name) for name in (first, *(names if strategy.enabled else ()))]
+    chain = fallback_chain(first, lambda name: snapshot.settings(f"language_models/{name}"), order)
+    names = [name for name, _ in chain]
+    models = [layers.model(name) for name in (names if strategy.enabled else names[:1])]
     local_only = name is not None and name in routing.local_only
     if local_only:
         models = [model for model in models if not model.settings.needs_network]
@@ -266,21 +267,6 @@ def _specialised_name(snapshot: Snapshot, environment: str, domain: str) -> str:
         hint=f"{there_are}; `models deploy-config specialized_models/NAME --env {environment}` "
         "adds one",
     )
-
-
-def _fallback_order(snapshot: Snapshot, first: str, order: Sequence[str]) -> list[str]:
-    """The models that are tried after `first`, each once.
-
-    A model's own `fallback` comes next; else the first of `order` that has not been asked.
-    """
-    asked = [first]
-    while True:
-        model: LanguageModel | None = snapshot.settings(f"language_models/{asked[-1]}")
-        own = [model.fallback] if model and model.fallback else []
-        following = next((name for name in (*own, *order) if name not in asked), None)
-        if following is None:
-            return asked[1:]
-        asked.append(following)
 
 
 @dataclass(frozen=True, slots=True)

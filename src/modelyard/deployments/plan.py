@@ -28,12 +28,12 @@ _MOST_BYTES = 64_000_000
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
-    """The request."""
+    """What a user asks to change in an environment."""
 
     action: Action
     """Deploy configs, switch a profile, undo a switch, or roll back to a revision."""
     configs: tuple[str, ...] = ()
-    """deploy: the labels of the configs."""
+    """deploy: the labels of the configs to deploy; those that they name are included."""
     every_config: bool = False
     """deploy: all configs; those no longer in configs/ are removed."""
     profile: str | None = None
@@ -49,9 +49,9 @@ class PlanPreconditions:
     """What must be unchanged when a plan is carried out."""
 
     request: Request
-    """The request."""
+    """What was asked for."""
     environment: str
-    """The environment."""
+    """The environment that changes."""
     from_revision: int
     """The revision that is live; 0 when nothing is."""
     goes_back_to: int | None
@@ -83,7 +83,7 @@ class ProfileChange:
     """A changed choice of a profile."""
 
     domain: str
-    """The domain."""
+    """The domain whose profile changes."""
     before: str | None
     """The profile chosen before; None: none was, so the domain's own."""
     after: str | None
@@ -95,23 +95,25 @@ class DomainEffect:
     """The changed effective settings of a domain."""
 
     domain: str
-    """The domain."""
+    """The domain that answers with them."""
     settings: tuple[SettingChange, ...]
     """Every effective setting that differs."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Plan:
-    """The plan of a change."""
+    """What a request would change, shown before it is carried out."""
 
     preconditions: PlanPreconditions
-    """Its preconditions."""
+    """What it was made from; it is stale when one of them has changed."""
     configs: tuple[ConfigChange, ...]
     """The change of each config that changes or was asked for."""
     profiles: tuple[ProfileChange, ...]
     """Every changed choice of a profile."""
     effects: tuple[DomainEffect, ...]
-    """The changed effective settings of each domain that is live before and after."""
+    """The changed effective settings of each domain that is live afterwards."""
+    removed_domains: tuple[str, ...]
+    """The domains that are live before and not afterwards."""
     after: Snapshot = field(repr=False)
     """Everything that will be live."""
 
@@ -139,6 +141,7 @@ def build_plan(
         configs=tuple(_config_changes(before, after, named_by or {}, asked)),
         profiles=profile_changes(before.profiles, after.profiles),
         effects=tuple(_effects(before, after, preconditions.environment)),
+        removed_domains=_removed_domains(before, after),
         after=after,
     )
 
@@ -187,6 +190,13 @@ def _effects(before: Snapshot, after: Snapshot, environment: str) -> Iterator[Do
             continue
         if settings:
             yield DomainEffect(domain=domain, settings=settings)
+
+
+def _removed_domains(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
+    try:
+        return tuple(domain for domain in live_domains(before) if domain not in live_domains(after))
+    except ModelyardError:
+        return ()  # the live configs are not valid for this version
 
 
 def plan_facts(plan: Plan) -> dict[str, Any]:

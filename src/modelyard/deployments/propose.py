@@ -320,10 +320,11 @@ def _propose_undo(project: Project, request: Request, environment: str) -> Plan:
         raise not_deployed(environment)
     standing = _stack(history, pushing=("switch",))
     if not standing:
+        further = f"; `models deploy-config --rollback --env {environment}` undoes a deployment"
         raise ModelyardError(
             f"there is no switch left to undo in {environment}",
-            hint=f"`models deployments --env {environment}` shows what was done; "
-            "`models deploy-config --rollback` goes back whatever it was",
+            hint=f"`models deployments --env {environment}` shows what was done"
+            + (further if environment != DEFAULT_ENVIRONMENT else ""),
         )
     switch = standing[-1]
     before = switch.number - 1

@@ -111,8 +111,8 @@ def fallback_chain(
 ) -> Iterator[tuple[str, LanguageModel | None]]:
     """The models that are asked, `first` included, each once, with their settings.
 
-    A model's own `fallback` comes next, else the first of `order` that has not been asked. The
-    chain ends with a `builtin` model, which cannot fail.
+    After a model comes its own `fallback`, else the first of `order` that was not asked. The chain
+    ends with a `builtin` model, which cannot fail. `find` returns None for an unknown model.
     """
     order = tuple(order)
     asked = {first}
