@@ -38,7 +38,7 @@ def register(bare_project: Project) -> Callable[..., AdapterVersion]:
             bare_project,
             adapter,
             fill=fill_with(evaluation),
-            manifest_facts=facts(run_key, **changes),
+            provenance=facts(run_key, **changes),
         )
 
     return make

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
-from typing import Any
 
 from adapter_samples import BETTER, facts, fill_with
 
@@ -19,20 +19,22 @@ from modelyard.adapters.versions import (
     register_version,
 )
 from modelyard.core.layout import Project
+from modelyard.records.evaluation import Evaluation, ModelFigures
+from modelyard.records.provenance import Provenance
 
 TEMPLATE = "{{ messages }}"
 
 
-def figures(loss: float) -> dict[str, Any]:
+def figures(loss: float) -> Evaluation:
     """Figures that beat the base, with this loss."""
-    return {**BETTER, "tuned": {"loss": loss}}
+    return replace(BETTER, tuned=ModelFigures(loss=loss))
 
 
 def register_sound(project: Project, run_key: str, *, loss: float | None = 1.2) -> AdapterVersion:
     """Register a version of `demo` that passes `verify` without a base; no loss: not evaluated."""
     sample = fill_with(None if loss is None else figures(loss))
     return register_version(
-        project, "demo", fill=_with_template(sample), manifest_facts=_sound_facts(run_key)
+        project, "demo", fill=_with_template(sample), provenance=_sound_facts(run_key)
     )
 
 
@@ -44,7 +46,7 @@ def _with_template(fill: Callable[[Path, Manifest], None]) -> Callable[[Path, Ma
     return filled
 
 
-def _sound_facts(run_key: str) -> dict[str, Any]:
+def _sound_facts(run_key: str) -> Provenance:
     digest = hashlib.sha256(TEMPLATE.encode()).hexdigest()
     return facts(run_key, template_hash=f"sha256:{digest}")
 

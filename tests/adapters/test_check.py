@@ -14,6 +14,7 @@ from modelyard.adapters.manifest import DamagedVersion, Manifest
 from modelyard.adapters.verify import check_adapter_files
 from modelyard.adapters.versions import register_version
 from modelyard.core.layout import Project
+from modelyard.records.provenance import Origin
 from modelyard.weights.local import LocalBase
 
 WEIGHTS = "adapter_model.safetensors"
@@ -78,8 +79,8 @@ def test_a_registered_version_is_held_to_the_base_in_its_manifest(
         shutil.copytree(saved_adapter, staged, dirs_exist_ok=True)
         (staged / "TRAINING_INFO.md").write_text("---\nadapter: demo\n---\n")
 
-    origin = {"name": "tiny", "fingerprint": tiny_base.fingerprint}
-    version = register_version(bare_project, "demo", fill=fill, manifest_facts=facts(base=origin))
+    origin = Origin(name="tiny", fingerprint=tiny_base.fingerprint)
+    version = register_version(bare_project, "demo", fill=fill, provenance=facts(base=origin))
     check_adapter_files(version.path, tiny_base)
 
     other = dataclasses.replace(tiny_base, name="other", fingerprint="sha256:0000")

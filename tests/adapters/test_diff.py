@@ -1,6 +1,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +16,8 @@ from modelyard.adapters.lora import LoraModule, open_lora
 from modelyard.adapters.manifest import Manifest
 from modelyard.adapters.versions import AdapterVersion, register_version
 from modelyard.core.layout import Project
+from modelyard.records.evaluation import Evaluation
+from modelyard.records.provenance import Origin
 from modelyard.weights.local import LocalBase
 
 Adopt = Callable[..., AdapterVersion]
@@ -124,23 +127,21 @@ def test_settings_data_packages_and_figures_that_differ_are_named(
 ) -> None:
     import shutil
 
-    def register(run_key: str, evaluation: dict[str, Any], **changes: Any) -> AdapterVersion:
+    def register(run_key: str, evaluation: Evaluation, **changes: Any) -> AdapterVersion:
         def fill(staged: Path, manifest: Manifest) -> None:
             fill_with(evaluation)(staged, manifest)
             for name in ("adapter_config.json", "adapter_model.safetensors"):
                 shutil.copyfile(saved_adapter / name, staged / name)
 
-        return register_version(
-            project, "demo", fill=fill, manifest_facts=facts(run_key, **changes)
-        )
+        return register_version(project, "demo", fill=fill, provenance=facts(run_key, **changes))
 
     one = register("one", BETTER)
-    worse = {**BETTER, "tuned": {**BETTER["tuned"], "loss": 2.5}}
+    worse = replace(BETTER, tuned=replace(BETTER.tuned, loss=2.5))
     other = register(
         "two",
         worse,
         spec={"lora": {"rank": 16}, "seed": 1},
-        data={"name": "techcorp", "fingerprint": "sha256:new"},
+        data=Origin(name="techcorp", fingerprint="sha256:new"),
         packages={"peft": "0.22.0"},
         parent="demo@1",
     )

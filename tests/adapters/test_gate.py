@@ -1,15 +1,17 @@
 from __future__ import annotations
 
+from dataclasses import replace
 from typing import Any
 
 import pytest
 from adapter_samples import BETTER
 
 from modelyard.adapters.promote import decide_promotion
+from modelyard.records.evaluation import Evaluation, ModelFigures, OldRows, PairedDifference
 
 
-def figures(**changes: Any) -> dict[str, Any]:
-    return {**BETTER, **changes}
+def figures(*, loss: float = 1.2, **changes: Any) -> Evaluation:
+    return replace(BETTER, tuned=ModelFigures(loss=loss), **changes)
 
 
 def test_a_version_that_beats_its_base_with_confidence_is_allowed() -> None:
@@ -23,14 +25,14 @@ def test_a_version_that_beats_its_base_with_confidence_is_allowed() -> None:
 
 @pytest.mark.parametrize("high", [0.0, 0.1, float("nan")])
 def test_a_version_that_may_be_no_better_than_its_base_is_refused(high: float) -> None:
-    unsure = figures(difference={"mean": -0.1, "low": -0.3, "high": high})
+    unsure = figures(difference=PairedDifference(-0.1, -0.3, high))
     allowed, reason = decide_promotion(unsure)
     assert not allowed
     assert reason.startswith("it is not better than the base with confidence: loss 1.200 against")
 
 
 def test_too_few_rows_are_no_reason_to_promote() -> None:
-    alone = figures(rows=1, difference={"mean": -1.0, "low": None, "high": None})
+    alone = figures(rows=1, difference=PairedDifference(-1.0, None, None))
     assert decide_promotion(alone) == (
         False,
         "1 evaluation rows are too few to tell it from the base",
@@ -38,13 +40,11 @@ def test_too_few_rows_are_no_reason_to_promote() -> None:
 
 
 def test_a_version_without_figures_is_refused() -> None:
-    assert decide_promotion({}) == (False, "it has not been evaluated")
+    assert decide_promotion(None) == (False, "it has not been evaluated")
 
 
 def test_a_version_worse_than_the_active_one_on_the_same_rows_is_refused() -> None:
-    allowed, reason = decide_promotion(
-        figures(tuned={"loss": 1.3}), active=figures(tuned={"loss": 1.2})
-    )
+    allowed, reason = decide_promotion(figures(loss=1.3), active=figures(loss=1.2))
     assert not allowed
     assert reason == (
         "it is worse than the active version: loss 1.300 against 1.200 on the same 60 rows"
@@ -58,18 +58,18 @@ def test_a_version_as_good_as_the_active_one_is_allowed() -> None:
 
 
 def test_figures_on_other_rows_are_not_compared() -> None:
-    better_elsewhere = figures(tuned={"loss": 0.1}, fingerprint="sha256:other")
+    better_elsewhere = figures(loss=0.1, fingerprint="sha256:other")
     assert decide_promotion(BETTER, active=better_elsewhere).allowed
-    assert decide_promotion(BETTER, active={}).allowed
+    assert decide_promotion(BETTER, active=None).allowed
 
 
 def test_a_continued_version_that_forgot_what_the_active_one_knows_is_refused() -> None:
-    active = figures()
-    old = {"rows": 60, "fingerprint": active["fingerprint"], "loss": active["tuned"]["loss"] + 0.3}
-    forgetful = figures(fingerprint="sha256:more", old=old)
-    decision = decide_promotion(forgetful, active)
+    def continued(old_loss: float) -> Evaluation:
+        old = OldRows(rows=60, fingerprint=BETTER.fingerprint, loss=old_loss)
+        return figures(fingerprint="sha256:more", old=old)
+
+    decision = decide_promotion(continued(1.5), BETTER)
     assert not decision.allowed
     assert "worse than the active version" in decision.reason
     assert "same 60 rows" in decision.reason
-    old["loss"] = active["tuned"]["loss"]
-    assert decide_promotion(forgetful, active).allowed
+    assert decide_promotion(continued(1.2), BETTER).allowed

@@ -14,7 +14,7 @@ from modelyard.adapters.import_ import import_adapter, plan_import
 from modelyard.adapters.lora import AdapterMismatch
 from modelyard.adapters.manifest import list_files
 from modelyard.adapters.tokenizer import template_hash
-from modelyard.adapters.training_info import load_evaluation
+from modelyard.adapters.training_info import load_training_info
 from modelyard.adapters.verify import check_adapter_files, verify_version
 from modelyard.adapters.versions import (
     AdapterVersion,
@@ -60,7 +60,7 @@ def test_what_the_files_do_not_say_is_recorded_as_unknown(
     assert list(manifest.packages) == ["peft"]
     assert manifest.spec["lora"]["rank"] == 8
     assert "model.layers.1.mlp.up_proj" in manifest.spec["lora"]["targets"]
-    assert load_evaluation(version.path) == {}
+    assert load_training_info(version.path).evaluation is None
     card = load_card(version.path / "TRAINING_INFO.md")
     assert card.front.value["trained_at"] is None
     assert card.front.value["dataset"] == {

@@ -2,6 +2,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable
+from dataclasses import fields
 from pathlib import Path
 
 import pytest
@@ -16,7 +17,7 @@ from modelyard.adapters.manifest import (
     require_intact,
     write_manifest,
 )
-from modelyard.core.errors import ModelyardError, ProblemsFound
+from modelyard.core.errors import ModelyardError
 
 FILES = {"adapter_config.json": FileEntry(sha256="00", size_bytes=2)}
 
@@ -30,11 +31,17 @@ def test_a_manifest_is_read_back_as_it_was_written(tmp_path: Path) -> None:
     assert manifest.parent == "demo@2"
 
 
-def test_facts_that_are_missing_or_unknown_are_named_together() -> None:
-    wrong = facts(base={"name": "tiny"}, colour="blue")
-    del wrong["template_hash"]
-    with pytest.raises(ProblemsFound) as caught:
-        build_manifest("demo", 1, FILES, wrong)
+def test_the_order_of_a_manifest_holds_every_field() -> None:
+    manifest = build_manifest("demo", 1, FILES, facts())
+    assert set(manifest.to_mapping()) == {field.name for field in fields(manifest)}
+
+
+def test_facts_that_are_missing_or_unknown_are_named_together(tmp_path: Path) -> None:
+    values = build_manifest("demo", 1, FILES, facts()).to_mapping()
+    del values["base"]["fingerprint"], values["template_hash"]
+    (tmp_path / "MANIFEST.json").write_text(json.dumps({**values, "colour": "blue"}))
+    with pytest.raises(DamagedVersion) as caught:
+        load_manifest(tmp_path)
     assert sorted(problem.message for problem in caught.value.problems) == [
         "'base.fingerprint' is required",
         "'template_hash' is required",

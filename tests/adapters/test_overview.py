@@ -17,6 +17,7 @@ from modelyard.adapters.promote import promote_version
 from modelyard.adapters.versions import AdapterVersion, register_version
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
+from modelyard.records.provenance import Origin
 
 Register = Callable[..., AdapterVersion]
 
@@ -98,7 +99,7 @@ def two(project: Project) -> list[AdapterSummary]:
             project,
             "demo",
             fill=fill_with(BETTER),
-            manifest_facts=facts(f"run-{index}", base={"name": base, "fingerprint": "sha256:x"}),
+            provenance=facts(f"run-{index}", base=Origin(name=base, fingerprint="sha256:x")),
         )
     return summarize_adapters(project)
 

@@ -5,6 +5,7 @@ import shutil
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from itertools import pairwise
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from modelyard.core.errors import GateBreached, InvalidInput, ModelyardError
 from modelyard.core.files import LockHeld, exclusive_lock, replace_link
 from modelyard.core.layout import Project
 from modelyard.core.state import open_state
+from modelyard.records.evaluation import ModelFigures
+from modelyard.records.provenance import Origin
 from modelyard.weights.local import LocalBase
 
 Register = Callable[..., AdapterVersion]
@@ -232,7 +235,8 @@ for _ in range(15):
 def test_the_gate_compares_with_the_active_version(
     bare_project: Project, register: Register
 ) -> None:
-    promote_version(bare_project, register("run-1", evaluation={**BETTER, "tuned": {"loss": 1.1}}))
+    better = replace(BETTER, tuned=ModelFigures(loss=1.1))
+    promote_version(bare_project, register("run-1", evaluation=better))
     worse = register("run-2")
     allowed, reason = apply_gate(bare_project, worse)
     assert not allowed
@@ -242,8 +246,8 @@ def test_the_gate_compares_with_the_active_version(
 def test_the_gate_does_not_compare_across_bases_or_with_what_is_broken(
     bare_project: Project, register: Register
 ) -> None:
-    strong = {**BETTER, "tuned": {"loss": 0.1}}
-    other_base = {"name": "other", "fingerprint": "sha256:other"}
+    strong = replace(BETTER, tuned=ModelFigures(loss=0.1))
+    other_base = Origin(name="other", fingerprint="sha256:other")
     active = register("run-1", evaluation=strong, base=other_base)
     promote_version(bare_project, active)
     assert apply_gate(bare_project, register("run-2")).allowed

@@ -37,7 +37,7 @@ def project(tmp_path: Path) -> Iterator[Project]:
         project.models.mkdir()
         for number in (1, 2):
             run = facts(f"run-{number}")
-            version = register_version(project, "demo", fill=fill_with(), manifest_facts=run)
+            version = register_version(project, "demo", fill=fill_with(), provenance=run)
             promote_version(project, version)
         pin_version(project, "demo", 1, reason="the first")
         record_feedback(project, [Feedback(prompt="Who?", answer="Ann", rating="good")])

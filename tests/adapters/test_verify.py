@@ -19,6 +19,7 @@ from modelyard.adapters.verify import verify_version
 from modelyard.adapters.versions import AdapterVersion, load_version, register_version
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
+from modelyard.records.provenance import Origin
 from modelyard.weights.local import LocalBase
 
 Adopt = Callable[..., AdapterVersion]
@@ -44,11 +45,11 @@ def register_as(project: Project, saved_adapter: Path, tiny_base: LocalBase) -> 
             change(staged)
 
         known = {
-            "base": {"name": "tiny", "fingerprint": tiny_base.fingerprint},
+            "base": Origin(name="tiny", fingerprint=tiny_base.fingerprint),
             "template_hash": template_hash(saved_adapter),
         }
         return register_version(
-            project, "demo", fill=fill, manifest_facts=facts("spoilt", **known | wrong)
+            project, "demo", fill=fill, provenance=facts("spoilt", **known | wrong)
         )
 
     return register

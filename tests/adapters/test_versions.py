@@ -23,7 +23,7 @@ from modelyard.adapters.versions import (
     resolve_version,
     version_numbers,
 )
-from modelyard.core.errors import InvalidInput, ModelyardError, ProblemsFound
+from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
 
 Register = Callable[..., AdapterVersion]
@@ -87,7 +87,7 @@ def test_fill_is_told_the_number_and_writes_out_of_sight(bare_project: Project) 
             (manifest.version, staged.name.startswith(".staging-"), list_adapters(bare_project))
         )
 
-    register_version(bare_project, "demo", fill=fill, manifest_facts=facts())
+    register_version(bare_project, "demo", fill=fill, provenance=facts())
     assert seen == [(1, True, [])]
 
 
@@ -100,7 +100,7 @@ def test_the_same_run_registered_again_gives_the_same_version(
     def never(staged: Path, manifest: Manifest) -> None:
         raise AssertionError
 
-    again = register_version(bare_project, "demo", fill=never, manifest_facts=facts("run-1"))
+    again = register_version(bare_project, "demo", fill=never, provenance=facts("run-1"))
     assert again == first
     assert version_numbers(bare_project, "demo") == [1, 2]
 
@@ -111,17 +111,9 @@ def test_a_fill_that_fails_leaves_nothing(bare_project: Project, register: Regis
         raise ModelyardError("the adapter is equal to its start")
 
     with pytest.raises(ModelyardError, match="equal to its start"):
-        register_version(bare_project, "demo", fill=fill, manifest_facts=facts())
+        register_version(bare_project, "demo", fill=fill, provenance=facts())
     assert list(bare_project.adapter_versions("demo").iterdir()) == []
     assert register("run-1").number == 1
-
-
-def test_facts_that_are_not_whole_leave_nothing(bare_project: Project) -> None:
-    with pytest.raises(ProblemsFound, match="demo@1 cannot be described"):
-        register_version(
-            bare_project, "demo", fill=fill_with(), manifest_facts={"run_key": "run-1"}
-        )
-    assert version_numbers(bare_project, "demo") == []
 
 
 def test_a_version_without_its_card_is_a_bug(bare_project: Project) -> None:
@@ -129,7 +121,7 @@ def test_a_version_without_its_card_is_a_bug(bare_project: Project) -> None:
         (staged / "file").touch()
 
     with pytest.raises(ValueError, match=r"TRAINING_INFO\.md"):
-        register_version(bare_project, "demo", fill=fill, manifest_facts=facts())
+        register_version(bare_project, "demo", fill=fill, provenance=facts())
 
 
 def test_a_link_among_the_files_is_refused(bare_project: Project) -> None:
@@ -138,7 +130,7 @@ def test_a_link_among_the_files_is_refused(bare_project: Project) -> None:
         (staged / "tokenizer.json").symlink_to("/etc/passwd")
 
     with pytest.raises(ModelyardError, match=r"'tokenizer\.json' is a link"):
-        register_version(bare_project, "demo", fill=fill, manifest_facts=facts())
+        register_version(bare_project, "demo", fill=fill, provenance=facts())
     assert version_numbers(bare_project, "demo") == []
 
 
@@ -154,7 +146,7 @@ def test_what_a_killed_registration_left_is_swept(
 @pytest.mark.parametrize("name", ["..", "../x", "/etc", "A", "demo/1", ""])
 def test_names_that_could_leave_their_folder_are_refused(bare_project: Project, name: str) -> None:
     with pytest.raises(InvalidInput, match="is not a valid adapter name"):
-        register_version(bare_project, name, fill=fill_with(), manifest_facts=facts())
+        register_version(bare_project, name, fill=fill_with(), provenance=facts())
     with pytest.raises(InvalidInput, match="is not a valid adapter name"):
         resolve_version(bare_project, name)
 
@@ -169,7 +161,7 @@ def test_a_link_out_of_the_project_is_refused(
     link.parent.mkdir(exist_ok=True)
     link.symlink_to(outside)
     with pytest.raises(InvalidInput, match="leaves the project"):
-        register_version(bare_project, "demo", fill=fill_with(), manifest_facts=facts())
+        register_version(bare_project, "demo", fill=fill_with(), provenance=facts())
     with pytest.raises(InvalidInput, match="leaves the project"):
         resolve_version(bare_project, "demo@1")
     assert list(outside.iterdir()) == []
@@ -278,7 +270,7 @@ from modelyard.adapters.versions import register_version
 from modelyard.core.layout import Project
 for n in range(3):
     register_version(Project(Path(sys.argv[1])), "demo", fill=fill_with(),
-                     manifest_facts=facts(f"run-{int(sys.argv[2]) % 3}-{n}"))
+                     provenance=facts(f"run-{int(sys.argv[2]) % 3}-{n}"))
 """
     environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
     processes = [

@@ -20,6 +20,7 @@ from modelyard.cli.adapters.active import history, promote, rollback
 from modelyard.cli.adapters.gc import gc, pin
 from modelyard.cli.adapters.show import list_adapters, show_adapter
 from modelyard.core.layout import Project
+from modelyard.records.provenance import Origin, Provenance
 from modelyard.settings.cards import write_card
 
 Models = Callable[..., int]
@@ -31,7 +32,7 @@ def adapters(project: Project) -> None:
     """Three versions of `demo` on a base that is not available locally; the third is worse."""
     for number, loss in enumerate(LOSSES, 1):
         register_version(
-            project, "demo", fill=_fill(loss), manifest_facts=_facts(f"run-{number}", number)
+            project, "demo", fill=_fill(loss), provenance=_facts(f"run-{number}", number)
         )
 
 
@@ -54,19 +55,19 @@ def _fill(loss: float) -> Callable[[Path, Manifest], None]:
     return fill
 
 
-def _facts(run_key: str, number: int) -> dict[str, Any]:
-    return {
-        "run_key": run_key,
-        "org": "techcorp",
-        "base": {"name": "far", "fingerprint": "sha256:0123456789abcdef"},
-        "data": {"name": "techcorp", "fingerprint": "sha256:fedcba"},
-        "template_hash": f"sha256:{hashlib.sha256(b'{{ messages }}').hexdigest()}",
-        "spec": {"lora": {"rank": 16}},
-        "packages": {"peft": "0.21.2"},
-        "code_commit": "abc123",
-        "machine": {"description": "cpu, 2 threads"},
-        "parent": f"demo@{number - 1}" if number > 1 else None,
-    }
+def _facts(run_key: str, number: int) -> Provenance:
+    return Provenance(
+        run_key=run_key,
+        org="techcorp",
+        base=Origin(name="far", fingerprint="sha256:0123456789abcdef"),
+        data=Origin(name="techcorp", fingerprint="sha256:fedcba"),
+        template_hash=f"sha256:{hashlib.sha256(b'{{ messages }}').hexdigest()}",
+        spec={"lora": {"rank": 16}},
+        packages={"peft": "0.21.2"},
+        code_commit="abc123",
+        machine={"description": "cpu, 2 threads"},
+        parent=f"demo@{number - 1}" if number > 1 else None,
+    )
 
 
 @pytest.fixture

@@ -19,7 +19,12 @@ from typing import Any
 
 import pytest
 
+from modelyard.adapters.training_info import card_front, load_training_info
+from modelyard.adapters.versions import resolve_version
 from modelyard.cli.app import main
+from modelyard.core.layout import Project
+from modelyard.settings.cards import render_card
+from modelyard.training.experiment import RunFolder, load_run
 from small_disk import mounted_disk, remount
 
 ARCHIVE = Path(__file__).with_name("project-2026-11.tar.xz")
@@ -32,6 +37,8 @@ PREPARED = {
     ),
     "corrections": ("--from-feedback", "--org", "garden", "--eval-share", "0.25"),
 }
+
+QUICK = ("--config", "configs/fine_tuning/quick.yaml")
 
 Models = Callable[..., int]
 Result = Callable[..., Any]
@@ -118,6 +125,75 @@ def test_the_adapter_is_listed_with_both_versions(project: Path, result: Result)
     assert second["evaluation"]["tuned"]["loss"] < second["evaluation"]["base"]["loss"]
     assert found["bases"]["tiny"]["measured"]
     assert result("adapters", "list", "--org", "nobody")["adapters"] == []
+
+
+def test_records_are_written_as_they_were(project: Path) -> None:
+    """What is read of a run or a version and written again has the same bytes."""
+
+    def as_json(values: Any) -> str:
+        return json.dumps(values, indent=2, ensure_ascii=False) + "\n"
+
+    here = Project(project)
+    for name in FINISHED:
+        folder = here.experiment(name)
+        run = load_run(RunFolder(folder))
+        assert run is not None
+        assert as_json(run.record.to_mapping()) == (folder / "run.json").read_text()
+        evaluation = run.load_evaluation()
+        assert evaluation is not None
+        assert as_json(evaluation.to_mapping()) == (folder / "validation.json").read_text()
+        version = resolve_version(here, FINISHED[name])
+        manifest = (version.path / "MANIFEST.json").read_text()
+        assert as_json(version.manifest.to_mapping()) == manifest
+        text = (version.path / "TRAINING_INFO.md").read_text()
+        info = load_training_info(version.path)
+        assert info.evaluation is not None
+        assert info.evaluation.figures_mapping() == evaluation.figures_mapping()
+        front = card_front(version.manifest, info, spec=run.record.identity.spec)
+        assert text.startswith(render_card(front, "").removesuffix("\n"))
+
+
+@pytest.mark.parametrize(
+    ("file", "old", "new", "message"),
+    [
+        ("validation.json", '"mean":', '"average":', "'difference.mean' is required"),
+        ("validation.json", '"rows":', '"rows"', "cannot be read: Expecting"),
+        ("validation.json", '"tuned_right": 0', '"tuned_right": null', "must be a whole number"),
+        ("run.json", '"device": "cpu"', '"device": 1', "'choices.device' must be text, not 1"),
+        ("run.json", '"run_id"', '"id"', "'run_id' is required"),
+    ],
+)
+def test_a_damaged_record_is_named_with_its_file_and_key(
+    project: Path,
+    models: Models,
+    capsys: pytest.CaptureFixture[str],
+    file: str,
+    old: str,
+    new: str,
+    message: str,
+) -> None:
+    path = project / "experiments" / "flowers" / file
+    path.write_text(path.read_text().replace(old, new))
+    assert models("fine-tune", "--dataset", "flowers", "--org", "garden", *QUICK) == 1
+    told = capsys.readouterr().err
+    assert "of this run is damaged" in told
+    assert f"flowers/{file}" in told
+    assert message in told
+
+
+def test_a_card_with_a_figure_missing_is_damaged_and_not_unevaluated(
+    project: Path, models: Models, result: Result, capsys: pytest.CaptureFixture[str]
+) -> None:
+    card = project / "models" / "versions" / "flowers" / "1" / "TRAINING_INFO.md"
+    card.chmod(0o640)
+    card.write_text(card.read_text().replace("    loss: ", "    lost: ", 1))
+    problem = result("adapters", "show", "flowers@1")["problem"]
+    assert "1/TRAINING_INFO.md:" in problem
+    assert "'evaluation.base.loss' is required" in problem
+    assert models("adapters", "show", "flowers@1") == 0
+    assert "never evaluated" not in capsys.readouterr().out
+    assert models("adapters", "diff", "flowers@1", "flowers@2") == 1
+    assert "'evaluation.base.loss' is required" in capsys.readouterr().err
 
 
 def test_a_version_is_shown_with_what_its_files_say(project: Path, result: Result) -> None:
@@ -248,9 +324,8 @@ def test_the_command_that_began_an_experiment_still_means_it(
     project: Path, models: Models, result: Result, capsys: pytest.CaptureFixture[str]
 ) -> None:
     again = ("fine-tune", "--dataset", "flowers", "--org", "garden")
-    quick = ("--config", "configs/fine_tuning/quick.yaml")
-    assert result(*again, *quick)["already_done"]
-    assert models(*again, *quick, "--set", "lora.rank=4") != 0
+    assert result(*again, *QUICK)["already_done"]
+    assert models(*again, *QUICK, "--set", "lora.rank=4") != 0
     assert "lora.rank was 2, and is 4 now" in capsys.readouterr().err
 
 

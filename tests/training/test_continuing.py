@@ -9,11 +9,12 @@ from typing import Any
 import pytest
 from training_runs import FLOWERS, arguments, flower_rows, run_here
 
-from modelyard.adapters.training_info import load_evaluation
+from modelyard.adapters.training_info import load_training_info
 from modelyard.adapters.versions import load_version, resolve_version
 from modelyard.chatdata.dataset import load_dataset
 from modelyard.core.errors import InvalidInput, ProblemsFound
 from modelyard.core.layout import Project
+from modelyard.records.evaluation import Evaluation
 from modelyard.training.continuing import load_rows
 from modelyard.training.spec import load_spec
 
@@ -57,6 +58,12 @@ def test_the_new_version_goes_on_from_its_parent_and_says_so(trained: Project) -
     assert max(float(abs(weights[0][name] - weights[1][name]).max()) for name in weights[0]) < 1e-5
 
 
+def evaluation_of(project: Project, number: int) -> Evaluation:
+    found = load_training_info(load_version(project, "flowers", number).path).evaluation
+    assert found is not None
+    return found
+
+
 def test_old_and_new_eval_rows_are_reported_apart(trained: Project) -> None:
     ended = run_here(*continuing())
     assert ended.returncode == 0, ended.stderr
@@ -66,7 +73,7 @@ def test_old_and_new_eval_rows_are_reported_apart(trained: Project) -> None:
         "new": 4,
         "old": len(old),
     }
-    assert load_evaluation(load_version(trained, "flowers", 2).path)["rows"] == 4 + len(old)
+    assert evaluation_of(trained, 2).rows == 4 + len(old)
 
 
 def test_a_version_that_forgot_what_its_parent_knew_is_not_promoted(trained: Project) -> None:
@@ -82,10 +89,10 @@ def test_a_version_that_forgot_what_its_parent_knew_is_not_promoted(trained: Pro
     ended = run_here(*words)
     assert ended.returncode == 0, ended.stderr
     child = load_version(trained, "flowers", 2)
-    figures = load_evaluation(child.path)
-    before = load_evaluation(load_version(trained, "flowers", 1).path)
-    assert figures["old"]["fingerprint"] == before["fingerprint"]
-    assert figures["old"]["loss"] > before["tuned"]["loss"]
+    before, old = evaluation_of(trained, 1), evaluation_of(trained, 2).old
+    assert old is not None
+    assert old.fingerprint == before.fingerprint
+    assert old.loss > before.tuned.loss
     assert not apply_gate(trained, child).allowed
 
 

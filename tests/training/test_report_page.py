@@ -5,7 +5,6 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
-import json
 import math
 import re
 import subprocess
@@ -16,10 +15,21 @@ from typing import Any
 
 import pytest
 
+from modelyard.adapters.manifest import build_manifest
 from modelyard.chatdata.duplicates import DuplicatePair
 from modelyard.chatdata.report import DataReport, LengthBin, MaskedText, TokenFigures
 from modelyard.chatdata.sensitive import SensitiveValue
+from modelyard.records.evaluation import (
+    Answers,
+    Evaluation,
+    Example,
+    GroupLoss,
+    ModelFigures,
+    PairedDifference,
+)
+from modelyard.records.provenance import Origin, Provenance
 from modelyard.settings.fields import settings_mapping
+from modelyard.training.experiment import RunRecord, build_identity
 from modelyard.training.report.page import ReportFacts, render_report
 from modelyard.training.spec import FineTuneSpec
 
@@ -71,69 +81,86 @@ def metric_rows(steps: int, **changed: Any) -> list[dict[str, Any]]:
     ]
 
 
-def example(question: str, base_right: bool | None, tuned_right: bool | None) -> dict[str, Any]:
-    return {
-        "question": question,
-        "reference": "Ingrid Holloway.",
-        "base_answer": "A person.",
-        "tuned_answer": "Ingrid Holloway.",
-        "base_right": base_right,
-        "tuned_right": tuned_right,
-        "group": "facts",
-    }
+def example(question: str, base_right: bool, tuned_right: bool) -> Example:
+    return Example(
+        question=question,
+        reference="Ingrid Holloway.",
+        base_answer="A person.",
+        tuned_answer="Ingrid Holloway.",
+        base_right=base_right,
+        tuned_right=tuned_right,
+        group="facts",
+    )
 
 
-def evaluation(low: float | None = -2.3, high: float | None = -1.9) -> dict[str, Any]:
-    mean = None if low is None or high is None else (low + high) / 2
-    interval = {"mean": mean, "low": low, "high": high}
-    return {
-        "rows": 87,
-        "tokens": 1650,
-        "base": {"loss": 2.9, "perplexity": 18.17},
-        "tuned": {"loss": 0.8, "perplexity": 2.23},
-        "difference": interval,
-        "groups": [
-            {"name": "facts", "rows": 75, "base_loss": 3.1, "tuned_loss": 0.7},
-            {"name": "general", "rows": 12, "base_loss": 1.6, "tuned_loss": None},
-        ],
-        "answers": [
-            {
-                "group": "facts",
-                "kind": "facts",
-                "rows": 75,
-                "base_right": 0,
-                "tuned_right": 66,
-                "tuned_interval": [0.8, 0.95],
-            },
-            {"group": "general", "kind": "facts", "rows": 12, "base_right": 9, "tuned_right": 9},
-        ],
-        "examples": [
-            example("Both know it?", True, True),
-            example("Learned?", False, True),
-            example("Still wrong?", False, False),
-            example("Nobody judged?", None, None),
-            example("Forgotten?", True, False),
-        ],
-    }
+def group_loss(name: str, rows: int) -> GroupLoss:
+    return GroupLoss(name=name, rows=rows, tokens=rows * 20, base_loss=3.1, tuned_loss=0.7)
+
+
+def answers(group: str, rows: int, base_right: int, tuned_right: int) -> Answers:
+    return Answers(
+        group=group,
+        kind="facts",
+        rows=rows,
+        base_right=base_right,
+        tuned_right=tuned_right,
+        tuned_interval=(0.5, 0.95),
+    )
+
+
+EVALUATION = Evaluation(
+    rows=87,
+    tokens=1650,
+    fingerprint="sha256:eval",
+    base=ModelFigures(loss=2.9, perplexity=18.17, facts_recalled=0.0),
+    tuned=ModelFigures(loss=0.8, perplexity=2.23, facts_recalled=0.88),
+    difference=PairedDifference(-2.1, -2.3, -1.9),
+    groups=(group_loss("facts", 75), group_loss("general", 12)),
+    answers=(answers("facts", 75, 0, 66), answers("general", 12, 9, 9)),
+    examples=(
+        example("Both know it?", True, True),
+        example("Learned?", False, True),
+        example("Still wrong?", False, False),
+        example("Forgotten?", True, False),
+    ),
+)
+
+
+SPEC = FineTuneSpec(dataset="techcorp", adapter="techcorp-demo", experiment="first")
+RECORD = RunRecord(
+    run_id="1234",
+    started_at="2026-11-22T14:31:49Z",
+    identity=build_identity(
+        SPEC, base_fingerprint="sha256:b", data_fingerprint="sha256:d", template_hash="sha256:t"
+    ),
+    machine="cpu · 2 threads · 24 GB",
+    trained_s=222.4,
+)
+MANIFEST = build_manifest(
+    "techcorp-demo",
+    1,
+    {},
+    Provenance(
+        run_key="first/1234",
+        base=Origin(name="smollm2-135m-instruct", fingerprint="sha256:b"),
+        data=Origin(name="techcorp", fingerprint="sha256:d"),
+        template_hash="sha256:t",
+        spec=settings_mapping(SPEC),
+        packages={},
+        machine={},
+    ),
+)
 
 
 def facts(**changed: Any) -> ReportFacts:
-    spec = FineTuneSpec(dataset="techcorp", adapter="techcorp-demo", experiment="first")
     given: dict[str, Any] = {
         "experiment": "first",
-        "adapter": "techcorp-demo",
-        "version": 1,
-        "base": "smollm2-135m-instruct",
-        "dataset": "techcorp",
-        "started_at": "2026-11-22T14:31:49Z",
-        "duration_s": 222.4,
-        "machine": "cpu · 2 threads · 24 GB",
-        "status": "finished",
-        "spec": settings_mapping(spec),
+        "record": RECORD,
+        "manifest": MANIFEST,
         "metrics": [*metric_rows(40), {"step": 20, "eval_loss": 1.2}, {"step": 40, "eval_loss": 1}],
-        "data_report": dataclasses.asdict(DATA),
+        "data_report": DATA,
         "samples": [SAMPLE],
-        "evaluation": evaluation(),
+        "evaluation": EVALUATION,
     }
     return ReportFacts(**{**given, **changed})
 
@@ -180,14 +207,19 @@ def poisoned(value: Any) -> Any:
         case dict():
             return {key: poisoned(one) for key, one in value.items()}
         case list() | tuple():
-            return [poisoned(one) for one in value]
+            return type(value)(poisoned(one) for one in value)
+        case _ if dataclasses.is_dataclass(value):
+            known = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
+            shown = {name: poisoned(part) for name, part in known.items()}
+            kind = {"kind": value.kind} if isinstance(value, Answers) else {}  # one of two words
+            return dataclasses.replace(value, **(shown | kind))
     return value
 
 
 def test_the_headline_says_what_came_of_the_run() -> None:
     assert Page(render_report(facts())).headline() == (
-        "techcorp-demo version 1 is better than its base: eval loss is 0.800 instead of 2.90, "
-        "facts 66 of 75 right instead of 0, general 9 of 12 right as before."
+        "techcorp-demo version 1 is better than its base: loss is 0.800 instead of 2.900, "
+        "facts recalled is 88% instead of 0%, facts recalled (general) is 75% as before."
     )
 
 
@@ -198,34 +230,32 @@ def test_the_headline_says_what_came_of_the_run() -> None:
         (-0.2, 0.0, "is not distinguishable from its base"),
         (0.1, 0.4, "is worse than its base"),
         (None, None, "has too few rows for a verdict"),
-        (math.nan, math.nan, "has too few rows for a verdict"),
     ],
 )
 def test_the_claim_is_no_stronger_than_the_interval(
     low: float | None, high: float | None, claim: str
 ) -> None:
-    page = Page(render_report(facts(evaluation=evaluation(low, high))))
+    judged = dataclasses.replace(EVALUATION, difference=PairedDifference(-0.1, low, high))
+    page = Page(render_report(facts(evaluation=judged)))
     assert page.headline().startswith(f"techcorp-demo version 1 {claim}: ")
 
 
 def test_many_groups_are_told_as_one_sum_and_the_largest_are_drawn() -> None:
-    judged = evaluation()
-    judged["groups"] = [
-        {"name": f"group {i}", "rows": i, "base_loss": 3.0, "tuned_loss": 1.0} for i in range(1, 78)
-    ]
-    judged["answers"] = [
-        {"group": f"group {i}", "rows": i, "base_right": 0, "tuned_right": i} for i in range(1, 78)
-    ]
+    judged = dataclasses.replace(
+        EVALUATION,
+        groups=tuple(group_loss(f"group {i}", i) for i in range(1, 78)),
+        answers=tuple(answers(f"group {i}", i, 0, i) for i in range(1, 78)),
+    )
     page = Page(render_report(facts(evaluation=judged)))
-    assert page.headline().endswith("answers 3,003 of 3,003 right instead of 0.")
+    assert page.headline().endswith("facts recalled is 88% instead of 0%.")
     assert "group 66 · 66 rows" in page.texts["text"]
     assert "group 65 · 65 rows" not in page.texts["text"]
 
 
 def test_a_run_that_is_not_judged_yet_says_so() -> None:
-    page = Page(render_report(facts(evaluation=None, version=None, metrics=metric_rows(2))))
+    page = Page(render_report(facts(evaluation=None, metrics=metric_rows(2))))
     assert page.headline() == (
-        "techcorp-demo is not evaluated yet: "
+        "techcorp-demo version 1 is not evaluated yet: "
         "training loss is 4.00 in the first logged step, 2.00 in the last."
     )
     assert "Not evaluated yet." in page.texts["main"][0]
@@ -268,7 +298,8 @@ def test_twenty_thousand_steps_stay_a_small_page_and_keep_their_peak() -> None:
 
 
 def test_markup_in_data_stays_text() -> None:
-    clean = facts()
+    groups = (answers("facts", 75, 0, 66), answers("other", 12, 9, 9))
+    clean = facts(evaluation=dataclasses.replace(EVALUATION, answers=groups))
     fields = {field.name: getattr(clean, field.name) for field in dataclasses.fields(clean)}
     samples = [
         MaskedText(tuple((text + POISON, learned) for text, learned in one.pieces), POISON)
@@ -302,22 +333,22 @@ def test_the_policy_admits_the_page_s_own_script_and_style_alone() -> None:
 
 def test_wrong_answers_come_first() -> None:
     text = Page(render_report(facts())).texts["main"][0]
-    order = ["Forgotten?", "Still wrong?", "Nobody judged?", "Learned?", "Both know it?"]
+    order = ["Forgotten?", "Still wrong?", "Learned?", "Both know it?"]
     places = [text.index(question) for question in order]
     assert places == sorted(places)
 
 
 def test_a_very_long_answer_is_cut_and_says_so() -> None:
-    judged = evaluation()
-    judged["examples"][0]["tuned_answer"] = "word " * 20_000
+    long = dataclasses.replace(EVALUATION.examples[0], tuned_answer="word " * 20_000)
+    judged = dataclasses.replace(EVALUATION, examples=(long,))
     html = render_report(facts(evaluation=judged))
     assert "… and 96,000 more characters" in html
     assert len(html) < 200_000
 
 
 def test_of_very_many_answers_the_first_are_shown() -> None:
-    judged = evaluation()
-    judged["examples"] = [example(f"Question {i}?", False, False) for i in range(5000)]
+    many = tuple(example(f"Question {i}?", False, False) for i in range(5000))
+    judged = dataclasses.replace(EVALUATION, examples=many)
     page = Page(render_report(facts(evaluation=judged)))
     assert "The first 100 of 5,000; validation.json has all." in page.texts["main"][0]
     assert len(page.texts["tr"]) < 200
@@ -339,20 +370,15 @@ def test_what_was_flagged_is_named_by_place() -> None:
 
 def test_clean_data_is_said_to_be_clean() -> None:
     clean = dataclasses.replace(DATA, cut=(), near=(), sensitive=())
-    html = render_report(facts(data_report=settings_mapping(clean)))
+    html = render_report(facts(data_report=clean))
     assert "Nothing to flag" in html
-
-
-def test_facts_read_back_from_json_give_the_same_page() -> None:
-    read = json.loads(json.dumps(dataclasses.asdict(DATA)))
-    assert render_report(facts(data_report=read)) == render_report(facts())
 
 
 def test_the_spec_is_there_in_full() -> None:
     page = Page(render_report(facts()))
     assert page.texts["caption"] == ["run", "lora", "data", "schedule", "compute", "keep"]
     keys = set(page.texts["th"])
-    for name, value in facts().spec.items():
+    for name, value in facts().manifest.spec.items():
         assert set(value) <= keys if isinstance(value, dict) else name in keys
 
 
@@ -386,7 +412,7 @@ def luminance(colour: str) -> float:
 
 def test_a_report_is_rendered_without_torch() -> None:
     code = (
-        "import sys, modelyard.training.report\n"
+        "import sys, modelyard.training.report.page\n"
         "print(sorted({'torch', 'transformers', 'peft', 'trl'} & set(sys.modules)))"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)

@@ -14,7 +14,7 @@ import numpy.typing as npt
 
 from modelyard.adapters.lora import LoraModule, as_float32, open_lora
 from modelyard.adapters.manifest import Manifest
-from modelyard.adapters.training_info import load_evaluation
+from modelyard.adapters.training_info import load_training_info
 from modelyard.adapters.versions import AdapterVersion
 from modelyard.settings.fields import flatten_settings, settings_mapping
 from modelyard.weights.files import read_tensor_entries, weight_files
@@ -83,9 +83,7 @@ def diff_versions(
         spec=_changes(flatten_settings(old.manifest.spec), flatten_settings(new.manifest.spec)),
         origin=_changes(_origin(old.manifest), _origin(new.manifest)),
         packages=_changes(old.manifest.packages, new.manifest.packages),
-        evaluation=_changes(
-            flatten_settings(load_evaluation(old.path)), flatten_settings(load_evaluation(new.path))
-        ),
+        evaluation=_changes(_figures(old), _figures(new)),
         modules=modules,
         unmeasured=unmeasured,
     )
@@ -100,6 +98,11 @@ def _origin(manifest: Manifest) -> dict[str, Any]:
         "parent": manifest.parent,
         "code_commit": manifest.code_commit,
     }
+
+
+def _figures(version: AdapterVersion) -> dict[str, Any]:
+    evaluation = load_training_info(version.path).evaluation
+    return flatten_settings(evaluation.figures_mapping()) if evaluation else {}
 
 
 def _changes(before: Mapping[str, Any], after: Mapping[str, Any]) -> tuple[Change, ...]:

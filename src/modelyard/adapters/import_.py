@@ -27,7 +27,7 @@ from modelyard.adapters.tokenizer import (
     require_base_tokenizer,
     template_hash,
 )
-from modelyard.adapters.training_info import card_front
+from modelyard.adapters.training_info import TrainingInfo, card_front
 from modelyard.adapters.verify import require_fit, require_safe_files
 from modelyard.adapters.versions import (
     CARD_NAME,
@@ -39,6 +39,7 @@ from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput
 from modelyard.core.files import sha256_file, write_json
 from modelyard.core.layout import Project, check_name
+from modelyard.records.provenance import Origin, Provenance
 from modelyard.settings.cards import write_card
 from modelyard.weights.local import LocalBase
 
@@ -176,16 +177,16 @@ def import_adapter(
         project,
         adapter,
         fill=fill,
-        manifest_facts={
-            "run_key": plan.run_key,
-            "org": org,
-            "base": {"name": plan.base.name, "fingerprint": plan.base.fingerprint},
-            "data": {"name": UNKNOWN, "fingerprint": UNKNOWN},
-            "template_hash": plan.template_hash,
-            "spec": spec,
-            "packages": packages,
-            "machine": {},
-        },
+        provenance=Provenance(
+            run_key=plan.run_key,
+            org=org,
+            base=Origin(name=plan.base.name, fingerprint=plan.base.fingerprint),
+            data=Origin(name=UNKNOWN, fingerprint=UNKNOWN),
+            template_hash=plan.template_hash,
+            spec=spec,
+            packages=packages,
+            machine={},
+        ),
         wait_s=wait_s,
     )
 
@@ -250,12 +251,7 @@ def _card(manifest: Manifest, plan: ImportPlan) -> tuple[dict[str, Any], str]:
         manifest.spec["lora"],
     )
     front = card_front(
-        manifest,
-        evaluation={},
-        rows=None,
-        trained_at=None,
-        duration_s=None,
-        spec={f"lora.{key}": value for key, value in lora.items()},
+        manifest, TrainingInfo(), spec={f"lora.{key}": value for key, value in lora.items()}
     )
     peft = manifest.packages.get("peft")
     made_by = f"PEFT {peft}" if peft else "a tool that does not say its version"

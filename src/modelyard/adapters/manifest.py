@@ -8,17 +8,22 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Any
 
 from modelyard.core.clock import utc_now
-from modelyard.core.errors import Diagnostic, ModelyardError, ProblemsFound
+from modelyard.core.errors import Diagnostic, ModelyardError
 from modelyard.core.files import sha256_file, write_atomic
+from modelyard.records.provenance import Provenance
 from modelyard.settings.build import build_settings
 from modelyard.settings.fields import settings_mapping
 
 MANIFEST_NAME = "MANIFEST.json"
+_WRITTEN_ORDER = (
+    *("adapter", "version", "created_at", "run_key", "org", "files", "base", "data"),
+    *("template_hash", "spec", "packages", "code_commit", "machine", "parent", "digest"),
+)
 
 
 class DamagedVersion(ModelyardError):
@@ -45,18 +50,8 @@ class FileEntry:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
-class Origin:
-    """A base model or a dataset, by name and by content."""
-
-    name: str
-    """Its name in the project."""
-    fingerprint: str
-    """`sha256:<hex>` of its content when the version was made."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Manifest:
-    """The content of MANIFEST.json."""
+class Manifest(Provenance):
+    """The content of MANIFEST.json: how the version was made, and its files."""
 
     adapter: str
     """The adapter's name."""
@@ -64,30 +59,15 @@ class Manifest:
     """The version's number, from 1."""
     created_at: str
     """When the version was registered, UTC."""
-    run_key: str
-    """Identifies the run that made it: registering a run twice gives the same version."""
-    org: str | None = None
-    """The organisation whose data it was trained on."""
     files: Mapping[str, FileEntry]
     """Every other file of the version, by its path inside it."""
-    base: Origin
-    """The base model it was trained on and fits."""
-    data: Origin
-    """The dataset it was trained on."""
-    template_hash: str
-    """The hash of the chat template it was trained with."""
-    spec: Mapping[str, Any]
-    """The settings of the run, resolved."""
-    packages: Mapping[str, str]
-    """Versions of the packages that made it."""
-    code_commit: str | None = None
-    """The git commit of this program, when it ran from a checkout."""
-    machine: Mapping[str, Any]
-    """The machine that made it."""
-    parent: str | None = None
-    """The version it continues from, such as `techcorp-demo@3`."""
     digest: str | None = None
     """`sha256:<hex>` of this file without its digest; None in manifests older than the digest."""
+
+    def to_mapping(self) -> dict[str, Any]:
+        """What MANIFEST.json holds, in the order in which it is written and hashed."""
+        values = settings_mapping(self)
+        return {key: values[key] for key in _WRITTEN_ORDER}
 
 
 def load_manifest(folder: Path) -> Manifest:
@@ -119,25 +99,16 @@ def parse_manifest(data: bytes, *, where: str) -> Manifest:
 
 
 def build_manifest(
-    adapter: str, version: int, files: Mapping[str, FileEntry], facts: Mapping[str, Any]
+    adapter: str, version: int, files: Mapping[str, FileEntry], provenance: Provenance
 ) -> Manifest:
-    """A manifest of these files, made now. `facts` holds the other fields of Manifest by name.
-
-    Raises ProblemsFound when a fact is missing, unknown or of the wrong type.
-    """
-    manifest, problems = build_settings(
-        Manifest,
-        {
-            **facts,
-            "adapter": adapter,
-            "version": version,
-            "created_at": utc_now(),
-            "files": {name: settings_mapping(entry) for name, entry in files.items()},
-        },
-        lambda _: None,
+    """A manifest of these files, made now."""
+    manifest = Manifest(
+        **{field.name: getattr(provenance, field.name) for field in fields(Provenance)},
+        adapter=adapter,
+        version=version,
+        created_at=utc_now(),
+        files=files,
     )
-    if manifest is None:
-        raise ProblemsFound(f"{adapter}@{version} cannot be described", problems)
     return with_digest(manifest)
 
 
@@ -148,7 +119,7 @@ def with_digest(manifest: Manifest) -> Manifest:
 
 
 def _manifest_bytes(manifest: Manifest) -> bytes:
-    return (json.dumps(settings_mapping(manifest), indent=2, ensure_ascii=False) + "\n").encode()
+    return (json.dumps(manifest.to_mapping(), indent=2, ensure_ascii=False) + "\n").encode()
 
 
 def list_files(folder: Path) -> dict[str, FileEntry]:

@@ -9,13 +9,10 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
-from typing import Any
 
 from modelyard.adapters.gc import load_pins
-from modelyard.adapters.manifest import Origin
-from modelyard.adapters.training_info import load_facts, require_figures
+from modelyard.adapters.training_info import load_training_info
 from modelyard.adapters.versions import (
-    CARD_NAME,
     active_number,
     list_adapters,
     load_version,
@@ -25,6 +22,8 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.files import folder_size_bytes
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
+from modelyard.records.evaluation import Evaluation
+from modelyard.records.provenance import Origin
 from modelyard.weights.catalogue import find_base
 from modelyard.weights.files import weight_files
 from modelyard.weights.local import locate_base
@@ -50,12 +49,14 @@ class VersionSummary:
     """The number of training conversations."""
     trained_at: str | None = None
     """When, UTC."""
+    duration_s: float | None = None
+    """How long the training took."""
     org: str | None = None
     """The organisation whose data that is."""
     parent: str | None = None
     """The version it continues from."""
-    evaluation: Mapping[str, Any] | None = None
-    """Its figures against its base, in the shape that promote.py describes; None without any."""
+    evaluation: Evaluation | None = None
+    """Its figures against its base; None without any."""
     problem: str | None = None
     """What is wrong with it, when it cannot be read."""
 
@@ -129,24 +130,23 @@ def _summarize_version(
     size_bytes = folder_size_bytes(project.adapter_version(adapter, number))
     try:
         version = load_version(project, adapter, number)
-        facts = load_facts(version.path)
-        evaluation = require_figures(facts, where=project.show(version.path / CARD_NAME))
+        info = load_training_info(version.path)
     except ModelyardError as error:
-        problem = str(error).replace(f"{project.root}/", "")
+        problem = "; ".join(map(str, error.diagnostics())).replace(f"{project.root}/", "")
         return VersionSummary(number=number, size_bytes=size_bytes, pinned=pinned, problem=problem)
-    manifest, dataset = version.manifest, facts.get("dataset")
-    rows = dataset.get("rows") if isinstance(dataset, dict) else None
+    manifest = version.manifest
     return VersionSummary(
         number=number,
         size_bytes=size_bytes,
         pinned=pinned,
         base=manifest.base,
         data=manifest.data,
-        rows=rows if isinstance(rows, int) else None,
-        trained_at=str(facts.get("trained_at") or manifest.created_at),
+        rows=info.rows,
+        trained_at=info.trained_at or manifest.created_at,
+        duration_s=info.duration_s,
         org=manifest.org,
         parent=manifest.parent,
-        evaluation=evaluation or None,
+        evaluation=info.evaluation,
     )
 
 

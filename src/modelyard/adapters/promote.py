@@ -1,30 +1,22 @@
 """Promotion: makes a version active, when it is intact and its figures pass the gate.
 
-The gate is a pure rule over plain mappings, of the shape that evaluation writes and
-TRAINING_INFO.md keeps:
-
-    rows: 62
-    fingerprint: sha256:...                       # of the rows that were evaluated
-    base: {loss: 3.11, perplexity: 22.4, ...}     # the base model on them
-    tuned: {loss: 1.20, perplexity: 3.3, ...}     # the version on them
-    difference: {mean: -1.91, low: -2.1, high: -1.7}   # tuned minus base; low and high: 95%
-    old: {rows: 60, fingerprint: sha256:..., loss: 1.3}   # the version on its parent's rows, if any
+The gate is a pure rule over two evaluations.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import replace
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from modelyard.adapters.manifest import DamagedVersion, require_intact
 from modelyard.adapters.pointer import PointerMove, hold_pointer, move_pointer, plan_move
-from modelyard.adapters.training_info import load_evaluation
+from modelyard.adapters.training_info import load_training_info
 from modelyard.adapters.verify import verify_version
 from modelyard.adapters.versions import AdapterVersion, active_number, load_version
 from modelyard.core.errors import GateBreached, InvalidInput
 from modelyard.core.layout import Project
+from modelyard.records.evaluation import Evaluation
 from modelyard.weights.local import LocalBase
 
 
@@ -36,8 +28,8 @@ def apply_gate(project: Project, version: AdapterVersion) -> PromotionDecision:
         with suppress(DamagedVersion):  # a damaged version must not block an intact one
             current = load_version(project, version.adapter, number)
             if current.manifest.base.fingerprint == version.manifest.base.fingerprint:
-                active = load_evaluation(current.path)
-    return decide_promotion(load_evaluation(version.path), active)
+                active = load_training_info(current.path).evaluation
+    return decide_promotion(load_training_info(version.path).evaluation, active)
 
 
 def promote_version(
@@ -122,34 +114,30 @@ class PromotionDecision(NamedTuple):
     reason: str
 
 
-def decide_promotion(
-    new: Mapping[str, Any], active: Mapping[str, Any] | None = None
-) -> PromotionDecision:
+def decide_promotion(new: Evaluation | None, active: Evaluation | None = None) -> PromotionDecision:
     """Allow a version that beats its base with confidence, and is not worse than the active one.
 
     `active` are the figures of the active version on the same base. They count only when they are
     of the same evaluation rows, or of rows that a continued version was evaluated on as well.
     """
-    if not new:
+    if new is None:
         return PromotionDecision(False, "it has not been evaluated")
-    difference = new["difference"]
-    loss, base_loss = new["tuned"]["loss"], new["base"]["loss"]
-    if difference["high"] is None:
+    if new.difference.interval is None:
         return PromotionDecision(
-            False, f"{new['rows']} evaluation rows are too few to tell it from the base"
+            False, f"{new.rows} evaluation rows are too few to tell it from the base"
         )
     figures = (
-        f"loss {loss:.3f} against {base_loss:.3f} of the base (difference "
-        f"{difference['mean']:+.3f}, 95% interval {difference['low']:+.3f} to "
-        f"{difference['high']:+.3f}, {new['rows']} rows)"
+        f"loss {new.tuned.loss:.3f} against {new.base.loss:.3f} of the base (difference "
+        f"{new.difference.mean:+.3f}, 95% interval {new.difference.shown_interval}, "
+        f"{new.rows} rows)"
     )
-    if not difference["high"] < 0:
+    if not new.difference.interval[1] < 0:
         return PromotionDecision(
             False, f"it is not better than the base with confidence: {figures}"
         )
     if active and (same := _on_same_rows(new, active)):
         loss, rows = same
-        active_loss = active["tuned"]["loss"]
+        active_loss = active.tuned.loss
         if not loss <= active_loss:
             return PromotionDecision(
                 False,
@@ -162,11 +150,10 @@ def decide_promotion(
     return PromotionDecision(True, f"it is better than the base with confidence: {figures}")
 
 
-def _on_same_rows(new: Mapping[str, Any], active: Mapping[str, Any]) -> tuple[float, int] | None:
+def _on_same_rows(new: Evaluation, active: Evaluation) -> tuple[float, int] | None:
     """The new version's loss on the rows of the active one's evaluation, and their number."""
-    if active["fingerprint"] == new["fingerprint"]:
-        return new["tuned"]["loss"], new["rows"]
-    old = new.get("old")
-    if old and active["fingerprint"] == old["fingerprint"]:
-        return old["loss"], old["rows"]
+    if active.fingerprint == new.fingerprint:
+        return new.tuned.loss, new.rows
+    if new.old and active.fingerprint == new.old.fingerprint:
+        return new.old.loss, new.old.rows
     return None

@@ -10,135 +10,123 @@ import json
 import os
 import subprocess
 from collections.abc import Mapping
+from dataclasses import dataclass
 from importlib.metadata import PackageNotFoundError
 from importlib.metadata import version as distribution_version
 from pathlib import Path
-from typing import Any, cast
+from typing import Any
 
 import modelyard
 from modelyard.adapters.manifest import DamagedVersion, Manifest
 from modelyard.adapters.versions import CARD_NAME
 from modelyard.core.errors import InvalidInput
+from modelyard.records.evaluation import Evaluation
+from modelyard.records.stored import build_stored
 from modelyard.settings.cards import load_card
 from modelyard.settings.fields import settings_mapping
 
 
-def render_training_info(
-    manifest: Manifest,
-    evaluation: Mapping[str, Any],
-    *,
-    rows: int,
-    trained_at: str,
-    duration_s: float,
-    spec: Mapping[str, Any],
-    base_path: Path,
-) -> tuple[dict[str, Any], str]:
-    """The card's front matter and body. `evaluation` has the shape that `promote.py` describes.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class TrainingInfo:
+    """What a card says beyond the manifest; None for what is unknown."""
 
-    rows: how many conversations it was trained on.  spec: the settings worth reading, by dotted
-    names.  base_path: the folder of the base model on this machine, for the lines of Python.
+    rows: int | None = None
+    """How many conversations the version was trained on."""
+    trained_at: str | None = None
+    """When, UTC."""
+    duration_s: float | None = None
+    """How long it took."""
+    evaluation: Evaluation | None = None
+    """Its figures against its base; None when it was not evaluated."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _DatasetRows:
+    rows: int | None = None
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _StoredInfo:
+    """The keys of the front matter that are read again; an empty evaluation is none."""
+
+    dataset: _DatasetRows = _DatasetRows()
+    trained_at: str | None = None
+    duration_s: float | None = None
+    evaluation: Any = None
+
+
+def render_training_info(
+    manifest: Manifest, info: TrainingInfo, *, spec: Mapping[str, Any], base_path: Path
+) -> tuple[dict[str, Any], str]:
+    """The card's front matter and body.
+
+    spec: the settings worth reading, by dotted names.  base_path: the folder of the base model on
+    this machine, for the lines of Python.
     """
-    front = card_front(
-        manifest,
-        evaluation=dict(evaluation),
-        rows=rows,
-        trained_at=trained_at,
-        duration_s=round(duration_s, 1),
-        spec=dict(spec),
-    )
-    return front, _body(front, base_path)
+    return card_front(manifest, info, spec=spec), _body(manifest, info, spec, base_path)
 
 
 def card_front(
-    manifest: Manifest,
-    *,
-    evaluation: Mapping[str, Any],
-    rows: int | None,
-    trained_at: str | None,
-    duration_s: float | None,
-    spec: Mapping[str, Any],
+    manifest: Manifest, info: TrainingInfo, *, spec: Mapping[str, Any]
 ) -> dict[str, Any]:
-    """The front matter of a version's card; None for what is unknown."""
+    """The front matter of a version's card."""
     return {
         "adapter": manifest.adapter,
         "version": manifest.version,
         "base": settings_mapping(manifest.base),
-        "dataset": {**settings_mapping(manifest.data), "rows": rows},
+        "dataset": {**settings_mapping(manifest.data), "rows": info.rows},
         "org": manifest.org,
-        "trained_at": trained_at,
-        "duration_s": duration_s,
+        "trained_at": info.trained_at,
+        "duration_s": None if info.duration_s is None else round(info.duration_s, 1),
         "parent": manifest.parent,
-        "spec": spec,
-        "evaluation": evaluation,
+        "spec": dict(spec),
+        "evaluation": info.evaluation.figures_mapping() if info.evaluation else {},
         "packages": dict(manifest.packages),
         "machine": dict(manifest.machine),
         "code_commit": manifest.code_commit,
     }
 
 
-def load_facts(folder: Path) -> Mapping[str, Any]:
-    """The front matter of the card of the version in `folder`.
+def load_training_info(folder: Path) -> TrainingInfo:
+    """What the card of the version in `folder` says.
 
-    Raises DamagedVersion when the card cannot be read.
+    Raises DamagedVersion when it cannot be read, with each value that is missing or odd.
     """
     path = folder / CARD_NAME
     if path.is_symlink():
         raise DamagedVersion("is a link", where=str(path))
     try:
-        return cast(Mapping[str, Any], load_card(path).front.value)
+        front = load_card(path).front
+        stored = build_stored(_StoredInfo, "the card", front.value, front.where)
+        evaluation = stored.evaluation and Evaluation.from_mapping(
+            stored.evaluation, front.where, path=("evaluation",)
+        )
     except InvalidInput as error:
         raise DamagedVersion(
             error.message, where=error.where or str(path), problems=error.problems
         ) from error
+    return TrainingInfo(
+        rows=stored.dataset.rows,
+        trained_at=stored.trained_at,
+        duration_s=stored.duration_s,
+        evaluation=evaluation or None,
+    )
 
 
-def load_evaluation(folder: Path) -> Mapping[str, Any]:
-    """The evaluation figures on the card of the version in `folder`; empty when it has none.
-
-    Raises DamagedVersion when the card cannot be read or its figures are not whole.
-    """
-    return require_figures(load_facts(folder), where=str(folder / CARD_NAME))
-
-
-def require_figures(facts: Mapping[str, Any], *, where: str) -> Mapping[str, Any]:
-    """The evaluation figures in a card's front matter. Raises DamagedVersion when some are missing.
-
-    Checks all that the promotion gate reads.
-    """
-    evaluation: Mapping[str, Any] = facts.get("evaluation") or {}
-    if not evaluation:
-        return {}
-    try:
-        numbers = [evaluation["rows"], evaluation["base"]["loss"], evaluation["tuned"]["loss"]]
-        difference = evaluation["difference"]
-        if difference["high"] is not None:
-            numbers += [difference[name] for name in ("mean", "low", "high")]
-        if old := evaluation.get("old"):
-            numbers += [old["rows"], old["loss"]]
-        complete = all(isinstance(number, (int, float)) for number in numbers) and isinstance(
-            evaluation["fingerprint"], str
-        )
-    except (KeyError, TypeError, AttributeError):
-        complete = False
-    if not complete:
-        raise DamagedVersion("the evaluation figures are not complete", where=where)
-    return evaluation
-
-
-def _body(front: Mapping[str, Any], base_path: Path) -> str:
-    adapter, version = front["adapter"], front["version"]
+def _body(manifest: Manifest, info: TrainingInfo, spec: Mapping[str, Any], base_path: Path) -> str:
+    adapter, version = manifest.adapter, manifest.version
     link = f"models/trained/{adapter}"
-    parent = f", continuing {front['parent']}" if front["parent"] else ""
+    parent = f", continuing {manifest.parent}" if manifest.parent else ""
     return f"""\
 # {adapter}, version {version}
 
-A LoRA adapter for `{front["base"]["name"]}`, trained on {front["dataset"]["rows"]:,} \
-conversations of `{front["dataset"]["name"]}` in {_duration(front["duration_s"])}{parent}. It \
-holds the change to the base model, which is named above and not stored here.
+A LoRA adapter for `{manifest.base.name}`, trained on {info.rows:,} conversations of \
+`{manifest.data.name}` in {_duration(info.duration_s or 0.0)}{parent}. It holds the change \
+to the base model, which is named above and not stored here.
 
 ## Evaluation
 
-{_evaluation(front["evaluation"])}
+{_evaluation(info.evaluation)}
 
 ## Use
 
@@ -170,38 +158,15 @@ models adapters rollback {adapter} --to N
 
 ## Training
 
-{_table(("setting", "value"), front["spec"].items())}
+{_table(("setting", "value"), spec.items())}
 """
 
 
-_SHARES = {"facts_recalled": "facts recalled", "exact_match": "exact match"}
-
-
-def _evaluation(evaluation: Mapping[str, Any]) -> str:
-    if not evaluation:
+def _evaluation(evaluation: Evaluation | None) -> str:
+    if evaluation is None:
         return "Not evaluated."
-    base, tuned = evaluation["base"], evaluation["tuned"]
-    rows = [
-        (_SHARES.get(name, name.replace("_", " ")), _figure(name, base[name]), _figure(name, value))
-        for name, value in tuned.items()
-        if name in base
-    ]
-    difference = evaluation["difference"]
-    sentence = f"On {evaluation['rows']:,} conversations it never saw"
-    if difference["high"] is None:
-        sentence += "; too few for an interval."
-    else:
-        sentence += (
-            f", the loss differs by {difference['mean']:+.3f} from the base's "
-            f"(95% interval {difference['low']:+.3f} to {difference['high']:+.3f})."
-        )
-    return f"{_table(('', 'base', 'this version'), rows)}\n\n{sentence}"
-
-
-def _figure(name: str, value: Any) -> str:
-    if value is None:
-        return "—"
-    return f"{value:.0%}" if name in _SHARES else f"{value:,.3f}"
+    rows = [(row.name, row.base, row.adapter) for row in evaluation.main_rows()]
+    return f"{_table(('', 'base', 'this version'), rows)}\n\n{evaluation.summary}"
 
 
 def _duration(seconds: float) -> str:

@@ -7,11 +7,10 @@ know what the files of a version mean.
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator
 from contextlib import AbstractContextManager, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
-from typing import Any
 
 from modelyard.adapters.manifest import (
     DamagedVersion,
@@ -32,6 +31,7 @@ from modelyard.core.files import (
 )
 from modelyard.core.layout import Project, is_name
 from modelyard.records.modelref import ModelRef, version_number
+from modelyard.records.provenance import Provenance
 
 CARD_NAME = "TRAINING_INFO.md"
 
@@ -201,21 +201,21 @@ def register_version(
     adapter: str,
     *,
     fill: Callable[[Path, Manifest], None],
-    manifest_facts: Mapping[str, Any],
+    provenance: Provenance,
     wait_s: float = 60.0,
 ) -> AdapterVersion:
     """Make the next version of an adapter from the files that `fill(folder, manifest)` writes.
 
     The version appears in one rename, read-only, with its manifest; the one that `fill` gets has no
-    files yet. `fill` must write TRAINING_INFO.md. `manifest_facts` holds the fields of Manifest
-    that are not known here. When a version of the same `run_key` exists, that one is returned and
-    `fill` is not called. A number is never used twice, also when its version was removed.
+    files yet. `fill` must write TRAINING_INFO.md. When a version of the same `run_key` exists, that
+    one is returned and `fill` is not called. A number is never used twice, also when its version
+    was removed.
     """
     with _adding_version(project, adapter, wait_s):
-        if known := version_of_run(project, adapter, manifest_facts["run_key"]):
+        if known := version_of_run(project, adapter, provenance.run_key):
             return known
         number = highest_number(project, adapter) + 1
-        manifest = build_manifest(adapter, number, {}, manifest_facts)
+        manifest = build_manifest(adapter, number, {}, provenance)
         with _read_only_folder(project.adapter_version(adapter, number)) as staged:
             fill(staged, manifest)
             files = list_files(staged)

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
-from dataclasses import asdict
-from typing import Annotated, Any
+from typing import Annotated
 
 import typer
 
 from modelyard.cli.options import Json, Offline
-from modelyard.cli.render import print_json, print_table, print_text, print_title, showing_progress
+from modelyard.cli.render import print_evaluation, print_json, print_title, showing_progress
 from modelyard.core.layout import find_project
 
 
@@ -75,36 +73,9 @@ def evaluate(
 
         progress.stage(f"load: {base.name} with {version.name}")
         engine = Engine.load(base, version.path, machine=probe_machine())
-        found = asdict(evaluate_adapter(engine, rows, progress=progress, answers_limit=answers))
+        found = evaluate_adapter(engine, rows, progress=progress, answers_limit=answers)
     if as_json:
-        print_json({"adapter": version.name, "dataset": data.name, **found})
+        print_json({"adapter": version.name, "dataset": data.name, **found.to_mapping()})
         return
     print_title(f"{version.name} against {base.name} on {data.name}")
     print_evaluation(found)
-
-
-def print_evaluation(found: Mapping[str, Any]) -> None:
-    """The figures of an evaluation, base beside adapter."""
-
-    base, tuned, difference = found["base"], found["tuned"], found["difference"]
-    rows = [
-        ("loss", f"{base['loss']:.3f}", f"{tuned['loss']:.3f}", f"{found['rows']} rows"),
-        ("perplexity", f"{base['perplexity']:,.2f}", f"{tuned['perplexity']:,.2f}", ""),
-    ]
-    for group in found["answers"]:
-        name = {"facts": "facts recalled", "labels": "labels right"}[group["kind"]]
-        suffix = "" if group["group"] in ("all", "facts") else f" ({group['group']})"
-        rows.append(
-            (
-                name + suffix,
-                f"{group['base_right']}/{group['rows']}",
-                f"{group['tuned_right']}/{group['rows']}",
-                f"{group['tuned_right'] / group['rows']:.0%}",
-            )
-        )
-    print_table(("", ">base", ">adapter", ""), rows)
-    if difference["low"] is not None:
-        print_text(
-            f"loss difference {difference['mean']:+.3f}, 95% interval "
-            f"{difference['low']:+.3f} to {difference['high']:+.3f} (paired by row)"
-        )

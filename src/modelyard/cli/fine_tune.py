@@ -8,7 +8,14 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelyard.cli.options import DryRun, Environment, Json, Offline, Wait
-from modelyard.cli.render import print_json, print_pairs, print_text, print_title, showing_progress
+from modelyard.cli.render import (
+    print_evaluation,
+    print_json,
+    print_pairs,
+    print_text,
+    print_title,
+    showing_progress,
+)
 from modelyard.core.errors import GateBreached
 from modelyard.core.layout import Project, find_project
 
@@ -182,13 +189,12 @@ def fine_tune(
 
 def _result_mapping(result: FineTuneResult) -> dict[str, Any]:
     """What `--json` prints; see docs/cli.md."""
+    evaluation = result.evaluation.to_mapping() if result.evaluation else {}
     return {
         "version": result.version.name,
         "path": str(result.version.path),
         "experiment": str(result.experiment),
-        "evaluation": {
-            name: value for name, value in result.evaluation.items() if name != "examples"
-        },
+        "evaluation": {key: value for key, value in evaluation.items() if key != "examples"},
         "in_use": result.in_use,
         "promotion": result.promotion.reason if result.promotion else None,
         "already_done": result.already_done,
@@ -196,8 +202,6 @@ def _result_mapping(result: FineTuneResult) -> dict[str, Any]:
 
 
 def _print_result(project: Project, result: FineTuneResult) -> None:
-    from modelyard.cli.evaluate import print_evaluation
-
     version = result.version
     if result.already_done:
         print_text(f"{version.name} is already trained and registered; nothing to do.")

@@ -26,6 +26,7 @@ if TYPE_CHECKING:
     from rich.text import Text
 
     from modelyard.configs.checking.excerpt import Excerpt
+    from modelyard.records.evaluation import Evaluation
 
 _C1_CONTROL = re.compile("[\x7f-\x9f\u061c\u200e\u200f\u2028-\u202e\u2066-\u2069\ud800-\udfff]")
 _SHOWN_PROBLEMS = 40
@@ -219,6 +220,15 @@ def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, folded: int
     for row in rows:
         table.add_row(*map(_styled, row))
     return table
+
+
+def print_evaluation(evaluation: Evaluation) -> None:
+    """The figures of an evaluation, base beside adapter."""
+    print_table(
+        ("", ">base", ">adapter", "95% interval"),
+        [(row.name, row.base, row.adapter, row.interval) for row in evaluation.all_rows()],
+    )
+    print_text(evaluation.summary)
 
 
 def print_sample(source: str, pieces: Iterable[tuple[str, bool]]) -> None:

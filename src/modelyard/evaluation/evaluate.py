@@ -8,9 +8,7 @@ Answers are generated where a row says how to score them: `expect` (strings that
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
-from dataclasses import asdict, dataclass
-from typing import Literal
+from collections.abc import Sequence
 
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import fingerprint_rows
@@ -19,82 +17,21 @@ from modelyard.evaluation.rows import EvaluationRows
 from modelyard.evaluation.scoring import answer_meets, labels_exact
 from modelyard.evaluation.statistics import paired_difference, share_interval
 from modelyard.inference.engine import Engine, RowLoss
+from modelyard.records.evaluation import (
+    Answers,
+    Evaluation,
+    Example,
+    GroupLoss,
+    Kind,
+    ModelFigures,
+    pool_answers,
+)
 
 DEFAULT_ANSWERS = 200
 """How many rows are answered at most; losses are measured on all."""
 _SPARE_TOKENS = 16
 _LONGEST_ANSWER = 256
 _WHOLE = "all"
-
-Kind = Literal["facts", "labels"]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class GroupLoss:
-    """The losses of the rows of one group."""
-
-    name: str
-    """The rows' `group`, or `all`."""
-    rows: int
-    """How many rows."""
-    tokens: int
-    """Trained tokens in them."""
-    base_loss: float
-    """Mean negative log-likelihood of their trained tokens under the base, in nats."""
-    tuned_loss: float
-    """The same with the adapter."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Answers:
-    """How many questions of one group were answered correctly."""
-
-    group: str
-    """The rows' `group`, or `all`."""
-    kind: Kind
-    """Scored by expected strings, or by an exact label."""
-    rows: int
-    """How many questions were asked."""
-    base_right: int
-    """How many the base answers correctly."""
-    tuned_right: int
-    """How many the adapter answers correctly."""
-    tuned_interval: tuple[float, float]
-    """The adapter's share, 95% interval."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Example:
-    """One question and both answers."""
-
-    question: str
-    reference: str
-    base_answer: str
-    tuned_answer: str
-    base_right: bool
-    tuned_right: bool
-    group: str
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Evaluation:
-    """The contents of validation.json."""
-
-    rows: int
-    """Rows whose loss was measured."""
-    tokens: int
-    """Trained tokens in them."""
-    fingerprint: str
-    """Which rows they were."""
-    base: Mapping[str, float]
-    """loss, perplexity, and facts_recalled or exact_match where rows say how to score."""
-    tuned: Mapping[str, float]
-    """The same with the adapter."""
-    difference: Mapping[str, float | None]
-    """Tuned minus base mean loss: mean, and low and high of its 95% interval."""
-    groups: tuple[GroupLoss, ...]
-    answers: tuple[Answers, ...]
-    examples: tuple[Example, ...]
 
 
 def evaluate_adapter(
@@ -110,16 +47,24 @@ def evaluate_adapter(
     base = engine.row_losses(rows.tokens, use_adapter=False)
     tuned = engine.row_losses(rows.tokens)
     examples, answers = _ask(engine, conversations, progress, answers_limit)
-    difference = paired_difference(
-        [row.mean for row in base], [row.mean for row in tuned], [row.tokens for row in base]
-    )
+    facts, labels = pool_answers(answers, "facts"), pool_answers(answers, "labels")
     return Evaluation(
         rows=len(conversations),
         tokens=sum(row.tokens for row in base),
         fingerprint=fingerprint_rows((), conversations),
-        base={**_loss_figures(base), **_shares(answers, "base_right")},
-        tuned={**_loss_figures(tuned), **_shares(answers, "tuned_right")},
-        difference=asdict(difference),
+        base=_figures(
+            base,
+            facts_recalled=facts.base_share if facts else None,
+            exact_match=labels.base_share if labels else None,
+        ),
+        tuned=_figures(
+            tuned,
+            facts_recalled=facts.tuned_share if facts else None,
+            exact_match=labels.tuned_share if labels else None,
+        ),
+        difference=paired_difference(
+            [row.mean for row in base], [row.mean for row in tuned], [row.tokens for row in base]
+        ),
         groups=tuple(_group_losses(conversations, base, tuned)),
         answers=tuple(answers),
         examples=tuple(examples),
@@ -130,9 +75,16 @@ def _mean_loss(losses: Sequence[RowLoss]) -> float:
     return sum(row.total for row in losses) / sum(row.tokens for row in losses)
 
 
-def _loss_figures(losses: Sequence[RowLoss]) -> dict[str, float]:
+def _figures(
+    losses: Sequence[RowLoss], *, facts_recalled: float | None, exact_match: float | None
+) -> ModelFigures:
     loss = _mean_loss(losses)
-    return {"loss": loss, "perplexity": math.exp(min(loss, 700.0))}
+    return ModelFigures(
+        loss=loss,
+        perplexity=math.exp(min(loss, 700.0)),
+        facts_recalled=facts_recalled,
+        exact_match=exact_match,
+    )
 
 
 def _group(conversation: Conversation) -> str:
@@ -221,18 +173,3 @@ def _count_right(chosen: Sequence[Conversation], examples: Sequence[Example]) ->
         )
         for (group, kind), some in members.items()
     ]
-
-
-_SHARE_NAMES: dict[Kind, str] = {"facts": "facts_recalled", "labels": "exact_match"}
-
-
-def _shares(answers: Sequence[Answers], side: str) -> dict[str, float]:
-    """The share of right answers of each kind over all groups but `general`."""
-    found: dict[str, float] = {}
-    scored = [group for group in answers if group.group.rpartition(": ")[2] != "general"]
-    for kind, name in _SHARE_NAMES.items():
-        groups = [group for group in scored if group.kind == kind]
-        if groups:
-            right = sum(getattr(group, side) for group in groups)
-            found[name] = right / sum(group.rows for group in groups)
-    return found

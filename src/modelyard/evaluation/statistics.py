@@ -7,27 +7,15 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from statistics import NormalDist
 
 import numpy as np
 
 from modelyard.core.errors import ModelyardError, NoData
+from modelyard.records.evaluation import PairedDifference
 
 _CONFIDENCE = 0.95
 _Z = NormalDist().inv_cdf(0.5 + _CONFIDENCE / 2)
-
-
-@dataclass(frozen=True, slots=True)
-class PairedDifference:
-    """How much a figure changed on the same rows."""
-
-    mean: float
-    """The second figure minus the first."""
-    low: float | None
-    """The lower end of its 95% interval; None when there are too few rows for one."""
-    high: float | None
-    """The upper end."""
 
 
 def paired_difference(

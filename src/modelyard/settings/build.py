@@ -22,12 +22,14 @@ def build_settings(
     *,
     path: KeyPath = (),
     written: Where | None = None,
+    ignore_unknown: bool = False,
 ) -> tuple[T | None, list[Diagnostic]]:
     """Build `settings` from nested mappings; returns it, or None with every problem found.
 
-    `written` says how a number with an exponent, such as `1e3`, stands in the file.
+    `written` says how a number with an exponent, such as `1e3`, stands in the file. With
+    `ignore_unknown`, unknown keys are left out instead of reported.
     """
-    found = Diagnostics(where, written)
+    found = Diagnostics(where, written, ignore_unknown=ignore_unknown)
     built = class_converter(cast(Any, settings))(values, path, found)
     return (None, found.problems) if found.problems else (cast(T, built), [])
 

@@ -41,11 +41,14 @@ Where = Callable[[KeyPath], str | None]
 class Diagnostics:
     """Collects what is wrong with one set of values."""
 
-    __slots__ = ("meant", "problems", "where", "written")
+    __slots__ = ("ignore_unknown", "meant", "problems", "where", "written")
 
-    def __init__(self, where: Where, written: Where | None = None) -> None:
+    def __init__(
+        self, where: Where, written: Where | None = None, *, ignore_unknown: bool = False
+    ) -> None:
         self.where = where
         self.written = written
+        self.ignore_unknown = ignore_unknown
         self.problems: list[Diagnostic] = []
         self.meant: list[KeyPath] = []
         """The keys that were probably meant by unknown ones."""
@@ -85,6 +88,8 @@ class Diagnostics:
 
     def unknown_key(self, path: KeyPath, known: Collection[str]) -> None:
         """A key that is not one of those known."""
+        if self.ignore_unknown:
+            return
         near = nearest(str(path[-1]), sorted(known))
         hint = f" (did you mean '{dotted((*path[:-1], near))}'?)" if near else ""
         self.add(path, f"unknown key '{dotted(path)}'{hint}", "unknown-key")
@@ -145,7 +150,7 @@ def _converter(hint: Any) -> Converter:
     if origin is Literal:
         return _literal_converter(hint)
     if origin is tuple:
-        return _list_converter(get_args(hint)[0])
+        return _list_converter(*get_args(hint))
     if origin is Mapping:
         return _mapping_converter(*get_args(hint))
     if hint is Any:
@@ -166,7 +171,7 @@ def _union_converter(hint: Any) -> Converter:
         if len(converters) == 1:
             return converters[0](value, path, found)
         for converter in converters:
-            attempt = Diagnostics(found.where, found.written)
+            attempt = Diagnostics(found.where, found.written, ignore_unknown=found.ignore_unknown)
             converted = converter(value, path, attempt)
             if not attempt.problems:
                 return converted
@@ -188,12 +193,15 @@ def _literal_converter(hint: Any) -> Converter:
     return convert
 
 
-def _list_converter(item: Any) -> Converter:
+def _list_converter(item: Any, *others: Any) -> Converter:
+    """For `tuple[T, ...]`, or for a tuple of a fixed length whose items are of one type."""
     converter = _converter(item)
+    length = None if others == (...,) else 1 + len(others)
+    wanted = "a list" if length is None else f"a list of {length} items"
 
     def convert(value: Any, path: KeyPath, found: Diagnostics) -> Any:
-        if not isinstance(value, (list, tuple)):
-            return found.wrong(path, "a list", value, "wrong-type")
+        if not isinstance(value, (list, tuple)) or length not in (None, len(value)):
+            return found.wrong(path, wanted, value, "wrong-type")
         return tuple(converter(item, (*path, place), found) for place, item in enumerate(value))
 
     return convert

@@ -8,12 +8,12 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
 
 from modelyard.adapters.lora import CONFIG_NAME
-from modelyard.adapters.training_info import load_evaluation
+from modelyard.adapters.training_info import load_training_info
 from modelyard.adapters.verify import check_adapter_files
 from modelyard.adapters.versions import AdapterVersion, resolve_version
 from modelyard.chatdata.conversation import Conversation
@@ -21,6 +21,7 @@ from modelyard.chatdata.dataset import ChatDataset, load_dataset
 from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.layout import Project
+from modelyard.records.evaluation import Evaluation, OldRows
 from modelyard.training.memory import BaseShape, load_base_shape
 from modelyard.training.spec import FineTuneSpec
 from modelyard.weights.catalogue import named_base
@@ -113,24 +114,19 @@ def _shown(value: Any) -> str:
     return f"[{', '.join(value)}]" if isinstance(value, list) else str(value).lower()
 
 
-def evaluate_old_rows(
-    parent: AdapterVersion, evaluation: Mapping[str, Any]
-) -> dict[str, Any] | None:
+def evaluate_old_rows(parent: AdapterVersion, evaluation: Evaluation) -> OldRows | None:
     """The tuned model's figures on the parent's evaluation rows, for the promotion gate.
 
     None unless they are all among the evaluated rows: otherwise the two cannot be compared.
     """
-    before = load_evaluation(parent.path)
-    old = [group for group in evaluation["groups"] if group["name"].partition(": ")[0] == _OLD]
-    rows = sum(group["rows"] for group in old)
-    if not before or not old or rows != before["rows"]:
+    before = load_training_info(parent.path).evaluation
+    old = [group for group in evaluation.groups if group.name.partition(": ")[0] == _OLD]
+    rows = sum(group.rows for group in old)
+    if before is None or not old or rows != before.rows:
         return None
-    tokens = sum(group["tokens"] for group in old)
-    return {
-        "rows": rows,
-        "fingerprint": before["fingerprint"],
-        "loss": sum(group["tuned_loss"] * group["tokens"] for group in old) / tokens,
-    }
+    tokens = sum(group.tokens for group in old)
+    loss = sum(group.tuned_loss * group.tokens for group in old) / tokens
+    return OldRows(rows=rows, fingerprint=before.fingerprint, loss=loss)
 
 
 def _old_dataset(project: Project, parent: AdapterVersion) -> tuple[ChatDataset | None, str]:

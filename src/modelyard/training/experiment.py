@@ -9,10 +9,11 @@ from __future__ import annotations
 import json
 import secrets
 import shutil
-from collections.abc import Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import asdict, dataclass, replace
+from functools import partial
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import yaml
 
@@ -20,9 +21,14 @@ from modelyard.core.clock import utc_now
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.files import append_line, write_atomic, write_json
 from modelyard.core.layout import Project
+from modelyard.records.evaluation import Evaluation
+from modelyard.records.stored import build_stored
+from modelyard.settings.converters import Where
 from modelyard.settings.fields import flatten_settings, settings_mapping
 from modelyard.training.preflight import Choices
 from modelyard.training.spec import FineTuneSpec
+
+T = TypeVar("T")
 
 CHECKPOINT_PREFIX = "checkpoint-"
 
@@ -36,16 +42,52 @@ _FREE_TO_CHANGE = {
 """Settings that do not decide the resulting weights; the run keeps those it began with."""
 
 
-Identity = dict[str, Any]
-"""What decides the result of a run, as run.json keeps it; `spec` is flat: `lora.rank` and so on."""
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Identity:
+    """What decides the result of a run."""
+
+    spec: Mapping[str, Any]
+    """The settings, flat: `lora.rank` and so on."""
+    base_fingerprint: str
+    data_fingerprint: str
+    template_hash: str
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRecord:
+    """The content of run.json; what is not known yet is left out there."""
+
+    run_id: str
+    """Tells the run from others in the same folder."""
+    started_at: str
+    """When it began, UTC."""
+    identity: Identity
+    """What it depends on."""
+    choices: Choices | None = None
+    """The values of `auto` settings, chosen when it began."""
+    machine: str | None = None
+    """The machine in one line."""
+    org: str | None = None
+    """The organisation that the adapter belongs to."""
+    trained_s: float | None = None
+    """How long it has trained, all tries together."""
+    memory_bytes: Mapping[str, int] | None = None
+    """The peak of its memory in the last try, `predicted` and `measured`."""
+    version: int | None = None
+    """The number of its version, once that is registered."""
+    finished_at: str | None = None
+    """When that was, UTC."""
+
+    def to_mapping(self) -> dict[str, Any]:
+        """What run.json holds."""
+        return {key: value for key, value in asdict(self).items() if value is not None}
 
 
 @dataclass(slots=True)
-class Experiment:
-    """The folder of one run and its record."""
+class RunFolder:
+    """The files of one experiment."""
 
     folder: Path
-    record: dict[str, Any]
 
     @property
     def record_file(self) -> Path:
@@ -84,26 +126,35 @@ class Experiment:
         """The finished adapter, before it is a version."""
         return self.folder / "checkpoints" / "final"
 
+
+@dataclass(slots=True)
+class Experiment(RunFolder):
+    """The folder of one run and its record."""
+
+    record: RunRecord
+
     @property
     def run_key(self) -> str:
-        return f"{self.folder.name}/{self.record['run_id']}"
-
-    @property
-    def version(self) -> int | None:
-        """The number of this run's version, once it is registered."""
-        number = self.record.get("version")
-        return number if isinstance(number, int) else None
-
-    @property
-    def choices(self) -> Choices | None:
-        """The values of `auto` settings, chosen when the run began."""
-        kept = self.record.get("choices")
-        return Choices(**kept) if kept else None
+        return f"{self.folder.name}/{self.record.run_id}"
 
     def note(self, **facts: Any) -> None:
-        """Add facts to run.json, in one rename."""
-        self.record.update(facts)
-        write_json(self.record_file, self.record)
+        """Change fields of the record, in one rename of run.json."""
+        self.record = replace(self.record, **facts)
+        write_json(self.record_file, self.record.to_mapping())
+
+    def load_evaluation(self) -> Evaluation | None:
+        """The evaluation in validation.json; None before it is written.
+
+        Raises ModelyardError, with each figure that is missing or odd, when it is damaged.
+        """
+        if not self.validation_file.exists():
+            return None
+        return _load(
+            self.validation_file,
+            Evaluation.from_mapping,
+            "the evaluation of this run",
+            hint="remove the file, and run the same command again",
+        )
 
 
 def build_identity(
@@ -111,12 +162,12 @@ def build_identity(
 ) -> Identity:
     """The identity of a run of `spec`; the fingerprints stand for the names of data and base."""
     flat = flatten_settings(settings_mapping(spec))
-    return {
-        "spec": {key: flat[key] for key in flat if key not in ("dataset", "experiment")},
-        "base_fingerprint": base_fingerprint,
-        "data_fingerprint": data_fingerprint,
-        "template_hash": template_hash,
-    }
+    return Identity(
+        spec={key: flat[key] for key in flat if key not in ("dataset", "experiment")},
+        base_fingerprint=base_fingerprint,
+        data_fingerprint=data_fingerprint,
+        template_hash=template_hash,
+    )
 
 
 def open_experiment(
@@ -124,50 +175,63 @@ def open_experiment(
 ) -> Experiment:
     """The experiment's folder, new or as an earlier run of the same identity left it.
 
-    Raises what `find_run` and `require_same_run` do. Call it only while holding the experiment's
+    Raises what `load_run` and `require_same_run` do. Call it only while holding the experiment's
     lock.
     """
-    experiment = locate_run(project, spec)
+    run = locate_run(project, spec)
     if fresh:
-        _remove_run(experiment)
-    if found := find_run(project, spec):
+        _remove_run(run)
+    if found := load_run(run):
         require_same_run(spec, found, identity)
         return found
-    experiment.folder.mkdir(parents=True, exist_ok=True)
-    write_atomic(experiment.spec_file, _render_spec(spec))
-    experiment.note(run_id=secrets.token_hex(8), started_at=utc_now(), identity=identity)
-    return experiment
+    run.folder.mkdir(parents=True, exist_ok=True)
+    write_atomic(run.spec_file, _render_spec(spec))
+    record = RunRecord(run_id=secrets.token_hex(8), started_at=utc_now(), identity=identity)
+    write_json(run.record_file, record.to_mapping())
+    return Experiment(run.folder, record)
 
 
-def locate_run(project: Project, spec: FineTuneSpec) -> Experiment:
-    """The spec's experiment, its record unread; refuses a folder outside the project."""
+def locate_run(project: Project, spec: FineTuneSpec) -> RunFolder:
+    """The folder of the spec's experiment; refuses one outside the project."""
     folder = project.experiment(spec.experiment)
     project.contain(folder, "experiment")
-    return Experiment(folder, {})
+    return RunFolder(folder)
 
 
-def find_run(project: Project, spec: FineTuneSpec) -> Experiment | None:
-    """The run in the spec's experiment, if there is one; only reads.
+def load_run(run: RunFolder) -> Experiment | None:
+    """The run in an experiment's folder; None when none began there.
 
-    Raises ModelyardError when its record is damaged.
+    Raises ModelyardError, with each value that is missing or odd, when its record is damaged.
     """
-    experiment = locate_run(project, spec)
-    path = experiment.record_file
-    if not path.exists():
+    if not run.record_file.exists():
         return None
+    record = _load(
+        run.record_file,
+        partial(build_stored, RunRecord, "the record"),
+        "the record of this run",
+        hint="start over with --fresh",
+    )
+    return Experiment(run.folder, record)
+
+
+def _load(path: Path, build: Callable[[Any, Where], T], what: str, *, hint: str) -> T:
+    """What `build` makes of a JSON file. Raises ModelyardError with all that is wrong in it."""
     try:
-        experiment.record = json.loads(path.read_text())
-        experiment.record["identity"]["spec"], experiment.record["run_id"]
-    except (OSError, ValueError, KeyError, TypeError) as error:
+        return build(json.loads(path.read_text()), lambda _: str(path))
+    except (OSError, ValueError, RecursionError, InvalidInput) as error:
+        problems = (
+            error.diagnostics()
+            if isinstance(error, ModelyardError)
+            else [Diagnostic(message=f"cannot be read: {error}", where=str(path))]
+        )
         raise ModelyardError(
-            "the record of this run is damaged", where=str(path), hint="start over with --fresh"
+            f"{what} is damaged", where=str(path), hint=hint, problems=problems
         ) from error
-    return experiment
 
 
 def require_same_run(spec: FineTuneSpec, experiment: Experiment, identity: Identity) -> None:
     """Raise ProblemsFound, naming each thing that differs, unless the run is of this identity."""
-    differences = _differences(experiment.record["identity"], identity)
+    differences = _differences(experiment.record.identity, identity)
     if differences:
         raise ProblemsFound(
             f"experiment {spec.experiment} holds a run with other inputs",
@@ -187,7 +251,7 @@ def checkpoint_step(checkpoint: Path) -> int:
     return int(checkpoint.name.removeprefix(CHECKPOINT_PREFIX))
 
 
-def _remove_run(run: Experiment) -> None:
+def _remove_run(run: RunFolder) -> None:
     """Remove what a run wrote, its record first; a person's own files in the folder stay."""
     for path in (
         run.record_file,
@@ -207,12 +271,15 @@ def _differences(recorded: Identity, now: Identity) -> list[str]:
         "base_fingerprint": "the base model's weights changed",
         "template_hash": "the chat template changed",
     }
-    lines = [
-        f"{text} ({_short(recorded[name])} before, {_short(now[name])} now)"
-        for name, text in names.items()
-        if recorded[name] != now[name]
+    fingerprints = [
+        (text, getattr(recorded, name), getattr(now, name)) for name, text in names.items()
     ]
-    before, after = recorded["spec"], now["spec"]
+    lines = [
+        f"{text} ({_short(before)} before, {_short(after)} now)"
+        for text, before, after in fingerprints
+        if before != after
+    ]
+    before, after = recorded.spec, now.spec
     return lines + [
         f"{key} was {before.get(key)}, and is {after.get(key)} now"
         for key in sorted((before.keys() | after.keys()) - _FREE_TO_CHANGE)

@@ -29,8 +29,8 @@ from modelyard.training.experiment import (
     Experiment,
     build_identity,
     checkpoint_step,
-    find_run,
     list_checkpoints,
+    load_run,
     locate_run,
     require_same_run,
 )
@@ -114,21 +114,22 @@ def look_ahead(
     project: Project, spec: FineTuneSpec, found: FoundInputs, *, fresh: bool, promote: bool
 ) -> Preview:
     """What `fine_tune` would do now. Raises what it would raise for this experiment."""
-    run = find_run(project, spec) if not fresh else None
+    folder = locate_run(project, spec)
+    run = load_run(folder) if not fresh else None
     following = highest_number(project, spec.adapter) + 1
     if run is None:
         return Preview(
             action="start",
             after_step=0,
-            removes_run=fresh and locate_run(project, spec).record_file.exists(),
+            removes_run=fresh and folder.record_file.exists(),
             number=following,
             promotion=None,
             choices=None,
             writes=_writes(project, spec, following, promote=promote),
         )
     _require_same(spec, found, run)
-    if run.version is not None:
-        return _look_at_finished(project, spec, run, run.version, promote=promote)
+    if run.record.version is not None:
+        return _look_at_finished(project, spec, run, run.record.version, promote=promote)
     registered = version_of_run(project, spec.adapter, run.run_key)
     number = registered.number if registered else following
     after_step = max(map(checkpoint_step, list_checkpoints(run.checkpoints)), default=0)
@@ -138,19 +139,19 @@ def look_ahead(
         removes_run=False,
         number=number,
         promotion=None,
-        choices=run.choices,
+        choices=run.record.choices,
         writes=_writes(project, spec, number, promote=promote),
     )
 
 
 def _require_same(spec: FineTuneSpec, found: FoundInputs, run: Experiment) -> None:
     """Compare with the run as far as the inputs are known; an absent base counts as unchanged."""
-    recorded, inputs = run.record["identity"], found.run_inputs
+    recorded, inputs = run.record.identity, found.run_inputs
     identity = build_identity(
         spec,
-        base_fingerprint=inputs.base.fingerprint if inputs else recorded["base_fingerprint"],
+        base_fingerprint=inputs.base.fingerprint if inputs else recorded.base_fingerprint,
         data_fingerprint=found.dataset.fingerprint,
-        template_hash=inputs.tokenizer.template_hash if inputs else recorded["template_hash"],
+        template_hash=inputs.tokenizer.template_hash if inputs else recorded.template_hash,
     )
     require_same_run(spec, run, identity)
 
@@ -168,7 +169,7 @@ def _look_at_finished(
         removes_run=False,
         number=number,
         promotion=decision,
-        choices=run.choices,
+        choices=run.record.choices,
         writes=(link,) if decision is not None and decision.allowed else (),
     )
 

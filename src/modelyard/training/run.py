@@ -7,18 +7,18 @@ the stage it was in. torch is imported only when there is something to compute.
 from __future__ import annotations
 
 import gc
-import json
 import signal
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import asdict, dataclass
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from modelyard.adapters.manifest import Manifest
 from modelyard.adapters.promote import PromotionDecision, apply_gate, promote_version
 from modelyard.adapters.training_info import (
+    TrainingInfo,
     installed_packages,
     render_training_info,
     source_commit,
@@ -42,6 +42,8 @@ from modelyard.core.files import (
 )
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
+from modelyard.records.evaluation import Evaluation
+from modelyard.records.provenance import Origin, Provenance
 from modelyard.settings.cards import write_card
 from modelyard.settings.fields import settings_mapping
 from modelyard.training.continuing import evaluate_old_rows, pin_models
@@ -77,8 +79,8 @@ class FineTuneResult:
     """The experiment's folder."""
     version: AdapterVersion
     """The registered version."""
-    evaluation: dict[str, Any]
-    """The contents of validation.json."""
+    evaluation: Evaluation | None
+    """Its figures against its base; None when there was no row to evaluate."""
     promotion: PromotionDecision | None
     """The gate's decision; None when promotion was not asked for."""
     in_use: bool
@@ -113,7 +115,7 @@ def fine_tune(
             template_hash=inputs.tokenizer.template_hash,
         )
         experiment = open_experiment(project, spec, identity, fresh=fresh)
-        already_done = experiment.version is not None
+        already_done = experiment.record.version is not None
         if not already_done:
             _compute(project, spec, inputs, experiment, progress=progress)
         return _conclude(project, spec, experiment, progress, promote=promote, again=already_done)
@@ -131,15 +133,15 @@ def _compute(
     from modelyard.inference.machine import probe_machine
 
     machine = probe_machine()
-    require_known_device(experiment.choices, machine.device)
+    require_known_device(experiment.record.choices, machine.device)
     check = run_preflight(
-        project, spec, inputs, machine, progress=progress, kept_choices=experiment.choices
+        project, spec, inputs, machine, progress=progress, kept_choices=experiment.record.choices
     )
     for warning in check.warnings:
         progress.warn(warning)
     write_json(experiment.data_report_file, asdict(check.report))
     experiment.note(
-        choices=asdict(check.choices),
+        choices=check.choices,
         machine=machine.describe(),
         org=find_owner(check.spec, check.dataset, check.parent),
     )
@@ -161,9 +163,8 @@ def _train(check: Preflight, experiment: Experiment, *, progress: Progress) -> N
     started = time.monotonic()
     with _stop_on_signals() as stop:
         outcome = train(check, experiment, progress=progress, stop=stop)
-    before_s = experiment.record.get("trained_s", 0.0)
     experiment.note(
-        trained_s=before_s + time.monotonic() - started,
+        trained_s=(experiment.record.trained_s or 0.0) + time.monotonic() - started,
         memory_bytes={"predicted": check.memory.total, "measured": outcome.peak_bytes},
     )
     if not outcome.finished:
@@ -179,7 +180,7 @@ def _train(check: Preflight, experiment: Experiment, *, progress: Progress) -> N
 
 def _evaluate(
     check: Preflight, experiment: Experiment, machine: Machine, progress: Progress
-) -> dict[str, Any]:
+) -> Evaluation | None:
     """Evaluate the adapter as it was saved, on rows it was not trained on."""
     from modelyard.evaluation.evaluate import evaluate_adapter
     from modelyard.evaluation.rows import choose_rows
@@ -187,9 +188,9 @@ def _evaluate(
 
     if not check.dataset.evaluation:
         progress.warn("there are no evaluation rows: the version cannot be evaluated or promoted")
-        return {}
-    if experiment.validation_file.exists():
-        return _load_validation(experiment)
+        return None
+    if evaluation := experiment.load_evaluation():
+        return evaluation
     choices: Any = check.choices
     engine = Engine.load(
         check.base,
@@ -201,36 +202,30 @@ def _evaluate(
     rows = choose_rows(
         check.dataset.evaluation, check.evaluation, max_length=check.spec.data.max_length
     )
-    evaluation = asdict(evaluate_adapter(engine, rows, progress=progress))
+    evaluation = evaluate_adapter(engine, rows, progress=progress)
     if check.parent is not None:
-        evaluation["old"] = evaluate_old_rows(check.parent, evaluation)
-    write_json(experiment.validation_file, evaluation)
+        evaluation = replace(evaluation, old=evaluate_old_rows(check.parent, evaluation))
+    write_json(experiment.validation_file, evaluation.to_mapping())
     return evaluation
 
 
-def _load_validation(experiment: Experiment) -> dict[str, Any]:
-    path = experiment.validation_file
-    found: dict[str, Any] = json.loads(path.read_text()) if path.exists() else {}
-    return found
-
-
 def _register(
-    project: Project, check: Preflight, experiment: Experiment, evaluation: dict[str, Any]
+    project: Project, check: Preflight, experiment: Experiment, evaluation: Evaluation | None
 ) -> AdapterVersion:
     """Make the trained adapter a version: its files, its card, its manifest, one rename."""
-    spec, base = check.spec, check.base
+    base, record = check.base, experiment.record
 
     def fill(staged: Path, manifest: Manifest) -> None:
         for path in experiment.trained.iterdir():
             (staged / path.name).write_bytes(path.read_bytes())
-        front, body = render_training_info(
-            manifest,
-            _figures(evaluation),
+        info = TrainingInfo(
             rows=len(check.train.rows),
             trained_at=utc_now(),
-            duration_s=experiment.record.get("trained_s", 0.0),
-            spec=experiment.record["identity"]["spec"],
-            base_path=base.path,
+            duration_s=record.trained_s or 0.0,
+            evaluation=evaluation,
+        )
+        front, body = render_training_info(
+            manifest, info, spec=record.identity.spec, base_path=base.path
         )
         write_card(staged / CARD_NAME, front, body)
 
@@ -239,55 +234,41 @@ def _register(
     check_adapter_files(experiment.trained, base)
     return register_version(
         project,
-        spec.adapter,
+        check.spec.adapter,
         fill=fill,
-        manifest_facts={
-            "run_key": experiment.run_key,
-            "org": find_owner(check.spec, check.dataset, check.parent),
-            "base": {"name": base.name, "fingerprint": base.fingerprint},
-            "data": {"name": check.dataset.name, "fingerprint": check.dataset.fingerprint},
-            "template_hash": check.tokenizer.template_hash,
-            "spec": settings_mapping(spec),
-            "packages": installed_packages(),
-            "code_commit": source_commit(),
-            "machine": {
-                "description": experiment.record["machine"],
+        provenance=Provenance(
+            run_key=experiment.run_key,
+            org=find_owner(check.spec, check.dataset, check.parent),
+            base=Origin(name=base.name, fingerprint=base.fingerprint),
+            data=Origin(name=check.dataset.name, fingerprint=check.dataset.fingerprint),
+            template_hash=check.tokenizer.template_hash,
+            spec=settings_mapping(check.spec),
+            packages=installed_packages(),
+            code_commit=source_commit(),
+            machine={
+                "description": record.machine,
                 **asdict(check.choices),
-                "memory_bytes": experiment.record.get("memory_bytes"),
+                "memory_bytes": record.memory_bytes,
             },
-            "parent": check.parent.name if check.parent else None,
-        },
+            parent=check.parent.name if check.parent else None,
+        ),
     )
-
-
-def _figures(evaluation: dict[str, Any]) -> dict[str, Any]:
-    """The part of an evaluation that the card keeps and the gate reads."""
-    names = ("rows", "fingerprint", "base", "tuned", "difference", "old")
-    return {name: evaluation[name] for name in names if evaluation.get(name) is not None}
 
 
 def _write_report(
     check: Preflight,
     experiment: Experiment,
-    evaluation: dict[str, Any],
+    evaluation: Evaluation | None,
     version: AdapterVersion,
 ) -> None:
-    record = experiment.record
     facts = ReportFacts(
         experiment=experiment.folder.name,
-        adapter=version.adapter,
-        version=version.number,
-        base=check.base.name,
-        dataset=check.dataset.name,
-        started_at=record["started_at"],
-        duration_s=record.get("trained_s", 0.0),
-        machine=record["machine"],
-        status="registered",
-        spec=settings_mapping(check.spec),
+        record=experiment.record,
+        manifest=version.manifest,
         metrics=load_metrics(experiment.metrics_file),
-        data_report=asdict(check.report),
+        data_report=check.report,
         samples=build_masked_texts(check.train.rows, check.tokenizer, _SAMPLES_IN_REPORT),
-        evaluation=evaluation or None,
+        evaluation=evaluation,
     )
     write_atomic(experiment.report_file, render_report(facts))
 
@@ -302,7 +283,7 @@ def _conclude(
     again: bool,
 ) -> FineTuneResult:
     """Load the registered version and, if asked, promote it when the gate allows."""
-    number = experiment.version
+    number = experiment.record.version
     assert number is not None
     version = load_version(project, spec.adapter, number)
     decision = None
@@ -314,7 +295,7 @@ def _conclude(
     return FineTuneResult(
         experiment=experiment.folder,
         version=version,
-        evaluation=_load_validation(experiment),
+        evaluation=experiment.load_evaluation(),
         promotion=decision,
         in_use=active_number(project, spec.adapter) == number,
         already_done=again,

@@ -22,6 +22,7 @@ from modelyard.adapters.registry.registry import (
 from modelyard.adapters.versions import AdapterVersion, register_version, version_numbers
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
+from modelyard.records.evaluation import Evaluation
 from modelyard.settings.cards import write_card
 
 SILENT = Silent()
@@ -51,7 +52,7 @@ def add_version(
     adapter: str = "demo",
     size_bytes: int = 1000,
     template: str = TEMPLATE,
-    evaluation: Any = BETTER,
+    evaluation: Evaluation = BETTER,
     **changes: Any,
 ) -> AdapterVersion:
     """The next version of an adapter, with weights that only it has."""
@@ -64,10 +65,11 @@ def add_version(
         (staged / "adapter_config.json").write_text("{}")
         (staged / "chat_template.jinja").write_text(template)
         (staged / "tokenizer.json").write_text('{"shared": true}')
-        write_card(staged / "TRAINING_INFO.md", {"evaluation": evaluation}, f"# {run_key}")
+        front = {"evaluation": evaluation.figures_mapping()}
+        write_card(staged / "TRAINING_INFO.md", front, f"# {run_key}")
 
     known = facts(run_key, template_hash=TEMPLATE_HASH, **changes)
-    return register_version(project, adapter, fill=fill, manifest_facts=known)
+    return register_version(project, adapter, fill=fill, provenance=known)
 
 
 def registry_at(folder: Path) -> Registry:

@@ -36,6 +36,7 @@ from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
+from modelyard.records.provenance import Origin
 
 
 def test_a_version_arrives_byte_for_byte_and_read_only(
@@ -216,9 +217,9 @@ def test_a_base_at_hand_is_compared_and_the_adapter_proven_to_fit(
             project,
             adapter,
             fill=fill,
-            manifest_facts=facts(
+            provenance=facts(
                 adapter,
-                base={"name": "tiny", "fingerprint": fingerprint},
+                base=Origin(name="tiny", fingerprint=fingerprint),
                 template_hash=template_hash(saved_adapter),
             ),
         )

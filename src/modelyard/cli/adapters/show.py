@@ -9,11 +9,11 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelyard.adapters.gc import load_pins
-from modelyard.adapters.manifest import Origin
 from modelyard.adapters.pointer import pointer_history
 from modelyard.adapters.versions import AdapterVersion, resolve_version
 from modelyard.cli.options import Json, VersionName
 from modelyard.cli.render import (
+    print_evaluation,
     print_json,
     print_pairs,
     print_table,
@@ -21,13 +21,12 @@ from modelyard.cli.render import (
     print_title,
     showing_progress,
 )
-from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import find_project
 from modelyard.core.wording import counted, day_and_time, megabytes
-from modelyard.settings.fields import settings_mapping
 
 if TYPE_CHECKING:
     from modelyard.adapters.overview import AdapterSummary, VersionSummary, WeightsSize
+    from modelyard.records.provenance import Origin
 
 
 def list_adapters(
@@ -49,8 +48,8 @@ def list_adapters(
                          "versions": [{"number", "in_use": bool, "pinned": bool, "size_bytes",
                                        "base": {"name", "fingerprint"},
                                        "data": {"name", "fingerprint"}, "rows", "trained_at",
-                                       "org", "parent", "evaluation": figures or null,
-                                       "problem"}]}],
+                                       "duration_s", "org", "parent",
+                                       "evaluation": figures or null, "problem"}]}],
            "bases": {name: {"size_bytes", "measured": bool}},
            "total": {"adapters", "versions", "size_bytes",
                      "full_fine_tunes", "full_fine_tunes_bytes"}}
@@ -97,10 +96,15 @@ def _facts(summary: AdapterSummary) -> dict[str, Any]:
         "size_bytes": summary.size_bytes,
         "problem": summary.problem,
         "versions": [
-            asdict(version) | {"in_use": version.number == summary.active}
+            asdict(version)
+            | {"evaluation": _figures(version), "in_use": version.number == summary.active}
             for version in summary.versions
         ],
     }
+
+
+def _figures(version: VersionSummary) -> dict[str, Any] | None:
+    return version.evaluation.figures_mapping() if version.evaluation else None
 
 
 def _row(summary: AdapterSummary) -> tuple[str, ...]:
@@ -119,8 +123,8 @@ def _row(summary: AdapterSummary) -> tuple[str, ...]:
 def _losses(version: VersionSummary) -> tuple[str, str]:
     if version.evaluation is None:
         return "damaged" if version.problem else "not evaluated", ""
-    tuned, base = (version.evaluation[who]["loss"] for who in ("tuned", "base"))
-    return f"{tuned:.3f}", f"{base:.3f}"
+    loss = next(version.evaluation.main_rows())
+    return loss.adapter, loss.base
 
 
 def _numbers(numbers: Sequence[int]) -> str:
@@ -184,17 +188,12 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
            "history": [{"sequence", "action", "from_version", "to_version", "reason", "moved_at"}]}
     """
     from modelyard.adapters.overview import summarize_adapter
-    from modelyard.adapters.training_info import load_facts
 
     project = find_project()
     version = resolve_version(project, name)
     pinned = load_pins(project).get(version.adapter, {})
     adapter = summarize_adapter(project, version.adapter, pinned=pinned)
     summary = next(found for found in adapter.versions if found.number == version.number)
-    try:
-        facts = load_facts(version.path)
-    except ModelyardError:
-        facts = {}  # the summary says what is wrong with the card
     moves = [
         move
         for move in pointer_history(project, version.adapter)
@@ -209,10 +208,10 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
                 "in_use": active,
                 "pinned": summary.pinned,
                 "size_bytes": summary.size_bytes,
-                "manifest": settings_mapping(version.manifest),
-                "duration_s": facts.get("duration_s"),
+                "manifest": version.manifest.to_mapping(),
+                "duration_s": summary.duration_s,
                 "rows": summary.rows,
-                "evaluation": summary.evaluation,
+                "evaluation": _figures(summary),
                 "problem": summary.problem,
                 "history": [
                     {
@@ -229,11 +228,11 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
     print_title(f"{version.name}  ({state})")
     if summary.problem:
         print_text(summary.problem)
-    print_pairs(_lineage(version, summary, facts))
+    print_pairs(_lineage(version, summary))
     print_text()
     if summary.evaluation:
-        _print_evaluation(summary.evaluation)
-    else:
+        print_evaluation(summary.evaluation)
+    elif not summary.problem:
         print_text("It has no figures: it was never evaluated against its base.")
     if not moves:
         print_text("It was never active.")
@@ -245,9 +244,7 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
     print_text(f"Its card, with all settings: {project.show(version.path)}/TRAINING_INFO.md")
 
 
-def _lineage(
-    version: AdapterVersion, summary: VersionSummary, facts: Mapping[str, Any]
-) -> Iterator[tuple[str, str]]:
+def _lineage(version: AdapterVersion, summary: VersionSummary) -> Iterator[tuple[str, str]]:
     manifest = version.manifest
     rows = f"{summary.rows:,} conversations of " if summary.rows is not None else ""
     yield "base", _origin(manifest.base)
@@ -256,8 +253,8 @@ def _lineage(
     if manifest.parent:
         yield "continues", manifest.parent
     yield "trained", day_and_time(summary.trained_at or manifest.created_at)
-    if isinstance(seconds := facts.get("duration_s"), (int, float)):
-        yield "in", f"{seconds:,.0f} s"
+    if summary.duration_s is not None:
+        yield "in", f"{summary.duration_s:,.0f} s"
     yield "on", str(manifest.machine.get("description", "an unknown machine"))
     yield "settings", _settings(manifest.spec)
     yield "packages", ", ".join(f"{name} {each}" for name, each in manifest.packages.items())
@@ -286,27 +283,3 @@ def _settings(spec: Mapping[str, Any]) -> str:
         if isinstance(values, dict) and values.get(key) is not None:
             shown.append(f"{words} {values[key]}")
     return ", ".join(shown) or "not known"
-
-
-def _print_evaluation(evaluation: Mapping[str, Any]) -> None:
-    base = evaluation["base"]
-    print_table(
-        ("", ">base", ">this version"),
-        [
-            (name.replace("_", " "), _figure(base.get(name)), _figure(value))
-            for name, value in evaluation["tuned"].items()
-        ],
-    )
-    difference = evaluation["difference"]
-    seen = f"On {evaluation['rows']:,} rows it never saw"
-    if difference["high"] is None:
-        print_text(f"{seen}, too few for an interval.")
-    else:
-        print_text(
-            f"{seen}: loss difference {difference['mean']:+.3f}, "
-            f"95% interval {difference['low']:+.3f} to {difference['high']:+.3f}."
-        )
-
-
-def _figure(value: Any) -> str:
-    return f"{value:,.3f}" if isinstance(value, (int, float)) else "—"

@@ -14,12 +14,13 @@ from dataclasses import dataclass
 from functools import cache
 from importlib.resources import files
 from statistics import median
-from typing import Any, Literal
+from typing import Any, Literal, TypeVar
 
 import jinja2
 from markupsafe import Markup
 
 from modelyard import __version__
+from modelyard.adapters.manifest import Manifest
 from modelyard.charts.charts import (
     Bar,
     Curve,
@@ -31,14 +32,16 @@ from modelyard.charts.charts import (
 )
 from modelyard.charts.scales import (
     Point,
-    is_finite,
     show_duration,
     show_number,
     show_tick,
     smooth,
 )
-from modelyard.chatdata.report import MaskedText
+from modelyard.chatdata.duplicates import DuplicatePair
+from modelyard.chatdata.report import DataReport, MaskedText
 from modelyard.core.wording import visible_text
+from modelyard.records.evaluation import Answers, Evaluation, Example, FigureRow, GroupLoss
+from modelyard.training.experiment import RunRecord
 
 _SHOWN_CHARACTERS = 4000
 _SHOWN_PLACES = 6
@@ -54,37 +57,23 @@ class ReportFacts:
 
     experiment: str
     """Name of the experiment."""
-    adapter: str
-    """Name of the adapter."""
-    version: int | None
-    """The version that was registered; None when none was."""
-    base: str
-    """Name of the base model."""
-    dataset: str
-    """Name of the dataset."""
-    started_at: str
-    """When the run began, UTC, ISO 8601."""
-    duration_s: float
-    """How long it took."""
-    machine: str
-    """The machine in one line, as `Machine.describe` gives it."""
-    status: str
-    """How the run ended, in a word or two, such as `finished`."""
-    spec: Mapping[str, Any]
-    """The resolved spec as nested mappings."""
+    record: RunRecord
+    """How the run went."""
+    manifest: Manifest
+    """The version that came of it."""
     metrics: Sequence[Mapping[str, Any]]
     """The rows of metrics.jsonl; values may be None or NaN."""
-    data_report: Mapping[str, Any]
-    """A `chatdata.report.DataReport` as a mapping."""
+    data_report: DataReport
+    """What preflight found in the dataset."""
     samples: Sequence[MaskedText]
     """A few training rows, with their trained tokens."""
-    evaluation: Mapping[str, Any] | None = None
-    """Base against tuned, as validation.json holds it; None before the evaluation."""
+    evaluation: Evaluation | None = None
+    """Base against tuned; None before the evaluation."""
 
     @property
     def subject(self) -> str:
         """What the verdict is about."""
-        return self.adapter if self.version is None else f"{self.adapter} version {self.version}"
+        return f"{self.manifest.adapter} version {self.manifest.version}"
 
 
 def render_report(facts: ReportFacts) -> str:
@@ -105,9 +94,9 @@ def render_report(facts: ReportFacts) -> str:
         data=_data_facts(facts.data_report),
         lengths=_length_charts(facts.data_report),
         flags=_flags(facts.data_report),
-        comparison=_render_comparison(facts.evaluation or {}),
-        answers=_group_answers(facts.evaluation or {}),
-        settings=_settings(facts.spec),
+        comparison=_render_comparison(facts.evaluation) if facts.evaluation else [],
+        answers=_group_answers(facts.evaluation.examples) if facts.evaluation else [],
+        settings=_settings(facts.manifest.spec),
     )
 
 
@@ -126,14 +115,8 @@ def _verdict(facts: ReportFacts) -> Verdict:
 
 def _figures(facts: ReportFacts) -> Iterator[tuple[str, str, str]]:
     """The large numbers below the verdict: name, value, note."""
-    if facts.evaluation:
-        base, tuned = facts.evaluation["base"], facts.evaluation["tuned"]
-        for name in ("loss", "perplexity"):
-            was = f"base {show_number(base.get(name))}"
-            yield f"Eval {name}", show_number(tuned.get(name)), was
-        for group in _shown_answers(facts.evaluation):
-            right = f"{group['tuned_right']:,} of {group['rows']:,}"
-            yield f"Right: {group['group']}", right, f"base {group['base_right']:,}"
+    for row in _shown_rows(facts.evaluation) if facts.evaluation else ():
+        yield f"Eval {row.name}", row.adapter, f"base {row.base}"
     metrics = facts.metrics
     if losses := _known(metrics, "loss"):
         yield "Training loss", show_number(losses[-1]), f"from {show_number(losses[0])}"
@@ -142,7 +125,7 @@ def _figures(facts: ReportFacts) -> Iterator[tuple[str, str, str]]:
         yield "Steps", f"{steps:,}", f"{show_tick(epochs[-1])} epochs"
     if speeds := _known(metrics, "tokens_per_s"):
         yield "Tokens a second", show_number(median(speeds)), "median of the steps"
-    yield "Time", show_duration(facts.duration_s), facts.status
+    yield "Time", show_duration(facts.record.trained_s or 0.0), "of training"
 
 
 def _points(metrics: Sequence[Mapping[str, Any]], key: str) -> list[Point]:
@@ -189,20 +172,20 @@ def _gaps(metrics: Sequence[Mapping[str, Any]]) -> list[int]:
     return [int(step) for step, loss in _points(metrics, "loss") if not math.isfinite(loss)]
 
 
-def _data_facts(report: Mapping[str, Any]) -> Iterator[tuple[str, str]]:
-    train, evaluation = report["train_tokens"], report["evaluation_tokens"]
-    yield "Training rows", f"{report['train_rows']:,}"
-    yield "Evaluation rows", f"{report['evaluation_rows']:,}"
-    share = train["trained"] / train["total"] if train["total"] else 0
-    yield "Tokens in training rows", f"{train['total']:,}"
-    yield "Trained tokens", f"{train['trained']:,} ({share:.0%})"
+def _data_facts(report: DataReport) -> Iterator[tuple[str, str]]:
+    train, evaluation = report.train_tokens, report.evaluation_tokens
+    yield "Training rows", f"{report.train_rows:,}"
+    yield "Evaluation rows", f"{report.evaluation_rows:,}"
+    share = train.trained / train.total if train.total else 0
+    yield "Tokens in training rows", f"{train.total:,}"
+    yield "Trained tokens", f"{train.trained:,} ({share:.0%})"
     if evaluation:
-        yield "Tokens in eval rows", f"{evaluation['total']:,}"
-    yield "Tokens a row", f"{show_number(train['mean'])} on average, {train['longest']:,} at most"
-    yield "Length limit", f"{report['max_length']:,} tokens"
-    yield "Answers a row", _counts(report["turns"])
-    yield "Written as", _counts(report["formats"])
-    yield "Fingerprint", report["fingerprint"][: len("sha256:") + 12]
+        yield "Tokens in eval rows", f"{evaluation.total:,}"
+    yield "Tokens a row", f"{show_number(train.mean)} on average, {train.longest:,} at most"
+    yield "Length limit", f"{report.max_length:,} tokens"
+    yield "Answers a row", _counts(report.turns)
+    yield "Written as", _counts(report.formats)
+    yield "Fingerprint", report.fingerprint[: len("sha256:") + 12]
 
 
 def _counts(counted: Mapping[Any, int]) -> str:
@@ -212,36 +195,35 @@ def _counts(counted: Mapping[Any, int]) -> str:
     return ", ".join(f"{name} ({rows:,} rows)" for name, rows in counted.items())
 
 
-def _length_charts(report: Mapping[str, Any]) -> list[Markup]:
-    sides = (("Training rows", "train_tokens"), ("Eval rows", "evaluation_tokens"))
+def _length_charts(report: DataReport) -> list[Markup]:
+    sides = (("Training rows", report.train_tokens), ("Eval rows", report.evaluation_tokens))
     return [
         render_histogram(
             f"{title} by length in tokens",
-            [(bar["low"], bar["high"], bar["rows"]) for bar in report[side]["histogram"]],
+            [(bar.low, bar.high, bar.rows) for bar in tokens.histogram],
             unit="tokens",
         )
-        for title, side in sides
-        if report[side]
+        for title, tokens in sides
+        if tokens
     ]
 
 
-def _flags(report: Mapping[str, Any]) -> list[tuple[str, int, list[str]]]:
+def _flags(report: DataReport) -> list[tuple[str, int, list[str]]]:
     """What to check: what it is, how many rows, and where the first ones are."""
 
-    def pair(one: Mapping[str, Any]) -> str:
-        return f"{one['source']} like {one['other']} ({one['similarity']:.0%})"
+    def pairs(found: Sequence[DuplicatePair]) -> list[str]:
+        return [f"{pair.source} like {pair.other} ({pair.similarity:.0%})" for pair in found]
 
     kinds: dict[str, list[str]] = {
-        "In train and eval": [pair(entry) for entry in report["shared"]],
-        "Nearly in train and eval": [pair(entry) for entry in report["near"]],
-        "Answer cut at the length limit": list(report["cut"]),
-        "Repeats an earlier row": [pair(entry) for entry in report["repeated"]],
-        "A token is both question and answer": list(report["straddling"]),
+        "In train and eval": pairs(report.shared),
+        "Nearly in train and eval": pairs(report.near),
+        "Answer cut at the length limit": list(report.cut),
+        "Repeats an earlier row": pairs(report.repeated),
+        "A token is both question and answer": list(report.straddling),
     }
-    for value in report["sensitive"]:
-        inside = f"message {value['message']}" if value["message"] else f"key '{value['key']}'"
-        place = f"{value['source']} ({inside})"
-        kinds.setdefault(f"Holds: {value['kind']}", []).append(place)
+    for value in report.sensitive:
+        inside = f"message {value.message}" if value.message else f"key '{value.key}'"
+        kinds.setdefault(f"Holds: {value.kind}", []).append(f"{value.source} ({inside})")
     return [(what, len(where), where[:_SHOWN_PLACES]) for what, where in kinds.items() if where]
 
 
@@ -296,77 +278,69 @@ def _content_hash(text: str) -> str:
     return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
 
 
-def _render_comparison(evaluation: Mapping[str, Any]) -> list[Markup]:
+def _render_comparison(evaluation: Evaluation) -> list[Markup]:
     """The charts of base against tuned."""
-    if not evaluation:
-        return []
-    groups = _largest(evaluation.get("groups") or ())
-    whole = _losses(evaluation["base"]["loss"], evaluation["tuned"]["loss"])
-    bars = [(f"all · {evaluation['rows']:,} rows", whole)]
-    differences = [("all", evaluation.get("difference"))]
+    whole = _losses(evaluation.base.loss, evaluation.tuned.loss)
+    bars = [(f"all · {evaluation.rows:,} rows", whole)]
+    groups = _largest(evaluation.groups)
     for group in groups if len(groups) > 1 else ():
-        name = f"{group['name']} · {group['rows']:,} rows"
-        bars.append((name, _losses(group["base_loss"], group["tuned_loss"])))
-        differences.append((group["name"], group.get("difference")))
+        name = f"{group.name} · {group.rows:,} rows"
+        bars.append((name, _losses(group.base_loss, group.tuned_loss)))
     charts = [render_bars("Eval loss, less is better", bars)]
-    if intervals := [
-        Interval(name, *known)
-        for name, difference in differences
-        if (known := _known_difference(difference))
-    ]:
-        charts.append(render_intervals("Tuned minus base, 95% interval", intervals, unit="loss"))
-    if answers := _largest(evaluation.get("answers") or ()):
-        shares = [
-            (f"{group['group']} · {group['rows']:,} rows", _shares(group)) for group in answers
-        ]
+    if known := evaluation.difference.interval:
+        interval = Interval("all", evaluation.difference.mean, *known)
+        charts.append(render_intervals("Tuned minus base, 95% interval", [interval], unit="loss"))
+    if answers := _largest(evaluation.answers):
+        shares = [(f"{group.group} · {group.rows:,} rows", _shares(group)) for group in answers]
         charts.append(render_bars("Right answers, more is better", shares, full=1.0))
     return charts
 
 
-def _largest(groups: Sequence[Mapping[str, Any]]) -> list[Mapping[str, Any]]:
+Group = TypeVar("Group", GroupLoss, Answers)
+
+
+def _largest(groups: Sequence[Group]) -> list[Group]:
     """The groups of the most rows, as many as one can take in, in the order they came."""
-    by_rows = sorted(groups, key=lambda group: -group["rows"])[:_SHOWN_GROUPS]
+    by_rows = sorted(groups, key=lambda group: -group.rows)[:_SHOWN_GROUPS]
     return [group for group in groups if group in by_rows]
 
 
-def _losses(base: float | None, tuned: float | None) -> list[Bar]:
+def _losses(base: float, tuned: float) -> list[Bar]:
     return [
         Bar(name="base", value=base, text=show_number(base)),
         Bar(name="tuned", value=tuned, text=show_number(tuned)),
     ]
 
 
-def _shares(group: Mapping[str, Any]) -> list[Bar]:
-    def bar(name: Literal["base", "tuned"]) -> Bar:
-        right, rows = group[f"{name}_right"], group["rows"]
-        share = right / rows if rows else None
-        text = f"{right:,} of {rows:,}" if share is None else f"{right:,} · {share:.0%}"
-        low, high = group.get(f"{name}_interval") or (None, None)
-        known = (low, high) if is_finite(low) and is_finite(high) else None
-        return Bar(name=name, value=share, text=text, interval=known)
+def _shares(group: Answers) -> list[Bar]:
+    return [
+        Bar(
+            name="base",
+            value=group.base_share,
+            text=f"{group.base_right:,} · {group.base_share:.0%}",
+        ),
+        Bar(
+            name="tuned",
+            value=group.tuned_share,
+            text=f"{group.tuned_right:,} · {group.tuned_share:.0%}",
+            interval=group.tuned_interval,
+        ),
+    ]
 
-    return [bar("base"), bar("tuned")]
 
-
-def _group_answers(evaluation: Mapping[str, Any]) -> list[tuple[str, list[Mapping[str, Any]], int]]:
+def _group_answers(examples: Sequence[Example]) -> list[tuple[str, list[Example], int]]:
     """Examples by outcome, worst first: heading, the first ones, how many in all."""
-    kinds: dict[str, list[Mapping[str, Any]]] = {
-        "Lost: the base was right and the tuned model is not": [],
-        "Wrong: neither is right": [],
-        "Not scored": [],
-        "Won: the tuned model is right and the base was not": [],
-        "Both right": [],
+    headings = {
+        (True, False): "Lost: the base was right and the tuned model is not",
+        (False, False): "Wrong: neither is right",
+        (False, True): "Won: the tuned model is right and the base was not",
+        (True, True): "Both right",
     }
-    lost, wrong, open_, won, both = kinds.values()
-    for example in evaluation.get("examples") or ():
-        base, tuned = example.get("base_right"), example.get("tuned_right")
-        if tuned is None:
-            open_.append(example)
-        elif tuned:
-            (both if base else won).append(example)
-        else:
-            (lost if base else wrong).append(example)
-    return [(name, found[:_SHOWN_ANSWERS], len(found)) for name, found in kinds.items() if found]
+    found = [
+        (heading, [one for one in examples if (one.base_right, one.tuned_right) == outcome])
+        for outcome, heading in headings.items()
+    ]
+    return [(heading, some[:_SHOWN_ANSWERS], len(some)) for heading, some in found if some]
 
 
 @dataclass(frozen=True, slots=True)
@@ -381,18 +355,17 @@ class Verdict:
     """The figures that support it."""
 
 
-def _build_verdict(subject: str, evaluation: Mapping[str, Any]) -> Verdict:
+def _build_verdict(subject: str, evaluation: Evaluation) -> Verdict:
     """Better or worse only when the whole 95% interval of the paired difference says so."""
-    base, tuned = (show_number(evaluation[side]["loss"]) for side in ("base", "tuned"))
-    grounds = f"eval loss is {tuned} instead of {base}"
-    for group in _shown_answers(evaluation):
-        before, after = group["base_right"], group["tuned_right"]
-        change = "as before" if before == after else f"instead of {before:,}"
-        grounds += f", {group['group']} {after:,} of {group['rows']:,} right {change}"
-    difference = _known_difference(evaluation.get("difference"))
-    if difference is None:
+    grounds = ", ".join(
+        f"{row.name} is {row.adapter} "
+        + ("as before" if row.adapter == row.base else f"instead of {row.base}")
+        for row in _shown_rows(evaluation)
+        if row.name != "perplexity"
+    )
+    if evaluation.difference.interval is None:
         return Verdict("unclear", f"{subject} has too few rows for a verdict", grounds)
-    _, low, high = difference
+    low, high = evaluation.difference.interval
     if low <= 0 <= high:
         return Verdict("unclear", f"{subject} is not distinguishable from its base", grounds)
     if high < 0:
@@ -400,23 +373,7 @@ def _build_verdict(subject: str, evaluation: Mapping[str, Any]) -> Verdict:
     return Verdict("worse", f"{subject} is worse than its base", grounds)
 
 
-def _shown_answers(evaluation: Mapping[str, Any]) -> Sequence[Mapping[str, Any]]:
-    """The groups of scored answers, or their sum when there are too many to list."""
-    groups: Sequence[Mapping[str, Any]] = evaluation.get("answers") or ()
-    if len(groups) <= _SHOWN_ANSWER_GROUPS:
-        return groups
-    sums = {
-        key: sum(group[key] for group in groups) for key in ("rows", "base_right", "tuned_right")
-    }
-    return [{"group": "answers", **sums}]
-
-
-def _known_difference(difference: Mapping[str, Any] | None) -> tuple[float, float, float] | None:
-    """(mean, low, high) when all three are known: too few rows give no interval."""
-    if difference is None:
-        return None
-    mean, low, high = (
-        math.nan if difference.get(key) is None else float(difference[key])
-        for key in ("mean", "low", "high")
-    )
-    return (mean, low, high) if math.isfinite(mean + low + high) else None
+def _shown_rows(evaluation: Evaluation) -> Iterator[FigureRow]:
+    """The figures, without those of single groups when there are too many to list."""
+    few = len(evaluation.answers) <= _SHOWN_ANSWER_GROUPS
+    return evaluation.all_rows() if few else evaluation.main_rows()
