@@ -67,6 +67,7 @@ def test_a_value_comes_with_its_line_and_what_the_program_gets(
         ],
         "may_be": "a duration such as '5 seconds', between 10 ms and 1 h",
         "meaning": "Longest wait for an answer.",
+        "unread": "ask",
     }
 
 

@@ -14,6 +14,7 @@ from modelyard.cli.render import print_json, print_pairs, print_table, print_tex
 from modelyard.configs.kinds import KINDS
 from modelyard.core.errors import InvalidInput, did_you_mean
 from modelyard.core.files import write_atomic
+from modelyard.settings.marks import NotYetRead
 
 if TYPE_CHECKING:
     from modelyard.configs.compare import SettingChange
@@ -61,7 +62,8 @@ def explain(
                          "value": as written, "parsed": the number or text that the program gets,
                          "layer": "default", "base", an environment, "profile NAME",
                          "language model NAME", or null, "where",
-                         "layers": [{"name", "value", "where"}], "may_be", "meaning"}]}
+                         "layers": [{"name", "value", "where"}], "may_be", "meaning",
+                         "unread": null, or the command to come that will read it}]}
     """
     from modelyard.configs.explain import explain as explain_key
     from modelyard.configs.reading.catalogue import GivenConfigs, open_catalogue
@@ -98,6 +100,16 @@ def explain(
                 for setting in found
             ],
         )
+        for command in dict.fromkeys(setting.unread for setting in found if setting.unread):
+            keys = [setting.key for setting in found if setting.unread == command]
+            print_text(
+                f"\nNo command reads {_these(keys, len(found))} yet; `models {command}` will."
+            )
+
+
+def _these(keys: Sequence[str], shown: int) -> str:
+    """Some of the keys shown, named unless they are all of them."""
+    return "these" if len(keys) == shown else ", ".join(keys)
 
 
 def _print_one(setting: Explanation) -> None:
@@ -108,6 +120,7 @@ def _print_one(setting: Explanation) -> None:
             ("written", _origin(setting)),
             ("meaning", setting.meaning),
             ("may be", setting.may_be),
+            *([("read by", str(NotYetRead(setting.unread)))] if setting.unread else []),
         ]
     )
     print_text()

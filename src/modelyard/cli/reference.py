@@ -174,6 +174,10 @@ _CONFIGS_OPENING = """\
 Which model answers what, at what cost, in which environment, is written in the YAML files of
 `configs/`. `models validate-config` checks them like a compiler: it reports every error of every
 file in one run, with its line, before anything uses the file.
+
+Search indexes and fine-tuning use these files today. No command calls the language models that they
+describe yet: until `models ask` is there, only your own program can, through
+[`load_effective`](deploying.md#from-python).
 """
 
 _IDEA = """\
@@ -286,7 +290,8 @@ def _kinds() -> str:
             "## The keys of each kind",
             "",
             "Every kind also has `name` and `environments`. NAME in a key stands for a name of",
-            "your own, `[]` for each item of a list.",
+            "your own, `[]` for each item of a list. *No reader yet: `ask`* means that the key is",
+            "checked and deployed, and that no command reads it until `models ask` is there.",
             "",
             "| kind | what one file says |",
             "|---|---|",
@@ -300,7 +305,7 @@ def _kind_section(kind: Kind) -> str:
     place = "configs/integration.yaml" if kind.name == "integration" else f"configs/{kind.name}/"
     rows = [
         f"| `{_cell(setting.key)}` | {_cell(setting.may_be)} | {_cell(_setting_default(setting))} "
-        f"| {_cell(setting.meaning)} |"
+        f"| {_cell(_setting_meaning(setting))} |"
         for setting in settings_of(kind.settings_class)
     ]
     return "\n".join(
@@ -315,6 +320,12 @@ def _kind_section(kind: Kind) -> str:
             "",
         ]
     )
+
+
+def _setting_meaning(setting: Setting) -> str:
+    if setting.unread is None:
+        return setting.meaning
+    return f"{setting.meaning} *No reader yet: `{setting.unread.by}`.*"
 
 
 def _setting_default(setting: Setting) -> str:

@@ -63,6 +63,8 @@ class Explanation:
     """What it may be, in words."""
     meaning: str
     """What it is for."""
+    unread: str | None
+    """The command to come that will read it, when no command reads it yet."""
 
 
 def explain(document: Document, key: str, environment: str | None) -> tuple[Explanation, ...]:
@@ -106,6 +108,7 @@ def _explain(document: Document, place: SettingValue, environment: str | None) -
         layers=layers,
         may_be=say_type(place.field.hint),
         meaning=field_docs(place.owner)[place.field.name],
+        unread=place.unread.by if place.unread else None,
     )
 
 

@@ -14,7 +14,16 @@ from typing import Any, cast, get_args, get_origin
 from modelyard.configs.kinds import KINDS
 from modelyard.core.errors import KeyPath, dotted
 from modelyard.settings.fields import SettingsField, field_docs, settings_fields
-from modelyard.settings.marks import Range, choices_of, describe, members_of, quantity_of, unwrap
+from modelyard.settings.marks import (
+    NotYetRead,
+    Range,
+    choices_of,
+    describe,
+    members_of,
+    quantity_of,
+    unread_mark,
+    unwrap,
+)
 from modelyard.settings.yaml_scalars import is_plain_text
 
 ANY_NAME = "NAME"
@@ -36,6 +45,8 @@ class Setting:
 
     key: str
     """The dotted key, such as `generation.top_p`, `checks[].rows` or `domains.NAME.sources`."""
+    attribute: str
+    """What the program calls it, with its unit: `timeout_s`."""
     hint: Any
     """Its type, marks and all."""
     may_be: str
@@ -48,25 +59,35 @@ class Setting:
     """What it is for."""
     is_group: bool
     """Whether it is a group of further keys."""
+    unread: NotYetRead | None
+    """Its mark, or that of a group above it, when no command reads it yet."""
 
 
-def settings_of(settings: type, prefix: str = "") -> Iterator[Setting]:
-    """Every key below a settings class, in the order of its fields; `prefix` begins each key."""
+def settings_of(
+    settings: type, prefix: str = "", *, unread: NotYetRead | None = None
+) -> Iterator[Setting]:
+    """Every key below a settings class, in the order of its fields.
+
+    `prefix` begins each key; `unread` is the mark of the group.
+    """
     docs = field_docs(settings)
     for field in settings_fields(settings).values():
         key = f"{prefix}{field.key}"
         below, step = class_below(field.hint)
+        mark = unread_mark(field.hint) or unread
         yield Setting(
             key=key,
+            attribute=field.name,
             hint=field.hint,
             may_be=say_type(field.hint),
             required=field.required,
             default=_shown_default(settings, field),
             meaning=docs[field.name],
             is_group=below is not None,
+            unread=mark,
         )
         if below is not None:
-            yield from settings_of(below, f"{key}{step}.")
+            yield from settings_of(below, f"{key}{step}.", unread=mark)
 
 
 @dataclass(frozen=True, slots=True)
@@ -81,6 +102,8 @@ class SettingValue:
     """Its field there."""
     parsed: Any
     """Its value."""
+    unread: NotYetRead | None
+    """Its mark, or that of a group above it, when no command reads it yet."""
 
     @property
     def written(self) -> Any:
@@ -89,25 +112,31 @@ class SettingValue:
 
 
 def walk_settings(
-    owner: type, settings: Any, *, path: KeyPath = (), key: str = ""
+    owner: type,
+    settings: Any,
+    *,
+    path: KeyPath = (),
+    key: str = "",
+    unread: NotYetRead | None = None,
 ) -> Iterator[SettingValue]:
     """Every setting of a settings object of the class `owner`, defaults included.
 
-    `path` is that of the object. Settings below a group that is left out are included only where
-    the dotted `key` asks for them.
+    `path` is that of the object, `unread` the mark of its group. Settings below a group that is
+    left out are included only where the dotted `key` asks for them.
     """
     for field in settings_fields(owner).values():
         value = getattr(settings, field.name, None)
         spot = (*path, field.key)
+        mark = unread_mark(field.hint) or unread
         below, _ = class_below(field.hint)
         if below is None or value in (None, (), {}):
-            yield SettingValue(spot, owner, field, value)
+            yield SettingValue(spot, owner, field, value, mark)
         if below is None:
             continue
         if value is None and key.startswith(f"{dotted(spot)}."):
-            yield from walk_settings(below, None, path=spot, key=key)
+            yield from walk_settings(below, None, path=spot, key=key, unread=mark)
         for step, item in _objects_in(value):
-            yield from walk_settings(below, item, path=(*spot, *step), key=key)
+            yield from walk_settings(below, item, path=(*spot, *step), key=key, unread=mark)
 
 
 def _objects_in(value: Any) -> Iterator[tuple[KeyPath, Any]]:

@@ -19,7 +19,15 @@ from modelyard.configs.fields import ANY_ITEM, class_below, default_of, say_type
 from modelyard.configs.kinds import ENVIRONMENTS, Kind
 from modelyard.configs.kinds.parts import NAME_PATTERN
 from modelyard.settings.fields import SettingsField, field_docs, settings_fields
-from modelyard.settings.marks import Range, Unwrapped, choices_of, describe, members_of, unwrap
+from modelyard.settings.marks import (
+    Range,
+    Unwrapped,
+    choices_of,
+    describe,
+    members_of,
+    unread_mark,
+    unwrap,
+)
 from modelyard.settings.units import Quantity
 
 Schema = dict[str, Any]
@@ -105,11 +113,11 @@ def _property(
 
 def _describe(meaning: str, hint: Any) -> str:
     """What a key is for, and what the schema's own keywords do not say of its value."""
-    marked = unwrap(_innermost(hint))
-    if marked.quantity is None and marked.reference is None:
-        return meaning
-    words = say_type(hint)
-    return f"{meaning}\n\n{words[0].upper()}{words[1:]}."
+    mark, marked = unread_mark(hint), unwrap(_innermost(hint))
+    notes = [str(mark)] if mark else []
+    if marked.quantity is not None or marked.reference is not None:
+        notes.insert(0, say_type(hint))
+    return "\n\n".join([meaning, *(f"{words[0].upper()}{words[1:]}." for words in notes)])
 
 
 def _innermost(hint: Any) -> Any:

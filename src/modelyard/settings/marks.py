@@ -60,6 +60,20 @@ class Reference:
     """What it names, such as `language_models`."""
 
 
+@dataclass(frozen=True, slots=True)
+class NotYetRead:
+    """A key that is checked, and that no command reads yet; the mark goes with the first reader.
+
+    On a group it covers every key below.
+    """
+
+    by: str
+    """The command to come that will read it."""
+
+    def __str__(self) -> str:
+        return f"no command reads this yet; `models {self.by}` will"
+
+
 UNBOUNDED = Range()
 PLAIN_NAMES = {int: "a whole number", float: "a number", bool: "true or false", str: "text"}
 """What an error calls the types that hold one value."""
@@ -74,6 +88,7 @@ class Unwrapped:
     quantity: Quantity | None = None
     pattern: Pattern | None = None
     reference: Reference | None = None
+    unread: NotYetRead | None = None
 
 
 def unwrap(hint: Any) -> Unwrapped:
@@ -86,7 +101,8 @@ def unwrap(hint: Any) -> Unwrapped:
         return next((mark for mark in marks if isinstance(mark, kind)), None)
 
     bounds = mark(Range) or UNBOUNDED
-    return Unwrapped(inner, bounds, mark(Quantity), mark(Pattern), mark(Reference))
+    texts = mark(Pattern), mark(Reference)
+    return Unwrapped(inner, bounds, mark(Quantity), *texts, mark(NotYetRead))
 
 
 def choices_of(hint: Any) -> tuple[tuple[Any, ...], bool]:
@@ -112,6 +128,13 @@ def quantity_of(hint: Any) -> Quantity | None:
     outer = unwrap(hint)
     members = (outer, *map(unwrap, choices_of(outer.hint)[0]))
     return next((member.quantity for member in members if member.quantity), None)
+
+
+def unread_mark(hint: Any) -> NotYetRead | None:
+    """The mark of a type that no command reads yet, on itself or on one of its choices."""
+    outer = unwrap(hint)
+    members = (outer, *map(unwrap, choices_of(outer.hint)[0]))
+    return next((member.unread for member in members if member.unread), None)
 
 
 def describe(hint: Any) -> str:

@@ -8,8 +8,10 @@ from typing import Annotated, Literal
 
 from modelyard.configs.kinds.language_models import RateLimits
 from modelyard.configs.kinds.parts import Endpoint, Name, OneLine, Secret
-from modelyard.settings.marks import Range, Reference
+from modelyard.settings.marks import NotYetRead, Range, Reference
 from modelyard.settings.units import DURATION, MONEY, SHARE, SIZE, TOKENS
+
+Modality = Literal["text", "code", "image"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -27,7 +29,7 @@ class Encoder:
     precision: Literal["auto", "fp32", "int8", "bf16"] = "auto"
     """Number format of bulk indexing: `auto` takes bf16 where it is faster; int8 is refused."""
     batch_size: Annotated[int, Range(1, 4096)] = 32
-    """Texts in one pass."""
+    """With `endpoint`: texts in one call."""
     query_prefix: str = ""
     """Text put before a query; some models are trained with one."""
     document_prefix: str = ""
@@ -36,7 +38,7 @@ class Encoder:
     """With `endpoint`: the URL of an OpenAI-compatible API."""
     api_key: Secret | None = None
     """With `endpoint`: where the key is found, `env:NAME` or `file:PATH`; never the key."""
-    price_per_million_usd: Annotated[float, MONEY, Range(0)] | None = None
+    price_per_million_usd: Annotated[float, MONEY, Range(0), NotYetRead("budgets")] | None = None
     """With `endpoint`: price of a million tokens."""
     limits: RateLimits = field(default_factory=RateLimits)
     """With `endpoint`: what the provider allows."""
@@ -103,7 +105,7 @@ class EmbeddingGroup:
 
     description: OneLine
     """What this group is for, in one line."""
-    modalities: tuple[Literal["text", "code", "image"], ...] = ("text",)
+    modalities: Annotated[tuple[Modality, ...], NotYetRead("search")] = ("text",)
     """What it can be searched with and for."""
     encoder: Encoder | None = None
     """What turns texts into vectors; required when there are indexes."""

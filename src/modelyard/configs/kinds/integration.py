@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from modelyard.configs.kinds.parts import Name
+from modelyard.configs.kinds.parts import BY_ASK, BY_MONITOR, BY_SERVER, Name
 from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import DURATION, MONEY, SHARE, TOKENS
 
@@ -17,9 +17,9 @@ Metric = Literal["latency", "accuracy", "cost_per_request", "error_rate"]
 class PrimaryModels:
     """The models that answer by default."""
 
-    language: Annotated[str, Reference("language_models")]
+    language: Annotated[str, Reference("language_models"), BY_ASK]
     """The language model for requests that name no domain."""
-    embeddings: Annotated[str, Reference("search_domains")] | None = None
+    embeddings: Annotated[str, Reference("search_domains"), BY_ASK] | None = None
     """The search domain for requests that name none, GROUP/DOMAIN."""
     tasks: Mapping[Name, Annotated[str, Reference("specialized_models")]] = field(
         default_factory=dict
@@ -81,19 +81,19 @@ class ServiceLimits:
 class Budgets:
     """What may be spent; a request that could exceed it is refused before any call."""
 
-    per_day_usd: Annotated[float, MONEY, Range(0)] | None = None
+    per_day_usd: Annotated[float, MONEY, Range(0), BY_ASK] | None = None
     """In a day (UTC)."""
-    per_month_usd: Annotated[float, MONEY, Range(0)] | None = None
+    per_month_usd: Annotated[float, MONEY, Range(0), BY_ASK] | None = None
     """In a calendar month (UTC)."""
-    per_organisation_per_day_usd: Annotated[float, MONEY, Range(0)] | None = None
+    per_organisation_per_day_usd: Annotated[float, MONEY, Range(0), BY_ASK] | None = None
     """By one organisation in a day (UTC)."""
-    warn_at: Annotated[float, SHARE, Range(0, 1)] = 0.8
-    """Share of a budget at which `models monitor` warns."""
+    warn_at: Annotated[float, SHARE, Range(0, 1), BY_MONITOR] = 0.8
+    """Share of a budget at which a warning is given."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class AlertThresholds:
-    """What `models monitor` reports as a breach."""
+    """What is reported as a breach."""
 
     latency_s: Annotated[float, DURATION, Range(0.001)] | None = None
     """Longest time of an answer, at the percentile below."""
@@ -129,15 +129,17 @@ class ModelIntegration:
 
     primary_models: PrimaryModels
     """The models that answer by default."""
-    fallback_strategy: FallbackStrategy = field(default_factory=FallbackStrategy)
+    fallback_strategy: Annotated[FallbackStrategy, BY_ASK] = field(default_factory=FallbackStrategy)
     """Which models are called when one fails."""
-    routing: Routing = field(default_factory=Routing)
+    routing: Annotated[Routing, BY_ASK] = field(default_factory=Routing)
     """Which model answers a request."""
-    rate_limits: ServiceLimits = field(default_factory=ServiceLimits)
+    rate_limits: Annotated[ServiceLimits, BY_SERVER] = field(default_factory=ServiceLimits)
     """How many requests this service accepts."""
     budgets: Budgets = field(default_factory=Budgets)
     """What may be spent."""
-    performance_monitoring: PerformanceMonitoring = field(default_factory=PerformanceMonitoring)
+    performance_monitoring: Annotated[PerformanceMonitoring, BY_MONITOR] = field(
+        default_factory=PerformanceMonitoring
+    )
     """What is measured."""
 
 

@@ -6,7 +6,7 @@ from collections.abc import Callable, Iterable, Iterator
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from modelyard.configs.kinds.parts import Endpoint, Generation, OneLine, Secret
+from modelyard.configs.kinds.parts import BY_ASK, Endpoint, Generation, OneLine, Secret
 from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import DURATION, MONEY, TOKENS
 
@@ -63,33 +63,35 @@ class LanguageModel:
 
     description: OneLine
     """What this model is for, in one line."""
-    provider: Literal["openai", "anthropic", "openai_compatible", "local", "builtin"]
+    provider: Annotated[
+        Literal["openai", "anthropic", "openai_compatible", "local", "builtin"], BY_ASK
+    ]
     """Who answers: a hosted API, an endpoint of your own, this machine, or no model at all."""
-    model: OneLine
+    model: Annotated[OneLine, BY_ASK]
     """The provider's name of the model; for `local` a base model, as in `models base list`."""
-    adapter: Annotated[str, Reference("adapters")] | None = None
+    adapter: Annotated[str, Reference("adapters"), BY_ASK] | None = None
     """With `local`: the adapter on top, NAME (its active version) or NAME@VERSION."""
-    endpoint: Endpoint | None = None
+    endpoint: Annotated[Endpoint, BY_ASK] | None = None
     """URL of the API; required for `openai_compatible`, else the provider's own."""
-    api_key: Secret | None = None
+    api_key: Annotated[Secret, BY_ASK] | None = None
     """Where the key is found, `env:NAME` or `file:PATH`; never the key."""
-    context_tokens: Annotated[int, TOKENS, Range(16)]
+    context_tokens: Annotated[int, TOKENS, Range(16), BY_ASK]
     """Input and output together, in tokens."""
-    max_output_tokens: Annotated[int, TOKENS, Range(1)]
+    max_output_tokens: Annotated[int, TOKENS, Range(1), BY_ASK]
     """Longest answer that the model can give, in tokens."""
-    generation: Generation = field(default_factory=Generation)
+    generation: Annotated[Generation, BY_ASK] = field(default_factory=Generation)
     """How answers are generated unless a domain or a profile overrides it."""
-    prices: Prices | None = None
+    prices: Annotated[Prices, BY_ASK] | None = None
     """What a call costs; required for hosted models, since an unknown price is not zero."""
-    limits: RateLimits = field(default_factory=RateLimits)
+    limits: Annotated[RateLimits, BY_ASK] = field(default_factory=RateLimits)
     """What the provider allows."""
-    timeout_s: Annotated[float, DURATION, Range(0.01, 3600)] = 60.0
+    timeout_s: Annotated[float, DURATION, Range(0.01, 3600), BY_ASK] = 60.0
     """Longest wait for an answer."""
-    retries: Retries = field(default_factory=Retries)
+    retries: Annotated[Retries, BY_ASK] = field(default_factory=Retries)
     """What is done when a call fails."""
-    fallback: Annotated[str, Reference("language_models")] | None = None
+    fallback: Annotated[str, Reference("language_models"), BY_ASK] | None = None
     """The model called when this one fails; default: the next one of the integration's order."""
-    basic: BasicAnswer = field(default_factory=BasicAnswer)
+    basic: Annotated[BasicAnswer, BY_ASK] = field(default_factory=BasicAnswer)
     """With `builtin`: how it answers."""
 
     @property

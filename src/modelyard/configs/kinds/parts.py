@@ -1,11 +1,11 @@
-"""What several kinds of config have in common: generation, and the patterns of texts."""
+"""What several kinds of config have in common: generation, patterns of texts, marks."""
 
 from __future__ import annotations
 
 from dataclasses import dataclass
 from typing import Annotated
 
-from modelyard.settings.marks import Pattern, Range
+from modelyard.settings.marks import NotYetRead, Pattern, Range
 from modelyard.settings.units import TOKENS
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
@@ -25,6 +25,12 @@ Endpoint = Annotated[
     Pattern("a URL", r"https?://[^\s/@?#]+(/[^\s?#]*)?", ("https://api.example.com/v1",)),
 ]
 OneLine = Annotated[str, Pattern("a line of text", r"[^\n]*\S[^\n]*")]
+
+# Keys that are checked and deployed, and that no command reads yet.
+BY_ASK = NotYetRead("ask")
+BY_TESTS = NotYetRead("performance-test")
+BY_SERVER = NotYetRead("serve")
+BY_MONITOR = NotYetRead("monitor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -6,9 +6,11 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from modelyard.configs.kinds.parts import Generation, OneLine
+from modelyard.configs.kinds.parts import BY_ASK, BY_TESTS, Generation, OneLine
 from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import SHARE, TOKENS
+
+ModelOrder = tuple[Annotated[str, Reference("language_models")], ...]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -18,7 +20,8 @@ class InputRules:
     max_tokens: Annotated[int, TOKENS, Range(1)] | None = None
     """Longest input in tokens; what is longer is refused before any call."""
     languages: tuple[str, ...] = ()
-    """Programming or human languages it is meant for; empty: any."""
+    """Languages of a request, such as python or de: one that names another, as its language or on
+    a code block, is refused before any call. One that names none is answered. Empty: any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -59,23 +62,23 @@ class SpecializedModel:
 
     description: OneLine
     """What this domain is, in one line."""
-    model: Annotated[str, Reference("language_models")]
+    model: Annotated[str, Reference("language_models"), BY_ASK]
     """The language model that answers, unless a profile or a routing rule says otherwise."""
-    adapter: Annotated[str, Reference("adapters")] | None = None
+    adapter: Annotated[str, Reference("adapters"), BY_ASK] | None = None
     """With a local model: the adapter for this domain, instead of the model's own."""
     profile: Annotated[str, Reference("performance_profiles")] = "balanced"
     """The performance profile until `models switch-config` chooses another."""
-    instructions: str
+    instructions: Annotated[str, BY_ASK]
     """The system prompt of every request."""
-    generation: Generation = field(default_factory=Generation)
+    generation: Annotated[Generation, BY_ASK] = field(default_factory=Generation)
     """How answers are generated; overrides the language model's, is overridden by the profile's."""
-    input: InputRules = field(default_factory=InputRules)
+    input: Annotated[InputRules, BY_ASK] = field(default_factory=InputRules)
     """What a request may be."""
-    output: OutputRules = field(default_factory=OutputRules)
+    output: Annotated[OutputRules, BY_ASK] = field(default_factory=OutputRules)
     """What an answer must be."""
-    retrieval: Retrieval | None = None
+    retrieval: Annotated[Retrieval, BY_ASK] | None = None
     """What is retrieved for a request; left out: nothing."""
-    fallback: tuple[Annotated[str, Reference("language_models")], ...] | None = None
+    fallback: Annotated[ModelOrder, BY_ASK] | None = None
     """Models called in this order when the model fails; default: the integration's order."""
-    quality: Quality = field(default_factory=Quality)
+    quality: Annotated[Quality, BY_TESTS] = field(default_factory=Quality)
     """What this domain must reach."""

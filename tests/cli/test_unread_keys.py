@@ -1,0 +1,153 @@
+"""The keys that no command reads yet: marked where they are declared, and shown as such."""
+
+from __future__ import annotations
+
+import ast
+import json
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from deploy_samples import write_deploy_project
+from modelyard.cli.reference import render_config_reference
+from modelyard.configs.explain import explain
+from modelyard.configs.fields import Setting, settings_of
+from modelyard.configs.kinds import KINDS
+from modelyard.configs.reading.document import load_document
+from modelyard.configs.schema import load_schema
+
+SOURCE = Path(__file__).parents[2] / "src" / "modelyard"
+
+UNREAD = {
+    "language_models": """
+        provider model adapter endpoint api_key context_tokens max_output_tokens
+        generation.temperature generation.top_p generation.max_output_tokens generation.stop
+        generation.seed prices.input_per_million prices.output_per_million
+        prices.cached_input_per_million limits.requests_per_minute limits.tokens_per_minute
+        limits.concurrent_requests timeout retries.attempts retries.first_wait
+        retries.longest_wait fallback basic.message basic.quoted_sentences
+    """,
+    "specialized_models": """
+        model adapter instructions generation.temperature generation.top_p
+        generation.max_output_tokens generation.stop generation.seed input.max_tokens
+        input.languages output.format output.json_schema retrieval.domains retrieval.top
+        retrieval.max_tokens fallback quality.accuracy quality.test_suite
+    """,
+    "embedding_models": """
+        modalities encoder.price_per_million
+    """,
+    "performance_profiles": """
+        model generation.temperature generation.top_p generation.max_output_tokens
+        generation.stop generation.seed samples timeout attempts max_cost_per_request
+        retrieval.top retrieval.max_tokens retrieval.rerank cache.enabled cache.lifetime
+        batching.max_requests batching.max_wait
+    """,
+    "test_suites": """
+        checks[].name checks[].dataset checks[].split checks[].rows checks[].scorer
+        checks[].accuracy load.requests load.warm_up_requests load.concurrency load.timeout
+        thresholds.accuracy thresholds.latency_p50 thresholds.latency_p95
+        thresholds.cost_per_request thresholds.error_rate repeats seed confidence
+    """,
+    "integration": """
+        model_integration.primary_models.language
+        model_integration.primary_models.embeddings
+        model_integration.fallback_strategy.enabled
+        model_integration.fallback_strategy.order
+        model_integration.fallback_strategy.failure_threshold
+        model_integration.fallback_strategy.cool_down model_integration.routing.strategy
+        model_integration.routing.local_only model_integration.routing.rules[].domains
+        model_integration.routing.rules[].longer_than_tokens
+        model_integration.routing.rules[].model
+        model_integration.rate_limits.requests_per_minute
+        model_integration.rate_limits.tokens_per_minute
+        model_integration.rate_limits.requests_per_minute_per_organisation
+        model_integration.budgets.per_day model_integration.budgets.per_month
+        model_integration.budgets.per_organisation_per_day model_integration.budgets.warn_at
+        model_integration.performance_monitoring.enabled
+        model_integration.performance_monitoring.metrics
+        model_integration.performance_monitoring.window
+        model_integration.performance_monitoring.alert_thresholds.latency
+        model_integration.performance_monitoring.alert_thresholds.accuracy
+        model_integration.performance_monitoring.alert_thresholds.cost_per_request
+        model_integration.performance_monitoring.alert_thresholds.error_rate
+        model_integration.performance_monitoring.alert_thresholds.latency_percentile
+        model_integration.performance_monitoring.alert_thresholds.for
+    """,
+}
+"""Give a key a reader and take it off this list; a new key comes with its reader."""
+
+FOR_PEOPLE = "description"
+DEPLOYMENTS_ONLY = {"profile", "tasks"}
+"""Read by `models switch-config`: what a domain uses now, and which domains there are."""
+
+
+def keys_of(kind: str) -> list[Setting]:
+    return [s for s in settings_of(KINDS[kind].settings_class) if not s.is_group]
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_the_list_of_unread_keys_only_gets_shorter(kind: str) -> None:
+    marked = {setting.key for setting in keys_of(kind) if setting.unread}
+    assert marked == set(UNREAD.get(kind, "").split())
+
+
+def test_every_other_key_is_read_outside_of_configs_and_deployments() -> None:
+    """By its attribute, `settings.timeout_s`: what only lays settings over each other is no use."""
+    read = set()
+    for path in SOURCE.rglob("*.py"):
+        if path.relative_to(SOURCE).parts[0] not in ("configs", "deployments"):
+            nodes = ast.walk(ast.parse(path.read_text()))
+            read |= {node.attr for node in nodes if isinstance(node, ast.Attribute)}
+    forgotten = [
+        f"{kind}: {setting.key}"
+        for kind in KINDS
+        for setting in keys_of(kind)
+        if not setting.unread
+        and setting.attribute not in read | DEPLOYMENTS_ONLY
+        and not setting.key.endswith(FOR_PEOPLE)
+    ]
+    assert forgotten == [], "nothing reads these: mark them NotYetRead, or take them out"
+
+
+def test_explain_says_that_no_command_reads_a_key_yet(
+    tmp_path: Path,
+    models_here: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    project = write_deploy_project(tmp_path / "project")
+    monkeypatch.chdir(project.root)
+    draft = load_document(project.configs / "language_models" / "gpt4_config.yaml")
+    (below_a_marked_group,) = explain(draft, "retries.attempts", None)
+    assert below_a_marked_group.unread == "ask"
+    assert models_here("config", "explain", "timeout", "gpt4") == 0
+    assert "no command reads this yet; `models ask` will" in capsys.readouterr().out
+    assert models_here("config", "explain", "retries", "gpt4") == 0
+    assert "No command reads these yet; `models ask` will." in capsys.readouterr().out
+    assert models_here("config", "explain", "encoder", "docs") == 0
+    assert "No command reads encoder.price_per_million yet" in capsys.readouterr().out
+    assert models_here("config", "explain", "encoder.model", "docs", "--json") == 0
+    assert json.loads(capsys.readouterr().out)["settings"][0]["unread"] is None
+    assert models_here("config", "explain", "encoder.model", "docs") == 0
+    assert "No command" not in capsys.readouterr().out
+
+
+def test_the_schema_and_the_page_say_so_too() -> None:
+    properties = load_schema("language_models")["properties"]
+    assert "No command reads this yet; `models ask` will." in properties["timeout"]["description"]
+    assert "No command" not in properties["description"]["description"]
+    rows = [line for line in render_config_reference().splitlines() if line.startswith("| `")]
+    (row,) = [row for row in rows if row.startswith("| `retries.attempts`")]
+    assert "*No reader yet: `ask`.*" in row
+
+
+def test_a_check_is_silent_about_unread_keys(
+    tmp_path: Path,
+    models_here: Callable[..., int],
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    monkeypatch.chdir(write_deploy_project(tmp_path / "project").root)
+    assert models_here("validate-config", "--strict", "gpt4") == 0
+    assert "read" not in "".join(capsys.readouterr())
