@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import threading
 from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
@@ -33,6 +34,7 @@ from modelyard.retrieval.sharing import load_index_use, remove_unneeded
 from modelyard.retrieval.status import read_status
 from modelyard.retrieval.update import update_index
 from modelyard.retrieval.updating.job import IndexUpdate
+from modelyard.retrieval.watch import keep_up_to_date
 from toy_encoder import ToyEncoders
 
 CONFIG = """\
@@ -175,6 +177,25 @@ OTHER_SETTINGS = {
 RANKING = {"description", "fusion", "rank_below", "recency_half_life_s"}
 RUNNING = {"precision", "batch_size", "api_key", "price_per_million_usd", "limits"}
 SETTINGS = IndexSettings(description="Documents", sources=("docs/*.md", "README.md"))
+
+
+def test_watching_removes_what_no_environment_needs_once_all_is_up_to_date(texts: Texts) -> None:
+    texts.update()
+    left = texts.files()
+    texts.edit("chunk_tokens: 40", "chunk_tokens: 30")
+    stop = threading.Event()
+    index = texts.index()
+    following = keep_up_to_date(
+        texts.project,
+        [index],
+        texts.encoders,  # type: ignore[arg-type]
+        progress=Silent(),
+        stop=stop,
+    )
+    assert next(following).index == "texts/docs"
+    stop.set()
+    assert next(following, None) is None
+    assert texts.files() == [index.path.name] != left
 
 
 def test_every_setting_is_known_to_decide_the_content_or_not() -> None:

@@ -63,7 +63,11 @@ def recorded(docs: Docs) -> Iterator[Recorded]:
 
     def follow() -> None:
         for _ in keep_up_to_date(
-            docs.project, [docs.index], lambda index: docs.update(), progress=progress, stop=stop
+            docs.project,
+            [docs.index],
+            docs.encoders,  # type: ignore[arg-type]
+            progress=progress,
+            stop=stop,
         ):
             pass
 
@@ -97,7 +101,10 @@ def test_what_fails_at_the_start_is_raised(docs: Docs) -> None:
     ):
         next(
             keep_up_to_date(
-                docs.project, [docs.index], lambda one: docs.update(), progress=Silent()
+                docs.project,
+                [docs.index],
+                docs.encoders,  # type: ignore[arg-type]
+                progress=Silent(),
             )
         )
 

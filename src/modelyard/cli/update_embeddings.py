@@ -154,32 +154,12 @@ def _watch(
     wait: float,
     as_json: bool,
 ) -> None:
-    from modelyard.retrieval.sharing import remove_unneeded
-    from modelyard.retrieval.update import update_index
     from modelyard.retrieval.watch import keep_up_to_date
-
-    begun: set[str] = set()
-
-    def update(index: SearchIndex) -> IndexUpdate:
-        again = index.label in begun  # nothing that keeps other indexes, or a save, waiting
-        done = update_index(
-            project,
-            index,
-            encoders,
-            check=not again,
-            wait_s=0.0 if again else wait,
-            progress=progress,
-        )
-        if not again:
-            begun.add(index.label)
-            for path in remove_unneeded(project, [index], of_all=False, progress=progress):
-                progress.stage(f"removed {project.show(path)}, no environment needs it")
-        return done
 
     progress.stage(
         f"watching the files of {', '.join(index.label for index in indexes)}; ^C ends it"
     )
-    for done in keep_up_to_date(project, indexes, update, progress=progress):
+    for done in keep_up_to_date(project, indexes, encoders, wait_s=wait, progress=progress):
         if not done.unchanged:
             facts = _facts([done], [], dry_run=False)
             print_lines([json.dumps(facts) if as_json else _sentence(done)])

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
 from threading import Event
 
@@ -11,8 +11,11 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.files import STAGING_PREFIX
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
+from modelyard.encoders import Encoders
 from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.reading.globs import matches_any
+from modelyard.retrieval.sharing import remove_unneeded
+from modelyard.retrieval.update import update_index
 from modelyard.retrieval.updating.job import IndexUpdate
 
 _QUIET_MS = 200
@@ -28,15 +31,17 @@ class CannotWatch(ModelyardError):
 def keep_up_to_date(
     project: Project,
     indexes: Sequence[SearchIndex],
-    update: Callable[[SearchIndex], IndexUpdate],
+    encoders: Encoders,
     *,
+    wait_s: float = 0.0,
     progress: Progress,
     stop: Event | None = None,
 ) -> Iterator[IndexUpdate]:
     """Update all indexes, and then each one whose files change, until `stop` is set.
 
-    A failure of the first round is raised. A later one (another update holds the lock, the disk is
-    full) is reported, and the update is tried again every second.
+    A failure of the first round, which waits `wait_s` for another update, is raised. A later one
+    (another update holds the lock, the disk is full) is reported, and the update is tried again
+    every second. Files that no environment needs are removed in the first round.
     """
     waiting: dict[str, SearchIndex] = {}
     reported: dict[str, str] = {}
@@ -45,7 +50,14 @@ def keep_up_to_date(
         waiting |= {index.label: index for index in changed}
         for label, index in list(waiting.items()):
             try:
-                done = update(index)
+                done = update_index(
+                    project,
+                    index,
+                    encoders,
+                    check=not started,
+                    wait_s=0.0 if started else wait_s,  # a save keeps no other index waiting
+                    progress=progress,
+                )
             except ModelyardError as error:
                 if not started:
                     raise
@@ -56,6 +68,9 @@ def keep_up_to_date(
                 del waiting[label]
                 reported.pop(label, None)
                 yield done
+        if not started:
+            for path in remove_unneeded(project, indexes, of_all=False, progress=progress):
+                progress.stage(f"removed {project.show(path)}, no environment needs it")
         started = True
 
 
