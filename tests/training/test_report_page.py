@@ -5,12 +5,14 @@ from __future__ import annotations
 import base64
 import dataclasses
 import hashlib
+import json
 import math
 import re
 import subprocess
 import sys
 from html.parser import HTMLParser
 from importlib.resources import files
+from pathlib import Path
 from typing import Any
 
 import pytest
@@ -29,7 +31,7 @@ from modelyard.records.evaluation import (
 )
 from modelyard.records.provenance import Origin, Provenance
 from modelyard.settings.fields import settings_mapping
-from modelyard.training.experiment import RunRecord, build_identity
+from modelyard.training.experiment import RunRecord, build_identity, load_metrics
 from modelyard.training.report.page import ReportFacts, render_report
 from modelyard.training.spec import FineTuneSpec
 
@@ -287,6 +289,23 @@ def test_a_step_logged_again_after_a_resume_counts_once() -> None:
     again = {**metric_rows(1)[0], "step": 40, "loss": 0.5}
     html = render_report(facts(metrics=[*metric_rows(40), again]))
     assert "step 40 · training loss 0.500" in html
+
+
+def test_lines_that_are_no_rows_of_metrics_are_skipped(tmp_path: Path) -> None:
+    path = tmp_path / "metrics.jsonl"
+    good = [json.dumps(row) for row in metric_rows(3)]
+    odd = [
+        "5",
+        "[]",
+        '{"loss": 1}',
+        '{"step": "4"}',
+        "",
+        "\udcff{",
+        "[" * 100_000,
+        '{"step": 4, "lo',
+    ]
+    path.write_text("\n".join([*good, *odd]), errors="surrogateescape")
+    assert load_metrics(path) == metric_rows(3)
 
 
 def test_twenty_thousand_steps_stay_a_small_page_and_keep_their_peak() -> None:

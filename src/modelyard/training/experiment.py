@@ -327,15 +327,17 @@ class MetricsFile:
 
 
 def load_metrics(path: Path) -> list[dict[str, Any]]:
-    """The rows of a metrics file; a last line that a killed run left torn is skipped."""
+    """The rows of a metrics file by step; what is no such row, as a torn last line, is skipped."""
     if not path.exists():
         return []
     rows = []
-    for line in path.read_text().splitlines():
+    for line in path.read_text(errors="replace").splitlines():
         try:
-            rows.append(json.loads(line))
-        except ValueError:
+            row = json.loads(line)
+        except (ValueError, RecursionError):
             continue
+        if isinstance(row, dict) and type(row.get("step")) is int:
+            rows.append(row)
     return rows
 
 
