@@ -11,7 +11,7 @@ from test_validate_config_command import MODEL, PLACE, Models, project, write
 
 from modelyard.configs.explain import explain
 from modelyard.configs.fields import settings_of
-from modelyard.configs.kinds import ENVIRONMENTS, KINDS
+from modelyard.configs.kinds import KINDS, STANDARD_ENVIRONMENTS
 from modelyard.configs.reading.document import load_document
 from modelyard.core.errors import InvalidInput, ProblemsFound
 
@@ -174,7 +174,7 @@ def test_a_name_with_dots_is_a_key_like_any_other(project: Path) -> None:
     sorted((Path(__file__).parents[2] / "configs").rglob("*.yaml")),
     ids=lambda path: path.stem,
 )
-@pytest.mark.parametrize("environment", [None, *ENVIRONMENTS])
+@pytest.mark.parametrize("environment", [None, *STANDARD_ENVIRONMENTS])
 def test_every_setting_of_every_config_of_the_repository_is_explained(
     path: Path, environment: str | None
 ) -> None:

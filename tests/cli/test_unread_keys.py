@@ -78,8 +78,9 @@ UNREAD = {
 """Give a key a reader and take it off this list; a new key comes with its reader."""
 
 FOR_PEOPLE = "description"
-DEPLOYMENTS_ONLY = {"profile", "tasks"}
-"""Read by `models switch-config`: what a domain uses now, and which domains there are."""
+READ_BELOW = {"profile", "tasks", "inherits", "protected"}
+"""Read by `models switch-config` (what a domain uses now, which domains there are), and by every
+command with `--env` (what an environment inherits, and whether it asks first)."""
 
 
 def keys_of(kind: str) -> list[Setting]:
@@ -104,7 +105,7 @@ def test_every_other_key_is_read_outside_of_configs_and_deployments() -> None:
         for kind in KINDS
         for setting in keys_of(kind)
         if not setting.unread
-        and setting.attribute not in read | DEPLOYMENTS_ONLY
+        and setting.attribute not in read | READ_BELOW
         and not setting.key.endswith(FOR_PEOPLE)
     ]
     assert forgotten == [], "nothing reads these: mark them NotYetRead, or take them out"

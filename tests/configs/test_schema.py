@@ -13,7 +13,7 @@ import jsonschema
 import pytest
 
 from modelyard.cli.reference import render_config_reference
-from modelyard.configs.kinds import ENVIRONMENTS, KINDS, Kind
+from modelyard.configs.kinds import KINDS, STANDARD_ENVIRONMENTS, Kind
 from modelyard.configs.reading.document import Document, load_document
 from modelyard.configs.reading.shape import check_shape
 from modelyard.configs.schema import build_schema, load_schema, render_schema
@@ -132,7 +132,13 @@ def test_an_item_of_a_list_is_complete_in_an_overlay_too() -> None:
 
 
 @pytest.mark.parametrize(
-    "header", [{"name": "No name"}, {"environments": {"staging": {}}}, {"x": 1}]
+    "header",
+    [
+        {"name": "No name"},
+        {"environments": {"No name": {}}},
+        {"environments": {"eu-production": {"x": 1}}},
+        {"x": 1},
+    ],
 )
 def test_the_header_is_in_the_schema(header: dict[str, Any]) -> None:
     document = load_document(REPOSITORY / "configs" / "integration.yaml")
@@ -200,10 +206,14 @@ def objects_in(schema: Any) -> Iterator[dict[str, Any]]:
             yield from objects_in(value)
 
 
-def test_an_environment_of_a_schema_is_one_of_ours() -> None:
+def test_a_schema_offers_the_standard_environments_and_takes_any_other() -> None:
     for kind in KINDS.values():
-        environments = load_schema(kind.name)["properties"]["environments"]["properties"]
-        assert tuple(environments) == ENVIRONMENTS
+        if kind.deployable:
+            environments = load_schema(kind.name)["properties"]["environments"]
+            assert tuple(environments["properties"]) == STANDARD_ENVIRONMENTS
+    document = load_document(REPOSITORY / "configs" / "language_models" / "gpt4_config.yaml")
+    overlay = {"environments": {"eu-production": {"timeout": "9 seconds"}}}
+    assert schema_says(document, document.source.value | overlay)
 
 
 def test_a_schema_stays_readable() -> None:

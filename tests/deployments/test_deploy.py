@@ -302,7 +302,7 @@ def test_the_history_says_what_each_revision_changed(place: Project) -> None:
     versions(place)
     deploy_config(place, ["claude"], environment="test", reason="a second opinion")
     rollback(place, environment="test", to=2)
-    past = list_deployments(place)
+    past = list_deployments(place, ("test", "production"))
     assert [(one.revision.action, one.added, one.changed, one.removed) for one in past] == [
         ("deploy", ("language_models/gpt4",), (), ()),
         ("deploy", (), ("language_models/gpt4",), ()),

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.options import EnvironmentName, Json
+from modelyard.cli.options import Json, complete_environment
 from modelyard.cli.render import print_json, print_pairs, print_table, print_text, print_title
 from modelyard.configs.kinds import KINDS
 from modelyard.core.errors import InvalidInput, did_you_mean
@@ -32,8 +32,13 @@ def explain(
         str, typer.Argument(metavar="FILE", help="A config: a file, KIND/NAME, or a name.")
     ],
     environment: Annotated[
-        EnvironmentName | None,
-        typer.Option("--env", help="What commands use in this environment. Default: the file."),
+        str | None,
+        typer.Option(
+            "--env",
+            metavar="ENV",
+            autocompletion=complete_environment,
+            help="What commands use in this environment. Default: the file.",
+        ),
     ] = None,
     draft: Annotated[
         bool,
@@ -71,7 +76,10 @@ def explain(
 
     catalogue = open_catalogue([file])
     document = catalogue.read(catalogue.locate(file))
-    if environment is None or draft or isinstance(catalogue, GivenConfigs):
+    as_written = draft or isinstance(catalogue, GivenConfigs)
+    if as_written and environment is not None:
+        catalogue.environments.require(environment)
+    if environment is None or as_written:
         found = explain_key(document, key, environment)
     else:
         found = explain_running(catalogue.project, document, key, environment)
@@ -166,9 +174,12 @@ def diff(
     ],
     after: Annotated[str, typer.Argument(metavar="AFTER", help="The same, for the other side.")],
     environment: Annotated[
-        EnvironmentName | None,
+        str | None,
         typer.Option(
-            "--env", help="The environment of a CONFIG that names none. Default: no overlay."
+            "--env",
+            metavar="ENV",
+            autocompletion=complete_environment,
+            help="The environment of a CONFIG that names none. Default: no overlay.",
         ),
     ] = None,
     as_json: Json = False,

@@ -15,7 +15,7 @@ from modelyard.cli.deploying import (
     do_plan_file,
     do_request,
 )
-from modelyard.cli.options import DryRun, EnvironmentName, Json, Wait
+from modelyard.cli.options import DryRun, Json, Wait, chosen_environment, complete_environment
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
 
@@ -26,10 +26,12 @@ def deploy_config(
         typer.Argument(metavar="FILE", help="A path, a path below configs/, KIND/NAME, or a name."),
     ] = None,
     environment: Annotated[
-        EnvironmentName | None,
+        str | None,
         typer.Option(
             "--env",
+            metavar="ENV",
             envvar="MODELS_ENV",
+            autocompletion=complete_environment,
             help="The environment, which must be named; not development.",
         ),
     ] = None,
@@ -64,8 +66,9 @@ def deploy_config(
 
     Development runs the drafts in configs/, so nothing is deployed there.
 
-    Production asks for confirmation on a terminal, and needs --yes without one. A plan file is
-    refused when the revision, files or contents that it was made from have changed since.
+    A protected environment asks for confirmation on a terminal, and needs --yes without one;
+    production is protected unless configs/environments.yaml says otherwise. A plan file is refused
+    when the revision, files or contents that it was made from have changed since.
 
     \b
     models deploy-config language_models/gpt4_config.yaml --env production
@@ -121,8 +124,10 @@ def deploy_config(
             f"{environment} runs the drafts in configs/, so nothing is deployed there",
             hint="name another environment; `models switch-config` chooses profiles here too",
         )
+    project = find_project()
+    chosen_environment(project, environment)
     if back:
         request = Request(action="rollback", to=to)
     else:
-        request = deployment_request(find_project(), files or [], every_config=every_config)
+        request = deployment_request(project, files or [], every_config=every_config)
     do_request(request, environment, options)

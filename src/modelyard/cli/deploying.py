@@ -40,7 +40,8 @@ PlanFile = Annotated[
 Yes = Annotated[
     bool,
     typer.Option(
-        "--yes", help="Do not ask for confirmation. Production needs it without a terminal."
+        "--yes",
+        help="Do not ask for confirmation. A protected environment needs it without a terminal.",
     ),
 ]
 Reason = Annotated[
@@ -81,7 +82,7 @@ def do_request(request: Request, environment: str, options: DeployOptions) -> No
         if options.plan_file:
             write_plan(options.plan_file, plan)
         _show_plan(project, plan, options)
-    elif environment == "production" and not options.yes:
+    elif _asks_first(project, environment, options):
         plan = propose(project, request, environment)
         if plan.changes:
             _confirm(plan, options)
@@ -105,10 +106,16 @@ def do_plan_file(actions: tuple[str, ...], environment: str | None, options: Dep
     if options.dry_run:
         _show_plan(project, _still_holding(project, bound), options)
         return
-    if bound.environment == "production" and not options.yes:
+    if _asks_first(project, bound.environment, options):
         _confirm(_still_holding(project, bound), options)
     done = carry_out(project, bound, reason=options.reason, wait_s=options.wait_s)
     _show_done(done, options)
+
+
+def _asks_first(project: Project, environment: str, options: DeployOptions) -> bool:
+    from modelyard.configs.reading.catalogue import ConfigCatalogue
+
+    return not options.yes and ConfigCatalogue(project).environments.is_protected(environment)
 
 
 def _check_fits(

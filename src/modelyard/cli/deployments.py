@@ -10,9 +10,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.options import EnvironmentName, Json
+from modelyard.cli.options import Json, chosen_environment, complete_environment
 from modelyard.cli.render import flush_results, print_json, print_lines, print_table
-from modelyard.configs.kinds import ENVIRONMENTS
 from modelyard.core.errors import NoData
 from modelyard.core.layout import Project, find_project
 from modelyard.core.wording import day_and_time, visible_line
@@ -25,9 +24,13 @@ _SHOWN_CONFIGS = 3
 
 def deployments(
     environment: Annotated[
-        EnvironmentName | None,
+        str | None,
         typer.Option(
-            "--env", envvar="MODELS_ENV", help="The environment. Default: every environment."
+            "--env",
+            metavar="ENV",
+            envvar="MODELS_ENV",
+            autocompletion=complete_environment,
+            help="The environment. Default: every environment.",
         ),
     ] = None,
     drift: Annotated[
@@ -62,9 +65,13 @@ def deployments(
             "before": as deployed, "after": as the file says}]}]}]
     """
     from modelyard.deployments.history import list_deployments
+    from modelyard.deployments.revisions import known_environments
 
     project = find_project()
-    environments = (environment,) if environment else ENVIRONMENTS
+    if environment is None:
+        environments = known_environments(project)
+    else:
+        environments = (chosen_environment(project, environment),)
     if drift:
         _show_drift(project, environments, as_json)
         return

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.options import DryRun, Environment, Json, Offline, Wait
+from modelyard.cli.options import DryRun, Environment, Json, Offline, Wait, chosen_environment
 from modelyard.cli.render import (
     print_evaluation,
     print_json,
@@ -125,7 +125,6 @@ def fine_tune(
            "start" | "resume" | "conclude" | "nothing", "after_step", "removes_run": bool,
            "promotion": reason or null, "writes": [path]}}
     """
-    from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
     from modelyard.training.spec import load_spec
 
     project = find_project()
@@ -142,7 +141,8 @@ def fine_tune(
             "org": org,
             "compute.quantize": quantize,
         },
-        environment=environment or DEFAULT_ENVIRONMENT,
+        environment=chosen_environment(project, environment),
+        project=project,
     )
     if check or dry_run:
         from modelyard.cli.preview import preview_run

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelyard.cli.options import Environment, Json
+from modelyard.cli.options import Environment, Json, chosen_environment
 from modelyard.cli.render import flush_results, print_json, print_note, print_table
 from modelyard.core.errors import GateBreached, InvalidInput, NoData
 from modelyard.core.layout import find_project
@@ -59,14 +59,13 @@ def index_status(
            "stale_s", "new": [path], "changed": [path], "gone": [path], "path": the file,
            "environments": [those that share it]}]}
     """
-    from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
     from modelyard.retrieval.indexes import choose_indexes, load_indexes, update_command
     from modelyard.retrieval.sharing import load_index_use
     from modelyard.retrieval.status import read_status
 
     max_age_s = _seconds(max_age)
     project = find_project()
-    asked = environment or DEFAULT_ENVIRONMENT
+    asked = chosen_environment(project, environment)
     chosen = choose_indexes(load_indexes(project, asked), index or [])
     use = load_index_use(project)
     for name, error in use.unreadable.items():

@@ -2,11 +2,25 @@
 
 from __future__ import annotations
 
-from typing import Annotated, Literal
+from contextlib import suppress
+from typing import Annotated
 
 import typer
 
-EnvironmentName = Literal["development", "test", "production"]
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
+from modelyard.core.errors import ModelyardError
+from modelyard.core.layout import Project, find_project
+
+
+def complete_environment(incomplete: str) -> list[str]:
+    """The declared environments that begin so, for the shell."""
+    with suppress(ModelyardError, OSError):
+        from modelyard.configs.reading.catalogue import ConfigCatalogue
+
+        names = ConfigCatalogue(find_project()).environments.names
+        return [name for name in names if name.startswith(incomplete)]
+    return []
+
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
 DryRun = Annotated[
@@ -22,9 +36,24 @@ Offline = Annotated[
     bool, typer.Option("--offline", help="Use only what is already on this machine.")
 ]
 Environment = Annotated[
-    EnvironmentName | None,
-    typer.Option("--env", envvar="MODELS_ENV", help="The environment. Default: development."),
+    str | None,
+    typer.Option(
+        "--env",
+        metavar="ENV",
+        envvar="MODELS_ENV",
+        autocompletion=complete_environment,
+        help="The environment. Default: development.",
+    ),
 ]
+
+
+def chosen_environment(project: Project, environment: str | None) -> str:
+    """The environment named, else development. Raises InvalidInput when it does not exist."""
+    if environment is None:
+        return DEFAULT_ENVIRONMENT
+    from modelyard.deployments.revisions import check_environment
+
+    return check_environment(project, environment)
 
 
 AdapterName = Annotated[

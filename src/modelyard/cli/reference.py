@@ -183,10 +183,11 @@ describe yet: until `models ask` is there, only your own program can, through
 _IDEA = """\
 ## How a config is written
 
-**Kinds.** A file is of the kind whose folder it lies in; `integration.yaml` is the only one of its
-kind. A file elsewhere says its kind in its first lines, which is also what editors complete and
-check by: `# yaml-language-server: $schema=../schemas/language_models.json`. `models config schema
-KIND` prints that schema.
+**Kinds.** A file is of the kind whose folder it lies in; `integration.yaml` and `environments.yaml`
+are each the only one of their kind. A file elsewhere says its kind in its first lines, which is
+also what editors complete and check by:
+`# yaml-language-server: $schema=../schemas/language_models.json`. `models config schema KIND`
+prints that schema.
 
 **Names.** Other configs call a config by its `name`, and by the file's name without `_config` when
 it has none: `gpt4_config.yaml` is `gpt4`. Commands take a file, KIND/NAME, or the name alone.
@@ -196,7 +197,7 @@ unit is an error where it could mean two things.
 
 {quantities}
 
-**Environments.** `environments:` has what is different in `development`, `test` or `production`.
+**Environments.** `environments:` has what is different in an environment: the overlay for it.
 Mappings are merged key by key; a list or a single value replaces the one below it. A file
 must be valid by itself, and in each environment.
 
@@ -212,6 +213,23 @@ environments:
 ```
 
 `models config explain retries.attempts FILE --env production` shows the line that set a value.
+
+`configs/environments.yaml` declares the environments; without it there are `development`, `test`
+and `production`. It is always read as it is in `configs/`, and never deployed. An environment that
+inherits another has the overlays of that one below its own; its deployments are its own. A
+protected one asks before a change, and needs `--yes` without a terminal; `production` is protected
+unless the file says otherwise. `development` cannot be left out or protected, since it runs the
+drafts; an environment in which something is live cannot be left out.
+
+```yaml
+environments:
+  development: {{}}
+  test: {{}}
+  production: {{}}
+  eu-production:
+    inherits: production
+    protected: true
+```
 
 **References.** A config names others: a specialised model its language model, a language model its
 fallback. The named config must exist. When a model fails, its own `fallback` answers, else the next
@@ -289,9 +307,9 @@ def _kinds() -> str:
         [
             "## The keys of each kind",
             "",
-            "Every kind also has `name` and `environments`. NAME in a key stands for a name of",
-            "your own, `[]` for each item of a list. *No reader yet: `ask`* means that the key is",
-            "checked and deployed, and that no command reads it until `models ask` is there.",
+            "Every kind but the last also has `name` and `environments`. NAME in a key stands for",
+            "a name of your own, `[]` for each item of a list. *No reader yet: `ask`* means that",
+            "the key is checked and deployed, and no command reads it until `models ask` is there.",
             "",
             "| kind | what one file says |",
             "|---|---|",
@@ -302,7 +320,6 @@ def _kinds() -> str:
 
 
 def _kind_section(kind: Kind) -> str:
-    place = "configs/integration.yaml" if kind.name == "integration" else f"configs/{kind.name}/"
     rows = [
         f"| `{_cell(setting.key)}` | {_cell(setting.may_be)} | {_cell(_setting_default(setting))} "
         f"| {_cell(_setting_meaning(setting))} |"
@@ -312,7 +329,7 @@ def _kind_section(kind: Kind) -> str:
         [
             f"## {kind.name}",
             "",
-            f"{kind.title}. In `{place}`.",
+            f"{kind.title}. In `{kind.place}`.",
             "",
             "| key | may be | default | meaning |",
             "|---|---|---|---|",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 
 import typer
 
-from modelyard.cli.options import Environment, Json
+from modelyard.cli.options import Environment, Json, chosen_environment
 from modelyard.cli.render import (
     LogProgress,
     bold_marks,
@@ -19,7 +19,6 @@ from modelyard.cli.render import (
     print_title,
     showing_progress,
 )
-from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
 from modelyard.core.wording import visible_line, visible_text
@@ -135,13 +134,14 @@ def search(
 
     from modelyard.retrieval.search import search as find
 
+    project = find_project()
     found = find(
-        find_project(),
+        project,
         query,
         indexes=indexes or [],
         top=top,
         filters=_read_filters(filters or []),
-        environment=environment or DEFAULT_ENVIRONMENT,
+        environment=chosen_environment(project, environment),
         rerank=not no_rerank,
         progress=LogProgress(),
     )
@@ -280,14 +280,15 @@ def _evaluate(
 ) -> None:
     from modelyard.retrieval.evaluate import evaluate_search
 
+    project = find_project()
     with showing_progress() as progress:
         evaluations = evaluate_search(
-            find_project(),
+            project,
             source,
             qrels=qrels,
             indexes=indexes,
             kind=kind,
-            environment=environment or DEFAULT_ENVIRONMENT,
+            environment=chosen_environment(project, environment),
             progress=progress,
         )
     if as_json:

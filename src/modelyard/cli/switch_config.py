@@ -15,8 +15,9 @@ from modelyard.cli.deploying import (
     do_plan_file,
     do_request,
 )
-from modelyard.cli.options import DryRun, Environment, Json, Wait
+from modelyard.cli.options import DryRun, Environment, Json, Wait, chosen_environment
 from modelyard.core.errors import InvalidInput
+from modelyard.core.layout import find_project
 
 
 def switch_config(
@@ -51,7 +52,8 @@ def switch_config(
     their next request on. A switch is a revision like a deployment; a domain or profile that is not
     live yet is included, with what it needs.
 
-    Production asks for confirmation on a terminal, and needs --yes without one.
+    A protected environment asks for confirmation on a terminal, and needs --yes without one;
+    production is protected unless configs/environments.yaml says otherwise.
 
     \b
     models switch-config --profile high_accuracy --domain code_analysis
@@ -97,4 +99,4 @@ def switch_config(
             "no profile was named", hint="`--profile high_accuracy`, or `--undo` to go back"
         )
     request = Request(action="undo") if undo else switch_request(profile or "", domain)
-    do_request(request, environment or "development", options)
+    do_request(request, chosen_environment(find_project(), environment), options)

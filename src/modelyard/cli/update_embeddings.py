@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.options import DryRun, Environment, Json
+from modelyard.cli.options import DryRun, Environment, Json, chosen_environment
 from modelyard.cli.render import flush_results, print_json, print_lines, showing_progress
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
@@ -91,7 +91,6 @@ def update_embeddings(
            "took_s"}], "removed": [path]}
     With --watch: one such document for each update that changed something, one a line.
     """
-    from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
     from modelyard.encoders import Encoders
     from modelyard.retrieval.indexes import choose_indexes, load_indexes
     from modelyard.retrieval.sharing import remove_unneeded
@@ -106,7 +105,8 @@ def update_embeddings(
             f"--watch and {'--dry-run' if dry_run else '--rebuild'} do not go together"
         )
     project = find_project()
-    chosen = choose_indexes(load_indexes(project, environment or DEFAULT_ENVIRONMENT), index or [])
+    indexes = load_indexes(project, chosen_environment(project, environment))
+    chosen = choose_indexes(indexes, index or [])
     if not chosen:
         raise InvalidInput(
             "there is no search index", hint="declare one in configs/embedding_models/"

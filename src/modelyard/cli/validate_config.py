@@ -7,7 +7,7 @@ from typing import Annotated, Literal
 
 import typer
 
-from modelyard.cli.options import EnvironmentName
+from modelyard.cli.options import complete_environment
 from modelyard.cli.render import (
     excerpt_width,
     flush_results,
@@ -24,7 +24,8 @@ from modelyard.configs.checking.report import (
     secret_lines,
     verdict,
 )
-from modelyard.configs.kinds import ENVIRONMENTS
+from modelyard.core.errors import ModelyardError
+from modelyard.core.layout import Project
 
 Format = Literal["text", "json", "sarif", "junit", "github"]
 
@@ -38,8 +39,13 @@ def validate_config(
         ),
     ] = None,
     environment: Annotated[
-        EnvironmentName | None,
-        typer.Option("--env", help="Look at this environment only. Default: at all of them."),
+        str | None,
+        typer.Option(
+            "--env",
+            metavar="ENV",
+            autocompletion=complete_environment,
+            help="Look at this environment only. Default: at all that are declared.",
+        ),
     ] = None,
     output: Annotated[
         Format, typer.Option("--format", help="The form of the report, on stdout.")
@@ -81,8 +87,9 @@ def validate_config(
 
     report = check_named(
         words or [],
-        environments=(environment,) if environment else ENVIRONMENTS,
+        environment=environment,
         strict=strict,
+        find_live=_find_live,
     )
     _print(report, output, strict)
     if not report.in_project:
@@ -91,6 +98,17 @@ def validate_config(
     if not report.valid or (strict and report.findings):
         flush_results()
         sys.exit(2)
+
+
+def _find_live(project: Project) -> list[str]:
+    """The environments in which something is live; a damaged state.db stops no check of configs."""
+    from modelyard.deployments.revisions import live_environments
+
+    try:
+        return live_environments(project)
+    except ModelyardError as error:
+        print_note(f"whether every live environment is declared was not checked: {error}")
+        return []
 
 
 def _print(report: CheckReport, output: Format, strict: bool) -> None:

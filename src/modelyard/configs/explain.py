@@ -18,8 +18,7 @@ from modelyard.configs.fields import (
     walk_settings,
     written_form,
 )
-from modelyard.configs.kinds import ENVIRONMENTS
-from modelyard.configs.reading.document import HEADER_KEYS, Document, resolve
+from modelyard.configs.reading.document import Document, resolve
 from modelyard.configs.reading.shape import check_shape
 from modelyard.core.errors import InvalidInput, KeyPath, ProblemsFound, dotted, nearest
 from modelyard.settings.build import build_settings
@@ -118,13 +117,14 @@ def _layers(document: Document, place: SettingValue, environment: str | None) ->
         default = written_form(hint, default_of(place.owner, place.field))
         yield Layer(name=DEFAULT, value=default, where=None)
     source = document.source
-    replaced = environment is not None and _says(
-        document.overlays.get(environment), _replaceable(place.path)
-    )
-    if not replaced and _says(source.value, place.path):
+    overlays = document.layers(environment) if environment else document.overlays
+    list_path = _replaceable(place.path)
+    replacing = [name for name in overlays if environment and _says(overlays[name], list_path)]
+    if not replacing and _says(source.value, place.path):
         yield Layer(name=BASE, value=_at(source.value, place.path), where=source.where(place.path))
-    for name in [environment] if environment else ENVIRONMENTS:
-        overlay = document.overlays.get(name)
+    above = list(overlays)[list(overlays).index(replacing[-1]) :] if replacing else overlays
+    for name in above:
+        overlay = overlays[name]
         if _says(overlay, place.path):
             where = source.where(("environments", name, *place.path))
             yield Layer(name=name, value=_at(overlay, place.path), where=where)
@@ -154,7 +154,7 @@ def _at(values: Any, path: KeyPath, otherwise: Any = None) -> Any:
 
 def _unknown(document: Document, key: str, existing: Sequence[str]) -> InvalidInput:
     """Why there is no such key; `existing` are the dotted keys that the config has."""
-    if key.partition(".")[0] in HEADER_KEYS:
+    if key.partition(".")[0] in document.kind.header_keys:
         what = "what the config is called" if key == "name" else "what differs in an environment"
         return InvalidInput(
             f"'{key}' is no setting: it says {what}",

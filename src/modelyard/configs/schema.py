@@ -16,7 +16,8 @@ from inspect import cleandoc
 from typing import Annotated, Any, Literal, cast, get_args, get_origin
 
 from modelyard.configs.fields import ANY_ITEM, class_below, default_of, say_type, written_form
-from modelyard.configs.kinds import ENVIRONMENTS, Kind
+from modelyard.configs.kinds import STANDARD_ENVIRONMENTS, Kind
+from modelyard.configs.kinds.environments import ENVIRONMENT_PATTERN
 from modelyard.configs.kinds.parts import NAME_PATTERN
 from modelyard.settings.fields import SettingsField, field_docs, settings_fields
 from modelyard.settings.marks import (
@@ -34,10 +35,9 @@ Schema = dict[str, Any]
 
 _DRAFT = "http://json-schema.org/draft-07/schema#"
 _OVERLAY = "Overlay"
-_NAME = "What other configs call it; default: the file's name without `_config`."
 _ENVIRONMENTS = (
-    "The settings that differ in an environment. Mappings are merged key by key; a list or a "
-    "single value replaces the one below it."
+    "The settings that differ in an environment; configs/environments.yaml declares which there "
+    "are. Mappings are merged key by key; a list or a single value replaces the one below it."
 )
 _TYPES: Mapping[Any, str] = {int: "integer", float: "number", bool: "boolean", str: "string"}
 
@@ -62,26 +62,31 @@ def build_schema(kind: Kind) -> Schema:
     settings = kind.settings_class
     definitions: dict[str, Schema] = {}
     own = _class_schema(settings, definitions, overlay=False)
-    definitions[_OVERLAY] = _class_schema(settings, definitions, overlay=True)
-    header = {"type": ["string", "null"], "pattern": _whole(NAME_PATTERN), "description": _NAME}
-    overlay = {"anyOf": [{"$ref": f"#/definitions/{_OVERLAY}"}, {"type": "null"}]}
-    environments = {
-        "description": _ENVIRONMENTS,
-        "type": ["object", "null"],
-        "properties": {
-            name: {"description": f"The settings that differ in {name}.", **overlay}
-            for name in ENVIRONMENTS
-        },
-        "additionalProperties": False,
-    }
+    if kind.deployable:
+        definitions[_OVERLAY] = _class_schema(settings, definitions, overlay=True)
+        own["properties"] = {"name": _NAME_SCHEMA, **own["properties"], "environments": _overlays()}
     return {
         "$schema": _DRAFT,
         "$id": f"urn:modelyard:configs:{kind.name}",
         "$comment": "Made by `models config schema --all --to DIR` from the settings classes.",
         "title": kind.title,
         **own,
-        "properties": {"name": header, **own["properties"], "environments": environments},
         "definitions": dict(sorted(definitions.items())),
+    }
+
+
+def _overlays() -> Schema:
+    """The schema of `environments`: any name may be declared; editors offer the standard ones."""
+    overlay = {"anyOf": [{"$ref": f"#/definitions/{_OVERLAY}"}, {"type": "null"}]}
+    return {
+        "description": _ENVIRONMENTS,
+        "type": ["object", "null"],
+        "propertyNames": {"type": "string", "pattern": _whole(ENVIRONMENT_PATTERN)},
+        "properties": {
+            name: {"description": f"The settings that differ in {name}.", **overlay}
+            for name in STANDARD_ENVIRONMENTS
+        },
+        "additionalProperties": overlay,
     }
 
 
@@ -225,3 +230,10 @@ def _bounds_schema(bounds: Range, *, whole: bool) -> Schema:
 def _whole(pattern: str) -> str:
     """A pattern of the whole text: Python's `$` also stands before a line's end at the end."""
     return f"^(?:{pattern})$(?!\\n)"
+
+
+_NAME_SCHEMA: Schema = {
+    "type": ["string", "null"],
+    "pattern": _whole(NAME_PATTERN),
+    "description": "What other configs call it; default: the file's name without `_config`.",
+}

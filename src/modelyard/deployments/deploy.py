@@ -61,7 +61,7 @@ def perform(
     wait_s: float = 0.0,
 ) -> Deployment:
     """Plan a request and carry it out under one lock."""
-    check_environment(environment)
+    check_environment(project, environment)
     if dry_run:
         return Deployment(plan=propose(project, request, environment), revision=None)
     with hold_environment(project, environment, wait_s=wait_s) as held:
@@ -77,7 +77,7 @@ def carry_out(
 
     Raises StalePlan when its preconditions no longer hold.
     """
-    check_environment(bound.environment)
+    check_environment(project, bound.environment)
     with hold_environment(project, bound.environment, wait_s=wait_s) as held:
         number, live = running_snapshot(project, bound.environment)
         if number and live.digest == snapshot_digest(bound.contents, bound.profiles):

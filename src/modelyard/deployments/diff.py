@@ -19,12 +19,13 @@ from modelyard.configs.compare import (
     mask_changes,
     mask_problems,
 )
+from modelyard.configs.environments import did_you_mean_environment
 from modelyard.configs.fields import SettingValue, walk_settings
-from modelyard.configs.kinds import DEFAULT_ENVIRONMENT, ENVIRONMENTS, KINDS
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT, KINDS
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import resolve
-from modelyard.core.errors import InvalidInput, KeyPath, ProblemsFound, did_you_mean, dotted
-from modelyard.deployments.revisions import load_revision, load_snapshot
+from modelyard.core.errors import InvalidInput, KeyPath, ProblemsFound, dotted
+from modelyard.deployments.revisions import known_environments, load_revision, load_snapshot
 from modelyard.deployments.running import running_snapshot
 from modelyard.deployments.snapshot import split_label
 from modelyard.settings.build import build_settings
@@ -81,6 +82,8 @@ def diff_configs(
     Raises InvalidInput for a side that names nothing and for configs of two kinds, ProblemsFound
     for a config that is not valid, NotDeployed for an environment in which nothing is live.
     """
+    if environment is not None:
+        catalogue.environments.require(environment)
     first, second = _named(catalogue, before), _named(catalogue, after)
     # A config compared with an environment is resolved for that environment.
     before_side = first.load(catalogue, environment or second.environment)
@@ -117,24 +120,27 @@ class _Word:
 
 
 def _named(catalogue: ConfigCatalogue, word: str) -> _Word:
-    if word in ENVIRONMENTS:
+    known = known_environments(catalogue.project)
+    if word in known:
         return _Word(None, word, None)
     name, at, last = word.rpartition("@")
-    if at and name in ENVIRONMENTS:
+    if at and name in known:
         if not (last.isascii() and last.isdigit()):
             raise InvalidInput(f"{last!r} is not the number of a revision", where=word)
         return _Word(None, name, int(last))
-    if at and last in ENVIRONMENTS:
+    if at and last in known:
         return _Word(name, last, None)
     if at and "/" not in last and "." not in last:
         raise InvalidInput(
-            f"there is no environment {last!r}{did_you_mean(last, ENVIRONMENTS)}", where=word
+            f"there is no environment {last!r}{did_you_mean_environment(last, known)}", where=word
         )
     return _Word(word, None, None)
 
 
 def _load_config(catalogue: ConfigCatalogue, word: str, environment: str | None) -> _Side:
     document = catalogue.read(catalogue.locate(word))
+    if environment is not None:
+        catalogue.environments.require(environment)
     resolved = resolve(document, environment)
     settings, problems = build_settings(
         document.kind.settings_class, resolved.values, resolved.where

@@ -14,7 +14,7 @@ from pathlib import Path
 from typing import Literal
 
 from modelyard.configs.compare import SettingChange, compare_settings, mask_changes
-from modelyard.configs.reading.document import HEADER_KEYS
+from modelyard.configs.kinds import HEADER_KEYS
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import make_folder, remove_place, replace_link, sha256_file, write_atomic
 from modelyard.core.layout import Project

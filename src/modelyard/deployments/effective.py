@@ -159,7 +159,7 @@ def load_effective(
     live = find_live(place, environment)
     is_draft = environment == DEFAULT_ENVIRONMENT
     if live is None and not is_draft:
-        raise not_deployed(check_environment(environment))
+        raise not_deployed(check_environment(place, environment))
     stamp = (live, drafts_stamp(place) if is_draft else None)
     kept = _kept.get((place.root, environment))
     if kept is None or kept.stamp != stamp:

@@ -14,6 +14,7 @@ from modelyard.configs.reading.document import Document
 from modelyard.core.errors import InvalidInput, dotted
 from modelyard.core.layout import Project
 from modelyard.deployments.effective import profile_in_use
+from modelyard.deployments.revisions import check_environment
 from modelyard.deployments.running import running_snapshot
 from modelyard.deployments.snapshot import Snapshot, split_label
 from modelyard.settings.yaml_files import YamlSource
@@ -28,6 +29,9 @@ def explain_running(
     active performance profile, and below it its language model.
     Raises NotDeployed and InvalidInput when the config is not deployed, and what `explain` raises.
     """
+    check_environment(project, environment)
+    if not document.kind.deployable:
+        return explain(document, key, None)
     number, snapshot = running_snapshot(project, environment)
     if environment == DEFAULT_ENVIRONMENT:
         found = explain(document, key, environment)

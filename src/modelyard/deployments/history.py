@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, replace
 
-from modelyard.configs.kinds import ENVIRONMENTS
 from modelyard.core.layout import Project
 from modelyard.deployments.plan import ProfileChange, profile_changes
 from modelyard.deployments.revisions import Revision, list_revisions
@@ -30,9 +29,7 @@ class PastDeployment:
     """Every changed choice of a profile."""
 
 
-def list_deployments(
-    project: Project, environments: Iterable[str] = ENVIRONMENTS
-) -> tuple[PastDeployment, ...]:
+def list_deployments(project: Project, environments: Iterable[str]) -> tuple[PastDeployment, ...]:
     """Every revision of these environments, oldest first within each."""
     return tuple(
         deployment

@@ -44,6 +44,7 @@ from modelyard.deployments.revisions import (
     Revision,
     check_environment,
     list_revisions,
+    live_environments,
     live_snapshot,
     load_snapshot,
     not_deployed,
@@ -64,7 +65,7 @@ def propose(project: Project, request: Request, environment: str) -> Plan:
     Raises ProblemsFound when a config is not valid, or when what would be live does not fit
     together; InvalidInput when something is named that does not exist.
     """
-    check_environment(environment)
+    check_environment(project, environment)
     make = {
         "deploy": _propose_deployment,
         "switch": _propose_switch,
@@ -96,7 +97,13 @@ def _locate(catalogue: ConfigCatalogue, word: str) -> Document:
     located = catalogue.locate(word)
     for path in catalogue.paths():
         if path == located or path.samefile(located):
-            return catalogue.read(path)
+            document = catalogue.read(path)
+            if not document.kind.deployable:
+                raise InvalidInput(
+                    f"{document.source.name} is not deployed: every command reads it as it is",
+                    hint="leave it out; a change of it holds as soon as it is saved",
+                )
+            return document
     raise InvalidInput(
         f"{word} is not one of the project's configs",
         hint="only what lies under configs/ in the folder of its kind can be deployed",
@@ -108,7 +115,10 @@ def _require_valid(catalogue: ConfigCatalogue, paths: Sequence[Path], environmen
 
     Warnings do not stop a deployment; `models validate-config` shows them.
     """
-    report = check_configs(catalogue, paths, environments=(environment,))
+    if not paths:
+        return
+    live = live_environments(catalogue.project)
+    report = check_configs(catalogue, paths, environments=(environment,), live=live)
     if not report.valid:
         raise _not_valid([finding for finding in report.findings if finding.level == "error"])
 
@@ -126,7 +136,7 @@ def _propose_deployment(project: Project, request: Request, environment: str) ->
     number, live = live_snapshot(project, environment)
     if request.every_config:
         _require_valid(catalogue, catalogue.paths(), environment)
-        asked = [catalogue.read(path) for path in catalogue.paths()]
+        asked = [catalogue.read(path) for path in catalogue.deployable_paths()]
         before = Snapshot(profiles=live.profiles)  # what is no longer there goes out
     else:
         asked = [_find_label(catalogue, label) for label in request.configs]

@@ -17,10 +17,10 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
-from modelyard.configs.kinds import ENVIRONMENTS
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.core.clock import utc_now
 from modelyard.core.database import transaction
-from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
+from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import (
     exclusive_lock,
     remove_place,
@@ -83,14 +83,26 @@ class Stamp(NamedTuple):
     """SHA-256 of everything that is live with it."""
 
 
-def check_environment(environment: str) -> str:
-    """Return `environment` if it exists. Raises InvalidInput otherwise."""
-    if environment in ENVIRONMENTS:
+def check_environment(project: Project, environment: str) -> str:
+    """Return `environment` if something is live in it, or it is declared.
+
+    What is live is found without configs/environments.yaml, so no edit of that file stops it.
+    Raises InvalidInput when it does not exist, ProblemsFound when that file is not valid.
+    """
+    if environment == DEFAULT_ENVIRONMENT or find_live(project, environment) is not None:
         return environment
-    raise InvalidInput(
-        f"there is no environment {environment!r}{did_you_mean(environment, ENVIRONMENTS)}",
-        hint=f"there are {', '.join(ENVIRONMENTS)}",
-    )
+    # Imported here: a search in an environment where something is live starts sooner without it.
+    from modelyard.configs.reading.catalogue import ConfigCatalogue
+
+    return ConfigCatalogue(project).environments.require(environment)
+
+
+def known_environments(project: Project) -> tuple[str, ...]:
+    """The declared environments in their order, then those that are live without being declared."""
+    from modelyard.configs.reading.catalogue import ConfigCatalogue
+
+    declared = ConfigCatalogue(project).environments.names
+    return tuple(dict.fromkeys((*declared, *live_environments(project))))
 
 
 REVISIONS = Journal(
@@ -120,9 +132,9 @@ def load_revision(project: Project, environment: str, number: int | None = None)
 
     Raises NotDeployed when nothing is, and InvalidInput when there is no such number.
     """
-    live = find_live(project, check_environment(environment))
+    live = find_live(project, environment)
     if live is None:
-        raise not_deployed(environment)
+        raise not_deployed(check_environment(project, environment))
     wanted = live.number if number is None else number
     query = "SELECT * FROM config_revisions WHERE environment = ? AND revision = ?"
     rows = read_state(project, query, (environment, min(wanted, live.number)))
@@ -137,8 +149,9 @@ def load_revision(project: Project, environment: str, number: int | None = None)
 
 def list_revisions(project: Project, environment: str) -> list[Revision]:
     """Every revision of an environment that was live, oldest first."""
-    live = find_live(project, check_environment(environment))
+    live = find_live(project, environment)
     if live is None:
+        check_environment(project, environment)
         return []
     query = (
         "SELECT * FROM config_revisions WHERE environment = ? AND revision <= ? ORDER BY revision"
@@ -335,7 +348,7 @@ def _sweep(project: Project, environment: str) -> None:
     link = project.deployed(environment)
     sweep_staging(link.parent, link.name)
     folder = project.deployed_revision(environment, 1).parent
-    sweep_staging(folder, re.compile(rf"{environment}-\d+"))
+    sweep_staging(folder, re.compile(rf"{re.escape(environment)}-\d+"))
     live = find_live(project, environment)
     if live is None or REVISIONS.leads_to(project, environment, live.number):
         _remove_others(project, environment, live.number if live else 0)
@@ -345,7 +358,7 @@ def _remove_others(project: Project, environment: str, number: int) -> None:
     """Remove the folders of all other revisions; state.db keeps what they say."""
     kept = project.deployed_revision(environment, number)
     for folder in kept.parent.glob(f"{environment}-*"):
-        if folder != kept and re.fullmatch(rf"{environment}-\d+", folder.name):
+        if folder != kept and re.fullmatch(rf"{re.escape(environment)}-\d+", folder.name):
             remove_place(folder)
 
 

@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import Any
 
+from modelyard.configs.environments import STANDARD
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import Resolved, load_document, resolve
@@ -29,10 +30,18 @@ def running_snapshot(project: Project, environment: str) -> tuple[int, Snapshot]
     number, live = live_snapshot(project, environment)
     if environment != DEFAULT_ENVIRONMENT:
         return number, live
-    catalogue = ConfigCatalogue(project)
-    drafts = [catalogue.read(path) for path in catalogue.paths()]
+    catalogue = _open_drafts(project)
+    drafts = [catalogue.read(path) for path in catalogue.deployable_paths()]
     configs = {draft.label: content_of(resolve(draft, environment).values) for draft in drafts}
     return number, Snapshot(configs=configs, profiles=live.profiles)
+
+
+def _open_drafts(project: Project) -> ConfigCatalogue:
+    """The drafts of a project. Raises ProblemsFound for a declaration of environments that is not
+    valid: the overlays that development inherits would be unknown."""
+    catalogue = ConfigCatalogue(project)
+    catalogue.environments.refuse_problems()
+    return catalogue
 
 
 def drafts_stamp(project: Project) -> tuple[tuple[str, int, int], ...]:
@@ -51,7 +60,7 @@ def running_settings(project: Project, environment: str, kind: str) -> Mapping[s
     if environment != DEFAULT_ENVIRONMENT:
         snapshot = load_snapshot(project, environment)
         return {name: snapshot.settings(f"{kind}/{name}") for name in snapshot.names(kind)}
-    catalogue = ConfigCatalogue(project)
+    catalogue = _open_drafts(project)
     drafts = {}
     for path in catalogue.paths(kind):
         draft = catalogue.read(path)
@@ -62,19 +71,25 @@ def running_settings(project: Project, environment: str, kind: str) -> Mapping[s
     return drafts
 
 
-def running_config(path: Path, environment: str, *, kind: str) -> Resolved:
+def running_config(
+    path: Path, environment: str, *, kind: str, project: Project | None = None
+) -> Resolved:
     """What the config file at `path` says in an environment.
 
     A draft of a project is taken as it is deployed, except in development. A file elsewhere is
-    never deployed and is read as it is, with the environment's overlay.
+    never deployed and is read as it is, with the environment's overlay; `project` is the one whose
+    environments it can have overlays for.
     Raises NotDeployed when nothing is deployed, InvalidInput when this config is not.
     """
-    document = load_document(path, kind=kind)
-    project = _project_of(path)
-    if environment == DEFAULT_ENVIRONMENT or project is None:
+    own = _project_of(path)
+    around = own or project
+    environments = ConfigCatalogue(around).environments if around else STANDARD
+    document = load_document(path, kind=kind, environments=environments)
+    if environment == DEFAULT_ENVIRONMENT or own is None:
+        environments.require(environment)
         return resolve(document, environment)
     label = document.label
-    deployed = load_snapshot(project, environment).configs.get(label)
+    deployed = load_snapshot(own, environment).configs.get(label)
     if deployed is None:
         raise InvalidInput(
             f"{label} is not deployed to {environment}",

@@ -16,7 +16,7 @@ from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.fine_tuning import FineTuning
 from modelyard.configs.reading.document import Resolved
 from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound
-from modelyard.core.layout import check_name
+from modelyard.core.layout import Project, check_name
 from modelyard.deployments.running import running_config
 from modelyard.records.modelref import ModelRef
 from modelyard.settings.build import build_settings
@@ -45,9 +45,11 @@ def load_spec(
     assignments: Sequence[str],
     flags: Mapping[str, Any],
     environment: str = DEFAULT_ENVIRONMENT,
+    project: Project | None = None,
 ) -> FineTuneSpec:
     """The spec from defaults, then the YAML file, then `--set key=value`, then flags.
 
+    `project` is the one whose environments a file outside any project has overlays for.
     `flags` holds dotted keys (`compute.quantize`); None means "not given". Missing names follow
     from the dataset: the adapter takes its name, the experiment the adapter's. With a parent, the
     adapter takes the parent's name, and the experiment is called after both.
@@ -57,7 +59,7 @@ def load_spec(
     written: dict[tuple[str, ...], str] = {}
     resolved: Resolved | None = None
     if config is not None:
-        resolved = running_config(config, environment, kind="fine_tuning")
+        resolved = running_config(config, environment, kind="fine_tuning", project=project)
         values = resolved.values
     problems: list[Diagnostic] = []
     for assignment in assignments:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -17,15 +17,17 @@ from modelyard.configs.checking.meaning.references import check_references
 from modelyard.configs.checking.report import CheckReport, SecretUse
 from modelyard.configs.checking.view import ConfigSet, EnvironmentView
 from modelyard.configs.compare import mask_problems
-from modelyard.configs.kinds import ENVIRONMENTS
+from modelyard.configs.environments import ENVIRONMENTS_FILE, find_undeclared
+from modelyard.configs.kinds import HEADER_KEYS
 from modelyard.configs.reading.catalogue import (
     ConfigCatalogue,
     GivenConfigs,
     find_unread,
+    kind_name,
     open_catalogue,
     select_configs,
 )
-from modelyard.configs.reading.document import HEADER_KEYS, Document, written_where
+from modelyard.configs.reading.document import Document, resolve, written_where
 from modelyard.configs.reading.references import secret_references
 from modelyard.configs.reading.shape import Shaped
 from modelyard.core.errors import Diagnostic, KeyPath, ModelyardError, dotted
@@ -41,39 +43,67 @@ _MOST_SECRETS = 100
 
 
 def check_named(
-    words: Sequence[str], *, environments: tuple[str, ...] = ENVIRONMENTS, strict: bool = False
+    words: Sequence[str],
+    *,
+    environment: str | None = None,
+    strict: bool = False,
+    find_live: Callable[[Project], Collection[str]] = lambda _: (),
 ) -> CheckReport:
     """Check the configs that files, folders, KIND/NAME and names choose; without words, all.
 
-    Raises InvalidInput for a word that names nothing and when there is no project, NoData when
-    there is no config at all. See check_configs.
+    In one environment, or in all that are declared; `find_live` gives those in which something is
+    live, when their declaration is checked. See check_configs.
+    Raises InvalidInput for a word or an environment that names nothing and when there is no
+    project, NoData when there is no config at all.
     """
     catalogue = open_catalogue(words)
     paths = select_configs(catalogue, words)
+    _take_environments(catalogue, paths)
+    if environment is not None and not catalogue.environments.problems:
+        catalogue.environments.require(environment)
+    checks_environments = not words or any(kind_name(path) == "environments" for path in paths)
     return check_configs(
-        catalogue, paths, environments=environments, strict=strict, unread=not words
+        catalogue,
+        paths,
+        environments=(environment,) if environment is not None else None,
+        live=find_live(catalogue.project) if checks_environments else (),
+        strict=strict,
+        unread=not words,
     )
+
+
+def _take_environments(catalogue: ConfigCatalogue, paths: Sequence[Path]) -> None:
+    """Of a checked environments.yaml outside the project's configs/, as if it lay there."""
+    in_place = catalogue.paths("environments")
+    given = [path for path in paths if kind_name(path) == "environments"]
+    if given and given[0] not in in_place:
+        catalogue.replace_environments(given[0])
 
 
 def check_configs(
     catalogue: ConfigCatalogue,
     paths: Sequence[Path],
     *,
-    environments: tuple[str, ...] = ENVIRONMENTS,
+    environments: tuple[str, ...] | None = None,
+    live: Collection[str] = (),
     strict: bool = False,
     unread: bool = False,
 ) -> CheckReport:
-    """Check config files, as they are in each of the environments.
+    """Check config files, as they are in each of the environments; default: all that are declared.
 
     A file outside the project's configs/ is checked as if it replaced the one of its name.
+    `live` are the environments in which something is live, so that they must be declared.
     `strict` checks against the published JSON Schema as well; `unread` warns of files in configs/
     that nothing reads. Findings are sorted by file and line, each once; one that does not occur in
     every environment names those in which it does.
     """
     chosen = list(dict.fromkeys(path.absolute() for path in paths))
-    configs = ConfigSet(catalogue, chosen, environments)
+    _take_environments(catalogue, chosen)
+    environments = catalogue.environments.names if environments is None else environments
+    configs = ConfigSet(catalogue, chosen, environments, live)
     views = [EnvironmentView(configs, environment) for environment in environments]
-    findings: list[Diagnostic] = list(find_unread(catalogue.project)) if unread else []
+    findings = [*_check_environments(catalogue, chosen, live)]
+    findings += find_unread(catalogue.project) if unread else ()
     uses: dict[tuple[str, str], SecretUse] = {}
     files = tuple(catalogue.project.show(path) for path in chosen)
     for path, file in zip(chosen, files, strict=True):
@@ -99,6 +129,19 @@ def check_configs(
         files=files,
         findings=tuple(_sorted(findings)),
         secrets=tuple(use for _, use in sorted(uses.items())),
+    )
+
+
+def _check_environments(
+    catalogue: ConfigCatalogue, chosen: Sequence[Path], live: Collection[str]
+) -> Iterator[Diagnostic]:
+    """What is wrong with the declaration of environments, when it is not among what is checked."""
+    if any(kind_name(path) == "environments" for path in chosen):
+        return
+    declared = catalogue.environments
+    yield from declared.problems or (
+        replace(missing, where=f"{ENVIRONMENTS_FILE}:1:1")
+        for missing in find_undeclared(declared.names, live)
     )
 
 
@@ -168,15 +211,20 @@ def _check_name(document: Document, configs: ConfigSet) -> Iterator[Diagnostic]:
 def _check_overlays(document: Document) -> Iterator[Diagnostic]:
     """Overlays that are empty, and values in them that equal those of the base."""
     written = document.source.value
+    if not document.kind.deployable:
+        return
     if "environments" in written and not written["environments"]:
         message = "'environments' is empty, so that every environment is the same"
         yield warning(("environments",), "empty-overlay", message, hint="leave it out")
     for environment, overlay in document.overlays.items():
-        yield from _check_overlay(overlay or {}, written, ("environments", environment))
+        *inherited, _ = document.environments.lineage(environment)
+        below = resolve(document, inherited[-1] if inherited else None).values
+        source = inherited[-1] if any(map(document.overlays.get, inherited)) else "the base"
+        yield from _check_overlay(overlay or {}, below, ("environments", environment), source)
 
 
 def _check_overlay(
-    above: Mapping[str, Any], below: Mapping[str, Any], path: KeyPath
+    above: Mapping[str, Any], below: Mapping[str, Any], path: KeyPath, source: str
 ) -> Iterator[Diagnostic]:
     if not above:
         message = f"'{dotted(path)}' is empty, and changes nothing"
@@ -186,13 +234,13 @@ def _check_overlay(
             continue
         under, spot = below[key], (*path, key)
         if isinstance(value, dict) and isinstance(under, dict):
-            yield from _check_overlay(value, under, spot)
+            yield from _check_overlay(value, under, spot, source)
         elif type(value) is type(under) and value == under:
             yield warning(
                 spot,
                 "same-as-base",
-                f"'{dotted(spot)}' equals the value of the base",
-                hint="leave it out, so that a change of the base reaches this environment too",
+                f"'{dotted(spot)}' equals the value of {source}",
+                hint=f"leave it out, so that a change of {source} reaches this environment too",
             )
 
 

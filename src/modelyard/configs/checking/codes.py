@@ -63,13 +63,16 @@ CODES: Mapping[str, str] = {
     "provider-limits": "The provider would refuse this value.",
     "plain-http": "A key would be sent over a connection that others can read.",
     "not-measured": "A threshold is set for something that is not measured.",
+    "development": "Every project has development: it reads the drafts, so nothing protects it.",
+    "inherits-cycle": "Environments inherit from each other in a circle.",
+    "live-environment": "An environment is not declared, and configs are live in it.",
     "not-json-schema": "`json_schema` is no valid JSON Schema.",
     "empty": "A list or a text is empty that must not be.",
     "repeated": "A list has something twice.",
     "wrong-glob": "A pattern of files is absolute, leaves the project, or is no pattern.",
     "no-files": "Patterns of files find no file.",
     "empty-overlay": "An overlay is empty.",
-    "same-as-base": "An overlay repeats a value of the base, and hides later changes of it.",
+    "same-as-base": "An overlay repeats the value below it, and hides later changes of that.",
     # Secrets
     "inline-secret": "A secret stands in the file, where everyone who reads it can use it.",
 }

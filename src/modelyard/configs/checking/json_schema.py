@@ -139,7 +139,7 @@ def check_by_schema(document: Document, shaped: Shaped) -> Iterator[Diagnostic]:
     versions += [
         resolve(document, environment).values
         for environment in shaped.settings
-        if document.overlays.get(environment)
+        if document.layers(environment)
     ]
     for values in versions:
         for refusal in validator.iter_errors(values):

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, cast
 
+from modelyard.configs.kinds import KINDS
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import Document
 from modelyard.configs.reading.shape import Shaped, check_shape
@@ -25,12 +26,18 @@ class ConfigSet:
     """
 
     def __init__(
-        self, catalogue: ConfigCatalogue, checked: Sequence[Path], environments: tuple[str, ...]
+        self,
+        catalogue: ConfigCatalogue,
+        checked: Sequence[Path],
+        environments: tuple[str, ...],
+        live: Collection[str] = (),
     ) -> None:
         self.catalogue = catalogue
         self.project = catalogue.project
         self.checked = frozenset(checked)
         self.environments = environments
+        self.live = live
+        """The environments in which something is live."""
         self._shaped: dict[Path, Shaped] = {}
         self._drafts: dict[tuple[str, str], list[Path]] = {}
         self._names: dict[str, list[str]] = {}
@@ -53,7 +60,7 @@ class ConfigSet:
         """The files that give a config of a kind this name, drafts before all others."""
         if drafts := self._drafts.get(_key(kind, name)):
             return drafts
-        if kind == "integration":
+        if KINDS[kind].single:
             return self.catalogue.paths(kind)
         return self.catalogue.paths_named(kind, name)
 
@@ -80,8 +87,8 @@ class ConfigSet:
 
 
 def _key(kind: str, name: str) -> tuple[str, str]:
-    """There is one integration config, whatever it is called."""
-    return kind, "integration" if kind == "integration" else name
+    """Of a kind with one file there is one config, whatever it is called."""
+    return kind, kind if KINDS[kind].single else name
 
 
 class EnvironmentView:

@@ -10,11 +10,14 @@ from dataclasses import dataclass
 from importlib import import_module
 from typing import Any, cast
 
-ENVIRONMENTS = ("development", "test", "production")
-"""Every config can have other settings for each of these, under `environments:`."""
+STANDARD_ENVIRONMENTS = ("development", "test", "production")
+"""The environments of a project that has no configs/environments.yaml."""
 
 DEFAULT_ENVIRONMENT = "development"
-"""The environment when none is named."""
+"""The environment when none is named: every project has it, and it reads the drafts."""
+
+HEADER_KEYS = ("name", "environments")
+"""The keys that every config that can be deployed has beside its settings."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -22,13 +25,28 @@ class Kind:
     """One kind of config."""
 
     name: str
-    """The folder under configs/ that its files lie in, and the name of its schema."""
+    """The folder under configs/ that its files lie in, or its one file; and its schema."""
     noun: str
     """What a message calls one config of it."""
     title: str
     """What one file of it is, in a few words."""
     settings: str
     """The name of the settings class, in the module that is called like the kind."""
+    single: bool = False
+    """Whether it has one file, configs/KIND.yaml, instead of a folder."""
+    deployable: bool = True
+    """Whether its configs are deployed, with an overlay for each environment; else every command
+    reads the file in configs/."""
+
+    @property
+    def header_keys(self) -> tuple[str, ...]:
+        """The keys of its files that are not settings."""
+        return HEADER_KEYS if self.deployable else ()
+
+    @property
+    def place(self) -> str:
+        """Where its configs lie."""
+        return f"configs/{self.name}.yaml" if self.single else f"configs/{self.name}/"
 
     @property
     def settings_class(self) -> type[Any]:
@@ -80,6 +98,15 @@ KINDS: Mapping[str, Kind] = {
             noun="integration",
             title="How the models work together: fallback, routing, budgets, alerts",
             settings="Integration",
+            single=True,
+        ),
+        Kind(
+            name="environments",
+            noun="declaration of environments",
+            title="The environments of the project: what each inherits, and which are protected",
+            settings="ProjectEnvironments",
+            single=True,
+            deployable=False,
         ),
     )
 }

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Sequence
+from dataclasses import replace
+from functools import cached_property
 from pathlib import Path
 
+from modelyard.configs.environments import STANDARD, DeclaredEnvironments
 from modelyard.configs.kinds import KINDS
+from modelyard.configs.reading.declared import read_declared
 from modelyard.configs.reading.document import (
     SUFFIXES,
     Document,
@@ -25,7 +29,8 @@ from modelyard.core.errors import (
 )
 from modelyard.core.layout import Project, find_project
 
-_FOLDERS = [kind for kind in KINDS if kind != "integration"]
+_FOLDERS = [kind.name for kind in KINDS.values() if not kind.single]
+_SINGLE = [kind.name for kind in KINDS.values() if kind.single]
 
 
 class ConfigCatalogue:
@@ -35,19 +40,42 @@ class ConfigCatalogue:
         self.project = project
         self._read: dict[Path, Document | ModelyardError] = {}
         self._named: dict[str, dict[str, list[Path]]] = {}
+        self._replacement: Path | None = None
+
+    @cached_property
+    def environments(self) -> DeclaredEnvironments:
+        """The environments of the project; `problems` says what is wrong with their declaration."""
+        paths = [self._replacement] if self._replacement else self.paths("environments")
+        if not paths:
+            return STANDARD
+        try:
+            document = inspect_document(paths[0], shown=self.project.show(paths[0]))
+        except ModelyardError as error:
+            whole = Diagnostic(message=error.message, where=error.where, hint=error.hint)
+            return replace(STANDARD, problems=error.problems or (whole,))
+        return read_declared(document)
+
+    def replace_environments(self, path: Path) -> None:
+        """Take the environments from another file; call it before any config is read."""
+        self._replacement = path
 
     def paths(self, kind: str | None = None) -> list[Path]:
         """The files of a kind, or of all kinds, in the order of their names."""
         if kind is None:
             return [path for name in KINDS for path in self.paths(name)]
-        if kind == "integration":
-            candidates = [self.project.configs / f"integration{suffix}" for suffix in SUFFIXES]
+        if kind in _SINGLE:
+            candidates = [self.project.configs / f"{kind}{suffix}" for suffix in SUFFIXES]
             return [path for path in candidates if os.path.lexists(path)]
         folder = self.project.configs / kind
         if not folder.is_dir():
             return []
         found = (path for path in folder.iterdir() if is_config_name(path.name))
         return sorted(found, key=lambda path: path.name)
+
+    def deployable_paths(self) -> list[Path]:
+        """The files of every kind that is deployed."""
+        kinds = (kind.name for kind in KINDS.values() if kind.deployable)
+        return [path for kind in kinds for path in self.paths(kind)]
 
     def read(self, path: Path) -> Document:
         """The document of one file. Raises ModelyardError, each time, when it cannot be read."""
@@ -62,7 +90,9 @@ class ConfigCatalogue:
         """
         if path not in self._read:
             try:
-                self._read[path] = inspect_document(path, shown=self.project.show(path))
+                self._read[path] = inspect_document(
+                    path, shown=self.project.show(path), environments=self.environments
+                )
             except ModelyardError as error:
                 self._read[path] = error
         found = self._read[path]
@@ -151,7 +181,7 @@ class GivenConfigs(ConfigCatalogue):
         self._given: dict[str, list[Path]] = {}
         for given in paths:
             for path in configs_below(given) if given.is_dir() else [given]:
-                self._given.setdefault(_kind_name(path), []).append(path)
+                self._given.setdefault(kind_name(path), []).append(path)
 
     def paths(self, kind: str | None = None) -> list[Path]:
         """The given files of a kind, or of all kinds."""
@@ -160,7 +190,7 @@ class GivenConfigs(ConfigCatalogue):
         return self._given.get(kind, [])
 
 
-def _kind_name(path: Path) -> str:
+def kind_name(path: Path) -> str:
     """The kind of a file, or an empty text when it has none."""
     try:
         return kind_of(path, str(path)).name
@@ -225,7 +255,7 @@ def configs_below(folder: Path) -> Iterator[Path]:
         )
         for name in sorted((*names, *called)):
             path = Path(place, name)
-            if is_config_name(name) and _kind_name(path):
+            if is_config_name(name) and kind_name(path):
                 yield path
 
 
@@ -252,10 +282,11 @@ def _why_unread(parts: tuple[str, ...]) -> tuple[str, str] | None:
     """Why the file at this path below configs/ is not read, and what to do; None if it is read."""
     folder, name = parts[0], parts[-1]
     if len(parts) == 1:
-        if Path(name).stem == "integration" and is_config_name(name):
+        if Path(name).stem in _SINGLE and is_config_name(name):
             return None
-        near = did_you_mean(name.lower(), ["integration.yaml"])
-        message = f"beside the folders of the kinds only integration.yaml is read{near}"
+        files = [f"{kind}.yaml" for kind in _SINGLE]
+        near = did_you_mean(name.lower(), files)
+        message = f"beside the folders of the kinds only {' and '.join(files)} are read{near}"
         return message, "put it into configs/KIND/, or out of configs/"
     if folder not in _FOLDERS:
         near = did_you_mean(folder.lower(), _FOLDERS)

@@ -8,14 +8,17 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any, cast
 
-from modelyard.configs.kinds import ENVIRONMENTS, KINDS, Kind
+from modelyard.configs.environments import (
+    ENVIRONMENTS_FILE,
+    STANDARD,
+    DeclaredEnvironments,
+    did_you_mean_environment,
+)
+from modelyard.configs.kinds import KINDS, Kind
 from modelyard.configs.kinds.parts import NAME_PATTERN
-from modelyard.core.errors import Diagnostic, InvalidInput, KeyPath, ProblemsFound, did_you_mean
+from modelyard.core.errors import Diagnostic, InvalidInput, KeyPath, ProblemsFound
 from modelyard.settings.converters import Where
 from modelyard.settings.yaml_files import YamlSource, inspect_yaml
-
-HEADER_KEYS = ("name", "environments")
-"""Keys that every kind has beside its settings."""
 
 SUFFIXES = (".yaml", ".yml")
 _SCHEMA_LINE = re.compile(r"#\s*yaml-language-server:\s*\$schema=\S*?(\w+)\.json")
@@ -36,6 +39,8 @@ class Document:
     """What other configs call it: `name:`, else the file's name without `_config`."""
     source: YamlSource
     """What it says, and where."""
+    environments: DeclaredEnvironments = STANDARD
+    """The environments that it can have overlays for."""
     problems: tuple[Diagnostic, ...] = ()
     """What is wrong with its YAML, its name and its environments; empty but from inspect_document.
     """
@@ -44,13 +49,14 @@ class Document:
 
     @property
     def label(self) -> str:
-        """KIND/NAME, as `models deploy-config` takes it; `integration` for the one of that kind."""
-        kind = self.kind.name
-        return kind if kind == "integration" else f"{kind}/{self.name}"
+        """KIND/NAME, as `models deploy-config` takes it; of a kind with one file only KIND."""
+        return self.kind.name if self.kind.single else f"{self.kind.name}/{self.name}"
 
     @property
     def overlays(self) -> Mapping[str, Any]:
-        """What it says otherwise for an environment, by environment."""
+        """What it says otherwise for an environment, by environment; nothing inherited."""
+        if not self.kind.deployable:
+            return {}
         overlays = self.source.value.get("environments") or {}
         if not self.problems:
             return cast(Mapping[str, Any], overlays)
@@ -59,10 +65,16 @@ class Document:
         return {
             environment: overlay
             for environment, overlay in overlays.items()
-            if environment in ENVIRONMENTS
+            if environment in self.environments.declared
             and (overlay is None or isinstance(overlay, dict))
             and ("environments", environment) not in self.doubtful
         }
+
+    def layers(self, environment: str | None) -> dict[str, Mapping[str, Any]]:
+        """The overlays that hold in an environment, the lowest first: those inherited, its own."""
+        lineage = self.environments.lineage(environment) if environment else ()
+        found = ((name, self.overlays.get(name)) for name in lineage)
+        return {name: overlay for name, overlay in found if overlay}
 
     def refuse_problems(self) -> None:
         """Raises ProblemsFound when there are any."""
@@ -82,17 +94,30 @@ class Resolved:
     """How a number with an exponent is written at a key path; None where there is none."""
 
 
-def load_document(path: Path, *, shown: str | None = None, kind: str | None = None) -> Document:
+def load_document(
+    path: Path,
+    *,
+    shown: str | None = None,
+    kind: str | None = None,
+    environments: DeclaredEnvironments = STANDARD,
+) -> Document:
     """Read one config file; `shown` is how errors call it, `kind` what it is when that is known.
 
+    `environments` are those that it can have overlays for.
     Raises ModelyardError when it cannot be read, is not YAML, or is no mapping.
     """
-    document = inspect_document(path, shown=shown, kind=kind)
+    document = inspect_document(path, shown=shown, kind=kind, environments=environments)
     document.refuse_problems()
     return document
 
 
-def inspect_document(path: Path, *, shown: str | None = None, kind: str | None = None) -> Document:
+def inspect_document(
+    path: Path,
+    *,
+    shown: str | None = None,
+    kind: str | None = None,
+    environments: DeclaredEnvironments = STANDARD,
+) -> Document:
     """Read as much of a config file as is possible; what is wrong with it is in `problems`.
 
     Raises ModelyardError when nothing could be read, or when it is no mapping.
@@ -108,16 +133,19 @@ def inspect_document(path: Path, *, shown: str | None = None, kind: str | None =
             f"{source.name} is not valid",
             [Diagnostic(message=message, where=source.where(), code="not-a-mapping")],
         )
-    wrong = tuple(_header_problems(source))
+    wrong = tuple(_header_problems(source, environments)) if found.deployable else ()
     if (other := _other_schema(source, found)) is not None:
         source = replace(source, warnings=(*source.warnings, other))
     doubtful = source.doubtful.union(problem.path for problem in wrong)
-    given = source.value.get("name") if ("name",) not in doubtful else None
+    given = source.value.get("name") if "name" in found.header_keys else None
+    if ("name",) in doubtful:
+        given = None
     return Document(
         path=path,
         kind=found,
         name=given or config_name(path),
         source=source,
+        environments=environments,
         problems=(*source.problems, *wrong),
         doubtful=doubtful,
     )
@@ -163,10 +191,11 @@ def _head(path: Path, size_bytes: int) -> str:
 
 def kind_of(path: Path, shown: str) -> Kind:
     """The kind of a file: by its folder, else by the schema that its first lines name."""
-    if path.stem == "integration" and path.suffix in SUFFIXES:
-        return KINDS["integration"]
     if path.absolute().parent.name in KINDS:
         return KINDS[path.absolute().parent.name]
+    named_like = KINDS.get(path.stem) if path.suffix in SUFFIXES else None
+    if named_like is not None and named_like.single:
+        return named_like
     if path.exists() and not path.is_file():  # a pipe would never end
         what = "is a folder" if path.is_dir() else "is no regular file"
         raise InvalidInput(f"{what}, so it is no config", where=shown)
@@ -190,30 +219,43 @@ def kind_of(path: Path, shown: str) -> Kind:
     )
 
 
-def _header_problems(source: YamlSource) -> Iterator[Diagnostic]:
+def _header_problems(
+    source: YamlSource, environments: DeclaredEnvironments
+) -> Iterator[Diagnostic]:
     """What is wrong with the name and the environments, but for what is doubtful already."""
-    for path, message, code in _wrong_headers(source.value):
-        if path not in source.doubtful:
-            yield Diagnostic(message=message, where=source.where(path), code=code, path=path)
+    for wrong in (*_wrong_name(source.value), *_wrong_overlays(source.value, environments)):
+        if wrong.path not in source.doubtful:
+            yield replace(wrong, where=source.where(wrong.path))
 
 
-def _wrong_headers(values: Mapping[str, Any]) -> Iterator[tuple[KeyPath, str, str]]:
+def _wrong_name(values: Mapping[str, Any]) -> Iterator[Diagnostic]:
     name = values.get("name")
     if name is not None and not (isinstance(name, str) and re.fullmatch(NAME_PATTERN, name)):
         message = f"'name' must be a name such as 'code_analysis', not {name!r}"
-        yield ("name",), message, "wrong-form"
+        yield Diagnostic(message=message, code="wrong-form", path=("name",))
+
+
+def _wrong_overlays(
+    values: Mapping[str, Any], environments: DeclaredEnvironments
+) -> Iterator[Diagnostic]:
     overlays = values.get("environments")
     if overlays is not None and not isinstance(overlays, dict):
-        message = f"'environments' must be a mapping of {', '.join(ENVIRONMENTS)}"
-        yield ("environments",), message, "wrong-type"
+        message = f"'environments' must be a mapping of {', '.join(environments.names)}"
+        yield Diagnostic(message=message, code="wrong-type", path=("environments",))
         return
     for environment, overlay in (overlays or {}).items():
         path = ("environments", environment)
-        if environment not in ENVIRONMENTS:
-            near = did_you_mean(environment, ENVIRONMENTS)
-            yield path, f"unknown environment '{environment}'{near}", "unknown-key"
+        if environment not in environments.declared and not environments.problems:
+            near = did_you_mean_environment(environment, environments.names)
+            yield Diagnostic(
+                message=f"unknown environment '{environment}'{near}",
+                hint=f"{ENVIRONMENTS_FILE} declares the environments",
+                code="unknown-key",
+                path=path,
+            )
         elif overlay is not None and not isinstance(overlay, dict):
-            yield path, f"'environments.{environment}' must be a mapping", "wrong-type"
+            message = f"'environments.{environment}' must be a mapping"
+            yield Diagnostic(message=message, code="wrong-type", path=path)
 
 
 def resolve(document: Document, environment: str | None = None) -> Resolved:
@@ -222,14 +264,16 @@ def resolve(document: Document, environment: str | None = None) -> Resolved:
     Mappings are merged key by key; a list or a single value replaces the one below it.
     """
     source = document.source
-    values = {key: value for key, value in source.value.items() if key not in HEADER_KEYS}
-    overlay = document.overlays.get(environment) if environment else None
-    if overlay:
+    header = document.kind.header_keys
+    values = {key: value for key, value in source.value.items() if key not in header}
+    layers = document.layers(environment)
+    for overlay in layers.values():
         values = _merge(values, overlay)
+    tops: list[KeyPath] = [*(("environments", name) for name in reversed(layers)), ()]
 
     def written(path: KeyPath) -> str | None:
-        overlaid = source.exponents.get(("environments", environment or "", *path))
-        return overlaid or source.exponents.get(path)
+        found = (source.exponents.get((*top, *path)) for top in tops)
+        return next(filter(None, found), None)
 
     return Resolved(
         values=values,
@@ -241,15 +285,19 @@ def resolve(document: Document, environment: str | None = None) -> Resolved:
 def written_where(document: Document, environment: str | None) -> Callable[[KeyPath], str]:
     """Returns `file:line:col` of the value that is effective in an environment, by key path."""
     source = document.source
-    if environment is None or not document.overlays.get(environment):
+    layers = document.layers(environment)
+    if not layers:
         return source.where
 
     def where(path: KeyPath) -> str:
-        above: KeyPath = ("environments", environment, *path)
-        depth = _known_depth(source.value, above) - 2
-        # An overlay that only has the value's group says nothing of a value that is set below it.
-        overlaid = depth > 0 and depth >= _known_depth(source.value, path)
-        return source.where(above if overlaid else path)
+        written, known = path, _known_depth(source.value, path)
+        for name in layers:
+            above: KeyPath = ("environments", name, *path)
+            depth = _known_depth(source.value, above) - 2
+            # An overlay that only has the value's group says nothing of a value set below it.
+            if depth > 0 and depth >= known:
+                written, known = above, depth
+        return source.where(written)
 
     return where
 

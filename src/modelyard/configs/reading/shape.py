@@ -11,7 +11,6 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Any
 
-from modelyard.configs.kinds import ENVIRONMENTS
 from modelyard.configs.reading.document import Document, resolve
 from modelyard.core.errors import Diagnostic, KeyPath
 from modelyard.settings.build import build_settings, build_valid_part, rebuild_settings
@@ -34,18 +33,24 @@ class Shaped:
     """By environment, what was left out of these: no finding may follow from its absence."""
 
 
-def check_shape(document: Document, environments: tuple[str, ...] = ENVIRONMENTS) -> Shaped:
-    """Build the settings of a document: without an overlay, and with that of each environment."""
+def check_shape(document: Document, environments: tuple[str, ...] | None = None) -> Shaped:
+    """Build the settings of a document: without an overlay, and with those of each environment.
+
+    Without `environments`, of every one that is declared.
+    """
+    if environments is None:
+        environments = document.environments.names
     settings_class = document.kind.settings_class
     own = resolve(document)
     base, problems = build_settings(settings_class, own.values, own.where, written=own.written)
     settings: dict[str, Any] = {}
     for environment in environments:
         built = base
-        if overlay := document.overlays.get(environment):
+        if layers := document.layers(environment):
             merged = resolve(document, environment)
+            keys = dict.fromkeys(key for overlay in layers.values() for key in overlay)
             built, wrong = rebuild_settings(
-                settings_class, base, merged.values, overlay, merged.where, merged.written
+                settings_class, base, merged.values, keys, merged.where, merged.written
             )
             problems += wrong
         if built is not None:
@@ -55,8 +60,8 @@ def check_shape(document: Document, environments: tuple[str, ...] = ENVIRONMENTS
     partly: dict[str, Any] = {}
     doubtful: dict[str, frozenset[KeyPath]] = {}
     for environment in environments:
-        top = ("environments", environment)
-        doubts = {path[2:] if path[:2] == top else path for path in document.doubtful}
+        tops = {("environments", name) for name in document.layers(environment)}
+        doubts = {path[2:] if path[:2] in tops else path for path in document.doubtful}
         values = resolve(document, environment).values
         built, doubtful[environment] = build_valid_part(settings_class, values, doubts)
         if built is not None:
