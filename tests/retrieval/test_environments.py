@@ -318,7 +318,7 @@ def test_known_vectors_are_used_without_the_cache(texts: Texts) -> None:
         path.unlink()
     assert texts.update(dry_run=True).embedded == 0
     done = texts.update()
-    assert (done.built, done.embedded, done.from_cache) == ("there was none", 0, 6)
+    assert (done.built, done.embedded, done.from_cache) == ("other chunking", 0, 6)
     assert texts.embedded() == embedded
     for path in texts.project.local_state.glob("embedding-cache.db*"):
         path.unlink()
@@ -385,7 +385,26 @@ def test_a_former_index_of_other_chunking_is_chunked_again_with_its_vectors(
         path.unlink()
     texts.edit("chunk_tokens: 40", "chunk_tokens: 41")
     done = texts.update()
-    assert (done.built, done.from_cache) == ("there was none", 6)
+    assert (done.built, done.from_cache) == ("other chunking", 6)
+    assert texts.embedded() == embedded
+
+
+def test_other_rules_for_secrets_rebuild_the_indexes_that_hide_them(
+    texts: Texts, former: Path
+) -> None:
+    with closing(sqlite3.connect(former)) as connection:
+        connection.execute("DELETE FROM meta WHERE key = 'redaction'")
+        connection.commit()
+    embedded = texts.embedded()
+    assert texts.found() == {"docs/adapters.md", "docs/bases.md"}
+    assert texts.update(dry_run=True).built == "other rules for secrets"
+    texts.edit("chunker: markdown", "chunker: markdown\n    redact: false")
+    done = texts.update()
+    assert (done.built, done.embedded) == ("other chunking", 0), "redact is part of it"
+    with closing(sqlite3.connect(texts.index().path)) as connection:
+        connection.execute("UPDATE meta SET value = 1 WHERE key = 'redaction'")
+        connection.commit()
+    assert texts.update().unchanged, "nothing is hidden there"
     assert texts.embedded() == embedded
 
 

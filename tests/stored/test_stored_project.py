@@ -521,33 +521,41 @@ def test_each_kind_of_file_is_found(
     assert first["facts"]
 
 
-def test_the_stored_indexes_are_current(project: Path, result: Result) -> None:
-    found = result("embeddings", "status", "--max-age", "0 s")["domains"]
+def test_the_stored_indexes_hold_their_files_and_are_to_be_updated_once(
+    project: Path, result: Result
+) -> None:
+    """Since then more secrets are known, which an index must not hold."""
+    found = result("embeddings", "status", "--max-age", "0 s", code=4)["domains"]
     assert [(one["domain"], one["state"]) for one in found] == [
-        (name, "current") for name in DOMAINS
+        (name, "outdated") for name in DOMAINS
     ]
-    assert [one["reason"] for one in found] == [None, None, None]
+    assert {one["reason"] for one in found} == {"other rules for secrets"}
     assert [one["files"] for one in found] == [2, 1, 1]
+    assert [len([*one["new"], *one["changed"], *one["gone"]]) for one in found] == [0, 0, 0]
+    result("update-embeddings")
+    found = result("embeddings", "status", "--max-age", "0 s")["domains"]
+    assert [(one["state"], one["files"]) for one in found] == [
+        ("current", files) for files in (2, 1, 1)
+    ]
 
 
 def test_an_update_without_changes_embeds_nothing(project: Path, result: Result) -> None:
-    for _ in range(2):
+    for built in ("other rules for secrets", None):
         found = result("update-embeddings")["domains"]
         assert [one["domain"] for one in found] == DOMAINS
         for one in found:
-            assert one["unchanged"]
-            assert (one["built"], one["embedded"]) == (None, 0)
+            assert one["unchanged"] == (built is None)
+            assert (one["built"], one["embedded"]) == (built, 0)
 
 
 def test_the_stored_indexes_are_taken_over_by_the_environments_that_have_them(
     project: Path, result: Result
 ) -> None:
-    """They were one file for all environments; nothing is embedded, cache or not."""
+    """They were one file for all environments; their vectors are used, cache or not."""
     (project / ".models" / "embedding-cache.db").unlink()
     stored = [f"models/embeddings/{name}.index" for name in DOMAINS]
     assert result("update-embeddings", "--dry-run")["removed"] == sorted(stored)
     done = result("update-embeddings")
-    assert [one["taken_over"] for one in done["domains"]] == stored
     assert [one["embedded"] for one in done["domains"]] == [0, 0, 0]
     assert done["removed"] == sorted(stored)
     for environment in ("development", "test"):
@@ -561,7 +569,7 @@ def test_files_with_other_times_of_change_are_the_same_files(project: Path, resu
         os.utime(path)
     found = result("search", "roll back an adapter")
     assert {one["state"] for one in found["results"]} == {"same"}
-    assert [one["state"] for one in result("embeddings", "status")["domains"]] == ["current"] * 3
+    assert [one["changed"] for one in result("embeddings", "status")["domains"]] == [[], [], []]
     assert [one["embedded"] for one in result("update-embeddings")["domains"]] == [0, 0, 0]
 
 
@@ -569,8 +577,7 @@ def test_an_edited_file_embeds_only_what_changed(project: Path, result: Result) 
     handbook = project / "docs" / "handbook.md"
     handbook.write_text(handbook.read_text().replace("is run", "is kept"))
     (found,) = result("update-embeddings", "--domain", "handbook")["domains"]
-    assert (found["built"], found["embedded"]) == (None, 1)
-    assert found["files"]["changed"] == 1
+    assert (found["files"]["added"], found["embedded"]) == (2, 1)
 
 
 def test_an_index_that_is_gone_is_built_from_the_stored_cache(
@@ -625,7 +632,7 @@ def test_a_project_on_a_read_only_disk_is_read(
         assert len(result("deployments")) == 7
         assert result("switch-config", "--undo", "--dry-run")["changes"]
         assert result("search", "roll back an adapter")["results"][0]["state"] == "same"
-        assert {one["state"] for one in result("embeddings", "status")["domains"]} == {"current"}
+        assert {one["files"] for one in result("embeddings", "status")["domains"]} == {1, 2}
         again = ("fine-tune", "--config", "experiments/flowers/spec.yaml", "--dry-run")
         assert result(*again)["would"]["action"] == "nothing"
         monkeypatch.chdir(tmp_path)

@@ -91,7 +91,9 @@ class IndexMeta:
     chunking: str
     """Digest of the chunking settings."""
     terms: int
-    """Version of the rules by which its texts were split into terms; `terms.TERMS_VERSION`."""
+    """Version of the rules by which its texts were split into terms: `terms.TERMS_VERSION`."""
+    redaction: int
+    """Version of the rules by which secrets were found: `secrets.detection.RULES_VERSION`."""
     identity: str
     """Random, drawn when the file was built; kept until another file replaces it."""
     snapshot: int
@@ -359,7 +361,9 @@ def read_meta(connection: sqlite3.Connection, path: Path) -> IndexMeta:
             encoder=found["encoder"],
             dimensions=int(found["dimensions"]),
             chunking=found["chunking"],
-            terms=int(found.get("terms", 1)),  # indexes of 2026-11 do not say it
+            # Indexes of 2026-11 do not say these.
+            terms=int(found.get("terms", 1)),
+            redaction=int(found.get("redaction", 1)),
             identity=found["identity"],
             snapshot=int(found["snapshot"]),
             built_at=found["built_at"],

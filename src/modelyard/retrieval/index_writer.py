@@ -35,6 +35,7 @@ from modelyard.retrieval.index_file import (
     refuse_folder,
 )
 from modelyard.retrieval.terms import TERMS_VERSION, index_terms
+from modelyard.secrets.detection import RULES_VERSION
 
 _CACHE_KIB = 64 * 1024
 
@@ -202,6 +203,7 @@ def build_beside(
             "dimensions": dimensions,
             "chunking": chunking,
             "terms": TERMS_VERSION,
+            "redaction": RULES_VERSION,
             "identity": _new_identity(),
             "snapshot": 1,
             "built_at": now,

@@ -26,8 +26,8 @@ from modelyard.core.layout import Project
 from modelyard.deployments.running import running_settings
 
 CHUNKING_VERSION = 3
-"""Increased when files are split or redacted differently: indexes are then rebuilt in their place,
-and the old ones answer until then."""
+"""Increased when files are split differently: indexes are then rebuilt in their place, and the old
+ones answer until then."""
 
 _DECISIVE_SETTINGS = ("chunker", "chunk_tokens", "max_file_size_bytes", "redact")
 _DECISIVE_ENCODER = (

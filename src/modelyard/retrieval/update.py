@@ -92,9 +92,13 @@ def _update(job: UpdateJob, *, rebuild: bool, check: bool) -> None:
     origin = Origin(path=job.index.path, known=known)
     if rebuild:
         update.built = _ASKED_FOR
-    elif update.built == _NONE_YET and (other := find_origin(job, check=check)):
-        origin, update.built = other, None
-        update.taken_over = job.project.show(origin.path)
+    elif update.built == _NONE_YET:
+        other, outdated = find_origin(job, check=check)
+        if other is not None:
+            origin, update.built = other, None
+            update.taken_over = job.project.show(origin.path)
+        elif outdated is not None:
+            update.built = outdated
     known = origin.known
     sizes = {path: (file.size_bytes, file.mtime_ns) for path, file in known.items()}
     sources = find_sources(job.project, job.index, known=sizes)

@@ -18,6 +18,7 @@ from modelyard.retrieval.index_file import IndexedFile, IndexMeta, open_index
 from modelyard.retrieval.indexes import SearchIndex
 from modelyard.retrieval.terms import TERMS_VERSION
 from modelyard.retrieval.updating.job import UpdateJob
+from modelyard.secrets.detection import RULES_VERSION
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -30,22 +31,28 @@ class Origin:
     """The files in it, by path."""
 
 
-def find_origin(job: UpdateJob, *, check: bool) -> Origin | None:
-    """The newest index of other settings that only differs in which files it has; None: no such.
+def find_origin(job: UpdateJob, *, check: bool) -> tuple[Origin | None, str | None]:
+    """The newest other file of an index that has no own, and only differs in which files it has.
 
+    Without one, also why the newest cannot be begun with; None: there is none, or it is damaged.
     check: pass over one whose pages do not fit together.
     """
-    newest: tuple[str, Path] | None = None
+    fitting: list[tuple[str, Path]] = []
+    outdated: list[tuple[str, str]] = []
     for path in _other_files(job.index):
         with suppress(ModelyardError), open_index(path) as reader:
-            if why_outdated(job.index, reader.meta, known_fingerprint(job)) is None:
-                if check:
-                    reader.check(pages_only=True)
-                newest = max(newest or ("", path), (reader.meta.updated_at, path))
-    if newest is None:
-        return None
-    with open_index(newest[1]) as reader:
-        return Origin(path=newest[1], known={file.path: file for file in reader.files()})
+            if check:
+                reader.check(pages_only=True)
+            reason = why_outdated(job.index, reader.meta, known_fingerprint(job))
+            if reason is None:
+                fitting.append((reader.meta.updated_at, path))
+            else:
+                outdated.append((reader.meta.updated_at, reason))
+    if not fitting:
+        return None, max(outdated)[1] if outdated else None
+    _, newest = max(fitting)
+    with open_index(newest) as reader:
+        return Origin(path=newest, known={file.path: file for file in reader.files()}), None
 
 
 def known_fingerprint(job: UpdateJob) -> str | None:
@@ -66,6 +73,8 @@ def why_outdated(index: SearchIndex, meta: IndexMeta, fingerprint: str | None) -
         return "other dimensions"
     if meta.chunking != index.chunking:
         return "other chunking"
+    if index.settings.redact and meta.redaction != RULES_VERSION:
+        return "other rules for secrets"
     return "other terms" if meta.terms != TERMS_VERSION else None
 
 
