@@ -89,7 +89,7 @@ def run_process(command: Sequence[str], folder: Path, **environment: str) -> tup
         while process.poll() is None:
             try:
                 family = [watched, *watched.children(recursive=True)]
-                peak = max(peak, sum(one.memory_info().rss for one in family))
+                peak = max(peak, sum(item.memory_info().rss for item in family))
             except psutil.Error:
                 pass
             time.sleep(0.1)
@@ -138,12 +138,12 @@ def run_modelyard(job: Job, folder: Path) -> Measured:
     ended = [json.loads(line)["elapsed_s"] for line in lines]
     trained_s = ended[-1]
     rows_per_s = (len(ended) - STEADY_AFTER) * ROWS_PER_STEP / (ended[-1] - ended[STEADY_AFTER - 1])
-    loss = judge(job, folder / "models/versions/bench/1")
+    loss = evaluate(job, folder / "models/versions/bench/1")
     return Measured(rows_per_s, wall_s, wall_s - trained_s, peak, loss)
 
 
 def run_trl(job: Job, folder: Path) -> Measured:
-    """`trl sft` with both cores; its launcher takes one unless it is told otherwise."""
+    """`trl sft` with both cores; its launcher takes one unless it is set otherwise."""
     write_rows(folder / "data/train.jsonl", job.train, prompt_completion=True)
     threads = str(torch.get_num_threads())
     command = f"""
@@ -158,14 +158,15 @@ def run_trl(job: Job, folder: Path) -> Measured:
     output, wall_s, peak = run_process(command, folder, OMP_NUM_THREADS=threads)
     runtime_s = logged(output, "train_runtime")
     rows_per_s = logged(output, "train_samples_per_second")
-    loss = judge(job, folder / "out")
+    loss = evaluate(job, folder / "out")
     return Measured(rows_per_s, wall_s, wall_s - runtime_s, peak, loss)
 
 
 def run_llamafactory(job: Job, folder: Path, home: Path) -> Measured:
     """`llamafactory-cli train` with bf16, its fastest setting on a CPU."""
     rows = [
-        {"instruction": one.first_question, "input": "", "output": one.answer} for one in job.train
+        {"instruction": item.first_question, "input": "", "output": item.answer}
+        for item in job.train
     ]
     (folder / "data").mkdir()
     (folder / "data/rows.json").write_text(json.dumps(rows))
@@ -182,7 +183,7 @@ def run_llamafactory(job: Job, folder: Path, home: Path) -> Measured:
     output, wall_s, peak = run_process(command, folder)
     runtime_s = logged(output, "train_runtime")
     rows_per_s = logged(output, "train_samples_per_second")
-    return Measured(rows_per_s, wall_s, wall_s - runtime_s, peak, judge(job, folder / "out"))
+    return Measured(rows_per_s, wall_s, wall_s - runtime_s, peak, evaluate(job, folder / "out"))
 
 
 def logged(output: str, name: str) -> float:
@@ -196,19 +197,19 @@ def logged(output: str, name: str) -> float:
     return value
 
 
-def judge(job: Job, adapter: Path) -> float:
+def evaluate(job: Job, adapter: Path) -> float:
     """Loss of held-out rows under a saved adapter, measured the same way for all."""
     engine = Engine.load(job.base, adapter, machine=probe_machine(), precision="fp32")
     engine.tokenizer = ChatTokenizer.load(job.base.path)
     losses = engine.row_losses(job.evaluation)
-    return sum(one.total for one in losses) / sum(one.tokens for one in losses)
+    return sum(loss.total for loss in losses) / sum(loss.tokens for loss in losses)
 
 
 def write_rows(path: Path, rows: Sequence[Conversation], *, prompt_completion: bool) -> None:
     path.parent.mkdir(parents=True, exist_ok=True)
     with path.open("w") as stream:
-        for one in rows:
-            turns = [{"role": turn.role, "content": turn.content} for turn in one.messages]
+        for item in rows:
+            turns = [{"role": turn.role, "content": turn.content} for turn in item.messages]
             row: dict[str, Any] = {"messages": turns}
             if prompt_completion:
                 row = {"prompt": turns[:-1], "completion": turns[-1:]}
@@ -216,7 +217,7 @@ def write_rows(path: Path, rows: Sequence[Conversation], *, prompt_completion: b
 
 
 def read_job(data: str, rows: int) -> Job:
-    """`rows` training rows of a dataset or of a CSV with text and category, and 128 to judge."""
+    """`rows` training and 128 evaluation rows of a dataset, or of a CSV with text and category."""
     project = find_project(Path(__file__).parent.parent)
     base = require_base(project, "smollm2-135m-instruct", progress=Silent())
     if data.endswith(".csv"):
@@ -233,7 +234,7 @@ def read_job(data: str, rows: int) -> Job:
         train, held = every[:rows], every[rows : rows + 128]
     else:
         dataset = load_dataset(project, data)
-        train = [one for one in dataset.train if len(one.messages) == 2][:rows]
+        train = [item for item in dataset.train if len(item.messages) == 2][:rows]
         held = list(dataset.evaluation)
     tokenizer = ChatTokenizer.load(base.path)
     evaluation = list(tokenize_conversations(held, tokenizer, max_length=1024).rows)
@@ -264,8 +265,8 @@ def main() -> None:
     labels = statistics.mean(int(row.trained.sum()) for row in rows)
     shape = load_base_shape(job.base.path)
     peak_gflops = max(
-        measure_matmul_gflops([torch.bfloat16], shape=one, repeats=30)[0]
-        for one in (
+        measure_matmul_gflops([torch.bfloat16], shape=item, repeats=30)[0]
+        for item in (
             (1024, shape.hidden, shape.intermediate),
             (1024, shape.intermediate, shape.hidden),
             (2048, 2048, 2048),
@@ -274,7 +275,7 @@ def main() -> None:
     print(f"{machine.describe()} · load {os.getloadavg()[0]:.2f}")
     print(
         f"{len(job.train)} rows, {job.steps} steps of {ROWS_PER_STEP}, {tokens:.0f} tokens a row, "
-        f"{labels:.0f} of them learned; bf16 matrix product at best {peak_gflops:,.0f} GFLOP/s"
+        f"{labels:.0f} of them trained; bf16 matrix product at best {peak_gflops:,.0f} GFLOP/s"
     )
     systems: dict[str, Callable[[Job, Path], Measured]] = {
         "modelyard": run_modelyard,
@@ -289,9 +290,9 @@ def main() -> None:
             if given.only and name != given.only:
                 continue
             with tempfile.TemporaryDirectory() as folder:
-                one = run(job, Path(folder))
-            found[name].append(one)
-            print(f"  {repeat + 1} {name}: {one}", file=sys.stderr, flush=True)
+                measured = run(job, Path(folder))
+            found[name].append(measured)
+            print(f"  {repeat + 1} {name}: {measured}", file=sys.stderr, flush=True)
     work = flops_per_row(job, tokens, labels)
     print(
         "| system | rows/s | tokens/s | label tokens/s | start-up s | wall s | peak MB "
@@ -301,13 +302,13 @@ def main() -> None:
     for name, runs in found.items():
         if not runs:
             continue
-        speed = statistics.median(one.rows_per_s for one in runs)
+        speed = statistics.median(item.rows_per_s for item in runs)
         print(
             f"| {name} | {speed:.2f} | {speed * tokens:,.0f} | {speed * labels:,.0f} "
-            f"| {statistics.median(one.startup_s for one in runs):.1f} "
-            f"| {statistics.median(one.wall_s for one in runs):.1f} "
-            f"| {max(one.peak_bytes for one in runs) / 1e6:,.0f} "
-            f"| {statistics.median(one.eval_loss for one in runs):.3f} "
+            f"| {statistics.median(item.startup_s for item in runs):.1f} "
+            f"| {statistics.median(item.wall_s for item in runs):.1f} "
+            f"| {max(item.peak_bytes for item in runs) / 1e6:,.0f} "
+            f"| {statistics.median(item.eval_loss for item in runs):.3f} "
             f"| {speed * work / 1e9 / peak_gflops:.0%} |"
         )
 

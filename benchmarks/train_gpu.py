@@ -74,7 +74,7 @@ def write_base(shape: str, folder: Path) -> LocalBase:
 
 
 def draw_rows(count: int, tokens: int, vocabulary: int) -> list[TokenRow]:
-    """Rows of random tokens, the second half of each learned."""
+    """Rows of random tokens, the second half of each trained."""
     chance = np.random.default_rng(0)
     return [
         TokenRow(
@@ -108,8 +108,8 @@ def measure(setting: str, base: LocalBase, rows: list[TokenRow], steps: int, per
         found = prove_fast_path(model, rows)
         proof = f"{found.gradient_difference:.3f}{'' if found.holds else ' (refused)'}"
     model.model.train()
-    learned = [one for one in model.model.parameters() if one.requires_grad]
-    optimizer = torch.optim.AdamW(learned, lr=1e-4, fused=True)
+    trained = [weight for weight in model.model.parameters() if weight.requires_grad]
+    optimizer = torch.optim.AdamW(trained, lr=1e-4, fused=True)
     startup_s = time.perf_counter() - started
     seconds = []
     for step in range(steps + WARM_UP):
@@ -119,7 +119,7 @@ def measure(setting: str, base: LocalBase, rows: list[TokenRow], steps: int, per
         begun = time.perf_counter()
         batch = model.pack(chosen).to(device)
         (model.loss_sum(batch) / len(batch.labels)).backward()
-        torch.nn.utils.clip_grad_norm_(learned, 1.0)
+        torch.nn.utils.clip_grad_norm_(trained, 1.0)
         optimizer.step()
         optimizer.zero_grad()
         if cuda:

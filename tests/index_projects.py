@@ -72,7 +72,7 @@ def make_docs(root: Path, *, chunk_tokens: int = 40) -> Docs:
 
 def files_of(docs: Docs) -> list[str]:
     """The names of all files beside the index, its own included."""
-    return sorted(one.name for one in docs.index.path.parent.iterdir())
+    return sorted(path.name for path in docs.index.path.parent.iterdir())
 
 
 def all_chunks(reader: IndexReader) -> list[IndexedChunk]:
@@ -84,7 +84,7 @@ def rows_of(index: Path) -> list[Row]:
     """All that an index says, whatever the ids: files, chunks, vectors and words."""
     with open_index(index) as reader:
         ids, matrix = reader.vectors()
-        vectors = {int(one): row.tobytes() for one, row in zip(ids, matrix, strict=True)}
+        vectors = {int(item): row.tobytes() for item, row in zip(ids, matrix, strict=True)}
         words = {
             number: (title, text)
             for number, title, text in reader._connection.execute(
@@ -92,24 +92,24 @@ def rows_of(index: Path) -> list[Row]:
                 "ON a.rowid = b.rowid"
             )
         }
-        rows: list[Row] = [("file", one.path, one.sha256) for one in reader.files()]
+        rows: list[Row] = [("file", file.path, file.sha256) for file in reader.files()]
         chunks = all_chunks(reader)
-        assert {one.id for one in chunks} == vectors.keys() == words.keys()
+        assert {chunk.id for chunk in chunks} == vectors.keys() == words.keys()
         rows += [
             (
                 "chunk",
-                one.path,
-                one.first_line,
-                one.last_line,
-                one.kind,
-                one.title,
-                one.text,
-                one.digest,
-                tuple(sorted(one.facts.items())),
-                vectors[one.id],
-                words[one.id],
+                chunk.path,
+                chunk.first_line,
+                chunk.last_line,
+                chunk.kind,
+                chunk.title,
+                chunk.text,
+                chunk.digest,
+                tuple(sorted(chunk.facts.items())),
+                vectors[chunk.id],
+                words[chunk.id],
             )
-            for one in chunks
+            for chunk in chunks
         ]
     return sorted(rows, key=repr)
 

@@ -146,12 +146,12 @@ def test_settings_data_packages_and_figures_that_differ_are_named(
         parent="demo@1",
     )
     found = diff_versions(one, other, tiny_base)
-    told = {
+    shown = {
         (change.name, str(change.before), str(change.after))
         for group in (found.spec, found.origin, found.packages, found.evaluation)
         for change in group
     }
-    assert told == {
+    assert shown == {
         ("lora.rank", "8", "16"),
         ("seed", "None", "1"),
         ("data.fingerprint", "sha256:data", "sha256:new"),

@@ -218,10 +218,10 @@ def test_gguf_holds_the_same_change_in_the_order_of_llama_cpp(
     path = tmp_path / "adapter.gguf"
     write_gguf_lora(version.path, tiny_base.path, path, name=version.name)
     reader = GGUFReader(path)
-    told = {name: reader.get_field(name).contents() for name in reader.fields if "." in name}
-    assert (told["general.type"], told["adapter.type"]) == ("adapter", "lora")
-    assert told["general.architecture"] == "llama"
-    alpha = told["adapter.lora.alpha"]
+    written = {name: reader.get_field(name).contents() for name in reader.fields if "." in name}
+    assert (written["general.type"], written["adapter.type"]) == ("adapter", "lora")
+    assert written["general.architecture"] == "llama"
+    alpha = written["adapter.lora.alpha"]
     tensors = {tensor.name: np.array(tensor.data) for tensor in reader.tensors}
     parts = {
         "self_attn.q_proj": "attn_q",

@@ -54,7 +54,7 @@ def test_verify_says_that_a_version_is_whole(
 ) -> None:
     promote_version(project, adopt(saved_adapter))
     ended = models("verify", "demo")
-    assert (ended.code, ended.out) == (0, "demo@1  whole, and fits its base\n")
+    assert (ended.code, ended.out) == (0, "demo@1  complete, and fits its base\n")
     (row,) = models("verify", "--all", "--json").value
     assert row == {"version": "demo@1", "ok": True, "problems": [], "logit_change": None}
     assert documented(row, verify.verify)
@@ -69,7 +69,10 @@ def test_verify_names_each_fault_and_ends_with_1(
     flip_last_bit(path)
     ended = models("verify", "--all")
     assert ended.code == 1
-    assert ended.out.splitlines()[:2] == ["demo@1  whole, and fits its base", "demo@2  2 problems"]
+    assert ended.out.splitlines()[:2] == [
+        "demo@1  complete, and fits its base",
+        "demo@2  2 problems",
+    ]
     assert "tokenizer.json: was changed: its SHA-256 differs from the manifest" in ended.out
     assert "error: 1 of 2 versions is not as it should be: demo@2" in ended.err
     ended = models("verify", "demo", "--all", "--json")

@@ -321,7 +321,9 @@ def test_a_version_trained_on_another_base_is_refused(
     version = register_sound(bare_project, "run-1")
     with pytest.raises(DamagedVersion) as caught:
         promote_if_allowed(bare_project, version, base=tiny_base)
-    assert any("was trained on tiny (sha256:base)" in str(one) for one in caught.value.problems)
+    assert any(
+        "was trained on tiny (sha256:base)" in str(problem) for problem in caught.value.problems
+    )
 
 
 def test_the_active_version_stays_active_without_being_evaluated(bare_project: Project) -> None:

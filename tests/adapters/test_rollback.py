@@ -40,7 +40,7 @@ def active_after(project: Project, steps: int) -> list[int]:
     return [roll_back(project, "demo").move.to_version for _ in range(steps)]
 
 
-def told(*steps: str) -> list[PointerMove]:
+def history_of(*steps: str) -> list[PointerMove]:
     """A history from words such as `1+` (promoted) and `1-` (rolled back to)."""
     history: list[PointerMove] = []
     for sequence, step in enumerate(steps, 1):
@@ -95,7 +95,7 @@ def test_rolling_back_again_goes_further_back_and_not_forth(used: Callable[..., 
 def test_the_history_is_a_stack_of_what_came_into_use(
     steps: tuple[str, ...], earlier: list[int]
 ) -> None:
-    history = told(*steps)
+    history = history_of(*steps)
     assert earlier_versions(history, history[-1].to_version) == earlier
 
 
@@ -103,7 +103,7 @@ def test_a_link_moved_by_hand_counts_as_a_promotion(used: Callable[..., Project]
     project = used(1, 2)
     replace_link(project.trained_link("demo"), project.adapter_version("demo", 1))
     assert roll_back(project, "demo").move.to_version == 2
-    assert earlier_versions(told("1+", "2+"), None) == [2, 1]
+    assert earlier_versions(history_of("1+", "2+"), None) == [2, 1]
     project.trained_link("demo").unlink()
     assert roll_back(project, "demo").move.to_version == 2
 

@@ -126,7 +126,7 @@ def test_two_revisions_and_two_environments_and_a_file_are_compared(
     capsys.readouterr()
 
     revisions = difference(models, capsys, "production@1", "production@2")
-    assert [(one["config"], one["change"]) for one in revisions["configs"]] == [
+    assert [(config["config"], config["change"]) for config in revisions["configs"]] == [
         ("language_models/good", "added"),
         ("language_models/slow", "changed"),
     ]
@@ -136,16 +136,18 @@ def test_two_revisions_and_two_environments_and_a_file_are_compared(
 
     environments = difference(models, capsys, "production", "test")
     assert (environments["before"], environments["after"]) == ("production@2", "test@1")
-    assert [(one["config"], one["change"]) for one in environments["configs"]] == [
+    assert [(config["config"], config["change"]) for config in environments["configs"]] == [
         ("language_models/good", "removed"),
         ("language_models/slow", "changed"),
     ]
     changed = environments["configs"][1]["settings"]
-    assert [one["key"] for one in changed] == ["timeout"]
+    assert [item["key"] for item in changed] == ["timeout"]
 
     file = difference(models, capsys, "production", "slow")
     assert file["after"] == f"{PLACE}/slow.yaml in production"
-    assert [(one["before"], one["after"]) for one in file["configs"][0]["settings"]] == [(7, 9)]
+    assert [
+        (setting["before"], setting["after"]) for setting in file["configs"][0]["settings"]
+    ] == [(7, 9)]
 
 
 def test_a_config_that_is_not_deployed_cannot_be_compared_with_what_is(

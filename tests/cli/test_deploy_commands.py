@@ -45,10 +45,10 @@ def documented(command: Callable[..., None], value: Any) -> bool:
     """Whether every key of a JSON result is named in the command's help."""
     if isinstance(value, dict):
         return all(
-            f'"{key}"' in (command.__doc__ or "") and documented(command, one)
-            for key, one in value.items()
+            f'"{key}"' in (command.__doc__ or "") and documented(command, item)
+            for key, item in value.items()
         )
-    return not isinstance(value, list) or all(documented(command, one) for one in value)
+    return not isinstance(value, list) or all(documented(command, item) for item in value)
 
 
 GPT4 = ("deploy-config", "language_models/gpt4_config.yaml", "--env", "production")
@@ -285,7 +285,7 @@ def test_rollback_and_history(
     assert "rollback to 1: -language_models/claude" in out
     assert "long texts" in out
     assert models("deployments", "--json") == 0
-    assert [one["revision"] for one in json.loads(capsys.readouterr().out)] == [1, 2, 3]
+    assert [load["revision"] for load in json.loads(capsys.readouterr().out)] == [1, 2, 3]
     assert models("deployments", "--env", "production") == 0
     assert "Nothing was deployed yet in production." in capsys.readouterr().out
 
@@ -378,7 +378,7 @@ def test_every_json_result_is_documented(
     assert models("deployments", "--json") == 0
     value = printed()
     assert documented(deployments, value)
-    assert [(one["revision"], one["live"]) for one in value] == [(1, True), (1, True)]
+    assert [(item["revision"], item["live"]) for item in value] == [(1, True), (1, True)]
     (place.deployed("development") / "profiles.yaml").write_text("code_analysis: balanced\n")
     assert models("deployments", "--drift", "--json") == 4
     value = printed()

@@ -133,7 +133,7 @@ def test_an_evaluation_says_how_many_answers_name_nothing(
     assert models(*words) == 0
     said = capsys.readouterr()
     assert "dense 60%, vectors of all-minilm-l6-v2" in said.out
-    assert "note: 1 of 2 answers name nothing there: docs/adapters.md:9999" in said.err
+    assert "note: 1 of 2 answers name no file there: docs/adapters.md:9999" in said.err
     assert models(*words, "--json") == 0
     (found,) = json.loads(capsys.readouterr().out)["sets"]
     assert (found["answers"], found["unknown"]) == (2, ["docs/adapters.md:9999"])

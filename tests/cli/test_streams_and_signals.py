@@ -12,7 +12,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.cli.app import main
+from modelyard.cli.app import error_boundary, main
 from modelyard.core.layout import Project
 
 MODELS = f"{sys.executable} -m modelyard"
@@ -140,3 +140,19 @@ def test_the_traceback_of_a_bug_outside_a_project_lies_in_the_cache(
     assert "as a bug would" in log.read_text()
     assert str(log) in capsys.readouterr().err
     assert set(tmp_path.iterdir()) == before
+
+
+def test_an_interrupt_while_a_class_is_created_is_an_interrupt(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    class Interrupting:
+        def __set_name__(self, owner: type, name: str) -> None:
+            raise KeyboardInterrupt
+
+    @error_boundary
+    def command() -> None:
+        type("Created", (), {"attribute": Interrupting()})  # RuntimeError in Python 3.11
+
+    with pytest.raises(SystemExit) as ended:
+        command()
+    assert (ended.value.code, capsys.readouterr().err) == (130, "interrupted\n")

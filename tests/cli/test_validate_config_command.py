@@ -211,7 +211,7 @@ def test_sarif_junit_and_github_say_the_same(
     suite = ElementTree.fromstring(capsys.readouterr().out)
     validate("--format", "github")
     commands = capsys.readouterr().out.splitlines()
-    assert [one["ruleId"] for one in results] == ["unknown-key", "wrong-unit"]
+    assert [result["ruleId"] for result in results] == ["unknown-key", "wrong-unit"]
     assert (suite.attrib["tests"], suite.attrib["failures"]) == ("3", "1")
     assert [line.startswith(f"::error file={PLACE}/wrong.yaml,line=") for line in commands] == [
         True,

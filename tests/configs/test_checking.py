@@ -119,9 +119,9 @@ def test_a_draft_outside_the_project_stands_in_for_the_config_of_its_name(
     draft = tmp_path / "drafts" / "language_models" / "second.yaml"
     draft.parent.mkdir(parents=True)
     draft.write_text(HOSTED + "fallback: first\n")
-    assert ["a cycle: second -> first -> second" in one for one in shown(check(small, draft))] == [
-        True
-    ]
+    assert [
+        "a cycle: second -> first -> second" in item for item in shown(check(small, draft))
+    ] == [True]
 
 
 def test_a_reference_to_a_broken_config_is_said_where_only_the_reference_is_checked(

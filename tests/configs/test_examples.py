@@ -30,7 +30,7 @@ NOT_IN_EXAMPLES = {
     "yaml-unreadable",
     "yaml-too-large",
     "yaml-too-many-problems",
-    "yaml-not-utf8",  # an editor would mend the file; test_checking.py writes these
+    "yaml-not-utf8",  # an editor would repair the file; test_checking.py writes these
 }
 
 

@@ -152,10 +152,10 @@ KEYS = st.one_of(
 def branches(value: Any) -> Iterator[tuple[Any, Any]]:
     """Every place in nested mappings and lists: what holds it, and its key."""
     items = value.items() if isinstance(value, dict) else enumerate(value)
-    for key, one in list(items):
+    for key, item in list(items):
         yield value, key
-        if isinstance(one, (dict, list)):
-            yield from branches(one)
+        if isinstance(item, (dict, list)):
+            yield from branches(item)
 
 
 @st.composite
@@ -230,7 +230,7 @@ def assert_judges_agree(path: Path, report: CheckReport) -> None:
         errors = [error.message for error in _validator(kind).iter_errors(values)]
         assert by_schema, f"only the schema refuses: {errors}"
     else:
-        merged = [_validator(kind).is_valid(one) for one in merged_values(path)]
+        merged = [_validator(kind).is_valid(value) for value in merged_values(path)]
         assert not (by_schema and all(merged)), f"only the class refuses: {report.findings}"
 
 
@@ -254,15 +254,15 @@ def _validator(kind: str) -> Draft7Validator:
 
 
 def unknown_keys(path: Path) -> list[str]:
-    """Keys of a file that its settings class has no field for; told without the checking code."""
+    """Keys of a file that its settings class has no field for; found without the checking code."""
     document = load_document(path)
     values = dict(document.source.value)
     header = {key: values.pop(key, None) for key in document.kind.header_keys}
     overlays = header.get("environments") or {}
     assert set(overlays) <= set(STANDARD_ENVIRONMENTS)
     found = []
-    for one in (values, *(overlay or {} for overlay in overlays.values())):
-        found += list(_unknown(one, KINDS[document.kind.name].settings_class))
+    for item in (values, *(overlay or {} for overlay in overlays.values())):
+        found += list(_unknown(item, KINDS[document.kind.name].settings_class))
     return found
 
 

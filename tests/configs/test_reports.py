@@ -185,8 +185,8 @@ def test_sarif_has_each_rule_once_and_each_finding_points_to_its_own() -> None:
     (run,) = log["runs"]
     rules = run["tool"]["driver"]["rules"]
     assert [rule["id"] for rule in rules] == ["missing", "unknown-key"]
-    assert [rules[one["ruleIndex"]]["id"] for one in run["results"]] == [
-        one["ruleId"] for one in run["results"]
+    assert [rules[result["ruleIndex"]]["id"] for result in run["results"]] == [
+        result["ruleId"] for result in run["results"]
     ]
     assert rules[1]["help"]["text"] == explain_code("unknown-key")
 
@@ -265,7 +265,7 @@ def test_a_key_of_several_lines_is_masked_on_each_of_them() -> None:
     begin, end = (f"-----{word} RSA PRIVATE KEY-----" for word in ("BEGIN", "END"))
     lines = source_lines("\n".join(["a: |", begin, *body, end, "b: 1"]))
     shown = "\n".join(line.masked for line in lines)
-    assert not any(one in shown for one in body)
+    assert not any(item in shown for item in body)
     assert lines[-1].masked == "b: 1"
 
 

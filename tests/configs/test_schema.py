@@ -74,7 +74,7 @@ def test_a_schema_is_a_schema(kind: Kind) -> None:
 def test_every_key_is_described_and_no_other_key_is_allowed(kind: Kind) -> None:
     for part in objects_in(load_schema(kind.name)):
         assert part["additionalProperties"] is False
-        assert all(one["description"] for one in part["properties"].values())
+        assert all(item["description"] for item in part["properties"].values())
 
 
 @KIND
@@ -84,8 +84,8 @@ def test_every_default_and_example_is_right(kind: Kind) -> None:
     for part in objects_in(schema):
         for property_ in part["properties"].values():
             defaults = [property_["default"]] if "default" in property_ else []
-            told = [*property_.get("examples", []), *defaults]
-            for value in told:
+            texts = [*property_.get("examples", []), *defaults]
+            for value in texts:
                 alone = {**property_, "definitions": schema["definitions"]}
                 jsonschema.Draft7Validator(alone).validate(value)
                 checked += 1
@@ -95,7 +95,7 @@ def test_every_default_and_example_is_right(kind: Kind) -> None:
 @KIND
 def test_every_default_of_the_first_level_is_that_of_the_class(kind: Kind) -> None:
     properties = load_schema(kind.name)["properties"]
-    given = {key: one["default"] for key, one in properties.items() if "default" in one}
+    given = {key: item["default"] for key, item in properties.items() if "default" in item}
     _, problems = build_settings(kind.settings_class, given, lambda path: ".".join(map(str, path)))
     assert {problem.code for problem in problems} <= {"missing"}
 

@@ -52,7 +52,9 @@ def test_drift_masks_a_secret_that_was_added_by_hand(place: Project) -> None:
     with (place.deployed("test") / "language_models" / "gpt4.yaml").open("a") as stream:
         stream.write("access_key: only-these-words\n")
     (changed,) = find_drift(place, "test").files
-    assert [(one.key, one.after) for one in changed.settings] == [("access_key", "****")]
+    assert [(setting.key, setting.after) for setting in changed.settings] == [
+        ("access_key", "****")
+    ]
 
 
 def test_a_secret_in_the_reason_is_not_kept(place: Project) -> None:

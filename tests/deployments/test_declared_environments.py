@@ -93,7 +93,7 @@ def test_an_edit_of_what_is_inherited_changes_nothing_that_is_live(place: Projec
     declare(place, DECLARED.replace("inherits: eu-production", "inherits: test"))
     assert deployed(place, "staging")["timeout"] == "30 seconds"
     done = deploy_config(place, every_config=True, environment="staging")
-    assert [one.config for one in done.plan.configs] == ["language_models/gpt4"]
+    assert [config.config for config in done.plan.configs] == ["language_models/gpt4"]
     assert deployed(place, "staging")["timeout"] == "60 seconds"
 
 
@@ -187,7 +187,9 @@ def test_a_broken_declaration_stops_what_depends_on_it_and_nothing_that_is_live(
     ):
         with pytest.raises(ProblemsFound) as raised:
             use()
-        assert any("configs/environments.yaml:" in str(one.where) for one in raised.value.problems)
+        assert any(
+            "configs/environments.yaml:" in str(problem.where) for problem in raised.value.problems
+        )
     assert load_effective("staging", "code_analysis", project=place).model.name == "gpt4"
     assert rollback(place, environment="staging").revision is not None
     switched = switch_config(

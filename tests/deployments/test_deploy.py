@@ -63,7 +63,7 @@ def test_the_files_of_what_is_live_are_configs_again(place: Project) -> None:
     text = (folder / "specialized_models" / "code_analysis.yaml").read_text()
     content = load_snapshot(place, "test").configs["specialized_models/code_analysis"]
     assert text.startswith(
-        "# specialized_models/code_analysis, as it holds in test: revision 1, "
+        "# specialized_models/code_analysis, as deployed to test: revision 1, "
         f"sha256 {content.digest}.\n"
     )
     assert "do not edit" in text
@@ -105,7 +105,7 @@ def test_the_same_again_changes_nothing(place: Project) -> None:
     deploy(place, "code_analysis")
     again = deploy_config(place, ["code_analysis"], environment="test")
     assert again.revision is None
-    assert [one.change for one in again.plan.configs] == ["unchanged"]
+    assert [config.change for config in again.plan.configs] == ["unchanged"]
     edit(place, "language_models/gpt4_config", "model: gpt-4o", "# a comment\nmodel: gpt-4o")
     assert deploy_config(place, ["gpt4"], environment="test").revision is None
     assert live_number(place) == 1
@@ -116,7 +116,9 @@ def test_settings_that_differ_are_told_one_by_one_as_written(place: Project) -> 
     edit(place, "language_models/gpt4_config", "timeout: 60 seconds", "timeout: 1 minute")
     edit(place, "language_models/gpt4_config", "temperature: 0.7", "top_p: 0.9")
     (change,) = deploy_config(place, ["gpt4"], environment="test").plan.configs
-    assert [(one.key, one.change, one.before, one.after) for one in change.settings] == [
+    assert [
+        (setting.key, setting.change, setting.before, setting.after) for setting in change.settings
+    ] == [
         ("generation.temperature", "removed", 0.7, None),
         ("timeout", "changed", "60 seconds", "1 minute"),
         ("generation.top_p", "added", None, 0.9),
@@ -132,7 +134,7 @@ def test_all_makes_the_environment_what_the_folder_says(place: Project) -> None:
     (place.configs / "specialized_models" / "summarization.yaml").unlink()
     (place.configs / "performance_profiles" / "high_accuracy.yaml").unlink()
     done = deploy_config(place, environment="test", every_config=True)
-    assert {one.config: one.change for one in done.plan.configs} == {
+    assert {config.config: config.change for config in done.plan.configs} == {
         "integration": "changed",
         "performance_profiles/high_accuracy": "removed",
         "specialized_models/summarization": "removed",
@@ -144,7 +146,7 @@ def test_an_invalid_config_stops_everything(place: Project) -> None:
     edit(place, "language_models/claude_config", "max_output_tokens: 8k", "max_output_tokens: 8x")
     with pytest.raises(ProblemsFound) as raised:
         deploy_config(place, ["gpt4", "code_analysis"], environment="test")
-    assert any("claude_config.yaml:6:" in str(one) for one in raised.value.problems)
+    assert any("claude_config.yaml:6:" in str(problem) for problem in raised.value.problems)
     assert find_live(place, "test") is None
     require_agreement(place)
 
@@ -154,7 +156,7 @@ def test_every_broken_file_is_told_at_once(place: Project) -> None:
         (place.configs / "language_models" / f"{name}.yaml").write_text("a: 1\na: 2\n")
     with pytest.raises(ProblemsFound, match="not valid, so nothing was deployed") as raised:
         deploy_config(place, environment="test", every_config=True)
-    assert {str(one.where) for one in raised.value.problems} >= {
+    assert {str(problem.where) for problem in raised.value.problems} >= {
         "configs/language_models/claude_config.yaml:2:1",
         "configs/language_models/gpt4_config.yaml:2:1",
     }
@@ -174,7 +176,7 @@ def test_a_secret_in_a_config_is_refused_and_kept_nowhere(place: Project) -> Non
     edit(place, "language_models/gpt4_config", "The best answers", f"The key is {secret}")
     with pytest.raises(ProblemsFound) as raised:
         deploy_config(place, ["gpt4"], environment="test")
-    assert all(secret not in str(one) for one in raised.value.problems)
+    assert all(secret not in str(problem) for problem in raised.value.problems)
     kept = [path.read_bytes() for path in place.local_state.rglob("*") if path.is_file()]
     assert kept
     assert secret.encode() not in b"".join(kept)
@@ -303,14 +305,14 @@ def test_the_history_says_what_each_revision_changed(place: Project) -> None:
     deploy_config(place, ["claude"], environment="test", reason="a second opinion")
     rollback(place, environment="test", to=2)
     past = list_deployments(place, ("test", "production"))
-    assert [(one.revision.action, one.added, one.changed, one.removed) for one in past] == [
+    assert [(item.revision.action, item.added, item.changed, item.removed) for item in past] == [
         ("deploy", ("language_models/gpt4",), (), ()),
         ("deploy", (), ("language_models/gpt4",), ()),
         ("deploy", (), ("language_models/gpt4",), ()),
         ("deploy", ("language_models/claude",), (), ()),
         ("rollback", (), ("language_models/gpt4",), ("language_models/claude",)),
     ]
-    assert [one.live for one in past] == [False, False, False, False, True]
+    assert [item.live for item in past] == [False, False, False, False, True]
     assert past[3].revision.reason == "a second opinion"
     assert past[0].revision.made_by
     assert past[0].revision.created_at.endswith("Z")

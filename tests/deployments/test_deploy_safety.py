@@ -126,7 +126,7 @@ def test_a_row_whose_link_never_moved_was_never_live(place: Project) -> None:
     link.unlink()
     link.symlink_to(".revisions/test-3")
     assert live_number(place) == 3
-    assert [one.number for one in list_revisions(place, "test")] == [1, 2, 3]
+    assert [revision.number for revision in list_revisions(place, "test")] == [1, 2, 3]
     done = deploy_config(place, ["gpt4"], environment="test")
     assert done.revision is not None
     assert (done.revision.number, done.revision.action) == (4, "deploy")
@@ -204,17 +204,17 @@ def test_many_processes_that_deploy_at_once_make_whole_revisions_without_gaps(
         for number, text in json.loads((tmp_path / f"{name}.json").read_text()).items():
             assert said.setdefault(int(number), (name, text)) == (name, text)
     revisions = list_revisions(place, "test")
-    assert [one.number for one in revisions] == list(range(1, len(said) + 2))
+    assert [item.number for item in revisions] == list(range(1, len(said) + 2))
     live: dict[str, Any] = {name: f"{name} says nothing" for name in names}
     for revision in revisions[1:]:
         name, text = said[revision.number]
         live[name] = text
         configs = load_snapshot(place, "test", revision.number).configs
         assert {
-            one: configs[f"specialized_models/{one}"].values["instructions"] for one in names
+            item: configs[f"specialized_models/{item}"].values["instructions"] for item in names
         } == live
         assert {
-            one: configs[f"language_models/{one}"].values["description"] for one in names
+            item: configs[f"language_models/{item}"].values["description"] for item in names
         } == live
     require_agreement(place)
     assert left_over(place) == []

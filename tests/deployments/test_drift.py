@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import os
 import shutil
 from pathlib import Path
@@ -16,6 +18,7 @@ from deploy_samples import (
     write_deploy_project,
 )
 from modelyard.core.layout import Project
+from modelyard.core.state import open_state
 from modelyard.deployments.drift import DriftedFile, find_drift
 from modelyard.deployments.effective import load_effective
 from modelyard.deployments.revisions import NotDeployed
@@ -48,11 +51,26 @@ def test_a_changed_setting_is_told_and_changes_no_answer(place: Project) -> None
     file.write_text(file.read_text().replace("timeout: 60 seconds", "timeout: 1 second"))
     (changed,) = drift(place)
     assert (changed.what, changed.path) == ("changed", f"{FOLDER}/language_models/gpt4.yaml")
-    assert [(one.key, one.before, one.after) for one in changed.settings] == [
+    assert [(setting.key, setting.before, setting.after) for setting in changed.settings] == [
         ("timeout", "60 seconds", "1 second")
     ]
     model = load_effective("test", None, project=place).model.settings
     assert model.timeout_s == 60.0
+
+
+def test_files_with_the_comments_of_an_earlier_modelyard_can_be_repaired(place: Project) -> None:
+    file = place.deployed("test") / "language_models" / "gpt4.yaml"
+    earlier = file.read_text().replace("# Written by", "# Put here by")
+    file.write_text(earlier)
+    with open_state(place) as state:
+        recorded = json.loads(state.execute("SELECT files FROM config_revisions").fetchall()[-1][0])
+        recorded["language_models/gpt4.yaml"] = hashlib.sha256(earlier.encode()).hexdigest()
+        state.execute("UPDATE config_revisions SET files = ?", (json.dumps(recorded),))
+    assert drift(place) == ()
+    file.write_text("nothing")
+    assert found(place) == [("changed", f"{FOLDER}/language_models/gpt4.yaml")]
+    deploy_config(place, environment="test", every_config=True)
+    assert drift(place) == ()
 
 
 def test_a_changed_comment_and_a_broken_file_are_found_too(place: Project) -> None:
@@ -71,7 +89,7 @@ def test_a_changed_choice_of_a_profile_is_told(place: Project) -> None:
     file.write_text("code_analysis: balanced\n")
     (changed,) = drift(place)
     assert ("code_analysis", "high_accuracy", "balanced") in [
-        (one.key, one.before, one.after) for one in changed.settings
+        (setting.key, setting.before, setting.after) for setting in changed.settings
     ]
 
 
@@ -150,8 +168,8 @@ def test_deploying_what_is_live_already_mends_what_was_changed(place: Project) -
     }
     require_agreement(place)
     assert (outside / "gpt4.yaml").read_text() == "changed: here\n"
-    mended = {path.name: path.read_text() for path in (folder / "language_models").iterdir()}
-    assert mended == before
+    restored = {path.name: path.read_text() for path in (folder / "language_models").iterdir()}
+    assert restored == before
     assert deploy_config(place, ["gpt4"], environment="test").repaired == ()
 
 

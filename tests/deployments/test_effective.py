@@ -133,7 +133,7 @@ def test_rules_that_are_for_other_domains_are_left_out() -> None:
         {"longer_than_tokens": "100k", "model": "claude"},
     ]
     found = effective(snapshot(joint(routing={"rules": rules, "strategy": "cheapest"})))
-    assert [(one.longer_than_tokens, one.model.name) for one in found.rules] == [
+    assert [(rule.longer_than_tokens, rule.model.name) for rule in found.rules] == [
         (100_000, "claude")
     ]
     assert found.strategy == "cheapest"

@@ -53,7 +53,7 @@ def test_a_switch_changes_one_domain_and_says_every_setting_that_really_changes(
     done = switch(place, "high_accuracy", "code_analysis")
     (effect,) = done.plan.effects
     assert effect.domain == "code_analysis"
-    assert [(one.key, one.before, one.after) for one in effect.settings] == [
+    assert [(setting.key, setting.before, setting.after) for setting in effect.settings] == [
         ("profile", "balanced", "high_accuracy"),
         ("model.generation.temperature", 0.2, 0.4),
         ("model.timeout", "30 s", "2 min"),
@@ -100,13 +100,15 @@ def test_where_nothing_is_live_what_is_needed_goes_along(place: Project) -> None
     assert named["language_models/gpt4"] == "specialized_models/code_analysis"
     assert live_number(place, "production") == 1
     (effect,) = done.plan.effects
-    assert ("samples", 1, 3) in [(one.key, one.before, one.after) for one in effect.settings]
+    assert ("samples", 1, 3) in [
+        (setting.key, setting.before, setting.after) for setting in effect.settings
+    ]
 
 
 def test_a_profile_that_is_not_live_goes_along_alone(place: Project) -> None:
     deploy_config(place, ["code_analysis"], environment="production")
     done = switch_config(place, profile="high_accuracy", environment="production")
-    assert [one.config for one in done.plan.configs] == ["performance_profiles/high_accuracy"]
+    assert [config.config for config in done.plan.configs] == ["performance_profiles/high_accuracy"]
 
 
 def test_where_nothing_is_live_every_domain_of_the_project_can_be_switched_at_once(

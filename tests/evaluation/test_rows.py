@@ -50,7 +50,10 @@ def test_rows_that_fit_are_taken_without_a_word(tokenizer: ChatTokenizer) -> Non
 
 def test_rows_that_lose_tokens_or_are_left_out_are_counted(tokenizer: ChatTokenizer) -> None:
     rows = choose(tokenizer, LONG_QUESTION, SHORT, LONG_ANSWER, max_length=60)
-    assert [one.source for one in rows.conversations] == ["eval.jsonl:2", "eval.jsonl:3"]
+    assert [conversation.source for conversation in rows.conversations] == [
+        "eval.jsonl:2",
+        "eval.jsonl:3",
+    ]
     assert [row.source for row in rows.tokens] == ["eval.jsonl:2", "eval.jsonl:3"]
     longest = max(length_of(tokenizer, LONG_QUESTION), length_of(tokenizer, LONG_ANSWER))
     whole = f"max_length 60 (the longest row has {longest} tokens)"

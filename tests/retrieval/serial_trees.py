@@ -67,13 +67,16 @@ def _text(number: int, version: int) -> str:
 @cache
 def _chunks(path: str, text: str) -> tuple[ChunkContent, ...]:
     found = read_chunks(text.encode(), path, SETTINGS, ToyEncoder().count_tokens)
-    return tuple((path, one.first_line, one.last_line, one.title, one.text) for one in found)
+    return tuple(
+        (path, finding.first_line, finding.last_line, finding.title, finding.text)
+        for finding in found
+    )
 
 
 @cache
 def chunks_of_version(serial: int) -> frozenset[ChunkContent]:
     """Every chunk of one state."""
-    return frozenset(one for path, text in tree(serial).items() for one in _chunks(path, text))
+    return frozenset(chunk for path, text in tree(serial).items() for chunk in _chunks(path, text))
 
 
 def make_serial_docs(root: Path, serial: int) -> Docs:
@@ -99,7 +102,7 @@ def write_tree(docs: Docs, serial: int) -> None:
 def content_of(chunks: Iterable[IndexedChunk]) -> frozenset[ChunkContent]:
     """What chunks say of themselves."""
     return frozenset(
-        (one.path, one.first_line, one.last_line, one.title, one.text) for one in chunks
+        (chunk.path, chunk.first_line, chunk.last_line, chunk.title, chunk.text) for chunk in chunks
     )
 
 
@@ -117,15 +120,15 @@ class Witness:
 
     def check_answer(self, found: SearchResults) -> None:
         """Each result lies in one and the same state, where its lines say what it says."""
-        said = content_of(one.chunk for one in found.results)
+        said = content_of(result.chunk for result in found.results)
         fitting = {state for state in self._states if said <= chunks_of_version(state)}
         self._note(found.asked[0].snapshot, fitting)
         files = tree(min(fitting))
-        for one in found.results:
-            lines = files[one.chunk.path].split("\n")[: one.chunk.last_line]
-            assert lines[-1].endswith(f"says line {one.chunk.last_line} here.")
-            assert lines[one.chunk.first_line - 1 :][0].startswith(("# Part", "File"))
-            for also in one.also:
+        for result in found.results:
+            lines = files[result.chunk.path].split("\n")[: result.chunk.last_line]
+            assert lines[-1].endswith(f"says line {result.chunk.last_line} here.")
+            assert lines[result.chunk.first_line - 1 :][0].startswith(("# Part", "File"))
+            for also in result.also:
                 path, _, line = also.rpartition(":")
                 assert 1 <= int(line) <= len(files[path].split("\n"))
 

@@ -90,8 +90,12 @@ def test_markdown_goes_by_heading_with_its_trail() -> None:
     text = f"# Guide\n\nIntro {long}.\n\n## Roll `back`\n\n```sh\n# no heading\n```\n{long}\n"
     text += f"\nSetext\n------\n\n{long}\n"
     found = read(text, "a.md")
-    assert [one.title for one in found] == ["Guide", "Guide > Roll back", "Guide > Setext"]
-    assert [(one.first_line, one.last_line) for one in found] == [(1, 3), (5, 10), (12, 15)]
+    assert [finding.title for finding in found] == ["Guide", "Guide > Roll back", "Guide > Setext"]
+    assert [(finding.first_line, finding.last_line) for finding in found] == [
+        (1, 3),
+        (5, 10),
+        (12, 15),
+    ]
     assert "# no heading" in found[1].text
 
 
@@ -116,8 +120,8 @@ def test_a_title_covers_all_of_its_chunk_and_no_heading_is_lost(blocks: list[str
     for number, block in enumerate(blocks):
         level = 2 if "---" in block else len(block) - len(block.lstrip("#"))
         words = block.format(n=f"w{number}").lstrip("# ").partition("\n")[0]
-        trail = [*(one for one in trail if one[0] < level), (level, words)] if level else trail
-        (here, *_) = [one for one in found if words in one.embedded]
+        trail = [*(item for item in trail if item[0] < level), (level, words)] if level else trail
+        (here, *_) = [finding for finding in found if words in finding.embedded]
         if not level:
             assert all(heading in here.embedded for _, heading in trail)
             assert [heading for _, heading in trail[: here.title.count(" > ") + 1]] == (
@@ -138,8 +142,8 @@ def test_a_heading_without_a_text_is_found() -> None:
 @pytest.mark.parametrize("name", ["a.md", "a.txt", "a.yaml", "a.log"])
 def test_a_file_of_an_old_mac_has_lines(name: str) -> None:
     text = "one: first\rtwo: second\r\rthree: third\r"
-    assert [one.text for one in read(text, name)] == [
-        one.text for one in read(text.replace("\r", "\n"), name)
+    assert [item.text for item in read(text, name)] == [
+        item.text for item in read(text.replace("\r", "\n"), name)
     ]
     assert read(text, name)
 
@@ -149,7 +153,9 @@ def test_a_long_section_is_split_between_paragraphs_and_keeps_its_code_whole() -
     text = "# T\n\n" + "\n\n".join(["some words here " * 8] * 10) + "\n\n" + code + "\n"
     found = read(text, "a.md", tokens=64)
     assert len(found) > 3
-    assert sum(one.text.count("```") for one in found if one.text.count("```") == 2) == 2
+    assert (
+        sum(finding.text.count("```") for finding in found if finding.text.count("```") == 2) == 2
+    )
     check_lines(text.encode(), found)
 
 
@@ -178,15 +184,17 @@ class Two(Base):
         return 2
 '''
     found = read(text, "src/x.py", tokens=100)
-    assert list(dict.fromkeys(one.title for one in found if one.kind == "function")) == [
+    assert list(
+        dict.fromkeys(finding.title for finding in found if finding.kind == "function")
+    ) == [
         "def one(a: int, b: int) -> int: Adds.",
         "Two > def three(self): Goes.",
         "Two > async def four(self)",
     ]
-    one = next(one for one in found if one.facts.get("symbol") == "one")
+    one = next(finding for finding in found if finding.facts.get("symbol") == "one")
     assert (one.first_line, one.last_line) == (4, 11)
     assert one.title == "def one(a: int, b: int) -> int: Adds."
-    assert {"Two.three", "Two.four"} <= {one.facts.get("symbol", "") for one in found}
+    assert {"Two.three", "Two.four"} <= {finding.facts.get("symbol", "") for finding in found}
     assert found[0].title == "What it is for."
     check_lines(text.encode(), found)
 
@@ -220,7 +228,7 @@ def test_settings_go_by_key_path(name: str) -> None:
         "a.toml": f'two = "{words}"\n[one]\ndeep = "{words}"\n# Why.\nother = "{words}"\n',
     }[name]
     found = read(text, name, tokens=48)
-    assert {"one.deep", "one.other", "two"} <= {one.title for one in found}
+    assert {"one.deep", "one.other", "two"} <= {finding.title for finding in found}
     check_lines(text.encode(), found)
 
 
@@ -237,7 +245,7 @@ def test_openapi_goes_by_operation() -> None:
         "      operationId: readUser\n    delete:\n      summary: Remove a user\n"
         "components:\n  schemas:\n    User: {type: object}\n"
     )
-    found = {one.title: one for one in read(text, "api.yaml") if one.kind == "operation"}
+    found = {item.title: item for item in read(text, "api.yaml") if item.kind == "operation"}
     assert list(found) == ["GET /users/{id}: Read a user", "DELETE /users/{id}: Remove a user"]
     first = found["GET /users/{id}: Read a user"]
     assert (first.first_line, first.last_line) == (3, 6)
@@ -251,7 +259,7 @@ def test_a_log_becomes_its_templates_with_count_and_times() -> None:
     ]
     lines.insert(500, "2026-01-02 09:00:00,000 ERROR out of memory while loading model qwen")
     found = read("\n".join(lines), "a.log")
-    assert [one.facts["count"] for one in found] == ["1000", "1"]
+    assert [finding.facts["count"] for finding in found] == ["1000", "1"]
     assert found[0].facts["first_seen"].startswith("2026-01-01")
     assert found[0].facts["last_seen"].startswith("2026-01-02")
     assert found[1].facts["level"] == "ERROR"
@@ -261,7 +269,7 @@ def test_a_log_becomes_its_templates_with_count_and_times() -> None:
 
 def test_a_log_is_embedded_once_however_often_a_message_comes_again() -> None:
     once, twice = read("job 1 done\n", "a.log"), read("job 1 done\njob 2 done\n", "a.log")
-    assert [one.facts["count"] for one in (*once, *twice)] == ["1", "2"]
+    assert [item.facts["count"] for item in (*once, *twice)] == ["1", "2"]
     assert once[0].digest == twice[0].digest
 
 
@@ -281,7 +289,7 @@ def test_a_long_log_is_read_in_little_memory() -> None:
     finally:
         tracemalloc.stop()
     assert len(found) <= 1001
-    assert sum(int(one.facts["count"]) for one in found) == 20_000 * SOAK
+    assert sum(int(finding.facts["count"]) for finding in found) == 20_000 * SOAK
     assert peak < 40_000_000
 
 
@@ -292,9 +300,9 @@ def test_metrics_become_series_with_what_they_come_to() -> None:
     assert "Whether it is up." in up.text
     assert (up.facts["count"], up.facts["mean"], up.facts["last"]) == ("2", "0.5", "0")
     assert (up.first_line, up.last_line) == (3, 4)
-    assert [one.title for one in read("time,loss,name\n1,2.5,a\n2,1.5,b\n", "a.csv")] == ["loss"]
+    assert [item.title for item in read("time,loss,name\n1,2.5,a\n2,1.5,b\n", "a.csv")] == ["loss"]
     rows = '{"step": 1, "eval": {"loss": 2}}\n{"step": 2, "eval": {"loss": 1}}\n'
-    assert [one.title for one in read(rows, "m.jsonl", "metrics")] == ["step", "eval.loss"]
+    assert [item.title for item in read(rows, "m.jsonl", "metrics")] == ["step", "eval.loss"]
 
 
 def test_html_goes_by_heading_without_its_scripts() -> None:
@@ -339,8 +347,8 @@ def test_a_pdf_goes_by_page() -> None:
 def test_a_line_too_long_is_split_between_words() -> None:
     found = read("word " * 1000, "a.txt", tokens=32)
     assert len(found) >= 30
-    assert all(count_words([one.text])[0] <= 32 for one in found)
-    assert sum(one.text.count("word") for one in found) == 1000
+    assert all(count_words([finding.text])[0] <= 32 for finding in found)
+    assert sum(finding.text.count("word") for finding in found) == 1000
 
 
 def count_as_wordpiece(texts: Sequence[str]) -> list[int]:
@@ -355,9 +363,9 @@ def test_a_long_line_without_a_blank_is_split_by_its_size() -> None:
     line = "note=" + ";".join(f"path/{number}/of/some.thing" for number in range(20_000))
     chosen = IndexSettings(description="x", sources=("**",), chunker="auto", chunk_tokens=220)
     found = read_chunks(f"a\n\n{line}\n".encode(), "a.txt", chosen, count_as_wordpiece)
-    assert max(len(one.text) for one in found) < 220 * 20
-    assert "".join(one.text for one in found[1:]) == line
-    assert {(one.first_line, one.last_line) for one in found[1:]} == {(3, 3)}
+    assert max(len(finding.text) for finding in found) < 220 * 20
+    assert "".join(finding.text for finding in found[1:]) == line
+    assert {(finding.first_line, finding.last_line) for finding in found[1:]} == {(3, 3)}
 
 
 @pytest.mark.parametrize(
@@ -411,7 +419,7 @@ def test_an_expression_in_code_is_no_secret() -> None:
 )
 def test_a_path_is_no_part_of_what_is_embedded(name: str, text: str) -> None:
     here, there = read(text, f"here/{name}"), read(text, f"there/deep/{name}")
-    assert here and [one.embedded for one in here] == [one.embedded for one in there]
+    assert here and [item.embedded for item in here] == [item.embedded for item in there]
 
 
 def test_a_long_function_leaves_no_crumbs() -> None:
@@ -423,10 +431,10 @@ def test_a_long_function_leaves_no_crumbs() -> None:
     )
     found = read(f"def work(held):\n{blocks}", "x.py", tokens=40)
     assert len(found) > 5
-    assert all(one.last_line > one.first_line for one in found)
-    lines = [line for one in found for line in range(one.first_line, one.last_line + 1)]
+    assert all(finding.last_line > finding.first_line for finding in found)
+    lines = [line for finding in found for line in range(finding.first_line, finding.last_line + 1)]
     assert lines == list(range(1, 80))
-    assert all(sum(count_words([one.embedded])) <= 44 for one in found)
+    assert all(sum(count_words([finding.embedded])) <= 44 for finding in found)
 
 
 def test_a_series_of_one_sample_is_a_value() -> None:
@@ -439,7 +447,7 @@ def test_samples_that_are_no_number_are_counted_and_lines_that_are_no_samples_re
     chosen = IndexSettings(description="x", sources=("**",), chunker="auto")
     text = b"up NaN\nup 3\ndown +Inf\nnot a sample at all\nhalf 12abc\n  indented 4\n"
     found = read_chunks(text, "a.prom", chosen, count_words, report=reported.append)
-    assert [(one.title, one.facts.get("not_finite")) for one in found] == [
+    assert [(finding.title, finding.facts.get("not_finite")) for finding in found] == [
         ("up", "1"),
         ("down", "1"),
         ("indented", None),
@@ -450,7 +458,7 @@ def test_samples_that_are_no_number_are_counted_and_lines_that_are_no_samples_re
 
 def test_a_path_without_operations_is_still_text() -> None:
     text = "openapi: 3.1.0\npaths:\n  /bad: wombat\n  /users:\n    get: {summary: Read}\n"
-    assert any("wombat" in one.text and one.first_line == 3 for one in read(text, "api.yaml"))
+    assert any("wombat" in item.text and item.first_line == 3 for item in read(text, "api.yaml"))
 
 
 @pytest.mark.parametrize("name", ["a.md", "a.html", "a.py", "a.yaml", "a.txt"])
@@ -462,7 +470,7 @@ def test_a_snippet_stands_on_the_line_it_names(name: str) -> None:
         "a.yaml": "one: 1\ntwo:\n  # why\n  three: needle\n",
         "a.txt": "\n\nfirst\x0cwords\n\nthe needle here\n",
     }[name]
-    best = [chunk_snippet(one, ["needl", "needle"]) for one in read(text, name)][-1]
+    best = [chunk_snippet(item, ["needl", "needle"]) for item in read(text, name)][-1]
     assert "needle" in best.text.splitlines()[0]
     assert "needle" in text.split("\n")[best.first_line - 1]
 
@@ -579,9 +587,9 @@ def small_pdf(text: str) -> bytes:
         b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica>>",
     ]
     content, places = b"%PDF-1.4\n", []
-    for number, one in enumerate(objects, 1):
+    for number, item in enumerate(objects, 1):
         places.append(len(content))
-        content += b"%d 0 obj%s endobj\n" % (number, one)
+        content += b"%d 0 obj%s endobj\n" % (number, item)
     table = b"".join(b"%010d 00000 n \n" % place for place in places)
     size = len(objects) + 1
     ending = b"trailer<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF" % (size, len(content))

@@ -54,7 +54,7 @@ def search_all(docs: Docs) -> None:
 
 
 def outcome_of_use(docs: Docs) -> str:
-    """Reading, searching and updating end well or say what is wrong, and how to mend it.
+    """Reading, searching and updating end well or say what is wrong, and how to repair it.
 
     "reported" or "unnoticed": what an unnoticed damage changed is not checked.
     """
@@ -178,7 +178,7 @@ def test_a_damage_that_only_the_update_meets_is_mended_by_it(docs: Docs) -> None
     )
     assert done.built == "it was damaged"
     with open_index(docs.index.path) as reader:
-        assert any("Another file" in one.text for one in all_chunks(reader))
+        assert any("Another file" in chunk.text for chunk in all_chunks(reader))
 
 
 def zero_middle(index: Path) -> None:
@@ -245,7 +245,7 @@ def test_one_damaged_index_of_two_is_left_out_of_a_search_with_a_note(
     searcher = Searcher(docs.project, encoders=ToyEncoders())
     for _ in range(2):
         found = searcher.search("what does file f05 say", top=30)
-        assert found.results and f"texts/{name}" not in {one.index for one in found.results}
+        assert found.results and f"texts/{name}" not in {result.index for result in found.results}
         notes = [note for note in found.notes if "not searched" in note]
         assert len(notes) == 1 and f"texts/{name}" in notes[0]
     write_atomic(index, whole)

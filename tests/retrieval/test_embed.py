@@ -102,7 +102,7 @@ def test_a_killed_run_loses_seconds_of_work_however_fast_the_encoder(
     monkeypatch.setattr("modelyard.retrieval.embed.time.monotonic", lambda: encoder.now_s)
     some = chunks(4_000)
     _, vectors = embed(tmp_path, encoder, some, Silent())
-    assert vectors.keys() == {one.digest for one in some}
+    assert vectors.keys() == {item.digest for item in some}
     assert max(encoder.took_s) <= 10.0
     assert fewest <= len(encoder.took_s) <= most
 
@@ -136,6 +136,6 @@ def test_the_time_left_counts_long_texts_as_long(
     monkeypatch.setattr("modelyard.retrieval.embed.time.monotonic", lambda: encoder.now_s)
     some = chunks(2_000)
     embed(tmp_path, encoder, some, progress)
-    needed_s = sum(len(one.embedded) for one in some) / 1_000
+    needed_s = sum(len(item.embedded) for item in some) / 1_000
     assert progress.said[0].endswith(f"{(needed_s - encoder.took_s[0]) / 60:.0f} min left")
     assert progress.said[-1].endswith("0 s left")

@@ -88,7 +88,7 @@ class Texts:
     def found(self, environment: str = "development", query: str = "how does it work") -> set[str]:
         """The files that a search finds."""
         with closing(Searcher(self.project, environment=environment, encoders=self.encoders)) as it:  # type: ignore[arg-type]
-            return {one.chunk.path for one in it.search(query, top=50).results}
+            return {result.chunk.path for result in it.search(query, top=50).results}
 
     def edit(self, before: str, after: str) -> None:
         """Edit the draft."""
@@ -101,7 +101,7 @@ class Texts:
 
     def files(self) -> list[str]:
         """The names of all files beside the indexes."""
-        return sorted(one.name for one in (self.project.embeddings / "texts").iterdir())
+        return sorted(path.name for path in (self.project.embeddings / "texts").iterdir())
 
     def embedded(self) -> int:
         return len(self.encoders.encoder.encoded)
@@ -199,8 +199,8 @@ def test_watching_removes_what_no_environment_needs_once_all_is_up_to_date(texts
 
 
 def test_every_setting_is_known_to_decide_the_content_or_not() -> None:
-    assert {one.name for one in fields(Encoder)} == OTHER_ENCODERS.keys()
-    assert {one.name for one in fields(IndexSettings)} == OTHER_SETTINGS.keys()
+    assert {item.name for item in fields(Encoder)} == OTHER_ENCODERS.keys()
+    assert {item.name for item in fields(IndexSettings)} == OTHER_SETTINGS.keys()
 
 
 @pytest.mark.parametrize("name", OTHER_SETTINGS)
@@ -359,7 +359,7 @@ def test_a_former_index_answers_and_is_taken_over_without_embedding(
         done = texts.update()
         assert done.unchanged and done.taken_over == "models/embeddings/texts/docs.index"
         after = searcher.search("how does it work")
-    assert [one.chunk for one in before.results] == [one.chunk for one in after.results]
+    assert [result.chunk for result in before.results] == [result.chunk for result in after.results]
     assert texts.embedded() == embedded
     assert texts.files() == [texts.index().path.name], "both environments have it now"
 
@@ -518,7 +518,7 @@ def interrupted_updates(
         texts.update(changing)
         assert rows_of(texts.index(changing).path) == after, number
         assert rows_of(texts.index(staying).path) == kept, number
-        assert texts.files() == sorted(texts.index(one).path.name for one in DEPLOYED), number
+        assert texts.files() == sorted(texts.index(item).path.name for item in DEPLOYED), number
         put_back()
 
 

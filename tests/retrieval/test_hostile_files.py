@@ -32,7 +32,7 @@ def docs(tmp_path: Path) -> Docs:
 
 def paths(docs: Docs) -> list[str]:
     with open_index(docs.index.path) as reader:
-        return [one.path for one in reader.files()]
+        return [file.path for file in reader.files()]
 
 
 def test_what_is_no_file_is_reported_and_the_rest_is_indexed(docs: Docs) -> None:
@@ -233,9 +233,9 @@ def test_a_file_that_grows_while_it_is_read_is_taken_up_next_time(docs: Docs) ->
         for _ in range(5):
             docs.update()
             with open_index(docs.index.path) as reader:
-                for one in all_chunks(reader):
-                    if one.path == "docs/grows.md" and "Growing" in one.text:
-                        assert f"line {(one.first_line - 1) // 4} of it" in one.text
+                for chunk in all_chunks(reader):
+                    if chunk.path == "docs/grows.md" and "Growing" in chunk.text:
+                        assert f"line {(chunk.first_line - 1) // 4} of it" in chunk.text
     finally:
         stop.set()
         thread.join()

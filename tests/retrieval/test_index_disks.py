@@ -92,12 +92,12 @@ def test_on_a_full_disk_the_old_index_answers_and_the_next_update_completes(
             assert seen_by_fresh_reader(docs.index.path) == chunks_of_version(serial), left
             found = searcher.search("what does file f05 say", top=50)
             assert found.results and content_of(
-                one.chunk for one in found.results
+                result.chunk for result in found.results
             ) <= chunks_of_version(serial)
         else:
             serial, went_through = serial + 1, True
         free(disk)
-        names = {one.name for one in docs.index.path.parent.iterdir()}
+        names = {path.name for path in docs.index.path.parent.iterdir()}
         assert names == {docs.index.path.name}, f"left behind with {left} bytes: {names}"
         if went_through:
             break
@@ -144,7 +144,7 @@ def test_a_full_disk_of_the_encoders_cache_is_reported(
     except NoSpace:
         free(disk)
         open_encoder(docs.project, settings)
-    left = [one.name for one in (disk / "cache").rglob("*") if one.name.startswith(".staging-")]
+    left = [path.name for path in (disk / "cache").rglob("*") if path.name.startswith(".staging-")]
     assert left == []
 
 
@@ -271,7 +271,7 @@ def open_folder() -> Iterator[Path]:
     with TemporaryDirectory(prefix="modelyard-test-") as name:
         folder = Path(name)
         folder.chmod(0o755)
-        closed = [one for one in folder.parents if not one.stat().st_mode & stat.S_IXOTH]
+        closed = [parent for parent in folder.parents if not parent.stat().st_mode & stat.S_IXOTH]
         if closed:
             pytest.skip(f"others may not enter {closed[0]}")
         yield folder

@@ -75,7 +75,7 @@ def test_an_update_interrupted_at_any_call_leaves_the_old_index_or_the_new(
             assert found in (before, after), f"neither old nor new after call {number}"
         docs.update()
         assert docs.rows() == after, f"not completed after call {number}"
-        left = [one.name for one in docs.index.path.parent.iterdir()]
+        left = [path.name for path in docs.index.path.parent.iterdir()]
         assert left == [docs.index.path.name]
         put_back()
 
@@ -162,9 +162,9 @@ def test_readers_see_whole_snapshots_while_updates_are_killed(tmp_path: Path) ->
             killed += kill_after(
                 lambda again=rebuild: docs.update(rebuild=again), chance.uniform(0, took_s)
             )
-        left = {one.name for one in docs.index.path.parent.iterdir()} - {docs.index.path.name}
+        left = {path.name for path in docs.index.path.parent.iterdir()} - {docs.index.path.name}
         left_journals += f"{docs.index.path.name}-journal" in left
-        left_builds += any(one.startswith(STAGING_PREFIX) for one in left)
+        left_builds += any(item.startswith(STAGING_PREFIX) for item in left)
         if chance.random() < 0.3:
             began = time.monotonic()
             assert os.waitpid(fork(lambda: docs.update(wait_s=10)), 0)[1] == 0
@@ -180,7 +180,7 @@ def test_readers_see_whole_snapshots_while_updates_are_killed(tmp_path: Path) ->
         f"killed {killed} updates, of {serial} states: {left_journals} with a journal left, "
         f"{left_builds} with half of a new index"
     )
-    assert {one.name for one in docs.index.path.parent.iterdir()} == {docs.index.path.name}
+    assert {path.name for path in docs.index.path.parent.iterdir()} == {docs.index.path.name}
     assert_sound(docs.index.path, tmp_path / "copy.index")
     scratch = make_serial_docs(tmp_path / "scratch", serial)
     scratch.update()
@@ -241,7 +241,7 @@ def test_on_a_full_disk_the_old_index_still_answers(
         with pytest.raises(NoSpace, match="no space left"):
             docs.update(rebuild=rebuild)
     assert docs.rows() == before
-    assert [one.name for one in docs.index.path.parent.iterdir()] == [docs.index.path.name]
+    assert [path.name for path in docs.index.path.parent.iterdir()] == [docs.index.path.name]
     (docs.project.root / "docs/much.md").unlink()
     docs.update()
     assert docs.rows() != before

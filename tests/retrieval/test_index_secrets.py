@@ -115,9 +115,9 @@ def assert_nowhere(docs: Docs, when: str, *more: str) -> None:
     """No core of a secret, in capitals or not, in any byte of what indexing wrote."""
     cores = {name: secret[4:-4] for name, secret in FORMS.items()}
     cores |= {f"key line {number}": line[8:-8] for number, line in enumerate(KEY_BODY)}
-    cores |= {"password": PASSWORD[4:], **{one: one for one in more}}
+    cores |= {"password": PASSWORD[4:], **{item: item for item in more}}
     folders = (docs.index.path.parent, docs.project.local_state)
-    places = [one for folder in folders for one in folder.rglob("*") if one.is_file()]
+    places = [path for folder in folders for path in folder.rglob("*") if path.is_file()]
     assert docs.index.path in places or not docs.index.path.exists()
     for place in places:
         kept = place.read_bytes().lower()
@@ -140,7 +140,7 @@ def test_a_secret_is_nowhere_after_any_change(tmp_path: Path, chunker: str) -> N
     plant(docs, FORMS)
     done = docs.update()
     with open_index(docs.index.path) as reader:
-        assert any("****" in f"{one.title} {one.text}" for one in all_chunks(reader))
+        assert any("****" in f"{chunk.title} {chunk.text}" for chunk in all_chunks(reader))
     assert done.chunks.added > (5 if chunker == "logs" else 50)
     assert_nowhere(docs, "added")
     assert not [text for text in docs.encoders.encoder.encoded if run(3, 20) in text]
@@ -232,7 +232,7 @@ def test_a_file_with_a_secret_in_its_name_is_left_out_and_reported_redacted(
     assert "docs/****.md" in reported and "docs/deep/****/inside.md" in reported
     assert not [path for path in reported if run(3, 12) in path]
     with open_index(docs.index.path) as reader:
-        assert [one.path for one in reader.files()] == ["docs/good.md"]
+        assert [file.path for file in reader.files()] == ["docs/good.md"]
     assert docs.update().unchanged
 
 

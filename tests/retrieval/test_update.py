@@ -51,7 +51,7 @@ def test_the_first_update_builds_the_index(docs: Docs) -> None:
         assert reader.count_chunks() == 9
         assert reader.meta.snapshot == 1
         found = reader.chunks_of_file(next(reader.files()).id)
-        assert [one.first_line for one in found] == [1, 5, 9]
+        assert [finding.first_line for finding in found] == [1, 5, 9]
 
 
 def test_an_unchanged_run_does_nothing_and_opens_no_encoder(docs: Docs) -> None:
@@ -285,7 +285,7 @@ def test_a_planted_secret_is_nowhere_in_the_bytes(docs: Docs) -> None:
     docs.update()
     assert any("nothing else" in repr(row) for row in docs.rows())
     kept = [*docs.index.path.parent.iterdir(), *docs.project.local_state.rglob("*")]
-    assert SECRET.encode() not in b"".join(one.read_bytes() for one in kept if one.is_file())
+    assert SECRET.encode() not in b"".join(item.read_bytes() for item in kept if item.is_file())
     assert not any(SECRET in text for text in docs.encoders.encoder.encoded)
 
 

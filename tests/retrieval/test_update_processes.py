@@ -71,7 +71,7 @@ def run(docs: Docs, *words: str) -> str:
 
 def states_that_say(results: Sequence[dict[str, Any]], states: range) -> set[int]:
     """The states of the files in which every result stands where it says it stands."""
-    return {state for state in states if all(_stands(one, tree(state)) for one in results)}
+    return {state for state in states if all(_stands(result, tree(state)) for result in results)}
 
 
 def _stands(result: dict[str, Any], files: dict[str, str]) -> bool:
@@ -128,12 +128,12 @@ def test_an_interrupted_command_leaves_the_old_index_and_says_so(
     process.send_signal(number)
     code, _, stderr = finish(process)
     assert (code, stderr.splitlines()[-1]) == (130, "interrupted")
-    assert [one.name for one in docs.index.path.parent.iterdir()] == [docs.index.path.name]
+    assert [path.name for path in docs.index.path.parent.iterdir()] == [docs.index.path.name]
     with open_index(docs.index.path) as reader:
         assert content_of(all_chunks(reader)) == before
     run(docs, *UPDATE)
     with open_index(docs.index.path) as reader:
-        assert "docs/many/7.md" in [one.path for one in reader.files()]
+        assert "docs/many/7.md" in [file.path for file in reader.files()]
 
 
 class HeldEncoder(ToyEncoder):
@@ -178,10 +178,10 @@ def test_a_second_update_waits_by_itself_and_says_so_once(
 ) -> None:
     waiting = [start(docs, *UPDATE) for _ in range(2)]
     time.sleep(1.0)
-    assert [one.poll() for one in waiting] == [None, None]
+    assert [item.poll() for item in waiting] == [None, None]
     (tmp_path / "go-on").touch()
     assert os.waitpid(held, 0)[1] == 0
-    said = [finish(one) for one in waiting]
+    said = [finish(item) for item in waiting]
     assert [code for code, _, _ in said] == [0, 0], said
     built = sorted("rebuilt (another encoder)" in stdout for _, stdout, _ in said)
     assert built == [False, True], "each did the work of the other again"

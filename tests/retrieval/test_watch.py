@@ -121,7 +121,7 @@ def test_only_the_index_that_a_change_can_concern_is_updated(docs: Docs) -> None
         found: set[str] = set()
         quiet = 0
         while quiet < 1:
-            names = [one.name for one in next(rounds)]
+            names = [item.name for item in next(rounds)]
             found |= set(names)
             quiet += not names
         return sorted(found)
@@ -200,7 +200,7 @@ def paths(project: Project, index: str = "documentation") -> set[str]:
     """The files that the index has; one that is not there yet has a name no file has."""
     try:
         with open_index(load_indexes(project)[f"texts/{index}"].path) as reader:
-            return {one.path for one in reader.files()}
+            return {file.path for file in reader.files()}
     except IndexMissing:
         return {"no index"}
 

@@ -1,4 +1,4 @@
-"""Secrets are told by what names them, in every form that files have; words that are none stay."""
+"""Secrets are recognised by what names them, in every form of file; ordinary words stay."""
 
 from __future__ import annotations
 

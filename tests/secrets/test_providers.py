@@ -97,7 +97,7 @@ def shown_of(token: str, text: str) -> list[str]:
     parts = [half[start : start + 6] for start in range(len(half) - 5)]
     parts += [token[start : start + 16] for start in range(len(token) - 15)]
     fixed = ("https://hooks.slack", "https://discord.com", "-----END PRIVATE")
-    return [part for part in parts if part in text and not any(part in one for one in fixed)]
+    return [part for part in parts if part in text and not any(part in item for item in fixed)]
 
 
 @pytest.mark.parametrize("place", PLACES)

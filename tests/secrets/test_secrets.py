@@ -97,7 +97,7 @@ def test_no_text_of_this_repository_is_taken_for_a_secret() -> None:
     assert len(texts) > 30
     for path in texts:
         text = path.read_text()
-        assert [text[one.start : one.end][:4] for one in find_secrets(text)] == [], path
+        assert [text[secret.start : secret.end][:4] for secret in find_secrets(text)] == [], path
 
 
 def test_nearly_all_random_keys_are_found() -> None:

@@ -27,7 +27,7 @@ class Spec:
     """All settings of a run."""
 
     dataset: str
-    """What to learn from."""
+    """The dataset to train on."""
     rate: Annotated[float, Range(low=0)] = 5e-4
     """The learning rate."""
     warmup: Annotated[float, Range(high=1)] | None = None

@@ -108,7 +108,7 @@ def test_lines_are_those_of_the_file_when_the_text_starts_later() -> None:
         ("!!binary aGk=", "the tag tag:yaml.org,2002:binary is not used here; leave it out"),
         ("!!python/object:os.x {}", "the tag tag:yaml.org,2002:python/object:os.x is not used"),
         ("!own [1]", "the tag !own is not used here; leave it out"),
-        ("9" * 5000, "is not a number anyone can mean"),
+        ("9" * 5000, "is not a usable number"),
         ("*nothing", "*nothing does not name a value set above"),
     ],
 )
@@ -434,8 +434,8 @@ def check_places(value: Any, path: tuple[Any, ...], where: Any) -> None:
     """Every value of the document has a place."""
     assert where(path).startswith("a.yaml:")
     if isinstance(value, (dict, list)):
-        for key, one in value.items() if isinstance(value, dict) else enumerate(value):
-            check_places(one, (*path, key), where)
+        for key, item in value.items() if isinstance(value, dict) else enumerate(value):
+            check_places(item, (*path, key), where)
 
 
 FUZZ = settings(

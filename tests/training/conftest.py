@@ -27,7 +27,7 @@ def training_libraries() -> None:
 def flowers(
     project: Project, write_jsonl: Callable[[Path, list[Any]], Path], training_libraries: None
 ) -> Project:
-    """The project with a dataset of 24 rows to learn and 6 to judge with."""
+    """The project with a dataset of 24 training rows and 6 evaluation rows."""
     write_jsonl(project.root / "datasets/flowers/train.jsonl", flower_rows(24))
     write_jsonl(project.root / "datasets/flowers/eval.jsonl", flower_rows(6, start=100))
     return project

@@ -113,7 +113,7 @@ def test_replay_mixes_in_the_asked_share_of_old_rows_always_the_same(trained: Pr
 
 def test_a_row_that_is_learned_now_is_not_judged_as_an_old_one(trained: Project) -> None:
     judged = load_dataset(trained, "flowers").evaluation[0]
-    turns = [{"role": one.role, "content": one.content} for one in judged.messages]
+    turns = [{"role": message.role, "content": message.content} for message in judged.messages]
     write_dataset(trained, "again", [{"messages": turns}, *flower_rows(10, start=900)])
     spec = load_spec(
         config=None,

@@ -1,4 +1,4 @@
-"""`models evaluate` says what it could not judge, before it loads the base."""
+"""`models evaluate` says what it could not evaluate, before it loads the base."""
 
 from __future__ import annotations
 

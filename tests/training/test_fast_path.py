@@ -126,12 +126,12 @@ def test_rows_that_begin_alike_share_places_and_nothing_else_changes(tmp_path: P
     for batch in (apart, shared):
         loss = model.loss_sum(batch)
         loss.backward()
-        grads = [one.grad.clone() for one in model.model.parameters() if one.grad is not None]
+        grads = [item.grad.clone() for item in model.model.parameters() if item.grad is not None]
         model.model.zero_grad()
         found.append((float(loss.detach()), grads))
     assert found[0][0] == pytest.approx(found[1][0], rel=1e-5)
-    for one, other in zip(found[0][1], found[1][1], strict=True):
-        assert torch.allclose(one, other, rtol=1e-3, atol=1e-5)
+    for item, other in zip(found[0][1], found[1][1], strict=True):
+        assert torch.allclose(item, other, rtol=1e-3, atol=1e-5)
 
 
 def test_a_wrong_kernel_is_found_out_and_taken_away(
@@ -150,7 +150,7 @@ def test_a_wrong_kernel_is_found_out_and_taken_away(
 
 def test_the_proof_leaves_the_adapter_as_it_was(tmp_path: Path) -> None:
     model = adapted(tmp_path, CONFIGS["llama"])
-    before = {name: one.clone() for name, one in model.model.state_dict().items()}
+    before = {name: item.clone() for name, item in model.model.state_dict().items()}
     prove_fast_path(model, rows(9, 14))
     after = model.model.state_dict()
     assert all(torch.equal(before[name], after[name]) for name in before)

@@ -116,7 +116,8 @@ def test_a_run_killed_at_random_moments_ends_with_the_same_weights(flowers: Proj
     newest = list_versions(flowers, "killed")[-1]
     found = load_file(newest.path / "adapter_model.safetensors")
     difference = max(
-        float((found[name] - one).abs().max()) for name, one in weights_of(flowers, "whole").items()
+        float((found[name] - item).abs().max())
+        for name, item in weights_of(flowers, "whole").items()
     )
     print(f"{KILLS} kills, largest difference of a weight {difference}")
     assert difference == 0.0

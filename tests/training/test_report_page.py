@@ -207,9 +207,9 @@ def poisoned(value: Any) -> Any:
         case str():
             return value + POISON
         case dict():
-            return {key: poisoned(one) for key, one in value.items()}
+            return {key: poisoned(item) for key, item in value.items()}
         case list() | tuple():
-            return type(value)(poisoned(one) for one in value)
+            return type(value)(poisoned(item) for item in value)
         case _ if dataclasses.is_dataclass(value):
             known = {field.name: getattr(value, field.name) for field in dataclasses.fields(value)}
             shown = {name: poisoned(part) for name, part in known.items()}
@@ -321,8 +321,8 @@ def test_markup_in_data_stays_text() -> None:
     clean = facts(evaluation=dataclasses.replace(EVALUATION, answers=groups))
     fields = {field.name: getattr(clean, field.name) for field in dataclasses.fields(clean)}
     samples = [
-        MaskedText(tuple((text + POISON, learned) for text, learned in one.pieces), POISON)
-        for one in clean.samples
+        MaskedText(tuple((text + POISON, learned) for text, learned in sample.pieces), POISON)
+        for sample in clean.samples
     ]
     dirty = ReportFacts(**{**{k: poisoned(v) for k, v in fields.items()}, "samples": samples})
     page = Page(render_report(dirty))
@@ -424,7 +424,8 @@ def luminance(colour: str) -> float:
     """Relative luminance. Source: WCAG 2.2, https://www.w3.org/TR/WCAG22/#dfn-relative-luminance"""
     channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
     red, green, blue = (
-        one / 12.92 if one <= 0.04045 else ((one + 0.055) / 1.055) ** 2.4 for one in channels
+        channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
+        for channel in channels
     )
     return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 

@@ -41,7 +41,7 @@ def write_base_card(project: Project) -> Callable[..., Path]:
 
 @dataclass
 class RecordedProgress:
-    """A Progress that remembers what it was told."""
+    """A Progress that remembers what was reported."""
 
     stages: list[str] = field(default_factory=list)
     begun: list[tuple[str, float, str]] = field(default_factory=list)

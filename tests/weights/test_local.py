@@ -130,9 +130,9 @@ def test_force_mends_a_damaged_cache(project: Project, pulled: LocalBase) -> Non
     (pulled.path / "tokenizer.json").resolve().write_text("{}")
     with pytest.raises(BaseDamaged):
         pull_base(project, "kept", progress=Silent())
-    mended = pull_base(project, "kept", progress=Silent(), force=True)
-    verify_base(mended)
-    assert mended.fingerprint == pulled.fingerprint
+    repaired = pull_base(project, "kept", progress=Silent(), force=True)
+    verify_base(repaired)
+    assert repaired.fingerprint == pulled.fingerprint
 
 
 def test_new_times_and_the_same_bytes_are_no_damage(project: Project, pulled: LocalBase) -> None:

@@ -205,18 +205,18 @@ def render_intervals(title: str, intervals: Sequence[Interval], *, unit: str) ->
     zero = _percent(across(0))
     drawn: list[Markup] = []
     texts = []
-    for index, one in enumerate(intervals):
+    for index, item in enumerate(intervals):
         top = 2 * _LINE_PX * index
-        text = show_interval(one.mean, one.low, one.high)
-        texts.append(f"{one.name} {text}")
-        ends = (_percent(across(one.low)), _percent(across(one.high)))
+        text = show_interval(item.mean, item.low, item.high)
+        texts.append(f"{item.name} {text}")
+        ends = (_percent(across(item.low)), _percent(across(item.high)))
         drawn += [
-            _tag("text", one.name, class_="group", x=0, y=top + 14),
+            _tag("text", item.name, class_="group", x=0, y=top + 14),
             _tag("text", text, class_="value end", x="100%", y=top + 14),
             _tag("line", class_="grid", x1=0, x2="100%", y1=top + 31, y2=top + 31),
             _tag("line", class_="zero", x1=zero, x2=zero, y1=top + 23, y2=top + 39),
             _whisker(*ends, top + 31),
-            _tag("circle", class_="dot tuned", cx=_percent(across(one.mean)), cy=top + 31, r=4.5),
+            _tag("circle", class_="dot tuned", cx=_percent(across(item.mean)), cy=top + 31, r=4.5),
         ]
     x_ticks = [(across(value), show_tick(value)) for value in round_ticks(lowest, highest, 5)]
     frame = _frame(height_px, x_ticks)

@@ -50,7 +50,7 @@ class ChatDataset:
 def load_dataset(project: Project, name_or_path: str) -> ChatDataset:
     """Read and check a dataset: a name in datasets/, a folder, or one file of any accepted format.
 
-    What holds a `/` or ends in a data file's suffix is a path from the current folder; anything
+    A text with a `/`, or with a data file's suffix, is a path from the current folder; anything
     else is a name.
     Raises ProblemsFound with every bad row of every file, InvalidInput when there is no dataset.
     """

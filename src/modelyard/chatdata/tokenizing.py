@@ -110,7 +110,7 @@ def tokenize_conversations(
             if first >= end:
                 problems.append(
                     Diagnostic(
-                        message="has nothing to train on: its answer has no token of its own",
+                        message="has nothing to train on: its answer adds no token",
                         where=conversation.source,
                     )
                 )

@@ -209,11 +209,12 @@ def error_boundary(command: Callable[P, R]) -> Callable[P, R]:
             print_error(error)
             sys.exit(error.exit_code)
         except KeyboardInterrupt:
-            print("interrupted", file=sys.stderr)
-            sys.exit(130)
+            _end_interrupted()
         except BrokenPipeError:
             sys.exit(1)
         except Exception as error:
+            if _is_interrupt(error):
+                _end_interrupted()
             what = visible_text(f"{type(error).__name__}: {error}")
             print(f"error: a bug in modelyard: {what}", file=sys.stderr)
             print(f"  the traceback is in {_write_traceback()}", file=sys.stderr)
@@ -222,6 +223,18 @@ def error_boundary(command: Callable[P, R]) -> Callable[P, R]:
             _settle_stdout()
 
     return guarded
+
+
+def _end_interrupted() -> NoReturn:
+    print("interrupted", file=sys.stderr)
+    sys.exit(130)
+
+
+def _is_interrupt(error: BaseException | None) -> bool:
+    """Whether ^C caused this error: Python 3.11 wraps it while a class is being created."""
+    while error is not None and not isinstance(error, KeyboardInterrupt):
+        error = error.__cause__
+    return error is not None
 
 
 def _settle_stdout() -> None:

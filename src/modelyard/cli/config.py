@@ -53,8 +53,8 @@ def explain(
     value is that without an overlay. A group shows all settings below it.
 
     With --env it is the value that commands use there: in development the draft's, elsewhere the
-    deployed one. Over a specialised model lies its active performance profile, and below it its
-    language model.
+    deployed one. The active performance profile overrides a specialised model, and the language
+    model gives what neither of them sets.
 
     \b
     models config explain retries.first_wait configs/language_models/gpt4_config.yaml

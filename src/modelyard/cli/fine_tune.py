@@ -85,7 +85,7 @@ def fine_tune(
     promote: Annotated[
         bool,
         typer.Option(
-            "--promote", help="Bring the version into use if it beats the base with confidence."
+            "--promote", help="Make the version active if it beats the base with confidence."
         ),
     ] = False,
     check: Annotated[

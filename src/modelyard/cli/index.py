@@ -103,7 +103,7 @@ def _what_to_do(late: Sequence[IndexStatus], environment: str) -> str:
     from modelyard.retrieval.indexes import update_command
 
     again = any(status.state == "unreadable" for status in late)
-    rebuild = ", and with --rebuild what stays unreadable" if again else ""
+    rebuild = ", and with --rebuild those that cannot be read" if again else ""
     return update_command([status.index for status in late], environment) + rebuild
 
 

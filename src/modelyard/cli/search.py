@@ -117,7 +117,7 @@ def search(
     cross-encoder, and state is same, changed or gone: what became of the file. With --eval and
     --json: {sets: [{name, encoder, queries, passages, dense_weight, answers, unknown: [ANSWER],
     measures: {MEASURE: {dense, words, fused, gain}}}]}, each with value, low and high, where gain
-    is fused less the better of the two sides, and unknown are the answers that name nothing there.
+    is fused less the better of the two sides. unknown lists answers that name no indexed file.
     """
 
     if evaluate is not None:
@@ -307,7 +307,7 @@ def _print_evaluation(evaluation: SearchEvaluation) -> None:
     if evaluation.unknown:
         unknown, more = evaluation.unknown, ", ..." if evaluation.unknown[3:] else ""
         print_note(
-            f"note: {len(unknown):,} of {evaluation.answers:,} answers name nothing there: "
+            f"note: {len(unknown):,} of {evaluation.answers:,} answers name no file there: "
             f"{visible_line(', '.join(unknown[:3]))}{more}"
         )
     print_table(

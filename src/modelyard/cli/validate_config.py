@@ -44,7 +44,7 @@ def validate_config(
             "--env",
             metavar="ENV",
             autocompletion=complete_environment,
-            help="Look at this environment only. Default: at all that are declared.",
+            help="Check this environment only. Default: all that are declared.",
         ),
     ] = None,
     output: Annotated[

@@ -1,8 +1,8 @@
 """Atomic file operations: replacement, staged folders, links, locks, hashes.
 
 Every write here leaves the old state or the new state, whenever the process dies. Temporary names
-start with `.staging-`; one left behind by a killed process stays until whoever next holds the
-thing's lock calls `sweep_staging`.
+start with `.staging-`; one left behind by a killed process stays until the next holder of the
+same lock calls `sweep_staging`.
 """
 
 from __future__ import annotations

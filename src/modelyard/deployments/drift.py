@@ -1,7 +1,7 @@
 """Drift: files under .models/deployed/ that were changed by hand, and their repair.
 
-Commands read state.db, so drift never changes what they do; it is reported because whoever edited a
-file expects an effect. Any deployment writes the files again, even one with nothing else to do.
+Commands read state.db, so drift never changes what they do; it is reported because an edit
+was expected to have an effect. Any deployment writes the files again, even one without a change.
 """
 
 from __future__ import annotations
@@ -78,7 +78,10 @@ def _files(
 ) -> Iterator[DriftedFile]:
     shown = project.deployed(revision.environment)
     for path, digest in sorted(revision.files.items()):
-        if what := _drift_of(folder / path, digest):
+        what = _drift_of(folder / path, digest)
+        if what == "changed" and _is_repaired(folder / path, path, revision, snapshot):
+            what = None
+        if what:
             changes = _changed_settings(folder / path, path, snapshot) if what == "changed" else ()
             yield DriftedFile(
                 path=project.show(shown / path), what=what, settings=mask_changes(changes)
@@ -99,6 +102,13 @@ def _drift_of(place: Path, digest: str) -> Literal["missing", "changed", "unread
         if place.is_file():  # reading a pipe would never end
             return None if sha256_file(place) == digest else "changed"
     return "unreadable"
+
+
+def _is_repaired(place: Path, path: str, revision: Revision, snapshot: Snapshot) -> bool:
+    """Whether a file is as a repair writes it: its comments may differ from those of the version of
+    modelyard that deployed it."""
+    text = render_files(snapshot, revision.environment, revision.number)[path]
+    return not place.is_symlink() and place.read_bytes() == text.encode()
 
 
 def _changed_settings(place: Path, path: str, snapshot: Snapshot) -> tuple[SettingChange, ...]:

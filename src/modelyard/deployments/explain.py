@@ -25,8 +25,8 @@ def explain_running(
 ) -> tuple[Explanation, ...]:
     """The setting at a dotted key as commands in an environment use it, or those of a group.
 
-    In development the draft decides, elsewhere what is deployed. Over a specialised model lies its
-    active performance profile, and below it its language model.
+    In development the draft decides, elsewhere what is deployed. The active performance profile
+    overrides a specialised model; the language model gives what neither of them sets.
     Raises NotDeployed and InvalidInput when the config is not deployed, and what `explain` raises.
     """
     check_environment(project, environment)

@@ -146,7 +146,7 @@ def _propose_deployment(project: Project, request: Request, environment: str) ->
         _require_valid(catalogue, gathered.paths, environment)
     after = gathered.added_to(before, environment)
     domains = live_domains(after)
-    profiles = {domain: one for domain, one in after.profiles.items() if domain in domains}
+    profiles = {domain: profile for domain, profile in after.profiles.items() if domain in domains}
     return _plan(
         project,
         request,

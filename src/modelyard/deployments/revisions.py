@@ -319,8 +319,8 @@ def render_files(snapshot: Snapshot, environment: str, number: int) -> dict[str,
 
     def head(what: str, digest: str) -> str:
         return (
-            f"# {what}, as it holds in {environment}: revision {number}, sha256 {digest}.\n"
-            "# Written by `models deploy-config`; do not edit. What holds is in state.db, and\n"
+            f"# {what}, as deployed to {environment}: revision {number}, sha256 {digest}.\n"
+            "# Written by `models deploy-config`; do not edit. Commands read state.db, and\n"
             "# `models deployments --drift` finds what was changed here by hand.\n"
         )
 

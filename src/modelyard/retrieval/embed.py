@@ -1,4 +1,4 @@
-"""Vectors for chunks: from the cache or an earlier index where they are known, else made anew."""
+"""Vectors for chunks: from the cache or an earlier index where they are known, else computed."""
 
 from __future__ import annotations
 

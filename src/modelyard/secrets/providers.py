@@ -36,7 +36,7 @@ _MOST_LOOKED_FOR = 100
 def find_provider_tokens(text: str) -> Iterator[tuple[str, int, int]]:
     """The kind, start and end of each token of a provider, in no order.
 
-    Some are told only by what stands beside them, and are then found at their other places too.
+    Some are recognised only by the words beside them, and are then found at their other places too.
     """
     if not may_hold_token(text):
         return

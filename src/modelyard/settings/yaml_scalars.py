@@ -6,7 +6,7 @@ Readers of YAML disagree about words without quotes. What this one takes them fo
   `.nan`; true and false: `true`, `False`, ...; nothing: `null`, `~`, or no text at all;
 - an error, because two readers would take it for two things: `yes`, `no`, `on`, `off`, `y`, `n`
   (true or false, or text), `12:30` (base 60, or text), `010` (eight, or ten), `0o17` (fifteen, or
-  text), and a number with more digits than anyone can mean;
+  text), and a number with more digits than can be meant;
 - text: all else, such as `08`, `1.2.3`, `30 seconds`, and dates (PyYAML would make a date).
 """
 
@@ -92,7 +92,7 @@ def _read_number(text: str) -> PlainValue:
     elif len(plain) <= _MOST_DIGITS and plain[-1] not in "xb":
         return int(plain, 0)
     shown = f'"{text}"' if len(text) <= 20 else f'"{text[:20]}..."'
-    raise TypingTrap("is not a number anyone can mean", hint=f"write {shown}")
+    raise TypingTrap("is not a usable number", hint=f"write {shown}")
 
 
 def _trap(text: str, what: str) -> TypingTrap:

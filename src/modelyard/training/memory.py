@@ -115,7 +115,7 @@ def adapter_parameters(shape: BaseShape, lora: LoraSettings) -> int:
     """How many weights the adapter has."""
     chosen = shape.linear_shapes
     if lora.targets != ("all-linear",):
-        chosen = {name: one for name, one in chosen.items() if name in lora.targets}
+        chosen = {name: choice for name, choice in chosen.items() if name in lora.targets}
     return shape.layers * sum(
         lora.rank * (inputs + outputs) + (outputs if lora.dora else 0)
         for inputs, outputs in chosen.values()

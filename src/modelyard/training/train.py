@@ -74,7 +74,7 @@ def train(
     )
     progress.stage(f"train: {steps} steps, {started}")
     progress.begin("train", steps, "steps")
-    begun = {name: one.detach().clone() for name, one in adapter_weights(model.model).items()}
+    begun = {name: weight.detach().clone() for name, weight in adapter_weights(model.model).items()}
     seed_everything(check.spec.seed)
     if done < steps:
         trainer.train(resume_from_checkpoint=str(checkpoint) if checkpoint else None)

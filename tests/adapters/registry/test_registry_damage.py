@@ -1,4 +1,4 @@
-"""Damaged files, here, on the way and in the registry: found, named and mended."""
+"""Damaged files, here, on the way and in the registry: found, named and repaired."""
 
 from __future__ import annotations
 

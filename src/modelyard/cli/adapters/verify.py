@@ -184,7 +184,7 @@ def _print_result(result: dict[str, Any]) -> None:
     if result["ok"]:
         change = result["logit_change"]
         moved = "" if change is None else f", and it moves logits of its base by up to {change:.2f}"
-        print_text(f"{result['version']}  whole, and fits its base{moved}")
+        print_text(f"{result['version']}  complete, and fits its base{moved}")
         return
     print_text(f"{result['version']}  {counted(len(result['problems']), 'problem')}")
     for problem in result["problems"]:

@@ -12,8 +12,8 @@ CODES: Mapping[str, str] = {
     "yaml-duplicate-key": "A key is set twice. Readers of YAML silently keep the last one.",
     "yaml-key": "A key is a list or a mapping; settings have plain names.",
     "yaml-typing-trap": "A plain word that readers of YAML take for different things, such as "
-    "`no`, `12:30` or `010`. Quotes, or the meant value, end the doubt.",
-    "yaml-tag": "A tag such as `!!python/name`; nothing here is made by tags.",
+    "`no`, `12:30` or `010`. Put it in quotes, or write the value that is meant.",
+    "yaml-tag": "A tag such as `!!python/name`; tags are not supported.",
     "yaml-unknown-alias": "An alias names an anchor that is not set above it.",
     "yaml-recursive-alias": "An alias stands inside the value that it names.",
     "yaml-merge": "A merge key (`<<`) takes a mapping, or a list of mappings.",

@@ -34,7 +34,7 @@ _SINGLE = [kind.name for kind in KINDS.values() if kind.single]
 
 
 class ConfigCatalogue:
-    """The configs of a project. Each file is read once; names do not find one that is not valid."""
+    """The configs of a project. Each file is read once. A file that is not valid has no name."""
 
     def __init__(self, project: Project) -> None:
         self.project = project

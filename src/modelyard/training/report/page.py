@@ -232,7 +232,7 @@ def _settings(spec: Mapping[str, Any]) -> dict[str, dict[str, str]]:
     tables: dict[str, dict[str, str]] = {"run": {}}
     for key, value in spec.items():
         if isinstance(value, Mapping):
-            tables[key] = {str(name): _plain(one) for name, one in value.items()}
+            tables[key] = {str(name): _plain(item) for name, item in value.items()}
         else:
             tables["run"][key] = _plain(value)
     return {name: table for name, table in tables.items() if table}
@@ -337,7 +337,14 @@ def _group_answers(examples: Sequence[Example]) -> list[tuple[str, list[Example]
         (True, True): "Both right",
     }
     found = [
-        (heading, [one for one in examples if (one.base_right, one.tuned_right) == outcome])
+        (
+            heading,
+            [
+                example
+                for example in examples
+                if (example.base_right, example.tuned_right) == outcome
+            ],
+        )
         for outcome, heading in headings.items()
     ]
     return [(heading, some[:_SHOWN_ANSWERS], len(some)) for heading, some in found if some]
