@@ -47,7 +47,7 @@ class DeclaredEnvironments:
             return name
         raise InvalidInput(
             f"there is no environment {name!r}{did_you_mean_environment(name, self.names)}",
-            hint=f"there are {', '.join(self.names)}; {ENVIRONMENTS_FILE} declares them",
+            hint=f"there are {', '.join(self.names)}; declare another in {ENVIRONMENTS_FILE}",
         )
 
     def refuse_problems(self) -> None:

@@ -204,7 +204,7 @@ def _check_name(document: Document, configs: ConfigSet) -> Iterator[Diagnostic]:
             path=("name",),
             code="duplicate-name",
             message=f"there is {what}, and only one of them would be found: {', '.join(others)}",
-            hint="give one of them another `name:`",
+            hint="remove one" if document.kind.single else "give one of them another `name:`",
         )
 
 

@@ -53,7 +53,16 @@ class ConfigCatalogue:
         except ModelyardError as error:
             whole = Diagnostic(message=error.message, where=error.where, hint=error.hint)
             return replace(STANDARD, problems=error.problems or (whole,))
-        return read_declared(document)
+        declared = read_declared(document)
+        if paths[1:]:
+            twice = Diagnostic(
+                message=f"there is {paths[1].name} too, and only one of them would be read",
+                where=f"{self.project.show(paths[0])}:1:1",
+                hint="remove one",
+                code="duplicate-name",
+            )
+            return replace(declared, problems=(*declared.problems, twice))
+        return declared
 
     def replace_environments(self, path: Path) -> None:
         """Take the environments from another file; call it before any config is read."""

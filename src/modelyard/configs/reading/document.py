@@ -249,7 +249,8 @@ def _wrong_overlays(
             near = did_you_mean_environment(environment, environments.names)
             yield Diagnostic(
                 message=f"unknown environment '{environment}'{near}",
-                hint=f"{ENVIRONMENTS_FILE} declares the environments",
+                hint=f"there are {', '.join(environments.names)}; declare another in "
+                f"{ENVIRONMENTS_FILE}",
                 code="unknown-key",
                 path=path,
             )
