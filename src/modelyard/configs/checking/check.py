@@ -58,10 +58,9 @@ def check_named(
     """
     catalogue = open_catalogue(words)
     paths = select_configs(catalogue, words)
-    _take_environments(catalogue, paths)
+    checks_environments = _take_environments(catalogue, paths) or not words
     if environment is not None and not catalogue.environments.problems:
         catalogue.environments.require(environment)
-    checks_environments = not words or any(kind_name(path) == "environments" for path in paths)
     return check_configs(
         catalogue,
         paths,
@@ -72,12 +71,12 @@ def check_named(
     )
 
 
-def _take_environments(catalogue: ConfigCatalogue, paths: Sequence[Path]) -> None:
-    """Of a checked environments.yaml outside the project's configs/, as if it lay there."""
-    in_place = catalogue.paths("environments")
+def _take_environments(catalogue: ConfigCatalogue, paths: Sequence[Path]) -> bool:
+    """Whether a declaration of environments is checked; one outside configs/ is taken as in it."""
     given = [path for path in paths if kind_name(path) == "environments"]
-    if given and given[0] not in in_place:
+    if given and given[0] not in catalogue.paths("environments"):
         catalogue.replace_environments(given[0])
+    return bool(given)
 
 
 def check_configs(
@@ -98,11 +97,11 @@ def check_configs(
     every environment names those in which it does.
     """
     chosen = list(dict.fromkeys(path.absolute() for path in paths))
-    _take_environments(catalogue, chosen)
+    checks_environments = _take_environments(catalogue, chosen)
     environments = catalogue.environments.names if environments is None else environments
     configs = ConfigSet(catalogue, chosen, environments, live)
     views = [EnvironmentView(configs, environment) for environment in environments]
-    findings = [*_check_environments(catalogue, chosen, live)]
+    findings = [] if checks_environments else [*_check_environments(catalogue, live)]
     findings += find_unread(catalogue.project) if unread else ()
     uses: dict[tuple[str, str], SecretUse] = {}
     files = tuple(catalogue.project.show(path) for path in chosen)
@@ -132,12 +131,8 @@ def check_configs(
     )
 
 
-def _check_environments(
-    catalogue: ConfigCatalogue, chosen: Sequence[Path], live: Collection[str]
-) -> Iterator[Diagnostic]:
-    """What is wrong with the declaration of environments, when it is not among what is checked."""
-    if any(kind_name(path) == "environments" for path in chosen):
-        return
+def _check_environments(catalogue: ConfigCatalogue, live: Collection[str]) -> Iterator[Diagnostic]:
+    """What is wrong with the declaration of environments, which is not among what is checked."""
     declared = catalogue.environments
     yield from declared.problems or (
         replace(missing, where=f"{ENVIRONMENTS_FILE}:1:1")

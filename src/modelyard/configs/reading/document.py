@@ -72,9 +72,11 @@ class Document:
 
     def layers(self, environment: str | None) -> dict[str, Mapping[str, Any]]:
         """The overlays that hold in an environment, the lowest first: those inherited, its own."""
-        lineage = self.environments.lineage(environment) if environment else ()
-        found = ((name, self.overlays.get(name)) for name in lineage)
-        return {name: overlay for name, overlay in found if overlay}
+        overlays = self.overlays
+        if not environment or not overlays:
+            return {}
+        lineage = self.environments.lineage(environment)
+        return {name: overlay for name in lineage if (overlay := overlays.get(name))}
 
     def refuse_problems(self) -> None:
         """Raises ProblemsFound when there are any."""
