@@ -4,6 +4,8 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from contextlib import closing
@@ -268,8 +270,26 @@ def test_a_search_without_an_index_says_which_command_makes_it(texts: Texts) -> 
     texts.update()
     with pytest.raises(NoData, match="no index yet in production: texts/docs") as raised:
         texts.found("production")
-    assert raised.value.hint == "`models update-embeddings --env production` makes what is missing"
+    assert raised.value.hint == (
+        "`models update-embeddings --domain texts/docs --env production` makes what is missing"
+    )
     assert read_status(texts.project, texts.index("production")).state == "missing"
+
+
+def test_a_search_reads_each_draft_once(texts: Texts) -> None:
+    texts.update()
+    program = (
+        "import sys\n"
+        "from pathlib import Path\n"
+        "from modelyard.core.layout import Project\n"
+        "from modelyard.retrieval.search import Searcher\n"
+        "opened = []\n"
+        "sys.addaudithook(lambda event, words: event == 'open' and opened.append(str(words[0])))\n"
+        "Searcher(Project(Path(sys.argv[1])))\n"
+        "print(sum(path.endswith('texts.yaml') for path in opened))\n"
+    )
+    words = [sys.executable, "-c", program, str(texts.project.root)]
+    assert subprocess.run(words, capture_output=True, text=True, check=True).stdout == "1\n"
 
 
 @pytest.mark.parametrize(

@@ -352,7 +352,10 @@ def test_a_missing_index_is_noted_and_none_at_all_is_no_data(
         index("documentation", DOCS)
         found = searcher.search("anything")
     (note,) = found.notes
-    assert note.startswith("not searched, no index yet: tests/source_code, tests/logs (")
+    assert note == (
+        "not searched, no index yet: tests/source_code, tests/logs "
+        "(`models update-embeddings` makes what is missing)"
+    )
 
 
 def test_vectors_of_another_encoder_are_never_compared(project: Project, index: Index) -> None:

@@ -182,8 +182,7 @@ class Searcher:
                 hint="declare one in configs/embedding_models/",
             )
         if missing:
-            every = len(missing) == len(self._indexes)
-            command = update_command([] if every else missing, self._environment)
+            command = update_command(missing if len(missing) == 1 else [], self._environment)
             if not built:
                 raise NoData(
                     f"no index yet in {self._environment}: {', '.join(missing)}",
