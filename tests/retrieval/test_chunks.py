@@ -99,6 +99,63 @@ def test_markdown_goes_by_heading_with_its_trail() -> None:
     assert "# no heading" in found[1].text
 
 
+@pytest.mark.parametrize(
+    "block",
+    [
+        "<!--\n# Not this\n\n## Nor this\n-->",
+        "<pre>\n# Not this\n\n## Nor this\n</pre>",
+        "<script>\n\n# Not this\n</script>",
+        "```\n# Not this\n    ```\n# Nor this\n```",
+        "````\n```\n# Not this\n```\n````",
+        "- ```\n  # Not this\n  ```",
+        "> # Not this",
+        "- # Not this",
+        "    # Not this",
+        "\\# Not this",
+        "#Not this",
+        "| Not |\n| --- |\n| this |",
+        "Not this\n***",
+        " ".join(["Not this paragraph"] * 20) + "\n---",
+    ],
+)
+def test_what_only_looks_like_a_heading_is_text(block: str) -> None:
+    long = " ".join(["words"] * 60)
+    text = f"# Page\n\n{long}\n\n{block}\n\n{long}\n\n# Next\n\n{long}\n"
+    found = read(text, "a.md", tokens=400)
+    last = text.split("\n").index("# Next") + 1
+    assert [(one.title, one.first_line) for one in found] == [("Page", 1), ("Next", last)]
+    assert block.partition("\n")[2].strip("\n") in found[0].text or "\n" not in block
+    check_lines(text.encode(), found)
+
+
+@pytest.mark.parametrize(
+    ("heading", "title"),
+    [
+        ("## With `code` and [a link](https://x) ##", "With code and a link"),
+        ("   ## Indented", "Indented"),
+        ("Over\ntwo lines\n---", "Over two lines"),
+        ("##", ""),
+        ("## A\tb\r", "A b"),
+    ],
+)
+def test_a_heading_is_what_commonmark_says(heading: str, title: str) -> None:
+    long = " ".join(["words"] * 60)
+    text = f"# Page\n\n{long}\n\n{heading}\n\n{long}\n"
+    found = read(text, "a.md")
+    assert [one.title for one in found] == ["Page", f"Page > {title}" if title else "Page"]
+    assert [one.first_line for one in found] == [1, 5]
+    assert found[1].last_line == text.rstrip("\n").count("\n") + 1
+
+
+def test_lines_stay_exact_below_odd_characters_and_front_matter() -> None:
+    long = " ".join(["words"] * 60)
+    odd = "Odd \x0b \x0c \x85 \u2028 one"
+    text = f"---\na: b\n---\r\n\r\n# {odd}\r\n{long}\r\n\n# Two\n\n{long}\n"
+    found = read(text, "a.md")
+    assert [(one.first_line, one.last_line) for one in found] == [(1, 2), (5, 6), (8, 10)]
+    check_lines(text.encode(), found)
+
+
 def test_tiny_sections_under_one_heading_are_kept_together() -> None:
     text = "# Errors\n\n" + "".join(f"## E{n}\n\nWhat it is {n}.\n\n" for n in range(5))
     assert len(read(text, "a.md")) == 1
@@ -303,6 +360,52 @@ def test_metrics_become_series_with_what_they_come_to() -> None:
     assert [item.title for item in read("time,loss,name\n1,2.5,a\n2,1.5,b\n", "a.csv")] == ["loss"]
     rows = '{"step": 1, "eval": {"loss": 2}}\n{"step": 2, "eval": {"loss": 1}}\n'
     assert [item.title for item in read(rows, "m.jsonl", "metrics")] == ["step", "eval.loss"]
+
+
+def test_a_sample_is_what_prometheus_says() -> None:
+    text = (
+        "# HELP http_requests_total How many\\nthere were.\n"
+        "# TYPE http_requests_total counter\n"
+        'http_requests_total{method="post",code="200",} 1027 1395066363000\n'
+        'http_requests_total { method = "post" , code = "200" } 3 # {trace_id="x"} 1\n'
+        'http_requests_total{path="a\\\\b\\"c, d"} 2\n'
+        '{"my.metric", unit="s"} 4\n'
+        "# TYPE wait histogram\n# HELP wait Until it began.\n"
+        'wait_bucket{le="+Inf"} 5\nwait_sum 7\n'
+    )
+    found = {one.title: one for one in read(text, "a.prom")}
+    assert list(found) == [
+        'http_requests_total{method="post",code="200"}',
+        r'http_requests_total{path="a\\b\"c, d"}',
+        'my.metric{unit="s"}',
+        'wait_bucket{le="+Inf"}',
+        "wait_sum",
+    ]
+    first, *_, last = found.values()
+    assert first.text.startswith("How many there were.\ncounter\ncount 2")
+    assert (first.first_line, first.last_line) == (3, 4)
+    assert last.text == "Until it began.\nhistogram\nvalue 7"
+
+
+def test_a_bad_line_costs_only_itself() -> None:
+    bad = [
+        'a{b="c} 1',
+        "a{b=c} 1",
+        'a{b="1",b="2"',
+        "# TYPE up nonsense",
+        "# HELP 9 x",
+        "a",
+        "{} 1",
+    ]
+    bad += ['x{a="' + "b" * 30_000 + '"} 1', "# HELP", "#", "a 1 2 3 4", "a{,,} 1", "a 1_000"]
+    reported: list[str] = []
+    chosen = IndexSettings(description="x", sources=("**",), chunker="auto")
+    text = "\n".join(["up 1", *(f"{line}\nup 1" for line in bad)])
+    found = read_chunks(text.encode(), "a.prom", chosen, count_words, report=reported.append)
+    assert {one.title: one.facts["count"] for one in found}["up"] == str(len(bad) + 1)
+    assert reported == ["lines that are no samples"]
+    (lenient,) = read("jvm.memory.used 5\n", "a.prom")  # refused by Prometheus, and yet a sample
+    assert lenient.title == "jvm.memory.used"
 
 
 def test_html_goes_by_heading_without_its_scripts() -> None:

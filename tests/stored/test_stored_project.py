@@ -524,12 +524,12 @@ def test_each_kind_of_file_is_found(
 def test_the_stored_indexes_hold_their_files_and_are_to_be_updated_once(
     project: Path, result: Result
 ) -> None:
-    """Since then more secrets are known, which an index must not hold."""
+    """Since then Markdown is read as CommonMark, and more secrets are known."""
     found = result("embeddings", "status", "--max-age", "0 s", code=4)["domains"]
     assert [(one["domain"], one["state"]) for one in found] == [
         (name, "outdated") for name in DOMAINS
     ]
-    assert {one["reason"] for one in found} == {"other rules for secrets"}
+    assert {one["reason"] for one in found} == {"other chunking"}
     assert [one["files"] for one in found] == [2, 1, 1]
     assert [len([*one["new"], *one["changed"], *one["gone"]]) for one in found] == [0, 0, 0]
     result("update-embeddings")
@@ -540,7 +540,7 @@ def test_the_stored_indexes_hold_their_files_and_are_to_be_updated_once(
 
 
 def test_an_update_without_changes_embeds_nothing(project: Path, result: Result) -> None:
-    for built in ("other rules for secrets", None):
+    for built in ("other chunking", None):
         found = result("update-embeddings")["domains"]
         assert [one["domain"] for one in found] == DOMAINS
         for one in found:

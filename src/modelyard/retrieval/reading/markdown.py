@@ -1,6 +1,7 @@
 """Markdown by heading, with the trail of headings above it.
 
-Headings are those of CommonMark (0.31, 4.2 and 4.3), front matter that of static sites.
+Headings and blocks are those of CommonMark with GitHub's tables, by markdown-it-py; front matter is
+that of static sites.
 """
 
 from __future__ import annotations
@@ -8,8 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass
-from functools import partial
-from itertools import takewhile
+from functools import cache, partial
+from itertools import takewhile, zip_longest
+from typing import TYPE_CHECKING
 
 from modelyard.retrieval.reading.splitting import (
     Piece,
@@ -18,13 +20,30 @@ from modelyard.retrieval.reading.splitting import (
     paragraph_starts,
 )
 
-_FENCE = re.compile(r" {0,3}(`{3,}(?=[^`]*$)|~{3,})")
-_HEADING = re.compile(r" {0,3}(#{1,6})(?:[ \t]+(.*))?$")
-_UNDERLINE = re.compile(r" {0,3}(=+|-+)[ \t]*$")
-_NO_PARAGRAPH = re.compile(r" {0,3}(?:[>|#]|[-+*][ \t]|\d{1,9}[.)][ \t])| {4}|\t")
+if TYPE_CHECKING:
+    from markdown_it import MarkdownIt
+
 _LINK = re.compile(r"!?\[([^\[\]]*)\](?:\([^()]*\)|\[[^\[\]]*\])")
 _MARKUP = re.compile(r"`|\*\*|__|<[^<>]{1,200}>")
 _LONGEST_FRONT_MATTER = 200
+_LONGEST_HEADING = 200
+"""Characters; a longer one is a paragraph above a line of dashes, and stays text."""
+_WHOLE = ("fence", "html_block")
+"""Blocks that a blank line does not end: code, comments, `<pre>`."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Heading:
+    """A heading of the page, not one in a quote or a list."""
+
+    start: int
+    """Its first line."""
+    end: int
+    """The line after its last."""
+    level: int
+    """1 to 6."""
+    words: str
+    """What it says, without markup."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -48,23 +67,23 @@ def markdown_pieces(document: TextDocument) -> Iterator[Piece]:
 
     A heading with only further headings under it is part of their titles.
     """
-    fenced = _fenced_lines(document)
     front = _front_matter_end(document)
     if front:
         yield Piece(start=1, end=front - 1, title="front matter", kind="key", shown_from=0)
+    headings, inside = _read_blocks(document, front)
     starts = [
-        line for line in paragraph_starts(document, 0, len(document.lines)) if not fenced[line]
+        line for line in paragraph_starts(document, 0, len(document.lines)) if line not in inside
     ]
-    sections = _sections(document, fenced, front)
+    sections = _sections(document, headings, front)
     for section in join_neighbours(sections, partial(_join_tiny, document)):
         yield Piece(
             start=section.body,
             end=section.end,
-            title=" > ".join(section.trail),
+            title=" > ".join(filter(None, section.trail)),
             kind="section",
             breaks=(
                 starts,
-                [line for line in range(section.body, section.end) if not fenced[line]],
+                [line for line in range(section.body, section.end) if line not in inside],
             ),
             shown_from=section.start,
         )
@@ -75,17 +94,32 @@ def plain_words(heading: str) -> str:
     return " ".join(_MARKUP.sub("", _LINK.sub(r"\1", heading)).split())
 
 
-def _fenced_lines(document: TextDocument) -> list[bool]:
-    """Whether each line is in fenced code, after its opening line."""
-    fenced, fence = [], ""
-    for line in document.lines:
-        fenced.append(bool(fence))
-        match = _FENCE.match(line)
-        if not fence and match:
-            fence = match[1]
-        elif fence and line.strip().startswith(fence) and not line.strip().strip(fence[0]):
-            fence = ""
-    return fenced
+@cache
+def _parser() -> MarkdownIt:
+    """Blocks only: what stands within a line decides no chunk."""
+    from markdown_it import MarkdownIt
+
+    return MarkdownIt("commonmark").enable("table").disable(["inline", "text_join"])
+
+
+def _read_blocks(document: TextDocument, first: int) -> tuple[list[_Heading], set[int]]:
+    """The headings from a line on, and the lines inside of blocks that are not to be split."""
+    # A carriage return within a line would count as an end of line.
+    text = "\n".join(line.replace("\r", " ") for line in document.lines[first:])
+    headings: list[_Heading] = []
+    inside: set[int] = set()
+    tokens = _parser().parse(text)
+    for token, content in zip_longest(tokens, tokens[1:]):
+        if token.map is None:
+            continue
+        start, end = token.map[0] + first, token.map[1] + first
+        if token.type in _WHOLE:
+            inside.update(range(start + 1, end))
+        elif token.type == "heading_open" and token.level == 0 and content is not None:
+            words = plain_words(content.content)
+            if len(words) <= _LONGEST_HEADING:
+                headings.append(_Heading(start, end, int(token.tag[1:]), words))
+    return headings, inside
 
 
 def _front_matter_end(document: TextDocument) -> int:
@@ -97,18 +131,15 @@ def _front_matter_end(document: TextDocument) -> int:
     return 0
 
 
-def _sections(document: TextDocument, fenced: list[bool], first: int) -> Iterator[_Section]:
+def _sections(document: TextDocument, headings: list[_Heading], first: int) -> Iterator[_Section]:
     trail: list[tuple[int, str]] = []
     start = body = first
-    for line in range(first, len(document.lines)):
-        heading = None if fenced[line] else _heading(document, line, body)
-        if heading is None:
-            continue
-        level, words, head, after = heading
-        deeper = bool(trail) and trail[-1][0] < level
-        yield from _section(document, start, body, head, trail, has_subheading=deeper)
-        trail = [*(above for above in trail if above[0] < level), (level, words)]
-        start, body = head, after
+    for heading in headings:
+        deeper = bool(trail) and trail[-1][0] < heading.level
+        yield from _section(document, start, body, heading.start, trail, has_subheading=deeper)
+        above = (one for one in trail if one[0] < heading.level)
+        trail = [*above, (heading.level, heading.words)]
+        start, body = heading.start, heading.end
     yield from _section(document, start, body, len(document.lines), trail, has_subheading=False)
 
 
@@ -128,23 +159,6 @@ def _section(
         yield _Section(start, body, stop, words, words)
     elif words and not has_subheading:
         yield _Section(start, start, body, words, words)
-
-
-def _heading(document: TextDocument, line: int, body: int) -> tuple[int, str, int, int] | None:
-    """Level, words, first line and the line after, of a heading that ends on this line."""
-    text = document.lines[line]
-    if match := _HEADING.match(text):
-        words = (match[2] or "").rstrip()
-        bare = words.rstrip("#")
-        words = bare if bare == "" or bare[-1] in " \t" else words
-        return len(match[1]), plain_words(words), line, line + 1
-    underline = _UNDERLINE.match(text)
-    if underline and line > body:
-        above = document.lines[line - 1]
-        if above.strip() and not _NO_PARAGRAPH.match(above):
-            level = 1 if underline[1][0] == "=" else 2
-            return level, plain_words(above), line - 1, line + 1
-    return None
 
 
 def _join_tiny(document: TextDocument, left: _Section, right: _Section) -> _Section | None:

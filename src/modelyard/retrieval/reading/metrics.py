@@ -8,17 +8,25 @@ import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
 
 from modelyard.retrieval.chunk import Chunk
+
+if TYPE_CHECKING:
+    from prometheus_client.metrics_core import Metric
 
 _MOST_SERIES = 5_000
 """Of a file; figures of further series are skipped."""
 _DEEPEST = 8
 _LONGEST_NAME = 300
-_SAMPLE = re.compile(
+_LONGEST_LINE = 20_000
+"""Characters of a sample or a comment; a longer one is no sample."""
+_LENIENT_SAMPLE = re.compile(
     r"([a-zA-Z_:][\w:.]*)[ \t]*(\{(?:[^\"{}]|\"(?:[^\"\\]|\\.)*+\")*+\})?[ \t]+([^\s]{1,40})"
     r"(?:[ \t]+-?[\d.]+)?(?:[ \t]+#.*)?$"
 )
+"""A sample whose name or labels Prometheus refuses: `jvm.memory.used 5`."""
+_SUFFIX = re.compile(r"_(?:bucket|sum|count|total)$")
 _NAMES = ("metric", "series", "name", "__name__")
 _VALUES = ("value", "val")
 _TIMES = frozenset({"time", "timestamp", "ts", "date", "datetime", "@timestamp", "epoch_time"})
@@ -56,26 +64,61 @@ def read_prometheus(lines: Sequence[str]) -> tuple[list[Chunk], int]:
     """
     series: dict[str, _Series] = {}
     unknown = 0
-    words: dict[str, dict[str, str]] = {}
+    words: dict[tuple[str, str], str] = {}
     for number, line in enumerate(lines, 1):
+        line = line.strip()
         if line.startswith("#"):
-            parts = line[1:].split(None, 2)
-            if len(parts) == 3 and parts[0] in ("HELP", "TYPE"):
-                words.setdefault(parts[1], {})[parts[0]] = parts[2]
-        elif (match := _SAMPLE.match(line.strip())) and (
-            not math.isnan(_number(match[3])) or match[3].lower().lstrip("+-") == "nan"
-        ):
-            _note(series, match[1] + (match[2] or ""), _number(match[3]), number, non_finite=True)
-        elif line.strip():
+            _note_comment(words, line)
+        elif sample := _sample(line):
+            _note(series, *sample, number, non_finite=True)
+        elif line:
             unknown += 1
 
-    def says(name: str) -> list[str]:
-        bare = name.partition("{")[0]
-        stem = re.sub(r"_(?:bucket|sum|count|total)$", "", bare)
-        known = words.get(bare) or words.get(stem) or {}
-        return [known[key] for key in ("HELP", "TYPE") if key in known]
+    def says(title: str) -> list[str]:
+        name = title.partition("{")[0]
+        stem = _SUFFIX.sub("", name)
+        found = (words.get((part, name)) or words.get((part, stem)) for part in ("HELP", "TYPE"))
+        return [" ".join(said.split()) for said in found if said]
 
     return _chunks(series, {name: says(name) for name in series}), unknown
+
+
+def _sample(line: str) -> tuple[str, float] | None:
+    """The series and the value of a line in Prometheus' format; None where it is no sample."""
+    if not line or len(line) > _LONGEST_LINE:
+        return None
+    for family in _families(line):
+        for found in family.samples:
+            labels = ",".join(f'{name}="{_escaped(text)}"' for name, text in found.labels.items())
+            return f"{found.name}{{{labels}}}" if labels else found.name, _number(found.value)
+    match = _LENIENT_SAMPLE.match(line)
+    if match is None:
+        return None
+    value = _number(match[3])
+    if math.isnan(value) and match[3].lower().lstrip("+-") != "nan":
+        return None
+    return match[1] + (match[2] or ""), value
+
+
+def _note_comment(words: dict[tuple[str, str], str], line: str) -> None:
+    """Keep the help and the type of a metric, by which of them it is and the metric's name."""
+    for family in _families(line[:_LONGEST_LINE]):
+        part = line.split(None, 2)[1]
+        words[part, family.name] = family.documentation if part == "HELP" else family.type
+
+
+def _families(line: str) -> list[Metric]:
+    """What Prometheus' own parser reads from one line; it gives up a whole text for a bad line."""
+    from prometheus_client.parser import text_string_to_metric_families
+
+    try:
+        return list(text_string_to_metric_families(line))
+    except (ValueError, IndexError):
+        return []
+
+
+def _escaped(label: str) -> str:
+    return label.replace("\\", r"\\").replace("\n", r"\n").replace('"', r"\"")
 
 
 def read_table(text: str, delimiter: str) -> list[Chunk]:
