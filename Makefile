@@ -134,6 +134,10 @@ bench-adapters: $(ready)  ## Time of promote, rollback and list; needs the demo'
 bench-validate: $(ready)  ## Time of validate-config, side by side with check-jsonschema
 	python benchmarks/validate.py
 
+.PHONY: bench-traffic
+bench-traffic: $(ready)  ## Cost of recording an answer, speed of folding and reading
+	python benchmarks/traffic.py
+
 .PHONY: bench-retrieval
 bench-retrieval: $(ready)  ## Search against its bars: data="BEIR-DIR ..." peer=PYTHON with sentence-transformers
 	python -m benchmarks.retrieval \

@@ -2,13 +2,21 @@
 
 from __future__ import annotations
 
+import time
 from contextlib import closing
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelyard.cli.options import Json, Offline
-from modelyard.cli.render import print_json, print_stream, print_title, read_stdin, showing_progress
+from modelyard.cli.render import (
+    print_json,
+    print_stream,
+    print_title,
+    print_warning,
+    read_stdin,
+    showing_progress,
+)
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
 
@@ -71,8 +79,12 @@ def generate(
 
     from modelyard.inference.engine import Engine
     from modelyard.inference.machine import probe_machine
+    from modelyard.monitoring.recording import record_answer
+    from modelyard.records.spool import Recorder
 
-    engine = Engine.load(base, version.path if version else None, machine=probe_machine())
+    machine, recorder, started = probe_machine(), Recorder(project), time.perf_counter()
+    engine = Engine.load(base, version.path if version else None, machine=machine)
+    load_s = time.perf_counter() - started
     turns = [Message("system", system)] if system else []
     ids = engine.tokenizer.encode_prompt([*turns, Message("user", question)])
     speakers = [(version.name, True)] if version else [(base.name, False)]
@@ -80,13 +92,22 @@ def generate(
         speakers.insert(0, (base.name, False))
     answers = []
     for speaker, with_adapter in speakers:
-        pieces = engine.stream(
+        answer = engine.stream(
             ids,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
             use_adapter=with_adapter,
         )
+        pieces = record_answer(
+            answer,
+            recorder,
+            model=version.name if version and with_adapter else f"base:{base.name}",
+            adapter_digest=version.manifest.digest if version and with_adapter else None,
+            prompt_tokens=len(ids),
+            load_s=load_s,
+        )
+        load_s = 0.0
         with closing(pieces):
             if as_json:
                 answers.append({"model": speaker, "answer": "".join(pieces).strip()})
@@ -94,6 +115,9 @@ def generate(
             if compare_base:
                 print_title(speaker)
             print_stream(pieces)
+    recorder.close()
+    if recorder.problem:
+        print_warning(f"not in the records of answers: {recorder.problem}")
     if as_json:
         print_json({"prompt": question, "answers": answers})
 

@@ -1,10 +1,16 @@
-"""Time, in one form: UTC, ISO 8601, whole seconds."""
+"""Time, in two forms: UTC as people read it, and a number where there are millions of times."""
 
 from __future__ import annotations
 
+import time
 from datetime import UTC, datetime
 
 
 def utc_now() -> str:
     """The current time, such as `2026-11-22T14:31:49Z`."""
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
+
+
+def utc_now_ms() -> int:
+    """The current time, in milliseconds since 1970."""
+    return time.time_ns() // 1_000_000

@@ -72,11 +72,12 @@ class Database:
 
     @contextmanager
     def connect_unwritable(self, project: Project) -> Iterator[sqlite3.Connection | None]:
-        """A connection to a file on a disk that is full or read-only; None where there is no way.
+        """A connection to read from on a disk that is full or read-only; None where none can be.
 
         SQLite wants to write a file beside one in WAL mode even to read it. Where no -wal is there,
         all is in the file itself (https://sqlite.org/wal.html#read_only_databases). Such a
-        connection does not see later changes: close it soon.
+        connection does not see later changes: close it soon. Where there is no file, or one that
+        was never filled, it is to an empty one in memory.
         """
         path = self.place(project)
         wal = path.with_name(f"{path.name}-wal")
@@ -85,14 +86,22 @@ class Database:
         except FileNotFoundError:
             in_the_file = True
         mode = "mode=ro&immutable=1" if in_the_file else "mode=ro"
-        address = f"{path.absolute().as_uri()}?{mode}"
-        with closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection:
-            connection.row_factory = sqlite3.Row
+        address = f"{path.absolute().as_uri()}?{mode}" if path.exists() else ":memory:"
+        with (
+            closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection,
+            closing(sqlite3.connect(":memory:", isolation_level=None)) as empty,
+        ):
+            connection.row_factory = empty.row_factory = sqlite3.Row
             try:
-                readable = _schema_version(connection) == len(self.migrations)
+                version = _schema_version(connection)
             except sqlite3.Error:
-                readable = False  # what stood in the way of writing says more
-            yield connection if readable else None
+                yield None  # what stood in the way of writing says more
+                return
+            if version == 0:
+                self._migrate(empty, project)
+                yield empty
+            else:
+                yield connection if version == len(self.migrations) else None
 
     @contextmanager
     def errors(self, project: Project) -> Iterator[None]:

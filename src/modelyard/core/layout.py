@@ -142,6 +142,18 @@ class Project:
     def state_db(self) -> Path:
         return self.local_state / "state.db"
 
+    @property
+    def traffic_db(self) -> Path:
+        return self.local_state / "traffic.db"
+
+    def traffic_segment(self, name: str) -> Path:
+        return self.local_state / "traffic-spool" / f"{check_name(name, 'segment')}.jsonl"
+
+    @property
+    def traffic_segments(self) -> list[Path]:
+        """Every existing segment of the spool of samples."""
+        return sorted(self.local_state.glob("traffic-spool/*.jsonl"))
+
     def incoming(self, adapter: str) -> Path:
         return self.local_state / "incoming" / check_name(adapter, "adapter")
 

@@ -6,7 +6,7 @@ versions, organisations or whether an adapter's files may be trusted: `adapters.
 
 from __future__ import annotations
 
-from collections.abc import Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from contextlib import nullcontext
 from dataclasses import dataclass
 from itertools import takewhile
@@ -165,42 +165,21 @@ class Engine:
         temperature: float = 0.0,
         seed: int = 0,
         use_adapter: bool = True,
-    ) -> Generator[str, None, None]:
-        """One answer, in pieces of text as they come. Temperature 0 takes the likeliest token.
-
-        Close it when not all of it is wanted: that stops the thread it is computed in, and a
-        process that ends while torch computes in a thread is aborted.
-        """
-        pieces = _Pieces(self.tokenizer)
+    ) -> AnswerStream:
+        """One answer, in pieces of text as they come. Temperature 0 takes the likeliest token."""
         ids = torch.tensor([list(prompt)], device=self.model.device)
-        failed: list[BaseException] = []
 
-        def work() -> None:
-            try:
-                torch.manual_seed(seed)
-                with torch.inference_mode(), self.use_adapter(use_adapter):
-                    self.model.generate(
-                        input_ids=ids,
-                        attention_mask=torch.ones_like(ids),
-                        generation_config=self._settings(max_new_tokens, temperature),
-                        streamer=pieces,
-                    )
-            except _NotWanted:
-                pass
-            except BaseException as error:
-                failed.append(error)
-            finally:
-                pieces.end()
+        def compute(answer: AnswerStream) -> None:
+            torch.manual_seed(seed)
+            with torch.inference_mode(), self.use_adapter(use_adapter):
+                self.model.generate(
+                    input_ids=ids,
+                    attention_mask=torch.ones_like(ids),
+                    generation_config=self._settings(max_new_tokens, temperature),
+                    streamer=answer,
+                )
 
-        thread = Thread(target=work, daemon=True)
-        thread.start()
-        try:
-            yield from pieces
-        finally:
-            pieces.wanted = False
-            thread.join()
-        if failed:
-            raise failed[0]
+        return AnswerStream(self.tokenizer, compute)
 
     def _settings(self, max_new_tokens: int, temperature: float = 0.0) -> GenerationConfig:
         sampling = {"do_sample": True, "temperature": temperature} if temperature else {}
@@ -220,19 +199,30 @@ class _NotWanted(Exception):
     """Nobody takes the rest of the answer."""
 
 
-class _Pieces(BaseStreamer):  # type: ignore[misc]
-    """Turns tokens from generate() into pieces of text that never split a character."""
+class AnswerStream(BaseStreamer):  # type: ignore[misc]
+    """Turns tokens from generate() into pieces of text that never split a character.
 
-    def __init__(self, tokenizer: ChatTokenizer) -> None:
+    The answer is computed in a thread of its own while it is iterated over, which is possible once.
+    Close the iterator when not all of it is wanted: that stops the thread, and a process that ends
+    while torch computes in a thread is aborted.
+    """
+
+    def __init__(self, tokenizer: ChatTokenizer, compute: Callable[[AnswerStream], None]) -> None:
         self._tokenizer = tokenizer
-        self._queue: SimpleQueue[str | None] = SimpleQueue()
+        self._compute = compute
+        self._queue: SimpleQueue[str | BaseException | None] = SimpleQueue()
         self._tokens: list[int] = []
         self._shown = ""
         self._prompt_seen = False
-        self.wanted = True
+        self._wanted = True
+
+    @property
+    def output_tokens(self) -> int:
+        """The tokens computed so far, without the one that ends the answer."""
+        return len(self._tokens)
 
     def put(self, value: torch.Tensor) -> None:
-        if not self.wanted:
+        if not self._wanted:
             raise _NotWanted
         if not self._prompt_seen:
             self._prompt_seen = True
@@ -246,8 +236,24 @@ class _Pieces(BaseStreamer):  # type: ignore[misc]
             self._shown = text
 
     def end(self) -> None:
-        self._queue.put(None)
+        """Nothing to do: `_work` says when the answer ends, also by an error."""
 
-    def __iter__(self) -> Iterator[str]:
-        while (piece := self._queue.get()) is not None:
-            yield piece
+    def _work(self) -> None:
+        ended: BaseException | None = None
+        try:
+            self._compute(self)
+        except BaseException as error:
+            ended = error
+        self._queue.put(ended)
+
+    def __iter__(self) -> Generator[str, None, None]:
+        thread = Thread(target=self._work, daemon=True)
+        thread.start()
+        try:
+            while isinstance(piece := self._queue.get(), str):
+                yield piece
+        finally:
+            self._wanted = False
+            thread.join()
+        if piece is not None:
+            raise piece

@@ -1,0 +1,70 @@
+"""The tables of traffic.db."""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Iterable
+from operator import attrgetter
+
+from modelyard.core.database import Database
+from modelyard.records.sample import FIELDS, Sample
+
+_MIGRATIONS = (
+    """
+    CREATE TABLE segments (                   -- of the spool, those that are not removed
+        name          TEXT PRIMARY KEY,
+        folded_bytes  INTEGER NOT NULL        -- what comes after them is not in `samples` yet
+    ) STRICT;
+    CREATE TABLE totals (                     -- one row
+        skipped_lines  INTEGER NOT NULL       -- of the spool, that were no sample
+    ) STRICT;
+    INSERT INTO totals VALUES (0);
+    CREATE TABLE samples (
+        answer_id        TEXT NOT NULL,
+        parent_id        TEXT,                -- the answer that this one was needed for
+        answered_at_ms   INTEGER NOT NULL,    -- since 1970
+        organisation     TEXT,
+        domain           TEXT,
+        model            TEXT NOT NULL,
+        adapter_digest   TEXT,
+        environment      TEXT,
+        config_revision  INTEGER,
+        prompt_tokens    INTEGER,             -- NULL is unknown, here and below
+        output_tokens    INTEGER,
+        load_s           REAL,
+        first_token_s    REAL,
+        latency_s        REAL NOT NULL,
+        cost_usd         REAL,
+        outcome          TEXT NOT NULL        -- answered, failed, interrupted
+    ) STRICT;
+    CREATE INDEX samples_by_time ON samples (answered_at_ms);
+    """,
+)
+
+TRAFFIC = Database(
+    name="traffic",
+    what="records of answers",
+    place=lambda project: project.traffic_db,
+    synchronous="NORMAL",
+    migrations=_MIGRATIONS,
+    if_damaged="restore it from a backup, or move it away: a new one is made, without the answers "
+    "so far, and nothing else depends on it",
+)
+
+_values = attrgetter(*FIELDS)
+
+
+def insert_samples(
+    traffic: sqlite3.Connection, samples: Iterable[Sample], *, into: str = "samples"
+) -> None:
+    """Add samples to a table that has their columns."""
+    places = ", ".join("?" * len(FIELDS))
+    insert = f"INSERT INTO {into} ({', '.join(FIELDS)}) VALUES ({places})"
+    traffic.executemany(insert, map(_values, samples))
+
+
+def folded_bytes(traffic: sqlite3.Connection, segment: str) -> int:
+    """How much of a segment is in `samples`."""
+    query = "SELECT folded_bytes FROM segments WHERE name = ?"
+    row = traffic.execute(query, (segment,)).fetchone()
+    return row[0] if row else 0

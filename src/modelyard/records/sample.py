@@ -1,0 +1,122 @@
+"""The record of one answer: which model gave it, how long it took, what it cost, how it ended.
+
+It holds names, counts and times, and nothing of what was asked or answered.
+"""
+
+from __future__ import annotations
+
+import json
+import math
+import secrets
+from collections.abc import Callable, Mapping
+from dataclasses import MISSING, dataclass, fields
+from typing import Any, Literal
+
+Outcome = Literal["answered", "failed", "interrupted"]
+"""`interrupted`: whoever asked did not wait for the end."""
+
+LONGEST_LINE = 16_384
+"""Bytes; a sample with the longest texts takes half of it."""
+_LONGEST_TEXT = 200
+_LARGEST = 2**53
+_write_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Sample:
+    """One answer. None is unknown, or that there is no such thing; it is never 0.
+
+    Raises ValueError for a value that no answer has.
+    """
+
+    answer_id: str
+    """Identifies the answer: see `new_answer_id`."""
+    parent_id: str | None = None
+    """The answer that this one was needed for; None when a user or a program asked for it."""
+    answered_at_ms: int
+    """When it ended: milliseconds since 1970, by the clock of the machine."""
+    organisation: str | None = None
+    """The organisation that asked."""
+    domain: str | None = None
+    """The kind of work that it was asked for."""
+    model: str
+    """What answered, as a reference that `ModelRef.parse` reads."""
+    adapter_digest: str | None = None
+    """`sha256:<hex>` of the manifest of the adapter's version."""
+    environment: str | None = None
+    """Where the settings came from."""
+    config_revision: int | None = None
+    """The revision that was live in that environment."""
+    prompt_tokens: int | None = None
+    """Tokens of what was sent to the model."""
+    output_tokens: int | None = None
+    """Tokens of the answer, without the one that ends it."""
+    load_s: float | None = None
+    """Seconds that loading the model took before; 0 when it was in memory."""
+    first_token_s: float | None = None
+    """Seconds until the answer began, without `load_s`."""
+    latency_s: float
+    """Seconds until the answer ended, without `load_s`."""
+    cost_usd: float | None = None
+    """What a provider bills for it; 0 for a model that runs here."""
+    outcome: Outcome
+    """How it ended."""
+
+    def __post_init__(self) -> None:
+        for name, optional, is_valid in _CHECKS:
+            value = getattr(self, name)
+            if not (is_valid(value) or (optional and value is None)):
+                raise ValueError(f"{name} of an answer cannot be {value!r}")
+
+    def to_line(self) -> bytes:
+        """The sample as one line of JSON, without the newline."""
+        values = {name: value for name in FIELDS if (value := getattr(self, name)) is not None}
+        return _write_json(values).encode()
+
+    @classmethod
+    def from_line(cls, line: bytes) -> Sample:
+        """The sample of a line. What it says that is unknown here, a newer version wrote.
+
+        Raises ValueError when the line is no sample.
+        """
+        try:
+            found = json.loads(line.decode())
+        except RecursionError as error:
+            raise ValueError("nested too deeply for a sample") from error
+        if not isinstance(found, Mapping) or not found.keys() >= _REQUIRED:
+            raise ValueError("not a sample")
+        return cls(**{name: found[name] for name in FIELDS if name in found})
+
+
+FIELDS = tuple(field.name for field in fields(Sample))
+"""The names of what a sample says."""
+_REQUIRED = {field.name for field in fields(Sample) if field.default is MISSING}
+
+
+def new_answer_id() -> str:
+    """An id that no other answer has."""
+    return secrets.token_hex(8)
+
+
+def _is_text(value: Any) -> bool:
+    return type(value) is str and 0 < len(value) <= _LONGEST_TEXT and value.isprintable()
+
+
+def _is_count(value: Any) -> bool:
+    return type(value) is int and 0 <= value < _LARGEST
+
+
+def _is_amount(value: Any) -> bool:
+    return type(value) in (int, float) and 0 <= value < _LARGEST and math.isfinite(value)
+
+
+_OF_TYPE: Mapping[str, Callable[[Any], bool]] = {
+    "str": _is_text,
+    "Outcome": _is_text,  # a newer version may know others
+    "int": _is_count,
+    "float": _is_amount,
+}
+_CHECKS = tuple(
+    (field.name, field.default is None, _OF_TYPE[str(field.type).removesuffix(" | None")])
+    for field in fields(Sample)
+)
