@@ -149,7 +149,9 @@ def test_a_dry_run_says_what_would_be_tried(
     project: Project, absent: str, capsys: pytest.CaptureFixture[str]
 ) -> None:
     pull_base("absent", dry_run=True)
-    assert capsys.readouterr().out.startswith("Would pull absent from the first that has it: path")
+    assert capsys.readouterr().out.startswith(
+        "Would pull absent from the first source that has it: path"
+    )
     pull_base("absent", dry_run=True, as_json=True)
     assert json.loads(capsys.readouterr().out)["changed"] is True
 

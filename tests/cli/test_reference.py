@@ -2,13 +2,14 @@
 
 from __future__ import annotations
 
+import re
 from contextlib import suppress
 from pathlib import Path
 
 import pytest
 
 from modelyard.cli.app import app
-from modelyard.cli.reference import Documented, documented_commands, render_reference
+from modelyard.cli.reference import VARIABLES, Documented, documented_commands, render_reference
 from modelyard.core.layout import Project
 
 COMMANDS = documented_commands()
@@ -28,7 +29,14 @@ def test_every_command_and_parameter_has_help(documented: Documented) -> None:
 
 @pytest.mark.parametrize("documented", COMMANDS[1:], ids=lambda documented: documented.usage)
 def test_every_summary_fits_on_its_line_of_the_help(documented: Documented) -> None:
-    assert len((documented.command.help or "").splitlines()[0]) <= 60
+    assert len((documented.command.help or "").splitlines()[0]) <= 56
+
+
+def test_every_environment_variable_of_the_product_is_in_the_reference() -> None:
+    sources = (Path(__file__).parents[2] / "src").rglob("*.py")
+    named = {name for path in sources for name in re.findall(r"\bMODELS_[A-Z]+", path.read_text())}
+    former = {"MODELS_YARD"}
+    assert named - former == {name for name in VARIABLES if name.startswith("MODELS_")}
 
 
 def test_every_command_of_the_app_is_in_the_reference() -> None:

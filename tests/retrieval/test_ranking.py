@@ -11,9 +11,10 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from modelyard.core.globs import glob_pattern
 from modelyard.retrieval.index_file import SCHEMA
 from modelyard.retrieval.postings import Postings, attach_places
-from modelyard.retrieval.query import find_mentions, glob_pattern, has_phrase, parse_query
+from modelyard.retrieval.query import find_mentions, has_phrase, parse_query
 from modelyard.retrieval.ranking import CODE, TEXT, rank, ranking_settings
 from modelyard.retrieval.vectors import COMPARED_EXACTLY, VectorTable
 
@@ -243,4 +244,4 @@ def test_a_chunk_names_paths_and_symbols() -> None:
     ],
 )
 def test_globs_know_folders(glob: str, path: str, fits: bool) -> None:
-    assert bool(glob_pattern(glob).match(path)) is fits
+    assert bool(glob_pattern(glob).fullmatch(path)) is fits

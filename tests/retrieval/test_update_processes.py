@@ -10,6 +10,7 @@ import subprocess
 import sys
 import time
 from collections.abc import Sequence
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -60,6 +61,15 @@ def finish(process: subprocess.Popen[str]) -> tuple[int, str, str]:
     stdout, stderr = process.communicate(timeout=120)
     assert "Traceback" not in stderr and "a bug in modelyard" not in stderr, stderr
     return process.returncode, stdout, stderr
+
+
+def is_at_lock(process: subprocess.Popen[str]) -> bool:
+    """Whether a process has opened the lock of an index, which it then waits for or holds."""
+    for opened in Path(f"/proc/{process.pid}/fd").glob("*"):
+        with suppress(FileNotFoundError):
+            if ".models/locks/search-" in str(opened.readlink()):
+                return True
+    return False
 
 
 def run(docs: Docs, *words: str) -> str:
@@ -177,8 +187,10 @@ def test_a_second_update_waits_by_itself_and_says_so_once(
     docs: Docs, held: int, tmp_path: Path
 ) -> None:
     waiting = [start(docs, *UPDATE) for _ in range(2)]
-    time.sleep(1.0)
-    assert [item.poll() for item in waiting] == [None, None]
+    for process in waiting:
+        while not is_at_lock(process):
+            assert process.poll() is None
+            time.sleep(0.01)
     (tmp_path / "go-on").touch()
     assert os.waitpid(held, 0)[1] == 0
     said = [finish(item) for item in waiting]

@@ -113,7 +113,7 @@ def test_a_dry_run_without_the_base_says_what_it_could_not_check(
     before = content_of(without_base.root, own_home)
     ended = dry_run()
     assert ended.returncode == 0, ended.stderr
-    assert "(about 93 MB) from the first that has it: hub example/tiny@main" in ended.stdout
+    assert "(about 93 MB) from the first source that has it: hub example/tiny@main" in ended.stdout
     assert "which tokens are trained" in ended.stdout
     assert "  models/versions/flowers/1/" in ended.stdout
     assert content_of(without_base.root, own_home) == before

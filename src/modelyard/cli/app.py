@@ -81,7 +81,7 @@ GROUPS = {
         {"add": "feedback:add_feedback", "list": "feedback:list_feedback"},
     ),
     "config": (
-        "Configs: what a setting is, what differs, and the schemas.",
+        "Configs: settings explained, differences, schemas.",
         {
             "explain": "config:explain",
             "diff": "config:diff",

@@ -174,7 +174,7 @@ def pull_base(
     elif base is None:
         size = f", about {megabytes(card.download_bytes)}," if card.download_bytes else ""
         tried = " · ".join(str(source) for source in card.sources)
-        print_text(f"Would pull {name}{size} from the first that has it: {tried}")
+        print_text(f"Would pull {name}{size} from the first source that has it: {tried}")
     else:
         print_text(f"{name} is available, {megabytes(base.size_bytes)} from {base.source}")
         print_text(f"  {base.path}")

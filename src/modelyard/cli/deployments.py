@@ -39,7 +39,7 @@ def deployments(
     ] = False,
     as_json: Json = False,
 ) -> None:
-    """List what was deployed, and find what was changed by hand.
+    """List deployments, and find files changed by hand.
 
     Every revision of an environment; without --env (and MODELS_ENV) of all. The table shows the
     newest first, JSON gives the oldest first. `models config diff production@3 production` shows

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def doctor(as_json: Json = False) -> None:
-    """Show what this machine can do, and what is missing for what.
+    """Show what this machine can do, and what is missing.
 
     Works anywhere, in a project or not; changes nothing and uses no network. Ends with the
     command that fixes each missing thing, and exits with 0 whatever it finds.

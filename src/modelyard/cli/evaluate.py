@@ -34,7 +34,7 @@ def evaluate(
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
-    """Measure an adapter against its base, on rows it never saw.
+    """Compare an adapter with its base on unseen rows.
 
     Loss and perplexity on the same rows, the paired difference with its 95% interval, and correct
     answers where rows say what is correct (`expect` or `label`). Rows that --max-length cuts or

@@ -64,7 +64,7 @@ def add_feedback(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Record how good an answer was, or what it should have been.
+    """Record a rating or a correction of an answer.
 
     `models prepare-data --from-feedback` makes a dataset of it: a row with a correction trains on
     that, a row rated good on its answer. A bad rating without a correction is kept, and never

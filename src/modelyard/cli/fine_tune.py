@@ -105,7 +105,7 @@ def fine_tune(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Train an adapter, evaluate it against its base, register it.
+    """Train, evaluate and register an adapter.
 
     The same command again continues a stopped run, and does nothing for a finished one. A change of
     data, spec or base is refused, saying what changed, unless `--fresh`.

@@ -56,7 +56,7 @@ def generate(
     offline: Offline = False,
     as_json: Json = False,
 ) -> None:
-    """Answer one prompt, with an adapter or with the bare base."""
+    """Answer one prompt with an adapter or a base model."""
 
     project = find_project()
     question = _read_prompt(prompt)

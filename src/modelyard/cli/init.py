@@ -22,7 +22,7 @@ def init(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Make a new project: folders, and one example of each file.
+    """Make a new project with an example of each file.
 
     A file that exists is never overwritten, so running it again adds only what is missing.
 

@@ -166,7 +166,7 @@ def _lines_without_base(found: FoundInputs, *, offline: bool) -> list[tuple[str,
         (
             "base",
             f"{card.name} is not on this machine; a run would first fetch it"
-            f"{_download_size(card)} from the first that has it: {sources}{brought}",
+            f"{_download_size(card)} from the first source that has it: {sources}{brought}",
         ),
         ("not checked", f"{', '.join(NEEDS_BASE)}; that needs the base"),
     ]

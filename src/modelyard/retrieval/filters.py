@@ -8,9 +8,10 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard.core.errors import InvalidInput, did_you_mean
+from modelyard.core.globs import glob_pattern
 from modelyard.retrieval.index_snapshot import IndexSnapshot
 from modelyard.retrieval.indexes import SearchIndex
-from modelyard.retrieval.query import Query, glob_pattern
+from modelyard.retrieval.query import Query
 from modelyard.retrieval.terms import find_words
 from modelyard.retrieval.vectors import Rows
 
@@ -43,7 +44,9 @@ def _rows_of_filter(index: SearchIndex, snapshot: IndexSnapshot, key: str, value
     """The chunks of an index that one filter lets through."""
     if key == "path":
         pattern = glob_pattern(value)
-        return snapshot.rows_of_paths([path for path in snapshot.paths() if pattern.match(path)])
+        return snapshot.rows_of_paths(
+            [path for path in snapshot.paths() if pattern.fullmatch(path)]
+        )
     if key == "kind":
         return snapshot.rows_of_kind(value)
     if key == "domain":

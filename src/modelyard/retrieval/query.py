@@ -65,10 +65,3 @@ def _longest_only(names: list[str]) -> tuple[str, ...]:
     return tuple(
         name for name in unique if not any(name != other and name in other for other in unique)
     )
-
-
-def glob_pattern(glob: str) -> re.Pattern[str]:
-    """A glob over paths: `*` and `?` match within a folder, `**/` any number of folders."""
-    rules = {"**/": "(?:.*/)?", "**": ".*", "*": "[^/]*", "?": "[^/]"}
-    pieces = re.split(r"(\*\*/|\*\*|\*|\?)", glob)
-    return re.compile("".join(rules.get(piece, re.escape(piece)) for piece in pieces) + r"\Z", re.S)

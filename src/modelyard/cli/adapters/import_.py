@@ -29,7 +29,7 @@ def import_adapter(
     wait: Wait = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Import an adapter made by PEFT, `trl sft` or another tool.
+    """Import an adapter of PEFT, `trl sft` or another tool.
 
     Its files are checked like those of an adapter trained here: safetensors only, no links, every
     key and shape fits the base. Tokenizer and chat template come from the folder, else from the
