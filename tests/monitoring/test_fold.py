@@ -21,7 +21,7 @@ from modelyard.records import spool
 from modelyard.records.spool import Recorder
 from traffic_samples import found, numbered, record
 
-WRITERS, SECONDS, KILLS = 6, min(10.0, 0.6 * SOAK), 20 * SOAK
+WRITERS, SECONDS, KILLS = 6, min(10.0, 0.6 * SOAK), 8 * SOAK
 
 
 @pytest.fixture
