@@ -70,5 +70,5 @@ def test_a_link_that_leads_to_itself_is_wrong_usage(
 def test_a_place_where_no_folder_can_be_made_is_an_error_that_names_it(
     models_here: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert models_here("init", "/proc/modelyard") == 1
-    assert "/proc/modelyard: no project can be made here" in capsys.readouterr().err
+    assert models_here("init", "/proc/modelyard") == 2
+    assert "/proc/modelyard: nothing can be written there" in capsys.readouterr().err

@@ -48,12 +48,3 @@ def test_an_unknown_kind_suggests_the_right_one(
 ) -> None:
     assert models_here("config", "schema", "language_model") == 2
     assert "(did you mean 'language_models'?)" in capsys.readouterr().err
-
-
-@pytest.mark.parametrize("to", ["taken", "taken/below", "/proc/none"])
-def test_a_place_that_can_be_no_folder_is_wrong_usage(
-    models_here: Models, capsys: pytest.CaptureFixture[str], to: str
-) -> None:
-    Path("taken").write_text("a file")
-    assert models_here("config", "schema", "--all", "--to", to) == 2
-    assert f"{to}: cannot be a folder of schemas" in " ".join(capsys.readouterr().err.split())

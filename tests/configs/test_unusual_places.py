@@ -14,8 +14,8 @@ import pytest
 from deploy_samples import deploy_config, require_agreement, write_deploy_project
 from modelyard.cli.app import main
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.files import NoSpace
 from modelyard.core.layout import Project
+from modelyard.core.os_errors import NoSpace
 from modelyard.deployments.drift import find_drift
 from modelyard.deployments.plan import load_plan
 from modelyard.deployments.revisions import load_revision

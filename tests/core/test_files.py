@@ -14,7 +14,6 @@ from killed import interruptions
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import (
     STAGING_PREFIX,
-    NoSpace,
     append_line,
     disk_errors,
     folder_size_bytes,
@@ -27,6 +26,7 @@ from modelyard.core.files import (
     write_atomic,
     write_json,
 )
+from modelyard.core.os_errors import NoSpace
 
 
 def left_overs(folder: Path) -> list[Path]:
@@ -132,8 +132,8 @@ def test_disk_errors_name_the_file_that_has_no_access(tmp_path: Path) -> None:
     said = "file: no access: Read-only file system"
     with pytest.raises(ModelyardError, match=said), disk_errors(tmp_path / "file"):
         raise OSError(errno.EROFS, "Read-only file system")
-    with pytest.raises(IsADirectoryError), disk_errors(tmp_path / "file"):
-        raise IsADirectoryError
+    with pytest.raises(FileNotFoundError), disk_errors(tmp_path / "file"):
+        raise FileNotFoundError
 
 
 def test_room_on_the_disk_is_asked_for_before_the_folder_exists(tmp_path: Path) -> None:

@@ -13,8 +13,8 @@ from killed import interruptions
 from modelyard.core import state
 from modelyard.core.database import Database, transaction
 from modelyard.core.errors import ModelyardError
-from modelyard.core.files import NoSpace
 from modelyard.core.layout import Project
+from modelyard.core.os_errors import NoSpace
 from modelyard.core.state import open_state
 
 INSERT = (

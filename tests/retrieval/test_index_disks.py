@@ -27,7 +27,7 @@ from index_projects import Docs, all_chunks
 from killed import fork
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import ModelyardError
-from modelyard.core.files import NoSpace
+from modelyard.core.os_errors import NoSpace
 from modelyard.encoders import open_encoder
 from modelyard.retrieval.index_file import open_index
 from modelyard.retrieval.search import Searcher

@@ -26,7 +26,8 @@ from serial_trees import (
 
 from index_projects import Docs, all_chunks, make_docs, page
 from killed import SOAK, fork, interruptions, kill_after
-from modelyard.core.files import STAGING_PREFIX, NoSpace
+from modelyard.core.files import STAGING_PREFIX
+from modelyard.core.os_errors import NoSpace
 from modelyard.retrieval.index_file import connect_index, open_index
 from modelyard.retrieval.search import Searcher
 from toy_encoder import ToyEncoders

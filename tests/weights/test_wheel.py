@@ -12,8 +12,8 @@ from typing import Any
 
 import pytest
 
-from modelyard.core.files import NoSpace
 from modelyard.core.layout import Project, cache_folder
+from modelyard.core.os_errors import NoSpace
 from modelyard.core.progress import Silent
 from modelyard.weights.files import fingerprint_weights
 from modelyard.weights.local import RECORD_NAME, locate_base, verify_base

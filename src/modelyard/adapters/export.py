@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import os
 import shlex
 import shutil
 from collections.abc import Callable, Mapping, Sequence
@@ -25,8 +26,9 @@ from modelyard.adapters.lora import CONFIG_NAME, AdapterMismatch, load_lora_conf
 from modelyard.adapters.manifest import list_files
 from modelyard.adapters.tokenizer import TEMPLATE_NAME
 from modelyard.adapters.versions import AdapterVersion
-from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.errors import InvalidInput
 from modelyard.core.files import exclusive_lock, staged_folder, sweep_staging, write_json
+from modelyard.core.given_paths import given_path_errors
 from modelyard.core.layout import Project
 from modelyard.weights.local import LocalBase
 
@@ -71,11 +73,12 @@ def find_export(target: Path, identity: Mapping[str, Any]) -> Exported | None:
 
     Raises InvalidInput when something else is there: it is never overwritten.
     """
-    try:
-        if not target.exists() and not target.is_symlink():
-            return None
-    except OSError as error:
-        raise _unwritable(target, error) from error
+    with given_path_errors(target):
+        try:
+            target.stat()
+        except FileNotFoundError:
+            if not target.is_symlink():
+                return None
     try:
         record = json.loads((target / RECORD_NAME).read_bytes())
     except (OSError, ValueError):
@@ -98,7 +101,7 @@ def _hashes(folder: Path) -> dict[str, str]:
 
 def require_outside(project: Project, target: Path) -> None:
     """Refuse a target inside the project's models/, where it would be taken for a version."""
-    if target.resolve().is_relative_to(project.models.resolve()):
+    if Path(os.path.realpath(target)).is_relative_to(project.models.resolve()):
         raise InvalidInput(
             "is inside the project's models/, which holds only versions",
             where=str(target),
@@ -122,29 +125,22 @@ def write_export(
     require_outside(project, target)
     if found := find_export(target, identity):
         return found
-    key = hashlib.sha256(str(target.resolve()).encode()).hexdigest()[:16]
+    key = hashlib.sha256(os.path.realpath(target).encode()).hexdigest()[:16]
     with exclusive_lock(project.lock("export", key), what=f"export to {target}", wait_s=wait_s):
         try:
-            if target.parent.is_dir():
-                sweep_staging(target.parent, target.name)
-            with staged_folder(target) as staged:
-                facts = write(staged)
-                record = {**identity, **facts, "files": _hashes(staged)}
-                write_json(staged / RECORD_NAME, record)
-        except OSError as error:
-            # Another process may have been first, perhaps with the same export.
-            if isinstance(error, FileExistsError) and (found := find_export(target, identity)):
+            with given_path_errors(target):
+                if target.parent.is_dir():
+                    sweep_staging(target.parent, target.name)
+                with staged_folder(target) as staged:
+                    facts = write(staged)
+                    record = {**identity, **facts, "files": _hashes(staged)}
+                    write_json(staged / RECORD_NAME, record)
+        except FileExistsError:
+            # Another process was first, perhaps with the same export.
+            if found := find_export(target, identity):
                 return found
-            raise _unwritable(target, error) from error
+            raise
     return Exported(target, True, record)
-
-
-def _unwritable(target: Path, error: OSError) -> ModelyardError:
-    return ModelyardError(
-        f"cannot be made: {error.strerror or error}",
-        where=str(target),
-        hint="name another folder",
-    )
 
 
 def export_version(

@@ -17,7 +17,10 @@ from typing import Any
 from modelyard import __version__
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import (
+    CARD_FILE,
     DEFAULT_EVALUATION_SHARE,
+    EVALUATION_FILE,
+    TRAIN_FILE,
     fingerprint_rows,
     read_dataset_card,
     split_conversations,
@@ -35,6 +38,11 @@ from modelyard.chatdata.sensitive import find_sensitive
 from modelyard.chatdata.sources import FeedbackSource, RowSource, find_files
 from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound
 from modelyard.core.files import exclusive_lock, sweep_staging
+from modelyard.core.given_paths import (
+    given_path_errors,
+    require_file_place,
+    require_folder_place,
+)
 from modelyard.core.layout import Project, check_name
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
@@ -81,6 +89,9 @@ def prepare_data(
     """
     _require_valid(request)
     folder = _locate_out(project, request)
+    require_folder_place(folder)
+    for file in (CARD_FILE, TRAIN_FILE, EVALUATION_FILE):
+        require_file_place(folder / file)
     name, shown = folder.name, project.show(folder)
     with ExitStack() as locks:
         if not dry_run:
@@ -128,7 +139,8 @@ def prepare_data(
         result, train, evaluation = _build(name, shown, rows, bad, use, request, progress)
         if not dry_run:
             claim_feedback(project, name, feedback)
-            write_prepared(folder, asked, facts, result, train, evaluation)
+            with given_path_errors(folder):
+                write_prepared(folder, asked, facts, result, train, evaluation)
         return result
 
 
@@ -160,7 +172,8 @@ def _locate_out(project: Project, request: PrepareRequest) -> Path:
         folder = project.dataset(name)
         project.contain(folder, "dataset")
     else:
-        folder = Path(request.out).expanduser().resolve()
+        given = Path(request.out).expanduser()
+        folder = require_folder_place(given)
         check_name(folder.name, "dataset")
     # Feedback rows record the dataset's name, so the name must mean this folder.
     if request.from_feedback and folder.resolve() != project.datasets.resolve() / folder.name:

@@ -21,6 +21,7 @@ from typer.core import TyperCommand, TyperGroup
 from modelyard import __version__
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import ModelyardError, did_you_mean
+from modelyard.core.os_errors import explain_os_error
 from modelyard.core.wording import visible_text
 
 P = ParamSpec("P")
@@ -123,7 +124,20 @@ def _load_command(name: str, place: str, *, hidden: bool) -> Any:
 def _skip_when_absent(param: Any) -> None:
     """Convert this option only where it was given."""
     convert = param.process_value
-    param.process_value = lambda ctx, value: None if value is None else convert(ctx, value)
+
+    def convert_given(ctx: Any, value: Any) -> Any:
+        if value is None:
+            return None
+        _require_path(value, ctx, param)
+        return convert(ctx, value)
+
+    param.process_value = convert_given
+
+
+def _require_path(value: Any, ctx: Any, param: Any) -> None:
+    """Refuse an empty path, which would be taken for the current folder."""
+    if value == "":
+        raise typer.BadParameter("the path is empty", ctx=ctx, param=param)
 
 
 def _group(
@@ -174,6 +188,7 @@ def _show_version(asked: bool) -> None:
 
 @app.callback()
 def _choose_project(
+    context: typer.Context,
     project: Annotated[
         Path | None,
         typer.Option(
@@ -190,8 +205,17 @@ def _choose_project(
         typer.Option("--version", callback=_show_version, is_eager=True, help="Print the version."),
     ] = False,
 ) -> None:
-    if chosen := project or yard:
+    options = {"project": project, "yard": yard}
+    written = [name for name in options if _is_written(context, name)]
+    # What is written on the command line is meant, whatever the variables of the shell say.
+    if chosen := next(filter(None, map(options.get, (*written, *options))), None):
         os.environ["MODELS_PROJECT"] = str(chosen)
+
+
+def _is_written(context: typer.Context, option: str) -> bool:
+    """Whether an option stands on the command line, where a variable could also give it."""
+    source = context.get_parameter_source(option)
+    return source is not None and source.name == "COMMANDLINE"
 
 
 def error_boundary(command: Callable[P, R]) -> Callable[P, R]:
@@ -215,6 +239,9 @@ def error_boundary(command: Callable[P, R]) -> Callable[P, R]:
         except Exception as error:
             if _is_interrupt(error):
                 _end_interrupted()
+            if refused := _refusal_of_the_system(error):
+                print_error(refused)
+                sys.exit(refused.exit_code)
             what = visible_text(f"{type(error).__name__}: {error}")
             print(f"error: a bug in modelyard: {what}", file=sys.stderr)
             print(f"  the traceback is in {_write_traceback()}", file=sys.stderr)
@@ -235,6 +262,11 @@ def _is_interrupt(error: BaseException | None) -> bool:
     while error is not None and not isinstance(error, KeyboardInterrupt):
         error = error.__cause__
     return error is not None
+
+
+def _refusal_of_the_system(error: Exception) -> ModelyardError | None:
+    """A refusal that no package expected there, such as a path that is too long."""
+    return explain_os_error(error, None) if isinstance(error, OSError) else None
 
 
 def _settle_stdout() -> None:
@@ -336,6 +368,8 @@ class _LightConverter:
         if value is None:
             return () if is_multiple else None
         texts = value if is_multiple else [value]
+        for text in texts if self.kind is Path else ():
+            _require_path(text, ctx, param)
         for text in texts:
             if self.choices and isinstance(text, str) and text not in self.choices:
                 words = [str(choice) for choice in self.choices]

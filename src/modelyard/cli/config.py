@@ -13,7 +13,7 @@ from modelyard.cli.options import Json, complete_environment
 from modelyard.cli.render import print_json, print_pairs, print_table, print_text, print_title
 from modelyard.configs.kinds import KINDS
 from modelyard.core.errors import InvalidInput, did_you_mean
-from modelyard.core.files import write_atomic
+from modelyard.core.given_paths import require_folder_place, write_given_file
 from modelyard.settings.marks import NotYetRead
 
 if TYPE_CHECKING:
@@ -288,13 +288,7 @@ def _write_all(kind: str | None, every: bool, to: Path | None) -> None:
             "--all and --to go together, without a kind",
             hint="for one kind: `models config schema KIND > FILE`",
         )
-    try:
-        for known in KINDS.values():
-            write_atomic(to / f"{known.name}.json", render_schema(build_schema(known)))
-    except OSError as error:
-        raise InvalidInput(
-            f"cannot be a folder of schemas: {error.strerror}",
-            where=str(to),
-            hint="name a folder, or where one can be made",
-        ) from error
+    require_folder_place(to)
+    for known in KINDS.values():
+        write_given_file(to / f"{known.name}.json", render_schema(build_schema(known)))
     print_text(f"wrote {len(KINDS)} schemas to {to}")

@@ -14,6 +14,7 @@ import typer
 from modelyard.cli.render import ask_yes, flush_results, print_json, print_lines, print_note
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.given_paths import require_file_place
 from modelyard.core.layout import Project, find_project
 from modelyard.core.wording import visible_line, visible_text
 
@@ -78,8 +79,10 @@ def do_request(request: Request, environment: str, options: DeployOptions) -> No
 
     project = find_project()
     if options.plan_only or options.dry_run:
-        plan = propose(project, request, environment)
         if options.plan_file:
+            require_file_place(options.plan_file)
+        plan = propose(project, request, environment)
+        if options.plan_file and not options.dry_run:
             write_plan(options.plan_file, plan)
         _show_plan(project, plan, options)
     elif _asks_first(project, environment, options):
@@ -180,7 +183,8 @@ def _show_plan(project: Project, plan: Plan, options: DeployOptions) -> None:
     else:
         print_lines([*_plan_lines(plan), *ending])
     if options.plan_only and options.plan_file:
-        print_note(f"the plan is in {options.plan_file}")
+        place = "would be" if options.dry_run else "is"
+        print_note(f"the plan {place} in {options.plan_file}")
     if options.plan_only and (plan.changes or drifted):
         flush_results()
         sys.exit(4)

@@ -12,8 +12,9 @@ from pathlib import Path
 from typing import Literal
 
 from modelyard.core.errors import ModelyardError
-from modelyard.core.files import NoSpace, disk_errors, exclusive_lock, make_folder
+from modelyard.core.files import disk_errors, exclusive_lock, make_folder
 from modelyard.core.layout import Project
+from modelyard.core.os_errors import NoSpace
 
 _MIGRATION_WAIT_S = 60.0
 _OF_THE_DISK = ("SQLITE_IOERR", "SQLITE_CANTOPEN")

@@ -24,14 +24,11 @@ from typing import Any
 
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import ModelyardError
+from modelyard.core.os_errors import NoSpace, explain_os_error, no_space
 from modelyard.core.progress import Progress
 from modelyard.core.wording import megabytes
 
 STAGING_PREFIX = ".staging-"
-
-
-class NoSpace(ModelyardError):
-    """The disk is full, or would be."""
 
 
 class LockHeld(ModelyardError):
@@ -40,34 +37,21 @@ class LockHeld(ModelyardError):
 
 @contextmanager
 def disk_errors(path: Path) -> Iterator[None]:
-    """Turn "no space left" and "read-only" into errors that say where and what to do."""
+    """Turn what the system refuses into errors that say where and what to do."""
     try:
         yield
     except OSError as error:
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
-            raise _no_space(path) from error
-        if error.errno in (errno.EROFS, errno.EACCES, errno.EPERM):
-            named = isinstance(error.filename, str) and STAGING_PREFIX not in error.filename
-            raise ModelyardError(
-                f"no access: {error.strerror}",
-                where=str(error.filename if named else path),
-                hint="check who owns it",
-            ) from error
+        named = isinstance(error.filename, str) and STAGING_PREFIX not in error.filename
+        if explained := explain_os_error(error, None if named else path):
+            raise explained from error
         raise
     except ModelyardError:
         raise
     except Exception as error:
         # safetensors and torch raise classes of their own when the disk is full.
         if os.strerror(errno.ENOSPC) in str(error):
-            raise _no_space(path) from error
+            raise no_space(path) from error
         raise
-
-
-def _no_space(path: Path) -> NoSpace:
-    return NoSpace(
-        f"no space left on the disk of {path.parent}",
-        hint="free some space and run the same command again; nothing half written is kept",
-    )
 
 
 def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
@@ -134,7 +118,12 @@ def write_atomic(path: Path, content: str | bytes, *, mode: int = 0o644) -> None
 
 def write_json(path: Path, value: Any) -> None:
     """Write `value` as indented JSON in one rename."""
-    write_atomic(path, json.dumps(value, indent=2, ensure_ascii=False, sort_keys=False) + "\n")
+    write_atomic(path, json_text(value))
+
+
+def json_text(value: Any) -> str:
+    """`value` as JSON for people: indented, in the order of its keys."""
+    return json.dumps(value, indent=2, ensure_ascii=False) + "\n"
 
 
 def append_line(path: Path, line: str) -> None:

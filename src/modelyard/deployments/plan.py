@@ -15,7 +15,8 @@ from typing import Any, Literal, cast
 
 from modelyard.configs.compare import SettingChange, compare_settings
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
-from modelyard.core.files import write_json
+from modelyard.core.files import json_text
+from modelyard.core.given_paths import write_given_file
 from modelyard.deployments.effective import build_effective, compare_effective, live_domains
 from modelyard.deployments.revisions import Action
 from modelyard.deployments.snapshot import Snapshot, sha256_text
@@ -215,9 +216,12 @@ def plan_facts(plan: Plan) -> dict[str, Any]:
 
 
 def write_plan(path: Path, plan: Plan) -> None:
-    """Write a plan in one rename: the changes for people, and the preconditions."""
+    """Write a plan in one rename: the changes for people, and the preconditions.
+
+    Raises InvalidInput where something other than a regular file stands at `path`.
+    """
     content = {"format": _FORMAT, **plan_facts(plan), "bound_to": asdict(plan.preconditions)}
-    write_json(path, {**content, "digest": _digest(content)})
+    write_given_file(path, json_text({**content, "digest": _digest(content)}))
 
 
 def load_plan(path: Path) -> PlanPreconditions:

@@ -14,8 +14,8 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from modelyard.core.errors import ModelyardError, NoData
-from modelyard.core.files import NoSpace
 from modelyard.core.layout import read_index_name
+from modelyard.core.os_errors import NoSpace
 from modelyard.retrieval.chunk import Chunk
 
 _PAGES = ("its pages do not fit together", "PRAGMA quick_check(1)")

@@ -12,8 +12,9 @@ from importlib.resources import files
 from importlib.resources.abc import Traversable
 from pathlib import Path
 
-from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.errors import InvalidInput
 from modelyard.core.files import write_atomic
+from modelyard.core.given_paths import given_path_errors, require_folder_place
 from modelyard.core.layout import Project, find_project
 
 # Under its real name git would apply it to this repository.
@@ -45,17 +46,10 @@ def init_project(root: Path, *, dry_run: bool = False) -> NewProject:
     """Make `root` a project, writing what is missing, each file in one rename.
 
     Raises InvalidInput, before anything is written, when a file is where a folder must be, when a
-    link leaves the project, or when `root` lies in another project's folders; ModelyardError when a
-    folder cannot be made there.
+    link leaves the project, or when `root` lies in another project's folders; and when no folder
+    can be made there.
     """
-    try:
-        project = Project(root.resolve())
-    except (OSError, RuntimeError) as error:  # Python 3.11 and 3.12 raise the latter
-        raise InvalidInput(
-            "is a link that leads back to itself",
-            where=str(root),
-            hint="name a folder, or a new one",
-        ) from error
+    project = Project(require_folder_place(root))
     _refuse_inside(project.root)
     starter = load_starter()
     inside = sorted({parent for path in starter for parent in Path(path).parents})
@@ -69,15 +63,9 @@ def init_project(root: Path, *, dry_run: bool = False) -> NewProject:
             )
     kept = tuple(path for path in starter if os.path.lexists(project.root / path))
     written = tuple(path for path in starter if path not in kept)
-    try:
+    with given_path_errors(project.root):
         for path in () if dry_run else written:
             write_atomic(project.root / path, starter[path])
-    except OSError as error:
-        raise ModelyardError(
-            f"no project can be made here: {error.strerror}",
-            where=str(project.root),
-            hint="choose another folder: `models init DIR`",
-        ) from error
     return NewProject(project=project, written=written, kept=kept)
 
 

@@ -15,8 +15,8 @@ from modelyard.adapters.lora import AdapterMismatch
 from modelyard.adapters.registry.record import DamagedRegistry
 from modelyard.adapters.registry.registry import Registry, blob_key, find_remote_version
 from modelyard.core.errors import InvalidInput
-from modelyard.core.files import NoSpace
 from modelyard.core.layout import Project
+from modelyard.core.os_errors import NoSpace
 from modelyard.stores.store import StoreFailed
 
 
