@@ -55,6 +55,7 @@ from modelyard.deployments.snapshot import (
     content_of,
     names_missing_config,
     require_closed,
+    require_distinct_names,
     split_label,
 )
 
@@ -423,6 +424,7 @@ def _plan(
         domains = {key for key in after.profiles if after.profiles[key] != live.profiles.get(key)}
     else:
         require_closed(after, environment)
+        require_distinct_names(after, environment)
         domains = set(live_domains(after))
     for domain in sorted(domains):
         build_effective(after, environment, number, domain)

@@ -10,6 +10,7 @@ from functools import lru_cache
 from typing import Any, cast
 
 from modelyard.configs.kinds import KINDS
+from modelyard.configs.kinds.language_models import models_named
 from modelyard.configs.reading.references import ConfigReference, references
 from modelyard.core.errors import Diagnostic, ProblemsFound, dotted
 from modelyard.settings.build import build_settings
@@ -119,6 +120,25 @@ def names_missing_config(reference: ConfigReference, snapshot: Snapshot) -> bool
     groups = [group] if group else snapshot.names("embedding_models")
     settings = (snapshot.settings(f"embedding_models/{name}") for name in groups)
     return not any(found is not None and domain in found.domains for found in settings)
+
+
+def require_distinct_names(snapshot: Snapshot, environment: str) -> None:
+    """Return if no two live language models claim one name. Raises ProblemsFound otherwise."""
+    names = snapshot.names("language_models")
+    models = {name: snapshot.settings(f"language_models/{name}") for name in names}
+    problems = [
+        Diagnostic(
+            message=f"'{alias}' would be a name of {' and '.join(claimants)}",
+            where=f"language_models/{name}, aliases",
+            hint=f"deploy {' and '.join(claimants)} together, with the name on one of them",
+            code="name-taken",
+        )
+        for name, model in models.items()
+        for alias in model.aliases
+        if len(claimants := models_named(alias, models)) > 1
+    ]
+    if problems:
+        raise ProblemsFound(f"two models in {environment} would share a name", problems)
 
 
 def require_closed(snapshot: Snapshot, environment: str) -> None:

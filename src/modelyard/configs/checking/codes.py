@@ -47,6 +47,7 @@ CODES: Mapping[str, str] = {
     "ambiguous-reference": "A name fits several things; in full it fits one.",
     "broken-reference": "The config that is named is itself not valid.",
     "duplicate-name": "Two configs of one kind have one name, and only one of them would be found.",
+    "name-taken": "Two language models claim one name, as a name or an alias.",
     "fallback-cycle": "Fallbacks lead back to a model that was called before.",
     "fallback-end": "A chain of fallbacks ends in a model that can fail. The last one is a "
     "`builtin` model, which needs no network.",

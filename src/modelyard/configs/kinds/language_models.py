@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from modelyard.configs.kinds.parts import BY_ASK, Endpoint, Generation, OneLine, Secret
+from modelyard.configs.kinds.parts import BY_ASK, Endpoint, Generation, Name, OneLine, Secret
 from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import DURATION, MONEY, TOKENS
 
@@ -69,7 +69,9 @@ class LanguageModel:
     """Who answers: a hosted API, an endpoint of your own, this machine, or no model at all."""
     model: Annotated[OneLine, BY_ASK]
     """The provider's name of the model; for `local` a base model, as in `models base list`."""
-    adapter: Annotated[str, Reference("adapters"), BY_ASK] | None = None
+    aliases: tuple[Name, ...] = ()
+    """Other names that it answers to, such as gpt-4; no two models may share one."""
+    adapter: Annotated[str, Reference("adapters")] | None = None
     """With `local`: the adapter on top, NAME (its active version) or NAME@VERSION."""
     endpoint: Annotated[Endpoint, BY_ASK] | None = None
     """URL of the API; required for `openai_compatible`, else the provider's own."""
@@ -103,6 +105,11 @@ class LanguageModel:
     def needs_network(self) -> bool:
         """Whether a call leaves this process and its machine's own weights."""
         return self.provider not in ("local", "builtin")
+
+
+def models_named(word: str, models: Mapping[str, LanguageModel]) -> list[str]:
+    """The names of the models that have this name or alias: at most one, unless two claim it."""
+    return [name for name, model in models.items() if word == name or word in model.aliases]
 
 
 FindModel = Callable[[str], LanguageModel | None]

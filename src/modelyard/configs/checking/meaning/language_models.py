@@ -4,18 +4,25 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
-from modelyard.configs.checking.meaning import problem, warning
+from modelyard.configs.checking.meaning import check_repeated, problem, warning
 from modelyard.configs.checking.meaning.calls import check_generation, check_plain_http
 from modelyard.configs.checking.meaning.references import check_reference
 from modelyard.configs.checking.view import EnvironmentView
-from modelyard.configs.kinds.language_models import BasicAnswer, LanguageModel, fallback_cycle
+from modelyard.configs.kinds.language_models import (
+    BasicAnswer,
+    LanguageModel,
+    fallback_cycle,
+    models_named,
+)
 from modelyard.configs.reading.references import ConfigReference
-from modelyard.core.errors import Diagnostic
+from modelyard.core.errors import Diagnostic, KeyPath
 from modelyard.settings.units import DURATION, TOKENS
 
 
 def check(model: LanguageModel, name: str, view: EnvironmentView) -> Iterator[Diagnostic]:
     """Everything that is wrong with one language model."""
+    if model.aliases:
+        yield from _check_aliases(model, name, view)
     yield from _check_provider(model)
     yield from _check_prices(model)
     yield from _check_limits(model)
@@ -25,6 +32,43 @@ def check(model: LanguageModel, name: str, view: EnvironmentView) -> Iterator[Di
         yield from _check_local(model, view)
     if model.fallback is not None:
         yield from _check_fallback(model, name, view)
+
+
+def _check_aliases(model: LanguageModel, name: str, view: EnvironmentView) -> Iterator[Diagnostic]:
+    yield from check_repeated(model.aliases, ("aliases",))
+    others = {
+        other: found
+        for other in view.configs.names("language_models")
+        if other != name and (found := view.model(other)) is not None
+    }
+    for place, alias in enumerate(model.aliases):
+        path = ("aliases", place)
+        if alias == name:
+            message = f"'{alias}' is the name of this model already"
+            yield problem(path, "repeated", message, hint="leave it out")
+        for other in models_named(alias, others):
+            how = "the name" if other == alias else "an alias"
+            yield problem(
+                path,
+                "name-taken",
+                f"'{alias}' is {how} of the language model {other} as well, "
+                "so a request for it could mean either",
+                hint="take it from one of them",
+            )
+        yield from _check_other_kinds(alias, path, view)
+
+
+def _check_other_kinds(alias: str, path: KeyPath, view: EnvironmentView) -> Iterator[Diagnostic]:
+    """Whether a base or an adapter is called like the alias."""
+    for kind, folder in (("base", view.project.bases), ("adapter", view.project.versions)):
+        if (folder / alias).is_dir():
+            yield warning(
+                path,
+                "ambiguous-reference",
+                f"'{alias}' is the name of {'a base' if kind == 'base' else 'an adapter'} too, so "
+                "the bare name fits both",
+                hint=f"choose another alias, or say which is meant: {kind}:{alias}, model:{alias}",
+            )
 
 
 def _check_provider(model: LanguageModel) -> Iterator[Diagnostic]:
