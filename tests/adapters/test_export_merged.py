@@ -39,7 +39,6 @@ def merged(
             tiny_base,
             tmp_path / "out",
             conversations,
-            machine=probe_machine(),
             stored_as=stored_as,
             progress=Silent(),
         )

@@ -21,7 +21,7 @@ SOURCE = Path(__file__).parents[2] / "src" / "modelyard"
 
 UNREAD = {
     "language_models": """
-        provider model adapter endpoint api_key context_tokens max_output_tokens
+        endpoint api_key context_tokens max_output_tokens
         generation.temperature generation.top_p generation.max_output_tokens generation.stop
         generation.seed prices.input_per_million prices.output_per_million
         prices.cached_input_per_million limits.requests_per_minute limits.tokens_per_minute
@@ -29,7 +29,7 @@ UNREAD = {
         retries.longest_wait fallback basic.message basic.quoted_sentences
     """,
     "specialized_models": """
-        model adapter instructions generation.temperature generation.top_p
+        instructions generation.temperature generation.top_p
         generation.max_output_tokens generation.stop generation.seed input.max_tokens
         input.languages output.format output.json_schema retrieval.domains retrieval.top
         retrieval.max_tokens fallback quality.accuracy quality.test_suite
@@ -38,7 +38,7 @@ UNREAD = {
         modalities encoder.price_per_million
     """,
     "performance_profiles": """
-        model generation.temperature generation.top_p generation.max_output_tokens
+        generation.temperature generation.top_p generation.max_output_tokens
         generation.stop generation.seed samples timeout attempts max_cost_per_request
         retrieval.top retrieval.max_tokens retrieval.rerank cache.enabled cache.lifetime
         batching.max_requests batching.max_wait

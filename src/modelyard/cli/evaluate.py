@@ -2,28 +2,41 @@
 
 from __future__ import annotations
 
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelyard.cli.options import Json, Offline
+from modelyard.cli.options import Environment, Json, Offline
 from modelyard.cli.render import print_evaluation, print_json, print_title, showing_progress
-from modelyard.core.layout import find_project
+from modelyard.core.errors import InvalidInput
+from modelyard.core.layout import Project, find_project
+from modelyard.records.modelref import ModelRef
+
+if TYPE_CHECKING:
+    from modelyard.adapters.versions import AdapterVersion
 
 
 def evaluate(
-    adapter: Annotated[
-        str,
-        typer.Option(
-            metavar="NAME[@VERSION]", help="The version to evaluate; without @, the active one."
-        ),
-    ],
     dataset: Annotated[
         str,
         typer.Option(
             metavar="NAME|PATH", help="Its evaluation rows are used: eval.jsonl, or a tenth."
         ),
     ],
+    adapter: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME[@VERSION]", help="The version to evaluate; without @, the active one."
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="REF",
+            help="Instead: the adapter of this language model or domain, as docs/models.md says.",
+        ),
+    ] = None,
     answers: Annotated[
         int, typer.Option(metavar="N", min=0, help="How many questions are asked at most.")
     ] = 200,
@@ -32,6 +45,7 @@ def evaluate(
         typer.Option(metavar="TOKENS", min=8, help="Longest row in tokens; longer rows are cut."),
     ] = 1024,
     offline: Offline = False,
+    environment: Environment = None,
     as_json: Json = False,
 ) -> None:
     """Compare an adapter with its base on unseen rows.
@@ -40,20 +54,18 @@ def evaluate(
     answers where rows say what is correct (`expect` or `label`). Rows that --max-length cuts or
     leaves out are counted in a warning; when none is left, there is nothing to evaluate (exit 5).
     """
-    from modelyard.adapters.verify import check_adapter_files
-    from modelyard.adapters.versions import resolve_version
     from modelyard.chatdata.dataset import load_dataset
     from modelyard.chatdata.template import ChatTokenizer
     from modelyard.chatdata.tokenizing import tokenize_conversations
     from modelyard.evaluation.rows import choose_rows
-    from modelyard.weights.pull import require_base
+    from modelyard.modelrefs.local_model import require_version
 
     project = find_project()
-    version = resolve_version(project, adapter)
+    version = _choose_version(project, adapter, model, environment)
     data = load_dataset(project, dataset)
     with showing_progress() as progress:
-        base = require_base(project, version.manifest.base.name, progress=progress, offline=offline)
-        check_adapter_files(version.path, base)
+        local = require_version(project, version, progress=progress, offline=offline)
+        base = local.base
         most_tokens = base.context_length()
         tokenized = tokenize_conversations(
             data.evaluation,
@@ -68,14 +80,35 @@ def evaluate(
             progress.warn(warning)
 
         from modelyard.evaluation.evaluate import evaluate_adapter
-        from modelyard.inference.engine import Engine
-        from modelyard.inference.machine import probe_machine
+        from modelyard.inference.open_model import open_model
 
         progress.stage(f"load: {base.name} with {version.name}")
-        engine = Engine.load(base, version.path, machine=probe_machine())
+        engine = open_model(local)
         found = evaluate_adapter(engine, rows, progress=progress, answers_limit=answers)
     if as_json:
         print_json({"adapter": version.name, "dataset": data.name, **found.to_mapping()})
         return
     print_title(f"{version.name} against {base.name} on {data.name}")
     print_evaluation(found)
+
+
+def _choose_version(
+    project: Project, adapter: str | None, model: str | None, environment: str | None
+) -> AdapterVersion:
+    """The version that --adapter or --model names."""
+    from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
+    from modelyard.modelrefs.resolving import resolve_model
+
+    if (adapter is None) == (model is None):
+        raise InvalidInput(
+            "name the adapter to evaluate, once",
+            hint="--adapter NAME[@VERSION], or --model REF, such as domain:code_analysis",
+        )
+    ref = ModelRef.parse(adapter, kind="adapter") if adapter else ModelRef.parse(model or "")
+    found = resolve_model(project, ref, environment=environment or DEFAULT_ENVIRONMENT)
+    if found.version is None:
+        raise InvalidInput(
+            f"{found.ref} has no adapter to compare with its base",
+            hint="name an adapter, or a language model with one",
+        )
+    return found.version

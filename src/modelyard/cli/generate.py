@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelyard.cli.options import Json, Offline
+from modelyard.cli.options import Environment, Json, Offline
 from modelyard.cli.render import (
     print_json,
     print_stream,
@@ -19,15 +19,25 @@ from modelyard.cli.render import (
 )
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
+from modelyard.records.modelref import ModelRef
 
 if TYPE_CHECKING:
-    from modelyard.adapters.versions import AdapterVersion
+    from modelyard.modelrefs.resolving import ResolvedModel
 
 _LONGEST_PROMPT = 1_000_000
 
 
 def generate(
     prompt: Annotated[str, typer.Argument(help="What to ask; `-` reads it from stdin.")],
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="REF",
+            help="The model that answers: a base, an adapter, a language model or a domain, as "
+            "docs/models.md says.",
+        ),
+    ] = None,
     adapter: Annotated[
         str | None,
         typer.Option(
@@ -54,66 +64,65 @@ def generate(
     ] = 0.0,
     seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of a varied answer.")] = 0,
     offline: Offline = False,
+    environment: Environment = None,
     as_json: Json = False,
 ) -> None:
-    """Answer one prompt with an adapter or a base model."""
+    """Answer one prompt with an adapter or a base model.
+
+    Of a language model or a domain only the base and the adapter are used: what is sampled and how
+    long the answer gets is what the options here say, and its instructions are not sent.
+
+    \b
+    models generate --adapter techcorp-demo@2 "Who is the CFO?"
+    models generate --model domain:code_analysis --env production "Who is the CFO?"
+    """
+    from modelyard.chatdata.conversation import Message
+    from modelyard.modelrefs.local_model import LocalModel, require_model
 
     project = find_project()
     question = _read_prompt(prompt)
-    version = _chosen_version(project, adapter, base_model, compare_base)
-    if version is not None and base_model and base_model != version.manifest.base.name:
+    chosen = _choose_model(project, model, adapter, base_model, environment)
+    if compare_base and chosen.version is None:
         raise InvalidInput(
-            f"{version.name} was trained on {version.manifest.base.name}, not on {base_model}",
-            hint="leave --base-model out: the version knows its base",
+            "--compare-base compares with an adapter", hint="name one with --adapter"
         )
-
-    from modelyard.adapters.verify import check_adapter_files
-    from modelyard.chatdata.conversation import Message
-    from modelyard.weights.pull import require_base
-
-    name = version.manifest.base.name if version else base_model or "smollm2-135m-instruct"
     with showing_progress() as progress:
-        base = require_base(project, name, progress=progress, offline=offline)
-    if version is not None:
-        check_adapter_files(version.path, base)
+        local = require_model(project, chosen, progress=progress, offline=offline)
 
-    from modelyard.inference.engine import Engine
-    from modelyard.inference.machine import probe_machine
+    from modelyard.inference.open_model import open_model
     from modelyard.monitoring.recording import record_answer
     from modelyard.records.spool import Recorder
 
-    machine, recorder, started = probe_machine(), Recorder(project), time.perf_counter()
-    engine = Engine.load(base, version.path if version else None, machine=machine)
+    recorder, started = Recorder(project), time.perf_counter()
+    engine = open_model(local)
     load_s = time.perf_counter() - started
     turns = [Message("system", system)] if system else []
     ids = engine.tokenizer.encode_prompt([*turns, Message("user", question)])
-    speakers = [(version.name, True)] if version else [(base.name, False)]
-    if compare_base:
-        speakers.insert(0, (base.name, False))
+    speakers = [LocalModel(base=local.base), local] if compare_base else [local]
     answers = []
-    for speaker, with_adapter in speakers:
+    for speaker in speakers:
         answer = engine.stream(
             ids,
             max_new_tokens=max_new_tokens,
             temperature=temperature,
             seed=seed,
-            use_adapter=with_adapter,
+            use_adapter=speaker.version is not None,
         )
         pieces = record_answer(
             answer,
             recorder,
-            model=version.name if version and with_adapter else f"base:{base.name}",
-            adapter_digest=version.manifest.digest if version and with_adapter else None,
+            model=str(speaker.ref),
+            adapter_digest=speaker.version.manifest.digest if speaker.version else None,
             prompt_tokens=len(ids),
             load_s=load_s,
         )
         load_s = 0.0
         with closing(pieces):
             if as_json:
-                answers.append({"model": speaker, "answer": "".join(pieces).strip()})
+                answers.append({"model": speaker.name, "answer": "".join(pieces).strip()})
                 continue
             if compare_base:
-                print_title(speaker)
+                print_title(speaker.name)
             print_stream(pieces)
     recorder.close()
     if recorder.problem:
@@ -133,20 +142,35 @@ def _read_prompt(prompt: str) -> str:
     return text.strip()
 
 
-def _chosen_version(
-    project: Project, adapter: str | None, base_model: str | None, compare_base: bool
-) -> AdapterVersion | None:
-    from modelyard.adapters.versions import resolve_version
+def _choose_model(
+    project: Project,
+    model: str | None,
+    adapter: str | None,
+    base_model: str | None,
+    environment: str | None,
+) -> ResolvedModel:
+    """The model that --model, --adapter or --base-model names."""
+    from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
+    from modelyard.modelrefs.resolving import require_trained_on, resolve_model
+    from modelyard.weights.catalogue import named_base
 
+    base = ModelRef("base", named_base(base_model)) if base_model else None
+    if model is not None:
+        if adapter or base:
+            raise InvalidInput(
+                "--model names the whole model", hint="leave --adapter and --base-model out"
+            )
+        return resolve_model(project, model, environment=environment or DEFAULT_ENVIRONMENT)
     if adapter is not None:
-        return resolve_version(project, adapter)
-    if compare_base:
-        raise InvalidInput(
-            "--compare-base compares with an adapter", hint="name one with --adapter"
-        )
-    if base_model is None:
+        found = resolve_model(project, ModelRef.parse(adapter, kind="adapter"))
+        if base and found.version:
+            hint = "leave --base-model out: the version knows its base"
+            require_trained_on(found.version, base.name, hint=hint)
+        return found
+    if base is None:
         raise InvalidInput(
             "name a model to answer",
-            hint="--adapter NAME for an adapter, --base-model NAME for a bare base",
+            hint="--model REF, such as base:smollm2-135m-instruct, techcorp-demo@2 or "
+            "domain:code_analysis",
         )
-    return None
+    return resolve_model(project, base)

@@ -27,7 +27,8 @@ from modelyard.core.files import require_free_space
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.inference.engine import Engine
-from modelyard.inference.machine import Machine
+from modelyard.inference.open_model import open_model
+from modelyard.modelrefs.local_model import LocalModel
 from modelyard.weights.local import LocalBase
 
 StoredAs = Literal["base", "bf16", "fp32"]
@@ -50,7 +51,6 @@ def export_merged(
     target: Path,
     conversations: Sequence[Conversation],
     *,
-    machine: Machine,
     stored_as: StoredAs = "base",
     progress: Progress,
     wait_s: float = 0.0,
@@ -68,7 +68,7 @@ def export_merged(
         size_bytes = base.size_bytes * (2 if dtype == torch.float32 else 1)
         require_free_space(target, size_bytes, "a merged model")
         progress.stage(f"merge: {version.name} into {base.name}")
-        engine = Engine.load(base, version.path, machine=machine, precision="fp32")
+        engine = open_model(LocalModel(base=base, version=version), precision="fp32")
         rows = answer_rows(conversations, engine.tokenizer)
         if not rows:
             raise NoData("there is no conversation on which to compare the merged model")
@@ -82,7 +82,7 @@ def export_merged(
 
         progress.stage(f"compare: {len(wanted):,} tokens of {len(rows)} answers")
         stored = replace(base, path=staged, fingerprint="", size_bytes=0, source="just merged")
-        merged = Engine.load(stored, None, machine=machine, precision="fp32")
+        merged = open_model(LocalModel(base=stored), precision="fp32")
         share = agreement(wanted, likeliest_tokens(merged, rows))
         if share < LEAST_PARITY:
             raise GateBreached(

@@ -63,8 +63,7 @@ def export(
         require_format,
         require_outside,
     )
-    from modelyard.adapters.verify import check_adapter_files
-    from modelyard.weights.pull import require_base
+    from modelyard.modelrefs.local_model import require_version
 
     project = find_project()
     version = resolve_version(project, name)
@@ -72,12 +71,10 @@ def export(
     require_outside(project, target)
     require_format(version, form)
     with showing_progress() as progress:
-        base = require_base(project, version.manifest.base.name, progress=progress, offline=offline)
-        check_adapter_files(version.path, base)
+        base = require_version(project, version, progress=progress, offline=offline).base
         if dry_run:
             done = find_export(target, describe_export(version, form))
         elif form == "merged":
-            from modelyard.inference.machine import probe_machine
             from modelyard.inference.merge import export_merged
 
             done = export_merged(
@@ -86,7 +83,6 @@ def export(
                 base,
                 target,
                 _held_out(project, version),
-                machine=probe_machine(),
                 stored_as=store_as,
                 progress=progress,
                 wait_s=wait,

@@ -170,13 +170,12 @@ def _locate(
 
 
 def _logit_change(version: AdapterVersion, base: LocalBase, progress: Progress) -> float:
-    from modelyard.inference.engine import Engine
-    from modelyard.inference.machine import probe_machine
     from modelyard.inference.merge import measure_logit_change
+    from modelyard.inference.open_model import open_model
+    from modelyard.modelrefs.local_model import LocalModel
 
     progress.stage(f"load: {base.name} with {version.name}")
-    engine = Engine.load(base, version.path, machine=probe_machine())
-    return measure_logit_change(engine)
+    return measure_logit_change(open_model(LocalModel(base=base, version=version)))
 
 
 def _print_result(result: dict[str, Any]) -> None:

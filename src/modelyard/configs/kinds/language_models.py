@@ -63,11 +63,9 @@ class LanguageModel:
 
     description: OneLine
     """What this model is for, in one line."""
-    provider: Annotated[
-        Literal["openai", "anthropic", "openai_compatible", "local", "builtin"], BY_ASK
-    ]
+    provider: Literal["openai", "anthropic", "openai_compatible", "local", "builtin"]
     """Who answers: a hosted API, an endpoint of your own, this machine, or no model at all."""
-    model: Annotated[OneLine, BY_ASK]
+    model: OneLine
     """The provider's name of the model; for `local` a base model, as in `models base list`."""
     aliases: tuple[Name, ...] = ()
     """Other names that it answers to, such as gpt-4; no two models may share one."""

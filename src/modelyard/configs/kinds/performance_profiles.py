@@ -48,7 +48,7 @@ class PerformanceProfile:
 
     description: OneLine
     """What is gained and what is paid for it, in one line."""
-    model: Annotated[str, Reference("language_models"), BY_ASK] | None = None
+    model: Annotated[str, Reference("language_models")] | None = None
     """The language model instead of the domain's."""
     generation: Annotated[Generation, BY_ASK] = field(default_factory=Generation)
     """How answers are generated; overrides domain and language model."""

@@ -62,9 +62,9 @@ class SpecializedModel:
 
     description: OneLine
     """What this domain is, in one line."""
-    model: Annotated[str, Reference("language_models"), BY_ASK]
+    model: Annotated[str, Reference("language_models")]
     """The language model that answers, unless a profile or a routing rule says otherwise."""
-    adapter: Annotated[str, Reference("adapters"), BY_ASK] | None = None
+    adapter: Annotated[str, Reference("adapters")] | None = None
     """With a local model: the adapter for this domain, instead of the model's own."""
     profile: Annotated[str, Reference("performance_profiles")] = "balanced"
     """The performance profile until `models switch-config` chooses another."""
