@@ -132,7 +132,7 @@ def _known(registry: Registry, local: RemoteVersion, force: bool) -> RemoteVersi
             raise
         there = None
     if there is not None and there.digest != local.digest:
-        raise taken(local.name, registry.store.url)
+        raise taken(local, registry.store.url)
     if there is None:
         _refuse_other_org(registry, local)
     return there

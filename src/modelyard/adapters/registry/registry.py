@@ -28,6 +28,7 @@ from modelyard.adapters.registry.record import (
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
 from modelyard.core.layout import check_name
+from modelyard.records.modelref import ModelRef, version_number
 from modelyard.stores.store import ObjectStore, StoreFailed, open_store
 
 LATEST = "latest"
@@ -39,7 +40,6 @@ _LAYOUT_KEY = "registry.json"
 _LAYOUT = b'{"format": "modelyard adapters", "layout": 1}\n'
 _SMALL_BYTES = 4_000_000
 _MOST_MOVES_TRIED = 100
-_NUMBER = re.compile(r"[1-9][0-9]{0,8}")
 
 
 class UnguardedStore(ModelyardError):
@@ -97,8 +97,8 @@ class Registry:
     def numbers(self, adapter: str) -> list[int]:
         """The numbers of an adapter's versions, ascending; nothing is read from them."""
         names = self.store.names(f"adapters/{check_name(adapter, 'adapter')}/versions/")
-        found = (re.fullmatch(rf"({_NUMBER.pattern})\.json", name) for name in names)
-        return sorted(int(match[1]) for match in found if match)
+        stems = (name.removesuffix(".json") for name in names if name.endswith(".json"))
+        return sorted(filter(None, map(version_number, stems)))
 
     def version(self, adapter: str, number: int) -> RemoteVersion | None:
         """One version, checked against its digest; None when there is none.
@@ -127,7 +127,7 @@ class Registry:
             self.store.overwrite(key, data)
             return True
         if found is None or found.digest != version.digest:
-            raise taken(version.name, self.store.url)
+            raise taken(version, self.store.url)
         return False
 
     def tag(self, adapter: str, tag: str) -> int | None:
@@ -163,7 +163,7 @@ class Registry:
         key = f"{prefix}{last:09d}.json"
         data = self.store.read(key, most_bytes=_SMALL_BYTES)
         number = parse_mapping(data or b"", where=self.store.show(key)).get("version")
-        if type(number) is not int or not _NUMBER.fullmatch(str(number)):
+        if type(number) is not int or version_number(str(number)) is None:
             raise DamagedRegistry("points to no version", where=self.store.show(key))
         return last, number
 
@@ -193,8 +193,8 @@ def find_remote_version(registry: Registry, reference: str) -> RemoteVersion:
     Raises InvalidInput, which lists the existing versions, when there is none, DamagedRegistry when
     it is not valid.
     """
-    adapter, at, asked = reference.partition("@")
-    check_name(adapter, "adapter")
+    named = ModelRef.parse(reference, kind="adapter")
+    adapter, number = named.name, named.version
     where = registry.store.url
     if not registry.is_there():
         raise InvalidInput(
@@ -202,16 +202,15 @@ def find_remote_version(registry: Registry, reference: str) -> RemoteVersion:
             where=where,
             hint="`models adapters push NAME REMOTE` makes one; check the address",
         )
-    if not at:
+    if number is None:
         number = registry.tag(adapter, ACTIVE) or registry.tag(adapter, LATEST)
-    else:
-        number = int(asked) if _NUMBER.fullmatch(asked) else None
     found = registry.version(adapter, number) if number else None
     if found is not None:
         return found
     if numbers := registry.numbers(adapter):
         versions = ", ".join(f"{adapter}@{number}" for number in numbers)
-        raise InvalidInput(f"there is no {reference}", where=where, hint=f"there are: {versions}")
+        asked = adapter if number is None else f"{adapter}@{number}"
+        raise InvalidInput(f"there is no {asked}", where=where, hint=f"there are: {versions}")
     known = registry.adapters()
     raise InvalidInput(
         f"there is no adapter '{adapter}'{did_you_mean(adapter, known)}",
@@ -220,11 +219,11 @@ def find_remote_version(registry: Registry, reference: str) -> RemoteVersion:
     )
 
 
-def taken(name: str, where: str) -> VersionTaken:
+def taken(version: RemoteVersion, where: str) -> VersionTaken:
     """The error of a push whose number is another version's."""
-    adapter, _, number = name.partition("@")
+    adapter, number = version.adapter, version.number
     return VersionTaken(
-        f"{name} is another version there: somebody pushed a different one under this number first",
+        f"{version.name} is another version there: somebody pushed a different one under this number first",
         where=where,
         hint=f"nothing was overwritten. Each project counts its own versions, so of two that train "
         f"one adapter only the first can push number {number}: pull before training, or give "
