@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelyard.cli.options import Environment, Json, Offline
+from modelyard.cli.options import Environment, Json, Offline, chosen_environment
 from modelyard.cli.render import print_evaluation, print_json, print_title, showing_progress
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
@@ -96,7 +96,6 @@ def _choose_version(
     project: Project, adapter: str | None, model: str | None, environment: str | None
 ) -> AdapterVersion:
     """The version that --adapter or --model names."""
-    from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
     from modelyard.modelrefs.resolving import resolve_model
 
     if (adapter is None) == (model is None):
@@ -105,7 +104,7 @@ def _choose_version(
             hint="--adapter NAME[@VERSION], or --model REF, such as domain:code_analysis",
         )
     ref = ModelRef.parse(adapter, kind="adapter") if adapter else ModelRef.parse(model or "")
-    found = resolve_model(project, ref, environment=environment or DEFAULT_ENVIRONMENT)
+    found = resolve_model(project, ref, environment=chosen_environment(project, environment))
     if found.version is None:
         raise InvalidInput(
             f"{found.ref} has no adapter to compare with its base",

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelyard.cli.options import Environment, Json, Offline
+from modelyard.cli.options import Environment, Json, Offline, chosen_environment
 from modelyard.cli.render import (
     print_json,
     print_stream,
@@ -150,7 +150,6 @@ def _choose_model(
     environment: str | None,
 ) -> ResolvedModel:
     """The model that --model, --adapter or --base-model names."""
-    from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
     from modelyard.modelrefs.resolving import require_trained_on, resolve_model
     from modelyard.weights.catalogue import named_base
 
@@ -160,7 +159,7 @@ def _choose_model(
             raise InvalidInput(
                 "--model names the whole model", hint="leave --adapter and --base-model out"
             )
-        return resolve_model(project, model, environment=environment or DEFAULT_ENVIRONMENT)
+        return resolve_model(project, model, environment=chosen_environment(project, environment))
     if adapter is not None:
         found = resolve_model(project, ModelRef.parse(adapter, kind="adapter"))
         if base and found.version:

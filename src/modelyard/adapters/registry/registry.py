@@ -223,7 +223,8 @@ def taken(version: RemoteVersion, where: str) -> VersionTaken:
     """The error of a push whose number is another version's."""
     adapter, number = version.adapter, version.number
     return VersionTaken(
-        f"{version.name} is another version there: somebody pushed a different one under this number first",
+        f"{version.name} is another version there: somebody pushed a different one under this "
+        "number first",
         where=where,
         hint=f"nothing was overwritten. Each project counts its own versions, so of two that train "
         f"one adapter only the first can push number {number}: pull before training, or give "
