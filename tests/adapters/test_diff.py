@@ -8,9 +8,9 @@ from typing import Any
 import numpy as np
 import pytest
 import torch
-from adapter_samples import BETTER, facts, fill_with
 from safetensors.torch import load_file, save_file
 
+from adapter_samples import BETTER, facts, fill_with
 from modelyard.adapters.diff import change_norm, diff_versions
 from modelyard.adapters.lora import LoraModule, open_lora
 from modelyard.adapters.manifest import Manifest

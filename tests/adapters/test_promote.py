@@ -10,9 +10,9 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from adapter_samples import BETTER
 from sound_versions import register_sound, require_agreement
 
+from adapter_samples import BETTER
 from killed import interruptions
 from modelyard.adapters.manifest import DamagedVersion
 from modelyard.adapters.pointer import pointer_history

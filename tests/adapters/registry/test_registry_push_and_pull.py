@@ -201,7 +201,6 @@ def test_a_base_at_hand_is_compared_and_the_adapter_proven_to_fit(
     project: Project, saved_adapter: Path, tmp_path: Path, registry: Registry, store: Path
 ) -> None:
     from adapter_samples import facts
-
     from modelyard.adapters.tokenizer import template_hash
     from modelyard.adapters.versions import register_version
     from modelyard.weights.local import locate_base
