@@ -1,7 +1,8 @@
 """Checks of JSON Schemas: of the answers of a domain, and of configs against the published ones.
 
-The mistakes people make in an answer's schema are found here without a validator: loading one takes
-longer than checking a hundred files. Only a strict check of configs loads it.
+The mistakes of an answer's schema are found here without a validator: loading one takes longer than
+checking a hundred files, and its messages name no nearest word. A test holds these checks against
+jsonschema's; a strict check of configs, and so each deployment, asks jsonschema itself.
 """
 
 from __future__ import annotations
@@ -22,14 +23,16 @@ if TYPE_CHECKING:
 
 # Keywords of draft-07 (https://json-schema.org/draft-07) and the two later names of `definitions`.
 _TYPES = ("string", "number", "integer", "boolean", "object", "array", "null")
-_ONE = ("additionalProperties", "contains", "propertyNames", "not", "if", "then", "else")
+_ONE = (
+    *("additionalProperties", "additionalItems", "contains", "propertyNames"),
+    *("not", "if", "then", "else"),
+)
 _SOME = ("allOf", "anyOf", "oneOf")
 _NAMED = ("properties", "patternProperties", "definitions", "$defs")
 _COUNTS = ("minLength", "maxLength", "minItems", "maxItems", "minProperties", "maxProperties")
-_UNCHECKED = (
-    *("title", "description", "default", "examples", "const", "format", "uniqueItems", "readOnly"),
-    *("$ref", "$id", "$schema", "$comment", "additionalItems", "dependencies"),
-)
+_TEXTS = ("title", "description", "format", "$ref", "$id", "$schema", "$comment")
+_SWITCHES = ("uniqueItems", "readOnly")
+_ANYTHING = ("default", "const")
 _NUMBERS = ("minimum", "maximum", "exclusiveMinimum", "exclusiveMaximum")
 
 
@@ -61,10 +64,24 @@ def _wrong(path: KeyPath, message: str) -> Diagnostic:
 
 
 def _check_type(value: Any, path: KeyPath) -> Iterator[Diagnostic]:
-    for name in value if isinstance(value, list) else [value]:
+    names = value if isinstance(value, list) else [value]
+    for name in names:
         if name not in _TYPES:
             near = did_you_mean(str(name), _TYPES)
             yield _wrong(path, f"must be one of {', '.join(_TYPES)}, not {name!r}{near}")
+    if not names or any(name in names[:place] for place, name in enumerate(names)):
+        yield _wrong(path, "must be a type, or a list of different ones")
+
+
+def _check_dependencies(value: Any, path: KeyPath) -> Iterator[Diagnostic]:
+    if not isinstance(value, Mapping):
+        yield _wrong(path, "must be a mapping of names to schemas or to lists of names")
+        return
+    for name, item in value.items():
+        if isinstance(item, list):
+            yield from _check_names(item, (*path, name))
+        else:
+            yield from check_json_schema(item, (*path, name))
 
 
 def _check_items(value: Any, path: KeyPath) -> Iterator[Diagnostic]:
@@ -98,6 +115,12 @@ def _must_be(wanted: str, holds: Callable[[Any], bool]) -> Callable[..., Iterato
     return check
 
 
+def _check_names(value: Any, path: KeyPath) -> Iterator[Diagnostic]:
+    yield from _must_be("a list of names", _is_list_of_names)(value, path)
+    if _is_list_of_names(value) and len(set(value)) < len(value):
+        yield _wrong(path, "names one of them twice")
+
+
 def _is_list_of_names(value: Any) -> bool:
     return isinstance(value, list) and all(isinstance(name, str) for name in value)
 
@@ -112,7 +135,7 @@ def _check_pattern(value: Any, path: KeyPath) -> Iterator[Diagnostic]:
 _KEYWORDS: Mapping[str, Callable[[Any, KeyPath], Iterator[Diagnostic]]] = {
     "type": _check_type,
     "items": _check_items,
-    "required": _must_be("a list of names", _is_list_of_names),
+    "required": _check_names,
     "enum": _must_be("a list of values", lambda value: isinstance(value, list) and bool(value)),
     "pattern": _check_pattern,
     **dict.fromkeys(_ONE, check_json_schema),
@@ -126,7 +149,11 @@ _KEYWORDS: Mapping[str, Callable[[Any, KeyPath], Iterator[Diagnostic]]] = {
     "multipleOf": _must_be(
         "a number above 0", lambda value: type(value) in (int, float) and value > 0
     ),
-    **dict.fromkeys(_UNCHECKED, lambda value, path: iter(())),
+    "examples": _must_be("a list of values", lambda value: isinstance(value, list)),
+    "dependencies": _check_dependencies,
+    **dict.fromkeys(_TEXTS, _must_be("a text", lambda value: isinstance(value, str))),
+    **dict.fromkeys(_SWITCHES, _must_be("true or false", lambda value: isinstance(value, bool))),
+    **dict.fromkeys(_ANYTHING, lambda value, path: iter(())),
 }
 
 
@@ -150,7 +177,9 @@ def check_by_schema(document: Document, shaped: Shaped) -> Iterator[Diagnostic]:
         output = values.get("output")
         schema = output.get("json_schema") if isinstance(output, Mapping) else None
         try:
-            validator.check_schema({} if schema is None else schema)
+            validator.check_schema(
+                {} if schema is None else schema, format_checker=validator.FORMAT_CHECKER
+            )
         except SchemaError as refusal:
             path = ("output", "json_schema", *refusal.absolute_path)
             yield problem(path, "not-json-schema", f"'{dotted(path)}': {refusal.message}")

@@ -4,9 +4,13 @@ from __future__ import annotations
 
 import re
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 
 from modelyard.core.globs import glob_pattern
+
+_GROUP_NAME = re.compile(r"\(\?P<\w+>")
+"""Several patterns joined into one may not use the same name."""
 
 
 def matches_any(path: str, globs: Sequence[str]) -> bool:
@@ -28,9 +32,10 @@ class IgnoreRule:
         match = self.pattern.match(path)
         if match is None:
             return False
-        if "ps_d" not in self.pattern.groupindex:
+        if not self.pattern.groups:
             return match.end() < len(path)  # `docs/**` matches what lies in docs, but not docs
-        return match["ps_d"] is None or match.end("ps_d") == len(path)
+        # The one group is the `/` after a folder: at the end, or where the path goes on below it.
+        return match[1] is None or match.end(1) == len(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -47,24 +52,22 @@ class IgnoreFile:
 
 def read_rules(folder: str, text: str) -> IgnoreFile:
     """The rules in the text of a .gitignore; a line that is no pattern is skipped."""
-    # Imported here, as it takes 20 ms that only a walk needs.
-    from pathspec.patterns.gitignore.base import GitIgnorePatternError
-    from pathspec.patterns.gitignore.spec import GitIgnoreSpecPattern
+    from pathspec import GitIgnoreSpec  # takes 20 ms that only a walk needs
 
     rules = []
     for line in text.splitlines():
-        try:
-            pattern, ignores = GitIgnoreSpecPattern.pattern_to_regex(line)
-            if pattern is not None and ignores is not None:
-                rules.append(IgnoreRule(re.compile(str(pattern)), ignores))
-        except (GitIgnorePatternError, ValueError, re.error):
-            continue
+        with suppress(ValueError, re.error):  # pathspec's own error is a ValueError
+            rules += [
+                IgnoreRule(re.compile(pattern.regex.pattern), pattern.include)
+                for pattern in GitIgnoreSpec.from_lines([line]).patterns
+                if pattern.regex is not None and pattern.include is not None
+            ]
     return IgnoreFile(folder, tuple(rules), _joined(rules))
 
 
 def _joined(rules: Sequence[IgnoreRule]) -> re.Pattern[str]:
     """A pattern for what any of the rules matches; without rules it matches nothing."""
-    unnamed = (rule.pattern.pattern.replace("(?P<ps_d>", "(?:") for rule in rules)
+    unnamed = (_GROUP_NAME.sub("(?:", rule.pattern.pattern) for rule in rules)
     return re.compile("|".join(f"(?:{pattern})" for pattern in unnamed) or r"(?!)")
 
 
