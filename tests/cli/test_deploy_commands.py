@@ -457,23 +457,23 @@ def test_explain_answers_from_what_commands_use(
     """The profile that was switched to decides, and a draft only in development."""
     ask = ("config", "explain", "generation.temperature", "code_analysis", "--json", "--env")
 
-    def explained(environment: str) -> tuple[float, str, str]:
+    def explained(environment: str) -> tuple[float, str, str, int | None]:
         assert models(*ask, environment) == 0
         (setting,) = printed()["settings"]
         assert setting["parsed"] == setting["value"]
-        return setting["value"], setting["layer"], setting["where"]
+        return setting["value"], setting["layer"], setting["where"], setting["revision"]
 
     assert explained("development")[:2] == (0.2, "base")
     assert models("switch-config", "--profile", "high_accuracy", "--domain", "code_analysis") == 0
     capsys.readouterr()
-    where = "performance_profiles/high_accuracy, revision 1"
-    assert explained("development") == (0.4, "profile high_accuracy", where)
+    where = "configs/performance_profiles/high_accuracy.yaml:6:3"
+    assert explained("development") == (0.4, "profile high_accuracy", where, 1)
     assert models(*ask, "test") == 2
     assert "code_analysis is not deployed to test" in capsys.readouterr().err
     assert models("deploy-config", "--all", "--env", "test") == 0
     capsys.readouterr()
-    deployed = "specialized_models/code_analysis, revision 1 of test"
-    assert explained("test") == (0.2, "test", deployed)
+    where = "configs/specialized_models/code_analysis.yaml:7:3"
+    assert explained("test") == (0.2, "base", where, 1)
     draft = place.configs / "specialized_models" / "code_analysis.yaml"
     draft.write_text(draft.read_text().replace("temperature: 0.2", "temperature: 0.3"))
     assert explained("test")[0] == 0.2

@@ -62,12 +62,18 @@ def test_a_value_comes_with_its_line_and_what_the_program_gets(
         "layer": "production",
         "where": f"{PLACE}/good.yaml:15:5",
         "layers": [
-            {"name": "default", "value": "1 min", "where": None},
-            {"name": "production", "value": "90 seconds", "where": f"{PLACE}/good.yaml:15:5"},
+            {"name": "default", "value": "1 min", "where": None, "revision": None},
+            {
+                "name": "production",
+                "value": "90 seconds",
+                "where": f"{PLACE}/good.yaml:15:5",
+                "revision": None,
+            },
         ],
         "may_be": "a duration such as '5 seconds', between 10 ms and 1 h",
         "meaning": "Longest wait for an answer.",
         "unread": "ask",
+        "revision": None,
     }
 
 

@@ -411,11 +411,29 @@ def test_a_setting_is_explained_from_its_line(project: Path, result: Result) -> 
     (found,) = result("explain", "timeout", "gpt4", "--env", "production", "--draft")["settings"]
     assert (found["value"], found["parsed"], found["layer"]) == ("30 seconds", 30.0, "production")
     assert found["where"] == "configs/language_models/gpt4_config.yaml:20:5"
-    (live,) = result("explain", "timeout", "gpt4", "--env", "production")["settings"]
-    assert (live["value"], live["where"]) == (
+
+
+def test_a_stored_revision_has_the_lines_of_its_draft_as_long_as_they_say_the_same(
+    project: Path, result: Result
+) -> None:
+    """The version that deployed it kept no lines."""
+
+    def live() -> tuple[str, str, str, int]:
+        (found,) = result("explain", "timeout", "gpt4", "--env", "production")["settings"]
+        return found["value"], found["layer"], found["where"], found["revision"]
+
+    draft = project / "configs" / "language_models" / "gpt4_config.yaml"
+    assert live() == (
         "30 seconds",
-        "language_models/gpt4, revision 1 of production",
+        "production",
+        "configs/language_models/gpt4_config.yaml:20:5",
+        1,
     )
+    draft.write_text(draft.read_text().replace("timeout: 30 seconds", "timeout: 31 seconds"))
+    assert live() == ("30 seconds", "deployed config", "language_models/gpt4", 1)
+    draft.unlink()
+    assert live() == ("30 seconds", "deployed config", "language_models/gpt4", 1)
+    assert result("config", "show", "gpt4", "--env", "production")["settings"]["timeout"]
 
 
 def test_every_revision_stands_in_the_history(project: Path, result: Result) -> None:

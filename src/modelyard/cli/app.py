@@ -84,6 +84,7 @@ GROUPS = {
     "config": (
         "Configs: settings explained, differences, schemas.",
         {
+            "show": "config_show:show",
             "explain": "config:explain",
             "diff": "config:diff",
             "schema": "config:schema",

@@ -1,4 +1,4 @@
-"""`models config explain`, `diff` and `schema`: what configs say, and what they may say."""
+"""`models config explain`, `diff` and `schema`; `config_show.py` has `models config show`."""
 
 from __future__ import annotations
 
@@ -28,8 +28,12 @@ def explain(
             metavar="KEY", help="A dotted key, such as retries.first_wait, or a group of keys."
         ),
     ],
-    file: Annotated[
-        str, typer.Argument(metavar="FILE", help="A config: a file, KIND/NAME, or a name.")
+    config: Annotated[
+        str,
+        typer.Argument(
+            metavar="CONFIG",
+            help="A config: a file, KIND/NAME, or a name. With --env also domain:NAME.",
+        ),
     ],
     environment: Annotated[
         str | None,
@@ -53,66 +57,83 @@ def explain(
     value is that without an overlay. A group shows all settings below it.
 
     With --env it is the value that commands use there: in development the draft's, elsewhere the
-    deployed one. The active performance profile overrides a specialised model, and the language
-    model gives what neither of them sets.
+    deployed one, with its line in the file as it was deployed and the revision that brought it. The
+    active performance profile overrides a specialised model, and the language model gives what
+    neither of them sets; the other settings of its domain, such as `timeout`, can be asked for too.
 
     \b
     models config explain retries.first_wait configs/language_models/gpt4_config.yaml
     models config explain model_integration.budgets integration --env production
     models config explain generation.temperature code_analysis --env development
+    models config explain timeout code_analysis --env production
 
     \b
-    JSON: {"file", "kind", "name", "environment": name or null,
+    JSON: {"file": null for a domain, "kind", "name", "environment": name or null,
            "settings": [{"key", "attribute": its name in the program, with its unit,
                          "value": as written, "parsed": the number or text that the program gets,
-                         "layer": "default", "base", an environment, "profile NAME",
-                         "language model NAME", or null, "where",
-                         "layers": [{"name", "value", "where"}], "may_be", "meaning",
-                         "unread": null, or the command to come that will read it}]}
+                         "layer": LAYER, or null, "where": file:line:col or null,
+                         "revision": the one that brought it, or null,
+                         "layers": [{"name": LAYER, "value", "where", "revision"}],
+                         "may_be", "meaning",
+                         "unread": null, or the command to come that will read it}]};
+          LAYER is "default", "base", an environment, "profile NAME", "language model NAME",
+          "integration config", "profile switch", "derived value" for what is worked out of the
+          layers, or "deployed config" when the version that deployed it kept no lines
     """
-    from modelyard.configs.explain import explain as explain_key
-    from modelyard.configs.reading.catalogue import GivenConfigs, open_catalogue
-    from modelyard.deployments.explain import explain_running
+    from modelyard.configs.reading.catalogue import open_catalogue
+    from modelyard.deployments.explain import explain_config
 
-    catalogue = open_catalogue([file])
-    document = catalogue.read(catalogue.locate(file))
-    as_written = draft or isinstance(catalogue, GivenConfigs)
-    if as_written and environment is not None:
-        catalogue.environments.require(environment)
-    if environment is None or as_written:
-        found = explain_key(document, key, environment)
-    else:
-        found = explain_running(catalogue.project, document, key, environment)
+    found = explain_config(open_catalogue([config]), config, environment, key, draft=draft)
+    settings = found.settings
     if as_json:
         print_json(
             {
-                "file": document.source.name,
-                "kind": document.kind.name,
-                "name": document.name,
-                "environment": environment,
-                "settings": [asdict(setting) for setting in found],
+                "file": found.file,
+                "kind": found.kind,
+                "name": found.name,
+                "environment": found.environment,
+                "settings": [_facts(setting) for setting in settings],
             }
         )
-    elif len(found) == 1 and found[0].key == key:
-        _print_one(found[0])
+    elif len(settings) == 1 and settings[0].key == key:
+        _print_one(settings[0])
     else:
-        print_table(
-            ("key", "value", "layer", "where"),
-            [
-                (
-                    setting.key,
-                    _shown(setting.value),
-                    setting.layer or "not set",
-                    setting.where or "",
-                )
-                for setting in found
-            ],
-        )
-        for command in dict.fromkeys(setting.unread for setting in found if setting.unread):
-            keys = [setting.key for setting in found if setting.unread == command]
-            print_text(
-                f"\nNo command reads {_these(keys, len(found))} yet; `models {command}` will."
+        _print_group(settings)
+
+
+def _facts(setting: Explanation) -> dict[str, Any]:
+    return {name: value for name, value in asdict(setting).items() if name != "path"}
+
+
+def _print_group(settings: Sequence[Explanation]) -> None:
+    _print_origins(
+        ("key", "value", "layer", "where", _REVISION),
+        [
+            (
+                setting.key,
+                _shown(setting.value),
+                setting.layer or "not set",
+                setting.where or "",
+                setting.revision or "",
             )
+            for setting in settings
+        ],
+    )
+    for command in dict.fromkeys(setting.unread for setting in settings if setting.unread):
+        keys = [setting.key for setting in settings if setting.unread == command]
+        these = _these(keys, len(settings))
+        print_text(f"\nNo command reads {these} yet; `models {command}` will.")
+
+
+_REVISION = ">revision"
+
+
+def _print_origins(columns: Sequence[str], rows: Sequence[Sequence[Any]]) -> None:
+    """A table of values and where they come from; drafts and defaults have no revision."""
+    place = columns.index(_REVISION)
+    if not any(row[place] for row in rows):
+        columns, *rows = ([*row[:place], *row[place + 1 :]] for row in (columns, *rows))
+    print_table(columns, rows)
 
 
 def _these(keys: Sequence[str], shown: int) -> str:
@@ -132,13 +153,14 @@ def _print_one(setting: Explanation) -> None:
         ]
     )
     print_text()
-    print_table(
-        ("layer", "value", "where", ""),
+    _print_origins(
+        ("layer", "value", "where", _REVISION, ""),
         [
             (
                 layer.name,
                 _shown(layer.value),
                 layer.where or "",
+                layer.revision or "",
                 "effective" if layer.name == setting.layer else "",
             )
             for layer in setting.layers
@@ -154,9 +176,18 @@ def _parsed(setting: Explanation) -> str | None:
 
 
 def _origin(setting: Explanation) -> str:
+    from modelyard.configs.explain import DEFAULT
+    from modelyard.deployments.domain_settings import DERIVED
+
     if setting.where:
-        return setting.where
-    return "nowhere: this is the default" if setting.layer else "nowhere: it is not set"
+        return setting.where + (f", revision {setting.revision}" if setting.revision else "")
+    if setting.layer is None:
+        return "nowhere: it is not set"
+    if setting.layer == DEFAULT:
+        return "nowhere: this is the default"
+    if setting.layer == DERIVED:
+        return "nowhere: it is worked out for the domain"
+    return setting.layer + (f", revision {setting.revision}" if setting.revision else "")
 
 
 def _shown(value: Any, *, absent: str = "not set") -> str:

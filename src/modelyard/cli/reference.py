@@ -230,7 +230,8 @@ environments:
       attempts: 5        # first_wait stays 500 ms
 ```
 
-`models config explain retries.attempts FILE --env production` shows the line that set a value.
+`models config explain retries.attempts gpt4 --env production` shows the line that set a value, and
+`models config show gpt4 --env production --origins` all of them.
 
 `configs/environments.yaml` declares the environments; without it there are `development`, `test`
 and `production`. It is always read as it is in `configs/`, and never deployed. An environment that
@@ -256,7 +257,7 @@ needs no network.
 
 **Layers.** The effective settings of a domain are the language model's, overridden by the
 specialised model's, overridden by the performance profile's. A key that a layer leaves out comes
-from the layer below it.
+from the layer below it. `models config show domain:NAME` shows the result.
 
 **Secrets.** A secret is named, never written: `env:OPENAI_API_KEY` or `file:/run/secrets/openai`.
 Text that looks like a secret is an error, and the message does not repeat it.

@@ -6,10 +6,11 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, is_dataclass, replace
 from typing import Any, Literal
 
+from modelyard.configs.fields import SettingValue
 from modelyard.core.errors import Diagnostic, KeyPath, dotted
 from modelyard.secrets.detection import mask_secrets
 from modelyard.settings.fields import settings_fields
-from modelyard.settings.marks import quantity_of
+from modelyard.settings.marks import quantity_of, unread_mark
 from modelyard.settings.units import MONEY, Quantity
 
 Difference = Literal["added", "changed", "removed"]
@@ -65,17 +66,29 @@ def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
         yield path, value
 
 
-def flat_settings(settings: Any, path: KeyPath = ()) -> Iterator[tuple[KeyPath, Any]]:
+def flat_settings(settings: Any) -> Iterator[tuple[KeyPath, Any]]:
     """The settings of a settings object by their key paths, quantities with their units."""
-    for key, field in settings_fields(settings.__class__).items():
+    for setting in flat_values(settings):
+        yield setting.path, shown_value(setting.field.hint, setting.parsed)
+
+
+def shown_value(hint: Any, value: Any) -> Any:
+    """A value of a field of this type as a person would write it."""
+    quantity = quantity_of(hint)
+    if quantity is not None and value is not None:
+        return _quantity_text(quantity, value)
+    return list(value) if isinstance(value, tuple) else value
+
+
+def flat_values(settings: Any, path: KeyPath = ()) -> Iterator[SettingValue]:
+    """Each setting of a settings object; a list is one, whatever is in it."""
+    owner = settings.__class__
+    for key, field in settings_fields(owner).items():
         value = getattr(settings, field.name)
         if is_dataclass(value):
-            yield from flat_settings(value, (*path, key))
-            continue
-        quantity = quantity_of(field.hint)
-        if quantity is not None and value is not None:
-            value = _quantity_text(quantity, value)
-        yield (*path, key), list(value) if isinstance(value, tuple) else value
+            yield from flat_values(value, (*path, key))
+        else:
+            yield SettingValue((*path, key), owner, field, value, unread_mark(field.hint))
 
 
 def _quantity_text(quantity: Quantity, value: float) -> str:

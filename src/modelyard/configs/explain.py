@@ -37,13 +37,17 @@ class Layer:
     value: Any
     """What it says, as written."""
     where: str | None
-    """`file:line:col`; None for a default."""
+    """`file:line:col`; None for a default. The config alone where no line was kept."""
+    revision: int | None = None
+    """The revision with which it went live; None for a draft and a default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Explanation:
     """One setting, and why it is what it is."""
 
+    path: KeyPath
+    """Its key path."""
     key: str
     """The dotted key."""
     attribute: str
@@ -64,10 +68,12 @@ class Explanation:
     """What it is for."""
     unread: str | None
     """The command to come that will read it, when no command reads it yet."""
+    revision: int | None = None
+    """The revision with which the value went live; None for a draft and a default."""
 
 
 def explain(document: Document, key: str, environment: str | None) -> tuple[Explanation, ...]:
-    """The setting at a dotted key, or every setting below it when it is a group of them.
+    """The setting at a dotted key, or every setting below it: of the config, for an empty key.
 
     Without an environment it is the value where no overlay sets another one.
     Raises ProblemsFound when the config is not valid, InvalidInput when there is no such key.
@@ -80,13 +86,33 @@ def explain(document: Document, key: str, environment: str | None) -> tuple[Expl
         problems = mask_problems(shaped.problems)
         raise ProblemsFound(f"{document.source.name} is not valid", problems)
     walked = walk_settings(own, settings, key=key)
-    places = [
-        place for place in walked if f"{dotted(place.path)}.".startswith((f"{key}.", f"{key}["))
-    ]
+    places = [place for place in walked if is_below(dotted(place.path), key)]
     if not places:
         existing = [dotted(place.path) for place in walk_settings(own, settings)]
         raise _unknown(document, key, existing)
     return tuple(_explain(document, place, environment) for place in places)
+
+
+def is_below(key: str, group: str) -> bool:
+    """Whether a dotted key is this group or below it; every key is below the empty one."""
+    return not group or f"{key}.".startswith((f"{group}.", f"{group}["))
+
+
+def written_layers(document: Document, environment: str) -> dict[str, Layer]:
+    """The layer that decides each setting which a config sets in an environment, by dotted key.
+
+    Empty for a config that is not valid there.
+    """
+    resolved = resolve(document, environment)
+    own = document.kind.settings_class
+    settings, problems = build_settings(own, resolved.values, resolved.where)
+    if problems:
+        return {}
+    layers = {
+        dotted(place.path): list(_layers(document, place, environment))
+        for place in walk_settings(own, settings)
+    }
+    return {key: found[-1] for key, found in layers.items() if found and found[-1].where}
 
 
 def _explain(document: Document, place: SettingValue, environment: str | None) -> Explanation:
@@ -98,6 +124,7 @@ def _explain(document: Document, place: SettingValue, environment: str | None) -
     below = [layer for layer in layers if environment or layer.name in (DEFAULT, BASE)]
     effective = below[-1] if below else None
     return Explanation(
+        path=place.path,
         key=key,
         attribute=place.field.name,
         value=effective.value if effective else None,

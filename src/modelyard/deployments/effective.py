@@ -8,12 +8,13 @@ deployment or a switch of another at its next call.
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from modelyard.configs.compare import SettingChange, compare_flat, flat_settings
+from modelyard.configs.compare import SettingChange, compare_flat, flat_values, shown_value
+from modelyard.configs.fields import SettingValue
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.integration import (
     Budgets,
@@ -262,10 +263,12 @@ def _specialised_name(snapshot: Snapshot, environment: str, domain: str) -> str:
     if domain in domains:
         return domains[domain]
     there_are = f"there are {', '.join(domains)}" if domains else "there is none"
+    how = f"`models deploy-config specialized_models/NAME --env {environment}` adds one"
+    if environment == DEFAULT_ENVIRONMENT:
+        how = "a domain is a config in configs/specialized_models/"
     raise InvalidInput(
         f"there is no domain {domain!r} in {environment}{did_you_mean(domain, list(domains))}",
-        hint=f"{there_are}; `models deploy-config specialized_models/NAME --env {environment}` "
-        "adds one",
+        hint=f"{there_are}; {how}",
     )
 
 
@@ -362,21 +365,34 @@ def compare_effective(before: Effective, after: Effective) -> tuple[SettingChang
     return compare_flat(_shown(before), _shown(after))
 
 
+def _shown(effective: Effective) -> Mapping[KeyPath, Any]:
+    return {
+        setting.path: shown_value(setting.field.hint, setting.parsed)
+        for setting in effective_values(effective)
+    }
+
+
 _NOT_A_SETTING = ("environment", "revision", "domain")
 
 
-def _shown(effective: Effective) -> Mapping[KeyPath, Any]:
-    """Effective settings by key path; of fallback models and rules only the names."""
-    shown: dict[KeyPath, Any] = {}
-    for path, value in flat_settings(effective):
+def effective_values(effective: Effective) -> Iterator[SettingValue]:
+    """Each effective setting; of fallback models and rules only the names.
+
+    The settings of the model come right below `model`, such as `model.timeout`.
+    """
+    names = {
+        ("fallback",): tuple(model.name for model in effective.fallback),
+        ("rules",): tuple(
+            f"{rule.model.name} above {rule.longer_than_tokens or 0} tokens"
+            for rule in effective.rules
+        ),
+    }
+    for setting in flat_values(effective):
+        path = setting.path
         if path[0] in _NOT_A_SETTING:
             continue
-        if path == ("fallback",):
-            value = [model.name for model in effective.fallback]
-        elif path == ("rules",):
-            value = [f"{rule.model.name} above {rule.longer_than_tokens or 0} tokens"
-                     for rule in effective.rules]  # fmt: skip
+        if path in names:
+            setting = replace(setting, parsed=names[path])
         elif path[:2] == ("model", "settings"):
-            path = ("model", *path[2:])
-        shown[path] = value
-    return shown
+            setting = replace(setting, path=("model", *path[2:]))
+        yield setting

@@ -1,121 +1,102 @@
-"""Why a setting has its effective value in an environment, the switched profile included."""
+"""The settings of a config or a domain, and why they are what they are."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
-from dataclasses import replace
-from typing import Any
+from dataclasses import dataclass
 
-from modelyard.configs.compare import mask_value
-from modelyard.configs.explain import Explanation, Layer, explain
-from modelyard.configs.fields import walk_settings
-from modelyard.configs.kinds import DEFAULT_ENVIRONMENT, KINDS
-from modelyard.configs.reading.document import Document
-from modelyard.core.errors import InvalidInput, dotted
-from modelyard.core.layout import Project
-from modelyard.deployments.effective import profile_in_use
-from modelyard.deployments.revisions import check_environment
-from modelyard.deployments.running import running_snapshot
-from modelyard.deployments.snapshot import Snapshot, split_label
-from modelyard.settings.yaml_files import YamlSource
+from modelyard.configs.explain import Explanation, explain
+from modelyard.configs.kinds import KINDS
+from modelyard.configs.reading.catalogue import ConfigCatalogue, GivenConfigs
+from modelyard.core.errors import InvalidInput
+from modelyard.deployments.domain_settings import explain_domain, explain_specialised
+from modelyard.deployments.origins import open_running
+from modelyard.deployments.snapshot import split_label
+
+DOMAIN = "domain:"
+"""Begins the name of a domain where the name of a config can stand."""
 
 
-def explain_running(
-    project: Project, document: Document, key: str, environment: str
-) -> tuple[Explanation, ...]:
-    """The setting at a dotted key as commands in an environment use it, or those of a group.
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedConfig:
+    """A config or a domain with its settings, each with its origin."""
 
-    In development the draft decides, elsewhere what is deployed. The active performance profile
-    overrides a specialised model; the language model gives what neither of them sets.
-    Raises NotDeployed and InvalidInput when the config is not deployed, and what `explain` raises.
+    kind: str
+    """The kind of config; `domain` for a domain."""
+    name: str
+    """The name of the config or the domain."""
+    file: str | None
+    """The draft; None for a domain, and for a config that is live without a draft."""
+    environment: str | None
+    """The environment; None for a draft without the overlay of one."""
+    revision: int | None
+    """The revision that is live there; None for a draft."""
+    settings: tuple[Explanation, ...]
+    """The settings asked for."""
+
+    @property
+    def label(self) -> str:
+        """What commands take for it: KIND/NAME, the kind of a single file, or domain:NAME."""
+        if self.kind == "domain":
+            return f"{DOMAIN}{self.name}"
+        return self.kind if self.name == self.kind else f"{self.kind}/{self.name}"
+
+
+def explain_config(
+    catalogue: ConfigCatalogue, word: str, environment: str | None, key: str = "", *, draft: bool
+) -> ExplainedConfig:
+    """The settings of a config or of `domain:NAME` at a dotted key or below it; all without one.
+
+    As commands in the environment use them; of a draft, or without an environment, as the file has
+    them. The active performance profile overrides a specialised model, and the language model gives
+    what neither of them sets.
+    Raises InvalidInput for what does not exist or is not deployed, ProblemsFound for a config that
+    is not valid, ModelyardError for a domain for which nothing can answer.
     """
-    check_environment(project, environment)
-    if not document.kind.deployable:
-        return explain(document, key, None)
-    number, snapshot = running_snapshot(project, environment)
-    if environment == DEFAULT_ENVIRONMENT:
-        found = explain(document, key, environment)
-    else:
-        found = _explain_deployed(document, key, environment, number, snapshot)
-    if document.kind.name != "specialized_models":
-        return found
-    profile = profile_in_use(snapshot, document.name)
-    profile_label = f"performance_profiles/{profile}"
-    chosen = snapshot.settings(profile_label)
-    model = (chosen and chosen.model) or snapshot.settings(document.label).model
-    switched = f", revision {number}" if document.name in snapshot.profiles else ""
-    others = (
-        (f"language_models/{model}", f"language model {model}", ""),
-        (profile_label, f"profile {profile}", switched),
+    if environment is None or draft or isinstance(catalogue, GivenConfigs):
+        return _explain_draft(catalogue, word, environment, key)
+    running = open_running(catalogue, environment)
+    if word.startswith(DOMAIN):
+        name = word.removeprefix(DOMAIN)
+        return ExplainedConfig(
+            kind="domain",
+            name=name,
+            file=None,
+            environment=environment,
+            revision=running.live_revision,
+            settings=explain_domain(running, name, key),
+        )
+    label = running.label_of(word)
+    kind, name = split_label(label)
+    of_a_domain = kind == "specialized_models"
+    found = catalogue.find(kind, name)
+    return ExplainedConfig(
+        kind=kind,
+        name=name,
+        file=found.source.name if found else None,
+        environment=environment,
+        revision=running.live_revision if KINDS[kind].deployable else None,
+        settings=explain_specialised(running, label, key)
+        if of_a_domain
+        else running.explain(label, key),
     )
-    return tuple(_with_others(setting, snapshot, others) for setting in found)
 
 
-def _explain_deployed(
-    document: Document, key: str, environment: str, number: int, snapshot: Snapshot
-) -> tuple[Explanation, ...]:
-    if document.label not in snapshot.configs:
+def _explain_draft(
+    catalogue: ConfigCatalogue, word: str, environment: str | None, key: str
+) -> ExplainedConfig:
+    if word.startswith(DOMAIN):
         raise InvalidInput(
-            f"{document.label} is not deployed to {environment}",
-            hint=f"`models deploy-config {document.label} --env {environment}` deploys it; "
-            "`--draft` explains the draft",
+            f"{word} has settings in an environment, and no file of its own",
+            hint="name the environment with --env, and leave out --draft",
         )
-    where = f"{document.label}, revision {number} of {environment}"
-    values = snapshot.configs[document.label].values
-    source = YamlSource(name=where, value=values, text="", positions={})
-    deployed = explain(replace(document, source=source), key, environment)
-    return tuple(
-        replace(
-            setting,
-            layer=environment if setting.where else setting.layer,
-            where=setting.where and where,
-            layers=tuple(
-                replace(layer, name=environment, where=where) if layer.where else layer
-                for layer in setting.layers
-            ),
-        )
-        for setting in deployed
+    if environment is not None:
+        catalogue.environments.require(environment)
+    document = catalogue.read(catalogue.locate(word))
+    return ExplainedConfig(
+        kind=document.kind.name,
+        name=document.name,
+        file=document.source.name,
+        environment=environment,
+        revision=None,
+        settings=explain(document, key, environment),
     )
-
-
-_SHARED = ("generation", "retrieval", "model")
-"""The keys that a profile or a language model has in common with a specialised model."""
-
-
-def _with_others(
-    setting: Explanation, snapshot: Snapshot, others: Sequence[tuple[str, str, str]]
-) -> Explanation:
-    """The setting with the layer of its language model below, and that of its profile above."""
-    if setting.key.partition(".")[0] not in _SHARED:
-        return setting
-    below, above = (_layer(snapshot, setting.key, *other) for other in others)
-    if setting.key == "model":  # there it is the name at the provider
-        below = None
-    own = tuple(layer for layer in setting.layers if layer.value is not None)
-    layers = (*((below[0],) if below else ()), *own, *((above[0],) if above else ()))
-    parsed = above[1] if above else setting.parsed if own else below[1] if below else None
-    top = layers[-1] if layers else None
-    return replace(
-        setting,
-        value=top and top.value,
-        parsed=parsed,
-        layer=top and top.name,
-        where=top and top.where,
-        layers=layers or setting.layers,
-    )
-
-
-def _layer(
-    snapshot: Snapshot, key: str, label: str, name: str, suffix: str
-) -> tuple[Layer, Any] | None:
-    """What a config says at a dotted key, and the parsed value; None when it says nothing."""
-    content, settings = snapshot.configs.get(label), snapshot.settings(label)
-    values: Any = content.values if content else {}
-    for step in key.split("."):
-        values = values.get(step) if isinstance(values, Mapping) else None
-    if values is None:
-        return None
-    owner = KINDS[split_label(label)[0]].settings_class
-    places = {dotted(place.path): place for place in walk_settings(owner, settings, key=key)}
-    value = mask_value(key, values)
-    return Layer(name=name, value=value, where=label + suffix), places[key].parsed

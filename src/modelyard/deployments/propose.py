@@ -14,7 +14,7 @@ from typing import Any
 from modelyard.configs.checking.check import check_configs
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.reading.catalogue import ConfigCatalogue
-from modelyard.configs.reading.document import Document, resolve
+from modelyard.configs.reading.document import Document
 from modelyard.configs.reading.references import ConfigReference, references
 from modelyard.configs.reading.shape import check_shape
 from modelyard.core.errors import (
@@ -32,6 +32,7 @@ from modelyard.deployments.effective import (
     live_domains,
     profile_in_use,
 )
+from modelyard.deployments.origins import deployable_content
 from modelyard.deployments.plan import (
     Plan,
     PlanPreconditions,
@@ -52,7 +53,6 @@ from modelyard.deployments.revisions import (
 from modelyard.deployments.running import running_snapshot
 from modelyard.deployments.snapshot import (
     Snapshot,
-    content_of,
     names_missing_config,
     require_closed,
     require_distinct_names,
@@ -183,7 +183,7 @@ class _Gathered:
     def added_to(self, live: Snapshot, environment: str) -> Snapshot:
         """The live snapshot with these configs resolved and added; they must be valid."""
         new = {
-            label: content_of(resolve(document, environment).values)
+            label: deployable_content(document, environment)
             for label, document in self.documents.items()
         }
         return Snapshot(configs={**live.configs, **new}, profiles=live.profiles)

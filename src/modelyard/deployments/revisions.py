@@ -13,7 +13,7 @@ import re
 import sqlite3
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, NamedTuple, cast
 
@@ -68,6 +68,9 @@ class Revision:
     """The performance profile chosen for a domain, by domain."""
     files: Mapping[str, str]
     """SHA-256 of each file under .models/deployed/ENVIRONMENT/, by its path there."""
+    origins: Mapping[str, str] = field(default_factory=dict)
+    """SHA-256 of the record of where each config's settings were written, by its label; empty in
+    revisions of the versions of modelyard that kept none."""
 
 
 class NotDeployed(ModelyardError):
@@ -166,11 +169,17 @@ def load_snapshot(project: Project, environment: str, number: int | None = None)
         "SELECT digest, content FROM config_contents WHERE digest IN "
         "(SELECT value FROM json_each(?))"
     )
-    digests = json.dumps(sorted(set(revision.configs.values())))
-    rows = read_state(project, query, (digests,))
-    contents = {digest: Content(text=text, digest=digest) for digest, text in rows}
+    digests = json.dumps(sorted({*revision.configs.values(), *revision.origins.values()}))
+    texts = {row["digest"]: row["content"] for row in read_state(project, query, (digests,))}
     return Snapshot(
-        configs={label: contents[digest] for label, digest in revision.configs.items()},
+        configs={
+            label: Content(
+                text=texts[digest],
+                digest=digest,
+                origins=texts.get(revision.origins.get(label, "")),
+            )
+            for label, digest in revision.configs.items()
+        },
         profiles=revision.profiles,
     )
 
@@ -198,7 +207,21 @@ def as_revision(row: sqlite3.Row) -> Revision:
         configs=snapshot["configs"],
         profiles=snapshot["profiles"],
         files=json.loads(row["files"]),
+        origins=snapshot.get("origins", {}),
     )
+
+
+def _texts_by_digest(snapshot: Snapshot) -> dict[str, str]:
+    """What is kept of the configs of a snapshot: contents, and records of where they stood."""
+    contents = {content.digest: content.text for content in snapshot.configs.values()}
+    origins = (content.origins for content in snapshot.configs.values())
+    return contents | {sha256_text(text): text for text in origins if text is not None}
+
+
+def _snapshot_text(revision: Revision) -> str:
+    """The facts that the digest of a revision is of, and beside them its records of origins."""
+    facts = snapshot_facts(revision.configs, revision.profiles)
+    return json.dumps({**json.loads(facts), "origins": dict(revision.origins)})
 
 
 def _as_row(revision: Revision) -> dict[str, Any]:
@@ -211,7 +234,7 @@ def _as_row(revision: Revision) -> dict[str, Any]:
         "made_by": revision.made_by,
         "reason": revision.reason,
         "from_revision": revision.from_revision,
-        "snapshot": snapshot_facts(revision.configs, revision.profiles),
+        "snapshot": _snapshot_text(revision),
         "digest": revision.digest,
         "files": json.dumps(revision.files),
     }
@@ -267,6 +290,11 @@ class HeldEnvironment:
             configs=snapshot.digests,
             profiles=snapshot.profiles,
             files={path: sha256_text(text) for path, text in files.items()},
+            origins={
+                label: sha256_text(content.origins)
+                for label, content in snapshot.configs.items()
+                if content.origins is not None
+            },
         )
         folder = self.project.deployed_revision(self.environment, number)
         with staged_folder(folder) as staged:
@@ -274,7 +302,7 @@ class HeldEnvironment:
         with transaction(self.state):
             self.state.executemany(
                 "INSERT OR IGNORE INTO config_contents (digest, content) VALUES (?, ?)",
-                [(content.digest, content.text) for content in snapshot.configs.values()],
+                [*_texts_by_digest(snapshot).items()],
             )
         REVISIONS.move(self.project, self.state, _as_row(revision))
         with suppress(OSError, ModelyardError):  # the revision is live; the next one cleans up

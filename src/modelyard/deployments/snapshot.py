@@ -24,6 +24,9 @@ class Content:
     """Its settings as JSON, in the order in which they were written."""
     digest: str
     """SHA-256 of the settings, independent of the order of their keys."""
+    origins: str | None = field(default=None, compare=False, repr=False)
+    """Where each setting was written when it was deployed, as `render_origins` gives it; None for
+    what is not deployed, or was by a version of modelyard that kept no lines."""
 
     @property
     def values(self) -> dict[str, Any]:
@@ -73,10 +76,40 @@ def snapshot_digest(digests: Mapping[str, str], profiles: Mapping[str, str]) -> 
     return sha256_text(snapshot_facts(digests, profiles))
 
 
-def content_of(values: Mapping[str, Any]) -> Content:
+def content_of(values: Mapping[str, Any], origins: str | None = None) -> Content:
     """Resolved settings as content."""
     text = json.dumps(values, ensure_ascii=False)
-    return Content(text=text, digest=sha256_text(_canonical(values)))
+    return Content(text=text, digest=sha256_text(_canonical(values)), origins=origins)
+
+
+@dataclass(frozen=True, slots=True)
+class Origin:
+    """Where a deployed setting was written."""
+
+    layer: str
+    """`base`, or the environment whose overlay sets it."""
+    where: str
+    """`file:line:col` in the project, as the file was when it was deployed."""
+
+
+def render_origins(file: str, origins: Mapping[str, Origin]) -> str:
+    """The origins of a config's settings by dotted key, as JSON; `file` is written once."""
+    places = {
+        key: (origin.layer, origin.where.removeprefix(f"{file}:"))
+        for key, origin in origins.items()
+    }
+    return _canonical({"file": file, "settings": places})
+
+
+def parse_origins(text: str | None) -> dict[str, Origin]:
+    """The origins by dotted key that `render_origins` wrote; empty without any."""
+    if text is None:
+        return {}
+    kept = json.loads(text)
+    return {
+        key: Origin(layer, f"{kept['file']}:{place}")
+        for key, (layer, place) in kept["settings"].items()
+    }
 
 
 def split_label(label: str) -> tuple[str, str]:

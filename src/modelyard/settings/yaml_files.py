@@ -217,6 +217,9 @@ def _line_and_column(before: str, first_line: int) -> str:
     return f"{before.count(chr(10)) + first_line}:{len(before) - before.rfind(chr(10))}"
 
 
+_NEVER_FOLDED = 1 << 30
+
+
 class _Dumper(yaml.SafeDumper):
     """Writes each value out where it stands, without anchors."""
 
@@ -235,9 +238,20 @@ def _represent_text(dumper: _Dumper, text: str) -> yaml.ScalarNode:
 _Dumper.add_representer(str, _represent_text)
 
 
-def render_yaml(values: Mapping[str, Any]) -> str:
-    """The values as YAML, in the order given; text of several lines stands as such."""
+def render_yaml(values: Mapping[str, Any], *, comments: Mapping[KeyPath, str] | None = None) -> str:
+    """The values as YAML, in the order given; text of several lines stands as such.
+
+    `comments` stand at the ends of the lines of their keys; no line is then folded.
+    """
+    width = 100 if comments is None else _NEVER_FOLDED
     text: str = yaml.dump(
-        dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=100
+        dict(values), Dumper=_Dumper, sort_keys=False, allow_unicode=True, width=width
     )
-    return text
+    if not comments:
+        return text
+    written = parse_yaml(text, name="what was rendered")
+    lines = text.splitlines(keepends=True)
+    for path, comment in comments.items():
+        line = written.place(path)[0] - 1
+        lines[line] = f"{lines[line].rstrip()}  # {comment}\n"
+    return "".join(lines)

@@ -154,7 +154,8 @@ class ConfigCatalogue:
             if document is not None:
                 return document.path
         wanted = config_name(Path(word))
-        fitting = [path for path in self.paths() if config_name(path) == wanted]
+        named = [path for kind in KINDS for path in self.paths_named(kind, word)]
+        fitting = named or [path for path in self.paths() if config_name(path) == wanted]
         if len(fitting) == 1 and "/" not in word:
             return fitting[0]
         if fitting and "/" not in word:
