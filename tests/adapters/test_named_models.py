@@ -12,6 +12,7 @@ import pytest
 from modelyard.adapters.versions import AdapterVersion
 from modelyard.cli.app import main
 from modelyard.core.layout import Project
+from modelyard.monitoring.samples import read_samples
 
 LOCAL = """\
 description: On this machine
@@ -74,6 +75,22 @@ def test_every_name_of_the_same_weights_gives_the_same_answer(models: Models) ->
     for reference in ("tiny", "base:tiny", "bare"):
         assert answers(models, "--model", reference) == bare, reference
     assert answers(models, "--model", "tuned", "--compare-base") == bare | tuned
+
+
+def test_a_sample_says_whose_settings_named_the_model(models: Models, project: Project) -> None:
+    assert models("deploy-config", "--all", "--env", "test", "--yes").code == 0
+    answers(models, "--model", "tuned", "--env", "test")
+    answers(models, "--model", "tuned")
+    answers(models, "--adapter", "demo@1")
+    found = [
+        (sample.model, sample.environment, sample.config_revision)
+        for sample in read_samples(project)
+    ]
+    assert found == [
+        ("demo@1", "test", 1),
+        ("demo@1", "development", None),
+        ("demo@1", None, None),
+    ]
 
 
 @pytest.mark.parametrize(

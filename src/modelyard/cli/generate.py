@@ -115,6 +115,9 @@ def generate(
             adapter_digest=speaker.version.manifest.digest if speaker.version else None,
             prompt_tokens=len(ids),
             load_s=load_s,
+            domain=chosen.ref.name if chosen.ref.kind == "domain" else None,
+            environment=chosen.environment,
+            config_revision=chosen.config_revision,
         )
         load_s = 0.0
         with closing(pieces):

@@ -11,7 +11,7 @@ from modelyard.configs.kinds.language_models import LanguageModel, models_named
 from modelyard.core.errors import InvalidInput, did_you_mean
 from modelyard.core.layout import Project
 from modelyard.deployments.effective import load_effective
-from modelyard.deployments.revisions import NotDeployed
+from modelyard.deployments.revisions import NotDeployed, live_snapshot
 from modelyard.deployments.running import running_settings
 from modelyard.modelrefs.listing import list_model_names, names_and_aliases
 from modelyard.records.modelref import ModelKind, ModelRef
@@ -32,6 +32,10 @@ class ResolvedModel:
     """The language model of the configs through which it was found."""
     settings: LanguageModel | None = None
     """Its settings; for a domain, with the domain's layers applied."""
+    environment: str | None = None
+    """The environment whose configs named it; None for a base or an adapter."""
+    config_revision: int | None = None
+    """The newest revision there; None while nothing was deployed or switched."""
 
 
 def resolve_model(
@@ -94,12 +98,12 @@ def _resolve_language_model(project: Project, ref: ModelRef, environment: str) -
             hint="`models validate-config` shows where; take it from one of them",
         )
     [name] = found
-    return _configured(project, ModelRef("model", name), name, models[name])
+    return _configured(project, ModelRef("model", name), name, models[name], environment)
 
 
 def _resolve_domain(project: Project, ref: ModelRef, environment: str) -> ResolvedModel:
     model = load_effective(environment, ref.name, project=project).model
-    return _configured(project, ref, model.name, model.settings)
+    return _configured(project, ref, model.name, model.settings, environment)
 
 
 def _resolve_custom(project: Project, ref: ModelRef, environment: str) -> ResolvedModel:
@@ -110,7 +114,7 @@ def _resolve_custom(project: Project, ref: ModelRef, environment: str) -> Resolv
 
 
 def _configured(
-    project: Project, ref: ModelRef, name: str, settings: LanguageModel
+    project: Project, ref: ModelRef, name: str, settings: LanguageModel, environment: str
 ) -> ResolvedModel:
     """A language model of the configs; of a local one also its base and its adapter."""
     base, version = None, None
@@ -120,7 +124,13 @@ def _configured(
             version = resolve_version(project, settings.adapter)
             require_trained_on(version, base, hint=f"correct the config of {name}")
     return ResolvedModel(
-        ref=ref, base=base, version=version, language_model=name, settings=settings
+        ref=ref,
+        base=base,
+        version=version,
+        language_model=name,
+        settings=settings,
+        environment=environment,
+        config_revision=live_snapshot(project, environment)[0] or None,
     )
 
 

@@ -30,6 +30,9 @@ def record_answer(
     adapter_digest: str | None,
     prompt_tokens: int,
     load_s: float,
+    domain: str | None = None,
+    environment: str | None = None,
+    config_revision: int | None = None,
 ) -> Generator[str, None, None]:
     """The pieces of an answer of a model that runs here; its sample is recorded when it ends.
 
@@ -53,8 +56,11 @@ def record_answer(
             Sample(
                 answer_id=new_answer_id(),
                 answered_at_ms=utc_now_ms(),
+                domain=domain,
                 model=model,
                 adapter_digest=adapter_digest,
+                environment=environment,
+                config_revision=config_revision,
                 prompt_tokens=prompt_tokens,
                 output_tokens=answer.output_tokens,
                 load_s=load_s,
