@@ -13,7 +13,9 @@ from typing import Any
 
 import pytest
 
+from modelyard.cli import render
 from modelyard.core.layout import Project
+from printed_results import check_printed, printing_command
 
 # Before torch is imported, and for the processes that tests start: threads that spin while they
 # wait make several test processes on the same cores ten times slower.
@@ -77,6 +79,26 @@ def no_network(monkeypatch: pytest.MonkeyPatch) -> None:
         connect(self, address)
 
     monkeypatch.setattr(socket.socket, "connect", guarded)
+
+
+@pytest.fixture(autouse=True)
+def printed_json(monkeypatch: pytest.MonkeyPatch) -> list[str]:
+    """What `--json` prints in this process is what the command's result classes say.
+
+    Gives the functions of the commands that printed.
+    """
+    printed: list[str] = []
+    json_text = render.json_text
+
+    def checked(result: Any, *, indent: int | None) -> str:
+        text = json_text(result, indent=indent)
+        if function := printing_command():
+            check_printed(function, json.loads(text))
+            printed.append(function)
+        return text
+
+    monkeypatch.setattr(render, "json_text", checked)
+    return printed
 
 
 @pytest.fixture(scope="session")

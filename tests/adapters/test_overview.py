@@ -4,13 +4,11 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from adapter_samples import BETTER, facts, fill_with
 
+from adapter_samples import BETTER, facts, fill_with
 from modelyard.adapters.gc import pin_version
 from modelyard.adapters.overview import (
-    AdapterSummary,
-    full_bytes,
-    measure_weights,
+    load_overview,
     summarize_adapters,
 )
 from modelyard.adapters.promote import promote_version
@@ -92,7 +90,7 @@ def test_reading_leaves_no_trace(bare_project: Project, register: Register) -> N
 
 
 @pytest.fixture
-def two(project: Project) -> list[AdapterSummary]:
+def two(project: Project) -> None:
     """Two versions on the base `tiny`, and one on a base that nobody knows."""
     for index, base in enumerate(("tiny", "tiny", "unknown")):
         register_version(
@@ -101,24 +99,24 @@ def two(project: Project) -> list[AdapterSummary]:
             fill=fill_with(BETTER),
             provenance=facts(f"run-{index}", base=Origin(name=base, fingerprint="sha256:x")),
         )
-    return summarize_adapters(project)
 
 
 def test_full_fine_tunes_are_counted_from_the_real_weights_of_the_base(
-    project: Project, two: list[AdapterSummary], tiny_base_folder: Path
+    project: Project, two: None, tiny_base_folder: Path
 ) -> None:
     weights = (tiny_base_folder / "model.safetensors").stat().st_size
-    sizes = measure_weights(project, ["tiny", "unknown"], progress=Silent())
-    assert list(sizes) == ["tiny"]
-    assert (sizes["tiny"].size_bytes, sizes["tiny"].measured) == (weights, True)
-    assert full_bytes(two, sizes) == (2 * weights, 2)
+    found = load_overview(project, progress=Silent())
+    assert list(found.bases) == ["tiny"]
+    assert (found.bases["tiny"].size_bytes, found.bases["tiny"].measured) == (weights, True)
+    assert (found.total.full_fine_tunes_bytes, found.total.full_fine_tunes) == (2 * weights, 2)
+    assert (found.total.adapters, found.total.versions) == (1, 3)
 
 
 def test_without_the_base_they_are_counted_from_its_card(
-    project: Project, two: list[AdapterSummary], tiny_base_folder: Path
+    project: Project, two: None, tiny_base_folder: Path
 ) -> None:
     card = project.base_card("tiny")
     card.write_text(card.read_text().replace(str(tiny_base_folder), "/nowhere"))
-    sizes = measure_weights(project, ["tiny"], progress=Silent())
-    assert (sizes["tiny"].size_bytes, sizes["tiny"].measured) == (2 * 99000, False)
-    assert full_bytes(two, sizes) == (4 * 99000, 2)
+    found = load_overview(project, progress=Silent())
+    assert (found.bases["tiny"].size_bytes, found.bases["tiny"].measured) == (2 * 99000, False)
+    assert (found.total.full_fine_tunes_bytes, found.total.full_fine_tunes) == (4 * 99000, 2)

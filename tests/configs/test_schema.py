@@ -16,8 +16,9 @@ from modelyard.cli.reference import render_config_reference
 from modelyard.configs.kinds import KINDS, STANDARD_ENVIRONMENTS, Kind
 from modelyard.configs.reading.document import Document, load_document
 from modelyard.configs.reading.shape import check_shape
-from modelyard.configs.schema import build_schema, load_schema, render_schema
+from modelyard.configs.schema import build_schema, load_schema
 from modelyard.settings.build import build_settings
+from modelyard.settings.json_schema import render_schema
 
 REPOSITORY = Path(__file__).parents[2]
 PACKAGED = REPOSITORY / "src" / "modelyard" / "configs" / "schemas"

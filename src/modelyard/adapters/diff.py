@@ -51,6 +51,10 @@ class ModuleChange:
 class VersionDiff:
     """Everything that differs between two versions."""
 
+    before: str
+    """The first version, as NAME@VERSION."""
+    after: str
+    """The second version."""
     spec: tuple[Change, ...]
     """Settings of the run, by their dotted names."""
     origin: tuple[Change, ...]
@@ -63,11 +67,8 @@ class VersionDiff:
     """Modules whose weight differs, the largest change first."""
     unmeasured: str | None
     """Why weights could not be compared; None when they were."""
-
-    @property
-    def norm(self) -> float:
-        """The Frobenius norm of the change of all weights together."""
-        return float(np.sqrt(sum(change.norm**2 for change in self.modules)))
+    norm: float | None
+    """The Frobenius norm of the change of all weights together; None when not compared."""
 
 
 def diff_versions(
@@ -79,13 +80,17 @@ def diff_versions(
     module relative to its weight. Raises DamagedVersion or AdapterMismatch when files are broken.
     """
     modules, unmeasured = _compare_weights(old, new, base)
+    norm = float(np.sqrt(sum(change.norm**2 for change in modules)))
     return VersionDiff(
+        before=old.name,
+        after=new.name,
         spec=_changes(flatten_settings(old.manifest.spec), flatten_settings(new.manifest.spec)),
         origin=_changes(_origin(old.manifest), _origin(new.manifest)),
         packages=_changes(old.manifest.packages, new.manifest.packages),
         evaluation=_changes(_figures(old), _figures(new)),
         modules=modules,
         unmeasured=unmeasured,
+        norm=None if unmeasured else norm,
     )
 
 

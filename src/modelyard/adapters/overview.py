@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from modelyard.adapters.gc import load_pins
 from modelyard.adapters.training_info import load_training_info
@@ -22,8 +22,9 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.files import folder_size_bytes
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
-from modelyard.records.evaluation import Evaluation
+from modelyard.records.evaluation import DETAILS, Evaluation
 from modelyard.records.provenance import Origin
+from modelyard.results.json_form import published
 from modelyard.weights.catalogue import find_base
 from modelyard.weights.files import weight_files
 from modelyard.weights.local import locate_base
@@ -37,6 +38,8 @@ class VersionSummary:
 
     number: int
     """The version's number."""
+    active: bool = field(metadata=published("in_use"))
+    """Whether it is the active version."""
     size_bytes: int
     """The size of its files on the disk."""
     pinned: bool
@@ -55,7 +58,7 @@ class VersionSummary:
     """The organisation whose data that is."""
     parent: str | None = None
     """The version it continues from."""
-    evaluation: Evaluation | None = None
+    evaluation: Evaluation | None = field(default=None, metadata=published(without=DETAILS))
     """Its figures against its base; None without any."""
     problem: str | None = None
     """What is wrong with it, when it cannot be read."""
@@ -67,23 +70,21 @@ class AdapterSummary:
 
     name: str
     """The adapter's name."""
-    active: int | None
-    """The number of the active version."""
+    org: str | None
+    """The organisation that the active version belongs to, else the newest."""
+    active: int | None = field(metadata=published("in_use"))
+    """The number of the active version; None when none is."""
+    size_bytes: int
+    """The size of all its versions."""
+    problem: str | None
+    """What is wrong with its link; None when nothing is."""
     versions: tuple[VersionSummary, ...]
     """Every version, by number."""
-    problem: str | None = None
-    """What is wrong with its link."""
 
     @property
     def shown(self) -> VersionSummary:
         """The version that represents the adapter: the active one, else the newest."""
-        active = [version for version in self.versions if version.number == self.active]
-        return (active or list(self.versions))[-1]
-
-    @property
-    def size_bytes(self) -> int:
-        """The size of all its versions."""
-        return sum(version.size_bytes for version in self.versions)
+        return _representative(self.versions)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -96,6 +97,58 @@ class WeightsSize:
     """Whether files were measured; else it is two bytes (bf16) for each parameter on the card."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class OverviewTotal:
+    """All adapters together, compared with full fine-tunes."""
+
+    adapters: int
+    """How many adapters there are."""
+    versions: int
+    """How many versions they have."""
+    size_bytes: int
+    """The size of all versions."""
+    full_fine_tunes: int
+    """The versions whose base has a known size."""
+    full_fine_tunes_bytes: int
+    """The size that those versions would have as full fine-tunes of their bases."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Overview:
+    """All adapters, or those of one organisation."""
+
+    adapters: tuple[AdapterSummary, ...]
+    """Each adapter, by name."""
+    bases: Mapping[str, WeightsSize]
+    """The size of each base that they fit, by name; one without a readable card is left out."""
+    total: OverviewTotal
+    """All of them together."""
+
+
+def load_overview(project: Project, *, org: str | None = None, progress: Progress) -> Overview:
+    """Every adapter, or those of one organisation, and what they save."""
+    adapters = tuple(summarize_adapters(project, org=org))
+    versions = [version for adapter in adapters for version in adapter.versions]
+    bases = sorted({version.base.name for version in versions if version.base})
+    sizes = measure_weights(project, bases, progress=progress)
+    full = [
+        sizes[version.base.name].size_bytes
+        for version in versions
+        if version.base is not None and version.base.name in sizes
+    ]
+    return Overview(
+        adapters=adapters,
+        bases=sizes,
+        total=OverviewTotal(
+            adapters=len(adapters),
+            versions=len(versions),
+            size_bytes=sum(adapter.size_bytes for adapter in adapters),
+            full_fine_tunes=len(full),
+            full_fine_tunes_bytes=sum(full),
+        ),
+    )
+
+
 def summarize_adapters(project: Project, *, org: str | None = None) -> list[AdapterSummary]:
     """Every adapter, or those of one organisation, by name."""
     pins = load_pins(project)
@@ -103,7 +156,7 @@ def summarize_adapters(project: Project, *, org: str | None = None) -> list[Adap
         summarize_adapter(project, name, pinned=pins.get(name, {}))
         for name in list_adapters(project)
     ]
-    return [summary for summary in summaries if org is None or summary.shown.org == org]
+    return [summary for summary in summaries if org is None or summary.org == org]
 
 
 def summarize_adapter(
@@ -116,16 +169,30 @@ def summarize_adapter(
     except ModelyardError as error:
         problem = str(error)
     versions = tuple(
-        _summarize_version(project, adapter, number, pinned=number in pinned)
+        _summarize_version(
+            project, adapter, number, active=number == active, pinned=number in pinned
+        )
         for number in version_numbers(project, adapter)
     )
     if active is not None and all(version.number != active for version in versions):
         problem = f"{adapter}@{active} is active, and its files are gone"
-    return AdapterSummary(name=adapter, active=active, versions=versions, problem=problem)
+    return AdapterSummary(
+        name=adapter,
+        org=_representative(versions).org,
+        active=active,
+        size_bytes=sum(version.size_bytes for version in versions),
+        problem=problem,
+        versions=versions,
+    )
+
+
+def _representative(versions: Sequence[VersionSummary]) -> VersionSummary:
+    """The active one of an adapter's versions, else the newest."""
+    return next((version for version in versions if version.active), versions[-1])
 
 
 def _summarize_version(
-    project: Project, adapter: str, number: int, *, pinned: bool
+    project: Project, adapter: str, number: int, *, active: bool, pinned: bool
 ) -> VersionSummary:
     size_bytes = folder_size_bytes(project.adapter_version(adapter, number))
     try:
@@ -133,10 +200,13 @@ def _summarize_version(
         info = load_training_info(version.path)
     except ModelyardError as error:
         problem = "; ".join(map(str, error.diagnostics())).replace(f"{project.root}/", "")
-        return VersionSummary(number=number, size_bytes=size_bytes, pinned=pinned, problem=problem)
+        return VersionSummary(
+            number=number, active=active, size_bytes=size_bytes, pinned=pinned, problem=problem
+        )
     manifest = version.manifest
     return VersionSummary(
         number=number,
+        active=active,
         size_bytes=size_bytes,
         pinned=pinned,
         base=manifest.base,
@@ -172,19 +242,3 @@ def _measure(project: Project, name: str, progress: Progress) -> WeightsSize | N
     except ModelyardError:
         return None
     return WeightsSize(size_bytes=parameters * _BF16_BYTES, measured=False)
-
-
-def full_bytes(
-    summaries: Sequence[AdapterSummary], sizes: Mapping[str, WeightsSize]
-) -> tuple[int, int]:
-    """The bytes the versions would take as full fine-tunes, and the number of versions counted.
-
-    A version counts when the size of its base is known.
-    """
-    known = [
-        sizes[version.base.name].size_bytes
-        for summary in summaries
-        for version in summary.versions
-        if version.base is not None and version.base.name in sizes
-    ]
-    return sum(known), len(known)

@@ -115,11 +115,17 @@ class _Commands(UserDict[str, Any]):
 
 
 def _load_command(name: str, place: str, *, hidden: bool) -> Any:
+    from modelyard.cli.options import add_schema_option
+
     module, function = place.split(":")
     command = getattr(import_module(f"modelyard.cli.{module}"), function)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     alone.command(name, cls=LightCommand, hidden=hidden)(error_boundary(command))
-    return typer.main.get_command(alone)
+    loaded = typer.main.get_command(alone)
+    assert isinstance(loaded, LightCommand)
+    loaded.function = place
+    add_schema_option(loaded, place)
+    return loaded
 
 
 def _skip_when_absent(param: Any) -> None:
@@ -345,6 +351,9 @@ def _fail(text: str, exit_code: int) -> NoReturn:
 
 class LightCommand(TyperCommand):
     """A command that does not convert plain text."""
+
+    function = ""
+    """What does it, as in the table of commands."""
 
     def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
         for param in self.get_params(ctx):

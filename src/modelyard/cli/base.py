@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated, Literal
 
 import typer
 
@@ -12,8 +13,16 @@ from modelyard.cli.render import print_json, print_pairs, print_table, print_tex
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import find_project
 from modelyard.core.wording import megabytes
-from modelyard.settings.fields import settings_mapping
-from modelyard.weights.catalogue import BaseSource, find_base, load_catalogue
+from modelyard.results.json_form import published, result_of
+from modelyard.weights.catalogue import (
+    BaseCard,
+    BaseSource,
+    HubSource,
+    PathSource,
+    WheelSource,
+    find_base,
+    load_catalogue,
+)
 from modelyard.weights.local import LocalBase, locate_base, verify_base
 
 Name = Annotated[
@@ -21,35 +30,104 @@ Name = Annotated[
 ]
 
 
+@dataclass(frozen=True, kw_only=True)
+class LocalState:
+    """Whether a base is on this machine, and where."""
+
+    at_hand: bool
+    """Whether it is available on this machine."""
+    source: str | None = None
+    """Where it came from; null where it is not available, as are the next three."""
+    path: Path | None = None
+    """The folder of its files."""
+    size_bytes: int | None = None
+    """The size of its files."""
+    fingerprint: str | None = None
+    """`sha256:<hex>` of its weights; adapters record it."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseRow:
+    """One base of the project's catalogue."""
+
+    name: str
+    """Its name."""
+    parameters: int
+    """How many weights it has."""
+    summary: str
+    """What it is good for, in one line."""
+    licence: str
+    """The licence of the weights."""
+    state: LocalState = field(metadata=published(inline=True))
+    problem: str | None
+    """What is wrong with its files here; null when nothing is."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class WheelShown(WheelSource):
+    """A file inside a wheel on the package index."""
+
+    kind: Literal["wheel"] = "wheel"
+    """The kind of source."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class HubShown(HubSource):
+    """A repository on the Hugging Face hub."""
+
+    kind: Literal["hub"] = "hub"
+    """The kind of source."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PathShown(PathSource):
+    """A folder on this machine."""
+
+    kind: Literal["path"] = "path"
+    """The kind of source."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BaseShown:
+    """What a base is, and where it comes from."""
+
+    card: BaseCard = field(metadata=published(inline=True, without=("sources",)))
+    sources: tuple[WheelShown | HubShown | PathShown, ...]
+    """Where it can be fetched, in the order in which they are tried."""
+    state: LocalState = field(metadata=published(inline=True))
+    verified: Literal[True] | None
+    """Whether every byte is as recorded; null without --verify."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class BasePulled:
+    """A base that was fetched, or would be."""
+
+    name: str
+    """Its name."""
+    changed: bool
+    """Whether it was fetched; in a dry run, whether it would be."""
+    dry_run: bool
+    """Whether nothing was changed."""
+    state: LocalState = field(metadata=published(inline=True))
+
+
 def list_bases(as_json: Json = False) -> None:
     """List the base models, and which are on this machine.
 
     \b
     models base list
-
-    \b
-    JSON: [{"name", "parameters", "summary", "licence", "at_hand": bool, "source", "path",
-            "size_bytes", "fingerprint", "problem"}], null where there is nothing to say
     """
     project = find_project()
     cards = load_catalogue(project)
-    rows: list[dict[str, Any]] = []
+    rows: list[BaseRow] = []
     with showing_progress() as progress:
         for card in cards.values():
             try:
                 base, problem = locate_base(project, card.name, progress=progress), None
             except ModelyardError as error:
                 base, problem = None, _one_line(error)
-            rows.append(
-                {
-                    "name": card.name,
-                    "parameters": card.parameters,
-                    "summary": card.summary,
-                    "licence": card.licence,
-                    **_state(base),
-                    "problem": problem,
-                }
-            )
+            rows.append(result_of(BaseRow, card, state=_state(base), problem=problem))
     if as_json:
         print_json(rows)
         return
@@ -60,20 +138,20 @@ def list_bases(as_json: Json = False) -> None:
         ("name", ">weights", "available", ">size", "fingerprint", "from"),
         [
             (
-                row["name"],
-                _count(row["parameters"]),
-                "damaged" if row["problem"] else "yes" if row["at_hand"] else "no",
-                megabytes(row["size_bytes"]) if row["size_bytes"] else "",
-                (row["fingerprint"] or "").removeprefix("sha256:")[:12],
-                " or ".join(map(_kind, cards[row["name"]].sources)),
+                row.name,
+                _count(row.parameters),
+                "damaged" if row.problem else "yes" if row.state.at_hand else "no",
+                megabytes(row.state.size_bytes) if row.state.size_bytes else "",
+                (row.state.fingerprint or "").removeprefix("sha256:")[:12],
+                " or ".join(_shown_source(source).kind for source in cards[row.name].sources),
             )
             for row in rows
         ],
     )
     for row in rows:
-        if row["problem"]:
-            print_text(f"{row['name']}: {row['problem']}")
-    if absent := [row["name"] for row in rows if not row["at_hand"] and not row["problem"]]:
+        if row.problem:
+            print_text(f"{row.name}: {row.problem}")
+    if absent := [row.name for row in rows if not row.state.at_hand and not row.problem]:
         print_text(f"Fetch one with `models base pull {absent[-1]}`.")
 
 
@@ -89,11 +167,6 @@ def show_base(
     \b
     models base show smollm2-135m-instruct
     models base show smollm2-135m-instruct --verify
-
-    \b
-    JSON: {"name", "summary", "parameters", "licence", "context_length", "download_bytes",
-           "architecture", "sources": [{"kind", ...}], "at_hand": bool, "source", "path",
-           "size_bytes", "fingerprint", "verified": true or null}
     """
     project = find_project()
     card = find_base(project, name)
@@ -109,9 +182,14 @@ def show_base(
             progress.stage(f"verify: {megabytes(base.size_bytes)} of {name}")
             verify_base(base)
     if as_json:
-        sources = [{"kind": _kind(source), **asdict(source)} for source in card.sources]
-        facts = settings_mapping(card) | {"sources": sources} | _state(base)
-        print_json(facts | {"verified": True if verify else None})
+        print_json(
+            BaseShown(
+                card=card,
+                sources=tuple(map(_shown_source, card.sources)),
+                state=_state(base),
+                verified=True if verify else None,
+            )
+        )
         return
     pairs = [
         ("name", card.name),
@@ -150,10 +228,6 @@ def pull_base(
     \b
     models base pull smollm2-135m-instruct
     models base pull smollm2-135m-instruct --force     # repairs a damaged one
-
-    \b
-    JSON: {"name", "changed": bool, "dry_run": bool, "at_hand": bool, "source", "path",
-           "size_bytes", "fingerprint"}; in a dry run "changed" is what would happen
     """
     from modelyard.weights.pull import pull_base as pull
 
@@ -168,7 +242,8 @@ def pull_base(
         if found is None and not dry_run:
             base = pull(project, name, progress=progress, offline=offline, force=force)
     if as_json:
-        print_json({"name": name, "changed": found is None, "dry_run": dry_run, **_state(base)})
+        changed = found is None
+        print_json(BasePulled(name=name, changed=changed, dry_run=dry_run, state=_state(base)))
     elif found:
         print_text(f"{name} is already available: {found.path}")
     elif base is None:
@@ -181,19 +256,20 @@ def pull_base(
         print_text(f"  {base.fingerprint}")
 
 
-def _state(base: LocalBase | None) -> dict[str, Any]:
-    """Where a base is on this machine, the same keys in every command's JSON."""
-    return {
-        "at_hand": base is not None,
-        "source": base.source if base else None,
-        "path": str(base.path) if base else None,
-        "size_bytes": base.size_bytes if base else None,
-        "fingerprint": base.fingerprint if base else None,
-    }
+def _state(base: LocalBase | None) -> LocalState:
+    if base is None:
+        return LocalState(at_hand=False)
+    return result_of(LocalState, base, at_hand=True)
 
 
-def _kind(source: BaseSource) -> str:
-    return type(source).__name__.removesuffix("Source").lower()
+def _shown_source(source: BaseSource) -> WheelShown | HubShown | PathShown:
+    match source:
+        case WheelSource():
+            return result_of(WheelShown, source)
+        case HubSource():
+            return result_of(HubShown, source)
+        case PathSource():
+            return result_of(PathShown, source)
 
 
 def _one_line(error: ModelyardError) -> str:

@@ -312,7 +312,8 @@ def schema(
 
 
 def _write_all(kind: str | None, every: bool, to: Path | None) -> None:
-    from modelyard.configs.schema import build_schema, render_schema
+    from modelyard.configs.schema import build_schema
+    from modelyard.settings.json_schema import render_schema
 
     if kind is not None or not every or to is None:
         raise InvalidInput(

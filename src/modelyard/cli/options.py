@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from contextlib import suppress
-from typing import Annotated
+from copy import copy
+from typing import Annotated, Any
 
 import typer
+from typer.core import TyperCommand
 
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.core.errors import ModelyardError
@@ -23,6 +25,34 @@ def complete_environment(incomplete: str) -> list[str]:
 
 
 Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on stdout.")]
+
+
+def add_schema_option(command: TyperCommand, function: str) -> None:
+    """Give a command that has `--json` the option to print the schema of it."""
+    from modelyard.cli.results import RESULTS
+
+    if function not in RESULTS:
+        return
+
+    def print_schema(context: typer.Context, _: object, asked: bool) -> None:
+        if asked:
+            from modelyard.cli.render import print_json
+            from modelyard.cli.results import command_schema
+
+            print_json(command_schema(function, context.command_path))
+            raise typer.Exit
+
+    for place, option in enumerate(command.params):
+        if "--json" in option.opts:
+            schema: Any = copy(option)
+            schema.name, schema.opts = "json_schema", ["--json-schema"]
+            schema.help = "Print the JSON Schema of that instead, and do nothing."
+            schema.is_eager, schema.expose_value = True, False
+            schema.callback = print_schema
+            command.params.insert(place + 1, schema)
+            return
+
+
 DryRun = Annotated[
     bool, typer.Option("--dry-run", help="Say exactly what would change, and change nothing.")
 ]

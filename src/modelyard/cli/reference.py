@@ -17,7 +17,8 @@ from tempfile import TemporaryDirectory
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from modelyard.cli.app import EXIT_CODES, app
+from modelyard.cli.app import EXIT_CODES, LightCommand, app
+from modelyard.cli.reference_results import result_lines
 from modelyard.cli.validate_config import draw_report
 from modelyard.configs.checking.check import check_configs
 from modelyard.configs.checking.codes import CODES
@@ -40,6 +41,15 @@ _OPENING = """\
 
 Results go to stdout, and with `--json` as one JSON document; progress, warnings and errors go to
 stderr. Every command has `-h` and `--help`.
+
+What `--json` prints stands below its command: the keys one within the other, `[...]` for a list,
+NAME for any name. Every key is always there unless it says otherwise; what is not known is null.
+A later version may add keys, and renames or removes none. For a program, `--json-schema` prints
+the JSON Schema (draft-07) of exactly what this version prints:
+
+```
+models adapters list --json-schema > adapters-list.json
+```
 
 A single word is one action, a group is a kind of thing. These words are taken for what is to come:
 `ask`, `monitor`, `performance-test`, `backup`, `restore`, `serve` and `compare`, and the groups
@@ -109,6 +119,8 @@ def _section(documented: Documented) -> str:
     if documented.parameters:
         rows = map(_row, documented.parameters)
         lines += ["| parameter | meaning | default |", "|---|---|---|", *rows, ""]
+    if isinstance(documented.command, LightCommand):
+        lines += result_lines(documented.command.function)
     return "\n".join(lines)
 
 

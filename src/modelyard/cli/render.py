@@ -19,6 +19,7 @@ from typing import TYPE_CHECKING, Any, TextIO
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.progress import Progress
 from modelyard.core.wording import visible_line, visible_text
+from modelyard.results.json_form import to_json
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -96,14 +97,20 @@ def flush_results() -> None:
         sys.stdout.flush()
 
 
-def print_json(value: Any) -> None:
-    """One JSON document on stdout."""
+def print_json(result: Any, *, indent: int | None = 2) -> None:
+    """A result as one JSON document on stdout; without an indent on one line."""
+    text = json_text(result, indent=indent)
+    with writing_results():
+        sys.stdout.write(f"{text}\n")
+
+
+def json_text(result: Any, *, indent: int | None) -> str:
+    """A result as JSON that stdout can hold and a terminal does not obey."""
     import json
 
-    text = json.dumps(value, indent=2, ensure_ascii=not _is_unicode())
-    with writing_results():
-        # json.dumps leaves these as they are: terminals obey some, and lone surrogates fail.
-        sys.stdout.write(_C1_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
+    text = json.dumps(to_json(result), indent=indent, ensure_ascii=not _is_unicode())
+    # json.dumps leaves these as they are: terminals obey some, and lone surrogates fail.
+    return _C1_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
 
 
 def _print(*objects: Any, **options: Any) -> None:

@@ -11,46 +11,30 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping
 from dataclasses import is_dataclass
+from functools import partial
 from importlib.resources import files
 from inspect import cleandoc
-from typing import Annotated, Any, Literal, cast, get_args, get_origin
+from typing import Any, cast, get_args, get_origin
 
 from modelyard.configs.fields import ANY_ITEM, class_below, default_of, say_type, written_form
 from modelyard.configs.kinds import STANDARD_ENVIRONMENTS, Kind
 from modelyard.configs.kinds.environments import ENVIRONMENT_PATTERN
 from modelyard.configs.kinds.parts import NAME_PATTERN
 from modelyard.settings.fields import SettingsField, field_docs, settings_fields
-from modelyard.settings.marks import (
-    Range,
-    Unwrapped,
-    choices_of,
-    describe,
-    members_of,
-    unread_mark,
-    unwrap,
-)
-from modelyard.settings.units import Quantity
+from modelyard.settings.json_schema import DRAFT, Schema, annotated, value_schema, whole
+from modelyard.settings.marks import choices_of, unread_mark, unwrap
 
-Schema = dict[str, Any]
-
-_DRAFT = "http://json-schema.org/draft-07/schema#"
 _OVERLAY = "Overlay"
 _ENVIRONMENTS = (
     "The settings that differ in an environment; configs/environments.yaml declares which there "
     "are. Mappings are merged key by key; a list or a single value replaces the one below it."
 )
-_TYPES: Mapping[Any, str] = {int: "integer", float: "number", bool: "boolean", str: "string"}
 
 
 def load_schema(kind: str) -> Schema:
     """The published schema of a kind, as it lies in the package."""
     packaged = files("modelyard.configs") / "schemas" / f"{kind}.json"
     return cast(Schema, json.loads(packaged.read_text(encoding="utf-8")))
-
-
-def render_schema(schema: Schema) -> str:
-    """A schema as the text of its file."""
-    return json.dumps(schema, indent=2, ensure_ascii=False) + "\n"
 
 
 def build_schema(kind: Kind) -> Schema:
@@ -66,7 +50,7 @@ def build_schema(kind: Kind) -> Schema:
         definitions[_OVERLAY] = _class_schema(settings, definitions, overlay=True)
         own["properties"] = {"name": _NAME_SCHEMA, **own["properties"], "environments": _overlays()}
     return {
-        "$schema": _DRAFT,
+        "$schema": DRAFT,
         "$id": f"urn:modelyard:configs:{kind.name}",
         "$comment": "Made by `models config schema --all --to DIR` from the settings classes.",
         "title": kind.title,
@@ -81,7 +65,7 @@ def _overlays() -> Schema:
     return {
         "description": _ENVIRONMENTS,
         "type": ["object", "null"],
-        "propertyNames": {"type": "string", "pattern": _whole(ENVIRONMENT_PATTERN)},
+        "propertyNames": {"type": "string", "pattern": whole(ENVIRONMENT_PATTERN)},
         "properties": {
             name: {"description": f"The settings that differ in {name}.", **overlay}
             for name in STANDARD_ENVIRONMENTS
@@ -109,7 +93,13 @@ def _property(
     settings: type, field: SettingsField, definitions: dict[str, Schema], *, overlay: bool
 ) -> Schema:
     schema: Schema = {"description": _describe(field_docs(settings)[field.name], field.hint)}
-    schema |= _annotated(_value_schema(field.hint, definitions, overlay=overlay))
+    schema |= annotated(
+        value_schema(
+            field.hint,
+            partial(_reference, definitions=definitions, overlay=overlay),
+            partial(_reference, definitions=definitions, overlay=False),
+        )
+    )
     default = default_of(settings, field)
     if default is not None and not is_dataclass(default) and default != {}:
         schema["default"] = written_form(field.hint, default)
@@ -136,48 +126,7 @@ def _innermost(hint: Any) -> Any:
     return hint
 
 
-def _annotated(schema: Schema) -> Schema:
-    """A schema that may have a description beside it: draft-07 ignores what stands beside $ref."""
-    return {"allOf": [schema]} if "$ref" in schema else schema
-
-
-def _value_schema(hint: Any, definitions: dict[str, Schema], *, overlay: bool) -> Schema:
-    marked = unwrap(hint)
-    members, optional = members_of(hint)
-    if optional or len(members) > 1:
-        schemas = [_value_schema(member, definitions, overlay=overlay) for member in members]
-        return _any_of(schemas, optional=optional)
-    if is_dataclass(marked.hint):
-        return _reference(cast(type, marked.hint), definitions, overlay=overlay)
-    if marked.quantity is not None:
-        return _quantity_schema(marked.quantity, marked.bounds)
-    if get_origin(marked.hint) is Literal:
-        return {"enum": list(get_args(marked.hint))}
-    if get_origin(marked.hint) is tuple:
-        item = get_args(marked.hint)[0]
-        return {"type": "array", "items": _value_schema(item, definitions, overlay=False)}
-    if get_origin(marked.hint) is Mapping:
-        key, item = get_args(marked.hint)
-        values = _value_schema(item, definitions, overlay=overlay)
-        names = {"propertyNames": _plain_schema(unwrap(key))} if unwrap(key).pattern else {}
-        return {"type": "object", **names, **({"additionalProperties": values} if values else {})}
-    return {} if marked.hint is Any else _plain_schema(marked)
-
-
-def _any_of(schemas: list[Schema], *, optional: bool) -> Schema:
-    """One of several schemas, or null where that is allowed."""
-    if len(schemas) > 1:
-        return {"anyOf": [*schemas, *([{"type": "null"}] if optional else [])]}
-    (only,) = schemas
-    if "enum" in only:
-        return {**only, "enum": [*only["enum"], None]}
-    if "type" in only:
-        types = only["type"] if isinstance(only["type"], list) else [only["type"]]
-        return {**only, "type": [*types, "null"]}
-    return {"anyOf": [only, {"type": "null"}]}
-
-
-def _reference(settings: type, definitions: dict[str, Schema], *, overlay: bool) -> Schema:
+def _reference(settings: type, *, definitions: dict[str, Schema], overlay: bool) -> Schema:
     differs = overlay and _requires_something(settings)
     name = settings.__name__ + (_OVERLAY if differs else "")
     if name not in definitions:
@@ -195,45 +144,8 @@ def _requires_something(settings: type) -> bool:
     return False
 
 
-def _quantity_schema(quantity: Quantity, bounds: Range) -> Schema:
-    """A number with a unit in the text; bounds can be given for a bare number only."""
-    number = "integer" if quantity.whole else "number"
-    schema: Schema = {
-        "type": ["string", number] if quantity.bare else "string",
-        "pattern": f"{quantity.schema_pattern}(?!\\n)",
-        "patternErrorMessage": f"must be {quantity.name} such as '{quantity.examples[0]}'",
-    }
-    if quantity.bare:
-        schema |= _bounds_schema(bounds, whole=quantity.whole)
-    parsed = {text: quantity.parse(text) for text in quantity.examples}
-    examples = [text for text, value in parsed.items() if value is not None and bounds.holds(value)]
-    return schema | ({"examples": examples} if examples else {})
-
-
-def _plain_schema(marked: Unwrapped) -> Schema:
-    schema: Schema = {"type": _TYPES[marked.hint]}
-    if marked.pattern is not None:
-        schema["pattern"] = _whole(marked.pattern.regex)
-        schema["patternErrorMessage"] = f"must be {describe(Annotated[str, marked.pattern])}"
-        if marked.pattern.examples:
-            schema["examples"] = list(marked.pattern.examples)
-    return schema | _bounds_schema(marked.bounds, whole=marked.hint is int)
-
-
-def _bounds_schema(bounds: Range, *, whole: bool) -> Schema:
-    sides = {"minimum": bounds.low, "maximum": bounds.high}
-    return {
-        side: int(bound) if whole else bound for side, bound in sides.items() if bound is not None
-    }
-
-
-def _whole(pattern: str) -> str:
-    """A pattern of the whole text: Python's `$` also stands before a line's end at the end."""
-    return f"^(?:{pattern})$(?!\\n)"
-
-
 _NAME_SCHEMA: Schema = {
     "type": ["string", "null"],
-    "pattern": _whole(NAME_PATTERN),
+    "pattern": whole(NAME_PATTERN),
     "description": "What other configs call it; default: the file's name without `_config`.",
 }

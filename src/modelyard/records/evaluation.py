@@ -8,13 +8,13 @@ Does not know how anything is measured, or which version is promoted.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
 from modelyard.core.errors import InvalidInput, KeyPath
 from modelyard.records.stored import build_stored
+from modelyard.results.json_form import published, to_json
 from modelyard.settings.converters import Where
-from modelyard.settings.fields import settings_mapping
 from modelyard.settings.marks import Range
 
 Kind = Literal["facts", "labels"]
@@ -24,7 +24,8 @@ AtLeastOne = Annotated[int, Range(1)]
 Share = Annotated[float, Range(0, 1)]
 
 _NAMES: Mapping[Kind, str] = {"facts": "facts recalled", "labels": "exact match"}
-_DETAILS = ("tokens", "groups", "answers", "examples")
+DETAILS = ("tokens", "groups", "answers", "examples")
+"""What a card leaves out: it holds the figures alone."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -33,11 +34,11 @@ class ModelFigures:
 
     loss: float
     """Mean negative log-likelihood of the trained tokens, in nats."""
-    perplexity: float | None = None
+    perplexity: float | None = field(default=None, metadata=published(if_known=True))
     """exp(loss)."""
-    facts_recalled: Share | None = None
+    facts_recalled: Share | None = field(default=None, metadata=published(if_known=True))
     """The share of answers with the expected strings; None when no row says what is expected."""
-    exact_match: Share | None = None
+    exact_match: Share | None = field(default=None, metadata=published(if_known=True))
     """The share of answers that are the label; None when no row has one."""
 
     def share(self, kind: Kind) -> float | None:
@@ -114,12 +115,19 @@ class Example:
     """One question and both answers."""
 
     question: str
+    """What was asked."""
     reference: str
+    """The answer of the row."""
     base_answer: str
+    """What the base answered."""
     tuned_answer: str
+    """What the adapter answered."""
     base_right: bool
+    """Whether the base's answer is right."""
     tuned_right: bool
+    """Whether the adapter's is."""
     group: str
+    """The row's `group`, or `all`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -154,7 +162,7 @@ class Evaluation:
 
     rows: AtLeastOne
     """Rows whose loss was measured."""
-    tokens: int | None = None
+    tokens: int | None = field(default=None, metadata=published(if_known=True))
     """Trained tokens in them; None where only the figures were kept."""
     fingerprint: str
     """Which rows they were."""
@@ -170,7 +178,7 @@ class Evaluation:
     """Right answers by group."""
     examples: tuple[Example, ...] = ()
     """Every answer."""
-    old: OldRows | None = None
+    old: OldRows | None = field(default=None, metadata=published(if_known=True))
     """The figures on the rows of the version that it continues from, if they were all evaluated."""
 
     @classmethod
@@ -188,13 +196,11 @@ class Evaluation:
 
     def to_mapping(self) -> dict[str, Any]:
         """What validation.json holds; figures that are not known are left out."""
-        values = settings_mapping(self)
-        values |= {side: _known(values[side]) for side in ("base", "tuned")}
-        return _known(values)
+        return dict(to_json(self))
 
     def figures_mapping(self) -> dict[str, Any]:
         """What a card holds: the figures alone."""
-        return {key: value for key, value in self.to_mapping().items() if key not in _DETAILS}
+        return {key: value for key, value in self.to_mapping().items() if key not in DETAILS}
 
     def main_rows(self) -> Iterator[FigureRow]:
         """The figures over all rows; a card has these."""
@@ -256,10 +262,6 @@ def pool_answers(answers: Sequence[Answers], kind: Kind) -> Answers | None:
         tuned_right=sum(group.tuned_right for group in groups),
         tuned_interval=None,
     )
-
-
-def _known(values: Mapping[str, Any]) -> dict[str, Any]:
-    return {key: value for key, value in values.items() if value is not None}
 
 
 def _perplexity(figures: ModelFigures) -> str:

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
-from typing import Annotated, Any
+from dataclasses import dataclass, field
+from typing import Annotated, Literal
 
 import typer
 
@@ -20,6 +20,60 @@ from modelyard.cli.render import (
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import find_project
 from modelyard.core.wording import day_and_time
+from modelyard.results.json_form import published, result_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class ActiveVersionChange:
+    """A change of the active version."""
+
+    adapter: str
+    """The adapter."""
+    action: Literal["promote", "rollback"]
+    """What changes it."""
+    from_version: int | None
+    """The number of the active version before; null when none was."""
+    to_version: int
+    """The number of the active version after."""
+    changed: bool
+    """Whether it changed; in a dry run, whether it would."""
+    dry_run: bool
+    """Whether nothing was changed."""
+    reason: str | None
+    """Why, in the words of the user or of the gate."""
+    sequence: int | None
+    """Its number among all such changes in the project; null when nothing changed."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PastChange:
+    """One change of the active version, as the history has it."""
+
+    sequence: int
+    """Its number among all such changes in the project."""
+    adapter: str
+    """The adapter."""
+    action: Literal["promote", "rollback"]
+    """What changed it."""
+    from_version: int | None
+    """The number of the active version before; null when none was."""
+    to_version: int
+    """The number of the active version after."""
+    reason: str | None
+    """Why."""
+    moved_at: str
+    """When, UTC."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class RolledBack:
+    """A return to a version that was active before."""
+
+    change: ActiveVersionChange = field(metadata=published(inline=True))
+    skipped: tuple[int, ...]
+    """Versions that were active in between, and were removed."""
+    completed: bool
+    """Whether an interrupted rollback was completed instead."""
 
 
 def promote(
@@ -44,11 +98,6 @@ def promote(
     \b
     models adapters promote techcorp-demo@2
     models adapters promote techcorp-demo@2 --force --reason "shorter answers, agreed with HR"
-
-    \b
-    JSON: {"adapter", "action": "promote", "from_version": number or null, "to_version",
-           "changed": bool, "dry_run": bool, "reason", "sequence": number or null};
-          in a dry run "changed" is what would happen
     """
     from modelyard.adapters.promote import promote_if_allowed
     from modelyard.weights.local import locate_base
@@ -68,7 +117,7 @@ def promote(
     if base is None and move.moved:
         print_warning(f"{base_name}: {missing}, so only the version's own files were checked")
     if as_json:
-        print_json(_move_facts(move, dry_run=dry_run))
+        print_json(_change(move, dry_run=dry_run))
         return
     print_text(_move_words(move, dry_run=dry_run))
     if move.moved:
@@ -101,20 +150,12 @@ def rollback(
     \b
     models adapters rollback techcorp-demo
     models adapters rollback techcorp-demo --to 1 --reason "wrong number of holidays"
-
-    \b
-    JSON: {"adapter", "action": "rollback", "from_version": number or null, "to_version",
-           "changed": bool, "dry_run": bool, "reason", "sequence": number or null,
-           "skipped": [number of a removed version],
-           "completed": bool, whether an interrupted rollback was completed instead};
-          in a dry run "changed" is what would happen
     """
     from modelyard.adapters.rollback import roll_back
 
     done = roll_back(find_project(), name, to=to, reason=reason, dry_run=dry_run, wait_s=wait)
     if as_json:
-        facts = _move_facts(done.move, dry_run=dry_run)
-        print_json(facts | {"skipped": list(done.skipped), "completed": done.completed})
+        print_json(result_of(RolledBack, done, change=_change(done.move, dry_run=dry_run)))
         return
     if done.completed:
         print_text("An interrupted rollback was completed; run it again to go further back.")
@@ -128,22 +169,13 @@ def history(name: AdapterName, as_json: Json = False) -> None:
 
     \b
     models adapters history techcorp-demo
-
-    \b
-    JSON: [{"sequence", "adapter", "action", "from_version": number or null, "to_version",
-            "reason", "moved_at"}]
     """
     project = find_project()
     moves = pointer_history(project, name)
     if not moves:
         require_numbers(project, name)
     if as_json:
-        print_json(
-            [
-                {key: value for key, value in asdict(move).items() if key != "moved"}
-                for move in moves
-            ]
-        )
+        print_json([result_of(PastChange, move) for move in moves])
     elif not moves:
         print_text(f"No version of {name} was ever active.")
     else:
@@ -162,18 +194,8 @@ def history(name: AdapterName, as_json: Json = False) -> None:
         )
 
 
-def _move_facts(move: PointerMove, *, dry_run: bool) -> dict[str, Any]:
-    """A change of the active version, with the same keys in every command's JSON."""
-    return {
-        "adapter": move.adapter,
-        "action": move.action,
-        "from_version": move.from_version,
-        "to_version": move.to_version,
-        "changed": move.moved,
-        "dry_run": dry_run,
-        "reason": move.reason,
-        "sequence": move.sequence,
-    }
+def _change(move: PointerMove, *, dry_run: bool) -> ActiveVersionChange:
+    return result_of(ActiveVersionChange, move, changed=move.moved, dry_run=dry_run)
 
 
 def _move_words(move: PointerMove, *, dry_run: bool) -> str:

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -36,12 +35,6 @@ def diff(
 
     \b
     models adapters diff techcorp-demo@1 techcorp-demo@2
-
-    \b
-    JSON: {"before", "after", "spec": [{"name", "before", "after"}], "origin": [...],
-           "packages": [...], "evaluation": [...], "norm": number or null,
-           "modules": [{"module", "norm", "share": of the base's norm, or null}],
-           "unmeasured": why weights were not compared, or null}
     """
     from modelyard.adapters.diff import diff_versions
 
@@ -50,14 +43,7 @@ def diff(
     second = resolve_version(project, after)
     found = diff_versions(first, second, _locate(project, first))
     if as_json:
-        print_json(
-            {
-                "before": first.name,
-                "after": second.name,
-                **asdict(found),
-                "norm": None if found.unmeasured else found.norm,
-            }
-        )
+        print_json(found)
         return
     for name, title in _SECTIONS.items():
         changes = getattr(found, name)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal
 
@@ -21,6 +22,32 @@ if TYPE_CHECKING:
 
 _COMPARED_ANSWERS = 64
 
+Form = Literal["peft", "merged", "vllm", "ollama", "gguf-lora"]
+
+
+@dataclass(frozen=True, kw_only=True)
+class ExportResult:
+    """A version that was exported, or would be."""
+
+    version: str
+    """The version, as NAME@VERSION."""
+    format: Form
+    """What will load it."""
+    to: Path
+    """The folder of the export."""
+    changed: bool
+    """Whether it was written; in a dry run, whether it would be."""
+    dry_run: bool
+    """Whether nothing was written."""
+    files: tuple[str, ...]
+    """The files of the export; empty in a dry run that would write them."""
+    command: str | None
+    """What runs it, where there is such a command."""
+    parity: float | None
+    """merged: the share of likeliest tokens that are equal to the adapter's."""
+    tokens: int | None
+    """merged: how many tokens were compared."""
+
 
 def export(
     name: VersionName,
@@ -28,7 +55,7 @@ def export(
         Path, typer.Option(metavar="DIR", help="The folder to make; it must not exist yet.")
     ],
     form: Annotated[
-        Literal["peft", "merged", "vllm", "ollama", "gguf-lora"],
+        Form,
         typer.Option("--format", help="What will load it."),
     ] = "peft",
     store_as: Annotated[
@@ -50,11 +77,6 @@ def export(
     \b
     models adapters export techcorp-demo --to out/vllm --format vllm
     models adapters export techcorp-demo@2 --to out/merged --format merged
-
-    \b
-    JSON: {"version", "format", "to", "changed": bool, "dry_run": bool, "files": [...],
-           "command": what runs it, or null, "parity": share of equal tokens, or null,
-           "tokens": how many were compared, or null}; in a dry run "files" is empty
     """
     from modelyard.adapters.export import (
         describe_export,
@@ -95,15 +117,17 @@ def export(
     record = done.record if done else {}
     if as_json:
         print_json(
-            {
-                "version": version.name,
-                "format": form,
-                "to": str(target),
-                "changed": done is None or done.made,
-                "dry_run": dry_run,
-                "files": sorted(record.get("files", {})),
-                **{key: record.get(key) for key in ("command", "parity", "tokens")},
-            }
+            ExportResult(
+                version=version.name,
+                format=form,
+                to=target,
+                changed=done is None or done.made,
+                dry_run=dry_run,
+                files=tuple(sorted(record.get("files", {}))),
+                command=record.get("command"),
+                parity=record.get("parity"),
+                tokens=record.get("tokens"),
+            )
         )
     elif done is None:
         print_text(f"Would write {version.name} as {form} into the new folder {target}")

@@ -2,16 +2,81 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from typing import Annotated
 
 import typer
 
-from modelyard.adapters.gc import collect_garbage, load_pins, pin_version, unpin_version
+from modelyard.adapters.gc import (
+    GarbageCollection,
+    collect_garbage,
+    load_pins,
+    pin_version,
+    unpin_version,
+)
 from modelyard.adapters.versions import list_adapters, resolve_number
 from modelyard.cli.options import DryRun, Json, Reason, VersionName, Wait
 from modelyard.cli.render import print_json, print_table, print_text
 from modelyard.core.layout import find_project
 from modelyard.core.wording import counted, megabytes
+
+
+@dataclass(frozen=True, kw_only=True)
+class Removed:
+    """A version that was removed, or would be."""
+
+    version: int
+    """Its number."""
+    size_bytes: int
+    """The size of its files."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Kept:
+    """A version that is kept."""
+
+    version: int
+    """Its number."""
+    why: str
+    """Why it is kept."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class AdapterCollected:
+    """The versions of one adapter."""
+
+    adapter: str
+    """Its name."""
+    removed: tuple[Removed, ...]
+    """The versions that were removed, or would be."""
+    kept: tuple[Kept, ...]
+    """The others."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Collected:
+    """Old versions that were removed, or would be."""
+
+    dry_run: bool
+    """Whether nothing was removed."""
+    freed_bytes: int
+    """The size of all versions that were removed, or would be."""
+    adapters: tuple[AdapterCollected, ...]
+    """Each adapter that was looked at."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class PinChange:
+    """A version that is pinned or not."""
+
+    name: str
+    """The version, as NAME@VERSION."""
+    pinned: bool
+    """Whether it is pinned now; in a dry run, whether it would be."""
+    changed: bool
+    """Whether that changed; in a dry run, whether it would."""
+    dry_run: bool
+    """Whether nothing was changed."""
 
 
 def gc(
@@ -33,11 +98,6 @@ def gc(
     \b
     models adapters gc --dry-run
     models adapters gc techcorp-demo --keep 2
-
-    \b
-    JSON: {"dry_run": bool, "freed_bytes",
-           "adapters": [{"adapter", "removed": [{"version", "size_bytes"}],
-                         "kept": [{"version", "why"}]}]}
     """
     project = find_project()
     chosen = list(dict.fromkeys(names or list_adapters(project)))
@@ -48,17 +108,8 @@ def gc(
     freed = sum(collection.freed_bytes for collection in done)
     removed = sum(len(collection.removed) for collection in done)
     if as_json:
-        adapters = [
-            {
-                "adapter": collection.adapter,
-                "removed": [
-                    {"version": v, "size_bytes": size} for v, size in collection.removed.items()
-                ],
-                "kept": [{"version": v, "why": why} for v, why in collection.kept.items()],
-            }
-            for collection in done
-        ]
-        print_json({"dry_run": dry_run, "freed_bytes": freed, "adapters": adapters})
+        adapters = tuple(map(_collected, done))
+        print_json(Collected(dry_run=dry_run, freed_bytes=freed, adapters=adapters))
     elif not removed:
         print_text("There is nothing to remove.")
     else:
@@ -73,6 +124,14 @@ def gc(
         print_text(f"{counted(removed, 'version')} {gone}, {megabytes(freed)}.")
 
 
+def _collected(found: GarbageCollection) -> AdapterCollected:
+    return AdapterCollected(
+        adapter=found.adapter,
+        removed=tuple(Removed(version=v, size_bytes=size) for v, size in found.removed.items()),
+        kept=tuple(Kept(version=v, why=why) for v, why in found.kept.items()),
+    )
+
+
 def pin(
     name: VersionName,
     reason: Reason = None,
@@ -84,10 +143,6 @@ def pin(
 
     \b
     models adapters pin techcorp-demo@1 --reason "audited in March"
-
-    \b
-    JSON: {"name", "pinned": true, "changed": bool, "dry_run": bool};
-          in a dry run "changed" is what would happen
     """
     _set_pin(name, pinned=True, reason=reason, dry_run=dry_run, wait=wait, as_json=as_json)
 
@@ -99,10 +154,6 @@ def unpin(
 
     \b
     models adapters unpin techcorp-demo@1
-
-    \b
-    JSON: {"name", "pinned": false, "changed": bool, "dry_run": bool};
-          in a dry run "changed" is what would happen
     """
     _set_pin(name, pinned=False, dry_run=dry_run, wait=wait, as_json=as_json)
 
@@ -121,7 +172,7 @@ def _set_pin(
         changed = unpin_version(project, adapter, number, wait_s=wait)
     version = f"{adapter}@{number}"
     if as_json:
-        print_json({"name": version, "pinned": pinned, "changed": changed, "dry_run": dry_run})
+        print_json(PinChange(name=version, pinned=pinned, changed=changed, dry_run=dry_run))
     elif not changed:
         print_text(f"{version} is {'pinned already' if pinned else 'not pinned'}; nothing to do")
     elif dry_run:

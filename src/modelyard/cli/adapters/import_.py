@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -10,6 +11,31 @@ import typer
 from modelyard.cli.options import DryRun, Json, Offline, Wait
 from modelyard.cli.render import print_json, print_text, print_warning, showing_progress
 from modelyard.core.layout import check_name, find_project
+from modelyard.results.json_form import result_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class Imported:
+    """An adapter that was imported, or would be."""
+
+    version: str | None
+    """The version, as NAME@VERSION; null in a dry run that would make one."""
+    changed: bool
+    """Whether a version was made; in a dry run, whether one would be."""
+    dry_run: bool
+    """Whether nothing was changed."""
+    base: str
+    """The base it fits."""
+    org: str | None
+    """The organisation whose data it was trained on."""
+    files: tuple[str, ...]
+    """The files of the version."""
+    left_behind: tuple[str, ...]
+    """The other files of the folder, which are no part of an adapter."""
+    tokenizer_from: str
+    """Where its tokenizer comes from: `the folder` or the base's name."""
+    template_from: str
+    """Where its chat template comes from: `the folder` or the base's name."""
 
 
 def import_adapter(
@@ -38,10 +64,6 @@ def import_adapter(
 
     \b
     models adapters import out/my-lora --name support --base-model smollm2-135m-instruct
-
-    \b
-    JSON: {"version": NAME@V or null in a dry run, "changed": bool, "dry_run": bool, "base", "org",
-           "files": [...], "left_behind": [...], "tokenizer_from", "template_from"}
     """
     from modelyard.adapters.import_ import (
         import_adapter,
@@ -62,17 +84,16 @@ def import_adapter(
         version = import_adapter(project, name, plan, org=org, wait_s=wait)
     if as_json:
         print_json(
-            {
-                "version": version.name if version else None,
-                "changed": known is None,
-                "dry_run": dry_run,
-                "base": base.name,
-                "org": org,
-                "files": sorted(plan.files),
-                "left_behind": list(plan.left_behind),
-                "tokenizer_from": plan.tokenizer_from,
-                "template_from": plan.template_from,
-            }
+            result_of(
+                Imported,
+                plan,
+                version=version.name if version else None,
+                changed=known is None,
+                dry_run=dry_run,
+                base=base.name,
+                org=org,
+                files=tuple(sorted(plan.files)),
+            )
         )
         return
     if plan.left_behind:

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import signal
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -15,6 +16,79 @@ from modelyard.cli.render import print_json, print_text, showing_progress
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
 from modelyard.core.wording import megabytes
+from modelyard.records.provenance import Origin
+
+
+@dataclass(frozen=True, kw_only=True)
+class UploadedFile:
+    """A file that was sent, or would be."""
+
+    file: str
+    """Its path in the version."""
+    sha256: str
+    """The SHA-256 of its bytes, in hex."""
+    size_bytes: int
+    """Its size."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pushed:
+    """A version that was stored in a registry, or would be."""
+
+    adapter: str
+    """The adapter."""
+    version: int
+    """The number of the version."""
+    remote: str
+    """The registry."""
+    changed: bool
+    """Whether anything was sent or moved; in a dry run, whether it would be."""
+    dry_run: bool
+    """Whether nothing was changed."""
+    added: bool
+    """Whether the registry did not have the version before."""
+    digest: str
+    """`sha256:<hex>` of its manifest there."""
+    uploaded: tuple[UploadedFile, ...]
+    """The files that were sent, or would be."""
+    uploaded_bytes: int
+    """Their size."""
+    size_bytes: int
+    """The size of all files of the version."""
+    tags: Mapping[str, int]
+    """The tags that moved, each with the number of the version that it points to."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class Pulled:
+    """A version that was fetched from a registry, or would be."""
+
+    adapter: str
+    """The adapter."""
+    version: int
+    """The number of the version."""
+    remote: str
+    """The registry."""
+    changed: bool
+    """Whether it was fetched; in a dry run, whether it would be."""
+    dry_run: bool
+    """Whether nothing was changed."""
+    digest: str
+    """`sha256:<hex>` of its manifest there."""
+    path: str
+    """Its folder, from the project's root."""
+    org: str | None
+    """The organisation whose data it was trained on."""
+    size_bytes: int
+    """The size of all files of the version."""
+    fetched_bytes: int
+    """How much was fetched, or is still missing."""
+    base: Origin
+    """The base it was trained on."""
+    base_checked: bool | None
+    """Whether it was checked against its base, which must be on this machine; null when nothing
+    changed."""
+
 
 Remote = Annotated[
     str,
@@ -66,11 +140,6 @@ def push(
     \b
     models adapters push techcorp-demo s3://models/registry
     models adapters push techcorp-demo@3 file:///srv/registry --dry-run
-
-    \b
-    JSON: {"adapter", "version", "remote", "changed": bool, "dry_run": bool, "added": bool,
-           "digest", "uploaded": [{"file", "sha256", "size_bytes"}], "uploaded_bytes",
-           "size_bytes", "tags": {TAG: number, of those that moved}}; in a dry run what would happen
     """
     from urllib.parse import unquote, urlsplit
 
@@ -101,22 +170,22 @@ def push(
             )
     if as_json:
         print_json(
-            {
-                "adapter": version.adapter,
-                "version": version.number,
-                "remote": remote,
-                "changed": done.changed,
-                "dry_run": dry_run,
-                "added": done.added,
-                "digest": f"sha256:{done.version.digest}",
-                "uploaded": [
-                    {"file": name, "sha256": entry.sha256, "size_bytes": entry.size_bytes}
+            Pushed(
+                adapter=version.adapter,
+                version=version.number,
+                remote=remote,
+                changed=done.changed,
+                dry_run=dry_run,
+                added=done.added,
+                digest=f"sha256:{done.version.digest}",
+                uploaded=tuple(
+                    UploadedFile(file=name, sha256=entry.sha256, size_bytes=entry.size_bytes)
                     for name, entry in done.uploads.items()
-                ],
-                "uploaded_bytes": done.uploaded_bytes,
-                "size_bytes": done.version.size_bytes,
-                "tags": dict(done.tags),
-            }
+                ),
+                uploaded_bytes=done.uploaded_bytes,
+                size_bytes=done.version.size_bytes,
+                tags=done.tags,
+            )
         )
         return
     if not done.changed:
@@ -159,11 +228,6 @@ def pull(
     \b
     models adapters pull techcorp-demo s3://models/registry
     models adapters pull techcorp-demo@3 file:///srv/registry --dry-run
-
-    \b
-    JSON: {"adapter", "version", "remote", "changed": bool, "dry_run": bool, "digest", "path",
-           "org", "size_bytes", "fetched_bytes", "base": {"name", "fingerprint"},
-           "base_checked": bool, null when nothing changed}; in a dry run what would happen
     """
     from modelyard.adapters.registry.pull import plan_pull, pull_version
     from modelyard.adapters.registry.registry import find_remote_version, open_registry
@@ -181,20 +245,20 @@ def pull(
     trained_on = version.manifest.base
     if as_json:
         print_json(
-            {
-                "adapter": version.adapter,
-                "version": version.number,
-                "remote": remote,
-                "changed": done.changed,
-                "dry_run": dry_run,
-                "digest": f"sha256:{version.digest}",
-                "path": project.show(done.path),
-                "org": version.manifest.org,
-                "size_bytes": version.size_bytes,
-                "fetched_bytes": done.fetched_bytes,
-                "base": {"name": trained_on.name, "fingerprint": trained_on.fingerprint},
-                "base_checked": done.base is not None if done.changed else None,
-            }
+            Pulled(
+                adapter=version.adapter,
+                version=version.number,
+                remote=remote,
+                changed=done.changed,
+                dry_run=dry_run,
+                digest=f"sha256:{version.digest}",
+                path=project.show(done.path),
+                org=version.manifest.org,
+                size_bytes=version.size_bytes,
+                fetched_bytes=done.fetched_bytes,
+                base=trained_on,
+                base_checked=done.base is not None if done.changed else None,
+            )
         )
         return
     if not done.changed:

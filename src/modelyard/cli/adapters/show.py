@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import asdict
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from modelyard.adapters.gc import load_pins
-from modelyard.adapters.pointer import pointer_history
+from modelyard.adapters.manifest import Manifest
+from modelyard.adapters.pointer import PointerMove, pointer_history
 from modelyard.adapters.versions import AdapterVersion, resolve_version
 from modelyard.cli.options import Json, VersionName
 from modelyard.cli.render import (
@@ -23,10 +24,40 @@ from modelyard.cli.render import (
 )
 from modelyard.core.layout import find_project
 from modelyard.core.wording import counted, day_and_time, megabytes
+from modelyard.records.evaluation import DETAILS, Evaluation
+from modelyard.results.json_form import published, result_of
 
 if TYPE_CHECKING:
-    from modelyard.adapters.overview import AdapterSummary, VersionSummary, WeightsSize
+    from modelyard.adapters.overview import AdapterSummary, Overview, VersionSummary
     from modelyard.records.provenance import Origin
+
+
+@dataclass(frozen=True, kw_only=True)
+class VersionShown:
+    """One version of an adapter, and when it was active."""
+
+    name: str
+    """The version, as NAME@VERSION."""
+    path: str
+    """Its folder, from the project's root."""
+    active: bool = field(metadata=published("in_use"))
+    """Whether it is the active version."""
+    pinned: bool
+    """Whether gc leaves it alone."""
+    size_bytes: int
+    """The size of its files."""
+    manifest: Manifest
+    """The content of its MANIFEST.json."""
+    duration_s: float | None
+    """How long the training took."""
+    rows: int | None
+    """The number of training conversations."""
+    evaluation: Evaluation | None = field(metadata=published(without=DETAILS))
+    """Its figures against its base; null when it was not evaluated."""
+    problem: str | None
+    """What is wrong with it, when its files cannot be read; else null."""
+    history: tuple[PointerMove, ...] = field(metadata=published(without=("adapter", "moved")))
+    """The changes of the active version to it and from it, oldest first."""
 
 
 def list_adapters(
@@ -42,69 +73,21 @@ def list_adapters(
     \b
     models adapters list
     models adapters list --org techcorp --json
-
-    \b
-    JSON: {"adapters": [{"name", "org", "in_use": number or null, "size_bytes", "problem",
-                         "versions": [{"number", "in_use": bool, "pinned": bool, "size_bytes",
-                                       "base": {"name", "fingerprint"},
-                                       "data": {"name", "fingerprint"}, "rows", "trained_at",
-                                       "duration_s", "org", "parent",
-                                       "evaluation": figures or null, "problem"}]}],
-           "bases": {name: {"size_bytes", "measured": bool}},
-           "total": {"adapters", "versions", "size_bytes",
-                     "full_fine_tunes", "full_fine_tunes_bytes"}}
     """
-    from modelyard.adapters.overview import full_bytes, measure_weights, summarize_adapters
+    from modelyard.adapters.overview import load_overview
 
-    project = find_project()
-    summaries = summarize_adapters(project, org=org)
-    bases = sorted(
-        {version.base.name for summary in summaries for version in summary.versions if version.base}
-    )
     with showing_progress() as progress:
-        sizes = measure_weights(project, bases, progress=progress)
-    as_full, fine_tunes = full_bytes(summaries, sizes)
+        found = load_overview(find_project(), org=org, progress=progress)
     if as_json:
-        print_json(
-            {
-                "adapters": [_facts(summary) for summary in summaries],
-                "bases": {name: asdict(size) for name, size in sizes.items()},
-                "total": {
-                    "adapters": len(summaries),
-                    "versions": sum(len(summary.versions) for summary in summaries),
-                    "size_bytes": sum(summary.size_bytes for summary in summaries),
-                    "full_fine_tunes": fine_tunes,
-                    "full_fine_tunes_bytes": as_full,
-                },
-            }
-        )
-    elif not summaries:
+        print_json(found)
+    elif not found.adapters:
         of_org = f"of organisation '{org}' " if org else ""
         print_text(f"There are no adapters {of_org}here; `models fine-tune` makes one.")
     else:
         columns = ("adapter", ">active", "versions", ">size", "trained", "on", ">loss", ">of base")
-        print_table(columns, [_row(summary) for summary in summaries])
-        _print_problems(summaries)
-        _print_saving(summaries, sizes, as_full, fine_tunes)
-
-
-def _facts(summary: AdapterSummary) -> dict[str, Any]:
-    return {
-        "name": summary.name,
-        "org": summary.shown.org,
-        "in_use": summary.active,
-        "size_bytes": summary.size_bytes,
-        "problem": summary.problem,
-        "versions": [
-            asdict(version)
-            | {"evaluation": _figures(version), "in_use": version.number == summary.active}
-            for version in summary.versions
-        ],
-    }
-
-
-def _figures(version: VersionSummary) -> dict[str, Any] | None:
-    return version.evaluation.figures_mapping() if version.evaluation else None
+        print_table(columns, [_row(summary) for summary in found.adapters])
+        _print_problems(found.adapters)
+        _print_saving(found)
 
 
 def _row(summary: AdapterSummary) -> tuple[str, ...]:
@@ -148,29 +131,24 @@ def _print_problems(summaries: Sequence[AdapterSummary]) -> None:
                 print_text(f"{summary.name}@{version.number}: {version.problem}")
 
 
-def _print_saving(
-    summaries: Sequence[AdapterSummary],
-    sizes: Mapping[str, WeightsSize],
-    as_full: int,
-    fine_tunes: int,
-) -> None:
-    for name, size in sizes.items():
+def _print_saving(found: Overview) -> None:
+    for name, size in found.bases.items():
         names = [
             summary.name
-            for summary in summaries
+            for summary in found.adapters
             if summary.shown.base and summary.shown.base.name == name
         ]
         stored = "" if size.measured else ", not available locally: counted from its card, in bf16"
         print_text(f"On {name} ({megabytes(size.size_bytes)}{stored}): {', '.join(names)}")
-    size_bytes = sum(summary.size_bytes for summary in summaries)
-    versions = sum(len(summary.versions) for summary in summaries)
-    kept = f"{counted(versions, 'version')} of {counted(len(summaries), 'adapter')}"
-    print_text(f"{kept}: {megabytes(size_bytes)}.")
-    if as_full:
-        which = f"{fine_tunes} of them" if fine_tunes < versions else "they"
+    total = found.total
+    kept = f"{counted(total.versions, 'version')} of {counted(total.adapters, 'adapter')}"
+    print_text(f"{kept}: {megabytes(total.size_bytes)}.")
+    if as_full := total.full_fine_tunes_bytes:
+        some = total.full_fine_tunes < total.versions
+        which = f"{total.full_fine_tunes} of them" if some else "they"
         print_text(
             f"As full fine-tunes of their bases {which} would take {megabytes(as_full)}, "
-            f"{as_full / size_bytes:,.1f} times as much."
+            f"{as_full / total.size_bytes:,.1f} times as much."
         )
 
 
@@ -180,12 +158,6 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
     \b
     models adapters show techcorp-demo        # the active version
     models adapters show techcorp-demo@2
-
-    \b
-    JSON: {"name", "path", "in_use": bool, "pinned": bool, "size_bytes",
-           "manifest": what MANIFEST.json holds, "duration_s", "rows",
-           "evaluation": figures or null, "problem",
-           "history": [{"sequence", "action", "from_version", "to_version", "reason", "moved_at"}]}
     """
     from modelyard.adapters.overview import summarize_adapter
 
@@ -199,32 +171,18 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
         for move in pointer_history(project, version.adapter)
         if version.number in (move.from_version, move.to_version)
     ]
-    active = adapter.active == version.number
     if as_json:
-        print_json(
-            {
-                "name": version.name,
-                "path": project.show(version.path),
-                "in_use": active,
-                "pinned": summary.pinned,
-                "size_bytes": summary.size_bytes,
-                "manifest": version.manifest.to_mapping(),
-                "duration_s": summary.duration_s,
-                "rows": summary.rows,
-                "evaluation": _figures(summary),
-                "problem": summary.problem,
-                "history": [
-                    {
-                        key: value
-                        for key, value in asdict(move).items()
-                        if key not in ("adapter", "moved")
-                    }
-                    for move in moves
-                ],
-            }
+        shown = result_of(
+            VersionShown,
+            summary,
+            name=version.name,
+            path=project.show(version.path),
+            manifest=version.manifest,
+            history=tuple(moves),
         )
+        print_json(shown)
         return
-    state = ("active" if active else "not active") + (", pinned" if summary.pinned else "")
+    state = ("active" if summary.active else "not active") + (", pinned" if summary.pinned else "")
     print_title(f"{version.name}  ({state})")
     if summary.problem:
         print_text(summary.problem)

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING, Annotated, Any
+from dataclasses import dataclass, field
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -21,9 +22,24 @@ from modelyard.core.layout import Project, find_project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
 from modelyard.records.modelref import ModelRef
+from modelyard.results.json_form import published
 
 if TYPE_CHECKING:
     from modelyard.weights.local import LocalBase
+
+
+@dataclass(frozen=True, kw_only=True)
+class Verified:
+    """One version, or the link of an adapter, after its check."""
+
+    version: str
+    """NAME@VERSION; the adapter's name where its link is wrong."""
+    ok: bool
+    """Whether nothing is wrong."""
+    problems: tuple[Diagnostic, ...] = field(metadata=published(without=("level", "code", "path")))
+    """What is wrong."""
+    logit_change: float | None
+    """The largest change of a logit of its base, measured with --deep; else null."""
 
 
 def verify(
@@ -54,10 +70,6 @@ def verify(
 
     With --all the links in models/trained/ are checked too; a wrong one stands under its adapter's
     name.
-
-    \b
-    JSON: [{"version", "ok": bool, "problems": [{"where", "message", "hint"}],
-            "logit_change": largest difference from the base with --deep, else null}]
     """
 
     project = find_project()
@@ -75,7 +87,7 @@ def verify(
     else:
         for result in results:
             _print_result(result)
-    if wrong := [result["version"] for result in results if not result["ok"]]:
+    if wrong := [result.version for result in results if not result.ok]:
         checked = counted(len(results), "version")
         raise ModelyardError(
             f"{len(wrong)} of {checked} {'is' if len(wrong) == 1 else 'are'} not as "
@@ -106,7 +118,7 @@ def _adapter_without_version(name: str) -> str:
     return named.name
 
 
-def _verify_pointers(project: Project, name: str | None) -> list[dict[str, Any]]:
+def _verify_pointers(project: Project, name: str | None) -> list[Verified]:
     """A result for each adapter whose link is wrong."""
     from modelyard.adapters.verify import verify_pointer
 
@@ -121,7 +133,7 @@ def _verify_pointers(project: Project, name: str | None) -> list[dict[str, Any]]
 
 def _verify_one(
     project: Project, adapter: str, number: int, deep: bool, progress: Progress
-) -> dict[str, Any]:
+) -> Verified:
     from modelyard.adapters.verify import verify_version
 
     problems: list[Diagnostic] = []
@@ -139,16 +151,8 @@ def _verify_one(
     return _result(f"{adapter}@{number}", problems, change)
 
 
-def _result(name: str, problems: list[Diagnostic], change: float | None) -> dict[str, Any]:
-    return {
-        "version": name,
-        "ok": not problems,
-        "problems": [
-            {"where": problem.where, "message": problem.message, "hint": problem.hint}
-            for problem in problems
-        ],
-        "logit_change": change,
-    }
+def _result(name: str, problems: list[Diagnostic], change: float | None) -> Verified:
+    return Verified(version=name, ok=not problems, problems=tuple(problems), logit_change=change)
 
 
 def _locate(
@@ -178,16 +182,14 @@ def _logit_change(version: AdapterVersion, base: LocalBase, progress: Progress) 
     return measure_logit_change(open_model(LocalModel(base=base, version=version)))
 
 
-def _print_result(result: dict[str, Any]) -> None:
-
-    if result["ok"]:
-        change = result["logit_change"]
+def _print_result(result: Verified) -> None:
+    if result.ok:
+        change = result.logit_change
         moved = "" if change is None else f", and it moves logits of its base by up to {change:.2f}"
-        print_text(f"{result['version']}  complete, and fits its base{moved}")
+        print_text(f"{result.version}  complete, and fits its base{moved}")
         return
-    print_text(f"{result['version']}  {counted(len(result['problems']), 'problem')}")
-    for problem in result["problems"]:
-        where = f"{problem['where']}: " if problem["where"] else ""
-        print_text(f"  {where}{problem['message']}")
-        if problem["hint"]:
-            print_text(f"    {problem['hint']}")
+    print_text(f"{result.version}  {counted(len(result.problems), 'problem')}")
+    for problem in result.problems:
+        print_text(f"  {problem}")
+        if problem.hint:
+            print_text(f"    {problem.hint}")

@@ -1,0 +1,70 @@
+"""What each command prints with `--json`: its result classes, and the JSON Schema of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+from importlib import import_module
+from types import GenericAlias
+from typing import Any, Union
+
+from modelyard.results.schema import build_result_schema
+from modelyard.settings.json_schema import Schema
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Printed:
+    """One form of what a command prints."""
+
+    place: str
+    """The result class, as `module:class` below modelyard."""
+    is_list: bool
+    """Whether a list of such results is printed."""
+    when: str
+    """The options with which it is printed, where they decide it."""
+
+    def load(self) -> Any:
+        """The type that is printed."""
+        module, name = self.place.split(":")
+        result = getattr(import_module(f"modelyard.{module}"), name)
+        return GenericAlias(tuple, (result, ...)) if self.is_list else result
+
+
+def _one(place: str, when: str = "") -> Printed:
+    return Printed(place=place, is_list=False, when=when)
+
+
+def _list(place: str, when: str = "") -> Printed:
+    return Printed(place=place, is_list=True, when=when)
+
+
+# By the function of the command, as in the table of commands.
+RESULTS: Mapping[str, tuple[Printed, ...]] = {
+    "base:list_bases": (_list("cli.base:BaseRow"),),
+    "base:show_base": (_one("cli.base:BaseShown"),),
+    "base:pull_base": (_one("cli.base:BasePulled"),),
+    "adapters.show:list_adapters": (_one("adapters.overview:Overview"),),
+    "adapters.show:show_adapter": (_one("cli.adapters.show:VersionShown"),),
+    "adapters.active:promote": (_one("cli.adapters.active:ActiveVersionChange"),),
+    "adapters.active:rollback": (_one("cli.adapters.active:RolledBack"),),
+    "adapters.active:history": (_list("cli.adapters.active:PastChange"),),
+    "adapters.gc:pin": (_one("cli.adapters.gc:PinChange"),),
+    "adapters.gc:unpin": (_one("cli.adapters.gc:PinChange"),),
+    "adapters.gc:gc": (_one("cli.adapters.gc:Collected"),),
+    "adapters.registry:push": (_one("cli.adapters.registry:Pushed"),),
+    "adapters.registry:pull": (_one("cli.adapters.registry:Pulled"),),
+    "adapters.verify:verify": (_list("cli.adapters.verify:Verified"),),
+    "adapters.diff:diff": (_one("adapters.diff:VersionDiff"),),
+    "adapters.import_:import_adapter": (_one("cli.adapters.import_:Imported"),),
+    "adapters.export:export": (_one("cli.adapters.export:ExportResult"),),
+}
+
+
+def command_schema(function: str, command: str) -> Schema:
+    """The schema of what a command prints with `--json`, in any of its forms."""
+    forms = tuple(printed.load() for printed in RESULTS[function])
+    return build_result_schema(
+        Union[forms],  # noqa: UP007
+        title=f"What `{command} --json` prints",
+        identity=command.removeprefix("models ").replace(" ", "-"),
+    )
