@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import os
+import shutil
+import subprocess
 import time
 from pathlib import Path
 
@@ -62,6 +64,43 @@ def test_gitignore_holds_with_its_nested_files_and_exceptions(project: Project) 
     found = find(project, "docs/**/*.md")
     assert names(found) == ["docs/a.md", "docs/deep/b.md", "docs/keep.tmp.md"]
     assert found.skipped == {"ignored": ["docs/deep/no.md", "docs/no.tmp.md"]}
+
+
+TREE = ("a", "b/a", "b/c/a", "docs/a.py", "docs/keep/a", "docs/keep/b.py", "keep/docs/x", "x.py/a")
+
+
+@pytest.mark.parametrize(
+    ("rules", "ignored"),
+    [
+        ("*", set(TREE)),
+        ("*\n!a", set(TREE) - {"a"}),
+        ("*/", set(TREE) - {"a"}),
+        ("**/\n!docs/", set(TREE) - {"a", "docs/a.py"}),
+        ("/*\n!/docs", set(TREE) - {"docs/a.py", "docs/keep/a", "docs/keep/b.py"}),
+        ("a", {"a", "b/a", "b/c/a", "docs/keep/a", "x.py/a"}),
+        ("a/", set()),
+        ("docs/**\n!docs/keep/", {"docs/a.py", "docs/keep/a", "docs/keep/b.py"}),
+        ("docs/*\n!docs/keep", {"docs/a.py"}),
+        ("*.py\n!/x.py", {"docs/a.py", "docs/keep/b.py"}),
+        ("[bx]*/\n!/x.py/", {"b/a", "b/c/a"}),
+        ("keep/", {"docs/keep/a", "docs/keep/b.py", "keep/docs/x"}),
+        ("c/a", set()),
+        ("**/c/a", {"b/c/a"}),
+        ("[\n\\\nb/", {"b/a", "b/c/a"}),
+    ],
+)
+def test_rules_ignore_what_git_ignores(tmp_path: Path, rules: str, ignored: set[str]) -> None:
+    root = tmp_path / "repository"
+    for name in TREE:
+        write(root / name)
+    write(root / ".gitignore", rules.encode())
+    found = find(Project(root), "**")
+    assert set(names(found)) == set(TREE) - ignored
+    if shutil.which("git"):
+        subprocess.run(["git", "init", "-q", root], check=True)
+        command = ["git", "-C", root, "check-ignore", "--no-index", *TREE]
+        told = subprocess.run(command, capture_output=True, text=True).stdout
+        assert set(told.split()) == ignored
 
 
 def test_an_ignored_folder_that_a_glob_names_is_read(project: Project) -> None:

@@ -23,19 +23,10 @@ class IgnoreRule:
     """One line of a .gitignore."""
 
     pattern: re.Pattern[str]
-    """What it matches, in paths from the folder of its .gitignore."""
+    """The paths that it names themselves, not those in a folder that it names; all from the folder
+    of its .gitignore."""
     ignores: bool
     """False for a line that begins with `!`."""
-
-    def names(self, path: str) -> bool:
-        """Whether the rule matches this path itself, and not only a folder above it."""
-        match = self.pattern.match(path)
-        if match is None:
-            return False
-        if not self.pattern.groups:
-            return match.end() < len(path)  # `docs/**` matches what lies in docs, but not docs
-        # The one group is the `/` after a folder: at the end, or where the path goes on below it.
-        return match[1] is None or match.end(1) == len(path)
 
 
 @dataclass(frozen=True, slots=True)
@@ -58,11 +49,21 @@ def read_rules(folder: str, text: str) -> IgnoreFile:
     for line in text.splitlines():
         with suppress(ValueError, re.error):  # pathspec's own error is a ValueError
             rules += [
-                IgnoreRule(re.compile(pattern.regex.pattern), pattern.include)
+                IgnoreRule(_naming(pattern.regex.pattern), pattern.include)
                 for pattern in GitIgnoreSpec.from_lines([line]).patterns
                 if pattern.regex is not None and pattern.include is not None
             ]
     return IgnoreFile(folder, tuple(rules), _joined(rules))
+
+
+def _naming(form: str) -> re.Pattern[str]:
+    """pathspec's form of a rule, for the paths that the rule names and for none below them.
+
+    A folder that is ignored is never entered, so what lies in it needs no rule: and a rule that
+    takes a folder back takes nothing in it back that another rule names.
+    """
+    whole = f"(?s:.*){form}" if not form.startswith("^") else form
+    return re.compile(whole + (r"." if form.endswith("/") else r"\Z"))
 
 
 def _joined(rules: Sequence[IgnoreRule]) -> re.Pattern[str]:
@@ -78,6 +79,6 @@ def is_ignored(path: str, files: Sequence[IgnoreFile]) -> bool:
         if not file.any_rule.match(below):
             continue
         for rule in reversed(file.rules):
-            if rule.names(below):
+            if rule.pattern.match(below):
                 return rule.ignores
     return False
