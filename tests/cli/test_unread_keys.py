@@ -56,7 +56,7 @@ UNREAD = {
         model_integration.fallback_strategy.order
         model_integration.fallback_strategy.failure_threshold
         model_integration.fallback_strategy.cool_down model_integration.routing.strategy
-        model_integration.routing.local_only model_integration.routing.rules[].domains
+        model_integration.routing.rules[].domains
         model_integration.routing.rules[].longer_than_tokens
         model_integration.routing.rules[].model
         model_integration.rate_limits.requests_per_minute
@@ -78,9 +78,10 @@ UNREAD = {
 """Give a key a reader and take it off this list; a new key comes with its reader."""
 
 FOR_PEOPLE = "description"
-READ_BELOW = {"profile", "tasks", "inherits", "protected"}
-"""Read by `models switch-config` (what a domain uses now, which domains there are), and by every
-command with `--env` (what an environment inherits, and whether it asks first)."""
+READ_BELOW = {"profile", "tasks", "inherits", "protected", "local_only"}
+"""Read by `models switch-config` (what a domain uses now, which domains there are), by `models
+generate --model domain:NAME` (which model answers), and by every command with `--env` (what an
+environment inherits, and whether it asks first)."""
 
 
 def keys_of(kind: str) -> list[Setting]:

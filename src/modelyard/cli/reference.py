@@ -205,9 +205,9 @@ Which model answers what, at what cost, in which environment, is written in the 
 `configs/`. `models validate-config` checks them like a compiler: it reports every error of every
 file in one run, with its line, before anything uses the file.
 
-Search indexes and fine-tuning use these files today. No command calls the language models that they
-describe yet: until `models ask` is there, only your own program can, through
-[`load_effective`](deploying.md#from-python).
+Search indexes, fine-tuning and `models generate --model` use these files today. No command calls
+hosted language models yet: until `models ask` is there, only your own program can, with what
+[`load_effective`](deploying.md#from-python) gives it.
 """
 
 _IDEA = """\

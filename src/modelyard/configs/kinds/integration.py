@@ -57,11 +57,11 @@ class RoutingRule:
 class Routing:
     """Which model answers a request."""
 
-    strategy: Literal["primary_first", "cheapest", "fastest"] = "primary_first"
+    strategy: Annotated[Literal["primary_first", "cheapest", "fastest"], BY_ASK] = "primary_first"
     """How one is chosen among those that could answer; prices and measured times decide."""
     local_only: tuple[Annotated[str, Reference("specialized_models")], ...] = ()
     """Domains whose requests never leave this machine, whatever other settings say."""
-    rules: tuple[RoutingRule, ...] = ()
+    rules: Annotated[tuple[RoutingRule, ...], BY_ASK] = ()
     """Exceptions, tried in order."""
 
 
@@ -131,7 +131,7 @@ class ModelIntegration:
     """The models that answer by default."""
     fallback_strategy: Annotated[FallbackStrategy, BY_ASK] = field(default_factory=FallbackStrategy)
     """Which models are called when one fails."""
-    routing: Annotated[Routing, BY_ASK] = field(default_factory=Routing)
+    routing: Routing = field(default_factory=Routing)
     """Which model answers a request."""
     rate_limits: Annotated[ServiceLimits, BY_SERVER] = field(default_factory=ServiceLimits)
     """How many requests this service accepts."""
