@@ -87,7 +87,10 @@ def test_the_line_is_that_of_the_file_as_it_was_deployed(place: Project, explain
     rollback(place, environment="test")
     assert explained("timeout", "gpt4", "test") == ("60 seconds", "base", f"{GPT4}:12:1", 3)
     path.unlink()
-    assert explained("timeout", "gpt4", "test")[0] == "60 seconds", "what is live needs no draft"
+    for name in ("gpt4", "language_models/gpt4", GPT4):
+        assert explained("timeout", name, "test")[0] == "60 seconds", "what is live needs no draft"
+    path.write_text("not: [yaml")
+    assert explained("timeout", GPT4, "test")[0] == "60 seconds"
 
 
 def test_a_domain_answers_for_every_setting_that_a_switch_prints(

@@ -15,7 +15,7 @@ from pathlib import Path
 from modelyard.configs.explain import Explanation, Layer, explain, written_layers
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT, KINDS
 from modelyard.configs.reading.catalogue import ConfigCatalogue
-from modelyard.configs.reading.document import Document, resolve
+from modelyard.configs.reading.document import Document, config_name, resolve
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.deployments.revisions import Revision, check_environment, list_revisions
 from modelyard.deployments.running import running_snapshot
@@ -81,7 +81,12 @@ class RunningConfigs:
         try:
             label = self.catalogue.inspect(self.catalogue.locate(word)).label
         except ModelyardError:
-            named = [live for live in self.snapshot.configs if word in (live, live.split("/")[-1])]
+            names = (word, config_name(Path(word)))  # also for the path of a file that is gone
+            named = [
+                live
+                for live in self.snapshot.configs
+                if live == word or split_label(live)[1] in names
+            ]
             if self.is_draft or len(named) != 1:
                 raise
             label = named[0]
