@@ -156,3 +156,12 @@ def test_an_interrupt_while_a_class_is_created_is_an_interrupt(
     with pytest.raises(SystemExit) as ended:
         command()
     assert (ended.value.code, capsys.readouterr().err) == (130, "interrupted\n")
+
+
+def test_a_current_folder_that_was_deleted_is_named(tmp_path: Path) -> None:
+    for command in ("doctor", "base list", "validate-config x.yaml", "search x"):
+        done = shell(
+            f"mkdir {tmp_path}/gone; cd {tmp_path}/gone; rmdir {tmp_path}/gone; models {command}"
+        )
+        assert done.returncode == 2, done.stderr
+        assert "error: the current folder does not exist any more" in done.stderr

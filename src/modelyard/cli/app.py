@@ -308,6 +308,7 @@ def main() -> None:
     try:
         _require_streams()
         _require_text(sys.argv[1:])
+        _require_current_folder()
         app(prog_name="models")
     except OSError as error:
         # Every command has its own boundary, so this is help or the version that was not written.
@@ -333,6 +334,14 @@ def _require_streams() -> None:
             "stdout is closed, so the result cannot be written; `>/dev/null` discards it",
             1,
         )
+
+
+def _require_current_folder() -> None:
+    """Refuse to start in a folder that was deleted: torch would even end the process."""
+    try:
+        Path.cwd()
+    except FileNotFoundError:
+        _fail("the current folder does not exist any more; go into another one", 2)
 
 
 def _require_text(arguments: list[str]) -> None:
