@@ -220,3 +220,51 @@ def test_export_merged_below_the_parity_asked_ends_with_4_and_leaves_nothing(
     assert "nothing was written" in ended.err
     assert "--store-as fp32" in ended.err
     assert not (tmp_path / "out").exists()
+
+
+DAMAGED = {"deep": "[" * 20_000, "words": "not json", "list": "[]", "empty": ""}
+
+
+@pytest.mark.parametrize("damage", DAMAGED)
+@pytest.mark.parametrize(
+    "name", ["adapter_config.json", "tokenizer.json", "tokenizer_config.json", "vocab.json"]
+)
+def test_import_refuses_a_damaged_file_by_its_name(
+    models: Models, own_adapter: Path, project: Project, name: str, damage: str
+) -> None:
+    (own_adapter / name).write_text(DAMAGED[damage])
+    for more in ((), ("--dry-run",)):
+        ended = models("import", own_adapter, "--name", "mine", "--base-model", "tiny", *more)
+        assert ended.code in (1, 2), ended.err
+        assert name in ended.err
+    assert list_adapters(project) == []
+
+
+def test_import_refuses_a_chat_template_that_cannot_be_used(
+    models: Models, own_adapter: Path, project: Project
+) -> None:
+    (own_adapter / "chat_template.jinja").write_text("\n{% for x in %}")
+    ended = models("import", own_adapter, "--name", "mine", "--base-model", "tiny")
+    assert ended.code == 2
+    assert f"{own_adapter.name}/chat_template.jinja:2: the chat template is not valid" in ended.err
+    assert list_adapters(project) == []
+
+
+@pytest.mark.parametrize("name", ["MANIFEST.json", "adapter_config.json", "tokenizer_config.json"])
+def test_commands_on_versions_name_a_file_that_is_nested_too_deeply(
+    models: Models, adopt: Callable[..., AdapterVersion], own_adapter: Path, name: str
+) -> None:
+    first, second = adopt(own_adapter), adopt(own_adapter, "other")
+    for version in (first, second):
+        (version.path / name).chmod(0o600)
+        (version.path / name).write_text(DAMAGED["deep"])
+    for words in (
+        ("verify", "demo@1"),
+        ("diff", "demo@1", "other@1"),
+        ("promote", "demo@1", "--force", "--reason", "x"),
+        ("show", "demo"),
+        ("export", "demo@1", "--to", "out", "--format", "ollama"),
+    ):
+        ended = models(*words)
+        assert ended.code in (0, 1, 2), (words, ended.err)
+    assert name in models("verify", "demo@1").out + models("verify", "demo@1").err

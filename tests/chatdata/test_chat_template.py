@@ -188,8 +188,8 @@ def test_padding_and_truncation_of_the_tokenizer_file_are_not_used(
         ("chat_template.jinja", None, "has no chat template"),
         ("tokenizer.json", "{}", "cannot read the tokenizer"),
         ("tokenizer.json", None, "cannot read the tokenizer"),
-        ("tokenizer_config.json", None, "cannot read"),
-        ("tokenizer_config.json", "[]", "must hold a JSON object"),
+        ("tokenizer_config.json", None, "cannot be read"),
+        ("tokenizer_config.json", "[]", "does not hold a JSON object"),
     ],
 )
 def test_a_damaged_base_folder_is_refused(

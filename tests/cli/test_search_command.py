@@ -323,3 +323,20 @@ finally:
     )
     assert done.stdout.startswith("1. docs/adapters.md"), done.stderr
     assert done.stderr.splitlines()[-1].strip() == "loaded:"
+
+
+@pytest.mark.parametrize("name", ["corpus.jsonl", "queries.jsonl"])
+def test_a_row_nested_too_deeply_is_named_by_its_line(
+    searchable: Project,
+    models: Models,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    name: str,
+) -> None:
+    row = '{"_id": "1", "text": "roll back"}\n'
+    (tmp_path / "set" / "qrels").mkdir(parents=True)
+    for file in ("corpus.jsonl", "queries.jsonl"):
+        (tmp_path / "set" / file).write_text(row + "[" * 20_000 if file == name else row)
+    (tmp_path / "set" / "qrels" / "test.tsv").write_text("1\t1\t1\n")
+    assert models("search", "--eval", str(tmp_path / "set")) == 2
+    assert f"{name}:2: is not a JSON object" in " ".join(capsys.readouterr().err.split())

@@ -128,7 +128,7 @@ DAMAGES: dict[str, tuple[Callable[[Path], object], str]] = {
     "no config": (lambda folder: (folder / "config.json").unlink(), "no cross-encoder's folder"),
     "a config that is no JSON": (
         lambda folder: (folder / "config.json").write_text("{"),
-        "cannot be read as JSON",
+        "is not JSON",
     ),
     "no tokenizer": (lambda folder: (folder / "tokenizer.json").unlink(), "tokenizer.json"),
     "a tokenizer that is none": (

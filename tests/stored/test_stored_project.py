@@ -157,7 +157,7 @@ def test_records_are_written_as_they_were(project: Path) -> None:
     ("file", "old", "new", "message"),
     [
         ("validation.json", '"mean":', '"average":', "'difference.mean' is required"),
-        ("validation.json", '"rows":', '"rows"', "cannot be read: Expecting"),
+        ("validation.json", '"rows":', '"rows"', "is not JSON: Expecting"),
         ("validation.json", '"tuned_right": 0', '"tuned_right": null', "must be a whole number"),
         ("run.json", '"device": "cpu"', '"device": 1', "'choices.device' must be text, not 1"),
         ("run.json", '"run_id"', '"id"', "'run_id' is required"),

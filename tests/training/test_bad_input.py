@@ -215,3 +215,12 @@ def test_checking_prints_json_for_programs(flowers: Project) -> None:
     assert found["rows"] == {"train": 24, "eval": 6}
     assert found["memory_bytes"]["total"] > 0
     assert found["would_register"] == "flowers@1"
+
+
+@pytest.mark.parametrize("text", ["[" * 20_000, "not json", "[]"])
+def test_a_damaged_record_of_a_run_is_named(flowers: Project, text: str) -> None:
+    record = flowers.root / "experiments/flowers/run.json"
+    record.parent.mkdir(parents=True)
+    record.write_text(text)
+    refused(run_here(*arguments()), 1, "run.json", "--fresh")
+    refused(run_here(*arguments("--dry-run")), 1, "run.json", "--fresh")

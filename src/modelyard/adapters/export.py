@@ -29,6 +29,7 @@ from modelyard.adapters.versions import AdapterVersion
 from modelyard.core.errors import InvalidInput
 from modelyard.core.files import exclusive_lock, staged_folder, sweep_staging, write_json
 from modelyard.core.given_paths import given_path_errors
+from modelyard.core.json_reading import InvalidJson, read_json
 from modelyard.core.layout import Project
 from modelyard.weights.local import LocalBase
 
@@ -80,8 +81,8 @@ def find_export(target: Path, identity: Mapping[str, Any]) -> Exported | None:
             if not target.is_symlink():
                 return None
     try:
-        record = json.loads((target / RECORD_NAME).read_bytes())
-    except (OSError, ValueError):
+        record = read_json(target / RECORD_NAME)
+    except InvalidJson:
         record = None
     is_export = isinstance(record, dict)
     if is_export and all(record.get(key) == value for key, value in identity.items()):

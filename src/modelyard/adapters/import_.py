@@ -9,7 +9,6 @@ from __future__ import annotations
 
 import errno
 import hashlib
-import json
 import os
 import shutil
 from collections.abc import Mapping
@@ -38,6 +37,7 @@ from modelyard.adapters.versions import (
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput
 from modelyard.core.files import sha256_file, write_json
+from modelyard.core.json_reading import read_json_object
 from modelyard.core.layout import Project, check_name
 from modelyard.records.provenance import Origin, Provenance
 from modelyard.settings.cards import write_card
@@ -166,7 +166,7 @@ def import_adapter(
         for name, path in plan.files.items():
             _copy(path, staged / name, plan.hashes[name])
         # In place of a path on another machine, the base's name in the project.
-        config = json.loads((staged / CONFIG_NAME).read_bytes())
+        config = read_json_object(staged / CONFIG_NAME)
         config["base_model_name_or_path"] = plan.base.name
         write_json(staged / CONFIG_NAME, config)
         require_safe_files(staged)
@@ -230,7 +230,7 @@ def _copy(source: Path, target: Path, sha256: str) -> None:
 
 def _stated(config: Path) -> tuple[dict[str, str], dict[str, Any]]:
     """The package versions and training settings that adapter_config.json states."""
-    values = json.loads(config.read_bytes())
+    values = read_json_object(config)
     maker = values.get("peft_version")
     targets = values.get("target_modules")
     lora = {

@@ -10,7 +10,6 @@ ollama's Modelfile reference (FROM, ADAPTER, TEMPLATE, PARAMETER stop).
 
 from __future__ import annotations
 
-import json
 import logging
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
@@ -22,6 +21,7 @@ import numpy as np
 
 from modelyard.adapters.lora import Matrix, open_lora
 from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.json_reading import read_json_object
 
 _ARCHITECTURES = {"llama": "LLAMA", "mistral": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3"}
 """gguf's names of the models whose tensors map one to one."""
@@ -42,7 +42,7 @@ def write_gguf_lora(adapter: Path, base: Path, target: Path, *, name: str) -> No
             hint="install it with `pip install gguf`",
         ) from error
     logging.getLogger("gguf").setLevel(logging.ERROR)
-    config = json.loads((base / "config.json").read_bytes())
+    config = read_json_object(base / "config.json")
     kind = config.get("model_type")
     if kind not in _ARCHITECTURES:
         raise ModelyardError(

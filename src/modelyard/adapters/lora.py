@@ -5,7 +5,6 @@ Reads what `verify.py` found whole. Needs no torch, and does not know what is do
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable, Iterator, Mapping
@@ -17,6 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard.core.errors import ModelyardError
+from modelyard.core.json_reading import InvalidJson, read_json_object
 from modelyard.weights.files import TensorEntry, read_tensor_entries
 
 CONFIG_NAME = "adapter_config.json"
@@ -103,7 +103,7 @@ _PEFT_ALPHA = 8.0
 def load_lora_config(path: Path) -> LoraConfig:
     """Read adapter_config.json. Raises AdapterMismatch for what is more than LoRA or DoRA."""
     try:
-        values = json.loads(path.read_bytes())
+        values = read_json_object(path)
         kind = values.get("peft_type")
         used = [name for name in _OTHER_MATHS if values.get(name)]
         layers = values.get("layers_to_transform")
@@ -127,7 +127,7 @@ def load_lora_config(path: Path) -> LoraConfig:
         config.adapts("")
         config.scale_of("")
     except (
-        OSError,
+        InvalidJson,
         ValueError,
         KeyError,
         TypeError,

@@ -15,6 +15,7 @@ from typing import Any
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import Diagnostic, ModelyardError
 from modelyard.core.files import sha256_file, write_atomic
+from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.records.provenance import Provenance
 from modelyard.settings.build import build_settings
 from modelyard.settings.fields import settings_mapping
@@ -87,9 +88,9 @@ def load_manifest(folder: Path) -> Manifest:
 def parse_manifest(data: bytes, *, where: str) -> Manifest:
     """Parse the bytes of a MANIFEST.json. Raises DamagedVersion, which names them `where`."""
     try:
-        values = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise DamagedVersion(f"is not JSON: {error}", where=where) from error
+        values = parse_json(data)
+    except InvalidJson as error:
+        raise DamagedVersion(error.message, where=where) from error
     if not isinstance(values, dict):
         raise DamagedVersion("is not a manifest", where=where)
     manifest, problems = build_settings(Manifest, values, lambda _: None)

@@ -6,12 +6,10 @@ Reads the files as JSON and text; loads no tokenizer.
 from __future__ import annotations
 
 import hashlib
-import json
-from collections.abc import Mapping
 from pathlib import Path
-from typing import Any
 
 from modelyard.core.errors import ModelyardError
+from modelyard.core.json_reading import read_json_object
 
 TOKENIZER_NAME = "tokenizer.json"
 TOKENIZER_CONFIG_NAME = "tokenizer_config.json"
@@ -48,7 +46,7 @@ def _template_text(folder: Path) -> str | None:
             raise ModelyardError("is not UTF-8 text", where=str(path)) from error
     if not (folder / TOKENIZER_CONFIG_NAME).is_file():
         return None
-    inside = _load_object(folder / TOKENIZER_CONFIG_NAME).get("chat_template")
+    inside = read_json_object(folder / TOKENIZER_CONFIG_NAME).get("chat_template")
     if isinstance(inside, list):
         named = {entry.get("name"): entry for entry in inside if isinstance(entry, dict)}
         inside = named.get("default", {}).get("template")
@@ -67,11 +65,15 @@ def require_template(folder: Path, trained_with: str) -> None:
 def require_base_tokenizer(folder: Path, base: Path) -> None:
     """Check that the tokenizer in `folder` gives every token the id that it has in `base`.
 
-    The files may differ in form. Raises ModelyardError with the first token that differs.
+    The files may differ in form. Raises ModelyardError with the first token that differs, and when
+    a file is missing or damaged.
     """
     for name in (TOKENIZER_NAME, TOKENIZER_CONFIG_NAME):
         if not (folder / name).is_file():
             raise ModelyardError("is missing", where=name)
+    for name in TOKENIZER_FILES:
+        if name.endswith(".json") and name != TOKENIZER_NAME and (folder / name).is_file():
+            read_json_object(folder / name)
     if (folder / TOKENIZER_NAME).read_bytes() == (base / TOKENIZER_NAME).read_bytes():
         return
     own, wanted = (_token_ids(home / TOKENIZER_NAME) for home in (folder, base))
@@ -90,7 +92,7 @@ def require_base_tokenizer(folder: Path, base: Path) -> None:
 
 def _token_ids(path: Path) -> dict[str, int]:
     """Every token of a tokenizer.json with its id."""
-    values = _load_object(path)
+    values = read_json_object(path)
     try:
         vocabulary = values["model"]["vocab"]
         if isinstance(vocabulary, list):  # Unigram: pairs of a token and its score
@@ -101,13 +103,3 @@ def _token_ids(path: Path) -> dict[str, int]:
         }
     except (KeyError, TypeError, IndexError) as error:
         raise ModelyardError("is not a tokenizer", where=str(path)) from error
-
-
-def _load_object(path: Path) -> Mapping[str, Any]:
-    try:
-        values = json.loads(path.read_bytes())
-    except ValueError as error:
-        raise ModelyardError("is not JSON", where=str(path)) from error
-    if not isinstance(values, dict):
-        raise ModelyardError("does not hold a JSON object", where=str(path))
-    return values

@@ -23,6 +23,7 @@ from tokenizers import Tokenizer
 
 from modelyard.chatdata.conversation import Message, message_dicts
 from modelyard.core.errors import InvalidInput
+from modelyard.core.json_reading import read_json_object
 
 _PROBE = (Message("user", "a"), Message("assistant", "b"))
 
@@ -187,13 +188,7 @@ class ChatTokenizer:
 def _load_json(path: Path, *, optional: bool = False) -> dict[str, Any]:
     if optional and not path.is_file():
         return {}
-    try:
-        value = json.loads(path.read_text(encoding="utf-8"))
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"cannot read: {error}", where=str(path)) from error
-    if not isinstance(value, dict):
-        raise InvalidInput("must hold a JSON object", where=str(path))
-    return value
+    return read_json_object(path)
 
 
 def _special_tokens(folder: Path, config: Mapping[str, Any]) -> dict[str, str]:
@@ -221,7 +216,8 @@ def _load_template(
         path = folder / "tokenizer_config.json"
         text = config.get("chat_template")
         if isinstance(text, list):
-            text = next((named["template"] for named in text if named["name"] == "default"), None)
+            named = {entry.get("name"): entry for entry in text if isinstance(entry, dict)}
+            text = named.get("default", {}).get("template")
         if not isinstance(text, str):
             raise InvalidInput(
                 "has no chat template",

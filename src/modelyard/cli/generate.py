@@ -62,7 +62,9 @@ def generate(
             metavar="T", min=0.0, max=5.0, help="0 takes the likeliest token; higher varies more."
         ),
     ] = 0.0,
-    seed: Annotated[int, typer.Option(metavar="N", min=0, help="Seed of a varied answer.")] = 0,
+    seed: Annotated[
+        int, typer.Option(metavar="N", min=0, max=2**31, help="Seed of a varied answer.")
+    ] = 0,
     offline: Offline = False,
     environment: Environment = None,
     as_json: Json = False,

@@ -8,7 +8,6 @@ numbers that JSON cannot hold (`.inf`, `.nan`).
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import is_dataclass
 from functools import partial
@@ -20,6 +19,7 @@ from modelyard.configs.fields import ANY_ITEM, class_below, default_of, say_type
 from modelyard.configs.kinds import STANDARD_ENVIRONMENTS, Kind
 from modelyard.configs.kinds.environments import ENVIRONMENT_PATTERN
 from modelyard.configs.kinds.parts import NAME_PATTERN
+from modelyard.core.json_reading import parse_json
 from modelyard.settings.fields import SettingsField, field_docs, settings_fields
 from modelyard.settings.json_schema import DRAFT, Schema, annotated, value_schema, whole
 from modelyard.settings.marks import choices_of, unread_mark, unwrap
@@ -34,7 +34,7 @@ _ENVIRONMENTS = (
 def load_schema(kind: str) -> Schema:
     """The published schema of a kind, as it lies in the package."""
     packaged = files("modelyard.configs") / "schemas" / f"{kind}.json"
-    return cast(Schema, json.loads(packaged.read_text(encoding="utf-8")))
+    return cast(Schema, parse_json(packaged.read_bytes()))
 
 
 def build_schema(kind: Kind) -> Schema:

@@ -29,6 +29,7 @@ in the package named here:
       UnreadableWeights         weights
       VersionTaken              adapters
       InvalidInput              core         exit code 2
+        InvalidJson             core
         ProblemsFound           core
         TemplateRefused         chatdata
         TypingTrap              settings

@@ -24,6 +24,7 @@ from typing import Any
 
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import ModelyardError
+from modelyard.core.json_reading import InvalidJson, read_json
 from modelyard.core.os_errors import NoSpace, explain_os_error, no_space
 from modelyard.core.progress import Progress
 from modelyard.core.wording import megabytes
@@ -304,7 +305,7 @@ def exclusive_lock(
 
 def _describe_holder(path: Path) -> str:
     try:
-        holder = json.loads(path.read_text())
+        holder = read_json(path)
         return f"process {holder['pid']} since {holder['since']}"
-    except (OSError, ValueError, KeyError):
+    except (InvalidJson, KeyError, TypeError):
         return "another process"

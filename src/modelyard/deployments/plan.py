@@ -17,6 +17,7 @@ from modelyard.configs.compare import SettingChange, compare_settings
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.files import json_text
 from modelyard.core.given_paths import write_given_file
+from modelyard.core.json_reading import InvalidJson, read_json_object
 from modelyard.deployments.effective import build_effective, compare_effective, live_domains
 from modelyard.deployments.revisions import Action
 from modelyard.deployments.snapshot import Snapshot, sha256_text
@@ -232,11 +233,11 @@ def load_plan(path: Path) -> PlanPreconditions:
             raise InvalidInput("cannot read: it is not a regular file", where=str(path))
         if status.st_size > _MOST_BYTES:
             raise _no_plan(path)
-        content = json.loads(path.read_text(encoding="utf-8"))
+        content = read_json_object(path)
         digest = content.pop("digest")
     except OSError as error:
         raise InvalidInput(f"cannot read: {error.strerror}", where=str(path)) from error
-    except (ValueError, AttributeError, KeyError, TypeError, RecursionError) as error:
+    except (InvalidJson, KeyError) as error:
         raise _no_plan(path) from error
     if digest != _digest(content):
         raise InvalidInput(

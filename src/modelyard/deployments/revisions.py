@@ -28,6 +28,7 @@ from modelyard.core.files import (
     sweep_staging,
 )
 from modelyard.core.journal import Journal
+from modelyard.core.json_reading import parse_json
 from modelyard.core.layout import Project
 from modelyard.core.state import open_state, read_state
 from modelyard.deployments.snapshot import (
@@ -192,9 +193,12 @@ def live_snapshot(project: Project, environment: str) -> tuple[int, Snapshot]:
     return live.number, load_snapshot(project, environment, live.number)
 
 
+_STATE = ".models/state.db"
+
+
 def as_revision(row: sqlite3.Row) -> Revision:
     """The revision of a row of config_revisions."""
-    snapshot: dict[str, Any] = json.loads(row["snapshot"])
+    snapshot: dict[str, Any] = parse_json(row["snapshot"], where=_STATE)
     return Revision(
         environment=row["environment"],
         number=row["revision"],
@@ -206,7 +210,7 @@ def as_revision(row: sqlite3.Row) -> Revision:
         digest=row["digest"],
         configs=snapshot["configs"],
         profiles=snapshot["profiles"],
-        files=json.loads(row["files"]),
+        files=parse_json(row["files"], where=_STATE),
         origins=snapshot.get("origins", {}),
     )
 
@@ -221,7 +225,7 @@ def _texts_by_digest(snapshot: Snapshot) -> dict[str, str]:
 def _snapshot_text(revision: Revision) -> str:
     """The facts that the digest of a revision is of, and beside them its records of origins."""
     facts = snapshot_facts(revision.configs, revision.profiles)
-    return json.dumps({**json.loads(facts), "origins": dict(revision.origins)})
+    return json.dumps({**parse_json(facts), "origins": dict(revision.origins)})
 
 
 def _as_row(revision: Revision) -> dict[str, Any]:

@@ -13,6 +13,7 @@ from modelyard.configs.kinds import KINDS
 from modelyard.configs.kinds.language_models import models_named
 from modelyard.configs.reading.references import ConfigReference, references
 from modelyard.core.errors import Diagnostic, ProblemsFound, dotted
+from modelyard.core.json_reading import parse_json
 from modelyard.settings.build import build_settings
 
 
@@ -31,7 +32,7 @@ class Content:
     @property
     def values(self) -> dict[str, Any]:
         """The settings as written: `5 seconds`."""
-        return cast(dict[str, Any], json.loads(self.text))
+        return cast(dict[str, Any], parse_json(self.text))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -105,7 +106,7 @@ def parse_origins(text: str | None) -> dict[str, Origin]:
     """The origins by dotted key that `render_origins` wrote; empty without any."""
     if text is None:
         return {}
-    kept = json.loads(text)
+    kept = parse_json(text, where="the origins of a deployed config")
     return {
         key: Origin(layer, f"{kept['file']}:{place}")
         for key, (layer, place) in kept["settings"].items()
@@ -132,7 +133,7 @@ def _build(label: str, text: str) -> Any:
     kind, _ = split_label(label)
     built, problems = build_settings(
         KINDS[kind].settings_class,
-        json.loads(text),
+        parse_json(text, where=label),
         lambda path: f"{label}, {dotted(path)}" if path else label,
     )
     if problems:

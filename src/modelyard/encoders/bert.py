@@ -5,7 +5,6 @@ Its ONNX graph and its torch form are both made of them. Imports neither torch n
 
 from __future__ import annotations
 
-import json
 from dataclasses import dataclass
 from pathlib import Path
 
@@ -13,6 +12,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard.core.errors import InvalidInput
+from modelyard.core.json_reading import read_json_object
 
 Array = npt.NDArray[np.float32]
 
@@ -111,7 +111,7 @@ class _Checkpoint:
         from safetensors.numpy import load_file
 
         self._config_path, self._path = folder / "config.json", folder / "model.safetensors"
-        self._config = json.loads(self._config_path.read_text(encoding="utf-8"))
+        self._config = read_json_object(self._config_path)
         try:
             self._tensors = {
                 name.removeprefix("bert."): np.asarray(value)

@@ -20,6 +20,7 @@ import numpy as np
 
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import InvalidInput
+from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.core.layout import Project
 from modelyard.core.wording import counted
 from modelyard.encoders.encoder import OnProgress, Vectors
@@ -159,10 +160,10 @@ class EndpointEncoder:
 
     def _vectors(self, answer: bytes, count: int) -> Vectors:
         try:
-            rows = sorted(json.loads(answer)["data"], key=lambda row: int(row["index"]))
+            rows = sorted(parse_json(answer)["data"], key=lambda row: int(row["index"]))
             found = np.array([row["embedding"] for row in rows], np.float32)
             places = [row["index"] for row in rows]
-        except (ValueError, KeyError, TypeError) as error:
+        except (InvalidJson, ValueError, KeyError, TypeError) as error:
             raise self._unavailable("its answer is not that of an embeddings API") from error
         if places != list(range(count)):
             raise self._unavailable(_miscounted(places, count))

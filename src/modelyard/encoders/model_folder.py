@@ -9,15 +9,16 @@ without them the vectors would be wrong.
 from __future__ import annotations
 
 import hashlib
-import json
 import time
 from contextlib import suppress
 from dataclasses import dataclass, fields
 from pathlib import Path
 from typing import Any, Literal
 
+from modelyard.core import json_reading
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import sha256_file, write_json
+from modelyard.core.json_reading import InvalidJson
 from modelyard.core.layout import cache_folder
 
 Pooling = Literal["mean", "cls"]
@@ -113,12 +114,7 @@ def load_sentence_model(folder: Path) -> SentenceModel:
 
 def read_json(path: Path) -> Any:
     """The JSON of a file, or None when there is no such file."""
-    try:
-        return json.loads(path.read_text(encoding="utf-8"))
-    except FileNotFoundError:
-        return None
-    except (OSError, ValueError) as error:
-        raise InvalidInput(f"cannot be read as JSON: {error}", where=str(path)) from error
+    return json_reading.read_json(path) if path.exists() else None
 
 
 def _pooling(folder: Path) -> Pooling:
@@ -181,8 +177,8 @@ def remembered_sha256(path: Path) -> str:
     identity = [seen.st_size, seen.st_mtime_ns, seen.st_ino]
     key = hashlib.sha256(str(path.resolve()).encode()).hexdigest()[:32]
     kept = cache_folder() / "encoders" / "hashes" / f"{key}.json"
-    with suppress(OSError, ValueError, KeyError, TypeError):
-        note = json.loads(kept.read_text())
+    with suppress(InvalidJson, KeyError, TypeError):
+        note = json_reading.read_json(kept)
         if note["identity"] == identity:
             return str(note["sha256"])
     sha256 = sha256_file(path)

@@ -7,7 +7,6 @@ again and compared with base plus adapter before it appears. Source: Hu et al., 
 from __future__ import annotations
 
 import gc
-import json
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -24,6 +23,7 @@ from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import TokenRow, tokenize_conversations
 from modelyard.core.errors import GateBreached, NoData
 from modelyard.core.files import require_free_space
+from modelyard.core.json_reading import read_json_object
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.inference.engine import Engine
@@ -99,7 +99,7 @@ def export_merged(
 
 
 def _base_dtype(folder: Path) -> str:
-    config = json.loads((folder / "config.json").read_bytes())
+    config = read_json_object(folder / "config.json")
     found = str(config.get("dtype") or config.get("torch_dtype"))
     return found if found in _DTYPES else "bfloat16"
 

@@ -12,6 +12,8 @@ from collections.abc import Callable, Mapping
 from dataclasses import MISSING, dataclass, fields
 from typing import Any, Literal
 
+from modelyard.core.json_reading import InvalidJson, parse_json
+
 Outcome = Literal["answered", "failed", "interrupted"]
 """`interrupted`: whoever asked did not wait for the end."""
 
@@ -80,9 +82,9 @@ class Sample:
         Raises ValueError when the line is no sample.
         """
         try:
-            found = json.loads(line.decode())
-        except RecursionError as error:
-            raise ValueError("nested too deeply for a sample") from error
+            found = parse_json(line)
+        except InvalidJson as error:
+            raise ValueError(error.message) from error
         if not isinstance(found, Mapping) or not found.keys() >= _REQUIRED:
             raise ValueError("not a sample")
         return cls(**{name: found[name] for name in FIELDS if name in found})

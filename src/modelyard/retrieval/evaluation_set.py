@@ -7,17 +7,17 @@ They are in BEIR's layout (Thakur et al., BEIR, 2021): `corpus.jsonl` and `queri
 from __future__ import annotations
 
 import csv
-import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from pathlib import Path
 from tempfile import TemporaryDirectory
-from typing import Any, Literal
+from typing import Literal
 
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import InvalidInput, NoData
+from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.encoders import Encoders
@@ -111,9 +111,9 @@ def _read_rows(path: Path) -> Iterator[Document]:
         if not line.strip():
             continue
         try:
-            row: dict[str, Any] = json.loads(line)
+            row = parse_json(line)
             name, title, text = str(row["_id"]), str(row.get("title") or ""), str(row["text"])
-        except (ValueError, KeyError, TypeError, AttributeError) as error:
+        except (InvalidJson, KeyError, TypeError, AttributeError) as error:
             raise InvalidInput(
                 "is not a JSON object with _id and text", where=f"{path}:{number}"
             ) from error

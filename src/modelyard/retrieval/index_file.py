@@ -19,6 +19,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard.core.errors import ModelyardError
+from modelyard.core.json_reading import parse_json
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.damage import (
     Faulty,
@@ -197,7 +198,7 @@ class IndexReader:
                 text=text,
                 first_line=first,
                 last_line=last,
-                facts=json.loads(facts),
+                facts=parse_json(facts),
                 modified_at=modified_at,
             )
             if chunk.digest != digest:

@@ -7,7 +7,6 @@ begins, so that the same command goes on from the same weights whatever is promo
 from __future__ import annotations
 
 import hashlib
-import json
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import Any
@@ -20,6 +19,7 @@ from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import ChatDataset, load_dataset
 from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, ProblemsFound
+from modelyard.core.json_reading import read_json_object
 from modelyard.core.layout import Project
 from modelyard.records.evaluation import Evaluation, OldRows
 from modelyard.training.memory import BaseShape, load_base_shape
@@ -76,7 +76,7 @@ def require_same_adapter(parent: AdapterVersion, base: LocalBase, lora: LoraSett
     Raises AdapterMismatch, DamagedVersion, or ProblemsFound with each setting that differs.
     """
     check_adapter_files(parent.path, base)
-    config = json.loads((parent.path / CONFIG_NAME).read_text())
+    config = read_json_object(parent.path / CONFIG_NAME)
     shape = load_base_shape(base.path)
     problems = [
         Diagnostic(

@@ -20,6 +20,7 @@ import yaml
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.files import append_line, write_atomic, write_json
+from modelyard.core.json_reading import InvalidJson, parse_json, read_json
 from modelyard.core.layout import Project
 from modelyard.records.evaluation import Evaluation
 from modelyard.records.stored import build_stored
@@ -217,15 +218,10 @@ def load_run(run: RunFolder) -> Experiment | None:
 def _load(path: Path, build: Callable[[Any, Where], T], what: str, *, hint: str) -> T:
     """What `build` makes of a JSON file. Raises ModelyardError with all that is wrong in it."""
     try:
-        return build(json.loads(path.read_text()), lambda _: str(path))
-    except (OSError, ValueError, RecursionError, InvalidInput) as error:
-        problems = (
-            error.diagnostics()
-            if isinstance(error, ModelyardError)
-            else [Diagnostic(message=f"cannot be read: {error}", where=str(path))]
-        )
+        return build(read_json(path), lambda _: str(path))
+    except InvalidInput as error:
         raise ModelyardError(
-            f"{what} is damaged", where=str(path), hint=hint, problems=problems
+            f"{what} is damaged", where=str(path), hint=hint, problems=error.diagnostics()
         ) from error
 
 
@@ -333,8 +329,8 @@ def load_metrics(path: Path) -> list[dict[str, Any]]:
     rows = []
     for line in path.read_text(errors="replace").splitlines():
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
+            row = parse_json(line)
+        except InvalidJson:
             continue
         if isinstance(row, dict) and type(row.get("step")) is int:
             rows.append(row)

@@ -8,14 +8,14 @@ stock path keeps more. Measured against real peaks in docs/performance.md. Does 
 
 from __future__ import annotations
 
-import json
 import math
 from dataclasses import dataclass, fields
 from pathlib import Path
-from typing import Any, Literal
+from typing import Literal
 
 from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.core.errors import InvalidInput
+from modelyard.core.json_reading import read_json_object
 
 LOGITS_PER_BLOCK = 8_000_000
 """Logits that exist at a time; a vocabulary of 50,000 gives blocks of 160 labels."""
@@ -69,7 +69,7 @@ class BaseShape:
 def load_base_shape(folder: Path) -> BaseShape:
     """Read the shape from config.json. Raises InvalidInput when a figure is missing."""
     path = folder / "config.json"
-    config: dict[str, Any] = json.loads(path.read_text())
+    config = read_json_object(path)
     config = config.get("text_config", config)
     try:
         heads = config["num_attention_heads"]

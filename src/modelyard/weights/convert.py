@@ -14,6 +14,7 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from modelyard.core.json_reading import read_json_object
 from modelyard.weights.download import SourceFailed
 
 _DIGITS_APART = {"smollm", "starcoder", "refact", "command-r"}
@@ -96,7 +97,7 @@ def _convert(gguf: Path, target: Path) -> None:
     tokenizer.save_pretrained(target)
     # Without what transformers records about how the tokenizer was loaded here.
     path = target / "tokenizer_config.json"
-    settings = json.loads(path.read_text())
+    settings = read_json_object(path)
     kept = {key: settings[key] for key in settings if key not in {"is_local", "local_files_only"}}
     path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
 

@@ -15,6 +15,7 @@ from fnmatch import fnmatchcase
 from pathlib import Path
 
 from modelyard.core.errors import ModelyardError
+from modelyard.core.json_reading import InvalidJson, parse_json, read_json
 
 INDEX_NAME = "model.safetensors.index.json"
 _SHARD = re.compile(r".*-\d{5}-of-\d{5}\.safetensors")
@@ -47,8 +48,8 @@ def weight_files(folder: Path) -> list[Path]:
     index = folder / INDEX_NAME
     if index.exists():
         try:
-            names = sorted(set(json.loads(index.read_bytes())["weight_map"].values()))
-        except (ValueError, KeyError, AttributeError, TypeError) as error:
+            names = sorted(set(read_json(index)["weight_map"].values()))
+        except (InvalidJson, KeyError, AttributeError, TypeError) as error:
             raise UnreadableWeights("is not an index of weight files", where=str(index)) from error
         return [folder / Path(name).name for name in names]
     found = sorted(folder.glob("*.safetensors"))
@@ -66,7 +67,7 @@ def read_tensor_entries(path: Path) -> list[TensorEntry]:
                 raise UnreadableWeights(
                     "is not a safetensors file, or is truncated", where=str(path)
                 )
-            header = json.loads(stream.read(header_size))
+            header = parse_json(stream.read(header_size))
         start = 8 + header_size
         entries = [
             TensorEntry(
@@ -80,7 +81,7 @@ def read_tensor_entries(path: Path) -> list[TensorEntry]:
         ]
     except OSError as error:
         raise UnreadableWeights(f"cannot read: {error.strerror}", where=str(path)) from error
-    except (ValueError, KeyError, AttributeError, TypeError) as error:
+    except (InvalidJson, ValueError, KeyError, AttributeError, TypeError) as error:
         raise UnreadableWeights("has no readable safetensors header", where=str(path)) from error
     if max((entry.end for entry in entries), default=start) != size:
         raise UnreadableWeights("is not as long as its header says", where=str(path))

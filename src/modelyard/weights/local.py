@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import json
 from collections.abc import Iterable, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -18,6 +17,7 @@ from pathlib import Path
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import Diagnostic, ModelyardError
 from modelyard.core.files import sha256_file, write_json
+from modelyard.core.json_reading import InvalidJson, read_json, read_json_object
 from modelyard.core.layout import Project, cache_folder, check_name
 from modelyard.core.progress import Progress, Silent
 from modelyard.core.wording import megabytes
@@ -87,7 +87,7 @@ class LocalBase:
 
     def context_length(self) -> int | None:
         """The most tokens that its config.json says it takes; None when it does not say."""
-        config = json.loads((self.path / "config.json").read_text())
+        config = read_json_object(self.path / "config.json")
         length = config.get("text_config", config).get("max_position_embeddings")
         return length if isinstance(length, int) else None
 
@@ -225,7 +225,7 @@ def _load_record(name: str, home: Path, *, forgiving: bool = False) -> LocalBase
     if not path.exists():
         return None
     try:
-        record = json.loads(path.read_bytes())
+        record = read_json(path)
         return LocalBase(
             name=name,
             path=home / record["path"],
@@ -234,7 +234,7 @@ def _load_record(name: str, home: Path, *, forgiving: bool = False) -> LocalBase
             source=record["source"],
             files={file: FileFacts(**facts) for file, facts in record["files"].items()},
         )
-    except (OSError, ValueError, KeyError, TypeError, AttributeError) as error:
+    except (InvalidJson, KeyError, TypeError, AttributeError) as error:
         if forgiving:
             return None
         raise BaseDamaged(

@@ -24,6 +24,7 @@ from modelyard.adapters.manifest import (
 from modelyard.adapters.verify import PICKLES
 from modelyard.adapters.versions import CARD_NAME, AdapterVersion
 from modelyard.core.errors import Diagnostic, ModelyardError
+from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.core.layout import is_name
 
 _MOST_FILES = 1000
@@ -115,9 +116,9 @@ def parse_record(data: bytes, adapter: str, number: int, *, where: str) -> Remot
 def parse_mapping(data: bytes, *, where: str) -> dict[str, Any]:
     """Parse a JSON object of the registry. Raises DamagedRegistry when it is none."""
     try:
-        found = json.loads(data)
-    except (ValueError, RecursionError) as error:
-        raise DamagedRegistry("is not JSON", where=where) from error
+        found = parse_json(data)
+    except InvalidJson as error:
+        raise DamagedRegistry(error.message, where=where) from error
     if not isinstance(found, dict):
         raise DamagedRegistry("is not a JSON object", where=where)
     return found

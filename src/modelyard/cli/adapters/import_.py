@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Annotated
+from tempfile import TemporaryDirectory
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelyard.cli.options import DryRun, Json, Offline, Wait
 from modelyard.cli.render import print_json, print_text, print_warning, showing_progress
+from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import check_name, find_project
 from modelyard.results.json_form import result_of
 
@@ -36,6 +38,10 @@ class Imported:
     """Where its tokenizer comes from: `the folder` or the base's name."""
     template_from: str
     """Where its chat template comes from: `the folder` or the base's name."""
+
+
+if TYPE_CHECKING:
+    from modelyard.adapters.import_ import ImportPlan
 
 
 def import_adapter(
@@ -79,6 +85,7 @@ def import_adapter(
     with showing_progress() as progress:
         base = require_base(project, base_model, progress=progress, offline=offline)
     plan = plan_import(path.absolute(), base)
+    _require_usable_tokenizer(plan)
     version = known = version_of_run(project, name, plan.run_key)
     if known is None and not dry_run:
         version = import_adapter(project, name, plan, org=org, wait_s=wait)
@@ -113,3 +120,19 @@ def import_adapter(
             "  it has no evaluation, so promoting it needs a reason: "
             f"models adapters promote {version.name} --force --reason TEXT"
         )
+
+
+def _require_usable_tokenizer(plan: ImportPlan) -> None:
+    """Raise InvalidInput unless questions can be asked with the tokenizer files of the plan."""
+    from modelyard.chatdata.template import ChatTokenizer
+
+    with TemporaryDirectory() as place:
+        for name, path in plan.files.items():
+            Path(place, name).symlink_to(path)
+        try:
+            ChatTokenizer.load(Path(place))
+        except InvalidInput as error:
+            # Named by where it comes from; the links are gone in a moment.
+            name, *line = Path(error.where or "").name.split(":")
+            error.where = ":".join([str(plan.files.get(name, name)), *line])
+            raise

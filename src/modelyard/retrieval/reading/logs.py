@@ -8,13 +8,13 @@ long the log is.
 
 from __future__ import annotations
 
-import json
 import operator
 import re
 from collections.abc import Iterator
 from dataclasses import dataclass, field
 from typing import BinaryIO
 
+from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.reading.splitting import CountTokens, split_words
 from modelyard.secrets.detection import redact_secrets
@@ -189,8 +189,8 @@ def _parse_line(line: str) -> _Message:
 def _from_json(line: str) -> _Message | None:
     """A line that is a JSON object with a message in it."""
     try:
-        row = json.loads(line)
-    except (ValueError, RecursionError):
+        row = parse_json(line)
+    except InvalidJson:
         return None
     if not isinstance(row, dict):
         return None

@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import csv
-import json
 import math
 import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.retrieval.chunk import Chunk
 
 if TYPE_CHECKING:
@@ -150,8 +150,8 @@ def read_json_lines(lines: Sequence[str]) -> list[Chunk]:
         if not line.strip():
             continue
         try:
-            row = json.loads(line)
-        except (ValueError, RecursionError):
+            row = parse_json(line)
+        except InvalidJson:
             continue
         for name, value in _figures(row, "", 0):
             if name.lower() not in _TIMES:
