@@ -9,8 +9,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adapter_samples import BETTER, facts, fill_with
 
+from adapter_samples import BETTER, facts, fill_with
 from modelyard.adapters.import_ import import_adapter, plan_import
 from modelyard.adapters.versions import AdapterVersion, register_version
 from modelyard.core.layout import Project

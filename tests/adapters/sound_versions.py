@@ -9,7 +9,6 @@ from itertools import pairwise
 from pathlib import Path
 
 from adapter_samples import BETTER, facts, fill_with
-
 from modelyard.adapters.manifest import Manifest, list_files
 from modelyard.adapters.pointer import pointer_history
 from modelyard.adapters.versions import (

@@ -4,8 +4,8 @@ from dataclasses import replace
 from typing import Any
 
 import pytest
-from adapter_samples import BETTER
 
+from adapter_samples import BETTER
 from modelyard.adapters.promote import decide_promotion
 from modelyard.records.evaluation import Evaluation, ModelFigures, OldRows, PairedDifference
 

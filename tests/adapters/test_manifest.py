@@ -6,8 +6,8 @@ from dataclasses import fields
 from pathlib import Path
 
 import pytest
-from adapter_samples import facts
 
+from adapter_samples import facts
 from modelyard.adapters.manifest import (
     DamagedVersion,
     FileEntry,

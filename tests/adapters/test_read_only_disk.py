@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adapter_samples import facts, fill_with
 
+from adapter_samples import facts, fill_with
 from modelyard.adapters.gc import pin_version
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.versions import register_version

@@ -8,8 +8,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adapter_samples import BETTER, facts
 
+from adapter_samples import BETTER, facts
 from modelyard.adapters.manifest import DamagedVersion, Manifest, build_manifest
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.training_info import (

@@ -11,8 +11,8 @@ from pathlib import Path
 from typing import Any
 
 import pytest
-from adapter_samples import facts
 
+from adapter_samples import facts
 from modelyard.adapters.manifest import DamagedVersion, Manifest
 from modelyard.adapters.tokenizer import template_hash
 from modelyard.adapters.verify import verify_version

@@ -9,8 +9,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
-from adapter_samples import facts, fill_with
 
+from adapter_samples import facts, fill_with
 from killed import interruptions
 from modelyard.adapters.manifest import DamagedVersion, Manifest, list_files
 from modelyard.adapters.promote import promote_version
@@ -272,7 +272,7 @@ for n in range(3):
     register_version(Project(Path(sys.argv[1])), "demo", fill=fill_with(),
                      provenance=facts(f"run-{int(sys.argv[2]) % 3}-{n}"))
 """
-    environment = {**os.environ, "PYTHONPATH": str(Path(__file__).parent)}
+    environment = {**os.environ, "PYTHONPATH": os.pathsep.join(sys.path)}
     processes = [
         subprocess.Popen(
             [sys.executable, "-c", script, str(bare_project.root), str(index)], env=environment

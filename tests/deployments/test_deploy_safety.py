@@ -156,9 +156,12 @@ def write_pair(place: Project, name: str, said: str) -> None:
 
 
 def deploy_pairs(place: Project, name: str, until: float, record: Path) -> None:
-    """Deploy one pair after the other until that time, and note what went live as which number."""
+    """Deploy one pair after the other until that time, and note what went live as which number.
+
+    At least one, however busy the machine is.
+    """
     done: dict[int, str] = {}
-    while time.monotonic() < until:
+    while not done or time.monotonic() < until:
         said = f"{name} says {len(done)}"
         write_pair(place, name, said)
         found = deploy_config(

@@ -9,7 +9,6 @@ from pathlib import Path
 from typing import Any
 
 from adapter_samples import BETTER, facts
-
 from modelyard.adapters.manifest import Manifest, load_manifest, require_intact
 from modelyard.adapters.registry.pull import pull_version
 from modelyard.adapters.registry.push import Push, push_version
