@@ -88,16 +88,16 @@ def printed_json(monkeypatch: pytest.MonkeyPatch) -> list[str]:
     Gives the functions of the commands that printed.
     """
     printed: list[str] = []
-    json_text = render.json_text
+    to_json = render.to_json
 
-    def checked(result: Any, *, indent: int | None) -> str:
-        text = json_text(result, indent=indent)
+    def checked(result: Any) -> Any:
+        document = to_json(result)
         if function := printing_command():
-            check_printed(function, json.loads(text))
+            check_printed(function, json.loads(json.dumps(document)))
             printed.append(function)
-        return text
+        return document
 
-    monkeypatch.setattr(render, "json_text", checked)
+    monkeypatch.setattr(render, "to_json", checked)
     return printed
 
 

@@ -15,9 +15,6 @@ import pytest
 
 from deploy_samples import edit, live_number, require_agreement, write_deploy_project
 from killed import fork
-from modelyard.cli.deploy_config import deploy_config
-from modelyard.cli.deployments import deployments
-from modelyard.cli.switch_config import switch_config
 from modelyard.core.layout import Project
 from modelyard.core.state import open_state
 
@@ -39,16 +36,6 @@ def models(place: Project, models_here: Models) -> Models:
 @pytest.fixture
 def printed(capsys: pytest.CaptureFixture[str]) -> Callable[[], Any]:
     return lambda: json.loads(capsys.readouterr().out)
-
-
-def documented(command: Callable[..., None], value: Any) -> bool:
-    """Whether every key of a JSON result is named in the command's help."""
-    if isinstance(value, dict):
-        return all(
-            f'"{key}"' in (command.__doc__ or "") and documented(command, item)
-            for key, item in value.items()
-        )
-    return not isinstance(value, list) or all(documented(command, item) for item in value)
 
 
 GPT4 = ("deploy-config", "language_models/gpt4_config.yaml", "--env", "production")
@@ -356,16 +343,14 @@ def test_drift_exits_with_4_and_with_5_where_nothing_is_deployed(
     assert models("deployments", "--drift", "--env", "production") == 5
 
 
-def test_every_json_result_is_documented(
+def test_a_program_reads_what_was_done(
     models: Models, place: Project, printed: Callable[[], Any]
 ) -> None:
     assert models("deploy-config", "--env", "test", "code_analysis", "--json") == 0
     value = printed()
-    assert documented(deploy_config, value)
     assert (value["revision"], value["from_revision"], value["dry_run"]) == (1, 0, False)
     assert models("switch-config", "--profile", "high_accuracy", "--json") == 0
     value = printed()
-    assert documented(switch_config, value)
     assert value["profiles"][0] == {
         "domain": "code_analysis",
         "before": None,
@@ -373,16 +358,13 @@ def test_every_json_result_is_documented(
     }
     assert models("switch-config", "--undo", "--plan", "--json") == 4
     value = printed()
-    assert documented(switch_config, value)
     assert (value["revision"], value["dry_run"], value["changes"]) == (None, True, True)
     assert models("deployments", "--json") == 0
     value = printed()
-    assert documented(deployments, value)
     assert [(item["revision"], item["live"]) for item in value] == [(1, True), (1, True)]
     (place.deployed("development") / "profiles.yaml").write_text("code_analysis: balanced\n")
     assert models("deployments", "--drift", "--json") == 4
     value = printed()
-    assert documented(deployments, value)
     assert value[0]["files"][0]["what"] == "changed"
     assert models(*GPT4, "--json", "--yes") == 0
     printed()

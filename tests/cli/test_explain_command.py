@@ -45,7 +45,7 @@ def explained(
 ) -> list[dict[str, Any]]:
     assert models("config", "explain", *words, "--json") == 0
     facts = json.loads(capsys.readouterr().out)
-    assert set(facts) == {"file", "kind", "name", "environment", "settings"}
+    assert set(facts) == {"file", "kind", "name", "environment", "revision", "settings"}
     settings: list[dict[str, Any]] = facts["settings"]
     return settings
 

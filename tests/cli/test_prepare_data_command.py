@@ -9,7 +9,6 @@ from pathlib import Path
 import pytest
 
 from modelyard.chatdata.dataset import load_dataset
-from modelyard.cli.prepare_data import prepare_data
 from modelyard.core.layout import Project
 
 Models = Callable[..., int]
@@ -61,9 +60,7 @@ def test_json_has_the_documented_shape(
                 stream.write(f"{complaint},again,phones\n")
     assert models("prepare-data", str(tickets), *ASKED, "--json") == 0
     value = json.loads(capsys.readouterr().out)
-    documented = prepare_data.__doc__ or ""
-    assert all(f'"{key}"' in documented for key in value)
-    assert all(f'"{key}"' in documented for key in value["near_duplicates"][0])
+    assert set(value["near_duplicates"][0]) == {"source", "other", "similarity"}
     assert value["train_rows"] + value["evaluation_rows"] == 100
     Path("bad.jsonl").write_text('{"prompt": "a?", "completion": "b"}\n{}\n')
     words = ("prepare-data", "bad.jsonl", "--out", "bad", "--skip-bad-rows", "--json")

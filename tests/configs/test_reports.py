@@ -17,13 +17,14 @@ from modelyard.configs.checking.formats import build_sarif, github_lines, render
 from modelyard.configs.checking.report import (
     CheckReport,
     SecretUse,
-    build_facts,
+    check_result,
     finding_line,
     secret_lines,
     verdict,
 )
 from modelyard.core.errors import Diagnostic, Level
 from modelyard.core.layout import Project
+from modelyard.results.json_form import to_json
 
 FILE = "configs/language_models/gpt4_config.yaml"
 HOSTILE = "a <b> & \"c\" 'd' 100%,\x1b[31m\r\n::error::x]]>\x00\ud83d\ufffe ü"
@@ -103,7 +104,7 @@ def test_a_secret_is_named_once_with_every_place() -> None:
 
 
 def test_facts_are_json_with_the_documented_keys() -> None:
-    facts = json.loads(json.dumps(build_facts(report(finding(), finding(level="warning")))))
+    facts = to_json(check_result(report(finding(), finding(level="warning"))))
     assert set(facts) == {
         *("valid", "strict", "errors", "warnings", "files", "findings", "secrets")
     }
@@ -115,8 +116,8 @@ def test_facts_are_json_with_the_documented_keys() -> None:
 
 def test_warnings_count_when_strict() -> None:
     warned = report(finding(level="warning"))
-    assert build_facts(warned)["valid"] is True
-    assert build_facts(warned, strict=True)["valid"] is False
+    assert check_result(warned).valid is True
+    assert check_result(warned, strict=True).valid is False
 
 
 # GitHub

@@ -10,7 +10,7 @@ import hashlib
 import json
 import os
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -30,6 +30,7 @@ from modelyard.core.files import (
     write_atomic,
 )
 from modelyard.core.wording import counted, visible_text
+from modelyard.results.json_form import published
 from modelyard.settings.cards import write_card
 
 _LISTED = 50
@@ -56,7 +57,7 @@ class FeedbackUse:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PreparedData:
-    """What prepare-data made, or would make; `--json` prints it."""
+    """What prepare-data made, or would make."""
 
     name: str
     """The dataset's name: its folder's."""
@@ -78,10 +79,21 @@ class PreparedData:
     """Evaluation rows whose question is nearly that of a training row."""
     flagged: tuple[SensitiveValue, ...] = ()
     """Secrets and e-mail addresses in the rows that were kept."""
-    bad_rows: tuple[Diagnostic, ...] = ()
+    bad_rows: tuple[Diagnostic, ...] = field(
+        default=(), metadata=published(without=("level", "code", "path"))
+    )
     """Rows left out because they are not valid, and why."""
     feedback: FeedbackUse | None = None
     """The feedback that it is made from; None for files."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PreparedResult:
+    """What prepare-data made, or would make."""
+
+    prepared: PreparedData = field(metadata=published(inline=True))
+    dry_run: bool
+    """Whether nothing was written."""
 
 
 def is_unchanged(

@@ -3,14 +3,20 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
 from modelyard.cli.options import Json, complete_environment
-from modelyard.cli.render import print_json, print_pairs, print_table, print_text, print_title
+from modelyard.cli.render import (
+    print_document,
+    print_json,
+    print_pairs,
+    print_table,
+    print_text,
+    print_title,
+)
 from modelyard.configs.kinds import KINDS
 from modelyard.core.errors import InvalidInput, did_you_mean
 from modelyard.core.given_paths import require_folder_place, write_given_file
@@ -66,19 +72,6 @@ def explain(
     models config explain model_integration.budgets integration --env production
     models config explain generation.temperature code_analysis --env development
     models config explain timeout code_analysis --env production
-
-    \b
-    JSON: {"file": null for a domain, "kind", "name", "environment": name or null,
-           "settings": [{"key", "attribute": its name in the program, with its unit,
-                         "value": as written, "parsed": the number or text that the program gets,
-                         "layer": LAYER, or null, "where": file:line:col or null,
-                         "revision": the one that brought it, or null,
-                         "layers": [{"name": LAYER, "value", "where", "revision"}],
-                         "may_be", "meaning",
-                         "unread": null, or the command to come that will read it}]};
-          LAYER is "default", "base", an environment, "profile NAME", "language model NAME",
-          "integration config", "profile switch", "derived value" for what is worked out of the
-          layers, or "deployed config" when the version that deployed it kept no lines
     """
     from modelyard.configs.reading.catalogue import open_catalogue
     from modelyard.deployments.explain import explain_config
@@ -86,23 +79,11 @@ def explain(
     found = explain_config(open_catalogue([config]), config, environment, key, draft=draft)
     settings = found.settings
     if as_json:
-        print_json(
-            {
-                "file": found.file,
-                "kind": found.kind,
-                "name": found.name,
-                "environment": found.environment,
-                "settings": [_facts(setting) for setting in settings],
-            }
-        )
+        print_json(found)
     elif len(settings) == 1 and settings[0].key == key:
         _print_one(settings[0])
     else:
         _print_group(settings)
-
-
-def _facts(setting: Explanation) -> dict[str, Any]:
-    return {name: value for name, value in asdict(setting).items() if name != "path"}
 
 
 def _print_group(settings: Sequence[Explanation]) -> None:
@@ -229,19 +210,13 @@ def diff(
     models config diff gpt4@development gpt4@production
     models config diff production@3 production@5
     models config diff gpt4 production
-
-    \b
-    JSON: {"before", "after",
-           "configs": [{"config", "change": "added", "changed" or "removed",
-                        "settings": [{"key", "change", "before", "after"}]}],
-           "profiles": [{"key": domain, "change", "before", "after"}]}
     """
     from modelyard.configs.reading.catalogue import open_catalogue
     from modelyard.deployments.diff import diff_configs
 
     found = diff_configs(open_catalogue([before, after]), before, after, environment=environment)
     if as_json:
-        print_json(asdict(found))
+        print_json(found)
         return
     if not found.configs and not found.profiles:
         print_text(f"{found.before} and {found.after} are the same.")
@@ -308,7 +283,7 @@ def schema(
     else:
         from modelyard.configs.schema import build_schema
 
-        print_json(build_schema(KINDS[kind]))
+        print_document(build_schema(KINDS[kind]))
 
 
 def _write_all(kind: str | None, every: bool, to: Path | None) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -12,11 +13,46 @@ from modelyard.cli.options import Environment, Json
 from modelyard.cli.render import print_json, print_lines
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT, KINDS
 from modelyard.core.wording import visible_text
+from modelyard.results.json_form import result_of
 
 if TYPE_CHECKING:
     from modelyard.configs.explain import Explanation
     from modelyard.core.errors import KeyPath
     from modelyard.deployments.explain import ExplainedConfig
+
+
+@dataclass(frozen=True, kw_only=True)
+class SettingOrigin:
+    """Where the value of one setting comes from."""
+
+    key: str
+    """Its dotted key."""
+    layer: str | None
+    """The layer that set it, as in `models config explain`."""
+    where: str | None
+    """The line that set it, as `file:line:col`; null for a default."""
+    revision: int | None
+    """The revision with which the value went live; null for a draft and a default."""
+    unread: str | None
+    """The command to come that will read it; null when one reads it today."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ShownConfig:
+    """A config or a domain, as commands use it."""
+
+    config: str
+    """KIND/NAME, or domain:NAME."""
+    file: str | None
+    """The draft; null for a domain, and for a config that is live without a draft."""
+    environment: str | None
+    """The environment."""
+    revision: int | None
+    """The revision that is live; null for a draft."""
+    settings: Mapping[str, Any]
+    """Every setting that has a value, as written, nested as in a file."""
+    origins: tuple[SettingOrigin, ...]
+    """Where each of them comes from."""
 
 
 def show(
@@ -48,14 +84,6 @@ def show(
     models config show gpt4 --env production --origins
     models config show code_analysis
     models config show domain:code_analysis --env production
-
-    \b
-    JSON: {"config": KIND/NAME or domain:NAME, "file": the draft or null, "environment",
-           "revision": the one that is live, or null for a draft,
-           "settings": {key: value as written, nested},
-           "origins": [{"key", "layer", "where", "revision",
-                        "unread": null, or the command to come that will read it}]};
-          the origins as in `models config explain`
     """
     from modelyard.configs.reading.catalogue import open_catalogue
     from modelyard.deployments.explain import explain_config
@@ -63,29 +91,20 @@ def show(
     chosen = environment or DEFAULT_ENVIRONMENT
     found = explain_config(open_catalogue([config]), config, chosen, draft=draft)
     if as_json:
-        print_json(_facts(found))
+        print_json(_shown(found))
     else:
         print_lines([visible_text("\n".join(_lines(found, origins=origins)))])
 
 
-def _facts(found: ExplainedConfig) -> dict[str, Any]:
-    return {
-        "config": found.label,
-        "file": found.file,
-        "environment": found.environment,
-        "revision": found.revision,
-        "settings": _nested(found),
-        "origins": [
-            {
-                "key": setting.key,
-                "layer": setting.layer,
-                "where": setting.where,
-                "revision": setting.revision,
-                "unread": setting.unread,
-            }
-            for setting in _set(found)
-        ],
-    }
+def _shown(found: ExplainedConfig) -> ShownConfig:
+    return ShownConfig(
+        config=found.label,
+        file=found.file,
+        environment=found.environment,
+        revision=found.revision,
+        settings=_nested(found),
+        origins=tuple(result_of(SettingOrigin, setting) for setting in _set(found)),
+    )
 
 
 def _set(found: ExplainedConfig) -> list[Explanation]:

@@ -76,18 +76,6 @@ def deploy_config(
     models deploy-config --all --env production --plan --plan-file release.json
     models deploy-config --plan-file release.json --yes --reason "release 14"
     models deploy-config --rollback --env production --yes
-
-    \b
-    JSON: {"action": "deploy" or "rollback", "environment", "from_revision": 0 for none,
-           "goes_back_to": number or null, "changes": bool,
-           "configs": [{"config", "change": "added", "changed", "removed" or "unchanged",
-                        "named_by": label or null, "settings": [SETTING]}],
-           "profiles": [{"domain", "before", "after"}],
-           "effects": [{"domain", "settings": [SETTING]}],
-           "revision": the new one or null, "completed": bool, "mended": [path],
-           "dry_run": bool};
-          SETTING is {"key", "change": "added", "changed" or "removed", "before", "after"};
-          a plan file holds these keys up to "effects", and what it is bound to
     """
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
     from modelyard.deployments.deploy import deployment_request

@@ -166,7 +166,6 @@ def _confirm(plan: Plan, options: DeployOptions) -> None:
 
 def _show_plan(project: Project, plan: Plan, options: DeployOptions) -> None:
     from modelyard.deployments.drift import files_to_repair
-    from modelyard.deployments.plan import plan_facts
 
     environment, number = plan.preconditions.environment, plan.preconditions.from_revision
     drifted = () if plan.changes else files_to_repair(project, environment)
@@ -177,9 +176,7 @@ def _show_plan(project: Project, plan: Plan, options: DeployOptions) -> None:
     else:
         ending = [f"Nothing was changed in {environment}{_state_of(environment, number)}."]
     if options.as_json:
-        mended = [file.path for file in drifted]
-        outcome = {"revision": None, "completed": False, "mended": mended, "dry_run": True}
-        print_json({**plan_facts(plan), **outcome})
+        _print_result(plan, repaired=drifted, dry_run=True)
     else:
         print_lines([*_plan_lines(plan), *ending])
     if options.plan_only and options.plan_file:
@@ -211,18 +208,35 @@ def _repair_lines(
 
 
 def _show_done(done: Deployment, options: DeployOptions) -> None:
-    from modelyard.deployments.plan import plan_facts
-
     if options.as_json:
-        outcome = {
-            "revision": done.revision.number if done.revision else None,
-            "completed": done.completed,
-            "mended": [file.path for file in done.repaired],
-            "dry_run": False,
-        }
-        print_json({**plan_facts(done.plan), **outcome})
+        revision = done.revision.number if done.revision else None
+        _print_result(
+            done.plan, revision=revision, completed=done.completed, repaired=done.repaired
+        )
     else:
         print_lines([*_plan_lines(done.plan), *_ending(done)])
+
+
+def _print_result(
+    plan: Plan,
+    *,
+    revision: int | None = None,
+    completed: bool = False,
+    repaired: Iterable[DriftedFile],
+    dry_run: bool = False,
+) -> None:
+    from modelyard.deployments.deploy import DeploymentResult
+    from modelyard.deployments.plan import planned_changes
+
+    print_json(
+        DeploymentResult(
+            plan=planned_changes(plan),
+            revision=revision,
+            completed=completed,
+            repaired=tuple(file.path for file in repaired),
+            dry_run=dry_run,
+        )
+    )
 
 
 def _ending(done: Deployment) -> Iterator[str]:

@@ -5,8 +5,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Sequence
 from contextlib import suppress
-from dataclasses import asdict
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -53,16 +52,6 @@ def deployments(
     \b
     models deployments --env production
     models deployments --drift
-
-    \b
-    JSON: [{"environment", "revision", "live": bool, "action", "created_at", "made_by", "reason",
-            "from_revision": for undo and rollback, "digest", "added": [label],
-            "changed": [label], "removed": [label],
-            "profiles": [{"domain", "before", "after"}]}];
-          the oldest revision of an environment first;
-          with --drift: [{"environment", "revision", "files": [{"path", "what": "changed",
-            "missing", "extra", "unreadable" or "link", "settings": [{"key", "change",
-            "before": as deployed, "after": as the file says}]}]}]
     """
     from modelyard.deployments.history import list_deployments
     from modelyard.deployments.revisions import known_environments
@@ -77,7 +66,7 @@ def deployments(
         return
     past = list_deployments(project, environments)
     if as_json:
-        print_json([_facts(deployment) for deployment in past])
+        print_json(past)
     elif not past:
         print_lines([f"Nothing was deployed yet in {' or '.join(environments)}."])
     else:
@@ -118,25 +107,6 @@ def _summary(past: PastDeployment) -> str:
     return ", ".join(parts)
 
 
-def _facts(past: PastDeployment) -> dict[str, Any]:
-    revision = past.revision
-    return {
-        "environment": revision.environment,
-        "revision": revision.number,
-        "live": past.live,
-        "action": revision.action,
-        "created_at": revision.created_at,
-        "made_by": revision.made_by,
-        "reason": revision.reason,
-        "from_revision": revision.from_revision,
-        "digest": revision.digest,
-        "added": list(past.added),
-        "changed": list(past.changed),
-        "removed": list(past.removed),
-        "profiles": [asdict(change) for change in past.profiles],
-    }
-
-
 def _show_drift(project: Project, environments: Sequence[str], as_json: bool) -> None:
     from modelyard.cli.deploying import setting_lines
     from modelyard.deployments.drift import find_drift
@@ -152,7 +122,7 @@ def _show_drift(project: Project, environments: Sequence[str], as_json: bool) ->
             hint="`models deploy-config --all --env ENV` deploys every config",
         )
     if as_json:
-        print_json([asdict(drift) for drift in found])
+        print_json(found)
     else:
         for drift in found:
             summary = f"{len(drift.files)} not as written" if drift.files else "all as written"

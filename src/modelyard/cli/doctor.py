@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict
 from typing import TYPE_CHECKING
 
 from modelyard.cli.options import Json
@@ -25,45 +24,15 @@ def doctor(as_json: Json = False) -> None:
 
     Works anywhere, in a project or not; changes nothing and uses no network. Ends with the
     command that fixes each missing thing, and exits with 0 whatever it finds.
-
-    \b
-    JSON: {"machine": {"device", "name", "processor", "threads", "memory_bytes",
-                       "memory_free_bytes", "device_memory_bytes", "fp32_gflops",
-                       "bf16_gflops", "precision"},
-           "versions": {package: version or null},
-           "places": [{"name", "path", "size_bytes", "disk_free_bytes"}],
-           "project": path or null,
-           "bases": [{"name", "parameters", "state", "size_bytes"}],
-           "missing": [{"what", "needed_for", "mend"}]}
     """
-    from modelyard.setup.doctor import diagnose
+    from modelyard.setup.doctor import diagnose, doctor_result
 
     with showing_progress() as progress:
         diagnosis = diagnose(progress)
     if as_json:
-        _print_json(diagnosis)
+        print_json(doctor_result(diagnosis))
     else:
         _print(diagnosis)
-
-
-def _print_json(diagnosis: Diagnosis) -> None:
-    print_json(
-        {
-            "machine": {
-                **asdict(diagnosis.machine),
-                "processor": diagnosis.processor,
-                "precision": diagnosis.machine.precision,
-            },
-            "versions": diagnosis.versions,
-            "places": [asdict(place) | {"path": str(place.path)} for place in diagnosis.places],
-            "project": str(diagnosis.project.root) if diagnosis.project else None,
-            "bases": [asdict(base) for base in diagnosis.bases],
-            "missing": [
-                {"what": missing.what, "needed_for": missing.needed_for, "mend": missing.fix}
-                for missing in diagnosis.missing
-            ],
-        }
-    )
 
 
 def _print(diagnosis: Diagnosis) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -10,10 +11,23 @@ from modelyard.cli.options import Environment, Json, Offline, chosen_environment
 from modelyard.cli.render import print_evaluation, print_json, print_title, showing_progress
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
+from modelyard.records.evaluation import Evaluation
 from modelyard.records.modelref import ModelRef
+from modelyard.results.json_form import published
 
 if TYPE_CHECKING:
     from modelyard.adapters.versions import AdapterVersion
+
+
+@dataclass(frozen=True, kw_only=True)
+class EvaluateResult:
+    """An adapter measured against its base."""
+
+    adapter: str
+    """The version, as NAME@VERSION."""
+    dataset: str
+    """The dataset whose evaluation rows were used."""
+    evaluation: Evaluation = field(metadata=published(inline=True))
 
 
 def evaluate(
@@ -86,7 +100,7 @@ def evaluate(
         engine = open_model(local)
         found = evaluate_adapter(engine, rows, progress=progress, answers_limit=answers)
     if as_json:
-        print_json({"adapter": version.name, "dataset": data.name, **found.to_mapping()})
+        print_json(EvaluateResult(adapter=version.name, dataset=data.name, evaluation=found))
         return
     print_title(f"{version.name} against {base.name} on {data.name}")
     print_evaluation(found)

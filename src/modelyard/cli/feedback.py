@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -13,13 +14,55 @@ from modelyard.cli.render import print_json, print_table, print_text, read_stdin
 from modelyard.core.errors import InvalidInput, ProblemsFound
 from modelyard.core.layout import find_project
 from modelyard.core.wording import counted
-from modelyard.settings.fields import settings_mapping
+from modelyard.results.json_form import result_of
 
 if TYPE_CHECKING:
     from modelyard.chatdata.feedback import Feedback, FeedbackAdded, FeedbackRow
 
 _FROM_STDIN = "-"
 _MOST_STDIN = 4_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class FeedbackResult:
+    """Feedback that was recorded, or would be."""
+
+    ids: tuple[int, ...]
+    """The numbers of the new rows, in the order given; empty in a dry run."""
+    added: int
+    """How many rows are new."""
+    repeated: int
+    """How many rows were left out because they were recorded before."""
+    to_learn: int
+    """How many of the new rows `prepare-data --from-feedback` makes training rows of."""
+    dry_run: bool
+    """Whether nothing was recorded."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class ListedFeedback:
+    """A recorded row of feedback."""
+
+    id: int
+    """Its number; later rows have larger ones."""
+    recorded_at: str
+    """When, UTC."""
+    org: str | None
+    """The organisation it belongs to."""
+    adapter: str | None
+    """The adapter that answered, as NAME or NAME@VERSION."""
+    prompt: str
+    """The question."""
+    answer: str
+    """The answer of the model."""
+    rating: Literal["good", "bad"] | None
+    """Whether the answer was good; null when it was not rated."""
+    correction: str | None
+    """The right answer; null when it was not given."""
+    lesson: str | None
+    """The answer that a dataset trains on: the correction, else a good answer, else null."""
+    used_in: str | None
+    """The dataset that took the row; null while none has."""
 
 
 def add_feedback(
@@ -75,9 +118,6 @@ def add_feedback(
     \b
     models feedback add --prompt "Who leads sales?" --answer "Ann." --correction "Bob." --org acme
     models feedback add --file rows.jsonl
-
-    \b
-    JSON: {"ids": [number], "added", "repeated", "to_learn", "dry_run": bool}
     """
     from modelyard.chatdata.feedback import read_feedback, record_feedback
 
@@ -99,7 +139,7 @@ def add_feedback(
     rows = read_feedback(file) if file else [_row_of_options(given)]
     added = record_feedback(project, rows, dry_run=dry_run)
     if as_json:
-        print_json(settings_mapping(added) | {"dry_run": dry_run})
+        print_json(result_of(FeedbackResult, added, dry_run=dry_run))
     else:
         _print(added, dry_run=dry_run)
 
@@ -170,17 +210,12 @@ def list_feedback(
     \b
     models feedback list --unused
     models feedback list --org techcorp --json
-
-    \b
-    JSON: [{"id", "recorded_at", "org", "adapter", "prompt", "answer",
-            "rating": "good", "bad" or null, "correction", "lesson": text or null,
-            "used_in": dataset or null}], null where there is nothing to say
     """
     from modelyard.chatdata.feedback import list_feedback as recorded
 
     rows = recorded(find_project(), org=org, unused=unused)
     if as_json:
-        print_json([settings_mapping(row) | {"lesson": row.training_answer} for row in rows])
+        print_json([result_of(ListedFeedback, row, lesson=row.training_answer) for row in rows])
         return
     if not rows:
         kind = "unused feedback" if unused else "feedback"

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -117,13 +117,6 @@ def fine_tune(
     while the base is not on this machine, since rows cannot be tokenized without it. `--dry-run`
     also checks the experiment, and exits as the command itself would; it names a base that would
     have to be fetched first, and what could not be checked without it.
-
-    \b
-    JSON of --check and --dry-run: {"rows": {"train", "eval"}, "warnings": [text],
-           "base_at_hand": bool, "would_register"}; with the base also {"spec_names", "tokens",
-           "steps", "batches", "choices", "memory_bytes"}; in a dry run also {"would": {"action":
-           "start" | "resume" | "conclude" | "nothing", "after_step", "removes_run": bool,
-           "promotion": reason or null, "writes": [path]}}
     """
     from modelyard.training.spec import load_spec
 
@@ -160,6 +153,7 @@ def fine_tune(
         )
         return
 
+    from modelyard.training.results import finished_run
     from modelyard.training.run import fine_tune as run
 
     with showing_progress() as progress:
@@ -177,7 +171,7 @@ def fine_tune(
             wait_s=wait,
         )
     if as_json:
-        print_json(_result_mapping(result))
+        print_json(finished_run(result))
     else:
         _print_result(project, result)
     if result.promotion is not None and not result.promotion.allowed:
@@ -185,20 +179,6 @@ def fine_tune(
             f"{result.version.name} is registered and not promoted: {result.promotion.reason}",
             hint=f"{project.show(result.experiment / 'report.html')} shows where it fails",
         )
-
-
-def _result_mapping(result: FineTuneResult) -> dict[str, Any]:
-    """What `--json` prints; see docs/cli.md."""
-    evaluation = result.evaluation.to_mapping() if result.evaluation else {}
-    return {
-        "version": result.version.name,
-        "path": str(result.version.path),
-        "experiment": str(result.experiment),
-        "evaluation": {key: value for key, value in evaluation.items() if key != "examples"},
-        "in_use": result.in_use,
-        "promotion": result.promotion.reason if result.promotion else None,
-        "already_done": result.already_done,
-    }
 
 
 def _print_result(project: Project, result: FineTuneResult) -> None:

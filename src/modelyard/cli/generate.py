@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import time
 from contextlib import closing
+from dataclasses import dataclass
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -25,6 +26,26 @@ if TYPE_CHECKING:
     from modelyard.modelrefs.resolving import ResolvedModel
 
 _LONGEST_PROMPT = 1_000_000
+
+
+@dataclass(frozen=True, kw_only=True)
+class ModelAnswer:
+    """What one model answered."""
+
+    model: str
+    """The base, or the version of an adapter."""
+    answer: str
+    """Its answer."""
+
+
+@dataclass(frozen=True, kw_only=True)
+class GenerateResult:
+    """The answers to one prompt."""
+
+    prompt: str
+    """What was asked."""
+    answers: tuple[ModelAnswer, ...]
+    """The answer of each model that was asked."""
 
 
 def generate(
@@ -124,7 +145,8 @@ def generate(
         load_s = 0.0
         with closing(pieces):
             if as_json:
-                answers.append({"model": speaker.name, "answer": "".join(pieces).strip()})
+                text = "".join(pieces).strip()
+                answers.append(ModelAnswer(model=speaker.name, answer=text))
                 continue
             if compare_base:
                 print_title(speaker.name)
@@ -133,7 +155,7 @@ def generate(
     if recorder.problem:
         print_warning(f"not in the records of answers: {recorder.problem}")
     if as_json:
-        print_json({"prompt": question, "answers": answers})
+        print_json(GenerateResult(prompt=question, answers=tuple(answers)))
 
 
 def _read_prompt(prompt: str) -> str:

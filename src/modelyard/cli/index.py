@@ -11,7 +11,6 @@ from modelyard.cli.options import Environment, Json, chosen_environment
 from modelyard.cli.render import flush_results, print_json, print_note, print_table
 from modelyard.core.errors import GateBreached, InvalidInput, NoData
 from modelyard.core.layout import find_project
-from modelyard.retrieval.chunk import to_output
 from modelyard.settings.units import DURATION
 
 if TYPE_CHECKING:
@@ -52,16 +51,10 @@ def index_status(
     \b
     models index status
     models index status --domain documentation --max-age "24 hours"
-
-    \b
-    JSON: {"domains": [{"domain", "state": "current", "stale", "outdated", "missing" or
-           "unreadable", "reason", "encoder", "files", "passages", "size_bytes", "updated_at",
-           "stale_s", "new": [path], "changed": [path], "gone": [path], "path": the file,
-           "environments": [those that share it]}]}
     """
     from modelyard.retrieval.indexes import choose_indexes, load_indexes, update_command
     from modelyard.retrieval.sharing import load_index_use
-    from modelyard.retrieval.status import read_status
+    from modelyard.retrieval.status import IndexStatuses, read_status
 
     max_age_s = _seconds(max_age)
     project = find_project()
@@ -74,7 +67,7 @@ def index_status(
         read_status(project, status, environments=use.environments_of(status)) for status in chosen
     ]
     if as_json:
-        print_json({"domains": [to_output(status) for status in found]})
+        print_json(IndexStatuses(indexes=tuple(found)))
     else:
         print_table(
             (

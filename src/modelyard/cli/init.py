@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import shlex
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated
 
@@ -12,6 +13,21 @@ from modelyard.cli.options import DryRun, Json
 from modelyard.cli.render import print_json, print_text, print_title
 from modelyard.core.errors import InvalidInput
 from modelyard.core.wording import counted
+from modelyard.results.json_form import result_of
+
+
+@dataclass(frozen=True, kw_only=True)
+class InitResult:
+    """A new project, or what would be written of it."""
+
+    project: Path
+    """Its folder."""
+    dry_run: bool
+    """Whether nothing was written."""
+    written: tuple[str, ...]
+    """The files that were written, from the project's root; in a dry run those that would be."""
+    kept: tuple[str, ...]
+    """The files that existed before, and stay as they are."""
 
 
 def init(
@@ -29,10 +45,6 @@ def init(
     \b
     models init my-project
     models init . --dry-run
-
-    \b
-    JSON: {"project": path, "dry_run": bool,
-           "written": [path in the project], "kept": [path in the project]}
     """
     from modelyard.setup.init import init_project
 
@@ -40,14 +52,8 @@ def init(
         raise InvalidInput("the folder's name is empty", hint="the current folder is `.`")
     outcome = init_project(Path(folder), dry_run=dry_run)
     if as_json:
-        print_json(
-            {
-                "project": str(outcome.project.root),
-                "dry_run": dry_run,
-                "written": list(outcome.written),
-                "kept": list(outcome.kept),
-            }
-        )
+        result = result_of(InitResult, outcome, project=outcome.project.root, dry_run=dry_run)
+        print_json(result)
         return
     if not outcome.written:
         print_text(

@@ -29,17 +29,13 @@ Json = Annotated[bool, typer.Option("--json", help="Print the result as JSON on 
 
 def add_schema_option(command: TyperCommand, function: str) -> None:
     """Give a command that has `--json` the option to print the schema of it."""
-    from modelyard.cli.results import RESULTS
-
-    if function not in RESULTS:
-        return
 
     def print_schema(context: typer.Context, _: object, asked: bool) -> None:
         if asked:
-            from modelyard.cli.render import print_json
             from modelyard.cli.results import command_schema
+            from modelyard.settings.json_schema import render_schema
 
-            print_json(command_schema(function, context.command_path))
+            typer.echo(render_schema(command_schema(function, context.command_path)), nl=False)
             raise typer.Exit
 
     for place, option in enumerate(command.params):

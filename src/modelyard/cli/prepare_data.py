@@ -142,18 +142,10 @@ def prepare_data(
     models prepare-data conversations.jsonl --out support
     models prepare-data tickets.csv --prompt '{subject}\\n{body}' --label team --out tickets
     models prepare-data --from-feedback --org techcorp --out datasets/corrections
-
-    \b
-    JSON: {"name", "folder", "unchanged": bool, "dry_run": bool, "train_rows", "evaluation_rows",
-           "fingerprint", "removed_duplicates", "dropped_sensitive",
-           "near_duplicates": [{"source", "other", "similarity"}],
-           "flagged": [{"kind", "source", "message": int or null, "key": text or null}],
-           "bad_rows": [{"message", "where", "hint"}],
-           "feedback": {"rows", "new_rows", "first_id", "last_id"} or null}
     """
     from modelyard.chatdata.prepare import PrepareRequest
     from modelyard.chatdata.prepare import prepare_data as prepare
-    from modelyard.settings.fields import settings_mapping
+    from modelyard.chatdata.prepared_folder import PreparedResult
 
     request = PrepareRequest(
         sources=tuple(sources or ()),
@@ -170,16 +162,7 @@ def prepare_data(
     with showing_progress() as progress:
         result = prepare(find_project(), request, progress=progress, dry_run=dry_run, wait_s=wait_s)
     if as_json:
-        print_json(
-            {
-                **settings_mapping(result),
-                "bad_rows": [
-                    {"message": row.message, "where": row.where, "hint": row.hint}
-                    for row in result.bad_rows
-                ],
-                "dry_run": dry_run,
-            }
-        )
+        print_json(PreparedResult(prepared=result, dry_run=dry_run))
     else:
         _print_result(result, dry_run=dry_run)
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import asdict
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelyard.cli.render import (
     print_json,
@@ -40,7 +40,12 @@ def preview_run(
     """`--check` and `--dry-run`: examine everything; fetch and write nothing."""
     from modelyard.adapters.versions import highest_number
     from modelyard.training.continuing import pin_models
-    from modelyard.training.preview import NEEDS_BASE, find_inputs, look_ahead
+    from modelyard.training.preview import (
+        NEEDS_BASE,
+        find_inputs,
+        look_ahead,
+    )
+    from modelyard.training.results import build_preview_result
 
     spec = pin_models(project, spec)
     with showing_progress() as progress:
@@ -57,7 +62,7 @@ def preview_run(
             progress.warn(warning)
     number = preview.number if preview else highest_number(project, spec.adapter) + 1
     if as_json:
-        print_json(_preview_mapping(project, spec, found, preflight, preview, number))
+        print_json(build_preview_result(project, spec, found, preflight, preview, number))
     else:
         _print_findings(
             project, spec, found, preflight, preview, number, show=show, offline=offline
@@ -98,33 +103,6 @@ def _preflight(
 
 def _download_size(card: BaseCard) -> str:
     return f" (about {megabytes(card.download_bytes)})" if card.download_bytes else ""
-
-
-def _preview_mapping(
-    project: Project,
-    spec: FineTuneSpec,
-    found: FoundInputs,
-    preflight: Preflight | None,
-    preview: Preview | None,
-    number: int,
-) -> dict[str, Any]:
-    """What `--check --json` and `--dry-run --json` print."""
-    rows = {"train": len(found.dataset.train), "eval": len(found.dataset.evaluation)}
-    figures = preflight.mapping() if preflight else {"rows": rows, "warnings": list(found.warnings)}
-    mapping = {
-        **figures,
-        "base_at_hand": found.run_inputs is not None,
-        "would_register": f"{spec.adapter}@{number}",
-    }
-    if preview is not None:
-        mapping["would"] = {
-            "action": preview.action,
-            "after_step": preview.after_step,
-            "removes_run": preview.removes_run,
-            "promotion": preview.promotion.reason if preview.promotion else None,
-            "writes": [project.show(path) for path in preview.writes],
-        }
-    return mapping
 
 
 def _print_findings(

@@ -22,6 +22,7 @@ from modelyard.core.wording import visible_line, visible_text
 from modelyard.results.json_form import to_json
 
 if TYPE_CHECKING:
+    from _typeshed import DataclassInstance
     from rich.console import Console
     from rich.table import Table
     from rich.text import Text
@@ -97,20 +98,21 @@ def flush_results() -> None:
         sys.stdout.flush()
 
 
-def print_json(result: Any, *, indent: int | None = 2) -> None:
+def print_json(
+    result: DataclassInstance | Sequence[DataclassInstance], *, indent: int | None = 2
+) -> None:
     """A result as one JSON document on stdout; without an indent on one line."""
-    text = json_text(result, indent=indent)
-    with writing_results():
-        sys.stdout.write(f"{text}\n")
+    print_document(to_json(result), indent=indent)
 
 
-def json_text(result: Any, *, indent: int | None) -> str:
-    """A result as JSON that stdout can hold and a terminal does not obey."""
+def print_document(document: Any, *, indent: int | None = 2) -> None:
+    """A JSON document on stdout that is no result of ours: a schema, or another program's form."""
     import json
 
-    text = json.dumps(to_json(result), indent=indent, ensure_ascii=not _is_unicode())
-    # json.dumps leaves these as they are: terminals obey some, and lone surrogates fail.
-    return _C1_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text)
+    text = json.dumps(document, indent=indent, ensure_ascii=not _is_unicode())
+    with writing_results():
+        # json.dumps leaves these as they are: terminals obey some, and lone surrogates fail.
+        sys.stdout.write(_C1_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
 
 
 def _print(*objects: Any, **options: Any) -> None:

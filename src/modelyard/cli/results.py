@@ -57,6 +57,33 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "adapters.diff:diff": (_one("adapters.diff:VersionDiff"),),
     "adapters.import_:import_adapter": (_one("cli.adapters.import_:Imported"),),
     "adapters.export:export": (_one("cli.adapters.export:ExportResult"),),
+    "doctor:doctor": (_one("setup.doctor:DoctorResult"),),
+    "init:init": (_one("cli.init:InitResult"),),
+    "prepare_data:prepare_data": (_one("chatdata.prepared_folder:PreparedResult"),),
+    "evaluate:evaluate": (_one("cli.evaluate:EvaluateResult"),),
+    "generate:generate": (_one("cli.generate:GenerateResult"),),
+    "feedback:add_feedback": (_one("cli.feedback:FeedbackResult"),),
+    "feedback:list_feedback": (_list("cli.feedback:ListedFeedback"),),
+    "validate_config:validate_config": (_one("configs.checking.report:CheckResult"),),
+    "deploy_config:deploy_config": (_one("deployments.deploy:DeploymentResult"),),
+    "switch_config:switch_config": (_one("deployments.deploy:DeploymentResult"),),
+    "deployments:deployments": (
+        _list("deployments.history:PastDeployment", "without --drift"),
+        _list("deployments.drift:Drift", "with --drift"),
+    ),
+    "fine_tune:fine_tune": (
+        _one("training.results:FinishedRun"),
+        _one("training.results:PreviewResult", "with --check or --dry-run"),
+    ),
+    "search:search": (
+        _one("retrieval.results:SearchResults"),
+        _one("retrieval.evaluate:SearchEvaluations", "with --eval"),
+    ),
+    "index:index_status": (_one("retrieval.status:IndexStatuses"),),
+    "update_embeddings:update_embeddings": (_one("retrieval.updating.job:IndexUpdates"),),
+    "config_show:show": (_one("cli.config_show:ShownConfig"),),
+    "config:explain": (_one("deployments.explain:ExplainedConfig"),),
+    "config:diff": (_one("deployments.diff:ConfigsDiff"),),
 }
 
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
@@ -22,7 +22,6 @@ from modelyard.cli.render import (
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
 from modelyard.core.wording import visible_line, visible_text
-from modelyard.retrieval.chunk import to_output
 
 if TYPE_CHECKING:
     from modelyard.retrieval.evaluate import SearchEvaluation
@@ -108,16 +107,6 @@ def search(
     In documentation, code, logs and metrics: whatever configs/embedding_models/ declares. Indexes
     are made by `models update-embeddings`. docs/search.md explains the ranking. A result whose file
     has changed or gone since then says so.
-
-    With --json: {query: {text, terms, phrases, names}, results: [{domain, path, first_line,
-    last_line, kind, title, text, facts, snippet: {text, first_line, marks}, scores: {dense, words,
-    ideal, dense_weight, fused, boosts, reranked, final}, state, also, related: [{domain, path,
-    first_line, last_line, title, why}]}], asked: [{domain, passages, snapshot, dense_weight,
-    because, allowed}], reranker, notes}, where reranker and reranked are null without a
-    cross-encoder, and state is same, changed or gone: what became of the file. With --eval and
-    --json: {sets: [{name, encoder, queries, passages, dense_weight, answers, unknown: [ANSWER],
-    measures: {MEASURE: {dense, words, fused, gain}}}]}, each with value, low and high, where gain
-    is fused less the better of the two sides. unknown lists answers that name no indexed file.
     """
 
     if evaluate is not None:
@@ -146,15 +135,7 @@ def search(
         progress=LogProgress(),
     )
     if as_json:
-        print_json(
-            {
-                "query": to_output(found.query),
-                "results": [_result_json(result) for result in found.results],
-                "asked": [to_output(index) for index in found.asked],
-                "reranker": found.reranker,
-                "notes": list(found.notes),
-            }
-        )
+        print_json(found)
     else:
         _print_results(found, explain)
 
@@ -251,25 +232,6 @@ def _explained(result: Result) -> Iterator[str]:
         yield f"logistic(reranked {scores.reranked:.2f}){boosts} = {scores.final:.3f}"
 
 
-def _result_json(result: Result) -> dict[str, Any]:
-    chunk = result.chunk
-    return {
-        "domain": result.index,
-        "path": chunk.path,
-        "first_line": chunk.first_line,
-        "last_line": chunk.last_line,
-        "kind": chunk.kind,
-        "title": chunk.title,
-        "text": chunk.text,
-        "facts": dict(chunk.facts),
-        "snippet": to_output(result.snippet),
-        "scores": to_output(result.scores),
-        "state": result.state,
-        "also": list(result.also),
-        "related": [to_output(link) for link in result.related],
-    }
-
-
 def _evaluate(
     source: Path,
     qrels: Path | None,
@@ -278,7 +240,7 @@ def _evaluate(
     as_json: bool,
     environment: str | None,
 ) -> None:
-    from modelyard.retrieval.evaluate import evaluate_search
+    from modelyard.retrieval.evaluate import SearchEvaluations, evaluate_search
 
     project = find_project()
     with showing_progress() as progress:
@@ -292,7 +254,7 @@ def _evaluate(
             progress=progress,
         )
     if as_json:
-        print_json({"sets": [to_output(evaluation) for evaluation in evaluations]})
+        print_json(SearchEvaluations(sets=tuple(evaluations)))
         return
     for evaluation in evaluations:
         _print_evaluation(evaluation)

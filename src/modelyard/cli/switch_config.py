@@ -59,18 +59,6 @@ def switch_config(
     models switch-config --profile high_accuracy --domain code_analysis
     models switch-config --profile fast_response --env production --yes
     models switch-config --undo
-
-    \b
-    JSON: {"action": "switch" or "undo", "environment", "from_revision": 0 for none,
-           "goes_back_to": number or null, "changes": bool,
-           "configs": [{"config", "change": "added", "changed", "removed" or "unchanged",
-                        "named_by": label or null, "settings": [SETTING]}],
-           "profiles": [{"domain", "before": profile or null, "after": profile or null}],
-           "effects": [{"domain", "settings": [SETTING]}],
-           "revision": the new one or null, "completed": bool, "mended": [path],
-           "dry_run": bool};
-          SETTING is {"key", "change": "added", "changed" or "removed", "before", "after"};
-          a null profile means the domain's own
     """
     from modelyard.deployments.deploy import switch_request
     from modelyard.deployments.plan import Request

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Any
 
@@ -83,18 +82,13 @@ def update_embeddings(
     models update-embeddings --dry-run
     models update-embeddings --watch
 
-    \b
-    JSON: {"dry_run": bool, "domains": [{"domain", "unchanged": bool, "built": why or null,
-           "files": {"added", "changed", "moved", "removed", "reused"}, "passages": the same,
-           "embedded", "from_cache", "taken_over": the file that it began as a copy of, or null,
-           "skipped": {reason: [path]}, "unknown": why a dry run could not count chunks, or null,
-           "took_s"}], "removed": [path]}
-    With --watch: one such document for each update that changed something, one a line.
+    With --watch, --json prints one document for each update that changed something, one a line.
     """
     from modelyard.encoders import Encoders
     from modelyard.retrieval.indexes import choose_indexes, load_indexes
     from modelyard.retrieval.sharing import remove_unneeded
     from modelyard.retrieval.update import update_index
+    from modelyard.retrieval.updating.job import list_updates
 
     if every and index:
         raise InvalidInput("--all and --domain do not go together")
@@ -135,7 +129,7 @@ def update_embeddings(
             )
         ]
     if as_json:
-        print_json(_facts(updates, removed, dry_run=dry_run))
+        print_json(list_updates(updates, removed=removed, dry_run=dry_run))
         return
     for update in updates:
         print_lines([_sentence(update)])
@@ -154,6 +148,7 @@ def _watch(
     wait: float,
     as_json: bool,
 ) -> None:
+    from modelyard.retrieval.updating.job import list_updates
     from modelyard.retrieval.watch import keep_up_to_date
 
     progress.stage(
@@ -161,8 +156,10 @@ def _watch(
     )
     for done in keep_up_to_date(project, indexes, encoders, wait_s=wait, progress=progress):
         if not done.unchanged:
-            facts = _facts([done], [], dry_run=False)
-            print_lines([json.dumps(facts) if as_json else _sentence(done)])
+            if as_json:
+                print_json(list_updates([done]), indent=None)
+            else:
+                print_lines([_sentence(done)])
             flush_results()
 
 
@@ -200,17 +197,3 @@ def _changes(counts: Any, noun: str) -> str:
 def _some(paths: Sequence[str]) -> str:
     more = len(paths) - _SHOWN_SKIPPED
     return ", ".join(paths[:_SHOWN_SKIPPED]) + (f" and {more:,} more" if more > 0 else "")
-
-
-def _facts(
-    updates: Sequence[IndexUpdate], removed: Sequence[str], *, dry_run: bool
-) -> dict[str, Any]:
-    from modelyard.retrieval.chunk import to_output
-
-    indexes = []
-    for update in updates:
-        facts = to_output(update)
-        del facts["dry_run"]
-        facts["took_s"] = round(update.took_s, 3)
-        indexes.append({"domain": update.index, "unchanged": update.unchanged, **facts})
-    return {"dry_run": dry_run, "domains": indexes, "removed": list(removed)}

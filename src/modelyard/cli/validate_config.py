@@ -7,10 +7,11 @@ from typing import Annotated, Literal
 
 import typer
 
-from modelyard.cli.options import complete_environment
+from modelyard.cli.options import Json, complete_environment
 from modelyard.cli.render import (
     excerpt_width,
     flush_results,
+    print_document,
     print_finding,
     print_json,
     print_lines,
@@ -19,12 +20,12 @@ from modelyard.cli.render import (
 )
 from modelyard.configs.checking.report import (
     CheckReport,
-    build_facts,
+    check_result,
     finding_line,
     secret_lines,
     verdict,
 )
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
 
 Format = Literal["text", "json", "sarif", "junit", "github"]
@@ -56,6 +57,7 @@ def validate_config(
             "--strict", help="Warnings count as errors, and the published schema is asked as well."
         ),
     ] = False,
+    as_json: Json = False,
 ) -> None:
     """Find every error in configs, each with its line.
 
@@ -74,16 +76,15 @@ def validate_config(
     models validate-config configs/ --format sarif > configs.sarif
 
     \b
-    json:   {"valid": bool, "strict": bool (then warnings make it invalid), "errors": count,
-             "warnings": count, "files": [path],
-             "findings": [{"file", "line", "column", "level": "error" or "warning", "rule",
-                           "message", "hint"}],
-             "secrets": [{"reference", "where", "available": bool}]}
+    json:   the findings for a program; `--json` is the same
     sarif:  SARIF 2.1.0, for code hosts and editors
     junit:  JUnit XML, a test for each file
     github: workflow commands, which GitHub shows beside the lines of a pull request
     """
     from modelyard.configs.checking.check import check_named
+
+    if as_json and output not in ("text", "json"):
+        raise InvalidInput(f"--json and --format {output} do not go together")
 
     report = check_named(
         words or [],
@@ -91,7 +92,7 @@ def validate_config(
         strict=strict,
         find_live=_find_live,
     )
-    _print(report, output, strict)
+    _print(report, "json" if as_json else output, strict)
     if not report.in_project:
         print_note("no project is around these files, so they can only name each other")
     print_note(verdict(report))
@@ -113,11 +114,11 @@ def _find_live(project: Project) -> list[str]:
 
 def _print(report: CheckReport, output: Format, strict: bool) -> None:
     if output == "json":
-        print_json(build_facts(report, strict=strict))
+        print_json(check_result(report, strict=strict))
     elif output == "sarif":
         from modelyard.configs.checking.formats import build_sarif
 
-        print_json(build_sarif(report))
+        print_document(build_sarif(report))
     elif output == "junit":
         from modelyard.configs.checking.formats import render_junit
 

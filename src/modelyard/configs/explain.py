@@ -33,7 +33,9 @@ class Layer:
     """One place that says what a setting is."""
 
     name: str
-    """`default`, `base`, or an environment."""
+    """`default`, `base`, an environment, `profile NAME`, `language model NAME`,
+    `integration config`, `profile switch`, `derived value` for what is worked out of the layers,
+    or `deployed config` when the version that deployed it kept no lines."""
     value: Any
     """What it says, as written."""
     where: str | None

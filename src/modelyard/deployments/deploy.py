@@ -7,13 +7,20 @@ Each function plans under the environment's lock, so that what it does is what i
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, check_name
 from modelyard.deployments.drift import DriftedFile, repair_files
-from modelyard.deployments.plan import Plan, PlanPreconditions, Request, build_plan, require_current
+from modelyard.deployments.plan import (
+    Plan,
+    PlannedChanges,
+    PlanPreconditions,
+    Request,
+    build_plan,
+    require_current,
+)
 from modelyard.deployments.propose import find_configs, plan_of_revision, propose
 from modelyard.deployments.revisions import (
     HeldEnvironment,
@@ -23,6 +30,7 @@ from modelyard.deployments.revisions import (
 )
 from modelyard.deployments.running import running_snapshot
 from modelyard.deployments.snapshot import Snapshot, snapshot_digest
+from modelyard.results.json_form import published
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -37,6 +45,21 @@ class Deployment:
     """Whether an interrupted process had already done it, except for settling its row."""
     repaired: tuple[DriftedFile, ...] = ()
     """Files that were changed by hand: written again, or removed when no deployment wrote them."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DeploymentResult:
+    """What a request changed, or would change."""
+
+    plan: PlannedChanges = field(metadata=published(inline=True))
+    revision: int | None
+    """The number of the new revision; null when there is none."""
+    completed: bool
+    """Whether an interrupted process had already done it."""
+    repaired: tuple[str, ...] = field(metadata=published("mended"))
+    """The files that were changed by hand, and are written again or removed."""
+    dry_run: bool
+    """Whether nothing was changed."""
 
 
 def deployment_request(

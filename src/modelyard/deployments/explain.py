@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 from modelyard.configs.explain import Explanation, explain
 from modelyard.configs.kinds import KINDS
@@ -11,6 +11,7 @@ from modelyard.core.errors import InvalidInput
 from modelyard.deployments.domain_settings import explain_domain, explain_specialised
 from modelyard.deployments.origins import open_running
 from modelyard.deployments.snapshot import split_label
+from modelyard.results.json_form import published
 
 DOMAIN = "domain:"
 """Begins the name of a domain where the name of a config can stand."""
@@ -30,7 +31,7 @@ class ExplainedConfig:
     """The environment; None for a draft without the overlay of one."""
     revision: int | None
     """The revision that is live there; None for a draft."""
-    settings: tuple[Explanation, ...]
+    settings: tuple[Explanation, ...] = field(metadata=published(without=("path",)))
     """The settings asked for."""
 
     @property

@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 
 from modelyard.core.layout import Project
 from modelyard.deployments.plan import ProfileChange, profile_changes
 from modelyard.deployments.revisions import Revision, list_revisions
+from modelyard.results.json_form import published
 from modelyard.secrets.detection import mask_secrets
 
 
@@ -15,7 +16,9 @@ from modelyard.secrets.detection import mask_secrets
 class PastDeployment:
     """One revision, and what it changed."""
 
-    revision: Revision
+    revision: Revision = field(
+        metadata=published(inline=True, without=("configs", "profiles", "files", "origins"))
+    )
     """The revision."""
     live: bool
     """Whether it is live."""

@@ -21,6 +21,7 @@ from modelyard.core.json_reading import InvalidJson, read_json_object
 from modelyard.deployments.effective import build_effective, compare_effective, live_domains
 from modelyard.deployments.revisions import Action
 from modelyard.deployments.snapshot import Snapshot, sha256_text
+from modelyard.results.json_form import result_of, to_json
 
 _FORMAT = 1
 """Version of the plan file format."""
@@ -201,19 +202,39 @@ def _removed_domains(before: Snapshot, after: Snapshot) -> tuple[str, ...]:
         return ()  # the live configs are not valid for this version
 
 
-def plan_facts(plan: Plan) -> dict[str, Any]:
-    """A plan as JSON holds it."""
-    preconditions = plan.preconditions
-    return {
-        "action": preconditions.request.action,
-        "environment": preconditions.environment,
-        "from_revision": preconditions.from_revision,
-        "goes_back_to": preconditions.goes_back_to,
-        "changes": plan.changes,
-        "configs": [asdict(config) for config in plan.configs],
-        "profiles": [asdict(profile) for profile in plan.profiles],
-        "effects": [asdict(effect) for effect in plan.effects],
-    }
+@dataclass(frozen=True, slots=True, kw_only=True)
+class PlannedChanges:
+    """What a plan changes, for people and programs; a plan file begins with it."""
+
+    action: Action
+    """What was asked for."""
+    environment: str
+    """The environment that changes."""
+    from_revision: int
+    """The revision that is live; 0 when nothing is."""
+    goes_back_to: int | None
+    """undo, rollback: the revision that they go back to."""
+    changes: bool
+    """Whether there is anything to do."""
+    configs: tuple[ConfigChange, ...]
+    """The change of each config that changes or was asked for."""
+    profiles: tuple[ProfileChange, ...]
+    """Every changed choice of a profile."""
+    effects: tuple[DomainEffect, ...]
+    """The changed effective settings of each domain that is live afterwards."""
+
+
+def planned_changes(plan: Plan) -> PlannedChanges:
+    """What a plan changes, without what it is bound to."""
+    return result_of(
+        PlannedChanges,
+        plan,
+        action=plan.preconditions.request.action,
+        environment=plan.preconditions.environment,
+        from_revision=plan.preconditions.from_revision,
+        goes_back_to=plan.preconditions.goes_back_to,
+        changes=plan.changes,
+    )
 
 
 def write_plan(path: Path, plan: Plan) -> None:
@@ -221,7 +242,11 @@ def write_plan(path: Path, plan: Plan) -> None:
 
     Raises InvalidInput where something other than a regular file stands at `path`.
     """
-    content = {"format": _FORMAT, **plan_facts(plan), "bound_to": asdict(plan.preconditions)}
+    content = {
+        "format": _FORMAT,
+        **to_json(planned_changes(plan)),
+        "bound_to": asdict(plan.preconditions),
+    }
     write_given_file(path, json_text({**content, "digest": _digest(content)}))
 
 

@@ -38,6 +38,7 @@ from modelyard.deployments.snapshot import (
     snapshot_facts,
     split_label,
 )
+from modelyard.results.json_form import published
 from modelyard.settings.yaml_files import render_yaml
 
 Action = Literal["deploy", "switch", "undo", "rollback"]
@@ -49,7 +50,7 @@ class Revision:
 
     environment: str
     """The environment."""
-    number: int
+    number: int = field(metadata=published("revision"))
     """Its number: 1, 2, 3 ... in the order in which they went live."""
     action: Action
     """The command that made it."""

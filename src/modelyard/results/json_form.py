@@ -30,7 +30,7 @@ class JsonMark:
     if_known: bool = False
     """Whether it is left out where it is None."""
     inline: bool = False
-    """Whether the keys of its value stand in the place of the field."""
+    """Whether the keys of its value stand in the place of the field; none where it is None."""
     without: tuple[str, ...] = ()
     """Keys of its value that are left out."""
 
@@ -76,7 +76,7 @@ def to_json(value: Any) -> Any:
 def _items(value: Any) -> Iterator[tuple[str, Any]]:
     for field in dataclasses.fields(value):
         mark, held = json_mark(field), getattr(value, field.name)
-        if held is None and mark.if_known:
+        if held is None and (mark.if_known or mark.inline):
             continue
         shown = _without(to_json(held), mark.without)
         if mark.inline:

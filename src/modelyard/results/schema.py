@@ -7,6 +7,7 @@ there are no others.
 from __future__ import annotations
 
 import dataclasses
+import re
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from functools import lru_cache, partial
@@ -17,6 +18,8 @@ from modelyard.results.json_form import json_mark
 from modelyard.settings.fields import field_docs
 from modelyard.settings.json_schema import DRAFT, Schema, annotated, value_schema
 from modelyard.settings.marks import members_of, unwrap
+
+_NONE = re.compile(r"\bNone\b")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -47,12 +50,15 @@ def _keys(result: type) -> Iterator[ResultKey]:
     for field in dataclasses.fields(result):
         mark, hint = json_mark(field), hints[field.name]
         if mark.inline:
-            yield from (key for key in result_keys(hint) if key.key not in mark.without)
+            (inner,), optional = classes_within(hint)[0], members_of(hint)[1]
+            for key in result_keys(inner):
+                if key.key not in mark.without:
+                    yield dataclasses.replace(key, always=key.always and not optional)
             continue
         yield ResultKey(
             key=mark.key or field.name,
             hint=hint,
-            meaning=docs[field.name],
+            meaning=_NONE.sub("null", docs[field.name]),
             always=not mark.if_known,
             without=mark.without,
         )

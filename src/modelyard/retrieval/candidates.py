@@ -14,6 +14,7 @@ import numpy as np
 
 from modelyard.configs.kinds.embedding_models import IndexSettings
 from modelyard.core.globs import glob_pattern
+from modelyard.results.json_form import published
 from modelyard.retrieval.filters import filter_chunks
 from modelyard.retrieval.index_snapshot import ChunkSource, IndexSnapshot
 from modelyard.retrieval.indexes import SearchIndex
@@ -39,8 +40,8 @@ class Scores:
 
     dense: float
     """Cosine of query and chunk, after feedback."""
-    lexical: float
-    """BM25."""
+    lexical: float = field(metadata=published("words"))
+    """BM25, the lexical score."""
     ideal: float
     """BM25 of an ideal chunk; the lexical score counts as its share of it."""
     dense_weight: float
@@ -59,10 +60,10 @@ class Scores:
 class SearchedIndex:
     """How one index was searched."""
 
-    index: str
+    index: str = field(metadata=published("domain"))
     """GROUP/NAME."""
-    chunks: int
-    """How many it has."""
+    chunks: int = field(metadata=published("passages"))
+    """How many chunks it has."""
     snapshot: str
     """The version of the index that was read."""
     dense_weight: float

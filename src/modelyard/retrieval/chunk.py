@@ -4,17 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field
-from typing import TYPE_CHECKING, Any
-
-if TYPE_CHECKING:
-    from _typeshed import DataclassInstance
-
-_OUTPUT_NAMES = {"chunks": "passages", "index": "domain", "lexical": "words"}
-"""Names in the code -> older names that `--json` keeps printing, since programs read them.
-
-An index file keeps them too: its table `passages` holds the chunks (SCHEMA in index_file.py).
-"""
+from dataclasses import dataclass, field
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,11 +33,3 @@ class Chunk:
     def digest(self) -> str:
         """SHA-256 of what is embedded: equal chunks are embedded once, wherever they stand."""
         return hashlib.sha256(self.embedded.encode()).hexdigest()
-
-
-def to_output(result: DataclassInstance) -> dict[str, Any]:
-    """A search or update result as `--json` prints it."""
-    return asdict(
-        result,
-        dict_factory=lambda pairs: {_OUTPUT_NAMES.get(name, name): value for name, value in pairs},
-    )

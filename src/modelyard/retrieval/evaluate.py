@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
@@ -21,6 +21,7 @@ from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
 from modelyard.encoders import Encoders, TextEncoder
+from modelyard.results.json_form import published
 from modelyard.retrieval.evaluation_set import (
     EvaluationSet,
     corpus_index,
@@ -77,7 +78,7 @@ class MeasuredScores:
 
     dense: Estimate
     """By vectors alone."""
-    lexical: Estimate
+    lexical: Estimate = field(metadata=published("words"))
     """By BM25 alone."""
     fused: Estimate
     """By both, as `models search` ranks."""
@@ -95,8 +96,8 @@ class SearchEvaluation:
     """The model that made the vectors, as the config names it."""
     queries: int
     """How many were evaluated."""
-    chunks: int
-    """How many were searched."""
+    chunks: int = field(metadata=published("passages"))
+    """How many chunks were searched."""
     dense_weight: float
     """The share of the dense score in the mix."""
     answers: int
@@ -105,6 +106,14 @@ class SearchEvaluation:
     """Those of them that do not exist, and so cannot be found."""
     measures: Mapping[str, MeasuredScores]
     """By name: nDCG@10, recall@10, recall@100, MRR."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SearchEvaluations:
+    """How well each set of queries was answered."""
+
+    sets: tuple[SearchEvaluation, ...]
+    """The folder, or each index of the project."""
 
 
 def evaluate_search(

@@ -8,11 +8,12 @@ nearly the same meaning.
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import PurePosixPath
 
 import numpy as np
 
+from modelyard.results.json_form import published
 from modelyard.retrieval.candidates import Candidate
 from modelyard.retrieval.index_file import IndexedChunk
 from modelyard.retrieval.index_snapshot import IndexSnapshot
@@ -34,7 +35,7 @@ _RARE = 20
 class Related:
     """A chunk that is related to a result."""
 
-    index: str
+    index: str = field(metadata=published("domain"))
     """GROUP/NAME of its index."""
     path: str
     """Its file."""

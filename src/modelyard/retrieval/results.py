@@ -8,13 +8,14 @@ from __future__ import annotations
 import hashlib
 import stat
 from collections.abc import Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from typing import Literal
 
 import numpy as np
 
 from modelyard.core.layout import Project
 from modelyard.core.wording import counted
+from modelyard.results.json_form import published
 from modelyard.retrieval.candidates import Hit, Scores, SearchedIndex
 from modelyard.retrieval.index_file import IndexedChunk
 from modelyard.retrieval.index_snapshot import ChunkSource, IndexSnapshot
@@ -38,9 +39,9 @@ _HASHED_AT_MOST_BYTES = 2_000_000
 class Result:
     """One chunk that was found."""
 
-    index: str
+    index: str = field(metadata=published("domain"))
     """GROUP/NAME of its index."""
-    chunk: IndexedChunk
+    chunk: IndexedChunk = field(metadata=published(inline=True, without=("id", "modified_at")))
     """The chunk: file, lines, title, text."""
     snippet: Snippet
     """Its lines with the most terms of the query."""

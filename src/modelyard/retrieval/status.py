@@ -12,6 +12,7 @@ from typing import Literal
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.encoders import encoder_fingerprint
+from modelyard.results.json_form import published
 from modelyard.retrieval.damage import IndexMissing
 from modelyard.retrieval.index_file import IndexMeta, open_index
 from modelyard.retrieval.indexes import SearchIndex
@@ -27,7 +28,7 @@ State = Literal["current", "stale", "outdated", "missing", "unreadable"]
 class IndexStatus:
     """One index compared with its files."""
 
-    index: str
+    index: str = field(metadata=published("domain"))
     """GROUP/NAME."""
     state: State
     """stale: files changed since; outdated: made by another encoder or with other chunking."""
@@ -37,7 +38,7 @@ class IndexStatus:
     """Why it is outdated or unreadable."""
     files: int = 0
     """Files in it."""
-    chunks: int = 0
+    chunks: int = field(default=0, metadata=published("passages"))
     """Chunks in it."""
     size_bytes: int = 0
     """Its size on the disk."""
@@ -59,6 +60,14 @@ class IndexStatus:
     def breaches(self, max_age_s: float) -> bool:
         """Whether a search could answer from an index that has been out of date for longer."""
         return self.state in ("missing", "unreadable", "outdated") or self.stale_s > max_age_s
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexStatuses:
+    """The search indexes, compared with their files."""
+
+    indexes: tuple[IndexStatus, ...] = field(metadata=published("domains"))
+    """Each index that was asked for."""
 
 
 def read_status(

@@ -70,7 +70,7 @@ def update_index(
         _update(job, rebuild=rebuild, check=check)
     if update.embedded and not dry_run:
         forget_unused(project, progress)
-    update.took_s = time.monotonic() - began
+    update.took_s = round(time.monotonic() - began, 3)
     return update
 
 

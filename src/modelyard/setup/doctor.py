@@ -9,7 +9,7 @@ import platform
 import re
 import shutil
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
@@ -18,6 +18,7 @@ from modelyard.core.files import folder_size_bytes
 from modelyard.core.layout import Project, cache_folder, find_project
 from modelyard.core.progress import Progress
 from modelyard.inference.machine import Machine, cpu_name, probe_machine
+from modelyard.results.json_form import published, result_of
 from modelyard.weights.catalogue import load_catalogue
 from modelyard.weights.local import locate_base
 
@@ -68,7 +69,7 @@ class Missing:
     """What is missing."""
     needed_for: str
     """What does not work without it."""
-    fix: str
+    fix: str = field(metadata=published("mend"))
     """The command that fixes it, or a sentence where no command can."""
 
 
@@ -90,6 +91,48 @@ class Diagnosis:
     """The bases of the project's catalogue."""
     missing: tuple[Missing, ...]
     """What is missing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MachineResult:
+    """The machine, and what it means for training."""
+
+    machine: Machine = field(metadata=published(inline=True))
+    processor: str
+    """The processor's name, also on a machine with a GPU."""
+    precision: str
+    """The faster of `bf16` and `fp32` here; training uses it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class DoctorResult:
+    """What this machine can do, and what is missing."""
+
+    machine: MachineResult
+    """The device that computes, its memory and its measured speed."""
+    versions: dict[str, str | None]
+    """The version of Python and of each direct dependency; null where one is not installed."""
+    places: tuple[DiskUse, ...]
+    """The caches and the project's growing folders."""
+    project: Path | None
+    """The project the command ran in; null outside a project."""
+    bases: tuple[BaseState, ...]
+    """The bases of the project's catalogue."""
+    missing: tuple[Missing, ...]
+    """What is missing."""
+
+
+def doctor_result(found: Diagnosis) -> DoctorResult:
+    """A diagnosis as programs read it."""
+    precision = found.machine.precision
+    return result_of(
+        DoctorResult,
+        found,
+        machine=MachineResult(
+            machine=found.machine, processor=found.processor, precision=precision
+        ),
+        project=found.project.root if found.project else None,
+    )
 
 
 def diagnose(progress: Progress) -> Diagnosis:

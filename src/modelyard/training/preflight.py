@@ -7,9 +7,9 @@ memory and checks the disk. All problems are reported at once; `--check` stops h
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass, replace
+from dataclasses import dataclass, replace
 from importlib.util import find_spec
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelyard.adapters.versions import AdapterVersion, list_versions
 from modelyard.chatdata.dataset import ChatDataset
@@ -56,11 +56,17 @@ class Choices:
     """The values of `auto` settings on this machine; a resumed run keeps them."""
 
     device: str
+    """`cuda` or `cpu`."""
     precision: str
+    """The number type that it trains in: `bf16` or `fp32`."""
     quantize: str
+    """How the base is held: `none`, `4bit` or `8bit`."""
     checkpointing: bool
+    """Whether activations are computed again in the backward pass, to save memory."""
     threads: int
+    """CPU threads."""
     tokens_per_batch: int
+    """The most tokens that are computed at once."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,28 +103,6 @@ class Preflight(RunInputs):
     plan: StepPlan
     memory: MemoryPlan
     warnings: tuple[str, ...]
-
-    def mapping(self) -> dict[str, Any]:
-        """The figures that `--check --json` prints."""
-        steps = self.plan.steps
-        return {
-            "spec_names": {
-                "dataset": self.dataset.name,
-                "base_model": self.base.name,
-                "adapter": self.spec.adapter,
-                "experiment": self.spec.experiment,
-            },
-            "rows": {"train": len(self.train.rows), "eval": len(self.evaluation.rows)},
-            "tokens": {
-                "train": sum(len(row.input_ids) for row in self.train.rows),
-                "trained": sum(int(row.trained.sum()) for row in self.train.rows),
-            },
-            "steps": len(steps),
-            "batches": sum(len(step) for step in steps),
-            "choices": asdict(self.choices),
-            "memory_bytes": {**asdict(self.memory), "total": self.memory.total},
-            "warnings": list(self.warnings),
-        }
 
 
 def run_preflight(

@@ -1,14 +1,14 @@
-"""What a check of configs found, as text lines and as plain values for `--format json`."""
+"""What a check of configs found, as text lines and as the result of `--format json`."""
 
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import asdict, dataclass
-from typing import Any
+from dataclasses import dataclass
 
-from modelyard.core.errors import Diagnostic
+from modelyard.core.errors import Diagnostic, Level
 from modelyard.core.layout import Project
 from modelyard.core.wording import counted, visible_line
+from modelyard.results.json_form import result_of
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,27 +79,59 @@ def verdict(report: CheckReport) -> str:
     return f"{counted(len(report.files), 'file')} checked: {found or 'no problems'}"
 
 
-def build_facts(report: CheckReport, *, strict: bool = False) -> dict[str, Any]:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Finding:
+    """One thing that a check found."""
+
+    file: str
+    """The file, from the project's root."""
+    line: int
+    """Its line, from 1."""
+    column: int
+    """Its column, from 1."""
+    level: Level
+    """`error`: the config is not valid. `warning`: it is, and probably not meant so."""
+    rule: str | None
+    """What kind of problem it is, in kebab-case: `unknown-key`."""
+    message: str
+    """What is wrong."""
+    hint: str | None
+    """What to do about it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckResult:
+    """Everything that a check found, and the verdict."""
+
+    valid: bool
+    """Whether no finding counts: with --strict none at all, else no error."""
+    strict: bool
+    """Whether warnings make it invalid."""
+    errors: int
+    """How many errors there are."""
+    warnings: int
+    """How many warnings there are."""
+    files: tuple[str, ...]
+    """The files that were checked."""
+    findings: tuple[Finding, ...]
+    """What was found, in the order of files and lines."""
+    secrets: tuple[SecretUse, ...]
+    """The secrets that these files refer to."""
+
+
+def check_result(report: CheckReport, *, strict: bool = False) -> CheckResult:
     """Everything found, and the verdict; with `strict` warnings count."""
-    return {
-        "valid": not report.findings if strict else report.valid,
-        "strict": strict,
-        "errors": report.errors,
-        "warnings": len(report.findings) - report.errors,
-        "files": list(report.files),
-        "findings": [_finding_facts(finding) for finding in report.findings],
-        "secrets": [asdict(use) for use in report.secrets],
-    }
+    return result_of(
+        CheckResult,
+        report,
+        valid=not report.findings if strict else report.valid,
+        strict=strict,
+        errors=report.errors,
+        warnings=len(report.findings) - report.errors,
+        findings=tuple(map(_finding, report.findings)),
+    )
 
 
-def _finding_facts(finding: Diagnostic) -> dict[str, Any]:
-    file, line, column = finding.place
-    return {
-        "file": file,
-        "line": line,
-        "column": column,
-        "level": finding.level,
-        "rule": finding.code,
-        "message": finding.message,
-        "hint": finding.hint,
-    }
+def _finding(found: Diagnostic) -> Finding:
+    file, line, column = found.place
+    return result_of(Finding, found, file=file, line=line, column=column, rule=found.code)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, field
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.encoders import Encoders
+from modelyard.results.json_form import published
 from modelyard.retrieval.cache import open_cache
 from modelyard.retrieval.embed import Embedding
 from modelyard.retrieval.indexes import SearchIndex
@@ -39,7 +40,7 @@ class Counts:
 class IndexUpdate:
     """What an update of one index did, or would do."""
 
-    index: str
+    index: str = field(metadata=published("domain"))
     """GROUP/NAME."""
     dry_run: bool
     """Whether nothing was written."""
@@ -47,7 +48,7 @@ class IndexUpdate:
     """Why the whole index was rebuilt; None: it was changed in place."""
     files: Counts = field(default_factory=Counts)
     """Its files."""
-    chunks: Counts = field(default_factory=Counts)
+    chunks: Counts = field(default_factory=Counts, metadata=published("passages"))
     """Their chunks."""
     embedded: int = 0
     """Texts that the encoder embedded."""
@@ -60,7 +61,7 @@ class IndexUpdate:
     unknown: str | None = None
     """Why a dry run could not count chunks; None: it could."""
     took_s: float = 0.0
-    """How long it took."""
+    """How long it took, in seconds."""
 
     @property
     def unchanged(self) -> bool:
@@ -72,6 +73,35 @@ class IndexUpdate:
     def skip(self, reason: str, path: str) -> None:
         """Note that a file, or a part of it, is left out."""
         self.skipped.setdefault(reason, []).append(path)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ListedUpdate:
+    """One index that was updated, or would be."""
+
+    update: IndexUpdate = field(metadata=published(inline=True, without=("dry_run",)))
+    unchanged: bool
+    """Whether there was nothing to do."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class IndexUpdates:
+    """The indexes that were updated, or would be."""
+
+    dry_run: bool
+    """Whether nothing was written."""
+    indexes: tuple[ListedUpdate, ...] = field(metadata=published("domains"))
+    """Each index that was asked for."""
+    removed: tuple[str, ...]
+    """The index files that no environment needs any more: removed, or to be."""
+
+
+def list_updates(
+    updates: Sequence[IndexUpdate], *, removed: Sequence[str] = (), dry_run: bool = False
+) -> IndexUpdates:
+    """Updates of several indexes, as programs read them."""
+    indexes = tuple(ListedUpdate(update=done, unchanged=done.unchanged) for done in updates)
+    return IndexUpdates(dry_run=dry_run, indexes=indexes, removed=tuple(removed))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
