@@ -11,7 +11,7 @@ from pathlib import Path
 import pytest
 
 from killed import interruptions
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import (
     STAGING_PREFIX,
     append_line,
@@ -259,3 +259,10 @@ def test_links_are_not_counted_in_a_size(tmp_path: Path) -> None:
     (folder / "link").symlink_to("inner/file")
     assert folder_size_bytes(folder) == 5
     assert folder_size_bytes(tmp_path / "missing") == 0
+
+
+def test_where_no_folder_can_be_is_wrong_input(tmp_path: Path) -> None:
+    (tmp_path / "file").write_text("")
+    for place in (tmp_path / "file", tmp_path / "file" / "below", Path("/proc/none/below")):
+        with pytest.raises(InvalidInput):
+            write_atomic(place / "x", "")

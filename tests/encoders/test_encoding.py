@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import errno
 import hashlib
 import json
 import os
@@ -445,3 +446,33 @@ def test_the_packaged_encoder_agrees_with_transformers(
     folder = encoders.local_encoder_folder(project, settings.source, settings.model)
     assert folder is not None
     assert_same_vectors(found, reference_vectors(folder, texts, pooling="mean", max_tokens=256))
+
+
+@pytest.mark.parametrize("cache", ["file", "file/below", "fifo", "loop", "/proc/none"])
+def test_a_cache_that_cannot_be_written_costs_only_time(
+    project: Project, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch, cache: str
+) -> None:
+    expected = open_encoder(project, settings_for(tiny_encoder)).encode_query("the")
+    Path("file").write_text("")
+    os.mkfifo("fifo")
+    Path("loop").symlink_to("loop")
+    monkeypatch.setenv("MODELS_CACHE", cache)
+    progress = RecordedProgress()
+    encoder = open_encoder(project, settings_for(tiny_encoder), progress=progress)
+    assert np.array_equal(encoder.encode_query("the"), expected)
+    (said,) = progress.warnings
+    assert "is prepared for this command only" in said and cache.split("/")[0] in said
+
+
+def test_a_graph_that_no_longer_fits_on_the_disk_is_used_without_its_file(
+    project: Project, tiny_encoder: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    expected = open_encoder(project, settings_for(tiny_encoder)).encode_query("the")
+    monkeypatch.setenv("MODELS_CACHE", str(project.root / "other"))
+
+    def full(path: Path, content: bytes) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(path))
+
+    monkeypatch.setattr("modelyard.encoders.onnx_graphs.write_atomic", full)
+    encoder = open_encoder(project, settings_for(tiny_encoder))
+    assert np.array_equal(encoder.encode_query("the"), expected)

@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.core.clock import utc_now
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.json_reading import InvalidJson, read_json
 from modelyard.core.os_errors import NoSpace, explain_os_error, no_space
 from modelyard.core.progress import Progress
@@ -68,9 +68,21 @@ def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
 
 
 def make_folder(folder: Path) -> None:
-    """Make `folder` and its parents, so that they survive a power cut."""
+    """Make `folder` and its parents, so that they survive a power cut.
+
+    Raises InvalidInput where none can be, such as below /proc or in place of a file.
+    """
     missing = [place for place in (folder, *folder.parents) if not place.exists()]
-    folder.mkdir(parents=True, exist_ok=True)
+    try:
+        folder.mkdir(parents=True, exist_ok=True)
+    except FileNotFoundError as error:
+        raise InvalidInput(
+            "no folder can be made there", where=str(folder), hint="choose another place"
+        ) from error
+    except FileExistsError as error:
+        raise InvalidInput(
+            "is not a folder", where=str(folder), hint="move it away, or choose another place"
+        ) from error
     for place in missing:
         sync_path(place.parent)
 

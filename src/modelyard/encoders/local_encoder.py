@@ -137,7 +137,7 @@ class LocalEncoder:
 class OnnxEncoder:
     """A plain BERT on the CPU through ONNX Runtime; neither torch nor transformers is imported."""
 
-    def __init__(self, graph: Path) -> None:
+    def __init__(self, graph: Path | bytes) -> None:
         self._session: Any = open_graph(graph)
 
     def encode(self, ids: Sequence[TokenIds], *, on_done: OnProgress | None = None) -> Vectors:
@@ -149,8 +149,8 @@ class OnnxEncoder:
         return collect_vectors(encoded, len(ids), on_done)
 
 
-def _require_graph(model: SentenceModel, name: str, progress: Progress) -> Path | None:
-    """The file of the model's graph, written first when it is missing; None for no plain BERT."""
+def _require_graph(model: SentenceModel, name: str, progress: Progress) -> Path | bytes | None:
+    """The model's graph, as `require_graph` gives it; None for no plain BERT."""
     if not model.is_plain_bert:
         return None
 

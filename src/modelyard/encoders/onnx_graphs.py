@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import os
 from collections.abc import Callable
+from contextlib import ExitStack
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -40,25 +41,50 @@ def graph_path(digest: str) -> Path:
 
 def require_graph(
     digest: str, folder: Path, build: Callable[[], ModelProto], *, name: str, progress: Progress
-) -> Path:
-    """The file of a model's graph, written first when it is missing, in about a second."""
+) -> Path | bytes:
+    """The file of a model's graph, written first when it is missing, in about a second.
+
+    Where the cache cannot be written, the graph itself.
+    """
     path = graph_path(digest)
     if path.is_file():
         return path
-    lock, what = path.with_suffix(".lock"), f"graph of {name}"
-    with exclusive_lock(lock, what=what, wait_s=math.inf, progress=progress):
-        if not path.is_file():  # no other process was first
-            weights = path.with_suffix(".weights")
-            for file in (weights, path):
+    with ExitStack() as locks:
+        try:
+            lock, what = path.with_suffix(".lock"), f"graph of {name}"
+            locks.enter_context(exclusive_lock(lock, what=what, wait_s=math.inf, progress=progress))
+            if path.is_file():  # another process was first
+                return path
+            for file in _files(path):
                 sweep_staging(path.parent, file.name)
             size_bytes = (folder / "model.safetensors").stat().st_size
             require_free_space(path.parent, size_bytes + (1 << 20), "writing the model's graph")
-            progress.stage(f"prepare: {name} for ONNX Runtime, once")
-            graph = build()
-            with disk_errors(path):
-                write_atomic(weights, _take_weights(graph, weights.name))
-                write_atomic(path, graph.SerializeToString())  # last: it says that both are there
+        except (OSError, ModelyardError) as error:
+            return _unkept(build(), name, error, progress)
+        progress.stage(f"prepare: {name} for ONNX Runtime, once")
+        graph = build()
+        try:
+            _write_graph(graph, path)
+        except (OSError, ModelyardError) as error:
+            return _unkept(build(), name, error, progress)  # the first has lost its weights
     return path
+
+
+def _unkept(graph: ModelProto, name: str, why: Exception, progress: Progress) -> bytes:
+    progress.warn(f"{name} is prepared for this command only: {why}")
+    return bytes(graph.SerializeToString())
+
+
+def _files(path: Path) -> tuple[Path, Path]:
+    """The file of the large constants of a graph, and its own."""
+    return path.with_suffix(".weights"), path
+
+
+def _write_graph(graph: ModelProto, path: Path) -> None:
+    weights, _ = _files(path)
+    with disk_errors(path):
+        write_atomic(weights, _take_weights(graph, weights.name))
+        write_atomic(path, graph.SerializeToString())  # last: it says that both are there
 
 
 def _take_weights(graph: ModelProto, location: str) -> bytes:
@@ -81,14 +107,16 @@ def _take_weights(graph: ModelProto, location: str) -> bytes:
     return bytes(weights)
 
 
-def open_graph(path: Path) -> Any:
-    """An ONNX Runtime session of a graph. Raises GraphDamaged when it cannot be loaded."""
+def open_graph(graph: Path | bytes) -> Any:
+    """An ONNX Runtime session of a graph. Raises GraphDamaged when its file cannot be loaded."""
+    if isinstance(graph, bytes):
+        return open_session(graph)
     try:
-        return open_session(str(path))
+        return open_session(str(graph))
     except Exception as error:  # its classes are its own, one for each status
         raise GraphDamaged(
             f"ONNX Runtime cannot load it: {next(iter(str(error).splitlines()), '')}",
-            where=str(path),
+            where=str(graph),
             hint="remove the file and run the same command again; it is written again",
         ) from error
 
