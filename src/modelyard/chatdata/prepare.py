@@ -156,7 +156,7 @@ def _require_valid(request: PrepareRequest) -> None:
             "a dataset is made from feedback or from files, not from both",
             hint="leave out the files and --prompt, or leave out --from-feedback",
         )
-    if request.from_feedback and request.org is not None:
+    if request.org is not None:
         check_name(request.org, "organisation")
     if not request.from_feedback and not request.sources:
         raise InvalidInput(

@@ -7,6 +7,7 @@ call, so a plan that must hold is made under the environment's lock.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -97,7 +98,7 @@ def find_configs(project: Project, words: Sequence[str]) -> tuple[str, ...]:
 def _locate(catalogue: ConfigCatalogue, word: str) -> Document:
     located = catalogue.locate(word)
     for path in catalogue.paths():
-        if path == located or path.samefile(located):
+        if path == located or _is_same_file(path, located):
             document = catalogue.read(path)
             if not document.kind.deployable:
                 raise InvalidInput(
@@ -109,6 +110,12 @@ def _locate(catalogue: ConfigCatalogue, word: str) -> Document:
         f"{word} is not one of the project's configs",
         hint="only what lies under configs/ in the folder of its kind can be deployed",
     )
+
+
+def _is_same_file(path: Path, other: Path) -> bool:
+    with suppress(OSError):  # one of them may be a link to nothing
+        return path.samefile(other)
+    return False
 
 
 def _require_valid(catalogue: ConfigCatalogue, paths: Sequence[Path], environment: str) -> None:
