@@ -12,7 +12,9 @@ from typing import Any
 import pytest
 from training_runs import Ended, arguments, flower_rows, run_here, start_process
 
+from modelyard.configs.kinds.fine_tuning import FineTuning
 from modelyard.core.layout import Project
+from modelyard.settings.fields import flatten_settings, settings_mapping
 
 Write = Callable[[Path, list[Any]], Path]
 
@@ -224,3 +226,14 @@ def test_a_damaged_record_of_a_run_is_named(flowers: Project, text: str) -> None
     record.write_text(text)
     refused(run_here(*arguments()), 1, "run.json", "--fresh")
     refused(run_here(*arguments("--dry-run")), 1, "run.json", "--fresh")
+
+
+@pytest.mark.parametrize("number", ["99999999999999999999999", "1e308"])
+def test_a_huge_number_in_any_setting_is_taken_or_refused_at_once(
+    flowers: Project, number: str
+) -> None:
+    settings = flatten_settings(settings_mapping(FineTuning()))
+    assert "schedule.max_steps" in settings
+    for key in settings:
+        ended = run_here(*arguments("--check", settings=(f"{key}={number}",)))
+        assert ended.returncode in (0, 1, 2), f"{key}\n{ended.stderr}"

@@ -1,9 +1,12 @@
 from __future__ import annotations
 
 import numpy as np
+import pytest
 
 from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.configs.kinds.fine_tuning import ScheduleSettings
+from modelyard.core.errors import InvalidInput
+from modelyard.training import batches
 from modelyard.training.batches import plan_steps, split_by_tokens
 
 
@@ -57,3 +60,25 @@ def test_max_steps_may_be_less_or_more_than_an_epoch() -> None:
         schedule = ScheduleSettings(max_steps=wanted, rows_per_step=4)
         plan = plan_steps(rows_of(*[5] * 16), schedule, packing=True, tokens_per_batch=99, seed=0)
         assert len(plan.steps) == wanted
+
+
+@pytest.mark.parametrize("packing", [True, False])
+def test_only_the_steps_that_are_taken_are_built(
+    monkeypatch: pytest.MonkeyPatch, packing: bool
+) -> None:
+    built = []
+    split = batches.split_by_tokens
+    monkeypatch.setattr(
+        batches, "split_by_tokens", lambda *given: built.append(given) or split(*given)
+    )
+    schedule = ScheduleSettings(max_steps=3, rows_per_step=1)
+    plan = plan_steps(rows_of(*[5] * 100), schedule, packing=packing, tokens_per_batch=9, seed=0)
+    assert len(plan.steps) == 3
+    assert len(built) == (3 if packing else 0)
+
+
+def test_more_steps_than_a_plan_can_hold_are_refused() -> None:
+    schedule = ScheduleSettings(epochs=1000, rows_per_step=1)
+    with pytest.raises(InvalidInput, match=r"makes 2,000,000 steps of 2,000 rows") as raised:
+        plan_steps(rows_of(*[5] * 2_000), schedule, packing=True, tokens_per_batch=9, seed=0)
+    assert raised.value.where == "schedule.epochs"

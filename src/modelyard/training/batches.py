@@ -11,12 +11,14 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import dataclass
+from itertools import count, islice
 
 import numpy as np
 import numpy.typing as npt
 
 from modelyard.chatdata.tokenizing import TokenRow
-from modelyard.configs.kinds.fine_tuning import ScheduleSettings
+from modelyard.configs.kinds.fine_tuning import MOST_STEPS, ScheduleSettings
+from modelyard.core.errors import InvalidInput
 
 Batch = list[int]
 """Indices of the rows that are in memory together."""
@@ -46,23 +48,28 @@ def plan_steps(
 ) -> StepPlan:
     """The steps of `schedule.epochs` passes over `rows`, each epoch in an order of its own.
 
-    Without `packing`, each row is a batch of its own.
+    Without `packing`, each row is a batch of its own. Raises InvalidInput for too many steps.
     """
     lengths = [len(row.input_ids) for row in rows]
     steps_per_epoch = math.ceil(len(rows) / schedule.rows_per_step)
     wanted = schedule.max_steps or max(1, round(schedule.epochs * steps_per_epoch))
-    steps: list[Step] = []
-    epoch = 0
-    while len(steps) < wanted:
-        order = _epoch_order(len(rows), seed, epoch, shuffle=schedule.shuffle)
-        for start in range(0, len(order), schedule.rows_per_step):
-            chosen = order[start : start + schedule.rows_per_step]
-            if packing:
-                steps.append(split_by_tokens(chosen, lengths, tokens_per_batch))
-            else:
-                steps.append([[row] for row in chosen])
-        epoch += 1
-    return StepPlan(tuple(steps[:wanted]), steps_per_epoch)
+    if wanted > MOST_STEPS:
+        raise InvalidInput(
+            f"makes {wanted:,} steps of {len(rows):,} rows, and a run has up to {MOST_STEPS:,}",
+            where="schedule.epochs",
+            hint="train fewer epochs, or set a larger schedule.rows_per_step",
+        )
+    orders = (_epoch_order(len(rows), seed, epoch, shuffle=schedule.shuffle) for epoch in count())
+    chosen = (
+        order[start : start + schedule.rows_per_step]
+        for order in orders
+        for start in range(0, len(order), schedule.rows_per_step)
+    )
+    steps = tuple(
+        split_by_tokens(step, lengths, tokens_per_batch) if packing else [[row] for row in step]
+        for step in islice(chosen, wanted)
+    )
+    return StepPlan(steps, steps_per_epoch)
 
 
 def _epoch_order(count: int, seed: int, epoch: int, *, shuffle: bool) -> list[int]:

@@ -41,13 +41,17 @@ class DataSettings:
     """With a parent: the share of training rows that is drawn from the parent's dataset."""
 
 
+MOST_STEPS = 1_000_000
+"""Optimizer steps of a run: more are a mistake, and their plan would not fit in memory."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class ScheduleSettings:
     """How long and how fast to train."""
 
     epochs: Annotated[float, Range(0.01, 1000)] = 3.0
     """Passes over the training rows."""
-    max_steps: Annotated[int, Range(1)] | None = None
+    max_steps: Annotated[int, Range(1, MOST_STEPS)] | None = None
     """Stop after this many optimizer steps, whatever `epochs` says."""
     rows_per_step: Annotated[int, Range(1, 65536)] = 16
     """Training rows in each optimizer step."""
