@@ -237,3 +237,40 @@ def test_a_huge_number_in_any_setting_is_taken_or_refused_at_once(
     for key in settings:
         ended = run_here(*arguments("--check", settings=(f"{key}={number}",)))
         assert ended.returncode in (0, 1, 2), f"{key}\n{ended.stderr}"
+
+
+def write_settings(project: Project, text: str) -> None:
+    place = project.configs / "fine_tuning" / "quick_config.yaml"
+    place.parent.mkdir(exist_ok=True)
+    place.write_text(text)
+
+
+@pytest.mark.parametrize(
+    "word", ["quick", "fine_tuning/quick", "fine_tuning/quick_config.yaml", "elsewhere.yaml"]
+)
+def test_settings_are_named_as_every_command_names_a_config(flowers: Project, word: str) -> None:
+    write_settings(flowers, "base_model: tiny\nseed: 7\n")
+    Path("elsewhere.yaml").write_text("base_model: tiny\nseed: 7\n")
+    # Another kind has a config of the same name.
+    other = flowers.configs / "performance_profiles" / "quick.yaml"
+    other.parent.mkdir()
+    other.write_text("description: Quick\n")
+    words = ("fine-tune", "--check", "--dataset", "flowers", "--json")
+    ended = run_here(*words, "--config", word)
+    assert ended.returncode == 0, ended.stderr
+    assert json.loads(ended.stdout)["spec_names"]["base_model"] == "tiny"
+
+
+def test_settings_that_are_not_there_are_named_with_the_nearest(flowers: Project) -> None:
+    write_settings(flowers, "base_model: tiny\n")
+    for word, near in (("quik", "quick"), ("configs/fine_tuning/quick.yaml", "quick_config.yaml")):
+        ended = run_here("fine-tune", "--check", "--dataset", "flowers", "--config", word)
+        refused(ended, 2, f"there is no config '{word}'", "did you mean", near)
+
+
+def test_settings_that_cannot_be_read_are_not_said_to_be_missing(flowers: Project) -> None:
+    write_settings(flowers, "seed: [\n")
+    ended = run_here(
+        "fine-tune", "--check", "--dataset", "flowers", "--config", "fine_tuning/quick"
+    )
+    refused(ended, 2, "quick_config.yaml:")

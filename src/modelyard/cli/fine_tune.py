@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -64,9 +63,10 @@ def fine_tune(
         str | None, typer.Option(metavar="NAME", help="Organisation that the adapter belongs to.")
     ] = None,
     config: Annotated[
-        Path | None,
+        str | None,
         typer.Option(
-            metavar="FILE", help="Settings, such as configs/fine_tuning/lora_default.yaml."
+            metavar="CONFIG",
+            help="Settings: a name such as small_data, KIND/NAME, or the path of a file.",
         ),
     ] = None,
     environment: Environment = None,
@@ -118,11 +118,12 @@ def fine_tune(
     also checks the experiment, and exits as the command itself would; it names a base that would
     have to be fetched first, and what could not be checked without it.
     """
+    from modelyard.deployments.running import locate_config
     from modelyard.training.spec import load_spec
 
     project = find_project()
     spec = load_spec(
-        config=config,
+        config=locate_config(project, config, "fine_tuning") if config is not None else None,
         assignments=assignments or [],
         flags={
             "dataset": dataset,

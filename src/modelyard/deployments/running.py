@@ -47,7 +47,8 @@ def _open_drafts(project: Project) -> ConfigCatalogue:
 def drafts_stamp(project: Project) -> tuple[tuple[str, int, int], ...]:
     """Identifies the drafts of a project: path, time of change and size of each file."""
     paths = ConfigCatalogue(project).paths()
-    statuses = [(str(path), path.stat()) for path in paths]
+    # Of a link to nothing the link counts: reading it says what is wrong.
+    statuses = [(str(path), path.stat() if path.exists() else path.lstat()) for path in paths]
     return tuple((path, status.st_mtime_ns, status.st_size) for path, status in statuses)
 
 
@@ -100,6 +101,14 @@ def running_config(
         where=lambda key: f"{label} in {environment}" + (f", {dotted(key)}" if key else ""),
         written=None,
     )
+
+
+def locate_config(project: Project, word: str, kind: str) -> Path:
+    """The file that a person means by a path, KIND/NAME, or the name of a draft of this kind.
+
+    Raises InvalidInput, with the nearest name, when there is none.
+    """
+    return ConfigCatalogue(project).locate(word, kind=kind)
 
 
 def _project_of(path: Path) -> Project | None:

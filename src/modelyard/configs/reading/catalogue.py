@@ -137,30 +137,33 @@ class ConfigCatalogue:
         """The names of the configs of a kind."""
         return sorted(document.name for document in self.documents(kind))
 
-    def locate(self, word: str) -> Path:
+    def locate(self, word: str, *, kind: str | None = None) -> Path:
         """The file that a person means by a path, a path below configs/, KIND/NAME, or a name.
 
+        With a `kind`, a bare name is that of a config of this kind.
         Raises InvalidInput when there is none, or when a bare name fits several.
         """
         for path in (Path(word), self.project.configs / word):
             if word and os.path.lexists(path) and not path.is_dir():
                 return path.absolute()
-        kind, _, name = word.partition("/")
-        if kind in KINDS:
-            namesakes = self.paths_named(kind, name or kind)
+        named_kind, _, name = word.partition("/")
+        if named_kind in KINDS:
+            namesakes = self.paths_named(named_kind, name or named_kind)
             if len(namesakes) > 1:
                 raise self._ambiguous(word, namesakes)
-            document = self.find(kind, name or kind)
-            if document is not None:
-                return document.path
+            if namesakes:
+                return namesakes[0]
         wanted = config_name(Path(word))
-        named = [path for kind in KINDS for path in self.paths_named(kind, word)]
-        fitting = named or [path for path in self.paths() if config_name(path) == wanted]
+        kinds = [kind] if kind else list(KINDS)
+        named = [path for each in kinds for path in self.paths_named(each, word)]
+        fitting = named or [path for path in self.paths(kind) if config_name(path) == wanted]
         if len(fitting) == 1 and "/" not in word:
             return fitting[0]
         if fitting and "/" not in word:
             raise self._ambiguous(word, fitting)
-        known = sorted(self.project.show(path) for path in self.paths())
+        known = sorted(self.project.show(path) for path in self.paths(kind))
+        if kind and "/" not in word:
+            known += self.names_given(kind)
         raise InvalidInput(
             f"there is no config {word!r}{did_you_mean(word, known)}",
             hint="name a file, or KIND/NAME such as language_models/gpt4",
