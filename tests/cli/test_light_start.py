@@ -86,7 +86,7 @@ finally:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     loaded = {name.removeprefix("modelyard.cli.") for name in done.stderr.split()}
     mine = {"adapters", "adapters.show"}
-    assert loaded == {"app", "options", "render", *mine}
+    assert loaded == {"app", "arguments", "options", "render", *mine}
 
 
 def test_an_error_in_usage_exits_with_2_and_loads_nothing_heavy() -> None:

@@ -71,10 +71,14 @@ def test_nan_is_not_a_number() -> None:
         ("12:30:00.5", "'12:30:00.5' is read as a base-60 number by YAML", 'write "12:30:00.5"'),
         ("010", "'010' is read as an octal number by YAML", 'write "010"'),
         ("0o17", "'0o17' is read as an octal number by YAML", 'write "0o17"'),
-        ("9" * 101, "is not a usable number", f'write "{"9" * 20}..."'),
-        ("0x" + "f" * 200, "is not a usable number", f'write "0x{"f" * 18}..."'),
-        ("1e999", "is not a usable number", 'write "1e999"'),
-        ("0x_", "is not a usable number", 'write "0x_"'),
+        ("9" * 101, "is not a usable number", f'write another one, or "{"9" * 20}..." for a text'),
+        (
+            "0x" + "f" * 200,
+            "is not a usable number",
+            f'write another one, or "0x{"f" * 18}..." for a text',
+        ),
+        ("1e999", "is not a usable number", 'write another one, or "1e999" for a text'),
+        ("0x_", "is not a usable number", 'write another one, or "0x_" for a text'),
     ],
 )
 def test_a_word_with_two_readings_is_an_error_that_says_what_to_write(

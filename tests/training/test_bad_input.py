@@ -34,7 +34,7 @@ def test_a_missing_dataset_is_named_with_the_nearest_one(flowers: Project) -> No
 def test_no_dataset_at_all_is_wrong_usage(flowers: Project) -> None:
     for words in ((), ("--check",)):
         ended = run_here("fine-tune", *words)
-        refused(ended, 2, "'dataset' is required")
+        refused(ended, 2, "'dataset' is required", "--dataset NAME")
         assert "'adapter'" not in ended.stderr and "'experiment'" not in ended.stderr
 
 
@@ -274,3 +274,14 @@ def test_settings_that_cannot_be_read_are_not_said_to_be_missing(flowers: Projec
         "fine-tune", "--check", "--dataset", "flowers", "--config", "fine_tuning/quick"
     )
     refused(ended, 2, "quick_config.yaml:")
+
+
+def test_a_foreign_organisation_is_not_blamed_on_the_rows(
+    flowers: Project, write_jsonl: Write
+) -> None:
+    card = flowers.root / "datasets/flowers/DATASET.md"
+    card.write_text("---\nname: flowers\norg: garden\n---\n\n# flowers\n")
+    for more in ((), ("--check",), ("--dry-run",)):
+        ended = run_here(*arguments("--org", "evil", *more))
+        refused(ended, 2, "belongs to organisation 'garden'", "another organisation")
+        assert "correct the rows" not in ended.stderr

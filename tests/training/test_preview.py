@@ -143,6 +143,8 @@ def test_without_the_base_another_run_is_still_refused(finished: Project, tmp_pa
     card.write_text(card.read_text().replace("path: ", "path: /nowhere"))
     assert dry_run().returncode == 0
     assert "seed was 0, and is 7 now" in dry_run(settings=("seed=7",)).stderr
+    stopped = dry_run(settings=("schedule.max_steps=2",)).stderr
+    assert "schedule.max_steps was not set, and is 2 now" in stopped
 
 
 def test_a_version_that_was_deleted_names_the_way_out(finished: Project) -> None:

@@ -8,19 +8,20 @@ import signal
 import sys
 import traceback
 from collections import UserDict
-from collections.abc import Callable, Collection, Mapping
-from dataclasses import dataclass
+from collections.abc import Callable, Collection, Mapping, Sequence
+from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
 from types import MappingProxyType
-from typing import Annotated, Any, Literal, NoReturn, ParamSpec, TypeVar, get_args, get_origin
+from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
-from typer.core import TyperCommand, TyperGroup
+from typer.core import TyperGroup
 
 from modelyard import __version__
+from modelyard.cli.arguments import LightCommand, convert_when_given
 from modelyard.core.clock import utc_now
-from modelyard.core.errors import ModelyardError, did_you_mean
+from modelyard.core.errors import ModelyardError
 from modelyard.core.os_errors import explain_os_error
 from modelyard.core.wording import visible_text
 
@@ -128,23 +129,10 @@ def _load_command(name: str, place: str, *, hidden: bool) -> Any:
     return loaded
 
 
-def _skip_when_absent(param: Any) -> None:
-    """Convert this option only where it was given."""
-    convert = param.process_value
-
-    def convert_given(ctx: Any, value: Any) -> Any:
-        if value is None:
-            return None
-        _require_path(value, ctx, param)
-        return convert(ctx, value)
-
-    param.process_value = convert_given
-
-
-def _require_path(value: Any, ctx: Any, param: Any) -> None:
-    """Refuse an empty path, which would be taken for the current folder."""
-    if value == "":
-        raise typer.BadParameter("the path is empty", ctx=ctx, param=param)
+def _suggestion(word: str, known: Sequence[str]) -> str:
+    """The command that was meant, if one is very like it: `remove` does not mean `promote`."""
+    near = get_close_matches(word, known, n=1, cutoff=0.75)
+    return f" (did you mean {near[0]!r}?)" if near else f"; there are {', '.join(known)}"
 
 
 def _group(
@@ -161,11 +149,16 @@ def _group(
             self.commands = _Commands({**commands, **self.commands, **former}, hidden=former)
 
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-            # Typer 0.29.2 converts every option of a group before it looks at the subcommand,
-            # through pydantic, whose import takes as long as all else that a --help does.
+            # Typer 0.29.2 converts every option of a group before it looks at the subcommand.
             for param in self.get_params(ctx):
-                _skip_when_absent(param)
+                convert_when_given(param)
             return super().parse_args(ctx, args)
+
+        def resolve_command(self, ctx: Any, args: list[str]) -> Any:
+            if args[0] not in self.commands and not args[0].startswith("-"):
+                known = [name for name in self.commands if name not in (*former, *FORMER_GROUPS)]
+                ctx.fail(f"No such command {args[0]!r}{_suggestion(args[0], known)}")
+            return super().resolve_command(ctx, args)
 
     return typer.Typer(cls=Group, no_args_is_help=True, help=help, **settings)
 
@@ -356,61 +349,3 @@ def _require_text(arguments: list[str]) -> None:
 def _fail(text: str, exit_code: int) -> NoReturn:
     print(f"error: {text}", file=sys.stderr)
     sys.exit(exit_code)
-
-
-class LightCommand(TyperCommand):
-    """A command that does not convert plain text."""
-
-    function = ""
-    """What does it, as in the table of commands."""
-
-    def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
-        for param in self.get_params(ctx):
-            _lighten(param)
-        return super().parse_args(ctx, args)
-
-
-@dataclass(frozen=True, slots=True)
-class _LightConverter:
-    """Replaces Typer's converter of one parameter."""
-
-    kind: Any
-    """The type of one value."""
-    choices: tuple[Any, ...] | None
-    """The choices; None for any text."""
-    build: Callable[[], Any]
-    """Builds the converter that Typer would use."""
-
-    def coerce(self, value: Any, param: Any, ctx: Any) -> Any:
-        """The value as it is when it needs no conversion, else as Typer converts it."""
-        is_multiple = param.multiple or param.nargs == -1
-        if value is None:
-            return () if is_multiple else None
-        texts = value if is_multiple else [value]
-        for text in texts if self.kind is Path else ():
-            _require_path(text, ctx, param)
-        for text in texts:
-            if self.choices and isinstance(text, str) and text not in self.choices:
-                words = [str(choice) for choice in self.choices]
-                shown = ", ".join(map(repr, words))
-                message = f"{text!r} is not one of {shown}{did_you_mean(text, words)}"
-                raise typer.BadParameter(message, ctx=ctx, param=param)
-        is_default = value is param.default and type(value) is self.kind
-        if not (is_default or all(self._is_plain(text) for text in texts)):
-            return self.build().coerce(value, param=param, ctx=ctx)
-        return list(value) if is_multiple else value
-
-    def _is_plain(self, text: Any) -> bool:
-        if self.choices is not None:
-            return text in self.choices
-        return self.kind is str and isinstance(text, str)
-
-
-def _lighten(param: Any) -> None:
-    annotation = param.type_descriptor.annotation
-    item = get_args(annotation)[0] if get_origin(annotation) is list else annotation
-    choices = get_args(item) if get_origin(item) is Literal else None
-    if choices and not all(isinstance(choice, str) for choice in choices):
-        choices = None
-    light = _LightConverter(item, choices, param.get_runtime_param)
-    param.get_runtime_param = lambda: light

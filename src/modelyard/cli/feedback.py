@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Annotated, Literal
 import typer
 
 from modelyard.cli.options import DryRun, Json
-from modelyard.cli.render import print_json, print_table, print_text, read_stdin
+from modelyard.cli.render import print_json, print_table, print_text, print_warning, read_stdin
 from modelyard.core.errors import InvalidInput, ProblemsFound
-from modelyard.core.layout import find_project
+from modelyard.core.layout import Project, find_project
 from modelyard.core.wording import counted
 from modelyard.results.json_form import result_of
 
@@ -138,10 +138,27 @@ def add_feedback(
         )
     rows = read_feedback(file) if file else [_row_of_options(given)]
     added = record_feedback(project, rows, dry_run=dry_run)
+    _warn_of_unknown(project, rows)
     if as_json:
         print_json(result_of(FeedbackResult, added, dry_run=dry_run))
     else:
         _print(added, dry_run=dry_run)
+
+
+def _warn_of_unknown(project: Project, rows: Sequence[Feedback]) -> None:
+    """Name the adapters that are not here: perhaps misspelt, perhaps of another machine."""
+    from modelyard.adapters.versions import require_numbers, resolve_number
+    from modelyard.records.modelref import ModelRef
+
+    for adapter in sorted({row.adapter for row in rows if row.adapter}):
+        named = ModelRef.parse(adapter, kind="adapter")
+        try:
+            if named.version is None:
+                require_numbers(project, named.name)
+            else:
+                resolve_number(project, adapter)
+        except InvalidInput as error:
+            print_warning(f"{error}; it is recorded all the same")
 
 
 def _row_of_options(given: Mapping[str, str]) -> Feedback:

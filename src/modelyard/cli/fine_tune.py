@@ -6,6 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelyard.cli.arguments import read_share
 from modelyard.cli.options import DryRun, Environment, Json, Offline, Wait, chosen_environment
 from modelyard.cli.render import (
     print_evaluation,
@@ -56,6 +57,7 @@ def fine_tune(
         float | None,
         typer.Option(
             metavar="SHARE",
+            parser=read_share,
             help="With --from: the share of the rows that is drawn from that version's dataset.",
         ),
     ] = None,

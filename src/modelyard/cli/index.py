@@ -52,7 +52,12 @@ def index_status(
     models index status
     models index status --domain documentation --max-age "24 hours"
     """
-    from modelyard.retrieval.indexes import choose_indexes, load_indexes, update_command
+    from modelyard.retrieval.indexes import (
+        choose_indexes,
+        load_indexes,
+        update_command,
+        where_to_declare,
+    )
     from modelyard.retrieval.sharing import load_index_use
     from modelyard.retrieval.status import IndexStatuses, read_status
 
@@ -77,6 +82,8 @@ def index_status(
             [_row(status) for status in found],
         )
     flush_results()
+    if not found:
+        raise NoData(f"no search index is declared in {asked}", hint=where_to_declare(asked))
     if all(status.state == "missing" for status in found):
         raise NoData(
             f"none of these indexes exists yet in {asked}",

@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelyard.cli.arguments import read_share
 from modelyard.cli.options import DryRun, Json, Wait
 from modelyard.cli.render import (
     print_json,
@@ -57,7 +58,8 @@ def prepare_data(
         typer.Option(
             "--eval-share",
             metavar="SHARE",
-            help="The share of rows kept for evaluation, between 0 and 1.",
+            parser=read_share,
+            help="The share of rows kept for evaluation, such as 10% or 0.1.",
         ),
     ] = 0.1,
     prompt: Annotated[

@@ -17,7 +17,8 @@ from tempfile import TemporaryDirectory
 import typer
 from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
-from modelyard.cli.app import EXIT_CODES, LightCommand, app
+from modelyard.cli.app import EXIT_CODES, app
+from modelyard.cli.arguments import LightCommand
 from modelyard.cli.reference_results import result_lines
 from modelyard.cli.validate_config import draw_report
 from modelyard.configs.checking.check import check_configs

@@ -85,7 +85,7 @@ def update_embeddings(
     With --watch, --json prints one document for each update that changed something, one a line.
     """
     from modelyard.encoders import Encoders
-    from modelyard.retrieval.indexes import choose_indexes, load_indexes
+    from modelyard.retrieval.indexes import choose_indexes, load_indexes, where_to_declare
     from modelyard.retrieval.sharing import remove_unneeded
     from modelyard.retrieval.update import update_index
     from modelyard.retrieval.updating.job import list_updates
@@ -99,12 +99,10 @@ def update_embeddings(
             f"--watch and {'--dry-run' if dry_run else '--rebuild'} do not go together"
         )
     project = find_project()
-    indexes = load_indexes(project, chosen_environment(project, environment))
-    chosen = choose_indexes(indexes, index or [])
+    asked = chosen_environment(project, environment)
+    chosen = choose_indexes(load_indexes(project, asked), index or [])
     if not chosen:
-        raise InvalidInput(
-            "there is no search index", hint="declare one in configs/embedding_models/"
-        )
+        raise InvalidInput(f"no search index is declared in {asked}", hint=where_to_declare(asked))
     with showing_progress() as progress:
         encoders = Encoders(project=project, progress=progress)
         if watch:

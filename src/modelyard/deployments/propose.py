@@ -384,9 +384,11 @@ def _propose_rollback(project: Project, request: Request, environment: str) -> P
     if to is None:
         stack = _stack(history, pushing=("deploy", "switch", "undo"))
         if len(stack) < 2:
+            earlier = f"; `models deployments --env {environment}` lists all for --to REV"
             raise ModelyardError(
                 f"nothing was live in {environment} before revision {history[-1].number}",
-                hint="`--to REV` goes back to any revision",
+                hint="a rollback needs an earlier revision, and a deployment makes a new one"
+                + (earlier if len(history) > 1 else ""),
             )
         to = stack[-2].number
     after = load_snapshot(project, environment, to)

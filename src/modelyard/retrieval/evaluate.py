@@ -36,6 +36,7 @@ from modelyard.retrieval.indexes import (
     choose_indexes,
     load_search_settings,
     update_command,
+    where_to_declare,
 )
 from modelyard.retrieval.query import parse_query
 from modelyard.retrieval.ranking import CODE, TEXT, RankingSettings, rank, ranking_settings
@@ -145,7 +146,7 @@ def evaluate_search(
     chosen = choose_indexes(declared.indexes, indexes, groups=groups)
     if source.is_dir():
         queries = load_evaluation_set(source / "queries.jsonl", qrels or find_qrels(source))
-        settings = _choose_encoder(chosen, indexes)
+        settings = _choose_encoder(chosen, indexes, environment)
         corpus = load_corpus(source / "corpus.jsonl")
         kind = kind or detect_kind(corpus)
         with corpus_index(project, corpus, kind, settings, encoders, progress) as snapshot:
@@ -185,10 +186,15 @@ def evaluate_search(
     return found
 
 
-def _choose_encoder(chosen: Sequence[SearchIndex], named: Sequence[str]) -> Encoder:
+def _choose_encoder(
+    chosen: Sequence[SearchIndex], named: Sequence[str], environment: str
+) -> Encoder:
     """The encoder that is evaluated on a corpus: the named index's, else the first."""
     if not chosen:
-        raise NoData("no search index is declared, so there is no encoder to evaluate")
+        raise NoData(
+            f"no search index is declared in {environment}, so there is no encoder to evaluate",
+            hint=where_to_declare(environment),
+        )
     if named and len({(index.encoder.source, index.encoder.model) for index in chosen}) > 1:
         raise InvalidInput(
             "these indexes have several encoders, and a folder is evaluated with one",

@@ -176,6 +176,14 @@ def update_command(labels: Iterable[str], environment: str) -> str:
     return " ".join(words)
 
 
+def where_to_declare(environment: str) -> str:
+    """What to do in an environment where no index is declared."""
+    if environment == DEFAULT_ENVIRONMENT:
+        return "declare one in configs/embedding_models/"
+    deploy = f"models deploy-config embedding_models/NAME --env {environment}"
+    return f"deploy the config that declares one: `{deploy}`"
+
+
 def index_lock(project: Project, group: str, name: str) -> Path:
     """The lock under which all files of an index, whatever its settings, are written."""
     return project.lock(f"search-{group}", name)

@@ -22,6 +22,7 @@ from modelyard.retrieval.indexes import (
     choose_indexes,
     load_search_settings,
     update_command,
+    where_to_declare,
 )
 from modelyard.retrieval.query import Query, parse_query
 from modelyard.retrieval.results import SearchResults, build_result, note_stale
@@ -179,7 +180,7 @@ class Searcher:
         if not chosen:
             raise NoData(
                 f"no search index is declared in {self._environment}",
-                hint="declare one in configs/embedding_models/",
+                hint=where_to_declare(self._environment),
             )
         if missing:
             command = update_command(missing if len(missing) == 1 else [], self._environment)

@@ -92,7 +92,7 @@ def _read_number(text: str) -> PlainValue:
     elif len(plain) <= _MOST_DIGITS and plain[-1] not in "xb":
         return int(plain, 0)
     shown = f'"{text}"' if len(text) <= 20 else f'"{text[:20]}..."'
-    raise TypingTrap("is not a usable number", hint=f"write {shown}")
+    raise TypingTrap("is not a usable number", hint=f"write another one, or {shown} for a text")
 
 
 def _trap(text: str, what: str) -> TypingTrap:

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 
 import yaml
 
+from modelyard.configs.fields import show_written
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.files import append_line, write_atomic, write_json
@@ -277,10 +278,14 @@ def _differences(recorded: Identity, now: Identity) -> list[str]:
     ]
     before, after = recorded.spec, now.spec
     return lines + [
-        f"{key} was {before.get(key)}, and is {after.get(key)} now"
+        f"{key} was {_said(before.get(key))}, and is {_said(after.get(key))} now"
         for key in sorted((before.keys() | after.keys()) - _FREE_TO_CHANGE)
         if before.get(key) != after.get(key)
     ]
+
+
+def _said(value: Any) -> str:
+    return "not set" if value is None else show_written(value)
 
 
 def _short(fingerprint: str) -> str:

@@ -131,13 +131,14 @@ def run_preflight(
     )
     report = build_data_report(dataset, train, evaluation, max_length=max_length)
     problems = [*train.problems, *evaluation.problems, *report.problems]
-    problems += organisation_problems(project, spec, dataset, inputs.parent)
     if problems:
+        problems += organisation_problems(project, spec, dataset, inputs.parent)
         raise ProblemsFound(
             f"dataset {dataset.name} cannot be trained on: {counted(len(problems), 'problem')}",
             problems,
             hint="nothing was dropped or changed; correct the rows and run the command again",
         )
+    require_one_organisation(project, spec, dataset, inputs.parent)
     shape = load_base_shape(base.path)
     choices = kept_choices or make_choices(spec, machine, shape, train.rows)
     _require_possible(choices, shape, spec)
@@ -179,6 +180,16 @@ def find_owner(
 ) -> str | None:
     """The organisation that the new version will belong to; None for no organisation."""
     return spec.org or dataset.org or (parent.manifest.org if parent else None)
+
+
+def require_one_organisation(
+    project: Project, spec: FineTuneSpec, dataset: ChatDataset, parent: AdapterVersion | None
+) -> None:
+    """Raise ProblemsFound unless adapter, data and parent may go together."""
+    if problems := organisation_problems(project, spec, dataset, parent):
+        raise ProblemsFound(
+            f"{spec.adapter} cannot be trained on what belongs to another organisation", problems
+        )
 
 
 def organisation_problems(

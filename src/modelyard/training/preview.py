@@ -39,6 +39,7 @@ from modelyard.training.preflight import (
     RunInputs,
     organisation_problems,
     require_machine,
+    require_one_organisation,
 )
 from modelyard.training.spec import FineTuneSpec
 from modelyard.weights.catalogue import BaseCard, find_base
@@ -100,8 +101,10 @@ def find_inputs(project: Project, spec: FineTuneSpec, *, progress: Progress) -> 
         )
         return FoundInputs(dataset=dataset, card=card, run_inputs=inputs, warnings=())
     report = build_data_report(dataset, Tokenized(rows=()), max_length=spec.data.max_length)
-    if problems := [*report.problems, *organisation_problems(project, spec, dataset, parent)]:
+    if report.problems:
+        problems = [*report.problems, *organisation_problems(project, spec, dataset, parent)]
         raise ProblemsFound(f"dataset {dataset.name} cannot be trained on", problems)
+    require_one_organisation(project, spec, dataset, parent)
     return FoundInputs(
         dataset=dataset,
         card=card,

@@ -89,7 +89,7 @@ def load_spec(
 
     _fill_names(values)
     spec, wrong = build_settings(FineTuneSpec, values, where)
-    problems += wrong
+    problems += map(_with_option, wrong)
     if problems or spec is None:
         raise ProblemsFound("the fine-tune spec is not valid", problems)
     check_name(spec.adapter, "adapter")
@@ -97,6 +97,13 @@ def load_spec(
     if spec.org is not None:
         check_name(spec.org, "organisation")
     return spec
+
+
+def _with_option(problem: Diagnostic) -> Diagnostic:
+    """The dataset is the one key without a default, and usually given by its option."""
+    if problem.code == "missing" and problem.message.startswith("'dataset' "):
+        return replace(problem, hint="name it: --dataset NAME, or a path")
+    return problem
 
 
 def _assign(
