@@ -68,6 +68,16 @@ def test_the_body_tells_a_person_what_it_is_and_how_good(tmp_path: Path) -> None
     assert "| pattern | a\\|b |" in text
 
 
+def test_the_body_names_what_the_chat_template_changed() -> None:
+    manifest = build_manifest("demo", 1, {}, facts())
+    info = TrainingInfo(rows=3, template_changes=("2 rows whose reasoning is left out (a:1)",))
+    _, body = render_training_info(manifest, info, spec={"a": 1}, base_path=Path("/bases/tiny"))
+    assert (
+        "## Training\n\nNot all texts were trained on as they are written:\n\n"
+        "- 2 rows whose reasoning is left out (a:1)\n\n| setting | value |"
+    ) in body
+
+
 def test_figures_that_are_missing_are_said_to_be_missing(tmp_path: Path) -> None:
     assert "Not evaluated." in card_of(tmp_path, None)
     assert load_training_info(tmp_path).evaluation is None

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from collections.abc import Callable
 from itertools import pairwise
@@ -92,6 +93,19 @@ def test_it_warns_of_what_a_person_should_know(report: Callable[..., DataReport]
         "5 rows with an e-mail address (datasets/small/train.jsonl:5, "
         "datasets/small/train.jsonl:6, datasets/small/train.jsonl:7, ...)",
     )
+
+
+def test_it_names_what_the_chat_template_changes(report: Callable[..., DataReport]) -> None:
+    found = dataclasses.replace(
+        report([ask("a")], [ask("b")]),
+        respaced=("train.jsonl:3",),
+        without_reasoning=("train.jsonl:4",) * 2,
+    )
+    assert found.template_changes == (
+        "1 row in which the chat template changes whitespace (train.jsonl:3)",
+        "2 rows whose reasoning the chat template leaves out (train.jsonl:4)",
+    )
+    assert found.warnings[-2:] == found.template_changes
 
 
 def test_a_histogram_has_at_most_twenty_bars(report: Callable[..., DataReport]) -> None:

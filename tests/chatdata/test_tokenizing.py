@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import time
 from pathlib import Path
 
@@ -176,15 +177,75 @@ def test_a_token_across_the_start_of_an_answer_is_reported_and_not_trained(
     assert trained_text(done.rows[0], tokenizer) == " sky.<|im_end|>"
 
 
-def test_a_template_without_an_end_of_turn_token_trains_the_whitespace_that_ends_a_turn(
+def test_answers_without_an_end_can_be_evaluated_and_must_not_be_trained_on(
     tiny_base_folder: Path, tmp_path: Path
 ) -> None:
     plain = "{% for m in messages %}{{ m.role }}: {{ m.content }}\n{% endfor %}"
     plain += "{% if add_generation_prompt %}assistant:{% endif %}"
     folder = base_with(tiny_base_folder, tmp_path / "plain", plain.replace("\n", "{{ '\\n' }}"))
     tokenizer = ChatTokenizer.load(folder)
-    done = tokenize_conversations([talk("q", "It is.", "q", "Yes.")], tokenizer, max_length=512)
+    rows = [talk("q", "It is.", "q", "Yes.", source=f"train.jsonl:{line}") for line in (1, 2, 3)]
+    done = tokenize_conversations(rows, tokenizer, max_length=512)
+    assert done.problems == ()
     assert trained_text(done.rows[0], tokenizer) == " It is.\n Yes.\n"
+    (problem,) = done.unproven
+    assert problem.where == "plain/chat_template.jinja"
+    assert problem.message == (
+        "the chat template ends an answer with no token, and the base stops at <|im_end|> "
+        "(plain/config.json), so the model would learn answers without an end: "
+        "message 2 of train.jsonl:1, in 3 of 3 rows"
+    )
+    assert problem.hint == "let the template end each answer with <|im_end|>"
+
+
+def test_a_stop_that_is_not_tokenised_as_one_is_no_end(
+    tiny_base_folder: Path, tmp_path: Path
+) -> None:
+    folder = base_with(tiny_base_folder, tmp_path / "base", CHATML.replace("<|im_end|>", "zz"))
+    config = json.loads((folder / "tokenizer.json").read_text())
+    stop = config["model"]["vocab"]["z"]
+    (folder / "generation_config.json").write_text(json.dumps({"eos_token_id": stop}))
+    tokenizer = ChatTokenizer.load(folder)
+    config["added_tokens"].append({**config["added_tokens"][0], "content": "zz", "id": 999})
+    ended = tokenize_conversations([talk("q", "It is.")], tokenizer, max_length=512)
+    assert ended.unproven == ()
+    (folder / "tokenizer.json").write_text(json.dumps(config))
+    tokenizer = ChatTokenizer.load(folder)
+    done = tokenize_conversations([talk("q", "It is.")], tokenizer, max_length=512)
+    (problem,) = done.unproven
+    assert "does not become the token at which the base stops" in problem.message
+
+
+def test_an_end_of_turn_that_takes_in_the_newline_after_it_is_trained(
+    tiny_base_folder: Path, tmp_path: Path
+) -> None:
+    folder = base_with(tiny_base_folder, tmp_path / "base", CHATML)
+    config = json.loads((folder / "tokenizer.json").read_text())
+    for token in config["added_tokens"]:
+        token["rstrip"] = True  # as Phi-3 has them
+    (folder / "tokenizer.json").write_text(json.dumps(config))
+    tokenizer = ChatTokenizer.load(folder)
+    done = tokenize_conversations([talk("q", "One.", "q", "Two.")], tokenizer, max_length=512)
+    assert (done.unproven, done.straddling) == ((), ())
+    assert trained_text(done.rows[0], tokenizer) == "One.<|im_end|>Two.<|im_end|>"
+
+
+def test_whitespace_that_a_template_trims_and_reasoning_that_it_drops_are_reported(
+    tiny_base_folder: Path, tmp_path: Path
+) -> None:
+    drops = CHATML.replace(
+        "message['content']", "(message['content'].split('</think>')[-1] | trim)"
+    )
+    tokenizer = ChatTokenizer.load(base_with(tiny_base_folder, tmp_path / "drops", drops))
+    rows = [
+        talk("q", "It is.", source="train.jsonl:1"),
+        talk("q", "  It is.", source="train.jsonl:2"),
+        talk("q", "<think>why</think>It is.", source="train.jsonl:3"),
+    ]
+    done = tokenize_conversations(rows, tokenizer, max_length=512)
+    assert (done.respaced, done.without_reasoning) == (("train.jsonl:2",), ("train.jsonl:3",))
+    assert (done.problems, done.unproven) == ((), ())
+    assert {trained_text(row, tokenizer) for row in done.rows} == {"It is.<|im_end|>"}
 
 
 def test_masked_texts_show_what_is_trained(tokenizer: ChatTokenizer) -> None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import os
+import shutil
 import subprocess
 from collections.abc import Callable
 from pathlib import Path
@@ -108,21 +109,71 @@ def test_rows_are_shown_and_not_obeyed(flowers: Project, write_jsonl: Write) -> 
     assert "\x1b" not in ended.stdout
 
 
+def use_template(flowers: Project, tiny_base_folder: Path, folder: Path, template: str) -> None:
+    """Let the base `tiny` be a copy with another chat template."""
+    shutil.copytree(tiny_base_folder, folder)
+    (folder / "chat_template.jinja").write_text(template)
+    card = flowers.base_card("tiny")
+    card.write_text(card.read_text().replace(str(tiny_base_folder), str(folder)))
+
+
 def test_a_template_that_is_not_prefix_stable_is_one_error(
     flowers: Project, tiny_base_folder: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
-    folder = tmp_path / "unstable"
-    shutil.copytree(tiny_base_folder, folder)
-    (folder / "chat_template.jinja").write_text(
+    template = (
         "{{ messages|length }} turns\n{% for message in messages %}<|im_start|>"
         "{{ message['content'] }}<|im_end|>\n{% endfor %}"
         "{% if add_generation_prompt %}<|im_start|>{% endif %}"
     )
-    card = flowers.base_card("tiny")
-    card.write_text(card.read_text().replace(str(tiny_base_folder), str(folder)))
+    use_template(flowers, tiny_base_folder, tmp_path / "unstable", template)
     refused(run_here(*arguments()), 2, "not prefix-stable", "chat_template.jinja")
+
+
+MARKED = (
+    "{% for m in messages %}<|im_start|>{{ m.role }}: TEXT{% endfor %}"
+    "{% if add_generation_prompt %}<|im_start|>assistant: {% endif %}"
+)
+PARTS = "{% for part in m.content %}{{ part.text }}{% endfor %}<|im_end|>"
+NO_SYSTEM = "{% if m.role != 'system' %}{{ m.content }}{% endif %}<|im_end|>"
+
+
+@pytest.mark.parametrize(
+    ("template", "reason", "hint"),
+    [
+        (MARKED.replace("TEXT", PARTS), "leaves out the text of user turns", "a list of parts"),
+        (MARKED.replace("TEXT", NO_SYSTEM), "leaves out the text of system turns", "other turns"),
+        (
+            MARKED.replace("TEXT", "{{ m.content }}{{ '\n' }}").replace("<|im_start|>", "# "),
+            "ends an answer with no token, and the base stops at <|im_end|>",
+            "end each answer with <|im_end|>",
+        ),
+        (
+            MARKED.replace("TEXT", "{{ m.content }}{{ '\n' }}"),
+            "ends an answer with nothing but the <|im_start|> of the next turn, and the base stops",
+            "add its id 1 to eos_token_id",
+        ),
+    ],
+)
+def test_a_template_that_loses_texts_or_ends_no_answer_is_one_error_before_training(
+    flowers: Project,
+    tiny_base_folder: Path,
+    tmp_path: Path,
+    write_jsonl: Write,
+    template: str,
+    reason: str,
+    hint: str,
+) -> None:
+    rows = flower_rows(24)
+    for row in rows:
+        row["messages"].insert(0, {"role": "system", "content": "Name the flower."})
+    write_jsonl(flowers.root / "datasets/flowers/train.jsonl", rows)
+    use_template(flowers, tiny_base_folder, tmp_path / "own", template)
+    for command in (arguments("--check"), arguments()):
+        ended = run_here(*command)
+        refused(ended, 2, "own/chat_template.jinja")
+        said = " ".join(ended.stderr.split())
+        assert reason in said and hint in said and said.count(reason) == 1
+        assert "in 24 of 24 rows" in said
 
 
 def test_a_row_in_train_and_eval_is_refused(flowers: Project, write_jsonl: Write) -> None:
@@ -180,8 +231,6 @@ def test_a_full_disk_is_an_error_before_training(flowers: Project, tmp_path: Pat
 def test_a_damaged_base_is_found_before_training(
     flowers: Project, tiny_base_folder: Path, tmp_path: Path
 ) -> None:
-    import shutil
-
     folder = tmp_path / "damaged"
     shutil.copytree(tiny_base_folder, folder)
     card = flowers.base_card("tiny")

@@ -60,6 +60,35 @@ def test_plain_peft_loads_the_version_in_use(flowers: Project, tiny_base_folder:
     assert AutoTokenizer.from_pretrained(link).chat_template
 
 
+def test_the_card_names_what_the_chat_template_left_out(
+    flowers: Project,
+    tiny_base_folder: Path,
+    tmp_path: Path,
+    write_jsonl: Callable[[Path, list[Any]], Path],
+) -> None:
+    folder = tmp_path / "forgetful"
+    shutil.copytree(tiny_base_folder, folder)
+    template = (folder / "chat_template.jinja").read_text()
+    dropping = "(message['content'].split('</think>')[-1] | trim)"
+    (folder / "chat_template.jinja").write_text(template.replace("message['content']", dropping))
+    card = flowers.base_card("tiny")
+    card.write_text(card.read_text().replace(str(tiny_base_folder), str(folder)))
+    rows = flower_rows(24)
+    for row in rows[:2]:
+        row["messages"][1]["content"] = f"<think>Hm.</think>{row['messages'][1]['content']}"
+    write_jsonl(flowers.root / "datasets/flowers/train.jsonl", rows)
+    line = (
+        "2 rows whose reasoning the chat template leaves out "
+        "(datasets/flowers/train.jsonl:1, datasets/flowers/train.jsonl:2)"
+    )
+    ended = fine_tuned(settings=("schedule.epochs=1",))
+    assert line in " ".join(ended.stderr.split())
+    version = flowers.adapter_version("flowers", 1)
+    assert f"- {line}\n" in (version / "TRAINING_INFO.md").read_text()
+    report = json.loads((flowers.experiment("flowers") / "data_report.json").read_text())
+    assert len(report["without_reasoning"]) == 2
+
+
 def test_a_worse_adapter_is_registered_and_not_promoted(
     flowers: Project, write_jsonl: Callable[[Path, list[Any]], Path]
 ) -> None:

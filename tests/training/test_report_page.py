@@ -61,6 +61,7 @@ DATA = DataReport(
     evaluation_tokens=dataclasses.replace(TOKENS, rows=5),
     cut=("train.jsonl:12",),
     straddling=(),
+    without_reasoning=("train.jsonl:77",),
     repeated=(),
     shared=(),
     near=(DuplicatePair(source="eval.jsonl:3", other="train.jsonl:40", similarity=0.82),),
@@ -383,12 +384,13 @@ def test_what_was_flagged_is_named_by_place() -> None:
     text = " ".join(Page(render_report(facts())).texts["main"][0].split())
     assert "Nearly in train and eval1 eval.jsonl:3 like train.jsonl:40 (82%)" in text
     assert "Answer cut at the length limit1 train.jsonl:12" in text
+    assert "Reasoning left out by the chat template1 train.jsonl:77" in text
     assert "Holds: e-mail address9 train.jsonl:1 (message 2)" in text
     assert "train.jsonl:6 (message 2) and 3 more" in text
 
 
 def test_clean_data_is_said_to_be_clean() -> None:
-    clean = dataclasses.replace(DATA, cut=(), near=(), sensitive=())
+    clean = dataclasses.replace(DATA, cut=(), without_reasoning=(), near=(), sensitive=())
     html = render_report(facts(data_report=clean))
     assert "Nothing to flag" in html
 

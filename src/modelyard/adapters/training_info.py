@@ -38,6 +38,8 @@ class TrainingInfo:
     """How long it took."""
     evaluation: Evaluation | None = None
     """Its figures against its base; None when it was not evaluated."""
+    template_changes: tuple[str, ...] = ()
+    """What the chat template changed in the conversations' texts, a line each."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,8 +160,15 @@ models adapters rollback {adapter} --to N
 
 ## Training
 
-{_table(("setting", "value"), spec.items())}
+{_training(info)}{_table(("setting", "value"), spec.items())}
 """
+
+
+def _training(info: TrainingInfo) -> str:
+    if not info.template_changes:
+        return ""
+    lines = "".join(f"- {_cell(line)}\n" for line in info.template_changes)
+    return f"Not all texts were trained on as they are written:\n\n{lines}\n"
 
 
 def _evaluation(evaluation: Evaluation | None) -> str:

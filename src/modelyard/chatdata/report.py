@@ -21,6 +21,8 @@ from modelyard.core.wording import counted
 
 _MOST_BINS = 20
 
+_Flagged = str | DuplicatePair | SensitiveValue
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LengthBin:
@@ -84,6 +86,10 @@ class DataReport:
     """Rows whose last answer lost its end to `max_length`."""
     straddling: tuple[str, ...]
     """Rows in which a token lies across the start of an answer."""
+    respaced: tuple[str, ...] = ()
+    """Rows in which the chat template changed whitespace of a turn's text."""
+    without_reasoning: tuple[str, ...] = ()
+    """Rows in which the chat template left out the reasoning before an answer."""
     repeated: tuple[DuplicatePair, ...]
     """Train rows equal to an earlier one."""
     shared: tuple[DuplicatePair, ...]
@@ -106,21 +112,38 @@ class DataReport:
         )
 
     @property
+    def template_changes(self) -> tuple[str, ...]:
+        """What the chat template changed in the rows' texts, a line each."""
+        return self._lines(
+            (self.respaced, "in which the chat template changes whitespace"),
+            (self.without_reasoning, "whose reasoning the chat template leaves out"),
+        )
+
+    @property
     def warnings(self) -> tuple[str, ...]:
         """What a person should know before training, a line each."""
         secrets = [found for found in self.sensitive if found.is_secret]
         addresses = [found for found in self.sensitive if not found.is_secret]
-        lines = (
-            (self.cut, f"with the end of the answer cut off by max_length {self.max_length:,}"),
-            (self.repeated, "of train equal to an earlier row"),
-            (self.near, "of eval with nearly the question of a train row"),
-            (secrets, "with what looks like a secret"),
-            (addresses, "with an e-mail address"),
-            (self.straddling, "with a token that spans question and answer, which is not trained"),
+        return (
+            self._lines(
+                (self.cut, f"with the end of the answer cut off by max_length {self.max_length:,}"),
+                (self.repeated, "of train equal to an earlier row"),
+                (self.near, "of eval with nearly the question of a train row"),
+                (secrets, "with what looks like a secret"),
+                (addresses, "with an e-mail address"),
+                (
+                    self.straddling,
+                    "with a token that spans question and answer, which is not trained",
+                ),
+            )
+            + self.template_changes
         )
+
+    @staticmethod
+    def _lines(*kinds: tuple[Sequence[_Flagged], str]) -> tuple[str, ...]:
         return tuple(
             f"{counted(len(found), 'row')} {text} ({_first(found)})"
-            for found, text in lines
+            for found, text in kinds
             if found
         )
 
@@ -147,6 +170,9 @@ def build_data_report(
         evaluation_tokens=_figures(evaluation.rows) if evaluation else None,
         cut=train.cut + (evaluation.cut if evaluation else ()),
         straddling=train.straddling + (evaluation.straddling if evaluation else ()),
+        respaced=train.respaced + (evaluation.respaced if evaluation else ()),
+        without_reasoning=train.without_reasoning
+        + (evaluation.without_reasoning if evaluation else ()),
         repeated=tuple(find_repeated(dataset.train)),
         shared=tuple(find_shared(dataset.train, dataset.evaluation)),
         near=tuple(find_near(dataset.train, dataset.evaluation)),
@@ -154,7 +180,7 @@ def build_data_report(
     )
 
 
-def _first(found: Sequence[str | DuplicatePair | SensitiveValue]) -> str:
+def _first(found: Sequence[_Flagged]) -> str:
     """The places of the first three rows."""
     sources = dict.fromkeys(row if isinstance(row, str) else row.source for row in found)
     shown = ", ".join(list(sources)[:3])

@@ -11,6 +11,7 @@ import json
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
+from functools import cached_property
 from pathlib import Path
 from typing import Any, NoReturn
 
@@ -94,9 +95,31 @@ class ChatTemplate:
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
         """The conversation as the model reads it. Raises TemplateRefused."""
+        return self._render(message_dicts(messages), add_generation_prompt)
+
+    def reads_parts_only(self, role: str) -> bool:
+        """Whether it renders a text that is a list of parts, and leaves out the same as a string.
+
+        Vision models have such templates: `[{"type": "text", "text": ...}]`.
+        """
+        text = "\ue000"
+        turns: list[list[dict[str, Any]]] = [
+            [{"role": role, "content": content}]
+            for content in (text, [{"type": "text", "text": text}])
+        ]
+        plain, parts = (self._holds(text, turn) for turn in turns)
+        return parts and not plain
+
+    def _holds(self, text: str, messages: list[dict[str, Any]]) -> bool:
+        try:
+            return text in self._render(messages, False)
+        except TemplateRefused:
+            return False
+
+    def _render(self, messages: list[dict[str, Any]], add_generation_prompt: bool) -> str:
         try:
             return self._template.render(
-                messages=message_dicts(messages),
+                messages=messages,
                 tools=None,
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
@@ -123,6 +146,10 @@ class ChatTokenizer:
     """The chat template."""
     eos_ids: frozenset[int]
     """Every token that ends an answer: the configured ones and the template's end of turn."""
+    stop_ids: frozenset[int]
+    """Those at which the base stops by its own settings, whatever the template says."""
+    stops_file: str
+    """The file that names `stop_ids`, such as `tiny/generation_config.json`."""
     pad_id: int
     """The token that fills rows of a batch; it is always masked."""
     special_texts: tuple[str, ...] = field(repr=False)
@@ -147,10 +174,12 @@ class ChatTokenizer:
 
         added = tokenizer.get_added_tokens_decoder().values()
         special_texts = tuple(token.content for token in added if token.special)
-        ends = [special.get("eos_token"), _end_of_turn(template, special_texts)]
-        found = [tokenizer.token_to_id(text) for text in ends if text]
-        found += _configured_eos_ids(folder)
-        eos_ids = {token for token in found if token is not None}
+        stop_ids, stops_file = _configured_eos_ids(folder)
+        eos_id = tokenizer.token_to_id(special.get("eos_token", ""))
+        if not stop_ids and eos_id is not None:
+            stop_ids = [eos_id]
+        turn_end_id = tokenizer.token_to_id(_end_of_turn(template, special_texts))
+        eos_ids = {*stop_ids, *(token for token in (eos_id, turn_end_id) if token is not None)}
         if not eos_ids:
             raise InvalidInput(
                 "names no token that ends an answer",
@@ -160,7 +189,21 @@ class ChatTokenizer:
         pad_id = tokenizer.token_to_id(special.get("pad_token", ""))
         if pad_id is None:
             pad_id = min(eos_ids)
-        return cls(tokenizer, template, frozenset(eos_ids), pad_id, special_texts)
+        return cls(
+            tokenizer=tokenizer,
+            template=template,
+            eos_ids=frozenset(eos_ids),
+            stop_ids=frozenset(stop_ids),
+            stops_file=f"{folder.name}/{stops_file}",
+            pad_id=pad_id,
+            special_texts=special_texts,
+        )
+
+    @cached_property
+    def stop_texts(self) -> tuple[str, ...]:
+        """The texts of `stop_ids`."""
+        texts = (self.decode([token], skip_special_tokens=False) for token in sorted(self.stop_ids))
+        return tuple(text for text in texts if text.strip())
 
     @property
     def template_hash(self) -> str:
@@ -227,18 +270,26 @@ def _load_template(
     return ChatTemplate(text, name=f"{folder.name}/{path.name}", special_tokens=special)
 
 
-def _configured_eos_ids(folder: Path) -> list[int]:
+def _configured_eos_ids(folder: Path) -> tuple[list[int], str]:
+    """The tokens at which transformers lets the base stop, and the file that names them."""
     for name in ("generation_config.json", "config.json"):
         found = _load_json(folder / name, optional=True).get("eos_token_id")
-        if found is not None:
-            return found if isinstance(found, list) else [found]
-    return []
+        if found is None:
+            continue
+        ids = found if isinstance(found, list) else [found]
+        if any(type(token) is not int for token in ids):
+            raise InvalidInput(
+                f"eos_token_id must be a token id or a list of them, and is {found!r}",
+                where=str(folder / name),
+            )
+        return ids, name
+    return [], "tokenizer_config.json"
 
 
-def _end_of_turn(template: ChatTemplate, special_texts: tuple[str, ...]) -> str | None:
-    """The control token with which the template ends an answer."""
+def _end_of_turn(template: ChatTemplate, special_texts: tuple[str, ...]) -> str:
+    """The control token with which the template ends an answer, else an empty text."""
     try:
         rendered = template.render(_PROBE).rstrip()
     except TemplateRefused:
-        return None
-    return next((text for text in special_texts if rendered.endswith(text)), None)
+        return ""
+    return next((text for text in special_texts if rendered.endswith(text)), "")

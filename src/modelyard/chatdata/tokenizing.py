@@ -1,13 +1,12 @@
 """Conversations into tokens, with a proven mask of the trained tokens.
 
-The proof: the text up to where an answer begins, and the text up to its end of turn, must both be
-prefixes of the whole rendering. That gives the answer's characters, and with them its tokens. Does
-not know models or batches.
+The proof gives each answer's characters (chatdata/proof.py), and with them its tokens. Does not
+know models or batches.
 """
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Sequence, Set
 from dataclasses import dataclass
 from typing import Any
 
@@ -15,13 +14,12 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard.chatdata.conversation import Conversation
+from modelyard.chatdata.proof import PARTS_HINT, Fault, Prover, Rendering, Unstable, no_stop_token
 from modelyard.chatdata.template import ChatTokenizer, TemplateRefused
+from modelyard.chatdata.turn_texts import Change, Span
 from modelyard.core.errors import Diagnostic
 
 _BATCH_ROWS = 1000
-
-Span = tuple[int, int]
-"""An answer's place in a rendering: its first character, and the one after its end of turn."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -50,8 +48,14 @@ class Tokenized:
     """Tokens of the longest row up to its last trained token, before it was cut."""
     straddling: tuple[str, ...] = ()
     """Sources of rows in which a token lies across the start of an answer, so is not trained."""
+    respaced: tuple[str, ...] = ()
+    """Sources of rows in which the template changed whitespace of a turn's text."""
+    without_reasoning: tuple[str, ...] = ()
+    """Sources of rows in which the template left out the reasoning before an answer."""
     problems: tuple[Diagnostic, ...] = ()
-    """The rows that cannot be trained on, and why."""
+    """What cannot be made into tokens, and why."""
+    unproven: tuple[Diagnostic, ...] = ()
+    """Why `rows` must not be trained on: texts that are lost, and answers that have no end."""
 
 
 def tokenize_conversations(
@@ -64,47 +68,25 @@ def tokenize_conversations(
     """Render, tokenize and mask conversations; rows longer than `max_length` keep their beginning.
 
     `most_tokens` is the most that `max_length` can be raised to, for hints; None is no limit.
-    Never raises for a row: what cannot be trained on is in `problems`, and a template that is not
-    prefix-stable is one problem, whatever the number of rows.
+    Never raises for a row: what cannot be trained on is in `problems`. What is wrong with the
+    template is one of `problems` or `unproven`, whatever the number of rows.
     """
-    rendered: list[tuple[Conversation, str, list[Span]]] = []
-    problems: list[Diagnostic] = []
-    unstable: list[str] = []
-    for conversation in conversations:
-        try:
-            text, spans = _answer_spans(conversation, tokenizer)
-            rendered.append((conversation, text, spans))
-        except TemplateRefused as error:
-            problems.append(Diagnostic(message=error.message, where=conversation.source))
-        except _Unstable as error:
-            unstable.append(str(error))
-    if unstable:
-        problems.append(
-            Diagnostic(
-                message=(
-                    "the chat template is not prefix-stable, so nothing proves which tokens are "
-                    f"answers: {unstable[0]}, in {len(unstable):,} of {len(conversations):,} rows"
-                ),
-                where=tokenizer.template.name,
-                hint=(
-                    "give the base a template that renders a turn the same whatever follows it, "
-                    "or give each answer a row of its own"
-                ),
-            )
-        )
-
+    stops = tokenizer.stop_ids
+    rendered, problems = _render(conversations, tokenizer)
     rows: list[TokenRow] = []
     cut: list[str] = []
     lost: list[str] = []
     longest = 0
     straddling: list[str] = []
+    faults: list[tuple[str, Fault]] = []
     for start in range(0, len(rendered), _BATCH_ROWS):
         batch = rendered[start : start + _BATCH_ROWS]
         encodings = tokenizer.tokenizer.encode_batch(
-            [text for _, text, _ in batch], add_special_tokens=False
+            [rendering.text for _, rendering in batch], add_special_tokens=False
         )
-        for (conversation, text, spans), encoding in zip(batch, encodings, strict=True):
-            found = [_token_span(encoding, span, len(text)) for span in spans]
+        for (conversation, rendering), encoding in zip(batch, encodings, strict=True):
+            length = len(rendering.text)
+            found = [_token_span(encoding, span, length, stops) for span in rendering.answers]
             first, end = found[-1][:2]
             longest = max(longest, end)
             if first >= end:
@@ -115,6 +97,10 @@ def tokenize_conversations(
                     )
                 )
                 continue
+            wrong = rendering.faults
+            if not wrong and any(encoding.ids[after - 1] not in stops for _, after, _ in found):
+                wrong = (no_stop_token(tokenizer, conversation.source),)
+            faults += [(conversation.source, fault) for fault in wrong]
             if first >= max_length:
                 lost.append(conversation.source)
                 problems.append(_cut_off(conversation, first, end, max_length, most_tokens))
@@ -135,50 +121,74 @@ def tokenize_conversations(
         lost=tuple(lost),
         longest=longest,
         straddling=tuple(straddling),
+        respaced=_changed(rendered, Change.WHITESPACE),
+        without_reasoning=_changed(rendered, Change.REASONING),
         problems=tuple(problems),
+        unproven=_group(faults, len(conversations), where=tokenizer.template.name),
     )
 
 
-def _answer_spans(conversation: Conversation, tokenizer: ChatTokenizer) -> tuple[str, list[Span]]:
-    """The rendered conversation and the span of each answer, proven by the prefix property.
-
-    A span runs from where the model begins to answer to the end of its end-of-turn token.
-    """
-    messages = conversation.messages
-    whole = tokenizer.render(messages)
-    spans: list[Span] = []
-    for index, message in enumerate(messages):
-        if message.role != "assistant":
-            continue
-        before = tokenizer.render(messages[:index], add_generation_prompt=True)
-        is_last = index + 1 == len(messages)
-        upto = whole if is_last else tokenizer.render(messages[: index + 1])
-        turn_end = _turn_end(upto, tokenizer.special_texts)
-        place = f"message {index + 1} of {conversation.source}"
-        if not upto.startswith(before):
-            raise _Unstable(f"the text before the answer changes ({place})")
-        if not whole.startswith(upto[:turn_end]):
-            raise _Unstable(f"the answer changes when turns follow ({place})")
-        spans.append((len(before), turn_end))
-    return whole, spans
-
-
-class _Unstable(Exception):
-    """A rendering that is not a prefix of the one with more turns."""
-
-
-def _turn_end(text: str, special_texts: tuple[str, ...]) -> int:
-    """The end of the last turn: after its end-of-turn token, whatever whitespace follows that."""
-    trimmed = text.rstrip()
-    return len(trimmed) if trimmed.endswith(special_texts) else len(text)
+def _render(
+    conversations: Sequence[Conversation], tokenizer: ChatTokenizer
+) -> tuple[list[tuple[Conversation, Rendering]], list[Diagnostic]]:
+    """The conversations whose answers can be found, rendered, and why others cannot be."""
+    prover = Prover(tokenizer)
+    rendered: list[tuple[Conversation, Rendering]] = []
+    problems: list[Diagnostic] = []
+    unstable: list[Unstable] = []
+    for conversation in conversations:
+        try:
+            rendered.append((conversation, prover.render(conversation)))
+        except TemplateRefused as error:
+            hint = PARTS_HINT if tokenizer.template.reads_parts_only("user") else None
+            problems.append(Diagnostic(message=error.message, where=conversation.source, hint=hint))
+        except Unstable as error:
+            unstable.append(error)
+    if unstable:
+        problems.append(
+            Diagnostic(
+                message=(
+                    "the chat template is not prefix-stable, so nothing proves which tokens are "
+                    f"answers: {unstable[0]}, in {len(unstable):,} of {len(conversations):,} rows"
+                ),
+                where=tokenizer.template.name,
+                hint=unstable[0].hint,
+            )
+        )
+    return rendered, problems
 
 
-def _token_span(encoding: Any, span: Span, text_length: int) -> tuple[int, int, bool]:
+def _changed(rendered: Sequence[tuple[Conversation, Rendering]], change: Change) -> tuple[str, ...]:
+    return tuple(row.source for row, rendering in rendered if change in rendering.changes)
+
+
+def _group(faults: Sequence[tuple[str, Fault]], rows: int, *, where: str) -> tuple[Diagnostic, ...]:
+    """One problem for each reason, with its first place and how many rows have it."""
+    first: dict[str, Fault] = {}
+    sources: dict[str, set[str]] = {}
+    for source, fault in faults:
+        first.setdefault(fault.reason, fault)
+        sources.setdefault(fault.reason, set()).add(source)
+    return tuple(
+        Diagnostic(
+            message=f"{reason}: {fault.place}, in {len(sources[reason]):,} of {rows:,} rows",
+            where=where,
+            hint=fault.hint,
+        )
+        for reason, fault in first.items()
+    )
+
+
+def _token_span(
+    encoding: Any, span: Span, text_length: int, stops: Set[int]
+) -> tuple[int, int, bool]:
     """First token, the token after the last, and whether a token lies across the start."""
     start, end = span
-    first = _token_at(encoding, start, text_length)
+    first, after = (_token_at(encoding, place, text_length) for place in span)
     straddles = first < len(encoding) and encoding.token_to_chars(first)[0] < start
-    return first + straddles, _token_at(encoding, end, text_length), straddles
+    if after < len(encoding) and encoding.token_to_chars(after)[0] < end:
+        after += encoding.ids[after] in stops  # it took in the whitespace that follows (`rstrip`)
+    return first + straddles, after, straddles
 
 
 def _token_at(encoding: Any, position: int, text_length: int) -> int:

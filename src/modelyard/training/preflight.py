@@ -131,6 +131,7 @@ def run_preflight(
     )
     report = build_data_report(dataset, train, evaluation, max_length=max_length)
     problems = [*train.problems, *evaluation.problems, *report.problems]
+    problems += train.unproven or evaluation.unproven
     if problems:
         problems += organisation_problems(project, spec, dataset, inputs.parent)
         raise ProblemsFound(

@@ -223,6 +223,7 @@ def _register(
             trained_at=utc_now(),
             duration_s=record.trained_s or 0.0,
             evaluation=evaluation,
+            template_changes=check.report.template_changes,
         )
         front, body = render_training_info(
             manifest, info, spec=record.identity.spec, base_path=base.path

@@ -220,6 +220,8 @@ def _flags(report: DataReport) -> list[tuple[str, int, list[str]]]:
         "Answer cut at the length limit": list(report.cut),
         "Repeats an earlier row": pairs(report.repeated),
         "A token is both question and answer": list(report.straddling),
+        "Whitespace changed by the chat template": list(report.respaced),
+        "Reasoning left out by the chat template": list(report.without_reasoning),
     }
     for value in report.sensitive:
         inside = f"message {value.message}" if value.message else f"key '{value.key}'"
