@@ -333,4 +333,4 @@ def test_a_foreign_organisation_is_not_blamed_on_the_rows(
     for more in ((), ("--check",), ("--dry-run",)):
         ended = run_here(*arguments("--org", "evil", *more))
         refused(ended, 2, "belongs to organisation 'garden'", "another organisation")
-        assert "correct the rows" not in ended.stderr
+        assert "correct these" not in ended.stderr

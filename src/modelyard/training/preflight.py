@@ -137,7 +137,7 @@ def run_preflight(
         raise ProblemsFound(
             f"dataset {dataset.name} cannot be trained on: {counted(len(problems), 'problem')}",
             problems,
-            hint="nothing was dropped or changed; correct the rows and run the command again",
+            hint="nothing was dropped or changed; correct these and run the command again",
         )
     require_one_organisation(project, spec, dataset, inputs.parent)
     shape = load_base_shape(base.path)
