@@ -362,6 +362,12 @@ def test_a_character_that_is_none_is_named_with_its_place(character: str, said: 
     assert problem.message == f"{said}, which YAML cannot hold"
 
 
+def test_a_nul_written_with_an_escape_is_named_with_its_place() -> None:
+    (problem,) = found_in('ok: é\nb: "a\\0b"\n')
+    assert (problem.code, problem.where) == ("yaml-character", "a.yaml:2:4")
+    assert "NUL" in problem.message
+
+
 @pytest.mark.parametrize("escape", ["\\ud83d", "\\U00110000", "\\UFFFFFFFF"])
 @pytest.mark.parametrize("text", ['a: "{}"\n', '"{}": 1\n', '!!str "{}"\n'])
 def test_an_escape_for_what_is_no_character_is_a_problem(escape: str, text: str) -> None:

@@ -334,3 +334,10 @@ def test_a_foreign_organisation_is_not_blamed_on_the_rows(
         ended = run_here(*arguments("--org", "evil", *more))
         refused(ended, 2, "belongs to organisation 'garden'", "another organisation")
         assert "correct these" not in ended.stderr
+
+        assert "correct the rows" not in ended.stderr
+
+
+def test_a_nul_in_a_setting_is_refused(flowers: Project) -> None:
+    ended = run_here("fine-tune", "--check", "--set", r'dataset="datasets/\0"')
+    refused(ended, 2, "--set dataset=", "NUL")

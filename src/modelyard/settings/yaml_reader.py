@@ -134,6 +134,9 @@ class YamlReader:
         if not text.isascii() and any("\ud800" <= letter <= "\udfff" for letter in text):
             message = "half a character cannot stand alone"
             self._problem(event, "yaml-character", message, path=path)
+        if "\0" in text:  # written "\0"; no path and no program takes it
+            message = "the character NUL is in no text that can be used"
+            self._problem(event, "yaml-character", message, path=path)
         return text
 
     def _check_tag(self, event: Event, tag: str | None, path: KeyPath) -> None:
