@@ -268,3 +268,12 @@ def test_commands_on_versions_name_a_file_that_is_nested_too_deeply(
         ended = models(*words)
         assert ended.code in (0, 1, 2), (words, ended.err)
     assert name in models("verify", "demo@1").out + models("verify", "demo@1").err
+
+
+def test_a_folder_that_is_no_adapter_is_refused_before_a_base_is_fetched(
+    models: Models, project: Project
+) -> None:
+    for path in ("none", "configs"):
+        ended = models("import", path, "--name", "mine", "--base-model", "no-such-base")
+        assert ended.code in (1, 2)
+        assert path in ended.err and "no-such-base" not in ended.err

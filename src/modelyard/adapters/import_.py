@@ -87,9 +87,7 @@ def plan_import(source: Path, base: LocalBase) -> ImportPlan:
     Raises InvalidInput when there is no such folder, AdapterMismatch when it holds no safe adapter
     for `base`: pickled weights, links, keys or shapes that do not fit, a foreign tokenizer.
     """
-    if not source.is_dir():
-        raise InvalidInput("there is no such folder", where=str(source))
-    _require_importable(source)
+    require_importable(source)
     has_tokenizer = all(
         (source / name).is_file() for name in (TOKENIZER_NAME, TOKENIZER_CONFIG_NAME)
     )
@@ -124,8 +122,13 @@ def plan_import(source: Path, base: LocalBase) -> ImportPlan:
     )
 
 
-def _require_importable(source: Path) -> None:
-    """Refuse weights that only a pickle holds, links, and a folder that is no adapter."""
+def require_importable(source: Path) -> None:
+    """Refuse weights that only a pickle holds, links, and a folder that is no adapter.
+
+    Raises InvalidInput when there is no such folder, AdapterMismatch for the rest; needs no base.
+    """
+    if not source.is_dir():
+        raise InvalidInput("there is no such folder", where=str(source))
     if (source / _PICKLED_WEIGHTS).exists() and not (source / WEIGHTS_NAME).exists():
         raise AdapterMismatch(
             f"holds its weights in {_PICKLED_WEIGHTS}, a pickle, which can run any code when it is "

@@ -74,6 +74,7 @@ def import_adapter(
     from modelyard.adapters.import_ import (
         import_adapter,
         plan_import,
+        require_importable,
         require_same_org,
     )
     from modelyard.adapters.versions import version_of_run
@@ -82,6 +83,7 @@ def import_adapter(
     project = find_project()
     check_name(name, "adapter")
     require_same_org(project, name, org)
+    require_importable(path.absolute())  # before a base is fetched
     with showing_progress() as progress:
         base = require_base(project, base_model, progress=progress, offline=offline)
     plan = plan_import(path.absolute(), base)
