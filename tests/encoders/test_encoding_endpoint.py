@@ -228,14 +228,13 @@ def test_vectors_of_another_size_are_refused(project: Project, server: Embedding
 @pytest.mark.parametrize(
     ("spoil", "problem"),
     [
-        (lambda rows: rows[:-1], "gave 1 vectors for 2 texts"),
+        (lambda rows: rows[:-1], "gave 1 vector for 2 texts"),
         (
             lambda rows: [{**rows[0], "index": 99}, *rows[1:]],
-            "numbered a vector 99, where 2 texts are numbered 0 to 1",
+            "numbered a vector 99, where those of 2 texts are numbered 0 to 1",
         ),
-        (lambda rows: [{**row, "embedding": [0, 0, 0]} for row in rows], "without a direction"),
+        (lambda rows: [{**row, "embedding": [0, 0, 0]} for row in rows], "has no direction"),
         (lambda rows: [{**row, "embedding": "AAAA"} for row in rows], "not that of an embeddings"),
-        (lambda rows: [1, 2], "not that of an embeddings"),
     ],
 )
 def test_answers_that_are_none_are_refused(

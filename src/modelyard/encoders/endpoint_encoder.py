@@ -20,9 +20,9 @@ import numpy as np
 
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.errors import InvalidInput
-from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.core.layout import Project
 from modelyard.core.wording import counted
+from modelyard.encoders.embeddings_answer import read_vectors
 from modelyard.encoders.encoder import OnProgress, Vectors
 from modelyard.pacing import (
     Failure,
@@ -160,25 +160,18 @@ class EndpointEncoder:
 
     def _vectors(self, answer: bytes, count: int) -> Vectors:
         try:
-            rows = sorted(parse_json(answer)["data"], key=lambda row: int(row["index"]))
-            found = np.array([row["embedding"] for row in rows], np.float32)
-            places = [row["index"] for row in rows]
-        except (InvalidJson, ValueError, KeyError, TypeError) as error:
-            raise self._unavailable("its answer is not that of an embeddings API") from error
-        if places != list(range(count)):
-            raise self._unavailable(_miscounted(places, count))
-        if found.shape != (count, self.dimensions):
+            vectors = read_vectors(answer, count=count)
+        except EncoderUnavailable as error:
+            raise self._unavailable(error.message) from error
+        size = vectors.shape[1]
+        if size != self.dimensions:
             raise InvalidInput(
-                f"the encoder {self._settings.model} gives vectors of {found.shape[-1]} numbers, "
+                f"the encoder {self._settings.model} gives vectors of {counted(size, 'number')}, "
                 f"and the config says {self.dimensions}",
                 where=self._url,
-                hint=f"write `dimensions: {found.shape[-1]}`",
+                hint=f"write `dimensions: {size}`",
             )
-        lengths = np.linalg.norm(found, axis=1, keepdims=True)
-        if not np.all(np.isfinite(lengths)) or not np.all(lengths > 0):
-            raise self._unavailable("it gave a vector without a direction")
-        unit: Vectors = found / lengths
-        return unit
+        return vectors
 
     def _key(self) -> str | None:
         reference = self._settings.api_key
@@ -248,15 +241,6 @@ def _readable(status: int, said: str, *, has_key: bool) -> str:
 
 def _without(text: str, key: str | None) -> str:
     return text.replace(key, "***") if key else text
-
-
-def _miscounted(places: Sequence[int], count: int) -> str:
-    if len(places) != count:
-        return f"it gave {len(places)} vectors for {count} texts"
-    wrong = [place for place in places if place not in range(count)] or [
-        place for place, expected in zip(places, range(count), strict=True) if place != expected
-    ]
-    return f"it numbered a vector {wrong[0]}, where {count} texts are numbered 0 to {count - 1}"
 
 
 def _hint_for(status: int | None) -> str:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Callable
 from datetime import UTC, datetime
 from email.utils import parsedate_to_datetime
@@ -14,6 +15,8 @@ _TEMPORARY = frozenset({408, 409, 425, 429})
 """Timeout, conflict, too early, too many requests."""
 _LASTING = frozenset({501, 505})
 """Above 499, and yet the same next time: not implemented, HTTP version not supported."""
+
+_NUMBER = re.compile(r"[0-9]+(\.[0-9]+)?")
 
 
 def is_temporary(status: int, header: Header) -> bool:
@@ -48,11 +51,11 @@ def read_asked_wait_s(header: Header) -> float | None:
 
 
 def _number(text: str | None) -> float | None:
-    try:
-        number = float(text or "")
-    except ValueError:
+    """Digits, perhaps with a fraction, which some services send; not all else that float takes."""
+    if not _NUMBER.fullmatch((text or "").strip(" \t")):
         return None
-    return number if math.isfinite(number) and number >= 0 else None
+    number = float(text or "")
+    return number if math.isfinite(number) else None
 
 
 def _moment(text: str | None) -> datetime | None:
