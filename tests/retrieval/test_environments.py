@@ -463,6 +463,42 @@ def test_what_is_deployed_stays_and_what_was_before_it_too(texts: Texts) -> None
     assert texts.found("production") == {"docs/adapters.md", "docs/bases.md"}
 
 
+def deploy_tokens(texts: Texts, *sizes: int, described: bool = False) -> list[str]:
+    """Deploy each size of chunks to production, and then another description; their files."""
+    made = []
+    for size in sizes:
+        draft = texts.project.configs / "embedding_models/texts.yaml"
+        draft.write_text(CONFIG.replace("chunk_tokens: 40", f"chunk_tokens: {size}"))
+        texts.update()
+        texts.deploy()
+        made.append(texts.index("production").path.name)
+    if described:
+        texts.edit("description: Documents", "description: Pages")
+        texts.deploy()
+    return made
+
+
+def test_rollbacks_find_their_index_past_a_revision_that_changed_none(texts: Texts) -> None:
+    made = deploy_tokens(texts, 40, 41, described=True)
+    for expected in reversed(made):
+        texts.update()
+        rollback(texts.project, environment="production")
+        assert texts.index("production").path.name == expected
+        assert texts.found("production")
+    texts.update("production")
+    assert texts.files() == sorted(made), "and one may go forward again"
+
+
+def test_after_a_rollback_the_revision_that_was_left_stays_and_the_one_before_it(
+    texts: Texts,
+) -> None:
+    made = deploy_tokens(texts, 40, 41, 42)
+    rollback(texts.project, environment="production")
+    texts.edit("chunk_tokens: 42", "chunk_tokens: 43")
+    texts.update()
+    assert texts.files() == sorted([*made, texts.index().path.name])
+
+
 def test_a_name_that_no_config_declares_is_removed_only_when_all_are_updated(texts: Texts) -> None:
     texts.update()
     left = texts.index().path.with_name("gone@0123abcd.index")

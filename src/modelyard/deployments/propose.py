@@ -42,7 +42,6 @@ from modelyard.deployments.plan import (
     profile_changes,
 )
 from modelyard.deployments.revisions import (
-    Action,
     Revision,
     check_environment,
     list_revisions,
@@ -59,6 +58,7 @@ from modelyard.deployments.snapshot import (
     require_distinct_names,
     split_label,
 )
+from modelyard.deployments.stack import read_stack, rollback_stack
 
 
 def propose(project: Project, request: Request, environment: str) -> Plan:
@@ -336,7 +336,7 @@ def _propose_undo(project: Project, request: Request, environment: str) -> Plan:
     history = list_revisions(project, environment)
     if not history:
         raise not_deployed(environment)
-    standing = _stack(history, pushing=("switch",))
+    standing = read_stack(history, pushing=("switch",))
     if not standing:
         further = f"; `models deploy-config --rollback --env {environment}` undoes a deployment"
         raise ModelyardError(
@@ -357,32 +357,13 @@ def _propose_undo(project: Project, request: Request, environment: str) -> Plan:
     return _plan(project, request, environment, number, live, after, goes_back_to=before or None)
 
 
-def _stack(history: Sequence[Revision], *, pushing: Sequence[Action]) -> list[Revision]:
-    """The revisions in effect, read as a stack: `pushing` are the actions that add one.
-
-    An undo pops the last one, and a rollback restores the stack as it was then. So a second undo or
-    rollback goes back one more step, never forward.
-    """
-    stacks: dict[int, list[Revision]] = {}
-    stack: list[Revision] = []
-    for revision in history:
-        if revision.action in pushing:
-            stack = [*stack, revision]
-        elif revision.action == "undo":
-            stack = stack[:-1]
-        elif revision.action == "rollback":
-            stack = stacks.get(revision.from_revision or 0, [])
-        stacks[revision.number] = stack
-    return stack
-
-
 def _propose_rollback(project: Project, request: Request, environment: str) -> Plan:
     history = list_revisions(project, environment)
     if not history:
         raise not_deployed(environment)
     to = request.to
     if to is None:
-        stack = _stack(history, pushing=("deploy", "switch", "undo"))
+        stack = rollback_stack(history)
         if len(stack) < 2:
             earlier = f"; `models deployments --env {environment}` lists all for --to REV"
             raise ModelyardError(

@@ -1,7 +1,8 @@
 """Which environments share an index file, and the removal of files that none of them needs.
 
-Needed are the files that the drafts name, that what is live in any environment names, and that what
-was live there just before names, so that a rollback finds its indexes.
+Needed are the files that the drafts name, that what is live in any environment names, and that the
+way back from there leads to: the last revision that names other files, both in the order in which
+revisions were live and in the order in which rollbacks go.
 """
 
 from __future__ import annotations
@@ -15,7 +16,13 @@ from modelyard.core.errors import ModelyardError, ProblemsFound
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.core.layout import IndexFile, Project, read_index_name
 from modelyard.core.progress import Progress
-from modelyard.deployments.revisions import find_live, live_environments, load_snapshot
+from modelyard.deployments.revisions import (
+    Revision,
+    list_revisions,
+    live_environments,
+    load_snapshot,
+)
+from modelyard.deployments.stack import rollback_stack
 from modelyard.retrieval.index_writer import remove_index
 from modelyard.retrieval.indexes import (
     SearchIndex,
@@ -112,23 +119,37 @@ def _needed_files(project: Project, use: IndexUse, made: Collection[Path]) -> It
             for index in indexes
             if index.path not in made and index.readable_path == index.former_path
         )
-        yield from _files_before(project, environment)
+        live = [index.path for index in indexes]
+        yield from _files_on_the_way_back(project, environment, live)
 
 
-def _files_before(project: Project, environment: str) -> list[Path]:
-    """The files that the revision before the live one names."""
-    live = find_live(project, environment)
-    if environment == DEFAULT_ENVIRONMENT or live is None or live.number == 1:
-        return []
-    snapshot = load_snapshot(project, environment, live.number - 1)
+def _files_on_the_way_back(
+    project: Project, environment: str, live: Collection[Path]
+) -> Iterator[Path]:
+    """What the last revision that names other files than the live one names.
+
+    In the order in which revisions were live, and in the order in which rollbacks go: after a
+    rollback the one leads to what was left, and the other further back.
+    """
+    if environment == DEFAULT_ENVIRONMENT:
+        return
+    history = list_revisions(project, environment)
+    for revisions in (history, rollback_stack(history)):
+        others = (_files_of(project, revision) for revision in reversed(revisions[:-1]))
+        yield from next((files for files in others if not files <= set(live)), ())
+
+
+def _files_of(project: Project, revision: Revision) -> set[Path]:
+    """The files that a revision names; none when it is not valid, so nobody can go back to it."""
+    snapshot = load_snapshot(project, revision.environment, revision.number)
     try:
         groups = {
             name: snapshot.settings(f"embedding_models/{name}")
             for name in snapshot.names("embedding_models")
         }
-    except ProblemsFound:  # nor could it be searched after a rollback
-        return []
-    return [index.path for index in build_search_settings(project, groups).indexes.values()]
+    except ProblemsFound:
+        return set()
+    return {index.path for index in build_search_settings(project, groups).indexes.values()}
 
 
 def _remove(project: Project, path: Path, named: IndexFile, progress: Progress) -> bool:
