@@ -76,6 +76,17 @@ def test_a_base_and_an_adapter_are_found_by_name(support: Project) -> None:
     assert str(resolve_model(support, "support@2").ref) == "support@2"
 
 
+def test_a_base_is_found_by_its_repository_and_called_by_its_name(project: Project) -> None:
+    card = project.base_card("small")
+    card.write_text(card.read_text().replace("sources:", "upstream: Example/Small\nsources:"))
+    for reference in ("Example/Small", "base:Example/Small"):
+        assert str(resolve_model(project, reference).ref) == "base:small"
+    write_model(project, "local", LOCAL.replace("model: tiny", "model: Example/Small"))
+    assert resolve_model(project, "model:local").base == "small"
+    with pytest.raises(InvalidInput, match=r"'Example/Smal' \(did you mean 'Example/Small'\?\)"):
+        resolve_model(project, "Example/Smal")
+
+
 def test_a_language_model_is_found_by_its_name_or_an_alias(support: Project) -> None:
     edit(support, "language_models/gpt4_config", "provider:", "aliases: [gpt-4]\nprovider:")
     for reference in ("gpt4", "gpt-4", "model:gpt4", "model:gpt-4"):

@@ -18,6 +18,8 @@ from modelyard.records.modelref import KIND_WORDS, ModelRef, version_number
         ("base:smollm2-135m-instruct", "base", "smollm2-135m-instruct", None),
         ("adapter:techcorp-demo", "adapter", "techcorp-demo", None),
         ("adapter:techcorp-demo@2", "adapter", "techcorp-demo", 2),
+        ("Qwen/Qwen2.5-3B", "base", "Qwen/Qwen2.5-3B", None),
+        ("base:Qwen/Qwen2.5-3B", "base", "Qwen/Qwen2.5-3B", None),
         ("techcorp-demo@2", "adapter", "techcorp-demo", 2),
         ("model:gpt-4", "model", "gpt-4", None),
         ("domain:code_analysis", "domain", "code_analysis", None),
@@ -40,7 +42,8 @@ def test_a_version_is_written_in_the_short_form() -> None:
     ("text", "message"),
     [
         ("", "'' is not the name of a model"),
-        ("Qwen/Qwen2.5-3B", "'Qwen/Qwen2.5-3B' is not the name of a model"),
+        ("a/b/c", "'a/b/c' is not the name of a model"),
+        ("Qwen/Qwen2.5-3B@2", "only adapters have versions"),
         ("../models", "is not the name of a model"),
         ("base:../tiny", "is not a valid base model name"),
         ("custom/a/b", "is not a valid custom model name"),
@@ -67,6 +70,8 @@ def test_where_one_kind_belongs_a_bare_name_is_of_it_and_others_are_refused() ->
     assert ModelRef.parse("base:tiny", kind="base") == ModelRef("base", "tiny")
     with pytest.raises(InvalidInput, match="'base:tiny' names a base model, where an adapter bel"):
         ModelRef.parse("base:tiny", kind="adapter")
+    with pytest.raises(InvalidInput, match="'a/b' names a base model, where an adapter belongs"):
+        ModelRef.parse("a/b", kind="adapter")
     with pytest.raises(InvalidInput, match="only adapters have versions"):
         ModelRef.parse("tiny@1", kind="base")
 

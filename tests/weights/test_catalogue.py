@@ -125,3 +125,36 @@ def test_a_base_is_named_with_its_kind_too_and_never_another_kind(project: Proje
         find_base(project, "base:tinny")
     with pytest.raises(InvalidInput, match="names an adapter, where a base model belongs"):
         find_base(project, "adapter:demo")
+
+
+def test_a_base_is_also_known_by_the_repository_of_its_weights() -> None:
+    shipped = Project(REPOSITORY)
+    for reference, name in {
+        "Qwen/Qwen2.5-3B-Instruct": "qwen-3b-instruct",
+        "base:mistralai/Mistral-7B-Instruct-v0.2": "mistral-7b-instruct",
+        "huggingfacetb/smollm2-135m-instruct": "smollm2-135m-instruct",
+    }.items():
+        assert find_base(shipped, reference).name == name
+
+
+@pytest.mark.parametrize(
+    ("name", "near"),
+    [
+        ("smollm2", "smollm2-135m-instruct"),
+        ("SmolLM2", "smollm2-135m-instruct"),
+        ("qwen-3b-instrct", "qwen-3b-instruct"),
+        ("Qwen/Qwen2.5-3B", "Qwen/Qwen2.5-3B-Instruct"),
+    ],
+)
+def test_the_beginning_of_a_name_is_enough_to_be_told_the_rest(name: str, near: str) -> None:
+    with pytest.raises(InvalidInput, match=f"did you mean '{near}'"):
+        find_base(Project(REPOSITORY), name)
+
+
+def test_a_repository_of_several_bases_is_not_guessed(
+    project: Project, write_base_card: Callable[..., Path]
+) -> None:
+    for name in ("first", "second"):
+        write_base_card(name, {"kind": "hub", "repo": "Example/Both", "revision": "main"})
+    with pytest.raises(InvalidInput, match="belong to several base models: first, second"):
+        find_base(project, "example/both")

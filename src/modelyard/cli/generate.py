@@ -178,9 +178,9 @@ def _choose_model(
 ) -> ResolvedModel:
     """The model that --model, --adapter or --base-model names."""
     from modelyard.modelrefs.resolving import require_trained_on, resolve_model
-    from modelyard.weights.catalogue import named_base
+    from modelyard.weights.catalogue import find_base
 
-    base = ModelRef("base", named_base(base_model)) if base_model else None
+    base = ModelRef("base", find_base(project, base_model).name) if base_model else None
     if model is not None:
         if adapter or base:
             raise InvalidInput(

@@ -161,10 +161,18 @@ def did_you_mean(word: str, known: Sequence[str]) -> str:
 
 
 def nearest(word: str, known: Sequence[str]) -> str | None:
-    """The known word that is most like this one, if any is like it."""
+    """The known word that is most like this one, or begins with it, if there is any."""
     return _nearest(word, tuple(known))
+
+
+_SHORTEST_BEGINNING = 3
+"""Letters of a name that are enough to suggest it: `smollm2` of smollm2-135m-instruct."""
 
 
 @lru_cache(maxsize=1024)  # one misspelt word occurs in every environment and many configs
 def _nearest(word: str, known: tuple[str, ...]) -> str | None:
-    return next(iter(get_close_matches(word, known, n=1, cutoff=0.6)), None)
+    if close := get_close_matches(word, known, n=1, cutoff=0.6):
+        return close[0]
+    begun = word.lower() if len(word) >= _SHORTEST_BEGINNING else ""
+    longer = (name for name in known if begun and name.lower().startswith(begun))
+    return min(longer, key=len, default=None)

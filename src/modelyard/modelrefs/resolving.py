@@ -70,7 +70,8 @@ def _decide(project: Project, name: str, environment: str) -> ModelRef:
 
 
 def _resolve_base(project: Project, ref: ModelRef, environment: str) -> ResolvedModel:
-    return ResolvedModel(ref=ref, base=find_base(project, ref.name).name)
+    base = find_base(project, ref.name).name
+    return ResolvedModel(ref=ModelRef("base", base), base=base)
 
 
 def _resolve_adapter(project: Project, ref: ModelRef, environment: str) -> ResolvedModel:

@@ -2,6 +2,7 @@
 
     NAME                a base, an adapter or a language model: the project says which
     base:NAME           a base
+    OWNER/NAME          a base, by its repository on the Hugging Face hub; also base:OWNER/NAME
     adapter:NAME        an adapter in its active version
     NAME@VERSION        one version of an adapter; also adapter:NAME@VERSION
     model:NAME          a language model of the configs, by its name or an alias
@@ -34,6 +35,7 @@ KIND_WORDS: Mapping[ModelKind, str] = {
 
 _CUSTOM = "custom/"
 _PREFIXES = [kind for kind in KIND_WORDS if kind != "custom"]
+_REPOSITORY = re.compile(r"\w[\w.-]*/\w[\w.-]*", re.ASCII)
 _VERSION = re.compile(r"[1-9][0-9]{0,8}")
 _FORMS = (
     "write NAME, NAME@VERSION, base:NAME, adapter:NAME, model:NAME, domain:NAME or custom/NAME, "
@@ -48,7 +50,7 @@ class ModelRef:
     kind: ModelKind | None
     """What it names; None for a bare name, which may be of several kinds."""
     name: str
-    """Its name among those of its kind."""
+    """Its name among those of its kind; of a base also its repository, `OWNER/NAME`."""
     version: int | None = None
     """The version of an adapter; None for the active one, and for all other kinds."""
 
@@ -68,6 +70,8 @@ class ModelRef:
         """
         found, rest = _split_kind(text)
         name, at, number = rest.partition("@")
+        if found is None and _REPOSITORY.fullmatch(name):
+            found = "base"
         if at and (found or kind or "adapter") != "adapter":
             raise InvalidInput(
                 f"{text!r} names a version, and only adapters have versions",
@@ -80,7 +84,8 @@ class ModelRef:
             )
         if found is None and not is_name(name):
             raise InvalidInput(f"{text!r} is not the name of a model", hint=_FORMS)
-        check_name(name, KIND_WORDS[found] if found else "model")
+        if found != "base" or not _REPOSITORY.fullmatch(name):
+            check_name(name, KIND_WORDS[found] if found else "model")
         version = version_number(number)
         if at and version is None:
             raise InvalidInput(

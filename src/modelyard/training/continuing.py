@@ -24,7 +24,7 @@ from modelyard.core.layout import Project
 from modelyard.records.evaluation import Evaluation, OldRows
 from modelyard.training.memory import BaseShape, load_base_shape
 from modelyard.training.spec import FineTuneSpec
-from modelyard.weights.catalogue import named_base
+from modelyard.weights.catalogue import bases_called, named_base
 from modelyard.weights.local import LocalBase
 
 _NEW, _OLD = "new", "old"
@@ -32,9 +32,11 @@ _NEW, _OLD = "new", "old"
 
 
 def pin_models(project: Project, spec: FineTuneSpec) -> FineTuneSpec:
-    """The spec with `base_model` as a bare NAME and `parent` as NAME@V, the active version's."""
+    """The spec with `base_model` as its bare NAME and `parent` as NAME@V, the active version's."""
     parent = spec.parent and resolve_version(project, spec.parent).name
-    return replace(spec, base_model=named_base(spec.base_model), parent=parent)
+    named = named_base(spec.base_model)
+    found = bases_called(project, named)
+    return replace(spec, base_model=found[0] if len(found) == 1 else named, parent=parent)
 
 
 def load_rows(project: Project, spec: FineTuneSpec) -> tuple[ChatDataset, AdapterVersion | None]:

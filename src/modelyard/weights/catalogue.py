@@ -7,12 +7,19 @@ from __future__ import annotations
 
 import dataclasses
 import re
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Annotated, Any
 
-from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound, did_you_mean
+from modelyard.core.errors import (
+    Diagnostic,
+    InvalidInput,
+    ModelyardError,
+    ProblemsFound,
+    did_you_mean,
+)
 from modelyard.core.layout import Project
 from modelyard.records.modelref import ModelRef
 from modelyard.settings.build import build_settings
@@ -27,6 +34,8 @@ _HOSTED = re.compile(
 """Models that are only offered as a service. gpt2, gpt-oss and gpt-neo are not among them."""
 
 Sha256 = Annotated[str, Pattern("64 lowercase hex digits", r"[0-9a-f]{64}")]
+
+HubRepo = Annotated[str, Pattern("OWNER/NAME", r"[\w.-]+/[\w.-]+")]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -52,7 +61,7 @@ class WheelSource:
 class HubSource:
     """A repository on the Hugging Face hub."""
 
-    repo: Annotated[str, Pattern("OWNER/NAME", r"[\w.-]+/[\w.-]+")]
+    repo: HubRepo
     """The repository, such as `Qwen/Qwen2.5-3B-Instruct`."""
     revision: str
     """The commit (40 hex digits); a branch name is accepted too, but pins nothing."""
@@ -127,8 +136,16 @@ class BaseCard:
     """The approximate size of a download."""
     architecture: Architecture | None = None
     """The shape of the model, for planning memory before it is available locally."""
+    upstream: HubRepo | None = None
+    """The repository on the Hugging Face hub that the weights come from, when no source says it."""
     sources: tuple[BaseSource, ...] = ()
     """Where it can be fetched, in the order in which they are tried; at least one."""
+
+    @property
+    def repositories(self) -> tuple[str, ...]:
+        """The repositories on the Hugging Face hub that hold these weights."""
+        hubs = (source.repo for source in self.sources if isinstance(source, HubSource))
+        return tuple(filter(None, (self.upstream, *hubs)))
 
 
 def load_catalogue(project: Project) -> dict[str, BaseCard]:
@@ -146,13 +163,21 @@ def load_catalogue(project: Project) -> dict[str, BaseCard]:
 
 
 def find_base(project: Project, reference: str) -> BaseCard:
-    """The card of the base that `NAME` or `base:NAME` names.
+    """The card of the base that `NAME`, `base:NAME` or its repository `OWNER/NAME` names.
 
-    Raises InvalidInput when there is none, or it is not valid.
+    Raises InvalidInput when there is none, when several have that repository, or when the card is
+    not valid.
     """
-    names, name = base_names(project), named_base(reference)
-    if name in names:
-        return _load_base_card(project, name)
+    name = named_base(reference)
+    found = bases_called(project, name)
+    if len(found) == 1:
+        return _load_base_card(project, found[0])
+    if found:
+        raise InvalidInput(
+            f"the weights of '{name}' belong to several base models: {', '.join(found)}",
+            hint=f"say which is meant, such as {found[0]}",
+        )
+    names = base_names(project)
     listed = f"base models here: {', '.join(names)}" if names else "this project has no base models"
     if _HOSTED.fullmatch(name.rpartition("/")[2]):
         raise InvalidInput(
@@ -160,13 +185,40 @@ def find_base(project: Project, reference: str) -> BaseCard:
             hint=listed,
         )
     raise InvalidInput(
-        f"no base model is called {name!r}{did_you_mean(name, names)}",
+        f"no base model is called {name!r}{did_you_mean(name, known_as(project, name))}",
         hint=f"{listed}; to add one, write models/base/NAME/MODEL_INFO.md",
     )
 
 
+def bases_called(project: Project, name: str) -> list[str]:
+    """The bases that a name stands for: the one called so, else those from that repository."""
+    if name in base_names(project):
+        return [name]
+    wanted = name.lower()  # as on the hub, where case tells no two repositories apart
+    return [
+        card.name
+        for card in (_readable_cards(project) if "/" in name else ())
+        if wanted in map(str.lower, card.repositories)
+    ]
+
+
+def known_as(project: Project, name: str) -> list[str]:
+    """Names of bases that `name` may be a misspelling of; also repositories if it looks so."""
+    cards = _readable_cards(project) if "/" in name else ()
+    return [*base_names(project), *(repo for card in cards for repo in card.repositories)]
+
+
+def _readable_cards(project: Project) -> Iterator[BaseCard]:
+    for name in base_names(project):
+        with suppress(ModelyardError):  # a broken card is reported where its base is used
+            yield _load_base_card(project, name)
+
+
 def named_base(reference: str) -> str:
-    """The name in `NAME` or `base:NAME`. Raises InvalidInput for a reference of another kind."""
+    """The name in `NAME` or `base:NAME`, which may be a repository.
+
+    Raises InvalidInput for a reference of another kind.
+    """
     if ":" in reference or "@" in reference:
         return ModelRef.parse(reference, kind="base").name
     return reference  # a name, or what no base is called: `find_base` says which are near

@@ -75,16 +75,25 @@ def _is_task(reference: ConfigReference, view: EnvironmentView) -> bool:
 
 
 def _check_base(reference: ConfigReference, view: EnvironmentView) -> Iterator[Diagnostic]:
-    from modelyard.weights.catalogue import base_names
+    from modelyard.weights.catalogue import bases_called, known_as
 
-    known = base_names(view.project)
     try:
         name = ModelRef.parse(reference.target, kind="base").name
     except InvalidInput:
         name = ""
-    if name not in known:
+    found = bases_called(view.project, name)
+    if not found:
+        known = known_as(view.project, name)
         hint = "to add one, write models/base/NAME/MODEL_INFO.md"
         yield _unknown(reference, "base model", known, hint)
+    elif len(found) > 1:
+        yield problem(
+            reference.path,
+            "ambiguous-reference",
+            f"'{dotted(reference.path)}' names '{name}', whose weights belong to several base "
+            f"models: {', '.join(found)}",
+            hint=f"say which: {found[0]}",
+        )
 
 
 def _check_dataset(reference: ConfigReference, view: EnvironmentView) -> Iterator[Diagnostic]:
