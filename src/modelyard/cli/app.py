@@ -89,6 +89,7 @@ GROUPS = {
             "explain": "config:explain",
             "diff": "config:diff",
             "schema": "config:schema",
+            "import": "config_import:import_config",
         },
     ),
     "index": ("The indexes that `models search` answers from.", {"status": "index:index_status"}),

@@ -27,6 +27,8 @@ CODES: Mapping[str, str] = {
     # Shape
     "unreadable": "The file cannot be read as a config.",
     "not-a-mapping": "A config is a mapping of keys to values, and not empty.",
+    "other-program": "The file is for another training program, such as axolotl; `models config "
+    "import` translates it.",
     "unknown-kind": "The kind of a config is given by its folder or its schema line.",
     "other-schema": "The first lines name the schema of another kind than the folder is for. The "
     "folder counts; an editor uses the schema.",

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shlex
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -16,6 +17,7 @@ from modelyard.configs.environments import (
 )
 from modelyard.configs.kinds import KINDS, Kind
 from modelyard.configs.kinds.parts import NAME_PATTERN
+from modelyard.configs.reading.programs import called, program_of
 from modelyard.core.errors import Diagnostic, InvalidInput, KeyPath, ProblemsFound
 from modelyard.settings.converters import Where
 from modelyard.settings.yaml_files import YamlSource, inspect_yaml
@@ -135,6 +137,8 @@ def inspect_document(
             f"{source.name} is not valid",
             [Diagnostic(message=message, where=source.where(), code="not-a-mapping")],
         )
+    if found.name == "fine_tuning":
+        _refuse_other_program(source)
     wrong = tuple(_header_problems(source, environments)) if found.deployable else ()
     if (other := _other_schema(source, found)) is not None:
         source = replace(source, warnings=(*source.warnings, other))
@@ -150,6 +154,24 @@ def inspect_document(
         environments=environments,
         problems=(*source.problems, *wrong),
         doubtful=doubtful,
+    )
+
+
+def _refuse_other_program(source: YamlSource) -> None:
+    """Raise ProblemsFound for the settings of another training program."""
+    program = program_of(source.value)
+    if program is None:
+        return
+    raise ProblemsFound(
+        f"{source.name} is {called(program)}",
+        [
+            Diagnostic(
+                message=f"this is {called(program)}, and its keys mean nothing here",
+                where=source.where(),
+                hint=f"`models config import {shlex.quote(source.name)}` translates it",
+                code="other-program",
+            )
+        ],
     )
 
 
