@@ -21,6 +21,7 @@ import numpy as np
 
 from modelyard.adapters.lora import Matrix, open_lora
 from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.installing import install_command
 from modelyard.core.json_reading import read_json_object
 
 _ARCHITECTURES = {"llama": "LLAMA", "mistral": "LLAMA", "qwen2": "QWEN2", "qwen3": "QWEN3"}
@@ -39,7 +40,7 @@ def write_gguf_lora(adapter: Path, base: Path, target: Path, *, name: str) -> No
     except ImportError as error:
         raise ModelyardError(
             "the format gguf-lora needs the package gguf, which is not installed",
-            hint="install it with `pip install gguf`",
+            hint=f"install it with `{install_command('gguf')}`",
         ) from error
     logging.getLogger("gguf").setLevel(logging.ERROR)
     config = read_json_object(base / "config.json")

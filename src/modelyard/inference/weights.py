@@ -16,6 +16,7 @@ import transformers
 from transformers import AutoModelForCausalLM
 
 from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.installing import install_command
 
 Precision = Literal["bf16", "fp32"]
 Quantization = Literal["none", "4bit", "8bit"]
@@ -86,5 +87,5 @@ def require_quantization(quantize: str, device: str) -> None:
         raise InvalidInput(
             f"{quantize} quantisation needs bitsandbytes, which is not installed",
             where="compute.quantize",
-            hint="install it with `pip install 'modelyard[gpu]'`",
+            hint=f"install it with `{install_command('bitsandbytes')}`",
         )

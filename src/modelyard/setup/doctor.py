@@ -8,13 +8,13 @@ from __future__ import annotations
 import platform
 import re
 import shutil
-import sys
 from dataclasses import dataclass, field
 from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import folder_size_bytes
+from modelyard.core.installing import install_command
 from modelyard.core.layout import Project, cache_folder, find_project
 from modelyard.core.progress import Progress
 from modelyard.inference.machine import Machine, cpu_name, probe_machine
@@ -196,7 +196,7 @@ def _missing_packages(machine: Machine, versions: dict[str, str | None]) -> list
                 Missing(
                     what=name,
                     needed_for=_OPTIONAL.get(name, "modelyard itself"),
-                    fix=f"{sys.executable} -m pip install {name}",
+                    fix=install_command(name),
                 )
             )
     return missing

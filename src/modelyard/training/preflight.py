@@ -19,6 +19,7 @@ from modelyard.chatdata.tokenizing import Tokenized, TokenRow, tokenize_conversa
 from modelyard.configs.kinds.fine_tuning import LONGEST_ROW
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.files import require_free_space
+from modelyard.core.installing import install_command
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
@@ -342,7 +343,7 @@ def require_machine(spec: FineTuneSpec) -> None:
         raise InvalidInput(
             "TensorBoard is not installed",
             where="keep.tensorboard",
-            hint="install it with `pip install 'modelyard[tensorboard]'`",
+            hint=f"install it with `{install_command('tensorboard')}`",
         )
 
 

@@ -108,7 +108,7 @@ class KeepSettings:
     log_every_steps: Annotated[int, Range(1)] = 1
     """Steps between rows of metrics.jsonl."""
     tensorboard: bool = False
-    """Also write TensorBoard events into the experiment (extra `tensorboard`)."""
+    """Also write TensorBoard events into the experiment (needs the package tensorboard)."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
