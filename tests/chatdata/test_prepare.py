@@ -22,8 +22,10 @@ from modelyard.chatdata.row_formats import ColumnMapping
 from modelyard.core.errors import InvalidInput, ProblemsFound
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.core.layout import Project
+from modelyard.core.os_errors import NoSpace
 from modelyard.core.progress import Silent
 from modelyard.settings.cards import load_card
+from small_disk import mounted_disk
 
 ROWS: list[Any] = [
     {"prompt": f"How heavy is part {number}?", "completion": f"It weighs {number * 7} grams."}
@@ -370,3 +372,17 @@ def test_a_reader_never_takes_a_mixture_and_a_killed_run_is_completed_by_the_nex
         assert load_dataset(project, "parts").fingerprint == whole.fingerprint
         assert not list(project.dataset("parts").glob(".staging-*"))
     assert taken and refused
+
+
+@pytest.mark.parametrize("size", ["32k", "112k"])  # less than the first file, and than all
+def test_what_a_full_disk_cuts_off_leaves_nothing_behind(
+    prepare: Prepare, tmp_path: Path, write_jsonl: Callable[..., Path], size: str
+) -> None:
+    rows = [
+        {**row, "completion": f"{at} grams. {'Weighed. ' * 200}"} for at, row in enumerate(ROWS)
+    ]
+    source = write_jsonl(tmp_path / "long.jsonl", rows)
+    with mounted_disk(tmp_path / "disk", size) as disk:
+        with pytest.raises(NoSpace):
+            prepare(source, out=str(disk / "parts"))
+        assert list(disk.rglob(".staging-*")) == []

@@ -9,6 +9,7 @@ from __future__ import annotations
 import hashlib
 import json
 import os
+import shutil
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -187,15 +188,17 @@ def write_prepared(
     staging = folder / f"{STAGING_PREFIX}{os.getpid():x}-prepared"
     sweep_staging(folder)
     with disk_errors(folder / CARD_FILE):
-        for file, data in files.items():
-            write_atomic(staging / file, data)
-        write_card(staging / CARD_FILE, front, body)
-        write_card(folder / CARD_FILE, {"unfinished": True, **front}, body)
-        if EVALUATION_FILE not in files:
-            (folder / EVALUATION_FILE).unlink(missing_ok=True)
-        for file in (*files, CARD_FILE):
-            (staging / file).replace(folder / file)
-        staging.rmdir()
+        try:
+            for file, data in files.items():
+                write_atomic(staging / file, data)
+            write_card(staging / CARD_FILE, front, body)
+            write_card(folder / CARD_FILE, {"unfinished": True, **front}, body)
+            if EVALUATION_FILE not in files:
+                (folder / EVALUATION_FILE).unlink(missing_ok=True)
+            for file in (*files, CARD_FILE):
+                (staging / file).replace(folder / file)
+        finally:  # what a full disk cut off takes no space until the next run
+            shutil.rmtree(staging, ignore_errors=True)
         sync_path(folder)
 
 
