@@ -13,6 +13,7 @@ from modelyard.records.evaluation import (
     Kind,
     ModelFigures,
     PairedDifference,
+    comparison_table,
     pool_answers,
 )
 
@@ -55,6 +56,39 @@ def test_the_rows_of_figures_are_what_every_place_shows() -> None:
         "On 1,200 conversations it never saw, the loss differs by -6.050 from the base's "
         "(95% interval -6.500 to -5.600)."
     )
+
+
+def test_several_datasets_are_a_row_each_of_one_table() -> None:
+    labels = replace(
+        EVALUATION,
+        rows=3,
+        base=ModelFigures(loss=2.0, perplexity=7.39, exact_match=0.25),
+        tuned=ModelFigures(loss=1.0, perplexity=2.72, exact_match=0.5),
+        difference=PairedDifference(-1.0, None, None),
+        answers=(),
+    )
+    columns, rows = comparison_table({"facts": EVALUATION, "labels": labels})
+    assert [column.lstrip(">") for column in columns] == [
+        "dataset",
+        "rows",
+        "loss",
+        "perplexity",
+        "facts recalled",
+        "exact match",
+        "loss difference, 95%",
+    ]
+    assert rows == [
+        (
+            "facts",
+            "1,200",
+            "7.250 → 1.200",
+            "1,408.10 → 3.32",
+            "0% → 70%",
+            "—",
+            "-6.500 to -5.600",
+        ),
+        ("labels", "3", "2.000 → 1.000", "7.39 → 2.72", "—", "25% → 50%", "—"),
+    ]
 
 
 def test_groups_are_listed_below_their_sum_which_has_no_interval() -> None:

@@ -40,3 +40,23 @@ def test_what_the_length_takes_away_is_said(
     wrong = run_here(*words)
     assert wrong.returncode == 2
     assert "other/eval.jsonl:1: 'expect' must be a list of lists of text" in wrong.stderr
+
+    rows[0]["expect"] = [["blue"]]
+    write_jsonl(flowers.root / "other" / "eval.jsonl", rows)
+    words = ("evaluate", "--adapter", "flowers@1", "--dataset", "flowers", "--dataset", "./other")
+    unusable = run_here(*words, "--max-length", "8")
+    assert unusable.returncode == 5
+    assert "flowers: all " in unusable.stderr and "load:" not in unusable.stderr
+    both = run_here(*words, "--max-length", "64")
+    assert both.returncode == 0, both.stderr
+    title, _, columns, _, *lines = both.stdout.splitlines()
+    assert title.startswith("flowers@1 against ")
+    assert columns.split()[:3] == ["dataset", "rows", "loss"]
+    assert [line.split()[0] for line in lines if line.strip()] == ["flowers", "other"]
+    assert "warning: other: 1 of 3 evaluation rows left out" in both.stderr
+    found = json.loads(run_here(*words, "--max-length", "64", "--json").stdout)
+    assert [(each["adapter"], each["dataset"]) for each in found] == [
+        ("flowers@1", "flowers"),
+        ("flowers@1", "other"),
+    ]
+    assert found[1]["rows"] == 2

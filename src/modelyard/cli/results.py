@@ -61,7 +61,10 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "doctor:doctor": (_one("setup.doctor:DoctorResult"),),
     "init:init": (_one("cli.init:InitResult"),),
     "prepare_data:prepare_data": (_one("chatdata.prepared_folder:PreparedResult"),),
-    "evaluate:evaluate": (_one("cli.evaluate:EvaluateResult"),),
+    "evaluate:evaluate": (
+        _one("cli.evaluate:EvaluateResult"),
+        _list("cli.evaluate:EvaluateResult", "with several --dataset"),
+    ),
     "generate:generate": (_one("cli.generate:GenerateResult"),),
     "feedback:add_feedback": (_one("cli.feedback:FeedbackResult"),),
     "feedback:list_feedback": (_list("cli.feedback:ListedFeedback"),),

@@ -242,6 +242,34 @@ class Evaluation:
         )
 
 
+def comparison_table(
+    evaluations: Mapping[str, Evaluation],
+) -> tuple[tuple[str, ...], list[tuple[str, ...]]]:
+    """Columns and rows of a table with several datasets, by name: one row for each.
+
+    A cell has a figure of the base and of the adapter, as `main_rows` shows them; `—` where a
+    dataset has no such figure.
+    """
+    figures = {
+        name: {row.name: row for row in evaluation.main_rows()}
+        for name, evaluation in evaluations.items()
+    }
+    names = list(dict.fromkeys(name for shown in figures.values() for name in shown))
+    rows = [
+        (
+            name,
+            f"{evaluations[name].rows:,}",
+            *(
+                f"{row.base} → {row.adapter}" if (row := shown.get(figure)) else "—"
+                for figure in names
+            ),
+            evaluations[name].difference.shown_interval or "—",
+        )
+        for name, shown in figures.items()
+    ]
+    return ("dataset", ">rows", *(f">{name}" for name in names), "loss difference, 95%"), rows
+
+
 def pool_answers(answers: Sequence[Answers], kind: Kind) -> Answers | None:
     """The answers of one kind over all groups but `general`; None when there are none.
 
