@@ -173,6 +173,15 @@ def test_every_way_to_train_ends_with_a_version(
     assert flowers.adapter_version("flowers", 1).is_dir()
 
 
+def test_a_constant_learning_rate_has_a_warm_up_too(flowers: Project) -> None:
+    steps = ("schedule.max_steps=4", "schedule.warmup_share=0.5", "schedule.shape=constant")
+    ended = fine_tune(settings=(*steps, "schedule.learning_rate=0.01"))
+    assert ended.returncode == 0, ended.stderr
+    rows = (flowers.experiment("flowers") / "metrics.jsonl").read_text().splitlines()
+    rates = [row["learning_rate"] for row in map(json.loads, rows) if "learning_rate" in row]
+    assert rates == pytest.approx([0.0, 0.005, 0.01, 0.01])
+
+
 @pytest.mark.parametrize(
     "given",
     [{"extra": ("--quantize", "4bit")}, {"settings": ("compute.optimizer=adamw_8bit",)}],

@@ -223,7 +223,10 @@ def build_trainer(
         max_steps=steps,
         per_device_train_batch_size=1,
         learning_rate=schedule.learning_rate,
-        lr_scheduler_type=schedule.shape,
+        # transformers' own `constant` has no warm-up.
+        lr_scheduler_type="constant_with_warmup"
+        if schedule.shape == "constant"
+        else schedule.shape,
         warmup_steps=round(schedule.warmup_share * steps),
         weight_decay=schedule.weight_decay,
         max_grad_norm=schedule.max_grad_norm,
