@@ -123,10 +123,11 @@ def move_packing(reader: Reader, keys: str) -> None:
     """Whether rows are laid end to end; there, a packed sequence counts as one row of a step."""
     packed = reader.move("data.packing", keys, flag)
     if packed:
-        longest = reader.carried["data.max_length"].value
+        longest = reader.carried.get("data.max_length")
+        size = f" of up to {longest.value:,} tokens" if longest else ""
         reader.note(
             "schedule.rows_per_step",
-            f"a row is a packed sequence of up to {longest:,} tokens there, and a single row here: "
+            f"a row is a packed sequence{size} there, and a single row here: "
             "multiply it by the rows that fit into one",
         )
 
