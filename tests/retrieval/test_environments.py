@@ -11,7 +11,7 @@ from collections.abc import Iterator
 from contextlib import closing
 from dataclasses import dataclass, field, fields, replace
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 import pytest
 
@@ -24,6 +24,7 @@ from modelyard.core.errors import NoData, ProblemsFound
 from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
+from modelyard.retrieval import sharing
 from modelyard.retrieval.index_file import open_index
 from modelyard.retrieval.indexes import (
     SearchIndex,
@@ -543,6 +544,62 @@ def test_a_file_whose_index_is_being_updated_is_left(texts: Texts) -> None:
     with exclusive_lock(index_lock(texts.project, "texts", "docs"), what="index"):
         assert texts.remove([texts.index()]) == []
     assert texts.remove([texts.index()]) == [left.name]
+
+
+@pytest.fixture
+def no_longer_needed(texts: Texts) -> Path:
+    """The file of the settings that the drafts had before."""
+    texts.update()
+    left = texts.index().path
+    texts.edit("chunk_tokens: 40", "chunk_tokens: 41")
+    update_index(texts.project, texts.index(), texts.encoders, progress=Silent())  # type: ignore[arg-type]
+    assert texts.remove([texts.index()], dry_run=True) == [left.name]
+    return left
+
+
+def before_removal(texts: Texts, monkeypatch: pytest.MonkeyPatch, place: str) -> None:
+    """What another process does after the decision: edit back, update, deploy, edit again."""
+    going_on = getattr(sharing, place)
+
+    def interrupted(*words: Any, **options: Any) -> Any:
+        monkeypatch.setattr(sharing, place, going_on)
+        texts.edit("chunk_tokens: 41", "chunk_tokens: 40")
+        if place == "exclusive_lock":  # the lock is free, so that it can update too
+            assert texts.update().unchanged
+        texts.deploy()
+        texts.edit("chunk_tokens: 40", "chunk_tokens: 41")
+        return going_on(*words, **options)
+
+    monkeypatch.setattr(sharing, place, interrupted)
+
+
+@pytest.mark.parametrize("place", ["exclusive_lock", "remove_index"])
+def test_what_is_deployed_after_the_decision_is_not_removed(
+    texts: Texts, no_longer_needed: Path, monkeypatch: pytest.MonkeyPatch, place: str
+) -> None:
+    updated = [texts.index()]
+    before_removal(texts, monkeypatch, place)
+    assert texts.remove(updated) == []
+    assert texts.index("production").path == no_longer_needed
+    assert texts.found("production")
+    assert texts.update("production").unchanged
+    assert not [name for name in texts.files() if name.startswith(".")]
+
+
+def test_a_removal_that_is_cut_off_leaves_the_file_or_none(
+    texts: Texts, no_longer_needed: Path, tmp_path: Path
+) -> None:
+    start = tmp_path / "start"
+    shutil.copytree(texts.project.root, start, symlinks=True)
+    index = texts.index()
+    after = rows_of(no_longer_needed)
+    for number in interruptions(lambda: texts.remove([index]), "kill"):
+        if no_longer_needed.exists():
+            assert rows_of(no_longer_needed) == after, number
+        texts.update()
+        assert texts.files() == [index.path.name], number
+        shutil.rmtree(texts.project.root)
+        shutil.copytree(start, texts.project.root, symlinks=True)
 
 
 # Killed

@@ -10,7 +10,7 @@ import os
 import re
 import secrets
 import sqlite3
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import closing, contextmanager
 from dataclasses import astuple, dataclass, field
 from pathlib import Path
@@ -251,7 +251,7 @@ def _replacing(path: Path) -> Iterator[Path]:
 
     It is synced first. When the block raises, it is removed.
     """
-    staged = path.with_name(f"{STAGING_PREFIX}{secrets.token_hex(4)}-{path.name}")
+    staged = _staged(path)
     refuse_folder(path)
     with disk_errors(path):
         make_folder(path.parent)
@@ -268,16 +268,37 @@ def _replacing(path: Path) -> Iterator[Path]:
         sync_path(path.parent)
 
 
-def remove_index(path: Path) -> None:
-    """Remove an index that nobody needs, and the journal that a killed update of it left."""
+def _staged(path: Path) -> Path:
+    """A free path beside `path` that no reader looks at, and `sweep_builds` removes."""
+    return path.with_name(f"{STAGING_PREFIX}{secrets.token_hex(4)}-{path.name}")
+
+
+def remove_index(path: Path, *, needed: Callable[[], bool]) -> bool:
+    """Remove an index, and the journal that a killed update of it left; False when it is needed.
+
+    `needed` is asked while the file is set aside. So what begins to name it meanwhile either is
+    seen by `needed`, and the file is put back, or finds that there is none.
+    """
+    refuse_folder(path)
     settle_journal(path)
+    aside = _staged(path)
     with disk_errors(path):
-        path.unlink(missing_ok=True)
+        path.rename(aside)
+        try:
+            kept = needed()
+            if not kept:
+                aside.unlink()
+        except BaseException:
+            aside.rename(path)
+            raise
+        if kept:
+            aside.rename(path)
         sync_path(path.parent)
+    return not kept
 
 
 def sweep_builds(folder: Path, name: str) -> None:
-    """Remove what killed updates of an index left of new files, whatever their settings."""
+    """Remove what killed updates of an index left of new and of removed files."""
     sweep_staging(folder, re.compile(rf"{re.escape(name)}(@[0-9a-f]{{8}})?\.index(-journal)?"))
 
 

@@ -84,43 +84,80 @@ def remove_unneeded(
     updated is left to the next update. What cannot be removed is reported, never raised.
     """
     labels = None if of_all else {index.label for index in updated}
-    made = {index.path for index in updated}
-    candidates = {
-        path: named
-        for path in project.search_indexes
-        if path not in made
-        and (named := read_index_name(path)) is not None
-        and (labels is None or f"{named.group}/{named.name}" in labels)
-    }
-    if not candidates:
-        return []
-    use = load_index_use(project)
-    for name, error in use.unreadable.items():
-        progress.warn(f"no index file is removed, since {name} cannot be read: {error}")
-    if use.unreadable:
-        return []
-    needed = set(_needed_files(project, use, made))
-    known = {index.former_path for indexes in use.declared.values() for index in indexes}
-    removed = []
-    for path, named in candidates.items():
-        # A name without a digest may be a copy that somebody put there.
-        if path in needed or (named.digest is None and path not in known):
-            continue
-        if dry_run or _remove(project, path, named, progress):
-            removed.append(path)
-    return removed
+    removal = _Removal(
+        project=project, made=frozenset(index.path for index in updated), progress=progress
+    )
+    unneeded = removal.choose(
+        {
+            path: named
+            for path in project.search_indexes
+            if (named := read_index_name(path)) is not None
+            and (labels is None or f"{named.group}/{named.name}" in labels)
+        }
+    )
+    return [path for path, named in unneeded.items() if dry_run or removal.remove(path, named)]
 
 
-def _needed_files(project: Project, use: IndexUse, made: Collection[Path]) -> Iterator[Path]:
-    for environment, indexes in use.declared.items():
-        yield from (index.path for index in indexes)
-        yield from (
-            index.former_path
-            for index in indexes
-            if index.path not in made and index.readable_path == index.former_path
-        )
-        live = [index.path for index in indexes]
-        yield from _files_on_the_way_back(project, environment, live)
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Removal:
+    """What decides whether a file is removed."""
+
+    project: Project
+    made: Collection[Path]
+    """The files that were just updated, or would be."""
+    progress: Progress
+
+    def choose(self, files: Mapping[Path, IndexFile]) -> dict[Path, IndexFile]:
+        """Those that no environment needs now; none while that is not known, which is reported."""
+        candidates = {path: files[path] for path in files if path not in self.made}
+        if not candidates:
+            return {}
+        use = load_index_use(self.project)
+        for name, error in use.unreadable.items():
+            self.progress.warn(f"no index file is removed, since {name} cannot be read: {error}")
+        if use.unreadable:
+            return {}
+        needed = set(self._needed_files(use))
+        known = {index.former_path for indexes in use.declared.values() for index in indexes}
+        return {
+            path: named
+            for path, named in candidates.items()
+            # A name without a digest may be a copy that somebody put there.
+            if path not in needed and (named.digest is not None or path in known)
+        }
+
+    def _needed_files(self, use: IndexUse) -> Iterator[Path]:
+        for environment, indexes in use.declared.items():
+            live = [index.path for index in indexes]
+            yield from live
+            yield from (
+                index.former_path
+                for index in indexes
+                if index.path not in self.made and not index.path.exists()
+            )
+            yield from _files_on_the_way_back(self.project, environment, live)
+
+    def remove(self, path: Path, named: IndexFile) -> bool:
+        """Remove a file under the lock of its index, if it is still not needed.
+
+        Others may have begun to use it before the lock was held: the drafts were edited back, an
+        update left the file unchanged, and that was deployed. A deployment does not take the lock,
+        so the question is asked again while the file is set aside.
+        """
+
+        def needed() -> bool:
+            return not self.choose({path: named})
+
+        try:
+            lock = index_lock(self.project, named.group, named.name)
+            with exclusive_lock(lock, what=f"index {named.group}/{named.name}"):
+                return path.exists() and not needed() and remove_index(path, needed=needed)
+        except LockHeld:
+            return False
+        except ModelyardError as error:
+            shown = self.project.show(path)
+            self.progress.warn(f"{shown} is not needed and cannot be removed: {error}")
+            return False
 
 
 def _files_on_the_way_back(
@@ -150,17 +187,3 @@ def _files_of(project: Project, revision: Revision) -> set[Path]:
     except ProblemsFound:
         return set()
     return {index.path for index in build_search_settings(project, groups).indexes.values()}
-
-
-def _remove(project: Project, path: Path, named: IndexFile, progress: Progress) -> bool:
-    """Remove a file under the lock of its index; False when that is held, or it cannot be."""
-    try:
-        lock = index_lock(project, named.group, named.name)
-        with exclusive_lock(lock, what=f"index {named.group}/{named.name}"):
-            remove_index(path)
-    except LockHeld:
-        return False
-    except ModelyardError as error:
-        progress.warn(f"{project.show(path)} is not needed and cannot be removed: {error}")
-        return False
-    return True
