@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import re
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass, replace
@@ -141,6 +140,10 @@ class Reader:
         return InvalidInput(reason, where=self.where(key), hint=hint)
 
 
+_LARGEST = 1e15
+"""No setting is larger; YAML would not take a whole number of hundreds of digits either."""
+
+
 def number(value: Any) -> float:
     """A number, also one written as text, as PyYAML reads `1e-4`."""
     if isinstance(value, str):
@@ -148,8 +151,10 @@ def number(value: Any) -> float:
             value = float(value)
         except ValueError:
             raise Unfit("is not a number") from None
-    if isinstance(value, bool) or not isinstance(value, (int, float)) or not math.isfinite(value):
+    if isinstance(value, bool) or not isinstance(value, (int, float)):
         raise Unfit("is not a number")
+    if not abs(value) <= _LARGEST:
+        raise Unfit("is not a usable number")
     return value
 
 
