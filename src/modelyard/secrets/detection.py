@@ -29,9 +29,9 @@ from modelyard.secrets.forms import (
 from modelyard.secrets.named import Span, find_given_secrets, is_named_secret, is_no_value
 
 MASK = "****"
-RULES_VERSION = 2
+RULES_VERSION = 3
 """Increased when other text is masked: search indexes, which store it masked, are then rebuilt.
-2: Kingfisher's rules."""
+2: Kingfisher's rules. 3: prefixes of providers."""
 
 _KEY_STEMS = ("passw", "passp", "secret", "token", "api", "access", "private", "credential")
 """How keys of secrets begin: a plain search for these is faster than the pattern."""

@@ -1,7 +1,7 @@
 """What secrets look like by themselves: known forms of keys and tokens, and random text.
 
-The forms here find a token whatever its letters, even a shortened one; providers.py adds the rules
-of several hundred providers.
+The forms here and in prefixes.py find a token whatever its letters; providers.py adds the rules of
+several hundred providers.
 
 The tests for random text differ in what they are given. `looks_random` takes a value that something
 names a secret, `is_random_run` any run of letters and digits, `is_unlike_words` and
@@ -16,6 +16,7 @@ from collections import Counter
 from collections.abc import Iterable, Iterator
 from itertools import pairwise
 
+from modelyard.secrets.prefixes import PREFIX_FORMS
 from modelyard.secrets.providers import find_provider_tokens, is_plain
 
 SECRET_FORMS = (
@@ -33,7 +34,7 @@ SECRET_FORMS = (
     # Words with hyphens end in `sk-` too: task-oriented-dialogue. A key has digits.
     ("API key", "sk-", r"(?<![0-9A-Za-z])sk-(?=[A-Za-z_-]{0,99}[0-9])[0-9A-Za-z_-]{20,}"),
     ("Telegram bot token", ":AA", r"(?<![0-9A-Za-z])[0-9]{8,10}:AA[\w-]{33}(?![\w-])"),
-    ("Discord bot token", ".", r"[MNO](?<![\w.-].)[\w-]{23,27}\.[\w-]{6}\.[\w-]{27,45}(?![\w.-])"),
+    ("Discord bot token", ".", r"[MNO](?<![\w-].)[\w-]{23,27}\.[\w-]{6}\.[\w-]{27,45}(?![\w.-])"),
     ("Discord webhook", "/api/webhooks/", r"/api/webhooks/[0-9]{17,20}/[\w-]{60,72}"),
     ("Google OAuth secret", "GOCSPX-", r"GOCSPX-[\w-]{28}"),
     ("Google access token", "ya29.", r"ya29\.[\w-]{30,}"),
@@ -98,7 +99,7 @@ def without_overlaps(found: Iterable[Found]) -> list[Found]:
 
 def find_known_forms(text: str) -> Iterator[Found]:
     """The same by the forms above alone, which are not checked against a provider's rules."""
-    for kind, literal, form in (*SECRET_FORMS, *_RANDOM_FORMS):
+    for kind, literal, form in (*SECRET_FORMS, *PREFIX_FORMS, *_RANDOM_FORMS):
         if literal in text:
             for match in re.finditer(form, text):
                 group = match.re.groups  # 1 where a part must look random, else 0: all of it

@@ -2,15 +2,20 @@
 
 It runs in this process and sends nothing; its rules are loaded only for a text with something that
 could be a token. Loading takes a quarter of a second, and some seconds the first time on a machine:
-the compiled rules are kept in `$KF_RULE_CACHE_DIR`, else in the cache folder of the user.
+the compiled rules are kept in `$KF_RULE_CACHE_DIR`, else beside the base models in the cache.
 """
 
 from __future__ import annotations
 
+import os
 import re
 from collections.abc import Iterator
+from contextlib import suppress
 from functools import cache
+from pathlib import Path
 from typing import TYPE_CHECKING
+
+from modelyard.core.layout import cache_folder
 
 if TYPE_CHECKING:
     from kingfisher_sdk import Finding, Scanner
@@ -99,4 +104,13 @@ def _kind(finding: Finding) -> str:
 def _scanner() -> Scanner:
     from kingfisher_sdk import Rules, Scanner
 
-    return Scanner(Rules(confidence="medium"), base64=False)
+    folder = rule_cache_folder()
+    with suppress(OSError):  # where nothing can be written, the rules are compiled each time
+        folder.parent.mkdir(parents=True, exist_ok=True)  # else made for this user alone
+    return Scanner(Rules(confidence="medium", cache_dir=folder), base64=False)
+
+
+def rule_cache_folder() -> Path:
+    """The folder of the compiled rules: `$KF_RULE_CACHE_DIR`, else one beside the base models."""
+    chosen = os.environ.get("KF_RULE_CACHE_DIR")
+    return Path(chosen) if chosen else cache_folder() / "secret-rules"
