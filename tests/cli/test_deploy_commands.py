@@ -17,6 +17,7 @@ from deploy_samples import edit, live_number, require_agreement, write_deploy_pr
 from killed import fork
 from modelyard.core.layout import Project
 from modelyard.core.state import open_state
+from modelyard.retrieval.indexes import load_indexes
 
 Models = Callable[..., int]
 
@@ -95,6 +96,36 @@ def test_a_cut_off_rollback_is_reported_as_completed_without_a_yes(
     again = json.loads(capsys.readouterr().out)
     assert (again["completed"], again["revision"]) == (True, 3)
     assert live_number(place, "production") == 3
+
+
+def test_a_deployment_says_which_command_makes_the_index_that_it_names(
+    models: Models,
+    place: Project,
+    capsys: pytest.CaptureFixture[str],
+    printed: Callable[[], Any],
+) -> None:
+    line = "needs: models update-embeddings --env production  (no index yet: docs/handbook)"
+    docs = ("deploy-config", "embedding_models/docs", "--env", "production")
+    assert models(*docs, "--plan") == 4
+    assert line in capsys.readouterr().out.splitlines()
+    assert models(*docs, "--plan", "--json") == 4
+    shown = printed()
+    assert shown["missing_indexes"] == ["docs/handbook"]
+    assert shown["needs"] == "models update-embeddings --env production"
+    assert models(*docs, "--yes") == 0
+    assert capsys.readouterr().out.splitlines()[-1] == line
+    assert models(*docs, "--yes", "--json") == 0, "nothing changes"
+    assert printed()["needs"] is None
+
+    index = load_indexes(place, "production")["docs/handbook"]
+    index.path.parent.mkdir(parents=True)
+    index.path.touch()
+    edit(place, "embedding_models/docs", "description: The handbook", "description: All of it")
+    assert models(*docs, "--yes") == 0
+    assert "needs:" not in capsys.readouterr().out, "its settings are the same"
+    edit(place, "embedding_models/docs", "docs/**/*.md", "docs/*.md")
+    assert models(*docs, "--yes", "--json") == 0
+    assert printed()["missing_indexes"] == ["docs/handbook"]
 
 
 def on_a_terminal(place: Project, answer: str, *words: str) -> tuple[int, str]:

@@ -88,13 +88,13 @@ def do_request(request: Request, environment: str, options: DeployOptions) -> No
     elif _asks_first(project, environment, options):
         plan = propose(project, request, environment)
         if plan.changes:
-            _confirm(plan, options)
+            _confirm(project, plan, options)
         # Not `perform`, which would plan again: what was not shown must not go live.
         done = carry_out(project, plan.preconditions, reason=options.reason, wait_s=options.wait_s)
-        _show_done(done, options)
+        _show_done(project, done, options)
     else:
         done = perform(project, request, environment, reason=options.reason, wait_s=options.wait_s)
-        _show_done(done, options)
+        _show_done(project, done, options)
 
 
 def do_plan_file(actions: tuple[str, ...], environment: str | None, options: DeployOptions) -> None:
@@ -110,9 +110,9 @@ def do_plan_file(actions: tuple[str, ...], environment: str | None, options: Dep
         _show_plan(project, _still_holding(project, bound), options)
         return
     if _asks_first(project, bound.environment, options):
-        _confirm(_still_holding(project, bound), options)
+        _confirm(project, _still_holding(project, bound), options)
     done = carry_out(project, bound, reason=options.reason, wait_s=options.wait_s)
-    _show_done(done, options)
+    _show_done(project, done, options)
 
 
 def _asks_first(project: Project, environment: str, options: DeployOptions) -> bool:
@@ -148,8 +148,9 @@ def _still_holding(project: Project, bound: PlanPreconditions) -> Plan:
     return plan
 
 
-def _confirm(plan: Plan, options: DeployOptions) -> None:
+def _confirm(project: Project, plan: Plan, options: DeployOptions) -> None:
     """Show the plan and ask; without a terminal, name the option to add."""
+    from modelyard.cli.deployment_needs import find_needs
 
     environment = plan.preconditions.environment
     if options.as_json or not (sys.stdin.isatty() and sys.stderr.isatty()):
@@ -158,13 +159,14 @@ def _confirm(plan: Plan, options: DeployOptions) -> None:
             f"{environment} needs a confirmation, and there is no terminal to ask on",
             hint=f"look at the plan with --plan, then add --yes: `{words}`",
         )
-    print_lines(_plan_lines(plan))
+    print_lines([*_plan_lines(plan), *find_needs(project, plan).lines()])
     flush_results()
     if not ask_yes(f"Make this live in {environment}?"):
         raise NotConfirmed(f"nothing was changed in {environment}: not confirmed")
 
 
 def _show_plan(project: Project, plan: Plan, options: DeployOptions) -> None:
+    from modelyard.cli.deployment_needs import find_needs
     from modelyard.deployments.drift import files_to_repair
 
     environment, number = plan.preconditions.environment, plan.preconditions.from_revision
@@ -176,9 +178,10 @@ def _show_plan(project: Project, plan: Plan, options: DeployOptions) -> None:
     else:
         ending = [f"Nothing was changed in {environment}{_state_of(environment, number)}."]
     if options.as_json:
-        _print_result(plan, repaired=drifted, dry_run=True)
+        _print_result(project, plan, repaired=drifted, dry_run=True)
     else:
-        print_lines([*_plan_lines(plan), *ending])
+        needs = find_needs(project, plan)
+        print_lines([*_plan_lines(plan), *needs.lines(), *ending])
     if options.plan_only and options.plan_file:
         place = "would be" if options.dry_run else "is"
         print_note(f"the plan {place} in {options.plan_file}")
@@ -207,17 +210,21 @@ def _repair_lines(
         yield visible_line(f"{words[1]}, since no deployment wrote it: {', '.join(extra)}")
 
 
-def _show_done(done: Deployment, options: DeployOptions) -> None:
+def _show_done(project: Project, done: Deployment, options: DeployOptions) -> None:
+    from modelyard.cli.deployment_needs import find_needs
+
     if options.as_json:
         revision = done.revision.number if done.revision else None
         _print_result(
-            done.plan, revision=revision, completed=done.completed, repaired=done.repaired
+            project, done.plan, revision=revision, completed=done.completed, repaired=done.repaired
         )
     else:
-        print_lines([*_plan_lines(done.plan), *_ending(done)])
+        needs = find_needs(project, done.plan)
+        print_lines([*_plan_lines(done.plan), *_ending(done), *needs.lines()])
 
 
 def _print_result(
+    project: Project,
     plan: Plan,
     *,
     revision: int | None = None,
@@ -225,17 +232,20 @@ def _print_result(
     repaired: Iterable[DriftedFile],
     dry_run: bool = False,
 ) -> None:
+    from modelyard.cli.deployment_needs import ShownDeployment, find_needs
     from modelyard.deployments.deploy import DeploymentResult
     from modelyard.deployments.plan import planned_changes
 
+    result = DeploymentResult(
+        plan=planned_changes(plan),
+        revision=revision,
+        completed=completed,
+        repaired=tuple(file.path for file in repaired),
+        dry_run=dry_run,
+    )
+    needs = find_needs(project, plan)
     print_json(
-        DeploymentResult(
-            plan=planned_changes(plan),
-            revision=revision,
-            completed=completed,
-            repaired=tuple(file.path for file in repaired),
-            dry_run=dry_run,
-        )
+        ShownDeployment(result=result, missing_indexes=needs.missing_indexes, needs=needs.command)
     )
 
 

@@ -69,8 +69,8 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "feedback:add_feedback": (_one("cli.feedback:FeedbackResult"),),
     "feedback:list_feedback": (_list("cli.feedback:ListedFeedback"),),
     "validate_config:validate_config": (_one("configs.checking.report:CheckResult"),),
-    "deploy_config:deploy_config": (_one("deployments.deploy:DeploymentResult"),),
-    "switch_config:switch_config": (_one("deployments.deploy:DeploymentResult"),),
+    "deploy_config:deploy_config": (_one("cli.deployment_needs:ShownDeployment"),),
+    "switch_config:switch_config": (_one("cli.deployment_needs:ShownDeployment"),),
     "deployments:deployments": (
         _list("deployments.history:PastDeployment", "without --drift"),
         _list("deployments.drift:Drift", "with --drift"),

@@ -168,6 +168,12 @@ def load_indexes(
     return load_search_settings(project, environment).indexes
 
 
+def missing_indexes(project: Project, groups: Mapping[str, EmbeddingGroup]) -> tuple[str, ...]:
+    """GROUP/NAME of each index of these embedding configs, by name, that has no file to search."""
+    indexes = build_search_settings(project, groups).indexes
+    return tuple(label for label, index in indexes.items() if not index.readable_path.exists())
+
+
 def update_command(labels: Iterable[str], environment: str) -> str:
     """The command that updates these indexes (none: all) in an environment."""
     words = ["models update-embeddings", *(f"--domain {label}" for label in labels)]
