@@ -191,7 +191,45 @@ def test_what_is_shown_follows_the_environment(
     assert timeout("--env", "production") == "30 seconds"
     assert timeout("--env", "production", "--draft") == "31 seconds"
     assert models_here("config", "show", "claude", "--env", "production") == 2
-    assert models_here("config", "show", "gpt4", "--env", "test") == 2
+
+
+@pytest.mark.parametrize(
+    "words",
+    [
+        "config show gpt4",
+        "config show domain:code_analysis",
+        "config show code_analysis",
+        "config explain timeout gpt4",
+        "config explain timeout domain:code_analysis",
+        "config diff gpt4 test",
+        "deployments --drift",
+        "generate Hello --model domain:code_analysis",
+        "search handbook",
+    ],
+)
+def test_that_nothing_is_deployed_is_said_in_one_way(
+    place: Project, models_here: Models, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    no_data, failed = 5, 1
+    code = no_data if words.startswith("deployments") else failed
+    assert models_here(*words.split(), "--env", "test") == code
+    said = "error: nothing is deployed to test: models deploy-config --all --env test\n"
+    assert capsys.readouterr().err == said
+
+
+def test_both_say_what_commands_use_unless_they_are_asked_for_the_draft(
+    place: Project, shown: Read, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    switch_config(place, profile="high_accuracy", domain="code_analysis", environment="development")
+    words = ("explain", "generation.temperature")
+    for name in ("code_analysis", "domain:code_analysis"):
+        key = "model." if name.startswith("domain:") else ""
+        said = shown("explain", f"{key}generation.temperature", name).splitlines()[0]
+        assert said == f"{key}generation.temperature: 0.4"
+    assert shown(*words, "code_analysis", "--draft").startswith("generation.temperature: 0.2\n")
+    deploy_config(place, environment="production", every_config=True)
+    monkeypatch.setenv("MODELS_ENV", "production")
+    assert shown("explain", "timeout", "gpt4").startswith("timeout: 30 seconds\n")
 
 
 def test_a_config_is_found_by_the_name_that_it_gives_itself(shown: Read, place: Project) -> None:
@@ -214,7 +252,7 @@ def test_keys_without_a_reader_are_named_once(shown: Read, place: Project) -> No
         (("show", "gpt5"), "there is no config 'gpt5'"),
         (("show", "domain:code"), "there is no domain 'code' in development"),
         (("show", "domain:code_analysis", "--draft"), "leave out --draft"),
-        (("explain", "timeout", "domain:code_analysis"), "name the environment with --env"),
+        (("explain", "timeout", "domain:code_analysis", "--draft"), "leave out --draft"),
         (("explain", "timout", "code_analysis", "--env", "development"), "did you mean 'timeout'?"),
         (("explain", "name", "code_analysis", "--env", "development"), "'name' is no setting"),
         (("show", "gpt4", "--env", "prod"), "did you mean 'production'?"),

@@ -80,7 +80,7 @@ def test_a_value_comes_with_its_line_and_what_the_program_gets(
 def test_without_an_environment_the_default_effective_and_overlays_are_shown(
     models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    (found,) = explained(models, capsys, "timeout", "good")
+    (found,) = explained(models, capsys, "timeout", "good", "--draft")
     assert (found["value"], found["layer"], found["where"]) == ("1 min", "default", None)
     assert [layer["name"] for layer in found["layers"]] == ["default", "production"]
 

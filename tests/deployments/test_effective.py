@@ -18,7 +18,12 @@ from deploy_samples import CONFIGS, deploy_config, edit, switch_config, write_de
 from killed import fork
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import Effective, build_effective, load_effective
+from modelyard.deployments.effective import (
+    Effective,
+    build_effective,
+    compare_effective,
+    load_effective,
+)
 from modelyard.deployments.revisions import NotDeployed
 from modelyard.deployments.snapshot import Snapshot, content_of
 
@@ -125,6 +130,16 @@ def test_a_local_only_domain_without_a_local_model_cannot_answer() -> None:
     lonely = joint(routing={"local_only": ["code_analysis"]}, fallback_strategy={"order": []})
     with pytest.raises(ModelyardError, match="no model can answer for code_analysis in test"):
         effective(snapshot(lonely))
+
+
+def test_a_group_that_is_left_out_on_both_sides_is_no_change() -> None:
+    """Prices are a group: a model without any has only that group, and it is empty."""
+    free = {"performance_profiles/balanced": {"model": "basic_nlp"}}
+    before, after = effective(snapshot(free)), effective(snapshot())
+    for found in (compare_effective(before, after), compare_effective(after, before)):
+        keys = [change.key for change in found]
+        assert "model.prices.input_per_million" in keys
+        assert "model.prices" not in keys
 
 
 def test_rules_that_are_for_other_domains_are_left_out() -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from pathlib import Path
 
 import pytest
@@ -17,6 +18,7 @@ from modelyard.deployments.revisions import NotDeployed
 from modelyard.modelrefs.listing import list_model_names
 from modelyard.modelrefs.local_model import require_model
 from modelyard.modelrefs.resolving import resolve_model
+from modelyard.weights.catalogue import BaseCard, find_base
 
 LOCAL = """\
 description: On this machine
@@ -109,6 +111,26 @@ def test_a_language_model_is_the_one_that_runs_in_the_environment(project: Proje
     assert resolve_model(project, "mine", environment="test").base == "tiny"
     with pytest.raises(InvalidInput, match="no model is called 'mine'"):
         resolve_model(project, "mine")
+
+
+def test_the_revision_is_the_one_that_the_settings_are_part_of(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Also when another process deploys just after they were read."""
+    write_model(project, "local", LOCAL)
+    edit(project, "specialized_models/summarization", "model: claude", "model: local")
+    deploy_config(project, environment="test", every_config=True)
+    lengths = itertools.count(101)
+
+    def deploy_and_find(project: Project, name: str) -> BaseCard:
+        write_model(project, "local", LOCAL.replace("100", str(next(lengths))))
+        deploy_config(project, ["local"], environment="test")
+        return find_base(project, name)
+
+    monkeypatch.setattr("modelyard.modelrefs.resolving.find_base", deploy_and_find)
+    for number, reference in enumerate(("model:local", "domain:summaries"), start=1):
+        found = resolve_model(project, reference, environment="test")
+        assert found.config_revision == number
 
 
 def test_a_domain_is_what_answers_for_it_with_its_adapter_and_profile(support: Project) -> None:

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.options import Json, complete_environment
+from modelyard.cli.options import Environment, Json, complete_environment
 from modelyard.cli.render import (
     print_document,
     print_json,
@@ -17,7 +17,7 @@ from modelyard.cli.render import (
     print_text,
     print_title,
 )
-from modelyard.configs.kinds import KINDS
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT, KINDS
 from modelyard.core.errors import InvalidInput, did_you_mean
 from modelyard.core.given_paths import require_folder_place, write_given_file
 from modelyard.settings.marks import NotYetRead
@@ -38,44 +38,44 @@ def explain(
         str,
         typer.Argument(
             metavar="CONFIG",
-            help="A config: a file, KIND/NAME, or a name. With --env also domain:NAME.",
+            help="A config: a file, KIND/NAME, or a name; or domain:NAME.",
         ),
     ],
-    environment: Annotated[
-        str | None,
-        typer.Option(
-            "--env",
-            metavar="ENV",
-            autocompletion=complete_environment,
-            help="What commands use in this environment. Default: the file.",
-        ),
-    ] = None,
+    environment: Environment = None,
     draft: Annotated[
         bool,
-        typer.Option("--draft", help="With --env: the file with its overlay, deployed or not."),
+        typer.Option(
+            "--draft", help="The file alone; with --env with its overlay, deployed or not."
+        ),
     ] = False,
     as_json: Json = False,
 ) -> None:
     """Show the value of a setting, and the line that set it.
 
-    A setting has layers: its default, the file, and the file's overlay for an environment. The last
-    layer that sets it decides. Without --env the layers of all environments are shown, and the
-    value is that without an overlay. A group shows all settings below it.
+    It is the value that commands use in an environment: in development the draft's, elsewhere the
+    deployed one, with its line in the file as it was deployed and the revision that brought it. A
+    group shows all settings below it.
 
-    With --env it is the value that commands use there: in development the draft's, elsewhere the
-    deployed one, with its line in the file as it was deployed and the revision that brought it. The
-    active performance profile overrides a specialised model, and the language model gives what
-    neither of them sets; the other settings of its domain, such as `timeout`, can be asked for too.
+    A setting has layers: its default, the file, and the file's overlay for the environment. The
+    last layer that sets it decides. The active performance profile overrides a specialised model,
+    and the language model gives what neither of them sets; the other settings of its domain, such
+    as `timeout`, can be asked for too. A value that no single line sets, such as the models that
+    are tried next, is derived: it comes with every setting that it is worked out of.
+
+    With --draft alone it is the value that the file has without an overlay, and the overlays of
+    all environments are shown below it.
 
     \b
     models config explain retries.first_wait configs/language_models/gpt4_config.yaml
     models config explain model_integration.budgets integration --env production
-    models config explain generation.temperature code_analysis --env development
     models config explain timeout code_analysis --env production
+    models config explain timeout gpt4 --draft
     """
     from modelyard.configs.reading.catalogue import open_catalogue
     from modelyard.deployments.explain import explain_config
 
+    if environment is None and not draft:
+        environment = DEFAULT_ENVIRONMENT
     found = explain_config(open_catalogue([config]), config, environment, key, draft=draft)
     settings = found.settings
     if as_json:

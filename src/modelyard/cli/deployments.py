@@ -110,12 +110,14 @@ def _summary(past: PastDeployment) -> str:
 def _show_drift(project: Project, environments: Sequence[str], as_json: bool) -> None:
     from modelyard.cli.deploying import setting_lines
     from modelyard.deployments.drift import find_drift
-    from modelyard.deployments.revisions import NotDeployed
+    from modelyard.deployments.revisions import NotDeployed, not_deployed
 
     found = []
     for environment in environments:
         with suppress(NotDeployed):
             found.append(find_drift(project, environment))
+    if not found and len(environments) == 1:
+        raise NoData(not_deployed(environments[0]).message)
     if not found:
         raise NoData(
             f"nothing is deployed to {' or '.join(environments)}",

@@ -58,6 +58,14 @@ def compare_flat(
     return tuple(changes)
 
 
+def without_empty(changes: Iterable[SettingChange]) -> tuple[SettingChange, ...]:
+    """The changes without those from not set to not set.
+
+    A group that is left out, such as `prices`, has no value of its own where the other side has it.
+    """
+    return tuple(change for change in changes if (change.before, change.after) != (None, None))
+
+
 def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
     if isinstance(value, Mapping) and (value or not path):
         for key, below in value.items():

@@ -18,6 +18,7 @@ from modelyard.configs.compare import (
     compare_settings,
     mask_changes,
     mask_problems,
+    without_empty,
 )
 from modelyard.configs.environments import did_you_mean_environment
 from modelyard.configs.fields import SettingValue, walk_settings
@@ -219,4 +220,5 @@ def _changed(label: str, before: _Config, after: _Config) -> Iterator[ConfigDiff
         for change in compare_flat(before.holds, after.holds)
     )
     if changes:
-        yield ConfigDifference(config=label, change="changed", settings=mask_changes(changes))
+        said = mask_changes(without_empty(changes))
+        yield ConfigDifference(config=label, change="changed", settings=said)

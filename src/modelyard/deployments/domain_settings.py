@@ -103,6 +103,7 @@ class _Domain:
 
     @classmethod
     def open(cls, running: RunningConfigs, domain: str) -> _Domain:
+        running.require_deployed()
         effective = build_effective(running.snapshot, running.environment, running.number, domain)
         labels: dict[_Source, str] = {
             "model": f"language_models/{effective.model.name}",

@@ -13,7 +13,13 @@ from dataclasses import dataclass, fields, replace
 from pathlib import Path
 from typing import Annotated, Any, Literal, cast
 
-from modelyard.configs.compare import SettingChange, compare_flat, flat_values, shown_value
+from modelyard.configs.compare import (
+    SettingChange,
+    compare_flat,
+    flat_values,
+    shown_value,
+    without_empty,
+)
 from modelyard.configs.fields import SettingValue
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.integration import (
@@ -362,7 +368,7 @@ def _retrieval(
 
 def compare_effective(before: Effective, after: Effective) -> tuple[SettingChange, ...]:
     """Every effective setting of a domain that differs, with its unit."""
-    return compare_flat(_shown(before), _shown(after))
+    return without_empty(compare_flat(_shown(before), _shown(after)))
 
 
 def _shown(effective: Effective) -> Mapping[KeyPath, Any]:

@@ -47,11 +47,12 @@ def explain_config(
 ) -> ExplainedConfig:
     """The settings of a config or of `domain:NAME` at a dotted key or below it; all without one.
 
-    As commands in the environment use them; of a draft, or without an environment, as the file has
-    them. The active performance profile overrides a specialised model, and the language model gives
-    what neither of them sets.
-    Raises InvalidInput for what does not exist or is not deployed, ProblemsFound for a config that
-    is not valid, ModelyardError for a domain for which nothing can answer.
+    As commands in the environment use them; of a draft as the file has them, for which alone the
+    environment may be left out. The active performance profile overrides a specialised model, and
+    the language model gives what neither of them sets.
+    Raises InvalidInput for what does not exist or is not deployed, NotDeployed when nothing is,
+    ProblemsFound for a config that is not valid, ModelyardError for a domain for which nothing can
+    answer.
     """
     if environment is None or draft or isinstance(catalogue, GivenConfigs):
         return _explain_draft(catalogue, word, environment, key)
@@ -88,7 +89,7 @@ def _explain_draft(
     if word.startswith(DOMAIN):
         raise InvalidInput(
             f"{word} has settings in an environment, and no file of its own",
-            hint="name the environment with --env, and leave out --draft",
+            hint="leave out --draft",
         )
     if environment is not None:
         catalogue.environments.require(environment)

@@ -17,7 +17,12 @@ from modelyard.configs.kinds import DEFAULT_ENVIRONMENT, KINDS
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import Document, config_name, resolve
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.deployments.revisions import Revision, check_environment, list_revisions
+from modelyard.deployments.revisions import (
+    Revision,
+    check_environment,
+    list_revisions,
+    not_deployed,
+)
 from modelyard.deployments.running import running_snapshot
 from modelyard.deployments.snapshot import (
     Content,
@@ -73,10 +78,16 @@ class RunningConfigs:
         """The revisions of the environment, the newest first."""
         return list_revisions(self.catalogue.project, self.environment)[::-1]
 
+    def require_deployed(self) -> None:
+        """Return if something runs there. Raises NotDeployed when nothing is deployed."""
+        if not (self.is_draft or self.number):
+            raise not_deployed(self.environment)
+
     def label_of(self, word: str) -> str:
         """The label of the config that a person means, which may be live without a draft.
 
-        Raises InvalidInput when there is none, or when it is not deployed.
+        Raises InvalidInput when there is none, or when it is not deployed; NotDeployed when
+        nothing is.
         """
         try:
             label = self.catalogue.inspect(self.catalogue.locate(word)).label
@@ -92,6 +103,7 @@ class RunningConfigs:
             label = named[0]
         if label in self.snapshot.configs or not KINDS[split_label(label)[0]].deployable:
             return label
+        self.require_deployed()
         raise InvalidInput(
             f"{label} is not deployed to {self.environment}",
             hint=f"`models deploy-config {label} --env {self.environment}` deploys it; "

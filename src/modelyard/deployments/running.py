@@ -17,7 +17,12 @@ from modelyard.configs.reading.document import Resolved, load_document, resolve
 from modelyard.configs.reading.shape import check_shape
 from modelyard.core.errors import InvalidInput, ProblemsFound, dotted
 from modelyard.core.layout import Project, find_project
-from modelyard.deployments.revisions import live_snapshot, load_snapshot
+from modelyard.deployments.revisions import (
+    check_environment,
+    live_snapshot,
+    load_snapshot,
+    not_deployed,
+)
 from modelyard.deployments.snapshot import Snapshot, content_of
 
 
@@ -55,12 +60,27 @@ def drafts_stamp(project: Project) -> tuple[tuple[str, int, int], ...]:
 def running_settings(project: Project, environment: str, kind: str) -> Mapping[str, Any]:
     """The settings of every config of a kind in an environment, by name.
 
+    Raises what `numbered_settings` raises.
+    """
+    return numbered_settings(project, environment, kind)[1]
+
+
+def numbered_settings(
+    project: Project, environment: str, kind: str
+) -> tuple[int, Mapping[str, Any]]:
+    """The settings of every config of a kind, by name, and the revision that they are part of.
+
+    In development that is the newest revision, 0 when there is none.
     Raises ProblemsFound when a draft is not valid in development, NotDeployed when nothing is
     deployed to another environment.
     """
     if environment != DEFAULT_ENVIRONMENT:
-        snapshot = load_snapshot(project, environment)
-        return {name: snapshot.settings(f"{kind}/{name}") for name in snapshot.names(kind)}
+        number, snapshot = live_snapshot(project, environment)
+        if not number:
+            raise not_deployed(check_environment(project, environment))
+        names = snapshot.names(kind)
+        return number, {name: snapshot.settings(f"{kind}/{name}") for name in names}
+    number, _ = live_snapshot(project, environment)
     catalogue = _open_drafts(project)
     drafts = {}
     for path in catalogue.paths(kind):
@@ -69,7 +89,7 @@ def running_settings(project: Project, environment: str, kind: str) -> Mapping[s
         if checked.problems:
             raise ProblemsFound(f"{draft.source.name} is not valid", checked.problems)
         drafts[draft.name] = checked.settings[environment]
-    return drafts
+    return number, drafts
 
 
 def running_config(

@@ -10,9 +10,9 @@ from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.language_models import LanguageModel, models_named
 from modelyard.core.errors import InvalidInput, did_you_mean
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import load_effective
-from modelyard.deployments.revisions import NotDeployed, live_snapshot
-from modelyard.deployments.running import running_settings
+from modelyard.deployments.effective import EffectiveModel, load_effective
+from modelyard.deployments.revisions import NotDeployed
+from modelyard.deployments.running import numbered_settings
 from modelyard.modelrefs.listing import list_model_names, names_and_aliases
 from modelyard.records.modelref import ModelKind, ModelRef
 from modelyard.weights.catalogue import find_base
@@ -84,7 +84,8 @@ def _resolve_adapter(project: Project, ref: ModelRef, environment: str) -> Resol
 
 
 def _resolve_language_model(project: Project, ref: ModelRef, environment: str) -> ResolvedModel:
-    models: Mapping[str, LanguageModel] = running_settings(project, environment, "language_models")
+    models: Mapping[str, LanguageModel]
+    revision, models = numbered_settings(project, environment, "language_models")
     found = models_named(ref.name, models)
     if not found:
         known = names_and_aliases(models)
@@ -99,12 +100,13 @@ def _resolve_language_model(project: Project, ref: ModelRef, environment: str) -
             hint="`models validate-config` shows where; take it from one of them",
         )
     [name] = found
-    return _configured(project, ModelRef("model", name), name, models[name], environment)
+    model = EffectiveModel(name=name, settings=models[name])
+    return _configured(project, ModelRef("model", name), model, environment, revision)
 
 
 def _resolve_domain(project: Project, ref: ModelRef, environment: str) -> ResolvedModel:
-    model = load_effective(environment, ref.name, project=project).model
-    return _configured(project, ref, model.name, model.settings, environment)
+    effective = load_effective(environment, ref.name, project=project)
+    return _configured(project, ref, effective.model, environment, effective.revision)
 
 
 def _resolve_custom(project: Project, ref: ModelRef, environment: str) -> ResolvedModel:
@@ -115,23 +117,26 @@ def _resolve_custom(project: Project, ref: ModelRef, environment: str) -> Resolv
 
 
 def _configured(
-    project: Project, ref: ModelRef, name: str, settings: LanguageModel, environment: str
+    project: Project, ref: ModelRef, model: EffectiveModel, environment: str, revision: int
 ) -> ResolvedModel:
-    """A language model of the configs; of a local one also its base and its adapter."""
-    base, version = None, None
+    """A language model of the configs; of a local one also its base and its adapter.
+
+    `revision` is the one that the settings are part of; 0 for none.
+    """
+    settings, base, version = model.settings, None, None
     if settings.provider == "local":
         base = find_base(project, settings.model).name
         if settings.adapter is not None:
             version = resolve_version(project, settings.adapter)
-            require_trained_on(version, base, hint=f"correct the config of {name}")
+            require_trained_on(version, base, hint=f"correct the config of {model.name}")
     return ResolvedModel(
         ref=ref,
         base=base,
         version=version,
-        language_model=name,
+        language_model=model.name,
         settings=settings,
         environment=environment,
-        config_revision=live_snapshot(project, environment)[0] or None,
+        config_revision=revision or None,
     )
 
 
