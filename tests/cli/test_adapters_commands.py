@@ -99,6 +99,58 @@ def test_from_promotion_over_a_bad_answer_to_rollback(
     assert "no version of demo was active before demo@1" in capsys.readouterr().err
 
 
+@pytest.mark.parametrize(
+    "words",
+    [
+        "history {}",
+        "rollback {} --dry-run",
+        "gc {} --dry-run",
+        "verify --all {}",
+        "show {}",
+        "verify {}",
+        "diff demo@1 {}",
+        "promote {} --dry-run",
+        "pin {} --dry-run",
+        "unpin {} --dry-run",
+        "push {} file:///nowhere-at-all --dry-run",
+    ],
+)
+def test_an_adapter_may_be_named_with_its_kind(
+    models: Models, capsys: pytest.CaptureFixture[str], words: str
+) -> None:
+    models("adapters", "promote", "demo@1")
+    models("adapters", "promote", "demo@2")
+    capsys.readouterr()
+    shown = [
+        (models("adapters", *words.format(name).split()), *capsys.readouterr())
+        for name in ("demo", "adapter:demo")
+    ]
+    assert shown[0] == shown[1]
+    assert models("adapters", *words.format("base:demo").split()) == 2
+    assert "'base:demo' names a base model, where an adapter belongs" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("name", ["demo@1", "adapter:demo@1"])
+@pytest.mark.parametrize(
+    ("words", "hint"),
+    [
+        ("adapters history {}", "write demo"),
+        ("adapters gc {}", "write demo"),
+        ("adapters verify --all {}", "write demo"),
+        ("adapters import out --base-model far --name {}", "write demo"),
+        ("fine-tune --dataset techcorp --check --adapter {}", "write demo"),
+        ("adapters rollback {}", "the version to go to with --to"),
+    ],
+)
+def test_a_version_is_refused_where_all_are_meant(
+    models: Models, capsys: pytest.CaptureFixture[str], words: str, hint: str, name: str
+) -> None:
+    assert models(*words.format(name).split()) == 2
+    said = capsys.readouterr().err
+    assert f"'{name}' names a version, where an adapter without one belongs" in said
+    assert hint in said
+
+
 def test_a_worse_version_exits_with_4_and_the_numbers(
     models: Models, project: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

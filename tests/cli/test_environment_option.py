@@ -35,6 +35,13 @@ COMMANDS = [
     "search --eval beir",
     "index status",
     "fine-tune --dataset techcorp --check",
+    "config show gpt4",
+    "config show gpt4 --draft",
+    "generate hello --model gpt4",
+    "generate hello --adapter flowers",
+    "generate hello --base-model tiny",
+    "evaluate --adapter flowers --dataset techcorp",
+    "evaluate --model gpt4 --dataset techcorp",
 ]
 
 

@@ -11,6 +11,7 @@ import pytest
 
 from modelyard.chatdata.feedback import list_feedback as recorded
 from modelyard.core.layout import Project
+from modelyard.core.state import open_state
 
 Models = Callable[..., int]
 ONE = ("--prompt", "Who leads sales?", "--answer", "Ann.")
@@ -44,6 +45,19 @@ def test_the_same_feedback_again_changes_nothing_and_says_so(
     assert models("feedback", "add", *ONE, "--rating", "bad") == 0
     assert "kept, and no training row" in capsys.readouterr().out
     assert models("feedback", "add", *ONE, "--rating", "bad") == 0
+    assert capsys.readouterr().out == "unchanged: this was recorded before\n"
+
+
+def test_an_adapter_is_the_same_with_and_without_its_kind(
+    models: Models, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for name in ("sales@3", "adapter:sales@3", "adapter:sales", "sales"):
+        assert models("feedback", "add", *ONE, "--adapter", name) == 0
+    assert [row.adapter for row in recorded(project)] == ["sales@3", "sales"]
+    with open_state(project) as state:  # as the version before stored it
+        state.execute("UPDATE feedback SET adapter = 'adapter:' || adapter")
+    capsys.readouterr()
+    assert models("feedback", "add", *ONE, "--adapter", "sales@3") == 0
     assert capsys.readouterr().out == "unchanged: this was recorded before\n"
 
 

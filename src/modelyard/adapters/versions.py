@@ -184,6 +184,21 @@ def resolve_number(project: Project, reference: str) -> tuple[str, int]:
     return adapter, number
 
 
+def named_adapter(reference: str, *, hint: str | None = None) -> str:
+    """The name in `NAME` or `adapter:NAME`, where all versions of an adapter are meant.
+
+    Raises InvalidInput for a version or a reference of another kind; `hint` says what to do about a
+    version.
+    """
+    named = ModelRef.parse(reference, kind="adapter")
+    if named.version is not None:
+        raise InvalidInput(
+            f"{reference!r} names a version, where an adapter without one belongs",
+            hint=hint or f"write {named.name}",
+        )
+    return named.name
+
+
 def require_numbers(project: Project, adapter: str) -> list[int]:
     """The numbers of an adapter's versions. Raises InvalidInput when there is no such adapter."""
     numbers = version_numbers(project, adapter)

@@ -10,7 +10,7 @@ import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
 from contextlib import AbstractContextManager
-from dataclasses import asdict, dataclass, fields
+from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -103,7 +103,9 @@ def check_feedback(
                 where=where(("correction",)),
             )
         )
-    return (None, problems) if problems else (built, [])
+    if built is None or problems:
+        return None, problems
+    return replace(built, adapter=built.adapter and _adapter_name(built.adapter)), []
 
 
 def read_feedback(path: Path) -> tuple[Feedback, ...]:
@@ -129,6 +131,12 @@ def read_feedback(path: Path) -> tuple[Feedback, ...]:
     if not rows:
         raise InvalidInput("is empty", where=str(path))
     return tuple(rows)
+
+
+def _adapter_name(reference: str) -> str:
+    """`NAME` or `NAME@VERSION`, without the prefix `adapter:` that both may have."""
+    named = ModelRef.parse(reference, kind="adapter")
+    return str(named) if named.version else named.name
 
 
 def _wrong_text(key: str, text: str) -> str | None:
@@ -192,7 +200,11 @@ def _select(project: Project, condition: str, values: Mapping[str, Any]) -> tupl
     return tuple(FeedbackRow(**dict(row)) for row in found)
 
 
-_SAME = " AND ".join(f"{field.name} IS :{field.name}" for field in fields(Feedback))
+_COLUMNS = {"adapter": "replace(adapter, 'adapter:', '')"}
+"""Rows of older versions have the adapter as it was typed."""
+_SAME = " AND ".join(
+    f"{_COLUMNS.get(field.name, field.name)} IS :{field.name}" for field in fields(Feedback)
+)
 _RECORDED = f"SELECT 1 FROM feedback WHERE {_SAME} LIMIT 1"
 
 

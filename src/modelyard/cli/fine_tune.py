@@ -120,6 +120,7 @@ def fine_tune(
     also checks the experiment, and exits as the command itself would; it names a base that would
     have to be fetched first, and what could not be checked without it.
     """
+    from modelyard.adapters.versions import named_adapter
     from modelyard.deployments.running import locate_config
     from modelyard.training.spec import load_spec
 
@@ -130,7 +131,7 @@ def fine_tune(
         flags={
             "dataset": dataset,
             "base_model": base_model,
-            "adapter": adapter,
+            "adapter": adapter and named_adapter(adapter),
             "experiment": experiment,
             "parent": parent,
             "data.replay_share": replay,

@@ -176,17 +176,21 @@ def _choose_model(
     base_model: str | None,
     environment: str | None,
 ) -> ResolvedModel:
-    """The model that --model, --adapter or --base-model names."""
+    """The model that --model, --adapter or --base-model names.
+
+    Only configs differ between environments, but one that does not exist is never passed over.
+    """
     from modelyard.modelrefs.resolving import require_trained_on, resolve_model
     from modelyard.weights.catalogue import find_base
 
+    chosen = chosen_environment(project, environment)
     base = ModelRef("base", find_base(project, base_model).name) if base_model else None
     if model is not None:
         if adapter or base:
             raise InvalidInput(
                 "--model names the whole model", hint="leave --adapter and --base-model out"
             )
-        return resolve_model(project, model, environment=chosen_environment(project, environment))
+        return resolve_model(project, model, environment=chosen)
     if adapter is not None:
         found = resolve_model(project, ModelRef.parse(adapter, kind="adapter"))
         if base and found.version:

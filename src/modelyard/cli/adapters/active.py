@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 import typer
 
 from modelyard.adapters.pointer import PointerMove, pointer_history
-from modelyard.adapters.versions import require_numbers, resolve_version
+from modelyard.adapters.versions import named_adapter, require_numbers, resolve_version
 from modelyard.cli.options import AdapterName, DryRun, Json, Reason, VersionName, Wait
 from modelyard.cli.render import (
     print_json,
@@ -153,7 +153,8 @@ def rollback(
     """
     from modelyard.adapters.rollback import roll_back
 
-    done = roll_back(find_project(), name, to=to, reason=reason, dry_run=dry_run, wait_s=wait)
+    adapter = named_adapter(name, hint="name the adapter alone, and the version to go to with --to")
+    done = roll_back(find_project(), adapter, to=to, reason=reason, dry_run=dry_run, wait_s=wait)
     if as_json:
         print_json(result_of(RolledBack, done, change=_change(done.move, dry_run=dry_run)))
         return
@@ -161,7 +162,7 @@ def rollback(
         print_text("An interrupted rollback was completed; run it again to go further back.")
     print_text(_move_words(done.move, dry_run=dry_run))
     for number in done.skipped:
-        print_text(f"  {name}@{number} was active in between, and was removed")
+        print_text(f"  {adapter}@{number} was active in between, and was removed")
 
 
 def history(name: AdapterName, as_json: Json = False) -> None:
@@ -170,14 +171,14 @@ def history(name: AdapterName, as_json: Json = False) -> None:
     \b
     models adapters history techcorp-demo
     """
-    project = find_project()
-    moves = pointer_history(project, name)
+    project, adapter = find_project(), named_adapter(name)
+    moves = pointer_history(project, adapter)
     if not moves:
-        require_numbers(project, name)
+        require_numbers(project, adapter)
     if as_json:
         print_json([result_of(PastChange, move) for move in moves])
     elif not moves:
-        print_text(f"No version of {name} was ever active.")
+        print_text(f"No version of {adapter} was ever active.")
     else:
         print_table(
             ("when (UTC)", "what", ">from", ">to", "why"),

@@ -14,7 +14,7 @@ from modelyard.adapters.gc import (
     pin_version,
     unpin_version,
 )
-from modelyard.adapters.versions import list_adapters, resolve_number
+from modelyard.adapters.versions import list_adapters, named_adapter, resolve_number
 from modelyard.cli.options import DryRun, Json, Reason, VersionName, Wait
 from modelyard.cli.render import print_json, print_table, print_text
 from modelyard.core.layout import find_project
@@ -100,7 +100,7 @@ def gc(
     models adapters gc techcorp-demo --keep 2
     """
     project = find_project()
-    chosen = list(dict.fromkeys(names or list_adapters(project)))
+    chosen = list(dict.fromkeys(map(named_adapter, names or list_adapters(project))))
     # Plan all before removing any, so that a bad name removes nothing.
     done = [collect_garbage(project, name, keep=keep, dry_run=True) for name in chosen]
     if not dry_run:

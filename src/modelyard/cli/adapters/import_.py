@@ -12,7 +12,7 @@ import typer
 from modelyard.cli.options import DryRun, Json, Offline, Wait
 from modelyard.cli.render import print_json, print_text, print_warning, showing_progress
 from modelyard.core.errors import InvalidInput
-from modelyard.core.layout import check_name, find_project
+from modelyard.core.layout import find_project
 from modelyard.results.json_form import result_of
 
 
@@ -77,11 +77,11 @@ def import_adapter(
         require_importable,
         require_same_org,
     )
-    from modelyard.adapters.versions import version_of_run
+    from modelyard.adapters.versions import named_adapter, version_of_run
     from modelyard.weights.pull import require_base
 
     project = find_project()
-    check_name(name, "adapter")
+    name = named_adapter(name)
     require_same_org(project, name, org)
     require_importable(path.absolute())  # before a base is fetched
     with showing_progress() as progress:

@@ -11,6 +11,7 @@ from modelyard.adapters.versions import (
     AdapterVersion,
     list_adapters,
     load_version,
+    named_adapter,
     require_numbers,
     resolve_number,
     version_numbers,
@@ -21,7 +22,6 @@ from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.layout import Project, find_project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
-from modelyard.records.modelref import ModelRef
 from modelyard.results.json_form import published
 
 if TYPE_CHECKING:
@@ -99,7 +99,7 @@ def verify(
 def _chosen(project: Project, name: str | None, every: bool) -> list[tuple[str, int]]:
     if every:
         if name is not None:
-            adapter = _adapter_without_version(name)
+            adapter = named_adapter(name)
             return [(adapter, number) for number in require_numbers(project, adapter)]
         return [
             (adapter, number)
@@ -111,22 +111,13 @@ def _chosen(project: Project, name: str | None, every: bool) -> list[tuple[str, 
     return [resolve_number(project, name)]
 
 
-def _adapter_without_version(name: str) -> str:
-    named = ModelRef.parse(name, kind="adapter")
-    if named.version is not None:
-        raise InvalidInput("--all takes an adapter's name without a version")
-    return named.name
-
-
 def _verify_pointers(project: Project, name: str | None) -> list[Verified]:
     """A result for each adapter whose link is wrong."""
     from modelyard.adapters.verify import verify_pointer
 
     return [
         _result(adapter, problems, None)
-        for adapter in (
-            list_adapters(project) if name is None else [_adapter_without_version(name)]
-        )
+        for adapter in (list_adapters(project) if name is None else [named_adapter(name)])
         if (problems := verify_pointer(project, adapter))
     ]
 
