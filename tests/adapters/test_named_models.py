@@ -102,7 +102,7 @@ def test_a_sample_says_whose_settings_named_the_model(models: Models, project: P
         (("--model", "custom/lab"), "there is no custom model called 'lab'"),
         (("--model", "tinny"), "no model is called 'tinny' (did you mean 'tiny'?)"),
         (("--adapter", "base:tiny"), "'base:tiny' names a base model, where an adapter belongs"),
-        (("--adapter", "demo@1", "--base-model", "other"), "was trained on tiny, not on other"),
+        (("--adapter", "demo@1", "--base-model", "other"), "no base model is called 'other'"),
         (("--model", "model:tuned", "--env", "test"), "nothing is deployed to test"),
         ((), "name a model to answer"),
     ],

@@ -20,7 +20,6 @@ from modelyard.cli.render import (
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT, KINDS
 from modelyard.core.errors import InvalidInput, did_you_mean
 from modelyard.core.given_paths import require_folder_place, write_given_file
-from modelyard.settings.marks import NotYetRead
 
 if TYPE_CHECKING:
     from modelyard.configs.compare import SettingChange
@@ -123,6 +122,8 @@ def _these(keys: Sequence[str], shown: int) -> str:
 
 
 def _print_one(setting: Explanation) -> None:
+    from modelyard.settings.marks import NotYetRead
+
     print_title(f"{setting.key}: {_shown(setting.value)}")
     print_pairs(
         [

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -15,28 +14,11 @@ from modelyard.cli.render import (
     print_title,
     showing_progress,
 )
-from modelyard.core.errors import InvalidInput, NoData
+from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
-from modelyard.records.evaluation import Evaluation, comparison_table
-from modelyard.records.modelref import ModelRef
-from modelyard.results.json_form import published
 
 if TYPE_CHECKING:
     from modelyard.adapters.versions import AdapterVersion
-    from modelyard.chatdata.dataset import ChatDataset
-    from modelyard.evaluation.rows import EvaluationRows
-    from modelyard.weights.local import LocalBase
-
-
-@dataclass(frozen=True, kw_only=True)
-class EvaluateResult:
-    """An adapter measured against its base."""
-
-    adapter: str
-    """The version, as NAME@VERSION."""
-    dataset: str
-    """The dataset whose evaluation rows were used."""
-    evaluation: Evaluation = field(metadata=published(inline=True))
 
 
 def evaluate(
@@ -85,73 +67,30 @@ def evaluate(
     \b
     models evaluate --adapter support --dataset support --dataset general
     """
-    from modelyard.chatdata.dataset import load_dataset
-    from modelyard.modelrefs.local_model import require_version
+    from modelyard.evaluation.datasets import evaluate_on_datasets
+    from modelyard.records.evaluation import comparison_table
 
     project = find_project()
     version = _choose_version(project, adapter, model, environment)
-    loaded = {}
-    for given in dict.fromkeys(datasets):
-        data = load_dataset(project, given)
-        loaded[given if data.name in loaded else data.name] = data
     with showing_progress() as progress:
-        local = require_version(project, version, progress=progress, offline=offline)
-        base = local.base
-        chosen = {}
-        for name, data in loaded.items():
-            about = f"{name}: " if len(loaded) > 1 else ""
-            chosen[name] = _choose_rows(data, version, base, max_length, about)
-            for warning in chosen[name].warnings:
-                progress.warn(f"{about}{warning}")
-
-        from modelyard.evaluation.evaluate import evaluate_adapter
-        from modelyard.inference.open_model import open_model
-
-        progress.stage(f"load: {base.name} with {version.name}")
-        engine = open_model(local)
-        found = {
-            name: evaluate_adapter(engine, rows, progress=progress, answers_limit=answers)
-            for name, rows in chosen.items()
-        }
-    if as_json:
-        results = [
-            EvaluateResult(adapter=version.name, dataset=name, evaluation=evaluation)
-            for name, evaluation in found.items()
-        ]
-        print_json(results if len(results) > 1 else results[0])
-    elif len(found) == 1:
-        [(name, evaluation)] = found.items()
-        print_title(f"{version.name} against {base.name} on {name}")
-        print_evaluation(evaluation)
-    else:
-        print_title(f"{version.name} against {base.name}: each figure of the base → the adapter")
-        print_table(*comparison_table(found))
-
-
-def _choose_rows(
-    data: ChatDataset, version: AdapterVersion, base: LocalBase, max_length: int, about: str
-) -> EvaluationRows:
-    """The evaluation rows of a dataset as tokens.
-
-    Raises NoData, with the cause after `about`, when there are none.
-    """
-    from modelyard.chatdata.template import ChatTokenizer
-    from modelyard.chatdata.tokenizing import tokenize_conversations
-    from modelyard.evaluation.rows import choose_rows
-
-    most_tokens = base.context_length()
-    tokenized = tokenize_conversations(
-        data.evaluation,
-        ChatTokenizer.load(version.path),
-        max_length=max_length,
-        most_tokens=most_tokens,
-    )
-    try:
-        return choose_rows(
-            data.evaluation, tokenized, max_length=max_length, most_tokens=most_tokens
+        results = evaluate_on_datasets(
+            project,
+            version,
+            datasets,
+            max_length=max_length,
+            answers_limit=answers,
+            progress=progress,
+            offline=offline,
         )
-    except NoData as error:
-        raise NoData(f"{about}{error.message}", where=error.where, hint=error.hint) from error
+    against = f"{version.name} against {version.manifest.base.name}"
+    if as_json:
+        print_json(results if len(results) > 1 else results[0])
+    elif len(results) == 1:
+        print_title(f"{against} on {results[0].dataset}")
+        print_evaluation(results[0].evaluation)
+    else:
+        print_title(f"{against}: each figure of the base → the adapter")
+        print_table(*comparison_table({result.dataset: result.evaluation for result in results}))
 
 
 def _choose_version(
@@ -159,6 +98,7 @@ def _choose_version(
 ) -> AdapterVersion:
     """The version that --adapter or --model names."""
     from modelyard.modelrefs.resolving import resolve_model
+    from modelyard.records.modelref import ModelRef
 
     if (adapter is None) == (model is None):
         raise InvalidInput(

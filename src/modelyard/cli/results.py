@@ -62,8 +62,8 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "init:init": (_one("cli.init:InitResult"),),
     "prepare_data:prepare_data": (_one("chatdata.prepared_folder:PreparedResult"),),
     "evaluate:evaluate": (
-        _one("cli.evaluate:EvaluateResult"),
-        _list("cli.evaluate:EvaluateResult", "with several --dataset"),
+        _one("evaluation.datasets:EvaluateResult"),
+        _list("evaluation.datasets:EvaluateResult", "with several --dataset"),
     ),
     "generate:generate": (_one("cli.generate:GenerateResult"),),
     "feedback:add_feedback": (_one("cli.feedback:FeedbackResult"),),

@@ -103,6 +103,8 @@ def validate_config(
 
 def _find_live(project: Project) -> list[str]:
     """The environments in which something is live; a damaged state.db stops no check of configs."""
+    if not project.state_db.exists():
+        return []
     from modelyard.deployments.revisions import live_environments
 
     try:

@@ -13,7 +13,6 @@ from contextlib import contextmanager, suppress
 from pathlib import Path
 
 from modelyard.core.errors import InvalidInput
-from modelyard.core.files import write_atomic
 from modelyard.core.os_errors import explain_os_error
 
 
@@ -57,6 +56,9 @@ def write_given_file(path: Path, content: str | bytes) -> None:
 
     Raises InvalidInput as `require_file_place` does, and where the system refuses the path.
     """
+    # Imported here: `models --help` loads every command, and writes nothing.
+    from modelyard.core.files import write_atomic
+
     target = require_file_place(path)
     with given_path_errors(path):
         write_atomic(target, content)
