@@ -46,6 +46,7 @@ switch-config --profile high_accuracy --domain code_analysis
 config show gpt4
 config explain timeout gpt4
 config diff gpt4 claude
+config import axolotl.yaml
 base list
 base show smollm2-135m-instruct
 base pull smollm2-135m-instruct --dry-run
@@ -129,6 +130,10 @@ def test_commands_for_configs_print_what_their_classes_say(
 ) -> None:
     init_project(tmp_path / "project")
     monkeypatch.chdir(tmp_path / "project")
+    Path("axolotl.yaml").write_text(
+        "base_model: HuggingFaceTB/SmolLM2-135M-Instruct\nadapter: lora\nlora_r: 8\n"
+        "datasets:\n  - path: rows.jsonl\n    type: chat_template\nmicro_batch_size: 2\n"
+    )
     run_all(models_here, CONFIG_LINES, printed_json)
 
 
