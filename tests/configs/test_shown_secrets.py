@@ -10,13 +10,13 @@ from pathlib import Path
 import pytest
 
 from deploy_samples import deploy_config, write_deploy_project
-from modelyard.configs.compare import mask_value
 from modelyard.configs.explain import explain
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.layout import Project
 from modelyard.deployments.diff import diff_configs
 from modelyard.deployments.drift import find_drift
 from modelyard.deployments.history import list_deployments
+from modelyard.secrets.values import mask_value
 
 SECRET = "sk-proj-" + "a1B2c3D4e5" * 4
 

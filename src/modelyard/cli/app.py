@@ -8,7 +8,8 @@ import signal
 import sys
 import traceback
 from collections import UserDict
-from collections.abc import Callable, Collection, Mapping, Sequence
+from collections.abc import Callable, Collection, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from difflib import get_close_matches
 from importlib import import_module
 from pathlib import Path
@@ -17,6 +18,7 @@ from typing import Annotated, Any, NoReturn, ParamSpec, TypeVar
 
 import typer
 from typer.core import TyperGroup
+from typer.exceptions import TyperException
 
 from modelyard import __version__
 from modelyard.cli.arguments import LightCommand, convert_when_given
@@ -136,6 +138,18 @@ def _suggestion(word: str, known: Sequence[str]) -> str:
     return f" (did you mean {near[0]!r}?)" if near else f"; there are {', '.join(known)}"
 
 
+@contextmanager
+def _masking_usage_errors() -> Iterator[None]:
+    """Mask tokens in what Typer will say of wrong arguments: it repeats them."""
+    try:
+        yield
+    except TyperException as error:
+        from modelyard.secrets.detection import mask_tokens
+
+        error.message = mask_tokens(error.message)
+        raise
+
+
 def _group(
     commands: Mapping[str, str],
     help: str,
@@ -148,6 +162,14 @@ def _group(
         def __init__(self, **attributes: Any) -> None:
             super().__init__(**attributes)
             self.commands = _Commands({**commands, **self.commands, **former}, hidden=former)
+
+        def make_context(self, *args: Any, **extra: Any) -> Any:
+            with _masking_usage_errors():
+                return super().make_context(*args, **extra)
+
+        def invoke(self, ctx: Any) -> Any:
+            with _masking_usage_errors():
+                return super().invoke(ctx)
 
         def parse_args(self, ctx: Any, args: list[str]) -> list[str]:
             # Typer 0.29.2 converts every option of a group before it looks at the subcommand.
@@ -240,10 +262,12 @@ def error_boundary(command: Callable[P, R]) -> Callable[P, R]:
         except Exception as error:
             if _is_interrupt(error):
                 _end_interrupted()
+            from modelyard.secrets.detection import mask_tokens
+
             if refused := _refusal_of_the_system(error):
                 print_error(refused)
                 sys.exit(refused.exit_code)
-            what = visible_text(f"{type(error).__name__}: {error}")
+            what = visible_text(mask_tokens(f"{type(error).__name__}: {error}"))
             print(f"error: a bug in modelyard: {what}", file=sys.stderr)
             print(f"  the traceback is in {_write_traceback()}", file=sys.stderr)
             sys.exit(3)

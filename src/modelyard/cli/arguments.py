@@ -137,7 +137,9 @@ class _NotLight(Exception):
 
 
 def _shown(text: Any) -> str:
-    return repr(text) if len(str(text)) <= 40 else f"{str(text)[:40]!r}..."
+    from modelyard.secrets.values import masked_repr
+
+    return masked_repr("", text, 40)
 
 
 def _lighten(param: Any) -> None:

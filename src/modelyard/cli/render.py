@@ -286,20 +286,27 @@ def ask_yes(question: str) -> bool:
 
 def print_warning(text: str) -> None:
     """A warning on stderr."""
-    err().print(_styled(("warning:", "yellow"), " ", visible_text(text)))
+    err().print(_styled(("warning:", "yellow"), " ", _message(text)))
 
 
 def print_error(error: ModelyardError) -> None:
     """An error on stderr: what happened, where, what to do next."""
-    err().print(_styled(("error:", "bold red"), " ", visible_text(str(error))))
+    err().print(_styled(("error:", "bold red"), " ", _message(str(error))))
     for problem in error.problems[:_SHOWN_PROBLEMS]:
-        err().print(_styled(f"  {visible_text(str(problem))}"))
+        err().print(_styled(f"  {_message(str(problem))}"))
         if problem.hint:
-            err().print(_styled((f"    {visible_text(problem.hint)}", "dim")))
+            err().print(_styled((f"    {_message(problem.hint)}", "dim")))
     if len(error.problems) > _SHOWN_PROBLEMS:
         err().print(f"  ... and {len(error.problems) - _SHOWN_PROBLEMS:,} more")
     if error.hint:
-        err().print(_styled((f"  hint: {visible_text(error.hint)}", "dim")))
+        err().print(_styled((f"  hint: {_message(error.hint)}", "dim")))
+
+
+def _message(text: str) -> str:
+    """A message as it is shown: it may repeat a token that was given where a name belongs."""
+    from modelyard.secrets.detection import mask_tokens
+
+    return visible_text(mask_tokens(text))
 
 
 @contextmanager

@@ -9,6 +9,7 @@ from typing import Any, Literal
 from modelyard.configs.fields import SettingValue
 from modelyard.core.errors import Diagnostic, KeyPath, dotted
 from modelyard.secrets.detection import mask_secrets
+from modelyard.secrets.values import mask_value
 from modelyard.settings.fields import settings_fields
 from modelyard.settings.marks import quantity_of, unread_mark
 from modelyard.settings.units import MONEY, Quantity
@@ -108,21 +109,6 @@ def _quantity_text(quantity: Quantity, value: float) -> str:
     if quantity is MONEY:
         return f"${value!r}"
     return f"{value!r} {unit}".rstrip()
-
-
-def mask_value(key: str, value: Any) -> Any:
-    """The value of a setting without secrets; its dotted key says what is one: `api_key`."""
-    if isinstance(value, str):
-        given = f"{key.rpartition('.')[2].partition('[')[0]}: "
-        shown = mask_secrets(given + value)
-        return shown.removeprefix(given) if shown.startswith(given) else mask_secrets(value)
-    if isinstance(value, Mapping):
-        return {
-            mask_secrets(str(name)): mask_value(str(name), item) for name, item in value.items()
-        }
-    if isinstance(value, (list, tuple)):
-        return [mask_value(key, item) for item in value]
-    return value
 
 
 def mask_changes(changes: Iterable[SettingChange]) -> tuple[SettingChange, ...]:

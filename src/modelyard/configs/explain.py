@@ -7,7 +7,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
-from modelyard.configs.compare import mask_problems, mask_value
+from modelyard.configs.compare import mask_problems
 from modelyard.configs.fields import (
     ANY_ITEM,
     ANY_NAME,
@@ -21,6 +21,7 @@ from modelyard.configs.fields import (
 from modelyard.configs.reading.document import Document, resolve
 from modelyard.configs.reading.shape import check_shape
 from modelyard.core.errors import InvalidInput, KeyPath, ProblemsFound, dotted, nearest
+from modelyard.secrets.values import mask_value
 from modelyard.settings.build import build_settings
 from modelyard.settings.fields import field_docs
 

@@ -10,13 +10,14 @@ from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from typing import Any, Literal
 
-from modelyard.configs.compare import mask_value, shown_value
+from modelyard.configs.compare import shown_value
 from modelyard.configs.explain import DEFAULT, Explanation, Layer, is_below
 from modelyard.configs.fields import SettingValue, say_type
 from modelyard.core.errors import InvalidInput, did_you_mean, dotted
 from modelyard.deployments.effective import Effective, build_effective, effective_values
 from modelyard.deployments.origins import RunningConfigs, with_layers
 from modelyard.deployments.snapshot import split_label
+from modelyard.secrets.values import mask_value
 from modelyard.settings.fields import field_docs
 
 DERIVED = "derived value"

@@ -62,8 +62,9 @@ _TO_RUN = bytes(
 )
 
 _CUT_SHORT = (
-    r"(?<![0-9A-Za-z])(?:sk-|gh[pousr]_|github_pat_|A[KS]IA|AIza|xox[abprs]-|hf_|eyJ|[rs]k_live_)"
-    r"[\w.-]{6,}|-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"']*"
+    r"(?<![0-9A-Za-z])(?:sk-|gh[pousr]_|github_pat_|A[KS]IA|AIza|xox[abprs]-|hf_|eyJ|[rs]k_live_|"
+    r"PMAK-|NRAK-|CFPAT-|GOCSPX-|glpat-|dckr_[op]at_)[\w.-]{6,}"
+    r"|-----BEGIN [A-Z ]*PRIVATE KEY-----[^\"']*"
 )
 """The start of a secret whose end a message has cut off."""
 
@@ -97,6 +98,18 @@ def mask_secrets(text: str) -> str:
     """The text with `****` for everything that looks like a secret."""
     text = re.sub(_CUT_SHORT, MASK, text)
     return _masked(text, ((secret.start, secret.end) for secret in find_secrets(text)))
+
+
+def mask_tokens(text: str) -> str:
+    """The text with `****` for its tokens; digests stay, and what keys are given.
+
+    For messages, which name revisions and files, and where `token: ...` is a sentence.
+    """
+    found = [*find_secret_forms(text), *_random_runs(text)]
+    return _masked(
+        text,
+        ((start, end) for _, start, end in found if not re.fullmatch(_HEX_RUN, text[start:end])),
+    )
 
 
 def redact_secrets(text: str, *, quoted_only: bool = False) -> str:

@@ -40,6 +40,7 @@ SECRET_FORMS = (
     ("Google access token", "ya29.", r"ya29\.[\w-]{30,}"),
     ("Square secret", "sq0", r"sq0[a-z]{3}-[\w-]{22,43}"),
     ("Mailgun key", "key-", r"(?<![\w-])key-[0-9a-f]{32}(?!\w)"),
+    ("Mailchimp key", "-us", r"(?<![0-9A-Za-z])[0-9a-f]{32}-us[0-9]{1,2}(?![0-9A-Za-z])"),
     ("private key", "PRIVATE KEY", r"-----BEGIN (?:[A-Z]+ )*PRIVATE KEY-----"),
     ("signed token", "eyJ", r"eyJ[\w-]{10,400}\.[\w-]{10,4000}\.[\w-]{5,}"),
 )

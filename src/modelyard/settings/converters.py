@@ -75,9 +75,10 @@ class Diagnostics:
         near: str = "",
         hint: str | None = None,
     ) -> None:
-        shown = self._as_written(path, value) or repr(value)
-        if len(shown) > _LONGEST_SHOWN:
-            shown = f"{shown[:_LONGEST_SHOWN]}..."
+        from modelyard.secrets.values import masked_repr  # only where something is wrong
+
+        key = str(path[-1]) if path else ""
+        shown = self._as_written(path, value) or masked_repr(key, value, _LONGEST_SHOWN)
         self.add(path, f"'{dotted(path)}' must be {wanted}, not {shown}{near}", code, hint=hint)
 
     def not_text(self, path: KeyPath, wanted: str, value: Any) -> None:

@@ -337,4 +337,6 @@ class YamlReader:
 
 def _short(text: str) -> str:
     """The text, or the start of it where it would drown the message."""
-    return text if len(text) <= 60 else f"{text[:60]}..."
+    from modelyard.secrets.values import shorten_masked  # only where something is wrong
+
+    return shorten_masked(text, 60)

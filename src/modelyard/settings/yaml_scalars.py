@@ -91,10 +91,14 @@ def _read_number(text: str) -> PlainValue:
             return value
     elif len(plain) <= _MOST_DIGITS and plain[-1] not in "xb":
         return int(plain, 0)
-    shown = f'"{text}"' if len(text) <= 20 else f'"{text[:20]}..."'
+    from modelyard.secrets.values import shorten_masked  # only where something is wrong
+
+    shown = f'"{shorten_masked(text, 20)}"'
     raise TypingTrap("is not a usable number", hint=f"write another one, or {shown} for a text")
 
 
 def _trap(text: str, what: str) -> TypingTrap:
-    shown = text if len(text) <= 40 else f"{text[:40]}..."
+    from modelyard.secrets.values import shorten_masked  # only where something is wrong
+
+    shown = shorten_masked(text, 40)
     return TypingTrap(f"'{shown}' {what}", hint=f'write "{shown}"')

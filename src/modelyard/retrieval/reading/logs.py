@@ -21,6 +21,7 @@ from modelyard.secrets.detection import redact_secrets
 
 _BLOCK_BYTES = 1 << 20
 _LONGEST_LINE = 4_000
+_OF_TOKENS = b"0123456789ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz_+/=.~-"
 """Characters of a line that are read."""
 _MOST_TEMPLATES = 1_000
 """Of a file; after that, a message unlike all of them counts as one of `other messages`."""
@@ -231,7 +232,14 @@ def _raw_lines(content: BinaryIO) -> Iterator[bytes]:
     while block := content.read(_BLOCK_BYTES):
         *whole, rest = block.split(b"\n")
         for line in whole:
-            yield (held + line)[:_LONGEST_LINE]
+            yield _beginning(held + line)
             held = b""
-        held = (held + rest)[:_LONGEST_LINE]
-    yield held
+        held = (held + rest)[: _LONGEST_LINE + 1]
+    yield _beginning(held)
+
+
+def _beginning(line: bytes) -> bytes:
+    """A line, or of a long one its beginning: whole words, for part of a token is not redacted."""
+    if len(line) <= _LONGEST_LINE:
+        return line
+    return line[:_LONGEST_LINE].rstrip(_OF_TOKENS)
