@@ -88,6 +88,21 @@ def test_versions_of_different_ranks_and_targets_are_compared(
     assert names_of_changes == ["lora.rank", "lora.alpha", "lora.targets", "lora.rslora"]
 
 
+@pytest.mark.parametrize("number", [float("nan"), float("inf")])
+def test_weights_that_are_not_finite_are_named_and_not_compared(
+    adopt: Adopt, save_adapter: Callable[..., Path], number: float
+) -> None:
+    one, other = adopt(save_adapter(r=4)), adopt(save_adapter(r=8))
+    path = other.path / "adapter_model.safetensors"
+    path.chmod(0o600)  # somebody damaged it: a version with such weights is not registered
+    tensors = load_file(path)
+    next(tensor for name, tensor in tensors.items() if Q0 in name and "lora_B" in name)[0] = number
+    save_file(tensors, path)
+    found = diff_versions(one, other)
+    assert found.unmeasured == f"demo@2 has a number that is not finite in {Q0}"
+    assert (found.modules, found.norm) == ((), None)
+
+
 # PEFT 0.21 uses a name that transformers 5.23 has deprecated.
 @pytest.mark.filterwarnings("ignore:.is_gradient_checkpointing.:FutureWarning")
 def test_the_scale_and_product_are_those_that_peft_uses(

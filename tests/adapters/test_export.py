@@ -117,6 +117,30 @@ def test_the_same_export_again_is_a_no_op(export: Export, form: ExportFormat) ->
     assert {path: path.stat().st_mtime_ns for path in first.folder.iterdir()} == times
 
 
+@pytest.mark.parametrize(
+    ("key", "value"),
+    [
+        ("parity", "x"),
+        ("parity", float("nan")),
+        ("parity", 2),
+        ("tokens", [1]),
+        ("tokens", 0),
+        ("command", {"a": 1}),
+    ],
+)
+def test_a_record_that_somebody_edited_is_refused_by_its_key(
+    export: Export, key: str, value: Any
+) -> None:
+    record = export("vllm").folder / "EXPORT.json"
+    record.write_text(json.dumps(json.loads(record.read_text()) | {key: value}))
+    with pytest.raises(InvalidInput, match="what it says of the export cannot be read") as refused:
+        export("vllm")
+    [problem] = refused.value.problems
+    assert (problem.where, refused.value.where) == (str(record), str(record))
+    assert f"'{key}' must be" in problem.message
+    assert refused.value.hint == "name another folder, or remove that one"
+
+
 def test_nothing_else_is_ever_overwritten(
     export: Export, adopt: Adopt, save_adapter: Callable[..., Path], tmp_path: Path
 ) -> None:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import json
+import math
 from dataclasses import dataclass, field
 from datetime import date
 from pathlib import Path
@@ -9,6 +11,8 @@ from typing import Any
 
 import pytest
 
+from modelyard.core.errors import InvalidInput
+from modelyard.records.evaluation import Evaluation, ModelFigures, PairedDifference
 from modelyard.results.json_form import published, result_of, to_json
 
 
@@ -65,6 +69,30 @@ def test_keys_stand_in_the_order_of_the_fields_with_their_published_names() -> N
 
 def test_a_part_that_is_not_there_gives_no_keys() -> None:
     assert "name" not in to_json(result_of(Whole, WHOLE, first=None))
+
+
+def test_a_number_that_json_does_not_have_is_null() -> None:
+    diverged = Evaluation(
+        rows=3,
+        fingerprint="sha256:eval",
+        base=ModelFigures(loss=2.5, perplexity=math.inf),
+        tuned=ModelFigures(loss=math.nan),
+        difference=PairedDifference(math.nan, -math.inf, None),
+    )
+    found = json.loads(json.dumps(to_json(diverged), allow_nan=False))
+    assert found["base"] == {"loss": 2.5, "perplexity": None}
+    assert found["tuned"] == {"loss": None}
+    assert found["difference"] == {"mean": None, "low": None, "high": None}
+
+
+@pytest.mark.parametrize("number", [math.nan, math.inf])
+def test_a_diverged_evaluation_is_not_read_so_no_result_has_one(number: float) -> None:
+    figures = {"loss": 2.5}
+    stored = {"rows": 3, "fingerprint": "x", "base": figures, "tuned": {"loss": number}}
+    stored["difference"] = {"mean": 0.0, "low": None, "high": None}
+    with pytest.raises(InvalidInput, match="the evaluation cannot be read") as refused:
+        Evaluation.from_mapping(stored, lambda path: "validation.json")
+    assert "'tuned.loss' must be" in str(refused.value.problems[0])
 
 
 @pytest.mark.parametrize("value", [date(2026, 1, 1), {1, 2}, b"x", object()])

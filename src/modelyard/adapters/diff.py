@@ -5,6 +5,7 @@ Reads manifests, cards and adapter weights. Does not decide which version is bet
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Set
 from dataclasses import dataclass
 from typing import Any
@@ -128,6 +129,8 @@ def _compare_weights(
     for version, lora in ((old, before), (new, after)):
         if lora.config.dora:
             return (), f"{version.name} is a DoRA: its change is no product of two matrices"
+        if name := next((name for name in lora if not _is_finite(lora[name])), None):
+            return (), f"{version.name} has a number that is not finite in {name}"
     norms = {
         name: change_norm(before.get(name), after.get(name))
         for name in before.keys() | after.keys()
@@ -135,10 +138,14 @@ def _compare_weights(
     moved = {name: norm for name, norm in norms.items() if norm > 0}
     sizes = _base_norms(base, moved.keys()) if base is not None else {}
     changes = [
-        ModuleChange(name, norm, norm / sizes[name] if sizes.get(name) else None)
+        ModuleChange(name, norm, norm / sizes[name] if name in sizes else None)
         for name, norm in moved.items()
     ]
     return tuple(sorted(changes, key=lambda change: (-change.norm, change.module))), None
+
+
+def _is_finite(module: LoraModule) -> bool:
+    return bool(np.isfinite(module.a).all() and np.isfinite(module.b).all())
 
 
 def change_norm(before: LoraModule | None, after: LoraModule | None) -> float:
@@ -167,7 +174,7 @@ def change_norm(before: LoraModule | None, after: LoraModule | None) -> float:
 
 
 def _base_norms(base: LocalBase, modules: Set[str]) -> dict[str, float]:
-    """The Frobenius norm of each named module's weight; empty when reading them takes long."""
+    """The norm of each named module's weight where it is of use; none when reading takes long."""
     if base.size_bytes > _CHEAP_BASE_BYTES:
         return {}
     found: dict[str, float] = {}
@@ -177,4 +184,4 @@ def _base_norms(base: LocalBase, modules: Set[str]) -> dict[str, float]:
             name = entry.name.removesuffix(".weight")
             if name in modules and entry.dtype in ("F32", "F16", "BF16"):
                 found[name] = float(np.linalg.norm(as_float32(data, entry)))
-    return found
+    return {name: norm for name, norm in found.items() if norm and math.isfinite(norm)}

@@ -14,7 +14,7 @@ import shutil
 from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Literal
+from typing import Annotated, Any, Literal
 
 from modelyard.adapters.llama_cpp import (
     Render,
@@ -31,14 +31,29 @@ from modelyard.core.files import exclusive_lock, staged_folder, sweep_staging, w
 from modelyard.core.given_paths import given_path_errors
 from modelyard.core.json_reading import InvalidJson, read_json
 from modelyard.core.layout import Project
+from modelyard.records.stored import build_stored
+from modelyard.settings.marks import Range
 from modelyard.weights.local import LocalBase
 
 ExportFormat = Literal["peft", "merged", "vllm", "ollama", "gguf-lora"]
 RECORD_NAME = "EXPORT.json"
 GGUF_NAME = "adapter.gguf"
 
+_ANOTHER_FOLDER = "name another folder, or remove that one"
 _VLLM_RANKS = (8, 16, 32, 64, 128, 256, 320, 512)
 """The values that vLLM's --max-lora-rank takes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExportFacts:
+    """What was found out while an export was made."""
+
+    command: str | None = None
+    """What runs it, where there is such a command."""
+    parity: Annotated[float, Range(0, 1)] | None = None
+    """merged: the share of likeliest tokens that are equal to the adapter's."""
+    tokens: Annotated[int, Range(1)] | None = None
+    """merged: how many tokens were compared."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -51,6 +66,8 @@ class Exported:
     """False when it was there already, complete and of the same version."""
     record: Mapping[str, Any]
     """What EXPORT.json says."""
+    facts: ExportFacts
+    """The part of it that people are told."""
 
 
 def describe_export(
@@ -87,13 +104,23 @@ def find_export(target: Path, identity: Mapping[str, Any]) -> Exported | None:
     is_export = isinstance(record, dict)
     if is_export and all(record.get(key) == value for key, value in identity.items()):
         if record.get("files") == _hashes(target):
-            return Exported(target, False, record)
+            return Exported(target, False, record, _facts(target, record))
         message = "holds this export, and files of it were changed since"
     elif is_export:
         message = f"holds an export of {record.get('adapter')}@{record.get('version')} already"
     else:
         message = "exists already"
-    raise InvalidInput(message, where=str(target), hint="name another folder, or remove that one")
+    raise InvalidInput(message, where=str(target), hint=_ANOTHER_FOLDER)
+
+
+def _facts(target: Path, record: Mapping[str, Any]) -> ExportFacts:
+    """The facts in an EXPORT.json, which people may have edited."""
+    where = str(target / RECORD_NAME)
+    try:
+        return build_stored(ExportFacts, "what it says of the export", record, lambda _: where)
+    except InvalidInput as error:
+        error.hint = _ANOTHER_FOLDER
+        raise
 
 
 def _hashes(folder: Path) -> dict[str, str]:
@@ -141,7 +168,7 @@ def write_export(
             if found := find_export(target, identity):
                 return found
             raise
-    return Exported(target, True, record)
+    return Exported(target, True, record, _facts(target, record))
 
 
 def export_version(

@@ -155,13 +155,16 @@ def agreement(one: Sequence[int], other: Sequence[int]) -> float:
 
 @torch.inference_mode()
 def measure_logit_change(engine: Engine) -> float:
-    """The largest change of a logit by the engine's adapter, after the built-in questions."""
-    largest = 0.0
+    """The largest change of a logit by the engine's adapter, after the built-in questions.
+
+    NaN or infinite when a logit is: a comparison of NaN would hide it.
+    """
+    changes = []
     for conversation in BUILT_IN:
         prompt = engine.tokenizer.encode_prompt(conversation.messages[:1])
         ids = torch.tensor([prompt], device=engine.model.device)
         tuned = engine.model(input_ids=ids, use_cache=False).logits
         with engine.use_adapter(False):
             bare = engine.model(input_ids=ids, use_cache=False).logits
-        largest = max(largest, float((tuned.float() - bare.float()).abs().max()))
-    return largest
+        changes.append((tuned.float() - bare.float()).abs().max())
+    return float(torch.stack(changes).max())

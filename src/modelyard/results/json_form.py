@@ -7,6 +7,7 @@ another word than the programs which read the output.
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
@@ -58,8 +59,11 @@ def json_mark(field: dataclasses.Field[Any]) -> JsonMark:
 def to_json(value: Any) -> Any:
     """A result as JSON holds it: dictionaries, lists, text, numbers, true, false and null.
 
-    Raises TypeError for a value that no result may hold.
+    A number that is not finite is null: JSON has none. Raises TypeError for a value that no result
+    may hold.
     """
+    if isinstance(value, float) and not math.isfinite(value):
+        return None
     if value is None or isinstance(value, (str, int, float)):
         return value
     if dataclasses.is_dataclass(value):

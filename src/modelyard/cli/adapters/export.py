@@ -79,6 +79,7 @@ def export(
     models adapters export techcorp-demo@2 --to out/merged --format merged
     """
     from modelyard.adapters.export import (
+        ExportFacts,
         describe_export,
         export_version,
         find_export,
@@ -114,7 +115,7 @@ def export(
             done = export_version(
                 project, version, base, target, form, render=render, stops=stops, wait_s=wait
             )
-    record = done.record if done else {}
+    facts = done.facts if done else ExportFacts()
     if as_json:
         print_json(
             ExportResult(
@@ -123,10 +124,10 @@ def export(
                 to=target,
                 changed=done is None or done.made,
                 dry_run=dry_run,
-                files=tuple(sorted(record.get("files", {}))),
-                command=record.get("command"),
-                parity=record.get("parity"),
-                tokens=record.get("tokens"),
+                files=tuple(sorted(done.record["files"]) if done else ()),
+                command=facts.command,
+                parity=facts.parity,
+                tokens=facts.tokens,
             )
         )
     elif done is None:
@@ -136,21 +137,19 @@ def export(
 
 
 def _print_export(done: Exported, version: str, form: str, target: Path) -> None:
-    record = done.record
+    facts = done.facts
     if not done.made:
         print_text(f"{target} already holds this export of {version}; nothing to do")
     else:
         print_text(f"{version} is in {target} as {form}")
-        print_text(f"  {', '.join(sorted(record['files']))}")
-    if "parity" in record:
-        print_text(
-            f"  {record['parity']:.2%} of {record['tokens']:,} likeliest tokens are the adapter's"
-        )
+        print_text(f"  {', '.join(sorted(done.record['files']))}")
+    if facts.parity is not None and facts.tokens is not None:
+        print_text(f"  {facts.parity:.2%} of {facts.tokens:,} likeliest tokens are the adapter's")
     if form == "gguf-lora":
         print_text(f"  llama-server -m BASE.gguf --lora {target / 'adapter.gguf'}")
-    if "command" in record:
+    if facts.command is not None:
         inside = f"cd {target} && " if form == "ollama" else ""
-        print_text(f"{inside}{record['command']}")
+        print_text(f"{inside}{facts.command}")
 
 
 def _template(version: AdapterVersion) -> tuple[Render, list[str]]:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Annotated
 
@@ -39,7 +40,8 @@ class Verified:
     problems: tuple[Diagnostic, ...] = field(metadata=published(without=("level", "code", "path")))
     """What is wrong."""
     logit_change: float | None
-    """The largest change of a logit of its base, measured with --deep; else null."""
+    """The largest change of a logit of its base, measured with --deep; else, and where one
+    is not finite, null."""
 
 
 def verify(
@@ -135,7 +137,12 @@ def _verify_one(
         problems += verify_version(project, version, base)
         if deep and base is not None and not problems:
             change = _logit_change(version, base, progress)
-            if not change > 0:
+            if not math.isfinite(change):
+                message = "gives logits that are not finite numbers"
+                problems.append(
+                    Diagnostic(message=message, hint="verify its base too: `models base show`")
+                )
+            elif not change > 0:
                 problems.append(Diagnostic(message="changes nothing: its logits are the base's"))
     except ModelyardError as error:
         problems += error.diagnostics()
