@@ -481,8 +481,8 @@ def test_explain_answers_from_what_commands_use(
     capsys.readouterr()
     where = "configs/performance_profiles/high_accuracy.yaml:6:3"
     assert explained("development") == (0.4, "profile high_accuracy", where, 1)
-    assert models(*ask, "test") == 2
-    assert "code_analysis is not deployed to test" in capsys.readouterr().err
+    assert models(*ask, "test") == 1
+    assert "nothing is deployed to test" in capsys.readouterr().err
     assert models("deploy-config", "--all", "--env", "test") == 0
     capsys.readouterr()
     where = "configs/specialized_models/code_analysis.yaml:7:3"

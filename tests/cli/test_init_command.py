@@ -71,4 +71,4 @@ def test_a_place_where_no_folder_can_be_made_is_an_error_that_names_it(
     models_here: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     assert models_here("init", "/proc/modelyard") == 2
-    assert "/proc/modelyard: nothing can be written there" in capsys.readouterr().err
+    assert "/proc/modelyard: no folder can be made there" in capsys.readouterr().err
