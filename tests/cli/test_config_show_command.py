@@ -175,6 +175,20 @@ def test_origins_stand_at_the_ends_of_their_lines(place: Project, shown: Read) -
     assert f"timeout: 30 seconds  # {GPT4}:15:5, production" in gpt4
 
 
+def test_a_derived_value_says_what_it_is_derived_from(place: Project, shown: Read) -> None:
+    deploy_config(place, environment="test", every_config=True)
+    text = shown("show", "domain:code_analysis", "--env", "test", "--origins")
+    order = "configs/integration.yaml:7:5"
+    assert f"fallback:  # derived from {ANALYSIS}:2:1, {order}, revision 1\n- claude" in text
+    facts = json.loads(shown("show", "code_analysis", "--env", "test", "--json"))
+    (origin,) = [found for found in facts["origins"] if found["key"] == "fallback"]
+    assert (origin["layer"], origin["where"]) == ("derived value", None)
+    assert origin["derived_from"] == [f"{ANALYSIS}:2:1", order]
+    one = shown("explain", "fallback", "code_analysis", "--env", "test")
+    assert "nowhere: it is derived from the settings below" in one
+    assert "fallback_strategy.order" in one and "effective" not in one
+
+
 def test_what_is_shown_follows_the_environment(
     place: Project, models_here: Models, shown: Read
 ) -> None:
@@ -243,7 +257,7 @@ def test_keys_without_a_reader_are_named_once(shown: Read, place: Project) -> No
         "# No command reads these yet; `models budgets` will: encoder.price_per_million",
     ]
     text = shown("show", "summarization")
-    assert "generation, input, output, retrieval, fallback" in text.replace("\n#  ", "")
+    assert "generation, input, output, retrieval" in text.replace("\n#  ", "")
 
 
 @pytest.mark.parametrize(
@@ -275,7 +289,7 @@ def test_a_program_reads_settings_and_their_origins(place: Project, shown: Read)
     origins = facts["origins"]
     assert facts["settings"]["generation"]["temperature"] == 0.2
     assert {"key": "generation.temperature", "layer": "base", "where": f"{ANALYSIS}:7:3",
-            "revision": None, "unread": "ask"} in origins  # fmt: skip
+            "revision": None, "unread": "ask", "derived_from": []} in origins  # fmt: skip
 
 
 def test_no_secret_is_shown(place: Project, shown: Read) -> None:

@@ -62,12 +62,13 @@ def test_a_value_comes_with_its_line_and_what_the_program_gets(
         "layer": "production",
         "where": f"{PLACE}/good.yaml:15:5",
         "layers": [
-            {"name": "default", "value": "1 min", "where": None, "revision": None},
+            {"name": "default", "value": "1 min", "where": None, "revision": None, "key": None},
             {
                 "name": "production",
                 "value": "90 seconds",
                 "where": f"{PLACE}/good.yaml:15:5",
                 "revision": None,
+                "key": None,
             },
         ],
         "may_be": "a duration such as '5 seconds', between 10 ms and 1 h",

@@ -135,11 +135,12 @@ def _print_one(setting: Explanation) -> None:
         ]
     )
     print_text()
+    is_derived = any(layer.key for layer in setting.layers)
     _print_origins(
-        ("layer", "value", "where", _REVISION, ""),
+        ("setting" if is_derived else "layer", "value", "where", _REVISION, ""),
         [
             (
-                layer.name,
+                f"{layer.name}: {layer.key}" if layer.key else layer.name,
                 _shown(layer.value),
                 layer.where or "",
                 layer.revision or "",
@@ -158,8 +159,7 @@ def _parsed(setting: Explanation) -> str | None:
 
 
 def _origin(setting: Explanation) -> str:
-    from modelyard.configs.explain import DEFAULT
-    from modelyard.deployments.domain_settings import DERIVED
+    from modelyard.configs.explain import DEFAULT, DERIVED
 
     if setting.where:
         return setting.where + (f", revision {setting.revision}" if setting.revision else "")
@@ -168,7 +168,7 @@ def _origin(setting: Explanation) -> str:
     if setting.layer == DEFAULT:
         return "nowhere: this is the default"
     if setting.layer == DERIVED:
-        return "nowhere: it is worked out for the domain"
+        return "nowhere: it is derived from the settings below"
     return setting.layer + (f", revision {setting.revision}" if setting.revision else "")
 
 

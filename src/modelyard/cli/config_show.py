@@ -35,6 +35,8 @@ class SettingOrigin:
     """The revision with which the value went live; null for a draft and a default."""
     unread: str | None
     """The command to come that will read it; null when one reads it today."""
+    derived_from: tuple[str, ...]
+    """The places of the settings that a derived value is worked out of; empty for any other."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -103,7 +105,10 @@ def _shown(found: ExplainedConfig) -> ShownConfig:
         environment=found.environment,
         revision=found.revision,
         settings=_nested(found),
-        origins=tuple(result_of(SettingOrigin, setting) for setting in _set(found)),
+        origins=tuple(
+            result_of(SettingOrigin, setting, derived_from=setting.derived_from)
+            for setting in _set(found)
+        ),
     )
 
 
@@ -184,6 +189,9 @@ def _dotted(path: KeyPath) -> str:
 
 def origin_text(setting: Explanation) -> str:
     """Where a value comes from, in one line."""
+    if setting.derived_from:
+        said = f"derived from {', '.join(dict.fromkeys(setting.derived_from))}"
+        return said + (f", revision {setting.revision}" if setting.revision else "")
     parts: Mapping[str, bool] = {
         setting.where or "": bool(setting.where),
         setting.layer or "": setting.layer != "base",

@@ -27,6 +27,8 @@ from modelyard.settings.fields import field_docs
 
 DEFAULT, BASE = "default", "base"
 """The layers of every setting; those of the environments lie above them."""
+DERIVED = "derived value"
+"""The layer of a value of a domain that no single setting says, such as the whole fallback."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -43,6 +45,8 @@ class Layer:
     """`file:line:col`; None for a default. The config alone where no line was kept."""
     revision: int | None = None
     """The revision with which it went live; None for a draft and a default."""
+    key: str | None = None
+    """The setting that says it, by its dotted key in its config; None when it is the same one."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -64,7 +68,8 @@ class Explanation:
     where: str | None
     """Where that is written."""
     layers: tuple[Layer, ...]
-    """Every layer that says something, the lowest first; without an environment, of all of them."""
+    """Every layer that says something, the lowest first; without an environment, of all of them.
+    Of a derived value the settings that it is worked out of."""
     may_be: str
     """What it may be, in words."""
     meaning: str
@@ -73,6 +78,13 @@ class Explanation:
     """The command to come that will read it, when no command reads it yet."""
     revision: int | None = None
     """The revision with which the value went live; None for a draft and a default."""
+
+    @property
+    def derived_from(self) -> tuple[str, ...]:
+        """The settings that a derived value is worked out of, by their places; a default by key."""
+        if self.layer != DERIVED:
+            return ()
+        return tuple(layer.where or f"the default of {layer.key}" for layer in self.layers)
 
 
 def explain(document: Document, key: str, environment: str | None) -> tuple[Explanation, ...]:

@@ -196,9 +196,22 @@ def domains_of(specialised: Sequence[str], integration: Integration | None) -> d
 
 
 def profile_in_use(snapshot: Snapshot, domain: str) -> str:
-    """The performance profile of a live domain: the one chosen, else its own."""
-    specialised = snapshot.settings(f"specialized_models/{live_domains(snapshot)[domain]}")
+    """The performance profile of a live domain: the one chosen, else its own.
+
+    Raises ModelyardError when the domain names a specialised model that is not live.
+    """
+    specialised = _specialised(snapshot, live_domains(snapshot)[domain])
     return snapshot.profiles.get(domain, specialised.profile)
+
+
+def _specialised(snapshot: Snapshot, name: str) -> SpecializedModel:
+    found: SpecializedModel | None = snapshot.settings(f"specialized_models/{name}")
+    if found is None:
+        raise ModelyardError(
+            f"the specialised model {name} is not live",
+            hint="correct primary_models.tasks of the integration, or add the config",
+        )
+    return found
 
 
 def build_effective(
@@ -212,7 +225,7 @@ def build_effective(
     chosen = PerformanceProfile(description="as the models have it")
     if domain is not None:
         name = _specialised_name(snapshot, environment, domain)
-        specialised = snapshot.settings(f"specialized_models/{name}")
+        specialised = _specialised(snapshot, name)
         profile = profile_in_use(snapshot, domain)
         chosen = snapshot.settings(f"performance_profiles/{profile}")
         if chosen is None:
@@ -322,10 +335,9 @@ class _Layers:
 
     def _adapter(self, model: LanguageModel) -> str | None:
         """The domain's adapter on the base that it was trained for, else the model's own."""
-        if self.specialised and self.specialised.adapter and model.provider == "local":
-            own = self.snapshot.settings(f"language_models/{self.specialised.model}")
-            if own is not None and own.model == model.model:
-                return self.specialised.adapter
+        own = self.specialised
+        if own is not None and uses_own_adapter(self.snapshot, own, model):
+            return own.adapter
         return model.adapter
 
     def rules(
@@ -340,6 +352,16 @@ class _Layers:
         return tuple(
             rule for rule in fitting if not (local_only and rule.model.settings.needs_network)
         )
+
+
+def uses_own_adapter(
+    snapshot: Snapshot, specialised: SpecializedModel, model: LanguageModel
+) -> bool:
+    """Whether a language model of a domain gets the domain's adapter: on the domain's own base."""
+    if not specialised.adapter or model.provider != "local":
+        return False
+    own = snapshot.settings(f"language_models/{specialised.model}")
+    return own is not None and own.model == model.model
 
 
 def _with_layers(below: Generation, *above: Generation) -> Generation:

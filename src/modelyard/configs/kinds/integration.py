@@ -35,9 +35,9 @@ class FallbackStrategy:
     """Whether there is a fallback; without one the failure is returned."""
     order: tuple[Annotated[str, Reference("language_models")], ...] = ()
     """Models in the order they are called; the last one must need no network and no weights."""
-    failure_threshold: Annotated[int, Range(1, 100)] = 3
+    failure_threshold: Annotated[int, Range(1, 100), BY_ASK] = 3
     """Failures in a row after which a model is not called for a while."""
-    cool_down_s: Annotated[float, DURATION, Range(1, 86400)] = 30.0
+    cool_down_s: Annotated[float, DURATION, Range(1, 86400), BY_ASK] = 30.0
     """How long it is not called; then one request tries it again."""
 
 
@@ -129,7 +129,7 @@ class ModelIntegration:
 
     primary_models: PrimaryModels
     """The models that answer by default."""
-    fallback_strategy: Annotated[FallbackStrategy, BY_ASK] = field(default_factory=FallbackStrategy)
+    fallback_strategy: FallbackStrategy = field(default_factory=FallbackStrategy)
     """Which models are called when one fails."""
     routing: Routing = field(default_factory=Routing)
     """Which model answers a request."""

@@ -89,7 +89,7 @@ class LanguageModel:
     """Longest wait for an answer."""
     retries: Annotated[Retries, BY_ASK] = field(default_factory=Retries)
     """What is done when a call fails."""
-    fallback: Annotated[str, Reference("language_models"), BY_ASK] | None = None
+    fallback: Annotated[str, Reference("language_models")] | None = None
     """The model called when this one fails; default: the next one of the integration's order."""
     basic: Annotated[BasicAnswer, BY_ASK] = field(default_factory=BasicAnswer)
     """With `builtin`: how it answers."""

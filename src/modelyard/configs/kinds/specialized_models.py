@@ -78,7 +78,7 @@ class SpecializedModel:
     """What an answer must be."""
     retrieval: Annotated[Retrieval, BY_ASK] | None = None
     """What is retrieved for a request; left out: nothing."""
-    fallback: Annotated[ModelOrder, BY_ASK] | None = None
+    fallback: ModelOrder | None = None
     """Models called in this order when the model fails; default: the integration's order."""
     quality: Annotated[Quality, BY_TESTS] = field(default_factory=Quality)
     """What this domain must reach."""
