@@ -167,6 +167,19 @@ def test_a_damaged_folder_is_refused(tiny: Path, tmp_path: Path, damage: str) ->
     assert str(tmp_path) in str(caught.value)
 
 
+@pytest.mark.parametrize("number", [np.nan, np.inf])
+def test_scores_that_are_not_finite_are_refused(tiny: Path, tmp_path: Path, number: float) -> None:
+    from safetensors.numpy import load_file, save_file
+
+    folder = shutil.copytree(tiny, tmp_path / "model")
+    tensors = load_file(folder / "model.safetensors")
+    tensors["classifier.bias"][:] = number
+    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    with pytest.raises(InvalidInput, match="a score that is not a finite number") as caught:
+        open_cross_encoder(folder).score(QUERY, CHUNKS)
+    assert str(folder) in str(caught.value)
+
+
 def test_a_roberta_without_its_classifier_is_refused(tmp_path: Path) -> None:
     folder = write_cross_encoder(tmp_path / "model", family="roberta", tells_apart=False)
     _rename_tensor(folder, "classifier.out_proj.weight", "else.weight")

@@ -49,24 +49,27 @@ def open_cross_encoder(folder: Path, *, progress: Progress | None = None) -> Cro
     _require_one_label(model)
     tokenizer = PairTokenizer(model)
     if model.is_plain_bert:
-        return CrossEncoder(tokenizer, _open_graph(model, progress))
+        return CrossEncoder(folder, tokenizer, _open_graph(model, progress))
     from modelyard.encoders.torch_engines import open_pair_scorer
 
     progress.warn(
         f"the cross-encoder {folder.name} is no plain BERT ({model.family}): it runs through "
         "torch, and a search with it starts some seconds later"
     )
-    return CrossEncoder(tokenizer, open_pair_scorer(folder))
+    return CrossEncoder(folder, tokenizer, open_pair_scorer(folder))
 
 
 class CrossEncoder:
     """Scores how well chunks answer a query."""
 
-    def __init__(self, tokenizer: PairTokenizer, score_pairs: ScorePairs) -> None:
-        self._tokenizer, self._score_pairs = tokenizer, score_pairs
+    def __init__(self, folder: Path, tokenizer: PairTokenizer, score_pairs: ScorePairs) -> None:
+        self._folder, self._tokenizer, self._score_pairs = folder, tokenizer, score_pairs
 
     def score(self, query: str, chunks: Sequence[str]) -> Scores:
-        """A number for each chunk, in the order given: float32 [chunks], higher is better."""
+        """A number for each chunk, in the order given: float32 [chunks], higher is better.
+
+        Raises InvalidInput when one is not finite.
+        """
         if not chunks:
             return np.empty(0, np.float32)
         ids, segments = self._tokenizer.tokenize(query, chunks)
@@ -74,6 +77,12 @@ class CrossEncoder:
         for places, tokens in batches_of_equal_length(ids, tokens=_TOKENS_AT_ONCE):
             chosen = np.asarray([segments[place] for place in places], np.int64)
             found[places] = self._score_pairs(tokens, chosen)
+        if not np.all(np.isfinite(found)):
+            raise InvalidInput(
+                "the cross-encoder gives a score that is not a finite number",
+                where=str(self._folder),
+                hint="its weights are damaged: fetch it again, or name another",
+            )
         return found
 
 
