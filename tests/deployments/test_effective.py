@@ -16,6 +16,8 @@ import yaml
 
 from deploy_samples import CONFIGS, deploy_config, edit, switch_config, write_deploy_project
 from killed import fork
+from modelyard.configs.checking.check import check_configs
+from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
 from modelyard.deployments.effective import (
@@ -130,6 +132,30 @@ def test_a_local_only_domain_without_a_local_model_cannot_answer() -> None:
     lonely = joint(routing={"local_only": ["code_analysis"]}, fallback_strategy={"order": []})
     with pytest.raises(ModelyardError, match="no model can answer for code_analysis in test"):
         effective(snapshot(lonely))
+
+
+def test_a_check_and_a_running_domain_agree_on_local_only(place: Project) -> None:
+    """A warning when a local model is left, which then answers; an error when none is."""
+    order = "order: [claude, basic_nlp]"
+    edit(place, "integration", order, f"{order}\n  routing: {{local_only: [code_analysis]}}")
+
+    def levels() -> set[str]:
+        catalogue = ConfigCatalogue(place)
+        found = check_configs(catalogue, catalogue.paths("integration")).findings
+        return {one.level for one in found if one.code == "leaves-the-machine"}
+
+    assert levels() == {"warning"}
+    assert asked(load_effective("development", "code_analysis", project=place)) == ["basic_nlp"]
+    edit(place, "integration", order, f"{order}\n    enabled: false")
+    assert levels() == {"error"}
+    with pytest.raises(ModelyardError, match="no model can answer for code_analysis"):
+        load_effective("development", "code_analysis", project=place)
+
+
+def test_a_task_of_a_config_that_is_not_there_is_said_to_be_one() -> None:
+    tasks = joint(primary_models={"language": "gpt4", "tasks": {"review": "nobody"}})
+    with pytest.raises(ModelyardError, match="the specialised model nobody is not live"):
+        effective(snapshot(tasks), "review")
 
 
 def test_a_group_that_is_left_out_on_both_sides_is_no_change() -> None:

@@ -53,7 +53,8 @@ CODES: Mapping[str, str] = {
     "fallback-cycle": "Fallbacks lead back to a model that was called before.",
     "fallback-end": "A chain of fallbacks ends in a model that can fail. The last one is a "
     "`builtin` model, which needs no network.",
-    "leaves-the-machine": "Requests that must stay on this machine would leave it.",
+    "leaves-the-machine": "A model needs the network, and requests of the domain must stay on this "
+    "machine: it is left out. An error when no other model can answer.",
     "unreachable": "Something can never take effect, since something before it always does.",
     "contradiction": "Two settings contradict each other, or one has no effect beside the other.",
     "incomplete": "A key is required because of another key's value.",

@@ -60,7 +60,7 @@ class Routing:
     strategy: Annotated[Literal["primary_first", "cheapest", "fastest"], BY_ASK] = "primary_first"
     """How one is chosen among those that could answer; prices and measured times decide."""
     local_only: tuple[Annotated[str, Reference("specialized_models")], ...] = ()
-    """Domains whose requests never leave this machine, whatever other settings say."""
+    """Domains whose requests never leave this machine: models that need a network are left out."""
     rules: Annotated[tuple[RoutingRule, ...], BY_ASK] = ()
     """Exceptions, tried in order."""
 

@@ -17,7 +17,7 @@ from modelyard.configs.kinds.integration import (
     RoutingRule,
     ServiceLimits,
 )
-from modelyard.configs.kinds.language_models import fallback_chain
+from modelyard.configs.kinds.language_models import LanguageModel, fallback_chain
 from modelyard.configs.kinds.performance_profiles import PerformanceProfile
 from modelyard.core.errors import Diagnostic, KeyPath, dotted
 from modelyard.settings.units import MONEY, TOKENS
@@ -103,16 +103,46 @@ def _check_local_only(joint: ModelIntegration, view: EnvironmentView) -> Iterato
     domains = joint.routing.local_only
     yield from check_repeated(domains, path)
     for domain in dict.fromkeys(domains):
+        place: KeyPath = (*path, domains.index(domain))
+        hint = "name a local model there, or take the domain out of 'local_only'"
+        stays = _has_local_model(joint, domain, view)
         for role, name in dict.fromkeys(_models_that_may_answer(joint, domain, view)):
             model = view.model(name)
-            if model is not None and model.needs_network:
+            if model is None or not model.needs_network:
+                continue
+            said = (
+                f"'{domain}' must stay on this machine, and {role} is {name}, which needs the "
+                "network and is left out"
+            )
+            if stays:
+                yield warning(place, "leaves-the-machine", said, hint)
+            else:
                 yield problem(
-                    (*path, domains.index(domain)),
-                    "leaves-the-machine",
-                    f"'{domain}' must stay on this machine, and {role} is {name}, which needs the "
-                    "network",
-                    hint="name a local model there, or take the domain out of 'local_only'",
+                    place, "leaves-the-machine", f"{said}, so that no model can answer", hint
                 )
+
+
+def _has_local_model(joint: ModelIntegration, domain: str, view: EnvironmentView) -> bool:
+    """Whether a model is left for a domain without those that need a network."""
+    return any(
+        model is not None and not model.needs_network
+        for _, model in _models_asked(joint, domain, view)
+    )
+
+
+def _models_asked(
+    joint: ModelIntegration, domain: str, view: EnvironmentView
+) -> list[tuple[str, LanguageModel | None]]:
+    """The models that are asked for a domain, one after the other, with its own profile."""
+    settings = view.domain(domain)
+    if settings is None:
+        return []
+    profile: PerformanceProfile | None = view.settings("performance_profiles", settings.profile)
+    strategy = joint.fallback_strategy
+    order = strategy.order if settings.fallback is None else settings.fallback
+    first = (profile and profile.model) or settings.model
+    chain = list(fallback_chain(first, view.model, order))
+    return chain if strategy.enabled else chain[:1]
 
 
 def _models_that_may_answer(
@@ -130,12 +160,8 @@ def _models_that_may_answer(
     for place, rule in enumerate(joint.routing.rules):
         if not rule.domains or {domain, task} & set(rule.domains):
             yield f"the model of routing rule {place + 1}", rule.model
-    strategy = joint.fallback_strategy
-    if strategy.enabled:
-        order = strategy.order if settings.fallback is None else settings.fallback
-        first = (profile and profile.model) or settings.model
-        for name, _ in list(fallback_chain(first, view.model, order))[1:]:
-            yield "a model of its fallback", name
+    for name, _ in _models_asked(joint, domain, view)[1:]:
+        yield "a model of its fallback", name
 
 
 def _check_strategy(joint: ModelIntegration, view: EnvironmentView) -> Iterator[Diagnostic]:
