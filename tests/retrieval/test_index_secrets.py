@@ -49,6 +49,7 @@ FORMS = {
     "google-access": "ya29." + run(28, 60),
     "square-secret": "sq0csp-" + run(29, 43),
     "mailgun": "key-" + hexadecimal(32),
+    "mailchimp": hexadecimal(32) + "-us21",
     "sendgrid": f"SG.{run(30, 22)}.{run(31, 43)}",
     "databricks": "dapi" + hexadecimal(32) + "-2",
     "square": "EAAA" + run(32, 60),
