@@ -181,7 +181,7 @@ def test_the_fingerprint_is_of_the_content(project: Project, write_jsonl: Write)
 
     first = fingerprint([row("a", "b"), row("c", "d")])
     assert first.startswith("sha256:") and len(first) == 71
-    assert fingerprint(["", '{"prompt":"a ",  "completion":"b"}', row("c", "d")]) == first
+    assert fingerprint(["", '{"prompt":"a",  "completion":"b"}', row("c", "d")]) == first
     changed = [
         [row("c", "d"), row("a", "b")],
         [row("a", "b"), row("c", "d!")],

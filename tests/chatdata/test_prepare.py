@@ -15,10 +15,10 @@ from typing import Any
 
 import pytest
 
+from modelyard.chatdata.columns import ColumnMapping
 from modelyard.chatdata.dataset import load_dataset
 from modelyard.chatdata.prepare import PrepareRequest, prepare_data
 from modelyard.chatdata.prepared_folder import PreparedData
-from modelyard.chatdata.row_formats import ColumnMapping
 from modelyard.core.errors import InvalidInput, ProblemsFound
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.core.layout import Project

@@ -12,9 +12,9 @@ import pyarrow
 import pyarrow.parquet
 import pytest
 
+from modelyard.chatdata.columns import ColumnMapping
 from modelyard.chatdata.conversation import Conversation, Message
 from modelyard.chatdata.reading import read_conversations, why_unreadable
-from modelyard.chatdata.row_formats import ColumnMapping
 from modelyard.core.errors import Diagnostic, InvalidInput
 
 ASKED = (Message("user", "What is it?"), Message("assistant", "It is blue."))
@@ -42,7 +42,7 @@ def problems_of(path: Path, **how: Any) -> list[Diagnostic]:
     [
         (GOOD, ASKED),
         ({"messages": [{"role": "system", "content": "Be short."}, *GOOD["messages"]]}, INSTRUCTED),
-        ({"prompt": "What is it?", "completion": " It is blue.\r\n"}, ASKED),
+        ({"prompt": "What is it?", "completion": "It is blue."}, ASKED),
         ({"prompt": GOOD["messages"][:1], "completion": GOOD["messages"][1:]}, ASKED),
         ({"instruction": "What is it?", "output": "It is blue."}, ASKED),
         ({"instruction": "What is it?", "input": "", "output": "It is blue."}, ASKED),
@@ -106,7 +106,7 @@ def test_null_is_nothing_expected(write_jsonl: Callable[..., Path]) -> None:
         ),
         ({"expect": [["nine", 9]]}, ["'expect' must be a list of lists of text, such as"]),
         ({"label": 5}, ["'label' must be the answer's text, such as \"positive\", not a number"]),
-        ({"label": True}, ["'label' must be the answer's text, such as \"positive\", not true"]),
+        ({"label": True}, ["holds 'label', so it is preference data: this command trains on good"]),
         ({"label": " "}, ["'label' must be the answer's text, such as \"positive\", not empty"]),
         (
             {"group": 3, "fact": ["a"]},
@@ -163,7 +163,7 @@ def test_a_byte_order_mark_blank_lines_and_windows_line_ends_are_no_problem() ->
 def test_a_row_of_megabytes_is_read(write_jsonl: Callable[..., Path]) -> None:
     long = {"prompt": "word " * 500_000, "completion": "yes"}
     (row,) = read(write_jsonl(Path("rows.jsonl"), [long]))
-    assert len(row.messages[0].content) == 2_499_999
+    assert len(row.messages[0].content) == 2_500_000
 
 
 def test_a_csv_row_is_named_by_the_line_on_which_it_starts() -> None:
@@ -292,7 +292,11 @@ def saying(**turn: Any) -> dict[str, Any]:
             {"question": "a", "answer": "b"},
             "is in no accepted format; its keys are question, answer",
         ),
-        ({"prompt": "a", "chosen": "b"}, "'completion' is missing"),
+        ({"prompt": "a", "rating": "b"}, "'completion' is missing"),
+        (
+            '{"prompt": "a", "completion": "b", "prompt": "c"}',
+            "is not usable JSON: the key 'prompt'",
+        ),
         ({"completion": "a"}, "'prompt' is missing"),
         ({"instruction": "a", "input": "b"}, "'output' is missing"),
         ({"instruction": "a", "input": 3, "output": "b"}, "'input' must be text, not a number"),
@@ -303,12 +307,12 @@ def saying(**turn: Any) -> dict[str, Any]:
             turns("user", "asistant"),
             "message 2: unknown role 'asistant' (did you mean 'assistant'?)",
         ),
-        (turns("user", "tool", "assistant"), "message 2: role 'tool' is not supported"),
+        (turns("user", "tool", "assistant"), "message 2: expected the assistant's turn, found"),
         (turns("user"), "the assistant's turn is missing, so there is nothing to train on"),
         (turns("user", "assistant", "user"), "the last message must be the assistant's"),
         (turns("user", "system", "assistant"), "message 2: a system message may only come first"),
-        (turns("assistant"), "message 1: expected the user's turn, found the assistant's"),
-        (turns("system", "assistant"), "message 2: expected the user's turn"),
+        (turns("assistant"), "message 1: the conversation begins with the assistant's turn"),
+        (turns("system", "assistant"), "message 2: the conversation begins with the assistant's"),
         (
             turns("user", "user", "assistant"),
             "message 2: expected the assistant's turn, found the user",
@@ -316,16 +320,19 @@ def saying(**turn: Any) -> dict[str, Any]:
         (saying(content=""), "message 2: content is empty"),
         (saying(content=" \n"), "message 2: content is empty"),
         (saying(content=None), "message 2: 'content' is missing"),
-        (saying(content=["a"]), "message 2: content must be text, not a list"),
+        (saying(content=["a"]), "message 2: content must be text, or a list of parts"),
         (saying(content=True), "message 2: content must be text, not true or false"),
         (saying(content="a\0b"), "message 2: content holds a NUL character"),
-        (saying(content="a", tool_calls=[{"id": 1}]), "message 2: tool calls are not supported"),
-        (saying(content="a", weight=0), "message 2: 'weight: 0' is not supported"),
+        (
+            saying(content="a", tool_calls=[{"id": 1}]),
+            'message 2: \'tool_calls\' must hold {"name": ..., "arguments": {...}} for each call',
+        ),
+        (saying(content="a", weight=0), "no answer is trained: each has a key such as"),
         ({"messages": [{"content": "a"}]}, "message 1: 'role' is missing"),
         ({"conversations": [{"from": "human", "value": "a"}]}, "the assistant's turn is missing"),
         (
-            {"conversations": [{"from": "observation", "value": "a"}]},
-            "message 1: role 'observation'",
+            {"conversations": [{"from": "observer", "value": "a"}]},
+            "message 1: unknown role 'observer'",
         ),
     ],
 )
@@ -342,7 +349,8 @@ def test_every_fault_of_a_row_is_named(write_jsonl: Callable[..., Path]) -> None
     row = {"messages": [{"role": "usr", "content": "a"}, {"role": "assistant", "content": ""}]}
     first, second = problems_of(write_jsonl(Path("a.jsonl"), [row]))
     assert first.message == (
-        "message 1: unknown role 'usr' (did you mean 'user'?); accepted are system, user, assistant"
+        "message 1: unknown role 'usr' (did you mean 'user'?); "
+        "accepted are system, user, assistant, tool"
     )
     assert second.message == "message 2: content is empty"
 
@@ -403,6 +411,8 @@ def test_a_json_file_that_is_not_json_says_where() -> None:
     ("name", "content", "message"),
     [
         ("notes.txt", b"hello", r"cannot read '.txt' files"),
+        ("a.parquet.gz", b"PAR1", r"cannot read '.parquet.gz' files"),
+        ("a.jsonl.gz", b"not packed", r"cannot be unpacked: "),
         ("rows.jsnl", b"hello", r"did you mean '.jsonl'"),
         ("a.parquet", b"not parquet", "cannot read: "),
         ("a.jsonl", "prompt".encode("utf-16"), "is UTF-16 text"),

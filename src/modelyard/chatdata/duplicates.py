@@ -1,8 +1,8 @@
 """Repeated rows, and evaluation rows that are nearly training rows.
 
-Two rows are equal when all their turns are. They are near-duplicates when their questions share
-most of their word pairs. Rare pairs count more, so an
-instruction that opens all rows has no effect.
+Two rows are equal when all that is rendered of them is. They are near-duplicates when their
+questions share most of their word pairs. Rare pairs count more, so an instruction that opens all
+rows has no effect.
 """
 
 from __future__ import annotations
@@ -41,10 +41,10 @@ class DuplicatePair:
 
 def find_repeated(conversations: Sequence[Conversation]) -> list[DuplicatePair]:
     """Rows equal to an earlier one."""
-    first: dict[tuple[Message, ...], str] = {}
+    first: dict[tuple[tuple[Message, ...], str], str] = {}
     pairs = []
     for row in conversations:
-        other = first.setdefault(row.messages, row.source)
+        other = first.setdefault(row.trained_content, row.source)
         if other != row.source:
             pairs.append(DuplicatePair(source=row.source, other=other, similarity=1.0))
     return pairs
@@ -54,11 +54,11 @@ def find_shared(
     train: Sequence[Conversation], evaluation: Sequence[Conversation]
 ) -> list[DuplicatePair]:
     """Evaluation rows that are in train word for word."""
-    trained = {row.messages: row.source for row in train}
+    trained = {row.trained_content: row.source for row in train}
     return [
-        DuplicatePair(source=row.source, other=trained[row.messages], similarity=1.0)
+        DuplicatePair(source=row.source, other=trained[row.trained_content], similarity=1.0)
         for row in evaluation
-        if row.messages in trained
+        if row.trained_content in trained
     ]
 
 
@@ -83,12 +83,12 @@ def find_near(
     ends = np.cumsum(frequency)
     row_starts = np.searchsorted(rows, np.arange(len(train), len(train) + len(evaluation) + 1))
 
-    equal = {row.messages for row in train}
+    equal = {row.trained_content for row in train}
     pairs = []
     for index, row in enumerate(evaluation):
         own = shingles[row_starts[index] : row_starts[index + 1]]
         known = own[(frequency[own] > 0) & (weights[own] > 0)]
-        if not known.size or row.messages in equal:
+        if not known.size or row.trained_content in equal:
             continue
         places = np.concatenate([postings[ends[k] - frequency[k] : ends[k]] for k in known])
         common = np.bincount(places, np.repeat(weights[known], frequency[known]))

@@ -14,8 +14,8 @@ from dataclasses import asdict, dataclass, fields, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from modelyard.chatdata.json_values import is_text, kind_of
 from modelyard.chatdata.reading import read_json_lines
-from modelyard.chatdata.row_formats import is_text, kind_of
 from modelyard.core.clock import utc_now
 from modelyard.core.database import transaction
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, NoData, ProblemsFound

@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard import __version__
+from modelyard.chatdata.columns import ColumnMapping
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import (
     CARD_FILE,
@@ -33,7 +34,6 @@ from modelyard.chatdata.prepared_folder import (
     is_unchanged,
     write_prepared,
 )
-from modelyard.chatdata.row_formats import ColumnMapping
 from modelyard.chatdata.sensitive import find_sensitive
 from modelyard.chatdata.sources import FeedbackSource, RowSource, find_files
 from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound

@@ -52,7 +52,7 @@ class Rendering:
     text: str
     """All of it, and the next role's marker where that is what ends the last answer."""
     answers: tuple[Span, ...]
-    """Each answer, from where the model begins it to the end of its end-of-turn token."""
+    """Each trained answer, from where the model begins it to the end of its end-of-turn token."""
     changes: frozenset[Change]
     """What the template did to the turns' texts."""
     faults: tuple[Fault, ...]
@@ -68,6 +68,11 @@ class Prover:
 
     def render(self, conversation: Conversation) -> Rendering:
         """Raises TemplateRefused, or Unstable when nothing proves where the answers lie."""
+        if conversation.is_plain_text:
+            text, start = self._tokenizer.render_plain_text(conversation.answer)
+            return Rendering(
+                text=text, answers=((start, len(text)),), changes=frozenset(), faults=()
+            )
         messages, source = conversation.messages, conversation.source
         whole = text = self._tokenizer.render(messages)
         texts = self._turn_texts.locate(messages, whole)
@@ -79,8 +84,9 @@ class Prover:
                 faults.append(self._lost(message, own.change, place))
             if message.role == "assistant":
                 span, text, wrong = self._answer(messages, index, whole, own, place)
-                answers.append(span)
                 faults += wrong
+                if message.trained:
+                    answers.append(span)
         return Rendering(
             text=text,
             answers=tuple(answers),

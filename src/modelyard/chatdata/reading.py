@@ -1,7 +1,8 @@
 """Read files of conversations, in every accepted format, into checked `Conversation`s.
 
 Nothing is dropped silently: each row becomes a conversation or a Diagnostic with its file and line.
-Knows file formats (JSON Lines, JSON, CSV, Parquet); `row_formats` knows what a row may look like.
+Knows file formats (JSON Lines, JSON, CSV, Parquet; packed with gzip or zstd; stdin); `row_formats`
+knows what a row may look like.
 """
 
 from __future__ import annotations
@@ -10,72 +11,137 @@ import codecs
 import csv
 import errno
 import io
-import json
 import stat
 import sys
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
-from typing import Any, NoReturn
+from typing import Any
 
+from modelyard.chatdata.columns import BadRow, ColumnMapping, missing_column
 from modelyard.chatdata.conversation import Conversation
-from modelyard.chatdata.row_formats import (
-    ACCEPTED_FORMATS,
-    BadRow,
-    ColumnMapping,
-    build_conversation,
-    is_text,
-    missing_column,
-)
+from modelyard.chatdata.json_values import NotJson, is_text, parse_json
+from modelyard.chatdata.row_formats import ACCEPTED_FORMATS, build_conversation
 from modelyard.core.errors import Diagnostic, InvalidInput, did_you_mean
 from modelyard.core.wording import counted
 
-SUFFIXES = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+_FORMATS = (".jsonl", ".ndjson", ".json", ".csv", ".tsv", ".parquet")
+_PACKINGS = (".gz", ".zst")
+SUFFIXES = (*_FORMATS, *(f"{name}{packing}" for packing in _PACKINGS for name in _FORMATS[:-1]))
+"""What the name of a file of rows ends in."""
+ACCEPTED_FILES = f"{', '.join(_FORMATS)}; all but the last also with {' or '.join(_PACKINGS)}"
+
+OF_THE_FILE = "unreadable-file"
+"""The code of a problem with a whole file: no row of it can be left out to be rid of it."""
 
 Row = tuple[str, Any]
 """Where a row is (`rows.jsonl:12`), and its value."""
 
 
 def read_conversations(
-    path: Path, *, name: str | None = None, columns: ColumnMapping | None = None
+    path: Path,
+    *,
+    name: str | None = None,
+    columns: ColumnMapping | None = None,
+    text_column: str | None = None,
 ) -> tuple[list[Conversation], list[Diagnostic]]:
-    """Read one file: its good rows, and a Diagnostic for every bad one.
+    """Read one file: its good rows, and a Diagnostic for every problem of a bad one.
 
-    `name` is the file's name in problems. `columns` makes conversations from a table's columns.
+    `name` is the file's name in problems. `columns` makes conversations from a table's columns,
+    `text_column` plain texts from one. Problems of the whole file have the code `OF_THE_FILE`.
     Raises InvalidInput when the file cannot be read at all or its suffix is unknown.
     """
     shown = name or str(path)
-    suffix = path.suffix.lower()
-    if suffix not in SUFFIXES:
+    suffix, packing = file_suffix(path.name)
+    if suffix not in _FORMATS or (suffix == ".parquet" and packing):
+        given = (suffix + packing) or path.name
         raise InvalidInput(
-            f"cannot read '{suffix or path.name}' files{did_you_mean(suffix, SUFFIXES)}",
+            f"cannot read '{given}' files{did_you_mean(given, SUFFIXES)}",
             where=shown,
-            hint=f"accepted are {', '.join(SUFFIXES)}",
+            hint=f"accepted are {ACCEPTED_FILES}",
         )
     if found := why_unreadable(path):
         raise InvalidInput(found, where=shown)
     problems: list[Diagnostic] = []
+    wanted = _first_columns(columns, text_column)
     if suffix == ".parquet":
-        rows = _parquet_rows(path, shown, columns)
+        rows = _parquet_rows(path, shown, wanted)
     else:
-        data = _read_bytes(path, shown)
-        if suffix in (".csv", ".tsv"):
-            rows = _csv_rows(data, shown, columns, problems)
-        elif suffix == ".json":
-            rows = _json_rows(data, shown, problems)
-        else:
-            rows = _jsonl_rows(data, shown, problems)
+        data = _unpack(_read_bytes(path, shown), packing, shown)
+        rows = _rows_of_text(data, suffix, shown, wanted, problems)
+    return _build_all(rows, shown, columns, text_column, problems), problems
 
+
+def read_stream(
+    data: bytes,
+    *,
+    name: str,
+    columns: ColumnMapping | None = None,
+    text_column: str | None = None,
+) -> tuple[list[Conversation], list[Diagnostic]]:
+    """The same of what came through a pipe: JSON Lines, JSON, or else CSV; also packed.
+
+    Raises InvalidInput when it cannot be read at all.
+    """
+    packing = next((key for key, magic in _MAGIC.items() if data.startswith(magic)), "")
+    problems: list[Diagnostic] = []
+    text = _plain_bytes(_unpack(data, packing, name), name)
+    suffix = ".json" if text.lstrip()[:1] in (b"{", b"[", b"") else ".csv"
+    rows = _rows_of_text(text, suffix, name, _first_columns(columns, text_column), problems)
+    return _build_all(rows, name, columns, text_column, problems), problems
+
+
+def file_suffix(name: str) -> tuple[str, str]:
+    """What a file's name says about its format and its packing: `.jsonl` and `.gz`."""
+    path = Path(name.lower())
+    packing = path.suffix if path.suffix in _PACKINGS else ""
+    return Path(path.stem).suffix if packing else path.suffix, packing
+
+
+def count_bad_rows(problems: Iterable[Diagnostic]) -> int:
+    """How many rows these problems are about; a row may have several."""
+    return len({problem.where for problem in problems if problem.code != OF_THE_FILE})
+
+
+def _first_columns(columns: ColumnMapping | None, text_column: str | None) -> tuple[str, ...]:
+    """The columns that a table must have."""
+    if text_column is not None:
+        return (text_column,)
+    return columns.columns if columns else ()
+
+
+def _rows_of_text(
+    data: bytes, suffix: str, shown: str, wanted: tuple[str, ...], problems: list[Diagnostic]
+) -> Iterator[Row]:
+    data = _plain_bytes(data, shown)
+    if suffix in (".csv", ".tsv"):
+        return _csv_rows(data, shown, wanted, problems)
+    return (_json_rows if suffix == ".json" else _jsonl_rows)(data, shown, problems)
+
+
+def _build_all(
+    rows: Iterable[Row],
+    shown: str,
+    columns: ColumnMapping | None,
+    text_column: str | None,
+    problems: list[Diagnostic],
+) -> list[Conversation]:
+    """The good rows; adds a Diagnostic for every problem of a bad one."""
     conversations: list[Conversation] = []
     for where, row in rows:
         try:
-            conversations.append(build_conversation(row, where, columns))
+            conversations.append(build_conversation(row, where, columns, text_column))
         except BadRow as bad:
             problems += bad.problems(where)
     if not conversations and not problems:
         problems.append(
-            Diagnostic(message="is empty", where=shown, hint=f"accepted rows: {ACCEPTED_FORMATS}")
+            Diagnostic(
+                message="is empty",
+                where=shown,
+                hint=f"accepted rows: {ACCEPTED_FORMATS}",
+                code=OF_THE_FILE,
+            )
         )
-    return conversations, problems
+    return conversations
 
 
 def read_json_lines(path: Path, *, name: str, problems: list[Diagnostic]) -> Iterator[Row]:
@@ -85,7 +151,7 @@ def read_json_lines(path: Path, *, name: str, problems: list[Diagnostic]) -> Ite
     """
     if found := why_unreadable(path):
         raise InvalidInput(found, where=name)
-    yield from _jsonl_rows(_read_bytes(path, name), name, problems)
+    yield from _jsonl_rows(_plain_bytes(_read_bytes(path, name), name), name, problems)
 
 
 def why_unreadable(path: Path) -> str | None:
@@ -109,9 +175,31 @@ def why_unreadable(path: Path) -> str | None:
 
 def _read_bytes(path: Path, shown: str) -> bytes:
     try:
-        data = path.read_bytes()
+        return path.read_bytes()
     except OSError as error:
         raise InvalidInput(f"cannot read: {error.strerror}", where=shown) from error
+
+
+_MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
+
+
+def _unpack(data: bytes, packing: str, shown: str) -> bytes:
+    """The bytes that gzip or zstd packed."""
+    if not packing:
+        return data
+    import pyarrow
+
+    try:
+        with pyarrow.CompressedInputStream(
+            pyarrow.BufferReader(data), {".gz": "gzip", ".zst": "zstd"}[packing]
+        ) as stream:
+            return bytes(stream.read())
+    except (OSError, pyarrow.ArrowException) as error:
+        raise InvalidInput(f"cannot be unpacked: {error}", where=shown) from error
+
+
+def _plain_bytes(data: bytes, shown: str) -> bytes:
+    """The bytes of a UTF-8 text without its byte order mark."""
     if data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
         raise InvalidInput("is UTF-16 text", where=shown, hint="save it as UTF-8")
     return data.removeprefix(codecs.BOM_UTF8)
@@ -124,8 +212,8 @@ def _jsonl_rows(data: bytes, shown: str, problems: list[Diagnostic]) -> Iterator
         where = f"{shown}:{number}"
         try:
             yield where, _parse_json(line)
-        except BadRow as bad:
-            problems += bad.problems(where)
+        except NotJson as error:
+            problems.append(Diagnostic(message=str(error), where=where))
 
 
 def _json_rows(data: bytes, shown: str, problems: list[Diagnostic]) -> Iterator[Row]:
@@ -133,11 +221,11 @@ def _json_rows(data: bytes, shown: str, problems: list[Diagnostic]) -> Iterator[
         return
     try:
         value = _parse_json(data)
-    except BadRow as bad:
-        if "Extra data" in bad.messages[0]:  # JSON Lines in a .json file
+    except NotJson as error:
+        if "Extra data" in str(error):  # JSON Lines in a .json file
             yield from _jsonl_rows(data, shown, problems)
         else:
-            problems += bad.problems(shown)
+            problems.append(Diagnostic(message=str(error), where=shown, code=OF_THE_FILE))
         return
     if isinstance(value, dict) and isinstance(value.get("data"), list):
         value = value["data"]
@@ -146,42 +234,19 @@ def _json_rows(data: bytes, shown: str, problems: list[Diagnostic]) -> Iterator[
         yield f"{shown}: row {number}", row
 
 
-def _refuse_constant(text: str) -> NoReturn:
-    raise ValueError(f"{text} is not JSON")
-
-
-_DECODER = json.JSONDecoder(parse_constant=_refuse_constant)
-
-
 def _parse_json(data: bytes) -> Any:
     try:
         text = data.decode()
     except UnicodeDecodeError as error:
         column = len(data[: error.start].decode(errors="replace")) + 1
-        raise BadRow(
+        raise NotJson(
             f"is not UTF-8 text (byte 0x{data[error.start]:02x} at column {column})"
         ) from None
-    try:
-        value = _DECODER.decode(text)
-    except json.JSONDecodeError as error:
-        place = (
-            f"line {error.lineno}, column {error.colno}"
-            if error.lineno > 1
-            else f"column {error.colno}"
-        )
-        what = error.msg.removesuffix(" at")  # some messages end in "at"
-        raise BadRow(f"is not JSON: {what} at {place}") from None
-    except RecursionError:
-        raise BadRow("is not usable JSON: it is nested too deeply") from None
-    except ValueError as error:  # NaN, and numbers of thousands of digits
-        raise BadRow(f"is not usable JSON: {error}") from None
-    if "\\u" in text and not is_text(json.dumps(value, ensure_ascii=False)):
-        raise BadRow("holds half of a surrogate pair (such as \\ud83d alone), which is not text")
-    return value
+    return parse_json(text)
 
 
 def _csv_rows(
-    data: bytes, shown: str, columns: ColumnMapping | None, problems: list[Diagnostic]
+    data: bytes, shown: str, wanted: tuple[str, ...], problems: list[Diagnostic]
 ) -> Iterator[Row]:
     # Bytes that are not UTF-8 become lone surrogates, so that they are reported by their row.
     text = data.decode(errors="surrogateescape")
@@ -206,8 +271,8 @@ def _csv_rows(
             )
         elif header is None:
             header = [cell.strip() for cell in cells]
-            if wrong := _wrong_header(header, columns):
-                problems.append(Diagnostic(message=wrong, where=where))
+            if wrong := _wrong_header(header, wanted):
+                problems.append(Diagnostic(message=wrong, where=where, code=OF_THE_FILE))
                 return
         elif len(cells) != len(header):
             problems.append(
@@ -221,20 +286,20 @@ def _csv_rows(
             yield where, dict(zip(header, cells, strict=True))
 
 
-def _wrong_header(header: list[str], columns: ColumnMapping | None) -> str | None:
+def _wrong_header(header: list[str], wanted: tuple[str, ...]) -> str | None:
     twice = sorted({name for name in header if header.count(name) > 1})
     if twice:
         return f"the header names a column twice: {', '.join(twice)}"
-    return missing_column(columns.columns if columns else (), header)
+    return missing_column(wanted, header)
 
 
-def _parquet_rows(path: Path, shown: str, columns: ColumnMapping | None) -> Iterator[Row]:
+def _parquet_rows(path: Path, shown: str, wanted: tuple[str, ...]) -> Iterator[Row]:
     import pyarrow
     import pyarrow.parquet
 
     try:
         with pyarrow.parquet.ParquetFile(path) as file:
-            if wrong := _wrong_header(file.schema_arrow.names, columns):
+            if wrong := _wrong_header(file.schema_arrow.names, wanted):
                 raise InvalidInput(wrong, where=shown)
             table = file.read()
     except (OSError, pyarrow.ArrowException) as error:

@@ -1,198 +1,201 @@
 """One row of data, in any of the accepted formats, into a checked `Conversation`.
 
-Knows the formats that people have (messages, prompt and completion, Alpaca, ShareGPT, columns) and
-what every conversation must hold; does not know files.
+Knows the formats that people have (messages, prompt and completion, Alpaca, Dolly, ShareGPT,
+columns, plain text). Every key of a row is used, refused because it changes the meaning of the row,
+or kept beside the turns; does not know files.
 """
 
 from __future__ import annotations
 
-import re
-from collections.abc import Mapping, Sequence
+import shlex
+from collections import Counter
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
-from string import Formatter
-from typing import Any, cast
+from typing import Any
 
-from modelyard.chatdata.conversation import Conversation, Format, Message
-from modelyard.core.errors import Diagnostic, InvalidInput, did_you_mean
+from modelyard.chatdata.columns import (
+    BadRow,
+    ColumnMapping,
+    column_texts,
+    missing_column,
+    suggest_columns,
+)
+from modelyard.chatdata.conversation import TEXT_ROLE, Conversation, Format, Message
+from modelyard.chatdata.json_values import NotJson, is_absent, kind_of, parse_json, plain_value
+from modelyard.chatdata.turns import (
+    LINKING_KEYS,
+    MEDIA_KEYS,
+    NO_MEDIA,
+    NO_PREFERENCES,
+    PREFERENCE_KEYS,
+    RENDERED_KEYS,
+    build_messages,
+    read_flag,
+    wrong_flag,
+)
+from modelyard.core.wording import counted
 
 ACCEPTED_FORMATS = (
     "messages; prompt and completion; instruction, input and output (Alpaca); "
-    "conversations (ShareGPT)"
+    "instruction, context and response (Dolly); conversations (ShareGPT)"
 )
 
-_ROLES = ("system", "user", "assistant")
-
-_SHAREGPT_ROLES = {
-    "system": "system",
-    "human": "user",
-    "user": "user",
-    "gpt": "assistant",
-    "chatgpt": "assistant",
-    "model": "assistant",
-    "assistant": "assistant",
-}
-_TOOL_ROLES = ("tool", "function", "function_call", "tool_call", "tool_response", "observation")
-
-_KINDS = {
-    dict: "an object",
-    list: "a list",
-    tuple: "a list",
-    str: "text",
-    int: "a number",
-    float: "a number",
-    bool: "true or false",
-    type(None): "null",
-    bytes: "bytes",
-    bytearray: "bytes",
-    memoryview: "bytes",
-}
-"""What messages call the values of a row."""
-_NOT_TEXT = (bytes, bytearray, memoryview, list, tuple, dict)
-"""What a table or JSON can hold and no template can: its text would be Python's, not the data's."""
-
-_SURROGATE = re.compile("[\ud800-\udfff]")
-_BRACES_HINT = "write columns as {name}, and {{ or }} for a brace"
+_SYSTEM_KEYS = ("system", "system_prompt")
+_TOOL_KEYS = ("tools", "functions")
+_TEMPLATE_KEY = "chat_template_kwargs"
+_ROW_FLAGS = ("train", "weight", "loss_weight", "sample_weight")
+_EVERY_FORMAT = (*_SYSTEM_KEYS, *_TOOL_KEYS, _TEMPLATE_KEY, *_ROW_FLAGS)
+"""Keys that are used beside the turns of every format."""
+_OF_THE_TEMPLATE = ("messages", "tools", "documents", "add_generation_prompt", "chat_template")
+"""What a row may not give to the template under these names."""
+EVALUATED_KEYS = ("expect", "label", "group", "fact")
+"""Keys beside the turns that evaluation and continued training read."""
 
 
-class BadRow(Exception):
-    """A row that cannot become a conversation, with everything that is wrong with it."""
-
-    def __init__(self, *messages: str, hint: str | None = None) -> None:
-        super().__init__(*messages)
-        self.messages = messages
-        self.hint = hint
-
-    def problems(self, where: str) -> list[Diagnostic]:
-        """One Diagnostic for each message."""
-        return [Diagnostic(message=text, where=where, hint=self.hint) for text in self.messages]
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class ColumnMapping:
-    """How the columns of a table make a conversation. Templates name columns in braces.
-
-    Nothing else of a row is kept: a column that is not used is not part of the conversation.
-    """
-
-    prompt: str
-    """The question, such as `{subject}\\n{body}`."""
-    answer: str | None = None
-    """The answer, such as `{reply}`. Exactly one of `answer` and `label` is given."""
-    system: str | None = None
-    """The system turn, or None for none."""
-    label: str | None = None
-    """The column whose value is the answer, and the `label` that evaluation compares exactly."""
-
-    def __post_init__(self) -> None:
-        if (self.answer is None) == (self.label is None):
-            raise InvalidInput(
-                "a prompt template needs exactly one of an answer template and a label column",
-                hint='add --answer "{column}", or --label COLUMN when the answers are labels',
-            )
-        for template in (self.prompt, self.answer, self.system):
-            _parse_template(template or "")
-
-    @property
-    def columns(self) -> tuple[str, ...]:
-        """Every column that is used, once each."""
-        templates = (self.prompt, self.answer or "", self.system or "")
-        named = [column for text in templates for _, column in _parse_template(text) if column]
-        return tuple(dict.fromkeys([*named, *([self.label] if self.label else [])]))
-
-    def messages(self, row: Mapping[str, Any]) -> list[dict[str, str]]:
-        """The row's turns. Raises BadRow when it lacks a column, or with every one without text."""
-        if missing := missing_column(self.columns, list(row)):
-            raise BadRow(missing)
-        wrong = [
-            f"column '{column}' holds {kind_of(row[column])}"
-            for column in self.columns
-            if isinstance(row[column], _NOT_TEXT)
-        ]
-        if wrong:
-            raise BadRow(
-                f"{' and '.join(wrong)}, which has no text to put into a template",
-                hint="turn it into text or numbers in the source, or use another column",
-            )
-        answer = _text(row[self.label]) if self.label else _fill(self.answer or "", row)
-        turns = [("user", _fill(self.prompt, row)), ("assistant", answer)]
-        if self.system:
-            turns.insert(0, ("system", _fill(self.system, row)))
-        return [{"role": role, "content": content} for role, content in turns]
-
-
-def missing_column(wanted: Sequence[str], present: Sequence[str]) -> str | None:
-    """The message about the first wanted column that is not there; None when all are."""
-    for column in wanted:
-        if column not in present:
-            return (
-                f"has no column '{column}'{did_you_mean(column, present)}; "
-                f"its columns are {', '.join(present)}"
-            )
-    return None
-
-
-def _fill(template: str, row: Mapping[str, Any]) -> str:
-    """The template with each `{column}` replaced by the row's text."""
-    return "".join(
-        literal + (_text(row[column]) if column else "")
-        for literal, column in _parse_template(template)
-    )
-
-
-def _text(value: Any) -> str:
-    return "" if value is None else str(value)
-
-
-def _parse_template(template: str) -> list[tuple[str, str | None]]:
-    """Literal text and the column that follows it (None at the end); `{{` stands for a brace.
-
-    Raises InvalidInput for anything but column names in the braces.
-    """
-    try:
-        parsed = list(Formatter().parse(template))
-    except ValueError as error:
-        raise InvalidInput(
-            f"the template {template!r} is not valid: {error}", hint=_BRACES_HINT
-        ) from error
-    if any(column == "" or form or conversion for _, column, form, conversion in parsed):
-        raise InvalidInput(
-            f"the template {template!r} holds more than column names in its braces",
-            hint=_BRACES_HINT,
-        )
-    return [(literal, column) for literal, column, _, _ in parsed]
-
-
-def build_conversation(row: Any, where: str, columns: ColumnMapping | None) -> Conversation:
+def build_conversation(
+    row: Any, where: str, columns: ColumnMapping | None, text_column: str | None = None
+) -> Conversation:
     """One row as a checked conversation.
 
     Keys that hold no turns become its fields, and those that evaluation reads are checked. With
-    `columns`, only the columns that they name are kept. Raises BadRow.
+    `columns` or `text_column`, only the columns that they name are kept. Raises BadRow.
     """
     if not isinstance(row, dict):
         raise BadRow(f"must be an object with keys, not {kind_of(row)}")
-    format, turns, used = _turns(row, columns)
-    messages = _messages(turns)
+    if text_column is not None:
+        return _plain_text(row, where, text_column)
     if columns:
+        messages = build_messages(columns.turns(row))
         fields = {"label": messages[-1].content} if columns.label else {}
-    else:
-        fields = _fields({key: value for key, value in row.items() if key not in used})
-    return Conversation(messages, where, fields, format)
+        return Conversation(messages, where, fields, "columns")
+    if wrong := _changes_of_meaning(row):
+        raise BadRow(*wrong)
+    format, turns, used = _turns(row, where)
+    messages = build_messages(_with_system(row, turns))
+    fields = _fields({key: row[key] for key in row if key not in (*used, *_EVERY_FORMAT)})
+    return Conversation(
+        messages, where, fields, format, tools=_tools(row), template_variables=_variables(row)
+    )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UnusedKey:
+    """A key that rows have and nothing reads; it is kept in the dataset."""
+
+    key: str
+    """Its name."""
+    rows: int
+    """How many rows have it."""
+    in_messages: bool
+    """Whether it is a key of messages, and not of the row."""
+
+    def __str__(self) -> str:
+        place = "message key" if self.in_messages else "key"
+        return f"{place} `{self.key}`, in {counted(self.rows, 'row')}"
+
+
+def find_unused_keys(conversations: Iterable[Conversation]) -> list[UnusedKey]:
+    """The keys that are kept and neither trained nor evaluated, the most frequent first."""
+    found: Counter[tuple[str, bool]] = Counter()
+    known = {*RENDERED_KEYS, *LINKING_KEYS}
+    for row in conversations:
+        found.update((key, False) for key in row.fields if key not in EVALUATED_KEYS)
+        found.update(
+            {(key, True) for turn in row.messages for key in turn.more if key not in known}
+        )
+    return [
+        UnusedKey(key=key, rows=rows, in_messages=in_messages)
+        for (key, in_messages), rows in found.most_common()
+    ]
+
+
+def _plain_text(row: Mapping[str, Any], where: str, column: str) -> Conversation:
+    """A row of plain text, to train on whole."""
+    if missing := missing_column([column], list(row)):
+        raise BadRow(missing)
+    text = column_texts(row, [column])[column]
+    if not text.strip():
+        raise BadRow(f"column '{column}' is empty")
+    if "\0" in text:
+        raise BadRow(f"column '{column}' holds a NUL character")
+    return Conversation((Message(TEXT_ROLE, text),), where, {}, "text")
+
+
+# Keys beside the turns.
+
+
+def _changes_of_meaning(row: Mapping[str, Any]) -> list[str]:
+    """What keys of a row mean elsewhere that cannot be kept here, a text each."""
+    present = {key: value for key, value in row.items() if not is_absent(value)}
+    wrong = [f"holds '{key}': {NO_MEDIA}" for key in MEDIA_KEYS if key in present]
+    preferences = [key for key in PREFERENCE_KEYS if key in present]
+    preferences += ["label"] if isinstance(row.get("label"), bool) else []
+    if preferences:
+        named = " and ".join(f"'{key}'" for key in preferences)
+        wrong.append(f"holds {named}, so it is {NO_PREFERENCES}")
+    asked = {key: read_flag(row[key]) for key in _ROW_FLAGS if key in present}
+    wrong += [wrong_flag(key, row[key]) for key, flag in asked.items() if flag is None]
+    wrong += [
+        f"'{key}' says not to train on this row; leave it out of the file"
+        for key, flag in asked.items()
+        if flag is False
+    ]
+    return wrong
+
+
+def _tools(row: Mapping[str, Any]) -> tuple[Any, ...]:
+    """The tools in the form that templates take: `{"type": "function", "function": {...}}`."""
+    given = [key for key in _TOOL_KEYS if not is_absent(row.get(key))]
+    if not given:
+        return ()
+    if len(given) > 1:
+        raise BadRow(f"has both '{given[0]}' and '{given[1]}'")
+    tools = _list(row, given[0], "tools")
+    wrong = next((tool for tool in tools if not isinstance(tool, dict)), None)
+    if wrong is not None:
+        raise BadRow(f"'{given[0]}' must hold an object for each tool, not {kind_of(wrong)}")
+    return tuple(plain_value(_tool(tool)) for tool in tools)
+
+
+def _tool(tool: dict[str, Any]) -> dict[str, Any]:
+    is_bare = "name" in tool and "function" not in tool and "type" not in tool
+    return {"type": "function", "function": tool} if is_bare else tool
+
+
+def _variables(row: Mapping[str, Any]) -> dict[str, Any]:
+    """What the row gives to the chat template."""
+    given = row.get(_TEMPLATE_KEY)
+    if is_absent(given):
+        return {}
+    value = _parsed(given, _TEMPLATE_KEY) if isinstance(given, str) else given
+    if not isinstance(value, dict):
+        raise BadRow(f"'{_TEMPLATE_KEY}' must be an object, not {kind_of(value)}")
+    if taken := [key for key in _OF_THE_TEMPLATE if key in value]:
+        raise BadRow(f"'{_TEMPLATE_KEY}' may not hold '{taken[0]}', which is no variable")
+    return {str(key): plain_value(item) for key, item in value.items() if item is not None}
 
 
 def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
     """The keys beside the turns, as plain JSON. Raises BadRow for what evaluation cannot use.
 
-    A table has every column in every row, so `expect` and `label` that are null are left out.
+    A table has every column in every row, so `expect` and `label` that are null are left out, and
+    so is what would change a row's meaning and is empty.
     """
-    fields = {
-        key: _plain(value)
-        for key, value in row.items()
-        if not (key in ("expect", "label") and value is None)
-    }
-    wrong = [problem for key in fields if (problem := _wrong_field(key, row[key]))]
+    fields = {str(key): plain_value(row[key]) for key in row if not _says_nothing(key, row[key])}
+    expect = fields.get("expect")
+    if isinstance(expect, str) and expect.lstrip().startswith("["):  # in a cell of a table
+        fields["expect"] = _parsed(expect, "expect")
+    wrong = [problem for key in fields if (problem := _wrong_field(key, fields[key]))]
     if wrong:
         raise BadRow(*wrong)
     return fields
+
+
+def _says_nothing(key: str, value: Any) -> bool:
+    """Whether a key that would mean something is empty."""
+    if key in ("expect", "label"):
+        return value is None or (key == "expect" and value == "")
+    return key in (*MEDIA_KEYS, *PREFERENCE_KEYS) and is_absent(value)
 
 
 def _wrong_field(key: str, value: Any) -> str | None:
@@ -220,143 +223,123 @@ def _has_text(value: Any) -> bool:
     return isinstance(value, str) and bool(value.strip())
 
 
-def _turns(
-    row: dict[str, Any], columns: ColumnMapping | None
-) -> tuple[Format, list[Any], set[str]]:
-    """The row's format, its turns as `messages` would hold them, and the keys they came from."""
-    if columns:
-        return "columns", columns.messages(row), set(columns.columns)
+# Turns.
+
+
+def _turns(row: dict[str, Any], where: str) -> tuple[Format, list[Any], tuple[str, ...]]:
+    """The row's format, its turns, and the keys they came from."""
     if "messages" in row:
-        return "messages", _list(row, "messages"), {"messages"}
+        return "messages", _without_history(row, _list(row, "messages", "messages")), ("messages",)
     if "conversations" in row:
-        turns = [_sharegpt_turn(turn) for turn in _list(row, "conversations")]
-        return "sharegpt", _system(row) + turns, {"conversations", "system"}
-    if "prompt" in row or "completion" in row:
+        turns = _list(row, "conversations", "messages")
+        return "sharegpt", _without_history(row, turns), ("conversations",)
+    suggested = suggest_columns(row)
+    if "completion" in row or ("prompt" in row and not suggested):
         turns = _side(row, "prompt", "user") + _side(row, "completion", "assistant")
-        return "prompt-completion", _system(row) + turns, {"prompt", "completion", "system"}
-    if "instruction" in row and ("output" in row or "input" in row):
-        return "alpaca", _system(row) + _alpaca(row), {"instruction", "input", "output", "system"}
+        return "prompt-completion", _history(row) + turns, ("prompt", "completion", "history")
+    if "instruction" in row and "context" in row and "response" in row:
+        used = ("instruction", "context", "response", "history")
+        return "dolly", _history(row) + _instruction(row, "context", "response"), used
+    if "instruction" in row and ("output" in row or ("input" in row and not suggested)):
+        used = ("instruction", "input", "output", "history")
+        return "alpaca", _history(row) + _instruction(row, "input", "output"), used
     raise BadRow(
         f"is in no accepted format; its keys are {', '.join(map(str, row)) or 'none'}",
-        hint=f"accepted: {ACCEPTED_FORMATS}. For other columns: `models prepare-data --prompt`",
+        hint=_format_hint(row, where, suggested),
     )
 
 
-def _list(row: Mapping[str, Any], key: str) -> list[Any]:
+def _format_hint(row: Mapping[str, Any], where: str, suggested: str | None) -> str:
+    file = shlex.quote(where.rpartition(":")[0])
+    if suggested:
+        return f"name its columns: models prepare-data {file} {suggested} --out NAME"
+    if isinstance(row.get("text"), str):
+        return (
+            f"plain text is trained on whole, as a dataset of its own: models prepare-data {file} "
+            "--text-column text --out NAME"
+        )
+    return f"accepted: {ACCEPTED_FORMATS}. For other columns: `models prepare-data --prompt`"
+
+
+def _list(row: Mapping[str, Any], key: str, of: str) -> list[Any]:
+    """A list, or the JSON text of one, as a cell of a table holds it."""
     value = row[key]
+    if isinstance(value, str) and value.lstrip().startswith(("[", "{")):
+        value = _parsed(value, key)
+    if isinstance(value, tuple):
+        value = list(value)
     if not isinstance(value, list):
-        raise BadRow(f"'{key}' must be a list of messages, not {kind_of(value)}")
+        raise BadRow(f"'{key}' must be a list of {of}, not {kind_of(value)}")
     return value
 
 
-def _system(row: Mapping[str, Any]) -> list[Any]:
-    """The system turn of a row that carries it beside its turns."""
-    content = row.get("system")
-    return [{"role": "system", "content": content}] if content not in (None, "") else []
+def _parsed(text: str, key: str) -> Any:
+    try:
+        return parse_json(text)
+    except NotJson as error:
+        is_python = text.lstrip("[( ").startswith(("{'", "'"))
+        hint = "it is Python's text of a list; write it with json.dumps" if is_python else None
+        raise BadRow(f"'{key}' {error}", hint=hint) from None
+
+
+def _with_system(row: Mapping[str, Any], turns: list[Any]) -> list[Any]:
+    """The turns with the system turn that the row carries beside them."""
+    given = {key: row[key] for key in _SYSTEM_KEYS if not is_absent(row.get(key))}
+    if not given:
+        return turns
+    key, content = next(iter(given.items()))
+    if any(other != content for other in given.values()):
+        raise BadRow("'system' and 'system_prompt' differ")
+    first = turns[0] if turns else None
+    if isinstance(first, Mapping) and first.get("role", first.get("from")) == "system":
+        if first.get("content", first.get("value")) == content:
+            return turns
+        raise BadRow(f"has two system turns: '{key}', and another one as message 1")
+    return [{"role": "system", "content": content}, *turns]
 
 
 def _side(row: Mapping[str, Any], key: str, role: str) -> list[Any]:
-    """The turns of `prompt` or `completion`: a text, or a list of messages."""
+    """The turns of `prompt` or `completion`: a text, or a list of messages (also as JSON text)."""
     if key not in row:
         raise BadRow(f"'{key}' is missing")
     value = row[key]
-    return value if isinstance(value, list) else [{"role": role, "content": value}]
+    if isinstance(value, str) and value.lstrip().startswith("[{"):
+        try:
+            parsed = parse_json(value)
+        except NotJson:
+            parsed = None  # a text that begins so
+        if parsed and all(isinstance(turn, dict) and "role" in turn for turn in parsed):
+            return list(parsed)
+    return list(value) if isinstance(value, (list, tuple)) else [{"role": role, "content": value}]
 
 
-def _alpaca(row: Mapping[str, Any]) -> list[Any]:
-    if "output" not in row:
-        raise BadRow("'output' is missing")
-    question, extra = row["instruction"], row.get("input")
+def _instruction(row: Mapping[str, Any], context: str, answer: str) -> list[Any]:
+    """The turns of an instruction with what it is about, as Alpaca and Dolly have them."""
+    if answer not in row:
+        raise BadRow(f"'{answer}' is missing")
+    question, extra = row["instruction"], row.get(context)
     if isinstance(question, str) and isinstance(extra, str) and extra.strip():
-        question = f"{question.strip()}\n\n{extra.strip()}"
+        question = f"{question}\n\n{extra}"
     elif extra is not None and not isinstance(extra, str):
-        raise BadRow(f"'input' must be text, not {kind_of(extra)}")
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": row["output"]}]
+        raise BadRow(f"'{context}' must be text, not {kind_of(extra)}")
+    return [{"role": "user", "content": question}, {"role": "assistant", "content": row[answer]}]
 
 
-def _sharegpt_turn(turn: Any) -> Any:
-    if not isinstance(turn, dict):
-        return turn
-    speaker = turn.get("from", turn.get("role"))
-    role = _SHAREGPT_ROLES.get(speaker, speaker) if isinstance(speaker, str) else speaker
-    return {**turn, "role": role, "content": turn.get("value", turn.get("content"))}
+def _history(row: Mapping[str, Any]) -> list[Any]:
+    """The earlier turns of a row, pairs of a question and its answer."""
+    if is_absent(row.get("history")):
+        return []
+    turns: list[Any] = []
+    for pair in _list(row, "history", "pairs of a question and its answer"):
+        if not isinstance(pair, (list, tuple)) or len(pair) != 2:
+            raise BadRow("'history' must be a list of pairs of a question and its answer")
+        question, answer = pair
+        turns.append({"role": "user", "content": question})
+        turns.append({"role": "assistant", "content": answer})
+    return turns
 
 
-def _messages(turns: list[Any]) -> tuple[Message, ...]:
-    """Checked turns. Raises BadRow with everything that is wrong with them."""
-    messages: list[Message] = []
-    wrong: list[str] = []
-    for number, turn in enumerate(turns, start=1):
-        if problem := _wrong_turn(turn):
-            wrong.append(f"message {number}: {problem}")
-        else:
-            content = cast(str, turn["content"]).replace("\r\n", "\n").strip()
-            messages.append(Message(turn["role"], content))
-    wrong = wrong or _wrong_order([message.role for message in messages])
-    if wrong:
-        raise BadRow(*wrong)
-    return tuple(messages)
-
-
-def _wrong_turn(turn: Any) -> str | None:
-    if not isinstance(turn, dict):
-        return f"must be an object with role and content, not {kind_of(turn)}"
-    role, content = turn.get("role"), turn.get("content")
-    if role is None:
-        return "'role' is missing"
-    if role in _TOOL_ROLES:
-        return f"role '{role}' is not supported (tool calls are not trained)"
-    if role not in _ROLES:
-        return (
-            f"unknown role {role!r}{did_you_mean(str(role), _ROLES)}; "
-            f"accepted are {', '.join(_ROLES)}"
-        )
-    if turn.get("tool_calls") or turn.get("function_call"):
-        return "tool calls are not supported"
-    if turn.get("weight") == 0:
-        return "'weight: 0' is not supported: every assistant turn is trained"
-    if content is None:
-        return "'content' is missing"
-    if not isinstance(content, str):
-        return f"content must be text, not {kind_of(content)}"
-    if not content.strip():
-        return "content is empty"
-    if "\0" in content:
-        return "content holds a NUL character"
-    return None if is_text(content) else "content is not valid text (half of a surrogate pair)"
-
-
-def _wrong_order(roles: list[str]) -> list[str]:
-    if "assistant" not in roles:
-        return ["the assistant's turn is missing, so there is nothing to train on"]
-    if "system" in roles[1:]:
-        return [f"message {roles.index('system', 1) + 1}: a system message may only come first"]
-    first = 1 if roles[0] == "system" else 0
-    for index, role in enumerate(roles[first:], start=first):
-        expected = ("user", "assistant")[(index - first) % 2]
-        if role != expected:
-            return [f"message {index + 1}: expected the {expected}'s turn, found the {role}'s"]
-    if roles[-1] != "assistant":
-        return ["the last message must be the assistant's: the user's last turn has no answer"]
-    return []
-
-
-def is_text(value: str) -> bool:
-    """False when the string holds half of a surrogate pair, which no file or tokenizer takes."""
-    return value.isascii() or _SURROGATE.search(value) is None
-
-
-def _plain(value: Any) -> Any:
-    """A JSON value; what only a table can hold (a date, a decimal) becomes its text."""
-    if value is None or isinstance(value, (str, bool, int, float)):
-        return value
-    if isinstance(value, dict):
-        return {str(key): _plain(item) for key, item in value.items()}
-    if isinstance(value, (list, tuple)):
-        return [_plain(item) for item in value]
-    return str(value)
-
-
-def kind_of(value: Any) -> str:
-    """What a value is, in the words of messages: `a list`, `text`, `null`."""
-    return _KINDS.get(type(value), type(value).__name__)
+def _without_history(row: Mapping[str, Any], turns: list[Any]) -> list[Any]:
+    if not is_absent(row.get("history")):
+        raise BadRow("holds 'history' beside its messages; put the earlier turns into them")
+    return turns

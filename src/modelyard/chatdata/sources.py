@@ -13,10 +13,11 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any, ClassVar
 
+from modelyard.chatdata.columns import BadRow, ColumnMapping
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.feedback import FeedbackRow
 from modelyard.chatdata.reading import SUFFIXES, read_conversations, why_unreadable
-from modelyard.chatdata.row_formats import BadRow, ColumnMapping, build_conversation
+from modelyard.chatdata.row_formats import build_conversation
 from modelyard.core.errors import Diagnostic, ProblemsFound
 from modelyard.core.files import sha256_file
 from modelyard.core.layout import Project

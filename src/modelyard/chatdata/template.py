@@ -6,10 +6,11 @@ datasets or masks.
 
 from __future__ import annotations
 
+import copy
 import hashlib
 import json
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from datetime import datetime
 from functools import cached_property
 from pathlib import Path
@@ -17,12 +18,13 @@ from typing import Any, NoReturn
 
 import jinja2
 import jinja2.ext
+import jinja2.meta
 import jinja2.nodes
 import jinja2.parser
 import jinja2.sandbox
 from tokenizers import Tokenizer
 
-from modelyard.chatdata.conversation import Message, message_dicts
+from modelyard.chatdata.conversation import Conversation, Message, message_dicts
 from modelyard.core.errors import InvalidInput
 from modelyard.core.json_reading import read_json_object
 
@@ -85,6 +87,8 @@ class ChatTemplate:
         self.text = text
         self.name = name
         self._special_tokens = dict(special_tokens)
+        self._tools: list[Any] | None = None
+        self._variables: dict[str, Any] = {}
         try:
             self._template = _sandbox().from_string(text)
         except jinja2.TemplateSyntaxError as error:
@@ -92,6 +96,17 @@ class ChatTemplate:
                 f"the chat template is not valid Jinja: {error.message}",
                 where=f"{name}:{error.lineno}",
             ) from error
+
+    @property
+    def variable_names(self) -> frozenset[str]:
+        """Every variable that the template reads and does not set itself."""
+        return frozenset(jinja2.meta.find_undeclared_variables(_sandbox().parse(self.text)))
+
+    def bound_to(self, tools: Sequence[Any], variables: Mapping[str, Any]) -> ChatTemplate:
+        """The same template, rendering with these tools and variables."""
+        bound = copy.copy(self)
+        bound._tools, bound._variables = list(tools) or None, dict(variables)
+        return bound
 
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
         """The conversation as the model reads it. Raises TemplateRefused."""
@@ -120,10 +135,10 @@ class ChatTemplate:
         try:
             return self._template.render(
                 messages=messages,
-                tools=None,
+                tools=self._tools,
                 documents=None,
                 add_generation_prompt=add_generation_prompt,
-                **self._special_tokens,
+                **{**self._special_tokens, **self._variables},
             )
         except jinja2.TemplateError as error:
             raise TemplateRefused(
@@ -154,6 +169,8 @@ class ChatTokenizer:
     """The token that fills rows of a batch; it is always masked."""
     special_texts: tuple[str, ...] = field(repr=False)
     """The texts of all control tokens, such as `<|im_end|>`."""
+    eos_text: str = ""
+    """The text of the end-of-sequence token, which ends a text without turns; empty for none."""
 
     @classmethod
     def load(cls, folder: Path) -> ChatTokenizer:
@@ -197,6 +214,7 @@ class ChatTokenizer:
             stops_file=f"{folder.name}/{stops_file}",
             pad_id=pad_id,
             special_texts=special_texts,
+            eos_text=special.get("eos_token", ""),
         )
 
     @cached_property
@@ -210,9 +228,28 @@ class ChatTokenizer:
         """The SHA-256 of the chat template's text."""
         return f"sha256:{hashlib.sha256(self.template.text.encode()).hexdigest()}"
 
+    def bound_to(self, conversation: Conversation) -> ChatTokenizer:
+        """The same, rendering with the row's tools and what it gives to the template."""
+        tools, variables = conversation.tools, conversation.template_variables
+        if not tools and not variables:
+            return self
+        return replace(self, template=self.template.bound_to(tools, variables))
+
     def render(self, messages: Sequence[Message], *, add_generation_prompt: bool = False) -> str:
         """The conversation as the model reads it."""
         return self.template.render(messages, add_generation_prompt=add_generation_prompt)
+
+    def render_plain_text(self, text: str) -> tuple[str, int]:
+        """A text without turns as the model reads it, and where in it the text itself begins.
+
+        It gets the token that this tokenizer puts before a text, and its end-of-sequence token.
+        """
+        plain, marked = (
+            self.tokenizer.encode("a", add_special_tokens=add) for add in (False, True)
+        )
+        before = marked.tokens.index(plain.tokens[0]) if plain.tokens else 0
+        begin = self.decode(marked.ids[:before], skip_special_tokens=False)
+        return f"{begin}{text}{self.eos_text}", len(begin)
 
     def encode(self, text: str) -> list[int]:
         """Token ids of a rendered text; control tokens in it count, none are added."""

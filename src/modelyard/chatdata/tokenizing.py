@@ -14,6 +14,7 @@ import numpy as np
 import numpy.typing as npt
 
 from modelyard.chatdata.conversation import Conversation
+from modelyard.chatdata.honoured import ControlTokens, find_unrendered
 from modelyard.chatdata.proof import PARTS_HINT, Fault, Prover, Rendering, Unstable, no_stop_token
 from modelyard.chatdata.template import ChatTokenizer, TemplateRefused
 from modelyard.chatdata.turn_texts import Change, Span
@@ -44,8 +45,8 @@ class Tokenized:
     """Sources of rows whose last answer lost its end to `max_length`."""
     lost: tuple[str, ...] = ()
     """Sources of rows whose whole last answer lies beyond `max_length`; they are problems too."""
-    longest: int = 0
-    """Tokens of the longest row up to its last trained token, before it was cut."""
+    lengths: tuple[int, ...] = ()
+    """Tokens of each row up to its last trained token, before it was cut; lost rows included."""
     straddling: tuple[str, ...] = ()
     """Sources of rows in which a token lies across the start of an answer, so is not trained."""
     respaced: tuple[str, ...] = ()
@@ -57,6 +58,11 @@ class Tokenized:
     unproven: tuple[Diagnostic, ...] = ()
     """Why `rows` must not be trained on: texts that are lost, and answers that have no end."""
 
+    @property
+    def longest(self) -> int:
+        """Tokens of the longest row, before it was cut."""
+        return max(self.lengths, default=0)
+
 
 def tokenize_conversations(
     conversations: Sequence[Conversation],
@@ -64,19 +70,23 @@ def tokenize_conversations(
     *,
     max_length: int,
     most_tokens: int | None = None,
+    allow_control_tokens: bool = False,
 ) -> Tokenized:
     """Render, tokenize and mask conversations; rows longer than `max_length` keep their beginning.
 
+    A plain text longer than that becomes several rows, so that all of it is trained.
     `most_tokens` is the most that `max_length` can be raised to, for hints; None is no limit.
+    With `allow_control_tokens`, texts of rows may hold control tokens of the base.
     Never raises for a row: what cannot be trained on is in `problems`. What is wrong with the
     template is one of `problems` or `unproven`, whatever the number of rows.
     """
     stops = tokenizer.stop_ids
-    rendered, problems = _render(conversations, tokenizer)
+    control_tokens = None if allow_control_tokens else ControlTokens(tokenizer)
+    rendered, problems = _render(conversations, tokenizer, control_tokens)
     rows: list[TokenRow] = []
     cut: list[str] = []
-    lost: list[str] = []
-    longest = 0
+    lost: list[tuple[str, int]] = []
+    lengths: list[int] = []
     straddling: list[str] = []
     faults: list[tuple[str, Fault]] = []
     for start in range(0, len(rendered), _BATCH_ROWS):
@@ -88,7 +98,7 @@ def tokenize_conversations(
             length = len(rendering.text)
             found = [_token_span(encoding, span, length, stops) for span in rendering.answers]
             first, end = found[-1][:2]
-            longest = max(longest, end)
+            lengths.append(end)
             if first >= end:
                 problems.append(
                     Diagnostic(
@@ -98,12 +108,14 @@ def tokenize_conversations(
                 )
                 continue
             wrong = rendering.faults
+            if conversation.is_plain_text:
+                rows += _windows(encoding.ids, max_length, conversation.source)
+                continue
             if not wrong and any(encoding.ids[after - 1] not in stops for _, after, _ in found):
                 wrong = (no_stop_token(tokenizer, conversation.source),)
             faults += [(conversation.source, fault) for fault in wrong]
             if first >= max_length:
-                lost.append(conversation.source)
-                problems.append(_cut_off(conversation, first, end, max_length, most_tokens))
+                lost.append((conversation.source, end))
                 continue
             if end > max_length:
                 cut.append(conversation.source)
@@ -118,18 +130,20 @@ def tokenize_conversations(
     return Tokenized(
         rows=tuple(rows),
         cut=tuple(cut),
-        lost=tuple(lost),
-        longest=longest,
+        lost=tuple(source for source, _ in lost),
+        lengths=tuple(lengths),
         straddling=tuple(straddling),
         respaced=_changed(rendered, Change.WHITESPACE),
         without_reasoning=_changed(rendered, Change.REASONING),
-        problems=tuple(problems),
+        problems=(*problems, *_cut_off(lost, max_length, most_tokens)),
         unproven=_group(faults, len(conversations), where=tokenizer.template.name),
     )
 
 
 def _render(
-    conversations: Sequence[Conversation], tokenizer: ChatTokenizer
+    conversations: Sequence[Conversation],
+    tokenizer: ChatTokenizer,
+    control_tokens: ControlTokens | None,
 ) -> tuple[list[tuple[Conversation, Rendering]], list[Diagnostic]]:
     """The conversations whose answers can be found, rendered, and why others cannot be."""
     prover = Prover(tokenizer)
@@ -138,7 +152,13 @@ def _render(
     unstable: list[Unstable] = []
     for conversation in conversations:
         try:
-            rendered.append((conversation, prover.render(conversation)))
+            bound = tokenizer.bound_to(conversation)
+            one = prover if bound is tokenizer else Prover(bound)
+            rendering = one.render(conversation)
+            if wrong := _refusals(conversation, tokenizer, control_tokens):
+                problems += wrong
+            else:
+                rendered.append((conversation, rendering))
         except TemplateRefused as error:
             hint = PARTS_HINT if tokenizer.template.reads_parts_only("user") else None
             problems.append(Diagnostic(message=error.message, where=conversation.source, hint=hint))
@@ -156,6 +176,39 @@ def _render(
             )
         )
     return rendered, problems
+
+
+def _refusals(
+    conversation: Conversation, tokenizer: ChatTokenizer, control_tokens: ControlTokens | None
+) -> list[Diagnostic]:
+    """What the row holds that the template leaves out, and text that would be a control token."""
+    where = conversation.source
+    if conversation.is_plain_text:
+        unrendered = []
+    else:
+        unrendered = [
+            Diagnostic(
+                message=message,
+                where=where,
+                hint="take a base whose chat template does, or remove it from the rows",
+            )
+            for message in find_unrendered(conversation, tokenizer)
+        ]
+    found = control_tokens.find(conversation) if control_tokens else None
+    if not found:
+        return unrendered
+    hint = "rewrite the text; if it is meant, add --allow-control-tokens"
+    return [*unrendered, Diagnostic(message=found, where=where, hint=hint)]
+
+
+def _windows(ids: Sequence[int], length: int, source: str) -> list[TokenRow]:
+    """A plain text as rows of at most `length` tokens, all of them trained."""
+    pieces = [ids[start : start + length] for start in range(0, len(ids), length)]
+    return [
+        TokenRow(np.array(piece, dtype=np.int32), np.ones(len(piece), dtype=np.bool_), source)
+        for piece in pieces
+        if len(piece) > 1 or len(pieces) == 1  # nothing predicts a single token
+    ]
 
 
 def _changed(rendered: Sequence[tuple[Conversation, Rendering]], change: Change) -> tuple[str, ...]:
@@ -201,17 +254,22 @@ def _token_at(encoding: Any, position: int, text_length: int) -> int:
 
 
 def _cut_off(
-    conversation: Conversation, first: int, end: int, max_length: int, most_tokens: int | None
-) -> Diagnostic:
-    if most_tokens is None or end <= most_tokens:
-        hint = f"raise max_length to {end:,}, or shorten or split the row"
-    else:
-        hint = f"split or remove the row: max_length can be {most_tokens:,} at most with this base"
-    return Diagnostic(
-        message=(
-            f"is {end:,} tokens long and max_length is {max_length:,}: "
-            f"its last answer (from token {first + 1:,}) is cut off entirely"
-        ),
-        where=conversation.source,
-        hint=hint,
+    lost: Sequence[tuple[str, int]], max_length: int, most_tokens: int | None
+) -> list[Diagnostic]:
+    """A problem for each row whose last answer is lost; `lost` has sources and lengths in tokens.
+
+    They are worded alike, so that many of them are one line.
+    """
+    fitting = [end for _, end in lost if most_tokens is None or end <= most_tokens]
+    raised = f"raise max_length to {max(fitting, default=0):,}, or shorten or split the row"
+    too_long = (
+        f"split or remove the row: max_length can be {most_tokens or 0:,} at most with this base"
     )
+    return [
+        Diagnostic(
+            message=f"max_length is {max_length:,}: its last answer is cut off entirely",
+            where=source,
+            hint=raised if most_tokens is None or end <= most_tokens else too_long,
+        )
+        for source, end in lost
+    ]

@@ -84,6 +84,13 @@ def fine_tune(
             metavar="auto|none|4bit|8bit", help="Hold the base in 4 or 8 bits (CUDA only)."
         ),
     ] = None,
+    allow_control_tokens: Annotated[
+        bool,
+        typer.Option(
+            "--allow-control-tokens",
+            help="Train on rows whose own text holds control tokens of the base.",
+        ),
+    ] = False,
     promote: Annotated[
         bool,
         typer.Option(
@@ -135,6 +142,7 @@ def fine_tune(
             "experiment": experiment,
             "parent": parent,
             "data.replay_share": replay,
+            "data.allow_control_tokens": allow_control_tokens or None,
             "org": org,
             "compute.quantize": quantize,
         },

@@ -21,8 +21,8 @@ from modelyard.core.layout import find_project
 from modelyard.core.wording import counted
 
 if TYPE_CHECKING:
+    from modelyard.chatdata.columns import ColumnMapping
     from modelyard.chatdata.prepared_folder import PreparedData
-    from modelyard.chatdata.row_formats import ColumnMapping
 
 _SHOWN = 5
 
@@ -172,7 +172,7 @@ def prepare_data(
 def _columns(
     prompt: str | None, answer: str | None, system: str | None, label: str | None
 ) -> ColumnMapping | None:
-    from modelyard.chatdata.row_formats import ColumnMapping
+    from modelyard.chatdata.columns import ColumnMapping
 
     if prompt is None:
         if answer or system or label:

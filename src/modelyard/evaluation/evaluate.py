@@ -131,7 +131,7 @@ def _ask(
     if not chosen:
         return [], []
     tokenizer = engine.tokenizer
-    prompts = [tokenizer.encode_prompt(row.prompt) for row in chosen]
+    prompts = [tokenizer.bound_to(row).encode_prompt(row.prompt) for row in chosen]
     longest = max(len(tokenizer.encode(row.answer)) for row in chosen)
     budget = min(_LONGEST_ANSWER, longest + _SPARE_TOKENS)
 

@@ -45,9 +45,10 @@ def choose_rows(
         )
     if not tokenized.rows:
         raise _none_left(conversations, tokenized, max_length, most_tokens)
-    usable = {row.source for row in tokenized.rows}
+    by_source = {row.source: row for row in conversations}
     return EvaluationRows(
-        conversations=tuple(row for row in conversations if row.source in usable),
+        # A plain text may be several rows of tokens.
+        conversations=tuple(by_source[row.source] for row in tokenized.rows),
         tokens=tokenized.rows,
         warnings=tuple(_warnings(conversations, tokenized, max_length)),
     )
@@ -87,7 +88,8 @@ def _warnings(
         (len(tokenized.lost), f"left out, cut off before the last answer by {whole}"),
     ]
     if others := _other_problems(tokenized):
-        left_out = len(conversations) - len(tokenized.rows) - len(tokenized.lost)
+        kept = {row.source for row in tokenized.rows}
+        left_out = len(conversations) - len(kept) - len(tokenized.lost)
         lines.append((left_out, f"left out: {others[0].message}"))
     rows = counted(len(conversations), "evaluation row")
     return [f"{number:,} of {rows} {text}" for number, text in lines if number]

@@ -149,13 +149,13 @@ def _beside(new: ChatDataset, old: ChatDataset, *, share: float, seed: int) -> C
     An old row that is also a new one counts as new only; a training row is never evaluated.
     """
     warnings = list(new.warnings)
-    known = {row.messages for row in (*new.train, *new.evaluation)}
-    spare = [row for row in old.train if row.messages not in known]
+    known = {row.trained_content for row in (*new.train, *new.evaluation)}
+    spare = [row for row in old.train if row.trained_content not in known]
     wanted = round(share / (1 - share) * len(new.train))
     replayed = _draw(spare, wanted, seed)
     if len(replayed) < wanted:
         warnings.append(f"{len(replayed):,} old rows are replayed, all there are, not {wanted:,}")
-    evaluated = [row for row in old.evaluation if row.messages not in known]
+    evaluated = [row for row in old.evaluation if row.trained_content not in known]
     return replace(
         new,
         train=(*new.train, *replayed),

@@ -40,6 +40,7 @@ _FREE_TO_CHANGE = {
     "keep.log_every_steps",
     "keep.tensorboard",
     "compute.threads",
+    "data.allow_control_tokens",
 }
 """Settings that do not decide the resulting weights; the run keeps those it began with."""
 

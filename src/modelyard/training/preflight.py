@@ -127,7 +127,13 @@ def run_preflight(
     max_length = spec.data.max_length
     most_tokens = min(base.context_length() or LONGEST_ROW, LONGEST_ROW)
     train, evaluation = (
-        tokenize_conversations(rows, tokenizer, max_length=max_length, most_tokens=most_tokens)
+        tokenize_conversations(
+            rows,
+            tokenizer,
+            max_length=max_length,
+            most_tokens=most_tokens,
+            allow_control_tokens=spec.data.allow_control_tokens,
+        )
         for rows in (dataset.train, dataset.evaluation)
     )
     report = build_data_report(dataset, train, evaluation, max_length=max_length)

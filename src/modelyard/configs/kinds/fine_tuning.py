@@ -35,6 +35,8 @@ class DataSettings:
 
     max_length: Annotated[int, Range(8, LONGEST_ROW)] = 1024
     """Longest row in tokens; a longer one is cut, or refused when its answer would be lost."""
+    allow_control_tokens: bool = False
+    """Train on rows whose own text holds control tokens of the base, such as `<|im_end|>`."""
     packing: bool = True
     """Lay rows end to end without padding; no row attends to another. Off: one row at a time."""
     replay_share: Annotated[float, Range(0, 0.9)] = 0.0

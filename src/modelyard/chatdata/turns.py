@@ -1,0 +1,277 @@
+"""The turns of a row, under the names that other tools give them, into checked `Message`s.
+
+Knows roles, parts of a content, calls of tools, and marks that leave a turn out of the training.
+Every key of a turn is used, kept for the chat template, or refused; does not know rows or tokens.
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping, Sequence
+from typing import Any
+
+from modelyard.chatdata.columns import BadRow
+from modelyard.chatdata.conversation import Message
+from modelyard.chatdata.json_values import (
+    NotJson,
+    is_absent,
+    is_text,
+    kind_of,
+    parse_json,
+    plain_value,
+)
+from modelyard.core.errors import did_you_mean
+
+ROLES = ("system", "user", "assistant", "tool")
+_CALL = "call"
+_ROLE_NAMES = {
+    name: role
+    for role, names in {
+        "system": "system developer",
+        "user": "user human prompter",
+        "assistant": "assistant gpt chatgpt bing bard model bot chatbot ai",
+        "tool": "tool function observation tool_response function_response",
+        _CALL: "function_call tool_call",
+    }.items()
+    for name in names.split()
+}
+"""What other tools call the roles, in lower case; a call of tools is a turn of its own for some."""
+_NAMED_ROLES = ("system", "user", "assistant", "tool", "developer", "human", "gpt", "function_call")
+
+TRAIN_FLAGS = ("train", "training", "loss", "weight", "loss_weight")
+"""Keys with which other tools say whether a turn is trained, and with what weight."""
+MEDIA_KEYS = ("image", "images", "video", "videos", "audio", "audios")
+PREFERENCE_KEYS = (
+    "chosen",
+    "rejected",
+    "chosen_response",
+    "rejected_response",
+    "preferred_output",
+    "non_preferred_output",
+    "kto_tag",
+)
+NO_MEDIA = "this command trains on text, not on pictures, sound or film"
+NO_PREFERENCES = (
+    "preference data: this command trains on good answers; it has no DPO, KTO or reward model"
+)
+_TEXT_PARTS = ("text", "input_text", "output_text")
+_MEDIA_MARKS = ("<image>", "<video>", "<audio>")
+
+RENDERED_KEYS = ("tool_calls", "reasoning_content", "reasoning", "thinking", "name")
+"""Keys of a turn that change its meaning, so a chat template must render them."""
+LINKING_KEYS = ("tool_call_id", "name")
+"""Keys that say which call a tool answers; many templates need no words for that."""
+
+
+class _Wrong(Exception):
+    """What is wrong with one turn."""
+
+
+def build_messages(turns: Sequence[Any]) -> tuple[Message, ...]:
+    """Checked turns. Raises BadRow with everything that is wrong with them."""
+    messages: list[Message] = []
+    wrong: list[str] = []
+    for number, turn in enumerate(turns, start=1):
+        try:
+            messages.append(_build_message(turn))
+        except _Wrong as problem:
+            wrong.append(f"message {number}: {problem}")
+    wrong = wrong or _wrong_order(messages)
+    if wrong:
+        raise BadRow(*wrong)
+    return tuple(messages)
+
+
+def _build_message(turn: Any) -> Message:
+    if not isinstance(turn, Mapping):
+        raise _Wrong(f"must be an object with role and content, not {kind_of(turn)}")
+    # A table has every key in every turn.
+    keys = {str(key): value for key, value in turn.items() if value is not None}
+    speaker = keys.pop("role", None) if "role" in keys else keys.pop("from", None)
+    role = _role(speaker)
+    content = keys.pop("content", None) if "content" in keys else keys.pop("value", None)
+    _refuse_keys(keys)
+    trained = _is_trained(keys, role)
+    calls = _tool_calls(keys, role)
+    if role == _CALL:
+        role, calls, content = "assistant", _calls_of_text(content), ""
+    if calls:
+        keys["tool_calls"] = calls
+    text = _content(content, empty_allowed=bool(calls) or role == "tool")
+    more = {key: plain_value(value) for key, value in keys.items() if value not in ([], {})}
+    if more and "\\u0000" in json.dumps(more):
+        raise _Wrong("holds a NUL character")
+    return Message(role, text, more, trained)
+
+
+def _role(speaker: Any) -> str:
+    if speaker is None:
+        raise _Wrong("'role' is missing")
+    role = _ROLE_NAMES.get(speaker.strip().lower()) if isinstance(speaker, str) else None
+    if role is None:
+        near = did_you_mean(str(speaker), _NAMED_ROLES)
+        raise _Wrong(f"unknown role {speaker!r}{near}; accepted are {', '.join(ROLES)}")
+    return role
+
+
+def _refuse_keys(keys: Mapping[str, Any]) -> None:
+    for key, value in keys.items():
+        if is_absent(value):
+            continue
+        if key in MEDIA_KEYS:
+            raise _Wrong(f"holds '{key}': {NO_MEDIA}")
+        if key in PREFERENCE_KEYS:
+            raise _Wrong(f"holds '{key}', so it is {NO_PREFERENCES}")
+        if key == "train_detail":
+            raise _Wrong("'train_detail' asks to train parts of a turn; a turn is trained whole")
+
+
+def _is_trained(keys: dict[str, Any], role: str) -> bool:
+    """Whether the turn's flags leave it in the training; takes them out of `keys`."""
+    given = {key: keys.pop(key) for key in TRAIN_FLAGS if key in keys}
+    asked = {key: read_flag(value) for key, value in given.items()}
+    for key, value in given.items():
+        if asked[key] is None:
+            raise _Wrong(wrong_flag(key, value))
+    if len(set(asked.values())) > 1:
+        raise _Wrong(f"{' and '.join(map(repr, asked))} contradict each other")
+    if role in ("assistant", _CALL):
+        return False not in asked.values()
+    if any(asked.values()):
+        raise _Wrong(f"'{next(iter(asked))}' asks to train a turn of the {role}; only answers are")
+    return True
+
+
+def read_flag(value: Any) -> bool | None:
+    """Whether the value of a key such as `train` or `weight` means to train; None for neither."""
+    text = str(value).strip().lower()
+    return {"true": True, "1": True, "1.0": True, "false": False, "0": False, "0.0": False}.get(
+        text
+    )
+
+
+def wrong_flag(key: str, value: Any) -> str:
+    """The message about a flag that is neither."""
+    return f"'{key}' is {value!r}: an answer is trained (1) or not (0), with no weight in between"
+
+
+def _tool_calls(keys: dict[str, Any], role: str) -> list[Any]:
+    """The calls of a turn in the form that templates read; takes them out of `keys`."""
+    given = [(key, keys.pop(key)) for key in ("tool_calls", "function_call") if key in keys]
+    present = [(key, value) for key, value in given if not is_absent(value)]
+    if not present:
+        return []
+    key, value = present[0]
+    if len(present) > 1:
+        raise _Wrong("has both 'tool_calls' and 'function_call'")
+    if role != "assistant":
+        raise _Wrong(f"'{key}' belongs to a turn of the assistant, not of the {role}")
+    return _calls(value, f"'{key}'")
+
+
+def _calls_of_text(content: Any) -> list[Any]:
+    """The calls that a turn of the role `function_call` holds as its text."""
+    if not isinstance(content, str):
+        raise _Wrong(f"a call of a tool must be JSON text, not {kind_of(content)}")
+    return _calls(content, "the call")
+
+
+def _calls(value: Any, what: str) -> list[Any]:
+    if isinstance(value, str):
+        value = _parsed(value, what)
+    calls = value if isinstance(value, (list, tuple)) else [value]
+    return [_call(call, what) for call in calls]
+
+
+def _call(call: Any, what: str) -> dict[str, Any]:
+    """One call as `{"type": "function", "function": {"name", "arguments"}}`, with its id."""
+    if isinstance(call, str):
+        call = _parsed(call, what)
+    flat = isinstance(call, Mapping) and "function" not in call and "name" in call
+    function = call if flat else call.get("function") if isinstance(call, Mapping) else None
+    if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
+        raise _Wrong(f'{what} must hold {{"name": ..., "arguments": {{...}}}} for each call')
+    arguments = function.get("arguments", function.get("parameters"))
+    if isinstance(arguments, str):
+        # OpenAI writes them as JSON text, and templates would put quotes around that.
+        arguments = _parsed(arguments, "the arguments of a call") if arguments.strip() else {}
+    if not isinstance(arguments or {}, Mapping):
+        raise _Wrong(f"the arguments of a call must be an object, not {kind_of(arguments)}")
+    other = {} if flat else {key: item for key, item in call.items() if item is not None}
+    named = {"name": function["name"], "arguments": arguments or {}}
+    return {"type": "function", **other, "function": named}
+
+
+def _parsed(text: str, what: str) -> Any:
+    try:
+        return parse_json(text)
+    except NotJson as error:
+        raise _Wrong(f"{what} {error}") from None
+
+
+def _content(content: Any, *, empty_allowed: bool) -> str:
+    if content is None and not empty_allowed:
+        raise _Wrong("'content' is missing")
+    if isinstance(content, (list, tuple)):
+        content = "".join(_part(part, number) for number, part in enumerate(content, start=1))
+    text = "" if content is None else content
+    if not isinstance(text, str):
+        raise _Wrong(f"content must be text, not {kind_of(text)}")
+    if not text.strip() and not empty_allowed:
+        raise _Wrong("content is empty")
+    if "\0" in text:
+        raise _Wrong("content holds a NUL character")
+    if not is_text(text):
+        raise _Wrong("content is not valid text (half of a surrogate pair)")
+    bare = text.strip()
+    if mark := next((m for m in _MEDIA_MARKS if bare.startswith(m) or bare.endswith(m)), None):
+        raise _Wrong(f"content holds '{mark}', which stands for what is no text: {NO_MEDIA}")
+    return text
+
+
+def _part(part: Any, number: int) -> str:
+    """The text of one part of a content."""
+    if not isinstance(part, Mapping):
+        raise _Wrong(
+            f"content must be text, or a list of parts with a type, not of {kind_of(part)}"
+        )
+    kind = part.get("type") or "text"
+    if kind not in _TEXT_PARTS:
+        raise _Wrong(f"part {number} of the content is of type '{kind}': {NO_MEDIA}")
+    if not isinstance(part.get("text"), str):
+        raise _Wrong(f"part {number} of the content has no text")
+    return str(part["text"])
+
+
+def _wrong_order(messages: Sequence[Message]) -> list[str]:
+    """What is wrong with who speaks after whom; a list of one text, or none."""
+    roles = [message.role for message in messages]
+    if "assistant" not in roles:
+        return ["the assistant's turn is missing, so there is nothing to train on"]
+    if "system" in roles[1:]:
+        return [f"message {roles.index('system', 1) + 1}: a system message may only come first"]
+    first = 1 if roles[0] == "system" else 0
+    if roles[first] == "assistant":
+        return [
+            f"message {first + 1}: the conversation begins with the assistant's turn, so it is no "
+            "answer to anything"
+        ]
+    expected: tuple[str, ...] = ("user",)
+    for index in range(first, len(roles)):
+        role = roles[index]
+        if role not in expected:
+            return [f"message {index + 1}: expected the {expected[0]}'s turn, found the {role}'s"]
+        expected = _next_roles(messages[index])
+    if roles[-1] != "assistant":
+        return [f"the last message must be the assistant's: the {roles[-1]}'s turn has no answer"]
+    if not any(turn.trained for turn in messages if turn.role == "assistant"):
+        return ["no answer is trained: each has a key such as 'train' or 'weight' that says so"]
+    return []
+
+
+def _next_roles(message: Message) -> tuple[str, ...]:
+    if message.role == "user":
+        return ("assistant",)
+    if message.role == "tool":
+        return ("assistant", "tool")
+    return ("tool",) if "tool_calls" in message.more else ("user", "tool")
