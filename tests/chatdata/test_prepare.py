@@ -18,7 +18,8 @@ import pytest
 from modelyard.chatdata.columns import ColumnMapping
 from modelyard.chatdata.dataset import load_dataset
 from modelyard.chatdata.prepare import PrepareRequest, prepare_data
-from modelyard.chatdata.prepared_folder import PreparedData
+from modelyard.chatdata.prepared_result import PreparedData
+from modelyard.chatdata.sources import RowOptions
 from modelyard.core.errors import InvalidInput, ProblemsFound
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.core.layout import Project
@@ -41,9 +42,10 @@ def source(project: Project, write_jsonl: Callable[..., Path]) -> Path:
 @pytest.fixture
 def prepare(project: Project) -> Callable[..., PreparedData]:
     def run(
-        *sources: Path, dry_run: bool = False, out: str = "parts", **asked: Any
+        *sources: Path | str, dry_run: bool = False, out: str = "parts", **asked: Any
     ) -> PreparedData:
-        request = PrepareRequest(sources=sources, out=out, **asked)
+        rows = {key: asked.pop(key) for key in ("columns", "text_column", "strip") if key in asked}
+        request = PrepareRequest(sources=sources, out=out, rows=RowOptions(**rows), **asked)
         return prepare_data(project, request, progress=Silent(), dry_run=dry_run)
 
     return run
@@ -202,6 +204,104 @@ def test_bad_rows_are_refused_all_at_once_or_left_out_and_listed(
     assert len(done.bad_rows) == 2
     card = (project.dataset("parts") / "DATASET.md").read_text()
     assert f"- {source}:62: 'completion' is missing" in card
+
+
+def where_every_row_is(done: PreparedData) -> int:
+    return (
+        done.train_rows
+        + done.evaluation_rows
+        + done.removed_duplicates
+        + done.dropped_sensitive
+        + done.bad_row_count
+    )
+
+
+def test_every_row_is_trained_evaluated_a_duplicate_or_left_out(
+    project: Project, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    chance = random.Random(0)
+    two_faults = {"messages": [{"role": "usr", "content": "a"}, {"role": "bot", "content": ""}]}
+    kinds: list[Any] = [two_faults, "oops", {"prompt": "mail a@b.org?", "completion": "Yes."}]
+    rows = [chance.choice([*kinds, *ROWS]) for _ in range(300)]
+    write_jsonl(source, [*rows, *kinds])
+    for drop in (False, True):
+        done = prepare(source, skip_bad_rows=True, drop_sensitive=drop)
+        assert done.rows_read == 303 == where_every_row_is(done)
+        assert done.bad_row_count < len(done.bad_rows)
+        card = load_card(project.dataset("parts") / "DATASET.md")
+        front = card.front.value
+        assert front["rows_read"] == sum(front["rows"].values()) + sum(
+            front[key] for key in ("removed_duplicates", "dropped_sensitive", "bad_rows")
+        )
+        assert front["rows_read"] == front["prepared_from"][0]["rows"] + front["bad_rows"]
+        assert done.sum_of_rows in card.body
+        assert f"{done.bad_row_count:,} left out (not valid)" in done.sum_of_rows
+
+
+def test_a_file_that_is_no_table_at_all_is_not_left_out_as_a_row(
+    prepare: Prepare, source: Path, tmp_path: Path
+) -> None:
+    (tmp_path / "empty.csv").write_text("prompt,completion\n")
+    with pytest.raises(ProblemsFound) as caught:
+        prepare(source, tmp_path / "empty.csv", skip_bad_rows=True)
+    assert [problem.message for problem in caught.value.problems] == ["is empty"]
+    assert "leave out the file" in str(caught.value.hint)
+
+
+def test_a_row_kept_for_evaluation_is_not_trained_on_later(
+    project: Project, prepare: Prepare, tmp_path: Path
+) -> None:
+    table = tmp_path / "table.csv"
+    lines = [f"Part {n},What is the weight of part {n}?,It is {n}.\n" for n in range(80)]
+    table.write_text("title,question,answer\n" + "".join(lines))
+    first = ColumnMapping(prompt="{title}", answer="{answer}")
+    prepare(table, columns=first, evaluation_share=0.3)
+    before = (project.dataset("parts") / "eval.jsonl").read_bytes()
+    with pytest.raises(InvalidInput, match=r"would train on \d+ rows that the last run") as caught:
+        prepare(table, columns=first, evaluation_share=0.1)
+    assert "the last run had --eval-share 0.3: repeat that" in str(caught.value.hint)
+    other = ColumnMapping(prompt="{title}: {question}", answer="{answer}")
+    with pytest.raises(InvalidInput, match="that the last run kept for evaluation") as caught:
+        prepare(table, columns=other, evaluation_share=0.3)
+    assert "--prompt '{title}'" in str(caught.value.hint)
+    with pytest.raises(InvalidInput, match="that the last run kept for evaluation"):
+        prepare(table, columns=other, evaluation_share=0.3, dry_run=True)
+    assert (project.dataset("parts") / "eval.jsonl").read_bytes() == before
+    assert not prepare(table, columns=first, evaluation_share=0.4).unchanged
+    assert not prepare(table, columns=other, evaluation_share=0.1, force=True).unchanged
+
+
+def test_whitespace_is_kept_unless_it_is_to_be_stripped(
+    project: Project, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    code = [
+        {"prompt": f"def f{n}(x):\n", "completion": f"    return x * {n}\r\n"} for n in range(40)
+    ]
+    write_jsonl(source, [*code, *ROWS[:5]])
+    done = prepare(source)
+    assert load_dataset(project, "parts").train[0].answer.startswith("    return x")
+    assert [note.partition(" with ")[0] for note in done.notes] == ["40 rows", "40 rows"]
+    stripped = prepare(source, strip=True)
+    assert (stripped.stripped_rows, stripped.notes) == (40, ())
+    row = load_dataset(project, "parts").train[0]
+    assert (row.first_question[-1], row.answer[:6]) == (":", "return")
+    card = load_card(project.dataset("parts") / "DATASET.md")
+    assert "Whitespace around texts was removed in 40 rows." in card.body
+    assert prepare(source, strip=True).stripped_rows == 40
+
+
+def test_plain_texts_are_a_dataset_of_their_own(
+    project: Project, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    write_jsonl(source, [{"story": f"Once {n} birds sang.", "id": n} for n in range(40)])
+    done = prepare(source, text_column="story")
+    assert done.train_rows + done.evaluation_rows == 40
+    loaded = load_dataset(project, "parts")
+    assert loaded.fingerprint == done.fingerprint and loaded.train[0].is_plain_text
+    assert loaded.warnings == ()
+    assert prepare(source, text_column="story").unchanged
+    with pytest.raises(InvalidInput, match="--text-column makes plain texts"):
+        prepare(source, text_column="story", columns=ColumnMapping(prompt="{id}", label="story"))
 
 
 def test_sources_may_be_folders_and_tables(

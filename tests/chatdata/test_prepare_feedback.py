@@ -21,7 +21,7 @@ from modelyard.chatdata import prepared_folder
 from modelyard.chatdata.dataset import load_dataset
 from modelyard.chatdata.feedback import Feedback, list_feedback, record_feedback
 from modelyard.chatdata.prepare import PrepareRequest, prepare_data
-from modelyard.chatdata.prepared_folder import PreparedData
+from modelyard.chatdata.prepared_result import PreparedData
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.core.layout import Project

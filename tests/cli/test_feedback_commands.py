@@ -32,7 +32,7 @@ def test_from_an_answer_to_a_dataset_that_learns_its_correction(
     assert models(*prepare) == 0
     printed = capsys.readouterr().out
     assert "feedback     1 row, id 1; 1 used for the first time" in printed
-    assert printed.endswith("next: models fine-tune --dataset sales\n")
+    assert printed.endswith("next: models fine-tune --from sales --dataset sales\n")
     assert models(*prepare) == 0
     assert "datasets/sales: unchanged, no new feedback (1 training row" in capsys.readouterr().out
     assert models("feedback", "list", "--unused", "--org", "acme") == 0
@@ -99,7 +99,13 @@ def test_json_has_the_documented_shapes(models: Models, capsys: pytest.CaptureFi
     listed = answer_of("feedback", "list")
     prepared = answer_of("prepare-data", "--from-feedback", "--out", "sales")
     assert (added["ids"], listed["lesson"], listed["used_in"]) == ([1], "Ann.", None)
-    assert prepared["feedback"] == {"rows": 1, "new_rows": 1, "first_id": 1, "last_id": 1}
+    assert prepared["feedback"] == {
+        "rows": 1,
+        "new_rows": 1,
+        "first_id": 1,
+        "last_id": 1,
+        "adapter": None,
+    }
 
 
 @pytest.mark.parametrize(

@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import io
 import json
+import re
+import shlex
+import sys
 from collections.abc import Callable
 from pathlib import Path
 
@@ -96,16 +100,96 @@ def test_what_data_says_is_not_obeyed_by_the_terminal(
     assert "\x1b[2J" not in printed and "\x9b" not in printed
 
 
-def test_bad_rows_are_listed_forty_at_a_time(
+def test_equal_problems_are_one_line_and_others_are_listed_forty_at_a_time(
     project: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
     (project.root / "rows.jsonl").write_text("oops\n" * 1000)
     assert models("prepare-data", "rows.jsonl", "--out", "rows") == 2
     printed = capsys.readouterr().err
     assert "1,000 problems in the sources; nothing was written" in printed
-    assert "rows.jsonl:40: is not JSON" in printed and "rows.jsonl:41:" not in printed
-    assert "... and 960 more" in printed
+    assert printed.count("is not JSON") == 1
+    assert "(1,000 places: rows.jsonl:1, rows.jsonl:2, rows.jsonl:3, ...)" in printed
+    different = [json.dumps({f"k{number}": 1}) for number in range(100)]
+    (project.root / "rows.jsonl").write_text("\n".join(different))
+    assert models("prepare-data", "rows.jsonl", "--out", "rows") == 2
+    printed = capsys.readouterr().err
+    assert "its keys are k39\n" in printed and "its keys are k40\n" not in printed
+    assert "... and 60 more" in printed
     assert not project.datasets.exists()
+
+
+def test_a_table_with_well_known_columns_is_told_the_command(
+    project: Project, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [json.dumps({"question": f"What is {n}?", "answer": f"{n}."}) for n in range(40)]
+    (project.root / "rows.jsonl").write_text("\n".join(rows))
+    assert models("prepare-data", "rows.jsonl", "--out", "rows") == 2
+    printed = capsys.readouterr().err
+    told = "models prepare-data rows.jsonl --prompt '{question}' --answer '{answer}' --out NAME"
+    assert printed.count(told) == 1
+    assert models(*shlex.split(told.removeprefix("models ").replace("NAME", "rows"))) == 0
+    assert len(load_dataset(project, "rows").train) < 40
+
+
+def test_rows_come_through_a_pipe(
+    project: Project,
+    models: Models,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    rows = "".join(f'{{"prompt": "What is {n}?", "completion": "{n}."}}\n' for n in range(40))
+    for said in ("holds", "unchanged"):
+        monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(rows.encode())))
+        assert models("prepare-data", "-", "--out", "piped") == 0
+        assert f"datasets/piped: {said}" in capsys.readouterr().out
+    assert load_dataset(project, "piped").train[0].source == "datasets/piped/train.jsonl:1"
+
+
+FINDINGS = [
+    {"prompt": f"Write to m{n}@example.org about {{{{order}}}}?", "completion": " Yes.", "id": n}
+    for n in range(20)
+]
+
+
+def test_the_second_run_tells_what_the_first_one_told(
+    project: Project, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    lines = [json.dumps(row) for row in [*FINDINGS, FINDINGS[0]]]
+    (project.root / "rows.jsonl").write_text("\n".join([*lines, '{"prompt": ["a", "b"]}']))
+    words = ("prepare-data", "rows.jsonl", "--out", "rows", "--skip-bad-rows")
+    told = []
+    for _ in range(2):
+        assert models(*words) == 0
+        printed = capsys.readouterr()
+        told.append([line for line in printed.err.splitlines() if "read rows" not in line])
+        assert "left out, equal to an earlier row  1" in printed.out
+        assert "left out, not valid                1" in printed.out
+        assert "rows read                          22" in printed.out
+    assert told[0] == told[1]
+    said = "\n".join(told[0])
+    assert "20 places with what looks like a secret or an e-mail address" in said
+    assert "kept and not learned: key `id`, in 20 rows" in said
+    assert "20 rows with placeholders that were not filled in" in said
+    assert "20 rows with whitespace around a text, which is learned as it is" in said
+    values = []
+    for _ in range(2):
+        assert models(*words, "--json") == 0
+        values.append(json.loads(capsys.readouterr().out))
+    assert values[0] == values[1] and values[0]["unchanged"]
+    assert len(values[0]["flagged"]) == 20
+
+
+def test_a_dataset_that_is_too_small_for_its_share_is_told_one_that_fits(
+    project: Project, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rows = [json.dumps({"prompt": f"Colour {n}?", "completion": "Red."}) for n in (1, 2, 5, 7)]
+    (project.root / "rows.jsonl").write_text("\n".join(rows))
+    assert models("prepare-data", "rows.jsonl", "--out", "rows") == 0
+    printed = capsys.readouterr().err
+    found = re.search(r"4 rows are few for --eval-share 0.1; --eval-share (0\.\d+) would", printed)
+    assert found
+    assert models("prepare-data", "rows.jsonl", "--out", "rows", "--eval-share", found[1]) == 0
+    assert "1 evaluation row\n" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

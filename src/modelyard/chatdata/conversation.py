@@ -11,6 +11,8 @@ Format = Literal["messages", "prompt-completion", "alpaca", "dolly", "sharegpt",
 
 TEXT_ROLE = "text"
 """The role of the only message of a plain text, which has no turns."""
+WRITTEN_TEXT_KEY = "text"
+"""The key of a plain text in train.jsonl."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,7 +79,7 @@ class Conversation:
 def conversation_row(conversation: Conversation) -> dict[str, Any]:
     """The row that train.jsonl holds: `messages` or `text` first, then the other keys."""
     if conversation.is_plain_text:
-        return {"text": conversation.answer}
+        return {WRITTEN_TEXT_KEY: conversation.answer}
     row: dict[str, Any] = {"messages": [_file_message(turn) for turn in conversation.messages]}
     if conversation.tools:
         row["tools"] = list(conversation.tools)

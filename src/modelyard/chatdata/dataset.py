@@ -9,12 +9,12 @@ from __future__ import annotations
 import hashlib
 import json
 import re
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard.chatdata.conversation import Conversation, conversation_row
+from modelyard.chatdata.conversation import WRITTEN_TEXT_KEY, Conversation, conversation_row
 from modelyard.chatdata.reading import SUFFIXES, read_conversations, why_unreadable
 from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound, did_you_mean
 from modelyard.core.layout import Project
@@ -62,7 +62,7 @@ def load_dataset(project: Project, name_or_path: str) -> ChatDataset:
         sides[TRAIN_FILE], problems = read_conversations(path, name=shown)
     else:
         card = _read_finished_card(path, shown)
-        sides, problems = _read_sides(project, path, shown)
+        sides, problems = _read_sides(project, path, shown, written_text_column(card))
         if card != _read_finished_card(path, shown):
             raise InvalidInput(
                 "was being written by prepare-data while it was read",
@@ -127,10 +127,14 @@ def split_conversations(
 
 def split_position(conversation: Conversation) -> float:
     """A number in [0, 1) from the first question; case, whitespace and punctuation do not count."""
-    question = conversation.first_question.casefold()
-    words = re.findall(r"\w+", question) or [question]
-    digest = hashlib.sha256(" ".join(words).encode()).digest()
+    digest = hashlib.sha256(question_words(conversation).encode()).digest()
     return int.from_bytes(digest[:7]) / 256**7
+
+
+def question_words(conversation: Conversation) -> str:
+    """The words of the first question, which decide the side: rows with the same ones share it."""
+    question = conversation.first_question.casefold()
+    return " ".join(re.findall(r"\w+", question) or [question])
 
 
 def read_dataset_card(folder: Path, shown: str) -> dict[str, Any]:
@@ -139,6 +143,13 @@ def read_dataset_card(folder: Path, shown: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     return dict(load_card(path, name=f"{shown}/{CARD_FILE}").front.value)
+
+
+def written_text_column(card: Mapping[str, Any]) -> str | None:
+    """The key of the rows that prepare-data wrote with --text-column; None for conversations."""
+    options = card.get("options")
+    is_plain = isinstance(options, Mapping) and options.get("text_column") is not None
+    return WRITTEN_TEXT_KEY if is_plain else None
 
 
 def _locate(project: Project, given: str) -> tuple[Path, str]:
@@ -179,15 +190,19 @@ def _datasets_hint(project: Project) -> str:
 
 
 def _name_of(path: Path) -> str:
-    last = path.stem if path.is_file() else path.name
+    last = path.name
+    if path.is_file():
+        last = last[
+            : -max(len(end) for end in ("", *SUFFIXES) if last.lower().endswith(end)) or None
+        ]
     slug = re.sub(r"[^a-z0-9._-]+", "-", last.lower()).strip("-._")
     return re.sub(r"\.\.+", ".", slug)[:64] or "dataset"
 
 
 def _read_sides(
-    project: Project, folder: Path, shown: str
+    project: Project, folder: Path, shown: str, text_column: str | None
 ) -> tuple[dict[str, list[Conversation]], list[Diagnostic]]:
-    """The rows of each file that a dataset folder holds, and every bad row."""
+    """The rows of each file that a dataset folder holds, and every problem."""
     sides: dict[str, list[Conversation]] = {}
     problems: list[Diagnostic] = []
     for file in (TRAIN_FILE, EVALUATION_FILE):
@@ -195,8 +210,10 @@ def _read_sides(
         if folder.is_relative_to(project.root):
             project.contain(path, "dataset file")
         if path.exists():
-            sides[file], bad_rows = read_conversations(path, name=f"{shown}/{file}")
-            problems += bad_rows
+            sides[file], found = read_conversations(
+                path, name=f"{shown}/{file}", text_column=text_column
+            )
+            problems += found
         elif file == TRAIN_FILE:
             raise InvalidInput(
                 f"has no {TRAIN_FILE}", where=shown, hint="`models prepare-data` writes one"

@@ -8,14 +8,14 @@ same command again writes the same files. Does not know tokens or models.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
 from modelyard import __version__
-from modelyard.chatdata.columns import ColumnMapping
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import (
     CARD_FILE,
@@ -25,17 +25,24 @@ from modelyard.chatdata.dataset import (
     fingerprint_rows,
     read_dataset_card,
     split_conversations,
+    split_position,
 )
 from modelyard.chatdata.duplicates import find_near, find_repeated
 from modelyard.chatdata.feedback import FeedbackRow, choose_feedback, claim_feedback, feedback_lock
-from modelyard.chatdata.prepared_folder import (
+from modelyard.chatdata.kept_back import recorded_row_options, require_kept_back
+from modelyard.chatdata.prepared_folder import is_unchanged, write_prepared
+from modelyard.chatdata.prepared_result import (
     FeedbackUse,
     PreparedData,
-    is_unchanged,
-    write_prepared,
+    describe_use,
+    has_nothing_to_tell,
+    recorded_result,
 )
+from modelyard.chatdata.reading import OF_THE_FILE
+from modelyard.chatdata.row_formats import find_unused_keys
 from modelyard.chatdata.sensitive import find_sensitive
-from modelyard.chatdata.sources import FeedbackSource, RowSource, find_files
+from modelyard.chatdata.sources import FeedbackSource, RowOptions, RowSource, find_files
+from modelyard.chatdata.text_marks import describe_text_marks
 from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound
 from modelyard.core.files import exclusive_lock, sweep_staging
 from modelyard.core.given_paths import (
@@ -52,16 +59,18 @@ from modelyard.core.wording import counted
 class PrepareRequest:
     """What prepare-data is asked to do."""
 
-    sources: tuple[Path, ...]
-    """Files of any accepted format, or folders of such files; none with `from_feedback`."""
+    sources: tuple[Path | str, ...]
+    """Files of any accepted format, folders of such files, or `-`; none with `from_feedback`."""
     out: str
     """The dataset: a name, `datasets/NAME`, or the path of a folder."""
     evaluation_share: float = DEFAULT_EVALUATION_SHARE
     """The share of rows kept for evaluation."""
     from_feedback: bool = False
     """Whether the source is the unused feedback of `org` (None: of none) in state.db."""
-    columns: ColumnMapping | None = None
-    """How the columns of a table make a conversation; None for files of conversations."""
+    piped: bytes | None = None
+    """What came through the pipe that the source `-` stands for."""
+    rows: RowOptions = field(default_factory=RowOptions)
+    """How rows of files become conversations."""
     org: str | None = None
     """The organisation that owns the data; None keeps what the card says."""
     licence: str | None = None
@@ -71,7 +80,8 @@ class PrepareRequest:
     skip_bad_rows: bool = False
     """Whether bad rows are left out and listed, where they are otherwise an error."""
     force: bool = False
-    """Whether files that prepare-data did not write, or wrote from other sources, are replaced."""
+    """Whether to replace files that prepare-data did not write or wrote from other sources, and to
+    train on rows that were kept for evaluation."""
 
 
 def prepare_data(
@@ -113,34 +123,28 @@ def prepare_data(
         if request.from_feedback:
             feedback = choose_feedback(project, name, request.org)
             sources = [FeedbackSource(feedback)]
-            use = FeedbackUse(
-                rows=len(feedback),
-                new_rows=sum(row.used_in is None for row in feedback),
-                first_id=feedback[0].id,
-                last_id=feedback[-1].id,
-            )
+            use = describe_use(feedback)
         else:
-            sources = find_files(project, request.sources, folder, request.columns)
+            sources = find_files(project, request.sources, folder, request.piped)
         asked = _asked_front(request, sources, old)
-        if is_unchanged(folder, shown, old, asked, sources, force=request.force):
-            if not dry_run:
-                claim_feedback(project, name, feedback)
-                sweep_staging(folder)  # of a process that was killed after its last rename
-            return PreparedData(
-                name=name,
-                folder=shown,
-                unchanged=True,
-                train_rows=old["rows"]["train"],
-                evaluation_rows=old["rows"]["eval"],
-                fingerprint=old["fingerprint"],
-                feedback=use,
-            )
-        rows, bad, facts = _read_sources(sources, request, progress)
-        result, train, evaluation = _build(name, shown, rows, bad, use, request, progress)
-        if not dry_run:
-            claim_feedback(project, name, feedback)
+        unchanged = is_unchanged(folder, shown, old, asked, sources, force=request.force)
+        if unchanged and has_nothing_to_tell(old):
+            result = recorded_result(name, shown, old, use)
+        else:
+            read = _read_sources(sources, request, progress)
+            result, train, evaluation = _build(name, shown, read, use, request, progress)
+            unchanged = unchanged and result.fingerprint == old["fingerprint"]
+            result = replace(result, unchanged=unchanged)
+            if not unchanged and not request.force:
+                require_kept_back(folder, shown, old, asked, sources, train)
+        if dry_run:
+            return result
+        claim_feedback(project, name, feedback)
+        if unchanged:
+            sweep_staging(folder)  # of a process that was killed after its last rename
+        else:
             with given_path_errors(folder):
-                write_prepared(folder, asked, facts, result, train, evaluation)
+                write_prepared(folder, asked, read.facts, result, train, evaluation)
         return result
 
 
@@ -151,10 +155,16 @@ def _require_valid(request: PrepareRequest) -> None:
             f"the evaluation share must lie between 0 and 1, not {request.evaluation_share:g}",
             hint="give a share such as --eval-share 0.1",
         )
-    if request.from_feedback and (request.sources or request.columns):
+    rows = request.rows
+    if request.from_feedback and (request.sources or rows != RowOptions()):
         raise InvalidInput(
             "a dataset is made from feedback or from files, not from both",
-            hint="leave out the files and --prompt, or leave out --from-feedback",
+            hint="leave out the files and what is said about them, or leave out --from-feedback",
+        )
+    if rows.columns and rows.text_column:
+        raise InvalidInput(
+            "--text-column makes plain texts and --prompt conversations",
+            hint="leave out one of them, and give each its own dataset",
         )
     if request.org is not None:
         check_name(request.org, "organisation")
@@ -189,7 +199,6 @@ def _asked_front(
     request: PrepareRequest, sources: Sequence[RowSource], old: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What decides the result, as the card records it."""
-    columns = request.columns
     return {
         "org": request.org or old.get("org"),
         "licence": request.licence or old.get("licence"),
@@ -197,72 +206,100 @@ def _asked_front(
         "prepared_from": [{"path": source.shown, "sha256": source.sha256} for source in sources],
         "options": {
             "evaluation_share": request.evaluation_share,
-            "prompt": columns.prompt if columns else None,
-            "answer": columns.answer if columns else None,
-            "system": columns.system if columns else None,
-            "label": columns.label if columns else None,
+            **recorded_row_options(request.rows),
             "drop_sensitive": request.drop_sensitive,
             "skip_bad_rows": request.skip_bad_rows,
         },
     }
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Read:
+    """What was read from all sources."""
+
+    rows: tuple[Conversation, ...]
+    problems: tuple[Diagnostic, ...]
+    bad_rows: int
+    stripped_rows: int
+    facts: tuple[Mapping[str, Any], ...]
+
+
 def _read_sources(
     sources: Sequence[RowSource], request: PrepareRequest, progress: Progress
-) -> tuple[list[Conversation], list[Diagnostic], list[Mapping[str, Any]]]:
-    """All rows, all bad rows, and what the card records about each source."""
-    rows: list[Conversation] = []
-    problems: list[Diagnostic] = []
-    facts: list[Mapping[str, Any]] = []
+) -> _Read:
+    """All rows of all sources. Raises ProblemsFound unless bad rows may be left out."""
+    found = []
     for source in sources:
         progress.stage(f"read {source.shown}")
-        good, bad, recorded = source.read()
-        rows += good
-        problems += bad
-        facts.append(recorded)
-    if problems and not request.skip_bad_rows:
+        found.append(source.read(request.rows))
+    problems = tuple(problem for part in found for problem in part.problems)
+    of_files = [problem for problem in problems if problem.code == OF_THE_FILE]
+    if problems and (of_files or not request.skip_bad_rows):
         raise ProblemsFound(
             f"{counted(len(problems), 'problem')} in the sources; nothing was written",
-            problems,
-            hint="correct them, or add --skip-bad-rows to leave these rows out",
+            of_files if request.skip_bad_rows else problems,
+            hint="correct or leave out the file: --skip-bad-rows leaves out rows"
+            if request.skip_bad_rows
+            else "correct them, or add --skip-bad-rows to leave these rows out",
         )
-    return rows, problems, facts
+    return _Read(
+        rows=tuple(row for part in found for row in part.rows),
+        problems=problems,
+        bad_rows=sum(part.bad_rows for part in found),
+        stripped_rows=sum(part.stripped_rows for part in found),
+        facts=tuple(part.facts for part in found),
+    )
 
 
 def _build(
     name: str,
     shown: str,
-    rows: Sequence[Conversation],
-    bad: Sequence[Diagnostic],
+    read: _Read,
     feedback: FeedbackUse | None,
     request: PrepareRequest,
     progress: Progress,
 ) -> tuple[PreparedData, list[Conversation], list[Conversation]]:
     """The result, the training rows and the evaluation rows."""
-    repeated = {pair.source for pair in find_repeated(rows)}
-    different = [row for row in rows if row.source not in repeated]
+    repeated = {pair.source for pair in find_repeated(read.rows)}
+    different = [row for row in read.rows if row.source not in repeated]
     flagged = find_sensitive(different)
     dropped = {found.source for found in flagged} if request.drop_sensitive else set()
     kept = [row for row in different if row.source not in dropped]
     if not kept:
-        raise ProblemsFound("no row is left to write", bad, hint="nothing was written")
+        raise ProblemsFound("no row is left to write", read.problems, hint="nothing was written")
     train, evaluation = split_conversations(kept, request.evaluation_share)
     if not train:  # of a few rows, all can fall to evaluation
         train, evaluation = kept, []
     if not evaluation:
-        progress.warn(f"no evaluation rows: the split put {counted(len(kept), 'row')} into train")
+        progress.warn(_no_evaluation(kept, request.evaluation_share))
     result = PreparedData(
         name=name,
         folder=shown,
         unchanged=False,
+        rows_read=len(read.rows) + read.bad_rows,
         train_rows=len(train),
         evaluation_rows=len(evaluation),
         fingerprint=fingerprint_rows(train, evaluation),
         removed_duplicates=len(repeated),
         dropped_sensitive=len(different) - len(kept),
+        bad_row_count=read.bad_rows,
+        stripped_rows=read.stripped_rows,
         near_duplicates=tuple(find_near(train, evaluation)),
         flagged=tuple(found for found in flagged if found.source not in dropped),
-        bad_rows=tuple(bad),
+        bad_rows=read.problems,
+        unused_keys=tuple(find_unused_keys(kept)),
+        notes=tuple(describe_text_marks(kept)),
         feedback=feedback,
     )
     return result, train, evaluation
+
+
+def _no_evaluation(rows: Sequence[Conversation], share: float) -> str:
+    """The warning that no row is kept for evaluation, with a share that would keep some."""
+    places = sorted(map(split_position, rows))
+    wanted = (math.floor(places[0] * 100) + 1) / 100
+    kept = sum(place < wanted for place in places)
+    said = f"no evaluation rows: {counted(len(rows), 'row')} are few for --eval-share {share:g}"
+    if kept == len(places) or wanted <= share:
+        return f"{said}; an eval.jsonl by hand, or more rows, would give some"
+    return f"{said}; --eval-share {wanted:g} would keep {kept:,} for evaluation"

@@ -11,17 +11,15 @@ import json
 import os
 import shutil
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
 from modelyard.chatdata.conversation import Conversation, conversation_row
 from modelyard.chatdata.dataset import CARD_FILE, EVALUATION_FILE, TRAIN_FILE
-from modelyard.chatdata.duplicates import DuplicatePair
-from modelyard.chatdata.sensitive import SensitiveValue
+from modelyard.chatdata.prepared_result import FeedbackUse, PreparedData
 from modelyard.chatdata.sources import FeedbackSource, RowSource
 from modelyard.core.clock import utc_now
-from modelyard.core.errors import Diagnostic, InvalidInput
+from modelyard.core.errors import InvalidInput, group_equal
 from modelyard.core.files import (
     STAGING_PREFIX,
     disk_errors,
@@ -31,70 +29,10 @@ from modelyard.core.files import (
     write_atomic,
 )
 from modelyard.core.wording import counted, visible_text
-from modelyard.results.json_form import published
 from modelyard.settings.cards import write_card
 
 _LISTED = 50
 _SAMPLES = 3
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class FeedbackUse:
-    """Which recorded feedback a dataset is made from."""
-
-    rows: int
-    """The number of rows of feedback."""
-    new_rows: int
-    """How many of them no dataset used before."""
-    first_id: int
-    """The id of the oldest row."""
-    last_id: int
-    """The id of the newest row."""
-
-    def __str__(self) -> str:
-        ids = f"id {self.first_id}" if self.rows == 1 else f"ids {self.first_id} to {self.last_id}"
-        return f"{counted(self.rows, 'row')}, {ids}"
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedData:
-    """What prepare-data made, or would make."""
-
-    name: str
-    """The dataset's name: its folder's."""
-    folder: str
-    """The folder, relative to the project when it is inside."""
-    unchanged: bool
-    """Whether nothing had to be done: same sources, same options, unedited files."""
-    train_rows: int
-    """Training rows."""
-    evaluation_rows: int
-    """Evaluation rows."""
-    fingerprint: str
-    """The fingerprint of the rows."""
-    removed_duplicates: int = 0
-    """Rows left out because an earlier row is equal."""
-    dropped_sensitive: int = 0
-    """Rows left out because they hold a secret or an e-mail address."""
-    near_duplicates: tuple[DuplicatePair, ...] = ()
-    """Evaluation rows whose question is nearly that of a training row."""
-    flagged: tuple[SensitiveValue, ...] = ()
-    """Secrets and e-mail addresses in the rows that were kept."""
-    bad_rows: tuple[Diagnostic, ...] = field(
-        default=(), metadata=published(without=("level", "code", "path"))
-    )
-    """Rows left out because they are not valid, and why."""
-    feedback: FeedbackUse | None = None
-    """The feedback that it is made from; None for files."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class PreparedResult:
-    """What prepare-data made, or would make."""
-
-    prepared: PreparedData = field(metadata=published(inline=True))
-    dry_run: bool
-    """Whether nothing was written."""
 
 
 def is_unchanged(
@@ -163,6 +101,7 @@ def write_prepared(
         "org": asked["org"],
         "licence": asked["licence"],
         "created_at": utc_now(),
+        "rows_read": result.rows_read,
         "rows": {"train": result.train_rows, "eval": result.evaluation_rows},
         "words": sum(len(text.split()) for text in texts),
         "characters": sum(map(len, texts)),
@@ -174,7 +113,10 @@ def write_prepared(
             "e-mail addresses": sum(not found.is_secret for found in result.flagged),
         },
         "dropped_sensitive": result.dropped_sensitive,
-        "bad_rows": len(result.bad_rows),
+        "bad_rows": result.bad_row_count,
+        "stripped_rows": result.stripped_rows,
+        "unused_keys": {str(found): found.rows for found in result.unused_keys},
+        "notes": list(result.notes),
         "prepared_by": asked["prepared_by"],
         "prepared_from": [
             {**source, **recorded}
@@ -217,11 +159,14 @@ def _render_body(result: PreparedData, train: Sequence[Conversation], org: str |
         f"{counted(result.evaluation_rows, 'evaluation row')} in `{EVALUATION_FILE}`. "
         "`models prepare-data` wrote this page, and replaces it when it runs again.",
         _origin(result.feedback, org),
-        f"Train on it:\n\n    models fine-tune --dataset {result.name}",
+        result.sum_of_rows,
+        f"Train on it:\n\n    {result.next_command}",
         "## Samples\n\n" + "\n\n".join(map(_sample, harmless[:_SAMPLES])),
         _listing("Near-duplicates between train and eval", list(map(str, result.near_duplicates))),
         _listing("Secrets and e-mail addresses", list(map(str, result.flagged))),
-        _listing("Bad rows, left out", list(map(str, result.bad_rows))),
+        _listing("Keys that are kept and not learned", list(map(str, result.unused_keys))),
+        _listing("Texts", list(result.notes)),
+        _listing("Bad rows, left out", list(map(str, group_equal(result.bad_rows)))),
     ]
     return visible_text("\n\n".join(section for section in sections if section))
 

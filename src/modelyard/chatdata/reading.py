@@ -51,8 +51,8 @@ def read_conversations(
     Raises InvalidInput when the file cannot be read at all or its suffix is unknown.
     """
     shown = name or str(path)
-    suffix, packing = file_suffix(path.name)
-    if suffix not in _FORMATS or (suffix == ".parquet" and packing):
+    suffix, packing = _suffixes(path.name)
+    if not is_data_file(path.name):
         given = (suffix + packing) or path.name
         raise InvalidInput(
             f"cannot read '{given}' files{did_you_mean(given, SUFFIXES)}",
@@ -90,7 +90,12 @@ def read_stream(
     return _build_all(rows, name, columns, text_column, problems), problems
 
 
-def file_suffix(name: str) -> tuple[str, str]:
+def is_data_file(name: str) -> bool:
+    """Whether a file of this name holds rows in an accepted format."""
+    return "".join(_suffixes(name)) in SUFFIXES
+
+
+def _suffixes(name: str) -> tuple[str, str]:
     """What a file's name says about its format and its packing: `.jsonl` and `.gz`."""
     path = Path(name.lower())
     packing = path.suffix if path.suffix in _PACKINGS else ""

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated
 
 import typer
@@ -14,15 +13,16 @@ from modelyard.cli.render import (
     print_pairs,
     print_text,
     print_warning,
+    read_piped,
     showing_progress,
 )
-from modelyard.core.errors import InvalidInput
+from modelyard.core.errors import InvalidInput, group_equal
 from modelyard.core.layout import find_project
 from modelyard.core.wording import counted
 
 if TYPE_CHECKING:
     from modelyard.chatdata.columns import ColumnMapping
-    from modelyard.chatdata.prepared_folder import PreparedData
+    from modelyard.chatdata.prepared_result import PreparedData
 
 _SHOWN = 5
 
@@ -37,12 +37,12 @@ def prepare_data(
         ),
     ],
     sources: Annotated[
-        list[Path] | None,
+        list[str] | None,
         typer.Argument(
             metavar="SOURCE...",
-            help="Files (.jsonl, .json, .csv, .tsv, .parquet) or folders of them. Rows hold "
-            "messages, prompt and completion, Alpaca's or ShareGPT's keys, or columns that "
-            "--prompt names.",
+            help="Files (.jsonl, .json, .csv, .tsv, .parquet; also .gz and .zst), folders of "
+            "them, or - for stdin. Rows hold messages, prompt and completion, Alpaca's, Dolly's or "
+            "ShareGPT's keys, or columns that --prompt names.",
         ),
     ] = None,
     from_feedback: Annotated[
@@ -67,7 +67,8 @@ def prepare_data(
         typer.Option(
             "--prompt",
             metavar="TEMPLATE",
-            help=r"Make the question from columns, such as '{subject}\n{body}'.",
+            help=r"Make the question from columns, such as '{subject}\n{body}'; {a.b} is a key "
+            "in one.",
         ),
     ] = None,
     answer: Annotated[
@@ -90,6 +91,21 @@ def prepare_data(
             help="The answer is this column's value, a class that evaluation compares exactly.",
         ),
     ] = None,
+    text_column: Annotated[
+        str | None,
+        typer.Option(
+            "--text-column",
+            metavar="COLUMN",
+            help="Rows are plain texts, to train on whole (continued pre-training).",
+        ),
+    ] = None,
+    strip: Annotated[
+        bool,
+        typer.Option(
+            "--strip",
+            help="Remove whitespace around texts, and make Windows line ends plain.",
+        ),
+    ] = False,
     org: Annotated[
         str | None,
         typer.Option(
@@ -121,7 +137,9 @@ def prepare_data(
     force: Annotated[
         bool,
         typer.Option(
-            "--force", help="Replace files that were made by hand or prepared from other sources."
+            "--force",
+            help="Replace files that were made by hand or prepared from other sources, and train "
+            "on rows that were kept for evaluation.",
         ),
     ] = False,
     dry_run: DryRun = False,
@@ -133,7 +151,9 @@ def prepare_data(
     Refuses bad rows by file and line, drops duplicate rows, keeps some for evaluation (always the
     same ones, also after the file grows), and reports near-duplicates, secrets and addresses. With
     --prompt, only the named columns go into the dataset. Without it, a row's other keys are kept
-    and searched for secrets too; evaluation reads `expect`, `label` and `group`.
+    and searched for secrets too; evaluation reads `expect`, `label` and `group`. System texts,
+    history, tools, calls and what is not to be trained count; a row that means what cannot be
+    trained here (pictures, preferences) is refused.
     Writes train.jsonl, eval.jsonl and DATASET.md; unchanged sources are a fast no-op.
 
     With --from-feedback, a row with a correction or a good rating becomes a training row, oldest
@@ -147,14 +167,18 @@ def prepare_data(
     """
     from modelyard.chatdata.prepare import PrepareRequest
     from modelyard.chatdata.prepare import prepare_data as prepare
-    from modelyard.chatdata.prepared_folder import PreparedResult
+    from modelyard.chatdata.prepared_result import PreparedResult
+    from modelyard.chatdata.sources import STDIN, RowOptions
 
     request = PrepareRequest(
         sources=tuple(sources or ()),
         out=out,
         from_feedback=from_feedback,
         evaluation_share=eval_share,
-        columns=_columns(prompt, answer, system, label),
+        piped=read_piped() if STDIN in (sources or ()) else None,
+        rows=RowOptions(
+            columns=_columns(prompt, answer, system, label), text_column=text_column, strip=strip
+        ),
         org=org,
         licence=licence,
         drop_sensitive=drop_sensitive,
@@ -193,34 +217,39 @@ def _print_result(result: PreparedData, *, dry_run: bool) -> None:
 
     evaluation = counted(result.evaluation_rows, "evaluation row")
     rows = f"{counted(result.train_rows, 'training row')}, {evaluation}"
-    if result.unchanged:
-        why = ", no new feedback" if result.feedback else ""
-        print_text(f"{result.folder}: unchanged{why} ({rows})")
-        return
-    print_text(f"{result.folder}: {'would hold' if dry_run else 'holds'} {rows}")
     use = result.feedback
-    left_out = {
-        "equal to an earlier row": result.removed_duplicates,
-        "with a secret or an e-mail address": result.dropped_sensitive,
-        "not valid": len(result.bad_rows),
-    }
+    if result.unchanged:
+        why = ", no new feedback" if use else ""
+        print_text(f"{result.folder}: unchanged{why} ({rows})")
+    else:
+        print_text(f"{result.folder}: {'would hold' if dry_run else 'holds'} {rows}")
+    stripped = result.stripped_rows
     print_pairs(
         [
             *([("feedback", f"{use}; {use.new_rows:,} used for the first time")] if use else []),
-            *((f"left out, {why}", f"{count:,}") for why, count in left_out.items() if count),
+            ("rows read", f"{result.rows_read:,}"),
+            *((f"left out, {why}", f"{count:,}") for why, count in result.left_out),
+            *([("stripped of whitespace", counted(stripped, "row"))] if stripped else []),
             ("fingerprint", result.fingerprint),
         ]
     )
-    found = (
-        ("evaluation row", "with nearly the question of a training row", result.near_duplicates),
-        ("place", "with what looks like a secret or an e-mail address", result.flagged),
-        ("row", "left out because not valid", result.bad_rows),
-    )
-    for thing, what, places in found:
+    near, flagged = len(result.near_duplicates), len(result.flagged)
+    nearly = f"{counted(near, 'evaluation row')} with nearly the question of a training row"
+    secrets = f"{counted(flagged, 'place')} with what looks like a secret or an e-mail address"
+    bad = f"{counted(result.bad_row_count, 'row')} left out because not valid"
+    for summary, places in (
+        (nearly, result.near_duplicates),
+        (secrets, result.flagged),
+        (bad, group_equal(result.bad_rows)),
+    ):
         if places:
-            more = ["..."] if len(places) > _SHOWN else []
-            lines = [f"{counted(len(places), thing)} {what}:", *map(str, places[:_SHOWN]), *more]
-            print_warning("\n  ".join(lines))
-    if not dry_run:
-        dataset = result.name if result.folder == f"datasets/{result.name}" else result.folder
-        print_text(f"next: models fine-tune --dataset {dataset}")
+            shown = [*map(str, places[:_SHOWN]), *(["..."] if len(places) > _SHOWN else [])]
+            print_warning("\n  ".join([f"{summary}:", *shown]))
+    if result.unused_keys:
+        more = ", ..." if len(result.unused_keys) > _SHOWN else ""
+        named = ", ".join(map(str, result.unused_keys[:_SHOWN]))
+        print_warning(f"kept and not learned: {named}{more}")
+    for note in result.notes:
+        print_warning(note)
+    if not dry_run and not result.unchanged:
+        print_text(f"next: {result.next_command}")

@@ -16,7 +16,7 @@ from functools import cache
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, TextIO
 
-from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
+from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, group_equal
 from modelyard.core.progress import Progress
 from modelyard.core.wording import visible_line, visible_text
 from modelyard.results.json_form import to_json
@@ -277,6 +277,13 @@ def read_stdin(most_characters: int, refusal: str = "is not UTF-8 text") -> str:
     return text
 
 
+def read_piped() -> bytes:
+    """All bytes on stdin. Raises InvalidInput when it is a terminal, where nothing is piped."""
+    if sys.stdin.isatty():
+        raise InvalidInput("is a terminal; pipe rows into the command", where="stdin")
+    return sys.stdin.buffer.read()
+
+
 def ask_yes(question: str) -> bool:
     """Ask on stderr and read the answer from stdin; only `y` or `yes` confirms."""
     sys.stderr.write(f"{visible_text(question)} [y/N] ")
@@ -292,12 +299,13 @@ def print_warning(text: str) -> None:
 def print_error(error: ModelyardError) -> None:
     """An error on stderr: what happened, where, what to do next."""
     err().print(_styled(("error:", "bold red"), " ", _message(str(error))))
-    for problem in error.problems[:_SHOWN_PROBLEMS]:
+    problems = group_equal(error.problems)
+    for problem in problems[:_SHOWN_PROBLEMS]:
         err().print(_styled(f"  {_message(str(problem))}"))
         if problem.hint:
             err().print(_styled((f"    {_message(problem.hint)}", "dim")))
-    if len(error.problems) > _SHOWN_PROBLEMS:
-        err().print(f"  ... and {len(error.problems) - _SHOWN_PROBLEMS:,} more")
+    if len(problems) > _SHOWN_PROBLEMS:
+        err().print(f"  ... and {len(problems) - _SHOWN_PROBLEMS:,} more")
     if error.hint:
         err().print(_styled((f"  hint: {_message(error.hint)}", "dim")))
 

@@ -60,7 +60,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "adapters.export:export": (_one("cli.adapters.export:ExportResult"),),
     "doctor:doctor": (_one("setup.doctor:DoctorResult"),),
     "init:init": (_one("cli.init:InitResult"),),
-    "prepare_data:prepare_data": (_one("chatdata.prepared_folder:PreparedResult"),),
+    "prepare_data:prepare_data": (_one("chatdata.prepared_result:PreparedResult"),),
     "evaluate:evaluate": (
         _one("evaluation.datasets:EvaluateResult"),
         _list("evaluation.datasets:EvaluateResult", "with several --dataset"),

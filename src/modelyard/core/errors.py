@@ -44,7 +44,7 @@ A `Diagnostic` is one thing that is wrong with an input; errors and reports carr
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from difflib import get_close_matches
 from functools import lru_cache
 from typing import Literal
@@ -52,6 +52,7 @@ from typing import Literal
 KeyPath = tuple[str | int, ...]
 """Where a value stands in nested settings: its keys, from the outermost on."""
 Level = Literal["error", "warning"]
+_SHOWN_PLACES = 3
 
 
 def dotted(path: KeyPath) -> str:
@@ -152,6 +153,28 @@ class ProblemsFound(InvalidInput):
         self, summary: str, problems: Sequence[Diagnostic], *, hint: str | None = None
     ) -> None:
         super().__init__(summary, hint=hint, problems=problems)
+
+
+def group_equal(problems: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """Equal problems as one, with how many there are and the first places; in order of the first.
+
+    A table of a thousand rows has one thing wrong with it, and not a thousand.
+    """
+    groups: dict[tuple[str, str | None, Level], list[Diagnostic]] = {}
+    for problem in problems:
+        key = (problem.message, problem.hint, problem.level)
+        groups.setdefault(key, []).append(problem)
+    return [_as_one(equal) for equal in groups.values()]
+
+
+def _as_one(equal: Sequence[Diagnostic]) -> Diagnostic:
+    places = list(dict.fromkeys(problem.where for problem in equal if problem.where))
+    if len(places) < 2:
+        return equal[0]
+    first = ", ".join(places[:_SHOWN_PLACES])
+    more = ", ..." if len(places) > _SHOWN_PLACES else ""
+    message = f"{equal[0].message} ({len(places):,} places: {first}{more})"
+    return replace(equal[0], message=message, where=None)
 
 
 def did_you_mean(word: str, known: Sequence[str]) -> str:
