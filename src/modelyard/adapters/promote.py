@@ -16,6 +16,7 @@ from modelyard.adapters.verify import verify_version
 from modelyard.adapters.versions import AdapterVersion, active_number, load_version
 from modelyard.core.errors import GateBreached, InvalidInput
 from modelyard.core.layout import Project
+from modelyard.core.wording import counted
 from modelyard.records.evaluation import Evaluation
 from modelyard.weights.local import LocalBase
 
@@ -124,12 +125,12 @@ def decide_promotion(new: Evaluation | None, active: Evaluation | None = None) -
         return PromotionDecision(False, "it has not been evaluated")
     if new.difference.interval is None:
         return PromotionDecision(
-            False, f"{new.rows} evaluation rows are too few to tell it from the base"
+            False, f"{counted(new.rows, 'evaluation row')} cannot tell it from the base: too few"
         )
     figures = (
         f"loss {new.tuned.loss:.3f} against {new.base.loss:.3f} of the base (difference "
         f"{new.difference.mean:+.3f}, 95% interval {new.difference.shown_interval}, "
-        f"{new.rows} rows)"
+        f"{counted(new.rows, 'row')})"
     )
     if not new.difference.interval[1] < 0:
         return PromotionDecision(
@@ -142,10 +143,11 @@ def decide_promotion(new: Evaluation | None, active: Evaluation | None = None) -
             return PromotionDecision(
                 False,
                 f"it is worse than the active version: loss {loss:.3f} against {active_loss:.3f} "
-                f"on the same {rows} rows",
+                f"on the same {counted(rows, 'row')}",
             )
         figures += (
-            f"; on the {rows} rows of the active version {loss:.3f} against {active_loss:.3f}"
+            f"; on the {counted(rows, 'row')} of the active version {loss:.3f} against "
+            f"{active_loss:.3f}"
         )
     return PromotionDecision(True, f"it is better than the base with confidence: {figures}")
 

@@ -26,6 +26,7 @@ from modelyard.charts.scales import (
     thin,
     value_axis,
 )
+from modelyard.core.wording import counted
 
 Look = Literal["faint", "train", "eval", "base", "tuned"]
 """A colour of the style sheet."""
@@ -142,7 +143,7 @@ def render_histogram(title: str, bars: Sequence[tuple[int, int, int]], *, unit: 
     drawn = [
         _tag(
             "rect",
-            _tag("title", f"{low:,} to {end:,} {unit}: {count:,} rows"),
+            _tag("title", f"{low:,} to {end:,} {unit}: {counted(count, 'row')}"),
             class_="column",
             x=_percent(across(low)),
             y=_px(down(count)),
@@ -151,7 +152,8 @@ def render_histogram(title: str, bars: Sequence[tuple[int, int, int]], *, unit: 
         )
         for low, end, count in bars
     ]
-    label = f"{title}: {sum(bar[2] for bar in bars):,} rows of {first:,} to {last - 1:,} {unit}"
+    rows = counted(sum(count for _, _, count in bars), "row")
+    label = f"{title}: {rows} of {first:,} to {last - 1:,} {unit}"
     whole_counts = [count for count in y_ticks if count == int(count)]
     frame = _frame(height_px, _whole_ticks(first, last, across, wanted=4), whole_counts, down)
     return _figure(title, _chart(height_px, frame, *drawn, label=label))

@@ -16,7 +16,7 @@ from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.given_paths import require_file_place
 from modelyard.core.layout import Project, find_project
-from modelyard.core.wording import visible_line, visible_text
+from modelyard.core.wording import counted, visible_line, visible_text
 
 if TYPE_CHECKING:
     from modelyard.configs.compare import SettingChange
@@ -320,7 +320,7 @@ def _effect_lines(plan: Plan) -> Iterator[str]:
 def _config_line(config: ConfigChange) -> str:
     line = f"{_SIGNS[config.change]} {config.config}"
     if config.change == "added":
-        line += f"  new, {len(config.settings)} settings"
+        line += f"  new, {counted(len(config.settings), 'setting')}"
     if config.change == "unchanged":
         line += "  already live"
     return line + (f"; included, named by {config.named_by}" if config.named_by else "")

@@ -13,7 +13,7 @@ from modelyard.cli.render import (
     print_title,
     showing_progress,
 )
-from modelyard.core.wording import megabytes
+from modelyard.core.wording import counted, megabytes
 
 if TYPE_CHECKING:
     from modelyard.setup.doctor import Diagnosis
@@ -41,7 +41,7 @@ def _print(diagnosis: Diagnosis) -> None:
     print_pairs(
         {
             "device": f"{machine.device} · {machine.name}",
-            "processor": f"{diagnosis.processor} · {machine.threads} threads",
+            "processor": f"{diagnosis.processor} · {counted(machine.threads, 'thread')}",
             "memory": _memory(diagnosis),
             "fp32": f"{machine.fp32_gflops:,.0f} GFLOP/s, measured",
             "bf16": f"{machine.bf16_gflops:,.0f} GFLOP/s, measured",

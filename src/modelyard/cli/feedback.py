@@ -191,7 +191,7 @@ def _print(added: FeedbackAdded, *, dry_run: bool) -> None:
         print_text(f"unchanged: {what} was recorded before")
         return
     if added.added > 1:
-        use = f"{added.to_learn:,} of them training rows"
+        use = f"of them {counted(added.to_learn, 'training row')}"
     elif added.to_learn:
         use = "a training row"
     else:

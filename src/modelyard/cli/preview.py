@@ -16,7 +16,7 @@ from modelyard.cli.render import (
 from modelyard.core.errors import GateBreached, ModelyardError
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
-from modelyard.core.wording import megabytes
+from modelyard.core.wording import counted, megabytes
 
 if TYPE_CHECKING:
     from modelyard.training.preflight import Choices, Preflight, RunInputs
@@ -188,11 +188,12 @@ def _preflight_lines(found: Preflight) -> list[tuple[str, str]]:
         ("longest row", f"{longest:,} tokens of at most {found.spec.data.max_length:,}"),
         (
             "steps",
-            f"{len(found.plan.steps):,} in {found.plan.epochs:g} epochs, {batches:,} batches "
+            f"{len(found.plan.steps):,} in {counted(found.plan.epochs, 'epoch')}, "
+            f"{counted(batches, 'batch', 'batches')} "
             f"of at most {choices.tokens_per_batch:,} tokens",
         ),
         ("base", f"{found.base.name} in {number}"),
-        ("machine", f"{choices.device}, {choices.threads} threads{spared}"),
+        ("machine", f"{choices.device}, {counted(choices.threads, 'thread')}{spared}"),
         ("peak memory", f"about {memory.total / 1e9:.2f} GB ({parts})"),
     ]
 

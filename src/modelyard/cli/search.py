@@ -21,7 +21,7 @@ from modelyard.cli.render import (
 )
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
-from modelyard.core.wording import visible_line, visible_text
+from modelyard.core.wording import counted, visible_line, visible_text
 
 if TYPE_CHECKING:
     from modelyard.retrieval.evaluate import SearchEvaluation
@@ -179,7 +179,7 @@ def _understood(found: SearchResults) -> Iterator[str]:
             "" if index.allowed == index.chunks else f", {index.allowed:,} of them let through"
         )
         yield (
-            f"asked    {index.index}: {index.chunks:,} chunks{allowed}; "
+            f"asked    {index.index}: {counted(index.chunks, 'chunk')}{allowed}; "
             f"dense {index.dense_weight:.0%} ({visible_line(index.because)})"
         )
     if found.reranker is not None:
@@ -263,7 +263,8 @@ def _evaluate(
 def _print_evaluation(evaluation: SearchEvaluation) -> None:
 
     print_title(
-        f"{evaluation.name}: {evaluation.queries:,} queries, {evaluation.chunks:,} chunks, "
+        f"{evaluation.name}: {counted(evaluation.queries, 'query', 'queries')}, "
+        f"{counted(evaluation.chunks, 'chunk')}, "
         f"dense {evaluation.dense_weight:.0%}, vectors of {evaluation.encoder}"
     )
     if evaluation.unknown:

@@ -35,9 +35,10 @@ def megabytes(size_bytes: float) -> str:
     return f"{size_bytes / 1e6:,.0f} MB" if size_bytes >= 10e6 else f"{size_bytes / 1e6:,.1f} MB"
 
 
-def counted(number: int, thing: str, things: str | None = None) -> str:
-    """`1 version`, `2 versions`; `things` is a plural that does not end in s."""
-    return f"{number:,} {thing if number == 1 else things or f'{thing}s'}"
+def counted(number: float, thing: str, things: str | None = None) -> str:
+    """`1 version`, `2 versions`, `0.5 epochs`; `things` is a plural that does not just add an s."""
+    shown = f"{number:,}" if isinstance(number, int) else f"{number:,g}"
+    return f"{shown} {thing if number == 1 else things or f'{thing}s'}"
 
 
 def day_and_time(moment: str) -> str:

@@ -13,6 +13,7 @@ from collections.abc import Sequence
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import fingerprint_rows
 from modelyard.core.progress import Progress
+from modelyard.core.wording import counted
 from modelyard.evaluation.rows import EvaluationRows
 from modelyard.evaluation.scoring import answer_meets, labels_exact
 from modelyard.evaluation.statistics import paired_difference, share_interval
@@ -43,7 +44,7 @@ def evaluate_adapter(
 ) -> Evaluation:
     """Measure base and adapter on rows that the adapter was not trained on."""
     conversations = rows.conversations
-    progress.stage(f"evaluate: base and adapter on {len(conversations):,} rows")
+    progress.stage(f"evaluate: base and adapter on {counted(len(conversations), 'row')}")
     base = engine.row_losses(rows.tokens, use_adapter=False)
     tuned = engine.row_losses(rows.tokens)
     examples, answers = _ask(engine, conversations, progress, answers_limit)

@@ -17,6 +17,8 @@ from pathlib import Path
 import psutil
 import torch
 
+from modelyard.core.wording import counted
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Machine:
@@ -52,7 +54,8 @@ class Machine:
     def describe(self) -> str:
         """One line for cards and logs, such as `cpu · 2 threads · 24 GB · AMD EPYC`."""
         memory = self.device_memory_bytes or self.memory_bytes
-        return f"{self.device} · {self.threads} threads · {memory / 1e9:.0f} GB · {self.name}"
+        threads = counted(self.threads, "thread")
+        return f"{self.device} · {threads} · {memory / 1e9:.0f} GB · {self.name}"
 
 
 def device_name() -> str:

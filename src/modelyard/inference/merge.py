@@ -26,6 +26,7 @@ from modelyard.core.files import require_free_space
 from modelyard.core.json_reading import read_json_object
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
+from modelyard.core.wording import counted
 from modelyard.inference.engine import Engine
 from modelyard.inference.open_model import open_model
 from modelyard.modelrefs.local_model import LocalModel
@@ -80,7 +81,9 @@ def export_merged(
         del engine
         gc.collect()
 
-        progress.stage(f"compare: {len(wanted):,} tokens of {len(rows)} answers")
+        progress.stage(
+            f"compare: {counted(len(wanted), 'token')} of {counted(len(rows), 'answer')}"
+        )
         stored = replace(base, path=staged, fingerprint="", size_bytes=0, source="just merged")
         merged = open_model(LocalModel(base=stored), precision="fp32")
         share = agreement(wanted, likeliest_tokens(merged, rows))

@@ -12,6 +12,7 @@ from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal, Self
 
 from modelyard.core.errors import InvalidInput, KeyPath
+from modelyard.core.wording import counted
 from modelyard.records.stored import build_stored
 from modelyard.results.json_form import published, to_json
 from modelyard.settings.converters import Where
@@ -303,7 +304,7 @@ def _percent(share: float | None) -> str:
 def _answers_interval(answers: Answers | None) -> str:
     if answers is None:
         return ""
-    asked = f"{answers.rows:,} answers"
+    asked = counted(answers.rows, "answer")
     if answers.tuned_interval is None:
         return asked
     low, high = answers.tuned_interval

@@ -21,6 +21,7 @@ from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.json_reading import read_json_object
 from modelyard.core.layout import Project
+from modelyard.core.wording import counted
 from modelyard.records.evaluation import Evaluation, OldRows
 from modelyard.training.memory import BaseShape, load_base_shape
 from modelyard.training.spec import FineTuneSpec
@@ -154,7 +155,9 @@ def _beside(new: ChatDataset, old: ChatDataset, *, share: float, seed: int) -> C
     wanted = round(share / (1 - share) * len(new.train))
     replayed = _draw(spare, wanted, seed)
     if len(replayed) < wanted:
-        warnings.append(f"{len(replayed):,} old rows are replayed, all there are, not {wanted:,}")
+        warnings.append(
+            f"replayed: {counted(len(replayed), 'old row')}, all there are, not {wanted:,}"
+        )
     evaluated = [row for row in old.evaluation if row.trained_content not in known]
     return replace(
         new,

@@ -14,6 +14,7 @@ import torch
 from transformers import AutoTokenizer
 
 from modelyard.core.progress import Progress
+from modelyard.core.wording import counted
 from modelyard.inference.weights import quiet_libraries
 from modelyard.training.experiment import (
     Experiment,
@@ -69,10 +70,10 @@ def train(
     steps = len(check.plan.steps)
     done = checkpoint_step(checkpoint) if checkpoint else 0
     trainer.metrics_file.rewind(done)
-    started = (
-        f"go on after step {done}" if done else f"{check.spec.schedule.rows_per_step} rows each"
-    )
-    progress.stage(f"train: {steps} steps, {started}")
+    rows = min(check.spec.schedule.rows_per_step, len(check.train.rows))
+    size = f"{counted(rows, 'row')}{' each' if steps > 1 else ''}"
+    started = f", go on after step {done}" if done else f" of {size}"
+    progress.stage(f"train: {counted(steps, 'step')}{started}")
     progress.begin("train", steps, "steps")
     begun = {name: weight.detach().clone() for name, weight in adapter_weights(model.model).items()}
     seed_everything(check.spec.seed)

@@ -40,7 +40,7 @@ from modelyard.core.files import (
 )
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
-from modelyard.core.wording import megabytes
+from modelyard.core.wording import counted, megabytes
 from modelyard.stores.store import StoreFailed
 from modelyard.weights.files import UnreadableWeights, read_tensor_entries
 from modelyard.weights.local import LocalBase, locate_base
@@ -187,7 +187,7 @@ def _fetch(
     require_free_space(incoming, rest + total, f"pulling {version.name}")
     for entry in files.values():
         _require_size(registry, entry)
-    progress.stage(f"pull: {len(files)} files, {megabytes(rest)} of {version.name}")
+    progress.stage(f"pull: {counted(len(files), 'file')}, {megabytes(rest)} of {version.name}")
     progress.begin("pull", total, "bytes")
     with disk_errors(incoming):
         make_folder(incoming)

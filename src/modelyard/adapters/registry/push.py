@@ -23,7 +23,7 @@ from modelyard.adapters.versions import AdapterVersion
 from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
-from modelyard.core.wording import megabytes
+from modelyard.core.wording import counted, megabytes
 
 _CHUNK_BYTES = 1 << 20
 
@@ -156,7 +156,7 @@ def _upload(folder: Path, plan: Push, registry: Registry, progress: Progress) ->
     if not plan.uploads:
         return
     files, size = len(plan.uploads), plan.uploaded_bytes
-    progress.stage(f"push: {files} files, {megabytes(size)} of {plan.version.name}")
+    progress.stage(f"push: {counted(files, 'file')}, {megabytes(size)} of {plan.version.name}")
     progress.begin("push", size, "bytes")
     passed = 0
     by_content = {entry.sha256: (name, entry) for name, entry in plan.uploads.items()}

@@ -13,6 +13,7 @@ from modelyard.cli.options import DryRun, Json, Offline, Wait
 from modelyard.cli.render import print_json, print_text, print_warning, showing_progress
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
+from modelyard.core.wording import counted
 from modelyard.results.json_form import result_of
 
 
@@ -111,9 +112,11 @@ def import_adapter(
         print_text(f"{known.name} already holds these files; nothing to do")
         return
     if version is None:
-        print_text(f"Would make the next version of {name} from {len(plan.files)} files:")
+        print_text(
+            f"Would make the next version of {name} from {counted(len(plan.files), 'file')}:"
+        )
     else:
-        print_text(f"{version.name} is registered, from {len(plan.files)} files:")
+        print_text(f"{version.name} is registered, from {counted(len(plan.files), 'file')}:")
     print_text(f"  {', '.join(sorted(plan.files))}")
     print_text(f"  tokenizer from {plan.tokenizer_from}, chat template from {plan.template_from}")
     if version is not None:

@@ -15,7 +15,7 @@ from modelyard.cli.options import DryRun, Json, Wait
 from modelyard.cli.render import print_json, print_text, showing_progress
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
-from modelyard.core.wording import megabytes
+from modelyard.core.wording import counted, megabytes
 from modelyard.records.provenance import Origin
 
 
@@ -192,7 +192,7 @@ def push(
         print_text(f"{version.name} is already in {remote}")
         return
     sent = (
-        f"{len(done.uploads)} of {len(done.version.manifest.files)} files, "
+        f"{len(done.uploads)} of {counted(len(done.version.manifest.files), 'file')}, "
         f"{megabytes(done.uploaded_bytes)} of {megabytes(done.version.size_bytes)}"
     )
     if dry_run:

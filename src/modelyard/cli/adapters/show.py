@@ -217,7 +217,7 @@ def _lineage(version: AdapterVersion, summary: VersionSummary) -> Iterator[tuple
     yield "settings", _settings(manifest.spec)
     yield "packages", ", ".join(f"{name} {each}" for name, each in manifest.packages.items())
     yield "commit", manifest.code_commit or "not known"
-    yield "size", f"{megabytes(summary.size_bytes)} in {len(manifest.files)} files"
+    yield "size", f"{megabytes(summary.size_bytes)} in {counted(len(manifest.files), 'file')}"
 
 
 def _origin(origin: Origin) -> str:

@@ -34,12 +34,11 @@ from modelyard.charts.scales import (
     Point,
     show_duration,
     show_number,
-    show_tick,
     smooth,
 )
 from modelyard.chatdata.duplicates import DuplicatePair
 from modelyard.chatdata.report import DataReport, MaskedText
-from modelyard.core.wording import visible_text
+from modelyard.core.wording import counted, visible_text
 from modelyard.records.evaluation import Answers, Evaluation, Example, FigureRow, GroupLoss
 from modelyard.training.experiment import RunRecord
 
@@ -122,7 +121,7 @@ def _figures(facts: ReportFacts) -> Iterator[tuple[str, str, str]]:
         yield "Training loss", show_number(losses[-1]), f"from {show_number(losses[0])}"
     if epochs := _known(metrics, "epoch"):
         steps = max(int(row["step"]) for row in metrics)
-        yield "Steps", f"{steps:,}", f"{show_tick(epochs[-1])} epochs"
+        yield "Steps", f"{steps:,}", counted(round(epochs[-1], 2), "epoch")
     if speeds := _known(metrics, "tokens_per_s"):
         yield "Tokens a second", show_number(median(speeds)), "median of the steps"
     yield "Time", show_duration(facts.record.trained_s or 0.0), "of training"
@@ -163,7 +162,7 @@ def _with_mean(name: str, points: Sequence[Point]) -> list[Curve]:
     width = int(len(points) * _SMOOTHED_SHARE)
     if width < 2:
         return [Curve(name=name, points=points)]
-    mean = Curve(name=f"mean of {width:,} steps", points=smooth(points, width))
+    mean = Curve(name=f"mean of {counted(width, 'step')}", points=smooth(points, width))
     return [Curve(name=name, points=points, look="faint"), mean]
 
 
@@ -188,11 +187,11 @@ def _data_facts(report: DataReport) -> Iterator[tuple[str, str]]:
     yield "Fingerprint", report.fingerprint[: len("sha256:") + 12]
 
 
-def _counts(counted: Mapping[Any, int]) -> str:
-    """`messages`, or `1 (240 rows), 2 (12 rows)` when there are several."""
-    if len(counted) == 1:
-        return str(next(iter(counted)))
-    return ", ".join(f"{name} ({rows:,} rows)" for name, rows in counted.items())
+def _counts(counts: Mapping[Any, int]) -> str:
+    """`messages`, or `1 (240 rows), 2 (1 row)` when there are several."""
+    if len(counts) == 1:
+        return str(next(iter(counts)))
+    return ", ".join(f"{name} ({counted(rows, 'row')})" for name, rows in counts.items())
 
 
 def _length_charts(report: DataReport) -> list[Markup]:
@@ -283,17 +282,19 @@ def _content_hash(text: str) -> str:
 def _render_comparison(evaluation: Evaluation) -> list[Markup]:
     """The charts of base against tuned."""
     whole = _losses(evaluation.base.loss, evaluation.tuned.loss)
-    bars = [(f"all · {evaluation.rows:,} rows", whole)]
+    bars = [(f"all · {counted(evaluation.rows, 'row')}", whole)]
     groups = _largest(evaluation.groups)
     for group in groups if len(groups) > 1 else ():
-        name = f"{group.name} · {group.rows:,} rows"
+        name = f"{group.name} · {counted(group.rows, 'row')}"
         bars.append((name, _losses(group.base_loss, group.tuned_loss)))
     charts = [render_bars("Eval loss, less is better", bars)]
     if known := evaluation.difference.interval:
         interval = Interval("all", evaluation.difference.mean, *known)
         charts.append(render_intervals("Tuned minus base, 95% interval", [interval], unit="loss"))
     if answers := _largest(evaluation.answers):
-        shares = [(f"{group.group} · {group.rows:,} rows", _shares(group)) for group in answers]
+        shares = [
+            (f"{group.group} · {counted(group.rows, 'row')}", _shares(group)) for group in answers
+        ]
         charts.append(render_bars("Right answers, more is better", shares, full=1.0))
     return charts
 
