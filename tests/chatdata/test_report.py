@@ -85,13 +85,37 @@ def test_it_warns_of_what_a_person_should_know(report: Callable[..., DataReport]
     train = [ask("one two three"), ask("one two three"), ask("long", "the sky is blue " * 20)]
     train += [ask("password=Tr0ub4dor&3"), *(ask(f"{n}@example.org") for n in range(5))]
     found = report(train, [ask("one two three?", "No.")], max_length=64)
+    longest = found.limits[-1].max_length
+    assert found.train_tokens.longest == 64 < longest < 128
     assert found.warnings == (
-        "1 row with the end of the answer cut off by max_length 64 (datasets/small/train.jsonl:3)",
+        "1 row with the end of the answer cut off by max_length 64 (datasets/small/train.jsonl:3)"
+        f"; the longest of 10 rows has {longest} tokens: "
+        f"max_length 64 keeps 9, {longest} keeps 10 whole",
         "1 row of train equal to an earlier row (datasets/small/train.jsonl:2)",
         "1 row of eval with nearly the question of a train row (datasets/small/eval.jsonl:1)",
         "1 row with what looks like a secret (datasets/small/train.jsonl:4)",
         "5 rows with an e-mail address (datasets/small/train.jsonl:5, "
         "datasets/small/train.jsonl:6, datasets/small/train.jsonl:7, ...)",
+    )
+
+
+def test_it_says_how_many_rows_each_limit_keeps_whole(report: Callable[..., DataReport]) -> None:
+    rows = [ask(f"{n}?", "word " * n) for n in (1, 5, 20, 80)]
+    found = report(rows, [ask("a")], max_length=16)
+    lengths = [limit.max_length for limit in found.limits]
+    assert lengths[:3] == [16, 32, 64] and lengths == sorted(lengths)
+    assert lengths[-1] <= 2 * lengths[-2]
+    whole = [limit.whole_rows for limit in found.limits]
+    assert whole == sorted(whole) and whole[-1] == 5
+    full = report(rows, [ask("a")], max_length=lengths[-1])
+    assert full.cut == () and full.train_tokens.longest == lengths[-1]
+    assert [limit.whole_rows for limit in full.limits] == [5]
+
+
+def test_keys_that_nothing_reads_are_named(report: Callable[..., DataReport]) -> None:
+    rows = [{**ask(f"{n}?"), "source_id": n, "fact": "sky"} for n in range(4)]
+    assert report(rows, [ask("a")]).warnings == (
+        "kept and not learned: key `source_id`, in 4 rows",
     )
 
 

@@ -14,9 +14,9 @@ import pytest
 
 from modelyard.core.layout import Project, cache_folder
 from modelyard.core.progress import Silent
+from modelyard.hub.client import hub_cache_folder
 from modelyard.weights.encoders import fetch_encoder_folder
 from modelyard.weights.files import fingerprint_weights
-from modelyard.weights.hub import hub_cache_folder
 from modelyard.weights.local import locate_base
 from modelyard.weights.pull import BaseUnavailable, pull_base, require_base
 

@@ -60,7 +60,8 @@ class PrepareRequest:
     """What prepare-data is asked to do."""
 
     sources: tuple[Path | str, ...]
-    """Files of any accepted format, folders of such files, or `-`; none with `from_feedback`."""
+    """Files of any accepted format, folders of them, addresses on the hub, or `-` for `piped`; none
+    with `from_feedback`."""
     out: str
     """The dataset: a name, `datasets/NAME`, or the path of a folder."""
     evaluation_share: float = DEFAULT_EVALUATION_SHARE
@@ -125,7 +126,9 @@ def prepare_data(
             sources = [FeedbackSource(feedback)]
             use = describe_use(feedback)
         else:
-            sources = find_files(project, request.sources, folder, request.piped)
+            sources = find_files(
+                project, request.sources, folder, piped=request.piped, progress=progress
+            )
         asked = _asked_front(request, sources, old)
         unchanged = is_unchanged(folder, shown, old, asked, sources, force=request.force)
         if unchanged and has_nothing_to_tell(old):

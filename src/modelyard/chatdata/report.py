@@ -13,6 +13,7 @@ import numpy as np
 
 from modelyard.chatdata.dataset import ChatDataset
 from modelyard.chatdata.duplicates import DuplicatePair, find_near, find_repeated, find_shared
+from modelyard.chatdata.row_formats import UnusedKey, find_unused_keys
 from modelyard.chatdata.sensitive import SensitiveValue, find_sensitive
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import Tokenized, TokenRow
@@ -20,6 +21,7 @@ from modelyard.core.errors import Diagnostic
 from modelyard.core.wording import counted
 
 _MOST_BINS = 20
+_SHOWN_KEYS = 5
 
 _Flagged = str | DuplicatePair | SensitiveValue
 
@@ -34,6 +36,16 @@ class LengthBin:
     """The longest length it counts."""
     rows: int
     """Rows with a length between the two, both included."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LengthLimit:
+    """How many rows a `max_length` would keep whole."""
+
+    max_length: int
+    """The limit, in tokens."""
+    whole_rows: int
+    """Rows that are no longer."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -84,6 +96,10 @@ class DataReport:
     """Tokens of the evaluation rows; None when they were not counted."""
     cut: tuple[str, ...]
     """Rows whose last answer lost its end to `max_length`."""
+    limits: tuple[LengthLimit, ...]
+    """What this limit and longer ones keep whole, up to the one that keeps every row."""
+    unused_keys: tuple[UnusedKey, ...]
+    """Keys of rows and messages that are kept and not learned."""
     straddling: tuple[str, ...]
     """Rows in which a token lies across the start of an answer."""
     respaced: tuple[str, ...] = ()
@@ -124,9 +140,12 @@ class DataReport:
         """What a person should know before training, a line each."""
         secrets = [found for found in self.sensitive if found.is_secret]
         addresses = [found for found in self.sensitive if not found.is_secret]
+        cut = (self.cut, f"with the end of the answer cut off by max_length {self.max_length:,}")
+        unused = ", ".join(map(str, self.unused_keys[:_SHOWN_KEYS]))
+        more = ", ..." if len(self.unused_keys) > _SHOWN_KEYS else ""
         return (
-            self._lines(
-                (self.cut, f"with the end of the answer cut off by max_length {self.max_length:,}"),
+            *(f"{line}{self._kept_whole}" for line in self._lines(cut)),
+            *self._lines(
                 (self.repeated, "of train equal to an earlier row"),
                 (self.near, "of eval with nearly the question of a train row"),
                 (secrets, "with what looks like a secret"),
@@ -135,8 +154,19 @@ class DataReport:
                     self.straddling,
                     "with a token that spans question and answer, which is not trained",
                 ),
-            )
-            + self.template_changes
+            ),
+            *([f"kept and not learned: {unused}{more}"] if unused else []),
+            *self.template_changes,
+        )
+
+    @property
+    def _kept_whole(self) -> str:
+        """How long the longest row is, and how many rows each limit would keep whole."""
+        kept = ", ".join(f"{each.max_length:,} keeps {each.whole_rows:,}" for each in self.limits)
+        longest = self.limits[-1]
+        return (
+            f"; the longest of {counted(longest.whole_rows, 'row')} has "
+            f"{counted(longest.max_length, 'token')}: max_length {kept} whole"
         )
 
     @staticmethod
@@ -169,6 +199,8 @@ def build_data_report(
         train_tokens=_figures(train.rows),
         evaluation_tokens=_figures(evaluation.rows) if evaluation else None,
         cut=train.cut + (evaluation.cut if evaluation else ()),
+        limits=_limits((*train.lengths, *(evaluation.lengths if evaluation else ())), max_length),
+        unused_keys=tuple(find_unused_keys(rows)),
         straddling=train.straddling + (evaluation.straddling if evaluation else ()),
         respaced=train.respaced + (evaluation.respaced if evaluation else ()),
         without_reasoning=train.without_reasoning
@@ -177,6 +209,20 @@ def build_data_report(
         shared=tuple(find_shared(dataset.train, dataset.evaluation)),
         near=tuple(find_near(dataset.train, dataset.evaluation)),
         sensitive=tuple(find_sensitive(rows)),
+    )
+
+
+def _limits(lengths: Sequence[int], max_length: int) -> tuple[LengthLimit, ...]:
+    """The limit, its doubles while they cut rows, and the length of the longest row."""
+    longest = max(lengths, default=0)
+    limits = [max_length]
+    while limits[-1] * 2 < longest:
+        limits.append(limits[-1] * 2)
+    if limits[-1] < longest:
+        limits.append(longest)
+    return tuple(
+        LengthLimit(max_length=limit, whole_rows=sum(length <= limit for length in lengths))
+        for limit in limits
     )
 
 

@@ -16,6 +16,7 @@ from typing import Any, ClassVar
 from modelyard.chatdata.columns import BadRow, ColumnMapping
 from modelyard.chatdata.conversation import Conversation, strip_conversation
 from modelyard.chatdata.feedback import FeedbackRow
+from modelyard.chatdata.hub_rows import HUB_PREFIX, fetch_hub_files
 from modelyard.chatdata.reading import (
     ACCEPTED_FILES,
     count_bad_rows,
@@ -25,9 +26,11 @@ from modelyard.chatdata.reading import (
     why_unreadable,
 )
 from modelyard.chatdata.row_formats import build_conversation
-from modelyard.core.errors import Diagnostic, ProblemsFound
+from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound
 from modelyard.core.files import sha256_file
 from modelyard.core.layout import Project
+from modelyard.core.progress import Progress
+from modelyard.hub.client import HubFailed
 
 STDIN = "-"
 """What names the rows that come through a pipe."""
@@ -168,17 +171,38 @@ RowSource = FileSource | StreamSource | FeedbackSource
 
 
 def find_files(
-    project: Project, given: Sequence[Path | str], folder: Path, piped: bytes | None = None
+    project: Project,
+    given: Sequence[Path | str],
+    folder: Path,
+    *,
+    piped: bytes | None,
+    progress: Progress,
 ) -> list[FileSource | StreamSource]:
     """Every file to read for the dataset in `folder`; a given folder stands for the files below it.
 
-    `piped` are the rows that `-` stands for. Raises ProblemsFound with all that cannot be read.
+    `piped` are the rows that `-` stands for; what an address on the hub names is fetched. Raises
+    ProblemsFound with all that cannot be read.
     """
     paths: list[Path] = []
     problems: list[Diagnostic] = []
     sources: list[FileSource | StreamSource] = []
-    for place in map(Path, given):
-        if str(place) == STDIN and piped is not None:
+    for name in given:
+        place = Path(name)
+        if str(name).startswith(HUB_PREFIX):
+            try:
+                fetched = fetch_hub_files(str(name), progress)
+            except (InvalidInput, HubFailed) as error:
+                problems.append(
+                    Diagnostic(
+                        message=error.message, where=error.where or str(name), hint=error.hint
+                    )
+                )
+                continue
+            # Not resolved: in the hub's cache a file's own name has no suffix.
+            sources += [
+                FileSource(each.path, each.shown, sha256_file(each.path)) for each in fetched
+            ]
+        elif name == STDIN and piped is not None:
             sources.append(StreamSource(piped))
         elif wrong := why_unreadable(place):
             problems.append(Diagnostic(message=wrong, where=str(place)))

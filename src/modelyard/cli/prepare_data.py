@@ -41,8 +41,8 @@ def prepare_data(
         typer.Argument(
             metavar="SOURCE...",
             help="Files (.jsonl, .json, .csv, .tsv, .parquet; also .gz and .zst), folders of "
-            "them, or - for stdin. Rows hold messages, prompt and completion, Alpaca's, Dolly's or "
-            "ShareGPT's keys, or columns that --prompt names.",
+            "them, hf://datasets/OWNER/NAME, or - for stdin. Rows hold messages, prompt and "
+            "completion, Alpaca's, Dolly's or ShareGPT's keys, or columns that --prompt names.",
         ),
     ] = None,
     from_feedback: Annotated[

@@ -180,12 +180,11 @@ def _preflight_lines(found: Preflight) -> list[tuple[str, str]]:
     batches = sum(len(step) for step in found.plan.steps)
     spared = ", activations recomputed" if choices.checkpointing else ""
     number = choices.precision if choices.quantize == "none" else choices.quantize
-    longest = max(len(row.input_ids) for row in rows)
     parts = ", ".join(f"{name} {size / 1e9:.2f}" for name, size in asdict(memory).items() if size)
     return [
         ("rows", f"{len(rows):,} for training, {len(found.evaluation.rows):,} for evaluation"),
         ("tokens", f"{tokens:,} a pass, {trained:,} of them trained on (proven for every row)"),
-        ("longest row", f"{longest:,} tokens of at most {found.spec.data.max_length:,}"),
+        ("longest row", _longest_row(found)),
         (
             "steps",
             f"{len(found.plan.steps):,} in {counted(found.plan.epochs, 'epoch')}, "
@@ -196,6 +195,13 @@ def _preflight_lines(found: Preflight) -> list[tuple[str, str]]:
         ("machine", f"{choices.device}, {counted(choices.threads, 'thread')}{spared}"),
         ("peak memory", f"about {memory.total / 1e9:.2f} GB ({parts})"),
     ]
+
+
+def _longest_row(found: Preflight) -> str:
+    longest, limit = found.train.longest, found.spec.data.max_length
+    cut = sum(length > limit for length in found.train.lengths)
+    shown = f"{counted(longest, 'token')} of at most {limit:,}"
+    return f"{shown}: {counted(cut, 'row')} cut" if cut else shown
 
 
 def show_rows(

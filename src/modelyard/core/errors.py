@@ -13,6 +13,7 @@ in the package named here:
       DamagedVersion            adapters
       EncoderUnavailable        weights
       GraphDamaged              encoders
+      HubFailed                 hub
       IndexDamaged              retrieval
         IndexOfAnotherSchema    retrieval
       LockHeld                  core

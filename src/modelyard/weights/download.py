@@ -1,8 +1,7 @@
-"""What all downloads share: whether the network is allowed, the progress, and how one fails."""
+"""What all downloads share: the progress, and how one fails."""
 
 from __future__ import annotations
 
-import os
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -15,17 +14,6 @@ from modelyard.core.progress import Progress
 
 class SourceFailed(ModelyardError):
     """A source cannot provide a base or an encoder; the message is the reason."""
-
-
-_VARIABLES = ("HF_HUB_OFFLINE", "TRANSFORMERS_OFFLINE")
-
-
-def is_offline() -> bool:
-    """Whether `HF_HUB_OFFLINE` or `TRANSFORMERS_OFFLINE` is set to yes."""
-    return any(
-        os.environ.get(variable, "").upper() in ("1", "ON", "YES", "TRUE")
-        for variable in _VARIABLES
-    )
 
 
 _EVERY_S = 0.25

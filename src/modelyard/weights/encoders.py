@@ -24,8 +24,9 @@ from modelyard.core.files import (
 )
 from modelyard.core.layout import Project, cache_folder
 from modelyard.core.progress import Progress
+from modelyard.hub.client import is_offline
 from modelyard.weights.catalogue import HubSource, WheelSource
-from modelyard.weights.download import SourceFailed, is_offline
+from modelyard.weights.download import SourceFailed
 from modelyard.weights.files import FilePatterns
 
 

@@ -9,39 +9,21 @@ from __future__ import annotations
 
 import hashlib
 import logging
-import os
 from collections.abc import Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
-from modelyard.core.files import (
-    disk_errors,
-    folder_size_bytes,
-    require_free_space,
-    sha256_file,
-)
+from modelyard.core.files import folder_size_bytes, require_free_space, sha256_file
 from modelyard.core.progress import Progress
 from modelyard.core.wording import megabytes
+from modelyard.hub.client import HubFailed, asking_hub, hub_cache_folder
 from modelyard.weights.catalogue import HubSource
 from modelyard.weights.download import SourceFailed, showing_growth
 from modelyard.weights.files import FilePatterns
 
 if TYPE_CHECKING:
     from huggingface_hub.hf_api import RepoFile
-
-
-def hub_cache_folder() -> Path:
-    """Where the hub client keeps its files.
-
-    Read from the environment at each call: the client's own constants are fixed at its import.
-    """
-    if chosen := os.environ.get("HF_HUB_CACHE"):
-        return Path(chosen).expanduser().absolute()
-    caches = os.environ.get("XDG_CACHE_HOME") or "~/.cache"
-    return (
-        Path(os.environ.get("HF_HOME") or f"{caches}/huggingface").expanduser().absolute() / "hub"
-    )
 
 
 def cached_snapshot(source: HubSource, files: FilePatterns) -> Path | None:
@@ -98,7 +80,7 @@ def download_snapshot(
     progress.stage(f"download: {source.repo} from the hub{size}")
     with (
         showing_growth(blobs, progress, label="download", total_bytes=download_bytes),
-        _explaining_errors(source) as endpoint,
+        _asking(source) as endpoint,
     ):
         return _download(source, files, endpoint, name, force)
 
@@ -200,40 +182,10 @@ def _download_large(
 
 
 @contextmanager
-def _explaining_errors(source: HubSource) -> Iterator[str]:
-    """Give the block the hub's endpoint; the client's many errors become a SourceFailed each."""
-    import httpx2  # what huggingface_hub speaks HTTP with, and whose errors it lets through
-    from huggingface_hub import constants
-    from huggingface_hub.errors import (
-        GatedRepoError,
-        HfHubHTTPError,
-        RepositoryNotFoundError,
-        RevisionNotFoundError,
-    )
-
-    endpoint = os.environ.get("HF_ENDPOINT") or constants.ENDPOINT
-    page = f"{endpoint}/{source.repo}"
-    login = "run `hf auth login`, or set HF_TOKEN"
+def _asking(source: HubSource) -> Iterator[str]:
+    """Give the block the hub's endpoint; what goes wrong there becomes a SourceFailed."""
     try:
-        with disk_errors(hub_cache_folder()):
+        with asking_hub(source.repo, source.revision) as endpoint:
             yield endpoint
-    except (OSError, ValueError, httpx2.HTTPError) as error:
-        # The client says "not found locally" and keeps why it is not found there as the cause.
-        cause = error if isinstance(error, HfHubHTTPError) else error.__cause__ or error
-        hint: str | None = None
-        match cause:
-            case GatedRepoError():
-                reason = "is gated, and this login has no access"
-                hint = f"accept its terms at {page}; then {login}"
-            case RepositoryNotFoundError():
-                reason = f"{page} does not exist, or needs a login"
-                hint = f"check the name; then {login}"
-            case RevisionNotFoundError():
-                reason = f"{page} has no revision {source.revision}"
-            case HfHubHTTPError():
-                reason = f"{page} answered with HTTP {cause.response.status_code}"
-            case _:
-                said = next(iter(str(cause).splitlines()), "") or type(cause).__name__
-                reason = f"{endpoint} could not be reached, or closed the connection: {said}"
-                hint = "run it again, what has arrived is kept; HF_ENDPOINT names a mirror"
-        raise SourceFailed(reason, hint=hint) from error
+    except HubFailed as error:
+        raise SourceFailed(error.message, hint=error.hint) from error

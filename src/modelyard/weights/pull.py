@@ -20,6 +20,7 @@ from modelyard.core.files import (
 )
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
+from modelyard.hub.client import is_offline
 from modelyard.weights.catalogue import (
     BaseCard,
     BaseSource,
@@ -27,7 +28,7 @@ from modelyard.weights.catalogue import (
     WheelSource,
     find_base,
 )
-from modelyard.weights.download import SourceFailed, is_offline
+from modelyard.weights.download import SourceFailed
 from modelyard.weights.files import BASE_FILES, missing_parts
 from modelyard.weights.local import (
     LocalBase,
