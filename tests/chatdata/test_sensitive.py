@@ -9,6 +9,7 @@ import time
 import pytest
 
 from modelyard.chatdata.conversation import Conversation, Message
+from modelyard.chatdata.row_formats import build_conversation
 from modelyard.chatdata.sensitive import find_sensitive
 
 LETTERS = "".join(random.Random(3).choices(string.ascii_letters + string.digits, k=80))
@@ -111,3 +112,18 @@ def test_megabytes_are_searched_in_a_second() -> None:
         find_sensitive([saying(text * 100_000) for text in ("=", "eyJ", "a@", "://a:", "a.")]) == []
     )
     assert time.process_time() - started < 5
+
+
+def test_calls_and_tools_are_searched_too() -> None:
+    call = {"name": "mail", "arguments": {"to": "a@b.org", "password": "Tr0ub4dor&3"}}
+    tool = {"name": "mail", "description": "Ask c@d.org"}
+    turns = [
+        {"role": "user", "content": "Mail it."},
+        {"role": "assistant", "tool_calls": [call]},
+    ]
+    row = build_conversation({"messages": turns, "tools": [tool]}, "a:1", None)
+    assert list(map(str, find_sensitive([row]))) == [
+        "a:1 (message 2): e-mail address",
+        "a:1 (message 2): password",
+        "a:1 (key 'tools'): e-mail address",
+    ]

@@ -109,6 +109,7 @@ def test_variables_of_the_template_are_kept() -> None:
         ({"video": "a.mp4"}, "holds 'video': this command trains on text"),
         ({"kto_tag": False}, "holds 'kto_tag', so it is preference data: this command trains on"),
         ({"label": True}, "holds 'label', so it is preference data"),
+        ({"chosen_messages": [USER, ANSWER]}, "holds 'chosen_messages', so it is preference data"),
         ({"chosen": "a", "rejected": "b"}, "holds 'chosen' and 'rejected', so it is preference"),
         ({"weight": 0}, "'weight' says not to train on this row"),
         ({"loss_weight": 0.5}, "'loss_weight' is 0.5: an answer is trained (1) or not (0)"),
@@ -226,6 +227,22 @@ def test_text_parts_are_one_text_and_other_parts_are_refused() -> None:
         (said,) = refusals({"messages": [{**USER, "content": picture}, ANSWER]})
         assert said.startswith("message 1: content holds '<image>', which stands for what is no")
     assert turns({**USER, "content": "What does <image> do in SVG?"}, ANSWER)
+
+
+def test_parts_may_hold_reasoning_and_calls() -> None:
+    parts = [
+        {"type": "reasoning", "value": "7 it is."},
+        {"type": "tool_call", "value": '{"name": "find", "arguments": {"id": 7}}'},
+    ]
+    row = turns(
+        USER, {"role": "assistant", "content": parts}, {"role": "tool", "content": "Ada"}, ANSWER
+    )
+    assert row.messages[1].more == {"reasoning_content": "7 it is.", "tool_calls": [CALL]}
+    twice = {"role": "assistant", "content": parts, "reasoning_content": "x"}
+    (said,) = refusals({"messages": [USER, twice]})
+    assert said.startswith("message 2: has 'reasoning_content', and the same as a part")
+    (said,) = refusals({"messages": [{**USER, "content": [{"type": "citation"}]}, ANSWER]})
+    assert said == "message 1: part 1 of the content is of type 'citation', which is not read"
 
 
 @pytest.mark.parametrize(

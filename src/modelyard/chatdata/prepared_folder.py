@@ -16,8 +16,9 @@ from typing import Any
 
 from modelyard.chatdata.conversation import Conversation, conversation_row
 from modelyard.chatdata.dataset import CARD_FILE, EVALUATION_FILE, TRAIN_FILE
+from modelyard.chatdata.kept_back import recorded_row_options
 from modelyard.chatdata.prepared_result import FeedbackUse, PreparedData
-from modelyard.chatdata.sources import FeedbackSource, RowSource
+from modelyard.chatdata.sources import FeedbackSource, RowOptions, RowSource
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, group_equal
 from modelyard.core.files import (
@@ -80,7 +81,9 @@ def is_unchanged(
                 where=shown,
                 hint="restore the state, choose another --out, or add --force to replace the rows",
             )
-    recorded = {**{key: old.get(key) for key in asked}, "prepared_from": before}
+    # A card of an older version lacks the options that came since.
+    options = {**recorded_row_options(RowOptions()), **(old.get("options") or {})}
+    recorded = {key: old.get(key) for key in asked} | {"prepared_from": before, "options": options}
     return recorded == asked and len(present) == len(written)
 
 

@@ -20,12 +20,12 @@ from modelyard.chatdata.columns import (
     missing_column,
     suggest_columns,
 )
+from modelyard.chatdata.content_parts import NO_MEDIA
 from modelyard.chatdata.conversation import TEXT_ROLE, Conversation, Format, Message
 from modelyard.chatdata.json_values import NotJson, is_absent, kind_of, parse_json, plain_value
 from modelyard.chatdata.turns import (
     LINKING_KEYS,
     MEDIA_KEYS,
-    NO_MEDIA,
     NO_PREFERENCES,
     PREFERENCE_KEYS,
     RENDERED_KEYS,

@@ -75,10 +75,11 @@ def find_sensitive(conversations: Sequence[Conversation]) -> list[SensitiveValue
 
 
 def _texts(conversation: Conversation) -> Iterator[tuple[int | None, str | None, str]]:
-    """Each message by its number, then each other key of the row by its name."""
+    """Each message by its number, with its other keys, then each key of the row by its name."""
     for number, message in enumerate(conversation.messages, start=1):
-        yield number, None, message.content
-    for key, value in conversation.fields.items():
+        beside = (text for key in message.more for text in _field_texts(key, message.more[key]))
+        yield number, None, _SEPARATOR.join((message.content, *beside))
+    for key, value in (*conversation.fields.items(), ("tools", list(conversation.tools))):
         yield None, key, _SEPARATOR.join(_field_texts(key, value))
 
 

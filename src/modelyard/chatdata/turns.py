@@ -11,6 +11,7 @@ from collections.abc import Mapping, Sequence
 from typing import Any
 
 from modelyard.chatdata.columns import BadRow
+from modelyard.chatdata.content_parts import NO_MEDIA, WrongTurn, read_parts
 from modelyard.chatdata.conversation import Message
 from modelyard.chatdata.json_values import (
     NotJson,
@@ -46,25 +47,21 @@ PREFERENCE_KEYS = (
     "rejected",
     "chosen_response",
     "rejected_response",
+    "chosen_messages",
+    "rejected_messages",
     "preferred_output",
     "non_preferred_output",
     "kto_tag",
 )
-NO_MEDIA = "this command trains on text, not on pictures, sound or film"
 NO_PREFERENCES = (
     "preference data: this command trains on good answers; it has no DPO, KTO or reward model"
 )
-_TEXT_PARTS = ("text", "input_text", "output_text")
 _MEDIA_MARKS = ("<image>", "<video>", "<audio>")
 
 RENDERED_KEYS = ("tool_calls", "reasoning_content", "reasoning", "thinking", "name")
 """Keys of a turn that change its meaning, so a chat template must render them."""
 LINKING_KEYS = ("tool_call_id", "name")
 """Keys that say which call a tool answers; many templates need no words for that."""
-
-
-class _Wrong(Exception):
-    """What is wrong with one turn."""
 
 
 def build_messages(turns: Sequence[Any]) -> tuple[Message, ...]:
@@ -74,7 +71,7 @@ def build_messages(turns: Sequence[Any]) -> tuple[Message, ...]:
     for number, turn in enumerate(turns, start=1):
         try:
             messages.append(_build_message(turn))
-        except _Wrong as problem:
+        except WrongTurn as problem:
             wrong.append(f"message {number}: {problem}")
     wrong = wrong or _wrong_order(messages)
     if wrong:
@@ -84,13 +81,15 @@ def build_messages(turns: Sequence[Any]) -> tuple[Message, ...]:
 
 def _build_message(turn: Any) -> Message:
     if not isinstance(turn, Mapping):
-        raise _Wrong(f"must be an object with role and content, not {kind_of(turn)}")
+        raise WrongTurn(f"must be an object with role and content, not {kind_of(turn)}")
     # A table has every key in every turn.
     keys = {str(key): value for key, value in turn.items() if value is not None}
     speaker = keys.pop("role", None) if "role" in keys else keys.pop("from", None)
     role = _role(speaker)
     content = keys.pop("content", None) if "content" in keys else keys.pop("value", None)
     _refuse_keys(keys)
+    if isinstance(content, (list, tuple)):
+        content = _of_parts(content, keys)
     trained = _is_trained(keys, role)
     calls = _tool_calls(keys, role)
     if role == _CALL:
@@ -100,17 +99,29 @@ def _build_message(turn: Any) -> Message:
     text = _content(content, empty_allowed=bool(calls) or role == "tool")
     more = {key: plain_value(value) for key, value in keys.items() if value not in ([], {})}
     if more and "\\u0000" in json.dumps(more):
-        raise _Wrong("holds a NUL character")
+        raise WrongTurn("holds a NUL character")
     return Message(role, text, more, trained)
+
+
+def _of_parts(parts: Sequence[Any], keys: dict[str, Any]) -> str:
+    """The text of a content in parts; its reasoning and calls become keys of the turn."""
+    found = read_parts(parts)
+    beside = (("reasoning_content", found.reasoning), ("tool_calls", list(found.calls)))
+    for key, value in beside:
+        if value and not is_absent(keys.get(key)):
+            raise WrongTurn(f"has '{key}', and the same as a part of its content")
+        if value:
+            keys[key] = value
+    return found.text
 
 
 def _role(speaker: Any) -> str:
     if speaker is None:
-        raise _Wrong("'role' is missing")
+        raise WrongTurn("'role' is missing")
     role = _ROLE_NAMES.get(speaker.strip().lower()) if isinstance(speaker, str) else None
     if role is None:
         near = did_you_mean(str(speaker), _NAMED_ROLES)
-        raise _Wrong(f"unknown role {speaker!r}{near}; accepted are {', '.join(ROLES)}")
+        raise WrongTurn(f"unknown role {speaker!r}{near}; accepted are {', '.join(ROLES)}")
     return role
 
 
@@ -119,11 +130,11 @@ def _refuse_keys(keys: Mapping[str, Any]) -> None:
         if is_absent(value):
             continue
         if key in MEDIA_KEYS:
-            raise _Wrong(f"holds '{key}': {NO_MEDIA}")
+            raise WrongTurn(f"holds '{key}': {NO_MEDIA}")
         if key in PREFERENCE_KEYS:
-            raise _Wrong(f"holds '{key}', so it is {NO_PREFERENCES}")
+            raise WrongTurn(f"holds '{key}', so it is {NO_PREFERENCES}")
         if key == "train_detail":
-            raise _Wrong("'train_detail' asks to train parts of a turn; a turn is trained whole")
+            raise WrongTurn("'train_detail' asks to train parts of a turn; a turn is trained whole")
 
 
 def _is_trained(keys: dict[str, Any], role: str) -> bool:
@@ -132,13 +143,15 @@ def _is_trained(keys: dict[str, Any], role: str) -> bool:
     asked = {key: read_flag(value) for key, value in given.items()}
     for key, value in given.items():
         if asked[key] is None:
-            raise _Wrong(wrong_flag(key, value))
+            raise WrongTurn(wrong_flag(key, value))
     if len(set(asked.values())) > 1:
-        raise _Wrong(f"{' and '.join(map(repr, asked))} contradict each other")
+        raise WrongTurn(f"{' and '.join(map(repr, asked))} contradict each other")
     if role in ("assistant", _CALL):
         return False not in asked.values()
     if any(asked.values()):
-        raise _Wrong(f"'{next(iter(asked))}' asks to train a turn of the {role}; only answers are")
+        raise WrongTurn(
+            f"'{next(iter(asked))}' asks to train a turn of the {role}; only answers are"
+        )
     return True
 
 
@@ -163,16 +176,16 @@ def _tool_calls(keys: dict[str, Any], role: str) -> list[Any]:
         return []
     key, value = present[0]
     if len(present) > 1:
-        raise _Wrong("has both 'tool_calls' and 'function_call'")
+        raise WrongTurn("has both 'tool_calls' and 'function_call'")
     if role != "assistant":
-        raise _Wrong(f"'{key}' belongs to a turn of the assistant, not of the {role}")
+        raise WrongTurn(f"'{key}' belongs to a turn of the assistant, not of the {role}")
     return _calls(value, f"'{key}'")
 
 
 def _calls_of_text(content: Any) -> list[Any]:
     """The calls that a turn of the role `function_call` holds as its text."""
     if not isinstance(content, str):
-        raise _Wrong(f"a call of a tool must be JSON text, not {kind_of(content)}")
+        raise WrongTurn(f"a call of a tool must be JSON text, not {kind_of(content)}")
     return _calls(content, "the call")
 
 
@@ -190,13 +203,13 @@ def _call(call: Any, what: str) -> dict[str, Any]:
     flat = isinstance(call, Mapping) and "function" not in call and "name" in call
     function = call if flat else call.get("function") if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
-        raise _Wrong(f'{what} must hold {{"name": ..., "arguments": {{...}}}} for each call')
+        raise WrongTurn(f'{what} must hold {{"name": ..., "arguments": {{...}}}} for each call')
     arguments = function.get("arguments", function.get("parameters"))
     if isinstance(arguments, str):
         # OpenAI writes them as JSON text, and templates would put quotes around that.
         arguments = _parsed(arguments, "the arguments of a call") if arguments.strip() else {}
     if not isinstance(arguments or {}, Mapping):
-        raise _Wrong(f"the arguments of a call must be an object, not {kind_of(arguments)}")
+        raise WrongTurn(f"the arguments of a call must be an object, not {kind_of(arguments)}")
     other = {} if flat else {key: item for key, item in call.items() if item is not None}
     named = {"name": function["name"], "arguments": arguments or {}}
     return {"type": "function", **other, "function": named}
@@ -206,41 +219,25 @@ def _parsed(text: str, what: str) -> Any:
     try:
         return parse_json(text)
     except NotJson as error:
-        raise _Wrong(f"{what} {error}") from None
+        raise WrongTurn(f"{what} {error}") from None
 
 
 def _content(content: Any, *, empty_allowed: bool) -> str:
     if content is None and not empty_allowed:
-        raise _Wrong("'content' is missing")
-    if isinstance(content, (list, tuple)):
-        content = "".join(_part(part, number) for number, part in enumerate(content, start=1))
+        raise WrongTurn("'content' is missing")
     text = "" if content is None else content
     if not isinstance(text, str):
-        raise _Wrong(f"content must be text, not {kind_of(text)}")
+        raise WrongTurn(f"content must be text, not {kind_of(text)}")
     if not text.strip() and not empty_allowed:
-        raise _Wrong("content is empty")
+        raise WrongTurn("content is empty")
     if "\0" in text:
-        raise _Wrong("content holds a NUL character")
+        raise WrongTurn("content holds a NUL character")
     if not is_text(text):
-        raise _Wrong("content is not valid text (half of a surrogate pair)")
+        raise WrongTurn("content is not valid text (half of a surrogate pair)")
     bare = text.strip()
     if mark := next((m for m in _MEDIA_MARKS if bare.startswith(m) or bare.endswith(m)), None):
-        raise _Wrong(f"content holds '{mark}', which stands for what is no text: {NO_MEDIA}")
+        raise WrongTurn(f"content holds '{mark}', which stands for what is no text: {NO_MEDIA}")
     return text
-
-
-def _part(part: Any, number: int) -> str:
-    """The text of one part of a content."""
-    if not isinstance(part, Mapping):
-        raise _Wrong(
-            f"content must be text, or a list of parts with a type, not of {kind_of(part)}"
-        )
-    kind = part.get("type") or "text"
-    if kind not in _TEXT_PARTS:
-        raise _Wrong(f"part {number} of the content is of type '{kind}': {NO_MEDIA}")
-    if not isinstance(part.get("text"), str):
-        raise _Wrong(f"part {number} of the content has no text")
-    return str(part["text"])
 
 
 def _wrong_order(messages: Sequence[Message]) -> list[str]:

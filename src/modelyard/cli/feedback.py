@@ -191,7 +191,8 @@ def _print(added: FeedbackAdded, *, dry_run: bool) -> None:
         print_text(f"unchanged: {what} was recorded before")
         return
     if added.added > 1:
-        use = f"of them {counted(added.to_learn, 'training row')}"
+        kind = "a training row" if added.to_learn == 1 else "training rows"
+        use = f"{added.to_learn:,} of them {kind}"
     elif added.to_learn:
         use = "a training row"
     else:
