@@ -112,19 +112,19 @@ def test_variables_reach_the_template(tooled: ChatTokenizer) -> None:
         (row(USER, ANSWER, tools=[TOOL]), "has tools, and the chat template of the base renders"),
         (
             row(USER, CALLING, RESULT, ANSWER),
-            "message 2: the chat template does not render its 'tool_calls'",
+            "has 'tool_calls' in a turn, and the chat template does not render it",
         ),
         (
             row(USER, {**ANSWER, "reasoning_content": "x"}),
-            "message 2: the chat template does not render its 'reasoning_content'",
+            "has 'reasoning_content' in a turn, and the chat template does not render it",
         ),
         (
             row(USER, {**ANSWER, "thinking": "x"}),
-            "message 2: the chat template does not render its 'thinking'",
+            "has 'thinking' in a turn, and the chat template does not render it",
         ),
         (
             row({**USER, "name": "Bo"}, ANSWER),
-            "message 1: the chat template does not render its 'name'",
+            "has 'name' in a turn, and the chat template does not render it",
         ),
         (
             row(USER, ANSWER, chat_template_kwargs={"enable_thinking": False}),

@@ -36,14 +36,17 @@ def find_unrendered(conversation: Conversation, tokenizer: ChatTokenizer) -> lis
         conversation, replace(conversation, tools=()), tokenizer
     ):
         wrong.append("has tools, and the chat template of the base renders none")
-    for number, turn in enumerate(conversation.messages, start=1):
+    ignored: list[str] = []
+    for index, turn in enumerate(conversation.messages):
         for key in _meaningful_keys(turn):
             changed = list(conversation.messages)
             more = {name: value for name, value in turn.more.items() if name != key}
-            changed[number - 1] = replace(turn, more=more)
+            changed[index] = replace(turn, more=more)
             without = replace(conversation, messages=tuple(changed))
-            if _renders_same(conversation, without, tokenizer):
-                wrong.append(f"message {number}: the chat template does not render its '{key}'")
+            if key not in ignored and _renders_same(conversation, without, tokenizer):
+                ignored.append(key)
+    # Without the number of the message, so that the same in many rows is one line.
+    wrong += [f"has '{key}' in a turn, and the chat template does not render it" for key in ignored]
     return wrong
 
 

@@ -198,10 +198,12 @@ def _preflight_lines(found: Preflight) -> list[tuple[str, str]]:
 
 
 def _longest_row(found: Preflight) -> str:
-    longest, limit = found.train.longest, found.spec.data.max_length
-    cut = sum(length > limit for length in found.train.lengths)
-    shown = f"{counted(longest, 'token')} of at most {limit:,}"
-    return f"{shown}: {counted(cut, 'row')} cut" if cut else shown
+    limit, cut = found.spec.data.max_length, len(found.train.cut)
+    shown = f"{counted(found.train.longest, 'token')} of at most {limit:,}"
+    if cut:
+        return f"{shown}: {counted(cut, 'row')} cut"
+    in_pieces = len(found.train.rows) - len(found.dataset.train)
+    return f"{shown}: texts became {counted(in_pieces, 'row')} more" if in_pieces else shown
 
 
 def show_rows(
