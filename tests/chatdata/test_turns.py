@@ -367,6 +367,23 @@ def test_a_table_with_well_known_columns_is_told_the_command(
     )
 
 
+def test_no_command_is_offered_that_would_leave_out_earlier_turns() -> None:
+    row = {"query": "c", "response": "d", "history": [["a", "b"]]}
+    with pytest.raises(BadRow) as caught:
+        build(row)
+    assert caught.value.hint == (
+        "call its question 'prompt' and its answer 'completion': then 'history' counts too"
+    )
+    assert len(build({"prompt": "c", "completion": "d", "history": [["a", "b"]]}).messages) == 4
+
+
+def test_an_empty_system_column_is_no_system_turn() -> None:
+    columns = ColumnMapping(prompt="{q}", answer="{a}", system="{s}")
+    for system, turns_made in (("Be short.", 3), ("", 2), (None, 2)):
+        made = build_conversation({"q": "x", "a": "y", "s": system}, "a", columns)
+        assert len(made.messages) == turns_made
+
+
 @pytest.mark.parametrize("packing", ["gz", "zst"])
 @pytest.mark.parametrize("name", ["rows.jsonl", "rows.json", "rows.csv"])
 def test_packed_files_are_read_and_so_is_a_pipe(packing: str, name: str) -> None:

@@ -186,7 +186,9 @@ def test_a_dataset_that_is_too_small_for_its_share_is_told_one_that_fits(
     (project.root / "rows.jsonl").write_text("\n".join(rows))
     assert models("prepare-data", "rows.jsonl", "--out", "rows") == 0
     printed = capsys.readouterr().err
-    found = re.search(r"4 rows are few for --eval-share 0.1; --eval-share (0\.\d+) would", printed)
+    found = re.search(
+        r"--eval-share 0.1 of 4 rows takes none; --eval-share (0\.\d+) would", printed
+    )
     assert found
     assert models("prepare-data", "rows.jsonl", "--out", "rows", "--eval-share", found[1]) == 0
     assert "1 evaluation row\n" in capsys.readouterr().out

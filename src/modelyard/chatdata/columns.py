@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import Any
 
-from modelyard.chatdata.json_values import NotJson, kind_of, parse_json
+from modelyard.chatdata.json_values import NotJson, is_absent, kind_of, parse_json
 from modelyard.core.errors import Diagnostic, InvalidInput, did_you_mean
 
 _NOT_TEXT = (bytes, bytearray, memoryview, list, tuple, dict)
@@ -30,6 +30,9 @@ _KNOWN_PAIRS = (
 )
 _KNOWN_LABELS = (("text", "label"), ("text", "category"), ("sentence", "label"))
 """Columns that many tables have for a question and its answer, or for a text and its class."""
+_SHOWN_KEYS = 20
+_NO_COLUMNS = ("history", "tools", "functions")
+"""Keys that no template of columns takes along: with one of them no columns are suggested."""
 _SYSTEM_COLUMNS = ("system", "system_prompt")
 
 
@@ -86,8 +89,9 @@ class ColumnMapping:
         texts = column_texts(row, self.columns)
         answer = texts[self.label] if self.label else _fill(self.answer or "", texts)
         turns = [("user", _fill(self.prompt, texts)), ("assistant", answer)]
-        if self.system:
-            turns.insert(0, ("system", _fill(self.system, texts)))
+        system = _fill(self.system, texts) if self.system else ""
+        if system.strip():  # a table has the column in rows without a system turn too
+            turns.insert(0, ("system", system))
         return [{"role": role, "content": content} for role, content in turns]
 
 
@@ -97,9 +101,15 @@ def missing_column(wanted: Sequence[str], present: Sequence[str]) -> str | None:
         if column not in present and column.partition(".")[0] not in present:
             return (
                 f"has no column '{column}'{did_you_mean(column, present)}; "
-                f"its columns are {', '.join(present)}"
+                f"its columns are {list_keys(present)}"
             )
     return None
+
+
+def list_keys(keys: Sequence[Any]) -> str:
+    """The names of keys or columns, as messages show them."""
+    more = f" and {len(keys) - _SHOWN_KEYS:,} more" if len(keys) > _SHOWN_KEYS else ""
+    return (", ".join(map(str, keys[:_SHOWN_KEYS])) or "none") + more
 
 
 def column_texts(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, str]:
@@ -137,7 +147,7 @@ def _value(row: Mapping[str, Any], column: str) -> Any:
             known = list(value) if isinstance(value, Mapping) else []
             raise BadRow(
                 f"'{outer}' has no '{part}'{did_you_mean(part, known)}; it holds "
-                + (f"the keys {', '.join(map(str, known))}" if known else kind_of(value))
+                + (f"the keys {list_keys(known)}" if known else kind_of(value))
             )
         value = value[part]
     return value
@@ -170,7 +180,12 @@ def _parse_template(template: str) -> list[tuple[str, str | None]]:
 
 
 def suggest_columns(row: Mapping[str, Any]) -> str | None:
-    """The options that make conversations of a row whose columns have well-known names."""
+    """The options that make conversations of a row whose columns have well-known names.
+
+    None when there are none, or when they would leave out what changes the meaning of the row.
+    """
+    if not all(is_absent(row.get(key)) for key in _NO_COLUMNS):
+        return None
 
     def holds_text(*columns: str) -> bool:
         return all(isinstance(row.get(column), (str, int, float)) for column in columns)

@@ -302,7 +302,7 @@ def _no_evaluation(rows: Sequence[Conversation], share: float) -> str:
     places = sorted(map(split_position, rows))
     wanted = (math.floor(places[0] * 100) + 1) / 100
     kept = sum(place < wanted for place in places)
-    said = f"no evaluation rows: {counted(len(rows), 'row')} are few for --eval-share {share:g}"
+    said = f"no evaluation rows: --eval-share {share:g} of {counted(len(rows), 'row')} takes none"
     if kept == len(places) or wanted <= share:
         return f"{said}; an eval.jsonl by hand, or more rows, would give some"
     return f"{said}; --eval-share {wanted:g} would keep {kept:,} for evaluation"

@@ -17,6 +17,7 @@ from modelyard.chatdata.columns import (
     BadRow,
     ColumnMapping,
     column_texts,
+    list_keys,
     missing_column,
     suggest_columns,
 )
@@ -244,7 +245,7 @@ def _turns(row: dict[str, Any], where: str) -> tuple[Format, list[Any], tuple[st
         used = ("instruction", "input", "output", "history")
         return "alpaca", _history(row) + _instruction(row, "input", "output"), used
     raise BadRow(
-        f"is in no accepted format; its keys are {', '.join(map(str, row)) or 'none'}",
+        f"is in no accepted format; its keys are {list_keys(list(row))}",
         hint=_format_hint(row, where, suggested),
     )
 
@@ -253,6 +254,8 @@ def _format_hint(row: Mapping[str, Any], where: str, suggested: str | None) -> s
     file = shlex.quote(where.rpartition(":")[0])
     if suggested:
         return f"name its columns: models prepare-data {file} {suggested} --out NAME"
+    if not is_absent(row.get("history")):
+        return "call its question 'prompt' and its answer 'completion': then 'history' counts too"
     if isinstance(row.get("text"), str):
         return (
             f"plain text is trained on whole, as a dataset of its own: models prepare-data {file} "
