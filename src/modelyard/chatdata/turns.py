@@ -235,7 +235,8 @@ def _content(content: Any, *, empty_allowed: bool) -> str:
     if not is_text(text):
         raise WrongTurn("content is not valid text (half of a surrogate pair)")
     bare = text.strip()
-    if mark := next((m for m in _MEDIA_MARKS if bare.startswith(m) or bare.endswith(m)), None):
+    if bare.startswith(_MEDIA_MARKS) or bare.endswith(_MEDIA_MARKS):
+        mark = next(mark for mark in _MEDIA_MARKS if mark in bare)
         raise WrongTurn(f"content holds '{mark}', which stands for what is no text: {NO_MEDIA}")
     return text
 
