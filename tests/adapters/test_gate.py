@@ -35,7 +35,7 @@ def test_too_few_rows_are_no_reason_to_promote() -> None:
     alone = figures(rows=1, difference=PairedDifference(-1.0, None, None))
     assert decide_promotion(alone) == (
         False,
-        "1 evaluation rows are too few to tell it from the base",
+        "1 evaluation row cannot tell it from the base: too few",
     )
 
 

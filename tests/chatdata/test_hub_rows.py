@@ -80,6 +80,12 @@ def test_what_cannot_be_had_is_named(
     assert said in str(caught.value.problems[0])
 
 
+def test_a_data_set_on_the_hub_is_prepared_before_it_is_trained_on(project: Project) -> None:
+    with pytest.raises(InvalidInput, match="is on the hub") as caught:
+        load_dataset(project, ADDRESS)
+    assert caught.value.hint == f"models prepare-data {ADDRESS} --out NAME"
+
+
 def test_without_a_network_only_the_cache_is_asked(
     project: Project, hub: HubServer, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -427,6 +427,23 @@ def test_what_only_a_table_can_hold_becomes_json_that_can_be_read_again() -> Non
     ]
 
 
+def test_a_call_in_a_table_has_its_own_arguments_only() -> None:
+    calls = [("find", {"id": 7}), ("mail", {"to": "Ada"})]
+    rows = [
+        [USER, {"role": "assistant", "content": None, "tool_calls": [_called(name, arguments)]}]
+        for name, arguments in calls
+    ]
+    pyarrow.parquet.write_table(pyarrow.table({"messages": rows}), "a.parquet")
+    found, problems = read_conversations(Path("a.parquet"))
+    assert problems == []
+    for row, (name, arguments) in zip(found, calls, strict=True):
+        assert row.messages[1].more == {"tool_calls": [_called(name, arguments)]}
+
+
+def _called(name: str, arguments: dict[str, Any]) -> dict[str, Any]:
+    return {"type": "function", "function": {"name": name, "arguments": arguments}}
+
+
 def test_plain_text_is_a_mode_of_its_own() -> None:
     Path("a.jsonl").write_text('{"text": " Once upon a time.\\n", "source": "x"}\n{"text": ""}\n')
     (row,), (problem,) = read_conversations(Path("a.jsonl"), name="a", text_column="text")

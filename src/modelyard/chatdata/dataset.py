@@ -15,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.chatdata.conversation import WRITTEN_TEXT_KEY, Conversation, conversation_row
+from modelyard.chatdata.hub_rows import HUB_PREFIX
 from modelyard.chatdata.reading import SUFFIXES, read_conversations, why_unreadable
 from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound, did_you_mean
 from modelyard.core.layout import Project
@@ -154,6 +155,12 @@ def written_text_column(card: Mapping[str, Any]) -> str | None:
 
 def _locate(project: Project, given: str) -> tuple[Path, str]:
     """The folder or file that is meant, and the dataset's name."""
+    if given.startswith(HUB_PREFIX):
+        raise InvalidInput(
+            "is on the hub; a dataset is made of it first",
+            where=given,
+            hint=f"models prepare-data {given} --out NAME",
+        )
     if "/" in given or given.lower().endswith(SUFFIXES):
         path = _absolute(given)
         if wrong := why_unreadable(path):

@@ -64,6 +64,19 @@ def plain_value(value: Any) -> Any:
     return str(value)
 
 
+def without_nulls(value: Any) -> Any:
+    """The same without keys that are null, however deep.
+
+    A table has every key of a struct in every row: the arguments of one tool's call would else be
+    those of all tools.
+    """
+    if isinstance(value, dict):
+        return {key: without_nulls(item) for key, item in value.items() if item is not None}
+    if isinstance(value, list):
+        return [without_nulls(item) for item in value]
+    return value
+
+
 def _text_of_bytes(data: bytes) -> str:
     try:
         return data.decode()

@@ -19,7 +19,7 @@ from typing import Any
 
 from modelyard.chatdata.columns import BadRow, ColumnMapping, missing_column
 from modelyard.chatdata.conversation import Conversation
-from modelyard.chatdata.json_values import NotJson, is_text, parse_json
+from modelyard.chatdata.json_values import NotJson, is_text, parse_json, without_nulls
 from modelyard.chatdata.row_formats import ACCEPTED_FORMATS, build_conversation
 from modelyard.core.errors import Diagnostic, InvalidInput, did_you_mean
 from modelyard.core.wording import counted
@@ -319,4 +319,4 @@ def _parquet_rows(path: Path, shown: str, wanted: tuple[str, ...]) -> Iterator[R
             ) from error
         for row in rows:
             number += 1
-            yield f"{shown}: row {number}", row
+            yield f"{shown}: row {number}", {key: without_nulls(row[key]) for key in row}
