@@ -19,7 +19,7 @@ import pytest
 
 from modelyard.adapters.manifest import build_manifest
 from modelyard.chatdata.duplicates import DuplicatePair
-from modelyard.chatdata.report import DataReport, LengthBin, MaskedText, TokenFigures
+from modelyard.chatdata.report import DataReport, LengthBin, LengthLimit, MaskedText, TokenFigures
 from modelyard.chatdata.sensitive import SensitiveValue
 from modelyard.records.evaluation import (
     Answers,
@@ -60,6 +60,11 @@ DATA = DataReport(
     train_tokens=TOKENS,
     evaluation_tokens=dataclasses.replace(TOKENS, rows=5),
     cut=("train.jsonl:12",),
+    limits=(
+        LengthLimit(max_length=1024, whole_rows=244),
+        LengthLimit(max_length=1300, whole_rows=245),
+    ),
+    unused_keys=(),
     straddling=(),
     without_reasoning=("train.jsonl:77",),
     repeated=(),

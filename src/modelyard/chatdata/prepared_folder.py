@@ -118,7 +118,7 @@ def write_prepared(
         "dropped_sensitive": result.dropped_sensitive,
         "bad_rows": result.bad_row_count,
         "stripped_rows": result.stripped_rows,
-        "unused_keys": {str(found): found.rows for found in result.unused_keys},
+        "unused_keys": {found.path: found.rows for found in result.unused_keys},
         "notes": list(result.notes),
         "prepared_by": asked["prepared_by"],
         "prepared_from": [

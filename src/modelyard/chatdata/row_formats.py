@@ -90,6 +90,11 @@ class UnusedKey:
     in_messages: bool
     """Whether it is a key of messages, and not of the row."""
 
+    @property
+    def path(self) -> str:
+        """Where the key is in a row: `source_id`, or `messages.id`."""
+        return f"messages.{self.key}" if self.in_messages else self.key
+
     def __str__(self) -> str:
         place = "message key" if self.in_messages else "key"
         return f"{place} `{self.key}`, in {counted(self.rows, 'row')}"
