@@ -114,6 +114,7 @@ def test_variables_of_the_template_are_kept() -> None:
         ({"weight": 0}, "'weight' says not to train on this row"),
         ({"loss_weight": 0.5}, "'loss_weight' is 0.5: an answer is trained (1) or not (0)"),
         ({"tools": [1]}, "'tools' must hold an object for each tool, not a number"),
+        ({"tools": [None]}, "'tools' must hold an object for each tool, not null"),
         ({"tools": "[{'a': 1}]"}, "'tools' is not JSON"),
         ({"tools": [TOOL], "functions": [TOOL]}, "has both 'tools' and 'functions'"),
     ],
@@ -137,8 +138,10 @@ def test_a_preference_pair_without_an_answer_is_called_one() -> None:
 
 
 def test_an_empty_column_of_a_table_means_nothing() -> None:
-    nothing = {"images": [], "kto_tag": None, "chosen": "", "weight": None, "train": True}
+    nothing = {"images": [], "kto_tag": math.nan, "chosen": "", "weight": None, "train": True}
     assert turns(USER, ANSWER, **nothing).fields == {}
+    missing = turns(USER, {**ANSWER, "weight": math.nan, "score": math.nan})
+    assert missing == turns(USER, ANSWER)
 
 
 def test_other_keys_are_counted_by_where_they_are() -> None:

@@ -41,9 +41,14 @@ def is_text(value: str) -> bool:
     return value.isascii() or _SURROGATE.search(value) is None
 
 
+def is_null(value: Any) -> bool:
+    """Whether a value is null, or the `nan` that tables write for a number that is missing."""
+    return value is None or (isinstance(value, float) and math.isnan(value))
+
+
 def is_absent(value: Any) -> bool:
     """Whether a value says that there is none: a table has every column in every row."""
-    return value is None or (isinstance(value, (str, list, tuple, dict)) and not value)
+    return is_null(value) or (isinstance(value, (str, list, tuple, dict)) and not value)
 
 
 def plain_value(value: Any) -> Any:
@@ -54,7 +59,7 @@ def plain_value(value: Any) -> Any:
     if value is None or isinstance(value, (str, bool, int)):
         return value
     if isinstance(value, float):
-        return None if math.isnan(value) else value if math.isfinite(value) else str(value)
+        return None if is_null(value) else value if math.isfinite(value) else str(value)
     if isinstance(value, dict):
         return {str(key): plain_value(item) for key, item in value.items()}
     if isinstance(value, (list, tuple)):

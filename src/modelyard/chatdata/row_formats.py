@@ -23,7 +23,14 @@ from modelyard.chatdata.columns import (
 )
 from modelyard.chatdata.content_parts import NO_MEDIA
 from modelyard.chatdata.conversation import TEXT_ROLE, Conversation, Format, Message
-from modelyard.chatdata.json_values import NotJson, is_absent, kind_of, parse_json, plain_value
+from modelyard.chatdata.json_values import (
+    NotJson,
+    is_absent,
+    is_null,
+    kind_of,
+    parse_json,
+    plain_value,
+)
 from modelyard.chatdata.turns import (
     LINKING_KEYS,
     MEDIA_KEYS,
@@ -157,9 +164,9 @@ def _tools(row: Mapping[str, Any]) -> tuple[Any, ...]:
     if len(given) > 1:
         raise BadRow(f"has both '{given[0]}' and '{given[1]}'")
     tools = _list(row, given[0], "tools")
-    wrong = next((tool for tool in tools if not isinstance(tool, dict)), None)
-    if wrong is not None:
-        raise BadRow(f"'{given[0]}' must hold an object for each tool, not {kind_of(wrong)}")
+    for tool in tools:
+        if not isinstance(tool, dict):
+            raise BadRow(f"'{given[0]}' must hold an object for each tool, not {kind_of(tool)}")
     return tuple(plain_value(_tool(tool)) for tool in tools)
 
 
@@ -178,7 +185,7 @@ def _variables(row: Mapping[str, Any]) -> dict[str, Any]:
         raise BadRow(f"'{_TEMPLATE_KEY}' must be an object, not {kind_of(value)}")
     if taken := [key for key in _OF_THE_TEMPLATE if key in value]:
         raise BadRow(f"'{_TEMPLATE_KEY}' may not hold '{taken[0]}', which is no variable")
-    return {str(key): plain_value(item) for key, item in value.items() if item is not None}
+    return {str(key): plain_value(item) for key, item in value.items() if not is_null(item)}
 
 
 def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
@@ -200,7 +207,7 @@ def _fields(row: Mapping[str, Any]) -> dict[str, Any]:
 def _says_nothing(key: str, value: Any) -> bool:
     """Whether a key that would mean something is empty."""
     if key in ("expect", "label"):
-        return value is None or (key == "expect" and value == "")
+        return is_null(value) or (key == "expect" and value == "")
     return key in (*MEDIA_KEYS, *PREFERENCE_KEYS) and is_absent(value)
 
 

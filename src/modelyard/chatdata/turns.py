@@ -16,6 +16,7 @@ from modelyard.chatdata.conversation import Message
 from modelyard.chatdata.json_values import (
     NotJson,
     is_absent,
+    is_null,
     is_text,
     kind_of,
     parse_json,
@@ -83,7 +84,7 @@ def _build_message(turn: Any) -> Message:
     if not isinstance(turn, Mapping):
         raise WrongTurn(f"must be an object with role and content, not {kind_of(turn)}")
     # A table has every key in every turn.
-    keys = {str(key): value for key, value in turn.items() if value is not None}
+    keys = {str(key): value for key, value in turn.items() if not is_null(value)}
     speaker = keys.pop("role", None) if "role" in keys else keys.pop("from", None)
     role = _role(speaker)
     content = keys.pop("content", None) if "content" in keys else keys.pop("value", None)
