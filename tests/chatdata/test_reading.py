@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import gzip
 import json
 import os
+import random
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -446,3 +448,32 @@ def test_what_is_no_file_is_called_what_it_is() -> None:
     ):
         with pytest.raises(InvalidInput, match=message):
             read_conversations(Path(name))
+
+
+def test_a_damaged_file_is_refused_or_read_and_never_a_bug() -> None:
+    chance = random.Random(0)
+    line = b'{"prompt": "q", "completion": "a", "x": [1, {"y": null}]}\n'
+    table = b'prompt,completion,tools\n"q\nr",a,"[{""name"": ""f""}]"\nx,y,\n'
+    columns = {"prompt": ["q"] * 9, "completion": ["a"] * 9, "m": [{"a": 1, "b": None}] * 9}
+    pyarrow.parquet.write_table(pyarrow.table(columns), "whole.parquet")
+    wholes = {
+        "a.jsonl": line * 5,
+        "a.json": b"[" + line + b"," + line + b"]",
+        "a.csv": table,
+        "a.parquet": Path("whole.parquet").read_bytes(),
+        "a.csv.gz": gzip.compress(table),
+    }
+    extra = [b"\xff\xfe", b"\x00", b'"', b"\xed\xa0\x80", b"{", b"]", b"\r\n", b"NaN", b"1e999"]
+    read_rows = 0
+    for _ in range(600):
+        name = chance.choice(list(wholes))
+        data = bytearray(wholes[name])
+        for _ in range(chance.randint(0, 3)):
+            place = chance.randrange(len(data) + 1)
+            data[place : place + chance.randint(0, 2)] = chance.choice(extra)
+        Path(name).write_bytes(data)
+        try:
+            read_rows += len(read_conversations(Path(name))[0])
+        except InvalidInput:
+            continue
+    assert read_rows > 300

@@ -307,7 +307,7 @@ def _parquet_rows(path: Path, shown: str, wanted: tuple[str, ...]) -> Iterator[R
             if wrong := _wrong_header(file.schema_arrow.names, wanted):
                 raise InvalidInput(wrong, where=shown)
             table = file.read()
-    except (OSError, pyarrow.ArrowException) as error:
+    except (OSError, ValueError, pyarrow.ArrowException) as error:  # also a name of a column
         raise InvalidInput(f"cannot read: {error}", where=shown) from error
     number = 0
     for batch in table.to_batches(max_chunksize=10_000):
