@@ -5,7 +5,7 @@ All rows are read and checked before any weight is loaded; torch is imported onl
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 
 from modelyard.adapters.versions import AdapterVersion
@@ -90,6 +90,7 @@ def _choose_rows(
         ChatTokenizer.load(version.path),
         max_length=max_length,
         most_tokens=most_tokens,
+        allow_control_tokens=_allows_control_tokens(version),
     )
     try:
         return choose_rows(
@@ -97,3 +98,9 @@ def _choose_rows(
         )
     except NoData as error:
         raise NoData(f"{about}{error.message}", where=error.where, hint=error.hint) from error
+
+
+def _allows_control_tokens(version: AdapterVersion) -> bool:
+    """Whether the version was trained on rows whose own text may hold control tokens."""
+    data = version.manifest.spec.get("data")
+    return isinstance(data, Mapping) and data.get("allow_control_tokens") is True
