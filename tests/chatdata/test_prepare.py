@@ -90,6 +90,17 @@ def test_running_it_again_changes_nothing(project: Project, prepare: Prepare, so
     assert {path: path.stat().st_mtime_ns for path in project.dataset("parts").iterdir()} == files
 
 
+def test_keys_that_nothing_reads_are_told_again_from_the_card(
+    prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    talk = [{"role": "user", "content": "q"}, {"role": "assistant", "content": "a", "id": 1}]
+    write_jsonl(source, [{"messages": talk}, *({**row, "source_id": 7} for row in ROWS)])
+    first, again = prepare(source), prepare(source)
+    assert again.unchanged
+    told = ["key `source_id`, in 60 rows", "message key `id`, in 1 row"]
+    assert list(map(str, first.unused_keys)) == list(map(str, again.unused_keys)) == told
+
+
 def test_a_grown_source_or_another_option_prepares_again_and_rows_keep_their_side(
     project: Project, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
 ) -> None:
@@ -175,6 +186,10 @@ def test_columns_that_no_template_names_are_not_written(
     table.write_text("question,answer,email,token\n" + "".join(lines))
     done = prepare(table, columns=ColumnMapping(prompt="{question}", answer="{answer}"))
     assert done.train_rows + done.evaluation_rows == 40 and done.flagged == ()
+    told = ("left out, because no template names them: columns email, token",)
+    assert done.notes == told
+    again = prepare(table, columns=ColumnMapping(prompt="{question}", answer="{answer}"))
+    assert again.unchanged and again.notes == told
     written = "".join(path.read_text() for path in project.dataset("parts").iterdir())
     assert "example.org" not in written and "Tr0ub4dor" not in written
 

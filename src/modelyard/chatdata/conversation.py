@@ -48,6 +48,8 @@ class Conversation:
     """The tools that the assistant may call, as templates take them."""
     template_variables: Mapping[str, Any] = field(default_factory=dict, hash=False)
     """What the row gives to the chat template besides, such as `enable_thinking`."""
+    left_out: tuple[str, ...] = field(default=(), compare=False)
+    """Columns of a table that hold something and that no template names."""
 
     @property
     def prompt(self) -> tuple[Message, ...]:

@@ -91,7 +91,7 @@ class PreparedData:
     unused_keys: tuple[UnusedKey, ...] = ()
     """Keys of rows and messages that are kept and not learned."""
     notes: tuple[str, ...] = ()
-    """What texts hold that is probably not meant to be learned, a line each."""
+    """What texts hold that is probably not meant, and columns that are left out, a line each."""
     feedback: FeedbackUse | None = None
     """The feedback that it is made from; None for files."""
 
@@ -138,9 +138,9 @@ class PreparedResult:
 
 
 def has_nothing_to_tell(card: Mapping[str, Any]) -> bool:
-    """Whether the card records that nothing was found in the rows, so a rerun tells as much."""
+    """Whether the card has all there is to tell: it lists no places, which only rows can tell."""
     flagged = card.get("flagged")
-    found = [card.get(key) for key in ("near_duplicates", "bad_rows", "unused_keys", "notes")]
+    found = [card.get(key) for key in ("near_duplicates", "bad_rows")]
     return (
         isinstance(card.get("rows_read"), int)
         and isinstance(flagged, Mapping)
@@ -151,7 +151,8 @@ def has_nothing_to_tell(card: Mapping[str, Any]) -> bool:
 def recorded_result(
     name: str, folder: str, card: Mapping[str, Any], feedback: FeedbackUse | None
 ) -> PreparedData:
-    """The result of the run that wrote the card, in which nothing was found."""
+    """The result of the run that wrote the card, which has nothing to tell of places."""
+    unused = card.get("unused_keys", {})
     return PreparedData(
         name=name,
         folder=folder,
@@ -163,5 +164,7 @@ def recorded_result(
         removed_duplicates=card["removed_duplicates"],
         dropped_sensitive=card["dropped_sensitive"],
         stripped_rows=card.get("stripped_rows", 0),
+        unused_keys=tuple(UnusedKey.at(path, rows) for path, rows in unused.items()),
+        notes=tuple(card.get("notes", ())),
         feedback=feedback,
     )

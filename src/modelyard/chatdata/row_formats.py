@@ -75,7 +75,9 @@ def build_conversation(
     if columns:
         messages = build_messages(columns.turns(row))
         fields = {"label": messages[-1].content} if columns.label else {}
-        return Conversation(messages, where, fields, "columns")
+        named = {part for column in columns.columns for part in (column, column.partition(".")[0])}
+        left_out = tuple(key for key in row if key not in named and not is_absent(row[key]))
+        return Conversation(messages, where, fields, "columns", left_out=left_out)
     if wrong := _changes_of_meaning(row):
         raise BadRow(*wrong)
     format, turns, used = _turns(row, where)
@@ -96,6 +98,12 @@ class UnusedKey:
     """How many rows have it."""
     in_messages: bool
     """Whether it is a key of messages, and not of the row."""
+
+    @classmethod
+    def at(cls, path: str, rows: int) -> UnusedKey:
+        """The key at a path such as `source_id` or `messages.id`."""
+        key = path.removeprefix("messages.")
+        return cls(key=key, rows=rows, in_messages=key != path)
 
     @property
     def path(self) -> str:

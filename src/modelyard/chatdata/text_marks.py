@@ -1,6 +1,7 @@
-"""What texts of rows may hold by accident: placeholders, Windows line ends, blanks at the edges.
+"""What rows may hold by accident: placeholders, Windows line ends, blanks at the edges of texts.
 
-None of it is wrong, and all of it is learned as it is: a person should know. Does not know tokens.
+None of it is wrong, and all of it is learned as it is: a person should know, and also which columns
+of a table are left out. Does not know tokens.
 """
 
 from __future__ import annotations
@@ -9,6 +10,7 @@ import re
 from collections import defaultdict
 from collections.abc import Sequence
 
+from modelyard.chatdata.columns import list_keys
 from modelyard.chatdata.conversation import Conversation
 from modelyard.core.wording import counted
 
@@ -29,6 +31,9 @@ def describe_text_marks(rows: Sequence[Conversation]) -> list[str]:
         if not row.is_plain_text
     )
     lines = _describe_placeholders(rows)
+    if left_out := dict.fromkeys(column for row in rows for column in row.left_out):
+        named = list_keys(list(left_out))
+        lines.append(f"left out, because no template names them: columns {named}")
     if edges:
         lines.append(
             f"{counted(edges, 'row')} with whitespace around a text, which is learned as it is "
