@@ -15,7 +15,8 @@ import pytest
 from modelyard.chatdata.columns import BadRow, ColumnMapping
 from modelyard.chatdata.conversation import Conversation, Message, conversation_row
 from modelyard.chatdata.reading import read_conversations, read_stream
-from modelyard.chatdata.row_formats import build_conversation, find_unused_keys
+from modelyard.chatdata.row_formats import build_conversation
+from modelyard.chatdata.unused_keys import find_unused_keys
 from modelyard.core.errors import InvalidInput
 
 USER = {"role": "user", "content": "Who is it?"}

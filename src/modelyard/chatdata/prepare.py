@@ -39,10 +39,10 @@ from modelyard.chatdata.prepared_result import (
     recorded_result,
 )
 from modelyard.chatdata.reading import OF_THE_FILE
-from modelyard.chatdata.row_formats import find_unused_keys
 from modelyard.chatdata.sensitive import find_sensitive
 from modelyard.chatdata.sources import FeedbackSource, RowOptions, RowSource, find_files
 from modelyard.chatdata.text_marks import describe_text_marks
+from modelyard.chatdata.unused_keys import find_unused_keys
 from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound
 from modelyard.core.files import exclusive_lock, sweep_staging
 from modelyard.core.given_paths import (

@@ -11,8 +11,8 @@ from typing import Any
 
 from modelyard.chatdata.duplicates import DuplicatePair
 from modelyard.chatdata.feedback import FeedbackRow
-from modelyard.chatdata.row_formats import UnusedKey
 from modelyard.chatdata.sensitive import SensitiveValue
+from modelyard.chatdata.unused_keys import UnusedKey
 from modelyard.core.errors import Diagnostic
 from modelyard.core.wording import counted
 from modelyard.results.json_form import published

@@ -13,10 +13,10 @@ import numpy as np
 
 from modelyard.chatdata.dataset import ChatDataset
 from modelyard.chatdata.duplicates import DuplicatePair, find_near, find_repeated, find_shared
-from modelyard.chatdata.row_formats import UnusedKey, find_unused_keys
 from modelyard.chatdata.sensitive import SensitiveValue, find_sensitive
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import Tokenized, TokenRow
+from modelyard.chatdata.unused_keys import UnusedKey, find_unused_keys
 from modelyard.core.errors import Diagnostic
 from modelyard.core.wording import counted
 

@@ -8,9 +8,7 @@ or kept beside the turns; does not know files.
 from __future__ import annotations
 
 import shlex
-from collections import Counter
-from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
+from collections.abc import Mapping
 from typing import Any
 
 from modelyard.chatdata.columns import (
@@ -32,16 +30,13 @@ from modelyard.chatdata.json_values import (
     plain_value,
 )
 from modelyard.chatdata.turns import (
-    LINKING_KEYS,
     MEDIA_KEYS,
     NO_PREFERENCES,
     PREFERENCE_KEYS,
-    RENDERED_KEYS,
     build_messages,
     read_flag,
     wrong_flag,
 )
-from modelyard.core.wording import counted
 
 ACCEPTED_FORMATS = (
     "messages; prompt and completion; instruction, input and output (Alpaca); "
@@ -56,8 +51,6 @@ _EVERY_FORMAT = (*_SYSTEM_KEYS, *_TOOL_KEYS, _TEMPLATE_KEY, *_ROW_FLAGS)
 """Keys that are used beside the turns of every format."""
 _OF_THE_TEMPLATE = ("messages", "tools", "documents", "add_generation_prompt", "chat_template")
 """What a row may not give to the template under these names."""
-EVALUATED_KEYS = ("expect", "label", "group", "fact")
-"""Keys beside the turns that evaluation and continued training read."""
 
 
 def build_conversation(
@@ -86,48 +79,6 @@ def build_conversation(
     return Conversation(
         messages, where, fields, format, tools=_tools(row), template_variables=_variables(row)
     )
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class UnusedKey:
-    """A key that rows have and nothing reads; it is kept in the dataset."""
-
-    key: str
-    """Its name."""
-    rows: int
-    """How many rows have it."""
-    in_messages: bool
-    """Whether it is a key of messages, and not of the row."""
-
-    @classmethod
-    def at(cls, path: str, rows: int) -> UnusedKey:
-        """The key at a path such as `source_id` or `messages.id`."""
-        key = path.removeprefix("messages.")
-        return cls(key=key, rows=rows, in_messages=key != path)
-
-    @property
-    def path(self) -> str:
-        """Where the key is in a row: `source_id`, or `messages.id`."""
-        return f"messages.{self.key}" if self.in_messages else self.key
-
-    def __str__(self) -> str:
-        place = "message key" if self.in_messages else "key"
-        return f"{place} `{self.key}`, in {counted(self.rows, 'row')}"
-
-
-def find_unused_keys(conversations: Iterable[Conversation]) -> list[UnusedKey]:
-    """The keys that are kept and neither trained nor evaluated, the most frequent first."""
-    found: Counter[tuple[str, bool]] = Counter()
-    known = {*RENDERED_KEYS, *LINKING_KEYS}
-    for row in conversations:
-        found.update((key, False) for key in row.fields if key not in EVALUATED_KEYS)
-        found.update(
-            {(key, True) for turn in row.messages for key in turn.more if key not in known}
-        )
-    return [
-        UnusedKey(key=key, rows=rows, in_messages=in_messages)
-        for (key, in_messages), rows in found.most_common()
-    ]
 
 
 def _plain_text(row: Mapping[str, Any], where: str, column: str) -> Conversation:
