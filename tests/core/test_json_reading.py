@@ -1,5 +1,6 @@
 from __future__ import annotations
 
+import os
 from pathlib import Path
 
 import pytest
@@ -40,3 +41,9 @@ def test_another_value_is_no_object(tmp_path: Path, text: str) -> None:
     (tmp_path / "a.json").write_text(text)
     with pytest.raises(InvalidJson, match="does not hold a JSON object"):
         read_json_object(tmp_path / "a.json")
+
+
+def test_a_pipe_in_place_of_a_file_keeps_no_reader_waiting(tmp_path: Path) -> None:
+    os.mkfifo(tmp_path / "a.json")
+    with pytest.raises(InvalidJson, match="not a regular file"):
+        read_json(tmp_path / "a.json")

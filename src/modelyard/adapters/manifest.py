@@ -16,6 +16,7 @@ from modelyard.core.clock import utc_now
 from modelyard.core.errors import Diagnostic, ModelyardError
 from modelyard.core.files import sha256_file, write_atomic
 from modelyard.core.json_reading import InvalidJson, parse_json
+from modelyard.core.regular_files import read_regular
 from modelyard.records.provenance import Provenance
 from modelyard.settings.build import build_settings
 from modelyard.settings.fields import settings_mapping
@@ -77,7 +78,7 @@ def load_manifest(folder: Path) -> Manifest:
     if path.is_symlink():
         raise DamagedVersion("is a link", where=str(path))
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         missing = isinstance(error, (FileNotFoundError, NotADirectoryError))
         message = "is missing" if missing else f"cannot be read: {error.strerror}"

@@ -15,6 +15,7 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.files import disk_errors, exclusive_lock, make_folder
 from modelyard.core.layout import Project
 from modelyard.core.os_errors import NoSpace
+from modelyard.core.regular_files import require_regular
 
 _MIGRATION_WAIT_S = 60.0
 _OF_THE_DISK = ("SQLITE_IOERR", "SQLITE_CANTOPEN")
@@ -54,6 +55,7 @@ class Database:
         path = self.place(project)
         with disk_errors(path):
             make_folder(path.parent)
+        _refuse_other_kinds(path, project)
         connection = sqlite3.connect(
             path, timeout=30, isolation_level=None, check_same_thread=of_one_thread
         )
@@ -192,3 +194,17 @@ def _statements(script: str) -> Iterator[str]:
 
 def _schema_version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _refuse_other_kinds(path: Path, project: Project) -> None:
+    """Raise ModelyardError for a pipe, which SQLite would wait for, or a device."""
+    try:
+        require_regular(path)
+    except (FileNotFoundError, IsADirectoryError):
+        return  # it is made, or SQLite itself refuses
+    except OSError as error:
+        raise ModelyardError(
+            f"cannot be a file of the local state: {error.strerror}",
+            where=project.show(path),
+            hint="move it away and run the same command again",
+        ) from error

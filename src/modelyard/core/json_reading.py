@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.core.errors import InvalidInput
+from modelyard.core.regular_files import read_regular
 
 
 class InvalidJson(InvalidInput):
@@ -38,7 +39,7 @@ def read_json(path: Path, *, where: str | None = None) -> Any:
     """
     where = where or str(path)
     try:
-        data = path.read_bytes()
+        data = read_regular(path)
     except OSError as error:
         raise InvalidJson(f"cannot be read: {error.strerror}", where=where) from error
     return parse_json(data, where=where)

@@ -14,6 +14,7 @@ from typing import Any
 
 from modelyard.core.errors import InvalidInput
 from modelyard.core.files import write_atomic
+from modelyard.core.regular_files import require_regular
 from modelyard.settings.yaml_files import YamlSource, parse_yaml, render_yaml
 
 _FRONT = re.compile(r"---[ \t]*\n(.*?\n)---[ \t]*(?:\n|\Z)", re.DOTALL)
@@ -31,6 +32,7 @@ def load_card(path: Path, *, name: str | None = None) -> Card:
     """Read a card. Raises InvalidInput when it has no front matter between two `---` lines."""
     shown = name or str(path)
     try:
+        require_regular(path)
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
         raise InvalidInput(f"cannot read: {error.strerror}", where=shown) from error
