@@ -501,3 +501,13 @@ def test_what_a_full_disk_cuts_off_leaves_nothing_behind(
         with pytest.raises(NoSpace):
             prepare(source, out=str(disk / "parts"))
         assert list(disk.rglob(".staging-*")) == []
+
+
+@pytest.mark.parametrize(
+    "columns",
+    [{"prompt": "question", "answer": "{answer}"}, {"prompt": "{question}", "answer": "answer"}],
+)
+def test_a_template_that_names_no_column_is_refused(columns: dict[str, str]) -> None:
+    with pytest.raises(InvalidInput, match="names no column") as refused:
+        ColumnMapping(**columns)
+    assert "{question}" in str(refused.value.hint) or "{answer}" in str(refused.value.hint)

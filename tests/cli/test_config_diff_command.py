@@ -58,6 +58,17 @@ def test_each_side_may_be_in_an_environment_of_its_own(
     ]
 
 
+def test_a_side_without_an_environment_has_no_overlay(
+    models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    found = difference(models, capsys, "slow", "slow@production")
+    assert (found["before"], found["after"]) == (
+        f"{PLACE}/slow.yaml",
+        f"{PLACE}/slow.yaml in production",
+    )
+    assert [setting["key"] for setting in found["configs"][0]["settings"]] == ["timeout"]
+
+
 def test_env_is_that_of_a_side_that_names_none(
     models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -74,6 +74,13 @@ class ColumnMapping:
             )
         for template in (self.prompt, self.answer, self.system):
             _parse_template(template or "")
+        for option, template in (("prompt", self.prompt), ("answer", self.answer)):
+            if template and not any(column for _, column in _parse_template(template)):
+                raise InvalidInput(
+                    f"the {option} template {template!r} names no column, so it would be the same "
+                    "text in every row",
+                    hint=f"write columns in braces, such as --{option} '{{{template.strip()}}}'",
+                )
 
     @property
     def columns(self) -> tuple[str, ...]:

@@ -86,9 +86,8 @@ def diff_configs(
     if environment is not None:
         catalogue.environments.require(environment)
     first, second = _named(catalogue, before), _named(catalogue, after)
-    # A config compared with an environment is resolved for that environment.
-    before_side = first.load(catalogue, environment or second.environment)
-    after_side = second.load(catalogue, environment or first.environment)
+    before_side = first.load(catalogue, environment or second.live_environment)
+    after_side = second.load(catalogue, environment or first.live_environment)
     profiles: tuple[SettingChange, ...] = ()
     if before_side.profiles is not None and after_side.profiles is not None:
         configs = _all_configs(before_side.configs, after_side.configs)
@@ -112,6 +111,11 @@ class _Word:
     config: str | None
     environment: str | None
     revision: int | None
+
+    @property
+    def live_environment(self) -> str | None:
+        """The environment whose live configs it names: a config beside it is resolved for it."""
+        return self.environment if self.config is None else None
 
     def load(self, catalogue: ConfigCatalogue, environment: str | None) -> _Side:
         if self.config is not None:
