@@ -168,6 +168,11 @@ def test_an_adapter_never_gets_versions_of_two_organisations(finished: Project) 
         assert "flowers@1: belongs to none, and the new version would belong" in ended.stderr
     assert run_here(*continuing("--adapter", "acme-flowers")).returncode == 0
     assert resolve_version(finished, "acme-flowers@1").manifest.org == "acme"
+    manifest = finished.adapter_version("acme-flowers", 1) / "MANIFEST.json"
+    manifest.chmod(0o600)
+    manifest.write_text("damaged")
+    ended = run_here(*continuing("--adapter", "acme-flowers", "--experiment", "again", "--check"))
+    assert ended.returncode == 0, ended.stderr  # a damaged version blocks no new one
 
 
 def test_a_parent_that_does_not_exist_is_refused(flowers: Project) -> None:

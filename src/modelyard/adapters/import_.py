@@ -31,8 +31,8 @@ from modelyard.adapters.verify import require_fit, require_safe_files
 from modelyard.adapters.versions import (
     CARD_NAME,
     AdapterVersion,
-    list_versions,
     register_version,
+    version_of_another,
 )
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput
@@ -198,17 +198,16 @@ def require_same_org(project: Project, adapter: str, org: str | None) -> None:
     """Raise InvalidInput unless every version of `adapter` belongs to `org`; None: to nobody."""
     if org is not None:
         check_name(org, "organisation")
-    for version in list_versions(project, adapter):
-        if version.manifest.org != org:
-            owner = version.manifest.org
-            raise InvalidInput(
-                f"{version.name} belongs to "
-                f"{f'the organisation {owner!r}' if owner else 'no organisation'}, "
-                f"and this one would belong to {f'{org!r}' if org else 'none'}",
-                hint=f"import it with `--org {owner}`, or under another name"
-                if owner
-                else "leave `--org` out, or import it under another name",
-            )
+    if version := version_of_another(project, adapter, org):
+        owner = version.manifest.org
+        raise InvalidInput(
+            f"{version.name} belongs to "
+            f"{f'the organisation {owner!r}' if owner else 'no organisation'}, "
+            f"and this one would belong to {f'{org!r}' if org else 'none'}",
+            hint=f"import it with `--org {owner}`, or under another name"
+            if owner
+            else "leave `--org` out, or import it under another name",
+        )
 
 
 def _copy(source: Path, target: Path, sha256: str) -> None:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator
-from contextlib import AbstractContextManager, contextmanager
+from contextlib import AbstractContextManager, contextmanager, suppress
 from dataclasses import dataclass, replace
 from pathlib import Path
 
@@ -125,6 +125,19 @@ def load_version(project: Project, adapter: str, number: int) -> AdapterVersion:
 def list_versions(project: Project, adapter: str) -> list[AdapterVersion]:
     """All versions of an adapter by number; none when there is no such adapter."""
     return [load_version(project, adapter, number) for number in version_numbers(project, adapter)]
+
+
+def version_of_another(project: Project, adapter: str, org: str | None) -> AdapterVersion | None:
+    """The newest version of an adapter that does not belong to `org` (None: to nobody).
+
+    A damaged version, whose owner is not known, counts as none: it must not block intact ones.
+    """
+    for number in reversed(version_numbers(project, adapter)):
+        with suppress(DamagedVersion):
+            version = load_version(project, adapter, number)
+            if version.manifest.org != org:
+                return version
+    return None
 
 
 def active_number(project: Project, adapter: str) -> int | None:

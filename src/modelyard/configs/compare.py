@@ -75,12 +75,6 @@ def _leaves(value: Any, path: KeyPath) -> Iterator[tuple[KeyPath, Any]]:
         yield path, value
 
 
-def flat_settings(settings: Any) -> Iterator[tuple[KeyPath, Any]]:
-    """The settings of a settings object by their key paths, quantities with their units."""
-    for setting in flat_values(settings):
-        yield setting.path, shown_value(setting.field.hint, setting.parsed)
-
-
 def shown_value(hint: Any, value: Any) -> Any:
     """A value of a field of this type as a person would write it."""
     quantity = quantity_of(hint)

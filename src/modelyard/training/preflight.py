@@ -11,7 +11,7 @@ from dataclasses import dataclass, replace
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
-from modelyard.adapters.versions import AdapterVersion, list_versions
+from modelyard.adapters.versions import AdapterVersion, version_of_another
 from modelyard.chatdata.dataset import ChatDataset
 from modelyard.chatdata.report import DataReport, build_data_report
 from modelyard.chatdata.template import ChatTokenizer
@@ -213,8 +213,7 @@ def organisation_problems(
         owners.append((parent.manifest.org, parent.name))
     known = [(org, where) for org, where in owners if org]
     owner = find_owner(spec, dataset, parent)
-    present = next(iter(list_versions(project, spec.adapter)), None)
-    if present is not None and present.manifest.org != owner:
+    if present := version_of_another(project, spec.adapter, owner):
         whose = f"organisation '{present.manifest.org}'" if present.manifest.org else "none"
         problem = Diagnostic(
             message=f"belongs to {whose}, and the new version would belong to "

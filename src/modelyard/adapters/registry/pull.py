@@ -28,6 +28,7 @@ from modelyard.adapters.versions import (
     load_version,
     place_version,
     version_numbers,
+    version_of_another,
 )
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.files import (
@@ -134,18 +135,13 @@ def _require_equal(project: Project, version: RemoteVersion) -> None:
 
 def _refuse_other_org(project: Project, version: RemoteVersion) -> None:
     """Keep one organisation's versions out of another's adapter."""
-    for number in reversed(version_numbers(project, version.adapter)):
-        try:
-            here = load_version(project, version.adapter, number)
-        except DamagedVersion:
-            continue  # a damaged version must not block an intact one
+    if here := version_of_another(project, version.adapter, version.manifest.org):
         require_same_org(
             here,
             version,
             where=project.show(here.path),
             hint="an adapter belongs to one organisation: pull it into a project of its own",
         )
-        return
 
 
 def _find_base(project: Project, version: RemoteVersion, progress: Progress) -> LocalBase | None:
