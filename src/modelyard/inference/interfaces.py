@@ -1,0 +1,119 @@
+"""What a scheduler needs of a decoder, whichever computes: rows, slots for adapters, and one step.
+
+`Decoder` computes every row of a step together; `StockDecoder` asks transformers and PEFT.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Literal, Protocol
+
+from torch import Tensor
+
+LogitsWanted = Literal["none", "last", "all"]
+
+
+@dataclass(frozen=True, slots=True)
+class Segment:
+    """Consecutive tokens of one row in a step."""
+
+    row: int
+    """The row of the decoder's `kv`."""
+    tokens: Sequence[int]
+    """n >= 1 token ids: the next token of a running answer, or a chunk of a prompt."""
+    start: int
+    """The position of the first of them in its row; what precedes it was computed before."""
+    slot: int | None
+    """The slot of `bank` whose adapter counts; None for the bare base."""
+    logits: LogitsWanted
+    """For which of these tokens the logits of the next token are returned."""
+
+
+class KvPrefix(Protocol):
+    """A copy of the keys and values of a row's first tokens, to be written into other rows."""
+
+    @property
+    def tokens(self) -> int:
+        """How many positions it holds."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The memory it takes."""
+
+
+class KvRows(Protocol):
+    """Keys and values of the running answers, one row for each."""
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that one row can hold."""
+
+    def allocate(self, tokens: int) -> int | None:
+        """A row with room for `tokens` positions; None when there is none until a row is released.
+
+        Raises InvalidInput when no row can ever hold that many.
+        """
+
+    def release(self, row: int) -> None:
+        """Give the row back. Nothing of it stays readable."""
+
+    def copy_prefix(self, row: int, tokens: int) -> KvPrefix:
+        """A copy of the first `tokens` positions of a row, all computed before."""
+
+    def write_prefix(self, row: int, prefix: KvPrefix, tokens: int) -> None:
+        """Write the first `tokens` positions of `prefix` into a row, in place of computing them."""
+
+
+class LoadedAdapter(Protocol):
+    """An adapter that was read and checked; it stays valid when the bank drops its tensors."""
+
+    @property
+    def digest(self) -> str:
+        """`sha256:<hex>` of its config and weights: two adapters of one digest are one."""
+
+    @property
+    def size_bytes(self) -> int:
+        """The memory its tensors take on the host."""
+
+
+class AdapterSlots(Protocol):
+    """Slots for the adapters of the running batch, and the adapters that wait on the host."""
+
+    def load(self, folder: Path) -> LoadedAdapter:
+        """Read and check the adapter in `folder`.
+
+        Raises AdapterMismatch when its files are damaged or do not fit the base, AdapterNotCarried
+        when it does what this decoder does not compute.
+        """
+
+    def acquire(self, adapter: LoadedAdapter) -> int | None:
+        """A slot with this adapter in it, counted as one more use of it.
+
+        None when every slot is in use by others. Reads the files again when the host has dropped
+        the tensors, and raises what `load` raises when they have changed.
+        """
+
+    def release(self, slot: int) -> None:
+        """End one use of a slot."""
+
+    def unload(self, adapter: LoadedAdapter) -> None:
+        """Drop the adapter, from its slot too as soon as nothing uses it."""
+
+
+class TokenDecoder(Protocol):
+    """A base in memory that computes the next step of any mixture of rows and adapters."""
+
+    @property
+    def kv(self) -> KvRows: ...
+
+    @property
+    def bank(self) -> AdapterSlots: ...
+
+    def step(self, segments: Sequence[Segment]) -> Tensor:
+        """Compute the segments together, no two of the same row.
+
+        Returns float32 [places, v]: the logits after each token that wants them, in the order of
+        the segments, on the decoder's device.
+        """
