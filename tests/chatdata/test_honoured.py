@@ -115,6 +115,10 @@ def test_variables_reach_the_template(tooled: ChatTokenizer) -> None:
             "has 'tool_calls' in a turn, and the chat template does not render it",
         ),
         (
+            row(USER, {**ANSWER, "channel": "analysis"}),
+            "has 'channel' in a turn, and the chat template does not render it",
+        ),
+        (
             row(USER, {**ANSWER, "reasoning_content": "x"}),
             "has 'reasoning_content' in a turn, and the chat template does not render it",
         ),

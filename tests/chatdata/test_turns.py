@@ -16,6 +16,7 @@ from modelyard.chatdata.columns import BadRow, ColumnMapping
 from modelyard.chatdata.conversation import Conversation, Message, conversation_row
 from modelyard.chatdata.reading import read_conversations, read_stream
 from modelyard.chatdata.row_formats import build_conversation
+from modelyard.chatdata.text_marks import describe_text_marks
 from modelyard.chatdata.unused_keys import find_unused_keys
 from modelyard.core.errors import InvalidInput
 
@@ -112,6 +113,10 @@ def test_variables_of_the_template_are_kept() -> None:
         ({"label": True}, "holds 'label', so it is preference data"),
         ({"chosen_messages": [USER, ANSWER]}, "holds 'chosen_messages', so it is preference data"),
         ({"chosen": "a", "rejected": "b"}, "holds 'chosen' and 'rejected', so it is preference"),
+        ({"image_path": "a.jpg"}, "holds 'image_path': this command trains on text"),
+        ({"completion_mask": [0, 1]}, "'completion_mask' says which tokens are trained"),
+        ({"labels": [-100, 7]}, "'labels' says which tokens are trained"),
+        ({"mask_history": True}, "'mask_history' asks to train the last answer only"),
         ({"weight": 0}, "'weight' says not to train on this row"),
         ({"loss_weight": 0.5}, "'loss_weight' is 0.5: an answer is trained (1) or not (0)"),
         ({"tools": [1]}, "'tools' must hold an object for each tool, not a number"),
@@ -227,10 +232,20 @@ def test_text_parts_are_one_text_and_other_parts_are_refused() -> None:
     seen = [*parts, {"type": "image_url", "image_url": {"url": "a.jpg"}}]
     (said,) = refusals({"messages": [{**USER, "content": seen}, ANSWER]})
     assert said.startswith("message 1: part 3 of the content is of type 'image_url': this command")
-    for picture in ("<image>Who is it?", "Who is it?\n<image>"):
+    for picture in ("<image>Who is it?", "Who is it?\n<image>", "<|image|> Who is it?"):
         (said,) = refusals({"messages": [{**USER, "content": picture}, ANSWER]})
-        assert said.startswith("message 1: content holds '<image>', which stands for what is no")
+        assert said.startswith("message 1: content holds '<")
+        assert "which stands for what is no text" in said
     assert turns({**USER, "content": "What does <image> do in SVG?"}, ANSWER)
+
+
+def test_a_picture_within_a_text_is_learned_as_letters_and_named() -> None:
+    row = turns({**USER, "content": "Compare <image> with <video> please."}, ANSWER)
+    said = describe_text_marks([row, row, turns(USER, ANSWER)])
+    assert [line.partition(" within")[0] for line in said] == [
+        "2 rows with <image>",
+        "2 rows with <video>",
+    ]
 
 
 def test_parts_may_hold_reasoning_and_calls() -> None:
@@ -297,6 +312,10 @@ def test_calls_of_tools_have_one_form(call: dict[str, Any], speaker: str) -> Non
             "the last message must be the assistant's: the tool's turn has no answer",
         ),
         ([USER, {**ANSWER, "train_detail": [{}]}], "message 2: 'train_detail' asks to train parts"),
+        (
+            [USER, {**ANSWER, "trainable": False}],
+            "no answer is trained: each has a key such as 'train'",
+        ),
         ([USER, {**ANSWER, "audio": {"id": 1}}], "message 2: holds 'audio': this command trains"),
     ],
 )

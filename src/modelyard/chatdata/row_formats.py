@@ -47,6 +47,7 @@ _SYSTEM_KEYS = ("system", "system_prompt")
 _TOOL_KEYS = ("tools", "functions")
 _TEMPLATE_KEY = "chat_template_kwargs"
 _ROW_FLAGS = ("train", "weight", "loss_weight", "sample_weight")
+_TOKEN_MASKS = ("completion_mask", "assistant_mask", "assistant_masks", "loss_mask", "labels")
 _EVERY_FORMAT = (*_SYSTEM_KEYS, *_TOOL_KEYS, _TEMPLATE_KEY, *_ROW_FLAGS)
 """Keys that are used beside the turns of every format."""
 _OF_THE_TEMPLATE = ("messages", "tools", "documents", "add_generation_prompt", "chat_template")
@@ -105,6 +106,15 @@ def _changes_of_meaning(row: Mapping[str, Any]) -> list[str]:
     if preferences:
         named = " and ".join(f"'{key}'" for key in preferences)
         wrong.append(f"holds {named}, so it is {NO_PREFERENCES}")
+    wrong += [
+        f"'{key}' says which tokens are trained; here a turn is trained or not, by its key 'train'"
+        for key in _TOKEN_MASKS
+        if isinstance(present.get(key), (list, tuple))
+    ]
+    if present.get("mask_history"):
+        wrong.append(
+            "'mask_history' asks to train the last answer only; give the others 'train': false"
+        )
     asked = {key: read_flag(row[key]) for key in _ROW_FLAGS if key in present}
     wrong += [wrong_flag(key, row[key]) for key, flag in asked.items() if flag is None]
     wrong += [

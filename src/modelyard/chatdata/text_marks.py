@@ -12,6 +12,7 @@ from collections.abc import Sequence
 
 from modelyard.chatdata.columns import list_keys
 from modelyard.chatdata.conversation import Conversation
+from modelyard.chatdata.turns import MEDIA_MARKS
 from modelyard.core.wording import counted
 
 _PLACEHOLDER = re.compile(
@@ -30,7 +31,7 @@ def describe_text_marks(rows: Sequence[Conversation]) -> list[str]:
         for row in rows
         if not row.is_plain_text
     )
-    lines = _describe_placeholders(rows)
+    lines = [*_describe_placeholders(rows), *_describe_media_marks(rows)]
     if left_out := dict.fromkeys(column for row in rows for column in row.left_out):
         named = list_keys(list(left_out))
         lines.append(f"left out, because no template names them: columns {named}")
@@ -66,4 +67,18 @@ def _describe_placeholders(rows: Sequence[Conversation]) -> list[str]:
     return [
         f"{counted(total, 'row')} with placeholders that were not filled in, which are learned as "
         f"they are: {named}{more}"
+    ]
+
+
+def _describe_media_marks(rows: Sequence[Conversation]) -> list[str]:
+    """A line for each mark of a picture that stands within texts."""
+    holding = {
+        mark: sum(any(mark in turn.content for turn in row.messages) for row in rows)
+        for mark in MEDIA_MARKS
+    }
+    return [
+        f"{counted(count, 'row')} with {mark} within a text, which is learned as these letters; no "
+        "picture, film or sound is"
+        for mark, count in holding.items()
+        if count
     ]

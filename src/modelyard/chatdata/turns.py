@@ -32,7 +32,7 @@ _ROLE_NAMES = {
         "system": "system developer",
         "user": "user human prompter",
         "assistant": "assistant gpt chatgpt bing bard model bot chatbot ai",
-        "tool": "tool function observation tool_response function_response",
+        "tool": "tool function observation ipython tool_result tool_response function_response",
         _CALL: "function_call tool_call",
     }.items()
     for name in names.split()
@@ -40,9 +40,12 @@ _ROLE_NAMES = {
 """What other tools call the roles, in lower case; a call of tools is a turn of its own for some."""
 _NAMED_ROLES = ("system", "user", "assistant", "tool", "developer", "human", "gpt", "function_call")
 
-TRAIN_FLAGS = ("train", "training", "loss", "weight", "loss_weight")
+TRAIN_FLAGS = ("train", "training", "trainable", "train_on", "loss", "weight", "loss_weight")
 """Keys with which other tools say whether a turn is trained, and with what weight."""
-MEDIA_KEYS = ("image", "images", "video", "videos", "audio", "audios")
+MEDIA_KEYS = (
+    *("image", "images", "image_path", "image_paths", "image_url", "pixel_values"),
+    *("video", "videos", "video_path", "audio", "audios", "audio_path"),
+)
 PREFERENCE_KEYS = (
     "chosen",
     "rejected",
@@ -57,9 +60,13 @@ PREFERENCE_KEYS = (
 NO_PREFERENCES = (
     "preference data: this command trains on good answers; it has no DPO, KTO or reward model"
 )
-_MEDIA_MARKS = ("<image>", "<video>", "<audio>")
+MEDIA_MARKS = ("<image>", "<video>", "<audio>", "<|image|>", "<|video|>", "<|audio|>")
+"""What stands for a picture where a text begins or ends; within one it may be an element of XML."""
 
-RENDERED_KEYS = ("tool_calls", "reasoning_content", "reasoning", "thinking", "name")
+RENDERED_KEYS = (
+    *("tool_calls", "reasoning_content", "reasoning", "thinking", "thought"),
+    *("tool_plan", "channel", "recipient", "name"),
+)
 """Keys of a turn that change its meaning, so a chat template must render them."""
 LINKING_KEYS = ("tool_call_id", "name")
 """Keys that say which call a tool answers; many templates need no words for that."""
@@ -236,8 +243,8 @@ def _content(content: Any, *, empty_allowed: bool) -> str:
     if not is_text(text):
         raise WrongTurn("content is not valid text (half of a surrogate pair)")
     bare = text.strip()
-    if bare.startswith(_MEDIA_MARKS) or bare.endswith(_MEDIA_MARKS):
-        mark = next(mark for mark in _MEDIA_MARKS if mark in bare)
+    if bare.startswith(MEDIA_MARKS) or bare.endswith(MEDIA_MARKS):
+        mark = next(mark for mark in MEDIA_MARKS if mark in bare)
         raise WrongTurn(f"content holds '{mark}', which stands for what is no text: {NO_MEDIA}")
     return text
 
