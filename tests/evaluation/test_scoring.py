@@ -1,12 +1,13 @@
 from __future__ import annotations
 
 import json
+import random
 import time
 from pathlib import Path
 
 import pytest
 
-from modelyard.evaluation.scoring import answer_meets, labels_exact
+from modelyard.evaluation.scoring import answer_meets, labels_exact, may_become_label
 
 
 @pytest.mark.parametrize(
@@ -154,3 +155,36 @@ def test_a_very_long_answer_is_scored_quickly() -> None:
     for text in ("a" * 200_000, "1" * 200_000, "1," * 100_000, "1." * 100_000, "- " * 100_000):
         assert not answer_meets(text, [["25"]])
     assert time.monotonic() - began < 10
+
+
+def test_the_beginning_of_a_right_answer_may_become_its_label() -> None:
+    pieces = [
+        "card",
+        "Card",
+        "arrival",
+        "s",
+        "'s",
+        "1",
+        ",000",
+        "2½",
+        " ",
+        "_",
+        "\n",
+        ".",
+        "-",
+        "é",
+    ]
+    chance = random.Random(3)
+    compared = 0
+    for _ in range(20_000):
+        label = "".join(chance.choices(pieces, k=chance.randint(1, 4)))
+        answer = label.replace("_", " ").upper() + chance.choice(["", ".", " !", "\n", "'s"])
+        if labels_exact(answer, label):
+            compared += 1
+            assert all(may_become_label(answer[:end], label) for end in range(len(answer) + 1))
+    assert compared > 5_000
+
+
+@pytest.mark.parametrize("beginning", ["To activate", "card_stolen_", "card arrival and "])
+def test_a_beginning_with_another_word_never_becomes_the_label(beginning: str) -> None:
+    assert not may_become_label(beginning, "card_arrival")

@@ -1,8 +1,8 @@
 """Base against adapter on the same rows: losses with a paired interval, and answers that are right.
 
 The base is the same model with its adapter switched off, so both see the same tokens and kernels.
-Answers are generated where a row says how to score them: `expect` (strings that must occur) or
-`label` (the exact answer).
+Answers are scored where a row says what is right: `expect` (strings that must occur) or `label`
+(the exact answer).
 """
 
 from __future__ import annotations
@@ -14,8 +14,8 @@ from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import fingerprint_rows
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
+from modelyard.evaluation.asking import Question, ask, choose_questions
 from modelyard.evaluation.rows import EvaluationRows
-from modelyard.evaluation.scoring import answer_meets, labels_exact
 from modelyard.evaluation.statistics import paired_difference, share_interval
 from modelyard.inference.engine import Engine, RowLoss
 from modelyard.records.evaluation import (
@@ -30,8 +30,6 @@ from modelyard.records.evaluation import (
 
 DEFAULT_ANSWERS = 200
 """How many rows are answered at most; losses are measured on all."""
-_SPARE_TOKENS = 16
-_LONGEST_ANSWER = 256
 _WHOLE = "all"
 
 
@@ -47,7 +45,13 @@ def evaluate_adapter(
     progress.stage(f"evaluate: base and adapter on {counted(len(conversations), 'row')}")
     base = engine.row_losses(rows.tokens, use_adapter=False)
     tuned = engine.row_losses(rows.tokens)
-    examples, answers = _ask(engine, conversations, progress, answers_limit)
+    questions = choose_questions(rows, engine.tokenizer, answers_limit)
+    examples = _examples(
+        questions,
+        ask(engine, questions, base, use_adapter=False, progress=progress),
+        ask(engine, questions, tuned, use_adapter=True, progress=progress),
+    )
+    answers = _count_right(questions, examples)
     facts, labels = pool_answers(answers, "facts"), pool_answers(answers, "labels")
     return Evaluation(
         rows=len(conversations),
@@ -110,59 +114,27 @@ def _group_losses(
     ]
 
 
-def _kind(conversation: Conversation) -> Kind | None:
-    if "expect" in conversation.fields:
-        return "facts"
-    return "labels" if "label" in conversation.fields else None
-
-
-def _is_right(conversation: Conversation, answer: str) -> bool:
-    if _kind(conversation) == "facts":
-        return answer_meets(answer, conversation.fields["expect"])
-    return labels_exact(answer, str(conversation.fields["label"]))
-
-
-def _ask(
-    engine: Engine, conversations: Sequence[Conversation], progress: Progress, limit: int
-) -> tuple[list[Example], list[Answers]]:
-    """Ask base and adapter the questions that can be scored; evenly spread when there are many."""
-    scorable = [row for row in conversations if _kind(row) is not None]
-    count = min(limit, len(scorable))
-    chosen = [scorable[index * len(scorable) // count] for index in range(count)]
-    if not chosen:
-        return [], []
-    tokenizer = engine.tokenizer
-    prompts = [tokenizer.bound_to(row).encode_prompt(row.prompt) for row in chosen]
-    longest = max(len(tokenizer.encode(row.answer)) for row in chosen)
-    budget = min(_LONGEST_ANSWER, longest + _SPARE_TOKENS)
-
-    generated = {
-        name: engine.generate(
-            prompts, max_new_tokens=budget, use_adapter=adapter, progress=progress, label=name
-        )
-        for name, adapter in (("base", False), ("adapter", True))
-    }
-    examples = [
+def _examples(
+    questions: Sequence[Question], base: Sequence[str], tuned: Sequence[str]
+) -> list[Example]:
+    return [
         Example(
-            question=row.prompt[-1].content,
-            reference=row.answer,
-            base_answer=base,
-            tuned_answer=tuned,
-            base_right=_is_right(row, base),
-            tuned_right=_is_right(row, tuned),
-            group=_group(row),
+            question=question.row.prompt[-1].content,
+            reference=question.row.answer,
+            base_answer=base_answer,
+            tuned_answer=tuned_answer,
+            base_right=question.is_right(base_answer),
+            tuned_right=question.is_right(tuned_answer),
+            group=_group(question.row),
         )
-        for row, base, tuned in zip(chosen, generated["base"], generated["adapter"], strict=True)
+        for question, base_answer, tuned_answer in zip(questions, base, tuned, strict=True)
     ]
-    return examples, _count_right(chosen, examples)
 
 
-def _count_right(chosen: Sequence[Conversation], examples: Sequence[Example]) -> list[Answers]:
+def _count_right(questions: Sequence[Question], examples: Sequence[Example]) -> list[Answers]:
     members: dict[tuple[str, Kind], list[Example]] = {}
-    for conversation, example in zip(chosen, examples, strict=True):
-        kind = _kind(conversation)
-        if kind is not None:
-            members.setdefault((example.group, kind), []).append(example)
+    for question, example in zip(questions, examples, strict=True):
+        members.setdefault((example.group, question.kind), []).append(example)
     return [
         Answers(
             group=group,

@@ -18,6 +18,8 @@ _SPACED_THOUSANDS = re.compile("(?<=[0-9])[\u00a0\u2009\u202f](?=[0-9]{3}(?![0-9
 _THOUSANDS = re.compile(r"(?<![\d.,])\d{1,3}(?:,\d{3})+(?!\d)")
 _POSSESSIVE = re.compile(r"(?<=[^\W_])'s(?![^\W_])")
 _INNER_APOSTROPHE = re.compile(r"(?<=[^\W_])'(?=[^\W_])")
+_BREAKS = " \n\t_"
+"""Each separates two words, whatever stands around it."""
 _WORD = re.compile(
     r"(?:(?<![^\s(\[£$€¥])-(?=\d))?"  # a minus, and not the hyphen of a range or a name
     r"[^\W_]*\d(?:[.:/]\d+)*[^\W_]*"  # a number with what belongs to it: 2.5, 9:30, 25th, v2.1
@@ -44,6 +46,16 @@ def labels_exact(answer: str, label: str) -> bool:
     """Whether the whole answer is this label, without regard to case, punctuation or `_`."""
     found, wanted = _spaced(answer), _spaced(label)
     return found == wanted if wanted.strip() else answer.strip() == label.strip()
+
+
+def may_become_label(beginning: str, label: str) -> bool:
+    """Whether an answer that begins like this can still be `label`, as `labels_exact` compares.
+
+    Nothing that follows changes the words before the last break: they must begin the label.
+    """
+    settled = beginning[: max(beginning.rfind(mark) for mark in _BREAKS) + 1]
+    words = _words(settled)
+    return words == _words(label)[: len(words)]
 
 
 def _spaced(text: str) -> str:

@@ -41,10 +41,22 @@ class RowLoss:
     """Sum of their negative log-likelihoods, in nats."""
     tokens: int
     """How many there are."""
+    last_miss: int
+    """The place in the row of the last of them that is not the likeliest token; -1 for none."""
 
     @property
     def mean(self) -> float:
         return self.total / self.tokens
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A generated answer."""
+
+    text: str
+    """Its text, without the token that ends it."""
+    ended: bool
+    """Whether the model ended it; else it was cut off at the limit."""
 
 
 @dataclass(slots=True, eq=False)
@@ -108,9 +120,15 @@ class Engine:
         before = logits[places[:, 0], places[:, 1] - 1].float()
         losses = F.cross_entropy(before, ids[trained].to(device), reduction="none").double().cpu()
         totals = torch.zeros(len(rows), dtype=torch.float64).index_add_(0, places[:, 0], losses)
+        missed = torch.zeros_like(trained)
+        missed[trained] = before.argmax(1).cpu() != ids[trained]
+        last_misses = torch.where(missed, torch.arange(ids.shape[1]), -1).amax(1)
         counts = trained.sum(1)
         return [
-            RowLoss(float(total), int(count)) for total, count in zip(totals, counts, strict=True)
+            RowLoss(total, count, last_miss)
+            for total, count, last_miss in zip(
+                totals.tolist(), counts.tolist(), last_misses.tolist(), strict=True
+            )
         ]
 
     @torch.inference_mode()
@@ -122,12 +140,12 @@ class Engine:
         use_adapter: bool = True,
         progress: Progress | None = None,
         label: str = "answers",
-    ) -> list[str]:
-        """Greedy answers to tokenized prompts, without their end-of-turn token."""
+    ) -> list[Completion]:
+        """Greedy answers to tokenized prompts, in the order given."""
         reporter = progress or Silent()
         reporter.begin(label, len(prompts), "answers")
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
-        answers: dict[int, str] = {}
+        answers: dict[int, Completion] = {}
         with self.use_adapter(use_adapter):
             for start in range(0, len(order), _ANSWERS_AT_ONCE):
                 chosen = order[start : start + _ANSWERS_AT_ONCE]
@@ -137,7 +155,9 @@ class Engine:
         reporter.end()
         return [answers[index] for index in range(len(prompts))]
 
-    def _answer_together(self, prompts: Sequence[Sequence[int]], max_new_tokens: int) -> list[str]:
+    def _answer_together(
+        self, prompts: Sequence[Sequence[int]], max_new_tokens: int
+    ) -> list[Completion]:
         tokens = [torch.tensor(prompt) for prompt in prompts]
         ids = pad_sequence(
             tokens, batch_first=True, padding_value=self.tokenizer.pad_id, padding_side="left"
@@ -151,11 +171,12 @@ class Engine:
             attention_mask=mask.to(device),
             generation_config=self._settings(max_new_tokens),
         )
-        answers = [
-            takewhile(lambda token: token not in self.tokenizer.eos_ids, row)
-            for row in made[:, ids.shape[1] :].tolist()
-        ]
-        return [self.tokenizer.decode(list(answer)).strip() for answer in answers]
+        return [self._completion(row) for row in made[:, ids.shape[1] :].tolist()]
+
+    def _completion(self, tokens: Sequence[int]) -> Completion:
+        """The answer in generated tokens, which a batch fills up after the one that ends it."""
+        answer = list(takewhile(lambda token: token not in self.tokenizer.eos_ids, tokens))
+        return Completion(self.tokenizer.decode(answer).strip(), len(answer) < len(tokens))
 
     def stream(
         self,
