@@ -115,8 +115,8 @@ docs: $(ready)  ## Generate docs/cli.md, docs/configs.md and the config schemas
 	models config schema --all --to src/modelyard/configs/schemas
 
 .PHONY: bench-train
-bench-train: $(ready)  ## Speed of training, side by side with its peers
-	python benchmarks/train.py --data $(data)
+bench-train: $(ready)  ## Speed of training beside its peers, or with beside=2,4 beside busy processes
+	$(if $(beside),python benchmarks/beside.py --beside $(beside),python benchmarks/train.py --data $(data))
 
 .PHONY: bench-memory
 bench-memory: $(ready)  ## Predicted against measured peak memory

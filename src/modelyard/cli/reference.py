@@ -71,6 +71,8 @@ VARIABLES = {
     "HF_ENDPOINT": "a mirror of the Hugging Face hub; `HF_HOME`, `HF_HUB_CACHE` and `HF_TOKEN` "
     "count too",
     "OMP_NUM_THREADS": "the most CPU threads to compute with",
+    "OMP_WAIT_POLICY": "how threads wait for each other, fixed; so does `GOMP_SPINCOUNT`. Without "
+    "either they spin, which is fastest, while no other process wants their cores",
     "NO_COLOR": "no colours on terminals",
 }
 """The environment variables that users may set."""

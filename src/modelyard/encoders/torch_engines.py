@@ -25,6 +25,7 @@ from modelyard.encoders.encoder import OnProgress, Vectors
 from modelyard.encoders.model_folder import Pooling
 from modelyard.encoders.tokens import Batch, EncodedBatch, Ids, TokenIds, collect_vectors
 from modelyard.inference.machine import measure_matmul_gflops, usable_threads
+from modelyard.inference.waiting import share_cores
 
 PackedBatch = tuple[Ids, "list[Run]"]
 """The places of texts that are packed end to end, and their runs."""
@@ -268,6 +269,7 @@ def _load(auto_class: Any, folder: Path, device: str) -> tuple[Any, list[str]]:
 
     quiet_libraries()
     torch.set_num_threads(usable_threads())
+    share_cores()
     try:
         model, report = auto_class.from_pretrained(
             folder,

@@ -26,6 +26,7 @@ from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.core.progress import Progress, Silent
 from modelyard.inference.machine import Machine
+from modelyard.inference.waiting import share_cores
 from modelyard.inference.weights import Precision, Quantization, load_weights
 from modelyard.weights.local import LocalBase
 
@@ -81,6 +82,7 @@ class Engine:
     ) -> Engine:
         """Load the base, and the adapter in `adapter_folder` in the base's precision."""
         torch.set_num_threads(machine.threads)
+        share_cores()
         chosen: Any = precision or machine.precision
         model = load_weights(base.path, precision=chosen, quantize=quantize, device=machine.device)
         if adapter_folder is not None:

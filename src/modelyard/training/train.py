@@ -15,6 +15,7 @@ from transformers import AutoTokenizer
 
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
+from modelyard.inference.waiting import share_cores
 from modelyard.inference.weights import quiet_libraries
 from modelyard.training.experiment import (
     Experiment,
@@ -62,6 +63,7 @@ def train(
     quiet_libraries()
     os.environ.setdefault("TOKENIZERS_PARALLELISM", "false")
     torch.set_num_threads(check.choices.threads)
+    share_cores()
     progress.stage(f"load: {check.base.name} in {check.choices.precision}")
     model = build_training_model(check, progress)
     tokenizer = AutoTokenizer.from_pretrained(check.base.path, local_files_only=True)
