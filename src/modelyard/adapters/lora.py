@@ -29,6 +29,10 @@ class AdapterMismatch(ModelyardError):
     """The files of an adapter are incomplete, not safe to load, or do not fit the base."""
 
 
+class OtherKindOfAdapter(AdapterMismatch):
+    """An adapter is more than LoRA or DoRA of linear layers; its message names what it is."""
+
+
 @dataclass(frozen=True, slots=True)
 class LoraConfig:
     """The parts of adapter_config.json that decide which tensors there must be, and their scale."""
@@ -101,7 +105,10 @@ _PEFT_ALPHA = 8.0
 
 
 def load_lora_config(path: Path) -> LoraConfig:
-    """Read adapter_config.json. Raises AdapterMismatch for what is more than LoRA or DoRA."""
+    """Read adapter_config.json.
+
+    Raises OtherKindOfAdapter for what is more than LoRA or DoRA, else AdapterMismatch.
+    """
     try:
         values = read_json_object(path)
         kind = values.get("peft_type")
@@ -138,7 +145,7 @@ def load_lora_config(path: Path) -> LoraConfig:
         raise AdapterMismatch("is not a readable LoRA config", where=str(path)) from error
     if kind != "LORA" or used:
         what = f"uses {', '.join(used)}" if kind == "LORA" else f"is of the kind {kind}"
-        raise AdapterMismatch(
+        raise OtherKindOfAdapter(
             what, where=str(path), hint="only LoRA and DoRA of linear layers are supported"
         )
     return config
@@ -180,6 +187,8 @@ class LoraWeights(Mapping[str, LoraModule]):
     """What its adapter_config.json says."""
     tensors: Mapping[str, Mapping[str, TensorEntry]]
     """The tensors `A` and `B` of each adapted module."""
+    others: tuple[str, ...]
+    """The names of its tensors that are no A or B."""
     data: npt.NDArray[np.uint8]
     """The bytes of its safetensors file."""
 
@@ -202,10 +211,13 @@ def open_lora(folder: Path) -> LoraWeights:
     path = folder / WEIGHTS_NAME
     config = load_lora_config(folder / CONFIG_NAME)
     tensors: dict[str, dict[str, TensorEntry]] = {}
+    others = []
     for entry in read_tensor_entries(path):
         if found := _PART.fullmatch(entry.name):
             tensors.setdefault(found[1], {})[found[2]] = entry
-    return LoraWeights(config, tensors, np.memmap(path, dtype=np.uint8, mode="r"))
+        else:
+            others.append(entry.name)
+    return LoraWeights(config, tensors, tuple(others), np.memmap(path, dtype=np.uint8, mode="r"))
 
 
 def as_float32(data: npt.NDArray[np.uint8], entry: TensorEntry) -> Matrix:

@@ -6,6 +6,8 @@ in the package named here:
 
     ModelyardError              core         exit code 1
       AdapterMismatch           adapters
+        OtherKindOfAdapter      adapters
+      AdapterNotCarried         inference
       BaseDamaged               weights
       BaseUnavailable           weights
       CannotWatch               retrieval
@@ -28,6 +30,7 @@ in the package named here:
       TrainingFailed            training
       UnguardedStore            adapters
       UnreadableWeights         weights
+      Unrecognised              inference
       VersionTaken              adapters
       InvalidInput              core         exit code 2
         InvalidJson             core

@@ -8,7 +8,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal, Protocol
+from typing import Any, Literal, Protocol
 
 from torch import Tensor
 
@@ -31,16 +31,16 @@ class Segment:
     """For which of these tokens the logits of the next token are returned."""
 
 
-class KvPrefix(Protocol):
+@dataclass(frozen=True, slots=True, eq=False)
+class KvPrefix:
     """A copy of the keys and values of a row's first tokens, to be written into other rows."""
 
-    @property
-    def tokens(self) -> int:
-        """How many positions it holds."""
-
-    @property
-    def size_bytes(self) -> int:
-        """The memory it takes."""
+    tokens: int
+    """How many positions it holds."""
+    size_bytes: int
+    """The memory it takes."""
+    data: Any
+    """The copy, in the form of the cache that made it."""
 
 
 class KvRows(Protocol):
@@ -66,16 +66,16 @@ class KvRows(Protocol):
         """Write the first `tokens` positions of `prefix` into a row, in place of computing them."""
 
 
-class LoadedAdapter(Protocol):
+@dataclass(frozen=True, slots=True)
+class LoadedAdapter:
     """An adapter that was read and checked; it stays valid when the bank drops its tensors."""
 
-    @property
-    def digest(self) -> str:
-        """`sha256:<hex>` of its config and weights: two adapters of one digest are one."""
-
-    @property
-    def size_bytes(self) -> int:
-        """The memory its tensors take on the host."""
+    folder: Path
+    """Where its files are, for when they must be read again."""
+    digest: str
+    """`sha256:<hex>` of its config and weights: two adapters of one digest are one."""
+    size_bytes: int
+    """The memory its tensors take on the host."""
 
 
 class AdapterSlots(Protocol):

@@ -1,0 +1,205 @@
+"""Keys and values of the running answers: rows, in pools of equal capacity, bounded in bytes.
+
+A row belongs to one answer. Callers hold handles; inside its pool a row moves as it suits, so that
+the rows that decode lie at the pool's beginning and one step attends to them without a gather.
+Places that no answer has written are zero: a row is zeroed when it is given back, and so nothing of
+an answer reaches the next one, not even a NaN through a masked place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from modelyard.core.errors import InvalidInput
+from modelyard.inference.interfaces import KvPrefix
+from modelyard.inference.structure import DecoderShape
+
+_LEAST_CAPACITY = 256
+
+
+@dataclass(slots=True, eq=False)
+class Pool:
+    """Rows of one capacity."""
+
+    capacity: int
+    """Positions of each row."""
+    data: Tensor
+    """[layers, 2, rows, k, capacity, w]: keys, then values."""
+    handles: list[int | None]
+    """Whose each row is."""
+
+
+@dataclass(slots=True)
+class _Place:
+    """Where a handle's row is, and how much of it was written."""
+
+    pool: Pool
+    row: int
+    used: int = 0
+
+
+@dataclass(slots=True, eq=False)
+class KvCache:
+    """Rows of keys and values of one model."""
+
+    shape: DecoderShape
+    dtype: torch.dtype
+    device: torch.device
+    budget_bytes: int
+    """The memory that all rows together may take."""
+    _pools: dict[int, Pool] = field(default_factory=dict)
+    _places: dict[int, _Place] = field(default_factory=dict)
+    _next: int = 0
+
+    @property
+    def longest(self) -> int:
+        """The most positions of a row: the model's context, or what the budget has room for."""
+        return min(self.shape.context, self.budget_bytes // self._token_bytes)
+
+    @property
+    def size_bytes(self) -> int:
+        """The memory that the rows can take; on a CPU only what was written is resident."""
+        return sum(pool.data.nbytes for pool in self._pools.values())
+
+    def allocate(self, tokens: int) -> int | None:
+        """A row with room for `tokens` positions; None when there is none until one is released.
+
+        Raises InvalidInput when no row can ever hold that many.
+        """
+        if tokens > self.longest:
+            raise InvalidInput(
+                f"{tokens:,} tokens are more than the {self.longest:,} that a row can hold",
+                hint="shorten the prompt or ask for fewer new tokens",
+            )
+        capacity = _LEAST_CAPACITY
+        while capacity < tokens:
+            capacity *= 2
+        capacity = min(capacity, self.longest)
+        pool = self._pools.get(capacity)
+        if pool is None or None not in pool.handles:
+            pool = self._grow(capacity)
+        if pool is None:
+            return None
+        handle, row = self._next, pool.handles.index(None)
+        self._next += 1
+        pool.handles[row] = handle
+        self._places[handle] = _Place(pool, row)
+        return handle
+
+    def release(self, row: int) -> None:
+        """Zero the row and give it back."""
+        place = self._places.pop(row)
+        place.pool.data[:, :, place.row, :, : place.used].zero_()
+        place.pool.handles[place.row] = None
+
+    def copy_prefix(self, row: int, tokens: int) -> KvPrefix:
+        """A copy of the first `tokens` positions of a row, all written before."""
+        place = self._places[row]
+        if tokens > place.used:
+            raise ValueError(f"{tokens} positions of a row that has {place.used}")
+        data = place.pool.data[:, :, place.row, :, :tokens].clone()
+        return KvPrefix(tokens, data.nbytes, data)
+
+    def write_prefix(self, row: int, prefix: KvPrefix, tokens: int) -> None:
+        """Write the first `tokens` positions of `prefix` into a row."""
+        self.written(row, tokens)
+        place = self._places[row]
+        place.pool.data[:, :, place.row, :, :tokens] = prefix.data[:, :, :, :tokens]
+
+    def written(self, row: int, end: int) -> None:
+        """Say that the positions of a row before `end` are, or are about to be, written."""
+        place = self._places[row]
+        if end > place.pool.capacity:
+            raise ValueError(f"position {end} of a row of {place.pool.capacity}")
+        place.used = max(place.used, end)
+
+    def place(self, row: int) -> tuple[Pool, int]:
+        """The pool and the number in it of a row, until the next call that moves rows."""
+        place = self._places[row]
+        return place.pool, place.row
+
+    def bring_forward(self, rows: Sequence[int]) -> list[tuple[Pool, list[int]]]:
+        """Move rows to the beginning of their pools; gives the pools and their rows in order."""
+        wanted: dict[int, list[int]] = {}
+        for row in rows:
+            wanted.setdefault(self._places[row].pool.capacity, []).append(row)
+        found = []
+        for capacity, members in wanted.items():
+            pool = self._pools[capacity]
+            outside = [row for row in members if self._places[row].row >= len(members)]
+            chosen = set(members)
+            inside = (at for at in range(len(members)) if pool.handles[at] not in chosen)
+            for row, at in zip(outside, inside, strict=True):
+                self._swap(pool, self._places[row].row, at)
+            found.append((pool, [row for row in pool.handles[: len(members)] if row is not None]))
+        return found
+
+    def _swap(self, pool: Pool, one: int, other: int) -> None:
+        pairs = [(pool.handles[at], at) for at in (one, other)]
+        used = [self._places[handle].used if handle is not None else 0 for handle, _ in pairs]
+        both = pool.data[:, :, :, :, : max(used)]
+        kept = both[:, :, one].clone()
+        both[:, :, one] = both[:, :, other]
+        both[:, :, other] = kept
+        for (handle, _), at in zip(pairs, (other, one), strict=True):
+            pool.handles[at] = handle
+            if handle is not None:
+                self._places[handle].row = at
+
+    def _grow(self, capacity: int) -> Pool | None:
+        """The pool with room for another row; twice as many rows where the budget allows."""
+        pool = self._pools.get(capacity)
+        has = len(pool.handles) if pool else 0
+        row_bytes = capacity * self._token_bytes
+        if self.size_bytes + row_bytes > self.budget_bytes:
+            self._shrink_others(capacity)
+        room = (self.budget_bytes - self.size_bytes) // row_bytes
+        if room < 1:
+            return None
+        return self._resize(capacity, has + min(room, max(1, has)))
+
+    def _shrink_others(self, capacity: int) -> None:
+        """Give up the rows at the end of other pools that nobody has."""
+        for other in [pool for pool in self._pools.values() if pool.capacity != capacity]:
+            taken = [row for row, handle in enumerate(other.handles) if handle is not None]
+            kept = taken[-1] + 1 if taken else 0
+            if kept < len(other.handles):
+                self._resize(other.capacity, kept)
+
+    def _resize(self, capacity: int, rows: int) -> Pool:
+        old = self._pools.pop(capacity, None)
+        shape = self.shape
+        size = (shape.layers, 2, rows, shape.key_heads, capacity, shape.head_width)
+        pool = Pool(capacity, _zeros(size, self.dtype, self.device), [None] * rows)
+        if rows:
+            self._pools[capacity] = pool
+        for place in self._places.values():
+            if old is not None and place.pool is old:
+                written = old.data[:, :, place.row, :, : place.used]
+                pool.data[:, :, place.row, :, : place.used] = written
+                pool.handles[place.row] = old.handles[place.row]
+                place.pool = pool
+        return pool
+
+    @property
+    def _token_bytes(self) -> int:
+        shape = self.shape
+        return 2 * shape.layers * shape.key_heads * shape.head_width * self.dtype.itemsize
+
+
+_ALIGNMENT = 64
+
+
+def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
+    """Zeros that take memory on a CPU only as they are written; torch's own write them all."""
+    if device.type != "cpu":
+        return torch.zeros(size, dtype=dtype, device=device)
+    count = int(np.prod(size)) * dtype.itemsize
+    raw = torch.from_numpy(np.zeros(count + _ALIGNMENT, dtype=np.uint8))
+    start = -raw.data_ptr() % _ALIGNMENT
+    return raw[start : start + count].view(dtype).view(size)

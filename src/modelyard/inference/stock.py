@@ -1,0 +1,297 @@
+"""The same steps computed by transformers and PEFT, for what the decoder does not compute.
+
+Slower, and right for every decoder-only model whose cache is keys and values. Decoding rows of one
+adapter go through the model together, padded; a chunk goes alone. Adapters hang on a second tree of
+modules over the same weights, so that a bare row never meets PEFT; their names in it are generated.
+"""
+
+from __future__ import annotations
+
+import copy
+import hashlib
+import warnings
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from threading import RLock
+from typing import Any
+
+import torch
+import torch.nn.functional as F
+from peft import PeftConfig, PeftModel
+from safetensors.torch import load_file
+from torch import Tensor
+from transformers import DynamicCache
+
+from modelyard.adapters.lora import CONFIG_NAME, WEIGHTS_NAME, AdapterMismatch
+from modelyard.adapters.verify import require_safe_files
+from modelyard.core.errors import InvalidInput
+from modelyard.inference.interfaces import KvPrefix, LoadedAdapter, Segment
+
+Kept = list[tuple[Tensor, Tensor]]
+"""Keys and values of each layer, [k, n, w] each."""
+
+
+@dataclass(slots=True, eq=False)
+class StockRows:
+    """Keys and values as transformers' cache holds them, row by row."""
+
+    longest: int
+    """The most positions of a row."""
+    budget_tokens: int
+    """Positions that all rows together may reserve."""
+    _reserved: dict[int, int] = field(default_factory=dict)
+    _kept: dict[int, Kept] = field(default_factory=dict)
+    _next: int = 0
+
+    def allocate(self, tokens: int) -> int | None:
+        if tokens > self.longest:
+            raise InvalidInput(
+                f"{tokens:,} tokens are more than the {self.longest:,} that a row can hold",
+                hint="shorten the prompt or ask for fewer new tokens",
+            )
+        if sum(self._reserved.values()) + tokens > self.budget_tokens:
+            return None
+        self._next += 1
+        self._reserved[self._next], self._kept[self._next] = tokens, []
+        return self._next
+
+    def release(self, row: int) -> None:
+        del self._reserved[row], self._kept[row]
+
+    def copy_prefix(self, row: int, tokens: int) -> KvPrefix:
+        kept = [(k[:, :tokens].clone(), v[:, :tokens].clone()) for k, v in self._kept[row]]
+        return KvPrefix(tokens, sum(k.nbytes + v.nbytes for k, v in kept), kept)
+
+    def write_prefix(self, row: int, prefix: KvPrefix, tokens: int) -> None:
+        self._kept[row] = [(k[:, :tokens], v[:, :tokens]) for k, v in prefix.data]
+
+    def before(self, row: int, start: int) -> Kept:
+        """What a row holds before a position."""
+        return [(k[:, :start], v[:, :start]) for k, v in self._kept[row]]
+
+    def keep(self, row: int, kept: Kept) -> None:
+        self._kept[row] = kept
+
+
+@dataclass(slots=True)
+class _Slot:
+    adapter: LoadedAdapter | None = None
+    uses: int = 0
+    last_use: int = 0
+
+
+class StockAdapters:
+    """Adapters under PEFT, each in a slot; its name there is the slot's."""
+
+    def __init__(self, model: Any, slots: int) -> None:
+        self.adapted: Any = None
+        """The PeftModel over the same weights; None while no slot holds an adapter."""
+        self._model = model
+        self._slots = [_Slot() for _ in range(slots)]
+        self._unloaded: set[str] = set()
+        self._clock = 0
+        self._lock = RLock()
+
+    def load(self, folder: Path) -> LoadedAdapter:
+        """Check the files in `folder`; PEFT reads them when a slot is acquired."""
+        adapter = _checked(folder)
+        self._unloaded.discard(adapter.digest)
+        return adapter
+
+    def acquire(self, adapter: LoadedAdapter) -> int | None:
+        with self._lock:
+            if adapter.digest in self._unloaded:
+                raise InvalidInput("the adapter was unloaded", where=str(adapter.folder))
+            number = self._place(adapter)
+            if number is not None:
+                self._clock += 1
+                self._slots[number].uses += 1
+                self._slots[number].last_use = self._clock
+            return number
+
+    def release(self, slot: int) -> None:
+        with self._lock:
+            found = self._slots[slot]
+            if not found.uses:
+                raise ValueError(f"slot {slot} is not in use")
+            found.uses -= 1
+            if not found.uses and found.adapter and found.adapter.digest in self._unloaded:
+                self._empty(slot)
+
+    def unload(self, adapter: LoadedAdapter) -> None:
+        with self._lock:
+            self._unloaded.add(adapter.digest)
+            for number, slot in enumerate(self._slots):
+                if slot.adapter and slot.adapter.digest == adapter.digest and not slot.uses:
+                    self._empty(number)
+
+    def model_of(self, slot: int | None) -> Any:
+        """The model that computes rows of a slot, ready to be called."""
+        if slot is None:
+            return self._model
+        if self.adapted.active_adapter != _name(slot):
+            self.adapted.set_adapter(_name(slot))
+        return self.adapted
+
+    def _place(self, adapter: LoadedAdapter) -> int | None:
+        for number, slot in enumerate(self._slots):
+            if slot.adapter and slot.adapter.digest == adapter.digest:
+                return number
+        free = [number for number, slot in enumerate(self._slots) if not slot.uses]
+        if not free:
+            return None
+        if _checked(adapter.folder).digest != adapter.digest:
+            raise AdapterMismatch("has changed since it was loaded", where=str(adapter.folder))
+        number = min(free, key=lambda number: self._slots[number].last_use)
+        self._empty(number)
+        self._read(adapter.folder, _name(number))
+        self._slots[number].adapter = adapter
+        return number
+
+    def _read(self, folder: Path, name: str) -> None:
+        try:
+            with warnings.catch_warnings():
+                warnings.simplefilter("ignore")  # of keys that the check below finds, or of names
+                config = PeftConfig.from_pretrained(str(folder))
+                if self.adapted is None:
+                    self.adapted = PeftModel(
+                        _same_weights(self._model), config, name, autocast_adapter_dtype=False
+                    )
+                found = self.adapted.load_adapter(
+                    str(folder), name, autocast_adapter_dtype=False, local_files_only=True
+                )
+        except (ValueError, RuntimeError, KeyError, TypeError, OSError, AttributeError) as error:
+            self._forget(name)
+            raise AdapterMismatch(
+                f"PEFT cannot load it: {str(error).splitlines()[0]}", where=str(folder)
+            ) from error
+        missing = [key for key in found.missing_keys if f".{name}." in key or key.endswith(name)]
+        if missing or found.unexpected_keys:
+            self._forget(name)
+            wrong = missing[0] if missing else found.unexpected_keys[0]
+            raise AdapterMismatch(
+                f"{'has no' if missing else 'has an unknown'} tensor {wrong}", where=str(folder)
+            )
+        self.adapted.eval().requires_grad_(False)
+
+    def _empty(self, number: int) -> None:
+        if self._slots[number].adapter is not None:
+            self._forget(_name(number))
+        self._slots[number] = _Slot()
+
+    def _forget(self, name: str) -> None:
+        if self.adapted is not None and name in self.adapted.peft_config:
+            if len(self.adapted.peft_config) == 1:
+                self.adapted = None
+            else:
+                self.adapted.delete_adapter(name)
+
+
+class StockDecoder:
+    """A transformers model as a decoder. One thread at a time calls `step`."""
+
+    def __init__(self, model: Any, *, kv_bytes: int = 2 << 30, slots: int = 16) -> None:
+        self._model = model.eval()
+        config = model.config.get_text_config()
+        self._windowed = getattr(config, "sliding_window", None) is not None
+        """Whether positions are counted from the end, so that padding would push some out."""
+        token_bytes = self._measure_token()
+        budget = kv_bytes // token_bytes
+        context = getattr(config, "max_position_embeddings", budget)
+        self.kv = StockRows(min(context, budget), budget)
+        self.bank = StockAdapters(model, slots)
+
+    @torch.inference_mode()
+    def step(self, segments: Sequence[Segment]) -> Tensor:
+        """Compute the segments, no two of the same row; see `TokenDecoder.step`."""
+        groups: dict[tuple[int | None, int | None], list[Segment]] = {}
+        for segment in segments:
+            alone = segment.row if len(segment.tokens) > 1 or self._windowed else None
+            groups.setdefault((segment.slot, alone), []).append(segment)
+        found = {}
+        for (slot, _), members in groups.items():
+            logits = self._forward(self.bank.model_of(slot), members)
+            for segment, own in zip(members, logits, strict=True):
+                first = {"none": len(own), "last": len(own) - 1, "all": 0}[segment.logits]
+                found[segment.row] = own[first:].float()
+        return torch.cat([found[segment.row] for segment in segments])
+
+    def _forward(self, model: Any, members: Sequence[Segment]) -> Tensor:
+        """Segments of equal length and one adapter: logits [rows, n, v]; their rows grow."""
+        before = [self.kv.before(segment.row, segment.start) for segment in members]
+        starts = [segment.start for segment in members]
+        count, longest = len(members[0].tokens), max(starts)
+        device = self._model.device
+        cache = DynamicCache()
+        for number in range(len(before[0]) if longest else 0):
+            k, v = (
+                torch.stack([F.pad(kept[number][part], (0, 0, 0, longest - start))
+                             for kept, start in zip(before, starts, strict=True)])
+                for part in (0, 1)
+            )  # fmt: skip
+            cache.update(k, v, number)
+        at = torch.tensor(starts, device=device).unsqueeze(1)
+        seen = torch.arange(longest + count, device=device)
+        logits: Tensor = model(
+            input_ids=torch.tensor([list(s.tokens) for s in members], device=device),
+            attention_mask=((seen < at) | (seen >= longest)).long(),
+            position_ids=at + torch.arange(count, device=device),
+            past_key_values=cache,
+            use_cache=True,
+        ).logits
+        for row, segment in enumerate(members):
+            new = [(layer.keys[row, :, longest:], layer.values[row, :, longest:])
+                   for layer in cache.layers]  # fmt: skip
+            self.kv.keep(segment.row, _joined(before[row], new))
+        return logits
+
+    @torch.inference_mode()
+    def _measure_token(self) -> int:
+        """The bytes that one position takes in the cache. Raises InvalidInput without one."""
+        cache = DynamicCache()
+        ids = torch.zeros(1, 1, dtype=torch.int64, device=self._model.device)
+        self._model(input_ids=ids, past_key_values=cache, use_cache=True)
+        layers = [layer for layer in cache.layers if layer.keys is not None]
+        size = sum(layer.keys.nbytes + layer.values.nbytes for layer in layers)
+        if not size or len(layers) != len(cache.layers):
+            raise InvalidInput(
+                f"models of type {self._model.config.model_type} keep more than keys and values",
+                hint="use a base whose layers are all attention, such as Llama, Mistral or Qwen",
+            )
+        return int(size)
+
+
+def _joined(before: Kept, new: Kept) -> Kept:
+    if not before:
+        return new
+    return [
+        (torch.cat([k, new_k], 1), torch.cat([v, new_v], 1))
+        for (k, v), (new_k, new_v) in zip(before, new, strict=True)
+    ]
+
+
+def _name(slot: int) -> str:
+    return f"slot_{slot}"
+
+
+def _same_weights(model: Any) -> Any:
+    """Another tree of modules over the same parameters and buffers."""
+    shared = {id(part): part for part in (*model.parameters(), *model.buffers())}
+    return copy.deepcopy(model, shared)
+
+
+def _checked(folder: Path) -> LoadedAdapter:
+    """The adapter in `folder`, its files read once. Raises AdapterMismatch."""
+    require_safe_files(folder)
+    weights = folder / WEIGHTS_NAME
+    try:
+        data = (folder / CONFIG_NAME).read_bytes(), weights.read_bytes()
+        tensors = load_file(weights)
+    except Exception as error:  # safetensors has an error class of its own, in its Rust part
+        raise AdapterMismatch(f"cannot be read: {error}", where=str(weights)) from error
+    for name, tensor in tensors.items():
+        if not torch.isfinite(tensor).all():
+            raise AdapterMismatch(f"has NaN or infinity in {name}", where=str(weights))
+    digest = hashlib.sha256(data[0] + data[1]).hexdigest()
+    return LoadedAdapter(folder, f"sha256:{digest}", sum(t.nbytes for t in tensors.values()))

@@ -1,0 +1,99 @@
+"""What transformers and PEFT compute behind the same interface."""
+
+from __future__ import annotations
+
+from pathlib import Path
+from typing import Any
+
+import pytest
+import torch
+from tiny_models import (
+    FAMILIES,
+    adapted_model,
+    logits_of,
+    tiny_model,
+    tokens,
+    wanted_logits,
+    write_adapter,
+)
+from transformers import Gemma2Config
+
+from modelyard.adapters.lora import AdapterMismatch
+from modelyard.inference.interfaces import Segment
+from modelyard.inference.stock import StockDecoder
+
+CLOSE = {"atol": 1e-4, "rtol": 1e-4}
+GEMMA = Gemma2Config(
+    vocab_size=97,
+    hidden_size=32,
+    intermediate_size=48,
+    num_hidden_layers=2,
+    num_attention_heads=4,
+    num_key_value_heads=2,
+    head_dim=8,
+    max_position_embeddings=512,
+    sliding_window=8,
+    initializer_range=0.2,
+)
+
+
+@pytest.mark.parametrize("config", [FAMILIES["llama, tied"], GEMMA], ids=["llama", "gemma2"])
+def test_rows_of_several_adapters_give_the_logits_of_each_alone(
+    config: Any, tmp_path: Path
+) -> None:
+    model = tiny_model(config)
+    decoder = StockDecoder(model)
+    folders = [
+        write_adapter(tmp_path / "dora", model, use_dora=True),
+        write_adapter(tmp_path / "head", model, target_modules=["q_proj", "lm_head"]),
+    ]
+    slots: list[int | None] = [None]
+    slots += [decoder.bank.acquire(decoder.bank.load(folder)) for folder in folders]
+    wanted_from = [model, *(adapted_model(model, folder) for folder in folders)]
+    rows = [tokens(12 + 3 * number, number) for number in range(6)]
+    handles = [decoder.kv.allocate(len(row)) or 0 for row in rows]
+    found: list[list[torch.Tensor]] = [[] for _ in rows]
+    for at in range(10, 27):
+        chosen = [n for n, row in enumerate(rows) if at < len(row)]
+        segments = [
+            Segment(handles[n], rows[n][:11], 0, slots[n % 3], "all")
+            if at == 10
+            else Segment(handles[n], rows[n][at : at + 1], at, slots[n % 3], "all")
+            for n in chosen
+        ]
+        sizes = [len(segment.tokens) for segment in segments]
+        for n, part in zip(chosen, decoder.step(segments).split(sizes), strict=True):
+            found[n].append(part)
+    for n, row in enumerate(rows):
+        wanted = wanted_logits(wanted_from[n % 3], row)
+        assert torch.allclose(torch.cat(found[n]), wanted, **CLOSE), n
+    assert torch.equal(wanted_logits(model, rows[0]), wanted_logits(tiny_model(config), rows[0]))
+
+
+def test_a_slot_is_used_again_and_a_copied_prefix_goes_on(tmp_path: Path) -> None:
+    model = tiny_model(FAMILIES["qwen3"])
+    decoder = StockDecoder(model, slots=1)
+    row = tokens(30)
+    for number in range(2):
+        folder = write_adapter(tmp_path / str(number), model, seed=number, use_dora=True)
+        adapter = decoder.bank.load(folder)
+        slot = decoder.bank.acquire(adapter)
+        wanted = wanted_logits(adapted_model(model, folder), row)
+        assert torch.allclose(logits_of(decoder, row, slot=slot, chunk=9), wanted, **CLOSE)
+        assert decoder.bank.acquire(adapter) == slot
+        decoder.bank.release(slot or 0)
+        decoder.bank.unload(adapter)
+        decoder.bank.release(slot or 0)
+    first, second = (decoder.kv.allocate(30) or 0 for _ in range(2))
+    decoder.step([Segment(first, row[:20], 0, None, "none")])
+    decoder.kv.write_prefix(second, decoder.kv.copy_prefix(first, 18), 16)
+    found = decoder.step([Segment(second, row[16:], 16, None, "all")])
+    assert torch.allclose(found, wanted_logits(model, row)[16:], **CLOSE)
+
+
+def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
+    decoder = StockDecoder(tiny_model(FAMILIES["llama, tied"]))
+    other = write_adapter(tmp_path, tiny_model(FAMILIES["llama, three groups"]), use_dora=True)
+    with pytest.raises(AdapterMismatch, match="PEFT cannot load it"):
+        decoder.bank.acquire(decoder.bank.load(other))
+    assert logits_of(decoder, tokens(3)).shape == (3, 97)
