@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from itertools import pairwise
 from pathlib import Path
 
-import torch
-from transformers import LlamaForCausalLM
-
+from answering_base import answering
 from modelyard.chatdata.conversation import Conversation, Message
-from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import tokenize_conversations
 from modelyard.core.progress import Progress
 from modelyard.evaluation.asking import ask, choose_questions
 from modelyard.evaluation.rows import EvaluationRows, choose_rows
 from modelyard.inference.engine import Engine
+from modelyard.inference.sampling import Sampling
 
 
 class Asked(Progress):
@@ -26,26 +23,6 @@ class Asked(Progress):
 
     def begin(self, label: str, total: float, unit: str) -> None:
         self.answers.append(total)
-
-
-def answering(folder: Path, answer: str) -> Engine:
-    """The tiny base with weights that give this answer to everything, and then end it.
-
-    Each token's likeliest successor is the next one of the answer, so no token may be in it twice.
-    """
-    tokenizer = ChatTokenizer.load(folder)
-    chain = [*tokenizer.encode("\n"), *tokenizer.encode(answer), min(tokenizer.eos_ids)]
-    assert len(set(chain)) == len(chain)
-    model = LlamaForCausalLM.from_pretrained(folder, dtype=torch.float32, local_files_only=True)
-    for layer in model.model.layers:
-        torch.nn.init.zeros_(layer.self_attn.o_proj.weight)
-        torch.nn.init.zeros_(layer.mlp.down_proj.weight)
-    embedding = model.model.embed_tokens.weight.detach()
-    successors = torch.zeros_like(embedding)
-    for token, successor in pairwise(chain):
-        successors[successor] = embedding[token]
-    model.lm_head.weight = torch.nn.Parameter(successors, requires_grad=False)
-    return Engine(model.eval(), tokenizer, adapted=False)
 
 
 def evaluation_rows(
@@ -70,7 +47,8 @@ def answer_all(engine: Engine, rows: EvaluationRows) -> tuple[list[str], list[bo
     losses = engine.row_losses(rows.tokens)
     answers = ask(engine, questions, losses, use_adapter=True, progress=asked)
     right = [question.is_right(answer) for question, answer in zip(questions, answers, strict=True)]
-    whole = engine.generate([question.prompt for question in questions], max_new_tokens=64)
+    prompts = [question.prompt for question in questions]
+    whole = engine.generate(prompts, Sampling(max_new_tokens=64))
     assert right == [
         question.is_right(made.text) for question, made in zip(questions, whole, strict=True)
     ]

@@ -100,8 +100,10 @@ def generate(
     models generate --model domain:code_analysis --env production "Who is the CFO?"
     """
     from modelyard.chatdata.conversation import Message
+    from modelyard.inference.sampling import Sampling
     from modelyard.modelrefs.local_model import LocalModel, require_model
 
+    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
     project = find_project()
     question = _read_prompt(prompt)
     chosen = _choose_model(project, model, adapter, base_model, environment)
@@ -124,13 +126,7 @@ def generate(
     speakers = [LocalModel(base=local.base), local] if compare_base else [local]
     answers = []
     for speaker in speakers:
-        answer = engine.stream(
-            ids,
-            max_new_tokens=max_new_tokens,
-            temperature=temperature,
-            seed=seed,
-            use_adapter=speaker.version is not None,
-        )
+        answer = engine.stream(ids, sampling, use_adapter=speaker.version is not None)
         pieces = record_answer(
             answer,
             recorder,

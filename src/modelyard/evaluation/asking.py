@@ -24,6 +24,7 @@ from modelyard.core.progress import Progress
 from modelyard.evaluation.rows import EvaluationRows
 from modelyard.evaluation.scoring import answer_meets, labels_exact, may_become_label
 from modelyard.inference.engine import Engine, RowLoss
+from modelyard.inference.sampling import Sampling
 from modelyard.records.evaluation import Kind
 
 _SPARE_TOKENS = 16
@@ -100,7 +101,7 @@ def ask(
             return {}
         made = engine.generate(
             [questions[place].prompt for place in places],
-            max_new_tokens=max_new_tokens,
+            Sampling(max_new_tokens=max_new_tokens),
             use_adapter=use_adapter,
             progress=progress,
             label="adapter" if use_adapter else "base",

@@ -7,7 +7,7 @@ versions, organisations or whether an adapter's files may be trusted: `adapters.
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
-from contextlib import nullcontext
+from contextlib import nullcontext, suppress
 from dataclasses import dataclass
 from itertools import takewhile
 from pathlib import Path
@@ -26,6 +26,7 @@ from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.core.progress import Progress, Silent
 from modelyard.inference.machine import Machine
+from modelyard.inference.sampling import Sampling
 from modelyard.inference.waiting import share_cores
 from modelyard.inference.weights import Precision, Quantization, load_weights
 from modelyard.weights.local import LocalBase
@@ -137,28 +138,29 @@ class Engine:
     def generate(
         self,
         prompts: Sequence[Sequence[int]],
+        sampling: Sampling,
         *,
-        max_new_tokens: int,
         use_adapter: bool = True,
         progress: Progress | None = None,
         label: str = "answers",
     ) -> list[Completion]:
-        """Greedy answers to tokenized prompts, in the order given."""
+        """Answers to tokenized prompts, in the order given."""
         reporter = progress or Silent()
         reporter.begin(label, len(prompts), "answers")
         order = sorted(range(len(prompts)), key=lambda index: len(prompts[index]))
         answers: dict[int, Completion] = {}
+        torch.manual_seed(sampling.seed)
         with self.use_adapter(use_adapter):
             for start in range(0, len(order), _ANSWERS_AT_ONCE):
                 chosen = order[start : start + _ANSWERS_AT_ONCE]
-                made = self._answer_together([prompts[index] for index in chosen], max_new_tokens)
+                made = self._answer_together([prompts[index] for index in chosen], sampling)
                 answers.update(zip(chosen, made, strict=True))
                 reporter.advance(start + len(chosen))
         reporter.end()
         return [answers[index] for index in range(len(prompts))]
 
     def _answer_together(
-        self, prompts: Sequence[Sequence[int]], max_new_tokens: int
+        self, prompts: Sequence[Sequence[int]], sampling: Sampling
     ) -> list[Completion]:
         tokens = [torch.tensor(prompt) for prompt in prompts]
         ids = pad_sequence(
@@ -171,46 +173,50 @@ class Engine:
         made = self.model.generate(
             input_ids=ids.to(device),
             attention_mask=mask.to(device),
-            generation_config=self._settings(max_new_tokens),
+            generation_config=self._settings(sampling),
         )
-        return [self._completion(row) for row in made[:, ids.shape[1] :].tolist()]
+        return [self._completion(row, sampling) for row in made[:, ids.shape[1] :].tolist()]
 
-    def _completion(self, tokens: Sequence[int]) -> Completion:
+    def _completion(self, tokens: Sequence[int], sampling: Sampling) -> Completion:
         """The answer in generated tokens, which a batch fills up after the one that ends it."""
         answer = list(takewhile(lambda token: token not in self.tokenizer.eos_ids, tokens))
-        return Completion(self.tokenizer.decode(answer).strip(), len(answer) < len(tokens))
+        text = self.tokenizer.decode(answer)
+        stop = sampling.find_stop(text)
+        return Completion(text[:stop].strip(), stop is not None or len(answer) < len(tokens))
 
     def stream(
-        self,
-        prompt: Sequence[int],
-        *,
-        max_new_tokens: int,
-        temperature: float = 0.0,
-        seed: int = 0,
-        use_adapter: bool = True,
+        self, prompt: Sequence[int], sampling: Sampling, *, use_adapter: bool = True
     ) -> AnswerStream:
-        """One answer, in pieces of text as they come. Temperature 0 takes the likeliest token."""
+        """One answer, in pieces of text as they come."""
         ids = torch.tensor([list(prompt)], device=self.model.device)
 
         def compute(answer: AnswerStream) -> None:
-            torch.manual_seed(seed)
+            torch.manual_seed(sampling.seed)
             with torch.inference_mode(), self.use_adapter(use_adapter):
                 self.model.generate(
                     input_ids=ids,
                     attention_mask=torch.ones_like(ids),
-                    generation_config=self._settings(max_new_tokens, temperature),
+                    generation_config=self._settings(sampling),
                     streamer=answer,
                 )
 
-        return AnswerStream(self.tokenizer, compute)
+        return AnswerStream(self.tokenizer, sampling, compute)
 
-    def _settings(self, max_new_tokens: int, temperature: float = 0.0) -> GenerationConfig:
-        sampling = {"do_sample": True, "temperature": temperature} if temperature else {}
+    def _settings(self, sampling: Sampling) -> GenerationConfig:
+        drawn = {
+            "temperature": sampling.temperature,
+            "top_p": sampling.top_p,
+            "top_k": sampling.top_k,
+        }
         return GenerationConfig(
-            max_new_tokens=max_new_tokens,
+            max_new_tokens=sampling.max_new_tokens,
             eos_token_id=sorted(self.tokenizer.eos_ids),
             pad_token_id=self.tokenizer.pad_id,
-            **sampling,
+            do_sample=not sampling.is_greedy,
+            **({} if sampling.is_greedy else drawn),
+            # What is left out, transformers takes from the base's generation_config.json.
+            repetition_penalty=1.0,
+            no_repeat_ngram_size=0,
         )
 
     def use_adapter(self, use: bool) -> Any:
@@ -222,6 +228,10 @@ class _NotWanted(Exception):
     """Nobody takes the rest of the answer."""
 
 
+class _Stopped(Exception):
+    """The answer has come to a text that ends it."""
+
+
 class AnswerStream(BaseStreamer):  # type: ignore[misc]
     """Turns tokens from generate() into pieces of text that never split a character.
 
@@ -230,19 +240,32 @@ class AnswerStream(BaseStreamer):  # type: ignore[misc]
     while torch computes in a thread is aborted.
     """
 
-    def __init__(self, tokenizer: ChatTokenizer, compute: Callable[[AnswerStream], None]) -> None:
+    def __init__(
+        self,
+        tokenizer: ChatTokenizer,
+        sampling: Sampling,
+        compute: Callable[[AnswerStream], None],
+    ) -> None:
         self._tokenizer = tokenizer
+        self._sampling = sampling
         self._compute = compute
         self._queue: SimpleQueue[str | BaseException | None] = SimpleQueue()
         self._tokens: list[int] = []
-        self._shown = ""
+        self._text = ""
+        self._given = 0
         self._prompt_seen = False
         self._wanted = True
+        self._ended = False
 
     @property
     def output_tokens(self) -> int:
         """The tokens computed so far, without the one that ends the answer."""
         return len(self._tokens)
+
+    @property
+    def ended(self) -> bool:
+        """Whether the answer came to its end; else it was cut off, or is not complete yet."""
+        return self._ended
 
     def put(self, value: torch.Tensor) -> None:
         if not self._wanted:
@@ -250,13 +273,25 @@ class AnswerStream(BaseStreamer):  # type: ignore[misc]
         if not self._prompt_seen:
             self._prompt_seen = True
             return
-        self._tokens += [
-            token for token in value.view(-1).tolist() if token not in self._tokenizer.eos_ids
-        ]
+        for token in value.view(-1).tolist():
+            if token in self._tokenizer.eos_ids:
+                self._ended = True
+            else:
+                self._tokens.append(token)
         text = self._tokenizer.decode(self._tokens)
-        if not text.endswith("\N{REPLACEMENT CHARACTER}"):
-            self._queue.put(text[len(self._shown) :])
-            self._shown = text
+        if text.endswith("\N{REPLACEMENT CHARACTER}"):
+            return
+        stop = self._sampling.find_stop(text)
+        self._text = text[:stop]
+        if stop is not None:
+            self._ended = True
+            raise _Stopped
+        self._give(self._sampling.settled(text))
+
+    def _give(self, end: int) -> None:
+        """Hand out the text up to this character."""
+        self._queue.put(self._text[self._given : end])
+        self._given = max(self._given, end)
 
     def end(self) -> None:
         """Nothing to do: `_work` says when the answer ends, also by an error."""
@@ -264,7 +299,9 @@ class AnswerStream(BaseStreamer):  # type: ignore[misc]
     def _work(self) -> None:
         ended: BaseException | None = None
         try:
-            self._compute(self)
+            with suppress(_Stopped):
+                self._compute(self)
+            self._give(len(self._text))
         except BaseException as error:
             ended = error
         self._queue.put(ended)
