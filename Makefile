@@ -122,6 +122,10 @@ bench-train: $(ready)  ## Speed of training beside its peers, or with beside=2,4
 bench-memory: $(ready)  ## Predicted against measured peak memory
 	python benchmarks/memory.py
 
+.PHONY: bench-defaults
+bench-defaults: $(ready)  ## The defaults of fine-tune against other settings: data=DIR [work=DIR]
+	python benchmarks/defaults.py --data $(data) --work $(or $(work),/tmp/modelyard-defaults)
+
 .PHONY: bench-startup
 bench-startup: $(ready)  ## Start-up time of the command line
 	python benchmarks/startup.py

@@ -8,6 +8,11 @@ from modelyard.configs.kinds.fine_tuning import ScheduleSettings
 from modelyard.core.errors import InvalidInput
 from modelyard.training import batches
 from modelyard.training.batches import plan_steps, split_by_tokens
+from modelyard.training.schedule import ChosenSchedule
+
+
+def numbers(epochs: float = 1, rows_per_step: int = 16) -> ChosenSchedule:
+    return ChosenSchedule(epochs=epochs, rows_per_step=rows_per_step, learning_rate=1e-3)
 
 
 def rows_of(*lengths: int) -> list[TokenRow]:
@@ -19,8 +24,8 @@ def rows_of(*lengths: int) -> list[TokenRow]:
 
 def test_each_epoch_sees_every_row_once_in_an_order_of_its_own() -> None:
     rows = rows_of(*range(5, 25))
-    schedule = ScheduleSettings(epochs=2, rows_per_step=6)
-    plan = plan_steps(rows, schedule, packing=True, tokens_per_batch=40, seed=1)
+    chosen = numbers(epochs=2, rows_per_step=6)
+    plan = plan_steps(rows, ScheduleSettings(), chosen, packing=True, tokens_per_batch=40, seed=1)
     assert plan.steps_per_epoch == 4
     epochs = [
         [row for step in plan.steps[start : start + 4] for batch in step for row in batch]
@@ -31,9 +36,9 @@ def test_each_epoch_sees_every_row_once_in_an_order_of_its_own() -> None:
 
 
 def test_the_same_seed_gives_the_same_plan() -> None:
-    rows, schedule = rows_of(*range(5, 25)), ScheduleSettings(epochs=3)
+    rows, chosen = rows_of(*range(5, 25)), numbers(epochs=3)
     plans = [
-        plan_steps(rows, schedule, packing=True, tokens_per_batch=64, seed=seed)
+        plan_steps(rows, ScheduleSettings(), chosen, packing=True, tokens_per_batch=64, seed=seed)
         for seed in (1, 1, 2)
     ]
     assert plans[0] == plans[1]
@@ -50,15 +55,17 @@ def test_no_batch_is_over_the_limit_unless_one_row_alone_is() -> None:
 
 
 def test_without_packing_each_row_is_a_batch() -> None:
-    schedule = ScheduleSettings(max_steps=1, rows_per_step=3, shuffle=False)
-    plan = plan_steps(rows_of(4, 5, 6), schedule, packing=False, tokens_per_batch=99, seed=0)
+    schedule, chosen = ScheduleSettings(max_steps=1, shuffle=False), numbers(rows_per_step=3)
+    rows = rows_of(4, 5, 6)
+    plan = plan_steps(rows, schedule, chosen, packing=False, tokens_per_batch=99, seed=0)
     assert plan.steps == ([[0], [1], [2]],)
 
 
 def test_max_steps_may_be_less_or_more_than_an_epoch() -> None:
     for wanted in (2, 11):
-        schedule = ScheduleSettings(max_steps=wanted, rows_per_step=4)
-        plan = plan_steps(rows_of(*[5] * 16), schedule, packing=True, tokens_per_batch=99, seed=0)
+        schedule, chosen = ScheduleSettings(max_steps=wanted), numbers(rows_per_step=4)
+        rows = rows_of(*[5] * 16)
+        plan = plan_steps(rows, schedule, chosen, packing=True, tokens_per_batch=99, seed=0)
         assert len(plan.steps) == wanted
 
 
@@ -71,14 +78,15 @@ def test_only_the_steps_that_are_taken_are_built(
     monkeypatch.setattr(
         batches, "split_by_tokens", lambda *given: built.append(given) or split(*given)
     )
-    schedule = ScheduleSettings(max_steps=3, rows_per_step=1)
-    plan = plan_steps(rows_of(*[5] * 100), schedule, packing=packing, tokens_per_batch=9, seed=0)
+    schedule, chosen = ScheduleSettings(max_steps=3), numbers(rows_per_step=1)
+    rows = rows_of(*[5] * 100)
+    plan = plan_steps(rows, schedule, chosen, packing=packing, tokens_per_batch=9, seed=0)
     assert len(plan.steps) == 3
     assert len(built) == (3 if packing else 0)
 
 
 def test_more_steps_than_a_plan_can_hold_are_refused() -> None:
-    schedule = ScheduleSettings(epochs=1000, rows_per_step=1)
+    rows, chosen = rows_of(*[5] * 2_000), numbers(epochs=1000, rows_per_step=1)
     with pytest.raises(InvalidInput, match=r"makes 2,000,000 steps of 2,000 rows") as raised:
-        plan_steps(rows_of(*[5] * 2_000), schedule, packing=True, tokens_per_batch=9, seed=0)
+        plan_steps(rows, ScheduleSettings(), chosen, packing=True, tokens_per_batch=9, seed=0)
     assert raised.value.where == "schedule.epochs"

@@ -21,6 +21,7 @@ from modelyard.core.wording import counted, megabytes
 if TYPE_CHECKING:
     from modelyard.training.preflight import Choices, Preflight, RunInputs
     from modelyard.training.preview import FoundInputs, Preview
+    from modelyard.training.schedule import ChosenSchedule
     from modelyard.training.spec import FineTuneSpec
     from modelyard.weights.catalogue import BaseCard
 
@@ -40,6 +41,7 @@ def preview_run(
     """`--check` and `--dry-run`: examine everything; fetch and write nothing."""
     from modelyard.adapters.versions import highest_number
     from modelyard.training.continuing import pin_models
+    from modelyard.training.experiment import spec_of_run
     from modelyard.training.preview import (
         NEEDS_BASE,
         find_inputs,
@@ -48,6 +50,8 @@ def preview_run(
     from modelyard.training.results import build_preview_result
 
     spec = pin_models(project, spec)
+    if dry_run and not fresh:
+        spec = spec_of_run(project, spec)
     with showing_progress() as progress:
         found = find_inputs(project, spec, progress=progress)
         preview = (
@@ -191,10 +195,17 @@ def _preflight_lines(found: Preflight) -> list[tuple[str, str]]:
             f"{counted(batches, 'batch', 'batches')} "
             f"of at most {choices.tokens_per_batch:,} tokens",
         ),
+        ("schedule", _schedule(found.schedule)),
         ("base", f"{found.base.name} in {number}"),
         ("machine", f"{choices.device}, {counted(choices.threads, 'thread')}{spared}"),
         ("peak memory", f"about {memory.total / 1e9:.2f} GB ({parts})"),
     ]
+
+
+def _schedule(chosen: ChosenSchedule) -> str:
+    """What was set or chosen; with `max_steps` the epochs are those of the steps instead."""
+    rows = counted(chosen.rows_per_step, "row")
+    return f"{rows} a step, learning rate up to {chosen.learning_rate:g}"
 
 
 def _longest_row(found: Preflight) -> str:

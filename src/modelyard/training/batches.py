@@ -19,6 +19,7 @@ import numpy.typing as npt
 from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.configs.kinds.fine_tuning import MOST_STEPS, ScheduleSettings
 from modelyard.core.errors import InvalidInput
+from modelyard.training.schedule import ChosenSchedule
 
 Batch = list[int]
 """Indices of the rows that are in memory together."""
@@ -41,18 +42,19 @@ class StepPlan:
 def plan_steps(
     rows: Sequence[TokenRow],
     schedule: ScheduleSettings,
+    chosen: ChosenSchedule,
     *,
     packing: bool,
     tokens_per_batch: int,
     seed: int,
 ) -> StepPlan:
-    """The steps of `schedule.epochs` passes over `rows`, each epoch in an order of its own.
+    """The steps of `chosen.epochs` passes over `rows`, each epoch in an order of its own.
 
     Without `packing`, each row is a batch of its own. Raises InvalidInput for too many steps.
     """
     lengths = [len(row.input_ids) for row in rows]
-    steps_per_epoch = math.ceil(len(rows) / schedule.rows_per_step)
-    wanted = schedule.max_steps or max(1, round(schedule.epochs * steps_per_epoch))
+    steps_per_epoch = math.ceil(len(rows) / chosen.rows_per_step)
+    wanted = schedule.max_steps or max(1, round(chosen.epochs * steps_per_epoch))
     if wanted > MOST_STEPS:
         raise InvalidInput(
             f"makes {wanted:,} steps of {len(rows):,} rows, and a run has up to {MOST_STEPS:,}",
@@ -60,14 +62,14 @@ def plan_steps(
             hint="train fewer epochs, or set a larger schedule.rows_per_step",
         )
     orders = (_epoch_order(len(rows), seed, epoch, shuffle=schedule.shuffle) for epoch in count())
-    chosen = (
-        order[start : start + schedule.rows_per_step]
+    sliced = (
+        order[start : start + chosen.rows_per_step]
         for order in orders
-        for start in range(0, len(order), schedule.rows_per_step)
+        for start in range(0, len(order), chosen.rows_per_step)
     )
     steps = tuple(
         split_by_tokens(step, lengths, tokens_per_batch) if packing else [[row] for row in step]
-        for step in islice(chosen, wanted)
+        for step in islice(sliced, wanted)
     )
     return StepPlan(steps, steps_per_epoch)
 

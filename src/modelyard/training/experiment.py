@@ -28,6 +28,7 @@ from modelyard.records.stored import build_stored
 from modelyard.settings.converters import Where
 from modelyard.settings.fields import flatten_settings, settings_mapping
 from modelyard.training.preflight import Choices
+from modelyard.training.schedule import keep_former_defaults
 from modelyard.training.spec import FineTuneSpec
 
 T = TypeVar("T")
@@ -164,13 +165,18 @@ def build_identity(
     spec: FineTuneSpec, *, base_fingerprint: str, data_fingerprint: str, template_hash: str
 ) -> Identity:
     """The identity of a run of `spec`; the fingerprints stand for the names of data and base."""
-    flat = flatten_settings(settings_mapping(spec))
     return Identity(
-        spec={key: flat[key] for key in flat if key not in ("dataset", "experiment")},
+        spec=flat_spec(spec),
         base_fingerprint=base_fingerprint,
         data_fingerprint=data_fingerprint,
         template_hash=template_hash,
     )
+
+
+def flat_spec(spec: FineTuneSpec) -> dict[str, Any]:
+    """The settings that decide a run, by dotted names: not what it and its dataset are called."""
+    flat = flatten_settings(settings_mapping(spec))
+    return {key: flat[key] for key in flat if key not in ("dataset", "experiment")}
 
 
 def open_experiment(
@@ -225,6 +231,12 @@ def _load(path: Path, build: Callable[[Any, Where], T], what: str, *, hint: str)
         raise ModelyardError(
             f"{what} is damaged", where=str(path), hint=hint, problems=error.diagnostics()
         ) from error
+
+
+def spec_of_run(project: Project, spec: FineTuneSpec) -> FineTuneSpec:
+    """The spec, with the defaults of the time when the experiment's run began, if there is one."""
+    run = load_run(locate_run(project, spec))
+    return keep_former_defaults(spec, run.record.identity.spec) if run else spec
 
 
 def require_same_run(spec: FineTuneSpec, experiment: Experiment, identity: Identity) -> None:

@@ -34,6 +34,7 @@ from modelyard.training.memory import (
     load_base_shape,
     predict_memory,
 )
+from modelyard.training.schedule import ChosenSchedule, choose_schedule, set_numbers
 from modelyard.training.spec import FineTuneSpec
 from modelyard.weights.local import LocalBase
 from modelyard.weights.pull import require_base
@@ -68,6 +69,8 @@ class Choices:
     """CPU threads."""
     tokens_per_batch: int
     """The most tokens that are computed at once."""
+    schedule: ChosenSchedule | None = None
+    """How long and how fast it trains; null in runs that began before 2026-12."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -97,6 +100,8 @@ class Preflight(RunInputs):
     """A run that can start."""
 
     spec: FineTuneSpec
+    """The settings, with the numbers of `schedule`."""
+    schedule: ChosenSchedule
     train: Tokenized
     evaluation: Tokenized
     report: DataReport
@@ -148,18 +153,24 @@ def run_preflight(
         )
     require_one_organisation(project, spec, dataset, inputs.parent)
     shape = load_base_shape(base.path)
-    choices = kept_choices or make_choices(spec, machine, shape, train.rows)
+    kept_schedule = kept_choices.schedule if kept_choices else None
+    schedule = kept_schedule or choose_schedule(
+        spec.schedule, spec.lora, rows=len(train.rows), width=shape.hidden
+    )
+    spec = set_numbers(spec, schedule)
+    choices = kept_choices or make_choices(spec, schedule, machine, shape, train.rows)
     _require_possible(choices, shape, spec)
     if inputs.parent is not None:
         require_same_adapter(inputs.parent, base, spec.lora)
     plan = plan_steps(
         train.rows,
         spec.schedule,
+        schedule,
         packing=spec.data.packing,
         tokens_per_batch=choices.tokens_per_batch,
         seed=spec.seed,
     )
-    memory = _memory(spec, shape, train.rows, choices)
+    memory = _memory(spec, schedule, shape, train.rows, choices)
     _require_memory(memory, machine)
     written_bytes = adapter_parameters(shape, spec.lora) * _CHECKPOINT_BYTES_PER_WEIGHT
     require_free_space(
@@ -169,6 +180,7 @@ def run_preflight(
     )
     return Preflight(
         spec=spec,
+        schedule=schedule,
         dataset=dataset,
         parent=inputs.parent,
         base=base,
@@ -235,7 +247,11 @@ def organisation_problems(
 
 
 def make_choices(
-    spec: FineTuneSpec, machine: Machine, shape: BaseShape, rows: Sequence[TokenRow]
+    spec: FineTuneSpec,
+    schedule: ChosenSchedule,
+    machine: Machine,
+    shape: BaseShape,
+    rows: Sequence[TokenRow],
 ) -> Choices:
     """Resolve every `auto` by looking at the machine, sparing memory only when there is need."""
     compute = spec.compute
@@ -252,6 +268,7 @@ def make_choices(
             checkpointing=checkpointing,
             threads=machine.threads if compute.threads == "auto" else compute.threads,
             tokens_per_batch=size,
+            schedule=schedule,
         )
         for quantize in (quantizes if compute.quantize == "auto" else [compute.quantize])
         for checkpointing in {"auto": [False, True], "always": [True], "never": [False]}[
@@ -259,7 +276,11 @@ def make_choices(
         ]
         for size in (_halvings(tokens) if fixed_tokens == "auto" else [tokens])
     ]
-    fitting = (attempt for attempt in attempts if _memory(spec, shape, rows, attempt).total <= free)
+    fitting = (
+        attempt
+        for attempt in attempts
+        if _memory(spec, schedule, shape, rows, attempt).total <= free
+    )
     return next(fitting, attempts[-1])
 
 
@@ -271,7 +292,11 @@ def _halvings(tokens: int) -> list[int]:
 
 
 def _memory(
-    spec: FineTuneSpec, shape: BaseShape, rows: Sequence[TokenRow], choices: Choices
+    spec: FineTuneSpec,
+    schedule: ChosenSchedule,
+    shape: BaseShape,
+    rows: Sequence[TokenRow],
+    choices: Choices,
 ) -> MemoryPlan:
     trained = sum(int(row.trained.sum()) for row in rows)
     plans = [
@@ -286,18 +311,19 @@ def _memory(
             device=choices.device,
             label_share=trained / sum(len(row.input_ids) for row in rows),
         )
-        for batch in _large_batches(spec, rows, choices)
+        for batch in _large_batches(spec, schedule, rows, choices)
     ]
     return max(plans, key=lambda plan: plan.total)
 
 
 def _large_batches(
-    spec: FineTuneSpec, rows: Sequence[TokenRow], choices: Choices
+    spec: FineTuneSpec, schedule: ChosenSchedule, rows: Sequence[TokenRow], choices: Choices
 ) -> list[BatchShape]:
     """The largest batches of the first epoch: the one of most tokens, and the widest block."""
     plan = plan_steps(
         rows,
-        replace(spec.schedule, max_steps=None, epochs=1.0),
+        replace(spec.schedule, max_steps=None),
+        replace(schedule, epochs=1.0),
         packing=spec.data.packing,
         tokens_per_batch=choices.tokens_per_batch,
         seed=spec.seed,

@@ -51,9 +51,11 @@ from modelyard.training.experiment import (
     Experiment,
     StopRequest,
     build_identity,
+    flat_spec,
     load_metrics,
     open_experiment,
     require_known_device,
+    spec_of_run,
 )
 from modelyard.training.preflight import (
     Preflight,
@@ -108,6 +110,8 @@ def fine_tune(
     spec = pin_models(project, spec)
     with exclusive_lock(project.lock("experiment", spec.experiment), what=what, wait_s=wait_s):
         inputs = load_inputs(project, spec, progress=progress, offline=offline)
+        if not fresh:
+            spec = spec_of_run(project, spec)
         identity = build_identity(
             spec,
             base_fingerprint=inputs.base.fingerprint,
@@ -226,7 +230,7 @@ def _register(
             template_changes=check.report.template_changes,
         )
         front, body = render_training_info(
-            manifest, info, spec=record.identity.spec, base_path=base.path
+            manifest, info, spec=flat_spec(check.spec), base_path=base.path
         )
         write_card(staged / CARD_NAME, front, body)
 

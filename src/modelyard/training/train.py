@@ -72,9 +72,10 @@ def train(
     steps = len(check.plan.steps)
     done = checkpoint_step(checkpoint) if checkpoint else 0
     trainer.metrics_file.rewind(done)
-    rows = min(check.spec.schedule.rows_per_step, len(check.train.rows))
+    rows = min(check.schedule.rows_per_step, len(check.train.rows))
     size = f"{counted(rows, 'row')}{' each' if steps > 1 else ''}"
-    started = f", go on after step {done}" if done else f" of {size}"
+    rate = f", learning rate {check.schedule.learning_rate:g}"
+    started = f", go on after step {done}" if done else f" of {size}{rate}"
     progress.stage(f"train: {counted(steps, 'step')}{started}")
     progress.begin("train", steps, "steps")
     begun = {name: weight.detach().clone() for name, weight in adapter_weights(model.model).items()}

@@ -222,7 +222,7 @@ def build_trainer(
         fp16=False,
         max_steps=steps,
         per_device_train_batch_size=1,
-        learning_rate=schedule.learning_rate,
+        learning_rate=check.schedule.learning_rate,
         # transformers' own `constant` has no warm-up.
         lr_scheduler_type="constant_with_warmup"
         if schedule.shape == "constant"

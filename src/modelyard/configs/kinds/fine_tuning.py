@@ -51,16 +51,16 @@ MOST_STEPS = 1_000_000
 class ScheduleSettings:
     """How long and how fast to train."""
 
-    epochs: Annotated[float, Range(0.01, 1000)] = 3.0
-    """Passes over the training rows."""
+    epochs: Annotated[float, Range(0.01, 1000)] | Literal["auto"] = "auto"
+    """Passes over the training rows; `auto`: 2, and up to 10 of few rows."""
     max_steps: Annotated[int, Range(1, MOST_STEPS)] | None = None
     """Stop after this many optimizer steps, whatever `epochs` says."""
-    rows_per_step: Annotated[int, Range(1, 65536)] = 16
-    """Training rows in each optimizer step."""
+    rows_per_step: Annotated[int, Range(1, 65536)] | Literal["auto"] = "auto"
+    """Training rows in each optimizer step; `auto`: 8, more where that were over 5,000 steps."""
     tokens_per_batch: Annotated[int, Range(16)] | Literal["auto"] = "auto"
     """Tokens in memory at a time; a step is split into as many batches as it needs."""
-    learning_rate: Annotated[float, Range(1e-8, 1)] = 2e-4
-    """Peak learning rate."""
+    learning_rate: Annotated[float, Range(1e-8, 1)] | Literal["auto"] = "auto"
+    """Peak learning rate; `auto`: by the base's width and `lora.alpha`, from 5e-3 downwards."""
     shape: Literal["linear", "cosine", "constant"] = "cosine"
     """How the learning rate falls after the warm-up."""
     warmup_share: Annotated[float, Range(0, 0.9)] = 0.05
