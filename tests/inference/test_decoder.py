@@ -127,20 +127,21 @@ def test_rows_of_different_capacity_decode_together() -> None:
     assert torch.allclose(found, wanted, **CLOSE)
 
 
-def test_a_copied_prefix_stands_for_the_tokens_it_was_computed_from() -> None:
+def test_copied_pieces_stand_for_the_tokens_it_was_computed_from() -> None:
     model = tiny_model(FAMILIES["qwen2"])
     decoder = opened(model)
     row = tokens(60)
     first = decoder.kv.allocate(60) or 0
     decoder.step([Segment(first, row[:40], 0, None, "none")])
-    prefix = decoder.kv.copy_prefix(first, 33)
+    pieces = [decoder.kv.copy(first, start, 16) for start in (0, 16)]
     decoder.kv.release(first)
-    assert prefix.tokens == 33
-    assert prefix.size_bytes == 2 * 2 * 2 * 33 * 8 * 4
+    assert pieces[1].tokens == 16
+    assert pieces[1].size_bytes == 2 * 2 * 2 * 16 * 8 * 4
     second = decoder.kv.allocate(60) or 0
-    decoder.kv.write_prefix(second, prefix, 30)
-    found = decoder.step([Segment(second, row[30:], 30, None, "all")])
-    assert torch.allclose(found, wanted_logits(model, row)[30:], **CLOSE)
+    for start, piece in zip((0, 16), pieces, strict=True):
+        decoder.kv.write(second, start, piece)
+    found = decoder.step([Segment(second, row[32:], 32, None, "all")])
+    assert torch.allclose(found, wanted_logits(model, row)[32:], **CLOSE)
 
 
 def test_a_nan_in_one_row_reaches_no_other_row_and_no_later_one() -> None:

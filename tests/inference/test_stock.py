@@ -70,7 +70,7 @@ def test_rows_of_several_adapters_give_the_logits_of_each_alone(
     assert torch.equal(wanted_logits(model, rows[0]), wanted_logits(tiny_model(config), rows[0]))
 
 
-def test_a_slot_is_used_again_and_a_copied_prefix_goes_on(tmp_path: Path) -> None:
+def test_a_slot_is_used_again_and_a_copied_beginning_goes_on(tmp_path: Path) -> None:
     model = tiny_model(FAMILIES["qwen3"])
     decoder = StockDecoder(model, slots=1)
     row = tokens(30)
@@ -86,7 +86,8 @@ def test_a_slot_is_used_again_and_a_copied_prefix_goes_on(tmp_path: Path) -> Non
         decoder.bank.release(slot or 0)
     first, second = (decoder.kv.allocate(30) or 0 for _ in range(2))
     decoder.step([Segment(first, row[:20], 0, None, "none")])
-    decoder.kv.write_prefix(second, decoder.kv.copy_prefix(first, 18), 16)
+    for start, count in ((0, 9), (9, 7)):
+        decoder.kv.write(second, start, decoder.kv.copy(first, start, count))
     found = decoder.step([Segment(second, row[16:], 16, None, "all")])
     assert torch.allclose(found, wanted_logits(model, row)[16:], **CLOSE)
 

@@ -223,6 +223,12 @@ class ChatTokenizer:
         texts = (self.decode([token], skip_special_tokens=False) for token in sorted(self.stop_ids))
         return tuple(text for text in texts if text.strip())
 
+    @cached_property
+    def special_ids(self) -> frozenset[int]:
+        """The control tokens, which have no text in an answer."""
+        added = self.tokenizer.get_added_tokens_decoder()
+        return frozenset(token for token, entry in added.items() if entry.special)
+
     @property
     def template_hash(self) -> str:
         """The SHA-256 of the chat template's text."""

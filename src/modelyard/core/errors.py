@@ -24,6 +24,7 @@ in the package named here:
       NotDeployed               deployments
       NotEnoughMemory           training
       OutputFailed              cli
+      QueueFull                 inference
       SourceFailed              weights
       StalePlan                 deployments
       StoreFailed               stores

@@ -32,8 +32,8 @@ class Segment:
 
 
 @dataclass(frozen=True, slots=True, eq=False)
-class KvPrefix:
-    """A copy of the keys and values of a row's first tokens, to be written into other rows."""
+class KvPiece:
+    """A copy of the keys and values of consecutive tokens, to be written into other rows."""
 
     tokens: int
     """How many positions it holds."""
@@ -59,11 +59,11 @@ class KvRows(Protocol):
     def release(self, row: int) -> None:
         """Give the row back. Nothing of it stays readable."""
 
-    def copy_prefix(self, row: int, tokens: int) -> KvPrefix:
-        """A copy of the first `tokens` positions of a row, all computed before."""
+    def copy(self, row: int, start: int, tokens: int) -> KvPiece:
+        """A copy of `tokens` positions of a row from `start` on, all computed before."""
 
-    def write_prefix(self, row: int, prefix: KvPrefix, tokens: int) -> None:
-        """Write the first `tokens` positions of `prefix` into a row, in place of computing them."""
+    def write(self, row: int, start: int, piece: KvPiece) -> None:
+        """Write a piece into a row, in place of computing it; the row has `start` positions."""
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,7 +16,7 @@ import torch
 from torch import Tensor
 
 from modelyard.core.errors import InvalidInput
-from modelyard.inference.interfaces import KvPrefix
+from modelyard.inference.interfaces import KvPiece
 from modelyard.inference.structure import DecoderShape
 
 _LEAST_CAPACITY = 256
@@ -97,19 +97,21 @@ class KvCache:
         place.pool.data[:, :, place.row, :, : place.used].zero_()
         place.pool.handles[place.row] = None
 
-    def copy_prefix(self, row: int, tokens: int) -> KvPrefix:
-        """A copy of the first `tokens` positions of a row, all written before."""
-        place = self._places[row]
-        if tokens > place.used:
-            raise ValueError(f"{tokens} positions of a row that has {place.used}")
-        data = place.pool.data[:, :, place.row, :, :tokens].clone()
-        return KvPrefix(tokens, data.nbytes, data)
+    def copy(self, row: int, start: int, tokens: int) -> KvPiece:
+        """A copy of `tokens` positions of a row from `start` on, all written before."""
+        place, end = self._places[row], start + tokens
+        if end > place.used:
+            raise ValueError(f"{end} positions of a row that has {place.used}")
+        data = place.pool.data[:, :, place.row, :, start:end].clone()
+        return KvPiece(tokens, data.nbytes, data)
 
-    def write_prefix(self, row: int, prefix: KvPrefix, tokens: int) -> None:
-        """Write the first `tokens` positions of `prefix` into a row."""
-        self.written(row, tokens)
-        place = self._places[row]
-        place.pool.data[:, :, place.row, :, :tokens] = prefix.data[:, :, :, :tokens]
+    def write(self, row: int, start: int, piece: KvPiece) -> None:
+        """Write a piece into a row that has `start` positions."""
+        place, end = self._places[row], start + piece.tokens
+        if start > place.used:
+            raise ValueError(f"position {start} of a row that has {place.used}")
+        self.written(row, end)
+        place.pool.data[:, :, place.row, :, start:end] = piece.data
 
     def written(self, row: int, end: int) -> None:
         """Say that the positions of a row before `end` are, or are about to be, written."""

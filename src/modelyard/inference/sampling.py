@@ -56,9 +56,15 @@ class Sampling:
             raise InvalidInput("; ".join(wrong))
 
     def find_stop(self, text: str) -> int | None:
-        """Where the first text that ends an answer begins in `text`; None when there is none."""
-        places = [place for each in self.stop if (place := text.find(each)) >= 0]
-        return min(places, default=None)
+        """Where the text that ends an answer begins in `text`; None when there is none.
+
+        Of several it is the one that is complete first, and of those that end at one place the
+        longest: so it does not matter in which pieces the text came.
+        """
+        found = [
+            (place + len(each), place) for each in self.stop if (place := text.find(each)) >= 0
+        ]
+        return min(found)[1] if found else None
 
     def settled(self, text: str) -> int:
         """How many characters of `text` belong to the answer, whatever follows.

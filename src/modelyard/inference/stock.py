@@ -26,7 +26,7 @@ from transformers import DynamicCache
 from modelyard.adapters.lora import CONFIG_NAME, WEIGHTS_NAME, AdapterMismatch
 from modelyard.adapters.verify import require_safe_files
 from modelyard.core.errors import InvalidInput
-from modelyard.inference.interfaces import KvPrefix, LoadedAdapter, Segment
+from modelyard.inference.interfaces import KvPiece, LoadedAdapter, Segment
 
 Kept = list[tuple[Tensor, Tensor]]
 """Keys and values of each layer, [k, n, w] each."""
@@ -59,12 +59,13 @@ class StockRows:
     def release(self, row: int) -> None:
         del self._reserved[row], self._kept[row]
 
-    def copy_prefix(self, row: int, tokens: int) -> KvPrefix:
-        kept = [(k[:, :tokens].clone(), v[:, :tokens].clone()) for k, v in self._kept[row]]
-        return KvPrefix(tokens, sum(k.nbytes + v.nbytes for k, v in kept), kept)
+    def copy(self, row: int, start: int, tokens: int) -> KvPiece:
+        part = slice(start, start + tokens)
+        kept = [(k[:, part].clone(), v[:, part].clone()) for k, v in self._kept[row]]
+        return KvPiece(tokens, sum(k.nbytes + v.nbytes for k, v in kept), kept)
 
-    def write_prefix(self, row: int, prefix: KvPrefix, tokens: int) -> None:
-        self._kept[row] = [(k[:, :tokens], v[:, :tokens]) for k, v in prefix.data]
+    def write(self, row: int, start: int, piece: KvPiece) -> None:
+        self._kept[row] = _joined(self.before(row, start), piece.data)
 
     def before(self, row: int, start: int) -> Kept:
         """What a row holds before a position."""

@@ -1,0 +1,92 @@
+"""What is asked of a scheduler, and the answer as it is being computed."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from typing import Literal
+
+from modelyard.chatdata.template import ChatTokenizer
+from modelyard.core.errors import ModelyardError
+from modelyard.inference.interfaces import LoadedAdapter
+from modelyard.inference.sampling import Sampling
+
+Finish = Literal["stop", "length", "cancelled", "error"]
+"""Why an answer ended: the model or a stop string ended it, `max_new_tokens` were reached, nobody
+wanted the rest, or it failed."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One answer that is wanted."""
+
+    prompt: tuple[int, ...]
+    """Its token ids, at least one."""
+    sampling: Sampling
+    """How tokens are chosen, and where the answer ends."""
+    tokenizer: ChatTokenizer
+    """That of the adapter, or of the base: its control tokens end the answer, and it decodes."""
+    adapter: LoadedAdapter | None = None
+    """Loaded by the decoder's bank; None for the bare base."""
+    organisation: str = ""
+    """Who asks: the unit of fairness, and of what the prefix cache shares."""
+    use_prefix_cache: bool = True
+    """Whether the keys and values of an earlier prompt's beginning may be used and kept.
+
+    Off where figures must not depend on what was asked before: evaluation.
+    """
+
+
+class Generation:
+    """An answer that is being computed. Any thread may read and cancel it.
+
+    When it is dropped before its end, so that nobody can read the rest, it is cancelled.
+    """
+
+    def __init__(self, request: Request, leave: Callable[[], None]) -> None:
+        self.request = request
+        self.finish: Finish | None = None
+        """Why it ended; None while it has not. It is set after the last text."""
+        self.error: ModelyardError | None = None
+        """What failed, where `finish` is `error`."""
+        self.cached_tokens = 0
+        """How many tokens of the prompt were not computed: the prefix cache had them."""
+        self._leave = leave
+        self._tokens: list[int] = []
+        self._pieces: list[str] = []
+        self._taken = 0
+
+    @property
+    def tokens(self) -> tuple[int, ...]:
+        """The tokens so far, without a control token that ended the answer."""
+        return tuple(self._tokens)
+
+    @property
+    def text(self) -> str:
+        """The text so far. It ends before a stop string, and in no part of a character."""
+        return "".join(self._pieces)
+
+    def take_text(self) -> str:
+        """The text that has come since this was last asked."""
+        pieces = self._pieces[self._taken :]
+        self._taken += len(pieces)
+        return "".join(pieces)
+
+    def cancel(self) -> None:
+        """Want no more of it: it leaves at the next step. Nothing, when it has ended."""
+        self._leave()
+
+    # Only the scheduler calls what follows, in the thread that computes.
+
+    def put(self, token: int, text: str) -> None:
+        """Add a token, and the text that has become certain with it."""
+        self._tokens.append(token)
+        if text:
+            self._pieces.append(text)
+
+    def end(self, finish: Finish, text: str = "", error: ModelyardError | None = None) -> None:
+        """Add the last text and say why there is no more."""
+        if text:
+            self._pieces.append(text)
+        self.error = error
+        self.finish = finish
