@@ -73,6 +73,8 @@ VARIABLES = {
     "OMP_NUM_THREADS": "the most CPU threads to compute with",
     "OMP_WAIT_POLICY": "how threads wait for each other, fixed; so does `GOMP_SPINCOUNT`. Without "
     "either they spin, which is fastest, while no other process wants their cores",
+    "ONEDNN_PRIMITIVE_CACHE_CAPACITY": "how many compiled kernels stay in memory, as "
+    "`LRU_CACHE_CAPACITY` does for torch's own list of them; default: 96",
     "NO_COLOR": "no colours on terminals",
 }
 """The environment variables that users may set."""

@@ -179,7 +179,7 @@ def _probabilities(q: Tensor, k: Tensor, scale: float) -> Tensor:
     return torch.softmax(scores, -1).to(q.dtype)
 
 
-@lru_cache(maxsize=16)
+@lru_cache(maxsize=1)  # the layers of a batch ask in turn, and a long one is 16 MB
 def _future(length: int, device: torch.device) -> Tensor:
     """[l, l]: minus infinity where a token would see a later one, else 0."""
     return torch.full((length, length), float("-inf"), device=device).triu_(1)
