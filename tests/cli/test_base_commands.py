@@ -8,11 +8,13 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 
 from modelyard.cli.base import list_bases, pull_base, show_base
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
+from modelyard.weights.grid import Blocks, write_grid
 from modelyard.weights.local import BaseDamaged
 from modelyard.weights.pull import BaseUnavailable
 
@@ -101,6 +103,21 @@ def test_show_as_json_has_the_documented_shape(
     assert list(here) == list(elsewhere)
     assert here["sources"] == [{"kind": "path", "path": str(tiny_base_folder)}]
     assert here["verified"] is None and elsewhere["at_hand"] is False
+    assert here["four_bit"] is False and elsewhere["four_bit"] is None
+
+
+def test_show_says_that_integers_of_four_bits_are_kept(
+    project: Project, tiny_base_folder: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project.root / "weights"
+    shutil.copytree(tiny_base_folder, folder)
+    write_grid(folder, {"w": Blocks("Q4_1", np.zeros((2, 1, 20), np.uint8))})
+    card = project.base_card("tiny")
+    card.write_text(card.read_text().replace(str(tiny_base_folder), "weights"))
+
+    show_base("tiny")
+
+    assert "four bits    kept too" in capsys.readouterr().out
 
 
 def test_nothing_can_be_verified_that_is_not_here(project: Project, absent: str) -> None:

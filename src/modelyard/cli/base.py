@@ -37,13 +37,15 @@ class LocalState:
     at_hand: bool
     """Whether it is available on this machine."""
     source: str | None = None
-    """Where it came from; null where it is not available, as are the next three."""
+    """Where it came from; null where it is not available, as are the next four."""
     path: Path | None = None
     """The folder of its files."""
     size_bytes: int | None = None
     """The size of its files."""
     fingerprint: str | None = None
     """`sha256:<hex>` of its weights; adapters record it."""
+    four_bit: bool | None = None
+    """Whether the integers of four bits that its weights were made from are kept beside them."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -209,6 +211,8 @@ def show_base(
             ("path", str(base.path)),
             ("fingerprint", base.fingerprint),
         ]
+        if base.has_grid:
+            pairs.append(("four bits", "kept too: the integers that the weights were made from"))
     print_pairs(pairs)
 
 
@@ -259,7 +263,7 @@ def pull_base(
 def _state(base: LocalBase | None) -> LocalState:
     if base is None:
         return LocalState(at_hand=False)
-    return result_of(LocalState, base, at_hand=True)
+    return result_of(LocalState, base, at_hand=True, four_bit=base.has_grid)
 
 
 def _shown_source(source: BaseSource) -> WheelShown | HubShown | PathShown:

@@ -9,14 +9,18 @@ Forms, all of the same weights:
   used where they exist, and for a weight with which they give what `F.linear` gives: in bf16 the
   same bits, for any number of rows; in fp32, where `F.linear` is MKL's and sums in another order,
   the same up to rounding.
+- *four-bit*, beside one of these and for few rows: from the integers of the base's own grid
+  (four_bit.py), where a step reads a quarter of the bytes. Unpacking them costs each row the same,
+  so above a few rows the other form is faster.
 
 Which form is used depends on the kind of processor, the weight and the number of rows, never on a
-measured time: the same machine gives the same answer, however busy it is.
+measured time: the same machine gives the same answer, however busy it is. Losses and gates want one
+path for any number of rows, also one that other machines share: they pack without a grid.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from functools import cache
 from typing import Any, Literal
@@ -25,48 +29,70 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from modelyard.inference.four_bit import Grid, GridNotUsed, pack_four_bit
+
 Form = Literal["plain", "prepacked"]
 
-_ROUNDING = 1e-5
+Compute = Callable[[Tensor], Tensor]
+
+_FP32_ROUNDING = 1e-5
 """Largest difference of two fp32 sums of one product, as a part of its largest value."""
+_FOUR_BIT_ROUNDING = 0.02
+"""The same for products with four bits and with bf16, which rounds each weight to 0.004 of it; a
+wrong order of integers or of groups gives about 1."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class FrozenLinear:
-    """One linear layer, or several stacked over their outputs; call it like `F.linear`."""
+    """One linear layer, or several stacked over their outputs; call it with rows."""
 
     outputs: int
     """o."""
     inputs: int
     """i."""
     form: Form
-    """How it is computed."""
-    _compute: Callable[[Tensor], Tensor]
+    """How many rows are computed, and few without a grid."""
+    four_bit_rows: int
+    """The most rows that are computed from the grid's integers; 0 when none are."""
+    no_grid: str | None
+    """Why a grid that was given is not used."""
+    _many: Compute
+    _few: Compute
 
     def __call__(self, x: Tensor) -> Tensor:
-        """x: [t, i] or [..., i], in the weight's type, on its device. Returns [t, o], [..., o]."""
-        return self._compute(x)
+        """x: [t, i] in the weight's type, on its device. Returns [t, o]."""
+        return self._few(x) if len(x) <= self.four_bit_rows else self._many(x)
 
 
-def pack_linear(weight: Tensor, bias: Tensor | None = None) -> FrozenLinear:
+def pack_linear(
+    weight: Tensor, bias: Tensor | None = None, *, grid: Grid | None = None
+) -> FrozenLinear:
     """The layer `x @ weight.T + bias`.
 
     weight: [o, i], bf16 or fp32, detached or frozen.  bias: [o] of the same type, or None.
+    grid: that of the weight, if it has one; used where it is the weight's, and faster.
     A prepacked layer does not hold `weight`; a plain one does.
     """
     weight = weight.detach()
     bias = None if bias is None else bias.detach()
     outputs, inputs = weight.shape
-    if prepacked := _prepack(weight, bias):
-        return FrozenLinear(outputs, inputs, "prepacked", prepacked)
-    return FrozenLinear(outputs, inputs, "plain", _plain(weight, bias))
+    prepacked = _prepack(weight, bias)
+    form: Form = "prepacked" if prepacked else "plain"
+    many = prepacked or _plain(weight, bias)
+    rows, few, no_grid = 0, many, None
+    if grid is not None:
+        try:
+            rows, few = _four_bit(grid, weight, bias)
+        except GridNotUsed as reason:
+            no_grid = str(reason)
+    return FrozenLinear(outputs, inputs, form, rows, no_grid, many, few)
 
 
-def _plain(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor]:
+def _plain(weight: Tensor, bias: Tensor | None) -> Compute:
     return lambda x: F.linear(x, weight, bias)
 
 
-def _prepack(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor] | None:
+def _prepack(weight: Tensor, bias: Tensor | None) -> Compute | None:
     """The prepacked form, or None where it is missing or does not give what `F.linear` gives."""
     if weight.device.type != "cpu" or not can_prepack(weight.dtype):
         return None
@@ -78,7 +104,19 @@ def _prepack(weight: Tensor, bias: Tensor | None) -> Callable[[Tensor], Tensor] 
         result: Tensor = linear_pointwise(x, packed, bias, "none", [], "")
         return result
 
-    return compute if _is_equal(compute, weight, bias) else None
+    exact = 0.0 if weight.dtype == torch.bfloat16 else _FP32_ROUNDING
+    return compute if _is_close(compute, weight, bias, exact) else None
+
+
+def _four_bit(grid: Grid, weight: Tensor, bias: Tensor | None) -> tuple[int, Compute]:
+    """The most rows that are computed from the grid, and how. Raises GridNotUsed."""
+    rows = four_bit_rows(weight.dtype) if weight.device.type == "cpu" else 0
+    if not rows:
+        raise GridNotUsed("four bits are not the fastest form of it here")
+    compute = pack_four_bit(grid, weight, bias)
+    if not _is_close(compute, weight, bias, _FOUR_BIT_ROUNDING):
+        raise GridNotUsed("the kernel for four bits gives other products here")
+    return rows, compute
 
 
 @cache
@@ -107,16 +145,39 @@ def can_prepack(dtype: torch.dtype) -> bool:
 @cache
 def has_bf16_instructions() -> bool:
     """Whether the CPU multiplies bf16 itself: AVX512-bf16 or AMX."""
-    able = torch.cpu.get_capabilities()
+    able = _cpu_capabilities()
     return bool(able.get("avx512_bf16") or able.get("amx_bf16"))
 
 
-def _is_equal(compute: Callable[[Tensor], Tensor], weight: Tensor, bias: Tensor | None) -> bool:
-    """Whether `compute` gives what `F.linear` gives for a few rows."""
+_FOUR_BIT_ROWS = 8
+"""Measured with `python -m benchmarks.linears` on AVX512-bf16 and as AVX2, and before on AMX: all
+layers of the embedded base take 3 ms at one row where prepacked bf16 takes 7, about 6 where it
+takes 8 at eight rows, and at sixteen more everywhere. In fp32 on AVX2: 7 and 14, 13 and 19, 24 and
+25."""
+
+
+@cache
+def four_bit_rows(dtype: torch.dtype) -> int:
+    """The most rows for which the four-bit kernel is the fastest form of layers of `dtype` here.
+
+    None in fp32 where the CPU has bf16 instructions: it was asked for there for its digits, and the
+    kernel rounds rows to bf16. None without AVX2, where the kernel is slow or unmeasured.
+    """
+    if dtype == torch.float32 and has_bf16_instructions():
+        return 0
+    return _FOUR_BIT_ROWS if _cpu_capabilities().get("avx2") else 0
+
+
+def _cpu_capabilities() -> Mapping[str, Any]:
+    """What torch says about this CPU; nothing where it is too old to say."""
+    found: Mapping[str, Any] = getattr(torch.cpu, "get_capabilities", dict)()
+    return found
+
+
+def _is_close(compute: Compute, weight: Tensor, bias: Tensor | None, tolerance: float) -> bool:
+    """Whether a few rows give what `F.linear` gives, up to a part of the largest value."""
     generator = torch.Generator().manual_seed(weight.shape[1])
     x = torch.randn(3, weight.shape[1], generator=generator).to(weight.dtype)
-    wanted = F.linear(x, weight, bias)
-    found = compute(x)
-    if weight.dtype == torch.bfloat16:
-        return torch.equal(found, wanted)
-    return float((found - wanted).abs().max()) <= _ROUNDING * float(wanted.abs().max())
+    wanted = F.linear(x, weight, bias).float()
+    difference = (compute(x).float() - wanted).abs().max()
+    return float(difference) <= tolerance * float(wanted.abs().max())

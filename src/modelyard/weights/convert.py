@@ -1,5 +1,7 @@
 """Converts a GGUF file to bf16 safetensors and a tokenizer's files, which everything else reads.
 
+Where its weights lie on a grid of four bits, the grid is kept beside them (grid.py).
+
 Done once for a base: a GGUF takes 10 s and more to load each time, the result takes 1 s. torch and
 transformers are imported inside the functions: only a conversion needs them.
 """
@@ -16,6 +18,7 @@ from typing import Any
 
 from modelyard.core.json_reading import read_json_object
 from modelyard.weights.download import SourceFailed
+from modelyard.weights.grid import read_gguf_blocks, write_grid
 
 _DIGITS_APART = {"smollm", "starcoder", "refact", "command-r"}
 """GGUF names of tokenizers that split off every digit before their merges apply."""
@@ -93,6 +96,7 @@ def _convert(gguf: Path, target: Path) -> None:
         pad_token_id=config.pad_token_id,
     )
     model.save_pretrained(target)
+    write_grid(target, read_gguf_blocks(gguf, model))
     _split_as_trained(tokenizer, gguf)
     tokenizer.save_pretrained(target)
     # Without what transformers records about how the tokenizer was loaded here.

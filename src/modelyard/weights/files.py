@@ -18,6 +18,8 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.json_reading import InvalidJson, parse_json, read_json
 
 INDEX_NAME = "model.safetensors.index.json"
+GRID_NAME = "model.grid"
+"""The integers that the weights were made from, where a GGUF file had such (grid.py)."""
 _SHARD = re.compile(r".*-\d{5}-of-\d{5}\.safetensors")
 
 
@@ -146,7 +148,7 @@ def _matches_any(path: str, patterns: tuple[str, ...]) -> bool:
 
 
 BASE_FILES = FilePatterns(
-    ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt"),
+    ("*.safetensors", "*.json", "*.jinja", "tokenizer.model", "merges.txt", GRID_NAME),
     # Some repositories ship the same weights a second time, in their maker's own format.
     ("*/*", "consolidated*"),
 )

