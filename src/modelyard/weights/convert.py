@@ -12,13 +12,17 @@ import contextlib
 import functools
 import io
 import json
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelyard.core.json_reading import read_json_object
 from modelyard.weights.download import SourceFailed
-from modelyard.weights.grid import read_gguf_blocks, write_grid
+from modelyard.weights.grid import BLOCK_BYTES, Blocks, write_grid
+
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 _DIGITS_APART = {"smollm", "starcoder", "refact", "command-r"}
 """GGUF names of tokenizers that split off every digit before their merges apply."""
@@ -96,7 +100,7 @@ def _convert(gguf: Path, target: Path) -> None:
         pad_token_id=config.pad_token_id,
     )
     model.save_pretrained(target)
-    write_grid(target, read_gguf_blocks(gguf, model))
+    write_grid(target, _read_blocks(gguf, model))
     _split_as_trained(tokenizer, gguf)
     tokenizer.save_pretrained(target)
     # Without what transformers records about how the tokenizer was loaded here.
@@ -104,6 +108,55 @@ def _convert(gguf: Path, target: Path) -> None:
     settings = read_json_object(path)
     kept = {key: settings[key] for key in settings if key not in {"is_local", "local_files_only"}}
     path.write_text(json.dumps(kept, indent=2, ensure_ascii=False) + "\n")
+
+
+def _read_blocks(gguf: Path, model: Any) -> dict[str, Blocks]:
+    """The blocks in a GGUF file of each weight of `model` that was made from them, by its name.
+
+    model: the transformers model loaded from that file in bf16. Its config says how many heads it
+    has: llama.cpp stores the rows of q and k of some models with the halves of each head
+    interleaved. Blocks are kept in the order of rows in which their values, rounded to bf16, equal
+    the weight in every place; where there is none, they are left out.
+    """
+    import numpy as np
+    import torch
+    from gguf import MODEL_ARCH_NAMES, GGUFReader, dequantize, get_tensor_name_map
+
+    reader = GGUFReader(str(gguf))
+    kind = reader.get_field("general.architecture")
+    architectures = {name: number for number, name in MODEL_ARCH_NAMES.items()}
+    architecture = architectures.get(kind.contents() if kind else "")
+    if architecture is None:
+        return {}
+    config = model.config.get_text_config()
+    names = get_tensor_name_map(architecture, config.num_hidden_layers)
+    heads = {config.num_attention_heads, config.num_key_value_heads}
+    tensors = {tensor.name: tensor for tensor in reader.tensors}
+    found = {}
+    for name, weight in model.state_dict().items():
+        tensor = tensors.get(names.get_name(name, try_suffixes=(".weight",)) or "")
+        if tensor is None or tensor.tensor_type.name not in BLOCK_BYTES or weight.ndim != 2:
+            continue
+        values = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type)).to(weight.dtype)
+        for rows in _row_orders(len(weight), sorted(heads)):
+            if values.shape == weight.shape and torch.equal(values[rows], weight):
+                size = BLOCK_BYTES[tensor.tensor_type.name]
+                data = np.asarray(tensor.data)[rows].reshape(len(weight), -1, size)
+                found[name] = Blocks(tensor.tensor_type.name, np.ascontiguousarray(data))
+                break
+    return found
+
+
+def _row_orders(outputs: int, heads: Sequence[int]) -> list[npt.NDArray[np.intp]]:
+    """The orders in which rows may be stored: as they are, or interleaved in so many heads."""
+    import numpy as np
+
+    rows = np.arange(outputs)
+    return [rows] + [
+        rows.reshape(count, -1, 2).swapaxes(1, 2).reshape(-1)
+        for count in heads
+        if outputs % (2 * count) == 0
+    ]
 
 
 def _split_as_trained(tokenizer: Any, gguf: Path) -> None:

@@ -16,10 +16,9 @@ Source: llama.cpp, ggml-common.h (block_q4_0, block_q4_1).
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 import numpy.typing as npt
@@ -75,49 +74,3 @@ def write_grid(folder: Path, blocks: Mapping[str, Blocks]) -> None:
             folder / GRID_NAME,
             metadata={name: each.kind for name, each in blocks.items()},
         )
-
-
-def read_gguf_blocks(gguf: Path, model: Any) -> dict[str, Blocks]:
-    """The blocks in a GGUF file of each weight of `model` that was made from them, by its name.
-
-    model: the transformers model loaded from that file in bf16. Its config says how many heads it
-    has: llama.cpp stores the rows of q and k of some models with the halves of each head
-    interleaved. Blocks are kept in the order of rows in which their values, rounded to bf16, equal
-    the weight in every place; where there is none, they are left out.
-    """
-    import torch
-    from gguf import MODEL_ARCH_NAMES, GGUFReader, dequantize, get_tensor_name_map
-
-    reader = GGUFReader(str(gguf))
-    kind = reader.get_field("general.architecture")
-    architectures = {name: number for number, name in MODEL_ARCH_NAMES.items()}
-    architecture = architectures.get(kind.contents() if kind else "")
-    if architecture is None:
-        return {}
-    config = model.config.get_text_config()
-    names = get_tensor_name_map(architecture, config.num_hidden_layers)
-    heads = {config.num_attention_heads, config.num_key_value_heads}
-    tensors = {tensor.name: tensor for tensor in reader.tensors}
-    found = {}
-    for name, weight in model.state_dict().items():
-        tensor = tensors.get(names.get_name(name, try_suffixes=(".weight",)) or "")
-        if tensor is None or tensor.tensor_type.name not in BLOCK_BYTES or weight.ndim != 2:
-            continue
-        values = torch.from_numpy(dequantize(tensor.data, tensor.tensor_type)).to(weight.dtype)
-        for rows in _row_orders(len(weight), sorted(heads)):
-            if values.shape == weight.shape and torch.equal(values[rows], weight):
-                size = BLOCK_BYTES[tensor.tensor_type.name]
-                data = np.asarray(tensor.data)[rows].reshape(len(weight), -1, size)
-                found[name] = Blocks(tensor.tensor_type.name, np.ascontiguousarray(data))
-                break
-    return found
-
-
-def _row_orders(outputs: int, heads: Sequence[int]) -> list[npt.NDArray[np.intp]]:
-    """The orders in which rows may be stored: as they are, or interleaved in so many heads."""
-    rows = np.arange(outputs)
-    return [rows] + [
-        rows.reshape(count, -1, 2).swapaxes(1, 2).reshape(-1)
-        for count in heads
-        if outputs % (2 * count) == 0
-    ]
