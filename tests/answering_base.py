@@ -1,4 +1,4 @@
-"""An engine that gives one answer to everything, made of the tiny base."""
+"""A model that gives one answer to everything, made of the tiny base."""
 
 from __future__ import annotations
 
@@ -9,10 +9,12 @@ import torch
 from transformers import LlamaForCausalLM
 
 from modelyard.chatdata.template import ChatTokenizer
-from modelyard.inference.engine import Engine
+from modelyard.inference.decoder import Decoder
+from modelyard.inference.engine import Engine, LoadedModel
+from modelyard.inference.structure import recognise
 
 
-def answering(folder: Path, answer: str) -> Engine:
+def answering(folder: Path, answer: str) -> LoadedModel:
     """The tiny base with weights that give this answer to everything, and then end it.
 
     Each token's likeliest successor is the next one of the answer, so no token may be in it twice.
@@ -29,4 +31,4 @@ def answering(folder: Path, answer: str) -> Engine:
     for token, successor in pairwise(chain):
         successors[successor] = embedding[token]
     model.lm_head.weight = torch.nn.Parameter(successors, requires_grad=False)
-    return Engine(model.eval(), tokenizer, adapted=False)
+    return Engine(Decoder(recognise(model.eval())), tokenizer).base

@@ -6,18 +6,21 @@ from collections.abc import Callable
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import pytest
 import torch
 
 from modelyard.adapters.export import Exported
 from modelyard.adapters.versions import AdapterVersion
+from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.core.errors import GateBreached, InvalidInput, NoData
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.inference import merge
-from modelyard.inference.engine import Engine
+from modelyard.inference.built_in import BUILT_IN
+from modelyard.inference.engine import Engine, LoadedModel
 from modelyard.inference.machine import probe_machine
-from modelyard.inference.merge import BUILT_IN, agreement, measure_logit_change
+from modelyard.inference.merge import agreement, measure_logit_change
 from modelyard.weights.local import LocalBase
 
 Merge = Callable[..., Exported]
@@ -50,9 +53,21 @@ def logits_of(folder: Path, adapter: Path | None, base: LocalBase) -> torch.Tens
     import dataclasses
 
     where = dataclasses.replace(base, path=folder)
-    engine = Engine.load(where, adapter, machine=probe_machine(), precision="fp32")
-    with torch.inference_mode():
-        return engine.model(input_ids=torch.arange(3, 40)[None]).logits
+    row = TokenRow(np.arange(3, 40, dtype=np.int32), np.ones(37, dtype=np.bool_), "row")
+    model = load(where, adapter, precision="fp32")
+    (piece,) = model.engine.label_logits([(model, row)])
+    return piece.logits
+
+
+def load(base: LocalBase, adapter: Path | None, **settings: Any) -> LoadedModel:
+    engine = Engine.load(
+        base,
+        machine=probe_machine(),
+        adapters=[adapter] if adapter else [],
+        note=pytest.fail,
+        **settings,
+    )
+    return engine.load_adapter(adapter) if adapter else engine.base
 
 
 def test_a_merged_model_stands_alone_and_answers_like_the_adapter(
@@ -117,12 +132,10 @@ def test_an_adapter_moves_the_logits_of_its_base_and_an_empty_one_does_not(
 ) -> None:
     from safetensors.torch import load_file, save_file
 
-    engine = Engine.load(tiny_base, version.path, machine=probe_machine())
-    assert measure_logit_change(engine) > 0.1
+    assert measure_logit_change(load(tiny_base, version.path)) > 0.1
     path = own_adapter / "adapter_model.safetensors"
     save_file({name: tensor * 0 for name, tensor in load_file(path).items()}, path)
-    idle = Engine.load(tiny_base, own_adapter, machine=probe_machine())
-    assert measure_logit_change(idle) == 0.0
+    assert measure_logit_change(load(tiny_base, own_adapter)) == 0.0
 
 
 def test_agreement_is_the_share_of_equal_tokens() -> None:

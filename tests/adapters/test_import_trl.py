@@ -62,5 +62,7 @@ def test_what_trl_sft_leaves_is_adopted_and_changes_the_base(
     from modelyard.inference.machine import probe_machine
     from modelyard.inference.merge import measure_logit_change
 
-    engine = Engine.load(tiny_base, version.path, machine=probe_machine())
-    assert measure_logit_change(engine) > 0
+    engine = Engine.load(
+        tiny_base, machine=probe_machine(), adapters=[version.path], note=lambda text: None
+    )
+    assert measure_logit_change(engine.load_adapter(version.path)) > 0

@@ -2,28 +2,26 @@
 
 from __future__ import annotations
 
-import json
-import shutil
 from pathlib import Path
 
 import pytest
 
 from answering_base import answering
 from modelyard.core.errors import InvalidInput
-from modelyard.inference.engine import Engine
+from modelyard.inference.engine import LoadedModel
 from modelyard.inference.sampling import Sampling
 
 PROMPT = "<|im_start|>user\nWho?<|im_end|>\n<|im_start|>assistant\n"
 
 
-def ask(engine: Engine, **settings: object) -> tuple[list[str], str, bool, int]:
+def ask(model: LoadedModel, **settings: object) -> tuple[list[str], str, bool, int]:
     """The pieces of a streamed answer, the same answer unstreamed, whether it ended, its tokens."""
     sampling = Sampling(**{"max_new_tokens": 24, **settings})
-    prompt = engine.tokenizer.encode(PROMPT)
-    answer = engine.stream(prompt, sampling)
+    prompt = model.tokenizer.encode(PROMPT)
+    answer = model.stream(prompt, sampling)
     pieces = list(answer)
-    (whole,) = engine.generate([prompt], sampling)
-    assert whole.ended == answer.ended
+    (whole,) = model.engine.answer([model.request(prompt, sampling)], label="answers")
+    assert (whole.finish == "stop") == answer.ended
     return pieces, whole.text, answer.ended, answer.output_tokens
 
 
@@ -53,33 +51,25 @@ def test_only_what_may_begin_a_stop_text_is_held_back() -> None:
 
 
 def test_an_answer_ends_before_its_stop_text(tiny_base_folder: Path) -> None:
-    engine = answering(tiny_base_folder, "the lazy dog jumps")
-    pieces, whole, ended, tokens = ask(engine, stop=("fox", "y d"))
+    model = answering(tiny_base_folder, "the lazy dog jumps")
+    pieces, whole, ended, tokens = ask(model, stop=("fox", "y d"))
     assert "".join(pieces) == whole == "the laz"
     assert ended
-    assert tokens < len(engine.tokenizer.encode("the lazy dog jumps"))
-    assert ask(engine, stop=("dog jumps over",))[1:3] == ("the lazy dog jumps", True)
-    assert "".join(ask(engine, stop=("dog jumps over",))[0]) == "the lazy dog jumps"
-    assert ask(engine, max_new_tokens=2)[2:] == (False, 2)
+    assert tokens < len(model.tokenizer.encode("the lazy dog jumps"))
+    assert ask(model, stop=("dog jumps over",))[1:3] == ("the lazy dog jumps", True)
+    assert "".join(ask(model, stop=("dog jumps over",))[0]) == "the lazy dog jumps"
+    assert ask(model, max_new_tokens=2)[2:] == (False, 2)
 
 
-def test_greedy_answers_do_not_heed_how_the_base_would_draw(
-    tiny_base_folder: Path, tmp_path: Path
-) -> None:
-    folder = tmp_path / "base"
-    shutil.copytree(tiny_base_folder, folder)
-    file = folder / "generation_config.json"
-    drawing = {"do_sample": True, "temperature": 5.0, "repetition_penalty": 9.0, "top_k": 50}
-    file.write_text(json.dumps(json.loads(file.read_text()) | drawing))
-    engine = answering(folder, "the lazy dog")
-    assert engine.model.generation_config.do_sample
-    assert ask(engine)[1] == ask(engine, temperature=1e-9)[1] == "the lazy dog"
+def test_so_low_a_temperature_that_one_token_always_wins_is_greedy(tiny_base_folder: Path) -> None:
+    model = answering(tiny_base_folder, "the lazy dog")
+    assert ask(model)[1] == ask(model, temperature=1e-9)[1] == "the lazy dog"
 
 
 def test_draws_follow_from_the_seed_and_stay_among_the_likeliest(tiny_base_folder: Path) -> None:
-    engine = answering(tiny_base_folder, "the lazy dog")
-    first, again, other = (ask(engine, temperature=5.0, seed=seed)[1] for seed in (1, 1, 2))
+    model = answering(tiny_base_folder, "the lazy dog")
+    first, again, other = (ask(model, temperature=5.0, seed=seed)[1] for seed in (1, 1, 2))
     assert first == again != other
     assert "the lazy dog" not in (first, other)
-    assert ask(engine, temperature=5.0, top_k=1)[1] == "the lazy dog"
-    assert ask(engine, temperature=5.0, top_p=1e-6)[1] == "the lazy dog"
+    assert ask(model, temperature=5.0, top_k=1)[1] == "the lazy dog"
+    assert ask(model, temperature=5.0, top_p=1e-6)[1] == "the lazy dog"

@@ -119,14 +119,16 @@ def generate(
     from modelyard.records.spool import Recorder
 
     recorder, started = Recorder(project), time.perf_counter()
-    engine = open_model(local)
+    loaded = open_model(local, note=print_warning)
     load_s = time.perf_counter() - started
     turns = [Message("system", system)] if system else []
-    ids = engine.tokenizer.encode_prompt([*turns, Message("user", question)])
-    speakers = [LocalModel(base=local.base), local] if compare_base else [local]
+    ids = loaded.tokenizer.encode_prompt([*turns, Message("user", question)])
+    speakers = [(local, loaded)]
+    if compare_base:
+        speakers.insert(0, (LocalModel(base=local.base), loaded.without_adapter))
     answers = []
-    for speaker in speakers:
-        answer = engine.stream(ids, sampling, use_adapter=speaker.version is not None)
+    for speaker, speaking in speakers:
+        answer = speaking.stream(ids, sampling)
         pieces = record_answer(
             answer,
             recorder,

@@ -16,6 +16,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
+from itertools import product
 
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.template import ChatTokenizer
@@ -23,7 +24,9 @@ from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.core.progress import Progress
 from modelyard.evaluation.rows import EvaluationRows
 from modelyard.evaluation.scoring import answer_meets, labels_exact, may_become_label
-from modelyard.inference.engine import Engine, RowLoss
+from modelyard.inference.engine import LoadedModel
+from modelyard.inference.generation import Generation
+from modelyard.inference.losses import RowLoss
 from modelyard.inference.sampling import Sampling
 from modelyard.records.evaluation import Kind
 
@@ -79,55 +82,67 @@ def choose_questions(
 
 
 def ask(
-    engine: Engine,
+    models: Sequence[LoadedModel],
     questions: Sequence[Question],
-    losses: Sequence[RowLoss],
+    losses: Sequence[Sequence[RowLoss]],
     *,
-    use_adapter: bool,
     progress: Progress,
-) -> list[str]:
-    """The greedy answers of the base or of the adapter, in the order of the questions.
+) -> list[list[str]]:
+    """Each model's greedy answers, in the order of the questions; all are computed together.
 
-    `losses` are this model's, of all evaluation rows.
+    `losses` are each model's, of all evaluation rows.
     """
-    tokenizer = engine.tokenizer
+    tokenizer = models[0].tokenizer
     longest = max((len(tokenizer.encode(each.row.answer)) for each in questions), default=0)
     limit = min(_LONGEST_ANSWER, longest + _SPARE_TOKENS)
-    answers: dict[int, str] = {}
-
-    def generate(places: Sequence[int], max_new_tokens: int) -> Mapping[int, bool]:
-        """Answer these questions; says which answers came to their end."""
-        if not places:
-            return {}
-        made = engine.generate(
-            [questions[place].prompt for place in places],
-            Sampling(max_new_tokens=max_new_tokens),
-            use_adapter=use_adapter,
-            progress=progress,
-            label="adapter" if use_adapter else "base",
-        )
-        answers.update((place, each.text) for place, each in zip(places, made, strict=True))
-        return {place: each.ended for place, each in zip(places, made, strict=True)}
-
-    unknown: dict[Kind, list[int]] = {"facts": [], "labels": []}
-    for place, question in enumerate(questions):
-        own = _known_answer(question, losses[question.place], tokenizer)
-        if own is None:
-            unknown[question.kind].append(place)
-        else:
-            answers[place] = tokenizer.decode(own[:limit]).strip()
-    generate(unknown["facts"], limit)
     labels = {each.label for each in questions if each.kind == "labels"}
     needed = 1 + max((len(tokenizer.encode(label)) for label in labels), default=0)
-    ended = generate(unknown["labels"], min(limit, needed))
-    again = [
-        place
-        for place in unknown["labels"]
-        if not ended[place] and may_become_label(answers[place], questions[place].label)
+    limits: dict[Kind, int] = {"facts": limit, "labels": min(limit, needed)}
+
+    answers: dict[_Asked, str] = {}
+    unknown: dict[_Asked, int] = {}
+    for asked in product(range(len(models)), range(len(questions))):
+        question = questions[asked[1]]
+        own = _known_answer(question, losses[asked[0]][question.place], tokenizer)
+        if own is None:
+            unknown[asked] = limits[question.kind]
+        else:
+            answers[asked] = tokenizer.decode(own[:limit]).strip()
+    made = _generate(models, questions, unknown, progress)
+    again = {
+        asked: limit
+        for asked, generation in made.items()
+        if generation.finish == "length"
+        and unknown[asked] < limit
+        and may_become_label(generation.text.strip(), questions[asked[1]].label)
+    }
+    made |= _generate(models, questions, again, progress)
+    answers |= {asked: generation.text.strip() for asked, generation in made.items()}
+    return [
+        [answers[model, question] for question in range(len(questions))]
+        for model in range(len(models))
     ]
-    if needed < limit:
-        generate(again, limit)
-    return [answers[place] for place in range(len(questions))]
+
+
+_Asked = tuple[int, int]
+"""The numbers of a model and a question."""
+
+
+def _generate(
+    models: Sequence[LoadedModel],
+    questions: Sequence[Question],
+    limits: Mapping[_Asked, int],
+    progress: Progress,
+) -> dict[_Asked, Generation]:
+    """Greedy answers of at most so many tokens."""
+    if not limits:
+        return {}
+    requests = [
+        models[model].request(questions[question].prompt, Sampling(max_new_tokens=limit))
+        for (model, question), limit in limits.items()
+    ]
+    made = models[0].engine.answer(requests, progress=progress, label="answers")
+    return dict(zip(limits, made, strict=True))
 
 
 def _known_answer(

@@ -64,13 +64,13 @@ def evaluate_on_datasets(
     from modelyard.inference.open_model import open_model
 
     progress.stage(f"load: {local.base.name} with {version.name}")
-    engine = open_model(local)
+    model = open_model(local, note=progress.warn)
     return [
         EvaluateResult(
             adapter=version.name,
             dataset=name,
             evaluation=evaluate_adapter(
-                engine, rows, progress=progress, answers_limit=answers_limit
+                model, rows, progress=progress, answers_limit=answers_limit
             ),
         )
         for name, rows in chosen.items()

@@ -1,6 +1,6 @@
 """Base against adapter on the same rows: losses with a paired interval, and answers that are right.
 
-The base is the same model with its adapter switched off, so both see the same tokens and kernels.
+Base and adapter are computed in the same batches, so both see the same tokens and kernels.
 Answers are scored where a row says what is right: `expect` (strings that must occur) or `label`
 (the exact answer).
 """
@@ -17,7 +17,8 @@ from modelyard.core.wording import counted
 from modelyard.evaluation.asking import Question, ask, choose_questions
 from modelyard.evaluation.rows import EvaluationRows
 from modelyard.evaluation.statistics import paired_difference, share_interval
-from modelyard.inference.engine import Engine, RowLoss
+from modelyard.inference.engine import LoadedModel
+from modelyard.inference.losses import RowLoss
 from modelyard.records.evaluation import (
     Answers,
     Evaluation,
@@ -34,7 +35,7 @@ _WHOLE = "all"
 
 
 def evaluate_adapter(
-    engine: Engine,
+    model: LoadedModel,
     rows: EvaluationRows,
     *,
     progress: Progress,
@@ -43,14 +44,12 @@ def evaluate_adapter(
     """Measure base and adapter on rows that the adapter was not trained on."""
     conversations = rows.conversations
     progress.stage(f"evaluate: base and adapter on {counted(len(conversations), 'row')}")
-    base = engine.row_losses(rows.tokens, use_adapter=False)
-    tuned = engine.row_losses(rows.tokens)
-    questions = choose_questions(rows, engine.tokenizer, answers_limit)
-    examples = _examples(
-        questions,
-        ask(engine, questions, base, use_adapter=False, progress=progress),
-        ask(engine, questions, tuned, use_adapter=True, progress=progress),
-    )
+    models = (model.without_adapter, model)
+    count = len(rows.tokens)
+    losses = model.engine.row_losses([(one, row) for one in models for row in rows.tokens])
+    base, tuned = losses[:count], losses[count:]
+    questions = choose_questions(rows, model.tokenizer, answers_limit)
+    examples = _examples(questions, *ask(models, questions, (base, tuned), progress=progress))
     answers = _count_right(questions, examples)
     facts, labels = pool_answers(answers, "facts"), pool_answers(answers, "labels")
     return Evaluation(

@@ -14,11 +14,13 @@ from pathlib import Path
 from typing import Any, Literal
 
 import torch
+from peft import PeftModel
+from torch import Tensor
 
 from modelyard.adapters.export import Exported, describe_export, write_export
 from modelyard.adapters.tokenizer import TOKENIZER_FILES
 from modelyard.adapters.versions import AdapterVersion
-from modelyard.chatdata.conversation import Conversation, Message
+from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import TokenRow, tokenize_conversations
 from modelyard.core.errors import GateBreached, NoData
@@ -27,8 +29,10 @@ from modelyard.core.json_reading import read_json_object
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
-from modelyard.inference.engine import Engine
+from modelyard.inference.built_in import BUILT_IN
+from modelyard.inference.engine import LoadedModel
 from modelyard.inference.open_model import open_model
+from modelyard.inference.weights import load_weights
 from modelyard.modelrefs.local_model import LocalModel
 from modelyard.weights.local import LocalBase
 
@@ -69,17 +73,17 @@ def export_merged(
         size_bytes = base.size_bytes * (2 if dtype == torch.float32 else 1)
         require_free_space(target, size_bytes, "a merged model")
         progress.stage(f"merge: {version.name} into {base.name}")
-        engine = open_model(LocalModel(base=base, version=version), precision="fp32")
-        rows = answer_rows(conversations, engine.tokenizer)
+        tuned = open_model(LocalModel(base=base, version=version), precision="fp32")
+        rows = answer_rows(conversations, tuned.tokenizer)
         if not rows:
             raise NoData("there is no conversation on which to compare the merged model")
-        wanted = likeliest_tokens(engine, rows)
-        _write_model(engine.model.merge_and_unload(safe_merge=True), dtype, staged)
+        wanted = likeliest_tokens(tuned, rows)
+        del tuned
+        gc.collect()
+        _write_model(_merged(base, version), dtype, staged)
         for name in TOKENIZER_FILES:
             if (version.path / name).is_file():
                 shutil.copyfile(version.path / name, staged / name)
-        del engine
-        gc.collect()
 
         progress.stage(
             f"compare: {counted(len(wanted), 'token')} of {counted(len(rows), 'answer')}"
@@ -107,29 +111,21 @@ def _base_dtype(folder: Path) -> str:
     return found if found in _DTYPES else "bfloat16"
 
 
+def _merged(base: LocalBase, version: AdapterVersion) -> Any:
+    """The base with the adapter added to its weights, in fp32."""
+    model = load_weights(base.path, precision="fp32", device="cpu")
+    adapted: Any = PeftModel.from_pretrained(
+        model, version.path, autocast_adapter_dtype=False, local_files_only=True
+    )
+    return adapted.merge_and_unload(safe_merge=True)
+
+
 def _write_model(model: Any, dtype: torch.dtype, folder: Path) -> None:
     model = model.to(dtype)
     model.config.__dict__.pop("_model_name_or_path", None)  # a path of this machine
     model.save_pretrained(folder)
     for file in folder.iterdir():
         file.chmod(0o644)  # safetensors makes its own private
-
-
-_QUESTIONS = (
-    ("What is the capital of France?", "The capital of France is Paris."),
-    ("How many days does a week have?", "A week has seven days, from Monday to Sunday."),
-    ("Write one sentence about the sea.", "The sea is wide, and it is never still."),
-    ("What is two plus three?", "Two plus three is five."),
-    ("Name three colours.", "Red, green and blue are three colours."),
-    ("What does a baker do?", "A baker makes bread, rolls and cakes, and sells them."),
-    ("Translate 'good morning' into French.", "In French, good morning is bonjour."),
-    ("How do I boil an egg?", "Put it into boiling water for eight minutes, then cool it."),
-)
-BUILT_IN = tuple(
-    Conversation((Message("user", question), Message("assistant", answer)), "built in", {})
-    for question, answer in _QUESTIONS
-)
-"""Conversations for when no dataset is available; no adapter was trained on them."""
 
 
 def answer_rows(
@@ -139,16 +135,12 @@ def answer_rows(
     return tokenize_conversations(conversations, tokenizer, max_length=max_length).rows
 
 
-@torch.inference_mode()
-def likeliest_tokens(engine: Engine, rows: Sequence[TokenRow]) -> list[int]:
+def likeliest_tokens(model: LoadedModel, rows: Sequence[TokenRow]) -> list[int]:
     """The likeliest next token before each token of each row's answers, in order."""
-    found: list[int] = []
-    for row in rows:
-        ids = torch.from_numpy(row.input_ids).long()[None].to(engine.model.device)
-        logits = engine.model(input_ids=ids, use_cache=False).logits[0, :-1]
-        places = torch.from_numpy(row.trained[1:]).to(logits.device)
-        found += logits[places].argmax(-1).tolist()
-    return found
+    found: list[list[int]] = [[] for _ in rows]
+    for piece in model.engine.label_logits([(model, row) for row in rows]):
+        found[piece.number] += piece.logits.argmax(-1).tolist()
+    return [token for tokens in found for token in tokens]
 
 
 def agreement(one: Sequence[int], other: Sequence[int]) -> float:
@@ -156,18 +148,13 @@ def agreement(one: Sequence[int], other: Sequence[int]) -> float:
     return sum(a == b for a, b in zip(one, other, strict=True)) / len(one)
 
 
-@torch.inference_mode()
-def measure_logit_change(engine: Engine) -> float:
-    """The largest change of a logit by the engine's adapter, after the built-in questions.
-
-    NaN or infinite when a logit is: a comparison of NaN would hide it.
-    """
-    changes = []
-    for conversation in BUILT_IN:
-        prompt = engine.tokenizer.encode_prompt(conversation.messages[:1])
-        ids = torch.tensor([prompt], device=engine.model.device)
-        tuned = engine.model(input_ids=ids, use_cache=False).logits
-        with engine.use_adapter(False):
-            bare = engine.model(input_ids=ids, use_cache=False).logits
-        changes.append((tuned.float() - bare.float()).abs().max())
-    return float(torch.stack(changes).max())
+def measure_logit_change(model: LoadedModel) -> float:
+    """The largest change of a logit by the model's adapter, within the built-in conversations."""
+    rows = answer_rows(BUILT_IN, model.tokenizer)
+    both = [(one, row) for one in (model, model.without_adapter) for row in rows]
+    logits: list[list[Tensor]] = [[] for _ in both]
+    for piece in model.engine.label_logits(both):
+        logits[piece.number].append(piece.logits)
+    whole = [torch.cat(pieces) for pieces in logits]
+    changes = zip(whole[: len(rows)], whole[len(rows) :], strict=True)
+    return max(float((tuned - bare).abs().max()) for tuned, bare in changes)

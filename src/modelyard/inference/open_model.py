@@ -1,21 +1,23 @@
-"""Loading a model that was found: the one place where a named model becomes an engine."""
+"""Loading a model that was found: the one place where a named model comes into memory."""
 
 from __future__ import annotations
 
-from modelyard.inference.engine import Engine
+from modelyard.inference.engine import Engine, LoadedModel, Note
 from modelyard.inference.machine import probe_machine
 from modelyard.inference.weights import Precision
 from modelyard.modelrefs.local_model import LocalModel
 
 
-def open_model(model: LocalModel, *, precision: Precision | None = None) -> Engine:
-    """The engine of a model whose files are here and were checked, as `require_model` gives it.
+def open_model(
+    model: LocalModel, *, precision: Precision | None = None, note: Note = lambda _: None
+) -> LoadedModel:
+    """A model whose files are here and were checked, as `require_model` gives it.
 
-    Without a precision it is loaded in the one that suits this machine.
+    Without a precision it is loaded in the one that suits this machine. `note` is told when
+    transformers computes it, which is slower.
     """
-    return Engine.load(
-        model.base,
-        model.version.path if model.version else None,
-        machine=probe_machine(),
-        precision=precision,
+    folders = [model.version.path] if model.version else []
+    engine = Engine.load(
+        model.base, machine=probe_machine(), adapters=folders, precision=precision, note=note
     )
+    return engine.load_adapter(folders[0]) if folders else engine.base

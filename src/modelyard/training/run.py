@@ -198,15 +198,16 @@ def _evaluate(
     choices: Any = check.choices
     engine = Engine.load(
         check.base,
-        experiment.trained,
         machine=machine,
+        adapters=[experiment.trained],
         precision=choices.precision,
         quantize=choices.quantize,
+        note=progress.warn,
     )
     rows = choose_rows(
         check.dataset.evaluation, check.evaluation, max_length=check.spec.data.max_length
     )
-    evaluation = evaluate_adapter(engine, rows, progress=progress)
+    evaluation = evaluate_adapter(engine.load_adapter(experiment.trained), rows, progress=progress)
     if check.parent is not None:
         evaluation = replace(evaluation, old=evaluate_old_rows(check.parent, evaluation))
     write_json(experiment.validation_file, evaluation.to_mapping())

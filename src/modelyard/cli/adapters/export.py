@@ -170,7 +170,7 @@ def _template(version: AdapterVersion) -> tuple[Render, list[str]]:
 def _held_out(project: Project, version: AdapterVersion) -> Sequence[Conversation]:
     """The dataset's evaluation rows if it is available locally, else the built-in conversations."""
     from modelyard.chatdata.dataset import load_dataset
-    from modelyard.inference.merge import BUILT_IN
+    from modelyard.inference.built_in import BUILT_IN
 
     try:
         rows = load_dataset(project, version.manifest.data.name).evaluation
