@@ -115,7 +115,8 @@ def test_a_grid_is_not_used_where_the_kernel_is_not_fit_or_not_faster(
         pack_four_bit(grid, weight)
 
     monkeypatch.setattr(linears, "four_bit_rows", lambda _: 0)
-    assert pack_linear(weight, grid=grid).no_grid == "four bits are not the fastest form of it here"
+    linear = pack_linear(weight, grid=grid)
+    assert (linear.four_bit_rows, linear.no_grid) == (0, None)
 
 
 def test_fp32_is_computed_from_the_grid_only_where_bf16_is_slow(

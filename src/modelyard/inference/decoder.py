@@ -17,11 +17,12 @@ import torch.nn.functional as F
 from torch import Tensor, nn
 
 from modelyard.inference.bank import GROUPS, LoraBank, LoraPass
+from modelyard.inference.four_bit import BaseGrid, Grid
 from modelyard.inference.interfaces import Segment
 from modelyard.inference.kv_cache import KvCache
 from modelyard.inference.layers import attend_chunk, attend_each, gated, rms_norm, rotate
-from modelyard.inference.linears import pack_linear
-from modelyard.inference.structure import DecoderParts, LayerParts
+from modelyard.inference.linears import FrozenLinear, pack_linear
+from modelyard.inference.structure import DecoderParts, DecoderShape, LayerParts
 
 Linear = Callable[[Tensor], Tensor]
 """A frozen linear layer, x: [t, i] to [t, o]."""
@@ -104,12 +105,15 @@ class Decoder:
         self,
         parts: DecoderParts,
         *,
+        grid: BaseGrid | None = None,
         kv_bytes: int = 2 << 30,
         slots: int = 16,
         host_bytes: int = 2 << 30,
     ) -> None:
         """Copy what is needed of the model, whose modules may be dropped afterwards.
 
+        grid: the base's own, from which few rows are computed where that is faster; None computes
+        any number of rows from the weights.
         kv_bytes, host_bytes: the memory that keys and values, and waiting adapters, may take.
         """
         self.shape = shape = parts.shape
@@ -117,12 +121,26 @@ class Decoder:
         self.kv = KvCache(shape, self.dtype, self.device, kv_bytes)
         self.bank = LoraBank(shape, self.dtype, self.device, slots, host_bytes)
         self._embedding = parts.embedding
-        self._layers = [build_layer(layer, shape.heads, shape.key_heads) for layer in parts.layers]
+        self._layers = [build_layer(layer, shape, grid) for layer in parts.layers]
         self._norm = parts.norm
         self._head = frozen_linear([parts.head])
         self._cos, self._sin = angles(parts.rotary, shape.context, self.dtype, self.device)
         self._part = torch.arange(2, device=self.device).view(1, 2, 1)
         self._head_numbers = torch.arange(shape.key_heads, device=self.device).view(1, 1, -1)
+
+    @property
+    def four_bit(self) -> bool:
+        """Whether few rows are computed from the grid, which rounds them to bf16."""
+        return any(linear.four_bit_rows for linear in self._packed())
+
+    @property
+    def no_grid(self) -> str | None:
+        """Why a grid that would be faster is not used for some layer; None when there is none."""
+        return next((linear.no_grid for linear in self._packed() if linear.no_grid), None)
+
+    def _packed(self) -> list[FrozenLinear]:
+        every = [(layer.qkv, layer.o, layer.gate_up, layer.down) for layer in self._layers]
+        return [each for four in every for each in four if isinstance(each, FrozenLinear)]
 
     @torch.inference_mode()
     def step(self, segments: Sequence[Segment]) -> Tensor:
@@ -248,15 +266,19 @@ def _wanted(segment: Segment, first: int) -> range:
     return range({"none": last, "last": last - 1, "all": first}[segment.logits], last)
 
 
-def build_layer(parts: LayerParts, heads: int, key_heads: int) -> Layer:
+def build_layer(parts: LayerParts, shape: DecoderShape, grid: BaseGrid | None = None) -> Layer:
     """A layer with its projections stacked by their input."""
     qkv, o, gate_up, down = (
-        frozen_linear([parts.projections[name] for name in names]) for names in GROUPS
+        frozen_linear(
+            [parts.projections[name] for name in names],
+            grid.stacked([parts.weights[name] for name in names]) if grid else None,
+        )
+        for names in GROUPS
     )
     norms = None
     if parts.head_norms is not None:
         queries, keys = parts.head_norms
-        norms = torch.cat([queries.expand(heads, -1), keys.expand(key_heads, -1)])
+        norms = torch.cat([queries.expand(shape.heads, -1), keys.expand(shape.key_heads, -1)])
     return Layer(
         attention_norm=parts.attention_norm,
         qkv=qkv,
@@ -268,7 +290,7 @@ def build_layer(parts: LayerParts, heads: int, key_heads: int) -> Layer:
     )
 
 
-def frozen_linear(modules: Sequence[Any]) -> Linear:
+def frozen_linear(modules: Sequence[Any], grid: Grid | None = None) -> Linear:
     """Linear modules of one input as one; quantised ones are called as they are."""
     if any(type(module) is not nn.Linear for module in modules):
         if len(modules) == 1:
@@ -282,7 +304,7 @@ def frozen_linear(modules: Sequence[Any]) -> Linear:
         ]
     bias = None if biases[0] is None else torch.cat([bias.detach() for bias in biases])
     weights = [module.weight.detach() for module in modules]
-    return pack_linear(weights[0] if len(weights) == 1 else torch.cat(weights), bias)
+    return pack_linear(weights[0] if len(weights) == 1 else torch.cat(weights), bias, grid=grid)
 
 
 def angles(

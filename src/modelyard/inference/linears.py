@@ -55,7 +55,7 @@ class FrozenLinear:
     four_bit_rows: int
     """The most rows that are computed from the grid's integers; 0 when none are."""
     no_grid: str | None
-    """Why a grid that was given is not used."""
+    """Why a grid that would be faster is not used."""
     _many: Compute
     _few: Compute
 
@@ -79,13 +79,14 @@ def pack_linear(
     prepacked = _prepack(weight, bias)
     form: Form = "prepacked" if prepacked else "plain"
     many = prepacked or _plain(weight, bias)
-    rows, few, no_grid = 0, many, None
-    if grid is not None:
-        try:
-            rows, few = _four_bit(grid, weight, bias)
-        except GridNotUsed as reason:
-            no_grid = str(reason)
-    return FrozenLinear(outputs, inputs, form, rows, no_grid, many, few)
+    rows = four_bit_rows(weight.dtype) if grid and weight.device.type == "cpu" else 0
+    if grid is None or not rows:
+        return FrozenLinear(outputs, inputs, form, 0, None, many, many)
+    try:
+        few = _four_bit(grid, weight, bias)
+    except GridNotUsed as reason:
+        return FrozenLinear(outputs, inputs, form, 0, str(reason), many, many)
+    return FrozenLinear(outputs, inputs, form, rows, None, many, few)
 
 
 def _plain(weight: Tensor, bias: Tensor | None) -> Compute:
@@ -108,15 +109,12 @@ def _prepack(weight: Tensor, bias: Tensor | None) -> Compute | None:
     return compute if _is_close(compute, weight, bias, exact) else None
 
 
-def _four_bit(grid: Grid, weight: Tensor, bias: Tensor | None) -> tuple[int, Compute]:
-    """The most rows that are computed from the grid, and how. Raises GridNotUsed."""
-    rows = four_bit_rows(weight.dtype) if weight.device.type == "cpu" else 0
-    if not rows:
-        raise GridNotUsed("four bits are not the fastest form of it here")
+def _four_bit(grid: Grid, weight: Tensor, bias: Tensor | None) -> Compute:
+    """The four-bit form. Raises GridNotUsed where it does not give what the weight gives."""
     compute = pack_four_bit(grid, weight, bias)
     if not _is_close(compute, weight, bias, _FOUR_BIT_ROUNDING):
         raise GridNotUsed("the kernel for four bits gives other products here")
-    return rows, compute
+    return compute
 
 
 @cache

@@ -18,6 +18,7 @@ import torch
 from torch import Tensor
 
 from modelyard.inference.decoder import Decoder
+from modelyard.inference.four_bit import BaseGrid
 from modelyard.inference.interfaces import Segment, TokenDecoder
 from modelyard.inference.stock import StockDecoder
 from modelyard.inference.structure import Unrecognised, recognise
@@ -58,6 +59,7 @@ def open_decoder(
     rows: Rows,
     *,
     note: Callable[[str], None],
+    grid: BaseGrid | None = None,
     kv_bytes: int = 2 << 30,
     slots: int = 16,
     host_bytes: int = 2 << 30,
@@ -65,12 +67,17 @@ def open_decoder(
     """A decoder of a transformers model: the fast one where it is proven, else the model itself.
 
     rows: token ids of real conversations, of which a few are computed.  note: is told why the fast
-    one is not used.  kv_bytes, host_bytes: what keys and values, and waiting adapters, may take.
+    one, or the grid, is not used.  grid: the base's own, see `Decoder`.  kv_bytes, host_bytes: what
+    keys and values, and waiting adapters, may take.
     """
     try:
-        decoder = Decoder(recognise(model), kv_bytes=kv_bytes, slots=slots, host_bytes=host_bytes)
+        decoder = Decoder(
+            recognise(model), grid=grid, kv_bytes=kv_bytes, slots=slots, host_bytes=host_bytes
+        )
         proof = prove_base(decoder, model, rows)
         if proof.holds:
+            if decoder.no_grid:
+                note(f"the grid of the base's weights is not used: {decoder.no_grid}")
             return decoder
         reason = str(proof)
     except Unrecognised as error:
@@ -83,7 +90,7 @@ def prove_base(decoder: Decoder, model: Any, rows: Rows) -> Proof:
     """Compare the logits of the bare base with those of the transformers model it was made of."""
     sample = _sample(rows)
     wanted = [_stock_logits(model, row) for row in sample]
-    return _compare(_decoded_logits(decoder, sample, None), wanted, decoder.dtype)
+    return _compare(_decoded_logits(decoder, sample, None), wanted, _rounding(decoder))
 
 
 def prove_adapter(decoder: Decoder, model: Any, folder: Path, rows: Rows) -> Proof:
@@ -107,7 +114,7 @@ def prove_adapter(decoder: Decoder, model: Any, folder: Path, rows: Rows) -> Pro
     wanted_bare = [_stock_logits(model, row) for row in sample]
     adapted = stock.model_of(stock_slot)
     wanted = [_stock_logits(adapted, row) for row in sample]
-    logits = _compare(found, wanted, decoder.dtype)
+    logits = _compare(found, wanted, _rounding(decoder))
     change = _distance(_differences(found, bare), _differences(wanted, wanted_bare))
     noise = 2 * _distance(bare, wanted_bare)
     size = _norm(_differences(wanted, wanted_bare))
@@ -154,6 +161,11 @@ def _decoded_logits(decoder: Decoder, rows: Rows, slot: int | None) -> list[Tens
         for handle in held:
             decoder.kv.release(handle)
     return [torch.cat(parts) for parts in found]
+
+
+def _rounding(decoder: Decoder) -> torch.dtype:
+    """The type that a decoder's products are rounded to."""
+    return torch.bfloat16 if decoder.four_bit else decoder.dtype
 
 
 def _compare(found: Sequence[Tensor], wanted: Sequence[Tensor], dtype: torch.dtype) -> Proof:

@@ -73,6 +73,8 @@ class LayerParts:
     """[d]: the weight of the norm before attention."""
     projections: dict[str, Any]
     """The modules named in `PROJECTIONS`."""
+    weights: dict[str, str]
+    """What the weight of each of them is called in the model's files."""
     mlp_norm: Tensor
     """[d]: the weight of the norm before the gated layer."""
     head_norms: tuple[Tensor, Tensor] | None
@@ -126,7 +128,7 @@ def recognise(model: Any) -> DecoderParts:
         shape=shape,
         embedding=inside.embed_tokens.weight.detach(),
         rotary=inside.rotary_emb,
-        layers=tuple(_layer_parts(layer) for layer in layers),
+        layers=tuple(_layer_parts(layer, f"model.layers.{n}") for n, layer in enumerate(layers)),
         norm=inside.norm.weight.detach(),
         head=head,
     )
@@ -194,13 +196,13 @@ def _norms(layer: Any) -> list[Any]:
     ]
 
 
-def _layer_parts(layer: Any) -> LayerParts:
-    attention, mlp = layer.self_attn, layer.mlp
+def _layer_parts(layer: Any, prefix: str) -> LayerParts:
     first, second, *inner = (norm.weight.detach() for norm in _norms(layer))
-    owners = {name: attention if name in PROJECTIONS[:4] else mlp for name in PROJECTIONS}
+    owners = {name: "self_attn" if name in PROJECTIONS[:4] else "mlp" for name in PROJECTIONS}
     return LayerParts(
         attention_norm=first,
-        projections={name: getattr(owner, name) for name, owner in owners.items()},
+        projections={n: getattr(getattr(layer, owner), n) for n, owner in owners.items()},
+        weights={name: f"{prefix}.{owner}.{name}.weight" for name, owner in owners.items()},
         mlp_norm=second,
         head_norms=(inner[0], inner[1]) if inner else None,
     )
