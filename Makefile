@@ -142,6 +142,11 @@ bench-validate: $(ready)  ## Time of validate-config, side by side with check-js
 bench-traffic: $(ready)  ## Cost of recording an answer, speed of folding and reading
 	python benchmarks/traffic.py
 
+.PHONY: bench-engine
+bench-engine: $(ready)  ## The engine against its bars: vllm=PYTHON llamacpp=PYTHON before=CHECKOUT
+	python -m benchmarks.engine $(if $(vllm),--vllm $(vllm)) \
+		$(if $(llamacpp),--llamacpp $(llamacpp)) $(if $(before),--before $(before))
+
 .PHONY: bench-retrieval
 bench-retrieval: $(ready)  ## Search against its bars: data="BEIR-DIR ..." peer=PYTHON with sentence-transformers
 	python -m benchmarks.retrieval \
