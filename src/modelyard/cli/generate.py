@@ -119,7 +119,7 @@ def generate(
     from modelyard.records.spool import Recorder
 
     recorder, started = Recorder(project), time.perf_counter()
-    loaded = open_model(local, note=print_warning)
+    loaded = open_model(local, use_grid=True, note=print_warning)
     load_s = time.perf_counter() - started
     turns = [Message("system", system)] if system else []
     ids = loaded.tokenizer.encode_prompt([*turns, Message("user", question)])

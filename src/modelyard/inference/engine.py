@@ -20,6 +20,7 @@ from modelyard.core.progress import Progress, Silent
 from modelyard.inference.adapter_weights import AdapterNotCarried
 from modelyard.inference.built_in import built_in_tokens
 from modelyard.inference.decoder import Decoder
+from modelyard.inference.four_bit import BaseGrid
 from modelyard.inference.generation import Generation, Request
 from modelyard.inference.interfaces import LoadedAdapter, TokenDecoder
 from modelyard.inference.losses import RowLogits, RowLoss, ScoredRow, label_logits, row_losses
@@ -56,6 +57,7 @@ class Engine:
         adapters: Sequence[Path] = (),
         precision: Precision | None = None,
         quantize: Quantization = "none",
+        use_grid: bool = False,
         note: Note,
     ) -> Engine:
         """The base in memory, computed by the decoder where it is proven to give the same.
@@ -63,6 +65,9 @@ class Engine:
         adapters: folders of those that will be used; where one is of a kind that the decoder does
         not compute, transformers and PEFT compute everything, so that base and adapter are
         comparable, and `note` is told.
+        use_grid: whether few rows at a time may be computed from the
+        integers that the base's weights were made from, where it has them: faster, and rounded
+        otherwise than many rows, so figures that are compared are measured without.
         Raises what loading weights and adapters raises.
         """
         torch.set_num_threads(machine.threads)
@@ -72,7 +77,8 @@ class Engine:
         model.eval()
         tokenizer = ChatTokenizer.load(base.path)
         rows = built_in_tokens(tokenizer)
-        decoder = open_decoder(model, rows, note=note)
+        grid = BaseGrid.load(base.path) if use_grid and base.has_grid else None
+        decoder = open_decoder(model, rows, grid=grid, note=note)
         if isinstance(decoder, Decoder):
             reason = _not_computed(decoder, model, adapters, rows)
             if reason is not None:

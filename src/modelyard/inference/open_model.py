@@ -9,15 +9,24 @@ from modelyard.modelrefs.local_model import LocalModel
 
 
 def open_model(
-    model: LocalModel, *, precision: Precision | None = None, note: Note = lambda _: None
+    model: LocalModel,
+    *,
+    precision: Precision | None = None,
+    use_grid: bool = False,
+    note: Note = lambda _: None,
 ) -> LoadedModel:
     """A model whose files are here and were checked, as `require_model` gives it.
 
-    Without a precision it is loaded in the one that suits this machine. `note` is told when
-    transformers computes it, which is slower.
+    Without a precision it is loaded in the one that suits this machine; see `Engine.load` for
+    `use_grid` and `note`.
     """
     folders = [model.version.path] if model.version else []
     engine = Engine.load(
-        model.base, machine=probe_machine(), adapters=folders, precision=precision, note=note
+        model.base,
+        machine=probe_machine(),
+        adapters=folders,
+        precision=precision,
+        use_grid=use_grid,
+        note=note,
     )
     return engine.load_adapter(folders[0]) if folders else engine.base
