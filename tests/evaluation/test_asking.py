@@ -5,11 +5,13 @@ from __future__ import annotations
 from collections.abc import Sequence
 from pathlib import Path
 
+import numpy as np
+
 from answering_base import answering
 from modelyard.chatdata.conversation import Conversation, Message
-from modelyard.chatdata.tokenizing import tokenize_conversations
-from modelyard.core.progress import Progress
-from modelyard.evaluation.asking import ask, choose_questions
+from modelyard.chatdata.tokenizing import TokenRow, tokenize_conversations
+from modelyard.core.progress import Progress, Silent
+from modelyard.evaluation.asking import Question, ask, choose_questions
 from modelyard.evaluation.rows import EvaluationRows, choose_rows
 from modelyard.inference.engine import LoadedModel
 from modelyard.inference.sampling import Sampling
@@ -104,3 +106,20 @@ def test_a_single_label_decides_what_all_labels_need(tiny_base_folder: Path) -> 
     )
     assert answers == ["the lazy dog"] * 2 and not any(right)
     assert generated == [2]
+
+
+def test_a_question_that_nearly_fills_the_context_gets_what_room_there_is(
+    tiny_base_folder: Path,
+) -> None:
+    model = answering(tiny_base_folder, "the lazy dog jumps")
+    question = Message("user", "fox " * 300)
+    while len(model.tokenizer.encode_prompt([question])) > model.engine.longest - 3:
+        question = Message("user", question.content[:-4])
+    row = Conversation((question, Message("assistant", "x")), "eval.jsonl:1", {"label": "sky"})
+    ids = model.tokenizer.encode_prompt([question])
+    trained = np.arange(len(ids) + 1) == len(ids)
+    tokens = TokenRow(np.array([*ids, 5], dtype=np.int32), trained, row.source)
+    questions = [Question(row, tokens, 0, ids)]
+    losses = model.engine.row_losses([(model, tokens)])
+    ((answer,),) = ask([model], questions, [losses], progress=Silent())
+    assert model.tokenizer.encode(answer) == model.tokenizer.encode("the lazy dog jumps")[:3]

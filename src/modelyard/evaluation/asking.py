@@ -137,10 +137,12 @@ def _generate(
     """Greedy answers of at most so many tokens."""
     if not limits:
         return {}
-    requests = [
-        models[model].request(questions[question].prompt, Sampling(max_new_tokens=limit))
-        for (model, question), limit in limits.items()
-    ]
+    longest = models[0].engine.longest
+    requests = []
+    for (model, question), limit in limits.items():
+        prompt = questions[question].prompt
+        room = max(1, longest - len(prompt))
+        requests.append(models[model].request(prompt, Sampling(max_new_tokens=min(limit, room))))
     made = models[0].engine.answer(requests, progress=progress, label="answers")
     return dict(zip(limits, made, strict=True))
 

@@ -34,6 +34,7 @@ from modelyard.inference.weights import Precision, Quantization, load_weights
 from modelyard.weights.local import LocalBase
 
 _WAITING = 256
+_LEAST_KV_BYTES = 2 << 30
 
 Note = Callable[[str], None]
 """Is told, in a sentence, what a person should know."""
@@ -78,13 +79,19 @@ class Engine:
         tokenizer = ChatTokenizer.load(base.path)
         rows = built_in_tokens(tokenizer)
         grid = BaseGrid.load(base.path) if use_grid and base.has_grid else None
-        decoder = open_decoder(model, rows, grid=grid, note=note)
+        kv_bytes = max(_LEAST_KV_BYTES, machine.usable_bytes // 4)
+        decoder = open_decoder(model, rows, grid=grid, note=note, kv_bytes=kv_bytes)
         if isinstance(decoder, Decoder):
             reason = _not_computed(decoder, model, adapters, rows)
             if reason is not None:
                 note(f"answers are computed by transformers, which is slower: {reason}")
-                decoder = StockDecoder(model)
+                decoder = StockDecoder(model, kv_bytes=kv_bytes)
         return cls(decoder, tokenizer)
+
+    @property
+    def longest(self) -> int:
+        """The most tokens that a prompt and its answer may have together."""
+        return self.decoder.kv.longest
 
     def load_adapter(self, folder: Path) -> LoadedModel:
         """The base with the adapter in `folder`, which brings its own tokenizer and template.
