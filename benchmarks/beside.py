@@ -11,9 +11,11 @@ Run by `make bench-train beside=2,4`; nothing else should be running.
 from __future__ import annotations
 
 import argparse
+import ctypes
 import json
 import os
 import shutil
+import signal
 import statistics
 import subprocess
 import sys
@@ -35,6 +37,7 @@ ROOT = Path(__file__).parent.parent
 BASE = "smollm2-135m-instruct"
 STEPS_BEFORE_LOAD = 10
 RETURN_WINDOW_S, RETURN_LIMIT_S = 6.0, 60.0
+TURN_S = 5.0
 AS_BEFORE = {"GOMP_SPINCOUNT": "300000"}
 """libgomp's own default; as a setting of the user it keeps this project from changing it."""
 
@@ -63,6 +66,7 @@ class Job:
             env={**os.environ, "HF_HUB_OFFLINE": "1", "MODELS_PROJECT": str(folder), **variables},
             stdout=subprocess.DEVNULL,
             stderr=(folder / "stderr").open("w"),
+            preexec_fn=end_with_parent,
         )
         self._errors = folder / "stderr"
         self.points: list[Point] = []
@@ -103,6 +107,17 @@ class Job:
         self.watch(lambda: bool(self.points) and self.points[-1].at_s > start_s + seconds)
         return self.rate_since(start_s)
 
+    def watch_pieces(self, count: int) -> None:
+        """Note so many pieces more."""
+        wanted = len(self.points) + count
+        self.watch(lambda: len(self.points) >= wanted)
+
+    def stop(self) -> None:
+        self._process.send_signal(signal.SIGSTOP)
+
+    def go_on(self) -> None:
+        self._process.send_signal(signal.SIGCONT)
+
     def end(self) -> None:
         self._process.kill()
         self._process.wait()
@@ -142,15 +157,15 @@ def pieces_of_evaluation(project: Project) -> Iterator[int]:
 
 
 def pieces_of_generation(project: Project) -> Iterator[int]:
-    """Eight answers of 16 tokens at a time, counted in tokens."""
+    """Eight answers of at most 16 tokens at a time."""
     from modelyard.chatdata.dataset import load_dataset
+    from modelyard.inference.sampling import Sampling
 
     engine = load_engine(project)
     rows = load_dataset(project, "techcorp").train[:8]
     prompts = [engine.tokenizer.encode_prompt(row.messages[:-1]) for row in rows]
     while True:
-        answers = engine.generate(prompts, max_new_tokens=16)
-        yield sum(len(engine.tokenizer.encode(answer)) for answer in answers)
+        yield len(engine.generate(prompts, Sampling(max_new_tokens=16)))
 
 
 def load_engine(project: Project) -> Engine:
@@ -193,11 +208,17 @@ def work_forever(name: str, done: Path) -> None:
             stream.flush()
 
 
+def end_with_parent() -> None:
+    """Called in a new process: let the kernel kill it when this one dies, however that happens."""
+    set_death_signal = 1  # PR_SET_PDEATHSIG, prctl(2)
+    ctypes.CDLL(None).prctl(set_death_signal, signal.SIGKILL)
+
+
 @contextmanager
 def busy(count: int) -> Iterator[None]:
     """So many processes that compute without a pause."""
     command = [sys.executable, "-S", "-c", "while True: pass"]
-    processes = [subprocess.Popen(command) for _ in range(count)]
+    processes = [subprocess.Popen(command, preexec_fn=end_with_parent) for _ in range(count)]
     try:
         yield
     finally:
@@ -258,14 +279,29 @@ def measure_beside(name: str, count: int, seconds: float) -> Beside:
 
 
 def measure_alone(name: str, seconds: float) -> float:
-    """The rate alone, as a share of the one under OpenMP's own way of waiting."""
-    rates = []
-    for variables in (AS_BEFORE, {}):
-        with working(name, **variables) as job:
-            warm_up(job)
-            rates.append(job.measure(seconds))
-    print(f"  {name} alone: {rates[0]:.1f} before, {rates[1]:.1f} now", file=sys.stderr, flush=True)
-    return rates[1] / rates[0]
+    """The rate alone, as a share of the one under OpenMP's own way of waiting.
+
+    A process of each kind works in turn, for some seconds while the other is stopped.
+    """
+    with working(name, **AS_BEFORE) as before, working(name) as now:
+        now.stop()
+        warm_up(before)
+        before.stop()
+        now.go_on()
+        warm_up(now)
+        now.stop()
+        shares = []
+        for _ in range(max(1, round(seconds / TURN_S))):
+            rates = []
+            for job in (before, now):
+                job.go_on()
+                job.watch_pieces(1)
+                rates.append(job.measure(TURN_S))
+                job.stop()
+            shares.append(rates[1] / rates[0])
+    shown = ", ".join(f"{share:.2f}" for share in shares)
+    print(f"  {name} alone, by turn: {shown}", file=sys.stderr, flush=True)
+    return statistics.median(shares)
 
 
 def report(names: Sequence[str], counts: Sequence[int], seconds: float, repeats: int) -> None:

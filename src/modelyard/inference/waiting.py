@@ -47,6 +47,7 @@ class WaitPolicy:
 
     spinning: bool = True
     """Whether threads spin now."""
+    _waited: float = 0.0
     _decided_s: float = 0.0
     _trial_after_s: float = _FIRST_TRIAL_S
 
@@ -56,7 +57,8 @@ class WaitPolicy:
         waited: seconds a second that they waited for a core lately, all together.
         now_s: a clock that never goes back.
         """
-        contended, passed_s = waited >= _CONTENDED, now_s - self._decided_s
+        self._waited += (waited - self._waited) / 2  # one burst of other work is no load
+        contended, passed_s = self._waited >= _CONTENDED, now_s - self._decided_s
         if self.spinning and contended:
             failed = passed_s < _PROVEN_S
             longer_s = min(2 * self._trial_after_s, _LONGEST_TRIAL_S)
