@@ -19,8 +19,9 @@ from collections.abc import Sequence
 from pathlib import Path
 
 from tokenizers import Tokenizer
-from tokenizers.models import WordLevel
-from tokenizers.pre_tokenizers import WhitespaceSplit
+from tokenizers.decoders import ByteLevel as ByteLevelDecoder
+from tokenizers.models import BPE
+from tokenizers.pre_tokenizers import ByteLevel
 
 from benchmarks.engine.bars import MIXED_ADAPTERS, RESIDENT_ADAPTERS
 from benchmarks.engine.latency import LONG_PROMPT
@@ -44,12 +45,14 @@ def draw_prompts(count: int, lengths: Sequence[int], vocabulary: int) -> list[tu
 
 
 def write_tokenizer(folder: Path, vocabulary: int) -> None:
-    """A tokenizer with a word for each token, since an answer is also decoded."""
-    words = {f"w{number}": number for number in range(vocabulary)}
-    tokenizer = Tokenizer(WordLevel(words, unk_token="w0"))
-    tokenizer.pre_tokenizer = WhitespaceSplit()
+    """A tokenizer of single bytes, and of made-up words above them: an answer is also decoded."""
+    texts = [*sorted(ByteLevel.alphabet()), *(f"w{number}" for number in range(256, vocabulary))]
+    numbers = {text: number for number, text in enumerate(texts)}
+    tokenizer = Tokenizer(BPE(numbers, merges=[]))
+    tokenizer.pre_tokenizer = ByteLevel(add_prefix_space=False)
+    tokenizer.decoder = ByteLevelDecoder()
     tokenizer.save(str(folder / "tokenizer.json"))
-    settings = {"eos_token": "w1", "chat_template": "{{ messages[0]['content'] }}"}
+    settings = {"eos_token": "w256", "chat_template": "{{ messages[0]['content'] }}"}
     (folder / "tokenizer_config.json").write_text(json.dumps(settings))
 
 

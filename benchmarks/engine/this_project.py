@@ -21,20 +21,24 @@ import torch
 
 from benchmarks.engine.systems import Handler, Reply, serve, timed, weight_options
 from modelyard.chatdata.template import ChatTokenizer
-from modelyard.inference.decoder import Decoder
+from modelyard.inference.engine import Engine
 from modelyard.inference.generation import Generation, Request
 from modelyard.inference.interfaces import LoadedAdapter
-from modelyard.inference.machine import device_name
+from modelyard.inference.machine import device_name, probe_machine
 from modelyard.inference.sampling import Sampling
 from modelyard.inference.scheduler import Scheduler
-from modelyard.inference.structure import recognise
-from modelyard.inference.weights import load_weights
+from modelyard.weights.local import LocalBase
 
 _STEPS_BEFORE = 20
 """Steps of running answers that are measured before a long prompt joins them."""
 _LONGEST_RUNNING = 500
 _IN_FLIGHT = 32
 _GIVEN_UP_A_STEP = 0.02
+
+
+def fail(note: str) -> None:
+    """End the benchmark: it would not measure the engine."""
+    raise SystemExit(f"the engine says: {note}")
 
 
 class TokenTimes:
@@ -59,8 +63,14 @@ class Running:
     """A scheduler over a decoder, and the adapters that were named at the start."""
 
     def __init__(self, base: Path, setting: str, adapters: Sequence[str]) -> None:
-        model = load_weights(base, device=device_name(), **weight_options(setting))
-        self.decoder = Decoder(recognise(model))
+        self.engine = Engine.load(
+            LocalBase("bench", base, "", 0, ""),
+            machine=probe_machine(),
+            note=fail,
+            **weight_options(setting),
+        )
+        self.decoder = self.engine.decoder
+        # As a service has it: running answers wait little for prompts that join them.
         self.scheduler = Scheduler(self.decoder)
         # No token ends an answer, so that all systems give equally many.
         self.tokenizer = replace(ChatTokenizer.load(base), eos_ids=frozenset())
@@ -184,7 +194,7 @@ class Running:
 
     def memory(self) -> Reply:
         """Bytes of the GPU that are in use, or of the machine where there is none."""
-        if self.decoder.device.type == "cuda":
+        if device_name() == "cuda":
             return {"bytes": torch.cuda.memory_allocated()}
         gc.collect()
         return {"bytes": psutil.Process().memory_info().rss}
