@@ -49,6 +49,11 @@ def main() -> int:
     asked = _parse()
     project = find_project(Path(__file__).parent.parent.parent)
     base = require_base(project, _BASE, progress=Silent())
+    if not base.has_grid:
+        raise SystemExit(
+            "the base was converted before its four-bit integers were kept: run "
+            f"`models base pull {_BASE} --force`"
+        )
     machine = probe_machine()
     with tempfile.TemporaryDirectory(prefix="bench-engine-") as place:
         bench = _prepare(asked, project, base, machine, Path(place))

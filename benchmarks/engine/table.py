@@ -30,7 +30,8 @@ class Bar:
         hit = (self.least is None or figure >= self.least) and (
             self.most is None or figure <= self.most
         )
-        return Row(self, _number(figure, self.unit), "hit" if hit else "missed", figures)
+        shown = f"{figure:,.0f} {self.unit}" if self.unit else f"{figure:.2f}"
+        return Row(self, shown, "hit" if hit else "missed", figures)
 
     def left_out(self, why: str) -> Row:
         """The row of a figure that was not measured."""
@@ -39,7 +40,7 @@ class Bar:
     def __str__(self) -> str:
         sign, value = ("≥", self.least) if self.most is None else ("≤", self.most)
         goal = f", goal {self.goal:g}" if self.goal else ""
-        return f"{sign} {_number(value or 0.0, self.unit)}{goal}"
+        return f"{sign} {value:g} {self.unit}".rstrip() + goal
 
 
 @dataclass(frozen=True, slots=True)
@@ -56,10 +57,6 @@ class Row:
         """One text for each column."""
         bar = self.bar
         return bar.what, bar.prototype, str(bar), self.measured, self.verdict, self.figures
-
-
-def _number(value: float, unit: str) -> str:
-    return f"{value:,.0f} {unit}" if unit else f"{value:.2f}".rstrip("0").rstrip(".")
 
 
 def render(rows: Sequence[Row]) -> str:

@@ -27,7 +27,7 @@ from modelyard.inference.interfaces import LoadedAdapter
 from modelyard.inference.machine import device_name, probe_machine
 from modelyard.inference.sampling import Sampling
 from modelyard.inference.scheduler import Scheduler
-from modelyard.weights.local import LocalBase
+from modelyard.weights.local import FileFacts, LocalBase
 
 _STEPS_BEFORE = 20
 """Steps of running answers that are measured before a long prompt joins them."""
@@ -63,9 +63,11 @@ class Running:
     """A scheduler over a decoder, and the adapters that were named at the start."""
 
     def __init__(self, base: Path, setting: str, adapters: Sequence[str]) -> None:
+        files = {path.name: FileFacts(0, 0, "") for path in base.iterdir()}
         self.engine = Engine.load(
-            LocalBase("bench", base, "", 0, ""),
+            LocalBase("bench", base, "", 0, "", files),
             machine=probe_machine(),
+            use_grid=True,
             note=fail,
             **weight_options(setting),
         )

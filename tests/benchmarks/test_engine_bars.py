@@ -41,7 +41,7 @@ def test_a_ratio_is_the_median_of_the_rounds_and_not_of_the_speeds() -> None:
     ratio = Ratio(Bar(what="ours ÷ theirs", prototype="", least=2.0), ours, other)
     slow_second_round = {ours: [200, 60, 210], other: [100, 20, 100]}
     row = ratio.row(slow_second_round)
-    assert row.cells[:5] == ("ours ÷ theirs", "", "≥ 2", "2.1", "hit")
+    assert row.cells[:5] == ("ours ÷ theirs", "", "≥ 2", "2.10", "hit")
     assert ratio.row({ours: [190], other: [100]}).verdict == "missed"
 
 
