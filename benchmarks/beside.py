@@ -31,7 +31,7 @@ from modelyard.core.layout import Project, find_project
 from modelyard.core.progress import Silent
 
 if TYPE_CHECKING:
-    from modelyard.inference.engine import Engine
+    from modelyard.inference.engine import LoadedModel
 
 ROOT = Path(__file__).parent.parent
 BASE = "smollm2-135m-instruct"
@@ -148,45 +148,50 @@ def pieces_of_evaluation(project: Project) -> Iterator[int]:
     from modelyard.chatdata.dataset import load_dataset
     from modelyard.chatdata.tokenizing import tokenize_conversations
 
-    engine = load_engine(project)
+    model = load_model(project, use_grid=False)
     dataset = load_dataset(project, "techcorp")
-    rows = tokenize_conversations(dataset.train[:16], engine.tokenizer, max_length=1024).rows
+    rows = tokenize_conversations(dataset.train[:16], model.tokenizer, max_length=1024).rows
     while True:
-        engine.row_losses(rows)
+        model.engine.row_losses([(model, row) for row in rows])
         yield sum(len(row.input_ids) for row in rows)
 
 
 def pieces_of_generation(project: Project) -> Iterator[int]:
-    """Eight answers of at most 16 tokens at a time."""
+    """One answer of at most 16 tokens at a time, as `models generate` computes it."""
     from modelyard.chatdata.dataset import load_dataset
     from modelyard.inference.sampling import Sampling
 
-    engine = load_engine(project)
-    rows = load_dataset(project, "techcorp").train[:8]
-    prompts = [engine.tokenizer.encode_prompt(row.messages[:-1]) for row in rows]
+    model = load_model(project, use_grid=True)
+    question = load_dataset(project, "techcorp").train[0].messages[:-1]
+    prompt = model.tokenizer.encode_prompt(question)
     while True:
-        yield len(engine.generate(prompts, Sampling(max_new_tokens=16)))
+        answer = model.stream(prompt, Sampling(max_new_tokens=16))
+        for _ in answer:
+            pass
+        yield answer.output_tokens
 
 
-def load_engine(project: Project) -> Engine:
+def load_model(project: Project, *, use_grid: bool) -> LoadedModel:
     from modelyard.inference.engine import Engine
     from modelyard.inference.machine import probe_machine
     from modelyard.weights.pull import require_base
 
+    base = require_base(project, BASE, progress=Silent())
+    machine = probe_machine()
     return Engine.load(
-        require_base(project, BASE, progress=Silent()), None, machine=probe_machine()
-    )
+        base, machine=machine, use_grid=use_grid, note=lambda text: print(text, file=sys.stderr)
+    ).base
 
 
 def pieces_of_embedding(project: Project) -> Iterator[int]:
-    """128 chunks of 60 to 200 words at a time, with the engine for many of them."""
+    """32 chunks of 60 to 200 words at a time, with the engine for many of them."""
     from modelyard.configs.kinds.embedding_models import Encoder
     from modelyard.encoders import open_encoder
 
     settings = Encoder(source="wheel", model="all-minilm-l6-v2", dimensions=384, max_tokens=256)
     encoder = open_encoder(project, settings, for_bulk=True)
     words = (ROOT / "docs/architecture.md").read_text().split()
-    texts = [" ".join(words[7 * n : 7 * n + 60 + n % 140]) for n in range(128)]
+    texts = [" ".join(words[7 * n : 7 * n + 60 + n % 140]) for n in range(32)]
     while True:
         encoder.encode(texts)
         yield len(texts)
