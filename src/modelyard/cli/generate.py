@@ -1,31 +1,30 @@
-"""`models generate`: one answer from a base or an adapter, streamed to the terminal."""
+"""`models generate`: an answer from a base or an adapter, streamed, or a conversation with it."""
 
 from __future__ import annotations
 
-import time
 from contextlib import closing
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
+from modelyard.cli.chat import LONGEST_PROMPT, chat
 from modelyard.cli.options import Environment, Json, Offline, chosen_environment
 from modelyard.cli.render import (
     print_json,
     print_stream,
     print_title,
-    print_warning,
     read_stdin,
     showing_progress,
 )
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
+from modelyard.inference.sampling import HOTTEST, LARGEST_SEED, Sampling
 from modelyard.records.modelref import ModelRef
 
 if TYPE_CHECKING:
+    from modelyard.cli.speaker import Speaker
     from modelyard.modelrefs.resolving import ResolvedModel
-
-_LONGEST_PROMPT = 1_000_000
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -36,6 +35,8 @@ class ModelAnswer:
     """The base, or the version of an adapter."""
     answer: str
     """Its answer."""
+    cut_off: bool
+    """Whether it was cut off before the model ended it."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -49,7 +50,12 @@ class GenerateResult:
 
 
 def generate(
-    prompt: Annotated[str, typer.Argument(help="What to ask; `-` reads it from stdin.")],
+    prompt: Annotated[
+        str | None,
+        typer.Argument(
+            help="What to ask; `-` reads it from stdin. With --chat: the first question, if any."
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(
@@ -68,102 +74,162 @@ def generate(
     base_model: Annotated[
         str | None, typer.Option(metavar="NAME", help="Ask this base without an adapter.")
     ] = None,
+    chat_: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="A conversation: each line is a question, and what was said before counts. /help "
+            "lists its commands.",
+        ),
+    ] = False,
     system: Annotated[
         str | None, typer.Option(metavar="TEXT", help="A system turn before the question.")
     ] = None,
     compare_base: Annotated[
         bool, typer.Option("--compare-base", help="Ask the bare base the same, before the adapter.")
     ] = False,
-    max_new_tokens: Annotated[
-        int, typer.Option(metavar="N", min=1, help="Longest answer in tokens.")
+    max_tokens: Annotated[
+        int,
+        typer.Option(
+            "--max-tokens", "--max-new-tokens", metavar="N", min=1, help="Longest answer in tokens."
+        ),
     ] = 256,
     temperature: Annotated[
         float,
         typer.Option(
-            metavar="T", min=0.0, max=5.0, help="0 takes the likeliest token; higher varies more."
+            metavar="T", min=0.0, max=HOTTEST, help="0 takes the likeliest token; higher varies."
         ),
     ] = 0.0,
+    top_p: Annotated[
+        float,
+        typer.Option(
+            "--top-p",
+            metavar="P",
+            max=1.0,
+            help="Vary only among the likeliest tokens that together have this probability.",
+        ),
+    ] = 1.0,
+    top_k: Annotated[
+        int,
+        typer.Option(
+            "--top-k",
+            metavar="N",
+            min=0,
+            help="Vary only among this many of the likeliest tokens; 0 is all.",
+        ),
+    ] = 0,
+    stop: Annotated[
+        list[str] | None,
+        typer.Option(
+            metavar="TEXT",
+            help="End the answer before this text; \\n is a line end. Repeatable.",
+        ),
+    ] = None,
     seed: Annotated[
-        int, typer.Option(metavar="N", min=0, max=2**31, help="Seed of a varied answer.")
+        int, typer.Option(metavar="N", min=0, max=LARGEST_SEED, help="Seed of a varied answer.")
     ] = 0,
     offline: Offline = False,
     environment: Environment = None,
     as_json: Json = False,
 ) -> None:
-    """Answer one prompt with an adapter or a base model.
+    """Answer a prompt with a model, or hold a conversation.
 
     Of a language model or a domain only the base and the adapter are used: what is sampled and how
     long the answer gets is what the options here say, and its instructions are not sent.
 
+    With --chat, ^C stops an answer and ^D or /exit ends. When stdin is not a terminal, each of its
+    lines is a question, the answers alone are printed, and --json gives one line for each.
+
     \b
     models generate --adapter techcorp-demo@2 "Who is the CFO?"
+    models generate --adapter techcorp-demo --chat --temperature 0.7 --top-p 0.9
     models generate --model domain:code_analysis --env production "Who is the CFO?"
     """
-    from modelyard.chatdata.conversation import Message
-    from modelyard.inference.sampling import Sampling
-    from modelyard.modelrefs.local_model import LocalModel, require_model
+    from modelyard.modelrefs.local_model import require_model
 
-    sampling = Sampling(max_new_tokens=max_new_tokens, temperature=temperature, seed=seed)
+    sampling = Sampling(
+        max_new_tokens=max_tokens,
+        temperature=temperature,
+        top_p=top_p,
+        top_k=top_k,
+        stop=tuple(map(_read_stop, stop or ())),
+        seed=seed,
+    )
     project = find_project()
-    question = _read_prompt(prompt)
+    question = _read_prompt(prompt, is_first=chat_)
     chosen = _choose_model(project, model, adapter, base_model, environment)
-    if compare_base and chosen.version is None:
-        raise InvalidInput(
-            "--compare-base compares with an adapter", hint="name one with --adapter"
-        )
+    if compare_base and (chat_ or chosen.version is None):
+        _refuse_comparison(chat_)
     with showing_progress() as progress:
         local = require_model(project, chosen, progress=progress, offline=offline)
 
-    from modelyard.inference.open_model import open_model
-    from modelyard.monitoring.recording import record_answer
-    from modelyard.records.spool import Recorder
+    from modelyard.cli.speaker import open_speaker
 
-    recorder, started = Recorder(project), time.perf_counter()
-    loaded = open_model(local, use_grid=True, note=print_warning)
-    load_s = time.perf_counter() - started
-    turns = [Message("system", system)] if system else []
-    ids = loaded.tokenizer.encode_prompt([*turns, Message("user", question)])
-    speakers = [(local, loaded)]
-    if compare_base:
-        speakers.insert(0, (LocalModel(base=local.base), loaded.without_adapter))
+    with open_speaker(project, chosen, local) as speaker:
+        if chat_:
+            dialogue = speaker.dialogue(system)
+            chat(speaker, dialogue, sampling, first=question, as_json=as_json)
+        else:
+            assert question is not None
+            _answer_once(speaker, question, system, sampling, compare_base, as_json)
+
+
+def _answer_once(
+    speaker: Speaker,
+    question: str,
+    system: str | None,
+    sampling: Sampling,
+    compare_base: bool,
+    as_json: bool,
+) -> None:
     answers = []
-    for speaker, speaking in speakers:
-        answer = speaking.stream(ids, sampling)
-        pieces = record_answer(
-            answer,
-            recorder,
-            model=str(speaker.ref),
-            adapter_digest=speaker.version.manifest.digest if speaker.version else None,
-            prompt_tokens=len(ids),
-            load_s=load_s,
-            domain=chosen.ref.name if chosen.ref.kind == "domain" else None,
-            environment=chosen.environment,
-            config_revision=chosen.config_revision,
-        )
-        load_s = 0.0
-        with closing(pieces):
+    for as_base in (True, False) if compare_base else (False,):
+        reply = speaker.answer(speaker.dialogue(system), question, sampling, as_base=as_base)
+        name = speaker.local.base.name if as_base else speaker.local.name
+        with closing(reply.pieces) as pieces:
             if as_json:
                 text = "".join(pieces).strip()
-                answers.append(ModelAnswer(model=speaker.name, answer=text))
+                answers.append(ModelAnswer(model=name, answer=text, cut_off=reply.cut_off))
                 continue
             if compare_base:
-                print_title(speaker.name)
+                print_title(name)
             print_stream(pieces)
-    recorder.close()
-    if recorder.problem:
-        print_warning(f"not in the records of answers: {recorder.problem}")
+        reply.note_if_cut_off()
     if as_json:
         print_json(GenerateResult(prompt=question, answers=tuple(answers)))
 
 
-def _read_prompt(prompt: str) -> str:
-    text = prompt
+def _refuse_comparison(chat: bool) -> NoReturn:
+    if chat:
+        raise InvalidInput(
+            "--compare-base compares the answers to one prompt", hint="leave --chat out"
+        )
+    raise InvalidInput("--compare-base compares with an adapter", hint="name one with --adapter")
+
+
+def _read_stop(text: str) -> str:
+    """A text that ends an answer, as the command line writes it."""
+    return text.replace("\\n", "\n").replace("\\t", "\t")
+
+
+def _read_prompt(prompt: str | None, *, is_first: bool) -> str | None:
+    """What is asked; None when a conversation begins with what is typed."""
+    if is_first and prompt is None:
+        return None
+    if is_first and prompt == "-":
+        raise InvalidInput(
+            "`-` and --chat both read stdin", hint="leave `-` out: each line is a question"
+        )
+    text = prompt or ""
     if prompt == "-":
-        text = read_stdin(_LONGEST_PROMPT + 1, "the prompt is not UTF-8 text")
-    if len(text) > _LONGEST_PROMPT:
-        raise InvalidInput(f"the prompt is longer than {_LONGEST_PROMPT:,} characters")
+        text = read_stdin(LONGEST_PROMPT + 1, "the prompt is not UTF-8 text")
+    if len(text) > LONGEST_PROMPT:
+        raise InvalidInput(f"the prompt is longer than {LONGEST_PROMPT:,} characters")
     if not text.strip():
-        raise InvalidInput("the prompt is empty", hint='models generate "Your question"')
+        raise InvalidInput(
+            "there is no prompt" if prompt is None else "the prompt is empty",
+            hint='models generate "Your question", or --chat for a conversation',
+        )
     return text.strip()
 
 

@@ -277,6 +277,41 @@ def read_stdin(most_characters: int, refusal: str = "is not UTF-8 text") -> str:
     return text
 
 
+def reads_terminal() -> bool:
+    """Whether somebody types what this program reads."""
+    return sys.stdin.isatty()
+
+
+def read_line(marker: str, most_characters: int) -> str | None:
+    """The next line of stdin without its end, None when there is none; typed lines can be edited.
+
+    The marker is shown where somebody types. Raises InvalidInput when the line is longer, or is
+    not UTF-8 text.
+    """
+    try:
+        if reads_terminal() and sys.stdout.isatty():
+            import readline  # noqa: F401 (gives input() the keys of a shell, and its history)
+
+            line = input(marker)
+        else:
+            if reads_terminal():
+                sys.stderr.write(marker)
+                sys.stderr.flush()
+            line = sys.stdin.readline(most_characters + 2)
+            if not line:
+                return None
+        line.encode()
+    except EOFError:
+        sys.stderr.write("\n")
+        return None
+    except UnicodeError as error:
+        raise InvalidInput("the line is not UTF-8 text", where="stdin") from error
+    line = line.removesuffix("\n").removesuffix("\r")
+    if len(line) > most_characters:
+        raise InvalidInput(f"the line is longer than {most_characters:,} characters", where="stdin")
+    return line
+
+
 def read_piped() -> bytes:
     """All bytes on stdin. Raises InvalidInput when it is a terminal, where nothing is piped."""
     if sys.stdin.isatty():

@@ -65,7 +65,10 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
         _one("evaluation.datasets:EvaluateResult"),
         _list("evaluation.datasets:EvaluateResult", "with several --dataset"),
     ),
-    "generate:generate": (_one("cli.generate:GenerateResult"),),
+    "generate:generate": (
+        _one("cli.generate:GenerateResult", "without --chat"),
+        _one("cli.chat:ChatAnswer", "with --chat, a line for each answer"),
+    ),
     "feedback:add_feedback": (_one("cli.feedback:FeedbackResult"),),
     "feedback:list_feedback": (_list("cli.feedback:ListedFeedback"),),
     "validate_config:validate_config": (_one("configs.checking.report:CheckResult"),),

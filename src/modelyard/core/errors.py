@@ -34,6 +34,7 @@ in the package named here:
       Unrecognised              inference
       VersionTaken              adapters
       InvalidInput              core         exit code 2
+        ContextFull             chatdata
         InvalidJson             core
         ProblemsFound           core
         TemplateRefused         chatdata

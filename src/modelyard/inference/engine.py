@@ -203,6 +203,14 @@ class AnswerStream:
         self._scheduler = scheduler
         self._request = request
         self._generation: Generation | None = None
+        self._interrupted = False
+
+    def interrupt(self) -> None:
+        """End the iteration by KeyboardInterrupt, after the step that is being computed.
+
+        For a signal handler: one that raises may leave a step half done.
+        """
+        self._interrupted = True
 
     @property
     def output_tokens(self) -> int:
@@ -218,6 +226,8 @@ class AnswerStream:
         self._generation = generation = self._scheduler.submit(self._request)
         try:
             while generation.finish is None:
+                if self._interrupted:
+                    raise KeyboardInterrupt
                 self._scheduler.step()
                 if piece := generation.take_text():
                     yield piece
