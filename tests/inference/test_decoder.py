@@ -58,8 +58,11 @@ def test_every_mixture_of_adapters_gives_the_logits_of_each_alone(
         slots.append(decoder.bank.acquire(decoder.bank.load(folder)))
         wanted_from.append(adapted_model(model, folder))
 
-    # Rows of different lengths: first their prompts, whole or in part, then token by token.
-    rows = [tokens(20 + 7 * number, seed=number) for number in range(2 * len(slots))]
+    # Rows of different lengths: first their prompts, whole or in part, then token by token. The
+    # first adapter has more rows than the others.
+    slots += slots[1:2] * 5
+    wanted_from += wanted_from[1:2] * 5
+    rows = [tokens(20 + 5 * number, seed=number) for number in range(2 * len(slots))]
     wanted = [wanted_logits(wanted_from[n % len(slots)], row) for n, row in enumerate(rows)]
     handles = [decoder.kv.allocate(len(row)) for row in rows]
     done = [0] * len(rows)
@@ -67,8 +70,9 @@ def test_every_mixture_of_adapters_gives_the_logits_of_each_alone(
     generator = torch.Generator().manual_seed(1)
     while any(at < len(row) for at, row in zip(done, rows, strict=True)):
         segments, chosen_rows = [], []
-        for n in torch.randperm(len(rows), generator=generator).tolist()[:7]:
-            size = int(torch.randint(1, 5, (), generator=generator)) if done[n] < 12 else 1
+        for n in torch.randperm(len(rows), generator=generator).tolist()[:15]:
+            longest = 70 if n % 3 else 5
+            size = int(torch.randint(1, longest, (), generator=generator)) if done[n] < 12 else 1
             part = rows[n][done[n] : done[n] + size]
             if part:
                 handle = handles[n]
@@ -92,6 +96,16 @@ def test_a_prompt_in_chunks_gives_the_logits_of_one_pass(chunk: int) -> None:
     decoder = opened(model)
     row = tokens(75)
     assert torch.allclose(logits_of(decoder, row, chunk=chunk), wanted_logits(model, row), **CLOSE)
+
+
+@pytest.mark.parametrize("chunk", [50, 200, 300])
+def test_long_chunks_in_bf16_give_the_logits_of_one_pass(chunk: int) -> None:
+    model = tiny_model(FAMILIES["llama, three groups"]).to(torch.bfloat16)
+    decoder = opened(model)
+    row = tokens(300)
+    found, wanted = logits_of(decoder, row, chunk=chunk), wanted_logits(model.float(), row)
+    difference = (found - wanted).norm() / (wanted - wanted.mean(-1, keepdim=True)).norm()
+    assert difference < 0.03
 
 
 def test_logits_come_in_the_order_of_the_segments_and_only_where_they_are_asked_for() -> None:

@@ -57,8 +57,8 @@ def test_a_recognised_base_is_proven(dtype: torch.dtype) -> None:
 def test_a_wrong_piece_is_found_out_and_transformers_answers(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
-    right = decoder_module.rotate
-    monkeypatch.setattr(decoder_module, "rotate", lambda x, cos, sin: right(x, cos, -sin))
+    right = decoder_module.rotate_
+    monkeypatch.setattr(decoder_module, "rotate_", lambda x, cos, sin: right(x, cos, -sin))
     model = tiny_model(FAMILIES["qwen2"])
     decoder, notes = open_noting(model)
     assert isinstance(decoder, StockDecoder)
@@ -68,7 +68,7 @@ def test_a_wrong_piece_is_found_out_and_transformers_answers(
 def test_a_nan_is_no_proof() -> None:
     model = tiny_model(FAMILIES["llama, tied"])
     decoder = Decoder(recognise(model))
-    decoder._norm = decoder._norm * float("nan")
+    decoder._norm.weight.fill_(float("nan"))
     assert not prove_base(decoder, model, ROWS).holds
 
 

@@ -1,9 +1,12 @@
 """The adapters of one base: slots that the running batch computes with, and a host tier behind.
 
-Adapters of a similar rank share a *rack*: for each group of projections of one input, the A of all
-its slots lie side by side and the B below each other, so that one product serves every adapter of
-the batch. A mask, made once a step, keeps each token to its own slot. A token without an adapter,
-or of another rack, is masked everywhere; a step without adapters computes nothing here.
+Adapters of a similar rank share a *rack*, in which their A and B lie behind each other, a place for
+each, for every group of projections of one input. Tokens are gathered by place, so that one batched
+product serves all adapters of a rack: each token meets its own adapter's weights only, and a token
+without an adapter is left out. Long chunks are computed by themselves.
+
+On a CPU slots hold fp32: for a few tokens torch calls MKL for it, in a quarter of the time that its
+bf16 products need for their preparations. The host tier holds the compute type.
 
 The bank belongs to one decoder. `load` and `unload` may be called from any thread.
 """
@@ -11,8 +14,9 @@ The bank belongs to one decoder. `load` and `unload` may be called from any thre
 from __future__ import annotations
 
 from collections import OrderedDict
-from collections.abc import Iterable, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
+from itertools import groupby
 from pathlib import Path
 from threading import RLock
 from typing import NamedTuple
@@ -30,28 +34,73 @@ GROUPS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"),
 """The projections of a layer that have one input, and so one product."""
 
 _LEAST_RANK = 8
+_BULK = 128
+"""Tokens of one adapter, one after another, from which they are computed by themselves, in the
+compute type: fewer are not worth the kernels that oneDNN makes for each number of tokens."""
+
+Runs = Sequence[tuple[int | None, int]]
+"""Slots of a step's tokens, with how many follow each other in each."""
 
 
-class LoraPass(NamedTuple):
-    """What a step adds to its products for the adapters of one rack."""
+class Stack(NamedTuple):
+    """The adapters in n places of a rack, for one group of k projections in one layer."""
 
-    stacks: Sequence[Sequence[tuple[Tensor, Tensor] | None]]
-    """For each layer and group: A^T [i, n k r] and B^T [n k r, o] of n slots, k projections;
-    None where none of the slots adapts the group."""
-    mask: Tensor | None
-    """bool [t, n, 1]: True where a token does not use a slot; None when all use the only one."""
+    a: Tensor
+    """A^T: [n, i, k r]."""
+    b: Tensor
+    """B^T, scaled: [n p, k r / p, o / p], where p parts of the output have a rank of their own."""
+    parts: int
+    """p: k for projections of equal width, else 1 and b has blocks and zeros."""
 
-    def add(self, out: Tensor, x: Tensor, layer: int, group: int) -> None:
-        """Add to `out` [t, o] what the adapters make of `x` [t, i]."""
-        stack = self.stacks[layer][group]
-        if stack is None:
+
+@dataclass(frozen=True, slots=True)
+class LoraPass:
+    """What a step adds to the products of some of its tokens: adapters in n places of a rack."""
+
+    stacks: Sequence[Sequence[Stack | None]]
+    """For each layer and group; None where none of the adapters changes it."""
+    tokens: slice | Tensor
+    """Which tokens: consecutive ones, or int64 [c]."""
+    batches: Tensor | None = None
+    """int64 [n b]: the token at each place of the n batches of b; None when they are `tokens`."""
+    found: Tensor | None = None
+    """int64 [c]: where each of `tokens` is in `batches`."""
+    bulk: bool = False
+    """Whether they are a long chunk of one adapter, computed in the compute type."""
+
+    def add(self, out: Tensor, x: Tensor, wide: Tensor, layer: int, group: int) -> None:
+        """Add what the adapters make of an input to `out`, [t, o] and of the compute type.
+
+        x: [t, i] in the compute type; wide: the same in fp32 or any other type.
+        """
+        if (stack := self.stacks[layer][group]) is None:
             return
-        a, b = stack
-        inner = x @ a
-        if self.mask is not None:
-            # Filled and not multiplied: an overflow in one adapter's A must not reach other rows.
-            inner.view(*self.mask.shape[:2], -1).masked_fill_(self.mask, 0.0)
-        out.addmm_(inner, b)
+        if self.bulk:
+            self._add_bulk(out, x, stack)
+            return
+        a, b, parts = stack
+        places, inputs, ranks = a.shape
+        width = b.shape[2]
+        batches = self.tokens if self.batches is None else self.batches
+        inner = torch.bmm(wide[batches].to(a.dtype).view(places, -1, inputs), a)
+        if parts > 1:
+            inner = inner.view(places, -1, parts, ranks // parts).transpose(1, 2).flatten(0, 1)
+        change = torch.bmm(inner, b)
+        if parts > 1:
+            change = change.view(places, parts, -1, width).transpose(1, 2)
+        change = change.reshape(-1, parts * width)
+        if self.found is not None:
+            change = change.index_select(0, self.found)
+        if isinstance(self.tokens, slice):
+            out[self.tokens].add_(change)
+        else:
+            out.index_add_(0, self.tokens, change.to(out.dtype))
+
+    def _add_bulk(self, out: Tensor, x: Tensor, stack: Stack) -> None:
+        inner = (x[self.tokens] @ stack.a[0].to(x.dtype)).chunk(stack.parts, 1)
+        targets = out[self.tokens].chunk(stack.parts, 1)
+        for target, own, b in zip(targets, inner, stack.b.to(x.dtype), strict=True):
+            target.addmm_(own, b)
 
 
 @dataclass(slots=True)
@@ -71,7 +120,7 @@ class LoraBank:
 
     shape: DecoderShape
     dtype: torch.dtype
-    """The compute type, in which adapters are held."""
+    """The compute type, in which adapters wait."""
     device: torch.device
     slots: int = 16
     """How many adapters one step can mix."""
@@ -84,6 +133,13 @@ class LoraBank:
     _unloaded: set[str] = field(default_factory=set)
     _clock: int = 0
     _lock: RLock = field(default_factory=RLock)
+    _last: tuple[Runs, list[LoraPass]] | None = None
+    """The passes of the last step: the next one often has the same."""
+
+    @property
+    def slot_dtype(self) -> torch.dtype:
+        """The type of the tensors in the slots, and of what is multiplied with them."""
+        return torch.float32 if self.device.type == "cpu" else self.dtype
 
     def __post_init__(self) -> None:
         self._slots = [_Slot() for _ in range(self.slots)]
@@ -142,26 +198,62 @@ class LoraBank:
         with self._lock:
             return sum(rack.size_bytes for rack in self._racks.values()) + self._host_size()
 
-    def passes(self, slots: Sequence[int | None]) -> list[LoraPass]:
-        """What a step adds whose tokens use these slots, one entry for each token."""
-        racks: dict[_Rack, list[int]] = {}
+    def passes(self, runs: Runs) -> list[LoraPass]:
+        """What a step adds whose tokens are these runs of one slot each, with their lengths."""
         with self._lock:
-            for number in {slot for slot in slots if slot is not None}:
-                rack = self._slots[number].rack
-                if rack is None:
-                    raise ValueError(f"slot {number} is empty")
-                racks.setdefault(rack, []).append(number)
-            return [self._pass(rack, numbers, slots) for rack, numbers in racks.items()]
+            if self._last is None or self._last[0] != runs:
+                self._last = runs, self._plan(runs)
+            return self._last[1]
 
-    def _pass(self, rack: _Rack, numbers: list[int], slots: Sequence[int | None]) -> LoraPass:
-        places = {number: self._slots[number].place for number in numbers}
-        first, count = _block(places.values())
+    def _plan(self, runs: Runs) -> list[LoraPass]:
+        found = []
+        racks: dict[_Rack, dict[int, list[int]]] = {}
+        start = 0
+        for number, count in _joined(runs):
+            end = start + count
+            if number is not None:
+                slot = self._slots[number]
+                if slot.rack is None:
+                    raise ValueError(f"slot {number} is empty")
+                if count >= _BULK:
+                    stacks = slot.rack.stacks(slot.place, 1)
+                    found.append(LoraPass(stacks, slice(start, end), bulk=True))
+                else:
+                    tokens = racks.setdefault(slot.rack, {}).setdefault(slot.place, [])
+                    tokens.extend(range(start, end))
+            start = end
+        for rack, members in racks.items():
+            for places in _batched(members):
+                found += [self._pass(rack, {place: members[place] for place in places})]
+        return found
+
+    def _pass(self, rack: _Rack, members: Mapping[int, Sequence[int]]) -> LoraPass:
+        first, last = min(members), max(members)
+        count = last - first + 1
         stacks = rack.stacks(first, count)
-        if count == 1 and all(slot in places for slot in slots):
-            return LoraPass(stacks, None)
-        own = torch.tensor([-1 if slot is None else places.get(slot, -1) for slot in slots])
-        mask = own.unsqueeze(1) != torch.arange(first, first + count)
-        return LoraPass(stacks, mask.unsqueeze_(2).to(self.device))
+        tokens = sorted(token for own in members.values() for token in own)
+        size = max(len(own) for own in members.values())
+        batches = [
+            [*own, *([tokens[0]] * (size - len(own)))]
+            for own in (members.get(place, ()) for place in range(first, last + 1))
+        ]
+        flat = [token for batch in batches for token in batch]
+        chosen = self._indices(tokens)
+        if flat == tokens:
+            return LoraPass(stacks, chosen)
+        at = {token: place * size + number for place, batch in enumerate(batches)
+              for number, token in enumerate(members.get(first + place, ()))}  # fmt: skip
+        return LoraPass(
+            stacks,
+            chosen,
+            torch.tensor(flat, device=self.device),
+            torch.tensor([at[token] for token in tokens], device=self.device),
+        )
+
+    def _indices(self, tokens: Sequence[int]) -> slice | Tensor:
+        if tokens[-1] - tokens[0] == len(tokens) - 1:
+            return slice(tokens[0], tokens[-1] + 1)
+        return torch.tensor(tokens, device=self.device)
 
     def _holding(self, adapter: LoadedAdapter) -> int | None:
         held = (slot.adapter.digest if slot.adapter else None for slot in self._slots)
@@ -179,9 +271,10 @@ class LoraBank:
         number = min(free, key=lambda number: self._slots[number].last_use)
         self._empty(number)
         rank = max(_LEAST_RANK, 1 << (weights.rank - 1).bit_length())
-        rack = self._racks.setdefault(rank, _Rack(self.shape, rank, self.dtype, self.device))
+        rack = self._racks.setdefault(rank, _Rack(self.shape, rank, self.slot_dtype, self.device))
         slot = self._slots[number]
         slot.place = rack.put(weights)
+        self._last = None
         slot.adapter, slot.rack = adapter, rack
         return number
 
@@ -192,6 +285,7 @@ class LoraBank:
             if not slot.rack.taken:
                 del self._racks[slot.rack.rank]
         self._slots[number] = _Slot()
+        self._last = None
 
     def _weights(self, adapter: LoadedAdapter) -> AdapterWeights:
         """The adapter's tensors: from the host, else from its files."""
@@ -217,17 +311,26 @@ class LoraBank:
         return sum(weights.size_bytes for weights in self._host.values())
 
 
-def _block(places: Iterable[int]) -> tuple[int, int]:
-    """The smallest aligned block of 1, 2, 4 ... places around some: its first place and its size.
+def _joined(runs: Runs) -> Iterable[tuple[int | None, int]]:
+    """The runs, neighbours of one slot as one."""
+    for slot, same in groupby(runs, key=lambda run: run[0]):
+        yield slot, sum(count for _, count in same)
 
-    Few sizes, so that few shapes of product occur: oneDNN prepares a kernel for each.
+
+def _batched(members: Mapping[int, Sequence[int]]) -> Iterable[list[int]]:
+    """The places of a rack that are computed in one batch each.
+
+    Together while most of the batch is used: a place that nobody uses is read in vain, and a place
+    with many tokens makes every other as long.
     """
-    every = sorted(places)
-    first, last = every[0], every[-1]
-    size = 1
-    while first // size != last // size:
-        size *= 2
-    return first // size * size, size
+    left = sorted(members, key=lambda place: len(members[place]))
+    while len(left) > 1:
+        tokens = sum(len(members[place]) for place in left)
+        places = max(left) - min(left) + 1
+        if places <= 3 * len(left) - 2 and places * len(members[left[-1]]) <= 2 * tokens + 8:
+            break
+        yield [left.pop()]
+    yield left
 
 
 class _Rack:
@@ -245,8 +348,9 @@ class _Rack:
         self._a: list[Tensor] = []
         """For each group [layers, places, k r, i]."""
         self._b: list[Tensor] = []
-        """For each group [layers, places, k r, o]: B^T, block by block for the k projections."""
-        self._stacks: dict[tuple[int, int], list[list[tuple[Tensor, Tensor] | None]]] = {}
+        """For each group [layers, places, parts, k r / parts, o / parts]: B^T."""
+        self._parts = [_parts(shape, names) for names in GROUPS]
+        self._stacks: dict[tuple[int, int], list[list[Stack | None]]] = {}
         self._grow(1)
 
     @property
@@ -266,15 +370,19 @@ class _Rack:
             start = 0
             for number, name in enumerate(names):
                 outputs, _ = self._shape.projection(name)
+                part, row, column = number, 0, 0
+                if self._parts[group] == 1:
+                    part, row, column = 0, number * self.rank, start
+                start += outputs
                 for layer in range(self._shape.layers):
                     if (pair := weights.pairs.get((layer, name))) is None:
                         continue
-                    rows = slice(number * self.rank, number * self.rank + len(pair.a))
-                    targets.append(self._a[group][layer, place, rows])
-                    targets.append(self._b[group][layer, place, rows, start : start + outputs])
+                    rank = len(pair.a)
+                    a, b = self._a[group][layer, place], self._b[group][layer, place, part]
+                    targets.append(a[number * self.rank : number * self.rank + rank])
+                    targets.append(b[row : row + rank, column : column + outputs])
                     sources.extend(pair)
                     changed.add((layer, group))
-                start += outputs
         torch._foreach_copy_(targets, sources)
         self.taken[place] = frozenset(changed)
         self._stacks.clear()
@@ -286,7 +394,7 @@ class _Rack:
         del self.taken[place]
         self._stacks.clear()
 
-    def stacks(self, first: int, count: int) -> list[list[tuple[Tensor, Tensor] | None]]:
+    def stacks(self, first: int, count: int) -> list[list[Stack | None]]:
         """What `LoraPass.stacks` is for `count` places from `first` on."""
         if (first, count) not in self._stacks:
             changed = frozenset[tuple[int, int]]().union(
@@ -301,10 +409,10 @@ class _Rack:
             ]
         return self._stacks[first, count]
 
-    def _stack(self, layer: int, group: int, first: int, count: int) -> tuple[Tensor, Tensor]:
+    def _stack(self, layer: int, group: int, first: int, count: int) -> Stack:
         places = slice(first, first + count)
         a, b = self._a[group][layer, places], self._b[group][layer, places]
-        return a.flatten(0, 1).t(), b.flatten(0, 1)
+        return Stack(a.transpose(1, 2), b.flatten(0, 1), self._parts[group])
 
     def _zero(self, place: int) -> None:
         for stacked in (*self._a, *self._b):
@@ -314,11 +422,13 @@ class _Rack:
         old_a, old_b = self._a, self._b
         self._a, self._b = [], []
         for group, names in enumerate(GROUPS):
-            size = (self._shape.layers, places, len(names) * self.rank)
             sizes = [self._shape.projection(name) for name in names]
-            a = torch.zeros(*size, sizes[0][1], dtype=self._dtype, device=self._device)
-            outputs = sum(outputs for outputs, _ in sizes)
-            b = torch.zeros(*size, outputs, dtype=self._dtype, device=self._device)
+            ranks, inputs = len(names) * self.rank, sizes[0][1]
+            parts, outputs = self._parts[group], sum(outputs for outputs, _ in sizes)
+            a_size = (self._shape.layers, places, ranks, inputs)
+            b_size = (self._shape.layers, places, parts, ranks // parts, outputs // parts)
+            a = torch.zeros(a_size, dtype=self._dtype, device=self._device)
+            b = torch.zeros(b_size, dtype=self._dtype, device=self._device)
             if old_a:
                 a[:, : self._places] = old_a[group]
                 b[:, : self._places] = old_b[group]
@@ -326,3 +436,12 @@ class _Rack:
             self._b.append(b)
         self._places = places
         self._stacks.clear()
+
+
+def _parts(shape: DecoderShape, names: Sequence[str]) -> int:
+    """How many parts of a group's output have a rank of their own: all, if they are equally wide.
+
+    Else their B form one matrix with zeros between them, which costs less than a product for each.
+    """
+    widths = {shape.projection(name)[0] for name in names}
+    return len(names) if len(widths) == 1 else 1

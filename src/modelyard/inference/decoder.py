@@ -19,66 +19,95 @@ from torch import Tensor, nn
 from modelyard.inference.bank import GROUPS, LoraBank, LoraPass
 from modelyard.inference.four_bit import BaseGrid, Grid
 from modelyard.inference.interfaces import Segment
-from modelyard.inference.kv_cache import KvCache
-from modelyard.inference.layers import attend_chunk, attend_each, gated, rms_norm, rotate
+from modelyard.inference.kv_cache import KvCache, Pool
+from modelyard.inference.layers import (
+    attend_chunk,
+    attend_each,
+    attend_long_chunk,
+    gated,
+    rms_norm,
+    rotate_,
+)
 from modelyard.inference.linears import FrozenLinear, pack_linear
 from modelyard.inference.structure import DecoderParts, DecoderShape, LayerParts
 
 Linear = Callable[[Tensor], Tensor]
 """A frozen linear layer, x: [t, i] to [t, o]."""
 
-_ATTENDED_STEP = 64
+_ATTENDED_STEP = 8
 """Decoding rows attend to a multiple of this many positions."""
+_LONG, _LONG_STEP, _LONG_SCORES = 128, 64, 1 << 21
+"""Positions from which, and scores up to which, a chunk on a CPU attends by bf16 products, in sizes
+that are multiples of the second."""
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class Norm:
+    """A root-mean-square norm; see `rms_norm`."""
+
+    weight: Tensor
+    floor: Tensor
+
+    @classmethod
+    def of(cls, weight: Tensor, eps: float) -> Norm:
+        """weight: as the model has it, over the last dimension."""
+        width = weight.shape[-1]
+        floor = torch.tensor(width * eps, device=weight.device).sqrt()
+        return cls(weight.detach().float() * width**0.5, floor)
+
+    def __call__(self, x: Tensor) -> Tensor:
+        """x: fp32 [..., d] or [t, h, w]. Returns fp32."""
+        return rms_norm(x, self.weight, self.floor)
 
 
 @dataclass(frozen=True, slots=True, eq=False)
 class Layer:
     """One layer as the decoder computes it."""
 
-    attention_norm: Tensor
+    attention_norm: Norm
     qkv: Linear
-    head_norms: Tensor | None
-    """[h + k, w]: the norm's weight for each query and key head."""
+    head_norms: Norm | None
+    """Of [t, h + k, w]: every query and key head."""
     o: Linear
-    mlp_norm: Tensor
+    mlp_norm: Norm
     gate_up: Linear
     down: Linear
 
 
 @dataclass(frozen=True, slots=True)
 class _Each:
-    """Rows of one pool that decode one token each: the first `count` tokens from `start` on."""
+    """Rows of one pool that decode one token each."""
 
-    start: int
-    count: int
-    data: Tensor
-    """[layers, 2, count, k, attended, w]."""
+    tokens: slice
+    k: Sequence[Tensor]
+    """For each layer [n k, attended, w]."""
+    v: Sequence[Tensor]
     mask: Tensor
-    """[count, 1, 1, attended]."""
+    """[n k, 1, attended]."""
 
 
 @dataclass(frozen=True, slots=True)
 class _Chunk:
     """Tokens of one row that follow each other."""
 
-    start: int
-    count: int
-    data: Tensor
-    """[layers, 2, k, attended, w]."""
-    mask: Tensor | None
-    """[count, attended]; None when the chunk begins its row."""
+    tokens: slice
+    k: Sequence[Tensor]
+    """For each layer [k, attended, w]."""
+    v: Sequence[Tensor]
+    mask: Tensor
+    """[c, attended]; [c', attended] of a long one."""
+    long: bool
 
 
 @dataclass(frozen=True, slots=True)
 class _Writes:
-    """Where the keys and values of a step's tokens go in one pool."""
+    """Where the keys and values of some of a step's tokens go in one pool."""
 
     tokens: slice | Tensor
-    """Which of the step's tokens."""
-    data: Tensor
-    """The pool's [layers, 2, rows, k, capacity, w]."""
-    index: tuple[Tensor, Tensor, Tensor, Tensor]
-    """Which part, row, head and position, so that [t, 2, k, w] are written at once."""
+    places: Tensor
+    """int64 [c 2 k]: the place of each key and value in the pool, as [places, w]."""
+    layers: Sequence[Tensor]
+    """The pool as [places, w] in each layer."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -88,7 +117,7 @@ class _Step:
     tokens: Tensor
     """int64 [t]."""
     cos: Tensor
-    """[t, 1, w]."""
+    """[t, 1, w], of the cache's type."""
     sin: Tensor
     writes: list[_Writes]
     parts: list[_Each | _Chunk]
@@ -118,15 +147,15 @@ class Decoder:
         """
         self.shape = shape = parts.shape
         self.dtype, self.device = parts.embedding.dtype, parts.embedding.device
-        self.kv = KvCache(shape, self.dtype, self.device, kv_bytes)
+        # On a CPU a few rows attend fastest in fp32, whatever the weights are.
+        kv_dtype = torch.float32 if self.device.type == "cpu" else self.dtype
+        self.kv = KvCache(shape, kv_dtype, self.device, kv_bytes)
         self.bank = LoraBank(shape, self.dtype, self.device, slots, host_bytes)
         self._embedding = parts.embedding
         self._layers = [build_layer(layer, shape, grid) for layer in parts.layers]
-        self._norm = parts.norm
+        self._norm = Norm.of(parts.norm, shape.eps)
         self._head = frozen_linear([parts.head])
-        self._cos, self._sin = angles(parts.rotary, shape.context, self.dtype, self.device)
-        self._part = torch.arange(2, device=self.device).view(1, 2, 1)
-        self._head_numbers = torch.arange(shape.key_heads, device=self.device).view(1, 1, -1)
+        self._cos, self._sin = angles(parts.rotary, shape.context, kv_dtype, self.device)
 
     @property
     def four_bit(self) -> bool:
@@ -146,40 +175,48 @@ class Decoder:
     def step(self, segments: Sequence[Segment]) -> Tensor:
         """Compute the segments together, no two of the same row; see `TokenDecoder.step`."""
         step = self._plan(segments)
-        x = F.embedding(step.tokens, self._embedding)
+        x = F.embedding(step.tokens, self._embedding).float()
         for number, layer in enumerate(self._layers):
-            self._attend(x, number, layer, step)
-            inner = rms_norm(x, layer.mlp_norm, self.shape.eps)
-            both = _product(layer.gate_up, inner, step.passes, number, 2)
-            x.add_(_product(layer.down, gated(both), step.passes, number, 3))
-        wanted = rms_norm(x.index_select(0, step.wanted), self._norm, self.shape.eps)
-        return self._head(wanted).float()
+            inner = layer.attention_norm(x)
+            every = self._product(layer.qkv, inner, step, number, 0)
+            seen = self._attend(every, number, layer, step)
+            x.add_(self._product(layer.o, seen, step, number, 1))
+            both = self._product(layer.gate_up, layer.mlp_norm(x), step, number, 2)
+            x.add_(self._product(layer.down, gated(both), step, number, 3))
+        wanted = self._norm(x.index_select(0, step.wanted))
+        return self._head(wanted.to(self.dtype)).float()
 
-    def _attend(self, x: Tensor, number: int, layer: Layer, step: _Step) -> None:
-        """Add to x [t, d] what attention makes of it."""
+    def _product(self, linear: Linear, x: Tensor, step: _Step, layer: int, group: int) -> Tensor:
+        """A product of all tokens in the compute type, with what their adapters add to it."""
+        own = x.to(self.dtype)
+        out = linear(own)
+        for lora in step.passes:
+            lora.add(out, own, x, layer, group)
+        return out
+
+    def _attend(self, every: Tensor, number: int, layer: Layer, step: _Step) -> Tensor:
+        """Attention of all tokens to their rows; every: [t, (h + 2k) w]. Returns [t, h w]."""
         shape = self.shape
-        count, keys, width = len(x), shape.key_heads, shape.head_width
-        inner = rms_norm(x, layer.attention_norm, shape.eps)
-        every = _product(layer.qkv, inner, step.passes, number, 0).view(count, -1, width)
-        turned = every[:, : shape.heads + keys]
+        count, heads, keys, width = len(every), shape.heads, shape.key_heads, shape.head_width
+        every = every.to(self.kv.dtype).view(count, -1, width)
+        turned = every[:, : heads + keys]
         if layer.head_norms is not None:
-            turned = rms_norm(turned, layer.head_norms, shape.eps)
-        turned = rotate(turned, step.cos, step.sin)
-        q = turned[:, : shape.heads].view(count, keys, -1, width)
-        every[:, shape.heads : shape.heads + keys] = turned[:, shape.heads :]
-        new = every[:, shape.heads :].view(count, 2, keys, width)
+            turned.copy_(layer.head_norms(turned.float()))
+        rotate_(turned, step.cos, step.sin)
+        new = every[:, heads:]
         for writes in step.writes:
-            writes.data[number].index_put_(writes.index, new[writes.tokens])
+            places = writes.layers[number]
+            places.index_copy_(0, writes.places, new[writes.tokens].reshape(-1, width))
+        q = every[:, :heads].view(count, keys, -1, width)
         seen = []
         for part in step.parts:
-            k, v = part.data[number]
-            own = q[part.start : part.start + part.count]
+            k, v, own = part.k[number], part.v[number], q[part.tokens]
             if isinstance(part, _Each):
                 seen.append(attend_each(own, k, v, part.mask, shape.scale))
             else:
-                seen.append(attend_chunk(own, k, v, part.mask, shape.scale))
-        found = seen[0] if len(seen) == 1 else torch.cat(seen)
-        x.add_(_product(layer.o, found, step.passes, number, 1))
+                attend = attend_long_chunk if part.long else attend_chunk
+                seen.append(attend(own, k, v, part.mask, shape.scale).to(every.dtype))
+        return seen[0] if len(seen) == 1 else torch.cat(seen)
 
     def _plan(self, segments: Sequence[Segment]) -> _Step:
         """Order the tokens: decoding rows as their pools have them, then chunks."""
@@ -199,23 +236,14 @@ class Decoder:
 
         parts: list[_Each | _Chunk] = []
         for pool, rows in each:
-            ends = [by_row[row].start + 1 for row in rows]
-            attended = min(-(-max(ends) // _ATTENDED_STEP) * _ATTENDED_STEP, pool.capacity)
-            places = torch.arange(attended) >= torch.tensor(ends).unsqueeze(1)
-            data = pool.data[:, :, : len(rows), :, :attended]
-            hidden = self._mask(places).view(len(rows), 1, 1, attended)
-            parts.append(_Each(first[rows[0]], len(rows), data, hidden))
-        for segment in chunks:
-            count, end = len(segment.tokens), segment.start + len(segment.tokens)
-            pool, row = self.kv.place(segment.row)
-            later = torch.ones(count, end, dtype=torch.bool).triu_(segment.start + 1)
-            mask = self._mask(later) if segment.start else None
-            parts.append(_Chunk(first[segment.row], count, pool.data[:, :, row, :, :end], mask))
+            start = first[rows[0]]
+            parts.append(self._each(pool, [by_row[row].start + 1 for row in rows], start))
+        parts += [self._chunk(segment, first[segment.row]) for segment in chunks]
 
         positions = [segment.start + n for segment in ordered for n in range(len(segment.tokens))]
         at_position = torch.tensor(positions, device=self.device)
         tokens = [token for segment in ordered for token in segment.tokens]
-        slots = [segment.slot for segment in ordered for _ in segment.tokens]
+        runs = [(segment.slot, len(segment.tokens)) for segment in ordered]
         wanted = [place for segment in segments for place in _wanted(segment, first[segment.row])]
         return _Step(
             tokens=torch.tensor(tokens, device=self.device),
@@ -223,8 +251,34 @@ class Decoder:
             sin=self._sin.index_select(0, at_position).unsqueeze(1),
             writes=self._writes(ordered, at_position),
             parts=parts,
-            passes=self.bank.passes(slots),
+            passes=self.bank.passes(runs),
             wanted=torch.tensor(wanted, dtype=torch.int64, device=self.device),
+        )
+
+    def _each(self, pool: Pool, ends: Sequence[int], start: int) -> _Each:
+        """The rows at the beginning of a pool, which have `ends` positions with the new one."""
+        count, keys = len(ends), self.shape.key_heads
+        attended = min(-(-max(ends) // _ATTENDED_STEP) * _ATTENDED_STEP, pool.capacity)
+        hidden = torch.arange(attended) >= torch.tensor(ends).repeat_interleave(keys).unsqueeze(1)
+        data = pool.data[:, :, :count].flatten(2, 3)[:, :, :, :attended]
+        k, v = data.unbind(1)
+        mask = self._mask(hidden).unsqueeze(1)
+        return _Each(slice(start, start + count), k.unbind(0), v.unbind(0), mask)
+
+    def _chunk(self, segment: Segment, start: int) -> _Chunk:
+        count, end = len(segment.tokens), segment.start + len(segment.tokens)
+        pool, row = self.kv.place(segment.row)
+        rows, attended = count, end
+        long = self.dtype == torch.bfloat16 and self.device.type == "cpu" and end >= _LONG
+        if long and self.shape.heads * count * end <= _LONG_SCORES:
+            rows = -(-count // _LONG_STEP) * _LONG_STEP
+            attended = min(-(-end // _LONG_STEP) * _LONG_STEP, pool.capacity)
+        else:
+            long = False
+        later = torch.ones(rows, attended, dtype=torch.bool).triu_(segment.start + 1)
+        k, v = pool.data[:, :, row, :, :attended].unbind(1)
+        return _Chunk(
+            slice(start, start + count), k.unbind(0), v.unbind(0), self._mask(later), long
         )
 
     def _writes(self, ordered: Sequence[Segment], positions: Tensor) -> list[_Writes]:
@@ -237,28 +291,19 @@ class Decoder:
             if len(pools) > 1:
                 numbers = [at for at, (other, _) in enumerate(places) if other.capacity == capacity]
                 own = torch.tensor(numbers, device=self.device)
-            index = (
-                self._part,
-                rows[own].view(-1, 1, 1),
-                self._head_numbers,
-                positions[own].view(-1, 1, 1),
-            )
-            writes.append(_Writes(own, pool.data, index))
+            # A pool's layer is [2, rows, k, capacity, w].
+            parts = torch.arange(2, device=self.device).view(1, 2, 1) * len(pool.handles)
+            heads = torch.arange(self.shape.key_heads, device=self.device)
+            row = (parts + rows[own].view(-1, 1, 1)) * len(heads) + heads
+            at = row * capacity + positions[own].view(-1, 1, 1)
+            layers = pool.data.view(self.shape.layers, -1, self.shape.head_width).unbind(0)
+            writes.append(_Writes(own, at.view(-1), layers))
         return writes
 
     def _mask(self, hidden: Tensor) -> Tensor:
-        """Minus infinity where `hidden`, else 0, in the compute type."""
-        mask = torch.zeros(hidden.shape, dtype=self.dtype).masked_fill_(hidden, float("-inf"))
+        """Minus infinity where `hidden`, else 0, in the cache's type."""
+        mask = torch.zeros(hidden.shape, dtype=self.kv.dtype).masked_fill_(hidden, float("-inf"))
         return mask.to(self.device)
-
-
-def _product(
-    linear: Linear, x: Tensor, passes: Sequence[LoraPass], layer: int, group: int
-) -> Tensor:
-    out = linear(x)
-    for lora in passes:
-        lora.add(out, x, layer, group)
-    return out
 
 
 def _wanted(segment: Segment, first: int) -> range:
@@ -278,13 +323,14 @@ def build_layer(parts: LayerParts, shape: DecoderShape, grid: BaseGrid | None = 
     norms = None
     if parts.head_norms is not None:
         queries, keys = parts.head_norms
-        norms = torch.cat([queries.expand(shape.heads, -1), keys.expand(shape.key_heads, -1)])
+        every = torch.cat([queries.expand(shape.heads, -1), keys.expand(shape.key_heads, -1)])
+        norms = Norm.of(every, shape.eps)
     return Layer(
-        attention_norm=parts.attention_norm,
+        attention_norm=Norm.of(parts.attention_norm, shape.eps),
         qkv=qkv,
         head_norms=norms,
         o=o,
-        mlp_norm=parts.mlp_norm,
+        mlp_norm=Norm.of(parts.mlp_norm, shape.eps),
         gate_up=gate_up,
         down=down,
     )
