@@ -59,4 +59,4 @@ def test_a_small_dataset_is_one_step_of_its_rows(flowers: Project, write_jsonl: 
     write_jsonl(flowers.dataset("meant") / "eval.jsonl", flower_rows(2, start=4))
     ended = run_here(*on_meant(settings=("schedule.epochs=1",)))
     assert ended.returncode == 0, ended.stderr
-    assert "train: 1 step of 4 rows\n" in ended.stderr
+    assert "train: 1 step of 4 rows, learning rate 0.005\n" in ended.stderr

@@ -84,7 +84,16 @@ class RunRecord:
 
     def to_mapping(self) -> dict[str, Any]:
         """What run.json holds."""
-        return {key: value for key, value in asdict(self).items() if value is not None}
+        return _without_none(asdict(self))
+
+
+def _without_none(values: dict[str, Any]) -> dict[str, Any]:
+    """The values that are known, also within `choices`."""
+    return {
+        key: _without_none(value) if isinstance(value, dict) and key == "choices" else value
+        for key, value in values.items()
+        if value is not None
+    }
 
 
 @dataclass(slots=True)
