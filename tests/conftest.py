@@ -13,6 +13,7 @@ from typing import Any
 
 import pytest
 
+import modelyard.inference  # noqa: F401 (before torch: it bounds the kernels that are kept)
 from modelyard.cli import render
 from modelyard.core.layout import Project
 from printed_results import check_printed, printing_command

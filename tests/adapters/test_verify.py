@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 from adapter_samples import facts
+from modelyard.adapters.lora import WEIGHTS_NAME, open_lora
 from modelyard.adapters.manifest import DamagedVersion, Manifest
 from modelyard.adapters.tokenizer import template_hash
 from modelyard.adapters.verify import verify_version
@@ -271,3 +272,13 @@ def test_a_template_that_is_no_text_is_an_error(tmp_path: Path) -> None:
     (tmp_path / "chat_template.jinja").write_bytes(b"\xff\xfe")
     with pytest.raises(ModelyardError, match="is not UTF-8 text"):
         template_hash(tmp_path)
+
+
+def test_weights_that_were_opened_do_not_change_with_their_file(
+    saved_adapter: Path, tmp_path: Path
+) -> None:
+    folder = shutil.copytree(saved_adapter, tmp_path / "copied")
+    opened = open_lora(folder)
+    before = {module: opened[module].a.copy() for module in opened}
+    os.truncate(folder / WEIGHTS_NAME, 10)  # reading a mapped file would end the process
+    assert before and all((opened[module].a == a).all() for module, a in before.items())

@@ -128,7 +128,7 @@ def some_tokens(chosen: random.Random, tokenizer: ChatTokenizer, count: int) -> 
 def test_the_pieces_are_the_whole_text_for_any_tokens(name: str) -> None:
     tokenizer = TOKENIZERS[name]
     chosen = random.Random(7)
-    for _ in range(150):
+    for _ in range(60):
         tokens = some_tokens(chosen, tokenizer, chosen.randint(0, 60))
         pieces = Detokenizer(tokenizer)
         text = "".join(map(pieces.add, tokens)) + pieces.finish()

@@ -408,7 +408,7 @@ def test_organisations_that_always_wait_are_served_the_same_number_of_tokens() -
     small: list[Generation] = []
     large: list[Generation] = []
     largest = 0
-    for _ in range(1500):
+    for _ in range(800):
         # One floods with short requests, the other asks rarely more than it must, for long ones.
         backlog(run, "many", small, 60, prompt=[1] * 5, max_new_tokens=5)
         backlog(run, "few", large, 10, prompt=[2] * 100, max_new_tokens=80)
@@ -424,12 +424,12 @@ def test_a_new_organisation_brings_no_credit_and_waits_for_no_backlog() -> None:
     run = Run(limits=Limits(rows=4, prefix_cache_bytes=0))
     served = Served(run)
     kept: dict[str, list[Generation]] = {name: [] for name in ("old", "other", "new")}
-    for step in range(1200):
+    for step in range(800):
         for name in ("old", "other"):
             backlog(run, name, kept[name], 40, max_new_tokens=8)
-        if step >= 600:
+        if step >= 400:
             backlog(run, "new", kept["new"], 40, max_new_tokens=8)
-        if step == 600:
+        if step == 400:
             before = Counter(served.tokens)
         served.step()
     first = kept["new"][0]

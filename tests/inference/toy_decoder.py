@@ -28,8 +28,9 @@ Position = tuple[int, str | None]
 """A token, and the digest of the adapter that computed it."""
 
 
-def _tokenizer() -> ChatTokenizer:
-    texts = {"<end>": END} | {f"{number},": number for number in range(1, VOCABULARY)}
+def toy_tokenizer(vocabulary: int) -> ChatTokenizer:
+    """Token 7 is the text `7,` and token 0 ends an answer."""
+    texts = {"<end>": END} | {f"{number},": number for number in range(1, vocabulary)}
     tokenizer = Tokenizer(models.BPE(texts, []))
     tokenizer.decoder = decoders.ByteLevel()
     tokenizer.add_special_tokens(["<end>"])
@@ -44,7 +45,7 @@ def _tokenizer() -> ChatTokenizer:
     )
 
 
-TOKENIZER = _tokenizer()
+TOKENIZER = toy_tokenizer(VOCABULARY)
 
 
 def toy_adapter(name: str) -> LoadedAdapter:

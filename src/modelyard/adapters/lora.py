@@ -17,7 +17,7 @@ import numpy.typing as npt
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.json_reading import InvalidJson, read_json_object
-from modelyard.weights.files import TensorEntry, read_tensor_entries
+from modelyard.weights.files import TensorEntry, UnreadableWeights, tensor_entries_of
 
 CONFIG_NAME = "adapter_config.json"
 WEIGHTS_NAME = "adapter_model.safetensors"
@@ -206,18 +206,23 @@ class LoraWeights(Mapping[str, LoraModule]):
 def open_lora(folder: Path) -> LoraWeights:
     """The weights of the adapter in `folder`.
 
+    They are read into memory, once: a mapped file that somebody shortens ends the process.
     Raises AdapterMismatch or UnreadableWeights when the files are not whole.
     """
     path = folder / WEIGHTS_NAME
     config = load_lora_config(folder / CONFIG_NAME)
+    try:
+        data = path.read_bytes()
+    except OSError as error:
+        raise UnreadableWeights(f"cannot read: {error.strerror}", where=str(path)) from error
     tensors: dict[str, dict[str, TensorEntry]] = {}
     others = []
-    for entry in read_tensor_entries(path):
+    for entry in tensor_entries_of(data, where=str(path)):
         if found := _PART.fullmatch(entry.name):
             tensors.setdefault(found[1], {})[found[2]] = entry
         else:
             others.append(entry.name)
-    return LoraWeights(config, tensors, tuple(others), np.memmap(path, dtype=np.uint8, mode="r"))
+    return LoraWeights(config, tensors, tuple(others), np.frombuffer(data, np.uint8))
 
 
 def as_float32(data: npt.NDArray[np.uint8], entry: TensorEntry) -> Matrix:

@@ -75,6 +75,8 @@ def read_adapter(folder: Path, shape: DecoderShape, dtype: torch.dtype) -> Adapt
     try:
         config = (folder / CONFIG_NAME).read_bytes()
         lora = open_lora(folder)
+        if (folder / CONFIG_NAME).read_bytes() != config:
+            raise AdapterMismatch("changed while it was read", where=str(folder / CONFIG_NAME))
     except OtherKindOfAdapter as error:
         raise AdapterNotCarried(f"the adapter {error.message}", where=str(folder)) from error
     except OSError as error:

@@ -25,7 +25,6 @@ import torch
 from torch import Tensor
 
 from modelyard.adapters.lora import AdapterMismatch
-from modelyard.core.errors import InvalidInput
 from modelyard.inference.adapter_weights import AdapterWeights, read_adapter
 from modelyard.inference.interfaces import LoadedAdapter
 from modelyard.inference.structure import DecoderShape
@@ -131,6 +130,7 @@ class LoraBank:
     _host: OrderedDict[str, AdapterWeights] = field(default_factory=OrderedDict)
     _pinned: set[str] = field(default_factory=set)
     _unloaded: set[str] = field(default_factory=set)
+    """Adapters whose slots are emptied with their last use."""
     _clock: int = 0
     _lock: RLock = field(default_factory=RLock)
     _last: tuple[Runs, list[LoraPass]] | None = None
@@ -163,8 +163,7 @@ class LoraBank:
         Raises what `load` raises when the files must be read again and are not what they were.
         """
         with self._lock:
-            if adapter.digest in self._unloaded:
-                raise InvalidInput("the adapter was unloaded", where=str(adapter.folder))
+            self._unloaded.discard(adapter.digest)
             number = self._place(adapter)
             if number is not None:
                 self._clock += 1
@@ -180,16 +179,21 @@ class LoraBank:
                 raise ValueError(f"slot {slot} is not in use")
             found.uses -= 1
             if not found.uses and found.adapter and found.adapter.digest in self._unloaded:
+                self._unloaded.remove(found.adapter.digest)
                 self._empty(slot)
 
     def unload(self, adapter: LoadedAdapter) -> None:
-        """Drop the adapter; its slot is emptied as soon as nothing uses it."""
+        """Drop the adapter; its slot is emptied as soon as nothing uses it.
+
+        Who acquires it later has it read again.
+        """
         with self._lock:
-            self._unloaded.add(adapter.digest)
             self._pinned.discard(adapter.digest)
             self._host.pop(adapter.digest, None)
             number = self._holding(adapter)
-            if number is not None and not self._slots[number].uses:
+            if number is not None and self._slots[number].uses:
+                self._unloaded.add(adapter.digest)
+            elif number is not None:
                 self._empty(number)
 
     @property

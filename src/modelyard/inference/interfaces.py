@@ -99,7 +99,10 @@ class AdapterSlots(Protocol):
         """End one use of a slot."""
 
     def unload(self, adapter: LoadedAdapter) -> None:
-        """Drop the adapter, from its slot too as soon as nothing uses it."""
+        """Drop the adapter, from its slot too as soon as nothing uses it.
+
+        Who acquires it later has its files read again.
+        """
 
 
 class TokenDecoder(Protocol):

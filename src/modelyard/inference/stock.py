@@ -97,13 +97,13 @@ class StockAdapters:
     def load(self, folder: Path) -> LoadedAdapter:
         """Check the files in `folder`; PEFT reads them when a slot is acquired."""
         adapter = _checked(folder)
-        self._unloaded.discard(adapter.digest)
+        with self._lock:
+            self._unloaded.discard(adapter.digest)
         return adapter
 
     def acquire(self, adapter: LoadedAdapter) -> int | None:
         with self._lock:
-            if adapter.digest in self._unloaded:
-                raise InvalidInput("the adapter was unloaded", where=str(adapter.folder))
+            self._unloaded.discard(adapter.digest)
             number = self._place(adapter)
             if number is not None:
                 self._clock += 1
@@ -118,14 +118,17 @@ class StockAdapters:
                 raise ValueError(f"slot {slot} is not in use")
             found.uses -= 1
             if not found.uses and found.adapter and found.adapter.digest in self._unloaded:
+                self._unloaded.remove(found.adapter.digest)
                 self._empty(slot)
 
     def unload(self, adapter: LoadedAdapter) -> None:
         with self._lock:
-            self._unloaded.add(adapter.digest)
             for number, slot in enumerate(self._slots):
-                if slot.adapter and slot.adapter.digest == adapter.digest and not slot.uses:
-                    self._empty(number)
+                if slot.adapter and slot.adapter.digest == adapter.digest:
+                    if slot.uses:
+                        self._unloaded.add(adapter.digest)
+                    else:
+                        self._empty(number)
 
     def model_of(self, slot: int | None) -> Any:
         """The model that computes rows of a slot, ready to be called."""

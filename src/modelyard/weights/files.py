@@ -7,12 +7,14 @@ Does not know what the tensors mean.
 from __future__ import annotations
 
 import hashlib
+import io
 import json
 import os
 import re
 from dataclasses import dataclass
 from fnmatch import fnmatchcase
 from pathlib import Path
+from typing import BinaryIO
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.json_reading import InvalidJson, parse_json, read_json
@@ -62,15 +64,24 @@ def weight_files(folder: Path) -> list[Path]:
 def read_tensor_entries(path: Path) -> list[TensorEntry]:
     """The tensors a safetensors file says it holds. Raises UnreadableWeights unless it is whole."""
     try:
-        size = path.stat().st_size
         with path.open("rb") as stream:
-            header_size = int.from_bytes(stream.read(8), "little")
-            if not 2 <= header_size <= size - 8:
-                raise UnreadableWeights(
-                    "is not a safetensors file, or is truncated", where=str(path)
-                )
-            header = parse_json(stream.read(header_size))
-        start = 8 + header_size
+            return _tensor_entries(stream, os.fstat(stream.fileno()).st_size, str(path))
+    except OSError as error:
+        raise UnreadableWeights(f"cannot read: {error.strerror}", where=str(path)) from error
+
+
+def tensor_entries_of(data: bytes, *, where: str) -> list[TensorEntry]:
+    """The same of a file's bytes, for who must not read a file twice that may change."""
+    return _tensor_entries(io.BytesIO(data), len(data), where)
+
+
+def _tensor_entries(stream: BinaryIO, size: int, where: str) -> list[TensorEntry]:
+    header_size = int.from_bytes(stream.read(8), "little")
+    if not 2 <= header_size <= size - 8:
+        raise UnreadableWeights("is not a safetensors file, or is truncated", where=where)
+    start = 8 + header_size
+    try:
+        header = parse_json(stream.read(header_size))
         entries = [
             TensorEntry(
                 name,
@@ -81,12 +92,10 @@ def read_tensor_entries(path: Path) -> list[TensorEntry]:
             for name, facts in header.items()
             if name != "__metadata__"
         ]
-    except OSError as error:
-        raise UnreadableWeights(f"cannot read: {error.strerror}", where=str(path)) from error
     except (InvalidJson, ValueError, KeyError, AttributeError, TypeError) as error:
-        raise UnreadableWeights("has no readable safetensors header", where=str(path)) from error
+        raise UnreadableWeights("has no readable safetensors header", where=where) from error
     if max((entry.end for entry in entries), default=start) != size:
-        raise UnreadableWeights("is not as long as its header says", where=str(path))
+        raise UnreadableWeights("is not as long as its header says", where=where)
     return entries
 
 
