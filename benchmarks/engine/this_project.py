@@ -26,7 +26,7 @@ from modelyard.inference.generation import Generation, Request
 from modelyard.inference.interfaces import LoadedAdapter
 from modelyard.inference.machine import device_name, probe_machine
 from modelyard.inference.sampling import Sampling
-from modelyard.inference.scheduler import Scheduler
+from modelyard.inference.scheduler import Limits, Scheduler
 from modelyard.weights.local import FileFacts, LocalBase
 
 _STEPS_BEFORE = 20
@@ -34,6 +34,7 @@ _STEPS_BEFORE = 20
 _LONGEST_RUNNING = 500
 _IN_FLIGHT = 32
 _GIVEN_UP_A_STEP = 0.02
+_PREFIX_BYTES_UNDER_LOAD = 32 << 20
 
 
 def fail(note: str) -> None:
@@ -74,6 +75,10 @@ class Running:
         self.decoder = self.engine.decoder
         # As a service has it: running answers wait little for prompts that join them.
         self.scheduler = Scheduler(self.decoder)
+        # Under load memory is watched once the cache is full, and a small one is full soon.
+        self.loaded_scheduler = Scheduler(
+            self.decoder, Limits(prefix_cache_bytes=_PREFIX_BYTES_UNDER_LOAD)
+        )
         # No token ends an answer, so that all systems give equally many.
         self.tokenizer = replace(ChatTokenizer.load(base), eos_ids=frozenset())
         self.by_folder = {folder: self.decoder.bank.load(Path(folder)) for folder in adapters}
@@ -92,6 +97,12 @@ class Running:
         }
 
     def submit(
+        self, prompt: Sequence[int], adapter: LoadedAdapter | None, new_tokens: int
+    ) -> Generation:
+        """The likeliest `new_tokens` tokens; no earlier prompt's beginning is used."""
+        return self.scheduler.submit(self.request(prompt, adapter, new_tokens))
+
+    def request(
         self,
         prompt: Sequence[int],
         adapter: LoadedAdapter | None,
@@ -99,17 +110,15 @@ class Running:
         *,
         organisation: str = "",
         temperature: float = 0.0,
-    ) -> Generation:
+    ) -> Request:
         """An answer of that many tokens; an organisation's beginnings are kept for its next one."""
-        return self.scheduler.submit(
-            Request(
-                prompt=tuple(prompt),
-                sampling=Sampling(max_new_tokens=new_tokens, temperature=temperature),
-                tokenizer=self.tokenizer,
-                adapter=adapter,
-                organisation=organisation,
-                use_prefix_cache=bool(organisation),
-            )
+        return Request(
+            prompt=tuple(prompt),
+            sampling=Sampling(max_new_tokens=new_tokens, temperature=temperature),
+            tokenizer=self.tokenizer,
+            adapter=adapter,
+            organisation=organisation,
+            use_prefix_cache=bool(organisation),
         )
 
     def answer(
@@ -179,15 +188,17 @@ class Running:
             while len(flying) < _IN_FLIGHT and time.monotonic() < ends:
                 number = chance.randrange(-1, len(self.loaded))
                 flying.append(
-                    self.submit(
-                        chance.choice(prompts),
-                        self.loaded[number] if number >= 0 else None,
-                        chance.randrange(1, 100),
-                        organisation=f"organisation {number}",
-                        temperature=chance.choice((0.0, 1.0)),
+                    self.loaded_scheduler.submit(
+                        self.request(
+                            chance.choice(prompts),
+                            self.loaded[number] if number >= 0 else None,
+                            chance.randrange(1, 100),
+                            organisation=f"organisation {number}",
+                            temperature=chance.choice((0.0, 1.0)),
+                        )
                     )
                 )
-            self.scheduler.step()
+            self.loaded_scheduler.step()
             if chance.random() < _GIVEN_UP_A_STEP:
                 chance.choice(flying).cancel()
             answers += sum(bool(generation.finish) for generation in flying)

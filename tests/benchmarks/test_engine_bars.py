@@ -122,7 +122,7 @@ def test_a_cold_adapter_is_read_and_a_warm_one_is_not(
 def test_mixed_load_ends_with_nothing_running(running: Running) -> None:
     found = running.load(PROMPTS, seconds=0.3, seed=1)
     assert found["answers"] >= 1
-    assert running.scheduler.running == running.scheduler.waiting == 0
+    assert running.loaded_scheduler.running == running.loaded_scheduler.waiting == 0
     assert running.memory()["bytes"] > 1e6
 
 
