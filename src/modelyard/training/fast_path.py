@@ -1,8 +1,8 @@
 """A stock transformers + PEFT model with the kernels in it, or out of it again.
 
-`fast_modules.py` says which modules they compute. `prove_fast_path` compares losses and adapter
-gradients of real rows with those of the untouched model, which sees each row alone; when they
-differ, the untouched model is used.
+They compute the modules that `inference/structure.py` recognises, where LoRA is on every projection
+of one. `prove_fast_path` compares losses and adapter gradients of real rows with those of the
+untouched model, which sees each row alone; when they differ, the untouched model is used.
 """
 
 from __future__ import annotations
@@ -18,6 +18,7 @@ from peft.tuners.lora import Linear as LoraLinear
 from torch import Tensor, nn
 
 from modelyard.chatdata.tokenizing import TokenRow
+from modelyard.inference.structure import PROJECTIONS, is_attention, is_gated_mlp, is_rms_norm
 from modelyard.training.kernels import LabelLoss, LoraProjections, RmsNorm, Rotary, SwiGlu
 from modelyard.training.memory import LOGITS_PER_BLOCK
 from modelyard.training.packed import ATTENTION_NAME, PackedBatch, RowLayout, attend, pack_rows
@@ -65,11 +66,11 @@ class TrainingModel:
         """Put the kernels in place, wherever a module has the structure they compute."""
         base = self.model.get_base_model()
         for module in list(base.modules()):
-            if is_attention(module):
+            if is_adapted_attention(module):
                 self._replace(module, attention_forward(module, self._stack, self.layout))
-            elif is_gated_mlp(module):
+            elif is_adapted_mlp(module):
                 self._replace(module, mlp_forward(module, self._stack))
-            elif is_rms_norm(module):
+            elif is_frozen_norm(module):
                 self._replace(module, norm_forward(module))
         covered = {id(part) for module in base.modules() if "forward" in vars(module)
                    for part in module.modules()}  # fmt: skip
@@ -220,39 +221,27 @@ def is_plain_lora(module: Any) -> bool:
 
 
 def _all_plain_lora(module: Any, names: Sequence[str]) -> bool:
-    parts = [getattr(module, name, None) for name in names]
-    return all(is_plain_lora(part) for part in parts)
+    return all(is_plain_lora(getattr(module, name)) for name in names)
 
 
-def is_attention(module: Any) -> bool:
-    """Llama's attention: four projections, rotary embedding of whole heads, nothing in between."""
-    children = {name for name, _ in module.named_children()}
+def is_adapted_attention(module: Any) -> bool:
+    """Llama's attention with LoRA on each projection, and no norms of heads or window inside."""
     return (
-        {"q_proj", "k_proj", "v_proj", "o_proj"} == children
-        and _all_plain_lora(module, ("q_proj", "k_proj", "v_proj", "o_proj"))
-        and hasattr(module, "head_dim")
-        and hasattr(module, "scaling")
+        is_attention(module)
+        and not hasattr(module, "q_norm")
+        and _all_plain_lora(module, PROJECTIONS[:4])
         and getattr(module, "sliding_window", None) is None
     )
 
 
-def is_gated_mlp(module: Any) -> bool:
-    """Llama's gated layer: up and gate, SiLU, down."""
-    children = {name for name, _ in module.named_children()}
-    return (
-        {"gate_proj", "up_proj", "down_proj", "act_fn"} == children
-        and _all_plain_lora(module, ("gate_proj", "up_proj", "down_proj"))
-        and type(module.act_fn).__name__ in {"SiLU", "SiLUActivation"}
-    )
+def is_adapted_mlp(module: Any) -> bool:
+    """Llama's gated layer with LoRA on each projection."""
+    return is_gated_mlp(module) and _all_plain_lora(module, PROJECTIONS[4:])
 
 
-def is_rms_norm(module: Any) -> bool:
-    """A frozen RMSNorm."""
-    return (
-        type(module).__name__.endswith("RMSNorm")
-        and hasattr(module, "variance_epsilon")
-        and not module.weight.requires_grad
-    )
+def is_frozen_norm(module: Any) -> bool:
+    """An RMSNorm that is not trained."""
+    return is_rms_norm(module) and not module.weight.requires_grad
 
 
 @dataclass(frozen=True, slots=True)

@@ -16,6 +16,8 @@ import torch.nn.functional as F
 from torch import Tensor
 from torch.autograd import Function
 
+from modelyard.inference.layers import gated
+
 
 class LoraProjections(Function):
     """Projections of one input that stand side by side: y = x W^T + s (x A^T) B^T for each.
@@ -94,8 +96,7 @@ class SwiGlu(Function):
     @staticmethod
     def forward(ctx: Any, x: Tensor) -> Tensor:
         ctx.save_for_backward(x)
-        gate, up = x.chunk(2, 1)
-        return F.silu(gate).mul_(up)
+        return gated(x)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor]:
