@@ -129,21 +129,31 @@ class _Chat:
         """Take this line and all that follow."""
         going_on = True
         while going_on:
+            given, line = line, None
             try:
-                if line is None:
-                    line = read_line(_MARKER, LONGEST_PROMPT)
-                if line is None:
-                    return
-                text, line = line.strip(), None
-                going_on = not text or self._take(text)
-            except InvalidInput as error:
-                if self.interruptions is None:
-                    raise
-                print_error(error)
+                going_on = self._take_line(given)
             except KeyboardInterrupt:
                 if not self._survives:
                     raise
                 print_note("\n/exit or ^D ends the conversation")
+
+    def _take_line(self, line: str | None) -> bool:
+        """Take this line, or the next one; on a terminal, say what is wrong with it.
+
+        False when the conversation ends.
+        """
+        try:
+            if line is None:
+                line = read_line(_MARKER, LONGEST_PROMPT)
+            if line is None:
+                return False
+            text = line.strip()
+            return not text or self._take(text)
+        except InvalidInput as error:
+            if self.interruptions is None:
+                raise
+            print_error(error)
+            return True
 
     @property
     def _survives(self) -> bool:
