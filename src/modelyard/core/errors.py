@@ -8,6 +8,7 @@ in the package named here:
       AdapterMismatch           adapters
         OtherKindOfAdapter      adapters
       AdapterNotCarried         inference
+      AnswerFailed              answering
       BaseDamaged               weights
       BaseUnavailable           weights
       CannotWatch               retrieval
@@ -40,8 +41,10 @@ in the package named here:
         TemplateRefused         chatdata
         TypingTrap              settings
       GateBreached              core         exit code 4
+        OverLimit               answering
       NoData                    core         exit code 5
         IndexMissing            retrieval
+        NothingFound            answering
       Interrupted               core         exit code 130
 
 A `Diagnostic` is one thing that is wrong with an input; errors and reports carry several.

@@ -1,0 +1,193 @@
+"""What is asked, what is answered, and the errors that stand for no answer."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Annotated, Any, Literal
+
+from modelyard.chatdata.conversation import Message
+from modelyard.core.errors import GateBreached, ModelyardError, NoData
+from modelyard.providers.call import FailureKind, Finish, Usage
+from modelyard.settings.units import MONEY
+
+LeftOutFor = Literal[
+    "breaker",
+    "budget",
+    "limit",
+    "too_long",
+    "local_only",
+    "no_key",
+    "unknown_price",
+    "unknown_quality",
+    "no_json",
+    "not_local",
+    "out_of_time",
+]
+"""Why a model of the route is not called."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class GivenText:
+    """A file that is given with a question."""
+
+    name: str
+    """What it is called for the model, such as its path."""
+    text: str
+    """What it holds."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Request:
+    """One question, with all that decides its answer beside the configs."""
+
+    messages: tuple[Message, ...]
+    """Turns of user and assistant; the last is the question."""
+    system: str | None = None
+    """Instructions after those of the domain."""
+    files: tuple[GivenText, ...] = ()
+    """Files that the question is about."""
+    language: str | None = None
+    """The language that it is in or about; a domain may take only some."""
+    json_schema: Mapping[str, Any] | None = None
+    """The JSON Schema that the answer must meet, instead of the domain's."""
+    organisation: str | None = None
+    """Who asks: whose budget, limits, cache and adapter count."""
+    parent_id: str | None = None
+    """The answer that this one is needed for."""
+    use_fallback: bool = True
+    """Whether other models are asked when the first fails."""
+    use_cache: bool = True
+    """Whether an answer kept from before may be given."""
+
+    @property
+    def question(self) -> str:
+        """The last turn."""
+        return self.messages[-1].content
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Attempt:
+    """One call that was made."""
+
+    model: str
+    """The language model, by its name in the configs."""
+    outcome: Literal["answered", "refused", "missed_schema"] | FailureKind
+    """How it ended."""
+    reason: str | None = None
+    """Why it gave no answer, in words, without secrets."""
+    waited_s: float
+    """Seconds before it, for its turn or for the service to recover."""
+    latency_s: float
+    """Seconds that it took."""
+    usage: Usage | None = None
+    """Its tokens; None where they are not known."""
+    cost_usd: Annotated[float, MONEY] | None = None
+    """What it costs; None: unknown."""
+    request_id: str | None = None
+    """What the provider calls it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftOut:
+    """A model of the route that is not called."""
+
+    model: str
+    """The language model, by its name in the configs."""
+    why: LeftOutFor
+    """The kind of reason."""
+    reason: str
+    """The reason in words: `breaker open since 12:03:11, 3 failures in a row`."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class UsedChunk:
+    """A chunk that was given to the model."""
+
+    number: int
+    """How the prompt calls it, from 1: the answer may say [1]."""
+    index: str
+    """GROUP/NAME of its index."""
+    place: str
+    """PATH:LINE."""
+    title: str
+    """Its title."""
+    text: str
+    """What the model got of it."""
+    is_named: bool = False
+    """Whether the answer names it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Answer:
+    """An answer, and how it came about."""
+
+    id: str
+    """Its id, for feedback and records."""
+    text: str
+    """The answer."""
+    model: str
+    """The language model that gave it, by its name in the configs."""
+    ref: str
+    """What answered, as `ModelRef.parse` reads it."""
+    adapter_digest: str | None = None
+    """`sha256:<hex>` of the manifest of the adapter's version."""
+    finish: Finish
+    """Why it ended."""
+    degraded: bool = False
+    """Whether no language model gave it: it quotes what was found."""
+    from_cache: bool = False
+    """Whether it was kept from before."""
+    attempts: tuple[Attempt, ...]
+    """Every call, in order; none for an answer from the cache."""
+    left_out: tuple[LeftOut, ...] = ()
+    """Models before it that were not called."""
+    samples: int = 1
+    """Answers that were drawn."""
+    agreed: int = 1
+    """How many of them are this one, normalised."""
+    chunks: tuple[UsedChunk, ...] = ()
+    """What was retrieved for it."""
+    usage: Usage | None = None
+    """Tokens of all calls; None where those of one are unknown."""
+    cost_usd: Annotated[float, MONEY] | None = None
+    """What all calls cost; None: unknown."""
+    load_s: float = 0.0
+    """Seconds that loading a local model took; no part of the latency."""
+    waited_s: float = 0.0
+    """Seconds of the latency in which nothing was under way."""
+    first_token_s: float | None = None
+    """Seconds until it began, without `load_s`."""
+    latency_s: float
+    """Seconds until it ended, without `load_s`."""
+    notes: tuple[str, ...] = ()
+    """What a person should know, in sentences."""
+
+
+class AnswerFailed(ModelyardError):
+    """No model gave an answer, or one that broke off (exit code 1)."""
+
+    def __init__(
+        self,
+        message: str,
+        *,
+        answer_id: str,
+        hint: str | None = None,
+        attempts: Sequence[Attempt] = (),
+        left_out: Sequence[LeftOut] = (),
+    ) -> None:
+        super().__init__(message, hint=hint)
+        self.answer_id = answer_id
+        self.attempts = tuple(attempts)
+        self.left_out = tuple(left_out)
+
+
+class OverLimit(GateBreached):
+    """A budget or a limit leaves no room for the request; nothing was called (exit code 4)."""
+
+    wait_s: float | None = None
+    """Seconds until there is room; None where waiting does not help."""
+
+
+class NothingFound(NoData):
+    """The domain answers only from what is retrieved, and nothing was found (exit code 5)."""

@@ -1,0 +1,106 @@
+"""One call of one model: what is sent, what comes back, and why nothing did."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass
+from typing import Any, Literal, Protocol
+
+from modelyard.chatdata.conversation import Message
+from modelyard.configs.kinds.parts import Generation
+from modelyard.pacing.retries import Failure
+
+OnText = Callable[[str], None]
+"""Is given each piece of an answer as it comes."""
+
+Finish = Literal["stop", "length", "refused"]
+"""Why an answer ended: by itself, since it may not be longer, or since the model or a content
+filter of its provider refused."""
+
+FailureKind = Literal[
+    "invalid",
+    "too_long",
+    "no_access",
+    "no_quota",
+    "busy",
+    "timeout",
+    "unreachable",
+    "broken",
+    "cut_off",
+    "out_of_time",
+]
+"""
+invalid: 400, 413, 422. The request is at fault, and every other model would say the same.
+too_long: the context of this model is too short for it.
+no_access: 401, 403, 404, no key: nothing helps until a person does something.
+no_quota: 429 that means money and not speed.
+busy: 408, 409, 425, 429, 5xx.
+timeout: nothing came for too long.
+unreachable: no connection, or one that was reset before the answer began.
+broken: an answer that is none: HTML, broken JSON, no choices, a tool call that nobody asked for.
+cut_off: the answer ended in the middle, after some of it was shown.
+out_of_time: the time for the whole answer was over.
+"""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Call:
+    """What a model is asked."""
+
+    messages: tuple[Message, ...]
+    """The conversation; its last turn is the user's."""
+    generation: Generation
+    """How the answer is generated; `max_output_tokens` is always set."""
+    json_schema: Mapping[str, Any] | None = None
+    """The JSON Schema that the answer must meet, where the provider can see to it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Usage:
+    """The tokens of a call."""
+
+    input_tokens: int
+    """All tokens of the input, those from and for the provider's cache included."""
+    output_tokens: int
+    """Tokens of the answer, those of reasoning included."""
+    cached_input_tokens: int = 0
+    """Of the input, what the provider had in its cache."""
+    cache_write_tokens: int = 0
+    """Of the input, what it wrote into its cache."""
+    is_estimated: bool = False
+    """Whether the provider did not report them, or nothing that can be true."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Reply:
+    """An answer that came to its end."""
+
+    text: str
+    """The whole of it."""
+    finish: Finish
+    """Why it ended."""
+    usage: Usage
+    """Its tokens."""
+    model: str | None = None
+    """What the provider says that answered."""
+    request_id: str | None = None
+    """What the provider calls the call, for its support."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CallFailure(Failure):
+    """Why a call gave no answer."""
+
+    kind: FailureKind
+    """Its class, which decides what is done next."""
+    usage: Usage | None = None
+    """What is billed all the same, as far as it is known; None: not known whether anything is."""
+    request_id: str | None = None
+    """What the provider calls the call."""
+
+
+class Provider(Protocol):
+    """A client of one language model; threads may share it."""
+
+    def send(self, call: Call, *, timeout_s: float, on_text: OnText | None) -> Reply | CallFailure:
+        """Make one call, without repeating it, within `timeout_s` for the whole of it."""
