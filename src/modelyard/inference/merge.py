@@ -6,7 +6,6 @@ again and compared with base plus adapter before it appears. Source: Hu et al., 
 
 from __future__ import annotations
 
-import gc
 import shutil
 from collections.abc import Sequence
 from dataclasses import replace
@@ -25,6 +24,7 @@ from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import TokenRow, tokenize_conversations
 from modelyard.core.errors import GateBreached, NoData
 from modelyard.core.files import require_free_space
+from modelyard.core.freed_memory import return_freed_memory
 from modelyard.core.json_reading import read_json_object
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
@@ -79,7 +79,7 @@ def export_merged(
             raise NoData("there is no conversation on which to compare the merged model")
         wanted = likeliest_tokens(tuned, rows)
         del tuned
-        gc.collect()
+        return_freed_memory()
         _write_model(_merged(base, version), dtype, staged)
         for name in TOKENIZER_FILES:
             if (version.path / name).is_file():
