@@ -37,7 +37,7 @@ from modelyard.core.layout import find_project
 from modelyard.core.progress import Silent
 from modelyard.inference.engine import Engine
 from modelyard.inference.machine import measure_matmul_gflops, probe_machine
-from modelyard.training.memory import load_base_shape
+from modelyard.training.base_shape import load_base_shape
 from modelyard.weights.local import LocalBase
 from modelyard.weights.pull import require_base
 

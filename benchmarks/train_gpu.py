@@ -25,13 +25,10 @@ from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.core.errors import ModelyardError
 from modelyard.inference.machine import measure_matmul_gflops, probe_machine
+from modelyard.training.base_shape import load_base_shape
 from modelyard.training.fast_path import TrainingModel, prove_fast_path
-from modelyard.training.memory import (
-    BatchShape,
-    adapter_parameters,
-    load_base_shape,
-    predict_memory,
-)
+from modelyard.training.live_tensors import BatchShape
+from modelyard.training.memory import RunBatches, predict_memory
 from modelyard.training.trainer import build_adapter_model
 from modelyard.weights.local import LocalBase
 
@@ -130,18 +127,27 @@ def measure(setting: str, base: LocalBase, rows: list[TokenRow], steps: int, per
     predicted = predict_memory(
         shape,
         lora,
-        BatchShape(batch.input_ids.shape[1], per_step, max(len(row.input_ids) for row in chosen)),
+        RunBatches(
+            trained=[
+                BatchShape(
+                    tokens=batch.input_ids.shape[1],
+                    rows=per_step,
+                    longest=max(len(row.input_ids) for row in chosen),
+                    labels=len(batch.labels),
+                )
+            ]
+        ),
         precision="bf16",
         quantize=quantize,
         checkpointing=checkpointing,
         path="fast" if model.fast and quantize == "none" else "mixed" if model.fast else "stock",
+        attention="auto",
         device=device,
-        label_share=0.5,
     ).total
     peak = torch.cuda.max_memory_allocated() if cuda else 0
     tokens = sum(len(row.input_ids) for row in chosen)
     labels = len(batch.labels)
-    flops = tokens * (4 * shape.linear_parameters + 6 * adapter_parameters(shape, lora))
+    flops = tokens * (4 * shape.linear_parameters + 6 * shape.adapter_parameters(lora))
     flops += labels * 4 * shape.vocabulary * shape.hidden
     best = measure_matmul_gflops([torch.bfloat16], shape=(4096, 4096, 4096), repeats=10)[0]
     return (

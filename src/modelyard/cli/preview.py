@@ -19,9 +19,9 @@ from modelyard.core.progress import Progress
 from modelyard.core.wording import counted, megabytes
 
 if TYPE_CHECKING:
-    from modelyard.training.preflight import Choices, Preflight, RunInputs
+    from modelyard.training.choices import Choices
+    from modelyard.training.preflight import Preflight, RunInputs
     from modelyard.training.preview import FoundInputs, Preview
-    from modelyard.training.schedule import ChosenSchedule
     from modelyard.training.spec import FineTuneSpec
     from modelyard.weights.catalogue import BaseCard
 
@@ -195,17 +195,19 @@ def _preflight_lines(found: Preflight) -> list[tuple[str, str]]:
             f"{counted(batches, 'batch', 'batches')} "
             f"of at most {choices.tokens_per_batch:,} tokens",
         ),
-        ("schedule", _schedule(found.schedule)),
+        ("schedule", _schedule(found)),
         ("base", f"{found.base.name} in {number}"),
         ("machine", f"{choices.device}, {counted(choices.threads, 'thread')}{spared}"),
         ("peak memory", f"about {memory.total / 1e9:.2f} GB ({parts})"),
     ]
 
 
-def _schedule(chosen: ChosenSchedule) -> str:
+def _schedule(found: Preflight) -> str:
     """What was set or chosen; with `max_steps` the epochs are those of the steps instead."""
-    rows = counted(chosen.rows_per_step, "row")
-    return f"{rows} a step, learning rate up to {chosen.learning_rate:g}"
+    rows = counted(found.schedule.rows_per_step, "row")
+    rising = found.plan.warmup_steps(found.spec.schedule)
+    rate = f"{rows} a step, learning rate up to {found.schedule.learning_rate:g}"
+    return f"{rate}, from 0 in step 1 over {counted(rising, 'step')}" if rising else rate
 
 
 def _longest_row(found: Preflight) -> str:

@@ -21,6 +21,9 @@ from modelyard.configs.kinds.fine_tuning import MOST_STEPS, ScheduleSettings
 from modelyard.core.errors import InvalidInput
 from modelyard.training.schedule import ChosenSchedule
 
+EVALUATION_TOKENS = 2048
+"""Tokens of a batch of an evaluation between steps."""
+
 Batch = list[int]
 """Indices of the rows that are in memory together."""
 Step = list[Batch]
@@ -37,6 +40,10 @@ class StepPlan:
     @property
     def epochs(self) -> float:
         return len(self.steps) / self.steps_per_epoch
+
+    def warmup_steps(self, schedule: ScheduleSettings) -> int:
+        """Steps over which the learning rate rises; it is 0 in the first of them."""
+        return round(schedule.warmup_share * len(self.steps))
 
 
 def plan_steps(

@@ -23,7 +23,7 @@ from modelyard.core.json_reading import read_json_object
 from modelyard.core.layout import Project
 from modelyard.core.wording import counted
 from modelyard.records.evaluation import Evaluation, OldRows
-from modelyard.training.memory import BaseShape, load_base_shape
+from modelyard.training.base_shape import BaseShape, load_base_shape
 from modelyard.training.spec import FineTuneSpec
 from modelyard.weights.catalogue import bases_called, named_base
 from modelyard.weights.local import LocalBase

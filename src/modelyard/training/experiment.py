@@ -27,7 +27,7 @@ from modelyard.records.evaluation import Evaluation
 from modelyard.records.stored import build_stored
 from modelyard.settings.converters import Where
 from modelyard.settings.fields import flatten_settings, settings_mapping
-from modelyard.training.preflight import Choices
+from modelyard.training.choices import Choices
 from modelyard.training.schedule import keep_former_defaults
 from modelyard.training.spec import FineTuneSpec
 

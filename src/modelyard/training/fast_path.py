@@ -20,7 +20,7 @@ from torch import Tensor, nn
 from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.inference.structure import PROJECTIONS, is_attention, is_gated_mlp, is_rms_norm
 from modelyard.training.kernels import LabelLoss, LoraProjections, RmsNorm, Rotary, SwiGlu
-from modelyard.training.memory import LOGITS_PER_BLOCK
+from modelyard.training.live_tensors import LOGITS_PER_BLOCK
 from modelyard.training.packed import ATTENTION_NAME, PackedBatch, RowLayout, attend, pack_rows
 
 

@@ -1,93 +1,35 @@
-"""How much memory a run takes at its peak, predicted from the base's config alone.
+"""Predicting the peak memory of a run, so that what cannot fit is refused before it starts.
 
-The peak is a sum: the Python process with its libraries, the frozen weights, the adapter with its
-gradients and AdamW states, what the layers keep for the backward pass of one batch, and the block
-of logits. What a layer keeps is counted from the kernels in `kernels.py` tensor by tensor; the
-stock path keeps more. Measured against real peaks in docs/performance.md. Does not import torch.
+A sum: what the process takes before there is a model, the base, the adapter with its optimizer,
+the tensors that live at the peak of the largest batch (live_tensors.py), and what compiled kernels
+and the C library's allocator hold. The constants were measured: docs/performance.md says how, and
+how far predictions were off. Does not import torch.
 """
 
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
 from dataclasses import dataclass, fields
-from pathlib import Path
-from typing import Literal
 
 from modelyard.configs.kinds.fine_tuning import LoraSettings
-from modelyard.core.errors import InvalidInput
-from modelyard.core.json_reading import read_json_object
+from modelyard.training.base_shape import BaseShape
+from modelyard.training.live_tensors import (
+    ROW_ATTENTION_LIMIT,
+    BatchShape,
+    KernelPath,
+    LiveTensors,
+    TensorCounts,
+)
 
-LOGITS_PER_BLOCK = 8_000_000
-"""Logits that exist at a time; a vocabulary of 50,000 gives blocks of 160 labels."""
-
-_PROCESS_BYTES = 520_000_000  # Python, torch, transformers, trl and their friends: measured
-_KERNEL_BYTES = 235_000_000  # what the CPU's matrix products pack and keep as scratch: measured
-_LOGIT_BYTES = 14  # bf16, fp32, its exponential and the bf16 gradient, and what is between
-_STOCK_LOGIT_BYTES = 4  # of every token: bf16 logits and their gradient
-_OPTIMIZER_BYTES = 16  # weight, gradient and two AdamW states, all fp32
-_LORA_GROUPS = 7
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class BaseShape:
-    """The sizes in a base's config.json."""
-
-    hidden: int
-    intermediate: int
-    layers: int
-    heads: int
-    key_heads: int
-    head_width: int
-    vocabulary: int
-    tied: bool
-
-    @property
-    def linear_shapes(self) -> dict[str, tuple[int, int]]:
-        """(inputs, outputs) of each linear module of a layer."""
-        queries, keys = self.heads * self.head_width, self.key_heads * self.head_width
-        return {
-            "q_proj": (self.hidden, queries),
-            "k_proj": (self.hidden, keys),
-            "v_proj": (self.hidden, keys),
-            "o_proj": (queries, self.hidden),
-            "gate_proj": (self.hidden, self.intermediate),
-            "up_proj": (self.hidden, self.intermediate),
-            "down_proj": (self.intermediate, self.hidden),
-        }
-
-    @property
-    def linear_parameters(self) -> int:
-        """Parameters of all linear modules inside the layers."""
-        return self.layers * sum(a * b for a, b in self.linear_shapes.values())
-
-    @property
-    def embedding_parameters(self) -> int:
-        """Parameters of the embedding and, if it is not the same matrix, the output layer."""
-        return self.vocabulary * self.hidden * (1 if self.tied else 2)
-
-
-def load_base_shape(folder: Path) -> BaseShape:
-    """Read the shape from config.json. Raises InvalidInput when a figure is missing."""
-    path = folder / "config.json"
-    config = read_json_object(path)
-    config = config.get("text_config", config)
-    try:
-        heads = config["num_attention_heads"]
-        return BaseShape(
-            hidden=config["hidden_size"],
-            intermediate=config["intermediate_size"],
-            layers=config["num_hidden_layers"],
-            heads=heads,
-            key_heads=config.get("num_key_value_heads") or heads,
-            head_width=config.get("head_dim") or config["hidden_size"] // heads,
-            vocabulary=config["vocab_size"],
-            tied=bool(config.get("tie_word_embeddings", False)),
-        )
-    except KeyError as error:
-        raise InvalidInput(
-            f"does not say {error}, so this is no decoder that can be trained here",
-            where=str(path),
-        ) from error
+_PROCESS_BYTES = 545_000_000
+"""Python, torch, transformers, trl and their friends."""
+_KERNEL_BYTES = 165_000_000
+"""Kernels that oneDNN compiled, and what they pack matrices into."""
+_HELD_OF_ACTIVATIONS, _HELD_OF_LAYER = 0.24, 4
+"""Freed memory between tensors that live, which glibc can give to no other: shares of all that the
+layers keep, and of what one of them keeps, whose passing tensors leave holes of that order."""
+_OPTIMIZER_BYTES = 16  # weight, two AdamW states, and the weight as it began, all fp32
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -102,8 +44,12 @@ class MemoryPlan:
     """Adapter weights, gradients and optimizer states."""
     activations: int
     """What the layers keep for the backward pass of the largest batch."""
+    attention: int
+    """Attention scores of one layer, where they make the peak."""
     logits: int
-    """The block of logits and its gradient."""
+    """The block of logits and its gradient, where they make the peak."""
+    held: int
+    """What compiled kernels and the allocator hold (main memory; not on a GPU)."""
 
     @property
     def total(self) -> int:
@@ -111,103 +57,106 @@ class MemoryPlan:
         return sum(getattr(self, part.name) for part in fields(self))
 
 
-def adapter_parameters(shape: BaseShape, lora: LoraSettings) -> int:
-    """How many weights the adapter has."""
-    chosen = shape.linear_shapes
-    if lora.targets != ("all-linear",):
-        chosen = {name: choice for name, choice in chosen.items() if name in lora.targets}
-    return shape.layers * sum(
-        lora.rank * (inputs + outputs) + (outputs if lora.dora else 0)
-        for inputs, outputs in chosen.values()
-    )
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunBatches:
+    """The batches of a run that may be its largest."""
 
-
-@dataclass(frozen=True, slots=True)
-class BatchShape:
-    """The size of a packed batch."""
-
-    tokens: int
-    """Places that are computed, shared ones once."""
-    rows: int
-    """Rows in it."""
-    longest: int
-    """Tokens of its longest row."""
-
-
-KernelPath = Literal["fast", "mixed", "stock"]
-"""Which kernels run: all of ours; ours but for the LoRA layers (dropout, DoRA); none."""
+    trained: Sequence[BatchShape]
+    """Batches of training steps."""
+    evaluated: Sequence[BatchShape] = ()
+    """Batches of the evaluations in between."""
 
 
 def predict_memory(
     shape: BaseShape,
     lora: LoraSettings,
-    batch: BatchShape,
+    batches: RunBatches,
     *,
     precision: str,
     quantize: str,
     checkpointing: bool,
     path: KernelPath,
+    attention: str,
     device: str,
-    label_share: float,
 ) -> MemoryPlan:
-    """The peak of a run whose largest batch is `batch`, `label_share` of its tokens trained."""
+    """The peak of a run with these batches, at least one of them trained.
+
+    `attention` is the setting of that name.
+    """
     number = 4 if precision == "fp32" else 2
-    linear_number = {"none": float(number), "8bit": 1.1, "4bit": 0.58}[quantize]
-    weights = shape.linear_parameters * linear_number + shape.embedding_parameters * number
-    if device == "cpu":
-        # The file stays mapped beside the stacked or widened copies of its tensors.
-        copied = shape.linear_parameters if precision == "fp32" else 0
-        weights += 2 * (copied or (_stacked_parameters(shape, lora) if path == "fast" else 0))
-    kept = _kept_by_layer(shape, lora, batch, number, path)
-    layers: float = kept * shape.layers
-    if checkpointing:
-        layers = batch.tokens * shape.hidden * number * shape.layers + 2 * kept
-    labels = max(1, int(batch.tokens * label_share))
-    logits = min(labels, LOGITS_PER_BLOCK // shape.vocabulary) * shape.vocabulary * _LOGIT_BYTES
-    if path == "stock":
-        every = batch.tokens * _STOCK_LOGIT_BYTES + labels * _LOGIT_BYTES
-        logits = every * shape.vocabulary
+    on_cpu = device == "cpu"
+
+    def counts(batch: BatchShape) -> TensorCounts:
+        return TensorCounts(
+            shape=shape,
+            lora=lora,
+            batch=batch,
+            number=number,
+            path=path,
+            row_attention=attention == "rows"
+            or (attention == "auto" and on_cpu and batch.longest <= ROW_ATTENTION_LIMIT),
+            checkpointing=checkpointing,
+        )
+
+    moments: list[LiveTensors] = [counts(batch).at_peak() for batch in batches.trained]
+    moments += [counts(batch).without_gradient() for batch in batches.evaluated]
+    live = max(moments, key=lambda moment: moment.total)
     return MemoryPlan(
-        process=_PROCESS_BYTES + _KERNEL_BYTES if device == "cpu" else 0,
-        weights=int(weights),
-        adapter=adapter_parameters(shape, lora) * (_OPTIMIZER_BYTES + 2 * number),
-        activations=int(layers),
-        logits=logits,
+        process=_PROCESS_BYTES if on_cpu else 0,
+        weights=_weight_bytes(shape, lora, precision, quantize, path, on_cpu=on_cpu),
+        adapter=shape.adapter_parameters(lora) * _OPTIMIZER_BYTES
+        + int(live.gradients)
+        + (_cast_adapter_parameters(shape, lora) * number if path == "fast" else 0),
+        activations=int(live.activations),
+        attention=int(live.attention),
+        logits=int(live.logits),
+        held=int(
+            _KERNEL_BYTES + _HELD_OF_ACTIVATIONS * live.activations + _HELD_OF_LAYER * live.layer
+        )
+        if on_cpu
+        else 0,
     )
 
 
-def _stacked_parameters(shape: BaseShape, lora: LoraSettings) -> int:
-    """Parameters of the projections that the fast path lays side by side (see fast_modules.py)."""
-    chosen = set(shape.linear_shapes)
-    if lora.targets != ("all-linear",):
-        chosen &= set(lora.targets)
-    stacked: list[str] = []
-    if {"q_proj", "k_proj", "v_proj", "o_proj"} <= chosen:
-        stacked += ["q_proj", "k_proj", "v_proj"]
-    if {"gate_proj", "up_proj", "down_proj"} <= chosen:
-        stacked += ["gate_proj", "up_proj"]
-    return shape.layers * sum(math.prod(shape.linear_shapes[name]) for name in stacked)
-
-
-def _kept_by_layer(
-    shape: BaseShape, lora: LoraSettings, batch: BatchShape, number: int, path: KernelPath
+def _weight_bytes(
+    shape: BaseShape,
+    lora: LoraSettings,
+    precision: str,
+    quantize: str,
+    path: KernelPath,
+    *,
+    on_cpu: bool,
 ) -> int:
-    """Bytes that one layer keeps of a batch until the backward pass reaches it."""
-    hidden, wide = shape.hidden, shape.intermediate
-    queries, keys = shape.heads * shape.head_width, 2 * shape.key_heads * shape.head_width
-    if path == "stock":
-        attention = batch.tokens * (3 * queries + 2 * keys) * number
-    else:
-        # q, k and v of the padded block, and the probabilities of short rows
-        attention = batch.rows * batch.longest * (queries + keys) * number
-        if batch.longest <= 4 * shape.head_width:
-            attention += batch.rows * shape.heads * batch.longest**2 * number
-    if path == "fast":
-        # inputs of two norms and of all projections, gate and up, what A gives
-        values = 4 * hidden + queries + 3 * wide + _LORA_GROUPS * lora.rank
-        return batch.tokens * values * number + attention
-    # Each adapted module of PEFT keeps its input in fp32, and once more for dropout with its mask.
-    inputs = 5 * hidden + queries + wide
-    values = 6 * hidden + queries + 5 * wide + _LORA_GROUPS * lora.rank
-    adapted = inputs * (9 if lora.dropout else 4)
-    return batch.tokens * (values * number + adapted + 4 * hidden * 4) + attention
+    number = 4.0 if precision == "fp32" else 2.0
+    linear_number = {"none": number, "8bit": 1.1, "4bit": 0.58}[quantize]
+    weights = shape.linear_parameters * linear_number + shape.embedding_parameters * number
+    if on_cpu and path == "fast" and precision == "bf16":
+        # The file stays mapped beside the stacked copies of its tensors.
+        weights += number * shape.layers * sum(math.prod(each) for each in _stacks(shape, lora))
+    return int(weights)
+
+
+def _stacks(shape: BaseShape, lora: LoraSettings) -> list[tuple[int, int]]:
+    """(inputs, outputs) of the projections of a layer that the fast path lays side by side."""
+    chosen = shape.adapted_shapes(lora)
+    found: list[tuple[int, int]] = []
+    for block, side_by_side in (
+        (("q_proj", "k_proj", "v_proj", "o_proj"), ("q_proj", "k_proj", "v_proj")),
+        (("gate_proj", "up_proj", "down_proj"), ("gate_proj", "up_proj")),
+    ):
+        if set(block) <= chosen.keys():
+            outputs = sum(chosen[name][1] for name in side_by_side)
+            found.append((chosen[side_by_side[0]][0], outputs))
+    return found
+
+
+def _cast_adapter_parameters(shape: BaseShape, lora: LoraSettings) -> int:
+    """Numbers in the fast path's copies of the adapter, whose stacked B is mostly zeros."""
+    chosen = dict(shape.adapted_shapes(lora))
+    total = 0
+    for side_by_side in (("q_proj", "k_proj", "v_proj"), ("gate_proj", "up_proj")):
+        if set(side_by_side) <= chosen.keys():
+            parts = [chosen.pop(name) for name in side_by_side]
+            outputs = sum(outputs for _, outputs in parts)
+            total += lora.rank * len(parts) * (parts[0][0] + outputs)
+    return shape.layers * (total + sum(lora.rank * sum(each) for each in chosen.values()))

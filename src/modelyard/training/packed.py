@@ -20,6 +20,7 @@ from transformers import AttentionInterface
 from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.training.batches import place_tokens
 from modelyard.training.kernels import RowAttention
+from modelyard.training.live_tensors import ROW_ATTENTION_LIMIT
 
 
 @dataclass(frozen=True, kw_only=True, eq=False)
@@ -85,7 +86,6 @@ def pack_rows(rows: Sequence[TokenRow], *, share: bool = False) -> PackedBatch:
 
 
 ATTENTION_NAME = "modelyard_rows"
-_ROW_ATTENTION_LIMIT = 2048
 
 
 @dataclass(slots=True)
@@ -132,7 +132,7 @@ def attend(q: Tensor, k: Tensor, v: Tensor, scaling: float, layout: RowLayout) -
         return padded.view(rows, longest, -1, width).transpose(1, 2)
 
     q, k, v = block(q), block(k), block(v)
-    short = q.device.type == "cpu" and longest <= _ROW_ATTENTION_LIMIT
+    short = q.device.type == "cpu" and longest <= ROW_ATTENTION_LIMIT
     if layout.kernel == "rows" or (layout.kernel == "auto" and short):
         grouped = q.reshape(rows, key_heads, heads // key_heads, longest, width)
         seen = cast(Tensor, RowAttention.apply(grouped, k, v, scaling))

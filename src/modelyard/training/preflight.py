@@ -6,8 +6,7 @@ memory and checks the disk. All problems are reported at once; `--check` stops h
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass
 from importlib.util import find_spec
 from typing import TYPE_CHECKING
 
@@ -15,7 +14,7 @@ from modelyard.adapters.versions import AdapterVersion, version_of_another
 from modelyard.chatdata.dataset import ChatDataset
 from modelyard.chatdata.report import DataReport, build_data_report
 from modelyard.chatdata.template import ChatTokenizer
-from modelyard.chatdata.tokenizing import Tokenized, TokenRow, tokenize_conversations
+from modelyard.chatdata.tokenizing import Tokenized, tokenize_conversations
 from modelyard.configs.kinds.fine_tuning import LONGEST_ROW
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.files import require_free_space
@@ -23,17 +22,12 @@ from modelyard.core.installing import install_command
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
-from modelyard.training.batches import StepPlan, count_places, plan_steps
+from modelyard.training.base_shape import BaseShape, load_base_shape
+from modelyard.training.batches import StepPlan, plan_steps
+from modelyard.training.cautions import planned_cautions
+from modelyard.training.choices import Choices, make_choices, predict_run
 from modelyard.training.continuing import load_rows, require_same_adapter
-from modelyard.training.memory import (
-    BaseShape,
-    BatchShape,
-    KernelPath,
-    MemoryPlan,
-    adapter_parameters,
-    load_base_shape,
-    predict_memory,
-)
+from modelyard.training.memory import MemoryPlan
 from modelyard.training.schedule import ChosenSchedule, choose_schedule, set_numbers
 from modelyard.training.spec import FineTuneSpec
 from modelyard.weights.local import LocalBase
@@ -42,35 +36,12 @@ from modelyard.weights.pull import require_base
 if TYPE_CHECKING:
     from modelyard.inference.machine import Machine
 
-_BATCH_TOKENS = {"cpu": 1024, "cuda": 16384}
-_SMALLEST_BATCH_TOKENS = 256
-_MEMORY_SHARE = 0.9
 _CHECKPOINT_BYTES_PER_WEIGHT = 12  # weight and two AdamW states
 _OTHER_FILES_BYTES = 30_000_000
 
 
 class NotEnoughMemory(ModelyardError):
     """The run would not fit, whatever is spared."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class Choices:
-    """The values of `auto` settings on this machine; a resumed run keeps them."""
-
-    device: str
-    """`cuda` or `cpu`."""
-    precision: str
-    """The number type that it trains in: `bf16` or `fp32`."""
-    quantize: str
-    """How the base is held: `none`, `4bit` or `8bit`."""
-    checkpointing: bool
-    """Whether activations are computed again in the backward pass, to save memory."""
-    threads: int
-    """CPU threads."""
-    tokens_per_batch: int
-    """The most tokens that are computed at once."""
-    schedule: ChosenSchedule | None = None
-    """How long and how fast it trains; null in runs that began before 2026-12."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -158,7 +129,9 @@ def run_preflight(
         spec.schedule, spec.lora, rows=len(train.rows), width=shape.hidden
     )
     spec = set_numbers(spec, schedule)
-    choices = kept_choices or make_choices(spec, schedule, machine, shape, train.rows)
+    choices = kept_choices or make_choices(
+        spec, schedule, machine, shape, train.rows, evaluation.rows
+    )
     _require_possible(choices, shape, spec)
     if inputs.parent is not None:
         require_same_adapter(inputs.parent, base, spec.lora)
@@ -170,9 +143,9 @@ def run_preflight(
         tokens_per_batch=choices.tokens_per_batch,
         seed=spec.seed,
     )
-    memory = _memory(spec, schedule, shape, train.rows, choices)
+    memory = predict_run(spec, schedule, shape, choices, train.rows, evaluation.rows)
     _require_memory(memory, machine)
-    written_bytes = adapter_parameters(shape, spec.lora) * _CHECKPOINT_BYTES_PER_WEIGHT
+    written_bytes = shape.adapter_parameters(spec.lora) * _CHECKPOINT_BYTES_PER_WEIGHT
     require_free_space(
         project.root,
         written_bytes * (spec.keep.checkpoints_kept + 2) + _OTHER_FILES_BYTES,
@@ -191,7 +164,15 @@ def run_preflight(
         choices=choices,
         plan=plan,
         memory=memory,
-        warnings=(*dataset.warnings, *report.warnings),
+        warnings=(
+            *dataset.warnings,
+            *report.warnings,
+            *planned_cautions(
+                evaluation_rows=len(evaluation.rows),
+                steps=len(plan.steps),
+                warmup_steps=plan.warmup_steps(spec.schedule),
+            ),
+        ),
     )
 
 
@@ -244,117 +225,6 @@ def organisation_problems(
         for org, where in known[1:]
         if org != known[0][0]
     ]
-
-
-def make_choices(
-    spec: FineTuneSpec,
-    schedule: ChosenSchedule,
-    machine: Machine,
-    shape: BaseShape,
-    rows: Sequence[TokenRow],
-) -> Choices:
-    """Resolve every `auto` by looking at the machine, sparing memory only when there is need."""
-    compute = spec.compute
-    fixed_tokens = spec.schedule.tokens_per_batch
-    tokens = _BATCH_TOKENS[machine.device] if fixed_tokens == "auto" else fixed_tokens
-    precision = machine.precision if compute.precision == "auto" else compute.precision
-    free = machine.usable_bytes * _MEMORY_SHARE
-    quantizes = ["none", "4bit"] if machine.device == "cuda" else ["none"]
-    attempts = [
-        Choices(
-            device=machine.device,
-            precision=precision,
-            quantize=quantize,
-            checkpointing=checkpointing,
-            threads=machine.threads if compute.threads == "auto" else compute.threads,
-            tokens_per_batch=size,
-            schedule=schedule,
-        )
-        for quantize in (quantizes if compute.quantize == "auto" else [compute.quantize])
-        for checkpointing in {"auto": [False, True], "always": [True], "never": [False]}[
-            compute.checkpointing
-        ]
-        for size in (_halvings(tokens) if fixed_tokens == "auto" else [tokens])
-    ]
-    fitting = (
-        attempt
-        for attempt in attempts
-        if _memory(spec, schedule, shape, rows, attempt).total <= free
-    )
-    return next(fitting, attempts[-1])
-
-
-def _halvings(tokens: int) -> list[int]:
-    sizes = [tokens]
-    while sizes[-1] > _SMALLEST_BATCH_TOKENS:
-        sizes.append(sizes[-1] // 2)
-    return sizes
-
-
-def _memory(
-    spec: FineTuneSpec,
-    schedule: ChosenSchedule,
-    shape: BaseShape,
-    rows: Sequence[TokenRow],
-    choices: Choices,
-) -> MemoryPlan:
-    trained = sum(int(row.trained.sum()) for row in rows)
-    plans = [
-        predict_memory(
-            shape,
-            spec.lora,
-            batch,
-            precision=choices.precision,
-            quantize=choices.quantize,
-            checkpointing=choices.checkpointing,
-            path=_kernel_path(spec, choices),
-            device=choices.device,
-            label_share=trained / sum(len(row.input_ids) for row in rows),
-        )
-        for batch in _large_batches(spec, schedule, rows, choices)
-    ]
-    return max(plans, key=lambda plan: plan.total)
-
-
-def _large_batches(
-    spec: FineTuneSpec, schedule: ChosenSchedule, rows: Sequence[TokenRow], choices: Choices
-) -> list[BatchShape]:
-    """The largest batches of the first epoch: the one of most tokens, and the widest block."""
-    plan = plan_steps(
-        rows,
-        replace(spec.schedule, max_steps=None),
-        replace(schedule, epochs=1.0),
-        packing=spec.data.packing,
-        tokens_per_batch=choices.tokens_per_batch,
-        seed=spec.seed,
-    )
-    share = _kernel_path(spec, choices) != "stock" and not is_noisy(spec)
-    shapes = [
-        BatchShape(
-            count_places(chosen, share=share),
-            len(chosen),
-            max(len(row.input_ids) for row in chosen),
-        )
-        for step in plan.steps
-        for batch in step
-        for chosen in [[rows[index] for index in batch]]
-    ]
-    return [
-        max(shapes, key=lambda shape: shape.tokens),
-        max(shapes, key=lambda shape: shape.rows * shape.longest**2),
-    ]
-
-
-def is_noisy(spec: FineTuneSpec) -> bool:
-    """Whether dropout or NEFTune draw for each token, so that rows may share none."""
-    return spec.lora.dropout > 0 or spec.neftune_alpha > 0
-
-
-def _kernel_path(spec: FineTuneSpec, choices: Choices) -> KernelPath:
-    if not spec.compute.fast_path or spec.compute.compile:
-        return "stock"
-    plain = not spec.lora.dora and not spec.lora.dropout and choices.quantize == "none"
-    return "fast" if plain else "mixed"
 
 
 def require_machine(spec: FineTuneSpec) -> None:

@@ -24,6 +24,7 @@ from modelyard.chatdata.tokenizing import Tokenized
 from modelyard.core.errors import ProblemsFound
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
+from modelyard.training.choices import Choices
 from modelyard.training.continuing import load_rows
 from modelyard.training.experiment import (
     Experiment,
@@ -35,7 +36,6 @@ from modelyard.training.experiment import (
     require_same_run,
 )
 from modelyard.training.preflight import (
-    Choices,
     RunInputs,
     organisation_problems,
     require_machine,

@@ -9,8 +9,9 @@ from typing import Literal
 from modelyard.core.layout import Project
 from modelyard.records.evaluation import Evaluation
 from modelyard.results.json_form import published, result_of
+from modelyard.training.choices import Choices
 from modelyard.training.memory import MemoryPlan
-from modelyard.training.preflight import Choices, Preflight
+from modelyard.training.preflight import Preflight
 from modelyard.training.preview import FoundInputs, Preview
 from modelyard.training.run import FineTuneResult
 from modelyard.training.spec import FineTuneSpec
@@ -39,6 +40,8 @@ class FinishedRun:
     """What the gate says of it; null when promotion was not asked for."""
     already_done: bool
     """Whether an earlier run had done all of it."""
+    warnings: tuple[str, ...]
+    """What its figures say that is probably not meant."""
 
 
 def finished_run(result: FineTuneResult) -> FinishedRun:

@@ -6,7 +6,6 @@ the stage it was in. torch is imported only when there is something to compute.
 
 from __future__ import annotations
 
-import gc
 import signal
 import time
 from collections.abc import Iterator
@@ -40,12 +39,14 @@ from modelyard.core.files import (
     write_atomic,
     write_json,
 )
+from modelyard.core.freed_memory import return_freed_memory
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.records.evaluation import Evaluation
 from modelyard.records.provenance import Origin, Provenance
 from modelyard.settings.cards import write_card
 from modelyard.settings.fields import settings_mapping
+from modelyard.training.cautions import course_cautions
 from modelyard.training.continuing import evaluate_old_rows, pin_models
 from modelyard.training.experiment import (
     Experiment,
@@ -89,6 +90,8 @@ class FineTuneResult:
     """Whether this version is the active one now."""
     already_done: bool
     """Whether an earlier run had done all of it."""
+    warnings: tuple[str, ...] = ()
+    """What its figures say that is probably not meant."""
 
 
 def fine_tune(
@@ -179,7 +182,7 @@ def _train(check: Preflight, experiment: Experiment, *, progress: Progress) -> N
     with staged_folder(experiment.trained) as staged:
         outcome.write(staged)
     del outcome
-    gc.collect()  # the trainer holds the model in cycles, and evaluation loads its own
+    return_freed_memory()  # the trainer holds the model in cycles, and evaluation loads its own
 
 
 def _evaluate(
@@ -298,13 +301,19 @@ def _conclude(
         if decision.allowed:
             progress.stage(f"promote: {version.name}, one rename")
             promote_version(project, version, reason=f"fine-tune --promote: {decision.reason}")
+    evaluation = experiment.load_evaluation()
+    cautions = course_cautions(
+        load_metrics(experiment.metrics_file),
+        evaluation_rows=evaluation.rows if evaluation else 0,
+    )
     return FineTuneResult(
         experiment=experiment.folder,
         version=version,
-        evaluation=experiment.load_evaluation(),
+        evaluation=evaluation,
         promotion=decision,
         in_use=active_number(project, spec.adapter) == number,
         already_done=again,
+        warnings=tuple(cautions),
     )
 
 

@@ -17,6 +17,7 @@ from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
 from modelyard.inference.waiting import share_cores
 from modelyard.inference.weights import quiet_libraries
+from modelyard.training.choices import is_noisy
 from modelyard.training.experiment import (
     Experiment,
     StopRequest,
@@ -25,7 +26,7 @@ from modelyard.training.experiment import (
 )
 from modelyard.training.fast_path import TrainingModel, prove_fast_path
 from modelyard.training.packed import RowLayout
-from modelyard.training.preflight import Preflight, is_noisy
+from modelyard.training.preflight import Preflight
 from modelyard.training.trainer import (
     BEST_NAME,
     TrainingFailed,

@@ -32,7 +32,8 @@ from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import staged_folder
 from modelyard.core.progress import Progress
 from modelyard.inference.weights import Precision, Quantization, load_weights
-from modelyard.training.batches import split_by_tokens
+from modelyard.training.batches import EVALUATION_TOKENS, split_by_tokens
+from modelyard.training.cautions import zero_loss_caution
 from modelyard.training.experiment import (
     CHECKPOINT_PREFIX,
     Experiment,
@@ -45,7 +46,6 @@ from modelyard.training.preflight import Preflight
 from modelyard.weights.local import LocalBase
 
 BEST_NAME = "best"
-_EVALUATION_TOKENS = 2048
 
 
 class TrainingFailed(ModelyardError):
@@ -69,6 +69,7 @@ class ProjectTrainer(SFTTrainer):  # type: ignore[misc]
         self.training_model, self.check = training_model, check
         self.checkpoints, self.progress = experiment.checkpoints, progress
         self.metrics_file = MetricsFile(experiment.metrics_file)
+        self._told_of_zero_loss = False
         self.tokens_done = 0
         self.started_at = time.monotonic()
 
@@ -112,7 +113,7 @@ class ProjectTrainer(SFTTrainer):  # type: ignore[misc]
         lengths = [len(row.input_ids) for row in rows]
         total, labels = 0.0, 0
         with torch.no_grad():
-            for chosen in split_by_tokens(range(len(rows)), lengths, _EVALUATION_TOKENS):
+            for chosen in split_by_tokens(range(len(rows)), lengths, EVALUATION_TOKENS):
                 batch = self.training_model.pack([rows[index] for index in chosen])
                 batch = batch.to(self.args.device)
                 total += float(self.training_model.loss_sum(batch))
@@ -157,6 +158,9 @@ class ProjectTrainer(SFTTrainer):  # type: ignore[misc]
         self.metrics_file.add(row)
         self.state.log_history.append(row)
         self.control = self.callback_handler.on_log(self.args, self.state, self.control, logs)
+        if not self._told_of_zero_loss and (line := zero_loss_caution(self.metrics_file.rows)):
+            self._told_of_zero_loss = True
+            self.progress.warn(line)
         figures = f"loss {row['loss']:.3f} · {row['tokens_per_s']:,.0f} tokens/s"
         self.progress.advance(self.state.global_step, figures)
         if row["grad_norm"] == 0 and row["learning_rate"] > 0:
@@ -227,7 +231,7 @@ def build_trainer(
         lr_scheduler_type="constant_with_warmup"
         if schedule.shape == "constant"
         else schedule.shape,
-        warmup_steps=round(schedule.warmup_share * steps),
+        warmup_steps=check.plan.warmup_steps(schedule),
         weight_decay=schedule.weight_decay,
         max_grad_norm=schedule.max_grad_norm,
         optim="adamw_torch_fused" if spec.compute.optimizer == "adamw" else "adamw_bnb_8bit",

@@ -40,6 +40,7 @@ from modelyard.chatdata.duplicates import DuplicatePair
 from modelyard.chatdata.report import DataReport, MaskedText
 from modelyard.core.wording import counted, visible_text
 from modelyard.records.evaluation import Answers, Evaluation, Example, FigureRow, GroupLoss
+from modelyard.training.cautions import course_cautions
 from modelyard.training.experiment import RunRecord
 
 _SHOWN_CHARACTERS = 4000
@@ -87,6 +88,9 @@ def render_report(facts: ReportFacts) -> str:
         style_hash=_content_hash(style),
         script_hash=_content_hash(script),
         verdict=_verdict(facts),
+        cautions=course_cautions(
+            facts.metrics, evaluation_rows=facts.evaluation.rows if facts.evaluation else 0
+        ),
         figures=_figures(facts),
         curves=_curves(facts.metrics),
         gaps=_gaps(facts.metrics),
