@@ -1,29 +1,26 @@
-"""`models generate --chat`: a conversation, typed on a terminal, or read from a pipe by line."""
+"""Conversations: typed on a terminal, or read from a pipe by line. Who answers is a `Talk`."""
 
 from __future__ import annotations
 
 import signal
-from collections.abc import Generator, Iterator
-from contextlib import closing, contextmanager, nullcontext
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, nullcontext
 from dataclasses import dataclass
 from types import FrameType
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Protocol
 
 from modelyard.cli.render import (
+    StreamPrinter,
     print_error,
     print_json,
     print_note,
-    print_stream,
     read_line,
     reads_terminal,
 )
-from modelyard.core.errors import InvalidInput, did_you_mean
+from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
 
 if TYPE_CHECKING:
-    from modelyard.chatdata.dialogue import Dialogue
-    from modelyard.cli.speaker import Reply, Speaker
-    from modelyard.inference.engine import AnswerStream
-    from modelyard.inference.sampling import Sampling
+    from _typeshed import DataclassInstance
 
 LONGEST_PROMPT = 1_000_000
 _MARKER = "> "
@@ -35,44 +32,60 @@ _COMMANDS = {
 }
 _MORE_HELP = "^C stops an answer. A line that begins with // is asked, from its second slash on."
 
-
-@dataclass(frozen=True, kw_only=True)
-class ChatAnswer:
-    """One answer of a conversation."""
-
-    turn: int
-    """Which question of the conversation it answers, from 1; /reset begins at 1 again."""
-    model: str
-    """The base, or the version of an adapter."""
-    prompt: str
-    """What was asked."""
-    answer: str
-    """The answer; the next one follows from it."""
-    cut_off: bool
-    """Whether it was stopped before the model ended it."""
+Show = Callable[[str], None]
+"""Is given each piece of an answer as it comes."""
 
 
-def chat(
-    speaker: Speaker,
-    dialogue: Dialogue,
-    sampling: Sampling,
-    *,
-    first: str | None = None,
-    as_json: bool = False,
-) -> None:
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Said:
+    """An answer of a conversation that came to its end."""
+
+    text: str
+    """It, as the conversation goes on from it."""
+    result: DataclassInstance
+    """What `--json` prints of it."""
+    notes: tuple[str, ...] = ()
+    """What a person is told after it."""
+
+
+class Talk(Protocol):
+    """Somebody who answers, and remembers what was said."""
+
+    @property
+    def name(self) -> str:
+        """Who answers."""
+
+    @property
+    def survived(self) -> tuple[type[ModelyardError], ...]:
+        """Errors of an answer after which a conversation on a terminal goes on."""
+
+    def answer(self, question: str, show: Show) -> Said:
+        """Answer a question after all that was said before."""
+
+    def interrupt(self) -> None:
+        """Let `answer` end by KeyboardInterrupt as soon as it can; a signal handler calls it."""
+
+    def add(self, question: str, answer: str) -> None:
+        """Go on from this answer."""
+
+    def reset(self) -> None:
+        """Forget all that was said."""
+
+
+def chat(talk: Talk, *, first: str | None = None, as_json: bool = False) -> None:
     """Answer `first` and then each line of stdin, until it ends or says /exit.
 
     On a terminal, what is wrong with a line is said, and the conversation goes on. In a pipe it
     ends the conversation, as ^C does.
     """
     interruptions = _Interruptions() if reads_terminal() else None
-    talk = _Chat(speaker, dialogue, sampling, as_json, interruptions)
+    running = _Chat(talk, as_json, interruptions)
     if interruptions is None:
-        talk.run(first)
+        running.run(first)
         return
-    print_note(f"{speaker.local.name} · /help lists commands, /exit ends")
+    print_note(f"{talk.name} · /help lists commands, /exit ends")
     with interruptions.told_apart():
-        talk.run(first)
+        running.run(first)
 
 
 class _Interruptions:
@@ -83,7 +96,7 @@ class _Interruptions:
 
     ends_all = False
     """Whether the last KeyboardInterrupt ends the command."""
-    _answer: AnswerStream | None = None
+    _talk: Talk | None = None
     _is_stopping = False
 
     @contextmanager
@@ -97,33 +110,29 @@ class _Interruptions:
                 signal.signal(number, handler)
 
     @contextmanager
-    def stopping(self, answer: AnswerStream) -> Iterator[None]:
-        """Let ^C stop this answer."""
-        self._answer, self._is_stopping = answer, False
+    def stopping(self, talk: Talk) -> Iterator[None]:
+        """Let ^C stop the answer that is being given."""
+        self._talk, self._is_stopping = talk, False
         try:
             yield
         finally:
-            self._answer = None
+            self._talk = None
 
     def _handle(self, number: int, _frame: FrameType | None) -> None:
-        if number == signal.SIGINT and self._answer is not None and not self._is_stopping:
+        if number == signal.SIGINT and self._talk is not None and not self._is_stopping:
             self._is_stopping = True
-            self._answer.interrupt()
+            self._talk.interrupt()
             return
-        self.ends_all = number == signal.SIGTERM or self._answer is not None
+        self.ends_all = number == signal.SIGTERM or self._talk is not None
         raise KeyboardInterrupt
 
 
 @dataclass(slots=True)
 class _Chat:
-    speaker: Speaker
-    dialogue: Dialogue
-    sampling: Sampling
+    talk: Talk
     as_json: bool
     interruptions: _Interruptions | None
     """None where nobody types."""
-    turn: int = 0
-    """Answers since the conversation began."""
 
     def run(self, line: str | None) -> None:
         """Take this line and all that follow."""
@@ -142,6 +151,7 @@ class _Chat:
 
         False when the conversation ends.
         """
+        survived: tuple[type[ModelyardError], ...] = (InvalidInput, *self.talk.survived)
         try:
             if line is None:
                 line = read_line(_MARKER, LONGEST_PROMPT)
@@ -149,7 +159,7 @@ class _Chat:
                 return False
             text = line.strip()
             return not text or self._take(text)
-        except InvalidInput as error:
+        except survived as error:
             if self.interruptions is None:
                 raise
             print_error(error)
@@ -178,55 +188,31 @@ class _Chat:
                 print_note(f"{name:8}{does}")
             print_note(_MORE_HELP)
         elif command == "/reset":
-            self.dialogue.reset()
-            self.turn = 0
+            self.talk.reset()
             print_note("a new conversation")
         return command != "/exit"
 
     def _answer(self, question: str) -> None:
         """Answer a question, and go on from what was said until the end or until ^C."""
-        reply = self.speaker.answer(self.dialogue, question, self.sampling)
-        said: list[str] = []
-        stoppable = self.interruptions.stopping(reply.stream) if self.interruptions else None
+        printer = StreamPrinter(silent=self.as_json)
+        stoppable = self.interruptions.stopping(self.talk) if self.interruptions else None
         try:
-            with stoppable or nullcontext(), closing(_kept(reply.pieces, said)) as pieces:
-                if self.as_json:
-                    for _ in pieces:
-                        pass
-                else:
-                    print_stream(pieces)
-            stopped = False
+            with stoppable or nullcontext():
+                said = self.talk.answer(question, printer.show)
         except KeyboardInterrupt:
             if not self._survives:
                 raise
-            stopped = True
-        self._conclude(question, "".join(said), reply, stopped)
-
-    def _conclude(self, question: str, answer: str, reply: Reply, stopped: bool) -> None:
-        if stopped:
             print_note("\nstopped")
-            if not answer.strip():
-                return
-        self.dialogue.add(question, answer)
-        self.turn += 1
+            if printer.shown.strip():
+                self.talk.add(question, printer.shown)
+            return
+        except ModelyardError:
+            if printer.shown:
+                printer.end()
+            raise
+        printer.end()
+        self.talk.add(question, said.text)
         if self.as_json:
-            print_json(
-                ChatAnswer(
-                    turn=self.turn,
-                    model=self.speaker.local.name,
-                    prompt=question,
-                    answer=answer.strip(),
-                    cut_off=reply.cut_off,
-                ),
-                indent=None,
-            )
-        elif not stopped:
-            reply.note_if_cut_off()
-
-
-def _kept(pieces: Generator[str, None, None], said: list[str]) -> Generator[str, None, None]:
-    """The pieces as they come, which are also put into `said`."""
-    with closing(pieces):
-        for piece in pieces:
-            said.append(piece)
-            yield piece
+            print_json(said.result, indent=None)
+        for note in () if self.as_json else said.notes:
+            print_note(note)

@@ -12,6 +12,7 @@ from modelyard.cli.chat import LONGEST_PROMPT, chat
 from modelyard.cli.options import Environment, Json, Offline, chosen_environment
 from modelyard.cli.render import (
     print_json,
+    print_note,
     print_stream,
     print_title,
     read_stdin,
@@ -163,12 +164,11 @@ def generate(
     with showing_progress() as progress:
         local = require_model(project, chosen, progress=progress, offline=offline)
 
-    from modelyard.cli.speaker import open_speaker
+    from modelyard.cli.speaker import Conversation, open_speaker
 
     with open_speaker(project, chosen, local) as speaker:
         if chat_:
-            dialogue = speaker.dialogue(system)
-            chat(speaker, dialogue, sampling, first=question, as_json=as_json)
+            chat(Conversation(speaker, system, sampling), first=question, as_json=as_json)
         else:
             assert question is not None
             _answer_once(speaker, question, system, sampling, compare_base, as_json)
@@ -194,7 +194,8 @@ def _answer_once(
             if compare_base:
                 print_title(name)
             print_stream(pieces)
-        reply.note_if_cut_off()
+        for note in reply.notes:
+            print_note(note)
     if as_json:
         print_json(GenerateResult(prompt=question, answers=tuple(answers)))
 

@@ -257,14 +257,35 @@ def print_sample(source: str, pieces: Iterable[tuple[str, bool]]) -> None:
     _print()
 
 
+class StreamPrinter:
+    """Text as it arrives, on stdout; `silent` only keeps it."""
+
+    def __init__(self, *, silent: bool = False) -> None:
+        self.shown = ""
+        """The text so far."""
+        self._silent = silent
+
+    def show(self, piece: str) -> None:
+        """Print a piece at once."""
+        self.shown += piece
+        if not self._silent:
+            with writing_results():
+                sys.stdout.write(visible_text(piece))
+                sys.stdout.flush()
+
+    def end(self) -> None:
+        """End the line."""
+        if not self._silent:
+            with writing_results():
+                sys.stdout.write("\n")
+
+
 def print_stream(pieces: Iterable[str]) -> None:
     """Text as it arrives, then a newline."""
+    printer = StreamPrinter()
     for piece in pieces:
-        with writing_results():
-            sys.stdout.write(visible_text(piece))
-            sys.stdout.flush()
-    with writing_results():
-        sys.stdout.write("\n")
+        printer.show(piece)
+    printer.end()
 
 
 def read_stdin(most_characters: int, refusal: str = "is not UTF-8 text") -> str:

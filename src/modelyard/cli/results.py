@@ -67,7 +67,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     ),
     "generate:generate": (
         _one("cli.generate:GenerateResult", "without --chat"),
-        _one("cli.chat:ChatAnswer", "with --chat, a line for each answer"),
+        _one("cli.speaker:ChatAnswer", "with --chat, a line for each answer"),
     ),
     "feedback:add_feedback": (_one("cli.feedback:FeedbackResult"),),
     "feedback:list_feedback": (_list("cli.feedback:ListedFeedback"),),

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Generator, Iterator
-from contextlib import contextmanager
+from contextlib import closing, contextmanager
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from modelyard.chatdata.dialogue import Dialogue
-from modelyard.cli.render import print_note, print_warning
+from modelyard.cli.chat import Said, Show
+from modelyard.cli.render import print_warning
+from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.core.wording import counted
 from modelyard.inference.sampling import Sampling
@@ -39,15 +41,15 @@ class Reply:
         """Whether the model did not come to an end of its own."""
         return not self.stream.ended
 
-    def note_if_cut_off(self) -> None:
-        """Say on stderr that the answer has no end, and why."""
+    @property
+    def notes(self) -> tuple[str, ...]:
+        """That the answer has no end, and why; nothing for one that has."""
         if not self.cut_off:
-            return
-        tokens = counted(self.limit, "token")
-        if self.limited_by_context:
-            print_note(f"cut off after {tokens}: the context is full")
-        else:
-            print_note(f"cut off after {tokens}: --max-tokens allows longer answers")
+            return ()
+        why = "the context is full"
+        if not self.limited_by_context:
+            why = "--max-tokens allows longer answers"
+        return (f"cut off after {counted(self.limit, 'token')}: {why}",)
 
 
 @dataclass(slots=True, kw_only=True)
@@ -107,6 +109,63 @@ class Speaker:
             limit=limit,
             limited_by_context=limit < sampling.max_new_tokens,
         )
+
+
+@dataclass(frozen=True, kw_only=True)
+class ChatAnswer:
+    """One answer of a conversation."""
+
+    turn: int
+    """Which question of the conversation it answers, from 1; /reset begins at 1 again."""
+    model: str
+    """The base, or the version of an adapter."""
+    prompt: str
+    """What was asked."""
+    answer: str
+    """The answer; the next one follows from it."""
+    cut_off: bool
+    """Whether it was stopped before the model ended it."""
+
+
+class Conversation:
+    """A talk with a speaker (`cli.chat.Talk`)."""
+
+    survived: tuple[type[ModelyardError], ...] = ()
+
+    def __init__(self, speaker: Speaker, system: str | None, sampling: Sampling) -> None:
+        self.name = speaker.local.name
+        self._speaker, self._sampling = speaker, sampling
+        self._dialogue = speaker.dialogue(system)
+        self._stream: AnswerStream | None = None
+
+    def answer(self, question: str, show: Show) -> Said:
+        self._stream = None
+        reply = self._speaker.answer(self._dialogue, question, self._sampling)
+        self._stream = reply.stream
+        text = ""
+        with closing(reply.pieces) as pieces:
+            for piece in pieces:
+                text += piece
+                show(piece)
+        result = ChatAnswer(
+            turn=len(self._dialogue.turns) // 2 + 1,
+            model=self.name,
+            prompt=question,
+            answer=text.strip(),
+            cut_off=reply.cut_off,
+        )
+        return Said(text=text, result=result, notes=reply.notes)
+
+    def interrupt(self) -> None:
+        if self._stream is None:
+            raise KeyboardInterrupt  # it has not begun
+        self._stream.interrupt()
+
+    def add(self, question: str, answer: str) -> None:
+        self._dialogue.add(question, answer)
+
+    def reset(self) -> None:
+        self._dialogue.reset()
 
 
 @contextmanager
