@@ -99,7 +99,7 @@ def test_a_domain_answers_for_every_setting_that_a_switch_prints(
     done = switch_config(place, profile="high_accuracy", domain="code_analysis", environment="test")
     (effect,) = done.plan.effects
     keys = [change.key for change in effect.settings]
-    assert {"profile", "model.timeout", "model.retries.attempts", "samples"} < set(keys)
+    assert {"profile", "timeout", "model.retries.attempts", "samples"} < set(keys)
     for key in keys:
         for name in ("code_analysis", "domain:code_analysis"):
             assert explained(key, name, "test")[3] == 2, key
@@ -162,7 +162,7 @@ def test_origins_stand_at_the_ends_of_their_lines(place: Project, shown: Read) -
     assert lines[0] == "# domain:code_analysis in test: revision 2"
     assert "profile: high_accuracy  # profile switch, revision 2" in lines
     where = f"{ACCURATE}:3:1, profile high_accuracy, revision 2"
-    assert f"  timeout: 2 minutes  # {where}" in lines
+    assert f"timeout: 2 minutes  # {where}" in lines
     assert f"    temperature: 0.4  # {ACCURATE}:6:3, profile high_accuracy, revision 2" in lines
     assert f"  provider: openai  # {GPT4}:2:1, language model gpt4, revision 1" in lines
     assert "    attempts: 4  # configs/performance_profiles/high_accuracy.yaml:4:1, " in "\n".join(

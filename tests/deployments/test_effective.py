@@ -69,11 +69,11 @@ def joint(**settings: Any) -> dict[str, dict[str, Any]]:
 def test_a_profile_wins_over_the_domain_and_the_domain_over_the_model() -> None:
     model = effective(snapshot()).model.settings
     assert (model.generation.temperature, model.generation.max_output_tokens) == (0.2, 2000)
-    assert (model.timeout_s, model.retries.attempts) == (30.0, 2)
+    assert (model.timeout_s, model.retries.attempts) == (60.0, 2)
     found = effective(snapshot(code_analysis="high_accuracy"))
     model = found.model.settings
     assert (model.generation.temperature, model.generation.max_output_tokens) == (0.4, 2000)
-    assert (model.timeout_s, model.retries.attempts, found.samples) == (120.0, 4, 3)
+    assert (found.timeout_s, model.retries.attempts, found.samples) == (120.0, 4, 3)
     assert found.retrieval is not None
     assert (found.retrieval.top, found.retrieval.max_tokens, found.retrieval.rerank) == (
         12,
@@ -81,6 +81,13 @@ def test_a_profile_wins_over_the_domain_and_the_domain_over_the_model() -> None:
         True,
     )
     assert found.instructions == "You answer questions on code.\nSay so when you do not know.\n"
+
+
+def test_a_profile_limits_the_whole_answer_and_a_model_each_call() -> None:
+    patient = {"performance_profiles/balanced": {"timeout": "10 minutes"}}
+    found = effective(snapshot(patient))
+    assert (found.timeout_s, found.model.settings.timeout_s) == (600.0, 60.0)
+    assert effective(snapshot(), domain=None).timeout_s is None
 
 
 def test_no_answer_is_longer_than_its_model_can_give() -> None:
@@ -287,7 +294,7 @@ def test_a_state_that_was_put_in_the_place_of_another_is_read(
     edit(other, "performance_profiles/balanced", "timeout: 30 seconds", "timeout: 40 seconds")
     deploy_config(other, environment="test", every_config=True)
     found = load_effective("test", "code_analysis", project=place)
-    assert found.model.settings.timeout_s == 30.0
+    assert found.timeout_s == 30.0
     other.state_db.replace(place.state_db)
     for tail in ("-wal", "-shm"):
         place.state_db.with_name(f"state.db{tail}").unlink(missing_ok=True)
@@ -295,7 +302,7 @@ def test_a_state_that_was_put_in_the_place_of_another_is_read(
         if with_tail.exists():
             with_tail.replace(place.state_db.with_name(f"state.db{tail}"))
     found = load_effective("test", "code_analysis", project=place)
-    assert (found.revision, found.model.settings.timeout_s) == (1, 40.0)
+    assert (found.revision, found.timeout_s) == (1, 40.0)
 
 
 def test_a_warm_call_takes_microseconds(place: Project) -> None:

@@ -56,10 +56,10 @@ def test_a_switch_changes_one_domain_and_says_every_setting_that_really_changes(
     assert [(setting.key, setting.before, setting.after) for setting in effect.settings] == [
         ("profile", "balanced", "high_accuracy"),
         ("model.generation.temperature", 0.2, 0.4),
-        ("model.timeout", "30 s", "2 min"),
         ("model.retries.attempts", 2, 4),
         ("retrieval.top", 5, 12),
         ("retrieval.rerank", False, True),
+        ("timeout", "30 s", "2 min"),
         ("samples", 1, 3),
     ]
     assert in_use(place) == "high_accuracy"

@@ -40,8 +40,8 @@ _LOCAL_ONLY = "model_integration.routing.local_only"
 _RULES = "model_integration.routing.rules"
 _TASKS = "model_integration.primary_models.tasks"
 _LONGEST_ANSWER = "model.generation.max_output_tokens"
-_OF_THE_PROFILE = ("samples", "max_cost_per_request", "cache", "batching")
-_PROFILE_KEYS = {"timeout": "timeout", "retries.attempts": "attempts"}
+_OF_THE_PROFILE = ("timeout", "samples", "max_cost_per_request", "cache", "batching")
+_PROFILE_KEYS = {"retries.attempts": "attempts"}
 """What a profile calls the settings of a language model that it overrides."""
 
 

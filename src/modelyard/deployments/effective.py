@@ -50,7 +50,7 @@ from modelyard.deployments.revisions import (
 )
 from modelyard.deployments.running import drafts_stamp, running_snapshot
 from modelyard.deployments.snapshot import Snapshot
-from modelyard.settings.units import MONEY, TOKENS
+from modelyard.settings.units import DURATION, MONEY, TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -60,7 +60,7 @@ class EffectiveModel:
     name: str
     """Its name."""
     settings: LanguageModel
-    """Its settings: generation, timeout, attempts and adapter are those of the domain."""
+    """Its settings: generation, attempts and adapter are those of the domain."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -115,6 +115,9 @@ class Effective:
     """What is retrieved for a request; None: nothing."""
     quality: Quality
     """The quality that the domain must reach."""
+    timeout_s: Annotated[float, DURATION] | None
+    """The time for the whole answer, all calls and waits together; None: no limit but those of the
+    calls."""
     samples: int
     """Answers sampled for a request; of several, the majority answer is returned."""
     max_cost_per_request_usd: Annotated[float, MONEY] | None
@@ -263,6 +266,7 @@ def build_effective(
         output=specialised.output if specialised else OutputRules(),
         retrieval=_retrieval(specialised, chosen),
         quality=specialised.quality if specialised else Quality(),
+        timeout_s=chosen.timeout_s,
         samples=chosen.samples,
         max_cost_per_request_usd=chosen.max_cost_per_request_usd,
         cache=chosen.cache,
@@ -325,7 +329,6 @@ class _Layers:
             settings=replace(
                 found,
                 generation=drawn,
-                timeout_s=self.profile.timeout_s or found.timeout_s,
                 retries=found.retries
                 if attempts is None
                 else replace(found.retries, attempts=attempts),

@@ -63,6 +63,7 @@ def record_answer(
                 config_revision=config_revision,
                 prompt_tokens=prompt_tokens,
                 output_tokens=answer.output_tokens,
+                token_source="counted",
                 load_s=load_s,
                 first_token_s=first_token_s,
                 latency_s=time.perf_counter() - started,

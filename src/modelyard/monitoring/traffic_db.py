@@ -39,6 +39,20 @@ _MIGRATIONS = (
     ) STRICT;
     CREATE INDEX samples_by_time ON samples (answered_at_ms);
     """,
+    """
+    ALTER TABLE samples ADD COLUMN kind TEXT NOT NULL DEFAULT 'answer';  -- or call
+    ALTER TABLE samples ADD COLUMN profile TEXT;
+    ALTER TABLE samples ADD COLUMN language_model TEXT;
+    ALTER TABLE samples ADD COLUMN cached_tokens INTEGER;
+    ALTER TABLE samples ADD COLUMN cache_write_tokens INTEGER;
+    ALTER TABLE samples ADD COLUMN token_source TEXT;  -- counted, reported, estimated
+    ALTER TABLE samples ADD COLUMN waited_s REAL;
+    ALTER TABLE samples ADD COLUMN calls INTEGER;
+    ALTER TABLE samples ADD COLUMN drawn INTEGER;
+    ALTER TABLE samples ADD COLUMN agreed INTEGER;
+    ALTER TABLE samples ADD COLUMN route TEXT;
+    ALTER TABLE samples ADD COLUMN failure TEXT;
+    """,
 )
 
 TRAFFIC = Database(

@@ -14,8 +14,22 @@ from typing import Any, Literal
 
 from modelyard.core.json_reading import InvalidJson, parse_json
 
-Outcome = Literal["answered", "failed", "interrupted"]
-"""`interrupted`: whoever asked did not wait for the end."""
+Kind = Literal["answer", "call"]
+"""An answer, or one call of a model that it needed."""
+
+Outcome = Literal[
+    "answered", "degraded", "refused", "over_limit", "nothing_found", "failed", "interrupted"
+]
+"""
+degraded: no language model answered, and what search found is quoted instead.
+refused: the model, or a filter of its provider, would not answer.
+over_limit: a budget or a limit left no room for it, and nothing was called.
+nothing_found: it may only say what is found, and nothing was.
+interrupted: whoever asked did not wait for the end.
+"""
+
+TokenSource = Literal["counted", "reported", "estimated"]
+"""Who says how many tokens there were: the model that runs here, its provider, or nobody."""
 
 LONGEST_LINE = 16_384
 """Bytes; a sample with the longest texts takes half of it."""
@@ -26,13 +40,17 @@ _write_json = json.JSONEncoder(ensure_ascii=False, separators=(",", ":")).encode
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Sample:
-    """One answer. None is unknown, or that there is no such thing; it is never 0.
+    """One answer, or one call for it. None is unknown, or no such thing; it is never 0.
 
+    What is summed over answers, such as their cost, is summed over those of kind `answer`: the
+    calls of an answer are in its own figures already.
     Raises ValueError for a value that no answer has.
     """
 
     answer_id: str
     """Identifies the answer: see `new_answer_id`."""
+    kind: Kind = "answer"
+    """Whether it is an answer, or a call that one needed."""
     parent_id: str | None = None
     """The answer that this one was needed for; None when a user or a program asked for it."""
     answered_at_ms: int
@@ -41,6 +59,10 @@ class Sample:
     """The organisation that asked."""
     domain: str | None = None
     """The kind of work that it was asked for."""
+    profile: str | None = None
+    """The performance profile."""
+    language_model: str | None = None
+    """The language model of the configs, by its name."""
     model: str
     """What answered, as a reference that `ModelRef.parse` reads."""
     adapter_digest: str | None = None
@@ -53,14 +75,32 @@ class Sample:
     """Tokens of what was sent to the model."""
     output_tokens: int | None = None
     """Tokens of the answer, without the one that ends it."""
+    cached_tokens: int | None = None
+    """Of those that were sent, the ones that the provider had in its cache."""
+    cache_write_tokens: int | None = None
+    """Of those that were sent, the ones that it wrote into its cache."""
+    token_source: TokenSource | None = None
+    """Who says so."""
     load_s: float | None = None
     """Seconds that loading the model took before; 0 when it was in memory."""
     first_token_s: float | None = None
     """Seconds until the answer began, without `load_s`."""
+    waited_s: float | None = None
+    """Of the latency, seconds in which nothing was under way: for a turn, or before a repetition."""
     latency_s: float
     """Seconds until the answer ended, without `load_s`."""
     cost_usd: float | None = None
     """What a provider bills for it; 0 for a model that runs here."""
+    calls: int | None = None
+    """How many calls it took; 0 for one that was kept from before."""
+    drawn: int | None = None
+    """How many answers were drawn, for the one that most of them agree on."""
+    agreed: int | None = None
+    """How many of them agree."""
+    route: str | None = None
+    """Who was asked, and how each call ended: `gpt4 busy > claude answered`; or `cache`."""
+    failure: str | None = None
+    """The class of the failure, where there is one: `timeout`."""
     outcome: Outcome
     """How it ended."""
 
@@ -114,7 +154,9 @@ def _is_amount(value: Any) -> bool:
 
 _OF_TYPE: Mapping[str, Callable[[Any], bool]] = {
     "str": _is_text,
-    "Outcome": _is_text,  # a newer version may know others
+    **dict.fromkeys(
+        ("Kind", "Outcome", "TokenSource"), _is_text
+    ),  # a newer version may know others
     "int": _is_count,
     "float": _is_amount,
 }

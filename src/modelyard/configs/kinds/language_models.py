@@ -86,7 +86,7 @@ class LanguageModel:
     limits: Annotated[RateLimits, BY_ASK] = field(default_factory=RateLimits)
     """What the provider allows."""
     timeout_s: Annotated[float, DURATION, Range(0.01, 3600), BY_ASK] = 60.0
-    """Longest wait for an answer."""
+    """The time for one call."""
     retries: Annotated[Retries, BY_ASK] = field(default_factory=Retries)
     """What is done when a call fails."""
     fallback: Annotated[str, Reference("language_models")] | None = None

@@ -55,7 +55,7 @@ class PerformanceProfile:
     samples: Annotated[int, Range(1, 16), BY_ASK] = 1
     """Answers generated for a request; with several, the majority answer is returned."""
     timeout_s: Annotated[float, DURATION, Range(0.01, 86400), BY_ASK] | None = None
-    """Longest wait for an answer, instead of the language model's."""
+    """The time for the whole answer: all calls, repetitions and waits together."""
     attempts: Annotated[int, Range(0, 10), BY_ASK] | None = None
     """Times a failed call is repeated, instead of the language model's."""
     max_cost_per_request_usd: Annotated[float, MONEY, Range(0), BY_ASK] | None = None
