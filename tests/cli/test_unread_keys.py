@@ -26,7 +26,7 @@ UNREAD = {
         generation.seed prices.input_per_million prices.output_per_million
         prices.cached_input_per_million limits.requests_per_minute limits.tokens_per_minute
         limits.concurrent_requests timeout retries.attempts retries.first_wait
-        retries.longest_wait basic.message basic.quoted_sentences
+        retries.longest_wait on_refusal basic.message basic.quoted_sentences
     """,
     "specialized_models": """
         instructions generation.temperature generation.top_p
@@ -78,7 +78,7 @@ UNREAD = {
 FOR_PEOPLE = "description"
 READ_BELOW = {
     *("specialized_models: profile", "integration: model_integration.primary_models.tasks"),
-    "language_models: fallback",
+    *("language_models: fallback", "language_models: stays_local"),
     "specialized_models: fallback",
     "integration: model_integration.fallback_strategy.enabled",
     "integration: model_integration.fallback_strategy.order",

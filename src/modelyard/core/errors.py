@@ -37,6 +37,7 @@ in the package named here:
       InvalidInput              core         exit code 2
         ContextFull             chatdata
         InvalidJson             core
+        NoUsableKey             secrets
         ProblemsFound           core
         TemplateRefused         chatdata
         TypingTrap              settings

@@ -6,7 +6,6 @@ The key is read at each call, sent to this host only (redirects are refused), an
 from __future__ import annotations
 
 import json
-import os
 import threading
 import urllib.error
 import urllib.request
@@ -36,6 +35,7 @@ from modelyard.pacing import (
     read_asked_wait_s,
 )
 from modelyard.secrets.forms import find_secret_forms
+from modelyard.secrets.references import read_key
 from modelyard.weights.encoders import EncoderUnavailable
 
 CHUNK_RETRIES = RetryPolicy(attempts=12, unreached_attempts=7)
@@ -174,29 +174,10 @@ class EndpointEncoder:
         return vectors
 
     def _key(self) -> str | None:
-        reference = self._settings.api_key
-        if reference is None:
+        if self._settings.api_key is None:
             return None
-        kind, _, name = reference.partition(":")
-        if kind == "env":
-            key = os.environ.get(name, "").strip()
-        else:
-            try:
-                path = self._project.written_path(name)
-                key = path.read_text(encoding="utf-8").strip()
-            except (OSError, ValueError) as error:
-                raise InvalidInput(
-                    f"the key of the encoder {self._settings.model} cannot be read: "
-                    f"{type(error).__name__}",
-                    where=reference,
-                ) from None
-        if not key or not key.isascii() or not key.isprintable():
-            raise InvalidInput(
-                f"there is no usable key for the encoder {self._settings.model}",
-                where=reference,
-                hint="set it; a key is one line of plain characters",
-            )
-        return key
+        of = f"the encoder {self._settings.model}"
+        return read_key(self._settings.api_key, self._project, of=of)
 
     def _unavailable(self, reason: str, *, hint: str | None = None) -> EncoderUnavailable:
         return EncoderUnavailable(

@@ -85,6 +85,8 @@ class Reply:
     """What the provider says that answered."""
     request_id: str | None = None
     """What the provider calls the call, for its support."""
+    not_taken: tuple[str, ...] = ()
+    """Settings that the model refuses, so that it answered without them: `temperature`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

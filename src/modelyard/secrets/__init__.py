@@ -1,4 +1,4 @@
-"""Secrets in text: finding them by form, by name and by randomness, and masking them.
+"""Secrets: finding and masking them in text, and reading those that a config refers to.
 
 Does not know what a config, a chunk or a dataset is, nor where a text came from.
 """

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
@@ -73,6 +74,8 @@ class LanguageModel:
     """With `local`: the adapter on top, NAME (its active version) or NAME@VERSION."""
     endpoint: Annotated[Endpoint, BY_ASK] | None = None
     """URL of the API; required for `openai_compatible`, else the provider's own."""
+    stays_local: bool = False
+    """Whether what the endpoint is sent stays on this machine; only a loopback address can."""
     api_key: Annotated[Secret, BY_ASK] | None = None
     """Where the key is found, `env:NAME` or `file:PATH`; never the key."""
     context_tokens: Annotated[int, TOKENS, Range(16), BY_ASK]
@@ -89,6 +92,8 @@ class LanguageModel:
     """The time for one call."""
     retries: Annotated[Retries, BY_ASK] = field(default_factory=Retries)
     """What is done when a call fails."""
+    on_refusal: Annotated[Literal["answer", "next"], BY_ASK] = "answer"
+    """When the model or its provider refuses: that is the answer, or the next model is asked."""
     fallback: Annotated[str, Reference("language_models")] | None = None
     """The model called when this one fails; default: the next one of the integration's order."""
     basic: Annotated[BasicAnswer, BY_ASK] = field(default_factory=BasicAnswer)
@@ -100,9 +105,25 @@ class LanguageModel:
         return self.provider in ("openai", "anthropic")
 
     @property
+    def in_process(self) -> bool:
+        """Whether it answers in this process, through no API."""
+        return self.provider in ("local", "builtin")
+
+    @property
     def needs_network(self) -> bool:
-        """Whether a call leaves this process and its machine's own weights."""
-        return self.provider not in ("local", "builtin")
+        """Whether a call may leave this machine."""
+        near = self.stays_local and self.endpoint is not None and is_loopback(self.endpoint)
+        return not self.in_process and not near
+
+
+_LOOPBACK = re.compile(
+    r"https?://(localhost|127\.\d{1,3}\.\d{1,3}\.\d{1,3}|\[::1\])(:\d*)?(/|$)", re.IGNORECASE
+)
+
+
+def is_loopback(url: str) -> bool:
+    """Whether a URL's host is written as a loopback address, or as localhost."""
+    return _LOOPBACK.match(url) is not None
 
 
 def models_named(word: str, models: Mapping[str, LanguageModel]) -> list[str]:

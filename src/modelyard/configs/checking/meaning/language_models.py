@@ -12,6 +12,7 @@ from modelyard.configs.kinds.language_models import (
     BasicAnswer,
     LanguageModel,
     fallback_cycle,
+    is_loopback,
     models_named,
 )
 from modelyard.configs.reading.references import ConfigReference
@@ -96,8 +97,10 @@ def _check_provider(model: LanguageModel) -> Iterator[Diagnostic]:
             f"'adapter' has no effect with the provider {provider}: only a local model takes one",
             hint="leave it out, or set `provider: local`",
         )
-    if not model.needs_network:
+    if model.in_process:
         yield from _check_nothing_hosted(model)
+    if model.stays_local:
+        yield from _check_stays_local(model)
     if provider == "builtin" and model.fallback is not None:
         yield problem(
             ("fallback",),
@@ -124,6 +127,24 @@ def _check_nothing_hosted(model: LanguageModel) -> Iterator[Diagnostic]:
                 "which calls no API and costs nothing",
                 hint="leave it out, or name the provider that is meant",
             )
+
+
+def _check_stays_local(model: LanguageModel) -> Iterator[Diagnostic]:
+    if model.provider != "openai_compatible":
+        yield problem(
+            ("stays_local",),
+            "contradiction",
+            f"'stays_local' is about an endpoint of your own, and the provider is {model.provider}",
+            hint="leave it out",
+        )
+    elif model.endpoint is not None and not is_loopback(model.endpoint):
+        yield problem(
+            ("stays_local",),
+            "contradiction",
+            "'stays_local' contradicts 'endpoint', which is another machine's address",
+            hint="name it by a loopback address, such as http://127.0.0.1:8000/v1, or leave "
+            "'stays_local' out",
+        )
 
 
 def _check_prices(model: LanguageModel) -> Iterator[Diagnostic]:
