@@ -26,13 +26,11 @@ UNREAD = {
         generation.seed prices.input_per_million prices.output_per_million
         prices.cached_input_per_million limits.requests_per_minute limits.tokens_per_minute
         limits.concurrent_requests timeout retries.attempts retries.first_wait
-        retries.longest_wait on_refusal basic.message basic.quoted_sentences
+        retries.longest_wait on_refusal
     """,
     "specialized_models": """
-        instructions generation.temperature generation.top_p
-        generation.max_output_tokens generation.stop generation.seed input.max_tokens
-        input.languages output.format output.json_schema retrieval.domains retrieval.top
-        retrieval.max_tokens quality.accuracy quality.test_suite
+        generation.temperature generation.top_p generation.max_output_tokens generation.stop
+        generation.seed quality.accuracy quality.test_suite
     """,
     "embedding_models": """
         modalities encoder.price_per_million
@@ -40,7 +38,6 @@ UNREAD = {
     "performance_profiles": """
         generation.temperature generation.top_p generation.max_output_tokens
         generation.stop generation.seed samples timeout attempts max_cost_per_request
-        retrieval.top retrieval.max_tokens retrieval.rerank cache.enabled cache.lifetime
         batching.max_requests batching.max_wait
     """,
     "test_suites": """
@@ -51,7 +48,6 @@ UNREAD = {
     """,
     "integration": """
         model_integration.primary_models.language
-        model_integration.primary_models.embeddings
         model_integration.fallback_strategy.failure_threshold
         model_integration.fallback_strategy.cool_down model_integration.routing.strategy
         model_integration.routing.rules[].domains
@@ -83,6 +79,7 @@ READ_BELOW = {
     "integration: model_integration.fallback_strategy.enabled",
     "integration: model_integration.fallback_strategy.order",
     "integration: model_integration.routing.local_only",
+    "embedding_models: encoder.stays_local",
     *("environments: environments.NAME.inherits", "environments: environments.NAME.protected"),
 }
 """Read by `models switch-config` (what a domain uses now, which domains there are), by `models

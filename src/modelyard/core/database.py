@@ -23,6 +23,10 @@ _LEAST_FREE_BYTES = 65_536
 """SQLite's shared memory file takes 32 kB, and a change a few pages."""
 
 
+class DatabaseDamaged(ModelyardError):
+    """A file of the local state is no SQLite database, or one with damaged pages."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Database:
     """A file that every project has one of."""
@@ -39,6 +43,11 @@ class Database:
     """One script per schema version; a shipped script is never edited, only followed by another."""
     if_damaged: str
     """What to do when the file is damaged."""
+    private: bool = False
+    """Whether it holds what people wrote: only its owner may read it, and what is deleted is
+    overwritten."""
+    wait_s: float = 30.0
+    """How long a change waits for that of another process."""
 
     @contextmanager
     def open(self, project: Project) -> Iterator[sqlite3.Connection]:
@@ -56,11 +65,15 @@ class Database:
         with disk_errors(path):
             make_folder(path.parent)
         _refuse_other_kinds(path, project)
+        if self.private:
+            _make_private(path)
         connection = sqlite3.connect(
-            path, timeout=30, isolation_level=None, check_same_thread=of_one_thread
+            path, timeout=self.wait_s, isolation_level=None, check_same_thread=of_one_thread
         )
         try:
             connection.row_factory = sqlite3.Row
+            if self.private:
+                connection.execute("PRAGMA secure_delete=ON")
             connection.execute(f"PRAGMA synchronous={self.synchronous}")
             if _schema_version(connection) != len(self.migrations):
                 # SQLite does not wait for a second process that also turns WAL on; the lock does.
@@ -134,11 +147,35 @@ class Database:
                 message = f"cannot be read or written: {error}"
                 hint = "check the disk and its free space, and run the same command again"
             elif name.startswith(("SQLITE_NOTADB", "SQLITE_CORRUPT")):
-                message, hint = f"cannot be read: {error}", self.if_damaged
+                raise DatabaseDamaged(
+                    f"cannot be read: {error}",
+                    where=project.show(self.place(project)),
+                    hint=self.if_damaged,
+                ) from error
             else:
                 raise
             where = project.show(self.place(project))
             raise ModelyardError(message, where=where, hint=hint) from error
+
+    def empty_log(self, project: Project, connection: sqlite3.Connection) -> None:
+        """Take what was deleted out of the -wal too; the file itself was overwritten.
+
+        Raises ModelyardError while another process reads what is in it.
+        """
+        (is_busy, *_) = connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
+        if is_busy:
+            raise ModelyardError(
+                "what was deleted is still in its log, which another process reads",
+                where=project.show(self.place(project)),
+                hint="run the same command again",
+            )
+
+    def remove(self, project: Project) -> None:
+        """Remove the file with all that SQLite keeps beside it."""
+        path = self.place(project)
+        with disk_errors(path):
+            for suffix in ("-wal", "-shm", ""):
+                path.with_name(path.name + suffix).unlink(missing_ok=True)
 
     def _migrate(self, connection: sqlite3.Connection, project: Project) -> None:
         newest = len(self.migrations)
@@ -194,6 +231,16 @@ def _statements(script: str) -> Iterator[str]:
 
 def _schema_version(connection: sqlite3.Connection) -> int:
     return int(connection.execute("PRAGMA user_version").fetchone()[0])
+
+
+def _make_private(path: Path) -> None:
+    """Make an empty file that only its owner can read; SQLite's -wal and -shm get its mode."""
+    with disk_errors(path):
+        try:
+            os.close(os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o600))
+        except FileExistsError:
+            if path.stat().st_mode & 0o077:
+                path.chmod(0o600)
 
 
 def _refuse_other_kinds(path: Path, project: Project) -> None:

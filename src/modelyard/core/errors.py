@@ -14,6 +14,7 @@ in the package named here:
       CannotWatch               retrieval
       DamagedRegistry           adapters
       DamagedVersion            adapters
+      DatabaseDamaged           core
       EncoderUnavailable        weights
       GraphDamaged              encoders
       HubFailed                 hub

@@ -146,6 +146,10 @@ class Project:
     def traffic_db(self) -> Path:
         return self.local_state / "traffic.db"
 
+    @property
+    def answer_cache(self) -> Path:
+        return self.local_state / "answer-cache.db"
+
     def traffic_segment(self, name: str) -> Path:
         return self.local_state / "traffic-spool" / f"{check_name(name, 'segment')}.jsonl"
 

@@ -37,6 +37,7 @@ from modelyard.configs.kinds.specialized_models import (
     InputRules,
     OutputRules,
     Quality,
+    Retrieval,
     SpecializedModel,
 )
 from modelyard.core.errors import InvalidInput, KeyPath, ModelyardError, did_you_mean
@@ -85,6 +86,8 @@ class EffectiveRetrieval:
     """The most tokens that they may take together."""
     rerank: bool
     """Whether a cross-encoder reranks them, where one is configured."""
+    required: bool
+    """Whether the model answers only from them: where nothing is found, none is called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -239,6 +242,9 @@ def build_effective(
     strategy = joint.fallback_strategy if joint else FallbackStrategy()
     routing = joint.routing if joint else Routing()
     first = layers.first_model(joint.primary_models.language if joint else None, environment)
+    own = specialised.retrieval if specialised else None
+    if specialised is None and joint and joint.primary_models.embeddings:
+        own = Retrieval(domains=(joint.primary_models.embeddings,))
     own_order = specialised.fallback if specialised else None
     order = strategy.order if own_order is None else own_order
     chain = fallback_chain(first, lambda name: snapshot.settings(f"language_models/{name}"), order)
@@ -264,7 +270,7 @@ def build_effective(
         instructions=specialised.instructions if specialised else "",
         input=specialised.input if specialised else InputRules(),
         output=specialised.output if specialised else OutputRules(),
-        retrieval=_retrieval(specialised, chosen),
+        retrieval=_retrieval(own, chosen),
         quality=specialised.quality if specialised else Quality(),
         timeout_s=chosen.timeout_s,
         samples=chosen.samples,
@@ -377,17 +383,16 @@ def _with_layers(below: Generation, *above: Generation) -> Generation:
     return below
 
 
-def _retrieval(
-    specialised: SpecializedModel | None, profile: PerformanceProfile
-) -> EffectiveRetrieval | None:
-    if specialised is None or specialised.retrieval is None:
+def _retrieval(own: Retrieval | None, profile: PerformanceProfile) -> EffectiveRetrieval | None:
+    if own is None:
         return None
-    own, above = specialised.retrieval, profile.retrieval
+    above = profile.retrieval
     return EffectiveRetrieval(
         domains=own.domains,
         top=own.top if above.top is None else above.top,
         max_tokens=own.max_tokens if above.max_tokens is None else above.max_tokens,
         rerank=bool(above.rerank),
+        required=own.required,
     )
 
 

@@ -145,6 +145,10 @@ class Encoders:
             return True
         return local_encoder_folder(self.project, settings.source, settings.model) is not None
 
+    def stays_here(self, settings: Encoder) -> bool:
+        """Whether a text can be encoded without a byte that leaves this machine."""
+        return not settings.needs_network and self.is_local(settings)
+
     def open(self, settings: Encoder, *, texts: int = 0) -> TextEncoder:
         """The encoder, with the engine that suits this many texts."""
         for_bulk = texts >= _BULK_TEXTS

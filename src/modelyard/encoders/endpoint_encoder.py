@@ -18,6 +18,7 @@ from typing import IO
 import numpy as np
 
 from modelyard.configs.kinds.embedding_models import Encoder
+from modelyard.configs.kinds.language_models import is_loopback
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from modelyard.core.wording import counted
@@ -71,7 +72,9 @@ class EndpointEncoder:
             tokens_per_minute=settings.limits.tokens_per_minute,
             concurrent_requests=settings.limits.concurrent_requests,
         )
-        self._opener = urllib.request.build_opener(_NoRedirect)
+        # A proxy of the environment is for other machines, and would take the texts to one.
+        direct = [urllib.request.ProxyHandler({})] if is_loopback(settings.endpoint) else []
+        self._opener = urllib.request.build_opener(_NoRedirect, *direct)
 
     def encode(self, texts: Sequence[str], *, on_progress: OnProgress | None = None) -> Vectors:
         """Chunks as float32 [texts, dimensions], unit rows, in the order given."""

@@ -86,7 +86,7 @@ class Sample:
     first_token_s: float | None = None
     """Seconds until the answer began, without `load_s`."""
     waited_s: float | None = None
-    """Of the latency, seconds in which nothing was under way: for a turn, or before a repetition."""
+    """Of the latency, seconds in which nothing was under way: for a turn, or to repeat a call."""
     latency_s: float
     """Seconds until the answer ended, without `load_s`."""
     cost_usd: float | None = None

@@ -69,11 +69,14 @@ class Searcher:
         filters: Mapping[str, str] | None = None,
         related: bool = True,
         rerank: bool = True,
+        local_only: bool = False,
     ) -> SearchResults:
         """The best chunks of these indexes (default: of the groups that the config names).
 
         filters: `path` (a glob), `kind`, `domain`, or any fact of a chunk; all must match.
         rerank: rerank the best with the config's cross-encoder, where it names one.
+        local_only: no byte may leave this machine, so an index whose encoder is elsewhere, or would
+        have to be fetched, is searched by its terms only.
         Raises InvalidInput for an empty query, a filter whose key no chunk has or a reranker that
         cannot be used, and NoData when none of the indexes is built.
         """
@@ -93,6 +96,7 @@ class Searcher:
                     top=top or self._rules.top,
                     related=related,
                     reranker=reranker,
+                    local_only=local_only,
                 )
             except IndexDamaged:  # found only while reading, so it is not known which one
                 damaged = _find_damaged([index for index in chosen if index.label not in unusable])
@@ -110,12 +114,13 @@ class Searcher:
         top: int,
         related: bool,
         reranker: Reranker | None,
+        local_only: bool,
     ) -> SearchResults:
         """Search one snapshot of each index; `unusable` ones are left out and noted."""
         wanted = max(top, reranker.count) if reranker else top
         notes = [] if query.terms or query.phrases else [_NO_TERMS]
         with ExitStack() as stack:
-            opened = self._open(chosen, unusable, query, stack, notes)
+            opened = self._open(chosen, unusable, query, stack, notes, local_only)
             candidates: list[Candidate] = []
             asked: list[SearchedIndex] = []
             for index, snapshot, vector in opened:
@@ -169,6 +174,7 @@ class Searcher:
         query: Query,
         stack: ExitStack,
         notes: list[str],
+        local_only: bool,
     ) -> list[tuple[SearchIndex, IndexSnapshot, Floats | None]]:
         """The indexes that are built, each with the query's vector for its encoder.
 
@@ -193,7 +199,11 @@ class Searcher:
                 f"not searched, no index yet: {', '.join(missing)} (`{command}` makes what is "
                 "missing)"
             )
-        encoders = {index.encoder: self._encoders.open(index.encoder) for index in built}
+        encoders = {
+            index.encoder: self._encoders.open(index.encoder)
+            for index in built
+            if not local_only or self._encoders.stays_here(index.encoder)
+        }
         vectors = {
             settings: encoder.encode_query(query.text) for settings, encoder in encoders.items()
         }
@@ -211,8 +221,13 @@ class Searcher:
             except ModelyardError as error:
                 refused[index.label] = error
                 continue
-            vector: Floats | None = vectors[index.encoder]
-            if encoders[index.encoder].fingerprint != snapshot.meta.encoder:
+            vector: Floats | None = vectors.get(index.encoder)
+            if vector is None:
+                notes.append(
+                    f"{index.label} was searched by its terms only: this domain is local_only, and "
+                    "the encoder of the index is not on this machine"
+                )
+            elif encoders[index.encoder].fingerprint != snapshot.meta.encoder:
                 notes.append(
                     f"{index.label} was searched by its terms only: another encoder made its "
                     f"vectors (`{update_command([index.label], self._environment)}` rebuilds it)"

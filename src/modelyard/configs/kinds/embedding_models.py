@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from modelyard.configs.kinds.language_models import RateLimits
+from modelyard.configs.kinds.language_models import RateLimits, is_loopback
 from modelyard.configs.kinds.parts import Endpoint, Name, OneLine, Secret
 from modelyard.settings.marks import NotYetRead, Range, Reference
 from modelyard.settings.units import DURATION, MONEY, SHARE, SIZE, TOKENS
@@ -38,10 +38,20 @@ class Encoder:
     """With `endpoint`: the URL of an OpenAI-compatible API."""
     api_key: Secret | None = None
     """With `endpoint`: where the key is found, `env:NAME` or `file:PATH`; never the key."""
+    stays_local: bool = False
+    """With `endpoint` at a loopback address: nothing that is sent there leaves this machine, so
+    that `local_only` domains may use it."""
     price_per_million_usd: Annotated[float, MONEY, Range(0), NotYetRead("budgets")] | None = None
     """With `endpoint`: price of a million tokens."""
     limits: RateLimits = field(default_factory=RateLimits)
     """With `endpoint`: what the provider allows."""
+
+    @property
+    def needs_network(self) -> bool:
+        """Whether texts to encode may leave this machine."""
+        if self.source != "endpoint":
+            return False
+        return not (self.stays_local and self.endpoint and is_loopback(self.endpoint))
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -19,8 +19,9 @@ class PrimaryModels:
 
     language: Annotated[str, Reference("language_models"), BY_ASK]
     """The language model for requests that name no domain."""
-    embeddings: Annotated[str, Reference("search_domains"), BY_ASK] | None = None
-    """The search domain for requests that name none, GROUP/DOMAIN."""
+    embeddings: Annotated[str, Reference("search_domains")] | None = None
+    """The search domain, GROUP/DOMAIN, from which requests without a domain get chunks; left out:
+    they get none."""
     tasks: Mapping[Name, Annotated[str, Reference("specialized_models")]] = field(
         default_factory=dict
     )

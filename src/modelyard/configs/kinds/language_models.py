@@ -96,7 +96,7 @@ class LanguageModel:
     """When the model or its provider refuses: that is the answer, or the next model is asked."""
     fallback: Annotated[str, Reference("language_models")] | None = None
     """The model called when this one fails; default: the next one of the integration's order."""
-    basic: Annotated[BasicAnswer, BY_ASK] = field(default_factory=BasicAnswer)
+    basic: BasicAnswer = field(default_factory=BasicAnswer)
     """With `builtin`: how it answers."""
 
     @property

@@ -60,9 +60,9 @@ class PerformanceProfile:
     """Times a failed call is repeated, instead of the language model's."""
     max_cost_per_request_usd: Annotated[float, MONEY, Range(0), BY_ASK] | None = None
     """A request that could cost more is refused before any call."""
-    retrieval: Annotated[RetrievalEffort, BY_ASK] = field(default_factory=RetrievalEffort)
+    retrieval: RetrievalEffort = field(default_factory=RetrievalEffort)
     """How much is retrieved."""
-    cache: Annotated[AnswerCache, BY_ASK] = field(default_factory=AnswerCache)
+    cache: AnswerCache = field(default_factory=AnswerCache)
     """Answers kept."""
     batching: Annotated[Batching, BY_ASK] = field(default_factory=Batching)
     """Requests put together."""

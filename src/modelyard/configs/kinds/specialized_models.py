@@ -20,8 +20,9 @@ class InputRules:
     max_tokens: Annotated[int, TOKENS, Range(1)] | None = None
     """Longest input in tokens; what is longer is refused before any call."""
     languages: tuple[str, ...] = ()
-    """Languages of a request, such as python or de: one that names another, as its language or on
-    a code block, is refused before any call. One that names none is answered. Empty: any."""
+    """Languages of a request, such as python or de: one that names another, as its language or,
+    where the list has a programming language, on a code block, is refused before any call. One that
+    names none is answered. Empty: any."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -44,6 +45,8 @@ class Retrieval:
     """Chunks that the model gets."""
     max_tokens: Annotated[int, TOKENS, Range(1)] = 2000
     """Tokens of all chunks together."""
+    required: bool = False
+    """Answer only from what is found: where nothing is, no model is called."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -68,15 +71,15 @@ class SpecializedModel:
     """With a local model: the adapter for this domain, instead of the model's own."""
     profile: Annotated[str, Reference("performance_profiles")] = "balanced"
     """The performance profile until `models switch-config` chooses another."""
-    instructions: Annotated[str, BY_ASK]
+    instructions: str
     """The system prompt of every request."""
     generation: Annotated[Generation, BY_ASK] = field(default_factory=Generation)
     """How answers are generated; overrides the language model's, is overridden by the profile's."""
-    input: Annotated[InputRules, BY_ASK] = field(default_factory=InputRules)
+    input: InputRules = field(default_factory=InputRules)
     """What a request may be."""
-    output: Annotated[OutputRules, BY_ASK] = field(default_factory=OutputRules)
+    output: OutputRules = field(default_factory=OutputRules)
     """What an answer must be."""
-    retrieval: Annotated[Retrieval, BY_ASK] | None = None
+    retrieval: Retrieval | None = None
     """What is retrieved for a request; left out: nothing."""
     fallback: ModelOrder | None = None
     """Models called in this order when the model fails; default: the integration's order."""

@@ -17,6 +17,7 @@ from modelyard.configs.kinds.embedding_models import (
     IndexSettings,
     SearchRules,
 )
+from modelyard.configs.kinds.language_models import is_loopback
 from modelyard.core.errors import Diagnostic, KeyPath, did_you_mean, dotted
 from modelyard.core.globs import glob_pattern
 
@@ -78,11 +79,20 @@ def _check_encoder(encoder: Encoder, view: EnvironmentView) -> Iterator[Diagnost
                 message = f"'encoder.{key}' is required for the source endpoint: {why}"
                 yield problem(("encoder",), "incomplete", message)
         yield from check_plain_http(encoder.endpoint, encoder.api_key, ("encoder", "endpoint"))
+        if encoder.stays_local and encoder.endpoint and not is_loopback(encoder.endpoint):
+            yield problem(
+                ("encoder", "stays_local"),
+                "contradiction",
+                "'encoder.stays_local' contradicts 'endpoint', which is another machine's address",
+                hint="name it by a loopback address, such as http://127.0.0.1:8000/v1, or leave "
+                "'stays_local' out",
+            )
         return
     for key, value in (
         ("endpoint", encoder.endpoint),
         ("api_key", encoder.api_key),
         ("price_per_million", encoder.price_per_million_usd),
+        ("stays_local", encoder.stays_local or None),
     ):
         if value is not None:
             yield problem(

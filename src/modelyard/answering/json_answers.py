@@ -1,0 +1,159 @@
+"""Answers that must be JSON: whether one meets its schema, and how a model is asked to repair it.
+
+References out of a schema are never followed: no answer is checked over a network.
+"""
+
+from __future__ import annotations
+
+import json
+import re
+from collections.abc import Iterator, Mapping, Sequence
+from typing import TYPE_CHECKING, Any, cast
+
+from modelyard.chatdata.conversation import Message
+from modelyard.core.errors import InvalidInput
+from modelyard.core.json_reading import InvalidJson, parse_json
+from modelyard.core.wording import visible_line
+from modelyard.secrets.detection import mask_tokens
+
+if TYPE_CHECKING:
+    from jsonschema import Draft7Validator
+
+_MOST_NAMED = 3
+_LONGEST_PROBLEM = 200
+_FENCED = re.compile(r"(`{3,}|~{3,})[ \t]*(?:json|JSON)?[ \t]*\n(.*?)\n?[ \t]*\1", re.DOTALL)
+_TOO_DEEP = "it is nested too deeply"
+_OWN = "urn:modelyard:schema"
+"""The address of a schema, to which its references are relative."""
+
+
+def json_text(text: str) -> str:
+    """The JSON in an answer: without whitespace around it, and the one code fence around all."""
+    stripped = text.strip()
+    fenced = _FENCED.fullmatch(stripped)
+    return fenced[2].strip() if fenced else stripped
+
+
+def problem(text: str, schema: Mapping[str, Any]) -> str | None:
+    """What keeps an answer from being JSON that meets the schema; None when it does.
+
+    A few of the problems, each with its place in the answer, in one line.
+    """
+    try:
+        value = parse_json(json_text(text))
+        json.dumps(value, allow_nan=False)
+    except InvalidJson as error:
+        return f"it {error.message}"
+    except ValueError:
+        return "it is not JSON: it holds NaN or an infinite number"
+    except RecursionError:
+        return _TOO_DEEP
+    return _unmet(schema, value) if schema else None
+
+
+def _unmet(schema: Mapping[str, Any], value: Any) -> str | None:
+    from referencing.exceptions import Unresolvable
+
+    try:
+        return "; ".join(_problems(_validator(schema), value)) or None
+    except RecursionError:
+        return _TOO_DEEP
+    except OverflowError:
+        return "it holds a number that is too large"
+    except (Unresolvable, re.error) as error:
+        return f"its schema cannot be used: {_short(str(error))}"
+
+
+def check_schema(schema: Mapping[str, Any], *, where: str) -> None:
+    """Raise InvalidInput for what no answer can be checked with; `where` names it.
+
+    That is no JSON Schema, or one that refers to something outside of itself.
+    """
+    from jsonschema.exceptions import SchemaError
+
+    validator = type(_validator(schema))
+    try:
+        validator.check_schema(dict(schema), format_checker=validator.FORMAT_CHECKER)
+        outside = _outside_references(schema)
+    except SchemaError as error:
+        place = error.json_path.removeprefix("$").lstrip(".") or "the whole of it"
+        raise InvalidInput(
+            f"is no JSON Schema: {place}: {_short(error.message)}", where=where
+        ) from error
+    except RecursionError as error:
+        raise InvalidInput(f"is no JSON Schema: {_TOO_DEEP}", where=where) from error
+    if outside:
+        raise InvalidInput(
+            f"refers to {_short(outside[0])}, which is not in it",
+            where=where,
+            hint="write what it refers to under $defs; nothing is fetched",
+        )
+
+
+def repair_messages(
+    messages: Sequence[Message], answer: str, problem: str, schema: Mapping[str, Any]
+) -> tuple[Message, ...]:
+    """The conversation with the answer and what is wrong with it, for a second try."""
+    wanted = f" It must meet this JSON Schema:\n{json.dumps(schema)}" if schema else ""
+    return (
+        *messages,
+        Message("assistant", answer.strip() or "(no text)"),
+        Message(
+            "user",
+            f"This cannot be used: {problem}. Answer again with the corrected JSON value and "
+            f"nothing else.{wanted}",
+        ),
+    )
+
+
+def _validator(schema: Mapping[str, Any]) -> Draft7Validator:
+    """What checks by the draft that the schema names, else by draft 7, as configs are checked."""
+    from jsonschema import Draft7Validator
+    from jsonschema.validators import validator_for
+    from referencing import Registry
+
+    found = validator_for(schema, default=Draft7Validator)
+    return cast("type[Draft7Validator]", found)(schema, registry=Registry())
+
+
+def _problems(validator: Draft7Validator, value: Any) -> Iterator[str]:
+    errors = sorted(validator.iter_errors(value), key=lambda error: error.json_path)
+    for error in errors[:_MOST_NAMED]:
+        yield f"{error.json_path}: {_short(error.message)}"
+    if errors[_MOST_NAMED:]:
+        yield f"and {len(errors) - _MOST_NAMED} more"
+
+
+def _outside_references(schema: Mapping[str, Any]) -> list[str]:
+    """What a schema refers to that it does not hold."""
+    from referencing import Registry, Resource
+    from referencing.exceptions import Unresolvable
+    from referencing.jsonschema import DRAFT7
+
+    resource = Resource.from_contents(schema, default_specification=DRAFT7)
+    resolver = Registry().with_resource(_OWN, resource).resolver(_OWN)
+    outside = []
+    for reference in _references(schema):
+        try:
+            resolver.lookup(reference)
+        except Unresolvable:
+            outside.append(reference)
+    return outside
+
+
+def _references(schema: Mapping[str, Any]) -> Iterator[str]:
+    waiting: list[Any] = [schema]
+    while waiting:
+        part = waiting.pop()
+        if isinstance(part, Mapping):
+            reference = part.get("$ref")
+            if isinstance(reference, str):
+                yield reference
+            waiting += part.values()
+        elif isinstance(part, list):
+            waiting += part
+
+
+def _short(text: str) -> str:
+    line = visible_line(mask_tokens(text))
+    return line if len(line) <= _LONGEST_PROBLEM else f"{line[:_LONGEST_PROBLEM]}..."

@@ -1,0 +1,144 @@
+"""Retrieval for a request: what is searched for it, and which chunks the model gets.
+
+Chunks are taken whole, best first, while they fit the token budget of the domain. What is searched
+never leaves this machine for a `local_only` domain: an index with an encoder elsewhere is then
+searched by its terms.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Protocol
+
+from modelyard.answering.prompt import CountTokens, quote_chunk
+from modelyard.answering.request import NothingFound, Request, UsedChunk
+from modelyard.core.errors import ModelyardError
+from modelyard.deployments.effective import Effective, EffectiveRetrieval
+from modelyard.retrieval.results import Result, SearchResults
+
+_CODE = re.compile(r"(`{3,}|~{3,}).*?(?:\1|\Z)|`[^`\n]*`", re.DOTALL)
+_NUMBERS = re.compile(r"\[(\d{1,3}(?:[ \t]*[,;][ \t]*\d{1,3})*)\]")
+
+
+class Search(Protocol):
+    """What searches the project: `retrieval.search.Searcher`."""
+
+    def search(
+        self,
+        text: str,
+        *,
+        indexes: Sequence[str] = (),
+        top: int | None = None,
+        filters: Mapping[str, str] | None = None,
+        related: bool = True,
+        rerank: bool = True,
+        local_only: bool = False,
+    ) -> SearchResults:
+        """The best chunks of these indexes."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Retrieved:
+    """What was found for a request."""
+
+    chunks: tuple[UsedChunk, ...] = ()
+    """What the model gets, best first, numbered from 1."""
+    notes: tuple[str, ...] = ()
+    """What a person should know, such as an index that could not be searched."""
+
+
+def retrieve(
+    search: Search, effective: Effective, request: Request, count: CountTokens
+) -> Retrieved:
+    """The chunks for a request; none where the domain retrieves nothing, or the search failed.
+
+    count: tokens of a text for the model that gets the chunks, or an upper bound of them.
+    Raises NothingFound where the domain answers only from what is found, and that is nothing.
+    """
+    wanted = effective.retrieval
+    if wanted is None:
+        return Retrieved()
+    try:
+        found = search.search(
+            request.question,
+            indexes=wanted.domains,
+            top=wanted.top,
+            related=False,
+            rerank=wanted.rerank,
+            local_only=effective.local_only,
+        )
+        chunks, notes = fit_chunks(found.results, wanted, count), found.notes
+    except ModelyardError as error:
+        hint = f" ({error.hint})" if error.hint else ""
+        chunks, notes = (), (f"nothing was retrieved: {error}{hint}",)
+    if wanted.required and not chunks:
+        raise NothingFound(
+            f"nothing was found for this in {', '.join(wanted.domains)}, and the domain answers "
+            "only from what is found",
+            hint="; ".join(notes) or "ask in other words, or see `models search`",
+        )
+    return Retrieved(chunks=chunks, notes=notes)
+
+
+def fit_chunks(
+    results: Sequence[Result], wanted: EffectiveRetrieval, count: CountTokens
+) -> tuple[UsedChunk, ...]:
+    """The chunks that fit the token budget together, in their order.
+
+    One that does not fit whole is passed over for a shorter one that follows; where none fits, the
+    first is cut at the end of a line.
+    """
+    chunks: list[UsedChunk] = []
+    left = wanted.max_tokens
+    for result in results:
+        chunk = _numbered(result, len(chunks) + 1)
+        tokens = count(quote_chunk(chunk))
+        if tokens <= left:
+            chunks.append(chunk)
+            left -= tokens
+    if not chunks and results:
+        chunks += _cut(_numbered(results[0], 1), left, count)
+    return tuple(chunks)
+
+
+def mark_named(chunks: Sequence[UsedChunk], answer: str) -> tuple[UsedChunk, ...]:
+    """The chunks, each with whether the answer names it: as [1], in [1, 2], or by its place.
+
+    Numbers in code are none: `rows[1]` names no chunk.
+    """
+    prose = _CODE.sub(" ", answer)
+    numbers = {int(number) for run in _NUMBERS.findall(prose) for number in re.findall(r"\d+", run)}
+    return tuple(
+        replace(chunk, is_named=chunk.number in numbers or _names_place(answer, chunk.place))
+        for chunk in chunks
+    )
+
+
+def _numbered(result: Result, number: int) -> UsedChunk:
+    chunk = result.chunk
+    return UsedChunk(
+        number=number,
+        index=result.index,
+        place=f"{chunk.path}:{chunk.first_line}",
+        title=chunk.title,
+        text=chunk.text,
+    )
+
+
+def _cut(chunk: UsedChunk, most: int, count: CountTokens) -> list[UsedChunk]:
+    """The chunk with as many of its first lines as fit; none where not even one does."""
+    lines = chunk.text.split("\n")
+    low, high = 0, len(lines)
+    while low < high:
+        middle = (low + high + 1) // 2
+        if count(quote_chunk(replace(chunk, text="\n".join(lines[:middle])))) <= most:
+            low = middle
+        else:
+            high = middle - 1
+    return [replace(chunk, text="\n".join(lines[:low]))] if low else []
+
+
+def _names_place(answer: str, place: str) -> bool:
+    return re.search(rf"(?<![\w/.-]){re.escape(place)}(?!\d)", answer) is not None
