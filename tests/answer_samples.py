@@ -11,6 +11,7 @@ from modelyard.configs.kinds.integration import (
     Budgets,
     FallbackStrategy,
     PerformanceMonitoring,
+    RecordPrompts,
     ServiceLimits,
 )
 from modelyard.configs.kinds.language_models import BasicAnswer, LanguageModel
@@ -58,6 +59,7 @@ def make_effective(**changes: Any) -> Effective:
         "fallback_strategy": FallbackStrategy(),
         "rate_limits": ServiceLimits(),
         "budgets": Budgets(),
+        "record_prompts": RecordPrompts(),
         "monitoring": PerformanceMonitoring(),
     }
     return Effective(**{**settings, **changes})

@@ -150,6 +150,10 @@ class Project:
     def answer_cache(self) -> Path:
         return self.local_state / "answer-cache.db"
 
+    @property
+    def recorded_prompts(self) -> Path:
+        return self.local_state / "recorded-prompts.db"
+
     def traffic_segment(self, name: str) -> Path:
         return self.local_state / "traffic-spool" / f"{check_name(name, 'segment')}.jsonl"
 

@@ -27,6 +27,7 @@ from modelyard.configs.kinds.integration import (
     FallbackStrategy,
     Integration,
     PerformanceMonitoring,
+    RecordPrompts,
     Routing,
     ServiceLimits,
 )
@@ -141,6 +142,8 @@ class Effective:
     """The limits of this service."""
     budgets: Budgets
     """The budgets."""
+    record_prompts: RecordPrompts
+    """Whether the texts of requests and answers are kept."""
     monitoring: PerformanceMonitoring
     """What is monitored, and the alert thresholds."""
 
@@ -283,6 +286,7 @@ def build_effective(
         fallback_strategy=strategy,
         rate_limits=joint.rate_limits if joint else ServiceLimits(),
         budgets=joint.budgets if joint else Budgets(),
+        record_prompts=joint.record_prompts if joint else RecordPrompts(),
         monitoring=joint.performance_monitoring if joint else PerformanceMonitoring(),
     )
 

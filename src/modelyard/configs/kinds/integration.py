@@ -125,6 +125,16 @@ class PerformanceMonitoring:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class RecordPrompts:
+    """Whether the texts of requests and answers are kept; what is measured never has them."""
+
+    enabled: bool = False
+    """Whether they are kept, with their secrets masked, in a file that only its owner can read."""
+    retention_s: Annotated[float, DURATION, Range(60, 10 * 365 * 86400)] = 30 * 86400.0
+    """How long they are kept."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelIntegration:
     """How the models work together."""
 
@@ -138,6 +148,8 @@ class ModelIntegration:
     """How many requests this service accepts."""
     budgets: Budgets = field(default_factory=Budgets)
     """What may be spent."""
+    record_prompts: RecordPrompts = field(default_factory=RecordPrompts)
+    """Whether the texts of requests and answers are kept."""
     performance_monitoring: Annotated[PerformanceMonitoring, BY_MONITOR] = field(
         default_factory=PerformanceMonitoring
     )
