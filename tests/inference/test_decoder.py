@@ -2,6 +2,9 @@
 
 from __future__ import annotations
 
+import resource
+import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +24,7 @@ from transformers import Gemma2Config, LlamaConfig, MistralConfig
 from modelyard.core.errors import InvalidInput
 from modelyard.inference.decoder import Decoder
 from modelyard.inference.interfaces import Segment
+from modelyard.inference.kv_cache import KvCache
 from modelyard.inference.structure import Unrecognised, recognise
 
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
@@ -185,6 +189,24 @@ def test_rows_are_bounded_in_bytes_and_come_back() -> None:
     assert decoder.kv.size_bytes <= decoder.kv.budget_bytes
     with pytest.raises(InvalidInput, match="600 tokens are more than the 512"):
         decoder.kv.allocate(600)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_row_takes_memory_only_as_it_is_written() -> None:
+    def resident_bytes() -> int:
+        pages = int(Path("/proc/self/statm").read_text().split()[1])
+        return pages * resource.getpagesize()
+
+    tiny = recognise(tiny_model(FAMILIES["mistral"])).shape
+    shape = replace(tiny, layers=32, key_heads=4, head_width=64)
+    kv = KvCache(shape, torch.float32, torch.device("cpu"), 1 << 30)
+    before = resident_bytes()
+    row, *_ = (kv.allocate(200) for _ in range(8))
+    assert row is not None
+    kv.written(row, 16)
+    pool, at = kv.place(row)
+    pool.data[:, :, at, :, :16] = 1.0
+    assert resident_bytes() - before < kv.size_bytes // 4
 
 
 @pytest.mark.parametrize(

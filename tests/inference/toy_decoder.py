@@ -155,11 +155,13 @@ class ToyDecoder:
         for segment in segments:
             digest = None if segment.slot is None else self.bank.held[segment.slot].digest
             row = self.kv.rows[segment.row]
-            assert len(row) == segment.start and len(segment.tokens) > 0
+            assert len(row) >= segment.start and len(segment.tokens) > 0
+            del row[segment.start :]
             row += [(token, digest) for token in segment.tokens]
             assert len(row) <= self.kv.reserved[segment.row]
-            if segment.logits == "last":
-                wanted.append(toy_logits(tuple(row)))
+            ends = range(segment.start + 1, len(row) + 1)
+            first = {"none": len(ends), "last": len(ends) - 1, "all": 0}[segment.logits]
+            wanted += [toy_logits(tuple(row[:end])) for end in ends[first:]]
         return torch.stack(wanted) if wanted else torch.empty(0, VOCABULARY)
 
     @property

@@ -14,7 +14,7 @@ from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import fingerprint_rows
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
-from modelyard.evaluation.asking import Question, ask, choose_questions
+from modelyard.evaluation.asking import Question, choose_questions, measure
 from modelyard.evaluation.rows import EvaluationRows
 from modelyard.evaluation.statistics import paired_difference, share_interval
 from modelyard.inference.engine import LoadedModel
@@ -45,11 +45,10 @@ def evaluate_adapter(
     conversations = rows.conversations
     progress.stage(f"evaluate: base and adapter on {counted(len(conversations), 'row')}")
     models = (model.without_adapter, model)
-    count = len(rows.tokens)
-    losses = model.engine.row_losses([(one, row) for one in models for row in rows.tokens])
-    base, tuned = losses[:count], losses[count:]
     questions = choose_questions(rows, model.tokenizer, answers_limit)
-    examples = _examples(questions, *ask(models, questions, (base, tuned), progress=progress))
+    measured = measure(models, rows.tokens, questions, progress=progress)
+    base, tuned = (each.losses for each in measured)
+    examples = _examples(questions, *(each.answers for each in measured))
     answers = _count_right(questions, examples)
     facts, labels = pool_answers(answers, "facts"), pool_answers(answers, "labels")
     return Evaluation(

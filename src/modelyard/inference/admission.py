@@ -71,9 +71,9 @@ class Admission:
         turn = _Turn(Counter(answer.digest for answer in running), self._rows)
         try:
             for answer in self._overdue():
-                if turn.free:
+                if turn.free > 0:
                     self._admit_overdue(answer, turn)
-            while turn.free and self._admit_one(turn):
+            while turn.free > 0 and self._admit_one(turn):
                 pass
         except _NoRoom:  # for one that is overdue
             pass
@@ -146,6 +146,7 @@ class _Turn:
         self._reserved = False
         self._drained: set[str | None] = set()
         self.free = rows - used.total()
+        """Less than none where more were resumed."""
         self.seen: set[int] = set()
         """The numbers of those that had their turn."""
         self.left: list[Left] = []

@@ -39,6 +39,10 @@ _ATTENDED_STEP = 8
 _LONG, _LONG_STEP, _LONG_SCORES = 128, 64, 1 << 21
 """Positions from which, and scores up to which, a chunk on a CPU attends by bf16 products, in sizes
 that are multiples of the second."""
+_KEYS_STEP, _QUERIES_BLOCK, _LEAST_QUERIES = 16, 32, 4
+"""A shorter chunk on a CPU attends to a multiple of the first, with no fewer queries than the third
+in any of torch's blocks of the second: with other sizes torch sums in another order, and the bits
+of a token would depend on where its chunk begins and ends."""
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -95,7 +99,7 @@ class _Chunk:
     """For each layer [k, attended, w]."""
     v: Sequence[Tensor]
     mask: Tensor
-    """[c, attended]; [c', attended] of a long one."""
+    """[c', attended], for at least c queries."""
     long: bool
 
 
@@ -275,6 +279,9 @@ class Decoder:
             attended = min(-(-end // _LONG_STEP) * _LONG_STEP, pool.capacity)
         else:
             long = False
+            if self.device.type == "cpu":
+                attended = min(-(-end // _KEYS_STEP) * _KEYS_STEP, pool.capacity)
+                rows += max(0, _LEAST_QUERIES - (rows - 1) % _QUERIES_BLOCK - 1)
         later = torch.ones(rows, attended, dtype=torch.bool).triu_(segment.start + 1)
         k, v = pool.data[:, :, row, :, :attended].unbind(1)
         return _Chunk(

@@ -18,6 +18,7 @@ from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.core.progress import Progress, Silent
 from modelyard.inference.adapter_weights import AdapterNotCarried
+from modelyard.inference.answering import Answering, Start
 from modelyard.inference.built_in import built_in_tokens
 from modelyard.inference.decoder import Decoder
 from modelyard.inference.four_bit import BaseGrid
@@ -122,9 +123,7 @@ class Engine:
             for each in running:
                 each.cancel()
         reporter.end()
-        if failed := next((each for each in running if each.error), None):
-            assert failed.error is not None
-            raise failed.error
+        _raise_first(running)
         return running
 
     def _advance(self, running: Sequence[Generation], reporter: Progress) -> None:
@@ -135,9 +134,36 @@ class Engine:
         """What each model makes of a row's trained tokens, in the order given."""
         return row_losses(self.decoder, [ScoredRow(row, model.adapter) for model, row in rows])
 
+    def score_and_answer(
+        self, rows: Sequence[ScoredRow], wanted: Callable[[int, RowLoss], Start | None]
+    ) -> tuple[list[RowLoss], dict[int, Generation]]:
+        """The losses of the rows, in the order given, and whole answers to those that want one.
+
+        wanted: is asked for each row, by its number, when its loss is known; its prompt is not
+        computed again. Raises the error of the first answer that failed.
+        """
+        answering = Answering(self.scheduler, wanted)
+        made = answering.generations
+        try:
+            losses = row_losses(self.decoder, rows, answering)
+            while any(each.finish is None for each in made.values()):
+                self.scheduler.step()
+        finally:
+            for each in made.values():
+                each.cancel()
+        _raise_first(list(made.values()))
+        return losses, made
+
     def label_logits(self, rows: Sequence[tuple[LoadedModel, TokenRow]]) -> Iterator[RowLogits]:
         """The logits before the trained tokens of rows; see `losses.label_logits`."""
         return label_logits(self.decoder, [ScoredRow(row, model.adapter) for model, row in rows])
+
+
+def _raise_first(answers: Sequence[Generation]) -> None:
+    """Raise the error of the first answer that failed, if one did."""
+    if failed := next((each for each in answers if each.error), None):
+        assert failed.error is not None
+        raise failed.error
 
 
 def _not_computed(

@@ -24,7 +24,8 @@ class Segment:
     tokens: Sequence[int]
     """n >= 1 token ids: the next token of a running answer, or a chunk of a prompt."""
     start: int
-    """The position of the first of them in its row; what precedes it was computed before."""
+    """The position of the first of them in its row; what precedes it was computed before, and what
+    the row has from there on is written over."""
     slot: int | None
     """The slot of `bank` whose adapter counts; None for the bare base."""
     logits: LogitsWanted

@@ -8,10 +8,13 @@ an answer reaches the next one, not even a NaN through a masked place.
 
 from __future__ import annotations
 
+import math
+import mmap
+import os
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass, field
 
-import numpy as np
 import torch
 from torch import Tensor
 
@@ -194,14 +197,18 @@ class KvCache:
         return 2 * shape.layers * shape.key_heads * shape.head_width * self.dtype.itemsize
 
 
-_ALIGNMENT = 64
-
-
 def _zeros(size: tuple[int, ...], dtype: torch.dtype, device: torch.device) -> Tensor:
-    """Zeros that take memory on a CPU only as they are written; torch's own write them all."""
-    if device.type != "cpu":
+    """Zeros that take memory on a CPU only as they are written.
+
+    torch's own are all written; numpy's lie in pages of 2 MB, which hold a piece of every row, so
+    that the first row takes the memory of all.
+    """
+    count = math.prod(size)
+    if device.type != "cpu" or not count:
         return torch.zeros(size, dtype=dtype, device=device)
-    count = int(np.prod(size)) * dtype.itemsize
-    raw = torch.from_numpy(np.zeros(count + _ALIGNMENT, dtype=np.uint8))
-    start = -raw.data_ptr() % _ALIGNMENT
-    return raw[start : start + count].view(dtype).view(size)
+    private = {"flags": mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS} if os.name == "posix" else {}
+    pages = mmap.mmap(-1, count * dtype.itemsize, **private)
+    if hasattr(mmap, "MADV_NOHUGEPAGE"):
+        with suppress(OSError):  # from a kernel without large pages
+            pages.madvise(mmap.MADV_NOHUGEPAGE)
+    return torch.frombuffer(pages, dtype=dtype, count=count).view(size)

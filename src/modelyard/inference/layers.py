@@ -66,21 +66,23 @@ def attend_each(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> 
 def attend_chunk(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:
     """Attention of c tokens that follow each other in one row.
 
-    q: [c, k, g, w].  k, v: [k, l, w], the last c positions those of q.  mask: [c, l], minus
-    infinity where a token would see a later one, else 0.  Returns [c, k g w].
+    q: [c, k, g, w].  k, v: [k, l, w], with the positions of q and all before them.
+    mask: [c', l] of at least c rows, to which the queries are filled up: minus infinity where a
+    token would see a later one, else 0.  Returns [c, k g w].
     """
-    count, groups = q.shape[0], q.shape[2]
+    count, groups, rows = q.shape[0], q.shape[2], len(mask)
     whole = count == k.shape[1]
     every_k, every_v = (part.unsqueeze(1).expand(-1, groups, -1, -1) for part in (k, v))
+    q = q.permute(1, 2, 0, 3)
     seen = F.scaled_dot_product_attention(
-        q.permute(1, 2, 0, 3),
+        F.pad(q, (0, 0, 0, rows - count)) if rows > count else q,
         every_k,
         every_v,
         attn_mask=None if whole else mask,
         is_causal=whole,
         scale=scale,
     )
-    return seen.permute(2, 0, 1, 3).reshape(count, -1)
+    return seen[:, :, :count].permute(2, 0, 1, 3).reshape(count, -1)
 
 
 def attend_long_chunk(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: float) -> Tensor:

@@ -1,24 +1,29 @@
 """What a model says of tokens that are given: the logits before each trained one, and its loss.
 
-Rows of several models are computed together. Of each row the tokens before its first answer get no
-logits: the output layer is a fifth of a small base.
+Rows of several models are computed together. What all rows of a model begin with, such as a system
+prompt, is computed once. Of each row the tokens before its first answer get no logits: the output
+layer is a fifth of a small base.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from typing import Protocol
 
 import numpy as np
+import numpy.typing as npt
 import torch
 import torch.nn.functional as F
 from torch import Tensor
 
 from modelyard.chatdata.tokenizing import TokenRow
-from modelyard.inference.interfaces import LoadedAdapter, Segment, TokenDecoder
+from modelyard.inference.interfaces import KvPiece, LoadedAdapter, Segment, TokenDecoder
 
 _TOKENS_TOGETHER = 1024
 _LOGITS_TOGETHER = 512
+_LEAST_SHARED = 8
+"""Tokens from which a common beginning is computed once and copied."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -28,11 +33,22 @@ class ScoredRow:
     row: TokenRow
     adapter: LoadedAdapter | None
     """None for the bare base."""
+    room: int = 0
+    """Positions to reserve, where an answer may become longer than the row."""
 
     @property
     def first(self) -> int:
         """The place of the first trained token; nothing precedes the one at 0."""
         return 1 + int(np.argmax(self.row.trained[1:]))
+
+    @property
+    def length(self) -> int:
+        return len(self.row.input_ids)
+
+    @property
+    def digest(self) -> str | None:
+        """Of its adapter; None for the bare base."""
+        return self.adapter.digest if self.adapter else None
 
 
 @dataclass(frozen=True, slots=True, eq=False)
@@ -45,37 +61,81 @@ class RowLogits:
     """float32 [n, v]."""
     labels: Tensor
     """int64 [n]: the trained tokens."""
-    places: Tensor
-    """int64 [n]: their places in the row."""
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(frozen=True, slots=True, eq=False)
 class RowLoss:
     """The loss of a row's trained tokens."""
 
     total: float
     """Sum of their negative log-likelihoods, in nats."""
-    tokens: int
-    """How many there are."""
-    last_miss: int
-    """The place in the row of the last of them that is not the likeliest token; -1 for none."""
+    likeliest: npt.NDArray[np.int64]
+    """int64 [n]: the likeliest token at the place of each of them."""
+
+    @property
+    def tokens(self) -> int:
+        """How many there are."""
+        return len(self.likeliest)
 
     @property
     def mean(self) -> float:
         return self.total / self.tokens
 
+    def greedy_beginning(self, row: TokenRow, start: int) -> list[int]:
+        """What greedy decoding gives from a place of the row on, as far as the logits show it.
 
-def row_losses(decoder: TokenDecoder, rows: Sequence[ScoredRow]) -> list[RowLoss]:
+        The row's own tokens, up to the first that is not the likeliest, and the likeliest in its
+        place: a draft and how much of it is accepted, as in Leviathan et al., Fast Inference from
+        Transformers via Speculative Decoding, 2023. Nothing where the token at `start` has no loss.
+        """
+        places = 1 + np.flatnonzero(row.trained[1:])
+        likeliest = dict(zip(places.tolist(), self.likeliest.tolist(), strict=True))
+        found: list[int] = []
+        for place in range(start, len(row.input_ids)):
+            if (token := likeliest.get(place)) is None:
+                break
+            found.append(token)
+            if token != row.input_ids[place]:
+                break
+        return found
+
+
+@dataclass(frozen=True, slots=True)
+class Spot:
+    """Where a row is in a decoder: its row of keys and values, and its adapter's slot in use."""
+
+    row: int
+    slot: int | None
+
+
+class Follower(Protocol):
+    """Goes on from rows that were scored, beside the scoring of others."""
+
+    def take(self, number: int, loss: RowLoss, spot: Spot) -> bool:
+        """Whether it takes over the spot of a scored row, and gives it back when it is done."""
+
+    def make_room(self) -> bool:
+        """Compute something of what was taken over; False when nothing was left of it."""
+
+
+def row_losses(
+    decoder: TokenDecoder, rows: Sequence[ScoredRow], follower: Follower | None = None
+) -> list[RowLoss]:
     """The loss of each row's trained tokens, in the order given; each row has some."""
-    totals, counts, last_misses = [0.0] * len(rows), [0] * len(rows), [-1] * len(rows)
-    for piece in label_logits(decoder, rows):
+    totals = [0.0] * len(rows)
+    likeliest: list[list[npt.NDArray[np.int64]]] = [[] for _ in rows]
+    found: dict[int, RowLoss] = {}
+
+    def take(number: int, spot: Spot) -> bool:
+        found[number] = RowLoss(totals[number], np.concatenate(likeliest[number]))
+        return follower is not None and follower.take(number, found[number], spot)
+
+    scoring = _Scoring(decoder, rows, take, follower.make_room if follower else lambda: False)
+    for piece in scoring.pieces():
         losses = F.cross_entropy(piece.logits, piece.labels, reduction="none")
         totals[piece.number] += float(losses.double().sum())
-        counts[piece.number] += len(piece.labels)
-        missed = piece.places[(piece.logits.argmax(1) != piece.labels).cpu()]
-        if len(missed):
-            last_misses[piece.number] = int(missed[-1])
-    return [RowLoss(*found) for found in zip(totals, counts, last_misses, strict=True)]
+        likeliest[piece.number].append(piece.logits.argmax(1).cpu().numpy())
+    return [found[number] for number in range(len(rows))]
 
 
 def label_logits(decoder: TokenDecoder, rows: Sequence[ScoredRow]) -> Iterator[RowLogits]:
@@ -83,87 +143,142 @@ def label_logits(decoder: TokenDecoder, rows: Sequence[ScoredRow]) -> Iterator[R
 
     Nothing else may use the decoder's rows and slots meanwhile.
     """
-    waiting = sorted(range(len(rows)), key=lambda number: -len(rows[number].row.input_ids))
-    while waiting:
-        placed: list[tuple[int, _Spot]] = []
-        tokens = 0
-        while waiting and (not placed or tokens + _length(rows[waiting[0]]) <= _TOKENS_TOGETHER):
-            spot = _place(decoder, rows[waiting[0]])
-            if spot is None:
-                break
-            tokens += _length(rows[waiting[0]])
-            placed.append((waiting.pop(0), spot))
-        if not placed:
-            raise RuntimeError("the decoder has no room for one row, and holds none")
+    return _Scoring(decoder, rows, lambda number, spot: False, lambda: False).pieces()
+
+
+@dataclass(slots=True, eq=False)
+class _Scoring:
+    """Computes rows in batches."""
+
+    decoder: TokenDecoder
+    rows: Sequence[ScoredRow]
+    take: Callable[[int, Spot], bool]
+    """Is told that all logits of a row were given, and says whether its spot is taken over."""
+    make_room: Callable[[], bool]
+    """Is called when there is no room for a row; False when there will be none."""
+
+    def pieces(self) -> Iterator[RowLogits]:
+        """See `label_logits`."""
+        shared = self._shared_beginnings()
+        waiting = sorted(range(len(self.rows)), key=lambda at: (self.rows[at].length, -at))
+        while waiting:
+            batch: dict[int, Spot] = {}
+            tokens = 0
+            while waiting:
+                scored = self.rows[waiting[-1]]
+                piece = shared.get(scored.digest)
+                own = scored.length - (piece.tokens if piece else 0)
+                if batch and tokens + own > _TOKENS_TOGETHER:
+                    break
+                spot = self._place(scored)
+                if spot is None:
+                    if batch:
+                        break
+                    if not self.make_room():
+                        raise RuntimeError("the decoder has no room for one row, and holds none")
+                    continue
+                batch[waiting.pop()] = spot
+                tokens += own
+                if piece:
+                    self.decoder.kv.write(spot.row, 0, piece)
+            try:
+                yield from self._compute(batch, shared)
+                for number in list(batch):
+                    if self.take(number, batch[number]):
+                        del batch[number]
+            finally:
+                for spot in batch.values():
+                    self._leave(spot)
+
+    def _shared_beginnings(self) -> dict[str | None, KvPiece]:
+        """By adapter: the keys and values of what all its rows begin with before their answers."""
+        groups: dict[str | None, list[ScoredRow]] = {}
+        for scored in self.rows:
+            groups.setdefault(scored.digest, []).append(scored)
+        found = {}
+        for digest, members in groups.items():
+            length = _common_length([each.row.input_ids[: each.first - 1] for each in members])
+            if len(members) > 1 and length >= _LEAST_SHARED:
+                spot = self._place(members[0])
+                if spot is None:
+                    continue
+                ids = members[0].row.input_ids[:length].tolist()
+                try:
+                    self.decoder.step([Segment(spot.row, ids, 0, spot.slot, "none")])
+                    found[digest] = self.decoder.kv.copy(spot.row, 0, length)
+                finally:
+                    self._leave(spot)
+        return found
+
+    def _place(self, scored: ScoredRow) -> Spot | None:
+        """A row of the cache and the adapter's slot; None where one of them is not free."""
+        row = self.decoder.kv.allocate(max(scored.length, scored.room))
+        if row is None:
+            return None
+        if scored.adapter is None:
+            return Spot(row, None)
+        slot = None
         try:
-            yield from _compute(decoder, [(number, rows[number], spot) for number, spot in placed])
+            slot = self.decoder.bank.acquire(scored.adapter)
         finally:
-            for _, spot in placed:
-                _leave(decoder, spot)
+            if slot is None:
+                self.decoder.kv.release(row)
+        return None if slot is None else Spot(row, slot)
+
+    def _leave(self, spot: Spot) -> None:
+        self.decoder.kv.release(spot.row)
+        if spot.slot is not None:
+            self.decoder.bank.release(spot.slot)
+
+    def _compute(
+        self, batch: Mapping[int, Spot], shared: Mapping[str | None, KvPiece]
+    ) -> Iterator[RowLogits]:
+        """What precedes each row's first answer in one step, then the rest, but the last token."""
+        prompts = []
+        for number, spot in batch.items():
+            scored = self.rows[number]
+            piece = shared.get(scored.digest)
+            start = piece.tokens if piece else 0
+            if ids := scored.row.input_ids[start : scored.first - 1].tolist():
+                prompts.append(Segment(spot.row, ids, start, spot.slot, "none"))
+        if prompts:
+            self.decoder.step(prompts)
+        done = 0
+        while segments := {
+            number: segment
+            for number, spot in batch.items()
+            if (segment := _answer_segment(self.rows[number], spot, done))
+        }:
+            sizes = [len(segment.tokens) for segment in segments.values()]
+            logits = torch.split(self.decoder.step(list(segments.values())), sizes)
+            for (number, segment), own in zip(segments.items(), logits, strict=True):
+                yield _piece(number, self.rows[number].row, segment, own)
+            done += _LOGITS_TOGETHER
 
 
-@dataclass(frozen=True, slots=True)
-class _Spot:
-    """Where a row is computed."""
-
-    row: int
-    slot: int | None
-
-
-def _length(scored: ScoredRow) -> int:
-    return len(scored.row.input_ids)
+def _common_length(beginnings: Sequence[npt.NDArray[np.int32]]) -> int:
+    """How many tokens all of these begin with."""
+    length = min(len(each) for each in beginnings)
+    for each in beginnings:
+        differs = np.flatnonzero(each[:length] != beginnings[0][:length])
+        length = int(differs[0]) if len(differs) else length
+    return length
 
 
-def _place(decoder: TokenDecoder, scored: ScoredRow) -> _Spot | None:
-    """A row of the cache and the adapter's slot; None where one of them is not free."""
-    row = decoder.kv.allocate(_length(scored))
-    if row is None:
-        return None
-    if scored.adapter is None:
-        return _Spot(row, None)
-    slot = None
-    try:
-        slot = decoder.bank.acquire(scored.adapter)
-    finally:
-        if slot is None:
-            decoder.kv.release(row)
-    return None if slot is None else _Spot(row, slot)
+def _answer_segment(scored: ScoredRow, spot: Spot, done: int) -> Segment | None:
+    """The next tokens before trained ones, when so many have been computed; None without any."""
+    start = scored.first - 1 + done
+    ids = scored.row.input_ids[start : min(start + _LOGITS_TOGETHER, scored.length - 1)]
+    return Segment(spot.row, ids.tolist(), start, spot.slot, "all") if len(ids) else None
 
 
-def _leave(decoder: TokenDecoder, spot: _Spot) -> None:
-    decoder.kv.release(spot.row)
-    if spot.slot is not None:
-        decoder.bank.release(spot.slot)
-
-
-def _compute(
-    decoder: TokenDecoder, placed: Sequence[tuple[int, ScoredRow, _Spot]]
-) -> Iterator[RowLogits]:
-    """What precedes each row's first answer in one step, then the rest, but the last token."""
-    prompts = [
-        Segment(spot.row, scored.row.input_ids[: scored.first - 1].tolist(), 0, spot.slot, "none")
-        for _, scored, spot in placed
-        if scored.first > 1
-    ]
-    if prompts:
-        decoder.step(prompts)
-    done = 0
-    while rest := [one for one in placed if one[1].first + done < _length(one[1])]:
-        answers = []
-        for _, scored, spot in rest:
-            start = scored.first - 1 + done
-            ids = scored.row.input_ids[start : min(start + _LOGITS_TOGETHER, _length(scored) - 1)]
-            answers.append(Segment(spot.row, ids.tolist(), start, spot.slot, "all"))
-        sizes = [len(segment.tokens) for segment in answers]
-        logits = torch.split(decoder.step(answers), sizes)
-        for (number, scored, _), segment, own in zip(rest, answers, logits, strict=True):
-            after = slice(segment.start + 1, segment.start + 1 + len(segment.tokens))
-            wanted = torch.from_numpy(np.flatnonzero(scored.row.trained[after]))
-            labels = torch.from_numpy(scored.row.input_ids[after]).long()[wanted]
-            yield RowLogits(
-                number=number,
-                logits=own[wanted.to(own.device)],
-                labels=labels.to(own.device),
-                places=wanted + segment.start + 1,
-            )
-        done += _LOGITS_TOGETHER
+def _piece(number: int, row: TokenRow, segment: Segment, logits: Tensor) -> RowLogits:
+    """Of the logits after each token of a segment, those that are followed by a trained one."""
+    after = slice(segment.start + 1, segment.start + 1 + len(segment.tokens))
+    wanted = torch.from_numpy(np.flatnonzero(row.trained[after]))
+    labels = torch.from_numpy(row.input_ids[after]).long()[wanted]
+    return RowLogits(
+        number=number,
+        logits=logits[wanted.to(logits.device)],
+        labels=labels.to(logits.device),
+    )

@@ -106,12 +106,39 @@ class Scheduler:
                 )
             self._submitted += 1
             number = self._submitted
+        answer, generation = self._in_flight(number, request)
+        self._inbox.append(partial(self._take_in, answer))
+        return generation
+
+    def resume(
+        self, request: Request, *, row: int, slot: int | None, answer: Sequence[int]
+    ) -> Generation:
+        """Take in a request whose prompt is computed, and go on from there at the next step.
+
+        row, slot: where it is computed, with room for the answer; given back when the answer ends.
+        answer: what it begins with, perhaps nothing; all but its last token are computed, and what
+        the row has behind them is written over. Only the thread that calls `step` may resume.
+        """
+        with self._submitting:
+            self._submitted += 1
+            number = self._submitted
+        resumed, generation = self._in_flight(number, request)
+        resumed.row, resumed.slot = row, slot
+        self._count_in(resumed)
+        self._running[number] = resumed
+        resumed.computed = len(request.prompt) - 1
+        for token in answer:
+            resumed.computed += 1
+            self._give(resumed, token)
+            if generation.finish:
+                break
+        return generation
+
+    def _in_flight(self, number: int, request: Request) -> tuple[InFlight, Generation]:
         cancel = partial(self._inbox.append, partial(self._cancel, number))
         generation = Generation(request, cancel)
         weakref.finalize(generation, cancel).atexit = False
-        answer = InFlight(number, request, weakref.ref(generation))
-        self._inbox.append(partial(self._take_in, answer))
-        return generation
+        return InFlight(number, request, weakref.ref(generation)), generation
 
     def _require_possible(self, request: Request) -> None:
         if not request.prompt:
@@ -156,8 +183,11 @@ class Scheduler:
         return bool(self._unfinished or self._inbox)
 
     def _take_in(self, answer: InFlight) -> None:
-        self._unfinished[answer.number] = answer
         self._line.add(answer)
+        self._count_in(answer)
+
+    def _count_in(self, answer: InFlight) -> None:
+        self._unfinished[answer.number] = answer
         if answer.digest is not None:
             self._users[answer.digest] += 1
             self._retired.pop(answer.digest, None)
