@@ -7,6 +7,7 @@ import json
 import os
 import signal
 import socket
+import warnings
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -16,6 +17,8 @@ import pytest
 import modelyard.inference  # noqa: F401 (before torch: it bounds the kernels that are kept)
 from modelyard.cli import render
 from modelyard.core.layout import Project
+from modelyard.weights.files import fingerprint_weights
+from modelyard.weights.local import LocalBase
 from printed_results import check_printed, printing_command
 
 # Before torch is imported, and for the processes that tests start: threads that spin while they
@@ -144,6 +147,45 @@ def tiny_base_folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
     )
     LlamaForCausalLM(config).to(torch.bfloat16).save_pretrained(folder)
     return folder
+
+
+@pytest.fixture(scope="session")
+def tiny_base(tiny_base_folder: Path) -> LocalBase:
+    return LocalBase(
+        name="tiny",
+        path=tiny_base_folder,
+        fingerprint=fingerprint_weights(tiny_base_folder),
+        size_bytes=0,
+        source="a test",
+    )
+
+
+@pytest.fixture(scope="session")
+def save_adapter(
+    tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory
+) -> Callable[..., Path]:
+    """Save an adapter on the tiny base with plain PEFT, its B filled with random numbers."""
+    import torch
+    from peft import LoraConfig, get_peft_model
+    from transformers import AutoModelForCausalLM, AutoTokenizer
+
+    def save(**options: Any) -> Path:
+        torch.manual_seed(0)
+        base = AutoModelForCausalLM.from_pretrained(tiny_base_folder, dtype=torch.bfloat16)
+        settings = {"r": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM", **options}
+        with warnings.catch_warnings():
+            # PEFT 0.21 uses a name that transformers 5.23 has deprecated.
+            warnings.simplefilter("ignore", FutureWarning)
+            model = get_peft_model(base, LoraConfig(**settings))
+        for name, parameter in model.named_parameters():
+            if "lora_B" in name:
+                torch.nn.init.normal_(parameter, std=0.5)
+        folder = tmp_path_factory.mktemp("adapter")
+        model.save_pretrained(folder)
+        AutoTokenizer.from_pretrained(tiny_base_folder).save_pretrained(folder)
+        return folder
+
+    return save
 
 
 @pytest.fixture

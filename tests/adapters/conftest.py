@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import shutil
-import warnings
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -14,7 +13,6 @@ from adapter_samples import BETTER, facts, fill_with
 from modelyard.adapters.import_ import import_adapter, plan_import
 from modelyard.adapters.versions import AdapterVersion, register_version
 from modelyard.core.layout import Project
-from modelyard.weights.files import fingerprint_weights
 from modelyard.weights.local import LocalBase
 
 
@@ -42,45 +40,6 @@ def register(bare_project: Project) -> Callable[..., AdapterVersion]:
         )
 
     return make
-
-
-@pytest.fixture(scope="session")
-def tiny_base(tiny_base_folder: Path) -> LocalBase:
-    return LocalBase(
-        name="tiny",
-        path=tiny_base_folder,
-        fingerprint=fingerprint_weights(tiny_base_folder),
-        size_bytes=0,
-        source="a test",
-    )
-
-
-@pytest.fixture(scope="session")
-def save_adapter(
-    tiny_base_folder: Path, tmp_path_factory: pytest.TempPathFactory
-) -> Callable[..., Path]:
-    """Save an adapter on the tiny base with plain PEFT, its B filled with random numbers."""
-    import torch
-    from peft import LoraConfig, get_peft_model
-    from transformers import AutoModelForCausalLM, AutoTokenizer
-
-    def save(**options: Any) -> Path:
-        torch.manual_seed(0)
-        base = AutoModelForCausalLM.from_pretrained(tiny_base_folder, dtype=torch.bfloat16)
-        settings = {"r": 8, "target_modules": "all-linear", "task_type": "CAUSAL_LM", **options}
-        with warnings.catch_warnings():
-            # PEFT 0.21 uses a name that transformers 5.23 has deprecated.
-            warnings.simplefilter("ignore", FutureWarning)
-            model = get_peft_model(base, LoraConfig(**settings))
-        for name, parameter in model.named_parameters():
-            if "lora_B" in name:
-                torch.nn.init.normal_(parameter, std=0.5)
-        folder = tmp_path_factory.mktemp("adapter")
-        model.save_pretrained(folder)
-        AutoTokenizer.from_pretrained(tiny_base_folder).save_pretrained(folder)
-        return folder
-
-    return save
 
 
 @pytest.fixture(scope="session")

@@ -98,6 +98,8 @@ class LeftOut:
     """The kind of reason."""
     reason: str
     """The reason in words: `breaker open since 12:03:11, 3 failures in a row`."""
+    wait_s: float | None = None
+    """Seconds until there may be room for it, where that is known."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -101,12 +101,12 @@ def _resolve_language_model(project: Project, ref: ModelRef, environment: str) -
         )
     [name] = found
     model = EffectiveModel(name=name, settings=models[name])
-    return _configured(project, ModelRef("model", name), model, environment, revision)
+    return resolve_configured(project, ModelRef("model", name), model, environment, revision)
 
 
 def _resolve_domain(project: Project, ref: ModelRef, environment: str) -> ResolvedModel:
     effective = load_effective(environment, ref.name, project=project)
-    return _configured(project, ref, effective.model, environment, effective.revision)
+    return resolve_configured(project, ref, effective.model, environment, effective.revision)
 
 
 def _resolve_custom(project: Project, ref: ModelRef, environment: str) -> ResolvedModel:
@@ -116,12 +116,13 @@ def _resolve_custom(project: Project, ref: ModelRef, environment: str) -> Resolv
     )
 
 
-def _configured(
+def resolve_configured(
     project: Project, ref: ModelRef, model: EffectiveModel, environment: str, revision: int
 ) -> ResolvedModel:
     """A language model of the configs; of a local one also its base and its adapter.
 
     `revision` is the one that the settings are part of; 0 for none.
+    Raises InvalidInput when there is no such base or version, or it was trained on another base.
     """
     settings, base, version = model.settings, None, None
     if settings.provider == "local":
