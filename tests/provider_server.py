@@ -47,7 +47,8 @@ class ProviderServer:
 
     def __exit__(self, *_: object) -> None:
         self._stopped.set()
-        self._listener.shutdown(socket.SHUT_RDWR)
+        with suppress(OSError):
+            self._listener.shutdown(socket.SHUT_RDWR)
         self._listener.close()
         for connection in tuple(self._open):
             with suppress(OSError):

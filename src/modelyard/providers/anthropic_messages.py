@@ -16,7 +16,7 @@ from modelyard.providers.hosted import Heard, HostedModel, as_sent
 from modelyard.providers.usage import count_of
 
 _OPTIONAL = ("temperature", "top_p", "stop_sequences", "output_config")
-_FINISHES: Mapping[object, Finish] = {
+_FINISHES: Mapping[str, Finish] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
     "max_tokens": "length",
@@ -140,9 +140,11 @@ def _end(delta: dict[str, Any], usage: object, heard: Heard) -> None:
     reason = delta.get("stop_reason")
     if reason == "tool_use":
         raise CallEnded(broken(_NOT_ASKED))
-    if reason is not None and reason not in _FINISHES:
-        raise CallEnded(broken(f"an end for the reason {str(reason)[:40]!r}"))
-    heard.finish = _FINISHES[reason] if reason is not None else heard.finish
+    if reason is not None:
+        finish = _FINISHES.get(reason) if isinstance(reason, str) else None
+        if finish is None:
+            raise CallEnded(broken(f"an end for the reason {str(reason)[:40]!r}"))
+        heard.finish = finish
     if isinstance(usage, dict):
         heard.usage = _usage_of(usage, heard.usage)
 

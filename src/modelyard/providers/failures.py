@@ -31,7 +31,8 @@ _TOO_LONG = re.compile(
     r"context_length_exceeded|exceed_context_size|context[ _-]?window|contextwindowexceeded"
     r"|(maximum|available|exceeds?|beyond) (the |this |its )?(model'?s? )?(maximum )?context"
     r"|context (length|size) (has been )?exceeded|exceeds? (the )?(max(imum)? )?context limit"
-    r"|context length of only|maximum model length|(prompt|input) is too long|input length exceeds"
+    r"|context length of only|longer than the model'?s? (maximum )?context|maximum model length"
+    r"|(prompt|input) is too long|input length exceeds"
     r"|too large for model with \d+ maximum|max_tokens must be at least 1, got -"
     r"|max_new_tokens` must be <=|(token count|number of tokens).{0,40}exceeds"
     r"|reduce the length of the (messages|prompt)",
@@ -146,7 +147,7 @@ def refusal(status: int, header: Header, said: Said, *, has_key: bool) -> CallFa
 
 def error_in_answer(said: Said) -> CallFailure:
     """Why an answer that began with 200 holds an error."""
-    numbers = (int(code) for code in said.codes if code.isdecimal() and 400 <= int(code) <= 599)
+    numbers = (int(code) for code in said.codes if re.fullmatch(r"[45][0-9]{2}", code))
     named = (_STATUS_OF[code] for code in said.codes if code in _STATUS_OF)
     status = next(numbers, None) or next(named, _UNNAMED_STATUS)
     failure = refusal(status, lambda _: None, said, has_key=True)
