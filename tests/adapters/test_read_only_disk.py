@@ -52,7 +52,7 @@ def answers(
     monkeypatch.chdir(project.root)
 
     def ask() -> dict[tuple[str, ...], Any]:
-        state._close_all()
+        state._READING.close()
         printed = {}
         for words in COMMANDS:
             monkeypatch.setattr("sys.argv", ["models", *words, "--json"])
@@ -81,7 +81,7 @@ def test_everything_recorded_is_read_from_such_a_disk(
 ) -> None:
     before = answers()
     assert [move["to_version"] for move in before["adapters", "history", "demo"]] == [1, 2]
-    state._close_all()
+    state._READING.close()
     trouble(project.root.parent)
     assert answers() == before
 
@@ -91,7 +91,7 @@ def test_a_move_that_a_killed_process_left_pending_is_in_the_history(
 ) -> None:
     with open_state(project) as connection:
         connection.execute("UPDATE pointer_moves SET settled = 0 WHERE to_version = 2")
-    state._close_all()
+    state._READING.close()
     remount(project.root.parent, "ro")
     moves = answers()["adapters", "history", "demo"]
     assert [move["to_version"] for move in moves] == [1, 2]

@@ -126,7 +126,7 @@ def drop_connections(place: Project) -> None:
     """Close what this process keeps open: SQLite then takes its -wal away."""
     from modelyard.core import state
 
-    state._close_all()
+    state._READING.close()
     assert not place.state_db.with_name("state.db-wal").exists()
 
 

@@ -1,21 +1,15 @@
-"""The project's local state: one SQLite file, state.db, and readers that keep it open.
+"""The project's local state: one SQLite file, state.db, and connections that stay open.
 
 What must be consistent under a crash is a row here or one rename on the disk; nothing else.
 """
 
 from __future__ import annotations
 
-import atexit
-import os
 import sqlite3
-import threading
-from collections.abc import Mapping
 from contextlib import AbstractContextManager
-from dataclasses import dataclass
-from pathlib import Path
-from typing import Any
 
-from modelyard.core.database import Database, cannot_write
+from modelyard.core.database import Database
+from modelyard.core.kept_connections import KeptConnections, Values
 from modelyard.core.layout import Project
 
 _MIGRATIONS = (
@@ -76,10 +70,26 @@ _MIGRATIONS = (
         PRIMARY KEY (environment, revision)
     ) STRICT;
     """,
+    """
+    CREATE TABLE spending (                    -- what answers cost, by day, and is settled
+        environment   TEXT NOT NULL,
+        organisation  TEXT NOT NULL,           -- '': of all together, those of none included
+        day           TEXT NOT NULL,           -- UTC, such as 2026-11-30
+        nano_usd      INTEGER NOT NULL,        -- 10^-9 US dollars
+        unknown       INTEGER NOT NULL,        -- how often a cost was not known, and is not in it
+        PRIMARY KEY (environment, organisation, day)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE reservations (                -- the highest cost of answers that are under way
+        id            INTEGER PRIMARY KEY,
+        environment   TEXT NOT NULL,
+        organisation  TEXT NOT NULL,           -- '': of none
+        day           TEXT NOT NULL,           -- when it was made, and what it counts for
+        answer_id     TEXT NOT NULL,
+        nano_usd      INTEGER,                 -- NULL: not known
+        lapses_at_ms  INTEGER NOT NULL         -- since 1970; from then on it is spent
+    ) STRICT;
+    """,
 )
-
-Values = tuple[Any, ...] | Mapping[str, Any]
-"""What a query is given: in the order of its `?`, or by the names of its `:name`."""
 
 _STATE = Database(
     name="state",
@@ -101,23 +111,7 @@ def open_state(project: Project) -> AbstractContextManager[sqlite3.Connection]:
     return _STATE.open(project)
 
 
-_MOST_KEPT = 4
-"""Projects with an open connection; beyond that the oldest is closed."""
-
-
-@dataclass(slots=True)
-class _Kept:
-    """A connection, and the identity of its file."""
-
-    connection: sqlite3.Connection
-    path: str
-    file: tuple[int, int]
-
-
-_kept: dict[Path, _Kept] = {}
-_lock = threading.Lock()
-_parent_connections: list[sqlite3.Connection] = []
-"""Connections from before a fork: a child must not even close them."""
+_READING, _CHANGING = KeptConnections(_STATE), KeptConnections(_STATE)
 
 
 def read_state(project: Project, query: str, values: Values = ()) -> list[sqlite3.Row]:
@@ -125,55 +119,15 @@ def read_state(project: Project, query: str, values: Values = ()) -> list[sqlite
 
     Raises ModelyardError when the file is damaged, or was written by a newer modelyard.
     """
-    with _lock:
-        kept = _kept.get(project.root)
-        path = kept.path if kept else str(project.state_db)
-        try:
-            status = os.stat(path)  # noqa: PTH116, a Path takes twice the time
-        except (FileNotFoundError, NotADirectoryError):
-            return []
-        file = (status.st_dev, status.st_ino)
-        with _STATE.errors(project):
-            if kept is None or kept.file != file:
-                try:
-                    kept = _open(project, path, file)
-                except sqlite3.OperationalError as error:
-                    rows = _read_unwritable(project, query, values) if cannot_write(error) else None
-                    if rows is None:
-                        raise
-                    return rows
-            # Read to the end: an open statement would keep reading the old state.
-            return kept.connection.execute(query, values).fetchall()
+    return _READING.read(project, query, values)
 
 
-def _open(project: Project, path: str, file: tuple[int, int]) -> _Kept:
-    too_many = max(0, len(_kept) + 1 - _MOST_KEPT)
-    for root in {project.root, *list(_kept)[:too_many]}:
-        if old := _kept.pop(root, None):
-            old.connection.close()
-    kept = _Kept(_STATE.connect(project, of_one_thread=False), path, file)
-    _kept[project.root] = kept
-    return kept
+def change_state(
+    project: Project, *, sync: bool = True
+) -> AbstractContextManager[sqlite3.Connection]:
+    """A transaction on a connection that stays open; for what happens with every answer.
 
-
-def _read_unwritable(project: Project, query: str, values: Values) -> list[sqlite3.Row] | None:
-    """The rows, from a disk that is full or read-only; None when there is no way to read them."""
-    with _STATE.connect_unwritable(project) as connection:
-        return None if connection is None else connection.execute(query, values).fetchall()
-
-
-def _forget_connections_in_child() -> None:
-    global _lock
-    _lock = threading.Lock()  # another thread of the parent may have held it
-    _parent_connections.extend(kept.connection for kept in _kept.values())
-    _kept.clear()
-
-
-def _close_all() -> None:
-    for kept in _kept.values():
-        kept.connection.close()
-    _kept.clear()
-
-
-os.register_at_fork(after_in_child=_forget_connections_in_child)
-atexit.register(_close_all)
+    sync: whether it survives a power cut as soon as the block is left; without, a later one that
+    does takes it along. Raises what `open_state` raises.
+    """
+    return _CHANGING.change(project, sync=sync)

@@ -34,7 +34,10 @@ _IN_INTEGRATION = {
     "strategy": "routing.strategy",
     "monitoring": "performance_monitoring",
 }
-_SHARED_BY_DOMAINS = ("fallback_strategy", "rate_limits", "budgets", *_IN_INTEGRATION)
+_SHARED_BY_DOMAINS = (
+    *("fallback_strategy", "rate_limits", "budgets", "local_cost_per_hour"),
+    *_IN_INTEGRATION,
+)
 _STRATEGY = "model_integration.fallback_strategy"
 _LOCAL_ONLY = "model_integration.routing.local_only"
 _RULES = "model_integration.routing.rules"

@@ -144,6 +144,8 @@ class Effective:
     """The budgets."""
     record_prompts: RecordPrompts
     """Whether the texts of requests and answers are kept."""
+    local_cost_per_hour_usd: Annotated[float, MONEY] | None = None
+    """What an hour of this machine costs; None: answers of local models cost nothing."""
     monitoring: PerformanceMonitoring
     """What is monitored, and the alert thresholds."""
 
@@ -287,6 +289,7 @@ def build_effective(
         rate_limits=joint.rate_limits if joint else ServiceLimits(),
         budgets=joint.budgets if joint else Budgets(),
         record_prompts=joint.record_prompts if joint else RecordPrompts(),
+        local_cost_per_hour_usd=joint.local_cost_per_hour_usd if joint else None,
         monitoring=joint.performance_monitoring if joint else PerformanceMonitoring(),
     )
 

@@ -4,9 +4,12 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Iterable
+from contextlib import AbstractContextManager
 from operator import attrgetter
 
 from modelyard.core.database import Database
+from modelyard.core.kept_connections import KeptConnections, Values
+from modelyard.core.layout import Project
 from modelyard.records.sample import FIELDS, Sample
 
 _MIGRATIONS = (
@@ -53,6 +56,30 @@ _MIGRATIONS = (
     ALTER TABLE samples ADD COLUMN route TEXT;
     ALTER TABLE samples ADD COLUMN failure TEXT;
     """,
+    """
+    CREATE TABLE turns (                      -- calls that count against a limit of a minute
+        id            INTEGER NOT NULL,       -- of one call, which may have several limits
+        scope         TEXT NOT NULL,          -- the limit
+        begins_at_ms  INTEGER NOT NULL,       -- since 1970, here and below; may be still to come
+        counts_to_ms  INTEGER NOT NULL,
+        tokens        INTEGER NOT NULL,
+        holds_to_ms   INTEGER NOT NULL,       -- counts as under way until then; 0: it has ended
+        PRIMARY KEY (scope, id)
+    ) STRICT, WITHOUT ROWID;
+    CREATE INDEX turns_that_count ON turns (scope, counts_to_ms, tokens);
+    CREATE INDEX turns_under_way ON turns (scope, holds_to_ms);
+    CREATE TABLE holds (                      -- no call begins before
+        scope       TEXT PRIMARY KEY,
+        ends_at_ms  INTEGER NOT NULL
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE breakers (                   -- models that failed last
+        name            TEXT PRIMARY KEY,
+        failures        INTEGER NOT NULL,     -- in a row
+        reason          TEXT NOT NULL,        -- of the last one
+        opened_at_ms    INTEGER,              -- NULL: it is still called
+        probe_ends_ms   INTEGER               -- until then one call tries it; NULL: none does
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 TRAFFIC = Database(
@@ -65,7 +92,24 @@ TRAFFIC = Database(
     "so far, and nothing else depends on it",
 )
 
+_READING, _CHANGING = KeptConnections(TRAFFIC), KeptConnections(TRAFFIC)
 _values = attrgetter(*FIELDS)
+
+
+def read_traffic(project: Project, query: str, values: Values = ()) -> list[sqlite3.Row]:
+    """The rows of a query, on a connection that stays open; none when nothing was recorded yet.
+
+    Raises ModelyardError when the file is damaged, or was written by a newer modelyard.
+    """
+    return _READING.read(project, query, values)
+
+
+def change_traffic(project: Project) -> AbstractContextManager[sqlite3.Connection]:
+    """A transaction on a connection that stays open; for what happens with every answer.
+
+    Raises ModelyardError when the file is damaged, or cannot be written.
+    """
+    return _CHANGING.change(project)
 
 
 def insert_samples(

@@ -150,6 +150,9 @@ class ModelIntegration:
     """What may be spent."""
     record_prompts: RecordPrompts = field(default_factory=RecordPrompts)
     """Whether the texts of requests and answers are kept."""
+    local_cost_per_hour_usd: Annotated[float, MONEY, Range(0), BY_ASK] | None = None
+    """What an hour of this machine costs, which answers of local models then count with; left
+    out, they cost nothing, since nobody sends a bill for them."""
     performance_monitoring: Annotated[PerformanceMonitoring, BY_MONITOR] = field(
         default_factory=PerformanceMonitoring
     )

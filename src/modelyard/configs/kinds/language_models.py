@@ -13,6 +13,23 @@ from modelyard.settings.units import DURATION, MONEY, TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class PriceTier:
+    """Other prices for the whole of a call with a long input."""
+
+    above_input_tokens: Annotated[int, TOKENS, Range(1)]
+    """The prices of a call with more tokens of input than this; all of its tokens count."""
+    input_per_million_usd: Annotated[float, MONEY, Range(0)]
+    """Price of a million tokens of input."""
+    output_per_million_usd: Annotated[float, MONEY, Range(0)]
+    """Price of a million tokens of output."""
+    cached_input_per_million_usd: Annotated[float, MONEY, Range(0)] | None = None
+    """Price of a million tokens of cached input; default: no discount."""
+    cache_write_per_million_usd: Annotated[float, MONEY, Range(0)] | None = None
+    """Price of a million tokens of input that the provider writes into its cache; left out: not
+    known, and so is the cost of a call that has some."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Prices:
     """What a provider charges, for a million tokens."""
 
@@ -22,6 +39,11 @@ class Prices:
     """Price of a million tokens of output."""
     cached_input_per_million_usd: Annotated[float, MONEY, Range(0)] | None = None
     """Price of a million tokens of cached input; default: no discount."""
+    cache_write_per_million_usd: Annotated[float, MONEY, Range(0)] | None = None
+    """Price of a million tokens of input that the provider writes into its cache; left out: not
+    known, and so is the cost of a call that has some."""
+    tiers: tuple[PriceTier, ...] = ()
+    """Other prices for calls with a long input, the shortest first."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import pairwise
 
 from modelyard.configs.checking.meaning import check_repeated, problem, warning
 from modelyard.configs.checking.meaning.calls import check_generation, check_plain_http
@@ -11,12 +12,14 @@ from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.kinds.language_models import (
     BasicAnswer,
     LanguageModel,
+    Prices,
+    PriceTier,
     fallback_cycle,
     is_loopback,
     models_named,
 )
 from modelyard.configs.reading.references import ConfigReference
-from modelyard.core.errors import Diagnostic, KeyPath
+from modelyard.core.errors import Diagnostic, KeyPath, dotted
 from modelyard.settings.units import DURATION, TOKENS
 
 
@@ -159,22 +162,42 @@ def _check_prices(model: LanguageModel) -> Iterator[Diagnostic]:
                 hint="such as `prices: {input_per_million: $2.00, output_per_million: $8.00}`",
             )
         return
+    yield from _check_charged(prices, ("prices",), model)
+    for place, tier in enumerate(prices.tiers):
+        yield from _check_charged(tier, ("prices", "tiers", place), model)
+    bounds = [tier.above_input_tokens for tier in prices.tiers]
+    for place, (shorter, longer) in enumerate(pairwise(bounds), 1):
+        if shorter >= longer:
+            path: KeyPath = ("prices", "tiers", place, "above_input_tokens")
+            yield problem(
+                path,
+                "contradiction",
+                f"'{dotted(path)}' ({TOKENS.show(longer)}) is not more than that of the tier "
+                f"before it ({TOKENS.show(shorter)})",
+                hint="give the tiers in the order of their length, each once",
+            )
+
+
+def _check_charged(
+    prices: Prices | PriceTier, path: KeyPath, model: LanguageModel
+) -> Iterator[Diagnostic]:
+    """What is wrong with the prices at a place."""
+    name = dotted(path)
     for key in ("input", "output"):
         if model.hosted and getattr(prices, f"{key}_per_million_usd") == 0:
-            path = ("prices", f"{key}_per_million")
             yield warning(
-                path,
+                (*path, f"{key}_per_million"),
                 "zero-price",
-                f"'{'.'.join(path)}' is $0, so that no budget counts it; "
+                f"'{name}.{key}_per_million' is $0, so that no budget counts it; "
                 f"{model.provider} does charge",
                 hint="look it up in the provider's price list",
             )
     cached = prices.cached_input_per_million_usd
     if cached is not None and cached > prices.input_per_million_usd:
         yield warning(
-            ("prices", "cached_input_per_million"),
+            (*path, "cached_input_per_million"),
             "contradiction",
-            "'prices.cached_input_per_million' is higher than 'prices.input_per_million'; "
+            f"'{name}.cached_input_per_million' is higher than '{name}.input_per_million'; "
             "providers charge less for cached input",
             hint="exchange the two",
         )
