@@ -36,6 +36,27 @@ def test_a_name_is_a_folder_with_train_and_eval(project: Project, write_jsonl: W
     assert loaded.org is None and loaded.warnings == ()
 
 
+@pytest.mark.parametrize("named", ["support", "datasets/support", "datasets/support/train.jsonl"])
+def test_rows_that_may_not_leave_the_machine_are_marked_however_they_are_named(
+    project: Project, write_jsonl: Write, named: str
+) -> None:
+    folder = project.dataset("support")
+    write_jsonl(folder / "train.jsonl", ROWS[:5])
+    assert not load_dataset(project, named).local_only
+    (folder / "DATASET.md").write_text("---\nlocal_only: true\n---\n\n# support\n")
+    assert load_dataset(project, named).local_only
+
+
+def test_a_mark_that_is_neither_true_nor_false_lets_no_row_out(
+    project: Project, write_jsonl: Write
+) -> None:
+    folder = project.dataset("support")
+    write_jsonl(folder / "train.jsonl", ROWS[:5])
+    (folder / "DATASET.md").write_text("---\nlocal_only: certainly\n---\n")
+    with pytest.raises(InvalidInput, match="'local_only' is 'certainly', and not true or false"):
+        load_dataset(project, "support")
+
+
 def test_without_eval_a_tenth_is_kept_back_always_the_same_rows(
     project: Project, write_jsonl: Write
 ) -> None:

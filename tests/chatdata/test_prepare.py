@@ -65,6 +65,17 @@ def test_it_writes_a_dataset_that_loads(project: Project, prepare: Prepare, sour
     assert [turn["role"] for turn in first["messages"]] == ["user", "assistant"]
 
 
+def test_rows_that_may_not_leave_the_machine_stay_marked_in_later_runs(
+    project: Project, prepare: Prepare, source: Path, write_jsonl: Callable[..., Path]
+) -> None:
+    prepare(source, local_only=True)
+    assert load_dataset(project, "parts").local_only
+    assert prepare(source).unchanged
+    write_jsonl(source, ROWS[:50])
+    assert not prepare(source, force=True).unchanged
+    assert load_dataset(project, "parts").local_only
+
+
 def test_the_card_says_what_is_there_and_what_to_do_with_it(
     project: Project, prepare: Prepare, source: Path
 ) -> None:

@@ -44,6 +44,8 @@ class ChatDataset:
     """`sha256:...` over the checked rows of both sides in order: their content, not file bytes."""
     org: str | None = None
     """The organisation that owns the data, from DATASET.md."""
+    local_only: bool = False
+    """Whether its rows may not leave this machine, from DATASET.md."""
     warnings: tuple[str, ...] = ()
     """What a person should know before training on it."""
 
@@ -61,8 +63,12 @@ def load_dataset(project: Project, name_or_path: str) -> ChatDataset:
     sides: dict[str, list[Conversation]] = {}
     if path.is_file():
         sides[TRAIN_FILE], problems = read_conversations(path, name=shown)
+        # A file of a dataset is named by its path too, and may not leave for that.
+        beside = read_dataset_card(path.parent, project.show(path.parent))
+        local_only = read_local_only(beside, project.show(path.parent / CARD_FILE))
     else:
         card = _read_finished_card(path, shown)
+        local_only = read_local_only(card, f"{shown}/{CARD_FILE}")
         sides, problems = _read_sides(project, path, shown, written_text_column(card))
         if card != _read_finished_card(path, shown):
             raise InvalidInput(
@@ -95,6 +101,7 @@ def load_dataset(project: Project, name_or_path: str) -> ChatDataset:
         evaluation=tuple(evaluation),
         fingerprint=fingerprint,
         org=org if isinstance(org, str) else None,
+        local_only=local_only,
         warnings=tuple(warnings),
     )
 
@@ -144,6 +151,21 @@ def read_dataset_card(folder: Path, shown: str) -> dict[str, Any]:
     if not path.is_file():
         return {}
     return dict(load_card(path, name=f"{shown}/{CARD_FILE}").front.value)
+
+
+def read_local_only(card: Mapping[str, Any], where: str) -> bool:
+    """Whether a card says that its rows may not leave this machine.
+
+    Raises InvalidInput when it says neither: a word that is misread must not let them out.
+    """
+    said = card.get("local_only")
+    if said is None or isinstance(said, bool):
+        return bool(said)
+    raise InvalidInput(
+        f"'local_only' is {said!r}, and not true or false",
+        where=where,
+        hint="write `local_only: true` when the rows may not leave this machine",
+    )
 
 
 def written_text_column(card: Mapping[str, Any]) -> str | None:

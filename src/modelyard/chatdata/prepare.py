@@ -24,6 +24,7 @@ from modelyard.chatdata.dataset import (
     TRAIN_FILE,
     fingerprint_rows,
     read_dataset_card,
+    read_local_only,
     split_conversations,
     split_position,
 )
@@ -74,6 +75,8 @@ class PrepareRequest:
     """How rows of files become conversations."""
     org: str | None = None
     """The organisation that owns the data; None keeps what the card says."""
+    local_only: bool = False
+    """Whether the rows may not leave this machine; False keeps what the card says."""
     licence: str | None = None
     """Its licence; None keeps what the card says."""
     drop_sensitive: bool = False
@@ -202,9 +205,11 @@ def _asked_front(
     request: PrepareRequest, sources: Sequence[RowSource], old: Mapping[str, Any]
 ) -> dict[str, Any]:
     """What decides the result, as the card records it."""
+    local_only = request.local_only or read_local_only(old, CARD_FILE)
     return {
         "org": request.org or old.get("org"),
         "licence": request.licence or old.get("licence"),
+        **({"local_only": True} if local_only else {}),
         "prepared_by": f"modelyard {__version__}",
         "prepared_from": [{"path": source.shown, "sha256": source.sha256} for source in sources],
         "options": {

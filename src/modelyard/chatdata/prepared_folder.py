@@ -103,6 +103,7 @@ def write_prepared(
         "name": result.name,
         "org": asked["org"],
         "licence": asked["licence"],
+        **({"local_only": True} if asked.get("local_only") else {}),
         "created_at": utc_now(),
         "rows_read": result.rows_read,
         "rows": {"train": result.train_rows, "eval": result.evaluation_rows},

@@ -48,9 +48,14 @@ class SensitiveValue:
         """Whether it gives access to something; an e-mail address does not."""
         return self.kind != EMAIL
 
-    def __str__(self) -> str:
+    @property
+    def place(self) -> str:
+        """The row, and where in it."""
         place = f"message {self.message}" if self.message else f"key '{self.key}'"
-        return f"{self.source} ({place}): {self.kind}"
+        return f"{self.source} ({place})"
+
+    def __str__(self) -> str:
+        return f"{self.place}: {self.kind}"
 
 
 def find_sensitive(conversations: Sequence[Conversation]) -> list[SensitiveValue]:

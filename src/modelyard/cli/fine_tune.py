@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.cli.arguments import read_share
-from modelyard.cli.options import DryRun, Environment, Json, Offline, Wait, chosen_environment
+from modelyard.cli.options import DryRun, Environment, Json, Offline, chosen_environment
 from modelyard.cli.render import (
     print_evaluation,
     print_json,
@@ -16,7 +16,7 @@ from modelyard.cli.render import (
     print_title,
     showing_progress,
 )
-from modelyard.core.errors import GateBreached
+from modelyard.core.errors import GateBreached, InvalidInput
 from modelyard.core.layout import Project, find_project
 
 if TYPE_CHECKING:
@@ -31,7 +31,12 @@ def fine_tune(
         ),
     ] = None,
     base_model: Annotated[
-        str | None, typer.Option(metavar="NAME", help="Base model, as in `models base list`.")
+        str | None,
+        typer.Option(
+            metavar="NAME",
+            help="Base model, as in `models base list`; or a language model of the configs that "
+            "its provider tunes, such as gpt-4.",
+        ),
     ] = None,
     adapter: Annotated[
         str | None,
@@ -103,14 +108,38 @@ def fine_tune(
             "--check", help="Stop after the preflight: data, masks, memory, disk. Writes nothing."
         ),
     ] = False,
+    cancel: Annotated[
+        bool, typer.Option("--cancel", help="Hosted: have the provider stop the experiment's job.")
+    ] = False,
+    yes: Annotated[
+        bool,
+        typer.Option(
+            "--yes",
+            help="Hosted: do not ask before rows leave this machine. A protected environment, and "
+            "rows that look as if they hold a secret or an address, need it without a terminal.",
+        ),
+    ] = False,
     show: Annotated[
-        int, typer.Option(metavar="N", min=0, help="Print N rows with the trained tokens coloured.")
+        int,
+        typer.Option(
+            metavar="N",
+            min=0,
+            help="Print N rows with the trained tokens coloured; hosted, as they are sent.",
+        ),
     ] = 0,
     fresh: Annotated[
         bool, typer.Option("--fresh", help="Start over, whatever the experiment holds.")
     ] = False,
     offline: Offline = False,
-    wait: Wait = 0.0,
+    wait: Annotated[
+        float,
+        typer.Option(
+            "--wait",
+            metavar="SECONDS",
+            min=0,
+            help="How long to wait for another process to finish; hosted, also for the job's end.",
+        ),
+    ] = 0.0,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -126,12 +155,61 @@ def fine_tune(
     while the base is not on this machine, since rows cannot be tokenized without it. `--dry-run`
     also checks the experiment, and exits as the command itself would; it names a base that would
     have to be fetched first, and what could not be checked without it.
+
+    A language model of the configs is tuned by its provider instead: the training rows are sent,
+    its job is followed with `--wait`, and the tuned model becomes a draft in
+    configs/language_models/ (docs/hosted-fine-tuning.md). `--check` says what would leave this
+    machine and what it costs, without a call.
+
+    \b
+    models fine-tune --dataset support --adapter support --promote
+    models fine-tune --dataset code_analysis_data --base-model gpt-4 --experiment exp_004 --check
     """
     from modelyard.adapters.versions import named_adapter
     from modelyard.deployments.running import locate_config
     from modelyard.training.spec import load_spec
 
     project = find_project()
+    environment = chosen_environment(project, environment)
+    if base_model is not None:
+        from modelyard.training.hosted.tunable import HostedBase, find_tunable
+
+        found = find_tunable(project, base_model, environment)
+        if isinstance(found, HostedBase):
+            from modelyard.cli.fine_tune_hosted import (
+                HostedOptions,
+                fine_tune_hosted,
+                refuse_options,
+            )
+
+            local = {
+                **{"adapter": adapter, "from": parent, "replay": replay is not None},
+                **{"config": config, "quantize": quantize, "promote": promote},
+                **{"allow-control-tokens": allow_control_tokens, "offline": offline},
+            }
+            refuse_options(local, found)
+            options = HostedOptions(
+                dataset=dataset,
+                experiment=experiment,
+                org=org,
+                assignments=tuple(assignments or ()),
+                check=check,
+                cancel=cancel,
+                yes=yes,
+                show=show,
+                fresh=fresh,
+                dry_run=dry_run,
+                wait_s=wait,
+                as_json=as_json,
+            )
+            fine_tune_hosted(project, found, options)
+            return
+        base_model = found
+    if cancel or yes:
+        raise InvalidInput(
+            f"{'--cancel' if cancel else '--yes'} is for models that their provider tunes",
+            hint="name one with --base-model, or leave the option out",
+        )
     spec = load_spec(
         config=locate_config(project, config, "fine_tuning") if config is not None else None,
         assignments=assignments or [],
@@ -146,7 +224,7 @@ def fine_tune(
             "org": org,
             "compute.quantize": quantize,
         },
-        environment=chosen_environment(project, environment),
+        environment=environment,
         project=project,
     )
     if check or dry_run:

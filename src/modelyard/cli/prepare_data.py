@@ -119,6 +119,14 @@ def prepare_data(
         str | None,
         typer.Option("--license", metavar="TEXT", help="Its licence, recorded in DATASET.md."),
     ] = None,
+    local_only: Annotated[
+        bool,
+        typer.Option(
+            "--local-only",
+            help="Record in DATASET.md that the rows may not leave this machine: hosted "
+            "fine-tuning refuses them. Later runs keep it.",
+        ),
+    ] = False,
     drop_sensitive: Annotated[
         bool,
         typer.Option(
@@ -181,6 +189,7 @@ def prepare_data(
         ),
         org=org,
         licence=licence,
+        local_only=local_only,
         drop_sensitive=drop_sensitive,
         skip_bad_rows=skip_bad_rows,
         force=force,

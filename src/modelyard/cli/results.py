@@ -81,6 +81,8 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "fine_tune:fine_tune": (
         _one("training.results:FinishedRun"),
         _one("training.results:PreviewResult", "with --check or --dry-run"),
+        _one("training.hosted.results:HostedJob", "of a hosted model"),
+        _one("training.hosted.results:HostedPreview", "of one, with --check or --dry-run"),
     ),
     "search:search": (
         _one("retrieval.results:SearchResults"),

@@ -16,11 +16,14 @@ in the package named here:
       DamagedVersion            adapters
       DatabaseDamaged           core
       EncoderUnavailable        weights
+      FineTuningUnavailable     training
       GraphDamaged              encoders
+      HostedJobFailed           training
       HubFailed                 hub
       IndexDamaged              retrieval
         IndexOfAnotherSchema    retrieval
       LockHeld                  core
+      NoKey                     training
       NoSpace                   core
       NotConfirmed              cli
       NotDeployed               deployments

@@ -107,6 +107,11 @@ class RunFolder:
         return self.folder / "run.json"
 
     @property
+    def hosted_file(self) -> Path:
+        """The record of a job at a provider, in place of one of a run here."""
+        return self.folder / "hosted.json"
+
+    @property
     def spec_file(self) -> Path:
         return self.folder / "spec.yaml"
 
@@ -210,10 +215,20 @@ def open_experiment(
 
 
 def locate_run(project: Project, spec: FineTuneSpec) -> RunFolder:
-    """The folder of the spec's experiment; refuses one outside the project."""
+    """The folder of the spec's experiment.
+
+    Raises InvalidInput for one outside the project, and for one that holds a hosted job.
+    """
     folder = project.experiment(spec.experiment)
     project.contain(folder, "experiment")
-    return RunFolder(folder)
+    run = RunFolder(folder)
+    if run.hosted_file.exists():
+        raise InvalidInput(
+            f"experiment {spec.experiment} holds a hosted job",
+            where=project.show(folder),
+            hint="give this run an experiment of its own: --experiment NAME",
+        )
+    return run
 
 
 def load_run(run: RunFolder) -> Experiment | None:

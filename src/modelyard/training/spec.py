@@ -123,12 +123,12 @@ def _assign(
 def _fill_names(values: dict[str, Any]) -> None:
     dataset = values.get("dataset")
     # A dataset that is missing or no text is a problem of its own; what follows from it is none.
-    name = _name_after(dataset if isinstance(dataset, str) else "")
+    name = name_after(dataset if isinstance(dataset, str) else "")
     parent = values.get("parent")
     continued = _adapter_named(parent) if isinstance(parent, str) else None
     values.setdefault("adapter", continued or name)
-    adapter = values["adapter"] if isinstance(values["adapter"], str) else _name_after("")
-    values.setdefault("experiment", _name_after(f"{adapter}-{name}") if continued else adapter)
+    adapter = values["adapter"] if isinstance(values["adapter"], str) else name_after("")
+    values.setdefault("experiment", name_after(f"{adapter}-{name}") if continued else adapter)
 
 
 def _adapter_named(parent: str) -> str | None:
@@ -139,7 +139,7 @@ def _adapter_named(parent: str) -> str | None:
         return None
 
 
-def _name_after(dataset: str) -> str:
+def name_after(dataset: str) -> str:
     """The name of an adapter trained on `dataset`, a name or a path; always a valid one."""
     stem = Path(dataset).name.partition(".")[0].lower()
     return re.sub(r"[^a-z0-9_-]+", "-", stem).lstrip("-_").rstrip("-")[:64] or "dataset"

@@ -81,6 +81,19 @@ class BasicAnswer:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class HostedFineTuning:
+    """What the provider fine-tunes, what that costs, and what its result costs."""
+
+    model: OneLine | None = None
+    """The provider's name of the model that is tuned, often with a date; default: `model`."""
+    price_per_million_training_tokens_usd: Annotated[float, MONEY, Range(0)] | None = None
+    """Price of a million training tokens, each pass counted; left out: unknown, which no budget
+    allows."""
+    prices: Prices | None = None
+    """What a call of the tuned model costs, for the draft that is written for it."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageModel:
     """One language model: where it runs, its limits and its prices."""
 
@@ -120,6 +133,8 @@ class LanguageModel:
     """The model called when this one fails; default: the next one of the integration's order."""
     basic: BasicAnswer = field(default_factory=BasicAnswer)
     """With `builtin`: how it answers."""
+    fine_tuning: HostedFineTuning | None = None
+    """With `openai` and `openai_compatible`: what `models fine-tune --base-model` has tuned."""
 
     @property
     def hosted(self) -> bool:
@@ -130,6 +145,11 @@ class LanguageModel:
     def in_process(self) -> bool:
         """Whether it answers in this process, through no API."""
         return self.provider in ("local", "builtin")
+
+    @property
+    def can_be_tuned(self) -> bool:
+        """Whether its provider has fine-tuning jobs behind the API of OpenAI."""
+        return self.provider in ("openai", "openai_compatible")
 
     @property
     def needs_network(self) -> bool:
@@ -146,6 +166,14 @@ _LOOPBACK = re.compile(
 def is_loopback(url: str) -> bool:
     """Whether a URL's host is written as a loopback address, or as localhost."""
     return _LOOPBACK.match(url) is not None
+
+
+WHY_NOT_TUNED: Mapping[str, str] = {
+    "anthropic": "Anthropic's API has no fine-tuning",
+    "local": "an adapter is trained on its base, here",
+    "builtin": "it is no model, so there is nothing to train",
+}
+"""Why a model is not fine-tuned by its provider, by the provider; the others can be."""
 
 
 def models_named(word: str, models: Mapping[str, LanguageModel]) -> list[str]:

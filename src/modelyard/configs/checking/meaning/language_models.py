@@ -10,6 +10,7 @@ from modelyard.configs.checking.meaning.calls import check_generation, check_pla
 from modelyard.configs.checking.meaning.references import check_reference
 from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.kinds.language_models import (
+    WHY_NOT_TUNED,
     BasicAnswer,
     LanguageModel,
     Prices,
@@ -29,6 +30,7 @@ def check(model: LanguageModel, name: str, view: EnvironmentView) -> Iterator[Di
         yield from _check_aliases(model, name, view)
     yield from _check_provider(model)
     yield from _check_prices(model)
+    yield from _check_fine_tuning(model)
     yield from _check_limits(model)
     yield from check_generation(model.generation, ("generation",), model, name)
     yield from check_plain_http(model.endpoint, model.api_key, ("endpoint",))
@@ -200,6 +202,28 @@ def _check_charged(
             f"'{name}.cached_input_per_million' is higher than '{name}.input_per_million'; "
             "providers charge less for cached input",
             hint="exchange the two",
+        )
+
+
+def _check_fine_tuning(model: LanguageModel) -> Iterator[Diagnostic]:
+    tuning = model.fine_tuning
+    if tuning is None:
+        return
+    if not model.can_be_tuned:
+        yield problem(
+            ("fine_tuning",),
+            "contradiction",
+            f"'fine_tuning' has no effect with the provider {model.provider}: "
+            f"{WHY_NOT_TUNED[model.provider]}",
+            hint="leave it out",
+        )
+    elif model.hosted and tuning.price_per_million_training_tokens_usd == 0:
+        yield warning(
+            ("fine_tuning", "price_per_million_training_tokens"),
+            "zero-price",
+            "'fine_tuning.price_per_million_training_tokens' is $0, so that no budget counts it; "
+            f"{model.provider} does charge",
+            hint="look it up in the provider's price list, or leave it out: then it is unknown",
         )
 
 
