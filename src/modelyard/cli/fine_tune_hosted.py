@@ -70,8 +70,8 @@ def refuse_options(given: Mapping[str, object], base: HostedBase) -> None:
 def fine_tune_hosted(project: Project, base: HostedBase, options: HostedOptions) -> None:
     """Plan a hosted job; then show the plan, or cancel, start or follow the job."""
     from modelyard.training.hosted.job import look_ahead, run_job
-    from modelyard.training.hosted.open_service import open_service
     from modelyard.training.hosted.plan import build_plan, require_budget
+    from modelyard.training.hosted.service import open_service
     from modelyard.training.spec import name_after
 
     if options.dataset is None:
@@ -139,7 +139,7 @@ def _number(assignment: str) -> tuple[str, int]:
 
 def _cancel(project: Project, base: HostedBase, experiment: str, options: HostedOptions) -> None:
     from modelyard.training.hosted.job import cancel_job
-    from modelyard.training.hosted.open_service import open_service
+    from modelyard.training.hosted.service import open_service
 
     result = cancel_job(
         project, experiment, lambda: open_service(project, base), wait_s=options.wait_s

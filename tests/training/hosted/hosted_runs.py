@@ -8,10 +8,9 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.pacing import RetryPolicy
 from modelyard.training.hosted.job import HostedResult, Patience, cancel_job, run_job
-from modelyard.training.hosted.open_service import open_service
 from modelyard.training.hosted.plan import HostedPlan, HostedRequest, build_plan
 from modelyard.training.hosted.record import HostedRun, load_run
-from modelyard.training.hosted.service import FineTuningService
+from modelyard.training.hosted.service import FineTuningService, open_service
 from modelyard.training.hosted.tunable import HostedBase, find_tunable
 
 RETRIES = RetryPolicy(attempts=4, unreached_attempts=2, first_wait_s=0.001)

@@ -23,8 +23,12 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.deployments.running import running_settings
 from modelyard.training.hosted.job import HostedJobFailed, run_job
-from modelyard.training.hosted.open_service import NoKey, open_service
-from modelyard.training.hosted.service import KEY_NAME, FineTuningUnavailable
+from modelyard.training.hosted.service import (
+    KEY_NAME,
+    FineTuningUnavailable,
+    NoKey,
+    open_service,
+)
 
 
 def test_rows_are_sent_a_job_is_followed_and_its_model_becomes_a_draft(

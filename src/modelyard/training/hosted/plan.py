@@ -16,11 +16,11 @@ from modelyard.core.errors import InvalidInput, ProblemsFound
 from modelyard.core.layout import Project
 from modelyard.deployments.effective import integration_of
 from modelyard.deployments.running import running_snapshot
+from modelyard.providers.openai_chat import OpenAIChat
 from modelyard.settings.units import MONEY
 from modelyard.training.hosted.tunable import HostedBase
 from modelyard.training.hosted.upload import Upload, build_upload
 
-OPENAI_URL = "https://api.openai.com/v1"
 DEFAULT_EPOCHS = 3
 """Passes over the rows where nobody says how many; the provider's own choice would have no known
 cost."""
@@ -66,7 +66,7 @@ class HostedPlan:
     @property
     def url(self) -> str:
         """The API that the rows are sent to."""
-        return self.request.base.settings.endpoint or OPENAI_URL
+        return self.request.base.settings.endpoint or OpenAIChat.default_endpoint
 
     @property
     def host(self) -> str:
@@ -105,7 +105,7 @@ def build_plan(project: Project, request: HostedRequest) -> HostedPlan:
     ProblemsFound for rows that cannot be sent.
     """
     dataset = load_dataset(project, request.dataset)
-    if dataset.local_only:
+    if dataset.local_only and request.base.settings.needs_network:
         raise InvalidInput(
             f"the rows of {dataset.name} may not leave this machine (`local_only: true`), and "
             f"{request.base.name} is tuned by its provider",

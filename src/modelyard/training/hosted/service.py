@@ -8,28 +8,25 @@ after a search has shown that it did not.
 from __future__ import annotations
 
 import math
+import time
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import partial
-from typing import TYPE_CHECKING, Any, TypeVar
+from typing import Any, TypeVar
+from urllib.parse import urlsplit
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.json_reading import InvalidJson, parse_json
+from modelyard.core.layout import Project
 from modelyard.core.wording import counted, visible_line
-from modelyard.pacing import (
-    Failure,
-    GaveUp,
-    Pacer,
-    Pause,
-    RetryPolicy,
-    call_with_retries,
-    is_temporary,
-    read_asked_wait_s,
-)
-from modelyard.secrets.forms import find_secret_forms
-
-if TYPE_CHECKING:
-    from openai import OpenAI
+from modelyard.pacing import Failure, GaveUp, Pacer, Pause, RetryPolicy, call_with_retries, pause
+from modelyard.providers.bounds import Bounds, CallEnded, bounded
+from modelyard.providers.failures import broken, refusal
+from modelyard.providers.hosted import Refused
+from modelyard.providers.masking import mask_said
+from modelyard.providers.openai_chat import OpenAIChat
+from modelyard.secrets.references import NoUsableKey
+from modelyard.training.hosted.tunable import HostedBase
 
 T = TypeVar("T")
 
@@ -40,8 +37,13 @@ _TIMEOUT_S = 60.0
 _UPLOAD_TIMEOUT_S = 600.0
 _PAGE = 100
 _MOST_PAGES = 200
+_MOST_BYTES = 16 << 20
+"""The longest answer: a page of a hundred jobs."""
 _SHOWN_CHARACTERS = 300
-_QUOTA_USED_UP = "insufficient_quota"
+
+
+class NoKey(ModelyardError):
+    """The provider needs a key, and there is none where the config says."""
 
 
 class FineTuningUnavailable(ModelyardError):
@@ -86,23 +88,23 @@ class FineTuningService:
     pause: waits between attempts.
     """
 
-    def __init__(self, client: OpenAI, *, host: str, pause: Pause, retries: RetryPolicy) -> None:
-        self._client, self._host = client, host
+    def __init__(self, model: OpenAIChat, *, pause: Pause, retries: RetryPolicy) -> None:
+        self._model, self._host = model, urlsplit(model.endpoint).netloc
         self._pause, self._retries = pause, retries
         self._pacer = Pacer(requests_per_minute=None, tokens_per_minute=None, concurrent_requests=1)
 
     def put_file(self, name: str, data: bytes) -> str:
         """The id of the file with this name and size, sent unless it is there already."""
 
-        def send(_: float) -> str | Failure:
+        def send() -> str:
             return self._find_file(name, len(data)) or _text(
                 self._read(
                     partial(
-                        self._client.files.with_raw_response.create,
+                        self._model.client().files.with_raw_response.create,
                         file=(name, data, "application/jsonl"),
                         purpose="fine-tune",
-                        timeout=_UPLOAD_TIMEOUT_S,
-                    )
+                    ),
+                    timeout_s=_UPLOAD_TIMEOUT_S,
                 ),
                 "id",
             )
@@ -122,11 +124,11 @@ class FineTuningService:
     ) -> str:
         """The id of the job with this key, created unless there is one already."""
 
-        def create(_: float) -> str | Failure:
+        def create() -> str:
             return self._find_job(key, file_id) or _text(
                 self._read(
                     partial(
-                        self._client.fine_tuning.jobs.with_raw_response.create,
+                        self._model.client().fine_tuning.jobs.with_raw_response.create,
                         model=model,
                         training_file=file_id,
                         method={
@@ -136,7 +138,6 @@ class FineTuningService:
                         seed=seed,
                         suffix=suffix,
                         metadata={KEY_NAME: key, **metadata},
-                        timeout=_TIMEOUT_S,
                     )
                 ),
                 "id",
@@ -146,27 +147,23 @@ class FineTuningService:
 
     def find_job(self, key: str, file_id: str | None) -> str | None:
         """The id of the job with this key or of this file; None when there is none."""
-
-        def find(_: float) -> tuple[str | None] | Failure:
-            return (self._find_job(key, file_id),)
-
-        return self._call(find)[0]
+        return self._call(lambda: self._find_job(key, file_id))
 
     def load_job(self, job_id: str) -> JobState:
         """The state of a job now."""
-        retrieve = self._client.fine_tuning.jobs.with_raw_response.retrieve
-        return self._call(lambda _: _job(self._read(partial(retrieve, job_id, timeout=_TIMEOUT_S))))
+        retrieve = self._model.client().fine_tuning.jobs.with_raw_response.retrieve
+        return self._call(lambda: _job(self._read(partial(retrieve, job_id))))
 
     def cancel_job(self, job_id: str) -> JobState:
         """Have a job stop; its state after that."""
-        cancel = self._client.fine_tuning.jobs.with_raw_response.cancel
-        return self._call(lambda _: _job(self._read(partial(cancel, job_id, timeout=_TIMEOUT_S))))
+        cancel = self._model.client().fine_tuning.jobs.with_raw_response.cancel
+        return self._call(lambda: _job(self._read(partial(cancel, job_id))))
 
     def load_events(self, job_id: str, known: set[str]) -> list[JobEvent]:
         """The events of a job whose ids are not known, oldest first."""
 
-        def load(_: float) -> list[JobEvent] | Failure:
-            list_events = self._client.fine_tuning.jobs.with_raw_response.list_events
+        def load() -> list[JobEvent]:
+            list_events = self._model.client().fine_tuning.jobs.with_raw_response.list_events
             new: dict[str, JobEvent] = {}
             for row in self._listed(partial(list_events, job_id)):  # the newest come first
                 event = _event(row)
@@ -180,7 +177,7 @@ class FineTuningService:
         return self._call(load)
 
     def _find_file(self, name: str, size_bytes: int) -> str | None:
-        listed = partial(self._client.files.with_raw_response.list, purpose="fine-tune")
+        listed = partial(self._model.client().files.with_raw_response.list, purpose="fine-tune")
         for row in self._listed(listed):
             if row.get("filename") == name and row.get("bytes") in (None, size_bytes):
                 return _text(row, "id")
@@ -188,7 +185,7 @@ class FineTuningService:
 
     def _find_job(self, key: str, file_id: str | None) -> str | None:
         """Also by its file, which has the key in its name: some services keep no metadata."""
-        list_jobs = self._client.fine_tuning.jobs.with_raw_response.list
+        list_jobs = self._model.client().fine_tuning.jobs.with_raw_response.list
         for row in self._listed(list_jobs):
             metadata = row.get("metadata")
             own = metadata.get(KEY_NAME) if isinstance(metadata, dict) else None
@@ -200,10 +197,10 @@ class FineTuningService:
         """Every row of a list, page after page."""
         after: dict[str, str] = {}
         for _ in range(_MOST_PAGES):
-            page = self._read(partial(list_page, limit=_PAGE, timeout=_TIMEOUT_S, **after))
+            page = self._read(partial(list_page, limit=_PAGE, **after))
             rows = page.get("data")
             if not isinstance(rows, list) or not all(isinstance(row, dict) for row in rows):
-                raise _Broken("a list without `data`")
+                raise _odd("a list without `data`")
             yield from rows
             more = page.get("has_more")
             if not rows or more is False:
@@ -212,68 +209,78 @@ class FineTuningService:
             if last == after and more is None:
                 return  # a service that knows no pages gives the same one again
             after = last
-        raise _Broken("a list whose pages do not end")
+        raise _odd("a list whose pages do not end")
 
-    def _read(self, send: Callable[[], Any]) -> dict[str, Any]:
+    def _read(self, send: Callable[[], Any], *, timeout_s: float = _TIMEOUT_S) -> dict[str, Any]:
         """The JSON object that a call of the client answers with."""
+        key = self._model.read_key()
+        bounds = Bounds(until=time.monotonic() + timeout_s, most_bytes=_MOST_BYTES, key=key)
         try:
-            document = parse_json(send().content)
+            with bounded(bounds), self._model.translated():
+                data = send().content
+            document = parse_json(data)
+        except Refused as error:
+            failure = refusal(error.status, error.headers.get, error.said, has_key=key is not None)
+            raise CallEnded(replace(failure, reason=mask_said(failure.reason, key))) from None
+        except CallEnded as ended:
+            reason = mask_said(ended.failure.reason, key)
+            raise CallEnded(replace(ended.failure, reason=reason)) from None
         except InvalidJson as error:
-            raise _Broken("what is not JSON") from error
+            raise _odd("what is not JSON") from error
         if not isinstance(document, dict):
-            raise _Broken("JSON that is no object")
+            raise _odd("JSON that is no object")
         return document
 
-    def _call(self, attempt: Callable[[float], T | Failure]) -> T:
-        result = call_with_retries(
-            partial(_failures_of, attempt), self._retries, self._pacer, tokens=0, pause=self._pause
-        )
+    def _call(self, attempt: Callable[[], T]) -> T:
+        """The result of an attempt, repeated while the policy allows it."""
+
+        def attempted(_: float) -> T | Failure:
+            try:
+                return attempt()
+            except CallEnded as ended:
+                # An answer that is none is asked for again: nothing here is done twice.
+                is_odd = ended.failure.kind == "broken"
+                return (
+                    replace(ended.failure, is_temporary=True, status=200)
+                    if is_odd
+                    else ended.failure
+                )
+
+        try:
+            result = call_with_retries(
+                attempted, self._retries, self._pacer, tokens=0, pause=self._pause
+            )
+        except NoUsableKey as error:
+            raise NoKey(
+                f"{self._host} needs a key: {error.message}", where=error.where, hint=error.hint
+            ) from None
         if not isinstance(result, GaveUp):
             return result
         failure = result.failure
         tried = f" ({counted(result.attempts, 'attempt')})" if failure.is_temporary else ""
         raise FineTuningUnavailable(
-            f"fine-tuning at {self._host}: {failure.reason}{tried}",
-            hint=_hint_for(failure),
+            f"fine-tuning at {self._host}: {failure.reason}{tried}", hint=_hint_for(failure)
         )
 
 
-class _Broken(Exception):
-    """The service answered with something that is no answer."""
-
-
-def _failures_of(attempt: Callable[[float], T | Failure], left_s: float) -> T | Failure:
-    """One attempt; what goes wrong in the client is a Failure."""
-    import openai
-
+def open_service(
+    project: Project, base: HostedBase, *, pause: Pause = pause, retries: RetryPolicy = RETRIES
+) -> FineTuningService:
+    """The calls of the API that tunes this model. Raises NoKey when its key cannot be read."""
+    model = OpenAIChat(base.settings, project)
     try:
-        return attempt(left_s)
-    except openai.APIStatusError as error:
-        header = error.response.headers.get
-        return Failure(
-            reason=f"HTTP {error.status_code}: {_readable(error)}",
-            is_temporary=is_temporary(error.status_code, header) and error.code != _QUOTA_USED_UP,
-            status=error.status_code,
-            asked_wait_s=read_asked_wait_s(header),
-        )
-    except openai.APITimeoutError:
-        return Failure(reason="it did not answer in time", is_temporary=True)
-    except openai.APIConnectionError as error:
-        cause = type(error.__cause__ or error).__name__
-        return Failure(reason=f"it cannot be reached: {cause}", is_temporary=True)
-    except _Broken as error:
-        return Failure(reason=f"it answered with {error}", is_temporary=True, status=200)
+        model.read_key()
+    except NoUsableKey as error:
+        raise NoKey(
+            f"{base.name} is tuned by its provider, which needs a key: {error.message}",
+            where=error.where,
+            hint=error.hint,
+        ) from None
+    return FineTuningService(model, pause=pause, retries=retries)
 
 
-def _readable(error: Any) -> str:
-    """What the service said, in one line; nothing for a refused key, since it may quote it."""
-    if error.status_code in (401, 403):
-        return "it refuses the key"
-    body = error.body
-    said = str(body.get("message") or body) if isinstance(body, dict) else str(body or "")
-    for _, start, end in reversed(find_secret_forms(said)):
-        said = f"{said[:start]}***{said[end:]}"
-    return visible_line(" ".join(said.split())[:_SHOWN_CHARACTERS])
+def _odd(what: str) -> CallEnded:
+    return CallEnded(broken(what))
 
 
 def _hint_for(failure: Failure) -> str:
@@ -295,7 +302,7 @@ def _hint_for(failure: Failure) -> str:
 def _text(row: Mapping[str, Any], key: str) -> str:
     value = row.get(key)
     if not isinstance(value, str) or not value:
-        raise _Broken(f"what lacks `{key}`")
+        raise _odd(f"it lacks `{key}`")
     return value
 
 
