@@ -271,7 +271,7 @@ def test_a_server_that_is_gone_is_named_and_the_job_goes_on_later(
     plan = plan_of(reviews)
     with pytest.raises(ProblemsFound, match="other inputs"):  # another API is another job
         run_hosted(reviews, plan)
-    with pytest.raises(FineTuningUnavailable, match="cannot be reached"):
+    with pytest.raises(FineTuningUnavailable, match="Connection refused"):
         run_hosted(reviews, plan_of(reviews, "exp_005"))
     config.write_text(before)
     assert run_hosted(reviews).record.status == "succeeded"

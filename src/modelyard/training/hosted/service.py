@@ -238,13 +238,10 @@ class FineTuningService:
             try:
                 return attempt()
             except CallEnded as ended:
+                if ended.failure.kind != "broken":
+                    return ended.failure
                 # An answer that is none is asked for again: nothing here is done twice.
-                is_odd = ended.failure.kind == "broken"
-                return (
-                    replace(ended.failure, is_temporary=True, status=200)
-                    if is_odd
-                    else ended.failure
-                )
+                return replace(ended.failure, is_temporary=True, status=200)
 
         try:
             result = call_with_retries(
