@@ -43,6 +43,7 @@ def make_effective(**changes: Any) -> Effective:
         "profile": "balanced",
         "model": EffectiveModel(name="gpt4", settings=HOSTED),
         "fallback": (EffectiveModel(name="basic_nlp", settings=BUILTIN),),
+        "kept_off": (),
         "instructions": "You answer questions of customers.\n",
         "input": InputRules(),
         "output": OutputRules(),

@@ -109,6 +109,8 @@ class Effective:
     """The model that answers unless a routing rule applies."""
     fallback: tuple[EffectiveModel, ...]
     """The models that are tried next, in this order, when the ones before failed."""
+    kept_off: tuple[str, ...]
+    """Models that are left out since the domain is local_only, and they need a network."""
     instructions: str
     """The system prompt."""
     input: InputRules
@@ -165,13 +167,22 @@ _kept: dict[tuple[Path, str], _Kept] = {}
 
 
 def load_effective(
-    environment: str, domain: str | None, *, project: Project | None = None
+    environment: str,
+    domain: str | None,
+    *,
+    project: Project | None = None,
+    profile: str | None = None,
+    model: EffectiveModel | None = None,
 ) -> Effective:
     """The effective settings of a domain; None is for requests without a domain.
 
     In development from the drafts and the profiles switched to, elsewhere from what is deployed.
-    From any thread, before or after a fork. Raises NotDeployed when nothing is deployed, and
-    InvalidInput when there is no such domain.
+    From any thread, before or after a fork.
+    profile: a performance profile instead of the one that the domain uses.
+    model: the only model that is to answer, by its own settings; those of the domain and the
+        profile are laid over them.
+    Raises NotDeployed when nothing is deployed, and InvalidInput when there is no such domain or
+    profile, or the model is not for a domain that is local_only.
     """
     place = project or find_project()
     live = find_live(place, environment)
@@ -183,6 +194,10 @@ def load_effective(
     if kept is None or kept.stamp != stamp:
         number, snapshot = running_snapshot(place, environment)
         kept = _kept[place.root, environment] = _Kept(stamp, number, snapshot, {})
+    if profile is not None or model is not None:
+        return build_effective(
+            kept.snapshot, environment, kept.number, domain, profile=profile, model=model
+        )
     found = kept.effective.get(domain)
     if found is None:
         found = build_effective(kept.snapshot, environment, kept.number, domain)
@@ -226,18 +241,27 @@ def _specialised(snapshot: Snapshot, name: str) -> SpecializedModel:
 
 
 def build_effective(
-    snapshot: Snapshot, environment: str, revision: int, domain: str | None
+    snapshot: Snapshot,
+    environment: str,
+    revision: int,
+    domain: str | None,
+    *,
+    profile: str | None = None,
+    model: EffectiveModel | None = None,
 ) -> Effective:
-    """Apply the layers of a domain in order.
+    """Apply the layers of a domain in order; see `load_effective` for `profile` and `model`.
 
     Raises InvalidInput when the domain is not live, ModelyardError when nothing can answer.
     """
-    name = profile = specialised = None
-    chosen = PerformanceProfile(description="as the models have it")
+    name = specialised = None
+    if profile is not None:
+        _require_profile(snapshot, environment, profile)
     if domain is not None:
         name = _specialised_name(snapshot, environment, domain)
         specialised = _specialised(snapshot, name)
-        profile = profile_in_use(snapshot, domain)
+        profile = profile or profile_in_use(snapshot, domain)
+    chosen = PerformanceProfile(description="as the models have it")
+    if profile is not None:
         chosen = snapshot.settings(f"performance_profiles/{profile}")
         if chosen is None:
             raise ModelyardError(f"the performance profile {profile} is not live")
@@ -246,19 +270,22 @@ def build_effective(
     joint = integration.model_integration if integration else None
     strategy = joint.fallback_strategy if joint else FallbackStrategy()
     routing = joint.routing if joint else Routing()
-    first = layers.first_model(joint.primary_models.language if joint else None, environment)
+    local_only = name is not None and name in routing.local_only
     own = specialised.retrieval if specialised else None
     if specialised is None and joint and joint.primary_models.embeddings:
         own = Retrieval(domains=(joint.primary_models.embeddings,))
-    own_order = specialised.fallback if specialised else None
-    order = strategy.order if own_order is None else own_order
-    chain = fallback_chain(first, lambda name: snapshot.settings(f"language_models/{name}"), order)
-    names = [name for name, _ in chain]
-    models = [layers.model(name) for name in (names if strategy.enabled else names[:1])]
-    local_only = name is not None and name in routing.local_only
-    if local_only:
-        models = [model for model in models if not model.settings.needs_network]
-    if not models:
+    if model is not None:
+        models = [layers.apply(model.name, model.settings)]
+    else:
+        first = layers.first_model(joint.primary_models.language if joint else None, environment)
+        models = layers.chain(first, strategy)
+    kept = [each for each in models if not (local_only and each.settings.needs_network)]
+    if not kept and model is not None:
+        raise InvalidInput(
+            f"{model.name} would leave this machine, and {domain} is local_only in {environment}",
+            hint="name a model of provider local, or one that is declared `stays_local`",
+        )
+    if not kept:
         raise ModelyardError(
             f"no model can answer for {domain} in {environment}: it is local_only, and all its "
             "models need a network",
@@ -270,8 +297,9 @@ def build_effective(
         domain=domain,
         specialized_model=name,
         profile=profile,
-        model=models[0],
-        fallback=tuple(models[1:]),
+        model=kept[0],
+        fallback=tuple(kept[1:]),
+        kept_off=tuple(each.name for each in models if each not in kept),
         instructions=specialised.instructions if specialised else "",
         input=specialised.input if specialised else InputRules(),
         output=specialised.output if specialised else OutputRules(),
@@ -284,7 +312,7 @@ def build_effective(
         batching=chosen.batching,
         strategy=routing.strategy,
         local_only=local_only,
-        rules=layers.rules(routing, name, local_only),
+        rules=() if model is not None else layers.rules(routing, name, local_only),
         fallback_strategy=strategy,
         rate_limits=joint.rate_limits if joint else ServiceLimits(),
         budgets=joint.budgets if joint else Budgets(),
@@ -292,6 +320,16 @@ def build_effective(
         local_cost_per_hour_usd=joint.local_cost_per_hour_usd if joint else None,
         monitoring=joint.performance_monitoring if joint else PerformanceMonitoring(),
     )
+
+
+def _require_profile(snapshot: Snapshot, environment: str, profile: str) -> None:
+    names = snapshot.names("performance_profiles")
+    if profile not in names:
+        raise InvalidInput(
+            f"there is no performance profile {profile!r} in {environment}"
+            f"{did_you_mean(profile, names)}",
+            hint=f"there are {', '.join(names)}" if names else "there is none",
+        )
 
 
 def _specialised_name(snapshot: Snapshot, environment: str, domain: str) -> str:
@@ -327,11 +365,27 @@ class _Layers:
             )
         return chosen
 
+    def chain(self, first: str, strategy: FallbackStrategy) -> list[EffectiveModel]:
+        """The models that are asked, in order."""
+        own_order = self.specialised.fallback if self.specialised else None
+        order = strategy.order if own_order is None else own_order
+        names = [name for name, _ in fallback_chain(first, self.find, order)]
+        return [self.model(name) for name in (names if strategy.enabled else names[:1])]
+
+    def find(self, name: str) -> LanguageModel | None:
+        """The language model of a name, as its config has it."""
+        found: LanguageModel | None = self.snapshot.settings(f"language_models/{name}")
+        return found
+
     def model(self, name: str) -> EffectiveModel:
         """A language model with the domain and the profile applied."""
-        found: LanguageModel | None = self.snapshot.settings(f"language_models/{name}")
+        found = self.find(name)
         if found is None:
             raise ModelyardError(f"the language model {name} is not live")
+        return self.apply(name, found)
+
+    def apply(self, name: str, found: LanguageModel) -> EffectiveModel:
+        """The settings of a language model with the domain's and the profile's laid over them."""
         above = [self.specialised.generation] if self.specialised else []
         drawn = _with_layers(found.generation, *above, self.profile.generation)
         wanted = drawn.max_output_tokens or found.max_output_tokens
@@ -415,7 +469,7 @@ def _shown(effective: Effective) -> Mapping[KeyPath, Any]:
     }
 
 
-_NOT_A_SETTING = ("environment", "revision", "domain")
+_NOT_A_SETTING = ("environment", "revision", "domain", "kept_off")
 
 
 def effective_values(effective: Effective) -> Iterator[SettingValue]:

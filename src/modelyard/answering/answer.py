@@ -1,0 +1,337 @@
+"""The one function that answers: what the configs say of a request is what happens here.
+
+    with Answerer(project) as answerer:
+        answer = answerer.answer(load_effective("production", "code_analysis"), request)
+
+Input rules, retrieval, prompt and the limits of the service come first; then the models of the
+route are asked one after the other (`run.py`) until one answers. However it ends, it is recorded.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Mapping
+from dataclasses import replace
+from types import TracebackType
+from typing import Any
+
+from modelyard.answering.calls import Calls
+from modelyard.answering.deadline import Deadline
+from modelyard.answering.input_rules import check_input
+from modelyard.answering.json_answers import check_schema
+from modelyard.answering.limits import service_scopes, take_turn
+from modelyard.answering.local_models import LocalModels, Note
+from modelyard.answering.prompt import CountTokens, build_messages, count_tokens, estimate_tokens
+from modelyard.answering.recorded import Asked, SampleWriter
+from modelyard.answering.recorded_prompts import record_prompt
+from modelyard.answering.request import Answer, AnswerFailed, NothingFound, OverLimit, Request
+from modelyard.answering.retrieving import retrieve
+from modelyard.answering.route import (
+    InputSize,
+    Step,
+    calls_at_most,
+    longest_output,
+    order_models,
+    worst_call_usd,
+)
+from modelyard.answering.run import Run, size_of
+from modelyard.answering.speeds import Speeds
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
+from modelyard.configs.kinds.language_models import LanguageModel, Retries
+from modelyard.configs.kinds.parts import Generation
+from modelyard.core.errors import ModelyardError
+from modelyard.core.layout import Project, check_name, find_project
+from modelyard.core.progress import Silent
+from modelyard.deployments.effective import Effective, EffectiveModel
+from modelyard.deployments.running import drafts_stamp
+from modelyard.encoders import Encoders
+from modelyard.pacing import Pause, pause
+from modelyard.providers.call import OnText, Provider
+from modelyard.providers.open import open_provider
+from modelyard.records.sample import Outcome, new_answer_id
+from modelyard.records.spool import Recorder
+from modelyard.retrieval.search import Searcher
+
+_LEFT_FOR_MONEY = ("budget", "unknown_price", "limit")
+"""What leaves a model out that could answer otherwise."""
+_LONGEST_TURN_S = 60.0
+
+
+class Answerer:
+    """What answers in a project: clients, local models and indexes, opened when first needed.
+
+    Any number of threads may share one; each process has its own. Clients and local models answer
+    several threads at once; searches follow each other under a lock.
+
+    note: is told, in a sentence, what a person should know of a local model that is loaded.
+    pause: waits between attempts; when it is ended early, nothing is tried again.
+    """
+
+    def __init__(
+        self, project: Project, *, note: Note = lambda _: None, pause: Pause = pause
+    ) -> None:
+        self.project = project
+        self.local_models = LocalModels(project, note=note)
+        self.recorder = Recorder(project)
+        self.speeds = Speeds(project)
+        self._pause = pause
+        self._lock = threading.Lock()
+        self._clients: dict[LanguageModel, Provider] = {}
+        self._searching = threading.Lock()
+        self._searchers: dict[str, tuple[Any, Searcher]] = {}
+        self._encoders: Encoders | None = None
+
+    def __enter__(self) -> Answerer:
+        return self
+
+    def __exit__(
+        self,
+        kind: type[BaseException] | None,
+        error: BaseException | None,
+        traceback: TracebackType | None,
+    ) -> None:
+        self.close()
+
+    def close(self) -> None:
+        """Give back what was opened; answers that are under way in other threads fail."""
+        self.local_models.close()
+        self.recorder.close()
+        with self._searching:
+            for _, searcher in self._searchers.values():
+                searcher.close()
+            self._searchers.clear()
+
+    def answer(
+        self, effective: Effective, request: Request, *, on_text: OnText | None = None
+    ) -> Answer:
+        """Answer a request by the settings of its domain, and record it.
+
+        on_text: is given the answer; piece by piece as it comes, unless it may yet be taken back:
+        one that must be JSON, or that several draws decide, comes whole.
+        Raises InvalidInput for a request that the domain does not take, OverLimit when budgets or
+        limits leave no room for it, NothingFound when it may only say what is found and nothing is,
+        AnswerFailed when no model answered or one broke off in the middle.
+        """
+        if request.organisation is not None:
+            check_name(request.organisation, "organisation")
+        if request.json_schema is not None:
+            check_schema(request.json_schema, where="the JSON Schema")
+        count = self._counter(effective)
+        messages = build_messages(effective, request, ())
+        check_input(effective, request, messages, count=count or estimate_tokens)
+        run = self._begin(effective, request, on_text)
+        try:
+            answer = self._answer(run, count)
+        except BaseException as error:
+            self._record_none(run, error)
+            raise
+        finally:
+            run.calls.stopped.set()
+        unrecorded = record_prompt(
+            self.project, effective.record_prompts, request, answer_id=run.id, answer=answer.text
+        )
+        if unrecorded is not None:
+            run.notes.append(unrecorded)
+        run.calls.samples.record_answer(answer)
+        return replace(answer, left_out=tuple(run.left_out), notes=tuple(run.notes))
+
+    def _begin(self, effective: Effective, request: Request, on_text: OnText | None) -> Run:
+        answer_id = new_answer_id()
+        asked = Asked(
+            answer_id=answer_id,
+            parent_id=request.parent_id,
+            organisation=request.organisation,
+            effective=effective,
+        )
+        recorder = self.recorder if effective.monitoring.enabled else None
+        return Run(
+            project=self.project,
+            id=answer_id,
+            effective=effective,
+            request=request,
+            calls=Calls(
+                project=self.project,
+                effective=effective,
+                deadline=Deadline(effective.timeout_s),
+                samples=SampleWriter(recorder, asked),
+                pause=self._pause,
+            ),
+            local_models=self.local_models,
+            open_client=self.open_client,
+            on_text=on_text,
+        )
+
+    def _answer(self, run: Run, count: CountTokens | None) -> Answer:
+        effective, request = run.effective, run.request
+        if effective.retrieval is not None:
+            with self._searching:
+                found = retrieve(
+                    self._searcher(effective), effective, request, count or bound_tokens
+                )
+            run.chunks, run.notes = found.chunks, list(found.notes)
+        run.messages = build_messages(effective, request, run.chunks)
+        size = size_of(run.messages, run.schema)
+        steps = self.order(effective, size, needs_json=run.schema is not None)
+        if not request.use_fallback:
+            steps = steps[:1]
+        self._take_turn(run, size)
+        for step in steps:
+            if step.model.settings.provider == "builtin":
+                continue
+            answer = run.ask(step.model)
+            if answer is not None:
+                return answer
+        return self._without_models(run, steps)
+
+    def _take_turn(self, run: Run, size: InputSize) -> None:
+        """Count the request against the limits of the service; raises OverLimit without room."""
+        effective, organisation = run.effective, run.request.organisation
+        output_tokens = longest_output(effective.model.settings, size)
+        turn = take_turn(
+            self.project,
+            service_scopes(effective.environment, effective.rate_limits, organisation),
+            tokens=size.about + output_tokens,
+            within_s=min(run.calls.deadline.left_s, _LONGEST_TURN_S),
+            pause=self._pause,
+        )
+        if isinstance(turn, float):
+            error = OverLimit(
+                f"the limits of this service leave no room for a request for {turn:.0f} s",
+                hint="ask again then, or raise rate_limits of the integration config",
+            )
+            error.wait_s = turn
+            raise error
+        with turn:  # what is limited is how many begin in a minute, not how many are under way
+            pass
+
+    def _without_models(self, run: Run, steps: tuple[Step, ...]) -> Answer:
+        """The end of a request that no language model answered."""
+        if run.refused is not None:
+            return run.refused
+        tried = "; ".join(
+            [f"{each.model}: {each.reason}" for each in run.calls.attempts if each.reason]
+            + [f"{each.model}: {each.reason}" for each in run.left_out]
+        )
+        left_out = run.left_out
+        if left_out and not run.calls.attempts and _all_for_money(run):
+            error = OverLimit(f"nothing was called: {tried}")
+            waits = [each.wait_s for each in left_out if each.wait_s is not None]
+            error.wait_s = min(waits, default=None)
+            raise error
+        builtin = next((s.model for s in steps if s.model.settings.provider == "builtin"), None)
+        if builtin is not None and run.schema is None:
+            if tried:
+                run.notes.append(f"no language model answered: {tried}")
+            return run.quote(builtin)
+        if run.schema is not None and any(
+            each.outcome == "missed_schema" for each in run.calls.attempts
+        ):
+            raise run.failed(f"no model gave JSON that meets the schema: {tried}")
+        raise run.failed(f"no model answered: {tried}")
+
+    def _record_none(self, run: Run, error: BaseException) -> None:
+        """Leave the sample of a request that has no answer."""
+        outcome: Outcome = "interrupted"
+        if isinstance(error, OverLimit):
+            outcome = "over_limit"
+        elif isinstance(error, NothingFound):
+            outcome = "nothing_found"
+        elif isinstance(error, Exception):
+            outcome = "failed"
+        attempts = run.calls.attempts
+        failed = outcome == "failed" and attempts and isinstance(error, AnswerFailed)
+        run.calls.samples.record_none(
+            outcome,
+            attempts,
+            load_s=run.calls.deadline.load_s,
+            latency_s=run.calls.deadline.passed_s,
+            failure=attempts[-1].outcome if failed else None,
+        )
+
+    # What is shared.
+
+    def order(self, effective: Effective, size: InputSize, *, needs_json: bool) -> tuple[Step, ...]:
+        """The route of a request of this length: who is asked, in which order."""
+        typical_s: Mapping[str, float] = {}
+        if effective.strategy == "fastest":
+            window_s = effective.monitoring.window_s
+            typical_s = self.speeds.typical_s(effective.environment, window_s)
+
+        def worst_cost(model: EffectiveModel) -> float | None:
+            return worst_usd(effective, model, size, needs_json=needs_json)
+
+        return order_models(effective, size.about, worst_cost=worst_cost, typical_s=typical_s)
+
+    def open_client(self, settings: LanguageModel) -> Provider:
+        """The client of a model behind an API: the same one for every domain that uses it."""
+        of_any_domain = replace(settings, generation=Generation(), retries=Retries())
+        with self._lock:
+            client = self._clients.get(of_any_domain)
+            if client is None:
+                client = open_provider(of_any_domain, self.project)
+                self._clients[of_any_domain] = client
+        return client
+
+    def _counter(self, effective: Effective) -> CountTokens | None:
+        """Counts the tokens of a text for the first model, where that is one of this machine."""
+        if effective.model.settings.provider != "local":
+            return None
+        try:
+            local = self.local_models.find(effective.model, effective.environment)
+            tokenizer = self.local_models.tokenizer(local)
+        except ModelyardError:
+            return None  # said when it is to be asked
+        return lambda text: len(tokenizer.encode(text))
+
+    def _searcher(self, effective: Effective) -> Searcher:
+        """What searches the indexes that are live now; `_searching` is held."""
+        environment = effective.environment
+        drafts = drafts_stamp(self.project) if environment == DEFAULT_ENVIRONMENT else None
+        stamp = effective.revision, drafts
+        known, searcher = self._searchers.get(environment, (None, None))
+        if searcher is None or known != stamp:
+            if self._encoders is None:
+                self._encoders = Encoders(project=self.project, progress=Silent())
+            if searcher is not None:
+                searcher.close()
+            searcher = Searcher(self.project, environment=environment, encoders=self._encoders)
+            self._searchers[environment] = stamp, searcher
+        return searcher
+
+
+def answer(
+    effective: Effective,
+    request: Request,
+    *,
+    project: Project | None = None,
+    on_text: OnText | None = None,
+) -> Answer:
+    """One answer, with everything opened for it and closed after it; see `Answerer.answer`."""
+    with Answerer(project or find_project()) as answerer:
+        return answerer.answer(effective, request, on_text=on_text)
+
+
+def worst_usd(
+    effective: Effective, model: EffectiveModel, size: InputSize, *, needs_json: bool
+) -> float | None:
+    """The most that a request of this length can cost with a model; None: unknown."""
+    each = worst_call_usd(
+        model.settings,
+        size,
+        max_output_tokens=longest_output(model.settings, size),
+        local_cost_per_hour_usd=effective.local_cost_per_hour_usd,
+    )
+    calls = calls_at_most(effective, model.settings, needs_json=needs_json)
+    return None if each is None else each * calls
+
+
+def bound_tokens(text: str) -> int:
+    """An upper bound of the tokens of a text of an index, for a model whose tokenizer is not here.
+
+    One for two bytes.
+    """
+    return (count_tokens(text) + 1) // 2
+
+
+def _all_for_money(run: Run) -> bool:
+    return all(each.why in _LEFT_FOR_MONEY for each in run.left_out)

@@ -1,0 +1,170 @@
+"""The route: which models may answer a request, in which order, and what each could cost.
+
+Pure: what was measured, and what a call may cost, is given. What keeps a model from being asked
+now, such as an open breaker or a spent budget, is in `obstacles.py`.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import dataclass
+from typing import Literal
+
+from modelyard.answering.pricing import local_cost_usd, worst_cost_usd
+from modelyard.configs.kinds.language_models import LanguageModel
+from modelyard.deployments.effective import Effective, EffectiveModel
+
+Reason = Literal["rule", "primary", "cheapest", "fastest", "fallback"]
+"""Why a model has its place."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSize:
+    """How many tokens the input of a call has."""
+
+    least: int
+    """Fewer it cannot be: when these do not fit a model, it is not asked."""
+    about: int
+    """An estimate, by which rules go."""
+    most: int
+    """More it cannot be: by these, money is reserved."""
+
+    @classmethod
+    def exact(cls, tokens: int) -> InputSize:
+        """Of so many tokens, which the model's own tokenizer counted, or a person says."""
+        return cls(least=tokens, about=tokens, most=tokens)
+
+    @classmethod
+    def between(cls, about: int, most: int) -> InputSize:
+        """Of an estimate, which takes four bytes for a token, and an upper bound.
+
+        Tokens of more than six bytes on average are in no text that anybody asks about.
+        """
+        return cls(least=about * 2 // 3, about=about, most=most)
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Step:
+    """A model of the route."""
+
+    model: EffectiveModel
+    """It."""
+    reason: Reason
+    """Why it has its place."""
+    note: str | None = None
+    """Why the strategy did not move it up."""
+
+
+WorstCost = Callable[[EffectiveModel], float | None]
+"""The most that a request can cost with a model; None: unknown."""
+
+
+def order_models(
+    effective: Effective,
+    input_tokens: int,
+    *,
+    worst_cost: WorstCost,
+    typical_s: Mapping[str, float],
+) -> tuple[Step, ...]:
+    """Every model of the route, in the order in which they are asked.
+
+    The model of the first rule that applies comes first. The strategy orders those that follow: by
+    the cost of the worst case, or by the time that their answers took, those that were not measured
+    first. A model that the strategy may not move up stays where the fallback has it, and the
+    builtin answer is always last.
+
+    input_tokens: of the request.  typical_s: seconds of an answer, by the model's name.
+    """
+    chain = list({model.name: model for model in (effective.model, *effective.fallback)}.values())
+    rule = next((each for each in effective.rules if _applies(each, input_tokens)), None)
+    if rule is None:
+        return _by_strategy(effective, chain, worst_cost, typical_s)
+    others = [model for model in chain if model.name != rule.model.name]
+    rest = _by_strategy(effective, others, worst_cost, typical_s, first="fallback")
+    return (Step(model=rule.model, reason="rule"), *rest)
+
+
+def _applies(rule: object, input_tokens: int) -> bool:
+    longer_than = getattr(rule, "longer_than_tokens", None)
+    return longer_than is None or input_tokens > longer_than
+
+
+def _by_strategy(
+    effective: Effective,
+    chain: Sequence[EffectiveModel],
+    worst_cost: WorstCost,
+    typical_s: Mapping[str, float],
+    *,
+    first: Reason = "primary",
+) -> tuple[Step, ...]:
+    models = [model for model in chain if model.settings.provider != "builtin"]
+    last = [model for model in chain if model.settings.provider == "builtin"]
+    primary = models[0] if models else None
+    strategy = effective.strategy
+    ranks: dict[str, float] = {}
+    notes: dict[str, str] = {}
+    for model in models if strategy != "primary_first" else ():
+        if strategy == "fastest":
+            ranks[model.name] = typical_s.get(model.name, -math.inf)
+            continue
+        cost = worst_cost(model)
+        note = _not_eligible(effective, model, cost) if model is not primary else None
+        if cost is None or note:
+            notes[model.name] = note or "its price is unknown"
+        else:
+            ranks[model.name] = cost
+    ranked = sorted((m for m in models if m.name in ranks), key=lambda model: ranks[model.name])
+    steps = [Step(model=model, reason=strategy_reason(strategy)) for model in ranked]
+    for model in (*(m for m in models if m.name not in ranks), *last):
+        reason: Reason = first if model is primary or not models else "fallback"
+        steps.append(Step(model=model, reason=reason, note=notes.get(model.name)))
+    return tuple(steps)
+
+
+def strategy_reason(strategy: str) -> Reason:
+    """The reason of a model that a strategy has put in its place."""
+    return "fastest" if strategy == "fastest" else "cheapest"
+
+
+def _not_eligible(
+    effective: Effective, model: EffectiveModel, cost_usd: float | None
+) -> str | None:
+    """Why `cheapest` may not put a model before the one that the config names."""
+    if cost_usd is None:
+        return "its price is unknown"
+    if effective.quality.accuracy is not None:
+        return (
+            f"its accuracy in {effective.domain} is not measured, and "
+            f"{effective.quality.accuracy:.0%} are demanded"
+        )
+    return None
+
+
+def calls_at_most(effective: Effective, settings: LanguageModel, *, needs_json: bool) -> int:
+    """How often a model may be called for one request: samples, each repeated, and one repair."""
+    if settings.provider == "builtin":
+        return 0
+    return effective.samples * (settings.retries.attempts + 1) + needs_json
+
+
+def worst_call_usd(
+    settings: LanguageModel,
+    size: InputSize,
+    *,
+    max_output_tokens: int,
+    local_cost_per_hour_usd: float | None,
+) -> float | None:
+    """The most that one call can cost; None: unknown. A local one may take all of its time."""
+    if settings.in_process:
+        seconds = 0.0 if settings.provider == "builtin" else settings.timeout_s
+        return local_cost_usd(local_cost_per_hour_usd, seconds)
+    return worst_cost_usd(
+        settings.prices, input_tokens=size.most, max_output_tokens=max_output_tokens
+    )
+
+
+def longest_output(settings: LanguageModel, size: InputSize) -> int:
+    """The most tokens of an answer that are asked for: what the context leaves of those wanted."""
+    wanted = settings.generation.max_output_tokens or settings.max_output_tokens
+    return max(1, min(wanted, settings.context_tokens - size.about))
