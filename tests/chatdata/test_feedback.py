@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -66,7 +67,7 @@ def test_training_takes_the_correction_else_an_answer_rated_good(
     [
         ({"prompt": " \n"}, "'prompt' is empty"),
         ({"answer": 3}, "'answer' must be text, not 3"),
-        ({"answer": None}, "'answer' must be text, not None"),
+        ({"answer": None}, "'answer' is required"),
         ({"correction": ""}, "'correction' is empty"),
         ({"prompt": "a\0b"}, "'prompt' holds the control character \\x00"),
         ({"answer": "\x1b[2Jgone"}, "'answer' holds the control character \\x1b"),
@@ -80,17 +81,43 @@ def test_training_takes_the_correction_else_an_answer_rated_good(
         ({"adapter": "../x@1"}, "is not a valid adapter name"),
         ({"adapter": "x@0"}, "names no version"),
         ({"adapter": "x@"}, "names no version"),
+        ({"answer_id": "x y", "rating": "good"}, "is no id of an answer"),
+        ({"answer_id": "0a1b"}, "'rating' or 'correction' is required"),
         ({"ratting": "good"}, "unknown key 'ratting' (did you mean 'rating'?)"),
     ],
 )
 def test_what_cannot_be_kept_is_named_with_its_key(values: dict[str, Any], said: str) -> None:
     (problem,) = problems_of(**values)
     assert said in problem
-    assert problem.startswith(f"{next(reversed(values))}: ")
+    place, _, _ = problem.partition(": ")
+    assert place in ("rating", *values)
 
 
 def test_everything_that_is_wrong_is_named_at_once() -> None:
     assert len(problems_of(prompt="", answer="\0", rating="meh", org="A", adapter="B")) == 5
+
+
+def test_a_row_has_texts_or_the_id_of_an_answer() -> None:
+    _, problems = check_feedback({"rating": "good"}, lambda path: ".".join(map(str, path)))
+    assert [problem.where for problem in problems] == ["prompt", "answer"]
+    assert all("or 'answer_id' instead of both" in problem.message for problem in problems)
+    row, problems = check_feedback({"answer_id": "0a1b", "rating": "good"}, lambda _: None)
+    assert row and not problems
+    assert row.training_answer is None
+
+
+def test_a_row_without_a_prompt_is_never_a_training_row(project: Project) -> None:
+    rows = [
+        Feedback(answer_id="0a1b", rating="good"),
+        Feedback(answer_id="0a1b", answer="Ann.", rating="good"),
+        Feedback(answer_id="0a1b", correction="Bob."),
+    ]
+    assert record_feedback(project, rows).to_learn == 0
+    with pytest.raises(NoData, match="3 with neither"):
+        choose_feedback(project, "sales", None)
+    assert record_feedback(project, [replace(rows[2], prompt="Who?")]).to_learn == 1
+    (chosen,) = choose_feedback(project, "sales", None)
+    assert (chosen.prompt, chosen.answer, chosen.training_answer) == ("Who?", None, "Bob.")
 
 
 def test_line_ends_and_surrounding_space_are_tidied_and_tabs_kept() -> None:

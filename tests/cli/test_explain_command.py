@@ -72,7 +72,7 @@ def test_a_value_comes_with_its_line_and_what_the_program_gets(
             },
         ],
         "may_be": "a duration such as '5 seconds', between 10 ms and 1 h",
-        "meaning": "Longest wait for an answer.",
+        "meaning": "The time for one call.",
         "unread": "ask",
         "revision": None,
     }
@@ -110,7 +110,7 @@ def test_people_see_value_place_words_and_layers(
     assert models("config", "explain", "timeout", "good", "--env", "production", "--draft") == 0
     printed = capsys.readouterr().out
     assert printed.startswith("timeout: 90 seconds\n")
-    assert "timeout_s = 90.0" in printed and "Longest wait for an answer." in printed
+    assert "timeout_s = 90.0" in printed and "The time for one call." in printed
     effective = [line for line in printed.splitlines() if line.rstrip().endswith("effective")]
     assert len(effective) == 1 and "production" in effective[0] and "good.yaml:15:5" in effective[0]
 

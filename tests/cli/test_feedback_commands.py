@@ -12,6 +12,8 @@ import pytest
 from modelyard.chatdata.feedback import list_feedback as recorded
 from modelyard.core.layout import Project
 from modelyard.core.state import open_state
+from modelyard.records.sample import Sample
+from modelyard.records.spool import Recorder
 
 Models = Callable[..., int]
 ONE = ("--prompt", "Who leads sales?", "--answer", "Ann.")
@@ -135,3 +137,37 @@ def test_what_cannot_be_done_says_why(
     assert models(*words) == code
     assert said in capsys.readouterr().err
     assert not project.datasets.exists() and recorded(project) == ()
+
+
+def test_an_answer_is_rated_by_its_id_without_a_text(
+    models: Models, project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    recorder, answer_id = Recorder(project), "0a1b2c3d4e5f6071"
+    recorder.record(
+        Sample(
+            answer_id=answer_id,
+            organisation="acme",
+            model="sales@3",
+            answered_at_ms=1,
+            latency_s=0.1,
+            outcome="answered",
+        )
+    )
+    recorder.close()
+    rate = ("feedback", "add", "--answer-id", answer_id, "--rating", "good")
+    assert models(*rate) == 0
+    assert "recorded 1 row (id 1), kept, and no training row: it has no prompt" in (
+        capsys.readouterr().out
+    )
+    assert models(*rate) == 0
+    assert "unchanged: this was recorded before" in capsys.readouterr().out
+    assert models("feedback", "list") == 0
+    assert f"answer {answer_id}" in capsys.readouterr().out
+    assert models("feedback", "list", "--json") == 0
+    (listed,) = json.loads(capsys.readouterr().out)
+    assert (listed["answer_id"], listed["prompt"], listed["org"]) == (answer_id, None, "acme")
+    assert models("feedback", "add", "--answer-id", answer_id, "--correction", "Bob.") == 2
+    assert "--prompt" in capsys.readouterr().err
+    assert models("feedback", "add", "--answer-id", "../x", "--rating", "good") == 2
+    assert "--answer-id: 'answer_id' is no id of an answer" in capsys.readouterr().err
+    assert len(recorded(project)) == 1

@@ -6,6 +6,7 @@ it. Does not know how a dataset is prepared from rows.
 
 from __future__ import annotations
 
+import re
 import sqlite3
 from collections import Counter
 from collections.abc import Mapping, Sequence
@@ -30,16 +31,20 @@ from modelyard.settings.converters import Where
 _TEXTS = ("prompt", "answer", "correction")
 _LONGEST_TEXT = 1_000_000
 _UNUSED = "used_in IS NULL"
+_ANSWER_ID = re.compile(r"[0-9A-Za-z_-]{1,64}")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class Feedback:
-    """One answer, with a rating and a correction."""
+    """One answer, with a rating and a correction.
 
-    prompt: str
-    """The question."""
-    answer: str
-    """The answer of the model."""
+    The answer is known by its texts or by its id; without a prompt it is never a training row.
+    """
+
+    prompt: str | None = None
+    """The question; None when it was not given."""
+    answer: str | None = None
+    """The answer of the model; None when it was not given."""
     rating: Literal["good", "bad"] | None = None
     """Whether the answer was good; None when it was not rated."""
     correction: str | None = None
@@ -48,10 +53,14 @@ class Feedback:
     """The organisation it belongs to; None for none."""
     adapter: str | None = None
     """The adapter that answered: `NAME` or `NAME@VERSION`; whether it exists is not checked."""
+    answer_id: str | None = None
+    """The id of the answer; None when only its texts are known."""
 
     @property
     def training_answer(self) -> str | None:
         """The answer to train on: the correction, else an answer rated good, else None."""
+        if self.prompt is None:
+            return None
         return self.correction or (self.answer if self.rating == "good" else None)
 
 
@@ -93,10 +102,13 @@ def check_feedback(
         for key, value in values.items()
     }
     built, problems = build_settings(Feedback, texts, where)
+    problems += [
+        Diagnostic(message=message, where=where((key,))) for key, message in _lacking(texts).items()
+    ]
     for key, value in texts.items():
         if isinstance(value, str) and (wrong := _wrong_text(key, value)):
             problems.append(Diagnostic(message=f"'{key}' {wrong}", where=where((key,))))
-    if built and built.rating == "bad" and built.correction == built.answer:
+    if built and built.rating == "bad" and built.correction and built.correction == built.answer:
         problems.append(
             Diagnostic(
                 message="'correction' equals the answer that is rated bad",
@@ -139,6 +151,17 @@ def _adapter_name(reference: str) -> str:
     return str(named) if named.version else named.name
 
 
+def _lacking(values: Mapping[str, Any]) -> dict[str, str]:
+    """The keys that a row lacks: of its texts, or of what is said of an answer named by its id."""
+    if values.get("answer_id") is None:
+        texts = [key for key in ("prompt", "answer") if values.get(key) is None]
+        either = ", or 'answer_id' instead of both" if len(texts) == 2 else ""
+        return {key: f"'{key}' is required{either}" for key in texts}
+    if values.get("rating") is None and values.get("correction") is None:
+        return {"rating": "'rating' or 'correction' is required: the id alone says nothing"}
+    return {}
+
+
 def _wrong_text(key: str, text: str) -> str | None:
     """What is wrong with the text of a field; the message follows the field's name."""
     if not text:
@@ -156,6 +179,8 @@ def _wrong_text(key: str, text: str) -> str | None:
             check_name(text, "organisation")
         if key == "adapter":
             ModelRef.parse(text, kind="adapter")
+        if key == "answer_id" and not _ANSWER_ID.fullmatch(text):
+            return "is no id of an answer: `models ask --explain` shows it"
     except InvalidInput as error:
         return f"{error.message}; {error.hint}"
     return None
@@ -196,10 +221,13 @@ def list_feedback(
 
 
 def _select(project: Project, condition: str, values: Mapping[str, Any]) -> tuple[FeedbackRow, ...]:
-    found = read_state(project, f"SELECT * FROM feedback WHERE {condition} ORDER BY id", values)
+    found = read_state(
+        project, f"SELECT {_STORED} FROM feedback WHERE {condition} ORDER BY id", values
+    )
     return tuple(FeedbackRow(**dict(row)) for row in found)
 
 
+_STORED = ", ".join(field.name for field in fields(FeedbackRow))
 _COLUMNS = {"adapter": "replace(adapter, 'adapter:', '')"}
 """Rows of older versions have the adapter as it was typed."""
 _SAME = " AND ".join(
@@ -210,8 +238,9 @@ _RECORDED = f"SELECT 1 FROM feedback WHERE {_SAME} LIMIT 1"
 
 def _insert(state: sqlite3.Connection, row: Feedback) -> int:
     inserted = state.execute(
-        "INSERT INTO feedback (recorded_at, org, adapter, prompt, answer, rating, correction) "
-        "VALUES (:recorded_at, :org, :adapter, :prompt, :answer, :rating, :correction)",
+        "INSERT INTO feedback (recorded_at, org, adapter, answer_id, prompt, answer, rating, "
+        "correction) VALUES (:recorded_at, :org, :adapter, :answer_id, :prompt, :answer, :rating, "
+        ":correction)",
         asdict(row) | {"recorded_at": utc_now()},
     )
     assert inserted.lastrowid is not None
@@ -272,7 +301,11 @@ def _nothing_usable(project: Project, org: str | None) -> NoData:
     used = Counter(row.used_in for row in rows if row.org == org and row.used_in)
     unusable = sum(row.org == org and row.training_answer is None for row in rows)
     reasons = [f"{count:,} used in dataset '{name}'" for name, count in sorted(used.items())]
-    reasons += [f"{unusable:,} with neither a correction nor a good rating"] if unusable else []
+    reasons += (
+        [f"{unusable:,} with neither a correction nor a good rating, or no prompt"]
+        if unusable
+        else []
+    )
     others = sorted({row.org for row in rows if row.org and row.org != org})
     hint = "`models feedback add` records some"
     if others and org is None:

@@ -51,10 +51,12 @@ class ListedFeedback:
     """The organisation it belongs to."""
     adapter: str | None
     """The adapter that answered, as NAME or NAME@VERSION."""
-    prompt: str
-    """The question."""
-    answer: str
-    """The answer of the model."""
+    answer_id: str | None
+    """The id of the answer; null when only its texts are known."""
+    prompt: str | None
+    """The question; null when it was not given."""
+    answer: str | None
+    """The answer of the model; null when it was not given."""
     rating: Literal["good", "bad"] | None
     """Whether the answer was good; null when it was not rated."""
     correction: str | None
@@ -71,6 +73,15 @@ def add_feedback(
     ] = None,
     answer: Annotated[
         str | None, typer.Option("--answer", metavar="TEXT", help="What was answered.")
+    ] = None,
+    answer_id: Annotated[
+        str | None,
+        typer.Option(
+            "--answer-id",
+            metavar="ID",
+            help="The answer, by the id that `models ask --explain` and --json show; its texts "
+            "need not be given.",
+        ),
     ] = None,
     rating: Annotated[
         str | None,
@@ -115,8 +126,13 @@ def add_feedback(
     first, and recorded as a whole or not at all. A row that was recorded before is not recorded
     again.
 
+    With --answer-id no text is needed: the record of the answer says whose it is and which adapter
+    gave it. A rating alone is then no training row. A correction needs --prompt, unless
+    `record_prompts` of the integration has kept the prompt.
+
     \b
     models feedback add --prompt "Who leads sales?" --answer "Ann." --correction "Bob." --org acme
+    models feedback add --answer-id 3f9c51b2a07d4e68 --rating good
     models feedback add --file rows.jsonl
     """
     from modelyard.chatdata.feedback import read_feedback, record_feedback
@@ -128,6 +144,7 @@ def add_feedback(
         "correction": correction,
         "org": org,
         "adapter": adapter,
+        "answer_id": answer_id,
     }
     given = {key: value for key, value in options.items() if value is not None}
     project = find_project()
@@ -136,13 +153,17 @@ def add_feedback(
             f"--file holds whole rows, so {_options(given)} cannot be given beside it",
             hint="write it into the rows of the file",
         )
-    rows = read_feedback(file) if file else [_row_of_options(given)]
+    rows = read_feedback(file) if file else (_row_of_options(given),)
+    if any(row.answer_id for row in rows):
+        from modelyard.answering.rated_answers import complete_feedback
+
+        rows = complete_feedback(project, rows)
     added = record_feedback(project, rows, dry_run=dry_run)
     _warn_of_unknown(project, rows)
     if as_json:
         print_json(result_of(FeedbackResult, added, dry_run=dry_run))
     else:
-        _print(added, dry_run=dry_run)
+        _print(added, rows, dry_run=dry_run)
 
 
 def _warn_of_unknown(project: Project, rows: Sequence[Feedback]) -> None:
@@ -174,17 +195,25 @@ def _row_of_options(given: Mapping[str, str]) -> Feedback:
     texts = {
         key: read_stdin(_MOST_STDIN) if key in from_stdin else value for key, value in given.items()
     }
-    row, problems = check_feedback(texts, lambda path: f"--{path[0]}" if path else None)
+    row, problems = check_feedback(
+        texts, lambda path: f"--{path[0]}".replace("_", "-") if path else None
+    )
     if row is None:
         raise ProblemsFound("the feedback is not valid; nothing was recorded", problems)
     return row
 
 
 def _options(keys: Sequence[str] | Mapping[str, str]) -> str:
-    return " and ".join(f"--{key}" for key in keys)
+    return " and ".join(f"--{key.replace('_', '-')}" for key in keys)
 
 
-def _print(added: FeedbackAdded, *, dry_run: bool) -> None:
+def _why_no_row(rows: Sequence[Feedback]) -> str:
+    if any(row.prompt is None for row in rows):
+        return "it has no prompt"
+    return "it has neither a correction nor a good rating"
+
+
+def _print(added: FeedbackAdded, rows: Sequence[Feedback], *, dry_run: bool) -> None:
 
     if not added.added:
         what = "this" if added.repeated == 1 else f"all {added.repeated:,} rows"
@@ -196,7 +225,7 @@ def _print(added: FeedbackAdded, *, dry_run: bool) -> None:
     elif added.to_learn:
         use = "a training row"
     else:
-        use = "kept, and no training row: it has neither a correction nor a good rating"
+        use = f"kept, and no training row: {_why_no_row(rows)}"
     ids = ""
     if added.ids:
         first, last = added.ids[0], added.ids[-1]
@@ -241,7 +270,7 @@ def list_feedback(
         print_text(f"There is no {kind}{of_org}; `models feedback add` records some.")
         return
     print_table(
-        (">id", "recorded", "org", "adapter", "rating", "trains on", "used in", "prompt"),
+        (">id", "recorded", "org", "adapter", "rating", "trains on", "used in", "about"),
         [
             (
                 row.id,
@@ -251,7 +280,7 @@ def list_feedback(
                 row.rating or "",
                 _trains_on(row),
                 row.used_in or "",
-                _shortened(row.prompt),
+                _shortened(row.prompt or f"answer {row.answer_id}"),
             )
             for row in rows
         ],

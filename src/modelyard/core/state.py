@@ -89,6 +89,30 @@ _MIGRATIONS = (
         lapses_at_ms  INTEGER NOT NULL         -- since 1970; from then on it is spent
     ) STRICT;
     """,
+    """
+    CREATE TABLE feedback_on_answers (
+        id           INTEGER PRIMARY KEY AUTOINCREMENT,
+        recorded_at  TEXT NOT NULL,           -- UTC
+        org          TEXT,                    -- NULL: of no organisation
+        adapter      TEXT,                    -- what answered: NAME or NAME@VERSION
+        answer_id    TEXT,                    -- the answer; NULL: known by its text only
+        statement    INTEGER,                 -- which statement in it, from 1; NULL: all of it
+        prompt       TEXT,                    -- NULL, here and below: not given
+        answer       TEXT,
+        rating       TEXT,                    -- good, bad
+        correction   TEXT,
+        used_in      TEXT                     -- the dataset that it belongs to; NULL: none yet
+    ) STRICT;
+    INSERT INTO feedback_on_answers
+        (id, recorded_at, org, adapter, prompt, answer, rating, correction, used_in)
+        SELECT id, recorded_at, org, adapter, prompt, answer, rating, correction, used_in
+        FROM feedback;
+    DROP TABLE feedback;
+    ALTER TABLE feedback_on_answers RENAME TO feedback;
+    CREATE INDEX feedback_by_prompt ON feedback (prompt);
+    CREATE INDEX feedback_by_answer ON feedback (answer_id);
+    CREATE INDEX feedback_by_use ON feedback (used_in);
+    """,
 )
 
 _STATE = Database(

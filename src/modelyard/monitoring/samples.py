@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from contextlib import ExitStack, contextmanager
 
 from modelyard.core.errors import ModelyardError
@@ -14,6 +14,7 @@ from modelyard.records.sample import FIELDS, Sample
 from modelyard.records.spool import hold_segment, read_batch
 
 _AT_ONCE = 20_000
+_IDS_AT_ONCE = 500
 
 
 def read_samples(
@@ -44,6 +45,26 @@ def read_samples(
     with open_traffic(project) as traffic:
         for row in traffic.execute(query, tuple(conditions.values())):
             yield Sample(**dict(zip(FIELDS, row, strict=True)))
+
+
+def find_answers(project: Project, answer_ids: Iterable[str]) -> dict[str, Sample]:
+    """The samples of these answers, by their ids; those that are not recorded are left out.
+
+    Raises ModelyardError as `read_samples` does.
+    """
+    wanted = list(dict.fromkeys(answer_ids))
+    found: dict[str, Sample] = {}
+    with open_traffic(project) as traffic:
+        for start in range(0, len(wanted), _IDS_AT_ONCE):
+            some = wanted[start : start + _IDS_AT_ONCE]
+            rows = traffic.execute(
+                f"SELECT {', '.join(FIELDS)} FROM samples WHERE kind = 'answer' "
+                f"AND answer_id IN ({', '.join('?' * len(some))})",
+                some,
+            )
+            samples = (Sample(**dict(zip(FIELDS, row, strict=True))) for row in rows)
+            found |= {sample.answer_id: sample for sample in samples}
+    return found
 
 
 @contextmanager
