@@ -47,6 +47,8 @@ config show gpt4
 config explain timeout gpt4
 config diff gpt4 claude
 config import axolotl.yaml
+budgets
+prices check --max-age "36500 days"
 base list
 base show smollm2-135m-instruct
 base pull smollm2-135m-instruct --dry-run

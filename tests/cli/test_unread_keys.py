@@ -23,11 +23,7 @@ UNREAD = {
     "language_models": """
         endpoint api_key context_tokens max_output_tokens
         generation.temperature generation.top_p generation.max_output_tokens generation.stop
-        generation.seed prices.input_per_million prices.output_per_million
-        prices.cached_input_per_million prices.cache_write_per_million
-        prices.tiers[].above_input_tokens prices.tiers[].input_per_million
-        prices.tiers[].output_per_million prices.tiers[].cached_input_per_million
-        prices.tiers[].cache_write_per_million limits.requests_per_minute limits.tokens_per_minute
+        generation.seed limits.requests_per_minute limits.tokens_per_minute
         limits.concurrent_requests timeout retries.attempts retries.first_wait
         retries.longest_wait on_refusal
     """,
@@ -59,8 +55,7 @@ UNREAD = {
         model_integration.rate_limits.requests_per_minute
         model_integration.rate_limits.tokens_per_minute
         model_integration.rate_limits.requests_per_minute_per_organisation
-        model_integration.budgets.per_day model_integration.budgets.per_month
-        model_integration.budgets.per_organisation_per_day model_integration.budgets.warn_at
+        model_integration.budgets.warn_at
         model_integration.local_cost_per_hour model_integration.performance_monitoring.enabled
         model_integration.performance_monitoring.metrics
         model_integration.performance_monitoring.window

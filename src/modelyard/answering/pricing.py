@@ -26,7 +26,7 @@ def cost_usd(prices: Prices | None, usage: Usage) -> float | None:
     """What a call cost; None where a price that it needs is unknown."""
     if prices is None:
         return None
-    charged = _prices_for(prices, usage.input_tokens)
+    charged = prices_for(prices, usage.input_tokens)
     plain = usage.input_tokens - usage.cached_input_tokens - usage.cache_write_tokens
     cached, write = charged.cached_input_per_million_usd, charged.cache_write_per_million_usd
     if write is None and usage.cache_write_tokens:
@@ -72,7 +72,7 @@ def to_nano_usd(dollars: float) -> int:
     return math.ceil(round(dollars * NANO, 3))
 
 
-def _prices_for(prices: Prices, input_tokens: int) -> Prices | PriceTier:
+def prices_for(prices: Prices, input_tokens: int) -> Prices | PriceTier:
     """The prices of a call with so many tokens of input."""
     *_, charged = _possible_prices(prices, input_tokens)
     return charged

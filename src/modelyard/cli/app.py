@@ -55,6 +55,7 @@ COMMANDS = {
     "switch-config": "switch_config:switch_config",
     "update-embeddings": "update_embeddings:update_embeddings",
     "search": "search:search",
+    "budgets": "budgets:budgets",
 }
 GROUPS = {
     "base": (
@@ -94,6 +95,7 @@ GROUPS = {
             "import": "config_import:import_config",
         },
     ),
+    "prices": ("What hosted models are configured to cost.", {"check": "prices:check"}),
     "index": ("The indexes that `models search` answers from.", {"status": "index:index_status"}),
 }
 # Former names that still work, in scripts and fingers; help and docs do not show them.

@@ -82,11 +82,11 @@ class ServiceLimits:
 class Budgets:
     """What may be spent; a request that could exceed it is refused before any call."""
 
-    per_day_usd: Annotated[float, MONEY, Range(0), BY_ASK] | None = None
+    per_day_usd: Annotated[float, MONEY, Range(0)] | None = None
     """In a day (UTC)."""
-    per_month_usd: Annotated[float, MONEY, Range(0), BY_ASK] | None = None
+    per_month_usd: Annotated[float, MONEY, Range(0)] | None = None
     """In a calendar month (UTC)."""
-    per_organisation_per_day_usd: Annotated[float, MONEY, Range(0), BY_ASK] | None = None
+    per_organisation_per_day_usd: Annotated[float, MONEY, Range(0)] | None = None
     """By one organisation in a day (UTC)."""
     warn_at: Annotated[float, SHARE, Range(0, 1), BY_MONITOR] = 0.8
     """Share of a budget at which a warning is given."""

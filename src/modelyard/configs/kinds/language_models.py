@@ -119,7 +119,7 @@ class LanguageModel:
     """Longest answer that the model can give, in tokens."""
     generation: Annotated[Generation, BY_ASK] = field(default_factory=Generation)
     """How answers are generated unless a domain or a profile overrides it."""
-    prices: Annotated[Prices, BY_ASK] | None = None
+    prices: Prices | None = None
     """What a call costs; required for hosted models, since an unknown price is not zero."""
     limits: Annotated[RateLimits, BY_ASK] = field(default_factory=RateLimits)
     """What the provider allows."""
