@@ -23,7 +23,7 @@ from tiny_models import (
 
 from modelyard.adapters.lora import AdapterMismatch
 from modelyard.core.errors import ModelyardError
-from modelyard.inference.adapter_weights import AdapterNotCarried
+from modelyard.inference.adapter_weights import AdapterNotCarried, read_adapter
 from modelyard.inference.decoder import Decoder
 from modelyard.inference.interfaces import Segment
 from modelyard.inference.structure import recognise
@@ -83,6 +83,38 @@ def test_the_least_recently_used_slot_is_taken(model: Any, folders: list[Path]) 
         bank.release(slot)
     bank.release(bank.acquire(first) or 0)
     assert bank.acquire(third) == slots[1]
+
+
+def test_a_rack_has_as_many_places_as_were_in_use_at_once(model: Any, tmp_path: Path) -> None:
+    folders = [write_adapter(tmp_path / str(seed), model, seed=seed) for seed in range(7)]
+    decoder = opened(model, slots=16)
+    wanted = [wanted_logits(adapted_model(model, folder), ROW) for folder in folders]
+    adapters = [decoder.bank.load(folder) for folder in folders]
+    on_host = decoder.bank.resident_bytes
+    assert decoder.bank.acquire(adapters[0]) == 0
+    place = decoder.bank.resident_bytes - on_host
+    decoder.bank.release(0)
+    for _ in range(2):
+        for adapter, logits in zip(adapters, wanted, strict=True):
+            slot = decoder.bank.acquire(adapter)
+            assert slot is not None
+            assert torch.allclose(logits_of(decoder, ROW, slot=slot), logits, **CLOSE)
+            decoder.bank.release(slot)
+    assert decoder.bank.resident_bytes == on_host + 4 * place
+    slots = [decoder.bank.acquire(adapter) for adapter in adapters]
+    assert len(set(slots)) == 7
+    assert decoder.bank.resident_bytes == on_host + 8 * place
+    for slot, logits in zip(slots, wanted, strict=True):
+        assert torch.allclose(logits_of(decoder, ROW, slot=slot), logits, **CLOSE)
+
+
+def test_the_tensors_of_a_waiting_adapter_are_one_block(model: Any, folders: list[Path]) -> None:
+    for dtype in (torch.float32, torch.bfloat16):
+        pairs = read_adapter(folders[0], recognise(model).shape, dtype).pairs.values()
+        tensors = [tensor for pair in pairs for tensor in pair]
+        assert len({tensor.untyped_storage().data_ptr() for tensor in tensors}) == 1
+        size = sum(tensor.nbytes for tensor in tensors)
+        assert tensors[0].untyped_storage().nbytes() <= size + 128 * len(tensors)
 
 
 def test_an_unloaded_adapter_leaves_its_slot_with_its_last_use(

@@ -33,6 +33,9 @@ GROUPS = (("q_proj", "k_proj", "v_proj"), ("o_proj",), ("gate_proj", "up_proj"),
 """The projections of a layer that have one input, and so one product."""
 
 _LEAST_RANK = 8
+_FREE_PLACES = 4
+"""Places of a rack that stay filled although nothing uses them, so that a few adapters that are
+used in turns need no copying."""
 _BULK = 128
 """Tokens of one adapter, one after another, from which they are computed by themselves, in the
 compute type: fewer are not worth the kernels that oneDNN makes for each number of tokens."""
@@ -272,15 +275,26 @@ class LoraBank:
         if not free:
             return None
         weights = self._weights(adapter)
-        number = min(free, key=lambda number: self._slots[number].last_use)
-        self._empty(number)
         rank = max(_LEAST_RANK, 1 << (weights.rank - 1).bit_length())
-        rack = self._racks.setdefault(rank, _Rack(self.shape, rank, self.slot_dtype, self.device))
+        number = self._chosen(free, self._racks.get(rank))
+        self._empty(number)
+        if (rack := self._racks.get(rank)) is None:
+            rack = self._racks[rank] = _Rack(self.shape, rank, self.slot_dtype, self.device)
         slot = self._slots[number]
         slot.place = rack.put(weights)
         self._last = None
         slot.adapter, slot.rack = adapter, rack
         return number
+
+    def _chosen(self, free: Sequence[int], rack: _Rack | None) -> int:
+        """Which of the slots that are not in use an adapter of a rack gets.
+
+        The least recently used; where the rack would have to grow for that, one that has a place in
+        it: a rack has as many places as were in use at once, or a few.
+        """
+        if rack is not None and rack.is_full and len(rack.taken) >= _FREE_PLACES:
+            free = [number for number in free if self._slots[number].rack is rack] or free
+        return min(free, key=lambda number: self._slots[number].last_use)
 
     def _empty(self, number: int) -> None:
         slot = self._slots[number]
@@ -361,6 +375,11 @@ class _Rack:
     def size_bytes(self) -> int:
         return sum(tensor.nbytes for tensor in (*self._a, *self._b))
 
+    @property
+    def is_full(self) -> bool:
+        """Whether another adapter makes it grow."""
+        return len(self.taken) == self._places
+
     def put(self, weights: AdapterWeights) -> int:
         """Copy an adapter into a free place, which was zeroed as a whole; gives the place."""
         place = next((at for at in range(self._places) if at not in self.taken), self._places)
@@ -433,9 +452,9 @@ class _Rack:
             b_size = (self._shape.layers, places, parts, ranks // parts, outputs // parts)
             a = torch.zeros(a_size, dtype=self._dtype, device=self._device)
             b = torch.zeros(b_size, dtype=self._dtype, device=self._device)
-            if old_a:
-                a[:, : self._places] = old_a[group]
-                b[:, : self._places] = old_b[group]
+            if old_a:  # each is given up as soon as it is copied
+                a[:, : self._places] = old_a.pop(0)
+                b[:, : self._places] = old_b.pop(0)
             self._a.append(a)
             self._b.append(b)
         self._places = places
