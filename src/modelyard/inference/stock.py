@@ -18,7 +18,6 @@ from typing import Any
 
 import torch
 import torch.nn.functional as F
-from peft import PeftConfig, PeftModel
 from safetensors.torch import load_file
 from torch import Tensor
 from transformers import DynamicCache
@@ -154,6 +153,8 @@ class StockAdapters:
         return number
 
     def _read(self, folder: Path, name: str) -> None:
+        from peft import PeftConfig, PeftModel  # a second or two, which only adapters are worth
+
         try:
             with warnings.catch_warnings():
                 warnings.simplefilter("ignore")  # of keys that the check below finds, or of names
