@@ -13,7 +13,7 @@ import pytest
 
 from modelyard.cli.base import list_bases, pull_base, show_base
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.layout import Project
+from modelyard.core.layout import Project, cache_folder
 from modelyard.weights.grid import Blocks, write_grid
 from modelyard.weights.local import BaseDamaged
 from modelyard.weights.pull import BaseUnavailable
@@ -118,6 +118,20 @@ def test_show_says_that_integers_of_four_bits_are_kept(
     show_base("tiny")
 
     assert "four bits    kept too" in capsys.readouterr().out
+
+
+def test_show_says_how_a_base_that_was_made_without_them_gets_them(
+    project: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    show_base("tiny")
+    assert "four bits" not in capsys.readouterr().out
+    (record,) = cache_folder().glob("bases/tiny/*/BASE.json")
+    made = json.loads(record.read_text())
+    record.write_text(json.dumps(made | {"source": "wheel tiny==1.0"}))
+
+    show_base("tiny")
+
+    assert "four bits    not kept; `models base pull tiny --force`" in capsys.readouterr().out
 
 
 def test_nothing_can_be_verified_that_is_not_here(project: Project, absent: str) -> None:

@@ -213,6 +213,9 @@ def show_base(
         ]
         if base.has_grid:
             pairs.append(("four bits", "kept too: the integers that the weights were made from"))
+        elif base.may_lack_grid:
+            how = f"`models base pull {name} --force` keeps those that its file has"
+            pairs.append(("four bits", f"not kept; {how}, and a few answers at once come faster"))
     print_pairs(pairs)
 
 

@@ -91,6 +91,14 @@ class LocalBase:
         """Whether the integers of four bits that its weights were made from are kept too."""
         return GRID_NAME in self.files
 
+    @property
+    def may_lack_grid(self) -> bool:
+        """Whether it was made from a GGUF file, and none of the integers of that are here.
+
+        An earlier version kept none, and some files have none of four bits.
+        """
+        return self.source.startswith("wheel ") and not self.has_grid
+
     def context_length(self) -> int | None:
         """The most tokens that its config.json says it takes; None when it does not say."""
         config = read_json_object(self.path / "config.json")
