@@ -84,6 +84,11 @@ def test_an_environment_where_nothing_is_deployed_has_no_budgets(
 ) -> None:
     assert models_here("budgets", "--env", "production") == 1
     assert "nothing is deployed to production" in capsys.readouterr().err
+    assert models_here("deploy-config", "integration.yaml", "--env", "production", "--yes") == 0
+    capsys.readouterr()
+    assert models_here("budgets", "--env", "production", "--json") == 0
+    day, month = json.loads(capsys.readouterr().out)["budgets"]
+    assert (day["limit_usd"], month["limit_usd"]) == (50.0, 1000.0)
 
 
 @pytest.mark.usefixtures("starter")

@@ -41,11 +41,11 @@ def budgets(
     """
     from modelyard.answering.budget_report import report_budgets
     from modelyard.configs.kinds.integration import Budgets
-    from modelyard.deployments.running import running_settings
+    from modelyard.deployments.effective import load_integration
 
     project = find_project()
     asked = chosen_environment(project, environment)
-    integration = running_settings(project, asked, "integration").get("integration")
+    integration = load_integration(asked, project=project)
     report = report_budgets(
         project,
         asked,

@@ -37,8 +37,8 @@ def check(
 ) -> None:
     """Compare configured prices with what providers charge.
 
-    The list is that of genai-prices. It comes with the package, with prices that providers charge for long inputs and for what
-    they cache; nothing is fetched. A model that the list does not know is shown as unlisted.
+    The list is that of genai-prices. It comes with its package, with the prices of long inputs and
+    of caches; nothing is fetched. A model that it does not know is shown as unlisted.
 
     Exit code 4: a model in use has other prices than the list, or none. Exit code 5: they agree,
     and the list is older than --max-age, which says nothing about today's prices.

@@ -205,6 +205,17 @@ def load_effective(
     return found
 
 
+def load_integration(environment: str, *, project: Project) -> Integration | None:
+    """How the models work together in an environment; None where no config says it.
+
+    Raises NotDeployed when nothing is deployed.
+    """
+    number, snapshot = running_snapshot(project, environment)
+    if not number and environment != DEFAULT_ENVIRONMENT:
+        raise not_deployed(check_environment(project, environment))
+    return integration_of(snapshot)
+
+
 def integration_of(snapshot: Snapshot) -> Integration | None:
     """The live integration config, if there is one."""
     return cast("Integration | None", snapshot.settings("integration"))
