@@ -161,6 +161,18 @@ def reserve(
         refusal = _refused_by_budget(_reading(project), wish, clock())
 
 
+def find_reservation(project: Project, answer_id: str) -> Reservation | None:
+    """The reservation that some process made under an id and nobody settled; None without one.
+
+    For what goes on longer than a process, such as a provider's fine-tuning job.
+    """
+    query = "SELECT id, nano_usd FROM reservations WHERE answer_id = ?"
+    for row in read_state(project, query, (answer_id,)):
+        nano_usd = row["nano_usd"]
+        return Reservation(project, row["id"], None if nano_usd is None else nano_usd / NANO)
+    return None
+
+
 def check_budget(
     project: Project,
     *,

@@ -69,8 +69,8 @@ def refuse_options(given: Mapping[str, object], base: HostedBase) -> None:
 
 def fine_tune_hosted(project: Project, base: HostedBase, options: HostedOptions) -> None:
     """Plan a hosted job; then show the plan, or cancel, start or follow the job."""
-    from modelyard.training.hosted.job import look_ahead, run_job
-    from modelyard.training.hosted.plan import build_plan, require_budget
+    from modelyard.training.hosted.job import look_ahead, require_affordable, run_job
+    from modelyard.training.hosted.plan import build_plan
     from modelyard.training.hosted.service import open_service
     from modelyard.training.spec import name_after
 
@@ -85,10 +85,10 @@ def fine_tune_hosted(project: Project, base: HostedBase, options: HostedOptions)
     if options.check or options.dry_run:
         _show_plan(project, plan, options, would if options.dry_run else None)
         if would == "start":
-            require_budget(plan)
+            require_affordable(project, plan, fresh=options.fresh)
         return
     if would == "start":
-        require_budget(plan)
+        require_affordable(project, plan, fresh=options.fresh)
         if not options.as_json:
             _show_plan(project, plan, options, None)
         open_service(project, base)  # before anybody is asked: without a key it ends here

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import time
 from typing import Any
 
+from modelyard.answering.pricing import NANO
+from modelyard.answering.spending import budgets_now, read_spending
+from modelyard.configs.kinds.integration import Budgets
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
+from modelyard.core.state import read_state
 from modelyard.pacing import RetryPolicy
 from modelyard.training.hosted.job import HostedResult, Patience, cancel_job, run_job
 from modelyard.training.hosted.plan import HostedPlan, HostedRequest, build_plan
@@ -104,3 +109,11 @@ def recorded(project: Project, experiment: str = "exp_004") -> HostedRun:
     run = load_run(project.experiment(experiment))
     assert run is not None
     return run
+
+
+def spent_and_reserved(project: Project) -> tuple[float, float]:
+    """In dollars, in development, all together."""
+    now = time.time()
+    budget = budgets_now(Budgets(), None, now)[1]
+    found = read_spending(lambda *query: read_state(project, *query), "development", budget, now)
+    return found.spent / NANO, found.reserved / NANO

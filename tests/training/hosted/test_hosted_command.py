@@ -116,7 +116,7 @@ def test_over_budget_is_refused_before_the_key_is_read(
     edit(reviews, "integration", "per_day: $10", "per_day: $0.01")
     assert models(*SEED, "--check") == 4
     assert models(*SEED) == 4
-    assert "budget per_day of development is $0.01" in capsys.readouterr().err
+    assert "in development, it could cost" in capsys.readouterr().err
     assert tuning.requests == []
 
 

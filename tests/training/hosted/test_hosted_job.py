@@ -14,9 +14,12 @@ from hosted_runs import (
     plan_of,
     recorded,
     run_hosted,
+    spent_and_reserved,
 )
 from tuning_server import KEY, TuningServer, lost, quota, says, status
 
+from deploy_samples import edit
+from modelyard.answering.request import OverLimit
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.errors import InvalidInput, ProblemsFound
 from modelyard.core.layout import Project
@@ -34,6 +37,7 @@ from modelyard.training.hosted.service import (
 def test_rows_are_sent_a_job_is_followed_and_its_model_becomes_a_draft(
     reviews: Project, tuning: TuningServer
 ) -> None:
+    tuning.states = ["validating_files", "queued", "running", "succeeded"]
     told = Told()
     plan = plan_of(reviews)
     done = run_hosted(reviews, plan, progress=told)
@@ -83,7 +87,7 @@ def test_without_time_to_wait_the_job_is_created_and_followed_later(
     reviews: Project, tuning: TuningServer
 ) -> None:
     begun = run_hosted(reviews, wait_s=0)
-    assert begun.record.status == "validating_files" and begun.record.config is None
+    assert begun.record.status == "running" and begun.record.config is None
     assert run_hosted(reviews).record.status == "succeeded"
     assert len(tuning.uploads) == len(tuning.bodies) == 1
 
@@ -133,13 +137,15 @@ def test_the_providers_reason_is_shown(reviews: Project, tuning: TuningServer) -
 
 
 def test_a_running_job_is_not_started_over(reviews: Project, tuning: TuningServer) -> None:
+    tuning.states = ["running"]
     run_hosted(reviews, wait_s=0)
-    with pytest.raises(InvalidInput, match="of this experiment is queued") as stopped:
+    with pytest.raises(InvalidInput, match="of this experiment is running") as stopped:
         run_hosted(reviews, fresh=True)
     assert "--cancel" in (stopped.value.hint or "") and len(tuning.jobs) == 1
 
 
 def test_a_job_is_cancelled_once_and_stays_so(reviews: Project, tuning: TuningServer) -> None:
+    tuning.states = ["running"]
     run_hosted(reviews, wait_s=0)
     assert cancel_hosted(reviews).record.status == "cancelled"
     calls = len(tuning.requests)
@@ -161,6 +167,7 @@ def test_what_has_ended_or_never_began_is_not_cancelled(
 def test_a_job_that_ended_meanwhile_is_reported_by_cancel_and_concluded_later(
     reviews: Project, tuning: TuningServer
 ) -> None:
+    tuning.states = ["running"]
     run_hosted(reviews, wait_s=0)
     tuning.states = ["succeeded"]
     with pytest.raises(HostedJobFailed, match="has succeeded"):
@@ -179,6 +186,40 @@ def test_other_inputs_are_refused_and_named(reviews: Project, tuning: TuningServ
         run_hosted(reviews)
     assert str(stopped.value.problems[0]) == "the rows that are sent changed"
     assert len(tuning.jobs) == 1
+
+
+def test_the_most_that_a_job_can_cost_is_reserved_until_the_provider_says_what_it_did(
+    reviews: Project, tuning: TuningServer
+) -> None:
+    most_usd = plan_of(reviews).most_cost_usd
+    run_hosted(reviews, wait_s=0)
+    assert spent_and_reserved(reviews) == (0, pytest.approx(most_usd))
+    run_hosted(reviews)
+    assert spent_and_reserved(reviews) == (pytest.approx(0.3), 0)
+    run_hosted(reviews)
+    assert spent_and_reserved(reviews) == (pytest.approx(0.3), 0)
+
+
+def test_a_job_whose_bill_is_not_known_counts_in_full(
+    reviews: Project, tuning: TuningServer
+) -> None:
+    tuning.states = ["running"]
+    most_usd = plan_of(reviews).most_cost_usd
+    run_hosted(reviews, wait_s=0)
+    cancel_hosted(reviews)
+    assert spent_and_reserved(reviews) == (pytest.approx(most_usd), 0)
+
+
+def test_what_others_reserved_leaves_no_room_and_nothing_is_sent(
+    reviews: Project, tuning: TuningServer
+) -> None:
+    edit(reviews, "integration", "per_day: $10", "per_day: $0.20")
+    run_hosted(reviews, wait_s=0)
+    calls = len(tuning.requests)
+    with pytest.raises(OverLimit, match=r"\$0\.115.* reserved by calls under way"):
+        run_hosted(reviews, plan_of(reviews, "exp_005"))
+    assert len(tuning.requests) == calls
+    assert run_hosted(reviews).record.status == "succeeded"  # its own reservation is no obstacle
 
 
 BAD_DAYS = {

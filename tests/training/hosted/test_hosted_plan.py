@@ -17,7 +17,7 @@ from modelyard.chatdata.reading import read_conversations
 from modelyard.core.errors import InvalidInput, ProblemsFound
 from modelyard.core.layout import Project
 from modelyard.deployments.revisions import NotDeployed
-from modelyard.training.hosted.plan import require_budget
+from modelyard.training.hosted.budget import require_budget
 from modelyard.training.hosted.tunable import find_tunable
 from modelyard.training.hosted.upload import build_upload
 
@@ -213,14 +213,14 @@ def test_plain_texts_and_too_few_rows_are_refused(reviews: Project, write_jsonl:
 
 
 def test_the_budget_bounds_what_a_job_can_cost(reviews: Project) -> None:
-    require_budget(plan_of(reviews))
+    require_budget(reviews, plan_of(reviews), None)
     edit(reviews, "integration", "per_day: $10", "per_day: $0.01")
-    with pytest.raises(OverLimit, match=r"can cost \$.*, and the budget per_day of development"):
-        require_budget(plan_of(reviews))
+    with pytest.raises(OverLimit, match=r"could cost \$0\.115.*, and of the budget for"):
+        require_budget(reviews, plan_of(reviews), None)
     edit(reviews, "integration", "per_day: $0.01", "per_organisation_per_day: $0.01")
-    require_budget(plan_of(reviews))
-    with pytest.raises(OverLimit, match="per_organisation_per_day"):
-        require_budget(plan_of(reviews, org="acme"))
+    require_budget(reviews, plan_of(reviews), None)
+    with pytest.raises(OverLimit, match="of the budget of acme for"):
+        require_budget(reviews, plan_of(reviews, org="acme"), None)
 
 
 def test_an_unknown_price_is_refused_under_a_budget_only(reviews: Project) -> None:
@@ -229,6 +229,6 @@ def test_an_unknown_price_is_refused_under_a_budget_only(reviews: Project) -> No
     plan = plan_of(reviews)
     assert plan.most_cost_usd is None
     with pytest.raises(OverLimit, match="the price of tuning gpt-4o-2024-08-06 is unknown"):
-        require_budget(plan)
+        require_budget(reviews, plan, None)
     edit(reviews, "integration", "  budgets:\n    per_day: $10\n", "")
-    require_budget(plan_of(reviews))
+    require_budget(reviews, plan_of(reviews), None)

@@ -54,7 +54,7 @@ class TuningServer:
         self.files: list[dict[str, Any]] = []
         self.jobs: list[dict[str, Any]] = []
         self.uploads: list[bytes] = []
-        self.states = ["validating_files", "queued", "running", "succeeded"]
+        self.states = ["running", "succeeded"]
         """What a job is, each time that it is asked for; then the last."""
         self.page_rows = 2
         self.says_has_more = True
@@ -75,6 +75,11 @@ class TuningServer:
         self._ids = itertools.count(1)
         self._lock = threading.Lock()
         server.expect_request(re.compile("/v1/.*")).respond_with_handler(self._answer)
+
+    def forget(self) -> None:
+        """Have no file and no job, as at the beginning."""
+        for held in (self.files, self.jobs, self.uploads, self.requests, self.bodies, self.headers):
+            held.clear()
 
     def add_job(self, **values: Any) -> dict[str, Any]:
         """A job of somebody else, or of an earlier run."""

@@ -19,6 +19,7 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import visible_line
 from modelyard.pacing import Pause, pause
+from modelyard.training.hosted.budget import require_budget, reserve_for, settle_job
 from modelyard.training.hosted.draft import write_draft
 from modelyard.training.hosted.plan import HostedPlan
 from modelyard.training.hosted.record import (
@@ -99,10 +100,10 @@ def run_job(
                 return HostedResult(folder=folder, record=run.record, already_done=already_done)
         service = open_service()
         if run is not None and fresh:
-            _refuse_running(run, service)
+            _leave_behind(project, run, service)
         if run is None or fresh:
             run = begin_run(folder, plan, fresh=fresh)
-        _start(run, plan, service, progress, patience)
+        _start(project, run, plan, service, progress, patience)
         _follow(run, service, progress, patience, until=until)
         if run.record.has_ended:
             _conclude(project, run)
@@ -118,12 +119,19 @@ def run_job(
 def look_ahead(project: Project, plan: HostedPlan, *, fresh: bool) -> Next:
     """What `run_job` would do now, by what is on the disk. Raises what it would raise for that."""
     run = load_run(locate_run(project, plan.request.experiment))
-    if run is None or fresh:
-        return "start"
-    require_same_job(run, plan)
-    if run.record.has_ended and (run.record.status != "succeeded" or run.record.config):
-        return "nothing"
-    return "start" if run.record.file_id is None else "follow"
+    if run is not None and not fresh:
+        require_same_job(run, plan)
+        if run.record.has_ended and (run.record.status != "succeeded" or run.record.config):
+            return "nothing"
+        if run.record.file_id is not None:
+            return "follow"
+    return "start"
+
+
+def require_affordable(project: Project, plan: HostedPlan, *, fresh: bool) -> None:
+    """Raise OverLimit where `run_job` would have no budget for the job."""
+    run = load_run(locate_run(project, plan.request.experiment))
+    require_budget(project, plan, run.record.key if run is not None and not fresh else None)
 
 
 _STILL_RUNNING = "the same command goes on following it, for longer with a larger --wait"
@@ -135,6 +143,7 @@ _HINTS = {
 
 
 def _start(
+    project: Project,
     run: HostedRun,
     plan: HostedPlan,
     service: FineTuningService,
@@ -143,6 +152,8 @@ def _start(
 ) -> None:
     """Send the file and create the job, each unless it was done before."""
     record, request = run.record, plan.request
+    if record.job_id is None:
+        reserve_for(project, plan, record.key)
     if record.file_id is None:
         run.prepare_files(plan.upload.data)
         progress.stage(f"send {plan.upload.rows:,} conversations to {plan.host}")
@@ -230,9 +241,15 @@ def _note_state(run: HostedRun, state: JobState) -> None:
     )
 
 
+def _note_never_created(run: HostedRun) -> None:
+    """Record that a run was killed before it had a job created: nothing was trained or charged."""
+    run.note(status="cancelled", trained_tokens=0, cost_usd=0.0, finished_at=utc_now())
+
+
 def _conclude(project: Project, run: HostedRun) -> None:
-    """Write the draft of a job that succeeded; raise HostedJobFailed for any other."""
+    """Settle what the job cost and write its draft; raise HostedJobFailed when it made no model."""
     record = run.record
+    settle_job(project, record)
     if record.status != "succeeded":
         why = f": {record.error}" if record.error else ""
         raise HostedJobFailed(
@@ -246,17 +263,23 @@ def _conclude(project: Project, run: HostedRun) -> None:
         run.note(config=project.show(draft))
 
 
-def _refuse_running(run: HostedRun, service: FineTuningService) -> None:
-    """Raise InvalidInput while the job of an earlier run has not ended: it would cost twice."""
-    record = run.record
-    if record.has_ended:
-        return
-    state = _find(record, service)
-    if state is not None and state.status not in ENDED:
-        raise InvalidInput(
-            f"the job {state.id} of this experiment is {state.status}",
-            hint="stop it first with --cancel, or leave --fresh out to go on with it",
-        )
+def _leave_behind(project: Project, run: HostedRun, service: FineTuningService) -> None:
+    """See that nothing of an earlier run goes on: a job that has not ended would cost twice.
+
+    Raises InvalidInput while it has not.
+    """
+    if not run.record.has_ended:
+        state = _find(run.record, service)
+        if state is None:
+            _note_never_created(run)
+        elif state.status in ENDED:
+            _note_state(run, state)
+        else:
+            raise InvalidInput(
+                f"the job {state.id} of this experiment is {state.status}",
+                hint="stop it first with --cancel, or leave --fresh out to go on with it",
+            )
+    settle_job(project, run.record)
 
 
 def cancel_job(
@@ -280,6 +303,7 @@ def cancel_job(
                 f"experiment {experiment} holds no hosted job", where=project.show(folder)
             )
         if run.record.status == "cancelled":
+            settle_job(project, run.record)
             return HostedResult(folder=folder, record=run.record, already_done=True)
         if run.record.has_ended:
             raise _ended_before(run.record.job_id, run.record.status)
@@ -287,12 +311,15 @@ def cancel_job(
         if run.record.asked_at is not None and run.record.job_id is None:
             _let_settle(run.record.asked_at, patience)
         state = _find(run.record, service)
-        if state is None:  # the run was killed before it created one
-            run.note(status="cancelled", finished_at=utc_now())
+        if state is None:
+            _note_never_created(run)
+            settle_job(project, run.record)
             return HostedResult(folder=folder, record=run.record, already_done=False)
         if state.status not in ENDED:
             state = service.cancel_job(state.id)
         _note_state(run, state)
+        if state.status in ENDED and (state.status != "succeeded" or state.tuned_model):
+            settle_job(project, run.record)
         if state.status in ("succeeded", "failed"):
             raise _ended_before(state.id, state.status)
         return HostedResult(folder=folder, record=run.record, already_done=False)

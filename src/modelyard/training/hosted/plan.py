@@ -5,7 +5,6 @@ from __future__ import annotations
 from dataclasses import dataclass
 from urllib.parse import urlsplit
 
-from modelyard.answering.request import OverLimit
 from modelyard.chatdata.dataset import ChatDataset, load_dataset
 from modelyard.chatdata.report import build_data_report
 from modelyard.chatdata.sensitive import SensitiveValue, find_sensitive
@@ -17,7 +16,6 @@ from modelyard.core.layout import Project
 from modelyard.deployments.effective import integration_of
 from modelyard.deployments.running import running_snapshot
 from modelyard.providers.openai_chat import OpenAIChat
-from modelyard.settings.units import MONEY
 from modelyard.training.hosted.tunable import HostedBase
 from modelyard.training.hosted.upload import Upload, build_upload
 
@@ -131,34 +129,6 @@ def build_plan(project: Project, request: HostedRequest) -> HostedPlan:
         warnings=(*dataset.warnings, *report.warnings),
         budgets=_budgets(project, request.base.environment),
     )
-
-
-def require_budget(plan: HostedPlan) -> None:
-    """Raise OverLimit unless the environment's budget allows what the job can cost at most."""
-    limits = [
-        (plan.budgets.per_day_usd, "per_day"),
-        (plan.budgets.per_month_usd, "per_month"),
-    ]
-    if plan.org is not None:
-        limits.append((plan.budgets.per_organisation_per_day_usd, "per_organisation_per_day"))
-    environment, cost_usd = plan.request.base.environment, plan.most_cost_usd
-    for limit_usd, name in limits:
-        if limit_usd is None:
-            continue
-        if cost_usd is None:
-            raise OverLimit(
-                f"the price of tuning {plan.request.base.model} is unknown, and {environment} has "
-                f"a budget ({name}: {MONEY.show(limit_usd)})",
-                hint="write `fine_tuning: {price_per_million_training_tokens: $...}` in the config "
-                f"of {plan.request.base.name}",
-            )
-        if cost_usd > limit_usd:
-            raise OverLimit(
-                f"the job can cost {MONEY.show(round(cost_usd, 4))}, and the budget {name} of "
-                f"{environment} is {MONEY.show(limit_usd)}",
-                hint="take fewer rows or passes (--set schedule.epochs=1), or raise the budget in "
-                "configs/integration.yaml",
-            )
 
 
 def _budgets(project: Project, environment: str) -> Budgets:
