@@ -147,6 +147,10 @@ bench-engine: $(ready)  ## The engine against its bars: vllm=PYTHON llamacpp=PYT
 	python -m benchmarks.engine $(if $(vllm),--vllm $(vllm)) \
 		$(if $(llamacpp),--llamacpp $(llamacpp)) $(if $(before),--before $(before))
 
+.PHONY: bench-answers
+bench-answers: $(ready)  ## Budgets, limits, breakers and the ledger against their bars, on loopback
+	python -m benchmarks.answers
+
 .PHONY: bench-retrieval
 bench-retrieval: $(ready)  ## Search against its bars: data="BEIR-DIR ..." peer=PYTHON with sentence-transformers
 	python -m benchmarks.retrieval \

@@ -24,6 +24,7 @@ from modelyard.answering.limits import (
 from modelyard.configs.kinds.integration import ServiceLimits
 from modelyard.configs.kinds.language_models import RateLimits
 from modelyard.core.layout import Project
+from modelyard.monitoring.traffic_db import read_traffic
 
 NOW = 1_800_000_000.0
 
@@ -196,6 +197,17 @@ def test_without_limits_nothing_is_written(place: Project) -> None:
     with taken(take_turn(place, scopes, tokens=1, within_s=0)):
         pass
     assert not place.root.exists()
+
+
+def test_a_scope_that_nobody_uses_any_more_leaves_no_rows(place: Project) -> None:
+    clock, count = Clock(), "SELECT count(*) FROM turns"
+    random.seed(7)
+    for number in range(200):
+        scope = LimitScope(name=f"organisation {number}", requests_per_minute=1)
+        with taken(take_turn(place, [scope], tokens=1, within_s=0, clock=clock)):
+            clock.now_s += 1
+    rows = read_traffic(place, count)[0][0]
+    assert rows < 200, "none was removed"
 
 
 def test_a_clock_that_was_set_back_shuts_nobody_out(place: Project) -> None:

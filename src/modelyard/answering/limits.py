@@ -45,6 +45,8 @@ _FURTHEST_MS = 3_600_000
 """A row that begins later than that is from before the clock was set back."""
 _LONGEST_CALL_S = 3600.0
 """After so long the process of a call is taken for dead, where the caller does not say."""
+_TIDIES_UP = 64
+"""One call in so many removes old rows of all scopes, also of those that nobody uses any more."""
 
 _COUNTED = "SELECT count(*), total(tokens) FROM turns WHERE scope = ? AND counts_to_ms > ?"
 _ROWS = "SELECT begins_at_ms, counts_to_ms, tokens FROM turns WHERE scope = ? AND counts_to_ms > ?"
@@ -55,8 +57,7 @@ _END = """
 UPDATE turns SET counts_to_ms = min(counts_to_ms, ?), holds_to_ms = 0 WHERE scope = ? AND id = ?
 """
 _REMOVE_OLD = """
-DELETE FROM turns WHERE scope = ?
-    AND (counts_to_ms <= ? AND holds_to_ms <= ? OR begins_at_ms > ?)
+DELETE FROM turns WHERE (counts_to_ms <= ? AND holds_to_ms <= ? OR begins_at_ms > ?)
 """
 _HOLD = """
 INSERT INTO holds VALUES (?, ?)
@@ -204,8 +205,11 @@ class _Place:
 
         Where that is later than `until_ms`, nothing is left of it.
         """
+        old = (now_ms, now_ms, now_ms + _FURTHEST_MS)
+        if self.number % _TIDIES_UP == 0:
+            traffic.execute(_REMOVE_OLD, old)
         for scope in self._scopes:
-            traffic.execute(_REMOVE_OLD, (scope.name, now_ms, now_ms, now_ms + _FURTHEST_MS))
+            traffic.execute(f"{_REMOVE_OLD} AND scope = ?", (*old, scope.name))
         begins_ms = self._first_moment(traffic, now_ms)
         if begins_ms > until_ms:
             self.leave(traffic)

@@ -1,0 +1,1 @@
+"""Answers against their bars, with the real clients and a provider on loopback."""
