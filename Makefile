@@ -148,7 +148,7 @@ bench-engine: $(ready)  ## The engine against its bars: vllm=PYTHON llamacpp=PYT
 		$(if $(llamacpp),--llamacpp $(llamacpp)) $(if $(before),--before $(before))
 
 .PHONY: bench-answers
-bench-answers: $(ready)  ## Budgets, limits, breakers and the ledger against their bars, on loopback
+bench-answers: $(ready)  ## Answers against their bars, with the real clients and a provider on loopback
 	python -m benchmarks.answers
 
 .PHONY: bench-retrieval

@@ -9,17 +9,18 @@ from __future__ import annotations
 
 import argparse
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks.answers import sharing
+from benchmarks.answers import overhead, sharing
 from benchmarks.engine.table import Row, render
 from benchmarks.retrieval.table import describe_machine
 
-MEASURES: Mapping[str, Callable[[], Row]] = {
-    "budget": sharing.measure_budget,
-    "rate": sharing.measure_rate,
-    "probes": sharing.measure_probes,
-    "kills": sharing.measure_kills,
+MEASURES: Mapping[str, Callable[[], Sequence[Row]]] = {
+    "overhead": overhead.measure_overhead,
+    "budget": lambda: [sharing.measure_budget()],
+    "rate": lambda: [sharing.measure_rate()],
+    "probes": lambda: [sharing.measure_probes()],
+    "kills": lambda: [sharing.measure_kills()],
 }
 
 
@@ -32,10 +33,10 @@ def main() -> int:
         metavar="NAME",
         help=f"one of {', '.join(MEASURES)} (may be given again; default: all)",
     )
-    machine, rows = describe_machine(), []
+    machine, rows = describe_machine(), list[Row]()
     for name in parser.parse_args().only or MEASURES:
         print(f"{name} ...", file=sys.stderr, flush=True)
-        rows.append(MEASURES[name]())
+        rows += MEASURES[name]()
     print(f"{machine}\n\n{render(rows)}")
     return int(any(row.verdict == "missed" for row in rows))
 

@@ -15,7 +15,7 @@ from killed import SOAK, fork, interruptions, kill_after
 from modelyard.answering.ledger import Reservation, check_budget, reserve
 from modelyard.answering.pricing import NANO, to_nano_usd
 from modelyard.answering.request import OverLimit
-from modelyard.answering.spending import Spending, budgets_now, read_spending
+from modelyard.answering.spending import Spending, budgets_now, day_of, read_spending
 from modelyard.configs.kinds.integration import Budgets
 from modelyard.core.layout import Project
 from modelyard.core.state import read_state
@@ -191,6 +191,75 @@ def test_a_check_says_the_same_and_changes_nothing(place: Project) -> None:
         == "its price is unknown, so no budget could hold"
     )
     assert dollars(spending(place)) == (0, 0.4)
+
+
+def test_the_ledger_counts_as_a_list_of_all_calls_does(place: Project) -> None:
+    """Reservations, settlements, deaths and days at random, against a plain list."""
+    chance, now_s = random.Random(11), NOW
+    calls: list[dict[str, Any]] = []
+    budgets = Budgets(per_day_usd=1, per_month_usd=6, per_organisation_per_day_usd=0.5)
+    refused = 0
+    for _ in range(250 * SOAK):
+        now_s += chance.choice([0, 1, 40, 9000])
+        under_way = [call for call in calls if not call["settled"]]
+        if under_way and chance.random() < 0.5:
+            call = chance.choice(under_way)
+            cost = chance.choice([None, 0, 1, call["worst"] // 2])
+            call["reservation"].settle(None if cost is None else cost / NANO)
+            call["settled"] = True
+            if call["spent"] is None:
+                call["spent"] = call["worst"] if cost is None else cost
+        else:
+            for call in under_way:
+                if call["lapses_s"] + DAY <= now_s:  # taken for dead, for good
+                    call["spent"] = call["worst"]
+            worst, org = chance.randint(1, NANO // 3), chance.choice([None, "acme", "other"])
+            room = all(
+                limit is None or sum(total(calls, key, whose, now_s)) + worst <= limit * NANO
+                for limit, key, whose in (
+                    (budgets.per_day_usd, day_of(now_s), None),
+                    (budgets.per_month_usd, day_of(now_s)[:7], None),
+                    (org and budgets.per_organisation_per_day_usd, day_of(now_s), org),
+                )
+            )
+            try:
+                reservation = reserved(
+                    place, worst / NANO, now_s=now_s, organisation=org, budgets=budgets
+                )
+            except OverLimit:
+                refused += 1
+                assert not room
+                continue
+            assert room
+            calls.append(
+                {
+                    **{"reservation": reservation, "worst": worst, "org": org, "settled": False},
+                    **{"day": day_of(now_s), "lapses_s": now_s + 60, "spent": None},
+                }
+            )
+        for which, (key, whose) in enumerate(
+            ((day_of(now_s), None), (day_of(now_s)[:7], None), (day_of(now_s), "acme"))
+        ):
+            found = spending(place, now_s, whose, which)
+            assert (found.spent, found.reserved) == total(calls, key, whose, now_s)
+    assert refused > 20 and len(calls) > 50
+
+
+def total(
+    calls: list[dict[str, Any]], period: str, organisation: str | None, now_s: float
+) -> tuple[int, int]:
+    """What the calls spent and have reserved, in nano-dollars."""
+    spent, under_way = 0, 0
+    for call in calls:
+        if not call["day"].startswith(period) or organisation not in (None, call["org"]):
+            continue
+        if call["spent"] is not None:
+            spent += call["spent"]
+        elif call["lapses_s"] <= now_s:
+            spent += call["worst"]
+        else:
+            under_way += call["worst"]
+    return spent, under_way
 
 
 PROCESSES, THREADS, CALLS = 8, 6 if SOAK == 1 else 64, 4
