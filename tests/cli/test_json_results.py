@@ -48,6 +48,7 @@ config explain timeout gpt4
 config diff gpt4 claude
 config import axolotl.yaml
 budgets
+ask "Who leads sales?"
 prices check --max-age "36500 days"
 base list
 base show smollm2-135m-instruct

@@ -4,12 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Annotated, Any, Literal
+from typing import Any, Literal
 
 from modelyard.chatdata.conversation import Message
 from modelyard.core.errors import GateBreached, ModelyardError, NoData
 from modelyard.providers.call import FailureKind, Finish, Usage
-from modelyard.settings.units import MONEY
 
 LeftOutFor = Literal[
     "breaker",
@@ -82,7 +81,7 @@ class Attempt:
     """Seconds that it took."""
     usage: Usage | None = None
     """Its tokens; None where they are not known."""
-    cost_usd: Annotated[float, MONEY] | None = None
+    cost_usd: float | None = None
     """What it costs; None: unknown."""
     request_id: str | None = None
     """What the provider calls it."""
@@ -152,7 +151,7 @@ class Answer:
     """What was retrieved for it."""
     usage: Usage | None = None
     """Tokens of all calls; None where those of one are unknown."""
-    cost_usd: Annotated[float, MONEY] | None = None
+    cost_usd: float | None = None
     """What all calls cost; None: unknown."""
     load_s: float = 0.0
     """Seconds that loading a local model took; no part of the latency."""

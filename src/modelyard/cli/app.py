@@ -49,6 +49,7 @@ COMMANDS = {
     "fine-tune": "fine_tune:fine_tune",
     "evaluate": "evaluate:evaluate",
     "generate": "generate:generate",
+    "ask": "ask:ask",
     "validate-config": "validate_config:validate_config",
     "deploy-config": "deploy_config:deploy_config",
     "deployments": "deployments:deployments",

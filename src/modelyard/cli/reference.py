@@ -53,8 +53,8 @@ models adapters list --json-schema > adapters-list.json
 ```
 
 A single word is one action, a group is a kind of thing. These words are taken for what is to come:
-`ask`, `monitor`, `performance-test`, `backup`, `restore`, `serve` and `compare`, and the groups
-`providers`, `route`, `schedule`, `report`, `keys`, `audit` and `custom`.
+`monitor`, `performance-test`, `backup`, `restore`, `serve` and `compare`, and the groups
+`schedule`, `report`, `keys`, `audit` and `custom`.
 """
 
 
@@ -212,9 +212,9 @@ Which model answers what, at what cost, in which environment, is written in the 
 `configs/`. `models validate-config` checks them like a compiler: it reports every error of every
 file in one run, with its line, before anything uses the file.
 
-Search indexes, fine-tuning and `models generate --model` use these files today. No command calls
-hosted language models yet: until `models ask` is there, only your own program can, with what
-[`load_effective`](deploying.md#from-python) gives it.
+Search, fine-tuning and answers use these files: `models ask` carries out what they say of a request
+([answers.md](answers.md)), and your own program gets the same from
+[`load_effective`](deploying.md#from-python).
 """
 
 _IDEA = """\
@@ -346,8 +346,8 @@ def _kinds() -> str:
             "## The keys of each kind",
             "",
             "Every kind but the last also has `name` and `environments`. NAME in a key stands for",
-            "a name of your own, `[]` for each item of a list. *No reader yet: `ask`* means that",
-            "the key is checked and deployed, and no command reads it until `models ask` is there.",
+            "a name of your own, `[]` for each item of a list. *No reader yet: `monitor`* means",
+            "that the key is checked and deployed, and read as soon as `models monitor` is there.",
             "",
             "| kind | what one file says |",
             "|---|---|",

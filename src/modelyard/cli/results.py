@@ -69,6 +69,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
         _one("cli.generate:GenerateResult", "without --chat"),
         _one("cli.speaker:ChatAnswer", "with --chat, a line for each answer"),
     ),
+    "ask:ask": (_one("answering.request:Answer"),),
     "feedback:add_feedback": (_one("cli.feedback:FeedbackResult"),),
     "feedback:list_feedback": (_list("cli.feedback:ListedFeedback"),),
     "validate_config:validate_config": (_one("configs.checking.report:CheckResult"),),

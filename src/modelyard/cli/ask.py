@@ -1,0 +1,353 @@
+"""`models ask`: an answer as the configs say, streamed, explained, or as a conversation."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated, Any
+
+import typer
+
+from modelyard.cli.chat import LONGEST_PROMPT, Said, Show, chat
+from modelyard.cli.options import Environment, Json, chosen_environment
+from modelyard.cli.render import (
+    StreamPrinter,
+    print_json,
+    print_note,
+    print_warning,
+    read_stdin,
+)
+from modelyard.core.errors import InvalidInput, ModelyardError, ProblemsFound
+from modelyard.core.layout import find_project
+from modelyard.core.os_errors import explain_os_error
+from modelyard.core.wording import counted
+from modelyard.settings.units import MONEY
+
+if TYPE_CHECKING:
+    from modelyard.answering.answer import Answerer
+    from modelyard.answering.request import Answer, Attempt, GivenText, LeftOut, Request
+    from modelyard.chatdata.conversation import Message
+    from modelyard.deployments.effective import Effective
+
+_LARGEST_FILE_BYTES = 16_000_000
+_SHOWN_CHUNK = 60
+
+
+def ask(
+    question: Annotated[
+        str | None,
+        typer.Argument(
+            help="What to ask; `-` reads it from stdin. With --chat: the first question, if any."
+        ),
+    ] = None,
+    domain: Annotated[
+        str | None,
+        typer.Option(
+            metavar="DOMAIN",
+            help="The kind of work: its model, instructions and sources answer. Default: the "
+            "primary model of the integration config.",
+        ),
+    ] = None,
+    model: Annotated[
+        str | None,
+        typer.Option(
+            metavar="REF",
+            help="Ask this one first: a language model, a base or an adapter, as docs/models.md "
+            "says.",
+        ),
+    ] = None,
+    profile: Annotated[
+        str | None,
+        typer.Option(
+            metavar="PROFILE", help="A performance profile instead of the one switched to."
+        ),
+    ] = None,
+    org: Annotated[
+        str | None,
+        typer.Option("--org", metavar="ORG", help="The organisation that asks."),
+    ] = None,
+    environment: Environment = None,
+    system: Annotated[
+        str | None,
+        typer.Option(metavar="TEXT", help="Instructions after those of the domain."),
+    ] = None,
+    file: Annotated[
+        list[Path] | None,
+        typer.Option(metavar="FILE", help="A text that the question is about. Repeatable."),
+    ] = None,
+    language: Annotated[
+        str | None,
+        typer.Option(
+            metavar="NAME", help="The language of the question or the code, such as de or python."
+        ),
+    ] = None,
+    schema: Annotated[
+        Path | None,
+        typer.Option(metavar="FILE", help="A JSON Schema that the answer must meet."),
+    ] = None,
+    chat_: Annotated[
+        bool,
+        typer.Option(
+            "--chat",
+            help="A conversation: each line is a question, and what was said before counts. /help "
+            "lists its commands.",
+        ),
+    ] = False,
+    explain: Annotated[
+        bool,
+        typer.Option(
+            "--explain",
+            help="Also say on stderr who answered, who did not and why, and what it took.",
+        ),
+    ] = False,
+    no_stream: Annotated[
+        bool, typer.Option("--no-stream", help="Print the answer when all of it is there.")
+    ] = False,
+    no_fallback: Annotated[
+        bool, typer.Option("--no-fallback", help="When the first model fails, ask no other.")
+    ] = False,
+    no_cache: Annotated[
+        bool, typer.Option("--no-cache", help="Never give an answer that was kept from before.")
+    ] = False,
+    as_json: Json = False,
+) -> None:
+    """Ask the models of an environment, as its configs say.
+
+    The answer goes to stdout, all else to stderr. Exit codes: 0 answered, also when no language
+    model could and what search finds is quoted instead ("degraded": --no-fallback makes it a
+    failure); 1 no answer, or one that broke off, or none that meets the schema; 4 a budget or a
+    limit leaves no room; 5 the domain answers only from what it finds, and found nothing.
+
+    \b
+    models ask "How do I roll back an adapter?"
+    models ask --domain code_analysis --file src/app.py --explain "What can fail here?"
+    git diff | models ask --domain code_analysis --env production -
+    """
+    from modelyard.answering.answer import Answerer
+    from modelyard.answering.asked_model import load_asked
+    from modelyard.answering.request import Request
+    from modelyard.chatdata.conversation import Message
+
+    project = find_project()
+    given = _read_question(question, is_first=chat_)
+    files = tuple(_read_file(path) for path in file or ())
+    wanted = _read_schema(schema) if schema else None
+    chosen = chosen_environment(project, environment)
+    effective = load_asked(project, chosen, domain=domain, model=model, profile=profile)
+    request = Request(
+        messages=(Message("user", given or ""),),
+        system=system,
+        files=files,
+        language=language,
+        json_schema=wanted,
+        organisation=org,
+        use_fallback=not no_fallback,
+        use_cache=not no_cache,
+    )
+    with Answerer(project, note=print_warning) as answerer:
+        talk = _Asking(answerer, effective, request, explain=explain)
+        if chat_:
+            chat(talk, first=given, as_json=as_json)
+            return
+        printer = StreamPrinter(silent=as_json)
+        assert given is not None
+        try:
+            answer = talk.ask(given, None if no_stream or as_json else printer.show)
+        except ModelyardError:
+            if printer.shown:
+                printer.end()
+            raise
+    if as_json:
+        print_json(answer)
+        return
+    if not printer.shown:
+        printer.show(answer.text)
+    printer.end()
+    for note in notes_on(answer):
+        print_note(note)
+
+
+class _Asking:
+    """Questions to the models of an environment, one after the other (`cli.chat.Talk`)."""
+
+    def __init__(
+        self, answerer: Answerer, effective: Effective, request: Request, *, explain: bool
+    ) -> None:
+        from modelyard.answering.request import AnswerFailed, NothingFound, OverLimit
+
+        self.name = effective.domain or effective.model.name
+        self.survived: tuple[type[ModelyardError], ...] = (AnswerFailed, OverLimit, NothingFound)
+        self._answerer, self._effective, self._request = answerer, effective, request
+        self._explain = explain
+        self._said: list[Message] = []
+
+    def ask(self, question: str, show: Show | None) -> Answer:
+        """The answer to a question after all that was said before."""
+        from modelyard.answering.request import AnswerFailed
+        from modelyard.chatdata.conversation import Message
+
+        turns = (*self._said, Message("user", question))
+        request = replace(self._request, messages=turns)
+        try:
+            answer = self._answerer.answer(self._effective, request, on_text=show)
+        except AnswerFailed as error:
+            if self._explain:
+                _explain_calls(error.attempts, error.left_out)
+            raise
+        if self._explain:
+            explain_answer(answer)
+        return answer
+
+    def answer(self, question: str, show: Show) -> Said:
+        shown = False
+
+        def show_piece(piece: str) -> None:
+            nonlocal shown
+            shown = True
+            show(piece)
+
+        answer = self.ask(question, show_piece)
+        if not shown:
+            show(answer.text)
+        return Said(text=answer.text, result=answer, notes=notes_on(answer))
+
+    def interrupt(self) -> None:
+        raise KeyboardInterrupt
+
+    def add(self, question: str, answer: str) -> None:
+        from modelyard.chatdata.conversation import Message
+
+        self._said += [Message("user", question), Message("assistant", answer)]
+
+    def reset(self) -> None:
+        self._said.clear()
+
+
+def notes_on(answer: Answer) -> tuple[str, ...]:
+    """What a person must know of an answer, whoever asked for no explanation."""
+    notes = list(answer.notes)
+    if answer.finish == "length":
+        tokens = counted(answer.usage.output_tokens, "token") if answer.usage else "its length"
+        notes.append(f"cut off after {tokens}: it may not be longer")
+    return tuple(notes)
+
+
+def explain_answer(answer: Answer) -> None:
+    """Who answered, who did not and why, and what it took, on stderr."""
+    _explain_calls(answer.attempts, answer.left_out)
+    who = answer.model if answer.degraded else f"{answer.model} ({answer.ref})"
+    how = "answered"
+    if answer.from_cache:
+        how = "answered before, from the answer cache"
+    if answer.degraded:
+        how = "quoted what was found: no language model answered"
+    print_note(f"{who} {how}")
+    if answer.samples > 1:
+        print_note(f"{answer.agreed} of {answer.samples} answers drawn agree")
+    for chunk in answer.chunks:
+        mark = "*" if chunk.is_named else " "
+        title = f"  {chunk.title[:_SHOWN_CHUNK]}" if chunk.title else ""
+        print_note(f" {mark}[{chunk.number}] {chunk.place}{title}")
+    print_note(" · ".join(_figures(answer)))
+    print_note(f"answer {answer.id}: `models feedback add --answer-id {answer.id} --rating good`")
+
+
+def _explain_calls(attempts: tuple[Attempt, ...], left_out: tuple[LeftOut, ...]) -> None:
+    for skipped in left_out:
+        print_note(f"{skipped.model}: not asked, {skipped.reason}")
+    for attempt in attempts:
+        reason = f", {attempt.reason}" if attempt.reason else ""
+        waited = f" after a wait of {attempt.waited_s:.1f} s" if attempt.waited_s >= 0.05 else ""
+        print_note(
+            f"call of {attempt.model}: {attempt.outcome.replace('_', ' ')}{reason} "
+            f"({attempt.latency_s:.2f} s{waited})"
+        )
+
+
+def _figures(answer: Answer) -> list[str]:
+    """Time, tokens and cost of an answer."""
+    figures = [f"{answer.latency_s:.2f} s"]
+    if answer.first_token_s is not None:
+        figures.append(f"first token after {answer.first_token_s:.2f} s")
+    if answer.load_s >= 0.05:
+        figures.append(f"loaded in {answer.load_s:.1f} s before")
+    if answer.waited_s >= 0.05:
+        figures.append(f"waited {answer.waited_s:.1f} s")
+    if answer.usage is None:
+        figures.append("tokens unknown")
+    else:
+        about = "about " if answer.usage.is_estimated else ""
+        cached = answer.usage.cached_input_tokens
+        kept = f" ({cached:,} of them cached)" if cached else ""
+        figures.append(
+            f"{about}{counted(answer.usage.input_tokens, 'token')} in{kept}, "
+            f"{answer.usage.output_tokens:,} out"
+        )
+    figures.append("cost unknown" if answer.cost_usd is None else MONEY.show(answer.cost_usd))
+    return figures
+
+
+def _read_question(question: str | None, *, is_first: bool) -> str | None:
+    """What is asked; None when a conversation begins with what is typed."""
+    if is_first and question is None:
+        return None
+    if is_first and question == "-":
+        raise InvalidInput(
+            "`-` and --chat both read stdin", hint="leave `-` out: each line is a question"
+        )
+    text = question or ""
+    if question == "-":
+        text = read_stdin(LONGEST_PROMPT + 1, "the question is not UTF-8 text")
+    if len(text) > LONGEST_PROMPT:
+        raise InvalidInput(
+            f"the question is longer than {LONGEST_PROMPT:,} characters",
+            hint="give long texts with --file",
+        )
+    if not text.strip():
+        raise InvalidInput(
+            "there is no question" if question is None else "the question is empty",
+            hint='models ask "Your question", or --chat for a conversation',
+        )
+    return text.strip()
+
+
+def _read_file(path: Path) -> GivenText:
+    """A text that is given with the question."""
+    from modelyard.answering.request import GivenText
+
+    content = _read_bytes(path)
+    try:
+        return GivenText(name=str(path), text=content.decode())
+    except UnicodeDecodeError as error:
+        raise InvalidInput(
+            "is not UTF-8 text", where=str(path), hint="give a text file, such as its text export"
+        ) from error
+
+
+def _read_schema(path: Path) -> Mapping[str, Any]:
+    """The JSON Schema in a file, checked as one."""
+    from modelyard.configs.checking.json_schema import check_json_schema
+    from modelyard.core.json_reading import read_json_object
+
+    found = read_json_object(path)
+    if problems := [replace(wrong, where=str(path)) for wrong in check_json_schema(found, ())]:
+        raise ProblemsFound("the file is no JSON Schema", problems)
+    return found
+
+
+def _read_bytes(path: Path) -> bytes:
+    """What a file holds, or a pipe, as shells write `<(git diff)`."""
+    try:
+        with path.open("rb") as stream:
+            content = stream.read(_LARGEST_FILE_BYTES + 1)
+    except OSError as error:
+        raise explain_os_error(error, path) or InvalidInput(
+            f"cannot be read: {error.strerror}", where=str(path)
+        ) from error
+    if len(content) > _LARGEST_FILE_BYTES:
+        raise InvalidInput(
+            f"is larger than {_LARGEST_FILE_BYTES // 1_000_000} MB, more than any model takes",
+            where=str(path),
+        )
+    return content
