@@ -15,6 +15,7 @@ from modelyard.chatdata.conversation import Conversation, Message
 from modelyard.chatdata.tokenizing import TokenRow, tokenize_conversations
 from modelyard.core.progress import Progress, Silent
 from modelyard.evaluation.asking import Question, choose_questions, measure
+from modelyard.evaluation.right_answers import is_right
 from modelyard.evaluation.rows import EvaluationRows, choose_rows
 from modelyard.inference.engine import LoadedModel
 from modelyard.inference.interfaces import Segment
@@ -75,14 +76,14 @@ def answer_all(model: LoadedModel, rows: EvaluationRows, monkeypatch: pytest.Mon
     losses = model.engine.row_losses([(model, row) for row in rows.tokens])
     assert [each.total for each in measured.losses] == [each.total for each in losses]
     right = [
-        question.is_right(answer)
+        is_right(question.row, answer)
         for question, answer in zip(questions, measured.answers, strict=True)
     ]
     prompts = [question.prompt for question in questions]
     sampling = Sampling(max_new_tokens=64)
     whole = model.engine.answer([model.request(prompt, sampling) for prompt in prompts], label="")
     assert right == [
-        question.is_right(made.text) for question, made in zip(questions, whole, strict=True)
+        is_right(question.row, made.text) for question, made in zip(questions, whole, strict=True)
     ]
     assert counted.totals["rows"] == [len(rows.tokens)]
     return Found(list(measured.answers), right, generated, sum(counted.totals.get("answers", [])))

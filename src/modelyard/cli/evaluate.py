@@ -16,9 +16,12 @@ from modelyard.cli.render import (
 )
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
+from modelyard.settings.units import MONEY
 
 if TYPE_CHECKING:
-    from modelyard.adapters.versions import AdapterVersion
+    from modelyard.modelrefs.resolving import ResolvedModel
+
+_MAX_LENGTH = 1024
 
 
 def evaluate(
@@ -41,16 +44,21 @@ def evaluate(
         typer.Option(
             "--model",
             metavar="REF",
-            help="Instead: the adapter of this language model or domain, as docs/models.md says.",
+            help="Instead: the adapter of this language model or domain, as docs/models.md says, "
+            "or a model that its provider tuned.",
         ),
     ] = None,
     answers: Annotated[
         int, typer.Option(metavar="N", min=0, help="How many questions are asked at most.")
     ] = 200,
     max_length: Annotated[
-        int,
-        typer.Option(metavar="TOKENS", min=8, help="Longest row in tokens; longer rows are cut."),
-    ] = 1024,
+        int | None,
+        typer.Option(
+            metavar="TOKENS",
+            min=8,
+            help="Longest row in tokens; longer rows are cut. Default: 1024.",
+        ),
+    ] = None,
     offline: Offline = False,
     environment: Environment = None,
     as_json: Json = False,
@@ -66,18 +74,31 @@ def evaluate(
 
     \b
     models evaluate --adapter support --dataset support --dataset general
+
+    A model that its provider tuned is compared with the one that it was made of, by their answers
+    to rows that say what is correct; each answer is a call that costs.
     """
     from modelyard.evaluation.datasets import evaluate_on_datasets
     from modelyard.records.evaluation import comparison_table
 
     project = find_project()
-    version = _choose_version(project, adapter, model, environment)
+    resolved = _choose_model(project, adapter, model, environment)
+    if resolved.version is None:
+        if offline or max_length is not None:
+            raise InvalidInput(
+                f"{'--offline' if offline else '--max-length'} is for adapters, and "
+                f"{resolved.ref} is asked at its provider",
+                hint="leave it out",
+            )
+        _evaluate_tuned(project, resolved, datasets, answers, as_json=as_json)
+        return
+    version = resolved.version
     with showing_progress() as progress:
         results = evaluate_on_datasets(
             project,
             version,
             datasets,
-            max_length=max_length,
+            max_length=max_length or _MAX_LENGTH,
             answers_limit=answers,
             progress=progress,
             offline=offline,
@@ -93,10 +114,10 @@ def evaluate(
         print_table(*comparison_table({result.dataset: result.evaluation for result in results}))
 
 
-def _choose_version(
+def _choose_model(
     project: Project, adapter: str | None, model: str | None, environment: str | None
-) -> AdapterVersion:
-    """The version that --adapter or --model names."""
+) -> ResolvedModel:
+    """What --adapter or --model names: with an adapter, or tuned by its provider."""
     from modelyard.modelrefs.resolving import resolve_model
     from modelyard.records.modelref import ModelRef
 
@@ -107,9 +128,39 @@ def _choose_version(
         )
     ref = ModelRef.parse(adapter, kind="adapter") if adapter else ModelRef.parse(model or "")
     found = resolve_model(project, ref, environment=chosen_environment(project, environment))
-    if found.version is None:
+    is_remote = found.settings is not None and not found.settings.in_process
+    if found.version is None and not is_remote:
         raise InvalidInput(
             f"{found.ref} has no adapter to compare with its base",
             hint="name an adapter, or a language model with one",
         )
-    return found.version
+    return found
+
+
+def _evaluate_tuned(
+    project: Project, model: ResolvedModel, datasets: list[str], answers: int, *, as_json: bool
+) -> None:
+    from modelyard.training.hosted.evaluation import evaluate_tuned
+
+    with showing_progress() as progress:
+        results = evaluate_tuned(
+            project, model, list(dict.fromkeys(datasets)), answers_limit=answers, progress=progress
+        )
+    if as_json:
+        print_json(results if len(results) > 1 else results[0])
+        return
+    print_title(f"{results[0].model} against {results[0].base}: right answers")
+    print_table(
+        ("dataset", ">rows", ">base", ">tuned", "difference, 95%", ">cost"),
+        [
+            (
+                result.dataset,
+                f"{result.rows:,}",
+                f"{result.base_share:.0%}",
+                f"{result.tuned_share:.0%}",
+                result.difference.shown_interval or "too few rows",
+                "unknown" if result.cost_usd is None else MONEY.show(round(result.cost_usd, 4)),
+            )
+            for result in results
+        ],
+    )

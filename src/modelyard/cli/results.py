@@ -64,6 +64,8 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "evaluate:evaluate": (
         _one("evaluation.datasets:EvaluateResult"),
         _list("evaluation.datasets:EvaluateResult", "with several --dataset"),
+        _one("training.hosted.evaluation:HostedEvaluation", "of a model that its provider tuned"),
+        _list("training.hosted.evaluation:HostedEvaluation", "of one, with several --dataset"),
     ),
     "generate:generate": (
         _one("cli.generate:GenerateResult", "without --chat"),

@@ -21,8 +21,9 @@ from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.core.progress import Progress
+from modelyard.evaluation.right_answers import kind_of, label_of, says_what_is_right
 from modelyard.evaluation.rows import EvaluationRows
-from modelyard.evaluation.scoring import answer_meets, labels_exact, may_become_label
+from modelyard.evaluation.scoring import may_become_label
 from modelyard.inference.answering import Start
 from modelyard.inference.engine import LoadedModel
 from modelyard.inference.generation import Generation, Request
@@ -56,29 +57,19 @@ class Question:
     @property
     def kind(self) -> Kind:
         """How its answers are scored."""
-        return "facts" if "expect" in self.row.fields else "labels"
+        return kind_of(self.row)
 
     @property
     def label(self) -> str:
         """The answer that is right, where the kind is `labels`."""
-        return str(self.row.fields["label"])
-
-    def is_right(self, answer: str) -> bool:
-        """Whether this answer is right."""
-        if self.kind == "facts":
-            return answer_meets(answer, self.row.fields["expect"])
-        return labels_exact(answer, self.label)
+        return label_of(self.row)
 
 
 def choose_questions(
     rows: EvaluationRows, tokenizer: ChatTokenizer, limit: int
 ) -> tuple[Question, ...]:
     """At most `limit` of the rows that say what is right, evenly spread."""
-    scorable = [
-        place
-        for place, row in enumerate(rows.conversations)
-        if "expect" in row.fields or "label" in row.fields
-    ]
+    scorable = [place for place, row in enumerate(rows.conversations) if says_what_is_right(row)]
     count = min(limit, len(scorable))
     chosen = [scorable[index * len(scorable) // count] for index in range(count)]
     return tuple(

@@ -14,24 +14,21 @@ from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import fingerprint_rows
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
-from modelyard.evaluation.asking import Question, choose_questions, measure
+from modelyard.evaluation.asking import choose_questions, measure
+from modelyard.evaluation.right_answers import build_example, count_right, group_of
 from modelyard.evaluation.rows import EvaluationRows
-from modelyard.evaluation.statistics import paired_difference, share_interval
+from modelyard.evaluation.statistics import paired_difference
 from modelyard.inference.engine import LoadedModel
 from modelyard.inference.losses import RowLoss
 from modelyard.records.evaluation import (
-    Answers,
     Evaluation,
-    Example,
     GroupLoss,
-    Kind,
     ModelFigures,
     pool_answers,
 )
 
 DEFAULT_ANSWERS = 200
 """How many rows are answered at most; losses are measured on all."""
-_WHOLE = "all"
 
 
 def evaluate_adapter(
@@ -48,8 +45,9 @@ def evaluate_adapter(
     questions = choose_questions(rows, model.tokenizer, answers_limit)
     measured = measure(models, rows.tokens, questions, progress=progress)
     base, tuned = (each.losses for each in measured)
-    examples = _examples(questions, *(each.answers for each in measured))
-    answers = _count_right(questions, examples)
+    asked = [question.row for question in questions]
+    examples = list(map(build_example, asked, *(each.answers for each in measured)))
+    answers = count_right(asked, examples)
     facts, labels = pool_answers(answers, "facts"), pool_answers(answers, "labels")
     return Evaluation(
         rows=len(conversations),
@@ -90,16 +88,12 @@ def _figures(
     )
 
 
-def _group(conversation: Conversation) -> str:
-    return str(conversation.fields.get("group") or _WHOLE)
-
-
 def _group_losses(
     conversations: Sequence[Conversation], base: Sequence[RowLoss], tuned: Sequence[RowLoss]
 ) -> list[GroupLoss]:
     members: dict[str, list[int]] = {}
     for index, conversation in enumerate(conversations):
-        members.setdefault(_group(conversation), []).append(index)
+        members.setdefault(group_of(conversation), []).append(index)
     return [
         GroupLoss(
             name=name,
@@ -109,38 +103,4 @@ def _group_losses(
             tuned_loss=_mean_loss([tuned[index] for index in chosen]),
         )
         for name, chosen in members.items()
-    ]
-
-
-def _examples(
-    questions: Sequence[Question], base: Sequence[str], tuned: Sequence[str]
-) -> list[Example]:
-    return [
-        Example(
-            question=question.row.prompt[-1].content,
-            reference=question.row.answer,
-            base_answer=base_answer,
-            tuned_answer=tuned_answer,
-            base_right=question.is_right(base_answer),
-            tuned_right=question.is_right(tuned_answer),
-            group=_group(question.row),
-        )
-        for question, base_answer, tuned_answer in zip(questions, base, tuned, strict=True)
-    ]
-
-
-def _count_right(questions: Sequence[Question], examples: Sequence[Example]) -> list[Answers]:
-    members: dict[tuple[str, Kind], list[Example]] = {}
-    for question, example in zip(questions, examples, strict=True):
-        members.setdefault((example.group, question.kind), []).append(example)
-    return [
-        Answers(
-            group=group,
-            kind=kind,
-            rows=len(some),
-            base_right=sum(example.base_right for example in some),
-            tuned_right=sum(example.tuned_right for example in some),
-            tuned_interval=share_interval(sum(example.tuned_right for example in some), len(some)),
-        )
-        for (group, kind), some in members.items()
     ]

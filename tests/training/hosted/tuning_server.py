@@ -61,6 +61,10 @@ class TuningServer:
         self.keeps_metadata = True
         self.names_models = True
         """Whether a job that succeeded says what its model is called."""
+        self.asked: list[dict[str, Any]] = []
+        """The bodies of chat completions."""
+        self.answer: Callable[[str, str], str] = lambda model, question: "Mild."
+        """What a model says to a question."""
         self.requests: list[str] = []
         self.bodies: list[dict[str, Any]] = []
         self.headers: list[dict[str, str]] = []
@@ -144,6 +148,11 @@ class TuningServer:
                     suffix=asked["suffix"],
                 )
                 return _json(self._shown(job, "validating_files"))
+            case "POST", ["chat", "completions"]:
+                asked = json.loads(body)
+                self.asked.append(asked)
+                text = self.answer(asked["model"], asked["messages"][-1]["content"])
+                return Response(_stream(asked["model"], text), content_type="text/event-stream")
             case "GET", ["fine_tuning", "jobs", job_id]:
                 job = self._job(job_id)
                 state = job.get("status") or self.states[min(job["asked"], len(self.states) - 1)]
@@ -193,6 +202,17 @@ def _events(job_id: str, count: int) -> list[dict[str, Any]]:
         }
         for number in range(1, count + 1)
     ]
+
+
+def _stream(model: str, text: str) -> str:
+    """A chat completion as server-sent events."""
+    chunk = {"id": "c-1", "object": "chat.completion.chunk", "created": 1, "model": model}
+    events = [
+        {**chunk, "choices": [{"index": 0, "delta": {"content": text}, "finish_reason": None}]},
+        {**chunk, "choices": [{"index": 0, "delta": {}, "finish_reason": "stop"}]},
+        {**chunk, "choices": [], "usage": {"prompt_tokens": 1000, "completion_tokens": 100}},
+    ]
+    return "".join(f"data: {json.dumps(event)}\n\n" for event in events) + "data: [DONE]\n\n"
 
 
 def _json(value: Any, code: int = 200) -> Response:
