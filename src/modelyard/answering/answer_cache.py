@@ -180,13 +180,9 @@ def purge(project: Project, organisation: str) -> int:
     Returns how many there were. A damaged cache is removed as a whole. Raises ModelyardError when
     the file cannot be written: unlike an answer, a removal must not fail in silence.
     """
-    if not project.answer_cache.exists():
-        return 0
+    query = "DELETE FROM answers WHERE organisation = ?"
     try:
-        with _CACHE.open(project) as cache:
-            gone = cache.execute("DELETE FROM answers WHERE organisation = ?", (organisation,))
-            _CACHE.empty_log(project, cache)
-            return gone.rowcount
+        return _CACHE.delete_for_good(project, (query, (organisation,)))
     except DatabaseDamaged:
         _CACHE.remove(project)
         return 0

@@ -116,12 +116,8 @@ def forget_prompts(project: Project, organisation: str) -> int:
     Again after it was interrupted, it completes. Raises ModelyardError when the file cannot be
     written, or another process still reads from its log.
     """
-    if not project.recorded_prompts.exists():
-        return 0
-    with _PROMPTS.open(project) as prompts:
-        gone = prompts.execute("DELETE FROM prompts WHERE organisation = ?", (organisation,))
-        _PROMPTS.empty_log(project, prompts)
-        return gone.rowcount
+    query = "DELETE FROM prompts WHERE organisation = ?"
+    return _PROMPTS.delete_for_good(project, (query, (organisation,)))
 
 
 def _record(

@@ -22,7 +22,7 @@ from modelyard.core.database import transaction
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, NoData, ProblemsFound
 from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project, check_name
-from modelyard.core.state import open_state, read_state
+from modelyard.core.state import delete_state, open_state, read_state
 from modelyard.core.wording import visible_text
 from modelyard.records.modelref import ModelRef
 from modelyard.settings.build import build_settings
@@ -312,3 +312,13 @@ def _nothing_usable(project: Project, org: str | None) -> NoData:
         hint += f"; for feedback of {', '.join(others)}, name it with --org"
     why = f" ({', '.join(reasons)})" if reasons else ""
     return NoData(f"there is no unused feedback {owner} to train on{why}", hint=hint)
+
+
+def forget_feedback(project: Project, org: str, *, wait_s: float) -> int:
+    """Remove all feedback of an organisation, so that its texts are nowhere in the file; how many.
+
+    The datasets that were made of it stay. Raises LockHeld while one is being made, and
+    ModelyardError when the file cannot be written.
+    """
+    with feedback_lock(project, org, wait_s=wait_s):
+        return delete_state(project, "DELETE FROM feedback WHERE org = ?", (org,))

@@ -86,6 +86,10 @@ GROUPS = {
         "What people thought of answers, to train on.",
         {"add": "feedback:add_feedback", "list": "feedback:list_feedback"},
     ),
+    "org": (
+        "Organisations: what the project holds of one.",
+        {"forget": "org:forget"},
+    ),
     "config": (
         "Configs: settings explained, differences, schemas.",
         {

@@ -74,6 +74,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "ask:ask": (_one("answering.request:Answer"),),
     "feedback:add_feedback": (_one("cli.feedback:FeedbackResult"),),
     "feedback:list_feedback": (_list("cli.feedback:ListedFeedback"),),
+    "org:forget": (_one("answering.forget_organisation:Forgotten"),),
     "validate_config:validate_config": (_one("configs.checking.report:CheckResult"),),
     "deploy_config:deploy_config": (_one("cli.deployment_needs:ShownDeployment"),),
     "switch_config:switch_config": (_one("cli.deployment_needs:ShownDeployment"),),

@@ -5,17 +5,20 @@ from __future__ import annotations
 import os
 import shutil
 import sqlite3
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import disk_errors, exclusive_lock, make_folder
 from modelyard.core.layout import Project
 from modelyard.core.os_errors import NoSpace
 from modelyard.core.regular_files import require_regular
+
+Values = tuple[Any, ...] | Mapping[str, Any]
+"""What a query is given: in the order of its `?`, or by the names of its `:name`."""
 
 _MIGRATION_WAIT_S = 60.0
 _OF_THE_DISK = ("SQLITE_IOERR", "SQLITE_CANTOPEN")
@@ -156,6 +159,22 @@ class Database:
                 raise
             where = project.show(self.place(project))
             raise ModelyardError(message, where=where, hint=hint) from error
+
+    def delete_for_good(self, project: Project, *deletions: tuple[str, Values]) -> int:
+        """Delete rows so that what they held is nowhere in the file; how many of the first query.
+
+        deletions: queries with their values, all or none of which are applied. Again after it was
+        interrupted, it completes. Raises ModelyardError when the file is damaged or cannot be
+        written, and while another process reads what was deleted.
+        """
+        if not self.place(project).exists():
+            return 0
+        with self.open(project) as connection:
+            connection.execute("PRAGMA secure_delete=ON")
+            with transaction(connection):
+                gone = [connection.execute(*deletion).rowcount for deletion in deletions]
+            self.empty_log(project, connection)
+            return gone[0]
 
     def empty_log(self, project: Project, connection: sqlite3.Connection) -> None:
         """Take what was deleted out of the -wal too; the file itself was overwritten.

@@ -11,17 +11,13 @@ import atexit
 import os
 import sqlite3
 import threading
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
-from modelyard.core.database import Database, cannot_write, transaction
+from modelyard.core.database import Database, Values, cannot_write, transaction
 from modelyard.core.layout import Project
-
-Values = tuple[Any, ...] | Mapping[str, Any]
-"""What a query is given: in the order of its `?`, or by the names of its `:name`."""
 
 _MOST_KEPT = 4
 """Projects with an open connection; beyond that the oldest is closed."""

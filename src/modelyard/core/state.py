@@ -8,8 +8,8 @@ from __future__ import annotations
 import sqlite3
 from contextlib import AbstractContextManager
 
-from modelyard.core.database import Database
-from modelyard.core.kept_connections import KeptConnections, Values
+from modelyard.core.database import Database, Values
+from modelyard.core.kept_connections import KeptConnections
 from modelyard.core.layout import Project
 
 _MIGRATIONS = (
@@ -155,3 +155,11 @@ def change_state(
     does takes it along. Raises what `open_state` raises.
     """
     return _CHANGING.change(project, sync=sync)
+
+
+def delete_state(project: Project, query: str, values: Values) -> int:
+    """Delete rows so that what they held is nowhere in the file; returns how many.
+
+    Raises ModelyardError as `Database.delete_for_good` does.
+    """
+    return _STATE.delete_for_good(project, (query, values))

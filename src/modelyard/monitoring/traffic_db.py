@@ -7,8 +7,8 @@ from collections.abc import Iterable
 from contextlib import AbstractContextManager
 from operator import attrgetter
 
-from modelyard.core.database import Database
-from modelyard.core.kept_connections import KeptConnections, Values
+from modelyard.core.database import Database, Values
+from modelyard.core.kept_connections import KeptConnections
 from modelyard.core.layout import Project
 from modelyard.records.sample import FIELDS, Sample
 

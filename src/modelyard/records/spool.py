@@ -19,6 +19,7 @@ from __future__ import annotations
 
 import errno
 import fcntl
+import json
 import os
 import secrets
 import stat
@@ -220,3 +221,24 @@ def read_batch(segment: Segment, start: int, *, most: int) -> Batch:
         except ValueError:
             skipped += 1
     return Batch(samples, skipped, end)
+
+
+def blank_lines(path: Path, organisation: str) -> int:
+    """Overwrite the lines of an organisation by spaces, where they stand; returns how many.
+
+    Others may read and append meanwhile. A line that a killed process left half overwritten is
+    found too, as long as the organisation is in it.
+    """
+    named = f'"organisation":{json.dumps(organisation, ensure_ascii=False)}'.encode()
+    with hold_segment(path, to_remove=False) as segment:
+        if segment is None:
+            return 0
+        blanked = start = 0
+        with disk_errors(path), os.fdopen(os.open(path, os.O_RDWR | _SAFELY), "r+b") as target:
+            for line in segment.stream:
+                if named in line and line.endswith(b"\n"):
+                    os.pwrite(target.fileno(), b" " * (len(line) - 1), start)
+                    blanked += 1
+                start += len(line)
+            os.fsync(target.fileno())
+    return blanked

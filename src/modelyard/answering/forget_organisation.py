@@ -1,0 +1,171 @@
+"""Forgetting an organisation: everything that this project holds of what it asked and was answered.
+
+Each part is removed in one transaction or rename and can be removed again, so the same command
+completes what was interrupted. What is not removed is named, with its place.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from dataclasses import dataclass
+
+from modelyard.adapters.remove import adapters_of, remove_adapter, sweep_removed
+from modelyard.answering.answer_cache import count_kept, purge
+from modelyard.answering.recorded_prompts import count_prompts, forget_prompts
+from modelyard.chatdata.dataset import CARD_FILE, read_dataset_card
+from modelyard.chatdata.feedback import forget_feedback, list_feedback
+from modelyard.core.errors import ModelyardError
+from modelyard.core.json_reading import InvalidJson, read_json_object
+from modelyard.core.layout import Project, check_name, is_name
+from modelyard.core.state import read_state
+from modelyard.core.wording import counted
+from modelyard.monitoring.forgetting import count_samples, forget_samples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ForgottenAdapter:
+    """An adapter of the organisation."""
+
+    name: str
+    """Its name."""
+    versions: tuple[int, ...]
+    """The numbers of its versions."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LeftBehind:
+    """Something that may hold texts of the organisation, and is not removed."""
+
+    place: str
+    """Where it is."""
+    what: str
+    """What it is, and what removes it where something does."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Forgotten:
+    """What was removed of an organisation, or would be."""
+
+    organisation: str
+    """Its name."""
+    dry_run: bool
+    """Whether nothing was removed, and the counts say what would be."""
+    samples: int
+    """Answers in the records."""
+    prompts: int
+    """Recorded prompts."""
+    feedback: int
+    """Rows of feedback."""
+    answers: int
+    """Kept answers."""
+    adapters: tuple[ForgottenAdapter, ...]
+    """Its adapters, where they were asked for."""
+    left: tuple[LeftBehind, ...]
+    """What is not removed."""
+
+    @property
+    def is_empty(self) -> bool:
+        """Whether there was nothing to remove."""
+        return not any((self.samples, self.prompts, self.feedback, self.answers, self.adapters))
+
+
+def forget_organisation(
+    project: Project,
+    organisation: str,
+    *,
+    adapters: bool = False,
+    dry_run: bool = False,
+    wait_s: float = 0.0,
+) -> Forgotten:
+    """Remove samples, recorded prompts, feedback and kept answers of an organisation.
+
+    adapters: also its adapters with all their versions.
+    Raises InvalidInput for what is no name, LockHeld while another process works with its feedback
+    or an adapter, and ModelyardError when a file cannot be written; what was removed until then
+    stays removed.
+    """
+    check_name(organisation, "organisation")
+    own = adapters_of(project, organisation)
+    # Found before the feedback is removed, which names some of it.
+    left = tuple(_left_behind(project, organisation, {} if adapters else own))
+    chosen = own if adapters else {}
+    if dry_run:
+        samples = count_samples(project, organisation)
+        prompts = count_prompts(project, organisation)
+        feedback = len(list_feedback(project, org=organisation))
+        answers = count_kept(project, organisation)
+    else:
+        answers = purge(project, organisation)
+        prompts = forget_prompts(project, organisation)
+        feedback = forget_feedback(project, organisation, wait_s=wait_s)
+        samples = forget_samples(project, organisation)
+        for name in chosen:
+            remove_adapter(project, name, wait_s=wait_s)
+        if adapters:
+            sweep_removed(project)
+    return Forgotten(
+        organisation=organisation,
+        dry_run=dry_run,
+        samples=samples,
+        prompts=prompts,
+        feedback=feedback,
+        answers=answers,
+        adapters=tuple(
+            ForgottenAdapter(name=name, versions=numbers) for name, numbers in chosen.items()
+        ),
+        left=left,
+    )
+
+
+def _left_behind(
+    project: Project, organisation: str, adapters: dict[str, tuple[int, ...]]
+) -> Iterator[LeftBehind]:
+    for name, numbers in adapters.items():
+        versions = counted(len(numbers), "version")
+        yield LeftBehind(
+            place=project.show(project.adapter_versions(name)),
+            what=f"an adapter, {versions}; --adapters removes it",
+        )
+    for name in _datasets(project, organisation):
+        yield LeftBehind(place=project.show(project.dataset(name)), what="a dataset of it")
+    for name in _experiments(project, organisation):
+        yield LeftBehind(
+            place=project.show(project.experiment(name)),
+            what="a training run, with checkpoints and answers in its report",
+        )
+    query = "SELECT count(DISTINCT day) FROM spending WHERE organisation = ?"
+    days = sum(row[0] for row in read_state(project, query, (organisation,)))
+    if days:
+        yield LeftBehind(
+            place=project.show(project.state_db),
+            what=f"what its answers cost on {counted(days, 'day')}, without texts: the accounts",
+        )
+    yield LeftBehind(
+        place="backups, registries and copies that were made before",
+        what="nothing in them is changed: remove them, or wait until they are replaced",
+    )
+
+
+def _datasets(project: Project, organisation: str) -> list[str]:
+    """The datasets whose card names the organisation, or that its feedback was used in."""
+    used = {row.used_in for row in list_feedback(project, org=organisation) if row.used_in}
+    for card in sorted(project.datasets.glob(f"*/{CARD_FILE}")):
+        try:
+            owner = read_dataset_card(card.parent, project.show(card.parent)).get("org")
+        except ModelyardError:  # `models fine-tune` reports a card that cannot be read
+            continue
+        if owner == organisation:
+            used.add(card.parent.name)
+    return sorted(name for name in used if is_name(name) and project.dataset(name).is_dir())
+
+
+def _experiments(project: Project, organisation: str) -> Iterator[str]:
+    """The runs and hosted jobs whose record names the organisation."""
+    for folder in sorted(project.experiments.glob("*")):
+        for name in ("run.json", "hosted.json"):
+            try:
+                owner = read_json_object(folder / name).get("org")
+            except InvalidJson:  # there is none, or `models fine-tune` reports it
+                continue
+            if owner == organisation:
+                yield folder.name
