@@ -73,7 +73,7 @@ def test_a_value_comes_with_its_line_and_what_the_program_gets(
         ],
         "may_be": "a duration such as '5 seconds', between 10 ms and 1 h",
         "meaning": "The time for one call.",
-        "unread": "ask",
+        "unread": None,
         "revision": None,
     }
 

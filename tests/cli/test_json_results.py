@@ -50,6 +50,7 @@ config diff gpt4 claude
 config import axolotl.yaml
 budgets
 ask "Who leads sales?"
+route explain --domain code_analysis
 prices check --max-age "36500 days"
 base list
 base show smollm2-135m-instruct

@@ -20,25 +20,11 @@ from modelyard.configs.schema import load_schema
 SOURCE = Path(__file__).parents[2] / "src" / "modelyard"
 
 UNREAD = {
-    "language_models": """
-        endpoint api_key context_tokens max_output_tokens
-        generation.temperature generation.top_p generation.max_output_tokens generation.stop
-        generation.seed limits.requests_per_minute limits.tokens_per_minute
-        limits.concurrent_requests timeout retries.attempts retries.first_wait
-        retries.longest_wait on_refusal
-    """,
-    "specialized_models": """
-        generation.temperature generation.top_p generation.max_output_tokens generation.stop
-        generation.seed quality.accuracy quality.test_suite
-    """,
+    "specialized_models": "quality.test_suite",
     "embedding_models": """
         modalities encoder.price_per_million
     """,
-    "performance_profiles": """
-        generation.temperature generation.top_p generation.max_output_tokens
-        generation.stop generation.seed samples timeout attempts max_cost_per_request
-        batching.max_requests batching.max_wait
-    """,
+    "performance_profiles": "batching.max_requests batching.max_wait",
     "test_suites": """
         checks[].name checks[].dataset checks[].split checks[].rows checks[].scorer
         checks[].accuracy load.requests load.warm_up_requests load.concurrency load.timeout
@@ -46,19 +32,8 @@ UNREAD = {
         thresholds.cost_per_request thresholds.error_rate repeats seed confidence
     """,
     "integration": """
-        model_integration.primary_models.language
-        model_integration.fallback_strategy.failure_threshold
-        model_integration.fallback_strategy.cool_down model_integration.routing.strategy
-        model_integration.routing.rules[].domains
-        model_integration.routing.rules[].longer_than_tokens
-        model_integration.routing.rules[].model
-        model_integration.rate_limits.requests_per_minute
-        model_integration.rate_limits.tokens_per_minute
-        model_integration.rate_limits.requests_per_minute_per_organisation
         model_integration.budgets.warn_at
-        model_integration.local_cost_per_hour model_integration.performance_monitoring.enabled
         model_integration.performance_monitoring.metrics
-        model_integration.performance_monitoring.window
         model_integration.performance_monitoring.alert_thresholds.latency
         model_integration.performance_monitoring.alert_thresholds.accuracy
         model_integration.performance_monitoring.alert_thresholds.cost_per_request
@@ -124,13 +99,13 @@ def test_explain_says_that_no_command_reads_a_key_yet(
 ) -> None:
     project = write_deploy_project(tmp_path / "project")
     monkeypatch.chdir(project.root)
-    draft = load_document(project.configs / "language_models" / "gpt4_config.yaml")
-    (below_a_marked_group,) = explain(draft, "retries.attempts", None)
-    assert below_a_marked_group.unread == "ask"
-    assert models_here("config", "explain", "timeout", "gpt4") == 0
-    assert "no command reads this yet; `models ask` will" in capsys.readouterr().out
-    assert models_here("config", "explain", "retries", "gpt4") == 0
-    assert "No command reads these yet; `models ask` will." in capsys.readouterr().out
+    draft = load_document(project.configs / "performance_profiles" / "balanced.yaml")
+    (below_a_marked_group,) = explain(draft, "batching.max_wait", None)
+    assert below_a_marked_group.unread == "serve"
+    assert models_here("config", "explain", "batching.max_wait", "balanced") == 0
+    assert "no command reads this yet; `models serve` will" in capsys.readouterr().out
+    assert models_here("config", "explain", "batching", "balanced") == 0
+    assert "No command reads these yet; `models serve` will." in capsys.readouterr().out
     assert models_here("config", "explain", "encoder", "docs") == 0
     assert "No command reads encoder.price_per_million yet" in capsys.readouterr().out
     assert models_here("config", "explain", "encoder.model", "docs", "--json") == 0
@@ -140,12 +115,13 @@ def test_explain_says_that_no_command_reads_a_key_yet(
 
 
 def test_the_schema_and_the_page_say_so_too() -> None:
-    properties = load_schema("language_models")["properties"]
-    assert "No command reads this yet; `models ask` will." in properties["timeout"]["description"]
-    assert "No command" not in properties["description"]["description"]
+    properties = load_schema("performance_profiles")["properties"]
+    said = "No command reads this yet; `models serve` will."
+    assert said in properties["batching"]["description"]
+    assert "No command" not in properties["timeout"]["description"]
     rows = [line for line in render_config_reference().splitlines() if line.startswith("| `")]
-    (row,) = [row for row in rows if row.startswith("| `retries.attempts`")]
-    assert "*No reader yet: `ask`.*" in row
+    (row,) = [row for row in rows if row.startswith("| `batching.max_wait`")]
+    assert "*No reader yet: `serve`.*" in row
 
 
 def test_a_check_is_silent_about_unread_keys(

@@ -13,7 +13,7 @@ from typing import Literal
 
 from modelyard.answering.pricing import local_cost_usd, worst_cost_usd
 from modelyard.configs.kinds.language_models import LanguageModel
-from modelyard.deployments.effective import Effective, EffectiveModel
+from modelyard.deployments.effective import Effective, EffectiveModel, EffectiveRule
 
 Reason = Literal["rule", "primary", "cheapest", "fastest", "fallback"]
 """Why a model has its place."""
@@ -85,9 +85,8 @@ def order_models(
     return (Step(model=rule.model, reason="rule"), *rest)
 
 
-def _applies(rule: object, input_tokens: int) -> bool:
-    longer_than = getattr(rule, "longer_than_tokens", None)
-    return longer_than is None or input_tokens > longer_than
+def _applies(rule: EffectiveRule, input_tokens: int) -> bool:
+    return rule.longer_than_tokens is None or input_tokens > rule.longer_than_tokens
 
 
 def _by_strategy(

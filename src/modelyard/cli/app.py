@@ -100,6 +100,7 @@ GROUPS = {
             "import": "config_import:import_config",
         },
     ),
+    "route": ("Which models would answer a request.", {"explain": "route:explain_route"}),
     "prices": ("What hosted models are configured to cost.", {"check": "prices:check"}),
     "index": ("The indexes that `models search` answers from.", {"status": "index:index_status"}),
 }

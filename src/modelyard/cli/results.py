@@ -94,6 +94,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     ),
     "index:index_status": (_one("retrieval.status:IndexStatuses"),),
     "update_embeddings:update_embeddings": (_one("retrieval.updating.job:IndexUpdates"),),
+    "route:explain_route": (_one("answering.route_explained:RouteExplained"),),
     "budgets:budgets": (_one("answering.budget_report:BudgetReport"),),
     "prices:check": (_one("answering.price_check:PriceCheck"),),
     "config_show:show": (_one("cli.config_show:ShownConfig"),),

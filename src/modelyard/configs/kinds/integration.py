@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from modelyard.configs.kinds.parts import BY_ASK, BY_MONITOR, BY_SERVER, Name
+from modelyard.configs.kinds.parts import BY_MONITOR, Name
 from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import DURATION, MONEY, SHARE, TOKENS
 
@@ -17,7 +17,7 @@ Metric = Literal["latency", "accuracy", "cost_per_request", "error_rate"]
 class PrimaryModels:
     """The models that answer by default."""
 
-    language: Annotated[str, Reference("language_models"), BY_ASK]
+    language: Annotated[str, Reference("language_models")]
     """The language model for requests that name no domain."""
     embeddings: Annotated[str, Reference("search_domains")] | None = None
     """The search domain, GROUP/DOMAIN, from which requests without a domain get chunks; left out:
@@ -36,9 +36,9 @@ class FallbackStrategy:
     """Whether there is a fallback; without one the failure is returned."""
     order: tuple[Annotated[str, Reference("language_models")], ...] = ()
     """Models in the order they are called; the last one must need no network and no weights."""
-    failure_threshold: Annotated[int, Range(1, 100), BY_ASK] = 3
+    failure_threshold: Annotated[int, Range(1, 100)] = 3
     """Failures in a row after which a model is not called for a while."""
-    cool_down_s: Annotated[float, DURATION, Range(1, 86400), BY_ASK] = 30.0
+    cool_down_s: Annotated[float, DURATION, Range(1, 86400)] = 30.0
     """How long it is not called; then one request tries it again."""
 
 
@@ -58,11 +58,11 @@ class RoutingRule:
 class Routing:
     """Which model answers a request."""
 
-    strategy: Annotated[Literal["primary_first", "cheapest", "fastest"], BY_ASK] = "primary_first"
+    strategy: Literal["primary_first", "cheapest", "fastest"] = "primary_first"
     """How one is chosen among those that could answer; prices and measured times decide."""
     local_only: tuple[Annotated[str, Reference("specialized_models")], ...] = ()
     """Domains whose requests never leave this machine: models that need a network are left out."""
-    rules: Annotated[tuple[RoutingRule, ...], BY_ASK] = ()
+    rules: tuple[RoutingRule, ...] = ()
     """Exceptions, tried in order."""
 
 
@@ -116,11 +116,18 @@ class PerformanceMonitoring:
 
     enabled: bool = True
     """Whether requests are measured."""
-    metrics: tuple[Metric, ...] = ("latency", "accuracy", "cost_per_request", "error_rate")
+    metrics: Annotated[tuple[Metric, ...], BY_MONITOR] = (
+        "latency",
+        "accuracy",
+        "cost_per_request",
+        "error_rate",
+    )
     """What is measured."""
     window_s: Annotated[float, DURATION, Range(1)] = 900.0
-    """The time over which requests are aggregated."""
-    alert_thresholds: AlertThresholds = field(default_factory=AlertThresholds)
+    """The time over which requests are aggregated; `fastest` goes by the times in it."""
+    alert_thresholds: Annotated[AlertThresholds, BY_MONITOR] = field(
+        default_factory=AlertThresholds
+    )
     """What counts as a breach."""
 
 
@@ -144,18 +151,16 @@ class ModelIntegration:
     """Which models are called when one fails."""
     routing: Routing = field(default_factory=Routing)
     """Which model answers a request."""
-    rate_limits: Annotated[ServiceLimits, BY_SERVER] = field(default_factory=ServiceLimits)
+    rate_limits: ServiceLimits = field(default_factory=ServiceLimits)
     """How many requests this service accepts."""
     budgets: Budgets = field(default_factory=Budgets)
     """What may be spent."""
     record_prompts: RecordPrompts = field(default_factory=RecordPrompts)
     """Whether the texts of requests and answers are kept."""
-    local_cost_per_hour_usd: Annotated[float, MONEY, Range(0), BY_ASK] | None = None
+    local_cost_per_hour_usd: Annotated[float, MONEY, Range(0)] | None = None
     """What an hour of this machine costs, which answers of local models then count with; left
     out, they cost nothing, since nobody sends a bill for them."""
-    performance_monitoring: Annotated[PerformanceMonitoring, BY_MONITOR] = field(
-        default_factory=PerformanceMonitoring
-    )
+    performance_monitoring: PerformanceMonitoring = field(default_factory=PerformanceMonitoring)
     """What is measured."""
 
 

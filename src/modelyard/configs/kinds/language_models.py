@@ -7,7 +7,7 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from modelyard.configs.kinds.parts import BY_ASK, Endpoint, Generation, Name, OneLine, Secret
+from modelyard.configs.kinds.parts import Endpoint, Generation, Name, OneLine, Secret
 from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import DURATION, MONEY, TOKENS
 
@@ -107,27 +107,27 @@ class LanguageModel:
     """Other names that it answers to, such as gpt-4; no two models may share one."""
     adapter: Annotated[str, Reference("adapters")] | None = None
     """With `local`: the adapter on top, NAME (its active version) or NAME@VERSION."""
-    endpoint: Annotated[Endpoint, BY_ASK] | None = None
+    endpoint: Endpoint | None = None
     """URL of the API; required for `openai_compatible`, else the provider's own."""
     stays_local: bool = False
     """Whether what the endpoint is sent stays on this machine; only a loopback address can."""
-    api_key: Annotated[Secret, BY_ASK] | None = None
+    api_key: Secret | None = None
     """Where the key is found, `env:NAME` or `file:PATH`; never the key."""
-    context_tokens: Annotated[int, TOKENS, Range(16), BY_ASK]
+    context_tokens: Annotated[int, TOKENS, Range(16)]
     """Input and output together, in tokens."""
-    max_output_tokens: Annotated[int, TOKENS, Range(1), BY_ASK]
+    max_output_tokens: Annotated[int, TOKENS, Range(1)]
     """Longest answer that the model can give, in tokens."""
-    generation: Annotated[Generation, BY_ASK] = field(default_factory=Generation)
+    generation: Generation = field(default_factory=Generation)
     """How answers are generated unless a domain or a profile overrides it."""
     prices: Prices | None = None
     """What a call costs; required for hosted models, since an unknown price is not zero."""
-    limits: Annotated[RateLimits, BY_ASK] = field(default_factory=RateLimits)
+    limits: RateLimits = field(default_factory=RateLimits)
     """What the provider allows."""
-    timeout_s: Annotated[float, DURATION, Range(0.01, 3600), BY_ASK] = 60.0
+    timeout_s: Annotated[float, DURATION, Range(0.01, 3600)] = 60.0
     """The time for one call."""
-    retries: Annotated[Retries, BY_ASK] = field(default_factory=Retries)
+    retries: Retries = field(default_factory=Retries)
     """What is done when a call fails."""
-    on_refusal: Annotated[Literal["answer", "next"], BY_ASK] = "answer"
+    on_refusal: Literal["answer", "next"] = "answer"
     """When the model or its provider refuses: that is the answer, or the next model is asked."""
     fallback: Annotated[str, Reference("language_models")] | None = None
     """The model called when this one fails; default: the next one of the integration's order."""

@@ -27,7 +27,6 @@ Endpoint = Annotated[
 OneLine = Annotated[str, Pattern("a line of text", r"[^\n]*\S[^\n]*")]
 
 # Keys that are checked and deployed, and that no command reads yet.
-BY_ASK = NotYetRead("ask")
 BY_TESTS = NotYetRead("performance-test")
 BY_SERVER = NotYetRead("serve")
 BY_MONITOR = NotYetRead("monitor")

@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 from typing import Annotated
 
-from modelyard.configs.kinds.parts import BY_ASK, Generation, OneLine
+from modelyard.configs.kinds.parts import BY_SERVER, Generation, OneLine
 from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import DURATION, MONEY, TOKENS
 
@@ -50,19 +50,19 @@ class PerformanceProfile:
     """What is gained and what is paid for it, in one line."""
     model: Annotated[str, Reference("language_models")] | None = None
     """The language model instead of the domain's."""
-    generation: Annotated[Generation, BY_ASK] = field(default_factory=Generation)
+    generation: Generation = field(default_factory=Generation)
     """How answers are generated; overrides domain and language model."""
-    samples: Annotated[int, Range(1, 16), BY_ASK] = 1
+    samples: Annotated[int, Range(1, 16)] = 1
     """Answers generated for a request; with several, the majority answer is returned."""
-    timeout_s: Annotated[float, DURATION, Range(0.01, 86400), BY_ASK] | None = None
+    timeout_s: Annotated[float, DURATION, Range(0.01, 86400)] | None = None
     """The time for the whole answer: all calls, repetitions and waits together."""
-    attempts: Annotated[int, Range(0, 10), BY_ASK] | None = None
+    attempts: Annotated[int, Range(0, 10)] | None = None
     """Times a failed call is repeated, instead of the language model's."""
-    max_cost_per_request_usd: Annotated[float, MONEY, Range(0), BY_ASK] | None = None
+    max_cost_per_request_usd: Annotated[float, MONEY, Range(0)] | None = None
     """A request that could cost more is refused before any call."""
     retrieval: RetrievalEffort = field(default_factory=RetrievalEffort)
     """How much is retrieved."""
     cache: AnswerCache = field(default_factory=AnswerCache)
     """Answers kept."""
-    batching: Annotated[Batching, BY_ASK] = field(default_factory=Batching)
+    batching: Annotated[Batching, BY_SERVER] = field(default_factory=Batching)
     """Requests put together."""

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from modelyard.configs.kinds.parts import BY_ASK, BY_TESTS, Generation, OneLine
+from modelyard.configs.kinds.parts import BY_TESTS, Generation, OneLine
 from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import SHARE, TOKENS
 
@@ -55,7 +55,7 @@ class Quality:
 
     accuracy: Annotated[float, SHARE, Range(0, 1)] | None = None
     """Least share of right answers."""
-    test_suite: Annotated[str, Reference("test_suites")] | None = None
+    test_suite: Annotated[str, Reference("test_suites"), BY_TESTS] | None = None
     """The test suite that measures it."""
 
 
@@ -73,7 +73,7 @@ class SpecializedModel:
     """The performance profile until `models switch-config` chooses another."""
     instructions: str
     """The system prompt of every request."""
-    generation: Annotated[Generation, BY_ASK] = field(default_factory=Generation)
+    generation: Generation = field(default_factory=Generation)
     """How answers are generated; overrides the language model's, is overridden by the profile's."""
     input: InputRules = field(default_factory=InputRules)
     """What a request may be."""
@@ -83,5 +83,5 @@ class SpecializedModel:
     """What is retrieved for a request; left out: nothing."""
     fallback: ModelOrder | None = None
     """Models called in this order when the model fails; default: the integration's order."""
-    quality: Annotated[Quality, BY_TESTS] = field(default_factory=Quality)
+    quality: Quality = field(default_factory=Quality)
     """What this domain must reach."""

@@ -1,0 +1,131 @@
+"""Who would answer a request, in which order and at which worst cost, and who would not, and why.
+
+Nothing is called and nothing is changed: it looks where `run.py` looks.
+"""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelyard.answering.answer import Answerer, worst_usd
+from modelyard.answering.obstacles import find_budget_obstacle, find_obstacle
+from modelyard.answering.request import LeftOut
+from modelyard.answering.route import InputSize, Reason, calls_at_most, longest_output
+from modelyard.deployments.effective import Effective, EffectiveModel
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExplainedStep:
+    """A model that would be asked."""
+
+    model: str
+    """Its name."""
+    provider: str
+    """Who runs it."""
+    reason: Reason
+    """Why it has its place."""
+    max_output_tokens: int
+    """The most tokens that its answer may have."""
+    calls: int
+    """How often it may be called: draws, repetitions, and a repair of JSON."""
+    worst_cost_usd: float | None
+    """The most that all these calls can cost; None: unknown."""
+    typical_s: float | None
+    """The median seconds of its calls in the monitored window; None: no call there."""
+    note: str | None
+    """Why the strategy did not move it up."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RouteExplained:
+    """The route of a request."""
+
+    environment: str
+    """The environment."""
+    revision: int
+    """The live revision."""
+    domain: str | None
+    """The domain; None: a request without one."""
+    profile: str | None
+    """The performance profile."""
+    strategy: str
+    """How one is chosen among those that could answer."""
+    input_tokens: int
+    """Tokens of its input."""
+    organisation: str | None
+    """Who would ask."""
+    asked: tuple[ExplainedStep, ...]
+    """Who would be asked, in this order, until one answers."""
+    left_out: tuple[LeftOut, ...]
+    """Who would not be, and why."""
+
+
+def explain_route(
+    answerer: Answerer,
+    effective: Effective,
+    *,
+    input_tokens: int,
+    organisation: str | None = None,
+) -> RouteExplained:
+    """The route of a request with so many tokens of input, as everything stands now."""
+    size = InputSize.exact(input_tokens)
+    needs_json = effective.output.format == "json"
+    window_s = effective.monitoring.window_s
+    typical_s = answerer.speeds.typical_s(effective.environment, window_s)
+    asked: list[ExplainedStep] = []
+    left_out = [
+        LeftOut(model=name, why="local_only", reason="it needs a network, and the domain is local")
+        for name in effective.kept_off
+    ]
+    for step in answerer.order(effective, size, needs_json=needs_json):
+        model, settings = step.model, step.model.settings
+        worst = worst_usd(effective, model, size, needs_json=needs_json)
+        obstacle = _obstacle(answerer, effective, model, size, organisation, worst, needs_json)
+        if obstacle is not None:
+            left_out.append(obstacle)
+            continue
+        asked.append(
+            ExplainedStep(
+                model=model.name,
+                provider=settings.provider,
+                reason=step.reason,
+                max_output_tokens=longest_output(settings, size),
+                calls=calls_at_most(effective, settings, needs_json=needs_json),
+                worst_cost_usd=worst,
+                typical_s=typical_s.get(model.name),
+                note=step.note,
+            )
+        )
+    return RouteExplained(
+        environment=effective.environment,
+        revision=effective.revision,
+        domain=effective.domain,
+        profile=effective.profile,
+        strategy=effective.strategy,
+        input_tokens=input_tokens,
+        organisation=organisation,
+        asked=tuple(asked),
+        left_out=tuple(left_out),
+    )
+
+
+def _obstacle(
+    answerer: Answerer,
+    effective: Effective,
+    model: EffectiveModel,
+    size: InputSize,
+    organisation: str | None,
+    worst: float | None,
+    needs_json: bool,
+) -> LeftOut | None:
+    found = find_obstacle(
+        answerer.project,
+        effective,
+        model,
+        answerer.local_models,
+        needs_json=needs_json,
+        size=size,
+    )
+    return found or find_budget_obstacle(
+        answerer.project, effective, model, organisation=organisation, worst_usd=worst
+    )
