@@ -83,6 +83,17 @@ def test_a_change_is_applied_whole_or_not_at_all(tmp_path: Path) -> None:
     assert pins(place) == [2]
 
 
+def test_a_change_within_a_change_is_a_bug_and_spoils_neither(tmp_path: Path) -> None:
+    place = Project(tmp_path)
+    with change_state(place) as connection:
+        connection.execute(INSERT, (1,))
+        with pytest.raises(RuntimeError), change_state(place):
+            pass
+    with change_state(place) as connection:
+        connection.execute(INSERT, (2,))
+    assert pins(place) == [1, 2]
+
+
 @pytest.mark.parametrize("sync", [True, False])
 def test_a_forked_child_changes_on_its_own_while_a_thread_is_at_it(
     tmp_path: Path, sync: bool

@@ -45,6 +45,7 @@ class KeptConnections:
         self._database = database
         self._kept: dict[Path, _Kept] = {}
         self._lock = threading.RLock()
+        self._is_changing = False
         self._of_parent: list[sqlite3.Connection] = []
         """Connections from before a fork: a child must not even close them."""
         # A fork waits for what is under way: a child would take the locks that SQLite keeps in its
@@ -92,9 +93,15 @@ class KeptConnections:
         Raises ModelyardError when the file is damaged, cannot be written, or is in use for 30 s.
         """
         with self._lock, self._database.errors(project):
+            if self._is_changing:  # the lock lets its own thread in again
+                raise RuntimeError("a change of a database within another of its changes")
             connection = self._writer(project, sync)
-            with transaction(connection):
-                yield connection
+            self._is_changing = True
+            try:
+                with transaction(connection):
+                    yield connection
+            finally:
+                self._is_changing = False
 
     def _writer(self, project: Project, sync: bool) -> sqlite3.Connection:
         kept = self._kept.get(project.root)
