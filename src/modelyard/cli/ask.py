@@ -31,7 +31,7 @@ if TYPE_CHECKING:
     from modelyard.deployments.effective import Effective
 
 _LARGEST_FILE_BYTES = 16_000_000
-_SHOWN_CHUNK = 60
+_SHOWN_TITLE = 60
 
 
 def ask(
@@ -160,12 +160,13 @@ def ask(
             raise
     if as_json:
         print_json(answer)
-        return
-    if not printer.shown:
-        printer.show(answer.text)
-    printer.end()
-    for note in notes_on(answer):
-        print_note(note)
+    else:
+        if not printer.shown:
+            printer.show(answer.text)
+        printer.end()
+    if explain or not as_json:
+        for note in talk.notes_on(answer):
+            print_note(note)
 
 
 class _Asking:
@@ -193,24 +194,23 @@ class _Asking:
             answer = self._answerer.answer(self._effective, request, on_text=show)
         except AnswerFailed as error:
             if self._explain:
-                _explain_calls(error.attempts, error.left_out)
+                for line in explain_calls(error.attempts, error.left_out):
+                    print_note(line)
             raise
-        if self._explain:
-            explain_answer(answer)
         return answer
 
+    def notes_on(self, answer: Answer) -> tuple[str, ...]:
+        """What a person is told after an answer."""
+        notes = explain_answer(answer) if self._explain else []
+        notes += answer.notes
+        if answer.finish == "length":
+            tokens = counted(answer.usage.output_tokens, "token") if answer.usage else "its length"
+            notes.append(f"cut off after {tokens}: it may not be longer")
+        return tuple(notes)
+
     def answer(self, question: str, show: Show) -> Said:
-        shown = False
-
-        def show_piece(piece: str) -> None:
-            nonlocal shown
-            shown = True
-            show(piece)
-
-        answer = self.ask(question, show_piece)
-        if not shown:
-            show(answer.text)
-        return Said(text=answer.text, result=answer, notes=notes_on(answer))
+        answer = self.ask(question, show)
+        return Said(text=answer.text, result=answer, notes=self.notes_on(answer))
 
     def interrupt(self) -> None:
         raise KeyboardInterrupt
@@ -224,45 +224,37 @@ class _Asking:
         self._said.clear()
 
 
-def notes_on(answer: Answer) -> tuple[str, ...]:
-    """What a person must know of an answer, whoever asked for no explanation."""
-    notes = list(answer.notes)
-    if answer.finish == "length":
-        tokens = counted(answer.usage.output_tokens, "token") if answer.usage else "its length"
-        notes.append(f"cut off after {tokens}: it may not be longer")
-    return tuple(notes)
-
-
-def explain_answer(answer: Answer) -> None:
-    """Who answered, who did not and why, and what it took, on stderr."""
-    _explain_calls(answer.attempts, answer.left_out)
-    who = answer.model if answer.degraded else f"{answer.model} ({answer.ref})"
+def explain_answer(answer: Answer) -> list[str]:
+    """Who answered, who did not and why, and what it took."""
+    lines = explain_calls(answer.attempts, answer.left_out)
     how = "answered"
     if answer.from_cache:
         how = "answered before, from the answer cache"
     if answer.degraded:
         how = "quoted what was found: no language model answered"
-    print_note(f"{who} {how}")
+    lines.append(f"{answer.model}{'' if answer.degraded else f' ({answer.ref})'} {how}")
     if answer.samples > 1:
-        print_note(f"{answer.agreed} of {answer.samples} answers drawn agree")
+        lines.append(f"{answer.agreed} of {answer.samples} answers drawn agree")
     for chunk in answer.chunks:
         mark = "*" if chunk.is_named else " "
-        title = f"  {chunk.title[:_SHOWN_CHUNK]}" if chunk.title else ""
-        print_note(f" {mark}[{chunk.number}] {chunk.place}{title}")
-    print_note(" · ".join(_figures(answer)))
-    print_note(f"answer {answer.id}: `models feedback add --answer-id {answer.id} --rating good`")
+        title = f"  {chunk.title[:_SHOWN_TITLE]}" if chunk.title else ""
+        lines.append(f" {mark}[{chunk.number}] {chunk.place}{title}")
+    lines.append(" · ".join(_figures(answer)))
+    lines.append(f"answer {answer.id}: `models feedback add --answer-id {answer.id} --rating good`")
+    return lines
 
 
-def _explain_calls(attempts: tuple[Attempt, ...], left_out: tuple[LeftOut, ...]) -> None:
-    for skipped in left_out:
-        print_note(f"{skipped.model}: not asked, {skipped.reason}")
+def explain_calls(attempts: tuple[Attempt, ...], left_out: tuple[LeftOut, ...]) -> list[str]:
+    """Each model that was not asked, and each call, with the reason."""
+    lines = [f"{skipped.model} not asked: {skipped.reason}" for skipped in left_out]
     for attempt in attempts:
         reason = f", {attempt.reason}" if attempt.reason else ""
         waited = f" after a wait of {attempt.waited_s:.1f} s" if attempt.waited_s >= 0.05 else ""
-        print_note(
+        lines.append(
             f"call of {attempt.model}: {attempt.outcome.replace('_', ' ')}{reason} "
             f"({attempt.latency_s:.2f} s{waited})"
         )
+    return lines
 
 
 def _figures(answer: Answer) -> list[str]:
