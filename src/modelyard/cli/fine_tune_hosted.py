@@ -138,9 +138,22 @@ def _number(assignment: str) -> tuple[str, int]:
 
 
 def _cancel(project: Project, base: HostedBase, experiment: str, options: HostedOptions) -> None:
-    from modelyard.training.hosted.job import cancel_job
+    from modelyard.training.hosted.job import HostedResult, cancel_job
+    from modelyard.training.hosted.record import require_run
     from modelyard.training.hosted.service import open_service
 
+    beside = {"check": options.check, "fresh": options.fresh, "show": options.show}
+    if given := next((name for name, value in beside.items() if value), None):
+        raise InvalidInput(f"--cancel and --{given} contradict each other", hint="leave one out")
+    if options.dry_run:
+        run = require_run(project, experiment)
+        result = HostedResult(
+            folder=run.folder, record=run.record, already_done=run.record.has_ended
+        )
+        _show_job(project, result, options)
+        if not options.as_json and not run.record.has_ended:
+            print_text("Would have the provider stop it; nothing was changed.")
+        return
     result = cancel_job(
         project, experiment, lambda: open_service(project, base), wait_s=options.wait_s
     )
@@ -277,5 +290,5 @@ def _show_job(project: Project, result: HostedResult, options: HostedOptions) ->
     if record.config is not None:
         lines.append(("draft", f"{record.config}  (not deployed)"))
     print_pairs(lines)
-    if not record.has_ended:
+    if not record.has_ended and not options.cancel:
         print_text("The same command goes on following it; with --wait SECONDS until it ends.")

@@ -3,6 +3,10 @@
 from __future__ import annotations
 
 import json
+import os
+import pty
+import shutil
+import sys
 from collections.abc import Callable
 from pathlib import Path
 from typing import Any
@@ -12,6 +16,7 @@ from hosted_runs import review_rows
 from tuning_server import KEY, TuningServer
 
 from deploy_samples import deploy_config, edit
+from example_configs import REPOSITORY, make_project
 from modelyard.core.layout import Project
 
 Models = Callable[..., int]
@@ -180,7 +185,66 @@ def test_cancel_stops_the_job(
     tuning.states = ["running"]
     assert models(*SEED) == 0
     assert "The same command goes on following it" in capsys.readouterr().out
+    assert models(*SEED, "--cancel", "--dry-run") == 0
+    assert "Would have the provider stop it" in capsys.readouterr().out
+    assert models(*SEED, "--cancel", "--fresh") == 2
+    assert not any(request.endswith("/cancel") for request in tuning.requests)
     assert models(*SEED, "--cancel") == 0
     assert "cancelled" in capsys.readouterr().out
     assert models(*SEED) == 1
     assert "was cancelled" in capsys.readouterr().err
+
+
+@pytest.mark.filterwarnings("ignore::DeprecationWarning")  # fork beside idle threads
+def test_on_a_terminal_it_asks_before_rows_leave(
+    reviews: Project, tuning: TuningServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    deploy_config(reviews, environment="production", every_config=True)
+    tuning.states = ["succeeded"]
+    monkeypatch.chdir(reviews.root)
+    for answer, code in (("n", 1), ("y", 0)):
+        ended, shown = on_a_terminal(answer, *SEED, "--env", "production")
+        assert ended == code
+        assert f"Send these 12 conversations to {tuning.url.split('/')[2]}? [y/N]" in shown
+        assert len(tuning.uploads) == (answer == "y")
+
+
+def on_a_terminal(answer: str, *words: str) -> tuple[int, str]:
+    """Run a command on a terminal of its own, and give this answer; its exit code and output."""
+    child, terminal = pty.fork()
+    if child == 0:
+        os.environ["COLUMNS"] = "200"
+        os.execv(sys.executable, [sys.executable, "-m", "modelyard", *words])
+    os.write(terminal, f"{answer}\n".encode())
+    shown = b""
+    while True:
+        try:
+            piece = os.read(terminal, 4096)
+        except OSError:  # the terminal is gone with its last process
+            break
+        if not piece:
+            break
+        shown += piece
+    os.close(terminal)
+    return os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]), shown.decode()
+
+
+def test_the_seeds_line_on_this_repositorys_own_configs_and_data(
+    tmp_path: Path,
+    models: Models,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    project = make_project(tmp_path / "own")
+    data = "code_analysis_data"
+    shutil.copytree(REPOSITORY / "datasets" / data, project.dataset(data))
+    monkeypatch.chdir(project.root)
+    monkeypatch.delenv("OPENAI_API_KEY")
+    line = ("fine-tune", "--dataset", data, "--base-model", "gpt-4", "--experiment", "exp_004")
+    assert models(*line, "--check", "--json") == 0
+    found = json.loads(capsys.readouterr().out)
+    assert found["tuned"] == "gpt-4.1-mini-2025-04-14" and found["train_rows"] == 44
+    assert found["warnings"] == [] and found["flagged"] == []
+    assert 0 < found["predicted"]["most_cost_usd"] < 1
+    assert models(*line) == 1
+    assert "env:OPENAI_API_KEY" in capsys.readouterr().err

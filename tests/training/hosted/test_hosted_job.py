@@ -22,6 +22,7 @@ from deploy_samples import edit
 from modelyard.answering.request import OverLimit
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.errors import InvalidInput, ProblemsFound
+from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.deployments.running import running_settings
@@ -152,6 +153,30 @@ def test_a_job_is_cancelled_once_and_stays_so(reviews: Project, tuning: TuningSe
     assert cancel_hosted(reviews).already_done and len(tuning.requests) == calls
     with pytest.raises(HostedJobFailed, match="was cancelled"):
         run_hosted(reviews)
+
+
+def test_a_job_that_another_command_follows_can_be_cancelled(
+    reviews: Project, tuning: TuningServer
+) -> None:
+    tuning.states = ["running"]
+    run_hosted(reviews, wait_s=0)
+    with exclusive_lock(reviews.lock("experiment", "exp_004"), what="experiment"):
+        assert cancel_hosted(reviews).record.status == "cancelled"
+        assert recorded(reviews).record.status == "running"  # whoever follows it records that
+    with pytest.raises(HostedJobFailed, match="was cancelled"):
+        run_hosted(reviews)
+
+
+def test_a_long_outage_is_waited_for_while_there_is_time(
+    reviews: Project, tuning: TuningServer
+) -> None:
+    run_hosted(reviews, wait_s=0)
+    tuning.misbehave_on["GET /fine_tuning/jobs/ID"] = [
+        status(503)
+    ] * 6  # more than one call's tries
+    told = Told()
+    assert run_hosted(reviews, progress=told).record.status == "succeeded"
+    assert any("still following job" in warning for warning in told.warnings)
 
 
 def test_what_has_ended_or_never_began_is_not_cancelled(

@@ -8,13 +8,13 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Literal
 
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import Interrupted, InvalidInput, ModelyardError
-from modelyard.core.files import exclusive_lock
+from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import visible_line
@@ -29,9 +29,14 @@ from modelyard.training.hosted.record import (
     begin_run,
     load_run,
     locate_run,
+    require_run,
     require_same_job,
 )
-from modelyard.training.hosted.service import FineTuningService, JobState
+from modelyard.training.hosted.service import (
+    FineTuningService,
+    FineTuningUnavailable,
+    JobState,
+)
 
 Next = Literal["start", "follow", "nothing"]
 """Send the rows and create the job; go on with one whose rows are sent; or nothing is left."""
@@ -197,19 +202,15 @@ def _follow(
 ) -> None:
     """Record state and events until the job ends or the time is over; once in any case."""
     poll_s = patience.first_poll_s
-    assert run.record.job_id is not None
     known = run.known_events()
     try:
         while True:
-            state = service.load_job(run.record.job_id)
-            for event in service.load_events(state.id, known):
-                run.add_event(event)
-                known.add(event.id)
-                tell = progress.stage if event.level == "info" else progress.warn
-                tell(f"{run.record.language_model}: {event.message}")
-            if state.status != run.record.status:
-                progress.stage(f"{_called(run)} is {visible_line(state.status)}")
-            _note_state(run, state)
+            try:
+                _look(run, service, known, progress)
+            except FineTuningUnavailable as error:
+                if not error.is_temporary or time.monotonic() >= until:
+                    raise
+                progress.warn(f"{error.message}; still following {_called(run)}")
             left_s = until - time.monotonic()
             if run.record.has_ended or left_s <= 0 or patience.pause(min(poll_s, left_s)):
                 return
@@ -219,6 +220,20 @@ def _follow(
             f"{_called(run)} goes on at the provider",
             hint="the same command follows it again; with --cancel it is stopped",
         ) from error
+
+
+def _look(run: HostedRun, service: FineTuningService, known: set[str], progress: Progress) -> None:
+    """Ask for the job once; report and record its new events and its state."""
+    assert run.record.job_id is not None
+    state = service.load_job(run.record.job_id)
+    for event in service.load_events(state.id, known):
+        run.add_event(event)
+        known.add(event.id)
+        tell = progress.stage if event.level == "info" else progress.warn
+        tell(f"{run.record.language_model}: {event.message}")
+    if state.status != run.record.status:
+        progress.stage(f"{_called(run)} is {visible_line(state.status)}")
+    _note_state(run, state)
 
 
 def _note_state(run: HostedRun, state: JobState) -> None:
@@ -290,39 +305,44 @@ def cancel_job(
     wait_s: float = 0.0,
     patience: Patience = PATIENCE,
 ) -> HostedResult:
-    """Have the provider stop the job of an experiment.
+    """Have the provider stop the job of an experiment; also while another command follows it.
 
     Raises InvalidInput when the experiment holds none, HostedJobFailed when it has ended otherwise.
     """
     lock = project.lock("experiment", experiment)
-    with exclusive_lock(lock, what=f"experiment {experiment}", wait_s=wait_s):
-        folder = locate_run(project, experiment)
-        run = load_run(folder)
-        if run is None:
-            raise InvalidInput(
-                f"experiment {experiment} holds no hosted job", where=project.show(folder)
-            )
-        if run.record.status == "cancelled":
-            settle_job(project, run.record)
-            return HostedResult(folder=folder, record=run.record, already_done=True)
-        if run.record.has_ended:
-            raise _ended_before(run.record.job_id, run.record.status)
-        service = open_service()
-        if run.record.asked_at is not None and run.record.job_id is None:
-            _let_settle(run.record.asked_at, patience)
-        state = _find(run.record, service)
-        if state is None:
-            _note_never_created(run)
-            settle_job(project, run.record)
-            return HostedResult(folder=folder, record=run.record, already_done=False)
-        if state.status not in ENDED:
-            state = service.cancel_job(state.id)
-        _note_state(run, state)
-        if state.status in ENDED and (state.status != "succeeded" or state.tuned_model):
-            settle_job(project, run.record)
-        if state.status in ("succeeded", "failed"):
-            raise _ended_before(state.id, state.status)
-        return HostedResult(folder=folder, record=run.record, already_done=False)
+    try:
+        with exclusive_lock(lock, what=f"experiment {experiment}", wait_s=wait_s):
+            run = require_run(project, experiment)
+            already_done = run.record.status == "cancelled"
+            if not run.record.has_ended:
+                _cancel(run, open_service(), patience)
+            if run.record.has_ended:
+                settle_job(project, run.record)
+            if run.record.status in ("succeeded", "failed"):
+                raise _ended_before(run.record.job_id, run.record.status)
+            return HostedResult(folder=run.folder, record=run.record, already_done=already_done)
+    except LockHeld:
+        run = require_run(project, experiment)
+        if run.record.job_id is None:
+            raise  # the other command is about to create one
+        state = open_service().cancel_job(run.record.job_id)
+        record = replace(run.record, status=state.status)  # the other command records it
+        return HostedResult(folder=run.folder, record=record, already_done=False)
+
+
+def _cancel(run: HostedRun, service: FineTuningService, patience: Patience) -> None:
+    """Stop a job that had not ended when it was last asked for, and record what it is now."""
+    if run.record.asked_at is not None and run.record.job_id is None:
+        _let_settle(run.record.asked_at, patience)
+    state = _find(run.record, service)
+    if state is None:
+        _note_never_created(run)
+        return
+    if state.status not in ENDED:
+        state = service.cancel_job(state.id)
+    if state.status == "succeeded" and state.tuned_model is None:
+        raise _ended_before(state.id, state.status)
+    _note_state(run, state)
 
 
 def _ended_before(job_id: str | None, status: str | None) -> HostedJobFailed:

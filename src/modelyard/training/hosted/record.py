@@ -201,6 +201,17 @@ def load_run(folder: Path) -> HostedRun | None:
         ) from error
 
 
+def require_run(project: Project, experiment: str) -> HostedRun:
+    """The hosted job of an experiment. Raises InvalidInput when it holds none."""
+    folder = locate_run(project, experiment)
+    run = load_run(folder)
+    if run is None:
+        raise InvalidInput(
+            f"experiment {experiment} holds no hosted job", where=project.show(folder)
+        )
+    return run
+
+
 def begin_run(folder: Path, plan: HostedPlan, *, fresh: bool) -> HostedRun:
     """A new run of a plan, on the disk before anything is sent.
 

@@ -49,6 +49,9 @@ class NoKey(ModelyardError):
 class FineTuningUnavailable(ModelyardError):
     """The provider could not be reached, refused, or answered what is no answer."""
 
+    is_temporary = False
+    """Whether the same call may succeed later."""
+
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class JobState:
@@ -255,9 +258,11 @@ class FineTuningService:
             return result
         failure = result.failure
         tried = f" ({counted(result.attempts, 'attempt')})" if failure.is_temporary else ""
-        raise FineTuningUnavailable(
+        unavailable = FineTuningUnavailable(
             f"fine-tuning at {self._host}: {failure.reason}{tried}", hint=_hint_for(failure)
         )
+        unavailable.is_temporary = failure.is_temporary
+        raise unavailable
 
 
 def open_service(
