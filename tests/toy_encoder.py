@@ -33,7 +33,7 @@ class ToyEncoder:
             on_progress(len(texts))
         return vectors
 
-    def encode_query(self, text: str) -> npt.NDArray[np.float32]:
+    def encode_query(self, text: str, *, within_s: float | None = None) -> npt.NDArray[np.float32]:
         return self._vector(text)
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:

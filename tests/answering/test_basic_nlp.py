@@ -43,6 +43,28 @@ def test_a_question_without_terms_gets_the_beginning_of_the_best_chunk() -> None
     assert "> An adapter has versions.\n> [1] docs/page1.md:1" in text
 
 
+def test_code_is_quoted_line_by_line_and_prose_by_sentences() -> None:
+    text = (
+        "## Roll back\n\nTo roll back, name the adapter that\nanswers wrongly. Then see.\n\n"
+        "```sh\nmodels adapters rollback sales\nmodels adapters list\n```\n"
+        "| adapter   | active |\n| sales     | @1     |\n"
+    )
+    quoted = basic_answer(
+        replace(BUILTIN, basic=BasicAnswer(quoted_sentences=20)),
+        "roll back",
+        (make_chunk(1, text),),
+    )
+    lines = [line[2:] for line in quoted.split("\n") if line.startswith("> ")]
+    assert [line for line in lines if not line.startswith("[1]")] == [
+        "To roll back, name the adapter that answers wrongly.",
+        "Then see.",
+        "models adapters rollback sales",
+        "models adapters list",
+        "adapter | active |",
+        "sales | @1 |",
+    ]
+
+
 def test_it_keeps_to_the_lengths_of_its_config() -> None:
     many = [make_chunk(number, f"Sentence {number} of many. " * 30) for number in range(1, 40)]
     settings = replace(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import socket
 import urllib.request
 from collections.abc import Callable, Iterator
 from contextlib import closing
@@ -16,6 +17,7 @@ from modelyard.answering.prompt import count_tokens, quote_chunk
 from modelyard.answering.request import NothingFound
 from modelyard.answering.retrieving import Retrieved, mark_named, retrieve
 from modelyard.configs.kinds.embedding_models import Encoder
+from modelyard.core.progress import Silent
 from modelyard.deployments.effective import EffectiveRetrieval
 from modelyard.encoders import Encoders
 from modelyard.retrieval.search import Searcher
@@ -132,11 +134,22 @@ class FarEncoders(Encoders):
         raise AssertionError(f"{settings.model} was opened")
 
 
+def searcher_with(docs: Docs, encoder: str, encoders: Encoders) -> Searcher:
+    """Searches the documents, whose index an encoder of these settings is said to have made."""
+    config = docs.project.configs / "embedding_models" / "texts.yaml"
+    config.write_text(CONFIG.replace(CONFIG.split("encoder: ")[1].split("\n")[0], encoder))
+    docs.update()
+    searcher = Searcher(docs.project, encoders=encoders)
+    (index,) = searcher._indexes.values()
+    docs.index.path.rename(index.path)  # these settings have a file of their own
+    return searcher
+
+
 @pytest.mark.parametrize(
     "encoder",
     [
         "{source: endpoint, model: far, endpoint: https://example.com/v1, dimensions: 64, "
-        "max_tokens: 256, price_per_million: $0, stays_local: true}",
+        "max_tokens: 256, price_per_million: $0}",
         "{source: endpoint, model: near, endpoint: http://127.0.0.1:9/v1, dimensions: 64, "
         "max_tokens: 256, price_per_million: $0}",
         "{source: hub, model: nobody/nothing, dimensions: 64, max_tokens: 256}",
@@ -145,19 +158,32 @@ class FarEncoders(Encoders):
 def test_of_a_local_only_domain_no_byte_goes_to_an_encoder_elsewhere(
     docs: Docs, encoder: str
 ) -> None:
-    config = docs.project.configs / "embedding_models" / "texts.yaml"
-    config.write_text(CONFIG.replace(CONFIG.split("encoder: ")[1].split("\n")[0], encoder))
-    docs.update()
-    encoders = FarEncoders(project=docs.project, progress=None)  # type: ignore[arg-type]
-    with closing(Searcher(docs.project, encoders=encoders)) as searcher:
-        (index,) = searcher._indexes.values()
-        docs.index.path.rename(index.path)  # these settings have a file of their own
+    encoders = FarEncoders(project=docs.project, progress=Silent())
+    with closing(searcher_with(docs, encoder, encoders)) as searcher:
         effective = make_effective(retrieval=RETRIEVAL, local_only=True)
         found = retrieve(searcher, effective, make_request("roll back"), count_tokens)
         assert "rollback" in found.chunks[0].text
-        assert ["terms only" in note for note in found.notes] == [True]
+        assert ["terms only: this domain is local_only" in note for note in found.notes] == [True]
         with pytest.raises(AssertionError, match="was opened"):
             searcher.search("roll back")
+
+
+def test_an_encoder_that_does_not_answer_in_time_leaves_the_terms_to_search(docs: Docs) -> None:
+    with socket.create_server(("127.0.0.1", 0)) as silent:
+        address = f"http://127.0.0.1:{silent.getsockname()[1]}/v1"
+        encoder = (
+            f"{{source: endpoint, model: far, endpoint: '{address}', dimensions: 64, "
+            "max_tokens: 256, price_per_million: $0}"
+        )
+        encoders = Encoders(project=docs.project, progress=Silent())
+        with closing(searcher_with(docs, encoder, encoders)) as searcher:
+            effective = make_effective(retrieval=replace(RETRIEVAL, required=True))
+            request = make_request("roll back")
+            found = retrieve(searcher, effective, request, count_tokens, within_s=0.1)
+    assert "rollback" in found.chunks[0].text
+    (note,) = found.notes
+    assert "terms only" in note
+    assert "does not answer" in note
 
 
 def test_an_endpoint_on_this_machine_that_stays_here_is_local() -> None:

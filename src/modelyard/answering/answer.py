@@ -25,7 +25,7 @@ from modelyard.answering.prompt import CountTokens, build_messages, count_tokens
 from modelyard.answering.recorded import Asked, SampleWriter
 from modelyard.answering.recorded_prompts import record_prompt
 from modelyard.answering.request import Answer, AnswerFailed, NothingFound, OverLimit, Request
-from modelyard.answering.retrieving import retrieve
+from modelyard.answering.retrieving import LONGEST_WAIT_S, retrieve
 from modelyard.answering.route import (
     InputSize,
     Step,
@@ -166,7 +166,11 @@ class Answerer:
         if effective.retrieval is not None:
             with self._searching:
                 found = retrieve(
-                    self._searcher(effective), effective, request, count or bound_tokens
+                    self._searcher(effective),
+                    effective,
+                    request,
+                    count or bound_tokens,
+                    within_s=min(run.calls.deadline.left_s / 2, LONGEST_WAIT_S),
                 )
             run.chunks, run.notes = found.chunks, list(found.notes)
         run.messages = build_messages(effective, request, run.chunks)

@@ -2,7 +2,7 @@
 
 Chunks are taken whole, best first, while they fit the token budget of the domain. What is searched
 never leaves this machine for a `local_only` domain: an index with an encoder elsewhere is then
-searched by its terms.
+searched by its terms, as it is when its encoder does not answer in time.
 """
 
 from __future__ import annotations
@@ -17,6 +17,10 @@ from modelyard.answering.request import NothingFound, Request, UsedChunk
 from modelyard.core.errors import ModelyardError
 from modelyard.deployments.effective import Effective, EffectiveRetrieval
 from modelyard.retrieval.results import Result, SearchResults
+from modelyard.retrieval.search import QueryLimits
+
+LONGEST_WAIT_S = 10.0
+"""How long an encoder behind an API is waited for, where the answer's time allows it."""
 
 _CODE = re.compile(r"(`{3,}|~{3,}).*?(?:\1|\Z)|`[^`\n]*`", re.DOTALL)
 _NUMBERS = re.compile(r"\[(\d{1,3}(?:[ \t]*[,;][ \t]*\d{1,3})*)\]")
@@ -34,7 +38,7 @@ class Search(Protocol):
         filters: Mapping[str, str] | None = None,
         related: bool = True,
         rerank: bool = True,
-        local_only: bool = False,
+        limits: QueryLimits | None = None,
     ) -> SearchResults:
         """The best chunks of these indexes."""
 
@@ -50,11 +54,17 @@ class Retrieved:
 
 
 def retrieve(
-    search: Search, effective: Effective, request: Request, count: CountTokens
+    search: Search,
+    effective: Effective,
+    request: Request,
+    count: CountTokens,
+    *,
+    within_s: float = LONGEST_WAIT_S,
 ) -> Retrieved:
     """The chunks for a request; none where the domain retrieves nothing, or the search failed.
 
     count: tokens of a text for the model that gets the chunks, or an upper bound of them.
+    within_s: how long an encoder behind an API is waited for; then terms alone are searched.
     Raises NothingFound where the domain answers only from what is found, and that is nothing.
     """
     wanted = effective.retrieval
@@ -67,7 +77,7 @@ def retrieve(
             top=wanted.top,
             related=False,
             rerank=wanted.rerank,
-            local_only=effective.local_only,
+            limits=QueryLimits(local_only=effective.local_only, within_s=within_s),
         )
         chunks, notes = fit_chunks(found.results, wanted, count), found.notes
     except ModelyardError as error:

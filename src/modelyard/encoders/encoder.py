@@ -47,8 +47,11 @@ class TextEncoder(Protocol):
     def encode(self, texts: Sequence[str], *, on_progress: OnProgress | None = None) -> Vectors:
         """Chunks as float32 [texts, dimensions], unit rows, in the order given."""
 
-    def encode_query(self, text: str) -> Vectors:
-        """A query as float32 [dimensions], of length one."""
+    def encode_query(self, text: str, *, within_s: float | None = None) -> Vectors:
+        """A query as float32 [dimensions], of length one.
+
+        within_s: how long a service is waited for, in seconds; what runs here takes its time.
+        """
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:
         """How long each text is in the model's tokens, not truncated, special tokens included."""

@@ -11,6 +11,7 @@ import urllib.error
 import urllib.request
 from collections.abc import Sequence
 from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
 from functools import partial
 from http.client import HTTPException, HTTPMessage
 from typing import IO
@@ -95,10 +96,13 @@ class EndpointEncoder:
             pool.shutdown(cancel_futures=True)
         return np.concatenate(parts)
 
-    def encode_query(self, text: str) -> Vectors:
+    def encode_query(self, text: str, *, within_s: float | None = None) -> Vectors:
         """A query as float32 [dimensions], of length one."""
         sent = self._truncate(self._settings.query_prefix + text)
-        vector: Vectors = self._request([sent], retries=QUERY_RETRIES)[0]
+        most_s = QUERY_RETRIES.deadline_s if within_s is None else within_s
+        vector: Vectors = self._request([sent], retries=replace(QUERY_RETRIES, deadline_s=most_s))[
+            0
+        ]
         return vector
 
     def count_tokens(self, texts: Sequence[str]) -> list[int]:

@@ -75,7 +75,7 @@ class LocalEncoder:
             found[start : start + len(some)] = engine.encode(ids, on_done=on_progress)
         return found
 
-    def encode_query(self, text: str) -> Vectors:
+    def encode_query(self, text: str, *, within_s: float | None = None) -> Vectors:
         """A query as float32 [dimensions], of length one."""
         ids = self._tokenizer.tokenize([self._query_prefix + text])
         vector: Vectors = self._exact.encode(ids)[0]

@@ -4,15 +4,16 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack, closing
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-from modelyard.configs.kinds.embedding_models import SearchRules
+from modelyard.configs.kinds.embedding_models import Encoder, SearchRules
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
-from modelyard.encoders import Encoders
+from modelyard.encoders import Encoders, EncoderUnavailable
 from modelyard.retrieval.candidates import Candidate, SearchedIndex, find_candidates, merge
 from modelyard.retrieval.damage import IndexDamaged, IndexMissing
 from modelyard.retrieval.filters import explain_no_match
@@ -37,6 +38,25 @@ _NO_TERMS = (
     "the query has no search terms, only signs or stop words: results are ranked by meaning alone "
     "and are a guess"
 )
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class QueryLimits:
+    """How far a query may go for its vector."""
+
+    local_only: bool = False
+    """Whether no byte of it may leave this machine."""
+    within_s: float | None = None
+    """How long an encoder behind an API is waited for, in seconds."""
+
+
+@dataclass(frozen=True, slots=True)
+class _Encoded:
+    """The vector of a query by one encoder, or why there is none."""
+
+    vector: Floats | None = None
+    fingerprint: str | None = None
+    lacking: str | None = None
 
 
 class Searcher:
@@ -69,14 +89,14 @@ class Searcher:
         filters: Mapping[str, str] | None = None,
         related: bool = True,
         rerank: bool = True,
-        local_only: bool = False,
+        limits: QueryLimits | None = None,
     ) -> SearchResults:
         """The best chunks of these indexes (default: of the groups that the config names).
 
         filters: `path` (a glob), `kind`, `domain`, or any fact of a chunk; all must match.
         rerank: rerank the best with the config's cross-encoder, where it names one.
-        local_only: no byte may leave this machine, so an index whose encoder is elsewhere, or would
-        have to be fetched, is searched by its terms only.
+        limits: how far the query may go for its vector. Without, an encoder that cannot be had is
+        an error; with them, its indexes are searched by their terms only, and a note says so.
         Raises InvalidInput for an empty query, a filter whose key no chunk has or a reranker that
         cannot be used, and NoData when none of the indexes is built.
         """
@@ -96,7 +116,7 @@ class Searcher:
                     top=top or self._rules.top,
                     related=related,
                     reranker=reranker,
-                    local_only=local_only,
+                    limits=limits,
                 )
             except IndexDamaged:  # found only while reading, so it is not known which one
                 damaged = _find_damaged([index for index in chosen if index.label not in unusable])
@@ -114,13 +134,13 @@ class Searcher:
         top: int,
         related: bool,
         reranker: Reranker | None,
-        local_only: bool,
+        limits: QueryLimits | None,
     ) -> SearchResults:
         """Search one snapshot of each index; `unusable` ones are left out and noted."""
         wanted = max(top, reranker.count) if reranker else top
         notes = [] if query.terms or query.phrases else [_NO_TERMS]
         with ExitStack() as stack:
-            opened = self._open(chosen, unusable, query, stack, notes, local_only)
+            opened = self._open(chosen, unusable, query, stack, notes, limits)
             candidates: list[Candidate] = []
             asked: list[SearchedIndex] = []
             for index, snapshot, vector in opened:
@@ -174,7 +194,7 @@ class Searcher:
         query: Query,
         stack: ExitStack,
         notes: list[str],
-        local_only: bool,
+        limits: QueryLimits | None,
     ) -> list[tuple[SearchIndex, IndexSnapshot, Floats | None]]:
         """The indexes that are built, each with the query's vector for its encoder.
 
@@ -199,14 +219,8 @@ class Searcher:
                 f"not searched, no index yet: {', '.join(missing)} (`{command}` makes what is "
                 "missing)"
             )
-        encoders = {
-            index.encoder: self._encoders.open(index.encoder)
-            for index in built
-            if not local_only or self._encoders.stays_here(index.encoder)
-        }
-        vectors = {
-            settings: encoder.encode_query(query.text) for settings, encoder in encoders.items()
-        }
+        encoders = dict.fromkeys(index.encoder for index in built)
+        encoded = {settings: self._encode(settings, query, limits) for settings in encoders}
         opened: list[tuple[SearchIndex, IndexSnapshot, Floats | None]] = []
         refused = dict(unusable)
         for index in built:
@@ -221,13 +235,11 @@ class Searcher:
             except ModelyardError as error:
                 refused[index.label] = error
                 continue
-            vector: Floats | None = vectors.get(index.encoder)
-            if vector is None:
-                notes.append(
-                    f"{index.label} was searched by its terms only: this domain is local_only, and "
-                    "the encoder of the index is not on this machine"
-                )
-            elif encoders[index.encoder].fingerprint != snapshot.meta.encoder:
+            found = encoded[index.encoder]
+            vector = found.vector
+            if found.lacking is not None:
+                notes.append(f"{index.label} was searched by its terms only: {found.lacking}")
+            elif found.fingerprint != snapshot.meta.encoder:
                 notes.append(
                     f"{index.label} was searched by its terms only: another encoder made its "
                     f"vectors (`{update_command([index.label], self._environment)}` rebuilds it)"
@@ -246,6 +258,22 @@ class Searcher:
             for label, error in refused.items()
         ]
         return opened
+
+    def _encode(self, settings: Encoder, query: Query, limits: QueryLimits | None) -> _Encoded:
+        """The query's vector, or within limits why there is none."""
+        if limits is None:
+            encoder = self._encoders.open(settings)
+            return _Encoded(encoder.encode_query(query.text), encoder.fingerprint)
+        if limits.local_only and not self._encoders.stays_here(settings):
+            return _Encoded(
+                lacking="this domain is local_only, and its encoder is not on this machine"
+            )
+        try:
+            encoder = self._encoders.open(settings)
+            vector = encoder.encode_query(query.text, within_s=limits.within_s)
+        except EncoderUnavailable as error:
+            return _Encoded(lacking=str(error))
+        return _Encoded(vector, encoder.fingerprint)
 
     def _reader_of(self, label: str, path: Path) -> OpenedIndex:
         """The open index; opened again when an update has given the index its own file."""
