@@ -44,7 +44,7 @@ def test_rows_are_sent_a_job_is_followed_and_its_model_becomes_a_draft(
     done = run_hosted(reviews, plan, progress=told)
     assert tuning.uploads == [plan.upload.data]
     (asked,) = tuning.bodies
-    assert asked["model"] == "gpt-4o-2024-08-06" and asked["suffix"] == "exp_004"
+    assert asked["model"] == "gpt-4o-2024-08-06" and asked["suffix"] == "exp-004"
     assert asked["method"]["supervised"]["hyperparameters"] == {"n_epochs": 3}
     assert asked["metadata"][KEY_NAME] == done.record.key
     assert asked["metadata"]["data_fingerprint"] == plan.dataset.fingerprint
@@ -255,6 +255,9 @@ BAD_DAYS = {
     "HTML": says("<html>Bad gateway</html>", "text/html"),
     "half of an answer": says('{"id": "ftjob-'),
     "a list": says("[]"),
+    "an id that is none": says(
+        '{"id": "a\\nb", "status": "running", "fine_tuned_model": "\\u0007"}'
+    ),
     "an answer without an id": says('{"object": "fine_tuning.job"}'),
     "nothing": says(""),
     "not UTF-8": says("\udcff".encode("utf-8", "surrogateescape").decode("latin-1")),
@@ -323,6 +326,7 @@ def test_a_refusal_is_not_repeated_and_never_shows_the_key(
         run_hosted(reviews)
     assert reason in stopped.value.message and hint in (stopped.value.hint or "")
     assert tuning.requests.count("POST /files") == 1
+    assert spent_and_reserved(reviews) == (0, 0)
     assert KEY not in repr(stopped.value) + stopped.value.message
     assert run_hosted(reviews).record.status == "succeeded"
 
@@ -364,6 +368,7 @@ def test_a_damaged_record_is_named(reviews: Project, tuning: TuningServer) -> No
     with pytest.raises(Exception, match="the record of this hosted job is damaged"):
         run_hosted(reviews)
     assert len(tuning.jobs) == 1
+    assert run_hosted(reviews, fresh=True).record.status == "succeeded"
 
 
 def test_another_config_of_that_name_is_never_replaced(

@@ -66,3 +66,9 @@ def settle_job(project: Project, record: JobRecord) -> None:
     """Put what a job that ended did cost in place of its reservation; unknown: all of it."""
     if (reservation := find_reservation(project, record.key)) is not None:
         reservation.settle(record.cost_usd)
+
+
+def release(project: Project, key: str) -> None:
+    """Give back what was reserved for a job that the provider refused to create."""
+    if (reservation := find_reservation(project, key)) is not None:
+        reservation.settle(0.0)

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from dataclasses import dataclass, replace
 
 from modelyard.answering.answer import Answerer
@@ -16,7 +17,7 @@ from modelyard.answering.request import Answer, Request
 from modelyard.chatdata.conversation import Conversation
 from modelyard.chatdata.dataset import ChatDataset, load_dataset
 from modelyard.configs.kinds.language_models import LanguageModel
-from modelyard.core.errors import InvalidInput, NoData
+from modelyard.core.errors import InvalidInput, ModelyardError, NoData
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
@@ -92,9 +93,10 @@ def evaluate_tuned(
 def _record_of(project: Project, settings: LanguageModel) -> JobRecord:
     """The job that made the model with these settings."""
     for path in sorted(project.experiments.glob("*/hosted.json")):
-        run = load_run(path.parent)
-        if run is not None and run.record.tuned_model == settings.model:
-            return run.record
+        with suppress(ModelyardError):  # a damaged record is of another job, as far as is known
+            run = load_run(path.parent)
+            if run is not None and run.record.tuned_model == settings.model:
+                return run.record
     raise InvalidInput(
         f"no hosted job in experiments/ made {settings.model}, so there is no base to compare with",
         hint="name a model that `models fine-tune` had tuned, or an adapter",

@@ -6,6 +6,7 @@ on where a killed one was, with the same file and the same job.
 
 from __future__ import annotations
 
+import re
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -19,7 +20,7 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import visible_line
 from modelyard.pacing import Pause, pause
-from modelyard.training.hosted.budget import require_budget, reserve_for, settle_job
+from modelyard.training.hosted.budget import release, require_budget, reserve_for, settle_job
 from modelyard.training.hosted.draft import write_draft
 from modelyard.training.hosted.plan import HostedPlan
 from modelyard.training.hosted.record import (
@@ -96,7 +97,7 @@ def run_job(
     until = time.monotonic() + wait_s
     with exclusive_lock(project.lock("experiment", name), what=f"experiment {name}", wait_s=wait_s):
         folder = locate_run(project, name)
-        run = load_run(folder)
+        run = _earlier_run(folder, fresh=fresh)
         if run is not None and not fresh:
             require_same_job(run, plan)
             if run.record.has_ended:
@@ -108,7 +109,12 @@ def run_job(
             _leave_behind(project, run, service)
         if run is None or fresh:
             run = begin_run(folder, plan, fresh=fresh)
-        _start(project, run, plan, service, progress, patience)
+        try:
+            _start(project, run, plan, service, progress, patience)
+        except FineTuningUnavailable as error:
+            if not error.is_temporary:
+                release(project, run.record.key)  # it was refused, so there is no job
+            raise
         _follow(run, service, progress, patience, until=until)
         if run.record.has_ended:
             _conclude(project, run)
@@ -123,7 +129,7 @@ def run_job(
 
 def look_ahead(project: Project, plan: HostedPlan, *, fresh: bool) -> Next:
     """What `run_job` would do now, by what is on the disk. Raises what it would raise for that."""
-    run = load_run(locate_run(project, plan.request.experiment))
+    run = _earlier_run(locate_run(project, plan.request.experiment), fresh=fresh)
     if run is not None and not fresh:
         require_same_job(run, plan)
         if run.record.has_ended and (run.record.status != "succeeded" or run.record.config):
@@ -135,8 +141,18 @@ def look_ahead(project: Project, plan: HostedPlan, *, fresh: bool) -> Next:
 
 def require_affordable(project: Project, plan: HostedPlan, *, fresh: bool) -> None:
     """Raise OverLimit where `run_job` would have no budget for the job."""
-    run = load_run(locate_run(project, plan.request.experiment))
+    run = _earlier_run(locate_run(project, plan.request.experiment), fresh=fresh)
     require_budget(project, plan, run.record.key if run is not None and not fresh else None)
+
+
+def _earlier_run(folder: Path, *, fresh: bool) -> HostedRun | None:
+    """The run that an experiment holds; with `fresh` a damaged record is none."""
+    try:
+        return load_run(folder)
+    except ModelyardError:
+        if fresh:
+            return None
+        raise
 
 
 _STILL_RUNNING = "the same command goes on following it, for longer with a larger --wait"
@@ -176,7 +192,7 @@ def _start(
             model=request.base.model,
             epochs=request.epochs,
             seed=request.seed,
-            suffix=request.experiment,
+            suffix=re.sub("[^a-z0-9]+", "-", request.experiment).strip("-"),
             metadata={
                 "experiment": request.experiment,
                 "data_fingerprint": plan.dataset.fingerprint,
@@ -323,8 +339,8 @@ def cancel_job(
             return HostedResult(folder=run.folder, record=run.record, already_done=already_done)
     except LockHeld:
         run = require_run(project, experiment)
-        if run.record.job_id is None:
-            raise  # the other command is about to create one
+        if run.record.job_id is None or run.record.has_ended:
+            raise  # the other command is about to create one, or to conclude it
         state = open_service().cancel_job(run.record.job_id)
         record = replace(run.record, status=state.status)  # the other command records it
         return HostedResult(folder=run.folder, record=record, already_done=False)

@@ -40,6 +40,7 @@ _MOST_PAGES = 200
 _MOST_BYTES = 16 << 20
 """The longest answer: a page of a hundred jobs."""
 _SHOWN_CHARACTERS = 300
+_LONGEST_NAME = 256
 
 
 class NoKey(ModelyardError):
@@ -302,20 +303,22 @@ def _hint_for(failure: Failure) -> str:
 
 
 def _text(row: Mapping[str, Any], key: str) -> str:
+    """A name or a state in a row, which is one line."""
     value = row.get(key)
     if not isinstance(value, str) or not value:
         raise _odd(f"it lacks `{key}`")
+    if len(value) > _LONGEST_NAME or not value.isprintable():
+        raise _odd(f"its `{key}` is no name")
     return value
 
 
 def _job(row: Mapping[str, Any]) -> JobState:
     tokens, error = row.get("trained_tokens"), row.get("error")
     said = error.get("message") if isinstance(error, dict) else error
-    tuned = row.get("fine_tuned_model")
     return JobState(
         id=_text(row, "id"),
         status=_text(row, "status"),
-        tuned_model=tuned if isinstance(tuned, str) and tuned else None,
+        tuned_model=_text(row, "fine_tuned_model") if row.get("fine_tuned_model") else None,
         trained_tokens=tokens if isinstance(tokens, int) and tokens >= 0 else None,
         error=visible_line(str(said)[:_SHOWN_CHARACTERS]) if said else None,
     )
