@@ -57,6 +57,21 @@ def test_a_transaction_happens_as_a_whole_or_not(place: Project) -> None:
     assert count(place) == 2
 
 
+def test_a_state_of_an_earlier_version_that_cannot_be_written_is_read_in_a_copy(
+    place: Project,
+) -> None:
+    with open_state(place) as connection:
+        connection.execute(INSERT)
+    before = place.state_db.read_bytes()
+    newer = followed_by("ALTER TABLE pointer_moves ADD COLUMN note TEXT;")
+    with newer.connect_unwritable(place) as reading:
+        assert reading is not None
+        assert [
+            tuple(row) for row in reading.execute("SELECT adapter, note FROM pointer_moves")
+        ] == [("demo", None)]
+    assert place.state_db.read_bytes() == before
+
+
 def test_a_newer_state_is_refused_and_left_alone(place: Project) -> None:
     with open_state(place) as connection:
         connection.execute("PRAGMA user_version = 999")

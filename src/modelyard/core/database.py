@@ -96,7 +96,8 @@ class Database:
         SQLite wants to write a file beside one in WAL mode even to read it. Where no -wal is there,
         all is in the file itself (https://sqlite.org/wal.html#read_only_databases). Such a
         connection does not see later changes: close it soon. Where there is no file, or one that
-        was never filled, it is to an empty one in memory.
+        was never filled, it is to an empty one in memory; where an earlier version wrote it, to a
+        copy in memory that is migrated.
         """
         path = self.place(project)
         wal = path.with_name(f"{path.name}-wal")
@@ -108,17 +109,19 @@ class Database:
         address = f"{path.absolute().as_uri()}?{mode}" if path.exists() else ":memory:"
         with (
             closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection,
-            closing(sqlite3.connect(":memory:", isolation_level=None)) as empty,
+            closing(sqlite3.connect(":memory:", isolation_level=None)) as copy,
         ):
-            connection.row_factory = empty.row_factory = sqlite3.Row
+            connection.row_factory = copy.row_factory = sqlite3.Row
             try:
                 version = _schema_version(connection)
+                if 0 < version < len(self.migrations):
+                    connection.backup(copy)
             except sqlite3.Error:
                 yield None  # what stood in the way of writing says more
                 return
-            if version == 0:
-                self._migrate(empty, project)
-                yield empty
+            if version < len(self.migrations):
+                self._migrate(copy, project)
+                yield copy
             else:
                 yield connection if version == len(self.migrations) else None
 
