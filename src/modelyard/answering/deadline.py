@@ -26,7 +26,7 @@ class Deadline:
     @property
     def passed_s(self) -> float:
         """Seconds since it began, without `load_s`."""
-        return self._clock() - self._started - self.load_s
+        return max(0.0, self._clock() - self._started - self.load_s)
 
     @property
     def left_s(self) -> float:
