@@ -27,9 +27,13 @@ class Asked:
 
 @dataclass
 class ProviderServer:
-    """Answers with the next of its scripts, and with the last one again when they are used up."""
+    """Answers with the next of its scripts, and with the last one again when they are used up.
+
+    A path in `routes` always has the same answer.
+    """
 
     scripts: list[Iterable[Step]] = field(default_factory=list)
+    routes: dict[str, list[Step]] = field(default_factory=dict)
     asked: list[Asked] = field(default_factory=list)
     connections: int = 0
 
@@ -70,25 +74,29 @@ class ProviderServer:
 
     def _serve(self, connection: socket.socket) -> None:
         with suppress(OSError), connection:
-            while self._read(connection):
-                script = self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
-                if not self._send(connection, script):
+            while asked := self._read(connection):
+                path = asked.line.split()[1]
+                if not self._send(connection, self.routes.get(path) or self._next()):
                     break
         self._open.discard(connection)
 
-    def _read(self, connection: socket.socket) -> bool:
+    def _next(self) -> Iterable[Step]:
+        return self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]
+
+    def _read(self, connection: socket.socket) -> Asked | None:
         data = b""
         while b"\r\n\r\n" not in data:
             if not (more := connection.recv(65536)):
-                return False
+                return None
             data += more
         head, _, body = data.partition(b"\r\n\r\n")
         line, *rest = head.decode("latin-1").split("\r\n")
         headers = {name.lower(): value for name, _, value in (one.partition(": ") for one in rest)}
         while len(body) < int(headers.get("content-length", 0)):
             body += connection.recv(65536)
-        self.asked.append(Asked(line, headers, json.loads(body) if body else None))
-        return True
+        asked = Asked(line, headers, json.loads(body) if body else None)
+        self.asked.append(asked)
+        return asked
 
     def _send(self, connection: socket.socket, script: Iterable[Step]) -> bool:
         """Whether the connection can be used again."""

@@ -85,6 +85,7 @@ adapters gc flowers --keep 1
 INDEX_LINES = """
 update-embeddings
 index status
+providers check
 search "roll back"
 search --eval questions.jsonl --qrels answers.tsv
 """
@@ -169,6 +170,11 @@ def test_commands_for_indexes_print_what_their_classes_say(
         "domains": {"docs": {"description": "Prose", "sources": ["docs/*.md"]}},
     }
     (project.configs / "embedding_models").mkdir()
+    (project.configs / "language_models").mkdir()
+    (project.configs / "language_models" / "basic_nlp.yaml").write_text(
+        "description: No model\nprovider: builtin\nmodel: basic_nlp\n"
+        "context_tokens: 4k\nmax_output_tokens: 500\n"
+    )
     (project.configs / "embedding_models" / "texts.yaml").write_text(yaml.safe_dump(config))
     (project.root / "docs").mkdir()
     (project.root / "docs" / "one.md").write_text("# Roll back\n\nHow to roll back an adapter.\n")

@@ -46,7 +46,8 @@ from modelyard.deployments.effective import Effective, EffectiveModel
 from modelyard.deployments.running import drafts_stamp
 from modelyard.encoders import Encoders
 from modelyard.pacing import Pause, pause
-from modelyard.providers.call import OnText, Provider
+from modelyard.providers.call import OnText
+from modelyard.providers.hosted import HostedModel
 from modelyard.providers.open import open_provider
 from modelyard.records.sample import Outcome, new_answer_id
 from modelyard.records.spool import Recorder
@@ -76,7 +77,7 @@ class Answerer:
         self.speeds = Speeds(project)
         self._pause = pause
         self._lock = threading.Lock()
-        self._clients: dict[LanguageModel, Provider] = {}
+        self._clients: dict[LanguageModel, HostedModel] = {}
         self._searching = threading.Lock()
         self._searchers: dict[str, tuple[Any, Searcher]] = {}
         self._encoders: Encoders | None = None
@@ -266,7 +267,7 @@ class Answerer:
 
         return order_models(effective, size.about, worst_cost=worst_cost, typical_s=typical_s)
 
-    def open_client(self, settings: LanguageModel) -> Provider:
+    def open_client(self, settings: LanguageModel) -> HostedModel:
         """The client of a model behind an API: the same one for every domain that uses it."""
         of_any_domain = replace(settings, generation=Generation(), retries=Retries())
         with self._lock:

@@ -154,7 +154,7 @@ class Answer:
     cost_usd: float | None = None
     """What all calls cost; None: unknown."""
     load_s: float = 0.0
-    """Seconds that loading a local model took; no part of the latency."""
+    """Seconds that loading took, of a local model or of a provider's client; no latency."""
     waited_s: float = 0.0
     """Seconds of the latency in which nothing was under way."""
     first_token_s: float | None = None

@@ -39,8 +39,9 @@ from modelyard.core.layout import Project
 from modelyard.deployments.effective import Effective, EffectiveModel
 from modelyard.modelrefs.local_model import LocalModel
 from modelyard.providers.call import Call, CallFailure, OnText, Provider, Reply
+from modelyard.providers.hosted import HostedModel
 
-OpenClient = Callable[[LanguageModel], Provider]
+OpenClient = Callable[[LanguageModel], HostedModel]
 """The client of a model behind an API; the same one each time."""
 
 _LEASE_SLACK_S = 60.0
@@ -267,9 +268,10 @@ class Run:
             except ModelyardError as error:
                 self._leave_out(model, "not_local", str(error))
                 return None
-            self.calls.deadline.leave_out(load_s)
         else:
-            provider = self.open_client(settings)
+            client = self.open_client(settings)
+            provider, load_s = client, client.load()
+        self.calls.deadline.leave_out(load_s)
         if only_once:
             settings = replace(settings, retries=replace(settings.retries, attempts=0))
         return AskedModel(

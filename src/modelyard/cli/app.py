@@ -102,6 +102,10 @@ GROUPS = {
     ),
     "route": ("Which models would answer a request.", {"explain": "route:explain_route"}),
     "prices": ("What hosted models are configured to cost.", {"check": "prices:check"}),
+    "providers": (
+        "The language models of the configs, and who runs them.",
+        {"check": "providers:check"},
+    ),
     "index": ("The indexes that `models search` answers from.", {"status": "index:index_status"}),
 }
 # Former names that still work, in scripts and fingers; help and docs do not show them.

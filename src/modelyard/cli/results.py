@@ -92,6 +92,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
         _one("retrieval.results:SearchResults"),
         _one("retrieval.evaluate:SearchEvaluations", "with --eval"),
     ),
+    "providers:check": (_one("cli.providers:ProvidersChecked"),),
     "index:index_status": (_one("retrieval.status:IndexStatuses"),),
     "update_embeddings:update_embeddings": (_one("retrieval.updating.job:IndexUpdates"),),
     "route:explain_route": (_one("answering.route_explained:RouteExplained"),),

@@ -5,16 +5,19 @@ from __future__ import annotations
 from contextlib import suppress
 
 from modelyard.core.errors import ModelyardError
-from modelyard.deployments.effective import build_effective, live_domains
+from modelyard.deployments.effective import EffectiveModel, build_effective, live_domains
 from modelyard.deployments.snapshot import Snapshot
 
+Uses = dict[str | None, EffectiveModel]
+"""The domains that may ask a model, with its settings there; None: requests without a domain."""
 
-def models_in_use(snapshot: Snapshot, environment: str, revision: int) -> tuple[str, ...]:
-    """The names of all language models that a domain, or a request without one, may be answered by.
+
+def models_in_use(snapshot: Snapshot, environment: str, revision: int) -> dict[str, Uses]:
+    """All language models that may answer in an environment, by name, and where.
 
     A domain that no model can answer uses none.
     """
-    found: dict[str, None] = {}
+    found: dict[str, Uses] = {}
     for domain in (None, *live_domains(snapshot)):
         with suppress(ModelyardError):
             effective = build_effective(snapshot, environment, revision, domain)
@@ -23,5 +26,5 @@ def models_in_use(snapshot: Snapshot, environment: str, revision: int) -> tuple[
                 *effective.fallback,
                 *(rule.model for rule in effective.rules),
             ):
-                found[model.name] = None
-    return tuple(found)
+                found.setdefault(model.name, {})[domain] = model
+    return found

@@ -1,0 +1,231 @@
+"""Whether each configured language model would answer now: key, endpoint, model, price, one token.
+
+Nothing is kept, and no breaker or limit counts it: it is a person who asks.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Mapping, Sequence
+from concurrent.futures import ThreadPoolExecutor
+from contextlib import closing
+from dataclasses import dataclass
+from datetime import UTC, datetime
+from typing import Literal
+
+from modelyard.answering.listed_prices import load_price_list
+from modelyard.answering.local_models import LocalModels
+from modelyard.answering.price_check import CheckedPrices, check_prices
+from modelyard.chatdata.conversation import Message
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
+from modelyard.configs.kinds.language_models import LanguageModel
+from modelyard.configs.kinds.parts import Generation
+from modelyard.core.errors import ModelyardError, NoData
+from modelyard.core.layout import Project
+from modelyard.core.wording import counted
+from modelyard.deployments.effective import EffectiveModel
+from modelyard.deployments.models_in_use import models_in_use
+from modelyard.deployments.revisions import not_deployed
+from modelyard.deployments.running import running_snapshot
+from modelyard.providers.call import Call, CallFailure, Provider, Reply
+from modelyard.providers.hosted import HostedModel
+from modelyard.providers.listing import find_model
+from modelyard.providers.open import open_provider
+from modelyard.secrets.references import NoUsableKey
+
+Aspect = Literal["key", "endpoint", "model", "price", "call"]
+State = Literal["ok", "warning", "failed", "skipped"]
+
+WITHOUT_A_DOMAIN = "requests without a domain"
+_TIMEOUT_S = 20.0
+_AT_ONCE = 8
+_MOST_DAYS = 90
+"""Age at which a list of prices says nothing about today's, as in `models prices check`."""
+_QUESTION = Message("user", "Say OK.")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Checked:
+    """One thing that was checked of a model."""
+
+    aspect: Aspect
+    """What was checked."""
+    state: State
+    """`warning`: it may answer all the same. `skipped`: it was not tried."""
+    said: str
+    """What was found."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class CheckedModel:
+    """A configured language model, and whether it would answer."""
+
+    model: str
+    """Its name in the configs."""
+    provider: str
+    """Who runs it."""
+    provider_model: str
+    """What its provider calls it; of a local one the base."""
+    used_by: tuple[str, ...]
+    """The domains whose requests it may get; none: it is configured, and not used."""
+    works: bool
+    """Whether nothing of it failed."""
+    checks: tuple[Checked, ...]
+    """What was checked, in order."""
+
+
+def check_providers(
+    project: Project, environment: str, *, make_call: bool
+) -> tuple[CheckedModel, ...]:
+    """Every language model of an environment, those that are used first.
+
+    make_call: whether each also generates one token, which a hosted one charges for.
+    Raises what `running_snapshot` raises, NotDeployed, and NoData where there is no model.
+    """
+    number, snapshot = running_snapshot(project, environment)
+    if not number and environment != DEFAULT_ENVIRONMENT:
+        raise not_deployed(environment)
+    used = models_in_use(snapshot, environment, number)
+    models: dict[str, LanguageModel] = {
+        name: snapshot.settings(f"language_models/{name}")
+        for name in snapshot.names("language_models")
+    }
+    if not models:
+        raise NoData(
+            f"there are no language models in {environment}",
+            hint="each is a file in configs/language_models/; `models init` writes some",
+        )
+    prices = _listed_prices(environment, models, frozenset(used))
+
+    def check(name: str) -> CheckedModel:
+        settings, uses = models[name], used.get(name, {})
+        if settings.provider == "local":
+            variants = list(uses.values()) or [EffectiveModel(name=name, settings=settings)]
+            checks = tuple(_check_local(project, environment, variants, make_call))
+        elif settings.provider == "builtin":
+            checks = (_found("call", "ok", "needs nothing, and so cannot fail"),)
+        else:
+            model = open_provider(settings, project)
+            checks = tuple(_check_hosted(model, prices.get(name), make_call))
+        return CheckedModel(
+            model=name,
+            provider=settings.provider,
+            provider_model=settings.model,
+            used_by=tuple(domain or WITHOUT_A_DOMAIN for domain in uses),
+            works=all(one.state != "failed" for one in checks),
+            checks=checks,
+        )
+
+    hosted = [name for name, settings in models.items() if not settings.in_process]
+    with ThreadPoolExecutor(_AT_ONCE) as pool:  # of those that load weights, one at a time
+        found = dict(zip(hosted, pool.map(check, hosted), strict=True))
+    found |= {name: check(name) for name in models if name not in found}
+    return tuple(sorted(found.values(), key=lambda one: (not one.used_by, one.model)))
+
+
+def _found(aspect: Aspect, state: State, said: str) -> Checked:
+    return Checked(aspect=aspect, state=state, said=said)
+
+
+def _check_hosted(
+    model: HostedModel, prices: CheckedPrices | None, make_call: bool
+) -> Iterator[Checked]:
+    try:
+        has_key = model.read_key() is not None
+        answer = find_model(model, timeout_s=min(_TIMEOUT_S, model.settings.timeout_s))
+    except NoUsableKey as error:
+        yield _found("key", "failed", str(error))
+        yield _price_of(prices)
+        return
+    refused = isinstance(answer, CallFailure) and answer.status in (401, 403)
+    if isinstance(answer, CallFailure) and refused:
+        yield _found("key", "failed", answer.reason)
+    else:
+        yield _found("key", "ok", f"{model.settings.api_key}" if has_key else "none is needed")
+    if isinstance(answer, CallFailure) and not refused:
+        yield _found("endpoint", "failed", answer.reason)
+        yield _price_of(prices)
+        return
+    yield _found("endpoint", "ok", model.endpoint)
+    if not refused:
+        yield _known(model, answer)
+    yield _price_of(prices)
+    if not refused:
+        yield _one_token(model, model.settings.timeout_s, make_call)
+
+
+def _known(model: HostedModel, answer: object) -> Checked:
+    name = model.settings.model
+    if answer is True:
+        return _found("model", "ok", name)
+    if answer is None:
+        return _found("model", "warning", f"{name}: the endpoint lists no models")
+    if model.settings.provider == "openai_compatible":
+        return _found("model", "warning", f"{name} is not in the endpoint's list")
+    return _found("model", "failed", f"{name} does not exist, or the key may not use it")
+
+
+def _listed_prices(
+    environment: str, models: Mapping[str, LanguageModel], used: frozenset[str]
+) -> Mapping[str, CheckedPrices]:
+    """The prices of the models that may send a bill, compared with the list."""
+    today = datetime.now(UTC).date()
+    found = check_prices(
+        environment,
+        models,
+        used,
+        load_price_list(today),
+        today=today,
+        max_age_s=_MOST_DAYS * 86_400,
+    )
+    return {one.model: one for one in found.models}
+
+
+def _price_of(found: CheckedPrices | None) -> Checked:
+    if found is None:
+        return _found("price", "ok", "none: it is on this machine")
+    match found.state:
+        case "missing":
+            return _found("price", "warning", "none: it is refused where a budget applies")
+        case "same":
+            return _found("price", "ok", f"as listed for {found.listed_as}")
+        case "stale":
+            return _found("price", "warning", "as listed, and the list is old")
+        case "unlisted":
+            return _found("price", "warning", "as configured; the list does not know the model")
+        case _:
+            keys = ", ".join(dict.fromkeys(each.key for each in found.differences))
+            said = f"not as listed ({keys}): `models prices check` shows both"
+            return _found("price", "warning", said)
+
+
+def _check_local(
+    project: Project, environment: str, variants: Sequence[EffectiveModel], make_call: bool
+) -> Iterator[Checked]:
+    """The model with each adapter that a domain wants on it."""
+    by_adapter = {variant.settings.adapter: variant for variant in variants}
+    with closing(LocalModels(project)) as models:
+        for variant in by_adapter.values():
+            try:
+                local = models.find(variant, environment)
+                yield _found("model", "ok", f"{local.name} is on this machine")
+                if make_call:
+                    provider, load_s = models.open(local, None)
+                    yield _one_token(provider, _TIMEOUT_S, make_call, f", loaded in {load_s:.1f} s")
+            except ModelyardError as error:
+                hint = f"; {error.hint}" if error.hint else ""
+                yield _found("model", "failed", f"{error}{hint}")
+    if not make_call:
+        yield _one_token(None, 0, make_call)
+
+
+def _one_token(
+    provider: Provider | None, timeout_s: float, make_call: bool, loaded: str = ""
+) -> Checked:
+    if provider is None or not make_call:
+        return _found("call", "skipped", "no token was asked for")
+    call = Call(messages=(_QUESTION,), generation=Generation(max_output_tokens=1))
+    answer = provider.send(call, timeout_s=min(timeout_s, _TIMEOUT_S), on_text=None)
+    tokens = answer.usage.output_tokens if answer.usage else 0
+    if isinstance(answer, Reply) or (answer.kind == "broken" and tokens):
+        return _found("call", "ok", f"{counted(tokens, 'token')}{loaded}")
+    return _found("call", "failed", answer.reason)
