@@ -16,7 +16,7 @@ from modelyard.answering.route import InputSize, longest_output, order_models
 from modelyard.answering.route_explained import RouteExplained, explain_route
 from modelyard.answering.speeds import Speeds
 from modelyard.configs.kinds.integration import Budgets, FallbackStrategy
-from modelyard.configs.kinds.language_models import Prices
+from modelyard.configs.kinds.language_models import Prices, Retries
 from modelyard.configs.kinds.parts import Generation
 from modelyard.configs.kinds.specialized_models import Quality
 from modelyard.core.clock import utc_now_ms
@@ -166,6 +166,16 @@ def test_whoever_is_left_out_is_named_with_the_reason(asking: Asking) -> None:
         "breaker",
         "budget",
     ]
+
+
+def test_repetitions_that_do_not_fit_a_budget_are_not_promised(asking: Asking) -> None:
+    effective = asking.effective(
+        first={"retries": Retries(attempts=2)}, max_cost_per_request_usd=0.005
+    )
+    first = explained(asking, effective).asked[0]
+    assert (first.model, first.calls) == ("first", 1)
+    assert first.worst_cost_usd == pytest.approx(0.002)
+    assert first.note == "it is not called again when it fails: that might not fit the budget"
 
 
 def test_what_is_explained_is_what_happens(asking: Asking) -> None:

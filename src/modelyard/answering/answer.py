@@ -263,7 +263,8 @@ class Answerer:
             typical_s = self.speeds.typical_s(effective.environment, window_s)
 
         def worst_cost(model: EffectiveModel) -> float | None:
-            return worst_usd(effective, model, size, needs_json=needs_json)
+            calls = calls_at_most(effective, model.settings, needs_json=needs_json)
+            return worst_usd(effective, model, size, calls=calls)
 
         return order_models(effective, size.about, worst_cost=worst_cost, typical_s=typical_s)
 
@@ -317,16 +318,15 @@ def answer(
 
 
 def worst_usd(
-    effective: Effective, model: EffectiveModel, size: InputSize, *, needs_json: bool
+    effective: Effective, model: EffectiveModel, size: InputSize, *, calls: int
 ) -> float | None:
-    """The most that a request of this length can cost with a model; None: unknown."""
+    """The most that so many calls of this length can cost with a model; None: unknown."""
     each = worst_call_usd(
         model.settings,
         size,
         max_output_tokens=longest_output(model.settings, size),
         local_cost_per_hour_usd=effective.local_cost_per_hour_usd,
     )
-    calls = calls_at_most(effective, model.settings, needs_json=needs_json)
     return None if each is None else each * calls
 
 

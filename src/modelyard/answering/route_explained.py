@@ -33,7 +33,7 @@ class ExplainedStep:
     typical_s: float | None
     """The median seconds of its calls in the monitored window; None: no call there."""
     note: str | None
-    """Why the strategy did not move it up."""
+    """Why the strategy did not move it up, or why it is called less often."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,8 +79,23 @@ def explain_route(
     ]
     for step in answerer.order(effective, size, needs_json=needs_json):
         model, settings = step.model, step.model.settings
-        worst = worst_usd(effective, model, size, needs_json=needs_json)
-        obstacle = _obstacle(answerer, effective, model, size, organisation, worst, needs_json)
+        obstacle = find_obstacle(
+            answerer.project,
+            effective,
+            model,
+            answerer.local_models,
+            needs_json=needs_json,
+            size=size,
+        )
+        calls, note = calls_at_most(effective, settings, needs_json=needs_json), step.note
+        worst = worst_usd(effective, model, size, calls=calls)
+        if obstacle is None:
+            obstacle = _over_budget(answerer, effective, model, organisation, worst)
+            if obstacle is not None and calls > effective.samples:
+                once = worst_usd(effective, model, size, calls=effective.samples)
+                if _over_budget(answerer, effective, model, organisation, once) is None:
+                    obstacle, calls, worst = None, effective.samples, once
+                    note = "it is not called again when it fails: that might not fit the budget"
         if obstacle is not None:
             left_out.append(obstacle)
             continue
@@ -90,10 +105,10 @@ def explain_route(
                 provider=settings.provider,
                 reason=step.reason,
                 max_output_tokens=longest_output(settings, size),
-                calls=calls_at_most(effective, settings, needs_json=needs_json),
+                calls=calls,
                 worst_cost_usd=worst,
                 typical_s=typical_s.get(model.name),
-                note=step.note,
+                note=note,
             )
         )
     return RouteExplained(
@@ -109,23 +124,13 @@ def explain_route(
     )
 
 
-def _obstacle(
+def _over_budget(
     answerer: Answerer,
     effective: Effective,
     model: EffectiveModel,
-    size: InputSize,
     organisation: str | None,
     worst: float | None,
-    needs_json: bool,
 ) -> LeftOut | None:
-    found = find_obstacle(
-        answerer.project,
-        effective,
-        model,
-        answerer.local_models,
-        needs_json=needs_json,
-        size=size,
-    )
-    return found or find_budget_obstacle(
+    return find_budget_obstacle(
         answerer.project, effective, model, organisation=organisation, worst_usd=worst
     )

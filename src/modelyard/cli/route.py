@@ -58,12 +58,16 @@ def explain_route(
     if as_json:
         print_json(route)
         return
-    print_text(f"{route.domain or 'no domain'} in {route.environment}, {route.strategy}:")
-    print_table(
-        ("", "model", "provider", "because", ">calls", ">at most", ">median"),
-        [_row(place, step) for place, step in enumerate(route.asked, 1)],
-    )
-    print_lines(f"{step.model} stays there: {step.note}" for step in route.asked if step.note)
+    where = f"{route.domain or 'requests without a domain'} in {route.environment}"
+    if route.asked:
+        print_text(f"{where}, {route.strategy}:")
+        print_table(
+            ("", "model", "provider", "because", ">calls", ">at most", ">median"),
+            [_row(place, step) for place, step in enumerate(route.asked, 1)],
+        )
+        print_lines(f"{step.model}: {step.note}" for step in route.asked if step.note)
+    else:
+        print_text(f"{where}: nobody would answer.")
     if route.left_out:
         print_text("Not asked:")
         print_lines(f"  {each.model}: {each.reason}" for each in route.left_out)
