@@ -6,7 +6,7 @@ import shlex
 import sys
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 from modelyard.cli.deploying import NotConfirmed
 from modelyard.cli.render import (
@@ -26,7 +26,7 @@ from modelyard.settings.units import MONEY
 
 if TYPE_CHECKING:
     from modelyard.training.hosted.job import HostedResult, Next
-    from modelyard.training.hosted.plan import HostedPlan
+    from modelyard.training.hosted.plan import HostedPlan, HostedRequest
     from modelyard.training.hosted.tunable import HostedBase
 
 _SETTINGS = ("schedule.epochs", "seed")
@@ -74,10 +74,11 @@ def fine_tune_hosted(project: Project, base: HostedBase, options: HostedOptions)
     from modelyard.training.hosted.service import open_service
     from modelyard.training.spec import name_after
 
-    if options.dataset is None:
+    experiment = options.experiment or (options.dataset and name_after(options.dataset))
+    if experiment is None or (options.dataset is None and not options.cancel):
         raise InvalidInput("no dataset was named", hint="name it: --dataset NAME, or a path")
-    experiment = check_name(options.experiment or name_after(options.dataset), "experiment")
-    if options.cancel:
+    check_name(experiment, "experiment")
+    if options.cancel or options.dataset is None:
         _cancel(project, base, experiment, options)
         return
     plan = build_plan(project, _request(base, options.dataset, experiment, options))
@@ -105,19 +106,21 @@ def fine_tune_hosted(project: Project, base: HostedBase, options: HostedOptions)
     _show_job(project, result, options)
 
 
-def _request(base: HostedBase, dataset: str, experiment: str, options: HostedOptions) -> Any:
-    from modelyard.training.hosted.plan import HostedRequest
+def _request(
+    base: HostedBase, dataset: str, experiment: str, options: HostedOptions
+) -> HostedRequest:
+    from modelyard.training.hosted.plan import DEFAULT_EPOCHS, HostedRequest
 
     if options.org is not None:
         check_name(options.org, "organisation")
     numbers = dict(_number(assignment) for assignment in options.assignments)
-    settings = {"schedule.epochs": "epochs", "seed": "seed"}
     return HostedRequest(
         dataset=dataset,
         base=base,
         experiment=experiment,
         org=options.org,
-        **{settings[key]: value for key, value in numbers.items()},
+        epochs=numbers.get("schedule.epochs", DEFAULT_EPOCHS),
+        seed=numbers.get("seed", 0),
     )
 
 
@@ -142,7 +145,8 @@ def _cancel(project: Project, base: HostedBase, experiment: str, options: Hosted
     from modelyard.training.hosted.record import require_run
     from modelyard.training.hosted.service import open_service
 
-    beside = {"check": options.check, "fresh": options.fresh, "show": options.show}
+    beside: dict[str, object] = {"check": options.check, "fresh": options.fresh}
+    beside |= {"show": options.show, "set": options.assignments}
     if given := next((name for name, value in beside.items() if value), None):
         raise InvalidInput(f"--cancel and --{given} contradict each other", hint="leave one out")
     if options.dry_run:

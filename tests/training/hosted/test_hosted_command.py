@@ -189,7 +189,7 @@ def test_cancel_stops_the_job(
     assert "Would have the provider stop it" in capsys.readouterr().out
     assert models(*SEED, "--cancel", "--fresh") == 2
     assert not any(request.endswith("/cancel") for request in tuning.requests)
-    assert models(*SEED, "--cancel") == 0
+    assert models("fine-tune", "--base-model", "gpt-4", *SEED[-2:], "--cancel") == 0
     assert "cancelled" in capsys.readouterr().out
     assert models(*SEED) == 1
     assert "was cancelled" in capsys.readouterr().err

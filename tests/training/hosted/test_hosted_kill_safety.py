@@ -9,7 +9,7 @@ import pytest
 from hosted_runs import cancel_hosted, plan_of, recorded, run_hosted, spent_and_reserved
 from tuning_server import TuningServer
 
-from killed import fork, interruptions
+from killed import SOAK, fork, interruptions
 from modelyard.core.layout import Project
 from modelyard.training.hosted.job import HostedResult
 from modelyard.training.hosted.plan import HostedPlan
@@ -46,21 +46,18 @@ def test_killed_at_any_request_it_goes_on_with_the_same_file_and_job(
     reviews: Project, tuning: TuningServer, start_over: Callable[[], None]
 ) -> None:
     plan = plan_of(reviews)
-    finish(reviews, plan, tuning)  # also loads the client, once for all children
+    finish(reviews, plan, tuning)  # loads the client, once for all children
     requests = len(tuning.requests)
-    kills = 0
     for number in range(1, requests + 1):
-        for when in ("before", "after"):
+        for when in ("before", "after") if SOAK > 1 else ("after",):
             start_over()
             tuning.kill = (number, when)
             tuning.client = child = fork(lambda: run_hosted(reviews, plan))
             status = os.waitpid(child, 0)[1]
             assert os.WIFSIGNALED(status), f"request {number} was not made"
             tuning.kill = None
-            kills += 1
             finish(reviews, plan, tuning)
-    assert kills == 2 * requests
-    print(f"killed before and after {requests} requests")
+    print(f"killed at {requests} requests")
 
 
 def test_killed_at_any_write_it_goes_on_with_the_same_file_and_job(
