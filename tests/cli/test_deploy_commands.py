@@ -225,7 +225,7 @@ def test_a_deployment_shows_its_effects_before_and_after_it_is_live(
     planned = capsys.readouterr().out
     assert "code_analysis:\n" in planned
     assert "    model.name " in planned and "gpt4 -> claude\n" in planned
-    assert "summaries, summarization:\n    model.timeout  30 s -> 45 s\n" in planned
+    assert "summaries, summarization:\n    timeout  30 s -> 45 s\n" in planned
     assert models(*words) == 0
     lines = capsys.readouterr().out.splitlines()
     assert lines[: len(planned.splitlines()) - 1] == planned.splitlines()[:-1]
@@ -315,7 +315,7 @@ def test_the_switch_of_the_issue_prints_before_and_after(
     assert models(*words) == 0
     out = capsys.readouterr().out
     assert "profile                       balanced -> high_accuracy" in out
-    assert "model.timeout                 30 s -> 2 min" in out
+    assert "timeout                       30 s -> 2 min" in out
     assert "samples                       1 -> 3" in out
     assert "language_models/" not in out, "drafts run in development: nothing is deployed"
     assert "undo with `models switch-config --undo --env development`" in out

@@ -159,6 +159,7 @@ OTHER_ENCODERS = {
     "query_prefix": "query: ",
     "document_prefix": "text: ",
     "endpoint": "https://api.example.com/v1",
+    "stays_local": True,
     "precision": "fp32",
     "batch_size": 5,
     "api_key": "env:KEY",
@@ -178,7 +179,10 @@ OTHER_SETTINGS = {
     "recency_half_life_s": 90.0,
 }
 RANKING = {"description", "fusion", "rank_below", "recency_half_life_s"}
-RUNNING = {"precision", "batch_size", "api_key", "price_per_million_usd", "limits"}
+RUNNING = {
+    *("precision", "batch_size", "api_key"),
+    *("price_per_million_usd", "limits", "stays_local"),
+}
 SETTINGS = IndexSettings(description="Documents", sources=("docs/*.md", "README.md"))
 
 
