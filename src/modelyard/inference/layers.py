@@ -94,7 +94,7 @@ def attend_long_chunk(q: Tensor, k: Tensor, v: Tensor, mask: Tensor, scale: floa
     count, keys, groups, width = q.shape
     rows = len(mask)
     q, k, v = (part.to(torch.bfloat16) for part in (q.permute(1, 2, 0, 3), k, v))
-    q = F.pad(q, (0, 0, 0, rows - count)).view(keys, groups * rows, width)
+    q = F.pad(q, (0, 0, 0, rows - count)).reshape(keys, groups * rows, width)
     scores = torch.bmm(q, k.transpose(1, 2)).float()
     scores.view(keys, groups, rows, -1).mul_(scale).add_(mask)
     seen = torch.bmm(torch.softmax(scores, -1).to(torch.bfloat16), v)
