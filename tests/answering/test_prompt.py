@@ -10,6 +10,7 @@ import pytest
 
 from answer_samples import RETRIEVAL, SCHEMA, make_chunk, make_effective, make_request
 from modelyard.answering.prompt import (
+    bound_tokens,
     build_messages,
     count_input,
     count_tokens,
@@ -96,6 +97,23 @@ def test_no_text_has_more_tokens_than_are_counted(text: str, tiny_base_folder: P
     whole = text.encode("utf-8", "replace").decode()
     assert len(tokenizer.encode(whole)) <= count_tokens(text)
     assert estimate_tokens(text) <= count_tokens(text)
+
+
+@pytest.mark.parametrize(
+    ("text", "tokens"),  # by SmolLM2's tokenizer
+    [
+        ("", 0),
+        ("def exclusive_lock(path: Path) -> None:\n    fcntl.flock(path)", 22),
+        ("081109 203615 148 INFO dfs.DataNode$PacketResponder: blk_38865049064139660 ends", 51),
+        ("Die Würde des Menschen ist unantastbar.", 14),
+        ("すべての人間は、生まれながらにして自由", 32),
+        ("https://example.com/a/b?c=%20&d=1#e", 20),
+        ("🙂🚀🎉", 8),
+        ("0 0  0   0", 7),
+    ],
+)
+def test_the_measured_bound_is_between_the_tokens_and_the_bytes(text: str, tokens: int) -> None:
+    assert tokens <= bound_tokens(text) <= count_tokens(text)
 
 
 def test_what_is_longer_when_it_is_normalised_counts_as_long_as_that() -> None:

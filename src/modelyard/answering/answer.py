@@ -21,7 +21,7 @@ from modelyard.answering.input_rules import check_input
 from modelyard.answering.json_answers import check_schema
 from modelyard.answering.limits import service_scopes, take_turn
 from modelyard.answering.local_models import LocalModels, Note
-from modelyard.answering.prompt import CountTokens, build_messages, count_tokens, estimate_tokens
+from modelyard.answering.prompt import CountTokens, bound_tokens, build_messages, estimate_tokens
 from modelyard.answering.recorded import Asked, SampleWriter
 from modelyard.answering.recorded_prompts import record_prompt
 from modelyard.answering.request import Answer, AnswerFailed, NothingFound, OverLimit, Request
@@ -328,16 +328,6 @@ def worst_usd(
         local_cost_per_hour_usd=effective.local_cost_per_hour_usd,
     )
     return None if each is None else each * calls
-
-
-def bound_tokens(text: str) -> int:
-    """An upper bound of the tokens of a chunk, for a model whose tokenizer is not here.
-
-    Five for nine bytes. Of 1,449 pieces of 800 bytes of this repository's code, docs and configs,
-    none has more than 4.6 for a vocabulary of 49,000 tokens, half of them less than 2.5; hosted
-    models have larger vocabularies, and so fewer tokens.
-    """
-    return (count_tokens(text) * 5 + 8) // 9
 
 
 def _all_for_money(run: Run) -> bool:
