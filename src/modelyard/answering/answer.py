@@ -10,7 +10,7 @@ route are asked one after the other (`run.py`) until one answers. However it end
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -51,6 +51,7 @@ from modelyard.providers.hosted import HostedModel
 from modelyard.providers.open import open_provider
 from modelyard.records.sample import Outcome, new_answer_id
 from modelyard.records.spool import Recorder
+from modelyard.retrieval.results import SearchResults
 from modelyard.retrieval.search import Searcher
 
 _LEFT_FOR_MONEY = ("budget", "unknown_price", "limit")
@@ -167,7 +168,7 @@ class Answerer:
         if effective.retrieval is not None:
             with self._searching:
                 found = retrieve(
-                    self._searcher(effective),
+                    _WhenAsked(lambda: self._searcher(effective)),
                     effective,
                     request,
                     count or bound_tokens,
@@ -303,6 +304,16 @@ class Answerer:
             searcher = Searcher(self.project, environment=environment, encoders=self._encoders)
             self._searchers[environment] = stamp, searcher
         return searcher
+
+
+class _WhenAsked:
+    """A search whose indexes are looked up when it is asked: what is wrong with them fails it."""
+
+    def __init__(self, open_searcher: Callable[[], Searcher]) -> None:
+        self._open_searcher = open_searcher
+
+    def search(self, text: str, **settings: Any) -> SearchResults:
+        return self._open_searcher().search(text, **settings)
 
 
 def answer(

@@ -18,7 +18,6 @@ LeftOutFor = Literal[
     "local_only",
     "no_key",
     "unknown_price",
-    "unknown_quality",
     "no_json",
     "not_local",
     "out_of_time",

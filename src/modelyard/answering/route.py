@@ -164,6 +164,11 @@ def worst_call_usd(
 
 
 def longest_output(settings: LanguageModel, size: InputSize) -> int:
-    """The most tokens of an answer that are asked for: what the context leaves of those wanted."""
+    """The most tokens of an answer that are asked for: what the context leaves of those wanted.
+
+    Where the input is only estimated and seems to fill the context, half of what may be left.
+    """
     wanted = settings.generation.max_output_tokens or settings.max_output_tokens
-    return max(1, min(wanted, settings.context_tokens - size.about))
+    left = settings.context_tokens - size.about
+    perhaps_left = (settings.context_tokens - size.least) // 2
+    return max(1, min(wanted, max(left, perhaps_left)))

@@ -291,7 +291,7 @@ class Run:
         call = Call(
             messages=self.messages,
             generation=replace(asked.settings.generation, max_output_tokens=asked.output_tokens),
-            json_schema=self.schema,
+            json_schema=self.schema or None,  # for any JSON, the instructions say so
         )
         is_direct = self.schema is None and self.effective.samples == 1
         made = draw_together(
