@@ -137,6 +137,21 @@ def test_adapters_stay_unless_they_are_asked_for_and_are_named(filled: Project) 
     assert "2 versions; --adapters removes it" in places["models/versions/marigold-tone"]
 
 
+def test_configs_that_name_a_removed_adapter_are_named(filled: Project) -> None:
+    folder = filled.configs / "language_models"
+    folder.mkdir()
+    for org in (ORG, OTHER):
+        (folder / f"{org}.yaml").write_text(
+            f"description: Here\nprovider: local\nmodel: tiny\nadapter: {org}-tone@2\n"
+            "context_tokens: 512\nmax_output_tokens: 64\n"
+        )
+    assert "development" not in str(forget_organisation(filled, ORG, dry_run=True).left)
+    found = forget_organisation(filled, ORG, adapters=True)
+    assert [left.place for left in found.left if "names the adapter" in left.what] == [
+        "language_models/marigold in development"
+    ]
+
+
 def test_numbers_of_removed_versions_are_never_used_again(filled: Project) -> None:
     forget_organisation(filled, ORG, adapters=True)
     made = register_version(

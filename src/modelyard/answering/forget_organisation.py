@@ -6,7 +6,7 @@ completes what was interrupted. What is not removed is named, with its place.
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Collection, Iterator
 from dataclasses import dataclass
 
 from modelyard.adapters.remove import adapters_of, remove_adapter, sweep_removed
@@ -14,12 +14,15 @@ from modelyard.answering.answer_cache import count_kept, purge
 from modelyard.answering.recorded_prompts import count_prompts, forget_prompts
 from modelyard.chatdata.dataset import CARD_FILE, read_dataset_card
 from modelyard.chatdata.feedback import forget_feedback, list_feedback
+from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.errors import ModelyardError
 from modelyard.core.json_reading import InvalidJson, read_json_object
 from modelyard.core.layout import Project, check_name, is_name
 from modelyard.core.state import read_state
 from modelyard.core.wording import counted
+from modelyard.deployments.running import running_settings
 from modelyard.monitoring.forgetting import count_samples, forget_samples
+from modelyard.records.modelref import ModelRef
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,8 +90,8 @@ def forget_organisation(
     check_name(organisation, "organisation")
     own = adapters_of(project, organisation)
     # Found before the feedback is removed, which names some of it.
-    left = tuple(_left_behind(project, organisation, {} if adapters else own))
-    chosen = own if adapters else {}
+    kept, chosen = ({}, own) if adapters else (own, {})
+    left = (*_configs_naming(project, chosen), *_left_behind(project, organisation, kept))
     if dry_run:
         samples = count_samples(project, organisation)
         prompts = count_prompts(project, organisation)
@@ -144,6 +147,23 @@ def _left_behind(
         place="backups, registries and copies that were made before",
         what="nothing in them is changed: remove them, or wait until they are replaced",
     )
+
+
+def _configs_naming(project: Project, adapters: Collection[str]) -> Iterator[LeftBehind]:
+    """The configs of every environment that name an adapter which is removed."""
+    for environment in ConfigCatalogue(project).environments.names if adapters else ():
+        for kind in ("language_models", "specialized_models"):
+            try:
+                running = running_settings(project, environment, kind)
+            except ModelyardError:  # nothing is deployed there, or the command that reads it says
+                continue
+            for name, settings in running.items():
+                named = settings.adapter and ModelRef.parse(settings.adapter, kind="adapter").name
+                if named in adapters:
+                    yield LeftBehind(
+                        place=f"{kind}/{name} in {environment}",
+                        what=f"a config that names the adapter {named}: give it another one",
+                    )
 
 
 def _datasets(project: Project, organisation: str) -> list[str]:

@@ -41,7 +41,8 @@ def _complete(project: Project, row: Feedback, answers: dict[str, Sample]) -> Fe
     if sample is None:
         raise InvalidInput(
             "there is no record of such an answer in this project",
-            hint="`models ask --explain` and --json give the id; --answer takes the text of one",
+            hint="`models ask --explain` and --json give the id; --answer takes the text of one. "
+            "Where performance_monitoring is off, answers leave no record",
         )
     adapter = _adapter_of(sample)
     _require_same("organisation", row.org, sample.organisation)
