@@ -254,10 +254,12 @@ def test_keys_without_a_reader_are_named_once(shown: Read, place: Project) -> No
     head = [line for line in shown("show", "docs").splitlines() if line.startswith("#")]
     assert head[1:] == [
         "# No command reads these yet; `models search` will: modalities",
-        "# No command reads these yet; `models budgets` will: encoder.price_per_million",
+        "# No command reads these yet; `models update-embeddings` will: encoder.price_per_million",
     ]
     text = shown("show", "summarization")
-    assert "# No command reads these yet; `models performance-test` will: quality\n" in text
+    assert (
+        "# No command reads these yet; `models performance-test` will: quality.test_suite\n" in text
+    )
 
 
 @pytest.mark.parametrize(
@@ -289,7 +291,7 @@ def test_a_program_reads_settings_and_their_origins(place: Project, shown: Read)
     origins = facts["origins"]
     assert facts["settings"]["generation"]["temperature"] == 0.2
     assert {"key": "generation.temperature", "layer": "base", "where": f"{ANALYSIS}:7:3",
-            "revision": None, "unread": "ask", "derived_from": []} in origins  # fmt: skip
+            "revision": None, "unread": None, "derived_from": []} in origins  # fmt: skip
 
 
 def test_no_secret_is_shown(place: Project, shown: Read) -> None:

@@ -41,7 +41,9 @@ class Encoder:
     stays_local: bool = False
     """With `endpoint` at a loopback address: nothing that is sent there leaves this machine, so
     that `local_only` domains may use it."""
-    price_per_million_usd: Annotated[float, MONEY, Range(0), NotYetRead("budgets")] | None = None
+    price_per_million_usd: (
+        Annotated[float, MONEY, Range(0), NotYetRead("update-embeddings")] | None
+    ) = None
     """With `endpoint`: price of a million tokens."""
     limits: RateLimits = field(default_factory=RateLimits)
     """With `endpoint`: what the provider allows."""
