@@ -80,7 +80,7 @@ def _render(record: JobRecord, experiment: str, base: Mapping[str, Any]) -> str:
     tuning = base.get("fine_tuning")
     prices = tuning.get("prices") if isinstance(tuning, Mapping) else None
     values = {
-        "description": f"{record.language_model} fine-tuned on the data of {experiment}",
+        "description": f"{record.language_model} fine-tuned on {record.dataset}",
         "provider": base["provider"],
         "model": record.tuned_model,
         **{key: base[key] for key in base if key not in (*_OF_THE_BASE, "provider")},

@@ -248,7 +248,7 @@ def _look(run: HostedRun, service: FineTuningService, known: set[str], progress:
         tell = progress.stage if event.level == "info" else progress.warn
         tell(f"{run.record.language_model}: {event.message}")
     if state.status != run.record.status:
-        progress.stage(f"{_called(run)} is {visible_line(state.status)}")
+        progress.stage(f"{_called(run)}: {visible_line(state.status)}")
     _note_state(run, state)
 
 

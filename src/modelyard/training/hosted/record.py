@@ -59,6 +59,8 @@ class JobRecord:
     """When the run began, UTC."""
     identity: JobIdentity
     """What decides the job."""
+    dataset: str
+    """The dataset, by its name."""
     language_model: str
     """The language model of the configs."""
     environment: str
@@ -226,6 +228,7 @@ def begin_run(folder: Path, plan: HostedPlan, *, fresh: bool) -> HostedRun:
         key=key,
         started_at=utc_now(),
         identity=identity,
+        dataset=plan.dataset.name,
         language_model=plan.request.base.name,
         environment=plan.request.base.environment,
         org=plan.org,
