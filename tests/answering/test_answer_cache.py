@@ -88,6 +88,13 @@ def test_only_whole_answers_of_models_are_kept(place: Project, changes: dict[str
     assert find(place, lasting(HOUR_S), None, "k") is None
 
 
+def test_an_answer_with_a_secret_in_it_is_in_no_file(place: Project) -> None:
+    secret = "hf_" + "aB3dE5gH7jK9mN1pQ2rS4tU6vW8xY0zZ"
+    keep(place, lasting(HOUR_S), None, "k", make_answer(f"Your token is {secret}."))
+    assert find(place, lasting(HOUR_S), None, "k") is None
+    assert not place.local_state.exists()
+
+
 def test_where_the_cache_is_off_nothing_is_kept_or_given(place: Project) -> None:
     off = AnswerCache(enabled=False)
     keep(place, off, None, "k", make_answer())

@@ -27,6 +27,7 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.core.layout import Project
 from modelyard.deployments.effective import Effective, EffectiveModel
+from modelyard.secrets.detection import redact_secrets
 
 MOST_BYTES = 64_000_000
 """The most bytes of answers that are kept; the oldest make room for new ones."""
@@ -144,13 +145,15 @@ def keep(
 ) -> None:
     """Keep an answer that a model gave and ended by itself; any other is not kept.
 
+    Nor is one in which something looks like a secret: no file is to have it.
+
     Answers whose lifetime is over are removed, and the oldest ones where the file would have more
     than `most_bytes` in use.
     """
     if not settings.enabled or answer.degraded or answer.from_cache or answer.finish != "stop":
         return
     written = _write(answer)
-    if len(written) > most_bytes // 8:
+    if len(written) > most_bytes // 8 or redact_secrets(answer.text) != answer.text:
         return
     now = utc_now_ms()
     row = (organisation or "", key, now, now + int(settings.lifetime_s * 1000), written)
