@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import socket
+import ssl
 import struct
 import threading
 import time
@@ -39,6 +40,7 @@ class ProviderServer:
 
     def __post_init__(self) -> None:
         self._stopped = threading.Event()
+        self._context: ssl.SSLContext | None = None
         self._open: set[socket.socket] = set()
         self._listener = socket.create_server(("127.0.0.1", 0), backlog=64)
         self.port = self._listener.getsockname()[1]
@@ -59,6 +61,10 @@ class ProviderServer:
                 connection.shutdown(socket.SHUT_RDWR)
         self._thread.join(5)
 
+    def encrypt(self, context: ssl.SSLContext) -> None:
+        """Speak TLS from now on."""
+        self._context = context
+
     def answer(self, *scripts: Iterable[Step]) -> None:
         """Answer the next requests so."""
         self.scripts = list(scripts)
@@ -72,13 +78,16 @@ class ProviderServer:
                 self.connections += 1
                 threading.Thread(target=self._serve, args=[connection], daemon=True).start()
 
-    def _serve(self, connection: socket.socket) -> None:
-        with suppress(OSError), connection:
+    def _serve(self, plain: socket.socket) -> None:
+        with suppress(OSError), self._encrypted(plain) as connection:
             while asked := self._read(connection):
                 path = asked.line.split()[1]
                 if not self._send(connection, self.routes.get(path) or self._next()):
                     break
-        self._open.discard(connection)
+        self._open.discard(plain)
+
+    def _encrypted(self, plain: socket.socket) -> socket.socket:
+        return self._context.wrap_socket(plain, server_side=True) if self._context else plain
 
     def _next(self) -> Iterable[Step]:
         return self.scripts.pop(0) if len(self.scripts) > 1 else self.scripts[0]

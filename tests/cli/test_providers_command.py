@@ -3,12 +3,15 @@
 from __future__ import annotations
 
 import json
+import time
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from modelyard.answering.budget_report import report_budgets
+from modelyard.configs.kinds.integration import Budgets
 from modelyard.core.layout import Project
 from provider_calls import KEY
 from provider_server import ProviderServer, chat, message, whole
@@ -124,6 +127,21 @@ def test_everything_works(checked: Callable[..., dict[str, Any]], server: Provid
     bodies = [asked.body for asked in server.asked if asked.body]
     assert len(bodies) == 3
     assert {b.get("max_tokens") or b.get("max_completion_tokens") for b in bodies} == {1}
+
+
+def test_what_a_token_costs_is_in_the_ledger(
+    checked: Callable[..., dict[str, Any]], place: Project
+) -> None:
+    def spent_usd() -> float:
+        report = report_budgets(
+            place, "development", Budgets(), organisation=None, now_s=time.time()
+        )
+        return report.budgets[-1].spent_usd
+
+    checked("--no-call")
+    assert spent_usd() == 0
+    checked()
+    assert spent_usd() == pytest.approx(2 * (12 * 2 + 5 * 8) / 1e6)  # two have prices
 
 
 def test_no_call_generates_nothing(

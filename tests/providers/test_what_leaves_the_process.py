@@ -4,15 +4,20 @@ from __future__ import annotations
 
 import logging
 import os
+import shutil
 import socket
+import ssl
+import subprocess
 import threading
 import time
 import traceback
 from collections.abc import Iterator
+from pathlib import Path
 from typing import Any
 
 import pytest
 
+from modelyard.providers import transport
 from modelyard.providers.call import CallFailure, Reply
 from modelyard.providers.open import open_provider
 from provider_calls import KEY, Caller, ask
@@ -234,6 +239,13 @@ def test_a_fork_opens_connections_of_its_own(caller: Caller) -> None:
     assert (caller.count(), caller.server.connections) == (3, 2)
 
 
+def test_a_client_is_loaded_once(caller: Caller) -> None:
+    model = open_provider(caller.settings(), caller.project)
+    assert model.load() > 0
+    client = model.client()
+    assert model.load() == 0 and model.client() is client
+
+
 def test_a_connection_is_kept_after_an_answer_and_not_after_a_failure(caller: Caller) -> None:
     model = open_provider(caller.settings(), caller.project)
     caller.server.answer(
@@ -242,3 +254,49 @@ def test_a_connection_is_kept_after_an_answer_and_not_after_a_failure(caller: Ca
     results = [model.send(ask(), timeout_s=20, on_text=None) for _ in range(4)]
     assert [isinstance(result, Reply) for result in results] == [True, True, False, True]
     assert caller.server.connections == 2
+
+
+@pytest.fixture
+def certificate(tmp_path: Path) -> Path:
+    """A certificate of 127.0.0.1, with its key, that nobody trusts."""
+    openssl = shutil.which("openssl")
+    if openssl is None:
+        pytest.skip("there is no openssl here to make a certificate")
+    path = tmp_path / "certificate.pem"
+    subprocess.run(
+        [
+            *(openssl, "req", "-x509", "-newkey", "ec", "-pkeyopt", "ec_paramgen_curve:P-256"),
+            *("-nodes", "-days", "2", "-subj", "/CN=127.0.0.1"),
+            *("-addext", "subjectAltName=IP:127.0.0.1", "-keyout", path, "-out", path),
+        ],
+        check=True,
+        capture_output=True,
+    )
+    return path
+
+
+def test_an_encrypted_call_needs_a_trusted_certificate(
+    caller: Caller, certificate: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    context = ssl.SSLContext(ssl.PROTOCOL_TLS_SERVER)
+    text = certificate.read_text()
+    end = "-----END PRIVATE KEY-----\n"
+    (certificate.parent / "key.pem").write_text(text[: text.index(end) + len(end)])
+    certificate.write_text(text[text.index(end) + len(end) :])
+    context.load_cert_chain(certificate, certificate.parent / "key.pem")
+    caller.server.encrypt(context)
+    caller.server.answer(chat("Ann."))
+    settings = caller.settings(endpoint=caller.server.url.replace("http:", "https:"))
+    transport.trusted_certificates.cache_clear()
+    result = caller.send(settings)
+    assert isinstance(result, CallFailure)
+    assert (result.kind, result.is_temporary) == ("unreachable", False)
+    assert "CERTIFICATE_VERIFY_FAILED" in result.reason and caller.count() == 0
+    monkeypatch.setenv("SSL_CERT_FILE", str(certificate))
+    transport.trusted_certificates.cache_clear()
+    try:
+        assert isinstance(caller.send(settings), Reply)
+        result = caller.send(settings, timeout_s=20)
+        assert isinstance(result, Reply) and caller.count() == 2
+    finally:
+        transport.trusted_certificates.cache_clear()

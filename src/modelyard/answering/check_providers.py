@@ -1,22 +1,28 @@
 """Whether each configured language model would answer now: key, endpoint, model, price, one token.
 
-Nothing is kept, and no breaker or limit counts it: it is a person who asks.
+It is a person who asks: no breaker, limit or budget refuses it, and of what is found only the cost
+is kept, in the ledger.
 """
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import closing
+from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
+from functools import partial
 from typing import Literal
 
+from modelyard.answering.bill import call_cost_usd
+from modelyard.answering.ledger import Reservation, reserve
 from modelyard.answering.listed_prices import load_price_list
 from modelyard.answering.local_models import LocalModels
 from modelyard.answering.price_check import CheckedPrices, check_prices
+from modelyard.answering.pricing import worst_cost_usd
 from modelyard.chatdata.conversation import Message
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
+from modelyard.configs.kinds.integration import Budgets
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.configs.kinds.parts import Generation
 from modelyard.core.errors import ModelyardError, NoData
@@ -30,8 +36,11 @@ from modelyard.providers.call import Call, CallFailure, Provider, Reply
 from modelyard.providers.hosted import HostedModel
 from modelyard.providers.listing import find_model
 from modelyard.providers.open import open_provider
+from modelyard.records.sample import new_answer_id
 from modelyard.secrets.references import NoUsableKey
 
+Spend = Callable[..., Reservation]
+"""Reserves `worst_usd` for `answer_id` in the ledger."""
 Aspect = Literal["key", "endpoint", "model", "price", "call"]
 State = Literal["ok", "warning", "failed", "skipped"]
 
@@ -40,6 +49,8 @@ _TIMEOUT_S = 20.0
 _AT_ONCE = 8
 _MOST_DAYS = 90
 """Age at which a list of prices says nothing about today's, as in `models prices check`."""
+_MOST_INPUT_TOKENS = 200
+"""More than the question has, with all that a provider puts around it."""
 _QUESTION = Message("user", "Say OK.")
 
 
@@ -95,6 +106,15 @@ def check_providers(
             hint="each is a file in configs/language_models/; `models init` writes some",
         )
     prices = _listed_prices(environment, models, frozenset(used))
+    spend = partial(
+        reserve,
+        project,
+        environment=environment,
+        organisation=None,
+        budgets=Budgets(),
+        max_cost_usd=None,
+        lease_s=3 * _TIMEOUT_S,
+    )
 
     def check(name: str) -> CheckedModel:
         settings, uses = models[name], used.get(name, {})
@@ -105,7 +125,7 @@ def check_providers(
             checks = (_found("call", "ok", "needs nothing, and so cannot fail"),)
         else:
             model = open_provider(settings, project)
-            checks = tuple(_check_hosted(model, prices.get(name), make_call))
+            checks = tuple(_check_hosted(model, prices.get(name), make_call, spend))
         return CheckedModel(
             model=name,
             provider=settings.provider,
@@ -126,8 +146,11 @@ def _found(aspect: Aspect, state: State, said: str) -> Checked:
     return Checked(aspect=aspect, state=state, said=said)
 
 
+_NO_TOKEN = _found("call", "skipped", "no token was asked for")
+
+
 def _check_hosted(
-    model: HostedModel, prices: CheckedPrices | None, make_call: bool
+    model: HostedModel, prices: CheckedPrices | None, make_call: bool, spend: Spend
 ) -> Iterator[Checked]:
     try:
         has_key = model.read_key() is not None
@@ -150,7 +173,7 @@ def _check_hosted(
         yield _known(model, answer)
     yield _price_of(prices)
     if not refused:
-        yield _one_token(model, model.settings.timeout_s, make_call)
+        yield _paid_token(model, spend) if make_call else _NO_TOKEN
 
 
 def _known(model: HostedModel, answer: object) -> Checked:
@@ -210,21 +233,39 @@ def _check_local(
                 yield _found("model", "ok", f"{local.name} is on this machine")
                 if make_call:
                     provider, load_s = models.open(local, None)
-                    yield _one_token(provider, _TIMEOUT_S, make_call, f", loaded in {load_s:.1f} s")
+                    yield _token(_ask(provider, _TIMEOUT_S), f", loaded in {load_s:.1f} s")
             except ModelyardError as error:
                 hint = f"; {error.hint}" if error.hint else ""
                 yield _found("model", "failed", f"{error}{hint}")
     if not make_call:
-        yield _one_token(None, 0, make_call)
+        yield _NO_TOKEN
 
 
-def _one_token(
-    provider: Provider | None, timeout_s: float, make_call: bool, loaded: str = ""
-) -> Checked:
-    if provider is None or not make_call:
-        return _found("call", "skipped", "no token was asked for")
+def _paid_token(model: HostedModel, spend: Spend) -> Checked:
+    """One token, whose cost the ledger counts; no budget refuses it."""
+    worst_usd = worst_cost_usd(
+        model.settings.prices, input_tokens=_MOST_INPUT_TOKENS, max_output_tokens=1
+    )
+    reservation = None
+    if worst_usd is not None:
+        with suppress(ModelyardError):  # a state.db that cannot be written hides no answer
+            reservation = spend(worst_usd=worst_usd, answer_id=new_answer_id())
+    answer = _ask(model, model.settings.timeout_s)
+    if reservation is not None:
+        with suppress(ModelyardError):
+            cost_usd = call_cost_usd(
+                model.settings, answer.usage, seconds=0.0, local_cost_per_hour_usd=None
+            )
+            reservation.settle(cost_usd)
+    return _token(answer)
+
+
+def _ask(provider: Provider, timeout_s: float) -> Reply | CallFailure:
     call = Call(messages=(_QUESTION,), generation=Generation(max_output_tokens=1))
-    answer = provider.send(call, timeout_s=min(timeout_s, _TIMEOUT_S), on_text=None)
+    return provider.send(call, timeout_s=min(timeout_s, _TIMEOUT_S), on_text=None)
+
+
+def _token(answer: Reply | CallFailure, loaded: str = "") -> Checked:
     tokens = answer.usage.output_tokens if answer.usage else 0
     if isinstance(answer, Reply) or (answer.kind == "broken" and tokens):
         return _found("call", "ok", f"{counted(tokens, 'token')}{loaded}")

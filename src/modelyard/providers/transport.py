@@ -55,7 +55,7 @@ class _Transport(httpx2.BaseTransport):
     def __init__(self, base_url: str, *, only_loopback: bool) -> None:
         url = httpx2.URL(base_url)
         self._pool = httpcore2.ConnectionPool(
-            ssl_context=_trusted() if url.scheme == "https" else None,
+            ssl_context=trusted_certificates() if url.scheme == "https" else None,
             proxy=None if only_loopback else _proxy_for(url),
             max_connections=None,
             max_keepalive_connections=_IDLE_CONNECTIONS,
@@ -175,7 +175,7 @@ def _failure_of(error: Exception) -> CallFailure:
 
 
 @cache
-def _trusted() -> ssl.SSLContext:
+def trusted_certificates() -> ssl.SSLContext:
     """The certificates that this machine trusts, `SSL_CERT_FILE` included; loaded once."""
     return httpx2.create_ssl_context()
 
