@@ -171,11 +171,13 @@ def test_what_is_not_removed_is_named_with_its_place(filled: Project) -> None:
         folder = filled.experiment(name)
         folder.mkdir(parents=True)
         record = "hosted.json" if name == "exp_003" else "run.json"
-        (folder / record).write_text(json.dumps({"org": org}))
+        sent = {"file_id": "file-7"} if name == "exp_003" else {}
+        (folder / record).write_text(json.dumps({"org": org, **sent}))
     (filled.experiment("exp_002") / "hosted.json").write_text("{broken")
     with open_state(filled) as state:
         state.execute("INSERT INTO spending VALUES ('production', ?, '2026-11-30', 5, 0)", (ORG,))
-    places = [left.place for left in forget_organisation(filled, ORG, adapters=True).left]
+    left = forget_organisation(filled, ORG, adapters=True).left
+    places = [each.place for each in left]
     assert places[:-1] == [
         "datasets/lessons",
         "datasets/notes",
@@ -184,6 +186,7 @@ def test_what_is_not_removed_is_named_with_its_place(filled: Project) -> None:
         ".models/state.db",
     ]
     assert "backups" in places[-1]
+    assert "its provider holds file-7: remove them there" in left[3].what
 
 
 def test_lines_are_blanked_while_another_process_appends_to_them(project: Project) -> None:

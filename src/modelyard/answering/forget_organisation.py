@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Iterator
 from dataclasses import dataclass
+from typing import Any
 
 from modelyard.adapters.remove import adapters_of, remove_adapter, sweep_removed
 from modelyard.answering.answer_cache import count_kept, purge
@@ -131,11 +132,14 @@ def _left_behind(
         )
     for name in _datasets(project, organisation):
         yield LeftBehind(place=project.show(project.dataset(name)), what="a dataset of it")
-    for name in _experiments(project, organisation):
-        yield LeftBehind(
-            place=project.show(project.experiment(name)),
-            what="a training run, with checkpoints and answers in its report",
-        )
+    for name, record in _experiments(project, organisation):
+        sent = [str(record[key]) for key in ("file_id", "tuned_model") if record.get(key)]
+        what = "a training run, with checkpoints and answers in its report"
+        if sent:
+            what = "a hosted job, with the rows that were sent; its provider holds " + (
+                f"{' and '.join(sent)}: remove them there"
+            )
+        yield LeftBehind(place=project.show(project.experiment(name)), what=what)
     query = "SELECT count(DISTINCT day) FROM spending WHERE organisation = ?"
     days = sum(row[0] for row in read_state(project, query, (organisation,)))
     if days:
@@ -179,13 +183,13 @@ def _datasets(project: Project, organisation: str) -> list[str]:
     return sorted(name for name in used if is_name(name) and project.dataset(name).is_dir())
 
 
-def _experiments(project: Project, organisation: str) -> Iterator[str]:
-    """The runs and hosted jobs whose record names the organisation."""
+def _experiments(project: Project, organisation: str) -> Iterator[tuple[str, dict[str, Any]]]:
+    """The runs and hosted jobs whose record names the organisation, with that record."""
     for folder in sorted(project.experiments.glob("*")):
         for name in ("run.json", "hosted.json"):
             try:
-                owner = read_json_object(folder / name).get("org")
+                record = read_json_object(folder / name)
             except InvalidJson:  # there is none, or `models fine-tune` reports it
                 continue
-            if owner == organisation:
-                yield folder.name
+            if record.get("org") == organisation:
+                yield folder.name, record

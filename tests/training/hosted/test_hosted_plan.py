@@ -109,6 +109,17 @@ def test_rows_that_may_not_leave_are_refused(reviews: Project) -> None:
         plan_of(reviews, dataset="datasets/reviews/train.jsonl")
 
 
+def test_rows_that_may_not_leave_may_go_to_an_endpoint_on_this_machine(reviews: Project) -> None:
+    (reviews.root / "datasets/reviews/DATASET.md").write_text("---\nlocal_only: true\n---\n")
+    gpt4 = "language_models/gpt4_config"
+    edit(reviews, gpt4, "provider: openai", "provider: openai_compatible\nstays_local: true")
+    assert plan_of(reviews).dataset.local_only
+    url = base_of(reviews).settings.endpoint or ""
+    edit(reviews, gpt4, url, "https://gpu.example.org/v1")
+    with pytest.raises(InvalidInput, match="may not leave this machine"):
+        plan_of(reviews)
+
+
 def test_another_organisations_rows_are_refused(reviews: Project) -> None:
     card = reviews.root / "datasets/reviews/DATASET.md"
     card.write_text("---\norg: acme\n---\n")

@@ -13,6 +13,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from modelyard.answering.prompt import count_tokens
 from modelyard.chatdata.conversation import Conversation, Message
 from modelyard.chatdata.turns import RENDERED_KEYS
 from modelyard.core.errors import Diagnostic, ProblemsFound
@@ -42,15 +43,9 @@ class Upload:
     """Their turns."""
     text_bytes: int
     """Bytes of the turns' texts, without the JSON around them."""
-
-    @property
-    def most_tokens(self) -> int:
-        """An upper bound of the tokens of one pass over the file.
-
-        A byte-level BPE makes at most one token of a byte, and the JSON around a turn is longer
-        than the control tokens that the model gets in its place.
-        """
-        return len(self.data)
+    most_tokens: int
+    """An upper bound of the tokens of one pass over the file: what `count_tokens` says of its text.
+    The JSON around a turn is longer than the control tokens that the model gets in its place."""
 
     @property
     def likely_tokens(self) -> int:
@@ -81,14 +76,16 @@ def build_upload(rows: Sequence[Conversation], *, provider: str) -> Upload:
             hint="nothing was dropped or changed; correct these and run the command again",
         )
     lines = [json.dumps(_row(row), ensure_ascii=False) + "\n" for row in rows]
-    data = "".join(lines).encode()
+    text = "".join(lines)
+    data = text.encode()
     texts = (turn.content for row in rows for turn in row.messages)
     return Upload(
         data=data,
         sha256=hashlib.sha256(data).hexdigest(),
         rows=len(rows),
         turns=sum(len(row.messages) for row in rows),
-        text_bytes=sum(len(text.encode()) for text in texts),
+        text_bytes=sum(len(each.encode()) for each in texts),
+        most_tokens=count_tokens(text),
     )
 
 
