@@ -33,6 +33,7 @@ def check(integration: Integration, name: str, view: EnvironmentView) -> Iterato
     yield from _check_local_only(joint, view)
     yield from _check_strategy(joint, view)
     yield from _check_budgets(joint.budgets)
+    yield from _check_local_cost(joint, view)
     yield from _check_rates(joint.rate_limits)
     yield from _check_monitoring(joint.performance_monitoring)
 
@@ -190,6 +191,20 @@ def _check_budgets(budgets: Budgets) -> Iterator[Diagnostic]:
             "contradiction",
             "'warn_at' of 0% warns before anything is spent, and so always",
             hint="80% is usual",
+        )
+
+
+def _check_local_cost(joint: ModelIntegration, view: EnvironmentView) -> Iterator[Diagnostic]:
+    if joint.local_cost_per_hour_usd is None:
+        return
+    models = map(view.model, view.configs.names("language_models"))
+    if not any(model is not None and model.provider == "local" for model in models):
+        yield warning(
+            (_TOP, "local_cost_per_hour"),
+            "ignored-setting",
+            f"'{_TOP}.local_cost_per_hour' has no effect: no language model is of the provider "
+            "local",
+            hint="leave it out",
         )
 
 
