@@ -387,6 +387,15 @@ def test_another_config_of_that_name_is_never_replaced(
     assert written.read_text() == edited
 
 
+def test_the_drafts_of_the_longest_names_differ(reviews: Project, tuning: TuningServer) -> None:
+    name = "e" * 64
+    first = run_hosted(reviews, plan_of(reviews, name)).record.config
+    second = run_hosted(reviews, plan_of(reviews, name), fresh=True).record.config
+    assert first != second and {len(Path(place or "").stem) for place in (first, second)} == {64}
+    models = running_settings(reviews, "development", "language_models")
+    assert {Path(first or "").stem, Path(second or "").stem} <= set(models)
+
+
 def test_the_draft_is_valid_and_says_when_its_prices_are_unknown(reviews: Project) -> None:
     config = reviews.configs / "language_models/gpt4_config.yaml"
     text = config.read_text()

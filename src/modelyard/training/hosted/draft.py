@@ -18,6 +18,8 @@ from modelyard.settings.yaml_files import render_yaml
 from modelyard.training.hosted.record import JobRecord
 
 _KIND = "language_models"
+_LONGEST_NAME = 64
+_LOCK_WAIT_S = 10.0
 _OF_THE_BASE = ("name", "aliases", "fine_tuning", "environments", "prices", "description", "model")
 """Keys of the base's config that are not those of the tuned model."""
 
@@ -32,7 +34,8 @@ def write_draft(project: Project, record: JobRecord, experiment: str) -> Path:
     """
     assert record.tuned_model is not None
     base = _values_of(project, record)
-    with exclusive_lock(project.lock("configs", _KIND), what="folder of language models"):
+    lock = project.lock("configs", _KIND)
+    with exclusive_lock(lock, what="folder of language models", wait_s=_LOCK_WAIT_S):
         catalogue = ConfigCatalogue(project)
         number = 1
         while True:
@@ -48,9 +51,9 @@ def write_draft(project: Project, record: JobRecord, experiment: str) -> Path:
 
 
 def _place(project: Project, language_model: str, experiment: str, number: int) -> Path:
-    end = f"_{experiment}" + (f"_{number}" if number > 1 else "")
-    name = f"{language_model[: max(1, 64 - len(end))]}{end}"[:64]
-    return project.configs / _KIND / f"{name}.yaml"
+    end = f"_{number}" if number > 1 else ""
+    name = f"{language_model}_{experiment}"[: _LONGEST_NAME - len(end)]
+    return project.configs / _KIND / f"{name}{end}.yaml"
 
 
 def _model_in(catalogue: ConfigCatalogue, path: Path) -> Any:
