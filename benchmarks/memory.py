@@ -78,10 +78,11 @@ class Bench:
                 "---\nname: bench\nsummary: bench\nparameters: 1\nlicence: none\n"
                 f"context_length: 8192\nsources:\n  - kind: path\n    path: {base}\n---\n"
             )
-            rows = build_rows(setting, self._texts, base)
-            (project / "datasets/bench/train.jsonl").write_text(
-                "".join(json.dumps(row) + "\n" for row in rows)
-            )
+            sides = zip(("train", "eval"), build_rows(setting, self._texts, base), strict=True)
+            for side, rows in sides:
+                (project / f"datasets/bench/{side}.jsonl").write_text(
+                    "".join(json.dumps(row) + "\n" for row in rows)
+                )
             command = [str(Path(sys.executable).with_name("models")), "fine-tune"]
             command += ["--dataset", "bench", "--base-model", "bench"]
             for key, value in setting.assignments.items():

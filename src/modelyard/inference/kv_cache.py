@@ -20,9 +20,8 @@ from torch import Tensor
 
 from modelyard.core.errors import InvalidInput
 from modelyard.inference.interfaces import KvPiece
+from modelyard.inference.sizes import row_capacity
 from modelyard.inference.structure import DecoderShape
-
-_LEAST_CAPACITY = 256
 
 
 @dataclass(slots=True, eq=False)
@@ -79,10 +78,7 @@ class KvCache:
                 f"{tokens:,} tokens are more than the {self.longest:,} that a row can hold",
                 hint="shorten the prompt or ask for fewer new tokens",
             )
-        capacity = _LEAST_CAPACITY
-        while capacity < tokens:
-            capacity *= 2
-        capacity = min(capacity, self.longest)
+        capacity = min(row_capacity(tokens), self.longest)
         pool = self._pools.get(capacity)
         if pool is None or None not in pool.handles:
             pool = self._grow(capacity)

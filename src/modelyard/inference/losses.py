@@ -19,11 +19,12 @@ from torch import Tensor
 
 from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.inference.interfaces import KvPiece, LoadedAdapter, Segment, TokenDecoder
-
-_TOKENS_TOGETHER = 1024
-_LOGITS_TOGETHER = 512
-_LEAST_SHARED = 8
-"""Tokens from which a common beginning is computed once and copied."""
+from modelyard.inference.sizes import (
+    LEAST_SHARED,
+    LOGITS_TOGETHER,
+    TOKENS_TOGETHER,
+    common_length,
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -168,7 +169,7 @@ class _Scoring:
                 scored = self.rows[waiting[-1]]
                 piece = shared.get(scored.digest)
                 own = scored.length - (piece.tokens if piece else 0)
-                if batch and tokens + own > _TOKENS_TOGETHER:
+                if batch and tokens + own > TOKENS_TOGETHER:
                     break
                 spot = self._place(scored)
                 if spot is None:
@@ -197,8 +198,8 @@ class _Scoring:
             groups.setdefault(scored.digest, []).append(scored)
         found = {}
         for digest, members in groups.items():
-            length = _common_length([each.row.input_ids[: each.first - 1] for each in members])
-            if len(members) > 1 and length >= _LEAST_SHARED:
+            length = common_length([each.row.input_ids[: each.first - 1] for each in members])
+            if len(members) > 1 and length >= LEAST_SHARED:
                 spot = self._place(members[0])
                 if spot is None:
                     continue
@@ -253,22 +254,13 @@ class _Scoring:
             logits = torch.split(self.decoder.step(list(segments.values())), sizes)
             for (number, segment), own in zip(segments.items(), logits, strict=True):
                 yield _piece(number, self.rows[number].row, segment, own)
-            done += _LOGITS_TOGETHER
-
-
-def _common_length(beginnings: Sequence[npt.NDArray[np.int32]]) -> int:
-    """How many tokens all of these begin with."""
-    length = min(len(each) for each in beginnings)
-    for each in beginnings:
-        differs = np.flatnonzero(each[:length] != beginnings[0][:length])
-        length = int(differs[0]) if len(differs) else length
-    return length
+            done += LOGITS_TOGETHER
 
 
 def _answer_segment(scored: ScoredRow, spot: Spot, done: int) -> Segment | None:
     """The next tokens before trained ones, when so many have been computed; None without any."""
     start = scored.first - 1 + done
-    ids = scored.row.input_ids[start : min(start + _LOGITS_TOGETHER, scored.length - 1)]
+    ids = scored.row.input_ids[start : min(start + LOGITS_TOGETHER, scored.length - 1)]
     return Segment(spot.row, ids.tolist(), start, spot.slot, "all") if len(ids) else None
 
 

@@ -20,13 +20,12 @@ from torch import Tensor
 from modelyard.inference.decoder import Decoder
 from modelyard.inference.four_bit import BaseGrid
 from modelyard.inference.interfaces import Segment, TokenDecoder
+from modelyard.inference.sizes import PROVEN_ROWS, PROVEN_TOKENS
 from modelyard.inference.stock import StockDecoder
 from modelyard.inference.structure import Unrecognised, recognise
 
 Rows = Sequence[Sequence[int]]
 
-_ROWS = 3
-_ROW_TOKENS = 48
 _DECODED = 8
 """How many of a row's tokens come one by one."""
 _TOLERANCE = {torch.float32: 1e-3, torch.bfloat16: 0.08, torch.float16: 0.08}
@@ -89,8 +88,10 @@ def open_decoder(
 def prove_base(decoder: Decoder, model: Any, rows: Rows) -> Proof:
     """Compare the logits of the bare base with those of the transformers model it was made of."""
     sample = _sample(rows)
-    wanted = [_stock_logits(model, row) for row in sample]
-    return _compare(_decoded_logits(decoder, sample, None), wanted, _rounding(decoder))
+    logits = _Distance()
+    for row, found in zip(sample, _decoded_logits(decoder, sample, None), strict=False):
+        logits.add(_centred(found), _centred(_stock_logits(model, row)))
+    return Proof(logits.relative, _TOLERANCE[_rounding(decoder)])
 
 
 def prove_adapter(decoder: Decoder, model: Any, folder: Path, rows: Rows) -> Proof:
@@ -109,25 +110,26 @@ def prove_adapter(decoder: Decoder, model: Any, folder: Path, rows: Rows) -> Pro
         found = _decoded_logits(decoder, sample, slot)
     finally:
         decoder.bank.release(slot)
+    wanted_bare = [_stock_logits(model, row) for row in sample[: len(bare)]]
     stock = StockDecoder(model, slots=1).bank
-    stock_slot = stock.acquire(stock.load(folder))
-    wanted_bare = [_stock_logits(model, row) for row in sample]
-    adapted = stock.model_of(stock_slot)
-    wanted = [_stock_logits(adapted, row) for row in sample]
-    logits = _compare(found, wanted, _rounding(decoder))
-    change = _distance(_differences(found, bare), _differences(wanted, wanted_bare))
-    noise = 2 * _distance(bare, wanted_bare)
-    size = _norm(_differences(wanted, wanted_bare))
+    adapted = stock.model_of(stock.acquire(stock.load(folder)))
+    logits, change, noise = _Distance(), _Distance(), _Distance()
+    for number, row in enumerate(sample[: len(found)]):  # row by row: a vocabulary may be large
+        wanted = _stock_logits(adapted, row)
+        logits.add(_centred(found[number]), _centred(wanted))
+        change.add(found[number] - bare[number], wanted - wanted_bare[number])
+        noise.add(bare[number], wanted_bare[number])
     # Of a change that is not larger than the rounding of the base nothing can be said.
-    relative = max(0.0, change - noise) / size if size > noise else 0.0
-    return Proof(max(logits.difference, relative), logits.tolerance)
+    rounding = 2 * noise.absolute
+    relative = max(0.0, change.absolute - rounding) / change.size if change.size > rounding else 0.0
+    return Proof(max(logits.relative, relative), _TOLERANCE[_rounding(decoder)])
 
 
 def _sample(rows: Rows) -> list[list[int]]:
-    long = [list(row[:_ROW_TOKENS]) for row in rows if len(row) > _DECODED + 1]
+    long = [list(row[:PROVEN_TOKENS]) for row in rows if len(row) > _DECODED + 1]
     if not long:
         raise ValueError(f"no row of more than {_DECODED + 1} tokens to prove a decoder on")
-    return long[:_ROWS]
+    return long[:PROVEN_ROWS]
 
 
 @torch.inference_mode()
@@ -168,19 +170,36 @@ def _rounding(decoder: Decoder) -> torch.dtype:
     return torch.bfloat16 if decoder.four_bit else decoder.dtype
 
 
-def _compare(found: Sequence[Tensor], wanted: Sequence[Tensor], dtype: torch.dtype) -> Proof:
-    wanted = [part - part.mean(-1, keepdim=True) for part in wanted[: len(found)]]
-    found = [part - part.mean(-1, keepdim=True) for part in found]
-    return Proof(_distance(found, wanted) / max(_norm(wanted), 1e-12), _TOLERANCE[dtype])
+def _centred(logits: Tensor) -> Tensor:
+    """[n, v] without the mean of each token's logits, which no probability depends on."""
+    return logits - logits.mean(-1, keepdim=True)
 
 
-def _differences(one: Sequence[Tensor], other: Sequence[Tensor]) -> list[Tensor]:
-    return [a - b for a, b in zip(one, other, strict=False)]
+@dataclass(slots=True)
+class _Distance:
+    """The 2-norms of what was wanted and of its difference from what was found, added up."""
+
+    _difference: float = 0.0
+    _wanted: float = 0.0
+
+    def add(self, found: Tensor, wanted: Tensor) -> None:
+        """Both [n, v]."""
+        self._wanted += _squares(wanted)
+        self._difference += _squares(found - wanted)
+
+    @property
+    def absolute(self) -> float:
+        return math.sqrt(self._difference)
+
+    @property
+    def size(self) -> float:
+        return math.sqrt(self._wanted)
+
+    @property
+    def relative(self) -> float:
+        return self.absolute / max(self.size, 1e-12)
 
 
-def _distance(one: Sequence[Tensor], other: Sequence[Tensor]) -> float:
-    return _norm(_differences(one, other))
-
-
-def _norm(parts: Sequence[Tensor]) -> float:
-    return math.sqrt(sum(float(part.double().square().sum()) for part in parts))
+def _squares(logits: Tensor) -> float:
+    """The sum of squares of [n, v]."""
+    return float(torch.linalg.vector_norm(logits, dim=-1).double().square().sum())

@@ -25,6 +25,7 @@ from modelyard.inference.interfaces import LoadedAdapter, TokenDecoder
 from modelyard.inference.prefix_cache import PrefixCache
 from modelyard.inference.prompt_budget import PromptBudget, share_out
 from modelyard.inference.sampler import choose_tokens
+from modelyard.inference.sizes import ANSWERS_TOGETHER
 
 
 class QueueFull(ModelyardError):
@@ -35,7 +36,7 @@ class QueueFull(ModelyardError):
 class Limits:
     """What a scheduler keeps to."""
 
-    rows: int = 32
+    rows: int = ANSWERS_TOGETHER
     """The most answers that are computed at once."""
     waiting: int = 1024
     """The most requests that wait for a row; another is refused."""

@@ -19,6 +19,7 @@ from modelyard.training.batches import (
     plan_steps,
     split_by_tokens,
 )
+from modelyard.training.evaluation_tensors import count_evaluated
 from modelyard.training.live_tensors import BatchShape, KernelPath
 from modelyard.training.memory import MemoryPlan, RunBatches, predict_memory
 from modelyard.training.schedule import ChosenSchedule
@@ -52,13 +53,24 @@ class Choices:
     """How long and how fast it trains; null in runs that began before 2026-12."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RunRows:
+    """The rows of a run as tokens."""
+
+    train: Sequence[TokenRow]
+    """Those it is trained on."""
+    evaluation: Sequence[TokenRow]
+    """Those whose loss is measured."""
+    answered: Sequence[TokenRow]
+    """Those of them that say what is right, and so are answered too."""
+
+
 def make_choices(
     spec: FineTuneSpec,
     schedule: ChosenSchedule,
     machine: Machine,
     shape: BaseShape,
-    train: Sequence[TokenRow],
-    evaluation: Sequence[TokenRow],
+    rows: RunRows,
 ) -> Choices:
     """Resolve every `auto` by looking at the machine, sparing memory only when there is need."""
     compute = spec.compute
@@ -86,7 +98,7 @@ def make_choices(
     fitting = (
         attempt
         for attempt in attempts
-        if predict_run(spec, schedule, shape, attempt, train, evaluation).total <= free
+        if predict_run(spec, schedule, shape, attempt, rows).total <= free
     )
     return next(fitting, attempts[-1])
 
@@ -103,16 +115,16 @@ def predict_run(
     schedule: ChosenSchedule,
     shape: BaseShape,
     choices: Choices,
-    train: Sequence[TokenRow],
-    evaluation: Sequence[TokenRow],
+    rows: RunRows,
 ) -> MemoryPlan:
-    """The peak memory of training on `train`, with evaluations of `evaluation` between steps."""
+    """The peak memory of a run: training, evaluations between its steps, and the one after it."""
     return predict_memory(
         shape,
         spec.lora,
         RunBatches(
-            trained=_trained_batches(spec, schedule, choices, train),
-            evaluated=_evaluated_batches(spec, choices, evaluation),
+            trained=_trained_batches(spec, schedule, choices, rows.train),
+            evaluated=_evaluated_batches(spec, choices, rows.evaluation),
+            after=count_evaluated(rows.evaluation, rows.answered) if rows.evaluation else None,
         ),
         precision=choices.precision,
         quantize=choices.quantize,

@@ -49,11 +49,11 @@ class LiveTensors:
     activations: float
     """What the layers keep for the backward pass, and gradients on their way through one."""
     attention: float = 0.0
-    """Attention scores of one layer, and the copies of its heads."""
+    """Attention scores of one layer, the copies of its heads, and the mask."""
     logits: float = 0.0
     """Logits, their softmax or gradient."""
-    layer: float = 0.0
-    """What one layer keeps: a part of `activations`."""
+    recomputed: float = 0.0
+    """What one layer keeps that is computed again: a part of `activations`."""
     gradients: float = 0.0
     """Gradients of the adapter."""
 
@@ -95,7 +95,9 @@ class TensorCounts:
             LiveTensors(activations=during - mlp, attention=self._attention_scores()),
         ]
         most = max(moments, key=lambda moment: moment.total)
-        return replace(most, layer=layer, gradients=gradients)
+        attention = most.attention + self._mask()
+        recomputed = layer if self.checkpointing else 0
+        return replace(most, attention=attention, recomputed=recomputed, gradients=gradients)
 
     def without_gradient(self) -> LiveTensors:
         """The same of an evaluation, which keeps one layer's tensors at most."""
@@ -104,7 +106,8 @@ class TensorCounts:
             LiveTensors(activations=self._hidden(), logits=self._logits()),
             LiveTensors(activations=kept, attention=self._attention_scores()),
         ]
-        return max(moments, key=lambda moment: moment.total)
+        most = max(moments, key=lambda moment: moment.total)
+        return replace(most, attention=most.attention + self._mask())
 
     @property
     def _queries(self) -> int:
@@ -184,6 +187,11 @@ class TensorCounts:
             return copies + self._scores * (8 if self._keeps_probabilities else 10)
         # probabilities, their gradient and the product of both
         return copies + self._scores * (8 if self._keeps_probabilities else 12)
+
+    def _mask(self) -> float:
+        """The mask of the longest row in fp32, which stays from batch to batch."""
+        own = self.path != "stock" and self.row_attention
+        return 4 * self.batch.longest**2 if own else 0
 
     def _mlp_gradients(self) -> float:
         """Gradients of the last gated layer, until its own tensors are let go."""

@@ -1,8 +1,9 @@
 """Predicting the peak memory of a run, so that what cannot fit is refused before it starts.
 
-A sum: what the process takes before there is a model, the base, the adapter with its optimizer,
-the tensors that live at the peak of the largest batch (live_tensors.py), and what compiled kernels
-and the C library's allocator hold. The constants were measured: docs/performance.md says how, and
+The peak of training or of the evaluation after it, whichever is more, each a sum: what the process
+takes before there is a model, the base, the adapter, the tensors that live at the peak of the
+largest batch (live_tensors.py, evaluation_tensors.py), and what compiled kernels and the C
+library's allocator hold. The constants were measured: docs/performance.md says how, and
 how far predictions were off. Does not import torch.
 """
 
@@ -14,6 +15,7 @@ from dataclasses import dataclass, fields
 
 from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.training.base_shape import BaseShape
+from modelyard.training.evaluation_tensors import EngineCounts, EvaluatedRows
 from modelyard.training.live_tensors import (
     ROW_ATTENTION_LIMIT,
     BatchShape,
@@ -24,11 +26,13 @@ from modelyard.training.live_tensors import (
 
 _PROCESS_BYTES = 545_000_000
 """Python, torch, transformers, trl and their friends."""
-_KERNEL_BYTES = 165_000_000
+_KERNEL_BYTES = 155_000_000
 """Kernels that oneDNN compiled, and what they pack matrices into."""
-_HELD_OF_ACTIVATIONS, _HELD_OF_LAYER = 0.24, 4
-"""Freed memory between tensors that live, which glibc can give to no other: shares of all that the
-layers keep, and of what one of them keeps, whose passing tensors leave holes of that order."""
+_ENGINE_KERNEL_BYTES = 200_000_000
+"""The same after training and in the evaluation that follows."""
+_HELD_OF_ACTIVATIONS, _HELD_OF_ATTENTION, _HELD_OF_RECOMPUTED = 0.40, 0.35, 5
+"""Freed memory between tensors that live, which glibc can give to no other: shares of what the
+layers keep, of the scores, and of a layer that is computed again, each time in other sizes."""
 _OPTIMIZER_BYTES = 16  # weight, two AdamW states, and the weight as it began, all fp32
 
 
@@ -39,11 +43,11 @@ class MemoryPlan:
     process: int
     """Python and the libraries (main memory; not on a GPU)."""
     weights: int
-    """The frozen base."""
+    """The frozen base, in each form in which it is held."""
     adapter: int
-    """Adapter weights, gradients and optimizer states."""
+    """Adapter weights with gradients and optimizer states, or as the evaluation holds them."""
     activations: int
-    """What the layers keep for the backward pass of the largest batch."""
+    """What the layers keep of the largest batch: for its backward pass, or as keys and values."""
     attention: int
     """Attention scores of one layer, where they make the peak."""
     logits: int
@@ -65,6 +69,8 @@ class RunBatches:
     """Batches of training steps."""
     evaluated: Sequence[BatchShape] = ()
     """Batches of the evaluations in between."""
+    after: EvaluatedRows | None = None
+    """What the evaluation after training computes, if there is one."""
 
 
 def predict_memory(
@@ -81,6 +87,7 @@ def predict_memory(
 ) -> MemoryPlan:
     """The peak of a run with these batches, at least one of them trained.
 
+    It is that of training or, where little is trained at once, that of the evaluation after it.
     `attention` is the setting of that name.
     """
     number = 4 if precision == "fp32" else 2
@@ -101,7 +108,7 @@ def predict_memory(
     moments: list[LiveTensors] = [counts(batch).at_peak() for batch in batches.trained]
     moments += [counts(batch).without_gradient() for batch in batches.evaluated]
     live = max(moments, key=lambda moment: moment.total)
-    return MemoryPlan(
+    training = MemoryPlan(
         process=_PROCESS_BYTES if on_cpu else 0,
         weights=_weight_bytes(shape, lora, precision, quantize, path, on_cpu=on_cpu),
         adapter=shape.adapter_parameters(lora) * _OPTIMIZER_BYTES
@@ -111,10 +118,31 @@ def predict_memory(
         attention=int(live.attention),
         logits=int(live.logits),
         held=int(
-            _KERNEL_BYTES + _HELD_OF_ACTIVATIONS * live.activations + _HELD_OF_LAYER * live.layer
+            _KERNEL_BYTES
+            + _HELD_OF_ACTIVATIONS * live.activations
+            + _HELD_OF_ATTENTION * live.attention
+            + _HELD_OF_RECOMPUTED * live.recomputed
         )
         if on_cpu
         else 0,
+    )
+    if batches.after is None or not on_cpu:  # a GPU is given back before, and packs nothing
+        return training
+    engine = EngineCounts(shape=shape, lora=lora, rows=batches.after, number=number)
+    return max(training, _evaluation_plan(engine), key=lambda plan: plan.total)
+
+
+def _evaluation_plan(engine: EngineCounts) -> MemoryPlan:
+    """The peak of the evaluation after training."""
+    in_proof = engine.proof > engine.step + engine.logits
+    return MemoryPlan(
+        process=_PROCESS_BYTES,
+        weights=engine.weights,
+        adapter=engine.adapter,
+        activations=engine.cache + (0 if in_proof else engine.step),
+        attention=0,
+        logits=engine.proof if in_proof else engine.logits,
+        held=_ENGINE_KERNEL_BYTES,
     )
 
 

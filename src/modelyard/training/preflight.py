@@ -22,10 +22,11 @@ from modelyard.core.installing import install_command
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
+from modelyard.evaluation.right_answers import says_what_is_right
 from modelyard.training.base_shape import BaseShape, load_base_shape
 from modelyard.training.batches import StepPlan, plan_steps
 from modelyard.training.cautions import planned_cautions
-from modelyard.training.choices import Choices, make_choices, predict_run
+from modelyard.training.choices import Choices, RunRows, make_choices, predict_run
 from modelyard.training.continuing import load_rows, require_same_adapter
 from modelyard.training.memory import MemoryPlan
 from modelyard.training.schedule import ChosenSchedule, choose_schedule, set_numbers
@@ -129,9 +130,8 @@ def run_preflight(
         spec.schedule, spec.lora, rows=len(train.rows), width=shape.hidden
     )
     spec = set_numbers(spec, schedule)
-    choices = kept_choices or make_choices(
-        spec, schedule, machine, shape, train.rows, evaluation.rows
-    )
+    rows = _run_rows(dataset, train, evaluation)
+    choices = kept_choices or make_choices(spec, schedule, machine, shape, rows)
     _require_possible(choices, shape, spec)
     if inputs.parent is not None:
         require_same_adapter(inputs.parent, base, spec.lora)
@@ -143,7 +143,7 @@ def run_preflight(
         tokens_per_batch=choices.tokens_per_batch,
         seed=spec.seed,
     )
-    memory = predict_run(spec, schedule, shape, choices, train.rows, evaluation.rows)
+    memory = predict_run(spec, schedule, shape, choices, rows)
     _require_memory(memory, machine)
     written_bytes = shape.adapter_parameters(spec.lora) * _CHECKPOINT_BYTES_PER_WEIGHT
     require_free_space(
@@ -278,6 +278,15 @@ def _require_possible(choices: Choices, shape: BaseShape, spec: FineTuneSpec) ->
                 where="lora.targets",
                 hint=f"there are: {known}; or all-linear",
             )
+
+
+def _run_rows(dataset: ChatDataset, train: Tokenized, evaluation: Tokenized) -> RunRows:
+    scorable = {row.source for row in dataset.evaluation if says_what_is_right(row)}
+    return RunRows(
+        train=train.rows,
+        evaluation=evaluation.rows,
+        answered=[row for row in evaluation.rows if row.source in scorable],
+    )
 
 
 def _require_memory(memory: MemoryPlan, machine: Machine) -> None:

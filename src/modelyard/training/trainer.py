@@ -30,6 +30,7 @@ from trl import SFTConfig, SFTTrainer
 from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import staged_folder
+from modelyard.core.freed_memory import trim_heap
 from modelyard.core.progress import Progress
 from modelyard.inference.weights import Precision, Quantization, load_weights
 from modelyard.training.batches import EVALUATION_TOKENS, split_by_tokens
@@ -91,6 +92,8 @@ class ProjectTrainer(SFTTrainer):  # type: ignore[misc]
             self.accelerator.backward(loss)
             total += loss.detach()
             self.tokens_done += batch.row_tokens
+            if self.args.gradient_checkpointing:  # memory is short: the next batch has other sizes
+                trim_heap()
         if not torch.isfinite(total):
             raise TrainingFailed(
                 f"the loss is {float(total)} in step {self.state.global_step + 1}",
