@@ -102,7 +102,7 @@ def test_a_prompt_in_chunks_gives_the_logits_of_one_pass(chunk: int) -> None:
     assert torch.allclose(logits_of(decoder, row, chunk=chunk), wanted_logits(model, row), **CLOSE)
 
 
-@pytest.mark.parametrize("chunk", [50, 200, 300])
+@pytest.mark.parametrize("chunk", [50, 64, 128, 200, 300])
 def test_long_chunks_in_bf16_give_the_logits_of_one_pass(chunk: int) -> None:
     model = tiny_model(FAMILIES["llama, three groups"]).to(torch.bfloat16)
     decoder = opened(model)

@@ -36,7 +36,7 @@ Linear = Callable[[Tensor], Tensor]
 
 _ATTENDED_STEP = 8
 """Decoding rows attend to a multiple of this many positions."""
-_LONG, _LONG_STEP, _LONG_SCORES = 128, 64, 1 << 21
+_LONG, _LONG_STEP, _SHORT_STEP, _LONG_SCORES = 128, 64, 16, 1 << 21
 """Positions from which, and scores up to which, a chunk on a CPU attends by bf16 products, in sizes
 that are multiples of the second."""
 _KEYS_STEP, _QUERIES_BLOCK, _LEAST_QUERIES = 16, 32, 4
@@ -275,7 +275,8 @@ class Decoder:
         rows, attended = count, end
         long = self.dtype == torch.bfloat16 and self.device.type == "cpu" and end >= _LONG
         if long and self.shape.heads * count * end <= _LONG_SCORES:
-            rows = -(-count // _LONG_STEP) * _LONG_STEP
+            step = _LONG_STEP if count > _LONG_STEP else _SHORT_STEP
+            rows = -(-count // step) * step
             attended = min(-(-end // _LONG_STEP) * _LONG_STEP, pool.capacity)
         else:
             long = False

@@ -42,7 +42,7 @@ class Limits:
     """The most requests that wait for a row; another is refused."""
     prompt_tokens: int = 2048
     """The most prompt tokens that one step computes; they bound the memory of a step."""
-    gap_ratio: float | None = 2.0
+    gap_ratio: float | None = 2.5
     """The most a step with prompt tokens may take, as a multiple of one without; None for no bound,
     where nobody reads the answers as they come."""
     wait_s: float = 2.0
