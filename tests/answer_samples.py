@@ -29,7 +29,12 @@ BUILTIN = LanguageModel(
 )
 HOSTED = replace(BUILTIN, provider="openai", model="gpt-4.1", basic=BasicAnswer())
 RETRIEVAL = EffectiveRetrieval(
-    domains=("texts/docs",), top=3, max_tokens=300, rerank=False, required=False
+    domains=("texts/docs",),
+    top=3,
+    max_tokens=300,
+    rerank=False,
+    least_similarity=None,
+    required=False,
 )
 SCHEMA = {"type": "object", "required": ["verdict"], "properties": {"verdict": {"type": "string"}}}
 

@@ -82,7 +82,12 @@ def test_what_the_domain_does_not_take_is_refused_before_any_call(asking: Asking
 
 def test_a_domain_that_must_be_grounded_calls_nobody_without_sources(asking: Asking) -> None:
     wanted = EffectiveRetrieval(
-        domains=("docs/none",), top=3, max_tokens=100, rerank=False, required=True
+        domains=("docs/none",),
+        top=3,
+        max_tokens=100,
+        rerank=False,
+        least_similarity=None,
+        required=True,
     )
     with pytest.raises(NothingFound):
         asking.ask(asking.effective(retrieval=wanted))

@@ -107,7 +107,12 @@ def any_effective(asking: Asking, draw: random.Random) -> Effective:
         }
 
     wanted = EffectiveRetrieval(
-        domains=("docs/none",), top=3, max_tokens=100, rerank=False, required=draw.random() < 0.3
+        domains=("docs/none",),
+        top=3,
+        max_tokens=100,
+        rerank=False,
+        least_similarity=None,
+        required=draw.random() < 0.3,
     )
     effective = asking.effective(
         first=model(),

@@ -127,6 +127,16 @@ def test_a_grounded_domain_has_no_answer_where_nothing_is_found(docs: Docs, ask:
         ask('How do I roll back "the planet Mars"?', required)
 
 
+def test_chunks_that_are_less_similar_than_demanded_are_left_out(docs: Docs, ask: Ask) -> None:
+    docs.update()
+    question = "roll back an adapter"
+    assert len(ask(question, replace(RETRIEVAL, least_similarity=0.0)).chunks) == 2
+    (chunk,) = ask(question, replace(RETRIEVAL, least_similarity=0.5)).chunks
+    assert "models adapters rollback" in chunk.text
+    with pytest.raises(NothingFound):
+        ask("zebras", replace(RETRIEVAL, least_similarity=0.5, required=True))
+
+
 class FarEncoders(Encoders):
     """The real ones, which must not open anything."""
 
@@ -177,8 +187,10 @@ def test_an_encoder_that_does_not_answer_in_time_leaves_the_terms_to_search(docs
         )
         encoders = Encoders(project=docs.project, progress=Silent())
         with closing(searcher_with(docs, encoder, encoders)) as searcher:
-            effective = make_effective(retrieval=replace(RETRIEVAL, required=True))
             request = make_request("roll back")
+            effective = make_effective(
+                retrieval=replace(RETRIEVAL, least_similarity=0.9, required=True)
+            )
             found = retrieve(searcher, effective, request, count_tokens, within_s=0.1)
     assert "rollback" in found.chunks[0].text
     (note,) = found.notes

@@ -79,7 +79,8 @@ def retrieve(
             rerank=wanted.rerank,
             limits=QueryLimits(local_only=effective.local_only, within_s=within_s),
         )
-        chunks, notes = fit_chunks(found.results, wanted, count), found.notes
+        similar = [result for result in found.results if _is_similar(result, wanted)]
+        chunks, notes = fit_chunks(similar, wanted, count), found.notes
     except ModelyardError as error:
         hint = f" ({error.hint})" if error.hint else ""
         chunks, notes = (), (f"nothing was retrieved: {error}{hint}",)
@@ -124,6 +125,13 @@ def mark_named(chunks: Sequence[UsedChunk], answer: str) -> tuple[UsedChunk, ...
         replace(chunk, is_named=chunk.number in numbers or _names_place(answer, chunk.place))
         for chunk in chunks
     )
+
+
+def _is_similar(result: Result, wanted: EffectiveRetrieval) -> bool:
+    """Whether a chunk is as similar as the domain demands, or was found without vectors."""
+    scores = result.scores
+    has_cosine = scores.dense_weight > 0
+    return not has_cosine or scores.dense >= (wanted.least_similarity or -1.0)
 
 
 def _numbered(result: Result, number: int) -> UsedChunk:

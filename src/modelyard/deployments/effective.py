@@ -52,7 +52,7 @@ from modelyard.deployments.revisions import (
 )
 from modelyard.deployments.running import drafts_stamp, running_snapshot
 from modelyard.deployments.snapshot import Snapshot
-from modelyard.settings.units import DURATION, MONEY, TOKENS
+from modelyard.settings.units import DURATION, MONEY, SHARE, TOKENS
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -87,6 +87,8 @@ class EffectiveRetrieval:
     """The most tokens that they may take together."""
     rerank: bool
     """Whether a cross-encoder reranks them, where one is configured."""
+    least_similarity: Annotated[float, SHARE] | None
+    """Least cosine of the question and a chunk; None: any is taken."""
     required: bool
     """Whether the model answers only from them: where nothing is found, none is called."""
 
@@ -464,6 +466,7 @@ def _retrieval(own: Retrieval | None, profile: PerformanceProfile) -> EffectiveR
         top=own.top if above.top is None else above.top,
         max_tokens=own.max_tokens if above.max_tokens is None else above.max_tokens,
         rerank=bool(above.rerank),
+        least_similarity=own.least_similarity,
         required=own.required,
     )
 

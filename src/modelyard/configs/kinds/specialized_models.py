@@ -45,6 +45,8 @@ class Retrieval:
     """Chunks that the model gets."""
     max_tokens: Annotated[int, TOKENS, Range(1)] = 2000
     """Tokens of all chunks together."""
+    least_similarity: Annotated[float, SHARE, Range(0, 1)] | None = None
+    """Least cosine of the question and a chunk; others are left out. Left out: any is taken."""
     required: bool = False
     """Answer only from what is found: where nothing is, no model is called."""
 
