@@ -57,7 +57,12 @@ def test_a_base_and_what_nobody_knows_are_left_to_training_here(reviews: Project
     card = reviews.base_card("gpt4")
     card.parent.mkdir(parents=True)
     card.write_text("---\nname: gpt4\n---\n")
-    assert find_tunable(reviews, "gpt4", "development") == "gpt4"  # a base comes first
+    with pytest.raises(InvalidInput, match="'gpt4' fits several models: base:gpt4, model:gpt4"):
+        find_tunable(reviews, "gpt4", "development")
+    assert base_of(reviews, "model:gpt4").name == "gpt4"
+    twin = local.replace("model: tiny", "model: gpt4\naliases: [twin]")
+    (reviews.configs / "language_models/twin.yaml").write_text(twin)
+    assert find_tunable(reviews, "twin", "development") == "gpt4"
     place.write_text(local + "adapter: helper\n")
     with pytest.raises(InvalidInput, match="here is the adapter helper on tiny"):
         find_tunable(reviews, "here", "development")

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
@@ -12,7 +13,7 @@ from modelyard.configs.kinds.language_models import (
     LanguageModel,
     models_named,
 )
-from modelyard.core.errors import InvalidInput, nearest
+from modelyard.core.errors import InvalidInput, ModelyardError, nearest
 from modelyard.core.layout import Project
 from modelyard.deployments.revisions import NotDeployed
 from modelyard.deployments.running import running_settings
@@ -52,16 +53,18 @@ class HostedBase:
 def find_tunable(project: Project, word: str, environment: str) -> HostedBase | str:
     """The hosted model that a word names, or the name of a base to train here.
 
-    A base comes first, by its name or repository; then a language model that runs in the
-    environment, by its name, an alias or its provider's name. A word that fits none of them is
-    given back: whoever looks for the base says so.
+    A base by its name or repository; a language model that runs in the environment by its name, an
+    alias, or else what its provider calls it. A word that fits none of them is given back: whoever
+    looks for the base says so. Where a base is meant, configs that cannot be read do not matter.
     Raises InvalidInput for a model that nobody can train, and for a word that fits several;
     NotDeployed for a language model where nothing is deployed; ProblemsFound when the configs in
     which it may be are not valid.
     """
     asked = word.removeprefix(_PREFIX)
-    if asked == word and (":" in word or bases_called(project, word)):
+    if asked == word and ":" in word:
         return word
+    if asked == word and bases_called(project, word):
+        return _require_base_alone(project, word, environment)
     models = _language_models(project, asked, environment, only=asked != word)
     found = models_named(asked, models) or _by_model(asked, models)
     if len(found) > 1:
@@ -80,6 +83,26 @@ def find_tunable(project: Project, word: str, environment: str) -> HostedBase | 
             f"no language model is called '{asked}' in {environment}{suggestion}",
             where="--base-model",
             hint=f"there are {', '.join(known)}" if known else "there is none yet",
+        )
+    return word
+
+
+def _require_base_alone(project: Project, word: str, environment: str) -> str:
+    """The name of a base. Raises InvalidInput when it is that of a language model too."""
+    models: Mapping[str, LanguageModel] = {}
+    with suppress(ModelyardError):
+        models = running_settings(project, environment, "language_models")
+    others = [
+        name
+        for name in models_named(word, models)
+        if (models[name].provider, models[name].model, models[name].adapter)
+        != ("local", word, None)  # the same, by another way
+    ]
+    if others:
+        raise InvalidInput(
+            f"'{word}' fits several models: base:{word}, model:{others[0]}",
+            where="--base-model",
+            hint=f"say which is meant, such as base:{word}",
         )
     return word
 
