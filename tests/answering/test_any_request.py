@@ -90,7 +90,7 @@ def seldom(draw: random.Random, most: Any, *others: Any) -> Any:
 def any_effective(asking: Asking, draw: random.Random) -> Effective:
     def model() -> dict[str, Any]:
         return {
-            "api_key": seldom(draw, "env:SOME_KEY", None, "file:/no/such/file"),
+            "api_key": seldom(draw, "env:SOME_KEY", "file:/no/such/file"),
             "provider": seldom(draw, "openai_compatible", "anthropic"),
             "context_tokens": seldom(draw, 8000, 64),
             "generation": draw.choice(
