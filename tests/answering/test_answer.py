@@ -3,6 +3,8 @@
 from __future__ import annotations
 
 import signal
+import subprocess
+import sys
 import threading
 from collections.abc import Iterator
 from pathlib import Path
@@ -315,3 +317,17 @@ def test_threads_share_an_answerer(asking: Asking) -> None:
     assert answers == ["Ann."] * 40
     assert len({sample.answer_id for sample in asking.samples()}) == 40
     assert spent(asking, 40 * COST_USD + 2e-6) is None
+
+
+def test_an_answerer_costs_no_library_that_its_answers_do_not_need(tmp_path: Path) -> None:
+    """torch comes with a local model, a client with a call, numpy with a search."""
+    code = (
+        "import sys; from pathlib import Path; from modelyard.core.layout import Project; "
+        "from modelyard.answering.answer import Answerer; "
+        "Answerer(Project(Path(sys.argv[1]))).close(); "
+        "print(*{'torch', 'numpy', 'openai', 'anthropic', 'httpx2', 'jinja2'} & set(sys.modules))"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
+    )
+    assert done.stdout.split() == []

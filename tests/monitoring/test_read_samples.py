@@ -5,6 +5,7 @@ from __future__ import annotations
 import os
 import tempfile
 from collections.abc import Callable, Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -14,6 +15,7 @@ from modelyard.core.layout import Project
 from modelyard.monitoring.fold import fold
 from modelyard.monitoring.samples import read_samples
 from modelyard.monitoring.traffic_db import TRAFFIC
+from modelyard.records.sample import FIELDS
 from modelyard.records.spool import Recorder
 from small_disk import mounted_disk, remount
 from traffic_samples import found, numbered, record
@@ -36,6 +38,22 @@ def test_samples_come_back_as_they_were_recorded(place: Project) -> None:
     for sample in written:
         recorder.record(sample)
     assert list(read_samples(place)) == written
+
+
+def test_what_an_earlier_version_recorded_is_of_answers(place: Project) -> None:
+    """Both what it had folded, and what still lay in its spool."""
+    earlier = replace(TRAFFIC, migrations=TRAFFIC.migrations[:1])
+    folded = numbered(1)
+    values = {name: getattr(folded, name) for name in FIELDS if getattr(folded, name) is not None}
+    del values["kind"]
+    with earlier.open(place) as traffic:
+        places = ", ".join("?" * len(values))
+        insert = f"INSERT INTO samples ({', '.join(values)}) VALUES ({places})"
+        traffic.execute(insert, tuple(values.values()))
+    segment = place.traffic_segment("earlier")
+    segment.parent.mkdir()
+    segment.write_bytes(b"\n%b\n" % numbered(2).to_line().replace(b'"kind":"answer",', b""))
+    assert list(read_samples(place)) == [folded, numbered(2)]
 
 
 def test_a_time_is_from_its_first_millisecond_on_and_before_its_last(place: Project) -> None:

@@ -13,7 +13,7 @@ import threading
 from collections.abc import Callable, Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelyard.answering.calls import Calls
 from modelyard.answering.deadline import Deadline
@@ -44,15 +44,17 @@ from modelyard.core.layout import Project, check_name, find_project
 from modelyard.core.progress import Silent
 from modelyard.deployments.effective import Effective, EffectiveModel
 from modelyard.deployments.running import drafts_stamp
-from modelyard.encoders import Encoders
 from modelyard.pacing import Pause, pause
 from modelyard.providers.call import OnText
 from modelyard.providers.hosted import HostedModel
 from modelyard.providers.open import open_provider
 from modelyard.records.sample import Outcome, new_answer_id
 from modelyard.records.spool import Recorder
-from modelyard.retrieval.results import SearchResults
-from modelyard.retrieval.search import Searcher
+
+if TYPE_CHECKING:
+    from modelyard.encoders import Encoders
+    from modelyard.retrieval.results import SearchResults
+    from modelyard.retrieval.search import Searcher
 
 _LEFT_FOR_MONEY = ("budget", "unknown_price", "limit")
 """What leaves a model out that could answer otherwise."""
@@ -292,6 +294,9 @@ class Answerer:
 
     def _searcher(self, effective: Effective) -> Searcher:
         """What searches the indexes that are live now; `_searching` is held."""
+        from modelyard.encoders import Encoders
+        from modelyard.retrieval.search import Searcher
+
         environment = effective.environment
         drafts = drafts_stamp(self.project) if environment == DEFAULT_ENVIRONMENT else None
         stamp = effective.revision, drafts

@@ -2,13 +2,16 @@
 
 from __future__ import annotations
 
+from typing import TYPE_CHECKING
+
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.configs.kinds.parts import Generation
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from modelyard.deployments.effective import Effective, EffectiveModel, load_effective
-from modelyard.modelrefs.resolving import ResolvedModel, resolve_model
-from modelyard.weights.catalogue import find_base
+
+if TYPE_CHECKING:
+    from modelyard.modelrefs.resolving import ResolvedModel
 
 _LONGEST_ANSWER = 1024
 """Tokens of an answer of a base or an adapter that no config describes."""
@@ -32,6 +35,8 @@ def load_asked(
     """
     if model is None:
         return load_effective(environment, domain, project=project, profile=profile)
+    from modelyard.modelrefs.resolving import resolve_model
+
     resolved = resolve_model(project, model, environment=environment)
     if resolved.ref.kind == "domain":
         if domain not in (None, resolved.ref.name):
@@ -45,6 +50,8 @@ def load_asked(
 
 def _named_model(project: Project, resolved: ResolvedModel) -> EffectiveModel:
     """The language model that was named; of a base or an adapter one is made up."""
+    from modelyard.weights.catalogue import find_base
+
     if resolved.language_model is not None and resolved.settings is not None:
         return EffectiveModel(name=resolved.language_model, settings=resolved.settings)
     assert resolved.base is not None

@@ -17,21 +17,20 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, TypeVar
 
-from modelyard.chatdata.template import ChatTokenizer, TemplateRefused
 from modelyard.configs.kinds.parts import Generation as GenerationSettings
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.deployments.effective import EffectiveModel
-from modelyard.inference.sampling import Sampling
-from modelyard.modelrefs.local_model import LocalModel, require_model
-from modelyard.modelrefs.resolving import resolve_configured
 from modelyard.providers.call import Call, CallFailure, FailureKind, OnText, Reply, Usage
 from modelyard.records.modelref import ModelRef
 
-if TYPE_CHECKING:
+if TYPE_CHECKING:  # a process that asks no local model does without all of these
+    from modelyard.chatdata.template import ChatTokenizer
     from modelyard.inference.engine import Engine, LoadedModel
     from modelyard.inference.generation import Generation
+    from modelyard.inference.sampling import Sampling
+    from modelyard.modelrefs.local_model import LocalModel
 
 T = TypeVar("T")
 Note = Callable[[str], None]
@@ -62,6 +61,9 @@ class LocalModels:
         They are checked when they are first seen. Nothing is fetched: raises BaseUnavailable for a
         base that is not here, and what `resolve_configured` and `check_adapter_files` raise.
         """
+        from modelyard.modelrefs.local_model import require_model
+        from modelyard.modelrefs.resolving import resolve_configured
+
         ref = ModelRef("model", model.name)
         resolved = resolve_configured(self._project, ref, model, environment, 0)
         assert resolved.base is not None
@@ -74,6 +76,8 @@ class LocalModels:
 
     def tokenizer(self, local: LocalModel) -> ChatTokenizer:
         """The tokenizer of a model, which knows how many tokens it gets; loads no weights."""
+        from modelyard.chatdata.template import ChatTokenizer
+
         folder = local.version.path if local.version else local.base.path
         with self._lock:
             found = self._tokenizers.get(folder)
@@ -241,6 +245,8 @@ class LocalProvider:
 
     def send(self, call: Call, *, timeout_s: float, on_text: OnText | None) -> Reply | CallFailure:
         """Answer in the next steps of the engine; what the caller shows is never held back."""
+        from modelyard.chatdata.template import TemplateRefused
+
         try:
             prompt = self._loaded.tokenizer.encode_prompt(call.messages)
         except TemplateRefused as error:
@@ -300,6 +306,8 @@ def _failure(
 
 
 def _sampling(settings: GenerationSettings, room: int) -> Sampling:
+    from modelyard.inference.sampling import Sampling
+
     return Sampling(
         max_new_tokens=min(settings.max_output_tokens or room, room),
         temperature=settings.temperature or 0.0,

@@ -10,14 +10,16 @@ from __future__ import annotations
 import re
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
-from typing import Protocol
+from typing import TYPE_CHECKING, Protocol
 
 from modelyard.answering.prompt import CountTokens, quote_chunk
 from modelyard.answering.request import NothingFound, Request, UsedChunk
 from modelyard.core.errors import ModelyardError
 from modelyard.deployments.effective import Effective, EffectiveRetrieval
-from modelyard.retrieval.results import Result, SearchResults
-from modelyard.retrieval.search import QueryLimits
+
+if TYPE_CHECKING:
+    from modelyard.retrieval.results import Result, SearchResults
+    from modelyard.retrieval.search import QueryLimits
 
 LONGEST_WAIT_S = 10.0
 """How long an encoder behind an API is waited for, where the answer's time allows it."""
@@ -70,6 +72,8 @@ def retrieve(
     wanted = effective.retrieval
     if wanted is None:
         return Retrieved()
+    from modelyard.retrieval.search import QueryLimits
+
     try:
         found = search.search(
             request.question,

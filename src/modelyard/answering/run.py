@@ -8,10 +8,9 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelyard.answering import answer_cache
-from modelyard.answering.basic_nlp import basic_answer
 from modelyard.answering.bill import Bill
 from modelyard.answering.calls import AskedModel, Calls, draw_together
 from modelyard.answering.json_answers import json_text, problem, repair_messages
@@ -32,14 +31,15 @@ from modelyard.answering.request import (
 from modelyard.answering.retrieving import mark_named
 from modelyard.answering.route import InputSize, calls_at_most, longest_output, worst_call_usd
 from modelyard.chatdata.conversation import Message
-from modelyard.chatdata.template import TemplateRefused
 from modelyard.configs.kinds.language_models import LanguageModel
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
 from modelyard.deployments.effective import Effective, EffectiveModel
-from modelyard.modelrefs.local_model import LocalModel
 from modelyard.providers.call import Call, CallFailure, OnText, Provider, Reply
 from modelyard.providers.hosted import HostedModel
+
+if TYPE_CHECKING:
+    from modelyard.modelrefs.local_model import LocalModel
 
 OpenClient = Callable[[LanguageModel], HostedModel]
 """The client of a model behind an API; the same one each time."""
@@ -125,6 +125,8 @@ class Run:
 
     def quote(self, model: EffectiveModel) -> Answer:
         """The builtin answer, which quotes what was found."""
+        from modelyard.answering.basic_nlp import basic_answer
+
         text = basic_answer(model.settings, self.request.question, self.chunks)
         answering = Answering(language_model=model.name, ref=f"model:{model.name}")
         answer = self._answer(answering, text, finish="stop", degraded=True)
@@ -143,7 +145,7 @@ class Run:
 
     def _size(self, local: LocalModel | None) -> InputSize:
         if local is not None:
-            with suppress(TemplateRefused):
+            with suppress(InvalidInput):  # its template refuses them, as the call will say
                 tokenizer = self.local_models.tokenizer(local)
                 return InputSize.exact(len(tokenizer.encode_prompt(self.messages)))
         return size_of(self.messages, self.schema)

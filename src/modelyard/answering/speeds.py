@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import statistics
 import threading
 import time
 from collections import defaultdict
@@ -25,12 +24,14 @@ def measure_speeds(project: Project, environment: str, window_s: float) -> dict[
 
     Raises ModelyardError when traffic.db is damaged or was written by a newer modelyard.
     """
+    from statistics import median
+
     since_ms = utc_now_ms() - int(window_s * 1000)
     times = defaultdict(list)
     with open_traffic(project) as traffic:
         for name, latency_s in traffic.execute(_QUERY, (since_ms, environment)):
             times[name].append(latency_s)
-    return {name: statistics.median(found) for name, found in times.items()}
+    return {name: median(found) for name, found in times.items()}
 
 
 class Speeds:
