@@ -14,8 +14,9 @@ import pytest
 from answer_samples import RETRIEVAL, make_chunk, make_effective, make_request
 from index_projects import Docs, make_docs
 from modelyard.answering.prompt import count_tokens, quote_chunk
-from modelyard.answering.request import NothingFound
+from modelyard.answering.request import NothingFound, Request
 from modelyard.answering.retrieving import Retrieved, mark_named, retrieve
+from modelyard.chatdata.conversation import Message
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.progress import Silent
 from modelyard.deployments.effective import EffectiveRetrieval
@@ -86,6 +87,21 @@ def test_the_best_chunks_come_numbered_with_their_places(docs: Docs, ask: Ask) -
 
 def test_a_domain_that_retrieves_nothing_is_not_searched(docs: Docs, ask: Ask) -> None:
     assert ask("How?", None) == Retrieved()
+
+
+def test_a_short_question_that_goes_on_is_searched_with_the_one_before(docs: Docs) -> None:
+    docs.update()
+    turns = (
+        Message("user", "How do I roll back an adapter?"),
+        Message("assistant", "With a command."),
+        Message("user", "And which?"),
+    )
+    effective = make_effective(retrieval=replace(RETRIEVAL, least_similarity=0.4))
+    with closing(Searcher(docs.project, encoders=docs.encoders)) as searcher:  # type: ignore[arg-type]
+        alone = retrieve(searcher, effective, Request(messages=turns[2:]), count_tokens)
+        together = retrieve(searcher, effective, Request(messages=turns), count_tokens)
+    assert alone.chunks == ()
+    assert "models adapters rollback" in together.chunks[0].text
 
 
 def test_chunks_keep_to_their_tokens_together(docs: Docs, ask: Ask) -> None:

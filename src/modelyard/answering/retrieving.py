@@ -16,6 +16,7 @@ from modelyard.answering.prompt import CountTokens, quote_chunk
 from modelyard.answering.request import NothingFound, Request, UsedChunk
 from modelyard.core.errors import ModelyardError
 from modelyard.deployments.effective import Effective, EffectiveRetrieval
+from modelyard.retrieval.terms import query_terms
 
 if TYPE_CHECKING:
     from modelyard.retrieval.results import Result, SearchResults
@@ -23,6 +24,9 @@ if TYPE_CHECKING:
 
 LONGEST_WAIT_S = 10.0
 """How long an encoder behind an API is waited for, where the answer's time allows it."""
+
+_FEW_TERMS = 4
+"""Terms below which a question of a conversation is searched together with the one before."""
 
 _CODE = re.compile(r"(`{3,}|~{3,}).*?(?:\1|\Z)|`[^`\n]*`", re.DOTALL)
 _NUMBERS = re.compile(r"\[(\d{1,3}(?:[ \t]*[,;][ \t]*\d{1,3})*)\]")
@@ -76,7 +80,7 @@ def retrieve(
 
     try:
         found = search.search(
-            request.question,
+            _searched(request),
             indexes=wanted.domains,
             top=wanted.top,
             related=False,
@@ -95,6 +99,17 @@ def retrieve(
             hint="; ".join(notes) or "ask in other words, or see `models search`",
         )
     return Retrieved(chunks=chunks, notes=notes)
+
+
+def _searched(request: Request) -> str:
+    """What is searched for: the question, after the one before it where it says little by itself.
+
+    `And in production?` finds nothing without what it goes on from.
+    """
+    earlier = [turn.content for turn in request.messages[:-1] if turn.role == "user"]
+    if earlier and len(query_terms(request.question)) < _FEW_TERMS:
+        return f"{earlier[-1]}\n{request.question}"
+    return request.question
 
 
 def fit_chunks(
