@@ -11,12 +11,13 @@ import argparse
 import sys
 from collections.abc import Callable, Mapping, Sequence
 
-from benchmarks.answers import overhead, sharing
+from benchmarks.answers import overhead, process, sharing
 from benchmarks.engine.table import Row, render
 from benchmarks.retrieval.table import describe_machine
 
 MEASURES: Mapping[str, Callable[[], Sequence[Row]]] = {
     "overhead": overhead.measure_overhead,
+    "process": process.measure_process,
     "budget": lambda: [sharing.measure_budget()],
     "rate": lambda: [sharing.measure_rate()],
     "probes": lambda: [sharing.measure_probes()],
