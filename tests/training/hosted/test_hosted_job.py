@@ -21,7 +21,7 @@ from tuning_server import KEY, TuningServer, lost, quota, says, status
 from deploy_samples import edit
 from modelyard.answering.request import OverLimit
 from modelyard.configs.reading.catalogue import ConfigCatalogue
-from modelyard.core.errors import InvalidInput, ProblemsFound
+from modelyard.core.errors import Interrupted, InvalidInput, ProblemsFound
 from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
@@ -165,6 +165,17 @@ def test_a_job_that_another_command_follows_can_be_cancelled(
         assert recorded(reviews).record.status == "running"  # whoever follows it records that
     with pytest.raises(HostedJobFailed, match="was cancelled"):
         run_hosted(reviews)
+
+
+def test_who_stops_waiting_does_not_stop_the_job(reviews: Project, tuning: TuningServer) -> None:
+    class Stopped(Waits):
+        def __call__(self, seconds: float) -> bool:
+            raise KeyboardInterrupt
+
+    with pytest.raises(Interrupted, match="goes on at the provider"):
+        run_hosted(reviews, waits=Stopped())
+    assert run_hosted(reviews).record.status == "succeeded"
+    assert len(tuning.jobs) == 1
 
 
 def test_a_long_outage_is_waited_for_while_there_is_time(
