@@ -340,7 +340,7 @@ def test_an_answer_has_the_same_class_for_both_clients(
     failure = fail(caller, provider)
     assert (failure.kind, failure.is_temporary) == (kind, is_temporary)
     assert caller.count() == 1
-    assert failure.reason.isprintable() and len(failure.reason) <= 220
+    assert failure.reason.isprintable() and len(failure.reason) <= 300
     gateway = failure.status in (408, 502, 504)
     assert failure.usage is None if gateway else failure.usage and not failure.usage.input_tokens
 
@@ -423,7 +423,9 @@ def test_401_says_whether_a_key_was_sent(caller: Caller, key: str | None, says: 
     caller.server.answer(whole("401 Unauthorized", openai_error("who are you", "no_auth")))
     failure = caller.send(caller.settings("openai_compatible", api_key=key))
     assert isinstance(failure, CallFailure)
-    assert failure.reason == f"HTTP 401: it {says} (no_auth, invalid_request_error)"
+    assert (
+        failure.reason == f"HTTP 401: it {says} (no_auth, invalid_request_error); check `api_key`"
+    )
 
 
 def test_nobody_listens(caller: Caller) -> None:

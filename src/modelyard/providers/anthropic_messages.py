@@ -7,12 +7,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from types import MappingProxyType
 from typing import Any
 
 from modelyard.providers.bounds import CallEnded
 from modelyard.providers.call import Call, Finish, Usage
 from modelyard.providers.failures import broken, error_in_answer, read_said
-from modelyard.providers.hosted import Heard, HostedModel, as_sent
+from modelyard.providers.heard import Heard, as_sent
+from modelyard.providers.hosted import HostedModel
 from modelyard.providers.usage import count_of
 
 _OPTIONAL = ("temperature", "top_p", "stop_sequences", "output_config")
@@ -31,6 +33,7 @@ class AnthropicMessages(HostedModel):
 
     client_module = "anthropic"
     client_class = "Anthropic"
+    client_options = MappingProxyType({"open_telemetry": False})
     default_endpoint = "https://api.anthropic.com"
 
     @property

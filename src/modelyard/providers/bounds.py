@@ -41,6 +41,10 @@ class Bounds:
         """Seconds until it must be over; negative afterwards."""
         return self.until - time.monotonic()
 
+    def end_within(self, seconds: float) -> None:
+        """Let it be over after so many seconds, if not before."""
+        self.until = min(self.until, time.monotonic() + seconds)
+
 
 _bounds: ContextVar[Bounds] = ContextVar("bounds")
 

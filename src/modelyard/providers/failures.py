@@ -18,7 +18,7 @@ from modelyard.providers.call import CallFailure, FailureKind, Usage
 
 NOTHING_BILLED = Usage(input_tokens=0, output_tokens=0)
 
-_SHOWN_CHARACTERS = 300
+_SHOWN_CHARACTERS = 200
 _CODE = re.compile(r"[A-Za-z_]{3,48}")
 """A code that may be shown beside a refused key: a word, and no part of a key."""
 
@@ -143,6 +143,20 @@ def refusal(status: int, header: Header, said: Said, *, has_key: bool) -> CallFa
         asked_wait_s=asked_wait_s,
         usage=None if status in _GATEWAY else NOTHING_BILLED,
     )
+
+
+def with_advice(failure: CallFailure) -> CallFailure:
+    """The failure of a model's call, with what to look at in the model's config."""
+    match failure.status:
+        case 401 | 403:
+            what = "`api_key`"
+        case 404 | 405:
+            what = "`model` and `endpoint`"
+        case 301 | 302 | 303 | 307 | 308:
+            what = "`endpoint`"
+        case _:
+            return failure
+    return replace(failure, reason=f"{failure.reason}; check {what}")
 
 
 def error_in_answer(said: Said) -> CallFailure:

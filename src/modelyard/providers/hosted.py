@@ -7,11 +7,11 @@ import threading
 import time
 import weakref
 from abc import ABC, abstractmethod
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, field, replace
+from dataclasses import replace
 from importlib import import_module
-from types import ModuleType
+from types import MappingProxyType, ModuleType
 from typing import Any, ClassVar
 
 from modelyard.configs.kinds.language_models import LanguageModel
@@ -19,7 +19,7 @@ from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.core.layout import Project
 from modelyard.providers.adapting import REFUSING, refused_parameter
 from modelyard.providers.bounds import Bounds, CallEnded, bounded
-from modelyard.providers.call import Call, CallFailure, Finish, OnText, Reply, Usage
+from modelyard.providers.call import Call, CallFailure, OnText, Reply
 from modelyard.providers.failures import (
     Said,
     broken,
@@ -28,7 +28,9 @@ from modelyard.providers.failures import (
     read_said,
     refusal,
     unreachable,
+    with_advice,
 )
+from modelyard.providers.heard import Heard
 from modelyard.providers.masking import MaskedText, mask_said
 from modelyard.providers.usage import estimate_usage, reported_usage
 from modelyard.secrets.references import NoUsableKey, read_key
@@ -40,28 +42,6 @@ _REST_S = 2.0
 """Longest wait for the usage, once the answer has ended."""
 _REQUEST_IDS = ("x-request-id", "request-id", "apim-request-id")
 _PAGES = ("text/html", "application/xhtml+xml", "application/xml", "text/xml")
-
-
-@dataclass(slots=True)
-class Heard:
-    """What a model has said so far."""
-
-    finish: Finish | None = None
-    """Why the answer ended; None until it has."""
-    usage: Usage | None = None
-    """Its tokens, as they were reported."""
-    model: object = None
-    """What answered."""
-    id: object = None
-    """What the answer is called."""
-    was_refused: bool = False
-    """Whether what was said is a refusal."""
-    is_over: bool = False
-    """Whether nothing can follow."""
-    events: int = 0
-    """Events that were read."""
-    parts: list[str] = field(default_factory=list)
-    """Its text, as it was shown."""
 
 
 class Refused(Exception):
@@ -79,6 +59,8 @@ class HostedModel(ABC):
     """The module of the official client, which is loaded with the first call."""
     client_class: ClassVar[str]
     """Its class."""
+    client_options: ClassVar[Mapping[str, Any]] = MappingProxyType({})
+    """What else it is opened with."""
     default_endpoint: ClassVar[str]
     """Where the API is unless the config names a place."""
 
@@ -147,6 +129,7 @@ class HostedModel(ABC):
             base_url=self.endpoint,
             max_retries=0,
             http_client=http_client,
+            **self.client_options,
         )
 
     def send(self, call: Call, *, timeout_s: float, on_text: OnText | None) -> Reply | CallFailure:
@@ -207,7 +190,7 @@ class HostedModel(ABC):
                 take(text.add(piece))
                 if heard.finish is not None and not bounds.is_complete:
                     bounds.is_complete = True
-                    bounds.until = min(bounds.until, time.monotonic() + _REST_S)
+                    bounds.end_within(_REST_S)
                 if heard.is_over:
                     break
             if heard.finish is None:
@@ -314,11 +297,6 @@ class HostedModel(ABC):
         return frozenset(name for name in names if getattr(call.generation, name) is not None)
 
 
-def as_sent(text: str) -> str:
-    """A text as it can be written in UTF-8: a lone half of a character becomes a question mark."""
-    return text.encode("utf-8", "replace").decode()
-
-
 def _refused_reply(call: Call, error: Refused, key: str | None) -> Reply:
     """The refusal of a content filter, which is an outcome. Raises CallEnded for any other."""
     request_id = _request_id(error.headers, Heard(), key)
@@ -326,7 +304,7 @@ def _refused_reply(call: Call, error: Refused, key: str | None) -> Reply:
         usage = estimate_usage(call.messages, "")  # Azure bills the prompt of a filtered call
         return Reply(text="", finish="refused", usage=usage, request_id=request_id)
     failure = refusal(error.status, error.headers.get, error.said, has_key=key is not None)
-    raise CallEnded(replace(failure, request_id=request_id))
+    raise CallEnded(replace(with_advice(failure), request_id=request_id))
 
 
 def _ended_early(heard: Heard) -> CallFailure:

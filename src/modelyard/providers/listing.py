@@ -9,7 +9,7 @@ from urllib.parse import quote
 
 from modelyard.providers.bounds import Bounds, CallEnded, bounded
 from modelyard.providers.call import CallFailure
-from modelyard.providers.failures import broken, refusal
+from modelyard.providers.failures import broken, refusal, with_advice
 from modelyard.providers.hosted import HostedModel, Refused
 from modelyard.providers.masking import mask_said
 
@@ -54,7 +54,8 @@ def _get(model: HostedModel, path: str, timeout_s: float) -> Any:
                 return broken("no JSON")
             return answer
     except Refused as error:
-        failure = refusal(error.status, error.headers.get, error.said, has_key=key is not None)
+        has_key = key is not None
+        failure = with_advice(refusal(error.status, error.headers.get, error.said, has_key=has_key))
     except CallEnded as ended:
         failure = ended.failure
     return replace(failure, reason=mask_said(failure.reason, key))

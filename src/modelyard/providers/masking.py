@@ -11,7 +11,7 @@ _SHORTEST_PART = 8
 """Letters of a key that give some of it away."""
 _LONGEST_WORD = 20
 """A shorter key without a digit is a word that endpoints want instead of one: `not-needed`."""
-_LONGEST_SHOWN = 200
+_LONGEST_SHOWN = 300
 
 
 def is_secret(key: str) -> bool:

@@ -11,7 +11,8 @@ from typing import Any
 from modelyard.providers.bounds import CallEnded
 from modelyard.providers.call import Call, Finish, Usage
 from modelyard.providers.failures import broken, error_in_answer, read_said
-from modelyard.providers.hosted import Heard, HostedModel, as_sent
+from modelyard.providers.heard import Heard, as_sent
+from modelyard.providers.hosted import HostedModel
 from modelyard.providers.strict_schema import is_strict
 from modelyard.providers.usage import count_of
 

@@ -36,10 +36,14 @@ _OWN = (
 _IDLE_CONNECTIONS = 32
 _IDLE_S = 30.0
 _MOST_BYTES_OF_ERROR = 1 << 20
+_ERROR_S = 2.0
+"""Longest wait for what is said beside an error's status."""
 _DRAIN_S = 0.05
 _DRAIN_CHUNKS = 4
 _BROKE_OFF = ("peer closed connection", "Server disconnected")
 """How h11 and httpcore2 begin when a connection ended early, and was not misused."""
+_LASTING = ("CERTIFICATE_VERIFY_FAILED", "not on this machine")
+"""Why there is no connection, and will be none until somebody does something."""
 
 
 def open_http_client(base_url: str, *, only_loopback: bool) -> httpx2.Client:
@@ -108,6 +112,8 @@ class _Body(httpx2.SyncByteStream):
     def __init__(self, answer: httpcore2.Response, bounds: Bounds) -> None:
         self._answer, self._bounds = answer, bounds
         self._is_error = not 200 <= answer.status < 300
+        if self._is_error:
+            bounds.end_within(_ERROR_S)
         self._most_bytes = _MOST_BYTES_OF_ERROR if self._is_error else bounds.most_bytes
         self._chunks: Iterator[bytes] | None = None
 
@@ -130,7 +136,7 @@ class _Body(httpx2.SyncByteStream):
         """End the call; its connection is kept for the next one when the body's end is there."""
         try:
             if self._bounds.is_complete and self._chunks is not None:
-                self._bounds.until = self._bounds.until - max(0.0, self._bounds.left_s() - _DRAIN_S)
+                self._bounds.end_within(_DRAIN_S)
                 for _ in range(_DRAIN_CHUNKS):
                     next(self._chunks)
         except (StopIteration, *_HTTP_ERRORS):
@@ -160,7 +166,7 @@ def _failure_of(error: Exception) -> CallFailure:
         case httpcore2.ConnectTimeout():
             return unreachable(f"no connection: {said}", sent=False)
         case httpcore2.ConnectError() | httpcore2.ProxyError():
-            lasting = "CERTIFICATE_VERIFY_FAILED" in said or "not on this machine" in said
+            lasting = any(word in said for word in _LASTING) or said.startswith(("403", "407"))
             return unreachable(f"no connection: {said}", is_temporary=not lasting, sent=False)
         case httpcore2.TimeoutException():
             return timed_out("no whole answer within the time of the call")

@@ -1,0 +1,34 @@
+"""What a model is sent and has said so far, whichever API it is behind."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from modelyard.providers.call import Finish, Usage
+
+
+@dataclass(slots=True)
+class Heard:
+    """What a model has said so far."""
+
+    finish: Finish | None = None
+    """Why the answer ended; None until it has."""
+    usage: Usage | None = None
+    """Its tokens, as they were reported."""
+    model: object = None
+    """What answered."""
+    id: object = None
+    """What the answer is called."""
+    was_refused: bool = False
+    """Whether what was said is a refusal."""
+    is_over: bool = False
+    """Whether nothing can follow."""
+    events: int = 0
+    """Events that were read."""
+    parts: list[str] = field(default_factory=list)
+    """Its text, as it was shown."""
+
+
+def as_sent(text: str) -> str:
+    """A text as it can be written in UTF-8: a lone half of a character becomes a question mark."""
+    return text.encode("utf-8", "replace").decode()
