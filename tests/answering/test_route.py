@@ -12,9 +12,11 @@ import pytest
 from answer_samples import BUILTIN, HOSTED, make_effective
 from asking import Asking, open_asking
 from modelyard.answering import breaker
-from modelyard.answering.route import InputSize, longest_output, order_models
+from modelyard.answering.input_size import InputSize
+from modelyard.answering.route import order_models
 from modelyard.answering.route_explained import RouteExplained, explain_route
 from modelyard.answering.speeds import Speeds
+from modelyard.answering.worst_case import longest_output, worst_case
 from modelyard.configs.kinds.integration import Budgets, FallbackStrategy
 from modelyard.configs.kinds.language_models import Prices, Retries
 from modelyard.configs.kinds.parts import Generation
@@ -91,6 +93,29 @@ def test_an_answer_gets_what_the_context_leaves() -> None:
     settings = replace(HOSTED, context_tokens=1000, generation=Generation(max_output_tokens=400))
     assert longest_output(settings, InputSize.exact(500)) == 400
     assert longest_output(settings, InputSize.exact(700)) == 300
+
+
+def test_the_worst_case_is_every_call_that_may_be_made() -> None:
+    prices = Prices(input_per_million_usd=1_000_000, output_per_million_usd=10_000_000)
+    settings = replace(
+        HOSTED,
+        prices=prices,
+        retries=Retries(attempts=2),
+        generation=Generation(max_output_tokens=10),
+    )
+    model = EffectiveModel(name="dear", settings=settings)
+    size = InputSize(least=10, about=15, most=40)
+    worst = worst_case(make_effective(samples=3), model, size, schema=None)
+    assert (worst.calls, worst.call_usd, worst.usd) == (9, 140, 9 * 140)
+    assert (worst.once.calls, worst.once.usd) == (3, 3 * 140)
+    json = worst_case(make_effective(samples=3), model, size, schema={"type": "object"})
+    assert json.calls == 10
+    assert json.usd is not None
+    assert json.usd > 10 * 140  # what is repaired has the answer in its input
+    unknown = EffectiveModel(name="unknown", settings=replace(settings, prices=None))
+    assert worst_case(make_effective(), unknown, size, schema=None).usd is None
+    basic = worst_case(make_effective(), BASIC, size, schema=None)
+    assert (basic.calls, basic.usd) == (0, 0)
 
 
 # With an Answerer.

@@ -18,6 +18,7 @@ from typing import TYPE_CHECKING, Any
 from modelyard.answering.calls import Calls
 from modelyard.answering.deadline import Deadline
 from modelyard.answering.input_rules import check_input
+from modelyard.answering.input_size import InputSize, size_of
 from modelyard.answering.json_answers import check_schema
 from modelyard.answering.limits import service_scopes, take_turn
 from modelyard.answering.local_models import LocalModels, Note
@@ -27,15 +28,12 @@ from modelyard.answering.recorded_prompts import record_prompt
 from modelyard.answering.request import Answer, AnswerFailed, NothingFound, OverLimit, Request
 from modelyard.answering.retrieving import LONGEST_WAIT_S, retrieve
 from modelyard.answering.route import (
-    InputSize,
     Step,
-    calls_at_most,
-    longest_output,
     order_models,
-    worst_call_usd,
 )
-from modelyard.answering.run import Run, size_of
+from modelyard.answering.run import Run
 from modelyard.answering.speeds import Speeds
+from modelyard.answering.worst_case import longest_output, worst_case
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.language_models import LanguageModel, Retries
 from modelyard.configs.kinds.parts import Generation
@@ -179,7 +177,7 @@ class Answerer:
             run.chunks, run.notes = found.chunks, list(found.notes)
         run.messages = build_messages(effective, request, run.chunks)
         size = size_of(run.messages, run.schema)
-        steps = self.order(effective, size, needs_json=run.schema is not None)
+        steps = self.order(effective, size, schema=run.schema)
         if not request.use_fallback:
             steps = steps[:1]
         self._take_turn(run, size)
@@ -258,16 +256,20 @@ class Answerer:
 
     # What is shared.
 
-    def order(self, effective: Effective, size: InputSize, *, needs_json: bool) -> tuple[Step, ...]:
-        """The route of a request of this length: who is asked, in which order."""
+    def order(
+        self, effective: Effective, size: InputSize, *, schema: Mapping[str, Any] | None
+    ) -> tuple[Step, ...]:
+        """The route of a request of this length: who is asked, in which order.
+
+        schema: of the JSON that the answer must be, empty for any; None: it may be text.
+        """
         typical_s: Mapping[str, float] = {}
         if effective.strategy == "fastest":
             window_s = effective.monitoring.window_s
             typical_s = self.speeds.typical_s(effective.environment, window_s)
 
         def worst_cost(model: EffectiveModel) -> float | None:
-            calls = calls_at_most(effective, model.settings, needs_json=needs_json)
-            return worst_usd(effective, model, size, calls=calls)
+            return worst_case(effective, model, size, schema=schema).usd
 
         return order_models(effective, size.about, worst_cost=worst_cost, typical_s=typical_s)
 
@@ -331,19 +333,6 @@ def answer(
     """One answer, with everything opened for it and closed after it; see `Answerer.answer`."""
     with Answerer(project or find_project()) as answerer:
         return answerer.answer(effective, request, on_text=on_text)
-
-
-def worst_usd(
-    effective: Effective, model: EffectiveModel, size: InputSize, *, calls: int
-) -> float | None:
-    """The most that so many calls of this length can cost with a model; None: unknown."""
-    each = worst_call_usd(
-        model.settings,
-        size,
-        max_output_tokens=longest_output(model.settings, size),
-        local_cost_per_hour_usd=effective.local_cost_per_hour_usd,
-    )
-    return None if each is None else each * calls
 
 
 def _all_for_money(run: Run) -> bool:

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from modelyard.answering import breaker
+from modelyard.answering.input_size import InputSize
 from modelyard.answering.ledger import check_budget
 from modelyard.answering.local_models import LocalModels
 from modelyard.answering.request import LeftOut, LeftOutFor
-from modelyard.answering.route import InputSize
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.deployments.effective import Effective, EffectiveModel

@@ -8,14 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from modelyard.answering.request import Answer, Attempt
 from modelyard.core.clock import utc_now_ms
-from modelyard.deployments.effective import Effective
+from modelyard.deployments.effective import Effective, EffectiveModel
 from modelyard.providers.call import Usage
 from modelyard.records.sample import Outcome, Sample, TokenSource, new_answer_id
 from modelyard.records.spool import Recorder
+
+if TYPE_CHECKING:
+    from modelyard.modelrefs.local_model import LocalModel
 
 _LONGEST_ROUTE = 200
 
@@ -46,6 +49,16 @@ class Answering:
     """Of the adapter's version."""
     runs_here: bool = False
     """Whether its tokens are counted here."""
+
+    @classmethod
+    def of(cls, model: EffectiveModel, local: LocalModel | None) -> Answering:
+        """A language model; `local` are its files, where it runs here."""
+        return cls(
+            language_model=model.name,
+            ref=str(local.ref) if local else f"model:{model.name}",
+            adapter_digest=local.version.manifest.digest if local and local.version else None,
+            runs_here=local is not None,
+        )
 
 
 class SampleWriter:

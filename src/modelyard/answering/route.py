@@ -1,4 +1,4 @@
-"""The route: which models may answer a request, in which order, and what each could cost.
+"""The route: which models may answer a request, and in which order.
 
 Pure: what was measured, and what a call may cost, is given. What keeps a model from being asked
 now, such as an open breaker or a spent budget, is in `obstacles.py`.
@@ -11,37 +11,10 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from modelyard.answering.pricing import local_cost_usd, worst_cost_usd
-from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.deployments.effective import Effective, EffectiveModel, EffectiveRule
 
 Reason = Literal["rule", "primary", "cheapest", "fastest", "fallback"]
 """Why a model has its place."""
-
-
-@dataclass(frozen=True, slots=True, kw_only=True)
-class InputSize:
-    """How many tokens the input of a call has."""
-
-    least: int
-    """Fewer it cannot be: when these do not fit a model, it is not asked."""
-    about: int
-    """An estimate, by which rules go."""
-    most: int
-    """More it cannot be: by these, money is reserved."""
-
-    @classmethod
-    def exact(cls, tokens: int) -> InputSize:
-        """Of so many tokens, which the model's own tokenizer counted, or a person says."""
-        return cls(least=tokens, about=tokens, most=tokens)
-
-    @classmethod
-    def between(cls, about: int, most: int) -> InputSize:
-        """Of an estimate, which takes four bytes for a token, and an upper bound.
-
-        Tokens of more than six bytes on average are in no text that anybody asks about.
-        """
-        return cls(least=about * 2 // 3, about=about, most=most)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -138,37 +111,3 @@ def _not_eligible(
             f"{effective.quality.accuracy:.0%} are demanded"
         )
     return None
-
-
-def calls_at_most(effective: Effective, settings: LanguageModel, *, needs_json: bool) -> int:
-    """How often a model may be called for one request: samples, each repeated, and one repair."""
-    if settings.provider == "builtin":
-        return 0
-    return effective.samples * (settings.retries.attempts + 1) + needs_json
-
-
-def worst_call_usd(
-    settings: LanguageModel,
-    size: InputSize,
-    *,
-    max_output_tokens: int,
-    local_cost_per_hour_usd: float | None,
-) -> float | None:
-    """The most that one call can cost; None: unknown. A local one may take all of its time."""
-    if settings.in_process:
-        seconds = 0.0 if settings.provider == "builtin" else settings.timeout_s
-        return local_cost_usd(local_cost_per_hour_usd, seconds)
-    return worst_cost_usd(
-        settings.prices, input_tokens=size.most, max_output_tokens=max_output_tokens
-    )
-
-
-def longest_output(settings: LanguageModel, size: InputSize) -> int:
-    """The most tokens of an answer that are asked for: what the context leaves of those wanted.
-
-    Where the input is only estimated and seems to fill the context, half of what may be left.
-    """
-    wanted = settings.generation.max_output_tokens or settings.max_output_tokens
-    left = settings.context_tokens - size.about
-    perhaps_left = (settings.context_tokens - size.least) // 2
-    return max(1, min(wanted, max(left, perhaps_left)))

@@ -7,10 +7,13 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
-from modelyard.answering.answer import Answerer, worst_usd
+from modelyard.answering.answer import Answerer
+from modelyard.answering.input_size import InputSize
 from modelyard.answering.obstacles import find_budget_obstacle, find_obstacle
-from modelyard.answering.request import LeftOut
-from modelyard.answering.route import InputSize, Reason, calls_at_most, longest_output
+from modelyard.answering.prompt import wanted_schema
+from modelyard.answering.request import LeftOut, Request
+from modelyard.answering.route import Reason
+from modelyard.answering.worst_case import worst_case
 from modelyard.deployments.effective import Effective, EffectiveModel
 
 
@@ -69,7 +72,7 @@ def explain_route(
 ) -> RouteExplained:
     """The route of a request with so many tokens of input, as everything stands now."""
     size = InputSize.exact(input_tokens)
-    needs_json = effective.output.format == "json"
+    schema = wanted_schema(effective, Request(messages=()))
     window_s = effective.monitoring.window_s
     typical_s = answerer.speeds.typical_s(effective.environment, window_s)
     asked: list[ExplainedStep] = []
@@ -77,24 +80,23 @@ def explain_route(
         LeftOut(model=name, why="local_only", reason="it needs a network, and the domain is local")
         for name in effective.kept_off
     ]
-    for step in answerer.order(effective, size, needs_json=needs_json):
+    for step in answerer.order(effective, size, schema=schema):
         model, settings = step.model, step.model.settings
         obstacle = find_obstacle(
             answerer.project,
             effective,
             model,
             answerer.local_models,
-            needs_json=needs_json,
+            needs_json=schema is not None,
             size=size,
         )
-        calls, note = calls_at_most(effective, settings, needs_json=needs_json), step.note
-        worst = worst_usd(effective, model, size, calls=calls)
+        worst, note = worst_case(effective, model, size, schema=schema), step.note
         if obstacle is None:
-            obstacle = _over_budget(answerer, effective, model, organisation, worst)
-            if obstacle is not None and calls > effective.samples:
-                once = worst_usd(effective, model, size, calls=effective.samples)
-                if _over_budget(answerer, effective, model, organisation, once) is None:
-                    obstacle, calls, worst = None, effective.samples, once
+            obstacle = _over_budget(answerer, effective, model, organisation, worst.usd)
+            if obstacle is not None and worst.once != worst:
+                once = _over_budget(answerer, effective, model, organisation, worst.once.usd)
+                if once is None:
+                    obstacle, worst = None, worst.once
                     note = "it is not called again when it fails: that might not fit the budget"
         if obstacle is not None:
             left_out.append(obstacle)
@@ -104,9 +106,9 @@ def explain_route(
                 model=model.name,
                 provider=settings.provider,
                 reason=step.reason,
-                max_output_tokens=longest_output(settings, size),
-                calls=calls,
-                worst_cost_usd=worst,
+                max_output_tokens=worst.output_tokens,
+                calls=worst.calls,
+                worst_cost_usd=worst.usd,
                 typical_s=typical_s.get(model.name),
                 note=note,
             )

@@ -5,37 +5,38 @@ A run belongs to one thread. What several answers share is the `Answerer`'s.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from modelyard.answering import answer_cache
 from modelyard.answering.bill import Bill
-from modelyard.answering.calls import AskedModel, Calls, draw_together
-from modelyard.answering.json_answers import json_text, problem, repair_messages
+from modelyard.answering.calls import AskedModel, Calls
+from modelyard.answering.drawing import NotDrawn, draw_answer
+from modelyard.answering.input_size import InputSize, size_of
 from modelyard.answering.ledger import Reservation, reserve
 from modelyard.answering.local_models import LocalModels
-from modelyard.answering.majority import choose
 from modelyard.answering.obstacles import find_obstacle
-from modelyard.answering.prompt import count_input, estimate_tokens, wanted_schema
+from modelyard.answering.prompt import wanted_schema
 from modelyard.answering.recorded import Answering, total_cost_usd, total_usage
 from modelyard.answering.request import (
     Answer,
     AnswerFailed,
     LeftOut,
+    LeftOutFor,
     OverLimit,
     Request,
     UsedChunk,
 )
 from modelyard.answering.retrieving import mark_named
-from modelyard.answering.route import InputSize, calls_at_most, longest_output, worst_call_usd
+from modelyard.answering.worst_case import WorstCase, worst_case
 from modelyard.chatdata.conversation import Message
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
 from modelyard.deployments.effective import Effective, EffectiveModel
-from modelyard.providers.call import Call, CallFailure, OnText, Provider, Reply
+from modelyard.providers.call import Call, OnText, Provider
 from modelyard.providers.hosted import HostedModel
 
 if TYPE_CHECKING:
@@ -79,6 +80,8 @@ class Run:
     """Models that were not called, in order."""
     refused: Answer | None = None
     """The last refusal after which the next model was asked."""
+    spent_usd: float = 0.0
+    """What the models that were asked cost, the most that it can be where it is not known."""
 
     @property
     def schema(self) -> Mapping[str, Any] | None:
@@ -98,26 +101,20 @@ class Run:
         if obstacle := self._obstacle(model, size):
             self.left_out.append(obstacle)
             return None
-        output_tokens = longest_output(model.settings, size)
-        worst_usd = worst_call_usd(
-            model.settings,
-            size,
-            max_output_tokens=output_tokens,
-            local_cost_per_hour_usd=self.effective.local_cost_per_hour_usd,
-        )
+        worst = worst_case(self.effective, model, size, schema=self.schema)
         try:
-            reservation, only_once = self._reserve(model, worst_usd)
+            reservation, worst = self._reserve(model, worst)
         except OverLimit as error:
-            why = "unknown_price" if worst_usd is None else "budget"
+            why: LeftOutFor = "unknown_price" if worst.usd is None else "budget"
             reason = f"{error.message} ({error.hint})" if error.hint else error.message
             self._leave_out(model, why, reason, wait_s=error.wait_s)
             return None
-        bill = Bill(worst_usd)
+        bill, repair_bill = Bill(worst.call_usd), Bill(worst.repair_usd)
         try:
-            asked = self._open(model, local, size, bill, output_tokens, only_once=only_once)
-            answer = self._draw(asked, only_once=only_once) if asked else None
+            asked = self._open(model, local, size, worst, bill)
+            answer = self._draw(asked, worst, repair_bill) if asked else None
         finally:
-            self._settle(reservation, bill)
+            self._settle(reservation, bill, repair_bill)
         if answer is not None and key is not None:
             organisation = self.request.organisation
             answer_cache.keep(self.project, self.effective.cache, organisation, key, answer)
@@ -163,7 +160,7 @@ class Run:
         )
 
     def _leave_out(
-        self, model: EffectiveModel, why: Any, reason: str, *, wait_s: float | None = None
+        self, model: EffectiveModel, why: LeftOutFor, reason: str, *, wait_s: float | None = None
     ) -> None:
         self.left_out.append(LeftOut(model=model.name, why=why, reason=reason, wait_s=wait_s))
 
@@ -209,43 +206,44 @@ class Run:
 
     # Money.
 
-    def _reserve(self, model: EffectiveModel, worst_usd: float | None) -> tuple[Reservation, bool]:
+    def _reserve(self, model: EffectiveModel, worst: WorstCase) -> tuple[Reservation, WorstCase]:
         """Reserve every call that may be made; where that does not fit, each draw only once.
 
         Raises OverLimit when that does not fit either.
         """
-        most = calls_at_most(self.effective, model.settings, needs_json=self.schema is not None)
         try:
-            return self._reserve_calls(model.settings, worst_usd, most, within_s=0.0), False
+            return self._reserve_calls(model, worst, within_s=0.0), worst
         except OverLimit:
-            if worst_usd is None:
+            if worst.usd is None:
                 raise
         within_s = min(self.calls.deadline.left_s, _LONGEST_BUDGET_WAIT_S)
-        once = self.effective.samples
-        return self._reserve_calls(model.settings, worst_usd, once, within_s=within_s), True
+        return self._reserve_calls(model, worst.once, within_s=within_s), worst.once
 
     def _reserve_calls(
-        self, settings: LanguageModel, worst_usd: float | None, calls: int, *, within_s: float
+        self, model: EffectiveModel, worst: WorstCase, *, within_s: float
     ) -> Reservation:
         limit = self.effective.max_cost_per_request_usd
-        spent = total_cost_usd(self.calls.attempts) or 0.0
-        longest_s = calls * (settings.timeout_s + settings.retries.longest_wait_s)
+        settings = model.settings
+        longest_s = worst.calls * (settings.timeout_s + settings.retries.longest_wait_s)
         return reserve(
             self.project,
             environment=self.effective.environment,
             organisation=self.request.organisation,
             answer_id=self.id,
             budgets=self.effective.budgets,
-            max_cost_usd=None if limit is None else max(0.0, limit - spent),
-            worst_usd=None if worst_usd is None else worst_usd * calls,
+            max_cost_usd=None if limit is None else max(0.0, limit - self.spent_usd),
+            worst_usd=worst.usd,
             lease_s=min(longest_s, self.calls.deadline.left_s) + _LEASE_SLACK_S,
             within_s=within_s,
             pause=self.calls.pause,
         )
 
-    def _settle(self, reservation: Reservation, bill: Bill) -> None:
+    def _settle(self, reservation: Reservation, *bills: Bill) -> None:
+        totals = [bill.total_usd for bill in bills]
+        known = [total for total in totals if total is not None]
+        self.spent_usd += sum(known)
         try:
-            reservation.settle(bill.total_usd)
+            reservation.settle(sum(known) if len(known) == len(totals) else None)
         except ModelyardError as error:
             self.notes.append(f"its cost counts in full until its lease is over: {error}")
 
@@ -256,10 +254,8 @@ class Run:
         model: EffectiveModel,
         local: LocalModel | None,
         size: InputSize,
+        worst: WorstCase,
         bill: Bill,
-        output_tokens: int,
-        *,
-        only_once: bool,
     ) -> AskedModel | None:
         """The model ready to be called; None, with the reason left, when it cannot be loaded."""
         settings, load_s = model.settings, 0.0
@@ -274,105 +270,59 @@ class Run:
             client = self.open_client(settings)
             provider, load_s = client, client.load()
         self.calls.deadline.leave_out(load_s)
-        if only_once:
-            settings = replace(settings, retries=replace(settings.retries, attempts=0))
+        retries = replace(settings.retries, attempts=worst.repetitions)
         return AskedModel(
             name=model.name,
-            settings=settings,
+            settings=replace(settings, retries=retries),
             provider=provider,
-            answering=_answering(model, local),
+            answering=Answering.of(model, local),
             input_tokens=size.about,
-            output_tokens=output_tokens,
+            output_tokens=worst.output_tokens,
             bill=bill,
             load_s=load_s,
         )
 
-    def _draw(self, asked: AskedModel, *, only_once: bool) -> Answer | None:
-        """Draw as many answers as the profile wants, and make one of them."""
-        first = len(self.calls.attempts)
+    def _draw(self, asked: AskedModel, worst: WorstCase, repair_bill: Bill) -> Answer | None:
+        """What the model makes of the request; None when the next one is to be asked."""
         call = Call(
             messages=self.messages,
-            generation=replace(asked.settings.generation, max_output_tokens=asked.output_tokens),
+            generation=replace(asked.settings.generation, max_output_tokens=worst.output_tokens),
             json_schema=self.schema or None,  # for any JSON, the instructions say so
         )
-        is_direct = self.schema is None and self.effective.samples == 1
-        made = draw_together(
-            lambda number: self.calls.draw(
-                asked, _drawn(call, number), on_text=self.on_text if is_direct else None
-            ),
-            self.effective.samples,
+        never_again = replace(asked.settings, retries=replace(asked.settings.retries, attempts=0))
+        repairing = replace(asked, settings=never_again, bill=repair_bill)
+        drawn = draw_answer(
+            self.calls,
+            asked,
+            call,
+            samples=self.effective.samples,
+            schema=self.schema,
+            repairing=repairing if worst.repairs else None,
+            on_text=self.on_text,
         )
-        replies = [each for each in made if isinstance(each, Reply)]
-        if not replies:
-            self._pass_on(asked, made)
+        if isinstance(drawn, NotDrawn):
+            self._pass_on(asked, drawn)
             return None
-        if len(replies) < len(made):
-            self.notes.append(f"{len(replies)} of {len(made)} answers were drawn by {asked.name}")
-        if not_taken := sorted({name for reply in replies for name in reply.not_taken}):
-            self.notes.append(f"{asked.name} takes no {', '.join(not_taken)}")
-        answered = [reply for reply in replies if reply.finish != "refused"]
-        if not answered:
-            return self._refuse(asked, replies[0])
-        if self.schema is not None:
-            answered = self._meeting(self.schema, asked, call, answered, only_once=only_once)
-            if not answered:
-                self._mark_missed(first)
-                return None
-        chosen, agreed = choose([reply.text for reply in answered])
-        reply = answered[chosen]
-        text = reply.text if self.schema is None else json_text(reply.text)
-        if not is_direct and self.on_text is not None:
-            self.on_text(text)
-        answer = self._answer(asked.answering, text, finish=reply.finish)
-        return replace(answer, samples=len(answered), agreed=agreed)
+        self.notes += drawn.notes
+        answer = self._answer(asked.answering, drawn.text, finish=drawn.finish)
+        if drawn.finish == "refused":
+            return self._refuse(asked, answer)
+        return replace(answer, samples=drawn.samples, agreed=drawn.agreed)
 
-    def _meeting(
-        self,
-        schema: Mapping[str, Any],
-        asked: AskedModel,
-        call: Call,
-        replies: Sequence[Reply],
-        *,
-        only_once: bool,
-    ) -> list[Reply]:
-        """The replies that are JSON of the schema; where none is, the first one repaired, once."""
-        problems = [problem(reply.text, schema) for reply in replies]
-        good = [reply for reply, found in zip(replies, problems, strict=True) if found is None]
-        if good or only_once or problems[0] is None:
-            return good
-        messages = repair_messages(call.messages, replies[0].text, problems[0], schema)
-        settings = replace(asked.settings, retries=replace(asked.settings.retries, attempts=0))
-        once = replace(asked, settings=settings)
-        repaired = self.calls.draw(once, replace(call, messages=messages), on_text=None)
-        if isinstance(repaired, Reply) and problem(repaired.text, schema) is None:
-            return [repaired]
-        return []
-
-    def _mark_missed(self, first: int) -> None:
-        """Say of the answers since `first` that they were not of the form that is wanted."""
-        attempts = self.calls.attempts
-        for place, attempt in enumerate(attempts[first:], first):
-            if attempt.outcome == "answered":
-                reason = "its answer is no JSON that meets the schema"
-                attempts[place] = replace(attempt, outcome="missed_schema", reason=reason)
-
-    def _refuse(self, asked: AskedModel, reply: Reply) -> Answer | None:
+    def _refuse(self, asked: AskedModel, answer: Answer) -> Answer | None:
         """A refusal is the answer, or what the next model is asked for."""
-        answer = self._answer(asked.answering, reply.text, finish="refused")
         if asked.settings.on_refusal == "next" and not self.calls.shown:
             self.refused = answer
             return None
         if not self.calls.shown and self.on_text is not None:
-            self.on_text(reply.text)
+            self.on_text(answer.text)
         return answer
 
-    def _pass_on(self, asked: AskedModel, made: Sequence[Reply | CallFailure | LeftOut]) -> None:
+    def _pass_on(self, asked: AskedModel, made: NotDrawn) -> None:
         """What follows from having no answer: the next model, or the end of it all."""
-        failures = [each for each in made if isinstance(each, CallFailure)]
-        if not failures:
-            self.left_out += [each for each in made if isinstance(each, LeftOut)][:1]
-            return
-        for failure in failures:
+        if made.left_out is not None:
+            self.left_out.append(made.left_out)
+        for failure in made.failures:
             if self.calls.shown:
                 raise self.failed(f"the answer of {asked.name} broke off: {failure.reason}")
             if failure.kind == "invalid":
@@ -380,9 +330,10 @@ class Run:
                     f"{asked.name} does not take the request: {failure.reason}",
                     hint="no other model was asked: the request is at fault, or its settings are",
                 )
-        if (lasting := failures[0]).kind in ("no_access", "no_quota"):
+        lasting = [each for each in made.failures if each.kind in ("no_access", "no_quota")]
+        if lasting:
             self.notes.append(
-                f"{asked.name} is not called for a while: {lasting.reason} "
+                f"{asked.name} is not called for a while: {lasting[0].reason} "
                 "(`models providers check` says what is wrong)"
             )
 
@@ -420,28 +371,3 @@ class Run:
             latency_s=latency_s,
             notes=tuple(self.notes),
         )
-
-
-def size_of(messages: Sequence[Message], schema: Mapping[str, Any] | None) -> InputSize:
-    """How many tokens these have for a model whose tokenizer is not here."""
-    return InputSize.between(
-        count_input(messages, json_schema=schema, count=estimate_tokens),
-        count_input(messages, json_schema=schema),
-    )
-
-
-def _answering(model: EffectiveModel, local: LocalModel | None) -> Answering:
-    return Answering(
-        language_model=model.name,
-        ref=str(local.ref) if local else f"model:{model.name}",
-        adapter_digest=local.version.manifest.digest if local and local.version else None,
-        runs_here=local is not None,
-    )
-
-
-def _drawn(call: Call, number: int) -> Call:
-    """The call of one draw of several: with a seed of its own, where one is set."""
-    seed = call.generation.seed
-    if seed is None or number == 0:
-        return call
-    return replace(call, generation=replace(call.generation, seed=(seed + number) % 2**31))

@@ -1,0 +1,140 @@
+"""What one model makes of a request: as many draws as are wanted, their form, and one of them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass, replace
+from typing import Any
+
+from modelyard.answering.calls import AskedModel, Calls, draw_together
+from modelyard.answering.json_answers import json_text, problem, repair_messages
+from modelyard.answering.majority import choose
+from modelyard.answering.request import LeftOut
+from modelyard.providers.call import Call, CallFailure, Finish, OnText, Reply
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Drawn:
+    """An answer of a model."""
+
+    text: str
+    """It; of JSON without the fence around it."""
+    finish: Finish
+    """Why it ended."""
+    samples: int = 1
+    """Answers that it was chosen from."""
+    agreed: int = 1
+    """How many of them are the same, normalised."""
+    notes: tuple[str, ...] = ()
+    """What a person should know."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class NotDrawn:
+    """Why a model gave no answer."""
+
+    failures: tuple[CallFailure, ...] = ()
+    """Of its calls; none where no call was made, or where its answers are of the wrong form."""
+    left_out: LeftOut | None = None
+    """Why no call was made."""
+
+
+def draw_answer(
+    calls: Calls,
+    asked: AskedModel,
+    call: Call,
+    *,
+    samples: int,
+    schema: Mapping[str, Any] | None,
+    repairing: AskedModel | None,
+    on_text: OnText | None,
+) -> Drawn | NotDrawn:
+    """Draw answers at once, and make one of those that came.
+
+    schema: of the JSON that the answer must be, empty for any; None: it may be text.
+    repairing: the model as it is called to repair JSON, once; None: it is not to be.
+    on_text: is given the pieces of the only draw of a text as they come, and any other answer
+        whole.
+    """
+    first = len(calls.attempts)
+    is_direct = schema is None and samples == 1
+    made = draw_together(
+        lambda number: calls.draw(
+            asked, _with_own_seed(call, number), on_text=on_text if is_direct else None
+        ),
+        samples,
+    )
+    replies = [each for each in made if isinstance(each, Reply)]
+    if not replies:
+        return _not_drawn(made)
+    answered = [reply for reply in replies if reply.finish != "refused"]
+    if not answered:
+        return Drawn(text=replies[0].text, finish="refused", notes=_notes(asked, made, replies))
+    if schema is not None:
+        answered = _of_the_schema(calls, schema, call, answered, repairing)
+        if not answered:
+            _mark_missed(calls, first)
+            return NotDrawn()
+    chosen, agreed = choose([reply.text for reply in answered])
+    text = answered[chosen].text if schema is None else json_text(answered[chosen].text)
+    if not is_direct and on_text is not None:
+        on_text(text)
+    return Drawn(
+        text=text,
+        finish=answered[chosen].finish,
+        samples=len(answered),
+        agreed=agreed,
+        notes=_notes(asked, made, replies),
+    )
+
+
+def _not_drawn(made: Sequence[Reply | CallFailure | LeftOut]) -> NotDrawn:
+    failures = tuple(each for each in made if isinstance(each, CallFailure))
+    left_out = next((each for each in made if isinstance(each, LeftOut)), None)
+    return NotDrawn(failures=failures, left_out=None if failures else left_out)
+
+
+def _notes(
+    asked: AskedModel, made: Sequence[Reply | CallFailure | LeftOut], replies: Sequence[Reply]
+) -> tuple[str, ...]:
+    notes = []
+    if len(replies) < len(made):
+        notes.append(f"{len(replies)} of {len(made)} answers were drawn by {asked.name}")
+    if not_taken := sorted({name for reply in replies for name in reply.not_taken}):
+        notes.append(f"{asked.name} takes no {', '.join(not_taken)}")
+    return tuple(notes)
+
+
+def _of_the_schema(
+    calls: Calls,
+    schema: Mapping[str, Any],
+    call: Call,
+    replies: Sequence[Reply],
+    repairing: AskedModel | None,
+) -> list[Reply]:
+    """The replies that are JSON of the schema; where none is, the first one repaired."""
+    problems = [problem(reply.text, schema) for reply in replies]
+    good = [reply for reply, found in zip(replies, problems, strict=True) if found is None]
+    if good or repairing is None or problems[0] is None:
+        return good
+    messages = repair_messages(call.messages, replies[0].text, problems[0], schema)
+    repaired = calls.draw(repairing, replace(call, messages=messages), on_text=None)
+    if isinstance(repaired, Reply) and problem(repaired.text, schema) is None:
+        return [repaired]
+    return []
+
+
+def _mark_missed(calls: Calls, first: int) -> None:
+    """Say of the answers since `first` that they are not of the form that is wanted."""
+    for place, attempt in enumerate(calls.attempts[first:], first):
+        if attempt.outcome == "answered":
+            reason = "its answer is no JSON that meets the schema"
+            calls.attempts[place] = replace(attempt, outcome="missed_schema", reason=reason)
+
+
+def _with_own_seed(call: Call, number: int) -> Call:
+    """The call of one draw of several: with a seed of its own, where one is set."""
+    seed = call.generation.seed
+    if seed is None or number == 0:
+        return call
+    return replace(call, generation=replace(call.generation, seed=(seed + number) % 2**31))

@@ -1,0 +1,43 @@
+"""How many tokens the input of a call has: exactly, or between two bounds."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from modelyard.answering.prompt import count_input, estimate_tokens
+from modelyard.chatdata.conversation import Message
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class InputSize:
+    """How many tokens the input of a call has."""
+
+    least: int
+    """Fewer it cannot be: when these do not fit a model, it is not asked."""
+    about: int
+    """An estimate, by which rules go."""
+    most: int
+    """More it cannot be: by these, money is reserved."""
+
+    @classmethod
+    def exact(cls, tokens: int) -> InputSize:
+        """Of so many tokens, which the model's own tokenizer counted, or a person says."""
+        return cls(least=tokens, about=tokens, most=tokens)
+
+    @classmethod
+    def between(cls, about: int, most: int) -> InputSize:
+        """Of an estimate, which takes four bytes for a token, and an upper bound.
+
+        Tokens of more than six bytes on average are in no text that anybody asks about.
+        """
+        return cls(least=about * 2 // 3, about=about, most=most)
+
+
+def size_of(messages: Sequence[Message], schema: Mapping[str, Any] | None) -> InputSize:
+    """How many tokens these have for a model whose tokenizer is not here."""
+    return InputSize.between(
+        count_input(messages, json_schema=schema, count=estimate_tokens),
+        count_input(messages, json_schema=schema),
+    )
