@@ -7,6 +7,7 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator
+from dataclasses import replace
 from pathlib import Path
 
 import pytest
@@ -211,6 +212,14 @@ def test_repetitions_are_given_up_before_the_answer_is(asking: Asking) -> None:
     assert tried(asking.ask(once)) == ["first busy", "second answered"]
 
 
+def test_what_a_failed_model_may_have_cost_counts_for_the_next_one(asking: Asking) -> None:
+    asking.first.answer([head(), 30.0])
+    tight = asking.effective(first={"timeout_s": 0.2}, max_cost_per_request_usd=0.0015)
+    with pytest.raises(AnswerFailed, match="no model answered"):
+        asking.ask(replace(tight, fallback=tight.fallback[:1]))
+    assert asking.asked() == (1, 0)
+
+
 def test_an_unknown_price_is_no_zero(asking: Asking) -> None:
     unknown = asking.effective(first={"prices": None})
     answer = asking.ask(unknown)
@@ -295,7 +304,8 @@ def test_an_interrupted_answer_is_settled_and_recorded(asking: Asking) -> None:
     with pytest.raises(KeyboardInterrupt):
         asking.ask(effective)
     interrupt.join()
-    assert [sample.outcome for sample in asking.samples()] == ["interrupted"]
+    (sample,) = asking.samples()
+    assert (sample.outcome, sample.calls, sample.cost_usd) == ("interrupted", 1, None)
     assert [sample.outcome for sample in asking.samples("call")] == ["interrupted"]
     assert spent(asking, 0.001) is not None
 

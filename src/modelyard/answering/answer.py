@@ -249,6 +249,7 @@ class Answerer:
         run.calls.samples.record_none(
             outcome,
             attempts,
+            unfinished=run.calls.unfinished,
             load_s=run.calls.deadline.load_s,
             latency_s=run.calls.deadline.passed_s,
             failure=attempts[-1].outcome if failed else None,

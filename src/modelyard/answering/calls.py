@@ -77,6 +77,8 @@ class Calls:
     """The pieces of the answer that were shown as they came."""
     first_token_s: float | None = None
     """When the first piece of the last call came, in seconds since the answer began."""
+    unfinished: int = 0
+    """Calls that were sent and have not ended."""
     stopped: threading.Event = field(default_factory=threading.Event)
     """Set when nobody waits for the answer any more: no further call is made."""
     _loads_recorded: set[str] = field(default_factory=set)
@@ -172,6 +174,7 @@ class Calls:
         on_text: OnText | None,
     ) -> Reply | CallFailure:
         with self._lock:
+            self.unfinished += 1
             load_s = 0.0 if asked.name in self._loads_recorded else asked.load_s
             self._loads_recorded.add(asked.name)
         listener = None if on_text is None else _Listener(on_text, self.shown)
@@ -207,6 +210,7 @@ class Calls:
             self._tell_breaker(asked.name, result)
         attempt = _attempt(asked.name, result, waited_s, latency_s, cost)
         with self._lock:
+            self.unfinished -= 1
             self.attempts.append(attempt)
             if listener is not None and listener.first_s is not None:
                 since_s = time.perf_counter() - listener.first_s

@@ -126,6 +126,7 @@ class SampleWriter:
             adapter_digest=answer.adapter_digest,
             usage=answer.usage,
             cost_usd=answer.cost_usd,
+            calls=len(answer.attempts),
             load_s=answer.load_s,
             first_token_s=answer.first_token_s,
             waited_s=answer.waited_s,
@@ -140,11 +141,12 @@ class SampleWriter:
         outcome: Outcome,
         attempts: Sequence[Attempt],
         *,
+        unfinished: int,
         load_s: float,
         latency_s: float,
         failure: str | None = None,
     ) -> None:
-        """Record that there was no answer."""
+        """Record that there was no answer; of `unfinished` calls nobody knows what they cost."""
         first = self._asked.effective.model
         last = attempts[-1].model if attempts else first.name
         self._record(
@@ -152,8 +154,9 @@ class SampleWriter:
             attempts,
             language_model=last,
             ref=f"model:{last}",
-            usage=total_usage(attempts),
-            cost_usd=total_cost_usd(attempts),
+            usage=None if unfinished else total_usage(attempts),
+            cost_usd=None if unfinished else total_cost_usd(attempts),
+            calls=len(attempts) + unfinished,
             load_s=load_s,
             waited_s=min(latency_s, sum(attempt.waited_s for attempt in attempts)),
             latency_s=latency_s,
@@ -169,6 +172,7 @@ class SampleWriter:
         ref: str,
         usage: Usage | None,
         cost_usd: float | None,
+        calls: int,
         load_s: float,
         waited_s: float,
         latency_s: float,
@@ -201,7 +205,7 @@ class SampleWriter:
                 waited_s=waited_s,
                 latency_s=latency_s,
                 cost_usd=cost_usd,
-                calls=len(attempts),
+                calls=calls,
                 drawn=drawn,
                 agreed=agreed,
                 route="cache" if from_cache else _route(attempts),
