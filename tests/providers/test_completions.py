@@ -68,6 +68,19 @@ def test_what_comes_of_it(caller: Caller, finish: str) -> None:
     assert (result.usage.output_tokens, result.usage.is_estimated) == (5, False)
 
 
+def test_of_usage_in_every_event_that_of_the_end_counts(caller: Caller) -> None:
+    def counted(said: str, made: int, finish: str | None = None) -> bytes:
+        choice = {"index": 0, "delta": {"content": said}, "finish_reason": finish}
+        usage = {"prompt_tokens": 50, "completion_tokens": made, "prompt_cache_hit_tokens": 40}
+        return chunk(event({"choices": [choice], "usage": usage}))
+
+    pieces = [counted("Ann", 1), counted(" led", 2), counted(" it.", 3, "stop")]
+    caller.server.answer([head(), *pieces, chunk(event("[DONE]")), END])
+    result = caller.send(caller.settings())
+    assert isinstance(result, Reply) and not result.usage.is_estimated
+    assert (result.usage.output_tokens, result.usage.cached_input_tokens) == (3, 40)
+
+
 def test_usage_that_is_missing_is_estimated_from_the_texts(caller: Caller) -> None:
     caller.server.answer(chat("x" * 300, usage=None))
     result = caller.send(caller.settings(), ask("y" * 3_000))

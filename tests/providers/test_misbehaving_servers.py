@@ -7,13 +7,14 @@ request, and the key is in nothing that it gives.
 from __future__ import annotations
 
 import gzip
+import socket
 from collections.abc import Callable, Iterable
 from typing import Any
 
 import pytest
 
 from modelyard.providers.call import CallFailure, Reply
-from provider_calls import KEY, Caller
+from provider_calls import KEY, Caller, ask
 from provider_server import (
     END,
     Step,
@@ -264,6 +265,15 @@ WAYS: dict[str, tuple[Iterable[Step] | Script, str]] = {
         "estimated",
     ),
 }
+
+
+def test_a_server_that_does_not_read(caller: Caller) -> None:
+    """Longer than what the system takes for it: the deadline holds for sending too."""
+    with socket.create_server(("127.0.0.1", 0)) as deaf:
+        endpoint = f"http://127.0.0.1:{deaf.getsockname()[1]}/v1"
+        settings = caller.settings(endpoint=endpoint)
+        result = caller.send(settings, ask("long " * 4_000_000), timeout_s=1)
+    assert outcome_of(result) == "timeout" and caller.took_s < 8
 
 
 def outcome_of(result: Reply | CallFailure) -> str:

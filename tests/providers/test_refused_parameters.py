@@ -93,6 +93,20 @@ REFUSALS: dict[str, tuple[str, dict[str, Any], Any, str, tuple[str, ...]]] = {
         "response_format",
         (),
     ),
+    "schema, by its kind": (
+        "openai_compatible",
+        {},
+        unsupported("This model does not support response format `json_schema`.", None),
+        "response_format",
+        (),
+    ),
+    "schema that is unavailable": (
+        "openai_compatible",
+        {},
+        unsupported("This response_format type is unavailable now", None),
+        "response_format",
+        (),
+    ),
     "schema that is not strict enough": (
         "openai",
         {},

@@ -16,10 +16,17 @@ REFUSING = (400, 404, 415, 422, 501)
 
 _REFUSED = re.compile(
     r"unsupported|n[o']t support|unrecogni[sz]ed|unknown|unexpected|extra_forbidden"
-    r"|extra (inputs|fields)|not (permitted|allowed|available|implemented|enabled)|deprecated"
-    r"|cannot both|only the default|must be verified|invalid schema",
+    r"|extra (inputs|fields)|not (permitted|allowed|available|implemented|enabled)|unavailable"
+    r"|deprecated|cannot both|only the default|must be verified|invalid schema",
     re.IGNORECASE,
 )
+
+_OTHER_NAMES = (
+    ("response_format", "json_schema"),
+    ("response_format", "response format"),
+    ("output_config", "structured output"),
+)
+"""How errors call a parameter without naming it."""
 
 
 def refused_parameter(said: Said, sent: Collection[str]) -> str | None:
@@ -32,6 +39,9 @@ def refused_parameter(said: Said, sent: Collection[str]) -> str | None:
     named = (said.parameter or "").split(".")[0]
     if named in sent:
         return named
+    for other, word in _OTHER_NAMES:
+        if other in sent and word in said.message.lower():
+            return other
     # A word such as `stop` may stand in any sentence: it counts in quotes or as the last one. Of
     # two, the later one is meant: `temperature` and `top_p` cannot both be specified.
     places = {name: _place_of(name, said.message) for name in sent}

@@ -113,15 +113,17 @@ def _read(event: object, heard: Heard, *, part: str) -> str:
     if event.get("error") or event.get("object") == "error":
         raise CallEnded(error_in_answer(read_said(event)))
     heard.model, heard.id = event.get("model") or heard.model, event.get("id") or heard.id
-    if isinstance(event.get("usage"), dict):
-        heard.usage = _usage_of(event["usage"])
+    reported = event.get("usage")
+    if isinstance(reported, dict):
+        heard.usage = _usage_of(reported)
     choices = event.get("choices") or []
     if not isinstance(choices, list) or not all(isinstance(choice, dict) for choice in choices):
         raise CallEnded(broken("choices that are none"))
     said = "".join(
         _read_choice(choice, heard, part) for choice in choices if not choice.get("index")
     )
-    heard.is_over = heard.finish is not None and heard.usage is not None
+    # Some servers report with every event: what counts is the report of the end, or after it.
+    heard.is_over = heard.finish is not None and isinstance(reported, dict)
     return said
 
 
@@ -169,6 +171,8 @@ def _finish_of(reason: object) -> Finish:
 def _usage_of(reported: dict[str, Any]) -> Usage:
     details = reported.get("prompt_tokens_details")
     cached = details.get("cached_tokens") if isinstance(details, dict) else None
+    if cached is None:
+        cached = reported.get("prompt_cache_hit_tokens")  # DeepSeek
     return Usage(
         input_tokens=count_of(reported.get("prompt_tokens")),
         output_tokens=count_of(reported.get("completion_tokens")),
