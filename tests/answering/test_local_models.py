@@ -15,7 +15,7 @@ from modelyard.answering.local_models import LocalModels
 from modelyard.chatdata.conversation import Message
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.configs.kinds.parts import Generation
-from modelyard.core.errors import InvalidInput
+from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.deployments.effective import EffectiveModel
@@ -144,6 +144,27 @@ def test_adapters_share_one_base_in_memory(
     assert texts[1] == texts[3]
     assert len(set(texts)) == 3
     assert len(local_models._threads) == 1
+
+
+def test_a_base_that_cannot_be_loaded_can_be_tried_again(
+    talking: Project, local_models: LocalModels
+) -> None:
+    local = local_models.find(model(), "development")
+    weights = local.base.path / "model.safetensors"
+    intact = weights.read_bytes()
+    weights.write_bytes(b"not weights")
+    before = threading.active_count()
+    with pytest.raises(ModelyardError, match="weights cannot be loaded"):
+        local_models.open(local, None)
+    assert threading.active_count() <= before + 1
+    weights.write_bytes(intact)
+    provider, _ = local_models.open(local, None)
+    reply = provider.send(call(), timeout_s=60, on_text=None)
+    assert isinstance(reply, Reply)
+    local_models.close()
+    failure = provider.send(call(), timeout_s=60, on_text=None)
+    assert isinstance(failure, CallFailure)
+    assert "closed" in failure.reason
 
 
 def test_a_base_that_is_not_here_is_not_fetched(talking: Project) -> None:

@@ -154,6 +154,7 @@ class _EngineThread:
 
     def submit(self, request: Any) -> Generation:
         """Begin an answer. Raises InvalidInput when it can never be computed, QueueFull."""
+        self._require_open()
         assert self._engine is not None
         generation = self._engine.scheduler.submit(request)
         self._wake()
@@ -170,11 +171,14 @@ class _EngineThread:
             self._wanted = True
             self.stepped.notify_all()
 
+    def _require_open(self) -> None:
+        if self._closed:
+            raise ModelyardError("the local model was closed", hint="ask again")
+
     def _do(self, job: Callable[[], T]) -> T:
         """The result of something that is done in the thread, between two steps."""
         future: Future[T] = Future()
-        if self._closed:
-            raise ModelyardError("the local model was closed", hint="ask again")
+        self._require_open()
         self._jobs.append((job, future))
         self._wake()
         return future.result()
@@ -189,7 +193,7 @@ class _EngineThread:
             try:
                 first = open_model(self._local, use_grid=True, note=self._note)
             except BaseException:
-                self.failed = True
+                self.failed = self._closed = True  # another thread tries it again
                 raise
             self._engine = first.engine
             self._loaded[None] = first.engine.base

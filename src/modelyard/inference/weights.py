@@ -13,6 +13,7 @@ from typing import Any, Literal
 
 import torch
 import transformers
+from safetensors import SafetensorError
 from transformers import AutoModelForCausalLM
 
 from modelyard.core.errors import InvalidInput, ModelyardError
@@ -49,7 +50,7 @@ def load_weights(
         model = AutoModelForCausalLM.from_pretrained(
             folder, local_files_only=True, device_map=device, **options
         )
-    except (OSError, ValueError, RuntimeError) as error:
+    except (OSError, ValueError, RuntimeError, MemoryError, SafetensorError) as error:
         raise ModelyardError(
             f"the base's weights cannot be loaded: {error}",
             where=str(folder),
