@@ -10,10 +10,10 @@ route are asked one after the other (`run.py`) until one answers. However it end
 from __future__ import annotations
 
 import threading
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from dataclasses import replace
 from types import TracebackType
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from modelyard.answering.calls import Calls
 from modelyard.answering.deadline import Deadline
@@ -32,27 +32,20 @@ from modelyard.answering.route import (
     order_models,
 )
 from modelyard.answering.run import Run
+from modelyard.answering.searchers import Searchers
 from modelyard.answering.speeds import Speeds
 from modelyard.answering.worst_case import longest_output, worst_case
-from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.language_models import LanguageModel, Retries
 from modelyard.configs.kinds.parts import Generation
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project, check_name, find_project
-from modelyard.core.progress import Silent
 from modelyard.deployments.effective import Effective, EffectiveModel
-from modelyard.deployments.running import drafts_stamp
 from modelyard.pacing import Pause, pause
 from modelyard.providers.call import OnText
 from modelyard.providers.hosted import HostedModel
 from modelyard.providers.open import open_provider
 from modelyard.records.sample import Outcome, new_answer_id
 from modelyard.records.spool import Recorder
-
-if TYPE_CHECKING:
-    from modelyard.encoders import Encoders
-    from modelyard.retrieval.results import SearchResults
-    from modelyard.retrieval.search import Searcher
 
 _LEFT_FOR_MONEY = ("budget", "unknown_price", "limit")
 """What leaves a model out that could answer otherwise."""
@@ -63,7 +56,7 @@ class Answerer:
     """What answers in a project: clients, local models and indexes, opened when first needed.
 
     Any number of threads may share one; each process has its own. Clients and local models answer
-    several threads at once; searches follow each other under a lock.
+    several threads at once, and a few of them search at once; the others wait.
 
     note: is told, in a sentence, what a person should know of a local model that is loaded.
     pause: waits between attempts; when it is ended early, nothing is tried again.
@@ -79,9 +72,7 @@ class Answerer:
         self._pause = pause
         self._lock = threading.Lock()
         self._clients: dict[LanguageModel, HostedModel] = {}
-        self._searching = threading.Lock()
-        self._searchers: dict[str, tuple[Any, Searcher]] = {}
-        self._encoders: Encoders | None = None
+        self.searchers = Searchers(project)
 
     def __enter__(self) -> Answerer:
         return self
@@ -98,10 +89,7 @@ class Answerer:
         """Give back what was opened; answers that are under way in other threads fail."""
         self.local_models.close()
         self.recorder.close()
-        with self._searching:
-            for _, searcher in self._searchers.values():
-                searcher.close()
-            self._searchers.clear()
+        self.searchers.close()
 
     def answer(
         self, effective: Effective, request: Request, *, on_text: OnText | None = None
@@ -166,14 +154,14 @@ class Answerer:
     def _answer(self, run: Run, count: CountTokens | None) -> Answer:
         effective, request = run.effective, run.request
         if effective.retrieval is not None:
-            with self._searching:
-                found = retrieve(
-                    _WhenAsked(lambda: self._searcher(effective)),
-                    effective,
-                    request,
-                    count or bound_tokens,
-                    within_s=min(run.calls.deadline.left_s / 2, LONGEST_WAIT_S),
-                )
+            within_s = min(run.calls.deadline.left_s / 2, LONGEST_WAIT_S)
+            found = retrieve(
+                self.searchers.for_answer(effective, within_s=within_s),
+                effective,
+                request,
+                count or bound_tokens,
+                within_s=within_s,
+            )
             run.chunks, run.notes = found.chunks, list(found.notes)
         run.messages = build_messages(effective, request, run.chunks)
         size = size_of(run.messages, run.schema)
@@ -294,34 +282,6 @@ class Answerer:
         except ModelyardError:
             return None  # said when it is to be asked
         return lambda text: len(tokenizer.encode(text))
-
-    def _searcher(self, effective: Effective) -> Searcher:
-        """What searches the indexes that are live now; `_searching` is held."""
-        from modelyard.encoders import Encoders
-        from modelyard.retrieval.search import Searcher
-
-        environment = effective.environment
-        drafts = drafts_stamp(self.project) if environment == DEFAULT_ENVIRONMENT else None
-        stamp = effective.revision, drafts
-        known, searcher = self._searchers.get(environment, (None, None))
-        if searcher is None or known != stamp:
-            if self._encoders is None:
-                self._encoders = Encoders(project=self.project, progress=Silent())
-            if searcher is not None:
-                searcher.close()
-            searcher = Searcher(self.project, environment=environment, encoders=self._encoders)
-            self._searchers[environment] = stamp, searcher
-        return searcher
-
-
-class _WhenAsked:
-    """A search whose indexes are looked up when it is asked: what is wrong with them fails it."""
-
-    def __init__(self, open_searcher: Callable[[], Searcher]) -> None:
-        self._open_searcher = open_searcher
-
-    def search(self, text: str, **settings: Any) -> SearchResults:
-        return self._open_searcher().search(text, **settings)
 
 
 def answer(
