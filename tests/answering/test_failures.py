@@ -8,6 +8,7 @@ from pathlib import Path
 import pytest
 
 from asking import COST_USD, Asking, left, only, open_asking, tried
+from modelyard.answering.repeated import without_request
 from modelyard.answering.request import AnswerFailed
 from modelyard.configs.kinds.integration import FallbackStrategy
 from modelyard.configs.kinds.language_models import Retries
@@ -144,6 +145,39 @@ def test_three_failures_in_a_row_open_the_breaker(asking: Asking) -> None:
     assert [left(answer) for answer in answers[3:]] == [["first breaker"]] * 2
     assert "3 failures in a row" in answers[3].left_out[0].reason
     assert asking.asked() == (3, 5)
+
+
+def test_no_record_of_a_failure_repeats_what_was_asked(asking: Asking) -> None:
+    """The next to ask, of any organisation, reads why a model is not called."""
+    said = {"error": {"message": "cannot read: who is Ada Lovelace, PIN 4711?"}}
+    asking.first.answer(whole("500 Internal Server Error", said))
+    strategy = FallbackStrategy(failure_threshold=1, cool_down_s=60)
+    effective = asking.effective(fallback_strategy=strategy)
+    for question in ("Who is Ada Lovelace, PIN 4711?", "And who is Bob?"):
+        reason = asking.ask(effective, question).left_out
+    assert reason[0].reason.endswith("1 failure in a row: HTTP 500, in words of the request")
+    kept = [path for path in asking.project.traffic_db.parent.rglob("*") if path.is_file()]
+    assert kept
+    assert not any(b"Lovelace" in path.read_bytes() for path in kept)
+
+
+@pytest.mark.parametrize(
+    ("said", "asked", "is_kept"),
+    [
+        ("overloaded, try later", ("Who leads sales?",), True),
+        ("the model is overloaded", ("Hi",), True),
+        ("no answer to Hi", ("Hi",), False),
+        ("bad request", ("", " \n"), True),
+        ("bad: who is leading\\nthem?", ("Hello there", "Who is leading\nthem?"), False),
+        ("unknown patient 20413", ("Is 20413 well?",), False),
+        ("不支持：他的密码是什么呢", ("请问他的密码是什么？",), False),
+    ],
+)
+def test_what_a_server_repeats_of_a_request_is_left_out(
+    said: str, asked: tuple[str, ...], is_kept: bool
+) -> None:
+    kept = without_request(f"HTTP 503: {said}", asked)
+    assert kept == (f"HTTP 503: {said}" if is_kept else "HTTP 503, in words of the request")
 
 
 def test_repetitions_end_when_the_breaker_opens(asking: Asking) -> None:

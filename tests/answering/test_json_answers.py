@@ -46,6 +46,12 @@ def test_what_is_wrong_is_said_with_its_place(text: str, said: str) -> None:
     assert len(found) < 1000
 
 
+def test_a_fence_without_an_end_is_found_at_once() -> None:
+    """What models repeat without end where they must give JSON are spaces and line ends."""
+    for text in ("```" + " " * 900_000 + "x", "~~~\n" + " " * 900_000 + "x"):
+        assert json_text(text) == text
+
+
 def test_any_json_meets_an_empty_schema() -> None:
     assert problem("3", {}) is None
     assert problem("three", {}) is not None
@@ -65,6 +71,8 @@ def test_a_secret_in_an_answer_is_not_repeated() -> None:
         ({"pattern": "("}, "is no JSON Schema: pattern"),
         ({"$ref": "http://127.0.0.1:9/schema"}, "refers to http://127.0.0.1:9/schema"),
         ({"properties": {"a": {"$ref": "#/$defs/none"}}}, "refers to #/$defs/none"),
+        ({"$ref": "#"}, "refers to itself"),
+        ({"properties": {"a": {"allOf": [{"$ref": "#/properties/a"}]}}}, "refers to itself"),
     ],
 )
 def test_a_schema_that_cannot_be_used_is_refused_before_anything_is_asked(

@@ -214,8 +214,11 @@ def test_a_clock_that_was_set_back_shuts_nobody_out(place: Project) -> None:
     clock = Clock()
     scope = LimitScope(name="model", requests_per_minute=1)
     taken(take_turn(place, [scope], tokens=1, within_s=0, clock=clock))
+    hold(place, "model", 1e307, clock=clock)
     clock.now_s -= 86_400
     taken(take_turn(place, [scope], tokens=1, within_s=0, clock=clock))
+    hold(place, "model", 20, clock=clock)
+    assert take_turn(place, [scope], tokens=1, within_s=15, clock=clock) == pytest.approx(62)
 
 
 def test_the_first_room_is_the_first_and_is_one() -> None:

@@ -18,6 +18,7 @@ from modelyard.answering.deadline import Deadline
 from modelyard.answering.limits import LimitScope, hold, model_scope, take_turn
 from modelyard.answering.prompt import estimate_tokens
 from modelyard.answering.recorded import Answering, SampleWriter
+from modelyard.answering.repeated import without_request
 from modelyard.answering.request import Attempt, LeftOut
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.core.errors import ModelyardError
@@ -30,7 +31,6 @@ _FAULTS: frozenset[FailureKind] = frozenset({"busy", "timeout", "unreachable", "
 """What counts against a model."""
 _LASTING: frozenset[FailureKind] = frozenset({"no_access", "no_quota"})
 """What opens its breaker at once: nothing helps until a person does something."""
-_LONGEST_HOLD_S = 600.0
 _LEASE_SLACK_S = 30.0
 _LONGEST_TURN_S = 60.0
 """How long a call waits for its turn at least, where the answer has no deadline."""
@@ -113,7 +113,7 @@ class Calls:
             last = made
             if made.asked_wait_s is not None:
                 with suppress(ModelyardError):
-                    hold(self.project, scope.name, min(made.asked_wait_s, _LONGEST_HOLD_S))
+                    hold(self.project, scope.name, made.asked_wait_s)
             wait_s = policy.wait_s(made, attempt, left_s=self.deadline.left_s)
             if wait_s is None or self._is_open(asked.name) or self.pause(wait_s):
                 return made
@@ -207,7 +207,7 @@ class Calls:
         )
         asked.bill.end(cost)
         with suppress(ModelyardError):  # a disk that is full now takes no answer away
-            self._tell_breaker(asked.name, result)
+            self._tell_breaker(asked.name, call, result)
         attempt = _attempt(asked.name, result, waited_s, latency_s, cost)
         with self._lock:
             self.unfinished -= 1
@@ -240,7 +240,7 @@ class Calls:
             return replace(failure, kind="timeout", is_temporary=True)
         return failure
 
-    def _tell_breaker(self, name: str, result: Reply | CallFailure) -> None:
+    def _tell_breaker(self, name: str, call: Call, result: Reply | CallFailure) -> None:
         place = self._breaker(name)
         if not isinstance(result, CallFailure):
             breaker.record_success(self.project, place)
@@ -249,7 +249,7 @@ class Calls:
                 self.project,
                 place,
                 self.effective.fallback_strategy,
-                result.reason,
+                without_request(result.reason, (turn.content for turn in call.messages)),
                 opens_at_once=result.kind in _LASTING,
             )
         else:

@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 _MOST_NAMED = 3
 _LONGEST_PROBLEM = 200
-_FENCED = re.compile(r"(`{3,}|~{3,})[ \t]*(?:json|JSON)?[ \t]*\n(.*?)\n?[ \t]*\1", re.DOTALL)
+_FENCE = re.compile(r"(`{3,}|~{3,})[ \t]*(?:json|JSON)?")
 _TOO_DEEP = "it is nested too deeply"
 _OWN = "urn:modelyard:schema"
 """The address of a schema, to which its references are relative."""
@@ -30,8 +30,11 @@ _OWN = "urn:modelyard:schema"
 def json_text(text: str) -> str:
     """The JSON in an answer: without whitespace around it, and the one code fence around all."""
     stripped = text.strip()
-    fenced = _FENCED.fullmatch(stripped)
-    return fenced[2].strip() if fenced else stripped
+    first, _, rest = stripped.partition("\n")
+    opening = _FENCE.fullmatch(first.rstrip(" \t"))
+    if opening is None or not rest.endswith(opening[1]):
+        return stripped
+    return rest.removesuffix(opening[1]).strip()
 
 
 def problem(text: str, schema: Mapping[str, Any]) -> str | None:
@@ -75,13 +78,17 @@ def check_schema(schema: Mapping[str, Any], *, where: str) -> None:
     try:
         validator.check_schema(dict(schema), format_checker=validator.FORMAT_CHECKER)
         outside = _outside_references(schema)
+        if not outside:
+            _follow_references(schema)
     except SchemaError as error:
         place = error.json_path.removeprefix("$").lstrip(".") or "the whole of it"
         raise InvalidInput(
             f"is no JSON Schema: {place}: {_short(error.message)}", where=where
         ) from error
     except RecursionError as error:
-        raise InvalidInput(f"is no JSON Schema: {_TOO_DEEP}", where=where) from error
+        raise InvalidInput(
+            f"is no JSON Schema: {_TOO_DEEP}, or a part of it refers to itself", where=where
+        ) from error
     if outside:
         raise InvalidInput(
             f"refers to {_short(outside[0])}, which is not in it",
@@ -139,6 +146,17 @@ def _outside_references(schema: Mapping[str, Any]) -> list[str]:
         except Unresolvable:
             outside.append(reference)
     return outside
+
+
+def _follow_references(schema: Mapping[str, Any]) -> None:
+    """Check a value with each part that is referred to.
+
+    Raises RecursionError where one leads to itself again without a step into the value, so that no
+    value could be checked.
+    """
+    validator = _validator(schema)
+    for reference in set(_references(schema)):
+        validator.evolve(schema={"$ref": reference}).is_valid(None)
 
 
 def _references(schema: Mapping[str, Any]) -> Iterator[str]:

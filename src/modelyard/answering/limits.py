@@ -41,6 +41,8 @@ _LATE_MS = 500
 """Who comes so much later still has a booked moment: the rest of the way is long enough."""
 _LOOK_AGAIN_MS = 100
 """The longest wait between two looks whether a call under way has ended."""
+_LONGEST_HOLD_MS = 600_000
+"""The longest that calls are held back; an end after that is from before the clock was set back."""
 _FURTHEST_MS = 3_600_000
 """A row that begins later than that is from before the clock was set back."""
 _LONGEST_CALL_S = 3600.0
@@ -51,7 +53,7 @@ _TIDIES_UP = 64
 _COUNTED = "SELECT count(*), total(tokens) FROM turns WHERE scope = ? AND counts_to_ms > ?"
 _ROWS = "SELECT begins_at_ms, counts_to_ms, tokens FROM turns WHERE scope = ? AND counts_to_ms > ?"
 _UNDER_WAY = "SELECT count(*) FROM turns WHERE scope = ? AND holds_to_ms > ?"
-_HELD_TO = "SELECT ends_at_ms FROM holds WHERE scope = ?"
+_HELD_TO = "SELECT ends_at_ms FROM holds WHERE scope = ? AND ends_at_ms <= ?"
 _WRITE = "INSERT OR REPLACE INTO turns VALUES (?, ?, ?, ?, ?, ?)"
 _END = """
 UPDATE turns SET counts_to_ms = min(counts_to_ms, ?), holds_to_ms = 0 WHERE scope = ? AND id = ?
@@ -60,8 +62,9 @@ _REMOVE_OLD = """
 DELETE FROM turns WHERE (counts_to_ms <= ? AND holds_to_ms <= ? OR begins_at_ms > ?)
 """
 _HOLD = """
-INSERT INTO holds VALUES (?, ?)
-ON CONFLICT DO UPDATE SET ends_at_ms = max(ends_at_ms, excluded.ends_at_ms)
+INSERT INTO holds VALUES (:scope, :ends)
+ON CONFLICT DO UPDATE SET ends_at_ms =
+    iif(ends_at_ms > :furthest, excluded.ends_at_ms, max(ends_at_ms, excluded.ends_at_ms))
 """
 
 
@@ -186,10 +189,15 @@ def take_turn(
 
 
 def hold(project: Project, name: str, wait_s: float, *, clock: Clock = time.time) -> None:
-    """Let no call of a limited scope begin for so long: its service asked one of them to wait."""
-    ends_at_ms = math.ceil((clock() + wait_s) * 1000)
+    """Let no call of a limited scope begin for so long: its service asked one of them to wait.
+
+    Ten minutes at most.
+    """
+    now_ms = int(clock() * 1000)
+    ends_ms = now_ms + math.ceil(min(wait_s * 1000, _LONGEST_HOLD_MS))
+    values = {"scope": name, "ends": ends_ms, "furthest": now_ms + _LONGEST_HOLD_MS}
     with change_traffic(project) as traffic:
-        traffic.execute(_HOLD, (name, ends_at_ms))
+        traffic.execute(_HOLD, values)
 
 
 class _Place:
@@ -238,7 +246,8 @@ class _Place:
         """The first moment from now on at which no limit of a minute is in the way."""
         first_ms = now_ms
         for scope in self._scopes:
-            for (ends_at_ms,) in traffic.execute(_HELD_TO, (scope.name,)).fetchall():
+            held = (scope.name, now_ms + _LONGEST_HOLD_MS)
+            for (ends_at_ms,) in traffic.execute(_HELD_TO, held).fetchall():
                 first_ms = max(first_ms, ends_at_ms)
         booked_ms = self._booked_ms
         if booked_ms is not None:
