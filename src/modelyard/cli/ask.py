@@ -53,8 +53,8 @@ def ask(
         str | None,
         typer.Option(
             metavar="REF",
-            help="Ask this one first: a language model, a base or an adapter, as docs/models.md "
-            "says.",
+            help="Ask this one and no other: a language model, a base or an adapter, as "
+            "docs/models.md says.",
         ),
     ] = None,
     profile: Annotated[
