@@ -22,7 +22,7 @@ from modelyard.configs.kinds.integration import (
     RecordPrompts,
     ServiceLimits,
 )
-from modelyard.configs.kinds.language_models import RateLimits, Retries
+from modelyard.configs.kinds.language_models import Prices, RateLimits, Retries
 from modelyard.configs.kinds.parts import Generation
 from modelyard.configs.kinds.performance_profiles import AnswerCache
 from modelyard.configs.kinds.specialized_models import InputRules, OutputRules
@@ -226,6 +226,14 @@ def test_an_unknown_price_is_no_zero(asking: Asking) -> None:
     assert (answer.cost_usd, answer.usage is not None) == (None, True)
     limited = asking.effective(first={"prices": None}, budgets=Budgets(per_day_usd=1.0))
     assert left(asking.ask(limited)) == ["first unknown_price"]
+
+
+def test_a_model_that_charges_nothing_costs_nothing_whatever_it_reports(asking: Asking) -> None:
+    asking.first.answer(chat("Ann.", usage=None))
+    free = Prices(input_per_million_usd=0, output_per_million_usd=0)
+    assert asking.ask(asking.effective(first={"prices": free})).cost_usd == 0
+    unsaid = asking.ask()
+    assert (unsaid.cost_usd, unsaid.usage and unsaid.usage.is_estimated) == (None, True)
 
 
 def test_a_call_of_which_nobody_knows_what_it_cost_counts_in_full(asking: Asking) -> None:

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import threading
 
-from modelyard.answering.pricing import cost_usd, local_cost_usd
+from modelyard.answering.pricing import cost_usd, local_cost_usd, worst_cost_usd
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.providers.call import Usage
+
+_MANY = 10**9
 
 
 class Bill:
@@ -55,6 +57,8 @@ def call_cost_usd(
     """What a call cost; None where its tokens or its prices are unknown, or only estimated."""
     if settings.in_process:
         return local_cost_usd(local_cost_per_hour_usd, seconds)
+    if worst_cost_usd(settings.prices, input_tokens=_MANY, max_output_tokens=_MANY) == 0:
+        return 0.0  # whatever its tokens are
     if usage is None or usage.is_estimated:
         return None
     if not (usage.input_tokens or usage.output_tokens):
