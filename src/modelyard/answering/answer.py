@@ -202,10 +202,9 @@ class Answerer:
         """The end of a request that no language model answered."""
         if run.refused is not None:
             return run.refused
-        tried = "; ".join(
-            [f"{each.model}: {each.reason}" for each in run.calls.attempts if each.reason]
-            + [f"{each.model}: {each.reason}" for each in run.left_out]
-        )
+        reasons = [f"{each.model}: {each.reason}" for each in run.calls.attempts if each.reason]
+        reasons += [f"{each.model}: {each.reason}" for each in run.left_out]
+        tried = "; ".join(dict.fromkeys(reasons))  # of equal failures, one
         left_out = run.left_out
         if left_out and not run.calls.attempts and _all_for_money(run):
             error = OverLimit(f"nothing was called: {tried}")
@@ -221,7 +220,11 @@ class Answerer:
             each.outcome == "missed_schema" for each in run.calls.attempts
         ):
             raise run.failed(f"no model gave JSON that meets the schema: {tried}")
-        raise run.failed(f"no model answered: {tried}")
+        raise run.failed(
+            f"no model answered: {tried}",
+            hint="`models providers check` says what is wrong, `models route explain` who would "
+            "answer now",
+        )
 
     def _record_none(self, run: Run, error: BaseException) -> None:
         """Leave the sample of a request that has no answer."""
