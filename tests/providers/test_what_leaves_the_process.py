@@ -19,6 +19,7 @@ import pytest
 
 from modelyard.providers import transport
 from modelyard.providers.call import CallFailure, Reply
+from modelyard.providers.listing import find_model
 from modelyard.providers.open import open_provider
 from provider_calls import KEY, Caller, ask
 from provider_server import END, ProviderServer, chat, chunk, head, message, whole
@@ -199,6 +200,27 @@ def test_a_name_that_is_not_resolved_in_time(
     result = caller.send(caller.settings(endpoint=endpoint), timeout_s=0.3)
     assert isinstance(result, CallFailure) and result.kind == "unreachable"
     assert caller.took_s < 6
+
+
+@pytest.mark.parametrize("provider", ["openai_compatible", "anthropic"])
+@pytest.mark.parametrize(
+    "place",
+    ["127.0.0.1:99999", "127.0.0.1:0", "127.0.0.1:-1", "[::1", "[zz]/", ":80", "a:b", "x\0y"],
+)
+def test_an_endpoint_that_is_no_url_is_no_access(caller: Caller, provider: str, place: str) -> None:
+    settings = caller.settings(provider, endpoint=f"http://{place}")
+    model = open_provider(settings, caller.project)
+    for result in (model.send(ask(), timeout_s=5, on_text=None), find_model(model, timeout_s=5)):
+        assert isinstance(result, CallFailure) and result.kind == "no_access", result
+        assert "`endpoint` is no URL" in result.reason
+
+
+@pytest.mark.parametrize("host", [".", "a..b", "a" * 64, "%%", "a" * 300])
+def test_a_host_that_is_no_name(caller: Caller, host: str) -> None:
+    settings = caller.settings("openai_compatible", endpoint=f"http://{host}/v1")
+    result = caller.send(settings, timeout_s=5)
+    assert isinstance(result, CallFailure) and result.kind == "unreachable"
+    assert caller.took_s < 5
 
 
 def test_a_name_that_nobody_knows(caller: Caller) -> None:

@@ -149,12 +149,12 @@ def _resolve(host: str, port: int, until: float) -> list[_Address]:
         pass
     else:
         return _look_up(host, port, socket.AI_NUMERICHOST)
-    found: queue.SimpleQueue[list[_Address] | OSError] = queue.SimpleQueue()
+    found: queue.SimpleQueue[list[_Address] | httpcore2.ConnectError] = queue.SimpleQueue()
 
     def look_up() -> None:
         try:
             found.put(_look_up(host, port, 0))
-        except OSError as error:
+        except httpcore2.ConnectError as error:
             found.put(error)
 
     threading.Thread(target=look_up, daemon=True, name="resolve").start()
@@ -162,13 +162,17 @@ def _resolve(host: str, port: int, until: float) -> list[_Address]:
         addresses = found.get(timeout=max(0.0, until - time.monotonic()))
     except queue.Empty:
         raise httpcore2.ConnectTimeout(f"the address of {host} is not found in time") from None
-    if isinstance(addresses, OSError):
-        raise httpcore2.ConnectError(f"{host}: {addresses.strerror or addresses}") from addresses
+    if isinstance(addresses, httpcore2.ConnectError):
+        raise addresses
     return addresses
 
 
 def _look_up(host: str, port: int, flags: int) -> list[_Address]:
-    found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    try:
+        found = socket.getaddrinfo(host, port, type=socket.SOCK_STREAM, flags=flags)
+    except (OSError, UnicodeError) as error:  # UnicodeError: a label of 64 letters, or none
+        why = error.strerror if isinstance(error, OSError) else "no name of a host"
+        raise httpcore2.ConnectError(f"{host[:100]}: {why}") from error
     return [(family, address) for family, _, _, _, address in found]
 
 

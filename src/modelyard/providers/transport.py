@@ -50,14 +50,25 @@ def open_http_client(base_url: str, *, only_loopback: bool) -> httpx2.Client:
     """The client that an official client sends through; that one gets PLACEHOLDER as its key.
 
     only_loopback: no connection leaves this machine.
+    Raises CallEnded where nothing can be reached by the URL, or a proxy is none.
     """
-    transport = _Transport(base_url, only_loopback=only_loopback)
+    transport = _Transport(_url_of(base_url), only_loopback=only_loopback)
     return httpx2.Client(transport=transport, follow_redirects=False, trust_env=False)
 
 
+def _url_of(endpoint: str) -> httpx2.URL:
+    try:
+        url = httpx2.URL(endpoint)
+    except httpx2.InvalidURL:
+        url = httpx2.URL("")
+    port = 80 if url.port is None else url.port
+    if not url.host or not 0 < port < 1 << 16:  # a higher one would be taken for another
+        raise CallEnded(no_access(f"`endpoint` is no URL of a host: {endpoint[:100]}"))
+    return url
+
+
 class _Transport(httpx2.BaseTransport):
-    def __init__(self, base_url: str, *, only_loopback: bool) -> None:
-        url = httpx2.URL(base_url)
+    def __init__(self, url: httpx2.URL, *, only_loopback: bool) -> None:
         self._pool = httpcore2.ConnectionPool(
             ssl_context=trusted_certificates() if url.scheme == "https" else None,
             proxy=None if only_loopback else _proxy_for(url),
