@@ -252,6 +252,9 @@ def test_one_that_never_meets_it_ends_with_1_and_is_quoted_from_nowhere(
         (("ask",), "there is no question"),
         (("ask", "  "), "the question is empty"),
         (("ask", "--chat", "-"), "both read stdin"),
+        (("ask", "--file", "-", "-"), "--file - and the question `-` both read stdin"),
+        (("ask", "--file", "-", "--file", "-", "Who?"), "--file - and another --file - both"),
+        (("ask", "--file", "-", "--chat"), "--file - and --chat both read stdin"),
         (("ask", "--domain", "dsk", "Who?"), "did you mean 'desk'"),
         (("ask", "--model", "helpr", "Who?"), "did you mean"),
         (("ask", "--domain", "desk", "--profile", "savin", "Who?"), "saving"),
@@ -270,6 +273,16 @@ def test_wrong_input_is_named_before_anything_is_asked(
     assert models(*words) == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert server.asked == []
+
+
+@pytest.mark.usefixtures("asked")
+def test_the_text_that_a_question_is_about_may_come_from_stdin(
+    models: Models, server: ProviderServer, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr("sys.stdin", io.StringIO("+ x = 1\n"))
+    assert models("ask", "--file", "-", "What changed?") == 0
+    assert "File stdin" in body(server)[-1]["content"]
+    assert "+ x = 1" in body(server)[-1]["content"]
 
 
 # Conversations.

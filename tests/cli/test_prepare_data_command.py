@@ -179,6 +179,22 @@ def test_the_second_run_tells_what_the_first_one_told(
     assert len(values[0]["flagged"]) == 20
 
 
+def test_a_share_that_chance_cuts_down_is_told_one_that_keeps_enough(
+    project: Project, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    colours = (1, 7, 8, 10, 14, 22, 31, 34, 42, 49, 54, 57)  # the place of one alone is below 0.25
+    rows = [json.dumps({"prompt": f"Colour {n}?", "completion": "Red."}) for n in colours]
+    (project.root / "rows.jsonl").write_text("\n".join(rows))
+    words = ("prepare-data", "rows.jsonl", "--out", "rows", "--eval-share")
+    assert models(*words, "0.25") == 0
+    said = "few evaluation rows: --eval-share 0.25 of 12 rows takes 1; --eval-share"
+    printed = " ".join(capsys.readouterr().err.split())
+    found = re.search(rf"{said} (0\.\d+) would keep (\d) for evaluation", printed)
+    assert found and int(found[2]) >= 3
+    assert models(*words, found[1]) == 0
+    assert f"{found[2]} evaluation rows\n" in capsys.readouterr().out
+
+
 def test_a_dataset_that_is_too_small_for_its_share_is_told_one_that_fits(
     project: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -47,6 +47,26 @@ def test_it_says_when_nobody_would(explained: Callable[..., str]) -> None:
     assert "basic_nlp: it quotes what is found, and the answer must be JSON" in text
 
 
+def test_a_draft_that_is_not_valid_is_not_called_deployed(explained: Callable[..., str]) -> None:
+    draft = Path("configs/specialized_models/translation.yaml")
+    draft.write_text(draft.read_text().replace("instructions:", "instruction:"))
+    text = explained("--domain", "translation", code=2)
+    assert "error: specialized_models/translation is not valid" in text
+    assert "hint: `models validate-config` shows each line" in text
+
+
+def test_a_model_without_prices_is_named_with_what_it_needs(explained: Callable[..., str]) -> None:
+    draft = Path("configs/language_models/mine.yaml")
+    draft.write_text(
+        "description: A server of ours\nprovider: openai_compatible\nmodel: mine\n"
+        "endpoint: http://localhost:18000/v1\ncontext_tokens: 8k\nmax_output_tokens: 1k\n"
+    )
+    domain = Path("configs/specialized_models/translation.yaml")
+    domain.write_text(domain.read_text().replace("model: local_llm", "model: mine"))
+    text = explained("--domain", "translation")
+    assert "mine: its price is unknown, so no budget could hold (give the language model" in text
+
+
 def test_what_does_not_exist_is_named(explained: Callable[..., str]) -> None:
     assert "did you mean 'translation'" in explained("--domain", "translatoin", code=2)
     assert "organisation name" in explained("--org", "a/b", code=2)

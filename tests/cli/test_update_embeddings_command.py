@@ -64,6 +64,15 @@ def test_the_command_of_the_readme_builds_changes_and_says_unchanged(
     assert not found["unchanged"] and found["built"] is None
 
 
+def test_sources_that_match_no_file_are_said(
+    docs: Path, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    for page in [*docs.iterdir()]:
+        page.unlink()
+    assert models(*UPDATE) == 0
+    assert "0 files, for none matches its `sources`; 0 chunks" in capsys.readouterr().out
+
+
 def test_a_dry_run_makes_no_index(
     docs: Path, project: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -116,7 +116,7 @@ def test_a_card_shows_the_same_figures_without_the_details() -> None:
 def test_few_rows_have_no_interval_and_say_so() -> None:
     alone = replace(EVALUATION, rows=1, difference=PairedDifference(-1.0, None, None))
     assert next(alone.main_rows()).interval == ""
-    assert alone.summary == "On 1 conversations it never saw; too few for an interval."
+    assert alone.summary == "On 1 conversation it never saw; too few for an interval."
     assert read(alone.to_mapping()) == alone
 
 

@@ -208,7 +208,10 @@ def _price_of(found: CheckedPrices | None) -> Checked:
         return _found("price", "ok", "none: it is on this machine")
     match found.state:
         case "missing":
-            return _found("price", "warning", "none: it is refused where a budget applies")
+            said = (
+                "none: it is refused where a budget applies; give `prices`, $0 for one of your own"
+            )
+            return _found("price", "warning", said)
         case "same":
             return _found("price", "ok", f"as listed for {found.listed_as}")
         case "stale":

@@ -33,6 +33,7 @@ from modelyard.settings.units import MONEY
 Clock = Callable[[], float]
 """Seconds since 1970."""
 
+UNKNOWN_PRICE_HINT = "give the language model its `prices`; $0 for one of your own"
 _FIRST_WAIT_S, _LONGEST_WAIT_S = 0.02, 0.3
 """Between two looks whether others have settled: the wait doubles, and is drawn from all of it."""
 _OTHERS_SETTLE_S = 5.0
@@ -247,7 +248,7 @@ def _refused_by_itself(wish: _Wish) -> _Refusal | None:
 
 _UNKNOWN_PRICE = _Refusal(
     reason="its price is unknown, so no budget could hold",
-    hint="give the language model its `prices`; $0 for one of your own",
+    hint=UNKNOWN_PRICE_HINT,
 )
 
 

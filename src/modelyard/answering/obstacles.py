@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from modelyard.answering import breaker
 from modelyard.answering.input_size import InputSize
-from modelyard.answering.ledger import check_budget
+from modelyard.answering.ledger import UNKNOWN_PRICE_HINT, check_budget
 from modelyard.answering.local_models import LocalModels
-from modelyard.answering.request import LeftOut, LeftOutFor
+from modelyard.answering.request import LeftOut
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.deployments.effective import Effective, EffectiveModel
@@ -70,5 +70,7 @@ def find_budget_obstacle(
     )
     if reason is None:
         return None
-    why: LeftOutFor = "unknown_price" if worst_usd is None else "budget"
-    return LeftOut(model=model.name, why=why, reason=reason)
+    if worst_usd is None:
+        reason = f"{reason} ({UNKNOWN_PRICE_HINT})"
+        return LeftOut(model=model.name, why="unknown_price", reason=reason)
+    return LeftOut(model=model.name, why="budget", reason=reason)

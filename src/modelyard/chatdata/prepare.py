@@ -278,8 +278,8 @@ def _build(
     train, evaluation = split_conversations(kept, request.evaluation_share)
     if not train:  # of a few rows, all can fall to evaluation
         train, evaluation = kept, []
-    if not evaluation:
-        progress.warn(_no_evaluation(kept, request.evaluation_share))
+    if warning := _few_evaluation(kept, request.evaluation_share, len(evaluation)):
+        progress.warn(warning)
     result = PreparedData(
         name=name,
         folder=shown,
@@ -302,12 +302,19 @@ def _build(
     return result, train, evaluation
 
 
-def _no_evaluation(rows: Sequence[Conversation], share: float) -> str:
-    """The warning that no row is kept for evaluation, with a share that would keep some."""
+def _few_evaluation(rows: Sequence[Conversation], share: float, taken: int) -> str | None:
+    """The warning that less than half of the share, or nothing, is kept for evaluation, with a
+    share that would keep enough; a row's text decides its side, so of a few rows chance does."""
+    asked_for = max(1, round(share * len(rows)))
+    if 2 * taken >= asked_for:
+        return None
     places = sorted(map(split_position, rows))
-    wanted = (math.floor(places[0] * 100) + 1) / 100
+    wanted = (math.floor(places[asked_for - 1] * 100) + 1) / 100
     kept = sum(place < wanted for place in places)
-    said = f"no evaluation rows: --eval-share {share:g} of {counted(len(rows), 'row')} takes none"
+    said = f"--eval-share {share:g} of {counted(len(rows), 'row')} takes {taken or 'none'}"
+    said = f"{'few' if taken else 'no'} evaluation rows: {said}"
     if kept == len(places) or wanted <= share:
-        return f"{said}; an eval.jsonl by hand, or more rows, would give some"
+        return (
+            f"{said}; an eval.jsonl by hand, or more rows, would give {'more' if taken else 'some'}"
+        )
     return f"{said}; --eval-share {wanted:g} would keep {kept:,} for evaluation"

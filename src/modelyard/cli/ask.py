@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Any
@@ -32,6 +32,7 @@ if TYPE_CHECKING:
 
 _LARGEST_FILE_BYTES = 16_000_000
 _SHOWN_TITLE = 60
+_STDIN = "-"
 
 
 def ask(
@@ -74,7 +75,10 @@ def ask(
     ] = None,
     file: Annotated[
         list[Path] | None,
-        typer.Option(metavar="FILE", help="A text that the question is about. Repeatable."),
+        typer.Option(
+            metavar="FILE",
+            help="A text that the question is about; `-` is what comes on stdin. Repeatable.",
+        ),
     ] = None,
     language: Annotated[
         str | None,
@@ -122,7 +126,8 @@ def ask(
     \b
     models ask "How do I roll back an adapter?"
     models ask --domain code_analysis --file src/app.py --explain "What can fail here?"
-    git diff | models ask --domain code_analysis --env production -
+    git diff | models ask --domain code_analysis --file - "What can fail here?"
+    models ask --domain code_analysis --env production - < question.txt
     """
     from modelyard.answering.answer import Answerer
     from modelyard.answering.asked_model import load_asked
@@ -130,6 +135,7 @@ def ask(
     from modelyard.chatdata.conversation import Message
 
     project = find_project()
+    _refuse_stdin_twice(question, file or (), is_chat=chat_)
     given = _read_question(question, is_first=chat_)
     files = tuple(_read_file(path) for path in file or ())
     wanted = _read_schema(schema) if schema else None
@@ -304,10 +310,24 @@ def _read_question(question: str | None, *, is_first: bool) -> str | None:
     return text.strip()
 
 
+def _refuse_stdin_twice(question: str | None, files: Sequence[Path], *, is_chat: bool) -> None:
+    """Refuse `--file -` where something else reads stdin as well."""
+    times = sum(str(path) == _STDIN for path in files)
+    if times + (is_chat or question == _STDIN) > 1 and times:
+        other = "--chat" if is_chat else "the question `-`" if times == 1 else "another --file -"
+        raise InvalidInput(
+            f"--file - and {other} both read stdin", hint="give the text as a file: --file PATH"
+        )
+
+
 def _read_file(path: Path) -> GivenText:
     """A text that is given with the question."""
     from modelyard.answering.request import GivenText
 
+    if str(path) == _STDIN:
+        text = read_stdin(_LARGEST_FILE_BYTES + 1)
+        _refuse_too_large(len(text), "stdin")
+        return GivenText(name="stdin", text=text)
     content = _read_bytes(path)
     try:
         return GivenText(name=str(path), text=content.decode())
@@ -337,9 +357,13 @@ def _read_bytes(path: Path) -> bytes:
         raise explain_os_error(error, path) or InvalidInput(
             f"cannot be read: {error.strerror}", where=str(path)
         ) from error
-    if len(content) > _LARGEST_FILE_BYTES:
+    _refuse_too_large(len(content), str(path))
+    return content
+
+
+def _refuse_too_large(size: int, where: str) -> None:
+    if size > _LARGEST_FILE_BYTES:
         raise InvalidInput(
             f"is larger than {_LARGEST_FILE_BYTES // 1_000_000} MB, more than any model takes",
-            where=str(path),
+            where=where,
         )
-    return content

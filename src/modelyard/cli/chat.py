@@ -30,7 +30,7 @@ _COMMANDS = {
     "/reset": "begin a new conversation, with the same system turn",
     "/exit": "end; so does ^D",
 }
-_MORE_HELP = "^C stops an answer. A line that begins with // is asked, from its second slash on."
+_MORE_HELP = "^C stops an answer. A line that begins with // is asked with one of them."
 
 Show = Callable[[str], None]
 """Is given each piece of an answer as it comes."""

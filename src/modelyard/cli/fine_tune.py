@@ -267,8 +267,15 @@ def fine_tune(
     if result.promotion is not None and not result.promotion.allowed:
         raise GateBreached(
             f"{result.version.name} is registered and not promoted: {result.promotion.reason}",
-            hint=f"{project.show(result.experiment / 'report.html')} shows where it fails",
+            hint=_what_next(project, result),
         )
+
+
+def _what_next(project: Project, result: FineTuneResult) -> str:
+    """What helps a version that was not promoted."""
+    if result.evaluation and result.evaluation.difference.interval is None:
+        return "prepare the data with more evaluation rows (--eval-share), and train with --fresh"
+    return f"{project.show(result.experiment / 'report.html')} shows where it fails"
 
 
 def _print_result(project: Project, result: FineTuneResult) -> None:

@@ -170,18 +170,21 @@ def _sentence(update: IndexUpdate) -> str:
             f"{update.index}: unchanged, {counted(files.total, 'file')}, "
             f"{counted(chunks.total, 'chunk')}{origin} ({update.took_s:.2f} s)"
         )
+    said = _changes(files, "file")
+    if not (files.total or files.removed or update.skipped):
+        said += ", for none matches its `sources`"
     what = "would be " if update.dry_run else ""
     what += f"rebuilt ({update.built})" if update.built else f"changed{origin}"
     if update.unknown:
         return (
-            f"{update.index}: {what}: {_changes(files, 'file')}; chunks not counted: "
+            f"{update.index}: {what}: {said}; chunks not counted: "
             f"{update.unknown} ({update.took_s:.2f} s)"
         )
     vectors = f"{'to embed' if update.dry_run else 'embedded'} {update.embedded:,}"
     if update.from_cache:
         vectors += f", known {update.from_cache:,}"
     return (
-        f"{update.index}: {what}: {_changes(files, 'file')}; {_changes(chunks, 'chunk')}; "
+        f"{update.index}: {what}: {said}; {_changes(chunks, 'chunk')}; "
         f"{vectors} ({update.took_s:.2f} s)"
     )
 

@@ -38,7 +38,7 @@ def running_snapshot(project: Project, environment: str) -> tuple[int, Snapshot]
     catalogue = _open_drafts(project)
     drafts = [catalogue.read(path) for path in catalogue.deployable_paths()]
     configs = {draft.label: content_of(resolve(draft, environment).values) for draft in drafts}
-    return number, Snapshot(configs=configs, profiles=live.profiles)
+    return number, Snapshot(configs=configs, profiles=live.profiles, of_drafts=True)
 
 
 def _open_drafts(project: Project) -> ConfigCatalogue:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import lru_cache
 from typing import Any, cast
@@ -43,6 +43,8 @@ class Snapshot:
     """Each config's settings, by its label KIND/NAME."""
     profiles: Mapping[str, str] = field(default_factory=dict)
     """The performance profile that `models switch-config` chose, by domain."""
+    of_drafts: bool = False
+    """Whether these are the files under `configs/` as they are now; no part of the identity."""
 
     @property
     def digests(self) -> dict[str, str]:
@@ -64,7 +66,16 @@ class Snapshot:
         Raises ProblemsFound when it is not valid for this version of modelyard.
         """
         content = self.configs.get(label)
-        return None if content is None else _build(label, content.text)
+        if content is None:
+            return None
+        built, problems = _build(label, content.text)
+        if not problems:
+            return built
+        if self.of_drafts:
+            raise ProblemsFound(
+                f"{label} is not valid", problems, hint="`models validate-config` shows each line"
+            )
+        raise ProblemsFound(f"{label}, as deployed, is not valid", problems)
 
 
 def snapshot_facts(digests: Mapping[str, str], profiles: Mapping[str, str]) -> str:
@@ -129,16 +140,14 @@ def _canonical(values: Any) -> str:
 
 
 @lru_cache(maxsize=1024)
-def _build(label: str, text: str) -> Any:
+def _build(label: str, text: str) -> tuple[Any, Sequence[Diagnostic]]:
+    """The settings object of a config, and what is wrong with it."""
     kind, _ = split_label(label)
-    built, problems = build_settings(
+    return build_settings(
         KINDS[kind].settings_class,
         parse_json(text, where=label),
         lambda path: f"{label}, {dotted(path)}" if path else label,
     )
-    if problems:
-        raise ProblemsFound(f"{label}, as deployed, is not valid", problems)
-    return built
 
 
 def names_missing_config(reference: ConfigReference, snapshot: Snapshot) -> bool:

@@ -234,7 +234,7 @@ class Evaluation:
     @property
     def summary(self) -> str:
         """What the loss says, in one sentence."""
-        seen = f"On {self.rows:,} conversations it never saw"
+        seen = f"On {counted(self.rows, 'conversation')} it never saw"
         if not self.difference.interval:
             return f"{seen}; too few for an interval."
         return (
