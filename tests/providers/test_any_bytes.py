@@ -15,7 +15,7 @@ from modelyard.providers.open import open_provider
 from provider_calls import KEY, Caller, ask
 from provider_server import END, Step, chat_events, chunk, event, head, message_events, whole
 
-ROUNDS = 120 * int(os.environ.get("MODELYARD_SOAK", "1"))
+ROUNDS = 60 * int(os.environ.get("MODELYARD_SOAK", "1"))
 VALUES: tuple[Any, ...] = (
     *(None, True, False, 0, -1, 5, 1.5, 10**400, "", "x", "stop", "\x00", [], [None], [[]], {}),
     {"type": "text"},
