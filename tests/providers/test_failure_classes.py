@@ -261,6 +261,8 @@ CLASSES: dict[str, tuple[list[Step], str, bool]] = {
         "busy",
         False,
     ),
+    "418": (whole("418 I'm a teapot", ""), "broken", False),
+    "431": (whole("431 Request Header Fields Too Large", ""), "broken", False),
     "408": (whole("408 Request Timeout", ""), "busy", True),
     "409": (whole("409 Conflict", ""), "busy", True),
     "425": (whole("425 Too Early", ""), "busy", True),

@@ -37,7 +37,8 @@ no_quota: 429 that means money and not speed.
 busy: 408, 409, 425, 429, 5xx.
 timeout: nothing came for too long.
 unreachable: no connection, or one that was reset before the answer began.
-broken: an answer that is none: HTML, broken JSON, no choices, a tool call that nobody asked for.
+broken: an answer that is none: HTML, broken JSON, no choices, a tool call that nobody asked for, a
+    status that says none of the above.
 cut_off: the answer ended in the middle, after some of it was shown.
 out_of_time: the time for the whole answer was over.
 """

@@ -58,8 +58,8 @@ _STATUS_OF = {
 """HTTP statuses of errors that come in the middle of an answer that began with 200."""
 _UNNAMED_STATUS = 500
 
-_NOT_AT_FAULT = frozenset({400, 413, 422, 500})
-"""Statuses with which servers say that a request does not fit their model."""
+_AT_FAULT = frozenset({400, 413, 422})
+"""Statuses of a request that every other model would refuse too, unless it is too long for one."""
 _NO_ACCESS = frozenset({401, 403, 404, 405, 407, 410, 421, 451})
 _GATEWAY = frozenset({408, 502, 504})
 """Statuses of which nobody knows whether the call was done, and so billed, behind a gateway."""
@@ -172,13 +172,13 @@ def error_in_answer(said: Said) -> CallFailure:
 def _kind_of(status: int, said: Said) -> FailureKind:
     if status == 402 or (400 <= status < 500 and _NO_QUOTA.search(said.everything)):
         return "no_quota"
-    if status in _NOT_AT_FAULT and _TOO_LONG.search(said.everything):
+    if status in (*_AT_FAULT, 500) and _TOO_LONG.search(said.everything):
         return "too_long"
     if status in _NO_ACCESS or 300 <= status < 400:
         return "no_access"
     if status >= 500 or status in (408, 409, 425, 429):
         return "busy"
-    return "invalid" if status >= 400 else "broken"
+    return "invalid" if status in _AT_FAULT else "broken"
 
 
 def _in_words(status: int, header: Header, said: Said, *, has_key: bool) -> str:
