@@ -6,8 +6,9 @@ is kept, in the ledger.
 
 from __future__ import annotations
 
+import queue
+import threading
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import ThreadPoolExecutor
 from contextlib import closing, suppress
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -46,7 +47,6 @@ State = Literal["ok", "warning", "failed", "skipped"]
 
 WITHOUT_A_DOMAIN = "requests without a domain"
 _TIMEOUT_S = 20.0
-_AT_ONCE = 8
 _MOST_DAYS = 90
 """Age at which a list of prices says nothing about today's, as in `models prices check`."""
 _MOST_INPUT_TOKENS = 200
@@ -136,10 +136,31 @@ def check_providers(
         )
 
     hosted = [name for name, settings in models.items() if not settings.in_process]
-    with ThreadPoolExecutor(_AT_ONCE) as pool:  # of those that load weights, one at a time
-        found = dict(zip(hosted, pool.map(check, hosted), strict=True))
-    found |= {name: check(name) for name in models if name not in found}
-    return tuple(sorted(found.values(), key=lambda one: (not one.used_by, one.model)))
+    found = _at_once(check, hosted)
+    # Those that load weights one after the other.
+    found += [check(name) for name in models if name not in hosted]
+    return tuple(sorted(found, key=lambda one: (not one.used_by, one.model)))
+
+
+def _at_once(check: Callable[[str], CheckedModel], names: Sequence[str]) -> list[CheckedModel]:
+    """The checks of several models, each in a thread that ^C does not wait for."""
+    done: queue.SimpleQueue[CheckedModel | BaseException] = queue.SimpleQueue()
+
+    def run(name: str) -> None:
+        try:
+            done.put(check(name))
+        except BaseException as error:
+            done.put(error)
+
+    for name in names:
+        threading.Thread(target=run, args=[name], name=f"check-{name}", daemon=True).start()
+    found = []
+    for _ in names:
+        result = done.get()
+        if isinstance(result, BaseException):
+            raise result
+        found.append(result)
+    return found
 
 
 def _found(aspect: Aspect, state: State, said: str) -> Checked:
