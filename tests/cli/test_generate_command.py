@@ -104,7 +104,7 @@ def test_a_line_that_cannot_be_asked_ends_a_pipe(asking: Asking, stdin: str, sai
         (("Hi", "--top-p", "1.5"), "'--top-p': must be at most 1, not 1.5"),
         (("Hi", "--temperature", "-1"), "'--temperature': must be at least 0, not -1.0"),
         (("Hi", "--stop", ""), "stop must be texts that are not empty"),
-        ((), "there is no prompt"),
+        ((), "there is no question"),
         (("-", "--chat"), "both read stdin"),
         (("--chat", "--compare-base"), "--compare-base compares the answers to one prompt"),
         (("team " * 600,), "this question has 619 tokens: 108 more"),

@@ -59,7 +59,7 @@ def test_a_closed_stdout_is_an_error_that_says_so(project: Project) -> None:
 def test_closed_stdin_and_stderr_are_empty_ones(project: Project) -> None:
     assert "tiny" in shell("models base list <&- 2>&-").stdout
     done = shell("models generate --base-model tiny - <&-")
-    assert (done.returncode, "the prompt is empty" in done.stderr) == (2, True)
+    assert (done.returncode, "the question is empty" in done.stderr) == (2, True)
 
 
 @pytest.mark.parametrize(
@@ -75,7 +75,7 @@ def test_an_argument_that_is_not_utf8_is_wrong_usage(project: Project, line: str
 def test_a_prompt_on_stdin_that_is_not_utf8_is_wrong_usage(project: Project, locale: str) -> None:
     done = shell(rf"LC_ALL={locale} models generate --base-model tiny - <<<$'\xff'")
     assert done.returncode == 2, done.stderr
-    assert "stdin: the prompt is not UTF-8 text" in done.stderr
+    assert "stdin: the question is not UTF-8 text" in done.stderr
 
 
 def write_rows(path: Path, count: int) -> None:

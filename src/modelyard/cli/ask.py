@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.chat import LONGEST_PROMPT, Said, Show, chat
+from modelyard.cli.chat import Said, Show, chat, read_question
 from modelyard.cli.options import Environment, Json, chosen_environment
 from modelyard.cli.render import (
     StreamPrinter,
@@ -136,7 +136,7 @@ def ask(
 
     project = find_project()
     _refuse_stdin_twice(question, file or (), is_chat=chat_)
-    given = _read_question(question, is_first=chat_)
+    given = read_question(question, command="models ask", is_chat=chat_)
     files = tuple(_read_file(path) for path in file or ())
     wanted = _read_schema(schema) if schema else None
     chosen = chosen_environment(project, environment)
@@ -284,30 +284,6 @@ def _figures(answer: Answer) -> list[str]:
         )
     figures.append("cost unknown" if answer.cost_usd is None else MONEY.show(answer.cost_usd))
     return figures
-
-
-def _read_question(question: str | None, *, is_first: bool) -> str | None:
-    """What is asked; None when a conversation begins with what is typed."""
-    if is_first and question is None:
-        return None
-    if is_first and question == "-":
-        raise InvalidInput(
-            "`-` and --chat both read stdin", hint="leave `-` out: each line is a question"
-        )
-    text = question or ""
-    if question == "-":
-        text = read_stdin(LONGEST_PROMPT + 1, "the question is not UTF-8 text")
-    if len(text) > LONGEST_PROMPT:
-        raise InvalidInput(
-            f"the question is longer than {LONGEST_PROMPT:,} characters",
-            hint="give long texts with --file",
-        )
-    if not text.strip():
-        raise InvalidInput(
-            "there is no question" if question is None else "the question is empty",
-            hint='models ask "Your question", or --chat for a conversation',
-        )
-    return text.strip()
 
 
 def _refuse_stdin_twice(question: str | None, files: Sequence[Path], *, is_chat: bool) -> None:

@@ -15,6 +15,7 @@ from modelyard.cli.render import (
     print_json,
     print_note,
     read_line,
+    read_stdin,
     reads_terminal,
 )
 from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
@@ -70,6 +71,30 @@ class Talk(Protocol):
 
     def reset(self) -> None:
         """Forget all that was said."""
+
+
+def read_question(given: str | None, *, command: str, is_chat: bool) -> str | None:
+    """What is asked, from the command line or, for `-`, from stdin.
+
+    None when a conversation begins with what is typed.
+    """
+    if is_chat and given is None:
+        return None
+    if is_chat and given == "-":
+        raise InvalidInput(
+            "`-` and --chat both read stdin", hint="leave `-` out: each line is a question"
+        )
+    text = given or ""
+    if given == "-":
+        text = read_stdin(LONGEST_PROMPT + 1, "the question is not UTF-8 text")
+    if len(text) > LONGEST_PROMPT:
+        raise InvalidInput(f"the question is longer than {LONGEST_PROMPT:,} characters")
+    if not text.strip():
+        raise InvalidInput(
+            "there is no question" if given is None else "the question is empty",
+            hint=f'{command} "Your question", or --chat for a conversation',
+        )
+    return text.strip()
 
 
 def chat(talk: Talk, *, first: str | None = None, as_json: bool = False) -> None:

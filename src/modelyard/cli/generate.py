@@ -8,14 +8,13 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 
 import typer
 
-from modelyard.cli.chat import LONGEST_PROMPT, chat
+from modelyard.cli.chat import chat, read_question
 from modelyard.cli.options import Environment, Json, Offline, chosen_environment
 from modelyard.cli.render import (
     print_json,
     print_note,
     print_stream,
     print_title,
-    read_stdin,
     showing_progress,
 )
 from modelyard.core.errors import InvalidInput
@@ -157,7 +156,7 @@ def generate(
         seed=seed,
     )
     project = find_project()
-    question = _read_prompt(prompt, is_first=chat_)
+    question = read_question(prompt, command="models generate", is_chat=chat_)
     chosen = _choose_model(project, model, adapter, base_model, environment)
     if compare_base and (chat_ or chosen.version is None):
         _refuse_comparison(chat_)
@@ -211,27 +210,6 @@ def _refuse_comparison(chat: bool) -> NoReturn:
 def _read_stop(text: str) -> str:
     """A text that ends an answer, as the command line writes it."""
     return text.replace("\\n", "\n").replace("\\t", "\t")
-
-
-def _read_prompt(prompt: str | None, *, is_first: bool) -> str | None:
-    """What is asked; None when a conversation begins with what is typed."""
-    if is_first and prompt is None:
-        return None
-    if is_first and prompt == "-":
-        raise InvalidInput(
-            "`-` and --chat both read stdin", hint="leave `-` out: each line is a question"
-        )
-    text = prompt or ""
-    if prompt == "-":
-        text = read_stdin(LONGEST_PROMPT + 1, "the prompt is not UTF-8 text")
-    if len(text) > LONGEST_PROMPT:
-        raise InvalidInput(f"the prompt is longer than {LONGEST_PROMPT:,} characters")
-    if not text.strip():
-        raise InvalidInput(
-            "there is no prompt" if prompt is None else "the prompt is empty",
-            hint='models generate "Your question", or --chat for a conversation',
-        )
-    return text.strip()
 
 
 def _choose_model(
