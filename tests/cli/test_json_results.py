@@ -49,6 +49,7 @@ config explain timeout gpt4
 config diff gpt4 claude
 config import axolotl.yaml
 budgets
+monitor --allow-no-data accuracy --allow-no-data latency --allow-no-data cost --allow-no-data errors
 ask "Who leads sales?"
 route explain --domain code_analysis
 prices check --max-age "36500 days"

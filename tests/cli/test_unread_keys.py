@@ -33,12 +33,6 @@ UNREAD = {
     """,
     "integration": """
         model_integration.budgets.warn_at
-        model_integration.performance_monitoring.metrics
-        model_integration.performance_monitoring.alert_thresholds.latency
-        model_integration.performance_monitoring.alert_thresholds.accuracy
-        model_integration.performance_monitoring.alert_thresholds.cost_per_request
-        model_integration.performance_monitoring.alert_thresholds.error_rate
-        model_integration.performance_monitoring.alert_thresholds.latency_percentile
         model_integration.performance_monitoring.alert_thresholds.for
     """,
 }

@@ -1,5 +1,7 @@
 from __future__ import annotations
 
+import math
+
 import numpy as np
 import pytest
 
@@ -7,7 +9,9 @@ from modelyard.core.errors import ModelyardError, NoData
 from modelyard.evaluation.statistics import (
     PairedDifference,
     _student_t,
+    mean_interval,
     paired_difference,
+    quantile_ranks,
     share_interval,
 )
 
@@ -128,3 +132,56 @@ def test_wilsons_interval_holds_the_truth_often_enough(share: float, n: int) -> 
     found = [share_interval(int(count), n) for count in chance.binomial(n, share, 3000)]
     held = np.mean([low <= share <= high for low, high in found])
     assert 0.92 < held < 0.99
+
+
+def test_a_95th_percentile_has_an_upper_end_from_72_values_on() -> None:
+    assert quantile_ranks(71, 0.95)[1] is None
+    assert quantile_ranks(72, 0.95)[1] == 72
+    assert quantile_ranks(1, 0.5) == (None, None)
+    assert quantile_ranks(1, 0.95) == (None, None)
+    assert quantile_ranks(2, 0.95) == (1, None)
+
+
+def binomial(count: int, n: int, share: float) -> float:
+    return math.comb(n, count) * share**count * (1 - share) ** (n - count)
+
+
+@pytest.mark.parametrize("share", [0.5, 0.9, 0.95, 0.99])
+@pytest.mark.parametrize("n", [5, 100, 500])
+def test_the_ranks_cover_a_quantile_in_95_of_100_cases_and_no_wider_ones_are_needed(
+    n: int, share: float
+) -> None:
+    low, high = quantile_ranks(n, share)
+    below = np.cumsum([binomial(count, n, share) for count in range(n + 1)])
+    assert below[0] > 0.025 if low is None else below[low - 1] <= 0.025 < below[low]
+    if high is None:
+        assert below[n - 1] < 0.975
+    else:
+        assert below[high - 2] < 0.975 <= below[high - 1]
+
+
+def test_the_ranks_of_many_values_are_those_of_the_normal_distribution() -> None:
+    low, high = quantile_ranks(1_000_000, 0.95)
+    spread = 1.959964 * math.sqrt(1_000_000 * 0.95 * 0.05)
+    assert low == pytest.approx(950_000 - spread, abs=2)
+    assert high == pytest.approx(950_000 + spread, abs=2)
+
+
+def test_the_interval_of_a_mean_is_students() -> None:
+    # By hand: mean 0.45, s = 0.310913, t(3, 97.5%) = 3.182446.
+    margin = 3.182446 * 0.310913 / 2
+    assert mean_interval(4, 1.8, 0.04 + 0.16 + 0.09 + 0.81) == pytest.approx(
+        (0.45 - margin, 0.45 + margin), abs=1e-4
+    )
+    assert mean_interval(1, 0.2, 0.04) is None
+    assert mean_interval(3, 0.0, 0.0) == (0.0, 0.0)
+
+
+@pytest.mark.parametrize("n", [50, 400])
+def test_the_interval_of_a_share_covers_94_to_97_percent_on_average(n: int) -> None:
+    ends = [share_interval(some, n) for some in range(n + 1)]
+    covered = [
+        sum(binomial(some, n, p) for some, (low, high) in enumerate(ends) if low <= p <= high)
+        for p in np.arange(0.05, 0.951, 0.05)
+    ]
+    assert 0.94 <= np.mean(covered) <= 0.97

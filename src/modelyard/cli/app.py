@@ -57,6 +57,7 @@ COMMANDS = {
     "update-embeddings": "update_embeddings:update_embeddings",
     "search": "search:search",
     "budgets": "budgets:budgets",
+    "monitor": "monitor:monitor",
 }
 GROUPS = {
     "base": (

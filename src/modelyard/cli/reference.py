@@ -53,7 +53,7 @@ models adapters list --json-schema > adapters-list.json
 ```
 
 A single word is one action, a group is a kind of thing. These words are taken for what is to come:
-`monitor`, `performance-test`, `backup`, `restore`, `serve` and `compare`, and the groups
+`performance-test`, `backup`, `restore`, `serve` and `compare`, and the groups
 `schedule`, `report`, `keys`, `audit` and `custom`.
 """
 
@@ -346,7 +346,7 @@ def _kinds() -> str:
             "## The keys of each kind",
             "",
             "Every kind but the last also has `name` and `environments`. NAME in a key stands for",
-            "a name of your own, `[]` for each item of a list. *No reader yet: `monitor`* means",
+            "a name of your own, `[]` for each item of a list. *No reader yet: `serve`* means",
             "that the key is checked and deployed, and read as soon as `models monitor` is there.",
             "",
             "| kind | what one file says |",

@@ -80,14 +80,14 @@ def writing_results() -> Iterator[None]:
         ) from error
 
 
-def _is_unicode() -> bool:
+def is_unicode() -> bool:
     """Whether stdout can hold every character."""
     return (sys.stdout.encoding or "utf-8").lower().startswith("utf")
 
 
 def _stdout() -> TextIO:
     """Stdout; characters that its encoding lacks are escaped, such as `\\xe9`."""
-    if isinstance(sys.stdout, TextIOWrapper) and not _is_unicode():
+    if isinstance(sys.stdout, TextIOWrapper) and not is_unicode():
         sys.stdout.reconfigure(errors="backslashreplace")
     return sys.stdout
 
@@ -109,7 +109,7 @@ def print_document(document: Any, *, indent: int | None = 2) -> None:
     """A JSON document on stdout that is no result of ours: a schema, or another program's form."""
     import json
 
-    text = json.dumps(document, indent=indent, ensure_ascii=not _is_unicode())
+    text = json.dumps(document, indent=indent, ensure_ascii=not is_unicode())
     with writing_results():
         # json.dumps leaves these as they are: terminals obey some, and lone surrogates fail.
         sys.stdout.write(_C1_CONTROL.sub(lambda found: f"\\u{ord(found[0]):04x}", text) + "\n")
@@ -164,7 +164,7 @@ def print_finding(finding: Diagnostic, shown: Excerpt | None) -> None:
     where = f"{visible_line(finding.where or '')}:"
     _print(_styled((where, "bold"), " ", (message_of(finding), colour)), soft_wrap=True)
     if shown is not None:
-        bar = "│" if _is_unicode() else "|"
+        bar = "│" if is_unicode() else "|"
         number = f"{finding.place[1]:{_LINE_NUMBER}} {bar} "
         _print(_styled((number, "dim"), _writable(shown.text)), soft_wrap=True)
         mark = " " * shown.indent + "^" * shown.width

@@ -97,6 +97,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "update_embeddings:update_embeddings": (_one("retrieval.updating.job:IndexUpdates"),),
     "route:explain_route": (_one("answering.route_explained:RouteExplained"),),
     "budgets:budgets": (_one("answering.budget_report:BudgetReport"),),
+    "monitor:monitor": (_one("monitoring.monitor:MonitorReport"),),
     "prices:check": (_one("answering.price_check:PriceCheck"),),
     "config_show:show": (_one("cli.config_show:ShownConfig"),),
     "config:explain": (_one("deployments.explain:ExplainedConfig"),),

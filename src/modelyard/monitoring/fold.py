@@ -1,9 +1,9 @@
 """Folding: what lies in the spool comes into traffic.db, once.
 
-The samples and the place in the segment up to which they were read are one transaction, so a killed
-process leaves both or neither. A segment that nobody appends to any more is removed when all of it
-is in traffic.db, and its row only after the file: a process killed between the two leaves a row
-that says that all is folded.
+The samples, their roll-ups and the place in the segment up to which they were read are one
+transaction, so a killed process leaves all or none of them. A segment that nobody appends to any
+more is removed when all of it is in traffic.db, and its row only after the file: a process killed
+between the two leaves a row that says that all is folded.
 
 A power cut may undo the last commits of traffic.db. It never undoes one that a removed segment
 depends on, nor leaves one that is ahead of its segment: a segment is synced before a commit, and
@@ -19,6 +19,7 @@ from dataclasses import dataclass
 
 from modelyard.core.database import transaction
 from modelyard.core.layout import Project
+from modelyard.monitoring.rollups import add_to_rollups, has_earlier, roll_up_earlier
 from modelyard.monitoring.traffic_db import TRAFFIC, folded_bytes, insert_samples
 from modelyard.records.spool import Segment, hold_segment, read_batch
 
@@ -48,6 +49,7 @@ def fold(project: Project) -> Folded:
         return Folded(samples=0, skipped=0, skipped_ever=0)
     samples = skipped = 0
     with TRAFFIC.open(project) as traffic:
+        _roll_up_earlier(traffic)
         for path in paths:
             with hold_segment(path, to_remove=True) as segment:
                 if segment:
@@ -73,6 +75,7 @@ def _fold_segment(traffic: sqlite3.Connection, segment: Segment) -> tuple[int, i
             batch = read_batch(segment, start, most=_BATCH)
             os.fsync(handle)
             insert_samples(traffic, batch.samples)
+            add_to_rollups(traffic, batch.samples)
             traffic.execute("INSERT OR REPLACE INTO segments VALUES (?, ?)", (name, batch.end))
             traffic.execute("UPDATE totals SET skipped_lines = skipped_lines + ?", (batch.skipped,))
         samples, skipped = samples + len(batch.samples), skipped + batch.skipped
@@ -81,6 +84,13 @@ def _fold_segment(traffic: sqlite3.Connection, segment: Segment) -> tuple[int, i
         with suppress(PermissionError):  # of another user's folder; the row says all is folded
             segment.path.unlink()
     return samples, skipped
+
+
+def _roll_up_earlier(traffic: sqlite3.Connection) -> None:
+    """Roll up what an earlier version folded, in pieces."""
+    while has_earlier(traffic):
+        with transaction(traffic):
+            roll_up_earlier(traffic)
 
 
 def _forget_removed(traffic: sqlite3.Connection, project: Project) -> None:

@@ -36,6 +36,7 @@ def forget_samples(project: Project, organisation: str) -> int:
         project,
         ("DELETE FROM samples WHERE organisation = :name AND kind = 'answer'", values),
         ("DELETE FROM samples WHERE organisation = :name", values),
+        ("DELETE FROM rollups WHERE organisation = :name", values),
         (f"DELETE FROM turns WHERE {of_scope}", values),
         (f"DELETE FROM holds WHERE {of_scope}", values),
     )

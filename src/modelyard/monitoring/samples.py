@@ -9,6 +9,7 @@ from contextlib import ExitStack, contextmanager
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.monitoring.fold import fold
+from modelyard.monitoring.rollups import insert_earlier, insert_rollups
 from modelyard.monitoring.traffic_db import TRAFFIC, folded_bytes, insert_samples
 from modelyard.records.sample import FIELDS, Sample
 from modelyard.records.spool import hold_segment, read_batch
@@ -69,7 +70,7 @@ def find_answers(project: Project, answer_ids: Iterable[str]) -> dict[str, Sampl
 
 @contextmanager
 def open_traffic(project: Project) -> Iterator[sqlite3.Connection]:
-    """A connection to read from, in which `samples` has everything recorded so far.
+    """A connection to read from; its `samples` and `rollups` have everything recorded so far.
 
     What lies in the spool is folded first; where the disk cannot be written, it is read beside
     traffic.db, and nothing is changed.
@@ -91,7 +92,7 @@ def open_traffic(project: Project) -> Iterator[sqlite3.Connection]:
 
 @contextmanager
 def _open_with_spool(project: Project, reason: ModelyardError) -> Iterator[sqlite3.Connection]:
-    """`samples` as a view of those in traffic.db and those in the spool.
+    """`samples` and `rollups` as views of what is in traffic.db and what is in the spool.
 
     Raises `reason`, for which folding failed, when traffic.db cannot be read either.
     """
@@ -106,13 +107,20 @@ def _open_with_spool(project: Project, reason: ModelyardError) -> Iterator[sqlit
         traffic.execute("PRAGMA temp_store = MEMORY")
         traffic.execute("BEGIN")  # places and samples of one state
         traffic.execute("CREATE TEMP TABLE pending AS SELECT * FROM main.samples WHERE false")
+        traffic.execute(
+            "CREATE TEMP TABLE pending_rollups AS SELECT * FROM main.rollups WHERE false"
+        )
+        insert_earlier(traffic, into="pending_rollups")
         for segment in segments:
             start, more = folded_bytes(traffic, segment.path.name), True
             while more:
                 batch = read_batch(segment, start, most=_AT_ONCE)
                 insert_samples(traffic, batch.samples, into="pending")
+                insert_rollups(traffic, batch.samples, into="pending_rollups")
                 start, more = batch.end, batch.end > start
-        traffic.execute(
-            "CREATE TEMP VIEW samples AS SELECT * FROM main.samples UNION ALL SELECT * FROM pending"
-        )
+        for name, pending in (("samples", "pending"), ("rollups", "pending_rollups")):
+            traffic.execute(
+                f"CREATE TEMP VIEW {name} AS SELECT * FROM main.{name} "
+                f"UNION ALL SELECT * FROM {pending}"
+            )
         yield traffic

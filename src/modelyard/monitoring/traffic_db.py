@@ -80,6 +80,33 @@ _MIGRATIONS = (
         probe_ends_ms   INTEGER               -- until then one call tries it; NULL: none does
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE rollups (                    -- the answers of an hour that have these in common
+        hour            INTEGER NOT NULL,     -- since 1970
+        environment     TEXT,
+        organisation    TEXT,
+        domain          TEXT,
+        profile         TEXT,
+        language_model  TEXT,
+        model           TEXT NOT NULL,
+        outcome         TEXT NOT NULL,
+        requests        INTEGER NOT NULL,
+        costs           INTEGER NOT NULL,     -- of how many the cost is known
+        cost_usd        REAL NOT NULL,        -- the sum of these, and of their squares
+        cost_squared    REAL NOT NULL,
+        token_counts    INTEGER NOT NULL,     -- of how many the tokens are known
+        prompt_tokens   INTEGER NOT NULL,     -- the sum of these
+        output_tokens   INTEGER NOT NULL,
+        latencies       BLOB NOT NULL         -- as monitoring/histogram.py packs them
+    ) STRICT;
+    CREATE INDEX rollups_by_hour ON rollups (hour);
+    CREATE INDEX samples_by_answer ON samples (answer_id) WHERE kind = 'answer';
+    CREATE TABLE rollup_backlog (             -- one row: samples that are in no roll-up yet
+        after_rowid  INTEGER NOT NULL,
+        last_rowid   INTEGER NOT NULL
+    ) STRICT;
+    INSERT INTO rollup_backlog SELECT 0, coalesce(max(rowid), 0) FROM samples;
+    """,
 )
 
 TRAFFIC = Database(

@@ -106,7 +106,7 @@ class AlertThresholds:
     """Highest share of failed requests."""
     latency_percentile: Literal[50, 90, 95, 99] = 95
     """The percentile that is compared with `latency`."""
-    for_s: Annotated[float, DURATION, Range(0)] = 0.0
+    for_s: Annotated[float, DURATION, Range(0), BY_MONITOR] = 0.0
     """How long a threshold must be breached before it is an alert."""
 
 
@@ -116,18 +116,11 @@ class PerformanceMonitoring:
 
     enabled: bool = True
     """Whether requests are measured."""
-    metrics: Annotated[tuple[Metric, ...], BY_MONITOR] = (
-        "latency",
-        "accuracy",
-        "cost_per_request",
-        "error_rate",
-    )
-    """What is measured."""
+    metrics: tuple[Metric, ...] = ("latency", "accuracy", "cost_per_request", "error_rate")
+    """What is measured, and judged where it has a threshold."""
     window_s: Annotated[float, DURATION, Range(1)] = 900.0
-    """The time over which requests are aggregated; `fastest` goes by the times in it."""
-    alert_thresholds: Annotated[AlertThresholds, BY_MONITOR] = field(
-        default_factory=AlertThresholds
-    )
+    """The time over which requests are aggregated and judged; `fastest` goes by the times in it."""
+    alert_thresholds: AlertThresholds = field(default_factory=AlertThresholds)
     """What counts as a breach."""
 
 

@@ -1,0 +1,242 @@
+"""`models monitor`: whether what is answered is good, fast and cheap enough."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from typing import TYPE_CHECKING, Annotated, Literal, get_args
+
+import typer
+
+from modelyard.cli.options import Environment, Json, chosen_environment
+from modelyard.cli.render import (
+    flush_results,
+    is_unicode,
+    print_json,
+    print_lines,
+    print_note,
+    print_table,
+    print_title,
+    print_warning,
+)
+from modelyard.core.clock import utc_now_ms
+from modelyard.core.errors import GateBreached, InvalidInput, NoData, did_you_mean
+from modelyard.core.layout import find_project
+from modelyard.core.wording import day_and_time
+from modelyard.settings.units import DURATION, MONEY, SHARE
+
+if TYPE_CHECKING:
+    from modelyard.monitoring.measures import Figure, Metric, Unit
+    from modelyard.monitoring.monitor import MonitoredMeasure, MonitorReport
+
+_METRICS = "accuracy, latency, cost, usage, errors"
+
+
+def monitor(
+    model: Annotated[
+        str | None,
+        typer.Option(
+            "--model",
+            metavar="REF",
+            help="Only answers of this base, adapter or language model, or for this domain.",
+        ),
+    ] = None,
+    metrics: Annotated[
+        str | None,
+        typer.Option(
+            "--metrics",
+            metavar="METRIC,...",
+            help=f"Of {_METRICS}. Default: those of the configs, and usage.",
+        ),
+    ] = None,
+    since: Annotated[
+        str, typer.Option("--since", metavar="DURATION", help="How far back to show.")
+    ] = "24h",
+    by: Annotated[
+        Literal["org", "model", "adapter", "profile", "domain"] | None,
+        typer.Option("--by", help="Show each of these too; they are not judged."),
+    ] = None,
+    format: Annotated[
+        Literal["text", "prometheus", "csv"],
+        typer.Option("--format", help="The form of the result."),
+    ] = "text",
+    allow_no_data: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--allow-no-data",
+            metavar="METRIC",
+            help="A metric that may have no data; can be given several times.",
+        ),
+    ] = None,
+    environment: Environment = None,
+    as_json: Json = False,
+) -> None:
+    """Judge what was answered: quality, latency, cost, errors.
+
+    Shown is what was answered since --since. Judged is the `window` of `performance_monitoring`
+    in the integration config, with its `alert_thresholds`. Every value has its 95% interval, and a
+    threshold is breached, or kept, only when the whole interval says so; else it cannot be told.
+
+    Accuracy is what people rated with `models feedback add --answer-id`. What is unknown, such as
+    a cost without a price, is never 0.
+
+    Exit code 4: a threshold is breached. Exit code 5: none is, and a metric with a threshold has no
+    data in the window.
+
+    \b
+    models monitor --env production
+    models monitor --model gpt4 --metrics accuracy,latency,cost --since 7d
+    models monitor --by org --json
+    models monitor --format prometheus > monitor.prom
+    """
+    from modelyard.configs.kinds.integration import PerformanceMonitoring
+    from modelyard.deployments.effective import load_integration
+    from modelyard.monitoring import monitor as monitoring
+
+    if as_json and format != "text":
+        raise InvalidInput(f"--json and --format {format} are two forms", hint="leave one out")
+    chosen = _metrics_named(metrics.split(","), "--metrics") if metrics is not None else None
+    allowed = _metrics_named(allow_no_data or (), "--allow-no-data")
+    since_s = DURATION.parse(since)
+    if since_s is None or not 1 <= since_s <= _LONGEST_S:
+        raise InvalidInput(
+            f"--since {since!r} is not a duration from a second to ten years",
+            hint="such as " + ", ".join(DURATION.examples),
+        )
+    project = find_project()
+    asked = chosen_environment(project, environment)
+    integration = load_integration(asked, project=project)
+    report = monitoring.monitor(
+        project,
+        asked,
+        integration.model_integration.performance_monitoring
+        if integration
+        else PerformanceMonitoring(),
+        model=model,
+        metrics=chosen,
+        since_s=since_s,
+        by=by,
+        now_ms=utc_now_ms(),
+    )
+    if as_json:
+        print_json(report)
+    elif format == "text":
+        _print_report(report, since)
+    else:
+        from modelyard.monitoring.formats import csv_lines, prometheus_lines
+
+        print_lines((csv_lines if format == "csv" else prometheus_lines)(report))
+    flush_results()
+    _conclude(report, allowed)
+
+
+_LONGEST_S = 10 * 365 * 86400
+
+
+def _metrics_named(words: Sequence[str], option: str) -> list[Metric]:
+    from modelyard.monitoring.measures import Metric
+
+    known = get_args(Metric)
+    for word in words:
+        if word.strip() not in known:
+            raise InvalidInput(
+                f"{option}: {word.strip()!r} is no metric{did_you_mean(word.strip(), known)}",
+                hint=f"there are {_METRICS}",
+            )
+    return [metric for word in words for metric in known if metric == word.strip()]
+
+
+def _conclude(report: MonitorReport, allowed: Sequence[Metric]) -> None:
+    """Raise GateBreached for a breach, else NoData for a metric that has none and must."""
+    if breaches := report.with_verdict("breach"):
+        raise GateBreached(
+            f"in {report.environment} a threshold is breached: "
+            + ", ".join(map(_breach, breaches)),
+            hint="`models monitor --by model` and the other --by show where",
+        )
+    missing = [each for each in report.with_verdict("no_data") if each.metric not in allowed]
+    if missing:
+        metrics = dict.fromkeys(each.metric for each in missing)
+        raise NoData(
+            f"in {report.environment} there is no data to judge "
+            f"{', '.join(each.measure for each in missing)} in the last "
+            f"{DURATION.show(report.window_s)}",
+            hint="where that may be so: " + " ".join(f"--allow-no-data {each}" for each in metrics),
+        )
+
+
+def _breach(found: MonitoredMeasure) -> str:
+    assert found.judged is not None
+    assert found.threshold is not None
+    value = _value(found.judged.value, found.unit)
+    return f"{found.measure} {value} (threshold {_threshold(found.threshold, found.unit)})"
+
+
+def _print_report(report: MonitorReport, since: str) -> None:
+    if not report.recorded:
+        print_warning(
+            f"answers are not recorded in {report.environment}: "
+            "`performance_monitoring.enabled` is false"
+        )
+    window = DURATION.show(report.window_s)
+    _print_table(report.measures, since, window)
+    for group in report.groups:
+        print_title(f"{report.by} {group.name}" if group.name else f"no {report.by}")
+        _print_table(group.measures, since, None)
+    whose = f" of {report.model}" if report.model else ""
+    print_note(
+        f"Answers{whose} in {report.environment} until {day_and_time(report.to_at)} UTC, with 95% "
+        f"intervals. The last {window} are judged."
+    )
+
+
+def _print_table(measures: Sequence[MonitoredMeasure], since: str, window: str | None) -> None:
+    trends = is_unicode()
+    columns = ["measure", f">last {since}", "95% interval", *(["trend"] if trends else []), "of"]
+    columns += [f">last {window}", ">threshold", "verdict"] if window else []
+    print_table(columns, [_row(each, trends=trends, judged=bool(window)) for each in measures])
+
+
+def _row(found: MonitoredMeasure, *, trends: bool, judged: bool) -> list[str]:
+    from modelyard.charts.sparkline import render_sparkline
+
+    unit = found.unit
+    row = [found.measure, _value(found.shown.value, unit), _interval(found.shown, unit)]
+    row += [render_sparkline(found.trend)] if trends else []
+    row.append(found.shown.basis)
+    if judged:
+        row += [
+            _judged(found.judged, unit) if found.judged else "",
+            "" if found.threshold is None else _threshold(found.threshold, unit),
+            (found.verdict or "").replace("_", " "),
+        ]
+    return row
+
+
+def _judged(figure: Figure, unit: Unit) -> str:
+    """A value and how many it is over, which says why it may not be possible to tell."""
+    value = _value(figure.value, unit)
+    return value if figure.value is None else f"{value} of {figure.n:,}"
+
+
+def _interval(figure: Figure, unit: Unit) -> str:
+    if figure.low is None and figure.high is None:
+        return ""
+    if figure.high is None:
+        return f"from {_value(figure.low, unit)}"
+    if figure.low is None:
+        return f"to {_value(figure.high, unit)}"
+    return f"{_value(figure.low, unit)} to {_value(figure.high, unit)}"
+
+
+def _value(value: float | None, unit: Unit) -> str:
+    """A value in its unit, to three digits."""
+    if value is None:
+        return "no data"
+    if unit == "count":
+        return f"{value:,.0f}"
+    return _threshold(float(f"{value:.3g}"), unit)
+
+
+def _threshold(value: float, unit: Unit) -> str:
+    """A value in its unit, with all its digits."""
+    return {"share": SHARE, "seconds": DURATION, "usd": MONEY}[unit].show(value)

@@ -1,0 +1,223 @@
+"""`monitor`: quality, latency, cost and use of what was answered, against the thresholds.
+
+What is shown is over the time that was asked for; what is judged is over the window of the configs,
+so that the verdict does not depend on who looks.
+"""
+
+from __future__ import annotations
+
+import sqlite3
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from datetime import UTC, datetime
+
+from modelyard.configs.kinds.integration import AlertThresholds, PerformanceMonitoring
+from modelyard.configs.kinds.integration import Metric as ConfiguredMetric
+from modelyard.core.layout import Project
+from modelyard.monitoring.chosen_answers import Chosen, choose_answers
+from modelyard.monitoring.measures import (
+    Figure,
+    Measure,
+    Measured,
+    Metric,
+    Unit,
+    Verdict,
+    judge,
+    measures_of,
+)
+from modelyard.monitoring.periods import GroupBy, Period, Totals, read_period
+from modelyard.monitoring.ratings import Ratings, read_ratings
+from modelyard.monitoring.samples import open_traffic
+
+TREND_PIECES = 24
+METRICS: Mapping[ConfiguredMetric, Metric] = {
+    "accuracy": "accuracy",
+    "latency": "latency",
+    "cost_per_request": "cost",
+    "error_rate": "errors",
+}
+"""What `performance_monitoring.metrics` calls each."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitoredMeasure:
+    """One measure, as it was and as it is judged."""
+
+    metric: Metric
+    """What it is part of."""
+    measure: str
+    """Its name, such as `latency_p95`."""
+    unit: Unit
+    """Its unit."""
+    shown: Figure
+    """Over the time that was asked for."""
+    trend: tuple[float | None, ...]
+    """The same in 24 pieces of that time, the oldest first; null: no data."""
+    judged: Figure | None
+    """Over the window that is judged; null: there is no threshold."""
+    threshold: float | None
+    """The threshold of the configs."""
+    verdict: Verdict | None
+    """What the threshold says of it; null: there is none."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitoredGroup:
+    """The measures of one organisation, model, adapter, profile or domain; they are not judged."""
+
+    name: str | None
+    """Its name; null: the requests that have none."""
+    measures: tuple[MonitoredMeasure, ...]
+    """Its measures."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class MonitorReport:
+    """What was answered in an environment, and whether it was good, fast and cheap enough."""
+
+    environment: str
+    """The environment."""
+    model: str | None
+    """The model that was named; null: all."""
+    from_at: str
+    """Since when it is shown, UTC."""
+    to_at: str
+    """Until when."""
+    window_s: float
+    """The last seconds of it, which are judged."""
+    recorded: bool
+    """Whether answers are recorded there; false: `performance_monitoring.enabled` says no."""
+    measures: tuple[MonitoredMeasure, ...]
+    """All requests together."""
+    by: GroupBy | None
+    """What they are grouped by; null: they are not."""
+    groups: tuple[MonitoredGroup, ...]
+    """The same for each group, the one with the most requests first."""
+
+    def with_verdict(self, verdict: Verdict) -> tuple[MonitoredMeasure, ...]:
+        """The measures with this verdict."""
+        return tuple(each for each in self.measures if each.verdict == verdict)
+
+
+def monitor(
+    project: Project,
+    environment: str,
+    settings: PerformanceMonitoring,
+    *,
+    model: str | None = None,
+    metrics: Sequence[Metric] | None = None,
+    since_s: float,
+    by: GroupBy | None = None,
+    now_ms: int,
+) -> MonitorReport:
+    """What was answered in the last `since_s` seconds, and what the thresholds say of the window.
+
+    metrics: what is measured; None: what the configs say, and the use. A metric that they leave out
+    is shown and not judged.
+    Raises InvalidInput for a model that does not exist, ModelyardError when traffic.db or state.db
+    is damaged or was written by a newer modelyard.
+    """
+    configured = [METRICS[metric] for metric in dict.fromkeys(settings.metrics)]
+    metrics = list(dict.fromkeys(metrics or (*configured, "usage")))
+    thresholds = settings.alert_thresholds
+    measures = measures_of(metrics, thresholds.latency_percentile)
+    chosen = choose_answers(project, environment, model)
+    asked = Period(start_ms=now_ms - int(since_s * 1000), end_ms=now_ms + 1, pieces=TREND_PIECES)
+    window = Period(start_ms=now_ms - int(settings.window_s * 1000), end_ms=now_ms + 1)
+    rated = "accuracy" in metrics
+    with open_traffic(project) as traffic:
+        shown = _read(project, traffic, chosen, asked, None, rated=rated)[None]
+        [judged] = _read(project, traffic, chosen, window, None, rated=rated)[None]
+        groups = _read(project, traffic, chosen, asked, by, rated=rated) if by else {}
+    limits = _limits(thresholds)
+    return MonitorReport(
+        environment=environment,
+        model=chosen.model,
+        from_at=_text(asked.start_ms),
+        to_at=_text(now_ms),
+        window_s=settings.window_s,
+        recorded=settings.enabled,
+        measures=tuple(
+            _measured(
+                measure,
+                shown,
+                judged,
+                limits.get(measure.name) if measure.metric in configured else None,
+            )
+            for measure in measures
+        ),
+        by=by,
+        groups=tuple(
+            MonitoredGroup(
+                name=name,
+                measures=tuple(_measured(measure, pieces, None, None) for measure in measures),
+            )
+            for name, pieces in sorted(groups.items(), key=_busiest_first)
+        ),
+    )
+
+
+def _read(
+    project: Project,
+    traffic: sqlite3.Connection,
+    chosen: Chosen,
+    period: Period,
+    by: GroupBy | None,
+    *,
+    rated: bool,
+) -> dict[str | None, list[Measured]]:
+    """What was measured in each piece of a period, by group."""
+    figures = read_period(traffic, chosen, period, by)
+    ratings = read_ratings(project, traffic, chosen, period, by) if rated else {}
+    totals = [Totals() for _ in range(period.pieces)]
+    unrated = [Ratings() for _ in range(period.pieces)]
+    return {
+        group: [
+            Measured(totals=one, ratings=other)
+            for one, other in zip(
+                figures.get(group, totals), ratings.get(group, unrated), strict=True
+            )
+        ]
+        for group in (*figures, *(group for group in ratings if group not in figures))
+    }
+
+
+def _measured(
+    measure: Measure, pieces: Sequence[Measured], judged: Measured | None, limit: float | None
+) -> MonitoredMeasure:
+    together = Measured(totals=Totals(), ratings=Ratings())
+    for piece in pieces:
+        together.totals.merge(piece.totals)
+        together.ratings.add(piece.ratings)
+    of_window = measure.take(judged) if judged is not None and limit is not None else None
+    return MonitoredMeasure(
+        metric=measure.metric,
+        measure=measure.name,
+        unit=measure.unit,
+        shown=measure.take(together),
+        trend=tuple(measure.take(piece).value for piece in pieces),
+        judged=of_window,
+        threshold=limit,
+        verdict=judge(of_window, limit, least=measure.least)
+        if of_window is not None and limit is not None
+        else None,
+    )
+
+
+def _limits(thresholds: AlertThresholds) -> Mapping[str, float | None]:
+    """The threshold of each measure that can have one."""
+    return {
+        "accuracy": thresholds.accuracy,
+        f"latency_p{thresholds.latency_percentile}": thresholds.latency_s,
+        "cost_per_request": thresholds.cost_per_request_usd,
+        "error_rate": thresholds.error_rate,
+    }
+
+
+def _busiest_first(group: tuple[str | None, Sequence[Measured]]) -> tuple[int, str]:
+    name, pieces = group
+    return -sum(piece.totals.requests() for piece in pieces), name or ""
+
+
+def _text(at_ms: int) -> str:
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
