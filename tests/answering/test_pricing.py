@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import random
 from decimal import Decimal
+from typing import Any
 
 import pytest
 
+from modelyard.answering.bill import call_cost_usd
 from modelyard.answering.pricing import cost_usd, local_cost_usd, to_nano_usd, worst_cost_usd
-from modelyard.configs.kinds.language_models import Prices, PriceTier
+from modelyard.configs.kinds.language_models import LanguageModel, Prices, PriceTier
 from modelyard.providers.call import Usage
 
 SONNET = Prices(
@@ -127,3 +129,38 @@ def test_a_ledger_in_nano_dollars_is_never_below_the_bill() -> None:
 def test_a_local_answer_costs_the_time_of_the_machine_where_that_has_a_price() -> None:
     assert local_cost_usd(0.6, 30) == pytest.approx(0.005)
     assert local_cost_usd(None, 30) == 0
+
+
+@pytest.mark.parametrize(
+    ("facts", "expected"),
+    [
+        ({"stays_local": True}, 0.6 * 30 / 3600),
+        (
+            {
+                "stays_local": True,
+                "prices": Prices(input_per_million_usd=1, output_per_million_usd=2),
+            },
+            5e-6,
+        ),
+        ({}, None),
+        ({"stays_local": True, "endpoint": "http://10.0.0.7:8000/v1"}, None),
+    ],
+)
+def test_a_server_that_stays_here_costs_time_unless_it_has_prices(
+    facts: dict[str, Any], expected: float | None
+) -> None:
+    known: dict[str, Any] = {
+        "description": "A server",
+        "provider": "openai_compatible",
+        "model": "house",
+        "endpoint": "http://localhost:8000/v1",
+        "context_tokens": 8000,
+        "max_output_tokens": 1000,
+    }
+    cost = call_cost_usd(
+        LanguageModel(**known | facts),
+        Usage(input_tokens=1, output_tokens=2),
+        seconds=30,
+        local_cost_per_hour_usd=0.6,
+    )
+    assert cost == (expected if expected is None else pytest.approx(expected))

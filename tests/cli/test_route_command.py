@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import re
+import subprocess
 from collections.abc import Callable
 from pathlib import Path
 
@@ -65,6 +67,21 @@ def test_a_model_without_prices_is_named_with_what_it_needs(explained: Callable[
     domain.write_text(domain.read_text().replace("model: local_llm", "model: mine"))
     text = explained("--domain", "translation")
     assert "mine: its price is unknown, so no budget could hold (give the language model" in text
+    draft.write_text(draft.read_text() + "stays_local: true\n")  # then nobody sends a bill
+    assert "1 mine openai_compatible primary 3 $0.00" in explained("--domain", "translation")
+
+
+def test_the_configs_of_the_page_make_a_domain(
+    explained: Callable[..., str], models_here: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    page = Path(__file__).parents[2] / "docs" / "answers.md"
+    (script,) = re.findall(r"^```sh\n(.*?)^```$", page.read_text(), re.DOTALL | re.MULTILINE)
+    files, commands = script.split("models validate-config\n")
+    subprocess.run(["bash", "-euc", files], check=True)
+    assert models_here("validate-config") == 0
+    assert "error" not in capsys.readouterr().out
+    assert commands == "models route explain --domain staff_help\n"
+    assert "1 house openai_compatible primary" in explained("--domain", "staff_help")
 
 
 def test_what_does_not_exist_is_named(explained: Callable[..., str]) -> None:

@@ -55,7 +55,7 @@ def call_cost_usd(
     local_cost_per_hour_usd: float | None,
 ) -> float | None:
     """What a call cost; None where its tokens or its prices are unknown, or only estimated."""
-    if settings.in_process:
+    if settings.sends_no_bill:
         return local_cost_usd(local_cost_per_hour_usd, seconds)
     if worst_cost_usd(settings.prices, input_tokens=_MANY, max_output_tokens=_MANY) == 0:
         return 0.0  # whatever its tokens are

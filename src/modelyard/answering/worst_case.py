@@ -88,7 +88,7 @@ def _worst_call_usd(
     local_cost_per_hour_usd: float | None,
 ) -> float | None:
     """The most that one call can cost; None: unknown. A local one may take all of its time."""
-    if settings.in_process:
+    if settings.sends_no_bill:
         return local_cost_usd(local_cost_per_hour_usd, settings.timeout_s)
     return worst_cost_usd(
         settings.prices, input_tokens=input_tokens, max_output_tokens=output_tokens

@@ -120,7 +120,8 @@ class LanguageModel:
     generation: Generation = field(default_factory=Generation)
     """How answers are generated unless a domain or a profile overrides it."""
     prices: Prices | None = None
-    """What a call costs; required for hosted models, since an unknown price is not zero."""
+    """What a call costs; required for hosted models, since an unknown price is not zero. Without
+    them, a model that stays local costs nothing but this machine's time."""
     limits: RateLimits = field(default_factory=RateLimits)
     """What the provider allows."""
     timeout_s: Annotated[float, DURATION, Range(0.01, 3600)] = 60.0
@@ -156,6 +157,12 @@ class LanguageModel:
         """Whether a call may leave this machine."""
         near = self.stays_local and self.endpoint is not None and is_loopback(self.endpoint)
         return not self.in_process and not near
+
+    @property
+    def sends_no_bill(self) -> bool:
+        """Whether its calls cost this machine's time and nothing else: it runs here, in this
+        process or behind an endpoint that stays local and has no prices."""
+        return self.in_process or (self.prices is None and not self.needs_network)
 
 
 _LOOPBACK = re.compile(

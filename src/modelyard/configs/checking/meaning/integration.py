@@ -170,7 +170,7 @@ def _check_strategy(joint: ModelIntegration, view: EnvironmentView) -> Iterator[
         return
     for name in dict.fromkeys((joint.primary_models.language, *joint.fallback_strategy.order)):
         model = view.model(name)
-        if model is not None and not model.in_process and model.prices is None:
+        if model is not None and not model.sends_no_bill and model.prices is None:
             yield problem(
                 (_TOP, "routing", "strategy"),
                 "unknown-price",
