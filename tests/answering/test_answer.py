@@ -246,6 +246,14 @@ def test_a_call_of_which_nobody_knows_what_it_cost_counts_in_full(asking: Asking
     assert spent(asking, 0.001) is not None  # the worst case is 100 tokens of output at 10 $/M
 
 
+def test_what_no_model_has_room_for_takes_nobodys_turn(asking: Asking) -> None:
+    limits = ServiceLimits(tokens_per_minute=5_000)
+    effective = asking.effective(rate_limits=limits, timeout_s=5)
+    answer = asking.ask(effective, "word " * 50_000)
+    assert (left(answer), answer.degraded) == (["first too_long", "second too_long"], True)
+    assert asking.ask(effective).text == "Ann."
+
+
 def test_the_service_takes_no_more_requests_than_it_may(asking: Asking) -> None:
     effective = asking.effective(
         rate_limits=ServiceLimits(requests_per_minute_per_organisation=2), timeout_s=5

@@ -67,6 +67,8 @@ def test_budgets_show_what_is_spent_reserved_and_left(
         ["acme", day["period"], "$0.20", "$0.50", "$0.30", "$1.00"],
         ["acme", month["period"], "$0.20", "$0.50", "no", "limit"],
     ]
+    assert models_here("budgets", "--org", "../acme") == 2
+    assert "'../acme' is not a valid organisation name" in capsys.readouterr().err
 
 
 def test_a_cost_that_is_not_known_is_said_and_not_counted(

@@ -10,7 +10,7 @@ route are asked one after the other (`run.py`) until one answers. However it end
 from __future__ import annotations
 
 import threading
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from types import TracebackType
 from typing import Any
@@ -168,7 +168,7 @@ class Answerer:
         steps = self.order(effective, size, schema=run.schema)
         if not request.use_fallback:
             steps = steps[:1]
-        self._take_turn(run, size)
+        self._take_turn(run, size, steps)
         for step in steps:
             if step.model.settings.provider == "builtin":
                 continue
@@ -177,14 +177,20 @@ class Answerer:
                 return answer
         return self._without_models(run, steps)
 
-    def _take_turn(self, run: Run, size: InputSize) -> None:
-        """Count the request against the limits of the service; raises OverLimit without room."""
+    def _take_turn(self, run: Run, size: InputSize, steps: Sequence[Step]) -> None:
+        """Count the request against the limits of the service; raises OverLimit without room.
+
+        Tokens that no model has room for are not counted: they go nowhere.
+        """
         effective, organisation = run.effective, run.request.organisation
-        output_tokens = longest_output(effective.model.settings, size)
+        tokens = 0
+        asked = [step.model.settings for step in steps if step.model.settings.provider != "builtin"]
+        if any(size.least < settings.context_tokens for settings in asked):
+            tokens = size.about + longest_output(effective.model.settings, size)
         turn = take_turn(
             self.project,
             service_scopes(effective.environment, effective.rate_limits, organisation),
-            tokens=size.about + output_tokens,
+            tokens=tokens,
             within_s=min(run.calls.deadline.left_s, _LONGEST_TURN_S),
             pause=self._pause,
         )

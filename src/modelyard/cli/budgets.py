@@ -9,7 +9,7 @@ import typer
 
 from modelyard.cli.options import Environment, Json, chosen_environment
 from modelyard.cli.render import print_json, print_table, print_warning
-from modelyard.core.layout import find_project
+from modelyard.core.layout import check_name, find_project
 from modelyard.core.wording import counted
 from modelyard.settings.units import MONEY
 
@@ -43,6 +43,8 @@ def budgets(
     from modelyard.configs.kinds.integration import Budgets
     from modelyard.deployments.effective import load_integration
 
+    if organisation is not None:
+        check_name(organisation, "organisation")
     project = find_project()
     asked = chosen_environment(project, environment)
     integration = load_integration(asked, project=project)

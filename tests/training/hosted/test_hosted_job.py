@@ -3,6 +3,9 @@
 from __future__ import annotations
 
 import json
+import re
+import time
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
@@ -17,6 +20,7 @@ from hosted_runs import (
     spent_and_reserved,
 )
 from tuning_server import KEY, TuningServer, lost, quota, says, status
+from werkzeug import Response
 
 from deploy_samples import edit
 from modelyard.answering.request import OverLimit
@@ -27,6 +31,7 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.deployments.running import running_settings
 from modelyard.training.hosted.job import HostedJobFailed, run_job
+from modelyard.training.hosted.record import load_run
 from modelyard.training.hosted.service import (
     KEY_NAME,
     FineTuningUnavailable,
@@ -243,6 +248,45 @@ def test_a_job_whose_bill_is_not_known_counts_in_full(
     most_usd = plan_of(reviews).most_cost_usd
     run_hosted(reviews, wait_s=0)
     cancel_hosted(reviews)
+    assert spent_and_reserved(reviews) == (pytest.approx(most_usd), 0)
+
+
+def test_a_job_that_may_exist_stays_reserved_when_the_key_is_refused(
+    reviews: Project, tuning: TuningServer
+) -> None:
+    """It was created, a killed process did not hear of it, and its key is refused since then."""
+    most_usd = plan_of(reviews).most_cost_usd
+    tuning.misbehave_on["POST /fine_tuning/jobs"] = [lost(status(401))]
+    with pytest.raises(FineTuningUnavailable):
+        run_hosted(reviews)
+    assert spent_and_reserved(reviews) == (0, 0), "what is refused at once costs nothing"
+    run = load_run(reviews.experiments / "exp_004")
+    assert run is not None
+    run.note(asked_at=time.time())
+    tuning.misbehave_on.clear()
+    for path in ("GET /fine_tuning/jobs", "POST /fine_tuning/jobs"):
+        tuning.misbehave_on[path] = [status(401)]
+    with pytest.raises(FineTuningUnavailable):
+        run_hosted(reviews)
+    assert spent_and_reserved(reviews) == (0, pytest.approx(most_usd))
+    assert run_hosted(reviews).record.status == "succeeded"
+    assert spent_and_reserved(reviews) == (pytest.approx(0.3), 0)
+    assert len(tuning.jobs) == 1
+
+
+def test_numbers_that_cannot_be_true_are_not_taken(reviews: Project, tuning: TuningServer) -> None:
+    def absurd(do: Callable[[], Response]) -> Response:
+        said = re.sub(
+            '("created_at"|"trained_tokens"): *[0-9.]+',
+            rf"\1: {'9' * 400}",
+            do().get_data(as_text=True),
+        )
+        return Response(said, content_type="application/json")
+
+    tuning.misbehave_on["GET /fine_tuning/jobs/ID"] = [absurd] * 9
+    tuning.misbehave_on["GET /fine_tuning/jobs/ID/events"] = [absurd] * 9
+    most_usd = plan_of(reviews).most_cost_usd
+    assert run_hosted(reviews).record.trained_tokens is None
     assert spent_and_reserved(reviews) == (pytest.approx(most_usd), 0)
 
 

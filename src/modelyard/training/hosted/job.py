@@ -109,11 +109,13 @@ def run_job(
             _leave_behind(project, run, service)
         if run is None or fresh:
             run = begin_run(folder, plan, fresh=fresh)
+        may_exist = run.record.asked_at is not None  # an earlier process asked for the job
         try:
             _start(project, run, plan, service, progress, patience)
         except FineTuningUnavailable as error:
-            if not error.is_temporary:
+            if not error.is_temporary and not may_exist:
                 release(project, run.record.key)  # it was refused, so there is no job
+                run.note(asked_at=None)
             raise
         _follow(run, service, progress, patience, until=until)
         if run.record.has_ended:

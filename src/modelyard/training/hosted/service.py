@@ -7,7 +7,6 @@ after a search has shown that it did not.
 
 from __future__ import annotations
 
-import math
 import time
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import dataclass, replace
@@ -41,6 +40,8 @@ _MOST_BYTES = 16 << 20
 """The longest answer: a page of a hundred jobs."""
 _SHOWN_CHARACTERS = 300
 _LONGEST_NAME = 256
+_LARGEST_NUMBER = 10**15
+"""A larger one, of seconds since 1970 or of tokens, is none."""
 
 
 class NoKey(ModelyardError):
@@ -319,14 +320,16 @@ def _job(row: Mapping[str, Any]) -> JobState:
         id=_text(row, "id"),
         status=_text(row, "status"),
         tuned_model=_text(row, "fine_tuned_model") if row.get("fine_tuned_model") else None,
-        trained_tokens=tokens if isinstance(tokens, int) and tokens >= 0 else None,
+        trained_tokens=tokens
+        if isinstance(tokens, int) and 0 <= tokens <= _LARGEST_NUMBER
+        else None,
         error=visible_line(str(said)[:_SHOWN_CHARACTERS]) if said else None,
     )
 
 
 def _event(row: Mapping[str, Any]) -> JobEvent:
     created = row.get("created_at")
-    known = isinstance(created, (int, float)) and math.isfinite(created)
+    known = isinstance(created, (int, float)) and 0 <= created <= _LARGEST_NUMBER
     return JobEvent(
         id=_text(row, "id"),
         created_at=float(created) if known and created is not None else 0.0,
