@@ -221,10 +221,11 @@ def test_what_a_failed_model_may_have_cost_counts_for_the_next_one(asking: Askin
 
 
 def test_an_unknown_price_is_no_zero(asking: Asking) -> None:
-    unknown = asking.effective(first={"prices": None})
+    billed = {"prices": None, "stays_local": False}
+    unknown = asking.effective(first=billed)
     answer = asking.ask(unknown)
     assert (answer.cost_usd, answer.usage is not None) == (None, True)
-    limited = asking.effective(first={"prices": None}, budgets=Budgets(per_day_usd=1.0))
+    limited = asking.effective(first=billed, budgets=Budgets(per_day_usd=1.0))
     assert left(asking.ask(limited)) == ["first unknown_price"]
 
 
@@ -272,6 +273,9 @@ def test_a_model_without_room_in_its_minute_leads_to_the_next(asking: Asking) ->
     asking.ask(effective)
     answer = asking.ask(effective)
     assert (left(answer), tried(answer)) == (["first limit"], ["second answered"])
+    with pytest.raises(OverLimit, match="its limits leave no room for") as refused:
+        asking.ask(effective, use_fallback=False)
+    assert "raise `limits` of the language model" in str(refused.value.hint)
 
 
 # The record.

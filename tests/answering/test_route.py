@@ -203,6 +203,13 @@ def test_repetitions_that_do_not_fit_a_budget_are_not_promised(asking: Asking) -
     assert first.note == "it is not called again when it fails: that might not fit the budget"
 
 
+def test_a_budget_is_named_that_leaves_no_room_for_a_single_call(asking: Asking) -> None:
+    budgets = Budgets(per_day_usd=0.005, per_organisation_per_day_usd=0.0019)
+    effective = asking.effective(first={"retries": Retries(attempts=2)}, budgets=budgets)
+    route = explain_route(asking.answerer, effective, input_tokens=1000, organisation="acme")
+    assert "it could cost $0.002, and of the budget of acme" in route.left_out[0].reason
+
+
 def test_what_is_explained_is_what_happens(asking: Asking) -> None:
     asking.first.answer(whole("401 Unauthorized", {}))
     effective = asking.effective()

@@ -213,8 +213,14 @@ class Answerer:
         tried = "; ".join(dict.fromkeys(reasons))  # of equal failures, one
         left_out = run.left_out
         if left_out and not run.calls.attempts and _all_for_money(run):
-            error = OverLimit(f"nothing was called: {tried}")
             waits = [each.wait_s for each in left_out if each.wait_s is not None]
+            error = OverLimit(
+                f"nothing was called: {tried}",
+                hint="ask again then, or raise `limits` of the language model, or the `timeout` of "
+                "the profile, up to which is waited"
+                if any(each.why == "limit" for each in left_out)
+                else None,
+            )
             error.wait_s = min(waits, default=None)
             raise error
         builtin = next((s.model for s in steps if s.model.settings.provider == "builtin"), None)

@@ -94,9 +94,9 @@ def explain_route(
         if obstacle is None:
             obstacle = _over_budget(answerer, effective, model, organisation, worst.usd)
             if obstacle is not None and worst.once != worst:
-                once = _over_budget(answerer, effective, model, organisation, worst.once.usd)
-                if once is None:
-                    obstacle, worst = None, worst.once
+                obstacle = _over_budget(answerer, effective, model, organisation, worst.once.usd)
+                if obstacle is None:
+                    worst = worst.once
                     note = "it is not called again when it fails: that might not fit the budget"
         if obstacle is not None:
             left_out.append(obstacle)

@@ -48,7 +48,8 @@ def require_model(
     if model.base is None:
         raise InvalidInput(
             f"{_why_elsewhere(model)}, so there are no weights to load here",
-            hint="name a base, an adapter, or a language model of provider local",
+            hint="name a base, an adapter, or a language model of provider local; `models ask` "
+            "asks the others",
         )
     if model.version is not None:
         return require_version(project, model.version, progress=progress, offline=offline)
