@@ -53,6 +53,7 @@ def test_budgets_show_what_is_spent_reserved_and_left(
     assert day == {
         **{"organisation": None, "period": time.strftime("%Y-%m-%d", time.gmtime())},
         **{"spent_usd": 0.35, "reserved_usd": 0.5, "limit_usd": 2.0, "left_usd": 1.15},
+        "is_near": False,
         "unknown": 0,
     }
     assert (month["spent_usd"], month["limit_usd"], month["left_usd"]) == (0.35, 20.0, 19.15)
@@ -69,6 +70,22 @@ def test_budgets_show_what_is_spent_reserved_and_left(
     ]
     assert models_here("budgets", "--org", "../acme") == 2
     assert "'../acme' is not a valid organisation name" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize("line", ["budgets", "budgets --json", "monitor --metrics cost,usage"])
+def test_a_budget_that_is_nearly_spent_is_warned_of(
+    line: str, starter: Project, models_here: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    words = (*line.split(), *(("--allow-no-data", "cost") if "monitor" in line else ()))
+    spend(starter, "acme", 0.79)
+    assert models_here(*words) == 0
+    assert "warning" not in capsys.readouterr().err
+    spend(starter, "acme", 0.02)
+    assert models_here(*words) == 0
+    day = time.strftime("%Y-%m-%d", time.gmtime())
+    said = f"warning: $0.81 of $1.00 are spent of the budget of acme for {day} in development"
+    warnings = [text for text in capsys.readouterr().err.splitlines() if "warning" in text]
+    assert warnings == [said]
 
 
 def test_a_cost_that_is_not_known_is_said_and_not_counted(

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -11,6 +12,7 @@ from modelyard.answering.spending import ALL, Budget, budgets_now, day_of, read_
 from modelyard.configs.kinds.integration import Budgets
 from modelyard.core.layout import Project
 from modelyard.core.state import read_state
+from modelyard.settings.units import MONEY
 
 _ORGANISATIONS = """
 SELECT organisation FROM spending WHERE environment = :environment AND day >= :month
@@ -35,6 +37,8 @@ class BudgetShown:
     """What may be spent; null: there is no limit."""
     left_usd: float | None
     """What may still be reserved; null: there is no limit."""
+    is_near: bool
+    """Whether the share of the budget is spent at which `warn_at` gives a warning."""
     unknown: int
     """How often the cost of an answer was not known; it is in no other figure."""
 
@@ -47,6 +51,17 @@ class BudgetReport:
     """The environment."""
     budgets: tuple[BudgetShown, ...]
     """Today and this month: all together, then each organisation that spent something."""
+
+    def warnings(self) -> Iterator[str]:
+        """A sentence for each budget of which the share is spent that `warn_at` says."""
+        for shown in self.budgets:
+            if shown.is_near and shown.limit_usd is not None:
+                whose = f" of {shown.organisation}" if shown.organisation is not None else ""
+                spent = MONEY.show(round(shown.spent_usd, 4))
+                yield (
+                    f"{spent} of {MONEY.show(shown.limit_usd)} are spent of the budget{whose} for "
+                    f"{shown.period} in {self.environment}"
+                )
 
 
 def report_budgets(
@@ -71,7 +86,7 @@ def report_budgets(
     return BudgetReport(
         environment=environment,
         budgets=tuple(
-            _shown(query, environment, budget, now_s)
+            _shown(query, environment, budget, budgets.warn_at, now_s)
             for name in shown
             for budget in budgets_now(budgets, name, now_s)
             if budget.organisation == name
@@ -79,7 +94,9 @@ def report_budgets(
     )
 
 
-def _shown(query: Any, environment: str, budget: Budget, now_s: float) -> BudgetShown:
+def _shown(
+    query: Any, environment: str, budget: Budget, warn_at: float, now_s: float
+) -> BudgetShown:
     counted = read_spending(query, environment, budget, now_s)
     limit = budget.limit
     left = None if limit is None else max(0, limit - counted.spent - counted.reserved)
@@ -90,5 +107,6 @@ def _shown(query: Any, environment: str, budget: Budget, now_s: float) -> Budget
         reserved_usd=counted.reserved / NANO,
         limit_usd=budget.limit_usd,
         left_usd=None if left is None else left / NANO,
+        is_near=limit is not None and counted.spent > 0 and counted.spent >= warn_at * limit,
         unknown=counted.unknown,
     )

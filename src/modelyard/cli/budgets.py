@@ -33,7 +33,7 @@ def budgets(
     its place. Days and months are of UTC, and a cost counts for the day on which it was reserved.
     Answers of local models cost what `local_cost_per_hour` says, and else nothing.
 
-    Nothing is changed.
+    A budget of which the share `warn_at` is spent has a warning on stderr. Nothing is changed.
 
     \b
     models budgets --env production
@@ -55,6 +55,8 @@ def budgets(
         organisation=organisation,
         now_s=time.time(),
     )
+    for warning in report.warnings():
+        print_warning(warning)
     if as_json:
         print_json(report)
         return

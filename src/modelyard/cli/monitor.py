@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
@@ -77,7 +78,8 @@ def monitor(
     threshold is breached, or kept, only when the whole interval says so; else it cannot be told.
 
     Accuracy is what people rated with `models feedback add --answer-id`. What is unknown, such as
-    a cost without a price, is never 0.
+    a cost without a price, is never 0. With the cost come warnings of budgets that are nearly
+    spent.
 
     Exit code 4: a threshold is breached. Exit code 5: none is, and a metric with a threshold has no
     data in the window.
@@ -88,6 +90,7 @@ def monitor(
     models monitor --by org --json
     models monitor --format prometheus > monitor.prom
     """
+    from modelyard.answering.budget_report import report_budgets
     from modelyard.configs.kinds.integration import PerformanceMonitoring
     from modelyard.deployments.effective import load_integration
     from modelyard.monitoring import monitor as monitoring
@@ -105,18 +108,23 @@ def monitor(
     project = find_project()
     asked = chosen_environment(project, environment)
     integration = load_integration(asked, project=project)
+    joint = integration.model_integration if integration else None
     report = monitoring.monitor(
         project,
         asked,
-        integration.model_integration.performance_monitoring
-        if integration
-        else PerformanceMonitoring(),
+        joint.performance_monitoring if joint else PerformanceMonitoring(),
         model=model,
         metrics=chosen,
         since_s=since_s,
         by=by,
         now_ms=utc_now_ms(),
     )
+    if joint and model is None and any(each.metric == "cost" for each in report.measures):
+        spending = report_budgets(
+            project, asked, joint.budgets, organisation=None, now_s=time.time()
+        )
+        for warning in spending.warnings():
+            print_warning(warning)
     if as_json:
         print_json(report)
     elif format == "text":

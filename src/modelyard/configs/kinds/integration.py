@@ -88,8 +88,8 @@ class Budgets:
     """In a calendar month (UTC)."""
     per_organisation_per_day_usd: Annotated[float, MONEY, Range(0)] | None = None
     """By one organisation in a day (UTC)."""
-    warn_at: Annotated[float, SHARE, Range(0, 1), BY_MONITOR] = 0.8
-    """Share of a budget at which a warning is given."""
+    warn_at: Annotated[float, SHARE, Range(0, 1)] = 0.8
+    """Share of a budget at which `models monitor` and `models budgets` give a warning."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
