@@ -71,9 +71,9 @@ def draw_answer(
     if not answered:
         return Drawn(text=replies[0].text, finish="refused", notes=_notes(asked, made, replies))
     if schema is not None:
-        answered = _of_the_schema(calls, schema, call, answered, repairing)
+        answered, missed = _of_the_schema(calls, schema, call, answered, repairing)
         if not answered:
-            _mark_missed(calls, first)
+            _mark_missed(calls, first, missed)
             return NotDrawn()
     chosen, agreed = choose([reply.text for reply in answered])
     text = answered[chosen].text if schema is None else json_text(answered[chosen].text)
@@ -111,24 +111,28 @@ def _of_the_schema(
     call: Call,
     replies: Sequence[Reply],
     repairing: AskedModel | None,
-) -> list[Reply]:
-    """The replies that are JSON of the schema; where none is, the first one repaired."""
+) -> tuple[list[Reply], str]:
+    """The replies that are JSON of the schema; where none is, the first one repaired.
+
+    Returns with them what is wrong with the last one where there are none.
+    """
     problems = [problem(reply.text, schema) for reply in replies]
     good = [reply for reply, found in zip(replies, problems, strict=True) if found is None]
     if good or repairing is None or problems[0] is None:
-        return good
+        return good, problems[0] or ""
     messages = repair_messages(call.messages, replies[0].text, problems[0], schema)
     repaired = calls.draw(repairing, replace(call, messages=messages), on_text=None)
-    if isinstance(repaired, Reply) and problem(repaired.text, schema) is None:
-        return [repaired]
-    return []
+    if not isinstance(repaired, Reply):
+        return [], problems[0]
+    found = problem(repaired.text, schema)
+    return ([repaired], "") if found is None else ([], found)
 
 
-def _mark_missed(calls: Calls, first: int) -> None:
+def _mark_missed(calls: Calls, first: int, missed: str) -> None:
     """Say of the answers since `first` that they are not of the form that is wanted."""
     for place, attempt in enumerate(calls.attempts[first:], first):
         if attempt.outcome == "answered":
-            reason = "its answer is no JSON that meets the schema"
+            reason = f"its answer is no JSON that meets the schema ({missed})"
             calls.attempts[place] = replace(attempt, outcome="missed_schema", reason=reason)
 
 
