@@ -103,6 +103,16 @@ def test_a_worse_adapter_is_registered_and_not_promoted(
     assert not flowers.trained_link("flowers").exists()
 
 
+def test_an_adapter_that_too_few_rows_judge_needs_more_of_them(
+    flowers: Project, write_jsonl: Callable[[Path, list[Any]], Path]
+) -> None:
+    alone = [{"prompt": "Say one zq backwards!", "completion": "qz"}]
+    write_jsonl(flowers.root / "datasets/flowers/eval.jsonl", alone)
+    ended = fine_tune("--promote", settings=("schedule.max_steps=1",))
+    assert ended.returncode == 4, ended.stderr
+    assert "with more evaluation rows (--eval-share)" in " ".join(ended.stderr.split())
+
+
 def test_other_inputs_are_refused_by_name_until_fresh(
     flowers: Project, write_jsonl: Callable[[Path, list[Any]], Path]
 ) -> None:
