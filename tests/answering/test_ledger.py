@@ -166,6 +166,20 @@ def test_near_the_limit_a_call_waits_for_others_to_settle(place: Project) -> Non
     assert clock[0] == waited_to, "no settlement could make room for it"
 
 
+def test_a_clock_that_is_set_back_makes_no_wait_longer(place: Project) -> None:
+    reserved(place, 0.9)
+    waits: list[float] = []
+
+    def pause(seconds: float) -> bool:
+        waits.append(seconds)
+        return len(waits) > 1000
+
+    clock = iter([NOW] * 4 + [NOW - 3600.0] * 5000)
+    with pytest.raises(OverLimit):
+        reserved(place, 0.5, within_s=5, pause=pause, clock=lambda: next(clock))
+    assert sum(waits) == pytest.approx(5)
+
+
 def test_a_wait_that_is_ended_early_is_a_refusal(place: Project) -> None:
     reserved(place, 0.9)
     with pytest.raises(OverLimit):

@@ -221,6 +221,21 @@ def test_a_clock_that_was_set_back_shuts_nobody_out(place: Project) -> None:
     assert take_turn(place, [scope], tokens=1, within_s=15, clock=clock) == pytest.approx(62)
 
 
+def test_a_clock_that_is_set_back_makes_no_wait_longer(place: Project) -> None:
+    clock, waits = Clock(), list[float]()
+
+    def pause(seconds: float) -> bool:
+        waits.append(seconds)
+        clock.now_s += seconds - (1800 if len(waits) == 1 else 0)
+        return len(waits) > 10
+
+    scope = LimitScope(name="model", requests_per_minute=1)
+    taken(take_turn(place, [scope], tokens=1, within_s=0, clock=clock))
+    found = take_turn(place, [scope], tokens=1, within_s=70, pause=pause, clock=clock)
+    assert isinstance(found, float)
+    assert waits == [62.0]
+
+
 def test_the_first_room_is_the_first_and_is_one() -> None:
     """Against a search that tries each moment."""
     chance, length = random.Random(2), 62_000

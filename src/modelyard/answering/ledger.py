@@ -149,15 +149,17 @@ def reserve(
         raise refusal.error()
     if worst_usd == 0:
         return Reservation(project, None, worst_usd)
-    until_s, wait_s = clock() + within_s, _FIRST_WAIT_S
+    until_s, wait_s, waited_s = clock() + within_s, _FIRST_WAIT_S, 0.0
     while True:
         if refusal is None:
             number, refusal = _try(project, wish, answer_id, lease_s, clock())
             if refusal is None:
                 return Reservation(project, number, worst_usd)
-        left_s = until_s - clock()
-        if not refusal.may_pass or left_s <= 0 or pause(min(random.uniform(0, wait_s), left_s)):
+        left_s = min(until_s - clock(), within_s - waited_s)  # the clock may be set back meanwhile
+        this_wait_s = min(random.uniform(0, wait_s), left_s)
+        if not refusal.may_pass or left_s <= 0 or pause(this_wait_s):
             raise refusal.error()
+        waited_s += this_wait_s
         wait_s = min(2 * wait_s, _LONGEST_WAIT_S)
         refusal = _refused_by_budget(_reading(project), wish, clock())
 

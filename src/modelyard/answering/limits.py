@@ -172,15 +172,18 @@ def take_turn(
     """
     named = list({scope.name: scope for scope in scopes if scope.is_limited}.values())
     place = _Place(named, tokens, lease_ms=math.ceil(lease_s * 1000))
-    until_ms = (clock() + within_s) * 1000
+    until_ms, waited_s = (clock() + within_s) * 1000, 0.0
     while named:
         with change_traffic(project) as traffic:
             now_ms = int(clock() * 1000)
+            # The clock may have been set back meanwhile.
+            until_ms = min(until_ms, now_ms + (within_s - waited_s) * 1000)
             wait_ms = place.advance(traffic, now_ms, until_ms)
         if wait_ms is None:
             break
         if now_ms + wait_ms > until_ms:
             return wait_ms / 1000
+        waited_s += wait_ms / 1000
         if pause(wait_ms / 1000):
             with change_traffic(project) as traffic:
                 place.leave(traffic)
