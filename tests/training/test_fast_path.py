@@ -7,6 +7,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from transformers import (
     AutoModelForCausalLM,
     LlamaConfig,
@@ -17,6 +18,7 @@ from transformers import (
 
 from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.configs.kinds.fine_tuning import LoraSettings
+from modelyard.training import kernels
 from modelyard.training.fast_path import TrainingModel, prove_fast_path
 from modelyard.training.packed import pack_rows
 from modelyard.training.trainer import build_adapter_model
@@ -100,6 +102,28 @@ def test_both_attention_kernels_agree(tmp_path: Path) -> None:
         model.layout.kernel = kernel
         losses.append(float(model.loss_sum(batch).detach()))
     assert losses[0] == pytest.approx(losses[1], rel=1e-5)
+
+
+@pytest.mark.parametrize("length", [14, 40])  # probabilities that are kept, or computed again
+def test_attention_in_blocks_gives_the_same_bits(
+    length: int, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    torch.manual_seed(7)
+    shapes = [(2, 3, 2, length, 8), (2, 3, length, 8), (2, 3, length, 8)]
+    q, k, v = (torch.randn(shape, requires_grad=True) for shape in shapes)
+    found = []
+    for at_a_time in (10**6, 4 * length * length, 1):  # all, two key heads of a row, one
+        monkeypatch.setattr(kernels, "SCORES_PER_BLOCK", at_a_time)
+        seen = kernels.RowAttention.apply(q, k, v, 0.3)
+        found.append((seen, *torch.autograd.grad(seen.square().sum(), (q, k, v))))
+    for other in found[1:]:
+        assert all(torch.equal(a, b) for a, b in zip(found[0], other, strict=True))
+    torch.testing.assert_close(
+        found[0][0].flatten(1, 2),
+        F.scaled_dot_product_attention(
+            q.flatten(1, 2), k, v, is_causal=True, scale=0.3, enable_gqa=True
+        ),
+    )
 
 
 def test_no_row_of_a_packed_batch_sees_another(tmp_path: Path) -> None:

@@ -71,6 +71,8 @@ def traced_peak_bytes(model: TrainingModel, chosen: list[TokenRow], folder: Path
 CASES: dict[str, tuple[dict[str, Any], str, KernelPath, list[int]]] = {
     "short rows": ({}, "bf16", "fast", [60] * 12),
     "one long row": ({}, "bf16", "fast", [700]),
+    "a long row, in blocks": ({}, "bf16", "fast", [1100]),
+    "fp32, long rows, in blocks": ({}, "fp32", "fast", [800, 790]),
     "long rows": ({}, "bf16", "fast", [300, 280]),
     "fp32": ({}, "fp32", "fast", [60] * 12),
     "fp32, one long row": ({}, "fp32", "fast", [500]),

@@ -17,6 +17,7 @@ from torch import Tensor
 from torch.autograd import Function
 
 from modelyard.inference.layers import gated
+from modelyard.training.live_tensors import SCORES_PER_BLOCK
 
 
 class LoraProjections(Function):
@@ -140,8 +141,9 @@ class RowAttention(Function):
 
     q: [b, k, g, l, d] (k key heads, g query heads for each), k and v: [b, k, l, d].
     Returns [b, k, g, l, d]. Probabilities are kept while they are small beside q (l <= 4 d), else
-    computed again. Torch's CPU kernel takes 49 ms for one backward of bf16 attention over 16 rows
-    of about 65 tokens (2.13, one core): more than all matrix products of the layer.
+    computed again. Of long rows the scores of a few key heads exist at a time. Torch's CPU kernel
+    takes 49 ms for one backward of bf16 attention over 16 rows of about 65 tokens (2.13, one core):
+    more than all matrix products of the layer.
     Source: Vaswani et al. 2017, arXiv:1706.03762.
     """
 
@@ -151,25 +153,46 @@ class RowAttention(Function):
         q = q.reshape(b * heads, groups * length, width)
         k = k.reshape(b * heads, length, width)
         v = v.reshape(b * heads, length, width)
-        chance = _probabilities(q, k, scale)
-        ctx.save_for_backward(q, k, v, chance if length <= 4 * width else None)
+        seen = torch.empty_like(q)
+        kept = []
+        for block in _score_blocks(b * heads, groups * length * length):
+            chance = _probabilities(q[block], k[block], scale)
+            torch.bmm(chance, v[block], out=seen[block])
+            if length <= 4 * width:
+                kept.append(chance)
+            del chance  # or it would live beside the next one's scores
+        ctx.save_for_backward(q, k, v, *kept)
         ctx.scale, ctx.shape = scale, (b, heads, groups, length, width)
-        return torch.bmm(chance, v).view(ctx.shape)
+        return seen.view(ctx.shape)
 
     @staticmethod
     def backward(ctx: Any, grad: Tensor) -> tuple[Any, ...]:
-        q, k, v, chance = ctx.saved_tensors
-        b, heads, _, length, width = ctx.shape
+        q, k, v, *kept = ctx.saved_tensors
+        b, heads, groups, length, width = ctx.shape
         grad = grad.reshape(q.shape)
-        if chance is None:
-            chance = _probabilities(q, k, ctx.scale)
-        grad_v = torch.bmm(chance.transpose(1, 2), grad)
-        pull = torch.bmm(grad, v.transpose(1, 2))
-        # The gradient of softmax: p * (dp - sum(p * dp)).
-        pull = pull.sub_((pull * chance).sum(-1, keepdim=True)).mul_(chance).mul_(ctx.scale)
-        grad_q = torch.bmm(pull, k).view(ctx.shape)
-        grad_k = torch.bmm(pull.transpose(1, 2), q).view(b, heads, length, width)
-        return grad_q, grad_k, grad_v.view(b, heads, length, width), None
+        grad_q, grad_k, grad_v = (torch.empty_like(x) for x in (q, k, v))
+        blocks = _score_blocks(b * heads, groups * length * length)
+        for number, block in enumerate(blocks):
+            chance = kept[number] if kept else _probabilities(q[block], k[block], ctx.scale)
+            torch.bmm(chance.transpose(1, 2), grad[block], out=grad_v[block])
+            pull = torch.bmm(grad[block], v[block].transpose(1, 2))
+            # The gradient of softmax: p * (dp - sum(p * dp)).
+            pull = pull.sub_((pull * chance).sum(-1, keepdim=True)).mul_(chance).mul_(ctx.scale)
+            torch.bmm(pull, k[block], out=grad_q[block])
+            torch.bmm(pull.transpose(1, 2), q[block], out=grad_k[block])
+            del chance, pull
+        return (
+            grad_q.view(ctx.shape),
+            grad_k.view(b, heads, length, width),
+            grad_v.view(b, heads, length, width),
+            None,
+        )
+
+
+def _score_blocks(count: int, scores: int) -> list[slice]:
+    """Slices of `count` key heads of rows, each with so many `scores`, to be computed in turn."""
+    size = max(1, SCORES_PER_BLOCK // scores)
+    return [slice(start, start + size) for start in range(0, count, size)]
 
 
 def _probabilities(q: Tensor, k: Tensor, scale: float) -> Tensor:

@@ -16,6 +16,8 @@ from modelyard.training.base_shape import BaseShape
 
 LOGITS_PER_BLOCK = 8_000_000
 """Logits that exist at a time; a vocabulary of 50,000 gives blocks of 160 labels."""
+SCORES_PER_BLOCK = 4_000_000
+"""Attention scores that exist at a time, or those of one key head of one row, if they are more."""
 ROW_ATTENTION_LIMIT = 2048
 """Tokens of the longest row up to which attention on a CPU is batched products of rows."""
 
@@ -49,7 +51,7 @@ class LiveTensors:
     activations: float
     """What the layers keep for the backward pass, and gradients on their way through one."""
     attention: float = 0.0
-    """Attention scores of one layer, the copies of its heads, and the mask."""
+    """Attention scores that exist at a time, the copies of its heads, and the mask."""
     logits: float = 0.0
     """Logits, their softmax or gradient."""
     recomputed: float = 0.0
@@ -172,21 +174,27 @@ class TensorCounts:
         return self.batch.rows * self.shape.heads * self.batch.longest**2
 
     @property
+    def _scores_at_a_time(self) -> int:
+        """Those of them that are computed together."""
+        of_key_head = self.shape.heads // self.shape.key_heads * self.batch.longest**2
+        return min(self._scores, max(1, SCORES_PER_BLOCK // of_key_head) * of_key_head)
+
+    @property
     def _keeps_probabilities(self) -> bool:
         return self.batch.longest <= 4 * self.shape.head_width
 
     def _attention_scores(self) -> float:
         """Scores and probabilities of one layer, forward or backward, whichever is more."""
-        batch, number = self.batch, self.number
+        batch, number, scores = self.batch, self.number, self._scores_at_a_time
         slots = batch.rows * batch.longest
         copies = 3 * slots * self._queries * number
         if self.path == "stock" or not self.row_attention:
             return copies
         if number == 2:
             # fp32 scores, their softmax and its bf16 copy; kept probabilities are one of them
-            return copies + self._scores * (8 if self._keeps_probabilities else 10)
+            return copies + scores * (8 if self._keeps_probabilities else 10)
         # probabilities, their gradient and the product of both
-        return copies + self._scores * (8 if self._keeps_probabilities else 12)
+        return copies + scores * (8 if self._keeps_probabilities else 12)
 
     def _mask(self) -> float:
         """The mask of the longest row in fp32, which stays from batch to batch."""
