@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import pytest
 import torch
+import torch.nn.functional as F
 from peft import LoraConfig, get_peft_model
 from torch import Tensor
 from transformers import AutoModelForCausalLM
@@ -17,7 +18,7 @@ from modelyard.chatdata.tokenizing import TokenRow
 from modelyard.configs.kinds.fine_tuning import LoraSettings
 from modelyard.inference.decoder import Decoder
 from modelyard.inference.interfaces import Segment
-from modelyard.inference.losses import ScoredRow, row_losses
+from modelyard.inference.losses import ScoredRow, label_logits, row_losses
 from modelyard.inference.structure import recognise
 from modelyard.inference.weights import load_weights
 from modelyard.training.base_shape import load_base_shape
@@ -76,6 +77,19 @@ def test_the_counted_rows_are_those_that_the_engine_computes(
     )
     in_bank = counts.adapter - 8 * counts.shape.adapter_parameters(lora)
     assert in_bank == decoder.bank.resident_bytes
+
+
+def test_the_loss_of_a_long_answer_is_added_up_from_pieces(decoder: Recording) -> None:
+    row = replace(rows([500])[0], trained=np.arange(500) >= 200)
+    pieces = list(label_logits(decoder, [ScoredRow(row, None)]))
+    assert [len(piece.labels) for piece in pieces] == [128, 128, 44]
+    logits, labels = (torch.cat(parts) for parts in zip(
+        *((piece.logits, piece.labels) for piece in pieces), strict=True
+    ))  # fmt: skip
+    (loss,) = row_losses(decoder, [ScoredRow(row, None)])
+    assert labels.tolist() == row.input_ids[200:].tolist()
+    assert loss.total == pytest.approx(float(F.cross_entropy(logits, labels, reduction="sum")))
+    assert loss.likeliest.tolist() == logits.argmax(1).tolist()
 
 
 def test_a_common_beginning_is_computed_once(decoder: Recording) -> None:

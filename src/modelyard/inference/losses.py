@@ -22,6 +22,7 @@ from modelyard.inference.interfaces import KvPiece, LoadedAdapter, Segment, Toke
 from modelyard.inference.sizes import (
     LEAST_SHARED,
     LOGITS_TOGETHER,
+    LOSSES_TOGETHER,
     TOKENS_TOGETHER,
     common_length,
 )
@@ -54,7 +55,7 @@ class ScoredRow:
 
 @dataclass(frozen=True, slots=True, eq=False)
 class RowLogits:
-    """The logits before n trained tokens of one row: all of them, or a piece of a long row's."""
+    """The logits before n trained tokens of one row: all of them, or a piece."""
 
     number: int
     """Which of the rows that were given."""
@@ -253,7 +254,8 @@ class _Scoring:
             sizes = [len(segment.tokens) for segment in segments.values()]
             logits = torch.split(self.decoder.step(list(segments.values())), sizes)
             for (number, segment), own in zip(segments.items(), logits, strict=True):
-                yield _piece(number, self.rows[number].row, segment, own)
+                yield from _pieces(number, self.rows[number].row, segment, own)
+            del logits, own  # or they would live beside the next ones
             done += LOGITS_TOGETHER
 
 
@@ -264,13 +266,16 @@ def _answer_segment(scored: ScoredRow, spot: Spot, done: int) -> Segment | None:
     return Segment(spot.row, ids.tolist(), start, spot.slot, "all") if len(ids) else None
 
 
-def _piece(number: int, row: TokenRow, segment: Segment, logits: Tensor) -> RowLogits:
+def _pieces(number: int, row: TokenRow, segment: Segment, logits: Tensor) -> Iterator[RowLogits]:
     """Of the logits after each token of a segment, those that are followed by a trained one."""
-    after = slice(segment.start + 1, segment.start + 1 + len(segment.tokens))
-    wanted = torch.from_numpy(np.flatnonzero(row.trained[after]))
-    labels = torch.from_numpy(row.input_ids[after]).long()[wanted]
-    return RowLogits(
-        number=number,
-        logits=logits[wanted.to(logits.device)],
-        labels=labels.to(logits.device),
-    )
+    for start in range(0, len(logits), LOSSES_TOGETHER):
+        some = logits[start : start + LOSSES_TOGETHER]
+        after = slice(segment.start + 1 + start, segment.start + 1 + start + len(some))
+        wanted = torch.from_numpy(np.flatnonzero(row.trained[after]))
+        labels = torch.from_numpy(row.input_ids[after]).long()[wanted]
+        if len(labels):
+            yield RowLogits(
+                number=number,
+                logits=some[wanted.to(logits.device)],
+                labels=labels.to(logits.device),
+            )

@@ -11,6 +11,8 @@ TOKENS_TOGETHER = 1024
 """Tokens of rows whose losses are computed together; a longer row is computed alone."""
 LOGITS_TOGETHER = 512
 """Places of one row whose logits exist at a time."""
+LOSSES_TOGETHER = 128
+"""Those of them whose losses are computed at a time, in copies of the logits."""
 LEAST_SHARED = 8
 """Tokens from which a common beginning of rows is computed once and copied."""
 ANSWERS_TOGETHER = 32

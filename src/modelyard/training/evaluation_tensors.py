@@ -17,6 +17,7 @@ from modelyard.inference.sizes import (
     ANSWERS_TOGETHER,
     LEAST_SHARED,
     LOGITS_TOGETHER,
+    LOSSES_TOGETHER,
     PROVEN_TOKENS,
     TOKENS_TOGETHER,
     common_length,
@@ -40,7 +41,7 @@ class EvaluatedRows:
     labels: int
     """Places of one step whose logits are asked for."""
     row_labels: int
-    """The same of one row."""
+    """Those of one row whose losses are computed at a time."""
     positions: int
     """Positions of the cache that are written."""
 
@@ -55,7 +56,8 @@ def count_evaluated(rows: Sequence[TokenRow], answered: Sequence[TokenRow]) -> E
         prompt = sum(_first(row) - 1 - shared for row in group)
         asked = [min(LOGITS_TOGETHER, len(row.input_ids) - _first(row)) for row in group]
         tokens = max(tokens, shared, prompt, sum(asked))
-        labels, row_labels = max(labels, sum(asked)), max(row_labels, *asked)
+        labels = max(labels, sum(asked))
+        row_labels = max(row_labels, min(LOSSES_TOGETHER, max(asked)))
         scored |= Counter(_pool(row) for row in group)
     longest: Counter[int] = Counter()
     for row in rows:
@@ -142,7 +144,7 @@ class EngineCounts:
 
     @property
     def logits(self) -> int:
-        """Those of a step in the compute type and fp32, or in fp32 with a row's and its loss."""
+        """Those of a step in the compute type and fp32, or in fp32 beside losses of some."""
         rows, converted = self.rows, 4 if self.number == 4 else 6
         places = max(converted * rows.labels, 4 * rows.labels + 8 * rows.row_labels)
         return places * self.shape.vocabulary
