@@ -16,7 +16,9 @@ import os
 import subprocess
 import sys
 import tempfile
+import time
 from collections.abc import Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from multiprocessing import get_context
 from pathlib import Path
@@ -24,6 +26,7 @@ from pathlib import Path
 from memory_grid import FITTED, REPORTED, SHAPES, Setting, build_base, build_rows
 from modelyard.chatdata.dataset import load_dataset
 from modelyard.core.layout import find_project
+from modelyard.core.peak_memory import peak_memory_bytes
 from modelyard.core.progress import Silent
 from modelyard.weights.pull import require_base
 
@@ -65,7 +68,7 @@ class Bench:
             return self._embedded
         folder = self._folder / "bases" / name.replace(" ", "-")
         if not folder.exists():
-            # Not here: what this process holds counts as held by the runs that it starts.
+            # Not here: this process would hold the base's memory while runs are measured.
             building = get_context("spawn").Process(
                 target=build_base, args=(SHAPES[name], self._embedded, folder)
             )
@@ -96,14 +99,23 @@ class Bench:
             with (project / "log").open("w+") as log:
                 environment = {**os.environ, "MODELS_PROJECT": str(project)}
                 process = subprocess.Popen(command, env=environment, stdout=log, stderr=log)
-                _, status, used = os.wait4(process.pid, 0)
-                process.returncode = os.waitstatus_to_exitcode(status)
+                whole = watch(process)
                 if process.returncode:
                     raise SystemExit(f"{' '.join(command)}\n{(project / 'log').read_text()}")
             memory = json.loads((project / "experiments/bench/run.json").read_text())[
                 "memory_bytes"
             ]
-        return Peak(memory["predicted"], memory["measured"], used.ru_maxrss * 1024)
+        return Peak(memory["predicted"], memory["measured"], whole)
+
+
+def watch(process: subprocess.Popen[bytes]) -> int:
+    """Wait for a process; the most memory that it held, in bytes."""
+    most = 0
+    while process.poll() is None:
+        with suppress(ValueError, OSError):  # it may end meanwhile
+            most = max(most, peak_memory_bytes(str(process.pid)))
+        time.sleep(0.02)
+    return most
 
 
 def show(name: str, settings: Sequence[Setting], bench: Bench) -> list[Peak]:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 import random
-import resource
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -13,6 +12,7 @@ import numpy as np
 import torch
 from transformers import AutoTokenizer
 
+from modelyard.core.peak_memory import peak_memory_bytes
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
 from modelyard.inference.waiting import share_cores
@@ -132,7 +132,7 @@ def build_training_model(check: Preflight, progress: Progress) -> TrainingModel:
 def _peak_bytes() -> int:
     if torch.cuda.is_available():
         return int(torch.cuda.max_memory_allocated())
-    return resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * 1024
+    return peak_memory_bytes()
 
 
 def seed_everything(seed: int) -> None:
