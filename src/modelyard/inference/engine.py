@@ -16,6 +16,7 @@ import torch
 
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.chatdata.tokenizing import TokenRow
+from modelyard.core.freed_memory import trim_heap
 from modelyard.core.progress import Progress, Silent
 from modelyard.inference.adapter_weights import AdapterNotCarried
 from modelyard.inference.answering import Answering, Start
@@ -87,6 +88,7 @@ class Engine:
             if reason is not None:
                 note(f"answers are computed by transformers, which is slower: {reason}")
                 decoder = StockDecoder(model, kv_bytes=kv_bytes)
+        trim_heap()  # the proofs held logits in sizes that do not come again
         return cls(decoder, tokenizer)
 
     @property

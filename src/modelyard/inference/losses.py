@@ -137,6 +137,7 @@ def row_losses(
         losses = F.cross_entropy(piece.logits, piece.labels, reduction="none")
         totals[piece.number] += float(losses.double().sum())
         likeliest[piece.number].append(piece.logits.argmax(1).cpu().numpy())
+        del piece  # or it would live beside the next ones
     return [found[number] for number in range(len(rows))]
 
 
