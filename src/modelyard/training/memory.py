@@ -30,7 +30,7 @@ _KERNEL_BYTES = 155_000_000
 """Kernels that oneDNN compiled, and what they pack matrices into."""
 _ENGINE_KERNEL_BYTES = 200_000_000
 """The same after training and in the evaluation that follows."""
-_HELD_OF_ACTIVATIONS, _HELD_OF_ATTENTION, _HELD_OF_RECOMPUTED = 0.40, 0.35, 5
+_HELD_OF_ACTIVATIONS, _HELD_OF_ATTENTION, _HELD_OF_RECOMPUTED = 0.40, 0.60, 5
 """Freed memory between tensors that live, which glibc can give to no other: shares of what the
 layers keep, of the scores, and of a layer that is computed again, each time in other sizes."""
 _OPTIMIZER_BYTES = 16  # weight, two AdamW states, and the weight as it began, all fp32

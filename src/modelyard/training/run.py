@@ -39,7 +39,7 @@ from modelyard.core.files import (
     write_atomic,
     write_json,
 )
-from modelyard.core.freed_memory import return_freed_memory
+from modelyard.core.freed_memory import map_large_blocks, return_freed_memory
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.records.evaluation import Evaluation
@@ -198,6 +198,7 @@ def _evaluate(
         return None
     if evaluation := experiment.load_evaluation():
         return evaluation
+    map_large_blocks()  # logits, of another number of places in each step
     choices: Any = check.choices
     engine = Engine.load(
         check.base,
