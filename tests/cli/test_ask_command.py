@@ -177,6 +177,20 @@ def test_when_all_models_fail_an_answer_without_one_is_marked(
     assert json.loads(capsys.readouterr().out)["degraded"] is True
 
 
+def test_another_model_in_its_place_is_never_silent(
+    asked: Project, models: Models, server: ProviderServer, capsys: Out
+) -> None:
+    keyless = HELPER.format(url=server.url).replace("[helpful]", "[]")
+    keyless += "api_key: env:NO_SUCH_KEY\nfallback: helper\n"
+    (asked.configs / "language_models/first.yaml").write_text(keyless)
+    integration = asked.configs / "integration.yaml"
+    integration.write_text(INTEGRATION.replace("language: helper", "language: first"))
+    assert models("ask", "Who leads sales?") == 0
+    out, said = capsys.readouterr()
+    assert out == "Ann leads sales.\n"
+    assert "helper answered in place of first: env:NO_SUCH_KEY" in said
+
+
 @pytest.mark.usefixtures("asked")
 def test_without_a_fallback_a_failure_is_one(
     models: Models, server: ProviderServer, capsys: Out

@@ -207,7 +207,7 @@ class _Asking:
 
     def notes_on(self, answer: Answer) -> tuple[str, ...]:
         """What a person is told after an answer."""
-        notes = explain_answer(answer) if self._explain else []
+        notes = explain_answer(answer) if self._explain else passed_over(answer)
         notes += answer.notes
         if answer.finish == "length":
             tokens = counted(answer.usage.output_tokens, "token") if answer.usage else "its length"
@@ -228,6 +228,17 @@ class _Asking:
 
     def reset(self) -> None:
         self._said.clear()
+
+
+def passed_over(answer: Answer) -> list[str]:
+    """That another model answered than the one that the configs name first, and why."""
+    reasons = {skipped.model: skipped.reason for skipped in answer.left_out}
+    reasons |= {attempt.model: attempt.reason for attempt in answer.attempts if attempt.reason}
+    reasons.pop(answer.model, None)
+    if answer.degraded or not reasons:
+        return []  # the notes of one that is degraded say so
+    said = "; ".join(f"{model}: {reason}" for model, reason in reasons.items())
+    return [f"{answer.model} answered in place of {said}"]
 
 
 def explain_answer(answer: Answer) -> list[str]:
