@@ -19,8 +19,10 @@ from tiny_models import (
 from transformers import Gemma2Config
 
 from modelyard.adapters.lora import AdapterMismatch
+from modelyard.inference.decoder import Decoder
 from modelyard.inference.interfaces import Segment
 from modelyard.inference.stock import StockDecoder
+from modelyard.inference.structure import recognise
 
 CLOSE = {"atol": 1e-4, "rtol": 1e-4}
 GEMMA = Gemma2Config(
@@ -98,3 +100,17 @@ def test_an_adapter_of_another_base_is_refused(tmp_path: Path) -> None:
     with pytest.raises(AdapterMismatch, match="PEFT cannot load it"):
         decoder.bank.acquire(decoder.bank.load(other))
     assert logits_of(decoder, tokens(3)).shape == (3, 97)
+
+
+@pytest.mark.parametrize("began_as", ["pissa", "pissa_niter_2", "olora"])
+def test_an_adapter_that_took_its_beginning_out_of_the_base_leaves_the_base_alone(
+    began_as: str, tmp_path: Path
+) -> None:
+    model = tiny_model(FAMILIES["llama, tied"])
+    before = wanted_logits(model, tokens(9))
+    folder = write_adapter(tmp_path, model, init_lora_weights=began_as)
+    for decoder in (StockDecoder(model), Decoder(recognise(model))):
+        with pytest.raises(AdapterMismatch, match=f"init_lora_weights: {began_as}") as caught:
+            decoder.bank.load(folder)
+        assert "path_initial_model_for_weight_conversion" in str(caught.value.hint)
+    assert torch.equal(wanted_logits(model, tokens(9)), before)

@@ -100,8 +100,32 @@ _OTHER_MATHS = (
 )
 """Options that make an adapter more than low-rank updates of linear layers."""
 
+_CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
+"""Ways to begin an adapter that take its beginning out of the base's weights (PEFT, 0.21)."""
+
 _PEFT_ALPHA = 8.0
 """PEFT's default for a config without lora_alpha."""
+
+
+def require_unchanged_base(path: Path) -> None:
+    """Raise AdapterMismatch unless the adapter of this adapter_config.json adds to the base as it
+    is.
+
+    PEFT changes the weights of the base, for every adapter on it, when it loads one that began as
+    a part of them; and without that change such an adapter gives another model.
+    """
+    try:
+        began_as = read_json_object(path).get("init_lora_weights")
+    except InvalidJson as error:
+        raise AdapterMismatch("is not a readable LoRA config", where=str(path)) from error
+    if isinstance(began_as, str) and began_as.lower().startswith(_CHANGES_THE_BASE):
+        raise AdapterMismatch(
+            f"began as a part of the base's weights (init_lora_weights: {began_as}), so it fits a "
+            "changed base only",
+            where=str(path),
+            hint="where it was trained, save it as plain LoRA: PEFT's save_pretrained(FOLDER, "
+            "path_initial_model_for_weight_conversion=...)",
+        )
 
 
 def load_lora_config(path: Path) -> LoraConfig:
@@ -109,6 +133,7 @@ def load_lora_config(path: Path) -> LoraConfig:
 
     Raises OtherKindOfAdapter for what is more than LoRA or DoRA, else AdapterMismatch.
     """
+    require_unchanged_base(path)
     try:
         values = read_json_object(path)
         kind = values.get("peft_type")

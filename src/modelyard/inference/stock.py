@@ -22,7 +22,12 @@ from safetensors.torch import load_file
 from torch import Tensor
 from transformers import DynamicCache
 
-from modelyard.adapters.lora import CONFIG_NAME, WEIGHTS_NAME, AdapterMismatch
+from modelyard.adapters.lora import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    AdapterMismatch,
+    require_unchanged_base,
+)
 from modelyard.adapters.verify import require_safe_files
 from modelyard.core.errors import InvalidInput
 from modelyard.inference.interfaces import KvPiece, LoadedAdapter, Segment
@@ -289,6 +294,7 @@ def _same_weights(model: Any) -> Any:
 def _checked(folder: Path) -> LoadedAdapter:
     """The adapter in `folder`, its files read once. Raises AdapterMismatch."""
     require_safe_files(folder)
+    require_unchanged_base(folder / CONFIG_NAME)
     weights = folder / WEIGHTS_NAME
     try:
         data = (folder / CONFIG_NAME).read_bytes(), weights.read_bytes()
