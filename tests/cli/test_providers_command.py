@@ -10,8 +10,9 @@ from typing import Any
 
 import pytest
 
+from modelyard.answering import breaker
 from modelyard.answering.budget_report import report_budgets
-from modelyard.configs.kinds.integration import Budgets
+from modelyard.configs.kinds.integration import Budgets, FallbackStrategy
 from modelyard.core.layout import Project
 from provider_calls import KEY
 from provider_server import ProviderServer, chat, message, whole
@@ -142,6 +143,20 @@ def test_what_a_token_costs_is_in_the_ledger(
     assert spent_usd() == 0
     checked()
     assert spent_usd() == pytest.approx(2 * (12 * 2 + 5 * 8) / 1e6)  # two have prices
+
+
+def test_a_model_that_answers_is_called_again(
+    checked: Callable[..., dict[str, Any]], place: Project
+) -> None:
+    """Its key was wrong, and somebody has corrected it: nobody waits for the cool-down."""
+    strategy = FallbackStrategy(cool_down_s=86_400)
+    for name in ("development/best", "test/best"):
+        breaker.record_failure(place, name, strategy, "HTTP 401", opens_at_once=True)
+    checked("--no-call")
+    assert breaker.peek(place, "development/best", strategy).state == "open"
+    checked()
+    assert breaker.peek(place, "development/best", strategy).state == "closed"
+    assert breaker.peek(place, "test/best", strategy).state == "open"
 
 
 def test_no_call_generates_nothing(

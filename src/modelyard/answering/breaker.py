@@ -138,6 +138,13 @@ def record_failure(
         return _admission(traffic.execute(_READ, (name,)).fetchone(), strategy, now_s)
 
 
+def close(project: Project, name: str) -> None:
+    """Let a model be called again: somebody has just seen that it answers."""
+    if read_traffic(project, _READ, (name,)):
+        with change_traffic(project) as traffic:
+            traffic.execute(_CLOSE, (name,))
+
+
 def record_nothing(project: Project, name: str) -> None:
     """Say that a call ended and says nothing about the model, such as by ^C: another may probe."""
     if any(row["probe_ends_ms"] is not None for row in read_traffic(project, _READ, (name,))):

@@ -15,6 +15,7 @@ from datetime import UTC, datetime
 from functools import partial
 from typing import Literal
 
+from modelyard.answering import breaker
 from modelyard.answering.bill import call_cost_usd
 from modelyard.answering.ledger import Reservation, reserve
 from modelyard.answering.listed_prices import load_price_list
@@ -126,6 +127,8 @@ def check_providers(
         else:
             model = open_provider(settings, project)
             checks = tuple(_check_hosted(model, prices.get(name), make_call, spend))
+            if any((one.aspect, one.state) == ("call", "ok") for one in checks):
+                breaker.close(project, f"{environment}/{name}")
         return CheckedModel(
             model=name,
             provider=settings.provider,

@@ -38,7 +38,8 @@ def check(
     """Check that the configured language models would answer.
 
     Of each: its key, whether the endpoint answers and knows the model, its price, and whether it
-    generates one token. Ends with exit code 4 when a model that is used would not work.
+    generates one token; one that does is called again, where it failed before. Ends with exit code
+    4 when a model that is used would not work.
 
     \b
     models providers check
