@@ -239,11 +239,14 @@ def test_a_domain_that_must_be_grounded_ends_with_5_where_nothing_is_found(
 
 @pytest.mark.usefixtures("asked")
 def test_an_answer_that_must_meet_a_schema_does(
-    models: Models, server: ProviderServer, tmp_path: Path, capsys: Out
+    models: Models, server: ProviderServer, capsys: Out
 ) -> None:
-    (tmp_path / "schema.json").write_text(json.dumps(SCHEMA))
+    reading, writing = os.pipe()  # as shells write <(...)
+    os.write(writing, json.dumps(SCHEMA).encode())
+    os.close(writing)
     server.answer(chat("Well:"), chat('{"verdict": "good"}'))
-    assert models("ask", "--schema", str(tmp_path / "schema.json"), "Is it good?") == 0
+    assert models("ask", "--schema", f"/dev/fd/{reading}", "Is it good?") == 0
+    os.close(reading)
     assert json.loads(capsys.readouterr().out) == {"verdict": "good"}
     assert "This cannot be used" in body(server)[-1]["content"]
 
@@ -277,6 +280,7 @@ def test_one_that_never_meets_it_ends_with_1_and_is_quoted_from_nowhere(
         (("ask", "--file", ".", "Who?"), "is a folder"),
         (("ask", "--schema", "bad.json", "Who?"), "is no JSON Schema"),
         (("ask", "--schema", "none.json", "Who?"), "is not JSON"),
+        (("ask", "--schema", "list.json", "Who?"), "does not hold a JSON object"),
     ],
 )
 def test_wrong_input_is_named_before_anything_is_asked(
@@ -284,6 +288,7 @@ def test_wrong_input_is_named_before_anything_is_asked(
 ) -> None:
     Path("bad.json").write_text('{"type": "strin"}')
     Path("none.json").write_text("verdict")
+    Path("list.json").write_text("[]")
     assert models(*words) == 2
     assert message in " ".join(capsys.readouterr().err.split())
     assert server.asked == []

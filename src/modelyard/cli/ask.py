@@ -327,9 +327,11 @@ def _read_file(path: Path) -> GivenText:
 def _read_schema(path: Path) -> Mapping[str, Any]:
     """The JSON Schema in a file, checked as one."""
     from modelyard.configs.checking.json_schema import check_json_schema
-    from modelyard.core.json_reading import read_json_object
+    from modelyard.core.json_reading import parse_json
 
-    found = read_json_object(path)
+    found = parse_json(_read_bytes(path), where=str(path))
+    if not isinstance(found, dict):
+        raise InvalidInput("does not hold a JSON object", where=str(path))
     if problems := [replace(wrong, where=str(path)) for wrong in check_json_schema(found, ())]:
         raise ProblemsFound("the file is no JSON Schema", problems)
     return found
