@@ -315,3 +315,65 @@ def test_an_environment_that_records_nothing_says_so(
     assert draft.read_text() != text
     assert models_here("monitor") == 5
     assert "answers are not recorded in development" in capsys.readouterr().err
+
+
+def told(
+    models_here: Models, capsys: pytest.CaptureFixture[str], *words: str
+) -> tuple[int, list[str]]:
+    code = models_here("monitor", "--metrics", "latency", "--on-change", *words)
+    printed = capsys.readouterr()
+    assert printed.err == ""
+    return code, printed.out.splitlines()
+
+
+def test_a_cron_job_speaks_once_when_an_alert_begins_and_once_when_it_ends(
+    starter: Project,
+    models_here: Models,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draft = starter.configs / "integration.yaml"
+    draft.write_text(draft.read_text().replace("for: 5 minutes", "for: 0 s"))
+    assert told(models_here, capsys, "--allow-no-data", "latency") == (0, [])
+    assert told(models_here, capsys) == (5, [])
+    answer(starter, 20, latency_s=40.0)
+    code, [line] = told(models_here, capsys)
+    assert code == 4
+    assert line.startswith("alert: in development latency_p95 ")
+    assert line.endswith("s (threshold 30 s)")
+    assert told(models_here, capsys) == (4, [])
+    assert told(models_here, capsys, "--model", "claude") == (5, [])
+    answer(starter, 5000)
+    code, [line] = told(models_here, capsys)
+    assert code == 0
+    assert line.startswith("resolved: in development latency_p95 ")
+    assert told(models_here, capsys) == (0, [])
+
+
+def test_a_breach_that_is_short_is_no_alert(
+    starter: Project, models_here: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(starter, 20, latency_s=40.0)
+    assert told(models_here, capsys) == (0, [])  # `for` is 5 minutes
+    assert models_here("monitor", "--metrics", "latency") == 4
+
+
+def test_what_was_not_told_is_told_by_the_next_one(
+    starter: Project,
+    models_here: Models,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    draft = starter.configs / "integration.yaml"
+    draft.write_text(draft.read_text().replace("for: 5 minutes", "for: 0 s"))
+    answer(starter, 20, latency_s=40.0)
+
+    def killed(*_: object) -> None:
+        raise KeyboardInterrupt
+
+    with monkeypatch.context() as patch:
+        patch.setattr("modelyard.cli.monitor.print_lines", killed)
+        assert models_here("monitor", "--metrics", "latency", "--on-change") == 130
+    capsys.readouterr()
+    assert len(told(models_here, capsys)[1]) == 1
+    assert told(models_here, capsys) == (4, [])

@@ -31,7 +31,6 @@ UNREAD = {
         thresholds.accuracy thresholds.latency_p50 thresholds.latency_p95
         thresholds.cost_per_request thresholds.error_rate repeats seed confidence
     """,
-    "integration": "model_integration.performance_monitoring.alert_thresholds.for",
 }
 """Give a key a reader and take it off this list; a new key comes with its reader."""
 

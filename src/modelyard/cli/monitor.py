@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import sys
 import time
 from collections.abc import Sequence
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
@@ -21,7 +22,7 @@ from modelyard.cli.render import (
 )
 from modelyard.core.clock import utc_now_ms
 from modelyard.core.errors import GateBreached, InvalidInput, NoData, did_you_mean
-from modelyard.core.layout import find_project
+from modelyard.core.layout import Project, find_project
 from modelyard.core.wording import day_and_time
 from modelyard.settings.units import DURATION, MONEY, SHARE
 
@@ -68,6 +69,12 @@ def monitor(
             help="A metric that may have no data; can be given several times.",
         ),
     ] = None,
+    on_change: Annotated[
+        bool,
+        typer.Option(
+            "--on-change", help="Print only alerts that begin or end, each once; for cron."
+        ),
+    ] = False,
     environment: Environment = None,
     as_json: Json = False,
 ) -> None:
@@ -81,14 +88,18 @@ def monitor(
     a cost without a price, is never 0. With the cost come warnings of budgets that are nearly
     spent.
 
-    Exit code 4: a threshold is breached. Exit code 5: none is, and a metric with a threshold has no
-    data in the window.
+    With --on-change an alert begins when a threshold is breached at every call for as long as `for`
+    says, and ends when it is kept as long. No data never ends one.
+
+    Exit code 4: a threshold is breached; with --on-change, an alert is on. Exit code 5: none is,
+    and a metric with a threshold has no data in the window.
 
     \b
     models monitor --env production
     models monitor --model gpt4 --metrics accuracy,latency,cost --since 7d
     models monitor --by org --json
     models monitor --format prometheus > monitor.prom
+    models monitor --env production --on-change
     """
     from modelyard.answering.budget_report import report_budgets
     from modelyard.configs.kinds.integration import PerformanceMonitoring
@@ -97,6 +108,10 @@ def monitor(
 
     if as_json and format != "text":
         raise InvalidInput(f"--json and --format {format} are two forms", hint="leave one out")
+    if on_change and (as_json or format != "text" or by is not None):
+        raise InvalidInput(
+            "--on-change prints only what changed", hint="leave --json, --format and --by out"
+        )
     chosen = _metrics_named(metrics.split(","), "--metrics") if metrics is not None else None
     allowed = _metrics_named(allow_no_data or (), "--allow-no-data")
     since_s = DURATION.parse(since)
@@ -109,16 +124,21 @@ def monitor(
     asked = chosen_environment(project, environment)
     integration = load_integration(asked, project=project)
     joint = integration.model_integration if integration else None
+    settings = joint.performance_monitoring if joint else PerformanceMonitoring()
+    now_ms = utc_now_ms()
     report = monitoring.monitor(
         project,
         asked,
-        joint.performance_monitoring if joint else PerformanceMonitoring(),
+        settings,
         model=model,
         metrics=chosen,
         since_s=since_s,
         by=by,
-        now_ms=utc_now_ms(),
+        now_ms=now_ms,
     )
+    if on_change:
+        _tell_changes(project, report, allowed, now_ms, settings.alert_thresholds.for_s)
+        return
     if joint and model is None and any(each.metric == "cost" for each in report.measures):
         spending = report_budgets(
             project, asked, joint.budgets, organisation=None, now_s=time.time()
@@ -170,6 +190,28 @@ def _conclude(report: MonitorReport, allowed: Sequence[Metric]) -> None:
             f"{DURATION.show(report.window_s)}",
             hint="where that may be so: " + " ".join(f"--allow-no-data {each}" for each in metrics),
         )
+
+
+def _tell_changes(
+    project: Project, report: MonitorReport, allowed: Sequence[Metric], now_ms: int, for_s: float
+) -> None:
+    """Print the alerts that began or ended, and exit as the ones that are on say."""
+    from modelyard.monitoring.alerts import mark_told, update_alerts
+
+    alerts = update_alerts(project, report, now_ms=now_ms, for_s=for_s)
+    of_model = f" of {report.model}" if report.model else ""
+    print_lines(
+        f"{'alert' if change.is_on else 'resolved'}: in {report.environment}{of_model} "
+        f"{_breach(change.measured)}"
+        for change in alerts.changes
+    )
+    flush_results()
+    if alerts.changes:
+        mark_told(project, report, alerts.changes)
+    if alerts.on:
+        sys.exit(GateBreached.exit_code)
+    if any(each.metric not in allowed for each in report.with_verdict("no_data")):
+        sys.exit(NoData.exit_code)
 
 
 def _breach(found: MonitoredMeasure) -> str:

@@ -107,6 +107,18 @@ _MIGRATIONS = (
     ) STRICT;
     INSERT INTO rollup_backlog SELECT 0, coalesce(max(rowid), 0) FROM samples;
     """,
+    """
+    CREATE TABLE alerts (                     -- of each threshold that was judged
+        environment  TEXT NOT NULL,
+        model        TEXT NOT NULL,           -- '': all
+        measure      TEXT NOT NULL,
+        threshold    REAL NOT NULL,           -- at the last judgement
+        since_ms     INTEGER,                 -- since 1970; since when judgements say otherwise
+        is_on        INTEGER NOT NULL,
+        is_told      INTEGER NOT NULL,        -- whether the last thing told is that it is on
+        PRIMARY KEY (environment, model, measure)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 TRAFFIC = Database(

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from modelyard.configs.kinds.parts import BY_MONITOR, Name
+from modelyard.configs.kinds.parts import Name
 from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import DURATION, MONEY, SHARE, TOKENS
 
@@ -106,8 +106,9 @@ class AlertThresholds:
     """Highest share of failed requests."""
     latency_percentile: Literal[50, 90, 95, 99] = 95
     """The percentile that is compared with `latency`."""
-    for_s: Annotated[float, DURATION, Range(0), BY_MONITOR] = 0.0
-    """How long a threshold must be breached before it is an alert."""
+    for_s: Annotated[float, DURATION, Range(0)] = 0.0
+    """How long a threshold must be breached before `models monitor --on-change` gives an alert,
+    and be kept before it ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

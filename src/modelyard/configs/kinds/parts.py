@@ -29,7 +29,6 @@ OneLine = Annotated[str, Pattern("a line of text", r"[^\n]*\S[^\n]*")]
 # Keys that are checked and deployed, and that no command reads yet.
 BY_TESTS = NotYetRead("performance-test")
 BY_SERVER = NotYetRead("serve")
-BY_MONITOR = NotYetRead("monitor")
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -1,0 +1,54 @@
+"""An alert begins and ends when judgements have said so for long enough, and never without data."""
+
+from __future__ import annotations
+
+import pytest
+
+from modelyard.monitoring.alerts import Alert, step_alert
+from modelyard.monitoring.measures import Verdict
+
+VERDICTS: dict[str, Verdict] = {"b": "breach", "o": "ok", "?": "cannot_tell", " ": "no_data"}
+
+
+def course(verdicts: str, *, for_s: float) -> str:
+    """`!` where the alert is on, after each judgement; there is one every minute."""
+    alert, shown = Alert(threshold=5.0), ""
+    for minute, verdict in enumerate(verdicts):
+        alert = step_alert(alert, VERDICTS[verdict], 5.0, now_ms=minute * 60_000, for_s=for_s)
+        shown += "!" if alert.is_on else "."
+    return shown
+
+
+@pytest.mark.parametrize(
+    ("for_s", "verdicts", "expected"),
+    [
+        (0, "obbo", ".!!."),
+        (180, "bbbbb", "...!!"),
+        (180, "bbobbbb", "......!"),
+        (180, "bb?bbbb", "......!"),
+        (180, "bb  b", "....!"),
+        (180, "bbbb      ", "...!!!!!!!"),
+        (180, "bbbb??????", "...!!!!!!!"),
+        (180, "bbbbooooo", "...!!!!.."),
+        (180, "bbbboo ooo", "...!!!!!!!"),
+        (180, "bbbboobooo", "...!!!!!!!"),
+        (180, "bobobobobo", ".........."),
+    ],
+)
+def test_the_course_of_an_alert(for_s: float, verdicts: str, expected: str) -> None:
+    assert course(verdicts, for_s=for_s) == expected
+
+
+def test_another_threshold_begins_the_time_again_and_ends_no_alert() -> None:
+    waiting = Alert(threshold=5.0, since_ms=0)
+    again = step_alert(waiting, "breach", 6.0, now_ms=300_000, for_s=300)
+    assert (again.is_on, again.since_ms) == (False, 300_000)
+    on = Alert(threshold=5.0, is_on=True, since_ms=0)
+    assert step_alert(on, "ok", 6.0, now_ms=300_000, for_s=300).is_on
+
+
+def test_a_clock_that_goes_back_makes_nothing_wait_for_it() -> None:
+    alert = Alert(threshold=5.0, since_ms=10_000_000)
+    alert = step_alert(alert, "breach", 5.0, now_ms=0, for_s=60)
+    assert not alert.is_on
+    assert step_alert(alert, "breach", 5.0, now_ms=60_000, for_s=60).is_on
