@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Iterator
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field, replace
@@ -33,7 +34,9 @@ class Asking:
     second: ProviderServer
     answerer: Answerer
     waits: list[float] = field(default_factory=list)
-    """The waits between attempts, none of which takes any time."""
+    """The waits between attempts."""
+    sleeps: bool = False
+    """Whether they take their time."""
     shown: list[str] = field(default_factory=list)
     """What was shown of the answer, piece by piece."""
 
@@ -88,6 +91,8 @@ class Asking:
 
     def pause(self, seconds: float) -> bool:
         self.waits.append(seconds)
+        if self.sleeps:
+            time.sleep(seconds)
         return False
 
 

@@ -19,7 +19,7 @@ from benchmarks.answers.asking import (
 )
 from benchmarks.engine.table import Bar, Row
 from modelyard.answering.answer import Answerer
-from modelyard.answering.budget_report import BudgetShown, report_budgets
+from modelyard.answering.money.budget_report import BudgetShown, report_budgets
 from modelyard.answering.request import AnswerFailed, OverLimit
 from modelyard.core.layout import Project
 from modelyard.deployments.effective import Effective

@@ -14,7 +14,7 @@ import pytest
 
 from answer_samples import make_request
 from asking import COST_USD, Asking, left, only, open_asking, tried
-from modelyard.answering.ledger import check_budget
+from modelyard.answering.money.ledger import check_budget
 from modelyard.answering.request import AnswerFailed, GivenText, NothingFound, OverLimit
 from modelyard.configs.kinds.integration import (
     Budgets,

@@ -115,6 +115,7 @@ def test_as_often_as_the_settings_say_and_then_the_next_model(asking: Asking) ->
 def test_a_wait_that_is_asked_for_is_kept_to_where_it_fits(asking: Asking) -> None:
     busy = whole("429 Too Many Requests", {}, "Retry-After: 0.4")
     asking.first.answer(busy, chat("Ann."))
+    asking.sleeps = True
     patient = asking.effective(first={"retries": Retries(attempts=2)}, timeout_s=60)
     answer = asking.ask(patient)
     assert (answer.text, tried(answer)) == ("Ann.", ["first busy", "first answered"])

@@ -12,10 +12,10 @@ from typing import Any
 import pytest
 
 from killed import SOAK, fork, interruptions, kill_after
-from modelyard.answering.ledger import Reservation, check_budget, reserve
-from modelyard.answering.pricing import NANO, to_nano_usd
+from modelyard.answering.money.ledger import Reservation, check_budget, reserve
+from modelyard.answering.money.pricing import NANO, to_nano_usd
+from modelyard.answering.money.spending import Spending, budgets_now, day_of, read_spending
 from modelyard.answering.request import OverLimit
-from modelyard.answering.spending import Spending, budgets_now, day_of, read_spending
 from modelyard.configs.kinds.integration import Budgets
 from modelyard.core.layout import Project
 from modelyard.core.state import read_state

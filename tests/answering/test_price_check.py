@@ -9,8 +9,8 @@ from typing import Any
 
 import pytest
 
-from modelyard.answering.listed_prices import PriceList, load_price_list
-from modelyard.answering.price_check import CheckedPrices, check_prices
+from modelyard.answering.money.listed_prices import PriceList, load_price_list
+from modelyard.answering.money.price_check import CheckedPrices, check_prices
 from modelyard.configs.kinds.language_models import LanguageModel, Prices, PriceTier
 
 TODAY = date(2026, 11, 30)

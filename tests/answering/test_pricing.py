@@ -8,8 +8,8 @@ from typing import Any
 
 import pytest
 
-from modelyard.answering.bill import call_cost_usd
-from modelyard.answering.pricing import cost_usd, local_cost_usd, to_nano_usd, worst_cost_usd
+from modelyard.answering.money.bill import call_cost_usd
+from modelyard.answering.money.pricing import cost_usd, local_cost_usd, to_nano_usd, worst_cost_usd
 from modelyard.configs.kinds.language_models import LanguageModel, Prices, PriceTier
 from modelyard.providers.call import Usage
 

@@ -13,10 +13,10 @@ from answer_samples import BUILTIN, HOSTED, make_effective
 from asking import Asking, open_asking
 from modelyard.answering import breaker
 from modelyard.answering.input_size import InputSize
+from modelyard.answering.money.worst_case import longest_output, worst_case
 from modelyard.answering.route import order_models
 from modelyard.answering.route_explained import RouteExplained, explain_route
 from modelyard.answering.speeds import Speeds
-from modelyard.answering.worst_case import longest_output, worst_case
 from modelyard.configs.kinds.integration import Budgets, FallbackStrategy
 from modelyard.configs.kinds.language_models import Prices, Retries
 from modelyard.configs.kinds.parts import Generation

@@ -9,7 +9,7 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.answering.ledger import reserve
+from modelyard.answering.money.ledger import reserve
 from modelyard.configs.kinds.integration import Budgets
 from modelyard.core.layout import Project
 from modelyard.setup.init import init_project

@@ -11,7 +11,7 @@ from typing import Any
 import pytest
 
 from modelyard.answering import breaker
-from modelyard.answering.budget_report import report_budgets
+from modelyard.answering.money.budget_report import report_budgets
 from modelyard.configs.kinds.integration import Budgets, FallbackStrategy
 from modelyard.core.layout import Project
 from provider_calls import KEY

@@ -22,6 +22,7 @@ from modelyard.answering.input_size import InputSize, size_of
 from modelyard.answering.json_answers import check_schema
 from modelyard.answering.limits import service_scopes, take_turn
 from modelyard.answering.local_models import LocalModels, Note
+from modelyard.answering.money.worst_case import longest_output, worst_case
 from modelyard.answering.prompt import CountTokens, bound_tokens, build_messages, estimate_tokens
 from modelyard.answering.recorded import Asked, SampleWriter
 from modelyard.answering.recorded_prompts import record_prompt
@@ -34,7 +35,6 @@ from modelyard.answering.route import (
 from modelyard.answering.run import Run
 from modelyard.answering.searchers import Searchers
 from modelyard.answering.speeds import Speeds
-from modelyard.answering.worst_case import longest_output, worst_case
 from modelyard.configs.kinds.language_models import LanguageModel, Retries
 from modelyard.configs.kinds.parts import Generation
 from modelyard.core.errors import ModelyardError

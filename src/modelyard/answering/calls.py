@@ -13,9 +13,9 @@ from contextlib import suppress
 from dataclasses import dataclass, field, replace
 
 from modelyard.answering import breaker
-from modelyard.answering.bill import Bill, call_cost_usd
 from modelyard.answering.deadline import Deadline
 from modelyard.answering.limits import LimitScope, hold, model_scope, take_turn
+from modelyard.answering.money.bill import Bill, call_cost_usd
 from modelyard.answering.prompt import estimate_tokens
 from modelyard.answering.recorded import Answering, SampleWriter
 from modelyard.answering.repeated import without_request

@@ -16,12 +16,12 @@ from functools import partial
 from typing import Literal
 
 from modelyard.answering import breaker
-from modelyard.answering.bill import call_cost_usd
-from modelyard.answering.ledger import Reservation, reserve
-from modelyard.answering.listed_prices import load_price_list
 from modelyard.answering.local_models import LocalModels
-from modelyard.answering.price_check import CheckedPrices, check_prices
-from modelyard.answering.pricing import worst_cost_usd
+from modelyard.answering.money.bill import call_cost_usd
+from modelyard.answering.money.ledger import Reservation, reserve
+from modelyard.answering.money.listed_prices import load_price_list
+from modelyard.answering.money.price_check import CheckedPrices, check_prices
+from modelyard.answering.money.pricing import worst_cost_usd
 from modelyard.chatdata.conversation import Message
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.integration import Budgets

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from modelyard.answering import breaker
 from modelyard.answering.input_size import InputSize
-from modelyard.answering.ledger import UNKNOWN_PRICE_HINT, check_budget
 from modelyard.answering.local_models import LocalModels
+from modelyard.answering.money.ledger import UNKNOWN_PRICE_HINT, check_budget
 from modelyard.answering.request import LeftOut
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project

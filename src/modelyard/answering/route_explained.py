@@ -9,11 +9,11 @@ from dataclasses import dataclass
 
 from modelyard.answering.answer import Answerer
 from modelyard.answering.input_size import InputSize
+from modelyard.answering.money.worst_case import worst_case
 from modelyard.answering.obstacles import find_budget_obstacle, find_obstacle
 from modelyard.answering.prompt import wanted_schema
 from modelyard.answering.request import LeftOut, Request
 from modelyard.answering.route import Reason
-from modelyard.answering.worst_case import worst_case
 from modelyard.deployments.effective import Effective, EffectiveModel
 
 

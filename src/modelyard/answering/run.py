@@ -11,12 +11,13 @@ from dataclasses import dataclass, field, replace
 from typing import TYPE_CHECKING, Any
 
 from modelyard.answering import answer_cache
-from modelyard.answering.bill import Bill
 from modelyard.answering.calls import AskedModel, Calls
 from modelyard.answering.drawing import NotDrawn, draw_answer
 from modelyard.answering.input_size import InputSize, size_of
-from modelyard.answering.ledger import Reservation, reserve
 from modelyard.answering.local_models import LocalModels
+from modelyard.answering.money.bill import Bill
+from modelyard.answering.money.ledger import Reservation, reserve
+from modelyard.answering.money.worst_case import WorstCase, worst_case
 from modelyard.answering.obstacles import find_obstacle
 from modelyard.answering.prompt import wanted_schema
 from modelyard.answering.recorded import Answering, total_cost_usd, total_usage
@@ -30,7 +31,6 @@ from modelyard.answering.request import (
     UsedChunk,
 )
 from modelyard.answering.retrieving import mark_named
-from modelyard.answering.worst_case import WorstCase, worst_case
 from modelyard.chatdata.conversation import Message
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.core.errors import InvalidInput, ModelyardError

@@ -14,7 +14,7 @@ from modelyard.core.wording import counted
 from modelyard.settings.units import MONEY
 
 if TYPE_CHECKING:
-    from modelyard.answering.budget_report import BudgetShown
+    from modelyard.answering.money.budget_report import BudgetShown
 
 
 def budgets(
@@ -39,7 +39,7 @@ def budgets(
     models budgets --env production
     models budgets --org acme --json
     """
-    from modelyard.answering.budget_report import report_budgets
+    from modelyard.answering.money.budget_report import report_budgets
     from modelyard.configs.kinds.integration import Budgets
     from modelyard.deployments.effective import load_integration
 

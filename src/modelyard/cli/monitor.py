@@ -101,7 +101,7 @@ def monitor(
     models monitor --format prometheus > monitor.prom
     models monitor --env production --on-change
     """
-    from modelyard.answering.budget_report import report_budgets
+    from modelyard.answering.money.budget_report import report_budgets
     from modelyard.configs.kinds.integration import PerformanceMonitoring
     from modelyard.deployments.effective import load_integration
     from modelyard.monitoring import monitor as monitoring

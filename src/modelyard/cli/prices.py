@@ -20,7 +20,7 @@ from modelyard.core.layout import find_project
 from modelyard.settings.units import DURATION, MONEY, TOKENS
 
 if TYPE_CHECKING:
-    from modelyard.answering.price_check import CheckedPrices, PriceDifference
+    from modelyard.answering.money.price_check import CheckedPrices, PriceDifference
 
 
 def check(
@@ -47,8 +47,8 @@ def check(
     models prices check --env production
     models prices check --max-age "30 days" --json
     """
-    from modelyard.answering.listed_prices import load_price_list
-    from modelyard.answering.price_check import WRONG, check_prices
+    from modelyard.answering.money.listed_prices import load_price_list
+    from modelyard.answering.money.price_check import WRONG, check_prices
     from modelyard.deployments.models_in_use import models_in_use
     from modelyard.deployments.running import running_settings, running_snapshot
 

@@ -5,8 +5,8 @@ from __future__ import annotations
 import time
 from typing import Any
 
-from modelyard.answering.pricing import NANO
-from modelyard.answering.spending import budgets_now, read_spending
+from modelyard.answering.money.pricing import NANO
+from modelyard.answering.money.spending import budgets_now, read_spending
 from modelyard.configs.kinds.integration import Budgets
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress

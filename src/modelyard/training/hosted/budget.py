@@ -6,7 +6,7 @@ one reserved. What is never settled counts in full, as with every reservation.
 
 from __future__ import annotations
 
-from modelyard.answering.ledger import check_budget, find_reservation, reserve
+from modelyard.answering.money.ledger import check_budget, find_reservation, reserve
 from modelyard.answering.request import OverLimit
 from modelyard.core.layout import Project
 from modelyard.training.hosted.plan import HostedPlan

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from datetime import date
 from typing import Literal
 
-from modelyard.answering.listed_prices import ListedModel, PriceList
-from modelyard.answering.pricing import prices_for
+from modelyard.answering.money.listed_prices import ListedModel, PriceList
+from modelyard.answering.money.pricing import prices_for
 from modelyard.configs.kinds.language_models import LanguageModel, Prices
 
 PriceState = Literal["same", "different", "tiered", "missing", "stale", "unlisted"]

@@ -11,7 +11,7 @@ from dataclasses import dataclass
 from datetime import UTC, datetime, timedelta
 from typing import Any, Literal
 
-from modelyard.answering.pricing import NANO
+from modelyard.answering.money.pricing import NANO
 from modelyard.configs.kinds.integration import Budgets
 
 ALL = ""

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import threading
 
-from modelyard.answering.pricing import cost_usd, local_cost_usd, worst_cost_usd
+from modelyard.answering.money.pricing import cost_usd, local_cost_usd, worst_cost_usd
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.providers.call import Usage
 

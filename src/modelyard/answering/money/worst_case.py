@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from modelyard.answering.input_size import InputSize
-from modelyard.answering.pricing import local_cost_usd, worst_cost_usd
+from modelyard.answering.money.pricing import local_cost_usd, worst_cost_usd
 from modelyard.answering.prompt import TOKENS_PER_MESSAGE, count_tokens
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.deployments.effective import Effective, EffectiveModel

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
-from modelyard.answering.pricing import NANO
-from modelyard.answering.spending import ALL, Budget, budgets_now, day_of, read_spending
+from modelyard.answering.money.pricing import NANO
+from modelyard.answering.money.spending import ALL, Budget, budgets_now, day_of, read_spending
 from modelyard.configs.kinds.integration import Budgets
 from modelyard.core.layout import Project
 from modelyard.core.state import read_state

@@ -21,9 +21,9 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from datetime import UTC, datetime
 
-from modelyard.answering.pricing import NANO, to_nano_usd
+from modelyard.answering.money.pricing import NANO, to_nano_usd
+from modelyard.answering.money.spending import ALL, Query, budgets_now, day_of, read_spending
 from modelyard.answering.request import OverLimit
-from modelyard.answering.spending import ALL, Query, budgets_now, day_of, read_spending
 from modelyard.configs.kinds.integration import Budgets
 from modelyard.core.layout import Project
 from modelyard.core.state import change_state, read_state
