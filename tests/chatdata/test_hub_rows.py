@@ -37,8 +37,8 @@ def hub(monkeypatch: pytest.MonkeyPatch) -> Iterator[HubServer]:
         yield server
 
 
-def prepare(project: Project, address: str) -> PreparedData:
-    request = PrepareRequest(sources=(address,), out="rows")
+def prepare(project: Project, *addresses: str) -> PreparedData:
+    request = PrepareRequest(sources=addresses, out="rows")
     return prepare_data(project, request, progress=Silent())
 
 
@@ -78,6 +78,16 @@ def test_what_cannot_be_had_is_named(
     with pytest.raises(ProblemsFound) as caught:
         prepare(project, address)
     assert said in str(caught.value.problems[0])
+
+
+def test_files_that_two_addresses_name_are_read_once(project: Project, hub: HubServer) -> None:
+    given = (ADDRESS, f"{ADDRESS}/data/train-00000-of-00002.jsonl", ADDRESS)
+    assert prepare(project, *given).rows_read == 80
+    assert (
+        parse_address("hf://datasets/a/b@main").address
+        == parse_address("hf://datasets/a/b").address
+    )
+    assert parse_address("hf://datasets/a/b@v2").address == "hf://datasets/a/b@v2"
 
 
 def test_a_data_set_on_the_hub_is_prepared_before_it_is_trained_on(project: Project) -> None:

@@ -116,6 +116,13 @@ def test_variables_of_the_template_are_kept() -> None:
         ({"image_path": "a.jpg"}, "holds 'image_path': this command trains on text"),
         ({"completion_mask": [0, 1]}, "'completion_mask' says which tokens are trained"),
         ({"labels": [-100, 7]}, "'labels' says which tokens are trained"),
+        ({"mask": [0, 1]}, "'mask' says which tokens are trained"),
+        ({"mask": "Assistant"}, "'mask' says not to train the turns of 'Assistant'"),
+        ({"documents": [{"text": "x"}]}, "holds 'documents', which answers rest on"),
+        ({"enable_thinking": True}, "'enable_thinking' is a variable of the chat template"),
+        ({"continue_final_message": True}, "'continue_final_message' says that the last answer"),
+        ({"loss_scale": 0}, "'loss_scale' says not to train on this row"),
+        ({"weight": [0.5]}, "'weight' is a list: an answer is trained (1) or not (0)"),
         ({"mask_history": True}, "'mask_history' asks to train the last answer only"),
         ({"weight": 0}, "'weight' says not to train on this row"),
         ({"loss_weight": 0.5}, "'loss_weight' is 0.5: an answer is trained (1) or not (0)"),
@@ -136,6 +143,54 @@ def test_what_a_row_means_elsewhere_and_cannot_mean_here_is_refused(
     for row in shapes:
         (message,) = refusals({**row, **beside})
         assert message.startswith(said)
+
+
+@pytest.mark.parametrize(
+    ("row", "said"),
+    [
+        ({"instruction": "q", "output": ["a", "b"]}, "'output' holds several answers to one"),
+        ({"prompt": "q", "completions": ["a", "b"], "labels": [True, False]}, "'completions' hold"),
+        ({"input_ids": [1, 2], "labels": [-100, 2]}, "holds 'input_ids': rows of token ids"),
+        (
+            {"messages": [USER, ANSWER], "conversations": [USER, {**ANSWER, "content": "other"}]},
+            "'messages' and 'conversations' differ",
+        ),
+    ],
+)
+def test_a_row_that_is_no_question_with_its_answer_says_what_it_is(
+    row: dict[str, Any], said: str
+) -> None:
+    (message,) = refusals(row)
+    assert message.startswith(said)
+
+
+def test_a_table_of_several_formats_has_null_in_the_columns_of_the_others() -> None:
+    nothing = {"messages": None, "conversations": None, "prompt": None, "completion": math.nan}
+    given = [
+        {"prompt": "q", "completion": "a"},
+        {"instruction": "q", "output": "a"},
+        {"messages": [{**USER, "content": "q"}, {**ANSWER, "content": "a"}]},
+    ]
+    for row in given:
+        made = build({**nothing, **row})
+        assert contents(made) == [("user", "q"), ("assistant", "a")]
+        assert "messages" not in made.fields
+    assert refusals({"messages": None}) == ["'messages' must be a list of messages, not null"]
+
+
+@pytest.mark.parametrize(
+    "row",
+    [
+        {"prompt": "q", "completion": "a"},
+        {"instruction": "q", "output": "a"},
+        {"instruction": "q", "context": "", "response": "a"},
+    ],
+)
+def test_reasoning_beside_an_answer_belongs_to_it(row: dict[str, Any]) -> None:
+    made = build({**row, "reasoning_content": "because"})
+    assert made.messages[-1] == Message("assistant", "a", {"reasoning_content": "because"})
+    assert made.fields == {}
+    assert build({**row, "reasoning_content": None}).messages[-1] == Message("assistant", "a")
 
 
 def test_a_preference_pair_without_an_answer_is_called_one() -> None:
@@ -183,6 +238,13 @@ def test_a_turn_is_trained_or_not(flag: str) -> None:
     assert refusals({"messages": [{**USER, flag: 1}, ANSWER]}) == [
         f"message 1: '{flag}' asks to train a turn of the user; only answers are"
     ]
+
+
+@pytest.mark.parametrize("flag", ["mask", "masked", "is_masked", "no_train"])
+def test_a_turn_may_be_marked_as_left_out(flag: str) -> None:
+    row = turns(USER, {**ANSWER, flag: True}, USER, {**ANSWER, flag: False})
+    assert [turn.trained for turn in row.messages] == [True, False, True, True]
+    assert turns({**USER, flag: True}, ANSWER) == turns(USER, ANSWER)
 
 
 def test_flags_that_contradict_each_other_and_rows_without_a_trained_turn_are_refused() -> None:
@@ -312,6 +374,19 @@ def test_calls_of_tools_have_one_form(call: dict[str, Any], speaker: str) -> Non
             "the last message must be the assistant's: the tool's turn has no answer",
         ),
         ([USER, {**ANSWER, "train_detail": [{}]}], "message 2: 'train_detail' asks to train parts"),
+        ([USER, {**ANSWER, "end_turn": False}], "message 2: 'end_turn' says that the turn goes on"),
+        (
+            [USER, {**ANSWER, "content": None, "refusal": "No."}],
+            "message 2: holds 'refusal', and only 'content' is the answer",
+        ),
+        (
+            [USER, {**ANSWER, "content": [{"type": "text", "text": "a", "weight": 0}]}],
+            "message 2: part 1 of the content has 'weight'; a turn is trained whole",
+        ),
+        (
+            [{**USER, "content": [{"text": "Who?", "image": {"bytes": "x"}}]}, ANSWER],
+            "message 1: part 1 of the content holds 'image': this command trains on text",
+        ),
         (
             [USER, {**ANSWER, "trainable": False}],
             "no answer is trained: each has a key such as 'train'",
@@ -425,6 +500,27 @@ def test_packed_files_are_read_and_so_is_a_pipe(packing: str, name: str) -> None
     path.write_bytes(path.read_bytes()[:-9])
     with pytest.raises(InvalidInput, match="cannot be unpacked: "):
         read_conversations(path)
+
+
+def test_a_call_has_its_id_and_its_arguments_under_any_name() -> None:
+    for name in ("arguments", "parameters", "input", "args"):
+        call = {"id": "c7", "name": "find", name: {"id": 7}}
+        row = turns(USER, {"role": "assistant", "content": "", "tool_calls": [call]})
+        assert row.messages[1].more["tool_calls"] == [{**CALL, "id": "c7"}]
+
+
+def test_a_number_that_is_missing_is_no_text() -> None:
+    columns = ColumnMapping(prompt="{q}", label="grade")
+    assert build_conversation({"q": "x", "grade": 1.0}, "a", columns).answer == "1.0"
+    with pytest.raises(BadRow, match="content is empty"):
+        build_conversation({"q": "x", "grade": math.nan}, "a", columns)
+
+
+def test_a_pipe_is_called_as_the_command_takes_it_and_carries_no_parquet() -> None:
+    (problem,) = read_stream(b'{"question": "q", "answer": "a"}', name="stdin")[1]
+    assert "models prepare-data - --prompt" in str(problem.hint)
+    with pytest.raises(InvalidInput, match="is a Parquet file"):
+        read_stream(b"PAR1....PAR1", name="stdin")
 
 
 def test_a_pipe_without_rows_is_a_problem() -> None:

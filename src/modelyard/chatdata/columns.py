@@ -10,7 +10,7 @@ from dataclasses import dataclass
 from string import Formatter
 from typing import Any
 
-from modelyard.chatdata.json_values import NotJson, is_absent, kind_of, parse_json
+from modelyard.chatdata.json_values import NotJson, is_absent, is_null, kind_of, parse_json
 from modelyard.core.errors import Diagnostic, InvalidInput, did_you_mean
 
 _NOT_TEXT = (bytes, bytearray, memoryview, list, tuple, dict)
@@ -132,7 +132,7 @@ def column_texts(row: Mapping[str, Any], columns: Sequence[str]) -> dict[str, st
             f"{' and '.join(wrong)}, which has no text to put into a template",
             hint="name a key in it as {column.key}, or turn it into text in the source",
         )
-    return {column: "" if value is None else str(value) for column, value in values.items()}
+    return {column: "" if is_null(value) else str(value) for column, value in values.items()}
 
 
 def _value(row: Mapping[str, Any], column: str) -> Any:

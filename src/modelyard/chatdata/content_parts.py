@@ -9,7 +9,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any
 
-from modelyard.chatdata.json_values import kind_of
+from modelyard.chatdata.json_values import is_absent, kind_of
 
 NO_MEDIA = "this command trains on text, not on pictures, sound or film"
 
@@ -18,6 +18,9 @@ _REASONING = ("reasoning", "thinking")
 _CALL = ("tool_call", "function_call")
 _MEDIA_WORDS = ("image", "video", "audio", "picture", "file")
 _VALUE_KEYS = ("text", "value", "content", "thinking", "reasoning")
+
+
+_TRAIN_WORDS = {"train", "training", "trainable", "weight", "loss"}
 
 
 class WrongTurn(Exception):
@@ -43,6 +46,7 @@ def read_parts(parts: Sequence[Any]) -> Parts:
                 f"content must be text, or a list of parts with a type, not of {kind_of(part)}"
             )
         kind = _kind(part.get("type"), number)
+        _refuse_keys(part, number)
         text = next(
             (part[key] for key in _VALUE_KEYS if isinstance(part.get(key), str)),
             None,
@@ -51,6 +55,20 @@ def read_parts(parts: Sequence[Any]) -> Parts:
             raise WrongTurn(f"part {number} of the content has no text")
         texts[kind].append(text)
     return Parts("".join(texts["text"]), "".join(texts["reasoning"]), tuple(texts["call"]))
+
+
+def _refuse_keys(part: Mapping[str, Any], number: int) -> None:
+    """Raise WrongTurn for what a part holds beside its text and would be lost with it."""
+    for key in (str(key) for key, value in part.items() if not is_absent(value)):
+        if key in ("type", *_VALUE_KEYS):
+            continue
+        words = set(key.lower().split("_"))
+        if words & set(_MEDIA_WORDS):
+            raise WrongTurn(f"part {number} of the content holds '{key}': {NO_MEDIA}")
+        if words & _TRAIN_WORDS:
+            raise WrongTurn(
+                f"part {number} of the content has '{key}'; a turn is trained whole, or not at all"
+            )
 
 
 def _kind(given: Any, number: int) -> str:

@@ -22,6 +22,7 @@ HUB_PREFIX = "hf://"
 _ADDRESS = re.compile(
     r"hf://datasets/(?P<repo>[\w.-]+/[\w.-]+)(?:@(?P<revision>[^/@\s]+))?(?:/(?P<path>[^\s]+?))?/?"
 )
+_MAIN = "main"
 _METADATA = ("dataset_info.json", "dataset_infos.json", "config.json", "state.json")
 _TRAIN = re.compile(r"(?:^|[/_.-])train(?:ing)?(?=[/_.\d-]|$)", re.IGNORECASE)
 _OTHER_SPLIT = re.compile(
@@ -43,8 +44,9 @@ class HubDataset:
 
     @property
     def address(self) -> str:
-        """The address without a path or a revision."""
-        return f"{HUB_PREFIX}datasets/{self.repo}"
+        """The address without a path, and without the revision `main`."""
+        revision = "" if self.revision == _MAIN else f"@{self.revision}"
+        return f"{HUB_PREFIX}datasets/{self.repo}{revision}"
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,7 +68,7 @@ def parse_address(address: str) -> HubDataset:
             where=address,
             hint="write hf://datasets/OWNER/NAME, with @REVISION and /FILE where they are needed",
         )
-    return HubDataset(found["repo"], found["revision"] or "main", found["path"])
+    return HubDataset(found["repo"], found["revision"] or _MAIN, found["path"])
 
 
 def fetch_hub_files(address: str, progress: Progress) -> list[HubFile]:

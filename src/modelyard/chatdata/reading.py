@@ -83,6 +83,8 @@ def read_stream(
     Raises InvalidInput when it cannot be read at all.
     """
     packing = next((key for key, magic in _MAGIC.items() if data.startswith(magic)), "")
+    if data.startswith(_PARQUET):
+        raise InvalidInput("is a Parquet file", where=name, hint="save it, and name the file")
     problems: list[Diagnostic] = []
     text = _plain_bytes(_unpack(data, packing, name), name)
     suffix = ".json" if text.lstrip()[:1] in (b"{", b"[", b"") else ".csv"
@@ -185,6 +187,7 @@ def _read_bytes(path: Path, shown: str) -> bytes:
         raise InvalidInput(f"cannot read: {error.strerror}", where=shown) from error
 
 
+_PARQUET = b"PAR1"
 _MAGIC = {".gz": b"\x1f\x8b", ".zst": b"\x28\xb5\x2f\xfd"}
 
 

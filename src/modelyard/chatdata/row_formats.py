@@ -19,7 +19,6 @@ from modelyard.chatdata.columns import (
     missing_column,
     suggest_columns,
 )
-from modelyard.chatdata.content_parts import NO_MEDIA
 from modelyard.chatdata.conversation import TEXT_ROLE, Conversation, Format, Message
 from modelyard.chatdata.json_values import (
     NotJson,
@@ -29,26 +28,21 @@ from modelyard.chatdata.json_values import (
     parse_json,
     plain_value,
 )
-from modelyard.chatdata.turns import (
-    MEDIA_KEYS,
-    NO_PREFERENCES,
-    PREFERENCE_KEYS,
-    build_messages,
-    read_flag,
-    wrong_flag,
-)
+from modelyard.chatdata.row_meaning import ROW_FLAGS, TEMPLATE_KEY, changes_of_meaning
+from modelyard.chatdata.turns import MEDIA_KEYS, PREFERENCE_KEYS, build_messages
 
 ACCEPTED_FORMATS = (
     "messages; prompt and completion; instruction, input and output (Alpaca); "
     "instruction, context and response (Dolly); conversations (ShareGPT)"
 )
 
+STDIN_NAME = "stdin"
+"""What rows that came through a pipe are from, in messages and on the card."""
+
 _SYSTEM_KEYS = ("system", "system_prompt")
+_REASONING_KEY = "reasoning_content"
 _TOOL_KEYS = ("tools", "functions")
-_TEMPLATE_KEY = "chat_template_kwargs"
-_ROW_FLAGS = ("train", "weight", "loss_weight", "sample_weight")
-_TOKEN_MASKS = ("completion_mask", "assistant_mask", "assistant_masks", "loss_mask", "labels")
-_EVERY_FORMAT = (*_SYSTEM_KEYS, *_TOOL_KEYS, _TEMPLATE_KEY, *_ROW_FLAGS)
+_EVERY_FORMAT = (*_SYSTEM_KEYS, *_TOOL_KEYS, TEMPLATE_KEY, *ROW_FLAGS)
 """Keys that are used beside the turns of every format."""
 _OF_THE_TEMPLATE = ("messages", "tools", "documents", "add_generation_prompt", "chat_template")
 """What a row may not give to the template under these names."""
@@ -72,7 +66,7 @@ def build_conversation(
         named = {part for column in columns.columns for part in (column, column.partition(".")[0])}
         left_out = tuple(key for key in row if key not in named and not is_absent(row[key]))
         return Conversation(messages, where, fields, "columns", left_out=left_out)
-    if wrong := _changes_of_meaning(row):
+    if wrong := changes_of_meaning(row):
         raise BadRow(*wrong)
     format, turns, used = _turns(row, where)
     messages = build_messages(_with_system(row, turns))
@@ -97,34 +91,6 @@ def _plain_text(row: Mapping[str, Any], where: str, column: str) -> Conversation
 # Keys beside the turns.
 
 
-def _changes_of_meaning(row: Mapping[str, Any]) -> list[str]:
-    """What keys of a row mean elsewhere that cannot be kept here, a text each."""
-    present = {key: value for key, value in row.items() if not is_absent(value)}
-    wrong = [f"holds '{key}': {NO_MEDIA}" for key in MEDIA_KEYS if key in present]
-    preferences = [key for key in PREFERENCE_KEYS if key in present]
-    preferences += ["label"] if isinstance(row.get("label"), bool) else []
-    if preferences:
-        named = " and ".join(f"'{key}'" for key in preferences)
-        wrong.append(f"holds {named}, so it is {NO_PREFERENCES}")
-    wrong += [
-        f"'{key}' says which tokens are trained; here a turn is trained or not, by its key 'train'"
-        for key in _TOKEN_MASKS
-        if isinstance(present.get(key), (list, tuple))
-    ]
-    if present.get("mask_history"):
-        wrong.append(
-            "'mask_history' asks to train the last answer only; give the others 'train': false"
-        )
-    asked = {key: read_flag(row[key]) for key in _ROW_FLAGS if key in present}
-    wrong += [wrong_flag(key, row[key]) for key, flag in asked.items() if flag is None]
-    wrong += [
-        f"'{key}' says not to train on this row; leave it out of the file"
-        for key, flag in asked.items()
-        if flag is False
-    ]
-    return wrong
-
-
 def _tools(row: Mapping[str, Any]) -> tuple[Any, ...]:
     """The tools in the form that templates take: `{"type": "function", "function": {...}}`."""
     given = [key for key in _TOOL_KEYS if not is_absent(row.get(key))]
@@ -146,14 +112,14 @@ def _tool(tool: dict[str, Any]) -> dict[str, Any]:
 
 def _variables(row: Mapping[str, Any]) -> dict[str, Any]:
     """What the row gives to the chat template."""
-    given = row.get(_TEMPLATE_KEY)
+    given = row.get(TEMPLATE_KEY)
     if is_absent(given):
         return {}
-    value = _parsed(given, _TEMPLATE_KEY) if isinstance(given, str) else given
+    value = _parsed(given, TEMPLATE_KEY) if isinstance(given, str) else given
     if not isinstance(value, dict):
-        raise BadRow(f"'{_TEMPLATE_KEY}' must be an object, not {kind_of(value)}")
+        raise BadRow(f"'{TEMPLATE_KEY}' must be an object, not {kind_of(value)}")
     if taken := [key for key in _OF_THE_TEMPLATE if key in value]:
-        raise BadRow(f"'{_TEMPLATE_KEY}' may not hold '{taken[0]}', which is no variable")
+        raise BadRow(f"'{TEMPLATE_KEY}' may not hold '{taken[0]}', which is no variable")
     return {str(key): plain_value(item) for key, item in value.items() if not is_null(item)}
 
 
@@ -210,20 +176,28 @@ def _has_text(value: Any) -> bool:
 
 def _turns(row: dict[str, Any], where: str) -> tuple[Format, list[Any], tuple[str, ...]]:
     """The row's format, its turns, and the keys they came from."""
+    empty = _empty_formats(row)
+    if empty:
+        present = {key: value for key, value in row.items() if key not in empty}
+        format, turns, used = _turns(present, where)
+        return format, turns, (*used, *empty)
     if "messages" in row:
-        return "messages", _without_history(row, _list(row, "messages", "messages")), ("messages",)
+        turns = _list(row, "messages", "messages")
+        _require_same(turns, row)
+        return "messages", _without_history(row, turns), ("messages",)
     if "conversations" in row:
         turns = _list(row, "conversations", "messages")
         return "sharegpt", _without_history(row, turns), ("conversations",)
     suggested = suggest_columns(row)
     if "completion" in row or ("prompt" in row and not suggested):
-        turns = _side(row, "prompt", "user") + _side(row, "completion", "assistant")
-        return "prompt-completion", _history(row) + turns, ("prompt", "completion", "history")
+        turns = _side(row, "prompt", "user") + _reasoned(row, _side(row, "completion", "assistant"))
+        used = ("prompt", "completion", "history", _REASONING_KEY)
+        return "prompt-completion", _history(row) + turns, used
     if "instruction" in row and "context" in row and "response" in row:
-        used = ("instruction", "context", "response", "history")
+        used = ("instruction", "context", "response", "history", _REASONING_KEY)
         return "dolly", _history(row) + _instruction(row, "context", "response"), used
     if "instruction" in row and ("output" in row or ("input" in row and not suggested)):
-        used = ("instruction", "input", "output", "history")
+        used = ("instruction", "input", "output", "history", _REASONING_KEY)
         return "alpaca", _history(row) + _instruction(row, "input", "output"), used
     raise BadRow(
         f"is in no accepted format; its keys are {list_keys(list(row))}",
@@ -231,8 +205,30 @@ def _turns(row: dict[str, Any], where: str) -> tuple[Format, list[Any], tuple[st
     )
 
 
+def _empty_formats(row: Mapping[str, Any]) -> tuple[str, ...]:
+    """The keys of turns that are null beside those of another format, as in a table of several."""
+    empty = tuple(key for key in ("messages", "conversations") if key in row and is_null(row[key]))
+    sides = tuple(key for key in ("prompt", "completion") if key in row)
+    is_empty = bool(sides) and all(is_null(row[key]) for key in sides)
+    others = ("instruction",) if is_empty else ("prompt", "completion", "instruction")
+    others = (*others, "messages", "conversations")
+    if all(is_null(row.get(key)) for key in others):
+        return ()
+    return (*empty, *(sides if is_empty else ()))
+
+
+def _require_same(turns: list[Any], row: Mapping[str, Any]) -> None:
+    """Raise BadRow when the row holds `conversations` beside `messages`, and they differ."""
+    if is_absent(row.get("conversations")):
+        return
+    other = _list(row, "conversations", "messages")
+    if build_messages(other) != build_messages(turns):
+        raise BadRow("'messages' and 'conversations' differ; leave out one of them")
+
+
 def _format_hint(row: Mapping[str, Any], where: str, suggested: str | None) -> str:
-    file = shlex.quote(where.rpartition(":")[0])
+    name = where.rpartition(":")[0]
+    file = "-" if name == STDIN_NAME else shlex.quote(name)
     if suggested:
         return f"name its columns: models prepare-data {file} {suggested} --out NAME"
     if not is_absent(row.get("history")):
@@ -306,7 +302,20 @@ def _instruction(row: Mapping[str, Any], context: str, answer: str) -> list[Any]
         question = f"{question}\n\n{extra}"
     elif extra is not None and not isinstance(extra, str):
         raise BadRow(f"'{context}' must be text, not {kind_of(extra)}")
-    return [{"role": "user", "content": question}, {"role": "assistant", "content": row[answer]}]
+    answered = _reasoned(row, [{"role": "assistant", "content": row[answer]}])
+    return [{"role": "user", "content": question}, *answered]
+
+
+def _reasoned(row: Mapping[str, Any], turns: list[Any]) -> list[Any]:
+    """The answer's turns with the reasoning before the answer, where the row has some beside it."""
+    reasoning = row.get(_REASONING_KEY)
+    if is_absent(reasoning) or len(turns) != 1 or not isinstance(turns[0], dict):
+        return turns
+    if not isinstance(reasoning, str):
+        raise BadRow(f"'{_REASONING_KEY}' must be text, not {kind_of(reasoning)}")
+    if turns[0].get(_REASONING_KEY, reasoning) != reasoning:
+        raise BadRow(f"'{_REASONING_KEY}' and the one of its answer differ")
+    return [{**turns[0], _REASONING_KEY: reasoning}]
 
 
 def _history(row: Mapping[str, Any]) -> list[Any]:

@@ -25,7 +25,7 @@ from modelyard.chatdata.reading import (
     read_stream,
     why_unreadable,
 )
-from modelyard.chatdata.row_formats import build_conversation
+from modelyard.chatdata.row_formats import STDIN_NAME, build_conversation
 from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound
 from modelyard.core.files import sha256_file
 from modelyard.core.layout import Project
@@ -89,7 +89,7 @@ class StreamSource:
     """Rows that came through a pipe."""
 
     data: bytes = field(repr=False)
-    shown: ClassVar[str] = "stdin"
+    shown: ClassVar[str] = STDIN_NAME
     """Its name in messages and on the card."""
 
     @property
@@ -230,7 +230,7 @@ def find_files(
             problems.append(Diagnostic(message="is a file of the dataset itself", where=str(path)))
     if problems:
         raise ProblemsFound("the sources cannot be read", problems)
-    return sources
+    return list({source.shown: source for source in sources}.values())  # each once
 
 
 def _hash_feedback(rows: Sequence[FeedbackRow]) -> str:

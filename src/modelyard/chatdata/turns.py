@@ -38,10 +38,20 @@ _ROLE_NAMES = {
     for name in names.split()
 }
 """What other tools call the roles, in lower case; a call of tools is a turn of its own for some."""
+_ARGUMENTS = ("arguments", "parameters", "input", "args")
+"""What a call's arguments are called, the most usual name first."""
 _NAMED_ROLES = ("system", "user", "assistant", "tool", "developer", "human", "gpt", "function_call")
 
-TRAIN_FLAGS = ("train", "training", "trainable", "train_on", "loss", "weight", "loss_weight")
+TRAIN_FLAGS = (
+    *("train", "training", "trainable", "train_on"),
+    *("loss", "weight", "loss_weight", "loss_scale", "loss_mask"),
+)
 """Keys with which other tools say whether a turn is trained, and with what weight."""
+_LEFT_OUT_FLAGS = ("mask", "masked", "is_masked", "no_train")
+"""Keys with which they say that it is not."""
+_PARTS_TRAINED = ("train_detail", "training_detail")
+_END_FLAGS = ("eot", "end_turn")
+"""Keys that are false where a turn goes on in the next one."""
 MEDIA_KEYS = (
     *("image", "images", "image_path", "image_paths", "image_url", "pixel_values"),
     *("video", "videos", "video_path", "audio", "audios", "audio_path"),
@@ -62,6 +72,9 @@ NO_PREFERENCES = (
 )
 MEDIA_MARKS = ("<image>", "<video>", "<audio>", "<|image|>", "<|video|>", "<|audio|>")
 """What stands for a picture where a text begins or ends; within one it may be an element of XML."""
+
+_SHOWN_FLAG = 40
+"""Characters of a wrong flag that a message shows."""
 
 RENDERED_KEYS = (
     *("tool_calls", "reasoning_content", "reasoning", "thinking", "thought"),
@@ -126,11 +139,16 @@ def _of_parts(parts: Sequence[Any], keys: dict[str, Any]) -> str:
 def _role(speaker: Any) -> str:
     if speaker is None:
         raise WrongTurn("'role' is missing")
-    role = _ROLE_NAMES.get(speaker.strip().lower()) if isinstance(speaker, str) else None
+    role = role_called(speaker) if isinstance(speaker, str) else None
     if role is None:
         near = did_you_mean(str(speaker), _NAMED_ROLES)
         raise WrongTurn(f"unknown role {speaker!r}{near}; accepted are {', '.join(ROLES)}")
     return role
+
+
+def role_called(name: str) -> str | None:
+    """The role that another tool calls so, in any case; None for none of them."""
+    return _ROLE_NAMES.get(name.strip().lower())
 
 
 def _refuse_keys(keys: Mapping[str, Any]) -> None:
@@ -141,17 +159,25 @@ def _refuse_keys(keys: Mapping[str, Any]) -> None:
             raise WrongTurn(f"holds '{key}': {NO_MEDIA}")
         if key in PREFERENCE_KEYS:
             raise WrongTurn(f"holds '{key}', so it is {NO_PREFERENCES}")
-        if key == "train_detail":
-            raise WrongTurn("'train_detail' asks to train parts of a turn; a turn is trained whole")
+        if key in _PARTS_TRAINED:
+            raise WrongTurn(f"'{key}' asks to train parts of a turn; a turn is trained whole")
+        if key in _END_FLAGS and read_flag(value) is False:
+            raise WrongTurn(
+                f"'{key}' says that the turn goes on; every answer is trained to its end"
+            )
+        if key == "refusal":
+            raise WrongTurn("holds 'refusal', and only 'content' is the answer: put its text there")
 
 
 def _is_trained(keys: dict[str, Any], role: str) -> bool:
     """Whether the turn's flags leave it in the training; takes them out of `keys`."""
-    given = {key: keys.pop(key) for key in TRAIN_FLAGS if key in keys}
+    given = {key: keys.pop(key) for key in (*TRAIN_FLAGS, *_LEFT_OUT_FLAGS) if key in keys}
     asked = {key: read_flag(value) for key, value in given.items()}
     for key, value in given.items():
         if asked[key] is None:
             raise WrongTurn(wrong_flag(key, value))
+        if key in _LEFT_OUT_FLAGS:
+            asked[key] = not asked[key]
     if len(set(asked.values())) > 1:
         raise WrongTurn(f"{' and '.join(map(repr, asked))} contradict each other")
     if role in ("assistant", _CALL):
@@ -173,7 +199,10 @@ def read_flag(value: Any) -> bool | None:
 
 def wrong_flag(key: str, value: Any) -> str:
     """The message about a flag that is neither."""
-    return f"'{key}' is {value!r}: an answer is trained (1) or not (0), with no weight in between"
+    given = repr(value) if isinstance(value, (int, float)) else kind_of(value)
+    if isinstance(value, str) and len(value) <= _SHOWN_FLAG:
+        given = repr(value)
+    return f"'{key}' is {given}: an answer is trained (1) or not (0), with no weight in between"
 
 
 def _tool_calls(keys: dict[str, Any], role: str) -> list[Any]:
@@ -212,13 +241,14 @@ def _call(call: Any, what: str) -> dict[str, Any]:
     function = call if flat else call.get("function") if isinstance(call, Mapping) else None
     if not isinstance(function, Mapping) or not isinstance(function.get("name"), str):
         raise WrongTurn(f'{what} must hold {{"name": ..., "arguments": {{...}}}} for each call')
-    arguments = function.get("arguments", function.get("parameters"))
+    arguments = next((function[key] for key in _ARGUMENTS if key in function), None)
     if isinstance(arguments, str):
         # OpenAI writes them as JSON text, and templates would put quotes around that.
         arguments = _parsed(arguments, "the arguments of a call") if arguments.strip() else {}
     if not isinstance(arguments or {}, Mapping):
         raise WrongTurn(f"the arguments of a call must be an object, not {kind_of(arguments)}")
-    other = {} if flat else {key: item for key, item in call.items() if item is not None}
+    own = ("id", "type") if flat else tuple(call)
+    other = {key: call[key] for key in own if call.get(key) is not None}
     named = {"name": function["name"], "arguments": arguments or {}}
     return {"type": "function", **other, "function": named}
 
