@@ -12,7 +12,7 @@ from typing import Any
 import pytest
 
 from modelyard.chatdata.conversation import Message, message_dicts
-from modelyard.chatdata.template import ChatTokenizer, TemplateRefused
+from modelyard.chatdata.template import ChatTemplate, ChatTokenizer, TemplateRefused
 from modelyard.core.errors import InvalidInput
 
 CHATML = (
@@ -207,6 +207,21 @@ def test_templates_cannot_reach_into_python(tiny_base_folder: Path, tmp_path: Pa
     attack = "{{ messages.__class__.__mro__[1].__subclasses__() }}"
     with pytest.raises(TemplateRefused):
         ChatTokenizer.load(base_with(tiny_base_folder, tmp_path / "base", attack)).render(ASKED)
+
+
+@pytest.mark.parametrize("text", ["{{ 'x' * 10**15 }}", "{{ 1 // 0 }}"])
+def test_a_template_that_cannot_be_computed_is_an_error_of_its_file(text: str) -> None:
+    with pytest.raises(InvalidInput, match="the chat template fails"):
+        ChatTemplate(text, name="chat_template.jinja", special_tokens={}).render([])
+
+
+@pytest.mark.parametrize(
+    "text", ["{{ messages[7].content[0] }}", "{{ messages[0].content * 10**15 }}"]
+)
+def test_one_that_fails_on_a_conversation_says_so(text: str) -> None:
+    template = ChatTemplate(text, name="chat_template.jinja", special_tokens={})
+    with pytest.raises(TemplateRefused):
+        template.render([Message("user", "Hi")])
 
 
 def test_neither_torch_nor_transformers_is_loaded(tiny_base_folder: Path) -> None:

@@ -80,6 +80,13 @@ def _sandbox() -> jinja2.Environment:
     return sandbox
 
 
+_FAILURES = (
+    *(TypeError, ValueError, LookupError, AttributeError),
+    *(ArithmeticError, RecursionError, MemoryError),
+)
+"""What a template may run into, beside the errors of Jinja."""
+
+
 class ChatTemplate:
     """A Jinja chat template; `name` is its name in errors, such as `tiny/chat_template.jinja`."""
 
@@ -95,6 +102,10 @@ class ChatTemplate:
             raise InvalidInput(
                 f"the chat template is not valid Jinja: {error.message}",
                 where=f"{name}:{error.lineno}",
+            ) from error
+        except _FAILURES as error:  # what is constant in it is computed while it is compiled
+            raise InvalidInput(
+                f"the chat template fails: {str(error) or type(error).__name__}", where=name
             ) from error
 
     @property
@@ -145,9 +156,10 @@ class ChatTemplate:
                 f"the chat template refuses this conversation: {error.message or error}",
                 where=self.name,
             ) from error
-        except (TypeError, ValueError, KeyError, ArithmeticError, RecursionError) as error:
+        except _FAILURES as error:
+            reason = str(error) or type(error).__name__
             raise TemplateRefused(
-                f"the chat template fails on this conversation: {error}", where=self.name
+                f"the chat template fails on this conversation: {reason}", where=self.name
             ) from error
 
 
