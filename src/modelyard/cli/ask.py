@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelyard.cli.chat import Said, Show, chat, read_question
-from modelyard.cli.options import Environment, Json, chosen_environment
+from modelyard.cli.options import Chat, Environment, Json, chosen_environment
 from modelyard.cli.render import (
     StreamPrinter,
     print_json,
@@ -90,14 +90,7 @@ def ask(
         Path | None,
         typer.Option(metavar="FILE", help="A JSON Schema that the answer must meet."),
     ] = None,
-    chat_: Annotated[
-        bool,
-        typer.Option(
-            "--chat",
-            help="A conversation: each line is a question, and what was said before counts. /help "
-            "lists its commands.",
-        ),
-    ] = False,
+    chat_: Chat = False,
     explain: Annotated[
         bool,
         typer.Option(

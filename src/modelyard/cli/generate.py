@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from modelyard.cli.chat import chat, read_question
-from modelyard.cli.options import Environment, Json, Offline, chosen_environment
+from modelyard.cli.options import Chat, Environment, Json, Offline, chosen_environment
 from modelyard.cli.render import (
     print_json,
     print_note,
@@ -74,14 +74,7 @@ def generate(
     base_model: Annotated[
         str | None, typer.Option(metavar="NAME", help="Ask this base without an adapter.")
     ] = None,
-    chat_: Annotated[
-        bool,
-        typer.Option(
-            "--chat",
-            help="A conversation: each line is a question, and what was said before counts. /help "
-            "lists its commands.",
-        ),
-    ] = False,
+    chat_: Chat = False,
     system: Annotated[
         str | None, typer.Option(metavar="TEXT", help="A system turn before the question.")
     ] = None,

@@ -61,6 +61,14 @@ Wait = Annotated[
 Offline = Annotated[
     bool, typer.Option("--offline", help="Use only what is already on this machine.")
 ]
+Chat = Annotated[
+    bool,
+    typer.Option(
+        "--chat",
+        help="A conversation: each line is a question, and what was said before counts. /help "
+        "lists its commands.",
+    ),
+]
 Environment = Annotated[
     str | None,
     typer.Option(
