@@ -410,7 +410,7 @@ def test_the_spec_is_there_in_full() -> None:
 
 @pytest.mark.parametrize("scheme", ["light", "dark"])
 def test_every_colour_can_be_read_on_its_background(scheme: str) -> None:
-    css = (files("modelyard.training.report") / "template" / "report.css").read_text("utf-8")
+    css = (files("modelyard.charts") / "template" / "shell.css").read_text("utf-8")
     blocks = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
     colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", blocks[scheme == "dark"]))
 

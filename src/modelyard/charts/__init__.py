@@ -1,1 +1,4 @@
-"""Charts as inline SVG, and the numbers behind them. Does not know what is drawn."""
+"""Charts as inline SVG, the numbers behind them, and the shell of the pages that show them.
+
+Does not know what is drawn.
+"""

@@ -1,25 +1,19 @@
 """report.html: one page that shows how a fine-tune run went, and what came of it.
 
-Decides the contents of the page; `charts` draws, and `template/` holds HTML, style and script. The
-page needs no network, no other file and no JavaScript. Does not know the project or torch.
+Decides the contents of the page; `charts` draws it and has its shell, and `template/` holds its
+sections. Does not know the project or torch.
 """
 
 from __future__ import annotations
 
-import base64
-import hashlib
 import math
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
-from functools import cache
-from importlib.resources import files
 from statistics import median
-from typing import Any, Literal, TypeVar
+from typing import Any, TypeVar
 
-import jinja2
 from markupsafe import Markup
 
-from modelyard import __version__
 from modelyard.adapters.manifest import Manifest
 from modelyard.charts.charts import (
     Bar,
@@ -30,20 +24,15 @@ from modelyard.charts.charts import (
     render_histogram,
     render_intervals,
 )
-from modelyard.charts.scales import (
-    Point,
-    show_duration,
-    show_number,
-    smooth,
-)
+from modelyard.charts.pages import Fact, Head, Verdict, render_page
+from modelyard.charts.scales import Point, show_duration, show_number, smooth
 from modelyard.chatdata.duplicates import DuplicatePair
 from modelyard.chatdata.report import DataReport, MaskedText
-from modelyard.core.wording import counted, visible_text
+from modelyard.core.wording import counted
 from modelyard.records.evaluation import Answers, Evaluation, Example, FigureRow, GroupLoss
 from modelyard.training.cautions import course_cautions
 from modelyard.training.experiment import RunRecord
 
-_SHOWN_CHARACTERS = 4000
 _SHOWN_PLACES = 6
 _SHOWN_ANSWERS = 100
 _SHOWN_GROUPS = 12
@@ -78,28 +67,51 @@ class ReportFacts:
 
 def render_report(facts: ReportFacts) -> str:
     """The whole page; whatever came from data is escaped by the template."""
-    page = files("modelyard.training.report") / "template"
-    style, script = ((page / name).read_text("utf-8") for name in ("report.css", "report.js"))
-    return _template().render(
+    evaluation = facts.evaluation
+    answers = _group_answers(evaluation.examples) if evaluation else []
+    return render_page(
+        "modelyard.training.report",
+        "report",
+        _head(facts, with_answers=bool(answers)),
         facts=facts,
-        made_by=f"modelyard {__version__}",
-        style=Markup(style),
-        script=Markup(script),
-        style_hash=_content_hash(style),
-        script_hash=_content_hash(script),
-        verdict=_verdict(facts),
-        cautions=course_cautions(
-            facts.metrics, evaluation_rows=facts.evaluation.rows if facts.evaluation else 0
-        ),
-        figures=_figures(facts),
         curves=_curves(facts.metrics),
         gaps=_gaps(facts.metrics),
         data=_data_facts(facts.data_report),
         lengths=_length_charts(facts.data_report),
         flags=_flags(facts.data_report),
-        comparison=_render_comparison(facts.evaluation) if facts.evaluation else [],
-        answers=_group_answers(facts.evaluation.examples) if facts.evaluation else [],
+        comparison=_render_comparison(evaluation) if evaluation else [],
+        answers=answers,
         settings=_settings(facts.manifest.spec),
+    )
+
+
+def _head(facts: ReportFacts, *, with_answers: bool) -> Head:
+    sections = {
+        "evaluation": True,
+        "training": True,
+        "answers": with_answers,
+        "data": True,
+        "samples": bool(facts.samples),
+        "spec": True,
+    }
+    manifest, record = facts.manifest, facts.record
+    return Head(
+        kind="Fine-tune report",
+        subject=facts.experiment,
+        verdict=_verdict(facts),
+        sections=[(name, name.capitalize()) for name, there in sections.items() if there],
+        notes=course_cautions(
+            facts.metrics, evaluation_rows=facts.evaluation.rows if facts.evaluation else 0
+        ),
+        figures=_figures(facts),
+        facts=[
+            Fact("Adapter", manifest.adapter),
+            Fact("Version", str(manifest.version)),
+            Fact("Base model", manifest.base.name),
+            Fact("Dataset", manifest.data.name),
+            Fact("Started", record.started_at.replace("T", " ").replace("Z", " UTC")),
+            Fact("Machine", record.machine or "–", long=True),
+        ],
     )
 
 
@@ -257,32 +269,6 @@ def _plain(value: Any) -> str:
     return str(value)
 
 
-def _clip(text: Any) -> str:
-    """Text of bearable length; validation.json has all of it."""
-    whole = "–" if text is None else visible_text(str(text))
-    if len(whole) <= _SHOWN_CHARACTERS:
-        return whole
-    return f"{whole[:_SHOWN_CHARACTERS]} … and {len(whole) - _SHOWN_CHARACTERS:,} more characters"
-
-
-@cache
-def _template() -> jinja2.Template:
-    environment = jinja2.Environment(
-        loader=jinja2.PackageLoader("modelyard.training.report", "template"),
-        autoescape=True,
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-    )
-    environment.filters["clip"] = _clip
-    return environment.get_template("report.html")
-
-
-def _content_hash(text: str) -> str:
-    """By this hash the page's policy admits its own style and script, and no others."""
-    return base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-
-
 def _render_comparison(evaluation: Evaluation) -> list[Markup]:
     """The charts of base against tuned."""
     whole = _losses(evaluation.base.loss, evaluation.tuned.loss)
@@ -355,18 +341,6 @@ def _group_answers(examples: Sequence[Example]) -> list[tuple[str, list[Example]
         for outcome, heading in headings.items()
     ]
     return [(heading, some[:_SHOWN_ANSWERS], len(some)) for heading, some in found if some]
-
-
-@dataclass(frozen=True, slots=True)
-class Verdict:
-    """One sentence in two parts: `claim: grounds.`"""
-
-    tone: Literal["better", "worse", "unclear"]
-    """The direction of the change."""
-    claim: str
-    """The statement."""
-    grounds: str
-    """The figures that support it."""
 
 
 def _build_verdict(subject: str, evaluation: Evaluation) -> Verdict:
