@@ -1,4 +1,4 @@
-"""One object store from a prefix down: read, create once, upload, download, list.
+"""One object store from a prefix down: read, create once, upload, download, list, delete.
 
 Knows obstore, its errors and its local folders; does not know what is stored. Credentials come only
 from the environment, and no message shows them.
@@ -8,8 +8,8 @@ from __future__ import annotations
 
 import os
 import re
-from collections.abc import Iterator
-from contextlib import contextmanager
+from collections.abc import Collection, Iterator
+from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from datetime import timedelta
 from pathlib import Path
@@ -39,6 +39,22 @@ _SECRET_NAME = re.compile(r"(AWS|AZURE|GOOGLE)_.*(KEY|SECRET|TOKEN|PASSWORD|SAS|
 
 class StoreFailed(ModelyardError):
     """The object store refused the request, cannot be reached, or closed the connection."""
+
+
+@dataclass(frozen=True, slots=True)
+class StoredObject:
+    """What a listing says of an object."""
+
+    key: str
+    """Its key, from the store's prefix on."""
+    size_bytes: int
+    """How many bytes it has."""
+    modified_s: float
+    """When it was last written, in seconds since 1970, by the clock of the store.
+
+    Times of one store compare with each other, and not with the clock of this machine. Some stores
+    cut them to whole seconds.
+    """
 
 
 @dataclass(frozen=True, slots=True)
@@ -132,6 +148,32 @@ class ObjectStore:
         with self._errors(prefix):
             found = self.client.list_with_delimiter(prefix)["common_prefixes"]
             return sorted(folder.rstrip("/").rpartition("/")[2] for folder in found)
+
+    def listing(self, prefix: str = "") -> list[StoredObject]:
+        """Every object below `prefix`, in folders too, in the order of their keys.
+
+        prefix: whole folders, such as `packs/`. One request for each 1,000 objects.
+        """
+        with self._errors(prefix):
+            found = [
+                StoredObject(entry["path"], entry["size"], entry["last_modified"].timestamp())
+                for entries in self.client.list(prefix or None)
+                for entry in entries
+            ]
+        return sorted(found, key=lambda entry: entry.key)
+
+    def delete(self, keys: Collection[str]) -> None:
+        """Delete objects; one that is not there is no error.
+
+        When this raises StoreFailed, some may be deleted.
+        """
+        if self.folder is None:
+            with self._errors(next(iter(keys), "")):
+                self.client.delete(list(keys))
+            return
+        for key in keys:
+            with self._errors(key), suppress(FileNotFoundError):
+                self.client.delete(key)
 
     def show(self, key: str) -> str:
         """The address of an object, for messages."""

@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from registry_cut_off import latest_in
 from registry_samples import add_version, make_project, registry_at, whole_versions
-from s3_server import BUCKET, serving_guarded_s3
 
 from modelyard.adapters.registry.pull import pull_version
 from modelyard.adapters.registry.push import push_version
@@ -23,6 +22,7 @@ from modelyard.adapters.registry.registry import find_remote_version
 from modelyard.core.files import remove_folder
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
+from s3_server import BUCKET, serving_guarded_s3
 
 # `make soak` multiplies by ten: see docs/reliability.md.
 SOAK = int(os.environ.get("MODELYARD_SOAK", "1"))

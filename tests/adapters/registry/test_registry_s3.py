@@ -13,11 +13,11 @@ from pathlib import Path
 
 import pytest
 from registry_samples import add_version, whole_versions
-from s3_server import BUCKET, KEY_ID, SECRET, S3Server, serving_guarded_s3, serving_s3
 
 from modelyard.adapters.promote import promote_version
 from modelyard.adapters.registry.registry import blob_key
 from modelyard.core.layout import Project
+from s3_server import BUCKET, KEY_ID, SECRET, S3Server, serving_guarded_s3, serving_s3
 
 
 @pytest.fixture
