@@ -30,6 +30,7 @@ in the package named here:
       NotEnoughMemory           training
       OutputFailed              cli
       QueueFull                 inference
+      RunDamaged                performance
       SourceFailed              weights
       StalePlan                 deployments
       StoreFailed               stores

@@ -162,6 +162,9 @@ class Project:
         """Every existing segment of the spool of samples."""
         return sorted(self.local_state.glob("traffic-spool/*.jsonl"))
 
+    def test_run(self, number: int) -> Path:
+        return self.local_state / "test-runs" / f"{number}.json"
+
     def incoming(self, adapter: str) -> Path:
         return self.local_state / "incoming" / check_name(adapter, "adapter")
 

@@ -113,6 +113,20 @@ _MIGRATIONS = (
     CREATE INDEX feedback_by_answer ON feedback (answer_id);
     CREATE INDEX feedback_by_use ON feedback (used_in);
     """,
+    """
+    CREATE TABLE test_runs (                   -- performance tests; the file of each has the rest
+        number       INTEGER PRIMARY KEY,      -- from 1
+        suite        TEXT NOT NULL,
+        environment  TEXT NOT NULL,
+        target       TEXT NOT NULL,            -- profile:NAME, domain:NAME, a model, primary
+        started_at   TEXT NOT NULL,            -- UTC
+        complete     INTEGER NOT NULL,         -- 0: interrupted
+        verdict      TEXT NOT NULL,            -- pass, breach, cannot_tell
+        right        INTEGER NOT NULL,
+        scored       INTEGER NOT NULL,
+        sha256       TEXT NOT NULL             -- of its file
+    ) STRICT;
+    """,
 )
 
 _STATE = Database(
