@@ -12,7 +12,11 @@ in the package named here:
       BaseDamaged               weights
       BaseUnavailable           weights
       CannotWatch               retrieval
+      DamagedData               backup
+      DamagedIndex              backup
       DamagedRegistry           adapters
+      DamagedRepository         backup
+      DamagedSnapshot           backup
       DamagedVersion            adapters
       DatabaseDamaged           core
       EncoderUnavailable        weights
@@ -50,6 +54,7 @@ in the package named here:
         OverLimit               answering
       NoData                    core         exit code 5
         IndexMissing            retrieval
+        NoRepository            backup
         NothingFound            answering
       Interrupted               core         exit code 130
 

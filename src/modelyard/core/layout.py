@@ -180,6 +180,11 @@ class Project:
         return self.local_state / "embedding-cache.db"
 
     @property
+    def backups(self) -> Path:
+        """The repository of snapshots when no other is named; on the same disk."""
+        return self.local_state / "backups"
+
+    @property
     def logs(self) -> Path:
         return self.local_state / "logs"
 

@@ -85,6 +85,17 @@ class ObjectStore:
             except FileNotFoundError:
                 return None
 
+    def read_range(self, key: str, at: int, length: int) -> bytes:
+        """`length` bytes of an object from byte `at` on; fewer where it is shorter.
+
+        Raises StoreFailed when there is none.
+        """
+        with self._errors(key):
+            try:
+                return bytes(self.client.get_range(key, start=at, length=length))
+            except FileNotFoundError as error:
+                raise StoreFailed("is missing", where=self.show(key)) from error
+
     def size_bytes(self, key: str) -> int | None:
         """The size of an object; None when there is none."""
         with self._errors(key):

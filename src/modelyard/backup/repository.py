@@ -1,0 +1,340 @@
+"""A repository of snapshots in one object store; docs/backup-format.md draws it.
+
+    format.json                 marks a repository, names its format, and says who can read it
+    packs/ab/<sha256>           the bytes of blobs
+    indexes/<sha256>            which packs hold which blobs
+    snapshots/<time>-<8 hex>    one state of a project
+
+Every object is written once and never changed, under the name of its own bytes. Packs are written
+before the index that names them, and that before the snapshot which needs them: whatever is
+interrupted leaves at most packs that nobody needs. Nothing read from here is trusted before it is
+checked.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import re
+import secrets
+from collections.abc import Mapping
+from dataclasses import dataclass, replace
+from typing import Any, Protocol
+
+from modelyard.backup.blob_index import (
+    BlobIndex,
+    IndexPart,
+    Location,
+    index_bytes,
+    parse_index,
+)
+from modelyard.backup.compression import compress, decompress
+from modelyard.backup.manifest import SNAPSHOT_ID, Snapshot, parse_snapshot, snapshot_bytes
+from modelyard.core.clock import utc_now
+from modelyard.core.errors import InvalidInput, ModelyardError, NoData, did_you_mean
+from modelyard.core.json_reading import InvalidJson, parse_json
+from modelyard.core.layout import Project
+from modelyard.stores.store import ObjectStore, open_store
+
+FORMAT = "modelyard-backup"
+VERSION = 1
+LATEST = "latest"
+
+_FORMAT_KEY = "format.json"
+_MOST_FORMAT_BYTES = 100_000
+_MOST_STORED_BYTES = 128 << 20
+"""Of an object: a pack has 32 MiB at most; indexes and snapshots are compressed JSON."""
+_MOST_JSON_BYTES = 256 << 20
+_PACK_KEY = re.compile(r"packs/[0-9a-f]{2}/([0-9a-f]{64})")
+_INDEX_KEY = re.compile(r"indexes/([0-9a-f]{64})")
+
+
+class DamagedRepository(ModelyardError):
+    """An object of a repository is missing, or is not what its name says."""
+
+
+class NoRepository(NoData):
+    """There is no repository at the address."""
+
+
+class Cipher(Protocol):
+    """Encrypts and decrypts the objects of one repository."""
+
+    def encrypt(self, data: bytes) -> bytes: ...
+
+    def decrypt(self, data: bytes) -> bytes:
+        """Raises ModelyardError when the key is another's, or the bytes were changed."""
+        ...
+
+
+class Key(Protocol):
+    """What a user gave to encrypt a repository, or to open it."""
+
+    def describe(self) -> Mapping[str, Any]:
+        """What format.json of a new repository says, from which this key opens it."""
+        ...
+
+    def open(self, encryption: Mapping[str, Any]) -> Cipher:
+        """The cipher of a repository whose format.json says this; raises ModelyardError."""
+        ...
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Listing:
+    """What one listing of the store says is there."""
+
+    packs: Mapping[str, int]
+    """The size of every pack as stored, by its name."""
+    indexes: tuple[str, ...]
+    """The names of the index objects."""
+    snapshots: tuple[str, ...]
+    """The ids of the snapshots, from the oldest to the newest."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Repository:
+    """The repository in one object store; frozen, and safe to use from several threads."""
+
+    store: ObjectStore
+    """The object store."""
+    id: str
+    """Random, drawn when it was made."""
+    cipher: Cipher | None = None
+    """None: nothing in it is encrypted."""
+
+    def listing(self) -> Listing:
+        """All packs, indexes and snapshots: one request for each 1,000 objects."""
+        packs, indexes, snapshots = {}, [], []
+        for entry in self.store.listing():
+            if found := _PACK_KEY.fullmatch(entry.key):
+                packs[found[1]] = entry.size_bytes
+            elif found := _INDEX_KEY.fullmatch(entry.key):
+                indexes.append(found[1])
+            elif entry.key.startswith("snapshots/"):
+                name = entry.key.removeprefix("snapshots/")
+                if SNAPSHOT_ID.fullmatch(name):
+                    snapshots.append(name)
+        return Listing(packs=packs, indexes=tuple(indexes), snapshots=tuple(sorted(snapshots)))
+
+    def put_pack(self, data: bytes) -> tuple[str, int]:
+        """Store a pack and read it back in full; its name, and its size as stored.
+
+        Raises StoreFailed, and DamagedRepository when what is read is not what was written.
+        """
+        stored = self._encrypted(data)
+        name = hashlib.sha256(stored).hexdigest()
+        self._put(pack_key(name), stored)
+        return name, len(stored)
+
+    def read_pack(self, name: str) -> bytes:
+        """A whole pack, checked against its name, and decrypted.
+
+        Raises DamagedRepository when it is missing or was changed.
+        """
+        return self._decrypted(self._read(pack_key(name), name))
+
+    def read_frame(self, place: Location) -> bytes:
+        """The decompressed frame that a blob is in. The caller checks the blob against its hash.
+
+        Reads the bytes of the frame only, or the whole pack where it is encrypted. Raises
+        DamagedRepository or DamagedData when they are missing or were changed.
+        """
+        key = pack_key(place.pack)
+        if self.cipher is None:
+            stored = self.store.read_range(key, place.at, place.length)
+        else:
+            stored = self.read_pack(place.pack)[place.at :][: place.length]
+        return open_frame(stored, place, where=self.store.show(key))
+
+    def put_index(self, part: IndexPart) -> str:
+        """Store an index object; its name."""
+        stored = self._encrypted(compress(index_bytes(part)))
+        name = hashlib.sha256(stored).hexdigest()
+        self._put(f"indexes/{name}", stored)
+        return name
+
+    def read_index(self, name: str) -> IndexPart:
+        """One index object. Raises DamagedRepository, DamagedData or DamagedIndex."""
+        key = f"indexes/{name}"
+        where = self.store.show(key)
+        data = self._decrypted(self._read(key, name))
+        return parse_index(decompress(data, most_bytes=_MOST_JSON_BYTES, where=where), where=where)
+
+    def load_index(self, listing: Listing | None = None) -> BlobIndex:
+        """Where every blob is, from all index objects of the listing (None: of a new one)."""
+        index = BlobIndex()
+        removed: set[str] = set()
+        for name in (listing or self.listing()).indexes:
+            part = self.read_index(name)
+            index.names.add(name)
+            for pack in part.packs:
+                index.add_pack(pack)
+            index.snapshots.update(part.snapshots)
+            removed.update(part.removed)
+        index.snapshots -= removed
+        return index
+
+    def snapshots(self) -> tuple[str, ...]:
+        """The ids of all snapshots, from the oldest to the newest."""
+        return tuple(name for name in self.store.names("snapshots/") if SNAPSHOT_ID.fullmatch(name))
+
+    def put_snapshot(self, snapshot: Snapshot) -> Snapshot:
+        """Store a snapshot, whose blobs are all in an index already; returns it with its id."""
+        stored = self._encrypted(compress(snapshot_bytes(snapshot)))
+        time = re.sub("[-:]", "", snapshot.created_at)
+        id = f"{time}-{hashlib.sha256(stored).hexdigest()[:8]}"
+        self._put(f"snapshots/{id}", stored)
+        return replace(snapshot, id=id)
+
+    def load_snapshot(self, name: str) -> Snapshot:
+        """The snapshot with this id, or one that only it begins with, or `latest`.
+
+        Raises NoData when there is none at all, InvalidInput when none has that name, and
+        DamagedRepository, DamagedData or DamagedSnapshot when it is damaged.
+        """
+        id = self._find_snapshot(name)
+        key = f"snapshots/{id}"
+        where = self.store.show(key)
+        data = self._decrypted(self._read(key, id.rpartition("-")[2]))
+        return parse_snapshot(decompress(data, most_bytes=_MOST_JSON_BYTES, where=where), id)
+
+    def _find_snapshot(self, name: str) -> str:
+        known = self.snapshots()
+        if not known:
+            raise NoData(
+                "there is no snapshot yet", where=self.store.url, hint="make one: `models backup`"
+            )
+        if name == LATEST:
+            return known[-1]
+        begun = [id for id in known if id.startswith(name)]
+        if name in known:
+            return name
+        if len(begun) == 1:
+            return begun[0]
+        what = f"{len(begun)} snapshots begin with" if begun else "there is no snapshot"
+        raise InvalidInput(
+            f"{what} '{name}'{did_you_mean(name, (*known, LATEST))}",
+            where=self.store.url,
+            hint=f"there are: {', '.join((begun or list(known))[-5:])}, and `{LATEST}`",
+        )
+
+    def _put(self, key: str, stored: bytes) -> None:
+        """Store an object under the hash of its bytes, and read it back."""
+        self.store.upload(key, iter([stored]), len(stored))
+        if self.store.read(key, most_bytes=len(stored)) != stored:
+            raise DamagedRepository(
+                "what was read back is not what was written",
+                where=self.store.show(key),
+                hint="check the disk or the store, then run the same command again",
+            )
+
+    def _read(self, key: str, sha256: str) -> bytes:
+        """The bytes of an object, whose SHA-256 begins with `sha256`."""
+        where = self.store.show(key)
+        stored = self.store.read(key, most_bytes=_MOST_STORED_BYTES)
+        if stored is None:
+            raise DamagedRepository("is missing", where=where)
+        if not hashlib.sha256(stored).hexdigest().startswith(sha256):
+            raise DamagedRepository("was changed: its SHA-256 differs from its name", where=where)
+        return stored
+
+    def _encrypted(self, data: bytes) -> bytes:
+        return self.cipher.encrypt(data) if self.cipher else data
+
+    def _decrypted(self, data: bytes) -> bytes:
+        return self.cipher.decrypt(data) if self.cipher else data
+
+
+def pack_key(name: str) -> str:
+    """The key of a pack in the store."""
+    return f"packs/{name[:2]}/{name}"
+
+
+def open_frame(stored: bytes, place: Location, *, where: str) -> bytes:
+    """The decompressed bytes of a frame. Raises DamagedData when they cannot be right."""
+    if place.encoding == "raw":
+        return stored
+    return decompress(stored, most_bytes=place.frame_size, where=where)
+
+
+def repository_url(url: str | None, project: Project) -> str:
+    """The address of a repository; that of the project itself for None."""
+    return project.backups.absolute().as_uri() if url is None else url
+
+
+def open_repository(
+    url: str | None, project: Project, *, make: bool = False, key: Key | None = None
+) -> Repository:
+    """The repository at `url` (None: in the project's .models/backups).
+
+    make: whether one is made where there is none; encrypted when there is a key. Raises
+    NoRepository where there is none, InvalidInput for an invalid address or a key that is missing
+    or not needed, ModelyardError for a newer format and a wrong key.
+    """
+    address = repository_url(url, project)
+    store = open_store(address, make=make)
+    found = None if store is None else store.read(_FORMAT_KEY, most_bytes=_MOST_FORMAT_BYTES)
+    if store is not None and found is None and make:
+        store.create(_FORMAT_KEY, _new_format(key))
+        found = store.read(_FORMAT_KEY, most_bytes=_MOST_FORMAT_BYTES)
+    if store is None or found is None:
+        raise NoRepository(
+            "there is no backup repository here",
+            where=address,
+            hint="check the address; `models backup` makes one",
+        )
+    values = _parse_format(found, store.show(_FORMAT_KEY))
+    return Repository(store=store, id=values["id"], cipher=_cipher(values, key, address))
+
+
+def _new_format(key: Key | None) -> bytes:
+    values = {
+        "format": FORMAT,
+        "version": VERSION,
+        "id": secrets.token_hex(16),
+        "created_at": utc_now(),
+        "encryption": key.describe() if key else None,
+    }
+    return _with_digest(values)
+
+
+def _with_digest(values: Mapping[str, Any]) -> bytes:
+    digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
+    return (json.dumps({**values, "digest": digest}) + "\n").encode()
+
+
+def _parse_format(data: bytes, where: str) -> dict[str, Any]:
+    """The values of format.json. Raises DamagedRepository, or ModelyardError for a newer format."""
+    try:
+        values = parse_json(data, where=where)
+        version = values["version"]
+        is_known = values["format"] == FORMAT
+    except (InvalidJson, KeyError, TypeError) as error:
+        raise DamagedRepository("marks no backup repository", where=where) from error
+    if is_known and type(version) is int and version > VERSION:
+        raise ModelyardError(
+            f"the repository has format {version}, and this modelyard knows {VERSION}",
+            where=where,
+            hint="update modelyard in this environment",
+        )
+    plain = {name: value for name, value in values.items() if name != "digest"}
+    if not is_known or _with_digest(plain) != data or not isinstance(values.get("id"), str):
+        raise DamagedRepository("was changed: it differs from its digest", where=where)
+    return dict(values)
+
+
+def _cipher(values: Mapping[str, Any], key: Key | None, address: str) -> Cipher | None:
+    encryption = values["encryption"]
+    if encryption is None and key is not None:
+        raise InvalidInput(
+            "the repository is not encrypted, and a key was given",
+            where=address,
+            hint="leave the key out, or name another place for an encrypted repository",
+        )
+    if encryption is not None and key is None:
+        raise InvalidInput(
+            "the repository is encrypted, and no key was given",
+            where=address,
+            hint="give the key that it was made with",
+        )
+    return None if encryption is None or key is None else key.open(encryption)
