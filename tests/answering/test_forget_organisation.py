@@ -22,8 +22,10 @@ from modelyard.answering.recorded_prompts import find_prompt, record_prompt
 from modelyard.chatdata.feedback import Feedback, claim_feedback, list_feedback, record_feedback
 from modelyard.configs.kinds.integration import RecordPrompts
 from modelyard.configs.kinds.performance_profiles import AnswerCache
+from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput
 from modelyard.core.files import LockHeld, exclusive_lock
+from modelyard.core.forgotten import load_forgotten
 from modelyard.core.layout import Project
 from modelyard.core.state import open_state
 from modelyard.monitoring.fold import fold
@@ -111,6 +113,18 @@ def test_a_dry_run_says_what_would_go_and_changes_nothing(filled: Project) -> No
     assert [(one.name, one.versions) for one in found.adapters] == [("marigold-tone", (1, 2))]
     assert holdings(filled, ORG) == (6, 3, 3, 3)
     assert list_adapters(filled) == ["edelweiss-tone", "marigold-tone"]
+
+
+def test_what_was_forgotten_is_recorded_without_its_name(filled: Project) -> None:
+    forget_organisation(filled, ORG, adapters=True)
+    with open_state(filled) as state:
+        forgotten = load_forgotten(state)
+    now, later = utc_now(), "9999-01-01T00:00:00Z"
+    assert not forgotten.covers("organisation", OTHER, "2026-11-01T00:00:00Z")
+    assert forgotten.covers("organisation", ORG, "2026-11-01T00:00:00Z")
+    assert forgotten.covers("adapter", f"{ORG}-tone", "2026-11-01T00:00:00Z")
+    assert not forgotten.covers("organisation", ORG, later)
+    assert all(ORG not in digest and at <= now for digest, at in forgotten.times.items())
 
 
 def test_nothing_of_it_is_left_in_any_file_and_others_keep_theirs(filled: Project) -> None:

@@ -17,6 +17,7 @@ from modelyard.chatdata.dataset import CARD_FILE, read_dataset_card
 from modelyard.chatdata.feedback import forget_feedback, list_feedback
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.errors import ModelyardError
+from modelyard.core.forgotten import note_forgotten
 from modelyard.core.json_reading import InvalidJson, read_json_object
 from modelyard.core.layout import Project, check_name, is_name
 from modelyard.core.state import read_state
@@ -99,6 +100,8 @@ def forget_organisation(
         feedback = len(list_feedback(project, org=organisation))
         answers = count_kept(project, organisation)
     else:
+        note_forgotten(project, "organisation", [organisation])
+        note_forgotten(project, "adapter", chosen)
         answers = purge(project, organisation)
         prompts = forget_prompts(project, organisation)
         feedback = forget_feedback(project, organisation, wait_s=wait_s)
@@ -149,7 +152,8 @@ def _left_behind(
         )
     yield LeftBehind(
         place="backups, registries and copies that were made before",
-        what="nothing in them is changed: remove them, or wait until they are replaced",
+        what="nothing in them is changed: remove them, or wait until they are replaced; a backup "
+        "that is restored over this project does not bring it back",
     )
 
 

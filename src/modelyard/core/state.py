@@ -6,11 +6,13 @@ What must be consistent under a crash is a row here or one rename on the disk; n
 from __future__ import annotations
 
 import sqlite3
+from collections.abc import Mapping
 from contextlib import AbstractContextManager
 
 from modelyard.core.database import Database, Values
 from modelyard.core.kept_connections import KeptConnections
 from modelyard.core.layout import Project
+from modelyard.core.merging import JoinedRows, Merge, ReplacedRows
 
 _MIGRATIONS = (
     """
@@ -127,7 +129,47 @@ _MIGRATIONS = (
         sha256       TEXT NOT NULL             -- of its file
     ) STRICT;
     """,
+    """
+    CREATE TABLE backup_runs (                 -- backups, drills, and restores over the project
+        id          TEXT PRIMARY KEY,          -- random
+        kind        TEXT NOT NULL,             -- backup, drill, restore
+        repository  TEXT NOT NULL,             -- its address
+        snapshot    TEXT NOT NULL,             -- its name
+        ended_at    TEXT NOT NULL,             -- UTC
+        made_by     TEXT NOT NULL,             -- the user of the machine
+        ok          INTEGER NOT NULL           -- 0: something was left out, or found wrong
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE forgotten (                   -- what no restore over the project brings back
+        digest        TEXT PRIMARY KEY,        -- SHA-256 of 'organisation NAME' or 'adapter NAME'
+        forgotten_at  TEXT NOT NULL            -- UTC; what was recorded later is not meant
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
+
+STATE_MERGES: Mapping[str, Merge] = {
+    "pointer_moves": ReplacedRows(owner="adapter", number="sequence"),
+    "pins": ReplacedRows(owner="adapter"),
+    "feedback": JoinedRows(
+        key=(
+            *("recorded_at", "org", "adapter", "answer_id", "statement"),
+            *("prompt", "answer", "rating", "correction"),
+        ),
+        number="id",
+        can_be_gone=True,
+    ),
+    "config_contents": JoinedRows(key=("digest",)),
+    "config_revisions": ReplacedRows(owner="environment"),
+    "spending": JoinedRows(
+        key=("environment", "organisation", "day"), higher=("nano_usd", "unknown")
+    ),
+    "reservations": JoinedRows(
+        key=("environment", "organisation", "day", "answer_id"), number="id", passing=True
+    ),
+    "test_runs": JoinedRows(key=("number",)),
+    "backup_runs": JoinedRows(key=("id",)),
+    "forgotten": JoinedRows(key=("digest",), higher=("forgotten_at",)),
+}
+"""How the rows of each table are brought together when a backup is restored over the project."""
 
 _STATE = Database(
     name="state",
