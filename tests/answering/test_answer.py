@@ -361,3 +361,13 @@ def test_an_answerer_costs_no_library_that_its_answers_do_not_need(tmp_path: Pat
         [sys.executable, "-c", code, str(tmp_path)], capture_output=True, text=True, check=True
     )
     assert done.stdout.split() == []
+
+
+def test_a_test_leaves_samples_that_are_in_no_figure_about_users(asking: Asking) -> None:
+    tested = asking.ask(is_test=True)
+    used = asking.ask()
+    assert [sample.answer_id for sample in asking.samples()] == [used.id]
+    assert [sample.answer_id for sample in asking.samples("test")] == [tested.id]
+    (call,) = asking.samples("test_call")
+    assert (call.parent_id, call.cost_usd) == (tested.id, COST_USD)
+    assert len(asking.samples("call")) == 1

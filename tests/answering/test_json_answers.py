@@ -7,6 +7,7 @@ import random
 from typing import Any
 
 import pytest
+from jsonschema import Draft7Validator
 
 from answer_samples import SCHEMA
 from modelyard.answering.json_answers import check_schema, json_text, problem, repair_messages
@@ -124,3 +125,47 @@ def test_a_repair_repeats_the_answer_and_says_what_is_wrong() -> None:
     assert "$.verdict: 1 is no text" in messages[2].content
     assert json.dumps(SCHEMA) in messages[2].content
     assert repair_messages(asked, " ", "it is empty", {})[1].content  # some APIs refuse none
+
+
+ENDLESS = r"^(\w|\w\w)+$"
+"""For a text of letters with a `!` at the end, ways to try double with each letter."""
+
+
+@pytest.mark.parametrize(
+    "schema",
+    [
+        {"type": "object", "properties": {"verdict": {"pattern": ENDLESS}}},
+        {"type": "object", "patternProperties": {ENDLESS: {"type": "string"}}},
+        {"type": "object", "patternProperties": {ENDLESS: {}}, "additionalProperties": False},
+        {"$schema": "https://json-schema.org/draft/2020-12/schema", "items": {"pattern": ENDLESS}},
+    ],
+)
+def test_a_pattern_that_backtracks_without_end_is_given_up(schema: dict[str, Any]) -> None:
+    long = "a" * 200 + "!"
+    value: Any = [long] if "items" in schema else {"verdict": long, long: "x"}
+    found = problem(json.dumps(value), schema)
+    assert found is not None
+    assert "without an end" in found
+
+
+def test_patterns_mean_what_they_mean_to_jsonschema() -> None:
+    schema = {
+        "properties": {"name": {"pattern": "^[a-z]+$"}},
+        "patternProperties": {"^x-": {"type": "integer"}},
+        "additionalProperties": {"type": "string"},
+    }
+    assert problem('{"name": "ann", "x-one": 1, "other": "text"}', schema) is None
+    for wrong in ('{"name": "Ann"}', '{"x-one": "1"}', '{"other": 1}'):
+        assert problem(wrong, schema) is not None
+        assert not Draft7Validator(schema).is_valid(json.loads(wrong))
+    closed = {"patternProperties": {"^x-": {}}, "additionalProperties": False}
+    assert problem('{"x-one": 1}', closed) is None
+    found = problem('{"y": 1, "z": 2}', closed)
+    assert found is not None
+    assert "'y', 'z'" in found
+
+
+def test_a_schema_whose_check_has_no_bound_in_time_is_refused() -> None:
+    schema = {"patternProperties": {"a": {}}, "allOf": [{"unevaluatedProperties": False}]}
+    with pytest.raises(InvalidInput, match="no bound in time"):
+        check_schema(schema, where="it")

@@ -132,6 +132,7 @@ class Answerer:
             parent_id=request.parent_id,
             organisation=request.organisation,
             effective=effective,
+            is_test=request.is_test,
         )
         recorder = self.recorder if effective.monitoring.enabled else None
         return Run(

@@ -8,11 +8,13 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Iterator, Mapping, Sequence
+from functools import cache
 from typing import TYPE_CHECKING, Any, cast
 
 from modelyard.chatdata.conversation import Message
 from modelyard.core.errors import InvalidInput
 from modelyard.core.json_reading import InvalidJson, parse_json
+from modelyard.core.pattern_search import SearchTooLong, is_found
 from modelyard.core.wording import visible_line
 from modelyard.secrets.detection import mask_tokens
 
@@ -63,8 +65,10 @@ def _unmet(schema: Mapping[str, Any], value: Any) -> str | None:
         return _TOO_DEEP
     except OverflowError:
         return "it holds a number that is too large"
-    except (Unresolvable, re.error) as error:
+    except (Unresolvable, ValueError) as error:
         return f"its schema cannot be used: {_short(str(error))}"
+    except SearchTooLong as error:
+        return f"it cannot be checked: {_short(error.message)}"
 
 
 def check_schema(schema: Mapping[str, Any], *, where: str) -> None:
@@ -95,6 +99,13 @@ def check_schema(schema: Mapping[str, Any], *, where: str) -> None:
             where=where,
             hint="write what it refers to under $defs; nothing is fetched",
         )
+    keywords = {key for part in _parts(schema) for key in part}
+    if keywords >= {"unevaluatedProperties", "patternProperties"}:
+        raise InvalidInput(
+            "has patternProperties and unevaluatedProperties, whose check has no bound in time",
+            where=where,
+            hint="write additionalProperties instead of unevaluatedProperties",
+        )
 
 
 def repair_messages(
@@ -120,7 +131,61 @@ def _validator(schema: Mapping[str, Any]) -> Draft7Validator:
     from referencing import Registry
 
     found = validator_for(schema, default=Draft7Validator)
-    return cast("type[Draft7Validator]", found)(schema, registry=Registry())
+    return cast("type[Draft7Validator]", _bounded(found))(schema, registry=Registry())
+
+
+@cache
+def _bounded(validator: Any) -> Any:
+    """The validator with searches for regular expressions that come to an end."""
+    from jsonschema import validators
+
+    extend: Any = validators.extend
+    return extend(
+        validator,
+        {
+            "pattern": _check_pattern,
+            "patternProperties": _check_pattern_properties,
+            "additionalProperties": _check_additional_properties,
+        },
+    )
+
+
+def _check_pattern(validator: Any, pattern: str, value: Any, _: Any) -> Iterator[Any]:
+    from jsonschema.exceptions import ValidationError
+
+    if validator.is_type(value, "string") and not is_found(pattern, value):
+        yield ValidationError(f"{value!r} does not match {pattern!r}")
+
+
+def _check_pattern_properties(
+    validator: Any, schemas: Mapping[str, Any], value: Any, _: Any
+) -> Iterator[Any]:
+    if validator.is_type(value, "object"):
+        for pattern, schema in schemas.items():
+            for name, item in value.items():
+                if is_found(pattern, name):
+                    yield from validator.descend(item, schema, path=name, schema_path=pattern)
+
+
+def _check_additional_properties(
+    validator: Any, additional: Any, value: Any, schema: Mapping[str, Any]
+) -> Iterator[Any]:
+    from jsonschema.exceptions import ValidationError
+
+    if not validator.is_type(value, "object"):
+        return
+    known, patterns = schema.get("properties", {}), schema.get("patternProperties", {})
+    more = [
+        name
+        for name in value
+        if name not in known and not any(is_found(pattern, name) for pattern in patterns)
+    ]
+    if validator.is_type(additional, "object"):
+        for name in more:
+            yield from validator.descend(value[name], additional, path=name)
+    elif not additional and more:
+        names = ", ".join(map(repr, more))
+        yield ValidationError(f"Additional properties are not allowed ({names} unexpected)")
 
 
 def _problems(validator: Draft7Validator, value: Any) -> Iterator[str]:
@@ -160,13 +225,19 @@ def _follow_references(schema: Mapping[str, Any]) -> None:
 
 
 def _references(schema: Mapping[str, Any]) -> Iterator[str]:
+    for part in _parts(schema):
+        reference = part.get("$ref")
+        if isinstance(reference, str):
+            yield reference
+
+
+def _parts(schema: Mapping[str, Any]) -> Iterator[Mapping[str, Any]]:
+    """Every mapping in a schema, itself included."""
     waiting: list[Any] = [schema]
     while waiting:
         part = waiting.pop()
         if isinstance(part, Mapping):
-            reference = part.get("$ref")
-            if isinstance(reference, str):
-                yield reference
+            yield part
             waiting += part.values()
         elif isinstance(part, list):
             waiting += part

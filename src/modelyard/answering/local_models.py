@@ -260,7 +260,7 @@ class LocalProvider:
             reason = f"the prompt has {len(prompt):,} tokens, of {self.context_tokens:,}"
             return _failure("too_long", reason, Usage(input_tokens=0, output_tokens=0))
         sampling = _sampling(call.generation, room)
-        request = self._loaded.request(prompt, sampling, use_prefix_cache=True)
+        request = self._loaded.request(prompt, sampling, use_prefix_cache=call.use_prefix_cache)
         request = replace(request, organisation=self.organisation)
         try:
             generation = self._thread.submit(request)

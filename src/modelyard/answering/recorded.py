@@ -35,6 +35,8 @@ class Asked:
     """Who asked."""
     effective: Effective
     """By which settings."""
+    is_test: bool = False
+    """Whether it tests the models, and no user gets it."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -89,7 +91,7 @@ class SampleWriter:
         self._recorder.record(
             Sample(
                 answer_id=new_answer_id(),
-                kind="call",
+                kind="test_call" if self._asked.is_test else "call",
                 parent_id=self._asked.answer_id,
                 answered_at_ms=utc_now_ms(),
                 organisation=self._asked.organisation,
@@ -189,6 +191,7 @@ class SampleWriter:
         self._recorder.record(
             Sample(
                 answer_id=self._asked.answer_id,
+                kind="test" if self._asked.is_test else "answer",
                 parent_id=self._asked.parent_id,
                 answered_at_ms=utc_now_ms(),
                 organisation=self._asked.organisation,

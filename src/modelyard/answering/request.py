@@ -56,7 +56,11 @@ class Request:
     use_fallback: bool = True
     """Whether other models are asked when the first fails."""
     use_cache: bool = True
-    """Whether an answer kept from before may be given."""
+    """Whether an answer kept from before may be given, and a local model may reuse what it computed
+    for the beginning of another prompt."""
+    is_test: bool = False
+    """Whether it tests the models, and nobody uses the answer: what users get is measured without
+    it."""
 
     @property
     def question(self) -> str:

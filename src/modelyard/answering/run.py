@@ -288,6 +288,7 @@ class Run:
             messages=self.messages,
             generation=replace(asked.settings.generation, max_output_tokens=worst.output_tokens),
             json_schema=self.schema or None,  # for any JSON, the instructions say so
+            use_prefix_cache=self.request.use_cache,
         )
         never_again = replace(asked.settings, retries=replace(asked.settings.retries, attempts=0))
         repairing = replace(asked, settings=never_again, bill=repair_bill)

@@ -54,6 +54,8 @@ class Call:
     """How the answer is generated; `max_output_tokens` is always set."""
     json_schema: Mapping[str, Any] | None = None
     """The JSON Schema that the answer must meet, where the provider can see to it."""
+    use_prefix_cache: bool = True
+    """Whether a local model may reuse what it computed for the beginning of another prompt."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -14,8 +14,12 @@ from typing import Any, Literal
 
 from modelyard.core.json_reading import InvalidJson, parse_json
 
-Kind = Literal["answer", "call"]
-"""An answer, or one call of a model that it needed."""
+Kind = Literal["answer", "call", "test", "test_call"]
+"""
+answer: what somebody asked for, or another answer needed.
+call: one call of a model that an answer needed.
+test, test_call: the same of a performance test, which is in no figure about users.
+"""
 
 Outcome = Literal[
     "answered", "degraded", "refused", "over_limit", "nothing_found", "failed", "interrupted"
