@@ -47,7 +47,17 @@ def test_what_is_written_equals_the_repository_s_own_files(tmp_path: Path) -> No
         assert (tmp_path / file.relative_to(REPOSITORY)).read_bytes() == file.read_bytes()
 
 
-@pytest.mark.parametrize("path", [p for p in load_starter() if not p.endswith(".jsonl")])
+READ_AS_THEY_ARE = ("datasets/techcorp_handbook/pages/",)  # what questions are answered from
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        path
+        for path in load_starter()
+        if not path.endswith(".jsonl") and not path.startswith(READ_AS_THEY_ARE)
+    ],
+)
 def test_every_file_opens_by_saying_which_command_uses_it(path: str) -> None:
     opening = "\n".join(load_starter()[path].decode().splitlines()[:8])
     assert "models " in opening or "git add" in opening, opening
