@@ -53,6 +53,7 @@ monitor --allow-no-data accuracy --allow-no-data latency --allow-no-data cost --
 ask "Who leads sales?"
 route explain --domain code_analysis
 prices check --max-age "36500 days"
+schedule show
 base list
 base show smollm2-135m-instruct
 base pull smollm2-135m-instruct --dry-run

@@ -107,6 +107,14 @@ GROUPS = {
         "The language models of the configs, and who runs them.",
         {"check": "providers:check"},
     ),
+    "schedule": (
+        "What runs at fixed times, by cron or systemd.",
+        {
+            "show": "schedule:show",
+            "install": "schedule:install",
+            "remove": "schedule:remove",
+        },
+    ),
     "index": ("The indexes that `models search` answers from.", {"status": "index:index_status"}),
 }
 # Former names that still work, in scripts and fingers; help and docs do not show them.
@@ -115,6 +123,12 @@ FORMER_COMMANDS = {
     "schema": "config:schema",
 }
 FORMER_GROUPS = {"embeddings": "index"}
+
+
+def is_command(words: str) -> bool:
+    """Whether `models` has this command, such as `monitor` or `prices check`."""
+    group, _, command = words.partition(" ")
+    return words in COMMANDS or (group in GROUPS and command in GROUPS[group][1])
 
 
 class _Commands(UserDict[str, Any]):

@@ -54,7 +54,7 @@ models adapters list --json-schema > adapters-list.json
 
 A single word is one action, a group is a kind of thing. These words are taken for what is to come:
 `performance-test`, `backup`, `restore`, `serve` and `compare`, and the groups
-`schedule`, `report`, `keys`, `audit` and `custom`.
+`report`, `keys`, `audit` and `custom`.
 """
 
 

@@ -98,6 +98,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "route:explain_route": (_one("answering.route_explained:RouteExplained"),),
     "budgets:budgets": (_one("answering.money.budget_report:BudgetReport"),),
     "monitor:monitor": (_one("monitoring.monitor:MonitorReport"),),
+    "schedule:show": (_one("schedule.overview:ScheduleShown"),),
     "prices:check": (_one("answering.money.price_check:PriceCheck"),),
     "config_show:show": (_one("cli.config_show:ShownConfig"),),
     "config:explain": (_one("deployments.explain:ExplainedConfig"),),

@@ -35,6 +35,7 @@ in the package named here:
       OutputFailed              cli
       QueueFull                 inference
       RunDamaged                performance
+      ScheduleFailed            schedule
       SearchTooLong             core
       SourceFailed              weights
       StalePlan                 deployments

@@ -188,6 +188,10 @@ class Project:
     def logs(self) -> Path:
         return self.local_state / "logs"
 
+    def schedule_log(self, job: str) -> Path:
+        """What a job of the crontab printed last; no `.log`, which would be indexed as one."""
+        return self.logs / f"schedule-{check_name(job, 'job')}.txt"
+
     def lock(self, kind: str, name: str) -> Path:
         return self.local_state / "locks" / f"{kind}-{check_name(name, kind)}.lock"
 
@@ -238,3 +242,8 @@ def cache_folder() -> Path:
         return Path(chosen).absolute()
     xdg = os.environ.get("XDG_CACHE_HOME")
     return (Path(xdg) if xdg else Path.home() / ".cache") / "modelyard"
+
+
+def shared_lock(name: str) -> Path:
+    """The lock of something that all projects of a user share."""
+    return cache_folder() / "locks" / f"{check_name(name, 'lock')}.lock"
