@@ -134,6 +134,16 @@ def test_a_folder_without_train_is_an_error(project: Project) -> None:
         load_dataset(project, "support")
 
 
+def test_a_folder_of_questions_is_for_asking_and_not_for_training(
+    project: Project, write_jsonl: Write
+) -> None:
+    write_jsonl(project.dataset("support") / "eval.jsonl", ROWS)
+    dataset = load_dataset(project, "support")
+    assert (len(dataset.train), len(dataset.evaluation)) == (0, len(ROWS))
+    with pytest.raises(InvalidInput, match=r"datasets/support: has no train.jsonl"):
+        load_dataset(project, "support", for_training=True)
+
+
 @pytest.mark.parametrize("name", ["..", "Support", ".hidden", ""])
 def test_a_name_that_is_no_name_is_refused(project: Project, write_jsonl: Write, name: str) -> None:
     write_jsonl(project.root.parent / "secret" / "train.jsonl", ROWS)

@@ -1,8 +1,6 @@
 """Charts as inline SVG: curves, histograms, bars, intervals.
 
-Positions across are percentages and text keeps its size, so one drawing serves a wide screen, a
-phone and paper. Colours come from the page's style sheet, by class name.
-Does not know training; everything it is given is escaped.
+Does not know what is drawn; everything it is given is escaped.
 """
 
 from __future__ import annotations
@@ -10,7 +8,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from typing import Any, Literal
+from typing import Literal
 
 from markupsafe import Markup
 
@@ -26,14 +24,13 @@ from modelyard.charts.scales import (
     thin,
     value_axis,
 )
+from modelyard.charts.svg import LINE_PX, axes, chart, figure, percent, px, tag, whisker
 from modelyard.core.wording import counted
 
 Look = Literal["faint", "train", "eval", "base", "tuned"]
 """A colour of the style sheet."""
 
 _DRAWN_POINTS = 600
-_TICK_ROW_PX = 24
-_LINE_PX = 22
 _BAR_PERCENT = 80  # the rest of the width is for the values
 
 
@@ -86,7 +83,7 @@ def render_curves(
     height_px = 110 if small else 260
     curves = [curve for curve in curves if any(is_finite(y) for _, y in curve.points)]
     if not curves:
-        return _figure(title, Markup('<p class="none">No values.</p>'))
+        return figure(title, Markup('<p class="none">No values.</p>'))
     first, last = extent(x for curve in curves for x, _ in curve.points)
     lowest, highest = extent(y for curve in curves for _, y in curve.points)
     low, high, y_ticks = value_axis(lowest, highest, height_px, from_zero=small)
@@ -100,63 +97,63 @@ def render_curves(
     paths, dots = [], []
     for curve in curves:
         drawn = [(across(x), down(y)) for x, y in thin(curve.points, _DRAWN_POINTS)]
-        paths.append(_tag("path", class_=f"curve {curve.look}", d=_path(drawn)))
+        paths.append(tag("path", class_=f"curve {curve.look}", d=_path(drawn)))
         known = [point for point in curve.points if is_finite(point[1])]
         for x, y in known if curve.dots or len(known) == 1 else ():
-            label = _tag("title", read(curve, (x, y)))
-            place = {"cx": _percent(across(x)), "cy": _px(down(y))}
-            dots.append(_tag("circle", label, class_=f"dot {curve.look}", r=4, **place))
+            label = tag("title", read(curve, (x, y)))
+            place = {"cx": percent(across(x)), "cy": px(down(y))}
+            dots.append(tag("circle", label, class_=f"dot {curve.look}", r=4, **place))
     box = {"viewBox": f"0 0 100 {height_px}", "preserveAspectRatio": "none"}
     hover = [
         (round(across(x), 2), read(curves[0], (x, y)))
         for x, y in thin(curves[0].points, _DRAWN_POINTS)
         if is_finite(y)
     ]
-    drawing = _chart(
+    drawing = chart(
         height_px,
-        _frame(
+        axes(
             height_px,
             _whole_ticks(first, last, across, wanted=2 if small else 4, name=x_name),
             y_ticks,
             down,
         ),
-        _tag("svg", *paths, width="100%", height=height_px, **box),
+        tag("svg", *paths, width="100%", height=height_px, **box),
         *dots,
         label=f"{title}: {'; '.join(map(_summary, curves))}",
         hover=json.dumps(hover, ensure_ascii=False, separators=(",", ":")),
     )
     key = [(curve.name, curve.look) for curve in curves] if len(curves) > 1 else []
     at_rest = [point for point in curves[0].points if is_finite(point[1])][-1]
-    return _figure(title, drawing, key=key, readout=read(curves[0], at_rest))
+    return figure(title, drawing, key=key, readout=read(curves[0], at_rest))
 
 
 def render_histogram(title: str, bars: Sequence[tuple[int, int, int]], *, unit: str) -> Markup:
     """Counts of whole values: each bar is (smallest value, largest value, count)."""
     height_px = 120
     if not bars:
-        return _figure(title, Markup('<p class="none">No rows.</p>'))
+        return figure(title, Markup('<p class="none">No rows.</p>'))
     first, last = bars[0][0], bars[-1][1] + 1
     _, high, y_ticks = value_axis(0, max(count for _, _, count in bars), height_px)
 
     across = linear(first, last, 0, 100)
     down = linear(high, 0, 0, height_px)
     drawn = [
-        _tag(
+        tag(
             "rect",
-            _tag("title", f"{low:,} to {end:,} {unit}: {counted(count, 'row')}"),
+            tag("title", f"{low:,} to {end:,} {unit}: {counted(count, 'row')}"),
             class_="column",
-            x=_percent(across(low)),
-            y=_px(down(count)),
-            width=_percent(across(end + 1) - across(low)),
-            height=_px(height_px - down(count)),
+            x=percent(across(low)),
+            y=px(down(count)),
+            width=percent(across(end + 1) - across(low)),
+            height=px(height_px - down(count)),
         )
         for low, end, count in bars
     ]
     rows = counted(sum(count for _, _, count in bars), "row")
     label = f"{title}: {rows} of {first:,} to {last - 1:,} {unit}"
     whole_counts = [count for count in y_ticks if count == int(count)]
-    frame = _frame(height_px, _whole_ticks(first, last, across, wanted=4), whole_counts, down)
-    return _figure(title, _chart(height_px, frame, *drawn, label=label))
+    frame = axes(height_px, _whole_ticks(first, last, across, wanted=4), whole_counts, down)
+    return figure(title, chart(height_px, frame, *drawn, label=label))
 
 
 def render_bars(
@@ -168,31 +165,31 @@ def render_bars(
     largest = full or max(filter(is_finite, ends), default=0) or 1
 
     def length(value: float) -> str:
-        return _percent(_BAR_PERCENT * max(0.0, min(value / largest, 1.0)))
+        return percent(_BAR_PERCENT * max(0.0, min(value / largest, 1.0)))
 
     drawn: list[Markup] = []
     top = 0
     for heading, members in groups:
-        drawn.append(_tag("text", heading, class_="group", x=0, y=top + 14))
-        top += _LINE_PX
+        drawn.append(tag("text", heading, class_="group", x=0, y=top + 14))
+        top += LINE_PX
         for bar in members:
             middle = top + 9
-            drawn.append(_tag("text", bar.name, class_="tick end", x=-8, y=middle + 4))
-            drawn.append(_tag("text", bar.text, class_="value end", x="100%", y=middle + 4))
+            drawn.append(tag("text", bar.name, class_="tick end", x=-8, y=middle + 4))
+            drawn.append(tag("text", bar.text, class_="value end", x="100%", y=middle + 4))
             shape = {"x": 0, "y": middle - 6, "height": 12}
-            drawn.append(_tag("rect", class_="track", width=length(largest), **shape))
+            drawn.append(tag("rect", class_="track", width=length(largest), **shape))
             if is_finite(bar.value):
                 width = length(bar.value)
-                drawn.append(_tag("rect", class_=f"bar {bar.name}", width=width, **shape))
+                drawn.append(tag("rect", class_=f"bar {bar.name}", width=width, **shape))
             if bar.interval:
-                drawn.append(_whisker(length(bar.interval[0]), length(bar.interval[1]), middle))
-            top += _LINE_PX
+                drawn.append(whisker(length(bar.interval[0]), length(bar.interval[1]), middle))
+            top += LINE_PX
         top += 8
     label = f"{title}: " + "; ".join(
         f"{heading} {', '.join(f'{bar.name} {bar.text}' for bar in members)}"
         for heading, members in groups
     )
-    return _figure(title, _chart(top - 8, *drawn, label=label, axis=False))
+    return figure(title, chart(top - 8, *drawn, label=label, axis=False))
 
 
 def render_intervals(title: str, intervals: Sequence[Interval], *, unit: str) -> Markup:
@@ -202,28 +199,28 @@ def render_intervals(title: str, intervals: Sequence[Interval], *, unit: str) ->
     )
     margin = 0.06 * (highest - lowest or 1)
     lowest, highest = lowest - margin, highest + margin
-    height_px = 2 * _LINE_PX * len(intervals)
+    height_px = 2 * LINE_PX * len(intervals)
     across = linear(lowest, highest, 0, 100)
-    zero = _percent(across(0))
+    zero = percent(across(0))
     drawn: list[Markup] = []
     texts = []
     for index, item in enumerate(intervals):
-        top = 2 * _LINE_PX * index
+        top = 2 * LINE_PX * index
         text = show_interval(item.mean, item.low, item.high)
         texts.append(f"{item.name} {text}")
-        ends = (_percent(across(item.low)), _percent(across(item.high)))
+        ends = (percent(across(item.low)), percent(across(item.high)))
         drawn += [
-            _tag("text", item.name, class_="group", x=0, y=top + 14),
-            _tag("text", text, class_="value end", x="100%", y=top + 14),
-            _tag("line", class_="grid", x1=0, x2="100%", y1=top + 31, y2=top + 31),
-            _tag("line", class_="zero", x1=zero, x2=zero, y1=top + 23, y2=top + 39),
-            _whisker(*ends, top + 31),
-            _tag("circle", class_="dot tuned", cx=_percent(across(item.mean)), cy=top + 31, r=4.5),
+            tag("text", item.name, class_="group", x=0, y=top + 14),
+            tag("text", text, class_="value end", x="100%", y=top + 14),
+            tag("line", class_="grid", x1=0, x2="100%", y1=top + 31, y2=top + 31),
+            tag("line", class_="zero", x1=zero, x2=zero, y1=top + 23, y2=top + 39),
+            whisker(*ends, top + 31),
+            tag("circle", class_="dot tuned", cx=percent(across(item.mean)), cy=top + 31, r=4.5),
         ]
     x_ticks = [(across(value), show_tick(value)) for value in round_ticks(lowest, highest, 5)]
-    frame = _frame(height_px, x_ticks)
+    frame = axes(height_px, x_ticks)
     label = f"{title}, in {unit}: {'; '.join(texts)}"
-    return _figure(title, _chart(height_px, frame, *drawn, label=label))
+    return figure(title, chart(height_px, frame, *drawn, label=label))
 
 
 def _path(points: Sequence[Point]) -> str:
@@ -255,76 +252,3 @@ def _whole_ticks(
         (across(value), f"{'' if index else name} {value:,.0f}".strip())
         for index, value in enumerate(values)
     ]
-
-
-def _frame(
-    height_px: int,
-    x_ticks: Sequence[tuple[float, str]],
-    y_ticks: Sequence[float] = (),
-    down: Callable[[float], float] = float,
-) -> Markup:
-    """Grid lines with their values, and the values along the foot."""
-    drawn = []
-    for value in y_ticks:
-        y = _px(down(value))
-        drawn.append(_tag("line", class_="grid", x1=0, x2="100%", y1=y, y2=y))
-        drawn.append(_tag("text", show_tick(value), class_="tick end", x=-8, y=y, dy=4))
-    for x, text in x_ticks:
-        side = "end" if x > 96 else "start" if x < 4 else "middle"
-        place = {"x": _percent(x), "y": height_px + _TICK_ROW_PX - 6}
-        drawn.append(_tag("text", text, class_=f"tick {side}", **place))
-    return Markup("").join(drawn)
-
-
-def _whisker(start: str, end: str, y: int) -> Markup:
-    """An interval, with a halo that keeps it visible on a bar."""
-    lines = (
-        {"x1": start, "x2": end, "y1": y, "y2": y},
-        {"x1": start, "x2": start, "y1": y - 5, "y2": y + 5},
-        {"x1": end, "x2": end, "y1": y - 5, "y2": y + 5},
-    )
-    drawn = [_tag("line", class_=look, **line) for look in ("halo", "whisker") for line in lines]
-    return Markup("").join(drawn)
-
-
-def _chart(
-    height_px: int,
-    *drawn: Markup,
-    label: str,
-    hover: str | None = None,
-    axis: bool = True,
-) -> Markup:
-    whole_px = height_px + (_TICK_ROW_PX if axis else 0)
-    attributes = {} if hover is None else {"data-hover": hover, "data-height": height_px}
-    return _tag("svg", *drawn, role="img", height=whole_px, aria_label=label, **attributes)
-
-
-def _figure(
-    title: str,
-    drawing: Markup,
-    *,
-    key: Sequence[tuple[str, str]] = (),
-    readout: str | None = None,
-) -> Markup:
-    caption = [_tag("b", title)]
-    caption += [_tag("span", name, class_=f"key {look}") for name, look in key]
-    if readout is not None:
-        caption.append(_tag("output", readout))
-    return _tag("figure", _tag("figcaption", *caption), drawing)
-
-
-def _tag(name: str, *children: str, **attributes: Any) -> Markup:
-    """An element with its text and attributes escaped: `class_` is class, `a_b` is a-b."""
-    given = Markup("").join(
-        Markup(' {}="{}"').format(key.rstrip("_").replace("_", "-"), value)
-        for key, value in attributes.items()
-    )
-    return Markup("<{0}{1}>{2}</{0}>").format(name, given, Markup("").join(children))
-
-
-def _percent(value: float) -> str:
-    return f"{value:.2f}%"
-
-
-def _px(value: float) -> str:
-    return f"{value:.1f}"

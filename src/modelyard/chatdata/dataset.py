@@ -37,7 +37,7 @@ class ChatDataset:
     path: Path
     """Its folder, or the one file it was read from."""
     train: tuple[Conversation, ...]
-    """The training rows, in file order; never empty."""
+    """The training rows, in file order; empty only in a folder that has nothing but eval.jsonl."""
     evaluation: tuple[Conversation, ...]
     """The evaluation rows: eval.jsonl, else a stable tenth of train."""
     fingerprint: str
@@ -50,11 +50,13 @@ class ChatDataset:
     """What a person should know before training on it."""
 
 
-def load_dataset(project: Project, name_or_path: str) -> ChatDataset:
+def load_dataset(
+    project: Project, name_or_path: str, *, for_training: bool = False
+) -> ChatDataset:
     """Read and check a dataset: a name in datasets/, a folder, or one file of any accepted format.
 
     A text with a `/`, or with a data file's suffix, is a path from the current folder; anything
-    else is a name.
+    else is a name. A folder without train.jsonl holds questions to ask and is not for training.
     Raises ProblemsFound with every bad row of every file, InvalidInput when there is no dataset.
     """
     path, name = _locate(project, name_or_path)
@@ -70,6 +72,10 @@ def load_dataset(project: Project, name_or_path: str) -> ChatDataset:
         card = _read_finished_card(path, shown)
         local_only = read_local_only(card, f"{shown}/{CARD_FILE}")
         sides, problems = _read_sides(project, path, shown, written_text_column(card))
+        if TRAIN_FILE not in sides and (for_training or not sides):
+            raise InvalidInput(
+                f"has no {TRAIN_FILE}", where=shown, hint="`models prepare-data` writes one"
+            )
         if card != _read_finished_card(path, shown):
             raise InvalidInput(
                 "was being written by prepare-data while it was read",
@@ -82,11 +88,11 @@ def load_dataset(project: Project, name_or_path: str) -> ChatDataset:
             problems,
             hint="correct them; nothing was dropped or changed",
         )
-    train, evaluation = sides[TRAIN_FILE], sides.get(EVALUATION_FILE)
+    train, evaluation = sides.get(TRAIN_FILE, []), sides.get(EVALUATION_FILE)
     if evaluation is None:
         train, evaluation = split_conversations(train)
-    if not train:  # of a few rows, all can fall to evaluation
-        train, evaluation = evaluation, []
+        if not train:  # of a few rows, all can fall to evaluation
+            train, evaluation = evaluation, []
     fingerprint = fingerprint_rows(train, evaluation)
     warnings: list[str] = []
     if not evaluation:
@@ -231,7 +237,7 @@ def _name_of(path: Path) -> str:
 def _read_sides(
     project: Project, folder: Path, shown: str, text_column: str | None
 ) -> tuple[dict[str, list[Conversation]], list[Diagnostic]]:
-    """The rows of each file that a dataset folder holds, and every problem."""
+    """The rows of each file that the folder has, and every problem."""
     sides: dict[str, list[Conversation]] = {}
     problems: list[Diagnostic] = []
     for file in (TRAIN_FILE, EVALUATION_FILE):
@@ -243,10 +249,6 @@ def _read_sides(
                 path, name=f"{shown}/{file}", text_column=text_column
             )
             problems += found
-        elif file == TRAIN_FILE:
-            raise InvalidInput(
-                f"has no {TRAIN_FILE}", where=shown, hint="`models prepare-data` writes one"
-            )
     return sides, problems
 
 

@@ -47,7 +47,7 @@ def load_rows(project: Project, spec: FineTuneSpec) -> tuple[ChatDataset, Adapte
     `data.replay_share` of the training rows are drawn from its training rows.
     Raises InvalidInput when rows should be replayed and cannot be had.
     """
-    dataset = load_dataset(project, spec.dataset)
+    dataset = load_dataset(project, spec.dataset, for_training=True)
     share = spec.data.replay_share
     if spec.parent is None:
         if share:
@@ -136,7 +136,7 @@ def _old_dataset(project: Project, parent: AdapterVersion) -> tuple[ChatDataset 
     """The rows that the parent was trained on, if they are here unchanged; else why not."""
     name = parent.manifest.data.name
     try:
-        old = load_dataset(project, name)
+        old = load_dataset(project, name, for_training=True)
     except ModelyardError as error:
         return None, f"its dataset {name} cannot be read ({error.message})"
     if old.fingerprint != parent.manifest.data.fingerprint:

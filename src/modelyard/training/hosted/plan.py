@@ -102,7 +102,7 @@ def build_plan(project: Project, request: HostedRequest) -> HostedPlan:
     Raises InvalidInput for rows that may not leave the machine or belong to another organisation,
     ProblemsFound for rows that cannot be sent.
     """
-    dataset = load_dataset(project, request.dataset)
+    dataset = load_dataset(project, request.dataset, for_training=True)
     if dataset.local_only and request.base.settings.needs_network:
         raise InvalidInput(
             f"the rows of {dataset.name} may not leave this machine (`local_only: true`), and "
