@@ -50,10 +50,8 @@ class ChatDataset:
     """What a person should know before training on it."""
 
 
-def load_dataset(
-    project: Project, name_or_path: str, *, for_training: bool = False
-) -> ChatDataset:
-    """Read and check a dataset: a name in datasets/, a folder, or one file of any accepted format.
+def load_dataset(project: Project, name_or_path: str, *, for_training: bool = False) -> ChatDataset:
+    """Read and check a dataset: a name in datasets/, a folder, or a file of any accepted format.
 
     A text with a `/`, or with a data file's suffix, is a path from the current folder; anything
     else is a name. A folder without train.jsonl holds questions to ask and is not for training.
