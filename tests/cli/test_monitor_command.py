@@ -15,6 +15,7 @@ import pytest
 
 from modelyard.chatdata.feedback import Feedback, record_feedback
 from modelyard.core.layout import Project
+from modelyard.monitoring.samples import read_samples
 from modelyard.records.spool import Recorder
 from modelyard.setup.init import init_project
 from small_disk import mounted_disk, remount
@@ -333,7 +334,8 @@ def test_a_cron_job_speaks_once_when_an_alert_begins_and_once_when_it_ends(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     draft = starter.configs / "integration.yaml"
-    draft.write_text(draft.read_text().replace("for: 5 minutes", "for: 0 s"))
+    text = draft.read_text().replace("for: 5 minutes", "for: 0 s")
+    draft.write_text(text.replace("clear_after: 10 minutes", "clear_after: 0 s"))
     assert told(models_here, capsys, "--allow-no-data", "latency") == (0, [])
     assert told(models_here, capsys) == (5, [])
     answer(starter, 20, latency_s=40.0)
@@ -365,7 +367,8 @@ def test_what_was_not_told_is_told_by_the_next_one(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     draft = starter.configs / "integration.yaml"
-    draft.write_text(draft.read_text().replace("for: 5 minutes", "for: 0 s"))
+    text = draft.read_text().replace("for: 5 minutes", "for: 0 s")
+    draft.write_text(text.replace("clear_after: 10 minutes", "clear_after: 0 s"))
     answer(starter, 20, latency_s=40.0)
 
     def killed(*_: object) -> None:
@@ -377,3 +380,48 @@ def test_what_was_not_told_is_told_by_the_next_one(
     capsys.readouterr()
     assert len(told(models_here, capsys)[1]) == 1
     assert told(models_here, capsys) == (4, [])
+
+
+def test_an_alert_is_given_to_a_command_and_one_that_cannot_be_stays_for_the_next_call(
+    starter: Project, models_here: Models, capsys: pytest.CaptureFixture[str], tmp_path: Path
+) -> None:
+    draft = starter.configs / "integration.yaml"
+    draft.write_text(draft.read_text().replace("for: 5 minutes", "for: 0 s"))
+    answer(starter, 200)
+    words = ("monitor", "--metrics", "latency", "--notify", f"sh {tmp_path}/tell")
+    (tmp_path / "tell").write_text("exit 127")
+    assert models_here(*words) == 0
+    answer(starter, 200, latency_s=40.0)
+    assert models_here(*words) == 4
+    said = capsys.readouterr().err
+    assert "1 alert not delivered to sh: it ended with exit code 127" in said
+    (tmp_path / "tell").write_text(f"cat >> {tmp_path}/told")
+    assert models_here(*words, "--json") == 4
+    assert models_here(*words) == 4
+    (line,) = (tmp_path / "told").read_text().splitlines()
+    assert json.loads(line)["measure"] == "latency_p95"
+
+
+def test_what_cannot_be_delivered_is_a_failure_when_all_else_is_well(
+    starter: Project, models_here: Models
+) -> None:
+    draft = starter.configs / "integration.yaml"
+    text = draft.read_text().replace("for: 5 minutes", "for: 0 s")
+    text = text.replace("clear_after: 10 minutes", "clear_after: 0 s")
+    draft.write_text(text)
+    words = ("monitor", "--metrics", "latency", "--notify", "sh -c 'exit 126'")
+    answer(starter, 20, latency_s=40.0)
+    assert models_here(*words) == 4
+    draft.write_text(text.replace("latency: 30 seconds", "latency: 50 seconds"))
+    answer(starter, 80, latency_s=40.0)
+    assert models_here(*words) == 1
+    assert models_here(*words, "--on-change") == 1
+
+
+def test_a_call_removes_samples_that_are_too_old(starter: Project, monitor: Any) -> None:
+    answer(starter, 100, ago_s=100 * 86400)
+    answer(starter, 100)
+    monitor("--metrics", "latency")
+    assert sum(1 for _ in read_samples(starter)) == 100
+    _, measures = monitor("--metrics", "usage", "--since", "200d")
+    assert measures["requests"]["shown"]["value"] == 200

@@ -21,14 +21,24 @@ from modelyard.cli.render import (
     print_warning,
 )
 from modelyard.core.clock import utc_now_ms
-from modelyard.core.errors import GateBreached, InvalidInput, NoData, did_you_mean
+from modelyard.core.errors import (
+    GateBreached,
+    InvalidInput,
+    ModelyardError,
+    NoData,
+    did_you_mean,
+)
+from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project, find_project
-from modelyard.core.wording import day_and_time
-from modelyard.settings.units import DURATION, MONEY, SHARE
+from modelyard.core.os_errors import NoSpace
+from modelyard.core.wording import counted, day_and_time
+from modelyard.settings.units import DURATION
 
 if TYPE_CHECKING:
+    from modelyard.configs.kinds.integration import PerformanceMonitoring
     from modelyard.monitoring.measures import Figure, Metric, Unit
     from modelyard.monitoring.monitor import MonitoredMeasure, MonitorReport
+    from modelyard.monitoring.notify import Target
 
 _METRICS = "accuracy, latency, cost, usage, errors"
 
@@ -75,6 +85,23 @@ def monitor(
             "--on-change", help="Print only alerts that begin or end, each once; for cron."
         ),
     ] = False,
+    notify: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--notify",
+            metavar="CMD|URL",
+            help="Give alerts that begin or end as JSON to this command's stdin, or POST them to "
+            "this URL; or to what env:NAME or file:PATH holds. Can be given several times.",
+        ),
+    ] = None,
+    notify_token: Annotated[
+        str | None,
+        typer.Option(
+            "--notify-token",
+            metavar="env:NAME|file:PATH",
+            help="Where the token is that is sent to the URL as `Authorization: Bearer`.",
+        ),
+    ] = None,
     environment: Environment = None,
     as_json: Json = False,
 ) -> None:
@@ -88,23 +115,27 @@ def monitor(
     a cost without a price, is never 0. With the cost come warnings of budgets that are nearly
     spent.
 
-    With --on-change an alert begins when a threshold is breached at every call for as long as `for`
-    says, and ends when it is kept as long. No data never ends one.
+    With --on-change or --notify an alert begins when a threshold is breached at every call for as
+    long as `for` says, and ends when it is kept for as long as `clear_after` says. No data never
+    ends one. What --notify cannot deliver is delivered by the next call.
 
     Exit code 4: a threshold is breached; with --on-change, an alert is on. Exit code 5: none is,
-    and a metric with a threshold has no data in the window.
+    and a metric with a threshold has no data in the window. Exit code 1: neither, and an alert
+    could not be delivered.
 
     \b
     models monitor --env production
     models monitor --model gpt4 --metrics accuracy,latency,cost --since 7d
     models monitor --by org --json
     models monitor --format prometheus > monitor.prom
-    models monitor --env production --on-change
+    models monitor --env production --on-change --notify env:ALERTS_URL
     """
     from modelyard.answering.money.budget_report import report_budgets
     from modelyard.configs.kinds.integration import PerformanceMonitoring
     from modelyard.deployments.effective import load_integration
     from modelyard.monitoring import monitor as monitoring
+    from modelyard.monitoring.alerts import update_alerts
+    from modelyard.monitoring.notify import read_target
 
     if as_json and format != "text":
         raise InvalidInput(f"--json and --format {format} are two forms", hint="leave one out")
@@ -120,7 +151,10 @@ def monitor(
             f"--since {since!r} is not a duration from a second to ten years",
             hint="such as " + ", ".join(DURATION.examples),
         )
+    if notify_token is not None and not notify:
+        raise InvalidInput("--notify-token is for --notify URL", hint="give the URL")
     project = find_project()
+    targets = [read_target(project, text, token=notify_token) for text in notify or ()]
     asked = chosen_environment(project, environment)
     integration = load_integration(asked, project=project)
     joint = integration.model_integration if integration else None
@@ -136,8 +170,14 @@ def monitor(
         by=by,
         now_ms=now_ms,
     )
+    on: tuple[str, ...] = ()
+    if on_change or targets:
+        on = update_alerts(project, report, settings, now_ms=now_ms)
+    delivered = [_notify(project, report, target) for target in targets]
     if on_change:
-        _tell_changes(project, report, allowed, now_ms, settings.alert_thresholds.for_s)
+        _print_changes(project, report)
+        _remove_old_samples(project, asked, settings, now_ms)
+        _exit_as(on, report, allowed, delivered=all(delivered))
         return
     if joint and model is None and any(each.metric == "cost" for each in report.measures):
         spending = report_budgets(
@@ -154,7 +194,10 @@ def monitor(
 
         print_lines((csv_lines if format == "csv" else prometheus_lines)(report))
     flush_results()
+    _remove_old_samples(project, asked, settings, now_ms)
     _conclude(report, allowed)
+    if not all(delivered):
+        sys.exit(ModelyardError.exit_code)
 
 
 _LONGEST_S = 10 * 365 * 86400
@@ -192,33 +235,63 @@ def _conclude(report: MonitorReport, allowed: Sequence[Metric]) -> None:
         )
 
 
-def _tell_changes(
-    project: Project, report: MonitorReport, allowed: Sequence[Metric], now_ms: int, for_s: float
-) -> None:
-    """Print the alerts that began or ended, and exit as the ones that are on say."""
-    from modelyard.monitoring.alerts import mark_told, update_alerts
+def _print_changes(project: Project, report: MonitorReport) -> None:
+    """Print the alerts that began or ended and were not printed yet."""
+    from modelyard.monitoring.alerts import PRINTED, mark_told, untold_events
 
-    alerts = update_alerts(project, report, now_ms=now_ms, for_s=for_s)
-    of_model = f" of {report.model}" if report.model else ""
-    print_lines(
-        f"{'alert' if change.is_on else 'resolved'}: in {report.environment}{of_model} "
-        f"{_breach(change.measured)}"
-        for change in alerts.changes
-    )
-    flush_results()
-    if alerts.changes:
-        mark_told(project, report, alerts.changes)
-    if alerts.on:
+    with exclusive_lock(project.lock("alerts", "printed"), what="printing of alerts", wait_s=60):
+        events = untold_events(project, report, PRINTED)
+        print_lines(event.text for event in events)
+        flush_results()
+        if events:
+            mark_told(project, report, PRINTED, events[-1].number)
+
+
+def _notify(project: Project, report: MonitorReport, target: Target) -> bool:
+    """Deliver to a target what it was not told yet; whether nothing is left."""
+    from modelyard.monitoring.notify import deliver
+
+    result = deliver(project, report, target)
+    if result.problem is not None:
+        print_warning(
+            f"{counted(result.untold, 'alert')} not delivered to {target.name}: {result.problem}; "
+            "the next call tries again"
+        )
+    return result.problem is None
+
+
+def _exit_as(
+    on: Sequence[str], report: MonitorReport, allowed: Sequence[Metric], *, delivered: bool
+) -> None:
+    """Exit as the alerts that are on say."""
+    if on:
         sys.exit(GateBreached.exit_code)
     if any(each.metric not in allowed for each in report.with_verdict("no_data")):
         sys.exit(NoData.exit_code)
+    if not delivered:
+        sys.exit(ModelyardError.exit_code)
+
+
+def _remove_old_samples(
+    project: Project, environment: str, settings: PerformanceMonitoring, now_ms: int
+) -> None:
+    """Keep the records small, where the disk can be written; a full one is worth a word."""
+    from modelyard.monitoring.retention import apply_retention
+
+    try:
+        apply_retention(project, environment, settings.retention, now_ms=now_ms)
+    except NoSpace as error:
+        print_warning(f"old samples could not be removed: {error}")
+    except ModelyardError:
+        pass  # a disk that is only read, or a file in use: the next call removes them
 
 
 def _breach(found: MonitoredMeasure) -> str:
+    from modelyard.monitoring.wording import show_breach
+
     assert found.judged is not None
     assert found.threshold is not None
-    value = _value(found.judged.value, found.unit)
-    return f"{found.measure} {value} (threshold {_threshold(found.threshold, found.unit)})"
+    return show_breach(found.measure, found.judged.value, found.threshold, found.unit)
 
 
 def _print_report(report: MonitorReport, since: str) -> None:
@@ -248,15 +321,16 @@ def _print_table(measures: Sequence[MonitoredMeasure], since: str, window: str |
 
 def _row(found: MonitoredMeasure, *, trends: bool, judged: bool) -> list[str]:
     from modelyard.charts.sparkline import render_sparkline
+    from modelyard.monitoring.wording import show_interval, show_threshold, show_value
 
     unit = found.unit
-    row = [found.measure, _value(found.shown.value, unit), _interval(found.shown, unit)]
+    row = [found.measure, show_value(found.shown.value, unit), show_interval(found.shown, unit)]
     row += [render_sparkline(found.trend)] if trends else []
     row.append(found.shown.basis)
     if judged:
         row += [
             _judged(found.judged, unit) if found.judged else "",
-            "" if found.threshold is None else _threshold(found.threshold, unit),
+            "" if found.threshold is None else show_threshold(found.threshold, unit),
             (found.verdict or "").replace("_", " "),
         ]
     return row
@@ -264,29 +338,7 @@ def _row(found: MonitoredMeasure, *, trends: bool, judged: bool) -> list[str]:
 
 def _judged(figure: Figure, unit: Unit) -> str:
     """A value and how many it is over, which says why it may not be possible to tell."""
-    value = _value(figure.value, unit)
+    from modelyard.monitoring.wording import show_value
+
+    value = show_value(figure.value, unit)
     return value if figure.value is None else f"{value} of {figure.n:,}"
-
-
-def _interval(figure: Figure, unit: Unit) -> str:
-    if figure.low is None and figure.high is None:
-        return ""
-    if figure.high is None:
-        return f"from {_value(figure.low, unit)}"
-    if figure.low is None:
-        return f"to {_value(figure.high, unit)}"
-    return f"{_value(figure.low, unit)} to {_value(figure.high, unit)}"
-
-
-def _value(value: float | None, unit: Unit) -> str:
-    """A value in its unit, to three digits."""
-    if value is None:
-        return "no data"
-    if unit == "count":
-        return f"{value:,.0f}"
-    return _threshold(float(f"{value:.3g}"), unit)
-
-
-def _threshold(value: float, unit: Unit) -> str:
-    """A value in its unit, with all its digits."""
-    return {"share": SHARE, "seconds": DURATION, "usd": MONEY}[unit].show(value)

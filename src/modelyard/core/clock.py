@@ -11,6 +11,11 @@ def utc_now() -> str:
     return datetime.now(UTC).strftime("%Y-%m-%dT%H:%M:%SZ")
 
 
+def utc_text(at_ms: int) -> str:
+    """A time in milliseconds since 1970 as `utc_now` writes it."""
+    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
+
+
 def utc_now_ms() -> int:
     """The current time, in milliseconds since 1970."""
     return time.time_ns() // 1_000_000

@@ -22,6 +22,9 @@ Values = tuple[Any, ...] | Mapping[str, Any]
 
 _MIGRATION_WAIT_S = 60.0
 _OF_THE_DISK = ("SQLITE_IOERR", "SQLITE_CANTOPEN")
+_INCREMENTAL = 2
+"""What `PRAGMA auto_vacuum` says of a file that can give single pages back."""
+_PAGES_AT_ONCE = 2000
 _LEAST_FREE_BYTES = 65_536
 """SQLite's shared memory file takes 32 kB, and a change a few pages."""
 
@@ -49,6 +52,8 @@ class Database:
     private: bool = False
     """Whether it holds what people wrote: only its owner may read it, and what is deleted is
     overwritten."""
+    shrinks: bool = False
+    """Whether `give_back` can give single pages back to the disk."""
     wait_s: float = 30.0
     """How long a change waits for that of another process."""
 
@@ -82,6 +87,8 @@ class Database:
                 # SQLite does not wait for a second process that also turns WAL on; the lock does.
                 lock = project.lock(self.name, "db")
                 with exclusive_lock(lock, what=self.what, wait_s=_MIGRATION_WAIT_S):
+                    if self.shrinks:  # only before there is a table
+                        connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
                     connection.execute("PRAGMA journal_mode=WAL")
                     self._migrate(connection, project)
         except BaseException:
@@ -192,6 +199,23 @@ class Database:
                 hint="run the same command again",
             )
 
+    def give_back(self, project: Project) -> None:
+        """Give the pages that nothing is in back to the disk.
+
+        A file that an earlier version made is written anew once, for which others wait, and the
+        disk needs room for a second one. Killed at any time, the file is as it was, or smaller.
+        Raises ModelyardError when it cannot be written.
+        """
+        with self.open(project) as connection:
+            if _pragma(connection, "auto_vacuum") != _INCREMENTAL:
+                connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
+                connection.execute("VACUUM")
+            while _pragma(connection, "freelist_count"):
+                # Every row is a page; in pieces, so that the -wal stays small.
+                connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
+                connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+            connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
+
     def remove(self, project: Project) -> None:
         """Remove the file with all that SQLite keeps beside it."""
         path = self.place(project)
@@ -251,8 +275,12 @@ def _statements(script: str) -> Iterator[str]:
             pending = ""
 
 
+def _pragma(connection: sqlite3.Connection, name: str) -> int:
+    return int(connection.execute(f"PRAGMA {name}").fetchone()[0])
+
+
 def _schema_version(connection: sqlite3.Connection) -> int:
-    return int(connection.execute("PRAGMA user_version").fetchone()[0])
+    return _pragma(connection, "user_version")
 
 
 def _make_private(path: Path) -> None:

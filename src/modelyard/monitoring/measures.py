@@ -26,6 +26,8 @@ _GIVEN = ("answered", "refused", "degraded")
 _ERRORS = ("failed", "degraded")
 _TRIED = (*_GIVEN, "failed")
 _BILLED = (*_TRIED, "interrupted")
+_LEAST = frozenset({"accuracy"})
+"""Measures of which a threshold is the least that they may be."""
 _LEAST_KNOWN = 0.9
 """Of costs, the share that must be known for their mean to be ok."""
 
@@ -70,15 +72,13 @@ class Measure:
     """Its unit."""
     take: Callable[[Measured], Figure]
     """Takes it."""
-    least: bool = False
-    """Whether a threshold is the least that it may be; else the most."""
 
 
 def measures_of(metrics: Sequence[Metric], percentile: int) -> tuple[Measure, ...]:
     """The measures of these metrics; `percentile` is the one of the latency beside the median."""
     percentiles = sorted({50, percentile})
     every = (
-        Measure(name="accuracy", metric="accuracy", unit="share", take=_accuracy, least=True),
+        Measure(name="accuracy", metric="accuracy", unit="share", take=_accuracy),
         *(
             Measure(
                 name=f"latency_p{each}", metric="latency", unit="seconds", take=_latency(each / 100)
@@ -93,6 +93,11 @@ def measures_of(metrics: Sequence[Metric], percentile: int) -> tuple[Measure, ..
         Measure(name="error_rate", metric="errors", unit="share", take=_error_rate),
     )
     return tuple(measure for metric in metrics for measure in every if measure.metric == metric)
+
+
+def has_least(measure: str) -> bool:
+    """Whether a threshold of the measure is the least that it may be; else the most."""
+    return measure in _LEAST
 
 
 def judge(figure: Figure, threshold: float, *, least: bool) -> Verdict:
@@ -110,6 +115,14 @@ def judge(figure: Figure, threshold: float, *, least: bool) -> Verdict:
     if good is not None and sign * good <= sign * threshold and known >= _LEAST_KNOWN:
         return "ok"
     return "cannot_tell"
+
+
+def threshold_to_clear(threshold: float, margin: float, *, least: bool) -> float:
+    """What must be kept for an alert to end: better than the threshold by a margin.
+
+    margin: a share of the threshold; where that is the least, of what it leaves to 1.
+    """
+    return threshold + margin * (1 - threshold) if least else threshold * (1 - margin)
 
 
 def _accuracy(measured: Measured) -> Figure:

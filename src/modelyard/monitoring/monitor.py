@@ -9,10 +9,10 @@ from __future__ import annotations
 import sqlite3
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from datetime import UTC, datetime
 
-from modelyard.configs.kinds.integration import AlertThresholds, PerformanceMonitoring
 from modelyard.configs.kinds.integration import Metric as ConfiguredMetric
+from modelyard.configs.kinds.integration import PerformanceMonitoring
+from modelyard.core.clock import utc_text
 from modelyard.core.layout import Project
 from modelyard.monitoring.chosen_answers import Chosen, choose_answers
 from modelyard.monitoring.measures import (
@@ -22,6 +22,7 @@ from modelyard.monitoring.measures import (
     Metric,
     Unit,
     Verdict,
+    has_least,
     judge,
     measures_of,
 )
@@ -129,22 +130,16 @@ def monitor(
         shown = _read(project, traffic, chosen, asked, None, rated=rated)[None]
         [judged] = _read(project, traffic, chosen, window, None, rated=rated)[None]
         groups = _read(project, traffic, chosen, asked, by, rated=rated) if by else {}
-    limits = _limits(thresholds)
+    limits = thresholds_of(settings)
     return MonitorReport(
         environment=environment,
         model=chosen.model,
-        from_at=_text(asked.start_ms),
-        to_at=_text(now_ms),
+        from_at=utc_text(asked.start_ms),
+        to_at=utc_text(now_ms),
         window_s=settings.window_s,
         recorded=settings.enabled,
         measures=tuple(
-            _measured(
-                measure,
-                shown,
-                judged,
-                limits.get(measure.name) if measure.metric in configured else None,
-            )
-            for measure in measures
+            _measured(measure, shown, judged, limits.get(measure.name)) for measure in measures
         ),
         by=by,
         groups=tuple(
@@ -198,26 +193,28 @@ def _measured(
         trend=tuple(measure.take(piece).value for piece in pieces),
         judged=of_window,
         threshold=limit,
-        verdict=judge(of_window, limit, least=measure.least)
+        verdict=judge(of_window, limit, least=has_least(measure.name))
         if of_window is not None and limit is not None
         else None,
     )
 
 
-def _limits(thresholds: AlertThresholds) -> Mapping[str, float | None]:
-    """The threshold of each measure that can have one."""
+def thresholds_of(settings: PerformanceMonitoring) -> Mapping[str, float]:
+    """The threshold of each measure that is judged; a metric that is left out is not."""
+    thresholds = settings.alert_thresholds
+    given: Mapping[ConfiguredMetric, tuple[str, float | None]] = {
+        "accuracy": ("accuracy", thresholds.accuracy),
+        "latency": (f"latency_p{thresholds.latency_percentile}", thresholds.latency_s),
+        "cost_per_request": ("cost_per_request", thresholds.cost_per_request_usd),
+        "error_rate": ("error_rate", thresholds.error_rate),
+    }
     return {
-        "accuracy": thresholds.accuracy,
-        f"latency_p{thresholds.latency_percentile}": thresholds.latency_s,
-        "cost_per_request": thresholds.cost_per_request_usd,
-        "error_rate": thresholds.error_rate,
+        measure: limit
+        for metric, (measure, limit) in given.items()
+        if metric in settings.metrics and limit is not None
     }
 
 
 def _busiest_first(group: tuple[str | None, Sequence[Measured]]) -> tuple[int, str]:
     name, pieces = group
     return -sum(piece.totals.requests() for piece in pieces), name or ""
-
-
-def _text(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"

@@ -105,23 +105,44 @@ def _rows(
     traffic: sqlite3.Connection, chosen: Chosen, period: Period, group: str
 ) -> Iterator[tuple[Any, ...]]:
     """Time, group, outcome, packed latencies and sums of some answers, each of which has these."""
-    samples_end_ms = period.end_ms
-    if period.end_ms - period.start_ms > _SAMPLES_SUFFICE_MS:
-        first = -(-period.start_ms // HOUR_MS)
-        samples_end_ms = first * HOUR_MS
+    hours, samples = _split(period, _exact_from_ms(traffic))
+    if hours:
         query = (
             f"SELECT hour * {HOUR_MS} + {HOUR_MS // 2}, {group}, outcome, latencies, "
-            f"{SUMS_COLUMNS} FROM rollups WHERE hour >= ? AND hour <= ? AND {chosen.condition}"
+            f"{SUMS_COLUMNS} FROM rollups WHERE hour >= ? AND hour < ? AND {chosen.condition}"
         )
-        hours = (first, (period.end_ms - 1) // HOUR_MS)
-        yield from map(tuple, traffic.execute(query, (*hours, *chosen.values)))
+        values: tuple[int | str, ...] = (hours.start, hours.stop, *chosen.values)
+        yield from map(tuple, traffic.execute(query, values))
     query = (
         f"SELECT answered_at_ms, {group}, outcome, latency_s, cost_usd, prompt_tokens, "
         "output_tokens FROM samples WHERE answered_at_ms >= ? AND answered_at_ms < ? "
         f"AND kind = 'answer' AND {chosen.condition}"
     )
-    values = (period.start_ms, samples_end_ms, *chosen.values)
+    values = (samples.start, samples.stop, *chosen.values)
     for at_ms, name, outcome, latency_s, *counted in traffic.execute(query, values):
         sums = Sums()
         sums.count(*counted)
         yield at_ms, name, outcome, pack_counts({bucket_of(latency_s): 1}), *sums.values()
+
+
+def _split(period: Period, exact_from_ms: int) -> tuple[range, range]:
+    """The hours that are read from roll-ups, and the milliseconds that are read from samples.
+
+    Samples are missing before `exact_from_ms`, a whole hour: where the period begins before it, the
+    hour that it begins in counts whole.
+    """
+    first, end = -(-period.start_ms // HOUR_MS), -(-period.end_ms // HOUR_MS)
+    is_missing = period.start_ms < exact_from_ms
+    if is_missing:
+        first = period.start_ms // HOUR_MS
+    if period.end_ms - period.start_ms > _SAMPLES_SUFFICE_MS:
+        samples_end_ms = period.start_ms if is_missing else first * HOUR_MS
+        return range(first, end), range(period.start_ms, samples_end_ms)
+    if is_missing:
+        return range(first, exact_from_ms // HOUR_MS), range(exact_from_ms, period.end_ms)
+    return range(0), range(period.start_ms, period.end_ms)
+
+
+def _exact_from_ms(traffic: sqlite3.Connection) -> int:
+    (exact_from_ms,) = traffic.execute("SELECT max(exact_from_ms) FROM retention").fetchone()
+    return exact_from_ms or 0

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import sqlite3
 from dataclasses import dataclass
-from datetime import UTC, datetime
+from datetime import datetime
 
+from modelyard.core.clock import utc_text
 from modelyard.core.layout import Project
 from modelyard.core.state import read_state
 from modelyard.monitoring.chosen_answers import Chosen
@@ -54,7 +55,7 @@ def read_ratings(
     latest = {
         answer_id: (rating, _ms(recorded_at))
         for answer_id, rating, recorded_at in read_state(
-            project, _RATED, (_text(period.start_ms), _text(period.end_ms))
+            project, _RATED, (utc_text(period.start_ms), utc_text(period.end_ms))
         )
     }
     figures: RatedFigures = {} if by else {None: _pieces(period)}
@@ -77,10 +78,6 @@ def read_ratings(
 
 def _pieces(period: Period) -> list[Ratings]:
     return [Ratings() for _ in range(period.pieces)]
-
-
-def _text(at_ms: int) -> str:
-    return f"{datetime.fromtimestamp(at_ms / 1000, UTC):%Y-%m-%dT%H:%M:%SZ}"
 
 
 def _ms(text: str) -> int:

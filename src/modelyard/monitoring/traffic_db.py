@@ -119,6 +119,42 @@ _MIGRATIONS = (
         PRIMARY KEY (environment, model, measure)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE alert_events (               -- alerts that began or ended, the last of them
+        number       INTEGER PRIMARY KEY AUTOINCREMENT,
+        environment  TEXT NOT NULL,
+        model        TEXT NOT NULL,           -- '': all
+        measure      TEXT NOT NULL,
+        is_on        INTEGER NOT NULL,        -- began; else ended
+        text         TEXT NOT NULL,           -- in one line
+        document     TEXT NOT NULL            -- JSON, as it is delivered
+    ) STRICT;
+    CREATE TABLE alert_channels (             -- who is told of them
+        channel      TEXT NOT NULL,           -- '': whoever reads what is printed
+        environment  TEXT NOT NULL,
+        model        TEXT NOT NULL,
+        told_to      INTEGER NOT NULL,        -- the last event that was delivered
+        PRIMARY KEY (channel, environment, model)
+    ) STRICT, WITHOUT ROWID;
+    CREATE TABLE judged_alerts (              -- as `alerts` was; what was not told begins again
+        environment  TEXT NOT NULL,
+        model        TEXT NOT NULL,
+        measure      TEXT NOT NULL,
+        threshold    REAL NOT NULL,
+        since_ms     INTEGER,
+        is_on        INTEGER NOT NULL,
+        PRIMARY KEY (environment, model, measure)
+    ) STRICT, WITHOUT ROWID;
+    INSERT INTO judged_alerts SELECT environment, model, measure, threshold,
+        CASE WHEN is_on = is_told THEN since_ms END, is_told FROM alerts;
+    DROP TABLE alerts;
+    ALTER TABLE judged_alerts RENAME TO alerts;
+    CREATE TABLE retention (                  -- of samples
+        environment    TEXT PRIMARY KEY,      -- '': of all
+        exact_from_ms  INTEGER NOT NULL,      -- a whole hour; before it samples are missing
+        applied_at_ms  INTEGER NOT NULL       -- when it was last looked at
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 TRAFFIC = Database(
@@ -127,6 +163,7 @@ TRAFFIC = Database(
     place=lambda project: project.traffic_db,
     synchronous="NORMAL",
     migrations=_MIGRATIONS,
+    shrinks=True,
     if_damaged="restore it from a backup, or move it away: a new one is made, without the answers "
     "so far, and nothing else depends on it",
 )

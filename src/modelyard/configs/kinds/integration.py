@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from modelyard.configs.kinds.parts import Name
 from modelyard.settings.marks import Range, Reference
-from modelyard.settings.units import DURATION, MONEY, SHARE, TOKENS
+from modelyard.settings.units import DURATION, MONEY, SHARE, SIZE, TOKENS
 
 Metric = Literal["latency", "accuracy", "cost_per_request", "error_rate"]
 
@@ -107,8 +107,24 @@ class AlertThresholds:
     latency_percentile: Literal[50, 90, 95, 99] = 95
     """The percentile that is compared with `latency`."""
     for_s: Annotated[float, DURATION, Range(0)] = 0.0
-    """How long a threshold must be breached before `models monitor --on-change` gives an alert,
-    and be kept before it ends."""
+    """How long a threshold must be breached before `models monitor --on-change` or `--notify` gives
+    an alert."""
+    clear_after_s: Annotated[float, DURATION, Range(0)] | None = None
+    """How long it must be kept before the alert ends; left out: as long as `for`."""
+    clear_margin: Annotated[float, SHARE, Range(0, 0.9)] = 0.0
+    """By how much a value must be better than its threshold to end an alert: a share of the
+    threshold, and for accuracy of what may be wrong."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class SampleRetention:
+    """How long samples are kept; their hourly figures stay for ever, and so do rated answers."""
+
+    age_s: Annotated[float, DURATION, Range(86400, 10 * 365 * 86400)] = 365 * 86400.0
+    """How old a sample becomes; whole hours go at once."""
+    size_bytes: Annotated[int, SIZE, Range(8_000_000)] = 4_000_000_000
+    """How large `traffic.db`, which all environments share, becomes before its oldest samples go;
+    the smallest size of those that `models monitor` runs with counts."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -123,6 +139,8 @@ class PerformanceMonitoring:
     """The time over which requests are aggregated and judged; `fastest` goes by the times in it."""
     alert_thresholds: AlertThresholds = field(default_factory=AlertThresholds)
     """What counts as a breach."""
+    retention: SampleRetention = field(default_factory=SampleRetention)
+    """How long samples are kept; `models monitor` removes older ones, once an hour."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -20,7 +20,7 @@ from modelyard.configs.kinds.integration import (
 from modelyard.configs.kinds.language_models import LanguageModel, fallback_chain
 from modelyard.configs.kinds.performance_profiles import PerformanceProfile
 from modelyard.core.errors import Diagnostic, KeyPath, dotted
-from modelyard.settings.units import MONEY, TOKENS
+from modelyard.settings.units import DURATION, MONEY, TOKENS
 
 _TOP = "model_integration"
 
@@ -255,3 +255,11 @@ def _check_monitoring(monitoring: PerformanceMonitoring) -> Iterator[Diagnostic]
                 "'metrics', and so not measured",
                 hint=f"add {metric} to 'metrics'",
             )
+    if monitoring.retention.age_s < monitoring.window_s:
+        yield problem(
+            (*path, "retention", "age"),
+            "contradiction",
+            f"samples are kept for {DURATION.show(monitoring.retention.age_s)}, and the last "
+            f"{DURATION.show(monitoring.window_s)} are judged ('window')",
+            hint="keep them longer, or judge less",
+        )
