@@ -54,6 +54,7 @@ ask "Who leads sales?"
 route explain --domain code_analysis
 prices check --max-age "36500 days"
 schedule show
+config review
 base list
 base show smollm2-135m-instruct
 base pull smollm2-135m-instruct --dry-run

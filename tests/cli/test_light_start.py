@@ -60,6 +60,7 @@ def run_in_a_new_project(*words: str) -> subprocess.CompletedProcess[str]:
         "config diff gpt4 claude",
         "monitor --metrics usage",
         "schedule show",
+        "config review",
     ],
 )
 def test_it_loads_no_machine_learning_library(line: str) -> None:

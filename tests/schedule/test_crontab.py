@@ -118,7 +118,7 @@ def test_the_shell_starts_the_command_with_what_it_needs(name: str, tmp_path: Pa
         fails = job.name == "prices"
         assert (done.returncode, done.stderr) == (0, "")
         # Cron sends what is printed: of a job that speaks when needed all, else what failed.
-        assert bool(done.stdout) == (job.speaks_when_needed or fails)
+        assert bool(done.stdout) == (job.is_read or fails)
         said = done.stdout or project.schedule_log(job.name).read_text()
         words, variables = json.loads(said)
         assert words == list(job.words)

@@ -98,6 +98,7 @@ GROUPS = {
             "explain": "config:explain",
             "diff": "config:diff",
             "schema": "config:schema",
+            "review": "config_review:review",
             "import": "config_import:import_config",
         },
     ),

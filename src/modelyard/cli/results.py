@@ -102,6 +102,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "prices:check": (_one("answering.money.price_check:PriceCheck"),),
     "config_show:show": (_one("cli.config_show:ShownConfig"),),
     "config:explain": (_one("deployments.explain:ExplainedConfig"),),
+    "config_review:review": (_one("answering.config_review:ConfigReview"),),
     "config:diff": (_one("deployments.diff:ConfigsDiff"),),
 }
 

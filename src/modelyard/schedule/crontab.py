@@ -47,7 +47,7 @@ def _line(job: Job, around: Surroundings) -> str:
             *(*around.program, *job.words),
         ]
     )
-    if not job.speaks_when_needed:
+    if not job.is_read:
         log = shlex.quote(str(around.project.schedule_log(job.name)))
         command += f" >{log} 2>&1 || test $? = {_STILL_RUNS} || cat {log}"
     line = f"{command} {around.mark}"

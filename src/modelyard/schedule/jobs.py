@@ -71,8 +71,8 @@ class Job:
     """When."""
     words: tuple[str, ...]
     """The command, after `models`."""
-    speaks_when_needed: bool = False
-    """Whether it prints only what somebody should read, so that cron may send all of it."""
+    is_read: bool = False
+    """Whether what it prints is for somebody to read, and not only when it failed."""
 
     @property
     def command(self) -> str:
@@ -105,7 +105,7 @@ def plan_jobs(root: Path, environment: str) -> tuple[Job, ...]:
             purpose="judge what was answered",
             times=Times(minute=minute),
             words=("monitor", "--on-change", *env),
-            speaks_when_needed=True,
+            is_read=True,
         ),
         Job(
             name="embeddings",
@@ -130,6 +130,7 @@ def plan_jobs(root: Path, environment: str) -> tuple[Job, ...]:
             purpose="find unused configs and stale prices",
             times=Times(minute=minute, hour=9, day=1),
             words=("config", "review", *env),
+            is_read=True,
         ),
         Job(
             name="providers",
@@ -148,12 +149,14 @@ def plan_jobs(root: Path, environment: str) -> tuple[Job, ...]:
             purpose="ask the hub for newer revisions of bases",
             times=replace(on_the_quarter, minute=minute + 8),
             words=("base", "check"),
+            is_read=True,
         ),
         Job(
             name="capabilities",
             purpose="test every configured model, side by side",
             times=replace(on_the_quarter, hour=11),
             words=("providers", "compare", "--test-suite", "quick", *env),
+            is_read=True,
         ),
     )
 
