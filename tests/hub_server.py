@@ -26,6 +26,8 @@ class HubServer(ThreadingHTTPServer):
         self.files = dict(files)
         self.repo = repo
         """The one repository; that of a data set begins with `datasets/`."""
+        self.former: dict[str, dict[str, bytes]] = {}
+        """The files of earlier commits."""
         self.asked: list[tuple[str, str, str | None]] = []
         self.garbled: dict[str, bytes] = {}
         """Bytes to send instead of those that are announced."""
@@ -72,8 +74,12 @@ class _HubHandler(BaseHTTPRequestHandler):
         repo = self.server.repo
         api = f"/api/{repo}" if repo.startswith("datasets/") else f"/api/models/{repo}"
         if path.startswith(f"{api}/tree/"):
-            entries = [_entry(name, data) for name, data in self.server.files.items()]
-            return self._send_json(200, entries)
+            commit = path.removeprefix(f"{api}/tree/")
+            files = self.server.former.get(commit, self.server.files)
+            return self._send_json(200, [_entry(name, data) for name, data in files.items()])
+        if path == api:
+            newest = {"id": repo, "sha": COMMIT, "lastModified": "2026-11-02T10:00:00.000Z"}
+            return self._send_json(200, newest)
         if path.startswith(f"{api}/revision/"):
             named = repo.removeprefix("datasets/")
             return self._send_json(200, {"id": named, "sha": COMMIT, "siblings": []})

@@ -73,6 +73,7 @@ adapters promote flowers@1 --force --reason "for a test"
 adapters promote flowers@2 --force --reason "for a test"
 adapters rollback flowers
 adapters history flowers
+base check
 adapters list
 adapters show flowers
 adapters pin flowers@2

@@ -62,7 +62,12 @@ COMMANDS = {
 GROUPS = {
     "base": (
         "The base models that adapters are trained on.",
-        {"list": "base:list_bases", "show": "base:show_base", "pull": "base:pull_base"},
+        {
+            "list": "base:list_bases",
+            "show": "base:show_base",
+            "pull": "base:pull_base",
+            "check": "base_check:check_bases",
+        },
     ),
     "adapters": (
         "The adapters: their versions, and which one is active.",

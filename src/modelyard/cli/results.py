@@ -43,6 +43,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "config_import:import_config": (_one("cli.config_import:ConfigImported"),),
     "base:list_bases": (_list("cli.base:BaseRow"),),
     "base:show_base": (_one("cli.base:BaseShown"),),
+    "base_check:check_bases": (_list("weights.newer:BaseRevision"),),
     "base:pull_base": (_one("cli.base:BasePulled"),),
     "adapters.show:list_adapters": (_one("adapters.overview:Overview"),),
     "adapters.show:show_adapter": (_one("cli.adapters.show:VersionShown"),),
