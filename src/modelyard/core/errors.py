@@ -11,9 +11,11 @@ in the package named here:
       AnswerFailed              answering
       BaseDamaged               weights
       BaseUnavailable           weights
+      CannotDecrypt             backup
       CannotWatch               retrieval
       DamagedData               backup
       DamagedIndex              backup
+      DamagedMark               backup
       DamagedRegistry           adapters
       DamagedRepository         backup
       DamagedSnapshot           backup
@@ -26,6 +28,7 @@ in the package named here:
       HubFailed                 hub
       IndexDamaged              retrieval
         IndexOfAnotherSchema    retrieval
+      LeaseLost                 backup
       LockHeld                  core
       NoKey                     training
       NoSpace                   core
@@ -45,6 +48,7 @@ in the package named here:
       UnreadableWeights         weights
       Unrecognised              inference
       VersionTaken              adapters
+      WrongKey                  backup
       InvalidInput              core         exit code 2
         ContextFull             chatdata
         InvalidJson             core
