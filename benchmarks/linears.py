@@ -19,9 +19,10 @@ import torch
 import torch.nn.functional as F
 from torch import Tensor
 
+from modelyard.core.processor import cpu_name
 from modelyard.inference.four_bit import Grid, GridNotUsed, pack_four_bit
 from modelyard.inference.linears import pack_linear
-from modelyard.inference.machine import cpu_name, usable_threads
+from modelyard.inference.machine import usable_threads
 
 HIDDEN, INNER, KEYS, VOCABULARY, LAYERS = 576, 1536, 192, 49152, 30
 LAYER = [(HIDDEN + 2 * KEYS, HIDDEN), (HIDDEN, HIDDEN), (2 * INNER, HIDDEN), (HIDDEN, INNER)]

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from dataclasses import astuple
+
 import numpy as np
 import pytest
 from scipy.stats import binom, binomtest, t
@@ -10,6 +12,7 @@ from modelyard.evaluation.statistics import (
     clustered_mean,
     clustered_share,
     mean_interval,
+    paired_share_difference,
     quantile_ranks,
     share_interval,
     units_to_settle,
@@ -55,8 +58,8 @@ def coverage(n: int, repeats: int, correlation: float) -> float:
                 spread = 1 / correlation - 1
                 chance = rng.beta(share * spread, (1 - share) * spread, n)
             asked = np.full(n, repeats)
-            _, low, high = clustered_share(rng.binomial(repeats, chance), asked, asked)
-            held += low <= share <= high
+            found = clustered_share(rng.binomial(repeats, chance), asked, asked)
+            held += found.low <= share <= found.high
             tries += 1
     return held / tries
 
@@ -69,13 +72,27 @@ def test_repeats_of_a_question_are_no_new_questions(repeats: int, correlation: f
 def test_single_units_of_one_weight_have_wilsons_interval() -> None:
     right = [1] * 40 + [0] * 10
     found = clustered_share(right, [1] * 50, [1] * 50, confidence=0.9)
-    assert found == pytest.approx((0.8, *share_interval(40, 50, confidence=0.9)))
-    unequal = clustered_share([2, 0, 1], [2, 1, 1], [1, 1, 1])
-    assert unequal[0] == 0.75
+    low, high = share_interval(40, 50, confidence=0.9)
+    assert astuple(found) == pytest.approx((0.8, low, high, 50))
+    assert clustered_share([2, 0, 1], [2, 1, 1], [1, 1, 1]).value == 0.75
+    single = clustered_share([1, 0, 1] * 10, [1] * 30, [1] * 30)
     doubled = clustered_share([2, 0, 2] * 10, [2] * 30, [2] * 30)
-    assert doubled == pytest.approx(clustered_share([1, 0, 1] * 10, [1] * 30, [1] * 30))
+    assert astuple(doubled) == pytest.approx(astuple(single))
     agreed = clustered_share([3] * 20, [3] * 20, [3] * 20)
-    assert agreed == pytest.approx((1.0, share_interval(20, 20)[0], 1.0))
+    assert astuple(agreed) == pytest.approx((1.0, share_interval(20, 20)[0], 1.0, 20))
+
+
+def test_a_difference_of_paired_shares_is_covered() -> None:
+    rng, held = np.random.default_rng(3), 0
+    for _ in range(1000):
+        both = rng.choice(3, size=60, p=[0.1, 0.2, 0.7])
+        _, low, high = paired_share_difference((both == 0).sum(), (both == 1).sum(), 60)
+        held += low <= -0.1 <= high
+    assert 0.93 <= held / 1000 <= 0.975
+    value, low, high = paired_share_difference(0, 0, 20)
+    assert value == 0
+    assert -0.2 < low < -0.05
+    assert high == -low
 
 
 def test_a_mean_over_clusters_is_a_mean_where_each_has_one() -> None:

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 from functools import lru_cache
 from statistics import NormalDist
 
@@ -82,14 +83,28 @@ def share_interval(
     return 0.0 if successes == 0 else centre - margin, 1.0 if successes == n else centre + margin
 
 
+@dataclass(frozen=True, slots=True)
+class ClusteredShare:
+    """A share over units of which several belong to one cluster."""
+
+    value: float
+    """The share."""
+    low: float
+    """The low end of its interval."""
+    high: float
+    """The high end."""
+    effective: float
+    """How many independent units would say as much."""
+
+
 def clustered_share(
     totals: Sequence[float],
     weights: Sequence[float],
     units: Sequence[int],
     *,
     confidence: float = _CONFIDENCE,
-) -> tuple[float, float, float]:
-    """A share over units of which several belong to one cluster, and both ends of its interval.
+) -> ClusteredShare:
+    """A share over units of which several belong to one cluster, with its interval.
 
     weights: of each cluster, the weights of its units together.  totals: of those that count.
     units: how many units it has, all of one weight.
@@ -116,7 +131,26 @@ def clustered_share(
     else:
         effective = whole**2 / float(weight @ weight)
     low, high = share_interval(share * effective, effective, confidence=confidence)
-    return share, low, high
+    return ClusteredShare(share, low, high, effective)
+
+
+def paired_share_difference(
+    gained: float, lost: float, n: int, *, confidence: float = _CONFIDENCE
+) -> tuple[float, float, float]:
+    """The difference of two shares over the same n units, and both ends of its interval.
+
+    gained: units that count only in the second share.  lost: only in the first. Of units that count
+    in part, such as questions asked several times, the sums of the differences of either sign.
+    The adjusted Wald interval, which says something also where no unit differs. Source: Bonett and
+    Price, Adjusted Wald Confidence Interval for a Difference of Binomial Proportions Based on
+    Paired Data, J. Educational and Behavioral Statistics 37(4), 2012.
+    """
+    if n == 0:
+        raise NoData("there are no rows to compare")
+    up, down = (gained + 1) / (n + 2), (lost + 1) / (n + 2)
+    centre = up - down
+    margin = _normal(confidence) * math.sqrt((up + down - centre**2) / (n + 2))
+    return (gained - lost) / n, max(-1.0, centre - margin), min(1.0, centre + margin)
 
 
 def clustered_mean(

@@ -7,7 +7,6 @@ does not tell; so a matrix product of a model's size is timed once in each preci
 from __future__ import annotations
 
 import os
-import platform
 import time
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -17,6 +16,7 @@ from pathlib import Path
 import psutil
 import torch
 
+from modelyard.core.processor import cpu_name
 from modelyard.core.wording import counted
 
 
@@ -119,16 +119,6 @@ def measure_matmul_gflops(
                 torch.cuda.synchronize()
             best_s[place] = min(best_s[place], time.perf_counter() - started)
     return [2 * m * k * n / seconds / 1e9 for seconds in best_s]
-
-
-def cpu_name() -> str:
-    """The processor's own name for itself."""
-    try:
-        lines = Path("/proc/cpuinfo").read_text().splitlines()
-    except OSError:
-        return platform.processor() or platform.machine()
-    names = [line.partition(":")[2].strip() for line in lines if line.startswith("model name")]
-    return names[0] if names else platform.machine()
 
 
 def _cgroup_limit_bytes() -> int | None:

@@ -2,17 +2,48 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+import os
+import time
+from collections import Counter
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
+from modelyard import __version__
 from modelyard.answering.answer import Answerer
+from modelyard.core.clock import utc_now
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import Effective
-from modelyard.performance.cases import Case, Suite
+from modelyard.core.processor import cpu_name
+from modelyard.core.wording import counted
+from modelyard.performance.asking import ask_case, build_result
+from modelyard.performance.cases import Suite
+from modelyard.performance.figures import ERRORS, Measured, build_figures
+from modelyard.performance.plan import Job, Plan, build_plan
 from modelyard.performance.results import CaseResult, TestRun
+from modelyard.performance.scorers.scored import Scored, wrong
+from modelyard.performance.scoring import Scorers
 from modelyard.performance.targets import Target
+from modelyard.performance.verdicts import sum_up
+from modelyard.performance.workers import Workers
 
 OnCase = Callable[[CaseResult], None]
-"""Is told each request when it has ended; calls come from one thread at a time."""
+"""Is told each request when it has ended, those to warm up included; always in the same thread."""
+
+_GRACE_S = 60.0
+"""How much longer than its time a request may take before it is given up, thread and all: what
+ends it in time is the deadline of the answer, and this is for what knows none."""
+_LONGEST_LOAD_S = 900.0
+"""The same until the first answer: a model is read from a disk."""
+
+
+@dataclass(slots=True)
+class _Ended:
+    """What has ended so far."""
+
+    cases: list[CaseResult] = field(default_factory=list)
+    base: list[CaseResult] = field(default_factory=list)
+    seconds: Counter[str] = field(default_factory=Counter)
+    """How long each part took."""
+    complete: bool = True
 
 
 def run_suite(
@@ -30,23 +61,150 @@ def run_suite(
     """Ask everything that the suite asks, and judge it; nothing is kept yet.
 
     repeats, concurrency, seed: instead of those of the suite.
-    Raises NoData for a suite that asks nothing. KeyboardInterrupt ends it: the run is returned with
-    what was measured, and `complete` is false.
+    Raises what `build_plan` raises. KeyboardInterrupt ends it early: the run is returned with what
+    was measured, and `complete` is false; before the first answer it is raised.
     """
-    raise NotImplementedError
+    plan = build_plan(project, suite, target, repeats=repeats, concurrency=concurrency, seed=seed)
+    return run_plan(
+        project, answerer, suite, target, plan, environment=environment, on_case=on_case
+    )
 
 
-def ask_case(
+def run_plan(
+    project: Project,
     answerer: Answerer,
-    effective: Effective,
-    case: Case,
+    suite: Suite,
+    target: Target,
+    plan: Plan,
     *,
-    repeat: int = 0,
-    began_s: float,
-) -> CaseResult:
-    """Ask one case once, and score what comes.
+    environment: str,
+    on_case: OnCase = lambda _: None,
+) -> TestRun:
+    """The same with a plan that was made before."""
+    started_at, began_s = utc_now(), time.perf_counter()
+    scorers = Scorers(project, answerer, environment, plan.cases)
+    ended = _Ended()
+    try:
+        _ask_all(answerer, scorers, plan, ended, on_case, began_s)
+    except KeyboardInterrupt:
+        if not ended.cases:
+            raise
+        ended.complete = False
+    results = sorted(ended.cases, key=lambda each: each.started_s)
+    figures = build_figures(
+        Measured(
+            suite=suite.settings,
+            results=results,
+            base=ended.base,
+            cases_s=ended.seconds["cases"],
+            load_s=ended.seconds["load"],
+        )
+    )
+    none_answered = all(each.outcome in ERRORS for each in results)
+    answered_by = Counter(each.model for each in results if each.model)
+    return TestRun(
+        suite=suite.name,
+        suite_digest=suite.digest,
+        environment=environment,
+        config_revision=target.revision,
+        target=target.name,
+        models=tuple(name for name, _ in answered_by.most_common()),
+        started_at=started_at,
+        finished_at=utc_now(),
+        complete=ended.complete,
+        seed=plan.seed,
+        repeats=plan.repeats,
+        concurrency=plan.concurrency,
+        confidence=suite.settings.confidence,
+        wall_s=time.perf_counter() - began_s,
+        requests=len(results) + len(ended.base),
+        right=sum(each.right is True for each in results),
+        scored=sum(each.right is not None for each in results),
+        figures=figures,
+        cases=tuple(results),
+        base_cases=tuple(sorted(ended.base, key=lambda each: each.started_s)),
+        machine=f"{cpu_name()}, {counted(len(os.sched_getaffinity(0)), 'core')}",
+        version=__version__,
+        verdict=sum_up(figures, complete=ended.complete, none_answered=none_answered),
+        notes=(*plan.notes, *_notes(plan, ended, results)),
+    )
 
-    began_s: when the run began, as `time.perf_counter` says it.
-    Never raises for what an answer may end in: that is its outcome.
-    """
-    raise NotImplementedError
+
+def _ask_all(
+    answerer: Answerer,
+    scorers: Scorers,
+    plan: Plan,
+    ended: _Ended,
+    on_case: OnCase,
+    began_s: float,
+) -> None:
+    """Ask part by part; what has ended is in `ended` at any time."""
+    heard = False
+
+    def ask(job: Job) -> CaseResult:
+        return ask_case(
+            answerer,
+            None if job.part in ("load", "warm_up") else scorers,
+            job.effective,
+            job.case,
+            timeout_s=job.timeout_s,
+            began_s=began_s,
+            repeat=job.repeat,
+            seed=plan.seed,
+        )
+
+    def longest_s(job: Job) -> float:
+        return job.timeout_s + (_GRACE_S if heard else _LONGEST_LOAD_S)
+
+    def give_up(job: Job, started_s: float) -> CaseResult:
+        why = f"it was given up after {time.perf_counter() - started_s:.0f} s"
+        is_load = job.part in ("load", "warm_up")
+        return build_result(
+            job.case,
+            Scored(score=None, right=None, why=why) if is_load else wrong(why),
+            outcome="timeout",
+            repeat=job.repeat,
+            started_s=started_s - began_s,
+            ended_s=time.perf_counter() - began_s,
+            is_load=is_load,
+        )
+
+    workers = Workers(ask, longest_s=longest_s, give_up=give_up)
+    for part in ("warm_up", "cases", "base", "load"):
+        jobs = [job for job in plan.jobs if job.part == part]
+        part_began_s = time.perf_counter()
+        try:
+            for result in workers.results(jobs, at_once=plan.concurrency):
+                heard = True
+                if part == "base":
+                    ended.base.append(result)
+                elif part != "warm_up":
+                    ended.cases.append(result)
+                on_case(result)
+        finally:
+            ended.seconds[part] = time.perf_counter() - part_began_s
+
+
+def _notes(plan: Plan, ended: _Ended, results: Sequence[CaseResult]) -> list[str]:
+    notes = []
+    if not ended.complete:
+        notes.append(
+            f"interrupted after {len(results) + len(ended.base):,} of "
+            f"{len(plan.jobs) - plan.count('warm_up'):,} requests"
+        )
+    if refused := sum(each.outcome == "over_limit" for each in results):
+        notes.append(
+            f"{counted(refused, 'request was', 'requests were')} not made, for want of budget or "
+            "because of a limit, and says nothing of the models"
+        )
+    if plan.repeats > 1 and _is_deterministic(plan):
+        notes.append(
+            "all models take the likeliest token (temperature 0), so that repeats say something of "
+            "times only"
+        )
+    return notes
+
+
+def _is_deterministic(plan: Plan) -> bool:
+    temperatures = {job.effective.model.settings.generation.temperature for job in plan.jobs}
+    return temperatures <= {0.0}

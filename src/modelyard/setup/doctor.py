@@ -16,8 +16,9 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.files import folder_size_bytes
 from modelyard.core.installing import install_command
 from modelyard.core.layout import Project, cache_folder, find_project
+from modelyard.core.processor import cpu_name
 from modelyard.core.progress import Progress
-from modelyard.inference.machine import Machine, cpu_name, probe_machine
+from modelyard.inference.machine import Machine, probe_machine
 from modelyard.results.json_form import published, result_of
 from modelyard.weights.catalogue import load_catalogue
 from modelyard.weights.local import locate_base
