@@ -69,6 +69,7 @@ fine-tune {SPEC}
 fine-tune {SPEC} --set lora.rank=4 --experiment second
 evaluate --adapter flowers@1 --dataset flowers
 generate --adapter flowers@1 --compare-base --max-new-tokens 2 "What is number 3 called?"
+performance-test --adapter flowers@1
 adapters promote flowers@1 --force --reason "for a test"
 adapters promote flowers@2 --force --reason "for a test"
 adapters rollback flowers
@@ -158,6 +159,12 @@ def test_commands_for_adapters_print_what_their_classes_say(
             for n in range(start, start + count)
         ]
         path.write_text("".join(f"{json.dumps(row)}\n" for row in rows))
+    suite = project.configs / "test_suites" / "quick.yaml"
+    suite.parent.mkdir()
+    suite.write_text(
+        "description: Flowers\nchecks:\n"
+        "- {name: flowers, dataset: flowers, scorer: contains, rows: 2}\n"
+    )
     registry = (tmp_path / "registry").as_uri()
     run_all(models, ADAPTER_LINES.replace("FILE", registry), printed_json)
 

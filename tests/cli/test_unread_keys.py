@@ -25,18 +25,6 @@ UNREAD = {
         modalities encoder.price_per_million
     """,
     "performance_profiles": "batching.max_requests batching.max_wait",
-    "test_suites": """
-        checks[].name checks[].dataset checks[].cases[].question checks[].cases[].answer
-        checks[].cases[].expect checks[].cases[].label checks[].cases[].pattern
-        checks[].cases[].schema checks[].cases[].sources checks[].cases[].tags
-        checks[].cases[].weight checks[].split checks[].rows checks[].domain checks[].scorer
-        checks[].pattern checks[].schema checks[].tolerance checks[].least_similarity
-        checks[].citation checks[].judge checks[].rubric checks[].least_grade checks[].tags
-        checks[].weight checks[].timeout checks[].accuracy checks[].not_worse_than
-        checks[].margin load.requests load.warm_up_requests load.concurrency load.timeout
-        thresholds.accuracy thresholds.latency_p50 thresholds.latency_p95
-        thresholds.cost_per_request thresholds.error_rate repeats seed confidence
-    """,
 }
 """Give a key a reader and take it off this list; a new key comes with its reader."""
 

@@ -58,6 +58,7 @@ COMMANDS = {
     "search": "search:search",
     "budgets": "budgets:budgets",
     "monitor": "monitor:monitor",
+    "performance-test": "performance_test:performance_test",
 }
 GROUPS = {
     "base": (

@@ -100,6 +100,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "budgets:budgets": (_one("answering.money.budget_report:BudgetReport"),),
     "monitor:monitor": (_one("monitoring.monitor:MonitorReport"),),
     "schedule:show": (_one("schedule.overview:ScheduleShown"),),
+    "performance_test:performance_test": (_one("cli.performance_test:PerformanceTested"),),
     "prices:check": (_one("answering.money.price_check:PriceCheck"),),
     "config_show:show": (_one("cli.config_show:ShownConfig"),),
     "config:explain": (_one("deployments.explain:ExplainedConfig"),),

@@ -119,8 +119,11 @@ def _cases_of(
     """The cases of a check, each with an id of its own; what is wrong with any is added."""
     found = _of_dataset(project, check, problems) if check.dataset else _of_suite(check)
     for case in found:
-        if why := why_not_scored(case.check, case.right):
-            problems.append(Diagnostic(message=why, where=case.source))
+        problems += [
+            Diagnostic(message=why, where=case.source)
+            for why in [why_not_scored(case.check, case.right)]
+            if why
+        ]
     if check.rows is not None and check.rows < len(found):
         chosen = random.Random(f"{seed}/{check.name}").sample(range(len(found)), check.rows)
         found = [found[place] for place in sorted(chosen)]

@@ -41,7 +41,7 @@ class _Ended:
 
     cases: list[CaseResult] = field(default_factory=list)
     base: list[CaseResult] = field(default_factory=list)
-    seconds: Counter[str] = field(default_factory=Counter)
+    seconds: dict[str, float] = field(default_factory=dict)
     """How long each part took."""
     complete: bool = True
 
@@ -96,8 +96,8 @@ def run_plan(
             suite=suite.settings,
             results=results,
             base=ended.base,
-            cases_s=ended.seconds["cases"],
-            load_s=ended.seconds["load"],
+            cases_s=ended.seconds.get("cases", 0.0),
+            load_s=ended.seconds.get("load", 0.0),
         )
     )
     none_answered = all(each.outcome in ERRORS for each in results)

@@ -42,8 +42,8 @@ def save_run(project: Project, run: TestRun) -> TestRun:
     """
     lock = project.lock("test-runs", "number")
     with exclusive_lock(lock, what="list of test runs", wait_s=_LOCK_WAIT_S):
-        (last,) = read_state(project, "SELECT max(number) AS number FROM test_runs")
-        kept = replace(run, number=(last["number"] or 0) + 1)
+        last = recent_runs(project)
+        kept = replace(run, number=last[0].number + 1 if last else 1)
         assert kept.number is not None
         content = json_text(to_json(kept)).encode()
         write_atomic(project.test_run(kept.number), content, mode=_READABLE_BY_OWNER)

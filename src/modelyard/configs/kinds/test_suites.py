@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from modelyard.configs.kinds.parts import BY_TESTS, Name, OneLine
+from modelyard.configs.kinds.parts import Name, OneLine
 from modelyard.settings.marks import Pattern, Range, Reference
 from modelyard.settings.units import DURATION, MONEY, SHARE
 
@@ -139,15 +139,15 @@ class TestSuite:
 
     description: OneLine
     """What passing it shows, in one line."""
-    checks: Annotated[tuple[AccuracyCheck, ...], BY_TESTS] = ()
+    checks: tuple[AccuracyCheck, ...] = ()
     """Questions with known answers."""
-    load: Annotated[Load, BY_TESTS] | None = None
+    load: Load | None = None
     """Requests sent to measure latency; left out: none."""
-    thresholds: Annotated[Thresholds, BY_TESTS] = field(default_factory=Thresholds)
+    thresholds: Thresholds = field(default_factory=Thresholds)
     """What must be reached."""
-    repeats: Annotated[int, Range(1, 100), BY_TESTS] = 1
+    repeats: Annotated[int, Range(1, 100)] = 1
     """Times the suite is run."""
-    seed: Annotated[int, Range(0, 2**31), BY_TESTS] = 0
+    seed: Annotated[int, Range(0, 2**31)] = 0
     """Seed of the rows drawn."""
-    confidence: Annotated[float, SHARE, Range(0.5, 0.999), BY_TESTS] = 0.95
+    confidence: Annotated[float, SHARE, Range(0.5, 0.999)] = 0.95
     """Confidence of the intervals; a threshold is breached when the whole interval is beyond."""
