@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import re
+import secrets
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Literal, get_args
@@ -137,7 +138,7 @@ class BlobIndex:
 
 
 def index_bytes(part: IndexPart) -> bytes:
-    """The JSON of an index object."""
+    """The JSON of an index object; random bytes in it give it a name of its own."""
     packs = [
         {
             "pack": pack.name,
@@ -154,7 +155,12 @@ def index_bytes(part: IndexPart) -> bytes:
         }
         for pack in part.packs
     ]
-    values = {"packs": packs, "snapshots": part.snapshots, "removed": part.removed}
+    values = {
+        "packs": packs,
+        "snapshots": part.snapshots,
+        "removed": part.removed,
+        "nonce": secrets.token_hex(8),
+    }
     return json.dumps(values, separators=(",", ":")).encode()
 
 

@@ -9,7 +9,7 @@ be deleted when the grace period is over, none of those leases is alive, and no 
 
 The order of reading matters to all work that relies on stored blobs: lease, marks, indexes, and the
 listing of packs last. A mark that is gone then means that its packs are gone, or needed and safe.
-For the same reason no pack's name may ever come back; random bytes at a pack's start see to that.
+For the same reason no pack's name may ever come back; random bytes at a pack's end see to that.
 """
 
 from __future__ import annotations

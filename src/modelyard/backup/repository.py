@@ -19,7 +19,7 @@ import re
 import secrets
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
-from typing import Any, Protocol
+from typing import Any
 
 from modelyard.backup.blob_index import (
     BlobIndex,
@@ -29,6 +29,7 @@ from modelyard.backup.blob_index import (
     parse_index,
 )
 from modelyard.backup.compression import compress, decompress
+from modelyard.backup.encryption import Key, RepositoryKey, open_encryption
 from modelyard.backup.manifest import SNAPSHOT_ID, Snapshot, parse_snapshot, snapshot_bytes
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData, did_you_mean
@@ -45,6 +46,7 @@ _MOST_FORMAT_BYTES = 100_000
 _MOST_STORED_BYTES = 128 << 20
 """Of an object: a pack has 32 MiB at most; indexes and snapshots are compressed JSON."""
 _MOST_JSON_BYTES = 256 << 20
+_SALT_BYTES = 16
 _PACK_KEY = re.compile(r"packs/[0-9a-f]{2}/([0-9a-f]{64})")
 _INDEX_KEY = re.compile(r"indexes/([0-9a-f]{64})")
 
@@ -55,28 +57,6 @@ class DamagedRepository(ModelyardError):
 
 class NoRepository(NoData):
     """There is no repository at the address."""
-
-
-class Cipher(Protocol):
-    """Encrypts and decrypts the objects of one repository."""
-
-    def encrypt(self, data: bytes) -> bytes: ...
-
-    def decrypt(self, data: bytes) -> bytes:
-        """Raises ModelyardError when the key is another's, or the bytes were changed."""
-        ...
-
-
-class Key(Protocol):
-    """What a user gave to encrypt a repository, or to open it."""
-
-    def describe(self) -> Mapping[str, Any]:
-        """What format.json of a new repository says, from which this key opens it."""
-        ...
-
-    def open(self, encryption: Mapping[str, Any]) -> Cipher:
-        """The cipher of a repository whose format.json says this; raises ModelyardError."""
-        ...
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,8 +79,8 @@ class Repository:
     """The object store."""
     id: str
     """Random, drawn when it was made."""
-    cipher: Cipher | None = None
-    """None: nothing in it is encrypted."""
+    cipher: RepositoryKey | None = None
+    """Encrypts and decrypts its objects; None: nothing in it is encrypted."""
 
     def listing(self) -> Listing:
         """All packs, indexes and snapshots: one request for each 1,000 objects."""
@@ -119,9 +99,12 @@ class Repository:
     def put_pack(self, data: bytes) -> tuple[str, int]:
         """Store a pack and read it back in full; its name, and its size as stored.
 
+        Random bytes are added at its end, so that of packs with equal blobs each has its own name:
+        what prune found unused and deletes is never what another run stored again meanwhile.
+
         Raises StoreFailed, and DamagedRepository when what is read is not what was written.
         """
-        stored = self._encrypted(data)
+        stored = self._encrypted(data + secrets.token_bytes(_SALT_BYTES))
         name = hashlib.sha256(stored).hexdigest()
         self._put(pack_key(name), stored)
         return name, len(stored)
@@ -131,7 +114,7 @@ class Repository:
 
         Raises DamagedRepository when it is missing or was changed.
         """
-        return self._decrypted(self._read(pack_key(name), name))
+        return self._decrypted(self._read(pack_key(name), name), pack_key(name))
 
     def read_frame(self, place: Location) -> bytes:
         """The decompressed frame that a blob is in. The caller checks the blob against its hash.
@@ -157,7 +140,7 @@ class Repository:
         """One index object. Raises DamagedRepository, DamagedData or DamagedIndex."""
         key = f"indexes/{name}"
         where = self.store.show(key)
-        data = self._decrypted(self._read(key, name))
+        data = self._decrypted(self._read(key, name), key)
         return parse_index(decompress(data, most_bytes=_MOST_JSON_BYTES, where=where), where=where)
 
     def load_index(self, listing: Listing | None = None) -> BlobIndex:
@@ -195,7 +178,7 @@ class Repository:
         id = self._find_snapshot(name)
         key = f"snapshots/{id}"
         where = self.store.show(key)
-        data = self._decrypted(self._read(key, id.rpartition("-")[2]))
+        data = self._decrypted(self._read(key, id.rpartition("-")[2]), key)
         return parse_snapshot(decompress(data, most_bytes=_MOST_JSON_BYTES, where=where), id)
 
     def _find_snapshot(self, name: str) -> str:
@@ -241,8 +224,8 @@ class Repository:
     def _encrypted(self, data: bytes) -> bytes:
         return self.cipher.encrypt(data) if self.cipher else data
 
-    def _decrypted(self, data: bytes) -> bytes:
-        return self.cipher.decrypt(data) if self.cipher else data
+    def _decrypted(self, data: bytes, key: str) -> bytes:
+        return self.cipher.decrypt(data, where=self.store.show(key)) if self.cipher else data
 
 
 def pack_key(name: str) -> str:
@@ -284,7 +267,8 @@ def open_repository(
             hint="check the address; `models backup` makes one",
         )
     values = _parse_format(found, store.show(_FORMAT_KEY))
-    return Repository(store=store, id=values["id"], cipher=_cipher(values, key, address))
+    cipher = open_encryption(values["encryption"], key, where=address)
+    return Repository(store=store, id=values["id"], cipher=cipher)
 
 
 def _new_format(key: Key | None) -> bytes:
@@ -293,7 +277,7 @@ def _new_format(key: Key | None) -> bytes:
         "version": VERSION,
         "id": secrets.token_hex(16),
         "created_at": utc_now(),
-        "encryption": key.describe() if key else None,
+        "encryption": key.new_repository()[0] if key else None,
     }
     return _with_digest(values)
 
@@ -321,20 +305,3 @@ def _parse_format(data: bytes, where: str) -> dict[str, Any]:
     if not is_known or _with_digest(plain) != data or not isinstance(values.get("id"), str):
         raise DamagedRepository("was changed: it differs from its digest", where=where)
     return dict(values)
-
-
-def _cipher(values: Mapping[str, Any], key: Key | None, address: str) -> Cipher | None:
-    encryption = values["encryption"]
-    if encryption is None and key is not None:
-        raise InvalidInput(
-            "the repository is not encrypted, and a key was given",
-            where=address,
-            hint="leave the key out, or name another place for an encrypted repository",
-        )
-    if encryption is not None and key is None:
-        raise InvalidInput(
-            "the repository is encrypted, and no key was given",
-            where=address,
-            hint="give the key that it was made with",
-        )
-    return None if encryption is None or key is None else key.open(encryption)
