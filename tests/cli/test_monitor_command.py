@@ -3,11 +3,21 @@
 from __future__ import annotations
 
 import csv
+import fcntl
 import io
 import json
+import os
+import pty
+import re
 import shutil
+import signal
+import struct
+import subprocess
+import sys
+import termios
 import time
 from collections.abc import Callable
+from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
@@ -425,3 +435,66 @@ def test_a_call_removes_samples_that_are_too_old(starter: Project, monitor: Any)
     assert sum(1 for _ in read_samples(starter)) == 100
     _, measures = monitor("--metrics", "usage", "--since", "200d")
     assert measures["requests"]["shown"]["value"] == 200
+
+
+def test_a_page_is_written_beside_what_is_printed(
+    starter: Project, models_here: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    answer(starter, 200, latency_s=40.0)
+    assert models_here("monitor", "--metrics", "latency", "--html", "page.html") == 4
+    assert "latency_p95" in capsys.readouterr().out
+    assert "A threshold is breached" in (starter.root / "page.html").read_text()
+    for place, said in ((".", "is a folder"), ("/proc/none/page.html", "/proc/none")):
+        assert models_here("monitor", "--html", place) == 2
+        assert said in capsys.readouterr().err
+
+
+def watched(starter: Project, columns: int, *, until: str) -> tuple[int, str]:
+    """Watch on a terminal so wide, until it shows something; ^C then: exit code and screen."""
+    leader, follower = pty.openpty()
+    fcntl.ioctl(follower, termios.TIOCSWINSZ, struct.pack("HHHH", 30, columns, 0, 0))
+    environment = {**os.environ, "TERM": "xterm", "PYTHONPATH": os.pathsep.join(sys.path)}
+    watching = subprocess.Popen(
+        [sys.executable, "-m", "modelyard", "monitor", "--watch"],
+        stdin=follower,
+        stdout=follower,
+        stderr=follower,
+        cwd=starter.root,
+        env=environment,
+        start_new_session=True,
+    )
+    os.close(follower)
+    shown, is_ended = b"", False
+    with suppress(OSError):  # the terminal is gone when the process is
+        while piece := os.read(leader, 65_536):
+            shown += piece
+            if until.encode() in shown and not is_ended:
+                is_ended = True
+                watching.send_signal(signal.SIGINT)
+    os.close(leader)
+    return watching.wait(), shown.decode()
+
+
+@pytest.mark.parametrize("columns", [200, 60, 30])
+def test_watching_fits_the_terminal_and_ends_with_0_by_an_interrupt(
+    starter: Project, columns: int
+) -> None:
+    answer(starter, 50)
+    code, shown = watched(starter, columns, until="latency")
+    assert code == 0
+    opened, closed = "\x1b[?1049h", "\x1b[?1049l"
+    screen = shown[shown.index(opened) : shown.index(closed)]
+    screen = screen.replace("\x1b[H", "\n")  # where a frame begins
+    plain = re.sub(r"\x1b\[[0-9;?]*[A-Za-z]", "", screen)
+    assert max(map(len, plain.splitlines())) <= columns
+    assert "requests" in plain
+    assert ("50 answered" in plain) == (columns == 200)
+    assert "Traceback" not in shown
+    assert "requests" in shown[shown.index(closed) :]
+
+
+@pytest.mark.usefixtures("starter")
+def test_watching_needs_a_terminal(models_here: Models, capsys: pytest.CaptureFixture[str]) -> None:
+    assert models_here("monitor", "--watch") == 2
+    assert "needs a terminal" in capsys.readouterr().err
+    assert models_here("monitor", "--watch", "--json") == 2

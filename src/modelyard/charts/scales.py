@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Sequence
+from datetime import UTC, datetime
 from typing import TypeGuard
 
 import numpy as np
@@ -123,3 +124,27 @@ def round_ticks(low: float, high: float, wanted: int) -> list[float]:
     step = next(factor * power for factor in (1, 2, 2.5, 5, 10) if factor * power >= 0.6 * rough)
     first, last = math.ceil(low / step - 1e-9), math.floor(high / step + 1e-9)
     return [index * step for index in range(first, last + 1)]
+
+
+_TIME_STEPS_S = (60, 300, 900, 1800, 3600, 3 * 3600, 6 * 3600, 12 * 3600)
+_DAY_S = 86_400
+
+
+def time_ticks(first_s: float, last_s: float, wanted: int) -> list[tuple[float, str]]:
+    """Round times between two, in seconds since 1970, and how each is written, in UTC.
+
+    Below a day apart they are times of day, else dates. UTC has no hour twice.
+    """
+    span = last_s - first_s
+    rough = span / wanted
+    step = next((step for step in _TIME_STEPS_S if step >= rough), 0)
+    if not step:
+        step = _DAY_S * max(1, round(rough / _DAY_S))
+    form = "%H:%M" if step < _DAY_S else "%d %b"
+    index = math.ceil(first_s / step)
+    ticks = []
+    while index * step <= last_s:
+        at_s = index * step
+        ticks.append((float(at_s), datetime.fromtimestamp(at_s, UTC).strftime(form)))
+        index += 1
+    return ticks

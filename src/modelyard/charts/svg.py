@@ -23,13 +23,14 @@ def axes(
     x_ticks: Sequence[tuple[float, str]],
     y_ticks: Sequence[float] = (),
     down: Callable[[float], float] = float,
+    show: Callable[[float], str] = show_tick,
 ) -> Markup:
     """Grid lines with their values, and the values along the foot."""
     drawn = []
     for value in y_ticks:
         y = px(down(value))
         drawn.append(tag("line", class_="grid", x1=0, x2="100%", y1=y, y2=y))
-        drawn.append(tag("text", show_tick(value), class_="tick end", x=-8, y=y, dy=4))
+        drawn.append(tag("text", show(value), class_="tick end", x=-8, y=y, dy=4))
     for x, text in x_ticks:
         side = "end" if x > 96 else "start" if x < 4 else "middle"
         place = {"x": percent(x), "y": height_px + _TICK_ROW_PX - 6}

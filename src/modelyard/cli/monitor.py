@@ -5,6 +5,9 @@ from __future__ import annotations
 import sys
 import time
 from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import partial
+from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
@@ -12,7 +15,7 @@ import typer
 from modelyard.cli.options import Environment, Json, chosen_environment
 from modelyard.cli.render import (
     flush_results,
-    is_unicode,
+    live_screen,
     print_json,
     print_lines,
     print_note,
@@ -29,16 +32,18 @@ from modelyard.core.errors import (
     did_you_mean,
 )
 from modelyard.core.files import exclusive_lock
+from modelyard.core.given_paths import require_file_place, write_given_file
 from modelyard.core.layout import Project, find_project
 from modelyard.core.os_errors import NoSpace
 from modelyard.core.wording import counted, day_and_time
 from modelyard.settings.units import DURATION
 
 if TYPE_CHECKING:
-    from modelyard.configs.kinds.integration import PerformanceMonitoring
-    from modelyard.monitoring.measures import Figure, Metric, Unit
+    from modelyard.configs.kinds.integration import ModelIntegration, PerformanceMonitoring
+    from modelyard.monitoring.measures import Metric
     from modelyard.monitoring.monitor import MonitoredMeasure, MonitorReport
     from modelyard.monitoring.notify import Target
+    from modelyard.monitoring.periods import GroupBy
 
 _METRICS = "accuracy, latency, cost, usage, errors"
 
@@ -102,6 +107,16 @@ def monitor(
             help="Where the token is that is sent to the URL as `Authorization: Bearer`.",
         ),
     ] = None,
+    watch: Annotated[
+        bool,
+        typer.Option("--watch", help="Show it on the whole terminal, anew every 5 s; ^C ends it."),
+    ] = False,
+    html: Annotated[
+        Path | None,
+        typer.Option(
+            "--html", metavar="FILE", help="Also write a page that stands by itself to this file."
+        ),
+    ] = None,
     environment: Environment = None,
     as_json: Json = False,
 ) -> None:
@@ -131,9 +146,6 @@ def monitor(
     models monitor --env production --on-change --notify env:ALERTS_URL
     """
     from modelyard.answering.money.budget_report import report_budgets
-    from modelyard.configs.kinds.integration import PerformanceMonitoring
-    from modelyard.deployments.effective import load_integration
-    from modelyard.monitoring import monitor as monitoring
     from modelyard.monitoring.alerts import update_alerts
     from modelyard.monitoring.notify import read_target
 
@@ -153,35 +165,43 @@ def monitor(
         )
     if notify_token is not None and not notify:
         raise InvalidInput("--notify-token is for --notify URL", hint="give the URL")
+    if watch and (as_json or format != "text" or on_change or notify or html):
+        raise InvalidInput(
+            "--watch only shows",
+            hint="leave --json, --format, --on-change, --notify and --html out",
+        )
+    if html is not None:
+        require_file_place(html)
     project = find_project()
     targets = [read_target(project, text, token=notify_token) for text in notify or ()]
-    asked = chosen_environment(project, environment)
-    integration = load_integration(asked, project=project)
-    joint = integration.model_integration if integration else None
-    settings = joint.performance_monitoring if joint else PerformanceMonitoring()
-    now_ms = utc_now_ms()
-    report = monitoring.monitor(
-        project,
-        asked,
-        settings,
+    asked = _Asked(
+        project=project,
+        environment=chosen_environment(project, environment),
         model=model,
         metrics=chosen,
         since_s=since_s,
         by=by,
-        now_ms=now_ms,
     )
+    if watch:
+        _watch(asked, since)
+        return
+    joint, settings, report, now_ms = asked.take()
     on: tuple[str, ...] = ()
     if on_change or targets:
         on = update_alerts(project, report, settings, now_ms=now_ms)
     delivered = [_notify(project, report, target) for target in targets]
+    if html is not None:
+        from modelyard.monitoring.page import render_monitor_page
+
+        write_given_file(html, render_monitor_page(report, since))
     if on_change:
         _print_changes(project, report)
-        _remove_old_samples(project, asked, settings, now_ms)
+        _remove_old_samples(asked, settings, now_ms)
         _exit_as(on, report, allowed, delivered=all(delivered))
         return
     if joint and model is None and any(each.metric == "cost" for each in report.measures):
         spending = report_budgets(
-            project, asked, joint.budgets, organisation=None, now_s=time.time()
+            project, asked.environment, joint.budgets, organisation=None, now_s=time.time()
         )
         for warning in spending.warnings():
             print_warning(warning)
@@ -194,12 +214,69 @@ def monitor(
 
         print_lines((csv_lines if format == "csv" else prometheus_lines)(report))
     flush_results()
-    _remove_old_samples(project, asked, settings, now_ms)
+    _remove_old_samples(asked, settings, now_ms)
     _conclude(report, allowed)
     if not all(delivered):
         sys.exit(ModelyardError.exit_code)
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Asked:
+    """What is to be monitored."""
+
+    project: Project
+    environment: str
+    model: str | None
+    metrics: Sequence[Metric] | None
+    since_s: float
+    by: GroupBy | None
+
+    def take(self) -> tuple[ModelIntegration | None, PerformanceMonitoring, MonitorReport, int]:
+        """The settings as they are now, what is measured, and when that was."""
+        from modelyard.configs.kinds.integration import PerformanceMonitoring
+        from modelyard.deployments.effective import load_integration
+        from modelyard.monitoring.monitor import monitor
+
+        integration = load_integration(self.environment, project=self.project)
+        joint = integration.model_integration if integration else None
+        settings = joint.performance_monitoring if joint else PerformanceMonitoring()
+        now_ms = utc_now_ms()
+        report = monitor(
+            self.project,
+            self.environment,
+            settings,
+            model=self.model,
+            metrics=self.metrics,
+            since_s=self.since_s,
+            by=self.by,
+            now_ms=now_ms,
+        )
+        return joint, settings, report, now_ms
+
+
+def _watch(asked: _Asked, since: str) -> None:
+    """Show the report anew every few seconds, until ^C; what it was last stays on the terminal."""
+    from modelyard.cli.monitor_table import live_tables
+
+    _, settings, report, now_ms = asked.take()
+    problem = None
+    try:
+        with live_screen() as screen:
+            while True:
+                shown = partial(live_tables, report, since, problem=problem)
+                screen.show(shown)
+                _remove_old_samples(asked, settings, now_ms)
+                time.sleep(_WATCH_S)
+                try:
+                    _, settings, report, now_ms = asked.take()
+                    problem = None
+                except ModelyardError as error:  # a config that is being edited, a busy disk
+                    problem = str(error)
+    except KeyboardInterrupt:
+        _print_report(report, since)
+
+
+_WATCH_S = 5.0
 _LONGEST_S = 10 * 365 * 86400
 
 
@@ -272,14 +349,12 @@ def _exit_as(
         sys.exit(ModelyardError.exit_code)
 
 
-def _remove_old_samples(
-    project: Project, environment: str, settings: PerformanceMonitoring, now_ms: int
-) -> None:
+def _remove_old_samples(asked: _Asked, settings: PerformanceMonitoring, now_ms: int) -> None:
     """Keep the records small, where the disk can be written; a full one is worth a word."""
     from modelyard.monitoring.retention import apply_retention
 
     try:
-        apply_retention(project, environment, settings.retention, now_ms=now_ms)
+        apply_retention(asked.project, asked.environment, settings.retention, now_ms=now_ms)
     except NoSpace as error:
         print_warning(f"old samples could not be removed: {error}")
     except ModelyardError:
@@ -300,45 +375,15 @@ def _print_report(report: MonitorReport, since: str) -> None:
             f"answers are not recorded in {report.environment}: "
             "`performance_monitoring.enabled` is false"
         )
+    from modelyard.cli.monitor_table import build_table
+
     window = DURATION.show(report.window_s)
-    _print_table(report.measures, since, window)
+    print_table(*build_table(report.measures, since, window))
     for group in report.groups:
         print_title(f"{report.by} {group.name}" if group.name else f"no {report.by}")
-        _print_table(group.measures, since, None)
+        print_table(*build_table(group.measures, since, None))
     whose = f" of {report.model}" if report.model else ""
     print_note(
         f"Answers{whose} in {report.environment} until {day_and_time(report.to_at)} UTC, with 95% "
         f"intervals. The last {window} are judged."
     )
-
-
-def _print_table(measures: Sequence[MonitoredMeasure], since: str, window: str | None) -> None:
-    trends = is_unicode()
-    columns = ["measure", f">last {since}", "95% interval", *(["trend"] if trends else []), "of"]
-    columns += [f">last {window}", ">threshold", "verdict"] if window else []
-    print_table(columns, [_row(each, trends=trends, judged=bool(window)) for each in measures])
-
-
-def _row(found: MonitoredMeasure, *, trends: bool, judged: bool) -> list[str]:
-    from modelyard.charts.sparkline import render_sparkline
-    from modelyard.monitoring.wording import show_interval, show_threshold, show_value
-
-    unit = found.unit
-    row = [found.measure, show_value(found.shown.value, unit), show_interval(found.shown, unit)]
-    row += [render_sparkline(found.trend)] if trends else []
-    row.append(found.shown.basis)
-    if judged:
-        row += [
-            _judged(found.judged, unit) if found.judged else "",
-            "" if found.threshold is None else show_threshold(found.threshold, unit),
-            (found.verdict or "").replace("_", " "),
-        ]
-    return row
-
-
-def _judged(figure: Figure, unit: Unit) -> str:
-    """A value and how many it is over, which says why it may not be possible to tell."""
-    from modelyard.monitoring.wording import show_value
-
-    value = show_value(figure.value, unit)
-    return value if figure.value is None else f"{value} of {figure.n:,}"

@@ -10,11 +10,12 @@ import os
 import re
 import sys
 import time
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from functools import cache
 from io import TextIOWrapper
-from typing import TYPE_CHECKING, Any, TextIO
+from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, group_equal
 from modelyard.core.progress import Progress
@@ -23,7 +24,8 @@ from modelyard.results.json_form import to_json
 
 if TYPE_CHECKING:
     from _typeshed import DataclassInstance
-    from rich.console import Console
+    from rich.console import Console, ConsoleOptions, RenderResult
+    from rich.live import Live
     from rich.table import Table
     from rich.text import Text
 
@@ -212,6 +214,88 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
         print_title(row[0])
         facts = zip(names[1:], row[1:], strict=True)
         print_pairs((f"  {name}", cell) for name, cell in facts if cell)
+
+
+def width_of_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
+    """The characters that a line of a table takes when nothing in it is folded."""
+    names = [column.lstrip(">") for column in columns]
+    widths = [max(map(len, cells)) for cells in zip(names, *rows, strict=True)]
+    return sum(widths) + _TABLE_GAP * len(widths) - 1
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class LiveTable:
+    """A heading with a table below it, of which what has no room is cut."""
+
+    title: str
+    """The heading."""
+    title_style: str = "bold"
+    """How rich shows it."""
+    columns: Sequence[str] = ()
+    """As those of `print_table`; without any there is only the heading."""
+    rows: Sequence[Sequence[str]] = ()
+    """Its cells."""
+    last_styles: Sequence[str] = ()
+    """For each row, how rich shows its last cell."""
+
+
+class LiveScreen:
+    """The whole terminal, drawn anew now and then; what stood there comes back at the end."""
+
+    def __init__(self, live: Live) -> None:
+        self._live = live
+
+    def show(self, draw: Callable[[int], Sequence[LiveTable]]) -> None:
+        """Show what `draw` makes of the width of the terminal, now and whenever that changes."""
+        self._live.update(_Drawn(draw), refresh=True)
+
+
+@contextmanager
+def live_screen() -> Iterator[LiveScreen]:
+    """Take the terminal for a display that changes. Raises InvalidInput where there is none."""
+    from rich.live import Live
+
+    if not out().is_terminal or out().is_dumb_terminal:
+        raise InvalidInput(
+            "--watch needs a terminal", hint="leave it out, and repeat the command instead"
+        )
+    with Live(console=out(), screen=True, refresh_per_second=2) as live:
+        yield LiveScreen(live)
+
+
+class _Drawn:
+    """What rich draws: it asks for the width each time."""
+
+    def __init__(self, draw: Callable[[int], Sequence[LiveTable]]) -> None:
+        self._draw = draw
+
+    def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        for shown in self._draw(options.max_width):
+            title = _styled((visible_text(shown.title), shown.title_style))
+            title.truncate(options.max_width, overflow="ellipsis")
+            yield title
+            if shown.columns:
+                yield _live_table(shown, options.max_width)
+
+
+def _live_table(shown: LiveTable, width: int) -> Table:
+    from rich import box
+    from rich.table import Table
+
+    is_narrow = width_of_table(shown.columns, shown.rows) > width
+    table = Table(
+        box=None if is_narrow else box.SIMPLE_HEAD,
+        padding=(0, 1, 0, 0) if is_narrow else (0, 1),
+        pad_edge=False,
+        header_style="bold",
+    )
+    for column in shown.columns:
+        justify: Literal["right", "left"] = "right" if column.startswith(">") else "left"
+        table.add_column(column.lstrip(">"), justify=justify, overflow="ellipsis", no_wrap=True)
+    for row, style in zip(shown.rows, shown.last_styles, strict=True):
+        *cells, last = (visible_text(cell) for cell in row)
+        table.add_row(*map(_styled, cells), _styled((last, style)))
+    return table
 
 
 def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, folded: int) -> Table:
