@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-import base64
 import dataclasses
-import hashlib
 import json
 import math
 import re
 import subprocess
 import sys
-from html.parser import HTMLParser
-from importlib.resources import files
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from html_pages import Page, assert_self_contained
 from modelyard.adapters.manifest import build_manifest
 from modelyard.chatdata.duplicates import DuplicatePair
 from modelyard.chatdata.report import DataReport, LengthBin, LengthLimit, MaskedText, TokenFigures
@@ -36,7 +33,6 @@ from modelyard.training.report.page import ReportFacts, render_report
 from modelyard.training.spec import FineTuneSpec
 
 POISON = "<script>alert('x')</script>\"'&<img src=x onerror=alert(1)>{{ 7 * 7 }}"
-VOID = {"meta", "img", "br", "hr", "link", "input"}
 
 TOKENS = TokenFigures(
     rows=240,
@@ -173,40 +169,6 @@ def facts(**changed: Any) -> ReportFacts:
     return ReportFacts(**{**given, **changed})
 
 
-class Page(HTMLParser):
-    """What a browser makes of a page: its elements in order, and the text inside each kind."""
-
-    def __init__(self, html: str) -> None:
-        super().__init__(convert_charrefs=True)
-        self.elements: list[tuple[str, tuple[str, ...]]] = []
-        self.attributes: list[tuple[str, str]] = []
-        self.texts: dict[str, list[str]] = {}
-        self.open: list[str] = []
-        self.feed(html)
-        self.close()
-        assert self.open == [], "every element is closed"
-
-    def handle_starttag(self, tag: str, attrs: list[tuple[str, str | None]]) -> None:
-        self.elements.append((tag, tuple(name for name, _ in attrs)))
-        self.attributes += [(name, value or "") for name, value in attrs]
-        if tag not in VOID:
-            self.open.append(tag)
-            self.texts.setdefault(tag, []).append("")
-
-    def handle_endtag(self, tag: str) -> None:
-        assert self.open.pop() == tag
-
-    def handle_data(self, data: str) -> None:
-        for tag in set(self.open):
-            self.texts[tag][-1] += data
-
-    def values(self, name: str) -> list[str]:
-        return [value for key, value in self.attributes if key == name]
-
-    def headline(self) -> str:
-        return " ".join(self.texts["h1"][0].split())
-
-
 def poisoned(value: Any) -> Any:
     """The same facts with markup in every text, keys included."""
     match value:
@@ -338,22 +300,7 @@ def test_markup_in_data_stays_text() -> None:
 
 
 def test_the_page_needs_nothing_from_elsewhere() -> None:
-    html = render_report(facts())
-    page = Page(html)
-    assert not page.values("src")
-    assert all(link.startswith("#") for link in page.values("href"))
-    assert not re.search(r"url\(|@import|https?://", html)
-
-
-def test_the_policy_admits_the_page_s_own_script_and_style_alone() -> None:
-    page = Page(render_report(facts()))
-    policy = next(value for value in page.values("content") if value.startswith("default-src"))
-    assert policy.startswith("default-src 'none';")
-    for kind in ("script", "style"):
-        (text,) = page.texts[kind]
-        digest = base64.b64encode(hashlib.sha256(text.encode()).digest()).decode()
-        assert f"{kind}-src 'sha256-{digest}'" in policy
-    assert not page.values("style")
+    assert_self_contained(render_report(facts()))
 
 
 def test_wrong_answers_come_first() -> None:
@@ -406,35 +353,6 @@ def test_the_spec_is_there_in_full() -> None:
     keys = set(page.texts["th"])
     for name, value in facts().manifest.spec.items():
         assert set(value) <= keys if isinstance(value, dict) else name in keys
-
-
-@pytest.mark.parametrize("scheme", ["light", "dark"])
-def test_every_colour_can_be_read_on_its_background(scheme: str) -> None:
-    css = (files("modelyard.charts") / "template" / "shell.css").read_text("utf-8")
-    blocks = re.findall(r":root \{(.*?)\}", css, re.DOTALL)
-    colours = dict(re.findall(r"--([\w-]+): (#[0-9a-f]{6});", blocks[scheme == "dark"]))
-
-    def contrast(one: str, other: str) -> float:
-        light, dark = sorted((luminance(colours[one]), luminance(colours[other])), reverse=True)
-        return (light + 0.05) / (dark + 0.05)
-
-    for ink in ("text", "muted", "tuned", "better", "worse", "unclear"):
-        assert contrast(ink, "page") >= 4.5, ink
-    for ink in ("text", "muted"):
-        assert contrast(ink, "panel") >= 4.5, ink
-        assert contrast(ink, "tuned-pale") >= 4.5, ink
-    for shape in ("base", "eval"):
-        assert contrast(shape, "page") >= 3, shape
-
-
-def luminance(colour: str) -> float:
-    """Relative luminance. Source: WCAG 2.2, https://www.w3.org/TR/WCAG22/#dfn-relative-luminance"""
-    channels = [int(colour[place : place + 2], 16) / 255 for place in (1, 3, 5)]
-    red, green, blue = (
-        channel / 12.92 if channel <= 0.04045 else ((channel + 0.055) / 1.055) ** 2.4
-        for channel in channels
-    )
-    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def test_a_report_is_rendered_without_torch() -> None:

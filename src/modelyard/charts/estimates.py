@@ -22,6 +22,7 @@ Show = Callable[[float], str]
 
 _HISTOGRAM_PX = 120
 _WANTED_BARS = 24
+_TICKS = 4
 _FAR = 2.5
 """A threshold so many times the largest value is not drawn: nothing else could be read."""
 
@@ -75,24 +76,25 @@ def render_estimates(
             *_marks(item, across, highest, top + 31),
         ]
     height_px = 2 * LINE_PX * len(estimates)
-    x_ticks = [(across(value), show(value)) for value in round_ticks(0.0, highest, 5)]
+    x_ticks = [(across(value), show(value)) for value in round_ticks(0.0, highest, _TICKS)]
     key = [("threshold", "zero")] if drawn_thresholds else []
     if any(is_finite(item.before) for item in estimates):
         key.append(("baseline", "before"))
     label = f"{title}: {'; '.join(f'{item.name} {item.text}' for item in estimates)}"
-    return figure(title, chart(height_px, axes(height_px, x_ticks), *drawn, label=label), key=key)
+    drawing = chart(height_px, axes(height_px, x_ticks), *drawn, label=label, flush=True)
+    return figure(title, drawing, key=key)
 
 
 def _marks(
     item: Estimate, across: Callable[[float], float], highest: float, y: int
 ) -> list[Markup]:
-    """Threshold, whiskers, the value before and the value, in this order from below."""
+    """Whiskers, threshold, the value before and the value, in this order from below."""
     drawn: list[Markup] = []
-    if is_finite(item.threshold) and item.threshold <= highest:
-        x = percent(across(item.threshold))
-        drawn.append(tag("line", class_="zero", x1=x, x2=x, y1=y - 9, y2=y + 9))
     if is_finite(item.low) and is_finite(item.high):
         drawn.append(whisker(percent(across(item.low)), percent(across(item.high)), y))
+    if is_finite(item.threshold) and item.threshold <= highest:
+        x = percent(across(item.threshold))
+        drawn.append(tag("line", class_="zero", x1=x, x2=x, y1=y - 10, y2=y + 10))
     if is_finite(item.before):
         place = percent(across(item.before))
         drawn.append(tag("circle", class_="dot before", cx=place, cy=y, r=5))
@@ -143,7 +145,7 @@ def render_distribution(
     for _, value in marks:
         x = percent(across(value))
         drawn.append(tag("line", class_="zero", x1=x, x2=x, y1=0, y2=_HISTOGRAM_PX))
-    x_ticks = [(across(value), show(value)) for value in round_ticks(0.0, bars * width, 5)]
+    x_ticks = [(across(value), show(value)) for value in round_ticks(0.0, bars * width, _TICKS)]
     frame = axes(_HISTOGRAM_PX, x_ticks, [y for y in y_ticks if y == int(y)], down)
     read = " · ".join(f"{name} {show(value)}" for name, value in marks)
     label = f"{title}: {counted(len(finite), noun)} up to {show(largest)}; {read}"

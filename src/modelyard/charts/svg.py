@@ -55,14 +55,20 @@ def chart(
     label: str,
     hover: str | None = None,
     axis: bool = True,
+    flush: bool = False,
 ) -> Markup:
     """A drawing as wide as its figure.
 
     label: what it shows, in words.  hover: JSON of (place across in percent, text) that the script
     of the page shows under the pointer.  axis: whether there is a row of ticks below.
+    flush: whether it begins where its caption does, since nothing stands to the left of it.
     """
     whole_px = height_px + (_TICK_ROW_PX if axis else 0)
-    attributes = {} if hover is None else {"data-hover": hover, "data-height": height_px}
+    attributes: dict[str, Any] = {}
+    if hover is not None:
+        attributes = {"data-hover": hover, "data-height": height_px}
+    if flush:
+        attributes["class_"] = "flush"
     return tag("svg", *drawn, role="img", height=whole_px, aria_label=label, **attributes)
 
 

@@ -6,25 +6,22 @@ documentation of workflow commands, "Setting an error message".
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterator, Sequence
 from pathlib import Path, PurePosixPath
 from typing import Any
 from urllib.parse import quote
-from xml.sax.saxutils import escape, quoteattr
 
 from modelyard import __version__
 from modelyard.configs.checking.codes import explain_code
 from modelyard.configs.checking.report import CheckReport, finding_line
 from modelyard.core.errors import Diagnostic
 from modelyard.core.wording import visible_text
+from modelyard.core.xml_text import xml_attribute, xml_text
 
 _SARIF_SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 )
 _SUITE = "validate-config"
-# What XML 1.0 cannot hold, not even as a reference: https://www.w3.org/TR/xml/#charsets
-_NO_XML = re.compile("[\ud800-\udfff\ufffe\uffff]")
 
 
 def build_sarif(report: CheckReport) -> dict[str, Any]:
@@ -126,30 +123,21 @@ def _failures(findings: Sequence[Diagnostic], strict: bool) -> list[Diagnostic]:
 
 def _case(file: str, findings: Sequence[Diagnostic], strict: bool) -> Iterator[str]:
     path = PurePosixPath(file)
-    names = f"classname={_attribute(str(path.parent))} name={_attribute(path.name)}"
-    case = f'    <testcase {names} file={_attribute(file)} time="0"'
+    names = f"classname={xml_attribute(str(path.parent))} name={xml_attribute(path.name)}"
+    case = f'    <testcase {names} file={xml_attribute(file)} time="0"'
     if not findings:
         yield f"{case}/>"
         return
     yield f"{case}>"
-    text = escape(_holdable("\n".join(map(finding_line, findings))))
+    text = xml_text("\n".join(map(finding_line, findings)))
     failures = _failures(findings, strict)
     if failures:
         first = failures[0]
         more = f" (and {len(failures) - 1} more)" if len(failures) > 1 else ""
         _, line, column = first.place
         message = f"{line}:{column}: {first.message}{more}"
-        opening = f"message={_attribute(message)} type={_attribute(str(first.code))}"
+        opening = f"message={xml_attribute(message)} type={xml_attribute(str(first.code))}"
         yield f"      <failure {opening}>{text}</failure>"
     else:
         yield f"      <system-out>{text}</system-out>"
     yield "    </testcase>"
-
-
-def _attribute(text: str) -> str:
-    return quoteattr(_holdable(text))
-
-
-def _holdable(text: str) -> str:
-    """The text with what XML cannot hold written out, such as `\\x1b`."""
-    return _NO_XML.sub(lambda found: f"\\u{ord(found[0]):04x}", visible_text(text))

@@ -1,0 +1,82 @@
+"""How figures of a run are written, the same on a terminal, in a page and in a test report."""
+
+from __future__ import annotations
+
+from modelyard.charts.scales import show_duration
+from modelyard.performance.results import LOAD, RunFigure, Unit, Verdict
+from modelyard.settings.units import DURATION, MONEY, SHARE
+
+_NAMES = {
+    "accuracy": "accuracy",
+    "worse_than_base": "worse than the base",
+    "latency_p50": "median latency",
+    "latency_p95": "95th percentile of latency",
+    "latency_p99": "99th percentile of latency",
+    "first_token_p50": "median time to the first token",
+    "requests_per_s": "throughput",
+    "tokens_per_s": "throughput in tokens",
+    "cost_per_request": "cost of a request",
+    "cost_total": "cost of the run",
+    "error_rate": "error rate",
+}
+_VERDICTS: dict[Verdict, str] = {
+    "pass": "pass",
+    "breach": "breach",
+    "cannot_tell": "cannot tell",
+}
+
+
+def show_name(figure: RunFigure) -> str:
+    """`accuracy of company_facts`; of all cases just `accuracy`."""
+    name = _NAMES.get(figure.name, figure.name)
+    if figure.part is None:
+        return name
+    return f"{name} of {'the load' if figure.part == LOAD else figure.part}"
+
+
+def show_value(value: float | None, unit: Unit) -> str:
+    """A value in its unit, to three digits."""
+    if value is None:
+        return "unknown"
+    if value < 0:
+        return f"−{show_value(-value, unit)}"
+    short = float(f"{value:.3g}")
+    match unit:
+        case "count":
+            return f"{value:,.0f}"
+        case "per_second":
+            return f"{short:g} a second"
+        case "share":
+            return SHARE.show(short)
+        case "seconds":
+            return DURATION.show(short) if abs(value) < 60 else show_duration(value)
+        case "usd":
+            return MONEY.show(short)
+
+
+def show_interval(figure: RunFigure) -> str:
+    """`73% to 90%`; with one end only `from 73%` or `up to 90%`; without any nothing."""
+    low, high = figure.low, figure.high
+    if low is not None and high is not None:
+        return f"{show_value(low, figure.unit)} to {show_value(high, figure.unit)}"
+    if low is not None:
+        return f"from {show_value(low, figure.unit)}"
+    return "" if high is None else f"up to {show_value(high, figure.unit)}"
+
+
+def show_threshold(figure: RunFigure) -> str:
+    """`at least 85%`, `at most 5 s`; without a threshold nothing."""
+    if figure.threshold is None:
+        return ""
+    side = "at least" if figure.name == "accuracy" else "at most"
+    return f"{side} {show_value(figure.threshold, figure.unit)}"
+
+
+def show_verdict(figure: RunFigure) -> str:
+    """`pass`, `breach` or `cannot tell`; without a threshold nothing."""
+    return "" if figure.verdict is None else _VERDICTS[figure.verdict]
+
+
+def show_more_needed(figure: RunFigure) -> str:
+    """`about 40 more cases`; where that is not known or not needed, nothing."""
+    return "" if figure.more_needed is None else f"about {figure.more_needed:,} more cases"

@@ -1,0 +1,45 @@
+"""What a run says of its own limits."""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+import pytest
+from run_samples import CASES, accuracy, case_result, latency, sample_run
+
+from modelyard.performance.reach import smallest_gap, what_it_tells
+
+
+@pytest.mark.parametrize(
+    ("pairs", "gap"), [(470, 0.05), (155, 0.10), (154, 0.11), (60, 0.19), (3, None)]
+)
+def test_the_smallest_gap_that_so_many_pairs_find(pairs: int, gap: float | None) -> None:
+    assert smallest_gap(pairs) == gap
+
+
+def test_the_sentences_name_questions_and_not_repeats() -> None:
+    again = tuple(replace(case, repeat=1) for case in CASES)
+    said = " ".join(what_it_tells(sample_run(cases=CASES + again, repeats=2)))
+    assert "Between two configurations, 12 questions asked of both" in said
+    assert "about 160 for a gap of 10 points and about 470 for a gap of 5 points" in said
+    assert "facts (9), sources (3)" in said
+    assert "asked 2 times" in said
+
+
+def test_a_percentile_of_too_few_requests_is_named() -> None:
+    open_ended = latency("latency_p95", 2.5, high=None)
+    said = " ".join(what_it_tells(sample_run(figures=(open_ended,))))
+    assert "The 95th percentile of latency is of 12 requests, too few for an upper end" in said
+    closed = sample_run(figures=(latency("latency_p95", 2.5),))
+    assert "too few" not in " ".join(what_it_tells(closed))
+
+
+def test_a_large_suite_has_no_small_checks() -> None:
+    cases = tuple(case_result("facts", f"Question {i}?", True) for i in range(500))
+    said = " ".join(what_it_tells(sample_run(cases=cases, figures=(accuracy(500, 500),))))
+    assert "find a gap of 5 points" in said
+    assert "plainly broken" not in said
+
+
+def test_nothing_asked_says_nothing() -> None:
+    assert what_it_tells(sample_run(cases=(), figures=())) == ()
