@@ -68,7 +68,7 @@ def test_a_request_of_the_load_without_an_answer_is_named() -> None:
 
 
 def test_a_case_asked_again_is_one_line_that_counts_its_wrong_answers() -> None:
-    asked = [case_result("facts", "When?", right, repeat=i) for i, right in enumerate((1, 0, 0))]
+    asked = [case_result("facts", "When?", i == 0, repeat=i) for i in range(3)]
     html = render_run(sample_run(cases=tuple(asked), repeats=3))
     answers = section(Page(html), "Answers")
     assert "facts 1 of 1 not right" in answers
@@ -84,7 +84,7 @@ def test_what_was_right_in_the_baseline_comes_first_and_says_so() -> None:
 
 
 def test_the_baseline_is_drawn_beside_the_run() -> None:
-    assert render_run(sample_run(), baseline=sample_run()).count('class="dot before"') == 5
+    assert render_run(sample_run(), baseline=sample_run()).count('class="dot before"') == 6
     assert 'class="dot before"' not in render_run(sample_run())
 
 
