@@ -32,7 +32,9 @@ _HASH_BYTES = 32
 SNAPSHOT_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
 _MOST_FOLDERS_DEEP = 100
-_MOST_ITEMS = 20_000_000
+_MOST_ITEMS = 2_000_000
+_MOST_TREE_BYTES = 64 << 20
+"""About 300,000 items in one folder; a tree is held in memory."""
 _MOST_BYTES = 1 << 50
 _MOST_DIRECT_BLOBS = HASHES_IN_A_LIST
 _MOST_DEPTH = 3
@@ -167,6 +169,8 @@ def walk(snapshot: Snapshot, read: ReadBlob) -> Iterator[Item]:
 
 def read_tree(folder: Item, read: ReadBlob) -> Tree:
     """The items directly in a folder. Raises DamagedSnapshot when its tree is not valid."""
+    if folder.size > _MOST_TREE_BYTES:
+        raise DamagedSnapshot("lists more than a folder can hold", where=folder.path or ".")
     data = b"".join(read(sha256) for sha256 in content_blobs(folder, read))
     if len(data) != folder.size:
         raise DamagedSnapshot("is not as long as its folder says", where=folder.path or ".")

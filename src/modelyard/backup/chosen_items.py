@@ -1,0 +1,152 @@
+"""Which items of a snapshot are restored, and whether the disk can hold them as they are meant."""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import unicodedata
+from collections.abc import Callable, Iterable, Iterator, Sequence
+from contextlib import suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard.backup.manifest import DamagedSnapshot, Item, ReadBlob, Snapshot, walk
+from modelyard.core.errors import InvalidInput, did_you_mean
+from modelyard.core.files import STAGING_PREFIX, disk_errors
+
+_VERSIONS, _TRAINED = "models/versions", "models/trained"
+_LATEST_TIME_NS = 1 << 63
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Chosen:
+    """What of a snapshot is restored."""
+
+    items: tuple[Item, ...]
+    """The items, a folder before what is in it."""
+    everything: bool
+    """Whether these are all items of the snapshot."""
+
+    @property
+    def bytes(self) -> int:
+        """The sum of the sizes of its files."""
+        return sum(item.size for item in self.items if item.kind != "folder")
+
+    @property
+    def files(self) -> int:
+        """How many of the items are files."""
+        return sum(item.kind in ("file", "sqlite") for item in self.items)
+
+
+def choose_items(
+    snapshot: Snapshot,
+    read: ReadBlob,
+    *,
+    models: Sequence[str] | None = None,
+    only: Sequence[str] | None = None,
+) -> Chosen:
+    """The items of a snapshot that belong to these adapters or lie at these paths; all for None.
+
+    models: names of adapters, of which versions and link are meant.
+    only: paths from the project's root, each with what is below it.
+    Raises InvalidInput for a name or path that the snapshot does not hold, DamagedSnapshot when
+    what it holds cannot be written to any disk.
+    """
+    items = tuple(_checked(walk(snapshot, read)))
+    if sum(item.size for item in items if item.kind != "folder") > snapshot.bytes:
+        raise DamagedSnapshot("holds more bytes than it says", where=snapshot.id)
+    if models is None and only is None:
+        return Chosen(items=items, everything=True)
+    paths = {item.path for item in items}
+    wanted = {*_of_models(models or (), paths, snapshot), *_of_paths(only or (), paths, snapshot)}
+    inside = {path for path in paths if any(_is_in(path, place) for place in wanted)}
+    parents = {parent for path in inside for parent in _parents(path)}
+    return Chosen(
+        items=tuple(item for item in items if item.path in inside or item.path in parents),
+        everything=inside == paths,
+    )
+
+
+def require_distinct(items: Iterable[Item], folder: Path) -> None:
+    """Raise InvalidInput where the disk of `folder` would take two of the paths for one."""
+    forms = [form for form, probe in _FORMS.items() if _takes_for_one(folder, *probe)]
+    seen: dict[str, str] = {}
+    for item in items if forms else ():
+        key = item.path
+        for form in forms:
+            key = form(key)
+        other = seen.setdefault(key, item.path)
+        if other != item.path:
+            raise InvalidInput(
+                f"the disk takes {item.path} and {other} for one path",
+                where=str(folder),
+                hint="restore to a disk that tells them apart, or choose one of them with --only",
+            )
+
+
+def _compose(text: str) -> str:
+    return unicodedata.normalize("NFC", text)
+
+
+_FORMS: dict[Callable[[str], str], tuple[str, str]] = {
+    _compose: ("e\u0301", "\u00e9"),
+    str.casefold: ("a", "A"),
+}
+"""What a disk may do to a name before it compares, and two names that it takes for one then."""
+
+
+def _takes_for_one(folder: Path, name: str, other: str) -> bool:
+    probe = folder / f"{STAGING_PREFIX}{name}"
+    with disk_errors(folder):
+        probe.touch(exist_ok=False)
+        try:
+            return os.path.lexists(folder / f"{STAGING_PREFIX}{other}")
+        finally:
+            probe.unlink()
+
+
+def _checked(items: Iterator[Item]) -> Iterator[Item]:
+    """The items, of which each can be written: names of bytes, times that a disk can keep."""
+    for item in items:
+        with suppress(UnicodeEncodeError):
+            os.fsencode(item.path + (item.target or ""))
+            if -_LATEST_TIME_NS < item.mtime_ns < _LATEST_TIME_NS:
+                yield item
+                continue
+        raise DamagedSnapshot("holds an item that no disk can hold", where=ascii(item.path))
+
+
+def _of_models(models: Sequence[str], paths: set[str], snapshot: Snapshot) -> Iterator[str]:
+    known = sorted(
+        {path.split("/")[2] for path in paths if path.startswith((f"{_VERSIONS}/", f"{_TRAINED}/"))}
+    )
+    for name in models:
+        if name not in known:
+            raise InvalidInput(
+                f"the snapshot holds no adapter '{name}'{did_you_mean(name, known)}",
+                where=snapshot.id,
+                hint=f"it holds: {', '.join(known)}" if known else "it holds none",
+            )
+        yield from (f"{_VERSIONS}/{name}", f"{_TRAINED}/{name}")
+
+
+def _of_paths(only: Sequence[str], paths: set[str], snapshot: Snapshot) -> Iterator[str]:
+    for text in only:
+        path = posixpath.normpath(text)
+        if path not in paths:
+            raise InvalidInput(
+                f"the snapshot holds no '{text}'{did_you_mean(path, sorted(paths))}",
+                where=snapshot.id,
+                hint=f"paths are those of the project, such as configs; `models backup show "
+                f"{snapshot.id}` lists them",
+            )
+        yield path
+
+
+def _is_in(path: str, place: str) -> bool:
+    return path == place or path.startswith(f"{place}/")
+
+
+def _parents(path: str) -> Iterator[str]:
+    while path := posixpath.dirname(path):
+        yield path

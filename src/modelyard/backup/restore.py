@@ -1,0 +1,162 @@
+"""Restoring a snapshot into a new folder, which appears in one rename once it is complete."""
+
+from __future__ import annotations
+
+import fcntl
+import os
+import shutil
+import stat
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager, suppress
+from dataclasses import dataclass
+from pathlib import Path
+
+from modelyard.backup.chosen_items import Chosen, choose_items, require_distinct
+from modelyard.backup.manifest import Snapshot
+from modelyard.backup.read_blobs import BlobReader
+from modelyard.backup.repository import Repository
+from modelyard.backup.write_items import write_items
+from modelyard.core.errors import InvalidInput
+from modelyard.core.files import (
+    STAGING_PREFIX,
+    disk_errors,
+    make_folder,
+    require_free_space,
+    sync_path,
+)
+from modelyard.core.progress import Progress
+
+_FREE_BYTES = 16 << 20
+"""What is left free, for folders and the file system's own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Restored:
+    """A snapshot that was restored into a new folder, or would be."""
+
+    snapshot: str
+    """The name of the snapshot."""
+    created_at: str
+    """When it was made, UTC."""
+    repository: str
+    """The address of the repository."""
+    folder: str
+    """The folder."""
+    dry_run: bool
+    """Whether nothing was written."""
+    files: int
+    """How many files."""
+    bytes: int
+    """Their size."""
+
+
+def restore_to(
+    repository: Repository,
+    name: str,
+    folder: Path,
+    progress: Progress,
+    *,
+    models: Sequence[str] | None = None,
+    only: Sequence[str] | None = None,
+    dry_run: bool = False,
+) -> Restored:
+    """Restore a snapshot (an id, its beginning, or `latest`) into a folder that does not exist yet.
+
+    Every block is checked before it is written, and nothing appears at `folder` before everything
+    is there. Raises InvalidInput when `folder` exists or the snapshot lacks what is named, NoSpace
+    when it does not fit, DamagedRepository and the like when the repository is damaged.
+    """
+    if os.path.lexists(folder):
+        raise InvalidInput(
+            "exists already", where=str(folder), hint="name a new folder: nothing is overwritten"
+        )
+    snapshot = repository.load_snapshot(name)
+    reader = BlobReader(repository, repository.load_index())
+    chosen = choose_items(snapshot, reader.read, models=models, only=only)
+    require_room(chosen, folder)
+    if not dry_run:
+        with disk_errors(folder), _staged(folder) as staged:
+            stage_items(staged, chosen, reader, progress, snapshot)
+            staged.chmod(snapshot.root.mode & 0o777)
+            staged.rename(folder)
+            sync_path(folder.parent)
+    return Restored(
+        snapshot=snapshot.id,
+        created_at=snapshot.created_at,
+        repository=repository.store.url,
+        folder=str(folder),
+        dry_run=dry_run,
+        files=chosen.files,
+        bytes=chosen.bytes,
+    )
+
+
+def require_room(chosen: Chosen, folder: Path) -> None:
+    """Raise NoSpace unless the disk of `folder` has room for the items."""
+    blocks = sum(-(-item.size // 4096) * 4096 + 4096 for item in chosen.items)
+    require_free_space(folder, blocks + _FREE_BYTES, "restoring it")
+
+
+def stage_items(
+    staged: Path, chosen: Chosen, reader: BlobReader, progress: Progress, snapshot: Snapshot
+) -> None:
+    """Write the chosen items into an empty folder, checked and safe from a power cut."""
+    require_distinct(chosen.items, staged)
+    progress.stage(f"restore: snapshot {snapshot.id} of {snapshot.created_at}")
+    progress.begin("restore", chosen.bytes, "bytes")
+    done = 0
+
+    def written(count: int) -> None:
+        nonlocal done
+        done += count
+        progress.advance(done)
+
+    try:
+        write_items(staged, chosen.items, reader, written)
+        os.sync()
+    finally:
+        progress.end()
+
+
+@contextmanager
+def _staged(folder: Path) -> Iterator[Path]:
+    """A locked new folder beside `folder`; removed with its content unless it was renamed.
+
+    What a killed process left for the same folder is removed first.
+    """
+    make_folder(folder.parent)
+    for left in folder.parent.glob(f"{STAGING_PREFIX}*-{folder.name}"):
+        _remove_unless_held(left)
+    staged = folder.with_name(f"{STAGING_PREFIX}{os.urandom(4).hex()}-{folder.name}")
+    staged.mkdir(mode=0o700)
+    handle = os.open(staged, os.O_RDONLY | os.O_DIRECTORY)
+    try:
+        fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        yield staged
+    finally:
+        os.close(handle)
+        remove_tree(staged)
+
+
+def _remove_unless_held(folder: Path) -> None:
+    """Remove a folder that no living process fills."""
+    with suppress(OSError):
+        handle = os.open(folder, os.O_RDONLY | os.O_DIRECTORY | os.O_NOFOLLOW)
+        try:
+            fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+            remove_tree(folder)
+        finally:
+            os.close(handle)
+
+
+def remove_tree(folder: Path) -> None:
+    """Remove a folder with all it holds, also below folders that may not be written to."""
+    if not folder.is_dir():
+        return
+    folder.chmod(stat.S_IRWXU)
+    for parent, names, _ in os.walk(folder):
+        for name in names:
+            place = Path(parent, name)
+            if not place.is_symlink():
+                place.chmod(stat.S_IRWXU)
+    shutil.rmtree(folder)
