@@ -24,7 +24,9 @@ from typing import Any
 import pytest
 
 from modelyard.chatdata.feedback import Feedback, record_feedback
+from modelyard.core.clock import utc_text
 from modelyard.core.layout import Project
+from modelyard.core.state import change_state
 from modelyard.monitoring.samples import read_samples
 from modelyard.records.spool import Recorder
 from modelyard.setup.init import init_project
@@ -473,6 +475,71 @@ def watched(starter: Project, columns: int, *, until: str) -> tuple[int, str]:
                 watching.send_signal(signal.SIGINT)
     os.close(leader)
     return watching.wait(), shown.decode()
+
+
+def run_suite(project: Project, suite: str, right: int, scored: int, **values: Any) -> None:
+    """Keep the row of a test run of development."""
+    facts = {"target": "primary", "complete": 1, "environment": "development", **values}
+    started_at = utc_text(time.time_ns() // 1_000_000 - 3_600_000)
+    with change_state(project) as state:
+        state.execute(
+            "INSERT INTO test_runs (suite, environment, target, started_at, complete, verdict, "
+            "right, scored, sha256) VALUES (?, ?, ?, ?, ?, 'pass', ?, ?, '')",
+            (
+                *(suite, facts["environment"], facts["target"], started_at, facts["complete"]),
+                *(right, scored),
+            ),
+        )
+
+
+def test_what_suites_found_stands_beside_the_ratings_and_is_never_among_them(
+    starter: Project, models_here: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    rate(starter, answer(starter, 50), good=41)
+    run_suite(starter, "comprehensive", 10, 60)
+    run_suite(starter, "comprehensive", 41, 60)
+    run_suite(starter, "comprehensive", 1, 2, complete=0)
+    run_suite(starter, "comprehensive", 60, 60, environment="production")
+    run_suite(starter, "quick", 0, 0)
+    run_suite(starter, "quick", 12, 12, target="gpt4")
+    assert models_here("monitor", "--metrics", "accuracy", "--json") == 0
+    report = json.loads(capsys.readouterr().out)
+    [rated] = report["measures"]
+    assert rated["shown"]["basis"] == "rated, 41 of 50"
+    whole, quick = report["suites"]
+    day = whole["shown"]["basis"].split()[5].rstrip(":")
+    assert whole["measure"] == "suite:comprehensive"
+    assert whole["shown"]["basis"] == f"suite comprehensive, run 2 of {day}: 41 of 60"
+    assert quick["shown"]["basis"] == f"suite quick, run 6 of {day}, gpt4: 12 of 12"
+    assert whole["shown"]["low"] < whole["shown"]["value"] < whole["shown"]["high"]
+    assert (whole["verdict"], whole["judged"]) == (None, None)
+    assert [value for value in whole["trend"] if value is not None] == [41 / 60]
+    models_here("monitor", "--metrics", "accuracy", "--model", "gpt4", "--json")
+    [only] = json.loads(capsys.readouterr().out)["suites"]
+    assert only["measure"] == "suite:quick"
+    models_here("monitor", "--metrics", "accuracy", "--format", "prometheus")
+    labels = '{environment="development",suite="quick"}'
+    assert f"modelyard_suite_accuracy_ratio{labels} 1.0" in capsys.readouterr().out
+    models_here("monitor", "--metrics", "accuracy", "--by", "model", "--format", "csv")
+    assert "suite:quick,share" in capsys.readouterr().out
+    models_here("monitor", "--metrics", "accuracy")
+    assert "suite:comprehensive" in capsys.readouterr().out
+    models_here("monitor", "--metrics", "latency", "--json")
+    assert json.loads(capsys.readouterr().out)["suites"] == []
+
+
+def test_what_another_answer_needed_and_what_a_test_asked_is_not_counted(
+    starter: Project, monitor: Any
+) -> None:
+    answer(starter, 3)
+    answer(starter, 1, parent_id="of-another")
+    answer(starter, 1, kind="call", parent_id="of-another")
+    answer(starter, 1, kind="test")
+    answer(starter, 1, kind="test_call")
+    for since in ("1h", "7d"):
+        _, measures = monitor("--metrics", "usage,cost", "--since", since)
+        assert measures["requests"]["shown"]["value"] == 3
+        assert measures["cost_total"]["shown"]["value"] == pytest.approx(0.03)
 
 
 @pytest.mark.parametrize("columns", [200, 60, 30])

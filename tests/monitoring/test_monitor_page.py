@@ -53,6 +53,7 @@ def reported(*measures: MonitoredMeasure, **values: object) -> MonitorReport:
         window_s=900,
         recorded=True,
         measures=measures,
+        suites=(),
         by=None,
         groups=(),
     )

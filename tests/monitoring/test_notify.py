@@ -104,6 +104,7 @@ def judged(latency_s: float, *, environment: str = "production") -> MonitorRepor
         window_s=900,
         recorded=True,
         measures=(measured,),
+        suites=(),
         by=None,
         groups=(),
     )

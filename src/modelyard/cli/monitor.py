@@ -126,9 +126,9 @@ def monitor(
     in the integration config, with its `alert_thresholds`. Every value has its 95% interval, and a
     threshold is breached, or kept, only when the whole interval says so; else it cannot be told.
 
-    Accuracy is what people rated with `models feedback add --answer-id`. What is unknown, such as
-    a cost without a price, is never 0. With the cost come warnings of budgets that are nearly
-    spent.
+    Accuracy is what people rated with `models feedback add --answer-id`, and beside it what the
+    latest run of each test suite found. What is unknown, such as a cost without a price, is never
+    0. With the cost come warnings of budgets that are nearly spent.
 
     With --on-change or --notify an alert begins when a threshold is breached at every call for as
     long as `for` says, and ends when it is kept for as long as `clear_after` says. No data never
@@ -378,7 +378,7 @@ def _print_report(report: MonitorReport, since: str) -> None:
     from modelyard.cli.monitor_table import build_table
 
     window = DURATION.show(report.window_s)
-    print_table(*build_table(report.measures, since, window))
+    print_table(*build_table(report.rows, since, window))
     for group in report.groups:
         print_title(f"{report.by} {group.name}" if group.name else f"no {report.by}")
         print_table(*build_table(group.measures, since, None))

@@ -58,7 +58,7 @@ def live_tables(
     window = DURATION.show(report.window_s)
     whose = f" of {report.model}" if report.model else ""
     title = f"{report.environment}{whose} · {report.to_at[11:19]} UTC · ^C ends"
-    shown = [_live(title, report.measures, since, window, width)]
+    shown = [_live(title, report.rows, since, window, width)]
     for group in report.groups:
         name = f"{report.by} {group.name}" if group.name else f"no {report.by}"
         shown.append(_live(name, group.measures, since, None, width))

@@ -30,6 +30,12 @@ def prometheus_lines(report: MonitorReport) -> Iterator[str]:
         for group in report.groups:
             label = {str(report.by): group.name or ""}
             yield from _gauges(name, report, label, group.measures[place])
+    if report.suites:
+        name = "modelyard_suite_accuracy_ratio"
+        yield f"# HELP {name} the share of right answers in the latest run of a test suite"
+        yield f"# TYPE {name} gauge"
+    for measure in report.suites:
+        yield from _gauges(name, report, {"suite": measure.measure.partition(":")[2]}, measure)
     for what, name in (
         ("threshold", "modelyard_threshold"),
         ("judged", "modelyard_judged"),
@@ -55,7 +61,7 @@ def csv_lines(report: MonitorReport) -> Iterator[str]:
     stream = io.StringIO()
     writer = csv.writer(stream, lineterminator="\n")
     writer.writerow(_CSV_COLUMNS)
-    every = [(None, report.measures), *((each.name, each.measures) for each in report.groups)]
+    every = [(None, report.rows), *((each.name, each.measures) for each in report.groups)]
     for place, (group, measures) in enumerate(every):
         for measure in measures:
             shown, judged = measure.shown, measure.judged

@@ -29,6 +29,7 @@ from modelyard.monitoring.measures import (
 from modelyard.monitoring.periods import GroupBy, Period, Totals, read_period
 from modelyard.monitoring.ratings import Ratings, read_ratings
 from modelyard.monitoring.samples import open_traffic
+from modelyard.monitoring.suites import read_suites
 
 TREND_PIECES = 24
 METRICS: Mapping[ConfiguredMetric, Metric] = {
@@ -90,10 +91,18 @@ class MonitorReport:
     """Whether answers are recorded there; false: `performance_monitoring.enabled` says no."""
     measures: tuple[MonitoredMeasure, ...]
     """All requests together."""
+    suites: tuple[MonitoredMeasure, ...]
+    """Accuracy as each test suite found it last, `suite:NAME`; it is never in `measures`, and it is
+    not judged here: `models performance-test` does that."""
     by: GroupBy | None
     """What they are grouped by; null: they are not."""
     groups: tuple[MonitoredGroup, ...]
     """The same for each group, the one with the most requests first."""
+
+    @property
+    def rows(self) -> tuple[MonitoredMeasure, ...]:
+        """Everything that is shown of all requests: the measures, and what suites found."""
+        return (*self.measures, *self.suites)
 
     def with_verdict(self, verdict: Verdict) -> tuple[MonitoredMeasure, ...]:
         """The measures with this verdict."""
@@ -141,6 +150,7 @@ def monitor(
         measures=tuple(
             _measured(measure, shown, judged, limits.get(measure.name)) for measure in measures
         ),
+        suites=_suites(project, environment, chosen, asked) if rated else (),
         by=by,
         groups=tuple(
             MonitoredGroup(
@@ -196,6 +206,24 @@ def _measured(
         verdict=judge(of_window, limit, least=has_least(measure.name))
         if of_window is not None and limit is not None
         else None,
+    )
+
+
+def _suites(
+    project: Project, environment: str, chosen: Chosen, period: Period
+) -> tuple[MonitoredMeasure, ...]:
+    return tuple(
+        MonitoredMeasure(
+            metric="accuracy",
+            measure=f"suite:{each.suite}",
+            unit="share",
+            shown=each.shown,
+            trend=each.trend,
+            judged=None,
+            threshold=None,
+            verdict=None,
+        )
+        for each in read_suites(project, environment, chosen, period)
     )
 
 

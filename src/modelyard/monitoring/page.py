@@ -95,7 +95,8 @@ def render_monitor_page(report: MonitorReport, since: str) -> str:
 
 def name_of(measure: str) -> str:
     """A measure as a heading: `Latency p95`."""
-    return _NAMES.get(measure) or measure.replace("_", " ").replace("latency", "Latency")
+    named = measure.replace("_", " ").replace("latency", "Latency").replace("suite:", "Suite ")
+    return _NAMES.get(measure, named)
 
 
 def _verdict(report: MonitorReport, window: str) -> Verdict:
@@ -150,7 +151,7 @@ def _judged(measures: Sequence[MonitoredMeasure]) -> Iterator[_Judged]:
 
 def _courses(report: MonitorReport) -> Iterator[Markup]:
     start_s, end_s = _seconds(report.from_at), _seconds(report.to_at)
-    for each in report.measures:
+    for each in report.rows:
         width_s = (end_s - start_s) / max(1, len(each.trend))
         points = [
             (start_s + (place + 0.5) * width_s, math.nan if value is None else value)
@@ -158,13 +159,15 @@ def _courses(report: MonitorReport) -> Iterator[Markup]:
         ]
         interval = show_interval(each.shown, each.unit)
         readout = show_value(each.shown.value, each.unit) + (f" ({interval})" if interval else "")
+        if each in report.suites:
+            readout += f" · {each.shown.basis}"
         yield render_course(
             name_of(each.measure),
             points,
             show=partial(show_value, unit=each.unit),
             readout=readout,
             threshold=each.threshold,
-            full=1.0 if each.measure == "accuracy" else None,
+            full=1.0 if each.metric == "accuracy" else None,
         )
 
 

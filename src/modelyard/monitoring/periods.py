@@ -116,7 +116,7 @@ def _rows(
     query = (
         f"SELECT answered_at_ms, {group}, outcome, latency_s, cost_usd, prompt_tokens, "
         "output_tokens FROM samples WHERE answered_at_ms >= ? AND answered_at_ms < ? "
-        f"AND kind = 'answer' AND {chosen.condition}"
+        f"AND kind = 'answer' AND parent_id IS NULL AND {chosen.condition}"
     )
     values = (samples.start, samples.stop, *chosen.values)
     for at_ms, name, outcome, latency_s, *counted in traffic.execute(query, values):

@@ -1,7 +1,8 @@
 """Roll-ups: the answers of each hour in a few rows of traffic.db, from which long periods are read.
 
 They are made in the transaction that brings samples into traffic.db, so each sample is in them
-once. Samples of kind `call` are in no roll-up: what they took and cost is in their answer's.
+once. Calls, and answers that another answer needed, are in no roll-up: what they took and cost is
+in the figures of that one. Nor is what a performance test asked.
 """
 
 from __future__ import annotations
@@ -146,7 +147,7 @@ def _earlier(traffic: sqlite3.Connection, after: int | None = None) -> tuple[lis
 def _rolled_up(samples: Iterable[Sample]) -> dict[_Key, _Row]:
     rows: dict[_Key, _Row] = {}
     for sample in samples:
-        if sample.kind != "answer":
+        if sample.kind != "answer" or sample.parent_id is not None:
             continue
         key = (sample.answered_at_ms // HOUR_MS, *_key(sample))
         row = rows.get(key)

@@ -56,7 +56,8 @@ class Sample:
     kind: Kind = "answer"
     """Whether it is an answer, or a call that one needed."""
     parent_id: str | None = None
-    """The answer that this one was needed for; None when a user or a program asked for it."""
+    """The answer that this one was needed for, and whose figures have this one's in them; None when
+    a user or a program asked for it."""
     answered_at_ms: int
     """When it ended: milliseconds since 1970, by the clock of the machine."""
     organisation: str | None = None

@@ -208,6 +208,7 @@ def _ask(
             system=system,
             use_fallback=False,
             use_cache=False,
+            is_test=True,
         )
         return answerer.answer(effective, request)
 
