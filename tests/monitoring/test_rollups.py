@@ -156,10 +156,11 @@ def test_what_an_earlier_version_folded_is_rolled_up_once(
 def fold_as_before(place: Project, samples: list[Sample]) -> None:
     """As the version did that had no roll-ups."""
     with replace(TRAFFIC, migrations=TRAFFIC.migrations[:3]).open(place) as traffic:
-        places = ", ".join("?" * len(FIELDS))
+        columns = [name for name in FIELDS if name != "variant"]
+        places = ", ".join("?" * len(columns))
         for sample in samples:
-            values = tuple(getattr(sample, name) for name in FIELDS)
-            insert = f"INSERT INTO samples ({', '.join(FIELDS)}) VALUES ({places})"
+            values = tuple(getattr(sample, name) for name in columns)
+            insert = f"INSERT INTO samples ({', '.join(columns)}) VALUES ({places})"
             traffic.execute(insert, values)
 
 
@@ -213,3 +214,22 @@ def test_a_quantile_is_within_one_percent_whatever_the_distribution(shape: str) 
 def test_pieces_of_a_period_are_of_equal_length_and_take_what_lies_beyond() -> None:
     period = Period(start_ms=0, end_ms=100, pieces=4)
     assert [period.piece_at(at) for at in (-5, 0, 24, 25, 99, 100, 250)] == [0, 0, 0, 1, 3, 3, 3]
+
+
+def test_what_an_earlier_version_rolled_up_is_of_no_variant(place: Project) -> None:
+    """As the version did that knew no A/B tests; later answers have a variant beside it."""
+    with replace(TRAFFIC, migrations=TRAFFIC.migrations[:6]).open(place) as traffic:
+        columns = [name for name in FIELDS if name != "variant"]
+        for number in range(3):
+            values = [getattr(numbered(number), name) for name in columns]
+            marks = ", ".join("?" * len(columns))
+            traffic.execute(f"INSERT INTO samples ({', '.join(columns)}) VALUES ({marks})", values)
+        traffic.execute("UPDATE rollup_backlog SET last_rowid = 3")
+    recorder = Recorder(place)
+    for number in (3, 4):
+        recorder.record(numbered(number, variant=f"trial/{'ab'[number % 2]}"))
+    recorder.close()
+    with open_traffic(place) as traffic:
+        figures = read_period(traffic, ALL, DAY, "variant")
+    counts = {name: sum(piece.requests() for piece in pieces) for name, pieces in figures.items()}
+    assert counts == {None: 3, "trial/a": 1, "trial/b": 1}

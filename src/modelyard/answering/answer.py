@@ -15,6 +15,7 @@ from dataclasses import replace
 from types import TracebackType
 from typing import Any
 
+from modelyard.answering.ab_test import follow_ab_test
 from modelyard.answering.calls import Calls
 from modelyard.answering.deadline import Deadline
 from modelyard.answering.input_rules import check_input
@@ -106,6 +107,7 @@ class Answerer:
             check_name(request.organisation, "organisation")
         if request.json_schema is not None:
             check_schema(request.json_schema, where="the JSON Schema")
+        effective = follow_ab_test(effective, request)
         count = self._counter(effective)
         messages = build_messages(effective, request, ())
         check_input(effective, request, messages, count=count or estimate_tokens)

@@ -51,6 +51,9 @@ class Request:
     """The JSON Schema that the answer must meet, instead of the domain's."""
     organisation: str | None = None
     """Who asks: whose budget, limits, cache and adapter count."""
+    user: str | None = None
+    """Who of the organisation; only the side of an A/B test depends on it, and it is kept nowhere.
+    """
     parent_id: str | None = None
     """The answer that this one is needed for."""
     use_fallback: bool = True
@@ -136,6 +139,8 @@ class Answer:
     """What answered, as `ModelRef.parse` reads it."""
     adapter_digest: str | None = None
     """`sha256:<hex>` of the manifest of the adapter's version."""
+    variant: str | None = None
+    """The variant of an A/B test that it is of, `NAME/a` or `NAME/b`."""
     finish: Finish
     """Why it ended."""
     degraded: bool = False

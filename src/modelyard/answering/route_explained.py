@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 
+from modelyard.answering.ab_test import follow_ab_test
 from modelyard.answering.answer import Answerer
 from modelyard.answering.input_size import InputSize
 from modelyard.answering.money.worst_case import worst_case
@@ -57,6 +58,8 @@ class RouteExplained:
     """Tokens of its input."""
     organisation: str | None
     """Who would ask."""
+    variant: str | None
+    """The variant of an A/B test that they get, `NAME/a` or `NAME/b`; None: they are in none."""
     asked: tuple[ExplainedStep, ...]
     """Who would be asked, in this order, until one answers."""
     left_out: tuple[LeftOut, ...]
@@ -69,8 +72,12 @@ def explain_route(
     *,
     input_tokens: int,
     organisation: str | None = None,
+    user: str | None = None,
 ) -> RouteExplained:
     """The route of a request with so many tokens of input, as everything stands now."""
+    effective = follow_ab_test(
+        effective, Request(messages=(), organisation=organisation, user=user)
+    )
     size = InputSize.exact(input_tokens)
     schema = wanted_schema(effective, Request(messages=()))
     window_s = effective.monitoring.window_s
@@ -121,6 +128,7 @@ def explain_route(
         strategy=effective.strategy,
         input_tokens=input_tokens,
         organisation=organisation,
+        variant=effective.variant,
         asked=tuple(asked),
         left_out=tuple(left_out),
     )

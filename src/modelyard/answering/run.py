@@ -359,6 +359,7 @@ class Run:
             model=answering.language_model,
             ref=answering.ref,
             adapter_digest=answering.adapter_digest,
+            variant=self.effective.variant,
             finish=finish,
             degraded=degraded,
             attempts=attempts,

@@ -68,6 +68,14 @@ def ask(
         str | None,
         typer.Option("--org", metavar="ORG", help="The organisation that asks."),
     ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            "--user",
+            metavar="USER",
+            help="Who of them: decides the side of an A/B test, and is kept nowhere.",
+        ),
+    ] = None,
     environment: Environment = None,
     system: Annotated[
         str | None,
@@ -141,6 +149,7 @@ def ask(
         language=language,
         json_schema=wanted,
         organisation=org,
+        user=user,
         use_fallback=not no_fallback,
         use_cache=not no_cache,
     )
@@ -242,6 +251,8 @@ def explain_answer(answer: Answer) -> list[str]:
         how = "answered before, from the answer cache"
     if answer.degraded:
         how = "quoted what was found: no language model answered"
+    if answer.variant is not None:
+        lines.append(f"variant {answer.variant} of an A/B test")
     lines.append(f"{answer.model}{'' if answer.degraded else f' ({answer.ref})'} {how}")
     if answer.samples > 1:
         lines.append(f"{answer.agreed} of {answer.samples} answers drawn agree")

@@ -69,7 +69,7 @@ def monitor(
         str, typer.Option("--since", metavar="DURATION", help="How far back to show.")
     ] = "24h",
     by: Annotated[
-        Literal["org", "model", "adapter", "profile", "domain"] | None,
+        Literal["org", "model", "adapter", "profile", "domain", "variant"] | None,
         typer.Option("--by", help="Show each of these too; they are not judged."),
     ] = None,
     format: Annotated[

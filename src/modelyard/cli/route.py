@@ -30,6 +30,12 @@ def explain_route(
     organisation: Annotated[
         str | None, typer.Option("--org", metavar="ORG", help="Who would ask.")
     ] = None,
+    user: Annotated[
+        str | None,
+        typer.Option(
+            "--user", metavar="USER", help="Who of them: decides the side of an A/B test."
+        ),
+    ] = None,
     environment: Environment = None,
     as_json: Json = False,
 ) -> None:
@@ -53,12 +59,14 @@ def explain_route(
     effective = load_asked(project, asked, domain=domain, profile=profile)
     with Answerer(project) as answerer:
         route = route_explained.explain_route(
-            answerer, effective, input_tokens=tokens, organisation=organisation
+            answerer, effective, input_tokens=tokens, organisation=organisation, user=user
         )
     if as_json:
         print_json(route)
         return
     where = f"{route.domain or 'requests without a domain'} in {route.environment}"
+    if route.variant is not None:
+        where += f", variant {route.variant}"
     if route.asked:
         print_text(f"{where}, {route.strategy}:")
         print_table(

@@ -23,6 +23,7 @@ from modelyard.configs.compare import (
 from modelyard.configs.fields import SettingValue
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.integration import (
+    AbTest,
     Budgets,
     FallbackStrategy,
     Integration,
@@ -52,6 +53,7 @@ from modelyard.deployments.revisions import (
 )
 from modelyard.deployments.running import drafts_stamp, running_snapshot
 from modelyard.deployments.snapshot import Snapshot
+from modelyard.deployments.variants import with_variant
 from modelyard.settings.units import DURATION, MONEY, SHARE, TOKENS
 
 
@@ -152,6 +154,24 @@ class Effective:
     """What an hour of this machine costs; None: answers of local models cost nothing."""
     monitoring: PerformanceMonitoring
     """What is monitored, and the alert thresholds."""
+    variant: str | None = None
+    """The variant of an A/B test that these are the settings of, `NAME/a` or `NAME/b`."""
+    ab_test: EffectiveAbTest | None = None
+    """The A/B test that requests of this domain are in; None: none, or these are a variant."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class EffectiveAbTest:
+    """An A/B test of a domain, with the settings of both variants."""
+
+    name: str
+    """Its name."""
+    share_of_b: float
+    """The share of those who ask that get the second variant."""
+    a: Effective
+    """The settings of the first."""
+    b: Effective
+    """Those of the second."""
 
 
 @dataclass(slots=True)
@@ -264,8 +284,45 @@ def build_effective(
 ) -> Effective:
     """Apply the layers of a domain in order; see `load_effective` for `profile` and `model`.
 
+    Of an A/B test, with the settings of both variants; not where a profile or a model is named.
     Raises InvalidInput when the domain is not live, ModelyardError when nothing can answer.
     """
+    built = _build(snapshot, environment, revision, domain, profile=profile, model=model)
+    integration = integration_of(snapshot)
+    test = integration.model_integration.ab_test if integration else None
+    if test is None or profile or model or not _is_in(test, built.specialized_model):
+        return built
+    a, b = (
+        replace(
+            _build(
+                with_variant(snapshot, test, variant, live_domains(snapshot)),
+                environment,
+                revision,
+                domain,
+            ),
+            variant=f"{test.name}/{side}",
+        )
+        for side, variant in (("a", test.a), ("b", test.b))
+    )
+    running = EffectiveAbTest(name=test.name, share_of_b=test.share_of_b, a=a, b=b)
+    return replace(built, ab_test=running)
+
+
+def _is_in(test: AbTest, specialised: str | None) -> bool:
+    """Whether requests of a specialised model, or without one, are in a test."""
+    return specialised in test.domains if test.domains else specialised is None
+
+
+def _build(
+    snapshot: Snapshot,
+    environment: str,
+    revision: int,
+    domain: str | None,
+    *,
+    profile: str | None = None,
+    model: EffectiveModel | None = None,
+) -> Effective:
+    """The settings of a domain, whatever is tested."""
     name = specialised = None
     if profile is not None:
         _require_profile(snapshot, environment, profile)
@@ -483,7 +540,7 @@ def _shown(effective: Effective) -> Mapping[KeyPath, Any]:
     }
 
 
-_NOT_A_SETTING = ("environment", "revision", "domain", "kept_off")
+_NOT_A_SETTING = ("environment", "revision", "domain", "kept_off", "variant", "ab_test")
 
 
 def effective_values(effective: Effective) -> Iterator[SettingValue]:

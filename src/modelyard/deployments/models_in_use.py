@@ -2,10 +2,16 @@
 
 from __future__ import annotations
 
+from collections.abc import Iterator
 from contextlib import suppress
 
 from modelyard.core.errors import ModelyardError
-from modelyard.deployments.effective import EffectiveModel, build_effective, live_domains
+from modelyard.deployments.effective import (
+    Effective,
+    EffectiveModel,
+    build_effective,
+    live_domains,
+)
 from modelyard.deployments.snapshot import Snapshot
 
 Uses = dict[str | None, EffectiveModel]
@@ -21,10 +27,14 @@ def models_in_use(snapshot: Snapshot, environment: str, revision: int) -> dict[s
     for domain in (None, *live_domains(snapshot)):
         with suppress(ModelyardError):
             effective = build_effective(snapshot, environment, revision, domain)
-            for model in (
-                effective.model,
-                *effective.fallback,
-                *(rule.model for rule in effective.rules),
-            ):
-                found.setdefault(model.name, {})[domain] = model
+            test = effective.ab_test
+            for settings in (test.a, test.b, effective) if test else (effective,):
+                for model in _models_of(settings):
+                    found.setdefault(model.name, {})[domain] = model
     return found
+
+
+def _models_of(effective: Effective) -> Iterator[EffectiveModel]:
+    yield effective.model
+    yield from effective.fallback
+    yield from (rule.model for rule in effective.rules)

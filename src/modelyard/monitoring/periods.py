@@ -11,7 +11,7 @@ from modelyard.monitoring.chosen_answers import Chosen
 from modelyard.monitoring.histogram import Histogram, bucket_of, pack_counts
 from modelyard.monitoring.rollups import HOUR_MS, SUMS_COLUMNS, Sums
 
-GroupBy = Literal["org", "model", "adapter", "profile", "domain"]
+GroupBy = Literal["org", "model", "adapter", "profile", "domain", "variant"]
 
 GROUP_COLUMNS: Mapping[GroupBy, str] = {
     "org": "organisation",
@@ -19,6 +19,7 @@ GROUP_COLUMNS: Mapping[GroupBy, str] = {
     "adapter": "CASE WHEN instr(model, '@') THEN model END",
     "profile": "profile",
     "domain": "domain",
+    "variant": "variant",
 }
 """What a group is, of a sample or a roll-up."""
 

@@ -18,7 +18,8 @@ from modelyard.records.sample import FIELDS, Sample
 
 HOUR_MS = 3_600_000
 KEYS = (
-    *("environment", "organisation", "domain", "profile", "language_model", "model", "outcome"),
+    *("environment", "organisation", "domain", "profile", "variant", "language_model", "model"),
+    "outcome",
 )
 """What the answers of one row have in common, beside the hour."""
 _SUMS = (

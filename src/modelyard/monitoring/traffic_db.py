@@ -155,6 +155,10 @@ _MIGRATIONS = (
         applied_at_ms  INTEGER NOT NULL       -- when it was last looked at
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    ALTER TABLE samples ADD COLUMN variant TEXT;  -- of an A/B test, NAME/a or NAME/b
+    ALTER TABLE rollups ADD COLUMN variant TEXT;
+    """,
 )
 
 TRAFFIC = Database(

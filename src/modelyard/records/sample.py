@@ -66,6 +66,8 @@ class Sample:
     """The kind of work that it was asked for."""
     profile: str | None = None
     """The performance profile."""
+    variant: str | None = None
+    """Of an A/B test, `NAME/a` or `NAME/b`; None: the answer is in none."""
     language_model: str | None = None
     """The language model of the configs, by its name."""
     model: str

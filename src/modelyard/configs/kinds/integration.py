@@ -154,6 +154,41 @@ class RecordPrompts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Variant:
+    """What one side of an A/B test has instead of what the configs say."""
+
+    profile: Annotated[str, Reference("performance_profiles")] | None = None
+    """The performance profile of the domains."""
+    model: Annotated[str, Reference("language_models")] | None = None
+    """The language model, which the profile and routing rules come before as always."""
+    adapter: Annotated[str, Reference("adapters")] | None = None
+    """The adapter of the domains, with a local model."""
+    share: Annotated[float, SHARE, Range(0.01, 0.99)] | None = None
+    """Share of those who ask that get it; left out: what the other side leaves, or half."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AbTest:
+    """Two variants that are tried side by side, each by a part of those who ask."""
+
+    name: Name
+    """Its name, which records of answers carry; another name splits anew and counts from 0."""
+    domains: tuple[Annotated[str, Reference("specialized_models")], ...] = ()
+    """Requests of these domains; empty: those without a domain."""
+    a: Variant
+    """The first variant; an empty mapping is what the configs say."""
+    b: Variant
+    """The second."""
+
+    @property
+    def share_of_b(self) -> float:
+        """The share of those who ask that get the second."""
+        if self.b.share is not None:
+            return self.b.share
+        return 0.5 if self.a.share is None else 1 - self.a.share
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class ModelIntegration:
     """How the models work together."""
 
@@ -174,6 +209,8 @@ class ModelIntegration:
     out, they cost nothing, since nobody sends a bill for them."""
     performance_monitoring: PerformanceMonitoring = field(default_factory=PerformanceMonitoring)
     """What is measured."""
+    ab_test: AbTest | None = None
+    """Two variants that are tried side by side; left out: everybody gets what the configs say."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -9,6 +9,7 @@ from modelyard.configs.checking.meaning import check_repeated, problem, warning
 from modelyard.configs.checking.meaning.calls import check_order
 from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.kinds.integration import (
+    AbTest,
     Budgets,
     FallbackStrategy,
     Integration,
@@ -16,11 +17,12 @@ from modelyard.configs.kinds.integration import (
     PerformanceMonitoring,
     RoutingRule,
     ServiceLimits,
+    Variant,
 )
 from modelyard.configs.kinds.language_models import LanguageModel, fallback_chain
 from modelyard.configs.kinds.performance_profiles import PerformanceProfile
 from modelyard.core.errors import Diagnostic, KeyPath, dotted
-from modelyard.settings.units import DURATION, MONEY, TOKENS
+from modelyard.settings.units import DURATION, MONEY, SHARE, TOKENS
 
 _TOP = "model_integration"
 
@@ -36,6 +38,8 @@ def check(integration: Integration, name: str, view: EnvironmentView) -> Iterato
     yield from _check_local_cost(joint, view)
     yield from _check_rates(joint.rate_limits)
     yield from _check_monitoring(joint.performance_monitoring)
+    if joint.ab_test is not None:
+        yield from _check_ab_test(joint.ab_test, view)
 
 
 def _check_fallback(joint: ModelIntegration, view: EnvironmentView) -> Iterator[Diagnostic]:
@@ -161,6 +165,10 @@ def _models_that_may_answer(
     for place, rule in enumerate(joint.routing.rules):
         if not rule.domains or {domain, task} & set(rule.domains):
             yield f"the model of routing rule {place + 1}", rule.model
+    test = joint.ab_test
+    for side, variant in (("a", test.a), ("b", test.b)) if test else ():
+        if variant.model is not None and {domain, task} & set(test.domains if test else ()):
+            yield f"the model of variant {side} of its A/B test", variant.model
     for name, _ in _models_asked(joint, domain, view)[1:]:
         yield "a model of its fallback", name
 
@@ -263,3 +271,51 @@ def _check_monitoring(monitoring: PerformanceMonitoring) -> Iterator[Diagnostic]
             f"{DURATION.show(monitoring.window_s)} are judged ('window')",
             hint="keep them longer, or judge less",
         )
+
+
+def _check_ab_test(test: AbTest, view: EnvironmentView) -> Iterator[Diagnostic]:
+    path: KeyPath = (_TOP, "ab_test")
+    yield from check_repeated(test.domains, (*path, "domains"))
+    if _overrides(test.a) == _overrides(test.b):
+        yield problem(
+            (*path, "b"),
+            "contradiction",
+            "'ab_test.a' and 'ab_test.b' are the same, so that nothing is compared",
+            hint="give one of them another model, profile or adapter",
+        )
+    given = [side.share for side in (test.a, test.b) if side.share is not None]
+    if len(given) == 2 and abs(sum(given) - 1) > 1e-9:
+        yield problem(
+            (*path, "b", "share"),
+            "contradiction",
+            f"the shares of 'ab_test.a' and 'ab_test.b' are {SHARE.show(sum(given))} together",
+            hint="leave one of them out: it is what the other leaves",
+        )
+    for side, variant in (("a", test.a), ("b", test.b)):
+        for key in () if test.domains else ("profile", "adapter"):
+            if getattr(variant, key) is not None:
+                yield problem(
+                    (*path, side, key),
+                    "ignored-setting",
+                    f"'ab_test.{side}.{key}' has no effect: requests without a domain have no "
+                    f"{key} of their own",
+                    hint="name the domains of the test in 'ab_test.domains'",
+                )
+        if variant.model is None:
+            continue
+        for domain in test.domains:
+            settings = view.settings("specialized_models", domain)
+            name = variant.profile or (settings and settings.profile)
+            profile = view.settings("performance_profiles", name) if name else None
+            if profile is not None and profile.model not in (None, variant.model):
+                yield warning(
+                    (*path, side, "model"),
+                    "ignored-setting",
+                    f"'ab_test.{side}.model' has no effect for {domain}: its profile {name} names "
+                    f"{profile.model}, which comes first",
+                    hint=f"give the variant a profile that names no model, or {variant.model}",
+                )
+
+
+def _overrides(variant: Variant) -> Variant:
+    return replace(variant, share=None)
