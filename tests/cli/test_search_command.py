@@ -225,6 +225,19 @@ def test_wrong_usage_is_said(
     assert problem in " ".join(capsys.readouterr().err.split())
 
 
+def test_a_modality_takes_the_indexes_that_are_for_it(
+    searchable: Project, models: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("search", "adapter", "--modality", "text") == 0
+    assert "docs/adapters.md" in capsys.readouterr().out
+    assert models("search", "adapter", "--modality", "code") == 2
+    assert "none of these indexes is for code (tests: text)" in capsys.readouterr().err
+    config = searchable.root / "configs" / "embedding_models" / "tests.yaml"
+    config.write_text(f"modalities: [text, code]\n{CONFIG}")
+    assert models("search", "adapter", "--modality", "code") == 0
+    assert "docs/adapters.md" in capsys.readouterr().out
+
+
 def test_without_an_index_there_is_no_data(
     searchable: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:

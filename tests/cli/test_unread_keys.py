@@ -21,9 +21,6 @@ SOURCE = Path(__file__).parents[2] / "src" / "modelyard"
 
 UNREAD = {
     "specialized_models": "quality.test_suite",
-    "embedding_models": """
-        modalities encoder.price_per_million
-    """,
     "performance_profiles": "batching.max_requests batching.max_wait",
 }
 """Give a key a reader and take it off this list; a new key comes with its reader."""
@@ -90,8 +87,6 @@ def test_explain_says_that_no_command_reads_a_key_yet(
     assert "no command reads this yet; `models serve` will" in capsys.readouterr().out
     assert models_here("config", "explain", "batching", "balanced") == 0
     assert "No command reads these yet; `models serve` will." in capsys.readouterr().out
-    assert models_here("config", "explain", "encoder", "docs") == 0
-    assert "No command reads encoder.price_per_million yet" in capsys.readouterr().out
     assert models_here("config", "explain", "encoder.model", "docs", "--json") == 0
     assert json.loads(capsys.readouterr().out)["settings"][0]["unread"] is None
     assert models_here("config", "explain", "encoder.model", "docs") == 0

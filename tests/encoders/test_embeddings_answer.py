@@ -13,7 +13,7 @@ from hypothesis import example, given
 from hypothesis import strategies as st
 
 from modelyard.encoders import EncoderUnavailable
-from modelyard.encoders.embeddings_answer import read_vectors
+from modelyard.encoders.embeddings_answer import read_answer
 
 NUMBERS = st.integers() | st.floats() | st.sampled_from([10**401, 10**38, 5e-324, 1e308])
 VALUES = st.recursive(
@@ -41,7 +41,7 @@ def answer(*vectors: Any, index: Any = None) -> bytes:
 @example(b'{"data":[{"index":1e999,"embedding":[1,0]}]}', 1)
 def test_any_answer_is_unit_vectors_or_an_error(said: bytes, count: int) -> None:
     try:
-        vectors = read_vectors(said, count=count)
+        vectors = read_answer(said, count=count).vectors
     except EncoderUnavailable:
         return
     assert vectors.dtype == np.float32
@@ -58,7 +58,7 @@ def test_vectors_come_in_the_order_of_their_index(
 ) -> None:
     document = json.loads(answer(*rows))
     chance.shuffle(document["data"])
-    found = read_vectors(json.dumps(document).encode(), count=len(rows))
+    found = read_answer(json.dumps(document).encode(), count=len(rows)).vectors
     for vector, row in zip(found, rows, strict=True):
         np.testing.assert_allclose(vector * math.hypot(*row), row, rtol=1e-5, atol=1e-5)
 
@@ -90,17 +90,34 @@ def test_vectors_come_in_the_order_of_their_index(
 )
 def test_what_is_wrong_is_said(said: bytes, problem: str) -> None:
     with pytest.raises(EncoderUnavailable, match=problem):
-        read_vectors(said, count=1)
+        read_answer(said, count=1)
 
 
 def test_vectors_that_do_not_go_together_are_refused() -> None:
     with pytest.raises(EncoderUnavailable, match="vectors of 2 and of 3 numbers"):
-        read_vectors(answer([1, 0], [1, 0, 0]), count=2)
+        read_answer(answer([1, 0], [1, 0, 0]), count=2)
     with pytest.raises(EncoderUnavailable, match="two vectors 0"):
-        read_vectors(answer([1, 0], [1, 0], index=0), count=2)
+        read_answer(answer([1, 0], [1, 0], index=0), count=2)
 
 
 @pytest.mark.parametrize("scale", [1, 10**39, 1e300, 1e-300, 5e-324])
 def test_the_length_of_a_vector_is_of_no_matter(scale: float) -> None:
-    found = read_vectors(answer([scale, 0, scale]), count=1)
+    found = read_answer(answer([scale, 0, scale]), count=1).vectors
     np.testing.assert_allclose(found, [[0.5**0.5, 0, 0.5**0.5]], rtol=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("usage", "tokens"),
+    [
+        ({"prompt_tokens": 7, "total_tokens": 9}, 9),
+        ({"prompt_tokens": 7}, 7),
+        ({"total_tokens": -1}, None),
+        ({"total_tokens": True}, None),
+        ({"total_tokens": "9"}, None),
+        ([9], None),
+        (None, None),
+    ],
+)
+def test_what_it_charges_is_taken_only_where_it_can_be_true(usage: Any, tokens: int | None) -> None:
+    document = {"data": [{"index": 0, "embedding": [1.0]}], "usage": usage}
+    assert read_answer(json.dumps(document).encode(), count=1).tokens == tokens

@@ -37,6 +37,23 @@ def find(project: Project, *globs: str, **settings: object) -> Sources:
     return find_sources(project, index)
 
 
+def test_a_picture_is_named_as_one_only_where_pictures_are_wanted(project: Project) -> None:
+    write(project.root / "docs" / "plan.PNG", b"\x89PNG\0")
+    assert find(project, "docs/*").skipped == {"binary": ["docs/plan.PNG"]}
+    settings = IndexSettings(description="x", sources=("docs/*",))
+    encoder = Encoder(source="wheel", model="m", dimensions=4, max_tokens=8)
+    index = declared_index(
+        *(project, "g", "d"),
+        settings=settings,
+        encoder=encoder,
+        fusion=Fusion(),
+        modalities=("text", "image"),
+    )
+    assert find_sources(project, index).skipped == {
+        "a picture, and no encoder reads them yet": ["docs/plan.PNG"]
+    }
+
+
 def names(sources: Sources) -> list[str]:
     return [file.shown for file in sources.files]
 

@@ -60,6 +60,13 @@ def search(
             "All that are given must hold; a key that no chunk has is refused.",
         ),
     ] = None,
+    modality: Annotated[
+        Literal["text", "code", "image"] | None,
+        typer.Option(
+            "--modality",
+            help="Only indexes that are for it, as the `modalities` of their group say.",
+        ),
+    ] = None,
     explain: Annotated[
         bool,
         typer.Option(
@@ -110,7 +117,7 @@ def search(
     """
 
     if evaluate is not None:
-        if query is not None or filters or top is not None or explain or no_rerank:
+        if query is not None or filters or modality or top is not None or explain or no_rerank:
             raise InvalidInput(
                 "--eval takes its queries from files", hint="leave QUERY and its options out"
             )
@@ -132,6 +139,7 @@ def search(
         filters=_read_filters(filters or []),
         environment=chosen_environment(project, environment),
         rerank=not no_rerank,
+        modality=modality,
         progress=LogProgress(),
     )
     if as_json:

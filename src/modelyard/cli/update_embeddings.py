@@ -13,6 +13,7 @@ from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
+from modelyard.settings.units import MONEY
 
 if TYPE_CHECKING:
     from modelyard.encoders import Encoders
@@ -74,6 +75,10 @@ def update_embeddings(
     Files that cannot be read, are binary, too large or in a broken encoding are skipped and
     reported; of a log only the broken characters are lost. Text is UTF-8, or UTF-16 with its mark.
 
+    Texts for an encoder behind an API cost its `price_per_million`. What an update will cost is
+    said before it begins, and counts for the budgets of the environment: where they leave no room,
+    the exit code is 4, and what was embedded is kept.
+
     With --dry-run nothing is written or fetched; without the encoder on this machine it says what
     would happen to the files, and counts no chunks.
 
@@ -84,6 +89,7 @@ def update_embeddings(
 
     With --watch, --json prints one document for each update that changed something, one a line.
     """
+    from modelyard.answering.money.embedding_charge import embedding_charge
     from modelyard.encoders import Encoders
     from modelyard.retrieval.indexes import choose_indexes, load_indexes, where_to_declare
     from modelyard.retrieval.sharing import remove_unneeded
@@ -104,7 +110,9 @@ def update_embeddings(
     if not chosen:
         raise InvalidInput(f"no search index is declared in {asked}", hint=where_to_declare(asked))
     with showing_progress() as progress:
-        encoders = Encoders(project=project, progress=progress)
+        encoders = Encoders(
+            project=project, progress=progress, charge=embedding_charge(project, asked)
+        )
         if watch:
             _watch(project, chosen, encoders, progress, wait=wait, as_json=as_json)
             return
@@ -183,6 +191,10 @@ def _sentence(update: IndexUpdate) -> str:
     vectors = f"{'to embed' if update.dry_run else 'embedded'} {update.embedded:,}"
     if update.from_cache:
         vectors += f", known {update.from_cache:,}"
+    if update.charged_tokens and update.cost_usd is not None:
+        about = "about " if update.dry_run else ""
+        cost = MONEY.show(float(f"{update.cost_usd:.3g}"))
+        vectors += f", {about}{counted(update.charged_tokens, 'token')} for {cost}"
     return (
         f"{update.index}: {what}: {said}; {_changes(chunks, 'chunk')}; "
         f"{vectors} ({update.took_s:.2f} s)"

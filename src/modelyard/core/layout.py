@@ -189,8 +189,8 @@ class Project:
         return self.local_state / "logs"
 
     def schedule_log(self, job: str) -> Path:
-        """What a job of the crontab printed last; no `.log`, which would be indexed as one."""
-        return self.logs / f"schedule-{check_name(job, 'job')}.txt"
+        """What a job of the crontab printed last; no `.log` or `.txt`, which would be indexed."""
+        return self.logs / f"schedule-{check_name(job, 'job')}.out"
 
     def lock(self, kind: str, name: str) -> Path:
         return self.local_state / "locks" / f"{kind}-{check_name(name, kind)}.lock"

@@ -5,6 +5,7 @@ its vectors. It does not know files, chunks or indexes, nor how weights are fetc
 """
 
 from modelyard.encoders.encoder import (
+    Charge,
     Encoders,
     OnProgress,
     TextEncoder,
@@ -15,6 +16,7 @@ from modelyard.encoders.encoder import (
 from modelyard.weights.encoders import EncoderUnavailable
 
 __all__ = [
+    "Charge",
     "EncoderUnavailable",
     "Encoders",
     "OnProgress",

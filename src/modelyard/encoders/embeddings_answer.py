@@ -6,6 +6,7 @@ Any bytes may come from there. Knows neither who was asked nor how long a vector
 from __future__ import annotations
 
 import json
+from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -19,8 +20,18 @@ from modelyard.weights.encoders import EncoderUnavailable
 _SHOWN_CHARACTERS = 40
 
 
-def read_vectors(answer: bytes, *, count: int) -> Vectors:
-    """The vectors of `count` texts as float32 [count, any], unit rows in the order of their index.
+@dataclass(frozen=True, slots=True)
+class EmbeddingsAnswer:
+    """What an embeddings API answered."""
+
+    vectors: Vectors
+    """float32 [texts, any], unit rows in the order of their index."""
+    tokens: int | None
+    """The tokens that it counts, and charges for; None: it does not say."""
+
+
+def read_answer(answer: bytes, *, count: int) -> EmbeddingsAnswer:
+    """The vectors of `count` texts, and what they are charged as.
 
     Raises EncoderUnavailable, which says what is wrong with the answer and not whose it is.
     """
@@ -45,7 +56,16 @@ def read_vectors(answer: bytes, *, count: int) -> Vectors:
     sizes = sorted({len(vector) for vector in ordered})
     if len(sizes) > 1:
         raise EncoderUnavailable(f"it gave vectors of {sizes[0]} and of {sizes[-1]} numbers")
-    return _unit_rows(np.array(ordered))
+    return EmbeddingsAnswer(_unit_rows(np.array(ordered)), _tokens(value.get("usage")))
+
+
+def _tokens(usage: Any) -> int | None:
+    """The tokens that a `usage` says, if it says a number that can be true."""
+    for key in ("total_tokens", "prompt_tokens"):
+        counted_there = usage.get(key) if isinstance(usage, dict) else None
+        if type(counted_there) is int and counted_there >= 0:
+            return counted_there
+    return None
 
 
 def _place(index: Any, count: int) -> int:

@@ -29,6 +29,14 @@ _BULK_TEXTS = 2_000
 Vectors = npt.NDArray[np.float32]
 """One unit row for each text, in the order given."""
 
+Charge = Callable[[float], Callable[[float], None]]
+"""Reserves what calls may cost, in dollars; what it returns is told what they did cost."""
+
+
+def _charge_nobody(worst_usd: float) -> Callable[[float], None]:
+    return lambda cost_usd: None
+
+
 OnProgress = Callable[[int], None]
 """Called with how many more texts have a vector."""
 
@@ -43,6 +51,10 @@ class TextEncoder(Protocol):
     @property
     def dimensions(self) -> int:
         """Numbers in a vector."""
+
+    @property
+    def charged_tokens(self) -> int:
+        """Tokens that a service charged for so far, or an estimate where it does not say."""
 
     def encode(self, texts: Sequence[str], *, on_progress: OnProgress | None = None) -> Vectors:
         """Chunks as float32 [texts, dimensions], unit rows, in the order given."""
@@ -129,6 +141,8 @@ class Encoders:
     """Where relative paths of the settings start."""
     progress: Progress
     """Shows what is fetched and prepared."""
+    charge: Charge = _charge_nobody
+    """Asked before texts are sent to a service with a price."""
     _opened: dict[tuple[Encoder, bool], TextEncoder] = field(default_factory=dict, init=False)
 
     def fingerprint(self, settings: Encoder) -> str:

@@ -23,7 +23,7 @@ from modelyard.configs.kinds.language_models import is_loopback
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from modelyard.core.wording import counted
-from modelyard.encoders.embeddings_answer import read_vectors
+from modelyard.encoders.embeddings_answer import read_answer
 from modelyard.encoders.encoder import OnProgress, Vectors
 from modelyard.pacing import (
     Failure,
@@ -66,6 +66,8 @@ class EndpointEncoder:
             )
         self.fingerprint = fingerprint
         self.dimensions = settings.dimensions
+        self.charged_tokens = 0
+        self._counting = threading.Lock()
         self._url = settings.endpoint.rstrip("/") + "/embeddings"
         self._project, self._settings = project, settings
         self._pacer = Pacer(
@@ -128,7 +130,7 @@ class EndpointEncoder:
             pause=pause,
         )
         if not isinstance(result, GaveUp):
-            return self._vectors(result, len(texts))
+            return self._vectors(result, texts)
         failure = result.failure
         if not failure.is_temporary:
             raise self._unavailable(failure.reason, hint=_hint_for(failure.status))
@@ -165,11 +167,16 @@ class EndpointEncoder:
         with self._opener.open(request, timeout=timeout_s) as answer:
             return bytes(answer.read())
 
-    def _vectors(self, answer: bytes, count: int) -> Vectors:
+    def _vectors(self, answer: bytes, texts: Sequence[str]) -> Vectors:
+        tokens = None
         try:
-            vectors = read_vectors(answer, count=count)
+            read = read_answer(answer, count=len(texts))
+            vectors, tokens = read.vectors, read.tokens
         except EncoderUnavailable as error:
             raise self._unavailable(error.message) from error
+        finally:  # an answer that is of no use is charged all the same
+            with self._counting:
+                self.charged_tokens += sum(self.count_tokens(texts)) if tokens is None else tokens
         size = vectors.shape[1]
         if size != self.dimensions:
             raise InvalidInput(

@@ -45,6 +45,9 @@ class LocalEncoder:
     they are sorted by length within a call.
     """
 
+    charged_tokens = 0
+    """Nobody sends a bill for it."""
+
     def __init__(
         self,
         model: SentenceModel,

@@ -4,14 +4,17 @@ from __future__ import annotations
 
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
 from dataclasses import dataclass, field
 
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.progress import Progress
-from modelyard.encoders import Encoders
+from modelyard.core.wording import counted
+from modelyard.encoders import Encoders, TextEncoder
 from modelyard.retrieval.cache import EmbeddingCache
 from modelyard.retrieval.chunk import Chunk
 from modelyard.retrieval.index_file import VECTOR_TYPE
+from modelyard.settings.units import MONEY
 
 _SAVED_EVERY_S = 8.0
 """Seconds of work after which vectors are saved: about what a killed run loses."""
@@ -80,10 +83,18 @@ class Embedding:
     """Texts that the encoder embedded."""
     from_cache: int = 0
     """Texts whose vector was known, from the cache or an earlier index."""
+    charged_tokens: int = 0
+    """Tokens that the encoder's service charged for; where texts are only counted, an estimate."""
     find_elsewhere: Callable[[Sequence[str]], Mapping[str, bytes]] | None = None
     """Finds vectors that the cache does not have, by digest."""
     _counted: set[str] = field(default_factory=set, init=False)
     _speed: EmbeddingSpeed = field(default_factory=EmbeddingSpeed, init=False)
+
+    @property
+    def cost_usd(self) -> float | None:
+        """What these tokens cost; None for an encoder that has no price, since it runs here."""
+        price = self.settings.price_per_million_usd
+        return None if price is None else self.charged_tokens * price / 1e6
 
     def vectors(self, chunks: Iterable[Chunk], *, share: float = 1.0) -> dict[str, bytes]:
         """float16 bytes by digest, for all chunks; equal texts are embedded once.
@@ -101,6 +112,8 @@ class Embedding:
         total = round((self.embedded + len(missing)) / max(share, 1e-3))
         characters = (self._speed.characters + sum(lengths)) / max(share, 1e-3)
         encoder = self.encoders.open(self.settings, texts=max(total, len(missing)))
+        if not self.embedded:
+            self._say_what_it_costs(encoder, [texts[digest] for digest in missing], share)
         self.progress.begin("embed", total, "chunks")
         for batch in self._speed.batches(lengths):
             mean = sum(lengths[batch]) / len(lengths[batch])
@@ -111,7 +124,9 @@ class Embedding:
                 self.progress.advance(self._speed.texts, self._speed.figures(total, characters))
 
             digests = missing[batch]
-            rows = encoder.encode([texts[digest] for digest in digests], on_progress=count)
+            sent = [texts[digest] for digest in digests]
+            with self._charging(encoder, sent):
+                rows = encoder.encode(sent, on_progress=count)
             made = {
                 digest: row.tobytes()
                 for digest, row in zip(digests, rows.astype(VECTOR_TYPE), strict=True)
@@ -124,11 +139,52 @@ class Embedding:
 
     def count(self, chunks: Iterable[Chunk]) -> None:
         """Only count what `vectors` would do."""
-        digests = {chunk.digest for chunk in chunks} - self._counted
+        texts = {chunk.digest: chunk.embedded for chunk in chunks}
+        digests = texts.keys() - self._counted
         self._counted |= digests
-        known = len(self._find(sorted(digests), keep=False))
-        self.from_cache += known
-        self.embedded += len(digests) - known
+        known = self._find(sorted(digests), keep=False)
+        self.from_cache += len(known)
+        self.embedded += len(digests) - len(known)
+        if self.settings.price_per_million_usd is not None:
+            encoder = self.encoders.open(self.settings)
+            missing = [texts[digest] for digest in digests if digest not in known]
+            self.charged_tokens += sum(self._tokens(encoder, missing))
+
+    def _say_what_it_costs(self, encoder: TextEncoder, texts: Sequence[str], share: float) -> None:
+        price = self.settings.price_per_million_usd
+        if price is None:
+            return
+        tokens = round(sum(self._tokens(encoder, texts)) / max(share, 1e-3))
+        self.progress.stage(
+            f"embed: {self.settings.model} gets about {counted(tokens, 'token')}, "
+            f"{MONEY.show(float(f'{tokens * price / 1e6:.3g}'))} at {MONEY.show(price)} a million"
+        )
+
+    @contextmanager
+    def _charging(self, encoder: TextEncoder, texts: Sequence[str]) -> Iterator[None]:
+        """Reserve the most that these texts can cost, and settle for what was charged."""
+        price = self.settings.price_per_million_usd
+        if price is None:
+            yield
+            return
+        before = encoder.charged_tokens
+        # No text has more tokens than bytes, whatever the tokenizer.
+        most = sum(len(self._sent(text).encode("utf-8", "replace")) for text in texts)
+        settle = self.encoders.charge(most * price / 1e6)
+        try:
+            yield
+        finally:
+            tokens = encoder.charged_tokens - before
+            self.charged_tokens += tokens
+            settle(tokens * price / 1e6)
+
+    def _tokens(self, encoder: TextEncoder, texts: Sequence[str]) -> list[int]:
+        """An estimate of the tokens of these texts as they are sent, each cut at the longest."""
+        found = encoder.count_tokens([self._sent(text) for text in texts])
+        return [min(tokens, self.settings.max_tokens) for tokens in found]
+
+    def _sent(self, text: str) -> str:
+        return self.settings.document_prefix + text
 
     def _find(self, digests: Sequence[str], *, keep: bool) -> dict[str, bytes]:
         """The known vectors of these texts; keep: put those from elsewhere into the cache."""

@@ -19,6 +19,7 @@ from modelyard.configs.kinds.embedding_models import (
     Encoder,
     Fusion,
     IndexSettings,
+    Modality,
     SearchRules,
 )
 from modelyard.core.errors import InvalidInput, did_you_mean
@@ -55,6 +56,8 @@ class SearchIndex:
     """What makes its vectors."""
     fusion: Fusion
     """How meaning and words are weighed."""
+    modalities: tuple[Modality, ...]
+    """What it is for."""
     path: Path
     """Its file, which updates write: models/embeddings/GROUP/NAME@DIGEST.index."""
     former_path: Path
@@ -104,6 +107,7 @@ def declared_index(
     settings: IndexSettings,
     encoder: Encoder,
     fusion: Fusion,
+    modalities: tuple[Modality, ...] = ("text",),
 ) -> SearchIndex:
     """The index GROUP/NAME with these settings, and where its files are."""
     return SearchIndex(
@@ -112,6 +116,7 @@ def declared_index(
         settings=settings,
         encoder=encoder,
         fusion=fusion,
+        modalities=modalities,
         path=project.search_index(group, name, settings_digest(settings, encoder)),
         former_path=project.former_search_index(group, name),
     )
@@ -150,6 +155,7 @@ def build_search_settings(project: Project, groups: Mapping[str, EmbeddingGroup]
             settings=settings,
             encoder=group.encoder,
             fusion=settings.fusion or group.fusion,
+            modalities=group.modalities,
         )
         for group_name, group in groups.items()
         for name, settings in group.domains.items()
@@ -193,6 +199,22 @@ def where_to_declare(environment: str) -> str:
 def index_lock(project: Project, group: str, name: str) -> Path:
     """The lock under which all files of an index, whatever its settings, are written."""
     return project.lock(f"search-{group}", name)
+
+
+def require_modality(indexes: Sequence[SearchIndex], modality: Modality) -> list[SearchIndex]:
+    """Those of some indexes that are for text, code or images. Raises InvalidInput for none."""
+    found = [index for index in indexes if modality in index.modalities]
+    if not found:
+        have = "; ".join(
+            f"{group}: {', '.join(modalities)}"
+            for group, modalities in {index.group: index.modalities for index in indexes}.items()
+        )
+        raise InvalidInput(
+            f"none of these indexes is for {modality}" + (f" ({have})" if have else ""),
+            hint="`modalities` of a config in configs/embedding_models/ says what its indexes are "
+            "for",
+        )
+    return found
 
 
 def choose_indexes(

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-from modelyard.configs.kinds.embedding_models import Encoder, SearchRules
+from modelyard.configs.kinds.embedding_models import Encoder, Modality, SearchRules
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
@@ -22,6 +22,7 @@ from modelyard.retrieval.indexes import (
     SearchIndex,
     choose_indexes,
     load_search_settings,
+    require_modality,
     update_command,
     where_to_declare,
 )
@@ -89,21 +90,26 @@ class Searcher:
         filters: Mapping[str, str] | None = None,
         related: bool = True,
         rerank: bool = True,
+        modality: Modality | None = None,
         limits: QueryLimits | None = None,
     ) -> SearchResults:
         """The best chunks of these indexes (default: of the groups that the config names).
 
         filters: `path` (a glob), `kind`, `domain`, or any fact of a chunk; all must match.
+        modality: only those of these indexes that are for it.
         rerank: rerank the best with the config's cross-encoder, where it names one.
         limits: how far the query may go for its vector. Without, an encoder that cannot be had is
         an error; with them, its indexes are searched by their terms only, and a note says so.
-        Raises InvalidInput for an empty query, a filter whose key no chunk has or a reranker that
-        cannot be used, and NoData when none of the indexes is built.
+        Raises InvalidInput for an empty query, a modality that none of them is for, a filter whose
+        key no chunk has or a reranker that cannot be used, and NoData when none of the indexes is
+        built.
         """
         query = parse_query(text)
         if not query.text:
             raise InvalidInput("the query is empty", hint='say what to look for: "roll back"')
         chosen = choose_indexes(self._indexes, indexes, groups=self._rules.groups)
+        if modality is not None:
+            chosen = require_modality(chosen, modality)
         reranker = self._require_reranker() if rerank else None  # before anything is searched
         unusable: dict[str, ModelyardError] = {}
         while True:
@@ -294,11 +300,14 @@ def search(
     filters: Mapping[str, str] | None = None,
     environment: str = DEFAULT_ENVIRONMENT,
     rerank: bool = True,
+    modality: Modality | None = None,
     progress: Progress | None = None,
 ) -> SearchResults:
     """One search, as `Searcher.search` does it; a Searcher is faster from the second one on."""
     with closing(Searcher(project, environment=environment, progress=progress)) as searcher:
-        return searcher.search(text, indexes=indexes, top=top, filters=filters, rerank=rerank)
+        return searcher.search(
+            text, indexes=indexes, top=top, filters=filters, rerank=rerank, modality=modality
+        )
 
 
 def _find_damaged(indexes: Sequence[SearchIndex]) -> dict[str, ModelyardError]:

@@ -8,7 +8,7 @@ from typing import Annotated, Literal
 
 from modelyard.configs.kinds.language_models import RateLimits, is_loopback
 from modelyard.configs.kinds.parts import Endpoint, Name, OneLine, Secret
-from modelyard.settings.marks import NotYetRead, Range, Reference
+from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import DURATION, MONEY, SHARE, SIZE, TOKENS
 
 Modality = Literal["text", "code", "image"]
@@ -41,10 +41,8 @@ class Encoder:
     stays_local: bool = False
     """With `endpoint` at a loopback address: nothing that is sent there leaves this machine, so
     that `local_only` domains may use it."""
-    price_per_million_usd: (
-        Annotated[float, MONEY, Range(0), NotYetRead("update-embeddings")] | None
-    ) = None
-    """With `endpoint`: price of a million tokens."""
+    price_per_million_usd: Annotated[float, MONEY, Range(0)] | None = None
+    """With `endpoint`: price of a million tokens, which updates of indexes count for budgets."""
     limits: RateLimits = field(default_factory=RateLimits)
     """With `endpoint`: what the provider allows."""
 
@@ -117,8 +115,9 @@ class EmbeddingGroup:
 
     description: OneLine
     """What this group is for, in one line."""
-    modalities: Annotated[tuple[Modality, ...], NotYetRead("search")] = ("text",)
-    """What it can be searched with and for."""
+    modalities: tuple[Modality, ...] = ("text",)
+    """What its indexes are for: `models search --modality` takes those that have it. Pictures are
+    found by no encoder of this version."""
     encoder: Encoder | None = None
     """What turns texts into vectors; required when there are indexes."""
     fusion: Fusion = field(default_factory=Fusion)

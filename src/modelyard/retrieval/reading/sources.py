@@ -25,14 +25,9 @@ from modelyard.secrets.detection import names_a_secret, redact_path
 DEEPEST = 100
 """Levels of nested folders; what lies deeper is skipped."""
 
+_PICTURES = frozenset((".png", ".jpg", ".jpeg", ".gif", ".webp", ".ico", ".bmp", ".tif", ".tiff"))
 _BINARY_ENDINGS = frozenset(
     (
-        ".png",
-        ".jpg",
-        ".jpeg",
-        ".gif",
-        ".webp",
-        ".ico",
         ".zip",
         ".gz",
         ".bz2",
@@ -129,7 +124,12 @@ def find_sources(
     `.models/logs/*.log` and `experiments/*/metrics.jsonl` ask for files that are never committed.
     """
     exclude = [glob_pattern(glob) for glob in index.settings.exclude]
-    walk = _Walk(os.path.realpath(project.root), index.settings, known or {}, exclude)
+    # An encoder that has both is declared already, and none of this version reads pictures.
+    for_images = "image" in index.modalities
+    why_no_picture = "a picture, and no encoder reads them yet" if for_images else "binary"
+    walk = _Walk(
+        os.path.realpath(project.root), index.settings, known or {}, exclude, why_no_picture
+    )
     for glob in index.settings.sources:
         walk.follow(glob)
     return Sources(
@@ -173,6 +173,7 @@ class _Walk:
     settings: IndexSettings
     known: Mapping[str, tuple[int, int]]
     exclude: Sequence[re.Pattern[str]]
+    why_no_picture: str
     found: dict[str, SourceFile] = field(default_factory=dict)
     skipped: dict[str, set[str]] = field(default_factory=lambda: defaultdict(set))
     _folders: dict[str, _Folder | None] = field(default_factory=dict)
@@ -287,8 +288,11 @@ class _Walk:
             size, mtime_ns = status.st_size, status.st_mtime_ns
             if size > self.settings.max_file_size_bytes and self.settings.chunker != "logs":
                 return "too large"
-            if self.known.get(shown) != (size, mtime_ns) and _looks_binary(entry):
-                return "binary"
+            if self.known.get(shown) != (size, mtime_ns):
+                if _ending(entry) in _PICTURES:
+                    return self.why_no_picture
+                if _looks_binary(entry):
+                    return "binary"
         except (OSError, ValueError):
             return "unreadable"
         self.found[shown] = SourceFile(entry.path, shown, size, mtime_ns)
@@ -352,9 +356,12 @@ def _is_folder(entry: os.DirEntry[str]) -> bool:
         return False
 
 
+def _ending(entry: os.DirEntry[str]) -> str:
+    return os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a walk makes no Path objects
+
+
 def _looks_binary(entry: os.DirEntry[str]) -> bool:
-    ending = os.path.splitext(entry.name)[1].lower()  # noqa: PTH122 - a walk makes no Path objects
-    if ending in _BINARY_ENDINGS:
+    if _ending(entry) in _BINARY_ENDINGS:
         return True
     with open(entry.path, "rb", buffering=0) as file:  # noqa: PTH123
         return is_binary(file.read(FIRST_BLOCK) or b"")

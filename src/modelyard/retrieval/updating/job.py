@@ -60,6 +60,11 @@ class IndexUpdate:
     """Files that were left out in whole or in part, by reason."""
     unknown: str | None = None
     """Why a dry run could not count chunks; None: it could."""
+    charged_tokens: int | None = None
+    """Tokens that the encoder's service charged for, in a dry run an estimate; null: it runs here,
+    or was not needed."""
+    cost_usd: float | None = None
+    """What they cost, in dollars; null where they are."""
     took_s: float = 0.0
     """How long it took, in seconds."""
 
@@ -138,6 +143,15 @@ class UpdateJob:
                 progress=self.progress,
                 find_elsewhere=find_elsewhere,
             )
-            yield embedding
-        self.update.embedded += embedding.embedded
-        self.update.from_cache += embedding.from_cache
+            try:
+                yield embedding
+            finally:
+                self._add(embedding)
+
+    def _add(self, embedding: Embedding) -> None:
+        update = self.update
+        update.embedded += embedding.embedded
+        update.from_cache += embedding.from_cache
+        if embedding.cost_usd is not None and embedding.charged_tokens:
+            update.charged_tokens = (update.charged_tokens or 0) + embedding.charged_tokens
+            update.cost_usd = (update.cost_usd or 0.0) + embedding.cost_usd
