@@ -253,10 +253,7 @@ def test_a_config_is_found_by_the_name_that_it_gives_itself(shown: Read, place: 
 def test_keys_without_a_reader_are_named_once(shown: Read, place: Project) -> None:
     head = [line for line in shown("show", "balanced").splitlines() if line.startswith("#")]
     assert head[1:] == ["# No command reads these yet; `models serve` will: batching"]
-    text = shown("show", "summarization")
-    assert (
-        "# No command reads these yet; `models performance-test` will: quality.test_suite\n" in text
-    )
+    assert "No command reads" not in shown("show", "summarization")
 
 
 @pytest.mark.parametrize(

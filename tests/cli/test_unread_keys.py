@@ -20,7 +20,6 @@ from modelyard.configs.schema import load_schema
 SOURCE = Path(__file__).parents[2] / "src" / "modelyard"
 
 UNREAD = {
-    "specialized_models": "quality.test_suite",
     "performance_profiles": "batching.max_requests batching.max_wait",
 }
 """Give a key a reader and take it off this list; a new key comes with its reader."""

@@ -31,6 +31,7 @@ from modelyard.settings.units import DURATION, MONEY, SHARE
 if TYPE_CHECKING:
     from modelyard.performance.plan import Plan
 
+_DEFAULT_SUITE = "quick"
 _SHOWN_WRONG = 5
 _LONGEST_SHOWN = 160
 _TIMED_AFTER = 3
@@ -56,8 +57,14 @@ def performance_test(
         ),
     ] = None,
     test_suite: Annotated[
-        str, typer.Option("--test-suite", metavar="NAME", help="A suite in configs/test_suites/.")
-    ] = "quick",
+        str | None,
+        typer.Option(
+            "--test-suite",
+            metavar="NAME",
+            help="A suite in configs/test_suites/. Default: that of the domain's "
+            "`quality.test_suite`, else quick.",
+        ),
+    ] = None,
     model: Annotated[
         str | None,
         typer.Option(metavar="REF", help="The only model that is asked, as docs/models.md says."),
@@ -124,10 +131,11 @@ def performance_test(
 
     project = find_project()
     asked = chosen_environment(project, environment)
-    suite = load_suite(project, test_suite, asked, seed=seed)
     target = find_target(
         project, asked, config=config, model=model, adapter=adapter, domains=domain or ()
     )
+    named = test_suite or target.own_suite or _DEFAULT_SUITE
+    suite = load_suite(project, named, asked, seed=seed)
     plan = build_plan(project, suite, target, repeats=repeat, concurrency=concurrency, seed=seed)
     with showing_progress() as progress, Answerer(project, note=print_warning) as answerer:
         progress.stage(f"{suite.name} on {target.name} in {asked}: {plan.describe()}")

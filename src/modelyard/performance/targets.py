@@ -43,6 +43,25 @@ class Target:
         )
 
     @property
+    def own_suite(self) -> str | None:
+        """The suite that the domains name as what measures them; None: none of them names one.
+
+        Raises InvalidInput when they name several.
+        """
+        named = {
+            effective.quality.test_suite: effective.domain
+            for effective in self.effective.values()
+            if effective.quality.test_suite is not None
+        }
+        if len(named) > 1:
+            which = ", ".join(f"{domain}: {suite}" for suite, domain in named.items())
+            raise InvalidInput(
+                f"these domains name several test suites ({which})",
+                hint="say which one with --test-suite, or test one domain at a time",
+            )
+        return next(iter(named), None)
+
+    @property
     def revision(self) -> int | None:
         """The revision that the settings come from; None: drafts."""
         return next(iter(self.effective.values())).revision or None

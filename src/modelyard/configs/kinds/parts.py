@@ -26,8 +26,7 @@ Endpoint = Annotated[
 ]
 OneLine = Annotated[str, Pattern("a line of text", r"[^\n]*\S[^\n]*")]
 
-# Keys that are checked and deployed, and that no command reads yet.
-BY_TESTS = NotYetRead("performance-test")
+# Of keys that are checked and deployed, and that no command reads yet.
 BY_SERVER = NotYetRead("serve")
 
 

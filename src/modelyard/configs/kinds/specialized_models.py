@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Any, Literal
 
-from modelyard.configs.kinds.parts import BY_TESTS, Generation, OneLine
+from modelyard.configs.kinds.parts import Generation, OneLine
 from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import SHARE, TOKENS
 
@@ -57,8 +57,8 @@ class Quality:
 
     accuracy: Annotated[float, SHARE, Range(0, 1)] | None = None
     """Least share of right answers."""
-    test_suite: Annotated[str, Reference("test_suites"), BY_TESTS] | None = None
-    """The test suite that measures it."""
+    test_suite: Annotated[str, Reference("test_suites")] | None = None
+    """The test suite that measures it: the one of `models performance-test --domain` by default."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
