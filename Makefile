@@ -142,6 +142,10 @@ bench-validate: $(ready)  ## Time of validate-config, side by side with check-js
 bench-traffic: $(ready)  ## Cost of recording an answer, speed of folding and reading
 	python benchmarks/traffic.py
 
+.PHONY: bench-monitor
+bench-monitor: $(ready)  ## Recording and `models monitor` against their bars, over a million samples
+	python benchmarks/monitor.py
+
 .PHONY: bench-engine
 bench-engine: $(ready)  ## The engine against its bars: vllm=PYTHON llamacpp=PYTHON before=CHECKOUT
 	python -m benchmarks.engine $(if $(vllm),--vllm $(vllm)) \

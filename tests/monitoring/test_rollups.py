@@ -190,11 +190,23 @@ def test_an_organisation_that_is_forgotten_is_in_no_roll_up(place: Project) -> N
 SHAPES: dict[str, Callable[[random.Random], float]] = {
     "even": lambda chance: chance.uniform(0.001, 10),
     "normal": lambda chance: abs(chance.gauss(5, 1)) + 1e-6,
+    "narrow": lambda chance: chance.gauss(5, 0.001),
+    "half of a normal": lambda chance: abs(chance.gauss(0, 1)) + 1e-6,
+    "log-normal": lambda chance: chance.lognormvariate(0, 0.5),
     "long tail": lambda chance: chance.lognormvariate(0, 3),
     "very long tail": lambda chance: chance.paretovariate(0.5),
+    "short tail": lambda chance: chance.paretovariate(5),
+    "exponential": lambda chance: chance.expovariate(1) + 1e-6,
+    "gamma": lambda chance: chance.gammavariate(0.5, 2) + 1e-6,
+    "Weibull": lambda chance: chance.weibullvariate(1, 0.7) + 1e-6,
+    "triangular": lambda chance: chance.triangular(0.1, 9, 8),
+    "arcsine": lambda chance: chance.betavariate(0.5, 0.5) + 1e-6,
     "tiny": lambda chance: chance.uniform(1e-6, 1e-4),
     "two humps": lambda chance: chance.gauss(1, 0.01) if chance.random() < 0.5 else 60.0,
+    "three values": lambda chance: chance.choice([0.2, 0.3, 30.0]),
     "one value": lambda chance: 5.0,
+    "whole seconds": lambda chance: float(chance.randrange(1, 31)),
+    "few outliers": lambda chance: 1e4 if chance.random() < 0.02 else chance.gauss(1, 0.05),
     "hours": lambda chance: chance.uniform(3600, 360_000),
 }
 
@@ -209,6 +221,10 @@ def test_a_quantile_is_within_one_percent_whatever_the_distribution(shape: str) 
     for rank in (1, 30, 1500, 2700, 2850, 2970, 3000):
         value = bucket_value(histogram.bucket_at(rank))
         assert math.isclose(value, times[rank - 1], rel_tol=0.01), rank
+
+
+def test_there_are_as_many_shapes_as_the_docs_say() -> None:
+    assert len(SHAPES) == 20
 
 
 def test_pieces_of_a_period_are_of_equal_length_and_take_what_lies_beyond() -> None:
