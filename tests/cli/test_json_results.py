@@ -70,6 +70,8 @@ fine-tune {SPEC} --set lora.rank=4 --experiment second
 evaluate --adapter flowers@1 --dataset flowers
 generate --adapter flowers@1 --compare-base --max-new-tokens 2 "What is number 3 called?"
 performance-test --adapter flowers@1
+report latest
+report second
 adapters promote flowers@1 --force --reason "for a test"
 adapters promote flowers@2 --force --reason "for a test"
 adapters rollback flowers

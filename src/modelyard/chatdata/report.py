@@ -6,7 +6,7 @@ Counts what the other modules found. Does not know the terminal, HTML or models.
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 
 import numpy as np
@@ -86,9 +86,9 @@ class DataReport:
     """Training rows."""
     evaluation_rows: int
     """Evaluation rows."""
-    formats: dict[str, int]
+    formats: Mapping[str, int]
     """Rows by the format in which they were written."""
-    turns: dict[int, int]
+    turns: Mapping[int, int]
     """Rows by their number of answers."""
     train_tokens: TokenFigures
     """Tokens of the training rows."""
@@ -96,9 +96,9 @@ class DataReport:
     """Tokens of the evaluation rows; None when they were not counted."""
     cut: tuple[str, ...]
     """Rows whose last answer lost its end to `max_length`."""
-    limits: tuple[LengthLimit, ...]
+    limits: tuple[LengthLimit, ...] = ()
     """What this limit and longer ones keep whole, up to the one that keeps every row."""
-    unused_keys: tuple[UnusedKey, ...]
+    unused_keys: tuple[UnusedKey, ...] = ()
     """Keys of rows and messages that are kept and not learned."""
     straddling: tuple[str, ...]
     """Rows in which a token lies across the start of an answer."""

@@ -59,6 +59,7 @@ COMMANDS = {
     "budgets": "budgets:budgets",
     "monitor": "monitor:monitor",
     "performance-test": "performance_test:performance_test",
+    "report": "report:report",
 }
 GROUPS = {
     "base": (

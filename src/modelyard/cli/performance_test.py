@@ -14,26 +14,29 @@ from modelyard.cli.options import Environment, Json, chosen_environment
 from modelyard.cli.render import (
     flush_results,
     print_json,
-    print_note,
-    print_table,
-    print_title,
     print_warning,
     showing_progress,
+)
+from modelyard.cli.shown_run import (
+    HtmlFile,
+    JunitFile,
+    describe_breach,
+    name_figure,
+    print_run,
+    require_pages,
+    roughly,
+    write_pages,
 )
 from modelyard.core.errors import GateBreached, Interrupted, ModelyardError, NoData
 from modelyard.core.layout import Project, find_project
 from modelyard.core.progress import Progress
-from modelyard.core.wording import counted
-from modelyard.performance.results import CaseResult, RunFigure, TestRun, Unit
+from modelyard.performance.results import CaseResult, TestRun
 from modelyard.results.json_form import published
-from modelyard.settings.units import DURATION, MONEY, SHARE
 
 if TYPE_CHECKING:
     from modelyard.performance.plan import Plan
 
 _DEFAULT_SUITE = "quick"
-_SHOWN_WRONG = 5
-_LONGEST_SHOWN = 160
 _TIMED_AFTER = 3
 """After so many requests the first word on how long it will take is worth something."""
 
@@ -107,6 +110,8 @@ def performance_test(
         bool,
         typer.Option("--strict", help="Exit with 5 where nobody can tell yet, instead of 0."),
     ] = False,
+    html: HtmlFile = None,
+    junit: JunitFile = None,
     as_json: Json = False,
 ) -> None:
     """Ask a test suite, and say how good, fast and dear the answers are, and how sure that is.
@@ -122,6 +127,7 @@ def performance_test(
     models performance-test --config balanced.yaml --test-suite comprehensive
     models performance-test --config high_accuracy --domain code_analysis --repeat 3
     models performance-test --adapter techcorp-demo@2 --env production --json
+    models performance-test --html run.html --junit run.xml
     """
     from modelyard.answering.answer import Answerer
     from modelyard.performance.cases import load_suite
@@ -130,6 +136,7 @@ def performance_test(
     from modelyard.performance.targets import find_target
 
     project = find_project()
+    require_pages(html, junit)
     asked = chosen_environment(project, environment)
     target = find_target(
         project, asked, config=config, model=model, adapter=adapter, domains=domain or ()
@@ -142,10 +149,11 @@ def performance_test(
         with _counting(progress, plan) as count:
             run = run_plan(project, answerer, suite, target, plan, environment=asked, on_case=count)
     kept, unsaved = _keep(project, run)
+    write_pages(kept, html, junit)
     if as_json:
         print_json(PerformanceTested(run=kept))
     else:
-        _print_run(kept)
+        print_run(kept)
     flush_results()
     _conclude(kept, unsaved, strict=strict)
 
@@ -163,19 +171,13 @@ def _counting(progress: Progress, plan: Plan) -> Iterator[Callable[[CaseResult],
             began_s = time.perf_counter()
         elif done == min(1 + _TIMED_AFTER, total):
             whole_s = (time.perf_counter() - began_s) / (done - 1) * total
-            progress.stage(f"about {_roughly(whole_s)} in all, by the first {done - 1}")
+            progress.stage(f"about {roughly(whole_s)} in all, by the first {done - 1}")
         left_s = (time.perf_counter() - began_s) / max(1, done - 1) * (total - done)
         is_known = _TIMED_AFTER < done < total
-        progress.advance(done, f"about {_roughly(left_s)} left" if is_known else "")
+        progress.advance(done, f"about {roughly(left_s)} left" if is_known else "")
 
     yield count
     progress.end()
-
-
-def _roughly(seconds: float) -> str:
-    if seconds < 90:
-        return f"{max(1, round(seconds))} s"
-    return f"{seconds / 60:.0f} min" if seconds < 5400 else f"{seconds / 3600:.1f} h"
 
 
 def _keep(project: Project, run: TestRun) -> tuple[TestRun, ModelyardError | None]:
@@ -196,105 +198,11 @@ def _conclude(run: TestRun, unsaved: ModelyardError | None, *, strict: bool) -> 
         raise Interrupted(f"interrupted{kept}")
     breached = [figure for figure in run.figures if figure.verdict == "breach"]
     if run.verdict == "breach":
-        what = ", ".join(map(_breach, breached)) or "no request was answered"
+        what = ", ".join(map(describe_breach, breached)) or "no request was answered"
         raise GateBreached(f"{run.target} does not reach {run.suite} in {run.environment}: {what}")
     if unsaved is not None:
         raise unsaved
     if strict and run.verdict == "cannot_tell":
         undecided = [each for each in run.figures if each.verdict == "cannot_tell"]
-        what = ", ".join(map(_measure, undecided)) or "the suite has no thresholds"
+        what = ", ".join(map(name_figure, undecided)) or "the suite has no thresholds"
         raise NoData(f"nobody can tell yet: {what}", hint="ask more cases, or repeat the load")
-
-
-def _print_run(run: TestRun) -> None:
-    shown = [figure for figure in run.figures if figure.value is not None or figure.verdict]
-    print_table(
-        [
-            "measure",
-            ">value",
-            f"{SHARE.show(run.confidence)} interval",
-            "of",
-            ">threshold",
-            "verdict",
-        ],
-        [_row(figure) for figure in shown],
-    )
-    wrong = [result for result in run.cases if result.right is False]
-    if wrong:
-        print_title(f"{counted(len(wrong), 'answer')} not right")
-        for result in wrong[:_SHOWN_WRONG]:
-            print_note(f"{result.check}: {_short(result.question)}")
-            print_note(f"  {_short(result.answer or result.outcome)}")
-            print_note(f"  {_short(result.why)}")
-    for note in run.notes:
-        print_warning(note)
-    if run.number is not None:
-        models = ", ".join(run.models) or "no model"
-        print_note(
-            f"Kept as run {run.number}: {counted(run.requests, 'request')} in "
-            f"{_roughly(run.wall_s)}, answered by {models}, on {run.machine}."
-        )
-
-
-def _row(figure: RunFigure) -> list[str]:
-    unit = figure.unit
-    return [
-        _measure(figure),
-        _value(figure.value, unit),
-        _interval(figure),
-        _basis(figure),
-        "" if figure.threshold is None else _exact(figure.threshold, unit),
-        _verdict(figure),
-    ]
-
-
-def _measure(figure: RunFigure) -> str:
-    return f"{figure.name} {figure.part}" if figure.part else figure.name
-
-
-def _basis(figure: RunFigure) -> str:
-    """What a figure is over."""
-    basis = f"{figure.n:,}"
-    if figure.right is not None:
-        basis = f"{figure.right:,} of {figure.scored:,}"
-        if figure.scored != figure.n:
-            basis += f", {counted(figure.n, 'case')}"
-    return f"{basis}, {figure.unknown:,} more unknown" if figure.unknown else basis
-
-
-def _verdict(figure: RunFigure) -> str:
-    words = (figure.verdict or "").replace("_", " ")
-    return f"{words}, {figure.more_needed:,} more needed" if figure.more_needed else words
-
-
-def _interval(figure: RunFigure) -> str:
-    if figure.low is None and figure.high is None:
-        return ""
-    if figure.high is None:
-        return f"from {_value(figure.low, figure.unit)}"
-    if figure.low is None:
-        return f"to {_value(figure.high, figure.unit)}"
-    return f"{_value(figure.low, figure.unit)} to {_value(figure.high, figure.unit)}"
-
-
-def _breach(figure: RunFigure) -> str:
-    value = _value(figure.value, figure.unit)
-    assert figure.threshold is not None
-    return f"{_measure(figure)} {value} (threshold {_exact(figure.threshold, figure.unit)})"
-
-
-def _value(value: float | None, unit: Unit) -> str:
-    """A value in its unit, to three digits."""
-    return "unknown" if value is None else _exact(float(f"{value:.3g}"), unit)
-
-
-def _exact(value: float, unit: Unit) -> str:
-    """A value in its unit, with all its digits."""
-    if unit == "per_second":
-        return f"{value:,.12g}/s"
-    return {"share": SHARE, "seconds": DURATION, "usd": MONEY}[unit].show(value)
-
-
-def _short(text: str) -> str:
-    line = " ".join(text.split())
-    return line if len(line) <= _LONGEST_SHOWN else f"{line[:_LONGEST_SHOWN]}..."

@@ -101,6 +101,10 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "monitor:monitor": (_one("monitoring.monitor:MonitorReport"),),
     "schedule:show": (_one("schedule.overview:ScheduleShown"),),
     "performance_test:performance_test": (_one("cli.performance_test:PerformanceTested"),),
+    "report:report": (
+        _one("cli.performance_test:PerformanceTested", "of a run of a test suite"),
+        _one("cli.report:ExperimentShown", "of an experiment"),
+    ),
     "prices:check": (_one("answering.money.price_check:PriceCheck"),),
     "config_show:show": (_one("cli.config_show:ShownConfig"),),
     "config:explain": (_one("deployments.explain:ExplainedConfig"),),

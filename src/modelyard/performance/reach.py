@@ -35,7 +35,7 @@ def _sentences(run: TestRun) -> Iterator[str]:
             f"finer: {names}"
         )
     for figure in run.figures:
-        if figure.name.startswith("latency_") and figure.over == "all" and _has_no_top(figure):
+        if figure.threshold is not None and figure.unit == "seconds" and _has_no_top(figure):
             yield (
                 f"The {show_name(figure)} is of {counted(figure.n, 'request')}, too few for an "
                 "upper end: that it is kept cannot be told, only that it is not"
@@ -60,7 +60,7 @@ def _accuracy(run: TestRun, cases: int) -> Iterator[str]:
     spread = max(whole.value * (1 - whole.value), 0.01)
     finer = math.ceil(spread * (_Z / _FINE_HALF_WIDTH) ** 2)
     if finer > cases:
-        text += f". An interval of 10 points takes about {finer:,} questions"
+        text += f". An interval of 10 points takes about {_rounded(finer):,} questions"
     yield text
 
 

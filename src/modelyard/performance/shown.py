@@ -8,6 +8,7 @@ from modelyard.settings.units import DURATION, MONEY, SHARE
 
 _NAMES = {
     "accuracy": "accuracy",
+    "score": "mean score",
     "worse_than_base": "worse than the base",
     "latency_p50": "median latency",
     "latency_p95": "95th percentile of latency",
@@ -38,30 +39,36 @@ def show_value(value: float | None, unit: Unit) -> str:
     """A value in its unit, to three digits."""
     if value is None:
         return "unknown"
+    if unit == "seconds" and value >= 60:
+        return show_duration(value)
+    return show_exact(value if unit == "count" else float(f"{value:.3g}"), unit)
+
+
+def show_exact(value: float, unit: Unit) -> str:
+    """A value in its unit, with all its digits."""
     if value < 0:
-        return f"−{show_value(-value, unit)}"
-    short = float(f"{value:.3g}")
+        return f"−{show_exact(-value, unit)}"
     match unit:
         case "count":
             return f"{value:,.0f}"
         case "per_second":
-            return f"{short:g} a second"
+            return f"{value:,.12g}/s"
         case "share":
-            return SHARE.show(short)
+            return SHARE.show(value)
         case "seconds":
-            return DURATION.show(short) if abs(value) < 60 else show_duration(value)
+            return DURATION.show(value)
         case "usd":
-            return MONEY.show(short)
+            return MONEY.show(value)
 
 
 def show_interval(figure: RunFigure) -> str:
-    """`73% to 90%`; with one end only `from 73%` or `up to 90%`; without any nothing."""
+    """`73% to 90%`; with one end only `from 73%` or `to 90%`; without any nothing."""
     low, high = figure.low, figure.high
     if low is not None and high is not None:
         return f"{show_value(low, figure.unit)} to {show_value(high, figure.unit)}"
     if low is not None:
         return f"from {show_value(low, figure.unit)}"
-    return "" if high is None else f"up to {show_value(high, figure.unit)}"
+    return "" if high is None else f"to {show_value(high, figure.unit)}"
 
 
 def show_threshold(figure: RunFigure) -> str:
@@ -69,7 +76,7 @@ def show_threshold(figure: RunFigure) -> str:
     if figure.threshold is None:
         return ""
     side = "at least" if figure.name == "accuracy" else "at most"
-    return f"{side} {show_value(figure.threshold, figure.unit)}"
+    return f"{side} {show_exact(figure.threshold, figure.unit)}"
 
 
 def show_verdict(figure: RunFigure) -> str:

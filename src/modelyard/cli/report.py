@@ -1,0 +1,123 @@
+"""`models report`: a run of a test suite, or a fine-tune run, shown again."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelyard.cli.options import Json
+from modelyard.cli.render import print_evaluation, print_json, print_pairs, print_title
+from modelyard.cli.shown_run import HtmlFile, JunitFile, print_run, require_pages, write_pages
+from modelyard.core.errors import InvalidInput
+from modelyard.core.given_paths import write_given_file
+from modelyard.core.layout import Project, find_project
+from modelyard.records.evaluation import Evaluation
+from modelyard.results.json_form import published
+
+_RUN = re.compile(r"[0-9]+|latest")
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ExperimentShown:
+    """A fine-tune run that has made a version."""
+
+    experiment: str
+    """The experiment."""
+    adapter: str
+    """The adapter that it trained."""
+    version: int
+    """The number of its version."""
+    report: str
+    """The path of its page."""
+    evaluation: Evaluation | None = field(metadata=published(without=("examples",)))
+    """Base against adapter; None when there was no row to evaluate."""
+
+
+def report(
+    what: Annotated[
+        str,
+        typer.Argument(
+            metavar="RUN|EXPERIMENT",
+            help="A run of `models performance-test`, by its number, as `latest` or as a file that "
+            "--json was written to; or an experiment, by its name.",
+        ),
+    ],
+    html: HtmlFile = None,
+    junit: JunitFile = None,
+    as_json: Json = False,
+) -> None:
+    """Show again what a test suite or a fine-tune run gave.
+
+    A run of a test suite is shown as `models performance-test` showed it; the exit code is 0
+    whatever came of it. Of an experiment the figures are shown, and its report.html is made again
+    where it is missing.
+
+    \b
+    models report latest --html run.html
+    models report 12 --junit run.xml
+    models report techcorp-demo --html report.html
+    """
+    project = find_project()
+    require_pages(html, junit)
+    if _names_run(project, what):
+        _report_run(project, what, html, junit, as_json=as_json)
+    elif junit is not None:
+        raise InvalidInput(
+            "--junit is for runs of a test suite",
+            hint=f"{what} is an experiment: leave it out",
+        )
+    else:
+        _report_experiment(project, what, html, as_json=as_json)
+
+
+def _names_run(project: Project, what: str) -> bool:
+    """Whether it is a number, `latest`, or a file."""
+    if _RUN.fullmatch(what):
+        return True
+    return not (project.experiments / what).is_dir() and (
+        "/" in what or what.endswith(".json") or Path(what).is_file()
+    )
+
+
+def _report_run(
+    project: Project, what: str, html: Path | None, junit: Path | None, *, as_json: bool
+) -> None:
+    from modelyard.cli.performance_test import PerformanceTested
+    from modelyard.performance.store import load_run
+
+    run = load_run(project, what)
+    write_pages(run, html, junit)
+    if as_json:
+        print_json(PerformanceTested(run=run))
+    else:
+        print_run(run)
+
+
+def _report_experiment(project: Project, what: str, html: Path | None, *, as_json: bool) -> None:
+    from modelyard.training.report.again import load_finished, report_page
+
+    finished = load_finished(project, what)
+    page = report_page(project, finished)
+    if html is not None:
+        write_given_file(html, page)
+    version = finished.version
+    path = project.show(finished.experiment.report_file)
+    if as_json:
+        print_json(
+            ExperimentShown(
+                experiment=what,
+                adapter=version.adapter,
+                version=version.number,
+                report=path,
+                evaluation=finished.evaluation,
+            )
+        )
+        return
+    print_title(f"{version.name}, trained by {what}")
+    if finished.evaluation is not None:
+        print_evaluation(finished.evaluation)
+    print_pairs([("report", f"{path}  (open it in a browser)")])
