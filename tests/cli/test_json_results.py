@@ -55,6 +55,7 @@ route explain --domain code_analysis
 prices check --max-age "36500 days"
 schedule show
 config review
+providers compare --model basic_nlp
 base list
 base show smollm2-135m-instruct
 base pull smollm2-135m-instruct --dry-run

@@ -113,7 +113,7 @@ GROUPS = {
     "prices": ("What hosted models are configured to cost.", {"check": "prices:check"}),
     "providers": (
         "The language models of the configs, and who runs them.",
-        {"check": "providers:check"},
+        {"check": "providers:check", "compare": "providers_compare:compare"},
     ),
     "schedule": (
         "What runs at fixed times, by cron or systemd.",

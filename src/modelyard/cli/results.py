@@ -93,6 +93,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
         _one("retrieval.results:SearchResults"),
         _one("retrieval.evaluate:SearchEvaluations", "with --eval"),
     ),
+    "providers_compare:compare": (_one("cli.providers_compare:ProvidersCompared"),),
     "providers:check": (_one("cli.providers:ProvidersChecked"),),
     "index:index_status": (_one("retrieval.status:IndexStatuses"),),
     "update_embeddings:update_embeddings": (_one("retrieval.updating.job:IndexUpdates"),),
