@@ -6,10 +6,10 @@ from dataclasses import replace
 from xml.etree.ElementTree import Element, fromstring
 
 import pytest
-from run_samples import CASES, FIGURES, accuracy, case_result, sample_run
 
 from modelyard.performance.junit import render_junit
 from modelyard.performance.results import TestRun
+from run_samples import CASES, FIGURES, accuracy, case_result, sample_run
 
 
 def read(run: TestRun) -> Element:

@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 
 import pytest
-from run_samples import CASES, FIGURES, accuracy, case_result, sample_run
 
 from html_pages import Page, assert_self_contained
 from modelyard.performance.page import render_run
 from modelyard.performance.results import RunFigure, Verdict
+from run_samples import CASES, FIGURES, accuracy, case_result, sample_run
 
 POISON = "</script><script>alert('x')</script>\"'&<img src=x onerror=alert(1)>{{ 7 * 7 }}]]>"
 

@@ -114,8 +114,9 @@ def performance_test(
     junit: JunitFile = None,
     as_json: Json = False,
 ) -> None:
-    """Ask a test suite, and say how good, fast and dear the answers are, and how sure that is.
+    """Ask a test suite, and judge the answers.
 
+    It says how good, how fast and how dear they are, and how sure that is.
     A threshold is kept or breached by the whole interval of a figure; where the threshold lies
     within, nobody can tell yet, and the table says how many more cases would settle it. No answer
     comes from a cache. The run is kept; its answers count for budgets, not in `models monitor`.

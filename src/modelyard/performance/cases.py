@@ -9,8 +9,10 @@ from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 
+from modelyard.answering.json_answers import check_schema
 from modelyard.chatdata.conversation import Conversation, Message
 from modelyard.chatdata.dataset import load_dataset
+from modelyard.configs.checking.meaning.suite_cases import why_not_scored
 from modelyard.configs.kinds.test_suites import AccuracyCheck, SuiteCase, TestSuite
 from modelyard.core.errors import (
     Diagnostic,
@@ -20,14 +22,33 @@ from modelyard.core.errors import (
     did_you_mean,
 )
 from modelyard.core.layout import Project
+from modelyard.core.pattern_search import why_no_pattern
 from modelyard.core.wording import counted
 from modelyard.deployments.running import numbered_settings
-from modelyard.performance.scorers.needs import why_not_scored
+from modelyard.performance.results import LOAD
+from modelyard.performance.scorers.quantities import quantities_in
 from modelyard.records.stored import build_stored
 from modelyard.results.json_form import to_json
 
-_ROW_KEYS = ("expect", "label", "pattern", "schema", "sources", "tags", "weight")
-"""The keys of a dataset's row that mean what they mean in a case of the suite."""
+_ROW_KEYS = ("expect", "label", "pattern", "schema", "sources", "tags")
+"""The keys of a dataset's row that mean what they mean in a case of the suite; `weight` of a row
+says whether its answer is trained."""
+
+
+_LOAD_ONLY = AccuracyCheck(
+    name=LOAD,
+    cases=tuple(
+        SuiteCase(question=question)
+        for question in (
+            "What can you help me with?",
+            "Write a short note that tells a customer that a parcel will arrive tomorrow.",
+            "Name three things that a good summary has.",
+            "What is the difference between a list and a set?",
+            "How do I say thank you for an invitation that I cannot accept?",
+        )
+    ),
+)
+"""The questions of a suite that only measures times; nobody scores their answers."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -100,6 +121,13 @@ def load_suite(project: Project, name: str, environment: str, *, seed: int | Non
     problems: list[Diagnostic] = []
     for check in settings.checks:
         cases += _cases_of(project, check, settings.seed if seed is None else seed, problems)
+    if any(check.name == LOAD for check in settings.checks):
+        raise InvalidInput(
+            f"a check of the suite {name} is called '{LOAD}', as results call its load",
+            hint="give the check another name",
+        )
+    if settings.load is not None and not settings.checks:
+        cases += _of_suite(_LOAD_ONLY)
     if problems:
         raise ProblemsFound(
             f"{counted(len(problems), 'case')} of the suite {name} cannot be scored", problems
@@ -120,9 +148,7 @@ def _cases_of(
     found = _of_dataset(project, check, problems) if check.dataset else _of_suite(check)
     for case in found:
         problems += [
-            Diagnostic(message=why, where=case.source)
-            for why in [why_not_scored(case.check, case.right)]
-            if why
+            Diagnostic(message=why, where=case.source) for why in [_why_not_scored(case)] if why
         ]
     if check.rows is not None and check.rows < len(found):
         chosen = random.Random(f"{seed}/{check.name}").sample(range(len(found)), check.rows)
@@ -134,6 +160,23 @@ def _cases_of(
         own = case.id if seen[case.id] == 1 else _short_digest(f"{case.id} {seen[case.id]}")
         numbered.append(replace(case, id=own))
     return numbered
+
+
+def _why_not_scored(case: Case) -> str | None:
+    """What a case lacks for its scorer; None when it can be scored."""
+    check, right = case.check, case.right
+    why = why_not_scored(check, right)
+    if why is None and check.scorer == "regex":
+        wrong = why_no_pattern(right.pattern or check.pattern or "")
+        why = f"'pattern' is no regular expression: {wrong}" if wrong else None
+    elif why is None and check.scorer == "numeric" and not quantities_in(right.answer or ""):
+        why = f"numeric compares with the number in 'answer', and {right.answer!r} has none"
+    elif why is None and check.scorer == "json_schema":
+        try:
+            check_schema(right.schema or check.schema or {}, where="its schema")
+        except InvalidInput as error:
+            why = str(error)
+    return why
 
 
 def _of_suite(check: AccuracyCheck) -> list[Case]:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import random
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal
 
@@ -13,6 +13,7 @@ from modelyard.core.layout import Project
 from modelyard.core.wording import counted
 from modelyard.deployments.effective import Effective
 from modelyard.performance.cases import Case, Suite
+from modelyard.performance.results import LOAD
 from modelyard.performance.targets import Target
 
 Part = Literal["warm_up", "cases", "base", "load"]
@@ -57,16 +58,15 @@ class Plan:
 
     def describe(self) -> str:
         """How many requests there are, and what for, in a line."""
-        what = [f"{counted(len(self.cases), 'case')}"]
-        if self.repeats > 1:
+        what = [counted(len(self.cases), "case")] if self.cases else []
+        if self.cases and self.repeats > 1:
             what[0] += f", {self.repeats} times each"
-        for part, words in (
-            ("base", "to the base"),
-            ("load", f"of load, {self.concurrency} at a time"),
-            ("warm_up", "to warm up"),
-        ):
-            if number := self.count(part):  # type: ignore[arg-type]
-                what.append(f"{number:,} {words}")
+        parts: Mapping[Part, str] = {
+            "base": "to the base",
+            "load": f"of load, {self.concurrency} at a time",
+            "warm_up": "to warm up",
+        }
+        what += [f"{number:,} {parts[part]}" for part in parts if (number := self.count(part))]
         judged = sum(job.part == "cases" and job.case.check.scorer == "judge" for job in self.jobs)
         if judged:
             what.append(f"{judged:,} to judges")
@@ -96,14 +96,13 @@ def build_plan(
         for effective in _settings_of(project, target, case)
     ]
     if not placed:
-        why = "it has a load, and no questions to send" if load else "it has no questions"
         raise NoData(
-            f"the suite {suite.name} asks nothing: {why}",
+            f"the suite {suite.name} has no questions, and asks nothing",
             hint="give it `checks` with a dataset that has evaluation rows, or with cases",
         )
     several = len(target.effective) > 1
     cases = [
-        (replace(case, id=_in_domain(case, effective)) if several else case, effective)
+        (_in_domain(case, effective) if several and not case.check.domain else case, effective)
         for case, effective in placed
     ]
     for case, effective in cases:
@@ -119,6 +118,7 @@ def build_plan(
         )
         for repeat in range(repeats)
         for case, effective in cases
+        if case.check.name != LOAD
     ]
     base = [replace(job, part="base", effective=bare) for job in asked if (bare := _base_of(job))]
     wanting = {job.case.check.name for job in asked if job.case.check.not_worse_than}
@@ -141,7 +141,7 @@ def build_plan(
             replace(job, repeat=number) for number, job in enumerate(loads[load.warm_up_requests :])
         ]
     return Plan(
-        cases=tuple(case for case, _ in cases),
+        cases=tuple(case for case, _ in cases if case.check.name != LOAD),
         jobs=(*warm_up, *asked, *base, *loads),
         repeats=repeats,
         concurrency=concurrency or (load.concurrency if load else 1),
@@ -157,9 +157,10 @@ def _settings_of(project: Project, target: Target, case: Case) -> Sequence[Effec
     return tuple(target.effective.values())
 
 
-def _in_domain(case: Case, effective: Effective) -> str:
-    """The id of a case that several domains are asked."""
-    return hashlib.sha256(f"{case.id} {effective.domain}".encode()).hexdigest()[:12]
+def _in_domain(case: Case, effective: Effective) -> Case:
+    """A case that several domains are asked, with an id for this one."""
+    own = hashlib.sha256(f"{case.id} {effective.domain}".encode()).hexdigest()[:12]
+    return replace(case, id=own)
 
 
 def _base_of(job: Job) -> Effective | None:

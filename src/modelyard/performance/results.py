@@ -8,6 +8,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Literal
 
+from modelyard.configs.kinds.test_suites import LOAD
+
+__all__ = ["LOAD", "CaseOutcome", "CaseResult", "RunFigure", "RunRow", "TestRun", "Unit", "Verdict"]
+
 Verdict = Literal["pass", "breach", "cannot_tell"]
 """
 pass: the whole interval keeps the threshold.
@@ -29,9 +33,6 @@ NOT_ERRORS: tuple[CaseOutcome, ...] = ("answered", "refused", "nothing_found")
 """The outcomes that are no errors: the domain said what it has to say."""
 
 Unit = Literal["share", "seconds", "usd", "per_second", "count"]
-
-LOAD = "load"
-"""The name of the check that the requests of a suite's `load` are kept under."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

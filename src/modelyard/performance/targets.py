@@ -140,8 +140,11 @@ def _find_config(project: Project, word: str, environment: str) -> tuple[str, st
     catalogue = ConfigCatalogue(project)
     try:
         path = catalogue.locate(word, kind=_PROFILES)
-    except InvalidInput:
-        path = catalogue.locate(word)
+    except InvalidInput as no_profile:
+        try:
+            path = catalogue.locate(word)
+        except InvalidInput as error:  # the nearest profile is what was meant, if one is near
+            raise (no_profile if "did you mean" in no_profile.message else error) from None
     kind = kind_name(path)
     if kind not in (_PROFILES, _MODELS, _DOMAINS):
         raise InvalidInput(

@@ -70,7 +70,7 @@ CODES: Mapping[str, str] = {
     "development": "Every project has development: it reads the drafts, so nothing protects it.",
     "inherits-cycle": "Environments inherit from each other in a circle.",
     "live-environment": "An environment is not declared, and configs are live in it.",
-    "not-json-schema": "`json_schema` is no valid JSON Schema.",
+    "not-json-schema": "What an answer must meet is no valid JSON Schema.",
     "empty": "A list or a text is empty that must not be.",
     "repeated": "A list has something twice.",
     "wrong-glob": "A pattern of files is absolute, leaves the project, or is no pattern.",

@@ -24,6 +24,9 @@ Scorer = Literal[
     "judge",
 ]
 
+LOAD = "load"
+"""What results call the requests of a load; no check is called so."""
+
 Text = Annotated[str, Pattern("a text", r"[\s\S]*\S[\s\S]*")]
 Weight = Annotated[float, Range(0.01, 1000)]
 
@@ -142,7 +145,8 @@ class TestSuite:
     checks: tuple[AccuracyCheck, ...] = ()
     """Questions with known answers."""
     load: Load | None = None
-    """Requests sent to measure latency; left out: none."""
+    """Requests sent to measure latency, with questions of the checks, else with some that any model
+    can answer; left out: none."""
     thresholds: Thresholds = field(default_factory=Thresholds)
     """What must be reached."""
     repeats: Annotated[int, Range(1, 100)] = 1

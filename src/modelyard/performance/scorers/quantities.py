@@ -40,7 +40,7 @@ _UNITS: Mapping[str, Mapping[str, float]] = {
         **dict.fromkeys(("lb", "lbs", "pound", "pounds"), 0.45359237),
     },
     "bytes": {
-        **dict.fromkeys(("b", "byte", "bytes"), 1),
+        **dict.fromkeys(("byte", "bytes"), 1),
         **{name: 1000**power for power, name in enumerate(("kb", "mb", "gb", "tb"), 1)},
         **{name: 1024**power for power, name in enumerate(("kib", "mib", "gib", "tib"), 1)},
     },
@@ -55,7 +55,7 @@ _KNOWN = {
     for word, factor in words.items()
 }
 _NUMBER = re.compile(
-    r"(?<![\w.,])"
+    r"(?<![\w.,])(?<![^\W\d_]-)"
     r"(?P<before>[$€£] ?)?"
     r"(?P<sign>[-+])?"
     r"(?P<after_sign>[$€£] ?)?"

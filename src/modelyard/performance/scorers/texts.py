@@ -12,16 +12,22 @@ from modelyard.performance.scorers.quantities import quantities_in, same_quantit
 from modelyard.performance.scorers.scored import RIGHT, Scored, right_or, unknown, wrong
 
 _LONGEST_SEARCHED = 1_000_000
+_SAYING = (
+    "know|knowledge|contain|mention|say|state|specify|provide|include|find|answer|determine|tell|"
+    "help|assist|disclose|share|confirm|give|information|details?|access|aware|sure|certain"
+)
 _DECLINED = re.compile(
     r"\b(?:"
-    r"(?:do|does|did|is|are|was|were|can|could|would|will|have|has)(?: not|n't) "
-    r"(?:\w+ ){0,4}?(?:know|knowledge|contain|mention|say|state|specif\w+|provide\w*|include\w*|"
-    r"include|find|found|answer|determine|tell|information|available|access|enough|sure|certain|"
-    r"aware|able|help|assist|disclose|share)"
-    r"|cannot|unable to|not able to|unknown to me|no (?:\w+ ){0,3}?(?:information|mention|answer|"
-    r"source|data|record|details?)|nothing (?:\w+ ){0,3}?(?:about|on|found)"
-    r"|not (?:\w+ ){0,2}?(?:mentioned|specified|stated|available|provided|known|found|given|in the)"
-    r"|i(?:'m| am) (?:sorry|afraid)|weiß (?:\w+ )?nicht|keine (?:\w+ )?(?:angabe|information)\w*"
+    r"(?:do|does|did|is|are|am|was|were|can|could|would|will|have|has|'m)"
+    rf"(?:\s?not|n't) (?:\w+ ){{0,3}}?(?:{_SAYING})"
+    rf"|unable to (?:\w+ ){{0,2}}?(?:{_SAYING})|not able to (?:\w+ ){{0,2}}?(?:{_SAYING})"
+    r"|(?:is|are|there's|have|has|found?) no (?:\w+ ){0,3}?"
+    r"(?:information|mention|answer|data|records?|details?)"
+    r"|nothing (?:\w+ ){0,3}?(?:about|on) "
+    r"|not (?:\w+ ){0,2}?(?:mentioned|specified|stated|available|provided|known|found|given)"
+    r"|unknown|no idea"
+    r"|i(?:'m| am) (?:sorry|afraid)"
+    r"|weiß (?:\w+ )?nicht|keine (?:\w+ )?(?:angabe|information)\w*"
     r"|nicht (?:\w+ )?(?:bekannt|enthalten|angegeben|beantworten)"
     r")",
     re.IGNORECASE,
