@@ -32,7 +32,7 @@ from modelyard.records.sample import Sample, new_answer_id
 from modelyard.records.spool import Recorder
 from modelyard.setup.init import init_project
 
-REPEATS, READINGS = 5, 3
+REPEATS = 5
 RECORDED = 50_000
 WRITERS, EACH = 8, 12_500
 DAY_MS = 86_400_000
@@ -137,7 +137,7 @@ def read_both(project: Project, days: int) -> tuple[float, float]:
     taken: tuple[list[float], list[float]] = ([], [])
     from_rollups = periods._SAMPLES_SUFFICE_MS
     with open_traffic(project) as traffic:
-        for _ in range(READINGS):
+        for _ in range(REPEATS):
             for seconds, suffices_ms in zip(taken, (from_rollups, period.end_ms), strict=True):
                 periods._SAMPLES_SUFFICE_MS = suffices_ms
                 started = time.process_time()

@@ -92,6 +92,18 @@ def test_a_snapshot_is_found_by_its_id_by_its_beginning_and_as_the_latest(
         repository.load_snapshot("lasted")
 
 
+def test_snapshots_of_one_second_have_ids_in_their_order(repository: Repository) -> None:
+    ids: list[str] = []
+    for number in range(5):
+        made = replace(SNAPSHOT, tag=str(number))
+        ids.append(repository.put_snapshot(made, after=ids[-1] if ids else None).id)
+    assert list(repository.snapshots()) == ids == sorted(ids)
+    assert repository.load_snapshot("latest").tag == "4"
+    wrong_clock = replace(SNAPSHOT, created_at="2036-01-01T00:00:00Z")
+    later = repository.put_snapshot(SNAPSHOT, after=repository.put_snapshot(wrong_clock).id)
+    assert later.id.startswith("20261130T180000Z")
+
+
 def test_snapshots_that_are_complete_are_missed_until_they_are_removed(
     repository: Repository,
 ) -> None:

@@ -43,6 +43,7 @@ validate-config
 deploy-config --all --env test
 deployments
 deployments --drift
+backup
 switch-config --profile high_accuracy --domain code_analysis
 config show gpt4
 config explain timeout gpt4

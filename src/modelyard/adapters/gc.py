@@ -19,7 +19,7 @@ from modelyard.adapters.versions import (
 )
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput
-from modelyard.core.files import folder_size_bytes, remove_folder, sweep_staging
+from modelyard.core.files import folder_size_bytes, remove_folder, shared_lock, sweep_staging
 from modelyard.core.layout import Project
 from modelyard.core.state import open_state, read_state
 
@@ -55,14 +55,16 @@ def collect_garbage(
 
     Needed are the active version, the one a rollback would go to, and pinned ones. Also removes
     what killed processes left half removed. Raises InvalidInput when there is no such adapter or a
-    version is a link, ModelyardError when its pointer is broken.
+    version is a link, ModelyardError when its pointer is broken, LockHeld while a backup reads the
+    versions.
     """
     if keep < 1:
         raise InvalidInput(f"--keep must be at least 1, not {keep}")
     require_numbers(project, adapter)
     if dry_run:
         return _plan(project, adapter, keep)
-    with hold_pointer(project, adapter, wait_s=wait_s):
+    kept_whole = shared_lock(project.versions_lock, what="backup of the project", wait_s=wait_s)
+    with kept_whole, hold_pointer(project, adapter, wait_s=wait_s):
         sweep_staging(project.adapter_versions(adapter))
         plan = _plan(project, adapter, keep)
         if plan.removed:

@@ -8,9 +8,12 @@ from __future__ import annotations
 import json
 import re
 import secrets
-from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
-from typing import Any, Literal, get_args
+import struct
+from array import array
+from collections.abc import Collection, Iterable, Mapping, Sequence
+from dataclasses import dataclass
+from itertools import accumulate, repeat
+from typing import Any, Literal, NamedTuple, get_args
 
 from modelyard.backup.manifest import BLOCK_BYTES, SNAPSHOT_ID
 from modelyard.core.errors import ModelyardError
@@ -24,6 +27,8 @@ PACK_BYTES = 16 << 20
 """A pack is written once its frames hold this much; the last one may make it longer."""
 _MOST_PACK_BYTES = PACK_BYTES + 2 * BLOCK_BYTES
 _SHA256 = re.compile(r"[0-9a-f]{64}")
+_HASHES = re.compile(r"(?:[0-9a-f]{64})+")
+_HASH_BYTES = 32
 
 
 class DamagedIndex(ModelyardError):
@@ -93,20 +98,44 @@ class IndexPart:
     """Snapshots that were removed on purpose since."""
 
 
-@dataclass(slots=True)
 class BlobIndex:
-    """All index objects of a repository together."""
+    """All index objects of a repository together.
 
-    names: set[str] = field(default_factory=set)
-    """The index objects that it was read from."""
-    snapshots: set[str] = field(default_factory=set)
-    """The snapshots that should be there."""
-    _packs: dict[str, Pack] = field(default_factory=dict)
-    _blobs: dict[bytes, Location] = field(default_factory=dict)
+    It takes some 150 bytes of memory for each blob: 1 MB for 100 MB of SQLite files, and next to
+    nothing for other large files.
+    """
+
+    def __init__(self, names: Iterable[str] = (), snapshots: Iterable[str] = ()) -> None:
+        self.names = set(names)
+        """The index objects that it was read from."""
+        self.snapshots = set(snapshots)
+        """The snapshots that should be there."""
+        self._packs: dict[str, _Pack] = {}
+        # Of each frame, by its number: its pack, where it is there, its size, its first blob.
+        self._frames: list[_Frame] = []
+        # Of each blob, by its number: its hash, its frame, and where it begins in that.
+        self._hashes = bytearray()
+        self._frame_of, self._skips, self._sizes = array("I"), array("I"), array("I")
+        self._numbers: dict[int | bytes, int] = {}
+        """Of each blob, by the first 8 bytes of its hash; by all of it where two are equal."""
 
     def find(self, sha256: str) -> Location | None:
         """Where the blob is; None when it is in no pack."""
-        return self._blobs.get(bytes.fromhex(sha256))
+        digest = bytes.fromhex(sha256)
+        for key in (int.from_bytes(digest[:8], "big"), digest):
+            number = self._numbers.get(key)
+            if number is not None and self._hash(number) == digest:
+                frame = self._frames[self._frame_of[number]]
+                return Location(
+                    frame.pack,
+                    frame.at,
+                    frame.length,
+                    frame.encoding,
+                    frame.size,
+                    self._skips[number],
+                    self._sizes[number],
+                )
+        return None
 
     def packs(self) -> Mapping[str, int]:
         """The size of every pack, by its name."""
@@ -114,27 +143,65 @@ class BlobIndex:
 
     def pack(self, name: str) -> Pack:
         """A pack with its frames. Raises KeyError when there is none."""
-        return self._packs[name]
+        found = self._packs[name]
+        return Pack(name, found.size, tuple(self._frame(number) for number in found.frames))
 
     def add_pack(self, pack: Pack) -> None:
         """Add what a pack holds; of a blob in two packs the first counts."""
-        self._packs[pack.name] = pack
+        if pack.name in self._packs:
+            return
+        first_frame = len(self._frames)
         for frame in pack.frames:
-            skip = 0
-            for sha256, size in frame.blobs:
-                place = Location(
-                    pack.name, frame.at, frame.length, frame.encoding, frame.size, skip, size
+            first = len(self._sizes)
+            hashes = bytes.fromhex("".join(sha256 for sha256, _ in frame.blobs))
+            sizes = [size for _, size in frame.blobs]
+            self._frames.append(
+                _Frame(
+                    pack.name, frame.at, frame.length, frame.encoding, sum(sizes), first, len(sizes)
                 )
-                self._blobs.setdefault(bytes.fromhex(sha256), place)
-                skip += size
+            )
+            self._hashes += hashes
+            self._sizes.extend(sizes)
+            self._skips.extend(accumulate(sizes[:-1], initial=0))
+            self._frame_of.extend(repeat(len(self._frames) - 1, len(sizes)))
+            prefixes = struct.unpack(f">{4 * len(sizes)}Q", hashes)[::4]
+            for number, prefix in enumerate(prefixes, first):
+                known = self._numbers.setdefault(prefix, number)
+                if known != number and self._hash(known) != self._hash(number):
+                    self._numbers.setdefault(self._hash(number), number)
+        self._packs[pack.name] = _Pack(pack.size, range(first_frame, len(self._frames)))
 
-    def without(self, lost: set[str]) -> BlobIndex:
+    def without(self, lost: Collection[str]) -> BlobIndex:
         """The same without these packs."""
-        kept = BlobIndex(set(self.names), set(self.snapshots))
-        for name, pack in self._packs.items():
+        kept = BlobIndex(self.names, self.snapshots)
+        for name in self._packs:
             if name not in lost:
-                kept.add_pack(pack)
+                kept.add_pack(self.pack(name))
         return kept
+
+    def _hash(self, number: int) -> bytes:
+        return bytes(self._hashes[_HASH_BYTES * number : _HASH_BYTES * (number + 1)])
+
+    def _frame(self, number: int) -> Frame:
+        frame = self._frames[number]
+        numbers = range(frame.first_blob, frame.first_blob + frame.blobs)
+        blobs = tuple((self._hash(blob).hex(), self._sizes[blob]) for blob in numbers)
+        return Frame(frame.at, frame.length, frame.encoding, blobs)
+
+
+class _Pack(NamedTuple):
+    size: int
+    frames: range
+
+
+class _Frame(NamedTuple):
+    pack: str
+    at: int
+    length: int
+    encoding: Encoding
+    size: int
+    first_blob: int
+    blobs: int
 
 
 def index_bytes(part: IndexPart) -> bytes:
@@ -187,7 +254,12 @@ def _pack(values: Any) -> Pack:
 
 def _frame(values: Any) -> Frame:
     encoding = values["encoding"]
-    blobs = tuple((_sha256(sha256), _number(n, BLOCK_BYTES)) for sha256, n in values["blobs"])
+    blobs = tuple((sha256, size) for sha256, size in values["blobs"])
+    if not all(type(size) is int and 0 <= size <= BLOCK_BYTES for _, size in blobs):
+        raise ValueError("the size of a blob")
+    hashes = [sha256 for sha256, _ in blobs]
+    if not _HASHES.fullmatch("".join(hashes)) or {len(sha256) for sha256 in hashes} != {64}:
+        raise ValueError("what is no SHA-256")
     frame = Frame(
         _number(values["at"], _MOST_PACK_BYTES),
         _number(values["length"], _MOST_PACK_BYTES),
@@ -196,7 +268,7 @@ def _frame(values: Any) -> Frame:
     )
     if encoding not in get_args(Encoding):
         raise ValueError(f"the encoding {encoding!r}")
-    if frame.size > FRAME_BYTES and len(blobs) > 1:
+    if len(blobs) > 1 and frame.size > FRAME_BYTES:
         raise ValueError("a frame that is too large")
     return frame
 

@@ -17,18 +17,21 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import dataclass, replace
+from datetime import UTC, datetime, timedelta
 from typing import Any
 
 from modelyard.backup.blob_index import (
     BlobIndex,
+    DamagedIndex,
     IndexPart,
     Location,
+    Pack,
     index_bytes,
     parse_index,
 )
-from modelyard.backup.compression import compress, decompress
+from modelyard.backup.compression import DamagedData, compress, decompress
 from modelyard.backup.encryption import Key, RepositoryKey, open_encryption
 from modelyard.backup.manifest import SNAPSHOT_ID, Snapshot, parse_snapshot, snapshot_bytes
 from modelyard.core.clock import utc_now
@@ -47,6 +50,10 @@ _MOST_STORED_BYTES = 128 << 20
 """Of an object: a pack has 32 MiB at most; indexes and snapshots are compressed JSON."""
 _MOST_JSON_BYTES = 256 << 20
 _SALT_BYTES = 16
+_TIME = "%Y%m%dT%H%M%SZ"
+_TIME_LENGTH = 16
+_MOST_AHEAD = timedelta(minutes=1)
+"""By more, the newest snapshot is from a clock that was wrong."""
 _PACK_KEY = re.compile(r"packs/[0-9a-f]{2}/([0-9a-f]{64})")
 _INDEX_KEY = re.compile(r"indexes/([0-9a-f]{64})")
 
@@ -104,7 +111,11 @@ class Repository:
 
         Raises StoreFailed, and DamagedRepository when what is read is not what was written.
         """
-        stored = self._encrypted(data + secrets.token_bytes(_SALT_BYTES))
+        return self.put_salted_pack(data + pack_salt())
+
+    def put_salted_pack(self, data: bytes) -> tuple[str, int]:
+        """The same of a pack that ends in its `pack_salt` already; copies nothing."""
+        stored = self._encrypted(data)
         name = hashlib.sha256(stored).hexdigest()
         self._put(pack_key(name), stored)
         return name, len(stored)
@@ -143,17 +154,40 @@ class Repository:
         data = self._decrypted(self._read(key, name), key)
         return parse_index(decompress(data, most_bytes=_MOST_JSON_BYTES, where=where), where=where)
 
-    def load_index(self, listing: Listing | None = None) -> BlobIndex:
-        """Where every blob is, from all index objects of the listing (None: of a new one)."""
+    def load_index(
+        self,
+        listing: Listing | None = None,
+        *,
+        on_damage: Callable[[str, ModelyardError], None] | None = None,
+    ) -> BlobIndex:
+        """Where every blob is, from all index objects of the listing (None: of a new one).
+
+        A blob of a pack that is missing or too short is found in another one, if it was stored
+        again. on_damage: called for each index that cannot be read, with its name; None: it is
+        raised.
+        """
+        listing = listing or self.listing()
         index = BlobIndex()
         removed: set[str] = set()
-        for name in (listing or self.listing()).indexes:
-            part = self.read_index(name)
+        lost: list[Pack] = []
+        for name in listing.indexes:
+            try:
+                part = self.read_index(name)
+            except (DamagedRepository, DamagedData, DamagedIndex) as error:
+                if on_damage is None:
+                    raise
+                on_damage(name, error)
+                continue
             index.names.add(name)
             for pack in part.packs:
-                index.add_pack(pack)
+                if listing.packs.get(pack.name) == pack.size:
+                    index.add_pack(pack)
+                else:
+                    lost.append(pack)
             index.snapshots.update(part.snapshots)
             removed.update(part.removed)
+        for pack in lost:
+            index.add_pack(pack)
         index.snapshots -= removed
         return index
 
@@ -161,11 +195,20 @@ class Repository:
         """The ids of all snapshots, from the oldest to the newest."""
         return tuple(name for name in self.store.names("snapshots/") if SNAPSHOT_ID.fullmatch(name))
 
-    def put_snapshot(self, snapshot: Snapshot) -> Snapshot:
-        """Store a snapshot, whose blobs are all in an index already; returns it with its id."""
+    def put_snapshot(self, snapshot: Snapshot, *, after: str | None = None) -> Snapshot:
+        """Store a snapshot, whose blobs are all in an index already; returns it with its id.
+
+        after: the newest there is; of two that are made in one second, the id of the second says
+        the next one, so that their order is that of their ids.
+        """
         stored = self._encrypted(compress(snapshot_bytes(snapshot)))
-        time = re.sub("[-:]", "", snapshot.created_at)
-        id = f"{time}-{hashlib.sha256(stored).hexdigest()[:8]}"
+        made = datetime.fromisoformat(snapshot.created_at)
+        if after is not None:
+            next_second = datetime.strptime(after[:_TIME_LENGTH], _TIME) + timedelta(seconds=1)
+            behind = next_second.replace(tzinfo=UTC) - made
+            if timedelta(0) < behind <= _MOST_AHEAD:
+                made += behind
+        id = f"{made.strftime(_TIME)}-{hashlib.sha256(stored).hexdigest()[:8]}"
         self._put(f"snapshots/{id}", stored)
         return replace(snapshot, id=id)
 
@@ -175,7 +218,10 @@ class Repository:
         Raises NoData when there is none at all, InvalidInput when none has that name, and
         DamagedRepository, DamagedData or DamagedSnapshot when it is damaged.
         """
-        id = self._find_snapshot(name)
+        return self.read_snapshot(self._find_snapshot(name))
+
+    def read_snapshot(self, id: str) -> Snapshot:
+        """The snapshot of this id. Raises as `load_snapshot` does when it is damaged or missing."""
         key = f"snapshots/{id}"
         where = self.store.show(key)
         data = self._decrypted(self._read(key, id.rpartition("-")[2]), key)
@@ -203,8 +249,13 @@ class Repository:
 
     def _put(self, key: str, stored: bytes) -> None:
         """Store an object under the hash of its bytes, and read it back."""
-        self.store.upload(key, iter([stored]), len(stored))
-        if self.store.read(key, most_bytes=len(stored)) != stored:
+        self.store.overwrite(key, stored)
+        at = 0
+        for chunk in self.store.download(key):
+            if stored[at : at + len(chunk)] != chunk:
+                break
+            at += len(chunk)
+        if at != len(stored):
             raise DamagedRepository(
                 "what was read back is not what was written",
                 where=self.store.show(key),
@@ -226,6 +277,11 @@ class Repository:
 
     def _decrypted(self, data: bytes, key: str) -> bytes:
         return self.cipher.decrypt(data, where=self.store.show(key)) if self.cipher else data
+
+
+def pack_salt() -> bytes:
+    """The random bytes at the end of a pack."""
+    return secrets.token_bytes(_SALT_BYTES)
 
 
 def pack_key(name: str) -> str:

@@ -22,6 +22,7 @@ from typer.exceptions import TyperException
 
 from modelyard import __version__
 from modelyard.cli.arguments import LightCommand, convert_when_given
+from modelyard.cli.nested import NestedCommand
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import ModelyardError
 from modelyard.core.os_errors import explain_os_error
@@ -60,7 +61,10 @@ COMMANDS = {
     "monitor": "monitor:monitor",
     "performance-test": "performance_test:performance_test",
     "report": "report:report",
+    "backup": "backup:backup",
 }
+# The commands below one of those.
+NESTED: dict[str, dict[str, str]] = {"backup:backup": {}}
 GROUPS = {
     "base": (
         "The base models that adapters are trained on.",
@@ -159,10 +163,13 @@ def _load_command(name: str, place: str, *, hidden: bool) -> Any:
     module, function = place.split(":")
     command = getattr(import_module(f"modelyard.cli.{module}"), function)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
-    alone.command(name, cls=LightCommand, hidden=hidden)(error_boundary(command))
+    kind = NestedCommand if place in NESTED else LightCommand
+    alone.command(name, cls=kind, hidden=hidden)(error_boundary(command))
     loaded = typer.main.get_command(alone)
     assert isinstance(loaded, LightCommand)
     loaded.function = place
+    if isinstance(loaded, NestedCommand):
+        loaded.commands = _Commands(NESTED[place], hidden=())
     add_schema_option(loaded, place)
     return loaded
 

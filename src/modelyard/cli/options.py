@@ -90,6 +90,26 @@ def chosen_environment(project: Project, environment: str | None) -> str:
     return check_environment(project, environment)
 
 
+Repo = Annotated[
+    str | None,
+    typer.Option(
+        "--repo",
+        metavar="URL",
+        envvar="MODELS_BACKUP_REPO",
+        help="The repository of backups: file:///FOLDER, s3://BUCKET/PREFIX, gs:// or az://. "
+        "Default: .models/backups, on the disk of the project.",
+    ),
+]
+BackupKey = Annotated[
+    str | None,
+    typer.Option(
+        "--key",
+        metavar="env:NAME|file:PATH",
+        help="Where the key of an encrypted repository is: a passphrase, or an identity of age. A "
+        "new repository is encrypted when a key is given.",
+    ),
+]
+
 AdapterName = Annotated[
     str, typer.Argument(metavar="NAME", help="An adapter; `models adapters list` shows them.")
 ]

@@ -19,6 +19,7 @@ from typer.core import TyperArgument, TyperCommand, TyperGroup, TyperOption
 
 from modelyard.cli.app import EXIT_CODES, app
 from modelyard.cli.arguments import LightCommand
+from modelyard.cli.nested import NestedCommand
 from modelyard.cli.reference_results import result_lines
 from modelyard.cli.validate_config import draw_report
 from modelyard.configs.checking.check import check_configs
@@ -53,7 +54,7 @@ models adapters list --json-schema > adapters-list.json
 ```
 
 A single word is one action, a group is a kind of thing. These words are taken for what is to come:
-`performance-test`, `backup`, `restore`, `serve` and `compare`, and the groups
+`restore`, `serve` and `compare`, and the groups
 `report`, `keys`, `audit` and `custom`.
 """
 
@@ -61,6 +62,10 @@ A single word is one action, a group is a kind of thing. These words are taken f
 VARIABLES = {
     "MODELS_PROJECT": "the project to work in, as `--project` names it",
     "MODELS_ENV": "the environment, as `--env` names it",
+    "MODELS_BACKUP_REPO": "the repository of backups, as `--repo` names it",
+    "MODELS_BACKUP_KEY": "the key of an encrypted repository of backups",
+    "MODELS_BACKUP_KEY_FILE": "the path of a file that holds the key, where `MODELS_BACKUP_KEY` is "
+    "not set",
     "MODELS_CACHE": "the folder of base models and encoders, shared by all projects; default: "
     "`modelyard` in the XDG cache folder",
     "KF_RULE_CACHE_DIR": "the folder of the compiled rules that recognise secrets; default: "
@@ -111,7 +116,7 @@ def render_reference() -> str:
 def _walk(usage: str, command: object) -> Iterator[Documented]:
     assert isinstance(command, Command)
     yield Documented(usage, command)
-    if isinstance(command, TyperGroup):
+    if isinstance(command, TyperGroup | NestedCommand):
         for name, below in command.commands.items():
             if not below.hidden:
                 yield from _walk(f"{usage} {name}", below)

@@ -471,7 +471,7 @@ class LogProgress(Progress):
     """One line per stage, and one every few seconds of a long piece of work."""
 
     _label, _total, _unit = "", 0.0, ""
-    _last_line_at = 0.0
+    _began_at = _last_line_at = 0.0
 
     def stage(self, text: str) -> None:
         err().print(_styled(visible_text(text)))
@@ -481,14 +481,17 @@ class LogProgress(Progress):
 
     def begin(self, label: str, total: float, unit: str) -> None:
         self._label, self._total, self._unit = label, total, unit
-        self._last_line_at = time.monotonic()
+        self._began_at = self._last_line_at = time.monotonic()
 
     def advance(self, done: float, figures: str = "") -> None:
         now = time.monotonic()
         if done >= self._total or now - self._last_line_at >= _LOG_EVERY_S:
             self._last_line_at = now
-            tail = f" · {figures}" if figures else ""
             amount = _amount(done, self._total, self._unit)
+            if self._unit == "bytes" and 0 < done < self._total:
+                left_s = (now - self._began_at) * (self._total / done - 1)
+                amount += f", {left_s:,.0f} s left"
+            tail = f" · {figures}" if figures else ""
             err().print(_styled(f"  {self._label} {amount}{tail}"))
 
 

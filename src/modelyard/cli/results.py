@@ -40,6 +40,7 @@ def _list(place: str, when: str = "") -> Printed:
 
 # By the function of the command, as in the table of commands.
 RESULTS: Mapping[str, tuple[Printed, ...]] = {
+    "backup:backup": (_one("backup.snapshot:SnapshotResult"),),
     "config_import:import_config": (_one("cli.config_import:ConfigImported"),),
     "base:list_bases": (_list("cli.base:BaseRow"),),
     "base:show_base": (_one("cli.base:BaseShown"),),

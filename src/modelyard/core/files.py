@@ -18,7 +18,7 @@ import secrets
 import shutil
 import time
 from collections.abc import Iterator
-from contextlib import contextmanager, suppress
+from contextlib import AbstractContextManager, contextmanager, suppress
 from pathlib import Path
 from typing import Any
 
@@ -273,16 +273,30 @@ def _release_locks_in_child() -> None:
 os.register_at_fork(after_in_child=_release_locks_in_child)
 
 
-@contextmanager
 def exclusive_lock(
     path: Path, *, what: str, wait_s: float = 0.0, progress: Progress | None = None
-) -> Iterator[None]:
+) -> AbstractContextManager[None]:
     """Hold the lock of one thing; the kernel releases it when the holder dies.
 
     `what` names the thing in the error ("experiment techcorp-demo"). Waits up to `wait_s` seconds,
     and reports the wait to `progress`. A second `with` on the same lock in one process waits too.
     Raises LockHeld, saying which process holds it since when.
     """
+    return _lock(path, fcntl.LOCK_EX, what, wait_s, progress)
+
+
+def shared_lock(path: Path, *, what: str, wait_s: float = 0.0) -> AbstractContextManager[None]:
+    """Hold a lock together with all others that share it; whoever wants it alone waits.
+
+    The rest is as for `exclusive_lock`; who shares it is not known.
+    """
+    return _lock(path, fcntl.LOCK_SH, what, wait_s, None)
+
+
+@contextmanager
+def _lock(
+    path: Path, operation: int, what: str, wait_s: float, progress: Progress | None
+) -> Iterator[None]:
     with disk_errors(path):
         make_folder(path.parent)
         handle = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
@@ -291,7 +305,7 @@ def exclusive_lock(
         give_up_at = time.monotonic() + wait_s
         while True:
             try:
-                fcntl.flock(handle, fcntl.LOCK_EX | fcntl.LOCK_NB)
+                fcntl.flock(handle, operation | fcntl.LOCK_NB)
                 break
             except BlockingIOError as error:
                 held = f"the {what} is in use by {_describe_holder(path)}"
@@ -306,7 +320,9 @@ def exclusive_lock(
                 time.sleep(min(0.05, max(0.0, give_up_at - time.monotonic())))
         with suppress(OSError):  # on a full disk the lock is held all the same
             os.ftruncate(handle, 0)
-            os.pwrite(handle, json.dumps({"pid": os.getpid(), "since": utc_now()}).encode(), 0)
+            if operation == fcntl.LOCK_EX:
+                holder = {"pid": os.getpid(), "since": utc_now()}
+                os.pwrite(handle, json.dumps(holder).encode(), 0)
         yield
     finally:
         if handle in _held_locks:  # a forked child has removed it

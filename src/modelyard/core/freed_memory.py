@@ -26,13 +26,15 @@ def trim_heap() -> None:
         trim(ctypes.c_size_t(0))
 
 
-def map_large_blocks() -> None:
+def map_large_blocks(least_bytes: int = _LARGE_BYTES) -> None:
     """Let each block of 16 MB and more have memory of its own, given back when it is freed.
+
+    least_bytes: the size from which on, where it is not 16 MB.
 
     Otherwise glibc puts blocks of up to 32 MB between others, where the next ones, of other sizes,
     find no room. Costs time: the system fills memory with zeros. Does nothing without glibc.
     """
     set_option = getattr(ctypes.CDLL(None), "mallopt", None)
     if set_option is not None:
-        set_option(_M_MMAP_THRESHOLD, _LARGE_BYTES)
-        set_option(_M_TRIM_THRESHOLD, 2 * _LARGE_BYTES)  # no longer chosen once the other is set
+        set_option(_M_MMAP_THRESHOLD, least_bytes)
+        set_option(_M_TRIM_THRESHOLD, 2 * least_bytes)  # no longer chosen once the other is set

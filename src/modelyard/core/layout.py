@@ -192,6 +192,11 @@ class Project:
         """What a job of the crontab printed last; no `.log` or `.txt`, which would be indexed."""
         return self.logs / f"schedule-{check_name(job, 'job')}.out"
 
+    @property
+    def versions_lock(self) -> Path:
+        """Held by a backup alone, and together by all that remove versions."""
+        return self.local_state / "locks" / "versions.lock"
+
     def lock(self, kind: str, name: str) -> Path:
         return self.local_state / "locks" / f"{kind}-{check_name(name, kind)}.lock"
 

@@ -191,6 +191,11 @@ def open_state(project: Project) -> AbstractContextManager[sqlite3.Connection]:
     return _STATE.open(project)
 
 
+def state_errors(project: Project) -> AbstractContextManager[None]:
+    """Turn SQLite's failures with state.db into errors that say what to do."""
+    return _STATE.errors(project)
+
+
 _READING, _CHANGING = KeptConnections(_STATE), KeptConnections(_STATE)
 
 

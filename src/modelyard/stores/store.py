@@ -126,8 +126,10 @@ class ObjectStore:
             return True
 
     def overwrite(self, key: str, data: bytes) -> None:
-        """Write an object, and replace the one that is there."""
-        self.upload(key, iter([data]), len(data))
+        """Write an object in one request, and replace the one that is there."""
+        with self._errors(key):
+            self.client.put(key, data, use_multipart=False)
+            self._settle(key)
 
     def upload(self, key: str, chunks: Iterator[bytes], size_bytes: int) -> None:
         """Write a whole object from its chunks; nothing is stored when `chunks` raises."""
