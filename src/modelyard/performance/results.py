@@ -89,7 +89,7 @@ class RunFigure:
     """One figure over the cases of a run."""
 
     name: str
-    """accuracy, worse_than_base, latency_p50, latency_p95, latency_p99, first_token_p50,
+    """accuracy, accuracy_over_base, score, latency_p50, latency_p95, latency_p99, first_token_p50,
     requests_per_s, tokens_per_s, cost_per_request, cost_total or error_rate."""
     over: Literal["all", "check", "tag"] = "all"
     """Which cases it is over."""

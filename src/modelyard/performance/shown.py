@@ -9,7 +9,7 @@ from modelyard.settings.units import DURATION, MONEY, SHARE
 _NAMES = {
     "accuracy": "accuracy",
     "score": "mean score",
-    "worse_than_base": "worse than the base",
+    "accuracy_over_base": "accuracy over the base",
     "latency_p50": "median latency",
     "latency_p95": "95th percentile of latency",
     "latency_p99": "99th percentile of latency",
@@ -20,6 +20,7 @@ _NAMES = {
     "cost_total": "cost of the run",
     "error_rate": "error rate",
 }
+_AT_LEAST = ("accuracy", "accuracy_over_base")
 _VERDICTS: dict[Verdict, str] = {
     "pass": "pass",
     "breach": "breach",
@@ -75,7 +76,7 @@ def show_threshold(figure: RunFigure) -> str:
     """`at least 85%`, `at most 5 s`; without a threshold nothing."""
     if figure.threshold is None:
         return ""
-    side = "at least" if figure.name == "accuracy" else "at most"
+    side = "at least" if figure.name in _AT_LEAST else "at most"
     return f"{side} {show_exact(figure.threshold, figure.unit)}"
 
 
