@@ -230,6 +230,7 @@ def snapshot_bytes(snapshot: Snapshot) -> bytes:
     values = asdict(replace(snapshot, root=Item(path="", kind="folder")))
     del values["id"]
     values["root"] = _item_mapping(snapshot.root)
+    del values["root"]["name"]
     return json.dumps(values, separators=(",", ":")).encode()
 
 
