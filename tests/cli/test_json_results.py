@@ -74,6 +74,7 @@ generate --adapter flowers@1 --compare-base --max-new-tokens 2 "What is number 3
 performance-test --adapter flowers@1
 report latest
 report second
+compare flowers@1 base:tiny --max-cases 1
 adapters promote flowers@1 --force --reason "for a test"
 adapters promote flowers@2 --force --reason "for a test"
 adapters rollback flowers

@@ -59,6 +59,7 @@ COMMANDS = {
     "search": "search:search",
     "budgets": "budgets:budgets",
     "monitor": "monitor:monitor",
+    "compare": "compare:compare",
     "performance-test": "performance_test:performance_test",
     "report": "report:report",
     "backup": "backup:backup",

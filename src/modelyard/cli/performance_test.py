@@ -30,6 +30,8 @@ from modelyard.cli.shown_run import (
 from modelyard.core.errors import GateBreached, Interrupted, ModelyardError, NoData
 from modelyard.core.layout import Project, find_project
 from modelyard.core.progress import Progress
+from modelyard.core.wording import counted
+from modelyard.performance.comparison import Comparison
 from modelyard.performance.results import CaseResult, TestRun
 from modelyard.results.json_form import published
 
@@ -47,6 +49,8 @@ class PerformanceTested:
 
     run: TestRun = field(metadata=published(inline=True))
     """The run."""
+    baseline: Comparison | None
+    """What an earlier run says beside it; null: none was named."""
 
 
 def performance_test(
@@ -106,6 +110,14 @@ def performance_test(
             metavar="N", min=0, help="Seed of rows and answers. Default: as in the suite."
         ),
     ] = None,
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            metavar="RUN|FILE",
+            help="Compare with an earlier run, case by case: its number, a file of --json, or "
+            "`latest` of this suite, target and environment.",
+        ),
+    ] = None,
     strict: Annotated[
         bool,
         typer.Option("--strict", help="Exit with 5 where nobody can tell yet, instead of 0."),
@@ -120,17 +132,21 @@ def performance_test(
     A threshold is kept or breached by the whole interval of a figure; where the threshold lies
     within, nobody can tell yet, and the table says how many more cases would settle it. No answer
     comes from a cache. The run is kept; its answers count for budgets, not in `models monitor`.
-    Exit codes: 0 nothing is breached; 4 a threshold is breached, or no request was answered; 5 the
-    suite asks nothing, or with --strict nobody can tell; 130 interrupted, and what was measured is
-    kept.
+    With --baseline, the answers are right less often than those of the earlier run only when
+    McNemar's exact test says so; its times and costs are shown and not judged.
+    Exit codes: 0 nothing is breached; 4 a threshold is breached, no request was answered, or it is
+    right less often than the baseline; 5 the suite asks nothing, or with --strict nobody can tell;
+    130 interrupted, and what was measured is kept.
 
     \b
     models performance-test --config balanced.yaml --test-suite comprehensive
     models performance-test --config high_accuracy --domain code_analysis --repeat 3
     models performance-test --adapter techcorp-demo@2 --env production --json
+    models performance-test --test-suite comprehensive --baseline latest
     models performance-test --html run.html --junit run.xml
     """
     from modelyard.answering.answer import Answerer
+    from modelyard.performance.baseline import against_baseline, find_baseline
     from modelyard.performance.cases import load_suite
     from modelyard.performance.plan import build_plan
     from modelyard.performance.run import run_plan
@@ -145,18 +161,26 @@ def performance_test(
     named = test_suite or target.own_suite or _DEFAULT_SUITE
     suite = load_suite(project, named, asked, seed=seed)
     plan = build_plan(project, suite, target, repeats=repeat, concurrency=concurrency, seed=seed)
+    former = find_baseline(project, baseline, plan, suite, target) if baseline else None
+    if baseline and former is None:
+        print_warning("there is no earlier run to compare with: this one is the first")
     with showing_progress() as progress, Answerer(project, note=print_warning) as answerer:
         progress.stage(f"{suite.name} on {target.name} in {asked}: {plan.describe()}")
         with _counting(progress, plan) as count:
             run = run_plan(project, answerer, suite, target, plan, environment=asked, on_case=count)
     kept, unsaved = _keep(project, run)
-    write_pages(kept, html, junit)
+    beside = against_baseline(kept, former) if former else None
+    write_pages(kept, html, junit, baseline=former)
     if as_json:
-        print_json(PerformanceTested(run=kept))
+        print_json(PerformanceTested(run=kept, baseline=beside))
     else:
         print_run(kept)
+        if beside is not None:
+            from modelyard.cli.paired import print_beside
+
+            print_beside(beside)
     flush_results()
-    _conclude(kept, unsaved, strict=strict)
+    _conclude(kept, beside, unsaved, strict=strict)
 
 
 @contextmanager
@@ -192,7 +216,9 @@ def _keep(project: Project, run: TestRun) -> tuple[TestRun, ModelyardError | Non
         return replace(run, notes=(*run.notes, note)), error
 
 
-def _conclude(run: TestRun, unsaved: ModelyardError | None, *, strict: bool) -> None:
+def _conclude(
+    run: TestRun, beside: Comparison | None, unsaved: ModelyardError | None, *, strict: bool
+) -> None:
     """Exit as the run says: interrupted, breached, not kept, or not decided where it must be."""
     if not run.complete:
         kept = "" if run.number is None else f"; what was measured is kept as run {run.number}"
@@ -201,6 +227,13 @@ def _conclude(run: TestRun, unsaved: ModelyardError | None, *, strict: bool) -> 
     if run.verdict == "breach":
         what = ", ".join(map(describe_breach, breached)) or "no request was answered"
         raise GateBreached(f"{run.target} does not reach {run.suite} in {run.environment}: {what}")
+    if beside is not None and beside.worse:
+        paired = beside.paired
+        raise GateBreached(
+            f"{run.target} is right less often than {beside.name}: "
+            f"{counted(paired.only_a, 'case')} only there, {paired.only_b:,} only now "
+            f"(p = {paired.p_value:.2g})"
+        )
     if unsaved is not None:
         raise unsaved
     if strict and run.verdict == "cannot_tell":

@@ -92,7 +92,7 @@ def _report_run(
     run = load_run(project, what)
     write_pages(run, html, junit)
     if as_json:
-        print_json(PerformanceTested(run=run))
+        print_json(PerformanceTested(run=run, baseline=None))
     else:
         print_run(run)
 

@@ -100,6 +100,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "update_embeddings:update_embeddings": (_one("retrieval.updating.job:IndexUpdates"),),
     "route:explain_route": (_one("answering.route_explained:RouteExplained"),),
     "budgets:budgets": (_one("answering.money.budget_report:BudgetReport"),),
+    "compare:compare": (_one("performance.compare:Compared"),),
     "monitor:monitor": (_one("monitoring.monitor:MonitorReport"),),
     "schedule:show": (_one("schedule.overview:ScheduleShown"),),
     "performance_test:performance_test": (_one("cli.performance_test:PerformanceTested"),),

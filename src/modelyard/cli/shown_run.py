@@ -123,12 +123,14 @@ def require_pages(html: Path | None, junit: Path | None) -> None:
             require_file_place(path)
 
 
-def write_pages(run: TestRun, html: Path | None, junit: Path | None) -> None:
-    """Write the files that were asked for."""
+def write_pages(
+    run: TestRun, html: Path | None, junit: Path | None, *, baseline: TestRun | None = None
+) -> None:
+    """Write the files that were asked for; the page shows the baseline beside the run."""
     if html is not None:
         from modelyard.performance.page import render_run
 
-        write_given_file(html, render_run(run))
+        write_given_file(html, render_run(run, baseline=baseline))
     if junit is not None:
         from modelyard.performance.junit import render_junit
 
