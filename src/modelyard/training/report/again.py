@@ -98,10 +98,18 @@ def _render(project: Project, finished: FinishedExperiment) -> str:
 
 def _load_data_report(project: Project, path: Path) -> DataReport:
     where = project.show(path)
-    values: dict[str, Any] = dict(read_json_object(path, where=where))
-    turns = values.get("turns")
-    if isinstance(turns, Mapping):  # the keys of JSON are texts
-        values["turns"] = {
-            int(key) if key.isdecimal() else key: count for key, count in turns.items()
-        }
-    return build_stored(DataReport, "the data report", values, lambda _: where)
+    try:
+        values: dict[str, Any] = dict(read_json_object(path, where=where))
+        turns = values.get("turns")
+        if isinstance(turns, Mapping):  # the keys of JSON are texts
+            values["turns"] = {
+                int(key) if key.isdecimal() else key: count for key, count in turns.items()
+            }
+        return build_stored(DataReport, "the data report", values, lambda _: where)
+    except InvalidInput as error:
+        raise ModelyardError(
+            "the data report of this run is damaged",
+            where=where,
+            hint="restore it from a backup; `models adapters show` has the figures",
+            problems=error.diagnostics(),
+        ) from error
