@@ -387,7 +387,7 @@ def test_what_was_not_told_is_told_by_the_next_one(
         raise KeyboardInterrupt
 
     with monkeypatch.context() as patch:
-        patch.setattr("modelyard.cli.monitor.print_lines", killed)
+        patch.setattr("modelyard.cli.monitor_alerts.print_lines", killed)
         assert models_here("monitor", "--metrics", "latency", "--on-change") == 130
     capsys.readouterr()
     assert len(told(models_here, capsys)[1]) == 1

@@ -348,6 +348,7 @@ def test_a_full_disk(
                 pass
         assert run()[0] == 4
         assert run("--on-change") == (1, [])
+        assert run("--notify", "true")[0] == 4
         lost = Recorder(place)
         for number in range(50):
             lost.record(numbered(number, environment="development"))

@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
+from pathlib import Path
+
 import pytest
 
+from modelyard.core.layout import Project
 from modelyard.monitoring.alerts import Alert, step_alert
 from modelyard.monitoring.measures import Verdict, threshold_to_clear
+from modelyard.monitoring.traffic_db import TRAFFIC, read_traffic
 
 VERDICTS: dict[str, Verdict] = {"b": "breach", "o": "ok", "?": "cannot_tell", " ": "no_data"}
 
@@ -66,3 +71,18 @@ def test_a_clock_that_goes_back_makes_nothing_wait_for_it() -> None:
     alert = step_alert(alert, "breach", 5.0, now_ms=0, for_s=60, clear_after_s=60)
     assert not alert.is_on
     assert step_alert(alert, "breach", 5.0, now_ms=60_000, for_s=60, clear_after_s=60).is_on
+
+
+def test_alerts_of_an_earlier_version_stay_and_what_was_not_told_begins_again(
+    tmp_path: Path,
+) -> None:
+    place = Project(tmp_path / "project")
+    with replace(TRAFFIC, migrations=TRAFFIC.migrations[:5]).open(place) as traffic:
+        rows = [("told", None, 1, 1), ("not told", None, 1, 0), ("soon", 7, 0, 0)]
+        traffic.executemany("INSERT INTO alerts VALUES ('production', '', ?, 5.0, ?, ?, ?)", rows)
+    found = read_traffic(place, "SELECT measure, since_ms, is_on FROM alerts")
+    assert {tuple(row) for row in found} == {
+        ("told", None, 1),
+        ("not told", None, 0),
+        ("soon", 7, 0),
+    }

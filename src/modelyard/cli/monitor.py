@@ -31,18 +31,16 @@ from modelyard.core.errors import (
     NoData,
     did_you_mean,
 )
-from modelyard.core.files import exclusive_lock
 from modelyard.core.given_paths import require_file_place, write_given_file
 from modelyard.core.layout import Project, find_project
 from modelyard.core.os_errors import NoSpace
-from modelyard.core.wording import counted, day_and_time
+from modelyard.core.wording import day_and_time
 from modelyard.settings.units import DURATION
 
 if TYPE_CHECKING:
     from modelyard.configs.kinds.integration import ModelIntegration, PerformanceMonitoring
     from modelyard.monitoring.measures import Metric
     from modelyard.monitoring.monitor import MonitoredMeasure, MonitorReport
-    from modelyard.monitoring.notify import Target
     from modelyard.monitoring.periods import GroupBy
 
 _METRICS = "accuracy, latency, cost, usage, errors"
@@ -145,8 +143,7 @@ def monitor(
     models monitor --format prometheus > monitor.prom
     models monitor --env production --on-change --notify env:ALERTS_URL
     """
-    from modelyard.answering.money.budget_report import report_budgets
-    from modelyard.monitoring.alerts import update_alerts
+    from modelyard.cli.monitor_alerts import exit_as, tell_alerts
     from modelyard.monitoring.notify import read_target
 
     if as_json and format != "text":
@@ -186,37 +183,23 @@ def monitor(
         _watch(asked, since)
         return
     joint, settings, report, now_ms = asked.take()
-    on: tuple[str, ...] = ()
-    if on_change or targets:
-        on = update_alerts(project, report, settings, now_ms=now_ms)
-    delivered = [_notify(project, report, target) for target in targets]
     if html is not None:
         from modelyard.monitoring.page import render_monitor_page
 
         write_given_file(html, render_monitor_page(report, since))
-    if on_change:
-        _print_changes(project, report)
-        _remove_old_samples(asked, settings, now_ms)
-        _exit_as(on, report, allowed, delivered=all(delivered))
-        return
-    if joint and model is None and any(each.metric == "cost" for each in report.measures):
-        spending = report_budgets(
-            project, asked.environment, joint.budgets, organisation=None, now_s=time.time()
-        )
-        for warning in spending.warnings():
-            print_warning(warning)
-    if as_json:
-        print_json(report)
-    elif format == "text":
-        _print_report(report, since)
-    else:
-        from modelyard.monitoring.formats import csv_lines, prometheus_lines
-
-        print_lines((csv_lines if format == "csv" else prometheus_lines)(report))
-    flush_results()
+    if not on_change:
+        if joint and model is None and any(each.metric == "cost" for each in report.measures):
+            _warn_of_budgets(asked, joint)
+        _show(report, since, "json" if as_json else format)
+    on, delivered = tell_alerts(
+        project, report, settings, targets, on_change=on_change, now_ms=now_ms
+    )
     _remove_old_samples(asked, settings, now_ms)
-    _conclude(report, allowed)
-    if not all(delivered):
+    if on_change:
+        exit_as(on, report, allowed)
+    else:
+        _conclude(report, allowed)
+    if not delivered:
         sys.exit(ModelyardError.exit_code)
 
 
@@ -252,6 +235,28 @@ class _Asked:
             now_ms=now_ms,
         )
         return joint, settings, report, now_ms
+
+
+def _warn_of_budgets(asked: _Asked, joint: ModelIntegration) -> None:
+    from modelyard.answering.money.budget_report import report_budgets
+
+    spending = report_budgets(
+        asked.project, asked.environment, joint.budgets, organisation=None, now_s=time.time()
+    )
+    for warning in spending.warnings():
+        print_warning(warning)
+
+
+def _show(report: MonitorReport, since: str, form: str) -> None:
+    if form == "json":
+        print_json(report)
+    elif form == "text":
+        _print_report(report, since)
+    else:
+        from modelyard.monitoring.formats import csv_lines, prometheus_lines
+
+        print_lines((csv_lines if form == "csv" else prometheus_lines)(report))
+    flush_results()
 
 
 def _watch(asked: _Asked, since: str) -> None:
@@ -310,43 +315,6 @@ def _conclude(report: MonitorReport, allowed: Sequence[Metric]) -> None:
             f"{DURATION.show(report.window_s)}",
             hint="where that may be so: " + " ".join(f"--allow-no-data {each}" for each in metrics),
         )
-
-
-def _print_changes(project: Project, report: MonitorReport) -> None:
-    """Print the alerts that began or ended and were not printed yet."""
-    from modelyard.monitoring.alerts import PRINTED, mark_told, untold_events
-
-    with exclusive_lock(project.lock("alerts", "printed"), what="printing of alerts", wait_s=60):
-        events = untold_events(project, report, PRINTED)
-        print_lines(event.text for event in events)
-        flush_results()
-        if events:
-            mark_told(project, report, PRINTED, events[-1].number)
-
-
-def _notify(project: Project, report: MonitorReport, target: Target) -> bool:
-    """Deliver to a target what it was not told yet; whether nothing is left."""
-    from modelyard.monitoring.notify import deliver
-
-    result = deliver(project, report, target)
-    if result.problem is not None:
-        print_warning(
-            f"{counted(result.untold, 'alert')} not delivered to {target.name}: {result.problem}; "
-            "the next call tries again"
-        )
-    return result.problem is None
-
-
-def _exit_as(
-    on: Sequence[str], report: MonitorReport, allowed: Sequence[Metric], *, delivered: bool
-) -> None:
-    """Exit as the alerts that are on say."""
-    if on:
-        sys.exit(GateBreached.exit_code)
-    if any(each.metric not in allowed for each in report.with_verdict("no_data")):
-        sys.exit(NoData.exit_code)
-    if not delivered:
-        sys.exit(ModelyardError.exit_code)
 
 
 def _remove_old_samples(asked: _Asked, settings: PerformanceMonitoring, now_ms: int) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shutil
 import sqlite3
@@ -210,10 +211,12 @@ class Database:
             if _pragma(connection, "auto_vacuum") != _INCREMENTAL:
                 connection.execute("PRAGMA auto_vacuum=INCREMENTAL")
                 connection.execute("VACUUM")
-            while _pragma(connection, "freelist_count"):
+            before, free = math.inf, _pragma(connection, "freelist_count")
+            while 0 < free < before:
                 # Every row is a page; in pieces, so that the -wal stays small.
                 connection.execute(f"PRAGMA incremental_vacuum({_PAGES_AT_ONCE})").fetchall()
                 connection.execute("PRAGMA wal_checkpoint(PASSIVE)").fetchall()
+                before, free = free, _pragma(connection, "freelist_count")
             connection.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchall()
 
     def remove(self, project: Project) -> None:
