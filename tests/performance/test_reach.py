@@ -41,5 +41,15 @@ def test_a_large_suite_has_no_small_checks() -> None:
     assert "plainly broken" not in said
 
 
+def test_what_is_not_scored_is_no_question() -> None:
+    unknown = tuple(replace(case, right=None) for case in CASES)
+    assert what_it_tells(sample_run(cases=unknown, figures=())) == (
+        "With fewer than 30 questions a check finds what is plainly broken, and nothing finer: "
+        "facts (9), sources (3)",
+    )
+    few = " ".join(what_it_tells(sample_run(cases=CASES[:1], figures=())))
+    assert "1 question asked of both find no gap in four of five trials" in few
+
+
 def test_nothing_asked_says_nothing() -> None:
     assert what_it_tells(sample_run(cases=(), figures=())) == ()

@@ -15,7 +15,7 @@ from modelyard.monitoring.samples import read_samples
 from modelyard.performance.cases import load_suite
 from modelyard.performance.results import LOAD, CaseResult, RunFigure, TestRun
 from provider_server import chat, whole
-from suite_projects import SuiteProject, cases, many, open_suite_project
+from suite_projects import WHO, SuiteProject, cases, many, open_suite_project
 
 HANGS = [[3600.0]]
 BUSY = whole("503 Service Unavailable", {})
@@ -350,3 +350,28 @@ def test_unequal_results_of_one_run_are_in_the_order_of_their_beginning(
     assert began == sorted(began)
     assert all(each.ended_s >= each.started_s for each in run.cases)
     assert replace(run, number=3).number == 3
+
+
+def test_without_an_index_nobody_knows_whether_silence_is_right(place: SuiteProject) -> None:
+    place.write(
+        "embedding_models/handbook",
+        "description: The handbook\n"
+        "encoder: {source: wheel, model: all-minilm-l6-v2, dimensions: 384, max_tokens: 256}\n"
+        "domains:\n  pages: {description: Its pages, sources: ['pages/*.md']}\n",
+    )
+    place.write(
+        "specialized_models/support",
+        "description: Questions of customers\nmodel: house\ninstructions: You answer customers.\n"
+        "retrieval: {domains: [pages], required: true}\n",
+    )
+    place.write(
+        "test_suites/silence",
+        WHO + "  - question: What is for lunch?\n  scorer: refusal\n  domain: support\n"
+        "  accuracy: 50%\n",
+    )
+    run = place.run("silence")
+    assert outcomes(run) == {"nothing_found": 1}
+    assert figure(run, "accuracy").value is None
+    assert run.verdict == "cannot_tell"
+    assert "nothing could be searched" in run.notes[0]
+    assert "models update-embeddings" in run.notes[0]

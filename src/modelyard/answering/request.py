@@ -199,4 +199,11 @@ class OverLimit(GateBreached):
 
 
 class NothingFound(NoData):
-    """The domain answers only from what is retrieved, and nothing was found (exit code 5)."""
+    """The domain answers only from what is retrieved, and nothing was found (exit code 5).
+
+    search_failed: whether that is because nothing could be searched, such as without an index.
+    """
+
+    def __init__(self, message: str, *, hint: str, search_failed: bool = False) -> None:
+        super().__init__(message, hint=hint)
+        self.search_failed = search_failed

@@ -78,6 +78,7 @@ def retrieve(
         return Retrieved()
     from modelyard.retrieval.search import QueryLimits
 
+    failed = False
     try:
         found = search.search(
             _searched(request),
@@ -91,12 +92,13 @@ def retrieve(
         chunks, notes = fit_chunks(similar, wanted, count), found.notes
     except ModelyardError as error:
         hint = f" ({error.hint})" if error.hint else ""
-        chunks, notes = (), (f"nothing was retrieved: {error}{hint}",)
+        chunks, notes, failed = (), (f"nothing was retrieved: {error}{hint}",), True
     if wanted.required and not chunks:
         raise NothingFound(
             f"nothing was found for this in {', '.join(wanted.domains)}, and the domain answers "
             "only from what is found",
             hint="; ".join(notes) or "ask in other words, or see `models search`",
+            search_failed=failed,
         )
     return Retrieved(chunks=chunks, notes=notes)
 

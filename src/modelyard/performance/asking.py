@@ -140,6 +140,8 @@ def _score(
     said = _said(error) if error else ""
     if outcome == "over_limit":  # nobody was asked, so nothing was wrong
         return unknown(said)
+    if isinstance(error, NothingFound) and error.search_failed:  # so nothing could be found
+        return unknown(said)
     return scorers.score_silence(case, said) if outcome == "nothing_found" else wrong(said)
 
 

@@ -24,7 +24,7 @@ def what_it_tells(run: TestRun) -> tuple[str, ...]:
 
 
 def _sentences(run: TestRun) -> Iterator[str]:
-    cases = len({(case.check, case.case) for case in run.cases if case.check != LOAD})
+    cases = len({(case.check, case.case) for case in run.cases if case.right is not None})
     if cases:
         yield from _accuracy(run, cases)
         yield _gaps(cases)
@@ -66,14 +66,14 @@ def _accuracy(run: TestRun, cases: int) -> Iterator[str]:
 
 def _gaps(cases: int) -> str:
     gap = smallest_gap(cases)
-    shown = f"of {100 * gap:.0f} points" if gap is not None else "of no size"
+    found = "no gap" if gap is None else f"a gap of {100 * gap:.0f} points"
     needed = " and ".join(
         f"about {_rounded(_pairs(points / 100)):,} for a gap of {points} points"
         for points in (10, 5)
     )
     return (
-        f"Between two configurations, {counted(cases, 'question')} asked of both find a gap "
-        f"{shown} in four of five trials; it takes {needed}"
+        f"Between two configurations, {counted(cases, 'question')} asked of both find {found} in "
+        f"four of five trials; it takes {needed}"
     )
 
 

@@ -18,7 +18,7 @@ from modelyard.performance.asking import ask_case, build_result
 from modelyard.performance.cases import Suite
 from modelyard.performance.figures import ERRORS, Measured, build_figures
 from modelyard.performance.plan import Job, Plan, build_plan
-from modelyard.performance.results import CaseResult, TestRun
+from modelyard.performance.results import LOAD, CaseResult, TestRun
 from modelyard.performance.scorers.scored import Scored, wrong
 from modelyard.performance.scoring import Scorers
 from modelyard.performance.targets import Target
@@ -197,12 +197,22 @@ def _notes(plan: Plan, ended: _Ended, results: Sequence[CaseResult]) -> list[str
             f"{counted(refused, 'request was', 'requests were')} not made, for want of budget or "
             "because of a limit, and says nothing of the models"
         )
+    unsearched = [each for each in results if _is_unsearched(each)]
+    if unsearched:
+        notes.append(
+            f"{counted(len(unsearched), 'answer is', 'answers are')} not scored, since nothing "
+            f"could be searched: {unsearched[0].why}"
+        )
     if plan.repeats > 1 and _is_deterministic(plan):
         notes.append(
             "all models take the likeliest token (temperature 0), so that repeats say something of "
             "times only"
         )
     return notes
+
+
+def _is_unsearched(result: CaseResult) -> bool:
+    return result.outcome == "nothing_found" and result.right is None and result.check != LOAD
 
 
 def _is_deterministic(plan: Plan) -> bool:
