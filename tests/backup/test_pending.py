@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from faulty_store import Fault
 from modelyard.backup.pending import (
     PREFIX,
     DamagedMark,
@@ -15,7 +16,7 @@ from modelyard.backup.pending import (
     remove_marks,
     write_mark,
 )
-from modelyard.stores.store import ObjectStore, open_store
+from modelyard.stores.store import ObjectStore, StoreFailed, open_store
 
 ONE, TWO, THREE = ("1" * 64, "2" * 64, "3" * 64)
 
@@ -40,10 +41,10 @@ def test_a_mark_knows_the_leases_once_it_is_complete(store: ObjectStore) -> None
     write_mark(store, [ONE])
     (mark,) = read_marks(store)
     assert mark.leases is None and mark.packs == {ONE}
-    complete_mark(store, mark, [])
+    complete_mark(store, mark.id, mark.packs, [])
     (mark,) = read_marks(store)
     assert mark.leases == frozenset()
-    complete_mark(store, mark, ["a", "b"])
+    complete_mark(store, mark.id, mark.packs, ["a", "b"])
     assert read_marks(store)[0].leases == {"a", "b"}
 
 
@@ -65,3 +66,10 @@ def test_a_damaged_mark_is_said_and_never_taken_for_none(store: ObjectStore, dat
     with pytest.raises(DamagedMark) as refused:
         pending_packs(store)
     assert "a" * 32 in (refused.value.where or "")
+
+
+def test_a_mark_that_was_written_in_part_is_none(store: ObjectStore) -> None:
+    for call in (1, 2):
+        with pytest.raises(StoreFailed, match="read back"):
+            write_mark(Fault("short", call).make_faulty(store), [ONE])
+        assert read_marks(store) == []

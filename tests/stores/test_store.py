@@ -60,6 +60,14 @@ def test_an_object_that_is_written_again_is_newer(store: ObjectStore) -> None:
     assert store.listing()[0].modified_s > before
 
 
+def test_a_part_of_an_object_is_read(store: ObjectStore) -> None:
+    store.overwrite("packs/ab/one", bytes(range(200)))
+    assert store.read_range("packs/ab/one", 10, 5) == bytes(range(10, 15))
+    assert store.read_range("packs/ab/one", 190, 50) == bytes(range(190, 200))
+    with pytest.raises(StoreFailed, match="is missing"):
+        store.read_range("packs/ab/two", 0, 5)
+
+
 def test_deleted_objects_are_gone_and_the_others_stay(store: ObjectStore) -> None:
     fill(store, "packs/ab/one", "packs/ab/two", "packs/cd/three")
     store.delete(["packs/ab/one", "packs/cd/three", "packs/ab/never-there"])

@@ -102,16 +102,8 @@ class Lease:
 
     def others(self) -> list[SeenLease]:
         """Every other lease in the repository, the oldest first."""
-        now_s = self.now_s()
-        times = defaultdict(list)
-        for entry in self.store.listing(PREFIX):
-            times[entry.key.removeprefix(PREFIX).partition("/")[0]].append(entry.modified_s)
-        times.pop(self.id, None)
-        seen = [
-            SeenLease(id, min(at), now_s - max(at), now_s - max(at) > self.lapses_after_s)
-            for id, at in times.items()
-        ]
-        return sorted(seen, key=lambda lease: lease.started_s)
+        seen = seen_leases(self.store, self.now_s(), lapses_after_s=self.lapses_after_s)
+        return [lease for lease in seen if lease.id != self.id]
 
     def remove(self, ids: Sequence[str]) -> None:
         """Remove leases: one's own, or lapsed ones."""
@@ -153,6 +145,20 @@ def hold_lease(
         beating.join(timeout=_RETRY_S)  # not for as long as a store is silent
         with suppress(StoreFailed):
             lease.remove([lease.id])
+
+
+def seen_leases(
+    store: ObjectStore, now_s: float, *, lapses_after_s: float = LAPSES_AFTER_S
+) -> list[SeenLease]:
+    """Every lease in the repository, the oldest first; `now_s` is by the clock of the store."""
+    times = defaultdict(list)
+    for entry in store.listing(PREFIX):
+        times[entry.key.removeprefix(PREFIX).partition("/")[0]].append(entry.modified_s)
+    seen = [
+        SeenLease(id, min(at), now_s - max(at), now_s - max(at) > lapses_after_s)
+        for id, at in times.items()
+    ]
+    return sorted(seen, key=lambda lease: lease.started_s)
 
 
 def describe_lease(store: ObjectStore, id: str) -> str:

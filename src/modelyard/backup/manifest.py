@@ -197,13 +197,14 @@ def _expand(hashes: Sequence[str], depth: int, read: ReadBlob) -> Iterator[str]:
         yield from hashes
         return
     for sha256 in hashes:
-        data = read(sha256)
-        if not data or len(data) % _HASH_BYTES or len(data) > _HASH_BYTES * HASHES_IN_A_LIST:
-            raise DamagedSnapshot("is no list of hashes", where=sha256)
-        listed = [
-            data[start : start + _HASH_BYTES].hex() for start in range(0, len(data), _HASH_BYTES)
-        ]
-        yield from _expand(listed, depth - 1, read)
+        yield from _expand(list_hashes(read(sha256), sha256), depth - 1, read)
+
+
+def list_hashes(data: bytes, sha256: str) -> list[str]:
+    """The hashes in a list of hashes, which is the blob `sha256`. Raises DamagedSnapshot."""
+    if not data or len(data) % _HASH_BYTES or len(data) > _HASH_BYTES * HASHES_IN_A_LIST:
+        raise DamagedSnapshot("is no list of hashes", where=sha256)
+    return [data[start : start + _HASH_BYTES].hex() for start in range(0, len(data), _HASH_BYTES)]
 
 
 def tree_bytes(tree: Sequence[Item]) -> bytes:

@@ -22,7 +22,7 @@ from dataclasses import dataclass
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.json_reading import InvalidJson, parse_json
-from modelyard.stores.store import ObjectStore
+from modelyard.stores.store import ObjectStore, StoreFailed
 
 PREFIX = "pending/"
 
@@ -70,13 +70,13 @@ def read_marks(store: ObjectStore) -> list[Mark]:
 def write_mark(store: ObjectStore, packs: Iterable[str]) -> str:
     """Write a mark for packs, without leases; returns its id."""
     id = secrets.token_hex(16)
-    store.create(f"{PREFIX}{id}", _mark_bytes(packs, None))
+    _put(store, id, packs, None)
     return id
 
 
-def complete_mark(store: ObjectStore, mark: Mark, leases: Iterable[str]) -> None:
+def complete_mark(store: ObjectStore, id: str, packs: Iterable[str], leases: Iterable[str]) -> None:
     """Write the leases that were alive after a mark was written; the grace period begins."""
-    store.overwrite(f"{PREFIX}{mark.id}", _mark_bytes(mark.packs, leases))
+    _put(store, id, packs, leases)
 
 
 def remove_marks(store: ObjectStore, ids: Iterable[str]) -> None:
@@ -84,9 +84,15 @@ def remove_marks(store: ObjectStore, ids: Iterable[str]) -> None:
     store.delete([f"{PREFIX}{id}" for id in ids])
 
 
-def _mark_bytes(packs: Iterable[str], leases: Iterable[str] | None) -> bytes:
+def _put(store: ObjectStore, id: str, packs: Iterable[str], leases: Iterable[str] | None) -> None:
+    """Write a mark and read it back. Raises StoreFailed where that differs, and leaves no mark."""
     values = {"packs": sorted(packs), "leases": None if leases is None else sorted(leases)}
-    return json.dumps(values).encode()
+    data = json.dumps(values).encode()
+    key = f"{PREFIX}{id}"
+    store.overwrite(key, data)
+    if store.read(key, most_bytes=_MOST_BYTES) != data:
+        store.delete([key])
+        raise StoreFailed("what was read back is not what was written", where=store.show(key))
 
 
 def _parse(key: str, written_s: float, data: bytes, where: str) -> Mark:

@@ -18,6 +18,7 @@ import json
 import re
 import secrets
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from typing import Any
@@ -38,7 +39,7 @@ from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData, did_you_mean
 from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.core.layout import Project
-from modelyard.stores.store import ObjectStore, open_store
+from modelyard.stores.store import ObjectStore, StoreFailed, open_store
 
 FORMAT = "modelyard-backup"
 VERSION = 1
@@ -50,6 +51,7 @@ _MOST_STORED_BYTES = 128 << 20
 """Of an object: a pack has 32 MiB at most; indexes and snapshots are compressed JSON."""
 _MOST_JSON_BYTES = 256 << 20
 _SALT_BYTES = 16
+_TRIES = 10
 _TIME = "%Y%m%dT%H%M%SZ"
 _TIME_LENGTH = 16
 _MOST_AHEAD = timedelta(minutes=1)
@@ -164,9 +166,27 @@ class Repository:
 
         A blob of a pack that is missing or too short is found in another one, if it was stored
         again. on_damage: called for each index that cannot be read, with its name; None: it is
-        raised.
+        raised. Indexes that a prune merges meanwhile are read again.
         """
         listing = listing or self.listing()
+        index = self._load_index(listing, on_damage)
+        for _ in range(_TRIES):
+            if index is not None:
+                break
+            listing = self.listing()  # a prune has merged some of them meanwhile
+            index = self._load_index(listing, on_damage)
+        if index is None:
+            raise StoreFailed(
+                f"its indexes changed each of the {_TRIES} times that they were read",
+                where=self.store.show("indexes"),
+                hint="run the same command again",
+            )
+        return index
+
+    def _load_index(
+        self, listing: Listing, on_damage: Callable[[str, ModelyardError], None] | None
+    ) -> BlobIndex | None:
+        """What the index objects of a listing say; None where one is gone by now."""
         index = BlobIndex()
         removed: set[str] = set()
         lost: list[Pack] = []
@@ -174,6 +194,8 @@ class Repository:
             try:
                 part = self.read_index(name)
             except (DamagedRepository, DamagedData, DamagedIndex) as error:
+                if self.store.size_bytes(f"indexes/{name}") is None:
+                    return None
                 if on_damage is None:
                     raise
                 on_damage(name, error)
@@ -256,6 +278,8 @@ class Repository:
                 break
             at += len(chunk)
         if at != len(stored):
+            with suppress(StoreFailed):
+                self.store.delete([key])  # nothing names it yet
             raise DamagedRepository(
                 "what was read back is not what was written",
                 where=self.store.show(key),

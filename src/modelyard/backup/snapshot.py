@@ -230,7 +230,7 @@ def _what_is_stored(
         listing.snapshots,
         index,
         lambda snapshot: (snapshot.host, snapshot.project) == here,
-        lost_packs=bool(lost),
+        lost_packs=bool(lost | pending),
     )
     return index, parent, max(listing.snapshots, default=None)
 

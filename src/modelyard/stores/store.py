@@ -34,6 +34,7 @@ _CREDENTIALS = {
 _RETRY: RetryConfig = {"max_retries": 5, "retry_timeout": timedelta(seconds=60)}
 _CHUNK_BYTES = 1 << 20
 _PART_BYTES = 8 << 20
+_NO_PARTS = "non-partial response"
 _SECRET_NAME = re.compile(r"(AWS|AZURE|GOOGLE)_.*(KEY|SECRET|TOKEN|PASSWORD|SAS|CREDENTIAL)")
 
 
@@ -88,13 +89,20 @@ class ObjectStore:
     def read_range(self, key: str, at: int, length: int) -> bytes:
         """`length` bytes of an object from byte `at` on; fewer where it is shorter.
 
-        Raises StoreFailed when there is none.
+        Raises StoreFailed when there is none. Of a server that gives no parts, such as rclone's,
+        the whole object is fetched.
         """
+        from obstore.exceptions import BaseError
+
         with self._errors(key):
             try:
                 return bytes(self.client.get_range(key, start=at, length=length))
             except FileNotFoundError as error:
                 raise StoreFailed("is missing", where=self.show(key)) from error
+            except BaseError as error:
+                if _NO_PARTS not in str(error):
+                    raise
+                return bytes(memoryview(self.client.get(key).bytes())[at:][:length])
 
     def size_bytes(self, key: str) -> int | None:
         """The size of an object; None when there is none."""
