@@ -248,6 +248,16 @@ def test_secrets_are_references_and_never_shown(
     assert "T0KEN" not in read_target(place, receiver.url).name
 
 
+@pytest.mark.parametrize("rest", [":99999/T0KEN", ":1/" + "T0KEN" * 20_000, ":1/T0KEN?T0KEN#x"])
+def test_a_url_that_leads_nowhere_is_not_repeated(
+    place: Project, monkeypatch: pytest.MonkeyPatch, rest: str
+) -> None:
+    monkeypatch.setenv("HOOK", f"http://127.0.0.1{rest}")
+    result = deliver(place, happen(place, 9.0), read_target(place, "env:HOOK"), pause=quickly)
+    assert result.problem is not None
+    assert "T0KEN" not in result.problem
+
+
 @pytest.mark.parametrize(
     ("text", "token", "said"),
     [

@@ -183,10 +183,6 @@ def monitor(
         _watch(asked, since)
         return
     joint, settings, report, now_ms = asked.take()
-    if html is not None:
-        from modelyard.monitoring.page import render_monitor_page
-
-        write_given_file(html, render_monitor_page(report, since))
     if not on_change:
         if joint and model is None and any(each.metric == "cost" for each in report.measures):
             _warn_of_budgets(asked, joint)
@@ -194,6 +190,10 @@ def monitor(
     on, delivered = tell_alerts(
         project, report, settings, targets, on_change=on_change, now_ms=now_ms
     )
+    if html is not None:
+        from modelyard.monitoring.page import render_monitor_page
+
+        write_given_file(html, render_monitor_page(report, since))
     _remove_old_samples(asked, settings, now_ms)
     if on_change:
         exit_as(on, report, allowed)

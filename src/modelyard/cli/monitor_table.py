@@ -58,12 +58,11 @@ def live_tables(
     window = DURATION.show(report.window_s)
     whose = f" of {report.model}" if report.model else ""
     title = f"{report.environment}{whose} · {report.to_at[11:19]} UTC · ^C ends"
-    shown = [_live(title, report.rows, since, window, width)]
+    shown = [] if problem is None else [LiveTable(title=problem, title_style="bold red")]
+    shown.append(_live(title, report.rows, since, window, width))
     for group in report.groups:
         name = f"{report.by} {group.name}" if group.name else f"no {report.by}"
         shown.append(_live(name, group.measures, since, None, width))
-    if problem is not None:
-        shown.append(LiveTable(title=problem, title_style="bold red"))
     return shown
 
 

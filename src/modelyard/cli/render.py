@@ -12,7 +12,7 @@ import sys
 import time
 from collections.abc import Callable, Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from functools import cache
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, Literal, TextIO
@@ -38,6 +38,10 @@ _LOG_EVERY_S = 10.0
 _TABLE_GAP = 3
 """Columns of a terminal between two columns of a table."""
 _NARROWEST_FOLD = 8
+_LIVE_FRAME = 4
+"""Lines of a live table that are not its rows."""
+_LEAST_LIVE = 1 + _LIVE_FRAME + 2
+"""Lines that one takes at least, its heading included."""
 _LINE_NUMBER = 5
 _WIDE = 10_000
 """The width where lines have no end: a file, or a pipe."""
@@ -270,12 +274,23 @@ class _Drawn:
         self._draw = draw
 
     def __rich_console__(self, console: Console, options: ConsoleOptions) -> RenderResult:
+        left = options.height or options.size.height
         for shown in self._draw(options.max_width):
+            if left < _LEAST_LIVE:
+                return
             title = _styled((visible_text(shown.title), shown.title_style))
             title.truncate(options.max_width, overflow="ellipsis")
             yield title
+            left -= 1
             if shown.columns:
+                room = left - _LIVE_FRAME
+                if room < len(shown.rows):
+                    cut = max(0, room - 1)
+                    yield _live_table(replace(shown, rows=shown.rows[:cut]), options.max_width)
+                    yield _styled((f"... and {len(shown.rows) - cut} more rows", "dim"))
+                    return
                 yield _live_table(shown, options.max_width)
+                left -= len(shown.rows) + _LIVE_FRAME
 
 
 def _live_table(shown: LiveTable, width: int) -> Table:
@@ -292,7 +307,7 @@ def _live_table(shown: LiveTable, width: int) -> Table:
     for column in shown.columns:
         justify: Literal["right", "left"] = "right" if column.startswith(">") else "left"
         table.add_column(column.lstrip(">"), justify=justify, overflow="ellipsis", no_wrap=True)
-    for row, style in zip(shown.rows, shown.last_styles, strict=True):
+    for row, style in zip(shown.rows, shown.last_styles, strict=False):
         *cells, last = (visible_text(cell) for cell in row)
         table.add_row(*map(_styled, cells), _styled((last, style)))
     return table

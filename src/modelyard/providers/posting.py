@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from modelyard.providers.bounds import Bounds, CallEnded, bounded
 from modelyard.providers.call import CallFailure
-from modelyard.providers.failures import read_said, refusal
+from modelyard.providers.failures import no_access, read_said, refusal
 from modelyard.providers.masking import mask_said
 from modelyard.providers.transport import PLACEHOLDER, open_http_client
 
@@ -25,9 +25,13 @@ def post_json(
     headers = {"Content-Type": "application/json"}
     if key is not None:
         headers["Authorization"] = f"Bearer {PLACEHOLDER}"
+    try:
+        client = open_http_client(url, only_loopback=False)
+    except CallEnded:  # its words repeat the URL, which may be a secret
+        return no_access("it is no URL of a host, or the shell's variables name no proxy")
     bounds = Bounds(until=time.monotonic() + timeout_s, most_bytes=_MOST_BYTES, key=key)
     try:
-        with bounded(bounds), open_http_client(url, only_loopback=False) as client:
+        with bounded(bounds), client:
             with client.stream("POST", url, content=document, headers=headers) as answer:
                 if answer.is_success:
                     return None
