@@ -15,6 +15,7 @@ from modelyard.backup.compression import compress
 from modelyard.backup.manifest import Item, Snapshot, block_bytes, tree_bytes
 from modelyard.backup.repository import Repository
 from modelyard.backup.selection import Selection
+from modelyard.core.layout import Project
 
 MTIME_NS = 1_790_000_000_123_456_789
 
@@ -147,3 +148,27 @@ def _cut(data: bytes, size: int, blobs: dict[str, bytes]) -> tuple[str, ...]:
 def _parents(path: str) -> list[str]:
     parts = path.split("/")[:-1]
     return ["/".join(parts[:count]) for count in range(1, len(parts) + 1)]
+
+
+def contents_of(project: Project) -> dict[str, Content]:
+    """What is in a project's folders, for `store`; nothing may be writing to it."""
+    contents: dict[str, Content] = {}
+    for path in sorted(project.root.rglob("*")):
+        name = path.relative_to(project.root).as_posix()
+        if name.startswith((".models/locks", ".models/restor", ".models/backups")):
+            continue
+        if path.is_symlink():
+            contents[name] = Link(str(path.readlink()))
+        elif path.is_dir():
+            contents.update({} if any(path.iterdir()) else {name: None})
+        elif path.suffix in (".db", ".index"):
+            contents[name] = Pages(_whole_database(path))
+        elif not path.name.endswith(("-wal", "-shm")):
+            contents[name] = path.read_bytes()
+    return contents
+
+
+def _whole_database(path: Path) -> bytes:
+    with closing(sqlite3.connect(path)) as there, closing(sqlite3.connect(":memory:")) as copy:
+        there.backup(copy)
+        return copy.serialize()

@@ -24,8 +24,15 @@ class Chosen:
 
     items: tuple[Item, ...]
     """The items, a folder before what is in it."""
-    everything: bool
-    """Whether these are all items of the snapshot."""
+    rest: tuple[Item, ...] = ()
+    """The items that are not chosen."""
+    whole: frozenset[str] = frozenset({""})
+    """The paths of which all that is below was chosen; the root's is empty."""
+
+    @property
+    def everything(self) -> bool:
+        """Whether these are all items of the snapshot."""
+        return not self.rest
 
     @property
     def bytes(self) -> int:
@@ -56,14 +63,15 @@ def choose_items(
     if sum(item.size for item in items if item.kind != "folder") > snapshot.bytes:
         raise DamagedSnapshot("holds more bytes than it says", where=snapshot.id)
     if models is None and only is None:
-        return Chosen(items=items, everything=True)
+        return Chosen(items=items)
     paths = {item.path for item in items}
     wanted = {*_of_models(models or (), paths, snapshot), *_of_paths(only or (), paths, snapshot)}
-    inside = {path for path in paths if any(_is_in(path, place) for place in wanted)}
+    inside = {path for path in paths if any(is_in(path, place) for place in wanted)}
     parents = {parent for path in inside for parent in _parents(path)}
     return Chosen(
-        items=tuple(item for item in items if item.path in inside or item.path in parents),
-        everything=inside == paths,
+        items=tuple(item for item in items if item.path in inside | parents),
+        rest=tuple(item for item in items if item.path not in inside | parents),
+        whole=frozenset(wanted),
     )
 
 
@@ -143,8 +151,9 @@ def _of_paths(only: Sequence[str], paths: set[str], snapshot: Snapshot) -> Itera
         yield path
 
 
-def _is_in(path: str, place: str) -> bool:
-    return path == place or path.startswith(f"{place}/")
+def is_in(path: str, place: str) -> bool:
+    """Whether a path is a place, or below it; everything is below the root, which is empty."""
+    return not place or path == place or path.startswith(f"{place}/")
 
 
 def _parents(path: str) -> Iterator[str]:

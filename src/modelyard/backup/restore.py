@@ -4,8 +4,6 @@ from __future__ import annotations
 
 import fcntl
 import os
-import shutil
-import stat
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass
@@ -15,6 +13,7 @@ from modelyard.backup.chosen_items import Chosen, choose_items, require_distinct
 from modelyard.backup.manifest import Snapshot
 from modelyard.backup.read_blobs import BlobReader
 from modelyard.backup.repository import Repository
+from modelyard.backup.swap import remove_tree
 from modelyard.backup.write_items import write_items
 from modelyard.core.errors import InvalidInput
 from modelyard.core.files import (
@@ -147,16 +146,3 @@ def _remove_unless_held(folder: Path) -> None:
             remove_tree(folder)
         finally:
             os.close(handle)
-
-
-def remove_tree(folder: Path) -> None:
-    """Remove a folder with all it holds, also below folders that may not be written to."""
-    if not folder.is_dir():
-        return
-    folder.chmod(stat.S_IRWXU)
-    for parent, names, _ in os.walk(folder):
-        for name in names:
-            place = Path(parent, name)
-            if not place.is_symlink():
-                place.chmod(stat.S_IRWXU)
-    shutil.rmtree(folder)

@@ -185,6 +185,16 @@ class Project:
         return self.local_state / "backups"
 
     @property
+    def restores(self) -> Path:
+        """What restores over the project put in place, and what they replaced."""
+        return self.local_state / "restores"
+
+    @property
+    def restoring(self) -> Path:
+        """A link to the restore whose files are being put in place; there only meanwhile."""
+        return self.local_state / "restoring"
+
+    @property
     def logs(self) -> Path:
         return self.local_state / "logs"
 

@@ -288,7 +288,7 @@ class HeldEnvironment:
             number=number,
             action=action,
             created_at=utc_now(),
-            made_by=_user_name(),
+            made_by=user_name(),
             reason=reason and mask_secrets(reason),
             from_revision=from_revision,
             digest=snapshot.digest,
@@ -395,7 +395,8 @@ def _remove_others(project: Project, environment: str, number: int) -> None:
             remove_place(folder)
 
 
-def _user_name() -> str:
+def user_name() -> str:
+    """The user of the machine who runs this process."""
     try:
         return pwd.getpwuid(os.getuid()).pw_name
     except KeyError:

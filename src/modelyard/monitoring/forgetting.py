@@ -20,6 +20,14 @@ def count_samples(project: Project, organisation: str) -> int:
         return int(traffic.execute(query, (organisation,)).fetchone()[0])
 
 
+def organisations_with_samples(project: Project) -> list[str]:
+    """The organisations that samples are of, those in the spool included."""
+    fold(project)
+    query = "SELECT DISTINCT organisation FROM samples WHERE organisation IS NOT NULL"
+    with open_traffic(project) as traffic:
+        return [row[0] for row in traffic.execute(query)]
+
+
 def forget_samples(project: Project, organisation: str) -> int:
     """Remove all samples of an organisation, and its turns in the limits; how many answers.
 

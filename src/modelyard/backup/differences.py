@@ -1,0 +1,202 @@
+"""What differs between a project and the items of a snapshot, and what of it is put back.
+
+A version is one whole folder, since it never changes; everything else is compared file by file.
+What the project has and the snapshot has not stays, but for configs: they work together, so those
+of the snapshot are all that there are afterwards.
+"""
+
+from __future__ import annotations
+
+import os
+import posixpath
+import re
+import stat
+from collections import defaultdict
+from collections.abc import Sequence
+from contextlib import suppress
+from dataclasses import dataclass, field
+from pathlib import Path
+
+from modelyard.adapters.manifest import MANIFEST_NAME, DamagedVersion, parse_manifest
+from modelyard.adapters.versions import highest_number
+from modelyard.backup.chosen_items import Chosen, is_in
+from modelyard.backup.manifest import DamagedSnapshot, Item, content_blobs
+from modelyard.backup.read_blobs import BlobReader
+from modelyard.backup.swap import BESIDE
+from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.files import STAGING_PREFIX, sha256_file
+from modelyard.core.forgotten import Forgotten
+from modelyard.core.layout import Project
+
+_OWN = ("configs", "datasets", "experiments", "models", ".models")
+_VERSION = re.compile(r"models/versions/([^/]+)/[^/]+")
+_UNIT = re.compile(rf"{_VERSION.pattern}|\.models/deployed/\.revisions/[^/]+")
+_HIGHEST_NUMBER = ".highest-number"
+_MOST_BYTES = 16 << 20
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class KeptPlace:
+    """Something of the snapshot that is not put back."""
+
+    path: str
+    """From the project's root."""
+    reason: str
+    """Why what is there stays."""
+
+
+@dataclass(frozen=True, slots=True)
+class Differences:
+    """What has to move so that the project is as the snapshot says."""
+
+    replaced: list[str] = field(default_factory=list)
+    """What gets what the snapshot holds: files, links, folders of versions."""
+    removed: list[str] = field(default_factory=list)
+    """What only goes."""
+    kept: list[KeptPlace] = field(default_factory=list)
+    """What is not put back."""
+
+
+def compare(
+    project: Project, chosen: Chosen, reader: BlobReader, forgotten: Forgotten
+) -> Differences:
+    """What differs from the chosen items; state.db is left to whoever merges its rows.
+
+    Raises InvalidInput where a link leads to a place that would be written to, DamagedSnapshot for
+    an item that is no part of a project.
+    """
+    found = Differences()
+    units = _units(project, chosen)
+    gone = _forgotten_versions(units, reader, forgotten)
+    for path, items in units.items():
+        _require_place(project, path, found)
+        if _is_same(project, path, items):
+            continue
+        if reason := _reason_to_keep(project, path, items[0], reader, gone):
+            found.kept.append(KeptPlace(path=path, reason=reason))
+        else:
+            found.replaced.append(path)
+            beside = [f"{path}{suffix}" for suffix in BESIDE if items[0].kind == "sqlite"]
+            found.removed.extend(each for each in beside if os.path.lexists(project.root / each))
+    found.removed.extend(_other_configs(project, chosen))
+    return found
+
+
+def _units(project: Project, chosen: Chosen) -> dict[str, list[Item]]:
+    """The items by the path that moves with all that is below it; that item is the first."""
+    units: dict[str, list[Item]] = defaultdict(list)
+    parents = {item.path.rpartition("/")[0] for item in chosen.items}
+    for item in chosen.items:
+        if item.path.split("/")[0] not in _OWN:
+            raise DamagedSnapshot("holds what is no part of a project", where=ascii(item.path))
+        if match := _UNIT.match(item.path):
+            units[match[0]].append(item)
+        elif project.root / item.path != project.state_db and (
+            item.kind != "folder" or item.path not in parents
+        ):
+            units[item.path].append(item)
+    return units
+
+
+def _forgotten_versions(
+    units: dict[str, list[Item]], reader: BlobReader, forgotten: Forgotten
+) -> set[str]:
+    """The versions in the snapshot that were removed for good since they were made."""
+    gone = set()
+    for path, items in units.items():
+        match = _VERSION.fullmatch(path)
+        manifests = [item for item in items if item.path == f"{path}/{MANIFEST_NAME}"]
+        if match and manifests:
+            data = _content(manifests[0], reader)
+            with suppress(DamagedVersion):  # `models adapters verify` reports it
+                made_at = parse_manifest(data, where=path).created_at
+                if forgotten.covers("adapter", match[1], made_at):
+                    gone.add(path)
+    return gone
+
+
+def _require_place(project: Project, path: str, found: Differences) -> None:
+    """Refuse a path that a link in the project leads elsewhere; a file in the way has to go."""
+    parts = path.split("/")
+    for count in range(1, len(parts)):
+        parent = "/".join(parts[:count])
+        place = project.root / parent
+        if place.is_symlink():
+            raise InvalidInput(
+                "is a link, and what it leads to is not restored over",
+                where=project.show(place),
+                hint="restore into a new folder with --to, and copy what you need",
+            )
+        if os.path.lexists(place) and not place.is_dir() and parent not in found.removed:
+            found.removed.append(parent)
+
+
+def _reason_to_keep(
+    project: Project, path: str, item: Item, reader: BlobReader, gone: set[str]
+) -> str | None:
+    """Why what is there stays; None when the item is put back."""
+    place = project.root / path
+    own = (project.restores, project.restoring, project.backups, project.lock("x", "x").parent)
+    if any(place == each or each in place.parents for each in own):
+        return "it belongs to this project and not to a snapshot"
+    if place == project.recorded_prompts:
+        return "prompts may have been removed since; --to restores them into a new folder"
+    spool = project.traffic_segment("x").parent
+    if project.traffic_db.exists() and (place == project.traffic_db or spool in place.parents):
+        return "the records of answers that are there reach further"
+    leads_to = posixpath.normpath(posixpath.join(posixpath.dirname(path), item.target or ""))
+    if path in gone or leads_to in gone:
+        return "the adapter was removed for good: `models org forget`"
+    if place.name == _HIGHEST_NUMBER and (match := _VERSION.fullmatch(path)):
+        with suppress(ModelyardError):
+            if highest_number(project, match[1]) >= int(_content(item, reader) or b"0"):
+                return "a higher number was used since, and none is used twice"
+    return None
+
+
+def _is_same(project: Project, path: str, items: Sequence[Item]) -> bool:
+    """Whether the project has the items as they are, and in a folder that moves no others."""
+    place = project.root / path
+    if items[0].kind != "folder":
+        return _is_same_item(place, items[0])
+    there = {path} | {project.show(each) for each in place.rglob("*")}
+    return there == {item.path for item in items} and all(
+        _is_same_item(project.root / item.path, item) for item in items
+    )
+
+
+def _is_same_item(place: Path, item: Item) -> bool:
+    try:
+        status = place.lstat()
+        if item.kind == "link":
+            return stat.S_ISLNK(status.st_mode) and str(place.readlink()) == item.target
+        if item.kind == "folder":
+            return stat.S_ISDIR(status.st_mode)
+        return (
+            stat.S_ISREG(status.st_mode)
+            and status.st_size == item.size
+            and stat.S_IMODE(status.st_mode) == item.mode & 0o777
+            and sha256_file(place) == item.sha256
+        )
+    except OSError:  # it is not there, or cannot be read
+        return False
+
+
+def _other_configs(project: Project, chosen: Chosen) -> list[str]:
+    """The files below configs/ that the snapshot has not, where all of the folder was chosen."""
+    known = {item.path for item in (*chosen.items, *chosen.rest)}
+    return [
+        path
+        for place in sorted(project.configs.rglob("*"))
+        if place.is_symlink() or not place.is_dir()
+        if not place.name.startswith(STAGING_PREFIX)
+        if (path := project.show(place)) not in known
+        and any(is_in(path, whole) for whole in chosen.whole)
+    ]
+
+
+def _content(item: Item, reader: BlobReader) -> bytes:
+    """The content of a small file of the snapshot."""
+    if item.size > _MOST_BYTES:
+        raise DamagedSnapshot("is larger than such a file can be", where=item.path)
+    return b"".join(reader.read(sha256) for sha256 in content_blobs(item, reader.read))

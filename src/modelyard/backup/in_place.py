@@ -1,0 +1,292 @@
+"""Restoring over the project: staged, checked, then put in place; what it replaced is kept.
+
+Only what differs is staged and moved (differences.py says what that is), and the rows of state.db
+are brought together with those that are there: what was spent stays spent, and what was revoked or
+forgotten stays so (core/merging.py).
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sqlite3
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from dataclasses import dataclass
+from pathlib import Path, PurePosixPath
+
+from modelyard.backup.chosen_items import Chosen, choose_items, is_in
+from modelyard.backup.differences import Differences, KeptPlace, compare
+from modelyard.backup.manifest import Snapshot
+from modelyard.backup.read_blobs import BlobReader
+from modelyard.backup.repository import Repository
+from modelyard.backup.restore import require_room, stage_items
+from modelyard.backup.swap import (
+    BESIDE,
+    NEW,
+    REPLACED,
+    Plan,
+    commit,
+    complete_under_lock,
+    load_plan,
+    remove_tree,
+    restore_lock,
+)
+from modelyard.core.clock import utc_now
+from modelyard.core.database import DatabaseDamaged
+from modelyard.core.errors import InvalidInput, NoData
+from modelyard.core.files import disk_errors, make_folder
+from modelyard.core.forgotten import Forgotten, load_forgotten
+from modelyard.core.layout import Project
+from modelyard.core.progress import Progress
+from modelyard.core.state import open_state
+from modelyard.deployments.revisions import user_name
+from modelyard.monitoring.forgetting import forget_samples, organisations_with_samples
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RestoredInPlace:
+    """A snapshot that was restored over the project, or would be."""
+
+    snapshot: str
+    """The name of the snapshot; of the one before an undone restore."""
+    repository: str
+    """The address of the repository."""
+    dry_run: bool
+    """Whether nothing was changed."""
+    put_back: tuple[str, ...]
+    """The files, links and versions that were put back, from the project's root."""
+    moved_away: tuple[str, ...]
+    """What is there no longer, since the snapshot does not have it."""
+    kept: tuple[KeptPlace, ...]
+    """What was not put back, and why."""
+    state: bool
+    """Whether the rows of state.db were brought back."""
+    replaced_in: str | None
+    """The folder with what was replaced; null: nothing was."""
+
+
+def restore_in_place(
+    project: Project,
+    repository: Repository,
+    name: str,
+    progress: Progress,
+    *,
+    models: Sequence[str] | None = None,
+    only: Sequence[str] | None = None,
+    dry_run: bool = False,
+    wait_s: float = 0.0,
+) -> RestoredInPlace:
+    """Restore a snapshot over the project, or of it what these adapters and paths name.
+
+    Killed before the first move it has changed nothing; after that, the next command completes it.
+    Raises InvalidInput for a name or path that the snapshot lacks, LockHeld while another process
+    works with what would be replaced, NoSpace, and what reading a damaged repository raises.
+    """
+    snapshot = repository.load_snapshot(name)
+    reader = BlobReader(repository, repository.load_index())
+    chosen = choose_items(snapshot, reader.read, models=models, only=only)
+    brings_state = _brings_state(project, chosen)
+    with restore_lock(project, wait_s=wait_s):
+        complete_under_lock(project)
+        _sweep(project)
+        forgotten, is_damaged = _read_state(project, is_replaced=brings_state)
+        found = compare(project, chosen, reader, forgotten)
+        if is_damaged:
+            paths = _state_paths(project)
+            found.removed.extend(path for path in paths if os.path.lexists(project.root / path))
+        plan = Plan(
+            id=_new_id(),
+            snapshot=snapshot.id,
+            repository=repository.store.url,
+            made_by=user_name(),
+            replaced=tuple(found.replaced),
+            removed=tuple(found.removed),
+            merges_state=brings_state,
+            adapters=() if brings_state else _adapters_with_link(chosen),
+        )
+        if not dry_run:
+            staged = _staged_items(project, chosen, plan)
+            with _staging(project, plan, staged) as home:
+                stage_items(home / NEW, staged, reader, progress, snapshot)
+                _prepare_databases(home, snapshot, forgotten)
+                commit(project, plan, wait_s=wait_s)
+    return _result(project, plan, found, dry_run=dry_run)
+
+
+def _result(project: Project, plan: Plan, found: Differences, *, dry_run: bool) -> RestoredInPlace:
+    kept = project.restores / plan.id / REPLACED
+    return RestoredInPlace(
+        snapshot=plan.snapshot,
+        repository=plan.repository,
+        dry_run=dry_run,
+        put_back=plan.replaced,
+        moved_away=plan.removed,
+        kept=tuple(found.kept),
+        state=plan.merges_state,
+        replaced_in=project.show(kept) if kept.exists() else None,
+    )
+
+
+def undo_restore(
+    project: Project, *, dry_run: bool = False, wait_s: float = 0.0
+) -> RestoredInPlace:
+    """Put back what the newest restore over the project replaced, and keep what it put in place.
+
+    What was spent, revoked or forgotten since stays so. Raises NoData when nothing is kept.
+    """
+    with restore_lock(project, wait_s=wait_s):
+        complete_under_lock(project)
+        _sweep(project)
+        homes = kept_restores(project)
+        if not homes:
+            raise NoData("no restore over this project keeps what it replaced")
+        before = load_plan(homes[-1])
+        kept = homes[-1] / REPLACED
+        # A state.db that was moved away whole was damaged, and is left where it is.
+        damaged = {path for path in before.removed if path in _state_paths(project)}
+        moved = [path for path in (*before.replaced, *before.removed) if path not in damaged]
+        plan = Plan(
+            id=_new_id(),
+            snapshot=before.snapshot,
+            repository=before.repository,
+            made_by=user_name(),
+            undoes=before.id,
+            replaced=tuple(path for path in moved if os.path.lexists(kept / path)),
+            removed=tuple(path for path in before.replaced if not os.path.lexists(kept / path)),
+            merges_state=before.merges_state and not damaged,
+            adapters=before.adapters,
+        )
+        if not dry_run:
+            with _staging(project, plan, Chosen(items=())):
+                commit(project, plan, wait_s=wait_s)
+            remove_tree(homes[-1])
+    return _result(project, plan, Differences(), dry_run=dry_run)
+
+
+def discard_replaced(project: Project, *, dry_run: bool = False, wait_s: float = 0.0) -> list[str]:
+    """Remove what restores over the project replaced; returns the folders that held it."""
+    with restore_lock(project, wait_s=wait_s):
+        complete_under_lock(project)
+        _sweep(project)
+        homes = kept_restores(project)
+        for home in homes if not dry_run else ():
+            with disk_errors(home):
+                remove_tree(home)
+    return [project.show(home) for home in homes]
+
+
+def kept_restores(project: Project) -> list[Path]:
+    """The folders of restores that keep what they replaced, the oldest first."""
+    return sorted(home.parent for home in project.restores.glob(f"*/{REPLACED}"))
+
+
+def _new_id() -> str:
+    return f"{utc_now().replace(':', '').replace('-', '')}-{secrets.token_hex(4)}"
+
+
+def _brings_state(project: Project, chosen: Chosen) -> bool:
+    """Whether state.db is restored. Raises InvalidInput where what is restored needs it."""
+    if any(project.root / item.path == project.state_db for item in chosen.items):
+        return True
+    deployed = project.show(project.deployed("x").parent)
+    if any(is_in(item.path, deployed) and item.kind != "folder" for item in chosen.items):
+        raise InvalidInput(
+            f"{deployed} and the history of what was deployed belong together",
+            hint=f"add `--only {project.show(project.state_db)}`, or restore with --to",
+        )
+    return False
+
+
+def _adapters_with_link(chosen: Chosen) -> tuple[str, ...]:
+    """The adapters whose link is restored, and so their history with it."""
+    return tuple(
+        item.path.rpartition("/")[2]
+        for item in chosen.items
+        if item.kind == "link" and item.path.startswith("models/trained/")
+    )
+
+
+def _read_state(project: Project, *, is_replaced: bool) -> tuple[Forgotten, bool]:
+    """What was forgotten, and whether state.db is damaged; it may only be where it is replaced."""
+    try:
+        with open_state(project) as state:
+            damage = state.execute("PRAGMA quick_check(1)").fetchone()[0]
+            if damage != "ok":
+                raise sqlite3.DatabaseError(damage)
+            return load_forgotten(state), False
+    except (DatabaseDamaged, sqlite3.DatabaseError):
+        if not is_replaced:
+            raise
+        return Forgotten({}), True
+
+
+def _state_paths(project: Project) -> list[str]:
+    """The paths of state.db and of what SQLite keeps beside it."""
+    return [f"{project.show(project.state_db)}{suffix}" for suffix in ("", *BESIDE)]
+
+
+def _staged_items(project: Project, chosen: Chosen, plan: Plan) -> Chosen:
+    """The items that are staged: what is put in place, and state.db where rows of it are."""
+    wanted = set(plan.replaced)
+    if plan.merges_state or plan.adapters:
+        wanted.add(project.show(project.state_db))
+    paths = set()
+    everything = (*chosen.items, *chosen.rest)
+    for item in everything:
+        parents = [item.path, *map(str, PurePosixPath(item.path).parents)]
+        if wanted.intersection(parents):
+            paths.update(parents)
+    return Chosen(items=tuple(item for item in everything if item.path in paths))
+
+
+@contextmanager
+def _staging(project: Project, plan: Plan, staged: Chosen) -> Iterator[Path]:
+    """The folder of a restore; removed when it fails before anything was put in place."""
+    home = project.restores / plan.id
+    require_room(staged, project.restores)
+    with disk_errors(project.restores):
+        make_folder(home / NEW)
+        _require_one_disk(project, plan)
+        try:
+            yield home
+        except BaseException:
+            if not os.path.lexists(project.restoring):
+                remove_tree(home)
+            raise
+
+
+def _require_one_disk(project: Project, plan: Plan) -> None:
+    """Raise InvalidInput where a rename cannot reach, since a folder is on another disk."""
+    device = project.restores.stat().st_dev
+    for path in (*plan.replaced, *plan.removed):
+        place = (project.root / path).parent
+        place = next(each for each in (place, *place.parents) if each.exists())
+        if place.stat().st_dev != device:
+            raise InvalidInput(
+                f"is on another disk than {project.show(project.local_state)}, and what is "
+                "restored in place is moved there in one rename",
+                where=project.show(place),
+                hint="restore into a new folder with --to, and copy what you need",
+            )
+
+
+def _prepare_databases(home: Path, snapshot: Snapshot, forgotten: Forgotten) -> None:
+    """Bring staged databases to this version, and take out of them what was forgotten since."""
+    staged = Project(home / NEW)
+    if staged.state_db.exists():
+        with open_state(staged):  # migrates it; refuses one of a newer modelyard
+            pass
+    if staged.traffic_db.exists():
+        for name in organisations_with_samples(staged):
+            if forgotten.covers("organisation", name, snapshot.created_at):
+                forget_samples(staged, name)
+
+
+def _sweep(project: Project) -> None:
+    """Remove what killed restores left that never came to put anything in place."""
+    for home in project.restores.iterdir() if project.restores.is_dir() else ():
+        with disk_errors(home):
+            remove_tree(home / NEW)
+            if not (home / REPLACED).exists():
+                remove_tree(home)
