@@ -264,6 +264,21 @@ def test_deployed_configs_do_not_come_back_without_their_history(
     assert str(project.deployed("test").readlink()) == ".revisions/test-1"
 
 
+def test_a_folder_that_was_empty_is_left_where_it_is_not(
+    project: Project, repository: Repository
+) -> None:
+    back_up(project, repository, {"configs/a.yaml": b"name: a\n", ".models": None, "models": None})
+    restored = restore(project, repository, only=[".models", "models"])
+    assert (restored.put_back, restored.moved_away) == ((), ())
+
+
+def test_an_empty_folder_is_made(project: Project, repository: Repository) -> None:
+    back_up(project, repository)
+    (project.root / "datasets").rmdir()
+    restore(project, repository, only=["datasets"])
+    assert (project.root / "datasets").is_dir()
+
+
 def test_a_dry_run_changes_nothing(project: Project, repository: Repository) -> None:
     back_up(project, repository)
     (project.configs / "a.yaml").write_text("name: later\n")

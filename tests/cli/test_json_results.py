@@ -44,6 +44,9 @@ deploy-config --all --env test
 deployments
 deployments --drift
 backup
+restore latest --to restored
+restore latest --in-place
+restore --discard-replaced
 switch-config --profile high_accuracy --domain code_analysis
 config show gpt4
 config explain timeout gpt4

@@ -157,7 +157,7 @@ def _reason_to_keep(
 def _is_same(project: Project, path: str, items: Sequence[Item]) -> bool:
     """Whether the project has the items as they are, and in a folder that moves no others."""
     place = project.root / path
-    if items[0].kind != "folder":
+    if items[0].kind != "folder" or not _UNIT.fullmatch(path):
         return _is_same_item(place, items[0])
     there = {path} | {project.show(each) for each in place.rglob("*")}
     return there == {item.path for item in items} and all(

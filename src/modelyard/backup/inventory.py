@@ -40,6 +40,8 @@ def never_stored(project: Project) -> dict[Path, str]:
     return {
         project.backups: "the repository of snapshots itself",
         project.versions_lock.parent: "held by processes that run",
+        project.restores: "what restores over the project replaced",
+        project.restoring: "a restore over the project that is under way",
         project.logs: "tracebacks and logs of this machine",
         project.incoming("x").parent: "files of a pull that is under way: "
         "`models adapters pull` fetches them again",

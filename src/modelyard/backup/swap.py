@@ -145,7 +145,8 @@ def load_plan(home: Path) -> Plan:
 @contextmanager
 def holding_places(project: Project, plan: Plan, *, wait_s: float) -> Iterator[None]:
     """Hold the locks of everything that the plan changes, so that no command is in the middle."""
-    locks: dict[str, Any] = {}
+    what = "versions and links of the project"
+    locks: dict[str, Any] = {"0": exclusive_lock(project.versions_lock, what=what, wait_s=wait_s)}
     for path in (*plan.replaced, *plan.removed):
         parts = path.split("/")
         if parts[:2] in (["models", "versions"], ["models", "trained"]) and len(parts) > 2:

@@ -63,6 +63,7 @@ COMMANDS = {
     "performance-test": "performance_test:performance_test",
     "report": "report:report",
     "backup": "backup:backup",
+    "restore": "restore:restore",
 }
 # The commands below one of those.
 NESTED: dict[str, dict[str, str]] = {"backup:backup": {}}
@@ -289,9 +290,11 @@ def error_boundary(command: Callable[P, R]) -> Callable[P, R]:
 
     @functools.wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
+        from modelyard.cli.interrupted_restore import complete_interrupted_restore
         from modelyard.cli.render import flush_results, print_error
 
         try:
+            complete_interrupted_restore()
             result = command(*args, **kwargs)
             flush_results()
             return result

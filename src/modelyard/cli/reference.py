@@ -54,7 +54,7 @@ models adapters list --json-schema > adapters-list.json
 ```
 
 A single word is one action, a group is a kind of thing. These words are taken for what is to come:
-`restore`, `serve` and `compare`, and the groups
+`serve` and `compare`, and the groups
 `report`, `keys`, `audit` and `custom`.
 """
 

@@ -40,6 +40,11 @@ def _list(place: str, when: str = "") -> Printed:
 
 # By the function of the command, as in the table of commands.
 RESULTS: Mapping[str, tuple[Printed, ...]] = {
+    "restore:restore": (
+        _one("backup.restore:Restored"),
+        _one("backup.in_place:RestoredInPlace", "--in-place or --undo"),
+        _one("cli.restore:ReplacedDiscarded", "--discard-replaced"),
+    ),
     "backup:backup": (_one("backup.snapshot:SnapshotResult"),),
     "config_import:import_config": (_one("cli.config_import:ConfigImported"),),
     "base:list_bases": (_list("cli.base:BaseRow"),),
