@@ -19,7 +19,7 @@ from modelyard.setup.init import init_project
 from stand_in_crontab import put_crontab_on_path
 
 Models = Callable[..., int]
-JOBS = plan_jobs(Path("/srv/project"), "production")
+JOBS = plan_jobs(Path("/srv/project"), "production", baseline="latest")
 
 
 @pytest.fixture
@@ -166,6 +166,8 @@ def test_a_link_to_the_project_is_the_same_schedule(starter: Project, tmp_path: 
     link = tmp_path / "link"
     link.symlink_to(starter.root)
     one, two = (
-        plan_schedule(Project(root), "production", is_command, {}) for root in (starter.root, link)
+        plan_schedule(Project(root), "production", is_command, {}, baseline="7")
+        for root in (starter.root, link)
     )
     assert one.lines == two.lines
+    assert any("--baseline 7 " in line for line in one.lines)

@@ -46,7 +46,7 @@ def around(root: Path, program: str = "/venv/bin/models") -> Surroundings:
 
 
 def lines(place: Surroundings) -> list[str]:
-    return crontab_lines(plan_jobs(place.project.root, "production"), place)
+    return crontab_lines(plan_jobs(place.project.root, "production", baseline="latest"), place)
 
 
 @pytest.mark.parametrize("others", OTHERS)
@@ -108,7 +108,7 @@ def test_the_shell_starts_the_command_with_what_it_needs(name: str, tmp_path: Pa
     project = place.project
     project.logs.mkdir(parents=True)
     project.lock("schedule", "any").parent.mkdir()
-    jobs = plan_jobs(project.root, "production")
+    jobs = plan_jobs(project.root, "production", baseline="latest")
     for job, line in zip(jobs, lines(place), strict=True):
         times, command = as_cron_reads_it(line)
         assert times == job.times.in_crontab()

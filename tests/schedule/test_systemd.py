@@ -35,7 +35,7 @@ def around(root: Path, program: Path | None = None) -> Surroundings:
 
 
 def units(place: Surroundings, *, for_user: bool = True, count: int = 99) -> dict[str, str]:
-    jobs = plan_jobs(place.project.root, "production")[:count]
+    jobs = plan_jobs(place.project.root, "production", baseline="latest")[:count]
     return render_units(jobs, place, for_user=for_user)
 
 

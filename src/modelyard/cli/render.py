@@ -17,6 +17,7 @@ from functools import cache
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
+from modelyard.cli.table_layout import TableLayout, lay_out
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, group_equal
 from modelyard.core.progress import Progress
 from modelyard.core.wording import visible_line, visible_text
@@ -37,11 +38,12 @@ _SHOWN_PROBLEMS = 40
 _LOG_EVERY_S = 10.0
 _TABLE_GAP = 3
 """Columns of a terminal between two columns of a table."""
-_NARROWEST_FOLD = 8
 _LIVE_FRAME = 4
 """Lines of a live table that are not its rows."""
 _LEAST_LIVE = 1 + _LIVE_FRAME + 2
 """Lines that one takes at least, its heading included."""
+_INDENT, _BETWEEN = "  ", " · "
+"""Before and between the facts of a row that is too long for a table."""
 _LINE_NUMBER = 5
 _WIDE = 10_000
 """The width where lines have no end: a file, or a pipe."""
@@ -202,22 +204,24 @@ def print_pairs(pairs: Mapping[str, Any] | Iterable[tuple[str, Any]]) -> None:
 def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     """A table; a column whose name starts with `>` is right-aligned.
 
-    Nothing is cut. In a table that is too wide, the widest column but the first is folded; when
-    that is not enough, each row becomes several lines.
+    Nothing is cut. In a table that is too wide, columns without a cell are left out and others are
+    folded; when that is not enough, each row is a title with its facts below it.
     """
     cells = [[visible_text(str(cell)) for cell in row] for row in rows]
     names = [column.lstrip(">") for column in columns]
-    widths = [max(map(len, column)) for column in zip(names, *cells, strict=True)]
-    widest = max(range(1, len(widths)), key=lambda place: (widths[place], place), default=0)
-    whole = widths[widest]
-    spare = out().width - (sum(widths) - whole) - (_TABLE_GAP * len(widths) - 1)
-    if spare >= min(whole, max(_NARROWEST_FOLD, whole // 4)):
-        _print(_table(columns, cells, folded=widest))
+    width = out().width
+    layout = lay_out(names, cells, width, folding=False)
+    if layout is None:
+        kept = [0, *(place for place in range(1, len(names)) if any(row[place] for row in cells))]
+        columns, names = ([each[place] for place in kept] for each in (columns, names))
+        cells = [[row[place] for place in kept] for row in cells]
+        layout = lay_out(names, cells, width)
+    if layout is not None:
+        _print(_table(columns, layout))
         return
     for row in cells:
         print_title(row[0])
-        facts = zip(names[1:], row[1:], strict=True)
-        print_pairs((f"  {name}", cell) for name, cell in facts if cell)
+        _print_facts([(name, cell) for name, cell in zip(names[1:], row[1:], strict=True) if cell])
 
 
 def width_of_table(columns: Sequence[str], rows: Sequence[Sequence[str]]) -> int:
@@ -313,21 +317,42 @@ def _live_table(shown: LiveTable, width: int) -> Table:
     return table
 
 
-def _table(columns: Sequence[str], rows: Sequence[Sequence[str]], *, folded: int) -> Table:
+def _table(columns: Sequence[str], layout: TableLayout) -> Table:
     from rich import box
     from rich.table import Table
 
-    table = Table(box=box.SIMPLE_HEAD, pad_edge=False, header_style="bold")
-    for place, column in enumerate(columns):
-        table.add_column(
-            column.lstrip(">"),
-            justify="right" if column.startswith(">") else "left",
-            overflow="fold",
-            no_wrap=place != folded,
-        )
-    for row in rows:
+    table = Table(
+        box=box.SIMPLE_HEAD,
+        pad_edge=False,
+        header_style="bold",
+        padding=(0, 1) if layout.gap > 2 else (0, 1, 0, 0),
+    )
+    for column, name in zip(columns, layout.columns, strict=True):
+        justify: Literal["left", "right"] = "right" if column.startswith(">") else "left"
+        table.add_column(_styled(name), justify=justify, overflow="fold", no_wrap=True)
+    for row in layout.rows:
         table.add_row(*map(_styled, row))
     return table
+
+
+def _print_facts(facts: Sequence[tuple[str, str]]) -> None:
+    """Names with their values, as many on a line as fit."""
+    width = out().width - len(_INDENT)
+    lines: list[list[str | tuple[str, str]]] = []
+    used = 0
+    for name, value in facts:
+        label = f"{name}: " if name else ""
+        length = len(label) + len(value)
+        if lines and used + len(_BETWEEN) + length <= width:
+            lines[-1].append(_BETWEEN)
+            used += len(_BETWEEN)
+        else:
+            lines.append([])
+            used = 0
+        lines[-1] += [(label, "cyan"), value]
+        used += length
+    for line in lines:
+        _print(_styled(_INDENT, *line), soft_wrap=True)
 
 
 def print_evaluation(evaluation: Evaluation) -> None:

@@ -25,8 +25,18 @@ from modelyard.core.wording import counted
 if TYPE_CHECKING:
     from modelyard.schedule.overview import Keeper, Schedule
 
+_LATEST = "latest"
 InSystemd = Annotated[
     bool, typer.Option("--systemd", help="Timers of systemd: the user's; for root the machine's.")
+]
+Baseline = Annotated[
+    str,
+    typer.Option(
+        "--baseline",
+        metavar="RUN",
+        help="The run that the weekly test is compared with: `latest`, which is last week's, or the "
+        "number of one that stays.",
+    ),
 ]
 InCrontab = Annotated[bool, typer.Option("--crontab", help="Lines in the user's crontab.")]
 
@@ -34,6 +44,7 @@ InCrontab = Annotated[bool, typer.Option("--crontab", help="Lines in the user's 
 def show(
     systemd: InSystemd = False,
     crontab: InCrontab = False,
+    baseline: Baseline = _LATEST,
     environment: Environment = None,
     as_json: Json = False,
 ) -> None:
@@ -50,7 +61,7 @@ def show(
     if as_json and keeper is not None:
         raise InvalidInput(f"--json and --{keeper} are two forms", hint="leave one out")
     project = find_project()
-    schedule = _plan(project, chosen_environment(project, environment))
+    schedule = _plan(project, chosen_environment(project, environment), baseline)
     if as_json:
         print_json(schedule.show())
     elif keeper == "crontab":
@@ -75,6 +86,7 @@ def show(
 def install(
     systemd: InSystemd = False,
     crontab: InCrontab = False,
+    baseline: Baseline = _LATEST,
     environment: Environment = None,
     dry_run: DryRun = False,
 ) -> None:
@@ -96,7 +108,7 @@ def install(
     project = find_project()
     asked = chosen_environment(project, environment)
     keeper = _named_keeper(systemd, crontab) or _default_keeper()
-    schedule = _plan(project, asked)
+    schedule = _plan(project, asked, baseline)
     _warn_of_keys(project, asked)
     changed = (_install_lines if keeper == "crontab" else _install_units)(schedule, dry_run)
     jobs = counted(len(schedule.jobs), "job")
@@ -168,11 +180,11 @@ def _place(keeper: Keeper) -> str:
     return "the crontab" if keeper == "crontab" else str(find_systemd().folder)
 
 
-def _plan(project: Project, environment: str) -> Schedule:
+def _plan(project: Project, environment: str, baseline: str) -> Schedule:
     from modelyard.cli.app import is_command
     from modelyard.schedule.overview import plan_schedule
 
-    return plan_schedule(project, environment, is_command, os.environ)
+    return plan_schedule(project, environment, is_command, os.environ, baseline=baseline)
 
 
 def _print_units(schedule: Schedule) -> None:

@@ -44,15 +44,15 @@ class Times:
         return f"{day}{date} {_two_digits(self.hour)}:{self.minute:02}:00"
 
     def in_words(self) -> str:
-        """The same for people: `every day at 04:17`."""
+        """The same for people: `every day, 04:17`."""
         if self.hour is None:
-            return f"every hour, at minute {self.minute}"
-        at = f"at {self.hour:02}:{self.minute:02}"
+            return f"every hour, minute {self.minute}"
+        at = f"{self.hour:02}:{self.minute:02}"
         if self.weekday is not None:
-            return f"every {_DAYS[self.weekday]} {at}"
+            return f"every {_DAYS[self.weekday]}, {at}"
         if self.day is None:
-            return f"every day {at}"
-        return f"on day {self.day} of {'every quarter' if self.months else 'every month'} {at}"
+            return f"every day, {at}"
+        return f"day {self.day} of every {'quarter' if self.months else 'month'}, {at}"
 
 
 def _two_digits(number: int | None) -> str:
@@ -91,10 +91,11 @@ def project_digest(root: Path) -> str:
     return hashlib.sha256(str(root).encode("utf-8", "surrogateescape")).hexdigest()[:8]
 
 
-def plan_jobs(root: Path, environment: str) -> tuple[Job, ...]:
+def plan_jobs(root: Path, environment: str, *, baseline: str) -> tuple[Job, ...]:
     """All jobs of a project, those that run most often first.
 
     root: the project's folder. environment: what is monitored, indexed and tested.
+    baseline: the run that the weekly test is compared with.
     """
     minute = spread_minute(root)
     env = ("--env", environment)
@@ -117,13 +118,16 @@ def plan_jobs(root: Path, environment: str) -> tuple[Job, ...]:
             name="backup",
             purpose="back up models and indexes",
             times=Times(minute=minute, hour=5),
-            words=("backup", "--models", "all", "--include-embeddings"),
+            words=("backup", "--models", "all", "--include-embeddings", "--tag", "nightly"),
         ),
         Job(
             name="performance-test",
             purpose="test against the baseline",
             times=Times(minute=minute, hour=6, weekday=0),
-            words=("performance-test", "--test-suite", "comprehensive", *env),
+            words=(
+                *("performance-test", "--test-suite", "comprehensive", "--baseline", baseline),
+                *env,
+            ),
         ),
         Job(
             name="config-review",

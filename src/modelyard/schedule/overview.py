@@ -111,14 +111,19 @@ def plan_schedule(
     environment: str,
     is_command: Callable[[str], bool],
     variables: Mapping[str, str],
+    *,
+    baseline: str,
 ) -> Schedule:
     """The schedule of a project.
 
     is_command: whether `models` followed by these words is a command of this version.
     variables: those of this process.
+    baseline: the run that the weekly test is compared with.
     """
     around = find_surroundings(project, variables)
-    jobs, left_out = with_commands(plan_jobs(around.project.root, environment), is_command)
+    jobs, left_out = with_commands(
+        plan_jobs(around.project.root, environment, baseline=baseline), is_command
+    )
     return Schedule(environment=environment, jobs=jobs, left_out=left_out, around=around)
 
 

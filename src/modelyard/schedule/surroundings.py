@@ -17,9 +17,12 @@ from modelyard.core.layout import Project
 from modelyard.core.wording import visible_line
 from modelyard.schedule.jobs import project_digest
 
-_KEPT = ("MODELS_CACHE", "HF_HOME", "HF_HUB_CACHE", "HF_ENDPOINT", "XDG_CACHE_HOME")
-"""Variables that say where weights lie and come from. Keys are never written down."""
-_PATHS = frozenset(_KEPT) - {"HF_ENDPOINT"}
+_PATHS = (
+    *("MODELS_CACHE", "HF_HOME", "HF_HUB_CACHE", "XDG_CACHE_HOME"),
+    "MODELS_BACKUP_KEY_FILE",
+)
+_ADDRESSES = ("HF_ENDPOINT", "MODELS_BACKUP_REPO")
+"""Variables that say where weights and backups lie, and come from. Keys are never written down."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -57,7 +60,7 @@ def find_surroundings(project: Project, variables: Mapping[str, str]) -> Surroun
     project = resolved(project)
     kept = {
         name: str(Path(value).expanduser().absolute()) if name in _PATHS else value
-        for name in _KEPT
+        for name in (*_PATHS, *_ADDRESSES)
         if (value := variables.get(name))
     }
     found = Surroundings(
