@@ -34,8 +34,8 @@ Baseline = Annotated[
     typer.Option(
         "--baseline",
         metavar="RUN",
-        help="The run that the weekly test is compared with: `latest`, which is last week's, or the "
-        "number of one that stays.",
+        help="The run that the weekly test is compared with: `latest`, which is last week's, or "
+        "the number of one that stays.",
     ),
 ]
 InCrontab = Annotated[bool, typer.Option("--crontab", help="Lines in the user's crontab.")]
