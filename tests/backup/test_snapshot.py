@@ -25,11 +25,11 @@ from backup_projects import (
     write_index,
 )
 from modelyard.adapters.gc import collect_garbage
-from modelyard.backup import source
+from modelyard.backup import snapshot, source
 from modelyard.backup.repository import Repository
 from modelyard.backup.selection import Selection
 from modelyard.backup.snapshot import make_snapshot, plan_snapshot
-from modelyard.core.errors import InvalidInput
+from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
@@ -218,6 +218,29 @@ def test_links_out_of_the_project_and_what_has_no_content_are_named(
     left_out = {one.path: one.reason for one in result.left_out}
     assert left_out[".models/pipe"] == "a pipe, which has no content"
     assert left_out[".models/socket"] == "a socket, which has no content"
+
+
+def test_what_no_snapshot_can_hold_is_named(
+    project: Project, repository: Repository, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    deep = project.configs / "/".join("d" * 120)
+    deep.mkdir(parents=True)
+    (deep / "file").touch()
+    many = project.configs / "many"
+    many.mkdir()
+    for number in range(40):
+        (many / str(number)).touch()
+    monkeypatch.setattr(source, "MOST_IN_A_FOLDER", 30)
+    result = make_snapshot(project, repository, EVERYTHING, progress=Silent())
+    reasons = {one.path.rpartition("/")[2]: one.reason for one in result.skipped}
+    assert reasons == {
+        "d": "is below 100 others, deeper than a snapshot goes",
+        "many": "holds 40 things, and at most 30 fit",
+    }
+    restored(repository, tmp_path / "back")
+    monkeypatch.setattr(snapshot, "MOST_ITEMS", 100)
+    with pytest.raises(ModelyardError, match="and a snapshot 100"):
+        make_snapshot(project, repository, EVERYTHING, progress=Silent())
 
 
 def test_a_folder_of_the_project_may_lie_on_another_disk(

@@ -31,10 +31,12 @@ _HASH_BYTES = 32
 
 SNAPSHOT_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
 _SHA256 = re.compile(r"[0-9a-f]{64}")
-_MOST_FOLDERS_DEEP = 100
-_MOST_ITEMS = 2_000_000
+MOST_FOLDERS_DEEP = 100
+MOST_ITEMS = 2_000_000
 _MOST_TREE_BYTES = 64 << 20
-"""About 300,000 items in one folder; a tree is held in memory."""
+"""A tree is held in memory."""
+MOST_IN_A_FOLDER = 100_000
+"""The most items of a folder that a snapshot is made of, at 640 bytes for each."""
 _MOST_BYTES = 1 << 50
 _MOST_DIRECT_BLOBS = HASHES_IN_A_LIST
 _MOST_DEPTH = 3
@@ -160,7 +162,7 @@ def walk(snapshot: Snapshot, read: ReadBlob) -> Iterator[Item]:
             raise DamagedSnapshot(f"holds more than the {snapshot.items:,} items that it says")
         yield item
         if item.kind == "folder":
-            if len(stack) >= _MOST_FOLDERS_DEEP:
+            if len(stack) >= MOST_FOLDERS_DEEP:
                 raise DamagedSnapshot("has folders nested too deeply", where=item.path)
             stack.append(iter(read_tree(item, read)))
     if left:
@@ -250,8 +252,8 @@ def parse_snapshot(data: bytes, id: str) -> Snapshot:
             parent=None if values["parent"] is None else _matching(SNAPSHOT_ID, values["parent"]),
             indexes=tuple(_matching(_SHA256, name) for name in values["indexes"]),
             root=_item(values["root"], "", is_root=True),
-            items=_number(values["items"], _MOST_ITEMS),
-            files=_number(values["files"], _MOST_ITEMS),
+            items=_number(values["items"], MOST_ITEMS),
+            files=_number(values["files"], MOST_ITEMS),
             bytes=_number(values["bytes"], _MOST_BYTES),
             left_out=tuple(
                 LeftOut(path=_text(one["path"]), reason=_text(one["reason"]))

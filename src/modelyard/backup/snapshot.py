@@ -13,7 +13,7 @@ from modelyard.backup.blob_index import BlobIndex, IndexPart
 from modelyard.backup.contents import store_file, store_folder, store_link
 from modelyard.backup.inventory import inventory
 from modelyard.backup.leases import hold_lease
-from modelyard.backup.manifest import Item, LeftOut, Skipped, Snapshot
+from modelyard.backup.manifest import MOST_ITEMS, Item, LeftOut, Skipped, Snapshot
 from modelyard.backup.moment import reading_moment
 from modelyard.backup.packing import Packer, packing
 from modelyard.backup.parent import Parent, find_parent
@@ -239,6 +239,7 @@ def _what_is_stored(
 class _Counts:
     """How much there is, and how much of it has to be read."""
 
+    items: int = 0
     files: int = 0
     bytes: int = 0
     read_files: int = 0
@@ -253,6 +254,7 @@ def _survey(source: Source, parent: Parent | None) -> _Counts:
         known = parent.items(before) if parent else {}
         for entry in source.entries(folder):
             item = known.get(entry.path)
+            counts.items += 1
             if entry.is_folder:
                 visit(entry.path, item)
             elif entry.target is None:
@@ -263,6 +265,12 @@ def _survey(source: Source, parent: Parent | None) -> _Counts:
                     counts.read_bytes += entry.found.st_size
 
     visit("", parent.snapshot.root if parent else None)
+    if counts.items > MOST_ITEMS:
+        raise ModelyardError(
+            f"the project holds {counts.items:,} files and folders, and a snapshot {MOST_ITEMS:,}",
+            where=str(source.project.root),
+            hint="leave out experiments or data sets that are stored elsewhere",
+        )
     return counts
 
 
@@ -289,7 +297,6 @@ class _Run(_Counts):
         total_bytes: int,
     ) -> None:
         super().__init__()
-        self.items = 0
         self._source, self._parent, self._packer = source, parent, packer
         self._progress = progress
         self._read_so_far = 0

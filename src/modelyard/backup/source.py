@@ -11,7 +11,13 @@ from pathlib import Path
 
 from modelyard.adapters.manifest import MANIFEST_NAME
 from modelyard.backup.inventory import Inventory
-from modelyard.backup.manifest import Item, LeftOut, Skipped
+from modelyard.backup.manifest import (
+    MOST_FOLDERS_DEEP,
+    MOST_IN_A_FOLDER,
+    Item,
+    LeftOut,
+    Skipped,
+)
 from modelyard.backup.moment import Moment
 from modelyard.backup.sqlite_files import BESIDE, HEAD_BYTES, is_sqlite
 from modelyard.core.json_reading import InvalidJson, read_json_object
@@ -114,6 +120,12 @@ class Source:
             except OSError as error:
                 self.skip(folder, f"cannot be listed: {error.strerror}")
                 return []
+        if len(names) > MOST_IN_A_FOLDER:
+            self.skip(folder, f"holds {len(names):,} things, and at most {MOST_IN_A_FOLDER:,} fit")
+            return []
+        if names and folder.count("/") >= MOST_FOLDERS_DEEP - 2:
+            self.skip(folder, f"is below {MOST_FOLDERS_DEEP} others, deeper than a snapshot goes")
+            return []
         known = set(names)
         return [
             name
