@@ -68,7 +68,7 @@ def test_a_breach_shows_the_answers_and_ends_with_4(
     shown, told = capsys.readouterr()
     assert "error: domain:support does not reach quick in development: accuracy 0%" in told
     assert "8 answers not right" in shown
-    assert "it does not say Ann" in told
+    assert "it does not say Ann" in shown
     assert "\x1b[2J" not in shown + told
 
 

@@ -34,8 +34,8 @@ def test_a_run_is_shown_by_its_number_or_from_a_file(
     shown = capsys.readouterr()
     assert "accuracy facts" in shown.out
     assert "breach" in shown.out
-    assert "it does not say 29" in shown.err
-    assert "12 questions asked of both" in shown.err
+    assert "it does not say 29" in shown.out
+    assert "12 questions asked of both" in shown.out
 
 
 def test_its_page_and_its_junit_are_written(kept: TestRun, models_here: Models) -> None:
@@ -54,7 +54,7 @@ def test_a_hostile_answer_does_no_harm(
     hostile = replace(CASES[0], answer="\x1b[2J</script>\u202e", question="\x00\x1b]0;title\x07")
     save_run(project, sample_run(cases=(hostile,)))
     assert models_here("report", "latest", "--html", "run.html", "--junit", "run.xml") == 0
-    assert "\x1b" not in capsys.readouterr().err
+    assert "\x1b" not in "".join(capsys.readouterr())
     assert "\x1b" not in Path("run.html").read_text()
     parse("run.xml")
 
@@ -83,6 +83,26 @@ def test_what_is_not_there_is_an_error_with_a_way_on(
     Path("README.md").write_text("# A project\n")
     assert models_here("report", what) in (2, 5)
     assert said in capsys.readouterr().err
+
+
+def better() -> TestRun:
+    """A run in which everything is right."""
+    return sample_run(
+        cases=tuple(replace(case, right=True, score=1.0, why="") for case in CASES[:12])
+    )
+
+
+def test_an_earlier_run_is_shown_beside(
+    kept: TestRun, project: Project, models_here: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    save_run(project, better())
+    assert models_here("report", "1", "--baseline", "2", "--html", "run.html") == 0
+    shown = capsys.readouterr()
+    assert "right answers" in shown.out
+    assert "3 cases that only run 2 has right" in shown.out
+    assert 'class="dot before"' in Path("run.html").read_text()
+    assert models_here("report", "2", "--baseline", "latest") == 2
+    assert "--baseline latest is the run itself" in capsys.readouterr().err
 
 
 def test_junit_is_for_runs_only(

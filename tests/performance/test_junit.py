@@ -58,6 +58,18 @@ def test_a_wrong_answer_is_skipped_with_what_was_expected_and_said() -> None:
     assert list(facts[1]) == []
 
 
+def test_a_run_that_is_right_less_often_than_its_baseline_fails() -> None:
+    asked = [case_result("facts", f"Question {i}?", False) for i in range(8)]
+    right = [replace(case, right=True, score=1.0) for case in asked]
+    run = sample_run(cases=tuple(asked), figures=(), verdict="cannot_tell")
+    before = sample_run(cases=tuple(right), number=6)
+    root = fromstring(render_junit(run, baseline=before))
+    (failure,) = root.iter("failure")
+    assert "run 6 is right more often" in failure.attrib["message"]
+    assert "Question 7?" in (failure.text or "")
+    assert fromstring(render_junit(run, baseline=run)).attrib["failures"] == "0"
+
+
 def test_no_two_tests_have_one_name() -> None:
     again = tuple(replace(case, repeat=1) for case in CASES)
     tests = list(read(sample_run(cases=CASES + again)).iter("testcase"))

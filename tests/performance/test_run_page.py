@@ -83,6 +83,20 @@ def test_what_was_right_in_the_baseline_comes_first_and_says_so() -> None:
     assert "baseline" not in section(Page(render_run(sample_run())), "Answers")
 
 
+def test_a_run_that_is_right_less_often_than_its_baseline_says_so_first() -> None:
+    asked = [case_result("facts", f"Question {i}?", False) for i in range(8)]
+    right = [replace(case, right=True, score=1.0) for case in asked]
+    run = sample_run(cases=tuple(asked), figures=(), verdict="cannot_tell")
+    page = Page(render_run(run, baseline=sample_run(cases=tuple(right), number=6)))
+    assert page.headline() == (
+        "profile:balanced is right less often than run 6: 8 cases right only there, 0 only now."
+    )
+    said = section(page, "Baseline")
+    assert "run 6 is right more often" in said
+    assert "right answers" in said
+    assert "Baseline" not in "".join(Page(render_run(run)).texts["nav"])
+
+
 def test_the_baseline_is_drawn_beside_the_run() -> None:
     assert render_run(sample_run(), baseline=sample_run()).count('class="dot before"') == 6
     assert 'class="dot before"' not in render_run(sample_run())

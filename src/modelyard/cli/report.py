@@ -5,7 +5,7 @@ from __future__ import annotations
 import re
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Annotated
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
@@ -17,6 +17,9 @@ from modelyard.core.given_paths import write_given_file
 from modelyard.core.layout import Project, find_project
 from modelyard.records.evaluation import Evaluation
 from modelyard.results.json_form import published
+
+if TYPE_CHECKING:
+    from modelyard.performance.results import TestRun
 
 _RUN = re.compile(r"[0-9]+|latest")
 
@@ -46,6 +49,12 @@ def report(
             "--json was written to; or an experiment, by its name.",
         ),
     ],
+    baseline: Annotated[
+        str | None,
+        typer.Option(
+            "--baseline", metavar="RUN", help="Show this earlier run beside the run of a suite."
+        ),
+    ] = None,
     html: HtmlFile = None,
     junit: JunitFile = None,
     as_json: Json = False,
@@ -58,16 +67,16 @@ def report(
 
     \b
     models report latest --html run.html
-    models report 12 --junit run.xml
+    models report 12 --baseline 11 --html run.html
     models report techcorp-demo --html report.html
     """
     project = find_project()
     require_pages(html, junit)
     if _names_run(project, what):
-        _report_run(project, what, html, junit, as_json=as_json)
-    elif junit is not None:
+        _report_run(project, what, baseline, html, junit, as_json=as_json)
+    elif junit is not None or baseline is not None:
         raise InvalidInput(
-            "--junit is for runs of a test suite",
+            f"{'--junit' if junit is not None else '--baseline'} is for runs of a test suite",
             hint=f"{what} is an experiment: leave it out",
         )
     else:
@@ -84,17 +93,43 @@ def _names_run(project: Project, what: str) -> bool:
 
 
 def _report_run(
-    project: Project, what: str, html: Path | None, junit: Path | None, *, as_json: bool
+    project: Project,
+    what: str,
+    baseline: str | None,
+    html: Path | None,
+    junit: Path | None,
+    *,
+    as_json: bool,
 ) -> None:
+    from modelyard.cli.paired import print_beside
     from modelyard.cli.performance_test import PerformanceTested
+    from modelyard.performance.baseline import against_baseline
     from modelyard.performance.store import load_run
 
     run = load_run(project, what)
-    write_pages(run, html, junit)
+    former = _find_former(project, run, baseline) if baseline is not None else None
+    beside = against_baseline(run, former) if former is not None else None
+    write_pages(run, html, junit, baseline=former)
     if as_json:
-        print_json(PerformanceTested(run=run, baseline=None))
-    else:
-        print_run(run)
+        print_json(PerformanceTested(run=run, baseline=beside))
+        return
+    print_run(run)
+    if beside is not None:
+        print_beside(beside)
+
+
+def _find_former(project: Project, run: TestRun, word: str) -> TestRun:
+    """The run that is shown beside; `latest` is the latest of the same suite, target and place."""
+    from modelyard.performance.store import load_run
+
+    former = load_run(
+        project, word, environment=run.environment, suite=run.suite, target=run.target
+    )
+    if former.number is not None and former.number == run.number:
+        raise InvalidInput(
+            f"--baseline {word} is the run itself", hint="name an earlier one by its number"
+        )
+    return former
 
 
 def _report_experiment(project: Project, what: str, html: Path | None, *, as_json: bool) -> None:

@@ -7,7 +7,7 @@ from typing import Annotated
 
 import typer
 
-from modelyard.cli.render import print_note, print_table, print_title, print_warning
+from modelyard.cli.render import print_note, print_table, print_text, print_title, print_warning
 from modelyard.core.given_paths import require_file_place, write_given_file
 from modelyard.core.wording import counted
 from modelyard.performance.reach import what_it_tells
@@ -31,7 +31,7 @@ _LONGEST_SHOWN = 160
 
 
 def print_run(run: TestRun) -> None:
-    """The figures on stdout; what is not right and what a person should know on stderr."""
+    """Figures, the first wrong answers and what the run can tell; what to know of it on stderr."""
     shown = [figure for figure in run.figures if figure.value is not None or figure.verdict]
     print_table(
         [
@@ -48,13 +48,13 @@ def print_run(run: TestRun) -> None:
     if wrong:
         print_title(f"{counted(len(wrong), 'answer')} not right")
         for result in wrong[:_SHOWN_WRONG]:
-            print_note(f"{result.check}: {_short(result.question)}")
-            print_note(f"  {_short(result.answer or result.outcome)}")
-            print_note(f"  {_short(result.why)}")
+            print_text(f"{result.check}: {_short(result.question)}")
+            print_text(f"  {_short(result.answer or result.outcome)}")
+            print_text(f"  {_short(result.why)}")
     if can_tell := what_it_tells(run):
         print_title("What it can tell")
         for sentence in can_tell:
-            print_note(f"{sentence}.")
+            print_text(f"{sentence}.")
     for note in run.notes:
         print_warning(note)
     if run.number is not None:
@@ -126,7 +126,7 @@ def require_pages(html: Path | None, junit: Path | None) -> None:
 def write_pages(
     run: TestRun, html: Path | None, junit: Path | None, *, baseline: TestRun | None = None
 ) -> None:
-    """Write the files that were asked for; the page shows the baseline beside the run."""
+    """Write the files that were asked for; both tell of the baseline beside the run."""
     if html is not None:
         from modelyard.performance.page import render_run
 
@@ -134,4 +134,4 @@ def write_pages(
     if junit is not None:
         from modelyard.performance.junit import render_junit
 
-        write_given_file(junit, render_junit(run))
+        write_given_file(junit, render_junit(run, baseline=baseline))

@@ -1,9 +1,9 @@
 """A run as JUnit XML, for the test views of GitLab, Jenkins and other CI systems.
 
-What fails are thresholds: there is a failure exactly when a threshold is breached or nothing was
-answered, which is when the command exits with 4. Where nobody can tell, the test is skipped. Each
-case is a test of its check; one that is not right is skipped with the reason, since a suite with a
-threshold of 85% allows for some.
+What fails are thresholds: there is a failure exactly when one is breached, nothing was answered or
+the baseline was better, which is when the command exits with 4. Where nobody can tell, the test is
+skipped. Each case is a test of its check; one that is not right is skipped with the reason, since
+a suite with a threshold of 85% allows for some.
 """
 
 from __future__ import annotations
@@ -13,6 +13,8 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from modelyard.core.xml_text import xml_attribute, xml_text
+from modelyard.performance.baseline import against_baseline
+from modelyard.performance.comparison import Comparison
 from modelyard.performance.results import LOAD, CaseResult, RunFigure, TestRun
 from modelyard.performance.shown import (
     show_interval,
@@ -21,6 +23,7 @@ from modelyard.performance.shown import (
     show_threshold,
     show_value,
 )
+from modelyard.performance.shown_pairs import say_verdict
 
 _LONGEST_NAME = 160
 _LONGEST_TEXT = 4000
@@ -40,9 +43,14 @@ class _Test:
     output: str | None = None
 
 
-def render_junit(run: TestRun) -> str:
-    """The XML; whatever XML cannot hold in questions and answers is written out as `\\x1b`."""
+def render_junit(run: TestRun, *, baseline: TestRun | None = None) -> str:
+    """The XML; whatever XML cannot hold in questions and answers is written out as `\\x1b`.
+
+    baseline: an earlier run, beside which this one must not be right less often.
+    """
     parts = {"thresholds": list(_threshold_tests(run))}
+    if baseline is not None:
+        parts["thresholds"].append(_baseline_test(against_baseline(run, baseline)))
     for case in run.cases:
         if case.check != LOAD:
             parts.setdefault(case.check, []).append(_case_test(case))
@@ -105,6 +113,16 @@ def _threshold_tests(run: TestRun) -> Iterator[_Test]:
         yield _threshold_test(run, figure)
     if run.verdict == "breach" and all(figure.verdict != "breach" for figure in judged):
         yield _failed("answers", "no request was answered", run.cases)
+
+
+def _baseline_test(beside: Comparison) -> _Test:
+    name, paired = f"beside {beside.name}", beside.paired
+    told = say_verdict(paired, beside.name, "this run")
+    if not beside.worse:
+        return _Test(part="thresholds", name=name, output=told)
+    lost = [f"{case.question}\n  {case.why}" for case in paired.changed if case.right == "a"]
+    text = "\n".join(map(_cut, [told, *lost[:_MOST_NAMED]]))
+    return _Test(part="thresholds", name=name, failure=(told, text))
 
 
 def _threshold_test(run: TestRun, figure: RunFigure) -> _Test:

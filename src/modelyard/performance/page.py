@@ -15,6 +15,8 @@ from modelyard.charts.estimates import Estimate, render_distribution, render_est
 from modelyard.charts.pages import Fact, Head, Tone, Verdict, render_page
 from modelyard.charts.scales import show_duration
 from modelyard.core.wording import counted
+from modelyard.performance.baseline import against_baseline
+from modelyard.performance.comparison import Comparison
 from modelyard.performance.reach import what_it_tells
 from modelyard.performance.results import LOAD, CaseResult, RunFigure, TestRun
 from modelyard.performance.results import Verdict as RunVerdict
@@ -26,6 +28,7 @@ from modelyard.performance.shown import (
     show_value,
     show_verdict,
 )
+from modelyard.performance.shown_pairs import paired_rows, say_verdict
 
 _TONES: dict[RunVerdict, Tone] = {"pass": "better", "breach": "worse", "cannot_tell": "unclear"}
 _LARGE = {
@@ -61,11 +64,15 @@ class WrongCase:
 
 def render_run(run: TestRun, *, baseline: TestRun | None = None) -> str:
     """The page of a run, beside an earlier one where there is one; everything is escaped."""
+    beside = against_baseline(run, baseline) if baseline is not None else None
     return render_page(
         "modelyard.performance",
         "run",
-        _head(run),
+        _head(run, beside),
         run=run,
+        beside=beside,
+        paired=paired_rows(beside.paired) if beside else [],
+        told=say_verdict(beside.paired, beside.name, "this run") if beside else "",
         lines=[_line(figure) for figure in run.figures if figure.over != "tag"],
         charts=_charts(run, baseline),
         tags=_accuracies(run, baseline, "tag"),
@@ -76,18 +83,24 @@ def render_run(run: TestRun, *, baseline: TestRun | None = None) -> str:
     )
 
 
-def _head(run: TestRun) -> Head:
+def _head(run: TestRun, beside: Comparison | None) -> Head:
     number = f"run {run.number}" if run.number is not None else "not kept"
-    sections = [("figures", "Figures"), ("tags", "Tags"), ("times", "Times")]
-    sections += [("answers", "Answers"), ("reach", "What it can tell")]
-    has_tags = any(figure.over == "tag" for figure in run.figures)
+    sections = {
+        "figures": "Figures",
+        "baseline": "Baseline" if beside else None,
+        "tags": "Tags" if any(figure.over == "tag" for figure in run.figures) else None,
+        "times": "Times",
+        "answers": "Answers",
+        "reach": "What it can tell",
+    }
+    notes = [*run.notes, *(beside.notes if beside else ())]
     revision = "drafts" if run.config_revision is None else f"revision {run.config_revision}"
     return Head(
         kind="Performance test",
         subject=f"{run.suite}, {number}",
-        verdict=_verdict(run),
-        sections=[each for each in sections if has_tags or each[0] != "tags"],
-        notes=[note.removesuffix(".") for note in run.notes],
+        verdict=_verdict(run, beside),
+        sections=[(name, heading) for name, heading in sections.items() if heading],
+        notes=[note.removesuffix(".") for note in notes],
         figures=_large_figures(run),
         facts=[
             Fact("Tested", run.target),
@@ -103,8 +116,14 @@ def _head(run: TestRun) -> Head:
     )
 
 
-def _verdict(run: TestRun) -> Verdict:
+def _verdict(run: TestRun, beside: Comparison | None) -> Verdict:
     tone = _TONES[run.verdict]
+    if beside is not None and beside.worse and run.verdict != "breach":
+        grounds = (
+            f"{counted(beside.paired.only_a, 'case')} right only there, "
+            f"{beside.paired.only_b:,} only now"
+        )
+        return Verdict("worse", f"{run.target} is right less often than {beside.name}", grounds)
     if run.verdict == "pass":
         kept = [figure for figure in run.figures if figure.verdict == "pass"]
         grounds = f"{counted(len(kept), 'threshold')} of {run.suite} kept"
