@@ -171,7 +171,7 @@ def test_commands_for_adapters_print_what_their_classes_say(
     suite.parent.mkdir()
     suite.write_text(
         "description: Flowers\nchecks:\n"
-        "- {name: flowers, dataset: flowers, scorer: contains, rows: 2}\n"
+        "- {name: flowers, dataset: flowers, scorer: contains, rows: 2, not_worse_than: base}\n"
     )
     registry = (tmp_path / "registry").as_uri()
     run_all(models, ADAPTER_LINES.replace("FILE", registry), printed_json)

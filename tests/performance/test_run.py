@@ -16,6 +16,7 @@ from modelyard.performance.cases import load_suite
 from modelyard.performance.results import LOAD, CaseResult, RunFigure, TestRun
 from provider_server import chat, whole
 from suite_projects import WHO, SuiteProject, cases, many, open_suite_project
+from tiny_encoders import write_encoder
 
 HANGS = [[3600.0]]
 BUSY = whole("503 Service Unavailable", {})
@@ -375,3 +376,29 @@ def test_without_an_index_nobody_knows_whether_silence_is_right(place: SuiteProj
     assert run.verdict == "cannot_tell"
     assert "nothing could be searched" in run.notes[0]
     assert "models update-embeddings" in run.notes[0]
+
+
+def test_answers_are_compared_by_the_encoder_of_the_project(place: SuiteProject) -> None:
+    encoder = write_encoder(place.project.root / "encoder")
+    place.write(
+        "embedding_models/texts",
+        "description: Texts\n"
+        f"encoder: {{source: path, model: {encoder}, dimensions: 32, max_tokens: 64}}\n",
+    )
+    place.suite(
+        "description: S\nchecks:\n- name: alike\n  scorer: similarity\n  least_similarity: 99%\n"
+        "  cases: [{question: One?, answer: Ann leads it.}, {question: Two?, answer: Roll back.}]\n"
+    )
+    run = place.run()
+    same, other = run.cases
+    assert (same.right, same.score) == (True, pytest.approx(1.0))
+    assert (other.right, other.outcome) == (False, "answered")
+    assert other.why.endswith("and 99% are demanded")
+    place.write(
+        "embedding_models/texts",
+        "description: Texts\n"
+        "encoder: {source: path, model: nowhere, dimensions: 32, max_tokens: 64}\n",
+    )
+    unknown = place.run().cases[0]
+    assert (unknown.right, unknown.score) == (None, None)
+    assert unknown.why.startswith("the encoder cannot be used")

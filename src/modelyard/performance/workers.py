@@ -66,6 +66,8 @@ class Workers(Generic[J, R]):
                 with lock:
                     if running.pop(worker, None) is None:
                         return  # it was given up
+                    if isinstance(result, BaseException):
+                        waiting.clear()
                 ended.put(_Ended(worker, result))
 
         def start() -> None:
