@@ -47,6 +47,11 @@ backup
 restore latest --to restored
 restore latest --in-place
 restore --discard-replaced
+backup list
+backup show latest --files
+backup diff latest latest
+backup prune --keep-daily 7
+backup copy --to BACKUPS
 switch-config --profile high_accuracy --domain code_analysis
 config show gpt4
 config explain timeout gpt4
@@ -153,7 +158,11 @@ def test_commands_for_configs_print_what_their_classes_say(
         "base_model: HuggingFaceTB/SmolLM2-135M-Instruct\nadapter: lora\nlora_r: 8\n"
         "datasets:\n  - path: rows.jsonl\n    type: chat_template\nmicro_batch_size: 2\n"
     )
-    run_all(models_here, CONFIG_LINES, printed_json)
+    run_all(
+        models_here,
+        CONFIG_LINES.replace("BACKUPS", (tmp_path / "backups").as_uri()),
+        printed_json,
+    )
 
 
 def test_commands_for_adapters_print_what_their_classes_say(

@@ -66,7 +66,15 @@ COMMANDS = {
     "restore": "restore:restore",
 }
 # The commands below one of those.
-NESTED: dict[str, dict[str, str]] = {"backup:backup": {}}
+NESTED: dict[str, dict[str, str]] = {
+    "backup:backup": {
+        "list": "backup_overview:list_snapshots",
+        "show": "backup_overview:show_snapshot",
+        "diff": "backup_overview:diff",
+        "prune": "backup_upkeep:prune",
+        "copy": "backup_upkeep:copy",
+    }
+}
 GROUPS = {
     "base": (
         "The base models that adapters are trained on.",

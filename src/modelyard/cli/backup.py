@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+import sys
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelyard.cli.options import BackupKey, DryRun, Json, Repo, Wait
+from modelyard.core.errors import ModelyardError
 
 if TYPE_CHECKING:
     from modelyard.backup.snapshot import SnapshotResult
@@ -95,7 +97,7 @@ def backup(
         _show(result)
     _warn(result)
     if result.skipped:
-        raise typer.Exit(1)
+        sys.exit(ModelyardError.exit_code)
 
 
 def _show(result: SnapshotResult) -> None:

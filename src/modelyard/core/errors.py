@@ -30,6 +30,7 @@ in the package named here:
         IndexOfAnotherSchema    retrieval
       LeaseLost                 backup
       LockHeld                  core
+      NoAnswers                 performance
       NoKey                     training
       NoSpace                   core
       NotConfirmed              cli
