@@ -26,8 +26,12 @@ from modelyard.configs.kinds.language_models import Prices, RateLimits, Retries
 from modelyard.configs.kinds.parts import Generation
 from modelyard.configs.kinds.performance_profiles import AnswerCache
 from modelyard.configs.kinds.specialized_models import InputRules, OutputRules
+from modelyard.core.clock import utc_now_ms
 from modelyard.core.errors import InvalidInput
 from modelyard.deployments.effective import EffectiveRetrieval
+from modelyard.monitoring.chosen_answers import choose_answers
+from modelyard.monitoring.periods import Period, read_period
+from modelyard.monitoring.samples import open_traffic
 from provider_server import Step, chat, chat_event, chunk, head, whole
 
 SCHEMA = {"type": "object", "required": ["verdict"], "properties": {"verdict": {"type": "string"}}}
@@ -296,6 +300,28 @@ def test_every_answer_leaves_a_sample_and_every_call_one_below_it(asking: Asking
     assert {failed.parent_id, called.parent_id} == {answer.id}
     assert (failed.outcome, failed.failure) == ("failed", "busy")
     assert (called.outcome, called.cost_usd) == ("answered", sample.cost_usd)
+
+
+def test_what_is_monitored_costs_what_the_models_billed_once(asking: Asking) -> None:
+    asking.first.answer(chat("Ann."))
+    asking.ask(asking.effective(samples=3))
+    asking.first.answer(BUSY)
+    asking.ask()
+    asking.first.answer(chat('{"verdict": 1}'), chat('{"verdict": "yes"}'))
+    asking.ask(asking.effective(output=JSON))
+    billed = sum(asking.asked()) - 1
+    asking.first.answer(chat("Ann."))
+    asking.ask(is_test=True)
+    asking.ask(parent_id="0" * 16)
+    now_ms = utc_now_ms()
+    for hours in (1, 24):
+        period = Period(start_ms=now_ms - hours * 3_600_000, end_ms=now_ms + 1)
+        with open_traffic(asking.project) as traffic:
+            chosen = choose_answers(asking.project, "development", None)
+            [total] = read_period(traffic, chosen, period)[None]
+        assert total.requests() == 3
+        assert total.sums().cost_usd == pytest.approx(billed * COST_USD)
+    assert billed == 3 + 1 + 2
 
 
 def test_nothing_is_recorded_where_nothing_is_to_be_measured(asking: Asking) -> None:
