@@ -188,6 +188,35 @@ def test_a_file_of_another_user_is_named(project: Project, monkeypatch: pytest.M
         assert repository.load_snapshot("latest").skipped == result.skipped
 
 
+class Writing(Progress):
+    """Appends to files whenever it is told of progress, as somebody who writes them would."""
+
+    def __init__(self, *places: Path) -> None:
+        self.places = places
+
+    def advance(self, done: float, figures: str = "") -> None:
+        for place in self.places:
+            with place.open("a") as file:
+                file.write("more\n")
+
+
+def test_a_file_that_changes_whenever_it_is_read_is_named(
+    project: Project, repository: Repository, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setattr(snapshot, "_SHOWN_EVERY_S", -1.0)
+    segment = project.traffic_segment("one")
+    segment.parent.mkdir()
+    segment.write_text("a line\n")
+    busy = project.experiment("one") / "metrics.jsonl"
+    result = make_snapshot(project, repository, EVERYTHING, progress=Writing(busy, segment))
+    assert {one.path: one.reason for one in result.skipped} == {
+        "experiments/one/metrics.jsonl": "changed each of the 3 times that it was read"
+    }
+    back = restored(repository, tmp_path / "back")
+    found = (back.root / segment.relative_to(project.root)).read_text()
+    assert segment.read_text().startswith(found) and found.startswith("a line\n")
+
+
 def test_versions_that_are_not_as_their_manifest_says_are_stored_and_named(
     project: Project, repository: Repository, tmp_path: Path
 ) -> None:

@@ -8,7 +8,9 @@ import zstandard
 
 from modelyard.core.errors import ModelyardError
 
-_LEVEL = 3
+_LEVEL = 2
+"""Weights become no smaller at 3, the default, which takes twice the time; indexes 1%, in a third
+more."""
 _KEPT = threading.local()
 
 

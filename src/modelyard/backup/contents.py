@@ -108,7 +108,7 @@ def _store_now(
                 item = _store_sqlite(packer, opened, file, advance, description)
         after = os.fstat(file.fileno())
     is_settled = (after.st_size, after.st_mtime_ns) == (item.size, found.st_mtime_ns)
-    return item, is_settled
+    return item, is_settled or (source.only_grows(place) and after.st_size > item.size)
 
 
 def _open_file(place: Path) -> BinaryIO:
@@ -129,22 +129,20 @@ def _store_sqlite(
 def _store_stream(
     packer: Packer, entry: Entry, file: BinaryIO, kind: Kind, advance: Advance, description: str
 ) -> Item:
-    """The item of all bytes of an open file, which are stored."""
+    """The item of the bytes that an open file has now, which are stored."""
     block = block_bytes(kind)
     at_once = max(block, FRAME_BYTES)
-    whole, hashes, size = hashlib.sha256(), HashList(packer), 0
-    while data := _read_full(file, at_once):
+    length, size = os.fstat(file.fileno()).st_size, 0
+    whole, hashes = hashlib.sha256(), HashList(packer)
+    while size < length and (data := _read_full(file, min(at_once, length - size))):
         size += len(data)
-        is_only_blob = size == len(data) <= block and len(data) < at_once
-        if not is_only_blob:
+        if length > block:
             whole.update(data)
         for start in range(0, len(data), block):
             hashes.add(packer.add(data[start : start + block]))
         advance(len(data))
-        if len(data) < at_once:
-            break
     blobs, depth = hashes.finish()
-    sha256 = blobs[0] if size and is_only_blob else whole.hexdigest()
+    sha256 = blobs[0] if blobs and length <= block else whole.hexdigest()
     return Item(
         path=entry.path,
         kind=kind,

@@ -11,7 +11,6 @@ from __future__ import annotations
 
 import os
 import sqlite3
-import stat
 from collections.abc import Iterator, Mapping
 from contextlib import ExitStack, closing, contextmanager
 from dataclasses import dataclass
@@ -86,27 +85,25 @@ def _read_names(project: Project) -> tuple[dict[str, tuple[str, ...]], dict[str,
     """The names in each folder of links and versions, and where the links lead."""
     deployed = project.deployed("x").parent
     revisions = project.deployed_revision("x", 1).parent
-    names, links = {}, {}
+    names: dict[str, tuple[str, ...]] = {}
+    links: dict[str, str] = {}
     for folder in (project.trained, deployed, revisions, project.versions):
-        names[_path(project, folder)] = _list(folder)
-    for adapter in names[_path(project, project.versions)]:
-        folder = project.versions / adapter
-        if folder.is_dir() and not folder.is_symlink():
-            names[_path(project, folder)] = _list(folder)
-    for folder in (project.trained, deployed):
-        for name in names[_path(project, folder)]:
-            place = folder / name
-            if stat.S_ISLNK(place.lstat().st_mode):
-                links[_path(project, place)] = os.readlink(place)  # noqa: PTH115
+        path = folder.relative_to(project.root).as_posix()
+        found = _list(str(folder))
+        names[path] = tuple(sorted(entry.name for entry in found))
+        for entry in found:
+            if folder in (project.trained, deployed) and entry.is_symlink():
+                links[f"{path}/{entry.name}"] = os.readlink(entry.path)  # noqa: PTH115
+            elif folder == project.versions and entry.is_dir(follow_symlinks=False):
+                below = sorted(version.name for version in _list(entry.path))
+                names[f"{path}/{entry.name}"] = tuple(below)
     return names, links
 
 
-def _list(folder: Path) -> tuple[str, ...]:
+def _list(folder: str) -> list[os.DirEntry[str]]:
+    """What is in a folder, with its kinds in the same call of the system."""
     try:
-        return tuple(sorted(os.listdir(folder)))  # noqa: PTH208
+        with os.scandir(folder) as entries:
+            return list(entries)
     except (FileNotFoundError, NotADirectoryError):
-        return ()
-
-
-def _path(project: Project, place: Path) -> str:
-    return place.relative_to(project.root).as_posix()
+        return []

@@ -73,6 +73,10 @@ class Source:
         """Where an item lies."""
         return self.project.root / path
 
+    def only_grows(self, place: Path) -> bool:
+        """Whether whoever writes a file appends to it, so that its beginning is what it was."""
+        return place.parent == self.project.traffic_segment("x").parent
+
     def skip(self, path: str, reason: str) -> None:
         """Remember that something is not stored, or not as it should be."""
         self.skipped[path] = Skipped(path=path, reason=reason)
