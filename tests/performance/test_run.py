@@ -4,17 +4,23 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator
+from contextlib import suppress
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 import pytest
 
+from answering_base import write_answering
 from modelyard.core.errors import InvalidInput, NoData, ProblemsFound
+from modelyard.core.layout import Project
+from modelyard.core.progress import Silent
 from modelyard.monitoring.samples import read_samples
 from modelyard.performance.cases import load_suite
 from modelyard.performance.results import LOAD, CaseResult, RunFigure, TestRun
+from modelyard.weights.pull import require_base
 from provider_server import chat, whole
+from small_disk import mounted_disk
 from suite_projects import WHO, SuiteProject, cases, many, open_suite_project
 from tiny_encoders import write_encoder
 
@@ -402,3 +408,40 @@ def test_answers_are_compared_by_the_encoder_of_the_project(place: SuiteProject)
     unknown = place.run().cases[0]
     assert (unknown.right, unknown.score) == (None, None)
     assert unknown.why.startswith("the encoder cannot be used")
+
+
+def test_a_disk_that_fills_up_stops_the_run_and_says_nothing_of_the_model(tmp_path: Path) -> None:
+    with mounted_disk(tmp_path / "disk", "3m") as disk, open_suite_project(disk / "it") as place:
+        place.suite(many(20) + ALL)
+        asked: list[str] = []
+
+        def fill(result: CaseResult) -> None:
+            asked.append(result.outcome)
+            if len(asked) == 3:
+                with suppress(OSError), (disk / "full").open("wb", buffering=0) as file:
+                    while file.write(b"x" * 4096):
+                        pass
+
+        run = place.run(on_case=fill)
+    assert run.complete is False
+    assert run.stopped is not None
+    assert "no space left" in run.stopped
+    assert set(asked) == {"answered"}
+    assert (run.verdict, figure(run, "error_rate").value) == ("cannot_tell", 0.0)
+
+
+def test_a_local_model_that_never_ends_is_ended_in_its_time(
+    project: Project, tiny_base_folder: Path
+) -> None:
+    write_answering(project, tiny_base_folder, "abcdefgh", endless=True)
+    require_base(project, "talking", progress=Silent())
+    config = project.configs / "test_suites" / "quick.yaml"
+    config.parent.mkdir()
+    config.write_text(
+        "description: Local\nchecks:\n- name: one\n  scorer: contains\n  timeout: 300 ms\n"
+        "  cases: [{question: One?, answer: abc}]\n"
+    )
+    place = SuiteProject(project, server=None)  # type: ignore[arg-type]
+    (found,) = place.run(model="base:talking").cases
+    assert (found.outcome, found.right, found.answer) == ("timeout", False, None)
+    assert found.ended_s - found.started_s < 30

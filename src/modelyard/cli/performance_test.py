@@ -222,6 +222,8 @@ def _conclude(
     """Exit as the run says: interrupted, breached, not kept, or not decided where it must be."""
     if not run.complete:
         kept = "" if run.number is None else f"; what was measured is kept as run {run.number}"
+        if run.stopped is not None:
+            raise ModelyardError(f"stopped: {run.stopped}{kept}")
         raise Interrupted(f"interrupted{kept}")
     breached = [figure for figure in run.figures if figure.verdict == "breach"]
     if run.verdict == "breach":

@@ -9,7 +9,7 @@ from dataclasses import replace
 from modelyard.answering.answer import Answerer
 from modelyard.answering.recorded import total_cost_usd, total_usage
 from modelyard.answering.request import Answer, AnswerFailed, NothingFound, OverLimit, Request
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.deployments.effective import Effective, EffectiveModel
 from modelyard.performance.cases import Case
 from modelyard.performance.results import LOAD, CaseOutcome, CaseResult
@@ -37,7 +37,8 @@ def ask_case(
     timeout_s: the time for the answer, where the settings do not leave it less.
     began_s: when the run began, as `time.perf_counter` says it.
     repeat, seed: decide the seed of a model that draws its answers.
-    Never raises for what an answer may end in: that is its outcome.
+    What an answer may end in is its outcome, and nothing is raised for it. Raises ModelyardError
+    where this machine is at fault, such as NoSpace, which says nothing of any model.
     """
     started_s = time.perf_counter() - began_s
     limit_s = min(timeout_s, effective.timeout_s or timeout_s)
@@ -50,9 +51,10 @@ def ask_case(
             replace(chosen, timeout_s=limit_s), request, on_text=lambda _: None
         )
         answered_s = time.perf_counter() - began_s
-    except ModelyardError as failure:
+    except (AnswerFailed, OverLimit, NothingFound, InvalidInput) as failure:
         answered_s, error = time.perf_counter() - began_s, failure
-    outcome = _outcome_of(answer, error)
+    call_s = min(limit_s, effective.model.settings.timeout_s)
+    outcome = _outcome_of(answer, error, ran_out=answered_s - started_s >= call_s)
     scored = _NOT_SCORED
     if scorers is not None:
         scored = _score(scorers, case, answer, error, outcome)
@@ -112,7 +114,10 @@ def build_result(
     )
 
 
-def _outcome_of(answer: Answer | None, error: ModelyardError | None) -> CaseOutcome:
+def _outcome_of(
+    answer: Answer | None, error: ModelyardError | None, *, ran_out: bool
+) -> CaseOutcome:
+    """How it ended. ran_out: whether it took all the time that there was."""
     if answer is not None:
         if answer.degraded:
             return "degraded"
@@ -123,7 +128,9 @@ def _outcome_of(answer: Answer | None, error: ModelyardError | None) -> CaseOutc
         return "over_limit"
     if isinstance(error, AnswerFailed):
         last = error.attempts[-1].outcome if error.attempts else None
-        if last in _TIME_IS_OVER or any(each.why == "out_of_time" for each in error.left_out):
+        if last in _TIME_IS_OVER or (last == "cut_off" and ran_out):
+            return "timeout"
+        if any(each.why == "out_of_time" for each in error.left_out):
             return "timeout"
     return "failed"
 

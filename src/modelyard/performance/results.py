@@ -146,7 +146,9 @@ class TestRun:
     finished_at: str
     """When it ended, UTC."""
     complete: bool = True
-    """Whether everything was asked; not so when it was interrupted."""
+    """Whether everything was asked; not so when it was interrupted or stopped."""
+    stopped: str | None = None
+    """What stopped it that is no fault of a model, such as a full disk."""
     seed: int
     """The seed of the rows drawn and of the answers."""
     repeats: int

@@ -5,12 +5,13 @@ from __future__ import annotations
 import os
 import time
 from collections import Counter
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from dataclasses import dataclass, field
 
 from modelyard import __version__
 from modelyard.answering.answer import Answerer
 from modelyard.core.clock import utc_now
+from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.core.processor import cpu_name
 from modelyard.core.wording import counted
@@ -44,6 +45,8 @@ class _Ended:
     seconds: dict[str, float] = field(default_factory=dict)
     """How long each part took."""
     complete: bool = True
+    stopped: str | None = None
+    """Why no more was asked, where this machine is at fault."""
 
 
 def run_suite(
@@ -61,8 +64,9 @@ def run_suite(
     """Ask everything that the suite asks, and judge it; nothing is kept yet.
 
     repeats, concurrency, seed: instead of those of the suite.
-    Raises what `build_plan` raises. KeyboardInterrupt ends it early: the run is returned with what
-    was measured, and `complete` is false; before the first answer it is raised.
+    Raises what `build_plan` raises. KeyboardInterrupt, and an error that no model is at fault for,
+    end it early: the run is returned with what was measured, and `complete` is false. Before the
+    first answer they are raised.
     """
     plan = build_plan(project, suite, target, repeats=repeats, concurrency=concurrency, seed=seed)
     return run_plan(
@@ -90,6 +94,10 @@ def run_plan(
         if not ended.cases:
             raise
         ended.complete = False
+    except ModelyardError as error:
+        if not ended.cases:
+            raise
+        ended.complete, ended.stopped = False, str(error)
     results = sorted(ended.cases, key=lambda each: each.started_s)
     figures = build_figures(
         Measured(
@@ -112,6 +120,7 @@ def run_plan(
         started_at=started_at,
         finished_at=utc_now(),
         complete=ended.complete,
+        stopped=ended.stopped,
         seed=plan.seed,
         repeats=plan.repeats,
         concurrency=plan.concurrency,
@@ -188,10 +197,13 @@ def _ask_all(
 def _notes(plan: Plan, ended: _Ended, results: Sequence[CaseResult]) -> list[str]:
     notes = []
     if not ended.complete:
-        notes.append(
-            f"interrupted after {len(results) + len(ended.base):,} of "
-            f"{len(plan.jobs) - plan.count('warm_up'):,} requests"
-        )
+        how = "stopped" if ended.stopped else "interrupted"
+        asked, planned = len(results) + len(ended.base), len(plan.jobs) - plan.count("warm_up")
+        notes.append(f"{how} after {asked:,} of {planned:,} requests")
+    notes += [
+        f"{judge} judges answers of its own, which models tend to prefer"
+        for judge in _own_judges(plan, (each.model for each in results if each.model))
+    ]
     if refused := sum(each.outcome == "over_limit" for each in results):
         notes.append(
             f"{counted(refused, 'request was', 'requests were')} not made, for want of budget or "
@@ -213,6 +225,12 @@ def _notes(plan: Plan, ended: _Ended, results: Sequence[CaseResult]) -> list[str
 
 def _is_unsearched(result: CaseResult) -> bool:
     return result.outcome == "nothing_found" and result.right is None and result.check != LOAD
+
+
+def _own_judges(plan: Plan, answered_by: Iterable[str]) -> list[str]:
+    """The judges that gave answers which they graded: models prefer their own."""
+    judges = {case.check.judge for case in plan.cases if case.check.scorer == "judge"}
+    return sorted(judge for judge in judges if judge in set(answered_by))
 
 
 def _is_deterministic(plan: Plan) -> bool:
