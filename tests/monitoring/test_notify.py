@@ -32,7 +32,7 @@ def place(tmp_path: Path) -> Project:
 
 @pytest.fixture(autouse=True)
 def short_waits(monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setattr(notify, "_ATTEMPT_S", 0.4)
+    monkeypatch.setattr(notify, "_ATTEMPT_S", 0.25)
 
 
 class Receiver(ThreadingHTTPServer):

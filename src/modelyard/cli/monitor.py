@@ -7,12 +7,11 @@ import time
 from collections.abc import Sequence
 from dataclasses import dataclass
 from functools import partial
-from pathlib import Path
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
-from modelyard.cli.options import Environment, Json, chosen_environment
+from modelyard.cli.options import Environment, HtmlFile, Json, chosen_environment
 from modelyard.cli.render import (
     flush_results,
     live_screen,
@@ -109,12 +108,7 @@ def monitor(
         bool,
         typer.Option("--watch", help="Show it on the whole terminal, anew every 5 s; ^C ends it."),
     ] = False,
-    html: Annotated[
-        Path | None,
-        typer.Option(
-            "--html", metavar="FILE", help="Also write a page that stands by itself to this file."
-        ),
-    ] = None,
+    html: HtmlFile = None,
     environment: Environment = None,
     as_json: Json = False,
 ) -> None:

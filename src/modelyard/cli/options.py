@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from contextlib import suppress
 from copy import copy
+from pathlib import Path
 from typing import Annotated, Any
 
 import typer
@@ -110,6 +111,12 @@ BackupKey = Annotated[
     ),
 ]
 
+HtmlFile = Annotated[
+    Path | None,
+    typer.Option(
+        "--html", metavar="FILE", help="Also write a page that stands by itself to this file."
+    ),
+]
 AdapterName = Annotated[
     str, typer.Argument(metavar="NAME", help="An adapter; `models adapters list` shows them.")
 ]

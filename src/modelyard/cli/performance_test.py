@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelyard.cli.options import Environment, Json, chosen_environment
+from modelyard.cli.options import Environment, HtmlFile, Json, chosen_environment
 from modelyard.cli.render import (
     flush_results,
     print_json,
@@ -18,7 +18,6 @@ from modelyard.cli.render import (
     showing_progress,
 )
 from modelyard.cli.shown_run import (
-    HtmlFile,
     JunitFile,
     describe_breach,
     name_figure,

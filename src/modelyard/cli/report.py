@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelyard.cli.options import Json
+from modelyard.cli.options import HtmlFile, Json
 from modelyard.cli.render import print_evaluation, print_json, print_pairs, print_title
-from modelyard.cli.shown_run import HtmlFile, JunitFile, print_run, require_pages, write_pages
+from modelyard.cli.shown_run import JunitFile, print_run, require_pages, write_pages
 from modelyard.core.errors import InvalidInput
 from modelyard.core.given_paths import write_given_file
 from modelyard.core.layout import Project, find_project

@@ -15,12 +15,6 @@ from modelyard.performance.results import RunFigure, TestRun
 from modelyard.performance.shown import show_exact, show_interval, show_value
 from modelyard.settings.units import SHARE
 
-HtmlFile = Annotated[
-    Path | None,
-    typer.Option(
-        "--html", metavar="FILE", help="Also write a page that stands by itself to this file."
-    ),
-]
 JunitFile = Annotated[
     Path | None,
     typer.Option("--junit", metavar="FILE", help="Also write JUnit XML, which CI systems show."),
