@@ -89,7 +89,7 @@ finally:
     done = subprocess.run(command, capture_output=True, text=True, timeout=60)
     loaded = {name.removeprefix("modelyard.cli.") for name in done.stderr.split()}
     mine = {"adapters", "adapters.show"}
-    always = {"app", "arguments", "nested", "options", "render"}
+    always = {"app", "arguments", "nested", "options", "render", "table_layout"}
     assert loaded == {*always, *mine}
 
 
