@@ -134,6 +134,21 @@ def test_a_schedule_in_two_places_is_warned_of(
     assert left["keeper"] == "crontab"
 
 
+@pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
+def test_roots_crontab_for_the_project_of_another_is_warned_of(
+    starter: Project,
+    models_here: Models,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    put_crontab_on_path(tmp_path, monkeypatch)
+    os.chown(starter.root, 54_321, 54_321)
+    assert models_here("schedule", "install", "--crontab", "--dry-run") == 0
+    shown = capsys.readouterr().err
+    assert "runs these jobs as root, and the project belongs to 54321" in " ".join(shown.split())
+
+
 @pytest.mark.parametrize(
     ("line", "error"),
     [

@@ -3,14 +3,16 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import subprocess
 import sys
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
-from killed import interruptions
+from killed import fork, interruptions
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from modelyard.schedule.crontab import (
@@ -190,6 +192,24 @@ def test_a_crontab_that_another_program_replaces_meanwhile_is_an_error(
     place = around(tmp_path / "project")
     with pytest.raises(ScheduleFailed, match="another program changed it"):
         change_crontab(lines(place), place.project)
+
+
+def test_projects_that_install_at_once_lose_no_line(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    table = put_crontab_on_path(tmp_path, monkeypatch)
+    table.write_bytes(b"0 1 * * * theirs\n")
+    places = [around(tmp_path / f"project{number}") for number in range(6)]
+    wanted = [lines(place) for place in places]
+
+    def install(number: int) -> Callable[[], object]:
+        return lambda: change_crontab(wanted[number], places[number].project)
+
+    children = [fork(install(number)) for number in range(len(places))]
+    assert [os.waitpid(child, 0)[1] for child in children] == [0] * len(places)
+    found = table.read_bytes()
+    assert found.startswith(b"0 1 * * * theirs\n")
+    assert [lines_of(found, place.project) for place in places] == wanted
 
 
 def test_killed_at_any_call_the_crontab_is_the_old_or_the_new(

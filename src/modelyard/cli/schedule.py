@@ -197,8 +197,14 @@ def _print_units(schedule: Schedule) -> None:
 
 def _install_lines(schedule: Schedule, dry_run: bool) -> bool:
     from modelyard.schedule.crontab import change_crontab, lines_of, read_crontab
+    from modelyard.schedule.surroundings import owner_of
 
     project = schedule.around.project
+    if os.geteuid() == 0 and (owner := owner_of(project)) != "root":
+        print_warning(
+            f"root's crontab runs these jobs as root, and the project belongs to {owner}: what "
+            f"they write would be root's; install them as {owner}, or with --systemd"
+        )
     if not dry_run:
         return change_crontab(schedule.lines, project)
     before = lines_of(read_crontab(), project)

@@ -7,6 +7,7 @@ environment that is active.
 from __future__ import annotations
 
 import os
+import pwd
 import sys
 from collections.abc import Mapping
 from dataclasses import dataclass
@@ -75,6 +76,15 @@ def find_surroundings(project: Project, variables: Mapping[str, str]) -> Surroun
                 hint="rename the folder",
             )
     return found
+
+
+def owner_of(project: Project) -> str:
+    """The user to whom the folder of a project belongs."""
+    uid = project.root.stat().st_uid
+    try:
+        return pwd.getpwuid(uid).pw_name
+    except KeyError:  # a user of another machine or container
+        return str(uid)
 
 
 def _is_line(text: str) -> bool:

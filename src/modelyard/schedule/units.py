@@ -2,14 +2,13 @@
 
 from __future__ import annotations
 
-import pwd
 import re
 from collections.abc import Sequence
 
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from modelyard.schedule.jobs import Job, project_digest
-from modelyard.schedule.surroundings import Surroundings
+from modelyard.schedule.surroundings import Surroundings, owner_of
 
 _REFUSED_IN_PROGRAMS = frozenset("\"'\\")
 _LONGEST = "12h"
@@ -39,7 +38,7 @@ def render_units(jobs: Sequence[Job], around: Surroundings, *, for_user: bool) -
         f"{prefix}{job.name}.service": _service(
             job,
             around,
-            owner=None if for_user else _owner(around.project),
+            owner=None if for_user else owner_of(around.project),
             # Those that keep the machine busy do not overlap: one waits for those before it.
             after=[f"{prefix}{other.name}.service" for other in jobs[:place]] if place else [],
         )
@@ -93,14 +92,6 @@ def _text(*lines: str) -> str:
 
 def _description(job: Job, around: Surroundings) -> str:
     return f"Description={_escaped(f'{around.project.root.name}: {job.purpose}')}"
-
-
-def _owner(project: Project) -> str:
-    uid = project.root.stat().st_uid
-    try:
-        return pwd.getpwuid(uid).pw_name
-    except KeyError:  # a user of another machine or container
-        return str(uid)
 
 
 def _word(word: str) -> str:
