@@ -21,7 +21,9 @@ from collections.abc import Callable, Mapping
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
+from pathlib import Path
 from typing import Any
+from urllib.parse import unquote, urlsplit
 
 from modelyard.backup.blob_index import (
     BlobIndex,
@@ -323,6 +325,16 @@ def open_frame(stored: bytes, place: Location, *, where: str) -> bytes:
 def repository_url(url: str | None, project: Project) -> str:
     """The address of a repository; that of the project itself for None."""
     return project.backups.absolute().as_uri() if url is None else url
+
+
+def is_on_disk_of(project: Project, url: str) -> bool:
+    """Whether a repository is, or would be, on the disk of the project, and lost with it."""
+    parts = urlsplit(url)
+    if parts.scheme != "file":
+        return False
+    folder = Path(unquote(parts.path))
+    existing = next(place for place in (folder, *folder.parents) if place.exists())
+    return existing.stat().st_dev == project.root.stat().st_dev
 
 
 def open_repository(

@@ -18,7 +18,7 @@ from modelyard.backup.moment import reading_moment
 from modelyard.backup.packing import Packer, packing
 from modelyard.backup.parent import Parent, find_parent
 from modelyard.backup.pending import pending_packs
-from modelyard.backup.repository import Repository
+from modelyard.backup.repository import Repository, is_on_disk_of
 from modelyard.backup.selection import Selection
 from modelyard.backup.source import Entry, Source, seen
 from modelyard.core.errors import ModelyardError
@@ -132,7 +132,7 @@ def make_snapshot(
     return SnapshotResult(
         snapshot=snapshot.id,
         repository=repository.store.url,
-        same_disk=_is_on_same_disk(project, repository),
+        same_disk=is_on_disk_of(project, repository.store.url),
         dry_run=False,
         created_at=snapshot.created_at,
         parent=snapshot.parent,
@@ -171,7 +171,7 @@ def plan_snapshot(
     return SnapshotResult(
         snapshot=None,
         repository=url,
-        same_disk=False if repository is None else _is_on_same_disk(project, repository),
+        same_disk=is_on_disk_of(project, url),
         dry_run=True,
         created_at=moment.at,
         parent=parent.snapshot.id if parent else None,
@@ -184,11 +184,6 @@ def plan_snapshot(
         left_out=(*contents.left_out, *source.left_out.values()),
         skipped=tuple(source.skipped.values()),
     )
-
-
-def _is_on_same_disk(project: Project, repository: Repository) -> bool:
-    folder = repository.store.folder
-    return folder is not None and folder.stat().st_dev == project.root.stat().st_dev
 
 
 def _holding_versions(

@@ -15,6 +15,7 @@ if TYPE_CHECKING:
     from modelyard.backup.snapshot import SnapshotResult
 
 ALL = "all"
+_LONGEST_TAG = 100
 
 
 def backup(
@@ -61,15 +62,22 @@ def backup(
     models backup --models all --include-embeddings
     models backup --repo s3://backups/techcorp --key file:~/.config/backup-key --tag nightly
     """
-    from modelyard.adapters.versions import named_adapter
+    from modelyard.adapters.versions import named_adapter, require_numbers
     from modelyard.backup.encryption import read_backup_key
     from modelyard.backup.repository import NoRepository, open_repository, repository_url
     from modelyard.backup.selection import Selection
     from modelyard.backup.snapshot import make_snapshot, plan_snapshot
     from modelyard.cli.render import print_json, showing_progress
+    from modelyard.core.errors import InvalidInput
     from modelyard.core.layout import find_project
 
     project = find_project()
+    if tag is not None and (not 0 < len(tag) <= _LONGEST_TAG or not tag.isprintable()):
+        raise InvalidInput(
+            f"a tag is one line of up to {_LONGEST_TAG} characters",
+            where="--tag",
+            hint="shorten it",
+        )
     names = [name.strip() for name in models.split(",")]
     selection = Selection(
         models=None if models == ALL else tuple(dict.fromkeys(map(named_adapter, names))),
@@ -78,16 +86,20 @@ def backup(
         include_experiments=include_experiments,
         include_telemetry=include_telemetry,
     )
+    for name in selection.models or ():
+        require_numbers(project, name)  # before a repository is made
     secret = read_backup_key(key, project)
+    url = repository_url(repo, project)
+    repository = None
+    with suppress(NoRepository):
+        repository = open_repository(repo, project, key=secret)
     with showing_progress() as progress:
         if dry_run:
-            repository = None
-            with suppress(NoRepository):
-                repository = open_repository(repo, project, key=secret)
-            url = repository_url(repo, project)
             result = plan_snapshot(project, repository, selection, url=url, progress=progress)
         else:
-            repository = open_repository(repo, project, make=True, key=secret)
+            if repository is None:
+                progress.stage(f"make a repository at {url}{', encrypted' if secret else ''}")
+                repository = open_repository(repo, project, make=True, key=secret)
             result = make_snapshot(
                 project, repository, selection, tag=tag, progress=progress, wait_s=wait
             )
