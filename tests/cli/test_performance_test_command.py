@@ -134,6 +134,27 @@ def test_a_language_model_and_a_domain_are_configs_too(
     assert targets == ["domain:support", "model:house", "model:house"]
 
 
+def test_what_is_deployed_is_tested_and_not_the_drafts(
+    place: SuiteProject, models_here: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.suite(many(2))
+    place.write(
+        "integration",
+        "model_integration:\n  primary_models: {language: house}\n"
+        "  fallback_strategy: {order: [basic_nlp]}\n",
+    )
+    assert models_here("deploy-config", "--all", "--env", "test") == 0
+    place.suite(many(7))
+    (place.project.configs / "performance_profiles" / "balanced.yaml").unlink()
+    place.write("performance_profiles/other", "description: Another draft\n")
+    words = ("performance-test", "--config", "balanced.yaml", "--env", "test")
+    assert models_here(*words) == 0
+    run = load_run(place.project, "latest", environment="test")
+    assert (run.target, run.config_revision, len(run.cases)) == ("profile:balanced", 1, 2)
+    assert models_here("performance-test", "--config", "other", "--env", "test") == 2
+    assert "there is no performance profile 'other' in test" in capsys.readouterr().err
+
+
 def test_a_run_that_cannot_be_kept_is_shown(
     place: SuiteProject, models_here: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -46,6 +46,17 @@ def test_ranks_of_a_quantile_cover_it_and_are_the_innermost_that_do(confidence: 
     assert quantile_ranks(72, 0.95)[1] == 72
 
 
+def test_wilsons_interval_holds_the_share_as_often_as_it_says() -> None:
+    for n in (50, 100, 400):
+        counts = np.arange(n + 1)
+        ends = np.array([share_interval(int(count), n) for count in counts])
+        held = [
+            binom.pmf(counts, n, share)[(ends[:, 0] <= share) & (share <= ends[:, 1])].sum()
+            for share in np.linspace(0.05, 0.95, 181)
+        ]
+        assert 0.94 <= np.mean(held) <= 0.97
+
+
 def coverage(n: int, repeats: int, correlation: float) -> float:
     """How often the interval holds the share of which n questions were asked so many times."""
     rng, held, tries = np.random.default_rng(7), 0, 0

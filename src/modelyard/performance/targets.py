@@ -7,10 +7,11 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 
 from modelyard.answering.asked_model import load_asked
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.integration import RecordPrompts
 from modelyard.configs.kinds.performance_profiles import AnswerCache
 from modelyard.configs.reading.catalogue import ConfigCatalogue, kind_name
-from modelyard.configs.reading.document import peek_name
+from modelyard.configs.reading.document import config_name, peek_name
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from modelyard.deployments.effective import Effective
@@ -143,7 +144,10 @@ def _find_config(project: Project, word: str, environment: str) -> tuple[str, st
     except InvalidInput as no_profile:
         try:
             path = catalogue.locate(word)
-        except InvalidInput as error:  # the nearest profile is what was meant, if one is near
+        except InvalidInput as error:
+            if environment != DEFAULT_ENVIRONMENT:  # it may be live and no draft any more
+                return _PROFILES, config_name(Path(word))
+            # The nearest profile is what was meant, if one is near.
             raise (no_profile if "did you mean" in no_profile.message else error) from None
     kind = kind_name(path)
     if kind not in (_PROFILES, _MODELS, _DOMAINS):

@@ -106,6 +106,13 @@ def _check_scorer(
                 f"'{key}' is for the scorer {scorer}, and this one is {item.scorer}",
                 hint=f"leave it out, or set `scorer: {scorer}`",
             )
+    if item.not_worse_than is None and item.margin != defaults["margin"]:
+        yield warning(
+            (*path, "margin"),
+            "ignored-setting",
+            "'margin' has no effect without 'not_worse_than'",
+            hint="set `not_worse_than: base`, or leave it out",
+        )
     if item.pattern is not None and (why := why_no_pattern(item.pattern)):
         message = f"'{dotted((*path, 'pattern'))}' is no regular expression: {why}"
         yield problem((*path, "pattern"), "wrong-form", message)
