@@ -61,6 +61,8 @@ budgets
 monitor --allow-no-data accuracy --allow-no-data latency --allow-no-data cost --allow-no-data errors
 ask "Who leads sales?"
 route explain --domain code_analysis
+ab status
+ab stop --keep b
 prices check --max-age "36500 days"
 schedule show
 config review
@@ -158,6 +160,10 @@ def test_commands_for_configs_print_what_their_classes_say(
         "base_model: HuggingFaceTB/SmolLM2-135M-Instruct\nadapter: lora\nlora_r: 8\n"
         "datasets:\n  - path: rows.jsonl\n    type: chat_template\nmicro_batch_size: 2\n"
     )
+    integration = Path("configs/integration.yaml")
+    test = "  ab_test:\n    name: trial\n    a: {}\n    b: {model: basic_nlp}\n"
+    key = "  performance_monitoring:\n"
+    integration.write_text(integration.read_text().replace(key, test + key, 1))
     run_all(
         models_here,
         CONFIG_LINES.replace("BACKUPS", (tmp_path / "backups").as_uri()),

@@ -123,6 +123,10 @@ GROUPS = {
             "import": "config_import:import_config",
         },
     ),
+    "ab": (
+        "The A/B test that runs, and its end.",
+        {"status": "ab:status", "stop": "ab:stop"},
+    ),
     "route": ("Which models would answer a request.", {"explain": "route:explain_route"}),
     "prices": ("What hosted models are configured to cost.", {"check": "prices:check"}),
     "providers": (

@@ -85,10 +85,10 @@ def do_request(request: Request, environment: str, options: DeployOptions) -> No
         if options.plan_file and not options.dry_run:
             write_plan(options.plan_file, plan)
         _show_plan(project, plan, options)
-    elif _asks_first(project, environment, options):
+    elif asks_first(project, environment, options):
         plan = propose(project, request, environment)
         if plan.changes:
-            _confirm(project, plan, options)
+            confirm(project, plan, options)
         # Not `perform`, which would plan again: what was not shown must not go live.
         done = carry_out(project, plan.preconditions, reason=options.reason, wait_s=options.wait_s)
         _show_done(project, done, options)
@@ -109,13 +109,14 @@ def do_plan_file(actions: tuple[str, ...], environment: str | None, options: Dep
     if options.dry_run:
         _show_plan(project, _still_holding(project, bound), options)
         return
-    if _asks_first(project, bound.environment, options):
-        _confirm(project, _still_holding(project, bound), options)
+    if asks_first(project, bound.environment, options):
+        confirm(project, _still_holding(project, bound), options)
     done = carry_out(project, bound, reason=options.reason, wait_s=options.wait_s)
     _show_done(project, done, options)
 
 
-def _asks_first(project: Project, environment: str, options: DeployOptions) -> bool:
+def asks_first(project: Project, environment: str, options: DeployOptions) -> bool:
+    """Whether a person is asked before an environment changes."""
     from modelyard.configs.reading.catalogue import ConfigCatalogue
 
     return not options.yes and ConfigCatalogue(project).environments.is_protected(environment)
@@ -148,7 +149,7 @@ def _still_holding(project: Project, bound: PlanPreconditions) -> Plan:
     return plan
 
 
-def _confirm(project: Project, plan: Plan, options: DeployOptions) -> None:
+def confirm(project: Project, plan: Plan, options: DeployOptions) -> None:
     """Show the plan and ask; without a terminal, name the option to add."""
     from modelyard.cli.deployment_needs import find_needs
 
@@ -159,7 +160,7 @@ def _confirm(project: Project, plan: Plan, options: DeployOptions) -> None:
             f"{environment} needs a confirmation, and there is no terminal to ask on",
             hint=f"look at the plan with --plan, then add --yes: `{words}`",
         )
-    print_lines([*_plan_lines(plan), *find_needs(project, plan).lines()])
+    print_lines([*plan_lines(plan), *find_needs(project, plan).lines()])
     flush_results()
     if not ask_yes(f"Make this live in {environment}?"):
         raise NotConfirmed(f"nothing was changed in {environment}: not confirmed")
@@ -181,7 +182,7 @@ def _show_plan(project: Project, plan: Plan, options: DeployOptions) -> None:
         _print_result(project, plan, repaired=drifted, dry_run=True)
     else:
         needs = find_needs(project, plan)
-        print_lines([*_plan_lines(plan), *needs.lines(), *ending])
+        print_lines([*plan_lines(plan), *needs.lines(), *ending])
     if options.plan_only and options.plan_file:
         place = "would be" if options.dry_run else "is"
         print_note(f"the plan {place} in {options.plan_file}")
@@ -220,7 +221,7 @@ def _show_done(project: Project, done: Deployment, options: DeployOptions) -> No
         )
     else:
         needs = find_needs(project, done.plan)
-        print_lines([*_plan_lines(done.plan), *_ending(done), *needs.lines()])
+        print_lines([*plan_lines(done.plan), *_ending(done), *needs.lines()])
 
 
 def _print_result(
@@ -286,7 +287,7 @@ def _switches_back(plan: Plan) -> Iterator[str]:
             yield f"  switch again with `models switch-config {words}`"
 
 
-def _plan_lines(plan: Plan) -> Iterator[str]:
+def plan_lines(plan: Plan) -> Iterator[str]:
     """What changes, for people."""
 
     back = plan.preconditions.goes_back_to

@@ -218,6 +218,7 @@ class _Asked:
         joint = integration.model_integration if integration else None
         settings = joint.performance_monitoring if joint else PerformanceMonitoring()
         now_ms = utc_now_ms()
+        by_variant = self.by == "variant"
         report = monitor(
             self.project,
             self.environment,
@@ -226,6 +227,7 @@ class _Asked:
             metrics=self.metrics,
             since_s=self.since_s,
             by=self.by,
+            ab_test=joint.ab_test.name if joint and joint.ab_test and by_variant else None,
             now_ms=now_ms,
         )
         return joint, settings, report, now_ms
@@ -344,6 +346,11 @@ def _print_report(report: MonitorReport, since: str) -> None:
     for group in report.groups:
         print_title(f"{report.by} {group.name}" if group.name else f"no {report.by}")
         print_table(*build_table(group.measures, since, None))
+    if report.ab_test is not None:
+        from modelyard.cli.variants import describe_variants
+
+        print_title("since the A/B test began")
+        print_lines(describe_variants(report.ab_test))
     whose = f" of {report.model}" if report.model else ""
     print_note(
         f"Answers{whose} in {report.environment} until {day_and_time(report.to_at)} UTC, with 95% "

@@ -110,6 +110,8 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "update_embeddings:update_embeddings": (_one("retrieval.updating.job:IndexUpdates"),),
     "route:explain_route": (_one("answering.route_explained:RouteExplained"),),
     "budgets:budgets": (_one("answering.money.budget_report:BudgetReport"),),
+    "ab:status": (_one("cli.ab:RunningTest"),),
+    "ab:stop": (_one("cli.ab:EndedTest"),),
     "compare:compare": (_one("performance.compare:Compared"),),
     "monitor:monitor": (_one("monitoring.monitor:MonitorReport"),),
     "schedule:show": (_one("schedule.overview:ScheduleShown"),),

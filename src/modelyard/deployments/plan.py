@@ -45,6 +45,8 @@ class Request:
     """switch: the domain; None is every domain."""
     to: int | None = None
     """rollback: the revision to go back to; None is the one that was live before."""
+    keep_variant: Literal["a", "b"] | None = None
+    """deploy: the variant that becomes the config, instead of configs; its A/B test ends."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -30,6 +30,7 @@ from modelyard.core.layout import Project
 from modelyard.deployments.effective import (
     build_effective,
     domains_of,
+    integration_of,
     live_domains,
     profile_in_use,
 )
@@ -52,6 +53,7 @@ from modelyard.deployments.revisions import (
 )
 from modelyard.deployments.running import running_snapshot
 from modelyard.deployments.snapshot import (
+    Content,
     Snapshot,
     names_missing_config,
     require_closed,
@@ -59,6 +61,7 @@ from modelyard.deployments.snapshot import (
     split_label,
 )
 from modelyard.deployments.stack import read_stack, rollback_stack
+from modelyard.deployments.variants import require_test, with_variant
 
 
 def propose(project: Project, request: Request, environment: str) -> Plan:
@@ -140,6 +143,8 @@ def _not_valid(problems: Sequence[Diagnostic]) -> ProblemsFound:
 
 
 def _propose_deployment(project: Project, request: Request, environment: str) -> Plan:
+    if request.keep_variant is not None:
+        return _propose_end_of_test(project, request, environment)
     catalogue = ConfigCatalogue(project)
     number, live = live_snapshot(project, environment)
     if request.every_config:
@@ -165,6 +170,37 @@ def _propose_deployment(project: Project, request: Request, environment: str) ->
         gathered=gathered,
         asked=() if request.every_config else tuple(document.label for document in asked),
     )
+
+
+def _propose_end_of_test(project: Project, request: Request, environment: str) -> Plan:
+    """What is live with one variant of its A/B test in it and without the test; no draft is."""
+    number, live = live_snapshot(project, environment)
+    if not number:
+        raise not_deployed(environment)
+    test = require_test(integration_of(live), environment)
+    variant = test.a if request.keep_variant == "a" else test.b
+    after = with_variant(live, test, variant, live_domains(live))
+    catalogue = ConfigCatalogue(project)
+    configs = {
+        label: _as_drafted(catalogue, label, content, environment)
+        if content is not live.configs[label]
+        else content
+        for label, content in after.configs.items()
+    }
+    kept = Snapshot(configs=configs, profiles=after.profiles)
+    return _plan(project, request, environment, number, live, kept)
+
+
+def _as_drafted(
+    catalogue: ConfigCatalogue, label: str, content: Content, environment: str
+) -> Content:
+    """The content with the lines of its draft, where the draft says the same."""
+    with suppress(ModelyardError):
+        draft = catalogue.find(*split_label(label))
+        same = draft and deployable_content(draft, environment)
+        if same and same.digest == content.digest:
+            return same
+    return content
 
 
 def _find_label(catalogue: ConfigCatalogue, label: str) -> Document:

@@ -10,12 +10,28 @@ from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-from modelyard.configs.kinds.integration import AbTest, Variant
+from modelyard.configs.kinds.integration import AbTest, Integration, Variant
+from modelyard.core.errors import ModelyardError
 from modelyard.deployments.snapshot import Content, Snapshot, content_of
 
 INTEGRATION = "integration"
 _JOINT = "model_integration"
 _TEST = "ab_test"
+
+
+class NoTest(ModelyardError):
+    """No A/B test runs in an environment."""
+
+
+def require_test(integration: Integration | None, environment: str) -> AbTest:
+    """The A/B test of an environment. Raises NoTest where none runs."""
+    test = integration.model_integration.ab_test if integration else None
+    if test is None:
+        raise NoTest(
+            f"no A/B test runs in {environment}",
+            hint="`ab_test` of the integration config begins one",
+        )
+    return test
 
 
 def variant_values(

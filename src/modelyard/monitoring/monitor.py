@@ -30,6 +30,7 @@ from modelyard.monitoring.periods import GroupBy, Period, Totals, read_period
 from modelyard.monitoring.ratings import Ratings, read_ratings
 from modelyard.monitoring.samples import open_traffic
 from modelyard.monitoring.suites import read_suites
+from modelyard.monitoring.variants import VariantsCompared, compare_variants
 
 TREND_PIECES = 24
 METRICS: Mapping[ConfiguredMetric, Metric] = {
@@ -104,6 +105,9 @@ class MonitorReport:
         """Everything that is shown of all requests: the measures, and what suites found."""
         return (*self.measures, *self.suites)
 
+    ab_test: VariantsCompared | None = None
+    """With `--by variant` the A/B test that runs, since it began; null: none does."""
+
     def with_verdict(self, verdict: Verdict) -> tuple[MonitoredMeasure, ...]:
         """The measures with this verdict."""
         return tuple(each for each in self.measures if each.verdict == verdict)
@@ -118,12 +122,14 @@ def monitor(
     metrics: Sequence[Metric] | None = None,
     since_s: float,
     by: GroupBy | None = None,
+    ab_test: str | None = None,
     now_ms: int,
 ) -> MonitorReport:
     """What was answered in the last `since_s` seconds, and what the thresholds say of the window.
 
     metrics: what is measured; None: what the configs say, and the use. A metric that they leave out
     is shown and not judged.
+    ab_test: the name of an A/B test whose variants are compared; None: none are.
     Raises InvalidInput for a model that does not exist, ModelyardError when traffic.db or state.db
     is damaged or was written by a newer modelyard.
     """
@@ -139,6 +145,7 @@ def monitor(
         shown = _read(project, traffic, chosen, asked, None, rated=rated)[None]
         [judged] = _read(project, traffic, chosen, window, None, rated=rated)[None]
         groups = _read(project, traffic, chosen, asked, by, rated=rated) if by else {}
+        compared = ab_test and compare_variants(project, traffic, chosen, ab_test)
     limits = thresholds_of(settings)
     return MonitorReport(
         environment=environment,
@@ -159,6 +166,7 @@ def monitor(
             )
             for name, pieces in sorted(groups.items(), key=_busiest_first)
         ),
+        ab_test=compared or None,
     )
 
 
