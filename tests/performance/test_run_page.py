@@ -153,6 +153,13 @@ def test_of_very_many_wrong_answers_the_first_are_shown() -> None:
     assert len(page.texts["tr"]) < 300
 
 
+def test_a_long_name_is_cut_in_the_chart_and_whole_in_the_table() -> None:
+    name = "a" * 64
+    html = render_run(sample_run(figures=(accuracy(6, 9, over="check", part=name),)))
+    assert f"{'a' * 29}… · 9" in html
+    assert f"accuracy of {name}" in section(Page(html), "Figures")
+
+
 def test_a_run_that_asked_nothing_has_a_page() -> None:
     run = sample_run(cases=(), figures=(), requests=0, right=0, scored=0, verdict="cannot_tell")
     page = Page(render_run(run))

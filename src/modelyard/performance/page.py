@@ -44,6 +44,8 @@ _TIMES = {
     "first_token_p50": "First token, median",
 }
 _MOST_PARTS = 40
+_LONGEST_NAME = 30
+"""Of a line in a chart: beside it is the value, and a phone is narrow. The table has all of it."""
 _MOST_ANSWERS = 200
 """Of a check; the file of the run has all."""
 
@@ -220,7 +222,7 @@ def _accuracies(run: TestRun, baseline: TestRun | None, over: str) -> Markup | N
     shown = [whole, *parts] if whole is not None and over == "check" else parts
     return render_estimates(
         "Right answers, more is better" if over == "check" else "Right answers by tag",
-        [_estimate(each, baseline, f"{each.part or 'all'} · {each.n:,}") for each in shown],
+        [_estimate(each, baseline, f"{_cut(each.part or 'all')} · {each.n:,}") for each in shown],
         show=lambda share: show_value(share, "share"),
         full=1.0,
     )
@@ -244,6 +246,10 @@ def _estimate(figure: RunFigure, baseline: TestRun | None, name: str) -> Estimat
         threshold=figure.threshold,
         before=before,
     )
+
+
+def _cut(name: str) -> str:
+    return name if len(name) <= _LONGEST_NAME else f"{name[: _LONGEST_NAME - 1]}…"
 
 
 def _figure(
