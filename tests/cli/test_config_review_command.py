@@ -21,7 +21,7 @@ def test_findings_are_a_table_and_no_failure(
     monkeypatch.chdir(project.root)
     assert models_here("config", "review") == 0
     shown = capsys.readouterr()
-    assert "unused   performance_profiles/high_accuracy   no domain has it" in shown.out
+    assert "performance_profiles/high_accuracy   unused   no domain has it" in shown.out
     assert "0 answers of the last 30 days, so what was never asked is not known" in shown.err
     assert models_here("config", "review", "--days", "1", "--json") == 0
     found = json.loads(capsys.readouterr().out)

@@ -57,8 +57,8 @@ def review(
         return
     if found.findings:
         print_table(
-            ("topic", "config", "found"),
-            [(finding.topic, finding.config, finding.said) for finding in found.findings],
+            ("config", "topic", "found"),
+            [(finding.config, finding.topic, finding.said) for finding in found.findings],
         )
     else:
         print_text(f"nothing to look at in the {counted(found.configs, 'config')}")

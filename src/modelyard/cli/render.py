@@ -17,7 +17,7 @@ from functools import cache
 from io import TextIOWrapper
 from typing import TYPE_CHECKING, Any, Literal, TextIO
 
-from modelyard.cli.table_layout import TableLayout, lay_out
+from modelyard.cli.table_layout import TableLayout, fold_words, lay_out
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, group_equal
 from modelyard.core.progress import Progress
 from modelyard.core.wording import visible_line, visible_text
@@ -349,8 +349,10 @@ def _print_facts(facts: Sequence[tuple[str, str]]) -> None:
         else:
             lines.append([])
             used = 0
-        lines[-1] += [(label, "cyan"), value]
-        used += length
+        first, *more = fold_words(value, width - len(label), width - len(_INDENT))
+        lines[-1] += [(label, "cyan"), first]
+        lines += [[_INDENT, part] for part in more]
+        used = width if more else used + length
     for line in lines:
         _print(_styled(_INDENT, *line), soft_wrap=True)
 

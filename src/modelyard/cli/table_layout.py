@@ -57,26 +57,52 @@ def lay_out(
 
 
 def _share(cells: Sequence[Sequence[str]], room: int, *, folding: bool) -> list[int] | None:
-    """The width of each column, together at most `room`; the widest ones give way first."""
+    """The width of each column, together at most `room`; None where that is too little.
+
+    Column by column is made narrower, each time the one that makes the table higher by the fewest
+    lines for what it saves.
+    """
     widths = [max(map(_longest_line, column)) for column in cells]
     if not folding:
         return widths if sum(widths) <= room else None
-    least = [
-        max(
-            _longest_word(cell) if place or not number else _longest_line(cell)
-            for number, cell in enumerate(column)
-        )
-        for place, column in enumerate(cells)
-    ]
-    if sum(least) > room:
-        return None
-    while sum(widths) > room:
-        place = max(
-            (place for place in range(len(widths)) if widths[place] > least[place]),
-            key=lambda place: widths[place],
-        )
-        widths[place] -= 1
+    heights = [_heights(column, width) for column, width in zip(cells, widths, strict=True)]
+    while (too_much := sum(widths) - room) > 0:
+        before = sum(map(max, zip(*heights, strict=True)))
+        best: tuple[float, int, int, list[int]] | None = None
+        for place, column in enumerate(cells):
+            narrower = _next_width(column, widths[place], keeps_lines=place == 0)
+            if narrower is None:
+                continue
+            higher = _heights(column, narrower)
+            after = [*heights[:place], higher, *heights[place + 1 :]]
+            added = sum(map(max, zip(*after, strict=True))) - before
+            price = added / min(widths[place] - narrower, too_much)
+            if best is None or (price, -narrower) < best[:2]:
+                best = price, -narrower, place, higher
+        if best is None:
+            return None
+        _, narrow, place, higher = best
+        widths[place], heights[place] = -narrow, higher
     return widths
+
+
+def _next_width(column: Sequence[str], width: int, *, keeps_lines: bool) -> int | None:
+    """The width that a column has when it is folded a little more; None where it cannot be.
+
+    keeps_lines: whether only its header may be folded.
+    """
+    least = max(
+        _longest_line(cell) if keeps_lines and number else _longest_word(cell)
+        for number, cell in enumerate(column)
+    )
+    if width <= least:
+        return None
+    return max(len(line) for cell in column for line in fold(cell, width - 1))
+
+
+def _heights(column: Sequence[str], width: int) -> list[int]:
+    """How many lines each cell has."""
+    return [len(fold(cell, width)) if len(cell) > width or "\n" in cell else 1 for cell in column]
 
 
 def fold(text: str, width: int) -> list[str]:
@@ -93,6 +119,17 @@ def fold(text: str, width: int) -> list[str]:
                 lines.append(line[:width])
                 line = line[width:]
         lines.append(line)
+    return lines
+
+
+def fold_words(text: str, first: int, width: int) -> list[str]:
+    """The lines of a text, the first at most so wide as there is room; no word is broken."""
+    lines = [""]
+    for word in _words(text.replace("\n", " ")):
+        most = first if len(lines) == 1 else width
+        if lines[-1] and len(lines[-1]) + 1 + len(word) > most:
+            lines.append("")
+        lines[-1] = f"{lines[-1]} {word}" if lines[-1] else word
     return lines
 
 
