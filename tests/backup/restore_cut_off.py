@@ -24,6 +24,7 @@ from modelyard.backup.in_place import restore_in_place, undo_restore
 from modelyard.backup.repository import Repository, open_repository
 from modelyard.backup.restore import restore_to
 from modelyard.backup.swap import complete_restore
+from modelyard.core.files import STAGING_PREFIX
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.stores.store import ObjectStore
@@ -70,7 +71,9 @@ def run_whole(work: Callable[[], object]) -> None:
 
 def files(project: Project) -> Mapping[str, Content]:
     return {
-        path: content for path, content in contents_of(project).items() if not path.endswith(".db")
+        path: content
+        for path, content in contents_of(project).items()
+        if not path.endswith(".db") and not path.startswith(f".models/{STAGING_PREFIX}")
     }
 
 
@@ -138,6 +141,7 @@ def cut_off_in_place(folder: Path, how: How, *, undo: bool) -> int:
         if found == first:
             run_whole(work)
             assert (files(project), state(project), recorded(project)) == last, number
+            assert not list(project.local_state.glob(f"{STAGING_PREFIX}*")), number
         homes = list(project.restores.iterdir())
         assert all(not (home / "new").exists() for home in homes) or found == last, number
     return number

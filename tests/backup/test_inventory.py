@@ -51,6 +51,8 @@ PLACES: dict[str, tuple[tuple[Any, ...], str]] = {
     "deployed_revision": (("x", 1), ALWAYS),
     "embedding_cache": ((), NEVER),
     "backups": ((), NEVER),
+    "restores": ((), NEVER),
+    "restoring": ((), NEVER),
     "logs": ((), NEVER),
     "schedule_log": (("x",), NEVER),
     "versions_lock": ((), NEVER),

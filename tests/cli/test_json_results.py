@@ -50,6 +50,8 @@ restore --discard-replaced
 backup list
 backup show latest --files
 backup diff latest latest
+backup verify --all
+backup drill
 backup prune --keep-daily 7
 backup copy --to BACKUPS
 switch-config --profile high_accuracy --domain code_analysis

@@ -110,6 +110,8 @@ class BlobIndex:
         """The index objects that it was read from."""
         self.snapshots = set(snapshots)
         """The snapshots that should be there."""
+        self.removed: set[str] = set()
+        """The snapshots that were removed on purpose."""
         self._packs: dict[str, _Pack] = {}
         # Of each frame, by its number: its pack, where it is there, its size, its first blob.
         self._frames: list[_Frame] = []

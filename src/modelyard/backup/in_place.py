@@ -35,13 +35,13 @@ from modelyard.backup.swap import (
 from modelyard.core.clock import utc_now
 from modelyard.core.database import DatabaseDamaged
 from modelyard.core.errors import InvalidInput, NoData
-from modelyard.core.files import disk_errors, make_folder
+from modelyard.core.files import disk_errors, make_folder, sweep_staging
 from modelyard.core.forgotten import Forgotten, load_forgotten
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.state import open_state
-from modelyard.deployments.revisions import user_name
 from modelyard.monitoring.forgetting import forget_samples, organisations_with_samples
+from modelyard.records.backup_run import user_name
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -285,6 +285,8 @@ def _prepare_databases(home: Path, snapshot: Snapshot, forgotten: Forgotten) -> 
 
 def _sweep(project: Project) -> None:
     """Remove what killed restores left that never came to put anything in place."""
+    if project.local_state.is_dir():
+        sweep_staging(project.local_state, project.restoring.name)
     for home in project.restores.iterdir() if project.restores.is_dir() else ():
         with disk_errors(home):
             remove_tree(home / NEW)

@@ -190,7 +190,6 @@ class Repository:
     ) -> BlobIndex | None:
         """What the index objects of a listing say; None where one is gone by now."""
         index = BlobIndex()
-        removed: set[str] = set()
         lost: list[Pack] = []
         for name in listing.indexes:
             try:
@@ -209,10 +208,10 @@ class Repository:
                 else:
                     lost.append(pack)
             index.snapshots.update(part.snapshots)
-            removed.update(part.removed)
+            index.removed.update(part.removed)
         for pack in lost:
             index.add_pack(pack)
-        index.snapshots -= removed
+        index.snapshots -= index.removed
         return index
 
     def snapshots(self) -> tuple[str, ...]:

@@ -74,7 +74,7 @@ def restore_to(
     chosen = choose_items(snapshot, reader.read, models=models, only=only)
     require_room(chosen, folder)
     if not dry_run:
-        with disk_errors(folder), _staged(folder) as staged:
+        with disk_errors(folder), staged_beside(folder) as staged:
             stage_items(staged, chosen, reader, progress, snapshot)
             staged.chmod(snapshot.root.mode & 0o777)
             staged.rename(folder)
@@ -118,7 +118,7 @@ def stage_items(
 
 
 @contextmanager
-def _staged(folder: Path) -> Iterator[Path]:
+def staged_beside(folder: Path) -> Iterator[Path]:
     """A locked new folder beside `folder`; removed with its content unless it was renamed.
 
     What a killed process left for the same folder is removed first.

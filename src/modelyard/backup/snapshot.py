@@ -128,7 +128,9 @@ def make_snapshot(
             ),
             after=newest,
         )
-        repository.put_index(IndexPart(snapshots=(snapshot.id,)))
+        # With those of backups that were killed before they named theirs.
+        named = {snapshot.id, *repository.snapshots()} - index.snapshots - index.removed
+        repository.put_index(IndexPart(snapshots=tuple(sorted(named))))
     return SnapshotResult(
         snapshot=snapshot.id,
         repository=repository.store.url,

@@ -71,6 +71,8 @@ NESTED: dict[str, dict[str, str]] = {
         "list": "backup_overview:list_snapshots",
         "show": "backup_overview:show_snapshot",
         "diff": "backup_overview:diff",
+        "verify": "backup_verify:verify",
+        "drill": "backup_verify:drill",
         "prune": "backup_upkeep:prune",
         "copy": "backup_upkeep:copy",
     }

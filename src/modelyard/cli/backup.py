@@ -70,6 +70,7 @@ def backup(
     from modelyard.cli.render import print_json, showing_progress
     from modelyard.core.errors import InvalidInput
     from modelyard.core.layout import find_project
+    from modelyard.records.backup_run import note_backup_run
 
     project = find_project()
     if tag is not None and (not 0 < len(tag) <= _LONGEST_TAG or not tag.isprintable()):
@@ -102,6 +103,9 @@ def backup(
                 repository = open_repository(repo, project, make=True, key=secret)
             result = make_snapshot(
                 project, repository, selection, tag=tag, progress=progress, wait_s=wait
+            )
+            note_backup_run(
+                project, "backup", result.repository, result.snapshot or "", ok=not result.skipped
             )
     if as_json:
         print_json(result)

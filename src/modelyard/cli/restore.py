@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.cli.options import BackupKey, DryRun, Json, Repo, Wait
-from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.layout import Project, find_project
+from modelyard.core.errors import InvalidInput
+from modelyard.core.layout import find_project
 
 if TYPE_CHECKING:
     from modelyard.backup.in_place import RestoredInPlace
@@ -151,9 +151,10 @@ def _restore(
     from modelyard.backup.in_place import restore_in_place
     from modelyard.backup.repository import open_repository
     from modelyard.backup.restore import restore_to
+    from modelyard.cli.backup_verify import project_or_here
     from modelyard.cli.render import showing_progress
 
-    project = _project(needed=in_place or repo is None)
+    project = project_or_here(needed=in_place or repo is None)
     adapters = None if models is None else [named_adapter(name) for name in models]
     repository = open_repository(repo, project, key=read_backup_key(key, project))
     with showing_progress() as progress:
@@ -173,17 +174,6 @@ def _restore(
         return restore_to(
             repository, name, folder, progress, models=adapters, only=only, dry_run=dry_run
         )
-
-
-def _project(*, needed: bool) -> Project:
-    """The project; the current folder where there is none and none is needed."""
-    try:
-        return find_project()
-    except ModelyardError as error:
-        if not needed:
-            return Project(Path.cwd())
-        error.hint = f"{error.hint}; to restore a project that is gone, give its --repo and --to"
-        raise
 
 
 def _show(result: Restored | RestoredInPlace | ReplacedDiscarded, *, undo: bool) -> None:

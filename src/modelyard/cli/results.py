@@ -49,6 +49,8 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "backup_overview:list_snapshots": (_one("backup.overview:RepositoryShown"),),
     "backup_overview:show_snapshot": (_one("backup.overview:SnapshotShown"),),
     "backup_overview:diff": (_one("backup.overview:SnapshotsDiff"),),
+    "backup_verify:verify": (_one("backup.verify:VerifiedRepository"),),
+    "backup_verify:drill": (_one("backup.drill:DrillResult"),),
     "backup_upkeep:prune": (_one("backup.prune:PruneResult"),),
     "backup_upkeep:copy": (_one("backup.copying:CopyResult"),),
     "config_import:import_config": (_one("cli.config_import:ConfigImported"),),

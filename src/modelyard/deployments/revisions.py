@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 import os
-import pwd
 import re
 import sqlite3
 from collections.abc import Iterator, Mapping
@@ -38,6 +37,7 @@ from modelyard.deployments.snapshot import (
     snapshot_facts,
     split_label,
 )
+from modelyard.records.backup_run import user_name
 from modelyard.results.json_form import published
 from modelyard.settings.yaml_files import render_yaml
 
@@ -393,11 +393,3 @@ def _remove_others(project: Project, environment: str, number: int) -> None:
     for folder in kept.parent.glob(f"{environment}-*"):
         if folder != kept and re.fullmatch(rf"{re.escape(environment)}-\d+", folder.name):
             remove_place(folder)
-
-
-def user_name() -> str:
-    """The user of the machine who runs this process."""
-    try:
-        return pwd.getpwuid(os.getuid()).pw_name
-    except KeyError:
-        return str(os.getuid())

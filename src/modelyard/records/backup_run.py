@@ -2,12 +2,16 @@
 
 from __future__ import annotations
 
+import os
+import pwd
 import secrets
 import sqlite3
+from contextlib import suppress
 from dataclasses import asdict, dataclass, field
 from typing import Literal
 
 from modelyard.core.clock import utc_now
+from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.core.state import open_state, read_state
 
@@ -39,6 +43,15 @@ class BackupRun:
     """Random."""
 
 
+def note_backup_run(
+    project: Project, kind: BackupKind, repository: str, snapshot: str, *, ok: bool
+) -> None:
+    """Record a run that ended now, where state.db can be written; where not, nothing is lost."""
+    run = BackupRun(kind=kind, repository=repository, snapshot=snapshot, ok=ok, made_by=user_name())
+    with suppress(ModelyardError):
+        record_backup_run(project, run)
+
+
 def record_backup_run(project: Project, run: BackupRun) -> None:
     """Record a run in state.db. Raises ModelyardError when that cannot be written."""
     with open_state(project) as state:
@@ -50,6 +63,14 @@ def insert_backup_run(state: sqlite3.Connection, run: BackupRun) -> None:
     values = asdict(run)
     columns, places = ", ".join(values), ", ".join(f":{name}" for name in values)
     state.execute(f"INSERT INTO backup_runs ({columns}) VALUES ({places})", values)
+
+
+def user_name() -> str:
+    """The user of the machine who runs this process."""
+    try:
+        return pwd.getpwuid(os.getuid()).pw_name
+    except KeyError:
+        return str(os.getuid())
 
 
 def last_good_run(project: Project, kind: BackupKind) -> BackupRun | None:
