@@ -12,6 +12,7 @@ import tempfile
 import time
 from contextlib import closing
 from pathlib import Path
+from typing import Literal
 
 import pytest
 
@@ -21,6 +22,7 @@ from backup_projects import (
     make_project,
     repository_at,
     restored,
+    rows_of,
     tree_of,
     write_index,
 )
@@ -317,6 +319,47 @@ def test_a_project_on_a_read_only_disk_is_backed_up(repository: Repository, tmp_
         with closing(sqlite3.connect(back.traffic_db)) as traffic:
             assert traffic.execute("SELECT n FROM figures").fetchall() == [(7,)]
         remount(disk, "rw")
+
+
+KILLED_WRITER = """
+import os, sqlite3, sys
+index = sqlite3.connect(sys.argv[1], isolation_level=None)
+index.execute("PRAGMA cache_size = 1")
+index.execute("BEGIN")
+index.execute("UPDATE passages SET text = randomblob(400)")
+os._exit(0)
+"""
+
+
+@pytest.mark.parametrize("mode", ["rw", "ro"])
+def test_what_a_killed_update_began_is_not_in_the_index(
+    repository: Repository, tmp_path: Path, mode: Literal["rw", "ro"]
+) -> None:
+    with mounted_disk(tmp_path / "disk", "4m") as disk:
+        project = make_project(disk / "project")
+        (index,) = project.search_indexes
+        before = rows_of(index)
+        subprocess.run([sys.executable, "-c", KILLED_WRITER, str(index)], check=True)
+        assert index.with_name(f"{index.name}-journal").stat().st_size > 0
+        remount(disk, mode)
+        back_up(project, repository)
+        back = restored(repository, tmp_path / "back")
+        assert rows_of(back.search_indexes[0]) == before
+        remount(disk, "rw")
+
+
+def test_a_damaged_database_is_stored_as_it_lies_there_and_named(
+    project: Project, repository: Repository, tmp_path: Path
+) -> None:
+    (index,) = project.search_indexes
+    data = bytearray(index.read_bytes())
+    data[100:4096] = os.urandom(3996)
+    index.write_bytes(data)
+    result = make_snapshot(project, repository, EVERYTHING, progress=Silent())
+    (skipped,) = result.skipped
+    assert skipped.path == index.relative_to(project.root).as_posix()
+    assert "is stored as it lies there: SQLite says" in skipped.reason
+    assert restored(repository, tmp_path / "back").search_indexes[0].read_bytes() == data
 
 
 def test_versions_stay_while_a_backup_runs_and_two_do_not_run_at_once(

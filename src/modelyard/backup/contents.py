@@ -23,14 +23,7 @@ from modelyard.backup.manifest import (
 )
 from modelyard.backup.packing import Packer
 from modelyard.backup.source import Entry, Source, seen
-from modelyard.backup.sqlite_files import (
-    HEAD_BYTES,
-    begun_copy,
-    copied,
-    holding_still,
-    is_in_wal_mode,
-    is_sqlite,
-)
+from modelyard.backup.sqlite_files import HEAD_BYTES, is_sqlite, unchanging
 
 _TRIES = 3
 """How often a file is read that changes meanwhile."""
@@ -72,7 +65,9 @@ def store_file(source: Source, packer: Packer, entry: Entry, advance: Advance) -
     try:
         if place == source.project.state_db:
             state = source.moment.state
-            return None if state is None else _store_sqlite(packer, entry, state, advance)
+            if state is None:
+                return None  # it was made after the moment
+            return _store_stream(packer, entry, state, "sqlite", advance, "")
         for _ in range(_TRIES):
             item, is_settled = _store_now(source, packer, entry, advance)
             if is_settled:
@@ -88,24 +83,23 @@ def store_file(source: Source, packer: Packer, entry: Entry, advance: Advance) -
     return None
 
 
-def _store_now(
-    source: Source, packer: Packer, entry: Entry, advance: Advance
-) -> tuple[Item | None, bool]:
+def _store_now(source: Source, packer: Packer, entry: Entry, advance: Advance) -> tuple[Item, bool]:
     """The item of a file as it is read now, and whether it stayed the same meanwhile."""
     place = source.place(entry.path)
     with _open_file(place) as file:
         found = os.fstat(file.fileno())
         opened = Entry(entry.path, found)
         description = seen(place, found)
-        head = os.pread(file.fileno(), HEAD_BYTES, 0)
-        if not is_sqlite(head):
-            item = _store_stream(packer, opened, file, "file", advance, description)
-        elif is_in_wal_mode(head):
-            with begun_copy(place) as connection, copied(connection, place) as copy:
-                return _store_sqlite(packer, opened, copy, advance, description), True
-        else:
-            with holding_still(place):
-                item = _store_sqlite(packer, opened, file, advance, description)
+        if is_sqlite(os.pread(file.fileno(), HEAD_BYTES, 0)):
+            try:
+                with unchanging(place, file) as settled:
+                    item = _store_stream(packer, opened, settled, "sqlite", advance, description)
+                return item, True
+            except sqlite3.OperationalError:
+                raise
+            except sqlite3.DatabaseError as error:
+                source.skip(entry.path, f"is stored as it lies there: SQLite says {error}")
+        item = _store_stream(packer, opened, file, "file", advance, description)
         after = os.fstat(file.fileno())
     is_settled = (after.st_size, after.st_mtime_ns) == (item.size, found.st_mtime_ns)
     return item, is_settled or (source.only_grows(place) and after.st_size > item.size)
@@ -118,12 +112,6 @@ def _open_file(place: Path) -> BinaryIO:
         os.close(handle)
         raise OSError(errno.EINVAL, "it is no file any more")
     return os.fdopen(handle, "rb", buffering=0)
-
-
-def _store_sqlite(
-    packer: Packer, entry: Entry, file: BinaryIO, advance: Advance, description: str = ""
-) -> Item:
-    return _store_stream(packer, entry, file, "sqlite", advance, description)
 
 
 def _store_stream(

@@ -17,7 +17,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO
 
-from modelyard.backup.sqlite_files import begun_copy, copied
+from modelyard.backup.sqlite_files import begun_reading, copied
 from modelyard.core.clock import utc_now
 from modelyard.core.database import cannot_write
 from modelyard.core.layout import Project
@@ -56,8 +56,8 @@ def reading_moment(project: Project) -> Iterator[Moment]:
             else:
                 with _nobody_commits(path):
                     at, names, links = utc_now(), *_read_names(project)
-                    connection = reading.enter_context(begun_copy(path))
-                state = kept.enter_context(copied(connection, path))
+                    begun = reading.enter_context(begun_reading(path))
+                state = kept.enter_context(copied(begun.connection, path))
         yield Moment(at=at, names=names, links=links, state=state)
 
 

@@ -131,19 +131,6 @@ class Repository:
         """
         return self._decrypted(self._read(pack_key(name), name), pack_key(name))
 
-    def read_frame(self, place: Location) -> bytes:
-        """The decompressed frame that a blob is in. The caller checks the blob against its hash.
-
-        Reads the bytes of the frame only, or the whole pack where it is encrypted. Raises
-        DamagedRepository or DamagedData when they are missing or were changed.
-        """
-        key = pack_key(place.pack)
-        if self.cipher is None:
-            stored = self.store.read_range(key, place.at, place.length)
-        else:
-            stored = self.read_pack(place.pack)[place.at :][: place.length]
-        return open_frame(stored, place, where=self.store.show(key))
-
     def put_index(self, part: IndexPart) -> str:
         """Store an index object; its name."""
         stored = self._encrypted(compress(index_bytes(part)))

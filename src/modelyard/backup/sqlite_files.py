@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import os
+import shutil
 import sqlite3
 import tempfile
 from collections.abc import Iterator
 from contextlib import closing, contextmanager
+from dataclasses import dataclass
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, Literal
 
 from modelyard.core.files import require_free_space
 
@@ -33,32 +35,76 @@ def is_in_wal_mode(head: bytes) -> bool:
 
 
 @contextmanager
-def holding_still(path: Path) -> Iterator[None]:
-    """Keep a file with a rollback journal from changing: in the block it may be read byte by byte.
+def unchanging(path: Path, file: BinaryIO) -> Iterator[BinaryIO]:
+    """The bytes of a database as it was after some transaction, whoever writes to it meanwhile.
 
-    Writers wait. Open the file before the block, and close it after it: closing it would drop the
-    lock (https://sqlite.org/howtocorrupt.html, 2.2). Raises sqlite3.Error.
+    file: it, opened; it is what is read where there is a rollback journal, and writers wait. Close
+    it after the block: closing it would drop the lock (https://sqlite.org/howtocorrupt.html, 2.2).
+    A file in WAL mode is copied, and nobody waits. Raises sqlite3.Error, and NoSpace.
     """
-    with closing(_connect(path)) as connection:
-        _begin_reading(connection)
-        yield
+    head = os.pread(file.fileno(), HEAD_BYTES, 0)
+    with begun_reading(path) as begun:
+        if is_in_wal_mode(head) or begun.is_elsewhere:
+            with copied(begun.connection, path) as copy:
+                yield copy
+        else:
+            yield file
+
+
+@dataclass(frozen=True, slots=True)
+class Begun:
+    """A connection in a transaction, in which it sees a database as it is now."""
+
+    connection: sqlite3.Connection
+    """The connection; it changes nothing."""
+    is_elsewhere: bool
+    """Whether it reads a copy of the files, since it cannot read them where they lie."""
 
 
 @contextmanager
-def begun_copy(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to a file in WAL mode that sees it as it is now, for `copied`; stops nobody.
+def begun_reading(path: Path) -> Iterator[Begun]:
+    """Begin to read a database. Raises sqlite3.Error.
 
-    On a disk that cannot be written to, it sees what lies there. Raises sqlite3.Error.
+    The connection may write where this process may: so SQLite completes what a killed process left,
+    and removes the files beside a database that only its last user can remove. Where a database
+    cannot be read without that, on a read-only disk, a copy of its files is read.
     """
-    with _connect_wal(path) as connection:
-        yield connection
+    is_writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
+    try:
+        connection = _begin(path, "rw" if is_writable else "ro")
+    except sqlite3.OperationalError:
+        if is_writable:
+            raise
+        with tempfile.TemporaryDirectory(prefix="modelyard-") as scratch:
+            for suffix in ("", "-wal", "-journal"):
+                beside = path.with_name(path.name + suffix)
+                if beside.exists():
+                    shutil.copyfile(beside, Path(scratch) / beside.name)
+            with closing(_begin(Path(scratch) / path.name, "rw")) as connection:
+                yield Begun(connection, is_elsewhere=True)
+        return
+    with closing(connection):
+        yield Begun(connection, is_elsewhere=False)
+
+
+def _begin(path: Path, mode: Literal["ro", "rw"]) -> sqlite3.Connection:
+    address = f"{path.absolute().as_uri()}?mode={mode}"
+    connection = sqlite3.connect(address, uri=True, timeout=_WAIT_S, isolation_level=None)
+    try:
+        connection.execute("PRAGMA query_only = ON")
+        connection.execute("BEGIN")
+        connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
+    except BaseException:
+        connection.close()
+        raise
+    return connection
 
 
 @contextmanager
 def copied(connection: sqlite3.Connection, path: Path) -> Iterator[BinaryIO]:
-    """The bytes of what the connection sees, in a temporary file that has no name any more.
+    """The bytes of what a connection sees, in a temporary file that has no name any more.
 
-    path: the file that it reads, for its size. Raises sqlite3.Error, and NoSpace.
+    path: the database, for its size. Raises sqlite3.Error, and NoSpace.
     """
     folder = Path(tempfile.gettempdir())
     require_free_space(folder, path.stat().st_size, f"a copy of {path.name}")
@@ -73,55 +119,3 @@ def copied(connection: sqlite3.Connection, path: Path) -> Iterator[BinaryIO]:
             for suffix in ("", *BESIDE):
                 Path(name + suffix).unlink(missing_ok=True)
         yield file
-
-
-@contextmanager
-def _connect_wal(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection in a transaction.
-
-    It may write where this process may: one that may not leaves the files that SQLite makes beside
-    the database, which the last one to close removes.
-    """
-    is_writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
-    try:
-        connection = _connect(path, mode="rw" if is_writable else "ro")
-        try:
-            connection.execute("PRAGMA query_only = ON")
-            _begin_reading(connection)
-        except BaseException:
-            connection.close()
-            raise
-    except sqlite3.OperationalError:
-        # Where it cannot make those files, SQLite reads no database in WAL mode.
-        if is_writable:
-            raise
-        with _copy_of_files(path) as connection:
-            yield connection
-        return
-    with closing(connection):
-        yield connection
-
-
-@contextmanager
-def _copy_of_files(path: Path) -> Iterator[sqlite3.Connection]:
-    """A connection to a copy of a file and its log, on a disk where nobody can write them."""
-    with tempfile.TemporaryDirectory(prefix="modelyard-") as scratch:
-        for suffix in ("", "-wal"):
-            beside = path.with_name(path.name + suffix)
-            if beside.exists():
-                (Path(scratch) / beside.name).write_bytes(beside.read_bytes())
-        with closing(_connect(Path(scratch) / path.name, mode="rw")) as connection:
-            _begin_reading(connection)
-            yield connection
-
-
-def _connect(path: Path, *, mode: str = "ro") -> sqlite3.Connection:
-    return sqlite3.connect(
-        f"{path.absolute().as_uri()}?mode={mode}", uri=True, timeout=_WAIT_S, isolation_level=None
-    )
-
-
-def _begin_reading(connection: sqlite3.Connection) -> None:
-    """Begin a transaction, in which the connection sees the file as it is now."""
-    connection.execute("BEGIN")
-    connection.execute("SELECT count(*) FROM sqlite_schema").fetchone()
