@@ -134,6 +134,22 @@ def test_a_schedule_in_two_places_is_warned_of(
     assert left["keeper"] == "crontab"
 
 
+def test_who_may_have_no_crontab_sees_the_schedule_all_the_same(
+    starter: Project,
+    models_here: Models,
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    put_crontab_on_path(tmp_path, monkeypatch)
+    refusing = "#!/bin/sh\necho 'You are not allowed to use this program' >&2; exit 1\n"
+    (tmp_path / "bin" / "crontab").write_text(refusing)
+    assert models_here("schedule", "show") == 0
+    assert "It is not installed." in capsys.readouterr().err
+    assert models_here("schedule", "install", "--crontab") == 1
+    assert "You are not allowed to use this program" in capsys.readouterr().err
+
+
 @pytest.mark.skipif(os.geteuid() != 0, reason="only root can give a folder away")
 def test_roots_crontab_for_the_project_of_another_is_warned_of(
     starter: Project,

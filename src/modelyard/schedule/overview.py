@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Literal
 
 from modelyard.core.layout import Project
 from modelyard.schedule.crontab import crontab_lines, has_crontab, lines_of, read_crontab
+from modelyard.schedule.failures import ScheduleFailed
 from modelyard.schedule.jobs import Job, plan_jobs, with_commands
 from modelyard.schedule.surroundings import Surroundings, find_surroundings
 from modelyard.schedule.systemd import Systemd, find_systemd
@@ -130,8 +132,9 @@ def plan_schedule(
 def find_keepers(project: Project) -> tuple[Keeper, ...]:
     """What runs jobs of a project."""
     keepers: list[Keeper] = ["systemd"] if find_systemd().installed(project) else []
-    if has_crontab() and lines_of(read_crontab(), project):
-        keepers.append("crontab")
+    with suppress(ScheduleFailed):  # who may have no crontab has no lines in one
+        if has_crontab() and lines_of(read_crontab(), project):
+            keepers.append("crontab")
     return tuple(keepers)
 
 
