@@ -105,7 +105,7 @@ def test_nobody_can_tell_is_0_and_with_strict_5(
         (("--config", "house", "--model", "house"), 2, "is a language model"),
         (("--domain", "suport"), 2, "did you mean 'support'?"),
         (("--env", "production"), 1, "nothing is deployed"),
-        (("--test-suite", "empty"), 5, "has no questions"),
+        (("--test-suite", "empty"), 2, "has no questions"),
         (("--repeat", "0"), 2, "at least 1"),
     ],
 )

@@ -244,9 +244,15 @@ def test_rows_that_may_not_leave_are_asked_of_local_models_only(place: SuiteProj
 
 
 def test_a_suite_without_a_case_asks_nothing(place: SuiteProject) -> None:
-    place.suite("description: P\nchecks: [{name: people, cases: []}]\nload: {}\n")
+    place.dataset("people", [{"question": "Who?", "expect": [["Ann"]]}])
+    (place.project.dataset("people") / "eval.jsonl").unlink()
+    place.suite("description: P\nchecks: [{name: people, dataset: people}]\nload: {}\n")
     with pytest.raises(NoData, match="has no questions"):
         place.run()
+    place.suite("description: P\nchecks: [{name: people, cases: []}]\n")
+    with pytest.raises(ProblemsFound, match="is not valid"):
+        place.run()
+    place.suite("description: P\nchecks: [{name: people, dataset: people}]\n")
     with pytest.raises(InvalidInput, match="did you mean 'quick'"):
         place.run("quik")
     assert place.server.asked == []

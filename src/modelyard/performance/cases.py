@@ -12,8 +12,11 @@ from dataclasses import dataclass, replace
 from modelyard.answering.json_answers import check_schema
 from modelyard.chatdata.conversation import Conversation, Message
 from modelyard.chatdata.dataset import load_dataset
+from modelyard.configs.checking.check import check_configs
 from modelyard.configs.checking.meaning.suite_cases import why_not_scored
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.test_suites import AccuracyCheck, SuiteCase, TestSuite
+from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.errors import (
     Diagnostic,
     InvalidInput,
@@ -117,15 +120,12 @@ def load_suite(project: Project, name: str, environment: str, *, seed: int | Non
             f"there is no test suite {name!r} in {environment}{did_you_mean(name, list(suites))}",
             hint=f"{there_are}; a suite is a config in configs/test_suites/",
         )
+    if environment == DEFAULT_ENVIRONMENT:  # elsewhere it was checked when it was deployed
+        _check_draft(project, name.removesuffix(".yaml"), environment)
     cases: list[Case] = []
     problems: list[Diagnostic] = []
     for check in settings.checks:
         cases += _cases_of(project, check, settings.seed if seed is None else seed, problems)
-    if any(check.name == LOAD for check in settings.checks):
-        raise InvalidInput(
-            f"a check of the suite {name} is called '{LOAD}', as results call its load",
-            hint="give the check another name",
-        )
     if settings.load is not None and not settings.checks:
         cases += _of_suite(_LOAD_ONLY)
     if problems:
@@ -139,6 +139,16 @@ def load_suite(project: Project, name: str, environment: str, *, seed: int | Non
         digest=_digest(settings, cases),
         revision=revision or None,
     )
+
+
+def _check_draft(project: Project, name: str, environment: str) -> None:
+    """Raise ProblemsFound for a draft that no deployment would take, as `validate-config` does."""
+    catalogue = ConfigCatalogue(project)
+    paths = catalogue.paths_named("test_suites", name)
+    report = check_configs(catalogue, paths, environments=(environment,))
+    wrong = [finding for finding in report.findings if finding.level == "error"]
+    if wrong:
+        raise ProblemsFound(f"the suite {name} is not valid", wrong)
 
 
 def _cases_of(
