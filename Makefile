@@ -161,6 +161,10 @@ bench-retrieval: $(ready)  ## Search against its bars: data="BEIR-DIR ..." peer=
 		$(if $(findstring command,$(origin data)),$(addprefix --data ,$(data))) \
 		$(if $(peer),--peer $(peer))
 
+.PHONY: bench-backup
+bench-backup: $(ready)  ## Backups against their bars, beside restic and tar
+	python -m benchmarks.backup
+
 .PHONY: clean
 clean:  ## Remove the environment and all caches; models and experiments stay
 	rm -rf .venv build dist .pytest_cache .mypy_cache .ruff_cache .import_linter_cache

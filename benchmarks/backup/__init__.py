@@ -1,0 +1,1 @@
+"""Backups against their bars, beside restic and tar: `make bench-backup`."""
