@@ -97,13 +97,13 @@ def render_page(package: str, template: str, head: Head, **shown: Any) -> str:
     )
 
 
-def clip(text: object) -> str:
+def clip(text: object, most: int = _SHOWN_CHARACTERS) -> str:
     """Text of bearable length, without characters that hide or turn what stands beside them."""
     whole = "–" if text is None else visible_text(str(text))
     whole = whole.encode("utf-8", "backslashreplace").decode("utf-8")  # half a surrogate pair
-    if len(whole) <= _SHOWN_CHARACTERS:
+    if len(whole) <= most:
         return whole
-    return f"{whole[:_SHOWN_CHARACTERS]} … and {len(whole) - _SHOWN_CHARACTERS:,} more characters"
+    return f"{whole[:most]} … and {len(whole) - most:,} more characters"
 
 
 @cache
