@@ -101,7 +101,7 @@ class IndexPart:
 class BlobIndex:
     """All index objects of a repository together.
 
-    It takes some 150 bytes of memory for each blob: 1 MB for 100 MB of SQLite files, and next to
+    It takes some 180 bytes of memory for each blob: 1 MB for 100 MB of SQLite files, and next to
     nothing for other large files.
     """
 

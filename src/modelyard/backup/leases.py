@@ -72,6 +72,7 @@ class Lease:
     lapses_after_s: float = LAPSES_AFTER_S
     _written_s: float | None = None
     _lost: bool = False
+    _left: bool = False
     _writing: threading.Lock = field(default_factory=threading.Lock)
 
     def require(self) -> None:
@@ -87,6 +88,10 @@ class Lease:
                 where=self.store.url,
                 hint="run the same command again; what was stored so far is found again",
             )
+
+    def leave(self) -> None:
+        """Let it lapse instead of removing it, so that others see that its work was cut off."""
+        self._left = True
 
     def now_s(self) -> float:
         """The time by the clock of the store; writes a heartbeat to learn it."""
@@ -143,8 +148,9 @@ def hold_lease(
     finally:
         stop.set()
         beating.join(timeout=_RETRY_S)  # not for as long as a store is silent
-        with suppress(StoreFailed):
-            lease.remove([lease.id])
+        if not lease._left:
+            with suppress(StoreFailed):
+                lease.remove([lease.id])
 
 
 def seen_leases(

@@ -109,28 +109,27 @@ def make_snapshot(
             packer.finish()
         run.end()
         lease.require()
-        snapshot = repository.put_snapshot(
-            Snapshot(
-                created_at=moment.at,
-                host=socket.gethostname(),
-                project=str(project.root.resolve()),
-                modelyard=__version__,
-                selection=selection,
-                tag=tag,
-                parent=parent.snapshot.id if parent else None,
-                indexes=tuple(sorted(index.names)),
-                root=root,
-                items=run.items,
-                files=run.files,
-                bytes=run.bytes,
-                left_out=(*contents.left_out, *source.left_out.values()),
-                skipped=tuple(source.skipped.values()),
-            ),
-            after=newest,
+        snapshot = Snapshot(
+            created_at=moment.at,
+            host=socket.gethostname(),
+            project=str(project.root.resolve()),
+            modelyard=__version__,
+            selection=selection,
+            tag=tag,
+            parent=parent.snapshot.id if parent else None,
+            indexes=tuple(sorted(index.names)),
+            root=root,
+            items=run.items,
+            files=run.files,
+            bytes=run.bytes,
+            left_out=(*contents.left_out, *source.left_out.values()),
+            skipped=tuple(source.skipped.values()),
         )
-        # With those of backups that were killed before they named theirs.
-        named = {snapshot.id, *repository.snapshots()} - index.snapshots - index.removed
-        repository.put_index(IndexPart(snapshots=tuple(sorted(named))))
+        try:
+            snapshot = _publish(repository, snapshot, index, newest)
+        except BaseException:
+            lease.leave()  # as when killed: a snapshot may be there that no index names
+            raise
     return SnapshotResult(
         snapshot=snapshot.id,
         repository=repository.store.url,
@@ -147,6 +146,17 @@ def make_snapshot(
         left_out=snapshot.left_out,
         skipped=snapshot.skipped,
     )
+
+
+def _publish(
+    repository: Repository, snapshot: Snapshot, index: BlobIndex, newest: str | None
+) -> Snapshot:
+    """Store a snapshot, and then name it as complete, so that it is missed if it vanishes."""
+    stored = repository.put_snapshot(snapshot, after=newest)
+    # With those of backups that were killed before they named theirs.
+    named = {stored.id, *repository.snapshots()} - index.snapshots - index.removed
+    repository.put_index(IndexPart(snapshots=tuple(sorted(named))))
+    return stored
 
 
 def plan_snapshot(
