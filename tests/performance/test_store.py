@@ -146,6 +146,8 @@ def test_a_run_that_is_being_kept_is_there_whole_or_not_at_all(project: Project,
         following = save_run(project, RUN)
         assert following.number == len(rows) + 1
         assert load_run(project, "latest") == following
+        names = {path.name for path in project.test_run(1).parent.iterdir()}
+        assert names == {f"{number}.json" for number in range(1, len(rows) + 2)}
         shutil.rmtree(project.root)
         shutil.copytree(before, project.root)
 

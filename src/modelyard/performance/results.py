@@ -89,8 +89,9 @@ class RunFigure:
     """One figure over the cases of a run."""
 
     name: str
-    """accuracy, accuracy_over_base, score, latency_p50, latency_p95, latency_p99, first_token_p50,
-    requests_per_s, tokens_per_s, cost_per_request, cost_total or error_rate."""
+    """accuracy, score (the mean of the scores), accuracy_over_base (how much larger the accuracy is
+    than that of the base), latency_p50, latency_p95, latency_p99, first_token_p50, requests_per_s,
+    tokens_per_s, cost_per_request, cost_total or error_rate."""
     over: Literal["all", "check", "tag"] = "all"
     """Which cases it is over."""
     part: str | None = None

@@ -12,7 +12,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData
-from modelyard.core.files import exclusive_lock, json_text, write_atomic
+from modelyard.core.files import exclusive_lock, json_text, sweep_staging, write_atomic
 from modelyard.core.json_reading import read_json_object
 from modelyard.core.layout import Project
 from modelyard.core.state import change_state, read_state
@@ -42,6 +42,7 @@ def save_run(project: Project, run: TestRun) -> TestRun:
     """
     lock = project.lock("test-runs", "number")
     with exclusive_lock(lock, what="list of test runs", wait_s=_LOCK_WAIT_S):
+        sweep_staging(project.test_run(1).parent)  # of one that was killed
         last = recent_runs(project)
         kept = replace(run, number=last[0].number + 1 if last else 1)
         assert kept.number is not None
