@@ -36,7 +36,9 @@ def decompress(data: bytes, *, most_bytes: int, where: str) -> bytes:
         size = zstandard.frame_content_size(data)
         if not 0 <= size <= most_bytes:
             raise DamagedData("is larger than it may be", where=where)
-        plain: bytes = zstandard.ZstdDecompressor().decompress(
+        if not hasattr(_KEPT, "decompressor"):
+            _KEPT.decompressor = zstandard.ZstdDecompressor()
+        plain: bytes = _KEPT.decompressor.decompress(
             data, max_output_size=most_bytes, allow_extra_data=False
         )
         return plain

@@ -1,4 +1,4 @@
-"""Writing the items of a snapshot into a new folder: every frame is read once, every blob checked.
+"""Writing the items of a snapshot into a new folder: every frame is read once, all of it checked.
 
 Work goes frame by frame and not file by file, so that what lies together is read together, and a
 large file is written by several threads. Nothing that exists is opened: each file is created where
@@ -21,8 +21,10 @@ from modelyard.backup.blob_index import Location
 from modelyard.backup.manifest import DamagedSnapshot, Item, content_blobs
 from modelyard.backup.read_blobs import BlobReader, OpenedFrame
 
-_THREADS = 3
+_THREADS = 4
 """Each holds one frame of 16 MiB at most, as it is stored and decompressed."""
+_SYNCED_BYTES = 4 << 20
+"""A larger file goes to the disk while others are read."""
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Written = Callable[[int], None]
@@ -37,6 +39,8 @@ class _File:
     path: Path
     left: int
     """The bytes that are still to come."""
+    is_checked_whole: bool
+    """Whether its bytes are checked against its hash at its end, and not blob by blob."""
     handle: int = -1
     lock: threading.Lock = field(default_factory=threading.Lock)
 
@@ -82,7 +86,9 @@ def _write_files(root: Path, items: Iterable[Item], reader: BlobReader, written:
     files: list[_File] = []
     told = threading.Lock()
     for item in items:
-        file = _File(item, root / item.path, item.size)
+        # The hash of an only blob is that of the file.
+        is_checked_whole = item.depth > 0 or item.blobs != (item.sha256,)
+        file = _File(item, root / item.path, item.size, is_checked_whole)
         files.append(file)
         at = 0
         for sha256 in content_blobs(item, reader.read):
@@ -93,14 +99,14 @@ def _write_files(root: Path, items: Iterable[Item], reader: BlobReader, written:
             raise DamagedSnapshot("is not as long as its blobs", where=item.path)
         if item.size == 0:
             file.handle = os.open(file.path, _NEW, 0o600)
-            _finish(file)
+            _finish(file, reader)
 
     def write_pack(pack: str, pieces: dict[int, list[_Piece]]) -> None:
         places = [pieces[at][0].place for at in sorted(pieces)]
         for place, frame in reader.read_frames(pack, places):
             if stop.is_set():
                 return
-            count = _write_frame(frame, pieces.pop(place.at))
+            count = _write_frame(frame, pieces.pop(place.at), reader)
             with told:
                 written(count)
 
@@ -120,7 +126,7 @@ def _write_files(root: Path, items: Iterable[Item], reader: BlobReader, written:
             raise
 
 
-def _write_frame(frame: OpenedFrame, pieces: list[_Piece]) -> int:
+def _write_frame(frame: OpenedFrame, pieces: list[_Piece], reader: BlobReader) -> int:
     """Check and write the blobs of a frame; returns how many bytes of files that were."""
     pieces.sort(key=lambda piece: (piece.file.item.path, piece.at))
     known: set[str] = set()
@@ -131,12 +137,12 @@ def _write_frame(frame: OpenedFrame, pieces: list[_Piece]) -> int:
             end += 1
         run = pieces[start:end]
         for piece in run:
-            if piece.sha256 not in known:
+            if piece.sha256 not in known and not piece.file.is_checked_whole:
                 frame.blob(piece.sha256, piece.place)
                 known.add(piece.sha256)
         first, last = run[0], run[-1]
         data = frame.data[first.place.skip : last.place.skip + last.place.size]
-        _write(first.file, first.at, data)
+        _write(first.file, first.at, data, reader)
         start = end
     return sum(piece.place.size for piece in pieces)
 
@@ -151,7 +157,7 @@ def _follows(before: _Piece, piece: _Piece) -> bool:
     )
 
 
-def _write(file: _File, at: int, data: memoryview) -> None:
+def _write(file: _File, at: int, data: memoryview, reader: BlobReader) -> None:
     with file.lock:
         if file.handle < 0:
             file.handle = os.open(file.path, _NEW, 0o600)
@@ -161,22 +167,33 @@ def _write(file: _File, at: int, data: memoryview) -> None:
     with file.lock:
         file.left -= len(data)
         if file.left == 0:
-            _finish(file)
+            _finish(file, reader)
 
 
-def _finish(file: _File) -> None:
+def _finish(file: _File, reader: BlobReader) -> None:
     """Check a file that is complete, and give it its mode and time."""
     item, handle = file.item, file.handle
     try:
-        # The only blob of a file was checked already.
-        if item.depth or len(item.blobs) != 1 or item.blobs[0] != item.sha256:
+        if file.is_checked_whole:
             with file.path.open("rb") as stream:
                 found = hashlib.file_digest(stream, "sha256").hexdigest()
             if found != item.sha256:
-                raise DamagedSnapshot("is not the file that was backed up", where=item.path)
+                _name_damage(item, reader)
         # Never the bits that let a program run as its owner: a repository may be another's.
         os.fchmod(handle, item.mode & 0o777)
         os.utime(handle, ns=(item.mtime_ns, item.mtime_ns))
+        if item.size >= _SYNCED_BYTES:
+            os.fsync(handle)
     finally:
         file.handle = -1
         os.close(handle)
+
+
+def _name_damage(item: Item, reader: BlobReader) -> None:
+    """Raise DamagedRepository for the first blob of a file that is damaged; else DamagedSnapshot.
+
+    The second is a file of which each blob is right, and all together are not.
+    """
+    for sha256 in content_blobs(item, reader.read):
+        reader.read(sha256)
+    raise DamagedSnapshot("is not the file that was backed up", where=item.path)
