@@ -22,7 +22,7 @@ from killed import interruptions
 from modelyard.configs.checking.check import check_configs
 from modelyard.configs.kinds.integration import AbTest
 from modelyard.configs.reading.catalogue import ConfigCatalogue
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import ModelyardError, ProblemsFound
 from modelyard.core.layout import Project
 from modelyard.deployments.deploy import Deployment, carry_out
 from modelyard.deployments.effective import Effective, load_effective, load_integration
@@ -185,6 +185,14 @@ def test_a_draft_that_cannot_be_changed_alone_stops_it_before_anything(place: Pr
     with pytest.raises(NotEditable, match="'profile' cannot be changed there"):
         end(place, "b")
     assert before == (live_number(place), path.read_text(), text(place, "integration"))
+
+
+def test_a_draft_that_cannot_be_read_stops_it_before_anything(place: Project) -> None:
+    path = place.configs / "specialized_models" / "code_analysis.yaml"
+    path.write_text("model: [gpt4\n")
+    with pytest.raises(ProblemsFound, match="code_analysis"):
+        end(place, "b")
+    assert (live_number(place), "ab_test" in text(place, "integration")) == (1, True)
 
 
 def test_a_draft_that_is_changed_meanwhile_is_not_overwritten(place: Project) -> None:

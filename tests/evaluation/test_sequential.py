@@ -6,7 +6,6 @@ from itertools import product
 import numpy as np
 import pytest
 from scipy.special import betaln
-from tests.killed import SOAK
 
 from modelyard.evaluation.sequential import LEVEL, Sequential, chance_of_crossing
 
@@ -124,29 +123,69 @@ def test_a_gap_is_found_and_by_the_better_one() -> None:
     assert np.median([number for number, _ in found]) < 80
 
 
+def _thresholds(most: int) -> np.ndarray:
+    """The logarithm of the ratio at which it is decided, by how many pairs may still differ.
+
+    float64 [most + 1].
+    """
+    found = np.full(most + 1, np.inf)
+    for differing in range(1, most + 1):
+        low, high = 0.0, 3.0
+        for _ in range(14):
+            middle = (low + high) / 2
+            if chance_of_crossing(middle, differing) <= LEVEL:
+                high = middle
+            else:
+                low = middle
+        found[differing] = high
+    return found
+
+
+def _first_within(
+    chance: np.random.Generator, p_a: float, p_b: float, thresholds: np.ndarray, *, runs: int
+) -> np.ndarray:
+    """As `_first_decisions`, of comparisons with a known end."""
+    most = len(thresholds) - 1
+    a, b = chance.random((runs, most)) < p_a, chance.random((runs, most)) < p_b
+    only_a, only_b = np.cumsum(a & ~b, axis=1), np.cumsum(b & ~a, axis=1)
+    ratio = betaln(5 + only_a, 5 + only_b) - betaln(5, 5) + (only_a + only_b) * math.log(2)
+    largest = np.maximum.accumulate(ratio, axis=1)
+    alike = np.arange(1, most + 1) - only_a - only_b
+    crossed = largest >= thresholds[most - alike] - 1e-9
+    return np.where(crossed.any(axis=1), crossed.argmax(axis=1) + 1, most + 1)
+
+
+def test_whole_arrays_decide_as_one_comparison_after_the_other() -> None:
+    thresholds = _thresholds(40)
+    first = _first_within(np.random.default_rng(31), 0.9, 0.5, thresholds, runs=20)
+    chance = np.random.default_rng(31)
+    a, b = chance.random((20, 40)) < 0.9, chance.random((20, 40)) < 0.5
+    for number in range(20):
+        pairs = list(zip(a[number].tolist(), b[number].tolist(), strict=True))
+        assert _compare(pairs, 40)[0] == first[number]
+
+
 @pytest.mark.soak
 def test_the_figures_of_the_page() -> None:
-    """False alarms, and after how many pairs .80 is told from .70; docs/performance.md has them."""
+    """False alarms, and after how many pairs it is decided; docs/comparing.md has them."""
     chance = np.random.default_rng(23)
     for p in (0.5, 0.75, 0.9):
         first = _first_decisions(chance, p, p, runs=2_000, pairs=1_000)
-        print(f"equal models, {p:.2f}: {(first <= 1_000).mean():.1%} told apart in 1,000 pairs")
+        print(f"equal sides, {p:.2f}: {(first <= 1_000).mean():.1%} told apart in 1,000 pairs")
         assert (first <= 1_000).mean() <= LEVEL
-    for p_a, p_b in ((0.9, 0.6), (0.8, 0.7), (0.8, 0.75)):
+    gaps = ((0.9, 0.6), (0.8, 0.7), (0.8, 0.75))
+    for p_a, p_b in gaps:
         first = _first_decisions(chance, p_a, p_b, runs=2_000, pairs=4_000)
         print(f"{p_a:.2f} against {p_b:.2f}, open: {np.median(first):.0f} pairs at the median")
-    runs = 20 * SOAK
-    for most in (200, 300):
-        ends = [
-            _compare([(bool(a < 0.8), bool(b < 0.7)) for a, b in pairs], most)[0]
-            for pairs in chance.random((runs, most, 2))
-        ]
-        alarms = [
-            _compare([(bool(a < 0.75), bool(b < 0.75)) for a, b in pairs], most)[1]
-            for pairs in chance.random((runs, most, 2))
-        ]
-        print(
-            f".80 against .70 within {most} pairs: {np.median(ends):.0f} at the median, "
-            f"decided {np.mean(np.array(ends) <= most):.0%}; "
-            f"equal models told apart: {np.mean([each is not None for each in alarms]):.1%}"
-        )
+    for most in (200, 300, 400):
+        thresholds = _thresholds(most)
+        for p in (0.5, 0.75, 0.9):
+            alarms = (_first_within(chance, p, p, thresholds, runs=20_000) <= most).mean()
+            print(f"equal sides, {p:.2f}: {alarms:.2%} told apart within {most} pairs")
+            assert alarms <= LEVEL + 3 * math.sqrt(LEVEL / 20_000)
+        for p_a, p_b in gaps[:2]:
+            first = _first_within(chance, p_a, p_b, thresholds, runs=10_000)
+            print(
+                f"{p_a:.2f} against {p_b:.2f}, at most {most}: {np.median(first):.0f} pairs at the "
+                f"median, {(first <= most).mean():.0%} decided"
+            )

@@ -10,6 +10,7 @@ from typing import Any
 import pytest
 
 from compared_project import write_compared_project
+from deploy_samples import deploy_config
 from modelyard.answering.answer import Answerer
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
@@ -99,6 +100,35 @@ def test_an_interrupted_comparison_says_what_was_measured(comparing: Compare) ->
     on_pair: OnPair = interrupt
     found = comparing(on_pair=on_pair)
     assert (found.complete, found.paired.pairs) == (False, 4)
+
+
+def test_two_environments_are_compared_as_each_answers(comparing: Compare) -> None:
+    deploy_config(comparing.project, every_config=True, environment="test")
+    integration = comparing.project.configs / "integration.yaml"
+    integration.write_text(integration.read_text().replace("first", "second"))
+    found = comparing("env:test", "env:development", max_cases=8)
+    assert (found.a.models, found.b.models) == (("first",), ("second",))
+    assert (found.a.environment, found.a.config_revision, found.b.config_revision) == (
+        "test",
+        1,
+        None,
+    )
+    assert found.paired.better == "a"
+
+
+def test_sides_that_are_asked_different_cases_are_refused(comparing: Compare) -> None:
+    suite = load_suite(comparing.project, "short", "development")
+    for name in ("one", "two"):
+        path = comparing.project.configs / "specialized_models" / f"{name}.yaml"
+        path.parent.mkdir(exist_ok=True)
+        path.write_text("description: D\nmodel: first\ninstructions: Answer.\nprofile: plain\n")
+    profiles = comparing.project.configs / "performance_profiles"
+    profiles.mkdir()
+    (profiles / "plain.yaml").write_text("description: Plain\n")
+    a = find_side(comparing.project, "first", "development", domains=("one", "two"))
+    b = find_side(comparing.project, "second", "development")
+    with Answerer(comparing.project) as answerer, pytest.raises(InvalidInput, match="not all the"):
+        compare(comparing.project, answerer, suite, a, b, environment="development")
 
 
 def test_its_answers_are_tests_and_of_no_user(comparing: Compare) -> None:

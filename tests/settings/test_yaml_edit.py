@@ -62,6 +62,8 @@ def test_a_key_goes_with_all_below_it() -> None:
     assert remove_key(TEXT, ("instructions",), name="a.yaml") == TEXT.replace(
         "instructions: |\n  You answer.\n\n  Say so.\n", ""
     )
+    spaced = "a: 1\n\nb:\n  c: 2\n\nd: 3\n"
+    assert remove_key(spaced, ("b",), name="a.yaml") == "a: 1\n\nd: 3\n"
     assert "# the rest" in remove_key(TEXT, ("retrieval",), name="a.yaml")
     assert "retrieval" not in remove_key(TEXT, ("retrieval",), name="a.yaml")
 

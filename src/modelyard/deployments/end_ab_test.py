@@ -56,17 +56,17 @@ def edit_drafts(
     What stays is written where the test is: for all environments, or in the overlay of one; and in
     an overlay that would hide it. A draft that is gone, or has another test by now, stays as it is.
     Raises NotEditable for a file in which it cannot be changed without touching more, ProblemsFound
-    for one that is not valid YAML.
+    for one that is not valid YAML or cannot be read.
     """
     catalogue = ConfigCatalogue(project)
-    integration = catalogue.find(INTEGRATION, INTEGRATION)
+    integration = _draft(catalogue, INTEGRATION, INTEGRATION)
     if integration is None or _name_of_test(integration, environment) != test.name:
         return ()
     layer = _layer_of(integration, environment)
     variant = test.a if keep == "a" else test.b
     edits = []
     for name in test.domains:
-        draft = catalogue.find("specialized_models", name)
+        draft = _draft(catalogue, "specialized_models", name)
         own = {"model": variant.model, "adapter": variant.adapter, "profile": variant.profile}
         wanted: dict[KeyPath, str] = {
             (key,): value for key, value in own.items() if value is not None
@@ -103,6 +103,12 @@ def end_switches(
         if name in test.domains and domain in running.profiles:
             request = switch_request(profile, domain)
             perform(project, request, DEFAULT_ENVIRONMENT, reason=reason, wait_s=wait_s)
+
+
+def _draft(catalogue: ConfigCatalogue, kind: str, name: str) -> Document | None:
+    """The draft of that name; None when there is none, and not when it cannot be read."""
+    paths = catalogue.paths_named(kind, name)
+    return catalogue.read(paths[0]) if paths else None
 
 
 def _name_of_test(integration: Document, environment: str) -> object:

@@ -124,6 +124,9 @@ def _remove(text: str, path: KeyPath) -> str | None:
     for key, below in group.value:
         if key.value == path[-1]:
             first, last = key.start_mark.line, max(key.end_mark.line, _last_line(below, lines))
+            around = lines[max(0, first - 1) : first] + lines[last + 1 : last + 2]
+            if len(around) == 2 and not "".join(around).strip():  # of two empty lines one stays
+                last += 1
             return "".join([*lines[:first], *lines[last + 1 :]])
     return None
 
