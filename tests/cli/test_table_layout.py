@@ -38,7 +38,15 @@ def test_it_is_folded_only_where_it_must_be() -> None:
     whole = lay_out(COLUMNS, ROWS, 110)
     assert whole is not None
     assert (whole.columns, whole.rows, whole.gap) == (COLUMNS, tuple(ROWS), 3)
-    assert lay_out(COLUMNS, ROWS, 80, folding=False) is None
+    alone = lay_out(COLUMNS, ROWS, 98)
+    assert alone is not None
+    assert alone.gap == 3
+    assert alone.rows[0][1] == "every day at four in the\nmorning"
+    assert alone.rows[0][3] == ROWS[0][3], "only the widest column is folded"
+    numbers = [("name", *("1234567",) * 6)]
+    tight = lay_out(("", *"abcdef"), numbers, 62)
+    assert tight is not None
+    assert (tight.rows, tight.gap) == (tuple(numbers), 2)
     assert lay_out(COLUMNS, ROWS, 50) is None, "words would have to be broken"
     high = [("name", "a b c d e f g h i j k l")]
     assert lay_out(("", ""), high, 10) is None, "the row would be too high"
@@ -49,6 +57,7 @@ def test_it_is_folded_only_where_it_must_be() -> None:
     [
         ("one two three", 7, ["one two", "three"]),
         ("took 1.48 s of 2", 9, ["took", "1.48 s of", "2"]),
+        ("made 2026-11-30 18:34", 16, ["made", "2026-11-30 18:34"]),
         ("41 of 50 are good", 5, ["41 of", "50", "are", "good"]),
         ("abcdefgh ij", 3, ["abc", "def", "gh", "ij"]),
         ("first\nsecond one", 6, ["first", "second", "one"]),

@@ -210,12 +210,11 @@ def print_table(columns: Sequence[str], rows: Iterable[Sequence[Any]]) -> None:
     cells = [[visible_text(str(cell)) for cell in row] for row in rows]
     names = [column.lstrip(">") for column in columns]
     width = out().width
-    layout = lay_out(names, cells, width, folding=False)
-    if layout is None:
+    if width_of_table(columns, cells) > width:
         kept = [0, *(place for place in range(1, len(names)) if any(row[place] for row in cells))]
         columns, names = ([each[place] for place in kept] for each in (columns, names))
         cells = [[row[place] for place in kept] for row in cells]
-        layout = lay_out(names, cells, width)
+    layout = lay_out(names, cells, width)
     if layout is not None:
         _print(_table(columns, layout))
         return

@@ -1,22 +1,23 @@
 """How wide the columns of a table are, and where their cells are folded.
 
-Cells are folded between words; a number and its unit stay together, and no word is broken unless it
-is longer than any column could be. The first column, which says what a row is about, keeps each
-cell on a line.
+Cells are folded between words, and no word is broken; a number and its unit, a day and its time
+stay together. The first column, which says what a row is about, keeps each cell on a line.
 """
 
 from __future__ import annotations
 
 import re
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 
-_GAPS = (3, 2)
+_WIDE_GAP, _TIGHT_GAP = 3, 2
 """Columns of a terminal between two columns of a table: as it should be, and where it is tight."""
 _MOST_LINES = 6
 """Lines that a row may have."""
-_UNIT = re.compile(r"(?<=\d) (?=(?:ms|s|min|h|d|B|kB|MB|GB|TB|k|M)\b)")
-"""The space between a number and its unit."""
+_TOGETHER = re.compile(
+    r"(?<=\d) (?=(?:ms|s|min|h|d|B|kB|MB|GB|TB|k|M)\b)|(?<=\d{4}-\d\d-\d\d) (?=\d\d:\d\d)"
+)
+"""The space between a number and its unit, and a day and its time."""
 _JOINED = "\0"
 
 
@@ -33,43 +34,53 @@ class TableLayout:
 
 
 def lay_out(
-    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int, *, folding: bool = True
+    columns: Sequence[str], rows: Sequence[Sequence[str]], width: int
 ) -> TableLayout | None:
     """Fold cells until the table is at most so wide; None where it cannot be.
 
-    folding: else None where anything would have to be folded.
+    Where the widest column but the first can give way alone, it does.
     """
     cells = list(zip(columns, *rows, strict=True))
-    for gap in _GAPS:
+    whole = [max(map(_longest_line, column)) for column in cells]
+    widest = max(range(1, len(whole)), key=lambda place: (whole[place], place), default=0)
+    for gap, foldable in (
+        (_WIDE_GAP, ()),
+        (_WIDE_GAP, (widest,)),
+        (_TIGHT_GAP, ()),
+        (_WIDE_GAP, range(len(whole))),
+        (_TIGHT_GAP, range(len(whole))),
+    ):
         room = width - gap * len(columns) + (gap - 2)  # with a space at either end
-        if (widths := _share(cells, room, folding=folding)) is not None:
-            break
-    else:
-        return None
-    folded = [
-        ["\n".join(fold(cell, size)) for cell in column]
-        for column, size in zip(cells, widths, strict=True)
-    ]
-    header, *body = zip(*folded, strict=True)
-    if any(cell.count("\n") >= _MOST_LINES for row in body for cell in row):
-        return None
-    return TableLayout(gap=gap, columns=header, rows=tuple(body))
+        widths = _share(cells, whole, room, foldable)
+        if widths is None:
+            continue
+        folded = [
+            ["\n".join(fold(cell, size)) for cell in column]
+            for column, size in zip(cells, widths, strict=True)
+        ]
+        header, *body = zip(*folded, strict=True)
+        if not foldable or all(cell.count("\n") < _MOST_LINES for row in body for cell in row):
+            return TableLayout(gap=gap, columns=header, rows=tuple(body))
+    return None
 
 
-def _share(cells: Sequence[Sequence[str]], room: int, *, folding: bool) -> list[int] | None:
+def _share(
+    cells: Sequence[Sequence[str]], whole: Sequence[int], room: int, foldable: Collection[int]
+) -> list[int] | None:
     """The width of each column, together at most `room`; None where that is too little.
 
     Column by column is made narrower, each time the one that makes the table higher by the fewest
     lines for what it saves.
     """
-    widths = [max(map(_longest_line, column)) for column in cells]
-    if not folding:
+    widths = list(whole)
+    if not foldable:
         return widths if sum(widths) <= room else None
     heights = [_heights(column, width) for column, width in zip(cells, widths, strict=True)]
     while (too_much := sum(widths) - room) > 0:
         before = sum(map(max, zip(*heights, strict=True)))
         best: tuple[float, int, int, list[int]] | None = None
-        for place, column in enumerate(cells):
+        for place in foldable:
+            column = cells[place]
             narrower = _next_width(column, widths[place], keeps_lines=place == 0)
             if narrower is None:
                 continue
@@ -134,7 +145,7 @@ def fold_words(text: str, first: int, width: int) -> list[str]:
 
 
 def _words(line: str) -> list[str]:
-    joined = _UNIT.sub(_JOINED, line)
+    joined = _TOGETHER.sub(_JOINED, line)
     return [word.replace(_JOINED, " ") for word in joined.split(" ")]
 
 
