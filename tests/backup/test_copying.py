@@ -23,6 +23,7 @@ from modelyard.backup.copying import CopyResult, copy_snapshots
 from modelyard.backup.encryption import Key, read_backup_key
 from modelyard.backup.pending import write_mark
 from modelyard.backup.repository import DamagedRepository, Repository, open_repository, pack_key
+from modelyard.backup.verify import verify_repository
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from s3_server import serving_guarded_s3
@@ -176,6 +177,7 @@ def test_a_fault_at_any_call_loses_nothing_and_the_next_copy_completes(
 
     for number in faults(work, how, each=8):
         check()
+        assert verify_repository(target, SILENT, share=1.0).ok, number
         assert len(copy(source, target).snapshots) == 2, number
         assert len(target.snapshots()) == 2, number
         check()

@@ -28,6 +28,7 @@ from modelyard.backup.pending import pending_packs, read_marks, write_mark
 from modelyard.backup.prune import PruneResult, prune
 from modelyard.backup.repository import Repository, pack_key
 from modelyard.backup.retention import Keep
+from modelyard.backup.verify import verify_repository
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 
@@ -233,6 +234,7 @@ def test_a_fault_at_any_call_loses_nothing_and_the_next_run_completes(
 
     for number in faults(work, how, each=10):
         assert contents(repository, ids[2]) == expected, number
+        assert verify_repository(repository, SILENT, share=1.0).ok, number
         for _ in range(3):
             pass_time(repository, DAY_S + 60)
             prune_to(repository, 1)

@@ -27,6 +27,7 @@ from modelyard.backup.repository import Repository, open_repository
 from modelyard.backup.retention import Keep
 from modelyard.backup.selection import Selection
 from modelyard.backup.snapshot import make_snapshot
+from modelyard.backup.verify import verify_repository
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 
@@ -89,6 +90,8 @@ def check(folder: Path) -> None:
         expected = (folder / "expected" / id).read_text().split("\n")
         assert [line for line in found if " configs/" in line] == expected, id
     assert len(repository.snapshots()) >= KEPT
+    verified = verify_repository(repository, Silent(), share=1.0)
+    assert verified.ok, verified.damages
 
 
 def check_clean(folder: Path) -> None:
@@ -130,10 +133,10 @@ def overlap(folder: Path, count: int) -> None:
             lambda at=delays[2]: back_up(folder, at),  # type: ignore[misc]
         )
         run(lambda: check(folder))
-        make_old(folder, 10)
+        make_old(folder, 100)
     for _ in range(3):
         run(lambda: prune_once(folder))
-        make_old(folder, 10)
+        make_old(folder, 100)
     run(lambda: check_clean(folder))
 
 
@@ -142,10 +145,10 @@ def kill(folder: Path, count: int) -> None:
     for step in range(KEPT + 5):
         change_project(project, chance)
         run(lambda: back_up(folder))
-        make_old(folder, 10)
+        make_old(folder, 100)
         if step == KEPT + 2:
             run(lambda: prune_once(folder))  # leaves packs that are due
-            make_old(folder, 10)
+            make_old(folder, 100)
     before = folder / "before"
     shutil.copytree(folder / "repository", before)
     began = time.monotonic()
@@ -160,7 +163,7 @@ def kill(folder: Path, count: int) -> None:
         make_old(folder, 7200)
         for _ in range(4):
             run(lambda: prune_once(folder))
-            make_old(folder, 10)
+            make_old(folder, 100)
         run(lambda: check_clean(folder))
     print(f"{killed} of {count} prunes were killed at work")
 

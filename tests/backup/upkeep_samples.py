@@ -6,6 +6,7 @@ import random
 from dataclasses import replace
 from pathlib import Path
 
+from modelyard.backup.blob_index import IndexPart
 from modelyard.backup.manifest import content_blobs, walk
 from modelyard.backup.read_blobs import BlobReader
 from modelyard.backup.repository import Repository, open_repository
@@ -48,7 +49,9 @@ def backdated(repository: Repository, id: str, created_at: str) -> str:
     """The same snapshot as if it had been made then; its new id."""
     snapshot = repository.load_snapshot(id)
     repository.store.delete([f"snapshots/{id}"])
-    return repository.put_snapshot(replace(snapshot, created_at=created_at)).id
+    changed = repository.put_snapshot(replace(snapshot, created_at=created_at)).id
+    repository.put_index(IndexPart(snapshots=(changed,), removed=(id,)))
+    return changed
 
 
 def contents(repository: Repository, id: str) -> dict[str, bytes]:

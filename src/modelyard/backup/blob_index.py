@@ -176,6 +176,7 @@ class BlobIndex:
     def without(self, lost: Collection[str]) -> BlobIndex:
         """The same without these packs."""
         kept = BlobIndex(self.names, self.snapshots)
+        kept.removed |= self.removed
         for name in self._packs:
             if name not in lost:
                 kept.add_pack(self.pack(name))

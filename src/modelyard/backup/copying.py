@@ -102,9 +102,11 @@ def copy_snapshots(
             progress.end()
             stored = packer.stored_bytes
             lease.require()
-            for snapshot in wanted:
-                parent = next((one for one in snapshots if one.id == snapshot.parent), None)
-                there[_identity(snapshot)] = _put(target, snapshot, parent, there, index)
+            try:
+                _publish(target, wanted, snapshots, there, index)
+            except BaseException:
+                lease.leave()  # as when killed: a snapshot may be there that no index names
+                raise
     return CopyResult(
         source=source.store.url,
         target=target.store.url,
@@ -128,23 +130,25 @@ def _reliable_index(target: Repository) -> BlobIndex:
     return index.without(lost | pending) if lost | pending else index
 
 
-def _put(
+def _publish(
     target: Repository,
-    snapshot: Snapshot,
-    parent: Snapshot | None,
+    wanted: Sequence[Snapshot],
+    snapshots: Sequence[Snapshot],
     there: dict[Snapshot, str],
     index: BlobIndex,
-) -> str:
-    """Store a snapshot, whose blobs are all there; its id in the target."""
-    copied = target.put_snapshot(
-        replace(
+) -> None:
+    """Store snapshots, whose blobs are all there, and name them as complete; adds to `there`."""
+    parents = {snapshot.id: snapshot for snapshot in snapshots}
+    for snapshot in wanted:
+        parent = parents.get(snapshot.parent or "")
+        copied = replace(
             snapshot,
             parent=None if parent is None else there.get(_identity(parent)),
             indexes=tuple(sorted(index.names)),
         )
-    )
-    target.put_index(IndexPart(snapshots=(copied.id,)))
-    return copied.id
+        there[_identity(snapshot)] = target.put_snapshot(copied).id
+    named = set(target.snapshots()) - index.snapshots - index.removed
+    target.put_index(IndexPart(snapshots=tuple(sorted(named))))
 
 
 def _identity(snapshot: Snapshot) -> Snapshot:

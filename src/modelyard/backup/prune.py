@@ -36,6 +36,8 @@ LEAST_GRACE_S = 24 * 3600.0
 """The shortest time between finding a pack unused and deleting it."""
 _CLOCK_STEP_S = 2.0
 """Stores cut times to seconds."""
+_READ_BACK_S = 60.0
+"""By then an object that was written has been read back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -125,15 +127,13 @@ def prune(
         survey, kept, needed = survey_needs(repository, lease, keep, progress)
         usage = find_usage(survey, needed)
         plan = _plan(survey, kept, usage, grace_s)
-        _remove_snapshots(repository, plan.removed)
-        names = set(survey.index.names)
+        _remove_snapshots(repository, survey, plan.removed)
         written = 0
         if plan.repacked:
-            index, written = repack(repository, survey, usage, plan.repacked, progress)
-            names |= index.names
+            written = repack(repository, survey, usage, plan.repacked, progress)
         _mark_unused(repository, lease, plan)
         # First no index says that they are there, and then they go: each state between is whole.
-        names &= set(repository.store.names("indexes/"))
+        names = survey.index.names & _settled_indexes(repository, lease)
         merged = merge_indexes(repository, names, plan.deleted | survey.lost)
         lease.require()
         _delete_packs(repository, survey, plan.deleted, progress)
@@ -177,10 +177,16 @@ def _is_old(mark: Mark, survey: Survey, grace_s: float) -> bool:
     return mark.leases is not None and survey.now_s - mark.written_s >= grace_s
 
 
-def _remove_snapshots(repository: Repository, ids: Sequence[str]) -> None:
-    """Remove snapshots; that it was on purpose is written down first."""
-    if ids:
-        repository.put_index(IndexPart(removed=tuple(ids)))
+def _remove_snapshots(repository: Repository, survey: Survey, ids: Sequence[str]) -> None:
+    """Remove snapshots; that it was on purpose is written down first.
+
+    Those that a backup or copy stored, and was killed before it named them as complete, are named.
+    """
+    there = {snapshot.id for snapshot in survey.snapshots}
+    unnamed = there - survey.index.snapshots - survey.index.removed
+    if ids or unnamed:
+        part = IndexPart(snapshots=tuple(sorted(unnamed)), removed=tuple(ids))
+        repository.put_index(part)
         repository.store.delete([f"snapshots/{id}" for id in ids])
 
 
@@ -202,6 +208,13 @@ def _mark_unused(repository: Repository, lease: Lease, plan: _Plan) -> None:
         alive = [other.id for other in lease.others() if not other.lapsed]
         for id, packs in marks.items():
             complete_mark(repository.store, id, packs, alive)
+
+
+def _settled_indexes(repository: Repository, lease: Lease) -> set[str]:
+    """The index objects that whoever wrote them has read back by now."""
+    latest_s = lease.now_s() - _READ_BACK_S
+    found = repository.store.listing("indexes/")
+    return {entry.key.rpartition("/")[2] for entry in found if entry.modified_s <= latest_s}
 
 
 def _result(

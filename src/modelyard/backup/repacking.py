@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
-from modelyard.backup.blob_index import BlobIndex
 from modelyard.backup.packing import packing
 from modelyard.backup.read_blobs import BlobReader
 from modelyard.backup.reading_in_order import read_in_order
@@ -47,11 +46,11 @@ def repack(
     usage: Usage,
     packs: frozenset[str],
     progress: Progress,
-) -> tuple[BlobIndex, int]:
+) -> int:
     """Store the needed blobs of some packs again, read back and indexed.
 
-    Returns where all blobs are without these packs, and how many bytes were written. Raises what
-    reading a damaged blob and what storing raise; the old packs are as they were then.
+    Returns how many bytes were written. Raises what reading a damaged blob and what storing raise;
+    the old packs are as they were then.
     """
     index = usage.usable.without(packs)
     reader = BlobReader(repository, usage.usable)
@@ -66,7 +65,7 @@ def repack(
             progress.advance(done)
         packer.finish()
     progress.end()
-    return index, packer.stored_bytes
+    return packer.stored_bytes
 
 
 def _needed_in(usage: Usage, packs: frozenset[str]) -> Mapping[str, bool]:
