@@ -9,6 +9,8 @@ import sys
 import time
 from pathlib import Path
 
+import pytest
+
 from backup_projects import EVERYTHING, back_up, make_project, repository_at, restored, tree_of
 from modelyard.backup.repository import Repository
 from modelyard.backup.verify import verify_repository
@@ -31,9 +33,9 @@ def start(project: Project, repository: Repository) -> subprocess.Popen[bytes]:
 
 
 def change(project: Project, number: int) -> None:
-    """Something for the next snapshot to store: 10 MB that do not compress, and a config."""
+    """Something for the next snapshot to store: 3 MB that do not compress, and a config."""
     chance = random.Random(number)
-    (project.models / "large").write_bytes(chance.randbytes(10_000_000))
+    (project.models / "large").write_bytes(chance.randbytes(3_000_000))
     (project.configs / "changing.yaml").write_text(f"name: number{number}\n")
 
 
@@ -43,6 +45,7 @@ def require_whole(repository: Repository) -> None:
     assert verified.damages == (), verified.damages
 
 
+@pytest.mark.timeout(300 * SOAK)
 def test_a_backup_may_be_killed_at_any_time(tmp_path: Path) -> None:
     project, repository = make_project(tmp_path / "project"), repository_at(tmp_path / "store")
     change(project, 0)
@@ -63,6 +66,7 @@ def test_a_backup_may_be_killed_at_any_time(tmp_path: Path) -> None:
         killed += process.returncode != 0
         require_whole(repository)
     assert killed > KILLS // 3
+    print(f"killed {killed} of {KILLS} backups")
     assert tree_of(restored(repository, tmp_path / "old", repository.snapshots()[0])) == first
     back_up(project, repository)
     assert tree_of(restored(repository, tmp_path / "new")) == tree_of(project)

@@ -17,7 +17,9 @@ import hashlib
 import json
 import re
 import secrets
-from collections.abc import Callable, Mapping
+from collections import deque
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
@@ -52,6 +54,8 @@ _MOST_FORMAT_BYTES = 100_000
 _MOST_STORED_BYTES = 128 << 20
 """Of an object: a pack has 32 MiB at most; indexes and snapshots are compressed JSON."""
 _MOST_JSON_BYTES = 256 << 20
+_INDEXES_AT_ONCE = 4
+"""How many requests for them are under way: from far away each takes a while."""
 _SALT_BYTES = 16
 _TRIES = 10
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -178,9 +182,9 @@ class Repository:
         """What the index objects of a listing say; None where one is gone by now."""
         index = BlobIndex()
         lost: list[Pack] = []
-        for name in listing.indexes:
+        for name, read in self._reading_ahead(listing.indexes):
             try:
-                part = self.read_index(name)
+                part = read.result()
             except (DamagedRepository, DamagedData, DamagedIndex) as error:
                 if self.store.size_bytes(f"indexes/{name}") is None:
                     return None
@@ -200,6 +204,19 @@ class Repository:
             index.add_pack(pack)
         index.snapshots -= index.removed
         return index
+
+    def _reading_ahead(self, names: Sequence[str]) -> Iterator[tuple[str, Future[IndexPart]]]:
+        """Each index object in turn, while the next ones are on their way."""
+        with ThreadPoolExecutor(_INDEXES_AT_ONCE, "index") as pool:
+            on_their_way: deque[tuple[str, Future[IndexPart]]] = deque()
+            try:
+                for name in names:
+                    on_their_way.append((name, pool.submit(self.read_index, name)))
+                    if len(on_their_way) == _INDEXES_AT_ONCE:
+                        yield on_their_way.popleft()
+                yield from on_their_way
+            finally:
+                pool.shutdown(wait=False, cancel_futures=True)
 
     def snapshots(self) -> tuple[str, ...]:
         """The ids of all snapshots, from the oldest to the newest."""
