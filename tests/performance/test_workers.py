@@ -26,10 +26,8 @@ def test_a_job_that_hangs_is_given_up_and_the_others_are_done(never: threading.E
         return f"done {job}"
 
     workers = Workers(do, longest_s=lambda _: 0.2, give_up=lambda job, began_s: f"given up {job}")
-    began_s = time.monotonic()
     found = sorted(workers.results(range(6), at_once=2))
     assert found == ["done 0", "done 3", "done 4", "done 5", "given up 1", "given up 2"]
-    assert time.monotonic() - began_s < 60
 
 
 def test_what_a_job_raises_is_raised_and_ends_the_others() -> None:

@@ -124,8 +124,8 @@ def _outcome_of(
         return "refused" if answer.finish == "refused" else "answered"
     if isinstance(error, NothingFound):
         return "nothing_found"
-    if isinstance(error, OverLimit):
-        return "over_limit"
+    if isinstance(error, OverLimit):  # without time there is no turn either
+        return "timeout" if ran_out else "over_limit"
     if isinstance(error, AnswerFailed):
         last = error.attempts[-1].outcome if error.attempts else None
         if last in _TIME_IS_OVER or (last == "cut_off" and ran_out):
