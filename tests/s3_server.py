@@ -15,7 +15,7 @@ import sys
 import threading
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
 from pathlib import Path
 from urllib.parse import unquote, urlsplit
@@ -32,6 +32,8 @@ class S3Server:
 
     endpoint: str
     folder: Path
+    requests: list[str] = field(default_factory=list)
+    """Method and path of each request that the guard has let through."""
 
     @property
     def environment(self) -> dict[str, str]:
@@ -93,7 +95,7 @@ def serving_guarded_s3(folder: Path) -> Iterator[S3Server]:
         thread = threading.Thread(target=guard.serve_forever)
         thread.start()
         try:
-            yield S3Server(f"http://127.0.0.1:{guard.server_port}", folder)
+            yield S3Server(f"http://127.0.0.1:{guard.server_port}", folder, server.requests)
         finally:
             guard.shutdown()
             thread.join()
@@ -130,6 +132,7 @@ def _guard_of(server: S3Server) -> type[BaseHTTPRequestHandler]:
             return self.rfile.read(int(self.headers["Content-Length"] or 0))
 
         def _forward(self, body: bytes) -> None:
+            server.requests.append(f"{self.command} {self.path}")
             connection = http.client.HTTPConnection(behind, timeout=60)
             try:
                 connection.putrequest(
