@@ -119,7 +119,7 @@ def diff(
     key: BackupKey = None,
     as_json: Json = False,
 ) -> None:
-    """Compare two snapshots: what was added, removed and changed.
+    """Show what two snapshots have that is not the same.
 
     Content, kind, permissions and where links lead count, times of files do not.
 

@@ -115,7 +115,7 @@ def copy(
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
-    """Copy snapshots to another repository, such as one in another place.
+    """Copy snapshots to another repository.
 
     Only what the other one lacks is read, checked and sent, and it is encrypted with the key of the
     other one. A copy has an id of its own where there is a key. Killed and run again, it goes on.
