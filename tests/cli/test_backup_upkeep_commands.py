@@ -149,3 +149,25 @@ def test_the_backups_of_a_project_that_is_gone_are_listed(
     assert "--repo" in capsys.readouterr().err
     assert models_here("backup", "list", "--repo", place.as_uri()) == 0
     assert "2 snapshots" in capsys.readouterr().err
+
+
+def test_a_recipient_can_open_a_new_repository_too(
+    models_here: Models,
+    configs: Project,
+    tmp_path: Path,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    mine, emergency = (pyrage.x25519.Identity.generate() for _ in range(2))
+    place = (tmp_path / "elsewhere").as_uri()
+    monkeypatch.setenv(KEY_VARIABLE, str(mine))
+    words = ("backup", "--repo", place, "--recipient", str(emergency.to_public()))
+    run(models_here, configs, *words)
+    monkeypatch.setenv(KEY_VARIABLE, str(emergency))
+    assert len(ids(models_here, configs, capsys, "--repo", place)) == 1
+    run(models_here, configs, *words, code=2)
+    assert "recipients are of a new repository" in capsys.readouterr().err
+    monkeypatch.delenv(KEY_VARIABLE)
+    other = (tmp_path / "other").as_uri()
+    run(models_here, configs, *words[:2], other, *words[3:], code=2)
+    assert "recipients are of a new repository" in capsys.readouterr().err

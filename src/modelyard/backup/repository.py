@@ -341,19 +341,31 @@ def is_on_disk_of(project: Project, url: str) -> bool:
 
 
 def open_repository(
-    url: str | None, project: Project, *, make: bool = False, key: Key | None = None
+    url: str | None,
+    project: Project,
+    *,
+    make: bool = False,
+    key: Key | None = None,
+    recipients: Sequence[str] = (),
 ) -> Repository:
     """The repository at `url` (None: in the project's .models/backups).
 
-    make: whether one is made where there is none; encrypted when there is a key. Raises
-    NoRepository where there is none, InvalidInput for an invalid address or a key that is missing
-    or not needed, ModelyardError for a newer format and a wrong key.
+    make: whether one is made where there is none; encrypted when there is a key. recipients: who
+    else can open it then. Raises NoRepository where there is none, InvalidInput for an invalid
+    address, a key that is missing or not needed, and recipients of one that is there already,
+    ModelyardError for a newer format and a wrong key.
     """
     address = repository_url(url, project)
     store = open_store(address, make=make)
     found = None if store is None else store.read(_FORMAT_KEY, most_bytes=_MOST_FORMAT_BYTES)
+    if recipients and (key is None or found is not None):
+        raise InvalidInput(
+            "recipients are of a new repository, which is encrypted with a key of its maker",
+            where=address,
+            hint="leave --recipient out; or give --key too, and the address of a new repository",
+        )
     if store is not None and found is None and make:
-        store.create(_FORMAT_KEY, _new_format(key))
+        store.create(_FORMAT_KEY, _new_format(key, recipients))
         found = store.read(_FORMAT_KEY, most_bytes=_MOST_FORMAT_BYTES)
     if store is None or found is None:
         raise NoRepository(
@@ -366,13 +378,13 @@ def open_repository(
     return Repository(store=store, id=values["id"], cipher=cipher)
 
 
-def _new_format(key: Key | None) -> bytes:
+def _new_format(key: Key | None, recipients: Sequence[str]) -> bytes:
     values = {
         "format": FORMAT,
         "version": VERSION,
         "id": secrets.token_hex(16),
         "created_at": utc_now(),
-        "encryption": key.new_repository()[0] if key else None,
+        "encryption": key.new_repository(recipients)[0] if key else None,
     }
     return _with_digest(values)
 

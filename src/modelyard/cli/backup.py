@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelyard.cli.options import BackupKey, DryRun, Json, Repo, Wait
+from modelyard.cli.options import BackupKey, DryRun, Json, Recipients, Repo, Wait
 from modelyard.core.errors import ModelyardError
 
 if TYPE_CHECKING:
@@ -44,6 +44,7 @@ def backup(
     ] = False,
     repo: Repo = None,
     key: BackupKey = None,
+    recipient: Recipients = None,
     tag: Annotated[
         str | None, typer.Option("--tag", metavar="WORD", help="A word to find the snapshot by.")
     ] = None,
@@ -93,14 +94,16 @@ def backup(
     url = repository_url(repo, project)
     repository = None
     with suppress(NoRepository):
-        repository = open_repository(repo, project, key=secret)
+        repository = open_repository(repo, project, key=secret, recipients=recipient or ())
     with showing_progress() as progress:
         if dry_run:
             result = plan_snapshot(project, repository, selection, url=url, progress=progress)
         else:
             if repository is None:
                 progress.stage(f"make a repository at {url}{', encrypted' if secret else ''}")
-                repository = open_repository(repo, project, make=True, key=secret)
+                repository = open_repository(
+                    repo, project, make=True, key=secret, recipients=recipient or ()
+                )
             result = make_snapshot(
                 project, repository, selection, tag=tag, progress=progress, wait_s=wait
             )

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelyard.cli.options import BackupKey, DryRun, Json, Repo
+from modelyard.cli.options import BackupKey, DryRun, Json, Recipients, Repo
 from modelyard.cli.repositories import opened_repository, project_or_here
 from modelyard.core.errors import InvalidInput
 
@@ -112,6 +112,7 @@ def copy(
             "key of this one.",
         ),
     ] = None,
+    recipient: Recipients = None,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -132,7 +133,7 @@ def copy(
     source = opened_repository(repo, key)
     project = project_or_here(repo)
     secret = read_backup_key(to_key or key, project)
-    target = open_repository(to, project, make=not dry_run, key=secret)
+    target = open_repository(to, project, make=not dry_run, key=secret, recipients=recipient or ())
     with showing_progress() as progress:
         result = copy_snapshots(source, target, snapshots or [], progress=progress, dry_run=dry_run)
     if as_json:

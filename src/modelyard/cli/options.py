@@ -117,6 +117,16 @@ HtmlFile = Annotated[
         "--html", metavar="FILE", help="Also write a page that stands by itself to this file."
     ),
 ]
+Recipients = Annotated[
+    list[str] | None,
+    typer.Option(
+        "--recipient",
+        metavar="age1...",
+        help="A public key of age whose owner can open the new repository too, such as one that is "
+        "kept for emergencies; can be given several times.",
+    ),
+]
+
 AdapterName = Annotated[
     str, typer.Argument(metavar="NAME", help="An adapter; `models adapters list` shows them.")
 ]
