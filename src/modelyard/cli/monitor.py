@@ -42,7 +42,7 @@ if TYPE_CHECKING:
     from modelyard.monitoring.monitor import MonitoredMeasure, MonitorReport
     from modelyard.monitoring.periods import GroupBy
 
-_METRICS = "accuracy, latency, cost, usage, errors"
+_METRICS = "accuracy, latency, cost, usage, errors, backups"
 
 
 def monitor(
@@ -120,7 +120,8 @@ def monitor(
 
     Accuracy is what people rated with `models feedback add --answer-id`, and beside it what the
     latest run of each test suite found. What is unknown, such as a cost without a price, is never
-    0. With the cost come warnings of budgets that are nearly spent.
+    0. With the cost come warnings of budgets that are nearly spent. Of the project, whatever the
+    environment, the age of the last good backup and of the last good drill are shown.
 
     With --on-change or --notify an alert begins when a threshold is breached at every call for as
     long as `for` says, and ends when it is kept for as long as `clear_after` says. No data never

@@ -139,7 +139,7 @@ def update_alerts(
             )
             for row in rows
         }
-        for found in report.measures:
+        for found in report.judged:
             if found.judged is None or found.threshold is None:
                 continue
             before = known.get(found.measure, Alert(threshold=found.threshold))

@@ -36,6 +36,11 @@ def prometheus_lines(report: MonitorReport) -> Iterator[str]:
         yield f"# TYPE {name} gauge"
     for measure in report.suites:
         yield from _gauges(name, report, {"suite": measure.measure.partition(":")[2]}, measure)
+    for measure in report.backups:
+        name = f"modelyard_{measure.measure}_seconds"
+        yield f"# HELP {name} how long ago the last good one ended"
+        yield f"# TYPE {name} gauge"
+        yield from _gauges(name, report, {}, measure)
     for what, name in (
         ("threshold", "modelyard_threshold"),
         ("judged", "modelyard_judged"),
@@ -43,7 +48,7 @@ def prometheus_lines(report: MonitorReport) -> Iterator[str]:
     ):
         yield f"# HELP {name} {_HELP[what]}"
         yield f"# TYPE {name} gauge"
-        for measure in report.measures:
+        for measure in report.judged:
             value = _judged(what, measure)
             if value is not None:
                 yield f"{name}{_labels(report, {'measure': measure.measure})} {value!r}"

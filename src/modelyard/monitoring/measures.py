@@ -17,7 +17,7 @@ from modelyard.monitoring.histogram import bucket_edges, bucket_value
 from modelyard.monitoring.periods import Totals
 from modelyard.monitoring.ratings import Ratings
 
-Metric = Literal["accuracy", "latency", "cost", "usage", "errors"]
+Metric = Literal["accuracy", "latency", "cost", "usage", "errors", "backups"]
 Unit = Literal["share", "seconds", "usd", "count"]
 Verdict = Literal["ok", "breach", "cannot_tell", "no_data"]
 

@@ -8,7 +8,8 @@ from __future__ import annotations
 
 import sqlite3
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from datetime import datetime
 
 from modelyard.configs.kinds.integration import Metric as ConfiguredMetric
 from modelyard.configs.kinds.integration import PerformanceMonitoring
@@ -31,8 +32,11 @@ from modelyard.monitoring.ratings import Ratings, read_ratings
 from modelyard.monitoring.samples import open_traffic
 from modelyard.monitoring.suites import read_suites
 from modelyard.monitoring.variants import VariantsCompared, compare_variants
+from modelyard.records.backup_run import BackupKind, last_good_run
 
 TREND_PIECES = 24
+BACKUP_AGES: Mapping[BackupKind, str] = {"backup": "backup_age", "drill": "drill_age"}
+"""What the age of the last good run of each is called."""
 METRICS: Mapping[ConfiguredMetric, Metric] = {
     "accuracy": "accuracy",
     "latency": "latency",
@@ -95,6 +99,9 @@ class MonitorReport:
     suites: tuple[MonitoredMeasure, ...]
     """Accuracy as each test suite found it last, `suite:NAME`; it is never in `measures`, and it is
     not judged here: `models performance-test` does that."""
+    backups: tuple[MonitoredMeasure, ...] = ()
+    """How long ago the last good backup and the last good drill were, `backup_age` and `drill_age`;
+    of the whole project, whatever the environment."""
     by: GroupBy | None
     """What they are grouped by; null: they are not."""
     groups: tuple[MonitoredGroup, ...]
@@ -102,15 +109,20 @@ class MonitorReport:
 
     @property
     def rows(self) -> tuple[MonitoredMeasure, ...]:
-        """Everything that is shown of all requests: the measures, and what suites found."""
-        return (*self.measures, *self.suites)
+        """Everything that is shown of all requests, what suites found, and the age of backups."""
+        return (*self.measures, *self.suites, *self.backups)
+
+    @property
+    def judged(self) -> tuple[MonitoredMeasure, ...]:
+        """Everything that can have a threshold."""
+        return (*self.measures, *self.backups)
 
     ab_test: VariantsCompared | None = None
     """With `--by variant` the A/B test that runs, since it began; null: none does."""
 
     def with_verdict(self, verdict: Verdict) -> tuple[MonitoredMeasure, ...]:
         """The measures with this verdict."""
-        return tuple(each for each in self.measures if each.verdict == verdict)
+        return tuple(each for each in self.judged if each.verdict == verdict)
 
 
 def monitor(
@@ -134,6 +146,7 @@ def monitor(
     is damaged or was written by a newer modelyard.
     """
     configured = [METRICS[metric] for metric in dict.fromkeys(settings.metrics)]
+    is_default = not metrics
     metrics = list(dict.fromkeys(metrics or (*configured, "usage")))
     thresholds = settings.alert_thresholds
     measures = measures_of(metrics, thresholds.latency_percentile)
@@ -158,6 +171,9 @@ def monitor(
             _measured(measure, shown, judged, limits.get(measure.name)) for measure in measures
         ),
         suites=_suites(project, environment, chosen, asked) if rated else (),
+        backups=_backups(project, limits, now_ms)
+        if chosen.model is None and (is_default or "backups" in metrics)
+        else (),
         by=by,
         groups=tuple(
             MonitoredGroup(
@@ -235,6 +251,43 @@ def _suites(
     )
 
 
+def _backups(
+    project: Project, limits: Mapping[str, float], now_ms: int
+) -> tuple[MonitoredMeasure, ...]:
+    """The ages that have a threshold, or of which something was recorded.
+
+    What never was is older than any threshold: its value is unknown, and a breach.
+    """
+    found = []
+    for kind, measure in BACKUP_AGES.items():
+        run, limit = last_good_run(project, kind), limits.get(measure)
+        if run is None and limit is None:
+            continue
+        age_s = None if run is None else max(0.0, now_ms / 1000 - _seconds(run.ended_at))
+        basis = f"no {kind} was recorded" if run is None else f"{run.snapshot} in {run.repository}"
+        shown = Figure(
+            value=age_s, low=None, high=None, n=int(run is not None), unknown=0, basis=basis
+        )
+        is_late = limit is not None and (age_s is None or age_s > limit)
+        found.append(
+            MonitoredMeasure(
+                metric="backups",
+                measure=measure,
+                unit="seconds",
+                shown=shown,
+                trend=(None,) * TREND_PIECES,
+                judged=None if limit is None else replace(shown, low=age_s, high=age_s),
+                threshold=limit,
+                verdict=None if limit is None else "breach" if is_late else "ok",
+            )
+        )
+    return tuple(found)
+
+
+def _seconds(text: str) -> float:
+    return datetime.fromisoformat(text).timestamp()
+
+
 def thresholds_of(settings: PerformanceMonitoring) -> Mapping[str, float]:
     """The threshold of each measure that is judged; a metric that is left out is not."""
     thresholds = settings.alert_thresholds
@@ -244,11 +297,9 @@ def thresholds_of(settings: PerformanceMonitoring) -> Mapping[str, float]:
         "cost_per_request": ("cost_per_request", thresholds.cost_per_request_usd),
         "error_rate": ("error_rate", thresholds.error_rate),
     }
-    return {
-        measure: limit
-        for metric, (measure, limit) in given.items()
-        if metric in settings.metrics and limit is not None
-    }
+    judged = [each for metric, each in given.items() if metric in settings.metrics]
+    judged += [("backup_age", thresholds.backup_age_s), ("drill_age", thresholds.drill_age_s)]
+    return {measure: limit for measure, limit in judged if limit is not None}
 
 
 def _busiest_first(group: tuple[str | None, Sequence[Measured]]) -> tuple[int, str]:

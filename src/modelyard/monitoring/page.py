@@ -79,7 +79,7 @@ def render_monitor_page(report: MonitorReport, since: str) -> str:
         window=window,
         since=since,
         pieces=len(report.measures[0].trend) if report.measures else 0,
-        judged=list(_judged(report.measures)),
+        judged=list(_judged(report.judged)),
         courses=list(_courses(report)),
         by=report.by,
         columns=[name_of(each.measure) for each in report.measures],
@@ -105,7 +105,7 @@ def _verdict(report: MonitorReport, window: str) -> Verdict:
         grounds = ", ".join(map(_breach, breaches))
         count = "A threshold is" if len(breaches) == 1 else f"{len(breaches)} thresholds are"
         return Verdict("worse", f"{count} breached", f"{grounds}, {where}")
-    judged = [each for each in report.measures if each.verdict is not None]
+    judged = [each for each in report.judged if each.verdict is not None]
     missing = [*report.with_verdict("no_data"), *report.with_verdict("cannot_tell")]
     if not judged:
         return Verdict("unclear", "Nothing is judged", "the config has no thresholds for this")
@@ -151,7 +151,7 @@ def _judged(measures: Sequence[MonitoredMeasure]) -> Iterator[_Judged]:
 
 def _courses(report: MonitorReport) -> Iterator[Markup]:
     start_s, end_s = _seconds(report.from_at), _seconds(report.to_at)
-    for each in report.rows:
+    for each in (*report.measures, *report.suites):
         width_s = (end_s - start_s) / max(1, len(each.trend))
         points = [
             (start_s + (place + 0.5) * width_s, math.nan if value is None else value)

@@ -104,6 +104,10 @@ class AlertThresholds:
     """Highest mean cost of a request."""
     error_rate: Annotated[float, SHARE, Range(0, 1)] | None = None
     """Highest share of failed requests."""
+    backup_age_s: Annotated[float, DURATION, Range(60)] | None = None
+    """How long ago the last backup that left nothing out may be."""
+    drill_age_s: Annotated[float, DURATION, Range(60)] | None = None
+    """How long ago the last `models backup drill` that went well may be."""
     latency_percentile: Literal[50, 90, 95, 99] = 95
     """The percentile that is compared with `latency`."""
     for_s: Annotated[float, DURATION, Range(0)] = 0.0
