@@ -23,8 +23,8 @@ from modelyard.backup.read_blobs import BlobReader, OpenedFrame
 
 _THREADS = 4
 """Each holds one frame of 16 MiB at most, as it is stored and decompressed."""
-_SYNCED_BYTES = 4 << 20
-"""A larger file goes to the disk while others are read."""
+_SYNCED_BYTES = 8 << 20
+"""So much of a file is on its way to the disk while more is read; the rest follows at the end."""
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
 
 Written = Callable[[int], None]
@@ -42,6 +42,8 @@ class _File:
     is_checked_whole: bool
     """Whether its bytes are checked against its hash at its end, and not blob by blob."""
     handle: int = -1
+    unsynced: int = 0
+    """The bytes since the last time that the disk was waited for."""
     lock: threading.Lock = field(default_factory=threading.Lock)
 
 
@@ -161,9 +163,19 @@ def _write(file: _File, at: int, data: memoryview, reader: BlobReader) -> None:
     with file.lock:
         if file.handle < 0:
             file.handle = os.open(file.path, _NEW, 0o600)
+            if file.item.size >= _SYNCED_BYTES:
+                with suppress(OSError):  # not every file system can; a full disk shows below
+                    os.posix_fallocate(file.handle, 0, file.item.size)
     done = 0
     while done < len(data):
         done += os.pwrite(file.handle, data[done:], at + done)
+    with file.lock:
+        file.unsynced += len(data)
+        syncs = file.unsynced >= _SYNCED_BYTES
+        if syncs:
+            file.unsynced = 0
+    if syncs:
+        os.fdatasync(file.handle)
     with file.lock:
         file.left -= len(data)
         if file.left == 0:
@@ -182,8 +194,6 @@ def _finish(file: _File, reader: BlobReader) -> None:
         # Never the bits that let a program run as its owner: a repository may be another's.
         os.fchmod(handle, item.mode & 0o777)
         os.utime(handle, ns=(item.mtime_ns, item.mtime_ns))
-        if item.size >= _SYNCED_BYTES:
-            os.fsync(handle)
     finally:
         file.handle = -1
         os.close(handle)
