@@ -293,3 +293,19 @@ def test_no_secret_is_shown(place: Project, shown: Read) -> None:
     edit(place, "language_models/gpt4_config", "The best answers", f"key {secret}")
     for words in (("--origins",), ("--json",)):
         assert secret not in shown("show", "gpt4", *words)
+
+
+def test_prices_with_tiers_are_shown_for_a_domain_as_a_file_has_them(
+    place: Project, shown: Read
+) -> None:
+    tiers = "prices:\n  tiers:\n    - above_input_tokens: 100k\n      input_per_million: $6\n"
+    tiers += "      output_per_million: $22.50\n"
+    edit(place, "language_models/claude_config", "prices:\n", tiers)
+    found = yaml.safe_load(shown("show", "domain:summarization"))
+    assert found["model"]["prices"]["tiers"] == [
+        {
+            "above_input_tokens": "100k",
+            "input_per_million": "$6.00",
+            "output_per_million": "$22.50",
+        }
+    ]

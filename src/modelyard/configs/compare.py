@@ -80,7 +80,17 @@ def shown_value(hint: Any, value: Any) -> Any:
     quantity = quantity_of(hint)
     if quantity is not None and value is not None:
         return _quantity_text(quantity, value)
-    return list(value) if isinstance(value, tuple) else value
+    if is_dataclass(value):
+        fields = settings_fields(value.__class__)
+        said = {key: getattr(value, field.name) for key, field in fields.items()}
+        return {
+            key: shown_value(fields[key].hint, inner)
+            for key, inner in said.items()
+            if inner is not None
+        }
+    if isinstance(value, tuple):
+        return [shown_value(None, item) if is_dataclass(item) else item for item in value]
+    return value
 
 
 def flat_values(settings: Any, path: KeyPath = ()) -> Iterator[SettingValue]:
