@@ -60,7 +60,7 @@ def test_a_backup_may_be_killed_at_any_time(tmp_path: Path) -> None:
     for number in range(1, KILLS + 1):
         change(project, number)
         process = start(project, repository)
-        time.sleep(chance.uniform(0.2, 1.0) * takes_s)
+        time.sleep(chance.uniform(0.1, 0.9) * takes_s)
         process.kill()
         process.communicate(timeout=60)
         killed += process.returncode != 0

@@ -65,6 +65,18 @@ def test_a_repository_is_made_once_and_found_again(project: Project) -> None:
     assert open_repository(project.backups.as_uri(), project, make=True).id == made.id
 
 
+def test_a_new_folder_is_its_owners_alone(project: Project, tmp_path: Path) -> None:
+    open_repository(None, project, make=True)
+    assert project.backups.stat().st_mode & 0o777 == 0o700
+    shared = tmp_path / "shared"
+    shared.mkdir(mode=0o755)
+    open_repository(shared.as_uri(), project, make=True)
+    assert shared.stat().st_mode & 0o777 == 0o755
+    with pytest.raises(ModelyardError, match="another machine"):
+        open_repository(f"file://elsewhere{tmp_path}/new", project, make=True)
+    assert not (tmp_path / "new").exists()
+
+
 def test_a_blob_is_found_and_read(repository: Repository) -> None:
     pack = store_blobs(repository, b"first", b"second")
     index = repository.load_index()

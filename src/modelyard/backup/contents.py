@@ -23,7 +23,13 @@ from modelyard.backup.manifest import (
 )
 from modelyard.backup.packing import Packer
 from modelyard.backup.source import Entry, Source, seen
-from modelyard.backup.sqlite_files import HEAD_BYTES, is_sqlite, unchanging
+from modelyard.backup.sqlite_files import (
+    HEAD_BYTES,
+    begun_reading,
+    copied,
+    is_sqlite,
+    unchanging,
+)
 
 _TRIES = 3
 """How often a file is read that changes meanwhile."""
@@ -68,6 +74,10 @@ def store_file(source: Source, packer: Packer, entry: Entry, advance: Advance) -
             if state is None:
                 return None  # it was made after the moment
             return _store_stream(packer, entry, state, "sqlite", advance, "")
+        if source.is_own_database(place):
+            description = seen(place, entry.found)
+            with begun_reading(place) as begun, copied(begun.connection, place) as copy:
+                return _store_stream(packer, entry, copy, "sqlite", advance, description)
         for _ in range(_TRIES):
             item, is_settled = _store_now(source, packer, entry, advance)
             if is_settled:

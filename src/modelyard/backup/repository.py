@@ -41,6 +41,7 @@ from modelyard.backup.encryption import Key, RepositoryKey, open_encryption
 from modelyard.backup.manifest import SNAPSHOT_ID, Snapshot, parse_snapshot, snapshot_bytes
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData, did_you_mean
+from modelyard.core.files import disk_errors, make_folder
 from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.core.layout import Project
 from modelyard.stores.store import ObjectStore, StoreFailed, open_store
@@ -332,12 +333,26 @@ def repository_url(url: str | None, project: Project) -> str:
 
 def is_on_disk_of(project: Project, url: str) -> bool:
     """Whether a repository is, or would be, on the disk of the project, and lost with it."""
-    parts = urlsplit(url)
-    if parts.scheme != "file":
+    folder = _folder_of(url)
+    if folder is None:
         return False
-    folder = Path(unquote(parts.path))
     existing = next(place for place in (folder, *folder.parents) if place.exists())
     return existing.stat().st_dev == project.root.stat().st_dev
+
+
+def _folder_of(url: str) -> Path | None:
+    parts = urlsplit(url)
+    is_here = parts.scheme == "file" and parts.netloc in ("", "localhost")
+    return Path(unquote(parts.path)) if is_here else None
+
+
+def _make_private_folder(url: str) -> None:
+    """A new folder is its owner's alone, since files of that kind are in its packs."""
+    folder = _folder_of(url)
+    if folder is not None and not folder.exists():
+        with disk_errors(folder):
+            make_folder(folder)
+            folder.chmod(0o700)
 
 
 def open_repository(
@@ -350,12 +365,14 @@ def open_repository(
 ) -> Repository:
     """The repository at `url` (None: in the project's .models/backups).
 
-    make: whether one is made where there is none; encrypted when there is a key. recipients: who
-    else can open it then. Raises NoRepository where there is none, InvalidInput for an invalid
-    address, a key that is missing or not needed, and recipients of one that is there already,
-    ModelyardError for a newer format and a wrong key.
+    make: whether one is made where there is none; encrypted when there is a key, and in a new
+    folder that only its owner can read. recipients: who else can open it then. Raises NoRepository
+    where there is none, InvalidInput for an invalid address, a key that is missing or not needed,
+    and recipients of one that is there already, ModelyardError for a newer format and a wrong key.
     """
     address = repository_url(url, project)
+    if make:
+        _make_private_folder(address)
     store = open_store(address, make=make)
     found = None if store is None else store.read(_FORMAT_KEY, most_bytes=_MOST_FORMAT_BYTES)
     if recipients and (key is None or found is not None):

@@ -73,6 +73,15 @@ class Source:
         """Where an item lies."""
         return self.project.root / path
 
+    def is_own_database(self, place: Path) -> bool:
+        """Whether a file is a database in WAL mode that this process may have open.
+
+        It must be read through SQLite only: a process that closes a file loses its locks on it.
+        """
+        project = self.project
+        own = (project.state_db, project.traffic_db, project.recorded_prompts)
+        return place in (*own, project.answer_cache, project.embedding_cache)
+
     def only_grows(self, place: Path) -> bool:
         """Whether whoever writes a file appends to it, so that its beginning is what it was."""
         return place.parent == self.project.traffic_segment("x").parent
@@ -143,7 +152,8 @@ class Source:
         for suffix in BESIDE:
             main = name.removesuffix(suffix)
             if name.endswith(suffix) and main in names:
-                return _is_sqlite_file(self.place(_join(folder, main)))
+                place = self.place(_join(folder, main))
+                return self.is_own_database(place) or _is_sqlite_file(place)
         return False
 
     def _entry(self, path: str, folder: str) -> Entry | None:

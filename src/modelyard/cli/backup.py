@@ -100,7 +100,8 @@ def backup(
             result = plan_snapshot(project, repository, selection, url=url, progress=progress)
         else:
             if repository is None:
-                progress.stage(f"make a repository at {url}{', encrypted' if secret else ''}")
+                encrypted = "encrypted" if secret else "not encrypted (--key encrypts a new one)"
+                progress.stage(f"make a repository at {url}, {encrypted}")
                 repository = open_repository(
                     repo, project, make=True, key=secret, recipients=recipient or ()
                 )
