@@ -33,6 +33,7 @@ in the package named here:
       NoAnswers                 performance
       NoKey                     training
       NoSpace                   core
+      NoTest                    deployments
       NotConfirmed              cli
       NotDeployed               deployments
       NotEnoughMemory           training
@@ -54,6 +55,7 @@ in the package named here:
         ContextFull             chatdata
         InvalidJson             core
         NoUsableKey             secrets
+        NotEditable             settings
         ProblemsFound           core
         TemplateRefused         chatdata
         TypingTrap              settings
