@@ -14,40 +14,27 @@ checked.
 from __future__ import annotations
 
 import hashlib
-import json
 import re
 import secrets
-from collections import deque
-from collections.abc import Callable, Iterator, Mapping, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from collections.abc import Callable, Mapping, Sequence
 from contextlib import suppress
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
-from typing import Any
 from urllib.parse import unquote, urlsplit
 
-from modelyard.backup.blob_index import (
-    BlobIndex,
-    DamagedIndex,
-    IndexPart,
-    Location,
-    Pack,
-    index_bytes,
-    parse_index,
-)
-from modelyard.backup.compression import DamagedData, compress, decompress
+from modelyard.backup.blob_index import BlobIndex, IndexPart, Location, index_bytes, parse_index
+from modelyard.backup.compression import compress, decompress
 from modelyard.backup.encryption import Key, RepositoryKey, open_encryption
+from modelyard.backup.format_file import DamagedRepository as DamagedRepository
+from modelyard.backup.format_file import new_format, parse_format
+from modelyard.backup.index_loading import IndexGone, load_parts
 from modelyard.backup.manifest import SNAPSHOT_ID, Snapshot, parse_snapshot, snapshot_bytes
-from modelyard.core.clock import utc_now
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData, did_you_mean
 from modelyard.core.files import disk_errors, make_folder
-from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.core.layout import Project
 from modelyard.stores.store import ObjectStore, StoreFailed, open_store
 
-FORMAT = "modelyard-backup"
-VERSION = 1
 LATEST = "latest"
 
 _FORMAT_KEY = "format.json"
@@ -55,8 +42,6 @@ _MOST_FORMAT_BYTES = 100_000
 _MOST_STORED_BYTES = 128 << 20
 """Of an object: a pack has 32 MiB at most; indexes and snapshots are compressed JSON."""
 _MOST_JSON_BYTES = 256 << 20
-_INDEXES_AT_ONCE = 4
-"""How many requests for them are under way: from far away each takes a while."""
 _SALT_BYTES = 16
 _TRIES = 10
 _TIME = "%Y%m%dT%H%M%SZ"
@@ -65,10 +50,6 @@ _MOST_AHEAD = timedelta(minutes=1)
 """By more, the newest snapshot is from a clock that was wrong."""
 _PACK_KEY = re.compile(r"packs/[0-9a-f]{2}/([0-9a-f]{64})")
 _INDEX_KEY = re.compile(r"indexes/([0-9a-f]{64})")
-
-
-class DamagedRepository(ModelyardError):
-    """An object of a repository is missing, or is not what its name says."""
 
 
 class NoRepository(NoData):
@@ -162,62 +143,25 @@ class Repository:
         again. on_damage: called for each index that cannot be read, with its name; None: it is
         raised. Indexes that a prune merges meanwhile are read again.
         """
-        listing = listing or self.listing()
-        index = self._load_index(listing, on_damage)
         for _ in range(_TRIES):
-            if index is not None:
-                break
-            listing = self.listing()  # a prune has merged some of them meanwhile
-            index = self._load_index(listing, on_damage)
-        if index is None:
-            raise StoreFailed(
-                f"its indexes changed each of the {_TRIES} times that they were read",
-                where=self.store.show("indexes"),
-                hint="run the same command again",
-            )
-        return index
+            listing = listing or self.listing()
+            with suppress(IndexGone):
+                return load_parts(listing.indexes, listing.packs, self._read_part, on_damage)
+            listing = None  # a prune has merged some of them meanwhile
+        raise StoreFailed(
+            f"its indexes changed each of the {_TRIES} times that they were read",
+            where=self.store.show("indexes"),
+            hint="run the same command again",
+        )
 
-    def _load_index(
-        self, listing: Listing, on_damage: Callable[[str, ModelyardError], None] | None
-    ) -> BlobIndex | None:
-        """What the index objects of a listing say; None where one is gone by now."""
-        index = BlobIndex()
-        lost: list[Pack] = []
-        for name, read in self._reading_ahead(listing.indexes):
-            try:
-                part = read.result()
-            except (DamagedRepository, DamagedData, DamagedIndex) as error:
-                if self.store.size_bytes(f"indexes/{name}") is None:
-                    return None
-                if on_damage is None:
-                    raise
-                on_damage(name, error)
-                continue
-            index.names.add(name)
-            for pack in part.packs:
-                if listing.packs.get(pack.name) == pack.size:
-                    index.add_pack(pack)
-                else:
-                    lost.append(pack)
-            index.snapshots.update(part.snapshots)
-            index.removed.update(part.removed)
-        for pack in lost:
-            index.add_pack(pack)
-        index.snapshots -= index.removed
-        return index
-
-    def _reading_ahead(self, names: Sequence[str]) -> Iterator[tuple[str, Future[IndexPart]]]:
-        """Each index object in turn, while the next ones are on their way."""
-        with ThreadPoolExecutor(_INDEXES_AT_ONCE, "index") as pool:
-            on_their_way: deque[tuple[str, Future[IndexPart]]] = deque()
-            try:
-                for name in names:
-                    on_their_way.append((name, pool.submit(self.read_index, name)))
-                    if len(on_their_way) == _INDEXES_AT_ONCE:
-                        yield on_their_way.popleft()
-                yield from on_their_way
-            finally:
-                pool.shutdown(wait=False, cancel_futures=True)
+    def _read_part(self, name: str) -> IndexPart:
+        """One index object. Raises IndexGone where it is not there any more."""
+        try:
+            return self.read_index(name)
+        except DamagedRepository as error:
+            if self.store.size_bytes(f"indexes/{name}") is None:
+                raise IndexGone from error
+            raise
 
     def snapshots(self) -> tuple[str, ...]:
         """The ids of all snapshots, from the oldest to the newest."""
@@ -382,7 +326,7 @@ def open_repository(
             hint="leave --recipient out; or give --key too, and the address of a new repository",
         )
     if store is not None and found is None and make:
-        store.create(_FORMAT_KEY, _new_format(key, recipients))
+        store.create(_FORMAT_KEY, new_format(key, recipients))
         found = store.read(_FORMAT_KEY, most_bytes=_MOST_FORMAT_BYTES)
     if store is None or found is None:
         raise NoRepository(
@@ -390,42 +334,6 @@ def open_repository(
             where=address,
             hint="check the address; `models backup` makes one",
         )
-    values = _parse_format(found, store.show(_FORMAT_KEY))
+    values = parse_format(found, store.show(_FORMAT_KEY))
     cipher = open_encryption(values["encryption"], key, where=address)
     return Repository(store=store, id=values["id"], cipher=cipher)
-
-
-def _new_format(key: Key | None, recipients: Sequence[str]) -> bytes:
-    values = {
-        "format": FORMAT,
-        "version": VERSION,
-        "id": secrets.token_hex(16),
-        "created_at": utc_now(),
-        "encryption": key.new_repository(recipients)[0] if key else None,
-    }
-    return _with_digest(values)
-
-
-def _with_digest(values: Mapping[str, Any]) -> bytes:
-    digest = hashlib.sha256(json.dumps(values).encode()).hexdigest()
-    return (json.dumps({**values, "digest": digest}) + "\n").encode()
-
-
-def _parse_format(data: bytes, where: str) -> dict[str, Any]:
-    """The values of format.json. Raises DamagedRepository, or ModelyardError for a newer format."""
-    try:
-        values = parse_json(data, where=where)
-        version = values["version"]
-        is_known = values["format"] == FORMAT
-    except (InvalidJson, KeyError, TypeError) as error:
-        raise DamagedRepository("marks no backup repository", where=where) from error
-    if is_known and type(version) is int and version > VERSION:
-        raise ModelyardError(
-            f"the repository has format {version}, and this modelyard knows {VERSION}",
-            where=where,
-            hint="update modelyard in this environment",
-        )
-    plain = {name: value for name, value in values.items() if name != "digest"}
-    if not is_known or _with_digest(plain) != data or not isinstance(values.get("id"), str):
-        raise DamagedRepository("was changed: it differs from its digest", where=where)
-    return dict(values)
