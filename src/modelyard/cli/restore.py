@@ -211,10 +211,11 @@ def _show_in_place(result: RestoredInPlace, *, undo: bool) -> None:
     from modelyard.core.wording import counted
 
     moved = [(path, "put back") for path in result.put_back]
-    moved += [(path, "moved away: the snapshot has it not") for path in result.moved_away]
-    whose = "before the restore of" if undo else "of"
-    would = "Would be" if result.dry_run else "Is"
-    print_text(f"{would} as {whose} the snapshot {result.snapshot}: {_changed(result)}.")
+    why = "it was not there before" if undo else "the snapshot has it not"
+    moved += [(path, f"moved away: {why}") for path in result.moved_away]
+    whose = "before the restore of" if undo else "in"
+    verb = "would be" if result.dry_run else "is"
+    print_text(f"The project {verb} as {whose} the snapshot {result.snapshot}: {_changed(result)}.")
     rows = [*moved[:_SHOWN], *((kept.path, f"stays: {kept.reason}") for kept in result.kept)]
     if rows:
         print_table(("place", "what becomes of it"), rows)
@@ -231,5 +232,9 @@ def _changed(result: RestoredInPlace) -> str:
     from modelyard.core.wording import counted
 
     count = len(result.put_back) + len(result.moved_away)
-    places = counted(count, "place differs", "places differ") if count else "no file differs"
-    return f"{places}, and the rows of state.db are joined" if result.state else places
+    if result.dry_run:
+        places = counted(count, "place differs", "places differ")
+    else:
+        places = f"{counted(count, 'place')} differed"
+    rows = "are" if result.dry_run else "were"
+    return f"{places}, and the rows of state.db {rows} brought together" if result.state else places
