@@ -14,7 +14,6 @@ from typing import BinaryIO
 from modelyard.backup.blob_index import FRAME_BYTES
 from modelyard.backup.manifest import (
     BLOCK_BYTES,
-    HASHES_IN_A_LIST,
     Item,
     Kind,
     block_bytes,
@@ -31,6 +30,8 @@ from modelyard.backup.sqlite_files import (
     unchanging,
 )
 
+_HASHES_IN_A_LIST = 256
+"""A quarter of what a list may hold: a page that changed costs its list too, 8 KiB of hashes."""
 _TRIES = 3
 """How often a file is read that changes meanwhile."""
 
@@ -173,7 +174,7 @@ class HashList:
         """Add the next hash; a list that is full is stored when another one follows."""
         if level == len(self._levels):
             self._levels.append([])
-        if len(self._levels[level]) == HASHES_IN_A_LIST:
+        if len(self._levels[level]) == _HASHES_IN_A_LIST:
             self._store(level)
         self._levels[level].append(sha256)
 

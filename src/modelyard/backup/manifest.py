@@ -26,7 +26,7 @@ BLOCK_BYTES = 16 << 20
 PAGE_BYTES = 16 << 10
 """The size of a blob of a SQLite file; 4 of its usual pages."""
 HASHES_IN_A_LIST = 1024
-"""The hashes in a list of hashes, which is a blob too."""
+"""The most hashes in a list of hashes, which is a blob too."""
 _HASH_BYTES = 32
 
 SNAPSHOT_ID = re.compile(r"\d{8}T\d{6}Z-[0-9a-f]{8}")
