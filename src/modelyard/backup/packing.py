@@ -23,9 +23,12 @@ from modelyard.backup.blob_index import (
 )
 from modelyard.backup.compression import compress
 from modelyard.backup.repository import Repository, pack_salt
+from modelyard.core.freed_memory import map_large_blocks
 
 _COMPRESSING_THREADS = 2
 _STORING_THREADS = 2
+_LARGE_BYTES = 4 << 20
+"""Blobs and packs from this size on do not share memory with what is freed later."""
 _UNDER_WAY_BYTES = 16 << 20
 _BLOBS_IN_AN_INDEX = 50_000
 _PACKS_IN_AN_INDEX = 64
@@ -192,6 +195,7 @@ class Packer:
 @contextmanager
 def packing(repository: Repository, index: BlobIndex) -> Iterator[Packer]:
     """A packer, whose threads end with the block."""
+    map_large_blocks(_LARGE_BYTES)
     packer = Packer(repository, index)
     try:
         yield packer

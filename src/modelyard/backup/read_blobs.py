@@ -49,6 +49,11 @@ class BlobReader:
         self._kept_bytes = 0
         self._lock = threading.Lock()
 
+    @property
+    def reads_whole_packs(self) -> bool:
+        """Whether a frame costs the memory of its pack: an encrypted one is decrypted whole."""
+        return self._repository.cipher is not None
+
     def read(self, sha256: str) -> bytes:
         """One blob. Frames are kept for a while: their blobs are usually read one after the other.
 

@@ -23,14 +23,11 @@ from modelyard.backup.selection import Selection
 from modelyard.backup.source import Entry, Source, seen
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import exclusive_lock
-from modelyard.core.freed_memory import map_large_blocks
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted, megabytes
 
 _SHOWN_EVERY_S = 0.2
-_LARGE_BYTES = 4 << 20
-"""Blobs and packs from this size on do not share memory with what is freed later."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -85,7 +82,6 @@ def make_snapshot(
     or state.db cannot be read or written.
     """
     began = time.monotonic()
-    map_large_blocks(_LARGE_BYTES)
     contents = inventory(project, selection, repository=repository.store.folder)
     with (
         _holding_versions(project, wait_s, progress),

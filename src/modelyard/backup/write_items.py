@@ -23,6 +23,8 @@ from modelyard.backup.read_blobs import BlobReader, OpenedFrame
 
 _THREADS = 4
 """Each holds one frame of 16 MiB at most, as it is stored and decompressed."""
+_THREADS_OF_WHOLE_PACKS = 2
+"""Each holds a pack too, encrypted and decrypted."""
 _SYNCED_BYTES = 8 << 20
 """So much of a file is on its way to the disk while more is read; the rest follows at the end."""
 _NEW = os.O_WRONLY | os.O_CREAT | os.O_EXCL | os.O_NOFOLLOW | os.O_CLOEXEC
@@ -113,7 +115,8 @@ def _write_files(root: Path, items: Iterable[Item], reader: BlobReader, written:
                 written(count)
 
     stop = threading.Event()
-    with ThreadPoolExecutor(_THREADS) as pool:
+    threads = _THREADS_OF_WHOLE_PACKS if reader.reads_whole_packs else _THREADS
+    with ThreadPoolExecutor(threads) as pool:
         jobs = [pool.submit(write_pack, pack, frames.pop(pack)) for pack in list(frames)]
         try:
             done, _ = wait(jobs, return_when=FIRST_EXCEPTION)
