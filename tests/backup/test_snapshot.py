@@ -31,10 +31,12 @@ from modelyard.backup import snapshot, source
 from modelyard.backup.repository import Repository
 from modelyard.backup.selection import Selection
 from modelyard.backup.snapshot import make_snapshot, plan_snapshot
+from modelyard.backup.verify import verify_repository
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress, Silent
+from modelyard.stores.store import StoreFailed
 from small_disk import mounted_disk, remount
 
 
@@ -319,6 +321,20 @@ def test_a_project_on_a_read_only_disk_is_backed_up(repository: Repository, tmp_
         with closing(sqlite3.connect(back.traffic_db)) as traffic:
             assert traffic.execute("SELECT n FROM figures").fetchall() == [(7,)]
         remount(disk, "rw")
+
+
+def test_a_full_disk_is_said_plainly_and_harms_nothing(project: Project, tmp_path: Path) -> None:
+    with mounted_disk(tmp_path / "disk", "6m") as disk:
+        repository = repository_at(disk / "repository")
+        back_up(project, repository)
+        before = tree_of(project)
+        (project.models / "large").write_bytes(os.urandom(20_000_000))
+        with pytest.raises(StoreFailed, match="No space left") as refused:
+            back_up(project, repository)
+        assert refused.value.hint and "free some space" in refused.value.hint
+        (project.models / "large").unlink()
+        assert verify_repository(repository, Silent(), share=1.0).ok
+        assert tree_of(restored(repository, tmp_path / "back")) == before
 
 
 KILLED_WRITER = """

@@ -6,6 +6,7 @@ from the environment, and no message shows them.
 
 from __future__ import annotations
 
+import errno
 import os
 import re
 from collections.abc import Collection, Iterator
@@ -36,6 +37,8 @@ _CHUNK_BYTES = 1 << 20
 _PIECE_BYTES = 4 << 20
 _PART_BYTES = 8 << 20
 _NO_PARTS = "non-partial response"
+_FULL = f"(os error {errno.ENOSPC})"
+_FREE_SPACE = "free some space there and run the same command again; what is complete is kept"
 _SECRET_NAME = re.compile(r"(AWS|AZURE|GOOGLE)_.*(KEY|SECRET|TOKEN|PASSWORD|SAS|CREDENTIAL)")
 
 
@@ -233,9 +236,9 @@ class ObjectStore:
         except ModelyardError:
             raise
         except (BaseError, OSError, NotImplementedError, ValueError) as error:
-            raise StoreFailed(
-                plain_message(error), where=self.show(key), hint=_hint(self.url)
-            ) from None
+            message = plain_message(error)
+            hint = _FREE_SPACE if _FULL in message else _hint(self.url)
+            raise StoreFailed(message, where=self.show(key), hint=hint) from None
 
 
 def _read_part(path: Path, at: int, length: int) -> bytes:
