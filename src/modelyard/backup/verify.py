@@ -33,6 +33,7 @@ from modelyard.backup.repository import (
 from modelyard.core.errors import ModelyardError
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted, megabytes
+from modelyard.stores.store import StoreFailed
 
 _THREADS = 2
 """Each holds a pack of up to 48 MiB, and if it is encrypted its bytes once more."""
@@ -204,14 +205,13 @@ class _Check:
     def _read_pack(self, name: str) -> None:
         try:
             data = self.repository.read_pack(name)
-        except DamagedRepository as error:
-            self._lose_pack(name, error.message, self.problems)
-            self._save_good_frames(name)
-            return
+        except StoreFailed:
+            raise
         except ModelyardError as error:
             if self.repository.store.size_bytes(pack_key(name)) is None:
                 return  # a prune has removed it meanwhile
             self._lose_pack(name, error.message, self.problems)
+            self._save_good_frames(name)
             return
         with suppress(KeyError):  # a pack of no index: of a backup that was killed, or goes on
             pack = self.index.pack(name)
@@ -267,6 +267,8 @@ class _Check:
         for id in self.listing.snapshots:
             try:
                 snapshots.append(self.repository.read_snapshot(id))
+            except StoreFailed:
+                raise
             except ModelyardError as error:
                 key = f"snapshots/{id}"
                 if self.repository.store.size_bytes(key) is not None:
@@ -315,20 +317,27 @@ class _Check:
                 yield self.bad_blobs[sha256]
 
     def _cause(self, item: Item, reader: BlobReader, error: ModelyardError) -> str:
-        """The object because of which a tree or a list of hashes cannot be read."""
+        """The object because of which a tree or a list of hashes cannot be read.
+
+        Raises StoreFailed where it is the store, which says nothing of what is in it.
+        """
         for cause in self._causes(item.blobs):
             return cause
+        with suppress(ModelyardError):
+            for cause in self._causes(content_blobs(item, reader.read)):
+                return cause
+        if isinstance(error, StoreFailed):
+            raise error
         for sha256 in item.blobs:
             try:
                 reader.read(sha256)
+            except StoreFailed:
+                raise
             except ModelyardError as found:
                 place = self.index.find(sha256)
                 key = pack_key(place.pack) if place else _INDEXES
                 self.problems.setdefault(key, found.message)
                 return key
-        with suppress(ModelyardError):
-            for cause in self._causes(content_blobs(item, reader.read)):
-                return cause
         key = _INDEXES if item.depth else "snapshots"
         self.problems.setdefault(key, f"{item.path or '.'}: {error.message}")
         return key
