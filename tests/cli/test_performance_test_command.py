@@ -84,6 +84,22 @@ def test_a_model_that_always_fails_ends_with_4_and_without_a_traceback(
     assert "Traceback" not in told
 
 
+def test_a_run_that_measured_nothing_ends_with_5(
+    place: SuiteProject, models_here: Callable[..., int], capsys: pytest.CaptureFixture[str]
+) -> None:
+    place.write(
+        "integration",
+        "model_integration:\n  primary_models: {language: house}\n  budgets: {per_day: $0}\n",
+    )
+    place.suite(many(3) + KEPT)
+    assert models_here("performance-test") == 5
+    shown, told = capsys.readouterr()
+    assert "not counted: 3 over limit" in shown
+    assert "3 requests were not made, for want of budget" in told
+    assert "say nothing of the models" in told
+    assert "no request was made" in told
+
+
 def test_nobody_can_tell_is_0_and_with_strict_5(
     place: SuiteProject, models_here: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -92,6 +92,14 @@ def test_a_side_that_answers_nothing_ends_it(comparing: Compare) -> None:
     assert len(comparing.first.asked) == 5
 
 
+def test_a_side_that_answers_nothing_of_a_small_suite_is_compared_with_nothing(
+    comparing: Compare,
+) -> None:
+    comparing.second.answer(*itertools.repeat(whole("401 Unauthorized", {}), 20))
+    with pytest.raises(NoAnswers, match="B answered none of the first 3"):
+        comparing(max_cases=3)
+
+
 def test_an_interrupted_comparison_says_what_was_measured(comparing: Compare) -> None:
     def interrupt(done: int, _: int) -> None:
         if done == 4:

@@ -53,3 +53,18 @@ def test_what_is_not_scored_is_no_question() -> None:
 
 def test_nothing_asked_says_nothing() -> None:
     assert what_it_tells(sample_run(cases=(), figures=())) == ()
+
+
+@pytest.mark.parametrize(("right", "questions"), [(12, 35), (6, 380), (0, 35)])
+def test_the_number_for_a_finer_interval_is_that_of_the_interval_that_is_shown(
+    right: int, questions: int
+) -> None:
+    said = " ".join(what_it_tells(sample_run(figures=(accuracy(right, 12),))))
+    assert f"An interval of 10 points takes about {questions} questions" in said
+
+
+def test_answers_of_the_search_alone_are_counted() -> None:
+    silent = case_result("refusals", "Who?", True, outcome="nothing_found", model=None)
+    said = " ".join(what_it_tells(sample_run(cases=(*CASES, silent))))
+    assert "1 answer is right since nothing was found and no model was asked" in said
+    assert "no model was asked" not in " ".join(what_it_tells(sample_run()))

@@ -30,6 +30,7 @@ from modelyard.core.errors import GateBreached, Interrupted, ModelyardError, NoD
 from modelyard.core.layout import Project, find_project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
+from modelyard.performance.answered import why_no_data
 from modelyard.performance.comparison import Comparison
 from modelyard.performance.results import CaseResult, TestRun
 from modelyard.results.json_form import published
@@ -134,8 +135,9 @@ def performance_test(
     With --baseline, the answers are right less often than those of the earlier run only when
     McNemar's exact test says so; its times and costs are shown and not judged.
     Exit codes: 0 nothing is breached; 4 a threshold is breached, no request was answered, or it is
-    right less often than the baseline; 5 the suite asks nothing, or with --strict nobody can tell;
-    130 interrupted, and what was measured is kept.
+    right less often than the baseline; 5 the suite asks nothing, no request was made, no answer
+    could be scored, or with --strict nobody can tell; 130 interrupted, and what was measured is
+    kept.
 
     \b
     models performance-test --config balanced.yaml --test-suite comprehensive
@@ -237,6 +239,8 @@ def _conclude(
         )
     if unsaved is not None:
         raise unsaved
+    if nothing := why_no_data(run):
+        raise NoData(nothing)
     if strict and run.verdict == "cannot_tell":
         undecided = [each for each in run.figures if each.verdict == "cannot_tell"]
         what = ", ".join(map(name_figure, undecided)) or "the suite has no thresholds"

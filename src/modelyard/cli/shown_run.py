@@ -12,7 +12,7 @@ from modelyard.core.given_paths import require_file_place, write_given_file
 from modelyard.core.wording import counted
 from modelyard.performance.reach import what_it_tells
 from modelyard.performance.results import RunFigure, TestRun
-from modelyard.performance.shown import show_exact, show_interval, show_value
+from modelyard.performance.shown import show_basis, show_exact, show_interval, show_value
 from modelyard.settings.units import SHARE
 
 JunitFile = Annotated[
@@ -36,7 +36,7 @@ def print_run(run: TestRun) -> None:
             ">threshold",
             "verdict",
         ],
-        [_row(figure) for figure in shown],
+        [_row(figure, run) for figure in shown],
     )
     wrong = [result for result in run.cases if result.right is False]
     if wrong:
@@ -59,13 +59,13 @@ def print_run(run: TestRun) -> None:
         )
 
 
-def _row(figure: RunFigure) -> list[str]:
+def _row(figure: RunFigure, run: TestRun) -> list[str]:
     unit = figure.unit
     return [
         name_figure(figure),
         show_value(figure.value, unit),
         show_interval(figure),
-        _basis(figure),
+        show_basis(figure, run),
         "" if figure.threshold is None else show_exact(figure.threshold, unit),
         _verdict(figure),
     ]
@@ -74,16 +74,6 @@ def _row(figure: RunFigure) -> list[str]:
 def name_figure(figure: RunFigure) -> str:
     """`accuracy company_facts`: the figure, and which part it is over."""
     return f"{figure.name} {figure.part}" if figure.part else figure.name
-
-
-def _basis(figure: RunFigure) -> str:
-    """What a figure is over."""
-    basis = f"{figure.n:,}"
-    if figure.right is not None:
-        basis = f"{figure.right:,} of {figure.scored:,}"
-        if figure.scored != figure.n:
-            basis += f", {counted(figure.n, 'case')}"
-    return f"{basis}, {figure.unknown:,} more unknown" if figure.unknown else basis
 
 
 def _verdict(figure: RunFigure) -> str:

@@ -236,6 +236,19 @@ def units_to_settle(
     return enough
 
 
+def units_for_width(share: float, width: float, *, confidence: float = _CONFIDENCE) -> int:
+    """The least number of units at which Wilson's interval of a share is at most so wide.
+
+    share: as it would stay.  width: between 0 and 1.
+    """
+    few, enough = 0, math.ceil((_normal(confidence) / width) ** 2)
+    while enough - few > 1:
+        middle = (few + enough) // 2
+        low, high = share_interval(share * middle, middle, confidence=confidence)
+        few, enough = (few, middle) if high - low <= width else (middle, enough)
+    return enough
+
+
 @lru_cache
 def _normal(confidence: float) -> float:
     """The two-sided quantile of the normal distribution."""

@@ -25,10 +25,9 @@ from modelyard.evaluation.sequential import Sequential
 from modelyard.performance.asking import ask_case, build_result
 from modelyard.performance.cases import Suite
 from modelyard.performance.comparison import PairedResults
-from modelyard.performance.figures import ERRORS
 from modelyard.performance.paired_results import pair_results
 from modelyard.performance.plan import Job, build_plan
-from modelyard.performance.results import CaseResult
+from modelyard.performance.results import ERRORS, GIVEN, CaseResult
 from modelyard.performance.scorers.scored import wrong
 from modelyard.performance.scoring import Scorers
 from modelyard.performance.targets import Target, find_target
@@ -44,7 +43,7 @@ _PROFILE = "profile:"
 _GRACE_S, _LONGEST_LOAD_S = 60.0, 900.0
 """How much longer than its time a request may take, also when a model has to be loaded."""
 _HOPELESS = 5
-"""So many pairs without any answer of one side end the comparison."""
+"""So many failures of one side, and no answer of it, end the comparison."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -164,13 +163,15 @@ def compare(
             if right_a is not None and right_b is not None:
                 test.add(right_a, right_b)
             on_pair(number, len(pairs))
-            _require_answers(asking, number)
+            _require_answers(asking, least=_HOPELESS)
             if until_significant and test.better is not None:
                 break
     except KeyboardInterrupt:
         if not asking.of_b or not asking.of_a:
             raise
         complete = False
+    else:
+        _require_answers(asking, least=1)
     paired = pair_results(
         asking.of_a, asking.of_b, seed=seed, test=test if until_significant else None
     )
@@ -261,14 +262,16 @@ class _Asking:
         )
 
 
-def _require_answers(asking: _Asking, pairs: int) -> None:
-    """Raise NoAnswers when a side has not answered anything so far."""
-    if pairs < _HOPELESS:
-        return
+def _require_answers(asking: _Asking, *, least: int) -> None:
+    """Raise NoAnswers when so many requests of a side ended without an answer, and none with one.
+
+    What ended since nothing was found is neither: no model was to answer it.
+    """
     for side, results in (("A", asking.of_a), ("B", asking.of_b)):
-        if all(result.outcome in (*ERRORS, "over_limit") for result in results):
+        failed = [result for result in results if result.outcome in (*ERRORS, "over_limit")]
+        if len(failed) >= least and not any(result.outcome in GIVEN for result in results):
             raise NoAnswers(
-                f"{side} answered none of the first {pairs}: {results[-1].why}",
+                f"{side} answered none of the first {len(results)}: {failed[-1].why}",
                 hint="`models providers check` says what is wrong with a model",
             )
 

@@ -14,16 +14,12 @@ from dataclasses import dataclass
 from modelyard.configs.kinds.test_suites import TestSuite
 from modelyard.evaluation.statistics import clustered_mean, clustered_share, quantile_ranks
 from modelyard.performance.accuracy import accuracy, check_figures
-from modelyard.performance.results import LOAD, CaseResult, RunFigure
+from modelyard.performance.results import ERRORS, GIVEN, LOAD, CaseResult, RunFigure
 from modelyard.performance.units import by_question, by_unit, more_units, with_verdict
 from modelyard.performance.verdicts import enough_known, judge_most
 
-_REACHED = ("answered", "refused", "degraded", "failed", "timeout")
+_REACHED = (*GIVEN, *ERRORS)
 """Outcomes of requests that reached a model, or should have."""
-_GIVEN = ("answered", "refused")
-"""Outcomes of requests that a language model ended."""
-ERRORS = ("degraded", "failed", "timeout")
-"""Outcomes that are errors."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -78,7 +74,7 @@ def _latency(
 ) -> RunFigure:
     """A percentile of the times of answers that a language model gave."""
     given = [
-        result for result in results if result.outcome in _GIVEN and result.latency_s is not None
+        result for result in results if result.outcome in GIVEN and result.latency_s is not None
     ]
     name = f"latency_p{share * 100:.0f}"
     times = [each.latency_s or 0.0 for each in given]
@@ -94,7 +90,7 @@ def _latency(
 
 
 def _first_token(results: Sequence[CaseResult], confidence: float, *, drawn: bool) -> RunFigure:
-    begun = [each for each in results if each.outcome in _GIVEN and each.first_token_s is not None]
+    begun = [each for each in results if each.outcome in GIVEN and each.first_token_s is not None]
     times = [each.first_token_s or 0.0 for each in begun]
     return _quantile("first_token_p50", begun, times, 0.5, confidence, drawn=drawn)
 
@@ -131,7 +127,7 @@ def _quantile(
 
 def _rates(results: Sequence[CaseResult], seconds: float) -> Iterable[RunFigure]:
     """Answers and tokens of them in a second."""
-    given = [result for result in results if result.outcome in _GIVEN]
+    given = [result for result in results if result.outcome in GIVEN]
     known = [result.output_tokens for result in given if result.output_tokens is not None]
     all_known = given and len(known) == len(given) and seconds > 0
     yield RunFigure(

@@ -166,7 +166,8 @@ def _case_test(case: CaseResult) -> _Test:
         part=case.check,
         name=name,
         seconds=case.latency_s,
-        skipped=f"not right: {_cut(case.why or case.outcome)}",
+        skipped=f"{'not right' if case.right is False else 'not scored'}: "
+        f"{_cut(case.why or case.outcome)}",
         output=f"expected: {_cut(case.expected)}\nanswer: {_cut(case.answer or 'none')}",
     )
 

@@ -21,6 +21,7 @@ from modelyard.performance.reach import what_it_tells
 from modelyard.performance.results import LOAD, CaseResult, RunFigure, TestRun
 from modelyard.performance.results import Verdict as RunVerdict
 from modelyard.performance.shown import (
+    show_basis,
     show_interval,
     show_more_needed,
     show_name,
@@ -75,7 +76,7 @@ def render_run(run: TestRun, *, baseline: TestRun | None = None) -> str:
         beside=beside,
         paired=paired_rows(beside.paired) if beside else [],
         told=say_verdict(beside.paired, beside.name, "this run") if beside else "",
-        lines=[_line(figure) for figure in run.figures if figure.over != "tag"],
+        lines=[_line(figure, run) for figure in run.figures if figure.over != "tag"],
         charts=_charts(run, baseline),
         tags=_accuracies(run, baseline, "tag"),
         distributions=_distributions(run, baseline),
@@ -174,11 +175,13 @@ class FigureLine:
     """What follows."""
     more: str
     """How many more cases would settle it."""
+    basis: str
+    """What it is over."""
     tone: Tone | None
     """The colour of the verdict."""
 
 
-def _line(figure: RunFigure) -> FigureLine:
+def _line(figure: RunFigure, run: TestRun) -> FigureLine:
     return FigureLine(
         figure=figure,
         name=show_name(figure),
@@ -187,6 +190,7 @@ def _line(figure: RunFigure) -> FigureLine:
         threshold=show_threshold(figure),
         verdict=show_verdict(figure),
         more=show_more_needed(figure),
+        basis=show_basis(figure, run),
         tone=None if figure.verdict is None else _TONES[figure.verdict],
     )
 

@@ -13,10 +13,8 @@ from modelyard.evaluation.paired import (
 )
 from modelyard.evaluation.sequential import LEVEL, Sequential
 from modelyard.performance.comparison import ChangedCase, Gap, PairedResults, Side
-from modelyard.performance.results import LOAD, CaseResult
+from modelyard.performance.results import GIVEN, LOAD, CaseResult
 
-_GIVEN = ("answered", "refused")
-"""Outcomes of requests that a language model ended, and whose time says something of it."""
 _SHORTEST_S = 1e-4
 """A time below it, as of an answer that nobody had to wait for, counts as this long."""
 
@@ -95,7 +93,7 @@ def _cost(result: CaseResult) -> float | None:
 
 
 def _log_time(result: CaseResult) -> float | None:
-    if result.outcome not in _GIVEN or result.latency_s is None:
+    if result.outcome not in GIVEN or result.latency_s is None:
         return None
     return math.log(max(result.latency_s, _SHORTEST_S))
 

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 
 from modelyard.core.wording import counted
 from modelyard.evaluation.paired import pairs_needed
+from modelyard.evaluation.statistics import units_for_width
 from modelyard.performance.results import LOAD, RunFigure, TestRun
 from modelyard.performance.shown import show_name
 
@@ -14,8 +14,7 @@ _ALSO_CHANGED = 0.1
 """Beside the gap itself, the share of answers of which one of two models is right by chance. Two
 versions of one model differ in more of them, two temperatures in fewer."""
 _FEW = 30
-_Z = 1.96
-_FINE_HALF_WIDTH = 0.05
+_FINE_WIDTH = 0.1
 
 
 def what_it_tells(run: TestRun) -> tuple[str, ...]:
@@ -28,6 +27,12 @@ def _sentences(run: TestRun) -> Iterator[str]:
     if cases:
         yield from _accuracy(run, cases)
         yield _gaps(cases)
+    silent = sum(case.outcome == "nothing_found" and case.right is True for case in run.cases)
+    if silent:
+        yield (
+            f"{counted(silent, 'answer is', 'answers are')} right since nothing was found and "
+            "no model was asked, which says something of the search and nothing of a model"
+        )
     if few := _small_checks(run):
         names = ", ".join(f"{name} ({number})" for name, number in few)
         yield (
@@ -57,9 +62,8 @@ def _accuracy(run: TestRun, cases: int) -> Iterator[str]:
         f"Accuracy is over {counted(cases, 'question')}, and its interval is "
         f"{100 * (whole.high - whole.low):.0f} points wide: a threshold within it is not settled"
     )
-    spread = max(whole.value * (1 - whole.value), 0.01)
-    finer = math.ceil(spread * (_Z / _FINE_HALF_WIDTH) ** 2)
-    if finer > cases:
+    finer = units_for_width(whole.value, _FINE_WIDTH, confidence=run.confidence)
+    if finer > cases and not whole.unknown:
         text += f". An interval of 10 points takes about {_rounded(finer):,} questions"
     yield text
 

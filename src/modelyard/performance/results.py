@@ -10,7 +10,18 @@ from typing import Literal
 
 from modelyard.configs.kinds.test_suites import LOAD
 
-__all__ = ["LOAD", "CaseOutcome", "CaseResult", "RunFigure", "RunRow", "TestRun", "Unit", "Verdict"]
+__all__ = [
+    "ERRORS",
+    "GIVEN",
+    "LOAD",
+    "CaseOutcome",
+    "CaseResult",
+    "RunFigure",
+    "RunRow",
+    "TestRun",
+    "Unit",
+    "Verdict",
+]
 
 Verdict = Literal["pass", "breach", "cannot_tell"]
 """
@@ -29,8 +40,11 @@ over_limit: a budget or a limit left no room, and nothing was called.
 timeout: there was no answer within the time of the case.
 """
 
-NOT_ERRORS: tuple[CaseOutcome, ...] = ("answered", "refused", "nothing_found")
-"""The outcomes that are no errors: the domain said what it has to say."""
+GIVEN: tuple[CaseOutcome, ...] = ("answered", "refused")
+"""The outcomes of requests that a language model ended."""
+
+ERRORS: tuple[CaseOutcome, ...] = ("degraded", "failed", "timeout")
+"""The outcomes that are errors."""
 
 Unit = Literal["share", "seconds", "usd", "per_second", "count"]
 

@@ -15,11 +15,16 @@ from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.core.processor import cpu_name
 from modelyard.core.wording import counted
+from modelyard.performance.answered import (
+    leave_out_silence,
+    none_answered,
+    notes_on_unscored,
+)
 from modelyard.performance.asking import ask_case, build_result
 from modelyard.performance.cases import Suite
-from modelyard.performance.figures import ERRORS, Measured, build_figures
+from modelyard.performance.figures import Measured, build_figures
 from modelyard.performance.plan import Job, Plan, build_plan
-from modelyard.performance.results import LOAD, CaseResult, TestRun
+from modelyard.performance.results import CaseResult, TestRun
 from modelyard.performance.scorers.scored import Scored, wrong
 from modelyard.performance.scoring import Scorers
 from modelyard.performance.targets import Target
@@ -98,7 +103,7 @@ def run_plan(
         if not ended.cases:
             raise
         ended.complete, ended.stopped = False, str(error)
-    results = sorted(ended.cases, key=lambda each: each.started_s)
+    results = leave_out_silence(sorted(ended.cases, key=lambda each: each.started_s))
     figures = build_figures(
         Measured(
             suite=suite.settings,
@@ -108,7 +113,6 @@ def run_plan(
             load_s=ended.seconds.get("load", 0.0),
         )
     )
-    none_answered = all(each.outcome in ERRORS for each in results)
     answered_by = Counter(each.model for each in results if each.model)
     return TestRun(
         suite=suite.name,
@@ -134,7 +138,7 @@ def run_plan(
         base_cases=tuple(sorted(ended.base, key=lambda each: each.started_s)),
         machine=f"{cpu_name()}, {counted(len(os.sched_getaffinity(0)), 'core')}",
         version=__version__,
-        verdict=sum_up(figures, complete=ended.complete, none_answered=none_answered),
+        verdict=sum_up(figures, complete=ended.complete, none_answered=none_answered(results)),
         notes=(*plan.notes, *_notes(plan, ended, results)),
     )
 
@@ -207,24 +211,15 @@ def _notes(plan: Plan, ended: _Ended, results: Sequence[CaseResult]) -> list[str
     if refused := sum(each.outcome == "over_limit" for each in results):
         notes.append(
             f"{counted(refused, 'request was', 'requests were')} not made, for want of budget or "
-            "because of a limit, and says nothing of the models"
+            f"because of a limit, and {'says' if refused == 1 else 'say'} nothing of the models"
         )
-    unsearched = [each for each in results if _is_unsearched(each)]
-    if unsearched:
-        notes.append(
-            f"{counted(len(unsearched), 'answer is', 'answers are')} not scored, since nothing "
-            f"could be searched: {unsearched[0].why}"
-        )
+    notes += notes_on_unscored(results)
     if plan.repeats > 1 and _is_deterministic(plan):
         notes.append(
             "all models take the likeliest token (temperature 0), so that repeats say something of "
             "times only"
         )
     return notes
-
-
-def _is_unsearched(result: CaseResult) -> bool:
-    return result.outcome == "nothing_found" and result.right is None and result.check != LOAD
 
 
 def _own_judges(plan: Plan, answered_by: Iterable[str]) -> list[str]:

@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+from collections import Counter
+
 from modelyard.charts.scales import show_duration
-from modelyard.performance.results import LOAD, RunFigure, Unit, Verdict
+from modelyard.core.wording import counted
+from modelyard.performance.results import ERRORS, GIVEN, LOAD, RunFigure, TestRun, Unit, Verdict
 from modelyard.settings.units import DURATION, MONEY, SHARE
 
 _NAMES = {
@@ -88,3 +91,36 @@ def show_verdict(figure: RunFigure) -> str:
 def show_more_needed(figure: RunFigure) -> str:
     """`about 40 more cases`; where that is not known or not needed, nothing."""
     return "" if figure.more_needed is None else f"about {figure.more_needed:,} more cases"
+
+
+def show_basis(figure: RunFigure, run: TestRun) -> str:
+    """What a figure is over: `12 of 15, 2 more unknown`, and of errors which they were."""
+    if figure.name == "error_rate":
+        return _errors_of(run) or "0"
+    if figure.unknown and not figure.n:
+        return f"{figure.unknown:,} unknown"
+    basis = f"{figure.n:,}"
+    if figure.right is not None:
+        basis = f"{figure.right:,} of {figure.scored:,}"
+        if figure.scored != figure.n:
+            basis += f", {counted(figure.n, 'case')}"
+    return f"{basis}, {figure.unknown:,} more unknown" if figure.unknown else basis
+
+
+def _errors_of(run: TestRun) -> str:
+    """`3 of 41: 2 failed, 1 timeout; not counted: 20 nothing found`."""
+    ended = Counter(case.outcome for case in run.cases)
+    reached = sum(ended[outcome] for outcome in (*GIVEN, *ERRORS))
+    failed = sum(ended[outcome] for outcome in ERRORS)
+    others = {outcome: n for outcome, n in ended.items() if outcome not in (*GIVEN, *ERRORS)}
+    which = ", ".join(_say_outcome(outcome, ended[outcome]) for outcome in ERRORS if ended[outcome])
+    parts = []
+    if reached:
+        parts.append(f"{failed:,} of {reached:,}{f': {which}' if which else ''}")
+    if others:
+        parts.append(f"not counted: {', '.join(_say_outcome(*each) for each in others.items())}")
+    return "; ".join(parts)
+
+
+def _say_outcome(outcome: str, n: int) -> str:
+    return f"{n:,} {outcome.replace('_', ' ')}"
