@@ -19,6 +19,7 @@ from modelyard.configs.fields import ANY_ITEM, class_below, default_of, say_type
 from modelyard.configs.kinds import STANDARD_ENVIRONMENTS, Kind
 from modelyard.configs.kinds.environments import ENVIRONMENT_PATTERN
 from modelyard.configs.kinds.parts import NAME_PATTERN
+from modelyard.configs.reading.spellings import SPELLINGS, class_at
 from modelyard.core.json_reading import parse_json
 from modelyard.settings.fields import SettingsField, field_docs, settings_fields
 from modelyard.settings.json_schema import DRAFT, Schema, annotated, value_schema, whole
@@ -48,6 +49,8 @@ def build_schema(kind: Kind) -> Schema:
     own = _class_schema(settings, definitions, overlay=False)
     if kind.deployable:
         definitions[_OVERLAY] = _class_schema(settings, definitions, overlay=True)
+    _add_spellings(kind, definitions)
+    if kind.deployable:
         own["properties"] = {"name": _NAME_SCHEMA, **own["properties"], "environments": _overlays()}
     return {
         "$schema": DRAFT,
@@ -57,6 +60,21 @@ def build_schema(kind: Kind) -> Schema:
         **own,
         "definitions": dict(sorted(definitions.items())),
     }
+
+
+def _add_spellings(kind: Kind, definitions: dict[str, Schema]) -> None:
+    """Allow the other spellings of keys; a misspelt key is then for the settings class to find."""
+    for path, spellings in SPELLINGS.get(kind.name, {}).items():
+        group = class_at(kind.settings_class, path).__name__
+        for schema in (definitions.get(group), definitions.get(group + _OVERLAY)):
+            if schema is None:
+                continue
+            properties = schema["properties"]
+            for other, key in spellings.renamed.items():
+                properties[other] = {**properties[key], "description": f"Another name of `{key}`."}
+            if spellings.spread:
+                named = properties[spellings.spread]
+                schema |= {key: named[key] for key in ("propertyNames", "additionalProperties")}
 
 
 def _overlays() -> Schema:

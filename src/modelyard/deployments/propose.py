@@ -8,11 +8,12 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import suppress
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from modelyard.configs.checking.check import check_configs
+from modelyard.configs.checking.meaning.references import NOT_THERE_YET
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import Document
@@ -124,14 +125,20 @@ def _is_same_file(path: Path, other: Path) -> bool:
 def _require_valid(catalogue: ConfigCatalogue, paths: Sequence[Path], environment: str) -> None:
     """Return if every file is valid in an environment. Raises ProblemsFound with all problems.
 
-    Warnings do not stop a deployment; `models validate-config` shows them.
+    Other warnings than that something named is not there yet do not stop a deployment; `models
+    validate-config` shows them.
     """
     if not paths:
         return
     live = live_environments(catalogue.project)
     report = check_configs(catalogue, paths, environments=(environment,), live=live)
-    if not report.valid:
-        raise _not_valid([finding for finding in report.findings if finding.level == "error"])
+    wrong = [
+        replace(finding, level="error")
+        for finding in report.findings
+        if finding.level == "error" or finding.code == NOT_THERE_YET
+    ]
+    if wrong:
+        raise _not_valid(wrong)
 
 
 def _not_valid(problems: Sequence[Diagnostic]) -> ProblemsFound:

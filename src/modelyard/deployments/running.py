@@ -104,8 +104,14 @@ def running_config(
     """
     own = _project_of(path)
     around = own or project
-    environments = ConfigCatalogue(around).environments if around else STANDARD
-    document = load_document(path, kind=kind, environments=environments)
+    catalogue = ConfigCatalogue(around) if around else None
+    environments = catalogue.environments if catalogue else STANDARD
+    document = load_document(
+        path,
+        kind=kind,
+        environments=environments,
+        naming=catalogue.name_model if catalogue else None,
+    )
     if environment == DEFAULT_ENVIRONMENT or own is None:
         environments.require(environment)
         return resolve(document, environment)

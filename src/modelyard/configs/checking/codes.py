@@ -34,6 +34,7 @@ CODES: Mapping[str, str] = {
     "folder counts; an editor uses the schema.",
     "not-read": "The file looks like a config, but nothing reads it because of its place or name.",
     "unknown-key": "A key that the schema does not have; its value would have no effect.",
+    "written-twice": "A setting is written in two spellings, such as `order` and `fallback_order`.",
     "missing": "A required key is left out.",
     "wrong-type": "A value is of another type than its key takes.",
     "wrong-form": "A text does not have the form that its key takes, such as a name or a URL.",
@@ -45,6 +46,8 @@ CODES: Mapping[str, str] = {
     "must agree.",
     # Meaning
     "unknown-reference": "Something is named that does not exist.",
+    "not-there-yet": "A custom model is named that does not exist yet. A warning here; a "
+    "deployment refuses it.",
     "missing-dataset": "A dataset is named that is not on this machine.",
     "ambiguous-reference": "A name fits several things; in full it fits one.",
     "broken-reference": "The config that is named is itself not valid.",

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
@@ -18,6 +18,7 @@ from modelyard.configs.reading.document import (
     inspect_document,
     is_config_name,
     kind_of,
+    peek_aliases,
     peek_name,
 )
 from modelyard.core.errors import (
@@ -100,7 +101,10 @@ class ConfigCatalogue:
         if path not in self._read:
             try:
                 self._read[path] = inspect_document(
-                    path, shown=self.project.show(path), environments=self.environments
+                    path,
+                    shown=self.project.show(path),
+                    environments=self.environments,
+                    naming=self.name_model,
                 )
             except ModelyardError as error:
                 self._read[path] = error
@@ -124,6 +128,22 @@ class ConfigCatalogue:
     def paths_named(self, kind: str, name: str) -> list[Path]:
         """The files that give a config of a kind this name: one, unless two took the same."""
         return self._by_name(kind).get(name, [])
+
+    def name_model(self, word: str) -> str:
+        """The name of the language model that has this name or alias; else the word itself."""
+        if word in self._by_name("language_models"):
+            return word
+        named = self._aliases.get(word, ())
+        return named[0] if len(named) == 1 else word
+
+    @cached_property
+    def _aliases(self) -> Mapping[str, list[str]]:
+        """The names of the language models by their aliases; no file without any is parsed."""
+        found: dict[str, list[str]] = {}
+        for name, paths in self._by_name("language_models").items():
+            for alias in dict.fromkeys(alias for path in paths for alias in peek_aliases(path)):
+                found.setdefault(alias, []).append(name)
+        return found
 
     def names_given(self, kind: str) -> list[str]:
         """The names of a kind, those of files included that cannot be read."""

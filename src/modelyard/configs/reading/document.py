@@ -18,7 +18,8 @@ from modelyard.configs.environments import (
 from modelyard.configs.kinds import KINDS, Kind
 from modelyard.configs.kinds.parts import NAME_PATTERN
 from modelyard.configs.reading.programs import called, program_of
-from modelyard.core.errors import Diagnostic, InvalidInput, KeyPath, ProblemsFound
+from modelyard.configs.reading.spellings import Naming, respell
+from modelyard.core.errors import Diagnostic, InvalidInput, KeyPath, ModelyardError, ProblemsFound
 from modelyard.settings.converters import Where
 from modelyard.settings.yaml_files import YamlSource, inspect_yaml
 
@@ -104,13 +105,17 @@ def load_document(
     shown: str | None = None,
     kind: str | None = None,
     environments: DeclaredEnvironments = STANDARD,
+    naming: Naming | None = None,
 ) -> Document:
     """Read one config file; `shown` is how errors call it, `kind` what it is when that is known.
 
-    `environments` are those that it can have overlays for.
+    `environments` are those that it can have overlays for, `naming` gives the names of language
+    models for their aliases.
     Raises ModelyardError when it cannot be read, is not YAML, or is no mapping.
     """
-    document = inspect_document(path, shown=shown, kind=kind, environments=environments)
+    document = inspect_document(
+        path, shown=shown, kind=kind, environments=environments, naming=naming
+    )
     document.refuse_problems()
     return document
 
@@ -121,9 +126,11 @@ def inspect_document(
     shown: str | None = None,
     kind: str | None = None,
     environments: DeclaredEnvironments = STANDARD,
+    naming: Naming | None = None,
 ) -> Document:
     """Read as much of a config file as is possible; what is wrong with it is in `problems`.
 
+    `naming` gives the names of language models for their aliases.
     Raises ModelyardError when nothing could be read, or when it is no mapping.
     """
     source = inspect_yaml(path, name=shown)
@@ -139,6 +146,7 @@ def inspect_document(
         )
     if found.name == "fine_tuning":
         _refuse_other_program(source)
+    source = respell(source, found, naming or (lambda word: word))
     wrong = tuple(_header_problems(source, environments)) if found.deployable else ()
     if (other := _other_schema(source, found)) is not None:
         source = replace(source, warnings=(*source.warnings, other))
@@ -206,6 +214,20 @@ def peek_name(path: Path) -> str:
     except OSError:
         given = None
     return given[1] if given else config_name(path)
+
+
+def peek_aliases(path: Path) -> list[str]:
+    """The other names that the language model in a file answers to, in any environment."""
+    try:
+        if not path.is_file() or "aliases" not in _head(path, _MOST_PEEKED):
+            return []
+        value = inspect_yaml(path).value
+    except (OSError, ModelyardError):
+        return []
+    overlays = value.get("environments") if isinstance(value, dict) else None
+    written = [value, *(overlays.values() if isinstance(overlays, dict) else ())]
+    lists = [each.get("aliases") for each in written if isinstance(each, dict)]
+    return [word for each in lists if isinstance(each, list) for word in map(str, each)]
 
 
 def _head(path: Path, size_bytes: int) -> str:

@@ -8,13 +8,16 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
-from modelyard.configs.checking.meaning import problem
+from modelyard.configs.checking.meaning import problem, warning
 from modelyard.configs.checking.view import EnvironmentView
 from modelyard.configs.kinds import KINDS
 from modelyard.configs.reading.references import ConfigReference, references
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, did_you_mean, dotted
 from modelyard.records.modelref import ModelRef, version_number
 
+NOT_THERE_YET = "not-there-yet"
+"""The code of a warning that stops a deployment: what is named will be there one day."""
+_CUSTOM = "custom/"
 _MOST_LISTED = 8
 _MOST_COMPARED = 100
 """Names that a misspelt one is compared with: more takes longer than the whole check."""
@@ -51,6 +54,15 @@ def _unknown(
 
 def _check_config(reference: ConfigReference, view: EnvironmentView) -> Iterator[Diagnostic]:
     kind, name, configs = KINDS[reference.to], reference.target, view.configs
+    if name.startswith(_CUSTOM) and kind.name in ("language_models", "specialized_models"):
+        yield warning(
+            reference.path,
+            NOT_THERE_YET,
+            f"'{dotted(reference.path)}' names the custom model '{name.removeprefix(_CUSTOM)}', "
+            "which is not there yet",
+            hint=f"it cannot be deployed so; until then, name a config in {kind.place}",
+        )
+        return
     if configs.find(kind.name, name) is not None or _is_task(reference, view):
         return
     broken = configs.paths_named(kind.name, name)
