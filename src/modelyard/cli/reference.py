@@ -277,12 +277,12 @@ environments:
 **References.** A config names others: a specialised model its language model, a language model its
 fallback. The named config must exist. When a model fails, its own `fallback` answers, else the next
 model of `fallback_strategy.order` that was not tried yet; the last one is a `builtin` model, which
-needs no network. A language model may be called by an alias. `custom/NAME` is for a model that is to
-come: a warning when it is checked, refused when it is deployed.
+needs no network. A language model may be called by an alias. `custom/NAME` is for a model that is
+to come: a warning when it is checked, refused when it is deployed.
 
 **Other spellings.** `fallback_order` is read as `fallback_strategy.order`, and
-`primary_models.DOMAIN` as `primary_models.tasks.DOMAIN`. What is shown and deployed has the settings'
-own keys, and language models by their names.
+`primary_models.DOMAIN` as `primary_models.tasks.DOMAIN`. What is shown and deployed has the
+settings' own keys, and language models by their names.
 
 **Layers.** The effective settings of a domain are the language model's, overridden by the
 specialised model's, overridden by the performance profile's. A key that a layer leaves out comes
