@@ -1,0 +1,209 @@
+"""`models restore`, `backup verify` and `backup drill` as a person and as a program see them."""
+
+from __future__ import annotations
+
+import json
+import shutil
+from collections.abc import Callable
+from pathlib import Path
+
+import pytest
+
+from modelyard.backup import swap
+from modelyard.core.layout import Project
+
+Models = Callable[..., int]
+
+CONFIG = "configs/language_models/end.yaml"
+BUILTIN = """\
+description: The end of every chain
+provider: builtin
+model: none
+context_tokens: 2k
+max_output_tokens: 512
+"""
+
+
+@pytest.fixture
+def saved(models: Models, project: Project, capsys: pytest.CaptureFixture[str]) -> Project:
+    """The project of `models`, with a config and one backup."""
+    (project.root / CONFIG).parent.mkdir()
+    (project.root / CONFIG).write_text(BUILTIN)
+    models("feedback", "add", "--prompt", "Who?", "--answer", "Ann.", "--rating", "good")
+    assert models("backup") == 0
+    capsys.readouterr()
+    return project
+
+
+def test_a_snapshot_is_restored_into_a_new_folder(
+    models: Models, saved: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    new = saved.root.parent / "new"
+    assert models("restore", "latest", "--to", str(new)) == 0
+    captured = capsys.readouterr()
+    assert f"to {new}." in captured.out
+    assert f"models --project {new} adapters verify --all" in captured.err
+    assert (new / CONFIG).exists()
+    assert models("restore", "latest", "--to", str(new)) == 2
+    assert "exists already" in capsys.readouterr().err
+
+
+def test_the_folder_is_named_after_the_snapshot(models: Models, saved: Project) -> None:
+    del saved
+    assert models("restore", "latest", "--only", "configs") == 0
+    [folder] = Path.cwd().glob("restored-*")
+    assert [place.name for place in folder.iterdir()] == ["configs"]
+
+
+def test_a_restore_over_the_project_is_shown_undone_and_discarded(
+    models: Models, saved: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    config = saved.root / CONFIG
+    whole = config.read_text()
+    config.write_text("broken")
+    assert models("restore", "latest", "--in-place", "--dry-run") == 0
+    assert "would be as in the snapshot" in capsys.readouterr().out
+    assert config.read_text() == "broken"
+    assert models("restore", "latest", "--in-place") == 0
+    captured = capsys.readouterr()
+    assert CONFIG in captured.out
+    assert "models restore --undo" in captured.err
+    assert config.read_text() == whole
+    assert models("restore", "--undo") == 0
+    assert config.read_text() == "broken"
+    assert models("restore", "--discard-replaced") == 0
+    capsys.readouterr()
+    assert models("restore", "--undo") == 5
+    assert "keeps what it replaced" in capsys.readouterr().err
+
+
+@pytest.mark.parametrize(
+    ("words", "code", "text"),
+    [
+        ((), 2, "which snapshot?"),
+        (("2019",), 2, "there is no snapshot '2019'"),
+        (("latest", "--to", "x", "--in-place"), 2, "--to and --in-place are different things"),
+        (("latest", "--undo"), 2, "--undo takes no snapshot"),
+        (("latest", "--only", "config"), 2, "the snapshot holds no 'config' (did you mean"),
+        (("latest", "--models", "nobody"), 2, "the snapshot holds no adapter 'nobody'"),
+        (("latest", "--repo", "file:///nowhere/at/all"), 5, "there is no backup repository here"),
+        (("latest", "--repo", "backups"), 2, "is no object store"),
+        (("latest", "--key", "env:NO_SUCH_KEY"), 2, "NO_SUCH_KEY"),
+    ],
+)
+def test_what_is_wrong_is_said(
+    models: Models,
+    saved: Project,
+    capsys: pytest.CaptureFixture[str],
+    words: tuple[str, ...],
+    code: int,
+    text: str,
+) -> None:
+    del saved
+    assert models("restore", *words) == code
+    assert text in capsys.readouterr().err
+
+
+def test_a_wrong_key_and_a_newer_format_are_named(
+    models: Models,
+    saved: Project,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = (saved.root.parent / "encrypted").as_uri()
+    monkeypatch.setenv("RIGHT_KEY", "correct horse battery staple")
+    monkeypatch.setenv("WRONG_KEY", "incorrect horse battery staple")
+    assert models("backup", "--repo", url, "--key", "env:RIGHT_KEY") == 0
+    capsys.readouterr()
+    restore = ("restore", "latest", "--repo", url, "--to", "there")
+    assert models(*restore, "--key", "env:WRONG_KEY") in (1, 2)
+    assert "key" in capsys.readouterr().err
+    assert models(*restore) == 2
+    assert "is encrypted" in capsys.readouterr().err
+    assert models(*restore, "--key", "env:RIGHT_KEY") == 0
+    capsys.readouterr()
+    marker = saved.backups / "format.json"
+    values = json.loads(marker.read_text())
+    marker.write_text(json.dumps({**values, "version": 2}))
+    assert models("restore", "latest", "--to", "newer") == 1
+    assert "the repository has format 2" in capsys.readouterr().err
+
+
+def test_a_restore_that_was_killed_is_completed_by_the_next_command(
+    models: Models,
+    saved: Project,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    config = saved.root / CONFIG
+    whole = config.read_text()
+    config.write_text("broken")
+
+    class Killed(BaseException):
+        pass
+
+    def die(*given: object) -> None:
+        raise Killed
+
+    with monkeypatch.context() as patch:
+        patch.setattr(swap, "_put_in_place", die)
+        with pytest.raises(Killed):
+            models("restore", "latest", "--in-place")
+    assert saved.restoring.is_symlink()
+    assert config.read_text() == "broken"
+    capsys.readouterr()
+    assert models("config", "show", "end") == 0
+    assert "completed the restore of" in capsys.readouterr().err
+    assert config.read_text() == whole
+    assert not saved.restoring.is_symlink()
+
+
+def test_damage_ends_with_1_and_names_what_it_touches(
+    models: Models, saved: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("backup", "verify", "--all") == 0
+    capsys.readouterr()
+    [pack] = (saved.backups / "packs").glob("*/*")
+    data = bytearray(pack.read_bytes())
+    data[len(data) // 2] ^= 1
+    pack.write_bytes(data)
+    assert models("backup", "verify") == 0
+    assert models("backup", "verify", "--all") == 1
+    captured = capsys.readouterr()
+    assert f"packs/{pack.parent.name}/{pack.name}: was changed" in captured.out
+    assert "cannot bring back" in captured.out
+    assert models("backup", "verify", "--all", "--json") == 1
+    capsys.readouterr()
+    assert models("backup", "verify", "--sample", "0%") == 2
+    assert "is no share" in capsys.readouterr().err
+
+
+def test_a_drill_is_recorded_and_monitored(
+    models: Models, saved: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models("backup", "drill", "--scratch", str(saved.root.parent)) == 0
+    assert "passed" in capsys.readouterr().out
+    models("monitor", "--metrics", "backups")
+    printed = capsys.readouterr().out
+    assert "backup_age" in printed
+    assert "drill_age" in printed
+
+
+def test_without_a_project_a_named_repository_is_enough(
+    models: Models,
+    saved: Project,
+    capsys: pytest.CaptureFixture[str],
+    tmp_path: Path,
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    shutil.copytree(saved.backups, tmp_path / "kept")
+    (tmp_path / "elsewhere").mkdir()
+    monkeypatch.chdir(tmp_path / "elsewhere")
+    monkeypatch.delenv("MODELS_PROJECT", raising=False)
+    repo = ("--repo", (tmp_path / "kept").as_uri())
+    assert models("restore", "latest", *repo, "--to", "back") == 0
+    assert (tmp_path / "elsewhere" / "back" / "configs").is_dir()
+    assert models("backup", "verify", *repo) == 0
+    capsys.readouterr()
+    assert models("restore", "latest", "--to", "again") == 2
+    assert "--repo" in capsys.readouterr().err
