@@ -250,6 +250,15 @@ def test_configs_that_were_added_stay_where_only_files_are_named(
     assert (project.configs / "new.yaml").exists()
 
 
+def test_what_is_left_out_is_left_as_it_is(project: Project, repository: Repository) -> None:
+    back_up(project, repository)
+    for name in ("a.yaml", "profiles/b.yaml"):
+        (project.configs / name).write_text("name: later\n")
+    restored = restore(project, repository, without=["configs/profiles"])
+    assert (restored.put_back, restored.moved_away) == (("configs/a.yaml",), ())
+    assert (project.configs / "profiles" / "b.yaml").read_text() == "name: later\n"
+
+
 def test_deployed_configs_do_not_come_back_without_their_history(
     project: Project, repository: Repository
 ) -> None:

@@ -115,6 +115,27 @@ def test_only_what_is_named_comes_back(
     }
 
 
+def test_what_is_left_out_is_not_even_read(
+    repository: Repository, contents: dict[str, Content], work: Path
+) -> None:
+    store(repository, contents, blobs_in_a_frame=1)
+    for pack in packs(repository):
+        data = bytearray(pack.read_bytes())
+        if len(data) > 16 << 20:
+            data[8 << 20] ^= 1
+            pack.write_bytes(data)
+    with pytest.raises((DamagedRepository, DamagedData)):
+        restore(repository, work / "new")
+    restore(repository, work / "new", without=["models/versions/demo/1/adapter.safetensors"])
+    assert found(work / "new") == {
+        path: content
+        for path, content in contents.items()
+        if not path.startswith("models/versions/demo/1/")
+    }
+    with pytest.raises(InvalidInput, match="no 'configs/nothing'"):
+        restore(repository, work / "other", without=["configs/nothing"])
+
+
 def test_what_the_snapshot_lacks_is_named(
     repository: Repository, contents: dict[str, Content], work: Path
 ) -> None:

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import os
 import posixpath
+import re
 import unicodedata
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
 
-from modelyard.backup.manifest import DamagedSnapshot, Item, ReadBlob, Snapshot, walk
+from modelyard.backup.manifest import DamagedSnapshot, Item, ReadBlob, Snapshot, read_tree, walk
 from modelyard.core.errors import InvalidInput, did_you_mean
 from modelyard.core.files import STAGING_PREFIX, disk_errors
 
@@ -29,10 +30,8 @@ class Chosen:
     whole: frozenset[str] = frozenset({""})
     """The paths of which all that is below was chosen; the root's is empty."""
 
-    @property
-    def everything(self) -> bool:
-        """Whether these are all items of the snapshot."""
-        return not self.rest
+    left_out: frozenset[str] = frozenset()
+    """The paths that are left out, with what is below them; they are among no items."""
 
     @property
     def bytes(self) -> int:
@@ -51,19 +50,23 @@ def choose_items(
     *,
     models: Sequence[str] | None = None,
     only: Sequence[str] | None = None,
+    without: Sequence[str] = (),
 ) -> Chosen:
     """The items of a snapshot that belong to these adapters or lie at these paths; all for None.
 
     models: names of adapters, of which versions and link are meant.
     only: paths from the project's root, each with what is below it.
+    without: paths that are left out, and not even read; of a version, the whole version is.
     Raises InvalidInput for a name or path that the snapshot does not hold, DamagedSnapshot when
     what it holds cannot be written to any disk.
     """
-    items = tuple(_checked(walk(snapshot, read)))
+    left_out = {_of_version(posixpath.normpath(text)) for text in without}
+    found = _walk_without(snapshot, read, left_out) if left_out else walk(snapshot, read)
+    items = tuple(_checked(found))
     if sum(item.size for item in items if item.kind != "folder") > snapshot.bytes:
         raise DamagedSnapshot("holds more bytes than it says", where=snapshot.id)
     if models is None and only is None:
-        return Chosen(items=items)
+        return Chosen(items=items, left_out=frozenset(left_out))
     paths = {item.path for item in items}
     wanted = {*_of_models(models or (), paths, snapshot), *_of_paths(only or (), paths, snapshot)}
     inside = {path for path in paths if any(is_in(path, place) for place in wanted)}
@@ -72,7 +75,39 @@ def choose_items(
         items=tuple(item for item in items if item.path in inside | parents),
         rest=tuple(item for item in items if item.path not in inside | parents),
         whole=frozenset(wanted),
+        left_out=frozenset(left_out),
     )
+
+
+def _walk_without(snapshot: Snapshot, read: ReadBlob, left_out: set[str]) -> Iterator[Item]:
+    """The items but for these paths, so that a folder that cannot be read can be left out."""
+    missing = set(left_out)
+    folders, count = [snapshot.root], 0
+    while folders:
+        below = []
+        for item in read_tree(folders.pop(), read):
+            count += 1
+            if count > snapshot.items:
+                raise DamagedSnapshot("holds more items than it says", where=snapshot.id)
+            if item.path in left_out:
+                missing.discard(item.path)
+                continue
+            yield item
+            if item.kind == "folder":
+                below.append(item)
+        folders += reversed(below)
+    if missing:
+        raise InvalidInput(
+            f"the snapshot holds no '{min(missing)}'",
+            where=snapshot.id,
+            hint=f"`models backup show {snapshot.id} --files` lists what it holds",
+        )
+
+
+def _of_version(path: str) -> str:
+    """The version that a path is in; else the path."""
+    match = re.match(rf"{_VERSIONS}/[^/]+/[^/]+", path)
+    return match[0] if match else path
 
 
 def require_distinct(items: Iterable[Item], folder: Path) -> None:
@@ -146,7 +181,7 @@ def _of_paths(only: Sequence[str], paths: set[str], snapshot: Snapshot) -> Itera
                 f"the snapshot holds no '{text}'{did_you_mean(path, sorted(paths))}",
                 where=snapshot.id,
                 hint=f"paths are those of the project, such as configs; `models backup show "
-                f"{snapshot.id}` lists them",
+                f"{snapshot.id} --files` lists them",
             )
         yield path
 

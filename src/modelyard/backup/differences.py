@@ -191,6 +191,7 @@ def _other_configs(project: Project, chosen: Chosen) -> list[str]:
         if place.is_symlink() or not place.is_dir()
         if not place.name.startswith(STAGING_PREFIX)
         if (path := project.show(place)) not in known
+        and not any(is_in(path, place) for place in chosen.left_out)
         and any(is_in(path, whole) for whole in chosen.whole)
     ]
 

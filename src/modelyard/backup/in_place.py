@@ -74,6 +74,7 @@ def restore_in_place(
     *,
     models: Sequence[str] | None = None,
     only: Sequence[str] | None = None,
+    without: Sequence[str] = (),
     dry_run: bool = False,
     wait_s: float = 0.0,
 ) -> RestoredInPlace:
@@ -85,7 +86,7 @@ def restore_in_place(
     """
     snapshot = repository.load_snapshot(name)
     reader = BlobReader(repository, repository.load_index())
-    chosen = choose_items(snapshot, reader.read, models=models, only=only)
+    chosen = choose_items(snapshot, reader.read, models=models, only=only, without=without)
     brings_state = _brings_state(project, chosen)
     with restore_lock(project, wait_s=wait_s):
         complete_under_lock(project)

@@ -9,6 +9,7 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
 from modelyard.backup.blob_index import BlobIndex, Location
+from modelyard.backup.compression import DamagedData
 from modelyard.backup.repository import DamagedRepository, Repository, open_frame, pack_key
 
 _KEPT_FRAMES_BYTES = 24 << 20
@@ -16,6 +17,10 @@ _RANGE_BYTES = 4 << 20
 """The most bytes of frames that are read in one request, unless a single one is longer."""
 _GAP_BYTES = 64 << 10
 """What is read and not needed between two frames rather than asking twice."""
+_HINT = (
+    "`models backup verify --all` says what it touches; `models restore --without PATH` restores "
+    "the rest"
+)
 
 
 @dataclass(frozen=True, slots=True)
@@ -34,7 +39,7 @@ class OpenedFrame:
             raise DamagedRepository(
                 f"is damaged: what it holds at byte {place.at:,} is not what was backed up",
                 where=self.where,
-                hint="`models backup verify --all` says what it touches",
+                hint=_HINT,
             )
         return found
 
@@ -77,7 +82,7 @@ class BlobReader:
             raise DamagedRepository(
                 f"no index of the repository knows the blob {sha256[:16]}",
                 where=self._repository.store.url,
-                hint="`models backup verify --all` says what it touches",
+                hint=_HINT,
             )
         return place
 
@@ -117,12 +122,12 @@ class BlobReader:
 
 def _open(stored: bytes, place: Location, where: str) -> OpenedFrame:
     if len(stored) != place.length:
-        raise DamagedRepository(
-            "is shorter than its index says",
-            where=where,
-            hint="`models backup verify --all` says what it touches",
-        )
-    return OpenedFrame(memoryview(open_frame(stored, place, where=where)), where)
+        raise DamagedRepository("is shorter than its index says", where=where, hint=_HINT)
+    try:
+        return OpenedFrame(memoryview(open_frame(stored, place, where=where)), where)
+    except DamagedData as error:
+        error.hint = _HINT
+        raise
 
 
 def _runs(frames: Sequence[Location]) -> Iterator[list[Location]]:

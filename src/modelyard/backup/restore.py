@@ -57,6 +57,7 @@ def restore_to(
     *,
     models: Sequence[str] | None = None,
     only: Sequence[str] | None = None,
+    without: Sequence[str] = (),
     dry_run: bool = False,
 ) -> Restored:
     """Restore a snapshot (an id, its beginning, or `latest`) into a folder that does not exist yet.
@@ -71,7 +72,7 @@ def restore_to(
         )
     snapshot = repository.load_snapshot(name)
     reader = BlobReader(repository, repository.load_index())
-    chosen = choose_items(snapshot, reader.read, models=models, only=only)
+    chosen = choose_items(snapshot, reader.read, models=models, only=only, without=without)
     require_room(chosen, folder)
     if not dry_run:
         with disk_errors(folder), staged_beside(folder) as staged:

@@ -31,6 +31,15 @@ class ReplacedDiscarded:
     """Whether nothing was removed."""
 
 
+@dataclass(frozen=True, slots=True, kw_only=True)
+class _Choice:
+    """What of a snapshot is restored."""
+
+    models: Sequence[str] | None
+    only: Sequence[str] | None
+    without: Sequence[str]
+
+
 def restore(
     snapshot: Annotated[
         str | None,
@@ -55,6 +64,15 @@ def restore(
             metavar="PATH",
             help="Only this path of the project, with what is below it; can be given several "
             "times, and adds to --models.",
+        ),
+    ] = None,
+    without: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--without",
+            metavar="PATH",
+            help="Leave this path out, with what is below it, such as what is damaged; can be "
+            "given several times. Of a version the whole version is left out.",
         ),
     ] = None,
     to: Annotated[
@@ -108,7 +126,7 @@ def restore(
     if len(ways) > 1:
         raise InvalidInput(f"{' and '.join(ways)} are different things", hint="give one of them")
     if undo or discard_replaced:
-        if snapshot or models or only:
+        if snapshot or models or only or without:
             raise InvalidInput(f"{ways[0]} takes no snapshot and no choice of what is restored")
         result = _of_kept(discard=discard_replaced, dry_run=dry_run, wait_s=wait)
     elif snapshot is None:
@@ -116,7 +134,14 @@ def restore(
     else:
         names = None if models is None else [name.strip() for name in models.split(",")]
         result = _restore(
-            snapshot, repo, key, names, only, to, in_place=in_place, dry_run=dry_run, wait_s=wait
+            snapshot,
+            repo,
+            key,
+            _Choice(models=names, only=only, without=without or ()),
+            to,
+            in_place=in_place,
+            dry_run=dry_run,
+            wait_s=wait,
         )
     if as_json:
         print_json(result)
@@ -138,8 +163,7 @@ def _restore(
     snapshot: str,
     repo: str | None,
     key: str | None,
-    models: Sequence[str] | None,
-    only: Sequence[str] | None,
+    choice: _Choice,
     to: Path | None,
     *,
     in_place: bool,
@@ -155,7 +179,7 @@ def _restore(
     from modelyard.cli.render import showing_progress
 
     project = project_or_here(needed=in_place or repo is None)
-    adapters = None if models is None else [named_adapter(name) for name in models]
+    adapters = None if choice.models is None else [*map(named_adapter, choice.models)]
     repository = open_repository(repo, project, key=read_backup_key(key, project))
     with showing_progress() as progress:
         if in_place:
@@ -165,14 +189,22 @@ def _restore(
                 snapshot,
                 progress,
                 models=adapters,
-                only=only,
+                only=choice.only,
+                without=choice.without,
                 dry_run=dry_run,
                 wait_s=wait_s,
             )
         name = repository.load_snapshot(snapshot).id
         folder = Path(os.path.abspath(to or f"restored-{name}"))  # noqa: PTH100, without `..`
         return restore_to(
-            repository, name, folder, progress, models=adapters, only=only, dry_run=dry_run
+            repository,
+            name,
+            folder,
+            progress,
+            models=adapters,
+            only=choice.only,
+            without=choice.without,
+            dry_run=dry_run,
         )
 
 
