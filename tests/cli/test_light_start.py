@@ -42,6 +42,8 @@ def run_in_a_new_project(*words: str) -> subprocess.CompletedProcess[str]:
         "adapters list",
         "adapters list --json",
         "adapters gc --dry-run",
+        "backup --help",
+        "backup",
         "prepare-data --help",
         "feedback --help",
         "feedback add --prompt Who? --answer Ann. --rating good",

@@ -5,7 +5,7 @@ from __future__ import annotations
 import os
 import socket
 import time
-from contextlib import AbstractContextManager, nullcontext
+from contextlib import AbstractContextManager, ExitStack, nullcontext
 from dataclasses import dataclass, replace
 
 from modelyard import __version__
@@ -86,10 +86,12 @@ def make_snapshot(
     with (
         _holding_versions(project, wait_s, progress),
         hold_lease(repository.store, "backup") as lease,
-        reading_moment(project) as moment,
+        ExitStack() as stack,
     ):
-        source = Source(project, contents, moment)
         index, parent, newest = _what_is_stored(project, repository, progress)
+        # After what takes a while: what was there at the moment is now read at once.
+        moment = stack.enter_context(reading_moment(project))
+        source = Source(project, contents, moment)
         survey = _survey(source, parent)
         progress.stage(
             f"back up {counted(survey.files, 'file')}, {megabytes(survey.bytes)}; "
