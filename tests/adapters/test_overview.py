@@ -70,7 +70,7 @@ def test_what_is_damaged_is_named_and_the_rest_is_listed(
     bare_project.trained.mkdir()
     bare_project.trained_link("demo").symlink_to("../versions/demo/9")
     (summary,) = summarize_adapters(bare_project)
-    assert summary.problem == "demo@9 is active, and its files are gone"
+    assert summary.problem == "demo@9 is not here: `models adapters pull demo@9 REMOTE`"
     problems = [version.problem for version in summary.versions]
     assert problems == [
         None,

@@ -369,7 +369,7 @@ def test_a_link_to_a_version_that_is_gone_or_elsewhere_is_found(
     assert verify_pointer(bare_project, "demo") == []
     version.path.chmod(0o700)
     shutil.rmtree(version.path)
-    assert "files are gone" in verify_pointer(bare_project, "demo")[0].message
+    assert "demo@1 is not here" in verify_pointer(bare_project, "demo")[0].message
     link = bare_project.trained_link("demo")
     link.unlink()
     link.symlink_to("/somewhere/versions/demo/1")

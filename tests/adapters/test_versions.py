@@ -225,7 +225,7 @@ def test_an_active_version_whose_files_are_gone_is_an_error(
     register("run-1")
     promote_version(bare_project, register("run-2"))
     shutil.rmtree(bare_project.adapter_version("demo", 2))
-    with pytest.raises(ModelyardError, match="demo@2 is active, and its files are gone"):
+    with pytest.raises(ModelyardError, match="demo@2 is not here"):
         resolve_version(bare_project, "demo")
 
 

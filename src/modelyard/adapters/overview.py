@@ -14,8 +14,9 @@ from modelyard.adapters.gc import load_pins
 from modelyard.adapters.training_info import load_training_info
 from modelyard.adapters.versions import (
     active_number,
-    list_adapters,
+    list_known_adapters,
     load_version,
+    not_here,
     version_numbers,
 )
 from modelyard.core.errors import ModelyardError
@@ -82,8 +83,9 @@ class AdapterSummary:
     """Every version, by number."""
 
     @property
-    def shown(self) -> VersionSummary:
-        """The version that represents the adapter: the active one, else the newest."""
+    def shown(self) -> VersionSummary | None:
+        """The version that represents the adapter: the active one, else the newest; None when no
+        version is here."""
         return _representative(self.versions)
 
 
@@ -154,7 +156,7 @@ def summarize_adapters(project: Project, *, org: str | None = None) -> list[Adap
     pins = load_pins(project)
     summaries = [
         summarize_adapter(project, name, pinned=pins.get(name, {}))
-        for name in list_adapters(project)
+        for name in list_known_adapters(project)
     ]
     return [summary for summary in summaries if org is None or summary.org == org]
 
@@ -162,7 +164,7 @@ def summarize_adapters(project: Project, *, org: str | None = None) -> list[Adap
 def summarize_adapter(
     project: Project, adapter: str, *, pinned: Mapping[int, str | None]
 ) -> AdapterSummary:
-    """One adapter that has a version; `pinned` are its pins."""
+    """One adapter that has a version or a link; `pinned` are its pins."""
     active, problem = None, None
     try:
         active = active_number(project, adapter)
@@ -175,10 +177,10 @@ def summarize_adapter(
         for number in version_numbers(project, adapter)
     )
     if active is not None and all(version.number != active for version in versions):
-        problem = f"{adapter}@{active} is active, and its files are gone"
+        problem = not_here(project, adapter, active).message
     return AdapterSummary(
         name=adapter,
-        org=_representative(versions).org,
+        org=shown.org if (shown := _representative(versions)) else None,
         active=active,
         size_bytes=sum(version.size_bytes for version in versions),
         problem=problem,
@@ -186,9 +188,10 @@ def summarize_adapter(
     )
 
 
-def _representative(versions: Sequence[VersionSummary]) -> VersionSummary:
-    """The active one of an adapter's versions, else the newest."""
-    return next((version for version in versions if version.active), versions[-1])
+def _representative(versions: Sequence[VersionSummary]) -> VersionSummary | None:
+    """The active one of an adapter's versions, else the newest; None without any."""
+    newest = versions[-1] if versions else None
+    return next((version for version in versions if version.active), newest)
 
 
 def _summarize_version(

@@ -29,7 +29,7 @@ from modelyard.adapters.manifest import (
     require_intact,
 )
 from modelyard.adapters.tokenizer import require_base_tokenizer, require_template
-from modelyard.adapters.versions import AdapterVersion, active_number, version_numbers
+from modelyard.adapters.versions import AdapterVersion, active_number, not_here, version_numbers
 from modelyard.core.errors import Diagnostic, ModelyardError
 from modelyard.core.layout import Project
 from modelyard.weights.files import (
@@ -90,13 +90,7 @@ def verify_pointer(project: Project, adapter: str) -> list[Diagnostic]:
         return error.diagnostics()
     if number is None or number in version_numbers(project, adapter):
         return []
-    return [
-        Diagnostic(
-            message=f"points to {adapter}@{number}, whose files are gone",
-            where=project.show(project.trained_link(adapter)),
-            hint="restore them, or promote an intact version",
-        )
-    ]
+    return not_here(project, adapter, number).diagnostics()
 
 
 def _inside(where: object, folder: Path, project: Project) -> str | None:

@@ -66,6 +66,13 @@ def list_adapters(project: Project) -> list[str]:
     return sorted(name for name in names if is_name(name) and version_numbers(project, name))
 
 
+def list_known_adapters(project: Project) -> list[str]:
+    """The names of all adapters that have a version here, or a link that names one."""
+    links = project.trained.iterdir() if project.trained.is_dir() else ()
+    linked = {link.name for link in links if link.is_symlink() and is_name(link.name)}
+    return sorted({*list_adapters(project), *linked})
+
+
 def version_numbers(project: Project, adapter: str) -> list[int]:
     """The numbers of an adapter's versions, ascending; nothing is read from them."""
     home = project.contain(project.adapter_versions(adapter), "adapter")
@@ -76,6 +83,8 @@ def version_numbers(project: Project, adapter: str) -> list[int]:
 
 def highest_number(project: Project, adapter: str) -> int:
     """The highest number that a version of the adapter ever had, removed ones included; else 0.
+
+    The active version counts also where its files are not here, as in a git clone without versions.
 
     Raises DamagedVersion when the file that keeps it cannot be read: a number used twice would make
     every mention of the first version wrong.
@@ -92,7 +101,10 @@ def highest_number(project: Project, adapter: str) -> int:
         raise DamagedVersion(
             "should hold the highest number a version ever had", where=project.show(record)
         )
-    return max(int(text), *version_numbers(project, adapter), 0)
+    linked = None
+    with suppress(ModelyardError):  # a link that leads elsewhere names no number
+        linked = active_number(project, adapter)
+    return max(int(text), linked or 0, *version_numbers(project, adapter))
 
 
 def note_highest_number(project: Project, adapter: str) -> None:
@@ -181,6 +193,8 @@ def resolve_number(project: Project, reference: str) -> tuple[str, int]:
     versions = ", ".join(f"{adapter}@{number}" for number in numbers)
     if asked is not None:
         if asked not in numbers:
+            if active_number(project, adapter) == asked:
+                raise not_here(project, adapter, asked)
             raise InvalidInput(f"there is no {adapter}@{asked}", hint=f"there are: {versions}")
         return adapter, asked
     number = active_number(project, adapter)
@@ -189,12 +203,22 @@ def resolve_number(project: Project, reference: str) -> tuple[str, int]:
             f"no version of {adapter} is active yet", hint=f"name one of: {versions}"
         )
     if number not in numbers:
-        raise ModelyardError(
-            f"{adapter}@{number} is active, and its files are gone",
-            where=project.show(project.trained_link(adapter)),
-            hint=f"restore it from a backup, or name one of: {versions}",
-        )
+        raise not_here(project, adapter, number)
     return adapter, number
+
+
+def not_here(project: Project, adapter: str, number: int) -> ModelyardError:
+    """The error of the active version whose files are not in this project.
+
+    So it is in a git clone that leaves versions out, and after its folder was removed by hand.
+    """
+    others = ", ".join(f"{adapter}@{each}" for each in version_numbers(project, adapter))
+    return ModelyardError(
+        f"{adapter}@{number} is not here: `models adapters pull {adapter}@{number} REMOTE`",
+        where=project.show(project.trained_link(adapter)),
+        hint="it is the active version; without a registry, restore it from a backup"
+        + (f", or use one of: {others}" if others else ""),
+    )
 
 
 def named_adapter(reference: str, *, hint: str | None = None) -> str:
@@ -213,9 +237,14 @@ def named_adapter(reference: str, *, hint: str | None = None) -> str:
 
 
 def require_numbers(project: Project, adapter: str) -> list[int]:
-    """The numbers of an adapter's versions. Raises InvalidInput when there is no such adapter."""
+    """The numbers of an adapter's versions.
+
+    Raises InvalidInput when there is no such adapter, ModelyardError when there is only its link.
+    """
     numbers = version_numbers(project, adapter)
     if not numbers:
+        if (active := active_number(project, adapter)) is not None:
+            raise not_here(project, adapter, active)
         known = list_adapters(project)
         raise InvalidInput(
             f"there is no adapter '{adapter}'{did_you_mean(adapter, known)}",

@@ -11,7 +11,7 @@ import typer
 
 from modelyard.cli.options import DryRun, Json
 from modelyard.cli.render import print_json, print_table, print_text, print_warning, read_stdin
-from modelyard.core.errors import InvalidInput, ProblemsFound
+from modelyard.core.errors import InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.layout import Project, find_project
 from modelyard.core.wording import counted
 from modelyard.results.json_form import result_of
@@ -180,6 +180,8 @@ def _warn_of_unknown(project: Project, rows: Sequence[Feedback]) -> None:
                 resolve_number(project, adapter)
         except InvalidInput as error:
             print_warning(f"{error}; it is recorded all the same")
+        except ModelyardError:
+            continue  # known, and not here
 
 
 def _row_of_options(given: Mapping[str, str]) -> Feedback:

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass
 
-from modelyard.adapters.versions import list_adapters
+from modelyard.adapters.versions import list_known_adapters
 from modelyard.configs.kinds.language_models import LanguageModel, models_named
 from modelyard.core.errors import ModelyardError, nearest
 from modelyard.core.layout import Project
@@ -80,7 +80,7 @@ def list_model_names(project: Project, environment: str) -> ModelNames:
         unread = error
     return ModelNames(
         bases=tuple(base_names(project)),
-        adapters=tuple(list_adapters(project)),
+        adapters=tuple(list_known_adapters(project)),
         language_models=models,
         domains=domains,
         unread=unread,

@@ -97,9 +97,9 @@ def _row(summary: AdapterSummary) -> tuple[str, ...]:
         "broken" if summary.problem else f"@{summary.active}" if summary.active else "none",
         _numbers([version.number for version in summary.versions]),
         megabytes(summary.size_bytes),
-        (shown.trained_at or "")[:10],
-        shown.data.name if shown.data else "",
-        *_losses(shown),
+        (shown.trained_at or "")[:10] if shown else "",
+        shown.data.name if shown and shown.data else "",
+        *(_losses(shown) if shown else ("not here", "")),
     )
 
 
@@ -136,7 +136,7 @@ def _print_saving(found: Overview) -> None:
         names = [
             summary.name
             for summary in found.adapters
-            if summary.shown.base and summary.shown.base.name == name
+            if summary.shown and summary.shown.base and summary.shown.base.name == name
         ]
         stored = "" if size.measured else ", not available locally: counted from its card, in bf16"
         print_text(f"On {name} ({megabytes(size.size_bytes)}{stored}): {', '.join(names)}")

@@ -11,6 +11,7 @@ import typer
 from modelyard.adapters.versions import (
     AdapterVersion,
     list_adapters,
+    list_known_adapters,
     load_version,
     named_adapter,
     require_numbers,
@@ -102,7 +103,9 @@ def _chosen(project: Project, name: str | None, every: bool) -> list[tuple[str, 
     if every:
         if name is not None:
             adapter = named_adapter(name)
-            return [(adapter, number) for number in require_numbers(project, adapter)]
+            is_known = adapter in list_known_adapters(project)
+            numbers = (version_numbers if is_known else require_numbers)(project, adapter)
+            return [(adapter, number) for number in numbers]
         return [
             (adapter, number)
             for adapter in list_adapters(project)
@@ -119,7 +122,7 @@ def _verify_pointers(project: Project, name: str | None) -> list[Verified]:
 
     return [
         _result(adapter, problems, None)
-        for adapter in (list_adapters(project) if name is None else [named_adapter(name)])
+        for adapter in (list_known_adapters(project) if name is None else [named_adapter(name)])
         if (problems := verify_pointer(project, adapter))
     ]
 
