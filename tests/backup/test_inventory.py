@@ -135,7 +135,8 @@ def test_what_is_half_written_is_never_read(project: Project) -> None:
 
 
 def test_a_repository_inside_the_project_is_left_out(project: Project, tmp_path: Path) -> None:
-    repository = repository_at(project.models / "snapshots")
+    (tmp_path / "by-another-path").symlink_to(project.root)
+    repository = repository_at(tmp_path / "by-another-path" / "models" / "snapshots")
     first = back_up(project, repository)
     again = back_up(project, repository)
     assert again.files == first.files

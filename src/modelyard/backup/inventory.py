@@ -69,8 +69,9 @@ def inventory(
     a chosen adapter does not exist.
     """
     reasons = dict(never_stored(project))
-    if repository is not None and repository.is_relative_to(project.root):
-        reasons[repository] = reasons[project.backups]
+    real, root = (repository or project.backups).resolve(), project.root.resolve()
+    if real.is_relative_to(root):
+        reasons[project.root / real.relative_to(root)] = reasons[project.backups]
     for place, option, is_chosen in stored_when_chosen(project, selection):
         if not is_chosen:
             reasons[place] = f"not chosen: {option} adds it"
