@@ -44,6 +44,14 @@ def test_its_page_and_its_junit_are_written(kept: TestRun, models_here: Models) 
     assert parse("run.xml").getroot().attrib["failures"] == "1"
 
 
+def test_two_pages_do_not_share_a_file(
+    kept: TestRun, models_here: Models, capsys: pytest.CaptureFixture[str]
+) -> None:
+    assert models_here("report", "latest", "--html", "run", "--junit", "./run") == 2
+    assert "--html and --junit both name run" in capsys.readouterr().err
+    assert not Path("run").exists()
+
+
 def test_a_hostile_answer_does_no_harm(
     project: Project,
     models_here: Models,

@@ -10,7 +10,7 @@ from pathlib import Path
 import pytest
 
 from killed import interruptions
-from modelyard.core.errors import InvalidInput, ModelyardError, NoData
+from modelyard.core.errors import InvalidInput, ModelyardError, NoData, ProblemsFound
 from modelyard.core.files import json_text
 from modelyard.core.layout import Project
 from modelyard.performance.results import CaseResult, RunFigure, TestRun
@@ -159,3 +159,29 @@ def test_a_disk_that_cannot_be_written_is_said(project: Project) -> None:
     with pytest.raises(ModelyardError):
         save_run(project, RUN)
     assert [row.number for row in recent_runs(project)] == [1]
+
+
+@pytest.mark.parametrize(
+    ("changed", "said"),
+    [
+        ({"confidence": 7.0}, "'confidence' must be between 0 and 1"),
+        ({"started_at": "yesterday"}, "'started_at' must be a time"),
+        ({"started_at": "2026-11-30"}, "'started_at' must be a time"),
+        ({"repeats": 0}, "'repeats' must be at least 1"),
+        ({"wall_s": -1.0}, "'wall_s' must be a number of seconds"),
+        ({"cases": (replace(CASE, weight=0.0),)}, "'cases[0].weight' must be above 0"),
+        ({"cases": (CASE, replace(CASE, latency_s=1e308))}, "'cases[1].latency_s' must be"),
+        ({"base_cases": (replace(CASE, cost_usd=-1.0),)}, "'base_cases[0].cost_usd' must be"),
+        ({"cases": (replace(CASE, score=2.0),) * 30}, "and 20 more"),
+        ({"figures": (replace(RUN.figures[0], high=1e300),)}, "'figures[0].high' must be"),
+        ({"figures": (replace(RUN.figures[0], n=-1),)}, "'figures[0].n' must be"),
+    ],
+)
+def test_a_file_with_numbers_that_no_run_has_is_refused(
+    project: Project, tmp_path: Path, changed: dict[str, object], said: str
+) -> None:
+    path = tmp_path / "given.json"
+    path.write_text(json_text(to_json(replace(RUN, **changed))))  # type: ignore[arg-type]
+    with pytest.raises(ProblemsFound) as refused:
+        load_run(project, str(path))
+    assert any(said in problem.message for problem in refused.value.problems)

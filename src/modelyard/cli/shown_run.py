@@ -8,6 +8,7 @@ from typing import Annotated
 import typer
 
 from modelyard.cli.render import print_note, print_table, print_text, print_title, print_warning
+from modelyard.core.errors import InvalidInput
 from modelyard.core.given_paths import require_file_place, write_given_file
 from modelyard.core.wording import counted
 from modelyard.performance.reach import what_it_tells
@@ -105,6 +106,11 @@ def require_pages(html: Path | None, junit: Path | None) -> None:
     for path in (html, junit):
         if path is not None:
             require_file_place(path)
+    if html is not None and junit is not None and html.resolve() == junit.resolve():
+        raise InvalidInput(
+            f"--html and --junit both name {html}, and one would replace the other",
+            hint="give each a file of its own",
+        )
 
 
 def write_pages(

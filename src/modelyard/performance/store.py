@@ -17,6 +17,7 @@ from modelyard.core.json_reading import read_json_object
 from modelyard.core.layout import Project
 from modelyard.core.state import change_state, read_state
 from modelyard.performance.results import RunRow, TestRun
+from modelyard.performance.sound_run import require_sound
 from modelyard.records.stored import build_stored
 from modelyard.results.json_form import to_json
 
@@ -135,4 +136,6 @@ def _load_numbered(project: Project, number: int) -> TestRun:
 
 def _read_run(path: Path, where: str) -> TestRun:
     values = read_json_object(path, where=where)
-    return build_stored(TestRun, "the test run", values, lambda _: where)
+    run = build_stored(TestRun, "the test run", values, lambda _: where)
+    require_sound(run, where)
+    return run
