@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import shutil
 import sqlite3
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from contextlib import closing
 from dataclasses import replace
 from pathlib import Path
@@ -40,9 +40,11 @@ from modelyard.chatdata.feedback import Feedback, list_feedback, record_feedback
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData
 from modelyard.core.files import LockHeld
 from modelyard.core.layout import Project
+from modelyard.core.os_errors import NoSpace
 from modelyard.core.progress import Silent
 from modelyard.core.state import open_state
 from modelyard.records.backup_run import BackupRun, last_good_run, record_backup_run
+from small_disk import mounted_disk, remount
 
 
 @pytest.fixture
@@ -449,3 +451,45 @@ def test_a_missing_pack_is_named(project: Project, repository: Repository) -> No
     shutil.rmtree(repository.store.folder / "packs")
     with pytest.raises((DamagedRepository, ModelyardError), match="missing"):
         restore(project, repository)
+
+
+@pytest.fixture
+def disk(tmp_path: Path) -> Iterator[Path]:
+    with mounted_disk(tmp_path / "disk", "8m") as place:
+        yield place
+
+
+def test_a_read_only_project_says_why_not(
+    project: Project, repository: Repository, disk: Path
+) -> None:
+    back_up(project, repository)
+    there = Project(Path(shutil.copytree(project.root, disk / "project", symlinks=True)))
+    (there.configs / "a.yaml").write_text("name: later\n")
+    remount(disk, "ro")
+    with pytest.raises(ModelyardError, match="Read-only") as caught:
+        restore(there, repository)
+    assert "mounted read-only" in (caught.value.hint or "")
+    assert (there.configs / "a.yaml").read_text() == "name: later\n"
+
+
+@pytest.mark.parametrize("is_checked", [True, False])
+def test_a_disk_without_room_leaves_the_project_as_it_was(
+    project: Project,
+    repository: Repository,
+    disk: Path,
+    monkeypatch: pytest.MonkeyPatch,
+    is_checked: bool,
+) -> None:
+    large = {"models/embeddings/docs/docs@12345678.index": bytes(range(256)) * 20_000}
+    back_up(project, repository, {**contents_of(project), **large})
+    there = Project(Path(shutil.copytree(project.root, disk / "project", symlinks=True)))
+    (there.configs / "a.yaml").write_text("name: later\n")
+    (disk / "full").write_bytes(bytes(5 << 20))
+    if not is_checked:  # as where others fill the disk meanwhile
+        monkeypatch.setattr("modelyard.backup.in_place.require_room", lambda *given: None)
+    before = files(there)
+    with pytest.raises(NoSpace):
+        restore(there, repository)
+    assert files(there) == before
+    assert not there.restoring.is_symlink()
+    assert not list(there.restores.glob("*"))

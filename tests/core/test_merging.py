@@ -176,7 +176,7 @@ def test_feedback_of_both_stays_and_of_the_forgotten_none_comes_back(
     merge(there, copy, gone="marigold")
     assert rows(there, "SELECT id, prompt, used_in FROM feedback ORDER BY id") == [
         (1, "New", None),
-        (2, "Both", None),
+        (2, "Both", "demo-data"),
         (3, "Old", None),
     ]
 

@@ -154,6 +154,7 @@ STATE_MERGES: Mapping[str, Merge] = {
             *("recorded_at", "org", "adapter", "answer_id", "statement"),
             *("prompt", "answer", "rating", "correction"),
         ),
+        higher=("used_in",),  # no row is used in two datasets
         number="id",
         can_be_gone=True,
     ),
