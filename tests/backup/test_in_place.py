@@ -157,6 +157,7 @@ def test_the_rows_of_the_state_come_back_and_the_restore_is_recorded(
 ) -> None:
     snapshot = back_up(project, repository)
     promote_version(project, load_version(project, "demo", 2))
+    pin_version(project, "marigold-tone", 2)
     record_feedback(project, [Feedback(prompt="Later", answer="No.", rating="bad")])
     restore(project, repository)
     assert active_number(project, "demo") == 1

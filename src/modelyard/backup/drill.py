@@ -224,10 +224,11 @@ def _search_indexes(project: Project) -> _Outcome:
     if not paths:
         raise _NotTried("the snapshot holds no index: `models backup --include-embeddings` adds it")
     declared = _declared_indexes(project)
-    problems, searched = [], 0
+    problems, searched, empty = [], 0, 0
     for path in paths:
         try:
             words = _words_in(path)
+            empty += not words
             if words and path in declared:
                 environment, label = declared[path]
                 with closing(Searcher(project, environment=environment)) as searcher:
@@ -238,7 +239,10 @@ def _search_indexes(project: Project) -> _Outcome:
                     problems.append(f"{project.show(path)}: its own words find nothing")
         except ModelyardError as error:
             problems.append(f"{project.show(path)}: {error}")
-    return f"{counted(len(paths), 'index', 'indexes')} read, {searched} searched", problems
+    detail = f"{counted(len(paths), 'index', 'indexes')} read, {searched} searched"
+    others = len(paths) - searched - empty - len(problems)
+    detail += f", {empty} empty" if empty else ""
+    return detail + (f", {others} in no config" if others > 0 else ""), problems
 
 
 def _declared_indexes(project: Project) -> dict[Path, tuple[str, str]]:

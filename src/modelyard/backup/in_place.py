@@ -8,6 +8,7 @@ forgotten stays so (core/merging.py).
 from __future__ import annotations
 
 import os
+import posixpath
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
@@ -104,7 +105,7 @@ def restore_in_place(
             replaced=tuple(found.replaced),
             removed=tuple(found.removed),
             merges_state=brings_state,
-            adapters=() if brings_state else _adapters_with_link(chosen),
+            adapters=_adapters(chosen, with_link=not brings_state),
         )
         if not dry_run:
             staged = _staged_items(project, chosen, plan)
@@ -199,12 +200,17 @@ def _brings_state(project: Project, chosen: Chosen) -> bool:
     return False
 
 
-def _adapters_with_link(chosen: Chosen) -> tuple[str, ...]:
-    """The adapters whose link is restored, and so their history with it."""
+def _adapters(chosen: Chosen, *, with_link: bool) -> tuple[str, ...]:
+    """The adapters whose history and pins are those of the snapshot, also where it has none.
+
+    with_link: only those whose link is restored, since a link and its history belong together.
+    """
+    home = "models/trained" if with_link else "models/versions"
+    kind = "link" if with_link else "folder"
     return tuple(
-        item.path.rpartition("/")[2]
+        posixpath.basename(item.path)
         for item in chosen.items
-        if item.kind == "link" and item.path.startswith("models/trained/")
+        if item.kind == kind and posixpath.dirname(item.path) == home
     )
 
 

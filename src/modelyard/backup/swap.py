@@ -67,7 +67,7 @@ class Plan:
     merges_state: bool
     """Whether all of state.db is brought together with the copy in `source`."""
     adapters: tuple[str, ...]
-    """The adapters whose history is brought back, where not all of state.db is."""
+    """The adapters whose history and pins become those that were staged."""
     undoes: str | None = None
     """The restore whose replaced files are put back; null: what was staged is put in place."""
 
@@ -249,7 +249,7 @@ def _merge_state(project: Project, plan: Plan, source: Path, kept: Path) -> None
                     STATE_MERGES,
                     owners={"adapter": plan.adapters},
                     everything=plan.merges_state,
-                    develops=knows_snapshot(state, plan.snapshot),
+                    develops=plan.undoes is not None or knows_snapshot(state, plan.snapshot),
                     is_gone=is_gone,
                 )
             insert_backup_run(state, run)
