@@ -484,10 +484,11 @@ def run_suite(project: Project, suite: str, right: int, scored: int, **values: A
     with change_state(project) as state:
         state.execute(
             "INSERT INTO test_runs (suite, environment, target, started_at, complete, verdict, "
-            "right, scored, sha256) VALUES (?, ?, ?, ?, ?, 'pass', ?, ?, '')",
+            "right, scored, sha256, accuracy, accuracy_low, accuracy_high) "
+            "VALUES (?, ?, ?, ?, ?, 'pass', ?, ?, '', ?, ?, ?)",
             (
                 *(suite, facts["environment"], facts["target"], started_at, facts["complete"]),
-                *(right, scored),
+                *(right, scored, *facts.get("accuracy", (None, None, None))),
             ),
         )
 
@@ -497,7 +498,7 @@ def test_what_suites_found_stands_beside_the_ratings_and_is_never_among_them(
 ) -> None:
     rate(starter, answer(starter, 50), good=41)
     run_suite(starter, "comprehensive", 10, 60)
-    run_suite(starter, "comprehensive", 41, 60)
+    run_suite(starter, "comprehensive", 41, 60, accuracy=(0.7, 0.5, 0.8))
     run_suite(starter, "comprehensive", 1, 2, complete=0)
     run_suite(starter, "comprehensive", 60, 60, environment="production")
     run_suite(starter, "quick", 0, 0)
@@ -511,9 +512,11 @@ def test_what_suites_found_stands_beside_the_ratings_and_is_never_among_them(
     assert whole["measure"] == "suite:comprehensive"
     assert whole["shown"]["basis"] == f"suite comprehensive, run 2 of {day}: 41 of 60"
     assert quick["shown"]["basis"] == f"suite quick, run 6 of {day}, gpt4: 12 of 12"
-    assert whole["shown"]["low"] < whole["shown"]["value"] < whole["shown"]["high"]
+    # As the run has it: of weighted cases, each counted once however often it was asked.
+    assert [whole["shown"][key] for key in ("low", "value", "high")] == [0.5, 0.7, 0.8]
+    assert [quick["shown"][key] for key in ("low", "value", "high")] == [None, 1.0, None]
     assert (whole["verdict"], whole["judged"]) == (None, None)
-    assert [value for value in whole["trend"] if value is not None] == [41 / 60]
+    assert [value for value in whole["trend"] if value is not None] == [0.7]
     models_here("monitor", "--metrics", "accuracy", "--model", "gpt4", "--json")
     [only] = json.loads(capsys.readouterr().out)["suites"]
     assert only["measure"] == "suite:quick"

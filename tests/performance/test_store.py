@@ -13,6 +13,7 @@ from killed import interruptions
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData, ProblemsFound
 from modelyard.core.files import json_text
 from modelyard.core.layout import Project
+from modelyard.core.state import read_state
 from modelyard.performance.results import CaseResult, RunFigure, TestRun
 from modelyard.performance.store import RunDamaged, load_run, recent_runs, save_run
 from modelyard.results.json_form import to_json
@@ -185,3 +186,10 @@ def test_a_file_with_numbers_that_no_run_has_is_refused(
     with pytest.raises(ProblemsFound) as refused:
         load_run(project, str(path))
     assert any(said in problem.message for problem in refused.value.problems)
+
+
+def test_the_accuracy_of_a_run_is_kept_with_its_interval(project: Project) -> None:
+    save_run(project, RUN)
+    save_run(project, replace(RUN, figures=()))
+    rows = read_state(project, "SELECT accuracy, accuracy_low, accuracy_high FROM test_runs")
+    assert [tuple(row) for row in rows] == [(1.0, 0.2, 1.0), (None, None, None)]

@@ -144,6 +144,12 @@ _MIGRATIONS = (
         forgotten_at  TEXT NOT NULL            -- UTC; what was recorded later is not meant
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    -- NULL: an earlier version kept the run, or nothing was scored.
+    ALTER TABLE test_runs ADD COLUMN accuracy REAL;       -- weighted
+    ALTER TABLE test_runs ADD COLUMN accuracy_low REAL;   -- of its interval, over questions
+    ALTER TABLE test_runs ADD COLUMN accuracy_high REAL;
+    """,
 )
 
 STATE_MERGES: Mapping[str, Merge] = {

@@ -13,13 +13,14 @@ from datetime import datetime
 
 from modelyard.core.layout import Project
 from modelyard.core.state import read_state
-from modelyard.evaluation.statistics import share_interval
 from modelyard.monitoring.chosen_answers import Chosen
 from modelyard.monitoring.measures import Figure
 from modelyard.monitoring.periods import Period
 
 _RUNS = """
-SELECT number, suite, target, started_at, right, scored FROM test_runs
+SELECT number, suite, target, started_at, right, scored, accuracy_low, accuracy_high,
+    coalesce(accuracy, right * 1.0 / scored) AS accuracy
+FROM test_runs
 WHERE environment = ? AND complete AND scored > 0 ORDER BY number
 """
 _PRIMARY = "primary"
@@ -32,7 +33,8 @@ class SuiteAccuracy:
     suite: str
     """The suite."""
     shown: Figure
-    """The share of right answers in its latest run."""
+    """The accuracy that its latest run found, with the interval that the run has; that of a run
+    which an earlier version kept is not known."""
     trend: tuple[float | None, ...]
     """That of the last run in each piece of the period; None: there was none."""
 
@@ -71,13 +73,12 @@ def _is_of(target: str, model: str) -> bool:
 
 def _figure(run: sqlite3.Row) -> Figure:
     right, scored, suite = run["right"], run["scored"], run["suite"]
-    low, high = share_interval(right, scored)
     of = f"run {run['number']} of {run['started_at'][:10]}"
     target = "" if run["target"] == _PRIMARY else f", {run['target']}"
     return Figure(
-        value=right / scored,
-        low=low,
-        high=high,
+        value=run["accuracy"],
+        low=run["accuracy_low"],
+        high=run["accuracy_high"],
         n=scored,
         unknown=0,
         basis=f"suite {suite}, {of}{target}: {right:,} of {scored:,}",
@@ -89,5 +90,5 @@ def _trend(runs: Sequence[sqlite3.Row], period: Period) -> tuple[float | None, .
     for run in runs:
         at_ms = int(datetime.fromisoformat(run["started_at"]).timestamp() * 1000)
         if period.start_ms <= at_ms < period.end_ms:
-            pieces[period.piece_at(at_ms)] = run["right"] / run["scored"]
+            pieces[period.piece_at(at_ms)] = run["accuracy"]
     return tuple(pieces)

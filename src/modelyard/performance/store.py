@@ -52,11 +52,13 @@ def save_run(project: Project, run: TestRun) -> TestRun:
         with change_state(project) as state:
             state.execute(
                 "INSERT INTO test_runs (number, suite, environment, target, started_at, complete, "
-                "verdict, right, scored, sha256) VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
+                "verdict, right, scored, sha256, accuracy, accuracy_low, accuracy_high) "
+                "VALUES (?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?, ?)",
                 (
                     *(kept.number, kept.suite, kept.environment, kept.target, kept.started_at),
                     *(int(kept.complete), kept.verdict, kept.right, kept.scored),
                     hashlib.sha256(content).hexdigest(),
+                    *_accuracy(kept),
                 ),
             )
     return kept
@@ -113,6 +115,14 @@ def recent_runs(
         RunRow(**(dict(row) | {"complete": bool(row["complete"])}))
         for row in read_state(project, query, tuple(given.values()))
     ]
+
+
+def _accuracy(run: TestRun) -> tuple[float | None, float | None, float | None]:
+    """The accuracy over all cases, and its interval."""
+    for figure in run.figures:
+        if (figure.name, figure.over) == ("accuracy", "all"):
+            return figure.value, figure.low, figure.high
+    return None, None, None
 
 
 def _load_numbered(project: Project, number: int) -> TestRun:
