@@ -24,12 +24,13 @@ from modelyard.adapters.llama_cpp import (
 )
 from modelyard.adapters.lora import CONFIG_NAME, AdapterMismatch, load_lora_config
 from modelyard.adapters.manifest import list_files
+from modelyard.adapters.stated_base import loadable_name
 from modelyard.adapters.tokenizer import TEMPLATE_NAME
 from modelyard.adapters.versions import AdapterVersion
 from modelyard.core.errors import InvalidInput
 from modelyard.core.files import exclusive_lock, staged_folder, sweep_staging, write_json
 from modelyard.core.given_paths import given_path_errors
-from modelyard.core.json_reading import InvalidJson, read_json
+from modelyard.core.json_reading import InvalidJson, read_json, read_json_object
 from modelyard.core.layout import Project
 from modelyard.records.stored import build_stored
 from modelyard.settings.marks import Range
@@ -196,11 +197,19 @@ def export_version(
             for name in version.manifest.files:
                 (staged / name).parent.mkdir(parents=True, exist_ok=True)
                 shutil.copyfile(version.path / name, staged / name)
+            _name_loadable_base(staged / CONFIG_NAME, base)
             return _write_serve_script(version, base, staged, target) if form == "vllm" else {}
         write_gguf_lora(version.path, base.path, staged / GGUF_NAME, name=version.name)
         return _write_modelfile(version, base, staged, render, stops) if form == "ollama" else {}
 
     return write_export(project, target, describe_export(version, form), write, wait_s=wait_s)
+
+
+def _name_loadable_base(path: Path, base: LocalBase) -> None:
+    """Write into an adapter_config.json what AutoPeftModelForCausalLM needs to load the base."""
+    config = read_json_object(path)
+    config |= loadable_name(base) | {"task_type": "CAUSAL_LM"}
+    write_json(path, config)
 
 
 def require_format(version: AdapterVersion, form: ExportFormat) -> None:

@@ -16,8 +16,14 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from modelyard.adapters.lora import CONFIG_NAME, WEIGHTS_NAME, AdapterMismatch
+from modelyard.adapters.lora import (
+    CONFIG_NAME,
+    WEIGHTS_NAME,
+    AdapterMismatch,
+    unknown_settings,
+)
 from modelyard.adapters.manifest import Manifest
+from modelyard.adapters.stated_base import NAME_KEY, names_base, stated_base
 from modelyard.adapters.tokenizer import (
     TEMPLATE_NAME,
     TOKENIZER_CONFIG_NAME,
@@ -72,6 +78,10 @@ class ImportPlan:
     """The hash of the chat template it will have."""
     base: LocalBase
     """The base it fits."""
+    stated_base: str | None
+    """The base that its config names; None when it names none."""
+    unknown_settings: tuple[str, ...]
+    """Settings in its config that the PEFT here does not know, and would ignore."""
 
     @property
     def run_key(self) -> str:
@@ -111,6 +121,7 @@ def plan_import(source: Path, base: LocalBase) -> ImportPlan:
         files[TEMPLATE_NAME] = template_home / TEMPLATE_NAME
     require_fit(source, base)
     require_base_tokenizer(tokenizer_home, base.path)
+    config = read_json_object(source / CONFIG_NAME)
     return ImportPlan(
         files=files,
         hashes={name: sha256_file(path) for name, path in files.items()},
@@ -119,7 +130,25 @@ def plan_import(source: Path, base: LocalBase) -> ImportPlan:
         template_from="the folder" if template_home == source else base.name,
         template_hash=found,
         base=base,
+        stated_base=stated_base(config),
+        unknown_settings=unknown_settings(config),
     )
+
+
+def require_stated_base(project: Project, source: Path, plan: ImportPlan) -> None:
+    """Raise AdapterMismatch when the config names another base than the one of the plan.
+
+    Bases of one family often have equal shapes, so that an adapter of one fits the other, and
+    answers nonsense.
+    """
+    stated, base = plan.stated_base, plan.base
+    if stated is not None and not names_base(project, stated, base):
+        raise AdapterMismatch(
+            f"names another base, {stated!r}, than {base.name}, whose shapes it fits too",
+            where=str(source / CONFIG_NAME),
+            hint=f"import it with `--base-model` of the one it names; if {base.name} is that "
+            "model, or is meant, say `--yes-other-base`",
+        )
 
 
 def require_importable(source: Path) -> None:
@@ -164,13 +193,14 @@ def import_adapter(
     check_name(adapter, "adapter")
     require_same_org(project, adapter, org)
     packages, spec = _stated(plan.files[CONFIG_NAME])
+    spec[NAME_KEY] = plan.stated_base
 
     def fill(staged: Path, manifest: Manifest) -> None:
         for name, path in plan.files.items():
             _copy(path, staged / name, plan.hashes[name])
         # In place of a path on another machine, the base's name in the project.
         config = read_json_object(staged / CONFIG_NAME)
-        config["base_model_name_or_path"] = plan.base.name
+        config[NAME_KEY] = plan.base.name
         write_json(staged / CONFIG_NAME, config)
         require_safe_files(staged)
         require_fit(staged, plan.base)
@@ -246,6 +276,11 @@ def _stated(config: Path) -> tuple[dict[str, str], dict[str, Any]]:
     return ({"peft": str(maker)} if maker else {}), {"imported": True, "lora": lora}
 
 
+def _stated_words(manifest: Manifest) -> str:
+    stated = manifest.spec[NAME_KEY]
+    return f" Its config named its base `{stated}`." if stated else ""
+
+
 def _card(manifest: Manifest, plan: ImportPlan) -> tuple[dict[str, Any], str]:
     name, base, lora = (
         f"{manifest.adapter}@{manifest.version}",
@@ -261,7 +296,7 @@ def _card(manifest: Manifest, plan: ImportPlan) -> tuple[dict[str, Any], str]:
 # {manifest.adapter}, version {manifest.version}
 
 A LoRA adapter for `{base}`, imported from files that {made_by} wrote. Its training data, and when \
-and where it was trained, are unknown.
+and where it was trained, are unknown.{_stated_words(manifest)}
 
 Rank {lora["rank"]}, alpha {lora["alpha"]}. The tokenizer is from {plan.tokenizer_from}, the chat \
 template from {plan.template_from}.

@@ -90,9 +90,12 @@ def _names(targets: str | tuple[str, ...], module: str) -> bool:
 
 _OTHER_MATHS = (
     "alora_invocation_tokens",
+    "arrow_config",
+    "kasa_config",
     "layer_replication",
     "lora_bias",
     "modules_to_save",
+    "monteclora_config",
     "target_parameters",
     "trainable_token_indices",
     "use_bdlora",
@@ -102,6 +105,29 @@ _OTHER_MATHS = (
 
 _CHANGES_THE_BASE = ("pissa", "olora", "corda", "loftq", "lora_ga")
 """Ways to begin an adapter that take its beginning out of the base's weights (PEFT, 0.21)."""
+
+_TASKS = (None, "", "CAUSAL_LM")
+"""The task types of adapters that generate text."""
+
+_OTHER_SETTINGS = (
+    *("auto_mapping", "base_model_name_or_path", "bias", "corda_config", "ensure_weight_tying"),
+    *("eva_config", "exclude_modules", "fan_in_fan_out", "inference_mode", "init_lora_weights"),
+    *("layers_pattern", "layers_to_transform", "loftq_config", "lora_alpha", "lora_dropout"),
+    *("lora_ga_config", "megatron_config", "megatron_core", "peft_type", "peft_version", "r"),
+    *("alpha_pattern", "qalora_group_size", "rank_pattern", "revision", "runtime_config"),
+    *("target_modules", "task_type", "use_dora", "use_rslora", "velora_config"),
+)
+"""The rest of what LoraConfig of PEFT 0.21 knows."""
+
+
+def unknown_settings(config: Mapping[str, Any]) -> tuple[str, ...]:
+    """The settings of an adapter_config.json that are on, and that PEFT 0.21 does not know.
+
+    PEFT ignores them, so that an adapter of a newer version may become another one here.
+    """
+    known = {*_OTHER_MATHS, *_OTHER_SETTINGS}
+    return tuple(sorted(name for name, value in config.items() if value and name not in known))
+
 
 _PEFT_ALPHA = 8.0
 """PEFT's default for a config without lora_alpha."""
@@ -136,7 +162,7 @@ def load_lora_config(path: Path) -> LoraConfig:
     require_unchanged_base(path)
     try:
         values = read_json_object(path)
-        kind = values.get("peft_type")
+        kind, task = values.get("peft_type"), values.get("task_type")
         used = [name for name in _OTHER_MATHS if values.get(name)]
         layers = values.get("layers_to_transform")
         config = LoraConfig(
@@ -172,6 +198,12 @@ def load_lora_config(path: Path) -> LoraConfig:
         what = f"uses {', '.join(used)}" if kind == "LORA" else f"is of the kind {kind}"
         raise OtherKindOfAdapter(
             what, where=str(path), hint="only LoRA and DoRA of linear layers are supported"
+        )
+    if task not in _TASKS:
+        raise OtherKindOfAdapter(
+            f"is made for the task {task}, and generates no text",
+            where=str(path),
+            hint="only adapters of language models are supported (task_type CAUSAL_LM)",
         )
     return config
 

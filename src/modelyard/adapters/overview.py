@@ -52,7 +52,7 @@ class VersionSummary:
     rows: int | None = None
     """The number of training conversations."""
     trained_at: str | None = None
-    """When, UTC."""
+    """When, UTC; None for an imported version, whose files do not say it."""
     duration_s: float | None = None
     """How long the training took."""
     org: str | None = None
@@ -215,7 +215,8 @@ def _summarize_version(
         base=manifest.base,
         data=manifest.data,
         rows=info.rows,
-        trained_at=info.trained_at or manifest.created_at,
+        trained_at=info.trained_at
+        or (None if manifest.spec.get("imported") else manifest.created_at),
         duration_s=info.duration_s,
         org=manifest.org,
         parent=manifest.parent,

@@ -39,6 +39,10 @@ class Imported:
     """Where its tokenizer comes from: `the folder` or the base's name."""
     template_from: str
     """Where its chat template comes from: `the folder` or the base's name."""
+    stated_base: str | None
+    """The base that its config names; null when it names none."""
+    unknown_settings: tuple[str, ...]
+    """Settings of a newer PEFT in its config, which the one here ignores."""
 
 
 if TYPE_CHECKING:
@@ -57,6 +61,12 @@ def import_adapter(
         str | None,
         typer.Option(metavar="ORG", help="The organisation whose data it was trained on."),
     ] = None,
+    yes_other_base: Annotated[
+        bool,
+        typer.Option(
+            "--yes-other-base", help="Import it for BASE although its config names another base."
+        ),
+    ] = False,
     offline: Offline = False,
     dry_run: DryRun = False,
     wait: Wait = 0.0,
@@ -69,6 +79,9 @@ def import_adapter(
     base. What the files do not say, such as the data, is recorded as unknown. Importing the same
     bytes again gives the same version.
 
+    Models of one family have equal shapes. So an adapter whose config names another base than BASE
+    is imported only with --yes-other-base; the name it had stays in the manifest.
+
     \b
     models adapters import out/my-lora --name support --base-model smollm2-135m-instruct
     """
@@ -77,7 +90,9 @@ def import_adapter(
         plan_import,
         require_importable,
         require_same_org,
+        require_stated_base,
     )
+    from modelyard.adapters.lora import AdapterMismatch
     from modelyard.adapters.versions import named_adapter, version_of_run
     from modelyard.weights.pull import require_base
 
@@ -88,6 +103,12 @@ def import_adapter(
     with showing_progress() as progress:
         base = require_base(project, base_model, progress=progress, offline=offline)
     plan = plan_import(path.absolute(), base)
+    try:
+        require_stated_base(project, path.absolute(), plan)
+    except AdapterMismatch as error:
+        if not yes_other_base:
+            raise
+        print_warning(str(error))
     _require_usable_tokenizer(plan)
     version = known = version_of_run(project, name, plan.run_key)
     if known is None and not dry_run:
@@ -106,6 +127,11 @@ def import_adapter(
             )
         )
         return
+    if plan.unknown_settings:
+        print_warning(
+            f"its config has settings that the PEFT here does not know, and ignores: "
+            f"{', '.join(plan.unknown_settings)}"
+        )
     if plan.left_behind:
         print_warning(f"not part of an adapter, so not imported: {', '.join(plan.left_behind)}")
     if known is not None:

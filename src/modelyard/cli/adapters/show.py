@@ -11,6 +11,7 @@ import typer
 from modelyard.adapters.gc import load_pins
 from modelyard.adapters.manifest import Manifest
 from modelyard.adapters.pointer import PointerMove, pointer_history
+from modelyard.adapters.stated_base import NAME_KEY
 from modelyard.adapters.versions import AdapterVersion, resolve_version
 from modelyard.cli.options import Json, VersionName
 from modelyard.cli.render import (
@@ -97,7 +98,7 @@ def _row(summary: AdapterSummary) -> tuple[str, ...]:
         "broken" if summary.problem else f"@{summary.active}" if summary.active else "none",
         _numbers([version.number for version in summary.versions]),
         megabytes(summary.size_bytes),
-        (shown.trained_at or "")[:10] if shown else "",
+        (shown.trained_at or "unknown")[:10] if shown and not shown.problem else "",
         shown.data.name if shown and shown.data else "",
         *(_losses(shown) if shown else ("not here", "")),
     )
@@ -210,7 +211,11 @@ def _lineage(version: AdapterVersion, summary: VersionSummary) -> Iterator[tuple
     yield "organisation", manifest.org or "none"
     if manifest.parent:
         yield "continues", manifest.parent
-    yield "trained", day_and_time(summary.trained_at or manifest.created_at)
+    if manifest.spec.get("imported") and not summary.trained_at:
+        yield "trained", f"unknown; imported {day_and_time(manifest.created_at)}"
+        yield "its config named", manifest.spec.get(NAME_KEY) or "no base"
+    else:
+        yield "trained", day_and_time(summary.trained_at or manifest.created_at)
     if summary.duration_s is not None:
         yield "in", f"{summary.duration_s:,.0f} s"
     yield "on", str(manifest.machine.get("description", "an unknown machine"))
