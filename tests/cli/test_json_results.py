@@ -37,6 +37,7 @@ doctor
 init another
 feedback add --prompt "Who leads sales?" --answer Ann. --rating good
 feedback list
+feedback withdraw 1 --dry-run
 org forget acme --dry-run
 prepare-data --from-feedback --out sales
 validate-config

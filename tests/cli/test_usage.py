@@ -80,20 +80,24 @@ def test_only_a_command_that_is_very_like_it_is_suggested(
     assert (f"did you mean {near}?" in said) if near else ("; there are " in said)
 
 
-def test_feedback_on_an_adapter_that_is_not_here_is_recorded_with_a_warning(
+def test_feedback_on_an_adapter_that_is_not_here_is_recorded_only_on_purpose(
     project: Project, models: Models, capsys: pytest.CaptureFixture[str]
 ) -> None:
-    project.adapter_version("support", 1).mkdir(parents=True)
     words = ("feedback", "add", "--prompt", "a", "--answer", "b", "--adapter")
+    assert models(*words, "anything@3") == 0, "without adapters there is nothing to compare with"
+    project.adapter_version("support", 1).mkdir(parents=True)
+    capsys.readouterr()
     for adapter, said in (
         ("suport@3", "there is no adapter 'suport' (did you mean 'support'?)"),
         ("support@3", "there is no support@3"),
         ("support@1", None),
         ("support", None),
     ):
-        assert models(*words, adapter) == 0
+        assert models(*words, adapter) == (2 if said else 0)
         printed = " ".join(capsys.readouterr().err.split())
-        assert (f"{said}; it is recorded all the same" in printed) if said else not printed
+        assert (f"{said}; nothing was recorded" in printed) if said else not printed
+        assert not said or "--elsewhere" in printed
+    assert models(*words, "suport@3", "--elsewhere") == 0
     assert models("feedback", "list", "--json") == 0
     assert "suport@3" in capsys.readouterr().out
 

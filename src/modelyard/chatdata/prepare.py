@@ -30,6 +30,7 @@ from modelyard.chatdata.dataset import (
 )
 from modelyard.chatdata.duplicates import find_near, find_repeated
 from modelyard.chatdata.feedback import FeedbackRow, choose_feedback, claim_feedback, feedback_lock
+from modelyard.chatdata.feedback_review import contradiction_warnings
 from modelyard.chatdata.kept_back import recorded_row_options, require_kept_back
 from modelyard.chatdata.prepared_folder import is_unchanged, write_prepared
 from modelyard.chatdata.prepared_result import (
@@ -126,6 +127,8 @@ def prepare_data(
         sources: Sequence[RowSource]
         if request.from_feedback:
             feedback = choose_feedback(project, name, request.org)
+            for warning in contradiction_warnings(feedback):
+                progress.warn(warning)
             sources = [FeedbackSource(feedback)]
             use = describe_use(feedback)
         else:

@@ -108,7 +108,11 @@ GROUPS = {
     ),
     "feedback": (
         "What people thought of answers, to train on.",
-        {"add": "feedback:add_feedback", "list": "feedback:list_feedback"},
+        {
+            "add": "feedback:add_feedback",
+            "list": "feedback_list:list_feedback",
+            "withdraw": "feedback_list:withdraw",
+        },
     ),
     "org": (
         "Organisations: what the project holds of one.",

@@ -1,23 +1,23 @@
-"""`models feedback add` and `list`: what people thought of answers."""
+"""`models feedback add`: record what people thought of answers."""
 
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import TYPE_CHECKING, Annotated
 
 import typer
 
 from modelyard.cli.options import DryRun, Json
-from modelyard.cli.render import print_json, print_table, print_text, print_warning, read_stdin
+from modelyard.cli.render import print_json, print_text, print_warning, read_stdin
 from modelyard.core.errors import InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.layout import Project, find_project
 from modelyard.core.wording import counted
 from modelyard.results.json_form import result_of
 
 if TYPE_CHECKING:
-    from modelyard.chatdata.feedback import Feedback, FeedbackAdded, FeedbackRow
+    from modelyard.chatdata.feedback import Feedback, FeedbackAdded
 
 _FROM_STDIN = "-"
 _MOST_STDIN = 4_000_000
@@ -37,34 +37,6 @@ class FeedbackResult:
     """How many of the new rows `prepare-data --from-feedback` makes training rows of."""
     dry_run: bool
     """Whether nothing was recorded."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class ListedFeedback:
-    """A recorded row of feedback."""
-
-    id: int
-    """Its number; later rows have larger ones."""
-    recorded_at: str
-    """When, UTC."""
-    org: str | None
-    """The organisation it belongs to."""
-    adapter: str | None
-    """The adapter that answered, as NAME or NAME@VERSION."""
-    answer_id: str | None
-    """The id of the answer; null when only its texts are known."""
-    prompt: str | None
-    """The question; null when it was not given."""
-    answer: str | None
-    """The answer of the model; null when it was not given."""
-    rating: Literal["good", "bad"] | None
-    """Whether the answer was good; null when it was not rated."""
-    correction: str | None
-    """The right answer; null when it was not given."""
-    lesson: str | None
-    """The answer that a dataset trains on: the correction, else a good answer, else null."""
-    used_in: str | None
-    """The dataset that took the row; null while none has."""
 
 
 def add_feedback(
@@ -115,6 +87,10 @@ def add_feedback(
             help="Record every row of this file instead; their keys are named like the options.",
         ),
     ] = None,
+    elsewhere: Annotated[
+        bool,
+        typer.Option("--elsewhere", help="The adapter is on another machine, and is not checked."),
+    ] = False,
     dry_run: DryRun = False,
     as_json: Json = False,
 ) -> None:
@@ -125,6 +101,9 @@ def add_feedback(
     becomes a training row. One text may be `-`, and is then read from stdin. A file is checked
     first, and recorded as a whole or not at all. A row that was recorded before is not recorded
     again.
+
+    An adapter that is none of those here is refused unless --elsewhere is given. Rows that teach
+    different answers to one question are named.
 
     With --answer-id no text is needed: the record of the answer says whose it is and which adapter
     gave it. A rating alone is then no training row. A correction needs --prompt, unless
@@ -154,23 +133,31 @@ def add_feedback(
             hint="write it into the rows of the file",
         )
     rows = read_feedback(file) if file else (_row_of_options(given),)
+    if not elsewhere:  # the record of an answer says itself which adapter gave it
+        _require_known(project, [row for row in rows if row.answer_id is None])
     if any(row.answer_id for row in rows):
         from modelyard.answering.rated_answers import complete_feedback
 
         rows = complete_feedback(project, rows)
     added = record_feedback(project, rows, dry_run=dry_run)
-    _warn_of_unknown(project, rows)
+    for warning in _contradictions(project, added):
+        print_warning(warning)
     if as_json:
         print_json(result_of(FeedbackResult, added, dry_run=dry_run))
     else:
         _print(added, rows, dry_run=dry_run)
 
 
-def _warn_of_unknown(project: Project, rows: Sequence[Feedback]) -> None:
-    """Name the adapters that are not here: perhaps misspelt, perhaps of another machine."""
-    from modelyard.adapters.versions import require_numbers, resolve_number
+def _require_known(project: Project, rows: Sequence[Feedback]) -> None:
+    """Refuse an adapter that is none of those here: it is misspelt, or on another machine.
+
+    A project without adapters has nothing to compare with, so that anything is recorded.
+    """
+    from modelyard.adapters.versions import list_known_adapters, require_numbers, resolve_number
     from modelyard.records.modelref import ModelRef
 
+    if not list_known_adapters(project):
+        return
     for adapter in sorted({row.adapter for row in rows if row.adapter}):
         named = ModelRef.parse(adapter, kind="adapter")
         try:
@@ -179,9 +166,23 @@ def _warn_of_unknown(project: Project, rows: Sequence[Feedback]) -> None:
             else:
                 resolve_number(project, adapter)
         except InvalidInput as error:
-            print_warning(f"{error}; it is recorded all the same")
+            raise InvalidInput(
+                f"{error.message}; nothing was recorded",
+                hint=f"{error.hint}; for an adapter of another machine say `--elsewhere`",
+            ) from error
         except ModelyardError:
             continue  # known, and not here
+
+
+def _contradictions(project: Project, added: FeedbackAdded) -> list[str]:
+    """A line for each question to which the new rows and older ones teach different answers."""
+    from modelyard.chatdata.feedback import list_feedback
+    from modelyard.chatdata.feedback_review import contradiction_warnings, find_contradictions
+
+    rows = list_feedback(project)
+    against = find_contradictions(rows)
+    concerned = {id for new in added.ids if new in against for id in (new, *against[new])}
+    return contradiction_warnings([row for row in rows if row.id in concerned])
 
 
 def _row_of_options(given: Mapping[str, str]) -> Feedback:
@@ -236,67 +237,3 @@ def _print(added: FeedbackAdded, rows: Sequence[Feedback], *, dry_run: bool) -> 
     print_text(f"{verb} {counted(added.added, 'row')}{ids}, {use}")
     if added.repeated:
         print_text(f"left out, recorded before: {added.repeated:,}")
-
-
-_LONGEST_CELL = 60
-
-
-def list_feedback(
-    org: Annotated[
-        str | None,
-        typer.Option("--org", metavar="NAME", help="Only this organisation's feedback."),
-    ] = None,
-    unused: Annotated[
-        bool, typer.Option("--unused", help="Only what no dataset has used yet.")
-    ] = False,
-    as_json: Json = False,
-) -> None:
-    """List recorded feedback, oldest first.
-
-    The column `trains on` says what a dataset takes from a row: its correction, its answer, or
-    nothing.
-
-    \b
-    models feedback list --unused
-    models feedback list --org techcorp --json
-    """
-    from modelyard.chatdata.feedback import list_feedback as recorded
-
-    rows = recorded(find_project(), org=org, unused=unused)
-    if as_json:
-        print_json([result_of(ListedFeedback, row, lesson=row.training_answer) for row in rows])
-        return
-    if not rows:
-        kind = "unused feedback" if unused else "feedback"
-        of_org = f" of organisation {org}" if org else ""
-        print_text(f"There is no {kind}{of_org}; `models feedback add` records some.")
-        return
-    print_table(
-        (">id", "recorded", "org", "adapter", "rating", "trains on", "used in", "about"),
-        [
-            (
-                row.id,
-                row.recorded_at,
-                row.org or "",
-                row.adapter or "",
-                row.rating or "",
-                _trains_on(row),
-                row.used_in or "",
-                _shortened(row.prompt or f"answer {row.answer_id}"),
-            )
-            for row in rows
-        ],
-    )
-    usable = sum(row.used_in is None and row.training_answer is not None for row in rows)
-    print_text(f"{len(rows):,} in all, {counted(usable, 'training row')} that no dataset has used")
-
-
-def _trains_on(row: FeedbackRow) -> str:
-    if row.correction:
-        return "correction"
-    return "answer" if row.training_answer else "nothing"
-
-
-def _shortened(text: str) -> str:
-    flat = " ".join(text.split())
-    return flat if len(flat) <= _LONGEST_CELL else f"{flat[: _LONGEST_CELL - 1]}…"
