@@ -8,6 +8,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import pytest
+from pyrage.x25519 import Identity
 
 from modelyard.backup import swap
 from modelyard.core.layout import Project
@@ -111,8 +112,8 @@ def test_a_wrong_key_and_a_newer_format_are_named(
     monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     url = (saved.root.parent / "encrypted").as_uri()
-    monkeypatch.setenv("RIGHT_KEY", "correct horse battery staple")
-    monkeypatch.setenv("WRONG_KEY", "incorrect horse battery staple")
+    monkeypatch.setenv("RIGHT_KEY", str(Identity.generate()))
+    monkeypatch.setenv("WRONG_KEY", str(Identity.generate()))
     assert models("backup", "--repo", url, "--key", "env:RIGHT_KEY") == 0
     capsys.readouterr()
     restore = ("restore", "latest", "--repo", url, "--to", "there")

@@ -22,9 +22,12 @@ from modelyard.core.files import (
     make_folder,
     require_free_space,
     sync_path,
+    sync_tree,
 )
 from modelyard.core.progress import Progress
 
+_MOST_SYNCED_ALONE = 100
+"""With more items all disks of the machine are waited for, which is faster than one by one."""
 _FREE_BYTES = 16 << 20
 """What is left free, for folders and the file system's own."""
 
@@ -113,7 +116,10 @@ def stage_items(
 
     try:
         write_items(staged, chosen.items, reader, written)
-        os.sync()
+        if len(chosen.items) > _MOST_SYNCED_ALONE:
+            os.sync()
+        else:
+            sync_tree(staged)
     finally:
         progress.end()
 

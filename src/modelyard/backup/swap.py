@@ -184,12 +184,21 @@ def _put_in_place(project: Project, plan: Plan) -> None:
                 _move(place, _free(kept / path), like=project.root)
             _move(new, place, like=source)
         _merge_state(project, plan, source, kept)
-        os.sync()
+        for folder in _folders_of_moves(project, plan, kept):
+            sync_path(folder)
         project.restoring.unlink()
         sync_path(project.local_state)
         remove_tree(home / NEW)
         if not kept.exists():
             remove_tree(home)
+
+
+def _folders_of_moves(project: Project, plan: Plan, kept: Path) -> list[Path]:
+    """Every folder in which a name was made or removed, below the project and what is kept."""
+    paths = [PurePosixPath(path) for path in (*plan.replaced, *plan.removed)]
+    parents = {str(parent) for path in paths for parent in path.parents}
+    places = [root / parent for root in (project.root, kept) for parent in sorted(parents)]
+    return [place for place in places if place.is_dir()]
 
 
 def _move(place: Path, to: Path, *, like: Path) -> None:

@@ -167,7 +167,7 @@ def staged_folder(final: Path) -> Iterator[Path]:
         staged.mkdir()
         try:
             yield staged
-            _sync_tree(staged)
+            sync_tree(staged)
             try:
                 staged.rename(final)
             except OSError as error:
@@ -180,7 +180,8 @@ def staged_folder(final: Path) -> Iterator[Path]:
         sync_path(final.parent)
 
 
-def _sync_tree(folder: Path) -> None:
+def sync_tree(folder: Path) -> None:
+    """Make a folder with all it holds survive a power cut."""
     for place in (*folder.rglob("*"), folder):
         if not place.is_symlink() and (place.is_dir() or place.is_file()):
             sync_path(place)
