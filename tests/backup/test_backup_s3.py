@@ -70,7 +70,10 @@ def test_a_project_goes_to_a_bucket_encrypted_and_comes_back(
     assert files_of(tmp_path / "back") == files_of(project.root)
     pruned = models(project.root, server, "backup", "prune", "--keep-last", "1", "--json", **key)
     assert len(json.loads(pruned.stdout)["removed"]) == 1
-    assert "extra.txt" in models(project.root, server, "backup", "show", "latest", **key).stdout
+    assert (
+        "extra.txt"
+        in models(project.root, server, "backup", "show", "latest", "--files", **key).stdout
+    )
     models(tmp_path, server, "restore", "latest", "--to", "again", **key)
     assert files_of(tmp_path / "again") == files_of(project.root)
     assert "no key was given" in models(project.root, server, "backup", "list", code=2).stderr

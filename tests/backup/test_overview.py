@@ -78,8 +78,11 @@ def test_a_snapshot_shows_its_places_and_on_request_every_item(
     shown = show_snapshot(repository, "latest")
     assert shown.snapshot.snapshot == id and shown.items == ()
     places = {place.path: (place.files, place.bytes) for place in shown.places}
-    assert places["configs/integration.yaml"] == (1, 5)
-    assert sum(files for files, _ in places.values()) == 12
+    assert places == {
+        "configs": (1, 5),
+        "configs/embedding_models": (10, 200_000),
+        "models/trained": (1, 0),
+    }
     assert shown.left_out
     items = {item.path: item for item in show_snapshot(repository, id, with_items=True).items}
     assert items["models/trained/demo"].target == "../versions/demo/1"

@@ -48,7 +48,9 @@ def test_snapshots_are_listed_shown_and_compared(
     assert "2 snapshots in file://" in said.err
     run(models_here, configs, "backup", "show", "latest")
     said = capsys.readouterr()
-    assert "configs/extra.txt" in said.out and "left out" in said.out
+    assert "configs/embedding_models" in said.out and "left out" in said.out
+    run(models_here, configs, "backup", "show", "latest", "--files")
+    assert "configs/extra.txt" in capsys.readouterr().out
     run(models_here, configs, "backup", "show", first, "--files")
     assert "configs/extra.txt" not in capsys.readouterr().out
     run(models_here, configs, "backup", "diff", first, "latest")

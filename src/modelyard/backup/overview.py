@@ -24,7 +24,7 @@ from modelyard.backup.repository import DamagedRepository, Repository
 from modelyard.backup.selection import Selection
 
 _PLACE_PARTS = 3
-"""Folders below these parts of a path are summed up: `models/versions/support`."""
+"""What lies deeper than so many folders is summed up in one: `models/versions/support`."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -79,7 +79,7 @@ class RepositoryShown:
 
 @dataclass(frozen=True, slots=True, kw_only=True)
 class PlaceShown:
-    """A folder or file near the project's root, with all below it."""
+    """A folder: what is directly in it, and of a deep one what is below it too."""
 
     path: str
     """From the project's root."""
@@ -188,7 +188,7 @@ def show_snapshot(repository: Repository, name: str, *, with_items: bool = False
     items = []
     for item in walk(snapshot, reader.read):
         if item.kind != "folder":
-            place = "/".join(item.path.split("/")[:_PLACE_PARTS])
+            place = "/".join(item.path.split("/")[:-1][:_PLACE_PARTS]) or item.path
             files[place] = files.get(place, 0) + 1
             sizes[place] = sizes.get(place, 0) + item.size
         if with_items:

@@ -110,6 +110,5 @@ def _parse(key: str, written_s: float, data: bytes, where: str) -> Mark:
         raise DamagedMark(
             "is damaged, so it is not known which packs are about to be deleted",
             where=where,
-            hint="run `models backup verify`; if that finds nothing else, delete this object, and "
-            "make no backup before a day has passed",
+            hint="delete this object while no prune runs: the next one finds its packs again",
         ) from None
