@@ -148,7 +148,7 @@ def withdraw(
     wait: Wait = 0.0,
     as_json: Json = False,
 ) -> None:
-    """Withdraw recorded feedback, so that no dataset is made of it.
+    """Withdraw recorded feedback, for good.
 
     The rows are removed for good, all or none. A dataset that has used one keeps it until it is
     prepared again, and a version that was trained on it is trained.
