@@ -64,8 +64,11 @@ def test_a_dry_run_says_all_and_changes_nothing(
     before = (place.configs / "integration.yaml").read_text()
     assert models_here("ab", "stop", "--keep", "B", "--env", "production", "--dry-run") == 0
     printed = capsys.readouterr().out
-    assert "configs/specialized_models/code_analysis.yaml would change: model: claude" in printed
-    assert "configs/integration.yaml would change: without ab_test" in printed
+    assert (
+        "configs/specialized_models/code_analysis.yaml would change, for all environments: "
+        "model: claude" in printed
+    )
+    assert "configs/integration.yaml would change, for all environments: without ab_test" in printed
     assert "~ specialized_models/code_analysis" in printed
     assert "Nothing was changed: trial still runs in production." in printed
     assert (live_number(place, "production"), before) == (

@@ -155,11 +155,16 @@ def test_no_data_where_there_is_a_threshold_exits_with_5_unless_it_is_allowed(
     values = {name: each["shown"]["value"] for name, each in measures.items()}
     assert values.pop("requests") == 0
     assert set(values.values()) == {None}
+    models_here("monitor")
+    assert "hint: `models ask` records each answer; `models feedback add" in capsys.readouterr().err
     answer(starter, 300)
     assert models_here("monitor") == 5
-    assert "no data to judge accuracy in the last 15 min" in capsys.readouterr().err
+    told = capsys.readouterr().err
+    assert "no data to judge accuracy in the last 15 min" in told
+    assert "hint: `models feedback add --answer-id ID --rating good|bad` rates one" in told
     assert models_here("monitor", "--allow-no-data", "accuracy") == 0
     assert models_here("monitor", "--metrics", "latency,cost,errors") == 0
+    assert models_here("monitor", "--metrics", "latency,cost_per_request,error_rate") == 0
 
 
 def test_the_window_judges_and_not_since(starter: Project, monitor: Any) -> None:

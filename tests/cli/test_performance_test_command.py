@@ -69,6 +69,7 @@ def test_a_breach_shows_the_answers_and_ends_with_4(
     assert "error: domain:support does not reach quick in development: accuracy 0%" in told
     assert "8 answers not right" in shown
     assert "it does not say Ann" in shown
+    assert "and 3 more answers: `models report 1 --html FILE` shows them" in shown
     assert "\x1b[2J" not in shown + told
 
 

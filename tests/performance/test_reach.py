@@ -68,3 +68,11 @@ def test_answers_of_the_search_alone_are_counted() -> None:
     said = " ".join(what_it_tells(sample_run(cases=(*CASES, silent))))
     assert "1 answer is right since nothing was found and no model was asked" in said
     assert "no model was asked" not in " ".join(what_it_tells(sample_run()))
+
+
+def test_a_wide_interval_of_what_is_not_scored_is_explained() -> None:
+    figure = replace(accuracy(9, 12), low=0.3, high=0.9, unknown=5)
+    said = " ".join(what_it_tells(sample_run(figures=(figure,))))
+    assert "60 points wide" in said
+    assert "It holds whatever the 5 answers not scored may be" in said
+    assert "An interval of 10 points" not in said

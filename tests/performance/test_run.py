@@ -17,7 +17,11 @@ from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
 from modelyard.monitoring.samples import read_samples
 from modelyard.performance.cases import load_suite
+from modelyard.performance.plan import build_plan
 from modelyard.performance.results import LOAD, CaseResult, RunFigure, TestRun
+from modelyard.performance.targets import find_target
+from modelyard.performance.unbuilt import note_unbuilt
+from modelyard.retrieval.indexes import load_indexes
 from modelyard.weights.pull import require_base
 from provider_server import chat, whole
 from small_disk import mounted_disk
@@ -364,7 +368,8 @@ def test_unequal_results_of_one_run_are_in_the_order_of_their_beginning(
     assert replace(run, number=3).number == 3
 
 
-def test_without_an_index_nobody_knows_whether_silence_is_right(place: SuiteProject) -> None:
+def write_silence(place: SuiteProject) -> None:
+    """A domain that answers only from an index that is not built, and a suite for it."""
     place.write(
         "embedding_models/handbook",
         "description: The handbook\n"
@@ -381,12 +386,38 @@ def test_without_an_index_nobody_knows_whether_silence_is_right(place: SuiteProj
         WHO + "  - question: What is for lunch?\n  scorer: refusal\n  domain: support\n"
         "  accuracy: 50%\n",
     )
+
+
+def test_without_an_index_nobody_knows_whether_silence_is_right(place: SuiteProject) -> None:
+    write_silence(place)
     run = place.run("silence")
     assert outcomes(run) == {"nothing_found": 1}
     assert figure(run, "accuracy").value is None
     assert run.verdict == "cannot_tell"
     assert "nothing could be searched" in run.notes[0]
     assert "models update-embeddings" in run.notes[0]
+
+
+def test_a_missing_index_is_said_before_anything_is_asked(place: SuiteProject) -> None:
+    write_silence(place)
+
+    def noted() -> list[str]:
+        suite = load_suite(place.project, "silence", "development")
+        return note_unbuilt(
+            place.project,
+            build_plan(place.project, suite, find_target(place.project, "development")),
+        )
+
+    assert noted() == [
+        "people: not scored without an index: `models update-embeddings --domain handbook/pages` "
+        "makes what is missing"
+    ]
+    index = load_indexes(place.project)["handbook/pages"]
+    index.path.parent.mkdir(parents=True)
+    index.path.touch()
+    assert noted() == []
+    place.write("embedding_models/handbook", "nonsense: 1\n")
+    assert noted() == []
 
 
 def test_answers_are_compared_by_the_encoder_of_the_project(place: SuiteProject) -> None:

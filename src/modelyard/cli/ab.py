@@ -219,9 +219,11 @@ def _describe(variant: RunningVariant) -> str:
 
 def _edit_lines(project: Project, edits: Sequence[DraftEdit], *, dry_run: bool) -> list[str]:
     word = "would change" if dry_run else "changed"
-    return [f"{project.show(edit.path)} {word}: {', '.join(edit.changes)}" for edit in edits] or [
-        "no draft has the test: none is changed"
-    ]
+    return [
+        f"{project.show(edit.path)} {word}, for {edit.environment or 'all environments'}: "
+        f"{', '.join(edit.changes)}"
+        for edit in edits
+    ] or ["no draft has the test: none is changed"]
 
 
 def _ending(ended: EndedTest) -> str:

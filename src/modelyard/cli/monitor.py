@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import sys
 import time
-from collections.abc import Sequence
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Annotated, Literal, get_args
@@ -43,6 +43,8 @@ if TYPE_CHECKING:
     from modelyard.monitoring.periods import GroupBy
 
 _METRICS = "accuracy, latency, cost, usage, errors, backups"
+_AS_CONFIGURED = {"cost_per_request": "cost", "error_rate": "errors"}
+"""The words of `performance_monitoring.metrics` that are others here."""
 
 
 def monitor(
@@ -286,13 +288,14 @@ def _metrics_named(words: Sequence[str], option: str) -> list[Metric]:
     from modelyard.monitoring.measures import Metric
 
     known = get_args(Metric)
-    for word in words:
-        if word.strip() not in known:
+    named = [_AS_CONFIGURED.get(word.strip(), word.strip()) for word in words]
+    for word in named:
+        if word not in known:
             raise InvalidInput(
-                f"{option}: {word.strip()!r} is no metric{did_you_mean(word.strip(), known)}",
+                f"{option}: {word!r} is no metric{did_you_mean(word, known)}",
                 hint=f"there are {_METRICS}",
             )
-    return [metric for word in words for metric in known if metric == word.strip()]
+    return [metric for word in named for metric in known if metric == word]
 
 
 def _conclude(report: MonitorReport, allowed: Sequence[Metric]) -> None:
@@ -306,12 +309,30 @@ def _conclude(report: MonitorReport, allowed: Sequence[Metric]) -> None:
     missing = [each for each in report.with_verdict("no_data") if each.metric not in allowed]
     if missing:
         metrics = dict.fromkeys(each.metric for each in missing)
+        first = _how_data_come(report, metrics)
         raise NoData(
             f"in {report.environment} there is no data to judge "
             f"{', '.join(each.measure for each in missing)} in the last "
             f"{DURATION.show(report.window_s)}",
-            hint="where that may be so: " + " ".join(f"--allow-no-data {each}" for each in metrics),
+            hint=first
+            + "where that may be so: "
+            + " ".join(f"--allow-no-data {each}" for each in metrics),
         )
+
+
+def _how_data_come(report: MonitorReport, missing: Iterable[Metric]) -> str:
+    """What gives data of these metrics, where nothing that is shown has any."""
+    ways = []
+    if not any(each.shown.n for each in report.measures):
+        ways.append("`models ask` records each answer")
+    if "accuracy" in missing and not any(
+        each.shown.n for each in report.measures if each.metric == "accuracy"
+    ):
+        ways.append(
+            "`models feedback add --answer-id ID --rating good|bad` rates one (ID: `models ask "
+            "--explain`)"
+        )
+    return "".join(f"{way}; " for way in ways)
 
 
 def _remove_old_samples(asked: _Asked, settings: PerformanceMonitoring, now_ms: int) -> None:

@@ -152,6 +152,7 @@ def performance_test(
     from modelyard.performance.plan import build_plan
     from modelyard.performance.run import run_plan
     from modelyard.performance.targets import find_target
+    from modelyard.performance.unbuilt import note_unbuilt
 
     project = find_project()
     require_pages(html, junit)
@@ -165,6 +166,8 @@ def performance_test(
     former = find_baseline(project, baseline, plan, suite, target) if baseline else None
     if baseline and former is None:
         print_warning("there is no earlier run to compare with: this one is the first")
+    for note in note_unbuilt(project, plan):
+        print_warning(note)
     with showing_progress() as progress, Answerer(project, note=print_warning) as answerer:
         progress.stage(f"{suite.name} on {target.name} in {asked}: {plan.describe()}")
         with _counting(progress, plan) as count:

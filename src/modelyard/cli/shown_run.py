@@ -46,6 +46,9 @@ def print_run(run: TestRun) -> None:
             print_text(f"{result.check}: {_short(result.question)}")
             print_text(f"  {_short(result.answer or result.outcome)}")
             print_text(f"  {_short(result.why)}")
+        if (more := len(wrong) - _SHOWN_WRONG) > 0:
+            page = f": `models report {run.number} --html FILE` shows them" if run.number else ""
+            print_text(f"and {counted(more, 'more answer')}{page}")
     if can_tell := what_it_tells(run):
         print_title("What it can tell")
         for sentence in can_tell:

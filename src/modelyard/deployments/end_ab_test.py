@@ -46,6 +46,8 @@ class DraftEdit:
     """What it will say."""
     changes: tuple[str, ...]
     """What changes, such as `model: claude`, in words."""
+    environment: str | None
+    """The overlay that it is written in; None: the base of the file, which is for all."""
 
 
 def edit_drafts(
@@ -166,7 +168,13 @@ def _edit(
             if _says(draft, path):
                 text = remove_key(text, path, name=name)
         changes.append("without ab_test")
-    return DraftEdit(path=draft.path, before=before, after=text, changes=tuple(changes))
+    return DraftEdit(
+        path=draft.path,
+        before=before,
+        after=text,
+        changes=tuple(changes),
+        environment=None if layer == _BASE else str(layer[1]),
+    )
 
 
 def _value(draft: Document, environment: str, text: str, path: KeyPath) -> object:

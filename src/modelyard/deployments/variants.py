@@ -29,7 +29,7 @@ def require_test(integration: Integration | None, environment: str) -> AbTest:
     if test is None:
         raise NoTest(
             f"no A/B test runs in {environment}",
-            hint="`ab_test` of the integration config begins one",
+            hint="`ab_test` in configs/integration.yaml begins one (docs/comparing.md)",
         )
     return test
 

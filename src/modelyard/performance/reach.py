@@ -65,6 +65,8 @@ def _accuracy(run: TestRun, cases: int) -> Iterator[str]:
     finer = units_for_width(whole.value, _FINE_WIDTH, confidence=run.confidence)
     if finer > cases and not whole.unknown:
         text += f". An interval of 10 points takes about {_rounded(finer):,} questions"
+    elif whole.unknown:
+        text += f". It holds whatever the {counted(whole.unknown, 'answer')} not scored may be"
     yield text
 
 
