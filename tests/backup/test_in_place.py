@@ -446,6 +446,18 @@ def test_recorded_prompts_and_records_of_answers_are_not_put_back_over_others(
     assert len(restored.kept) == 3
 
 
+def test_the_record_of_a_hosted_job_goes_on_from_where_it_is(
+    project: Project, repository: Repository
+) -> None:
+    record = "experiments/hosted/hosted.json"
+    back_up(project, repository, {**contents_of(project), record: b'{"job": null}'})
+    assert record in restore(project, repository).put_back
+    (project.root / record).write_text('{"job": "begun and paid for"}')
+    restored = restore(project, repository)
+    assert [kept.path for kept in restored.kept] == [record]
+    assert "paid for" in (project.root / record).read_text()
+
+
 def test_a_missing_pack_is_named(project: Project, repository: Repository) -> None:
     back_up(project, repository)
     assert repository.store.folder is not None

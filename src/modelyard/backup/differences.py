@@ -31,6 +31,7 @@ from modelyard.core.layout import Project
 _OWN = ("configs", "datasets", "experiments", "models", ".models")
 _VERSION = re.compile(r"models/versions/([^/]+)/[^/]+")
 _UNIT = re.compile(rf"{_VERSION.pattern}|\.models/deployed/\.revisions/[^/]+")
+_HOSTED_JOB = "hosted.json"
 _HIGHEST_NUMBER = ".highest-number"
 _MOST_BYTES = 16 << 20
 
@@ -144,6 +145,8 @@ def _reason_to_keep(
     spool = project.traffic_segment("x").parent
     if project.traffic_db.exists() and (place == project.traffic_db or spool in place.parents):
         return "the records of answers that are there reach further"
+    if place.name == _HOSTED_JOB and project.experiments in place.parents and place.exists():
+        return "it records a job at a provider, which would be begun and paid for again"
     leads_to = posixpath.normpath(posixpath.join(posixpath.dirname(path), item.target or ""))
     if path in gone or leads_to in gone:
         return "the adapter was removed for good: `models org forget`"
