@@ -140,3 +140,19 @@ def test_what_makes_a_baseline_less_alike_is_said() -> None:
     found = against_baseline(run_of(side("++-")), replace(other, complete=False))
     assert (found.only_in_run, found.only_in_baseline) == (1, 0)
     assert [note.split(" ")[:2] for note in found.notes] == [["the", "baseline"]] * 3
+
+
+def test_a_case_with_another_right_answer_is_not_compared() -> None:
+    now = run_of(side("-" * 8 + "+" * 12), number=8)
+    cases = tuple(
+        replace(case, expected="Bob") if number < 8 else case
+        for number, case in enumerate(now.cases)
+    )
+    found = against_baseline(replace(now, cases=cases), run_of(side("+" * 20)))
+    assert (found.worse, found.paired.pairs, found.paired.only_a) == (False, 12, 0)
+    assert "8 cases have another right answer than in run 7, and are left out" in found.notes
+    none = against_baseline(
+        replace(now, cases=tuple(replace(case, expected="Bob") for case in now.cases)),
+        run_of(side("+" * 20)),
+    )
+    assert (none.worse, none.paired.pairs) == (False, 0)

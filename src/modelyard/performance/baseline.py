@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Project
+from modelyard.core.wording import counted
 from modelyard.performance.cases import Suite
 from modelyard.performance.comparison import Comparison
 from modelyard.performance.paired_results import pair_results
@@ -43,9 +44,17 @@ def find_baseline(
 
 
 def against_baseline(run: TestRun, baseline: TestRun) -> Comparison:
-    """Compare a run with an earlier one, by the cases that both were asked."""
+    """Compare a run with an earlier one, by the cases that both were asked.
+
+    A case whose right answer is another one now says nothing of what was tested, and is left out.
+    """
     ours, theirs = _asked(run.cases), _asked(baseline.cases)
-    paired = pair_results(baseline.cases, run.cases, seed=run.seed)
+    changed = _with_another_answer(run.cases, baseline.cases)
+    before, now = (
+        [case for case in cases if (case.check, case.case) not in changed]
+        for cases in (baseline.cases, run.cases)
+    )
+    paired = pair_results(before, now, seed=run.seed)
     return Comparison(
         baseline=baseline.number,
         name=_name(baseline),
@@ -56,7 +65,7 @@ def against_baseline(run: TestRun, baseline: TestRun) -> Comparison:
         only_in_run=len(ours - theirs),
         only_in_baseline=len(theirs - ours),
         paired=paired,
-        notes=tuple(_notes(run, baseline)),
+        notes=tuple(_notes(run, baseline, len(changed))),
     )
 
 
@@ -68,8 +77,25 @@ def _name(run: TestRun) -> str:
     return "the baseline" if run.number is None else f"run {run.number}"
 
 
-def _notes(run: TestRun, baseline: TestRun) -> list[str]:
+def _with_another_answer(
+    ours: tuple[CaseResult, ...], theirs: tuple[CaseResult, ...]
+) -> set[tuple[str, str]]:
+    """The cases of both whose right answer is not the same in both."""
+    before = {(case.check, case.case): case.expected for case in theirs}
+    return {
+        (case.check, case.case)
+        for case in ours
+        if before.get((case.check, case.case), case.expected) != case.expected
+    }
+
+
+def _notes(run: TestRun, baseline: TestRun, changed: int) -> list[str]:
     name, notes = _name(baseline), []
+    if changed:
+        notes.append(
+            f"{counted(changed, 'case has', 'cases have')} another right answer than in {name}, "
+            f"and {'is' if changed == 1 else 'are'} left out"
+        )
     if run.suite_digest != baseline.suite_digest:
         notes.append(f"{name} asked or scored {baseline.suite} otherwise: the cases of both count")
     if run.machine != baseline.machine:

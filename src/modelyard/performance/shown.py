@@ -116,7 +116,7 @@ def _errors_of(run: TestRun) -> str:
     which = ", ".join(_say_outcome(outcome, ended[outcome]) for outcome in ERRORS if ended[outcome])
     parts = []
     if reached:
-        parts.append(f"{failed:,} of {reached:,}{f': {which}' if which else ''}")
+        parts.append(f"{failed:,} of {reached:,}{f': {which}' if failed else ''}")
     if others:
         parts.append(f"not counted: {', '.join(_say_outcome(*each) for each in others.items())}")
     return "; ".join(parts)
