@@ -133,18 +133,19 @@ class _NotTried(Exception):
 
 def _try_all(project: Project, chosen: Chosen, progress: Progress) -> Iterator[DrillStep]:
     progress.stage("drill: compare every file")
-    yield _step("files", lambda: _compare_files(project, chosen))
+    yield _step(project, "files", lambda: _compare_files(project, chosen))
     progress.stage("drill: verify the adapters")
-    yield _step("adapters", lambda: _verify_adapters(project, progress))
+    yield _step(project, "adapters", lambda: _verify_adapters(project, progress))
     progress.stage("drill: load the configs of every environment")
-    yield _step("configs", lambda: _load_configs(project))
+    yield _step(project, "configs", lambda: _load_configs(project))
     progress.stage("drill: search every index")
-    yield _step("indexes", lambda: _search_indexes(project))
+    yield _step(project, "indexes", lambda: _search_indexes(project))
     progress.stage("drill: answer a question")
-    yield _step("answer", lambda: _answer(project, progress))
+    yield _step(project, "answer", lambda: _answer(project, progress))
 
 
 def _step(
+    project: Project,
     step: Literal["files", "adapters", "configs", "indexes", "answer"],
     attempt: Callable[[], _Outcome],
 ) -> DrillStep:
@@ -158,7 +159,8 @@ def _step(
         step=step,
         verdict="failed" if problems else "passed",
         detail=detail,
-        problems=tuple(problems[:_MOST_PROBLEMS]),
+        # Paths are those of the project: the scratch folder is gone when they are read.
+        problems=tuple(each.replace(f"{project.root}/", "") for each in problems[:_MOST_PROBLEMS]),
     )
 
 
@@ -188,12 +190,15 @@ def _verify_adapters(project: Project, progress: Progress) -> _Outcome:
         problems += [f"{name}: {each.message}" for each in verify_pointer(project, name)]
         for number in version_numbers(project, name):
             count += 1
-            version = load_version(project, name, number)
-            base = locate_base(project, version.manifest.base.name, progress=progress)
-            if base is None:
-                without.add(version.manifest.base.name)
-            found = verify_version(project, version, base)
-            problems += [f"{version.name}: {each.message}" for each in found]
+            try:
+                version = load_version(project, name, number)
+                base = locate_base(project, version.manifest.base.name, progress=progress)
+                if base is None:
+                    without.add(version.manifest.base.name)
+                found = verify_version(project, version, base)
+                problems += [f"{version.name}: {each.message}" for each in found]
+            except ModelyardError as error:
+                problems.append(f"{name}@{number}: {error.message}")
     if not count:
         raise _NotTried("the snapshot holds no version of an adapter")
     detail = f"{counted(count, 'version')} of {counted(len(names), 'adapter')} verified"
@@ -238,7 +243,7 @@ def _search_indexes(project: Project) -> _Outcome:
                 if not found.results:
                     problems.append(f"{project.show(path)}: its own words find nothing")
         except ModelyardError as error:
-            problems.append(f"{project.show(path)}: {error}")
+            problems.append(f"{project.show(path)}: {error.message}")
     detail = f"{counted(len(paths), 'index', 'indexes')} read, {searched} searched"
     others = len(paths) - searched - empty - len(problems)
     detail += f", {empty} empty" if empty else ""

@@ -116,7 +116,10 @@ def drill(
         failed = [step.step for step in result.steps if step.verdict == "failed"]
         raise ModelyardError(
             f"the drill of {result.snapshot} failed: {', '.join(failed)}",
-            hint="`models backup verify --all` says whether the repository is damaged",
+            hint="`models backup verify --all` says whether the repository is damaged"
+            if "files" in failed
+            else "every file is as it was backed up, so look for it in the project too: "
+            "`models adapters verify --all`, `models validate-config`",
         )
 
 
