@@ -131,7 +131,7 @@ def copy(
     from modelyard.cli.render import print_json, showing_progress
 
     source = opened_repository(repo, key)
-    project = project_or_here(repo)
+    project = project_or_here(needed=repo is None)
     secret = read_backup_key(to_key or key, project)
     target = open_repository(to, project, make=not dry_run, key=secret, recipients=recipient or ())
     with showing_progress() as progress:

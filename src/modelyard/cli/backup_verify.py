@@ -10,13 +10,13 @@ import typer
 
 from modelyard.cli.options import BackupKey, Json, Repo
 from modelyard.cli.render import print_json, print_table, print_text, showing_progress
+from modelyard.cli.repositories import opened_repository
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.core.layout import Project, find_project
+from modelyard.core.layout import find_project
 from modelyard.core.wording import counted, day_and_time, megabytes
 
 if TYPE_CHECKING:
     from modelyard.backup.drill import DrillResult
-    from modelyard.backup.repository import Repository
     from modelyard.backup.verify import VerifiedRepository
 
 _SHOWN_PATHS = 5
@@ -52,7 +52,7 @@ def verify(
     if sample is not None and every:
         raise InvalidInput("--sample and --all are two ways", hint="leave one out")
     share = 1.0 if every else _share(sample)
-    repository = open_backups(repo, key)
+    repository = opened_repository(repo, key)
     with showing_progress() as progress:
         found = verify_repository(repository, progress, share=share)
     if as_json:
@@ -103,7 +103,7 @@ def drill(
     from modelyard.backup.drill import run_drill
     from modelyard.records.backup_run import note_backup_run
 
-    repository = open_backups(repo, key)
+    repository = opened_repository(repo, key)
     with showing_progress() as progress:
         result = run_drill(repository, snapshot, progress, scratch=scratch)
     with suppress(ModelyardError):  # there may be no project here any more
@@ -121,26 +121,6 @@ def drill(
             else "every file is as it was backed up, so look for it in the project too: "
             "`models adapters verify --all`, `models validate-config`",
         )
-
-
-def open_backups(repo: str | None, key: str | None) -> Repository:
-    """The repository that the options name; a project is needed where `repo` is not given."""
-    from modelyard.backup.encryption import read_backup_key
-    from modelyard.backup.repository import open_repository
-
-    project = project_or_here(needed=repo is None)
-    return open_repository(repo, project, key=read_backup_key(key, project))
-
-
-def project_or_here(*, needed: bool) -> Project:
-    """The project; a stand-in for the current folder where there is none and none is needed."""
-    try:
-        return find_project()
-    except ModelyardError as error:
-        if not needed:
-            return Project(Path.cwd())
-        error.hint = f"{error.hint}; where the project is gone, name the repository with --repo"
-        raise
 
 
 def _share(sample: str | None) -> float:

@@ -12,27 +12,28 @@ if TYPE_CHECKING:
     from modelyard.backup.repository import Repository
 
 
-def project_or_here(repo: str | None) -> Project:
-    """The project; the current folder where there is none and `repo` names the repository.
+def project_or_here(*, needed: bool) -> Project:
+    """The project; a stand-in for the current folder where there is none and none is needed.
 
-    So the backups of a project that is gone can be looked at. Raises InvalidInput.
+    So the backups of a project that is gone can be used. Raises InvalidInput.
     """
     try:
         return find_project()
     except ModelyardError as error:
-        if repo is not None:
+        if not needed:
             return Project(Path.cwd())
-        error.hint = f"{error.hint}; for a project that is gone, name its repository with --repo"
+        error.hint = f"{error.hint}; where the project is gone, name the repository with --repo"
         raise
 
 
 def opened_repository(repo: str | None, key: str | None) -> Repository:
     """The repository at `repo`, opened with the key at `key` or that of the environment.
 
-    Raises NoRepository, InvalidInput and WrongKey as `open_repository` does.
+    A project is needed where `repo` is not given. Raises NoRepository, InvalidInput and WrongKey as
+    `open_repository` does.
     """
     from modelyard.backup.encryption import read_backup_key
     from modelyard.backup.repository import open_repository
 
-    project = project_or_here(repo)
+    project = project_or_here(needed=repo is None)
     return open_repository(repo, project, key=read_backup_key(key, project))

@@ -175,8 +175,8 @@ def _restore(
     from modelyard.backup.in_place import restore_in_place
     from modelyard.backup.repository import open_repository
     from modelyard.backup.restore import restore_to
-    from modelyard.cli.backup_verify import project_or_here
     from modelyard.cli.render import showing_progress
+    from modelyard.cli.repositories import project_or_here
 
     project = project_or_here(needed=in_place or repo is None)
     adapters = None if choice.models is None else [*map(named_adapter, choice.models)]
