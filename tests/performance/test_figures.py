@@ -81,6 +81,21 @@ def test_a_percentile_of_repeated_questions_is_over_questions() -> None:
     assert repeated.more_needed == 53
 
 
+def test_a_percentile_that_is_kept_needs_an_upper_end() -> None:
+    few = figures([result(number) for number in range(2)], latency_p50_s=5.0, latency_p95_s=5.0)
+    for name, least in (("latency_p50", 6), ("latency_p95", 72)):
+        found = few[name, None]
+        assert (found.verdict, found.high) == ("cannot_tell", None)
+        assert found.more_needed is not None
+        assert found.more_needed + 2 >= least
+        enough = figures(
+            [result(number) for number in range(2 + found.more_needed)],
+            latency_p50_s=5.0,
+            latency_p95_s=5.0,
+        )
+        assert enough[name, None].verdict == "pass"
+
+
 def test_each_request_of_a_load_is_one_of_its_own() -> None:
     load = [
         result(number % 5, right=None, check=LOAD, repeat=number, latency_s=number / 10)

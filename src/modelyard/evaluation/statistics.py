@@ -214,6 +214,15 @@ def quantile_ranks(
     return low, high if high is not None and high <= n else None
 
 
+@lru_cache
+def least_for_top(share: float, *, confidence: float = _CONFIDENCE) -> int:
+    """The least number of values of which the interval of a quantile has an upper end.
+
+    That is when the largest of them is above the quantile with enough confidence, 1 - share**n.
+    """
+    return math.ceil(math.log((1 - confidence) / 2) / math.log(share))
+
+
 def units_to_settle(
     share: float, threshold: float, *, confidence: float = _CONFIDENCE
 ) -> int | None:

@@ -12,7 +12,12 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 
 from modelyard.configs.kinds.test_suites import TestSuite
-from modelyard.evaluation.statistics import clustered_mean, clustered_share, quantile_ranks
+from modelyard.evaluation.statistics import (
+    clustered_mean,
+    clustered_share,
+    least_for_top,
+    quantile_ranks,
+)
 from modelyard.performance.accuracy import accuracy, check_figures
 from modelyard.performance.results import ERRORS, GIVEN, LOAD, CaseResult, RunFigure
 from modelyard.performance.units import by_question, by_unit, more_units, with_verdict
@@ -86,6 +91,8 @@ def _latency(
     if verdict == "cannot_tell" and given:
         within = sum((each.latency_s or 0.0) <= threshold for each in given) / len(given)
         more = more_units(within, share, figure.n, figure.n, confidence)
+        if more is not None and within > share:  # it is kept once there is an upper end
+            more = max(more, least_for_top(share, confidence=confidence) - figure.n)
     return with_verdict(figure, threshold, verdict, more)
 
 
