@@ -102,7 +102,7 @@ def answer_key(
         "format": _FORMAT,
         "provider": settings.provider,
         "model": settings.model,
-        "endpoint": settings.endpoint,
+        "endpoint": settings.url,
         "weights": weights,
         "adapter": adapter_digest,
         "generation": asdict(settings.generation),

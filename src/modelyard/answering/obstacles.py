@@ -10,7 +10,7 @@ from modelyard.answering.request import LeftOut
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.deployments.effective import Effective, EffectiveModel
-from modelyard.secrets.references import NoUsableKey, read_key
+from modelyard.secrets.references import NoUsableKey, read_endpoint, read_key
 
 
 def find_obstacle(
@@ -35,11 +35,13 @@ def find_obstacle(
         except ModelyardError as error:
             hint = f" ({error.hint})" if error.hint else ""
             return LeftOut(model=name, why="not_local", reason=f"{error}{hint}")
-    if settings.api_key is not None:
-        try:
+    try:
+        if settings.endpoint is not None:
+            read_endpoint(settings.endpoint)
+        if settings.api_key is not None:
             read_key(settings.api_key, project, of=f"the model {name}")
-        except NoUsableKey as error:
-            return LeftOut(model=name, why="no_key", reason=str(error))
+    except NoUsableKey as error:
+        return LeftOut(model=name, why="no_key", reason=str(error))
     if size.least >= settings.context_tokens:
         reason = f"{size.about:,} tokens of input, and its context has {settings.context_tokens:,}"
         return LeftOut(model=name, why="too_long", reason=reason)

@@ -55,6 +55,7 @@ in the package named here:
         ContextFull             chatdata
         InvalidJson             core
         NoUsableKey             secrets
+          NoUsableEndpoint      secrets
         NotEditable             settings
         ProblemsFound           core
         TemplateRefused         chatdata

@@ -81,7 +81,7 @@ def encoder_fingerprint(project: Project, settings: Encoder) -> str:
         case "wheel":
             identity = packaged_encoder(settings.model).wheel.wheel_sha256
         case "endpoint":
-            identity = f"{settings.endpoint} {settings.model}"
+            identity = f"{settings.url} {settings.model}"
         case "path" | "hub":
             folder = local_encoder_folder(project, settings.source, settings.model)
             if folder is None:

@@ -59,7 +59,8 @@ class EndpointEncoder:
     """A TextEncoder whose vectors come over HTTP. Tokens are estimated, three bytes each."""
 
     def __init__(self, project: Project, settings: Encoder, *, fingerprint: str) -> None:
-        if settings.endpoint is None:
+        url = settings.url
+        if url is None:
             raise InvalidInput(
                 f"the encoder {settings.model} has `source: endpoint` and no endpoint",
                 hint="write `endpoint: https://HOST/v1` beside it",
@@ -68,7 +69,7 @@ class EndpointEncoder:
         self.dimensions = settings.dimensions
         self.charged_tokens = 0
         self._counting = threading.Lock()
-        self._url = settings.endpoint.rstrip("/") + "/embeddings"
+        self._url = url.rstrip("/") + "/embeddings"
         self._project, self._settings = project, settings
         self._pacer = Pacer(
             requests_per_minute=settings.limits.requests_per_minute,
@@ -76,7 +77,7 @@ class EndpointEncoder:
             concurrent_requests=settings.limits.concurrent_requests,
         )
         # A proxy of the environment is for other machines, and would take the texts to one.
-        direct = [urllib.request.ProxyHandler({})] if is_loopback(settings.endpoint) else []
+        direct = [urllib.request.ProxyHandler({})] if is_loopback(url) else []
         self._opener = urllib.request.build_opener(_NoRedirect, *direct)
 
     def encode(self, texts: Sequence[str], *, on_progress: OnProgress | None = None) -> Vectors:

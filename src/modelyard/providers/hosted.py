@@ -94,7 +94,7 @@ class HostedModel(ABC):
     @property
     def endpoint(self) -> str:
         """The URL of the API."""
-        return (self.settings.endpoint or self.default_endpoint).rstrip("/")
+        return (self.settings.url or self.default_endpoint).rstrip("/")
 
     def read_key(self) -> str | None:
         """The key; None where the config names none. Raises NoUsableKey."""

@@ -33,6 +33,7 @@ RULES_VERSION = 3
 """Increased when other text is masked: search indexes, which store it masked, are then rebuilt.
 2: Kingfisher's rules. 3: prefixes of providers."""
 
+_VALUE_OF = "the value of "
 _KEY_STEMS = ("passw", "passp", "secret", "token", "api", "access", "private", "credential")
 """How keys of secrets begin: a plain search for these is faster than the pattern."""
 _GIVEN = re.compile(
@@ -85,6 +86,11 @@ class InlineSecret:
     """Its end."""
     kind: str
     """What it looks like, such as `AWS access key`."""
+
+    @property
+    def is_value(self) -> bool:
+        """Whether only the key that it is given to makes it a secret."""
+        return self.kind.startswith(_VALUE_OF)
 
 
 def find_secrets(text: str) -> list[InlineSecret]:
@@ -175,7 +181,7 @@ def _given_to_keys(text: str) -> Iterator[Found]:
             given = _GIVEN.match(text, place)
             if given is not None and _is_secret_value(text, place, given):
                 group = next(name for name in ("double", "single", "plain") if given[name])
-                what = f"the value of '{given['key']}'"
+                what = f"{_VALUE_OF}'{given['key']}'"
                 yield what, *given.span(group)
             place = lowered.find(stem, given.end() if given is not None else place + 1)
 

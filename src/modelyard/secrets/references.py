@@ -1,16 +1,43 @@
-"""Reading a key that a config refers to, `env:NAME` or `file:PATH`: at each use, never kept."""
+"""Reading what a config refers to, a key or an endpoint: at each use, never kept."""
 
 from __future__ import annotations
 
 import os
+import re
 
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from modelyard.core.regular_files import read_regular
+from modelyard.secrets.detection import mask_secrets
+
+_URL = re.compile(r"https?://[^\s/@?#]+(?:/[^\s?#]*)?")
 
 
 class NoUsableKey(InvalidInput):
     """A key that a config refers to is not there, or is no key; the error never repeats it."""
+
+
+class NoUsableEndpoint(NoUsableKey):
+    """An endpoint that a config refers to is not there, or is no URL; a call ends as without a
+    key."""
+
+
+def read_endpoint(written: str) -> str:
+    """The URL that is written, or that the variable of `env:NAME` holds.
+
+    Raises NoUsableEndpoint where it is unset or no URL.
+    """
+    kind, _, name = written.partition(":")
+    if kind != "env":
+        return written
+    url = os.environ.get(name, "").strip()
+    if not _URL.fullmatch(url) or mask_secrets(url) != url:  # the URL is shown, a key is not
+        raise NoUsableEndpoint(
+            "there is no usable endpoint",
+            where=written,
+            hint="set it to a URL such as https://api.example.com/v1",
+        )
+    return url
 
 
 def read_key(reference: str, project: Project, *, of: str) -> str:

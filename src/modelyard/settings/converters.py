@@ -81,6 +81,17 @@ class Diagnostics:
         shown = self._as_written(path, value) or masked_repr(key, value, _LONGEST_SHOWN)
         self.add(path, f"'{dotted(path)}' must be {wanted}, not {shown}{near}", code, hint=hint)
 
+    def placeholder(self, path: KeyPath, placeholder: str, pattern: Pattern) -> None:
+        """A text with something in it that nothing fills in."""
+        from modelyard.secrets.values import shorten_masked
+
+        shown = shorten_masked(placeholder, _LONGEST_SHOWN)
+        hint = "write the value itself, and what differs in an environment below `environments:`"
+        if pattern.from_environment:
+            hint = "write the whole URL, or `env:NAME` for one that the environment names"
+        message = f"'{dotted(path)}' is a placeholder, {shown}, and nothing would fill it in"
+        self.add(path, message, "placeholder", hint=hint)
+
     def not_text(self, path: KeyPath, wanted: str, value: Any) -> None:
         """Where text is wanted, a number with an exponent was probably meant as text."""
         written = self._as_written(path, value)
@@ -251,6 +262,19 @@ def _pattern_converter(pattern: Pattern) -> Converter:
         if isinstance(value, str) and matches(value):
             return value
         code = "wrong-form" if isinstance(value, str) else "wrong-type"
+        if isinstance(value, str) and (pattern.hidden or pattern.written_out):
+            from modelyard.settings.placeholders import find_placeholder, wanted_secret
+
+            if pattern.hidden:
+                instead = wanted_secret(value)
+                return found.add(
+                    path,
+                    f"'{dotted(path)}' must be {wanted}",
+                    code,
+                    hint=f"write {instead}" if instead else None,
+                )
+            if placeholder := find_placeholder(value):
+                return found.placeholder(path, placeholder, pattern)
         if pattern.hidden:
             return found.add(path, f"'{dotted(path)}' must be {wanted}", code)
         if not isinstance(value, str):

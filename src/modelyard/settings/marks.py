@@ -47,6 +47,10 @@ class Pattern:
     """Texts that are right; the first one is what an error suggests."""
     hidden: bool = False
     """Whether an error must not repeat what is written there: it may be a secret."""
+    written_out: bool = False
+    """Whether no placeholder may stand in it, since nothing fills it in."""
+    from_environment: bool = False
+    """Whether `env:NAME` may stand for it."""
 
     def __str__(self) -> str:
         return f"{self.name} such as '{self.examples[0]}'" if self.examples else self.name

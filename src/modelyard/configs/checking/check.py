@@ -32,7 +32,9 @@ from modelyard.configs.reading.references import secret_references
 from modelyard.configs.reading.shape import Shaped
 from modelyard.core.errors import Diagnostic, KeyPath, ModelyardError, dotted
 from modelyard.core.layout import Project
-from modelyard.secrets.detection import find_secrets
+from modelyard.secrets.detection import InlineSecret, find_secrets, mask_tokens
+from modelyard.secrets.references import NoUsableEndpoint, read_endpoint
+from modelyard.settings.placeholders import encrypted_spans, wanted_secret
 
 _SECRET_REFERENCE = re.compile(r"env:[A-Za-z_][A-Za-z0-9_]*|file:/\S+")
 _PLACE = re.compile(r".*:[0-9]+:[0-9]+", re.DOTALL)
@@ -115,12 +117,8 @@ def check_configs(
         else:
             found = _check_document(document, configs, views, strict)
             text = document.source.text
-            for reference, where in _secret_uses(document, configs):
-                if (reference, where) not in uses:
-                    available = _is_available(catalogue.project, reference)
-                    uses[reference, where] = SecretUse(
-                        reference=reference, where=where, available=available
-                    )
+            for use in _secret_uses(document, configs):
+                uses.setdefault((use.reference, use.where), use)
         findings += [_placed(finding, file) for finding in (*found, *_secrets_in(text, file))]
     return CheckReport(
         project=catalogue.project,
@@ -281,7 +279,11 @@ def _is_doubtful(finding: Diagnostic, doubtful: Iterable[KeyPath]) -> bool:
 
 def _secrets_in(text: str, file: str) -> Iterator[Diagnostic]:
     """One finding for each secret in the text of a file, for the first hundred of them."""
-    for secret in find_secrets(text)[:_MOST_SECRETS]:
+    encrypted = encrypted_spans(text)
+    secrets = [
+        secret for secret in find_secrets(text) if not _is_reference(secret, text, encrypted)
+    ]
+    for secret in secrets[:_MOST_SECRETS]:
         line = text.count("\n", 0, secret.start) + 1
         column = secret.start - text.rfind("\n", 0, secret.start)
         yield Diagnostic(
@@ -294,15 +296,41 @@ def _secrets_in(text: str, file: str) -> Iterator[Diagnostic]:
         )
 
 
-def _secret_uses(document: Document, configs: ConfigSet) -> Iterator[tuple[str, str]]:
-    """Each reference to a secret, and where it stands."""
-    shaped = configs.shaped(document)
+def _is_reference(secret: InlineSecret, text: str, encrypted: Sequence[tuple[int, int]]) -> bool:
+    """Whether what looks like a secret is another program's reference to one, or encrypted."""
+    if any(first <= secret.start < last for first, last in encrypted):
+        return True
+    value = text[secret.start : secret.end]
+    return secret.is_value and wanted_secret(value) is not None and mask_tokens(value) == value
+
+
+def _secret_uses(document: Document, configs: ConfigSet) -> Iterator[SecretUse]:
+    """Each reference to a secret or an endpoint, where it stands, and whether it leads to one."""
+    shaped, project = configs.shaped(document), configs.project
     if shaped.doubtful:
-        yield from _written_secrets(document.source.value, (), document)
+        for reference, where in _written_secrets(document.source.value, (), document):
+            available = _is_available(project, reference)
+            yield SecretUse(reference=reference, where=where, available=available)
         return
     for environment, settings in shaped.settings.items():
-        for reference in secret_references(settings):
-            yield reference.target, written_where(document, environment)(reference.path)
+        for found in secret_references(settings):
+            value = _endpoint_at(found.target) if found.to == "endpoints" else None
+            yield SecretUse(
+                reference=found.target,
+                where=written_where(document, environment)(found.path),
+                available=value is not None
+                if found.to == "endpoints"
+                else _is_available(project, found.target),
+                value=value,
+            )
+
+
+def _endpoint_at(reference: str) -> str | None:
+    """The URL that a reference leads to here and now; None where it leads to none."""
+    try:
+        return read_endpoint(reference)
+    except NoUsableEndpoint:
+        return None
 
 
 def _written_secrets(value: Any, path: KeyPath, document: Document) -> Iterator[tuple[str, str]]:

@@ -37,6 +37,8 @@ CODES: Mapping[str, str] = {
     "written-twice": "A setting is written in two spellings, such as `order` and `fallback_order`.",
     "missing": "A required key is left out.",
     "wrong-type": "A value is of another type than its key takes.",
+    "placeholder": "A value has a placeholder that nothing fills in, such as `${MODEL}`. What is "
+    "deployed is what runs: write the value out, and what differs in overlays.",
     "wrong-form": "A text does not have the form that its key takes, such as a name or a URL.",
     "wrong-unit": "A quantity without its unit, or with one of another kind. Quantities say what "
     "they count: `5 seconds`, `85%`, `$0.10`, `128k`.",

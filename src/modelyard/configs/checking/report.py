@@ -21,6 +21,8 @@ class SecretUse:
     """`file:line:col`."""
     available: bool
     """Whether it can be found here and now; the secret itself is never read."""
+    value: str | None = None
+    """What it resolves to here and now, of an endpoint; null for a secret."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -63,12 +65,12 @@ def message_of(finding: Diagnostic) -> str:
 
 def secret_lines(report: CheckReport) -> Iterator[str]:
     """Each secret that is referred to, whether it is there, and where it is named."""
-    places: dict[tuple[str, bool], list[str]] = {}
+    places: dict[tuple[str, str], list[str]] = {}
     for use in report.secrets:
-        places.setdefault((use.reference, use.available), []).append(use.where)
-    for (reference, available), named in sorted(places.items()):
-        state = "set" if reference.startswith("env:") else "there"
-        state = state if available else f"not {state}"
+        state = "set" if use.reference.startswith("env:") else "there"
+        state = use.value or (state if use.available else f"not {state}")
+        places.setdefault((use.reference, state), []).append(use.where)
+    for (reference, state), named in sorted(places.items()):
         yield visible_line(f"{reference}: {state} (named in {', '.join(dict.fromkeys(named))})")
 
 

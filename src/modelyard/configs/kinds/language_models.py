@@ -7,7 +7,8 @@ from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import Annotated, Literal
 
-from modelyard.configs.kinds.parts import Endpoint, Generation, Name, OneLine, Secret
+from modelyard.configs.kinds.parts import Endpoint, Generation, Name, OneLine, Secret, WrittenOut
+from modelyard.secrets.references import read_endpoint
 from modelyard.settings.marks import Range, Reference
 from modelyard.settings.units import DURATION, MONEY, TOKENS
 
@@ -84,7 +85,7 @@ class BasicAnswer:
 class HostedFineTuning:
     """What the provider fine-tunes, what that costs, and what its result costs."""
 
-    model: OneLine | None = None
+    model: WrittenOut | None = None
     """The provider's name of the model that is tuned, often with a date; default: `model`."""
     price_per_million_training_tokens_usd: Annotated[float, MONEY, Range(0)] | None = None
     """Price of a million training tokens, each pass counted; left out: unknown, which no budget
@@ -101,7 +102,7 @@ class LanguageModel:
     """What this model is for, in one line."""
     provider: Literal["openai", "anthropic", "openai_compatible", "local", "builtin"]
     """Who answers: a hosted API, an endpoint of your own, this machine, or no model at all."""
-    model: OneLine
+    model: WrittenOut
     """The provider's name of the model; for `local` a base model, as in `models base list`."""
     aliases: tuple[Name, ...] = ()
     """Other names that it answers to, such as gpt-4; no two models may share one."""
@@ -151,6 +152,11 @@ class LanguageModel:
     def can_be_tuned(self) -> bool:
         """Whether its provider has fine-tuning jobs behind the API of OpenAI."""
         return self.provider in ("openai", "openai_compatible")
+
+    @property
+    def url(self) -> str | None:
+        """The address of `endpoint`; None where none is written. Raises NoUsableEndpoint."""
+        return read_endpoint(self.endpoint) if self.endpoint else None
 
     @property
     def needs_network(self) -> bool:

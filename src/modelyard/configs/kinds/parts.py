@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Annotated
 
 from modelyard.settings.marks import NotYetRead, Pattern, Range
+from modelyard.settings.placeholders import NO_PLACEHOLDER
 from modelyard.settings.units import TOKENS
 
 NAME_PATTERN = r"[a-z0-9][a-z0-9._-]{0,63}"
@@ -20,11 +21,24 @@ Secret = Annotated[
         hidden=True,
     ),
 ]
+_PORT = r"[1-9]\d{0,3}|[1-5]\d{4}|6[0-4]\d{3}|65[0-4]\d{2}|655[0-2]\d|6553[0-5]"
+_HOST = r"(?:[^\s/@?#:]+|\[[0-9A-Fa-f:.]+\])"
 Endpoint = Annotated[
     str,
-    Pattern("a URL", r"https?://[^\s/@?#]+(/[^\s?#]*)?", ("https://api.example.com/v1",)),
+    Pattern(
+        "a URL",
+        rf"env:[A-Za-z_][A-Za-z0-9_]*|{NO_PLACEHOLDER}https?://{_HOST}(:(?:{_PORT}))?(/[^\s?#]*)?",
+        ("https://api.example.com/v1",),
+        written_out=True,
+        from_environment=True,
+    ),
 ]
+"""A URL, or `env:NAME` for the variable that holds it."""
 OneLine = Annotated[str, Pattern("a line of text", r"[^\n]*\S[^\n]*")]
+WrittenOut = Annotated[
+    str, Pattern("a line of text", rf"{NO_PLACEHOLDER}[^\n]*\S[^\n]*", written_out=True)
+]
+"""A line of text that goes to another program as it stands, such as a model's name."""
 
 # Of keys that are checked and deployed, and that no command reads yet.
 BY_SERVER = NotYetRead("serve")

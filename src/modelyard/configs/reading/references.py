@@ -14,6 +14,9 @@ from modelyard.core.errors import KeyPath
 from modelyard.settings.fields import settings_fields
 from modelyard.settings.marks import choices_of, unwrap
 
+OUTSIDE = ("secrets", "endpoints")
+"""What references lead out of the configs to: the environment, and files of secrets."""
+
 Finder = Callable[[Any, KeyPath, list["ConfigReference"]], None]
 """Adds the references in a value, which is not None, at a key path."""
 
@@ -31,13 +34,13 @@ class ConfigReference:
 
 
 def references(settings: Any) -> list[ConfigReference]:
-    """Every reference of a settings object but those to secrets, in the order of its fields."""
-    return [reference for reference in _all_references(settings) if reference.to != "secrets"]
+    """Every reference of a settings object that stays within, in the order of its fields."""
+    return [reference for reference in _all_references(settings) if reference.to not in OUTSIDE]
 
 
 def secret_references(settings: Any) -> list[ConfigReference]:
     """Every `env:NAME` and `file:PATH` of a settings object, in the order of its fields."""
-    return [reference for reference in _all_references(settings) if reference.to == "secrets"]
+    return [reference for reference in _all_references(settings) if reference.to in OUTSIDE]
 
 
 def _all_references(settings: Any) -> list[ConfigReference]:
@@ -73,6 +76,8 @@ def _finder(hint: Any) -> Finder | None:
     if marked.reference is not None or (marked.pattern and marked.pattern.hidden):
         to = marked.reference.to if marked.reference else "secrets"
         return lambda value, path, found: found.append(ConfigReference(path, to, value))
+    if marked.pattern and marked.pattern.from_environment:
+        return _find_endpoint
     hint = marked.hint
     if is_dataclass(hint):
         return _class_finder(cast(type, hint))
@@ -86,6 +91,11 @@ def _finder(hint: Any) -> Finder | None:
         item = _finder(get_args(hint)[1])
         return item and _each(item, lambda value: value.items())
     return None
+
+
+def _find_endpoint(value: Any, path: KeyPath, found: list[ConfigReference]) -> None:
+    if value.startswith("env:"):
+        found.append(ConfigReference(path, "endpoints", value))
 
 
 def _each(finder: Finder, items: Callable[[Any], Any]) -> Finder:

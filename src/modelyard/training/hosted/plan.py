@@ -64,7 +64,7 @@ class HostedPlan:
     @property
     def url(self) -> str:
         """The API that the rows are sent to."""
-        return self.request.base.settings.endpoint or OpenAIChat.default_endpoint
+        return self.request.base.settings.url or OpenAIChat.default_endpoint
 
     @property
     def host(self) -> str:

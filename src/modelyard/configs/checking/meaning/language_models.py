@@ -146,7 +146,9 @@ def _check_stays_local(model: LanguageModel) -> Iterator[Diagnostic]:
         yield problem(
             ("stays_local",),
             "contradiction",
-            "'stays_local' contradicts 'endpoint', which is another machine's address",
+            "'stays_local' contradicts 'endpoint', which is another machine's address"
+            if not model.endpoint.startswith("env:")
+            else "'stays_local' needs the address itself: another one could be in the environment",
             hint="name it by a loopback address, such as http://127.0.0.1:8000/v1, or leave "
             "'stays_local' out",
         )

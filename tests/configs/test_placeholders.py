@@ -1,0 +1,158 @@
+"""Placeholders and references of other programs: refused, with the form that is wanted."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+from modelyard.configs.checking.check import check_configs
+from modelyard.configs.checking.report import CheckReport, secret_lines
+from modelyard.configs.kinds.language_models import LanguageModel
+from modelyard.configs.reading.catalogue import ConfigCatalogue
+from modelyard.configs.reading.shape import check_shape
+from modelyard.core.layout import Project
+from modelyard.secrets.references import NoUsableEndpoint
+
+MODEL = """\
+description: A model behind an endpoint
+provider: openai_compatible
+endpoint: {endpoint}
+model: {model}
+api_key: {key}
+context_tokens: 8k
+max_output_tokens: 1k
+prices: {{input_per_million: $1, output_per_million: $1}}
+"""
+
+
+@pytest.fixture
+def project(tmp_path: Path) -> Project:
+    (tmp_path / "configs" / "language_models").mkdir(parents=True)
+    (tmp_path / "models").mkdir()
+    return Project(tmp_path)
+
+
+def check(
+    project: Project,
+    *,
+    endpoint: str = "https://api.example.com/v1",
+    model: str = "llama3:8b",
+    key: str = "env:SOME_KEY",
+) -> CheckReport:
+    path = project.configs / "language_models" / "own.yaml"
+    path.write_text(MODEL.format(endpoint=endpoint, model=model, key=key))
+    return check_configs(ConfigCatalogue(project), [path], strict=True)
+
+
+def test_what_is_written_out_is_valid(project: Project) -> None:
+    assert check(project).findings == ()
+
+
+@pytest.mark.parametrize(
+    "model",
+    [
+        *("${MODEL}", "$MODEL", "os.environ/MODEL", '"{{ env.M }}"', "<YOUR_MODEL>", "env:MODEL"),
+        *("x-${TAG:-latest}", "'%MODEL%'", "your-model-here", "org/<model name>", "CHANGE_ME"),
+    ],
+)
+def test_a_placeholder_is_no_model(project: Project, model: str) -> None:
+    [finding] = check(project, model=model).findings
+    assert (finding.code, finding.where) == ("placeholder", "configs/language_models/own.yaml:4:1")
+    assert "environments:" in (finding.hint or "")
+
+
+@pytest.mark.parametrize("model", ["gpt-4.1", "meta-llama/Llama-3", "a$1", "m@sha256:0a", "envoy"])
+def test_odd_names_of_models_are_no_placeholders(project: Project, model: str) -> None:
+    assert check(project, model=model).findings == ()
+
+
+@pytest.mark.parametrize(
+    ("endpoint", "code"),
+    [
+        ("https://${HOST}/v1", "placeholder"),
+        ("https://<host>/v1", "placeholder"),
+        ('"{{ env.URL }}"', "placeholder"),
+        ("https://api.example.com:99999/v1", "wrong-form"),
+        ("https://api.example.com:0/v1", "wrong-form"),
+        ("https://api.example.com:http/v1", "wrong-form"),
+    ],
+)
+def test_an_endpoint_that_leads_nowhere_is_refused(
+    project: Project, endpoint: str, code: str
+) -> None:
+    [finding] = check(project, endpoint=endpoint).findings
+    assert finding.code == code
+
+
+@pytest.mark.parametrize("host", ["h:65535", "[::1]:8000", "localhost", "10.0.0.1:1"])
+def test_other_hosts_and_ports_are_taken(project: Project, host: str) -> None:
+    assert check(project, endpoint=f"https://{host}/v1").findings == ()
+
+
+def own_model(project: Project) -> LanguageModel:
+    catalogue = ConfigCatalogue(project)
+    [path] = catalogue.paths("language_models")
+    model: LanguageModel = check_shape(catalogue.read(path)).settings["production"]
+    return model
+
+
+def test_an_endpoint_of_the_environment_is_shown_and_used(
+    project: Project, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setenv("LLM_URL", "https://llm.example.com/v1")
+    monkeypatch.setenv("SOME_KEY", "never shown")
+    report = check(project, endpoint="env:LLM_URL")
+    assert report.findings == ()
+    place = "configs/language_models/own.yaml"
+    assert list(secret_lines(report)) == [
+        f"env:LLM_URL: https://llm.example.com/v1 (named in {place}:3:1)",
+        f"env:SOME_KEY: set (named in {place}:5:1)",
+    ]
+    model = own_model(project)
+    assert model.url == "https://llm.example.com/v1"
+    assert model.needs_network
+
+
+@pytest.mark.parametrize("url", ["", "api.example.com", "https://me:pass@host/v1", "sk-secret"])
+def test_an_environment_without_a_url_is_said_and_not_repeated(
+    project: Project, monkeypatch: pytest.MonkeyPatch, url: str
+) -> None:
+    monkeypatch.setenv("LLM_URL", url)
+    lines = list(secret_lines(check(project, endpoint="env:LLM_URL")))
+    assert lines[0].startswith("env:LLM_URL: not set ")
+    with pytest.raises(NoUsableEndpoint) as refused:
+        _ = own_model(project).url
+    assert not url or url not in str(refused.value)
+
+
+@pytest.mark.parametrize(
+    ("key", "wanted"),
+    [
+        ("MY_KEY", "env:MY_KEY"),
+        ("${MY_KEY}", "env:MY_KEY"),
+        ("$MY_KEY", "env:MY_KEY"),
+        ("os.environ/MY_KEY", "env:MY_KEY"),
+        ("env.MY_KEY", "env:MY_KEY"),
+        ("ENV:MY_KEY", "env:MY_KEY"),
+        ('"{{ env.MY_KEY }}"', "env:MY_KEY"),
+        ("op://vault/item/key", "env:MY_KEY"),
+        ("vault:secret/data/llm#key", "env:MY_KEY"),
+        ("arn:aws:secretsmanager:us-east-1:123:secret:llm", "env:MY_KEY"),
+        ("ENC[AES256_GCM,data:Tr7oa9x8Kq2LmZpR4vBn,iv:1A=,tag:g=,type:str]", "env:MY_KEY"),
+    ],
+)
+def test_another_programs_reference_is_no_secret(project: Project, key: str, wanted: str) -> None:
+    [finding] = check(project, key=key).findings
+    assert (finding.code, finding.hint) == ("wrong-form", f"write {wanted}")
+
+
+def test_a_file_in_the_home_folder_is_a_reference(project: Project) -> None:
+    assert check(project, key="file:~/no-such-key").findings == ()
+
+
+@pytest.mark.parametrize("prefix", ["", "vault:", "op://"])
+def test_a_secret_is_still_one(project: Project, prefix: str) -> None:
+    secret = "sk-ant-" + "api03-Zq8" * 6
+    report = check(project, key=f"{prefix}{secret}")
+    assert "inline-secret" in {finding.code for finding in report.findings}
