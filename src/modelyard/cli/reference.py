@@ -291,7 +291,7 @@ from the layer below it. `models config show domain:NAME` shows the result.
 **Secrets.** A secret is named, never written: `env:OPENAI_API_KEY` or `file:/run/secrets/openai`.
 Text that looks like a secret is an error, and the message does not repeat it. `endpoint` may be
 `env:NAME` too, and the check shows the URL that it leads to. Nothing else is filled in: what is
-deployed is what runs, so `model: ${MODEL}` and other placeholders are errors.
+deployed is what runs, so `model: ${{MODEL}}` and other placeholders are errors.
 
 **YAML.** Plain words that YAML readers interpret differently (`no`, `12:30`, `010`) are errors, as
 are tabs, keys that are set twice, and aliases that expand to more than a config can hold. Anchors,
