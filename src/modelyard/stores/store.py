@@ -19,6 +19,7 @@ from urllib.parse import unquote, urlsplit
 
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import sync_path
+from modelyard.stores.credentials import lacking_credentials
 
 if TYPE_CHECKING:
     from obstore.store import ClientConfig, RetryConfig
@@ -253,7 +254,8 @@ def _read_part(path: Path, at: int, length: int) -> bytes:
 def open_store(url: str, *, make: bool = False) -> ObjectStore | None:
     """The store at `url`; None when it is a folder that does not exist and `make` is off.
 
-    Sends no request yet. Raises InvalidInput when `url` has none of the `SCHEMES`.
+    Sends no request yet. Raises InvalidInput when `url` has none of the `SCHEMES`, StoreFailed when
+    the environment has no credentials for it.
     """
     parts = urlsplit(url)
     named = parts.path.strip("/") if parts.scheme == "file" else parts.netloc
@@ -273,6 +275,8 @@ def open_store(url: str, *, make: bool = False) -> ObjectStore | None:
     from obstore.exceptions import BaseError
     from obstore.store import LocalStore, from_url
 
+    if parts.scheme != "file" and (lacking := lacking_credentials(parts.scheme)):
+        raise StoreFailed(lacking, where=url, hint=_hint(url))
     try:
         if parts.scheme != "file":
             return ObjectStore(url, from_url(url, client_options=_client(), retry_config=_RETRY))

@@ -60,8 +60,8 @@ def test_a_bit_flipped_in_the_registry_is_found_by_pull(
         assert blob.name in (refused.value.where or "")
         assert whole_versions(there) == []
     print(f"{flips} flipped bits of {name} found")
+    assert list(push(here, version, registry).uploads) == [name]
     assert not push(here, version, registry).changed
-    assert push(here, version, registry, force=True).changed
     assert pull(there, registry, "demo") and whole_versions(there) == [1]
 
 
@@ -110,3 +110,36 @@ def test_a_missing_or_short_file_is_found_before_anything_is_fetched(
     assert not there.incoming("demo").exists()
     assert push(here, version, registry).changed
     assert pull(there, registry, "demo")
+
+
+@pytest.mark.parametrize("damage", [b"", b"{", b'{"version": "1"}'])
+def test_a_damaged_tag_is_mended_as_its_message_says(
+    here: Project, there: Project, registry: Registry, store: Path, damage: bytes
+) -> None:
+    first, second = add_version(here, "run-1"), add_version(here, "run-2")
+    push(here, first, registry, active=True)
+    push(here, second, registry)
+    for tag in ("latest", "in-use"):
+        move = max((store / "adapters/demo/tags" / tag).iterdir())
+        move.write_bytes(damage)
+        if tag == "latest":
+            (store / "adapters/demo/tags/latest/000000001.json").write_bytes(damage)
+    with pytest.raises(DamagedRegistry) as refused:
+        pull(there, registry, "demo")
+    assert "--force" in str(refused.value.hint)
+    assert push(here, first, registry, active=True, force=True).tags == {"latest": 2, "in-use": 1}
+    assert (registry.tag("demo", "latest"), registry.tag("demo", "in-use")) == (2, 1)
+    assert pull(there, registry, "demo") and whole_versions(there) == [1]
+
+
+def test_a_damaged_tag_of_the_active_version_goes_back_to_where_it_pointed(
+    here: Project, registry: Registry, store: Path
+) -> None:
+    first, second = add_version(here, "run-1"), add_version(here, "run-2")
+    push(here, first, registry, active=True)
+    push(here, second, registry, active=True)
+    (store / "adapters/demo/tags/in-use/000000002.json").write_bytes(b"")
+    with pytest.raises(DamagedRegistry):
+        push(here, second, registry)
+    assert push(here, second, registry, force=True).tags == {"in-use": 1}
+    assert registry.tag("demo", "in-use") == 1

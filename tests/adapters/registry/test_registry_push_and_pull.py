@@ -12,6 +12,7 @@ import pytest
 from registry_samples import (
     SILENT,
     add_version,
+    blob_of,
     make_project,
     pull,
     push,
@@ -279,3 +280,37 @@ def test_the_commands_say_what_they_did(here: Project, there: Project, store: Pa
     assert "already here" in models(there, "pull", "demo", store.as_uri()).stdout
     refused = models(there, "pull", "demo", "nowhere")
     assert (refused.returncode, "Traceback" in refused.stderr) == (2, False)
+
+
+def test_a_file_that_another_version_here_holds_is_not_fetched_again(
+    here: Project, there: Project, registry: Registry, store: Path
+) -> None:
+    first, second = add_version(here, "run-1"), add_version(here, "run-2")
+    for version in (first, second):
+        push(here, version, registry)
+    pull(there, registry, "demo@1")
+    remote = find_remote_version(registry, "demo@2")
+    plan = plan_pull(there, registry, remote, SILENT)
+    own = {"adapter_model.safetensors", "TRAINING_INFO.md"}
+    assert plan.fetched_bytes == sum(
+        entry.size_bytes for name, entry in second.manifest.files.items() if name in own
+    )
+    shared = there.adapter_version("demo", 1) / "tokenizer.json"
+    blob_of(store, first, "tokenizer.json").unlink()
+    assert pull(there, registry, "demo@2") and whole_versions(there) == [1, 2]
+    assert (there.adapter_version("demo", 2) / "tokenizer.json").stat().st_ino != (
+        shared.stat().st_ino
+    )
+
+
+def test_a_copy_that_is_damaged_here_is_fetched(
+    here: Project, there: Project, registry: Registry
+) -> None:
+    for run in ("run-1", "run-2"):
+        push(here, add_version(here, run), registry)
+    pull(there, registry, "demo@1")
+    spoilt = there.adapter_version("demo", 1) / "tokenizer.json"
+    spoilt.chmod(0o640)
+    spoilt.write_bytes(b"X" * spoilt.stat().st_size)
+    assert pull(there, registry, "demo@2")
+    assert (there.adapter_version("demo", 2) / "tokenizer.json").read_text() == '{"shared": true}'

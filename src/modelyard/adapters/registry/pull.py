@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import os
 import shutil
+from collections.abc import Mapping
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
@@ -25,6 +26,7 @@ from modelyard.adapters.registry.registry import Registry, VersionTaken, blob_ke
 from modelyard.adapters.verify import verify_version
 from modelyard.adapters.versions import (
     AdapterVersion,
+    list_adapters,
     load_version,
     place_version,
     version_numbers,
@@ -80,9 +82,11 @@ def plan_pull(
     _refuse_other_org(project, version)
     base = _find_base(project, version, progress)
     incoming = project.incoming(version.adapter)
+    copies = _copies_here(project, version)
     missing_bytes = sum(
         max(0, entry.size_bytes - _waiting_bytes(incoming, entry))
         for entry in _by_content(version).values()
+        if entry.sha256 not in copies
     )
     return Pull(version=version, path=path, changed=True, fetched_bytes=missing_bytes, base=base)
 
@@ -106,11 +110,35 @@ def pull_version(
     with exclusive_lock(lock, what=f"pull of {version.adapter}", wait_s=wait_s):
         plan = plan_pull(project, registry, version, progress)
         if plan.changed:
-            _fetch(registry, version, incoming, plan.fetched_bytes, progress)
+            copies = _copies_here(project, version)
+            _fetch(registry, version, incoming, copies, plan.fetched_bytes, progress)
             _place(project, version, incoming, plan.base, wait_s)
         if incoming.is_dir():
             shutil.rmtree(incoming)
     return plan
+
+
+def _copies_here(project: Project, version: RemoteVersion) -> dict[str, Path]:
+    """The files of the version that other versions of the project hold too, by their SHA-256.
+
+    Only their size is checked: what is copied of them is hashed like what is fetched.
+    """
+    wanted = _by_content(version)
+    found: dict[str, Path] = {}
+    for adapter in list_adapters(project):
+        for number in version_numbers(project, adapter):
+            with suppress(ModelyardError):  # a damaged version has nothing to offer
+                here = load_version(project, adapter, number)
+                for name, entry in here.manifest.files.items():
+                    path = here.path / name
+                    if entry.sha256 in wanted and _has_size(path, entry):
+                        found[entry.sha256] = path
+    return found
+
+
+def _has_size(path: Path, entry: FileEntry) -> bool:
+    is_plain = path.is_file() and not path.is_symlink()
+    return is_plain and path.stat().st_size == entry.size_bytes
 
 
 def _by_content(version: RemoteVersion) -> dict[str, FileEntry]:
@@ -176,13 +204,19 @@ def _waiting_bytes(incoming: Path, entry: FileEntry) -> int:
 
 
 def _fetch(
-    registry: Registry, version: RemoteVersion, incoming: Path, rest: int, progress: Progress
+    registry: Registry,
+    version: RemoteVersion,
+    incoming: Path,
+    copies: Mapping[str, Path],
+    rest: int,
+    progress: Progress,
 ) -> None:
     files = _by_content(version)
     total = sum(entry.size_bytes for entry in files.values())
     require_free_space(incoming, rest + total, f"pulling {version.name}")
     for entry in files.values():
-        _require_size(registry, entry)
+        if entry.sha256 not in copies:
+            _require_size(registry, entry)
     progress.stage(f"pull: {counted(len(files), 'file')}, {megabytes(rest)} of {version.name}")
     progress.begin("pull", total, "bytes")
     with disk_errors(incoming):
@@ -190,6 +224,8 @@ def _fetch(
         incoming.chmod(0o700)
         passed = 0
         for entry in files.values():
+            if entry.sha256 in copies and not (incoming / entry.sha256).exists():
+                _copy(copies[entry.sha256], entry, incoming)
             _fetch_file(registry, entry, incoming, progress, passed)
             passed += entry.size_bytes
     progress.end()
@@ -202,6 +238,17 @@ def _require_size(registry: Registry, entry: FileEntry) -> None:
     if size != entry.size_bytes:
         found = "is missing" if size is None else f"holds {size:,} bytes, not {entry.size_bytes:,}"
         raise DamagedRegistry(found, where=registry.store.show(key))
+
+
+def _copy(source: Path, entry: FileEntry, incoming: Path) -> None:
+    """Copy a file into `incoming`, if it still has the bytes that its version was made of."""
+    part = incoming / f"{entry.sha256}{_PART_SUFFIX}"
+    with suppress(OSError):
+        shutil.copyfile(source, part)
+        if sha256_file(part) == entry.sha256:
+            part.replace(incoming / entry.sha256)
+            return
+    part.unlink(missing_ok=True)
 
 
 def _fetch_file(

@@ -1,7 +1,7 @@
 """Pushing a version to a registry: its files, then the version, then the tags.
 
-Only missing files are uploaded, so an interrupted push continues; readers of the registry see no
-change until its last steps. Reads the version, and changes nothing in the project.
+Only files that are missing or damaged there are uploaded, so that an interrupted push continues and
+a repeated one repairs; readers of the registry see no change until its last steps. Reads the version, and changes nothing in the project.
 """
 
 from __future__ import annotations
@@ -69,16 +69,9 @@ def plan_push(
     uploads = {
         name: entry
         for name, entry in version.manifest.files.items()
-        if force
-        or registry is None
-        or registry.store.size_bytes(blob_key(entry.sha256)) != entry.size_bytes
+        if force or registry is None or not _is_whole(registry, entry)
     }
-    tags = {}
-    latest = registry.tag(local.adapter, LATEST) if registry else None
-    if latest is None or latest < local.number:
-        tags[LATEST] = local.number
-    if active and (registry is None or registry.tag(local.adapter, ACTIVE) != local.number):
-        tags[ACTIVE] = local.number
+    tags = dict(_tag_moves(registry, local, active=active, force=force))
     return Push(version=local, uploads=uploads, added=not there, tags=tags)
 
 
@@ -110,9 +103,45 @@ def push_version(
         moved = {
             tag: number
             for tag, number in plan.tags.items()
-            if registry.move_tag(version.adapter, tag, number, only_up=tag == LATEST)
+            if registry.move_tag(version.adapter, tag, number, only_up=tag == LATEST, mend=force)
         }
     return Push(version=plan.version, uploads=plan.uploads, added=added, tags=moved)
+
+
+def _tag_moves(
+    registry: Registry | None, local: RemoteVersion, *, active: bool, force: bool
+) -> Iterator[tuple[str, int]]:
+    """The tags that a push moves, and where to. `force` mends damaged ones.
+
+    A damaged `latest` then points to the highest number, a damaged `in-use` to the active version
+    or, in the push of another, to where it pointed before.
+    """
+    for tag in (LATEST, ACTIVE):
+        try:
+            current = registry.tag(local.adapter, tag) if registry else None
+        except DamagedRegistry:
+            if registry is None or not force:
+                raise
+            before = registry.before_damage(local.adapter, tag)
+            if tag == LATEST:
+                yield tag, max(local.number, *registry.numbers(local.adapter))
+            elif active or before is not None:
+                yield tag, local.number if active else before or local.number
+            continue
+        wanted = active if tag == ACTIVE else current is None or current < local.number
+        if wanted and current != local.number:
+            yield tag, local.number
+
+
+def _is_whole(registry: Registry, entry: FileEntry) -> bool:
+    """Whether the registry holds these bytes: it may hold damaged ones of the same size."""
+    key = blob_key(entry.sha256)
+    if registry.store.size_bytes(key) != entry.size_bytes:
+        return False
+    digest = hashlib.sha256()
+    for chunk in registry.store.download(key):
+        digest.update(chunk)
+    return digest.hexdigest() == entry.sha256
 
 
 def _as_remote(version: AdapterVersion) -> RemoteVersion:
@@ -140,7 +169,7 @@ def _known(registry: Registry, local: RemoteVersion, force: bool) -> RemoteVersi
 
 def _refuse_other_org(registry: Registry, version: RemoteVersion) -> None:
     """Keep one organisation's versions out of another's adapter."""
-    newest = registry.tag(version.adapter, LATEST)
+    newest = registry.before_damage(version.adapter, LATEST)
     if newest in (None, version.number):
         return
     if there := registry.version(version.adapter, newest):

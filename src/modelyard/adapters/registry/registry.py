@@ -16,6 +16,7 @@ from __future__ import annotations
 
 import json
 import re
+from contextlib import suppress
 from dataclasses import dataclass
 
 from modelyard.adapters.registry.record import (
@@ -134,13 +135,28 @@ class Registry:
         """The number of the version that a tag points to; None when there is no such tag."""
         return self._last_move(adapter, tag)[1]
 
-    def move_tag(self, adapter: str, tag: str, number: int, *, only_up: bool = False) -> bool:
+    def before_damage(self, adapter: str, tag: str) -> int | None:
+        """The number that a tag pointed to by its last move that can be read; else None."""
+        for last in reversed(self._moves(adapter, tag)):
+            with suppress(DamagedRegistry):
+                return self._target(adapter, tag, last)
+        return None
+
+    def move_tag(
+        self, adapter: str, tag: str, number: int, *, only_up: bool = False, mend: bool = False
+    ) -> bool:
         """Point a tag to a version; with `only_up`, never to a lower number.
 
-        Returns whether it moved. Two moves at once both happen, one after the other.
+        `mend` also moves a tag whose last move is damaged. Returns whether it moved. Two moves at
+        once both happen, one after the other.
         """
         for _ in range(_MOST_MOVES_TRIED):
-            last, current = self._last_move(adapter, tag)
+            try:
+                last, current = self._last_move(adapter, tag)
+            except DamagedRegistry:
+                if not mend:
+                    raise
+                last, current = self._moves(adapter, tag)[-1], None
             if current == number or (only_up and current is not None and current > number):
                 return False
             move = {"version": number, "before": current, "moved_at": utc_now()}
@@ -155,17 +171,23 @@ class Registry:
 
     def _last_move(self, adapter: str, tag: str) -> tuple[int, int | None]:
         """The number of a tag's last move, from 1, and of the version that it points to."""
-        prefix = _tag_prefix(adapter, tag)
-        stems = [name.removesuffix(".json") for name in self.store.names(prefix)]
-        last = max((int(stem) for stem in stems if re.fullmatch(r"[0-9]{9}", stem)), default=0)
-        if last == 0:
-            return 0, None
-        key = f"{prefix}{last:09d}.json"
+        moves = self._moves(adapter, tag)
+        return (moves[-1], self._target(adapter, tag, moves[-1])) if moves else (0, None)
+
+    def _moves(self, adapter: str, tag: str) -> list[int]:
+        """The numbers of a tag's moves, ascending."""
+        names = self.store.names(_tag_prefix(adapter, tag))
+        stems = (name.removesuffix(".json") for name in names)
+        return sorted(int(stem) for stem in stems if re.fullmatch(r"[0-9]{9}", stem))
+
+    def _target(self, adapter: str, tag: str, move: int) -> int:
+        """The version that one move points to. Raises DamagedRegistry when it is not valid."""
+        key = f"{_tag_prefix(adapter, tag)}{move:09d}.json"
         data = self.store.read(key, most_bytes=_SMALL_BYTES)
         number = parse_mapping(data or b"", where=self.store.show(key)).get("version")
         if type(number) is not int or version_number(str(number)) is None:
             raise DamagedRegistry("points to no version", where=self.store.show(key))
-        return last, number
+        return number
 
     def _create(self, key: str, data: bytes) -> bool:
         if self.single_writer and self.store.size_bytes(key) is not None:
