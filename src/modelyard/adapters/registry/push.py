@@ -1,7 +1,8 @@
 """Pushing a version to a registry: its files, then the version, then the tags.
 
 Only files that are missing or damaged there are uploaded, so that an interrupted push continues and
-a repeated one repairs; readers of the registry see no change until its last steps. Reads the version, and changes nothing in the project.
+a repeated one repairs; readers of the registry see no change until its last steps.
+Reads the version, and changes nothing in the project.
 """
 
 from __future__ import annotations
