@@ -109,6 +109,9 @@ def test_nobody_can_tell_is_0_and_with_strict_5(
     assert "cannot tell, 18 more needed" in capsys.readouterr().out
     assert models_here("performance-test", "--strict") == 5
     assert "nobody can tell yet: accuracy" in capsys.readouterr().err
+    place.suite(many(4))
+    assert models_here("performance-test", "--strict") == 5
+    assert "has no thresholds" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(

@@ -104,6 +104,7 @@ def test_a_quotation_of_what_was_found_is_an_error_and_never_right(place: SuiteP
     (found,) = run.cases
     assert (found.outcome, found.right, run.verdict) == ("degraded", False, "breach")
     assert "model" in (found.answer or "")  # the text has the fact
+    assert run.models == ()
 
 
 def test_a_case_that_hangs_is_ended_in_its_time_and_the_others_go_on(place: SuiteProject) -> None:

@@ -246,5 +246,10 @@ def _conclude(
         raise NoData(nothing)
     if strict and run.verdict == "cannot_tell":
         undecided = [each for each in run.figures if each.verdict == "cannot_tell"]
-        what = ", ".join(map(name_figure, undecided)) or "the suite has no thresholds"
+        if not undecided:
+            raise NoData(
+                f"nobody can tell: the suite {run.suite} has no thresholds",
+                hint="write under `thresholds` in it what must be reached",
+            )
+        what = ", ".join(map(name_figure, undecided))
         raise NoData(f"nobody can tell yet: {what}", hint="ask more cases, or repeat the load")

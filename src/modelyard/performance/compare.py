@@ -277,7 +277,7 @@ def _require_answers(asking: _Asking, *, least: int) -> None:
 
 
 def _side(target: Target, results: Sequence[CaseResult]) -> ComparedSide:
-    models = Counter(result.model for result in results if result.model)
+    models = Counter(result.model for result in results if result.model and result.outcome in GIVEN)
     return ComparedSide(
         name=target.name,
         environment=target.environment,

@@ -24,7 +24,7 @@ from modelyard.performance.asking import ask_case, build_result
 from modelyard.performance.cases import Suite
 from modelyard.performance.figures import Measured, build_figures
 from modelyard.performance.plan import Job, Plan, build_plan
-from modelyard.performance.results import CaseResult, TestRun
+from modelyard.performance.results import GIVEN, CaseResult, TestRun
 from modelyard.performance.scorers.scored import Scored, wrong
 from modelyard.performance.scoring import Scorers
 from modelyard.performance.targets import Target
@@ -113,7 +113,7 @@ def run_plan(
             load_s=ended.seconds.get("load", 0.0),
         )
     )
-    answered_by = Counter(each.model for each in results if each.model)
+    answered_by = Counter(each.model for each in results if each.model and each.outcome in GIVEN)
     return TestRun(
         suite=suite.name,
         suite_digest=suite.digest,
