@@ -23,7 +23,7 @@ from typing import Literal
 from modelyard.configs.kinds.integration import FallbackStrategy
 from modelyard.core.layout import Project
 from modelyard.core.wording import counted
-from modelyard.monitoring.traffic_db import change_traffic, read_traffic
+from modelyard.monitoring.traffic_db import count_traffic, read_traffic
 
 Clock = Callable[[], float]
 """Seconds since 1970."""
@@ -79,19 +79,23 @@ def admit(
     name: the same in all processes, such as `production/gpt4`.
     lease_s: longer than the call takes: after it, the process of a probe is taken for dead.
     Whoever was admitted calls `record_success`, `record_failure`, or, where the call says nothing
-    about the model, `record_nothing`. Raises ModelyardError when traffic.db cannot be written.
+    about the model, `record_nothing`. Where traffic.db cannot be written, failures count within
+    this process. Raises ModelyardError when traffic.db is damaged.
     """
     seen = peek(project, name, strategy, clock=clock)
     if seen.state != "probe":
         return seen
-    with change_traffic(project) as traffic:
+
+    def take_place(traffic: sqlite3.Connection) -> Admission:
         now_s = clock()
         seen = _admission(traffic.execute(_READ, (name,)).fetchone(), strategy, now_s)
         if seen.state == "probe":
             ends_ms = math.ceil((now_s + lease_s) * 1000)
             query = "UPDATE breakers SET probe_ends_ms = ? WHERE name = ?"
             traffic.execute(query, (ends_ms, name))
-    return seen
+        return seen
+
+    return count_traffic(project, take_place)
 
 
 def peek(
@@ -105,11 +109,14 @@ def peek(
 def record_success(project: Project, name: str) -> None:
     """Say that a call gave an answer. Where it began before the breaker opened, that stays open."""
     rows = read_traffic(project, _READ, (name,))
+
+    def close_breaker(traffic: sqlite3.Connection) -> None:
+        row = traffic.execute(_READ, (name,)).fetchone()
+        if row is not None and not _is_open_without_probe(row):
+            traffic.execute(_CLOSE, (name,))
+
     if rows and not _is_open_without_probe(rows[0]):
-        with change_traffic(project) as traffic:
-            row = traffic.execute(_READ, (name,)).fetchone()
-            if row is not None and not _is_open_without_probe(row):
-                traffic.execute(_CLOSE, (name,))
+        count_traffic(project, close_breaker)
 
 
 def record_failure(
@@ -126,7 +133,8 @@ def record_failure(
     reason: in words, without secrets.
     opens_at_once: whether nothing helps until a person does something, such as a wrong key.
     """
-    with change_traffic(project) as traffic:
+
+    def fail(traffic: sqlite3.Connection) -> Admission:
         now_s = clock()
         traffic.execute(_FAIL, {"name": name, "reason": reason[:_LONGEST_REASON]})
         row = traffic.execute(_READ, (name,)).fetchone()
@@ -137,19 +145,20 @@ def record_failure(
             traffic.execute(query, (int(now_s * 1000), name))
         return _admission(traffic.execute(_READ, (name,)).fetchone(), strategy, now_s)
 
+    return count_traffic(project, fail)
+
 
 def close(project: Project, name: str) -> None:
     """Let a model be called again: somebody has just seen that it answers."""
     if read_traffic(project, _READ, (name,)):
-        with change_traffic(project) as traffic:
-            traffic.execute(_CLOSE, (name,))
+        count_traffic(project, lambda traffic: traffic.execute(_CLOSE, (name,)))
 
 
 def record_nothing(project: Project, name: str) -> None:
     """Say that a call ended and says nothing about the model, such as by ^C: another may probe."""
     if any(row["probe_ends_ms"] is not None for row in read_traffic(project, _READ, (name,))):
-        with change_traffic(project) as traffic:
-            traffic.execute("UPDATE breakers SET probe_ends_ms = NULL WHERE name = ?", (name,))
+        query = "UPDATE breakers SET probe_ends_ms = NULL WHERE name = ?"
+        count_traffic(project, lambda traffic: traffic.execute(query, (name,)))
 
 
 def _is_open_without_probe(row: sqlite3.Row) -> bool:

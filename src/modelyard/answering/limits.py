@@ -27,7 +27,7 @@ from modelyard.configs.kinds.integration import ServiceLimits
 from modelyard.configs.kinds.language_models import RateLimits
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
-from modelyard.monitoring.traffic_db import change_traffic
+from modelyard.monitoring.traffic_db import count_traffic
 from modelyard.pacing.pacer import Pause, pause
 
 Clock = Callable[[], float]
@@ -146,9 +146,13 @@ class Turn:
         if not self._scopes:
             return
         ends_ms = int(self._clock() * 1000) + _WINDOW_MS
-        with suppress(ModelyardError), change_traffic(self._project) as traffic:
+
+        def end(traffic: sqlite3.Connection) -> None:
             for scope in self._scopes:
                 traffic.execute(_END, (ends_ms, scope.name, self._number))
+
+        with suppress(ModelyardError):
+            count_traffic(self._project, end)
 
 
 def take_turn(
@@ -168,25 +172,28 @@ def take_turn(
     lease_s: longer than any call takes: after it, the process of the call is taken for dead.
     Returns the turn, to be left when the call has ended; or, with nothing counted, the seconds
     until there may be room, when that is too late.
-    Raises ModelyardError when traffic.db cannot be written.
+    Where traffic.db cannot be written, the limits hold within this process.
+    Raises ModelyardError when traffic.db is damaged.
     """
     named = list({scope.name: scope for scope in scopes if scope.is_limited}.values())
     place = _Place(named, tokens, lease_ms=math.ceil(lease_s * 1000))
     until_ms, waited_s = (clock() + within_s) * 1000, 0.0
+
+    def advance(traffic: sqlite3.Connection) -> tuple[int, float, int | None]:
+        now_ms = int(clock() * 1000)
+        # The clock may have been set back meanwhile.
+        latest_ms = min(until_ms, now_ms + (within_s - waited_s) * 1000)
+        return now_ms, latest_ms, place.advance(traffic, now_ms, latest_ms)
+
     while named:
-        with change_traffic(project) as traffic:
-            now_ms = int(clock() * 1000)
-            # The clock may have been set back meanwhile.
-            until_ms = min(until_ms, now_ms + (within_s - waited_s) * 1000)
-            wait_ms = place.advance(traffic, now_ms, until_ms)
+        now_ms, until_ms, wait_ms = count_traffic(project, advance)
         if wait_ms is None:
             break
         if now_ms + wait_ms > until_ms:
             return wait_ms / 1000
         waited_s += wait_ms / 1000
         if pause(wait_ms / 1000):
-            with change_traffic(project) as traffic:
-                place.leave(traffic)
+            count_traffic(project, place.leave)
             return wait_ms / 1000
     return Turn(project, place.number, named, clock)
 
@@ -199,8 +206,7 @@ def hold(project: Project, name: str, wait_s: float, *, clock: Clock = time.time
     now_ms = int(clock() * 1000)
     ends_ms = now_ms + math.ceil(min(wait_s * 1000, _LONGEST_HOLD_MS))
     values = {"scope": name, "ends": ends_ms, "furthest": now_ms + _LONGEST_HOLD_MS}
-    with change_traffic(project) as traffic:
-        traffic.execute(_HOLD, values)
+    count_traffic(project, lambda traffic: traffic.execute(_HOLD, values))
 
 
 class _Place:

@@ -7,15 +7,16 @@ import os
 import shutil
 import sqlite3
 from collections.abc import Callable, Iterator, Mapping
-from contextlib import closing, contextmanager, suppress
+from contextlib import ExitStack, closing, contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
+from tempfile import TemporaryDirectory
 from typing import Any, Literal
 
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import disk_errors, exclusive_lock, make_folder
 from modelyard.core.layout import Project
-from modelyard.core.os_errors import NoSpace
+from modelyard.core.os_errors import READ_ONLY_HINT, NoAccess, NoSpace
 from modelyard.core.regular_files import require_regular
 
 Values = tuple[Any, ...] | Mapping[str, Any]
@@ -105,7 +106,8 @@ class Database:
         all is in the file itself (https://sqlite.org/wal.html#read_only_databases). Such a
         connection does not see later changes: close it soon. Where there is no file, or one that
         was never filled, it is to an empty one in memory; where an earlier version wrote it, to a
-        copy in memory that is migrated.
+        copy in memory that is migrated; where a killed process left a -wal without the file that
+        SQLite reads it with, to a copy among the temporary files.
         """
         path = self.place(project)
         wal = path.with_name(f"{path.name}-wal")
@@ -114,17 +116,19 @@ class Database:
         except FileNotFoundError:
             in_the_file = True
         mode = "mode=ro&immutable=1" if in_the_file else "mode=ro"
-        address = f"{path.absolute().as_uri()}?{mode}" if path.exists() else ":memory:"
-        with (
-            closing(sqlite3.connect(address, uri=True, isolation_level=None)) as connection,
-            closing(sqlite3.connect(":memory:", isolation_level=None)) as copy,
-        ):
-            connection.row_factory = copy.row_factory = sqlite3.Row
+        with ExitStack() as opened:
+            copy = opened.enter_context(closing(sqlite3.connect(":memory:", isolation_level=None)))
             try:
+                if not in_the_file and not path.with_name(f"{path.name}-shm").exists():
+                    path = opened.enter_context(_copied(path, wal))
+                address = f"{path.absolute().as_uri()}?{mode}" if path.exists() else ":memory:"
+                connection = sqlite3.connect(address, uri=True, isolation_level=None)
+                opened.enter_context(closing(connection))
+                connection.row_factory = copy.row_factory = sqlite3.Row
                 version = _schema_version(connection)
                 if 0 < version < len(self.migrations):
                     connection.backup(copy)
-            except sqlite3.Error:
+            except (sqlite3.Error, OSError):
                 yield None  # what stood in the way of writing says more
                 return
             if version < len(self.migrations):
@@ -132,6 +136,13 @@ class Database:
                 yield copy
             else:
                 yield connection if version == len(self.migrations) else None
+
+    def in_memory(self, project: Project) -> sqlite3.Connection:
+        """A connection to an empty database of this process, for any of its threads."""
+        connection = sqlite3.connect(":memory:", isolation_level=None, check_same_thread=False)
+        connection.row_factory = sqlite3.Row
+        self._migrate(connection, project)
+        return connection
 
     @contextmanager
     def errors(self, project: Project) -> Iterator[None]:
@@ -151,11 +162,13 @@ class Database:
                     hint="free some space and run the same command again",
                 ) from error
             elif name.startswith(("SQLITE_READONLY", "SQLITE_CANTOPEN", "SQLITE_PERM")):
-                message, hint = f"cannot be written: {error}", "check who owns it"
-                if _is_read_only(folder):
-                    hint = (
-                        "its disk is mounted read-only: what is there can be read, and not changed"
-                    )
+                path = self.place(project)
+                unreadable = path.exists() and not os.access(path, os.R_OK)
+                raise NoAccess(
+                    "no access: it cannot be read" if unreadable else f"cannot be written: {error}",
+                    where=project.show(path),
+                    hint=READ_ONLY_HINT if _is_read_only(folder) else "check who owns it",
+                ) from error
             elif name.startswith("SQLITE_IOERR"):
                 # Do not suggest moving it away: the file may be intact.
                 message = f"cannot be read or written: {error}"
@@ -254,6 +267,15 @@ def cannot_write(error: sqlite3.Error) -> bool:
     """Whether SQLite failed because it could not write; reading may still work."""
     name = getattr(error, "sqlite_errorname", "")
     return name.startswith((*_OF_THE_DISK, "SQLITE_FULL", "SQLITE_READONLY", "SQLITE_PERM"))
+
+
+@contextmanager
+def _copied(path: Path, wal: Path) -> Iterator[Path]:
+    """A copy of a database and its -wal that SQLite may write beside."""
+    with TemporaryDirectory(prefix="modelyard-", ignore_cleanup_errors=True) as folder:
+        for source in (wal, path):  # a checkpoint between them puts rows into both
+            shutil.copyfile(source, Path(folder) / source.name)
+        yield Path(folder) / path.name
 
 
 def _is_full(folder: Path) -> bool:

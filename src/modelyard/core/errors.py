@@ -30,6 +30,7 @@ in the package named here:
         IndexOfAnotherSchema    retrieval
       LeaseLost                 backup
       LockHeld                  core
+      NoAccess                  core
       NoAnswers                 performance
       NoKey                     training
       NoSpace                   core

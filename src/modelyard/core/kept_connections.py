@@ -18,6 +18,7 @@ from pathlib import Path
 
 from modelyard.core.database import Database, Values, cannot_write, transaction
 from modelyard.core.layout import Project
+from modelyard.core.os_errors import CANNOT_WRITE
 
 _MOST_KEPT = 4
 """Projects with an open connection; beyond that the oldest is closed."""
@@ -72,8 +73,8 @@ class KeptConnections:
                 if kept is None or kept.file != file:
                     try:
                         kept = self._open(project, path, file)
-                    except sqlite3.OperationalError as error:
-                        if not cannot_write(error):
+                    except (sqlite3.OperationalError, *CANNOT_WRITE) as error:
+                        if isinstance(error, sqlite3.Error) and not cannot_write(error):
                             raise
                         rows = self._read_unwritable(project, query, values)
                         if rows is None:

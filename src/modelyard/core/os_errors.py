@@ -29,6 +29,15 @@ class NoSpace(ModelyardError):
     """The disk is full, or would be."""
 
 
+class NoAccess(ModelyardError):
+    """What is there belongs to somebody else, or its disk is mounted read-only."""
+
+
+CANNOT_WRITE = (NoAccess, NoSpace)
+"""Why nothing can be written, where what is there may still be read."""
+READ_ONLY_HINT = "its disk is mounted read-only: what is there can be read, and not changed"
+
+
 def no_space(path: Path) -> NoSpace:
     """The error of a full disk that `path` should be written to."""
     return NoSpace(
@@ -48,13 +57,9 @@ def explain_os_error(error: OSError, path: Path | None) -> ModelyardError | None
     if error.errno in _FULL:
         return no_space(Path(where))
     if error.errno == errno.EROFS:
-        return ModelyardError(
-            f"no access: {error.strerror}",
-            where=where,
-            hint="its disk is mounted read-only: what is there can be read, and not changed",
-        )
+        return NoAccess(f"no access: {error.strerror}", where=where, hint=READ_ONLY_HINT)
     if error.errno in _NO_ACCESS:
-        return ModelyardError(f"no access: {error.strerror}", where=where, hint="check who owns it")
+        return NoAccess(f"no access: {error.strerror}", where=where, hint="check who owns it")
     if error.errno in _PATHS:
         message, hint = _PATHS[error.errno]
         return InvalidInput(message, where=where, hint=hint)

@@ -3,13 +3,17 @@
 from __future__ import annotations
 
 import sqlite3
-from collections.abc import Iterable
+import threading
+from collections.abc import Callable, Iterable
 from contextlib import AbstractContextManager
 from operator import attrgetter
+from pathlib import Path
+from typing import TypeVar
 
-from modelyard.core.database import Database, Values
+from modelyard.core.database import Database, Values, transaction
 from modelyard.core.kept_connections import KeptConnections
 from modelyard.core.layout import Project
+from modelyard.core.os_errors import CANNOT_WRITE
 from modelyard.records.sample import FIELDS, Sample
 
 _MIGRATIONS = (
@@ -174,6 +178,7 @@ TRAFFIC = Database(
 
 _READING, _CHANGING = KeptConnections(TRAFFIC), KeptConnections(TRAFFIC)
 _values = attrgetter(*FIELDS)
+_T = TypeVar("_T")
 
 
 def read_traffic(project: Project, query: str, values: Values = ()) -> list[sqlite3.Row]:
@@ -190,6 +195,29 @@ def change_traffic(project: Project) -> AbstractContextManager[sqlite3.Connectio
     Raises ModelyardError when the file is damaged, or cannot be written.
     """
     return _CHANGING.change(project)
+
+
+_of_this_process: dict[Path, sqlite3.Connection] = {}
+_of_this_process_lock = threading.Lock()
+
+
+def count_traffic(project: Project, count: Callable[[sqlite3.Connection], _T]) -> _T:
+    """What `count` returns, from a transaction on traffic.db as `change_traffic` gives it.
+
+    Where that cannot be written, for want of access or space, the transaction is on an empty
+    database in the memory of this process: what is counted then holds within this process.
+    Raises ModelyardError when the file is damaged.
+    """
+    try:
+        with change_traffic(project) as traffic:
+            return count(traffic)
+    except CANNOT_WRITE:
+        with _of_this_process_lock:
+            memory = _of_this_process.get(project.root)
+            if memory is None:
+                memory = _of_this_process[project.root] = TRAFFIC.in_memory(project)
+            with transaction(memory):
+                return count(memory)
 
 
 def insert_samples(

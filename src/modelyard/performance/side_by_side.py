@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from modelyard.answering.answer import Answerer
 from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
 from modelyard.core.layout import Project
+from modelyard.core.os_errors import CANNOT_WRITE
 from modelyard.core.progress import Progress
 from modelyard.deployments.running import running_settings
 from modelyard.performance.cases import Suite
@@ -71,7 +72,8 @@ def ask_models(
     """Ask the suite of each language model alone, without fallback, and keep each run.
 
     A model that cannot be asked, such as one whose key is missing, is reported and does not keep
-    the others from it. An interrupted run ends the comparison after it.
+    the others from it. An interrupted run ends the comparison after it. A run that cannot be kept,
+    for want of access or space, is compared all the same, with a warning.
     """
     providers = running_settings(project, environment, "language_models")
     for name in models:
@@ -82,13 +84,22 @@ def ask_models(
             run = run_plan(
                 project, answerer, suite, target, plan, environment=environment, on_case=on_case
             )
-            run = save_run(project, run)
+            run = _kept(project, run, progress)
         except ModelyardError as error:
             yield _compared(name, providers[name].provider, None, problem=str(error))
             continue
         yield _compared(name, providers[name].provider, run, problem=_problem(run))
         if not run.complete:
             return
+
+
+def _kept(project: Project, run: TestRun, progress: Progress) -> TestRun:
+    """The run with its number, or as it is where nothing can be written."""
+    try:
+        return save_run(project, run)
+    except CANNOT_WRITE as error:
+        progress.warn(f"the run of {run.target} is not kept: {error}")
+        return run
 
 
 def _problem(run: TestRun) -> str | None:

@@ -1,0 +1,308 @@
+"""Every command that only reads works where nothing can be written.
+
+The commands are found by walking the command tree: a new one fails here until `cli/access.py` says
+what it does, and one that reads until there is a line that runs it.
+"""
+
+from __future__ import annotations
+
+import os
+import shlex
+import shutil
+import tempfile
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager, redirect_stderr, redirect_stdout
+from io import StringIO
+from pathlib import Path
+from unittest.mock import patch
+
+import pytest
+import yaml
+
+from modelyard.cli.access import ANSWERS, CHANGES, READS
+from modelyard.cli.app import LightCommand, main
+from modelyard.cli.reference import documented_commands
+from modelyard.core import state
+from modelyard.core.layout import Project
+from modelyard.monitoring import traffic_db
+from modelyard.setup.init import init_project
+from small_disk import mounted_disk, remount
+from tiny_encoders import write_encoder
+from traffic_samples import record
+
+COMMANDS = {
+    documented.usage.removeprefix("models "): documented.command.function
+    for documented in documented_commands()
+    if isinstance(documented.command, LightCommand)
+}
+
+LINES = """
+report latest
+ab status
+adapters diff demo@1 demo@2
+adapters history demo
+adapters list
+adapters show demo
+adapters verify demo
+backup diff latest latest
+backup list
+backup show latest
+backup verify
+base check
+base list
+base show tiny
+budgets
+compare basic_nlp basic_nlp --max-cases 3
+config diff gpt4 claude
+config explain timeout gpt4
+config review
+config schema integration
+config show gpt4
+deployments
+deployments --drift
+doctor
+feedback list
+index status
+monitor --allow-no-data accuracy --allow-no-data latency --allow-no-data cost --allow-no-data errors
+prices check --max-age "36500 days"
+providers check
+providers compare --model basic_nlp --test-suite short
+route explain --domain code_analysis
+schedule show
+search --domain texts/docs "roll back"
+validate-config
+ask "Who leads sales?"
+evaluate --adapter demo@1 --dataset example
+generate --adapter demo@1 --max-new-tokens 2 "Who leads sales?"
+performance-test --model basic_nlp --test-suite short
+adapters gc --dry-run
+adapters pin demo@1 --dry-run
+adapters promote demo@1 --force --reason test --dry-run
+adapters rollback demo --dry-run
+deploy-config language_models/gpt4 --env test --dry-run
+feedback add --prompt Q --answer A --rating good --dry-run
+init another --dry-run
+org forget acme --dry-run
+switch-config --profile high_accuracy --domain code_analysis --dry-run
+update-embeddings --domain texts/docs --dry-run
+""".strip().splitlines()
+NOT_KEPT = ("performance-test",)
+"""What was asked for is done, and that it could not be kept is an error all the same."""
+ANOTHER_USER = 12_345
+
+
+def function_of(line: str) -> str:
+    """The function of the command that a line runs."""
+    found = [usage for usage in COMMANDS if f"{line} ".startswith(f"{usage} ")]
+    return COMMANDS[max(found, key=len)]
+
+
+def test_every_command_says_whether_it_reads_or_changes() -> None:
+    assert set(COMMANDS.values()) == READS | ANSWERS | CHANGES
+    assert not (READS & ANSWERS or READS & CHANGES or ANSWERS & CHANGES)
+
+
+def test_every_command_that_reads_is_run_here() -> None:
+    run = {function_of(line) for line in LINES}
+    assert run >= READS | ANSWERS
+
+
+@pytest.fixture
+def project(
+    tiny_base_folder: Path,
+    save_adapter: Callable[..., Path],
+    monkeypatch: pytest.MonkeyPatch,
+) -> Iterator[Project]:
+    """A project on a small disk that every user may reach, with something of everything."""
+    top = Path(tempfile.mkdtemp())
+    top.chmod(0o755)
+    for name in ("home", "temporary"):
+        (top / name).mkdir()
+        (top / name).chmod(0o777)
+    monkeypatch.setenv("HOME", str(top / "home"))
+    monkeypatch.setenv("MODELS_CACHE", str(top / "home" / "models-cache"))
+    monkeypatch.setenv("HF_HOME", str(top / "home" / "huggingface"))
+    # Another user has no part of this one's home.
+    monkeypatch.setenv("HF_TOKEN", "none")
+    monkeypatch.setattr("huggingface_hub.constants.HF_HUB_CACHE", str(top / "home" / "hub"))
+    monkeypatch.setenv("HF_ENDPOINT", "http://127.0.0.1:9")
+    monkeypatch.setattr(tempfile, "tempdir", str(top / "temporary"))
+    try:
+        with mounted_disk(top / "disk", "24m") as disk:
+            disk.chmod(0o755)
+            project = Project(disk / "project")
+            monkeypatch.setenv("MODELS_PROJECT", str(project.root))
+            fill_project(project, top, tiny_base_folder, [save_adapter(r=rank) for rank in (4, 8)])
+            yield project
+            monkeypatch.chdir("/")
+    finally:
+        shutil.rmtree(top)
+
+
+def fill_project(project: Project, top: Path, base: Path, saved: list[Path]) -> None:
+    init_project(project.root)
+    os.chdir(project.root)
+    shutil.copytree(base, top / "home" / "base")
+    card = project.base_card("tiny")
+    card.parent.mkdir()
+    card.write_text(
+        "---\nname: tiny\nsummary: For tests.\nparameters: 99000\nlicence: Apache-2.0\n"
+        f"context_length: 512\nsources:\n  - kind: path\n    path: {top / 'home' / 'base'}\n---\n"
+    )
+    integration = project.configs / "integration.yaml"
+    test = "  ab_test:\n    name: trial\n    a: {}\n    b: {model: basic_nlp}\n"
+    key = "  performance_monitoring:\n"
+    integration.write_text(integration.read_text().replace(key, test + key, 1))
+    (project.configs / "test_suites" / "short.yaml").write_text(
+        "description: Short\nchecks:\n- name: rows\n  dataset: example\n  scorer: contains\n"
+        "  rows: 2\n"
+    )
+    encoder = {"source": "path", "model": str(write_encoder(top / "home" / "encoder"))}
+    settings = {
+        "description": "For tests",
+        "encoder": {**encoder, "dimensions": 32, "max_tokens": 64},
+        "domains": {"docs": {"description": "Prose", "sources": ["docs/*.md"]}},
+    }
+    texts = project.configs / "embedding_models" / "texts.yaml"
+    texts.write_text(yaml.safe_dump(settings))
+    (project.root / "docs").mkdir()
+    (project.root / "docs" / "one.md").write_text("# Roll back\n\nHow to roll back.\n")
+    for number, adapter in enumerate(saved, 1):
+        for line in (
+            f"adapters import {adapter} --name demo --base-model tiny",
+            f"adapters promote demo@{number} --force --reason test",
+        ):
+            code, _, told = run(line)
+            assert code == 0, (line, told)
+
+
+def record_something(project: Project) -> None:
+    for line in (
+        "feedback add --prompt Q --answer A --rating good",
+        "deploy-config language_models/gpt4 --env production --yes",
+        "update-embeddings --domain texts/docs",
+        "performance-test --model basic_nlp --test-suite short",
+        "backup",
+    ):
+        code, _, told = run(line)
+        assert code in (0, 4), (line, told)
+    record(project, range(5))
+
+
+def as_killed_while_it_writes(project: Project) -> None:
+    """Leave what a killed process leaves beside its databases: what is new is in the -wal alone."""
+    kept = project.root.parent.parent / "temporary" / "killed"
+    kept.mkdir()
+    state.read_state(project, "SELECT 1")
+    with state.change_state(project) as connection:
+        connection.execute("INSERT INTO forgotten VALUES ('x', '2026-11-30T00:00:00Z')")
+    for path in project.local_state.glob("state.db*"):
+        shutil.copyfile(path, kept / path.name)
+    assert (kept / "state.db-wal").stat().st_size
+    close_connections()
+    for path in kept.iterdir():
+        shutil.move(path, project.local_state / path.name)
+
+
+def close_connections() -> None:
+    for module in (state, traffic_db):
+        module._READING.close()
+        module._CHANGING.close()
+
+
+def run(line: str) -> tuple[int, str, str]:
+    """The exit code of a line, and what it prints."""
+    out, err = StringIO(), StringIO()
+    words = ["models", *shlex.split(line)]
+    with redirect_stdout(out), redirect_stderr(err), patch("sys.argv", words):
+        try:
+            main()
+            code: object = 0
+        except SystemExit as stopped:
+            code = stopped.code or 0
+    assert isinstance(code, int)
+    return code, out.getvalue(), err.getvalue()
+
+
+@contextmanager
+def acting_as(user: int | None) -> Iterator[None]:
+    """Reach files as another user may; every module that is needed is loaded before."""
+    if user is None:
+        yield
+        return
+    groups = os.getgroups()
+    os.setgroups([])
+    os.setegid(user)
+    os.seteuid(user)
+    try:
+        yield
+    finally:
+        os.seteuid(0)
+        os.setegid(0)
+        os.setgroups(groups)
+
+
+def fill_disk(project: Project) -> None:
+    with (project.root.parent / "filling").open("wb", buffering=0) as stream:
+        try:
+            while stream.write(b"x" * 4096):
+                pass
+        except OSError:
+            pass
+
+
+def check_everything(
+    project: Project, trouble: Callable[[Project], None], user: int | None
+) -> None:
+    before_state = project.root.parent.parent / "temporary" / "before"
+    if project.local_state.exists():
+        shutil.copytree(project.local_state, before_state, symlinks=True)
+    expected = {line: run(line) for line in LINES}  # loads every module, for any user
+    close_connections()
+    shutil.rmtree(project.local_state, ignore_errors=True)
+    if before_state.exists():
+        shutil.copytree(before_state, project.local_state, symlinks=True)
+    trouble(project)
+    with acting_as(user):
+        found = {line: run(line) for line in LINES}
+    close_connections()
+    wrong = {}
+    for line, (code, shown, told) in found.items():
+        is_test = line.startswith(NOT_KEPT)
+        if code != expected[line][0] and not (is_test and code == 1 and "not kept" in shown):
+            wrong[line] = (code, expected[line][0], shown[-300:], told[-600:])
+    assert not wrong, "\n".join(f"{line}: {what}" for line, what in wrong.items())
+
+
+@pytest.mark.parametrize(
+    ("trouble", "left"),
+    [
+        ("read-only", "nothing"),
+        ("read-only", "killed without shm"),
+        ("full", "closed"),
+        ("another user", "killed"),
+    ],
+)
+def test_commands_that_read_need_not_write(project: Project, trouble: str, left: str) -> None:
+    if left == "nothing":
+        shutil.rmtree(project.local_state)
+    else:
+        record_something(project)
+        close_connections()
+    if left.startswith("killed"):
+        as_killed_while_it_writes(project)
+    home = project.root.parent.parent / "home"
+    for path in (*project.root.rglob("*"), *home.rglob("*")):  # a user who may read all of it
+        if not path.is_symlink():
+            path.chmod(path.stat().st_mode | 0o444 | (0o111 if path.is_dir() else 0))
+
+    def begin(project: Project) -> None:
+        if left == "killed without shm":
+            for path in project.local_state.glob("*-shm"):
+                path.unlink()
+        if trouble == "read-only":
+            remount(project.root.parent, "ro")
+        elif trouble == "full":
+            fill_disk(project)
+
+    check_everything(project, begin, ANOTHER_USER if trouble == "another user" else None)
