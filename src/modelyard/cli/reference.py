@@ -240,8 +240,8 @@ unit is an error where it could mean two things.
 {quantities}
 
 **Environments.** `environments:` has what is different in an environment: the overlay for it.
-Mappings are merged key by key; a list or a single value replaces the one below it. A file
-must be valid by itself, and in each environment.
+Mappings are merged key by key; a list or a single value replaces the one below it, and `null`
+resets a key or a group to its default. A file must be valid by itself, and in each environment.
 
 ```yaml
 timeout: 60 seconds

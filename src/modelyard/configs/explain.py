@@ -154,7 +154,7 @@ def _explain(document: Document, place: SettingValue, environment: str | None) -
 
 
 def _layers(document: Document, place: SettingValue, environment: str | None) -> Iterator[Layer]:
-    hint = place.field.hint
+    hint, default = place.field.hint, None
     if not place.field.required:
         default = written_form(hint, default_of(place.owner, place.field))
         yield Layer(name=DEFAULT, value=default, where=None)
@@ -167,7 +167,11 @@ def _layers(document: Document, place: SettingValue, environment: str | None) ->
     above = list(overlays)[list(overlays).index(replacing[-1]) :] if replacing else overlays
     for name in above:
         overlay = overlays[name]
-        if _says(overlay, place.path):
+        if (reset := _reset_by(overlay, place.path)) and not place.field.required:
+            yield Layer(
+                name=name, value=default, where=source.where(("environments", name, *reset))
+            )
+        elif _says(overlay, place.path):
             where = source.where(("environments", name, *place.path))
             yield Layer(name=name, value=_at(overlay, place.path), where=where)
 
@@ -176,6 +180,12 @@ def _replaceable(path: KeyPath) -> KeyPath:
     """The list that a path leads into, which an overlay replaces whole; empty without one."""
     first = next((at for at, step in enumerate(path) if isinstance(step, int)), None)
     return () if first is None else path[:first]
+
+
+def _reset_by(overlay: Any, path: KeyPath) -> KeyPath:
+    """The beginning of a path at which an overlay has null; empty where it has none."""
+    beginnings = (path[:depth] for depth in range(1, len(path) + 1))
+    return next((each for each in beginnings if _at(overlay, each, ...) is None), ())
 
 
 def _says(values: Any, path: KeyPath) -> bool:

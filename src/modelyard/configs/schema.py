@@ -15,7 +15,7 @@ from importlib.resources import files
 from inspect import cleandoc
 from typing import Any, cast, get_args, get_origin
 
-from modelyard.configs.fields import ANY_ITEM, class_below, default_of, say_type, written_form
+from modelyard.configs.fields import default_of, say_type, written_form
 from modelyard.configs.kinds import STANDARD_ENVIRONMENTS, Kind
 from modelyard.configs.kinds.environments import ENVIRONMENT_PATTERN
 from modelyard.configs.kinds.parts import NAME_PATTERN
@@ -28,7 +28,8 @@ from modelyard.settings.marks import choices_of, unread_mark, unwrap
 _OVERLAY = "Overlay"
 _ENVIRONMENTS = (
     "The settings that differ in an environment; configs/environments.yaml declares which there "
-    "are. Mappings are merged key by key; a list or a single value replaces the one below it."
+    "are. Mappings are merged key by key; a list or a single value replaces the one below it, and "
+    "null resets a key or a group to its default."
 )
 
 
@@ -111,9 +112,12 @@ def _property(
     settings: type, field: SettingsField, definitions: dict[str, Schema], *, overlay: bool
 ) -> Schema:
     schema: Schema = {"description": _describe(field_docs(settings)[field.name], field.hint)}
+    hint = field.hint
+    if overlay and unwrap(hint).hint is not Any:
+        hint = hint | None  # null resets it
     schema |= annotated(
         value_schema(
-            field.hint,
+            hint,
             partial(_reference, definitions=definitions, overlay=overlay),
             partial(_reference, definitions=definitions, overlay=False),
         )
@@ -145,21 +149,11 @@ def _innermost(hint: Any) -> Any:
 
 
 def _reference(settings: type, *, definitions: dict[str, Schema], overlay: bool) -> Schema:
-    differs = overlay and _requires_something(settings)
-    name = settings.__name__ + (_OVERLAY if differs else "")
+    name = settings.__name__ + (_OVERLAY if overlay else "")
     if name not in definitions:
         definitions[name] = {}  # its place, also for a class that would hold itself
-        definitions[name] = _class_schema(settings, definitions, overlay=differs)
+        definitions[name] = _class_schema(settings, definitions, overlay=overlay)
     return {"$ref": f"#/definitions/{name}"}
-
-
-def _requires_something(settings: type) -> bool:
-    """Whether a key is required in a class, or below it where mappings are merged."""
-    for field in settings_fields(settings).values():
-        below, step = class_below(field.hint)
-        if field.required or (below and step != ANY_ITEM and _requires_something(below)):
-            return True
-    return False
 
 
 _NAME_SCHEMA: Schema = {

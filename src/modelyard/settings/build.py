@@ -38,7 +38,7 @@ def rebuild_settings(
     settings: type[T],
     built: T | None,
     values: Mapping[str, Any],
-    keys: Iterable[str],
+    keys: Collection[str],
     where: Where,
     written: Where | None = None,
 ) -> tuple[T | None, list[Diagnostic]]:
@@ -47,8 +47,10 @@ def rebuild_settings(
     The same as building all of `values`, provided the other keys have not changed. When `built` is
     None since they were not valid, only the problems of these keys are found.
     """
-    found = Diagnostics(where, written)
     converters = field_converters(cast(Any, settings))
+    if not all(key in values for key in keys):  # null in an overlay took one away
+        return build_settings(settings, values, where, written=written)
+    found = Diagnostics(where, written)
     changed = {}
     for key in keys:
         if key in converters:

@@ -5,9 +5,10 @@ from __future__ import annotations
 import re
 import shlex
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, is_dataclass, replace
+from functools import lru_cache
 from pathlib import Path
-from typing import Any, cast
+from typing import Any, cast, get_args, get_origin
 
 from modelyard.configs.environments import (
     ENVIRONMENTS_FILE,
@@ -21,6 +22,8 @@ from modelyard.configs.reading.programs import called, program_of
 from modelyard.configs.reading.spellings import Naming, respell
 from modelyard.core.errors import Diagnostic, InvalidInput, KeyPath, ModelyardError, ProblemsFound
 from modelyard.settings.converters import Where
+from modelyard.settings.fields import settings_fields
+from modelyard.settings.marks import choices_of, unwrap
 from modelyard.settings.yaml_files import YamlSource, inspect_yaml
 
 SUFFIXES = (".yaml", ".yml")
@@ -308,14 +311,15 @@ def _wrong_overlays(
 def resolve(document: Document, environment: str | None = None) -> Resolved:
     """What a document says in an environment; without one, where no overlay is laid over it.
 
-    Mappings are merged key by key; a list or a single value replaces the one below it.
+    Mappings are merged key by key; a list or a single value replaces the one below it, and null
+    resets a key or a group to its default.
     """
     source = document.source
     header = document.kind.header_keys
     values = {key: value for key, value in source.value.items() if key not in header}
     layers = document.layers(environment)
     for overlay in layers.values():
-        values = _merge(values, overlay)
+        values = _merge(values, overlay, document.kind.settings_class)
     tops: list[KeyPath] = [*(("environments", name) for name in reversed(layers)), ()]
 
     def written(path: KeyPath) -> str | None:
@@ -359,13 +363,34 @@ def _known_depth(value: Any, path: KeyPath) -> int:
     return len(path)
 
 
-def _merge(below: Mapping[str, Any], above: Mapping[str, Any]) -> dict[str, Any]:
-    """`above` laid over `below`: mappings merge key by key, anything else is replaced."""
+def _merge(below: Mapping[str, Any], above: Mapping[str, Any], group: Any) -> dict[str, Any]:
+    """`above` laid over `below`: mappings merge key by key, null takes away, else it replaces.
+
+    `group` is the type of both. Where any value may stand, as in a JSON Schema, null is a value.
+    """
     merged = dict(below)
     for key, value in above.items():
-        under = merged.get(key)
-        if isinstance(under, dict) and isinstance(value, dict):
-            merged[key] = _merge(under, value)
+        under, inner = merged.get(key), _type_at(group, key)
+        if value is None and inner is not None:
+            merged.pop(key, None)
+        elif isinstance(value, dict) and (isinstance(under, dict) or inner is not None):
+            merged[key] = _merge(under if isinstance(under, dict) else {}, value, inner)
         else:
             merged[key] = value
     return merged
+
+
+@lru_cache
+def _type_at(group: Any, key: str) -> Any:
+    """The type of the value at a key of a group or a mapping; None where it may be anything."""
+    marked = unwrap(group)
+    choices, _ = choices_of(marked.hint)
+    if len(choices) == 1 and choices[0] is not marked.hint:
+        return _type_at(choices[0], key)
+    if is_dataclass(marked.hint):
+        known = settings_fields(cast(type, marked.hint)).get(key)
+        return known.hint if known and unwrap(known.hint).hint is not Any else None
+    if get_origin(marked.hint) is Mapping:
+        item = get_args(marked.hint)[1]
+        return None if item is Any else item
+    return None
