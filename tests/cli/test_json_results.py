@@ -101,6 +101,10 @@ adapters verify flowers --deep
 adapters diff flowers@1 flowers@2
 adapters push flowers FILE
 adapters pull flowers@1 FILE
+adapters registry tag flowers@1 approved FILE
+adapters registry list FILE
+adapters registry show flowers@1 FILE
+adapters registry untag flowers approved FILE
 adapters export flowers --to out
 adapters import out --name copied --base-model tiny
 adapters gc flowers --keep 1

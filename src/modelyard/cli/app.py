@@ -67,6 +67,12 @@ COMMANDS = {
 }
 # The commands below one of those.
 NESTED: dict[str, dict[str, str]] = {
+    "adapters.remote:registry": {
+        "list": "adapters.remote:list_remote",
+        "show": "adapters.remote:show_remote",
+        "tag": "adapters.remote:tag_remote",
+        "untag": "adapters.remote:untag_remote",
+    },
     "backup:backup": {
         "list": "backup_overview:list_snapshots",
         "show": "backup_overview:show_snapshot",
@@ -75,7 +81,7 @@ NESTED: dict[str, dict[str, str]] = {
         "drill": "backup_verify:drill",
         "prune": "backup_upkeep:prune",
         "copy": "backup_upkeep:copy",
-    }
+    },
 }
 GROUPS = {
     "base": (
@@ -100,6 +106,7 @@ GROUPS = {
             "gc": "adapters.gc:gc",
             "push": "adapters.registry:push",
             "pull": "adapters.registry:pull",
+            "registry": "adapters.remote:registry",
             "verify": "adapters.verify:verify",
             "diff": "adapters.diff:diff",
             "import": "adapters.import_:import_adapter",

@@ -131,8 +131,12 @@ class Registry:
             raise taken(version, self.store.url)
         return False
 
+    def tags(self, adapter: str) -> list[str]:
+        """The names of an adapter's tags, those that were removed included."""
+        return self.store.folders(f"adapters/{check_name(adapter, 'adapter')}/tags/")
+
     def tag(self, adapter: str, tag: str) -> int | None:
-        """The number of the version that a tag points to; None when there is no such tag."""
+        """The number of the version that a tag points to; None when there is none."""
         return self._last_move(adapter, tag)[1]
 
     def before_damage(self, adapter: str, tag: str) -> int | None:
@@ -143,21 +147,30 @@ class Registry:
         return None
 
     def move_tag(
-        self, adapter: str, tag: str, number: int, *, only_up: bool = False, mend: bool = False
+        self,
+        adapter: str,
+        tag: str,
+        number: int | None,
+        *,
+        only_up: bool = False,
+        mend: bool = False,
     ) -> bool:
-        """Point a tag to a version; with `only_up`, never to a lower number.
+        """Point a tag to a version, or remove it (None); with `only_up`, never to a lower number.
 
         `mend` also moves a tag whose last move is damaged. Returns whether it moved. Two moves at
         once both happen, one after the other.
         """
         for _ in range(_MOST_MOVES_TRIED):
+            is_damaged = False
             try:
                 last, current = self._last_move(adapter, tag)
             except DamagedRegistry:
                 if not mend:
                     raise
-                last, current = self._moves(adapter, tag)[-1], None
-            if current == number or (only_up and current is not None and current > number):
+                last, current, is_damaged = self._moves(adapter, tag)[-1], None, True
+            if current == number and not is_damaged:
+                return False
+            if only_up and current is not None and number is not None and current > number:
                 return False
             move = {"version": number, "before": current, "moved_at": utc_now()}
             key = f"{_tag_prefix(adapter, tag)}{last + 1:09d}.json"
@@ -168,6 +181,13 @@ class Registry:
             where=self.store.url,
             hint="run the same command again",
         )
+
+    def would_move(self, adapter: str, tag: str, number: int | None) -> bool:
+        """Whether `move_tag` with `mend` would move the tag."""
+        try:
+            return self.tag(adapter, tag) != number
+        except DamagedRegistry:
+            return True
 
     def _last_move(self, adapter: str, tag: str) -> tuple[int, int | None]:
         """The number of a tag's last move, from 1, and of the version that it points to."""
@@ -180,11 +200,13 @@ class Registry:
         stems = (name.removesuffix(".json") for name in names)
         return sorted(int(stem) for stem in stems if re.fullmatch(r"[0-9]{9}", stem))
 
-    def _target(self, adapter: str, tag: str, move: int) -> int:
+    def _target(self, adapter: str, tag: str, move: int) -> int | None:
         """The version that one move points to. Raises DamagedRegistry when it is not valid."""
         key = f"{_tag_prefix(adapter, tag)}{move:09d}.json"
         data = self.store.read(key, most_bytes=_SMALL_BYTES)
-        number = parse_mapping(data or b"", where=self.store.show(key)).get("version")
+        number = parse_mapping(data or b"", where=self.store.show(key)).get("version", "")
+        if number is None:
+            return None  # removed
         if type(number) is not int or version_number(str(number)) is None:
             raise DamagedRegistry("points to no version", where=self.store.show(key))
         return number

@@ -1,0 +1,56 @@
+"""What a registry holds: its adapters, their versions and tags. Only records are read."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from modelyard.adapters.registry.record import DamagedRegistry
+from modelyard.adapters.registry.registry import Registry
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteTag:
+    """A tag, and the version that it points to."""
+
+    name: str
+    """The tag."""
+    version: int | None
+    """The number of the version; None where the tag is damaged."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class RemoteAdapter:
+    """One adapter of a registry."""
+
+    name: str
+    """Its name."""
+    versions: tuple[int, ...]
+    """The numbers of its versions, ascending."""
+    tags: tuple[RemoteTag, ...]
+    """Its tags, by name; those that were removed are left out."""
+
+
+def list_registry(registry: Registry) -> tuple[RemoteAdapter, ...]:
+    """Every adapter of a registry, by name."""
+    return tuple(
+        RemoteAdapter(
+            name=adapter,
+            versions=tuple(registry.numbers(adapter)),
+            tags=list_tags(registry, adapter),
+        )
+        for adapter in registry.adapters()
+    )
+
+
+def list_tags(registry: Registry, adapter: str) -> tuple[RemoteTag, ...]:
+    """The tags of an adapter, by name."""
+    found = []
+    for tag in registry.tags(adapter):
+        try:
+            number = registry.tag(adapter, tag)
+        except DamagedRegistry:
+            found.append(RemoteTag(name=tag, version=None))
+            continue
+        if number is not None:
+            found.append(RemoteTag(name=tag, version=number))
+    return tuple(found)
