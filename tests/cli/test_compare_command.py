@@ -36,6 +36,7 @@ def test_it_says_who_is_right_more_often(
     assert "first is right more often: only first has 12 cases right" in printed.out
     assert "12 cases that only first has right" in printed.out
     assert "A: model:first in development, answered by first" in printed.err
+    assert printed.err.startswith("short: model:first and model:second\n")
     assert models_here(*words, "--until-significant", "--json") == 0
     found = json.loads(capsys.readouterr().out)
     assert (found["better"], found["complete"], found["until_significant"]) == ("a", True, True)

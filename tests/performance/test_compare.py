@@ -87,7 +87,7 @@ def test_equal_sides_use_up_the_cases(comparing: Compare) -> None:
 
 def test_a_side_that_answers_nothing_ends_it(comparing: Compare) -> None:
     comparing.second.answer(*itertools.repeat(whole("401 Unauthorized", {}), 20))
-    with pytest.raises(NoAnswers, match="B answered none of the first 5"):
+    with pytest.raises(NoAnswers, match=r"B \(model:second\) answered none of the first 5"):
         comparing()
     assert len(comparing.first.asked) == 5
 
@@ -96,7 +96,7 @@ def test_a_side_that_answers_nothing_of_a_small_suite_is_compared_with_nothing(
     comparing: Compare,
 ) -> None:
     comparing.second.answer(*itertools.repeat(whole("401 Unauthorized", {}), 20))
-    with pytest.raises(NoAnswers, match="B answered none of the first 3"):
+    with pytest.raises(NoAnswers, match=r"B \(model:second\) answered none of the first 3"):
         comparing(max_cases=3)
 
 

@@ -20,6 +20,7 @@ from modelyard.core.wording import counted
 
 if TYPE_CHECKING:
     from modelyard.performance.compare import Compared, ComparedSide
+    from modelyard.performance.targets import Target
 
 
 def compare(
@@ -76,6 +77,8 @@ def compare(
     from modelyard.answering.answer import Answerer
     from modelyard.performance import compare as comparing
     from modelyard.performance.cases import load_suite
+    from modelyard.performance.plan import build_plan
+    from modelyard.performance.unbuilt import note_unbuilt
 
     project = find_project()
     asked = chosen_environment(project, environment)
@@ -83,8 +86,11 @@ def compare(
     first, second = (
         comparing.find_side(project, word, asked, domains=domain or ()) for word in (a, b)
     )
+    plans = [build_plan(project, suite, side, seed=seed) for side in (first, second)]
+    for note in dict.fromkeys(note for plan in plans for note in note_unbuilt(project, plan)):
+        print_warning(note)
     with showing_progress() as progress, Answerer(project, note=print_warning) as answerer:
-        progress.stage(f"{suite.name}: {first.name} ({a}) and {second.name} ({b})")
+        progress.stage(f"{suite.name}: {_name(first, a)} and {_name(second, b)}")
         progress.begin("pairs", min(len(suite.cases), max_cases or len(suite.cases)), "pairs")
         found = comparing.compare(
             project,
@@ -129,3 +135,10 @@ def _say(side: ComparedSide, errors: int) -> str:
     by = f"answered by {', '.join(side.models)}" if side.models else "no model answered"
     failed = f", {counted(errors, 'error')}" if errors else ""
     return f"{side.name} in {side.environment}, {by}{failed}"
+
+
+def _name(side: Target, word: str) -> str:
+    """What a side is, and how it was called where that is not the same."""
+    return (
+        side.name if word in (side.name, side.name.partition(":")[2]) else f"{side.name} ({word})"
+    )

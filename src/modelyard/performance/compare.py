@@ -163,7 +163,7 @@ def compare(
             if right_a is not None and right_b is not None:
                 test.add(right_a, right_b)
             on_pair(number, len(pairs))
-            _require_answers(asking, least=_HOPELESS)
+            _require_answers(asking, a, b, least=_HOPELESS)
             if until_significant and test.better is not None:
                 break
     except KeyboardInterrupt:
@@ -171,7 +171,7 @@ def compare(
             raise
         complete = False
     else:
-        _require_answers(asking, least=1)
+        _require_answers(asking, a, b, least=1)
     paired = pair_results(
         asking.of_a, asking.of_b, seed=seed, test=test if until_significant else None
     )
@@ -262,12 +262,13 @@ class _Asking:
         )
 
 
-def _require_answers(asking: _Asking, *, least: int) -> None:
+def _require_answers(asking: _Asking, a: Target, b: Target, *, least: int) -> None:
     """Raise NoAnswers when so many requests of a side ended without an answer, and none with one.
 
     What ended since nothing was found is neither: no model was to answer it.
     """
-    for side, results in (("A", asking.of_a), ("B", asking.of_b)):
+    sides = ((f"A ({a.name})", asking.of_a), (f"B ({b.name})", asking.of_b))
+    for side, results in sides:
         failed = [result for result in results if result.outcome in (*ERRORS, "over_limit")]
         if len(failed) >= least and not any(result.outcome in GIVEN for result in results):
             raise NoAnswers(
