@@ -63,7 +63,7 @@ def test_a_run_that_is_worse_than_its_baseline_is_a_breach(
 ) -> None:
     words = ("performance-test", "--test-suite", "short", "--baseline", "latest")
     assert models_here(*words) == 0
-    assert "this one is the first" in capsys.readouterr().err
+    assert "there is no earlier run to compare with" in capsys.readouterr().err
     servers[0].answer(*itertools.repeat(chat("No."), 60))
     assert models_here(*words) == 4
     printed = capsys.readouterr()
@@ -73,6 +73,32 @@ def test_a_run_that_is_worse_than_its_baseline_is_a_breach(
     found = json.loads(capsys.readouterr().out)["baseline"]
     assert (found["worse"], found["only_a"], found["name"]) == (True, 12, "run 1")
     assert models_here(*words[:-1], "99") == 2
+
+
+def test_a_run_that_says_nothing_is_no_baseline_and_stops_no_later_one(
+    servers: tuple[ProviderServer, ProviderServer],
+    models_here: Models,
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    words = ("performance-test", "--test-suite", "short", "--baseline", "latest")
+    configs = Path("configs/integration.yaml")
+    settings = configs.read_text()
+    assert models_here(*words) == 0
+    configs.write_text(
+        settings.replace("model_integration:", "model_integration:\n  budgets: {per_day: $0}", 1)
+    )
+    assert models_here(*words) == 5
+    configs.write_text(settings)
+    capsys.readouterr()
+    assert models_here(*words) == 0
+    assert "Beside run 1" in "".join(capsys.readouterr())
+    suite = Path("configs/test_suites/short.yaml")
+    suite.write_text(suite.read_text().replace("a number?", "a prime?"))
+    assert models_here(*words) == 0
+    assert "there is no earlier run to compare with" in capsys.readouterr().err
+    suite.write_text("description: Times\nload: {requests: 2, warm_up_requests: 0}\n")
+    assert models_here(*words) == 2
+    assert "has no cases that could be compared" in capsys.readouterr().err
 
 
 def test_a_baseline_that_asked_something_else_is_refused(

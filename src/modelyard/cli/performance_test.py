@@ -165,7 +165,7 @@ def performance_test(
     plan = build_plan(project, suite, target, repeats=repeat, concurrency=concurrency, seed=seed)
     former = find_baseline(project, baseline, plan, suite, target) if baseline else None
     if baseline and former is None:
-        print_warning("there is no earlier run to compare with: this one is the first")
+        print_warning("there is no earlier run to compare with")
     for note in note_unbuilt(project, plan):
         print_warning(note)
     with showing_progress() as progress, Answerer(project, note=print_warning) as answerer:

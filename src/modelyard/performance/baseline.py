@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from modelyard.core.errors import InvalidInput, NoData
+from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from modelyard.core.wording import counted
 from modelyard.performance.cases import Suite
@@ -10,7 +10,7 @@ from modelyard.performance.comparison import Comparison
 from modelyard.performance.paired_results import pair_results
 from modelyard.performance.plan import Plan
 from modelyard.performance.results import CaseResult, TestRun
-from modelyard.performance.store import LATEST, load_run
+from modelyard.performance.store import LATEST, load_run, recent_runs
 from modelyard.performance.targets import Target
 
 
@@ -19,28 +19,37 @@ def find_baseline(
 ) -> TestRun | None:
     """The run that a person means as a baseline of one to come; None: `latest`, and there is none.
 
-    word: as `load_run` takes it; `latest` is the latest of this suite, target and environment.
-    Raises what `load_run` raises, InvalidInput for a run that has no case of the plan.
+    word: as `load_run` takes it; `latest` is the latest of this suite, target and environment that
+        was not interrupted and has something right. One without, as when a provider was down or a
+        budget spent, is worse than nothing: no later run could be worse than it. Where the latest
+        asked none of these cases, since all were replaced, there is none either.
+    Raises what `load_run` raises, InvalidInput for a suite without cases, and for a run that was
+    named and has no case of the plan.
     """
-    try:
-        found = load_run(
-            project,
-            word,
-            environment=target.environment,
-            suite=suite.name,
-            target=target.name,
-        )
-    except NoData:
-        if word != LATEST:
-            raise
-        return None
-    asked = {(case.check.name, case.id) for case in plan.cases}
-    if asked.isdisjoint(_asked(found.cases)):
+    if not plan.cases:
         raise InvalidInput(
-            f"{_name(found)} has no case of the suite {suite.name}: it asked {found.suite}",
-            hint="name another run, or `latest`",
+            f"the suite {suite.name} has no cases that could be compared with an earlier run",
+            hint="leave --baseline out: requests of a load are only measured",
         )
-    return found
+    found = _latest(project, suite, target) if word == LATEST else load_run(project, word)
+    asked = {(case.check.name, case.id) for case in plan.cases}
+    if found is None or not asked.isdisjoint(_asked(found.cases)):
+        return found
+    if word == LATEST:
+        return None
+    raise InvalidInput(
+        f"{_name(found)} has no case of the suite {suite.name} that was scored: it asked "
+        f"{found.suite}",
+        hint="name another run, or `latest`",
+    )
+
+
+def _latest(project: Project, suite: Suite, target: Target) -> TestRun | None:
+    rows = recent_runs(
+        project, environment=target.environment, suite=suite.name, target=target.name
+    )
+    row = next((row for row in rows if row.complete and row.right), None)
+    return load_run(project, str(row.number)) if row is not None else None
 
 
 def against_baseline(run: TestRun, baseline: TestRun) -> Comparison:
