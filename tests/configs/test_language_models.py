@@ -5,6 +5,7 @@ from __future__ import annotations
 import pytest
 
 from modelyard.configs.kinds.language_models import LanguageModel
+from modelyard.settings.build import build_settings
 
 
 @pytest.mark.parametrize(
@@ -37,3 +38,18 @@ def test_an_endpoint_is_local_only_when_it_is_loopback_and_declared_so(
         max_output_tokens=10,
     )
     assert model.needs_network is needs_network
+
+
+@pytest.mark.parametrize(
+    ("provider", "endpoint"),
+    [
+        ("ollama", "http://localhost:11434/v1"),
+        ("vLLM", "http://localhost:8000/v1"),
+        ("azure", "https://RESOURCE.openai.azure.com/openai/v1"),
+        ("bedrock", "https://bedrock-runtime.REGION.amazonaws.com/openai/v1"),
+    ],
+)
+def test_another_provider_is_told_how_it_is_written(provider: str, endpoint: str) -> None:
+    _, problems = build_settings(LanguageModel, {"provider": provider}, lambda _: None)
+    [wrong] = [problem for problem in problems if problem.path == ("provider",)]
+    assert wrong.hint == f"write `provider: openai_compatible` with `endpoint: {endpoint}`"

@@ -19,6 +19,7 @@ from modelyard.settings.fields import settings_fields
 from modelyard.settings.marks import (
     PLAIN_NAMES,
     UNBOUNDED,
+    Advice,
     Pattern,
     Range,
     describe,
@@ -160,7 +161,7 @@ def _converter(hint: Any) -> Converter:
     if marked.quantity is not None:
         return _quantity_converter(marked.quantity, bounds)
     if origin is Literal:
-        return _literal_converter(hint)
+        return _literal_converter(hint, marked.advice)
     if origin is tuple:
         return _list_converter(*get_args(hint))
     if origin is Mapping:
@@ -192,7 +193,7 @@ def _union_converter(hint: Any) -> Converter:
     return convert
 
 
-def _literal_converter(hint: Any) -> Converter:
+def _literal_converter(hint: Any, advice: Advice | None) -> Converter:
     options = {(type(option), option) for option in get_args(hint)}
     words = [str(option) for option in get_args(hint)]
     wanted = describe(hint)
@@ -200,7 +201,9 @@ def _literal_converter(hint: Any) -> Converter:
     def convert(value: Any, path: KeyPath, found: Diagnostics) -> Any:
         if isinstance(value, (str, int, float)) and (type(value), value) in options:
             return value
-        return found.wrong(path, wanted, value, "not-a-choice", did_you_mean(str(value), words))
+        instead = advice.find(value) if advice and isinstance(value, str) else None
+        near = "" if instead else did_you_mean(str(value), words)
+        return found.wrong(path, wanted, value, "not-a-choice", near, instead)
 
     return convert
 

@@ -65,6 +65,18 @@ class Reference:
 
 
 @dataclass(frozen=True, slots=True)
+class Advice:
+    """What to do instead of other words than a choice has, where people try them."""
+
+    by_word: tuple[tuple[str, str], ...]
+    """Pairs of a word, in lowercase, and the hint."""
+
+    def find(self, word: str) -> str | None:
+        """The hint for a word, if there is one."""
+        return dict(self.by_word).get(word.lower())
+
+
+@dataclass(frozen=True, slots=True)
 class NotYetRead:
     """A key that is checked, and that no command reads yet; the mark goes with the first reader.
 
@@ -93,6 +105,7 @@ class Unwrapped:
     pattern: Pattern | None = None
     reference: Reference | None = None
     unread: NotYetRead | None = None
+    advice: Advice | None = None
 
 
 def unwrap(hint: Any) -> Unwrapped:
@@ -106,7 +119,7 @@ def unwrap(hint: Any) -> Unwrapped:
 
     bounds = mark(Range) or UNBOUNDED
     texts = mark(Pattern), mark(Reference)
-    return Unwrapped(inner, bounds, mark(Quantity), *texts, mark(NotYetRead))
+    return Unwrapped(inner, bounds, mark(Quantity), *texts, mark(NotYetRead), mark(Advice))
 
 
 def choices_of(hint: Any) -> tuple[tuple[Any, ...], bool]:

@@ -9,7 +9,7 @@ from typing import Annotated, Literal
 
 from modelyard.configs.kinds.parts import Endpoint, Generation, Name, OneLine, Secret, WrittenOut
 from modelyard.secrets.references import read_endpoint
-from modelyard.settings.marks import Range, Reference
+from modelyard.settings.marks import Advice, Range, Reference
 from modelyard.settings.units import DURATION, MONEY, TOKENS
 
 
@@ -94,13 +94,42 @@ class HostedFineTuning:
     """What a call of the tuned model costs, for the draft that is written for it."""
 
 
+_COMPATIBLE = "write `provider: openai_compatible` with `endpoint: {}`"
+_OTHER_PROVIDERS = Advice(
+    tuple(
+        (word, _COMPATIBLE.format(endpoint))
+        for word, endpoint in (
+            ("ollama", "http://localhost:11434/v1"),
+            ("vllm", "http://localhost:8000/v1"),
+            ("llamacpp", "http://localhost:8080/v1"),
+            ("lmstudio", "http://localhost:1234/v1"),
+            ("tgi", "http://localhost:8080/v1"),
+            ("litellm", "http://localhost:4000"),
+            ("azure", "https://RESOURCE.openai.azure.com/openai/v1"),
+            ("azure_openai", "https://RESOURCE.openai.azure.com/openai/v1"),
+            ("bedrock", "https://bedrock-runtime.REGION.amazonaws.com/openai/v1"),
+            ("gemini", "https://generativelanguage.googleapis.com/v1beta/openai"),
+            ("google", "https://generativelanguage.googleapis.com/v1beta/openai"),
+            ("mistral", "https://api.mistral.ai/v1"),
+            ("groq", "https://api.groq.com/openai/v1"),
+            ("openrouter", "https://openrouter.ai/api/v1"),
+            ("together", "https://api.together.xyz/v1"),
+            ("deepseek", "https://api.deepseek.com/v1"),
+        )
+    )
+)
+"""Other servers and services have the API of OpenAI too, each at its own address."""
+
+
 @dataclass(frozen=True, slots=True, kw_only=True)
 class LanguageModel:
     """One language model: where it runs, its limits and its prices."""
 
     description: OneLine
     """What this model is for, in one line."""
-    provider: Literal["openai", "anthropic", "openai_compatible", "local", "builtin"]
+    provider: Annotated[
+        Literal["openai", "anthropic", "openai_compatible", "local", "builtin"], _OTHER_PROVIDERS
+    ]
     """Who answers: a hosted API, an endpoint of your own, this machine, or no model at all."""
     model: WrittenOut
     """The provider's name of the model; for `local` a base model, as in `models base list`."""
