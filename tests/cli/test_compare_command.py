@@ -49,7 +49,10 @@ def test_equal_sides_cannot_be_told_apart(
 ) -> None:
     words = ("compare", "first", "first", "--test-suite", "short", "--max-cases", "3")
     assert models_here(*words) == 0
-    assert "It cannot be told which is right more often" in capsys.readouterr().out
+    printed = capsys.readouterr().out
+    assert "It cannot be told which is right more often" in printed
+    assert "first (A)" in printed
+    assert "first (B)" in printed
     assert models_here(*words, "--strict") == 5
     assert models_here("compare", "first", "third", "--test-suite", "short") == 2
     assert "no model is called 'third'" in capsys.readouterr().err

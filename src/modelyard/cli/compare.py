@@ -119,6 +119,8 @@ def compare(
 def _print(found: Compared, a: str, b: str) -> None:
     from modelyard.cli.paired import print_paired
 
+    if a == b:
+        a, b = f"{a} (A)", f"{b} (B)"
     print_paired(found.paired, a, b)
     for note in found.notes:
         print_warning(note)
