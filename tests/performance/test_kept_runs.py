@@ -14,6 +14,7 @@ from modelyard.core.errors import InvalidInput, ModelyardError, NoData, Problems
 from modelyard.core.files import json_text
 from modelyard.core.layout import Project
 from modelyard.core.state import read_state
+from modelyard.performance.accuracy import accuracy
 from modelyard.performance.results import CaseResult, RunFigure, TestRun
 from modelyard.performance.store import RunDamaged, load_run, recent_runs, save_run
 from modelyard.results.json_form import to_json
@@ -193,3 +194,17 @@ def test_the_accuracy_of_a_run_is_kept_with_its_interval(project: Project) -> No
     save_run(project, replace(RUN, figures=()))
     rows = read_state(project, "SELECT accuracy, accuracy_low, accuracy_high FROM test_runs")
     assert [tuple(row) for row in rows] == [(1.0, 0.2, 1.0), (None, None, None)]
+
+
+def test_the_interval_in_the_list_is_one_of_95_percent_whatever_the_suite_says(
+    project: Project,
+) -> None:
+    cases = tuple(replace(CASE, case=f"{place}", right=place > 3) for place in range(10))
+    shown = accuracy(cases, 0.9)
+    save_run(project, replace(RUN, confidence=0.9, cases=cases, figures=(shown,)))
+    [row] = read_state(project, "SELECT accuracy, accuracy_low, accuracy_high FROM test_runs")
+    wide = accuracy(cases, 0.95)
+    assert tuple(row) == (wide.value, wide.low, wide.high)
+    assert wide.low is not None
+    assert shown.low is not None
+    assert wide.low < shown.low
