@@ -12,6 +12,7 @@ import re
 from collections.abc import Mapping
 from dataclasses import dataclass
 from functools import lru_cache
+from itertools import pairwise
 
 
 @dataclass(frozen=True, slots=True, kw_only=True, eq=False)
@@ -32,6 +33,8 @@ class Quantity:
     """What a field of this kind ends in, such as `_s`; its key leaves it out."""
     bare: bool = False
     """Whether a number without a unit will do."""
+    joined: bool = False
+    """Whether several parts may be joined, the largest unit first: `1h30m`."""
     whole: bool = False
     """Whether it counts things, and so comes to a whole number."""
 
@@ -73,12 +76,24 @@ def _parse(quantity: Quantity, text: str) -> float | None:
     if found is None:
         return None
     value = float(found["number"].replace(",", "")) * quantity.factors[found["unit"] or ""]
+    if quantity.joined:
+        value = _sum_of_parts(quantity, text)
     if not math.isfinite(value):
         return None
     if quantity.whole:
         return round(value) if abs(value - round(value)) < 1e-6 else None
     # 0.1 for 10%, and not the nearest float to 10 times the nearest float to 0.01.
     return float(f"{value:.12g}")
+
+
+def _sum_of_parts(quantity: Quantity, text: str) -> float:
+    """The sum of the parts of a text such as `1h30m`; not a number where a part is not smaller
+    than the one before it."""
+    parts = re.findall(r"([0-9.]+) ?([A-Za-z]+)", text)
+    units = [quantity.factors[unit] for _, unit in parts]
+    if any(below >= above for above, below in pairwise(units)):
+        return math.nan
+    return sum(float(number) * unit for (number, _), unit in zip(parts, units, strict=True))
 
 
 def _pattern(units: Mapping[str, float], *, number: str = r"[0-9]+(?:\.[0-9]+)?") -> str:
@@ -90,15 +105,17 @@ def _pattern(units: Mapping[str, float], *, number: str = r"[0-9]+(?:\.[0-9]+)?"
 _DURATION_UNITS = {
     **dict.fromkeys(("ms", "millisecond", "milliseconds"), 0.001),
     **dict.fromkeys(("s", "second", "seconds"), 1),
-    **dict.fromkeys(("min", "minute", "minutes"), 60),
+    **dict.fromkeys(("min", "m", "minute", "minutes"), 60),
     **dict.fromkeys(("h", "hour", "hours"), 3600),
     **dict.fromkeys(("d", "day", "days"), 86400),
 }
+_PART = r"(?:[0-9]+(?:\.[0-9]+)? ?(?:{}))".format("|".join(sorted(_DURATION_UNITS, key=len)[::-1]))
 DURATION = Quantity(
     name="a duration",
-    pattern=_pattern(_DURATION_UNITS),
+    pattern=rf"{_pattern(_DURATION_UNITS)}(?: ?{_PART})*",
+    joined=True,
     factors=_DURATION_UNITS,
-    examples=("5 seconds", "300 ms", "2 minutes", "24 hours", "7 days"),
+    examples=("5 seconds", "300 ms", "2 minutes", "24 hours", "7 days", "1h30m"),
     shown=("ms", "s", "min", "h", "d"),
     suffix="_s",
 )
