@@ -42,6 +42,9 @@ ab status
 adapters diff demo@1 demo@2
 adapters history demo
 adapters list
+adapters registry
+adapters registry list REGISTRY
+adapters registry show demo@1 REGISTRY
 adapters show demo
 adapters verify demo
 backup diff latest latest
@@ -169,8 +172,9 @@ def fill_project(project: Project, top: Path, base: Path, saved: list[Path]) -> 
     (project.root / "docs" / "one.md").write_text("# Roll back\n\nHow to roll back.\n")
     for number, adapter in enumerate(saved, 1):
         for line in (
-            f"adapters import {adapter} --name demo --base-model tiny",
+            f"adapters import {adapter} --name demo --base-model tiny --yes-other-base",
             f"adapters promote demo@{number} --force --reason test",
+            f"adapters push demo@{number} REGISTRY",
         ):
             code, _, told = run(line)
             assert code == 0, (line, told)
@@ -212,6 +216,7 @@ def close_connections() -> None:
 
 def run(line: str) -> tuple[int, str, str]:
     """The exit code of a line, and what it prints."""
+    line = line.replace("REGISTRY", (Path.cwd().parent / "registry").as_uri())
     out, err = StringIO(), StringIO()
     words = ["models", *shlex.split(line)]
     with redirect_stdout(out), redirect_stderr(err), patch("sys.argv", words):
@@ -292,7 +297,10 @@ def test_commands_that_read_need_not_write(project: Project, trouble: str, left:
     if left.startswith("killed"):
         as_killed_while_it_writes(project)
     home = project.root.parent.parent / "home"
-    for path in (*project.root.rglob("*"), *home.rglob("*")):  # a user who may read all of it
+    for path in (
+        *project.root.parent.rglob("*"),
+        *home.rglob("*"),
+    ):  # a user who may read all of it
         if not path.is_symlink():
             path.chmod(path.stat().st_mode | 0o444 | (0o111 if path.is_dir() else 0))
 
@@ -306,3 +314,21 @@ def test_commands_that_read_need_not_write(project: Project, trouble: str, left:
             fill_disk(project)
 
     check_everything(project, begin, ANOTHER_USER if trouble == "another user" else None)
+
+
+def test_what_belongs_to_another_user_is_no_access_and_no_bug(project: Project) -> None:
+    """Versions, state.db and the folder of the state: as `umask 077` leaves them."""
+    record_something(project)
+    expected = {line: run(line)[0] for line in LINES}  # loads every module, for any user
+    for path in (project.versions, project.state_db, project.configs / "integration.yaml"):
+        close_connections()
+        before = path.stat().st_mode
+        path.chmod(0)
+        with acting_as(ANOTHER_USER):
+            found = {line: run(line) for line in LINES}
+        path.chmod(before)
+        refused = [line for line, (_, _, told) in found.items() if "no access" in told]
+        assert refused, path
+        wrong = {line: told for line, (code, _, told) in found.items() if code == 3}
+        assert not wrong, (path, wrong)
+        assert all(found[line][0] in (1, 2, expected[line]) for line in refused)

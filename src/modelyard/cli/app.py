@@ -25,7 +25,7 @@ from modelyard.cli.arguments import LightCommand, convert_when_given
 from modelyard.cli.nested import NestedCommand
 from modelyard.core.clock import utc_now
 from modelyard.core.errors import ModelyardError
-from modelyard.core.os_errors import explain_os_error
+from modelyard.core.os_errors import explain_os_error, explain_refused_access
 from modelyard.core.wording import visible_text
 
 P = ParamSpec("P")
@@ -362,7 +362,8 @@ def _is_interrupt(error: BaseException | None) -> bool:
 
 def _refusal_of_the_system(error: Exception) -> ModelyardError | None:
     """A refusal that no package expected there, such as a path that is too long."""
-    return explain_os_error(error, None) if isinstance(error, OSError) else None
+    explained = explain_os_error(error, None) if isinstance(error, OSError) else None
+    return explained or explain_refused_access(error)
 
 
 def _settle_stdout() -> None:

@@ -20,6 +20,11 @@ _PATHS = {
 _MACHINE = {
     errno.EIO: ("cannot be read or written", "check the disk"),
     errno.ESTALE: ("cannot be read or written", "check the network disk"),
+    errno.ENOSYS: ("cannot be written", "choose a file system with links and locks, such as ext4"),
+    errno.EOPNOTSUPP: (
+        "cannot be written",
+        "choose a file system with links and locks, such as ext4",
+    ),
     errno.EMFILE: ("cannot be opened", "raise the limit of open files: `ulimit -n`"),
     errno.ENFILE: ("cannot be opened", "close other programs"),
 }
@@ -66,6 +71,22 @@ def explain_os_error(error: OSError, path: Path | None) -> ModelyardError | None
     if error.errno in _MACHINE:
         message, hint = _MACHINE[error.errno]
         return ModelyardError(f"{message}: {error.strerror}", where=where, hint=hint)
+    return None
+
+
+def explain_refused_access(error: BaseException) -> NoAccess | None:
+    """The error for people where a refusal of access, on whatever way, is what caused `error`.
+
+    Libraries in other languages raise classes of their own, whose text alone says it.
+    """
+    cause: BaseException | None = error
+    while cause is not None:
+        is_refusal = isinstance(cause, PermissionError)
+        if is_refusal or os.strerror(errno.EACCES) in str(cause):
+            where = _file_of(cause) if isinstance(cause, OSError) else None
+            what = os.strerror(errno.EACCES) if where else str(cause)
+            return NoAccess(f"no access: {what}", where=where, hint="check who owns it")
+        cause = cause.__cause__
     return None
 
 
