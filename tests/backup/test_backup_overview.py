@@ -133,7 +133,7 @@ def test_unknown_names_and_an_empty_repository_are_said(
     project: Project, repository: Repository
 ) -> None:
     assert list_snapshots(repository).snapshots == ()
-    with pytest.raises(NoData, match="no snapshot yet"):
+    with pytest.raises(NoData, match="there is no snapshot"):
         show_snapshot(repository, "latest")
     take(project, repository)
     with pytest.raises(InvalidInput, match="there is no snapshot"):

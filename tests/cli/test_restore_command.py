@@ -179,6 +179,71 @@ def test_damage_ends_with_1_and_names_what_it_touches(
     assert "is no share" in capsys.readouterr().err
 
 
+def test_a_snapshot_that_is_missing_is_not_passed_over_in_silence(
+    models: Models, saved: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (saved.root / CONFIG).write_text(BUILTIN + "# later\n")
+    assert models("backup") == 0
+    earlier, later = sorted((saved.backups / "snapshots").iterdir())
+    whole = later.read_bytes()
+    later.write_bytes(b"nothing")
+    capsys.readouterr()
+    assert models("restore", "latest", "--to", "unread") == 1
+    assert "`models backup list`" in capsys.readouterr().err
+    later.unlink()
+    assert models("restore", "latest", "--to", "new") == 0
+    captured = capsys.readouterr()
+    assert earlier.name in captured.out
+    assert f"{later.name}: a later snapshot was made, and is missing" in captured.err
+    later.write_bytes(whole)
+    assert models("restore", earlier.name, "--to", "chosen") == 0
+    assert "is missing" not in capsys.readouterr().err
+    earlier.unlink()
+    later.unlink()
+    assert models("restore", "latest", "--to", "none") == 5
+    assert "`models backup list`" in capsys.readouterr().err
+
+
+def test_a_damaged_index_that_nothing_needs_stops_no_restore(
+    models: Models, saved: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    names_only = min((saved.backups / "indexes").iterdir(), key=lambda file: file.stat().st_size)
+    names_only.write_bytes(b"nothing")
+    capsys.readouterr()
+    assert models("restore", "latest", "--to", "new") == 0
+    assert f"index {names_only.name[:16]}" in capsys.readouterr().err
+    assert Path("new", CONFIG).read_text() == BUILTIN
+
+
+def test_a_damaged_state_db_is_said_to_be_damaged(
+    models: Models, saved: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    saved.state_db.write_bytes(b"garbage " * 1_000)
+    (saved.root / "configs" / "added.yaml").write_text(BUILTIN)
+    assert models("restore", "latest", "--in-place", "--dry-run") == 0
+    said = " ".join(capsys.readouterr().out.split())
+    assert ".models/state.db moved away: it is damaged" in said
+    assert "configs/added.yaml moved away: it is not in the snapshot" in said
+
+
+def test_the_command_that_checks_a_restore_can_be_pasted(
+    models: Models, saved: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del saved
+    assert models("restore", "latest", "--to", "a b") == 0
+    assert "/a b' adapters verify --all`" in " ".join(capsys.readouterr().err.split())
+
+
+def test_little_is_counted_in_units_that_show_it(
+    models: Models, saved: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    del saved
+    assert models("backup", "verify", "--all") == 0
+    said = capsys.readouterr().err
+    assert "0/0" not in said and " kB" in said
+    assert "what 1 snapshot needs" in said
+
+
 def test_a_drill_is_recorded_and_monitored(
     models: Models, saved: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

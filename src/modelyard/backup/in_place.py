@@ -21,7 +21,7 @@ from modelyard.backup.differences import Differences, KeptPlace, compare
 from modelyard.backup.manifest import Snapshot
 from modelyard.backup.read_blobs import BlobReader
 from modelyard.backup.repository import Repository
-from modelyard.backup.restore import require_room, stage_items
+from modelyard.backup.restore import load_what_is_whole, require_room, stage_items
 from modelyard.backup.swap import (
     BESIDE,
     NEW,
@@ -86,7 +86,7 @@ def restore_in_place(
     works with what would be replaced, NoSpace, and what reading a damaged repository raises.
     """
     snapshot = repository.load_snapshot(name)
-    reader = BlobReader(repository, repository.load_index())
+    reader = BlobReader(repository, load_what_is_whole(repository, snapshot, progress))
     chosen = choose_items(snapshot, reader.read, models=models, only=only, without=without)
     brings_state = _brings_state(project, chosen)
     with restore_lock(project, wait_s=wait_s):

@@ -43,6 +43,10 @@ _MOST_STORED_BYTES = 128 << 20
 """Of an object: a pack has 32 MiB at most; indexes and snapshots are compressed JSON."""
 _MOST_JSON_BYTES = 256 << 20
 _SALT_BYTES = 16
+_DAMAGED_HINT = (
+    "`models backup verify` says what it touches; an earlier snapshot may be whole: "
+    "`models backup list`"
+)
 _TRIES = 10
 _TIME = "%Y%m%dT%H%M%SZ"
 _TIME_LENGTH = 16
@@ -203,7 +207,10 @@ class Repository:
         known = self.snapshots()
         if not known:
             raise NoData(
-                "there is no snapshot yet", where=self.store.url, hint="make one: `models backup`"
+                "there is no snapshot",
+                where=self.store.url,
+                hint="make one: `models backup`; if there was one, `models backup list` says "
+                "whether it is missing",
             )
         if name == LATEST:
             return known[-1]
@@ -241,9 +248,11 @@ class Repository:
         where = self.store.show(key)
         stored = self.store.read(key, most_bytes=_MOST_STORED_BYTES)
         if stored is None:
-            raise DamagedRepository("is missing", where=where)
+            raise DamagedRepository("is missing", where=where, hint=_DAMAGED_HINT)
         if not hashlib.sha256(stored).hexdigest().startswith(sha256):
-            raise DamagedRepository("was changed: its SHA-256 differs from its name", where=where)
+            raise DamagedRepository(
+                "was changed: its SHA-256 differs from its name", where=where, hint=_DAMAGED_HINT
+            )
         return stored
 
     def _encrypted(self, data: bytes) -> bytes:

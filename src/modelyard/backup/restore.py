@@ -9,13 +9,14 @@ from contextlib import contextmanager, suppress
 from dataclasses import dataclass
 from pathlib import Path
 
+from modelyard.backup.blob_index import BlobIndex
 from modelyard.backup.chosen_items import Chosen, choose_items, require_distinct
 from modelyard.backup.manifest import Snapshot
 from modelyard.backup.read_blobs import BlobReader
 from modelyard.backup.repository import Repository
 from modelyard.backup.swap import remove_tree
 from modelyard.backup.write_items import write_items
-from modelyard.core.errors import InvalidInput
+from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import (
     STAGING_PREFIX,
     disk_errors,
@@ -74,7 +75,7 @@ def restore_to(
             "exists already", where=str(folder), hint="name a new folder: nothing is overwritten"
         )
     snapshot = repository.load_snapshot(name)
-    reader = BlobReader(repository, repository.load_index())
+    reader = BlobReader(repository, load_what_is_whole(repository, snapshot, progress))
     chosen = choose_items(snapshot, reader.read, models=models, only=only, without=without)
     require_room(chosen, folder)
     if not dry_run:
@@ -92,6 +93,22 @@ def restore_to(
         files=chosen.files,
         bytes=chosen.bytes,
     )
+
+
+def load_what_is_whole(repository: Repository, snapshot: Snapshot, progress: Progress) -> BlobIndex:
+    """The indexes that can be read; the others are warned of, and so are later snapshots lost.
+
+    A blob that only a damaged index knew is named when it is needed.
+    """
+
+    def warn(name: str, error: ModelyardError) -> None:
+        progress.warn(f"index {name[:16]}: {error.message}; the others are used")
+
+    index = repository.load_index(on_damage=warn)
+    for lost in sorted(index.snapshots.difference(repository.snapshots())):
+        if lost > snapshot.id:
+            progress.warn(f"{lost}: a later snapshot was made, and is missing")
+    return index
 
 
 def require_room(chosen: Chosen, folder: Path) -> None:

@@ -108,7 +108,8 @@ def verify_repository(
         what = counted(len(chosen), "pack")
         progress.stage(f"verify: {what} of {len(check.listing.packs)}, {megabytes(size)}")
         check.read_packs(chosen, progress, size)
-    progress.stage(f"verify: what {counted(len(check.listing.snapshots), 'snapshot')} need")
+    snapshots = counted(len(check.listing.snapshots), "snapshot needs", "snapshots need")
+    progress.stage(f"verify: what {snapshots}")
     check.read_snapshots()
     damages = check.damages()
     return VerifiedRepository(

@@ -78,7 +78,7 @@ def backup(
         raise InvalidInput(
             f"a tag is one line of up to {_LONGEST_TAG} characters",
             where="--tag",
-            hint="shorten it",
+            hint="shorten it" if len(tag) > _LONGEST_TAG else "write a word, such as nightly",
         )
     names = [name.strip() for name in models.split(",")]
     selection = Selection(

@@ -511,7 +511,7 @@ def showing_progress() -> Iterator[Progress]:
 class LogProgress(Progress):
     """One line per stage, and one every few seconds of a long piece of work."""
 
-    _label, _total, _unit = "", 0.0, ""
+    _label, _total, _unit, _last_line = "", 0.0, "", ""
     _began_at = _last_line_at = 0.0
 
     def stage(self, text: str) -> None:
@@ -521,7 +521,7 @@ class LogProgress(Progress):
         print_warning(text)
 
     def begin(self, label: str, total: float, unit: str) -> None:
-        self._label, self._total, self._unit = label, total, unit
+        self._label, self._total, self._unit, self._last_line = label, total, unit, ""
         self._began_at = self._last_line_at = time.monotonic()
 
     def advance(self, done: float, figures: str = "") -> None:
@@ -533,7 +533,10 @@ class LogProgress(Progress):
                 left_s = (now - self._began_at) * (self._total / done - 1)
                 amount += f", {left_s:,.0f} s left"
             tail = f" · {figures}" if figures else ""
-            err().print(_styled(f"  {self._label} {amount}{tail}"))
+            line = f"  {self._label} {amount}{tail}"
+            if line != self._last_line:
+                self._last_line = line
+                err().print(_styled(line))
 
 
 class TerminalProgress(LogProgress):
@@ -575,5 +578,6 @@ class TerminalProgress(LogProgress):
 
 def _amount(done: float, total: float, unit: str) -> str:
     if unit == "bytes":
-        return f"{done / 1e6:,.0f}/{total / 1e6:,.0f} MB"
+        size, name, places = (1e6, "MB", int(total < 10e6)) if total >= 1e6 else (1e3, "kB", 0)
+        return f"{done / size:,.{places}f}/{total / size:,.{places}f} {name}"
     return f"{done:,.0f}/{total:,.0f} {unit}"

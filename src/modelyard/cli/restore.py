@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import shlex
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -19,6 +20,8 @@ if TYPE_CHECKING:
     from modelyard.backup.restore import Restored
 
 _SHOWN = 20
+_STATE_DB = ".models/state.db"
+_DAMAGED_STATE = "it is damaged, and that of the snapshot takes its place"
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -233,8 +236,8 @@ def _show_new_folder(result: Restored) -> None:
     print_text(f"{verb} {size}, of the snapshot {result.snapshot}, {made}, to {result.folder}.")
     if not result.dry_run:
         print_note(
-            f"Check it: `models --project {result.folder} adapters verify --all`. Weights of base "
-            "models are not in backups: `models base pull` fetches them."
+            f"Check it: `models --project {shlex.quote(result.folder)} adapters verify --all`. "
+            "Weights of base models are not in backups: `models base pull` fetches them."
         )
 
 
@@ -243,8 +246,10 @@ def _show_in_place(result: RestoredInPlace, *, undo: bool) -> None:
     from modelyard.core.wording import counted
 
     moved = [(path, "put back") for path in result.put_back]
-    why = "it was not there before" if undo else "the snapshot has it not"
-    moved += [(path, f"moved away: {why}") for path in result.moved_away]
+    why = "it was not there before" if undo else "it is not in the snapshot"
+    for path in result.moved_away:
+        is_state = result.state and not undo and path.startswith(_STATE_DB)
+        moved.append((path, f"moved away: {_DAMAGED_STATE if is_state else why}"))
     whose = "before the restore of" if undo else "in"
     verb = "would be" if result.dry_run else "is"
     print_text(f"The project {verb} as {whose} the snapshot {result.snapshot}: {_changed(result)}.")
