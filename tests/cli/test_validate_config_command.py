@@ -100,6 +100,25 @@ def test_a_config_may_be_called_by_path_kind_or_name(
 
 
 @pytest.mark.parametrize(
+    "word",
+    [f"{PLACE}/good.yaml", "language_models/good_model.yaml", "language_models/good", "good"],
+)
+def test_a_config_is_called_the_same_from_a_folder_of_the_project(
+    validate: Models,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+    word: str,
+) -> None:
+    write(Path(PLACE, "named_config.yaml"), "name: good_model\n" + MODEL.format(fallback="end"))
+    Path("docs/deep").mkdir(parents=True)
+    monkeypatch.chdir("docs/deep")
+    assert validate(word) == 0
+    assert capsys.readouterr().err == "1 file checked: no problems\n"
+    assert validate(PLACE) == 0
+    assert capsys.readouterr().err == "3 files checked: no problems\n"
+
+
+@pytest.mark.parametrize(
     "word", [".", "configs", PLACE, "language_models", f"{PLACE}/../../configs"]
 )
 def test_a_folder_stands_for_the_configs_below_it(

@@ -158,17 +158,20 @@ class ConfigCatalogue:
         return sorted(document.name for document in self.documents(kind))
 
     def locate(self, word: str, *, kind: str | None = None) -> Path:
-        """The file that a person means by a path, a path below configs/, KIND/NAME, or a name.
+        """The file that a person means by a path, a path below the project or its configs/,
+        KIND/NAME, KIND/NAME.yaml, or a name.
 
         With a `kind`, a bare name is that of a config of this kind.
         Raises InvalidInput when there is none, or when a bare name fits several.
         """
-        for path in (Path(word), self.project.configs / word):
+        for path in (Path(word), self.project.configs / word, self.project.root / word):
             if word and os.path.lexists(path) and not path.is_dir():
                 return path.absolute()
         named_kind, _, name = word.partition("/")
         if named_kind in KINDS:
             namesakes = self.paths_named(named_kind, name or named_kind)
+            if not namesakes and is_config_name(name):
+                namesakes = self.paths_named(named_kind, Path(name).stem)
             if len(namesakes) > 1:
                 raise self._ambiguous(word, namesakes)
             if namesakes:
@@ -270,7 +273,7 @@ def _named(catalogue: ConfigCatalogue, word: str) -> Iterable[Path]:
     path = Path(word)
     if os.path.lexists(path) and not path.is_dir():
         return [path.absolute()]
-    for folder in (path, catalogue.project.configs / word):
+    for folder in (path, catalogue.project.configs / word, catalogue.project.root / word):
         if folder.is_dir():
             return configs_below(folder.absolute())
     return [catalogue.locate(word)]
