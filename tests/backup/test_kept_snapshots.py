@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from datetime import UTC, datetime, timedelta
 
 import pytest
@@ -64,6 +65,12 @@ def test_the_last_ones_are_kept_whenever_they_were_made() -> None:
     found = [snapshot(NOW + timedelta(minutes=minute)) for minute in range(9)]
     assert sorted(kept_snapshots(found, Keep(last=2))) == [one.id for one in found[-2:]]
     assert sorted(kept_snapshots(found, Keep(daily=5))) == [found[-1].id]
+
+
+def test_an_id_that_is_ahead_of_its_time_makes_no_snapshot_newer() -> None:
+    ahead = replace(snapshot(NOW), id="20261130T030059Z-00000000")
+    newer = snapshot(NOW + timedelta(seconds=5))
+    assert sorted(kept_snapshots([ahead, newer], Keep(last=1))) == [newer.id]
 
 
 def test_another_machine_or_selection_takes_no_place() -> None:

@@ -59,7 +59,8 @@ def kept_snapshots(snapshots: Sequence[Snapshot], keep: Keep) -> dict[str, tuple
         else:
             kinds[snapshot.host, snapshot.project, snapshot.selection].append(snapshot)
     for alike in kinds.values():
-        newest_first = sorted(alike, key=lambda snapshot: snapshot.id, reverse=True)
+        # An id may say a time a little ahead, where several were made within a second.
+        newest_first = sorted(alike, key=lambda one: (one.created_at, one.id), reverse=True)
         for snapshot in newest_first[: keep.last]:
             reasons.setdefault(snapshot.id, []).append("last")
         for rule, period in _PERIODS.items():
