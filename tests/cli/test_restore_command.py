@@ -244,6 +244,44 @@ def test_little_is_counted_in_units_that_show_it(
     assert "what 1 snapshot needs" in said
 
 
+def test_a_repository_that_lost_its_mark_gets_no_other_key(
+    models: Models,
+    saved: Project,
+    capsys: pytest.CaptureFixture[str],
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    url = (saved.root.parent / "encrypted").as_uri()
+    monkeypatch.setenv("THE_KEY", str(Identity.generate()))
+    assert models("backup", "--repo", url, "--key", "env:THE_KEY") == 0
+    mark = saved.root.parent / "encrypted" / "format.json"
+    held = mark.read_bytes()
+    mark.unlink()
+    capsys.readouterr()
+    for words in (("backup", "--key", "env:THE_KEY"), ("backup",), ("backup", "verify")):
+        assert models(*words, "--repo", url) == 1
+        said = " ".join(capsys.readouterr().err.split())
+        assert "format.json: is missing, and encrypted snapshots are there" in said
+    mark.write_bytes(held)
+    assert models("backup", "verify", "--repo", url, "--key", "env:THE_KEY") == 0
+    (saved.backups / "format.json").unlink()
+    assert models("backup", "verify") == 5
+    assert "`models backup` without a key writes it again" in " ".join(
+        capsys.readouterr().err.split()
+    )
+    assert models("backup") == 0
+    assert models("backup", "verify", "--all") == 0
+
+
+def test_a_name_of_two_lines_is_shown_in_one(
+    models: Models, saved: Project, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (saved.root / "configs" / "two\nlines.md").write_text("x")
+    assert models("backup") == 0
+    capsys.readouterr()
+    assert models("backup", "show", "latest", "--files") == 0
+    assert "configs/two\\nlines.md" in capsys.readouterr().out
+
+
 def test_a_drill_is_recorded_and_monitored(
     models: Models, saved: Project, capsys: pytest.CaptureFixture[str]
 ) -> None:

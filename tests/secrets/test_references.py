@@ -39,3 +39,9 @@ def test_a_pipe_is_no_key_file(tmp_path: Path) -> None:
     os.mkfifo(tmp_path / "key")
     with pytest.raises(NoUsableKey, match="cannot be read"):
         read_key("file:key", Project(tmp_path), of="it")
+
+
+def test_where_a_key_file_was_looked_for_is_said(tmp_path: Path) -> None:
+    with pytest.raises(NoUsableKey, match=f"from {tmp_path}/key: No such file") as caught:
+        read_key("file:key", Project(tmp_path), of="it")
+    assert "starts at the project" in str(caught.value.hint)

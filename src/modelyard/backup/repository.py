@@ -308,6 +308,32 @@ def _make_private_folder(url: str) -> None:
             folder.chmod(0o700)
 
 
+def _require_none_lost(store: ObjectStore, *, can_write_again: bool) -> None:
+    """Raise where snapshots are there, and not the object that marks their repository.
+
+    A new one over encrypted snapshots would hide that their key is lost, and is never made
+    (DamagedRepository); over others it does no harm, and is made by who may (else NoRepository).
+    """
+    first = next(iter(store.names("snapshots/")), None)
+    if first is None:
+        return
+    stored = store.read(f"snapshots/{first}", most_bytes=_MOST_STORED_BYTES) or b""
+    where = store.show(_FORMAT_KEY)
+    if stored.startswith(b"age-encryption.org/"):
+        raise DamagedRepository(
+            "is missing, and encrypted snapshots are there",
+            where=where,
+            hint="bring it back from a copy of the repository: it holds what decrypts them",
+        )
+    if not can_write_again:
+        raise NoRepository(
+            "is missing, and snapshots are there",
+            where=where,
+            hint="bring it back from a copy of the repository; `models backup` without a key "
+            "writes it again too",
+        )
+
+
 def open_repository(
     url: str | None,
     project: Project,
@@ -334,6 +360,8 @@ def open_repository(
             where=address,
             hint="leave --recipient out; or give --key too, and the address of a new repository",
         )
+    if store is not None and found is None:
+        _require_none_lost(store, can_write_again=make and key is None)
     if store is not None and found is None and make:
         store.create(_FORMAT_KEY, new_format(key, recipients))
         found = store.read(_FORMAT_KEY, most_bytes=_MOST_FORMAT_BYTES)

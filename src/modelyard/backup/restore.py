@@ -114,7 +114,12 @@ def load_what_is_whole(repository: Repository, snapshot: Snapshot, progress: Pro
 def require_room(chosen: Chosen, folder: Path) -> None:
     """Raise NoSpace unless the disk of `folder` has room for the items."""
     blocks = sum(-(-item.size // 4096) * 4096 + 4096 for item in chosen.items)
-    require_free_space(folder, blocks + _FREE_BYTES, "restoring it")
+    require_free_space(
+        folder,
+        blocks + _FREE_BYTES,
+        "restoring it",
+        hint="free some space, restore to another disk with --to, or less with --only",
+    )
 
 
 def stage_items(

@@ -122,7 +122,7 @@ def backup(
 
 def _show(result: SnapshotResult) -> None:
     from modelyard.cli.render import print_table, print_text
-    from modelyard.core.wording import counted, megabytes
+    from modelyard.core.wording import counted, megabytes, visible_line
 
     read = f"{counted(result.read_files, 'file')}, {megabytes(result.read_bytes)}"
     held = f"{counted(result.files, 'file')}, {megabytes(result.bytes)}"
@@ -130,7 +130,8 @@ def _show(result: SnapshotResult) -> None:
         print_text(f"A snapshot would hold {held}; {read}, new or changed, would be read.")
         if result.left_out:
             print_table(
-                ("left out", "because"), [(one.path, one.reason) for one in result.left_out]
+                ("left out", "because"),
+                [(visible_line(one.path), one.reason) for one in result.left_out],
             )
     else:
         print_text(f"Made the snapshot {result.snapshot} of {held}.")
@@ -145,10 +146,10 @@ def _show(result: SnapshotResult) -> None:
 def _warn(result: SnapshotResult) -> None:
     """Name what is not stored, and say when one lost disk loses the backup too."""
     from modelyard.cli.render import print_warning
-    from modelyard.core.wording import counted
+    from modelyard.core.wording import counted, visible_line
 
     for one in result.skipped:
-        print_warning(f"{one.path}: {one.reason}")
+        print_warning(f"{visible_line(one.path)}: {one.reason}")
     if result.skipped:
         what = counted(len(result.skipped), "thing is", "things are")
         print_warning(f"{what} not in the snapshot, or not as they should be")

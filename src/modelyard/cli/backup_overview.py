@@ -73,7 +73,7 @@ def show_snapshot(
     """
     from modelyard.backup.overview import show_snapshot as shown_snapshot
     from modelyard.cli.render import print_json, print_pairs, print_table, print_warning
-    from modelyard.core.wording import counted, megabytes
+    from modelyard.core.wording import counted, megabytes, visible_line
 
     shown = shown_snapshot(opened_repository(repo, key), snapshot, with_items=files)
     if as_json:
@@ -95,19 +95,30 @@ def show_snapshot(
         print_table(
             ("path", "kind", ">bytes", "SHA-256, or where it leads"),
             [
-                (item.path, item.kind, f"{item.bytes:,}", item.sha256 or item.target or "")
+                (
+                    visible_line(item.path),
+                    item.kind,
+                    f"{item.bytes:,}",
+                    item.sha256 or item.target or "",
+                )
                 for item in shown.items
             ],
         )
     else:
         print_table(
             ("place", ">files", ">size"),
-            [(place.path, f"{place.files:,}", megabytes(place.bytes)) for place in shown.places],
+            [
+                (visible_line(place.path), f"{place.files:,}", megabytes(place.bytes))
+                for place in shown.places
+            ],
         )
     if shown.left_out:
-        print_table(("left out", "because"), [(left.path, left.reason) for left in shown.left_out])
+        print_table(
+            ("left out", "because"),
+            [(visible_line(left.path), left.reason) for left in shown.left_out],
+        )
     for lacking in shown.skipped:
-        print_warning(f"{lacking.path}: {lacking.reason}")
+        print_warning(f"{visible_line(lacking.path)}: {lacking.reason}")
 
 
 def diff(
@@ -128,7 +139,7 @@ def diff(
     """
     from modelyard.backup.overview import diff_snapshots
     from modelyard.cli.render import print_json, print_note, print_table
-    from modelyard.core.wording import counted
+    from modelyard.core.wording import counted, visible_line
 
     found = diff_snapshots(opened_repository(repo, key), before, after)
     if as_json:
@@ -138,7 +149,13 @@ def diff(
         print_table(
             ("path", "change", "kind", ">bytes before", ">bytes after"),
             [
-                (one.path, one.change, one.kind, f"{one.bytes_before:,}", f"{one.bytes_after:,}")
+                (
+                    visible_line(one.path),
+                    one.change,
+                    one.kind,
+                    f"{one.bytes_before:,}",
+                    f"{one.bytes_after:,}",
+                )
                 for one in found.differences
             ],
         )

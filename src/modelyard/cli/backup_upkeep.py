@@ -163,7 +163,8 @@ def _show_pruned(result: PruneResult) -> None:
             + (
                 "would be stored again together."
                 if result.dry_run
-                else f"were stored again as {megabytes(result.repacked_bytes)}."
+                else f"{'was' if result.repacked_packs == 1 else 'were'} stored again as "
+                f"{megabytes(result.repacked_bytes)}."
             )
         )
     if result.pending_until:

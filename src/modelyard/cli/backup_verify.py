@@ -13,7 +13,7 @@ from modelyard.cli.render import print_json, print_table, print_text, showing_pr
 from modelyard.cli.repositories import opened_repository
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import find_project
-from modelyard.core.wording import counted, day_and_time, megabytes
+from modelyard.core.wording import counted, day_and_time, megabytes, visible_line
 
 if TYPE_CHECKING:
     from modelyard.backup.drill import DrillResult
@@ -147,7 +147,7 @@ def _print(found: VerifiedRepository) -> None:
     for damage in found.damages:
         print_text(f"{damage.object}: {damage.problem}")
         for one in damage.touches:
-            shown = ", ".join(one.paths[:_SHOWN_PATHS])
+            shown = ", ".join(map(visible_line, one.paths[:_SHOWN_PATHS]))
             more = f" and {one.items - _SHOWN_PATHS:,} more" if one.items > _SHOWN_PATHS else ""
             print_text(f"  {one.snapshot} cannot bring back {shown}{more}")
         if not damage.touches:

@@ -243,7 +243,7 @@ def _show_new_folder(result: Restored) -> None:
 
 def _show_in_place(result: RestoredInPlace, *, undo: bool) -> None:
     from modelyard.cli.render import print_note, print_table, print_text
-    from modelyard.core.wording import counted
+    from modelyard.core.wording import counted, visible_line
 
     moved = [(path, "put back") for path in result.put_back]
     why = "it was not there before" if undo else "it is not in the snapshot"
@@ -254,6 +254,7 @@ def _show_in_place(result: RestoredInPlace, *, undo: bool) -> None:
     verb = "would be" if result.dry_run else "is"
     print_text(f"The project {verb} as {whose} the snapshot {result.snapshot}: {_changed(result)}.")
     rows = [*moved[:_SHOWN], *((kept.path, f"stays: {kept.reason}") for kept in result.kept)]
+    rows = [(visible_line(path), becomes) for path, becomes in rows]
     if rows:
         print_table(("place", "what becomes of it"), rows)
     if len(moved) > _SHOWN:

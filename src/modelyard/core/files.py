@@ -55,7 +55,13 @@ def disk_errors(path: Path) -> Iterator[None]:
         raise
 
 
-def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
+def require_free_space(
+    folder: Path,
+    needed_bytes: int,
+    purpose: str,
+    *,
+    hint: str = "free some space, or keep experiments/ and models/ on another disk",
+) -> None:
     """Raise NoSpace unless the disk of `folder` (or its nearest existing parent) has that space."""
     existing = next(place for place in (folder, *folder.absolute().parents) if place.exists())
     free = shutil.disk_usage(existing).free
@@ -63,7 +69,7 @@ def require_free_space(folder: Path, needed_bytes: int, purpose: str) -> None:
         raise NoSpace(
             f"{purpose} needs {megabytes(needed_bytes)} on the disk of {existing}, "
             f"and {megabytes(free)} are free",
-            hint="free some space, or keep experiments/ and models/ on another disk",
+            hint=hint,
         )
 
 

@@ -50,11 +50,15 @@ def read_key(reference: str, project: Project, *, of: str) -> str:
     if kind == "env":
         key = os.environ.get(name, "").strip()
     else:
+        place = project.written_path(name)
         try:
-            key = read_regular(project.written_path(name)).decode().strip()
+            key = read_regular(place).decode().strip()
         except (OSError, ValueError) as error:
+            problem = error.strerror if isinstance(error, OSError) else "it is not UTF-8"
             raise NoUsableKey(
-                f"the key of {of} cannot be read: {type(error).__name__}", where=reference
+                f"the key of {of} cannot be read from {place}: {problem}",
+                where=reference,
+                hint="write the path from /; a relative one starts at the project",
             ) from None
     if not key or not key.isascii() or not key.isprintable():
         raise NoUsableKey(
