@@ -86,6 +86,20 @@ def test_a_later_copy_takes_only_what_is_new(
     assert contents(target, done.snapshots[0].target or "") == contents(source, ids[1])
 
 
+def test_copies_of_snapshots_of_one_second_keep_their_order(
+    project: Project, source: Repository, target: Repository
+) -> None:
+    ids = []
+    for seed in range(6):
+        write_config(project, 3, seed=seed)
+        ids.append(take(project, source))
+    made = [(one.snapshot, one.target) for one in copy(source, target).snapshots]
+    assert [id for id, _ in made] == ids == list(source.snapshots())
+    assert [id for _, id in made] == list(target.snapshots())
+    newest = target.load_snapshot("latest")
+    assert newest.root == source.load_snapshot("latest").root
+
+
 def test_a_copy_is_encrypted_for_the_target_s_key(
     project: Project, source: Repository, tmp_path: Path
 ) -> None:

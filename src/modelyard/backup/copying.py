@@ -146,7 +146,7 @@ def _publish(
             parent=None if parent is None else there.get(_identity(parent)),
             indexes=tuple(sorted(index.names)),
         )
-        there[_identity(snapshot)] = target.put_snapshot(copied).id
+        there[_identity(snapshot)] = target.put_snapshot(copied, copy_of=snapshot.id).id
     named = set(target.snapshots()) - index.snapshots - index.removed
     target.put_index(IndexPart(snapshots=tuple(sorted(named))))
 

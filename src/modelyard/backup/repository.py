@@ -171,14 +171,19 @@ class Repository:
         """The ids of all snapshots, from the oldest to the newest."""
         return tuple(name for name in self.store.names("snapshots/") if SNAPSHOT_ID.fullmatch(name))
 
-    def put_snapshot(self, snapshot: Snapshot, *, after: str | None = None) -> Snapshot:
+    def put_snapshot(
+        self, snapshot: Snapshot, *, after: str | None = None, copy_of: str | None = None
+    ) -> Snapshot:
         """Store a snapshot, whose blobs are all in an index already; returns it with its id.
 
         after: the newest there is; of two that are made in one second, the id of the second says
-        the next one, so that their order is that of their ids.
+        the next one, so that their order is that of their ids. copy_of: the id of the same snapshot
+        elsewhere, whose time the new id keeps, so that copies have the order of what was copied.
         """
         stored = self._encrypted(compress(snapshot_bytes(snapshot)))
         made = datetime.fromisoformat(snapshot.created_at)
+        if copy_of is not None:
+            made = datetime.strptime(copy_of[:_TIME_LENGTH], _TIME).replace(tzinfo=UTC)
         if after is not None:
             next_second = datetime.strptime(after[:_TIME_LENGTH], _TIME) + timedelta(seconds=1)
             behind = next_second.replace(tzinfo=UTC) - made
