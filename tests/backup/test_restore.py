@@ -20,6 +20,7 @@ from modelyard.backup.manifest import DamagedSnapshot, Item
 from modelyard.backup.repository import DamagedRepository, Repository, open_repository
 from modelyard.backup.restore import Restored, restore_to
 from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.files import STAGING_PREFIX
 from modelyard.core.layout import Project
 from modelyard.core.os_errors import NoSpace
 from modelyard.core.progress import Silent
@@ -303,3 +304,28 @@ def test_every_thread_gives_its_files_back_when_one_fails(
         restore(repository, work / "new")
     assert len(names(Path("/proc/self/fd"))) == before
     assert write_items._THREADS > 1
+
+
+def test_only_what_was_staged_for_this_folder_is_swept(
+    repository: Repository, contents: dict[str, Content], tmp_path: Path
+) -> None:
+    store(repository, contents)
+    left = tmp_path / f"{STAGING_PREFIX}0123abcd-new[1]*"
+    others = [
+        tmp_path / f"{STAGING_PREFIX}{name}"
+        for name in ("0123abcd-my-new[1]*", "0123abcd-new1", "other-0123abcd-new[1]*")
+    ]
+    for folder in (left, *others):
+        folder.mkdir()
+    restore(repository, tmp_path / "new[1]*")
+    assert not left.exists() and all(folder.exists() for folder in others)
+
+
+def test_a_mounted_disk_is_not_the_new_folder_and_one_in_it_is(
+    repository: Repository, contents: dict[str, Content], tmp_path: Path
+) -> None:
+    store(repository, contents)
+    (tmp_path / "disk").mkdir()
+    with pytest.raises(InvalidInput, match="exists already") as refused:
+        restore(repository, tmp_path / "disk")
+    assert f"{tmp_path}/disk/restored" in str(refused.value.hint)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import fcntl
+import glob
 import os
 from collections.abc import Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -71,8 +72,11 @@ def restore_to(
     when it does not fit, DamagedRepository and the like when the repository is damaged.
     """
     if os.path.lexists(folder):
+        inside = f", such as {folder / 'restored'}" if folder.is_dir() else ""
         raise InvalidInput(
-            "exists already", where=str(folder), hint="name a new folder: nothing is overwritten"
+            "exists already",
+            where=str(folder),
+            hint=f"name a new folder{inside}: nothing is overwritten",
         )
     snapshot = repository.load_snapshot(name)
     reader = BlobReader(repository, load_what_is_whole(repository, snapshot, progress))
@@ -153,7 +157,7 @@ def staged_beside(folder: Path) -> Iterator[Path]:
     What a killed process left for the same folder is removed first.
     """
     make_folder(folder.parent)
-    for left in folder.parent.glob(f"{STAGING_PREFIX}*-{folder.name}"):
+    for left in folder.parent.glob(f"{STAGING_PREFIX}{'?' * 8}-{glob.escape(folder.name)}"):
         _remove_unless_held(left)
     staged = folder.with_name(f"{STAGING_PREFIX}{os.urandom(4).hex()}-{folder.name}")
     staged.mkdir(mode=0o700)
