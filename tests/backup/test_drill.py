@@ -95,8 +95,8 @@ def test_a_disk_without_room_is_said_before(
 ) -> None:
     store(repository, {"configs/README.md": b"# Configs\n"})
 
-    def refuse(*given: object) -> None:
-        raise NoSpace("restoring it needs 9 MB")
+    def refuse(*given: object, hint: str) -> None:
+        raise NoSpace("restoring it needs 9 MB", hint=hint)
 
     monkeypatch.setattr("modelyard.backup.restore.require_free_space", refuse)
     with pytest.raises(NoSpace):
