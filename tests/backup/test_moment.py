@@ -131,3 +131,11 @@ def test_a_project_without_state_has_no_copy(tmp_path: Path) -> None:
         assert found.state is None
         assert found.names["models/trained"] == ()
     assert not project.local_state.exists()
+
+
+def test_what_is_staged_is_not_there(project: Project) -> None:
+    """A link that is about to be moved to its place may vanish while the names are read."""
+    (project.trained / ".staging-0123abcd-demo").symlink_to("../versions/demo/1")
+    with reading_moment(project) as found:
+        assert set(found.names["models/trained"]) == {"demo"}
+        assert set(found.links) == {"models/trained/demo"}

@@ -20,6 +20,7 @@ from typing import BinaryIO
 from modelyard.backup.sqlite_files import begun_reading, copied
 from modelyard.core.clock import utc_now
 from modelyard.core.database import cannot_write
+from modelyard.core.files import STAGING_PREFIX
 from modelyard.core.layout import Project
 from modelyard.core.state import state_errors
 
@@ -89,7 +90,8 @@ def _read_names(project: Project) -> tuple[dict[str, tuple[str, ...]], dict[str,
     links: dict[str, str] = {}
     for folder in (project.trained, deployed, revisions, project.versions):
         path = folder.relative_to(project.root).as_posix()
-        found = _list(str(folder))
+        # What is staged there is moved to its place, or gone, at any time: also now.
+        found = [entry for entry in _list(str(folder)) if not entry.name.startswith(STAGING_PREFIX)]
         names[path] = tuple(sorted(entry.name for entry in found))
         for entry in found:
             if folder in (project.trained, deployed) and entry.is_symlink():

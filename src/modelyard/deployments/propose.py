@@ -13,7 +13,6 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.configs.checking.check import check_configs
-from modelyard.configs.checking.meaning.references import NOT_THERE_YET
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import Document
@@ -135,7 +134,7 @@ def _require_valid(catalogue: ConfigCatalogue, paths: Sequence[Path], environmen
     wrong = [
         replace(finding, level="error")
         for finding in report.findings
-        if finding.level == "error" or finding.code == NOT_THERE_YET
+        if finding.level == "error" or finding.code == "not-there-yet"
     ]
     if wrong:
         raise _not_valid(wrong)

@@ -15,8 +15,6 @@ from modelyard.configs.reading.references import ConfigReference, references
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError, did_you_mean, dotted
 from modelyard.records.modelref import ModelRef, version_number
 
-NOT_THERE_YET = "not-there-yet"
-"""The code of a warning that stops a deployment: what is named will be there one day."""
 _CUSTOM = "custom/"
 _MOST_LISTED = 8
 _MOST_COMPARED = 100
@@ -57,7 +55,7 @@ def _check_config(reference: ConfigReference, view: EnvironmentView) -> Iterator
     if name.startswith(_CUSTOM) and kind.name in ("language_models", "specialized_models"):
         yield warning(
             reference.path,
-            NOT_THERE_YET,
+            "not-there-yet",
             f"'{dotted(reference.path)}' names the custom model '{name.removeprefix(_CUSTOM)}', "
             "which is not there yet",
             hint=f"it cannot be deployed so; until then, name a config in {kind.place}",
