@@ -77,6 +77,17 @@ def test_a_new_folder_is_its_owners_alone(project: Project, tmp_path: Path) -> N
     assert not (tmp_path / "new").exists()
 
 
+def test_a_repository_is_not_made_among_other_files(project: Project, tmp_path: Path) -> None:
+    elsewhere = tmp_path.with_name(f"{tmp_path.name}-elsewhere")
+    elsewhere.mkdir()
+    (elsewhere / "notes.txt").touch()
+    with pytest.raises(InvalidInput, match=r"holds other things, such as 'notes\.txt'"):
+        open_repository(elsewhere.as_uri(), project, make=True)
+    (elsewhere / "notes.txt").rename(elsewhere / "format.json#1")  # as a killed writer leaves it
+    open_repository(elsewhere.as_uri(), project, make=True)
+    assert (elsewhere / "format.json").exists()
+
+
 def test_a_blob_is_found_and_read(repository: Repository) -> None:
     pack = store_blobs(repository, b"first", b"second")
     index = repository.load_index()

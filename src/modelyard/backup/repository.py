@@ -38,6 +38,7 @@ from modelyard.stores.store import ObjectStore, StoreFailed, open_store
 LATEST = "latest"
 
 _FORMAT_KEY = "format.json"
+_OWN_FOLDERS = frozenset({"packs", "indexes", "snapshots", "leases", "pending", "lost+found"})
 _MOST_FORMAT_BYTES = 100_000
 _MOST_STORED_BYTES = 128 << 20
 """Of an object: a pack has 32 MiB at most; indexes and snapshots are compressed JSON."""
@@ -289,6 +290,22 @@ def repository_url(url: str | None, project: Project) -> str:
     return project.backups.absolute().as_uri() if url is None else url
 
 
+def _require_own_folder(url: str) -> None:
+    """Raise InvalidInput where a new repository would lie among files of something else."""
+    folder = _folder_of(url)
+    if folder is None or not folder.is_dir() or (folder / _FORMAT_KEY).exists():
+        return
+    with disk_errors(folder):
+        names = sorted({each.name for each in folder.iterdir()} - _OWN_FOLDERS)
+    others = [name for name in names if not name.startswith(_FORMAT_KEY)]  # one half written
+    if others:
+        raise InvalidInput(
+            f"the folder is no repository, and holds other things, such as {others[0]!r}",
+            where=url,
+            hint=f"name a new folder, such as {url.rstrip('/')}/backups",
+        )
+
+
 def is_on_disk_of(project: Project, url: str) -> bool:
     """Whether a repository is, or would be, on the disk of the project, and lost with it."""
     folder = _folder_of(url)
@@ -356,6 +373,7 @@ def open_repository(
     """
     address = repository_url(url, project)
     if make:
+        _require_own_folder(address)
         _make_private_folder(address)
     store = open_store(address, make=make)
     found = None if store is None else store.read(_FORMAT_KEY, most_bytes=_MOST_FORMAT_BYTES)
