@@ -127,22 +127,23 @@ def test_every_missing_file_is_found_without_reading_packs(folder: Path, kind: s
 
 
 def test_what_a_damaged_pack_touches_is_named(tmp_path: Path) -> None:
-    repository = open_repository(tmp_path.as_uri(), Project(tmp_path), make=True)
+    folder = tmp_path / "repository"
+    repository = open_repository(folder.as_uri(), Project(tmp_path), make=True)
     text = b"name: a\n" * 50
     snapshot = store(repository, {"configs/a.yaml": text, "models/x": b"x"}, blobs_in_a_frame=1)
     place = repository.load_index().find(hashlib.sha256(text).hexdigest())
     assert place is not None
-    pack = tmp_path / "packs" / place.pack[:2] / place.pack
+    pack = folder / "packs" / place.pack[:2] / place.pack
     data = bytearray(pack.read_bytes())
     data[place.at + place.length // 2] ^= 1
     pack.write_bytes(data)
-    assert verify(tmp_path, share=0.0).ok
-    [damaged] = verify(tmp_path).damages
+    assert verify(folder, share=0.0).ok
+    [damaged] = verify(folder).damages
     assert damaged.object == f"packs/{place.pack[:2]}/{place.pack}"
     touched = [(one.snapshot, one.paths) for one in damaged.touches]
     assert touched == [(snapshot.id, ("configs/a.yaml",))]
     pack.unlink()
-    [damaged] = verify(tmp_path, share=0.0).damages
+    [damaged] = verify(folder, share=0.0).damages
     assert damaged.problem == "is missing"
     assert [one.snapshot for one in damaged.touches] == [snapshot.id]
 
