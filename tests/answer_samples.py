@@ -17,7 +17,7 @@ from modelyard.configs.kinds.integration import (
 from modelyard.configs.kinds.language_models import BasicAnswer, LanguageModel
 from modelyard.configs.kinds.performance_profiles import AnswerCache, Batching
 from modelyard.configs.kinds.specialized_models import InputRules, OutputRules, Quality
-from modelyard.deployments.effective import Effective, EffectiveModel, EffectiveRetrieval
+from modelyard.deployments.effective_settings import Effective, EffectiveModel, EffectiveRetrieval
 
 BUILTIN = LanguageModel(
     description="No model at all",

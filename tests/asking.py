@@ -15,7 +15,7 @@ from modelyard.answering.request import Answer
 from modelyard.configs.kinds.language_models import LanguageModel, Prices, Retries
 from modelyard.configs.kinds.parts import Generation
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import Effective, EffectiveModel
+from modelyard.deployments.effective_settings import Effective, EffectiveModel
 from modelyard.monitoring.samples import read_samples
 from modelyard.records.sample import Sample
 from provider_server import ProviderServer

@@ -17,7 +17,8 @@ from modelyard.answering.answer import Answerer
 from modelyard.answering.request import Request
 from modelyard.chatdata.conversation import Message
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import Effective, load_effective
+from modelyard.deployments.effective import load_effective
+from modelyard.deployments.effective_settings import Effective
 
 REQUEST = Request(messages=(Message("user", "Who leads sales?"),))
 LONGEST_ANSWER = 100

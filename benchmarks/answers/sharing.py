@@ -22,7 +22,7 @@ from modelyard.answering.answer import Answerer
 from modelyard.answering.money.budget_report import BudgetShown, report_budgets
 from modelyard.answering.request import AnswerFailed, OverLimit
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import Effective
+from modelyard.deployments.effective_settings import Effective
 
 PROCESSES = 8
 FAILURES, COOL_DOWN_S = 3, 1.0

@@ -14,7 +14,7 @@ from modelyard.answering.ab_test import follow_ab_test, split
 from modelyard.answering.route_explained import explain_route
 from modelyard.configs.kinds.performance_profiles import AnswerCache
 from modelyard.core.errors import InvalidInput
-from modelyard.deployments.effective import Effective, EffectiveAbTest
+from modelyard.deployments.effective_settings import Effective, EffectiveAbTest
 from provider_server import chat
 
 USERS = [f"user-{number}" for number in range(400)]

@@ -28,7 +28,7 @@ from modelyard.configs.kinds.performance_profiles import AnswerCache
 from modelyard.configs.kinds.specialized_models import InputRules, OutputRules
 from modelyard.core.clock import utc_now_ms
 from modelyard.core.errors import InvalidInput
-from modelyard.deployments.effective import EffectiveRetrieval
+from modelyard.deployments.effective_settings import EffectiveRetrieval
 from modelyard.monitoring.chosen_answers import choose_answers
 from modelyard.monitoring.periods import Period, read_period
 from modelyard.monitoring.samples import open_traffic

@@ -34,7 +34,7 @@ from modelyard.configs.kinds.performance_profiles import AnswerCache
 from modelyard.configs.kinds.specialized_models import InputRules, OutputRules, Quality
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import Effective, EffectiveRetrieval, EffectiveRule
+from modelyard.deployments.effective_settings import Effective, EffectiveRetrieval, EffectiveRule
 from modelyard.setup.init import init_project
 from provider_calls import KEY
 from provider_server import ProviderServer, Step, chat, chat_event, chunk, event, head, whole

@@ -19,7 +19,7 @@ from modelyard.configs.kinds.parts import Generation
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
-from modelyard.deployments.effective import Effective, EffectiveModel
+from modelyard.deployments.effective_settings import Effective, EffectiveModel
 from modelyard.monitoring.samples import read_samples
 from modelyard.setup.init import init_project
 from modelyard.weights.pull import require_base

@@ -18,7 +18,7 @@ from modelyard.configs.kinds.parts import Generation
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
-from modelyard.deployments.effective import EffectiveModel
+from modelyard.deployments.effective_settings import EffectiveModel
 from modelyard.providers.call import Call, CallFailure, Reply
 from modelyard.weights.pull import BaseUnavailable, require_base
 

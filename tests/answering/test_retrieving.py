@@ -19,7 +19,7 @@ from modelyard.answering.retrieving import Retrieved, mark_named, retrieve
 from modelyard.chatdata.conversation import Message
 from modelyard.configs.kinds.embedding_models import Encoder
 from modelyard.core.progress import Silent
-from modelyard.deployments.effective import EffectiveRetrieval
+from modelyard.deployments.effective_settings import EffectiveRetrieval
 from modelyard.encoders import Encoders
 from modelyard.retrieval.search import Searcher
 

@@ -22,7 +22,7 @@ from modelyard.configs.kinds.language_models import Prices, Retries
 from modelyard.configs.kinds.parts import Generation
 from modelyard.configs.kinds.specialized_models import Quality
 from modelyard.core.clock import utc_now_ms
-from modelyard.deployments.effective import Effective, EffectiveModel, EffectiveRule
+from modelyard.deployments.effective_settings import Effective, EffectiveModel, EffectiveRule
 from modelyard.monitoring.samples import read_samples
 from modelyard.records.sample import Sample, new_answer_id
 from provider_server import chat, whole

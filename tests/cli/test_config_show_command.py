@@ -17,7 +17,8 @@ from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import load_document, resolve
 from modelyard.configs.reading.shape import check_shape
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import build_effective, compare_effective
+from modelyard.deployments.effective_settings import compare_effective
+from modelyard.deployments.layers import build_effective
 from modelyard.deployments.running import running_snapshot
 from modelyard.deployments.snapshot import Snapshot, content_of
 

@@ -20,12 +20,9 @@ from modelyard.configs.checking.check import check_configs
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import (
-    Effective,
-    build_effective,
-    compare_effective,
-    load_effective,
-)
+from modelyard.deployments.effective import load_effective
+from modelyard.deployments.effective_settings import Effective, compare_effective
+from modelyard.deployments.layers import build_effective
 from modelyard.deployments.revisions import NotDeployed
 from modelyard.deployments.snapshot import Snapshot, content_of
 

@@ -25,7 +25,8 @@ from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.errors import ModelyardError, ProblemsFound
 from modelyard.core.layout import Project
 from modelyard.deployments.deploy import Deployment, carry_out
-from modelyard.deployments.effective import Effective, load_effective, load_integration
+from modelyard.deployments.effective import load_effective, load_integration
+from modelyard.deployments.effective_settings import Effective
 from modelyard.deployments.end_ab_test import Side, edit_drafts, end_switches, write_edits
 from modelyard.deployments.plan import Request
 from modelyard.deployments.propose import propose

@@ -14,7 +14,9 @@ from deploy_samples import deploy_config, edit, write_deploy_project
 from modelyard.configs.checking.check import check_configs
 from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import Effective, build_effective, load_effective
+from modelyard.deployments.effective import load_effective
+from modelyard.deployments.effective_settings import Effective
+from modelyard.deployments.layers import build_effective
 from modelyard.deployments.models_in_use import models_in_use
 from modelyard.deployments.snapshot import Snapshot, content_of
 

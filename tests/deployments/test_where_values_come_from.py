@@ -24,7 +24,8 @@ from modelyard.configs.reading.catalogue import ConfigCatalogue
 from modelyard.configs.reading.document import Document, resolve
 from modelyard.core.errors import KeyPath, ModelyardError, dotted
 from modelyard.deployments.domain_settings import explain_domain
-from modelyard.deployments.effective import build_effective, effective_values
+from modelyard.deployments.effective_settings import effective_values
+from modelyard.deployments.layers import build_effective
 from modelyard.deployments.origins import RunningConfigs, deployable_content
 from modelyard.deployments.snapshot import Snapshot, content_of
 

@@ -12,7 +12,7 @@ import json
 
 from modelyard.answering.request import Request
 from modelyard.core.errors import InvalidInput
-from modelyard.deployments.effective import Effective
+from modelyard.deployments.effective_settings import Effective
 
 _LONGEST_USER = 200
 

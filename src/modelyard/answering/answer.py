@@ -40,7 +40,7 @@ from modelyard.configs.kinds.language_models import LanguageModel, Retries
 from modelyard.configs.kinds.parts import Generation
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project, check_name, find_project
-from modelyard.deployments.effective import Effective, EffectiveModel
+from modelyard.deployments.effective_settings import Effective, EffectiveModel
 from modelyard.pacing import Pause, pause
 from modelyard.providers.call import OnText
 from modelyard.providers.hosted import HostedModel

@@ -26,7 +26,7 @@ from modelyard.core.database import Database, DatabaseDamaged, transaction
 from modelyard.core.errors import ModelyardError
 from modelyard.core.json_reading import InvalidJson, parse_json
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import Effective, EffectiveModel
+from modelyard.deployments.effective_settings import Effective, EffectiveModel
 from modelyard.secrets.detection import redact_secrets
 
 MOST_BYTES = 64_000_000

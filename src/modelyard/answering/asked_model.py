@@ -8,7 +8,8 @@ from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.configs.kinds.parts import Generation
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import Effective, EffectiveModel, load_effective
+from modelyard.deployments.effective import load_effective
+from modelyard.deployments.effective_settings import Effective, EffectiveModel
 
 if TYPE_CHECKING:
     from modelyard.modelrefs.resolving import ResolvedModel

@@ -23,7 +23,7 @@ from modelyard.answering.request import Attempt, LeftOut
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import Effective
+from modelyard.deployments.effective_settings import Effective
 from modelyard.pacing import Pause, RetryPolicy
 from modelyard.providers.call import Call, CallFailure, FailureKind, OnText, Provider, Reply, Usage
 

@@ -30,7 +30,7 @@ from modelyard.configs.kinds.parts import Generation
 from modelyard.core.errors import ModelyardError, NoData
 from modelyard.core.layout import Project
 from modelyard.core.wording import counted
-from modelyard.deployments.effective import EffectiveModel
+from modelyard.deployments.effective_settings import EffectiveModel
 from modelyard.deployments.models_in_use import models_in_use
 from modelyard.deployments.revisions import not_deployed
 from modelyard.deployments.running import running_snapshot

@@ -18,7 +18,7 @@ from modelyard.configs.kinds.embedding_models import EmbeddingGroup
 from modelyard.configs.reading.references import references
 from modelyard.core.layout import Project
 from modelyard.core.wording import counted
-from modelyard.deployments.effective import live_domains, profile_in_use
+from modelyard.deployments.live_domains import live_domains, profile_in_use
 from modelyard.deployments.models_in_use import Uses, models_in_use
 from modelyard.deployments.revisions import not_deployed
 from modelyard.deployments.running import running_snapshot

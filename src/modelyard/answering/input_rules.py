@@ -10,7 +10,7 @@ from modelyard.answering.request import Request
 from modelyard.chatdata.conversation import Message
 from modelyard.core.errors import InvalidInput, did_you_mean
 from modelyard.core.wording import visible_line
-from modelyard.deployments.effective import Effective
+from modelyard.deployments.effective_settings import Effective
 
 _CODE_NAMES = {
     "bash": ("sh", "shell", "zsh"),

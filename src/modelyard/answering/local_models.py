@@ -21,7 +21,7 @@ from modelyard.configs.kinds.parts import Generation as GenerationSettings
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
-from modelyard.deployments.effective import EffectiveModel
+from modelyard.deployments.effective_settings import EffectiveModel
 from modelyard.providers.call import Call, CallFailure, FailureKind, OnText, Reply, Usage
 from modelyard.records.modelref import ModelRef
 

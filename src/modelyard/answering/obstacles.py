@@ -9,7 +9,7 @@ from modelyard.answering.money.ledger import UNKNOWN_PRICE_HINT, check_budget
 from modelyard.answering.request import LeftOut
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import Effective, EffectiveModel
+from modelyard.deployments.effective_settings import Effective, EffectiveModel
 from modelyard.secrets.references import NoUsableKey, read_endpoint, read_key
 
 

@@ -17,7 +17,7 @@ from typing import Any
 
 from modelyard.answering.request import GivenText, Request, UsedChunk
 from modelyard.chatdata.conversation import Message
-from modelyard.deployments.effective import Effective
+from modelyard.deployments.effective_settings import Effective
 
 CountTokens = Callable[[str], int]
 """How many tokens a text has for a model, or at most has."""

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 from modelyard.answering.request import Answer, Attempt
 from modelyard.core.clock import utc_now_ms
-from modelyard.deployments.effective import Effective, EffectiveModel
+from modelyard.deployments.effective_settings import Effective, EffectiveModel
 from modelyard.providers.call import Usage
 from modelyard.records.sample import Outcome, Sample, TokenSource, new_answer_id
 from modelyard.records.spool import Recorder

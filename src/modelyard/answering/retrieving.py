@@ -15,7 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 from modelyard.answering.prompt import CountTokens, quote_chunk
 from modelyard.answering.request import NothingFound, Request, UsedChunk
 from modelyard.core.errors import ModelyardError
-from modelyard.deployments.effective import Effective, EffectiveRetrieval
+from modelyard.deployments.effective_settings import Effective, EffectiveRetrieval
 from modelyard.retrieval.terms import query_terms
 
 if TYPE_CHECKING:

@@ -11,7 +11,7 @@ from collections.abc import Callable, Mapping, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
-from modelyard.deployments.effective import Effective, EffectiveModel, EffectiveRule
+from modelyard.deployments.effective_settings import Effective, EffectiveModel, EffectiveRule
 
 Reason = Literal["rule", "primary", "cheapest", "fastest", "fallback"]
 """Why a model has its place."""

@@ -15,7 +15,7 @@ from modelyard.answering.obstacles import find_budget_obstacle, find_obstacle
 from modelyard.answering.prompt import wanted_schema
 from modelyard.answering.request import LeftOut, Request
 from modelyard.answering.route import Reason
-from modelyard.deployments.effective import Effective, EffectiveModel
+from modelyard.deployments.effective_settings import Effective, EffectiveModel
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

@@ -35,7 +35,7 @@ from modelyard.chatdata.conversation import Message
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import Effective, EffectiveModel
+from modelyard.deployments.effective_settings import Effective, EffectiveModel
 from modelyard.providers.call import Call, OnText, Provider
 from modelyard.providers.hosted import HostedModel
 

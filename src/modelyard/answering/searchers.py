@@ -15,7 +15,7 @@ from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
-from modelyard.deployments.effective import Effective
+from modelyard.deployments.effective_settings import Effective
 from modelyard.deployments.running import drafts_stamp
 
 if TYPE_CHECKING:

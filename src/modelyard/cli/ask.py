@@ -28,7 +28,7 @@ if TYPE_CHECKING:
     from modelyard.answering.answer import Answerer
     from modelyard.answering.request import Answer, Attempt, GivenText, LeftOut, Request
     from modelyard.chatdata.conversation import Message
-    from modelyard.deployments.effective import Effective
+    from modelyard.deployments.effective_settings import Effective
 
 _LARGEST_FILE_BYTES = 16_000_000
 _SHOWN_TITLE = 60

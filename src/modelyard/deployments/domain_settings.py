@@ -1,6 +1,6 @@
 """Why the settings of a domain are what they are, after all layers.
 
-The layers are those of `effective.py`: the language model, the specialised model and the profile
+The layers are those of `layers.py`: the language model, the specialised model and the profile
 over it, and for what all domains share the integration config.
 """
 
@@ -15,12 +15,8 @@ from modelyard.configs.explain import DEFAULT, DERIVED, Explanation, Layer, is_b
 from modelyard.configs.fields import SettingValue, say_type
 from modelyard.configs.kinds.language_models import LanguageModel, fallback_chain
 from modelyard.core.errors import InvalidInput, did_you_mean, dotted
-from modelyard.deployments.effective import (
-    Effective,
-    build_effective,
-    effective_values,
-    uses_own_adapter,
-)
+from modelyard.deployments.effective_settings import Effective, effective_values
+from modelyard.deployments.layers import build_effective, uses_own_adapter
 from modelyard.deployments.origins import RunningConfigs, with_layers
 from modelyard.deployments.snapshot import split_label
 from modelyard.secrets.values import mask_value

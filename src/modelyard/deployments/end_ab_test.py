@@ -20,7 +20,7 @@ from modelyard.core.errors import InvalidInput, KeyPath, ModelyardError
 from modelyard.core.files import write_atomic
 from modelyard.core.layout import Project
 from modelyard.deployments.deploy import perform, switch_request
-from modelyard.deployments.effective import live_domains
+from modelyard.deployments.live_domains import live_domains
 from modelyard.deployments.running import running_snapshot
 from modelyard.deployments.variants import INTEGRATION
 from modelyard.settings.yaml_edit import remove_key, set_value

@@ -6,12 +6,9 @@ from collections.abc import Iterator
 from contextlib import suppress
 
 from modelyard.core.errors import ModelyardError
-from modelyard.deployments.effective import (
-    Effective,
-    EffectiveModel,
-    build_effective,
-    live_domains,
-)
+from modelyard.deployments.effective_settings import Effective, EffectiveModel
+from modelyard.deployments.layers import build_effective
+from modelyard.deployments.live_domains import live_domains
 from modelyard.deployments.snapshot import Snapshot
 
 Uses = dict[str | None, EffectiveModel]

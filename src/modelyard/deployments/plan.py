@@ -18,7 +18,9 @@ from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.files import json_text
 from modelyard.core.given_paths import write_given_file
 from modelyard.core.json_reading import InvalidJson, read_json_object
-from modelyard.deployments.effective import build_effective, compare_effective, live_domains
+from modelyard.deployments.effective_settings import compare_effective
+from modelyard.deployments.layers import build_effective
+from modelyard.deployments.live_domains import live_domains
 from modelyard.deployments.revisions import Action
 from modelyard.deployments.snapshot import Snapshot, sha256_text
 from modelyard.results.json_form import result_of, to_json

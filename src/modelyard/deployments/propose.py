@@ -27,8 +27,8 @@ from modelyard.core.errors import (
 )
 from modelyard.core.files import sha256_file
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import (
-    build_effective,
+from modelyard.deployments.layers import build_effective
+from modelyard.deployments.live_domains import (
     domains_of,
     integration_of,
     live_domains,

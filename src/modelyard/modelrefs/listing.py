@@ -9,7 +9,7 @@ from modelyard.adapters.versions import list_known_adapters
 from modelyard.configs.kinds.language_models import LanguageModel, models_named
 from modelyard.core.errors import ModelyardError, nearest
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import live_domains
+from modelyard.deployments.live_domains import live_domains
 from modelyard.deployments.running import running_settings, running_snapshot
 from modelyard.records.modelref import ModelRef
 from modelyard.weights.catalogue import base_names

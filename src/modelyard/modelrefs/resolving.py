@@ -10,7 +10,8 @@ from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.configs.kinds.language_models import LanguageModel, models_named
 from modelyard.core.errors import InvalidInput, did_you_mean
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import EffectiveModel, load_effective
+from modelyard.deployments.effective import load_effective
+from modelyard.deployments.effective_settings import EffectiveModel
 from modelyard.deployments.revisions import NotDeployed
 from modelyard.deployments.running import numbered_settings
 from modelyard.modelrefs.listing import list_model_names, names_and_aliases

@@ -10,7 +10,7 @@ from modelyard.answering.answer import Answerer
 from modelyard.answering.recorded import total_cost_usd, total_usage
 from modelyard.answering.request import Answer, AnswerFailed, NothingFound, OverLimit, Request
 from modelyard.core.errors import InvalidInput, ModelyardError
-from modelyard.deployments.effective import Effective, EffectiveModel
+from modelyard.deployments.effective_settings import Effective, EffectiveModel
 from modelyard.performance.cases import Case
 from modelyard.performance.results import LOAD, CaseOutcome, CaseResult
 from modelyard.performance.scorers.scored import Scored, unknown, wrong

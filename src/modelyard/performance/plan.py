@@ -11,7 +11,7 @@ from typing import Literal
 from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.layout import Project
 from modelyard.core.wording import counted
-from modelyard.deployments.effective import Effective
+from modelyard.deployments.effective_settings import Effective
 from modelyard.performance.cases import Case, Suite
 from modelyard.performance.results import LOAD
 from modelyard.performance.targets import Target

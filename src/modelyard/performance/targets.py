@@ -14,7 +14,7 @@ from modelyard.configs.reading.catalogue import ConfigCatalogue, kind_name
 from modelyard.configs.reading.document import config_name, peek_name
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import Effective
+from modelyard.deployments.effective_settings import Effective
 from modelyard.records.modelref import ModelRef
 
 PRIMARY = "primary"

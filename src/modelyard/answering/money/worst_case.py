@@ -11,7 +11,7 @@ from modelyard.answering.input_size import InputSize
 from modelyard.answering.money.pricing import local_cost_usd, worst_cost_usd
 from modelyard.answering.prompt import TOKENS_PER_MESSAGE, count_tokens
 from modelyard.configs.kinds.language_models import LanguageModel
-from modelyard.deployments.effective import Effective, EffectiveModel
+from modelyard.deployments.effective_settings import Effective, EffectiveModel
 
 _WORDS_OF_A_REPAIR = 1200
 """More bytes than what a model is told of its JSON, the schema aside."""

@@ -20,7 +20,7 @@ from modelyard.configs.kinds.specialized_models import OutputRules
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.json_reading import parse_json
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import Effective
+from modelyard.deployments.effective_settings import Effective
 from modelyard.performance.cases import Case
 from modelyard.performance.scorers.scored import Scored, unknown
 

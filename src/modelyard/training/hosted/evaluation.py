@@ -21,7 +21,8 @@ from modelyard.core.errors import InvalidInput, ModelyardError, NoData
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted
-from modelyard.deployments.effective import Effective, EffectiveModel, load_effective
+from modelyard.deployments.effective import load_effective
+from modelyard.deployments.effective_settings import Effective, EffectiveModel
 from modelyard.deployments.running import running_settings
 from modelyard.evaluation.right_answers import build_example, count_right, says_what_is_right
 from modelyard.evaluation.statistics import paired_difference

@@ -13,7 +13,7 @@ from modelyard.configs.kinds.fine_tuning import LONGEST_ROW
 from modelyard.configs.kinds.integration import Budgets
 from modelyard.core.errors import InvalidInput, ProblemsFound
 from modelyard.core.layout import Project
-from modelyard.deployments.effective import integration_of
+from modelyard.deployments.live_domains import integration_of
 from modelyard.deployments.running import running_snapshot
 from modelyard.providers.openai_chat import OpenAIChat
 from modelyard.training.hosted.tunable import HostedBase
