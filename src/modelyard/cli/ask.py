@@ -11,13 +11,8 @@ import typer
 
 from modelyard.cli.chat import Said, Show, chat, read_question
 from modelyard.cli.options import Chat, Environment, Json, chosen_environment
-from modelyard.cli.render import (
-    StreamPrinter,
-    print_json,
-    print_note,
-    print_warning,
-    read_stdin,
-)
+from modelyard.cli.render import StreamPrinter, print_json, print_note, print_warning
+from modelyard.cli.stdin import read_stdin
 from modelyard.core.errors import InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.layout import find_project
 from modelyard.core.os_errors import explain_os_error

@@ -68,7 +68,8 @@ def backup(
     from modelyard.backup.repository import NoRepository, open_repository, repository_url
     from modelyard.backup.selection import Selection
     from modelyard.backup.snapshot import make_snapshot, plan_snapshot
-    from modelyard.cli.render import print_json, showing_progress
+    from modelyard.cli.job_progress import showing_progress
+    from modelyard.cli.render import print_json
     from modelyard.core.errors import InvalidInput
     from modelyard.core.layout import find_project
     from modelyard.records.backup_run import note_backup_run

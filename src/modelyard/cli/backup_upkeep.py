@@ -68,7 +68,8 @@ def prune(
     from modelyard.backup.prune import LEAST_GRACE_S
     from modelyard.backup.prune import prune as prune_repository
     from modelyard.backup.retention import Keep
-    from modelyard.cli.render import print_json, showing_progress
+    from modelyard.cli.job_progress import showing_progress
+    from modelyard.cli.render import print_json
     from modelyard.settings.units import DURATION
 
     grace_s = DURATION.parse(grace)
@@ -128,7 +129,8 @@ def copy(
     from modelyard.backup.copying import copy_snapshots
     from modelyard.backup.encryption import read_backup_key
     from modelyard.backup.repository import open_repository
-    from modelyard.cli.render import print_json, showing_progress
+    from modelyard.cli.job_progress import showing_progress
+    from modelyard.cli.render import print_json
 
     source = opened_repository(repo, key)
     project = project_or_here(needed=repo is None)

@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import BackupKey, Json, Repo
-from modelyard.cli.render import print_json, print_table, print_text, showing_progress
+from modelyard.cli.render import print_json, print_table, print_text
 from modelyard.cli.repositories import opened_repository
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import find_project

@@ -8,8 +8,9 @@ from typing import Annotated, Literal
 
 import typer
 
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import DryRun, Json, Offline
-from modelyard.cli.render import print_json, print_pairs, print_table, print_text, showing_progress
+from modelyard.cli.render import print_json, print_pairs, print_table, print_text
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import find_project
 from modelyard.core.wording import megabytes

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import Json
-from modelyard.cli.render import flush_results, print_json, print_table, showing_progress
+from modelyard.cli.render import flush_results, print_json, print_table
 from modelyard.core.errors import NoData
 from modelyard.core.layout import find_project
 

@@ -9,15 +9,8 @@ from dataclasses import dataclass
 from types import FrameType
 from typing import TYPE_CHECKING, Protocol
 
-from modelyard.cli.render import (
-    StreamPrinter,
-    print_error,
-    print_json,
-    print_note,
-    read_line,
-    read_stdin,
-    reads_terminal,
-)
+from modelyard.cli.render import StreamPrinter, print_error, print_json, print_note
+from modelyard.cli.stdin import read_line, read_stdin, reads_terminal
 from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
 
 if TYPE_CHECKING:

@@ -6,14 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import Environment, Json, chosen_environment
-from modelyard.cli.render import (
-    flush_results,
-    print_json,
-    print_note,
-    print_warning,
-    showing_progress,
-)
+from modelyard.cli.render import flush_results, print_json, print_note, print_warning
 from modelyard.core.errors import Interrupted, NoData
 from modelyard.core.layout import find_project
 from modelyard.core.wording import counted

@@ -11,7 +11,8 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.render import ask_yes, flush_results, print_json, print_lines, print_note
+from modelyard.cli.render import flush_results, print_json, print_lines, print_note
+from modelyard.cli.stdin import ask_yes
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.given_paths import require_file_place

@@ -4,15 +4,9 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import Json
-from modelyard.cli.render import (
-    print_json,
-    print_pairs,
-    print_table,
-    print_text,
-    print_title,
-    showing_progress,
-)
+from modelyard.cli.render import print_json, print_pairs, print_table, print_text, print_title
 from modelyard.core.wording import counted, megabytes
 
 if TYPE_CHECKING:

@@ -6,14 +6,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import Environment, Json, Offline, chosen_environment
-from modelyard.cli.render import (
-    print_evaluation,
-    print_json,
-    print_table,
-    print_title,
-    showing_progress,
-)
+from modelyard.cli.render import print_evaluation, print_json, print_table, print_title
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
 from modelyard.settings.units import MONEY

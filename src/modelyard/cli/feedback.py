@@ -10,7 +10,8 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.cli.options import DryRun, Json
-from modelyard.cli.render import print_json, print_text, print_warning, read_stdin
+from modelyard.cli.render import print_json, print_text, print_warning
+from modelyard.cli.stdin import read_stdin
 from modelyard.core.errors import InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.layout import Project, find_project
 from modelyard.core.wording import counted

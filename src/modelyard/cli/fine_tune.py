@@ -7,15 +7,9 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.cli.arguments import read_share
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import DryRun, Environment, Json, Offline, chosen_environment
-from modelyard.cli.render import (
-    print_evaluation,
-    print_json,
-    print_pairs,
-    print_text,
-    print_title,
-    showing_progress,
-)
+from modelyard.cli.render import print_evaluation, print_json, print_pairs, print_text, print_title
 from modelyard.core.errors import GateBreached, InvalidInput
 from modelyard.core.layout import Project, find_project
 

@@ -9,16 +9,16 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from modelyard.cli.deploying import NotConfirmed
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.render import (
-    ask_yes,
     flush_results,
     print_json,
     print_pairs,
     print_text,
     print_title,
     print_warning,
-    showing_progress,
 )
+from modelyard.cli.stdin import ask_yes
 from modelyard.core.errors import Diagnostic, InvalidInput, ProblemsFound
 from modelyard.core.layout import Project, check_name
 from modelyard.core.wording import counted, visible_line

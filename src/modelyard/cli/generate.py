@@ -9,14 +9,9 @@ from typing import TYPE_CHECKING, Annotated, NoReturn
 import typer
 
 from modelyard.cli.chat import chat, read_question
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import Chat, Environment, Json, Offline, chosen_environment
-from modelyard.cli.render import (
-    print_json,
-    print_note,
-    print_stream,
-    print_title,
-    showing_progress,
-)
+from modelyard.cli.render import print_json, print_note, print_stream, print_title
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
 from modelyard.inference.sampling import HOTTEST, LARGEST_SEED, Sampling

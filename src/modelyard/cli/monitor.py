@@ -11,10 +11,10 @@ from typing import TYPE_CHECKING, Annotated, Literal, get_args
 
 import typer
 
+from modelyard.cli.live_screen import live_screen
 from modelyard.cli.options import Environment, HtmlFile, Json, chosen_environment
 from modelyard.cli.render import (
     flush_results,
-    live_screen,
     print_json,
     print_lines,
     print_note,

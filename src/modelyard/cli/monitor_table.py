@@ -6,7 +6,8 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 
 from modelyard.charts.sparkline import render_sparkline
-from modelyard.cli.render import LiveTable, is_unicode, width_of_table
+from modelyard.cli.live_screen import LiveTable
+from modelyard.cli.render import is_unicode, width_of_table
 from modelyard.monitoring.monitor import MonitoredMeasure, MonitorReport
 from modelyard.monitoring.wording import show_interval, show_threshold, show_value
 from modelyard.settings.units import DURATION

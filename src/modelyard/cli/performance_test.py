@@ -10,13 +10,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import Environment, HtmlFile, Json, chosen_environment
-from modelyard.cli.render import (
-    flush_results,
-    print_json,
-    print_warning,
-    showing_progress,
-)
+from modelyard.cli.render import flush_results, print_json, print_warning
 from modelyard.cli.shown_run import (
     JunitFile,
     describe_breach,

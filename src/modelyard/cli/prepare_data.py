@@ -7,15 +7,10 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.cli.arguments import read_share
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import DryRun, Json, Wait
-from modelyard.cli.render import (
-    print_json,
-    print_pairs,
-    print_text,
-    print_warning,
-    read_piped,
-    showing_progress,
-)
+from modelyard.cli.render import print_json, print_pairs, print_text, print_warning
+from modelyard.cli.stdin import read_piped
 from modelyard.core.errors import InvalidInput, group_equal
 from modelyard.core.layout import find_project
 from modelyard.core.wording import counted

@@ -5,14 +5,8 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import TYPE_CHECKING
 
-from modelyard.cli.render import (
-    print_json,
-    print_pairs,
-    print_sample,
-    print_text,
-    print_title,
-    showing_progress,
-)
+from modelyard.cli.job_progress import showing_progress
+from modelyard.cli.render import print_json, print_pairs, print_sample, print_text, print_title
 from modelyard.core.errors import GateBreached, ModelyardError
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress

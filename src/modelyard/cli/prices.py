@@ -8,13 +8,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.cli.options import Environment, Json, chosen_environment
-from modelyard.cli.render import (
-    flush_results,
-    print_json,
-    print_note,
-    print_table,
-    print_warning,
-)
+from modelyard.cli.render import flush_results, print_json, print_note, print_table, print_warning
 from modelyard.core.errors import GateBreached, InvalidInput, NoData
 from modelyard.core.layout import find_project
 from modelyard.settings.units import DURATION, MONEY, TOKENS

@@ -8,8 +8,9 @@ from typing import Annotated
 import typer
 
 from modelyard.answering.check_providers import CheckedModel
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import Environment, Json, chosen_environment
-from modelyard.cli.render import print_json, print_table, print_text, showing_progress
+from modelyard.cli.render import print_json, print_table, print_text
 from modelyard.core.errors import GateBreached
 from modelyard.core.layout import find_project
 from modelyard.core.wording import counted

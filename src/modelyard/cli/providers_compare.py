@@ -7,15 +7,9 @@ from typing import Annotated
 
 import typer
 
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import Environment, Json, chosen_environment
-from modelyard.cli.render import (
-    flush_results,
-    print_json,
-    print_note,
-    print_table,
-    print_warning,
-    showing_progress,
-)
+from modelyard.cli.render import flush_results, print_json, print_note, print_table, print_warning
 from modelyard.core.errors import NoData
 from modelyard.core.layout import find_project
 from modelyard.performance.results import RunFigure

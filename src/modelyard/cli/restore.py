@@ -178,7 +178,7 @@ def _restore(
     from modelyard.backup.in_place import restore_in_place
     from modelyard.backup.repository import open_repository
     from modelyard.backup.restore import restore_to
-    from modelyard.cli.render import showing_progress
+    from modelyard.cli.job_progress import showing_progress
     from modelyard.cli.repositories import project_or_here
 
     project = project_or_here(needed=in_place or repo is None)

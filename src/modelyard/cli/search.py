@@ -8,16 +8,15 @@ from typing import TYPE_CHECKING, Annotated, Literal
 
 import typer
 
+from modelyard.cli.job_progress import LogProgress, showing_progress
 from modelyard.cli.options import Environment, Json, chosen_environment
 from modelyard.cli.render import (
-    LogProgress,
     bold_marks,
     print_json,
     print_lines,
     print_note,
     print_table,
     print_title,
-    showing_progress,
 )
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project

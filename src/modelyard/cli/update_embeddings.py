@@ -7,8 +7,9 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import DryRun, Environment, Json, chosen_environment
-from modelyard.cli.render import flush_results, print_json, print_lines, showing_progress
+from modelyard.cli.render import flush_results, print_json, print_lines
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
 from modelyard.core.progress import Progress

@@ -9,14 +9,9 @@ import typer
 
 from modelyard.adapters.pointer import PointerMove, pointer_history
 from modelyard.adapters.versions import named_adapter, require_numbers, resolve_version
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import AdapterName, DryRun, Json, Reason, VersionName, Wait
-from modelyard.cli.render import (
-    print_json,
-    print_table,
-    print_text,
-    print_warning,
-    showing_progress,
-)
+from modelyard.cli.render import print_json, print_table, print_text, print_warning
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import find_project
 from modelyard.core.wording import day_and_time

@@ -11,8 +11,9 @@ import typer
 
 from modelyard.adapters.versions import AdapterVersion, resolve_version
 from modelyard.chatdata.conversation import Conversation, Message
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import DryRun, Json, Offline, VersionName, Wait
-from modelyard.cli.render import print_json, print_text, showing_progress
+from modelyard.cli.render import print_json, print_text
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project, find_project
 

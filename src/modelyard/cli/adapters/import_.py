@@ -9,8 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import DryRun, Json, Offline, Wait
-from modelyard.cli.render import print_json, print_text, print_warning, showing_progress
+from modelyard.cli.render import print_json, print_text, print_warning
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
 from modelyard.core.wording import counted

@@ -11,8 +11,9 @@ from typing import Annotated
 
 import typer
 
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import DryRun, Json, Wait
-from modelyard.cli.render import print_json, print_text, showing_progress
+from modelyard.cli.render import print_json, print_text
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
 from modelyard.core.wording import counted, megabytes

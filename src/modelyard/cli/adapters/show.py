@@ -13,6 +13,7 @@ from modelyard.adapters.manifest import Manifest
 from modelyard.adapters.pointer import PointerMove, pointer_history
 from modelyard.adapters.stated_base import NAME_KEY
 from modelyard.adapters.versions import AdapterVersion, resolve_version
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import Json, VersionName
 from modelyard.cli.render import (
     print_evaluation,
@@ -21,7 +22,6 @@ from modelyard.cli.render import (
     print_table,
     print_text,
     print_title,
-    showing_progress,
 )
 from modelyard.core.layout import find_project
 from modelyard.core.wording import counted, day_and_time, megabytes

@@ -18,8 +18,9 @@ from modelyard.adapters.versions import (
     resolve_number,
     version_numbers,
 )
+from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import Json
-from modelyard.cli.render import print_json, print_text, showing_progress
+from modelyard.cli.render import print_json, print_text
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.layout import Project, find_project
 from modelyard.core.progress import Progress
