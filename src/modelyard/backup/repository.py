@@ -13,6 +13,7 @@ checked.
 
 from __future__ import annotations
 
+import errno
 import hashlib
 import re
 import secrets
@@ -33,11 +34,13 @@ from modelyard.backup.manifest import SNAPSHOT_ID, Snapshot, parse_snapshot, sna
 from modelyard.core.errors import InvalidInput, ModelyardError, NoData, did_you_mean
 from modelyard.core.files import disk_errors, make_folder
 from modelyard.core.layout import Project
-from modelyard.stores.store import ObjectStore, StoreFailed, open_store
+from modelyard.stores.store import CREATING_PREFIX, ObjectStore, StoreFailed, open_store
 
 LATEST = "latest"
 
 _FORMAT_KEY = "format.json"
+_NO_MODES = (errno.EPERM, errno.ENOSYS, errno.EOPNOTSUPP)
+"""What file systems without modes say of a change of them."""
 _OWN_FOLDERS = frozenset({"packs", "indexes", "snapshots", "leases", "pending", "lost+found"})
 _MOST_FORMAT_BYTES = 100_000
 _MOST_STORED_BYTES = 128 << 20
@@ -297,7 +300,8 @@ def _require_own_folder(url: str) -> None:
         return
     with disk_errors(folder):
         names = sorted({each.name for each in folder.iterdir()} - _OWN_FOLDERS)
-    others = [name for name in names if not name.startswith(_FORMAT_KEY)]  # one half written
+    half_written = (_FORMAT_KEY, CREATING_PREFIX)
+    others = [name for name in names if not name.startswith(half_written)]
     if others:
         raise InvalidInput(
             f"the folder is no repository, and holds other things, such as {others[0]!r}",
@@ -327,7 +331,11 @@ def _make_private_folder(url: str) -> None:
     if folder is not None and not folder.exists():
         with disk_errors(folder):
             make_folder(folder)
-            folder.chmod(0o700)
+            try:
+                folder.chmod(0o700)
+            except OSError as error:
+                if error.errno not in _NO_MODES:  # there, everybody may read every file
+                    raise
 
 
 def _require_none_lost(store: ObjectStore, *, can_write_again: bool) -> None:

@@ -26,6 +26,8 @@ if TYPE_CHECKING:
     from obstore.store import ObjectStore as ObstoreStore
 
 SCHEMES = ("file", "s3", "gs", "az")
+CREATING_PREFIX = ".creating-"
+"""How the names begin of what is being created, in the top folder of a `file://` store."""
 
 _CREDENTIALS = {
     "s3": "AWS_ACCESS_KEY_ID and AWS_SECRET_ACCESS_KEY, for a self-hosted store "
@@ -237,8 +239,9 @@ class ObjectStore:
         except ModelyardError:
             raise
         except (BaseError, OSError, NotImplementedError, ValueError) as error:
+            is_full = isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
             message = plain_message(error)
-            hint = _FREE_SPACE if _FULL in message else _hint(self.url)
+            hint = _FREE_SPACE if is_full or _FULL in message else _hint(self.url)
             raise StoreFailed(message, where=self.show(key), hint=hint) from None
 
 
@@ -273,7 +276,7 @@ def open_store(url: str, *, make: bool = False) -> ObjectStore | None:
             else None,
         )
     from obstore.exceptions import BaseError
-    from obstore.store import LocalStore, from_url
+    from obstore.store import from_url
 
     if parts.scheme != "file" and (lacking := lacking_credentials(parts.scheme)):
         raise StoreFailed(lacking, where=url, hint=_hint(url))
@@ -288,7 +291,9 @@ def open_store(url: str, *, make: bool = False) -> ObjectStore | None:
         folder = Path(unquote(parts.path))
         if not folder.is_dir() and not make:
             return None
-        return ObjectStore(url, LocalStore(prefix=folder, mkdir=make), folder)
+        from modelyard.stores.folder import FolderStore
+
+        return ObjectStore(url, FolderStore(prefix=folder, mkdir=make), folder)
     except (BaseError, ValueError, OSError) as error:
         raise StoreFailed(plain_message(error), where=url, hint=_hint(url)) from None
 
