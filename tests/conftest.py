@@ -16,6 +16,7 @@ import pytest
 
 import modelyard.inference  # noqa: F401 (before torch: it bounds the kernels that are kept)
 from modelyard.cli import render
+from modelyard.cli.app import main
 from modelyard.core.layout import Project
 from modelyard.weights.files import fingerprint_weights
 from modelyard.weights.local import LocalBase
@@ -208,6 +209,20 @@ def project(tmp_path: Path, tiny_base_folder: Path, monkeypatch: pytest.MonkeyPa
     )
     monkeypatch.chdir(root)
     return Project(root)
+
+
+@pytest.fixture
+def models_here(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+    """Run `models` with these words, in this process and its folder; returns the exit code."""
+
+    def run(*words: str) -> int:
+        monkeypatch.setattr("sys.argv", ["models", *words])
+        with pytest.raises(SystemExit) as stopped:
+            main()
+        code = stopped.value.code
+        return code if isinstance(code, int) else int(code is not None)
+
+    return run
 
 
 @pytest.fixture

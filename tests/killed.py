@@ -163,6 +163,11 @@ def fork(work: Callable[[], object]) -> int:
         os._exit(_BROKE)
 
 
+def run_whole(work: Callable[[], object]) -> None:
+    """Run `work` in a forked process, undisturbed; it must end well."""
+    assert os.waitstatus_to_exitcode(os.waitpid(fork(work), 0)[1]) == _ENDED
+
+
 def kill_after(work: Callable[[], object], seconds: float) -> bool:
     """Run `work` in a forked process and SIGKILL it after that long; whether it was still at it."""
     child = fork(work)

@@ -16,7 +16,6 @@ from modelyard.adapters.lora import OtherKindOfAdapter, unknown_settings
 from modelyard.adapters.overview import summarize_adapters
 from modelyard.adapters.stated_base import NAME_KEY, loadable_name, names_base
 from modelyard.adapters.versions import AdapterVersion, list_adapters, load_version
-from modelyard.cli.app import main
 from modelyard.core.layout import Project
 from modelyard.weights.local import LocalBase
 
@@ -25,16 +24,9 @@ CONFIG = "adapter_config.json"
 
 
 @pytest.fixture
-def models(project: Project, monkeypatch: pytest.MonkeyPatch) -> Models:
+def models(project: Project, models_here: Models) -> Models:
     """Run `models` with these words, in the test's project; returns the exit code."""
-
-    def run(*words: str) -> int:
-        monkeypatch.setattr("sys.argv", ["models", *words])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        return int(stopped.value.code or 0)
-
-    return run
+    return models_here
 
 
 def configure(folder: Path, **changes: Any) -> Path:

@@ -9,17 +9,16 @@ store. This process itself only looks at files.
 
 from __future__ import annotations
 
-import os
 import shutil
 import sqlite3
 import sys
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from contextlib import closing
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from hand_made_snapshots import Content, contents_of
-from killed import interruptions
+from killed import interruptions, run_whole
 from modelyard.backup.in_place import restore_in_place, undo_restore
 from modelyard.backup.repository import Repository, open_repository
 from modelyard.backup.restore import restore_to
@@ -54,19 +53,6 @@ def counted_repository(folder: Path) -> Repository:
     store = plain.store
     counted = ObjectStore(store.url, cast(Any, CountedClient(store.client)), store.folder)
     return Repository(store=counted, id=plain.id)
-
-
-def run_whole(work: Callable[[], object]) -> None:
-    """Run `work` in a child of its own, undisturbed; it must end well."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        except BaseException as error:
-            print(repr(error), file=sys.stderr)
-            os._exit(1)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def files(project: Project) -> Mapping[str, Content]:

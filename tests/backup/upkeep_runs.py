@@ -2,6 +2,7 @@
 
     python upkeep_runs.py overlap|kill COUNT FOLDER
 
+What fails is written to FOLDER/failures, with the round, and the repository stays as it is then.
 This process itself never opens a store. Of a few contents each backup takes some, so what one prune
 finds unused is wanted again by the next backup. Dead leases are made old by the times of their
 files, which are the clock of such a store.
@@ -15,7 +16,9 @@ import random
 import shutil
 import sys
 import time
+import traceback
 from collections.abc import Callable
+from functools import partial
 from pathlib import Path
 
 from killed import fork, kill_after
@@ -105,10 +108,24 @@ def check_clean(folder: Path) -> None:
     assert repository.store.listing("leases/") == []
 
 
-def run(*work: Callable[[], None]) -> None:
-    """Run each in a process of its own, at once; all must end well."""
-    for child in [fork(one) for one in work]:
-        assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
+def run(folder: Path, *work: Callable[[], None], during: str = "") -> None:
+    """Run each in a process of its own, at once; all must end well. `during` says when it was."""
+    failures = folder / "failures"
+
+    def attempt(one: Callable[[], None]) -> None:
+        try:
+            one()
+        except BaseException:
+            with failures.open("a") as stream:
+                stream.write(traceback.format_exc())
+            raise
+
+    children = [fork(partial(attempt, one)) for one in work]
+    codes = [os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) for child in children]
+    if any(codes):
+        with failures.open("a") as stream:
+            stream.write(f"{during}: the processes ended with {codes}\n")
+        raise AssertionError(failures.read_text())
 
 
 def make_old(folder: Path, seconds: float) -> None:
@@ -123,48 +140,50 @@ def overlap(folder: Path, count: int) -> None:
     project, chance = make_project(folder), random.Random(1)
     for _ in range(KEPT):
         change_project(project, chance)
-        run(lambda: back_up(folder))
-    for _ in range(count):
+        run(folder, lambda: back_up(folder))
+    for number in range(count):
         change_project(project, chance)
         delays = [chance.random() * 0.1 for _ in range(3)]
         run(
-            lambda at=delays[0]: prune_once(folder, at),  # type: ignore[misc]
-            lambda at=delays[1]: prune_once(folder, at),  # type: ignore[misc]
-            lambda at=delays[2]: back_up(folder, at),  # type: ignore[misc]
+            folder,
+            partial(prune_once, folder, delays[0]),
+            partial(prune_once, folder, delays[1]),
+            partial(back_up, folder, delays[2]),
+            during=f"round {number}, two prunes and a backup",
         )
-        run(lambda: check(folder))
+        run(folder, lambda: check(folder), during=f"round {number}, the check")
         make_old(folder, 100)
     for _ in range(3):
-        run(lambda: prune_once(folder))
+        run(folder, lambda: prune_once(folder))
         make_old(folder, 100)
-    run(lambda: check_clean(folder))
+    run(folder, lambda: check_clean(folder))
 
 
 def kill(folder: Path, count: int) -> None:
     project, chance = make_project(folder), random.Random(2)
     for step in range(KEPT + 5):
         change_project(project, chance)
-        run(lambda: back_up(folder))
+        run(folder, lambda: back_up(folder))
         make_old(folder, 100)
         if step == KEPT + 2:
-            run(lambda: prune_once(folder))  # leaves packs that are due
+            run(folder, lambda: prune_once(folder))  # leaves packs that are due
             make_old(folder, 100)
     before = folder / "before"
     shutil.copytree(folder / "repository", before)
     began = time.monotonic()
-    run(lambda: prune_once(folder))
+    run(folder, lambda: prune_once(folder))
     whole_s = time.monotonic() - began
     killed = 0
-    for _ in range(count):
+    for number in range(count):
         shutil.rmtree(folder / "repository")
         shutil.copytree(before, folder / "repository")
         killed += kill_after(lambda: prune_once(folder), chance.random() * whole_s)
-        run(lambda: check(folder))
+        run(folder, lambda: check(folder), during=f"kill {number}, the check")
         make_old(folder, 7200)
         for _ in range(4):
-            run(lambda: prune_once(folder))
+            run(folder, lambda: prune_once(folder))
             make_old(folder, 100)
-        run(lambda: check_clean(folder))
+        run(folder, lambda: check_clean(folder))
     print(f"{killed} of {count} prunes were killed at work")
 
 

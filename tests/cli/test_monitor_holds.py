@@ -24,14 +24,14 @@ from modelyard.configs.kinds.integration import PerformanceMonitoring, SampleRet
 from modelyard.core.layout import Project
 from modelyard.monitoring.alerts import update_alerts
 from modelyard.monitoring.fold import fold
-from modelyard.monitoring.measures import Figure, judge
-from modelyard.monitoring.monitor import MonitoredMeasure, MonitorReport, monitor
+from modelyard.monitoring.monitor import MonitorReport, monitor
 from modelyard.monitoring.notify import deliver, read_target
 from modelyard.monitoring.retention import apply_retention
 from modelyard.monitoring.samples import read_samples
 from modelyard.monitoring.traffic_db import TRAFFIC, read_traffic
 from modelyard.records.spool import Recorder
 from modelyard.setup.init import init_project
+from monitor_samples import judged
 from small_disk import mounted_disk
 from traffic_samples import numbered
 
@@ -291,32 +291,6 @@ def _size(project: Project) -> int:
     with TRAFFIC.open(project) as traffic:
         traffic.execute("PRAGMA wal_checkpoint(TRUNCATE)").fetchone()
     return project.traffic_db.stat().st_size
-
-
-def judged(latency_s: float) -> MonitorReport:
-    figure = Figure(value=latency_s, low=latency_s, high=latency_s, n=9, unknown=0, basis="")
-    measured = MonitoredMeasure(
-        metric="latency",
-        measure="latency_p95",
-        unit="seconds",
-        shown=figure,
-        trend=(),
-        judged=figure,
-        threshold=5.0,
-        verdict=judge(figure, 5.0, least=False),
-    )
-    return MonitorReport(
-        environment="development",
-        model=None,
-        from_at="",
-        to_at="",
-        window_s=900,
-        recorded=True,
-        measures=(measured,),
-        suites=(),
-        by=None,
-        groups=(),
-    )
 
 
 def test_alerts_of_killed_processes_are_all_delivered_in_order(starter: Project) -> None:

@@ -18,9 +18,9 @@ from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from modelyard.monitoring import notify
 from modelyard.monitoring.alerts import update_alerts
-from modelyard.monitoring.measures import Figure, judge
-from modelyard.monitoring.monitor import MonitoredMeasure, MonitorReport
+from modelyard.monitoring.monitor import MonitorReport
 from modelyard.monitoring.notify import Delivered, deliver, read_target
+from monitor_samples import judged
 
 SETTINGS = PerformanceMonitoring(alert_thresholds=AlertThresholds(latency_s=5.0))
 
@@ -79,35 +79,6 @@ def receiver() -> Iterator[Receiver]:
         threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True).start()
         yield server
         server.shutdown()
-
-
-def judged(latency_s: float, *, environment: str = "production") -> MonitorReport:
-    """A report of which the latency is known exactly."""
-    figure = Figure(
-        value=latency_s, low=latency_s, high=latency_s, n=100, unknown=0, basis="100 answers"
-    )
-    measured = MonitoredMeasure(
-        metric="latency",
-        measure="latency_p95",
-        unit="seconds",
-        shown=figure,
-        trend=(),
-        judged=figure,
-        threshold=5.0,
-        verdict=judge(figure, 5.0, least=False),
-    )
-    return MonitorReport(
-        environment=environment,
-        model=None,
-        from_at="",
-        to_at="",
-        window_s=900,
-        recorded=True,
-        measures=(measured,),
-        suites=(),
-        by=None,
-        groups=(),
-    )
 
 
 def happen(place: Project, *latencies_s: float, **values: Any) -> MonitorReport:

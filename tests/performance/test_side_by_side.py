@@ -9,7 +9,6 @@ from pathlib import Path
 
 import pytest
 
-from modelyard.cli.app import main
 from modelyard.performance.store import recent_runs
 from suite_projects import MODEL, SuiteProject, cases, open_suite_project
 
@@ -28,21 +27,10 @@ def house(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[SuiteProj
         yield opened
 
 
-@pytest.fixture
-def models(monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
-    def run(*words: str) -> int:
-        monkeypatch.setattr("sys.argv", ["models", *words])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        return int(stopped.value.code or 0)
-
-    return run
-
-
 def test_each_model_has_a_row_and_a_kept_run(
-    house: SuiteProject, models: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    house: SuiteProject, models_here: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert models("providers", "compare", "--json") == 0
+    assert models_here("providers", "compare", "--json") == 0
     shown = capsys.readouterr()
     found = {one["model"]: one for one in json.loads(shown.out)["models"]}
     assert set(found) == {"away", "basic_nlp", "house", "keyless"}
@@ -61,15 +49,15 @@ def test_each_model_has_a_row_and_a_kept_run(
 
 
 def test_the_table_and_what_cannot_be_asked(
-    house: SuiteProject, models: Callable[..., int], capsys: pytest.CaptureFixture[str]
+    house: SuiteProject, models_here: Callable[..., int], capsys: pytest.CaptureFixture[str]
 ) -> None:
-    assert models("providers", "compare", "--model", "house", "--model", "away") == 0
+    assert models_here("providers", "compare", "--model", "house", "--model", "away") == 0
     shown = capsys.readouterr()
     row = next(line for line in shown.out.splitlines() if " house " in line)
     assert "75%" in row
     assert " basic_nlp " not in shown.out
     assert "away: no request was answered" in shown.err
-    assert models("providers", "compare", "--model", "away") == 5
+    assert models_here("providers", "compare", "--model", "away") == 5
     assert "no language model of development could be asked" in capsys.readouterr().err
-    assert models("providers", "compare", "--model", "hause") == 2
+    assert models_here("providers", "compare", "--model", "hause") == 2
     assert "did you mean 'house'?" in capsys.readouterr().err

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -165,26 +165,19 @@ def test_the_command_prints_it_and_ends_with_4_when_refused(
     server: EmbeddingServer,
     monkeypatch: pytest.MonkeyPatch,
     capsys: pytest.CaptureFixture[str],
+    models_here: Callable[..., int],
 ) -> None:
-    from modelyard.cli.app import main
-
-    def models(*words: str) -> int:
-        monkeypatch.setattr("sys.argv", ["models", *words])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        return int(stopped.value.code or 0)
-
     root = write_project(tmp_path / "project", server, per_day="$1,000").root
     monkeypatch.chdir(root)
-    assert models("update-embeddings") == 0
+    assert models_here("update-embeddings") == 0
     shown = capsys.readouterr()
     assert "embedded 5, 35 tokens for $0.70 (" in shown.out
     assert "at $20,000.00 a million" in shown.err
     (root / "docs" / "one.md").write_text(page("lake", 3))
     integration = root / "configs" / "integration.yaml"
     integration.write_text(integration.read_text().replace("$1,000", "$0.71"))
-    assert models("update-embeddings") == 4
+    assert models_here("update-embeddings") == 4
     assert "per_day" in capsys.readouterr().err
-    assert models("update-embeddings", "--dry-run", "--json") == 0
+    assert models_here("update-embeddings", "--dry-run", "--json") == 0
     (planned,) = json.loads(capsys.readouterr().out)["domains"]
     assert planned["cost_usd"] > 0

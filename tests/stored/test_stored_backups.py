@@ -15,7 +15,6 @@ from pathlib import Path
 import pytest
 from make_stored_backups import contents
 
-from modelyard.cli.app import main
 from modelyard.core.layout import Project
 
 ARCHIVE = Path(__file__).with_name("backups-2026-11.tar.xz")
@@ -33,23 +32,9 @@ def stored(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.fixture
-def models(monkeypatch: pytest.MonkeyPatch) -> Models:
-    """Run `models` with these words, in the current folder; returns the exit code."""
-
-    def run(*words: str) -> int:
-        monkeypatch.setattr("sys.argv", ["models", *words])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        code = stopped.value.code
-        return code if isinstance(code, int) else int(code is not None)
-
-    return run
-
-
 @pytest.mark.parametrize("name", ["plain", "encrypted"])
 def test_they_are_listed_verified_restored_and_continued(
-    models: Models,
+    models_here: Models,
     stored: Path,
     tmp_path: Path,
     capsys: pytest.CaptureFixture[str],
@@ -57,19 +42,19 @@ def test_they_are_listed_verified_restored_and_continued(
 ) -> None:
     key = ("--key", f"file:{stored}/key") if name == "encrypted" else ()
     where = ("--repo", (stored / name).as_uri(), *key)
-    assert models("init", "mine") == 0
+    assert models_here("init", "mine") == 0
     here = ("--project", "mine", "backup")
     capsys.readouterr()
-    assert models(*here, "list", "--json", *where) == 0
+    assert models_here(*here, "list", "--json", *where) == 0
     listed = json.loads(capsys.readouterr().out)["snapshots"]
     assert [one["tag"] for one in listed[:2]] == ["first", "second"]
-    assert models(*here, "verify", "--all", *where) == 0
+    assert models_here(*here, "verify", "--all", *where) == 0
     second = listed[1]["snapshot"]
-    assert models("--project", "mine", "restore", second, "--to", "back", *where) == 0
+    assert models_here("--project", "mine", "restore", second, "--to", "back", *where) == 0
     back = Project(tmp_path / "back")
     assert contents(back) == json.loads((stored / "expected.json").read_text())
     with closing(sqlite3.connect(back.state_db)) as state:
         assert state.execute("SELECT prompt, answer FROM feedback").fetchall() == [("Who?", "Ann")]
         assert state.execute("SELECT adapter, version FROM pins").fetchall() == [("demo", 1)]
-    assert models("--project", "mine", "backup", *where) == 0
-    assert models(*here, "verify", "--all", *where) == 0
+    assert models_here("--project", "mine", "backup", *where) == 0
+    assert models_here(*here, "verify", "--all", *where) == 0

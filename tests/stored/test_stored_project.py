@@ -21,7 +21,6 @@ import pytest
 
 from modelyard.adapters.training_info import card_front, load_training_info
 from modelyard.adapters.versions import resolve_version
-from modelyard.cli.app import main
 from modelyard.core.layout import Project
 from modelyard.settings.cards import render_card
 from modelyard.training.experiment import RunFolder, load_run
@@ -65,26 +64,12 @@ def project(unpacked: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> 
 
 
 @pytest.fixture
-def models(monkeypatch: pytest.MonkeyPatch) -> Models:
-    """Run `models` with these words, in the current folder; returns the exit code."""
-
-    def run(*words: str) -> int:
-        monkeypatch.setattr("sys.argv", ["models", *words])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        code = stopped.value.code
-        return code if isinstance(code, int) else int(code is not None)
-
-    return run
-
-
-@pytest.fixture
-def result(models: Models, capsys: pytest.CaptureFixture[str]) -> Result:
+def result(models_here: Models, capsys: pytest.CaptureFixture[str]) -> Result:
     """Run `models ... --json`, which must end well (or with `code`), and read what it printed."""
 
     def run(*words: str, code: int = 0) -> Any:
         capsys.readouterr()
-        ended = models(*words, "--json")
+        ended = models_here(*words, "--json")
         printed = capsys.readouterr()
         assert ended == code, printed.err
         return json.loads(printed.out)
@@ -165,7 +150,7 @@ def test_records_are_written_as_they_were(project: Path) -> None:
 )
 def test_a_damaged_record_is_named_with_its_file_and_key(
     project: Path,
-    models: Models,
+    models_here: Models,
     capsys: pytest.CaptureFixture[str],
     file: str,
     old: str,
@@ -174,7 +159,7 @@ def test_a_damaged_record_is_named_with_its_file_and_key(
 ) -> None:
     path = project / "experiments" / "flowers" / file
     path.write_text(path.read_text().replace(old, new))
-    assert models("fine-tune", "--dataset", "flowers", "--org", "garden", *QUICK) == 1
+    assert models_here("fine-tune", "--dataset", "flowers", "--org", "garden", *QUICK) == 1
     told = capsys.readouterr().err
     assert "of this run is damaged" in told
     assert f"flowers/{file}" in told
@@ -182,7 +167,7 @@ def test_a_damaged_record_is_named_with_its_file_and_key(
 
 
 def test_a_card_with_a_figure_missing_is_damaged_and_not_unevaluated(
-    project: Path, models: Models, result: Result, capsys: pytest.CaptureFixture[str]
+    project: Path, models_here: Models, result: Result, capsys: pytest.CaptureFixture[str]
 ) -> None:
     card = project / "models" / "versions" / "flowers" / "1" / "TRAINING_INFO.md"
     card.chmod(0o640)
@@ -190,9 +175,9 @@ def test_a_card_with_a_figure_missing_is_damaged_and_not_unevaluated(
     problem = result("adapters", "show", "flowers@1")["problem"]
     assert "1/TRAINING_INFO.md:" in problem
     assert "'evaluation.base.loss' is required" in problem
-    assert models("adapters", "show", "flowers@1") == 0
+    assert models_here("adapters", "show", "flowers@1") == 0
     assert "never evaluated" not in capsys.readouterr().out
-    assert models("adapters", "diff", "flowers@1", "flowers@2") == 1
+    assert models_here("adapters", "diff", "flowers@1", "flowers@2") == 1
     assert "'evaluation.base.loss' is required" in capsys.readouterr().err
 
 
@@ -278,11 +263,15 @@ def test_a_stored_version_is_exported(
 
 
 def test_versions_come_from_the_stored_registry(
-    project: Path, tmp_path: Path, models: Models, result: Result, monkeypatch: pytest.MonkeyPatch
+    project: Path,
+    tmp_path: Path,
+    models_here: Models,
+    result: Result,
+    monkeypatch: pytest.MonkeyPatch,
 ) -> None:
     registry = (project / "registry").as_uri()
     other = tmp_path / "other"
-    assert models("init", str(other)) == 0
+    assert models_here("init", str(other)) == 0
     monkeypatch.chdir(other)
     pulled = result("adapters", "pull", "flowers", registry)  # the one that was in use
     assert (pulled["version"], pulled["org"], pulled["changed"]) == (2, "garden", True)
@@ -307,11 +296,15 @@ def test_the_stored_registry_takes_what_is_pushed(
 
 @pytest.mark.parametrize("name", FINISHED)
 def test_a_finished_experiment_is_done_at_once_and_says_so(
-    project: Path, models: Models, result: Result, capsys: pytest.CaptureFixture[str], name: str
+    project: Path,
+    models_here: Models,
+    result: Result,
+    capsys: pytest.CaptureFixture[str],
+    name: str,
 ) -> None:
     again = ("fine-tune", "--config", f"experiments/{name}/spec.yaml")
     before = files_below(project / "experiments"), files_below(project / "models")
-    assert models(*again, "--offline") == 0
+    assert models_here(*again, "--offline") == 0
     assert f"{FINISHED[name]} is already trained and registered" in capsys.readouterr().out
     done = result(*again)
     assert (done["version"], done["already_done"]) == (FINISHED[name], True)
@@ -321,11 +314,11 @@ def test_a_finished_experiment_is_done_at_once_and_says_so(
 
 
 def test_the_command_that_began_an_experiment_still_means_it(
-    project: Path, models: Models, result: Result, capsys: pytest.CaptureFixture[str]
+    project: Path, models_here: Models, result: Result, capsys: pytest.CaptureFixture[str]
 ) -> None:
     again = ("fine-tune", "--dataset", "flowers", "--org", "garden")
     assert result(*again, *QUICK)["already_done"]
-    assert models(*again, *QUICK, "--set", "lora.rank=4") != 0
+    assert models_here(*again, *QUICK, "--set", "lora.rank=4") != 0
     assert "lora.rank was 2, and is 4 now" in capsys.readouterr().err
 
 
@@ -402,10 +395,10 @@ def test_a_dataset_made_of_feedback_takes_what_is_new(project: Path, result: Res
 # Configs, and what is live
 
 
-def test_the_configs_are_valid(project: Path, models: Models) -> None:
-    assert models("validate-config") == 0
+def test_the_configs_are_valid(project: Path, models_here: Models) -> None:
+    assert models_here("validate-config") == 0
     for environment in ("development", "test", "production"):
-        assert models("validate-config", "--env", environment) == 0
+        assert models_here("validate-config", "--env", environment) == 0
 
 
 def test_a_setting_is_explained_from_its_line(project: Path, result: Result) -> None:

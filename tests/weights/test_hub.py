@@ -12,12 +12,13 @@ from typing import Any
 
 import pytest
 
+from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project, cache_folder
 from modelyard.core.progress import Silent
 from modelyard.hub.client import hub_cache_folder
 from modelyard.weights.encoders import fetch_encoder_folder
 from modelyard.weights.files import fingerprint_weights
-from modelyard.weights.local import locate_base
+from modelyard.weights.local import base_cache, locate_base
 from modelyard.weights.pull import BaseUnavailable, pull_base, require_base
 
 COMMIT = "0123456789abcdef0123456789abcdef01234567"
@@ -155,23 +156,17 @@ def test_two_pulls_at_once_download_once(hub_project: Project, hub: Any) -> None
 
 
 def test_the_second_pull_says_whom_it_waits_for(hub_project: Project, hub: Any, said: Any) -> None:
-    hub.cut_after_bytes, hub.hold = 100_000, threading.Event()
-    process = _start_pull()
-    give_up_at = time.monotonic() + 60
-    while not hub.ranges_of("model.safetensors"):
-        assert time.monotonic() < give_up_at
-        time.sleep(0.02)
     waiting = threading.Thread(
         target=pull_base, args=(hub_project, "hubbed"), kwargs={"progress": said}
     )
-    waiting.start()
-    while not said.stages:
-        assert time.monotonic() < give_up_at
-        time.sleep(0.02)
-    hub.hold.set()
-    waiting.join(60)
-    process.communicate(timeout=60)
-    assert said.stages[0].startswith(f"wait: the base 'hubbed' is in use by process {process.pid}")
+    with exclusive_lock(base_cache("hubbed") / "pull.lock", what="base 'hubbed'"):
+        waiting.start()
+        while not said.stages and waiting.is_alive():
+            time.sleep(0.02)
+        assert hub.ranges_of("model.safetensors") == []
+    waiting.join()
+    assert said.stages[0].startswith(f"wait: the base 'hubbed' is in use by process {os.getpid()}")
+    assert locate_base(hub_project, "hubbed") is not None
 
 
 def test_force_fetches_only_what_differs_from_the_hubs_hashes(

@@ -11,16 +11,15 @@ from __future__ import annotations
 
 import hashlib
 import json
-import os
 import shutil
 import sys
-from collections.abc import Callable, Iterator
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from registry_samples import registry_at, whole_versions
 
-from killed import interruptions
+from killed import interruptions, run_whole
 from modelyard.adapters.manifest import parse_manifest
 from modelyard.adapters.registry.pull import pull_version
 from modelyard.adapters.registry.push import push_version
@@ -69,19 +68,6 @@ def _count() -> None:
 def counted_registry(folder: Path) -> Registry:
     plain = registry_at(folder).store
     return Registry(ObjectStore(plain.url, cast(Any, CountedStore(plain.client)), plain.folder))
-
-
-def run_whole(work: Callable[[], object]) -> None:
-    """Run `work` in a child of its own, undisturbed; it must end well."""
-    child = os.fork()
-    if child == 0:
-        try:
-            work()
-        except BaseException as error:
-            print(repr(error), file=sys.stderr)
-            os._exit(1)
-        os._exit(0)
-    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def latest_in(store: Path) -> int:

@@ -12,7 +12,6 @@ from pytest_httpserver import HTTPServer
 from tuning_server import KEY, TuningServer
 
 from deploy_samples import write_deploy_project
-from modelyard.cli.app import main
 from modelyard.core.layout import Project
 
 GPT4 = """\
@@ -46,16 +45,9 @@ def tuning(httpserver: HTTPServer) -> TuningServer:
 
 
 @pytest.fixture
-def models(reviews: Project, monkeypatch: pytest.MonkeyPatch) -> Callable[..., int]:
+def models(reviews: Project, models_here: Callable[..., int]) -> Callable[..., int]:
     """Run `models` with these words in the project; returns the exit code."""
-
-    def run(*words: str) -> int:
-        monkeypatch.setattr("sys.argv", ["models", *words])
-        with pytest.raises(SystemExit) as stopped:
-            main()
-        return int(stopped.value.code or 0)
-
-    return run
+    return models_here
 
 
 @pytest.fixture
