@@ -34,6 +34,9 @@ _STEPS_BEFORE = 20
 _LONGEST_RUNNING = 500
 _IN_FLIGHT = 32
 _GIVEN_UP_A_STEP = 0.02
+_PROMOTED_A_STEP = 0.05
+_LONGEST_PROMPT = 6
+"""How many questions the longest prompt under load is made of."""
 _PREFIX_BYTES_UNDER_LOAD = 32 << 20
 
 
@@ -83,6 +86,8 @@ class Running:
         self.tokenizer = replace(ChatTokenizer.load(base), eos_ids=frozenset())
         self.by_folder = {folder: self.decoder.bank.load(Path(folder)) for folder in adapters}
         self.loaded = list(self.by_folder.values())
+        self.active = self.loaded[: len(self.loaded) // 2]
+        """Under load: the version that answers for each organisation; it has another one."""
 
     @property
     def handlers(self) -> Mapping[str, Handler]:
@@ -179,31 +184,47 @@ class Running:
         return {"seconds": seconds}
 
     def load(self, prompts: Sequence[Sequence[int]], seconds: float, seed: int) -> Reply:
-        """Mixed load: any adapter or none, many lengths, sampled and greedy, some given up."""
+        """Mixed load: any adapter or none, many lengths, sampled and greedy, some given up.
+
+        All the while versions of adapters are promoted and rolled back.
+        """
         chance = random.Random(seed)
         ends = time.monotonic() + seconds
         flying: list[Generation] = []
-        answers = 0
+        answers = promotions = 0
         while flying or time.monotonic() < ends:
             while len(flying) < _IN_FLIGHT and time.monotonic() < ends:
-                number = chance.randrange(-1, len(self.loaded))
-                flying.append(
-                    self.loaded_scheduler.submit(
-                        self.request(
-                            chance.choice(prompts),
-                            self.loaded[number] if number >= 0 else None,
-                            chance.randrange(1, 100),
-                            organisation=f"organisation {number}",
-                            temperature=chance.choice((0.0, 1.0)),
-                        )
-                    )
-                )
+                flying.append(self.loaded_scheduler.submit(self._any_request(chance, prompts)))
             self.loaded_scheduler.step()
             if chance.random() < _GIVEN_UP_A_STEP:
                 chance.choice(flying).cancel()
+            if chance.random() < _PROMOTED_A_STEP:
+                self._promote(chance.randrange(len(self.active)))
+                promotions += 1
             answers += sum(bool(generation.finish) for generation in flying)
             flying = [generation for generation in flying if not generation.finish]
-        return {"answers": answers}
+        return {"answers": answers, "promotions": promotions}
+
+    def _any_request(self, chance: random.Random, prompts: Sequence[Sequence[int]]) -> Request:
+        number = chance.randrange(-1, len(self.active))
+        questions = chance.choices(prompts, k=chance.randint(1, _LONGEST_PROMPT))
+        return self.request(
+            [token for question in questions for token in question],
+            self.active[number] if number >= 0 else None,
+            chance.randrange(1, 100),
+            organisation=f"organisation {number}",
+            temperature=chance.choice((0.0, 1.0)),
+        )
+
+    def _promote(self, organisation: int) -> None:
+        """Let its other version answer from now on: a promotion, or the rollback of one."""
+        former = self.active[organisation]
+        every = list(self.by_folder)
+        versions = Path(every[organisation]), Path(every[organisation + len(self.active)])
+        self.active[organisation] = self.decoder.bank.load(
+            versions[1] if former.folder == versions[0] else versions[0]
+        )
+        self.loaded_scheduler.retire(former)
 
     def memory(self) -> Reply:
         """Bytes of the GPU that are in use, or of the machine where there is none."""

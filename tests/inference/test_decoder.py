@@ -191,15 +191,21 @@ def test_rows_are_bounded_in_bytes_and_come_back() -> None:
         decoder.kv.allocate(600)
 
 
-@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
-def test_a_row_takes_memory_only_as_it_is_written() -> None:
-    def resident_bytes() -> int:
-        pages = int(Path("/proc/self/statm").read_text().split()[1])
-        return pages * resource.getpagesize()
+def resident_bytes() -> int:
+    pages = int(Path("/proc/self/statm").read_text().split()[1])
+    return pages * resource.getpagesize()
 
+
+def large_cache() -> KvCache:
+    """A cache that takes 64 KB a position."""
     tiny = recognise(tiny_model(FAMILIES["mistral"])).shape
     shape = replace(tiny, layers=32, key_heads=4, head_width=64)
-    kv = KvCache(shape, torch.float32, torch.device("cpu"), 1 << 30)
+    return KvCache(shape, torch.float32, torch.device("cpu"), 1 << 30)
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_a_row_takes_memory_only_as_it_is_written() -> None:
+    kv = large_cache()
     before = resident_bytes()
     row, *_ = (kv.allocate(200) for _ in range(8))
     assert row is not None
@@ -207,6 +213,29 @@ def test_a_row_takes_memory_only_as_it_is_written() -> None:
     pool, at = kv.place(row)
     pool.data[:, :, at, :, :16] = 1.0
     assert resident_bytes() - before < kv.size_bytes // 4
+
+
+@pytest.mark.skipif(sys.platform != "linux", reason="reads /proc")
+def test_rows_that_nobody_has_keep_little_memory_and_nothing_that_was_written() -> None:
+    kv = large_cache()
+    before = resident_bytes()
+    held = [kv.allocate(512) for _ in range(4)]
+    for number, row in enumerate(held):
+        assert row is not None
+        pool, at = kv.place(row)
+        kv.written(row, 500)
+        pool.data[:, :, at, :, :500] = float(number + 1)
+    assert resident_bytes() - before > 120_000_000
+    # The last one moves to the place of the first, which nobody has then.
+    kv.release(held[0] or 0)
+    kv.bring_forward([held[3] or 0])
+    pool, at = kv.place(held[3] or 0)
+    assert at == 0 and bool((pool.data[:, :, 0, :, :500] == 4).all())
+    assert not pool.data[:, :, 3].any()
+    for row in held[1:]:
+        kv.release(row or 0)
+    assert resident_bytes() - before < 80_000_000
+    assert not pool.data.any()
 
 
 @pytest.mark.parametrize(

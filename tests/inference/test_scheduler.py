@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 import torch
 from toy_decoder import (
+    END,
     TOKENIZER,
     VOCABULARY,
     ToyDecoder,
@@ -53,7 +54,8 @@ class Run:
     def submit(
         self, prompt: Sequence[int] = (1, 2, 3), adapter: str | None = None, **settings: Any
     ) -> Generation:
-        asked = {key: settings.pop(key) for key in ("organisation", "use_prefix_cache")
+        asked = {key: settings.pop(key)
+                 for key in ("organisation", "use_prefix_cache", "constraint")
                  if key in settings}  # fmt: skip
         return self.scheduler.submit(
             Request(
@@ -215,6 +217,100 @@ def test_what_can_never_be_computed_and_too_many_are_refused() -> None:
     kept.append(run.submit())
     run.finish()
     assert run.has_nothing_left()
+
+
+def test_no_organisation_can_fill_the_line() -> None:
+    run = Run(limits=Limits(rows=1, waiting=5, waiting_each=2))
+    kept = [run.submit(organisation="many") for _ in range(2)]
+    with pytest.raises(QueueFull, match="2 requests of this organisation wait already"):
+        run.submit(organisation="many")
+    kept += [run.submit(organisation="other") for _ in range(2)]
+    run.scheduler.step()  # one of "many" runs
+    kept[1].cancel()
+    run.scheduler.step()
+    kept += [run.submit(organisation="many") for _ in range(2)]
+    with pytest.raises(QueueFull):
+        run.submit(organisation="many")
+    run.finish()
+    kept += [run.submit(organisation="many") for _ in range(2)]
+    run.finish()
+    assert run.has_nothing_left()
+    assert not run.scheduler._in_line
+
+
+@pytest.mark.parametrize("when", ["waiting", "prompt", "decoding"])
+def test_who_goes_away_leaves_within_one_step_and_gives_everything_back(when: str) -> None:
+    limits = Limits(rows=1 if when == "waiting" else 4, prompt_tokens=16, gap_ratio=None)
+    run = Run(ToyDecoder(bank=ToySlots(2)), limits)
+    other = run.submit(adapter="a", max_new_tokens=100, temperature=1, seed=3)
+    run.scheduler.step()
+    leaving = run.submit([7] * 100, adapter="b", max_new_tokens=50, temperature=1, seed=5)
+    for _ in range({"waiting": 3, "prompt": 3, "decoding": 12}[when]):
+        run.scheduler.step()
+    assert bool(leaving.tokens) == (when == "decoding")
+    assert run.scheduler.waiting == (when == "waiting")
+    leaving.cancel()
+    run.scheduler.step()
+    assert leaving.finish == "cancelled"
+    assert (run.scheduler.running, run.scheduler.waiting) == (1, 0)
+    assert run.decoder.in_use == 2  # the other's row and slot
+    assert len(run.decoder.steps[-1]) == 1
+    run.finish()
+    assert is_answered(other) and run.has_nothing_left()
+
+
+@dataclass
+class Alternating:
+    """A form: even and odd tokens in turn, `count` of them, and then the end."""
+
+    count: int
+    taken: list[int] = field(default_factory=list)
+    fails_at: int | None = None
+
+    def allowed(self) -> torch.Tensor | None:
+        allowed = torch.arange(VOCABULARY - 5) % 2 == len(self.taken) % 2
+        allowed[END] = False
+        if len(self.taken) == self.count:
+            allowed = torch.tensor([True])
+        return allowed & (self.fails_at != len(self.taken))
+
+    def advance(self, token: int) -> None:
+        self.taken.append(token)
+        if token == 11:
+            raise ModelyardError("eleven was not expected")
+
+
+@pytest.mark.parametrize("settings", [{}, {"temperature": 2}, {"temperature": 1, "top_k": 3}])
+def test_a_constraint_holds_for_its_own_answer_and_changes_no_other(
+    settings: dict[str, Any],
+) -> None:
+    run = Run()
+    forms = [Alternating(count) for count in (1, 4, 7, 7)]
+    free = [run.submit([n], seed=n, **settings) for n in range(1, 4)]
+    bound = [
+        run.submit([n], seed=n, constraint=form, **settings) for n, form in enumerate(forms, 5)
+    ]
+    run.finish()
+    assert all(map(is_answered, free))
+    ended = [each for each in bound if each.finish == "stop"]
+    assert ended
+    for each, form in zip(bound, forms, strict=True):
+        if each in ended:
+            assert len(each.tokens) == form.count
+        assert all(token % 2 == place % 2 for place, token in enumerate(each.tokens))
+        assert 0 not in each.tokens and max(each.tokens, default=0) < VOCABULARY - 5
+        assert each in ended or (each.error and "eleven" in str(each.error))
+    assert run.has_nothing_left()
+
+
+def test_a_constraint_that_lets_nothing_follow_ends_its_answer_and_no_other() -> None:
+    run = Run()
+    stuck = run.submit([1], constraint=Alternating(9, fails_at=2))
+    other = run.submit([2], temperature=1, seed=4)
+    run.finish()
+    assert stuck.finish == "error" and len(stuck.tokens) == 2
+    assert "no token may follow" in str(stuck.error)
+    assert is_answered(other) and run.has_nothing_left()
 
 
 def test_a_stop_string_ends_an_answer_where_its_tokens_complete_it() -> None:

@@ -38,6 +38,7 @@ in the package named here:
       NotConfirmed              cli
       NotDeployed               deployments
       NotEnoughMemory           training
+      NothingAllowed            inference
       OutputFailed              cli
       QueueFull                 inference
       RunDamaged                performance

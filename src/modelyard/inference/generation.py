@@ -8,6 +8,7 @@ from typing import Literal
 
 from modelyard.chatdata.template import ChatTokenizer
 from modelyard.core.errors import ModelyardError
+from modelyard.inference.constraint import Constraint
 from modelyard.inference.interfaces import LoadedAdapter
 from modelyard.inference.sampling import Sampling
 
@@ -35,6 +36,8 @@ class Request:
 
     Off where figures must not depend on what was asked before: evaluation.
     """
+    constraint: Constraint | None = None
+    """What the answer must keep to, of this request alone; None for any text."""
 
 
 class Generation:

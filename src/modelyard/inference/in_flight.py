@@ -21,6 +21,8 @@ class InFlight:
     request: Request
     generation: weakref.ref[Generation]
     """The handle of whoever asked; dead when nobody holds it."""
+    in_line: bool = False
+    """Whether it is counted among those that wait for a row."""
     row: int = -1
     slot: int | None = None
     computed: int = 0

@@ -17,8 +17,11 @@ from dataclasses import dataclass
 from functools import partial
 from threading import Lock
 
+from torch import Tensor
+
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.inference.admission import Admission
+from modelyard.inference.constraint import allowed_next, restrict
 from modelyard.inference.generation import Finish, Generation, Request
 from modelyard.inference.in_flight import InFlight
 from modelyard.inference.interfaces import LoadedAdapter, TokenDecoder
@@ -40,6 +43,8 @@ class Limits:
     """The most answers that are computed at once."""
     waiting: int = 1024
     """The most requests that wait for a row; another is refused."""
+    waiting_each: int | None = None
+    """The most of one organisation, so that it cannot fill the line; None for as many as of all."""
     prompt_tokens: int = 2048
     """The most prompt tokens that one step computes; they bound the memory of a step."""
     gap_ratio: float | None = 2.5
@@ -79,6 +84,8 @@ class Scheduler:
         self._retired: dict[str, LoadedAdapter] = {}
         """Adapters to unload as soon as nothing uses them, by digest."""
         self._submitted = self._ended = 0
+        self._in_line: Counter[str] = Counter()
+        """Requests that wait for a row, by organisation."""
         self._submitting = Lock()
         # What other threads want is done at the beginning of the next step, in their order.
         self._inbox: deque[Callable[[], None]] = deque()
@@ -105,9 +112,17 @@ class Scheduler:
                     f"{self.waiting:,} requests wait already, and no more may",
                     hint="ask again later",
                 )
+            own, most = self._in_line[request.organisation], self._limits.waiting_each
+            if most is not None and own >= most:
+                raise QueueFull(
+                    f"{own:,} requests of this organisation wait already, and no more of it may",
+                    hint="ask again later, or fewer at a time",
+                )
+            self._in_line[request.organisation] += 1
             self._submitted += 1
             number = self._submitted
         answer, generation = self._in_flight(number, request)
+        answer.in_line = True
         self._inbox.append(partial(self._take_in, answer))
         return generation
 
@@ -204,6 +219,7 @@ class Scheduler:
     def _admit(self) -> None:
         for left in self._line.admit(self._running.values()):
             answer = left.answer
+            self._leave_line(answer)
             if left.error:  # such as an adapter whose files have changed since it was loaded
                 self._end(answer, "error", error=left.error)
                 continue
@@ -221,12 +237,24 @@ class Scheduler:
             for answer, count in work:
                 answer.computed += count
             ready = [answer for answer, _ in work if answer.computed == len(answer.tokens)]
-            tokens = choose_tokens(logits, [answer.draws for answer in ready]) if ready else []
+            tokens = self._choose(logits, ready) if ready else []
         except BaseException as error:
             self._fail_running(error)
             raise
         for answer, token in zip(ready, tokens, strict=True):
-            self._give(answer, token)
+            if answer.number in self._unfinished:
+                self._give(answer, token)
+
+    def _choose(self, logits: Tensor, ready: Sequence[InFlight]) -> list[int | None]:
+        """The next token of each answer; those whose constraint fails end here."""
+        allowed: list[Tensor | None] = []
+        for answer in ready:
+            try:
+                allowed.append(allowed_next(answer.request.constraint))
+            except ModelyardError as error:
+                allowed.append(None)
+                self._end(answer, "error", error=error)
+        return choose_tokens(restrict(logits, allowed), [answer.draws for answer in ready])
 
     def _give(self, answer: InFlight, token: int | None) -> None:
         """Add the token that was chosen for an answer, and end it where it ends."""
@@ -245,6 +273,12 @@ class Scheduler:
         if token in answer.request.tokenizer.eos_ids:
             self._end(answer, "stop")
             return
+        if constraint := answer.request.constraint:
+            try:
+                constraint.advance(token)
+            except ModelyardError as caught:
+                self._end(answer, "error", error=caught)
+                return
         answer.tokens.append(token)
         text = answer.text.add(token)
         if generation := answer.generation():
@@ -263,6 +297,7 @@ class Scheduler:
     ) -> None:
         """Say why an answer has ended, and give back what it held."""
         self._ended += 1
+        self._leave_line(answer)
         del self._unfinished[answer.number]
         if answer.number in self._running:
             del self._running[answer.number]
@@ -278,6 +313,15 @@ class Scheduler:
             self._unload_unused(answer.digest)
         if generation := answer.generation():
             generation.end(finish, answer.text.finish(), error)
+
+    def _leave_line(self, answer: InFlight) -> None:
+        if not answer.in_line:
+            return
+        answer.in_line = False
+        with self._submitting:
+            self._in_line[answer.organisation] -= 1
+            if not self._in_line[answer.organisation]:
+                del self._in_line[answer.organisation]
 
     def _unload_unused(self, digest: str) -> None:
         if self._users[digest]:
