@@ -105,6 +105,9 @@ adapters registry tag flowers@1 approved FILE
 adapters registry list FILE
 adapters registry show flowers@1 FILE
 adapters registry untag flowers approved FILE
+adapters registry untag flowers in-use FILE
+adapters registry delete flowers@1 FILE
+adapters registry prune FILE
 adapters export flowers --to out
 adapters import out --name copied --base-model tiny
 adapters gc flowers --keep 1

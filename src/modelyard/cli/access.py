@@ -70,6 +70,8 @@ CHANGES = frozenset(
         "adapters.registry:push",
         "adapters.remote:tag_remote",
         "adapters.remote:untag_remote",
+        "adapters.remote_upkeep:delete_remote",
+        "adapters.remote_upkeep:prune_remote",
         "backup:backup",
         "backup_upkeep:copy",
         "backup_upkeep:prune",

@@ -72,6 +72,8 @@ NESTED: dict[str, dict[str, str]] = {
         "show": "adapters.remote:show_remote",
         "tag": "adapters.remote:tag_remote",
         "untag": "adapters.remote:untag_remote",
+        "delete": "adapters.remote_upkeep:delete_remote",
+        "prune": "adapters.remote_upkeep:prune_remote",
     },
     "backup:backup": {
         "list": "backup_overview:list_snapshots",

@@ -72,6 +72,8 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "adapters.remote:show_remote": (_one("cli.adapters.remote:RemoteVersionShown"),),
     "adapters.remote:tag_remote": (_one("cli.adapters.remote:TagMoved"),),
     "adapters.remote:untag_remote": (_one("cli.adapters.remote:TagMoved"),),
+    "adapters.remote_upkeep:delete_remote": (_one("adapters.registry.prune:VersionDeletion"),),
+    "adapters.remote_upkeep:prune_remote": (_one("adapters.registry.prune:RegistryPrune"),),
     "adapters.verify:verify": (_list("cli.adapters.verify:Verified"),),
     "adapters.diff:diff": (_one("adapters.diff:VersionDiff"),),
     "adapters.import_:import_adapter": (_one("cli.adapters.import_:Imported"),),

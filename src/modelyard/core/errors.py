@@ -47,10 +47,13 @@ in the package named here:
       SourceFailed              weights
       StalePlan                 deployments
       StoreFailed               stores
+        ObjectMissing           stores
       TrainingFailed            training
       UnguardedStore            adapters
       UnreadableWeights         weights
       Unrecognised              inference
+      VersionDeleted            adapters
+      VersionTagged             adapters
       VersionTaken              adapters
       WrongKey                  backup
       InvalidInput              core         exit code 2

@@ -49,6 +49,10 @@ class StoreFailed(ModelyardError):
     """The object store refused the request, cannot be reached, or closed the connection."""
 
 
+class ObjectMissing(StoreFailed):
+    """There is no such object, or it was deleted."""
+
+
 @dataclass(frozen=True, slots=True)
 class StoredObject:
     """What a listing says of an object."""
@@ -96,7 +100,7 @@ class ObjectStore:
     def read_range(self, key: str, at: int, length: int) -> bytes:
         """`length` bytes of an object from byte `at` on; fewer where it is shorter.
 
-        Raises StoreFailed when there is none. Of a server that gives no parts, such as rclone's,
+        Raises ObjectMissing when there is none. Of a server that gives no parts, such as rclone's,
         the whole object is fetched.
         """
         from obstore.exceptions import BaseError
@@ -107,7 +111,7 @@ class ObjectStore:
                     return _read_part(self.folder / key, at, length)
                 return bytes(self.client.get_range(key, start=at, length=length))
             except FileNotFoundError as error:
-                raise StoreFailed("is missing", where=self.show(key)) from error
+                raise ObjectMissing("is missing", where=self.show(key)) from error
             except BaseError as error:
                 if _NO_PARTS not in str(error):
                     raise
@@ -158,7 +162,7 @@ class ObjectStore:
             self._settle(key)
 
     def download(self, key: str, *, offset: int = 0) -> Iterator[bytes]:
-        """An object's bytes from `offset` on, in chunks. Raises StoreFailed when there is none."""
+        """An object's bytes from `offset` on, in chunks. Raises ObjectMissing for none."""
         with self._errors(key):
             try:
                 if self.folder is not None:
@@ -166,7 +170,7 @@ class ObjectStore:
                     return
                 got = self.client.get(key, options={"range": {"offset": offset}} if offset else {})
             except FileNotFoundError as error:
-                raise StoreFailed("is missing", where=self.show(key)) from error
+                raise ObjectMissing("is missing", where=self.show(key)) from error
             for chunk in got.stream(min_chunk_size=_CHUNK_BYTES):
                 yield bytes(chunk)
 

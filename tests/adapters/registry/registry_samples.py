@@ -10,11 +10,11 @@ from typing import Any
 
 from adapter_samples import BETTER, facts
 from modelyard.adapters.manifest import Manifest, load_manifest, require_intact
+from modelyard.adapters.registry.blobs import blob_key
 from modelyard.adapters.registry.pull import pull_version
 from modelyard.adapters.registry.push import Push, push_version
 from modelyard.adapters.registry.registry import (
     Registry,
-    blob_key,
     find_remote_version,
     open_registry,
 )

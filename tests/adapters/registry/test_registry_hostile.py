@@ -12,8 +12,9 @@ import pytest
 from registry_samples import add_version, pull, push, whole_versions
 
 from modelyard.adapters.lora import AdapterMismatch
+from modelyard.adapters.registry.blobs import blob_key
 from modelyard.adapters.registry.record import DamagedRegistry
-from modelyard.adapters.registry.registry import Registry, blob_key, find_remote_version
+from modelyard.adapters.registry.registry import Registry, find_remote_version
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from modelyard.core.os_errors import NoSpace

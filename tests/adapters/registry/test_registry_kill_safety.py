@@ -16,9 +16,11 @@ import pytest
 from registry_cut_off import latest_in
 from registry_samples import add_version, make_project, registry_at, whole_versions
 
+from modelyard.adapters.registry.prune import delete_version, prune_registry
 from modelyard.adapters.registry.pull import pull_version
 from modelyard.adapters.registry.push import push_version
 from modelyard.adapters.registry.registry import find_remote_version
+from modelyard.adapters.versions import load_version
 from modelyard.core.files import remove_folder
 from modelyard.core.layout import Project
 from modelyard.core.progress import Silent
@@ -69,13 +71,15 @@ def pushed_once(tmp_path: Path) -> Path:
 
 
 @pytest.mark.parametrize("how", ["kill", "fail"])
-@pytest.mark.parametrize("action", ["push", "pull"])
+@pytest.mark.parametrize("action", ["push", "pull", "remove"])
 def test_cut_off_at_any_call_leaves_old_or_new_and_the_same_again_completes_it(
     pushed_once: Path, action: str, how: str
 ) -> None:
     if action == "pull":
         here = Project(pushed_once / "here")
         finish(start(here, "push", "demo@2", (pushed_once / "store").as_uri()))
+    if action == "remove":
+        prepare_removal(pushed_once)
     # The samples beside this file, those of all adapters, and tests/killed.py.
     folders = [str(TESTS), str(TESTS.parent), str(TESTS.parent.parent)]
     paths = [*folders, *filter(None, [os.environ.get("PYTHONPATH")])]
@@ -89,7 +93,19 @@ def test_cut_off_at_any_call_leaves_old_or_new_and_the_same_again_completes_it(
     assert done.returncode == 0, done.stderr
     said, number = done.stdout.splitlines()
     print(f"{action} {said}")
-    assert int(number) > 40
+    assert int(number) > (25 if action == "remove" else 40)
+
+
+def prepare_removal(folder: Path) -> None:
+    """Push demo@2 and other@1, delete the latter, and give its files up, two hours ago."""
+    here, store = Project(folder / "here"), folder / "store"
+    registry = registry_at(store)
+    push_version(here, load_version(here, "demo", 2), registry, progress=Silent())
+    push_version(here, add_version(here, "run-1", adapter="other"), registry, progress=Silent())
+    delete_version(registry, "other@1")
+    assert prune_registry(registry).given_up_files == 1
+    (mark,) = (store / "retired").glob("*.json")
+    os.utime(mark, (time.time() - 7200, time.time() - 7200))
 
 
 def kill_at_random(process: subprocess.Popen[str], most_s: float, chance: random.Random) -> None:

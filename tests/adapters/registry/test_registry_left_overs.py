@@ -7,8 +7,9 @@ from typing import Any
 import pytest
 from registry_samples import SILENT, add_version, pull, push, whole_versions
 
+from modelyard.adapters.registry.blobs import blob_key
 from modelyard.adapters.registry.pull import plan_pull
-from modelyard.adapters.registry.registry import Registry, blob_key, find_remote_version
+from modelyard.adapters.registry.registry import Registry, find_remote_version
 from modelyard.core.layout import Project
 
 

@@ -44,7 +44,8 @@ def test_a_registry_is_listed_with_its_tags(run: Callable[..., Any], store: Path
     code, out, _ = run("list", "--json")
     assert code == 0
     tags = [{"name": "in-use", "version": 1}, {"name": "latest", "version": 2}]
-    assert json.loads(out) == [{"name": "demo", "versions": [1, 2], "tags": tags}]
+    versions = {"versions": [1, 2], "deleted": []}
+    assert json.loads(out) == [{"name": "demo", **versions, "tags": tags}]
     (store / "adapters/demo/tags/in-use/000000001.json").write_bytes(b"")
     assert "in-use (damaged), latest @2" in run("list")[1]
     assert "digest" in run("show", "demo@2")[1]

@@ -15,7 +15,7 @@ import pytest
 from registry_samples import add_version, whole_versions
 
 from modelyard.adapters.promote import promote_version
-from modelyard.adapters.registry.registry import blob_key
+from modelyard.adapters.registry.blobs import blob_key
 from modelyard.core.layout import Project
 from s3_server import BUCKET, KEY_ID, SECRET, S3Server, serving_guarded_s3, serving_s3
 

@@ -26,6 +26,8 @@ class RemoteAdapter:
     """Its name."""
     versions: tuple[int, ...]
     """The numbers of its versions, ascending."""
+    deleted: tuple[int, ...]
+    """The numbers of those that were deleted."""
     tags: tuple[RemoteTag, ...]
     """Its tags, by name; those that were removed are left out."""
 
@@ -36,6 +38,7 @@ def list_registry(registry: Registry) -> tuple[RemoteAdapter, ...]:
         RemoteAdapter(
             name=adapter,
             versions=tuple(registry.numbers(adapter)),
+            deleted=tuple(registry.deleted_numbers(adapter)),
             tags=list_tags(registry, adapter),
         )
         for adapter in registry.adapters()

@@ -16,13 +16,14 @@ from pathlib import Path
 
 from modelyard.adapters.lora import WEIGHTS_NAME, AdapterMismatch
 from modelyard.adapters.manifest import MANIFEST_NAME, DamagedVersion, FileEntry
+from modelyard.adapters.registry.blobs import blob_key, copies_of
 from modelyard.adapters.registry.record import (
     DamagedRegistry,
     RemoteVersion,
     record_digest,
     require_same_org,
 )
-from modelyard.adapters.registry.registry import Registry, VersionTaken, blob_key
+from modelyard.adapters.registry.registry import Registry, VersionTaken
 from modelyard.adapters.verify import verify_version
 from modelyard.adapters.versions import (
     AdapterVersion,
@@ -214,9 +215,11 @@ def _fetch(
     files = _by_content(version)
     total = sum(entry.size_bytes for entry in files.values())
     require_free_space(incoming, rest + total, f"pulling {version.name}")
-    for entry in files.values():
-        if entry.sha256 not in copies:
-            _require_size(registry, entry)
+    blobs = {
+        entry.sha256: _find_blob(registry, entry)
+        for entry in files.values()
+        if entry.sha256 not in copies
+    }
     progress.stage(f"pull: {counted(len(files), 'file')}, {megabytes(rest)} of {version.name}")
     progress.begin("pull", total, "bytes")
     with disk_errors(incoming):
@@ -226,18 +229,27 @@ def _fetch(
         for entry in files.values():
             if entry.sha256 in copies and not (incoming / entry.sha256).exists():
                 _copy(copies[entry.sha256], entry, incoming)
-            _fetch_file(registry, entry, incoming, progress, passed)
+            blob = blobs.get(entry.sha256) or blob_key(entry.sha256)
+            _fetch_file(registry, entry, blob, incoming, progress, passed)
             passed += entry.size_bytes
     progress.end()
 
 
-def _require_size(registry: Registry, entry: FileEntry) -> None:
-    """Raise DamagedRegistry when a file is missing or has another size; fetches nothing."""
-    key = blob_key(entry.sha256)
-    size = registry.store.size_bytes(key)
-    if size != entry.size_bytes:
-        found = "is missing" if size is None else f"holds {size:,} bytes, not {entry.size_bytes:,}"
-        raise DamagedRegistry(found, where=registry.store.show(key))
+def _find_blob(registry: Registry, entry: FileEntry) -> str:
+    """The key of the newest blob of a file; fetches nothing.
+
+    Raises DamagedRegistry when it is missing or has another size.
+    """
+    copies = copies_of(registry.store, entry.sha256)
+    for found in copies:
+        if found.size_bytes == entry.size_bytes:
+            return found.key
+    if not copies:
+        raise DamagedRegistry("is missing", where=registry.store.show(blob_key(entry.sha256)))
+    raise DamagedRegistry(
+        f"holds {copies[0].size_bytes:,} bytes, not {entry.size_bytes:,}",
+        where=registry.store.show(copies[0].key),
+    )
 
 
 def _copy(source: Path, entry: FileEntry, incoming: Path) -> None:
@@ -252,7 +264,12 @@ def _copy(source: Path, entry: FileEntry, incoming: Path) -> None:
 
 
 def _fetch_file(
-    registry: Registry, entry: FileEntry, incoming: Path, progress: Progress, passed: int
+    registry: Registry,
+    entry: FileEntry,
+    blob: str,
+    incoming: Path,
+    progress: Progress,
+    passed: int,
 ) -> None:
     """Fetch one file into `incoming`, under its SHA-256 once it is complete and checked."""
     whole = incoming / entry.sha256
@@ -262,28 +279,33 @@ def _fetch_file(
         return
     if part.is_file() and 0 < part.stat().st_size <= entry.size_bytes:
         with suppress(StoreFailed):  # not every store serves a part of an object
-            _append(registry, entry, part, progress, passed)
+            _append(registry, entry, blob, part, progress, passed)
     if not part.is_file() or sha256_file(part) != entry.sha256:
         part.unlink(missing_ok=True)
-        _append(registry, entry, part, progress, passed)
+        _append(registry, entry, blob, part, progress, passed)
         if sha256_file(part) != entry.sha256:
             part.unlink()
             raise DamagedRegistry(
                 "was changed: its SHA-256 differs from its name",
-                where=registry.store.show(blob_key(entry.sha256)),
+                where=registry.store.show(blob),
             )
     part.replace(whole)
 
 
 def _append(
-    registry: Registry, entry: FileEntry, part: Path, progress: Progress, passed: int
+    registry: Registry,
+    entry: FileEntry,
+    blob: str,
+    part: Path,
+    progress: Progress,
+    passed: int,
 ) -> None:
     """Fetch what `part` lacks, and never more than the file's size."""
     handle = os.open(part, os.O_WRONLY | os.O_CREAT | os.O_APPEND, 0o600)
     with os.fdopen(handle, "ab", buffering=0) as stream:
         size = stream.tell()
         if size < entry.size_bytes:
-            for chunk in registry.store.download(blob_key(entry.sha256), offset=size):
+            for chunk in registry.store.download(blob, offset=size):
                 size += len(chunk)
                 if size > entry.size_bytes:
                     break

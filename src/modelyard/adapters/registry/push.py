@@ -1,7 +1,9 @@
 """Pushing a version to a registry: its files, then the version, then the tags.
 
 Only files that are missing or damaged there are uploaded, so that an interrupted push continues and
-a repeated one repairs; readers of the registry see no change until its last steps.
+a repeated one repairs; readers of the registry see no change until its last steps. Names of blobs
+that a prune gave up meanwhile are not relied on: before the version can be seen and again after it,
+such files are stored under new ones (blobs.py).
 Reads the version, and changes nothing in the project.
 """
 
@@ -9,24 +11,28 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field
+from contextlib import suppress
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modelyard.adapters.manifest import MANIFEST_NAME, DamagedVersion, FileEntry, require_intact
+from modelyard.adapters.registry.blobs import copies_of, new_blob_key, retired_names
 from modelyard.adapters.registry.record import (
     DamagedRegistry,
     RemoteVersion,
     manifest_problems,
     require_same_org,
 )
-from modelyard.adapters.registry.registry import ACTIVE, LATEST, Registry, blob_key, taken
+from modelyard.adapters.registry.registry import ACTIVE, LATEST, Registry, deleted, taken
 from modelyard.adapters.versions import AdapterVersion
 from modelyard.core.files import exclusive_lock
 from modelyard.core.layout import Project
 from modelyard.core.progress import Progress
 from modelyard.core.wording import counted, megabytes
+from modelyard.stores.store import ObjectMissing, StoreFailed
 
 _CHUNK_BYTES = 1 << 20
+_MOST_UPLOADS = 10
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -35,6 +41,8 @@ class Push:
 
     version: RemoteVersion
     """The version, as it is in the registry now."""
+    blobs: Mapping[str, str] = field(default_factory=dict)
+    """The keys of the blobs that it relies on, by their SHA-256."""
     uploads: Mapping[str, FileEntry] = field(default_factory=dict)
     """The files that were uploaded, by name."""
     added: bool
@@ -67,13 +75,17 @@ def plan_push(
     there = _known(registry, local, force) if registry else None
     if not there or force:
         require_intact(version.path, version.manifest)
+    retired = retired_names(registry.store) if registry else frozenset()
+    blobs = {
+        entry.sha256: key
+        for entry in version.manifest.files.values()
+        if registry and not force and (key := _whole_copy(registry, entry, retired))
+    }
     uploads = {
-        name: entry
-        for name, entry in version.manifest.files.items()
-        if force or registry is None or not _is_whole(registry, entry)
+        name: entry for name, entry in version.manifest.files.items() if entry.sha256 not in blobs
     }
     tags = dict(_tag_moves(registry, local, active=active, force=force))
-    return Push(version=local, uploads=uploads, added=not there, tags=tags)
+    return Push(version=local, blobs=blobs, uploads=uploads, added=not there, tags=tags)
 
 
 def push_version(
@@ -89,9 +101,9 @@ def push_version(
     """Store a version in the registry, and point the tags to it.
 
     `active` also points the tag of the active version to it. `force` sends every file again, which
-    repairs damaged ones there. Pushes at once never overwrite each other: of two versions of one
-    number the second is refused with VersionTaken. Raises also DamagedVersion, UnguardedStore,
-    StoreFailed.
+    repairs damaged ones there and brings back a deleted version. Pushes at once never overwrite
+    each other: of two versions of one number the second is refused with VersionTaken. Raises also
+    VersionDeleted, DamagedVersion, UnguardedStore, StoreFailed.
     """
     lock = project.lock("push", version.adapter)
     with exclusive_lock(lock, what=f"push of {version.adapter}", wait_s=wait_s):
@@ -99,14 +111,16 @@ def push_version(
         if not plan.changed:
             return plan
         registry.prepare()
-        _upload(version.path, plan, registry, progress)
+        plan = _upload(version.path, plan, plan.uploads, registry, progress)
+        plan = _replace_retired(version.path, plan, registry, progress)
         added = registry.add_version(plan.version, rewrite=force)
+        plan = _replace_retired(version.path, plan, registry, progress)
         moved = {
             tag: number
             for tag, number in plan.tags.items()
             if registry.move_tag(version.adapter, tag, number, only_up=tag == LATEST, mend=force)
         }
-    return Push(version=plan.version, uploads=plan.uploads, added=added, tags=moved)
+    return replace(plan, added=added, tags=moved)
 
 
 def _tag_moves(
@@ -134,15 +148,17 @@ def _tag_moves(
             yield tag, local.number
 
 
-def _is_whole(registry: Registry, entry: FileEntry) -> bool:
-    """Whether the registry holds these bytes: it may hold damaged ones of the same size."""
-    key = blob_key(entry.sha256)
-    if registry.store.size_bytes(key) != entry.size_bytes:
-        return False
-    digest = hashlib.sha256()
-    for chunk in registry.store.download(key):
-        digest.update(chunk)
-    return digest.hexdigest() == entry.sha256
+def _whole_copy(registry: Registry, entry: FileEntry, retired: frozenset[str]) -> str | None:
+    """The key of a blob to rely on with exactly these bytes, which are read; else None."""
+    for found in copies_of(registry.store, entry.sha256):
+        if found.size_bytes == entry.size_bytes and found.key not in retired:
+            digest = hashlib.sha256()
+            with suppress(ObjectMissing):  # a prune deletes it meanwhile
+                for chunk in registry.store.download(found.key):
+                    digest.update(chunk)
+            if digest.hexdigest() == entry.sha256:
+                return found.key
+    return None
 
 
 def _as_remote(version: AdapterVersion) -> RemoteVersion:
@@ -156,13 +172,17 @@ def _as_remote(version: AdapterVersion) -> RemoteVersion:
 def _known(registry: Registry, local: RemoteVersion, force: bool) -> RemoteVersion | None:
     """The version if the registry has it. Refuses one that must not be stored there."""
     try:
-        there = registry.version(local.adapter, local.number)
+        there = registry.record(local.adapter, local.number)
     except DamagedRegistry:
         if not force:
             raise
         there = None
     if there is not None and there.digest != local.digest:
         raise taken(local, registry.store.url)
+    if there is not None and registry.is_deleted(local.adapter, local.number):
+        if not force:
+            raise deleted(local, registry.store.url)
+        there = None
     if there is None:
         _refuse_other_org(registry, local)
     return there
@@ -170,10 +190,11 @@ def _known(registry: Registry, local: RemoteVersion, force: bool) -> RemoteVersi
 
 def _refuse_other_org(registry: Registry, version: RemoteVersion) -> None:
     """Keep one organisation's versions out of another's adapter."""
-    newest = registry.before_damage(version.adapter, LATEST)
+    gone = registry.deleted_numbers(version.adapter)
+    newest = registry.before_damage(version.adapter, LATEST) or max(gone, default=None)
     if newest in (None, version.number):
         return
-    if there := registry.version(version.adapter, newest):
+    if there := registry.record(version.adapter, newest):
         require_same_org(
             there,
             version,
@@ -182,19 +203,49 @@ def _refuse_other_org(registry: Registry, version: RemoteVersion) -> None:
         )
 
 
-def _upload(folder: Path, plan: Push, registry: Registry, progress: Progress) -> None:
-    if not plan.uploads:
-        return
-    files, size = len(plan.uploads), plan.uploaded_bytes
-    progress.stage(f"push: {counted(files, 'file')}, {megabytes(size)} of {plan.version.name}")
+def _upload(
+    folder: Path,
+    plan: Push,
+    files: Mapping[str, FileEntry],
+    registry: Registry,
+    progress: Progress,
+) -> Push:
+    """Store these files; returns the plan with the blobs that hold them now."""
+    if not files:
+        return plan
+    by_content = {entry.sha256: (name, entry) for name, entry in files.items()}
+    size = sum(entry.size_bytes for _, entry in by_content.values())
+    progress.stage(f"push: {counted(len(files), 'file')}, {megabytes(size)} of {plan.version.name}")
     progress.begin("push", size, "bytes")
+    retired = retired_names(registry.store)
+    blobs = dict(plan.blobs)
     passed = 0
-    by_content = {entry.sha256: (name, entry) for name, entry in plan.uploads.items()}
     for name, entry in by_content.values():
         chunks = _checked_chunks(folder / name, entry, progress, passed)
-        registry.store.upload(blob_key(entry.sha256), chunks, entry.size_bytes)
+        blobs[entry.sha256] = new_blob_key(entry.sha256, retired)
+        registry.store.upload(blobs[entry.sha256], chunks, entry.size_bytes)
         passed += entry.size_bytes
     progress.end()
+    return replace(plan, blobs=blobs, uploads={**plan.uploads, **files})
+
+
+def _replace_retired(folder: Path, plan: Push, registry: Registry, progress: Progress) -> Push:
+    """Store files again whose blobs were given up since; returns the plan with their new blobs."""
+    for _ in range(_MOST_UPLOADS):
+        retired = retired_names(registry.store)
+        given_up = {
+            name: entry
+            for name, entry in plan.version.manifest.files.items()
+            if plan.blobs[entry.sha256] in retired
+        }
+        if not given_up:
+            return plan
+        plan = _upload(folder, plan, given_up, registry, progress)
+    raise StoreFailed(
+        f"files of {plan.version.name} were given up again and again while it was pushed",
+        where=registry.store.url,
+        hint="run the same command again when nobody prunes the registry",
+    )
 
 
 def _checked_chunks(

@@ -2,14 +2,17 @@
 
     registry.json                            marks a registry, and names its layout
     blobs/sha256/ab/cdef...                  the bytes of a file, named after their SHA-256
+    retired/<random id>.json                 names of blobs that are given up (blobs.py)
     adapters/NAME/versions/N.json            a version: its MANIFEST.json, and the SHA-256 of that
+    adapters/NAME/deleted/N.json             says that the version is deleted
     adapters/NAME/tags/TAG/000000001.json    one move of a tag; the last one counts
 
 Blobs are written before the version that names them, and a version before the tag that points to
-it. Versions and moves are created and never overwritten. Creating the next move is a compare and
-swap: a writer that finds its number taken reads the last move again. The store only has to refuse a
-second creation, which folders do too. Nothing read from here is trusted before it is checked. Does
-not know how files are uploaded or downloaded.
+it. Versions and moves are created and never overwritten; the record of a deleted version stays, so
+that no other one gets its number. Creating the next move is a compare and swap: a writer that finds
+its number taken reads the last move again. The store only has to refuse a second creation, which
+folders do too. Nothing read from here is trusted before it is checked. Does not know how files are
+uploaded or downloaded.
 """
 
 from __future__ import annotations
@@ -49,6 +52,10 @@ class UnguardedStore(ModelyardError):
 
 class VersionTaken(ModelyardError):
     """Another version already has the number."""
+
+
+class VersionDeleted(ModelyardError):
+    """The version was deleted from the registry."""
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,12 +104,36 @@ class Registry:
 
     def numbers(self, adapter: str) -> list[int]:
         """The numbers of an adapter's versions, ascending; nothing is read from them."""
-        names = self.store.names(f"adapters/{check_name(adapter, 'adapter')}/versions/")
+        return sorted(self._numbers(adapter, "versions") - self._numbers(adapter, "deleted"))
+
+    def deleted_numbers(self, adapter: str) -> list[int]:
+        """The numbers of an adapter's deleted versions, ascending."""
+        return sorted(self._numbers(adapter, "versions") & self._numbers(adapter, "deleted"))
+
+    def _numbers(self, adapter: str, folder: str) -> set[int]:
+        names = self.store.names(f"adapters/{check_name(adapter, 'adapter')}/{folder}/")
         stems = (name.removesuffix(".json") for name in names if name.endswith(".json"))
-        return sorted(filter(None, map(version_number, stems)))
+        return set(filter(None, map(version_number, stems)))
 
     def version(self, adapter: str, number: int) -> RemoteVersion | None:
-        """One version, checked against its digest; None when there is none.
+        """One version, checked against its digest; None when there is none, or it was deleted.
+
+        Raises DamagedRegistry when it is not valid.
+        """
+        found = self.record(adapter, number)
+        return None if found is None or self.is_deleted(adapter, number) else found
+
+    def is_deleted(self, adapter: str, number: int) -> bool:
+        """Whether a version was deleted here, and not pushed again."""
+        return self.store.size_bytes(_deleted_key(adapter, number)) is not None
+
+    def delete_version(self, adapter: str, number: int) -> bool:
+        """Delete a version: from now on nobody finds it. Returns False when it was deleted."""
+        mark = {"deleted_at": utc_now()}
+        return self._create(_deleted_key(adapter, number), (json.dumps(mark) + "\n").encode())
+
+    def record(self, adapter: str, number: int) -> RemoteVersion | None:
+        """The record of a version, also of a deleted one; None when there is none.
 
         Raises DamagedRegistry when it is not valid.
         """
@@ -115,21 +146,27 @@ class Registry:
     def add_version(self, version: RemoteVersion, *, rewrite: bool = False) -> bool:
         """Create a version, after its blobs. Returns False when it exists already.
 
-        `rewrite` repairs a damaged one. Raises VersionTaken when another version has the number.
+        `rewrite` repairs a damaged one, and brings back one that was deleted. Raises VersionTaken
+        when another version has the number, VersionDeleted.
         """
         key, data = _version_key(version.adapter, version.number), record_bytes(version)
-        if self._create(key, data):
-            return True
-        try:
-            found = self.version(version.adapter, version.number)
-        except DamagedRegistry:
+        added = self._create(key, data)
+        if not added:
+            try:
+                found = self.record(version.adapter, version.number)
+            except DamagedRegistry:
+                if not rewrite:
+                    raise
+                self.store.overwrite(key, data)
+                added, found = True, version
+            if found is None or found.digest != version.digest:
+                raise taken(version, self.store.url)
+        if self.is_deleted(version.adapter, version.number):
             if not rewrite:
-                raise
-            self.store.overwrite(key, data)
+                raise deleted(version, self.store.url)
+            self.store.delete([_deleted_key(version.adapter, version.number)])
             return True
-        if found is None or found.digest != version.digest:
-            raise taken(version, self.store.url)
-        return False
+        return added
 
     def tags(self, adapter: str) -> list[str]:
         """The names of an adapter's tags, those that were removed included."""
@@ -153,12 +190,13 @@ class Registry:
         number: int | None,
         *,
         only_up: bool = False,
+        only_from: int | None = None,
         mend: bool = False,
     ) -> bool:
         """Point a tag to a version, or remove it (None); with `only_up`, never to a lower number.
 
-        `mend` also moves a tag whose last move is damaged. Returns whether it moved. Two moves at
-        once both happen, one after the other.
+        `only_from` moves it only from that version. `mend` also moves a tag whose last move is
+        damaged. Returns whether it moved. Two moves at once both happen, one after the other.
         """
         for _ in range(_MOST_MOVES_TRIED):
             is_damaged = False
@@ -168,7 +206,7 @@ class Registry:
                 if not mend:
                     raise
                 last, current, is_damaged = self._moves(adapter, tag)[-1], None, True
-            if current == number and not is_damaged:
+            if (current == number and not is_damaged) or only_from not in (None, current):
                 return False
             if only_up and current is not None and number is not None and current > number:
                 return False
@@ -217,11 +255,6 @@ class Registry:
         return self.store.create(key, data)
 
 
-def blob_key(sha256: str) -> str:
-    """The key of the bytes with this SHA-256 (64 hex digits, already checked)."""
-    return f"blobs/sha256/{sha256[:2]}/{sha256[2:]}"
-
-
 def open_registry(url: str, *, make: bool = False, single_writer: bool = False) -> Registry | None:
     """The registry at `url`; None when it is a folder that does not exist and `make` is off.
 
@@ -251,8 +284,15 @@ def find_remote_version(registry: Registry, reference: str) -> RemoteVersion:
     found = registry.version(adapter, number) if number else None
     if found is not None:
         return found
-    if numbers := registry.numbers(adapter):
-        versions = ", ".join(f"{adapter}@{number}" for number in numbers)
+    numbers = registry.numbers(adapter)
+    versions = ", ".join(f"{adapter}@{number}" for number in numbers)
+    if number and registry.is_deleted(adapter, number):
+        raise InvalidInput(
+            f"{adapter}@{number} was deleted there",
+            where=where,
+            hint=f"there are: {versions}" if versions else "no version of it is left there",
+        )
+    if numbers:
         asked = adapter if number is None else f"{adapter}@{number}"
         raise InvalidInput(f"there is no {asked}", where=where, hint=f"there are: {versions}")
     known = registry.adapters()
@@ -277,8 +317,21 @@ def taken(version: RemoteVersion, where: str) -> VersionTaken:
     )
 
 
+def deleted(version: RemoteVersion, where: str) -> VersionDeleted:
+    """The error of a push of a version that was deleted."""
+    return VersionDeleted(
+        f"{version.name} was deleted there",
+        where=where,
+        hint="`--force` stores it again, under the same number",
+    )
+
+
 def _version_key(adapter: str, number: int) -> str:
     return f"adapters/{check_name(adapter, 'adapter')}/versions/{number}.json"
+
+
+def _deleted_key(adapter: str, number: int) -> str:
+    return f"adapters/{check_name(adapter, 'adapter')}/deleted/{number}.json"
 
 
 def _tag_prefix(adapter: str, tag: str) -> str:

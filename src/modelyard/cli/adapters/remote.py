@@ -63,16 +63,19 @@ class TagMoved:
 
 
 def registry() -> None:
-    """Show what a central registry holds, and move its tags.
+    """Show a central registry, move its tags, delete versions.
 
     \b
     models adapters registry list s3://models/registry
     models adapters registry tag techcorp-demo@3 approved s3://models/registry
     """
-    raise InvalidInput("nothing was named to do", hint="say list, show, tag or untag")
+    raise InvalidInput(
+        "nothing was named to do", hint="say list, show, tag, untag, delete or prune"
+    )
 
 
-def _open(remote: str) -> Registry:
+def open_remote(remote: str) -> Registry:
+    """The registry at an address. Raises InvalidInput when there is none."""
     found = open_registry(remote)
     if found is None:
         raise InvalidInput("there is no such folder", where=remote)
@@ -92,14 +95,15 @@ def list_remote(remote: Remote, as_json: Json = False) -> None:
     models adapters registry list s3://models/registry
     """
     with ending_at_once():
-        adapters: tuple[RemoteAdapter, ...] = list_registry(_open(remote))
+        adapters: tuple[RemoteAdapter, ...] = list_registry(open_remote(remote))
     if as_json:
         print_json(list(adapters))
     elif not adapters:
         print_text(f"There are no adapters in {remote}.")
     else:
         rows = [
-            (each.name, ", ".join(map(str, each.versions)), _tags(each.tags)) for each in adapters
+            (each.name, ", ".join(map(str, each.versions)) or "none left", _tags(each.tags))
+            for each in adapters
         ]
         print_table(("adapter", "versions", "tags"), rows)
 
@@ -117,7 +121,7 @@ def show_remote(
     models adapters registry show techcorp-demo@3 s3://models/registry
     """
     with ending_at_once():
-        opened = _open(remote)
+        opened = open_remote(remote)
         version = find_remote_version(opened, name)
         tags = tuple(
             tag for tag in list_tags(opened, version.adapter) if tag.version == version.number
@@ -168,7 +172,7 @@ def tag_remote(
     if "@" not in name:
         raise InvalidInput(f"{name!r} names no version", hint=f"write {name}@V")
     with ending_at_once():
-        opened = _open(remote)
+        opened = open_remote(remote)
         version = find_remote_version(opened, name)
         _move(opened, remote, version.adapter, tag, version.number, dry_run, as_json)
 
@@ -189,7 +193,7 @@ def untag_remote(
 
     adapter = named_adapter(name)
     with ending_at_once():
-        opened = _open(remote)
+        opened = open_remote(remote)
         tags = opened.tags(adapter)
         if tag not in tags:
             raise InvalidInput(
