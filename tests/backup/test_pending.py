@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
+from dataclasses import replace
 from pathlib import Path
+from typing import Any, cast
 
 import pytest
 
@@ -73,3 +77,44 @@ def test_a_mark_that_was_written_in_part_is_none(store: ObjectStore) -> None:
         with pytest.raises(StoreFailed, match="read back"):
             write_mark(Fault("short", call).make_faulty(store), [ONE])
         assert read_marks(store) == []
+
+
+class Interrupted:
+    """A client of a store: something else happens before each object that it reads."""
+
+    def __init__(self, client: Any, other: Callable[[], object]) -> None:
+        self._client, self._other = client, other
+
+    def __getattr__(self, name: str) -> Any:
+        if name == "get":
+            self._other()
+        return getattr(self._client, name)
+
+
+def beside(store: ObjectStore, other: Callable[[], object]) -> ObjectStore:
+    return replace(store, client=cast(Any, Interrupted(store.client, other)))
+
+
+def test_two_prunes_that_complete_a_mark_at_once_agree(store: ObjectStore) -> None:
+    def complete() -> None:
+        (mark,) = read_marks(store)
+        complete_mark(store, mark.id, mark.packs, ["b"])
+
+    id = write_mark(beside(store, complete), [ONE, TWO])
+    complete_mark(beside(store, complete), id, [TWO, ONE], ["a"])
+    (mark,) = read_marks(store)
+    assert (mark.packs, mark.leases) == ({ONE, TWO}, {"b"})
+
+
+@pytest.mark.parametrize("leases", ["null", "[3]"])
+@pytest.mark.parametrize("packs", [[ONE], [TWO]])
+def test_what_no_prune_completed_is_no_mark(
+    store: ObjectStore, leases: str, packs: list[str]
+) -> None:
+    id = write_mark(store, [ONE])
+    said = f'{{"packs": {json.dumps(packs)}, "leases": {leases}}}'.encode()
+    with pytest.raises(StoreFailed, match="read back"):
+        complete_mark(
+            beside(store, lambda: store.overwrite(f"{PREFIX}{id}", said)), id, [ONE], ["a"]
+        )
+    assert read_marks(store) == []

@@ -75,7 +75,10 @@ def write_mark(store: ObjectStore, packs: Iterable[str]) -> str:
 
 
 def complete_mark(store: ObjectStore, id: str, packs: Iterable[str], leases: Iterable[str]) -> None:
-    """Write the leases that were alive after a mark was written; the grace period begins."""
+    """Write the leases that were alive after a mark was written; the grace period begins.
+
+    Of two prunes that complete a mark at once, the leases of either will do.
+    """
     _put(store, id, packs, leases)
 
 
@@ -85,14 +88,28 @@ def remove_marks(store: ObjectStore, ids: Iterable[str]) -> None:
 
 
 def _put(store: ObjectStore, id: str, packs: Iterable[str], leases: Iterable[str] | None) -> None:
-    """Write a mark and read it back. Raises StoreFailed where that differs, and leaves no mark."""
-    values = {"packs": sorted(packs), "leases": None if leases is None else sorted(leases)}
+    """Write a mark and read it back: this one, or one that another prune has completed since.
+
+    Raises StoreFailed where it is neither, and leaves no mark.
+    """
+    wanted = frozenset(packs)
+    values = {"packs": sorted(wanted), "leases": None if leases is None else sorted(leases)}
     data = json.dumps(values).encode()
     key = f"{PREFIX}{id}"
     store.overwrite(key, data)
-    if store.read(key, most_bytes=_MOST_BYTES) != data:
+    found = store.read(key, most_bytes=_MOST_BYTES)
+    if found != data and not _is_complete(key, found or b"", wanted):
         store.delete([key])
         raise StoreFailed("what was read back is not what was written", where=store.show(key))
+
+
+def _is_complete(key: str, data: bytes, packs: frozenset[str]) -> bool:
+    """Whether these are the bytes of a mark of these packs, with leases."""
+    try:
+        mark = _parse(key, 0.0, data, where="")
+    except DamagedMark:
+        return False
+    return mark.packs == packs and mark.leases is not None
 
 
 def _parse(key: str, written_s: float, data: bytes, where: str) -> Mark:
