@@ -57,7 +57,12 @@ def finding(
 
 
 _EMPTY = CheckReport(
-    project=Project(Path("/p")), in_project=True, files=(), findings=(), secrets=()
+    project=Project(Path("/p")),
+    start=Path("/p"),
+    in_project=True,
+    files=(),
+    findings=(),
+    secrets=(),
 )
 
 
@@ -195,8 +200,9 @@ def test_sarif_has_each_rule_once_and_each_finding_points_to_its_own() -> None:
 def test_sarif_says_where_relative_to_the_project() -> None:
     (run,) = build_sarif(report(finding(file="configs/a b/ü.yaml")))["runs"]
     (location,) = run["results"][0]["locations"]
+    assert run["originalUriBaseIds"] == {"%SRCROOT%": {"uri": "file:///p/"}}
     assert location["physicalLocation"] == {
-        "artifactLocation": {"uri": "configs/a%20b/%C3%BC.yaml"},
+        "artifactLocation": {"uri": "configs/a%20b/%C3%BC.yaml", "uriBaseId": "%SRCROOT%"},
         "region": {"startLine": 12, "startColumn": 3},
     }
 

@@ -10,6 +10,7 @@ from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from modelyard.deployments.effective import load_effective
 from modelyard.deployments.effective_settings import Effective, EffectiveModel
+from modelyard.deployments.running import config_named
 
 if TYPE_CHECKING:
     from modelyard.modelrefs.resolving import ResolvedModel
@@ -28,12 +29,16 @@ def load_asked(
 ) -> Effective:
     """The settings for a request.
 
-    domain: None for a request without one.
+    domain: a name, or the config that a path names; None for a request without one.
     model: who is to answer, as `ModelRef.parse` reads it, and nobody else: a base, an adapter, a
         language model. `domain:NAME` is the same as the domain.
     profile: a performance profile instead of the one that the domain uses.
     Raises what `resolve_model` and `load_effective` raise.
     """
+    if domain is not None:
+        domain = config_named(project, domain, "specialized_models")
+    if profile is not None:
+        profile = config_named(project, profile, "performance_profiles")
     if model is None:
         return load_effective(environment, domain, project=project, profile=profile)
     from modelyard.modelrefs.resolving import resolve_model

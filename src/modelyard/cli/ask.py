@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 import typer
 
 from modelyard.cli.chat import Said, Show, chat, read_question
-from modelyard.cli.options import Chat, Environment, Json, chosen_environment
+from modelyard.cli.options import Chat, Environment, Json, chosen_environment, work_in_project_of
 from modelyard.cli.render import StreamPrinter, print_json, print_note, print_warning
 from modelyard.cli.stdin import read_stdin
 from modelyard.core.errors import InvalidInput, ModelyardError, ProblemsFound
@@ -130,6 +130,7 @@ def ask(
     from modelyard.answering.request import Request
     from modelyard.chatdata.conversation import Message
 
+    work_in_project_of([domain, profile])
     project = find_project()
     _refuse_stdin_twice(question, file or (), is_chat=chat_)
     given = read_question(question, command="models ask", is_chat=chat_)

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.cli.job_progress import showing_progress
-from modelyard.cli.options import Environment, Json, chosen_environment
+from modelyard.cli.options import Environment, Json, chosen_environment, work_in_project_of
 from modelyard.cli.render import flush_results, print_json, print_note, print_warning
 from modelyard.core.errors import Interrupted, NoData
 from modelyard.core.layout import find_project
@@ -22,7 +22,7 @@ def compare(
     a: Annotated[str, typer.Argument(metavar="A", help="The first side.")],
     b: Annotated[str, typer.Argument(metavar="B", help="The second.")],
     test_suite: Annotated[
-        str, typer.Option("--test-suite", metavar="NAME", help="A suite in configs/test_suites/.")
+        str, typer.Option("--test-suite", metavar="SUITE", help="A suite in configs/test_suites/.")
     ] = "quick",
     domain: Annotated[
         list[str] | None,
@@ -75,6 +75,7 @@ def compare(
     from modelyard.performance.plan import build_plan
     from modelyard.performance.unbuilt import note_unbuilt
 
+    work_in_project_of([a, b, test_suite, *(domain or ())])
     project = find_project()
     asked = chosen_environment(project, environment)
     suite = load_suite(project, test_suite, asked, seed=seed)

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.options import Environment, Json, complete_environment
+from modelyard.cli.options import Environment, Json, complete_environment, work_in_project_of
 from modelyard.cli.render import (
     print_document,
     print_json,
@@ -20,6 +20,7 @@ from modelyard.cli.render import (
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT, KINDS
 from modelyard.core.errors import InvalidInput, did_you_mean
 from modelyard.core.given_paths import require_folder_place, write_given_file
+from modelyard.core.seen_from import for_reader
 
 if TYPE_CHECKING:
     from modelyard.configs.compare import SettingChange
@@ -75,6 +76,7 @@ def explain(
 
     if environment is None and not draft:
         environment = DEFAULT_ENVIRONMENT
+    work_in_project_of([config])
     found = explain_config(open_catalogue([config]), config, environment, key, draft=draft)
     settings = found.settings
     if as_json:
@@ -93,7 +95,7 @@ def _print_group(settings: Sequence[Explanation]) -> None:
                 setting.key,
                 _shown(setting.value),
                 setting.layer or "not set",
-                setting.where or "",
+                for_reader(setting.where or ""),
                 setting.revision or "",
             )
             for setting in settings
@@ -142,7 +144,7 @@ def _print_one(setting: Explanation) -> None:
             (
                 f"{layer.name}: {layer.key}" if layer.key else layer.name,
                 _shown(layer.value),
-                layer.where or "",
+                for_reader(layer.where or ""),
                 layer.revision or "",
                 "effective" if layer.name == setting.layer else "",
             )
@@ -162,7 +164,9 @@ def _origin(setting: Explanation) -> str:
     from modelyard.configs.explain import DEFAULT, DERIVED
 
     if setting.where:
-        return setting.where + (f", revision {setting.revision}" if setting.revision else "")
+        return for_reader(setting.where) + (
+            f", revision {setting.revision}" if setting.revision else ""
+        )
     if setting.layer is None:
         return "nowhere: it is not set"
     if setting.layer == DEFAULT:
@@ -215,6 +219,7 @@ def diff(
     from modelyard.configs.reading.catalogue import open_catalogue
     from modelyard.deployments.diff import diff_configs
 
+    work_in_project_of([before, after])
     found = diff_configs(open_catalogue([before, after]), before, after, environment=environment)
     if as_json:
         print_json(found)

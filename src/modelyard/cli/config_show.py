@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
 
-from modelyard.cli.options import Environment, Json
+from modelyard.cli.options import Environment, Json, work_in_project_of
 from modelyard.cli.render import print_json, print_lines
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT, KINDS
+from modelyard.core.seen_from import for_reader
 from modelyard.core.wording import visible_text
 from modelyard.results.json_form import result_of
 
@@ -91,6 +92,7 @@ def show(
     from modelyard.deployments.explain import explain_config
 
     chosen = environment or DEFAULT_ENVIRONMENT
+    work_in_project_of([config])
     found = explain_config(open_catalogue([config]), config, chosen, draft=draft)
     if as_json:
         print_json(_shown(found))
@@ -193,7 +195,7 @@ def origin_text(setting: Explanation) -> str:
         said = f"derived from {', '.join(dict.fromkeys(setting.derived_from))}"
         return said + (f", revision {setting.revision}" if setting.revision else "")
     parts: Mapping[str, bool] = {
-        setting.where or "": bool(setting.where),
+        for_reader(setting.where or ""): bool(setting.where),
         setting.layer or "": setting.layer != "base",
         f"revision {setting.revision}": setting.revision is not None,
     }

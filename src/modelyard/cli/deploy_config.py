@@ -15,7 +15,14 @@ from modelyard.cli.deploying import (
     do_plan_file,
     do_request,
 )
-from modelyard.cli.options import DryRun, Json, Wait, chosen_environment, complete_environment
+from modelyard.cli.options import (
+    DryRun,
+    Json,
+    Wait,
+    chosen_environment,
+    complete_environment,
+    work_in_project_of,
+)
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
 
@@ -23,7 +30,7 @@ from modelyard.core.layout import find_project
 def deploy_config(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="FILE", help="A path, a path below configs/, KIND/NAME, or a name."),
+        typer.Argument(metavar="CONFIG", help="A path, KIND/NAME, KIND/NAME.yaml, or a name."),
     ] = None,
     environment: Annotated[
         str | None,
@@ -112,6 +119,7 @@ def deploy_config(
             f"{environment} runs the drafts in configs/, so nothing is deployed there",
             hint="name another environment; `models switch-config` chooses profiles here too",
         )
+    work_in_project_of(files or ())
     project = find_project()
     chosen_environment(project, environment)
     if back:

@@ -8,7 +8,14 @@ import typer
 
 from modelyard.cli.arguments import read_share
 from modelyard.cli.job_progress import showing_progress
-from modelyard.cli.options import DryRun, Environment, Json, Offline, chosen_environment
+from modelyard.cli.options import (
+    DryRun,
+    Environment,
+    Json,
+    Offline,
+    chosen_environment,
+    work_in_project_of,
+)
 from modelyard.cli.render import print_evaluation, print_json, print_pairs, print_text, print_title
 from modelyard.core.errors import GateBreached, InvalidInput
 from modelyard.core.layout import Project, find_project
@@ -163,6 +170,7 @@ def fine_tune(
     from modelyard.deployments.running import locate_config
     from modelyard.training.spec import load_spec
 
+    work_in_project_of([config], unless_in_one=True)
     project = find_project()
     environment = chosen_environment(project, environment)
     if base_model is not None:

@@ -21,7 +21,7 @@ def index_status(
     index: Annotated[
         list[str] | None,
         typer.Option(
-            "--domain", metavar="DOMAIN", help="NAME or GROUP/NAME; may be repeated. Default: all."
+            "--domain", metavar="INDEX", help="NAME or GROUP/NAME; may be repeated. Default: all."
         ),
     ] = None,
     max_age: Annotated[

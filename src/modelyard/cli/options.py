@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import os
+from collections.abc import Iterable
 from contextlib import suppress
 from copy import copy
 from pathlib import Path
@@ -11,7 +13,7 @@ import typer
 from typer.core import TyperCommand
 
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-from modelyard.core.errors import ModelyardError
+from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project, find_project
 
 
@@ -80,6 +82,24 @@ Environment = Annotated[
         help="The environment. Default: development.",
     ),
 ]
+
+
+def work_in_project_of(words: Iterable[str | None], *, unless_in_one: bool = False) -> None:
+    """Work in the project that a config named by its path lies in, as if with `--project`.
+
+    With `unless_in_one` the project around the current folder is kept, if there is one.
+    """
+    given = [word for word in words if word]
+    if not given:
+        return
+    from modelyard.configs.reading.catalogue import project_named
+
+    around = None
+    with suppress(InvalidInput):
+        around = find_project()
+    named = project_named(given)
+    if named not in (None, around) and not (around and unless_in_one):
+        os.environ["MODELS_PROJECT"] = str(named.root)
 
 
 def chosen_environment(project: Project, environment: str | None) -> str:

@@ -11,7 +11,13 @@ from typing import TYPE_CHECKING, Annotated
 import typer
 
 from modelyard.cli.job_progress import showing_progress
-from modelyard.cli.options import Environment, HtmlFile, Json, chosen_environment
+from modelyard.cli.options import (
+    Environment,
+    HtmlFile,
+    Json,
+    chosen_environment,
+    work_in_project_of,
+)
 from modelyard.cli.render import flush_results, print_json, print_warning
 from modelyard.cli.shown_run import (
     JunitFile,
@@ -53,7 +59,7 @@ def performance_test(
     config: Annotated[
         str | None,
         typer.Option(
-            metavar="FILE|NAME",
+            metavar="CONFIG",
             help="What is tested: a performance profile, a language model or a domain, by its file "
             "or its name. A profile is tested on the primary model, or on each --domain. Default: "
             "the primary model as the environment has it.",
@@ -63,7 +69,7 @@ def performance_test(
         str | None,
         typer.Option(
             "--test-suite",
-            metavar="NAME",
+            metavar="SUITE",
             help="A suite in configs/test_suites/. Default: that of the domain's "
             "`quality.test_suite`, else quick.",
         ),
@@ -150,6 +156,7 @@ def performance_test(
     from modelyard.performance.targets import find_target
     from modelyard.performance.unbuilt import note_unbuilt
 
+    work_in_project_of([config, test_suite, *(domain or ())])
     project = find_project()
     require_pages(html, junit)
     asked = chosen_environment(project, environment)

@@ -8,7 +8,7 @@ from typing import Annotated
 import typer
 
 from modelyard.cli.job_progress import showing_progress
-from modelyard.cli.options import Environment, Json, chosen_environment
+from modelyard.cli.options import Environment, Json, chosen_environment, work_in_project_of
 from modelyard.cli.render import flush_results, print_json, print_note, print_table, print_warning
 from modelyard.core.errors import NoData
 from modelyard.core.layout import find_project
@@ -31,12 +31,12 @@ class ProvidersCompared:
 
 def compare(
     test_suite: Annotated[
-        str, typer.Option("--test-suite", metavar="NAME", help="A suite in configs/test_suites/.")
+        str, typer.Option("--test-suite", metavar="SUITE", help="A suite in configs/test_suites/.")
     ] = "quick",
     model: Annotated[
         list[str] | None,
         typer.Option(
-            metavar="NAME", help="Only this language model. Repeatable. Default: each one."
+            metavar="MODEL", help="Only this language model. Repeatable. Default: each one."
         ),
     ] = None,
     environment: Environment = None,
@@ -58,6 +58,7 @@ def compare(
     from modelyard.performance.cases import load_suite
     from modelyard.performance.side_by_side import ask_models, choose_models
 
+    work_in_project_of([test_suite, *(model or ())])
     project = find_project()
     asked = chosen_environment(project, environment)
     suite = load_suite(project, test_suite, asked)

@@ -232,7 +232,8 @@ also what editors complete and check by:
 prints that schema.
 
 **Names.** Other configs call a config by its `name`, and by the file's name without `_config` when
-it has none: `gpt4_config.yaml` is `gpt4`. Commands take a file, KIND/NAME, or the name alone.
+it has none: `gpt4_config.yaml` is `gpt4`. Commands take its path, KIND/NAME, KIND/NAME.yaml, or the
+name alone, the same from every folder of the project; a path names the project too.
 
 **Units.** A quantity has its unit in the text, and becomes a number in one unit. A number without a
 unit is an error where it could mean two things.

@@ -17,6 +17,7 @@ from typing import TYPE_CHECKING, Any, Literal, TextIO
 
 from modelyard.cli.table_layout import TableLayout, fold_words, lay_out
 from modelyard.core.errors import Diagnostic, ModelyardError, group_equal
+from modelyard.core.seen_from import error_for_reader
 from modelyard.core.wording import visible_line, visible_text
 from modelyard.results.json_form import to_json
 
@@ -325,6 +326,7 @@ def print_warning(text: str) -> None:
 
 def print_error(error: ModelyardError) -> None:
     """An error on stderr: what happened, where, what to do next."""
+    error = error_for_reader(error)
     err().print(styled(("error:", "bold red"), " ", _message(str(error))))
     problems = group_equal(error.problems)
     for problem in problems[:_SHOWN_PROBLEMS]:

@@ -6,7 +6,7 @@ from typing import TYPE_CHECKING, Annotated
 
 import typer
 
-from modelyard.cli.options import Environment, Json, chosen_environment
+from modelyard.cli.options import Environment, Json, chosen_environment, work_in_project_of
 from modelyard.cli.render import print_json, print_lines, print_table, print_text
 from modelyard.core.layout import check_name, find_project
 from modelyard.settings.units import MONEY
@@ -18,14 +18,14 @@ if TYPE_CHECKING:
 def explain_route(
     domain: Annotated[
         str | None,
-        typer.Option(metavar="D", help="The domain. Default: requests without one."),
+        typer.Option(metavar="DOMAIN", help="The domain. Default: requests without one."),
     ] = None,
     tokens: Annotated[
         int, typer.Option(metavar="N", min=1, help="Tokens of the request's input.")
     ] = 1000,
     profile: Annotated[
         str | None,
-        typer.Option(metavar="P", help="A performance profile instead of the domain's."),
+        typer.Option(metavar="PROFILE", help="A performance profile instead of the domain's."),
     ] = None,
     organisation: Annotated[
         str | None, typer.Option("--org", metavar="ORG", help="Who would ask.")
@@ -52,6 +52,7 @@ def explain_route(
     from modelyard.answering.answer import Answerer
     from modelyard.answering.asked_model import load_asked
 
+    work_in_project_of([domain, profile])
     project = find_project()
     asked = chosen_environment(project, environment)
     if organisation is not None:

@@ -15,7 +15,14 @@ from modelyard.cli.deploying import (
     do_plan_file,
     do_request,
 )
-from modelyard.cli.options import DryRun, Environment, Json, Wait, chosen_environment
+from modelyard.cli.options import (
+    DryRun,
+    Environment,
+    Json,
+    Wait,
+    chosen_environment,
+    work_in_project_of,
+)
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import find_project
 
@@ -24,7 +31,7 @@ def switch_config(
     profile: Annotated[
         str | None,
         typer.Option(
-            "--profile", metavar="NAME", help="A config in configs/performance_profiles/."
+            "--profile", metavar="PROFILE", help="A config in configs/performance_profiles/."
         ),
     ] = None,
     domain: Annotated[
@@ -62,6 +69,7 @@ def switch_config(
     """
     from modelyard.deployments.deploy import switch_request
     from modelyard.deployments.plan import Request
+    from modelyard.deployments.running import config_named
 
     options = DeployOptions(
         plan_only=plan_only,
@@ -86,5 +94,13 @@ def switch_config(
         raise InvalidInput(
             "no profile was named", hint="`--profile high_accuracy`, or `--undo` to go back"
         )
-    request = Request(action="undo") if undo else switch_request(profile or "", domain)
-    do_request(request, chosen_environment(find_project(), environment), options)
+    work_in_project_of([profile, domain])
+    project = find_project()
+    if undo:
+        request = Request(action="undo")
+    else:
+        request = switch_request(
+            config_named(project, profile or "", "performance_profiles"),
+            domain and config_named(project, domain, "specialized_models"),
+        )
+    do_request(request, chosen_environment(project, environment), options)

@@ -29,7 +29,7 @@ def update_embeddings(
     index: Annotated[
         list[str] | None,
         typer.Option(
-            "--domain", metavar="DOMAIN", help="NAME or GROUP/NAME; may be repeated. Default: all."
+            "--domain", metavar="INDEX", help="NAME or GROUP/NAME; may be repeated. Default: all."
         ),
     ] = None,
     every: Annotated[bool, typer.Option("--all", help="Every index, which is the default.")] = (

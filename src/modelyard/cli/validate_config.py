@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import sys
+from pathlib import Path
 from typing import Annotated, Literal
 
 import typer
 
-from modelyard.cli.options import Json, complete_environment
+from modelyard.cli.options import Json, complete_environment, work_in_project_of
 from modelyard.cli.render import (
     excerpt_width,
     flush_results,
@@ -22,11 +23,13 @@ from modelyard.configs.checking.report import (
     CheckReport,
     check_result,
     finding_line,
+    report_seen_from,
     secret_lines,
     verdict,
 )
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
+from modelyard.core.seen_from import repository_around
 
 Format = Literal["text", "json", "sarif", "junit", "github"]
 
@@ -35,7 +38,7 @@ def validate_config(
     words: Annotated[
         list[str] | None,
         typer.Argument(
-            metavar="PATH|DIR",
+            metavar="CONFIG|DIR",
             help="Files, folders, KIND/NAME or names. Default: every config of the project.",
         ),
     ] = None,
@@ -70,6 +73,9 @@ def validate_config(
     stands below it. The number of findings goes to stderr. Exit code 2 when there is an error.
     A file outside any project can only name what is given beside it.
 
+    Paths are those of the current folder in text, of the project in JSON, and in the other forms of
+    $GITHUB_WORKSPACE or the git repository, as code hosts count them.
+
     \b
     models validate-config configs/language_models/gpt4_config.yaml
     models validate-config --env production --strict
@@ -86,6 +92,7 @@ def validate_config(
     if as_json and output not in ("text", "json"):
         raise InvalidInput(f"--json and --format {output} do not go together")
 
+    work_in_project_of(words or ())
     report = check_named(
         words or [],
         environment=environment,
@@ -117,7 +124,10 @@ def _find_live(project: Project) -> list[str]:
 def _print(report: CheckReport, output: Format, strict: bool) -> None:
     if output == "json":
         print_json(check_result(report, strict=strict))
-    elif output == "sarif":
+        return
+    reader = Path.cwd() if output == "text" else repository_around(report.project.root)
+    report = report_seen_from(reader, report)
+    if output == "sarif":
         from modelyard.configs.checking.formats import build_sarif
 
         print_document(build_sarif(report))

@@ -9,8 +9,6 @@ from typing import Any
 
 from modelyard.configs.compare import mask_problems
 from modelyard.configs.fields import (
-    ANY_ITEM,
-    ANY_NAME,
     SettingValue,
     default_of,
     say_type,
@@ -20,10 +18,11 @@ from modelyard.configs.fields import (
 )
 from modelyard.configs.reading.document import Document, resolve
 from modelyard.configs.reading.shape import check_shape
-from modelyard.core.errors import InvalidInput, KeyPath, ProblemsFound, dotted, nearest
+from modelyard.core.errors import InvalidInput, KeyPath, ProblemsFound, dotted
 from modelyard.secrets.values import mask_value
 from modelyard.settings.build import build_settings
 from modelyard.settings.fields import field_docs
+from modelyard.settings.known_keys import ANY_ITEM, ANY_NAME, meant_key, split_key
 
 DEFAULT, BASE = "default", "base"
 """The layers of every setting; those of the environments lie above them."""
@@ -223,9 +222,7 @@ def _unknown(document: Document, key: str, existing: Sequence[str]) -> InvalidIn
                 where=document.source.name,
                 hint="items are counted from 0, and NAME stands for a name",
             )
-    last = key.rpartition(".")[2]
-    near = next((name for name in known if name.rpartition(".")[2] == last), None)
-    near = near or nearest(key, known)
+    near = meant_key(document.kind.settings_class, split_key(key)) if key else None
     hint = f" (did you mean '{near}'?)" if near else ""
     return InvalidInput(
         f"a config of {document.kind.name} has no key '{key}'{hint}",

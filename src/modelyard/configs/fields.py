@@ -9,11 +9,12 @@ import dataclasses
 import json
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass
-from typing import Any, cast, get_args, get_origin
+from typing import Any, get_args, get_origin
 
 from modelyard.configs.kinds import KINDS
 from modelyard.core.errors import KeyPath, dotted
 from modelyard.settings.fields import SettingsField, field_docs, settings_fields
+from modelyard.settings.known_keys import class_below
 from modelyard.settings.marks import (
     NotYetRead,
     Range,
@@ -25,11 +26,6 @@ from modelyard.settings.marks import (
     unwrap,
 )
 from modelyard.settings.yaml_scalars import is_plain_text
-
-ANY_NAME = "NAME"
-"""Stands in a dotted key for a name that the file chooses."""
-ANY_ITEM = "[]"
-"""Stands in a dotted key for each item of a list."""
 
 _REFERENCES = {
     "base_models": "a base model, as in `models base list`",
@@ -147,21 +143,6 @@ def _objects_in(value: Any) -> Iterator[tuple[KeyPath, Any]]:
         yield from (((number,), item) for number, item in enumerate(value))
     elif dataclasses.is_dataclass(value):
         yield (), value
-
-
-def class_below(hint: Any) -> tuple[type | None, str]:
-    """The settings class within a type, and what a dotted key appends to reach it."""
-    hint = unwrap(hint).hint
-    choices, _ = choices_of(hint)
-    if len(choices) == 1 and choices[0] is not hint:
-        return class_below(choices[0])
-    if dataclasses.is_dataclass(hint):
-        return cast(type, hint), ""
-    if get_origin(hint) is tuple:
-        return class_below(get_args(hint)[0])[0], ANY_ITEM
-    if get_origin(hint) is Mapping:
-        return class_below(get_args(hint)[1])[0], f".{ANY_NAME}"
-    return None, ""
 
 
 def default_of(settings: type, field: SettingsField) -> Any:

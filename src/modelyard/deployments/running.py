@@ -12,7 +12,7 @@ from typing import Any
 
 from modelyard.configs.environments import STANDARD
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-from modelyard.configs.reading.catalogue import ConfigCatalogue
+from modelyard.configs.reading.catalogue import ConfigCatalogue, kind_name
 from modelyard.configs.reading.document import Resolved, load_document, resolve
 from modelyard.configs.reading.shape import check_shape
 from modelyard.core.errors import InvalidInput, ProblemsFound, dotted
@@ -108,6 +108,7 @@ def running_config(
     environments = catalogue.environments if catalogue else STANDARD
     document = load_document(
         path,
+        shown=own.show(path) if own else None,
         kind=kind,
         environments=environments,
         naming=catalogue.name_model if catalogue else None,
@@ -134,7 +135,20 @@ def locate_config(project: Project, word: str, kind: str) -> Path:
 
     Raises InvalidInput, with the nearest name, when there is none.
     """
-    return ConfigCatalogue(project).locate(word, kind=kind)
+    path = ConfigCatalogue(project).locate(word, kind=kind)
+    if (found := kind_name(path)) not in ("", kind):
+        raise InvalidInput(f"{word} is of the kind {found}, and one of {kind} belongs here")
+    return path
+
+
+def config_named(project: Project, word: str, kind: str) -> str:
+    """The name of the config of a kind that a person means by its name, KIND/NAME, KIND/NAME.yaml
+    or its path.
+
+    Raises InvalidInput for a path to something else; of a bare name it is not asked whether there
+    is such a config.
+    """
+    return ConfigCatalogue(project).name_meant(word, kind)
 
 
 def _project_of(path: Path) -> Project | None:

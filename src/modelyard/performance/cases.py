@@ -27,7 +27,7 @@ from modelyard.core.errors import (
 from modelyard.core.layout import Project
 from modelyard.core.pattern_search import why_no_pattern
 from modelyard.core.wording import counted
-from modelyard.deployments.running import numbered_settings
+from modelyard.deployments.running import config_named, numbered_settings
 from modelyard.performance.results import LOAD
 from modelyard.performance.scorers.quantities import quantities_in
 from modelyard.records.stored import build_stored
@@ -105,7 +105,7 @@ class Suite:
 
 
 def load_suite(project: Project, name: str, environment: str, *, seed: int | None = None) -> Suite:
-    """A suite of an environment by its name, with the rows of its datasets.
+    """A suite of an environment by its name or its file, with the rows of its datasets.
 
     seed: instead of that of the suite, for the rows that are drawn.
     Raises InvalidInput when there is no such suite or a dataset is missing, ProblemsFound for cases
@@ -113,7 +113,8 @@ def load_suite(project: Project, name: str, environment: str, *, seed: int | Non
     """
     suites: Mapping[str, TestSuite]
     revision, suites = numbered_settings(project, environment, "test_suites")
-    settings = suites.get(name.removesuffix(".yaml"))
+    name = config_named(project, name, "test_suites")
+    settings = suites.get(name)
     if settings is None:
         there_are = f"there are {', '.join(suites)}" if suites else "there is none"
         raise InvalidInput(
@@ -121,7 +122,7 @@ def load_suite(project: Project, name: str, environment: str, *, seed: int | Non
             hint=f"{there_are}; a suite is a config in configs/test_suites/",
         )
     if environment == DEFAULT_ENVIRONMENT:  # elsewhere it was checked when it was deployed
-        _check_draft(project, name.removesuffix(".yaml"), environment)
+        _check_draft(project, name, environment)
     cases: list[Case] = []
     problems: list[Diagnostic] = []
     for check in settings.checks:
@@ -133,7 +134,7 @@ def load_suite(project: Project, name: str, environment: str, *, seed: int | Non
             f"{counted(len(problems), 'case')} of the suite {name} cannot be scored", problems
         )
     return Suite(
-        name=name.removesuffix(".yaml"),
+        name=name,
         settings=settings,
         cases=tuple(cases),
         digest=_digest(settings, cases),

@@ -10,7 +10,7 @@ from modelyard.core.errors import InvalidInput, ModelyardError, did_you_mean
 from modelyard.core.layout import Project
 from modelyard.core.os_errors import CANNOT_WRITE
 from modelyard.core.progress import Progress
-from modelyard.deployments.running import running_settings
+from modelyard.deployments.running import config_named, running_settings
 from modelyard.performance.cases import Suite
 from modelyard.performance.plan import build_plan
 from modelyard.performance.results import RunFigure, TestRun
@@ -49,6 +49,7 @@ def choose_models(project: Project, environment: str, named: Sequence[str]) -> l
     Raises InvalidInput for a name that is none of them.
     """
     models = running_settings(project, environment, "language_models")
+    named = [config_named(project, word, "language_models") for word in named]
     for name in named:
         if name not in models:
             raise InvalidInput(

@@ -15,6 +15,7 @@ from modelyard.configs.reading.document import config_name, peek_name
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project
 from modelyard.deployments.effective_settings import Effective
+from modelyard.deployments.running import config_named
 from modelyard.records.modelref import ModelRef
 
 PRIMARY = "primary"
@@ -106,7 +107,8 @@ def find_target(
             model = f"model:{name}"
     if model is not None and (ref := ModelRef.parse(model)).kind == "domain":
         domains, model = (ref.name, *domains), None
-    asked = tuple(dict.fromkeys(domains)) or (None,)
+    named = (config_named(project, domain, _DOMAINS) for domain in domains)
+    asked = tuple(dict.fromkeys(named)) or (None,)
     effective = {
         domain: _load(project, environment, domain=domain, model=model, profile=profile)
         for domain in asked

@@ -29,7 +29,8 @@ def build_settings(
     `written` says how a number with an exponent, such as `1e3`, stands in the file. With
     `ignore_unknown`, unknown keys are left out instead of reported.
     """
-    found = Diagnostics(where, written, ignore_unknown=ignore_unknown)
+    whole = None if path else cast(type, settings)
+    found = Diagnostics(where, written, settings=whole, ignore_unknown=ignore_unknown)
     built = class_converter(cast(Any, settings))(values, path, found)
     return (None, found.problems) if found.problems else (cast(T, built), [])
 
@@ -50,7 +51,7 @@ def rebuild_settings(
     converters = field_converters(cast(Any, settings))
     if not all(key in values for key in keys):  # null in an overlay took one away
         return build_settings(settings, values, where, written=written)
-    found = Diagnostics(where, written)
+    found = Diagnostics(where, written, settings=settings)
     changed = {}
     for key in keys:
         if key in converters:
@@ -74,7 +75,7 @@ def build_valid_part(
     doubts = set(doubtful)
     kept = _without(values, doubts)
     for _ in range(_MOST_PASSES):
-        found = Diagnostics(lambda _: None)
+        found = Diagnostics(lambda _: None, settings=settings)
         built = class_converter(cast(Any, settings))(kept, (), found)
         if not found.problems:
             return cast(T, built), frozenset(doubts)

@@ -16,6 +16,7 @@ from typing import Any, Literal, Union, cast, get_args, get_origin
 
 from modelyard.core.errors import Diagnostic, KeyPath, did_you_mean, dotted, nearest
 from modelyard.settings.fields import settings_fields
+from modelyard.settings.known_keys import meant_key, meant_path
 from modelyard.settings.marks import (
     PLAIN_NAMES,
     UNBOUNDED,
@@ -42,12 +43,19 @@ Where = Callable[[KeyPath], str | None]
 class Diagnostics:
     """Collects what is wrong with one set of values."""
 
-    __slots__ = ("ignore_unknown", "meant", "problems", "where", "written")
+    __slots__ = ("ignore_unknown", "meant", "problems", "settings", "where", "written")
 
     def __init__(
-        self, where: Where, written: Where | None = None, *, ignore_unknown: bool = False
+        self,
+        where: Where,
+        written: Where | None = None,
+        *,
+        settings: type | None = None,
+        ignore_unknown: bool = False,
     ) -> None:
         self.where = where
+        self.settings = settings
+        """The class of all the values; None where they are a part of something else."""
         self.written = written
         self.ignore_unknown = ignore_unknown
         self.problems: list[Diagnostic] = []
@@ -103,11 +111,23 @@ class Diagnostics:
         """A key that is not one of those known."""
         if self.ignore_unknown:
             return
-        near = nearest(str(path[-1]), sorted(known))
-        hint = f" (did you mean '{dotted((*path[:-1], near))}'?)" if near else ""
-        self.add(path, f"unknown key '{dotted(path)}'{hint}", "unknown-key")
-        if near:
-            self.meant.append((*path[:-1], near))
+        if self.settings is not None:
+            near = meant_key(self.settings, path)
+            meant = meant_path(self.settings, path)
+        else:
+            beside = nearest(str(path[-1]), sorted(known))
+            meant = (*path[:-1], beside) if beside else None
+            near = dotted(meant) if meant else None
+        if meant:
+            self.meant.append(meant)
+        message = f"unknown key '{dotted(path)}'"
+        if near == dotted(path):  # `generation.temperature: 0.2`, on one line
+            lines = "`, and indented below it `".join(f"{key}:" for key in near.split("."))
+            hint = f"write `{lines}`"
+            self.add(path, f"{message}: a dot leads into no group", "unknown-key", hint=hint)
+        else:
+            message += f" (did you mean '{near}'?)" if near else ""
+            self.add(path, message, "unknown-key")
 
     def _as_written(self, path: KeyPath, value: Any) -> str | None:
         return self.written(path) if self.written and type(value) is float else None

@@ -8,7 +8,7 @@ that is written out wins over a merged one, and an earlier mapping of the list o
 
 from __future__ import annotations
 
-import re
+import codecs
 import stat
 from collections.abc import Mapping
 from dataclasses import dataclass, field
@@ -20,14 +20,12 @@ import yaml
 from modelyard.core.errors import Diagnostic, KeyPath, ProblemsFound
 from modelyard.settings.yaml_reader import ReadingStopped, YamlReader
 from modelyard.settings.yaml_scalars import is_plain_text
+from modelyard.settings.yaml_syntax import explain_syntax, line_and_column
 
 _MOST_BYTES = 1_000_000
 _TOO_LARGE = "is larger than 1 MB, which no config is"
 _MOST_TAG_DIRECTIVES = 100
 """libyaml compares each with all before it: a megabyte of them takes minutes."""
-
-# What may stand in YAML: https://yaml.org/spec/1.2.2/#51-character-set
-_UNREADABLE = re.compile("[^\t\n\r\x20-\x7e\x85\xa0-\ud7ff\ue000-\ufffd\U00010000-\U0010ffff]")
 
 
 @dataclass(frozen=True, slots=True)
@@ -100,9 +98,10 @@ def parse_yaml(text: str, *, name: str, first_line: int = 1) -> YamlSource:
 
     `first_line` is the line of the file at which `text` starts (front matter does not start at 1).
     Raises ProblemsFound with all that is wrong. Each problem has a place and one of these codes:
-    yaml-syntax, yaml-tab, yaml-character, yaml-duplicate-key, yaml-key, yaml-typing-trap, yaml-tag,
-    yaml-unknown-alias, yaml-recursive-alias, yaml-merge, yaml-second-document, yaml-too-deep,
-    yaml-too-large, yaml-too-many-problems; and from a file yaml-unreadable, yaml-not-utf8.
+    yaml-syntax, yaml-conflict, yaml-tab, yaml-character, yaml-duplicate-key, yaml-key,
+    yaml-typing-trap, yaml-tag, yaml-unknown-alias, yaml-recursive-alias, yaml-merge,
+    yaml-second-document, yaml-too-deep, yaml-too-large, yaml-too-many-problems; and from a file
+    yaml-unreadable, yaml-not-utf8.
     """
     source = _parse(text, name, first_line)
     if source.problems:
@@ -134,7 +133,7 @@ def _parse(text: str, name: str, first_line: int) -> YamlSource:
         value = reader.read(text)
     except (ReadingStopped, yaml.YAMLError, ValueError, OverflowError) as error:
         if not isinstance(error, ReadingStopped):
-            reader.problems.append(_syntax_problem(error, text, name, first_line))
+            reader.problems.append(explain_syntax(error, text, name, first_line))
         raise ProblemsFound(f"{name} is not valid", reader.problems) from error
     return YamlSource(
         name,
@@ -166,13 +165,31 @@ def _read_text(path: Path, shown: str) -> str:
         raise _refusal(shown, "yaml-unreadable", "is no path") from error
     if len(data) > _MOST_BYTES:
         raise _refusal(shown, "yaml-too-large", _TOO_LARGE)
+    return decode_text(data, shown)
+
+
+def decode_text(data: bytes, shown: str) -> str:
+    """The bytes of a file as text. Raises ProblemsFound for what is not UTF-8."""
+    if wide := _wide_encoding(data):
+        message, hint = f"is {wide} text, as PowerShell and Notepad write it", "save it as UTF-8"
+        raise _refusal(shown, "yaml-not-utf8", message, f"{shown}:1:1", hint)
     try:
         return data.decode("utf-8-sig")
     except UnicodeDecodeError as error:
         before = error.object[: error.start].decode()
-        where = f"{shown}:{_line_and_column(before, 1)}"
+        where = f"{shown}:{line_and_column(before, 1)}"
         message = f"is not UTF-8 text (byte 0x{error.object[error.start]:02x})"
         raise _refusal(shown, "yaml-not-utf8", message, where, "save it as UTF-8") from error
+
+
+def _wide_encoding(data: bytes) -> str | None:
+    """UTF-16 or UTF-32 where the bytes begin so; None for any other."""
+    if data.startswith((codecs.BOM_UTF32_LE, codecs.BOM_UTF32_BE)):
+        return "UTF-32"
+    starts_wide = data[:2].count(0) == 1 and data[2:4].count(0) == 1
+    if starts_wide or data.startswith((codecs.BOM_UTF16_LE, codecs.BOM_UTF16_BE)):
+        return "UTF-16"
+    return None
 
 
 def _refusal(
@@ -180,41 +197,6 @@ def _refusal(
 ) -> ProblemsFound:
     problem = Diagnostic(message=message, where=where or shown, hint=hint, code=code)
     return ProblemsFound(f"{shown} is not valid", [problem])
-
-
-def _syntax_problem(error: Exception, text: str, name: str, first_line: int) -> Diagnostic:
-    """What the parser could not read, in words for people."""
-    mark = getattr(error, "problem_mark", None)
-    if mark is None:
-        return _character_problem(error, text, name, first_line)
-    where = f"{name}:{mark.line + first_line}:{mark.column + 1}"
-    lines = text.splitlines()
-    line = lines[mark.line] if mark.line < len(lines) else ""
-    if not line[: mark.column].strip(" ") and line[mark.column : mark.column + 1] == "\t":
-        message = "a tab in the indentation"
-        return Diagnostic(
-            message=message, where=where, hint="indent with spaces, not tabs", code="yaml-tab"
-        )
-    said = getattr(error, "problem", None) or "is not YAML"
-    return Diagnostic(message=f"YAML syntax: {said}", where=where, code="yaml-syntax")
-
-
-def _character_problem(error: Exception, text: str, name: str, first_line: int) -> Diagnostic:
-    """The error of a parser that gave no line: a character that cannot stand in YAML."""
-    found = _UNREADABLE.search(text)
-    if found is None:
-        said = error if isinstance(error, yaml.YAMLError) else "a character that does not exist"
-        where = f"{name}:{first_line}:1"
-        return Diagnostic(message=f"YAML syntax: {said}", where=where, code="yaml-syntax")
-    where = f"{name}:{_line_and_column(text[: found.start()], first_line)}"
-    kind = "half a character" if "\ud800" <= found[0] <= "\udfff" else "a control character"
-    message = f"{kind} (U+{ord(found[0]):04X}), which YAML cannot hold"
-    return Diagnostic(message=message, where=where, hint="remove it", code="yaml-character")
-
-
-def _line_and_column(before: str, first_line: int) -> str:
-    """`line:col` of what follows the text `before`."""
-    return f"{before.count(chr(10)) + first_line}:{len(before) - before.rfind(chr(10))}"
 
 
 _NEVER_FOLDED = 1 << 30

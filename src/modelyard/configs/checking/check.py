@@ -122,6 +122,7 @@ def check_configs(
         findings += [_placed(finding, file) for finding in (*found, *_secrets_in(text, file))]
     return CheckReport(
         project=catalogue.project,
+        start=catalogue.project.root,
         in_project=not isinstance(catalogue, GivenConfigs),
         files=files,
         findings=tuple(_sorted(findings)),

@@ -6,7 +6,8 @@ from collections.abc import Mapping
 
 CODES: Mapping[str, str] = {
     # YAML
-    "yaml-syntax": "The file is not YAML. The message is the parser's, at the place it gave up.",
+    "yaml-syntax": "The file is not YAML. The place is where the parser gave up.",
+    "yaml-conflict": "A merge of git was not resolved: the file has both sides, and its marks.",
     "yaml-tab": "YAML is indented with spaces; a tab is no indentation.",
     "yaml-character": "A character that no YAML file can hold, such as a control character.",
     "yaml-duplicate-key": "A key is set twice. Readers of YAML silently keep the last one.",
@@ -22,7 +23,7 @@ CODES: Mapping[str, str] = {
     "yaml-too-large": "The file, or what its aliases unfold to, is larger than any config is.",
     "yaml-too-many-problems": "There are so many problems that reading stopped.",
     "yaml-unreadable": "The file cannot be read.",
-    "yaml-not-utf8": "The file is not UTF-8 text.",
+    "yaml-not-utf8": "The file is not UTF-8 text, such as the UTF-16 of PowerShell.",
     "yaml-unused-anchor": "An anchor is set and never used; mostly a misspelt or forgotten alias.",
     # Shape
     "unreadable": "The file cannot be read as a config.",

@@ -52,7 +52,7 @@ def findings_with_excerpts(
     for finding in report.findings:
         file, line, column = finding.place
         if file not in files:
-            files[file] = _read_lines(report.project.root / file)
+            files[file] = _read_lines(report.start / file)
         known = line <= len(files[file])
         yield finding, excerpt(files[file][line - 1], column, widest=widest) if known else None
 

@@ -22,6 +22,8 @@ _SARIF_SCHEMA = (
     "https://docs.oasis-open.org/sarif/sarif/v2.1.0/errata01/os/schemas/sarif-schema-2.1.0.json"
 )
 _SUITE = "validate-config"
+_START = "%SRCROOT%"
+"""What SARIF calls the folder at which paths start; code hosts know this name."""
 
 
 def build_sarif(report: CheckReport) -> dict[str, Any]:
@@ -34,6 +36,7 @@ def build_sarif(report: CheckReport) -> dict[str, Any]:
     }
     run = {
         "tool": {"driver": driver},
+        "originalUriBaseIds": {_START: {"uri": f"{report.start.absolute().as_uri()}/"}},
         "columnKind": "unicodeCodePoints",
         "artifacts": [{"location": _location(file)} for file in report.files],
         "results": [
@@ -67,10 +70,10 @@ def _sarif_result(finding: Diagnostic, rule_index: int) -> dict[str, Any]:
 
 
 def _location(file: str) -> dict[str, str]:
-    """A path as a URI: relative in the project, and absolute outside it."""
+    """A path as a URI: relative below the folder where paths start, and absolute outside it."""
     if file.startswith("/"):
         return {"uri": Path(file).as_uri()}
-    return {"uri": quote(file, errors="surrogateescape")}
+    return {"uri": quote(file, errors="surrogateescape"), "uriBaseId": _START}
 
 
 def _message_and_hint(finding: Diagnostic) -> str:

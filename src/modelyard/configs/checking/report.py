@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
+from pathlib import Path
 
 from modelyard.core.errors import Diagnostic, Level
 from modelyard.core.layout import Project
+from modelyard.core.seen_from import place_seen_from, seen_from
 from modelyard.core.wording import counted, visible_line
 from modelyard.results.json_form import result_of
 
@@ -30,7 +32,9 @@ class CheckReport:
     """Everything that one check found."""
 
     project: Project
-    """The project; the paths in this report start at its folder."""
+    """The project."""
+    start: Path
+    """The folder at which the relative paths in this report start: the project's, at first."""
     in_project: bool
     """Whether there is one, and not only some files that can name each other."""
     files: tuple[str, ...]
@@ -49,6 +53,23 @@ class CheckReport:
     def valid(self) -> bool:
         """Whether there is no error; warnings do not count."""
         return not self.errors
+
+
+def report_seen_from(folder: Path, report: CheckReport) -> CheckReport:
+    """The report with paths as somebody in this folder writes them; absolute where it is far."""
+    start = report.start
+    return replace(
+        report,
+        start=folder,
+        files=tuple(seen_from(folder, start, file) for file in report.files),
+        findings=tuple(
+            replace(found, where=place_seen_from(folder, start, found.where or ""))
+            for found in report.findings
+        ),
+        secrets=tuple(
+            replace(use, where=place_seen_from(folder, start, use.where)) for use in report.secrets
+        ),
+    )
 
 
 def finding_line(finding: Diagnostic) -> str:

@@ -29,6 +29,7 @@ from modelyard.core.errors import (
     did_you_mean,
 )
 from modelyard.core.layout import Project, find_project
+from modelyard.core.seen_from import without_dots
 
 _FOLDERS = [kind.name for kind in KINDS.values() if not kind.single]
 _SINGLE = [kind.name for kind in KINDS.values() if kind.single]
@@ -166,7 +167,7 @@ class ConfigCatalogue:
         """
         for path in (Path(word), self.project.configs / word, self.project.root / word):
             if word and os.path.lexists(path) and not path.is_dir():
-                return path.absolute()
+                return without_dots(path)
         named_kind, _, name = word.partition("/")
         if named_kind in KINDS:
             namesakes = self.paths_named(named_kind, name or named_kind)
@@ -191,6 +192,32 @@ class ConfigCatalogue:
             f"there is no config {word!r}{did_you_mean(word, known)}",
             hint="name a file, or KIND/NAME such as language_models/gpt4",
         )
+
+    def name_meant(self, word: str, kind: str) -> str:
+        """The name of the config of a kind that a person means by any of the forms of `locate`.
+
+        A name is returned as it is where there is no such file: what is live may have no draft any
+        more.
+        Raises InvalidInput for a path to something else.
+        """
+        if "/" not in word and not is_config_name(word):
+            return word
+        try:
+            path = self.locate(word, kind=kind)
+        except InvalidInput:
+            if Path(word).parent.name not in ("", kind):
+                raise
+            return config_name(Path(word)) if is_config_name(word) else Path(word).name
+        found = kind_name(path)
+        if found != kind:
+            what = f"is of the kind {found}" if found else "is no config"
+            raise InvalidInput(f"{word} {what}, and one of {kind} belongs here")
+        if path not in self.paths(kind):
+            raise InvalidInput(
+                f"{word} is not one of the project's configs, so no command runs with it",
+                hint=f"copy it to configs/{kind}/",
+            )
+        return peek_name(path)
 
     def _ambiguous(self, word: str, paths: list[Path]) -> InvalidInput:
         places = " and ".join(self.project.show(path) for path in paths)
@@ -235,14 +262,17 @@ def kind_name(path: Path) -> str:
 
 
 def open_catalogue(words: Sequence[str]) -> ConfigCatalogue:
-    """The configs of the project around the working folder or a file named, else the files named.
+    """The configs of the project that one of the words lies in, else of that around the working
+    folder, else the files named.
 
     Raises InvalidInput when there is no project and no file is named either.
     """
+    if project := project_named(words):
+        return ConfigCatalogue(project)
     try:
         return ConfigCatalogue(find_project())
     except InvalidInput:
-        paths = [Path(word).absolute() for word in words if word and os.path.lexists(word)]
+        paths = [without_dots(Path(word)) for word in words if word and os.path.lexists(word)]
         if os.environ.get("MODELS_PROJECT") or not paths:
             raise
     for path in paths:
@@ -251,6 +281,26 @@ def open_catalogue(words: Sequence[str]) -> ConfigCatalogue:
         except InvalidInput:
             continue
     return GivenConfigs(paths)
+
+
+def project_named(words: Iterable[str]) -> Project | None:
+    """The project whose config or folder one of the words is the path of.
+
+    None where no word is, and where `$MODELS_PROJECT` or `--project` says which project it is.
+    """
+    if os.environ.get("MODELS_PROJECT"):
+        return None
+    for word in words:
+        if not word or not os.path.lexists(word):
+            continue
+        path = without_dots(Path(word))
+        try:
+            project = find_project(path)
+        except InvalidInput:
+            continue
+        if path == project.root or path.is_relative_to(project.configs):
+            return project
+    return None
 
 
 def select_configs(catalogue: ConfigCatalogue, words: Sequence[str]) -> list[Path]:
@@ -272,10 +322,10 @@ def _named(catalogue: ConfigCatalogue, word: str) -> Iterable[Path]:
         raise InvalidInput("a config's name is empty", hint="name a file, a folder, or KIND/NAME")
     path = Path(word)
     if os.path.lexists(path) and not path.is_dir():
-        return [path.absolute()]
+        return [without_dots(path)]
     for folder in (path, catalogue.project.configs / word, catalogue.project.root / word):
         if folder.is_dir():
-            return configs_below(folder.absolute())
+            return configs_below(without_dots(folder))
     return [catalogue.locate(word)]
 
 
