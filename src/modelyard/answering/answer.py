@@ -18,16 +18,25 @@ from typing import Any
 from modelyard.answering.ab_test import follow_ab_test
 from modelyard.answering.calls import Calls
 from modelyard.answering.deadline import Deadline
+from modelyard.answering.engine_thread import Note
 from modelyard.answering.input_rules import check_input
 from modelyard.answering.input_size import InputSize, size_of
 from modelyard.answering.json_answers import check_schema
 from modelyard.answering.limits import service_scopes, take_turn
-from modelyard.answering.local_models import LocalModels, Note
+from modelyard.answering.local_models import LocalModels
 from modelyard.answering.money.worst_case import longest_output, worst_case
 from modelyard.answering.prompt import CountTokens, bound_tokens, build_messages, estimate_tokens
 from modelyard.answering.recorded import Asked, SampleWriter
 from modelyard.answering.recorded_prompts import record_prompt
-from modelyard.answering.request import Answer, AnswerFailed, NothingFound, OverLimit, Request
+from modelyard.answering.request import (
+    Answer,
+    AnswerCancelled,
+    AnswerFailed,
+    NothingFound,
+    OverLimit,
+    Request,
+)
+from modelyard.answering.request_settings import with_request
 from modelyard.answering.retrieving import LONGEST_WAIT_S, retrieve
 from modelyard.answering.route import (
     Step,
@@ -41,6 +50,7 @@ from modelyard.configs.kinds.parts import Generation
 from modelyard.core.errors import ModelyardError
 from modelyard.core.layout import Project, check_name, find_project
 from modelyard.deployments.effective_settings import Effective, EffectiveModel
+from modelyard.inference.engine_limits import EngineFigures, EngineLimits
 from modelyard.pacing import Pause, pause
 from modelyard.providers.call import OnText
 from modelyard.providers.hosted import HostedModel
@@ -48,6 +58,7 @@ from modelyard.providers.open import open_provider
 from modelyard.records.sample import Outcome, new_answer_id
 from modelyard.records.spool import Recorder
 
+_DEFAULT_LIMITS = EngineLimits()
 _LEFT_FOR_MONEY = ("budget", "unknown_price", "limit")
 """What leaves a model out that could answer otherwise."""
 _LONGEST_TURN_S = 60.0
@@ -61,13 +72,19 @@ class Answerer:
 
     note: is told, in a sentence, what a person should know of a local model that is loaded.
     pause: waits between attempts; when it is ended early, nothing is tried again.
+    engine: what the engine of each local base keeps to.
     """
 
     def __init__(
-        self, project: Project, *, note: Note = lambda _: None, pause: Pause = pause
+        self,
+        project: Project,
+        *,
+        note: Note = lambda _: None,
+        pause: Pause = pause,
+        engine: EngineLimits = _DEFAULT_LIMITS,
     ) -> None:
         self.project = project
-        self.local_models = LocalModels(project, note=note)
+        self.local_models = LocalModels(project, note=note, limits=engine)
         self.recorder = Recorder(project)
         self.speeds = Speeds(project)
         self._pause = pause
@@ -92,6 +109,10 @@ class Answerer:
         self.recorder.close()
         self.searchers.close()
 
+    def figures(self) -> EngineFigures:
+        """What the local models of this process do and hold now."""
+        return self.local_models.figures()
+
     def answer(
         self, effective: Effective, request: Request, *, on_text: OnText | None = None
     ) -> Answer:
@@ -101,13 +122,14 @@ class Answerer:
         one that must be JSON, or that several draws decide, comes whole.
         Raises InvalidInput for a request that the domain does not take, OverLimit when budgets or
         limits leave no room for it, NothingFound when it may only say what is found and nothing is,
-        AnswerFailed when no model answered or one broke off in the middle.
+        AnswerFailed when no model answered or one broke off in the middle; its classes say where
+        the context is too short, too many wait, a model is damaged, or nobody wants the answer.
         """
         if request.organisation is not None:
             check_name(request.organisation, "organisation")
         if request.json_schema is not None:
             check_schema(request.json_schema, where="the JSON Schema")
-        effective = follow_ab_test(effective, request)
+        effective = with_request(follow_ab_test(effective, request), request)
         count = self._counter(effective)
         messages = build_messages(effective, request, ())
         check_input(effective, request, messages, count=count or estimate_tokens)
@@ -147,7 +169,8 @@ class Answerer:
                 effective=effective,
                 deadline=Deadline(effective.timeout_s),
                 samples=SampleWriter(recorder, asked),
-                pause=self._pause,
+                pause=request.cancelled.wait if request.cancelled else self._pause,
+                cancelled=request.cancelled,
             ),
             local_models=self.local_models,
             open_client=self.open_client,
@@ -195,8 +218,9 @@ class Answerer:
             service_scopes(effective.environment, effective.rate_limits, organisation),
             tokens=tokens,
             within_s=min(run.calls.deadline.left_s, _LONGEST_TURN_S),
-            pause=self._pause,
+            pause=run.calls.pause,
         )
+        run.require_wanted()
         if isinstance(turn, float):
             error = OverLimit(
                 f"the limits of this service leave no room for a request for {turn:.0f} s",
@@ -211,6 +235,7 @@ class Answerer:
         """The end of a request that no language model answered."""
         if run.refused is not None:
             return run.refused
+        run.require_wanted()
         reasons = [f"{each.model}: {each.reason}" for each in run.calls.attempts if each.reason]
         reasons += [f"{each.model}: {each.reason}" for each in run.left_out]
         tried = "; ".join(dict.fromkeys(reasons))  # of equal failures, one
@@ -235,16 +260,14 @@ class Answerer:
             each.outcome == "missed_schema" for each in run.calls.attempts
         ):
             raise run.failed(f"no model gave JSON that meets the schema: {tried}")
-        raise run.failed(
-            f"no model answered: {tried}",
-            hint="`models providers check` says what is wrong, `models route explain` who would "
-            "answer now",
-        )
+        raise run.unanswered(tried)
 
     def _record_none(self, run: Run, error: BaseException) -> None:
         """Leave the sample of a request that has no answer."""
         outcome: Outcome = "interrupted"
-        if isinstance(error, OverLimit):
+        if isinstance(error, AnswerCancelled):
+            outcome = "interrupted"
+        elif isinstance(error, OverLimit):
             outcome = "over_limit"
         elif isinstance(error, NothingFound):
             outcome = "nothing_found"

@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from modelyard.modelrefs.resolving import ResolvedModel
 
 _LONGEST_ANSWER = 1024
-"""Tokens of an answer of a base or an adapter that no config describes."""
+"""Tokens of an answer of a base or an adapter that no config describes, unless more are asked for.
+"""
 
 
 def load_asked(
@@ -69,7 +70,7 @@ def _named_model(project: Project, resolved: ResolvedModel) -> EffectiveModel:
         model=resolved.base,
         adapter=resolved.version.name if resolved.version else None,
         context_tokens=context,
-        max_output_tokens=longest,
+        max_output_tokens=context,
         generation=Generation(temperature=0.0, max_output_tokens=longest),
     )
     return EffectiveModel(name=str(resolved.ref), settings=settings)

@@ -71,6 +71,8 @@ class Calls:
     """Where each of them is recorded."""
     pause: Pause
     """Waits between two of them."""
+    cancelled: threading.Event | None = None
+    """Is set when nobody wants the answer any more."""
     attempts: list[Attempt] = field(default_factory=list)
     """Those that have ended, in this order."""
     shown: list[str] = field(default_factory=list)
@@ -151,6 +153,8 @@ class Calls:
             reason = f"its limits leave no room for {turn:.1f} s"
             return LeftOut(model=name, why="limit", reason=reason, wait_s=turn)
         with turn:
+            if self.cancelled is not None and self.cancelled.is_set():
+                return LeftOut(model=name, why="cancelled", reason="nobody wants it any more")
             waited_s += time.perf_counter() - began
             timeout_s = min(asked.settings.timeout_s, self.deadline.left_s)
             if timeout_s <= 0:
@@ -207,7 +211,7 @@ class Calls:
         )
         asked.bill.end(cost)
         with suppress(ModelyardError):  # a disk that is full now takes no answer away
-            self._tell_breaker(asked.name, call, result)
+            self._tell_breaker(asked, call, result)
         attempt = _attempt(asked.name, result, waited_s, latency_s, cost)
         with self._lock:
             self.unfinished -= 1
@@ -226,7 +230,7 @@ class Calls:
 
     def _explained(self, asked: AskedModel, failure: CallFailure, timeout_s: float) -> CallFailure:
         """The failure as it is for the answer: whether it was shown, and whose time was over."""
-        if self.shown:
+        if self.shown and failure.kind != "cancelled":
             usage = failure.usage or Usage(
                 input_tokens=asked.input_tokens,
                 output_tokens=estimate_tokens("".join(self.shown)),
@@ -240,10 +244,12 @@ class Calls:
             return replace(failure, kind="timeout", is_temporary=True)
         return failure
 
-    def _tell_breaker(self, name: str, call: Call, result: Reply | CallFailure) -> None:
-        place = self._breaker(name)
+    def _tell_breaker(self, asked: AskedModel, call: Call, result: Reply | CallFailure) -> None:
+        place = self._breaker(asked.name)
         if not isinstance(result, CallFailure):
             breaker.record_success(self.project, place)
+        elif result.kind == "busy" and asked.answering.runs_here:
+            breaker.record_nothing(self.project, place)  # many ask: that is no fault of the model
         elif result.kind in _FAULTS or result.kind in _LASTING:
             breaker.record_failure(
                 self.project,

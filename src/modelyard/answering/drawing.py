@@ -10,7 +10,7 @@ from modelyard.answering.calls import AskedModel, Calls, draw_together
 from modelyard.answering.json_answers import json_text, problem, repair_messages
 from modelyard.answering.majority import choose
 from modelyard.answering.request import LeftOut
-from modelyard.providers.call import Call, CallFailure, Finish, OnText, Reply
+from modelyard.providers.call import Call, CallFailure, Finish, OnText, Reply, ToolCall
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -21,6 +21,8 @@ class Drawn:
     """It; of JSON without the fence around it."""
     finish: Finish
     """Why it ended."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """What the model wants called."""
     samples: int = 1
     """Answers that it was chosen from."""
     agreed: int = 1
@@ -82,6 +84,7 @@ def draw_answer(
     return Drawn(
         text=text,
         finish=answered[chosen].finish,
+        tool_calls=answered[chosen].tool_calls,
         samples=len(answered),
         agreed=agreed,
         notes=_notes(asked, made, replies),

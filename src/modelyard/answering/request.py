@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from typing import Any, Literal
 
 from modelyard.chatdata.conversation import Message
+from modelyard.configs.kinds.parts import Generation
 from modelyard.core.errors import GateBreached, ModelyardError, NoData
-from modelyard.providers.call import FailureKind, Finish, Usage
+from modelyard.providers.call import FailureKind, Finish, ToolCall, ToolChoice, Usage
 
 LeftOutFor = Literal[
     "breaker",
@@ -21,6 +23,7 @@ LeftOutFor = Literal[
     "no_json",
     "not_local",
     "out_of_time",
+    "cancelled",
 ]
 """Why a model of the route is not called."""
 
@@ -36,11 +39,25 @@ class GivenText:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class AccountedKey:
+    """An API key whose requests and cost are counted."""
+
+    id: str
+    """Its id."""
+    requests_per_minute: int | None = None
+    """Requests in any 60 seconds; None: no limit of its own."""
+    per_month_usd: float | None = None
+    """What its answers may cost in a month; None: no budget of its own."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Request:
     """One question, with all that decides its answer beside the configs."""
 
     messages: tuple[Message, ...]
-    """Turns of user and assistant; the last is the question."""
+    """Turns of system, user, assistant and tool, with `tool_calls` and `tool_call_id` in `more`.
+    System turns at the beginning are instructions as `system` is; the question is the last turn of
+    the user."""
     system: str | None = None
     """Instructions after those of the domain."""
     files: tuple[GivenText, ...] = ()
@@ -49,6 +66,14 @@ class Request:
     """The language that it is in or about; a domain may take only some."""
     json_schema: Mapping[str, Any] | None = None
     """The JSON Schema that the answer must meet, instead of the domain's."""
+    json_mode: bool = False
+    """Whether the answer must be a JSON object, whichever."""
+    generation: Generation | None = None
+    """How the answer is generated; what it sets counts before profile and domain."""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """What the model may call, in the form of the OpenAI API: `{"type": "function", ...}`."""
+    tool_choice: ToolChoice = "auto"
+    """Whether it may, must or must not call one, or the name of the one that it must call."""
     organisation: str | None = None
     """Who asks: whose budget, limits, cache and adapter count."""
     user: str | None = None
@@ -64,11 +89,26 @@ class Request:
     is_test: bool = False
     """Whether it tests the models, and nobody uses the answer: what users get is measured without
     it."""
+    cancelled: threading.Event | None = None
+    """Is set by another thread when nobody wants the answer any more: it ends within a step."""
+    key: AccountedKey | None = None
+    """The API key that it came with."""
 
     @property
     def question(self) -> str:
-        """The last turn."""
-        return self.messages[-1].content
+        """The last turn of the user."""
+        return self.messages[self.question_place].content
+
+    @property
+    def question_place(self) -> int:
+        """Which of the messages is the question; the last one where the user says nothing."""
+        places = [place for place, turn in enumerate(self.messages) if turn.role == "user"]
+        return places[-1] if places else len(self.messages) - 1
+
+    @property
+    def is_cancelled(self) -> bool:
+        """Whether nobody wants the answer any more."""
+        return self.cancelled is not None and self.cancelled.is_set()
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -143,6 +183,8 @@ class Answer:
     """The variant of an A/B test that it is of, `NAME/a` or `NAME/b`."""
     finish: Finish
     """Why it ended."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """What the model wants called; the text is then what it says beside, perhaps nothing."""
     degraded: bool = False
     """Whether no language model gave it: it quotes what was found."""
     from_cache: bool = False
@@ -189,6 +231,34 @@ class AnswerFailed(ModelyardError):
         self.answer_id = answer_id
         self.attempts = tuple(attempts)
         self.left_out = tuple(left_out)
+
+
+class ContextTooLong(AnswerFailed):
+    """No model of the route has room for the request.
+
+    tokens: those of its prompt; estimated where no tokenizer of the model is here.
+    room: what the model that was asked last can hold, prompt and answer together.
+    """
+
+    tokens: int
+    room: int
+
+
+class EngineBusy(AnswerFailed):
+    """As many requests wait for the local model as may wait: ask again later."""
+
+
+class BrokenModel(AnswerFailed):
+    """A local model cannot be used, such as an adapter whose files are damaged.
+
+    name: the adapter's version, or the base, as people write it.
+    """
+
+    name: str
+
+
+class AnswerCancelled(AnswerFailed):
+    """Nobody wants the answer any more: `Request.cancelled` was set."""
 
 
 class OverLimit(GateBreached):

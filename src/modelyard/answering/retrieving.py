@@ -108,7 +108,9 @@ def _searched(request: Request) -> str:
 
     `And in production?` finds nothing without what it goes on from.
     """
-    earlier = [turn.content for turn in request.messages[:-1] if turn.role == "user"]
+    earlier = [
+        turn.content for turn in request.messages[: request.question_place] if turn.role == "user"
+    ]
     if earlier and len(query_terms(request.question)) < _FEW_TERMS:
         return f"{earlier[-1]}\n{request.question}"
     return request.question

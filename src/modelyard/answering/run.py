@@ -15,6 +15,7 @@ from modelyard.answering.calls import AskedModel, Calls
 from modelyard.answering.drawing import NotDrawn, draw_answer
 from modelyard.answering.input_size import InputSize, size_of
 from modelyard.answering.local_models import LocalModels
+from modelyard.answering.local_provider import LocalProvider
 from modelyard.answering.money.bill import Bill
 from modelyard.answering.money.ledger import Reservation, reserve
 from modelyard.answering.money.worst_case import WorstCase, worst_case
@@ -23,6 +24,7 @@ from modelyard.answering.prompt import wanted_schema
 from modelyard.answering.recorded import Answering, total_cost_usd, total_usage
 from modelyard.answering.request import (
     Answer,
+    AnswerCancelled,
     AnswerFailed,
     LeftOut,
     LeftOutFor,
@@ -31,12 +33,13 @@ from modelyard.answering.request import (
     UsedChunk,
 )
 from modelyard.answering.retrieving import mark_named
+from modelyard.answering.unanswered import Unanswered, is_damage
 from modelyard.chatdata.conversation import Message
 from modelyard.configs.kinds.language_models import LanguageModel
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.layout import Project
 from modelyard.deployments.effective_settings import Effective, EffectiveModel
-from modelyard.providers.call import Call, OnText, Provider
+from modelyard.providers.call import Call, OnText
 from modelyard.providers.hosted import HostedModel
 
 if TYPE_CHECKING:
@@ -82,6 +85,8 @@ class Run:
     """The last refusal after which the next model was asked."""
     spent_usd: float = 0.0
     """What the models that were asked cost, the most that it can be where it is not known."""
+    why: Unanswered = field(default_factory=Unanswered)
+    """Why there is no answer, as far as models were asked."""
 
     @property
     def schema(self) -> Mapping[str, Any] | None:
@@ -93,12 +98,15 @@ class Run:
 
         Raises AnswerFailed when no other model is to be asked either.
         """
+        self.require_wanted()
         local = self._find_local(model)
         key = self._cache_key(model, local)
         if key is not None and (kept := self._kept(key)):
             return kept
         size = self._size(local)
         if obstacle := self._obstacle(model, size):
+            if obstacle.why == "too_long":
+                self.why.too_long = size.about, model.settings.context_tokens
             self.left_out.append(obstacle)
             return None
         worst = worst_case(self.effective, model, size, schema=self.schema)
@@ -136,9 +144,15 @@ class Run:
     def _find_local(self, model: EffectiveModel) -> LocalModel | None:
         """The files of a local model; None where they cannot be used, which `_obstacle` says."""
         if model.settings.provider == "local":
-            with suppress(ModelyardError):
+            try:
                 return self.local_models.find(model, self.effective.environment)
+            except ModelyardError as error:
+                self._note_damage(error, model.settings.adapter or model.settings.model)
         return None
+
+    def _note_damage(self, error: ModelyardError, name: str) -> None:
+        if is_damage(error):
+            self.why.broken = name
 
     def _size(self, local: LocalModel | None) -> InputSize:
         if local is not None:
@@ -259,16 +273,19 @@ class Run:
     ) -> AskedModel | None:
         """The model ready to be called; None, with the reason left, when it cannot be loaded."""
         settings, load_s = model.settings, 0.0
+        provider: LocalProvider | HostedModel
         if local is not None:
             try:
-                provider: Provider
                 provider, load_s = self.local_models.open(local, self.request.organisation)
             except ModelyardError as error:
+                self._note_damage(error, local.name)
                 self._leave_out(model, "not_local", str(error))
                 return None
+            room = min(settings.context_tokens, provider.context_tokens)
+            settings = replace(settings, context_tokens=room)
         else:
-            client = self.open_client(settings)
-            provider, load_s = client, client.load()
+            provider = self.open_client(settings)
+            load_s = provider.load()
         self.calls.deadline.leave_out(load_s)
         retries = replace(settings.retries, attempts=worst.repetitions)
         return AskedModel(
@@ -289,6 +306,9 @@ class Run:
             generation=replace(asked.settings.generation, max_output_tokens=worst.output_tokens),
             json_schema=self.schema or None,  # for any JSON, the instructions say so
             use_prefix_cache=self.request.use_cache,
+            tools=self.request.tools,
+            tool_choice=self.request.tool_choice,
+            cancelled=self.request.cancelled,
         )
         never_again = replace(asked.settings, retries=replace(asked.settings.retries, attempts=0))
         repairing = replace(asked, settings=never_again, bill=repair_bill)
@@ -306,6 +326,7 @@ class Run:
             return None
         self.notes += drawn.notes
         answer = self._answer(asked.answering, drawn.text, finish=drawn.finish)
+        answer = replace(answer, tool_calls=drawn.tool_calls)
         if drawn.finish == "refused":
             return self._refuse(asked, answer)
         return replace(answer, samples=drawn.samples, agreed=drawn.agreed)
@@ -324,6 +345,14 @@ class Run:
         if made.left_out is not None:
             self.left_out.append(made.left_out)
         for failure in made.failures:
+            if failure.kind == "cancelled":
+                raise self.failed("nobody wants the answer any more", AnswerCancelled)
+            if failure.kind == "too_long":
+                self.why.too_long = asked.input_tokens, asked.settings.context_tokens
+            if failure.kind == "damaged":
+                self.why.broken = asked.settings.adapter or asked.settings.model
+            if failure.kind == "busy" and asked.answering.runs_here:
+                self.why.engine_busy = True
             if self.calls.shown:
                 raise self.failed(f"the answer of {asked.name} broke off: {failure.reason}")
             if failure.kind == "invalid":
@@ -338,9 +367,22 @@ class Run:
                 "(`models providers check` says what is wrong)"
             )
 
-    def failed(self, message: str, *, hint: str | None = None) -> AnswerFailed:
+    def require_wanted(self) -> None:
+        """Raise AnswerCancelled when nobody wants the answer any more."""
+        if self.request.is_cancelled:
+            raise self.failed("nobody wants the answer any more", AnswerCancelled)
+
+    def unanswered(self, tried: str) -> AnswerFailed:
+        """The error that no model answered; `tried` says what was tried."""
+        return self.why.error(
+            tried, answer_id=self.id, attempts=self.calls.attempts, left_out=self.left_out
+        )
+
+    def failed(
+        self, message: str, kind: type[AnswerFailed] = AnswerFailed, *, hint: str | None = None
+    ) -> AnswerFailed:
         """The error that there is no answer, with all that was tried."""
-        return AnswerFailed(
+        return kind(
             message,
             answer_id=self.id,
             hint=hint,

@@ -9,6 +9,10 @@ in the package named here:
         OtherKindOfAdapter      adapters
       AdapterNotCarried         inference
       AnswerFailed              answering
+        AnswerCancelled         answering
+        BrokenModel             answering
+        ContextTooLong          answering
+        EngineBusy              answering
       BaseDamaged               weights
       BaseUnavailable           weights
       CannotDecrypt             backup

@@ -230,7 +230,7 @@ class _Layers:
     def apply(self, name: str, found: LanguageModel) -> EffectiveModel:
         """The settings of a language model with the domain's and the profile's laid over them."""
         above = [self.specialised.generation] if self.specialised else []
-        drawn = _with_layers(found.generation, *above, self.profile.generation)
+        drawn = lay_over(found.generation, *above, self.profile.generation)
         wanted = drawn.max_output_tokens or found.max_output_tokens
         drawn = replace(drawn, max_output_tokens=min(wanted, found.max_output_tokens))
         attempts = self.profile.attempts
@@ -277,7 +277,7 @@ def uses_own_adapter(
     return own is not None and own.model == model.model
 
 
-def _with_layers(below: Generation, *above: Generation) -> Generation:
+def lay_over(below: Generation, *above: Generation) -> Generation:
     """The settings with each later layer applied where it sets a value."""
     for layer in above:
         set_values = {field.name: getattr(layer, field.name) for field in fields(layer)}

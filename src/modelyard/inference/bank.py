@@ -134,6 +134,10 @@ class LoraBank:
     _pinned: set[str] = field(default_factory=set)
     _unloaded: set[str] = field(default_factory=set)
     """Adapters whose slots are emptied with their last use."""
+    loads: int = 0
+    """How often an adapter's files were read."""
+    evictions: int = 0
+    """How often an adapter had to leave a slot, or the host, for another."""
     _clock: int = 0
     _lock: RLock = field(default_factory=RLock)
     _last: tuple[Runs, list[LoraPass]] | None = None
@@ -154,6 +158,7 @@ class LoraBank:
         """
         weights = read_adapter(folder, self.shape, self.dtype)
         with self._lock:
+            self.loads += 1
             self._unloaded.discard(weights.digest)
             if pin:
                 self._pinned.add(weights.digest)
@@ -198,6 +203,15 @@ class LoraBank:
                 self._unloaded.add(adapter.digest)
             elif number is not None:
                 self._empty(number)
+
+    def held(self) -> dict[str, int | None]:
+        """The adapters in memory by their digest, with the slot of each that is in one."""
+        with self._lock:
+            found: dict[str, int | None] = dict.fromkeys(self._host)
+            for number, slot in enumerate(self._slots):
+                if slot.adapter is not None:
+                    found[slot.adapter.digest] = number
+            return found
 
     @property
     def resident_bytes(self) -> int:
@@ -277,6 +291,7 @@ class LoraBank:
         weights = self._weights(adapter)
         rank = max(_LEAST_RANK, 1 << (weights.rank - 1).bit_length())
         number = self._chosen(free, self._racks.get(rank))
+        self.evictions += self._slots[number].adapter is not None
         self._empty(number)
         if (rack := self._racks.get(rank)) is None:
             rack = self._racks[rank] = _Rack(self.shape, rank, self.slot_dtype, self.device)
@@ -311,6 +326,7 @@ class LoraBank:
             self._host.move_to_end(adapter.digest)
             return weights
         weights = read_adapter(adapter.folder, self.shape, self.dtype)
+        self.loads += 1
         if weights.digest != adapter.digest:
             raise AdapterMismatch("has changed since it was loaded", where=str(adapter.folder))
         self._keep(weights)
@@ -324,6 +340,7 @@ class LoraBank:
                 break
             if digest not in self._pinned:
                 del self._host[digest]
+                self.evictions += 1
 
     def _host_size(self) -> int:
         return sum(weights.size_bytes for weights in self._host.values())

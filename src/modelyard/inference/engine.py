@@ -22,6 +22,7 @@ from modelyard.inference.adapter_weights import AdapterNotCarried
 from modelyard.inference.answering import Answering, Start
 from modelyard.inference.built_in import built_in_tokens
 from modelyard.inference.decoder import Decoder
+from modelyard.inference.engine_limits import EngineLimits
 from modelyard.inference.four_bit import BaseGrid
 from modelyard.inference.generation import Generation, Request
 from modelyard.inference.interfaces import LoadedAdapter, TokenDecoder
@@ -45,9 +46,14 @@ Note = Callable[[str], None]
 class Engine:
     """A base on this machine's device, its adapters, and the answers that are being computed."""
 
-    def __init__(self, decoder: TokenDecoder, tokenizer: ChatTokenizer) -> None:
+    def __init__(
+        self,
+        decoder: TokenDecoder,
+        tokenizer: ChatTokenizer,
+        limits: Limits = Limits(gap_ratio=None),  # noqa: B008 (frozen)
+    ) -> None:
         self.decoder = decoder
-        self.scheduler = Scheduler(decoder, Limits(gap_ratio=None))
+        self.scheduler = Scheduler(decoder, limits)
         self.base = LoadedModel(self, None, tokenizer)
         """The base without an adapter."""
 
@@ -61,6 +67,7 @@ class Engine:
         precision: Precision | None = None,
         quantize: Quantization = "none",
         use_grid: bool = False,
+        limits: EngineLimits | None = None,
         note: Note,
     ) -> Engine:
         """The base in memory, computed by the decoder where it is proven to give the same.
@@ -71,6 +78,8 @@ class Engine:
         use_grid: whether few rows at a time may be computed from the
         integers that the base's weights were made from, where it has them: faster, and rounded
         otherwise than many rows, so figures that are compared are measured without.
+        limits: what it keeps to where answers are read as they come; None: nobody reads them, and
+        the whole is to be done soonest.
         Raises what loading weights and adapters raises.
         """
         torch.set_num_threads(machine.threads)
@@ -82,27 +91,44 @@ class Engine:
         rows = built_in_tokens(tokenizer)
         grid = BaseGrid.load(base.path) if use_grid and base.has_grid else None
         kv_bytes = max(_LEAST_KV_BYTES, machine.usable_bytes // 4)
-        decoder = open_decoder(model, rows, grid=grid, note=note, kv_bytes=kv_bytes)
+        memory = limits or EngineLimits()
+        decoder = open_decoder(
+            model,
+            rows,
+            grid=grid,
+            note=note,
+            kv_bytes=kv_bytes,
+            slots=memory.slots,
+            host_bytes=memory.adapter_bytes,
+        )
         if isinstance(decoder, Decoder):
             reason = _not_computed(decoder, model, adapters, rows)
             if reason is not None:
                 note(f"answers are computed by transformers, which is slower: {reason}")
-                decoder = StockDecoder(model, kv_bytes=kv_bytes)
+                decoder = StockDecoder(model, kv_bytes=kv_bytes, slots=memory.slots)
         trim_heap()  # the proofs held logits in sizes that do not come again
-        return cls(decoder, tokenizer)
+        if limits is None:
+            return cls(decoder, tokenizer)
+        kept_to = Limits(
+            rows=limits.max_batch, waiting=limits.waiting, waiting_each=limits.waiting_each
+        )
+        return cls(decoder, tokenizer, kept_to)
 
     @property
     def longest(self) -> int:
         """The most tokens that a prompt and its answer may have together."""
         return self.decoder.kv.longest
 
-    def load_adapter(self, folder: Path) -> LoadedModel:
-        """The base with the adapter in `folder`, which brings its own tokenizer and template.
+    def load_adapter(self, folder: Path, tokenizer: ChatTokenizer | None = None) -> LoadedModel:
+        """The base with the adapter in `folder`; any thread may load one.
+
+        tokenizer: the one in the folder, where it is loaded already.
 
         Raises AdapterMismatch when its files are damaged or of another base, AdapterNotCarried when
         it is of a kind that this engine's decoder does not compute.
         """
-        return LoadedModel(self, self.decoder.bank.load(folder), ChatTokenizer.load(folder))
+        tokenizer = tokenizer or ChatTokenizer.load(folder)
+        return LoadedModel(self, self.decoder.bank.load(folder), tokenizer)
 
     def answer(
         self, requests: Sequence[Request], *, progress: Progress | None = None, label: str

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from dataclasses import dataclass
+from threading import Event
 from typing import Literal
 
 from modelyard.chatdata.template import ChatTokenizer
@@ -31,6 +32,8 @@ class Request:
     """Loaded by the decoder's bank; None for the bare base."""
     organisation: str = ""
     """Who asks: the unit of fairness, and of what the prefix cache shares."""
+    cancelled: Event | None = None
+    """Is set by whoever asked when it wants no more: the answer leaves at the next step."""
     use_prefix_cache: bool = True
     """Whether the keys and values of an earlier prompt's beginning may be used and kept.
 
@@ -58,6 +61,7 @@ class Generation:
         self._tokens: list[int] = []
         self._pieces: list[str] = []
         self._taken = 0
+        self._changed = Event()
 
     @property
     def tokens(self) -> tuple[int, ...]:
@@ -75,6 +79,18 @@ class Generation:
         self._taken += len(pieces)
         return "".join(pieces)
 
+    def wait_for_text(self, timeout_s: float) -> str:
+        """The text that has come since it was last taken, waited for when there is none.
+
+        Empty when the answer has ended, or after `timeout_s`. One thread at a time may wait; only
+        what comes of this answer wakes it.
+        """
+        self._changed.clear()
+        if not (text := self.take_text()) and self.finish is None:
+            self._changed.wait(timeout_s)
+            text = self.take_text()
+        return text
+
     def cancel(self) -> None:
         """Want no more of it: it leaves at the next step. Nothing, when it has ended."""
         self._leave()
@@ -86,6 +102,7 @@ class Generation:
         self._tokens.append(token)
         if text:
             self._pieces.append(text)
+            self._changed.set()
 
     def end(self, finish: Finish, text: str = "", error: ModelyardError | None = None) -> None:
         """Add the last text and say why there is no more."""
@@ -93,3 +110,4 @@ class Generation:
             self._pieces.append(text)
         self.error = error
         self.finish = finish
+        self._changed.set()

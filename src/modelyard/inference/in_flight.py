@@ -51,6 +51,12 @@ class InFlight:
         return Scope(self.organisation, self.digest)
 
     @property
+    def is_cancelled(self) -> bool:
+        """Whether nobody wants it any more."""
+        cancelled = self.request.cancelled
+        return cancelled is not None and cancelled.is_set()
+
+    @property
     def most_tokens(self) -> int:
         """How long prompt and answer can become together."""
         return len(self.request.prompt) + self.request.sampling.max_new_tokens

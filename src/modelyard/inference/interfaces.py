@@ -51,6 +51,10 @@ class KvRows(Protocol):
     def longest(self) -> int:
         """The most tokens that one row can hold."""
 
+    @property
+    def size_bytes(self) -> int:
+        """The memory that the rows can take."""
+
     def allocate(self, tokens: int) -> int | None:
         """A row with room for `tokens` positions; None when there is none until a row is released.
 
@@ -98,6 +102,17 @@ class AdapterSlots(Protocol):
 
     def release(self, slot: int) -> None:
         """End one use of a slot."""
+
+    @property
+    def loads(self) -> int:
+        """How often an adapter's files were read."""
+
+    @property
+    def evictions(self) -> int:
+        """How often an adapter had to leave a slot, or the host's memory, for another."""
+
+    def held(self) -> dict[str, int | None]:
+        """The adapters in memory by their digest, with the slot of each that is in one."""
 
     def unload(self, adapter: LoadedAdapter) -> None:
         """Drop the adapter, from its slot too as soon as nothing uses it.

@@ -86,6 +86,10 @@ class Scheduler:
         self._submitted = self._ended = 0
         self._in_line: Counter[str] = Counter()
         """Requests that wait for a row, by organisation."""
+        self.input_tokens = 0
+        """Tokens of the prompts that were begun, those from the prefix cache included."""
+        self.output_tokens = 0
+        """Tokens of answers."""
         self._submitting = Lock()
         # What other threads want is done at the beginning of the next step, in their order.
         self._inbox: deque[Callable[[], None]] = deque()
@@ -99,6 +103,11 @@ class Scheduler:
     def waiting(self) -> int:
         """How many requests wait for a row."""
         return self._submitted - self._ended - len(self._running)
+
+    @property
+    def prefix_cache_bytes(self) -> int:
+        """The memory for keys and values of shared beginnings."""
+        return self._prefixes.size_bytes
 
     def submit(self, request: Request) -> Generation:
         """Take a request in. It is cancelled when the handle that is returned is dropped.
@@ -176,6 +185,15 @@ class Scheduler:
         """
         self._inbox.append(partial(self._retire, adapter))
 
+    def end_all(self, error: ModelyardError) -> None:
+        """End every request with an error. Only the thread that calls `step` may do that."""
+        while self._inbox:
+            self._inbox.popleft()()
+        for answer in list(self._unfinished.values()):
+            if answer.number not in self._running:
+                self._line.remove(answer)
+            self._end(answer, "error", error=error)
+
     def step(self) -> bool:
         """Compute the next token of every running answer, and chunks of prompts; False: no work.
 
@@ -185,6 +203,9 @@ class Scheduler:
         started = self._clock()
         while self._inbox:
             self._inbox.popleft()()
+        for answer in list(self._unfinished.values()):
+            if answer.is_cancelled:
+                self._end(answer, "cancelled")
         self._admit()
         decoding = [answer for answer in self._running.values() if answer.prompt_left <= 0]
         prompts = [answer for answer in self._running.values() if answer.prompt_left > 0]
@@ -224,6 +245,7 @@ class Scheduler:
                 self._end(answer, "error", error=left.error)
                 continue
             self._running[answer.number] = answer
+            self.input_tokens += len(answer.request.prompt)
             if answer.request.use_prefix_cache:
                 answer.computed = self._prefixes.restore(answer.scope, answer.tokens, answer.row)
             if generation := answer.generation():
@@ -279,6 +301,7 @@ class Scheduler:
             except ModelyardError as caught:
                 self._end(answer, "error", error=caught)
                 return
+        self.output_tokens += 1
         answer.tokens.append(token)
         text = answer.text.add(token)
         if generation := answer.generation():

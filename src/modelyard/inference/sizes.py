@@ -3,9 +3,11 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import TYPE_CHECKING
 
-import numpy as np
-import numpy.typing as npt
+if TYPE_CHECKING:
+    import numpy as np
+    import numpy.typing as npt
 
 TOKENS_TOGETHER = 1024
 """Tokens of rows whose losses are computed together; a longer row is computed alone."""
@@ -32,6 +34,8 @@ def row_capacity(tokens: int) -> int:
 
 def common_length(beginnings: Sequence[npt.NDArray[np.int32]]) -> int:
     """How many tokens all of these begin with."""
+    import numpy as np
+
     length = min(len(each) for each in beginnings)
     for each in beginnings:
         differs = np.flatnonzero(each[:length] != beginnings[0][:length])

@@ -48,6 +48,11 @@ class StockRows:
     _kept: dict[int, Kept] = field(default_factory=dict)
     _next: int = 0
 
+    @property
+    def size_bytes(self) -> int:
+        layers = [layer for kept in list(self._kept.values()) for layer in kept]
+        return sum(keys.nbytes + values.nbytes for keys, values in layers)
+
     def allocate(self, tokens: int) -> int | None:
         if tokens > self.longest:
             raise InvalidInput(
@@ -95,6 +100,7 @@ class StockAdapters:
         self._model = model
         self._slots = [_Slot() for _ in range(slots)]
         self._unloaded: set[str] = set()
+        self.loads = self.evictions = 0
         self._clock = 0
         self._lock = RLock()
 
@@ -102,6 +108,7 @@ class StockAdapters:
         """Check the files in `folder`; PEFT reads them when a slot is acquired."""
         adapter = _checked(folder)
         with self._lock:
+            self.loads += 1
             self._unloaded.discard(adapter.digest)
         return adapter
 
@@ -134,6 +141,11 @@ class StockAdapters:
                     else:
                         self._empty(number)
 
+    def held(self) -> dict[str, int | None]:
+        with self._lock:
+            slots = enumerate(self._slots)
+            return {slot.adapter.digest: number for number, slot in slots if slot.adapter}
+
     def model_of(self, slot: int | None) -> Any:
         """The model that computes rows of a slot, ready to be called."""
         if slot is None:
@@ -152,6 +164,8 @@ class StockAdapters:
         if _checked(adapter.folder).digest != adapter.digest:
             raise AdapterMismatch("has changed since it was loaded", where=str(adapter.folder))
         number = min(free, key=lambda number: self._slots[number].last_use)
+        self.evictions += self._slots[number].adapter is not None
+        self.loads += 1
         self._empty(number)
         self._read(adapter.folder, _name(number))
         self._slots[number].adapter = adapter

@@ -17,7 +17,7 @@ from modelyard.providers.heard import Heard, as_sent
 from modelyard.providers.hosted import HostedModel
 from modelyard.providers.usage import count_of
 
-_OPTIONAL = ("temperature", "top_p", "stop_sequences", "output_config")
+_OPTIONAL = ("temperature", "top_p", "top_k", "stop_sequences", "output_config")
 _FINISHES: Mapping[str, Finish] = {
     "end_turn": "stop",
     "stop_sequence": "stop",
@@ -50,6 +50,7 @@ class AnthropicMessages(HostedModel):
             "system": as_sent(system) or None,
             "temperature": drawn.temperature,
             "top_p": drawn.top_p,
+            "top_k": drawn.top_k,
             "stop_sequences": list(drawn.stop) if drawn.stop else None,
             "output_config": schema and {"format": {"type": "json_schema", "schema": schema}},
         }

@@ -7,6 +7,7 @@ byte now and then never exceeds.
 
 from __future__ import annotations
 
+import threading
 import time
 from collections.abc import Iterator
 from contextlib import contextmanager
@@ -14,6 +15,9 @@ from contextvars import ContextVar
 from dataclasses import dataclass
 
 from modelyard.providers.call import CallFailure
+
+LOOK_S = 0.25
+"""How often a call that waits looks whether it is still wanted."""
 
 
 class CallEnded(Exception):
@@ -34,12 +38,20 @@ class Bounds:
     """The longest body of an answer."""
     key: str | None = None
     """The key, which is added below the clients: nothing of theirs can show it."""
+    cancelled: threading.Event | None = None
+    """Is set when nobody wants the answer any more: the call ends within `LOOK_S`."""
     is_complete: bool = False
     """Whether the answer is there, and only the end of its body is outstanding."""
 
     def left_s(self) -> float:
         """Seconds until it must be over; negative afterwards."""
         return self.until - time.monotonic()
+
+    def require_wanted(self) -> None:
+        """Raise CallEnded when nobody wants the answer any more."""
+        if self.cancelled is not None and self.cancelled.is_set() and not self.is_complete:
+            reason = "nobody wants it any more"
+            raise CallEnded(CallFailure(kind="cancelled", reason=reason, is_temporary=False))
 
     def end_within(self, seconds: float) -> None:
         """Let it be over after so many seconds, if not before."""

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import threading
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass
 from typing import Any, Literal, Protocol
@@ -13,9 +14,20 @@ from modelyard.pacing.retries import Failure
 OnText = Callable[[str], None]
 """Is given each piece of an answer as it comes."""
 
-Finish = Literal["stop", "length", "refused"]
-"""Why an answer ended: by itself, since it may not be longer, or since the model or a content
-filter of its provider refused."""
+Finish = Literal["stop", "length", "refused", "tool_calls"]
+"""Why an answer ended: by itself, since it may not be longer, since the model or a content filter
+of its provider refused, or for the tools that it wants called."""
+
+
+@dataclass(frozen=True, slots=True)
+class NamedTool:
+    """The tool that a model must call."""
+
+    name: str
+
+
+ToolChoice = Literal["auto", "none", "required"] | NamedTool
+"""Whether a model may call tools, must not, must call one, or which one it must call."""
 
 FailureKind = Literal[
     "invalid",
@@ -28,6 +40,8 @@ FailureKind = Literal[
     "broken",
     "cut_off",
     "out_of_time",
+    "cancelled",
+    "damaged",
 ]
 """
 invalid: 400, 413, 422. The request is at fault, and every other model would say the same.
@@ -41,7 +55,21 @@ broken: an answer that is none: HTML, broken JSON, no choices, a tool call that 
     status that says none of the above.
 cut_off: the answer ended in the middle, after some of it was shown.
 out_of_time: the time for the whole answer was over.
+cancelled: nobody wants the answer any more.
+damaged: a local model cannot be used, such as an adapter whose files are not what they were.
 """
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class ToolCall:
+    """A call of a tool that a model wants."""
+
+    id: str
+    """What the answer of the tool refers to."""
+    name: str
+    """The tool."""
+    arguments: str
+    """A JSON object as the model wrote it: it may be none, and may not fit the tool."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -56,6 +84,12 @@ class Call:
     """The JSON Schema that the answer must meet, where the provider can see to it."""
     use_prefix_cache: bool = True
     """Whether a local model may reuse what it computed for the beginning of another prompt."""
+    tools: tuple[Mapping[str, Any], ...] = ()
+    """What the model may call, in the form of the OpenAI API."""
+    tool_choice: ToolChoice = "auto"
+    """Whether it may, must or must not, or the one that it must call."""
+    cancelled: threading.Event | None = None
+    """Is set when nobody wants the answer any more."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -82,6 +116,8 @@ class Reply:
     """The whole of it."""
     finish: Finish
     """Why it ended."""
+    tool_calls: tuple[ToolCall, ...] = ()
+    """What the model wants called."""
     usage: Usage
     """Its tokens."""
     model: str | None = None

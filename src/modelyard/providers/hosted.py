@@ -145,7 +145,9 @@ class HostedModel(ABC):
             until = time.monotonic() + timeout_s
             while True:
                 body = self.build_body(call)
-                bounds = Bounds(until=until, most_bytes=_most_bytes(call), key=key)
+                bounds = Bounds(
+                    until=until, most_bytes=_most_bytes(call), key=key, cancelled=call.cancelled
+                )
                 try:
                     with bounded(bounds):
                         return self._exchange(client, call, body, bounds, on_text)
@@ -187,6 +189,7 @@ class HostedModel(ABC):
         headers = stream.response.headers
         try:
             for piece in self._pieces(stream, heard):
+                bounds.require_wanted()
                 take(text.add(piece))
                 if heard.finish is not None and not bounds.is_complete:
                     bounds.is_complete = True
@@ -263,7 +266,7 @@ class HostedModel(ABC):
             made = max(estimate.output_tokens, heard.usage.output_tokens)
             estimate = replace(heard.usage, output_tokens=made, is_estimated=True)
         cut = replace(failure, usage=estimate)
-        if not (was_shown and text.strip()):
+        if failure.kind == "cancelled" or not (was_shown and text.strip()):
             return cut
         reason = f"it broke off in the middle: {failure.reason}"
         return replace(cut, kind="cut_off", reason=reason, is_temporary=False)
@@ -293,7 +296,7 @@ class HostedModel(ABC):
 
     def not_taken(self, call: Call) -> frozenset[str]:
         """The settings of a call that the API refuses or does not have."""
-        names = self.refused & {"temperature", "top_p", "stop", "seed"}
+        names = self.refused & {"temperature", "top_p", "top_k", "stop", "seed"}
         return frozenset(name for name in names if getattr(call.generation, name) is not None)
 
 

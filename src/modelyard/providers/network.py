@@ -17,7 +17,7 @@ from typing import Any
 
 import httpcore2
 
-from modelyard.providers.bounds import current_bounds
+from modelyard.providers.bounds import LOOK_S, current_bounds
 
 _CONNECT_S = 10.0
 """Longest wait for a connection: a lost SYN is repeated after 1, 3 and 7 seconds (RFC 6298)."""
@@ -78,13 +78,17 @@ class _BoundedSocket(httpcore2.NetworkStream):
         self._socket = connection
 
     def read(self, max_bytes: int, timeout: float | None = None) -> bytes:
-        try:
-            self._socket.settimeout(_left_s(httpcore2.ReadTimeout))
-            return self._socket.recv(max_bytes)
-        except TimeoutError as error:
-            raise httpcore2.ReadTimeout(str(error)) from error
-        except OSError as error:
-            raise httpcore2.ReadError(str(error)) from error
+        bounds = current_bounds()
+        while True:
+            bounds.require_wanted()
+            left_s = _left_s(httpcore2.ReadTimeout)
+            try:
+                self._socket.settimeout(min(left_s, LOOK_S) if bounds.cancelled else left_s)
+                return self._socket.recv(max_bytes)
+            except TimeoutError:
+                pass  # `_left_s` raises when the time is over
+            except OSError as error:
+                raise httpcore2.ReadError(str(error)) from error
 
     def write(self, buffer: bytes, timeout: float | None = None) -> None:
         view = memoryview(buffer)

@@ -19,7 +19,10 @@ from modelyard.providers.usage import count_of
 _LIMITS = ("max_completion_tokens", "max_tokens")
 """The present and the former name of the longest answer. OpenAI's reasoning models take only the
 first, and many compatible servers only the second."""
-_OPTIONAL = ("temperature", "top_p", "stop", "seed", "response_format", "stream_options", "stream")
+_OPTIONAL = (
+    *("temperature", "top_p", "top_k", "stop", "seed"),
+    *("response_format", "stream_options", "stream"),
+)
 _FINISHES: Mapping[str, Finish] = {
     **dict.fromkeys(("stop", "eos", "eos_token", "stop_sequence", "end_turn"), "stop"),
     **dict.fromkeys(("length", "max_tokens"), "length"),
@@ -42,6 +45,7 @@ class OpenAIChat(HostedModel):
         optional = {
             "temperature": drawn.temperature,
             "top_p": drawn.top_p,
+            "top_k": drawn.top_k if self._is_compatible else None,
             "stop": list(drawn.stop) if drawn.stop else None,
             "seed": drawn.seed,
             "response_format": _response_format(call.json_schema),
@@ -60,6 +64,11 @@ class OpenAIChat(HostedModel):
                 if value is not None and name not in self.refused
             },
         }
+
+    def not_taken(self, call: Call) -> frozenset[str]:
+        """What the API refuses, and what OpenAI's own does not have."""
+        absent = call.generation.top_k is not None and not self._is_compatible
+        return super().not_taken(call) | frozenset(["top_k"] if absent else [])
 
     @property
     def _limit(self) -> str:

@@ -52,6 +52,8 @@ class Generation:
     """Sampling temperature: 0 takes the likeliest token each time."""
     top_p: Annotated[float, Range(0.01, 1)] | None = None
     """Choose among the likeliest tokens that together have this probability."""
+    top_k: Annotated[int, Range(1)] | None = None
+    """Choose among so many of the likeliest tokens."""
     max_output_tokens: Annotated[int, TOKENS, Range(1)] | None = None
     """Longest answer in tokens."""
     stop: tuple[str, ...] | None = None

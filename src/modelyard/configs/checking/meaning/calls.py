@@ -13,10 +13,15 @@ from modelyard.core.errors import Diagnostic, KeyPath, dotted
 from modelyard.settings.units import TOKENS
 
 # What providers refuse: https://platform.openai.com/docs/api-reference/chat/create (stop),
-# https://docs.anthropic.com/en/api/messages (temperature; there is no seed).
+# https://docs.anthropic.com/en/api/messages (temperature; there is no seed). Of top_k the first
+# knows nothing.
 _MOST_STOPS = {"openai": 4}
 _HOTTEST = {"anthropic": 1.0}
-_SEEDLESS = ("anthropic",)
+_WITHOUT = {"anthropic": ("seed",), "openai": ("top_k",)}
+_NEAREST = {
+    "seed": "leave it out; a temperature of 0 is what comes nearest",
+    "top_k": "leave it out; top_p is what comes nearest",
+}
 
 _HOST = re.compile(r"http://(\[[^\]]*\]|[^/:]*)")
 _OWN_NAMES = (".local", ".internal", ".lan", ".home.arpa", ".localhost", ".svc")
@@ -46,14 +51,15 @@ def check_generation(
             f"more than {hottest:g}",
             hint=f"at most {hottest:g}",
         )
-    if generation.seed is not None and model.provider in _SEEDLESS:
-        spot = (*path, "seed")
-        yield warning(
-            spot,
-            "ignored-setting",
-            f"'{dotted(spot)}' has no effect: {model.provider} takes no seed",
-            hint="leave it out; a temperature of 0 is what comes nearest",
-        )
+    for key in _WITHOUT.get(model.provider, ()):
+        if getattr(generation, key) is not None:
+            spot = (*path, key)
+            yield warning(
+                spot,
+                "ignored-setting",
+                f"'{dotted(spot)}' has no effect: {model.provider} takes no {key}",
+                hint=_NEAREST[key],
+            )
     most = _MOST_STOPS.get(model.provider)
     if most is not None and generation.stop is not None and len(generation.stop) > most:
         spot = (*path, "stop")

@@ -1,0 +1,115 @@
+"""A local model as a provider: a call becomes a request to its engine, and waits for its own."""
+
+from __future__ import annotations
+
+import secrets
+import time
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING
+
+from modelyard.answering.engine_thread import EngineThread
+from modelyard.answering.unanswered import is_damage
+from modelyard.configs.kinds.parts import Generation as GenerationSettings
+from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.providers.call import Call, CallFailure, FailureKind, OnText, Reply, Usage
+
+if TYPE_CHECKING:
+    from modelyard.inference.engine import LoadedModel
+    from modelyard.inference.generation import Generation
+    from modelyard.inference.sampling import Sampling
+    from modelyard.modelrefs.local_model import LocalModel
+
+_NOTHING_COMPUTED = Usage(input_tokens=0, output_tokens=0)
+_LONGEST_WAIT_S = 3600.0
+
+
+@dataclass(frozen=True, slots=True, eq=False)
+class LocalProvider:
+    """A local model as a provider; threads may share it."""
+
+    _thread: EngineThread
+    _loaded: LoadedModel
+    local: LocalModel
+    """The files that were loaded."""
+    organisation: str
+    """Whose turn its answers are; empty for nobody's."""
+
+    @property
+    def context_tokens(self) -> int:
+        """The most tokens that a prompt and its answer may have together."""
+        longest = self._loaded.engine.longest
+        return min(longest, self.local.base.context_length() or longest)
+
+    def send(self, call: Call, *, timeout_s: float, on_text: OnText | None) -> Reply | CallFailure:
+        """Answer in the next steps of the engine; what the caller shows is never held back."""
+        from modelyard.chatdata.template import TemplateRefused
+
+        try:
+            prompt = self._loaded.tokenizer.encode_prompt(call.messages)
+        except TemplateRefused as error:
+            return _failure("invalid", error.message, _NOTHING_COMPUTED)
+        room = self.context_tokens - len(prompt)
+        if room < 1:
+            reason = f"the prompt has {len(prompt):,} tokens, of {self.context_tokens:,}"
+            return _failure("too_long", reason, _NOTHING_COMPUTED)
+        request = replace(
+            self._loaded.request(
+                prompt, _sampling(call.generation, room), use_prefix_cache=call.use_prefix_cache
+            ),
+            organisation=self.organisation,
+            cancelled=call.cancelled,
+        )
+        try:
+            generation = self._thread.submit(request)
+        except InvalidInput as error:
+            return _failure("too_long", error.message, _NOTHING_COMPUTED)
+        except ModelyardError as error:  # QueueFull
+            return _failure("busy", error.message, _NOTHING_COMPUTED)
+        try:
+            return _wait(generation, time.perf_counter() + timeout_s, on_text)
+        finally:
+            generation.cancel()
+
+
+def _wait(generation: Generation, until_s: float, on_text: OnText | None) -> Reply | CallFailure:
+    """The answer when it is there, its text shown as it comes."""
+    pieces = []
+    while True:
+        left_s = until_s - time.perf_counter()
+        piece = generation.wait_for_text(min(max(left_s, 0.0), _LONGEST_WAIT_S))
+        if piece:
+            pieces.append(piece)
+            if on_text is not None:
+                on_text(piece)
+        elif generation.finish is not None or left_s <= 0:
+            break
+    usage = Usage(
+        input_tokens=len(generation.request.prompt),
+        output_tokens=len(generation.tokens),
+        cached_input_tokens=generation.cached_tokens,
+    )
+    finish, error = generation.finish, generation.error
+    if finish == "stop" or finish == "length":
+        return Reply(text="".join(pieces), finish=finish, usage=usage)
+    if finish == "cancelled":
+        return _failure("cancelled", "nobody wants it any more", usage)
+    if error is None:
+        return _failure("timeout", "the answer took too long", usage)
+    return _failure("damaged" if is_damage(error) else "broken", error.message, usage)
+
+
+def _failure(kind: FailureKind, reason: str, usage: Usage) -> CallFailure:
+    return CallFailure(kind=kind, reason=reason, is_temporary=False, usage=usage)
+
+
+def _sampling(settings: GenerationSettings, room: int) -> Sampling:
+    from modelyard.inference.sampling import Sampling
+
+    return Sampling(
+        max_new_tokens=min(settings.max_output_tokens or room, room),
+        temperature=settings.temperature or 0.0,
+        top_p=1.0 if settings.top_p is None else settings.top_p,
+        top_k=settings.top_k or 0,
+        stop=tuple(stop for stop in settings.stop or () if stop),
+        seed=secrets.randbelow(2**31) if settings.seed is None else settings.seed,
+    )

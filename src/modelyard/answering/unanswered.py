@@ -1,0 +1,87 @@
+"""Why a request has no answer, in the class of error that says it to a program."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+from modelyard.answering.request import (
+    AnswerFailed,
+    Attempt,
+    BrokenModel,
+    ContextTooLong,
+    EngineBusy,
+    LeftOut,
+)
+from modelyard.core.errors import ModelyardError
+
+
+def is_damage(error: ModelyardError) -> bool:
+    """Whether it says that the files of a local model cannot be used as they are."""
+    from modelyard.adapters.lora import AdapterMismatch
+    from modelyard.adapters.manifest import DamagedVersion
+    from modelyard.weights.files import UnreadableWeights
+    from modelyard.weights.local import BaseDamaged
+
+    return isinstance(error, (AdapterMismatch, DamagedVersion, UnreadableWeights, BaseDamaged))
+
+
+@dataclass(slots=True, kw_only=True)
+class Unanswered:
+    """What is learned of it while the models of a route are asked."""
+
+    too_long: tuple[int, int] | None = None
+    """The tokens of the prompt, and the room of the last model that had too little."""
+    broken: str | None = None
+    """The last local model whose files cannot be used."""
+    engine_busy: bool = False
+    """Whether as many requests wait for a local model as may."""
+
+    def error(
+        self,
+        tried: str,
+        *,
+        answer_id: str,
+        attempts: Sequence[Attempt],
+        left_out: Sequence[LeftOut],
+    ) -> AnswerFailed:
+        """The error; of a class that says why, where that holds for all models.
+
+        tried: what was tried, in words.
+        """
+        kind, message = AnswerFailed, "no model answered"
+        hint = (
+            "`models providers check` says what is wrong, `models route explain` who would "
+            "answer now"
+        )
+        outcomes = {each.outcome for each in attempts} | {each.why for each in left_out}
+        if self.broken is not None:
+            kind, message = BrokenModel, f"{self.broken} cannot be used"
+            hint = "`models adapters verify` says what is damaged, and a rollback helps"
+        elif self.too_long is not None and outcomes == {"too_long"}:
+            kind, message = ContextTooLong, _too_long(*self.too_long)
+            hint = "shorten the conversation, or what is given with it"
+        elif self.engine_busy and outcomes == {"busy"}:
+            kind, message = EngineBusy, "too many requests wait"
+            hint = "ask again in a moment"
+        error = kind(
+            f"{message}: {tried}",
+            answer_id=answer_id,
+            hint=hint,
+            attempts=attempts,
+            left_out=left_out,
+        )
+        if isinstance(error, BrokenModel) and self.broken is not None:
+            error.name = self.broken
+        if isinstance(error, ContextTooLong) and self.too_long is not None:
+            error.tokens, error.room = self.too_long
+        return error
+
+
+def _too_long(tokens: int, room: int) -> str:
+    if tokens > room:
+        return (
+            f"the prompt has {tokens:,} tokens, {tokens - room:,} more than the {room:,} of the "
+            "context"
+        )
+    return f"the prompt has {tokens:,} tokens, and a context of {room:,} leaves no answer room"
