@@ -65,11 +65,11 @@ def test_a_tiny_change_of_a_large_weight_is_still_measured() -> None:
 
 
 def test_versions_of_different_ranks_and_targets_are_compared(
-    adopt: Adopt, save_adapter: Callable[..., Path], tiny_base: LocalBase
+    adopt: Adopt, project: Project, save_adapter: Callable[..., Path], tiny_base: LocalBase
 ) -> None:
     one = adopt(save_adapter(r=4, lora_alpha=16, target_modules=["q_proj", "v_proj"]))
     other = adopt(save_adapter(r=8, use_rslora=True, target_modules=["q_proj", "o_proj"]))
-    found = diff_versions(one, other, tiny_base)
+    found = diff_versions(project, one, other, tiny_base)
     weights = load_file(tiny_base.path / "model.safetensors")
     sides = [open_lora(version.path) for version in (one, other)]
     names = sorted(sides[0].keys() | sides[1].keys())
@@ -90,7 +90,7 @@ def test_versions_of_different_ranks_and_targets_are_compared(
 
 @pytest.mark.parametrize("number", [float("nan"), float("inf")])
 def test_weights_that_are_not_finite_are_named_and_not_compared(
-    adopt: Adopt, save_adapter: Callable[..., Path], number: float
+    adopt: Adopt, project: Project, save_adapter: Callable[..., Path], number: float
 ) -> None:
     one, other = adopt(save_adapter(r=4)), adopt(save_adapter(r=8))
     path = other.path / "adapter_model.safetensors"
@@ -98,7 +98,7 @@ def test_weights_that_are_not_finite_are_named_and_not_compared(
     tensors = load_file(path)
     next(tensor for name, tensor in tensors.items() if Q0 in name and "lora_B" in name)[0] = number
     save_file(tensors, path)
-    found = diff_versions(one, other)
+    found = diff_versions(project, one, other)
     assert found.unmeasured == f"demo@2 has a number that is not finite in {Q0}"
     assert (found.modules, found.norm) == ((), None)
 
@@ -160,7 +160,7 @@ def test_settings_data_packages_and_figures_that_differ_are_named(
         packages={"peft": "0.22.0"},
         parent="demo@1",
     )
-    found = diff_versions(one, other, tiny_base)
+    found = diff_versions(project, one, other, tiny_base)
     shown = {
         (change.name, str(change.before), str(change.after))
         for group in (found.spec, found.origin, found.packages, found.evaluation)
@@ -183,6 +183,6 @@ def test_what_cannot_be_compared_says_why(
 ) -> None:
     plain = adopt(saved_adapter)
     dora = adopt(save_adapter(use_dora=True))
-    found = diff_versions(plain, dora)
+    found = diff_versions(project, plain, dora)
     assert found.modules == ()
     assert found.unmeasured == "demo@2 is a DoRA: its change is no product of two matrices"

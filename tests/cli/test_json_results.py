@@ -110,6 +110,7 @@ adapters registry delete flowers@1 FILE
 adapters registry prune FILE
 adapters export flowers --to out
 adapters import out --name copied --base-model tiny
+evaluate --adapter copied@1 --dataset flowers --record
 adapters gc flowers --keep 1
 """
 INDEX_LINES = """

@@ -15,8 +15,9 @@ import numpy.typing as npt
 
 from modelyard.adapters.lora import LoraModule, as_float32, open_lora
 from modelyard.adapters.manifest import Manifest
-from modelyard.adapters.training_info import load_training_info
+from modelyard.adapters.recorded import figures_of
 from modelyard.adapters.versions import AdapterVersion
+from modelyard.core.layout import Project
 from modelyard.settings.fields import flatten_settings, settings_mapping
 from modelyard.weights.files import read_tensor_entries, weight_files
 from modelyard.weights.local import LocalBase
@@ -73,7 +74,7 @@ class VersionDiff:
 
 
 def diff_versions(
-    old: AdapterVersion, new: AdapterVersion, base: LocalBase | None = None
+    project: Project, old: AdapterVersion, new: AdapterVersion, base: LocalBase | None = None
 ) -> VersionDiff:
     """What changes from the version `old` to `new`.
 
@@ -88,7 +89,7 @@ def diff_versions(
         spec=_changes(flatten_settings(old.manifest.spec), flatten_settings(new.manifest.spec)),
         origin=_changes(_origin(old.manifest), _origin(new.manifest)),
         packages=_changes(old.manifest.packages, new.manifest.packages),
-        evaluation=_changes(_figures(old), _figures(new)),
+        evaluation=_changes(_figures(project, old), _figures(project, new)),
         modules=modules,
         unmeasured=unmeasured,
         norm=None if unmeasured else norm,
@@ -106,8 +107,8 @@ def _origin(manifest: Manifest) -> dict[str, Any]:
     }
 
 
-def _figures(version: AdapterVersion) -> dict[str, Any]:
-    evaluation = load_training_info(version.path).evaluation
+def _figures(project: Project, version: AdapterVersion) -> dict[str, Any]:
+    evaluation, _ = figures_of(project, version)
     return flatten_settings(evaluation.figures_mapping()) if evaluation else {}
 
 

@@ -303,8 +303,8 @@ template from {plan.template_from}.
 
 ## Evaluation
 
-Not evaluated. `models evaluate --adapter {name} --dataset NAME` compares it with its \
-base.
+Not evaluated when it was imported. `models evaluate --adapter {name} --dataset NAME --record` \
+compares it with its base, and keeps the figures in the project beside this version.
 
 ## Use
 

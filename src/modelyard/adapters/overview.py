@@ -11,6 +11,7 @@ from contextlib import suppress
 from dataclasses import dataclass, field
 
 from modelyard.adapters.gc import load_pins
+from modelyard.adapters.recorded import RecordedFigures, figures_of
 from modelyard.adapters.training_info import load_training_info
 from modelyard.adapters.versions import (
     active_number,
@@ -61,6 +62,10 @@ class VersionSummary:
     """The version it continues from."""
     evaluation: Evaluation | None = field(default=None, metadata=published(without=DETAILS))
     """Its figures against its base; None without any."""
+    recorded: RecordedFigures | None = field(
+        default=None, metadata=published("evaluation_recorded", without=("evaluation",))
+    )
+    """When and on what they were measured, if that was after it was registered; else None."""
     problem: str | None = None
     """What is wrong with it, when it cannot be read."""
 
@@ -201,6 +206,7 @@ def _summarize_version(
     try:
         version = load_version(project, adapter, number)
         info = load_training_info(version.path)
+        evaluation, recorded = figures_of(project, version)
     except ModelyardError as error:
         problem = "; ".join(map(str, error.diagnostics())).replace(f"{project.root}/", "")
         return VersionSummary(
@@ -220,7 +226,8 @@ def _summarize_version(
         duration_s=info.duration_s,
         org=manifest.org,
         parent=manifest.parent,
-        evaluation=info.evaluation,
+        evaluation=evaluation,
+        recorded=recorded,
     )
 
 

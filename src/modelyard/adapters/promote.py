@@ -11,7 +11,7 @@ from typing import NamedTuple
 
 from modelyard.adapters.manifest import DamagedVersion, require_intact
 from modelyard.adapters.pointer import PointerMove, hold_pointer, move_pointer, plan_move
-from modelyard.adapters.training_info import load_training_info
+from modelyard.adapters.recorded import figures_of
 from modelyard.adapters.verify import verify_version
 from modelyard.adapters.versions import AdapterVersion, active_number, load_version
 from modelyard.core.errors import GateBreached, InvalidInput
@@ -29,8 +29,12 @@ def apply_gate(project: Project, version: AdapterVersion) -> PromotionDecision:
         with suppress(DamagedVersion):  # a damaged version must not block an intact one
             current = load_version(project, version.adapter, number)
             if current.manifest.base.fingerprint == version.manifest.base.fingerprint:
-                active = load_training_info(current.path).evaluation
-    return decide_promotion(load_training_info(version.path).evaluation, active)
+                active, _ = figures_of(project, current)
+    figures, recorded = figures_of(project, version)
+    decision = decide_promotion(figures, active)
+    if recorded is None:
+        return decision
+    return decision._replace(reason=f"{decision.reason}; {recorded.origin}")
 
 
 def promote_version(
@@ -102,10 +106,11 @@ def _require_allowed(
         return reason or decision.reason
     if force:
         return f"{reason} (forced, although {decision.reason})"
-    raise GateBreached(
-        f"{version.name} is not promoted: {decision.reason}",
-        hint='to promote it nevertheless, say why: `--force --reason "..."`',
-    )
+    forcing = 'to promote it nevertheless, say why: `--force --reason "..."`'
+    if figures_of(project, version)[0] is None:
+        measuring = f"`models evaluate --adapter {version.name} --dataset NAME --record`"
+        forcing = f"measure it: {measuring}; {forcing}"
+    raise GateBreached(f"{version.name} is not promoted: {decision.reason}", hint=forcing)
 
 
 class PromotionDecision(NamedTuple):

@@ -29,7 +29,7 @@ def adapters_of(project: Project, org: str) -> dict[str, tuple[int, ...]]:
 
 
 def remove_adapter(project: Project, adapter: str, *, wait_s: float = 0.0) -> None:
-    """Remove the link, all versions and the pins of an adapter.
+    """Remove the link, all versions, the pins and the recorded figures of an adapter.
 
     Killed in between, it leaves an adapter with fewer versions and none active; the same again
     completes it. Raises LockHeld while another process works with the adapter, ModelyardError when
@@ -46,6 +46,7 @@ def remove_adapter(project: Project, adapter: str, *, wait_s: float = 0.0) -> No
             remove_folder(project.adapter_version(adapter, number))
         with open_state(project) as state:
             state.execute("DELETE FROM pins WHERE adapter = ?", (adapter,))
+            state.execute("DELETE FROM recorded_figures WHERE adapter = ?", (adapter,))
 
 
 def sweep_removed(project: Project) -> None:

@@ -8,12 +8,13 @@ import typer
 
 from modelyard.cli.job_progress import showing_progress
 from modelyard.cli.options import Environment, Json, Offline, chosen_environment
-from modelyard.cli.render import print_evaluation, print_json, print_table, print_title
+from modelyard.cli.render import print_evaluation, print_json, print_table, print_text, print_title
 from modelyard.core.errors import InvalidInput
 from modelyard.core.layout import Project, find_project
 from modelyard.settings.units import MONEY
 
 if TYPE_CHECKING:
+    from modelyard.adapters.versions import AdapterVersion
     from modelyard.modelrefs.resolving import ResolvedModel
 
 _MAX_LENGTH = 1024
@@ -54,6 +55,13 @@ def evaluate(
             help="Longest row in tokens; longer rows are cut. Default: 1024.",
         ),
     ] = None,
+    record: Annotated[
+        bool,
+        typer.Option(
+            "--record",
+            help="Keep the figures as those of the version, if it has none, for promote and lists.",
+        ),
+    ] = False,
     offline: Offline = False,
     environment: Environment = None,
     as_json: Json = False,
@@ -70,24 +78,34 @@ def evaluate(
     \b
     models evaluate --adapter support --dataset support --dataset general
 
+    A version that was imported, or trained without evaluation rows, has no figures. --record keeps
+    those of one dataset for it: `models adapters promote` decides by them, lists show them, and
+    they go to a registry with it. The version itself does not change.
+
+    \b
+    models evaluate --adapter support@1 --dataset support --record
+
     A model that its provider tuned is compared with the one that it was made of, by their answers
     to rows that say what is correct; each answer is a call that costs.
     """
+    from modelyard.adapters.recorded import record_figures
     from modelyard.evaluation.datasets import evaluate_on_datasets
     from modelyard.records.evaluation import comparison_table
 
     project = find_project()
     resolved = _choose_model(project, adapter, model, environment)
     if resolved.version is None:
-        if offline or max_length is not None:
+        if offline or record or max_length is not None:
+            option = "--offline" if offline else "--record" if record else "--max-length"
             raise InvalidInput(
-                f"{'--offline' if offline else '--max-length'} is for adapters, and "
-                f"{resolved.ref} is asked at its provider",
+                f"{option} is for adapters, and {resolved.ref} is asked at its provider",
                 hint="leave it out",
             )
         _evaluate_tuned(project, resolved, datasets, answers, as_json=as_json)
         return
     version = resolved.version
+    if record:
+        _require_recordable(version, datasets)
     with showing_progress() as progress:
         results = evaluate_on_datasets(
             project,
@@ -98,15 +116,32 @@ def evaluate(
             progress=progress,
             offline=offline,
         )
+    if record:
+        record_figures(project, version, results[0].dataset, results[0].evaluation)
     against = f"{version.name} against {version.manifest.base.name}"
     if as_json:
         print_json(results if len(results) > 1 else results[0])
     elif len(results) == 1:
         print_title(f"{against} on {results[0].dataset}")
         print_evaluation(results[0].evaluation)
+        if record:
+            print_text(
+                f"These are the figures of {version.name} from now on; "
+                f"`models adapters promote {version.name}` decides by them."
+            )
     else:
         print_title(f"{against}: each figure of the base → the adapter")
         print_table(*comparison_table({result.dataset: result.evaluation for result in results}))
+
+
+def _require_recordable(version: AdapterVersion, datasets: list[str]) -> None:
+    from modelyard.adapters.recorded import require_recordable
+
+    if len(set(datasets)) > 1:
+        raise InvalidInput(
+            "--record keeps the figures of one dataset", hint="name the one that decides, alone"
+        )
+    require_recordable(version)
 
 
 def _choose_model(

@@ -51,6 +51,9 @@ class JoinedRows:
     there are added only where the database did not develop from the copy."""
     can_be_gone: bool = False
     """Whether rows can be of something that was removed for good (`IsGone` is asked)."""
+    owner: str | None = None
+    """The column that says whose row it is. Where not everything is restored, the rows of the named
+    owners are joined all the same."""
 
 
 Merge = ReplacedRows | JoinedRows
@@ -83,6 +86,9 @@ def merge_copy(
                 _replace(connection, table, merge, owner)
         elif everything:
             _join(connection, table, merge, develops=develops, is_gone=is_gone)
+        elif merge.owner is not None:
+            for owner in sorted(owners.get(merge.owner, ())):
+                _join(connection, table, merge, develops=develops, is_gone=is_gone, owner=owner)
 
 
 def _replace(connection: sqlite3.Connection, table: str, merge: ReplacedRows, owner: str) -> None:
@@ -104,13 +110,15 @@ def _join(
     *,
     develops: bool,
     is_gone: IsGone,
+    owner: str | None = None,
 ) -> None:
+    where, values = ("1", ()) if owner is None else (f"{merge.owner} = ?", (owner,))
     # Digests only: the rows may be texts of many megabytes.
     known = {
         _digest(_key(row, merge)): _digest(_facts(row, merge))
-        for row in _rows(connection, "main", table, merge.number)
+        for row in _rows(connection, "main", table, merge.number, where=where, values=values)
     }
-    for row in _rows(connection, COPY, table, merge.number):
+    for row in _rows(connection, COPY, table, merge.number, where=where, values=values):
         if merge.can_be_gone and is_gone(row):
             continue
         there = known.get(_digest(_key(row, merge)))

@@ -150,11 +150,28 @@ _MIGRATIONS = (
     ALTER TABLE test_runs ADD COLUMN accuracy_low REAL;   -- of its interval, over questions
     ALTER TABLE test_runs ADD COLUMN accuracy_high REAL;
     """,
+    """
+    CREATE TABLE recorded_figures (            -- of versions whose cards have none
+        adapter      TEXT NOT NULL,
+        version      INTEGER NOT NULL,
+        manifest     TEXT NOT NULL,            -- SHA-256 of its MANIFEST.json
+        org          TEXT,                     -- NULL: of no organisation
+        dataset      TEXT NOT NULL,            -- whose evaluation rows were used
+        recorded_at  TEXT NOT NULL,            -- UTC
+        figures      TEXT NOT NULL,            -- JSON
+        PRIMARY KEY (adapter, version, manifest, dataset, recorded_at, figures)
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 STATE_MERGES: Mapping[str, Merge] = {
     "pointer_moves": ReplacedRows(owner="adapter", number="sequence"),
     "pins": ReplacedRows(owner="adapter"),
+    "recorded_figures": JoinedRows(
+        key=("adapter", "version", "manifest", "dataset", "recorded_at", "figures"),
+        can_be_gone=True,
+        owner="adapter",
+    ),
     "feedback": JoinedRows(
         key=(
             *("recorded_at", "org", "adapter", "answer_id", "statement"),

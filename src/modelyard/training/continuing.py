@@ -12,7 +12,7 @@ from dataclasses import replace
 from typing import Any
 
 from modelyard.adapters.lora import CONFIG_NAME
-from modelyard.adapters.training_info import load_training_info
+from modelyard.adapters.recorded import figures_of
 from modelyard.adapters.verify import check_adapter_files
 from modelyard.adapters.versions import AdapterVersion, resolve_version
 from modelyard.chatdata.conversation import Conversation
@@ -117,12 +117,14 @@ def _shown(value: Any) -> str:
     return f"[{', '.join(value)}]" if isinstance(value, list) else str(value).lower()
 
 
-def evaluate_old_rows(parent: AdapterVersion, evaluation: Evaluation) -> OldRows | None:
+def evaluate_old_rows(
+    project: Project, parent: AdapterVersion, evaluation: Evaluation
+) -> OldRows | None:
     """The tuned model's figures on the parent's evaluation rows, for the promotion gate.
 
     None unless they are all among the evaluated rows: otherwise the two cannot be compared.
     """
-    before = load_training_info(parent.path).evaluation
+    before, _ = figures_of(project, parent)
     old = [group for group in evaluation.groups if group.name.partition(": ")[0] == _OLD]
     rows = sum(group.rows for group in old)
     if before is None or not old or rows != before.rows:

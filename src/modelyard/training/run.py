@@ -154,7 +154,7 @@ def _compute(
     )
     if not experiment.trained.exists():
         _train(check, experiment, progress=progress)
-    evaluation = _evaluate(check, experiment, machine, progress)
+    evaluation = _evaluate(project, check, experiment, machine, progress)
     progress.stage("register: stage the version, hash its files, one rename")
     version = _register(project, check, experiment, evaluation)
     _write_report(check, experiment, evaluation, version)
@@ -186,7 +186,11 @@ def _train(check: Preflight, experiment: Experiment, *, progress: Progress) -> N
 
 
 def _evaluate(
-    check: Preflight, experiment: Experiment, machine: Machine, progress: Progress
+    project: Project,
+    check: Preflight,
+    experiment: Experiment,
+    machine: Machine,
+    progress: Progress,
 ) -> Evaluation | None:
     """Evaluate the adapter as it was saved, on rows it was not trained on."""
     from modelyard.evaluation.evaluate import evaluate_adapter
@@ -213,7 +217,7 @@ def _evaluate(
     )
     evaluation = evaluate_adapter(engine.load_adapter(experiment.trained), rows, progress=progress)
     if check.parent is not None:
-        evaluation = replace(evaluation, old=evaluate_old_rows(check.parent, evaluation))
+        evaluation = replace(evaluation, old=evaluate_old_rows(project, check.parent, evaluation))
     write_json(experiment.validation_file, evaluation.to_mapping())
     return evaluation
 

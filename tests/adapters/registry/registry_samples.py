@@ -51,7 +51,7 @@ def add_version(
     adapter: str = "demo",
     size_bytes: int = 1000,
     template: str = TEMPLATE,
-    evaluation: Evaluation = BETTER,
+    evaluation: Evaluation | None = BETTER,
     **changes: Any,
 ) -> AdapterVersion:
     """The next version of an adapter, with weights that only it has."""
@@ -64,7 +64,7 @@ def add_version(
         (staged / "adapter_config.json").write_text("{}")
         (staged / "chat_template.jinja").write_text(template)
         (staged / "tokenizer.json").write_text('{"shared": true}')
-        front = {"evaluation": evaluation.figures_mapping()}
+        front = {"evaluation": evaluation.figures_mapping() if evaluation else {}}
         write_card(staged / "TRAINING_INFO.md", front, f"# {run_key}")
 
     known = facts(run_key, template_hash=TEMPLATE_HASH, **changes)

@@ -20,8 +20,10 @@ from registry_samples import (
     whole_versions,
 )
 
+from adapter_samples import BETTER
 from modelyard.adapters.manifest import Manifest, list_files
 from modelyard.adapters.promote import promote_version
+from modelyard.adapters.recorded import figures_of, record_figures, recorded_figures
 from modelyard.adapters.registry.pull import plan_pull, pull_version
 from modelyard.adapters.registry.push import plan_push
 from modelyard.adapters.registry.registry import (
@@ -32,6 +34,7 @@ from modelyard.adapters.registry.registry import (
     find_remote_version,
     open_registry,
 )
+from modelyard.adapters.remove import remove_adapter
 from modelyard.adapters.versions import active_number, load_version
 from modelyard.core.errors import InvalidInput, ModelyardError
 from modelyard.core.files import LockHeld, exclusive_lock
@@ -126,11 +129,11 @@ def test_a_dry_run_says_what_would_change_and_changes_nothing(
 ) -> None:
     version = add_version(here, "run-1")
     assert open_registry(store.as_uri()) is None
-    plan = plan_push(None, version, active=True)
+    plan = plan_push(here, None, version, active=True)
     assert len(plan.uploads) == 5 and plan.tags == {LATEST: 1, ACTIVE: 1}
     assert not store.exists()
     registry = registry_at(store)
-    assert plan_push(registry, version, active=True) == plan
+    assert plan_push(here, registry, version, active=True) == plan
     assert list(store.iterdir()) == []
     done = push(here, version, registry, active=True)
     assert (done.uploads, done.tags, done.added) == (plan.uploads, plan.tags, plan.added)
@@ -314,3 +317,25 @@ def test_a_copy_that_is_damaged_here_is_fetched(
     spoilt.write_bytes(b"X" * spoilt.stat().st_size)
     assert pull(there, registry, "demo@2")
     assert (there.adapter_version("demo", 2) / "tokenizer.json").read_text() == '{"shared": true}'
+
+
+def test_recorded_figures_go_with_the_version_and_after_it(
+    here: Project, there: Project, registry: Registry, store: Path
+) -> None:
+    version = add_version(here, "import/1", evaluation=None)
+    push(here, version, registry)
+    assert pull(there, registry, "demo@1")
+    record_figures(here, version, "sales", BETTER)
+    assert plan_push(here, registry, version).changed
+    done = push(here, version, registry)
+    assert (len(done.figures), done.added, done.uploads) == (1, False, {})
+    assert not push(here, version, registry).changed
+    assert not pull(there, registry, "demo@1")
+    taken = load_version(there, "demo", 1)
+    assert recorded_figures(there, taken) == recorded_figures(here, version)
+    assert figures_of(there, taken)[0] == BETTER
+    (stored,) = (store / "adapters/demo/figures/1").iterdir()
+    stored.write_text("{}")
+    remove_adapter(there, "demo")
+    assert pull(there, registry, "demo@1")
+    assert recorded_figures(there, load_version(there, "demo", 1)) == []

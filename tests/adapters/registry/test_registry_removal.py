@@ -110,7 +110,7 @@ def test_files_go_in_the_second_prune_and_only_those_that_nobody_needs(
     require_whole(store)
     age_retired(store)
     assert prune_registry(registry).deleted_files == 0
-    assert plan_push(registry, second).uploads == {}
+    assert plan_push(here, registry, second).uploads == {}
 
 
 def age_retired(store: Path) -> None:

@@ -16,7 +16,9 @@ from pathlib import Path
 
 from modelyard.adapters.lora import WEIGHTS_NAME, AdapterMismatch
 from modelyard.adapters.manifest import MANIFEST_NAME, DamagedVersion, FileEntry
+from modelyard.adapters.recorded import RecordedFigures, add_recorded, recorded_figures
 from modelyard.adapters.registry.blobs import blob_key, copies_of
+from modelyard.adapters.registry.figures import read_figures
 from modelyard.adapters.registry.record import (
     DamagedRegistry,
     RemoteVersion,
@@ -66,6 +68,8 @@ class Pull:
     """How many bytes were fetched, or are still missing."""
     base: LocalBase | None
     """The base it was trained on and verified with; None when that is not available locally."""
+    figures: tuple[RecordedFigures, ...] = ()
+    """Figures recorded since it was registered that were taken, or would be."""
 
 
 def plan_pull(
@@ -77,9 +81,14 @@ def plan_pull(
     base here is not the one it was trained on, or the adapter is another organisation's.
     """
     path = project.adapter_version(version.adapter, version.number)
+    figures = tuple(read_figures(registry, version, progress))
     if version.number in version_numbers(project, version.adapter):
-        _require_equal(project, version)
-        return Pull(version=version, path=path, changed=False, fetched_bytes=0, base=None)
+        here = _require_equal(project, version)
+        known = recorded_figures(project, here)
+        new = tuple(each for each in figures if each not in known)
+        return Pull(
+            version=version, path=path, changed=False, fetched_bytes=0, base=None, figures=new
+        )
     _refuse_other_org(project, version)
     base = _find_base(project, version, progress)
     incoming = project.incoming(version.adapter)
@@ -89,7 +98,14 @@ def plan_pull(
         for entry in _by_content(version).values()
         if entry.sha256 not in copies
     )
-    return Pull(version=version, path=path, changed=True, fetched_bytes=missing_bytes, base=base)
+    return Pull(
+        version=version,
+        path=path,
+        changed=True,
+        fetched_bytes=missing_bytes,
+        base=base,
+        figures=figures,
+    )
 
 
 def pull_version(
@@ -114,6 +130,9 @@ def pull_version(
             copies = _copies_here(project, version)
             _fetch(registry, version, incoming, copies, plan.fetched_bytes, progress)
             _place(project, version, incoming, plan.base, wait_s)
+        if plan.figures:
+            here = load_version(project, version.adapter, version.number)
+            add_recorded(project, here, plan.figures)
         if incoming.is_dir():
             shutil.rmtree(incoming)
     return plan
@@ -146,8 +165,8 @@ def _by_content(version: RemoteVersion) -> dict[str, FileEntry]:
     return {entry.sha256: entry for entry in version.manifest.files.values()}
 
 
-def _require_equal(project: Project, version: RemoteVersion) -> None:
-    """Fail unless the project's version of this number is the same one, with all its files."""
+def _require_equal(project: Project, version: RemoteVersion) -> AdapterVersion:
+    """The project's version of this number; fails unless it is the same one, with all its files."""
     here = load_version(project, version.adapter, version.number)
     if record_digest((here.path / MANIFEST_NAME).read_bytes()) != version.digest:
         raise VersionTaken(
@@ -160,6 +179,7 @@ def _require_equal(project: Project, version: RemoteVersion) -> None:
         path = here.path / name
         if not path.is_file() or path.stat().st_size != entry.size_bytes:
             raise DamagedVersion("is missing or truncated", where=project.show(path))
+    return here
 
 
 def _refuse_other_org(project: Project, version: RemoteVersion) -> None:

@@ -16,7 +16,9 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from modelyard.adapters.manifest import MANIFEST_NAME, DamagedVersion, FileEntry, require_intact
+from modelyard.adapters.recorded import recorded_figures
 from modelyard.adapters.registry.blobs import copies_of, new_blob_key, retired_names
+from modelyard.adapters.registry.figures import missing_figures, store_figures
 from modelyard.adapters.registry.record import (
     DamagedRegistry,
     RemoteVersion,
@@ -49,11 +51,13 @@ class Push:
     """Whether the registry did not have the version before."""
     tags: Mapping[str, int]
     """The tags that moved, and the number each points to now."""
+    figures: Mapping[str, bytes] = field(default_factory=dict)
+    """The objects of figures recorded since it was registered that were stored, by key."""
 
     @property
     def changed(self) -> bool:
         """Whether anything was written."""
-        return bool(self.uploads or self.added or self.tags)
+        return bool(self.uploads or self.added or self.tags or self.figures)
 
     @property
     def uploaded_bytes(self) -> int:
@@ -62,7 +66,12 @@ class Push:
 
 
 def plan_push(
-    registry: Registry | None, version: AdapterVersion, *, active: bool = False, force: bool = False
+    project: Project,
+    registry: Registry | None,
+    version: AdapterVersion,
+    *,
+    active: bool = False,
+    force: bool = False,
 ) -> Push:
     """What `push_version` would do now; only reads. Without a registry, it would upload everything.
 
@@ -85,7 +94,16 @@ def plan_push(
         name: entry for name, entry in version.manifest.files.items() if entry.sha256 not in blobs
     }
     tags = dict(_tag_moves(registry, local, active=active, force=force))
-    return Push(version=local, blobs=blobs, uploads=uploads, added=not there, tags=tags)
+    recorded = recorded_figures(project, version)
+    figures = missing_figures(registry, local, recorded)
+    return Push(
+        version=local,
+        blobs=blobs,
+        uploads=uploads,
+        added=not there,
+        tags=tags,
+        figures=figures,
+    )
 
 
 def push_version(
@@ -107,7 +125,7 @@ def push_version(
     """
     lock = project.lock("push", version.adapter)
     with exclusive_lock(lock, what=f"push of {version.adapter}", wait_s=wait_s):
-        plan = plan_push(registry, version, active=active, force=force)
+        plan = plan_push(project, registry, version, active=active, force=force)
         if not plan.changed:
             return plan
         registry.prepare()
@@ -115,6 +133,7 @@ def push_version(
         plan = _replace_retired(version.path, plan, registry, progress)
         added = registry.add_version(plan.version, rewrite=force)
         plan = _replace_retired(version.path, plan, registry, progress)
+        store_figures(registry, plan.figures)
         moved = {
             tag: number
             for tag, number in plan.tags.items()

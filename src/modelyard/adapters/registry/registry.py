@@ -6,6 +6,7 @@
     adapters/NAME/versions/N.json            a version: its MANIFEST.json, and the SHA-256 of that
     adapters/NAME/deleted/N.json             says that the version is deleted
     adapters/NAME/tags/TAG/000000001.json    one move of a tag; the last one counts
+    adapters/NAME/figures/N/<sha256>.json    figures recorded later (figures.py)
 
 Blobs are written before the version that names them, and a version before the tag that points to
 it. Versions and moves are created and never overwritten; the record of a deleted version stays, so

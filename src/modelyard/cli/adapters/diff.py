@@ -41,7 +41,7 @@ def diff(
     project = find_project()
     first = resolve_version(project, before)
     second = resolve_version(project, after)
-    found = diff_versions(first, second, _locate(project, first))
+    found = diff_versions(project, first, second, _locate(project, first))
     if as_json:
         print_json(found)
         return

@@ -149,8 +149,8 @@ def import_adapter(
     if version is not None:
         print_text(f"  ask it: models generate --adapter {version.name} 'Your question'")
         print_text(
-            "  it has no evaluation, so promoting it needs a reason: "
-            f"models adapters promote {version.name} --force --reason TEXT"
+            "  it has no figures; measure it, then promote it: "
+            f"models evaluate --adapter {version.name} --dataset NAME --record"
         )
 
 

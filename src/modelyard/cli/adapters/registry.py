@@ -58,6 +58,8 @@ class Pushed:
     """The size of all files of the version."""
     tags: Mapping[str, int]
     """The tags that moved, each with the number of the version that it points to."""
+    figures: int
+    """How many evaluations recorded since it was registered were sent, or would be."""
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -89,6 +91,8 @@ class Pulled:
     base_checked: bool | None
     """Whether it was checked against its base, which must be on this machine; null when nothing
     changed."""
+    figures: int
+    """How many evaluations recorded since it was registered were taken, or would be."""
 
 
 Remote = Annotated[
@@ -158,7 +162,7 @@ def push(
     registry = open_registry(remote, make=not dry_run, single_writer=single_writer)
     with ending_at_once(), showing_progress() as progress:
         if dry_run or registry is None:
-            done = plan_push(registry, version, active=active, force=force)
+            done = plan_push(project, registry, version, active=active, force=force)
         else:
             done = push_version(
                 project,
@@ -186,6 +190,7 @@ def push(
                 uploaded_bytes=done.uploaded_bytes,
                 size_bytes=done.version.size_bytes,
                 tags=done.tags,
+                figures=len(done.figures),
             )
         )
         return
@@ -204,6 +209,12 @@ def push(
         print_text(
             f"  {tag} {'would point' if dry_run else 'points'} to {version.adapter}@{number}"
         )
+    _print_figures(len(done.figures))
+
+
+def _print_figures(number: int) -> None:
+    if number:
+        print_text(f"  with {counted(number, 'evaluation')} recorded since it was registered")
 
 
 def pull(
@@ -259,11 +270,13 @@ def pull(
                 fetched_bytes=done.fetched_bytes,
                 base=trained_on,
                 base_checked=done.base is not None if done.changed else None,
+                figures=len(done.figures),
             )
         )
         return
     if not done.changed:
         print_text(f"{version.name} is already here: {project.show(done.path)}")
+        _print_figures(len(done.figures))
         return
     sizes = f"{megabytes(done.fetched_bytes)} of {megabytes(version.size_bytes)}"
     if dry_run:
@@ -275,4 +288,5 @@ def pull(
     print_text(
         f"  every file as it was pushed{', and it fits ' + trained_on.name if done.base else ''}"
     )
+    _print_figures(len(done.figures))
     print_text(f"Make it active with `models adapters promote {version.name}`.")

@@ -11,6 +11,7 @@ import typer
 from modelyard.adapters.gc import load_pins
 from modelyard.adapters.manifest import Manifest
 from modelyard.adapters.pointer import PointerMove, pointer_history
+from modelyard.adapters.recorded import RecordedFigures
 from modelyard.adapters.stated_base import NAME_KEY
 from modelyard.adapters.versions import AdapterVersion, resolve_version
 from modelyard.cli.job_progress import showing_progress
@@ -55,6 +56,10 @@ class VersionShown:
     """The number of training conversations."""
     evaluation: Evaluation | None = field(metadata=published(without=DETAILS))
     """Its figures against its base; null when it was not evaluated."""
+    recorded: RecordedFigures | None = field(
+        metadata=published("evaluation_recorded", without=("evaluation",))
+    )
+    """When and on what they were measured, if that was after it was registered; else null."""
     problem: str | None
     """What is wrong with it, when its files cannot be read; else null."""
     history: tuple[PointerMove, ...] = field(metadata=published(without=("adapter", "moved")))
@@ -191,8 +196,10 @@ def show_adapter(name: VersionName, as_json: Json = False) -> None:
     print_text()
     if summary.evaluation:
         print_evaluation(summary.evaluation)
+        if summary.recorded:
+            print_text(f"These figures were {summary.recorded.origin}, after it was registered.")
     elif not summary.problem:
-        print_text("It has no figures: it was never evaluated against its base.")
+        print_text("It has no figures: it was never evaluated against its base, or not recorded.")
     if not moves:
         print_text("It was never active.")
     for move in moves:
