@@ -56,6 +56,7 @@ backup drill
 backup prune --keep-daily 7
 backup copy --to BACKUPS
 switch-config --profile high_accuracy --domain code_analysis
+config remove batch_processing --env test --dry-run
 config show gpt4
 config explain timeout gpt4
 config diff gpt4 claude

@@ -30,7 +30,7 @@ FILE = "configs/language_models/gpt4_config.yaml"
 HOSTILE = "a <b> & \"c\" 'd' 100%,\x1b[31m\r\n::error::x]]>\x00\ud83d\ufffe ü"
 SOURCE = Path(__file__).parents[2] / "src" / "modelyard"
 # What they refuse is no finding of a check.
-DEPLOYMENT = ("plan.py", "snapshot.py")
+DEPLOYMENT = ("needed.py", "plan.py", "snapshot.py")
 # Which argument of a call is the code.
 CODE_PLACES = {
     "problem": 1,

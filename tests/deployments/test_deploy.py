@@ -22,6 +22,7 @@ from deploy_samples import (
 from modelyard.core.errors import InvalidInput, ModelyardError, ProblemsFound
 from modelyard.core.files import LockHeld, exclusive_lock
 from modelyard.core.layout import Project
+from modelyard.deployments.deploy import deployment_request
 from modelyard.deployments.history import list_deployments
 from modelyard.deployments.revisions import (
     NotDeployed,
@@ -196,6 +197,24 @@ def test_what_is_live_must_still_fit_together(place: Project) -> None:
     assert problem.hint == "deploy specialized_models/code_analysis as well"
     done = deploy_config(place, ["docs", "code_analysis"], environment="test")
     assert done.revision is not None
+
+
+@pytest.mark.parametrize("word", ["performance_profiles", "configs/performance_profiles"])
+def test_a_folder_stands_for_every_config_in_it(
+    place: Project, monkeypatch: pytest.MonkeyPatch, word: str
+) -> None:
+    monkeypatch.chdir(place.root)
+    request = deployment_request(place, [word])
+    assert request.configs == (
+        "performance_profiles/balanced",
+        "performance_profiles/high_accuracy",
+    )
+    declared = "environments:\n  development: {}\n  production: {}\n"
+    (place.configs / "environments.yaml").write_text(declared)
+    assert "environments" not in deployment_request(place, ["configs"]).configs
+    (place.root / "empty").mkdir()
+    with pytest.raises(InvalidInput, match="there is no config to deploy in empty"):
+        deployment_request(place, ["empty"])
 
 
 @pytest.mark.parametrize(

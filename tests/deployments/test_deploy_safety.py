@@ -26,8 +26,9 @@ from deploy_samples import (
 from killed import SOAK, fork, interruptions, kill_after
 from modelyard.core.layout import Project
 from modelyard.core.state import open_state
-from modelyard.deployments.deploy import Deployment
+from modelyard.deployments.deploy import Deployment, perform
 from modelyard.deployments.effective import load_effective
+from modelyard.deployments.plan import Request
 from modelyard.deployments.revisions import list_revisions, load_revision, load_snapshot
 
 PROCESSES = 20
@@ -42,13 +43,20 @@ WORKS: dict[str, Work] = {
     ),
     "undo": lambda place: undo_switch(place, environment="test"),
     "rollback": lambda place: rollback(place, environment="test"),
+    "remove": lambda place: perform(
+        place, Request(action="remove", configs=("performance_profiles/spare",)), "test"
+    ),
 }
+CUTS = [(action, how) for action in WORKS for how in ("kill", "fail")][:-1]
+"""The same code makes each revision live, so the last is only killed."""
 
 
 @pytest.fixture
 def place(tmp_path: Path) -> Project:
     """A project with three revisions, and a change of one config that is not deployed yet."""
     project = write_deploy_project(tmp_path / "project")
+    spare = project.configs / "performance_profiles/spare.yaml"
+    spare.write_text("description: For nobody yet\ntimeout: 10 seconds\n")
     deploy_config(project, environment="test", every_config=True)
     switch_config(project, profile="high_accuracy", domain="code_analysis", environment="test")
     switch_config(project, profile="high_accuracy", domain="summarization", environment="test")
@@ -67,8 +75,7 @@ def put_back(place: Project, start: Path) -> None:
     shutil.copytree(start, place.local_state, symlinks=True)
 
 
-@pytest.mark.parametrize("how", ["kill", "fail"])
-@pytest.mark.parametrize("action", WORKS)
+@pytest.mark.parametrize(("action", "how"), CUTS)
 def test_what_is_cut_off_at_any_call_leaves_the_old_or_the_new_and_is_completed(
     place: Project, tmp_path: Path, action: str, how: Literal["kill", "fail"]
 ) -> None:

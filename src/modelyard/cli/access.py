@@ -78,6 +78,7 @@ CHANGES = frozenset(
         "backup_verify:drill",
         "base:pull_base",
         "config_import:import_config",
+        "config_remove:remove",
         "deploy_config:deploy_config",
         "feedback:add_feedback",
         "feedback_list:withdraw",

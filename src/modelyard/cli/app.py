@@ -135,6 +135,7 @@ GROUPS = {
             "diff": "config:diff",
             "schema": "config:schema",
             "review": "config_review:review",
+            "remove": "config_remove:remove",
             "import": "config_import:import_config",
         },
     ),

@@ -12,6 +12,7 @@ import typer
 from modelyard.cli.options import Environment, Json, work_in_project_of
 from modelyard.cli.render import print_json, print_lines
 from modelyard.configs.kinds import DEFAULT_ENVIRONMENT, KINDS
+from modelyard.configs.reading.given import GIVEN
 from modelyard.core.seen_from import for_reader
 from modelyard.core.wording import visible_text
 from modelyard.results.json_form import result_of
@@ -196,7 +197,7 @@ def origin_text(setting: Explanation) -> str:
         return said + (f", revision {setting.revision}" if setting.revision else "")
     parts: Mapping[str, bool] = {
         for_reader(setting.where or ""): bool(setting.where),
-        setting.layer or "": setting.layer != "base",
+        setting.layer or "": setting.layer not in ("base", GIVEN),
         f"revision {setting.revision}": setting.revision is not None,
     }
     return ", ".join(part for part, is_said in parts.items() if is_said)

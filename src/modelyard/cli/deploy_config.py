@@ -30,7 +30,10 @@ from modelyard.core.layout import find_project
 def deploy_config(
     files: Annotated[
         list[str] | None,
-        typer.Argument(metavar="CONFIG", help="A path, KIND/NAME, KIND/NAME.yaml, or a name."),
+        typer.Argument(
+            metavar="CONFIG",
+            help="A path, KIND/NAME, KIND/NAME.yaml, or a name; of a folder every config.",
+        ),
     ] = None,
     environment: Annotated[
         str | None,
@@ -46,6 +49,15 @@ def deploy_config(
         bool,
         typer.Option("--all", help="Every config; those no longer in configs/ are removed."),
     ] = False,
+    settings: Annotated[
+        list[str] | None,
+        typer.Option(
+            "--set",
+            metavar="KEY=VALUE",
+            help="Deploy the one config named with this setting, such as retries.attempts=4, in "
+            "place of what its file says. Repeatable.",
+        ),
+    ] = None,
     plan_only: PlanOnly = False,
     plan_file: PlanFile = None,
     yes: Yes = False,
@@ -71,6 +83,11 @@ def deploy_config(
     Without a difference nothing is done, except that deployed files changed by hand are written
     again.
 
+    --set lays settings over the file and its overlays, and is checked as they are; null is the
+    default. What is given so is no part of the draft: it stays live until this config is deployed
+    again, and the plan of that says what is taken back. `models config explain` names it as the
+    origin, `models deployments --drift` lists it.
+
     Development runs the drafts in configs/, so nothing is deployed there.
 
     A protected environment asks for confirmation on a terminal, and needs --yes without one;
@@ -83,6 +100,7 @@ def deploy_config(
     models deploy-config --all --env production --plan --plan-file release.json
     models deploy-config --plan-file release.json --yes --reason "release 14"
     models deploy-config --rollback --env production --yes
+    models deploy-config gpt4 --env test --set timeout="90 seconds" --set retries.attempts=4
     """
     from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
     from modelyard.deployments.deploy import deployment_request
@@ -97,16 +115,18 @@ def deploy_config(
         wait_s=wait,
         as_json=as_json,
     )
-    given = bool(files) or every_config
+    given = bool(files) or every_config or bool(settings)
     if to is not None and not back:
         raise InvalidInput("--to names the revision that a rollback goes to", hint="add --rollback")
     if back and given:
-        raise InvalidInput("a rollback restores a whole revision; leave out the configs and --all")
+        raise InvalidInput(
+            "a rollback restores a whole revision; leave out the configs, --all and --set"
+        )
     if plan_file and not plan_only:
         if given or back:
             raise InvalidInput(
-                "--plan-file alone carries out a plan, which names its configs",
-                hint="leave out the configs, or add --plan to write a new plan",
+                "--plan-file alone carries out a plan, which names its configs and settings",
+                hint="leave them out, or add --plan to write a new plan",
             )
         do_plan_file(("deploy", "rollback"), environment, options)
         return
@@ -125,5 +145,7 @@ def deploy_config(
     if back:
         request = Request(action="rollback", to=to)
     else:
-        request = deployment_request(project, files or [], every_config=every_config)
+        request = deployment_request(
+            project, files or [], every_config=every_config, settings=settings or []
+        )
     do_request(request, environment, options)

@@ -1,12 +1,13 @@
-"""What `deploy-config` and `switch-config` share: plan, ask, carry out, report."""
+"""What `deploy-config`, `switch-config` and `config remove` share: plan, ask, carry out, report."""
 
 from __future__ import annotations
 
 import shlex
 import sys
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass
 from pathlib import Path
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Annotated, Any
 
 import typer
@@ -52,6 +53,14 @@ Reason = Annotated[
 ]
 
 _SIGNS = {"added": "+", "changed": "~", "removed": "-", "unchanged": "="}
+_COMMANDS = {
+    "deploy": "deploy-config",
+    "remove": "config remove",
+    "rollback": "deploy-config",
+    "switch": "switch-config",
+    "undo": "switch-config",
+}
+"""The command that carries out a plan of each action."""
 _LONGEST_VALUE = 60
 
 
@@ -127,7 +136,7 @@ def _check_fits(
     bound: PlanPreconditions, actions: tuple[str, ...], environment: str | None, path: Path
 ) -> None:
     if bound.request.action not in actions:
-        other = "switch-config" if bound.request.action in ("switch", "undo") else "deploy-config"
+        other = _COMMANDS[bound.request.action]
         raise InvalidInput(
             f"is a plan of `models {other}`",
             where=str(path),
@@ -260,7 +269,9 @@ def _ending(done: Deployment) -> Iterator[str]:
     if done.revision is None:
         number, other = done.plan.preconditions.from_revision, "else " if done.repaired else ""
         already = "development uses these profiles already"
-        if not in_development:
+        if done.plan.preconditions.request.action == "remove":
+            already = f"none of it is live in {environment}, with revision {number}"
+        elif not in_development:
             already = f"it is already live in {environment}, with revision {number}"
         yield f"Nothing {other}to do: {already}"
         return
@@ -269,6 +280,8 @@ def _ending(done: Deployment) -> Iterator[str]:
     number, action = done.revision.number, done.revision.action
     if in_development:
         yield f"Revision {number} of development has these profiles; its configs are the drafts."
+    elif not done.plan.after.configs:
+        yield f"Nothing is live in {environment} any more, with revision {number}."
     else:
         yield f"Revision {number} is live in {environment}."
     if action == "switch":
@@ -276,7 +289,7 @@ def _ending(done: Deployment) -> Iterator[str]:
     elif in_development:
         yield from _switches_back(done.plan)
     elif number > 1:
-        to = "" if action == "deploy" else f" --to {number - 1}"
+        to = "" if action in ("deploy", "remove") else f" --to {number - 1}"
         yield f"  go back with `models deploy-config --rollback{to} --env {environment}`"
 
 
@@ -297,7 +310,9 @@ def plan_lines(plan: Plan) -> Iterator[str]:
     for config in plan.configs:
         yield visible_text(_config_line(config))
         if config.change == "changed":
-            yield from setting_lines(config.settings)
+            yield from setting_lines(config.settings, marks=_given_marks(config))
+        elif config.given:
+            yield visible_text(f"    by --set: {', '.join(config.given)}")
     yield from _effect_lines(plan)
     for domain in plan.removed_domains:
         yield visible_text(f"{domain}: no longer a domain")
@@ -328,15 +343,24 @@ def _config_line(config: ConfigChange) -> str:
     return line + (f"; included, named by {config.named_by}" if config.named_by else "")
 
 
-def setting_lines(changes: Iterable[SettingChange]) -> Iterator[str]:
-    """Settings that differ, one in a line."""
+def _given_marks(config: ConfigChange) -> Mapping[str, str]:
+    """What is said of the settings that come from `--set`, or came from it until now."""
+    taken_back = dict.fromkeys(config.given_before, "  (had been set by --set)")
+    return taken_back | dict.fromkeys(config.given, "  (by --set)")
+
+
+def setting_lines(
+    changes: Iterable[SettingChange], *, marks: Mapping[str, str] = MappingProxyType({})
+) -> Iterator[str]:
+    """Settings that differ, one in a line; `marks` is said of a key at the end of its line."""
 
     changes = list(changes)
     width = max((len(change.key) for change in changes), default=0)
     for change in changes:
         before = "not set" if change.change == "added" else value_text(change.before)
         after = "not set" if change.change == "removed" else value_text(change.after)
-        yield visible_text(f"    {change.key.ljust(width)}  {before} -> {after}")
+        mark = marks.get(change.key, "")
+        yield visible_text(f"    {change.key.ljust(width)}  {before} -> {after}{mark}")
 
 
 def value_text(value: Any) -> str:

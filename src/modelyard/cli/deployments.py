@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from contextlib import suppress
 from typing import TYPE_CHECKING, Annotated
 
@@ -16,6 +16,7 @@ from modelyard.core.layout import Project, find_project
 from modelyard.core.wording import day_and_time, visible_line
 
 if TYPE_CHECKING:
+    from modelyard.deployments.drift import Drift
     from modelyard.deployments.history import PastDeployment
 
 _SHOWN_CONFIGS = 3
@@ -47,7 +48,8 @@ def deployments(
     --drift compares the files under .models/deployed/ with what was written there: changed,
     missing and extra files, and a link that leads elsewhere. It exits with 4 when it finds any,
     and with 5 when nothing is deployed. Commands read the deployed configs from state.db, so such
-    changes have no effect; the next deployment writes the files again.
+    changes have no effect; the next deployment writes the files again. What `deploy-config --set`
+    gave is listed too, where the draft says otherwise: it is live, and is no drift.
 
     \b
     models deployments --env production
@@ -101,10 +103,24 @@ def _summary(past: PastDeployment) -> str:
     ]
     if len(parts) > _SHOWN_CONFIGS:
         parts = [*parts[:_SHOWN_CONFIGS], f"and {len(parts) - _SHOWN_CONFIGS} more"]
+    if past.given:
+        parts.append(f"--set {', '.join(given.partition(' ')[2] for given in past.given)}")
     parts += [
         f"{change.domain} uses {change.after or 'its own profile'}" for change in past.profiles
     ]
     return ", ".join(parts)
+
+
+def _given_lines(drift: Drift) -> Iterator[str]:
+    """What `--set` gave, and what the next deployment would make of it."""
+    from modelyard.cli.deploying import value_text
+
+    for given in drift.given:
+        said = "not set" if given.draft is None else value_text(given.draft)
+        yield visible_line(
+            f"  by --set   {given.config}  {given.key}: {value_text(given.live)}; "
+            f"its next deployment makes it {said}"
+        )
 
 
 def _show_drift(project: Project, environments: Sequence[str], as_json: bool) -> None:
@@ -132,6 +148,7 @@ def _show_drift(project: Project, environments: Sequence[str], as_json: bool) ->
             for file in drift.files:
                 print_lines([visible_line(f"  {file.what:10} {file.path}")])
                 print_lines(setting_lines(file.settings))
+            print_lines(_given_lines(drift))
     if any(drift.files for drift in found):
         flush_results()
         sys.exit(4)

@@ -98,6 +98,7 @@ RESULTS: Mapping[str, tuple[Printed, ...]] = {
     "org:forget": (_one("answering.forget_organisation:Forgotten"),),
     "validate_config:validate_config": (_one("configs.checking.report:CheckResult"),),
     "deploy_config:deploy_config": (_one("cli.deployment_needs:ShownDeployment"),),
+    "config_remove:remove": (_one("cli.deployment_needs:ShownDeployment"),),
     "switch_config:switch_config": (_one("cli.deployment_needs:ShownDeployment"),),
     "deployments:deployments": (
         _list("deployments.history:PastDeployment", "without --drift"),

@@ -123,7 +123,8 @@ def find_undeclared(declared: Collection[str], live: Iterable[str]) -> Iterator[
                 path=("environments",),
                 code="live-environment",
                 message=f"'environments' does not declare {name}, where configs are live",
-                hint=f"add `{name}: {{}}`; `models deployments --env {name}` shows what",
+                hint=f"add `{name}: {{}}`, or take out what is live: `models config remove --all "
+                f"--env {name}`",
             )
 
 

@@ -167,11 +167,9 @@ def _layers(document: Document, place: SettingValue, environment: str | None) ->
     for name in above:
         overlay = overlays[name]
         if (reset := _reset_by(overlay, place.path)) and not place.field.required:
-            yield Layer(
-                name=name, value=default, where=source.where(("environments", name, *reset))
-            )
+            yield Layer(name=name, value=default, where=document.where_in(name, reset))
         elif _says(overlay, place.path):
-            where = source.where(("environments", name, *place.path))
+            where = document.where_in(name, place.path)
             yield Layer(name=name, value=_at(overlay, place.path), where=where)
 
 

@@ -21,7 +21,7 @@ from modelyard.deployments.plan import (
     build_plan,
     require_current,
 )
-from modelyard.deployments.propose import find_configs, plan_of_revision, propose
+from modelyard.deployments.propose import find_configs, find_deployed, plan_of_revision, propose
 from modelyard.deployments.revisions import (
     HeldEnvironment,
     Revision,
@@ -63,15 +63,46 @@ class DeploymentResult:
 
 
 def deployment_request(
-    project: Project, words: Sequence[str], *, every_config: bool = False
+    project: Project,
+    words: Sequence[str],
+    *,
+    every_config: bool = False,
+    settings: Sequence[str] = (),
 ) -> Request:
-    """The request to deploy these configs. Raises InvalidInput for none, or for some and all."""
+    """The request to deploy these configs; `settings` are `KEY=VALUE` laid over the only one.
+
+    Raises InvalidInput for none, for some and all, and for settings of several.
+    """
     if every_config == bool(words):
         raise InvalidInput(
             "name configs or use --all, not both" if words else "no config was named",
             hint="such as `models deploy-config language_models/gpt4_config.yaml`, or `--all`",
         )
-    return Request(action="deploy", configs=find_configs(project, words), every_config=every_config)
+    configs = find_configs(project, words)
+    if settings and len(configs) != 1:
+        raise InvalidInput(
+            f"--set is for one config, and {'all are' if every_config else 'several are'} deployed",
+            hint="deploy that one alone; the others follow with a command of their own",
+        )
+    return Request(
+        action="deploy", configs=configs, every_config=every_config, settings=tuple(settings)
+    )
+
+
+def removal_request(
+    project: Project, words: Sequence[str], environment: str, *, every_config: bool = False
+) -> Request:
+    """The request to take these configs out of what is live.
+
+    Raises InvalidInput for none, for some and all, and for what was never live.
+    """
+    if every_config == bool(words):
+        raise InvalidInput(
+            "name configs or use --all, not both" if words else "no config was named",
+            hint="such as `models config remove language_models/gpt4 --env production`",
+        )
+    configs = find_deployed(project, words, environment) if words else ()
+    return Request(action="remove", configs=configs, every_config=every_config)
 
 
 def perform(

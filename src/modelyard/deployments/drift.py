@@ -11,10 +11,13 @@ from collections.abc import Iterator
 from contextlib import suppress
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal
 
 from modelyard.configs.compare import SettingChange, compare_settings, mask_changes
+from modelyard.configs.explain import is_below
 from modelyard.configs.kinds import HEADER_KEYS
+from modelyard.configs.reading.catalogue import ConfigCatalogue
+from modelyard.configs.reading.document import resolve
 from modelyard.core.errors import ModelyardError
 from modelyard.core.files import make_folder, remove_place, replace_link, sha256_file, write_atomic
 from modelyard.core.layout import Project
@@ -27,7 +30,7 @@ from modelyard.deployments.revisions import (
     load_snapshot,
     render_files,
 )
-from modelyard.deployments.snapshot import Snapshot
+from modelyard.deployments.snapshot import Snapshot, split_label
 from modelyard.settings.yaml_files import load_yaml
 
 
@@ -44,6 +47,20 @@ class DriftedFile:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class GivenSetting:
+    """A setting that is live since `--set` gave it, and not as the draft says."""
+
+    config: str
+    """The config, by its label."""
+    key: str
+    """The dotted key."""
+    live: Any
+    """What is live, as written."""
+    draft: Any
+    """What the draft says in this environment; null when it says nothing."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Drift:
     """The drift of one environment."""
 
@@ -53,6 +70,8 @@ class Drift:
     """The revision that is live."""
     files: tuple[DriftedFile, ...]
     """Everything that is not as it was written."""
+    given: tuple[GivenSetting, ...] = ()
+    """Settings that `--set` gave, and that the next deployment of their config takes back."""
 
 
 def find_drift(project: Project, environment: str) -> Drift:
@@ -70,7 +89,30 @@ def find_drift(project: Project, environment: str) -> Drift:
             folder = link  # somebody put the folder itself there
     snapshot = load_snapshot(project, environment, revision.number)
     found += _files(project, revision, snapshot, folder)
-    return Drift(environment=environment, revision=revision.number, files=tuple(found))
+    return Drift(
+        environment=environment,
+        revision=revision.number,
+        files=tuple(found),
+        given=tuple(_given(project, environment, snapshot)),
+    )
+
+
+def _given(project: Project, environment: str, snapshot: Snapshot) -> Iterator[GivenSetting]:
+    """What `--set` gave and the drafts do not say; nothing of a config without a valid draft."""
+    catalogue = ConfigCatalogue(project)
+    for label, content in sorted(snapshot.configs.items()):
+        if not content.given:
+            continue
+        draft = catalogue.find(*split_label(label))
+        if draft is None or environment not in catalogue.environments.declared:
+            continue
+        for change in mask_changes(
+            compare_settings(content.values, resolve(draft, environment).values)
+        ):
+            if any(is_below(change.key, key) or is_below(key, change.key) for key in content.given):
+                yield GivenSetting(
+                    config=label, key=change.key, live=change.before, draft=change.after
+                )
 
 
 def _files(

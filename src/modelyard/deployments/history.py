@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 
 from modelyard.core.layout import Project
 from modelyard.deployments.plan import ProfileChange, profile_changes
-from modelyard.deployments.revisions import Revision, list_revisions
+from modelyard.deployments.revisions import Revision, list_revisions, load_texts
+from modelyard.deployments.snapshot import given_keys
 from modelyard.results.json_form import published
 from modelyard.secrets.detection import mask_secrets
 
@@ -30,6 +31,8 @@ class PastDeployment:
     """Configs that it removed."""
     profiles: tuple[ProfileChange, ...]
     """Every changed choice of a profile."""
+    given: tuple[str, ...]
+    """What `--set` gave of the configs that it added or changed: the label, a blank, the key."""
 
 
 def list_deployments(project: Project, environments: Iterable[str]) -> tuple[PastDeployment, ...]:
@@ -37,12 +40,15 @@ def list_deployments(project: Project, environments: Iterable[str]) -> tuple[Pas
     return tuple(
         deployment
         for environment in environments
-        for deployment in _past(list_revisions(project, environment))
+        for deployment in _past(project, list_revisions(project, environment))
     )
 
 
-def _past(revisions: list[Revision]) -> list[PastDeployment]:
+def _past(project: Project, revisions: list[Revision]) -> list[PastDeployment]:
     past = []
+    records = load_texts(
+        project, {digest for each in revisions for digest in each.origins.values()}
+    )
     configs: Mapping[str, str] = {}
     profiles: Mapping[str, str] = {}
     for revision in revisions:
@@ -59,7 +65,18 @@ def _past(revisions: list[Revision]) -> list[PastDeployment]:
                 ),
                 removed=tuple(label for label in configs if label not in new),
                 profiles=profile_changes(profiles, revision.profiles),
+                given=tuple(_given(revision, configs, records)),
             )
         )
         configs, profiles = revision.configs, revision.profiles
     return past
+
+
+def _given(
+    revision: Revision, before: Mapping[str, str], records: Mapping[str, str]
+) -> Iterator[str]:
+    """What `--set` gave of the configs that a revision made live, by the records of origins."""
+    for label, digest in revision.configs.items():
+        if before.get(label) != digest:
+            record = records.get(revision.origins.get(label, ""))
+            yield from (f"{label} {key}" for key in given_keys(record))

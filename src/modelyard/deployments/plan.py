@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 import stat
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, fields, replace
 from pathlib import Path
 from typing import Any, Literal, cast
 
 from modelyard.configs.compare import SettingChange, compare_settings
+from modelyard.configs.explain import is_below
 from modelyard.core.errors import Diagnostic, InvalidInput, ModelyardError
 from modelyard.core.files import json_text
 from modelyard.core.given_paths import write_given_file
@@ -22,7 +23,7 @@ from modelyard.deployments.effective_settings import compare_effective
 from modelyard.deployments.layers import build_effective
 from modelyard.deployments.live_domains import live_domains
 from modelyard.deployments.revisions import Action
-from modelyard.deployments.snapshot import Snapshot, sha256_text
+from modelyard.deployments.snapshot import Content, Snapshot, sha256_text
 from modelyard.results.json_form import result_of, to_json
 
 _FORMAT = 1
@@ -36,11 +37,14 @@ class Request:
     """What a user asks to change in an environment."""
 
     action: Action
-    """Deploy configs, switch a profile, undo a switch, or roll back to a revision."""
+    """Deploy or remove configs, switch a profile, undo a switch, or roll back to a revision."""
     configs: tuple[str, ...] = ()
-    """deploy: the labels of the configs to deploy; those that they name are included."""
+    """deploy: the labels of the configs to deploy; those that they name are included.
+    remove: the labels of the configs to take out."""
     every_config: bool = False
-    """deploy: all configs; those no longer in configs/ are removed."""
+    """deploy: all configs; those no longer in configs/ are removed. remove: all that are live."""
+    settings: tuple[str, ...] = ()
+    """deploy: settings that are laid over the one config, as `KEY=VALUE`."""
     profile: str | None = None
     """switch: the performance profile."""
     domain: str | None = None
@@ -83,6 +87,10 @@ class ConfigChange:
     """The config that names it, when it is included; None when it was asked for."""
     settings: tuple[SettingChange, ...] = ()
     """Every setting that differs, as written."""
+    given: tuple[str, ...] = ()
+    """Those of them that `--set` gives, and no file."""
+    given_before: tuple[str, ...] = ()
+    """Those that `--set` had given, and that this deployment takes back."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -162,12 +170,26 @@ def _config_changes(
             if label in asked:
                 yield ConfigChange(config=label, change="unchanged")
             continue
+        settings = compare_settings(old.values if old else {}, new.values if new else {})
+        given = _given_among(settings, new)
         yield ConfigChange(
             config=label,
             change="changed" if old and new else "removed" if old else "added",
             named_by=named_by.get(label),
-            settings=compare_settings(old.values if old else {}, new.values if new else {}),
+            settings=settings,
+            given=given,
+            given_before=tuple(key for key in _given_among(settings, old) if key not in given),
         )
+
+
+def _given_among(settings: Iterable[SettingChange], content: Content | None) -> tuple[str, ...]:
+    """The keys of those changes whose value in a content `--set` gave."""
+    given = content.given if content else ()
+    return tuple(
+        change.key
+        for change in settings
+        if any(is_below(change.key, key) or is_below(key, change.key) for key in given)
+    )
 
 
 def profile_changes(
@@ -278,7 +300,9 @@ def load_plan(path: Path) -> PlanPreconditions:
         )
     try:
         facts = content["bound_to"]
-        request = {**facts["request"], "configs": tuple(facts["request"]["configs"])}
+        request = dict(facts["request"])
+        for key in ("configs", "settings"):  # plans of earlier versions have no settings
+            request[key] = tuple(request.get(key, ()))
         return PlanPreconditions(**{**facts, "request": Request(**request)})
     except (KeyError, TypeError, ValueError) as error:
         raise _no_plan(path) from error

@@ -13,8 +13,13 @@ from pathlib import Path
 from typing import Any
 
 from modelyard.configs.checking.check import check_configs
-from modelyard.configs.kinds import DEFAULT_ENVIRONMENT
-from modelyard.configs.reading.catalogue import ConfigCatalogue
+from modelyard.configs.kinds import DEFAULT_ENVIRONMENT, KINDS
+from modelyard.configs.reading.catalogue import (
+    ConfigCatalogue,
+    configs_below,
+    find_folder,
+    kind_name,
+)
 from modelyard.configs.reading.document import Document
 from modelyard.configs.reading.references import ConfigReference, references
 from modelyard.configs.reading.shape import check_shape
@@ -34,6 +39,7 @@ from modelyard.deployments.live_domains import (
     live_domains,
     profile_in_use,
 )
+from modelyard.deployments.needed import label_among, require_unneeded, without_configs
 from modelyard.deployments.origins import deployable_content
 from modelyard.deployments.plan import (
     Plan,
@@ -73,6 +79,7 @@ def propose(project: Project, request: Request, environment: str) -> Plan:
     check_environment(project, environment)
     make = {
         "deploy": _propose_deployment,
+        "remove": _propose_removal,
         "switch": _propose_switch,
         "undo": _propose_undo,
         "rollback": _propose_rollback,
@@ -81,20 +88,48 @@ def propose(project: Project, request: Request, environment: str) -> Plan:
 
 
 def find_configs(project: Project, words: Sequence[str]) -> tuple[str, ...]:
-    """The labels of the configs that the words name: paths, KIND/NAME, or names.
+    """The labels of the configs that the words name: paths, folders, KIND/NAME, or names.
 
-    Raises InvalidInput for a file that is not among the project's configs.
+    Of a folder all in it that are deployed.
+    Raises InvalidInput for a file that is not among the project's configs, and for a folder in
+    which none is.
     """
     catalogue = ConfigCatalogue(project)
     labels: list[str] = []
     problems: list[Diagnostic] = []
     for word in words:
-        try:
-            labels.append(_locate(catalogue, word).label)
-        except ProblemsFound as error:
-            problems += error.problems
+        folder = find_folder(catalogue, word)
+        named = [str(path) for path in _deployable_below(folder)] if folder else [word]
+        if not named:
+            raise InvalidInput(f"there is no config to deploy in {word}")
+        for each in named:
+            try:
+                labels.append(_locate(catalogue, each).label)
+            except ProblemsFound as error:
+                problems += error.problems
     if problems:
         raise _not_valid(problems)
+    return tuple(dict.fromkeys(labels))
+
+
+def find_deployed(project: Project, words: Sequence[str], environment: str) -> tuple[str, ...]:
+    """The labels of the configs that the words name, of those that are or were live.
+
+    A word is that of a draft, or KIND/NAME or a name where the draft is gone.
+    Raises InvalidInput for a word that names none, NotDeployed where nothing was ever live.
+    """
+    history = list_revisions(project, environment)
+    if not history:
+        raise not_deployed(environment)
+    known = dict.fromkeys(label for past in reversed(history) for label in past.configs)
+    catalogue = ConfigCatalogue(project)
+    labels: list[str] = []
+    for word in words:
+        try:
+            label = catalogue.inspect(catalogue.locate(word)).label
+        except ModelyardError:
+            label = ""
+        labels.append(label if label in known else label_among(word, known))
     return tuple(dict.fromkeys(labels))
 
 
@@ -113,6 +148,11 @@ def _locate(catalogue: ConfigCatalogue, word: str) -> Document:
         f"{word} is not one of the project's configs",
         hint="only what lies under configs/ in the folder of its kind can be deployed",
     )
+
+
+def _deployable_below(folder: Path) -> Iterator[Path]:
+    """The files below a folder that are of a kind that is deployed."""
+    return (path for path in configs_below(folder) if KINDS[kind_name(path)].deployable)
 
 
 def _is_same_file(path: Path, other: Path) -> bool:
@@ -159,6 +199,8 @@ def _propose_deployment(project: Project, request: Request, environment: str) ->
         before = Snapshot(profiles=live.profiles)  # what is no longer there goes out
     else:
         asked = [_find_label(catalogue, label) for label in request.configs]
+        if request.settings:
+            asked = [catalogue.lay_over(document, request.settings) for document in asked]
         before = live
     gathered = _gather(catalogue, asked, before, environment)
     if not request.every_config:
@@ -176,6 +218,16 @@ def _propose_deployment(project: Project, request: Request, environment: str) ->
         gathered=gathered,
         asked=() if request.every_config else tuple(document.label for document in asked),
     )
+
+
+def _propose_removal(project: Project, request: Request, environment: str) -> Plan:
+    number, live = live_snapshot(project, environment)
+    if not number:
+        raise not_deployed(environment)
+    gone = [*live.configs] if request.every_config else list(request.configs)
+    require_unneeded(gone, live, environment)
+    after = without_configs(live, gone)
+    return _plan(project, request, environment, number, live, after)
 
 
 def _propose_end_of_test(project: Project, request: Request, environment: str) -> Plan:

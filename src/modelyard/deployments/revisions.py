@@ -10,7 +10,7 @@ import json
 import os
 import re
 import sqlite3
-from collections.abc import Iterator, Mapping
+from collections.abc import Collection, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -41,7 +41,7 @@ from modelyard.records.backup_run import user_name
 from modelyard.results.json_form import published
 from modelyard.settings.yaml_files import render_yaml
 
-Action = Literal["deploy", "switch", "undo", "rollback"]
+Action = Literal["deploy", "remove", "switch", "undo", "rollback"]
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -77,6 +77,10 @@ class Revision:
 
 class NotDeployed(ModelyardError):
     """Nothing is live in an environment."""
+
+
+NOTHING = Snapshot()
+"""What is live after everything was removed."""
 
 
 class Stamp(NamedTuple):
@@ -127,9 +131,10 @@ def find_live(project: Project, environment: str) -> Stamp | None:
 
 
 def live_environments(project: Project) -> list[str]:
-    """Every environment in which something is live, by name."""
+    """Every environment in which a config is live or a profile was chosen, by name."""
     rows = read_state(project, "SELECT DISTINCT environment FROM config_revisions ORDER BY 1")
-    return [name for (name,) in rows if find_live(project, name) is not None]
+    stamps = {name: find_live(project, name) for (name,) in rows}
+    return [name for name, live in stamps.items() if live and live.digest != NOTHING.digest]
 
 
 def load_revision(project: Project, environment: str, number: int | None = None) -> Revision:
@@ -167,12 +172,7 @@ def list_revisions(project: Project, environment: str) -> list[Revision]:
 def load_snapshot(project: Project, environment: str, number: int | None = None) -> Snapshot:
     """Everything that is (or was) live with a revision; default: the one that is live."""
     revision = load_revision(project, environment, number)
-    query = (
-        "SELECT digest, content FROM config_contents WHERE digest IN "
-        "(SELECT value FROM json_each(?))"
-    )
-    digests = json.dumps(sorted({*revision.configs.values(), *revision.origins.values()}))
-    texts = {row["digest"]: row["content"] for row in read_state(project, query, (digests,))}
+    texts = load_texts(project, {*revision.configs.values(), *revision.origins.values()})
     return Snapshot(
         configs={
             label: Content(
@@ -184,6 +184,16 @@ def load_snapshot(project: Project, environment: str, number: int | None = None)
         },
         profiles=revision.profiles,
     )
+
+
+def load_texts(project: Project, digests: Collection[str]) -> dict[str, str]:
+    """What is kept under these digests: contents of configs, and records of where they stood."""
+    query = (
+        "SELECT digest, content FROM config_contents WHERE digest IN "
+        "(SELECT value FROM json_each(?))"
+    )
+    rows = read_state(project, query, (json.dumps(sorted(digests)),))
+    return {row["digest"]: row["content"] for row in rows}
 
 
 def live_snapshot(project: Project, environment: str) -> tuple[int, Snapshot]:

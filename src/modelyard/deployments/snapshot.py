@@ -11,6 +11,7 @@ from typing import Any, cast
 
 from modelyard.configs.kinds import KINDS
 from modelyard.configs.kinds.language_models import models_named
+from modelyard.configs.reading.given import GIVEN
 from modelyard.configs.reading.references import ConfigReference, references
 from modelyard.core.errors import Diagnostic, ProblemsFound, dotted
 from modelyard.core.json_reading import parse_json
@@ -33,6 +34,11 @@ class Content:
     def values(self) -> dict[str, Any]:
         """The settings as written: `5 seconds`."""
         return cast(dict[str, Any], parse_json(self.text))
+
+    @property
+    def given(self) -> tuple[str, ...]:
+        """The dotted keys of the settings that `--set` gave when it was deployed."""
+        return given_keys(self.origins)
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
@@ -99,9 +105,9 @@ class Origin:
     """Where a deployed setting was written."""
 
     layer: str
-    """`base`, or the environment whose overlay sets it."""
+    """`base`, the environment whose overlay sets it, or `--set`."""
     where: str
-    """`file:line:col` in the project, as the file was when it was deployed."""
+    """`file:line:col` in the project, as the file was when it was deployed; or `--set KEY`."""
 
 
 def render_origins(file: str, origins: Mapping[str, Origin]) -> str:
@@ -119,9 +125,16 @@ def parse_origins(text: str | None) -> dict[str, Origin]:
         return {}
     kept = parse_json(text, where="the origins of a deployed config")
     return {
-        key: Origin(layer, f"{kept['file']}:{place}")
+        key: Origin(layer, place if layer == GIVEN else f"{kept['file']}:{place}")
         for key, (layer, place) in kept["settings"].items()
     }
+
+
+def given_keys(text: str | None) -> tuple[str, ...]:
+    """The dotted keys that `--set` gave, in a text of `render_origins`."""
+    if text is None or GIVEN not in text:
+        return ()
+    return tuple(key for key, origin in parse_origins(text).items() if origin.layer == GIVEN)
 
 
 def split_label(label: str) -> tuple[str, str]:

@@ -1,7 +1,7 @@
 """The history of an environment read as a stack: where a rollback or an undo goes back to.
 
-A deployment or a switch adds a revision to it. An undo takes the last one off, and a rollback
-restores the stack as it was then. So a second one goes back one more step, never forward.
+Deploying, removing and switching add a revision to it. An undo takes the last one off, and a
+rollback restores the stack as it was then. So a second one goes back one more step, never forward.
 """
 
 from __future__ import annotations
@@ -31,4 +31,4 @@ def read_stack(history: Sequence[Revision], *, pushing: Sequence[Action]) -> lis
 
 def rollback_stack(history: Sequence[Revision]) -> list[Revision]:
     """What is live, last, and before it what the next rollbacks go to, the first one nearest."""
-    return read_stack(history, pushing=("deploy", "switch", "undo"))
+    return read_stack(history, pushing=("deploy", "remove", "switch", "undo"))

@@ -114,12 +114,18 @@ def parse_value(text: str) -> Any:
 
     Text that is not YAML is text. Raises ProblemsFound for what a file would refuse: `010`, `1:30`.
     """
+    return parse_yaml_value(text)[0]
+
+
+def parse_yaml_value(text: str) -> tuple[Any, Mapping[KeyPath, str]]:
+    """What `parse_value` returns, and how the numbers with an exponent in it are written."""
     try:
-        return parse_yaml(text, name=text).value
+        source = parse_yaml(text, name=text)
     except ProblemsFound as error:
         if any(problem.code == "yaml-syntax" for problem in error.problems):
-            return text
+            return text, {}
         raise
+    return source.value, source.exponents
 
 
 def _parse(text: str, name: str, first_line: int) -> YamlSource:

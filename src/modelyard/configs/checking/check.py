@@ -28,6 +28,7 @@ from modelyard.configs.reading.catalogue import (
     select_configs,
 )
 from modelyard.configs.reading.document import Document, resolve, written_where
+from modelyard.configs.reading.given import GIVEN
 from modelyard.configs.reading.references import secret_references
 from modelyard.configs.reading.shape import Shaped
 from modelyard.core.errors import Diagnostic, KeyPath, ModelyardError, dotted
@@ -115,7 +116,7 @@ def check_configs(
             found: Iterable[Diagnostic] = error.problems or (whole,)
             text = _text_of(path)
         else:
-            found = _check_document(document, configs, views, strict)
+            found = (*_check_document(document, configs, views, strict), *_given_secrets(document))
             text = document.source.text
             for use in _secret_uses(document, configs):
                 uses.setdefault((use.reference, use.where), use)
@@ -141,7 +142,8 @@ def _check_environments(catalogue: ConfigCatalogue, live: Collection[str]) -> It
 
 def _placed(finding: Diagnostic, file: str) -> Diagnostic:
     """The finding with a code and a place; without a place it is about the file's first line."""
-    placed = finding.where and _PLACE.fullmatch(finding.where)
+    is_given = finding.where is not None and finding.where.startswith(GIVEN)
+    placed = is_given or (finding.where and _PLACE.fullmatch(finding.where))
     where = finding.where if placed else f"{file}:1:1"
     return replace(finding, where=where, code=finding.code or "unreadable")
 
@@ -295,6 +297,20 @@ def _secrets_in(text: str, file: str) -> Iterator[Diagnostic]:
             hint="write `env:NAME` or `file:PATH` here, and replace the secret where it came "
             "from: it is in the history",
         )
+
+
+def _given_secrets(document: Document) -> Iterator[Diagnostic]:
+    """One finding for each setting of the command line in which a secret stands."""
+    given = document.given
+    if given is not None:
+        for finding in _secrets_in(given.source.text, GIVEN):
+            _, line, _ = finding.place
+            yield replace(
+                finding,
+                message=f"{finding.message.partition(',')[0]}, and would be kept with the revision",
+                hint="write `env:NAME` or `file:PATH` here",
+                where=given.where_of_line(line),
+            )
 
 
 def _is_reference(secret: InlineSecret, text: str, encrypted: Sequence[tuple[int, int]]) -> bool:

@@ -21,6 +21,7 @@ from modelyard.configs.reading.document import (
     peek_aliases,
     peek_name,
 )
+from modelyard.configs.reading.given import read_given
 from modelyard.core.errors import (
     Diagnostic,
     InvalidInput,
@@ -113,6 +114,18 @@ class ConfigCatalogue:
         if isinstance(found, ModelyardError):
             raise found
         return found
+
+    def lay_over(self, document: Document, assignments: Sequence[str]) -> Document:
+        """The document with settings of a command line, `KEY=VALUE`, laid over it, from now on.
+
+        Raises ProblemsFound for what is no assignment, or no setting of its kind.
+        """
+        given = read_given(assignments, document.kind, self.name_model)
+        problems = (*document.problems, *given.problems())
+        laid = replace(document, given=given, problems=problems)
+        self._read[document.path] = laid
+        laid.refuse_problems()
+        return laid
 
     def readable(self, path: Path) -> Document | None:
         """The document of one file; None when it cannot be read or is not valid."""
@@ -323,10 +336,24 @@ def _named(catalogue: ConfigCatalogue, word: str) -> Iterable[Path]:
     path = Path(word)
     if os.path.lexists(path) and not path.is_dir():
         return [without_dots(path)]
-    for folder in (path, catalogue.project.configs / word, catalogue.project.root / word):
-        if folder.is_dir():
-            return configs_below(without_dots(folder))
-    return [catalogue.locate(word)]
+    folder = find_folder(catalogue, word)
+    return configs_below(folder) if folder else [catalogue.locate(word)]
+
+
+def find_folder(catalogue: ConfigCatalogue, word: str) -> Path | None:
+    """The folder that a word names: a path, or one below the project or its configs/.
+
+    A folder without a config is none where a config has that name.
+    """
+    path = Path(word)
+    if not word or (os.path.lexists(path) and not path.is_dir()):
+        return None
+    places = (path, catalogue.project.configs / word, catalogue.project.root / word)
+    folders = [without_dots(place) for place in places if place.is_dir()]
+    with_configs = next((folder for folder in folders if any(configs_below(folder))), None)
+    if with_configs or not folders or any(catalogue.paths_named(kind, word) for kind in KINDS):
+        return with_configs
+    return folders[0]
 
 
 def configs_below(folder: Path) -> Iterator[Path]:

@@ -18,6 +18,7 @@ from modelyard.configs.environments import (
 )
 from modelyard.configs.kinds import KINDS, Kind
 from modelyard.configs.kinds.parts import NAME_PATTERN
+from modelyard.configs.reading.given import GIVEN, GivenSettings
 from modelyard.configs.reading.programs import called, program_of
 from modelyard.configs.reading.spellings import Naming, respell
 from modelyard.core.errors import Diagnostic, InvalidInput, KeyPath, ModelyardError, ProblemsFound
@@ -52,6 +53,8 @@ class Document:
     """
     doubtful: frozenset[KeyPath] = frozenset()
     """The values that have one of these problems."""
+    given: GivenSettings | None = None
+    """Settings of a command line that are laid over it in every environment."""
 
     @property
     def label(self) -> str:
@@ -77,12 +80,20 @@ class Document:
         }
 
     def layers(self, environment: str | None) -> dict[str, Mapping[str, Any]]:
-        """The overlays that hold in an environment, the lowest first: those inherited, its own."""
+        """The overlays that hold in an environment, the lowest first: those inherited, its own,
+        and what was given on the command line."""
         overlays = self.overlays
-        if not environment or not overlays:
+        if not environment:
             return {}
-        lineage = self.environments.lineage(environment)
-        return {name: overlay for name in lineage if (overlay := overlays.get(name))}
+        lineage = self.environments.lineage(environment) if overlays else ()
+        layers = {name: overlay for name in lineage if (overlay := overlays.get(name))}
+        return layers if self.given is None else {**layers, GIVEN: self.given.values}
+
+    def where_in(self, layer: str, path: KeyPath) -> str:
+        """Where one of these layers says what is at a path: `file:line:col`, or `--set KEY`."""
+        if layer == GIVEN and self.given is not None:
+            return self.given.where(path)
+        return self.source.where(("environments", layer, *path))
 
     def refuse_problems(self) -> None:
         """Raises ProblemsFound when there are any."""
@@ -320,16 +331,23 @@ def resolve(document: Document, environment: str | None = None) -> Resolved:
     layers = document.layers(environment)
     for overlay in layers.values():
         values = _merge(values, overlay, document.kind.settings_class)
+    exponents = source.exponents
+    if document.given is not None:
+        above = {
+            ("environments", GIVEN, *at): said
+            for at, said in document.given.source.exponents.items()
+        }
+        exponents = {**exponents, **above}
     tops: list[KeyPath] = [*(("environments", name) for name in reversed(layers)), ()]
 
     def written(path: KeyPath) -> str | None:
-        found = (source.exponents.get((*top, *path)) for top in tops)
+        found = (exponents.get((*top, *path)) for top in tops)
         return next(filter(None, found), None)
 
     return Resolved(
         values=values,
         where=written_where(document, environment),
-        written=written if source.exponents else None,
+        written=written if exponents else None,
     )
 
 
@@ -341,14 +359,13 @@ def written_where(document: Document, environment: str | None) -> Callable[[KeyP
         return source.where
 
     def where(path: KeyPath) -> str:
-        written, known = path, _known_depth(source.value, path)
-        for name in layers:
-            above: KeyPath = ("environments", name, *path)
-            depth = _known_depth(source.value, above) - 2
+        top, known = "", _known_depth(source.value, path)
+        for name, overlay in layers.items():
+            depth = _known_depth(overlay, path)
             # An overlay that only has the value's group says nothing of a value set below it.
             if depth > 0 and depth >= known:
-                written, known = above, depth
-        return source.where(written)
+                top, known = name, depth
+        return document.where_in(top, path) if top else source.where(path)
 
     return where
 
