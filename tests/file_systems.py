@@ -44,13 +44,13 @@ def mounted_exfat(place: Path, size_bytes: int = 32 << 20) -> Iterator[Path]:
     with ExitStack() as undone:
         _try("mkfs.exfat", image)
         device = _try("losetup", "--find", "--show", image).strip()
-        undone.callback(_try, "losetup", "--detach", device)
+        undone.callback(subprocess.run, ["losetup", "--detach", device], check=True)
         place.mkdir()
         if shutil.which("mount.exfat-fuse"):
             _try("mount.exfat-fuse", device, place)
         else:
             _try("mount", "-t", "exfat", device, place)
-        undone.callback(_try, "umount", place)
+        undone.callback(subprocess.run, ["umount", "-l", str(place)], check=True)
         yield place
 
 

@@ -68,8 +68,11 @@ def test_an_edit_between_plan_and_deployment_goes_nowhere_unasked(
     def deploy_beside_an_edit() -> None:
         left = ["60 seconds"]
 
-        def edit_once(event: str, _: object) -> None:
-            if event == "fcntl.flock" and left:  # the plan is made, the environment not held yet
+        def edit_once(event: str, arguments: Any) -> None:
+            if event != "fcntl.flock" or not left:
+                return
+            locked = Path("/proc/self/fd", str(arguments[0])).readlink()
+            if locked.suffix == ".lock":  # the plan is made, the environment not held yet
                 edit(place, "language_models/gpt4_config", left.pop(), "1 minute 1 second")
                 edit(place, "language_models/gpt4_config", "30 seconds", "31 seconds")
 

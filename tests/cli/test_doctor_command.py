@@ -23,6 +23,9 @@ def test_json_has_the_documented_shape(
 ) -> None:
     doctor(as_json=True)
     value = json.loads(capsys.readouterr().out)
-    assert list(value) == ["machine", "versions", "places", "project", "bases", "missing"]
+    keys = ["machine", "versions", "places", "project", "file_systems", "bases", "missing"]
+    assert list(value) == keys
+    (found,) = value["file_systems"]
+    assert [each["refusal"] for each in found["capabilities"]] == [None] * 5
     assert value["project"] == str(project.root)
     assert value["machine"]["precision"] in ("bf16", "fp32")

@@ -12,7 +12,7 @@ import posixpath
 import secrets
 import sqlite3
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -39,8 +39,9 @@ from modelyard.core.errors import InvalidInput, NoData
 from modelyard.core.files import disk_errors, make_folder, sweep_staging
 from modelyard.core.forgotten import Forgotten, load_forgotten
 from modelyard.core.layout import Project
+from modelyard.core.os_errors import CANNOT_WRITE
 from modelyard.core.progress import Progress
-from modelyard.core.state import open_state
+from modelyard.core.state import open_state, open_unwritable_state
 from modelyard.monitoring.forgetting import forget_samples, organisations_with_samples
 from modelyard.records.backup_run import user_name
 
@@ -89,9 +90,7 @@ def restore_in_place(
     reader = BlobReader(repository, load_what_is_whole(repository, snapshot, progress))
     chosen = choose_items(snapshot, reader.read, models=models, only=only, without=without)
     brings_state = _brings_state(project, chosen)
-    with restore_lock(project, wait_s=wait_s):
-        complete_under_lock(project)
-        _sweep(project)
+    with _alone(project, dry_run=dry_run, wait_s=wait_s):
         forgotten, is_damaged = _read_state(project, is_replaced=brings_state)
         found = compare(project, chosen, reader, forgotten)
         if is_damaged:
@@ -116,6 +115,23 @@ def restore_in_place(
     return _result(project, plan, found, dry_run=dry_run)
 
 
+@contextmanager
+def _alone(project: Project, *, dry_run: bool, wait_s: float) -> Iterator[None]:
+    """Hold the lock of restores, with all that was interrupted completed or removed.
+
+    A dry run goes without where nothing can be written: then no restore can be under way either.
+    """
+    with ExitStack() as held:
+        try:
+            held.enter_context(restore_lock(project, wait_s=wait_s))
+            complete_under_lock(project)
+            _sweep(project)
+        except CANNOT_WRITE:
+            if not dry_run:
+                raise
+        yield
+
+
 def _result(project: Project, plan: Plan, found: Differences, *, dry_run: bool) -> RestoredInPlace:
     kept = project.restores / plan.id / REPLACED
     return RestoredInPlace(
@@ -137,9 +153,7 @@ def undo_restore(
 
     What was spent, revoked or forgotten since stays so. Raises NoData when nothing is kept.
     """
-    with restore_lock(project, wait_s=wait_s):
-        complete_under_lock(project)
-        _sweep(project)
+    with _alone(project, dry_run=dry_run, wait_s=wait_s):
         homes = kept_restores(project)
         if not homes:
             raise NoData("no restore over this project keeps what it replaced")
@@ -168,9 +182,7 @@ def undo_restore(
 
 def discard_replaced(project: Project, *, dry_run: bool = False, wait_s: float = 0.0) -> list[str]:
     """Remove what restores over the project replaced; returns the folders that held it."""
-    with restore_lock(project, wait_s=wait_s):
-        complete_under_lock(project)
-        _sweep(project)
+    with _alone(project, dry_run=dry_run, wait_s=wait_s):
         homes = kept_restores(project)
         for home in homes if not dry_run else ():
             with disk_errors(home):
@@ -217,7 +229,7 @@ def _adapters(chosen: Chosen, *, with_link: bool) -> tuple[str, ...]:
 def _read_state(project: Project, *, is_replaced: bool) -> tuple[Forgotten, bool]:
     """What was forgotten, and whether state.db is damaged; it may only be where it is replaced."""
     try:
-        with open_state(project) as state:
+        with _state_to_read(project) as state:
             damage = state.execute("PRAGMA quick_check(1)").fetchone()[0]
             if damage != "ok":
                 raise sqlite3.DatabaseError(damage)
@@ -226,6 +238,20 @@ def _read_state(project: Project, *, is_replaced: bool) -> tuple[Forgotten, bool
         if not is_replaced:
             raise
         return Forgotten({}), True
+
+
+@contextmanager
+def _state_to_read(project: Project) -> Iterator[sqlite3.Connection]:
+    """A connection to state.db, also on a disk on which nothing can be written."""
+    with ExitStack() as opened:
+        try:
+            state = opened.enter_context(open_state(project))
+        except CANNOT_WRITE:
+            unwritable = opened.enter_context(open_unwritable_state(project))
+            if unwritable is None:
+                raise
+            state = unwritable
+        yield state
 
 
 def _state_paths(project: Project) -> list[str]:

@@ -18,6 +18,7 @@ from modelyard.backup.repository import Repository
 from modelyard.backup.swap import remove_tree
 from modelyard.backup.write_items import write_items
 from modelyard.core.errors import InvalidInput, ModelyardError
+from modelyard.core.file_system import probe_file_system, require_capable
 from modelyard.core.files import (
     STAGING_PREFIX,
     disk_errors,
@@ -69,7 +70,8 @@ def restore_to(
 
     Every block is checked before it is written, and nothing appears at `folder` before everything
     is there. Raises InvalidInput when `folder` exists or the snapshot lacks what is named, NoSpace
-    when it does not fit, DamagedRepository and the like when the repository is damaged.
+    when it does not fit, UnsuitableFileSystem when it has links or databases that cannot be there,
+    DamagedRepository and the like when the repository is damaged.
     """
     if os.path.lexists(folder):
         inside = f", such as {folder / 'restored'}" if folder.is_dir() else ""
@@ -82,6 +84,8 @@ def restore_to(
     reader = BlobReader(repository, load_what_is_whole(repository, snapshot, progress))
     chosen = choose_items(snapshot, reader.read, models=models, only=only, without=without)
     require_room(chosen, folder)
+    if any(item.kind in ("link", "sqlite") for item in chosen.items):
+        require_capable(probe_file_system(folder.parent), folder)
     if not dry_run:
         with disk_errors(folder), staged_beside(folder) as staged:
             stage_items(staged, chosen, reader, progress, snapshot)

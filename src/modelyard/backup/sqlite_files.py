@@ -12,6 +12,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import BinaryIO, Literal
 
+from modelyard.core.database import cannot_write
 from modelyard.core.files import require_free_space
 
 _MAGIC = b"SQLite format 3\0"
@@ -67,19 +68,22 @@ def begun_reading(path: Path) -> Iterator[Begun]:
 
     The connection may write where this process may: so SQLite completes what a killed process left,
     and removes the files beside a database that only its last user can remove. Where a database
-    cannot be read without that, on a read-only disk, a copy of its files is read.
+    cannot be read without that, on a disk that is read-only or full, a copy of its files is read.
     """
     is_writable = os.access(path.parent, os.W_OK) and os.access(path, os.W_OK)
     try:
         connection = _begin(path, "rw" if is_writable else "ro")
-    except sqlite3.OperationalError:
-        if is_writable:
+    except sqlite3.OperationalError as error:
+        if is_writable and not cannot_write(error):
             raise
+        files = [path.with_name(path.name + suffix) for suffix in ("", "-wal", "-journal")]
+        files = [file for file in files if file.exists()]
         with tempfile.TemporaryDirectory(prefix="modelyard-") as scratch:
-            for suffix in ("", "-wal", "-journal"):
-                beside = path.with_name(path.name + suffix)
-                if beside.exists():
-                    shutil.copyfile(beside, Path(scratch) / beside.name)
+            before = [file.stat() for file in files]
+            for file in files:
+                shutil.copyfile(file, Path(scratch) / file.name)
+            if is_writable and before != [file.stat() for file in files]:
+                raise  # somebody found the room to write
             with closing(_begin(Path(scratch) / path.name, "rw")) as connection:
                 yield Begun(connection, is_elsewhere=True)
         return

@@ -21,6 +21,7 @@ from typer.core import TyperGroup
 from typer.exceptions import TyperException
 
 from modelyard import __version__
+from modelyard.cli.access import CHANGES
 from modelyard.cli.arguments import LightCommand, convert_when_given
 from modelyard.cli.nested import NestedCommand
 from modelyard.core.clock import utc_now
@@ -194,7 +195,9 @@ def _load_command(name: str, place: str, *, hidden: bool) -> Any:
     command = getattr(import_module(f"modelyard.cli.{module}"), function)
     alone = typer.Typer(add_completion=False, rich_markup_mode=None)
     kind = NestedCommand if place in NESTED else LightCommand
-    alone.command(name, cls=kind, hidden=hidden)(error_boundary(command))
+    alone.command(name, cls=kind, hidden=hidden)(
+        error_boundary(command, changes=place in CHANGES - {"init:init"})
+    )
     loaded = typer.main.get_command(alone)
     assert isinstance(loaded, LightCommand)
     loaded.function = place
@@ -313,16 +316,19 @@ def _is_written(context: typer.Context, option: str) -> bool:
     return source is not None and source.name == "COMMANDLINE"
 
 
-def error_boundary(command: Callable[P, R]) -> Callable[P, R]:
-    """Turn what a command raises into a message and an exit code; only this catches everything."""
+def error_boundary(command: Callable[P, R], *, changes: bool = False) -> Callable[P, R]:
+    """Turn what a command raises into a message and an exit code; only this catches everything.
+
+    changes: whether it is one of `access.CHANGES`, which need a project that can be changed.
+    """
 
     @functools.wraps(command)
     def guarded(*args: P.args, **kwargs: P.kwargs) -> R:
-        from modelyard.cli.interrupted_restore import complete_interrupted_restore
+        from modelyard.cli.before_a_command import prepare_project
         from modelyard.cli.render import flush_results, print_error
 
         try:
-            complete_interrupted_restore()
+            prepare_project(changes=changes)
             result = command(*args, **kwargs)
             flush_results()
             return result

@@ -10,6 +10,7 @@ from modelyard.cli.render import print_json, print_pairs, print_table, print_tex
 from modelyard.core.wording import counted, megabytes
 
 if TYPE_CHECKING:
+    from modelyard.core.file_system import FileSystem
     from modelyard.setup.doctor import Diagnosis
 
 
@@ -56,6 +57,15 @@ def _print(diagnosis: Diagnosis) -> None:
             for place in diagnosis.places
         ],
     )
+    if diagnosis.file_systems:
+        print_title("File systems of the project")
+        print_table(
+            ["where", "kind", "what a project needs"],
+            [
+                (found.folder, found.kind or "unknown", _abilities(found))
+                for found in diagnosis.file_systems
+            ],
+        )
     if diagnosis.bases:
         print_title(f"Base models of {diagnosis.project.root if diagnosis.project else ''}")
         print_table(
@@ -72,6 +82,18 @@ def _print(diagnosis: Diagnosis) -> None:
     for missing in diagnosis.missing:
         print_text(f"  {missing.what}, needed for {missing.needed_for}")
         print_text(f"      {missing.fix}")
+
+
+def _abilities(found: FileSystem) -> str:
+    if not found.capabilities:
+        return "not known: nothing can be written there"
+    works = [each.name for each in found.capabilities if each.refusal is None]
+    lacks = [f"{each.name} ({each.refusal})" for each in found.lacking]
+    return "; ".join(
+        f"{what}: {', '.join(names)}"
+        for what, names in (("missing", lacks), ("works", works))
+        if names
+    )
 
 
 def _memory(diagnosis: Diagnosis) -> str:

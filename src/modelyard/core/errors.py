@@ -56,6 +56,7 @@ in the package named here:
       UnguardedStore            adapters
       UnreadableWeights         weights
       Unrecognised              inference
+      UnsuitableFileSystem      core
       VersionDeleted            adapters
       VersionTagged             adapters
       VersionTaken              adapters

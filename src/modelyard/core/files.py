@@ -312,7 +312,8 @@ def _lock(
         give_up_at = time.monotonic() + wait_s
         while True:
             try:
-                fcntl.flock(handle, operation | fcntl.LOCK_NB)
+                with disk_errors(path):
+                    fcntl.flock(handle, operation | fcntl.LOCK_NB)
                 break
             except BlockingIOError as error:
                 held = f"the {what} is in use by {_describe_holder(path)}"
@@ -334,7 +335,8 @@ def _lock(
     finally:
         if handle in _held_locks:  # a forked child has removed it
             _held_locks.remove(handle)
-            fcntl.flock(handle, fcntl.LOCK_UN)  # also when a child has not closed its copy yet
+            with suppress(OSError):  # where there are no locks, there is none to release
+                fcntl.flock(handle, fcntl.LOCK_UN)  # also when a child has not closed its copy yet
             os.close(handle)
 
 

@@ -10,6 +10,7 @@ from modelyard.core.errors import InvalidInput, ModelyardError
 
 _FULL = (errno.ENOSPC, errno.EDQUOT)
 _NO_ACCESS = (errno.EACCES, errno.EPERM)
+_CHOOSE = "choose a file system with links and locks, such as ext4: docs/file-systems.md"
 _PATHS = {
     errno.ENAMETOOLONG: ("is too long for a path", "a name in it may have up to 255 bytes"),
     errno.ENOTDIR: ("leads through something that is not a folder", "name a folder"),
@@ -20,11 +21,9 @@ _PATHS = {
 _MACHINE = {
     errno.EIO: ("cannot be read or written", "check the disk"),
     errno.ESTALE: ("cannot be read or written", "check the network disk"),
-    errno.ENOSYS: ("cannot be written", "choose a file system with links and locks, such as ext4"),
-    errno.EOPNOTSUPP: (
-        "cannot be written",
-        "choose a file system with links and locks, such as ext4",
-    ),
+    errno.ENOSYS: ("cannot be written", _CHOOSE),
+    errno.EOPNOTSUPP: ("cannot be written", _CHOOSE),
+    errno.ENOLCK: ("cannot be locked", _CHOOSE),
     errno.EMFILE: ("cannot be opened", "raise the limit of open files: `ulimit -n`"),
     errno.ENFILE: ("cannot be opened", "close other programs"),
 }

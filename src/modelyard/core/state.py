@@ -215,6 +215,13 @@ def open_state(project: Project) -> AbstractContextManager[sqlite3.Connection]:
     return _STATE.open(project)
 
 
+def open_unwritable_state(
+    project: Project,
+) -> AbstractContextManager[sqlite3.Connection | None]:
+    """A connection to read from on a disk that is full or read-only; None where none can be."""
+    return _STATE.connect_unwritable(project)
+
+
 def state_errors(project: Project) -> AbstractContextManager[None]:
     """Turn SQLite's failures with state.db into errors that say what to do."""
     return _STATE.errors(project)

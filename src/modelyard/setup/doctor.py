@@ -1,6 +1,6 @@
-"""What this machine can do: hardware, versions, disk use, bases, and what is missing.
+"""What this machine can do: hardware, versions, disks, bases, and what is missing.
 
-Measures and changes nothing; needs neither a project nor a network.
+Measures and leaves nothing; needs neither a project nor a network.
 """
 
 from __future__ import annotations
@@ -13,6 +13,7 @@ from importlib.metadata import PackageNotFoundError, requires, version
 from pathlib import Path
 
 from modelyard.core.errors import ModelyardError
+from modelyard.core.file_system import CHOOSE_ANOTHER, FileSystem, probe_project
 from modelyard.core.files import folder_size_bytes
 from modelyard.core.installing import install_command
 from modelyard.core.layout import Project, cache_folder, find_project
@@ -88,6 +89,8 @@ class Diagnosis:
     """The caches and the project's growing folders."""
     project: Project | None
     """The project the command ran in; None outside a project."""
+    file_systems: tuple[FileSystem, ...]
+    """Those of the project, and what they can."""
     bases: tuple[BaseState, ...]
     """The bases of the project's catalogue."""
     missing: tuple[Missing, ...]
@@ -117,6 +120,8 @@ class DoctorResult:
     """The caches and the project's growing folders."""
     project: Path | None
     """The project the command ran in; null outside a project."""
+    file_systems: tuple[FileSystem, ...]
+    """Those of the project, and what they can; empty outside a project."""
     bases: tuple[BaseState, ...]
     """The bases of the project's catalogue."""
     missing: tuple[Missing, ...]
@@ -143,8 +148,11 @@ def diagnose(progress: Progress) -> Diagnosis:
     missing = _missing_packages(machine, versions)
     project: Project | None = None
     bases: list[BaseState] = []
+    file_systems: tuple[FileSystem, ...] = ()
     try:
         project = find_project()
+        file_systems = probe_project(project)
+        missing += [lacking for found in file_systems for lacking in _what_lacks(found)]
         bases, missing_bases = _inspect_bases(project, progress)
         missing += missing_bases
     except ModelyardError as error:
@@ -161,6 +169,7 @@ def diagnose(progress: Progress) -> Diagnosis:
         versions=versions,
         places=_measure_folders(project),
         project=project,
+        file_systems=file_systems,
         bases=tuple(bases),
         missing=tuple(missing),
     )
@@ -220,6 +229,18 @@ def _inspect_bases(project: Project, progress: Progress) -> tuple[list[BaseState
             BaseState(name=name, parameters=card.parameters, state=state, size_bytes=size_bytes)
         )
     return bases, missing
+
+
+def _what_lacks(file_system: FileSystem) -> list[Missing]:
+    kind = f" ({file_system.kind})" if file_system.kind else ""
+    return [
+        Missing(
+            what=f"{lacking.name} on the file system of {file_system.folder}{kind}",
+            needed_for="every command that changes the project",
+            fix=CHOOSE_ANOTHER,
+        )
+        for lacking in file_system.lacking
+    ]
 
 
 def _measure_folders(project: Project | None) -> tuple[DiskUse, ...]:

@@ -13,6 +13,7 @@ from importlib.resources.abc import Traversable
 from pathlib import Path
 
 from modelyard.core.errors import InvalidInput
+from modelyard.core.file_system import require_file_system
 from modelyard.core.files import write_atomic
 from modelyard.core.given_paths import given_path_errors, require_folder_place
 from modelyard.core.layout import Project, find_project
@@ -47,7 +48,7 @@ def init_project(root: Path, *, dry_run: bool = False) -> NewProject:
 
     Raises InvalidInput, before anything is written, when a file is where a folder must be, when a
     link leaves the project, or when `root` lies in another project's folders; and when no folder
-    can be made there.
+    can be made there. Raises UnsuitableFileSystem where a project cannot be.
     """
     project = Project(require_folder_place(root))
     _refuse_inside(project.root)
@@ -61,6 +62,7 @@ def init_project(root: Path, *, dry_run: bool = False) -> NewProject:
                 where=str(folder),
                 hint="name a folder, new or existing: `models init DIR`",
             )
+    require_file_system(project)
     kept = tuple(path for path in starter if os.path.lexists(project.root / path))
     written = tuple(path for path in starter if path not in kept)
     with given_path_errors(project.root):

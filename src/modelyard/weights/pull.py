@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import math
 import shutil
+from contextlib import ExitStack
 from pathlib import Path
 
 from modelyard.core.errors import Diagnostic, ModelyardError
@@ -19,6 +20,7 @@ from modelyard.core.files import (
     sweep_staging,
 )
 from modelyard.core.layout import Project
+from modelyard.core.os_errors import CANNOT_WRITE
 from modelyard.core.progress import Progress
 from modelyard.hub.client import is_offline
 from modelyard.weights.catalogue import (
@@ -65,7 +67,16 @@ def pull_base(
     card = find_base(project, name)
     offline = offline or is_offline()
     lock, what = base_cache(card.name) / "pull.lock", f"base '{card.name}'"
-    with exclusive_lock(lock, what=what, wait_s=math.inf, progress=progress):
+    with ExitStack() as held:
+        try:
+            held.enter_context(exclusive_lock(lock, what=what, wait_s=math.inf, progress=progress))
+        except CANNOT_WRITE as error:
+            if not force and (found := locate_base(project, name, progress=progress)):
+                return found
+            if not offline:
+                raise
+            refused = Diagnostic(message=error.message, where=error.where, hint=error.hint)
+            raise _unavailable(project, card, [refused], offline=offline) from error
         if not force and (found := locate_base(project, name, progress=progress)):
             return found
         for folder in (_downloads(card.name), *base_cache(card.name).glob("*-*/")):
@@ -78,7 +89,13 @@ def pull_base(
                 problems.append(
                     Diagnostic(message=error.message, where=str(source), hint=error.hint)
                 )
-    raise BaseUnavailable(
+    raise _unavailable(project, card, problems, offline=offline)
+
+
+def _unavailable(
+    project: Project, card: BaseCard, problems: list[Diagnostic], *, offline: bool
+) -> BaseUnavailable:
+    return BaseUnavailable(
         f"base '{card.name}' cannot be had from any of its sources",
         hint=_hint(project, card, offline),
         problems=problems,
