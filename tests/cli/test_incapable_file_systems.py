@@ -28,6 +28,8 @@ adapters pin demo@1
 adapters promote demo@1
 adapters pull demo REMOTE
 adapters push demo REMOTE
+adapters registry delete demo@1 REMOTE
+adapters registry prune REMOTE
 adapters registry tag demo@1 best REMOTE
 adapters registry untag demo best REMOTE
 adapters rollback demo

@@ -88,6 +88,8 @@ adapters pin demo@1 --dry-run
 adapters promote demo@1 --force --reason test --dry-run
 adapters pull demo@1 REGISTRY --dry-run
 adapters push demo@1 REGISTRY --dry-run
+adapters registry delete demo@1 REGISTRY --dry-run
+adapters registry prune REGISTRY --dry-run
 adapters registry tag demo@1 best REGISTRY --dry-run
 adapters registry untag demo latest REGISTRY --dry-run
 adapters rollback demo --dry-run
