@@ -22,7 +22,7 @@ from modelyard.adapters.lora import (
     AdapterMismatch,
     unknown_settings,
 )
-from modelyard.adapters.manifest import Manifest
+from modelyard.adapters.manifest import UNKNOWN, Manifest
 from modelyard.adapters.stated_base import NAME_KEY, names_base, stated_base
 from modelyard.adapters.tokenizer import (
     TEMPLATE_NAME,
@@ -47,10 +47,8 @@ from modelyard.core.json_reading import read_json_object
 from modelyard.core.layout import Project, check_name
 from modelyard.records.provenance import Origin, Provenance
 from modelyard.settings.cards import write_card
+from modelyard.weights.catalogue import BaseCard
 from modelyard.weights.local import LocalBase
-
-UNKNOWN = "unknown"
-"""The manifest's name of unknown training data."""
 
 _PICKLED_WEIGHTS = "adapter_model.bin"
 _CONVERT = (
@@ -76,24 +74,41 @@ class ImportPlan:
     """`the folder` or the base's name."""
     template_hash: str
     """The hash of the chat template it will have."""
-    base: LocalBase
-    """The base it fits."""
+    base: LocalBase | BaseCard
+    """The base it fits, or only its card where its weights are not on this machine."""
     stated_base: str | None
     """The base that its config names; None when it names none."""
     unknown_settings: tuple[str, ...]
     """Settings in its config that the PEFT here does not know, and would ignore."""
 
     @property
+    def base_fingerprint(self) -> str:
+        """The fingerprint of the base, or that it is not known."""
+        return self.base.fingerprint if isinstance(self.base, LocalBase) else UNKNOWN
+
+    @property
+    def not_checked(self) -> tuple[str, ...]:
+        """What needs the weights of the base, and was not checked without them."""
+        if isinstance(self.base, LocalBase):
+            return ()
+        shapes = "the shapes of modules that its card does not tell"
+        if self.base.architecture is None:
+            shapes = "the shapes of its modules, since its card has no architecture"
+        return (shapes, "the ids of its tokens", "that it is the base it was trained on")
+
+    @property
     def run_key(self) -> str:
         """Identifies these bytes on this base: importing them again gives the same version."""
         files = "".join(f"{name} {self.hashes[name]}\n" for name in sorted(self.hashes))
-        digest = hashlib.sha256(f"{self.base.fingerprint}\n{files}".encode()).hexdigest()
+        digest = hashlib.sha256(f"{self.base_fingerprint}\n{files}".encode()).hexdigest()
         return f"import/{digest[:32]}"
 
 
-def plan_import(source: Path, base: LocalBase) -> ImportPlan:
+def plan_import(source: Path, base: LocalBase | BaseCard) -> ImportPlan:
     """Check the adapter in the folder `source`, and list what would be taken. Changes nothing.
 
+    With the card of a base, whose weights are not on this machine, it checks what the card tells;
+    tokenizer and chat template must then be in the folder.
     Raises InvalidInput when there is no such folder, AdapterMismatch when it holds no safe adapter
     for `base`: pickled weights, links, keys or shapes that do not fit, a foreign tokenizer.
     """
@@ -101,14 +116,17 @@ def plan_import(source: Path, base: LocalBase) -> ImportPlan:
     has_tokenizer = all(
         (source / name).is_file() for name in (TOKENIZER_NAME, TOKENIZER_CONFIG_NAME)
     )
-    tokenizer_home = source if has_tokenizer else base.path
+    if isinstance(base, BaseCard):
+        _require_own_tokenizer(source, has_tokenizer)
+    base_path = source if isinstance(base, BaseCard) else base.path
+    tokenizer_home = source if has_tokenizer else base_path
     files = {name: source / name for name in (CONFIG_NAME, WEIGHTS_NAME)}
     files |= {
         name: tokenizer_home / name
         for name in TOKENIZER_FILES
         if name != TEMPLATE_NAME and (tokenizer_home / name).is_file()
     }
-    for template_home in (source, tokenizer_home, base.path):
+    for template_home in (source, tokenizer_home, base_path):
         if found := template_hash(template_home):
             break
     else:
@@ -120,7 +138,7 @@ def plan_import(source: Path, base: LocalBase) -> ImportPlan:
     if (template_home / TEMPLATE_NAME).is_file():
         files[TEMPLATE_NAME] = template_home / TEMPLATE_NAME
     require_fit(source, base)
-    require_base_tokenizer(tokenizer_home, base.path)
+    require_base_tokenizer(tokenizer_home, base_path)
     config = read_json_object(source / CONFIG_NAME)
     return ImportPlan(
         files=files,
@@ -132,6 +150,18 @@ def plan_import(source: Path, base: LocalBase) -> ImportPlan:
         base=base,
         stated_base=stated_base(config),
         unknown_settings=unknown_settings(config),
+    )
+
+
+def _require_own_tokenizer(source: Path, has_tokenizer: bool) -> None:
+    """Raise AdapterMismatch unless the folder holds what is else taken from the base."""
+    if has_tokenizer and template_hash(source):
+        return
+    raise AdapterMismatch(
+        "has no chat template" if has_tokenizer else "has no tokenizer",
+        where=str(source),
+        hint="it would be that of the base, whose files are not on this machine: import it without "
+        "`--without-weights`, or save the tokenizer into that folder",
     )
 
 
@@ -194,6 +224,8 @@ def import_adapter(
     require_same_org(project, adapter, org)
     packages, spec = _stated(plan.files[CONFIG_NAME])
     spec[NAME_KEY] = plan.stated_base
+    if plan.not_checked:
+        spec["not_checked"] = list(plan.not_checked)
 
     def fill(staged: Path, manifest: Manifest) -> None:
         for name, path in plan.files.items():
@@ -213,7 +245,7 @@ def import_adapter(
         provenance=Provenance(
             run_key=plan.run_key,
             org=org,
-            base=Origin(name=plan.base.name, fingerprint=plan.base.fingerprint),
+            base=Origin(name=plan.base.name, fingerprint=plan.base_fingerprint),
             data=Origin(name=UNKNOWN, fingerprint=UNKNOWN),
             template_hash=plan.template_hash,
             spec=spec,

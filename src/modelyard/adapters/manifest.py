@@ -22,6 +22,8 @@ from modelyard.settings.build import build_settings
 from modelyard.settings.fields import settings_mapping
 
 MANIFEST_NAME = "MANIFEST.json"
+UNKNOWN = "unknown"
+"""The name of training data, and the fingerprint of data or a base, that an import did not know."""
 _WRITTEN_ORDER = (
     *("adapter", "version", "created_at", "run_key", "org", "files", "base", "data"),
     *("template_hash", "spec", "packages", "code_commit", "machine", "parent", "digest"),

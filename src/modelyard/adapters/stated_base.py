@@ -30,13 +30,18 @@ def stated_base(config: Mapping[str, Any]) -> str | None:
     return stated.strip() or None if isinstance(stated, str) else None
 
 
-def names_base(project: Project, stated: str, base: LocalBase) -> bool:
+def names_base(project: Project, stated: str, base: LocalBase | BaseCard) -> bool:
     """Whether a stated name is one of this base: its name, its folder or a repository of it.
 
     A mirror of a repository, its loading in 4 or 8 bits, and a folder of the same name count as
     the base: only the last part of a name is compared, without the owner.
     """
-    if Path(stated).is_absolute() and Path(stated).resolve() == base.path.resolve():
+    stated_path = Path(stated)
+    if (
+        isinstance(base, LocalBase)
+        and stated_path.is_absolute()
+        and stated_path.resolve() == base.path.resolve()
+    ):
         return True
     return _last_part(stated) in set(map(_last_part, _names_of(find_base(project, base.name))))
 

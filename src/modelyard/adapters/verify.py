@@ -24,6 +24,7 @@ from modelyard.adapters.lora import (
 )
 from modelyard.adapters.manifest import (
     MANIFEST_NAME,
+    UNKNOWN,
     Manifest,
     load_manifest,
     require_intact,
@@ -32,6 +33,7 @@ from modelyard.adapters.tokenizer import require_base_tokenizer, require_templat
 from modelyard.adapters.versions import AdapterVersion, active_number, not_here, version_numbers
 from modelyard.core.errors import Diagnostic, ModelyardError
 from modelyard.core.layout import Project
+from modelyard.weights.catalogue import BaseCard
 from modelyard.weights.files import (
     TensorEntry,
     UnreadableWeights,
@@ -122,6 +124,8 @@ def check_adapter_files(folder: Path, base: LocalBase) -> None:
 def require_same_base(folder: Path, manifest: Manifest, base: LocalBase) -> None:
     """Raise AdapterMismatch unless `base` is the one that the version was trained on."""
     trained_on = manifest.base
+    if trained_on.fingerprint == UNKNOWN and trained_on.name == base.name:
+        return  # imported without the weights of its base; its shapes are compared
     if trained_on.fingerprint != base.fingerprint:
         raise AdapterMismatch(
             f"was trained on {trained_on.name} ({trained_on.fingerprint[:19]}), "
@@ -133,22 +137,23 @@ def require_same_base(folder: Path, manifest: Manifest, base: LocalBase) -> None
         )
 
 
-def require_fit(folder: Path, base: LocalBase) -> None:
+def require_fit(folder: Path, base: LocalBase | BaseCard) -> None:
     """Check that config and weights are an adapter of all the modules they name in `base`.
 
-    Compares every key and shape, and checks the values: no NaN, and not every lora_B zero.
-    Raises AdapterMismatch with everything that is wrong.
+    Compares every key and shape, and checks the values: no NaN, and not every lora_B zero. With a
+    card, only the modules whose shapes its architecture gives are compared with the base, and
+    others with the adapter's own config. Raises AdapterMismatch with everything that is wrong.
     """
     config = load_lora_config(folder / CONFIG_NAME)
     weights = folder / WEIGHTS_NAME
     try:
         entries = read_tensor_entries(weights)
-        base_shapes = _linear_shapes(base.path)
+        shapes = _linear_shapes(base.path) if isinstance(base, LocalBase) else _card_shapes(base)
     except UnreadableWeights as error:
         raise AdapterMismatch(error.message, where=error.where or str(weights)) from error
 
     modules, problems = _by_module(entries)
-    problems += _compare(modules, base_shapes, config)
+    problems += _compare(modules, shapes, config, complete=isinstance(base, LocalBase))
     if not problems:
         problems += _check_values(weights, modules)
     if problems:
@@ -192,6 +197,31 @@ def _linear_shapes(folder: Path) -> dict[str, tuple[int, ...]]:
     }
 
 
+def _card_shapes(card: BaseCard) -> dict[str, tuple[int, ...]]:
+    """The shape of the matrices of each layer, under the names that Llama and most others use.
+
+    None of a card without an architecture.
+    """
+    size = card.architecture
+    if size is None:
+        return {}
+    queries, keys = size.heads * size.head_dim, size.kv_heads * size.head_dim
+    layer = {
+        "self_attn.q_proj": (queries, size.hidden_size),
+        "self_attn.k_proj": (keys, size.hidden_size),
+        "self_attn.v_proj": (keys, size.hidden_size),
+        "self_attn.o_proj": (size.hidden_size, queries),
+        "mlp.gate_proj": (size.intermediate_size, size.hidden_size),
+        "mlp.up_proj": (size.intermediate_size, size.hidden_size),
+        "mlp.down_proj": (size.hidden_size, size.intermediate_size),
+    }
+    return {
+        f"model.layers.{number}.{name}": shape
+        for number in range(size.layers)
+        for name, shape in layer.items()
+    }
+
+
 _Modules = dict[str, dict[str, TensorEntry]]
 """The tensors of each adapted module, by which part of the adapter they are."""
 
@@ -220,11 +250,23 @@ def _by_module(entries: Iterable[TensorEntry]) -> tuple[_Modules, list[Diagnosti
 
 
 def _compare(
-    modules: _Modules, base_shapes: Mapping[str, tuple[int, ...]], config: LoraConfig
+    modules: _Modules,
+    base_shapes: Mapping[str, tuple[int, ...]],
+    config: LoraConfig,
+    *,
+    complete: bool,
 ) -> Iterator[Diagnostic]:
-    """Every difference between the tensors there are and those that base and config require."""
+    """Every difference between the tensors there are and those that base and config require.
+
+    complete: whether `base_shapes` are all of the base, and not only those that its card tells.
+    """
+    layers = {_layer(name) for name in base_shapes}
     for module in sorted(modules.keys() | {name for name in base_shapes if config.adapts(name)}):
-        if module not in base_shapes:
+        if module not in base_shapes and not complete:
+            if base_shapes and _layer(module) not in {*layers, None}:
+                yield Diagnostic(message="is of a layer that the base does not have", where=module)
+            yield from _compare_ranks(module, modules[module], config)
+        elif module not in base_shapes:
             yield Diagnostic(message="is no linear module of the base", where=module)
         elif not config.adapts(module):
             yield Diagnostic(
@@ -241,6 +283,26 @@ def _compare(
                         message=f"{part} is {_shape(has)}, and should be {_shape(needs)}",
                         where=module,
                     )
+
+
+def _layer(module: str) -> str | None:
+    """The number of the layer that a module is in, as text."""
+    found = re.search(r"\.layers\.(\d+)\.", module)
+    return found[1] if found else None
+
+
+def _compare_ranks(
+    module: str, parts: Mapping[str, TensorEntry], config: LoraConfig
+) -> Iterator[Diagnostic]:
+    """Whether the tensors of a module whose shape is not known are those of one rank."""
+    rank = config.rank_of(module)
+    for part, side in (("lora_A", 0), ("lora_B", 1)):
+        shape = parts[part].shape if part in parts else ()
+        if len(shape) != 2 or shape[side] != rank:
+            yield Diagnostic(
+                message=f"{part} is {_shape(shape or None)}, and should have rank {rank}",
+                where=module,
+            )
 
 
 def _wanted_shapes(

@@ -15,7 +15,7 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from modelyard.adapters.lora import WEIGHTS_NAME, AdapterMismatch
-from modelyard.adapters.manifest import MANIFEST_NAME, DamagedVersion, FileEntry
+from modelyard.adapters.manifest import MANIFEST_NAME, UNKNOWN, DamagedVersion, FileEntry
 from modelyard.adapters.recorded import RecordedFigures, add_recorded, recorded_figures
 from modelyard.adapters.registry.blobs import blob_key, copies_of
 from modelyard.adapters.registry.figures import read_figures
@@ -208,7 +208,7 @@ def _find_base(project: Project, version: RemoteVersion, progress: Progress) -> 
             f"its fit is not checked; {advice}"
         )
         return None
-    if base.fingerprint != trained_on.fingerprint:
+    if trained_on.fingerprint not in (base.fingerprint, UNKNOWN):
         raise ModelyardError(
             f"{version.name} was trained on another {trained_on.name} "
             f"({trained_on.fingerprint[:19]}) than this machine has ({base.fingerprint[:19]})",

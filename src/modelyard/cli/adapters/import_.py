@@ -42,6 +42,8 @@ class Imported:
     """Where its chat template comes from: `the folder` or the base's name."""
     stated_base: str | None
     """The base that its config names; null when it names none."""
+    not_checked: tuple[str, ...]
+    """What was not checked, since the weights of the base are not on this machine."""
     unknown_settings: tuple[str, ...]
     """Settings of a newer PEFT in its config, which the one here ignores."""
 
@@ -68,6 +70,13 @@ def import_adapter(
             "--yes-other-base", help="Import it for BASE although its config names another base."
         ),
     ] = False,
+    without_weights: Annotated[
+        bool,
+        typer.Option(
+            "--without-weights",
+            help="Do not fetch BASE: check what its card tells, and the rest when it is here.",
+        ),
+    ] = False,
     offline: Offline = False,
     dry_run: DryRun = False,
     wait: Wait = 0.0,
@@ -79,6 +88,10 @@ def import_adapter(
     key and shape fits the base. Tokenizer and chat template come from the folder, else from the
     base. What the files do not say, such as the data, is recorded as unknown. Importing the same
     bytes again gives the same version.
+
+    With --without-weights a base of many gigabytes need not be on this machine: shapes are compared
+    with the architecture on its card, tokenizer and chat template must be in the folder, and what
+    was not checked is named. `models adapters verify` checks it once the base is here.
 
     Models of one family have equal shapes. So an adapter whose config names another base than BASE
     is imported only with --yes-other-base; the name it had stays in the manifest.
@@ -95,6 +108,8 @@ def import_adapter(
     )
     from modelyard.adapters.lora import AdapterMismatch
     from modelyard.adapters.versions import named_adapter, version_of_run
+    from modelyard.weights.catalogue import find_base
+    from modelyard.weights.local import locate_base
     from modelyard.weights.pull import require_base
 
     project = find_project()
@@ -102,7 +117,11 @@ def import_adapter(
     require_same_org(project, name, org)
     require_importable(path.absolute())  # before a base is fetched
     with showing_progress() as progress:
-        base = require_base(project, base_model, progress=progress, offline=offline)
+        base = (
+            locate_base(project, base_model, progress=progress) or find_base(project, base_model)
+            if without_weights
+            else require_base(project, base_model, progress=progress, offline=offline)
+        )
     plan = plan_import(path.absolute(), base)
     try:
         require_stated_base(project, path.absolute(), plan)
@@ -125,6 +144,7 @@ def import_adapter(
                 base=base.name,
                 org=org,
                 files=tuple(sorted(plan.files)),
+                not_checked=plan.not_checked,
             )
         )
         return
@@ -132,6 +152,12 @@ def import_adapter(
         print_warning(
             f"its config has settings that the PEFT here does not know, and ignores: "
             f"{', '.join(plan.unknown_settings)}"
+        )
+    if plan.not_checked:
+        later = f"`models base pull {base.name}`, then `models adapters verify` checks it"
+        print_warning(
+            f"not checked, since the weights of {base.name} are not here: "
+            f"{'; '.join(plan.not_checked)}. {later}"
         )
     if plan.left_behind:
         print_warning(f"not part of an adapter, so not imported: {', '.join(plan.left_behind)}")

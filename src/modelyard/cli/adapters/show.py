@@ -223,6 +223,8 @@ def _lineage(version: AdapterVersion, summary: VersionSummary) -> Iterator[tuple
         yield "its config named", manifest.spec.get(NAME_KEY) or "no base"
     else:
         yield "trained", day_and_time(summary.trained_at or manifest.created_at)
+    if unchecked := manifest.spec.get("not_checked"):
+        yield "imported without", f"its base's weights; not checked then: {'; '.join(unchecked)}"
     if summary.duration_s is not None:
         yield "in", f"{summary.duration_s:,.0f} s"
     yield "on", str(manifest.machine.get("description", "an unknown machine"))
