@@ -41,6 +41,7 @@ PLACES: dict[str, tuple[tuple[Any, ...], str]] = {
     "local_state": ((), ALWAYS),
     "state_db": ((), ALWAYS),
     "traffic_db": ((), "include_telemetry"),
+    "audit_log": ((), ALWAYS),
     "answer_cache": ((), NEVER),
     "recorded_prompts": ((), "include_telemetry"),
     "traffic_segment": (("x",), "include_telemetry"),

@@ -15,10 +15,11 @@ import jsonschema
 import pytest
 import yaml
 
+from modelyard.access.keys import check_key, create_key
 from modelyard.cli.app import LightCommand
 from modelyard.cli.reference import documented_commands
 from modelyard.cli.results import RESULTS, command_schema
-from modelyard.core.layout import Project
+from modelyard.core.layout import Project, find_project
 from modelyard.results.shape import key_lines
 from modelyard.setup.init import init_project
 from tiny_encoders import write_encoder
@@ -40,6 +41,11 @@ feedback list
 feedback withdraw 1 --dry-run
 org forget acme --dry-run
 prepare-data --from-feedback --out sales
+keys create --org acme
+keys list
+keys revoke KEY --dry-run
+keys rotate KEY
+audit verify
 validate-config
 deploy-config --all --env test
 deployments
@@ -176,9 +182,10 @@ def test_commands_for_configs_print_what_their_classes_say(
     test = "  ab_test:\n    name: trial\n    a: {}\n    b: {model: basic_nlp}\n"
     key = "  performance_monitoring:\n"
     integration.write_text(integration.read_text().replace(key, test + key, 1))
+    key_id = create_key(find_project(), check_key("acme")).key.id
     run_all(
         models_here,
-        CONFIG_LINES.replace("BACKUPS", (tmp_path / "backups").as_uri()),
+        CONFIG_LINES.replace("BACKUPS", (tmp_path / "backups").as_uri()).replace("KEY", key_id),
         printed_json,
     )
 

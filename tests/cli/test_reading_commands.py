@@ -20,6 +20,7 @@ from unittest.mock import patch
 import pytest
 import yaml
 
+from modelyard.access import audit
 from modelyard.cli.access import ANSWERS, CHANGES, READS
 from modelyard.cli.app import LightCommand, main
 from modelyard.cli.reference import documented_commands
@@ -49,6 +50,9 @@ adapters registry list REGISTRY
 adapters registry show demo@1 REGISTRY
 adapters show demo
 adapters verify demo
+audit export
+audit head
+audit verify
 backup diff latest latest
 backup list
 backup show latest
@@ -68,6 +72,7 @@ deployments --drift
 doctor
 feedback list
 index status
+keys list
 monitor --allow-no-data accuracy --allow-no-data latency --allow-no-data cost --allow-no-data errors
 prices check --max-age "36500 days"
 providers check
@@ -103,6 +108,7 @@ feedback add --prompt Q --answer A --rating good --dry-run
 feedback withdraw 1 --dry-run
 fine-tune --dataset example --base-model tiny --adapter new --dry-run
 init another --dry-run
+keys create --org acme --dry-run
 org forget acme --dry-run
 prepare-data datasets/example/train.jsonl --out datasets/new --dry-run
 restore latest --to TEMPORARY/restored --dry-run
@@ -262,6 +268,7 @@ def without_figures(shown: str) -> str:
 
 
 def close_connections() -> None:
+    audit._READING.close()
     for module in (state, traffic_db):
         module._READING.close()
         module._CHANGING.close()

@@ -150,7 +150,7 @@ class Answerer:
         return replace(answer, left_out=tuple(run.left_out), notes=tuple(run.notes))
 
     def _begin(self, effective: Effective, request: Request, on_text: OnText | None) -> Run:
-        answer_id = new_answer_id()
+        answer_id = request.id or new_answer_id()
         asked = Asked(
             answer_id=answer_id,
             parent_id=request.parent_id,

@@ -74,6 +74,8 @@ class Request:
     """What the model may call, in the form of the OpenAI API: `{"type": "function", ...}`."""
     tool_choice: ToolChoice = "auto"
     """Whether it may, must or must not call one, or the name of the one that it must call."""
+    id: str | None = None
+    """The id that the answer gets; None: a new one."""
     organisation: str | None = None
     """Who asks: whose budget, limits, cache and adapter count."""
     user: str | None = None

@@ -19,7 +19,8 @@ from modelyard.deployments.effective_settings import Effective
 from modelyard.deployments.running import drafts_stamp
 
 if TYPE_CHECKING:
-    from modelyard.encoders import Encoders
+    from modelyard.configs.kinds.embedding_models import Encoder
+    from modelyard.encoders import Encoders, TextEncoder
     from modelyard.retrieval.results import SearchResults
     from modelyard.retrieval.search import Searcher
 
@@ -97,14 +98,25 @@ class Searchers:
             searcher.close()
         return found
 
+    def encoder(self, settings: Encoder) -> TextEncoder:
+        """The encoder of a group of indexes, fetched and loaded if it was not."""
+        encoders = self._shared_encoders()
+        with self._lock:
+            return encoders.open(settings)
+
     def _open(self, environment: str) -> Searcher:
-        from modelyard.encoders import Encoders
         from modelyard.retrieval.search import Searcher
+
+        encoders = self._shared_encoders()
+        return Searcher(self._project, environment=environment, encoders=encoders)
+
+    def _shared_encoders(self) -> Encoders:
+        from modelyard.encoders import Encoders
 
         with self._lock:
             if self._encoders is None:
                 self._encoders = Encoders(project=self._project, progress=Silent())
-        return Searcher(self._project, environment=environment, encoders=self._encoders)
+            return self._encoders
 
 
 class SearchOfAnswer:

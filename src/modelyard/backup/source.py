@@ -79,7 +79,7 @@ class Source:
         It must be read through SQLite only: a process that closes a file loses its locks on it.
         """
         project = self.project
-        own = (project.state_db, project.traffic_db, project.recorded_prompts)
+        own = (project.state_db, project.traffic_db, project.audit_log, project.recorded_prompts)
         return place in (*own, project.answer_cache, project.embedding_cache)
 
     def only_grows(self, place: Path) -> bool:

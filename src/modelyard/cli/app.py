@@ -58,6 +58,7 @@ COMMANDS = {
     "switch-config": "switch_config:switch_config",
     "update-embeddings": "update_embeddings:update_embeddings",
     "search": "search:search",
+    "serve": "serve:serve",
     "budgets": "budgets:budgets",
     "monitor": "monitor:monitor",
     "compare": "compare:compare",
@@ -127,6 +128,19 @@ GROUPS = {
     "org": (
         "Organisations: what the project holds of one.",
         {"forget": "org:forget"},
+    ),
+    "keys": (
+        "Who may use the service: API keys.",
+        {
+            "create": "keys:create",
+            "list": "keys:list_keys",
+            "revoke": "keys:revoke",
+            "rotate": "keys:rotate",
+        },
+    ),
+    "audit": (
+        "The record of every request to the service.",
+        {"head": "audit:head", "verify": "audit:verify", "export": "audit:export"},
     ),
     "config": (
         "Configs: settings explained, differences, schemas.",

@@ -66,6 +66,8 @@ VARIABLES = {
     "MODELS_BACKUP_KEY": "the key of an encrypted repository of backups",
     "MODELS_BACKUP_KEY_FILE": "the path of a file that holds the key, where `MODELS_BACKUP_KEY` is "
     "not set",
+    "MODELS_AUDIT_KEY": "the file with the key that seals the audit log; default: one for each log "
+    "in `$XDG_CONFIG_HOME/modelyard/audit`",
     "MODELS_CACHE": "the folder of base models and encoders, shared by all projects; default: "
     "`modelyard` in the XDG cache folder",
     "KF_RULE_CACHE_DIR": "the folder of the compiled rules that recognise secrets; default: "

@@ -13,6 +13,7 @@ in the package named here:
         BrokenModel             answering
         ContextTooLong          answering
         EngineBusy              answering
+      AuditBroken               access
       BaseDamaged               weights
       BaseUnavailable           weights
       CannotDecrypt             backup

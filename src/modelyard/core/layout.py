@@ -151,6 +151,10 @@ class Project:
         return self.local_state / "answer-cache.db"
 
     @property
+    def audit_log(self) -> Path:
+        return self.local_state / "audit.db"
+
+    @property
     def recorded_prompts(self) -> Path:
         return self.local_state / "recorded-prompts.db"
 

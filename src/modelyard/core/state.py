@@ -162,6 +162,21 @@ _MIGRATIONS = (
         PRIMARY KEY (adapter, version, manifest, dataset, recorded_at, figures)
     ) STRICT, WITHOUT ROWID;
     """,
+    """
+    CREATE TABLE api_keys (
+        id                   TEXT PRIMARY KEY,
+        organisation         TEXT NOT NULL,
+        name                 TEXT,             -- what it is for
+        scopes               TEXT NOT NULL,    -- with blanks between them
+        created_at           TEXT NOT NULL,    -- UTC
+        expires_at           TEXT,             -- NULL: never
+        revoked_at           TEXT,             -- may lie ahead
+        requests_per_minute  INTEGER,          -- NULL here and below: no limit of its own
+        per_month_nano_usd   INTEGER,          -- 10^-9 US dollars
+        salt                 TEXT NOT NULL,
+        hash                 TEXT NOT NULL     -- SHA-256 of salt and secret
+    ) STRICT, WITHOUT ROWID;
+    """,
 )
 
 STATE_MERGES: Mapping[str, Merge] = {
@@ -192,6 +207,7 @@ STATE_MERGES: Mapping[str, Merge] = {
     "test_runs": JoinedRows(key=("number",)),
     "backup_runs": JoinedRows(key=("id",)),
     "forgotten": JoinedRows(key=("digest",), higher=("forgotten_at",)),
+    "api_keys": JoinedRows(key=("id",), higher=("revoked_at",)),  # what was revoked stays so
 }
 """How the rows of each table are brought together when a backup is restored over the project."""
 

@@ -17,7 +17,7 @@ from modelyard.configs.kinds.integration import Integration
 from modelyard.core.layout import Project, find_project
 from modelyard.deployments.effective_settings import Effective, EffectiveModel
 from modelyard.deployments.layers import build_effective
-from modelyard.deployments.live_domains import integration_of
+from modelyard.deployments.live_domains import integration_of, live_domains
 from modelyard.deployments.revisions import Stamp, check_environment, find_live, not_deployed
 from modelyard.deployments.running import drafts_stamp, running_snapshot
 from modelyard.deployments.snapshot import Snapshot
@@ -55,16 +55,7 @@ def load_effective(
     Raises NotDeployed when nothing is deployed, and InvalidInput when there is no such domain or
     profile, or the model is not for a domain that is local_only.
     """
-    place = project or find_project()
-    live = find_live(place, environment)
-    is_draft = environment == DEFAULT_ENVIRONMENT
-    if live is None and not is_draft:
-        raise not_deployed(check_environment(place, environment))
-    stamp = (live, drafts_stamp(place) if is_draft else None)
-    kept = _kept.get((place.root, environment))
-    if kept is None or kept.stamp != stamp:
-        number, snapshot = running_snapshot(place, environment)
-        kept = _kept[place.root, environment] = _Kept(stamp, number, snapshot, {})
+    kept = _read_live(project or find_project(), environment)
     if profile is not None or model is not None:
         return build_effective(
             kept.snapshot, environment, kept.number, domain, profile=profile, model=model
@@ -81,7 +72,23 @@ def load_integration(environment: str, *, project: Project) -> Integration | Non
 
     Raises NotDeployed when nothing is deployed.
     """
-    number, snapshot = running_snapshot(project, environment)
-    if not number and environment != DEFAULT_ENVIRONMENT:
+    return integration_of(_read_live(project, environment).snapshot)
+
+
+def load_live_domains(environment: str, *, project: Project) -> tuple[str, ...]:
+    """The domains of an environment, sorted. Raises NotDeployed when nothing is deployed."""
+    return tuple(live_domains(_read_live(project, environment).snapshot))
+
+
+def _read_live(project: Project, environment: str) -> _Kept:
+    """What is live now, read again only when that has changed."""
+    live = find_live(project, environment)
+    is_draft = environment == DEFAULT_ENVIRONMENT
+    if live is None and not is_draft:
         raise not_deployed(check_environment(project, environment))
-    return integration_of(snapshot)
+    stamp = (live, drafts_stamp(project) if is_draft else None)
+    kept = _kept.get((project.root, environment))
+    if kept is None or kept.stamp != stamp:
+        number, snapshot = running_snapshot(project, environment)
+        kept = _kept[project.root, environment] = _Kept(stamp, number, snapshot, {})
+    return kept

@@ -158,6 +158,32 @@ class RecordPrompts:
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)
+class Served:
+    """What requests to `models serve` may name."""
+
+    bases: tuple[Annotated[str, Reference("base_models")], ...] = ()
+    """Base models."""
+    domains: tuple[Annotated[str, Reference("specialized_models")], ...] = ()
+    """Domains, with all that they retrieve."""
+    search_domains: tuple[Annotated[str, Reference("search_domains")], ...] = ()
+    """Search domains, GROUP/DOMAIN."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Service:
+    """What organisations may use of `models serve`, besides their own adapters and the bases of
+    those. What is named nowhere is answered as if it did not exist.
+    """
+
+    everyone: Served = field(default_factory=Served)
+    """For every organisation."""
+    organisations: Mapping[Name, Served] = field(default_factory=dict)
+    """For one organisation, besides."""
+    audit_prompts: bool = False
+    """Whether the audit log keeps what was asked, with secrets masked."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
 class Variant:
     """What one side of an A/B test has instead of what the configs say."""
 
@@ -215,6 +241,8 @@ class ModelIntegration:
     """What is measured."""
     ab_test: AbTest | None = None
     """Two variants that are tried side by side; left out: everybody gets what the configs say."""
+    service: Service = field(default_factory=Service)
+    """What `models serve` lets organisations use."""
 
 
 @dataclass(frozen=True, slots=True, kw_only=True)

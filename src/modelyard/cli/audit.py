@@ -1,0 +1,88 @@
+"""`models audit`: the record of every request to the service, verified and exported."""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Annotated
+
+import typer
+
+from modelyard.cli.options import Json
+from modelyard.cli.render import print_json, print_lines, print_note, print_text
+from modelyard.core.errors import InvalidInput
+from modelyard.core.files import write_atomic
+from modelyard.core.layout import find_project
+from modelyard.core.wording import counted
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class AuditVerified:
+    """The audit log, verified."""
+
+    count: int
+    """Its rows."""
+    seal: str
+    """The seal of the last row; empty for none."""
+    expected: str | None
+    """The head that it was compared with."""
+
+
+def head() -> None:
+    """Print the number and the seal of the last row.
+
+    Keep it outside this machine: with it, `models audit verify --head` finds an end that was cut
+    off, and a log that was written anew.
+    """
+    from modelyard.access.audit import read_head
+
+    print_lines([str(read_head(find_project()))])
+
+
+def verify(
+    head: Annotated[
+        str | None,
+        typer.Option(
+            "--head",
+            metavar="COUNT:SEAL",
+            help="A head that was printed or exported before: the log must still have that row.",
+        ),
+    ] = None,
+    as_json: Json = False,
+) -> None:
+    """Check that the audit log is what was written.
+
+    Exit code 1, with the first row that is not, where something was changed, removed or added.
+    """
+    from modelyard.access.audit import AuditHead, verify_audit
+
+    expected = AuditHead.parse(head) if head is not None else None
+    found = verify_audit(find_project(), expected=expected)
+    if as_json:
+        print_json(AuditVerified(count=found.count, seal=found.seal, expected=head))
+        return
+    print_text(f"The audit log is what was written: {counted(found.count, 'row')}.")
+    if expected is None:
+        print_note(
+            "rows cut off its end would not show: compare it with a head that lies elsewhere "
+            "(`models audit verify --head COUNT:SEAL`)"
+        )
+
+
+def export(
+    to: Annotated[
+        Path | None,
+        typer.Option("--to", metavar="FILE", help="A new file. Default: stdout."),
+    ] = None,
+) -> None:
+    """Write the audit log as JSON Lines; the last is its head."""
+    from modelyard.access.audit import export_audit
+
+    lines = (json.dumps(row, ensure_ascii=False) for row in export_audit(find_project()))
+    if to is None:
+        print_lines(lines)
+        return
+    if to.exists():
+        raise InvalidInput("is there already", where=str(to), hint="name a new file")
+    write_atomic(to, "".join(f"{line}\n" for line in lines))

@@ -1,0 +1,84 @@
+"""Connections of the service: how long one may take to ask, and who is at the other end.
+
+Built on uvicorn's own protocol, which has neither a time for the headers of a request nor a notion
+of who uses a Unix socket.
+"""
+
+from __future__ import annotations
+
+import asyncio
+import pwd
+import socket
+import struct
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import uvicorn
+from uvicorn.protocols.http.h11_impl import H11Protocol
+
+HEADER_TIME_S = 10.0
+"""How long the headers of a request may take."""
+LOCAL_USER = "local_user"
+"""What the state of a request calls the user of this machine who sent it on the Unix socket."""
+_CREDENTIALS = struct.Struct("3i")
+
+
+class TimedProtocol(H11Protocol):
+    """A connection that is closed when the headers of a request do not come in time."""
+
+    _timer: asyncio.TimerHandle | None = None
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Begin to wait for the first request."""
+        super().connection_made(transport)
+        self._wait_for_headers()
+
+    def data_received(self, data: bytes) -> None:
+        """Go on waiting until the headers are there."""
+        super().data_received(data)
+        if self.cycle is not None and not self.cycle.response_complete:
+            self._stop_waiting()
+        elif self._timer is None:
+            self._wait_for_headers()
+
+    def connection_lost(self, exc: Exception | None) -> None:
+        """Stop waiting."""
+        self._stop_waiting()
+        super().connection_lost(exc)
+
+    def _wait_for_headers(self) -> None:
+        self._timer = self.loop.call_later(HEADER_TIME_S, self.transport.close)
+
+    def _stop_waiting(self) -> None:
+        if self._timer is not None:
+            self._timer.cancel()
+            self._timer = None
+
+
+class LocalProtocol(TimedProtocol):
+    """A connection on the Unix socket: the kernel says whose process is at the other end."""
+
+    def connection_made(self, transport: asyncio.Transport) -> None:  # type: ignore[override]
+        """Note the user for every request of the connection."""
+        end: socket.socket = transport.get_extra_info("socket")
+        size = _CREDENTIALS.size
+        credentials = end.getsockopt(socket.SOL_SOCKET, socket.SO_PEERCRED, size)
+        user_id = _CREDENTIALS.unpack(credentials)[1]
+        self.app_state = {**self.app_state, LOCAL_USER: _user_name(user_id)}
+        super().connection_made(transport)
+
+
+def _user_name(user_id: int) -> str:
+    try:
+        return pwd.getpwuid(user_id).pw_name
+    except KeyError:
+        return str(user_id)
+
+
+class Server(uvicorn.Server):
+    """A server that leaves signals to the process it is in."""
+
+    @contextmanager
+    def capture_signals(self) -> Iterator[None]:
+        """Capture none."""
+        yield

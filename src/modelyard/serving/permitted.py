@@ -1,0 +1,129 @@
+"""What a caller may name as a model, and what answers then.
+
+A name is looked up among those of the caller and nowhere else: what belongs to somebody else takes
+the same way as what does not exist.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+from modelyard.access.caller import Caller
+from modelyard.adapters.versions import resolve_version
+from modelyard.answering.asked_model import load_asked
+from modelyard.configs.kinds.integration import Served
+from modelyard.configs.kinds.integration import Service as ServiceSettings
+from modelyard.core.errors import InvalidInput, NoData
+from modelyard.deployments.effective import load_integration, load_live_domains
+from modelyard.deployments.effective_settings import Effective
+from modelyard.records.modelref import ModelRef
+from modelyard.retrieval.indexes import load_indexes
+from modelyard.serving.problems import Problem, no_such_model
+from modelyard.serving.service import Service
+from modelyard.weights.catalogue import base_names
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Permitted:
+    """All that a caller may name."""
+
+    adapters: Mapping[str, str]
+    """The base of each of its adapters, by name."""
+    bases: frozenset[str]
+    """Bases."""
+    domains: frozenset[str]
+    """Domains of work."""
+    search_domains: frozenset[str]
+    """Search domains, GROUP/DOMAIN."""
+
+    def named(self, name: str) -> list[ModelRef]:
+        """The models that a bare name fits."""
+        found = [ModelRef("adapter", name)] if name in self.adapters else []
+        found += [ModelRef("base", name)] if name in self.bases else []
+        return found + ([ModelRef("domain", name)] if name in self.domains else [])
+
+    def has(self, ref: ModelRef) -> bool:
+        """Whether a model with its kind is among them."""
+        if ref.kind == "adapter":
+            return ref.name in self.adapters
+        if ref.kind == "base":
+            return ref.name in self.bases
+        return ref.kind == "domain" and ref.name in self.domains
+
+    def listed(self) -> list[str]:
+        """Every name, as a request may write it: with its kind where several have it."""
+        names = sorted({*self.adapters, *self.bases, *self.domains})
+        every = [(name, self.named(name)) for name in names]
+        return [name if len(refs) == 1 else str(ref) for name, refs in every for ref in refs]
+
+
+def find_permitted(service: Service, caller: Caller) -> Permitted:
+    """All that a caller may name at this moment."""
+    settings = load_service_settings(service)
+    domains = load_live_domains(service.environment, project=service.project)
+    if caller.organisation is None:
+        return Permitted(
+            adapters=service.own_adapters.all(),
+            bases=frozenset(base_names(service.project)),
+            domains=frozenset(domains),
+            search_domains=frozenset(load_indexes(service.project, service.environment)),
+        )
+    own = service.own_adapters.of(caller.organisation)
+    served = [settings.everyone, settings.organisations.get(caller.organisation, Served())]
+    return Permitted(
+        adapters=own,
+        bases=frozenset(own.values()).union(*(each.bases for each in served)),
+        domains=frozenset(domains) & {name for each in served for name in each.domains},
+        search_domains=frozenset(name for each in served for name in each.search_domains),
+    )
+
+
+def load_service_settings(service: Service) -> ServiceSettings:
+    """What the integration config lets organisations use."""
+    integration = load_integration(service.environment, project=service.project)
+    return integration.model_integration.service if integration else ServiceSettings()
+
+
+def find_model(service: Service, caller: Caller, name: str) -> Effective:
+    """The settings that answer for a model by its name.
+
+    Raises Problem: 404 where the caller has no such model.
+    """
+    permitted = find_permitted(service, caller)
+    try:
+        ref = ModelRef.parse(name)
+    except InvalidInput:
+        raise no_such_model(name) from None
+    if ref.kind is None:
+        fitting = permitted.named(ref.name)
+        if len(fitting) > 1:
+            names = " and ".join(map(str, fitting))
+            raise Problem(
+                status=400,
+                message=f"{name!r} fits {names}: name one of them",
+                code="ambiguous_model",
+                param="model",
+            )
+        if not fitting:
+            raise no_such_model(name)
+        [ref] = fitting
+    if not permitted.has(ref):
+        raise no_such_model(name)
+    try:
+        effective = load_asked(service.project, service.environment, model=str(ref))
+    except (InvalidInput, NoData):  # no version of that number, or none that is active
+        raise no_such_model(name) from None
+    if caller.organisation is not None and not _is_for(service, caller.organisation, effective):
+        raise no_such_model(name)
+    return effective
+
+
+def _is_for(service: Service, organisation: str, effective: Effective) -> bool:
+    """Whether no adapter that may answer belongs to another organisation."""
+    models = (effective.model, *effective.fallback, *(rule.model for rule in effective.rules))
+    adapters = {each.settings.adapter for each in models if each.settings.adapter is not None}
+    return all(
+        resolve_version(service.project, adapter).manifest.org in (organisation, None)
+        for adapter in adapters
+    )

@@ -1,0 +1,113 @@
+"""What a client is told when it gets no answer. No message holds a path, and none a stack trace."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from typing import Any, Literal
+
+from modelyard.answering.request import (
+    AnswerCancelled,
+    AnswerFailed,
+    BrokenModel,
+    ContextTooLong,
+    EngineBusy,
+    NothingFound,
+    OverLimit,
+)
+from modelyard.core.errors import InvalidInput, ModelyardError
+
+Style = Literal["openai", "anthropic"]
+"""Whose API a route speaks."""
+
+CLIENT_GONE = 499
+"""The status of a request whose client did not wait for its answer, as nginx writes it."""
+_TYPES = {
+    400: ("invalid_request_error", "invalid_request_error"),
+    401: ("invalid_request_error", "authentication_error"),
+    403: ("invalid_request_error", "permission_error"),
+    404: ("invalid_request_error", "not_found_error"),
+    405: ("invalid_request_error", "invalid_request_error"),
+    413: ("invalid_request_error", "request_too_large"),
+    429: ("rate_limit_error", "rate_limit_error"),
+    500: ("server_error", "api_error"),
+    503: ("server_error", "overloaded_error"),
+}
+"""What each API calls an error of a status: OpenAI's, Anthropic's."""
+
+
+@dataclass(frozen=True, slots=True, kw_only=True)
+class Problem(Exception):
+    """Why a request gets no answer, as its client is told."""
+
+    status: int
+    """The HTTP status."""
+    message: str
+    """What is wrong and what to do, in words for the client."""
+    code: str | None = None
+    """What programs go by, as OpenAI's API names it: `model_not_found`."""
+    param: str | None = None
+    """The field of the body that is at fault."""
+    retry_after_s: float | None = None
+    """Seconds after which the same request may succeed."""
+
+    def body(self, style: Style) -> dict[str, Any]:
+        """The JSON body, as the clients of an API read it."""
+        ours, theirs = _TYPES.get(self.status, _TYPES[500])
+        if style == "anthropic":
+            return {"type": "error", "error": {"type": theirs, "message": self.message}}
+        error = {"message": self.message, "type": ours, "param": self.param, "code": self.code}
+        return {"error": error}
+
+    @property
+    def headers(self) -> dict[str, str]:
+        """What is said in the header besides."""
+        if self.status == 401:
+            return {"WWW-Authenticate": "Bearer"}
+        if self.retry_after_s is None:
+            return {}
+        return {"Retry-After": str(max(1, round(self.retry_after_s)))}
+
+
+def no_such_model(name: str) -> Problem:
+    """The same words for a model that does not exist and for one of somebody else."""
+    return Problem(
+        status=404,
+        message=f"there is no model {name!r} for this key; GET /v1/models lists those that it has",
+        code="model_not_found",
+        param="model",
+    )
+
+
+def explain_failure(error: Exception) -> Problem:
+    """What a client is told of an error of the library; the log of the service has all of it."""
+    if isinstance(error, Problem):
+        return error
+    if isinstance(error, OverLimit):
+        waits = error.wait_s is not None
+        code = "rate_limit_exceeded" if waits else "insufficient_quota"
+        words = "a limit of this service is reached" if waits else "a budget is used up"
+        return Problem(status=429, message=words, code=code, retry_after_s=error.wait_s)
+    if isinstance(error, AnswerCancelled):
+        return Problem(status=CLIENT_GONE, message="the client went away")
+    if isinstance(error, ContextTooLong):
+        return Problem(
+            status=400, message=error.message, code="context_length_exceeded", param="messages"
+        )
+    if isinstance(error, EngineBusy):
+        return Problem(status=429, message=error.message, code="queue_full", retry_after_s=1)
+    if isinstance(error, BrokenModel):
+        return Problem(status=503, message=error.message, code="model_broken")
+    if isinstance(error, NothingFound):
+        return Problem(status=404, message="nothing was found to answer from", code="nothing_found")
+    if isinstance(error, InvalidInput):
+        return Problem(status=400, message=error.message, code="invalid_value")
+    if isinstance(error, AnswerFailed):
+        return Problem(
+            status=503,
+            message=f"no model answered (answer {error.answer_id})",
+            code="no_answer",
+            retry_after_s=5,
+        )
+    if isinstance(error, ModelyardError):
+        return Problem(status=503, message="the model cannot answer now", code="unavailable")
+    return Problem(status=500, message="the service made a mistake", code="internal_error")

@@ -1,0 +1,81 @@
+"""How the service fares: for probes, for Prometheus, and for people who have a key."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from fastapi import FastAPI
+from starlette.requests import Request
+from starlette.responses import JSONResponse, PlainTextResponse, Response
+
+from modelyard.serving.exchange import Exchange, Route
+from modelyard.serving.service import Service
+
+_PROMETHEUS = "text/plain; version=0.0.4; charset=utf-8"
+
+
+def mount_probes(app: FastAPI, service: Service) -> None:
+    """Let an app answer whether it lives, and whether it is ready; neither needs a key."""
+
+    async def healthz(http: Request) -> Response:
+        """Whether the process answers at all."""
+        return PlainTextResponse("ok\n")
+
+    async def readyz(http: Request) -> Response:
+        """Whether the base is in memory, so that a request is answered at once."""
+        if service.loaded.is_set():
+            return PlainTextResponse("ready\n")
+        return PlainTextResponse("the base is being loaded\n", 503, {"Retry-After": "2"})
+
+    for path, probe in (("/healthz", healthz), ("/readyz", readyz)):
+        app.add_api_route(path, probe, methods=["GET", "HEAD"], response_class=PlainTextResponse)
+
+
+async def metrics(exchange: Exchange) -> Response:
+    """Figures of all organisations, as Prometheus reads them."""
+    return Response(exchange.service.observer.exposition(), media_type=_PROMETHEUS)
+
+
+async def status(exchange: Exchange) -> Response:
+    """Whether the service is ready, and what of the key's organisation is in memory and was
+    answered last; with the scope `admin`, of all organisations."""
+    service, caller = exchange.service, exchange.caller
+    sees_all = caller.organisation is None or "admin" in caller.scopes
+    figures = service.answerer.figures()
+    adapters = [
+        {"base": base.name, **asdict(adapter)}
+        for base in figures.bases
+        for adapter in base.adapters
+        if sees_all or adapter.organisation == caller.organisation
+    ]
+    recent = service.observer.recent(None if sees_all else caller.organisation)
+    content: dict[str, Any] = {
+        "object": "service",
+        "is_ready": service.loaded.is_set(),
+        "environment": service.environment,
+        "organisation": caller.organisation,
+        "answers_running": figures.running,
+        "requests_waiting": figures.waiting + service.answers.turns.waiting,
+        "adapters": adapters,
+        "recent_answers": [asdict(answer) for answer in recent],
+    }
+    return JSONResponse(content)
+
+
+ROUTES = (
+    Route(
+        method="GET",
+        path="/metrics",
+        handle=metrics,
+        scope="admin",
+        summary="Figures of all organisations, as Prometheus reads them",
+    ),
+    Route(
+        method="GET",
+        path="/v1/service",
+        handle=status,
+        scope="chat",
+        summary="How the service fares",
+    ),
+)

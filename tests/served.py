@@ -1,0 +1,71 @@
+"""A service that runs in this process, on a free port of the loopback address."""
+
+from __future__ import annotations
+
+import asyncio
+import threading
+from collections.abc import Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+
+from modelyard.access.caller import Caller
+from modelyard.access.keys import check_key, create_key
+from modelyard.core.layout import Project
+from modelyard.inference.engine_limits import EngineLimits
+from modelyard.serving.app import build_app
+from modelyard.serving.opening import open_service
+from modelyard.serving.process import Course, Listening, Stopping, listen, serve
+from modelyard.serving.service import Service, ServiceLimits
+
+
+@dataclass(frozen=True)
+class Running:
+    """A service that answers."""
+
+    url: str
+    service: Service
+    project: Project
+
+    def key(self, organisation: str, **settings: object) -> str:
+        """A new key of an organisation."""
+        return create_key(self.project, check_key(organisation, **settings)).token  # type: ignore[arg-type]
+
+
+@contextmanager
+def serving(
+    project: Project,
+    *,
+    environment: str = "development",
+    limits: ServiceLimits | None = None,
+    without_key: Caller | None = None,
+    drain_s: float = 5.0,
+) -> Iterator[Running]:
+    """A service of the project until the block is left; answers then come to their end."""
+    with open_service(
+        project,
+        environment,
+        engine=EngineLimits(),
+        limits=limits or ServiceLimits(),
+        without_key=without_key,
+        note=lambda text: None,
+    ) as service:
+        listener = listen("127.0.0.1", 0)
+        url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        started = threading.Event()
+        ends: list[tuple[asyncio.AbstractEventLoop, Stopping]] = []
+
+        async def until_stopped() -> None:
+            stopping = Stopping()
+            ends.append((asyncio.get_running_loop(), stopping))
+            course = Course(drain_s=drain_s, on_start=started.set)
+            await serve(service, build_app(service), Listening(tcp=listener), course, stopping)
+
+        thread = threading.Thread(target=lambda: asyncio.run(until_stopped()))
+        thread.start()
+        assert started.wait(30)
+        try:
+            yield Running(url, service, project)
+        finally:
+            [(loop, stopping)] = ends
+            loop.call_soon_threadsafe(stopping.stop.set)
+            thread.join(30)
